@@ -1,0 +1,156 @@
+/**
+ * What the control plane needs from Alibaba Cloud, in the domain's words. The adapters on the official SDKs implement
+ * it; nothing above `src/cloud` sees a request or response of the SDK.
+ *
+ * Every method takes an AbortSignal and throws a `CloudError` (errors.ts). A method may wait for quota
+ * (reference 5.6) before the request leaves.
+ */
+
+/** Status of an ENI as DescribeNetworkInterfaces reports it. */
+export type EniStatus =
+  | 'Available'
+  | 'Attaching'
+  | 'InUse'
+  | 'Detaching'
+  | 'Deleting'
+  | 'Creating'
+  | 'CreateFailed'
+  | 'Unknown';
+
+/** `Type` of an ENI; an ENI is `Member` only while it is attached to a trunk. */
+export type EniType = 'Primary' | 'Secondary' | 'Trunk' | 'Member';
+
+/** One elastic network interface as the cloud describes it. */
+export interface Eni {
+  id: string;
+  type: EniType;
+  status: EniStatus;
+  macAddress: string;
+  vpcId: string;
+  vSwitchId: string;
+  zoneId: string;
+  primaryIp: string;
+  /** Every IPv4 address, the primary one first. */
+  ipv4: string[];
+  ipv6: string[];
+  securityGroupIds: string[];
+  resourceGroupId: string;
+  tags: Record<string, string>;
+  /** Absent while not attached. */
+  instanceId?: string;
+  /** ENI id of the trunk; only for a Member. */
+  trunkEniId?: string;
+  /** VLAN id of a Member (`Attachment.DeviceIndex`), chosen by the cloud. */
+  vlanId?: number;
+  networkCardIndex?: number;
+  deleteOnRelease: boolean;
+  /** Epoch milliseconds; absent when the answer carries none. */
+  createdAtMs?: number;
+  description: string;
+}
+
+export interface CreateEniRequest {
+  kind: 'Secondary' | 'Trunk';
+  vSwitchId: string;
+  securityGroupIds: string[];
+  tags: Record<string, string>;
+  deleteOnRelease: boolean;
+  description: string;
+  /** At most 64 ASCII characters; the same token and parameters give the same ENI. */
+  clientToken: string;
+  /** A given primary address instead of one that the cloud picks. */
+  primaryIp?: string;
+  ipv6Count?: number;
+  resourceGroupId?: string;
+}
+
+export interface AttachEniRequest {
+  eniId: string;
+  instanceId: string;
+  /** Makes the ENI a Member of this trunk. */
+  trunkEniId?: string;
+}
+
+export type DetachEniRequest = AttachEniRequest;
+
+/** Filters are combined with AND; `ids` may hold any number, the adapter batches by 100. */
+export interface EniFilter {
+  ids?: string[];
+  vpcId?: string;
+  instanceId?: string;
+  type?: EniType;
+  status?: EniStatus;
+  tags?: Record<string, string>;
+}
+
+/** Limits of an instance type (reference 5.8), figures as the API gives them. */
+export interface InstanceTypeLimits {
+  instanceType: string;
+  eniQuantity: number;
+  eniTotalQuantity: number;
+  trunkSupported: boolean;
+  ipv4PerEni: number;
+  ipv6PerEni: number;
+  eriQuantity: number;
+  /** kbit/s */
+  bandwidthRx: number;
+  /** kbit/s */
+  bandwidthTx: number;
+  networkCardIndexes: number[];
+}
+
+export interface Instance {
+  id: string;
+  instanceType: string;
+  zoneId: string;
+  vpcId: string;
+  vSwitchId: string;
+  status: string;
+  securityGroupIds: string[];
+}
+
+export interface VSwitch {
+  id: string;
+  vpcId: string;
+  zoneId: string;
+  cidrBlock: string;
+  ipv6CidrBlock: string;
+  availableIpCount: number;
+  status: string;
+}
+
+export interface SecurityGroup {
+  id: string;
+  vpcId: string;
+  type: string;
+}
+
+/** Quota-limited actions, by their API name (reference 5.1, 5.6). */
+export type CloudAction =
+  | 'CreateNetworkInterface'
+  | 'AttachNetworkInterface'
+  | 'DetachNetworkInterface'
+  | 'DeleteNetworkInterface'
+  | 'DescribeNetworkInterfaces'
+  | 'DescribeInstanceTypes'
+  | 'DescribeInstances'
+  | 'DescribeVSwitches'
+  | 'DescribeSecurityGroups';
+
+export interface Cloud {
+  /** Returns the created ENI, `Available`. Synchronous in the cloud. */
+  createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Eni>;
+  /** Starts the attachment; the ENI is `Attaching` on return and `InUse` later. */
+  attachEni(request: AttachEniRequest, signal: AbortSignal): Promise<void>;
+  /** Starts the detachment. An ENI that no longer exists or is not attached counts as success (reference 5.5). */
+  detachEni(request: DetachEniRequest, signal: AbortSignal): Promise<void>;
+  /** Starts the deletion. An ENI that no longer exists counts as success. */
+  deleteEni(eniId: string, signal: AbortSignal): Promise<void>;
+  /** Follows the pages to the end; ids that do not exist are missing from the answer. */
+  describeEnis(filter: EniFilter, signal: AbortSignal): Promise<Eni[]>;
+  describeInstanceTypes(instanceTypes: string[], signal: AbortSignal): Promise<InstanceTypeLimits[]>;
+  describeInstances(instanceIds: string[], signal: AbortSignal): Promise<Instance[]>;
+  /** By ids or every vSwitch of a VPC. */
+  describeVSwitches(filter: { ids?: string[]; vpcId?: string }, signal: AbortSignal): Promise<VSwitch[]>;
+  describeSecurityGroups(ids: string[], signal: AbortSignal): Promise<SecurityGroup[]>;
+}

@@ -1,0 +1,51 @@
+/**
+ * Time as the product sees it. No other module touches `Date.now` or a timer, so the whole control plane can run on
+ * virtual time.
+ */
+export interface Clock {
+  /** Wall-clock time in milliseconds since the epoch; may jump. */
+  now(): number;
+  /** Milliseconds from an arbitrary origin; never goes back. For durations. */
+  monotonicMs(): number;
+  /** Resolves after `ms`; rejects with the signal's reason when it aborts first. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** Calls `callback` once after `ms` unless cancelled. */
+  schedule(ms: number, callback: () => void): ScheduledCall;
+}
+
+/** Handle of a call planned with {@link Clock.schedule}. */
+export interface ScheduledCall {
+  /** Idempotent; without effect once the call has been made. */
+  cancel(): void;
+}
+
+/** The machine's own clock. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonicMs: () => performance.now(),
+  sleep: (ms, signal) =>
+    new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      const onAbort = () => {
+        clearTimeout(timer);
+        reject(signal?.reason);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener('abort', onAbort);
+        resolve();
+      }, ms);
+      signal?.addEventListener('abort', onAbort, { once: true });
+    }),
+  schedule: (ms, callback) => {
+    const timer = setTimeout(callback, ms);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+
+/** Current time as RFC 3339 with seconds, the precision of `metav1.Time`. */
+export function rfc3339(epochMs: number): string {
+  return new Date(epochMs).toISOString().replace(/\.\d{3}Z$/, 'Z');
+}
