@@ -1,0 +1,113 @@
+import { ANNOTATION_POD_UID } from '../crds/names.ts';
+import type { AttachTarget, PodEni } from '../crds/pod-eni.ts';
+import { type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } from './interface-step.ts';
+import type { Observation, ObservedEni, Operation } from './observation.ts';
+import { isFixed, releaseDueMs } from './retention.ts';
+
+/** The pod of the PodENI's name. Finished pods (Succeeded, Failed) count as none. */
+export type PodView = { state: 'none' } | { state: 'live'; uid: string; nodeName: string };
+
+export interface Snapshot {
+  podEni: PodEni;
+  pod: PodView;
+  /** Per entry of `spec.allocations`. */
+  interfaces: { observation?: Observation; operation?: Operation }[];
+  clusterId: string;
+  nowMs: number;
+}
+
+/** What to do next for a PodENI. */
+export type Step =
+  /** Delete the PodENI object: persists that everything is to be released. */
+  | { do: 'deleteObject' }
+  /** Persist that the interfaces are to be detached and kept. */
+  | { do: 'startDetach' }
+  /** Give an unbound Fixed PodENI to the new pod: uid, node label and target. */
+  | { do: 'rebind' }
+  /** Steps of interfaces, by their index; at least one. */
+  | { do: 'interfaces'; goal: Goal; steps: { index: number; step: InterfaceStep }[] }
+  /** Every interface is attached: write phase Bind. */
+  | { do: 'bind'; enis: ObservedEni[] }
+  /** Every interface is detached: write phase Unbind. */
+  | { do: 'unbind' }
+  /** Nothing is left in the cloud: remove the finalizer. */
+  | { do: 'finish' }
+  /** Settled; look again at `untilMs` when given. */
+  | { do: 'nothing'; untilMs?: number };
+
+/** The next step of a PodENI (docs/design/allocation.md). Pure: the same snapshot always gives the same step. */
+export function nextStep(snapshot: Snapshot): Step {
+  const { podEni, pod } = snapshot;
+  const phase = podEni.status?.phase ?? '';
+  if (podEni.metadata.deletionTimestamp !== undefined) return towards('release', snapshot);
+  if (phase === 'Deleting') return { do: 'deleteObject' };
+
+  const isOwner = pod.state === 'live' && pod.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID];
+  if (isFixed(podEni)) return nextFixedStep(snapshot, phase, isOwner);
+  return isOwner ? towardsBind(snapshot, phase) : { do: 'deleteObject' };
+}
+
+function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Step {
+  const { podEni, pod, nowMs } = snapshot;
+  if (phase === 'Detaching') return towards('hold', snapshot);
+  if (phase === 'Unbind') {
+    if (pod.state === 'live') {
+      if (pod.nodeName === '') return { do: 'nothing' };
+      const retargeted = isOwner && podEni.spec.target?.nodeName === pod.nodeName;
+      return retargeted ? towards('bind', snapshot) : { do: 'rebind' };
+    }
+    const dueMs = releaseDueMs(podEni);
+    if (dueMs === 'never') return { do: 'nothing' };
+    return nowMs >= dueMs ? { do: 'deleteObject' } : { do: 'nothing', untilMs: dueMs };
+  }
+  return isOwner ? towardsBind(snapshot, phase) : { do: 'startDetach' };
+}
+
+function towardsBind(snapshot: Snapshot, phase: string): Step {
+  const { podEni } = snapshot;
+  if (phase === 'Bind' && snapshot.interfaces.every((known) => known.observation === undefined)) return { do: 'nothing' };
+  if (targetOf(podEni) === undefined) return { do: 'rebind' };
+  return towards('bind', snapshot);
+}
+
+/** Where the interfaces belong; a PodENI that upstream bound has it in its status only. */
+export function targetOf(podEni: PodEni): AttachTarget | undefined {
+  if (podEni.spec.target !== undefined) return podEni.spec.target;
+  const { instanceID, trunkENIID } = podEni.status ?? {};
+  if (instanceID === undefined || instanceID === '') return undefined;
+  return { nodeName: '', instanceID, ...(trunkENIID ? { trunkENIID } : {}) };
+}
+
+function towards(goal: Goal, snapshot: Snapshot): Step {
+  const { podEni, clusterId, nowMs } = snapshot;
+  const target = targetOf(podEni);
+  const fixed = isFixed(podEni);
+  const bound = podEni.status?.phase === 'Bind';
+  const steps = (podEni.spec.allocations ?? []).map((allocation, index) => {
+    const view: InterfaceView = {
+      allocation,
+      fixed,
+      bound,
+      ...(target === undefined ? {} : { target }),
+      ...snapshot.interfaces[index],
+    };
+    return { index, step: nextInterfaceStep(goal, view, clusterId, nowMs) };
+  });
+  const open = steps.filter(({ step }) => step.do !== 'done');
+  if (open.length > 0) return { do: 'interfaces', goal, steps: open };
+  if (goal === 'release') return { do: 'finish' };
+  if (goal === 'hold') return { do: 'unbind' };
+  const enis = steps.flatMap(({ step }) => (step.do === 'done' && step.eni !== undefined ? [step.eni] : []));
+  return bound && matchesStatus(podEni, enis) ? { do: 'nothing' } : { do: 'bind', enis };
+}
+
+function matchesStatus(podEni: PodEni, enis: ObservedEni[]): boolean {
+  return enis.every((eni) => {
+    const info = podEni.status?.eniInfos?.[eni.id];
+    return (
+      podEni.status?.instanceID === eni.instanceId &&
+      (podEni.status?.trunkENIID ?? '') === (eni.trunkEniId ?? '') &&
+      (info?.vid ?? 0) === (eni.vlanId ?? 0)
+    );
+  });
+}

@@ -1,0 +1,59 @@
+import { ANNOTATION_POD_NETWORKING } from '../crds/names.ts';
+import type { PodNetworking } from '../crds/pod-networking.ts';
+import { matchesSelector } from './labels.ts';
+
+/** What the choice of a PodNetworking needs of a pod. */
+export interface PodToMatch {
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+  namespaceLabels: Record<string, string>;
+  /** Owned by a StatefulSet or by nothing: its successor has the same name. */
+  hasStableName: boolean;
+}
+
+export type NetworkingMatch =
+  | { kind: 'none' }
+  | { kind: 'matched'; networking: PodNetworking; others: string[] }
+  /** It is picked, but cannot serve the pod now. */
+  | { kind: 'notReady'; name: string }
+  | { kind: 'unknown'; name: string }
+  /** A Fixed networking needs a pod whose name comes back. */
+  | { kind: 'needsStableName'; name: string };
+
+/**
+ * The PodNetworking of a pod: the one that the annotation names, else of those whose selectors match the first by name
+ * (reference 3.3, whose first match depends on map order).
+ */
+export function matchNetworking(pod: PodToMatch, networkings: PodNetworking[]): NetworkingMatch {
+  const named = pod.annotations[ANNOTATION_POD_NETWORKING];
+  if (named !== undefined && named !== '') {
+    const networking = networkings.find((candidate) => candidate.metadata.name === named);
+    return networking === undefined ? { kind: 'unknown', name: named } : judge(pod, networking, []);
+  }
+  const matching = networkings
+    .filter((networking) => selects(networking, pod))
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  const usable = matching.filter((networking) => pod.hasStableName || !wantsFixed(networking));
+  const first = usable[0] ?? matching[0];
+  if (first === undefined) return { kind: 'none' };
+  const others = matching.filter((networking) => networking !== first).map((networking) => networking.metadata.name);
+  return judge(pod, first, others);
+}
+
+function judge(pod: PodToMatch, networking: PodNetworking, others: string[]): NetworkingMatch {
+  const { name } = networking.metadata;
+  if (wantsFixed(networking) && !pod.hasStableName) return { kind: 'needsStableName', name };
+  return networking.status?.status === 'Ready' ? { kind: 'matched', networking, others } : { kind: 'notReady', name };
+}
+
+function wantsFixed(networking: PodNetworking): boolean {
+  return networking.spec.allocationType?.type === 'Fixed';
+}
+
+/** Both selectors given: both must match. None given, or one that is invalid: never. */
+function selects(networking: PodNetworking, pod: PodToMatch): boolean {
+  const { podSelector, namespaceSelector } = networking.spec.selector ?? {};
+  if (podSelector === undefined && namespaceSelector === undefined) return false;
+  if (podSelector !== undefined && matchesSelector(podSelector, pod.labels) !== true) return false;
+  return namespaceSelector === undefined || matchesSelector(namespaceSelector, pod.namespaceLabels) === true;
+}

@@ -1,0 +1,93 @@
+import { type Random } from '../util/random.ts';
+
+export type SelectionPolicy = 'ordered' | 'random' | 'most';
+
+/** A vSwitch as the pool needs it. */
+export interface VSwitchFacts {
+  id: string;
+  zoneId: string;
+  cidrBlock: string;
+  ipv6CidrBlock: string;
+  availableIpCount: number;
+}
+
+export type VSwitchChoice =
+  | { kind: 'taken'; vSwitch: VSwitchFacts }
+  /** None of the candidates lies in the zone. */
+  | { kind: 'noneInZone' }
+  /** Those in the zone have no free address. */
+  | { kind: 'full'; ids: string[] };
+
+/** How long a vSwitch that answered "no address left" is left alone before it is tried again. */
+const BLOCK_MS = 15_000;
+
+/**
+ * Free addresses per vSwitch: what the cloud said last, less what was handed out since. Not I/O; the owner feeds it with
+ * answers of DescribeVSwitches.
+ */
+export class VSwitchPool {
+  readonly #entries = new Map<string, { facts: VSwitchFacts; free: number; blockedUntilMs: number }>();
+
+  /** Takes over what the cloud described; counts that were reserved meanwhile are superseded. */
+  update(described: VSwitchFacts[]): void {
+    for (const facts of described) {
+      const blockedUntilMs = this.#entries.get(facts.id)?.blockedUntilMs ?? 0;
+      this.#entries.set(facts.id, { facts, free: facts.availableIpCount, blockedUntilMs });
+    }
+  }
+
+  /** Drops a vSwitch that the cloud no longer knows. */
+  remove(id: string): void {
+    this.#entries.delete(id);
+  }
+
+  get(id: string): VSwitchFacts | undefined {
+    return this.#entries.get(id)?.facts;
+  }
+
+  /** Addresses believed to be free; undefined for a vSwitch that was never described. */
+  free(id: string): number | undefined {
+    return this.#entries.get(id)?.free;
+  }
+
+  /**
+   * Chooses a vSwitch of the zone and takes one address from its count.
+   *
+   * @param candidates ids in the order of the PodNetworking.
+   */
+  take(zone: string, candidates: string[], policy: SelectionPolicy, random: Random, nowMs: number): VSwitchChoice {
+    const inZone = candidates.flatMap((id) => {
+      const entry = this.#entries.get(id);
+      return entry?.facts.zoneId === zone ? [entry] : [];
+    });
+    if (inZone.length === 0) return { kind: 'noneInZone' };
+    const usable = inZone.filter((entry) => entry.free > 0 && entry.blockedUntilMs <= nowMs);
+    const chosen = pick(usable, policy, random);
+    if (chosen === undefined) return { kind: 'full', ids: inZone.map((entry) => entry.facts.id) };
+    chosen.free -= 1;
+    return { kind: 'taken', vSwitch: chosen.facts };
+  }
+
+  /** An address that was taken is free again. */
+  giveBack(id: string): void {
+    const entry = this.#entries.get(id);
+    if (entry !== undefined) entry.free += 1;
+  }
+
+  /** The cloud said that no address is left (reference 5.5); tried again after a short time. */
+  block(id: string, nowMs: number): void {
+    const entry = this.#entries.get(id);
+    if (entry !== undefined) entry.blockedUntilMs = nowMs + BLOCK_MS;
+  }
+}
+
+function pick<E extends { free: number }>(entries: E[], policy: SelectionPolicy, random: Random): E | undefined {
+  switch (policy) {
+    case 'ordered':
+      return entries[0];
+    case 'random':
+      return entries[Math.floor(random.next() * entries.length)];
+    case 'most':
+      return entries.reduce<E | undefined>((best, entry) => (best === undefined || entry.free > best.free ? entry : best), undefined);
+  }
+}

@@ -1,0 +1,94 @@
+import { z } from 'zod';
+
+/** Kubernetes object metadata as far as the product reads it. */
+export const objectMetaSchema = z.object({
+  name: z.string(),
+  namespace: z.string().optional(),
+  uid: z.string().optional(),
+  resourceVersion: z.string().optional(),
+  generation: z.number().optional(),
+  creationTimestamp: z.string().optional(),
+  deletionTimestamp: z.string().optional(),
+  labels: z.record(z.string(), z.string()).optional(),
+  annotations: z.record(z.string(), z.string()).optional(),
+  finalizers: z.array(z.string()).optional(),
+  ownerReferences: z
+    .array(
+      z.object({
+        apiVersion: z.string(),
+        kind: z.string(),
+        name: z.string(),
+        uid: z.string(),
+        controller: z.boolean().optional(),
+        blockOwnerDeletion: z.boolean().optional(),
+      }),
+    )
+    .optional(),
+});
+
+/** `metav1.Condition`. */
+export const conditionSchema = z.object({
+  type: z.string().max(316),
+  status: z.enum(['True', 'False', 'Unknown']),
+  observedGeneration: z.int().optional(),
+  lastTransitionTime: z.string().meta({ format: 'date-time' }),
+  reason: z.string().max(1024),
+  message: z.string().max(32768),
+});
+
+export type Condition = z.infer<typeof conditionSchema>;
+
+/** `status.conditions` and `status.observedGeneration`, the same on each kind. */
+export const conditionedStatus = {
+  observedGeneration: z
+    .int()
+    .optional()
+    .describe('metadata.generation that the control plane had seen when it wrote this status.'),
+  conditions: z
+    .array(conditionSchema)
+    .optional()
+    .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] }),
+};
+
+/** How long an address belongs to a pod identity (reference 2.1). */
+export const allocationTypeFields = {
+  type: z
+    .enum(['Elastic', 'Fixed'])
+    .default('Elastic')
+    .describe('Elastic: released with the pod. Fixed: kept for the next pod of the same name.'),
+  releaseStrategy: z
+    .enum(['TTL', 'Never'])
+    .optional()
+    .describe('When a Fixed allocation without a pod is released.'),
+  releaseAfter: z
+    .string()
+    .max(64)
+    .optional()
+    .describe('Go duration, such as 10m: how long a Fixed allocation with strategy TTL outlives its pod.'),
+};
+
+export const allocationTypeSchema = z.object(allocationTypeFields);
+export type AllocationType = z.infer<typeof allocationTypeSchema>;
+
+/** One elastic network interface as PodENI and NetworkInterface record it (reference 2.2). */
+export const eniFields = {
+  id: z.string().default(''),
+  vpcID: z.string().optional(),
+  mac: z.string().optional(),
+  zone: z.string().optional(),
+  vSwitchID: z.string().optional(),
+  resourceGroupID: z.string().optional(),
+  securityGroupIDs: z.array(z.string()).optional(),
+  attachmentOptions: z.object({ trunk: z.boolean().optional() }).optional(),
+};
+
+/** Binding of one ENI to an instance, keyed by ENI id in a PodENI (reference 2.2). */
+export const eniInfoSchema = z.object({
+  id: z.string().optional(),
+  type: z.enum(['Secondary', 'Trunk', 'Primary', 'Member']).optional(),
+  vid: z.int().optional().describe('VLAN id of a member ENI on its trunk.'),
+  status: z.enum(['Bind', 'Unbind', 'Deleted']).optional(),
+  networkCardIndex: z.int().optional(),
+  vfID: z.int().optional(),
+});
+export type EniInfo = z.infer<typeof eniInfoSchema>;

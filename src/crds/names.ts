@@ -1,0 +1,26 @@
+/** Names that upstream Terway fixed; existing nodes, manifests and tools rely on them (reference 10.1). */
+
+export const ANNOTATION_TRUNK_ON = 'k8s.aliyun.com/trunk-on';
+export const ANNOTATION_POD_ENI = 'k8s.aliyun.com/pod-eni';
+export const ANNOTATION_POD_NETWORKING = 'k8s.aliyun.com/pod-networking';
+export const ANNOTATION_POD_UID = 'k8s.aliyun.com/pod-uid';
+export const LABEL_NODE = 'k8s.aliyun.com/node';
+export const LABEL_IGNORE = 'k8s.aliyun.com/ignore-by-terway';
+export const LABEL_EXCLUSIVE_MODE = 'k8s.aliyun.com/exclusive-mode-eni-type';
+export const LABEL_LINGJUN = 'alibabacloud.com/lingjun-worker';
+export const FINALIZER_POD_ENI = 'network.alibabacloud.com/pod-eni';
+export const FINALIZER_POD_ENI_LEGACY = 'pod-eni';
+export const FINALIZER_NETWORK_INTERFACE = 'network.alibabacloud.com/eni';
+export const FINALIZER_NODE = 'network.alibabacloud.com/node-controller';
+export const RESOURCE_MEMBER_ENI = 'aliyun/member-eni';
+
+/** Names of our own. */
+export const ANNOTATION_TRUNK_INTENT = 'terway.alibabacloud.com/trunk-intent';
+
+/** Tags on every ENI that the control plane creates (reference 5.2); the first two are upstream's. */
+export const TAG_CLUSTER = 'ack.aliyun.com';
+export const TAG_CREATOR = 'creator';
+export const TAG_CREATOR_VALUE = 'terway-controller';
+export const TAG_OWNER = 'terway.alibabacloud.com/owner';
+export const TAG_OWNER_UID = 'terway.alibabacloud.com/owner-uid';
+export const TAG_ATTEMPT = 'terway.alibabacloud.com/attempt';

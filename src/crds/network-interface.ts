@@ -1,0 +1,82 @@
+import { z } from 'zod';
+import { conditionedStatus, eniFields, eniInfoSchema, objectMetaSchema } from './common.ts';
+import { defineCrd } from './define.ts';
+
+const specSchema = z.object({
+  eni: z
+    .object({
+      ...eniFields,
+      id: z
+        .string()
+        .default('')
+        .meta({ 'x-kubernetes-validations': [{ rule: 'self == oldSelf', message: 'eni.id cannot be changed' }] }),
+      mac: z
+        .string()
+        .optional()
+        .meta({
+          'x-kubernetes-validations': [
+            { rule: "oldSelf == '' || self == oldSelf", message: 'eni.mac cannot be changed once it is set' },
+          ],
+        }),
+    })
+    .prefault({}),
+  ipv4: z.string().optional(),
+  ipv6: z.string().optional(),
+  ipv4CIDR: z.string().optional(),
+  ipv6CIDR: z.string().optional(),
+  extraConfig: z.record(z.string(), z.string()).optional(),
+  managePolicy: z.object({ cache: z.boolean().optional(), unManaged: z.boolean().optional() }).optional(),
+  podENIRef: z
+    .object({
+      apiVersion: z.string().optional(),
+      kind: z.string().optional(),
+      namespace: z.string().optional(),
+      name: z.string().optional(),
+      uid: z.string().optional(),
+      resourceVersion: z.string().optional(),
+      fieldPath: z.string().optional(),
+    })
+    .optional(),
+});
+
+const statusSchema = z.object({
+  phase: z.string(),
+  eniInfo: eniInfoSchema.optional(),
+  instanceID: z.string().optional(),
+  trunkENIID: z.string().optional(),
+  networkCardIndex: z.int().optional(),
+  nodeName: z.string().optional(),
+  ...conditionedStatus,
+});
+
+/** One ENI that belongs to one pod; named after the ENI id (reference 2.3). */
+export const networkInterfaceCrd = defineCrd({
+  kind: 'NetworkInterface',
+  plural: 'networkinterfaces',
+  singular: 'networkinterface',
+  shortNames: ['ni', 'netif'],
+  scope: 'Cluster',
+  description: 'An elastic network interface of a pod, named after the ENI id. Written by the control plane.',
+  spec: specSchema,
+  status: statusSchema,
+  printerColumns: [
+    { name: 'Phase', type: 'string', jsonPath: '.status.phase' },
+    { name: 'InstanceID', type: 'string', jsonPath: '.status.instanceID' },
+    { name: 'TrunkENIID', type: 'string', jsonPath: '.status.trunkENIID' },
+    { name: 'NodeName', type: 'string', jsonPath: '.status.nodeName' },
+    { name: 'PodNamespace', type: 'string', jsonPath: '.spec.podENIRef.namespace' },
+    { name: 'PodName', type: 'string', jsonPath: '.spec.podENIRef.name' },
+    { name: 'Type', type: 'string', jsonPath: '.status.eniInfo.type' },
+    { name: 'VLAN', type: 'integer', jsonPath: '.status.eniInfo.vid', priority: 1 },
+    { name: 'IPv4', type: 'string', jsonPath: '.spec.ipv4', priority: 1 },
+    { name: 'vSwitch', type: 'string', jsonPath: '.spec.eni.vSwitchID', priority: 1 },
+    { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
+  ],
+});
+
+export const networkInterfaceSchema = z.object({
+  metadata: objectMetaSchema,
+  spec: specSchema.prefault({}),
+  status: statusSchema.partial().optional(),
+});
+export type NetworkInterface = z.infer<typeof networkInterfaceSchema>;

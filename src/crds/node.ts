@@ -1,0 +1,160 @@
+import { z } from 'zod';
+import { conditionedStatus, objectMetaSchema } from './common.ts';
+import { defineCrd } from './define.ts';
+
+const tagsSchema = z.record(z.string(), z.string());
+
+const metadataSchema = z.object({
+  regionID: z.string(),
+  instanceType: z.string(),
+  instanceID: z.string(),
+  zoneID: z.string(),
+});
+
+const capSchema = z.object({
+  adapters: z.int().optional(),
+  eriQuantity: z.int().optional(),
+  totalAdapters: z.int().optional(),
+  ipv4PerAdapter: z.int().optional(),
+  ipv6PerAdapter: z.int().optional(),
+  memberAdapterLimit: z.int().optional(),
+  maxMemberAdapterLimit: z.int().optional(),
+  instanceBandwidthRx: z.int().optional(),
+  instanceBandwidthTx: z.int().optional(),
+  networkCards: z.array(z.object({ index: z.int() })).optional(),
+  networkCardsCount: z.int().optional(),
+});
+export type NodeCap = z.infer<typeof capSchema>;
+
+const nonNegative = z.int().min(0).optional();
+
+const specSchema = z.object({
+  nodeMetadata: metadataSchema.optional(),
+  nodeCap: capSchema.optional(),
+  datapath: z.object({ type: z.enum(['veth', 'ipvlan', 'datapathv2']).optional() }).optional(),
+  eni: z
+    .object({
+      tag: tagsSchema.optional(),
+      tagFilter: tagsSchema.optional(),
+      tagBlockList: z.array(z.object({ key: z.string().optional(), value: z.string().optional() })).optional(),
+      vSwitchOptions: z.array(z.string()),
+      securityGroupIDs: z.array(z.string()),
+      vSwitchSelectPolicy: z.enum(['ordered', 'random', 'most']),
+      resourceGroupID: z.string().optional(),
+      enableIPv4: z.boolean().optional(),
+      enableIPv6: z.boolean().optional(),
+      enableERDMA: z.boolean().optional(),
+      enableTrunk: z.boolean().optional(),
+      enableIPPrefix: z.boolean().optional(),
+      ipv4PrefixCount: z.int().optional(),
+      ipv6PrefixCount: z.int().optional(),
+    })
+    .optional(),
+  pool: z
+    .object({
+      maxPoolSize: nonNegative,
+      minPoolSize: nonNegative,
+      warmUpSize: nonNegative,
+      poolSyncPeriod: z.string().optional(),
+      reclaim: z
+        .object({
+          after: z.string().optional(),
+          interval: z.string().optional(),
+          batchSize: z.int().optional(),
+          jitterFactor: z.string().optional(),
+        })
+        .optional(),
+    })
+    .optional(),
+  flavor: z
+    .array(
+      z.object({
+        networkInterfaceType: z.string().optional(),
+        networkInterfaceTrafficMode: z.enum(['Standard', 'HighPerformance']).optional(),
+        count: nonNegative,
+      }),
+    )
+    .optional(),
+});
+
+const ipSchema = z.object({
+  ip: z.string(),
+  primary: z.boolean(),
+  status: z.enum(['Valid', 'Invalid', 'Deleting']),
+  podID: z.string().optional(),
+  podUID: z.string().optional(),
+  ipName: z.string().optional(),
+});
+
+const prefixSchema = z.object({
+  prefix: z.string(),
+  status: z.enum(['Valid', 'Frozen', 'Invalid', 'Deleting']),
+  frozenExpireAt: z.string().optional().meta({ format: 'date-time' }),
+});
+
+const networkInterfaceSchema = z.object({
+  id: z.string(),
+  status: z.string(),
+  macAddress: z.string().optional(),
+  vSwitchID: z.string().optional(),
+  securityGroupIDs: z.array(z.string()).optional(),
+  primaryIPAddress: z.string().optional(),
+  networkInterfaceTrafficMode: z.string().optional(),
+  networkInterfaceType: z.string().optional(),
+  unschedulable: z.boolean().optional(),
+  ipv4: z.record(z.string(), ipSchema).optional(),
+  ipv6: z.record(z.string(), ipSchema).optional(),
+  ipv4Prefix: z.array(prefixSchema).optional(),
+  ipv6Prefix: z.array(prefixSchema).optional(),
+  ipv4CIDR: z.string().optional(),
+  ipv6CIDR: z.string().optional(),
+  conditions: z
+    .record(
+      z.string(),
+      z.object({ observedTime: z.string().optional().meta({ format: 'date-time' }), message: z.string().optional() }),
+    )
+    .optional(),
+});
+export type NodeNetworkInterface = z.infer<typeof networkInterfaceSchema>;
+
+const time = () => z.string().optional().meta({ format: 'date-time' });
+
+const statusSchema = z.object({
+  nextSyncOpenAPITime: time(),
+  lastSyncOpenAPITime: time(),
+  lastModifiedTime: time(),
+  nextIdleIPReclaimTime: time(),
+  warmUpTarget: z.int().optional(),
+  warmUpAllocatedCount: z.int().optional(),
+  warmUpCompleted: z.boolean().optional(),
+  networkInterfaces: z.record(z.string(), networkInterfaceSchema).optional(),
+  ...conditionedStatus,
+});
+
+/** Network capacity and interfaces of one Kubernetes node; same name as the node (reference 2.4). */
+export const nodeCrd = defineCrd({
+  kind: 'Node',
+  plural: 'nodes',
+  singular: 'node',
+  shortNames: ['tnode'],
+  scope: 'Cluster',
+  description: 'Network capacity and network interfaces of the Kubernetes node of the same name.',
+  spec: specSchema,
+  status: statusSchema,
+  printerColumns: [
+    { name: 'Instance', type: 'string', jsonPath: '.spec.nodeMetadata.instanceID' },
+    { name: 'Type', type: 'string', jsonPath: '.spec.nodeMetadata.instanceType' },
+    { name: 'Zone', type: 'string', jsonPath: '.spec.nodeMetadata.zoneID' },
+    { name: 'Members', type: 'integer', jsonPath: '.spec.nodeCap.memberAdapterLimit' },
+    { name: 'Trunk', type: 'string', jsonPath: '.status.conditions[?(@.type=="TrunkReady")].reason' },
+    { name: 'ENIs', type: 'string', jsonPath: '.status.networkInterfaces.*.id', priority: 1 },
+    { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
+  ],
+});
+
+export const nodeSchema = z.object({
+  metadata: objectMetaSchema,
+  spec: specSchema.prefault({}),
+  status: statusSchema.optional(),
+});
+export type TerwayNode = z.infer<typeof nodeSchema>;

@@ -1,0 +1,134 @@
+import { z } from 'zod';
+import { allocationTypeFields, conditionedStatus, objectMetaSchema } from './common.ts';
+import { defineCrd } from './define.ts';
+
+const GO_DURATION = '^([0-9]{1,6}(\\\\.[0-9]{1,9})?(h|ms|m|s|us|ns)){1,6}$';
+
+/**
+ * The rules that a user's allocation type must keep. They stand on this object and nowhere wider: the API server forgives
+ * an unchanged node (ratcheting), so a PodNetworking from before the rules can still be edited elsewhere. `duration()`
+ * fails on text that is none, so it is reached only behind `matches()`.
+ */
+const allocationTypeSchema = z.object(allocationTypeFields).meta({
+  'x-kubernetes-validations': [
+    {
+      rule: "self.type != 'Fixed' || has(self.releaseStrategy)",
+      message: 'a Fixed allocation needs releaseStrategy: TTL (with releaseAfter) or Never',
+    },
+    {
+      rule:
+        "!has(self.releaseStrategy) || self.releaseStrategy != 'TTL' || (has(self.releaseAfter) && " +
+        `self.releaseAfter.matches('${GO_DURATION}') && duration(self.releaseAfter) >= duration('5m'))`,
+      message: 'releaseStrategy TTL needs releaseAfter, a Go duration of at least 5m such as 10m or 1h30m',
+    },
+    {
+      rule: "!has(self.releaseAfter) || (has(self.releaseStrategy) && self.releaseStrategy == 'TTL')",
+      message: 'releaseAfter has a meaning only with releaseStrategy: TTL; remove it or set the strategy',
+    },
+  ],
+});
+
+const labelSelectorSchema = z
+  .object({
+    matchLabels: z.record(z.string(), z.string()).optional(),
+    matchExpressions: z
+      .array(z.object({ key: z.string(), operator: z.string(), values: z.array(z.string()).optional() }))
+      .optional(),
+  })
+  .meta({ 'x-kubernetes-map-type': 'atomic' });
+export type LabelSelector = z.infer<typeof labelSelectorSchema>;
+
+const noDuplicates = (what: string) => ({
+  'x-kubernetes-validations': [
+    { rule: 'self.all(id, self.exists_one(other, other == id))', message: `a ${what} may be named only once` },
+  ],
+});
+
+const specSchema = z.object({
+  eniOptions: z
+    .object({
+      eniType: z
+        .enum(['Default', 'ENI', 'Trunk'])
+        .default('Default')
+        .describe('Trunk: a member ENI of the trunk of the node. ENI: a whole ENI. Default: what the node offers.'),
+    })
+    .prefault({})
+    .describe('How the ENI of a pod is attached.'),
+  allocationType: allocationTypeSchema.optional().describe('Elastic (default) or Fixed.'),
+  selector: z
+    .object({
+      podSelector: labelSelectorSchema.optional(),
+      namespaceSelector: labelSelectorSchema.optional(),
+    })
+    .optional()
+    .describe('Which pods use this networking. Both given: both must match. None given: only pods that name it.'),
+  securityGroupIDs: z
+    .array(z.string().max(64).regex(/^sg-[A-Za-z0-9][A-Za-z0-9-]*$/))
+    .max(10)
+    .optional()
+    .meta(noDuplicates('security group'))
+    .describe('Security groups of the ENI of each pod; at most 10.'),
+  vSwitchOptions: z
+    .array(z.string().max(64).regex(/^vsw-[A-Za-z0-9][A-Za-z0-9-]*$/))
+    .max(100)
+    .optional()
+    .meta(noDuplicates('vSwitch'))
+    .describe('Candidate vSwitches; a pod gets one in the zone of its node.'),
+  vSwitchSelectOptions: z
+    .object({
+      vSwitchSelectionPolicy: z
+        .enum(['ordered', 'random', 'most'])
+        .default('ordered')
+        .describe('Which of the candidates in the zone is taken: the first with a free address, any, or the emptiest.'),
+    })
+    .prefault({}),
+});
+
+const statusSchema = z.object({
+  status: z.enum(['Ready', 'Fail']).optional(),
+  message: z.string().optional(),
+  updateAt: z.string().optional().meta({ format: 'date-time' }),
+  vSwitches: z
+    .array(
+      z.object({
+        id: z.string(),
+        zone: z.string().optional(),
+        availableIPCount: z
+          .int()
+          .optional()
+          .describe('Free addresses when the cloud was last asked.'),
+      }),
+    )
+    .optional(),
+  ...conditionedStatus,
+});
+
+/** What a user applies to give a set of pods their own network interfaces (reference 2.1). */
+export const podNetworkingCrd = defineCrd({
+  kind: 'PodNetworking',
+  plural: 'podnetworkings',
+  singular: 'podnetworking',
+  shortNames: ['pn'],
+  scope: 'Cluster',
+  description: 'Gives the pods that it selects their own network interface, vSwitch and security groups.',
+  spec: specSchema,
+  status: statusSchema,
+  printerColumns: [
+    { name: 'Status', type: 'string', jsonPath: '.status.status' },
+    { name: 'ENI', type: 'string', jsonPath: '.spec.eniOptions.eniType' },
+    { name: 'Allocation', type: 'string', jsonPath: '.spec.allocationType.type' },
+    { name: 'Reason', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].reason' },
+    { name: 'vSwitches', type: 'string', jsonPath: '.status.vSwitches[*].id', priority: 1 },
+    { name: 'Free', type: 'string', jsonPath: '.status.vSwitches[*].availableIPCount', priority: 1 },
+    { name: 'Message', type: 'string', jsonPath: '.status.message', priority: 1 },
+    { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
+  ],
+});
+
+export const podNetworkingSchema = z.object({
+  metadata: objectMetaSchema,
+  spec: specSchema.prefault({}),
+  status: statusSchema.optional(),
+});
+export type PodNetworking = z.infer<typeof podNetworkingSchema>;
+export type PodNetworkingStatus = z.infer<typeof statusSchema>;
