@@ -83,6 +83,13 @@ export interface EniFilter {
   tags?: Record<string, string>;
 }
 
+/** An answer and how old it is. */
+export interface DescribedEnis {
+  enis: Eni[];
+  /** When the first request left, after any wait for quota; epoch milliseconds. */
+  sentAtMs: number;
+}
+
 /** Limits of an instance type (reference 5.8), figures as the API gives them. */
 export interface InstanceTypeLimits {
   instanceType: string;
@@ -147,7 +154,7 @@ export interface Cloud {
   /** Starts the deletion. An ENI that no longer exists counts as success. */
   deleteEni(eniId: string, signal: AbortSignal): Promise<void>;
   /** Follows the pages to the end; ids that do not exist are missing from the answer. */
-  describeEnis(filter: EniFilter, signal: AbortSignal): Promise<Eni[]>;
+  describeEnis(filter: EniFilter, signal: AbortSignal): Promise<DescribedEnis>;
   describeInstanceTypes(instanceTypes: string[], signal: AbortSignal): Promise<InstanceTypeLimits[]>;
   describeInstances(instanceIds: string[], signal: AbortSignal): Promise<Instance[]>;
   /** By ids or every vSwitch of a VPC. */

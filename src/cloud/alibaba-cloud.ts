@@ -1,0 +1,242 @@
+import { AttachNetworkInterfaceRequest } from '@alicloud/ecs20140526/dist/models/AttachNetworkInterfaceRequest.js';
+import {
+  CreateNetworkInterfaceRequest,
+  CreateNetworkInterfaceRequestTag,
+} from '@alicloud/ecs20140526/dist/models/CreateNetworkInterfaceRequest.js';
+import { DeleteNetworkInterfaceRequest } from '@alicloud/ecs20140526/dist/models/DeleteNetworkInterfaceRequest.js';
+import { DescribeInstancesRequest } from '@alicloud/ecs20140526/dist/models/DescribeInstancesRequest.js';
+import { DescribeInstanceTypesRequest } from '@alicloud/ecs20140526/dist/models/DescribeInstanceTypesRequest.js';
+import {
+  DescribeNetworkInterfacesRequest,
+  DescribeNetworkInterfacesRequestTag,
+} from '@alicloud/ecs20140526/dist/models/DescribeNetworkInterfacesRequest.js';
+import { DescribeSecurityGroupsRequest } from '@alicloud/ecs20140526/dist/models/DescribeSecurityGroupsRequest.js';
+import { DetachNetworkInterfaceRequest } from '@alicloud/ecs20140526/dist/models/DetachNetworkInterfaceRequest.js';
+import { DescribeVSwitchesRequest } from '@alicloud/vpc20160428/dist/models/DescribeVswitchesRequest.js';
+import {
+  createAnswerSchema,
+  eniPageSchema,
+  instancePageSchema,
+  instanceTypePageSchema,
+  plainAnswerSchema,
+  securityGroupPageSchema,
+  toEni,
+  toInstance,
+  toInstanceType,
+  toVSwitch,
+  vSwitchPageSchema,
+} from './answers.ts';
+import { CloudError } from './errors.ts';
+import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, Eni, EniFilter } from './port.ts';
+import { type RpcContext, type RpcEndpoint, RpcService } from './rpc.ts';
+
+const ECS_VERSION = '2014-05-26';
+const VPC_VERSION = '2016-04-28';
+const ENI_IDS_PER_CALL = 100;
+const ENIS_PER_PAGE = 500;
+const VSWITCHES_PER_PAGE = 50;
+const INSTANCES_PER_CALL = 100;
+const SECURITY_GROUPS_PER_CALL = 100;
+const INSTANCE_TYPES_PER_CALL = 10;
+
+/** Where ECS and VPC are reached. */
+export interface CloudEndpoints {
+  ecs: Omit<RpcEndpoint, 'version'>;
+  vpc: Omit<RpcEndpoint, 'version'>;
+}
+
+/** The regional endpoints; inside a VPC by default (reference 1.3). */
+export function regionalEndpoints(regionId: string, network: 'vpc' | 'public'): CloudEndpoints {
+  const infix = network === 'vpc' ? '-vpc' : '';
+  return {
+    ecs: { host: `ecs${infix}.${regionId}.aliyuncs.com`, protocol: 'HTTPS' },
+    vpc: { host: `vpc${infix}.${regionId}.aliyuncs.com`, protocol: 'HTTPS' },
+  };
+}
+
+/** {@link Cloud} over the official ECS and VPC SDKs. */
+export class AlibabaCloud implements Cloud {
+  readonly #ecs: RpcService;
+  readonly #vpc: RpcService;
+  readonly #regionId: string;
+
+  constructor(context: RpcContext, endpoints: CloudEndpoints) {
+    this.#regionId = context.regionId;
+    this.#ecs = new RpcService(context, { ...endpoints.ecs, version: ECS_VERSION });
+    this.#vpc = new RpcService(context, { ...endpoints.vpc, version: VPC_VERSION });
+  }
+
+  async createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Eni> {
+    const model = new CreateNetworkInterfaceRequest({
+      regionId: this.#regionId,
+      vSwitchId: request.vSwitchId,
+      securityGroupIds: request.securityGroupIds,
+      instanceType: request.kind,
+      description: request.description,
+      deleteOnRelease: request.deleteOnRelease,
+      sourceDestCheck: false,
+      clientToken: request.clientToken,
+      // Sorted, as the same token demands the same parameters.
+      tag: Object.entries(request.tags)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([key, value]) => new CreateNetworkInterfaceRequestTag({ key, value })),
+      ...(request.primaryIp === undefined ? {} : { primaryIpAddress: request.primaryIp }),
+      ...(request.ipv6Count === undefined ? {} : { ipv6AddressCount: request.ipv6Count }),
+      ...(request.resourceGroupId === undefined ? {} : { resourceGroupId: request.resourceGroupId }),
+    });
+    const { answer } = await this.#ecs.call('CreateNetworkInterface', model, createAnswerSchema, signal);
+    if (answer.NetworkInterfaceId === '') {
+      throw new CloudError({
+        kind: 'unavailable',
+        action: 'CreateNetworkInterface',
+        code: 'EmptyAnswer',
+        message: `CreateNetworkInterface answered without an ENI id (request id ${answer.RequestId})`,
+        requestId: answer.RequestId,
+      });
+    }
+    // The answer leaves the tags out in some regions; they are those that were sent.
+    const eni = toEni(answer);
+    return { ...eni, tags: { ...request.tags, ...eni.tags } };
+  }
+
+  async attachEni(request: AttachEniRequest, signal: AbortSignal): Promise<void> {
+    const model = new AttachNetworkInterfaceRequest({
+      regionId: this.#regionId,
+      networkInterfaceId: request.eniId,
+      instanceId: request.instanceId,
+      ...(request.trunkEniId === undefined ? {} : { trunkNetworkInstanceId: request.trunkEniId }),
+    });
+    await this.#ecs.call('AttachNetworkInterface', model, plainAnswerSchema, signal);
+  }
+
+  async detachEni(request: AttachEniRequest, signal: AbortSignal): Promise<void> {
+    const model = new DetachNetworkInterfaceRequest({
+      regionId: this.#regionId,
+      networkInterfaceId: request.eniId,
+      instanceId: request.instanceId,
+      ...(request.trunkEniId === undefined ? {} : { trunkNetworkInstanceId: request.trunkEniId }),
+    });
+    await this.#ecs
+      .call('DetachNetworkInterface', model, plainAnswerSchema, signal)
+      .catch(successWhen('InvalidEniId.NotFound', 'InvalidEcsId.NotFound'));
+  }
+
+  async deleteEni(eniId: string, signal: AbortSignal): Promise<void> {
+    const model = new DeleteNetworkInterfaceRequest({ regionId: this.#regionId, networkInterfaceId: eniId });
+    await this.#ecs
+      .call('DeleteNetworkInterface', model, plainAnswerSchema, signal)
+      .catch(successWhen('InvalidEniId.NotFound'));
+  }
+
+  async describeEnis(filter: EniFilter, signal: AbortSignal): Promise<DescribedEnis> {
+    const enis: Eni[] = [];
+    let firstSentAtMs: number | undefined;
+    for (const ids of filter.ids === undefined ? [undefined] : chunks(filter.ids, ENI_IDS_PER_CALL)) {
+      let nextToken = '';
+      do {
+        const model = new DescribeNetworkInterfacesRequest({
+          regionId: this.#regionId,
+          maxResults: ENIS_PER_PAGE,
+          ...(nextToken === '' ? {} : { nextToken }),
+          ...(ids === undefined ? {} : { networkInterfaceId: ids }),
+          ...(filter.vpcId === undefined ? {} : { vpcId: filter.vpcId }),
+          ...(filter.instanceId === undefined ? {} : { instanceId: filter.instanceId }),
+          ...(filter.type === undefined ? {} : { type: filter.type }),
+          ...(filter.status === undefined ? {} : { status: filter.status }),
+          ...(filter.tags === undefined
+            ? {}
+            : {
+                tag: Object.entries(filter.tags).map(
+                  ([key, value]) => new DescribeNetworkInterfacesRequestTag({ key, value }),
+                ),
+              }),
+        });
+        const { answer, sentAtMs } = await this.#ecs.call('DescribeNetworkInterfaces', model, eniPageSchema, signal);
+        firstSentAtMs ??= sentAtMs;
+        enis.push(...answer.NetworkInterfaceSets.NetworkInterfaceSet.map(toEni));
+        nextToken = answer.NextToken ?? '';
+      } while (nextToken !== '');
+    }
+    return { enis: uniqueById(enis), sentAtMs: firstSentAtMs ?? 0 };
+  }
+
+  async describeInstanceTypes(instanceTypes: string[], signal: AbortSignal) {
+    const pages = await this.#inChunks(instanceTypes, INSTANCE_TYPES_PER_CALL, async (types) => {
+      const model = new DescribeInstanceTypesRequest({ instanceTypes: types });
+      const { answer } = await this.#ecs.call('DescribeInstanceTypes', model, instanceTypePageSchema, signal);
+      return answer.InstanceTypes.InstanceType.map(toInstanceType);
+    });
+    return pages.flat();
+  }
+
+  async describeInstances(instanceIds: string[], signal: AbortSignal) {
+    const pages = await this.#inChunks(instanceIds, INSTANCES_PER_CALL, async (ids) => {
+      const model = new DescribeInstancesRequest({
+        regionId: this.#regionId,
+        instanceIds: JSON.stringify(ids),
+        pageSize: INSTANCES_PER_CALL,
+      });
+      const { answer } = await this.#ecs.call('DescribeInstances', model, instancePageSchema, signal);
+      return answer.Instances.Instance.map(toInstance);
+    });
+    return pages.flat();
+  }
+
+  async describeVSwitches(filter: { ids?: string[]; vpcId?: string }, signal: AbortSignal) {
+    const found = [];
+    for (const id of filter.ids ?? [undefined]) {
+      for (let page = 1; ; page += 1) {
+        const model = new DescribeVSwitchesRequest({
+          regionId: this.#regionId,
+          pageNumber: page,
+          pageSize: VSWITCHES_PER_PAGE,
+          ...(id === undefined ? {} : { vSwitchId: id }),
+          ...(filter.vpcId === undefined ? {} : { vpcId: filter.vpcId }),
+        });
+        const { answer } = await this.#vpc.call('DescribeVSwitches', model, vSwitchPageSchema, signal);
+        found.push(...answer.VSwitches.VSwitch.map(toVSwitch));
+        if (answer.VSwitches.VSwitch.length === 0 || page * VSWITCHES_PER_PAGE >= answer.TotalCount) break;
+      }
+    }
+    return found;
+  }
+
+  async describeSecurityGroups(ids: string[], signal: AbortSignal) {
+    const pages = await this.#inChunks(ids, SECURITY_GROUPS_PER_CALL, async (some) => {
+      const model = new DescribeSecurityGroupsRequest({
+        regionId: this.#regionId,
+        securityGroupIds: JSON.stringify(some),
+        maxResults: SECURITY_GROUPS_PER_CALL,
+      });
+      const { answer } = await this.#ecs.call('DescribeSecurityGroups', model, securityGroupPageSchema, signal);
+      return answer.SecurityGroups.SecurityGroup.map((group) => ({
+        id: group.SecurityGroupId,
+        vpcId: group.VpcId,
+        type: group.SecurityGroupType,
+      }));
+    });
+    return pages.flat();
+  }
+
+  async #inChunks<T, R>(items: T[], size: number, call: (chunk: T[]) => Promise<R>): Promise<R[]> {
+    const results: R[] = [];
+    for (const chunk of chunks(items, size)) results.push(await call(chunk));
+    return results;
+  }
+}
+
+function chunks<T>(items: T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, at) => items.slice(at * size, (at + 1) * size));
+}
+
+/** Pages can overlap when ENIs come and go between two requests. */
+function uniqueById(enis: Eni[]): Eni[] {
+  return [...new Map(enis.map((eni) => [eni.id, eni])).values()];
+}
+
+function successWhen(...codes: string[]): (error: unknown) => undefined {
+  return (error) => {
+    if (error instanceof CloudError && codes.includes(error.code)) return undefined;
+    throw error;
+  };
+}

@@ -1,0 +1,212 @@
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { type Clock, rfc3339 } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
+import { CloudError } from './errors.ts';
+
+/** An access key, with a security token when it is temporary. */
+export interface Credential {
+  accessKeyId: string;
+  accessKeySecret: string;
+  securityToken?: string;
+  /** Absent: does not expire. Epoch milliseconds. */
+  expiresAtMs?: number;
+}
+
+/** Where credentials come from. */
+export type CredentialConfig =
+  | { type: 'accessKey'; accessKeyId: string; accessKeySecret: string }
+  | { type: 'sts'; accessKeyId: string; accessKeySecret: string; securityToken: string }
+  /** RAM role of the ECS instance, through the metadata service (IMDSv2). */
+  | { type: 'ecsRamRole'; roleName?: string | undefined; metadataEndpoint?: string | undefined }
+  /** RRSA: the service account's OIDC token for a role's credential. */
+  | {
+      type: 'oidc';
+      roleArn: string;
+      oidcProviderArn: string;
+      oidcTokenFile: string;
+      roleSessionName?: string | undefined;
+      stsEndpoint?: string | undefined;
+    };
+
+/** Fetches one credential. Throws a {@link CloudError} of kind `forbidden` or `unavailable`. */
+export type CredentialSource = (signal: AbortSignal) => Promise<Credential>;
+
+const METADATA_ENDPOINT = 'http://100.100.100.200';
+const METADATA_TOKEN_TTL_S = 300;
+const SESSION_NAME = 'terway-controlplane';
+const SESSION_SECONDS = 3600;
+const FETCH_TIMEOUT_MS = 10_000;
+/** Renewed in the background when less than this is left, so that no call waits for it. */
+const RENEW_BEFORE_MS = 15 * 60_000;
+/** With less than this left a call waits for the renewal. */
+const REFUSE_BEFORE_MS = 60_000;
+/** After a failed background renewal, the next try is not earlier than this. */
+const RETRY_MS = 30_000;
+
+/** The source that a configuration asks for. `regionId` chooses the regional STS endpoint. */
+export function credentialSource(config: CredentialConfig, regionId: string, clock: Clock): CredentialSource {
+  switch (config.type) {
+    case 'accessKey': {
+      const { type: _type, ...key } = config;
+      return async () => key;
+    }
+    case 'sts': {
+      const { type: _type, ...key } = config;
+      return async () => key;
+    }
+    case 'ecsRamRole':
+      return (signal) => fromMetadata(config.metadataEndpoint ?? METADATA_ENDPOINT, config.roleName, signal);
+    case 'oidc':
+      return (signal) =>
+        fromOidc(config, config.stsEndpoint ?? `https://sts-vpc.${regionId}.aliyuncs.com`, clock, signal);
+  }
+}
+
+/**
+ * Keeps a credential and renews it with one request in flight, however many calls ask: the SDK's own providers send one
+ * request per call (typescript-facts 2.3).
+ */
+export class CredentialCache {
+  readonly #source: CredentialSource;
+  readonly #clock: Clock;
+  readonly #signal: AbortSignal;
+  #current: Credential | undefined;
+  #renewal: Promise<Credential> | undefined;
+  #notBeforeMs = 0;
+
+  constructor(options: { source: CredentialSource; clock: Clock; signal: AbortSignal }) {
+    this.#source = options.source;
+    this.#clock = options.clock;
+    this.#signal = options.signal;
+  }
+
+  /** A credential that is valid for at least a minute. @throws CloudError */
+  async get(): Promise<Credential> {
+    const current = this.#current;
+    if (current === undefined) return this.#renew();
+    const leftMs = (current.expiresAtMs ?? Number.POSITIVE_INFINITY) - this.#clock.now();
+    if (leftMs < REFUSE_BEFORE_MS) return this.#renew();
+    if (leftMs < RENEW_BEFORE_MS && this.#clock.now() >= this.#notBeforeMs) {
+      this.#renew().catch(() => {
+        this.#notBeforeMs = this.#clock.now() + RETRY_MS;
+      });
+    }
+    return current;
+  }
+
+  #renew(): Promise<Credential> {
+    this.#renewal ??= this.#source(this.#signal)
+      .then((credential) => {
+        this.#current = credential;
+        return credential;
+      })
+      .finally(() => {
+        this.#renewal = undefined;
+      });
+    return this.#renewal;
+  }
+}
+
+const temporarySchema = z.object({
+  AccessKeyId: z.string().min(1),
+  AccessKeySecret: z.string().min(1),
+  SecurityToken: z.string().min(1),
+  Expiration: z.iso.datetime(),
+});
+
+function toCredential(temporary: z.infer<typeof temporarySchema>): Credential {
+  return {
+    accessKeyId: temporary.AccessKeyId,
+    accessKeySecret: temporary.AccessKeySecret,
+    securityToken: temporary.SecurityToken,
+    expiresAtMs: Date.parse(temporary.Expiration),
+  };
+}
+
+async function fromMetadata(endpoint: string, roleName: string | undefined, signal: AbortSignal): Promise<Credential> {
+  const token = await request(`${endpoint}/latest/api/token`, signal, {
+    method: 'PUT',
+    headers: { 'X-aliyun-ecs-metadata-token-ttl-seconds': String(METADATA_TOKEN_TTL_S) },
+  });
+  const headers = { 'X-aliyun-ecs-metadata-token': token };
+  const base = `${endpoint}/latest/meta-data/ram/security-credentials/`;
+  const role = roleName ?? (await request(base, signal, { headers })).trim();
+  const text = await request(`${base}${role}`, signal, { headers });
+  return toCredential(parseAnswer(temporarySchema, text, 'instance metadata'));
+}
+
+const assumeRoleSchema = z.object({ Credentials: temporarySchema });
+
+async function fromOidc(
+  config: Extract<CredentialConfig, { type: 'oidc' }>,
+  endpoint: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Credential> {
+  const token = await readFile(config.oidcTokenFile, 'utf8').catch((error: unknown) => {
+    throw new CloudError({
+      kind: 'forbidden',
+      action: 'AssumeRoleWithOIDC',
+      code: 'OIDCTokenUnreadable',
+      message: `credential.oidcTokenFile: ${errorMessage(error)}`,
+      cause: error,
+    });
+  });
+  const body = new URLSearchParams({
+    Action: 'AssumeRoleWithOIDC',
+    Version: '2015-04-01',
+    Format: 'JSON',
+    Timestamp: rfc3339(clock.now()),
+    RoleArn: config.roleArn,
+    OIDCProviderArn: config.oidcProviderArn,
+    OIDCToken: token.trim(),
+    RoleSessionName: config.roleSessionName ?? SESSION_NAME,
+    DurationSeconds: String(SESSION_SECONDS),
+  });
+  const text = await request(endpoint, signal, { method: 'POST', body });
+  return toCredential(parseAnswer(assumeRoleSchema, text, 'STS').Credentials);
+}
+
+async function request(url: string, signal: AbortSignal, init: RequestInit): Promise<string> {
+  const action = 'GetCredential';
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(url, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(FETCH_TIMEOUT_MS)]) });
+    text = await response.text();
+  } catch (cause) {
+    throw new CloudError({
+      kind: 'unavailable',
+      action,
+      code: 'CredentialUnavailable',
+      message: `no answer from ${url}: ${errorMessage(cause)}`,
+      cause,
+    });
+  }
+  if (response.ok) return text;
+  throw new CloudError({
+    kind: response.status >= 500 ? 'unavailable' : 'forbidden',
+    action,
+    code: 'CredentialRefused',
+    message: `${url} answered ${response.status}: ${text.slice(0, 300)}`,
+    statusCode: response.status,
+  });
+}
+
+function parseAnswer<T>(schema: z.ZodType<T>, text: string, from: string): T {
+  let raw: unknown;
+  try {
+    raw = JSON.parse(text);
+  } catch {
+    raw = undefined;
+  }
+  const parsed = schema.safeParse(raw);
+  if (parsed.success) return parsed.data;
+  throw new CloudError({
+    kind: 'unavailable',
+    action: 'GetCredential',
+    code: 'CredentialMalformed',
+    message: `the credential from ${from} is malformed: ${parsed.error.issues[0]?.path.join('.')} ${parsed.error.issues[0]?.message}`,
+  });
+}

@@ -1,0 +1,115 @@
+import { z } from 'zod';
+import { errorMessage } from '../util/errors.ts';
+
+/** What a failed call means for its caller (reference 5.5); the allocation core decides by it. */
+export type CloudErrorKind =
+  | 'throttled'
+  | 'unavailable'
+  | 'exhausted'
+  | 'limit'
+  | 'state'
+  | 'notFound'
+  | 'token'
+  | 'forbidden'
+  | 'invalid';
+
+/** Thrown by every call of the cloud layer that did not succeed. */
+export class CloudError extends Error {
+  override readonly name = 'CloudError';
+  readonly kind: CloudErrorKind;
+  /** The API action, such as `CreateNetworkInterface`. */
+  readonly action: string;
+  /** The cloud's error code; `RequestTimeout` or `ConnectionFailed` when no answer came. */
+  readonly code: string;
+  readonly requestId: string | undefined;
+  readonly statusCode: number | undefined;
+
+  constructor(fields: {
+    kind: CloudErrorKind;
+    action: string;
+    code: string;
+    message: string;
+    requestId?: string | undefined;
+    statusCode?: number | undefined;
+    cause?: unknown;
+  }) {
+    super(fields.message, { cause: fields.cause });
+    this.kind = fields.kind;
+    this.action = fields.action;
+    this.code = fields.code;
+    this.requestId = fields.requestId;
+    this.statusCode = fields.statusCode;
+  }
+}
+
+const KIND_BY_CODE: Record<string, CloudErrorKind> = {
+  'InvalidVSwitchId.IpNotEnough': 'exhausted',
+  'QuotaExceeded.PrivateIpAddress': 'exhausted',
+  EniPerInstanceLimitExceeded: 'limit',
+  SecurityGroupInstanceLimitExceed: 'limit',
+  IdempotentFailed: 'token',
+  IdempotentParameterMismatch: 'token',
+  'InvalidOperation.InvalidEniState': 'state',
+  'InvalidOperation.InvalidEcsState': 'state',
+  IncorrectInstanceStatus: 'state',
+  IncorrectEniStatus: 'state',
+  'Operation.Conflict': 'state',
+  OperationConflict: 'state',
+  InternalError: 'unavailable',
+  ServiceUnavailable: 'unavailable',
+};
+
+/** Sorts an error code; the HTTP status decides where the code is not known. */
+export function kindOf(code: string, statusCode: number | undefined): CloudErrorKind {
+  const known = KIND_BY_CODE[code];
+  if (known !== undefined) return known;
+  if (code.startsWith('Throttling')) return 'throttled';
+  if (code.startsWith('Forbidden') || code.startsWith('InvalidAccessKeyId') || code.startsWith('InvalidSecurityToken')) {
+    return 'forbidden';
+  }
+  if (code === 'SignatureDoesNotMatch' || code === 'NoPermission') return 'forbidden';
+  if (/^Invalid\w*Id\.NotFound$/.test(code)) return 'notFound';
+  if (statusCode === 429) return 'throttled';
+  if (statusCode === undefined || statusCode >= 500) return 'unavailable';
+  return 'invalid';
+}
+
+const sdkErrorSchema = z.object({
+  name: z.string().optional(),
+  code: z.string().optional(),
+  message: z.string().optional(),
+  statusCode: z.number().optional(),
+  requestId: z.string().optional(),
+  data: z.object({ Message: z.string().optional(), RequestId: z.string().optional() }).optional(),
+});
+
+/**
+ * Translates whatever the SDK threw. Its timeouts carry neither code nor a true message (typescript-facts 2.2), so an
+ * error without a code counts as "no answer": the effect of the call is unknown.
+ */
+export function toCloudError(action: string, thrown: unknown): CloudError {
+  if (thrown instanceof CloudError) return thrown;
+  const parsed = sdkErrorSchema.safeParse(thrown);
+  const error = parsed.success ? parsed.data : {};
+  if (error.code === undefined || error.statusCode === undefined) {
+    const timedOut = /timeout/i.test(`${error.name} ${error.message}`);
+    return new CloudError({
+      kind: 'unavailable',
+      action,
+      code: timedOut ? 'RequestTimeout' : 'ConnectionFailed',
+      message: `${action}: no answer (${errorMessage(thrown)})`,
+      cause: thrown,
+    });
+  }
+  const requestId = error.requestId ?? error.data?.RequestId;
+  const text = error.data?.Message ?? error.message ?? '';
+  return new CloudError({
+    kind: kindOf(error.code, error.statusCode),
+    action,
+    code: error.code,
+    message: `${action}: ${error.code}: ${text}${requestId === undefined ? '' : ` (request id ${requestId})`}`,
+    requestId,
+    statusCode: error.statusCode,
+    cause: thrown,
+  });
+}

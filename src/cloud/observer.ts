@@ -1,0 +1,192 @@
+import type { Clock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
+import type { Cloud, Eni } from './port.ts';
+
+/** What the cloud is expected to finish; `read` only asks for the state as it is. */
+export type Expectation = 'read' | 'attach' | 'detach' | 'delete';
+
+/** Newest answer about one ENI; `eni` is absent when the cloud does not know the id. */
+export interface EniObservation {
+  atMs: number;
+  eni?: Eni;
+}
+
+const BATCH_IDS = 100;
+/** A describe may show the state from before the call that started the transition. */
+const LAG_MS = 5000;
+/** While a transition lasts, its owner is woken this often so that it can report. */
+const REPORT_MS = 15_000;
+const PACE_MIN_MS = 100;
+const PACE_MAX_MS = 1000;
+/** Between two questions lies this much per ENI in flight: few ENIs are answered fast, many in few calls. */
+const PACE_PER_ENI_MS = 2.5;
+const FAILURE_PAUSE_MS = 1000;
+
+interface Watched {
+  id: string;
+  expectation: Expectation;
+  owner: string;
+  sinceMs: number;
+  dueMs: number;
+  asked: number;
+  reportedMs: number;
+}
+
+/**
+ * The one place that asks the cloud how asynchronous operations are doing. It batches everything in flight into describes
+ * of up to 100 ids, learns how long each kind of operation takes so that it does not ask before an answer is likely, and
+ * wakes the owners.
+ */
+export class EniObserver {
+  readonly #cloud: Cloud;
+  readonly #clock: Clock;
+  readonly #wake: (owner: string) => void;
+  readonly #onError: (message: string) => void;
+  readonly #watched = new Map<string, Watched>();
+  readonly #latest = new Map<string, EniObservation>();
+  readonly #expectedMs: Record<Exclude<Expectation, 'read'>, number> = { attach: 1000, detach: 1000, delete: 1000 };
+  #lastAskedMs = 0;
+  #rouse: (() => void) | undefined;
+
+  /** @param options.wake is called with the owner when there is news about one of its ENIs. */
+  constructor(options: { cloud: Cloud; clock: Clock; wake: (owner: string) => void; onError: (message: string) => void }) {
+    this.#cloud = options.cloud;
+    this.#clock = options.clock;
+    this.#wake = options.wake;
+    this.#onError = options.onError;
+  }
+
+  /** ENIs that are asked about now. */
+  get inFlight(): number {
+    return this.#watched.size;
+  }
+
+  latest(eniId: string): EniObservation | undefined {
+    return this.#latest.get(eniId);
+  }
+
+  /** Takes over a state that another call returned, such as a creation. */
+  note(eni: Eni, atMs: number): void {
+    this.#latest.set(eni.id, { atMs, eni });
+  }
+
+  /** Drops what is known about a settled ENI; memory holds only what moves. */
+  forget(eniId: string): void {
+    this.#watched.delete(eniId);
+    this.#latest.delete(eniId);
+  }
+
+  /** Asks until the expectation is met or the cloud shows something else, then wakes the owner. Asking twice is one question. */
+  expect(eniId: string, expectation: Expectation, owner: string): void {
+    const nowMs = this.#clock.now();
+    const known = this.#watched.get(eniId);
+    if (known !== undefined && known.expectation === expectation && known.owner === owner) return;
+    const dueMs = expectation === 'read' ? nowMs : nowMs + this.#expectedMs[expectation];
+    this.#watched.set(eniId, { id: eniId, expectation, owner, sinceMs: nowMs, dueMs, asked: 0, reportedMs: nowMs });
+    this.#rouse?.();
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const waitMs = this.#nextAskMs() - this.#clock.now();
+      if (waitMs > 0) {
+        await this.#rest(waitMs, signal);
+        continue;
+      }
+      try {
+        await this.#ask(this.#batch(), signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#onError(errorMessage(error));
+        await this.#rest(FAILURE_PAUSE_MS, signal, true);
+      }
+    }
+  }
+
+  #pace(): number {
+    return Math.min(PACE_MAX_MS, Math.max(PACE_MIN_MS, this.#watched.size * PACE_PER_ENI_MS));
+  }
+
+  #nextAskMs(): number {
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const entry of this.#watched.values()) dueMs = Math.min(dueMs, entry.dueMs);
+    return Math.max(dueMs, this.#lastAskedMs + this.#pace());
+  }
+
+  /** Everything due, then what is due next: a place in a request costs nothing. */
+  #batch(): Watched[] {
+    return [...this.#watched.values()].sort((a, b) => a.dueMs - b.dueMs).slice(0, BATCH_IDS);
+  }
+
+  async #ask(batch: Watched[], signal: AbortSignal): Promise<void> {
+    this.#lastAskedMs = this.#clock.now();
+    const { enis, sentAtMs } = await this.#cloud.describeEnis({ ids: batch.map((entry) => entry.id) }, signal);
+    const shown = new Map(enis.map((eni) => [eni.id, eni]));
+    const nowMs = this.#clock.now();
+    for (const entry of batch) {
+      // Replaced or forgotten while the question was under way: the answer is about an older wish.
+      if (this.#watched.get(entry.id) !== entry || entry.sinceMs > sentAtMs) continue;
+      const eni = shown.get(entry.id);
+      this.#latest.set(entry.id, eni === undefined ? { atMs: sentAtMs } : { atMs: sentAtMs, eni });
+      this.#judge(entry, eni, nowMs);
+    }
+  }
+
+  #judge(entry: Watched, eni: Eni | undefined, nowMs: number): void {
+    const elapsedMs = nowMs - entry.sinceMs;
+    const verdict = entry.expectation === 'read' ? 'met' : verdictOf(entry.expectation, eni, elapsedMs);
+    if (verdict === 'pending') {
+      const questionDue = nowMs >= entry.dueMs;
+      if (questionDue) entry.asked += 1;
+      entry.dueMs = Math.max(entry.dueMs, nowMs + Math.min(3000, 100 + elapsedMs * 0.1));
+      if (nowMs - entry.reportedMs >= REPORT_MS) {
+        entry.reportedMs = nowMs;
+        this.#wake(entry.owner);
+      }
+      return;
+    }
+    if (verdict === 'met' && entry.expectation !== 'read') this.#learn(entry.expectation, elapsedMs, entry.asked === 0);
+    this.#watched.delete(entry.id);
+    this.#wake(entry.owner);
+  }
+
+  /** A first question that already meets the expectation says only that the wait was long enough. */
+  #learn(kind: Exclude<Expectation, 'read'>, elapsedMs: number, first: boolean): void {
+    const sampleMs = first ? elapsedMs * 0.95 : elapsedMs;
+    this.#expectedMs[kind] = 0.8 * this.#expectedMs[kind] + 0.2 * Math.min(sampleMs, 60_000);
+  }
+
+  async #rest(ms: number, signal: AbortSignal, deaf = false): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const finish = () => {
+        this.#rouse = undefined;
+        timer?.cancel();
+        signal.removeEventListener('abort', finish);
+        resolve();
+      };
+      const timer = Number.isFinite(ms) ? this.#clock.schedule(ms, finish) : undefined;
+      signal.addEventListener('abort', finish, { once: true });
+      if (!deaf) this.#rouse = finish;
+    });
+  }
+}
+
+function verdictOf(
+  expectation: Exclude<Expectation, 'read'>,
+  eni: Eni | undefined,
+  elapsedMs: number,
+): 'met' | 'pending' | 'other' {
+  const late = elapsedMs > LAG_MS;
+  switch (expectation) {
+    case 'attach':
+      if (eni?.status === 'InUse') return 'met';
+      return eni?.status === 'Attaching' || !late ? 'pending' : 'other';
+    case 'detach':
+      if (eni === undefined || eni.status === 'Available') return 'met';
+      return eni.status === 'Detaching' || !late ? 'pending' : 'other';
+    case 'delete':
+      if (eni === undefined) return 'met';
+      return eni.status === 'Deleting' || !late ? 'pending' : 'other';
+  }
+}
