@@ -1,12 +1,5 @@
 import { createHash } from 'node:crypto';
-import {
-  TAG_ATTEMPT,
-  TAG_CLUSTER,
-  TAG_CREATOR,
-  TAG_CREATOR_VALUE,
-  TAG_OWNER,
-  TAG_OWNER_UID,
-} from '../crds/names.ts';
+import { TAG_ATTEMPT, TAG_CLUSTER, TAG_CREATOR, TAG_CREATOR_VALUE, TAG_OWNER, TAG_OWNER_UID } from '../crds/names.ts';
 
 /** What makes one creation differ from every other; the ClientToken is derived from nothing else. */
 export interface CreationIdentity {
@@ -42,20 +35,28 @@ export function clientTokenOf(identity: CreationIdentity): string {
 /** A tag value holds at most 128 characters; the end of a long name tells more than its beginning. */
 const TAG_VALUE_MAX = 128;
 
-/** Tags that every ENI of ours carries: cluster, creator, owner and attempt (architecture 2). */
+/**
+ * Tags that every ENI of ours carries: cluster, creator, owner and attempt (architecture 2). The attempt is named by its
+ * ClientToken, so that a lost answer is found again by one filter.
+ */
 export function ownershipTags(owner: {
   clusterId: string;
   owner: string;
   ownerUid: string;
-  attempt: number;
+  clientToken: string;
 }): Record<string, string> {
   return {
     [TAG_CLUSTER]: owner.clusterId,
     [TAG_CREATOR]: TAG_CREATOR_VALUE,
     [TAG_OWNER]: owner.owner.slice(-TAG_VALUE_MAX),
     [TAG_OWNER_UID]: owner.ownerUid,
-    [TAG_ATTEMPT]: String(owner.attempt),
+    [TAG_ATTEMPT]: owner.clientToken,
   };
+}
+
+/** Filter that finds the ENI of one attempt. */
+export function attemptTags(clusterId: string, clientToken: string): Record<string, string> {
+  return { [TAG_CLUSTER]: clusterId, [TAG_ATTEMPT]: clientToken };
 }
 
 /** Whether an ENI was created by a control plane of this cluster, ours or upstream's (I3). */

@@ -110,7 +110,8 @@ function withoutId(goal: Goal, view: InterfaceView, nowMs: number): InterfaceSte
     if (operation.failure.kind === 'exhausted') {
       return { do: 'newAttempt', avoidVSwitch: true, failure: operation.failure };
     }
-    if (operation.failure.kind === 'token') return { do: 'newAttempt', avoidVSwitch: false, failure: operation.failure };
+    if (operation.failure.kind === 'token')
+      return { do: 'newAttempt', avoidVSwitch: false, failure: operation.failure };
   }
   return pausedAfterFailure(operation, 'create', nowMs) ?? { do: 'create' };
 }

@@ -24,6 +24,8 @@ export type Step =
   | { do: 'startDetach' }
   /** Give an unbound Fixed PodENI to the new pod: uid, node label and target. */
   | { do: 'rebind' }
+  /** Write phase Binding: the record belongs to the new pod now. */
+  | { do: 'startBinding' }
   /** Steps of interfaces, by their index; at least one. */
   | { do: 'interfaces'; goal: Goal; steps: { index: number; step: InterfaceStep }[] }
   /** Every interface is attached: write phase Bind. */
@@ -54,7 +56,7 @@ function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Ste
     if (pod.state === 'live') {
       if (pod.nodeName === '') return { do: 'nothing' };
       const retargeted = isOwner && podEni.spec.target?.nodeName === pod.nodeName;
-      return retargeted ? towards('bind', snapshot) : { do: 'rebind' };
+      return retargeted ? { do: 'startBinding' } : { do: 'rebind' };
     }
     const dueMs = releaseDueMs(podEni);
     if (dueMs === 'never') return { do: 'nothing' };
@@ -65,7 +67,8 @@ function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Ste
 
 function towardsBind(snapshot: Snapshot, phase: string): Step {
   const { podEni } = snapshot;
-  if (phase === 'Bind' && snapshot.interfaces.every((known) => known.observation === undefined)) return { do: 'nothing' };
+  if (phase === 'Bind' && snapshot.interfaces.every((known) => known.observation === undefined))
+    return { do: 'nothing' };
   if (targetOf(podEni) === undefined) return { do: 'rebind' };
   return towards('bind', snapshot);
 }

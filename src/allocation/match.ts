@@ -43,7 +43,11 @@ export function matchNetworking(pod: PodToMatch, networkings: PodNetworking[]): 
 function judge(pod: PodToMatch, networking: PodNetworking, others: string[]): NetworkingMatch {
   const { name } = networking.metadata;
   if (wantsFixed(networking) && !pod.hasStableName) return { kind: 'needsStableName', name };
-  return networking.status?.status === 'Ready' ? { kind: 'matched', networking, others } : { kind: 'notReady', name };
+  const { status } = networking;
+  // An edit that has not been checked yet may name what does not exist.
+  const isChecked =
+    status?.observedGeneration === undefined || status.observedGeneration === networking.metadata.generation;
+  return status?.status === 'Ready' && isChecked ? { kind: 'matched', networking, others } : { kind: 'notReady', name };
 }
 
 function wantsFixed(networking: PodNetworking): boolean {

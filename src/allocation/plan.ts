@@ -1,8 +1,4 @@
-import {
-  ANNOTATION_POD_UID,
-  FINALIZER_POD_ENI,
-  LABEL_NODE,
-} from '../crds/names.ts';
+import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, LABEL_NODE } from '../crds/names.ts';
 import type { Allocation, AttachTarget, PodEni } from '../crds/pod-eni.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import { rfc3339 } from '../util/clock.ts';
@@ -71,7 +67,7 @@ export function planPodEni(
   nodeName: string,
   room: Room,
 ): Plan {
-  const place = findSlot(pod, node, nodeName, room);
+  const place = findSlot(node, nodeName, room);
   if (place.kind === 'wait') return place;
   const choice = chooseVSwitch(networking, place.node.zone, room);
   if (choice.kind === 'wait') return choice;
@@ -147,7 +143,7 @@ export function planRebind(
       message: `the fixed address lies in zone ${podEni.spec.zone}, node ${nodeName} in ${node.zone}: let the pod be scheduled to zone ${podEni.spec.zone}, or delete PodENI ${pod.namespace}/${pod.name} to give up the address`,
     };
   }
-  const place = findSlot(pod, node, nodeName, room);
+  const place = findSlot(node, nodeName, room);
   if (place.kind === 'wait') return place;
   room.slots.reserve(`${pod.namespace}/${pod.name}`, place.trunkEniId, podEni.spec.allocations?.length ?? 1);
   return {
@@ -197,7 +193,6 @@ function allocationFor(plan: {
 }
 
 function findSlot(
-  pod: PodToServe,
   node: NodeFacts | undefined,
   nodeName: string,
   room: Room,

@@ -1,4 +1,4 @@
-import { type Random } from '../util/random.ts';
+import type { Random } from '../util/random.ts';
 
 export type SelectionPolicy = 'ordered' | 'random' | 'most';
 
@@ -88,6 +88,9 @@ function pick<E extends { free: number }>(entries: E[], policy: SelectionPolicy,
     case 'random':
       return entries[Math.floor(random.next() * entries.length)];
     case 'most':
-      return entries.reduce<E | undefined>((best, entry) => (best === undefined || entry.free > best.free ? entry : best), undefined);
+      return entries.reduce<E | undefined>(
+        (best, entry) => (best === undefined || entry.free > best.free ? entry : best),
+        undefined,
+      );
   }
 }

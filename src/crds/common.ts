@@ -56,10 +56,7 @@ export const allocationTypeFields = {
     .enum(['Elastic', 'Fixed'])
     .default('Elastic')
     .describe('Elastic: released with the pod. Fixed: kept for the next pod of the same name.'),
-  releaseStrategy: z
-    .enum(['TTL', 'Never'])
-    .optional()
-    .describe('When a Fixed allocation without a pod is released.'),
+  releaseStrategy: z.enum(['TTL', 'Never']).optional().describe('When a Fixed allocation without a pod is released.'),
   releaseAfter: z
     .string()
     .max(64)

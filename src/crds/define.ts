@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import { toStructuralSchema } from './structural.ts';
 
 /** API group of every kind that this product defines (reference 2). */

@@ -12,9 +12,13 @@ const intentSchema = z.object({
 });
 export type CreateIntent = z.infer<typeof intentSchema>;
 
-const allocationSchema = z.object({
+/**
+ * Loose, as are the ENI's fields: a merge patch replaces the whole list of allocations, so what this version does not know
+ * has to survive reading.
+ */
+const allocationSchema = z.looseObject({
   allocationType: allocationTypeSchema.optional(),
-  eni: z.object(eniFields).prefault({}),
+  eni: z.looseObject(eniFields).prefault({}),
   ipv4: z.string().optional(),
   ipv6: z.string().optional(),
   ipv4CIDR: z.string().optional(),

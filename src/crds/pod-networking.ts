@@ -63,13 +63,23 @@ const specSchema = z.object({
     .optional()
     .describe('Which pods use this networking. Both given: both must match. None given: only pods that name it.'),
   securityGroupIDs: z
-    .array(z.string().max(64).regex(/^sg-[A-Za-z0-9][A-Za-z0-9-]*$/))
+    .array(
+      z
+        .string()
+        .max(64)
+        .regex(/^sg-[A-Za-z0-9][A-Za-z0-9-]*$/),
+    )
     .max(10)
     .optional()
     .meta(noDuplicates('security group'))
     .describe('Security groups of the ENI of each pod; at most 10.'),
   vSwitchOptions: z
-    .array(z.string().max(64).regex(/^vsw-[A-Za-z0-9][A-Za-z0-9-]*$/))
+    .array(
+      z
+        .string()
+        .max(64)
+        .regex(/^vsw-[A-Za-z0-9][A-Za-z0-9-]*$/),
+    )
     .max(100)
     .optional()
     .meta(noDuplicates('vSwitch'))
@@ -93,10 +103,7 @@ const statusSchema = z.object({
       z.object({
         id: z.string(),
         zone: z.string().optional(),
-        availableIPCount: z
-          .int()
-          .optional()
-          .describe('Free addresses when the cloud was last asked.'),
+        availableIPCount: z.int().optional().describe('Free addresses when the cloud was last asked.'),
       }),
     )
     .optional(),

@@ -1,0 +1,48 @@
+/** An ENI of ours as a listing showed it. */
+export interface ListedEni {
+  id: string;
+  type: string;
+  status: string;
+  createdAtMs?: number | undefined;
+}
+
+export interface OrphanVerdict {
+  /** Orphans of this round, of any age. */
+  orphans: string[];
+  /** Those that may be released now. */
+  release: string[];
+  /** So many look orphaned that the cluster's memory is rather to be doubted: nothing may be released. */
+  braked: boolean;
+}
+
+/** More orphans than this share of all ENIs at once are not believed. */
+const BRAKE_SHARE = 0.2;
+/** Up to this number the share does not count. */
+const BRAKE_MINIMUM = 10;
+
+/**
+ * Which ENIs with our tags belong to nobody. Released is only what was an orphan in the round before as well and is older
+ * than `minimumAgeMs`; an ENI without a creation time is as old as our first sight of it, which is two rounds. Pure.
+ *
+ * @param isOwned whether anything in the cluster names the ENI.
+ * @param orphansBefore the orphans of the round before.
+ */
+export function judgeOrphans(
+  listed: ListedEni[],
+  isOwned: (eni: ListedEni) => boolean,
+  orphansBefore: ReadonlySet<string>,
+  options: { minimumAgeMs: number; nowMs: number },
+): OrphanVerdict {
+  const orphans = listed.filter((eni) => !isOwned(eni));
+  const braked = orphans.length > Math.max(BRAKE_MINIMUM, listed.length * BRAKE_SHARE);
+  const release = orphans.filter(
+    (eni) =>
+      orphansBefore.has(eni.id) &&
+      options.nowMs - (eni.createdAtMs ?? Number.NEGATIVE_INFINITY) >= options.minimumAgeMs,
+  );
+  return {
+    orphans: orphans.map((eni) => eni.id),
+    release: braked ? [] : release.map((eni) => eni.id),
+    braked,
+  };
+}

@@ -1,0 +1,96 @@
+import { z } from 'zod';
+import type { Allocation } from '../crds/pod-eni.ts';
+import { rfc3339 } from '../util/clock.ts';
+import { clientTokenOf } from './identity.ts';
+import { type InterfaceStep, nextInterfaceStep } from './interface-step.ts';
+import type { Observation, Operation } from './observation.ts';
+
+/**
+ * The trunk of a node lives like an interface of a pod (interface-step.ts) whose target has no trunk above it. Its record is
+ * an annotation of the Node CR, as Node.spec is rewritten by upstream's daemon (architecture 4).
+ */
+const trunkIntentSchema = z.object({
+  attempt: z.int().min(1),
+  clientToken: z.string().min(1).max(64),
+  createdAt: z.string(),
+  vSwitchID: z.string().min(1),
+  securityGroupIDs: z.array(z.string()),
+  /** ENI id, once the cloud has answered. */
+  eniID: z.string().default(''),
+});
+export type TrunkIntent = z.infer<typeof trunkIntentSchema>;
+
+/** Reads the annotation; undefined when it is absent or damaged, which starts a new intent. */
+export function parseTrunkIntent(text: string | undefined): TrunkIntent | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const parsed = trunkIntentSchema.safeParse(JSON.parse(text));
+    return parsed.success ? parsed.data : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Plans the creation of a trunk. */
+export function planTrunk(plan: {
+  clusterId: string;
+  nodeName: string;
+  nodeUid: string;
+  attempt: number;
+  vSwitchId: string;
+  securityGroupIds: string[];
+  nowMs: number;
+}): TrunkIntent {
+  const createdAt = rfc3339(plan.nowMs);
+  return {
+    attempt: plan.attempt,
+    createdAt,
+    vSwitchID: plan.vSwitchId,
+    securityGroupIDs: plan.securityGroupIds,
+    eniID: '',
+    clientToken: clientTokenOf({
+      clusterId: plan.clusterId,
+      owner: `node/${plan.nodeName}`,
+      ownerUid: plan.nodeUid,
+      interfaceName: 'trunk',
+      attempt: plan.attempt,
+      plannedAt: createdAt,
+      vSwitchId: plan.vSwitchId,
+      securityGroupIds: plan.securityGroupIds,
+    }),
+  };
+}
+
+/** The next step of a trunk. Pure. */
+export function nextTrunkStep(view: {
+  goal: 'bind' | 'release';
+  intent: TrunkIntent;
+  instanceId: string;
+  nodeName: string;
+  /** Node CR says that it is attached. */
+  bound: boolean;
+  observation?: Observation | undefined;
+  operation?: Operation | undefined;
+  clusterId: string;
+  nowMs: number;
+}): InterfaceStep {
+  const { intent, observation, operation } = view;
+  const allocation: Allocation = {
+    eni: { id: intent.eniID, vSwitchID: intent.vSwitchID, securityGroupIDs: intent.securityGroupIDs },
+    intent: { attempt: intent.attempt, clientToken: intent.clientToken, createdAt: intent.createdAt },
+  };
+  return nextInterfaceStep(
+    view.goal,
+    {
+      allocation,
+      fixed: false,
+      // A trunk that vanished is replaced; members of the old one are repaired by their own records.
+      bound: false,
+      target: { nodeName: view.nodeName, instanceID: view.instanceId },
+      ...(observation === undefined ? {} : { observation }),
+      ...(operation === undefined ? {} : { operation }),
+    },
+    view.clusterId,
+    view.nowMs,
+  );
+}

@@ -1,0 +1,230 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { AlibabaCloud, regionalEndpoints } from '../cloud/alibaba-cloud.ts';
+import { CredentialCache, type CredentialConfig, credentialSource } from '../cloud/credentials.ts';
+import { QuotaScheduler } from '../cloud/quota.ts';
+import { RpcContext } from '../cloud/rpc.ts';
+import { readConfigFile } from '../config/config-file.ts';
+import {
+  type ControlPlaneConfig,
+  type CredentialFile,
+  controlPlaneConfigSchema,
+  credentialFileSchema,
+} from '../config/control-plane.ts';
+import { ConfigError } from '../config/errors.ts';
+import { createInformers, informersProblem, informersSynced, runInformers } from '../controllers/informers.ts';
+import { runControllers } from '../controllers/manager.ts';
+import { connectKube } from '../kube/client.ts';
+import { loadKubeConfig } from '../kube/config.ts';
+import { KubeConfigError } from '../kube/errors.ts';
+import { EventRecorder } from '../kube/events.ts';
+import { runWithLease } from '../kube/lease.ts';
+import { closeServer, listen, telemetryServer } from '../telemetry/http-server.ts';
+import { createLog, type Log } from '../telemetry/log.ts';
+import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
+import { systemClock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
+import { systemRandom } from '../util/random.ts';
+import { parseCommandLine } from './arguments.ts';
+
+const USAGE = `terway-controlplane: gives Kubernetes pods their own network interfaces on Alibaba Cloud
+
+  --config FILE       configuration (default /etc/config/ctrl-config.yaml)
+  --credential FILE   credentials of Alibaba Cloud (default /etc/credential/ctrl-secret.yaml)
+  --kubeconfig FILE   kubeconfig (default: KUBECONFIG, the pod's service account, ~/.kube/config)
+  --help              this text
+`;
+
+/** After the signal to stop, how long events may take to leave. */
+const FLUSH_MS = 2000;
+
+async function main(): Promise<void> {
+  const flags = parseCommandLine({
+    config: { type: 'string', default: '/etc/config/ctrl-config.yaml' },
+    credential: { type: 'string', default: '/etc/credential/ctrl-secret.yaml' },
+    kubeconfig: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  });
+  if (flags.help) {
+    process.stdout.write(USAGE);
+    return;
+  }
+  const config = await readConfigFile(flags.config, controlPlaneConfigSchema);
+  const credential = await readConfigFile(flags.credential, credentialFileSchema);
+  const kubeConfig = await loadKubeConfig({ path: flags.kubeconfig });
+  const log = await createLog({ level: config.logLevel, pretty: process.stdout.isTTY === true });
+  const metrics = createMetrics();
+  const stop = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const)
+    process.once(name, () => stop.abort(new Error(`received ${name}`)));
+
+  const client = connectKube(kubeConfig, {
+    userAgent: 'terway-controlplane',
+    onRequest: ({ verb, resource, subresource, code, durationMs }) => {
+      metrics.kubeRequests.inc({ verb, resource, subresource, code: String(code) });
+      metrics.kubeRequestSeconds.observe({ verb }, durationMs / 1000);
+    },
+  });
+  const { quota, cloud } = connectCloud(config, credential, metrics, stop.signal);
+  const informers = createInformers({
+    client,
+    clock: systemClock,
+    random: systemRandom,
+    onError: (error) => log.warn({ err: errorMessage(error) }, 'watch interrupted'),
+  });
+  const identity = `${hostname()}_${randomUUID().slice(0, 8)}`;
+  const recorder = new EventRecorder({
+    client,
+    controller: 'terway-controlplane',
+    instance: identity,
+    onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
+  });
+  const server = telemetryServer({ ready: () => informersProblem(informers), registry: metrics.registry });
+  const servers = await serve(config, server, metrics, informers, log);
+
+  log.info(
+    { region: config.regionID, vpc: config.vpcID, cluster: config.clusterID, server: kubeConfig.serverUrl },
+    'starting',
+  );
+  const running = runInformers(informers, stop.signal);
+  try {
+    await informersSynced(informers, stop.signal);
+    log.info('stores synced');
+    await lead(config, identity, log, metrics, client, stop.signal, (signal) =>
+      runControllers(
+        {
+          client,
+          cloud,
+          quota,
+          informers,
+          recorder,
+          clock: systemClock,
+          random: systemRandom,
+          log,
+          metrics,
+          clusterId: config.clusterID,
+          vpcId: config.vpcID,
+          workers: {
+            podEni: config.podENIMaxConcurrent,
+            node: config.nodeMaxConcurrent,
+            networkInterface: config.eniMaxConcurrent,
+            podNetworking: 1,
+          },
+          collector: { intervalMs: config.collector.interval, minimumAgeMs: config.collector.minimumAge },
+        },
+        signal,
+      ),
+    );
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+  } finally {
+    stop.abort();
+    await running;
+    await recorder.close(FLUSH_MS);
+    client.close();
+    await Promise.all(servers.map(closeServer));
+  }
+  log.info('stopped');
+}
+
+function connectCloud(config: ControlPlaneConfig, credential: CredentialFile, metrics: Metrics, signal: AbortSignal) {
+  const quota = new QuotaScheduler({ clock: systemClock, limits: config.rateLimit, share: config.rateLimitShare });
+  const source = credentialSource(toCredentialConfig(credential), config.regionID, systemClock);
+  const defaults = regionalEndpoints(config.regionID, config.endpoints.network);
+  const cloud = new AlibabaCloud(
+    new RpcContext({
+      credentials: new CredentialCache({ source, clock: systemClock, signal }),
+      quota,
+      clock: systemClock,
+      regionId: config.regionID,
+      onCall: ({ action, code, durationMs, waitedMs }) => {
+        metrics.cloudCalls.inc({ action, code });
+        metrics.cloudCallSeconds.observe({ action }, durationMs / 1000);
+        metrics.cloudWaitSeconds.observe({ action }, waitedMs / 1000);
+      },
+    }),
+    { ecs: config.endpoints.ecs ?? defaults.ecs, vpc: config.endpoints.vpc ?? defaults.vpc },
+  );
+  return { quota, cloud };
+}
+
+function toCredentialConfig(file: CredentialFile): CredentialConfig {
+  if ('accessKey' in file) {
+    const key = { accessKeyId: file.accessKey, accessKeySecret: file.accessSecret };
+    return file.securityToken === undefined
+      ? { type: 'accessKey', ...key }
+      : { type: 'sts', ...key, securityToken: file.securityToken };
+  }
+  if ('ecsRamRole' in file) return { type: 'ecsRamRole', ...file.ecsRamRole };
+  const { roleARN, oidcProviderARN, ...rest } = file.rrsa;
+  return { type: 'oidc', roleArn: roleARN, oidcProviderArn: oidcProviderARN, ...rest };
+}
+
+async function serve(
+  config: ControlPlaneConfig,
+  server: ReturnType<typeof telemetryServer>,
+  metrics: Metrics,
+  informers: ReturnType<typeof createInformers>,
+  log: Log,
+) {
+  const { healthzBindAddress: health, metricsBindAddress: metricsAddress } = config;
+  const servers: (typeof server)[] = [];
+  const bind = async (what: string, which: typeof server, address: { host: string; port: number }) => {
+    const port = await listen(which, address).catch((error: unknown) => {
+      throw new ConfigError(`${what}: cannot listen on ${address.host}:${address.port}: ${errorMessage(error)}`);
+    });
+    servers.push(which);
+    log.info({ address: `${address.host}:${port}` }, `serving ${what}`);
+  };
+  if (health !== undefined) await bind('healthzBindAddress', server, health);
+  if (metricsAddress !== undefined) {
+    const second = telemetryServer({ ready: () => informersProblem(informers), registry: metrics.registry });
+    await bind('metricsBindAddress', second, metricsAddress);
+  }
+  return servers;
+}
+
+/** Runs `work` while this replica leads. A lost lease ends the term, not the process: the stores stay warm for the next. */
+async function lead(
+  config: ControlPlaneConfig,
+  identity: string,
+  log: Log,
+  metrics: Metrics,
+  client: Parameters<typeof runWithLease>[0]['client'],
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  if (!config.leaderElection) {
+    metrics.leader.set(1);
+    await work(signal);
+    return;
+  }
+  while (!signal.aborted) {
+    const outcome = await runWithLease({
+      client,
+      namespace: config.controllerNamespace,
+      name: config.controllerName,
+      identity,
+      leaseDurationMs: config.leaseDuration,
+      renewDeadlineMs: config.renewDeadline,
+      retryPeriodMs: config.retryPeriod,
+      signal,
+      onHolder: (holder) => log.info({ holder }, 'lease'),
+      onError: (error) => log.warn({ err: errorMessage(error) }, 'lease request failed'),
+      onLead: async (term) => {
+        metrics.leader.set(1);
+        log.info('leading');
+        await work(term);
+        metrics.leader.set(0);
+      },
+    });
+    if (outcome === 'lost') log.warn('the lease was lost; waiting for it again');
+  }
+}
+
+main().catch((error: unknown) => {
+  const known = error instanceof ConfigError || error instanceof KubeConfigError;
+  process.stderr.write(`terway-controlplane: ${errorMessage(error)}\n`);
+  if (!known && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exit(known ? 2 : 1);
+});

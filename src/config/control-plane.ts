@@ -1,0 +1,108 @@
+import { z } from 'zod';
+import { parseGoDurationMs } from '../util/duration.ts';
+
+/** A Go duration such as `15s`, read as milliseconds. */
+function duration(defaultText: string) {
+  return z
+    .string()
+    .default(defaultText)
+    .transform((text, context) => {
+      const ms = parseGoDurationMs(text);
+      if (ms === undefined || ms <= 0) {
+        context.addIssue({ code: 'custom', message: `"${text}" is not a positive Go duration such as 15s or 2m` });
+        return z.NEVER;
+      }
+      return ms;
+    });
+}
+
+const bindAddress = z
+  .string()
+  .regex(/^(0|.*:\d{1,5})$/, 'must be HOST:PORT, or 0 to turn it off')
+  .transform((text) => {
+    if (text === '0') return undefined;
+    const colon = text.lastIndexOf(':');
+    return { host: text.slice(0, colon).replace(/^\[|\]$/g, '') || '0.0.0.0', port: Number(text.slice(colon + 1)) };
+  });
+
+const concurrency = (fallback: number) => z.int().min(1).max(10_000).default(fallback);
+
+const endpoint = z
+  .string()
+  .regex(/^https?:\/\/[^/]+$/, 'must be http://HOST[:PORT] or https://HOST[:PORT]')
+  .transform((url): { host: string; protocol: 'HTTP' | 'HTTPS' } => ({
+    host: url.replace(/^https?:\/\//, ''),
+    protocol: url.startsWith('https:') ? 'HTTPS' : 'HTTP',
+  }));
+
+/**
+ * The configuration of the control plane. Keys that upstream has as well (reference 1.2) keep their name and meaning; a key
+ * that is not known is an error, as a misspelt one would be ignored otherwise.
+ */
+export const controlPlaneConfigSchema = z.strictObject({
+  regionID: z.string().min(1),
+  clusterID: z.string().min(1),
+  vpcID: z.string().regex(/^vpc-[A-Za-z0-9-]+$/, 'must look like vpc-bp1…'),
+  controllerNamespace: z.string().min(1).default('kube-system'),
+  controllerName: z.string().min(1).default('terway-controlplane'),
+  leaderElection: z.boolean().default(true),
+  leaseDuration: duration('15s'),
+  renewDeadline: duration('10s'),
+  retryPeriod: duration('2s'),
+  healthzBindAddress: bindAddress.prefault('0.0.0.0:8080'),
+  metricsBindAddress: bindAddress.prefault('0.0.0.0:9090'),
+  enableTrunk: z.boolean().default(true),
+  podENIMaxConcurrent: concurrency(50),
+  nodeMaxConcurrent: concurrency(10),
+  eniMaxConcurrent: concurrency(4),
+  /** Calls per minute by API. */
+  rateLimit: z.record(z.string(), z.int().min(1)).default({}),
+  /** Part of the limits that this control plane may use. */
+  rateLimitShare: z.number().gt(0).max(1).default(1),
+  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
+  endpoints: z
+    .strictObject({
+      network: z.enum(['vpc', 'public']).default('vpc'),
+      ecs: endpoint.optional(),
+      vpc: endpoint.optional(),
+    })
+    .prefault({}),
+  collector: z
+    .strictObject({
+      interval: duration('1m'),
+      /** An ENI younger than this is never taken for an orphan. */
+      minimumAge: duration('10m'),
+    })
+    .prefault({}),
+});
+
+export type ControlPlaneConfig = z.infer<typeof controlPlaneConfigSchema>;
+
+/** The credential file: exactly one way to get at credentials. */
+export const credentialFileSchema = z.union(
+  [
+    z.strictObject({
+      accessKey: z.string().min(1),
+      accessSecret: z.string().min(1),
+      securityToken: z.string().min(1).optional(),
+    }),
+    z.strictObject({
+      ecsRamRole: z.strictObject({ roleName: z.string().min(1).optional(), metadataEndpoint: z.url().optional() }),
+    }),
+    z.strictObject({
+      rrsa: z.strictObject({
+        roleARN: z.string().min(1),
+        oidcProviderARN: z.string().min(1),
+        oidcTokenFile: z.string().min(1),
+        roleSessionName: z.string().min(1).optional(),
+        stsEndpoint: z.url().optional(),
+      }),
+    }),
+  ],
+  {
+    error:
+      'must hold accessKey and accessSecret (securityToken if temporary), or ecsRamRole, or rrsa with roleARN, oidcProviderARN and oidcTokenFile',
+  },
+);
+
+export type CredentialFile = z.infer<typeof credentialFileSchema>;

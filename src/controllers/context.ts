@@ -1,0 +1,54 @@
+import type { Room } from '../allocation/plan.ts';
+import type { EniObserver } from '../cloud/observer.ts';
+import type { Cloud } from '../cloud/port.ts';
+import type { QuotaScheduler } from '../cloud/quota.ts';
+import type { NetworkInterface } from '../crds/network-interface.ts';
+import type { TerwayNode } from '../crds/node.ts';
+import type { PodEni } from '../crds/pod-eni.ts';
+import type { PodNetworking } from '../crds/pod-networking.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { Informer } from '../kube/informer.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Clock } from '../util/clock.ts';
+import type { Random } from '../util/random.ts';
+import type { ControllerEvents } from './events.ts';
+import type { ConfigMap, CoreNode, Namespace, Pod } from './resources.ts';
+import type { WaitingRoom } from './waiting-room.ts';
+
+/** The stores that the controllers read; they run on every replica, so that a new leader starts warm. */
+export interface Informers {
+  pods: Informer<Pod>;
+  coreNodes: Informer<CoreNode>;
+  namespaces: Informer<Namespace>;
+  configMaps: Informer<ConfigMap>;
+  podNetworkings: Informer<PodNetworking>;
+  podEnis: Informer<PodEni>;
+  networkInterfaces: Informer<NetworkInterface>;
+  nodes: Informer<TerwayNode>;
+}
+
+/** What the controllers of one term of leadership share. */
+export interface ControllerContext {
+  client: KubeClient;
+  cloud: Cloud;
+  quota: QuotaScheduler;
+  observer: EniObserver;
+  informers: Informers;
+  /** Slots and addresses; `nowMs` is set by each plan. */
+  room: Omit<Room, 'nowMs'>;
+  waitingRoom: WaitingRoom;
+  /** ENIs that the cloud showed gone while their PodENI was released; their mirrors may go. */
+  released: Set<string>;
+  events: ControllerEvents;
+  clusterId: string;
+  vpcId: string;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  /** Aborts when the lease is lost or the process stops. */
+  signal: AbortSignal;
+  /** Queues a pod's name. */
+  wakePod: (key: string) => void;
+  /** Queues a node. */
+  wakeNode: (name: string) => void;
+}

@@ -1,0 +1,269 @@
+import { SlotLedger } from '../allocation/slots.ts';
+import { VSwitchPool } from '../allocation/vswitch-pool.ts';
+import { EniObserver } from '../cloud/observer.ts';
+import type { Cloud } from '../cloud/port.ts';
+import type { QuotaScheduler } from '../cloud/quota.ts';
+import type { PodEni } from '../crds/pod-eni.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { runController } from '../kube/controller.ts';
+import type { EventRecorder } from '../kube/events.ts';
+import { keyOf } from '../kube/types.ts';
+import { WorkQueue } from '../kube/workqueue.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Clock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
+import type { Random } from '../util/random.ts';
+import { Collector } from './collector/collector.ts';
+import type { ControllerContext, Informers } from './context.ts';
+import { ControllerEvents } from './events.ts';
+import { NetworkCatalog } from './network-catalog.ts';
+import { ENI_OWNER_PREFIX, NetworkInterfaceController } from './network-interface/controller.ts';
+import { NODE_OWNER_PREFIX, NodeController } from './node/controller.ts';
+import { PodEniController } from './pod-eni/controller.ts';
+import { PodNetworkingController } from './pod-networking/controller.ts';
+import { WaitingRoom } from './waiting-room.ts';
+
+/** What lives as long as the process. */
+export interface ManagerOptions {
+  client: KubeClient;
+  cloud: Cloud;
+  quota: QuotaScheduler;
+  informers: Informers;
+  recorder: EventRecorder;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  metrics: Metrics;
+  clusterId: string;
+  vpcId: string;
+  workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };
+  collector: { intervalMs: number; minimumAgeMs: number };
+}
+
+/**
+ * Runs every controller for one term of leadership: builds what they share from the stores, connects stores and queues, and
+ * ends when the signal aborts. Nothing of a term survives it.
+ */
+export async function runControllers(options: ManagerOptions, signal: AbortSignal): Promise<void> {
+  const { clock, informers, metrics, log } = options;
+  const queueOf = (controller: string) =>
+    new WorkQueue({
+      clock,
+      random: options.random,
+      metrics: {
+        onDepth: (depth) => metrics.queueDepth.set({ controller }, depth),
+        onLatency: (waitedMs) => metrics.queueSeconds.observe({ controller }, waitedMs / 1000),
+      },
+    });
+  const queues = {
+    pods: queueOf('pod-eni'),
+    nodes: queueOf('node'),
+    mirrors: queueOf('networkinterface'),
+    networkings: queueOf('podnetworking'),
+  };
+  const wake = (owner: string) => {
+    if (owner.startsWith(NODE_OWNER_PREFIX)) queues.nodes.add(owner.slice(NODE_OWNER_PREFIX.length));
+    else if (owner.startsWith(ENI_OWNER_PREFIX)) queues.mirrors.add(owner.slice(ENI_OWNER_PREFIX.length));
+    else queues.pods.add(owner);
+  };
+  const context: ControllerContext = {
+    ...options,
+    room: {
+      slots: new SlotLedger(),
+      vSwitches: new VSwitchPool(),
+      random: options.random,
+      clusterId: options.clusterId,
+    },
+    observer: new EniObserver({
+      cloud: options.cloud,
+      clock,
+      wake,
+      onError: (message) => log.warn({ err: message }, 'describe failed'),
+    }),
+    waitingRoom: new WaitingRoom((key) => queues.pods.add(key)),
+    released: new Set(),
+    events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
+    signal,
+    wakePod: (key) => queues.pods.add(key),
+    wakeNode: (name) => queues.nodes.add(name),
+  };
+  const catalog = new NetworkCatalog({
+    cloud: options.cloud,
+    clock,
+    vpcId: options.vpcId,
+    pool: context.room.vSwitches,
+  });
+  const podEnis = new PodEniController(context);
+  const nodes = new NodeController(context);
+  const mirrors = new NetworkInterfaceController(context, (eniId) => queues.mirrors.add(eniId));
+  const networkings = new PodNetworkingController(context, catalog);
+  const collector = new Collector(context, {
+    ...options.collector,
+    report: ({ orphans, released, suspected }) => {
+      metrics.orphans.set(orphans);
+      metrics.collected.inc({ kind: 'orphan' }, released);
+      metrics.collected.inc({ kind: 'suspect' }, suspected);
+      metrics.inFlight.set(context.observer.inFlight);
+      metrics.waitingPods.set(context.waitingRoom.size);
+    },
+  });
+
+  podEnis.rebuildLedger();
+  const disconnect = connect(context, queues, podEnis);
+  const controller = (
+    name: string,
+    queue: WorkQueue,
+    workers: number,
+    reconcile: (key: string, signal: AbortSignal) => Promise<{ requeueAfterMs?: number }>,
+  ) =>
+    runController({
+      name,
+      queue,
+      workers,
+      reconcile,
+      signal,
+      clock,
+      reconcileTimeoutMs: RECONCILE_TIMEOUT_MS,
+      onReconcile: ({ key, outcome, durationMs }) => {
+        const result = outcome.kind === 'failed' ? 'error' : outcome.kind === 'conflict' ? 'conflict' : 'success';
+        metrics.reconciles.inc({ controller: name, result });
+        metrics.reconcileSeconds.observe({ controller: name }, durationMs / 1000);
+        if (outcome.kind === 'failed') {
+          log.warn(
+            { controller: name, key, err: errorMessage(outcome.error), failures: outcome.failures },
+            'reconcile failed',
+          );
+        }
+      },
+    });
+  try {
+    await Promise.all([
+      context.observer.run(signal),
+      controller('pod-eni', queues.pods, options.workers.podEni, (key, run) => podEnis.reconcile(key, run)),
+      controller('node', queues.nodes, options.workers.node, async (name, run) => {
+        try {
+          return await nodes.reconcile(name, run);
+        } catch (error) {
+          await nodes.reportFailure(name, error, run);
+          throw error;
+        }
+      }),
+      controller('networkinterface', queues.mirrors, options.workers.networkInterface, (id, run) =>
+        mirrors.reconcile(id, run),
+      ),
+      controller('podnetworking', queues.networkings, options.workers.podNetworking, (name, run) =>
+        networkings.reconcile(name, run),
+      ),
+      collector.run(),
+    ]);
+  } finally {
+    disconnect();
+  }
+}
+
+const RECONCILE_TIMEOUT_MS = 120_000;
+
+interface Queues {
+  pods: WorkQueue;
+  nodes: WorkQueue;
+  mirrors: WorkQueue;
+  networkings: WorkQueue;
+}
+
+/** Connects stores and queues, and queues everything that the stores hold already. @returns undoes the connection. */
+function connect(context: ControllerContext, queues: Queues, podEnis: PodEniController): () => void {
+  const { informers, waitingRoom } = context;
+  const addMirrors = (podEni: PodEni) => {
+    for (const { eni } of podEni.spec.allocations ?? []) if (eni.id !== '') queues.mirrors.add(eni.id);
+  };
+  const addUnservedPods = () => {
+    // A networking that appears or changes may pick pods that nobody waits with.
+    for (const pod of informers.pods.store.values()) {
+      const key = keyOf(pod.metadata);
+      if (informers.podEnis.store.get(key) === undefined) queues.pods.add(key);
+    }
+  };
+  const disconnects = [
+    informers.pods.addHandler({
+      onAdd: (pod) => queues.pods.add(keyOf(pod.metadata)),
+      onUpdate: (_, pod) => queues.pods.add(keyOf(pod.metadata)),
+      onDelete: (pod) => queues.pods.add(keyOf(pod.metadata)),
+    }),
+    informers.podEnis.addHandler({
+      onAdd: (podEni, origin) => {
+        if (origin !== 'write') queues.pods.add(keyOf(podEni.metadata));
+      },
+      onUpdate: (before, podEni, origin) => {
+        // Our own write comes from a reconcile that goes on anyway.
+        if (origin !== 'write') queues.pods.add(keyOf(podEni.metadata));
+        if (before.status?.phase !== podEni.status?.phase) addMirrors(podEni);
+      },
+      onDelete: (podEni) => {
+        podEnis.podEniGone(podEni);
+        addMirrors(podEni);
+      },
+    }),
+    informers.networkInterfaces.addHandler({
+      onUpdate: (_, mirror, origin) => {
+        if (origin !== 'write') queues.mirrors.add(mirror.metadata.name);
+      },
+      onDelete: (mirror) => queues.mirrors.add(mirror.metadata.name),
+    }),
+    informers.podNetworkings.addHandler({
+      onAdd: (networking) => {
+        queues.networkings.add(networking.metadata.name);
+        addUnservedPods();
+      },
+      onUpdate: (before, networking, origin) => {
+        if (origin !== 'write') queues.networkings.add(networking.metadata.name);
+        if (before.status?.status !== networking.status?.status) {
+          waitingRoom.wake({ kind: 'networking', name: networking.metadata.name });
+        }
+        if (before.metadata.generation !== networking.metadata.generation) addUnservedPods();
+      },
+      onDelete: (networking) => waitingRoom.wake({ kind: 'networking', name: networking.metadata.name }),
+    }),
+    informers.coreNodes.addHandler({
+      onAdd: (node) => queues.nodes.add(node.metadata.name),
+      onUpdate: (before, node) => {
+        if (nodeMatters(before) !== nodeMatters(node)) queues.nodes.add(node.metadata.name);
+      },
+      onDelete: (node) => queues.nodes.add(node.metadata.name),
+    }),
+    informers.nodes.addHandler({
+      onAdd: (node) => queues.nodes.add(node.metadata.name),
+      onUpdate: (_, node, origin) => {
+        if (origin !== 'write') queues.nodes.add(node.metadata.name);
+      },
+      onDelete: (node) => queues.nodes.add(node.metadata.name),
+    }),
+    informers.configMaps.addHandler({
+      onAdd: () => addAll(queues.nodes, informers.coreNodes.store.keys()),
+      onUpdate: () => addAll(queues.nodes, informers.coreNodes.store.keys()),
+    }),
+    informers.namespaces.addHandler({
+      onUpdate: (before, namespace) => {
+        if (JSON.stringify(before.metadata.labels) !== JSON.stringify(namespace.metadata.labels)) addUnservedPods();
+      },
+    }),
+  ];
+  addAll(queues.networkings, informers.podNetworkings.store.keys());
+  addAll(queues.nodes, [...informers.coreNodes.store.keys(), ...informers.nodes.store.keys()]);
+  addAll(queues.pods, [...informers.podEnis.store.keys(), ...informers.pods.store.keys()]);
+  addAll(queues.mirrors, informers.networkInterfaces.store.keys());
+  for (const podEni of informers.podEnis.store.values()) addMirrors(podEni);
+  return () => {
+    for (const disconnect of disconnects) disconnect();
+  };
+}
+
+function addAll(queue: WorkQueue, keys: string[]): void {
+  for (const key of keys) queue.add(key);
+}
+
+/** What of a Kubernetes node is looked at; its heartbeats are not. */
+function nodeMatters(node: { metadata: object; spec: object; status: object }): string {
+  const { resourceVersion: _version, ...metadata } = { resourceVersion: '', ...node.metadata };
+  return JSON.stringify([metadata, node.spec, node.status]);
+}

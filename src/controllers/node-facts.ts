@@ -1,0 +1,50 @@
+import type { NodeFacts } from '../allocation/plan.ts';
+import { ANNOTATION_TRUNK_ON } from '../crds/names.ts';
+import type { TerwayNode } from '../crds/node.ts';
+import type { CoreNode } from './resources.ts';
+
+const LABEL_ZONE = 'topology.kubernetes.io/zone';
+const LABEL_ZONE_LEGACY = 'failure-domain.beta.kubernetes.io/zone';
+const LABEL_REGION = 'topology.kubernetes.io/region';
+const LABEL_INSTANCE_TYPE = 'node.kubernetes.io/instance-type';
+
+/** Identity of the ECS instance behind a Kubernetes node (reference 4.1). */
+export interface NodeIdentity {
+  regionId: string;
+  zoneId: string;
+  instanceId: string;
+  instanceType: string;
+}
+
+/** @returns the identity, or the first thing that the node lacks. */
+export function nodeIdentity(node: CoreNode): { identity: NodeIdentity } | { missing: string } {
+  const labels = node.metadata.labels ?? {};
+  const regionId = labels[LABEL_REGION] ?? '';
+  const zoneId = labels[LABEL_ZONE] ?? labels[LABEL_ZONE_LEGACY] ?? '';
+  const instanceType = labels[LABEL_INSTANCE_TYPE] ?? '';
+  const instanceId = node.spec.providerID.split('.')[1] ?? '';
+  if (instanceId === '') return { missing: 'spec.providerID of the form REGION.INSTANCE_ID' };
+  if (regionId === '') return { missing: `label ${LABEL_REGION}` };
+  if (zoneId === '') return { missing: `label ${LABEL_ZONE}` };
+  if (instanceType === '') return { missing: `label ${LABEL_INSTANCE_TYPE}` };
+  return { identity: { regionId, zoneId, instanceId, instanceType } };
+}
+
+/**
+ * What plans need to know of a node. The Node CR's record of the trunk counts; the annotation `trunk-on` is what an upstream
+ * node daemon leaves behind where it manages the trunk itself.
+ */
+export function nodeFacts(core: CoreNode | undefined, node: TerwayNode | undefined): NodeFacts | undefined {
+  if (core === undefined || node?.spec.nodeMetadata === undefined) return undefined;
+  const attached = Object.values(node.status?.networkInterfaces ?? {}).find(
+    (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
+  );
+  const trunkEniId = attached?.id ?? core.metadata.annotations?.[ANNOTATION_TRUNK_ON];
+  return {
+    nodeName: core.metadata.name,
+    instanceId: node.spec.nodeMetadata.instanceID,
+    zone: node.spec.nodeMetadata.zoneID,
+    memberLimit: node.spec.nodeCap?.memberAdapterLimit ?? 0,
+    ...(trunkEniId === undefined || trunkEniId === '' ? {} : { trunkEniId }),
+  };
+}

@@ -1,0 +1,199 @@
+import type { ObservedEni } from '../../allocation/observation.ts';
+import type { TrunkIntent } from '../../allocation/trunk.ts';
+import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, FINALIZER_NODE, RESOURCE_MEMBER_ENI } from '../../crds/names.ts';
+import type { NodeCap, TerwayNode } from '../../crds/node.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { setCondition } from '../../kube/conditions.ts';
+import { isNotFound } from '../../kube/errors.ts';
+import { patchObject } from '../../kube/patch.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { Informers } from '../context.ts';
+import type { NodeIdentity } from '../node-facts.ts';
+import { type CoreNode, coreNodeResource, terwayNodeResource } from '../resources.ts';
+
+/** Every write of a Node CR and of what the Kubernetes node shows of it. */
+export class NodeWriter {
+  readonly #client: KubeClient;
+  readonly #informers: Pick<Informers, 'nodes' | 'coreNodes'>;
+  readonly #clock: Clock;
+
+  constructor(options: { client: KubeClient; informers: Pick<Informers, 'nodes' | 'coreNodes'>; clock: Clock }) {
+    this.#client = options.client;
+    this.#informers = options.informers;
+    this.#clock = options.clock;
+  }
+
+  /** Creates the Node CR or brings metadata and capacity up to date. */
+  async describe(
+    core: CoreNode,
+    node: TerwayNode | undefined,
+    identity: NodeIdentity,
+    nodeCap: NodeCap,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { name, uid } = core.metadata;
+    const nodeMetadata = {
+      regionID: identity.regionId,
+      instanceType: identity.instanceType,
+      instanceID: identity.instanceId,
+      zoneID: identity.zoneId,
+    };
+    const owner = { apiVersion: 'v1', kind: 'Node', name, uid: uid ?? '', controller: true };
+    if (node === undefined) {
+      const created = await this.#client.create(
+        terwayNodeResource,
+        {
+          metadata: { name, labels: { name }, finalizers: [FINALIZER_NODE], ownerReferences: [owner] },
+          spec: { nodeMetadata, nodeCap },
+        },
+        { signal },
+      );
+      this.#informers.nodes.store.noteWritten(created);
+      return;
+    }
+    await this.#patch(node, signal, (draft) => {
+      draft.spec.nodeMetadata = nodeMetadata;
+      draft.spec.nodeCap = { ...draft.spec.nodeCap, ...nodeCap };
+      draft.metadata.labels = { ...draft.metadata.labels, name };
+      draft.metadata.finalizers = [...new Set([...(draft.metadata.finalizers ?? []), FINALIZER_NODE])];
+      draft.metadata.ownerReferences = [owner];
+    });
+  }
+
+  /** Persists the intent of the trunk. */
+  async intent(node: TerwayNode, intent: TrunkIntent, signal: AbortSignal): Promise<void> {
+    await this.#patch(node, signal, (draft) => {
+      draft.metadata.annotations = {
+        ...draft.metadata.annotations,
+        [ANNOTATION_TRUNK_INTENT]: JSON.stringify(intent),
+      };
+    });
+  }
+
+  /** Records the attached trunk where upstream's daemon reads it. */
+  async attached(node: TerwayNode, eni: ObservedEni, cidr: string, signal: AbortSignal): Promise<void> {
+    await this.#patchStatus(node, signal, (status) => {
+      const others = Object.entries(status.networkInterfaces ?? {}).filter(
+        ([id, known]) => id !== eni.id && known.networkInterfaceType !== 'Trunk',
+      );
+      status.networkInterfaces = {
+        ...Object.fromEntries(others),
+        [eni.id]: {
+          id: eni.id,
+          status: eni.status,
+          macAddress: eni.macAddress,
+          vSwitchID: eni.vSwitchId,
+          securityGroupIDs: eni.securityGroupIds,
+          primaryIPAddress: eni.primaryIp,
+          networkInterfaceTrafficMode: 'Standard',
+          networkInterfaceType: 'Trunk',
+          ipv4CIDR: cidr,
+          ipv4: { [eni.primaryIp]: { ip: eni.primaryIp, primary: true, status: 'Valid' } },
+        },
+      };
+      status.conditions = this.#trunkReady(node, status.conditions, 'True', 'Attached', `trunk ${eni.id} is attached`);
+    });
+  }
+
+  /** Says why the node has no trunk. */
+  async condition(node: TerwayNode, reason: string, message: string, signal: AbortSignal): Promise<void> {
+    await this.#patchStatus(node, signal, (status) => {
+      status.conditions = this.#trunkReady(node, status.conditions, 'False', reason, message);
+    });
+  }
+
+  /** Shows trunk and member slots on the Kubernetes node; writes only what differs, such as after a kubelet reset it to 0. */
+  async publish(core: CoreNode, node: TerwayNode, trunkEniId: string, signal: AbortSignal): Promise<void> {
+    const { store } = this.#informers.coreNodes;
+    const slots = String(node.spec.nodeCap?.memberAdapterLimit ?? 0);
+    let current = core;
+    if (core.metadata.annotations?.[ANNOTATION_TRUNK_ON] !== trunkEniId) {
+      current = await patchObject(
+        this.#client,
+        coreNodeResource,
+        core,
+        (draft) => {
+          draft.metadata.annotations = { ...draft.metadata.annotations, [ANNOTATION_TRUNK_ON]: trunkEniId };
+        },
+        // The kubelet writes this object all the time; ours are fields that nobody else sets.
+        { signal, optimisticLock: false },
+      );
+      store.noteWritten(current);
+    }
+    const { capacity, allocatable } = current.status;
+    if (capacity[RESOURCE_MEMBER_ENI] === slots && allocatable[RESOURCE_MEMBER_ENI] === slots) return;
+    const written = await patchObject(
+      this.#client,
+      coreNodeResource,
+      current,
+      (draft) => {
+        draft.status.capacity = { ...capacity, [RESOURCE_MEMBER_ENI]: slots };
+        draft.status.allocatable = { ...allocatable, [RESOURCE_MEMBER_ENI]: slots };
+      },
+      { signal, subresource: 'status', optimisticLock: false },
+    );
+    store.noteWritten(written);
+  }
+
+  async deleteObject(node: TerwayNode, signal: AbortSignal): Promise<void> {
+    const { uid } = node.metadata;
+    const { store } = this.#informers.nodes;
+    try {
+      const result = await this.#client.delete(terwayNodeResource, node.metadata, { preconditions: { uid }, signal });
+      if (result.state === 'deleting') store.noteWritten(result.object);
+      else store.noteDeleted(node.metadata.name, uid ?? '');
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      store.noteDeleted(node.metadata.name, uid ?? '');
+    }
+  }
+
+  async removeFinalizer(node: TerwayNode, signal: AbortSignal): Promise<void> {
+    await patchObject(
+      this.#client,
+      terwayNodeResource,
+      node,
+      (draft) => {
+        draft.metadata.finalizers = (draft.metadata.finalizers ?? []).filter((name) => name !== FINALIZER_NODE);
+      },
+      { signal },
+    );
+    this.#informers.nodes.store.noteDeleted(node.metadata.name, node.metadata.uid ?? '');
+  }
+
+  async #patch(node: TerwayNode, signal: AbortSignal, mutate: (draft: TerwayNode) => void): Promise<void> {
+    this.#informers.nodes.store.noteWritten(
+      await patchObject(this.#client, terwayNodeResource, node, mutate, { signal }),
+    );
+  }
+
+  async #patchStatus(
+    node: TerwayNode,
+    signal: AbortSignal,
+    mutate: (status: NonNullable<TerwayNode['status']>) => void,
+  ): Promise<void> {
+    const written = await patchObject(
+      this.#client,
+      terwayNodeResource,
+      node,
+      (draft) => {
+        draft.status ??= {};
+        mutate(draft.status);
+      },
+      { signal, subresource: 'status' },
+    );
+    this.#informers.nodes.store.noteWritten(written);
+  }
+
+  #trunkReady(
+    node: TerwayNode,
+    conditions: NonNullable<TerwayNode['status']>['conditions'],
+    status: 'True' | 'False',
+    reason: string,
+    message: string,
+  ) {
+    const { generation } = node.metadata;
+    const observed = generation === undefined ? {} : { observedGeneration: generation };
+    return setCondition(conditions, { type: 'TrunkReady', status, reason, message, ...observed }, this.#clock.now());
+  }
+}

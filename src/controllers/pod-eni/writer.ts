@@ -1,0 +1,193 @@
+import type { ObservedEni } from '../../allocation/observation.ts';
+import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY, LABEL_NODE } from '../../crds/names.ts';
+import type { Allocation, AttachTarget, PodEni, PodEniPhase, PodEniStatus } from '../../crds/pod-eni.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { type ConditionInput, setCondition } from '../../kube/conditions.ts';
+import { patchObject } from '../../kube/patch.ts';
+import type { Store } from '../../kube/store.ts';
+import { keyOf } from '../../kube/types.ts';
+import { type Clock, rfc3339 } from '../../util/clock.ts';
+import { podEniResource } from '../resources.ts';
+
+/**
+ * Every write of a PodENI. Each carries the resourceVersion that the decision was made on, so that a decision on an old
+ * record, or of a leader that was replaced, is refused (409); the answer goes into the store at once.
+ */
+export class PodEniWriter {
+  readonly #client: KubeClient;
+  readonly #store: Store<PodEni>;
+  readonly #clock: Clock;
+
+  constructor(options: { client: KubeClient; store: Store<PodEni>; clock: Clock }) {
+    this.#client = options.client;
+    this.#store = options.store;
+    this.#clock = options.clock;
+  }
+
+  /** Persists a plan. @throws KubeApiError */
+  async create(podEni: PodEni, signal: AbortSignal): Promise<void> {
+    this.#store.noteWritten(await this.#client.create(podEniResource, podEni, { signal }));
+  }
+
+  /** Persists what the cloud created for an allocation. */
+  async record(podEni: PodEni, index: number, eni: ObservedEni, signal: AbortSignal): Promise<void> {
+    await this.#patch(podEni, signal, (draft) => {
+      const allocation = draft.spec.allocations?.[index];
+      if (allocation === undefined) return;
+      allocation.ipv4 = eni.primaryIp;
+      const [ipv6] = eni.ipv6;
+      if (ipv6 !== undefined) allocation.ipv6 = ipv6;
+      allocation.eni = {
+        ...allocation.eni,
+        id: eni.id,
+        mac: eni.macAddress,
+        vpcID: eni.vpcId,
+        zone: eni.zoneId,
+        ...(eni.resourceGroupId === '' ? {} : { resourceGroupID: eni.resourceGroupId }),
+      };
+    });
+  }
+
+  /** Persists a new attempt. */
+  async replaceAllocation(podEni: PodEni, index: number, allocation: Allocation, signal: AbortSignal): Promise<void> {
+    await this.#patch(podEni, signal, (draft) => {
+      draft.spec.allocations = (draft.spec.allocations ?? []).map((before, at) => (at === index ? allocation : before));
+    });
+  }
+
+  /** Hands the record to a pod: uid, node label and target in one write. */
+  async rebind(podEni: PodEni, podUid: string, target: AttachTarget, signal: AbortSignal): Promise<void> {
+    await this.#patch(podEni, signal, (draft) => {
+      draft.metadata.annotations = { ...draft.metadata.annotations, [ANNOTATION_POD_UID]: podUid };
+      draft.metadata.labels = { ...draft.metadata.labels, [LABEL_NODE]: target.nodeName };
+      draft.spec.target = target;
+    });
+  }
+
+  /** Writes the phase, and `podLastSeen` where the retention of a fixed address counts from it. */
+  async phase(podEni: PodEni, phase: PodEniPhase, options: { podSeen: boolean }, signal: AbortSignal): Promise<void> {
+    await this.#patchStatus(podEni, signal, (status) => {
+      status.phase = phase;
+      if (options.podSeen) status.podLastSeen = rfc3339(this.#clock.now());
+    });
+  }
+
+  /** Everything is attached: what a node daemon waits for. */
+  async bind(podEni: PodEni, enis: ObservedEni[], options: { fixed: boolean }, signal: AbortSignal): Promise<void> {
+    await this.#patchStatus(podEni, signal, (status) => {
+      const [first] = enis;
+      status.phase = 'Bind';
+      if (first?.instanceId !== undefined) status.instanceID = first.instanceId;
+      if (first?.trunkEniId !== undefined) status.trunkENIID = first.trunkEniId;
+      if (options.fixed) status.podLastSeen = rfc3339(this.#clock.now());
+      status.msg = '';
+      status.eniInfos = Object.fromEntries(
+        enis.map((eni) => [
+          eni.id,
+          {
+            id: eni.id,
+            type: eni.trunkEniId === undefined ? 'Secondary' : 'Member',
+            status: 'Bind',
+            ...(eni.vlanId === undefined ? {} : { vid: eni.vlanId }),
+          },
+        ]),
+      );
+      this.#setReady(status, podEni, { status: 'True', reason: 'Bound', message: boundMessage(enis) });
+    });
+  }
+
+  /** Everything is detached; the interfaces are kept. */
+  async unbind(podEni: PodEni, signal: AbortSignal): Promise<void> {
+    await this.#patchStatus(podEni, signal, (status) => {
+      status.phase = 'Unbind';
+      status.instanceID = '';
+      status.trunkENIID = '';
+      for (const info of Object.values(status.eniInfos ?? {})) {
+        info.status = 'Unbind';
+        info.vid = 0;
+      }
+      this.#setReady(status, podEni, {
+        status: 'False',
+        reason: 'Reserved',
+        message: 'the address is kept for the next pod of this name',
+      });
+    });
+  }
+
+  /** Says why the record is not ready. */
+  async notReady(podEni: PodEni, reason: string, message: string, signal: AbortSignal): Promise<void> {
+    await this.#patchStatus(podEni, signal, (status) => {
+      status.msg = message;
+      this.#setReady(status, podEni, { status: 'False', reason, message });
+    });
+  }
+
+  /** Deletes the object; the finalizer keeps it until the cloud is clean. */
+  async deleteObject(podEni: PodEni, signal: AbortSignal): Promise<void> {
+    const { uid, resourceVersion } = podEni.metadata;
+    const result = await this.#client.delete(podEniResource, podEni.metadata, {
+      preconditions: { uid, resourceVersion },
+      signal,
+    });
+    if (result.state === 'deleting') this.#store.noteWritten(result.object);
+    else this.#store.noteDeleted(keyOf(podEni.metadata), uid ?? '');
+  }
+
+  /** Lets the object go. */
+  async removeFinalizers(podEni: PodEni, signal: AbortSignal): Promise<void> {
+    await patchObject(
+      this.#client,
+      podEniResource,
+      podEni,
+      (draft) => {
+        draft.metadata.finalizers = (draft.metadata.finalizers ?? []).filter(
+          (name) => name !== FINALIZER_POD_ENI && name !== FINALIZER_POD_ENI_LEGACY,
+        );
+      },
+      { signal },
+    );
+    this.#store.noteDeleted(keyOf(podEni.metadata), podEni.metadata.uid ?? '');
+  }
+
+  async #patch(podEni: PodEni, signal: AbortSignal, mutate: (draft: PodEni) => void): Promise<void> {
+    this.#store.noteWritten(await patchObject(this.#client, podEniResource, podEni, mutate, { signal }));
+  }
+
+  async #patchStatus(podEni: PodEni, signal: AbortSignal, mutate: (status: PodEniStatus) => void): Promise<void> {
+    const written = await patchObject(
+      this.#client,
+      podEniResource,
+      podEni,
+      (draft) => {
+        draft.status ??= {};
+        mutate(draft.status);
+      },
+      { subresource: 'status', signal },
+    );
+    this.#store.noteWritten(written);
+  }
+
+  #setReady(
+    status: PodEniStatus,
+    podEni: PodEni,
+    condition: Omit<ConditionInput, 'type' | 'observedGeneration'>,
+  ): void {
+    const { generation } = podEni.metadata;
+    if (generation !== undefined) status.observedGeneration = generation;
+    status.conditions = setCondition(
+      status.conditions,
+      { type: 'Ready', ...condition, ...(generation === undefined ? {} : { observedGeneration: generation }) },
+      this.#clock.now(),
+    );
+  }
+}
+
+function boundMessage(enis: ObservedEni[]): string {
+  return enis
+    .map((eni) =>
+      eni.trunkEniId === undefined
+        ? `${eni.id} is attached to ${eni.instanceId}`
+        : `${eni.id} is a member of trunk ${eni.trunkEniId} with VLAN id ${eni.vlanId}`,
+    )
+    .join('; ');
+}

@@ -1,0 +1,118 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Every metric of the control plane, with its unit in the name and bounded labels. */
+export interface Metrics {
+  registry: Registry;
+  cloudCalls: Counter<'action' | 'code'>;
+  cloudCallSeconds: Histogram<'action'>;
+  cloudWaitSeconds: Histogram<'action'>;
+  kubeRequests: Counter<'verb' | 'resource' | 'subresource' | 'code'>;
+  kubeRequestSeconds: Histogram<'verb'>;
+  reconciles: Counter<'controller' | 'result'>;
+  reconcileSeconds: Histogram<'controller'>;
+  queueDepth: Gauge<'controller'>;
+  queueSeconds: Histogram<'controller'>;
+  inFlight: Gauge;
+  waitingPods: Gauge;
+  leader: Gauge;
+  orphans: Gauge;
+  collected: Counter<'kind'>;
+}
+
+const CLOUD_BUCKETS_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20];
+const WAIT_BUCKETS_S = [0.01, 0.1, 1, 5, 15, 30, 60, 120];
+const LOCAL_BUCKETS_S = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
+
+/** A registry with every metric at zero. */
+export function createMetrics(): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  return {
+    registry,
+    cloudCalls: new Counter({
+      name: 'terway_cloud_calls_total',
+      help: 'Calls to Alibaba Cloud by API action and answer (OK or error code).',
+      labelNames: ['action', 'code'],
+      registers,
+    }),
+    cloudCallSeconds: new Histogram({
+      name: 'terway_cloud_call_duration_seconds',
+      help: 'Time from sending a call to its answer.',
+      labelNames: ['action'],
+      buckets: CLOUD_BUCKETS_S,
+      registers,
+    }),
+    cloudWaitSeconds: new Histogram({
+      name: 'terway_cloud_call_wait_seconds',
+      help: 'Time that a call waited for quota before it was sent.',
+      labelNames: ['action'],
+      buckets: WAIT_BUCKETS_S,
+      registers,
+    }),
+    kubeRequests: new Counter({
+      name: 'terway_kube_requests_total',
+      help: 'Requests to the API server; code 0 means that no answer came.',
+      labelNames: ['verb', 'resource', 'subresource', 'code'],
+      registers,
+    }),
+    kubeRequestSeconds: new Histogram({
+      name: 'terway_kube_request_duration_seconds',
+      help: 'Time from sending a request to the end of its answer.',
+      labelNames: ['verb'],
+      buckets: LOCAL_BUCKETS_S,
+      registers,
+    }),
+    reconciles: new Counter({
+      name: 'terway_reconciles_total',
+      help: 'Reconciles by controller and result (success, conflict, error).',
+      labelNames: ['controller', 'result'],
+      registers,
+    }),
+    reconcileSeconds: new Histogram({
+      name: 'terway_reconcile_duration_seconds',
+      help: 'Time of one reconcile.',
+      labelNames: ['controller'],
+      buckets: LOCAL_BUCKETS_S,
+      registers,
+    }),
+    queueDepth: new Gauge({
+      name: 'terway_queue_depth',
+      help: 'Keys that wait for a worker.',
+      labelNames: ['controller'],
+      registers,
+    }),
+    queueSeconds: new Histogram({
+      name: 'terway_queue_wait_seconds',
+      help: 'Time that a key waited for a worker.',
+      labelNames: ['controller'],
+      buckets: LOCAL_BUCKETS_S,
+      registers,
+    }),
+    inFlight: new Gauge({
+      name: 'terway_enis_in_flight',
+      help: 'ENIs whose asynchronous operation in the cloud is being awaited.',
+      registers,
+    }),
+    waitingPods: new Gauge({
+      name: 'terway_pods_waiting',
+      help: 'Pods that wait for a trunk, a member slot, a vSwitch or a PodNetworking.',
+      registers,
+    }),
+    leader: new Gauge({
+      name: 'terway_leader',
+      help: '1 while this replica holds the lease.',
+      registers,
+    }),
+    orphans: new Gauge({
+      name: 'terway_orphaned_enis',
+      help: 'ENIs with our tags that nothing in the cluster names, as of the last look.',
+      registers,
+    }),
+    collected: new Counter({
+      name: 'terway_collected_total',
+      help: 'What the collector released or repaired, by kind.',
+      labelNames: ['kind'],
+      registers,
+    }),
+  };
+}
