@@ -1,0 +1,309 @@
+import { isAbsolute, resolve } from 'node:path';
+import { adminKubeconfigPath, type ClusterAccess, createAccess } from './access.ts';
+import { ApiClient } from './api.ts';
+import { type ComponentName, ensureKubeBinaries, type KubeBinaries } from './build.ts';
+import {
+  type ControlPlaneComponent,
+  type ControlPlaneSettings,
+  componentSpec,
+  serverUrl,
+  writeComponentFiles,
+} from './components.ts';
+import { ApiStatusError, MissingToolError, TestClusterError } from './errors.ts';
+import { formatKubeconfig, readKubeconfig } from './kubeconfig.ts';
+import { createPki, issueUser, writeSecret } from './pki.ts';
+import { pollUntil } from './poll.ts';
+import { chooseFreePorts } from './ports.ts';
+import { Component, describeExit } from './process.ts';
+import { type ClusterRecord, claimStateDir, removeState, writeRecord } from './state.ts';
+import { isTransient } from './watch.ts';
+
+export interface ClusterOptions {
+  /** Made by the start and removed by the stop. May exist if it is empty or was left by a cluster that died. */
+  stateDir: string;
+  /** Aborted during the start: the start fails with its reason. Aborted later: the cluster stops. */
+  signal?: AbortSignal;
+  /** Told, line by line, what goes on. Default: standard error for the build, nothing else. */
+  log?: (line: string) => void;
+  /** Default: both, as far as KUBEBUILDER_ASSETS has them. */
+  features?: { scheduler?: boolean; controllerManager?: boolean };
+  /** Requests per second of controller-manager and scheduler each; their own defaults (20 and 50) throttle rollouts. */
+  kubeApiQps?: number;
+  kubeApiBurst?: number;
+  /** Further DNS names and IPv4 addresses for the API server's certificate. */
+  serverHosts?: readonly string[];
+  /** Appended to ours, and therefore stronger. */
+  extraFlags?: Partial<Record<ControlPlaneComponent, readonly string[]>>;
+  /** Whether `stop` leaves the state directory, with logs and data, where it is. */
+  keepState?: boolean;
+}
+
+/** A cluster that this process runs; it ends with this process at the latest. */
+export interface Cluster extends ClusterAccess, AsyncDisposable {
+  /** Of the components that run now. */
+  readonly pids: Readonly<Partial<Record<ControlPlaneComponent, number>>>;
+  /** Ends all components in order and removes the state directory. Any number of calls; all wait for the end. */
+  stop(): Promise<void>;
+  /** Ends the API server without warning, as a crash would. */
+  killApiServer(): Promise<void>;
+  /** Ends the API server in good order if it runs, and starts it at the same address; resolves when it is ready. */
+  restartApiServer(): Promise<void>;
+}
+
+/** Components that others need come later. Stopping an etcd before its API server makes that one hang. */
+const STOP_ORDER = ['kube-scheduler', 'kube-controller-manager', 'kube-apiserver', 'etcd'] as const;
+const STOP_GRACE_MS = { 'kube-scheduler': 3000, 'kube-controller-manager': 5000, 'kube-apiserver': 10_000, etcd: 5000 };
+
+// Generous, for a machine that runs other things: a component that fails ends, and that is noticed at once.
+const START_TIMEOUT_MS = 90_000;
+
+/**
+ * Starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler on free ports of 127.0.0.1, with keys of their
+ * own, RBAC and the default admission plugins. Builds the programs first if the cache does not have them.
+ *
+ * @returns when the API server is ready and namespace `default` has the service account that pods need.
+ * @throws MissingToolError, BuildFailedError, StateDirInUseError; ComponentFailedError with the end of the log of the
+ *   component that failed. Nothing is left behind then, except with `keepState`.
+ */
+export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  const binaries = await ensureKubeBinaries({ signal: options.signal, log: options.log });
+  const components = selectComponents(binaries, options.features ?? {});
+  const stateDir = isAbsolute(options.stateDir) ? options.stateDir : resolve(options.stateDir);
+  const record = await claimStateDir(stateDir, binaries.directory);
+  const cluster = new ControlPlane({ ...options, stateDir }, binaries, record);
+  try {
+    await cluster.start(components);
+    return cluster.handle();
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+}
+
+function selectComponents(
+  binaries: KubeBinaries,
+  features: NonNullable<ClusterOptions['features']>,
+): ReadonlySet<ControlPlaneComponent> {
+  const selected = new Set<ControlPlaneComponent>(['etcd', 'kube-apiserver']);
+  const optional: [ComponentName & ControlPlaneComponent, boolean | undefined][] = [
+    ['kube-controller-manager', features.controllerManager],
+    ['kube-scheduler', features.scheduler],
+  ];
+  for (const [component, wanted] of optional) {
+    const available = binaries.available.has(component);
+    if (wanted === true && !available) throw new MissingToolError(`${binaries.directory} has no ${component}`);
+    if (wanted ?? available) selected.add(component);
+  }
+  return selected;
+}
+
+class ControlPlane {
+  readonly #options: ClusterOptions;
+  readonly #stateDir: string;
+  readonly #binaries: KubeBinaries;
+  readonly #running = new Map<ControlPlaneComponent, Component>();
+  /** Components whose end is our doing. */
+  readonly #stopping = new Set<Component>();
+  #record: ClusterRecord;
+  #settings: ControlPlaneSettings | undefined;
+  #stopped: Promise<void> | undefined;
+  readonly #onAbort = () => void this.stop().catch((error: unknown) => this.#log(`stop failed: ${String(error)}`));
+
+  constructor(options: ClusterOptions, binaries: KubeBinaries, record: ClusterRecord) {
+    this.#options = options;
+    this.#stateDir = options.stateDir;
+    this.#binaries = binaries;
+    this.#record = record;
+  }
+
+  async start(components: ReadonlySet<ControlPlaneComponent>): Promise<void> {
+    const { signal } = this.#options;
+    const settings = await this.#prepare();
+    const etcd = await this.#startComponent('etcd');
+    await etcd.whileRunning((ended) => waitForEtcd(settings.ports.etcd, ended), signal);
+    await this.#startApiServer();
+    for (const component of components) {
+      if (!this.#running.has(component)) await this.#startComponent(component);
+    }
+    await this.#ensureServiceAccount(components.has('kube-controller-manager'));
+    signal?.throwIfAborted();
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    await this.#saveRecord({ phase: 'running' });
+  }
+
+  handle(): Cluster {
+    const access = createAccess(this.#stateDir, this.#record.serverUrl, this.#binaries.path('kubectl'));
+    const running = this.#running;
+    return {
+      ...access,
+      get pids() {
+        return Object.fromEntries([...running].map(([name, component]) => [name, component.identity.pid]));
+      },
+      stop: () => this.stop(),
+      killApiServer: () => this.#killApiServer(),
+      restartApiServer: () => this.#restartApiServer(),
+      [Symbol.asyncDispose]: () => this.stop(),
+    };
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    for (const name of STOP_ORDER) {
+      const component = this.#running.get(name);
+      if (!component) continue;
+      this.#stopping.add(component);
+      await component.stop(STOP_GRACE_MS[name]);
+    }
+    if (this.#options.keepState) await this.#saveRecord({ phase: 'stopped' });
+    else await removeState(this.#stateDir);
+    this.#log('test cluster stopped');
+  }
+
+  async #prepare(): Promise<ControlPlaneSettings> {
+    const [etcd = 0, apiServer = 0, controllerManager = 0, scheduler = 0] = await chooseFreePorts(4);
+    const settings: ControlPlaneSettings = {
+      stateDir: this.#stateDir,
+      binaries: this.#binaries,
+      ports: { etcd, apiServer, controllerManager, scheduler },
+      kubeApiQps: this.#options.kubeApiQps ?? 500,
+      kubeApiBurst: this.#options.kubeApiBurst ?? 1000,
+      extraFlags: this.#options.extraFlags ?? {},
+    };
+    this.#settings = settings;
+    const authority = await createPki(this.#stateDir, this.#options.serverHosts ?? []);
+    await writeComponentFiles(settings, authority);
+    const admin = formatKubeconfig({
+      serverUrl: serverUrl(settings.ports),
+      authorityPem: authority.certificatePem,
+      identity: { kind: 'certificate', ...issueUser(authority, 'test-admin', ['system:masters']) },
+    });
+    await writeSecret(adminKubeconfigPath(this.#stateDir), admin);
+    await this.#saveRecord({ serverUrl: serverUrl(settings.ports) });
+    return settings;
+  }
+
+  async #startComponent(name: ControlPlaneComponent): Promise<Component> {
+    if (this.#settings === undefined) throw new TestClusterError('the cluster has not been prepared');
+    this.#options.signal?.throwIfAborted();
+    this.#log(`starting ${name}`);
+    const component = await Component.start(componentSpec(name, this.#settings));
+    this.#running.set(name, component);
+    void component.exited.then((exit) => {
+      if (this.#running.get(name) === component) this.#running.delete(name);
+      if (!this.#stopping.has(component)) this.#log(`${name} ended with ${describeExit(exit)}`);
+    });
+    await this.#saveRecord({ components: { ...this.#record.components, [name]: component.identity } });
+    return component;
+  }
+
+  async #startApiServer(): Promise<void> {
+    const component = await this.#startComponent('kube-apiserver');
+    const client = new ApiClient(await readKubeconfig(adminKubeconfigPath(this.#stateDir)));
+    try {
+      await component.whileRunning(
+        (signal) =>
+          pollUntil(() => isReady(client, signal), {
+            what: '/readyz of the API server',
+            timeoutMs: START_TIMEOUT_MS,
+            signal,
+          }),
+        this.#options.signal,
+      );
+    } finally {
+      client.close();
+    }
+  }
+
+  /** Pods are refused until their service account exists; the controller-manager makes one for each namespace. */
+  async #ensureServiceAccount(byControllerManager: boolean): Promise<void> {
+    const path = '/api/v1/namespaces/default/serviceaccounts';
+    const client = new ApiClient(await readKubeconfig(adminKubeconfigPath(this.#stateDir)));
+    try {
+      const controllerManager = this.#running.get('kube-controller-manager');
+      if (!byControllerManager) {
+        await client.create(path, { metadata: { name: 'default' } });
+        return;
+      }
+      if (!controllerManager) throw new TestClusterError('kube-controller-manager ended while the cluster started');
+      await controllerManager.whileRunning(
+        (signal) =>
+          pollUntil(() => exists(client, `${path}/default`, signal), {
+            what: 'the service account of namespace default',
+            timeoutMs: START_TIMEOUT_MS,
+            signal,
+          }),
+        this.#options.signal,
+      );
+    } finally {
+      client.close();
+    }
+  }
+
+  async #killApiServer(): Promise<void> {
+    const component = this.#running.get('kube-apiserver');
+    if (!component) return;
+    this.#stopping.add(component);
+    await component.kill();
+  }
+
+  async #restartApiServer(): Promise<void> {
+    if (this.#stopped) throw new TestClusterError('the cluster has been stopped');
+    const component = this.#running.get('kube-apiserver');
+    if (component) {
+      this.#stopping.add(component);
+      await component.stop(STOP_GRACE_MS['kube-apiserver']);
+    }
+    await this.#startApiServer();
+  }
+
+  async #saveRecord(change: Partial<ClusterRecord>): Promise<void> {
+    this.#record = { ...this.#record, ...change };
+    await writeRecord(this.#stateDir, this.#record);
+  }
+
+  #log(line: string): void {
+    this.#options.log?.(line);
+  }
+}
+
+async function waitForEtcd(port: number, signal: AbortSignal): Promise<void> {
+  await pollUntil(
+    async () => {
+      try {
+        const response = await fetch(`http://127.0.0.1:${port}/health`, { signal });
+        await response.body?.cancel();
+        return response.ok ? true : undefined;
+      } catch {
+        return undefined;
+      }
+    },
+    { what: '/health of etcd', timeoutMs: START_TIMEOUT_MS, signal },
+  );
+}
+
+async function isReady(client: ApiClient, signal: AbortSignal): Promise<true | undefined> {
+  try {
+    await client.requestText('GET', '/readyz', { signal });
+    return true;
+  } catch (error) {
+    // 401 and 403: the authorizer is there before the roles that it needs.
+    if (isTransient(error) || (error instanceof ApiStatusError && [401, 403, 404].includes(error.status)))
+      return undefined;
+    throw error;
+  }
+}
+
+async function exists(client: ApiClient, path: string, signal: AbortSignal): Promise<true | undefined> {
+  try {
+    await client.get(path, { signal });
+    return true;
+  } catch (error) {
+    if (isTransient(error) || (error instanceof ApiStatusError && error.status === 404)) return undefined;
+    throw error;
+  }
+}

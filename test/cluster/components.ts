@@ -1,0 +1,159 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ComponentName, KubeBinaries } from './build.ts';
+import { formatKubeconfig } from './kubeconfig.ts';
+import { issueUser, pkiPaths, writeSecret } from './pki.ts';
+import type { ComponentSpec } from './process.ts';
+import type { CertificateAuthority } from './x509.ts';
+
+/** Components that a cluster may consist of; the kubelet is started for real nodes only. */
+export type ControlPlaneComponent = Exclude<ComponentName, 'kubelet' | 'kubectl'>;
+
+export interface ControlPlanePorts {
+  etcd: number;
+  apiServer: number;
+  controllerManager: number;
+  scheduler: number;
+}
+
+export interface ControlPlaneSettings {
+  stateDir: string;
+  binaries: KubeBinaries;
+  ports: ControlPlanePorts;
+  /** Requests per second of the controller-manager and of the scheduler. */
+  kubeApiQps: number;
+  kubeApiBurst: number;
+  /** Appended, and therefore stronger than ours. */
+  extraFlags: Partial<Record<ControlPlaneComponent, readonly string[]>>;
+}
+
+export function serverUrl(ports: ControlPlanePorts): string {
+  return `https://127.0.0.1:${ports.apiServer}`;
+}
+
+/** How each component is started. @param settings what differs between clusters. */
+export function componentSpec(component: ControlPlaneComponent, settings: ControlPlaneSettings): ComponentSpec {
+  const flags = {
+    etcd: etcdFlags,
+    'kube-apiserver': apiServerFlags,
+    'kube-controller-manager': controllerManagerFlags,
+    'kube-scheduler': schedulerFlags,
+  }[component](settings);
+  return {
+    name: component,
+    command: settings.binaries.path(component),
+    args: [...flags, ...(settings.extraFlags[component] ?? [])],
+    logPath: join(settings.stateDir, 'logs', `${component}.log`),
+    homeDirectory: settings.stateDir,
+  };
+}
+
+/** Writes the files, beside the PKI, that the components are started with. */
+export async function writeComponentFiles(
+  settings: ControlPlaneSettings,
+  authority: CertificateAuthority,
+): Promise<void> {
+  await mkdir(join(settings.stateDir, 'logs'), { mode: 0o700 });
+  // The names that the bootstrap policy has ClusterRoleBindings for.
+  for (const component of ['kube-controller-manager', 'kube-scheduler'] as const) {
+    const pair = issueUser(authority, `system:${component}`, []);
+    const kubeconfig = formatKubeconfig({
+      serverUrl: serverUrl(settings.ports),
+      authorityPem: authority.certificatePem,
+      identity: { kind: 'certificate', ...pair },
+    });
+    await writeSecret(kubeconfigPath(settings, component), kubeconfig);
+  }
+  await writeSecret(
+    schedulerConfigPath(settings),
+    // JSON is YAML. A file, because the flags for these are deprecated.
+    JSON.stringify({
+      apiVersion: 'kubescheduler.config.k8s.io/v1',
+      kind: 'KubeSchedulerConfiguration',
+      leaderElection: { leaderElect: false },
+      clientConnection: {
+        kubeconfig: kubeconfigPath(settings, 'kube-scheduler'),
+        qps: settings.kubeApiQps,
+        burst: settings.kubeApiBurst,
+      },
+    }),
+  );
+}
+
+function etcdFlags({ stateDir, ports }: ControlPlaneSettings): string[] {
+  const url = `http://127.0.0.1:${ports.etcd}`;
+  return [
+    `--data-dir=${join(stateDir, 'etcd')}`,
+    `--listen-client-urls=${url}`,
+    `--advertise-client-urls=${url}`,
+    // A single member has no peers, but no way not to listen for them.
+    '--listen-peer-urls=http://127.0.0.1:0',
+    // The data are thrown away at the end; waiting for the disk would only slow the tests down.
+    '--unsafe-no-fsync',
+    // A single member elects itself as soon as the timeout is over.
+    '--heartbeat-interval=20',
+    '--election-timeout=200',
+    '--log-level=warn',
+  ];
+}
+
+function apiServerFlags({ stateDir, ports }: ControlPlaneSettings): string[] {
+  const pki = pkiPaths(stateDir);
+  return [
+    `--etcd-servers=http://127.0.0.1:${ports.etcd}`,
+    '--bind-address=127.0.0.1',
+    `--secure-port=${ports.apiServer}`,
+    '--advertise-address=127.0.0.1',
+    // Endpoints must not have loopback addresses: the reconciler would fail all the time.
+    '--endpoint-reconciler-type=none',
+    `--tls-cert-file=${pki.serverCertificate}`,
+    `--tls-private-key-file=${pki.serverKey}`,
+    `--client-ca-file=${pki.authorityCertificate}`,
+    '--authorization-mode=Node,RBAC',
+    '--enable-admission-plugins=NodeRestriction',
+    '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
+    `--service-account-key-file=${pki.serviceAccountPublicKey}`,
+    `--service-account-signing-key-file=${pki.serviceAccountPrivateKey}`,
+    '--service-cluster-ip-range=10.96.0.0/16',
+    // Nothing here makes Service addresses work: webhooks are called at their endpoints.
+    '--enable-aggregator-routing=true',
+    '--allow-privileged=true',
+  ];
+}
+
+function controllerManagerFlags(settings: ControlPlaneSettings): string[] {
+  const pki = pkiPaths(settings.stateDir);
+  const kubeconfig = kubeconfigPath(settings, 'kube-controller-manager');
+  return [
+    `--kubeconfig=${kubeconfig}`,
+    `--authentication-kubeconfig=${kubeconfig}`,
+    `--authorization-kubeconfig=${kubeconfig}`,
+    '--bind-address=127.0.0.1',
+    `--secure-port=${settings.ports.controllerManager}`,
+    '--leader-elect=false',
+    '--use-service-account-credentials=true',
+    `--service-account-private-key-file=${pki.serviceAccountPrivateKey}`,
+    `--root-ca-file=${pki.authorityCertificate}`,
+    `--kube-api-qps=${settings.kubeApiQps}`,
+    `--kube-api-burst=${settings.kubeApiBurst}`,
+  ];
+}
+
+function schedulerFlags(settings: ControlPlaneSettings): string[] {
+  const kubeconfig = kubeconfigPath(settings, 'kube-scheduler');
+  return [
+    `--config=${schedulerConfigPath(settings)}`,
+    `--authentication-kubeconfig=${kubeconfig}`,
+    `--authorization-kubeconfig=${kubeconfig}`,
+    '--bind-address=127.0.0.1',
+    `--secure-port=${settings.ports.scheduler}`,
+  ];
+}
+
+function kubeconfigPath(settings: ControlPlaneSettings, component: ControlPlaneComponent): string {
+  return join(settings.stateDir, 'pki', `${component}.kubeconfig`);
+}
+
+function schedulerConfigPath(settings: ControlPlaneSettings): string {
+  return join(settings.stateDir, 'pki', 'kube-scheduler.json');
+}

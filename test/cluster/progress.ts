@@ -1,0 +1,56 @@
+/** Tells how far a build is: lines for a log, one line that updates for a terminal. */
+export class BuildProgress {
+  /** Packages that a build from nothing compiles; 0 while unknown. */
+  total = 0;
+  readonly #log: ((line: string) => void) | undefined;
+  readonly #startMs = performance.now();
+  #compiled = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(log: ((line: string) => void) | undefined) {
+    this.#log = log;
+  }
+
+  /** Announces the build and reports on it from then on, until {@link stop}. */
+  start(line: string): void {
+    this.say(line);
+    this.#timer = setInterval(() => this.#report(), this.#isTerminal() ? 500 : 10_000);
+    // Must not keep the process alive when the build was abandoned.
+    this.#timer.unref();
+  }
+
+  packageCompiled(): void {
+    this.#compiled++;
+  }
+
+  say(line: string): void {
+    if (this.#log) this.#log(line);
+    else process.stderr.write(this.#isTerminal() ? `\r\u001b[K${line}\n` : `${line}\n`);
+  }
+
+  finish(line: string): void {
+    this.stop();
+    this.say(`${line} in ${this.#elapsed()}`);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #report(): void {
+    // Some packages are cached as a rule, and are then not compiled: the total is an upper bound.
+    const of = this.total > 0 ? ` of at most ${this.total}` : '';
+    const line = `  ${this.#elapsed()}: ${this.#compiled}${of} packages compiled`;
+    if (this.#isTerminal()) process.stderr.write(`\r\u001b[K${line}`);
+    else this.say(line);
+  }
+
+  #isTerminal(): boolean {
+    return this.#log === undefined && process.stderr.isTTY === true;
+  }
+
+  #elapsed(): string {
+    const seconds = Math.round((performance.now() - this.#startMs) / 1000);
+    return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  }
+}

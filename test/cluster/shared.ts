@@ -1,0 +1,116 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { inject } from 'vitest';
+import { type ClusterAccess, openCluster } from './access.ts';
+import { type ClusterOptions, startCluster } from './cluster.ts';
+import { ApiStatusError, StateDirInUseError } from './errors.ts';
+import { pollUntil } from './poll.ts';
+import { removeLeftovers } from './state.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** State directory of the cluster that global-setup.ts started; see {@link sharedCluster}. */
+    testClusterStateDir: string;
+    /** Kubeconfig of its administrator. */
+    testClusterKubeconfig: string;
+  }
+}
+
+export interface SharedCluster {
+  access: ClusterAccess;
+  /** Stops the cluster, if it was started for this run. */
+  release(): Promise<void>;
+}
+
+/**
+ * The one cluster of a test run: a new one, or, if `TERWAY_TEST_CLUSTER` is set, the running one in that state
+ * directory (`cli.ts start`), which then stays. KUBECONFIG is not looked at on purpose: what tests do to a cluster must
+ * not happen to one that somebody uses.
+ *
+ * For a process that lives as long as the run, such as the one of vitest's global setup.
+ */
+export async function acquireSharedCluster(options: Omit<ClusterOptions, 'stateDir'> = {}): Promise<SharedCluster> {
+  const running = process.env['TERWAY_TEST_CLUSTER'];
+  if (running !== undefined && running !== '') {
+    return { access: await openCluster(running), release: async () => undefined };
+  }
+  const stateDir = await createStateDir();
+  const cluster = await startCluster({ ...options, stateDir });
+  return { access: cluster, release: () => cluster.stop() };
+}
+
+/** The cluster that global-setup.ts started; for tests. @throws TestClusterError when it does not run (any more). */
+export function sharedCluster(): Promise<ClusterAccess> {
+  return openCluster(inject('testClusterStateDir'));
+}
+
+/**
+ * An empty directory for one cluster, among the temporary files. What clusters of runs that were killed left there is
+ * removed on this occasion.
+ */
+export async function createStateDir(): Promise<string> {
+  const parent = join(tmpdir(), `terway-test-clusters-${userInfo().uid}`);
+  await mkdir(parent, { recursive: true, mode: 0o700 });
+  for (const entry of await readdir(parent)) {
+    const path = join(parent, entry);
+    try {
+      await removeLeftovers(path);
+    } catch (error) {
+      if (!(error instanceof StateDirInUseError)) throw error;
+    }
+  }
+  return mkdtemp(join(parent, 'cluster-'));
+}
+
+/** Removes a directory of {@link createStateDir} that no cluster was started in, or whose cluster kept its state. */
+export async function removeStateDir(stateDir: string): Promise<void> {
+  await rm(stateDir, { recursive: true, force: true });
+}
+
+export interface TestNamespace extends AsyncDisposable {
+  readonly name: string;
+  /** Begins the deletion; with `wait` resolves only when the namespace and all in it are gone. */
+  delete(options?: { wait?: boolean }): Promise<void>;
+}
+
+/**
+ * Makes a namespace that no other test has, in which pods can be made at once: `await using ns = await
+ * withNamespace(cluster)`. It is deleted at the end of the scope, without waiting for that.
+ *
+ * @param prefix part of its name.
+ */
+export async function withNamespace(cluster: ClusterAccess, prefix = 'test'): Promise<TestNamespace> {
+  const name = `${prefix}-${randomBytes(4).toString('hex')}`;
+  const path = `/api/v1/namespaces/${name}`;
+  const client = await cluster.client();
+  const isThere = async (what: string) => {
+    try {
+      await client.get(what);
+      return true;
+    } catch (error) {
+      if (error instanceof ApiStatusError && error.status === 404) return false;
+      throw error;
+    }
+  };
+  const remove = async ({ wait = false }: { wait?: boolean } = {}) => {
+    try {
+      if (await isThere(path)) await client.delete(path);
+      if (!wait) return;
+      await pollUntil(async () => ((await isThere(path)) ? undefined : true), {
+        what: `namespace ${name} to be gone`,
+        timeoutMs: 60_000,
+        intervalMs: 200,
+      });
+    } finally {
+      client.close();
+    }
+  };
+  await client.create('/api/v1/namespaces', { metadata: { name } });
+  await pollUntil(async () => ((await isThere(`${path}/serviceaccounts/default`)) ? true : undefined), {
+    what: `the service account of namespace ${name}`,
+    timeoutMs: 30_000,
+  });
+  return { name, delete: remove, [Symbol.asyncDispose]: () => remove() };
+}

@@ -1,0 +1,99 @@
+import type { IncomingMessage } from 'node:http';
+import { createInterface } from 'node:readline';
+import * as z from 'zod';
+import type { ApiClient, Query } from './api.ts';
+import { ApiStatusError } from './errors.ts';
+import { parseJson } from './lock.ts';
+import { pauseQuietly } from './poll.ts';
+
+/** What a watch tells; `LISTED` replaces everything that was told before. */
+export type WatchEvent<T> = { type: 'LISTED'; objects: T[] } | { type: 'ADDED' | 'MODIFIED' | 'DELETED'; object: T };
+
+export interface WatchOptions<T> {
+  /** Parses each object, so that its consumer knows what it has. */
+  schema: z.ZodType<T>;
+  /** `labelSelector`, `fieldSelector`. */
+  query?: Query;
+  /** Ends the watch; the iterator then simply ends. */
+  signal: AbortSignal;
+}
+
+const lineSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.enum(['ADDED', 'MODIFIED', 'DELETED']), object: z.unknown() }),
+  z.object({ type: z.literal('BOOKMARK'), object: z.unknown() }),
+  z.object({ type: z.literal('ERROR'), object: z.unknown() }),
+]);
+const versionSchema = z.object({ metadata: z.object({ resourceVersion: z.string() }) });
+
+const FIRST_BACKOFF_MS = 50;
+const LAST_BACKOFF_MS = 1000;
+
+/**
+ * Lists a collection and then tells its changes, for as long as the signal lets it.
+ *
+ * A lost connection is made again from the last resourceVersion seen, also to a server that is being restarted. When
+ * the server no longer knows that version (410) the collection is listed anew: that comes as another `LISTED`.
+ *
+ * @throws ApiStatusError for 400, 401, 403, 404 and 405, which no repetition would change; ZodError when an object does
+ *   not match.
+ */
+export async function* watch<T>(
+  client: ApiClient,
+  path: string,
+  options: WatchOptions<T>,
+): AsyncGenerator<WatchEvent<T>> {
+  const { schema, signal, query = {} } = options;
+  let version: string | undefined;
+  let backoffMs = FIRST_BACKOFF_MS;
+  while (!signal.aborted) {
+    try {
+      if (version === undefined) {
+        const list = await client.list(path, { query, signal });
+        version = list.resourceVersion;
+        yield { type: 'LISTED', objects: list.objects.map((object) => schema.parse(object)) };
+      }
+      const response = await client.stream(path, {
+        query: { ...query, watch: true, allowWatchBookmarks: true, resourceVersion: version },
+        signal,
+      });
+      for await (const line of lines(response)) {
+        const event = lineSchema.parse(line);
+        if (event.type === 'ERROR') {
+          // Nearly always 410 Gone; whatever else it is, a new list is an answer to it.
+          version = undefined;
+          break;
+        }
+        version = versionSchema.parse(event.object).metadata.resourceVersion;
+        backoffMs = FIRST_BACKOFF_MS;
+        if (event.type !== 'BOOKMARK') yield { type: event.type, object: schema.parse(event.object) };
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof ApiStatusError && error.status === 410) version = undefined;
+      else if (!isTransient(error)) throw error;
+    }
+    await pauseQuietly(backoffMs, signal);
+    backoffMs = Math.min(backoffMs * 2, LAST_BACKOFF_MS);
+  }
+}
+
+/** True for what may be different next time: no connection, a server that is starting or overloaded. */
+export function isTransient(error: unknown): boolean {
+  if (error instanceof ApiStatusError) return error.status >= 500 || error.status === 429 || error.status === 408;
+  return error instanceof Error && 'code' in error && !(error instanceof z.ZodError);
+}
+
+async function* lines(response: IncomingMessage): AsyncGenerator<unknown> {
+  const reader = createInterface({ input: response, crlfDelay: Number.POSITIVE_INFINITY });
+  try {
+    for await (const line of reader) {
+      const parsed = parseJson(line);
+      // A line that was cut off by the end of the connection.
+      if (parsed === undefined) return;
+      yield parsed;
+    }
+  } finally {
+    reader.close();
+    response.destroy();
+  }
+}
