@@ -51,7 +51,7 @@ function judge(pod: PodToMatch, networking: PodNetworking, others: string[]): Ne
 }
 
 function wantsFixed(networking: PodNetworking): boolean {
-  return networking.spec.allocationType?.type === 'Fixed';
+  return networking.spec.allocationType.type === 'Fixed';
 }
 
 /** Both selectors given: both must match. None given, or one that is invalid: never. */

@@ -74,10 +74,9 @@ export function planPodEni(
   const key = `${pod.namespace}/${pod.name}`;
   room.slots.reserve(key, place.trunkEniId, 1);
 
-  const { allocationType } = networking.spec;
   const allocation: Allocation = {
     ...allocationFor({ pod, attempt: 1, vSwitch: choice.vSwitch, networking, room }),
-    ...(allocationType === undefined ? {} : { allocationType }),
+    allocationType: networking.spec.allocationType,
   };
   return {
     kind: 'create',

@@ -66,9 +66,7 @@ export const instanceTypePageSchema = z.object({
           EriQuantity: count,
           InstanceBandwidthRx: count,
           InstanceBandwidthTx: count,
-          NetworkCards: z
-            .object({ NetworkCardInfo: list(z.object({ NetworkCardIndex: z.number() })) })
-            .prefault({}),
+          NetworkCards: z.object({ NetworkCardInfo: list(z.object({ NetworkCardIndex: z.number() })) }).prefault({}),
         }),
       ),
     })
@@ -145,9 +143,7 @@ export function toEni(answer: z.infer<typeof eniSchema>): Eni {
     vSwitchId: answer.VSwitchId,
     zoneId: answer.ZoneId,
     primaryIp,
-    ipv4: [
-      ...new Set([primaryIp, ...addresses.map((address) => address.PrivateIpAddress)].filter((ip) => ip !== '')),
-    ],
+    ipv4: [...new Set([primaryIp, ...addresses.map((address) => address.PrivateIpAddress)].filter((ip) => ip !== ''))],
     ipv6: answer.Ipv6Sets.Ipv6Set.map((address) => address.Ipv6Address),
     securityGroupIds: answer.SecurityGroupIds.SecurityGroupId,
     resourceGroupId: answer.ResourceGroupId,

@@ -64,7 +64,11 @@ export function kindOf(code: string, statusCode: number | undefined): CloudError
   const known = KIND_BY_CODE[code];
   if (known !== undefined) return known;
   if (code.startsWith('Throttling')) return 'throttled';
-  if (code.startsWith('Forbidden') || code.startsWith('InvalidAccessKeyId') || code.startsWith('InvalidSecurityToken')) {
+  if (
+    code.startsWith('Forbidden') ||
+    code.startsWith('InvalidAccessKeyId') ||
+    code.startsWith('InvalidSecurityToken')
+  ) {
     return 'forbidden';
   }
   if (code === 'SignatureDoesNotMatch' || code === 'NoPermission') return 'forbidden';

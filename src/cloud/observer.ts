@@ -49,7 +49,12 @@ export class EniObserver {
   #rouse: (() => void) | undefined;
 
   /** @param options.wake is called with the owner when there is news about one of its ENIs. */
-  constructor(options: { cloud: Cloud; clock: Clock; wake: (owner: string) => void; onError: (message: string) => void }) {
+  constructor(options: {
+    cloud: Cloud;
+    clock: Clock;
+    wake: (owner: string) => void;
+    onError: (message: string) => void;
+  }) {
     this.#cloud = options.cloud;
     this.#clock = options.clock;
     this.#wake = options.wake;

@@ -1,5 +1,5 @@
-import openApiCore, { $OpenApiUtil, OpenApiUtil } from '@alicloud/openapi-core';
 import credentialsPackage from '@alicloud/credentials';
+import openApiCore, { $OpenApiUtil, OpenApiUtil } from '@alicloud/openapi-core';
 import { RuntimeOptions } from '@darabonba/typescript';
 import type { z } from 'zod';
 import type { Clock } from '../util/clock.ts';

@@ -43,7 +43,7 @@ export class ControllerEvents {
     if (this.#justSaid(`${metadata.uid}/${reason}/${note}`)) return;
     const action = ACTIONS[reason] ?? 'Reconcile';
     this.#recorder
-      .forController(`terway-controlplane/${controller}`)
+      .forController(controller)
       .event({ apiVersion, kind, metadata }, { type, reason, action, note });
   }
 

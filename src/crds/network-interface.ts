@@ -10,16 +10,18 @@ const specSchema = z.object({
         .string()
         .default('')
         .meta({ 'x-kubernetes-validations': [{ rule: 'self == oldSelf', message: 'eni.id cannot be changed' }] }),
-      mac: z
-        .string()
-        .optional()
-        .meta({
-          'x-kubernetes-validations': [
-            { rule: "oldSelf == '' || self == oldSelf", message: 'eni.mac cannot be changed once it is set' },
-          ],
-        }),
     })
-    .prefault({}),
+    .prefault({})
+    // Here and not on `mac`: a rule with oldSelf is not asked when its own field is removed.
+    .meta({
+      'x-kubernetes-validations': [
+        {
+          rule: "!has(oldSelf.mac) || oldSelf.mac == '' || (has(self.mac) && self.mac == oldSelf.mac)",
+          message: 'eni.mac cannot be changed once it is set',
+          fieldPath: '.mac',
+        },
+      ],
+    }),
   ipv4: z.string().optional(),
   ipv6: z.string().optional(),
   ipv4CIDR: z.string().optional(),
@@ -57,7 +59,8 @@ export const networkInterfaceCrd = defineCrd({
   shortNames: ['ni', 'netif'],
   scope: 'Cluster',
   description: 'An elastic network interface of a pod, named after the ENI id. Written by the control plane.',
-  spec: specSchema,
+  // Defaulted, down to eni.id: the identity of an ENI cannot be lost by removing what surrounds it.
+  spec: specSchema.prefault({}),
   status: statusSchema,
   printerColumns: [
     { name: 'Phase', type: 'string', jsonPath: '.status.phase' },

@@ -54,7 +54,7 @@ const specSchema = z.object({
     })
     .prefault({})
     .describe('How the ENI of a pod is attached.'),
-  allocationType: allocationTypeSchema.optional().describe('Elastic (default) or Fixed.'),
+  allocationType: allocationTypeSchema.prefault({ type: 'Elastic' }).describe('Elastic (default) or Fixed.'),
   selector: z
     .object({
       podSelector: labelSelectorSchema.optional(),

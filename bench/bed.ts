@@ -1,0 +1,236 @@
+import { stringify } from 'yaml';
+import { z } from 'zod';
+import type { ApiClient } from '../test/cluster/api.ts';
+import type { Cluster } from '../test/cluster/cluster.ts';
+import { watch } from '../test/cluster/watch.ts';
+import { type ControlPlane, Lab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
+
+const NAMESPACE = 'default';
+const NODES = 10;
+const NODE_TYPE = 'ecs.g7.16xlarge';
+const WORKERS = 8;
+
+const podEniSchema = z.object({
+  metadata: z.object({ name: z.string() }),
+  status: z.object({ phase: z.string().optional() }).optional(),
+});
+
+/** The load of budgets.md: ten nodes with trunks, one networking, pods created over one connection. */
+export class Bed implements AsyncDisposable {
+  readonly lab: Lab;
+  readonly #api: ApiClient;
+  readonly #boundMs = new Map<string, number>();
+  readonly #present = new Set<string>();
+  readonly #waiters = new Set<() => void>();
+  readonly #stop = new AbortController();
+  #watching: Promise<void> = Promise.resolve();
+  #serial = 0;
+  controlPlane: ControlPlane | undefined;
+
+  private constructor(lab: Lab) {
+    this.lab = lab;
+    this.#api = lab.api;
+  }
+
+  /** Starts simulator and control plane, registers the nodes and waits for their trunks. */
+  static async start(cluster: Cluster): Promise<Bed> {
+    const lab = await Lab.start({ cluster });
+    const bed = new Bed(lab);
+    for (let at = 0; at < NODES; at += 1) await lab.addNode(ZONES[at % 2] ?? ZONES[0], NODE_TYPE);
+    await lab.apply(
+      stringify({
+        apiVersion: 'network.alibabacloud.com/v1beta1',
+        kind: 'PodNetworking',
+        metadata: { name: 'bench' },
+        spec: { vSwitchOptions: ZONES.map((zone) => POD_VSWITCH[zone]), securityGroupIDs: [POD_SECURITY_GROUP] },
+      }),
+    );
+    await bed.startControlPlane();
+    bed.#watching = bed.#watch();
+    const { code, stderr } = await cluster.kubectl([
+      ...['wait', '--for=jsonpath={.status.allocatable.aliyun/member-eni}=112', '--timeout=60s', 'nodes', '--all'],
+    ]);
+    if (code !== 0) throw new Error(`trunks are not attached: ${stderr}`);
+    return bed;
+  }
+
+  async startControlPlane(): Promise<void> {
+    this.controlPlane = await this.lab.startControlPlane();
+  }
+
+  /** Creates pods one after another; resolves with name and time of each POST's answer. */
+  async createPods(count: number): Promise<Map<string, number>> {
+    const answeredMs = new Map<string, number>();
+    for (let at = 0; at < count; at += 1) {
+      this.#serial += 1;
+      const name = `pod-${this.#serial}`;
+      await this.#api.create(`/api/v1/namespaces/${NAMESPACE}/pods`, podManifest(name, `node-${(this.#serial % NODES) + 1}`));
+      answeredMs.set(name, performance.now());
+    }
+    return answeredMs;
+  }
+
+  /** Deletes pods as a node that has stopped them would. */
+  async deletePods(names: Iterable<string>): Promise<void> {
+    for (const name of names) {
+      await this.#api.delete(`/api/v1/namespaces/${NAMESPACE}/pods/${name}`, { query: { gracePeriodSeconds: 0 } });
+    }
+  }
+
+  /** Waits until the PodENI of each is in Bind; resolves with the times at which the watch showed it. */
+  async bound(names: Iterable<string>, timeoutMs: number): Promise<Map<string, number>> {
+    const wanted = [...names];
+    await this.#until(() => wanted.every((name) => this.#boundMs.has(name)), timeoutMs, () => {
+      const open = wanted.filter((name) => !this.#boundMs.has(name));
+      return `${open.length} of ${wanted.length} PodENIs are not in Bind, such as ${open[0]}`;
+    });
+    return new Map(wanted.map((name) => [name, this.#boundMs.get(name) ?? 0]));
+  }
+
+  /** Waits until the PodENIs are gone. */
+  async released(names: Iterable<string>, timeoutMs: number): Promise<void> {
+    const wanted = [...names];
+    await this.#until(() => !wanted.some((name) => this.#present.has(name)), timeoutMs, () => {
+      const open = wanted.filter((name) => this.#present.has(name));
+      return `${open.length} of ${wanted.length} PodENIs are still there, such as ${open[0]}`;
+    });
+  }
+
+  /** Member ENIs of pods that the cloud has, by the simulator's own state. */
+  async podEnis(): Promise<string[]> {
+    const { enis } = await this.lab.cloud.state();
+    return enis.filter((eni) => eni.type !== 'Primary' && eni.type !== 'Trunk').map((eni) => eni.id);
+  }
+
+  /** Calls that the simulated cloud got since it started. */
+  async cloudCalls(): Promise<number> {
+    const { calls } = await this.lab.cloud.counters();
+    return Object.values(calls)
+      .flatMap((outcomes) => Object.values(outcomes))
+      .reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Writes that the API server got from the control plane: without leases, events and the pods, which are ours. */
+  async kubeWrites(): Promise<number> {
+    const text = await this.#api.requestText('GET', '/metrics');
+    let writes = 0;
+    for (const line of text.split('\n')) {
+      const match = /^apiserver_request_total\{(.*)\} (\S+)$/.exec(line);
+      if (match === null) continue;
+      const [, labels = '', value] = match;
+      const label = (name: string) => new RegExp(`${name}="([^"]*)"`).exec(labels)?.[1] ?? '';
+      if (!['POST', 'PUT', 'PATCH', 'APPLY', 'DELETE'].includes(label('verb'))) continue;
+      if (['leases', 'events', 'pods'].includes(label('resource'))) continue;
+      writes += Number(value);
+    }
+    return writes;
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await this.#watching;
+    await this.lab.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #watch(): Promise<void> {
+    const path = '/apis/network.alibabacloud.com/v1beta1/podenis';
+    const see = (podEni: z.infer<typeof podEniSchema>) => {
+      const { name } = podEni.metadata;
+      this.#present.add(name);
+      if (podEni.status?.phase === 'Bind' && !this.#boundMs.has(name)) this.#boundMs.set(name, performance.now());
+    };
+    const api = await this.lab.cluster.client({ maxConnections: 1 });
+    try {
+      for await (const event of watch(api, path, { schema: podEniSchema, signal: this.#stop.signal })) {
+        if (event.type === 'LISTED') for (const podEni of event.objects) see(podEni);
+        else if (event.type === 'DELETED') this.#present.delete(event.object.metadata.name);
+        else see(event.object);
+        for (const wake of this.#waiters) wake();
+      }
+    } catch (error) {
+      if (!this.#stop.signal.aborted) throw error;
+    } finally {
+      api.close();
+    }
+  }
+
+  async #until(condition: () => boolean, timeoutMs: number, problem: () => string): Promise<void> {
+    if (condition()) return;
+    await new Promise<void>((resolve, reject) => {
+      const finish = (error?: Error) => {
+        clearTimeout(timer);
+        this.#waiters.delete(check);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const check = () => {
+        if (condition()) finish();
+      };
+      const timer = setTimeout(() => finish(new Error(`after ${timeoutMs} ms ${problem()}`)), timeoutMs);
+      this.#waiters.add(check);
+    });
+  }
+
+  /** Puts settled Fixed records into the cluster, as a control plane that has run for long would find them. */
+  async createSettledRecords(count: number): Promise<void> {
+    let next = 0;
+    const work = async () => {
+      while (next < count) {
+        const name = `settled-${next}`;
+        next += 1;
+        const path = `/apis/network.alibabacloud.com/v1beta1/namespaces/${NAMESPACE}/podenis`;
+        await this.#api.create(path, settledRecord(name));
+        await this.#api.patch(`${path}/${name}/status`, 'merge', {
+          status: { phase: 'Unbind', podLastSeen: new Date().toISOString() },
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: WORKERS }, work));
+  }
+}
+
+function podManifest(name: string, nodeName: string) {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name,
+      annotations: { 'k8s.aliyun.com/pod-eni': 'true', 'k8s.aliyun.com/pod-networking': 'bench' },
+    },
+    spec: {
+      nodeName,
+      containers: [{ name: 'main', image: 'registry.k8s.io/pause:3.10' }],
+      tolerations: [{ operator: 'Exists' }],
+    },
+  };
+}
+
+function settledRecord(name: string) {
+  return {
+    apiVersion: 'network.alibabacloud.com/v1beta1',
+    kind: 'PodENI',
+    metadata: { name, annotations: { 'k8s.aliyun.com/pod-uid': name }, labels: { 'k8s.aliyun.com/node': 'node-1' } },
+    spec: {
+      zone: ZONES[0],
+      allocations: [
+        {
+          interface: 'eth0',
+          ipv4: '10.250.0.1',
+          ipv4CIDR: '10.250.0.0/16',
+          allocationType: { type: 'Fixed', releaseStrategy: 'Never' },
+          eni: {
+            id: `eni-${name}`,
+            mac: '00:16:3e:00:00:01',
+            zone: ZONES[0],
+            vSwitchID: POD_VSWITCH[ZONES[0]],
+            securityGroupIDs: [POD_SECURITY_GROUP],
+          },
+        },
+      ],
+    },
+  };
+}

@@ -1,0 +1,96 @@
+import { type Clock, systemClock } from '../util/clock.ts';
+import { isConflict } from './errors.ts';
+import type { WorkQueue } from './workqueue.ts';
+
+/** What became of one run of a reconcile function. */
+export type ReconcileOutcome =
+  | { kind: 'done' }
+  | { kind: 'requeued'; requeueAfterMs: number }
+  /** Somebody else wrote the object meanwhile; it is looked at again at once. */
+  | { kind: 'conflict'; requeueAfterMs: number }
+  | { kind: 'failed'; error: unknown; requeueAfterMs: number; failures: number }
+  /** The controller was stopped in the middle; the key will be seen again after the next start. */
+  | { kind: 'aborted' };
+
+export interface ControllerOptions {
+  /** For logs and metrics. */
+  name: string;
+  queue: WorkQueue;
+  workers: number;
+  /**
+   * Brings one object to what it should be. Never runs twice at a time for a key. Throwing means: again, with back-off. The
+   * signal aborts when the controller stops and when the time limit has passed.
+   */
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function that never asks for a requeue needs no return value
+  reconcile: (key: string, signal: AbortSignal) => Promise<{ requeueAfterMs?: number | undefined } | void>;
+  signal: AbortSignal;
+  /** After which a run's signal aborts; the run itself must end by that. Default: none. */
+  reconcileTimeoutMs?: number;
+  clock?: Clock;
+  /** Told of every run; for logs and metrics. Must not throw. */
+  onReconcile?: (observation: {
+    controller: string;
+    key: string;
+    outcome: ReconcileOutcome;
+    durationMs: number;
+  }) => void;
+}
+
+/** Thrown into a reconcile run, as its signal's reason, when it exceeds the controller's time limit. */
+export class ReconcileTimeoutError extends Error {
+  override name = 'ReconcileTimeoutError';
+}
+
+/**
+ * Hands the queue's keys to `reconcile`, `workers` at a time, until the signal aborts.
+ *
+ * @returns resolves when the signal has aborted and every run has ended; the queue is shut down then
+ */
+export async function runController(options: ControllerOptions): Promise<void> {
+  const { queue, workers, signal } = options;
+  await Promise.all(Array.from({ length: workers }, () => work(options)));
+  if (signal.aborted) queue.shutDown();
+}
+
+async function work(options: ControllerOptions): Promise<void> {
+  const { name, queue, signal, clock = systemClock, onReconcile } = options;
+  while (!signal.aborted) {
+    const key = await queue.get(signal).catch(() => undefined);
+    // Only an aborted signal or a shut-down queue leaves nothing to do.
+    if (key === undefined) return;
+    const startedMs = clock.monotonicMs();
+    const outcome = await reconcileOnce(options, key, clock);
+    queue.done(key);
+    onReconcile?.({ controller: name, key, outcome, durationMs: clock.monotonicMs() - startedMs });
+  }
+}
+
+async function reconcileOnce(options: ControllerOptions, key: string, clock: Clock): Promise<ReconcileOutcome> {
+  const { queue, signal, reconcile, reconcileTimeoutMs } = options;
+  const run = new AbortController();
+  const onAbort = () => run.abort(signal.reason);
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  const timer =
+    reconcileTimeoutMs === undefined
+      ? undefined
+      : clock.schedule(reconcileTimeoutMs, () =>
+          run.abort(new ReconcileTimeoutError(`${options.name}: ${key} took more than ${reconcileTimeoutMs} ms`)),
+        );
+  try {
+    const result = await reconcile(key, run.signal);
+    queue.forget(key);
+    const requeueAfterMs = result?.requeueAfterMs;
+    if (requeueAfterMs === undefined) return { kind: 'done' };
+    queue.addAfter(key, requeueAfterMs);
+    return { kind: 'requeued', requeueAfterMs };
+  } catch (error) {
+    if (signal.aborted) return { kind: 'aborted' };
+    const requeueAfterMs = queue.addRateLimited(key);
+    if (isConflict(error)) return { kind: 'conflict', requeueAfterMs };
+    return { kind: 'failed', error, requeueAfterMs, failures: queue.failures(key) };
+  } finally {
+    timer?.cancel();
+    signal.removeEventListener('abort', onAbort);
+  }
+}

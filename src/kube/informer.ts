@@ -1,0 +1,101 @@
+import { type Clock, systemClock } from '../util/clock.ts';
+import { type Random, systemRandom } from '../util/random.ts';
+import type { KubeClient } from './client.ts';
+import { Reflector, type ReflectorTiming } from './reflector.ts';
+import { type Indexer, Store, type StoreHandler } from './store.ts';
+import type { HasMetadata, Resource } from './types.ts';
+
+export interface InformerOptions<T extends HasMetadata> {
+  client: Pick<KubeClient, 'list' | 'watch'>;
+  resource: Resource<T>;
+  /** Default: all namespaces. */
+  namespace?: string;
+  labelSelector?: string;
+  fieldSelector?: string;
+  /** Name → the values under which an object is found with `store.byIndex`. */
+  indexers?: Readonly<Record<string, Indexer<T>>>;
+  /** Reduces each object to what is needed before it is stored; may change its argument. */
+  transform?: (object: T) => T;
+  clock?: Clock;
+  random?: Random;
+  /** Everything that goes wrong and is being dealt with; never fatal. */
+  onError?: (error: unknown) => void;
+  /** The store was filled from a complete list: the first time, and after each relist. */
+  onSynced?: (resourceVersion: string) => void;
+  timing?: Partial<ReflectorTiming>;
+}
+
+/** A store that is kept current. One per kind and process; controllers share it. */
+export class Informer<T extends HasMetadata> {
+  readonly store: Store<T>;
+  readonly #reflector: Reflector<T>;
+  readonly #firstSync = Promise.withResolvers<void>();
+  #hasSynced = false;
+  #hasStarted = false;
+
+  constructor(options: InformerOptions<T>) {
+    const { clock = systemClock, random = systemRandom, indexers = {}, transform, onError } = options;
+    this.store = new Store<T>({
+      indexers,
+      ...(transform === undefined ? {} : { transform }),
+      onHandlerError: (cause, key) =>
+        onError?.(new Error(`a handler of ${options.resource.plural} failed on ${key}`, { cause })),
+    });
+    this.#reflector = new Reflector<T>({
+      ...options,
+      clock,
+      random,
+      store: this.store,
+      onSynced: (resourceVersion) => {
+        this.#hasSynced = true;
+        this.#firstSync.resolve();
+        options.onSynced?.(resourceVersion);
+      },
+    });
+  }
+
+  /** True once the store was filled for the first time. */
+  get hasSynced(): boolean {
+    return this.#hasSynced;
+  }
+
+  /** See {@link Reflector.lastSyncedResourceVersion}. */
+  get lastSyncedResourceVersion(): string | undefined {
+    return this.#reflector.lastSyncedResourceVersion;
+  }
+
+  /** Milliseconds since the server last told us anything; for readiness. Beyond three minutes something is wrong. */
+  get staleForMs(): number {
+    return this.#reflector.staleForMs;
+  }
+
+  /** See {@link Store.addHandler}. */
+  addHandler(handler: StoreHandler<T>): () => void {
+    return this.store.addHandler(handler);
+  }
+
+  /** Keeps the store current until the signal aborts; then resolves. Never throws because of the server. */
+  async run(signal: AbortSignal): Promise<void> {
+    if (this.#hasStarted) throw new Error('this informer was started before');
+    this.#hasStarted = true;
+    await this.#reflector.run(signal);
+  }
+
+  /**
+   * Resolves once the store was filled for the first time and the handlers have seen it.
+   *
+   * @throws the signal's reason when it aborts first
+   */
+  async synced(signal: AbortSignal): Promise<void> {
+    if (this.#hasSynced) return;
+    signal.throwIfAborted();
+    const aborted = Promise.withResolvers<never>();
+    const onAbort = () => aborted.reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      await Promise.race([this.#firstSync.promise, aborted.promise]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+}

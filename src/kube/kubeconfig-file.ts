@@ -1,0 +1,150 @@
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { z } from 'zod';
+import { errorMessage } from '../util/errors.ts';
+import { KubeConfigError } from './errors.ts';
+
+/** Kubeconfig files are often edited by hand; an empty entry is null in YAML. */
+const text = z.string().nullish();
+
+const clusterSchema = z.object({
+  server: z.url({ protocol: /^https?$/, error: 'is not an http(s) URL' }),
+  'certificate-authority': text,
+  'certificate-authority-data': text,
+  'insecure-skip-tls-verify': z.boolean().nullish(),
+  'tls-server-name': text,
+  'proxy-url': text,
+});
+
+const userSchema = z.object({
+  token: text,
+  tokenFile: text,
+  'client-certificate': text,
+  'client-certificate-data': text,
+  'client-key': text,
+  'client-key-data': text,
+  username: text,
+  password: text,
+  as: text,
+  exec: z
+    .looseObject({
+      apiVersion: text,
+      command: z.string(),
+      args: z.array(z.string()).nullish(),
+      env: z.array(z.object({ name: z.string(), value: z.string() })).nullish(),
+    })
+    .nullish(),
+  'auth-provider': z.looseObject({ name: z.string() }).nullish(),
+});
+
+const contextSchema = z.object({ cluster: z.string(), user: text, namespace: text });
+
+const fileSchema = z.object({
+  'current-context': text,
+  clusters: z.array(z.object({ name: z.string(), cluster: clusterSchema })).nullish(),
+  contexts: z.array(z.object({ name: z.string(), context: contextSchema })).nullish(),
+  users: z.array(z.object({ name: z.string(), user: userSchema.nullish() })).nullish(),
+});
+
+export type ClusterEntry = z.infer<typeof clusterSchema>;
+export type UserEntry = z.infer<typeof userSchema>;
+
+/** What one context of a kubeconfig names; paths are absolute. */
+export interface SelectedContext {
+  /** The file, for messages. */
+  file: string;
+  cluster: ClusterEntry;
+  user: UserEntry;
+  namespace: string;
+}
+
+/**
+ * Reads kubeconfig files and picks one context. Of several files the first that defines an entry, or a current context,
+ * wins, as with kubectl.
+ *
+ * @throws KubeConfigError naming the file, the field and why
+ */
+export async function selectContext(files: readonly string[], contextName?: string): Promise<SelectedContext> {
+  const parsed: ParsedFile[] = [];
+  for (const file of files) parsed.push({ file, content: await parseFile(file) });
+  const all = files.join(', ');
+  const wanted = contextName ?? firstOf(parsed, ({ content }) => content['current-context'] ?? undefined);
+  if (!wanted) throw new KubeConfigError(`kubeconfig ${all}: current-context is not set`);
+  const found = firstOf(parsed, ({ content }) => content.contexts?.find((entry) => entry.name === wanted)?.context);
+  if (found === undefined) throw new KubeConfigError(`kubeconfig ${all}: there is no context '${wanted}'`);
+  const cluster = firstOf(parsed, (origin) => {
+    const entry = origin.content.clusters?.find(({ name }) => name === found.cluster);
+    return entry && { file: origin.file, cluster: withAbsolutePaths(origin.file, entry.cluster, clusterPaths) };
+  });
+  if (cluster === undefined) {
+    throw new KubeConfigError(`kubeconfig ${all}: context '${wanted}' names the unknown cluster '${found.cluster}'`);
+  }
+  const user = found.user
+    ? firstOf(parsed, (origin) => {
+        const entry = origin.content.users?.find(({ name }) => name === found.user);
+        if (!entry) return undefined;
+        const { exec, ...rest } = withAbsolutePaths(origin.file, entry.user ?? {}, userPaths);
+        return exec ? { ...rest, exec: { ...exec, command: commandPath(origin.file, exec.command) } } : rest;
+      })
+    : {};
+  if (user === undefined) {
+    throw new KubeConfigError(`kubeconfig ${all}: context '${wanted}' names the unknown user '${found.user}'`);
+  }
+  return { ...cluster, user, namespace: found.namespace ?? 'default' };
+}
+
+const clusterPaths = ['certificate-authority'] as const;
+const userPaths = ['tokenFile', 'client-certificate', 'client-key'] as const;
+
+interface ParsedFile {
+  file: string;
+  content: z.infer<typeof fileSchema>;
+}
+
+async function parseFile(file: string): Promise<ParsedFile['content']> {
+  const fail = (why: string, cause?: unknown) => new KubeConfigError(`kubeconfig ${file}: ${why}`, cause);
+  let source: string;
+  try {
+    source = await readFile(file, 'utf8');
+  } catch (cause) {
+    throw fail(`cannot be read: ${errorMessage(cause)}`, cause);
+  }
+  // Loaded only where a kubeconfig is used: the module costs some 30 MB of memory, which a pod saves.
+  const { loadYaml } = await import('@kubernetes/client-node');
+  let raw: unknown;
+  try {
+    raw = loadYaml<unknown>(source);
+  } catch (cause) {
+    throw fail(`is not YAML: ${errorMessage(cause).split('\n')[0]}`, cause);
+  }
+  const result = fileSchema.safeParse(raw);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const path = (issue?.path ?? [])
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('');
+  throw fail(`${path === '' ? 'the file' : path.slice(1)}: ${issue?.message ?? 'is invalid'}`);
+}
+
+function firstOf<T, R>(values: readonly T[], pick: (value: T) => R | undefined): R | undefined {
+  for (const value of values) {
+    const picked = pick(value);
+    if (picked !== undefined) return picked;
+  }
+  return undefined;
+}
+
+/** A bare name is looked up in PATH, as in a shell. */
+function commandPath(file: string, command: string): string {
+  return command.includes('/') ? resolve(dirname(file), command) : command;
+}
+
+/** Paths in a kubeconfig are relative to the file that holds them. */
+function withAbsolutePaths<E extends object, K extends keyof E>(file: string, entry: E, fields: readonly K[]): E {
+  const copy = { ...entry };
+  for (const field of fields) {
+    const path = copy[field];
+    if (typeof path === 'string' && path !== '') Object.assign(copy, { [field]: resolve(dirname(file), path) });
+  }
+  return copy;
+}

@@ -1,0 +1,200 @@
+import type { Clock, ScheduledCall } from '../util/clock.ts';
+import { jitter, type Random } from '../util/random.ts';
+import type { Connection, ConnectionListener } from './connection.ts';
+import { TransportError } from './errors.ts';
+
+/** Opens a connection; see `openConnection`. */
+export type Connect = (listener: ConnectionListener, signal: AbortSignal) => Promise<Connection>;
+
+export interface LaneOptions {
+  connect: Connect;
+  clock: Clock;
+  random: Random;
+  /** After the first failure to connect; doubles up to `maxBackOffMs`. */
+  minBackOffMs: number;
+  maxBackOffMs: number;
+}
+
+type LaneState =
+  /** No connection, and nobody asked for one. */
+  | { kind: 'idle' }
+  | { kind: 'connecting'; abort: AbortController }
+  /** `connection` takes streams: it is neither draining nor closed. */
+  | { kind: 'ready'; connection: Connection }
+  /** The last attempt failed; the next one follows by itself if somebody waits then. */
+  | { kind: 'backing-off'; timer: ScheduledCall }
+  | { kind: 'closed' };
+
+/** Which states may follow which. */
+const LEGAL: Record<LaneState['kind'], readonly LaneState['kind'][]> = {
+  idle: ['connecting', 'closed'],
+  connecting: ['ready', 'backing-off', 'closed'],
+  ready: ['idle', 'closed'],
+  'backing-off': ['idle', 'connecting', 'closed'],
+  closed: [],
+};
+
+interface Waiter {
+  resolve: (connection: Connection) => void;
+  reject: (error: unknown) => void;
+}
+
+/**
+ * Keeps one connection that takes new streams, and replaces it when the server asks to (GOAWAY) or when it dies. A draining
+ * connection is left alone: its streams end by themselves. Whoever finds no connection, or no free stream, waits in line.
+ */
+export class Lane {
+  readonly #options: LaneOptions;
+  readonly #waiters = new Set<Waiter>();
+  /** Draining ones included; to be destroyed on close. */
+  readonly #connections = new Set<Connection>();
+  #state: LaneState = { kind: 'idle' };
+  #failures = 0;
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+  }
+
+  get state(): LaneState['kind'] {
+    return this.#state.kind;
+  }
+
+  /** Those that wait for a connection or a free stream. */
+  get waiting(): number {
+    return this.#waiters.size;
+  }
+
+  /**
+   * A connection with room for a stream, handed to `use` in the same turn so that nobody else takes the room.
+   *
+   * @throws TransportError `connect` when the attempt to connect failed, `closed` after {@link close}; the signal's reason
+   */
+  async withConnection<R>(use: (connection: Connection) => R, signal: AbortSignal): Promise<R> {
+    signal.throwIfAborted();
+    if (this.#state.kind === 'ready' && this.#state.connection.hasRoom && this.#waiters.size === 0) {
+      return use(this.#state.connection);
+    }
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        this.#waiters.delete(waiter);
+        signal.removeEventListener('abort', onAbort);
+      };
+      const waiter: Waiter = {
+        resolve: (free) => {
+          leave();
+          try {
+            resolve(use(free));
+          } catch (error) {
+            reject(error);
+          }
+        },
+        reject: (error) => {
+          leave();
+          reject(error);
+        },
+      };
+      const onAbort = () => waiter.reject(signal.reason);
+      signal.addEventListener('abort', onAbort, { once: true });
+      this.#waiters.add(waiter);
+      this.#advance();
+    });
+  }
+
+  /** Ends all connections and refuses everything from now on. Idempotent. */
+  close(): void {
+    if (this.#state.kind === 'closed') return;
+    const previous = this.#state;
+    this.#transition({ kind: 'closed' });
+    if (previous.kind === 'connecting') previous.abort.abort(closedError());
+    if (previous.kind === 'backing-off') previous.timer.cancel();
+    for (const connection of [...this.#connections]) connection.destroy(closedError());
+    this.#rejectAll(closedError());
+  }
+
+  #transition(next: LaneState): void {
+    if (!LEGAL[this.#state.kind].includes(next.kind)) throw new Error(`lane: ${this.#state.kind} -> ${next.kind}`);
+    this.#state = next;
+  }
+
+  /** Does what the present state and the present waiters ask for. */
+  #advance(): void {
+    switch (this.#state.kind) {
+      case 'ready':
+        this.#serve(this.#state.connection);
+        return;
+      case 'idle':
+        if (this.#waiters.size > 0) this.#connect();
+        return;
+      case 'closed':
+        this.#rejectAll(closedError());
+        return;
+      case 'connecting':
+      case 'backing-off':
+    }
+  }
+
+  #serve(connection: Connection): void {
+    for (const waiter of this.#waiters) {
+      if (!connection.hasRoom) return;
+      waiter.resolve(connection);
+    }
+  }
+
+  #connect(): void {
+    const abort = new AbortController();
+    this.#transition({ kind: 'connecting', abort });
+    let connection: Connection | undefined;
+    const retire = () => {
+      if (this.#state.kind !== 'ready' || this.#state.connection !== connection) return;
+      this.#transition({ kind: 'idle' });
+      this.#advance();
+    };
+    const listener: ConnectionListener = {
+      onDraining: retire,
+      onClosed: () => {
+        if (connection !== undefined) this.#connections.delete(connection);
+        retire();
+      },
+      onRoom: () => this.#advance(),
+    };
+    this.#options.connect(listener, abort.signal).then(
+      (opened) => {
+        if (this.#state.kind === 'closed') {
+          opened.destroy(closedError());
+          return;
+        }
+        connection = opened;
+        this.#connections.add(opened);
+        this.#failures = 0;
+        this.#transition({ kind: 'ready', connection: opened });
+        this.#advance();
+      },
+      (error: unknown) => {
+        if (this.#state.kind === 'closed') return;
+        this.#backOff();
+        // Whoever waits learns of the failure; those who try again join the line for the next attempt.
+        this.#rejectAll(error);
+      },
+    );
+  }
+
+  #backOff(): void {
+    const { clock, random, minBackOffMs, maxBackOffMs } = this.#options;
+    const delayMs = jitter(random, Math.min(maxBackOffMs, minBackOffMs * 2 ** this.#failures), 0.3);
+    this.#failures = Math.min(this.#failures + 1, 20);
+    const timer = clock.schedule(delayMs, () => {
+      if (this.#state.kind !== 'backing-off') return;
+      this.#transition({ kind: 'idle' });
+      this.#advance();
+    });
+    this.#transition({ kind: 'backing-off', timer });
+  }
+
+  #rejectAll(error: unknown): void {
+    for (const waiter of [...this.#waiters]) waiter.reject(error);
+  }
+}
+
+function closedError(): TransportError {
+  return new TransportError('closed', 'the client was closed', { sent: false });
+}

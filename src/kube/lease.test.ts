@@ -1,0 +1,230 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { seededRandom } from '../util/random.ts';
+import { connectKube, type KubeClient } from './client.ts';
+import { isRecord } from './errors.ts';
+import { type HeldLease, type LeaseOutcome, type RunWithLeaseOptions, runWithLease } from './lease.ts';
+import { failure, mergePatch, TestApiServer } from './test-support/api-server.ts';
+import { VirtualClock } from './test-support/virtual-clock.ts';
+import { pause } from './test-support/wait.ts';
+
+const LEASES = '/apis/coordination.k8s.io/v1/leases';
+let server: TestApiServer;
+let clock: VirtualClock;
+const clients: KubeClient[] = [];
+let abort: AbortController;
+
+beforeEach(async () => {
+  server = new TestApiServer();
+  await server.start();
+  clock = new VirtualClock();
+  abort = new AbortController();
+});
+
+afterEach(async () => {
+  abort.abort();
+  server.intercept = undefined;
+  await passTime(20_000);
+  for (const client of clients.splice(0)) client.close();
+  await server.stop();
+});
+
+/** Virtual time in small steps, with real time for the sockets in between. */
+async function passTime(ms: number, between: () => void = () => {}): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 250) {
+    await clock.advance(250);
+    await pause(3);
+    between();
+  }
+}
+
+interface Candidate {
+  name: string;
+  state: 'waiting' | 'leading' | 'ended';
+  outcome: Promise<LeaseOutcome>;
+  lease: HeldLease | undefined;
+  stop: AbortController;
+  holders: string[];
+}
+
+function candidate(name: string, options: Partial<RunWithLeaseOptions> = {}): Candidate {
+  const client = connectKube(server.configFor());
+  clients.push(client);
+  const stop = new AbortController();
+  abort.signal.addEventListener('abort', () => stop.abort());
+  const self: Candidate = {
+    name,
+    state: 'waiting',
+    outcome: Promise.resolve('stopped'),
+    lease: undefined,
+    stop,
+    holders: [],
+  };
+  self.outcome = runWithLease({
+    client,
+    namespace: 'kube-system',
+    name: 'controlplane',
+    identity: name,
+    clock,
+    random: seededRandom(name.length),
+    signal: stop.signal,
+    onHolder: (holder) => self.holders.push(holder),
+    onLead: async (signal, lease) => {
+      self.state = 'leading';
+      self.lease = lease;
+      await new Promise<void>((resolve) => {
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+      self.state = 'ended';
+    },
+    ...options,
+  });
+  return self;
+}
+
+function holder(): unknown {
+  const spec = server.read(LEASES, 'kube-system', 'controlplane')?.['spec'];
+  return typeof spec === 'object' && spec !== null && 'holderIdentity' in spec ? spec.holderIdentity : undefined;
+}
+
+/** Answers everything of one candidate with an error, before or after it took effect. */
+function cutOff(name: string): void {
+  server.intercept = ({ body }) =>
+    JSON.stringify(body ?? '').includes(`"${name}"`) ? failure(503, 'ServiceUnavailable', 'cut off') : undefined;
+}
+
+test('one leads, keeps the lease, and the other waits', async () => {
+  const one = candidate('one');
+  await passTime(500);
+  const two = candidate('second');
+  await passTime(40_000, () => expect([one.state, two.state]).toEqual(['leading', 'waiting']));
+  expect(holder()).toBe('one');
+  expect(two.holders).toEqual(['one']);
+});
+
+test('a clean stop hands over within seconds, after the work has ended', async () => {
+  let isWorking = false;
+  const one = candidate('one', {
+    onLead: async (signal) => {
+      isWorking = true;
+      await clock.sleep(1_000_000, signal).catch(() => {});
+      // Winding down takes longer than the lease would last without renewal.
+      await clock.sleep(20_000);
+      isWorking = false;
+    },
+  });
+  await passTime(500);
+  const two = candidate('second');
+  await passTime(3000);
+  one.stop.abort();
+  await passTime(19_000, () => expect(two.state).toBe('waiting'));
+  expect(isWorking).toBe(true);
+  await passTime(6000);
+  expect(await one.outcome).toBe('stopped');
+  expect(two.state).toBe('leading');
+  const spec = server.read(LEASES, 'kube-system', 'controlplane')?.['spec'];
+  expect(spec).toMatchObject({ holderIdentity: 'second', leaseTransitions: 1 });
+});
+
+test('a leader that cannot renew ends strictly before another begins', async () => {
+  const one = candidate('one');
+  await passTime(500);
+  const two = candidate('second');
+  await passTime(5000);
+  cutOff('one');
+  let gapMs = 0;
+  await passTime(25_000, () => {
+    expect([one.state, two.state]).not.toEqual(['leading', 'leading']);
+    if (one.state === 'ended' && two.state === 'waiting') gapMs += 250;
+  });
+  expect(await one.outcome).toBe('lost');
+  expect(two.state).toBe('leading');
+  expect(gapMs).toBeGreaterThan(3000);
+});
+
+test('requests that hang do not delay the end of leadership', async () => {
+  const one = candidate('one');
+  await passTime(5000);
+  const renewedMs = clock.monotonicMs();
+  server.intercept = () => 'handled';
+  await passTime(10_500);
+  expect(one.state).toBe('ended');
+  expect(clock.monotonicMs() - renewedMs).toBeLessThanOrEqual(10_500);
+  expect(await one.outcome).toBe('lost');
+});
+
+test('the right to lead counts from when the renewal was sent, not from when it was answered', async () => {
+  const one = candidate('one');
+  await passTime(1000);
+  let answer: (() => void) | undefined;
+  server.intercept = ({ method, body }, stream) => {
+    if (method !== 'PATCH' || answer !== undefined) return undefined;
+    const renewed = mergePatch(server.read(LEASES, 'kube-system', 'controlplane'), body);
+    const stored = server.put(LEASES, 'kube-system', 'controlplane', isRecord(renewed) ? renewed : {});
+    answer = () => {
+      stream.respond({ ':status': 200 });
+      stream.end(JSON.stringify(stored));
+    };
+    return 'handled';
+  };
+  for (let i = 0; i < 20 && answer === undefined; i++) await passTime(250);
+  clock.freeze(5000);
+  answer?.();
+  await pause(50);
+  expect(one.lease?.validForMs()).toBeLessThanOrEqual(5000);
+  expect(one.state).toBe('leading');
+});
+
+test('after a stopped process the lease is known to be over before any timer fires', async () => {
+  const one = candidate('one');
+  await passTime(1000);
+  expect(one.lease?.validForMs()).toBeGreaterThan(7000);
+  clock.freeze(20_000);
+  expect(one.state).toBe('leading');
+  expect(one.lease?.validForMs()).toBe(0);
+  await passTime(250);
+  expect(await one.outcome).toBe('lost');
+});
+
+test('a lease taken over by force is noticed at the next renewal', async () => {
+  const one = candidate('one');
+  await passTime(1000);
+  server.put(LEASES, 'kube-system', 'controlplane', { spec: { holderIdentity: 'thief', leaseDurationSeconds: 15 } });
+  await passTime(2500);
+  expect(await one.outcome).toBe('lost');
+  expect(holder()).toBe('thief');
+});
+
+test('a foreign change that leaves us the holder is no loss', async () => {
+  const one = candidate('one');
+  await passTime(1000);
+  const stored = server.read(LEASES, 'kube-system', 'controlplane');
+  server.put(LEASES, 'kube-system', 'controlplane', {
+    ...stored,
+    metadata: { ...stored?.metadata, labels: { x: 'y' } },
+  });
+  await passTime(20_000, () => expect(one.state).toBe('leading'));
+  expect(server.read(LEASES, 'kube-system', 'controlplane')?.metadata.labels).toEqual({ x: 'y' });
+});
+
+test('the clock of the former holder does not matter', async () => {
+  const renewTime = '2036-01-01T00:00:00.000000Z';
+  const spec = { holderIdentity: 'gone', leaseDurationSeconds: 15, renewTime, leaseTransitions: 4 };
+  server.put(LEASES, 'kube-system', 'controlplane', { spec });
+  const one = candidate('one');
+  await passTime(14_000, () => expect(one.state).toBe('waiting'));
+  await passTime(6000);
+  expect(one.state).toBe('leading');
+  expect(server.read(LEASES, 'kube-system', 'controlplane')?.['spec']).toMatchObject({ leaseTransitions: 5 });
+});
+
+test('when the work ends by itself, or fails, the lease is given back', async () => {
+  const one = candidate('one', { onLead: () => Promise.resolve() });
+  await passTime(500);
+  expect(await one.outcome).toBe('finished');
+  expect(holder()).toBe('');
+  const two = candidate('second', { onLead: () => Promise.reject(new Error('broken')) });
+  two.outcome.catch(() => {});
+  await passTime(500);
+  await expect(two.outcome).rejects.toThrow('broken');
+  expect(holder()).toBe('');
+});

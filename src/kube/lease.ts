@@ -1,0 +1,307 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { type Clock, systemClock } from '../util/clock.ts';
+import { jitter, type Random, systemRandom } from '../util/random.ts';
+import type { KubeClient } from './client.ts';
+import type { CallOptions } from './client-types.ts';
+import { isAlreadyExists, isConflict, isNotFound } from './errors.ts';
+import { microTime } from './micro-time.ts';
+import type { HasMetadata, Resource } from './types.ts';
+
+/** `coordination.k8s.io/v1` Lease. */
+export interface Lease extends HasMetadata {
+  spec?: LeaseSpec;
+}
+
+interface LeaseSpec {
+  holderIdentity?: string;
+  leaseDurationSeconds?: number;
+  acquireTime?: string;
+  renewTime?: string;
+  leaseTransitions?: number;
+}
+
+export const leaseResource: Resource<Lease> = {
+  group: 'coordination.k8s.io',
+  version: 'v1',
+  plural: 'leases',
+  kind: 'Lease',
+  namespaced: true,
+};
+
+/** Proof of leadership for whoever is about to do something that only the leader may do. */
+export interface HeldLease {
+  /**
+   * How long the lease is certainly ours, by a clock that a late timer cannot fool: after the process was stopped for a
+   * while, the signal may not have aborted yet, but this is 0 already.
+   */
+  validForMs(): number;
+}
+
+export interface RunWithLeaseOptions {
+  client: Pick<KubeClient, 'get' | 'create' | 'patch'>;
+  namespace: string;
+  name: string;
+  /** Runs while we lead. Must end soon after its signal aborts: within `leaseDurationMs - renewDeadlineMs`. */
+  onLead: (signal: AbortSignal, lease: HeldLease) => Promise<void>;
+  signal: AbortSignal;
+  /** Default: host name and a random part, so that a restarted process is another candidate. */
+  identity?: string;
+  /** How long others wait after the last renewal that they saw. Whole seconds. Default 15,000. */
+  leaseDurationMs?: number;
+  /** How long we lead without a successful renewal. Default 10,000. */
+  renewDeadlineMs?: number;
+  /** Between two attempts. Default 2,000. */
+  retryPeriodMs?: number;
+  clock?: Clock;
+  random?: Random;
+  /** Another holder was seen; `''` when nobody holds the lease. */
+  onHolder?: (identity: string) => void;
+  /** A request failed and will be repeated. */
+  onError?: (error: unknown) => void;
+}
+
+/**
+ * - `stopped`: the signal aborted.
+ * - `finished`: `onLead` returned by itself.
+ * - `lost`: the lease could not be renewed in time, or somebody else has it.
+ */
+export type LeaseOutcome = 'stopped' | 'finished' | 'lost';
+
+/**
+ * Waits until the lease is ours, runs `onLead`, and keeps renewing until that has ended. The rules are those of client-go's
+ * leader election; beyond them the leader is fenced: its signal aborts `renewDeadlineMs` after it *sent* the last
+ * successful renewal, while others wait `leaseDurationMs` after they *saw* it, so that no two lead at a time even if their
+ * clocks show different times. Only the speed of the clocks matters.
+ *
+ * A clean stop gives the lease back, after `onLead` has ended, so that the next leader need not wait.
+ *
+ * @returns when `onLead` has ended
+ * @throws what `onLead` throws, after the lease was given back
+ */
+export async function runWithLease(options: RunWithLeaseOptions): Promise<LeaseOutcome> {
+  const { leaseDurationMs = 15_000, renewDeadlineMs = 10_000, retryPeriodMs = 2000 } = options;
+  if (leaseDurationMs <= renewDeadlineMs || renewDeadlineMs <= retryPeriodMs) {
+    throw new Error('a lease needs leaseDurationMs > renewDeadlineMs > retryPeriodMs');
+  }
+  const candidate = new Candidate(options, { leaseDurationMs, renewDeadlineMs, retryPeriodMs });
+  const { signal } = options;
+  while (!signal.aborted && !(await candidate.tryAcquire(signal))) await candidate.pause(signal);
+  if (!candidate.isHolder) return 'stopped';
+  return candidate.lead(options.onLead, signal);
+}
+
+interface Timing {
+  leaseDurationMs: number;
+  renewDeadlineMs: number;
+  retryPeriodMs: number;
+}
+
+class Candidate {
+  readonly #options: RunWithLeaseOptions;
+  readonly #timing: Timing;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #identity: string;
+  /** The lease as last read or written, and when that state was first seen here. */
+  #seen: { lease: Lease; sinceMs: number } | undefined;
+  /** When the last successful acquisition or renewal was sent; undefined while somebody else may hold the lease. */
+  #heldSinceMs: number | undefined;
+
+  constructor(options: RunWithLeaseOptions, timing: Timing) {
+    this.#options = options;
+    this.#timing = timing;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? systemRandom;
+    this.#identity = options.identity ?? `${hostname()}_${randomUUID()}`;
+  }
+
+  get isHolder(): boolean {
+    return this.#heldSinceMs !== undefined;
+  }
+
+  /** Never throws; false also for a failed request. */
+  async tryAcquire(signal: AbortSignal): Promise<boolean> {
+    try {
+      const lease = await this.#read(signal);
+      if (lease === undefined) return await this.#create(signal);
+      if (!this.#isFree(lease)) return false;
+      return await this.#write(lease, signal);
+    } catch (error) {
+      // Somebody was faster; that is how an election goes.
+      if (!signal.aborted && !isConflict(error) && !isAlreadyExists(error)) this.#options.onError?.(error);
+      return false;
+    }
+  }
+
+  /** Spread, so that candidates that started together do not stay in step. */
+  async pause(signal: AbortSignal): Promise<void> {
+    const delayMs = jitter(this.#random, this.#timing.retryPeriodMs * 1.2, 0.2);
+    await this.#clock.sleep(delayMs, signal).catch(() => {});
+  }
+
+  async lead(onLead: RunWithLeaseOptions['onLead'], signal: AbortSignal): Promise<LeaseOutcome> {
+    const leader = new AbortController();
+    const onStop = () => leader.abort(signal.reason);
+    if (signal.aborted) onStop();
+    signal.addEventListener('abort', onStop, { once: true });
+    // Renewing goes on while onLead winds down: until it has ended nobody else may lead.
+    const ended = new AbortController();
+    const held: HeldLease = { validForMs: () => this.#validForMs() };
+    const renewing = this.#keepRenewing(ended.signal, (reason) => leader.abort(reason));
+    try {
+      await onLead(leader.signal, held);
+    } finally {
+      signal.removeEventListener('abort', onStop);
+      ended.abort();
+      await renewing;
+      if (this.#validForMs() > 0) await this.#release();
+    }
+    if (this.#heldSinceMs === undefined) return 'lost';
+    return signal.aborted ? 'stopped' : 'finished';
+  }
+
+  /** Returns when `ended` aborts, or after it has reported the loss. */
+  async #keepRenewing(ended: AbortSignal, onLost: (reason: Error) => void): Promise<void> {
+    while (!ended.aborted) {
+      await this.#clock.sleep(Math.min(this.#timing.retryPeriodMs, this.#validForMs()), ended).catch(() => {});
+      if (ended.aborted) return;
+      const result = this.#validForMs() > 0 ? await this.#renew() : 'expired';
+      if (ended.aborted || result === 'renewed') continue;
+      if (result === 'taken' || this.#validForMs() <= 0) {
+        this.#heldSinceMs = undefined;
+        onLost(
+          new LeaseLostError(
+            `lease ${this.#options.name}: ${result === 'taken' ? 'taken over' : 'not renewed in time'}`,
+          ),
+        );
+        return;
+      }
+    }
+  }
+
+  async #renew(): Promise<'renewed' | 'taken' | 'failed'> {
+    // A request must not outlive our right to lead: the abort has to come in time even if no answer does.
+    const limit = new AbortController();
+    const timer = this.#clock.schedule(this.#validForMs(), () => limit.abort(new Error('the renew deadline passed')));
+    try {
+      const known = this.#seen?.lease;
+      if (known !== undefined && (await this.#writeUnlessChanged(known, limit.signal))) return 'renewed';
+      const lease = await this.#read(limit.signal);
+      if (lease === undefined) return (await this.#create(limit.signal)) ? 'renewed' : 'failed';
+      if (lease.spec?.holderIdentity !== this.#identity) return 'taken';
+      return (await this.#write(lease, limit.signal)) ? 'renewed' : 'failed';
+    } catch (error) {
+      this.#options.onError?.(error);
+      return 'failed';
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  /** Saves the read when nobody else touched the lease since our last write, which is the rule. */
+  async #writeUnlessChanged(lease: Lease, signal: AbortSignal): Promise<boolean> {
+    try {
+      return await this.#write(lease, signal);
+    } catch (error) {
+      if (isConflict(error) || isNotFound(error)) return false;
+      throw error;
+    }
+  }
+
+  async #read(signal: AbortSignal | undefined): Promise<Lease | undefined> {
+    const { client, namespace, name } = this.#options;
+    try {
+      const lease = await client.get(leaseResource, { namespace, name }, this.#call(signal));
+      this.#saw(lease);
+      return lease;
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #create(signal: AbortSignal): Promise<boolean> {
+    const { client, namespace, name } = this.#options;
+    const sentMs = this.#clock.monotonicMs();
+    const spec = { ...this.#claim(), leaseTransitions: 0 };
+    this.#saw(await client.create(leaseResource, { metadata: { namespace, name }, spec }, this.#call(signal)));
+    this.#heldSinceMs = sentMs;
+    return true;
+  }
+
+  /** Takes or renews the lease in the state that was read; throws a conflict when it changed since. */
+  async #write(lease: Lease, signal: AbortSignal): Promise<boolean> {
+    const { client, namespace, name } = this.#options;
+    const { holderIdentity, leaseTransitions = 0, acquireTime } = lease.spec ?? {};
+    const isRenewal = holderIdentity === this.#identity;
+    const claim = this.#claim();
+    const spec = {
+      ...claim,
+      acquireTime: isRenewal ? acquireTime : claim.acquireTime,
+      leaseTransitions: isRenewal ? leaseTransitions : leaseTransitions + 1,
+    };
+    const { uid, resourceVersion } = lease.metadata;
+    const sentMs = this.#clock.monotonicMs();
+    const body = { metadata: { uid, resourceVersion }, spec };
+    this.#saw(await client.patch(leaseResource, { namespace, name }, { type: 'merge', body }, this.#call(signal)));
+    this.#heldSinceMs = sentMs;
+    return true;
+  }
+
+  /** Never throws: a lease that cannot be given back runs out by itself. */
+  async #release(): Promise<void> {
+    const { client, namespace, name, onError } = this.#options;
+    const spec = { holderIdentity: '', leaseDurationSeconds: 1, renewTime: microTime(this.#clock.now()) };
+    // The second try is for a renewal that was applied although its answer got lost.
+    for (let attempt = 1, lease = this.#seen?.lease; attempt <= 2; attempt++) {
+      if (lease?.spec?.holderIdentity !== this.#identity) return;
+      const { uid, resourceVersion } = lease.metadata;
+      const body = { metadata: { uid, resourceVersion }, spec };
+      try {
+        await client.patch(leaseResource, { namespace, name }, { type: 'merge', body }, this.#call(undefined));
+        return;
+      } catch (error) {
+        if (!isConflict(error)) onError?.(error);
+        lease = await this.#read(undefined).catch(() => undefined);
+      }
+    }
+  }
+
+  #claim(): Required<Omit<LeaseSpec, 'leaseTransitions'>> {
+    const now = microTime(this.#clock.now());
+    const leaseDurationSeconds = Math.ceil(this.#timing.leaseDurationMs / 1000);
+    return { holderIdentity: this.#identity, leaseDurationSeconds, acquireTime: now, renewTime: now };
+  }
+
+  /** A changed record starts a new wait, counted by our own clock: the times in the record are another machine's. */
+  #saw(lease: Lease): void {
+    const before = this.#seen?.lease;
+    if (before?.metadata.resourceVersion === lease.metadata.resourceVersion) return;
+    this.#seen = { lease, sinceMs: this.#clock.monotonicMs() };
+    const holder = lease.spec?.holderIdentity ?? '';
+    if (before === undefined || holder !== (before.spec?.holderIdentity ?? '')) this.#options.onHolder?.(holder);
+  }
+
+  #isFree(lease: Lease): boolean {
+    const { holderIdentity = '', leaseDurationSeconds } = lease.spec ?? {};
+    if (holderIdentity === '' || holderIdentity === this.#identity) return true;
+    const waitMs = leaseDurationSeconds === undefined ? this.#timing.leaseDurationMs : leaseDurationSeconds * 1000;
+    return this.#seen !== undefined && this.#clock.monotonicMs() >= this.#seen.sinceMs + waitMs;
+  }
+
+  #validForMs(): number {
+    if (this.#heldSinceMs === undefined) return 0;
+    return Math.max(0, this.#heldSinceMs + this.#timing.renewDeadlineMs - this.#clock.monotonicMs());
+  }
+
+  /** Short tries, so that several fit before the deadline. */
+  #call(signal: AbortSignal | undefined): CallOptions {
+    return { signal, timeoutMs: this.#timing.retryPeriodMs, maxTries: 1 };
+  }
+}
+
+/** The reason of the leader's signal when leadership was lost. */
+export class LeaseLostError extends Error {
+  override name = 'LeaseLostError';
+}

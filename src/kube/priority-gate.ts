@@ -1,0 +1,109 @@
+import type { Clock, ScheduledCall } from '../util/clock.ts';
+
+/** `background`: mirrors, events and other writes for which nobody waits. */
+export type Priority = 'normal' | 'background';
+
+export interface PriorityGateOptions {
+  clock: Clock;
+  /** Background requests wait while this many normal ones are in flight. */
+  yieldAboveNormal: number;
+  /** Background requests in flight at a time. */
+  maxBackground: number;
+  /** After which a background request goes even if normal ones never become few. */
+  maxWaitMs: number;
+}
+
+interface Waiter {
+  enter: () => void;
+  sinceMs: number;
+}
+
+/**
+ * Lets normal requests pass at once, and background ones only in the gaps. They never starve: after `maxWaitMs` the oldest
+ * goes regardless, still no more than `maxBackground` at a time.
+ */
+export class PriorityGate {
+  readonly #options: PriorityGateOptions;
+  readonly #waiters = new Set<Waiter>();
+  #normal = 0;
+  #background = 0;
+  #timer: ScheduledCall | undefined;
+
+  constructor(options: PriorityGateOptions) {
+    this.#options = options;
+  }
+
+  get waiting(): number {
+    return this.#waiters.size;
+  }
+
+  /**
+   * Passes the gate; {@link leave} is owed afterwards. Undefined when the way is free, so that the common case costs no
+   * turn of the event loop.
+   *
+   * @throws the signal's reason when it aborts while waiting
+   */
+  enter(priority: Priority, signal: AbortSignal): Promise<void> | undefined {
+    if (priority === 'normal') {
+      this.#normal += 1;
+      return undefined;
+    }
+    if (this.#waiters.size === 0 && this.#isOpen()) {
+      this.#background += 1;
+      return undefined;
+    }
+    return new Promise((resolve, reject) => {
+      const settle = () => {
+        this.#waiters.delete(waiter);
+        signal.removeEventListener('abort', onAbort);
+      };
+      const onAbort = () => {
+        settle();
+        reject(signal.reason);
+      };
+      const waiter: Waiter = {
+        enter: () => {
+          settle();
+          this.#background += 1;
+          resolve();
+        },
+        sinceMs: this.#options.clock.monotonicMs(),
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      this.#waiters.add(waiter);
+      this.#plan();
+    });
+  }
+
+  leave(priority: Priority): void {
+    if (priority === 'normal') this.#normal -= 1;
+    else this.#background -= 1;
+    this.#admit();
+  }
+
+  #isOpen(): boolean {
+    return this.#normal < this.#options.yieldAboveNormal && this.#background < this.#options.maxBackground;
+  }
+
+  #admit(): void {
+    const { clock, maxBackground, maxWaitMs } = this.#options;
+    for (const waiter of this.#waiters) {
+      const isAged = clock.monotonicMs() - waiter.sinceMs >= maxWaitMs && this.#background < maxBackground;
+      if (!this.#isOpen() && !isAged) break;
+      waiter.enter();
+    }
+    this.#plan();
+  }
+
+  /** One timer, for the oldest. While all background places are taken, {@link leave} looks again. */
+  #plan(): void {
+    const [oldest] = this.#waiters;
+    if (this.#timer !== undefined || oldest === undefined || this.#background >= this.#options.maxBackground) return;
+    const { clock, maxWaitMs } = this.#options;
+    const delayMs = Math.max(0, oldest.sinceMs + maxWaitMs - clock.monotonicMs());
+    this.#timer = clock.schedule(delayMs, () => {
+      this.#timer = undefined;
+      this.#admit();
+    });
+  }
+}

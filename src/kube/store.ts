@@ -1,0 +1,309 @@
+import { compareResourceVersions, type HasMetadata, keyOf, type ObjectKey, type ObjectMeta } from './types.ts';
+
+/** How a change became known: by a full list, by a watch event, or because we wrote it ourselves. */
+export type ChangeOrigin = 'list' | 'watch' | 'write';
+
+/** Observers of a store. Called in the order of the changes, after the store has changed. */
+export interface StoreHandler<T> {
+  onAdd?(object: T, origin: ChangeOrigin): void;
+  onUpdate?(previous: T, current: T, origin: ChangeOrigin): void;
+  /** With the last known state. */
+  onDelete?(last: T, origin: ChangeOrigin): void;
+}
+
+/** The values under which an object is found; an empty list leaves it out. Pure: it is called again to take it out. */
+export type Indexer<T> = (object: T) => readonly string[];
+
+export interface StoreOptions<T> {
+  indexers?: Readonly<Record<string, Indexer<T>>>;
+  /** Reduces an object to what is needed before it is stored. May change and return its argument. */
+  transform?: (object: T) => T;
+  /** A handler or an indexer threw. */
+  onHandlerError?: (error: unknown, key: string) => void;
+}
+
+/**
+ * The objects of one kind as the API server has them, as far as we know. Objects are shared: nobody may change them.
+ *
+ * An older state never replaces a newer one. That matters because there are two sources: the watch, which is in order but
+ * late, and the server's answers to our own writes ({@link noteWritten}), which are at once but cross the watch.
+ */
+export class Store<T extends HasMetadata> {
+  readonly #objects = new Map<string, T>();
+  readonly #indexes = new Map<string, Index<T>>();
+  readonly #handlers = new Set<StoreHandler<T>>();
+  readonly #transform: ((object: T) => T) | undefined;
+  readonly #onHandlerError: ((error: unknown, key: string) => void) | undefined;
+  /** Uids that we know to be gone while the watch may still report their past; an entry goes when the watch caught up. */
+  readonly #deletedUids = new Set<string>();
+  #unreadableKeys: ReadonlySet<string> = new Set();
+  /** Up to here the list and the watch have told us everything. */
+  #progress: string | undefined;
+
+  constructor(options: StoreOptions<T> = {}) {
+    this.#transform = options.transform;
+    this.#onHandlerError = options.onHandlerError;
+    for (const [name, indexer] of Object.entries(options.indexers ?? {})) {
+      this.#indexes.set(name, new Index(this.#guardIndexer(indexer)));
+    }
+  }
+
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  /** Objects that the server has but that could not be parsed: who concludes from absence must look here too. */
+  get unreadableKeys(): ReadonlySet<string> {
+    return this.#unreadableKeys;
+  }
+
+  /** @param key `namespace/name`, or `name` for a cluster-scoped kind */
+  get(key: string): T | undefined {
+    return this.#objects.get(key);
+  }
+
+  list(): T[] {
+    return [...this.#objects.values()];
+  }
+
+  /** Like {@link list} without the array; the store must not change while it is read. */
+  values(): IterableIterator<T> {
+    return this.#objects.values();
+  }
+
+  keys(): string[] {
+    return [...this.#objects.keys()];
+  }
+
+  /** @throws Error when no such index was declared */
+  byIndex(name: string, value: string): T[] {
+    const found: T[] = [];
+    for (const key of this.#index(name).keysOf(value)) {
+      const object = this.#objects.get(key);
+      if (object !== undefined) found.push(object);
+    }
+    return found;
+  }
+
+  /** All values that some object has in the index. */
+  indexValues(name: string): string[] {
+    return this.#index(name).values();
+  }
+
+  /**
+   * Adds an observer, which is told of the objects that are there already as additions.
+   *
+   * @returns takes the observer away again
+   */
+  addHandler(handler: StoreHandler<T>): () => void {
+    this.#handlers.add(handler);
+    for (const object of [...this.#objects.values()]) this.#guard(object, () => handler.onAdd?.(object, 'list'));
+    return () => {
+      this.#handlers.delete(handler);
+    };
+  }
+
+  /**
+   * Enters the server's answer to a write of ours, so that the next reader sees it before the watch brings it. Its echo is
+   * then dropped. Only for objects that the selector of the informer covers.
+   */
+  noteWritten(written: T): void {
+    const object = this.#transform === undefined ? written : this.#transform(written);
+    const key = keyOf(object.metadata);
+    const { uid, resourceVersion } = object.metadata;
+    const stored = this.#objects.get(key);
+    if (uid !== undefined && this.#deletedUids.has(uid)) return;
+    if (stored !== undefined) {
+      if (isNewer(object, stored)) this.#put(key, object, 'write');
+      return;
+    }
+    // The watch is past this version and yet the object is not here: it was deleted since.
+    if (this.#progress !== undefined && compareResourceVersions(resourceVersion, this.#progress) <= 0) return;
+    this.#put(key, object, 'write');
+  }
+
+  /**
+   * Takes out an object of which the server said that it is gone (`DeleteResult` `gone`, or a 404). What the watch still
+   * tells about that uid is ignored.
+   */
+  noteDeleted(key: string, uid: string): void {
+    const stored = this.#objects.get(key);
+    if (stored?.metadata.uid !== uid) return;
+    this.#deletedUids.add(uid);
+    this.#take(key, stored, stored, 'write');
+  }
+
+  /** For the reflector: reduces an object before it is handed to {@link upsert} or {@link replace}. */
+  ingest(object: T): T {
+    return this.#transform === undefined ? object : this.#transform(object);
+  }
+
+  /** For the reflector: an ADDED or MODIFIED event of an object that went through {@link ingest}. */
+  upsert(object: T): void {
+    const { uid, resourceVersion } = object.metadata;
+    this.progressTo(resourceVersion);
+    const key = keyOf(object.metadata);
+    this.#setReadable(key);
+    if (uid !== undefined && this.#deletedUids.has(uid)) return;
+    const stored = this.#objects.get(key);
+    if (stored === undefined || isNewer(object, stored)) this.#put(key, object, 'watch');
+  }
+
+  /** For the reflector: a DELETED event. `last` is undefined when it could not be parsed. */
+  remove(meta: ObjectMeta, last: T | undefined): void {
+    this.progressTo(meta.resourceVersion);
+    const key = keyOf(meta);
+    this.#setReadable(key);
+    if (meta.uid !== undefined) this.#deletedUids.delete(meta.uid);
+    const stored = this.#objects.get(key);
+    if (stored === undefined || stored.metadata.uid !== meta.uid) return;
+    // With a selector DELETED also means "does not match any more"; a write of ours may have brought it back since.
+    if (compareResourceVersions(meta.resourceVersion, stored.metadata.resourceVersion) < 0) return;
+    this.#take(key, stored, last ?? stored, 'watch');
+  }
+
+  /** For the reflector: an event whose object could not be parsed. What was stored before stays. */
+  markUnreadable(meta: ObjectKey & { resourceVersion?: string | undefined }): void {
+    this.progressTo(meta.resourceVersion);
+    this.#unreadableKeys = new Set(this.#unreadableKeys).add(keyOf(meta));
+  }
+
+  /** For the reflector: everything up to this version has been told. */
+  progressTo(resourceVersion: string | undefined): void {
+    if (compareResourceVersions(resourceVersion, this.#progress) > 0) this.#progress = resourceVersion;
+  }
+
+  /**
+   * For the reflector: a complete list taken at `resourceVersion`. What it lacks is deleted, unless it was written by us
+   * after that version. A list older than what was seen before means that the server's history was rewound (etcd
+   * restored from a backup): then the list alone counts.
+   *
+   * @param objects went through {@link ingest}
+   * @param unreadable keys that are in the list but could not be parsed; what is stored of them stays
+   */
+  replace(objects: readonly T[], resourceVersion: string, unreadable: ReadonlySet<string> = new Set()): void {
+    const isRewound = compareResourceVersions(resourceVersion, this.#progress) < 0;
+    if (isRewound) this.#deletedUids.clear();
+    const listed = new Set<string>();
+    const listedUids = new Set<string>();
+    for (const { metadata } of objects) {
+      listed.add(keyOf(metadata));
+      if (metadata.uid !== undefined) listedUids.add(metadata.uid);
+    }
+    this.#progress = resourceVersion;
+    this.#unreadableKeys = unreadable;
+    // A deletion that the list has seen needs no remembering; one that it has not seen is still to come by the watch.
+    for (const uid of this.#deletedUids) if (!listedUids.has(uid)) this.#deletedUids.delete(uid);
+    // Deletions first: an address or a name may have moved from one object to another.
+    for (const [key, stored] of [...this.#objects]) {
+      if (listed.has(key) || unreadable.has(key)) continue;
+      const isLaterWrite = compareResourceVersions(stored.metadata.resourceVersion, resourceVersion) > 0;
+      if (isRewound || !isLaterWrite) this.#take(key, stored, stored, 'list');
+    }
+    for (const object of objects) {
+      const key = keyOf(object.metadata);
+      const { uid } = object.metadata;
+      if (uid !== undefined && this.#deletedUids.has(uid)) continue;
+      const stored = this.#objects.get(key);
+      const isDifferent = stored?.metadata.resourceVersion !== object.metadata.resourceVersion;
+      if (stored === undefined || isNewer(object, stored) || (isRewound && isDifferent)) this.#put(key, object, 'list');
+    }
+  }
+
+  #put(key: string, object: T, origin: ChangeOrigin): void {
+    const stored = this.#objects.get(key);
+    // Another uid is another object: whoever watches must see the first one go, or it would keep what belonged to it.
+    if (stored !== undefined && stored.metadata.uid !== object.metadata.uid) this.#take(key, stored, stored, origin);
+    const previous = this.#objects.get(key);
+    this.#objects.set(key, object);
+    for (const index of this.#indexes.values()) index.update(key, previous, object);
+    for (const handler of [...this.#handlers]) {
+      this.#guard(object, () => {
+        if (previous === undefined) handler.onAdd?.(object, origin);
+        else handler.onUpdate?.(previous, object, origin);
+      });
+    }
+  }
+
+  #take(key: string, stored: T, last: T, origin: ChangeOrigin): void {
+    this.#objects.delete(key);
+    for (const index of this.#indexes.values()) index.update(key, stored, undefined);
+    for (const handler of [...this.#handlers]) this.#guard(stored, () => handler.onDelete?.(last, origin));
+  }
+
+  #guard(object: T, call: () => void): void {
+    try {
+      call();
+    } catch (error) {
+      this.#onHandlerError?.(error, keyOf(object.metadata));
+    }
+  }
+
+  /** An object that an indexer cannot digest is found by its key only, rather than stopping all others. */
+  #guardIndexer(indexer: Indexer<T>): Indexer<T> {
+    return (object) => {
+      try {
+        return indexer(object);
+      } catch (error) {
+        this.#onHandlerError?.(error, keyOf(object.metadata));
+        return [];
+      }
+    };
+  }
+
+  #index(name: string): Index<T> {
+    const index = this.#indexes.get(name);
+    if (index === undefined) throw new Error(`no index '${name}'`);
+    return index;
+  }
+
+  #setReadable(key: string): void {
+    if (!this.#unreadableKeys.has(key)) return;
+    const remaining = new Set(this.#unreadableKeys);
+    remaining.delete(key);
+    this.#unreadableKeys = remaining;
+  }
+}
+
+function isNewer(object: HasMetadata, stored: HasMetadata): boolean {
+  return compareResourceVersions(object.metadata.resourceVersion, stored.metadata.resourceVersion) > 0;
+}
+
+/** Keys by value. Most values have one key, for which a Set would cost more than the rest of the entry. */
+class Index<T> {
+  readonly #indexer: Indexer<T>;
+  readonly #keys = new Map<string, string | Set<string>>();
+
+  constructor(indexer: Indexer<T>) {
+    this.#indexer = indexer;
+  }
+
+  keysOf(value: string): Iterable<string> {
+    const keys = this.#keys.get(value);
+    return typeof keys === 'string' ? [keys] : (keys ?? []);
+  }
+
+  values(): string[] {
+    return [...this.#keys.keys()];
+  }
+
+  update(key: string, previous: T | undefined, current: T | undefined): void {
+    const before = previous === undefined ? [] : this.#indexer(previous);
+    const after = current === undefined ? [] : this.#indexer(current);
+    for (const value of before) if (!after.includes(value)) this.#remove(value, key);
+    for (const value of after) if (!before.includes(value)) this.#add(value, key);
+  }
+
+  #add(value: string, key: string): void {
+    const keys = this.#keys.get(value);
+    if (keys === undefined) this.#keys.set(value, key);
+    else if (typeof keys === 'string') this.#keys.set(value, new Set([keys, key]));
+    else keys.add(key);
+  }
+
+  #remove(value: string, key: string): void {
+    const keys = this.#keys.get(value);
+    if (keys === key) this.#keys.delete(value);
+    else if (keys instanceof Set && keys.delete(key) && keys.size === 0) this.#keys.delete(value);
+  }
+}

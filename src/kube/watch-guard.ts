@@ -1,0 +1,82 @@
+import type { Clock, ScheduledCall } from '../util/clock.ts';
+import { TransportError } from './errors.ts';
+
+export interface WatchGuardOptions {
+  clock: Clock;
+  /** Aborts the watch too. */
+  signal: AbortSignal;
+  /** Names the watch in errors. */
+  what: string;
+  /** For the whole watch. */
+  limitMs: number;
+  /** Between two signs of life. */
+  silenceLimitMs: number;
+}
+
+/** Ends a watch that lasts too long or says nothing for too long: the net below PING, which only proves the connection. */
+export class WatchGuard {
+  readonly #options: WatchGuardOptions;
+  readonly #abort = new AbortController();
+  readonly #startedMs: number;
+  readonly #onParentAbort = () => this.#abort.abort(this.#options.signal.reason);
+  #silenceLimitMs: number;
+  #lastSignMs: number;
+  #timer: ScheduledCall | undefined;
+  #reason: TransportError | undefined;
+
+  constructor(options: WatchGuardOptions) {
+    this.#options = options;
+    this.#silenceLimitMs = options.silenceLimitMs;
+    this.#startedMs = options.clock.monotonicMs();
+    this.#lastSignMs = this.#startedMs;
+    if (options.signal.aborted) this.#onParentAbort();
+    options.signal.addEventListener('abort', this.#onParentAbort, { once: true });
+    this.#plan();
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Why the guard ended the watch; undefined if it did not. */
+  get reason(): TransportError | undefined {
+    return this.#reason;
+  }
+
+  /** Something came. Cheap: the timer looks at it when it fires. */
+  alive(): void {
+    this.#lastSignMs = this.#options.clock.monotonicMs();
+  }
+
+  setSilenceLimit(silenceLimitMs: number): void {
+    this.#silenceLimitMs = silenceLimitMs;
+    this.#plan();
+  }
+
+  /** To be called when the watch is over. */
+  end(): void {
+    this.#timer?.cancel();
+    this.#options.signal.removeEventListener('abort', this.#onParentAbort);
+  }
+
+  #plan(): void {
+    this.#timer?.cancel();
+    const nowMs = this.#options.clock.monotonicMs();
+    const dueMs = Math.min(this.#startedMs + this.#options.limitMs, this.#lastSignMs + this.#silenceLimitMs);
+    this.#timer = this.#options.clock.schedule(Math.max(0, dueMs - nowMs), () => this.#check());
+  }
+
+  #check(): void {
+    const { clock, limitMs, what } = this.#options;
+    const nowMs = clock.monotonicMs() + 1;
+    if (nowMs - this.#startedMs >= limitMs)
+      this.#expire('timeout', `${what}: not ended by the server in ${limitMs} ms`);
+    else if (nowMs - this.#lastSignMs < this.#silenceLimitMs) this.#plan();
+    else this.#expire('silent', `${what}: nothing came in ${this.#silenceLimitMs} ms`);
+  }
+
+  #expire(failure: 'timeout' | 'silent', message: string): void {
+    this.#reason = new TransportError(failure, message, { sent: true });
+    this.#abort.abort(this.#reason);
+  }
+}

@@ -1,0 +1,266 @@
+import { spawnSync } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { z } from 'zod';
+import { AdminClient } from '../../sim/cloud/admin-client.ts';
+import type { ClusterAccess } from '../cluster/access.ts';
+import type { ApiClient } from '../cluster/api.ts';
+import { createNode } from '../cluster/nodes.ts';
+import { pollUntil } from '../cluster/poll.ts';
+import { chooseFreePorts } from '../cluster/ports.ts';
+import { LabProcess } from './process.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+
+/** The account that every laboratory has: one VPC, a vSwitch for nodes and one for pods in each of two zones. */
+export const REGION = 'cn-hangzhou';
+export const ZONES = ['cn-hangzhou-h', 'cn-hangzhou-i'] as const;
+export const VPC = 'vpc-bp1lab';
+export const OTHER_VPC = 'vpc-bp1other';
+export const NODE_VSWITCH = { 'cn-hangzhou-h': 'vsw-bp1nodes-h', 'cn-hangzhou-i': 'vsw-bp1nodes-i' } as const;
+export const POD_VSWITCH = { 'cn-hangzhou-h': 'vsw-bp1pods-h', 'cn-hangzhou-i': 'vsw-bp1pods-i' } as const;
+export const NODE_SECURITY_GROUP = 'sg-bp1nodes';
+export const POD_SECURITY_GROUP = 'sg-bp1pods';
+export const CLUSTER_ID = 'c1lab';
+
+export type Zone = (typeof ZONES)[number];
+
+const ACCESS_KEY = { accessKeyId: 'LTAI5tLabKey', accessKeySecret: 'LabSecretOfNoValue' };
+
+export interface LabNode {
+  name: string;
+  zone: Zone;
+  instanceId: string;
+}
+
+export interface LabOptions {
+  cluster: ClusterAccess;
+  /** Told, line by line, what goes on. */
+  log?: (line: string) => void;
+  latencies?: Partial<Record<'createMs' | 'attachMs' | 'detachMs' | 'deleteMs' | 'answerMs', number>>;
+}
+
+export interface ControlPlaneOptions {
+  /** Merged over the laboratory's configuration. */
+  config?: Record<string, unknown>;
+  /** Path of a kubeconfig; the administrator's by default. */
+  kubeconfig?: string;
+  /** Where nobody waits for readiness, such as for a start that is to fail. */
+  waitReady?: boolean;
+}
+
+/** A running control plane. */
+export interface ControlPlane {
+  process: LabProcess;
+  /** Base URL of /healthz, /readyz and /metrics. */
+  telemetryUrl: string;
+}
+
+const readyLine = z.object({ endpoint: z.string(), adminUrl: z.string() });
+
+/**
+ * A cluster, a simulated cloud and control planes as processes of their own: everything real but the cloud. Built from the
+ * bundles in `dist/`. One folder holds its state; `close` ends every process and removes it.
+ */
+export class Lab implements AsyncDisposable {
+  readonly cluster: ClusterAccess;
+  readonly api: ApiClient;
+  readonly cloud: AdminClient;
+  readonly stateDir: string;
+  readonly #endpoint: string;
+  readonly #simulator: LabProcess;
+  readonly #controlPlanes = new Set<LabProcess>();
+  #started = 0;
+  #nodes = 0;
+
+  private constructor(fields: {
+    cluster: ClusterAccess;
+    api: ApiClient;
+    cloud: AdminClient;
+    stateDir: string;
+    endpoint: string;
+    simulator: LabProcess;
+  }) {
+    this.cluster = fields.cluster;
+    this.api = fields.api;
+    this.cloud = fields.cloud;
+    this.stateDir = fields.stateDir;
+    this.#endpoint = fields.endpoint;
+    this.#simulator = fields.simulator;
+  }
+
+  /** Starts the simulator, applies CRDs and eni-config. The cluster is the caller's. */
+  static async start(options: LabOptions): Promise<Lab> {
+    bundle();
+    const stateDir = await mkdtemp(join(tmpdir(), 'terway-lab-'));
+    const configPath = join(stateDir, 'account.yaml');
+    await writeFile(configPath, stringify(accountConfig(options.latencies ?? {})));
+    const simulator = LabProcess.start({
+      name: 'alicloud-sim',
+      script: join(root, 'dist', 'alicloud-sim.mjs'),
+      args: ['--config', configPath],
+      logPath: join(stateDir, 'alicloud-sim.log'),
+    });
+    const ready = await untilReadyLine(simulator);
+    const lab = new Lab({
+      cluster: options.cluster,
+      api: await options.cluster.client(),
+      cloud: new AdminClient(ready.adminUrl),
+      stateDir,
+      endpoint: ready.endpoint,
+      simulator,
+    });
+    await lab.#prepareCluster();
+    return lab;
+  }
+
+  /** Registers a node and runs its instance. Its trunk appears once a control plane runs. */
+  async addNode(zone: Zone, instanceType = 'ecs.g7.4xlarge'): Promise<LabNode> {
+    this.#nodes += 1;
+    const name = `node-${this.#nodes}`;
+    const { instanceId } = await this.cloud.runInstance({
+      instanceType,
+      vSwitchId: NODE_VSWITCH[zone],
+      securityGroupIds: [NODE_SECURITY_GROUP],
+      name,
+    });
+    await createNode(this.api, { name, instanceId, instanceType, zone, region: REGION, allocatable: { pods: '512' } });
+    return { name, zone, instanceId };
+  }
+
+  /** Applies one of the samples or any manifest. */
+  async apply(manifest: string): Promise<void> {
+    const { code, stderr } = await this.cluster.kubectl(['apply', '-f', '-'], { input: manifest });
+    if (code !== 0) throw new Error(`kubectl apply: ${stderr}`);
+  }
+
+  /** Starts a control plane and waits until it is ready. */
+  async startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
+    this.#started += 1;
+    const name = `terway-controlplane-${this.#started}`;
+    const [port] = await chooseFreePorts(1);
+    if (port === undefined) throw new Error('no free port');
+    const configPath = join(this.stateDir, `${name}.yaml`);
+    const credentialPath = join(this.stateDir, 'credential.yaml');
+    await writeFile(configPath, stringify({ ...this.#config(port), ...options.config }));
+    await writeFile(
+      credentialPath,
+      stringify({ accessKey: ACCESS_KEY.accessKeyId, accessSecret: ACCESS_KEY.accessKeySecret }),
+      { mode: 0o600 },
+    );
+    const child = LabProcess.start({
+      name,
+      script: join(root, 'dist', 'terway-controlplane.mjs'),
+      args: [
+        ...['--config', configPath],
+        ...['--credential', credentialPath],
+        ...['--kubeconfig', options.kubeconfig ?? this.cluster.kubeconfigPath],
+      ],
+      logPath: join(this.stateDir, `${name}.log`),
+    });
+    this.#controlPlanes.add(child);
+    const telemetryUrl = `http://127.0.0.1:${port}`;
+    if (options.waitReady !== false) await untilReady(child, telemetryUrl);
+    return { process: child, telemetryUrl };
+  }
+
+  /** Ends every process and removes the state. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#controlPlanes].map((child) => child.stop()));
+    await this.#simulator.stop();
+    this.api.close();
+    await rm(this.stateDir, { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #config(port: number): Record<string, unknown> {
+    return {
+      regionID: REGION,
+      clusterID: CLUSTER_ID,
+      vpcID: VPC,
+      healthzBindAddress: `127.0.0.1:${port}`,
+      metricsBindAddress: '0',
+      endpoints: { ecs: `http://${this.#endpoint}`, vpc: `http://${this.#endpoint}` },
+    };
+  }
+
+  async #prepareCluster(): Promise<void> {
+    const directory = join(root, 'config', 'crd');
+    for (const file of await readdir(directory)) await this.apply(await readFile(join(directory, file), 'utf8'));
+    const { code, stderr } = await this.cluster.kubectl([
+      ...['wait', '--for=condition=Established', '--timeout=30s'],
+      ...['crd', '--all'],
+    ]);
+    if (code !== 0) throw new Error(`CRDs are not established: ${stderr}`);
+    const eniConf = {
+      version: '1',
+      vswitches: Object.fromEntries(ZONES.map((zone) => [zone, [NODE_VSWITCH[zone]]])),
+      security_group: NODE_SECURITY_GROUP,
+    };
+    await this.apply(
+      stringify({
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: 'eni-config', namespace: 'kube-system' },
+        data: { eni_conf: JSON.stringify(eniConf) },
+      }),
+    );
+  }
+}
+
+/** Builds `dist/` once per process. */
+let bundled = false;
+function bundle(): void {
+  if (bundled) return;
+  const { status, stderr } = spawnSync(process.execPath, [join(root, 'scripts', 'build.ts')], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`the bundles could not be built: ${stderr}`);
+  bundled = true;
+}
+
+function accountConfig(latencies: NonNullable<LabOptions['latencies']>) {
+  const securityGroups = [NODE_SECURITY_GROUP, POD_SECURITY_GROUP];
+  return {
+    region: REGION,
+    zones: [...ZONES],
+    journalCapacity: 100_000,
+    accessKeys: [ACCESS_KEY],
+    latencies,
+    vpcs: [
+      { vpcId: VPC, cidrBlock: '10.0.0.0/8' },
+      { vpcId: OTHER_VPC, cidrBlock: '172.16.0.0/12' },
+    ],
+    vSwitches: [
+      ...ZONES.map((zoneId, at) => ({ vSwitchId: NODE_VSWITCH[zoneId], vpcId: VPC, zoneId, cidrBlock: `10.${at}.0.0/20` })),
+      ...ZONES.map((zoneId, at) => ({ vSwitchId: POD_VSWITCH[zoneId], vpcId: VPC, zoneId, cidrBlock: `10.${at + 10}.0.0/16` })),
+      { vSwitchId: 'vsw-bp1elsewhere', vpcId: OTHER_VPC, zoneId: ZONES[0], cidrBlock: '172.16.0.0/24' },
+    ],
+    securityGroups: securityGroups.map((securityGroupId) => ({ securityGroupId, vpcId: VPC })),
+  };
+}
+
+async function untilReadyLine(process: LabProcess): Promise<z.infer<typeof readyLine>> {
+  return pollUntil(
+    async () => {
+      if (!process.isRunning) throw new Error(`${process.name} ended: ${await process.tail()}`);
+      const [line] = (await process.output()).split('\n');
+      return line?.startsWith('{') ? readyLine.parse(JSON.parse(line)) : undefined;
+    },
+    { what: `${process.name} to be ready`, timeoutMs: 20_000, intervalMs: 20 },
+  );
+}
+
+async function untilReady(process: LabProcess, url: string): Promise<void> {
+  await pollUntil(
+    async () => {
+      if (!process.isRunning) throw new Error(`${process.name} ended: ${await process.tail()}`);
+      const response = await fetch(`${url}/readyz`).catch(() => undefined);
+      return response?.ok === true ? true : undefined;
+    },
+    { what: `${process.name} to be ready`, timeoutMs: 60_000, intervalMs: 20 },
+  );
+}
