@@ -57,6 +57,7 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
   },
 
   async burst200(bed) {
+    await settled(bed);
     const calls = await bed.cloudCalls();
     const writes = await bed.kubeWrites();
     const names = await burst(bed, 200, { budget: 4, upstream: '– / 8.3', keep: true });
@@ -171,6 +172,8 @@ async function burst(
   count: number,
   options: { budget: number; upstream: string; keep?: boolean },
 ): Promise<string[]> {
+  // Mirrors and finalizers of the section before.
+  await settled(bed);
   await untilSecondOfMinute(2);
   const startedMs = performance.now();
   const created = await bed.createPods(count);

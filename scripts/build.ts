@@ -1,5 +1,5 @@
 /**
- * Bundles the executables into `dist/`. One file each: start-up and memory are those of what is used, not of the packages
+ * Bundles the executables into `dist/`: start-up and memory are those of what is used, not of the packages
  * (budgets.md on memory).
  */
 import { rm } from 'node:fs/promises';
@@ -33,6 +33,9 @@ await build({
   outdir,
   outExtension: { '.js': '.mjs' },
   bundle: true,
+  // What is imported only when needed, such as the kubeconfig loader, is read only then.
+  splitting: true,
+  chunkNames: 'chunks/[name]-[hash]',
   platform: 'node',
   target: 'node24',
   format: 'esm',

@@ -39,6 +39,8 @@ const USAGE = `terway-controlplane: gives Kubernetes pods their own network inte
 const FLUSH_MS = 2000;
 
 async function main(): Promise<void> {
+  // The cloud SDK's transport calls url.parse; a warning about that tells an operator nothing.
+  process.noDeprecation = true;
   const flags = parseCommandLine({
     config: { type: 'string', default: '/etc/config/ctrl-config.yaml' },
     credential: { type: 'string', default: '/etc/credential/ctrl-secret.yaml' },

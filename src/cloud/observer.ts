@@ -16,10 +16,15 @@ const BATCH_IDS = 100;
 const LAG_MS = 5000;
 /** While a transition lasts, its owner is woken this often so that it can report. */
 const REPORT_MS = 15_000;
-const PACE_MIN_MS = 100;
-const PACE_MAX_MS = 1000;
-/** Between two questions lies this much per ENI in flight: few ENIs are answered fast, many in few calls. */
-const PACE_PER_ENI_MS = 2.5;
+const PACE_MIN_MS = { attach: 100, other: 500 };
+const PACE_MAX_MS = 1500;
+/** Reads come in crowds, such as when a Deployment goes: one question for all of them. */
+const READ_GATHER_MS = 250;
+/**
+ * Between two questions lies this much per ENI in flight: few ENIs are answered fast, many in few calls. A pod waits for an
+ * attachment; nobody waits for a release.
+ */
+const PACE_PER_ENI_MS = { attach: 2.5, other: 6 };
 const FAILURE_PAUSE_MS = 1000;
 
 interface Watched {
@@ -44,7 +49,8 @@ export class EniObserver {
   readonly #onError: (message: string) => void;
   readonly #watched = new Map<string, Watched>();
   readonly #latest = new Map<string, EniObservation>();
-  readonly #expectedMs: Record<Exclude<Expectation, 'read'>, number> = { attach: 1000, detach: 1000, delete: 1000 };
+  /** Until there is experience: early for what a pod waits for, late for the rest. */
+  readonly #expectedMs: Record<Exclude<Expectation, 'read'>, number> = { attach: 1000, detach: 2500, delete: 2500 };
   #lastAskedMs = 0;
   #rouse: (() => void) | undefined;
 
@@ -86,7 +92,7 @@ export class EniObserver {
     const nowMs = this.#clock.now();
     const known = this.#watched.get(eniId);
     if (known !== undefined && known.expectation === expectation && known.owner === owner) return;
-    const dueMs = expectation === 'read' ? nowMs : nowMs + this.#expectedMs[expectation];
+    const dueMs = expectation === 'read' ? nowMs + READ_GATHER_MS : nowMs + this.#expectedMs[expectation];
     this.#watched.set(eniId, { id: eniId, expectation, owner, sinceMs: nowMs, dueMs, asked: 0, reportedMs: nowMs });
     this.#rouse?.();
   }
@@ -109,14 +115,19 @@ export class EniObserver {
     }
   }
 
-  #pace(): number {
-    return Math.min(PACE_MAX_MS, Math.max(PACE_MIN_MS, this.#watched.size * PACE_PER_ENI_MS));
-  }
-
   #nextAskMs(): number {
-    let dueMs = Number.POSITIVE_INFINITY;
-    for (const entry of this.#watched.values()) dueMs = Math.min(dueMs, entry.dueMs);
-    return Math.max(dueMs, this.#lastAskedMs + this.#pace());
+    const due = { attach: Number.POSITIVE_INFINITY, other: Number.POSITIVE_INFINITY };
+    const count = { attach: 0, other: 0 };
+    for (const { expectation, dueMs } of this.#watched.values()) {
+      const kind = expectation === 'attach' ? 'attach' : 'other';
+      due[kind] = Math.min(due[kind], dueMs);
+      count[kind] += 1;
+    }
+    const nextOf = (kind: 'attach' | 'other') => {
+      const paceMs = Math.min(PACE_MAX_MS, Math.max(PACE_MIN_MS[kind], count[kind] * PACE_PER_ENI_MS[kind]));
+      return Math.max(due[kind], this.#lastAskedMs + paceMs);
+    };
+    return Math.min(nextOf('attach'), nextOf('other'));
   }
 
   /** Everything due, then what is due next: a place in a request costs nothing. */
