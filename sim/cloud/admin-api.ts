@@ -1,0 +1,87 @@
+import { z } from 'zod';
+
+/**
+ * The control channel's operations: what a test or a demo does to the account besides calling the API. Client and
+ * server share these schemas.
+ */
+
+const id = z.string().min(1).max(64);
+const name = z.string().max(128).optional();
+const milliseconds = z.number().min(0).max(3_600_000);
+
+export const latenciesSchema = z.strictObject({
+  createMs: milliseconds.optional(),
+  attachMs: milliseconds.optional(),
+  detachMs: milliseconds.optional(),
+  deleteMs: milliseconds.optional(),
+  answerMs: milliseconds.optional(),
+});
+
+export const vpcSchema = z.strictObject({
+  vpcId: id.optional(),
+  name,
+  cidrBlock: z.string(),
+  ipv6CidrBlock: z.string().optional(),
+});
+
+export const vSwitchSchema = z.strictObject({
+  vSwitchId: id.optional(),
+  name,
+  vpcId: id,
+  zoneId: z.string().min(1),
+  cidrBlock: z.string(),
+  ipv6CidrBlock: z.string().optional(),
+});
+
+export const securityGroupSchema = z.strictObject({
+  securityGroupId: id.optional(),
+  name,
+  vpcId: id,
+  type: z.enum(['normal', 'enterprise']).optional(),
+});
+
+export const instanceSchema = z.strictObject({
+  instanceId: id.optional(),
+  name,
+  instanceType: z.string().min(1),
+  vSwitchId: id,
+  securityGroupIds: z.array(id).min(1),
+  primaryIpAddress: z.string().optional(),
+  tags: z.record(z.string(), z.string()).optional(),
+});
+
+const eniId = z.strictObject({ eniId: id });
+const instanceId = z.strictObject({ instanceId: id });
+const instanceStatus = z.enum(['Pending', 'Starting', 'Running', 'Stopping', 'Stopped']);
+
+const changedIds = z.array(z.string());
+const latencies = z.object({
+  createMs: z.number(),
+  attachMs: z.number(),
+  detachMs: z.number(),
+  deleteMs: z.number(),
+  answerMs: z.number(),
+});
+const runInstanceResult = z.object({
+  instanceId: z.string(),
+  primaryEniId: z.string(),
+  primaryIpAddress: z.string(),
+  macAddress: z.string(),
+});
+
+/** Operation → request and result. Operations on single objects return the ids of all objects that changed. */
+export const adminOperations = {
+  createVpc: { request: vpcSchema, result: z.string() },
+  createVSwitch: { request: vSwitchSchema, result: z.string() },
+  createSecurityGroup: { request: securityGroupSchema, result: z.string() },
+  runInstance: { request: instanceSchema, result: runInstanceResult },
+  releaseInstance: { request: instanceId, result: changedIds },
+  setInstanceStatus: { request: z.strictObject({ instanceId: id, status: instanceStatus }), result: changedIds },
+  deleteEniByHand: { request: eniId, result: changedIds },
+  detachEniByHand: { request: eniId, result: changedIds },
+  deleteSecurityGroup: { request: z.strictObject({ securityGroupId: id }), result: changedIds },
+  deleteVSwitch: { request: z.strictObject({ vSwitchId: id }), result: changedIds },
+  deleteVpc: { request: z.strictObject({ vpcId: id }), result: changedIds },
+  setLatencies: { request: latenciesSchema, result: latencies },
+  completeAll: { request: z.strictObject({}), result: changedIds },
+};

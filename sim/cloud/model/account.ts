@@ -1,0 +1,290 @@
+import { Ipv4Pool, Ipv6Pool, type Taken } from './address-pool.ts';
+import type { Eni, EniAttachment, EniStatus, EniType, Instance, SecurityGroup, Vpc, VSwitch } from './entities.ts';
+import { ApiError, ipInvalid, ipNotEnough, notFound } from './errors.ts';
+import { EventQueue } from './event-queue.ts';
+import { IdGenerator } from './ids.ts';
+import type { InstanceType } from './instance-types.ts';
+import { Journal } from './journal.ts';
+import { MultiIndex } from './multi-index.ts';
+
+/** How long the cloud takes. All in milliseconds; changed at run time by the administrator. */
+export interface Latencies {
+  /** Answer of CreateNetworkInterface; the ENI exists from the start of the call. */
+  createMs: number;
+  /** Attaching → InUse. */
+  attachMs: number;
+  /** Detaching → Available. */
+  detachMs: number;
+  /** Deleting → gone. */
+  deleteMs: number;
+  /** Answer of every other call. */
+  answerMs: number;
+}
+
+/** Latencies to change; what is absent or undefined stays. */
+export type LatencyChanges = { [K in keyof Latencies]?: number | undefined };
+
+/** `current` with the changes. */
+export function withLatencies(current: Latencies, changes: LatencyChanges): Latencies {
+  return {
+    createMs: changes.createMs ?? current.createMs,
+    attachMs: changes.attachMs ?? current.attachMs,
+    detachMs: changes.detachMs ?? current.detachMs,
+    deleteMs: changes.deleteMs ?? current.deleteMs,
+    answerMs: changes.answerMs ?? current.answerMs,
+  };
+}
+
+export interface AccountOptions {
+  regionId: string;
+  zoneIds: string[];
+  ownerId: string;
+  resourceGroupId: string;
+  latencies: Latencies;
+  instanceTypes: InstanceType[];
+  /** Seed of ids, MAC and IP addresses. */
+  seed: number;
+  journalCapacity: number;
+}
+
+/** What ends asynchronously; `epoch` tells a stale completion from the awaited one. */
+export interface Completion {
+  kind: 'attach' | 'detach' | 'delete';
+  eniId: string;
+  epoch: number;
+}
+
+/**
+ * The objects of one account in one region with the indexes that keep reads proportional to what they match.
+ * The only place where an ENI's status, attachment, groups, tags and addresses change, so the indexes cannot drift.
+ */
+export class Account {
+  readonly regionId: string;
+  readonly zoneIds: readonly string[];
+  readonly ownerId: string;
+  readonly resourceGroupId: string;
+  latencies: Latencies;
+  readonly ids: IdGenerator;
+  readonly journal: Journal;
+  readonly completions = new EventQueue<Completion>();
+  readonly instanceTypes = new Map<string, InstanceType>();
+  readonly vpcs = new Map<string, Vpc>();
+  readonly vSwitches = new Map<string, VSwitch>();
+  readonly securityGroups = new Map<string, SecurityGroup>();
+  readonly instances = new Map<string, Instance>();
+  /** In the order of creation. */
+  readonly enis = new Map<string, Eni>();
+  readonly enisByInstance = new MultiIndex<Eni>();
+  readonly enisByVSwitch = new MultiIndex<Eni>();
+  readonly enisByTrunk = new MultiIndex<Eni>();
+  readonly enisBySecurityGroup = new MultiIndex<Eni>();
+  /** Keys are `tag key`, and `tag key`, line feed, `tag value`. */
+  readonly enisByTag = new MultiIndex<Eni>();
+  readonly #ipv4Pools = new Map<string, Ipv4Pool>();
+  readonly #ipv6Pools = new Map<string, Ipv6Pool>();
+  #nextSeq = 1;
+
+  constructor(options: AccountOptions) {
+    this.regionId = options.regionId;
+    this.zoneIds = [...options.zoneIds];
+    this.ownerId = options.ownerId;
+    this.resourceGroupId = options.resourceGroupId;
+    this.latencies = { ...options.latencies };
+    this.ids = new IdGenerator(options.seed, options.regionId);
+    this.journal = new Journal(options.journalCapacity);
+    for (const type of options.instanceTypes) this.instanceTypes.set(type.instanceTypeId, type);
+  }
+
+  nextSeq(): number {
+    return this.#nextSeq++;
+  }
+
+  /** Throws InvalidEniId.NotFound. */
+  eni(id: string): Eni {
+    const eni = this.enis.get(id);
+    if (eni === undefined) throw notFound.eni(id);
+    return eni;
+  }
+
+  /** Throws InvalidVSwitchId.NotFound. */
+  vSwitch(id: string): VSwitch {
+    const vSwitch = this.vSwitches.get(id);
+    if (vSwitch === undefined) throw notFound.vSwitch(id);
+    return vSwitch;
+  }
+
+  /** Throws InvalidInstanceId.NotFound. */
+  instance(id: string): Instance {
+    const instance = this.instances.get(id);
+    if (instance === undefined) throw notFound.instance(id);
+    return instance;
+  }
+
+  /** Throws InvalidSecurityGroupId.NotFound. */
+  securityGroup(id: string): SecurityGroup {
+    const group = this.securityGroups.get(id);
+    if (group === undefined) throw notFound.securityGroup(id);
+    return group;
+  }
+
+  /** The limits of an instance; its type exists since the instance was created. */
+  typeOf(instance: Instance): InstanceType {
+    const type = this.instanceTypes.get(instance.instanceType);
+    if (type === undefined) throw new Error(`instance ${instance.id} has the unknown type ${instance.instanceType}`);
+    return type;
+  }
+
+  addVSwitch(vSwitch: VSwitch): void {
+    this.vSwitches.set(vSwitch.id, vSwitch);
+    this.#ipv4Pools.set(vSwitch.id, new Ipv4Pool(vSwitch.cidrBlock));
+    if (vSwitch.ipv6CidrBlock !== '') this.#ipv6Pools.set(vSwitch.id, new Ipv6Pool(vSwitch.ipv6CidrBlock));
+  }
+
+  removeVSwitch(id: string): void {
+    this.vSwitches.delete(id);
+    this.#ipv4Pools.delete(id);
+    this.#ipv6Pools.delete(id);
+  }
+
+  ipv4Pool(vSwitchId: string): Ipv4Pool {
+    const pool = this.#ipv4Pools.get(vSwitchId);
+    if (pool === undefined) throw notFound.vSwitch(vSwitchId);
+    return pool;
+  }
+
+  /** Throws InvalidVSwitch.Ipv6NotTurnOn for a vSwitch without an IPv6 block. */
+  ipv6Pool(vSwitchId: string): Ipv6Pool {
+    const pool = this.#ipv6Pools.get(vSwitchId);
+    if (pool === undefined) {
+      throw new ApiError('InvalidVSwitch.Ipv6NotTurnOn', 403, `IPv6 is not enabled for the VSwitch "${vSwitchId}".`);
+    }
+    return pool;
+  }
+
+  addEni(eni: Eni): void {
+    this.enis.set(eni.id, eni);
+    this.enisByVSwitch.add(eni.vSwitchId, eni);
+    for (const groupId of eni.securityGroupIds) this.enisBySecurityGroup.add(groupId, eni);
+    for (const [key, value] of eni.tags) this.#indexTag(eni, key, value);
+    if (eni.attachment !== undefined) this.#indexAttachment(eni, eni.attachment);
+    this.journal.totals.eniCreated += 1;
+  }
+
+  /** Forgets the ENI and gives its addresses back to the vSwitch. */
+  removeEni(eni: Eni): void {
+    this.setAttachment(eni, undefined);
+    for (const [key, value] of eni.tags) this.#unindexTag(eni, key, value);
+    for (const groupId of eni.securityGroupIds) this.enisBySecurityGroup.delete(groupId, eni);
+    this.enisByVSwitch.delete(eni.vSwitchId, eni);
+    this.enis.delete(eni.id);
+    const ipv4 = this.#ipv4Pools.get(eni.vSwitchId);
+    for (const address of eni.ipv4) ipv4?.release(address);
+    for (const prefix of eni.ipv4Prefixes) ipv4?.releasePrefix(prefix);
+    const ipv6 = this.#ipv6Pools.get(eni.vSwitchId);
+    for (const address of eni.ipv6) ipv6?.release(address);
+    for (const prefix of eni.ipv6Prefixes) ipv6?.releasePrefix(prefix);
+    this.journal.totals.eniDeleted += 1;
+  }
+
+  /** The one place that changes a status; makes every planned completion of the ENI stale. */
+  setStatus(eni: Eni, status: EniStatus, type: EniType = eni.type): void {
+    eni.status = status;
+    eni.type = type;
+    eni.epoch += 1;
+  }
+
+  setAttachment(eni: Eni, attachment: EniAttachment | undefined): void {
+    if (eni.attachment !== undefined) {
+      this.enisByInstance.delete(eni.attachment.instanceId, eni);
+      if (eni.attachment.trunk !== undefined) this.enisByTrunk.delete(eni.attachment.trunk.eniId, eni);
+      delete eni.attachment;
+    }
+    if (attachment !== undefined) {
+      eni.attachment = attachment;
+      this.#indexAttachment(eni, attachment);
+    }
+  }
+
+  setSecurityGroups(eni: Eni, groupIds: string[]): void {
+    for (const groupId of eni.securityGroupIds) this.enisBySecurityGroup.delete(groupId, eni);
+    eni.securityGroupIds = [...groupIds];
+    for (const groupId of groupIds) this.enisBySecurityGroup.add(groupId, eni);
+  }
+
+  setEniTag(eni: Eni, key: string, value: string): void {
+    const old = eni.tags.get(key);
+    if (old !== undefined) this.#unindexTag(eni, key, old);
+    eni.tags.set(key, value);
+    this.#indexTag(eni, key, value);
+  }
+
+  removeEniTag(eni: Eni, key: string): void {
+    const old = eni.tags.get(key);
+    if (old === undefined) return;
+    this.#unindexTag(eni, key, old);
+    eni.tags.delete(key);
+  }
+
+  /** Takes an address of the vSwitch. Throws IpNotEnough, IpInvalid or `takenCode`. */
+  takeIpv4(vSwitch: VSwitch, wanted: string | undefined, taken: (address: string) => ApiError): string {
+    const pool = this.ipv4Pool(vSwitch.id);
+    return settle(
+      vSwitch,
+      vSwitch.cidrBlock,
+      wanted,
+      taken,
+      wanted === undefined ? pool.allocate() : pool.claim(wanted),
+    );
+  }
+
+  takeIpv4Prefix(vSwitch: VSwitch, wanted: string | undefined, taken: (address: string) => ApiError): string {
+    const pool = this.ipv4Pool(vSwitch.id);
+    const result = wanted === undefined ? pool.allocatePrefix() : pool.claimPrefix(wanted);
+    return settle(vSwitch, vSwitch.cidrBlock, wanted, taken, result);
+  }
+
+  takeIpv6(vSwitch: VSwitch, wanted: string | undefined, taken: (address: string) => ApiError): string {
+    const pool = this.ipv6Pool(vSwitch.id);
+    const result = wanted === undefined ? pool.allocate() : pool.claim(wanted);
+    return settle(vSwitch, vSwitch.ipv6CidrBlock, wanted, taken, result);
+  }
+
+  takeIpv6Prefix(vSwitch: VSwitch, wanted: string | undefined, taken: (address: string) => ApiError): string {
+    const pool = this.ipv6Pool(vSwitch.id);
+    const result = wanted === undefined ? pool.allocatePrefix() : pool.claimPrefix(wanted);
+    return settle(vSwitch, vSwitch.ipv6CidrBlock, wanted, taken, result);
+  }
+
+  #indexAttachment(eni: Eni, attachment: EniAttachment): void {
+    this.enisByInstance.add(attachment.instanceId, eni);
+    if (attachment.trunk !== undefined) this.enisByTrunk.add(attachment.trunk.eniId, eni);
+  }
+
+  #indexTag(eni: Eni, key: string, value: string): void {
+    this.enisByTag.add(key, eni);
+    this.enisByTag.add(`${key}\n${value}`, eni);
+  }
+
+  #unindexTag(eni: Eni, key: string, value: string): void {
+    this.enisByTag.delete(key, eni);
+    this.enisByTag.delete(`${key}\n${value}`, eni);
+  }
+}
+
+function settle(
+  vSwitch: VSwitch,
+  cidrBlock: string,
+  wanted: string | undefined,
+  taken: (address: string) => ApiError,
+  result: Taken,
+): string {
+  if (result.ok) return result.text;
+  switch (result.refusal) {
+    case 'exhausted':
+      throw ipNotEnough(vSwitch.id);
+    case 'invalid':
+      throw ipInvalid(wanted ?? '', cidrBlock);
+    case 'taken':
+      throw taken(wanted ?? '');
+  }
+}
