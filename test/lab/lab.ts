@@ -45,7 +45,7 @@ export interface LabOptions {
 export interface ControlPlaneOptions {
   /** Merged over the laboratory's configuration. */
   config?: Record<string, unknown>;
-  /** Path of a kubeconfig; the administrator's by default. */
+  /** Path of a kubeconfig; that of the service account of config/rbac by default. */
   kubeconfig?: string;
   /** Where nobody waits for readiness, such as for a start that is to fail. */
   waitReady?: boolean;
@@ -73,6 +73,7 @@ export class Lab implements AsyncDisposable {
   readonly #simulator: LabProcess;
   readonly #controlPlanes = new Set<LabProcess>();
   #started = 0;
+  #kubeconfig: Promise<string> | undefined;
   #nodes = 0;
 
   private constructor(fields: {
@@ -156,7 +157,7 @@ export class Lab implements AsyncDisposable {
       args: [
         ...['--config', configPath],
         ...['--credential', credentialPath],
-        ...['--kubeconfig', options.kubeconfig ?? this.cluster.kubeconfigPath],
+        ...['--kubeconfig', options.kubeconfig ?? (await this.#serviceAccountKubeconfig())],
       ],
       logPath: join(this.stateDir, `${name}.log`),
     });
@@ -189,9 +190,19 @@ export class Lab implements AsyncDisposable {
     };
   }
 
+  /** The control plane runs under the rights of config/rbac, as it does where it is installed. */
+  #serviceAccountKubeconfig(): Promise<string> {
+    this.#kubeconfig ??= this.cluster.writeKubeconfig({
+      serviceAccount: { namespace: 'kube-system', name: 'terway-controlplane' },
+      tokenLifetimeSeconds: 24 * 3600,
+    });
+    return this.#kubeconfig;
+  }
+
   async #prepareCluster(): Promise<void> {
-    const directory = join(root, 'config', 'crd');
-    for (const file of await readdir(directory)) await this.apply(await readFile(join(directory, file), 'utf8'));
+    for (const directory of [join(root, 'config', 'crd'), join(root, 'config', 'rbac')]) {
+      for (const file of await readdir(directory)) await this.apply(await readFile(join(directory, file), 'utf8'));
+    }
     const { code, stderr } = await this.cluster.kubectl([
       ...['wait', '--for=condition=Established', '--timeout=30s'],
       ...['crd', '--all'],
