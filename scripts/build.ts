@@ -1,13 +1,15 @@
 /**
- * Bundles the executables into `dist/`: start-up and memory are those of what is used, not of the packages
+ * Bundles the executables into `dist/`, or the folder of `--outdir`: start-up and memory are those of what is used, not of the packages
  * (budgets.md on memory).
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
 
 const root = join(import.meta.dirname, '..');
-const outdir = join(root, 'dist');
+const { values: flags } = parseArgs({ options: { outdir: { type: 'string', default: join(root, 'dist') } } });
+const { outdir } = flags;
 
 /**
  * The Kubernetes client's package does not say that its modules are free of side effects, so every generated API class

@@ -132,18 +132,6 @@ export interface SecurityGroup {
   type: string;
 }
 
-/** Quota-limited actions, by their API name (reference 5.1, 5.6). */
-export type CloudAction =
-  | 'CreateNetworkInterface'
-  | 'AttachNetworkInterface'
-  | 'DetachNetworkInterface'
-  | 'DeleteNetworkInterface'
-  | 'DescribeNetworkInterfaces'
-  | 'DescribeInstanceTypes'
-  | 'DescribeInstances'
-  | 'DescribeVSwitches'
-  | 'DescribeSecurityGroups';
-
 export interface Cloud {
   /** Returns the created ENI, `Available`. Synchronous in the cloud. */
   createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Eni>;

@@ -36,8 +36,6 @@ export const conditionSchema = z.object({
   message: z.string().max(32768),
 });
 
-export type Condition = z.infer<typeof conditionSchema>;
-
 /** `status.conditions` and `status.observedGeneration`, the same on each kind. */
 export const conditionedStatus = {
   observedGeneration: z
@@ -59,12 +57,12 @@ export const allocationTypeFields = {
   releaseStrategy: z.enum(['TTL', 'Never']).optional().describe('When a Fixed allocation without a pod is released.'),
   releaseAfter: z
     .string()
-    .max(64)
     .optional()
     .describe('Go duration, such as 10m: how long a Fixed allocation with strategy TTL outlives its pod.'),
 };
 
-export const allocationTypeSchema = z.object(allocationTypeFields);
+/** As a record holds it: no rules, as it may have been copied from an object from before them. */
+export const allocationTypeSchema = z.looseObject(allocationTypeFields);
 export type AllocationType = z.infer<typeof allocationTypeSchema>;
 
 /** One elastic network interface as PodENI and NetworkInterface record it (reference 2.2). */
@@ -76,7 +74,7 @@ export const eniFields = {
   vSwitchID: z.string().optional(),
   resourceGroupID: z.string().optional(),
   securityGroupIDs: z.array(z.string()).optional(),
-  attachmentOptions: z.object({ trunk: z.boolean().optional() }).optional(),
+  attachmentOptions: z.looseObject({ trunk: z.boolean().optional() }).optional(),
 };
 
 /** Binding of one ENI to an instance, keyed by ENI id in a PodENI (reference 2.2). */
@@ -88,4 +86,3 @@ export const eniInfoSchema = z.object({
   networkCardIndex: z.int().optional(),
   vfID: z.int().optional(),
 });
-export type EniInfo = z.infer<typeof eniInfoSchema>;

@@ -1,7 +1,6 @@
 /** Names that upstream Terway fixed; existing nodes, manifests and tools rely on them (reference 10.1). */
 
 export const ANNOTATION_TRUNK_ON = 'k8s.aliyun.com/trunk-on';
-export const ANNOTATION_POD_ENI = 'k8s.aliyun.com/pod-eni';
 export const ANNOTATION_POD_NETWORKING = 'k8s.aliyun.com/pod-networking';
 export const ANNOTATION_POD_UID = 'k8s.aliyun.com/pod-uid';
 export const LABEL_NODE = 'k8s.aliyun.com/node';

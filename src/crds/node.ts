@@ -115,7 +115,6 @@ const networkInterfaceSchema = z.object({
     )
     .optional(),
 });
-export type NodeNetworkInterface = z.infer<typeof networkInterfaceSchema>;
 
 const time = () => z.string().optional().meta({ format: 'date-time' });
 

@@ -104,11 +104,6 @@ export function isInvalid(error: unknown): boolean {
   return hasCode(error, 422) || hasReason(error, 'Invalid');
 }
 
-/** The request is not permitted by RBAC or by an admission rule; also the answer in a namespace that is being deleted. */
-export function isForbidden(error: unknown): boolean {
-  return hasCode(error, 403);
-}
-
 /** The server asked to slow down. */
 export function isTooManyRequests(error: unknown): boolean {
   return hasCode(error, 429);

@@ -7,8 +7,3 @@ export function assertNever(value: never): never {
 export function errorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
-
-/** True for the rejection of an operation whose AbortSignal fired. */
-export function isAbortError(error: unknown): boolean {
-  return error instanceof Error && (error.name === 'AbortError' || error.name === 'TimeoutError');
-}

@@ -1,11 +1,12 @@
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { AdminClient } from '../../sim/cloud/admin-client.ts';
-import type { ClusterAccess } from '../cluster/access.ts';
+import type { ClusterAccess, CommandResult } from '../cluster/access.ts';
 import type { ApiClient } from '../cluster/api.ts';
 import { createNode } from '../cluster/nodes.ts';
 import { pollUntil } from '../cluster/poll.ts';
@@ -39,6 +40,10 @@ export interface LabOptions {
   cluster: ClusterAccess;
   /** Told, line by line, what goes on. */
   log?: (line: string) => void;
+  /** Ends every wait, with its reason; `close` is still the caller's. */
+  signal?: AbortSignal;
+  /** An empty or absent folder for the state, instead of a temporary one. */
+  stateDir?: string;
   latencies?: Partial<Record<'createMs' | 'attachMs' | 'detachMs' | 'deleteMs' | 'answerMs', number>>;
 }
 
@@ -62,15 +67,19 @@ const readyLine = z.object({ endpoint: z.string(), adminUrl: z.string() });
 
 /**
  * A cluster, a simulated cloud and control planes as processes of their own: everything real but the cloud. Built from the
- * bundles in `dist/`. One folder holds its state; `close` ends every process and removes it.
+ * bundles that are shipped. One folder holds its state; `close` ends every process and removes it.
  */
 export class Lab implements AsyncDisposable {
   readonly cluster: ClusterAccess;
   readonly api: ApiClient;
   readonly cloud: AdminClient;
   readonly stateDir: string;
-  readonly #endpoint: string;
+  /** Host and port at which the simulated ECS and VPC answer. */
+  readonly endpoint: string;
+  /** Base URL of the simulator's control channel. */
+  readonly adminUrl: string;
   readonly #simulator: LabProcess;
+  readonly #signal: AbortSignal | undefined;
   readonly #controlPlanes = new Set<LabProcess>();
   #started = 0;
   #kubeconfig: Promise<string> | undefined;
@@ -82,39 +91,54 @@ export class Lab implements AsyncDisposable {
     cloud: AdminClient;
     stateDir: string;
     endpoint: string;
+    adminUrl: string;
     simulator: LabProcess;
+    signal: AbortSignal | undefined;
   }) {
     this.cluster = fields.cluster;
     this.api = fields.api;
     this.cloud = fields.cloud;
     this.stateDir = fields.stateDir;
-    this.#endpoint = fields.endpoint;
+    this.endpoint = fields.endpoint;
+    this.adminUrl = fields.adminUrl;
     this.#simulator = fields.simulator;
+    this.#signal = fields.signal;
   }
 
-  /** Starts the simulator, applies CRDs and eni-config. The cluster is the caller's. */
+  /**
+   * Starts the simulator, applies CRDs, RBAC and eni-config. The cluster is the caller's.
+   *
+   * @throws the signal's reason; nothing is left behind by a start that fails.
+   */
   static async start(options: LabOptions): Promise<Lab> {
-    bundle();
-    const stateDir = await mkdtemp(join(tmpdir(), 'terway-lab-'));
+    const { cluster, signal, log = () => undefined } = options;
+    const stateDir = options.stateDir ?? (await mkdtemp(join(tmpdir(), 'terway-lab-')));
+    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    log('bundling control plane and simulator');
+    await bundle(join(stateDir, 'dist'));
+    signal?.throwIfAborted();
     const configPath = join(stateDir, 'account.yaml');
     await writeFile(configPath, stringify(accountConfig(options.latencies ?? {})));
+    log('starting alicloud-sim');
     const simulator = LabProcess.start({
       name: 'alicloud-sim',
-      script: join(root, 'dist', 'alicloud-sim.mjs'),
+      script: join(stateDir, 'dist', 'alicloud-sim.mjs'),
       args: ['--config', configPath],
       logPath: join(stateDir, 'alicloud-sim.log'),
     });
-    const ready = await untilReadyLine(simulator);
-    const lab = new Lab({
-      cluster: options.cluster,
-      api: await options.cluster.client(),
-      cloud: new AdminClient(ready.adminUrl),
-      stateDir,
-      endpoint: ready.endpoint,
-      simulator,
-    });
-    await lab.#prepareCluster();
-    return lab;
+    try {
+      const ready = await untilReadyLine(simulator, signal);
+      const cloud = new AdminClient(ready.adminUrl);
+      const api = await cluster.client();
+      const lab = new Lab({ cluster, api, cloud, stateDir, ...ready, simulator, signal });
+      log('applying CRDs, RBAC and eni-config');
+      await lab.#prepareCluster();
+      return lab;
+    } catch (error) {
+      await simulator.stop();
+      await rm(stateDir, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   /** Registers a node and runs its instance. Its trunk appears once a control plane runs. */
@@ -133,7 +157,7 @@ export class Lab implements AsyncDisposable {
 
   /** Applies one of the samples or any manifest. */
   async apply(manifest: string): Promise<void> {
-    const { code, stderr } = await this.cluster.kubectl(['apply', '-f', '-'], { input: manifest });
+    const { code, stderr } = await this.#kubectl(['apply', '-f', '-'], manifest);
     if (code !== 0) throw new Error(`kubectl apply: ${stderr}`);
   }
 
@@ -153,7 +177,7 @@ export class Lab implements AsyncDisposable {
     );
     const child = LabProcess.start({
       name,
-      script: join(root, 'dist', 'terway-controlplane.mjs'),
+      script: join(this.stateDir, 'dist', 'terway-controlplane.mjs'),
       args: [
         ...['--config', configPath],
         ...['--credential', credentialPath],
@@ -163,7 +187,7 @@ export class Lab implements AsyncDisposable {
     });
     this.#controlPlanes.add(child);
     const telemetryUrl = `http://127.0.0.1:${port}`;
-    if (options.waitReady !== false) await untilReady(child, telemetryUrl);
+    if (options.waitReady !== false) await untilReady(child, telemetryUrl, this.#signal);
     return { process: child, telemetryUrl };
   }
 
@@ -186,7 +210,7 @@ export class Lab implements AsyncDisposable {
       vpcID: VPC,
       healthzBindAddress: `127.0.0.1:${port}`,
       metricsBindAddress: '0',
-      endpoints: { ecs: `http://${this.#endpoint}`, vpc: `http://${this.#endpoint}` },
+      endpoints: { ecs: `http://${this.endpoint}`, vpc: `http://${this.endpoint}` },
     };
   }
 
@@ -199,11 +223,18 @@ export class Lab implements AsyncDisposable {
     return this.#kubeconfig;
   }
 
+  #kubectl(args: readonly string[], input = ''): Promise<CommandResult> {
+    return this.cluster.kubectl(args, { input, ...(this.#signal === undefined ? {} : { signal: this.#signal }) });
+  }
+
   async #prepareCluster(): Promise<void> {
+    const manifests: string[] = [];
     for (const directory of [join(root, 'config', 'crd'), join(root, 'config', 'rbac')]) {
-      for (const file of await readdir(directory)) await this.apply(await readFile(join(directory, file), 'utf8'));
+      for (const file of await readdir(directory)) manifests.push(await readFile(join(directory, file), 'utf8'));
     }
-    const { code, stderr } = await this.cluster.kubectl([
+    // At once: what costs time is the start of kubectl.
+    await this.apply(manifests.join('\n---\n'));
+    const { code, stderr } = await this.#kubectl([
       ...['wait', '--for=condition=Established', '--timeout=30s'],
       ...['crd', '--all'],
     ]);
@@ -224,13 +255,22 @@ export class Lab implements AsyncDisposable {
   }
 }
 
-/** Builds `dist/` once per process. */
-let bundled = false;
-function bundle(): void {
-  if (bundled) return;
-  const { status, stderr } = spawnSync(process.execPath, [join(root, 'scripts', 'build.ts')], { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`the bundles could not be built: ${stderr}`);
-  bundled = true;
+/**
+ * Bundles the executables into the laboratory's own folder: laboratories that run at the same time do not take each other's
+ * files away. Not synchronously, so that signals and timers of the caller go on.
+ */
+async function bundle(outdir: string): Promise<void> {
+  const child = spawn(process.execPath, [join(root, 'scripts', 'build.ts'), '--outdir', outdir], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    // It ends within a second: Ctrl-C in a terminal must not look like a build that failed.
+    detached: true,
+  });
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    stderr += chunk;
+  });
+  const [code] = await once(child, 'close');
+  if (code !== 0) throw new Error(`the bundles could not be built: ${stderr}`);
 }
 
 function accountConfig(latencies: NonNullable<LabOptions['latencies']>) {
@@ -246,32 +286,45 @@ function accountConfig(latencies: NonNullable<LabOptions['latencies']>) {
       { vpcId: OTHER_VPC, cidrBlock: '172.16.0.0/12' },
     ],
     vSwitches: [
-      ...ZONES.map((zoneId, at) => ({ vSwitchId: NODE_VSWITCH[zoneId], vpcId: VPC, zoneId, cidrBlock: `10.${at}.0.0/20` })),
-      ...ZONES.map((zoneId, at) => ({ vSwitchId: POD_VSWITCH[zoneId], vpcId: VPC, zoneId, cidrBlock: `10.${at + 10}.0.0/16` })),
+      ...ZONES.map((zoneId, at) => ({
+        vSwitchId: NODE_VSWITCH[zoneId],
+        vpcId: VPC,
+        zoneId,
+        cidrBlock: `10.${at}.0.0/20`,
+      })),
+      ...ZONES.map((zoneId, at) => ({
+        vSwitchId: POD_VSWITCH[zoneId],
+        vpcId: VPC,
+        zoneId,
+        cidrBlock: `10.${at + 10}.0.0/16`,
+      })),
       { vSwitchId: 'vsw-bp1elsewhere', vpcId: OTHER_VPC, zoneId: ZONES[0], cidrBlock: '172.16.0.0/24' },
     ],
     securityGroups: securityGroups.map((securityGroupId) => ({ securityGroupId, vpcId: VPC })),
   };
 }
 
-async function untilReadyLine(process: LabProcess): Promise<z.infer<typeof readyLine>> {
+async function untilReadyLine(
+  process: LabProcess,
+  signal: AbortSignal | undefined,
+): Promise<z.infer<typeof readyLine>> {
   return pollUntil(
     async () => {
       if (!process.isRunning) throw new Error(`${process.name} ended: ${await process.tail()}`);
       const [line] = (await process.output()).split('\n');
       return line?.startsWith('{') ? readyLine.parse(JSON.parse(line)) : undefined;
     },
-    { what: `${process.name} to be ready`, timeoutMs: 20_000, intervalMs: 20 },
+    { what: `${process.name} to be ready`, timeoutMs: 20_000, intervalMs: 20, signal },
   );
 }
 
-async function untilReady(process: LabProcess, url: string): Promise<void> {
+async function untilReady(process: LabProcess, url: string, signal: AbortSignal | undefined): Promise<void> {
   await pollUntil(
     async () => {
       if (!process.isRunning) throw new Error(`${process.name} ended: ${await process.tail()}`);
       const response = await fetch(`${url}/readyz`).catch(() => undefined);
       return response?.ok === true ? true : undefined;
     },
-    { what: `${process.name} to be ready`, timeoutMs: 60_000, intervalMs: 20 },
+    { what: `${process.name} to be ready`, timeoutMs: 60_000, intervalMs: 20, signal },
   );
 }

@@ -3,6 +3,11 @@ import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 
+/** Ends a child whose owner was killed and could not do it: the channel between them closes with the owner. */
+const FOLLOW_OWNER = `data:text/javascript,${encodeURIComponent(
+  "process.once('disconnect', () => process.kill(process.pid, 'SIGKILL')); process.channel?.unref();",
+)}`;
+
 /** A child process of the laboratory: output goes to a file, and it never outlives its owner. */
 export class LabProcess {
   readonly name: string;
@@ -25,9 +30,17 @@ export class LabProcess {
   }
 
   /** Starts `node script args…` with the Node of this process. */
-  static start(options: { name: string; script: string; args: string[]; logPath: string; env?: Record<string, string> }): LabProcess {
-    const child = spawn(process.execPath, [options.script, ...options.args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+  static start(options: {
+    name: string;
+    script: string;
+    args: string[];
+    logPath: string;
+    env?: Record<string, string>;
+  }): LabProcess {
+    const child = spawn(process.execPath, ['--import', FOLLOW_OWNER, options.script, ...options.args], {
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      // A session of its own: Ctrl-C in a terminal must reach only the owner, who stops its processes in order.
+      detached: true,
       env: { PATH: process.env['PATH'] ?? '', ...options.env },
     });
     owned.add(child);

@@ -1,0 +1,66 @@
+# The face of the project: `make` lists what there is.
+
+SHELL := /bin/bash
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+STAMP := node_modules/.installed
+
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Install what the project needs (npm packages, Node 24 among them)
+
+$(STAMP): package.json package-lock.json
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "this project is built and tested on Linux x86_64; this is $$(uname -sm)" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer (Debian: apt-get install nodejs npm)" >&2; exit 1; }
+	@echo "installing npm packages"
+	@npm ci --no-progress --loglevel=error
+	@touch $@
+
+demo: $(STAMP) ## See it work: a real control plane, a simulated cloud, a live tour; Ctrl-C ends it
+	@exec node test/demo/demo.ts
+
+demo-once: $(STAMP) ## The same without a stop; exits 0, or 1 with what was wrong
+	@exec node test/demo/demo.ts --once
+
+test: $(STAMP) ## All checks and tests
+	@exec node scripts/test.ts
+
+check: $(STAMP) ## Types, format, lint, import directions, unused code, generated files
+	@npm run -s check
+
+unit: $(STAMP) ## Tests that need no cluster
+	@exec node scripts/test.ts --only unit
+
+integration: $(STAMP) ## Tests against a real API server
+	@exec node scripts/test.ts --only cluster,integration
+
+e2e: $(STAMP) ## The control plane on a real cluster with a simulated cloud
+	@exec node scripts/test.ts --only e2e
+
+faults: $(STAMP) ## Kill it and see that nothing is lost
+	@exec node scripts/test.ts --only faults
+
+bench: $(STAMP) ## Measure everything that has a budget (about 10 minutes)
+	@exec node bench/bench.ts
+
+generate: $(STAMP) ## Write config/crd from src/crds
+	@npm run -s generate
+
+format: $(STAMP) ## Format the code
+	@npm run -s format
+
+build: $(STAMP) ## Bundle the executables into dist/
+	@npm run -s build
+
+cluster-start: $(STAMP) ## A test cluster of its own, for trying things by hand
+	@exec node test/cluster/cli.ts start
+
+cluster-stop: $(STAMP) ## End that cluster
+	@exec node test/cluster/cli.ts stop
+
+clean: ## Remove what was built
+	rm -rf dist node_modules
+
+.PHONY: help setup demo demo-once test check unit integration e2e faults bench generate format build cluster-start cluster-stop clean

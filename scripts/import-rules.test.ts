@@ -1,0 +1,55 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { importViolations } from './import-rules.ts';
+
+let root: string;
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'import-rules-'));
+  await plant('src/util/clock.ts', 'export const now = () => Date.now();\n');
+  await plant('sim/cloud/model.ts', "import { now } from '../../src/util/clock.ts';\n");
+});
+
+afterEach(async () => {
+  await rm(root, { recursive: true });
+});
+
+async function plant(file: string, text: string): Promise<void> {
+  await mkdir(dirname(join(root, file)), { recursive: true });
+  await writeFile(join(root, file), text);
+}
+
+test('a tree that keeps the directions has no violation', async () => {
+  await plant('src/controllers/x/controller.ts', "import type { A } from '../../allocation/plan.ts';\n");
+  await plant('src/cli/alicloud-sim.ts', "import { m } from '../../sim/cloud/model.ts';\n");
+  expect(await importViolations(root)).toEqual([]);
+});
+
+test.each([
+  ['src/allocation/plan.ts', "import { CloudError } from '../cloud/errors.ts';\n", 'src/cloud/errors.ts'],
+  ['src/kube/client.ts', "import {\n  a,\n  b,\n} from '../crds/names.ts';\n", 'src/crds/names.ts'],
+  ['src/cloud/rpc.ts', "export { x } from '../kube/client.ts';\n", 'src/kube/client.ts'],
+  ['src/cloud/lazy.ts', "const m = await import('../controllers/context.ts');\n", 'src/controllers/context.ts'],
+  ['src/cli/terway-controlplane.ts', "import { m } from '../../sim/cloud/model.ts';\n", 'sim/cloud/model.ts'],
+  ['src/controllers/x.ts', "import '../../test/lab/lab.ts';\n", 'test/lab/lab.ts'],
+])('a forbidden import planted in %s is found', async (file, text, target) => {
+  await plant(file, text);
+  const violations = await importViolations(root);
+  expect(violations).toHaveLength(1);
+  expect(violations[0]).toContain(file);
+  expect(violations[0]).toContain(target);
+});
+
+test('time and chance of the machine are found outside the clock', async () => {
+  await plant('src/kube/lease.ts', 'export const at = Date.now();\n// Date.now() in a comment\n');
+  expect(await importViolations(root)).toEqual([
+    "src/kube/lease.ts:1: uses the machine's own time or chance; take a Clock or a Random",
+  ]);
+});
+
+test('a folder without a rule is named', async () => {
+  await plant('src/misc/x.ts', '');
+  expect((await importViolations(root))[0]).toContain('src/misc has no rule');
+});

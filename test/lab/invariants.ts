@@ -1,0 +1,169 @@
+import type { Counters } from '../../sim/cloud/model/journal.ts';
+import type { EniSnapshot, Snapshot } from '../../sim/cloud/model/snapshot.ts';
+import { isOurs } from '../../src/allocation/identity.ts';
+import { targetOf } from '../../src/allocation/lifecycle.ts';
+import { parseTrunkIntent } from '../../src/allocation/trunk.ts';
+import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../src/crds/names.ts';
+import type { NetworkInterface } from '../../src/crds/network-interface.ts';
+import type { TerwayNode } from '../../src/crds/node.ts';
+import type { PodEni } from '../../src/crds/pod-eni.ts';
+
+/** Cluster and cloud at one moment, the cluster read after the cloud. */
+export interface World {
+  clusterId: string;
+  podEnis: PodEni[];
+  networkInterfaces: NetworkInterface[];
+  nodes: TerwayNode[];
+  cloud: Snapshot;
+  counters: Counters & { eniCount: number };
+}
+
+/** What of I1, I5 and I7 (invariants.md) does not hold; true at any moment, also in the middle of a rollout. */
+export function violations(world: World): string[] {
+  return [...orphans(world), ...sharedEnis(world), ...sharedAddresses(world), ...sharedVlans(world), ...books(world)];
+}
+
+/** What is not as it should be once nothing moves any more (L1, L4): every record agrees with the cloud. */
+export function unsettled(world: World): string[] {
+  const byId = new Map(world.cloud.enis.map((eni) => [eni.id, eni]));
+  const problems = violations(world);
+  for (const podEni of world.podEnis) {
+    const name = nameOf(podEni);
+    const phase = podEni.status?.phase ?? '';
+    if (podEni.metadata.deletionTimestamp !== undefined) problems.push(`${name} still has its finalizer`);
+    else if (phase !== 'Bind' && phase !== 'Unbind') problems.push(`${name} is in phase "${phase}"`);
+    for (const { eni } of podEni.spec.allocations ?? []) {
+      const shown = byId.get(eni.id);
+      if (shown === undefined) problems.push(`${name} names ${eni.id}, which the cloud does not have`);
+      else if (phase === 'Bind') problems.push(...bindProblems(podEni, shown));
+      else if (shown.status !== 'Available') problems.push(`${name} is ${phase}, its ${eni.id} ${shown.status}`);
+    }
+  }
+  const named = new Set(world.podEnis.flatMap((podEni) => (podEni.spec.allocations ?? []).map(({ eni }) => eni.id)));
+  for (const mirror of world.networkInterfaces) {
+    if (!named.has(mirror.metadata.name)) problems.push(`NetworkInterface ${mirror.metadata.name} mirrors no PodENI`);
+    named.delete(mirror.metadata.name);
+  }
+  for (const id of named) problems.push(`${id} has no NetworkInterface`);
+  return problems;
+}
+
+/** I5: every ENI of ours is recorded or covered by a persisted intent. */
+function orphans(world: World): string[] {
+  const ids = new Set<string>();
+  const tokens = new Set<string>();
+  for (const podEni of world.podEnis) {
+    for (const { eni, intent } of podEni.spec.allocations ?? []) {
+      ids.add(eni.id);
+      if (intent !== undefined) tokens.add(intent.clientToken);
+    }
+  }
+  for (const node of world.nodes) {
+    const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (intent !== undefined) tokens.add(intent.clientToken);
+    for (const id of Object.keys(node.status?.networkInterfaces ?? {})) ids.add(id);
+  }
+  for (const mirror of world.networkInterfaces) ids.add(mirror.metadata.name);
+  return oursOf(world)
+    .filter((eni) => !ids.has(eni.id) && !tokens.has(eni.tags[TAG_ATTEMPT] ?? ''))
+    .map((eni) => `${eni.id} (${eni.status}) belongs to nobody`);
+}
+
+/** I1: an ENI belongs to one record, and one attempt has one ENI. */
+function sharedEnis(world: World): string[] {
+  const owners = new Map<string, string[]>();
+  for (const podEni of world.podEnis) {
+    for (const { eni } of podEni.spec.allocations ?? []) {
+      if (eni.id !== '') owners.set(eni.id, [...(owners.get(eni.id) ?? []), nameOf(podEni)]);
+    }
+  }
+  return [
+    ...repeated(owners, (id, names) => `${id} belongs to ${names.join(' and ')}`),
+    ...repeated(
+      groupBy(
+        oursOf(world),
+        (eni) => eni.tags[TAG_ATTEMPT] ?? eni.id,
+        (eni) => eni.id,
+      ),
+      (token, enis) => `${enis.join(' and ')} were created for the same attempt ${token}`,
+    ),
+  ];
+}
+
+/** I1: an address belongs to one pod. */
+function sharedAddresses(world: World): string[] {
+  const holders = world.podEnis.flatMap((podEni) =>
+    (podEni.spec.allocations ?? []).flatMap(({ eni, ipv4 }) =>
+      ipv4 === undefined || ipv4 === '' ? [] : [{ address: `${eni.vSwitchID}/${ipv4}`, name: nameOf(podEni) }],
+    ),
+  );
+  return repeated(
+    groupBy(
+      holders,
+      ({ address }) => address,
+      ({ name }) => name,
+    ),
+    (address, names) => `${address} belongs to ${names.join(' and ')}`,
+  );
+}
+
+/** I1: a VLAN id is unique per trunk. */
+function sharedVlans(world: World): string[] {
+  const bound = world.podEnis.flatMap((podEni) => {
+    const trunk = podEni.status?.trunkENIID;
+    if (podEni.status?.phase !== 'Bind' || trunk === undefined) return [];
+    return Object.values(podEni.status.eniInfos ?? {}).map(({ vid }) => ({
+      slot: `${trunk} VLAN ${vid}`,
+      name: nameOf(podEni),
+    }));
+  });
+  return repeated(
+    groupBy(
+      bound,
+      ({ slot }) => slot,
+      ({ name }) => name,
+    ),
+    (slot, names) => `${slot} belongs to ${names.join(' and ')}`,
+  );
+}
+
+/** I5: created − deleted = what there is. */
+function books({ counters, cloud }: World): string[] {
+  const expected = counters.eniCreated - counters.eniDeleted;
+  return expected === cloud.enis.length
+    ? []
+    : [`created − deleted = ${expected}, but the cloud has ${cloud.enis.length} ENIs`];
+}
+
+function bindProblems(podEni: PodEni, eni: EniSnapshot): string[] {
+  const name = nameOf(podEni);
+  const target = targetOf(podEni);
+  const info = podEni.status?.eniInfos?.[eni.id];
+  if (eni.status !== 'InUse') return [`${name} is Bind, its ${eni.id} ${eni.status}`];
+  const problems = [];
+  if (eni.attachment?.trunk?.eniId !== target?.trunkENIID) {
+    problems.push(`${name}: ${eni.id} is a member of ${eni.attachment?.trunk?.eniId}, not of ${target?.trunkENIID}`);
+  }
+  if (eni.attachment?.trunk?.vlanId !== info?.vid) {
+    problems.push(`${name}: ${eni.id} has VLAN id ${eni.attachment?.trunk?.vlanId}, the record says ${info?.vid}`);
+  }
+  return problems;
+}
+
+function oursOf({ cloud, clusterId }: World): EniSnapshot[] {
+  return cloud.enis.filter((eni) => isOurs(eni.tags, clusterId));
+}
+
+function nameOf(podEni: PodEni): string {
+  return `PodENI ${podEni.metadata.namespace}/${podEni.metadata.name}`;
+}
+
+function groupBy<T>(items: T[], keyOf: (item: T) => string, valueOf: (item: T) => string): Map<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const item of items) groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), valueOf(item)]);
+  return groups;
+}
+
+function repeated(groups: Map<string, string[]>, describe: (key: string, values: string[]) => string): string[] {
+  return [...groups].filter(([, values]) => values.length > 1).map(([key, values]) => describe(key, values));
+}

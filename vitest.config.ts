@@ -1,0 +1,21 @@
+import { defineConfig } from 'vitest/config';
+
+const cluster = { globalSetup: ['test/cluster/global-setup.ts'], fileParallelism: false };
+
+/** One project per kind of test, in the order in which `make test` runs them: what fails fast comes first. */
+export default defineConfig({
+  test: {
+    testTimeout: 60_000,
+    hookTimeout: 300_000,
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['{src,sim,scripts,bench,test/demo,test/lab}/**/*.test.ts'] } },
+      { extends: true, test: { name: 'cluster', include: ['test/cluster/**/*.test.ts'], fileParallelism: false } },
+      { extends: true, test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...cluster } },
+      { extends: true, test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], ...cluster } },
+      {
+        extends: true,
+        test: { name: 'faults', include: ['test/faults/**/*.test.ts'], ...cluster, testTimeout: 900_000 },
+      },
+    ],
+  },
+});
