@@ -2,10 +2,11 @@
  * Bundles the executables into `dist/`, or the folder of `--outdir`: start-up and memory are those of what is used, not of the packages
  * (budgets.md on memory).
  */
-import { rm } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
+import { LAUNCH_FLAGS } from './launch-flags.ts';
 
 const root = join(import.meta.dirname, '..');
 const { values: flags } = parseArgs({ options: { outdir: { type: 'string', default: join(root, 'dist') } } });
@@ -54,3 +55,8 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
 });
+await writeFile(
+  join(outdir, 'terway-controlplane'),
+  `#!/bin/sh\nexec node ${LAUNCH_FLAGS.join(' ')} "$(dirname "$0")/terway-controlplane.mjs" "$@"\n`,
+  { mode: 0o755 },
+);

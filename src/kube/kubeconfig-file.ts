@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { parse } from 'yaml';
 import { z } from 'zod';
 import { errorMessage } from '../util/errors.ts';
 import { KubeConfigError } from './errors.ts';
@@ -109,11 +110,9 @@ async function parseFile(file: string): Promise<ParsedFile['content']> {
   } catch (cause) {
     throw fail(`cannot be read: ${errorMessage(cause)}`, cause);
   }
-  // Loaded only where a kubeconfig is used: the module costs some 30 MB of memory, which a pod saves.
-  const { loadYaml } = await import('@kubernetes/client-node');
   let raw: unknown;
   try {
-    raw = loadYaml<unknown>(source);
+    raw = parse(source);
   } catch (cause) {
     throw fail(`is not YAML: ${errorMessage(cause).split('\n')[0]}`, cause);
   }

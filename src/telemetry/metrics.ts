@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 /** Every metric of the control plane, with its unit in the name and bounded labels. */
 export interface Metrics {
@@ -16,6 +16,7 @@ export interface Metrics {
   waitingPods: Gauge;
   leader: Gauge;
   orphans: Gauge;
+  collectorBraked: Gauge;
   collected: Counter<'kind'>;
 }
 
@@ -27,6 +28,8 @@ const LOCAL_BUCKETS_S = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
 export function createMetrics(): Metrics {
   const registry = new Registry();
   const registers = [registry];
+  // Memory, CPU, event loop and garbage collection of the process.
+  collectDefaultMetrics({ register: registry });
   return {
     registry,
     cloudCalls: new Counter({
@@ -106,6 +109,11 @@ export function createMetrics(): Metrics {
     orphans: new Gauge({
       name: 'terway_orphaned_enis',
       help: 'ENIs with our tags that nothing in the cluster names, as of the last look.',
+      registers,
+    }),
+    collectorBraked: new Gauge({
+      name: 'terway_collector_braked',
+      help: '1 while so many ENIs look orphaned at once that none is released.',
       registers,
     }),
     collected: new Counter({

@@ -158,9 +158,9 @@ function nameOf(podEni: PodEni): string {
   return `PodENI ${podEni.metadata.namespace}/${podEni.metadata.name}`;
 }
 
-function groupBy<T>(items: T[], keyOf: (item: T) => string, valueOf: (item: T) => string): Map<string, string[]> {
+function groupBy<T>(items: T[], keyOf: (item: T) => string, nameOfItem: (item: T) => string): Map<string, string[]> {
   const groups = new Map<string, string[]>();
-  for (const item of items) groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), valueOf(item)]);
+  for (const item of items) groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), nameOfItem(item)]);
   return groups;
 }
 

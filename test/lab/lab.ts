@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
+import { LAUNCH_FLAGS } from '../../scripts/launch-flags.ts';
 import { AdminClient } from '../../sim/cloud/admin-client.ts';
 import type { ClusterAccess, CommandResult } from '../cluster/access.ts';
 import type { ApiClient } from '../cluster/api.ts';
@@ -184,6 +185,7 @@ export class Lab implements AsyncDisposable {
         ...['--kubeconfig', options.kubeconfig ?? (await this.#serviceAccountKubeconfig())],
       ],
       logPath: join(this.stateDir, `${name}.log`),
+      nodeFlags: LAUNCH_FLAGS,
     });
     this.#controlPlanes.add(child);
     const telemetryUrl = `http://127.0.0.1:${port}`;

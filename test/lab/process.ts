@@ -35,9 +35,12 @@ export class LabProcess {
     script: string;
     args: string[];
     logPath: string;
+    /** For Node itself. */
+    nodeFlags?: readonly string[];
     env?: Record<string, string>;
   }): LabProcess {
-    const child = spawn(process.execPath, ['--import', FOLLOW_OWNER, options.script, ...options.args], {
+    const flags = [...(options.nodeFlags ?? []), '--import', FOLLOW_OWNER];
+    const child = spawn(process.execPath, [...flags, options.script, ...options.args], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       // A session of its own: Ctrl-C in a terminal must reach only the owner, who stops its processes in order.
       detached: true,
