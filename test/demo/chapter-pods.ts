@@ -1,0 +1,73 @@
+import { DemoError } from './errors.ts';
+import { withLivePods } from './live-pods.ts';
+import type { Narrator } from './narrator.ts';
+import { isBound, type PodRecord, type PodRow, podRow } from './pod-record.ts';
+import { readSamples } from './samples.ts';
+import type { Stage } from './stage.ts';
+import { count, formatDuration, median } from './text.ts';
+
+const BIND_TIMEOUT_MS = 120_000;
+
+/** Applies the samples and follows their pods until each has its ENI. @returns them as they are then. */
+export async function tellPods(narrator: Narrator, stage: Stage): Promise<PodRow[]> {
+  const { manifests, elastic, fixed } = await readSamples();
+  narrator.chapter(
+    'Every pod gets an ENI of its own',
+    `config/samples: PodNetworking "${elastic.name}" for a Deployment of ${elastic.replicas}, and "${fixed.name}", with ` +
+      `fixed addresses, for a StatefulSet of ${fixed.replicas}. Each pod becomes a PodENI; the control plane creates a ` +
+      'member ENI in the vSwitch of the zone and attaches it to the trunk of the node. Only then does the pod run.',
+  );
+  const wanted = elastic.replicas + fixed.replicas;
+  const callsBefore = callCounts(stage);
+  const bound = () => stage.pods.records().filter(isBound).length;
+  const served = await withLivePods(
+    narrator,
+    stage,
+    { records: () => stage.pods.records(), progress: () => `${bound()} of ${wanted} pods have their ENI` },
+    async () => {
+      await stage.lab.apply(manifests.join('\n---\n'));
+      const options = {
+        signal: stage.signal,
+        timeoutMs: BIND_TIMEOUT_MS,
+        problem: () => openPods(stage.pods.records(), wanted),
+      };
+      return [
+        ...(await stage.pods.untilServed(elastic.name, elastic.replicas, options)),
+        ...(await stage.pods.untilServed(fixed.name, fixed.replicas, options)),
+      ];
+    },
+  );
+  for (const { name, pod, podEni } of served) {
+    const address = podEni?.spec.allocations?.[0]?.ipv4;
+    if (pod?.status.podIP !== address) {
+      throw new DemoError(`pod ${name} has address ${pod?.status.podIP}, its PodENI ${address}`);
+    }
+  }
+  const rows = served.map((record) => podRow(record, performance.now()));
+  narrator.done(
+    `${count(rows.length, 'pod')} in Bind, median ${formatDuration(median(rows.map((row) => row.tookMs)) ?? 0)} ` +
+      'from creation; each pod runs with the address of its ENI',
+  );
+  const callsNow = callCounts(stage);
+  narrator.note(
+    `For ${rows.length} pods the cloud got ${count(callsNow.create - callsBefore.create, 'Create call')} and ` +
+      `${count(callsNow.attach - callsBefore.attach, 'Attach call')}. The waiting is shared: all attachments were watched ` +
+      `by ${count(callsNow.describe - callsBefore.describe, 'DescribeNetworkInterfaces call')}.`,
+  );
+  return rows;
+}
+
+function callCounts({ calls }: Stage) {
+  return {
+    create: calls.total('CreateNetworkInterface'),
+    attach: calls.total('AttachNetworkInterface'),
+    describe: calls.total('DescribeNetworkInterfaces'),
+  };
+}
+
+function openPods(records: readonly PodRecord[], wanted: number): string {
+  const open = records.filter((record) => !isBound(record));
+  const rows = open.map((record) => podRow(record, performance.now()));
+  const of = `${records.length - open.length} of ${wanted} pods have their ENI`;
+  return rows.length === 0 ? of : `${of}; open: ${rows.map((row) => `${row.name} (${row.phase})`).join(', ')}`;
+}

@@ -1,0 +1,132 @@
+import { constants } from 'node:os';
+import { Closers } from './closers.ts';
+import { createScreen } from './create-screen.ts';
+import { DemoError, Interruption } from './errors.ts';
+import { tellHowToExplore } from './explore.ts';
+import { readableLog } from './log-tail.ts';
+import { Narrator } from './narrator.ts';
+import { Stage } from './stage.ts';
+import { shorten } from './text.ts';
+import { takeTour } from './tour.ts';
+
+const USAGE = `usage: node test/demo/demo.ts [--once]
+
+Shows the control plane at work: a real cluster, a simulated cloud, pods that get their ENIs. Then the cluster goes on
+running until Ctrl-C; with --once the command ends after the tour, with status 0, or 1 if something was wrong.
+`;
+
+/** How far the demo is, which decides what Ctrl-C means. */
+type Progress = 'touring' | 'exploring' | 'leaving';
+
+async function main(args: readonly string[]): Promise<number> {
+  const unknown = args.find((argument) => !['--once', '--help', '-h'].includes(argument));
+  if (unknown !== undefined) {
+    process.stderr.write(`demo: unknown argument "${unknown}"; there is only --once\n`);
+    return 2;
+  }
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const demo = new Demo();
+  return demo.run(args.includes('--once'));
+}
+
+class Demo {
+  readonly #narrator = new Narrator(createScreen(process.stdout, process.env));
+  readonly #closers = new Closers();
+  readonly #stop = new AbortController();
+  #progress: Progress = 'touring';
+  #signals = 0;
+
+  /** @returns the exit status; nothing runs any more then. */
+  async run(once: boolean): Promise<number> {
+    this.#listen();
+    try {
+      const code = await this.#show(once);
+      return (await this.#leave()) ? code : 1;
+    } catch (error) {
+      const code = this.#judge(error);
+      return (await this.#leave()) ? code : Math.max(code, 1);
+    } finally {
+      this.#narrator.screen.restore();
+    }
+  }
+
+  async #show(once: boolean): Promise<number> {
+    const { signal } = this.#stop;
+    this.#narrator.title(
+      'terway-controlplane: pods with network interfaces of their own',
+      'A real Kubernetes control plane and the real operator; only the cloud and the nodes are simulated.',
+    );
+    this.#narrator.chapter(
+      'A cluster on this machine',
+      'Programs of Kubernetes as processes, on free ports of 127.0.0.1, with all state in one temporary folder.',
+    );
+    const stage = await Stage.start(this.#narrator, this.#closers, signal);
+    await takeTour(this.#narrator, stage);
+    if (once) return 0;
+    tellHowToExplore(this.#narrator, stage);
+    this.#progress = 'exploring';
+    await aborted(stage.signal);
+    throw stage.signal.reason;
+  }
+
+  /** Tells what went wrong. @returns the exit status that says so */
+  #judge(error: unknown): number {
+    const screen = this.#narrator.screen;
+    screen.restore();
+    // Whatever fails after a signal fails because of it.
+    const reason: unknown = this.#stop.signal.aborted ? this.#stop.signal.reason : error;
+    if (reason instanceof Interruption) {
+      return this.#progress === 'exploring' ? 0 : 128 + constants.signals[reason.signal];
+    }
+    const [first = '', ...rest] = (reason instanceof Error ? reason.message : String(reason)).trim().split('\n');
+    this.#narrator.fail(first);
+    const details = reason instanceof DemoError ? reason.details : readableLog(rest.join('\n'));
+    this.#narrator.lines(...details.map((line) => screen.style.dim(shorten(line, this.#narrator.width))));
+    return 1;
+  }
+
+  /** Ends what runs and removes what was made. @returns whether that succeeded */
+  async #leave(): Promise<boolean> {
+    this.#progress = 'leaving';
+    this.#narrator.lines('');
+    const failures = await this.#narrator.step('clean-up', () => this.#closers.close());
+    for (const failure of failures) this.#narrator.fail(`cleaning up: ${failure.message}`);
+    return failures.length === 0;
+  }
+
+  #listen(): void {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.on(signal, () => this.#onSignal(signal));
+    }
+    process.on('uncaughtException', (error) => this.#stop.abort(error));
+    process.on('unhandledRejection', (error) => this.#stop.abort(error));
+    for (const stream of [process.stdout, process.stderr]) {
+      // Nobody reads any more: a pipe that was closed, a terminal that is gone.
+      stream.on('error', () => this.#stop.abort(new Interruption('SIGPIPE')));
+    }
+  }
+
+  #onSignal(signal: NodeJS.Signals): void {
+    this.#signals += 1;
+    this.#stop.abort(new Interruption(signal));
+    if (this.#signals === 2) this.#narrator.note('Still ending the processes; Ctrl-C once more leaves at once.');
+    // The children go with this process; the next demo removes the folder.
+    if (this.#signals > 2) process.exit(128 + constants.signals[signal]);
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+const LINGER_MS = 3000;
+
+process.exitCode = await main(process.argv.slice(2));
+// Everything has ended; should something forgotten keep this process alive, it ends all the same.
+setTimeout(() => process.exit(), LINGER_MS).unref();

@@ -1,0 +1,55 @@
+import * as fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { createStyle } from './style.ts';
+import { type Column, layoutTable, renderTable } from './table.ts';
+import { textWidth } from './text.ts';
+
+interface Row {
+  name: string;
+  id: string;
+  note: string;
+}
+
+const COLUMNS: Column<Row>[] = [
+  { title: 'NAME', value: (row) => row.name },
+  { title: 'ID', value: (row) => row.id, minWidth: 5, keep: 'end' },
+  { title: 'NOTE', value: (row) => row.note, dropOrder: 1 },
+];
+const ROW: Row = { name: 'web', id: 'eni-0123456789', note: 'all is well' };
+
+const lines = (width: number) => renderTable(layoutTable(COLUMNS, [ROW], width), [ROW], createStyle(false));
+
+test('first long values are shortened, then columns are left out', () => {
+  expect(lines(40)).toEqual(['NAME  ID              NOTE', 'web   eni-0123456789  all is well']);
+  expect(lines(24)).toEqual(['NAME  ID     NOTE', 'web   …6789  all is well']);
+  expect(lines(23)).toEqual(['NAME  ID', 'web   eni-0123456789']);
+  expect(layoutTable(COLUMNS, [ROW], 23).omitted.map(({ title }) => title)).toEqual(['NOTE']);
+});
+
+test('what must stay is there even where it does not fit', () => {
+  expect(lines(1)).toEqual(['NAME  ID', 'web   …6789']);
+});
+
+test('numbers are aligned at their end', () => {
+  const column: Column<number> = { title: 'VLAN', value: String, align: 'right' };
+  expect(renderTable(layoutTable([column], [7, 42], 80), [7, 42], createStyle(false))).toEqual([
+    'VLAN',
+    '   7',
+    '  42',
+  ]);
+});
+
+test('a table takes no more than its width once it can', () => {
+  const rows = fc.array(fc.record({ name: fc.string({ maxLength: 12 }), id: fc.string(), note: fc.string() }));
+  // 12 + 2 + 5 are the columns that stay, at their smallest.
+  fc.assert(
+    fc.property(rows, fc.integer({ min: 19, max: 200 }), (some, width) => {
+      const layout = layoutTable(COLUMNS, some, width);
+      const columns = layout.columns.reduce((sum, each) => sum + each.width, 0) + 2 * (layout.columns.length - 1);
+      expect(columns).toBeLessThanOrEqual(width);
+      expect(layout.columns.length + layout.omitted.length).toBe(COLUMNS.length);
+      for (const line of renderTable(layout, some, createStyle(false)))
+        expect(textWidth(line)).toBeLessThanOrEqual(width);
+    }),
+  );
+});

@@ -1,0 +1,16 @@
+import { tellFixedAddress } from './chapter-fixed-address.ts';
+import { tellPods } from './chapter-pods.ts';
+import { tellRelease } from './chapter-release.ts';
+import { tellTrunks } from './chapter-trunks.ts';
+import type { Narrator } from './narrator.ts';
+import type { Stage } from './stage.ts';
+import { tellSummary } from './summary.ts';
+
+/** Walks through what the control plane does, and checks it on the way. @throws DemoError where it does not. */
+export async function takeTour(narrator: Narrator, stage: Stage): Promise<void> {
+  await tellTrunks(narrator, stage);
+  const served = await tellPods(narrator, stage);
+  const move = await tellFixedAddress(narrator, stage);
+  const release = await tellRelease(narrator, stage, served.length);
+  await tellSummary(narrator, stage, { served, move, release });
+}
