@@ -7,6 +7,8 @@ export default defineConfig({
   test: {
     testTimeout: 60_000,
     hookTimeout: 300_000,
+    // As Node itself imports CommonJS, which the official SDKs are: tests must not run on other rules than the product.
+    deps: { interopDefault: false },
     projects: [
       { extends: true, test: { name: 'unit', include: ['{src,sim,scripts,bench,test/demo,test/lab}/**/*.test.ts'] } },
       { extends: true, test: { name: 'cluster', include: ['test/cluster/**/*.test.ts'], fileParallelism: false } },

@@ -64,7 +64,10 @@ export class Bed implements AsyncDisposable {
     for (let at = 0; at < count; at += 1) {
       this.#serial += 1;
       const name = `pod-${this.#serial}`;
-      await this.#api.create(`/api/v1/namespaces/${NAMESPACE}/pods`, podManifest(name, `node-${(this.#serial % NODES) + 1}`));
+      await this.#api.create(
+        `/api/v1/namespaces/${NAMESPACE}/pods`,
+        podManifest(name, `node-${(this.#serial % NODES) + 1}`),
+      );
       answeredMs.set(name, performance.now());
     }
     return answeredMs;
@@ -80,20 +83,28 @@ export class Bed implements AsyncDisposable {
   /** Waits until the PodENI of each is in Bind; resolves with the times at which the watch showed it. */
   async bound(names: Iterable<string>, timeoutMs: number): Promise<Map<string, number>> {
     const wanted = [...names];
-    await this.#until(() => wanted.every((name) => this.#boundMs.has(name)), timeoutMs, () => {
-      const open = wanted.filter((name) => !this.#boundMs.has(name));
-      return `${open.length} of ${wanted.length} PodENIs are not in Bind, such as ${open[0]}`;
-    });
+    await this.#until(
+      () => wanted.every((name) => this.#boundMs.has(name)),
+      timeoutMs,
+      () => {
+        const open = wanted.filter((name) => !this.#boundMs.has(name));
+        return `${open.length} of ${wanted.length} PodENIs are not in Bind, such as ${open[0]}`;
+      },
+    );
     return new Map(wanted.map((name) => [name, this.#boundMs.get(name) ?? 0]));
   }
 
   /** Waits until the PodENIs are gone. */
   async released(names: Iterable<string>, timeoutMs: number): Promise<void> {
     const wanted = [...names];
-    await this.#until(() => !wanted.some((name) => this.#present.has(name)), timeoutMs, () => {
-      const open = wanted.filter((name) => this.#present.has(name));
-      return `${open.length} of ${wanted.length} PodENIs are still there, such as ${open[0]}`;
-    });
+    await this.#until(
+      () => !wanted.some((name) => this.#present.has(name)),
+      timeoutMs,
+      () => {
+        const open = wanted.filter((name) => this.#present.has(name));
+        return `${open.length} of ${wanted.length} PodENIs are still there, such as ${open[0]}`;
+      },
+    );
   }
 
   /** Member ENIs of pods that the cloud has, by the simulator's own state. */

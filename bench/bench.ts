@@ -13,7 +13,9 @@ const MINUTE_MS = 60_000;
 const SECONDS = 1000;
 const MEGABYTE = 1024 * 1024;
 
-const { values: flags } = parseArgs({ options: { only: { type: 'string' }, json: { type: 'boolean', default: false } } });
+const { values: flags } = parseArgs({
+  options: { only: { type: 'string' }, json: { type: 'boolean', default: false } },
+});
 const only = flags.only?.split(',');
 
 const measures: Measure[] = [];
@@ -66,7 +68,13 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
     const callsCreated = await bed.cloudCalls();
     const writesCreated = await bed.kubeWrites();
     const per = (amount: number) => amount / names.length;
-    record({ name: 'cloud calls per pod, create', value: per(callsCreated - calls), unit: '', budget: 2.1, upstream: '3.0 / the same' });
+    record({
+      name: 'cloud calls per pod, create',
+      value: per(callsCreated - calls),
+      unit: '',
+      budget: 2.1,
+      upstream: '3.0 / the same',
+    });
     record({
       name: 'API-server writes per pod, create',
       value: per(writesCreated - writes),
@@ -179,7 +187,9 @@ async function burst(
   const created = await bed.createPods(count);
   const bound = await bed.bound(created.keys(), 60 * SECONDS);
   const latencies = [...bound].map(([name, ms]) => ms - (created.get(name) ?? 0));
-  say(`  latency of a pod: median ${(median(latencies) / SECONDS).toFixed(2)} s, worst ${(Math.max(...latencies) / SECONDS).toFixed(2)} s`);
+  say(
+    `  latency of a pod: median ${(median(latencies) / SECONDS).toFixed(2)} s, worst ${(Math.max(...latencies) / SECONDS).toFixed(2)} s`,
+  );
   record({
     name: `${count} pods at once, first POST → last Bind`,
     value: (Math.max(...bound.values()) - startedMs) / SECONDS,

@@ -11,7 +11,10 @@ export interface CreationIdentity {
   /** Interface inside the pod, or `trunk`. */
   interfaceName: string;
   attempt: number;
-  /** Time of the plan, RFC 3339: tells apart two plans for the same pod with a release in between. */
+  /**
+   * Time of the plan, RFC 3339 with milliseconds: tells apart two plans for the same pod with a release in between, which
+   * may take less than a second when another hand removes the record.
+   */
   plannedAt: string;
   vSwitchId: string;
   securityGroupIds: string[];

@@ -6,7 +6,7 @@ import type { Observation, ObservedEni, Operation, OperationFailure } from './ob
 export const FRESH_MS = 5000;
 /** How long a describe may show the state from before a call that the cloud has accepted. */
 const LAG_MS = 5000;
-/** A creation whose answer was lost is looked for by its tags at least this long after its intent. */
+/** A creation whose answer was lost may show up until this long after its intent. */
 const LOST_CREATE_MS = 30_000;
 const BACKOFF_FIRST_MS = 1000;
 const BACKOFF_MAX_MS = 60_000;
@@ -20,6 +20,8 @@ export interface InterfaceView {
   fixed: boolean;
   /** The record says that the pod uses it now. */
   bound: boolean;
+  /** When `hold` or `release` was persisted; no creation and no attachment was sent after it. */
+  goalSinceMs?: number;
   target?: AttachTarget;
   observation?: Observation;
   operation?: Operation;
@@ -58,7 +60,8 @@ export type BlockedReason = 'EniLost' | 'EniNotOurs' | 'EniMismatch';
  *
  * @param nowMs epoch milliseconds.
  */
-export function nextInterfaceStep(goal: Goal, view: InterfaceView, clusterId: string, nowMs: number): InterfaceStep {
+export function nextInterfaceStep(goal: Goal, known: InterfaceView, clusterId: string, nowMs: number): InterfaceStep {
+  const view = withoutFuture(known, nowMs);
   if (view.operation?.state === 'running') return { do: 'waitForCall' };
   if (view.allocation.eni.id === '') return withoutId(goal, view, nowMs);
   const { observation, operation } = view;
@@ -68,8 +71,25 @@ export function nextInterfaceStep(goal: Goal, view: InterfaceView, clusterId: st
     return transition === undefined ? { do: 'observe' } : { do: 'waitForCloud', transition };
   }
   const step =
-    observation.eni === undefined ? whenGone(goal, view, nowMs) : whenShown(goal, view, observation.eni, nowMs);
+    observation.eni === undefined
+      ? whenGone(goal, view, observation, nowMs)
+      : whenShown(goal, view, observation, observation.eni, nowMs);
   return guard(step, observation, clusterId, nowMs);
+}
+
+/**
+ * After the clock was set back, what was noted before it is of unknown age; it is left out rather than waited for. What a
+ * creation or a search brought is kept until it is recorded.
+ */
+function withoutFuture(view: InterfaceView, nowMs: number): InterfaceView {
+  const { observation, operation, ...rest } = view;
+  const isNews = view.allocation.eni.id === '' && operation?.state === 'succeeded' && operation.eni !== undefined;
+  const keepOperation = operation !== undefined && (operation.state === 'running' || operation.atMs <= nowMs || isNews);
+  return {
+    ...rest,
+    ...(observation !== undefined && observation.atMs <= nowMs ? { observation } : {}),
+    ...(keepOperation ? { operation } : {}),
+  };
 }
 
 function transitionOf(kind: Operation['kind']): 'attach' | 'detach' | 'delete' | undefined {
@@ -94,33 +114,60 @@ function withoutId(goal: Goal, view: InterfaceView, nowMs: number): InterfaceSte
   const { operation } = view;
   const { intent } = view.allocation;
   if (operation?.state === 'succeeded' && operation.eni !== undefined) return { do: 'record', eni: operation.eni };
-  if (goal !== 'bind') {
-    if (intent === undefined) return { do: 'done' };
-    if (operation?.kind === 'create' && operation.state === 'failed' && operation.failure.kind !== 'unavailable') {
+  switch (goal) {
+    case 'bind':
+      // Without an intent there is no token, and a creation without one cannot be repeated (I2).
+      if (intent === undefined) return { do: 'newAttempt', avoidVSwitch: false };
+      return withoutIdToBind(operation, nowMs);
+    case 'hold':
+      // Nothing is attached; the intent still covers what a lost answer may have created.
       return { do: 'done' };
-    }
-    if (operation?.kind === 'find' && operation.state === 'succeeded') {
-      const lostAtMs = Date.parse(intent.createdAt) + LOST_CREATE_MS;
-      if (nowMs >= lostAtMs) return { do: 'done' };
-      if (nowMs - operation.atMs < LAG_MS) return { do: 'pause', untilMs: Math.min(lostAtMs, operation.atMs + LAG_MS) };
-    }
+    case 'release':
+      if (intent === undefined) return { do: 'done' };
+      return findLost(view, Date.parse(intent.createdAt), nowMs);
+  }
+}
+
+function withoutIdToBind(operation: Operation | undefined, nowMs: number): InterfaceStep {
+  if (operation?.kind === 'find') {
+    if (operation.state === 'succeeded') return { do: 'newAttempt', avoidVSwitch: false };
     return pausedAfterFailure(operation, 'find', nowMs) ?? { do: 'find' };
   }
   if (operation?.kind === 'create' && operation.state === 'failed') {
     if (operation.failure.kind === 'exhausted') {
       return { do: 'newAttempt', avoidVSwitch: true, failure: operation.failure };
     }
-    if (operation.failure.kind === 'token')
-      return { do: 'newAttempt', avoidVSwitch: false, failure: operation.failure };
+    // The token was used before: what it created is looked for before it is given up.
+    if (operation.failure.kind === 'token') return { do: 'find' };
   }
   return pausedAfterFailure(operation, 'create', nowMs) ?? { do: 'create' };
 }
 
-function whenGone(goal: Goal, view: InterfaceView, nowMs: number): InterfaceStep {
-  if (goal !== 'bind') return { do: 'done' };
-  const createdAtMs = Date.parse(view.allocation.intent?.createdAt ?? '');
-  if (nowMs - createdAtMs < LAG_MS) return { do: 'pause', untilMs: createdAtMs + LAG_MS };
-  if (!view.bound && !view.fixed) return { do: 'newAttempt', avoidVSwitch: false };
+/**
+ * A creation may have been sent, by this process or one before it; that the last one was refused says nothing about an
+ * earlier one. It is looked for until no request can be under way and no answer lags any more.
+ */
+function findLost(view: InterfaceView, createdAtMs: number, nowMs: number): InterfaceStep {
+  const { operation, goalSinceMs = 0 } = view;
+  if (operation?.kind === 'find' && operation.state === 'succeeded') {
+    const lostAtMs = Math.max(createdAtMs + LOST_CREATE_MS, goalSinceMs + LAG_MS);
+    if (operation.atMs >= lostAtMs) return { do: 'done' };
+    const untilMs = Math.min(lostAtMs, operation.atMs + LAG_MS);
+    if (nowMs < untilMs) return { do: 'pause', untilMs };
+  }
+  return pausedAfterFailure(operation, 'find', nowMs) ?? { do: 'find' };
+}
+
+function whenGone(goal: Goal, view: InterfaceView, observation: Observation, nowMs: number): InterfaceStep {
+  if (goal !== 'bind') {
+    // Of what was created right before the pod went, a describe may not know yet.
+    const isExpected = hasSucceeded(view, goal === 'hold' ? 'detach' : 'delete');
+    return isExpected ? { do: 'done' } : (mayPrecede(view, observation, nowMs) ?? { do: 'done' });
+  }
+  if (!view.bound) {
+    const step = confirmGone(view.operation, observation, nowMs);
+    if (step.do !== 'newAttempt' || !view.fixed) return step;
+  }
   const { id } = view.allocation.eni;
   return {
     do: 'blocked',
@@ -131,10 +178,24 @@ function whenGone(goal: Goal, view: InterfaceView, nowMs: number): InterfaceStep
   };
 }
 
-function whenShown(goal: Goal, view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep {
+/** A describe may not show yet what was created a moment ago; to give it up would leave it to nobody. */
+function confirmGone(operation: Operation | undefined, observation: Observation, nowMs: number): InterfaceStep {
+  if (operation?.kind !== 'find' || operation.state !== 'succeeded') {
+    return pausedAfterFailure(operation, 'find', nowMs) ?? { do: 'find' };
+  }
+  return olderThan(operation.atMs + LAG_MS, observation, nowMs) ?? { do: 'newAttempt', avoidVSwitch: false };
+}
+
+function whenShown(
+  goal: Goal,
+  view: InterfaceView,
+  observation: Observation,
+  eni: ObservedEni,
+  nowMs: number,
+): InterfaceStep {
   switch (eni.status) {
     case 'Available':
-      return whenAvailable(goal, view, eni, nowMs);
+      return whenAvailable(goal, view, observation, eni, nowMs);
     case 'InUse':
       return whenInUse(goal, view, eni, nowMs);
     case 'Detaching':
@@ -142,20 +203,33 @@ function whenShown(goal: Goal, view: InterfaceView, eni: ObservedEni, nowMs: num
     case 'Deleting':
       return { do: 'waitForCloud', transition: 'delete' };
     case 'CreateFailed':
-      return goal === 'release' ? { do: 'delete', eni } : { do: 'newAttempt', avoidVSwitch: false };
+      // Of no use; what replaces it is planned when it is gone.
+      return goal === 'hold' ? { do: 'done' } : remove(view, eni, nowMs);
     default:
       return { do: 'waitForCloud', transition: 'attach' };
   }
 }
 
-function whenAvailable(goal: Goal, view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep {
-  if (goal === 'hold') return { do: 'done', eni };
-  const call = goal === 'bind' ? 'attach' : 'delete';
-  if (mayLag(view, call, nowMs)) return { do: 'waitForCloud', transition: call };
-  const paused = pausedAfterFailure(view.operation, call, nowMs);
-  if (paused !== undefined) return paused;
-  if (goal === 'release') return { do: 'delete', eni };
-  return mismatchOf(view, eni) ?? { do: 'attach', eni };
+function whenAvailable(
+  goal: Goal,
+  view: InterfaceView,
+  observation: Observation,
+  eni: ObservedEni,
+  nowMs: number,
+): InterfaceStep {
+  if (goal === 'hold') {
+    // An attachment that was accepted right before the pod went may not show yet.
+    if (hasSucceeded(view, 'detach')) return { do: 'done', eni };
+    return mayPrecede(view, observation, nowMs) ?? { do: 'done', eni };
+  }
+  if (goal === 'release') return remove(view, eni, nowMs);
+  if (mayLag(view, 'attach', nowMs)) return { do: 'waitForCloud', transition: 'attach' };
+  return pausedAfterFailure(view.operation, 'attach', nowMs) ?? mismatchOf(view, eni) ?? { do: 'attach', eni };
+}
+
+function remove(view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep {
+  if (mayLag(view, 'delete', nowMs)) return { do: 'waitForCloud', transition: 'delete' };
+  return pausedAfterFailure(view.operation, 'delete', nowMs) ?? { do: 'delete', eni };
 }
 
 function whenInUse(goal: Goal, view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep {
@@ -196,6 +270,21 @@ function mismatchOf(view: InterfaceView, eni: ObservedEni): InterfaceStep | unde
 function mayLag(view: InterfaceView, kind: Operation['kind'], nowMs: number): boolean {
   const { operation } = view;
   return operation?.kind === kind && operation.state === 'succeeded' && nowMs - operation.atMs < LAG_MS;
+}
+
+/** The answer may show the state from before the last call that was sent before the goal. */
+function mayPrecede(view: InterfaceView, observation: Observation, nowMs: number): InterfaceStep | undefined {
+  return olderThan((view.goalSinceMs ?? 0) + LAG_MS, observation, nowMs);
+}
+
+/** Waits until `sinceMs`, and for an answer from after it. */
+function olderThan(sinceMs: number, observation: Observation, nowMs: number): InterfaceStep | undefined {
+  if (observation.atMs >= sinceMs) return undefined;
+  return nowMs < sinceMs ? { do: 'pause', untilMs: sinceMs } : { do: 'observe' };
+}
+
+function hasSucceeded({ operation }: InterfaceView, kind: Operation['kind']): boolean {
+  return operation?.kind === kind && operation.state === 'succeeded';
 }
 
 function pausedAfterFailure(

@@ -7,10 +7,10 @@ import type { LabelSelector } from '../crds/pod-networking.ts';
  */
 export function matchesSelector(selector: LabelSelector, labels: Record<string, string>): boolean | undefined {
   for (const [key, value] of Object.entries(selector.matchLabels ?? {})) {
-    if (labels[key] !== value) return false;
+    if (labelOf(labels, key) !== value) return false;
   }
   for (const { key, operator, values = [] } of selector.matchExpressions ?? []) {
-    const value = labels[key];
+    const value = labelOf(labels, key);
     switch (operator) {
       case 'In':
         if (value === undefined || !values.includes(value)) return false;
@@ -29,4 +29,9 @@ export function matchesSelector(selector: LabelSelector, labels: Record<string, 
     }
   }
   return true;
+}
+
+/** A key such as `constructor` is a label like any other. */
+function labelOf(labels: Record<string, string>, key: string): string | undefined {
+  return Object.hasOwn(labels, key) ? labels[key] : undefined;
 }

@@ -12,6 +12,8 @@ export interface Snapshot {
   pod: PodView;
   /** Per entry of `spec.allocations`. */
   interfaces: { observation?: Observation; operation?: Operation }[];
+  /** The pod's node as it is now, when it is known; without an ENI id it has no trunk. */
+  trunk?: { eniId?: string };
   clusterId: string;
   nowMs: number;
 }
@@ -67,10 +69,29 @@ function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Ste
 
 function towardsBind(snapshot: Snapshot, phase: string): Step {
   const { podEni } = snapshot;
-  if (phase === 'Bind' && snapshot.interfaces.every((known) => known.observation === undefined))
-    return { do: 'nothing' };
-  if (targetOf(podEni) === undefined) return { do: 'rebind' };
+  const unobserved = snapshot.interfaces.every((known) => known.observation === undefined);
+  if (phase === 'Bind' && unobserved && !saysNotReady(podEni)) return { do: 'nothing' };
+  const target = targetOf(podEni);
+  if (target === undefined || isTrunkReplaced(snapshot, target)) return { do: 'rebind' };
   return towards('bind', snapshot);
+}
+
+/** The trunk of the target is no longer that of the node, and nothing of the pod hangs below it any more. */
+function isTrunkReplaced(snapshot: Snapshot, target: AttachTarget): boolean {
+  const { trunk, podEni, interfaces } = snapshot;
+  if (trunk === undefined || target.trunkENIID === undefined || trunk.eniId === target.trunkENIID) return false;
+  const isBound = podEni.status?.phase === 'Bind';
+  return interfaces.every(({ observation, operation }) => {
+    if (operation?.state === 'running') return false;
+    // A bound interface is moved only on evidence that it is detached.
+    if (observation?.eni === undefined) return !isBound;
+    return observation.eni.trunkEniId !== target.trunkENIID;
+  });
+}
+
+/** A repair has begun, or an error was written, since the record was bound. */
+function saysNotReady(podEni: PodEni): boolean {
+  return podEni.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'False') === true;
 }
 
 /** Where the interfaces belong; a PodENI that upstream bound has it in its status only. */
@@ -86,12 +107,14 @@ function towards(goal: Goal, snapshot: Snapshot): Step {
   const target = targetOf(podEni);
   const fixed = isFixed(podEni);
   const bound = podEni.status?.phase === 'Bind';
+  const goalSinceMs = goalSince(goal, podEni);
   const steps = (podEni.spec.allocations ?? []).map((allocation, index) => {
     const view: InterfaceView = {
       allocation,
       fixed,
       bound,
       ...(target === undefined ? {} : { target }),
+      ...(goalSinceMs === undefined ? {} : { goalSinceMs }),
       ...snapshot.interfaces[index],
     };
     return { index, step: nextInterfaceStep(goal, view, clusterId, nowMs) };
@@ -101,7 +124,13 @@ function towards(goal: Goal, snapshot: Snapshot): Step {
   if (goal === 'release') return { do: 'finish' };
   if (goal === 'hold') return { do: 'unbind' };
   const enis = steps.flatMap(({ step }) => (step.do === 'done' && step.eni !== undefined ? [step.eni] : []));
-  return bound && matchesStatus(podEni, enis) ? { do: 'nothing' } : { do: 'bind', enis };
+  return bound && matchesStatus(podEni, enis) && !saysNotReady(podEni) ? { do: 'nothing' } : { do: 'bind', enis };
+}
+
+function goalSince(goal: Goal, podEni: PodEni): number | undefined {
+  // With phase Detaching the time is written at which the pod was last known.
+  const text = goal === 'release' ? podEni.metadata.deletionTimestamp : podEni.status?.podLastSeen;
+  return goal === 'bind' || text === undefined ? undefined : Date.parse(text);
 }
 
 function matchesStatus(podEni: PodEni, enis: ObservedEni[]): boolean {

@@ -20,6 +20,11 @@ const BRAKE_SHARE = 0.2;
 /** Up to this number the share does not count. */
 const BRAKE_MINIMUM = 10;
 
+/** Whether so many of all have lost their owners at once that the memory is rather to be doubted than the owners. */
+export function isBraked(orphans: number, all: number): boolean {
+  return orphans > Math.max(BRAKE_MINIMUM, all * BRAKE_SHARE);
+}
+
 /**
  * Which ENIs with our tags belong to nobody. Released is only what was an orphan in the round before as well and is older
  * than `minimumAgeMs`; an ENI without a creation time is as old as our first sight of it, which is two rounds. Pure.
@@ -34,7 +39,7 @@ export function judgeOrphans(
   options: { minimumAgeMs: number; nowMs: number },
 ): OrphanVerdict {
   const orphans = listed.filter((eni) => !isOwned(eni));
-  const braked = orphans.length > Math.max(BRAKE_MINIMUM, listed.length * BRAKE_SHARE);
+  const braked = isBraked(orphans.length, listed.length);
   const release = orphans.filter(
     (eni) =>
       orphansBefore.has(eni.id) &&

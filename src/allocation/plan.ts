@@ -67,11 +67,11 @@ export function planPodEni(
   nodeName: string,
   room: Room,
 ): Plan {
-  const place = findSlot(node, nodeName, room);
+  const key = `${pod.namespace}/${pod.name}`;
+  const place = findSlots(node, nodeName, { owner: key, count: 1 }, room);
   if (place.kind === 'wait') return place;
   const choice = chooseVSwitch(networking, place.node.zone, room);
   if (choice.kind === 'wait') return choice;
-  const key = `${pod.namespace}/${pod.name}`;
   room.slots.reserve(key, place.trunkEniId, 1);
 
   const allocation: Allocation = {
@@ -142,9 +142,11 @@ export function planRebind(
       message: `the fixed address lies in zone ${podEni.spec.zone}, node ${nodeName} in ${node.zone}: let the pod be scheduled to zone ${podEni.spec.zone}, or delete PodENI ${pod.namespace}/${pod.name} to give up the address`,
     };
   }
-  const place = findSlot(node, nodeName, room);
+  const owner = `${pod.namespace}/${pod.name}`;
+  const count = podEni.spec.allocations?.length ?? 1;
+  const place = findSlots(node, nodeName, { owner, count }, room);
   if (place.kind === 'wait') return place;
-  room.slots.reserve(`${pod.namespace}/${pod.name}`, place.trunkEniId, podEni.spec.allocations?.length ?? 1);
+  room.slots.reserve(owner, place.trunkEniId, count);
   return {
     kind: 'rebind',
     target: { nodeName, instanceID: place.node.instanceId, trunkENIID: place.trunkEniId },
@@ -159,7 +161,6 @@ function allocationFor(plan: {
   room: Room;
 }): Allocation {
   const { pod, attempt, vSwitch, networking, room } = plan;
-  const plannedAt = rfc3339(room.nowMs);
   const securityGroupIds = networking.spec.securityGroupIDs ?? [];
   const generation = networking.metadata.generation;
   return {
@@ -180,20 +181,22 @@ function allocationFor(plan: {
         ownerUid: pod.uid,
         interfaceName: INTERFACE,
         attempt,
-        plannedAt,
+        plannedAt: new Date(room.nowMs).toISOString(),
         vSwitchId: vSwitch.id,
         securityGroupIds,
       }),
-      createdAt: plannedAt,
+      createdAt: rfc3339(room.nowMs),
       networking: networking.metadata.name,
       ...(generation === undefined ? {} : { networkingGeneration: generation }),
     },
   };
 }
 
-function findSlot(
+/** What the owner holds already counts as free for it: it may be planned again before it was attached. */
+function findSlots(
   node: NodeFacts | undefined,
   nodeName: string,
+  wanted: { owner: string; count: number },
   room: Room,
 ): { kind: 'found'; node: NodeFacts; trunkEniId: string } | Waiting {
   if (node === undefined) {
@@ -212,8 +215,8 @@ function findSlot(
       message: `node ${nodeName} has no trunk ENI yet; condition TrunkReady of nodes.network.alibabacloud.com ${nodeName} says why`,
     };
   }
-  const used = room.slots.used(node.trunkEniId);
-  if (used >= node.memberLimit) {
+  const used = room.slots.usedByOthers(node.trunkEniId, wanted.owner);
+  if (used + wanted.count > node.memberLimit) {
     return {
       kind: 'wait',
       waitsFor: { kind: 'slot', nodeName },

@@ -11,6 +11,12 @@ export class SlotLedger {
     return this.#used.get(trunkEniId) ?? 0;
   }
 
+  /** Slots of the trunk that are reserved by others than the owner. */
+  usedByOthers(trunkEniId: string, owner: string): number {
+    const own = this.#byOwner.get(owner);
+    return this.used(trunkEniId) - (own?.trunkEniId === trunkEniId ? own.count : 0);
+  }
+
   /** The owner holds `count` slots of this trunk and none of another. */
   reserve(owner: string, trunkEniId: string, count: number): void {
     this.release(owner);

@@ -54,7 +54,7 @@ export function planTrunk(plan: {
       ownerUid: plan.nodeUid,
       interfaceName: 'trunk',
       attempt: plan.attempt,
-      plannedAt: createdAt,
+      plannedAt: new Date(plan.nowMs).toISOString(),
       vSwitchId: plan.vSwitchId,
       securityGroupIds: plan.securityGroupIds,
     }),

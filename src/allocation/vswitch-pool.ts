@@ -74,6 +74,14 @@ export class VSwitchPool {
     if (entry !== undefined) entry.free += 1;
   }
 
+  /** The cloud has taken an ENI of ours back: there is a free address now, whatever it said before. */
+  released(id: string): void {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return;
+    entry.free += 1;
+    entry.blockedUntilMs = 0;
+  }
+
   /** The cloud said that no address is left (reference 5.5); tried again after a short time. */
   block(id: string, nowMs: number): void {
     const entry = this.#entries.get(id);

@@ -42,26 +42,28 @@ export class CloudError extends Error {
   }
 }
 
-const KIND_BY_CODE: Record<string, CloudErrorKind> = {
-  'InvalidVSwitchId.IpNotEnough': 'exhausted',
-  'QuotaExceeded.PrivateIpAddress': 'exhausted',
-  EniPerInstanceLimitExceeded: 'limit',
-  SecurityGroupInstanceLimitExceed: 'limit',
-  IdempotentFailed: 'token',
-  IdempotentParameterMismatch: 'token',
-  'InvalidOperation.InvalidEniState': 'state',
-  'InvalidOperation.InvalidEcsState': 'state',
-  IncorrectInstanceStatus: 'state',
-  IncorrectEniStatus: 'state',
-  'Operation.Conflict': 'state',
-  OperationConflict: 'state',
-  InternalError: 'unavailable',
-  ServiceUnavailable: 'unavailable',
-};
+const KIND_BY_CODE: ReadonlyMap<string, CloudErrorKind> = new Map(
+  Object.entries({
+    'InvalidVSwitchId.IpNotEnough': 'exhausted',
+    'QuotaExceeded.PrivateIpAddress': 'exhausted',
+    EniPerInstanceLimitExceeded: 'limit',
+    SecurityGroupInstanceLimitExceed: 'limit',
+    IdempotentFailed: 'token',
+    IdempotentParameterMismatch: 'token',
+    'InvalidOperation.InvalidEniState': 'state',
+    'InvalidOperation.InvalidEcsState': 'state',
+    IncorrectInstanceStatus: 'state',
+    IncorrectEniStatus: 'state',
+    'Operation.Conflict': 'state',
+    OperationConflict: 'state',
+    InternalError: 'unavailable',
+    ServiceUnavailable: 'unavailable',
+  } as const),
+);
 
 /** Sorts an error code; the HTTP status decides where the code is not known. */
 export function kindOf(code: string, statusCode: number | undefined): CloudErrorKind {
-  const known = KIND_BY_CODE[code];
+  const known = KIND_BY_CODE.get(code);
   if (known !== undefined) return known;
   if (code.startsWith('Throttling')) return 'throttled';
   if (

@@ -89,7 +89,7 @@ export class EniObserver {
 
   /** Asks until the expectation is met or the cloud shows something else, then wakes the owner. Asking twice is one question. */
   expect(eniId: string, expectation: Expectation, owner: string): void {
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonicMs();
     const known = this.#watched.get(eniId);
     if (known !== undefined && known.expectation === expectation && known.owner === owner) return;
     const dueMs = expectation === 'read' ? nowMs + READ_GATHER_MS : nowMs + this.#expectedMs[expectation];
@@ -100,7 +100,7 @@ export class EniObserver {
   /** Runs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const waitMs = this.#nextAskMs() - this.#clock.now();
+      const waitMs = this.#nextAskMs() - this.#clock.monotonicMs();
       if (waitMs > 0) {
         await this.#rest(waitMs, signal);
         continue;
@@ -136,13 +136,13 @@ export class EniObserver {
   }
 
   async #ask(batch: Watched[], signal: AbortSignal): Promise<void> {
-    this.#lastAskedMs = this.#clock.now();
+    this.#lastAskedMs = this.#clock.monotonicMs();
     const { enis, sentAtMs } = await this.#cloud.describeEnis({ ids: batch.map((entry) => entry.id) }, signal);
     const shown = new Map(enis.map((eni) => [eni.id, eni]));
-    const nowMs = this.#clock.now();
+    const nowMs = this.#clock.monotonicMs();
     for (const entry of batch) {
       // Replaced or forgotten while the question was under way: the answer is about an older wish.
-      if (this.#watched.get(entry.id) !== entry || entry.sinceMs > sentAtMs) continue;
+      if (this.#watched.get(entry.id) !== entry) continue;
       const eni = shown.get(entry.id);
       this.#latest.set(entry.id, eni === undefined ? { atMs: sentAtMs } : { atMs: sentAtMs, eni });
       this.#judge(entry, eni, nowMs);

@@ -137,7 +137,7 @@ export interface Cloud {
   createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Eni>;
   /** Starts the attachment; the ENI is `Attaching` on return and `InUse` later. */
   attachEni(request: AttachEniRequest, signal: AbortSignal): Promise<void>;
-  /** Starts the detachment. An ENI that no longer exists or is not attached counts as success (reference 5.5). */
+  /** Starts the detachment. An ENI or instance that no longer exists counts as success (reference 5.5). */
   detachEni(request: DetachEniRequest, signal: AbortSignal): Promise<void>;
   /** Starts the deletion. An ENI that no longer exists counts as success. */
   deleteEni(eniId: string, signal: AbortSignal): Promise<void>;

@@ -32,7 +32,7 @@ interface Window {
   used: number;
   /** Of `used`, those charged to the next minute as well. */
   tail: number;
-  queue: { resolve: () => void; reject: (reason: unknown) => void }[];
+  queue: { resolve: (validUntilMs: number) => void; reject: (reason: unknown) => void }[];
   timer: ScheduledCall | undefined;
 }
 
@@ -57,22 +57,28 @@ export class QuotaScheduler {
     this.#share = options.share ?? 1;
   }
 
-  /** Resolves when a call of this API may be sent; rejects with the signal's reason when it aborts first. */
-  async acquire(api: string, signal: AbortSignal): Promise<void> {
+  /**
+   * Resolves when a call of this API may be sent; rejects with the signal's reason when it aborts first.
+   *
+   * @returns until when it may leave, epoch milliseconds: later it would count in a minute that it is not charged to.
+   */
+  async acquire(api: string, signal: AbortSignal): Promise<number> {
     signal.throwIfAborted();
     const window = this.#window(api);
-    if (window.queue.length === 0 && this.#take(api, window)) return;
-    await new Promise<void>((resolve, reject) => {
+    const validUntilMs = window.queue.length === 0 ? this.#take(api, window) : undefined;
+    if (validUntilMs !== undefined) return validUntilMs;
+    return new Promise<number>((resolve, reject) => {
       const waiter = {
-        resolve: () => {
+        resolve: (untilMs: number) => {
           signal.removeEventListener('abort', onAbort);
-          resolve();
+          resolve(untilMs);
         },
         reject,
       };
       const onAbort = () => {
         const at = window.queue.indexOf(waiter);
         if (at >= 0) window.queue.splice(at, 1);
+        if (window.queue.length === 0) this.#unplan(window);
         reject(signal.reason);
       };
       signal.addEventListener('abort', onAbort, { once: true });
@@ -110,19 +116,27 @@ export class QuotaScheduler {
 
   #roll(window: Window): void {
     const minute = this.#minute();
-    // A clock that was set back must not open a second full window within one minute of the cloud.
-    if (minute <= window.minute) return;
-    window.used = minute === window.minute + 1 ? window.tail : 0;
-    window.tail = 0;
+    if (minute === window.minute) return;
+    if (minute < window.minute) {
+      // The clock was set back. Which minute of the cloud this is, nobody knows: what was let through counts in it and in
+      // the next one, so that neither opens a second full window.
+      window.tail = window.used;
+    } else {
+      window.used = minute === window.minute + 1 ? window.tail : 0;
+      window.tail = 0;
+    }
     window.minute = minute;
   }
 
-  #take(api: string, window: Window): boolean {
+  /** @returns until when the call may leave; undefined when the minute is full. */
+  #take(api: string, window: Window): number | undefined {
     this.#roll(window);
-    if (window.used >= this.#limit(api)) return false;
+    if (window.used >= this.#limit(api)) return undefined;
     window.used += 1;
-    if (this.#clock.now() >= (window.minute + 1) * MINUTE_MS - TAIL_MS) window.tail += 1;
-    return true;
+    const tailFromMs = (window.minute + 1) * MINUTE_MS - TAIL_MS;
+    if (this.#clock.now() < tailFromMs) return tailFromMs;
+    window.tail += 1;
+    return tailFromMs + MINUTE_MS;
   }
 
   #plan(api: string, window: Window): void {
@@ -130,8 +144,17 @@ export class QuotaScheduler {
     const waitMs = (window.minute + 1) * MINUTE_MS + GUARD_MS - this.#clock.now();
     window.timer = this.#clock.schedule(Math.max(1, waitMs), () => {
       window.timer = undefined;
-      while (window.queue.length > 0 && this.#take(api, window)) window.queue.shift()?.resolve();
+      while (window.queue.length > 0) {
+        const validUntilMs = this.#take(api, window);
+        if (validUntilMs === undefined) break;
+        window.queue.shift()?.resolve(validUntilMs);
+      }
       this.#plan(api, window);
     });
+  }
+
+  #unplan(window: Window): void {
+    window.timer?.cancel();
+    window.timer = undefined;
   }
 }

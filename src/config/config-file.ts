@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { parse, YAMLParseError } from 'yaml';
+import { parse } from 'yaml';
 import type { z } from 'zod';
 import { errorMessage } from '../util/errors.ts';
 import { ConfigError } from './errors.ts';
@@ -17,8 +17,9 @@ export async function readConfigFile<T>(path: string, schema: z.ZodType<T>): Pro
   try {
     raw = parse(text);
   } catch (error) {
-    const [line] = errorMessage(error).split('\n');
-    throw new ConfigError(`${path}: is not YAML: ${error instanceof YAMLParseError ? line : errorMessage(error)}`);
+    // What follows the first line is a picture of the place.
+    const [line = ''] = errorMessage(error).split('\n');
+    throw new ConfigError(`${path}: is not YAML: ${line.replace(/:$/, '')}`);
   }
   const parsed = schema.safeParse(raw ?? {});
   if (parsed.success) return parsed.data;
@@ -30,5 +31,7 @@ export async function readConfigFile<T>(path: string, schema: z.ZodType<T>): Pro
 function describe(issue: z.core.$ZodIssue | undefined): string {
   if (issue === undefined) return 'is invalid';
   if (issue.code === 'unrecognized_keys') return `unknown key ${issue.keys.join(', ')}`;
-  return issue.message;
+  const [, expected, received] = /^Invalid input: expected (\w+), received (\w+)$/.exec(issue.message) ?? [];
+  if (expected === undefined) return issue.message;
+  return received === 'undefined' ? 'is missing' : `must be of type ${expected}, not ${received}`;
 }

@@ -4,7 +4,7 @@ import { parseGoDurationMs } from '../util/duration.ts';
 /** A Go duration such as `15s`, read as milliseconds. */
 function duration(defaultText: string) {
   return z
-    .string()
+    .string('must be a Go duration such as 15s or 2m')
     .default(defaultText)
     .transform((text, context) => {
       const ms = parseGoDurationMs(text);
@@ -19,10 +19,15 @@ function duration(defaultText: string) {
 const bindAddress = z
   .string()
   .regex(/^(0|.*:\d{1,5})$/, 'must be HOST:PORT, or 0 to turn it off')
-  .transform((text) => {
+  .transform((text, context) => {
     if (text === '0') return undefined;
     const colon = text.lastIndexOf(':');
-    return { host: text.slice(0, colon).replace(/^\[|\]$/g, '') || '0.0.0.0', port: Number(text.slice(colon + 1)) };
+    const port = Number(text.slice(colon + 1));
+    if (port > 65_535) {
+      context.addIssue({ code: 'custom', message: `${port} is not a port; the highest is 65535` });
+      return z.NEVER;
+    }
+    return { host: text.slice(0, colon).replace(/^\[|\]$/g, '') || '0.0.0.0', port };
   });
 
 const concurrency = (fallback: number) => z.int().min(1).max(10_000).default(fallback);
@@ -39,42 +44,53 @@ const endpoint = z
  * The configuration of the control plane. Keys that upstream has as well (reference 1.2) keep their name and meaning; a key
  * that is not known is an error, as a misspelt one would be ignored otherwise.
  */
-export const controlPlaneConfigSchema = z.strictObject({
-  regionID: z.string().min(1),
-  clusterID: z.string().min(1),
-  vpcID: z.string().regex(/^vpc-[A-Za-z0-9-]+$/, 'must look like vpc-bp1…'),
-  controllerNamespace: z.string().min(1).default('kube-system'),
-  controllerName: z.string().min(1).default('terway-controlplane'),
-  leaderElection: z.boolean().default(true),
-  leaseDuration: duration('15s'),
-  renewDeadline: duration('10s'),
-  retryPeriod: duration('2s'),
-  healthzBindAddress: bindAddress.prefault('0.0.0.0:8080'),
-  metricsBindAddress: bindAddress.prefault('0.0.0.0:9090'),
-  enableTrunk: z.boolean().default(true),
-  podENIMaxConcurrent: concurrency(50),
-  nodeMaxConcurrent: concurrency(10),
-  eniMaxConcurrent: concurrency(4),
-  /** Calls per minute by API. */
-  rateLimit: z.record(z.string(), z.int().min(1)).default({}),
-  /** Part of the limits that this control plane may use. */
-  rateLimitShare: z.number().gt(0).max(1).default(1),
-  logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
-  endpoints: z
-    .strictObject({
-      network: z.enum(['vpc', 'public']).default('vpc'),
-      ecs: endpoint.optional(),
-      vpc: endpoint.optional(),
-    })
-    .prefault({}),
-  collector: z
-    .strictObject({
-      interval: duration('1m'),
-      /** An ENI younger than this is never taken for an orphan. */
-      minimumAge: duration('10m'),
-    })
-    .prefault({}),
-});
+export const controlPlaneConfigSchema = z
+  .strictObject({
+    regionID: z.string().min(1),
+    clusterID: z.string().min(1),
+    vpcID: z.string().regex(/^vpc-[A-Za-z0-9-]+$/, 'must look like vpc-bp1…'),
+    controllerNamespace: z.string().min(1).default('kube-system'),
+    controllerName: z.string().min(1).default('terway-controlplane'),
+    leaderElection: z.boolean().default(true),
+    leaseDuration: duration('15s'),
+    renewDeadline: duration('10s'),
+    retryPeriod: duration('2s'),
+    healthzBindAddress: bindAddress.prefault('0.0.0.0:8080'),
+    metricsBindAddress: bindAddress.prefault('0.0.0.0:9090'),
+    enableTrunk: z.boolean().default(true),
+    podENIMaxConcurrent: concurrency(50),
+    nodeMaxConcurrent: concurrency(10),
+    eniMaxConcurrent: concurrency(4),
+    /** Calls per minute by API. */
+    rateLimit: z.record(z.string(), z.int().min(1)).default({}),
+    /** Part of the limits that this control plane may use. */
+    rateLimitShare: z.number().gt(0).max(1).default(1),
+    logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
+    endpoints: z
+      .strictObject({
+        network: z.enum(['vpc', 'public']).default('vpc'),
+        ecs: endpoint.optional(),
+        vpc: endpoint.optional(),
+      })
+      .prefault({}),
+    /** A Ready PodNetworking is checked with the cloud this often, a failing one six times as often. */
+    podNetworkingRecheck: duration('1m'),
+    collector: z
+      .strictObject({
+        interval: duration('1m'),
+        /** An ENI younger than this is never taken for an orphan. */
+        minimumAge: duration('10m'),
+      })
+      .prefault({}),
+  })
+  .check(({ value, issues }) => {
+    // Else two replicas could lead at a time, or none could renew.
+    const { leaseDuration, renewDeadline, retryPeriod } = value;
+    const shorter = (field: string, than: string) =>
+      issues.push({ code: 'custom', input: value, path: [field], message: `must be shorter than ${than}` });
+    if (renewDeadline >= leaseDuration) shorter('renewDeadline', 'leaseDuration');
+    if (retryPeriod >= renewDeadline) shorter('retryPeriod', 'renewDeadline');
+  });
 
 export type ControlPlaneConfig = z.infer<typeof controlPlaneConfigSchema>;
 

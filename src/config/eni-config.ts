@@ -1,7 +1,10 @@
 import { z } from 'zod';
+import { errorMessage } from '../util/errors.ts';
 
 /** Where the cluster's defaults stand (reference 6.1). */
 export const ENI_CONFIG = { namespace: 'kube-system', name: 'eni-config', key: 'eni_conf' } as const;
+
+const SECURITY_GROUPS_MAX = 10;
 
 /**
  * What the control plane reads of `eni_conf`. Keys that only the node daemon knows are left alone.
@@ -9,7 +12,7 @@ export const ENI_CONFIG = { namespace: 'kube-system', name: 'eni-config', key: '
 const eniConfSchema = z.looseObject({
   vswitches: z.record(z.string(), z.array(z.string())).default({}),
   security_group: z.string().optional(),
-  security_groups: z.array(z.string()).max(10).optional(),
+  security_groups: z.array(z.string()).optional(),
 });
 
 /** vSwitches and security groups of the cluster, for trunk ENIs. */
@@ -31,16 +34,24 @@ export function parseEniConfig(data: Record<string, string>): { config: EniConfi
   try {
     raw = JSON.parse(text);
   } catch (error) {
-    return { error: `${where}: is not JSON: ${error instanceof Error ? error.message : String(error)}` };
+    // V8 quotes the text around the mistake, line breaks included.
+    return { error: `${where}: is not JSON: ${errorMessage(error).replace(/\s+/g, ' ')}` };
   }
   const parsed = eniConfSchema.safeParse(raw);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    return { error: `${where}: ${issue?.path.join('.')}: ${issue?.message}` };
+    const field = issue === undefined || issue.path.length === 0 ? 'top level' : issue.path.join('.');
+    return { error: `${where}: ${field}: ${issue?.message}` };
   }
   const { vswitches, security_group: one, security_groups: several } = parsed.data;
-  const securityGroupIds = [...new Set([...(several ?? []), ...(one === undefined ? [] : [one])])];
+  const named = [...(several ?? []), one ?? ''].filter((id) => id !== '');
+  const securityGroupIds = [...new Set(named)];
   if (securityGroupIds.length === 0)
     return { error: `${where}: names no security group (security_group or security_groups)` };
+  if (securityGroupIds.length > SECURITY_GROUPS_MAX) {
+    return {
+      error: `${where}: security_group and security_groups name ${securityGroupIds.length} security groups; an ENI takes at most ${SECURITY_GROUPS_MAX}`,
+    };
+  }
   return { config: { vSwitchesByZone: vswitches, securityGroupIds } };
 }

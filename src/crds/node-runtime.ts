@@ -38,4 +38,3 @@ export const nodeRuntimeSchema = z.object({
   spec: specSchema.optional(),
   status: statusSchema.optional(),
 });
-export type NodeRuntime = z.infer<typeof nodeRuntimeSchema>;

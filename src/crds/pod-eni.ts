@@ -3,7 +3,7 @@ import { allocationTypeSchema, conditionedStatus, eniFields, eniInfoSchema, obje
 import { defineCrd } from './define.ts';
 
 /** The write-ahead record of a creation (invariant I2): persisted before the cloud is called. */
-const intentSchema = z.object({
+const intentSchema = z.looseObject({
   attempt: z.int().describe('Counts up whenever the parameters of the creation change.'),
   clientToken: z.string().describe('ClientToken that is sent; the same intent always sends the same one.'),
   createdAt: z.string().meta({ format: 'date-time' }),
@@ -13,8 +13,8 @@ const intentSchema = z.object({
 export type CreateIntent = z.infer<typeof intentSchema>;
 
 /**
- * Loose, as are the ENI's fields: a merge patch replaces the whole list of allocations, so what this version does not know
- * has to survive reading.
+ * Loose, as is every object inside: a merge patch replaces the whole list of allocations, so what this version does not
+ * know has to survive reading.
  */
 const allocationSchema = z.looseObject({
   allocationType: allocationTypeSchema.optional(),
@@ -25,7 +25,7 @@ const allocationSchema = z.looseObject({
   ipv6CIDR: z.string().optional(),
   interface: z.string().optional().describe('Name inside the pod; eth0 when empty.'),
   defaultRoute: z.boolean().optional(),
-  extraRoutes: z.array(z.object({ dst: z.string().optional() })).optional(),
+  extraRoutes: z.array(z.looseObject({ dst: z.string().optional() })).optional(),
   extraConfig: z.record(z.string(), z.string()).optional(),
   intent: intentSchema.optional(),
 });
@@ -80,6 +80,7 @@ export const podEniCrd = defineCrd({
     { name: 'Trunk', type: 'string', jsonPath: '.status.trunkENIID', priority: 1 },
     { name: 'Allocation', type: 'string', jsonPath: '.spec.allocations[0].allocationType.type', priority: 1 },
     { name: 'Networking', type: 'string', jsonPath: '.spec.allocations[0].intent.networking', priority: 1 },
+    { name: 'Releasing', type: 'date', jsonPath: '.metadata.deletionTimestamp', priority: 1 },
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
   ],
 });
@@ -91,5 +92,4 @@ export const podEniSchema = z.object({
   status: z.object({ phase: podEniPhaseSchema.catch('').optional(), ...statusFields }).optional(),
 });
 export type PodEni = z.infer<typeof podEniSchema>;
-export type PodEniSpec = PodEni['spec'];
 export type PodEniStatus = NonNullable<PodEni['status']>;

@@ -9,24 +9,30 @@ const GO_DURATION = '^([0-9]{1,6}(\\\\.[0-9]{1,9})?(h|ms|m|s|us|ns)){1,6}$';
  * an unchanged node (ratcheting), so a PodNetworking from before the rules can still be edited elsewhere. `duration()`
  * fails on text that is none, so it is reached only behind `matches()`.
  */
-const allocationTypeSchema = z.object(allocationTypeFields).meta({
-  'x-kubernetes-validations': [
-    {
-      rule: "self.type != 'Fixed' || has(self.releaseStrategy)",
-      message: 'a Fixed allocation needs releaseStrategy: TTL (with releaseAfter) or Never',
-    },
-    {
-      rule:
-        "!has(self.releaseStrategy) || self.releaseStrategy != 'TTL' || (has(self.releaseAfter) && " +
-        `self.releaseAfter.matches('${GO_DURATION}') && duration(self.releaseAfter) >= duration('5m'))`,
-      message: 'releaseStrategy TTL needs releaseAfter, a Go duration of at least 5m such as 10m or 1h30m',
-    },
-    {
-      rule: "!has(self.releaseAfter) || (has(self.releaseStrategy) && self.releaseStrategy == 'TTL')",
-      message: 'releaseAfter has a meaning only with releaseStrategy: TTL; remove it or set the strategy',
-    },
-  ],
-});
+const allocationTypeSchema = z
+  .object({
+    ...allocationTypeFields,
+    // A bound, without which the cost of the rules is too high for the API server.
+    releaseAfter: allocationTypeFields.releaseAfter.meta({ maxLength: 64 }),
+  })
+  .meta({
+    'x-kubernetes-validations': [
+      {
+        rule: "self.type != 'Fixed' || has(self.releaseStrategy)",
+        message: 'a Fixed allocation needs releaseStrategy: TTL (with releaseAfter) or Never',
+      },
+      {
+        rule:
+          "!has(self.releaseStrategy) || self.releaseStrategy != 'TTL' || (has(self.releaseAfter) && " +
+          `self.releaseAfter.matches('${GO_DURATION}') && duration(self.releaseAfter) >= duration('5m'))`,
+        message: 'releaseStrategy TTL needs releaseAfter, a Go duration of at least 5m such as 10m or 1h30m',
+      },
+      {
+        rule: "!has(self.releaseAfter) || (has(self.releaseStrategy) && self.releaseStrategy == 'TTL')",
+        message: 'releaseAfter has a meaning only with releaseStrategy: TTL; remove it or set the strategy',
+      },
+    ],
+  });
 
 const labelSelectorSchema = z
   .object({
@@ -44,6 +50,10 @@ const noDuplicates = (what: string) => ({
   ],
 });
 
+/**
+ * Bounds and patterns stand in `meta`: the API server holds new objects to them, while one from before them, which it
+ * keeps, can still be read here.
+ */
 const specSchema = z.object({
   eniOptions: z
     .object({
@@ -63,26 +73,14 @@ const specSchema = z.object({
     .optional()
     .describe('Which pods use this networking. Both given: both must match. None given: only pods that name it.'),
   securityGroupIDs: z
-    .array(
-      z
-        .string()
-        .max(64)
-        .regex(/^sg-[A-Za-z0-9][A-Za-z0-9-]*$/),
-    )
-    .max(10)
+    .array(z.string().meta({ maxLength: 64, pattern: '^sg-[A-Za-z0-9][A-Za-z0-9-]*$' }))
     .optional()
-    .meta(noDuplicates('security group'))
+    .meta({ maxItems: 10, ...noDuplicates('security group') })
     .describe('Security groups of the ENI of each pod; at most 10.'),
   vSwitchOptions: z
-    .array(
-      z
-        .string()
-        .max(64)
-        .regex(/^vsw-[A-Za-z0-9][A-Za-z0-9-]*$/),
-    )
-    .max(100)
+    .array(z.string().meta({ maxLength: 64, pattern: '^vsw-[A-Za-z0-9][A-Za-z0-9-]*$' }))
     .optional()
-    .meta(noDuplicates('vSwitch'))
+    .meta({ maxItems: 100, ...noDuplicates('vSwitch') })
     .describe('Candidate vSwitches; a pod gets one in the zone of its node.'),
   vSwitchSelectOptions: z
     .object({
@@ -107,6 +105,7 @@ const statusSchema = z.object({
       }),
     )
     .optional(),
+  availableIPCount: z.int().optional().describe('Sum of the free addresses of the vSwitches.'),
   ...conditionedStatus,
 });
 
@@ -125,8 +124,8 @@ export const podNetworkingCrd = defineCrd({
     { name: 'ENI', type: 'string', jsonPath: '.spec.eniOptions.eniType' },
     { name: 'Allocation', type: 'string', jsonPath: '.spec.allocationType.type' },
     { name: 'Reason', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].reason' },
-    { name: 'vSwitches', type: 'string', jsonPath: '.status.vSwitches[*].id', priority: 1 },
-    { name: 'Free', type: 'string', jsonPath: '.status.vSwitches[*].availableIPCount', priority: 1 },
+    { name: 'vSwitches', type: 'string', jsonPath: '.spec.vSwitchOptions', priority: 1 },
+    { name: 'Free', type: 'integer', jsonPath: '.status.availableIPCount', priority: 1 },
     { name: 'Message', type: 'string', jsonPath: '.status.message', priority: 1 },
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
   ],

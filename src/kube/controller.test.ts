@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { type ControllerOptions, type ReconcileOutcome, ReconcileTimeoutError, runController } from './controller.ts';
 import { KubeApiError } from './errors.ts';
-import { VirtualClock } from './test-support/virtual-clock.ts';
 import { WorkQueue } from './workqueue.ts';
 
 let clock: VirtualClock;

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { connectKube, type KubeClient } from './client.ts';
 import { cutUtf8, EventRecorder } from './events.ts';
 import { failure, type Stored, TestApiServer } from './test-support/api-server.ts';
-import { VirtualClock } from './test-support/virtual-clock.ts';
 import { eventually, pause } from './test-support/wait.ts';
 import type { HasMetadata } from './types.ts';
 

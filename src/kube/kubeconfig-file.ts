@@ -116,6 +116,7 @@ async function parseFile(file: string): Promise<ParsedFile['content']> {
   } catch (cause) {
     throw fail(`is not YAML: ${errorMessage(cause).split('\n')[0]}`, cause);
   }
+  if (raw === null || raw === undefined) throw fail('is empty');
   const result = fileSchema.safeParse(raw);
   if (result.success) return result.data;
   const [issue] = result.error.issues;

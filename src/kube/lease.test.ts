@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { seededRandom } from '../util/random.ts';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { connectKube, type KubeClient } from './client.ts';
 import { isRecord } from './errors.ts';
 import { type HeldLease, type LeaseOutcome, type RunWithLeaseOptions, runWithLease } from './lease.ts';
 import { failure, mergePatch, TestApiServer } from './test-support/api-server.ts';
-import { VirtualClock } from './test-support/virtual-clock.ts';
 import { pause } from './test-support/wait.ts';
 
 const LEASES = '/apis/coordination.k8s.io/v1/leases';

@@ -33,11 +33,6 @@ export interface HasMetadata {
   metadata: ObjectMeta;
 }
 
-/** An object of which nothing but the metadata is known. */
-export interface KubeObject extends HasMetadata {
-  [field: string]: unknown;
-}
-
 /** Where a kind lives in the API, and how its objects are read. */
 export interface Resource<T extends HasMetadata> {
   /** `''` for the core group. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
 import { seededRandom } from '../util/random.ts';
-import { VirtualClock } from './test-support/virtual-clock.ts';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { WorkQueue } from './workqueue.ts';
 
 let clock: VirtualClock;

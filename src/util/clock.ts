@@ -19,6 +19,9 @@ export interface ScheduledCall {
   cancel(): void;
 }
 
+/** The longest wait that Node's timers can express, 24.8 days. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** The machine's own clock. */
 export const systemClock: Clock = {
   now: () => Date.now(),
@@ -40,7 +43,8 @@ export const systemClock: Clock = {
       signal?.addEventListener('abort', onAbort, { once: true });
     }),
   schedule: (ms, callback) => {
-    const timer = setTimeout(callback, ms);
+    // A longer timer would fire at once; one that comes early finds that its time has not come and is set again.
+    const timer = setTimeout(callback, Math.min(ms, LONGEST_TIMER_MS));
     return { cancel: () => clearTimeout(timer) };
   },
 };

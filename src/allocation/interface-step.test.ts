@@ -1,0 +1,418 @@
+import { describe, expect, test } from 'vitest';
+import { rfc3339 } from '../util/clock.ts';
+import { FRESH_MS, type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } from './interface-step.ts';
+import type { ObservedEni, OperationFailure, OperationKind } from './observation.ts';
+import {
+  allocation,
+  boundEni,
+  CLUSTER,
+  elsewhere,
+  eni,
+  failed,
+  NOW_MS,
+  running,
+  seen,
+  succeeded,
+  TARGET,
+  unborn,
+} from './test-support/fixtures.ts';
+
+function step(goal: Goal, view: Partial<InterfaceView>): InterfaceStep {
+  const known = { allocation: allocation(), fixed: false, bound: false, target: TARGET, ...view };
+  return nextInterfaceStep(goal, known, CLUSTER, NOW_MS);
+}
+
+/** The step as the table of docs/design/allocation.md words it. */
+function word(taken: InterfaceStep): string {
+  switch (taken.do) {
+    case 'waitForCloud':
+      return `wait ${taken.transition}`;
+    case 'blocked':
+      return taken.reason;
+    default:
+      return taken.do;
+  }
+}
+
+const goals: readonly Goal[] = ['bind', 'hold', 'release'];
+
+/** Rows of the design's table: what the cloud shows, and the step towards bind, hold and release. */
+const table: [shown: string, ObservedEni | undefined, bind: string, hold: string, release: string][] = [
+  ['Available', eni('Available'), 'attach', 'done', 'delete'],
+  ['Attaching', eni('Attaching', { instanceId: 'i-1' }), 'wait attach', 'wait attach', 'wait attach'],
+  ['InUse at the target', boundEni(), 'done', 'detach', 'detach'],
+  ['InUse elsewhere', elsewhere(), 'detach', 'detach', 'detach'],
+  ['InUse on another trunk', boundEni({ trunkEniId: 'eni-trunk-9' }), 'detach', 'detach', 'detach'],
+  ['InUse without a trunk', boundEni({ trunkEniId: '' }), 'detach', 'detach', 'detach'],
+  ['InUse without a VLAN id', boundEni({ vlanId: 0 }), 'detach', 'detach', 'detach'],
+  ['Detaching', boundEni({ status: 'Detaching' }), 'wait detach', 'wait detach', 'wait detach'],
+  ['Deleting', eni('Deleting'), 'wait delete', 'wait delete', 'wait delete'],
+  ['Creating', eni('Creating'), 'wait attach', 'wait attach', 'wait attach'],
+  ['a status that nobody knows', eni('Unknown'), 'wait attach', 'wait attach', 'wait attach'],
+  ['CreateFailed', eni('CreateFailed'), 'delete', 'done', 'delete'],
+  ['nothing', undefined, 'find', 'done', 'done'],
+];
+
+describe.each(table)('when the cloud shows %s', (_name, shown, ...expected) => {
+  test.each(goals.map((goal, at) => [goal, expected[at]] as const))('%s: %s', (goal, expectedStep) => {
+    expect(word(step(goal, { observation: seen(shown) }))).toBe(expectedStep);
+  });
+});
+
+test('bind is done with the ENI as it is attached, so that VLAN id and address can be written', () => {
+  expect(step('bind', { observation: seen(boundEni()) })).toEqual({ do: 'done', eni: boundEni() });
+});
+
+describe('without an observation', () => {
+  test.each(goals)('%s asks', (goal) => {
+    expect(step(goal, {})).toEqual({ do: 'observe' });
+  });
+
+  test.each(goals)('%s waits for a call of ours first', (goal) => {
+    for (const kind of ['create', 'find', 'attach', 'detach', 'delete'] as const) {
+      for (const shown of [undefined, eni('Available'), boundEni()]) {
+        expect(step(goal, { observation: seen(shown), operation: running(kind) })).toEqual({ do: 'waitForCall' });
+        expect(step(goal, { allocation: unborn(), operation: running(kind) })).toEqual({ do: 'waitForCall' });
+      }
+    }
+  });
+});
+
+describe('an answer from before the end of a call', () => {
+  test.each<OperationKind>(['attach', 'detach', 'delete'])('of %s that was accepted: the cloud works', (kind) => {
+    for (const goal of goals) {
+      const view = { observation: seen(eni('Available'), 500), operation: succeeded(kind, 200) };
+      expect(step(goal, view)).toEqual({ do: 'waitForCloud', transition: kind });
+    }
+  });
+
+  test.each<OperationKind>(['attach', 'detach', 'delete'])('of %s that failed says nothing', (kind) => {
+    for (const failureKind of failureKinds) {
+      const view = { observation: seen(eni('Available'), 500), operation: failed(kind, failureKind) };
+      for (const goal of goals) expect(step(goal, view)).toEqual({ do: 'observe' });
+    }
+  });
+});
+
+const failureKinds: OperationFailure['kind'][] = [
+  'throttled',
+  'unavailable',
+  'exhausted',
+  'limit',
+  'state',
+  'notFound',
+  'token',
+  'forbidden',
+  'invalid',
+];
+
+describe('a describe that lags behind an accepted call is not acted upon', () => {
+  test.each([
+    ['bind', 'attach', eni('Available')],
+    ['hold', 'detach', boundEni()],
+    ['release', 'detach', boundEni()],
+    ['release', 'delete', eni('Available')],
+    ['release', 'delete', eni('CreateFailed')],
+  ] as const)('%s after %s', (goal, kind, shown) => {
+    const at = (ageMs: number) => step(goal, { observation: seen(shown, 0), operation: succeeded(kind, ageMs) });
+    expect(at(100)).toEqual({ do: 'waitForCloud', transition: kind });
+    expect(at(4999)).toEqual({ do: 'waitForCloud', transition: kind });
+    // It did not happen, such as an attachment that fell back: asked for again.
+    expect(at(5001)).toMatchObject({ do: kind });
+  });
+});
+
+describe('after a failure the call is repeated with growing pauses', () => {
+  const view = (kind: OperationKind, ageMs: number, failures: number): Partial<InterfaceView> => {
+    const operation = failed(kind, 'invalid', { ageMs, failures });
+    const shown = kind === 'detach' ? boundEni() : eni('Available');
+    return kind === 'create' || kind === 'find'
+      ? { allocation: unborn(), operation }
+      : { observation: seen(shown, 0), operation };
+  };
+
+  test.each([
+    ['bind', 'create'],
+    ['bind', 'attach'],
+    ['hold', 'detach'],
+    ['release', 'detach'],
+    ['release', 'delete'],
+    ['release', 'find'],
+  ] as const)('%s: %s', (goal, kind) => {
+    for (const [failures, pauseMs] of [
+      [1, 1000],
+      [2, 2000],
+      [5, 16_000],
+      [7, 60_000],
+      [500, 60_000],
+    ] as const) {
+      const failure = { kind: 'invalid', code: 'Code', message: 'the cloud refused' };
+      const untilMs = NOW_MS - (pauseMs - 1) + pauseMs;
+      expect(step(goal, view(kind, pauseMs - 1, failures))).toEqual({ do: 'pause', untilMs, failure });
+      expect(step(goal, view(kind, pauseMs, failures))).toMatchObject({ do: kind });
+    }
+  });
+
+  test('a failure of another kind of call does not delay', () => {
+    const operation = failed('attach', 'state', { ageMs: 10 });
+    expect(step('release', { observation: seen(eni('Available'), 0), operation })).toMatchObject({ do: 'delete' });
+  });
+});
+
+describe('while no id is recorded', () => {
+  const missing = { allocation: unborn() };
+
+  test('bind creates, hold and release do not', () => {
+    expect(step('bind', missing)).toEqual({ do: 'create' });
+    expect(step('hold', missing)).toEqual({ do: 'done' });
+    expect(step('release', missing)).toEqual({ do: 'find' });
+  });
+
+  test.each(goals)('%s records what the cloud answered, by creation or by search', (goal) => {
+    for (const kind of ['create', 'find'] as const) {
+      const operation = succeeded(kind, 50, eni('Available'));
+      expect(step(goal, { ...missing, operation })).toEqual({ do: 'record', eni: eni('Available') });
+    }
+  });
+
+  test('a creation without a persisted intent is never sent (I2)', () => {
+    const { intent: _intent, ...plain } = unborn();
+    expect(step('bind', { allocation: plain })).toEqual({ do: 'newAttempt', avoidVSwitch: false });
+    expect(step('release', { allocation: plain })).toEqual({ do: 'done' });
+  });
+
+  test('a vSwitch without addresses is given up at once, by name of its failure', () => {
+    const operation = failed('create', 'exhausted', { ageMs: 1 });
+    expect(step('bind', { ...missing, operation })).toMatchObject({
+      do: 'newAttempt',
+      avoidVSwitch: true,
+      failure: { kind: 'exhausted' },
+    });
+  });
+
+  test('a token that is spent: what it created is adopted, else a new attempt is made', () => {
+    expect(step('bind', { ...missing, operation: failed('create', 'token', { ageMs: 1 }) })).toEqual({ do: 'find' });
+    expect(step('bind', { ...missing, operation: succeeded('find', 1, eni('Available')) })).toMatchObject({
+      do: 'record',
+    });
+    expect(step('bind', { ...missing, operation: succeeded('find', 1) })).toEqual({
+      do: 'newAttempt',
+      avoidVSwitch: false,
+    });
+  });
+
+  test.each(failureKinds.filter((kind) => kind !== 'exhausted' && kind !== 'token'))(
+    'after %s the same creation is sent again',
+    (kind) => {
+      expect(step('bind', { ...missing, operation: failed('create', kind) })).toMatchObject({ do: 'pause' });
+      expect(step('bind', { ...missing, operation: failed('create', kind, { ageMs: 1000 }) })).toEqual({
+        do: 'create',
+      });
+    },
+  );
+
+  test.each(failureKinds)('release looks for the ENI even if the last creation failed with %s', (kind) => {
+    // One sent before it, by a process that crashed, may have taken effect.
+    expect(step('release', { ...missing, operation: failed('create', kind) })).toEqual({ do: 'find' });
+  });
+
+  describe('release does not give up the search', () => {
+    const at = (createdMsAgo: number, searchedMsAgo: number, releasedMsAgo = 600_000) =>
+      step('release', {
+        allocation: unborn({ createdAt: rfc3339(NOW_MS - createdMsAgo) }),
+        operation: succeeded('find', searchedMsAgo),
+        goalSinceMs: NOW_MS - releasedMsAgo,
+      });
+
+    test('until half a minute after the intent', () => {
+      expect(at(2000, 1000)).toEqual({ do: 'pause', untilMs: NOW_MS + 4000 });
+      expect(at(20_000, 5000)).toEqual({ do: 'find' });
+      expect(at(29_000, 1000)).toEqual({ do: 'pause', untilMs: NOW_MS + 1000 });
+    });
+
+    test('on a search from before that', () => {
+      expect(at(31_000, 2000)).toEqual({ do: 'find' });
+      expect(at(31_000, 500)).toEqual({ do: 'done' });
+    });
+
+    test('while an answer may lag behind a creation that waited for quota until the release', () => {
+      expect(at(600_000, 100, 1000)).toEqual({ do: 'pause', untilMs: NOW_MS + 4000 });
+      expect(at(600_000, 100, 6000)).toEqual({ do: 'done' });
+    });
+  });
+});
+
+describe('an ENI that is gone while it should be bound', () => {
+  test('is looked for by its tags before a new attempt: a describe may lag behind its creation', () => {
+    const gone = seen(undefined, 0);
+    expect(step('bind', { observation: gone })).toEqual({ do: 'find' });
+    expect(step('bind', { observation: seen(undefined, 500), operation: succeeded('find', 100) })).toEqual({
+      do: 'observe',
+    });
+    expect(step('bind', { observation: gone, operation: succeeded('find', 100) })).toEqual({
+      do: 'pause',
+      untilMs: NOW_MS + 4900,
+    });
+    // An answer from before the end of the wait does not count, however late it is looked at.
+    expect(step('bind', { observation: seen(undefined, 100), operation: succeeded('find', 5000) })).toEqual({
+      do: 'observe',
+    });
+    expect(step('bind', { observation: gone, operation: succeeded('find', 5000) })).toEqual({
+      do: 'newAttempt',
+      avoidVSwitch: false,
+    });
+    expect(step('bind', { observation: gone, operation: failed('find', 'throttled', { ageMs: 1 }) })).toMatchObject({
+      do: 'pause',
+      failure: { kind: 'throttled' },
+    });
+  });
+
+  test('is never replaced silently when it was bound', () => {
+    const view = { bound: true, observation: seen(undefined, 0) };
+    expect(step('bind', view)).toEqual({
+      do: 'blocked',
+      reason: 'EniLost',
+      message: 'eni-1 no longer exists in the cloud; delete the pod to give its successor a new ENI',
+    });
+    expect(step('bind', { ...view, fixed: true })).toMatchObject({ do: 'blocked', reason: 'EniLost' });
+  });
+
+  test('is never replaced silently when it holds a fixed address (I4), but looked for like any other', () => {
+    const view = { fixed: true, observation: seen(undefined, 0) };
+    expect(step('bind', view)).toEqual({ do: 'find' });
+    expect(step('bind', { ...view, operation: succeeded('find', 100) })).toMatchObject({ do: 'pause' });
+    expect(step('bind', { ...view, operation: succeeded('find', 5000) })).toEqual({
+      do: 'blocked',
+      reason: 'EniLost',
+      message:
+        'eni-1, which holds the fixed address 10.0.0.5, no longer exists in the cloud; delete this PodENI to let the pod get another address',
+    });
+  });
+});
+
+describe('an ENI that is free while it should be held', () => {
+  const at = (heldMsAgo: number, operation?: ReturnType<typeof succeeded>) =>
+    step('hold', {
+      observation: seen(eni('Available'), 0),
+      goalSinceMs: NOW_MS - heldMsAgo,
+      ...(operation === undefined ? {} : { operation }),
+    });
+
+  test('may have been attached right before: a describe does not show it yet', () => {
+    expect(at(1000)).toEqual({ do: 'pause', untilMs: NOW_MS + 4000 });
+    expect(at(1000, succeeded('attach', 1200))).toEqual({ do: 'pause', untilMs: NOW_MS + 4000 });
+    expect(at(5000)).toMatchObject({ do: 'done' });
+  });
+
+  test('is believed to be after our own detachment', () => {
+    expect(at(1000, succeeded('detach', 100))).toMatchObject({ do: 'done' });
+  });
+});
+
+describe('an ENI that is gone while it should be released', () => {
+  const at = (releasedMsAgo: number, operation?: ReturnType<typeof succeeded>) =>
+    step('release', {
+      observation: seen(undefined, 0),
+      goalSinceMs: NOW_MS - releasedMsAgo,
+      ...(operation === undefined ? {} : { operation }),
+    });
+
+  test('may have been created right before: a describe does not know of it yet', () => {
+    expect(at(1000)).toEqual({ do: 'pause', untilMs: NOW_MS + 4000 });
+    expect(at(4999)).toEqual({ do: 'pause', untilMs: NOW_MS + 1 });
+    expect(at(5000)).toEqual({ do: 'done' });
+  });
+
+  test('is believed to be after our own deletion', () => {
+    expect(at(1000, succeeded('delete', 100))).toEqual({ do: 'done' });
+  });
+});
+
+describe('a destructive call (I3)', () => {
+  const destructive = [
+    ['bind', elsewhere(), 'detach'],
+    ['hold', boundEni(), 'detach'],
+    ['release', boundEni(), 'detach'],
+    ['release', eni('Available'), 'delete'],
+    ['release', eni('CreateFailed'), 'delete'],
+    ['bind', eni('CreateFailed'), 'delete'],
+  ] as const;
+
+  test.each(destructive)('towards %s rests on a fresh answer', (goal, shown, call) => {
+    expect(step(goal, { observation: seen(shown, FRESH_MS) })).toMatchObject({ do: call });
+    expect(step(goal, { observation: seen(shown, FRESH_MS + 1) })).toEqual({ do: 'observe' });
+  });
+
+  test.each(destructive)('towards %s is not sent for an ENI that is not ours', (goal, shown) => {
+    for (const tags of [
+      {},
+      { ...shown.tags, 'ack.aliyun.com': 'another-cluster' },
+      { ...shown.tags, creator: 'terway' },
+      { 'ack.aliyun.com': CLUSTER },
+    ]) {
+      expect(step(goal, { observation: seen({ ...shown, tags }) })).toEqual({
+        do: 'blocked',
+        reason: 'EniNotOurs',
+        message: 'eni-1 does not carry the tags of this cluster, so it is neither detached nor deleted',
+      });
+    }
+  });
+
+  test('is sent for an ENI that upstream created', () => {
+    const tags = { 'ack.aliyun.com': CLUSTER, creator: 'terway-controller' };
+    expect(step('release', { observation: seen({ ...boundEni(), tags }) })).toMatchObject({ do: 'detach' });
+  });
+});
+
+describe('an ENI that is not what the record promises (I8)', () => {
+  const cases: [changes: Partial<ObservedEni>, message: string][] = [
+    [{ vSwitchId: 'vsw-9' }, 'eni-1 lies in vSwitch vsw-9, the PodENI records vsw-1'],
+    [{ securityGroupIds: ['sg-9'] }, 'eni-1 has the security groups sg-9, the PodENI records sg-1,sg-2'],
+    [{ securityGroupIds: ['sg-1'] }, 'eni-1 has the security groups sg-1, the PodENI records sg-1,sg-2'],
+    [{ securityGroupIds: [] }, 'eni-1 has the security groups , the PodENI records sg-1,sg-2'],
+  ];
+
+  test.each(cases)('is neither attached nor bound: %j', (changes, message) => {
+    for (const shown of [eni('Available', changes), boundEni(changes)]) {
+      expect(step('bind', { observation: seen(shown) })).toEqual({ do: 'blocked', reason: 'EniMismatch', message });
+    }
+  });
+
+  test.each(cases)('is released all the same: %j', (changes) => {
+    expect(step('release', { observation: seen(eni('Available', changes)) })).toMatchObject({ do: 'delete' });
+    expect(step('release', { observation: seen(boundEni(changes)) })).toMatchObject({ do: 'detach' });
+  });
+
+  test('a record of upstream that names neither is taken as it is', () => {
+    const observation = seen(boundEni());
+    expect(step('bind', { allocation: { eni: { id: 'eni-1' } }, observation })).toMatchObject({ do: 'done' });
+  });
+});
+
+test('a target without a trunk means an ENI of its own', () => {
+  const target = { nodeName: 'n', instanceID: 'i-1' };
+  const own = eni('InUse', { instanceId: 'i-1' });
+  expect(step('bind', { target, observation: seen(own) })).toMatchObject({ do: 'done' });
+  expect(step('bind', { target, observation: seen(boundEni()) })).toMatchObject({ do: 'detach' });
+});
+
+describe('after the clock was set back by an hour', () => {
+  const future = -3600_000;
+
+  test('nothing is waited for until the hour has passed', () => {
+    expect(step('bind', { observation: seen(boundEni(), future) })).toEqual({ do: 'observe' });
+    for (const operation of [succeeded('attach', future), failed('attach', 'throttled', { ageMs: future })]) {
+      expect(step('bind', { observation: seen(eni('Available')), operation })).toMatchObject({ do: 'attach' });
+      expect(step('bind', { observation: seen(boundEni()), operation })).toMatchObject({ do: 'done' });
+    }
+    const operation = failed('create', 'throttled', { ageMs: future });
+    expect(step('bind', { allocation: unborn(), operation })).toEqual({ do: 'create' });
+  });
+
+  test('what was created is still recorded, and a call that runs still waited for', () => {
+    const operation = succeeded('create', future, eni('Available'));
+    expect(step('bind', { allocation: unborn(), operation })).toMatchObject({ do: 'record' });
+    const call = { kind: 'attach', state: 'running', sinceMs: NOW_MS - future } as const;
+    expect(step('bind', { observation: seen(eni('Available')), operation: call })).toEqual({ do: 'waitForCall' });
+  });
+});

@@ -1,0 +1,193 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { type Ending, World } from '../../test/allocation/world.ts';
+import { isFixed } from './retention.ts';
+
+/**
+ * Random histories of a small cluster: crashes that lose everything in memory, calls whose answers are lost, describes that
+ * lag, pods that come and go on other nodes, a watch that is behind, and hands in the cloud. The invariants are checked after
+ * every step of the life cycle, and after the faults stop everything has to settle.
+ */
+
+/** More pods than one node has slots, and than the first vSwitch has addresses. */
+const names = ['fixed-0', 'fixed-1', 'elastic-0', 'elastic-1', 'elastic-2'];
+const name = fc.constantFrom(...names);
+const ending = fc.constantFrom<Ending>('ok', 'ok', 'ok', 'answerLost', 'neverArrived', 'throttled');
+const lagMs = fc.oneof(fc.constant(0), fc.nat(2500));
+
+const action = fc.oneof(
+  { weight: 12, arbitrary: fc.record({ do: fc.constant('reconcile'), name }) },
+  { weight: 8, arbitrary: fc.record({ do: fc.constant('endCall'), name, ending }) },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('answer'), lagMs }) },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('pass'), ms: fc.oneof(fc.nat(800), fc.nat(8000)) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('sync') }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('podComes'), name, node: fc.nat(1) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('podGoes'), name }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('crash'), arrive: fc.boolean(), lateMs: fc.nat(2000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('byHand'), pick: fc.nat(9), remove: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('userDeletes'), name }) },
+  // What a control plane does when nothing is in its way, so that histories get somewhere.
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('work'), rounds: fc.integer({ min: 1, max: 8 }) }) },
+);
+type Action = typeof action extends fc.Arbitrary<infer A> ? A : never;
+
+function take(world: World, next: Action): void {
+  switch (next.do) {
+    case 'reconcile':
+      world.reconcile(next.name);
+      break;
+    case 'endCall':
+      world.endCall(next.name, next.ending);
+      break;
+    case 'answer':
+      world.findLagMs = next.lagMs;
+      world.answerQuestions(next.lagMs);
+      break;
+    case 'pass':
+      world.pass(next.ms);
+      break;
+    case 'sync':
+      world.syncPods();
+      break;
+    case 'podComes':
+      world.podComes(next.name, next.node);
+      break;
+    case 'podGoes':
+      world.podGoes(next.name);
+      break;
+    case 'crash':
+      world.crash(next.arrive, next.lateMs);
+      break;
+    case 'byHand':
+      world.cloud.byHand(next.pick, next.remove);
+      break;
+    case 'userDeletes':
+      world.userDeletesRecord(next.name);
+      break;
+    case 'work':
+      for (let round = 0; round < next.rounds; round++) work(world, 300);
+      break;
+  }
+}
+
+/** One round without faults. @returns what each name did. */
+function work(world: World, ms: number): string[] {
+  world.syncPods();
+  world.findLagMs = 0;
+  const done = names.map((each) => {
+    const did = world.reconcile(each);
+    world.endCall(each, 'ok');
+    return did;
+  });
+  world.pass(ms);
+  world.answerQuestions(0);
+  return done;
+}
+
+/** A round is a second. Two tries are at most a minute apart, and at most three waits follow one another. */
+const SETTLE_ROUNDS = 240;
+const isQuiet = (done: string[]) => done.every((did) => /^(nothing|wait )/.test(did));
+
+/** Rounds without faults until nothing happens any more. */
+function settle(world: World): string[] {
+  let done: string[] = [];
+  for (let round = 0; round < SETTLE_ROUNDS; round++) {
+    const wasQuiet = isQuiet(done);
+    if (wasQuiet || round === 0) collect(world);
+    done = work(world, 1000);
+    if (wasQuiet && isQuiet(done)) return done;
+    for (const [at, did] of done.entries()) {
+      const each = names[at] ?? '';
+      // What only a person can mend, as the message says: another pod, or another record.
+      if (did !== 'EniLost') continue;
+      world.podGoes(each);
+      world.userDeletesRecord(each);
+    }
+  }
+  throw new Error(`not settled after ${SETTLE_ROUNDS} s: ${names.map((each, at) => `${each} ${done[at]}`).join(', ')}`);
+}
+
+/** Compares what is recorded with the cloud, as the collector does once a minute. */
+function collect(world: World): void {
+  for (const { spec } of world.records.values()) {
+    for (const { eni } of spec.allocations ?? []) if (eni.id !== '') world.observe(eni.id);
+  }
+}
+
+function membersOf(world: World, nodeName: string): number {
+  const trunk = world.cloud.nodes.find((node) => node.nodeName === nodeName)?.trunkEniId;
+  return world.cloud.model.enis().filter((eni) => eni.attachment?.trunk?.eniId === trunk).length;
+}
+
+function expectSettled(world: World, done: string[]): void {
+  for (const [at, each] of names.entries()) {
+    const pod = world.pods.get(each);
+    const record = world.records.get(each);
+    const [allocation] = record?.spec.allocations ?? [];
+    const eni = world.cloud.model.eni(allocation?.eni.id ?? '');
+    if (pod?.state === 'live') {
+      if (record === undefined || record.status?.phase === 'Unbind') {
+        // No slot is left on its node, for a new pod or one that is back.
+        expect(done[at], each).toBe('wait NoMemberSlot');
+        expect(membersOf(world, pod.nodeName), each).toBe(3);
+      } else {
+        expect(record.status?.phase, `${each}: ${done[at]}`).toBe('Bind');
+        expect(eni, each).toMatchObject({
+          status: 'InUse',
+          attachment: {
+            instanceId: record.status?.instanceID,
+            trunk: { eniId: record.status?.trunkENIID, vlanId: record.status?.eniInfos?.[eni?.id ?? '']?.vid },
+          },
+        });
+        expect(record.spec.target?.nodeName, each).toBe(pod.nodeName);
+      }
+    } else if (record !== undefined) {
+      expect(isFixed(record), `${each}: ${done[at]}`).toBe(true);
+      expect(record.status?.phase, `${each}: ${done[at]}`).toBe('Unbind');
+      expect(eni?.attachment, each).toBeUndefined();
+    }
+  }
+}
+
+test('whatever happens, the invariants hold at every step, and everything settles when the faults stop', () => {
+  fc.assert(
+    fc.property(fc.array(action, { maxLength: 120, size: 'max' }), (history) => {
+      const world = new World();
+      for (const next of history) {
+        take(world, next);
+        expect(world.violations).toEqual([]);
+      }
+      expectSettled(world, settle(world));
+      expect(world.violations).toEqual([]);
+
+      // L2: a second look at a settled system does nothing, at what the cloud shows neither.
+      const before = JSON.stringify([...world.records]);
+      const calls = world.cloud.model.counters().calls;
+      for (const { spec } of world.records.values())
+        for (const { eni } of spec.allocations ?? []) world.observe(eni.id);
+      for (const did of [...work(world, 0), ...work(world, 0)]) expect(did).toMatch(/^(nothing|wait )/);
+      expect(JSON.stringify([...world.records])).toBe(before);
+      expect(world.cloud.model.counters().calls).toEqual(calls);
+    }),
+    { numRuns: Number(process.env['ALLOCATION_RUNS'] ?? 150) },
+  );
+}, 300_000);
+
+test('without faults every pod is bound in a few rounds, and released in a few more', () => {
+  const world = new World();
+  names.forEach((each, at) => {
+    world.podComes(each, at);
+  });
+  for (let round = 0; round < 12; round++) work(world, 500);
+  for (const each of names) expect(world.records.get(each)?.status?.phase, each).toBe('Bind');
+  for (const each of names) world.podGoes(each);
+  for (let round = 0; round < 20; round++) work(world, 500);
+  expect([...world.records.keys()].sort()).toEqual(['fixed-0', 'fixed-1']);
+  expect(world.cloud.ours()).toHaveLength(2);
+  // Their TTL passes.
+  world.pass(600_000);
+  for (let round = 0; round < 20; round++) work(world, 500);
+  expect(world.records.size).toBe(0);
+  expect(world.cloud.ours()).toEqual([]);
+  expect(world.violations).toEqual([]);
+});

@@ -1,0 +1,136 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { LabelSelector } from '../crds/pod-networking.ts';
+import { matchesSelector } from './labels.ts';
+import { matchNetworking, type PodToMatch } from './match.ts';
+import { ALLOCATION_TYPE, podNetworking } from './test-support/fixtures.ts';
+
+describe('a label selector', () => {
+  const labels = { app: 'web', tier: 'front' };
+  const expression = (key: string, operator: string, values?: string[]): LabelSelector => ({
+    matchExpressions: [{ key, operator, ...(values === undefined ? {} : { values }) }],
+  });
+
+  test.each<[string, LabelSelector, boolean | undefined]>([
+    ['empty', {}, true],
+    ['equal', { matchLabels: { app: 'web' } }, true],
+    ['all of them', { matchLabels: { app: 'web', tier: 'back' } }, false],
+    ['absent', { matchLabels: { other: '' } }, false],
+    ['In', expression('app', 'In', ['api', 'web']), true],
+    ['In, absent', expression('other', 'In', ['web']), false],
+    ['In, nothing', expression('app', 'In'), false],
+    ['NotIn', expression('app', 'NotIn', ['web']), false],
+    ['NotIn, another', expression('app', 'NotIn', ['api']), true],
+    ['NotIn, absent', expression('other', 'NotIn', ['web']), true],
+    ['Exists', expression('app', 'Exists'), true],
+    ['Exists, absent', expression('other', 'Exists'), false],
+    ['DoesNotExist', expression('app', 'DoesNotExist'), false],
+    ['DoesNotExist, absent', expression('other', 'DoesNotExist'), true],
+    ['both kinds', { matchLabels: { app: 'web' }, ...expression('tier', 'NotIn', ['front']) }, false],
+    ['an unknown operator', expression('app', 'Gt', ['1']), undefined],
+    ['a key that objects inherit', expression('constructor', 'Exists'), false],
+    ['its absence', expression('toString', 'DoesNotExist'), true],
+  ])('%s', (_name, selector, expected) => {
+    expect(matchesSelector(selector, labels)).toBe(expected);
+  });
+
+  test('NotIn and DoesNotExist are the opposites of In and Exists', () => {
+    const word = fc.constantFrom('a', 'b', 'c', 'valueOf');
+    fc.assert(
+      fc.property(fc.dictionary(word, word), word, fc.array(word), (some, key, values) => {
+        expect(matchesSelector(expression(key, 'NotIn', values), some)).toBe(
+          !matchesSelector(expression(key, 'In', values), some),
+        );
+        expect(matchesSelector(expression(key, 'DoesNotExist'), some)).toBe(
+          !matchesSelector(expression(key, 'Exists'), some),
+        );
+      }),
+    );
+  });
+});
+
+describe('the PodNetworking of a pod', () => {
+  const pod = (changes: Partial<PodToMatch> = {}): PodToMatch => ({
+    labels: { app: 'web' },
+    annotations: {},
+    namespaceLabels: { team: 'red' },
+    hasStableName: true,
+    ...changes,
+  });
+  const web = { podSelector: { matchLabels: { app: 'web' } } };
+  const red = { namespaceSelector: { matchLabels: { team: 'red' } } };
+  const blue = { namespaceSelector: { matchLabels: { team: 'blue' } } };
+  const networking = (name: string, spec: object) => podNetworking(spec, { name });
+  const named = (name: string) => ({ 'k8s.aliyun.com/pod-networking': name });
+
+  test.each([
+    ['the pod selector', { selector: web }, true],
+    ['the namespace selector', { selector: red }, true],
+    ['both', { selector: { ...web, ...red } }, true],
+    ['only one of two', { selector: { ...web, ...blue } }, false],
+    ['no selector', {}, false],
+    ['an empty selector object', { selector: {} }, false],
+    ['a selector of everything', { selector: { podSelector: {} } }, true],
+    [
+      'an invalid operator',
+      { selector: { podSelector: { matchExpressions: [{ key: 'app', operator: 'Like', values: [] }] } } },
+      false,
+    ],
+  ])('by %s', (_name, spec, matched) => {
+    expect(matchNetworking(pod(), [networking('a', spec)]).kind).toBe(matched ? 'matched' : 'none');
+  });
+
+  test('of several is the first by name, whatever their order, and the others are told', () => {
+    const all = ['b', 'a', 'c'].map((name) => networking(name, { selector: web }));
+    for (const order of [all, [...all].reverse()]) {
+      expect(matchNetworking(pod(), order)).toMatchObject({
+        kind: 'matched',
+        networking: { metadata: { name: 'a' } },
+        others: ['b', 'c'],
+      });
+    }
+  });
+
+  test('is the one that the annotation names, selected or not', () => {
+    const all = [networking('a', { selector: web }), networking('b', {})];
+    expect(matchNetworking(pod({ annotations: named('b') }), all)).toMatchObject({
+      networking: { metadata: { name: 'b' } },
+    });
+    expect(matchNetworking(pod({ annotations: named('z') }), all)).toEqual({ kind: 'unknown', name: 'z' });
+    expect(matchNetworking(pod({ annotations: named('') }), all)).toMatchObject({
+      networking: { metadata: { name: 'a' } },
+    });
+  });
+
+  test('with fixed addresses is not for a pod whose name does not come back', () => {
+    const fixed = networking('a', { selector: web, allocationType: ALLOCATION_TYPE.fixedForever });
+    const elastic = networking('b', { selector: web });
+    const passing = pod({ hasStableName: false });
+    expect(matchNetworking(passing, [fixed])).toEqual({ kind: 'needsStableName', name: 'a' });
+    expect(matchNetworking(passing, [fixed, elastic])).toMatchObject({ networking: { metadata: { name: 'b' } } });
+    expect(matchNetworking(pod(), [fixed, elastic])).toMatchObject({ networking: { metadata: { name: 'a' } } });
+    expect(matchNetworking({ ...passing, annotations: named('a') }, [fixed, elastic]).kind).toBe('needsStableName');
+  });
+
+  test('serves no pod before it was checked as it is now', () => {
+    const base = networking('a', { selector: web });
+    const judge = (status: typeof base.status) =>
+      matchNetworking(pod(), [
+        { ...base, metadata: { ...base.metadata, generation: 2 }, ...(status ? { status } : {}) },
+      ]).kind;
+    expect(matchNetworking(pod(), [{ metadata: base.metadata, spec: base.spec }]).kind).toBe('notReady');
+    expect(judge({ status: 'Fail', observedGeneration: 2 })).toBe('notReady');
+    expect(judge({ status: 'Ready', observedGeneration: 1 })).toBe('notReady');
+    expect(judge({ status: 'Ready', observedGeneration: 2 })).toBe('matched');
+    // Of upstream, which writes no generation.
+    expect(judge({ status: 'Ready' })).toBe('matched');
+  });
+
+  test('that is first by name but not ready is waited for, not passed over', () => {
+    const first = { ...networking('a', { selector: web }), status: { status: 'Fail' as const } };
+    expect(matchNetworking(pod(), [first, networking('b', { selector: web })])).toEqual({
+      kind: 'notReady',
+      name: 'a',
+    });
+  });
+});

@@ -1,0 +1,223 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../util/random.ts';
+import { type NodeFacts, planNewAttempt, planPodEni, planRebind, type Room } from './plan.ts';
+import { SlotLedger } from './slots.ts';
+import {
+  ALLOCATION_TYPE,
+  allocation,
+  CLUSTER,
+  intent,
+  NOW_MS,
+  podEni,
+  podNetworking,
+} from './test-support/fixtures.ts';
+import { type VSwitchFacts, VSwitchPool } from './vswitch-pool.ts';
+
+const pod = { namespace: 'default', name: 'web-0', uid: 'uid-1' };
+const node: NodeFacts = {
+  nodeName: 'node-1',
+  instanceId: 'i-1',
+  zone: 'z-a',
+  trunkEniId: 'eni-trunk-1',
+  memberLimit: 2,
+};
+
+function vSwitch(id: string, changes: Partial<VSwitchFacts> = {}): VSwitchFacts {
+  return { id, zoneId: 'z-a', cidrBlock: '10.0.0.0/24', ipv6CidrBlock: '', availableIpCount: 5, ...changes };
+}
+
+function room(vSwitches: VSwitchFacts[] = [vSwitch('vsw-1'), vSwitch('vsw-2')]): Room {
+  const pool = new VSwitchPool();
+  pool.update(vSwitches);
+  return { slots: new SlotLedger(), vSwitches: pool, random: seededRandom(1), clusterId: CLUSTER, nowMs: NOW_MS };
+}
+
+function planned(in_: Room, name = 'web-0', networking = podNetworking()) {
+  const plan = planPodEni({ ...pod, name }, networking, node, 'node-1', in_);
+  if (plan.kind !== 'create') throw new Error(plan.message);
+  return plan.podEni;
+}
+
+describe('the plan of a PodENI', () => {
+  test('holds everything that creation and attachment need, and the intent (I2)', () => {
+    const record = planned(
+      room(),
+      'web-0',
+      podNetworking({ allocationType: ALLOCATION_TYPE.fixedTtl }, { generation: 7 }),
+    );
+    expect(record.metadata).toEqual({
+      name: 'web-0',
+      namespace: 'default',
+      finalizers: ['network.alibabacloud.com/pod-eni'],
+      labels: { 'k8s.aliyun.com/node': 'node-1' },
+      annotations: { 'k8s.aliyun.com/pod-uid': 'uid-1' },
+    });
+    expect(record.spec).toMatchObject({
+      zone: 'z-a',
+      target: { nodeName: 'node-1', instanceID: 'i-1', trunkENIID: 'eni-trunk-1' },
+    });
+    expect(record.spec.allocations).toEqual([
+      {
+        interface: 'eth0',
+        ipv4CIDR: '10.0.0.0/24',
+        allocationType: ALLOCATION_TYPE.fixedTtl,
+        eni: {
+          id: '',
+          zone: 'z-a',
+          vSwitchID: 'vsw-1',
+          securityGroupIDs: ['sg-1', 'sg-2'],
+          attachmentOptions: { trunk: true },
+        },
+        intent: {
+          attempt: 1,
+          clientToken: expect.stringMatching(/^[0-9a-f]{64}$/),
+          createdAt: '2026-01-01T12:00:00Z',
+          networking: 'pn',
+          networkingGeneration: 7,
+        },
+      },
+    ]);
+  });
+
+  test('reserves a slot and an address', () => {
+    const in_ = room();
+    planned(in_);
+    expect(in_.slots.used('eni-trunk-1')).toBe(1);
+    expect(in_.vSwitches.free('vsw-1')).toBe(4);
+  });
+
+  test.each([
+    ['node is not known', undefined, undefined, 'NodeNotReady', { kind: 'node', nodeName: 'node-1' }],
+    ['node has no trunk', { trunkEniId: undefined }, undefined, 'TrunkNotReady', { kind: 'node', nodeName: 'node-1' }],
+    ['node is full', { memberLimit: 0 }, undefined, 'NoMemberSlot', { kind: 'slot', nodeName: 'node-1' }],
+    [
+      'vSwitches are full',
+      {},
+      [vSwitch('vsw-1', { availableIpCount: 0 })],
+      'VSwitchFull',
+      { kind: 'vSwitch', zone: 'z-a' },
+    ],
+    ['zone has none', {}, [vSwitch('vsw-1', { zoneId: 'z-b' })], 'NoVSwitchInZone', { kind: 'networking', name: 'pn' }],
+  ] as const)('waits, and reserves nothing, when the %s', (_name, changes, vSwitches, reason, waitsFor) => {
+    const in_ = room(vSwitches === undefined ? undefined : [...vSwitches]);
+    const { trunkEniId, ...rest } = { ...node, ...changes };
+    const facts = changes === undefined ? undefined : { ...rest, ...(trunkEniId === undefined ? {} : { trunkEniId }) };
+    const plan = planPodEni(pod, podNetworking(), facts, 'node-1', in_);
+    expect(plan).toMatchObject({ kind: 'wait', reason, waitsFor });
+    if (plan.kind === 'wait') expect(plan.message).not.toContain('\n');
+    expect(in_.slots.used('eni-trunk-1')).toBe(0);
+    expect(in_.vSwitches.free('vsw-1')).toBe(vSwitches?.[0]?.availableIpCount ?? 5);
+  });
+
+  test('another pod, time, attempt or parameter has another token; the same has the same', () => {
+    const tokenOf = (in_: Room, name?: string, networking = podNetworking()) =>
+      planned(in_, name, networking).spec.allocations?.[0]?.intent?.clientToken;
+    const tokens = [
+      tokenOf(room()),
+      tokenOf(room(), 'web-1'),
+      tokenOf({ ...room(), nowMs: NOW_MS + 1000 }),
+      tokenOf(room(), 'web-0', podNetworking({ vSwitchOptions: ['vsw-2'] })),
+      tokenOf(room(), 'web-0', podNetworking({ securityGroupIDs: ['sg-1'] })),
+      tokenOf({ ...room(), clusterId: 'another' }),
+    ];
+    expect(new Set(tokens).size).toBe(tokens.length);
+    expect(tokenOf(room())).toBe(tokens[0]);
+  });
+});
+
+test('slots are never given out beyond the limit of the node (I7), and all of them are', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 5 }), fc.array(fc.nat(7), { maxLength: 40 }), (memberLimit, pods) => {
+      const in_ = room([vSwitch('vsw-1', { availableIpCount: 100 })]);
+      const holders = new Set<string>();
+      for (const at of pods) {
+        const name = `web-${at}`;
+        if (holders.delete(name)) {
+          expect(in_.slots.release(`default/${name}`)).toBe('eni-trunk-1');
+        } else {
+          const plan = planPodEni({ ...pod, name }, podNetworking(), { ...node, memberLimit }, 'node-1', in_);
+          expect(plan.kind).toBe(holders.size < memberLimit ? 'create' : 'wait');
+          if (plan.kind === 'create') holders.add(name);
+        }
+        expect(in_.slots.used('eni-trunk-1')).toBe(holders.size);
+      }
+    }),
+  );
+});
+
+describe('a new attempt', () => {
+  test('takes another vSwitch and token, and counts up', () => {
+    const before = podEni({ allocations: [allocation({ allocationType: ALLOCATION_TYPE.fixedTtl })] });
+    const in_ = room();
+    in_.vSwitches.block('vsw-1', NOW_MS);
+    const plan = planNewAttempt(before, 0, podNetworking(), in_);
+    if (plan.kind !== 'attempt') throw new Error(plan.message);
+    expect(plan.allocation).toMatchObject({
+      interface: 'eth0',
+      allocationType: ALLOCATION_TYPE.fixedTtl,
+      eni: { id: '', vSwitchID: 'vsw-2' },
+      intent: { attempt: 2 },
+    });
+    expect(plan.allocation.intent?.clientToken).not.toBe(intent().clientToken);
+    // The address of the ENI that is gone must not be taken for that of the next one.
+    expect(plan.allocation.ipv4).toBeUndefined();
+    expect(plan.allocation.eni.mac).toBeUndefined();
+  });
+
+  test('stays in the zone of the record, and waits when that is full', () => {
+    const in_ = room([vSwitch('vsw-1', { zoneId: 'z-b' }), vSwitch('vsw-2', { availableIpCount: 0 })]);
+    expect(planNewAttempt(podEni(), 0, podNetworking(), in_)).toMatchObject({
+      kind: 'wait',
+      reason: 'VSwitchFull',
+      message: 'no free address in vsw-2, the vSwitches of PodNetworking pn in zone z-a',
+    });
+  });
+});
+
+describe('the way back of a fixed address', () => {
+  test('leads to the node of the pod', () => {
+    const in_ = room();
+    const there = { ...node, nodeName: 'node-2', instanceId: 'i-2', trunkEniId: 'eni-trunk-2' };
+    expect(planRebind(podEni(), pod, there, 'node-2', in_)).toEqual({
+      kind: 'rebind',
+      target: { nodeName: 'node-2', instanceID: 'i-2', trunkENIID: 'eni-trunk-2' },
+    });
+    expect(in_.slots.used('eni-trunk-2')).toBe(1);
+  });
+
+  test('does not lead to another zone (I4)', () => {
+    const in_ = room();
+    const plan = planRebind(podEni(), pod, { ...node, zone: 'z-b' }, 'node-1', in_);
+    expect(plan).toMatchObject({ kind: 'wait', reason: 'ZoneMismatch' });
+    expect(in_.slots.used('eni-trunk-1')).toBe(0);
+  });
+
+  test('counts a slot that the record holds already as free for it', () => {
+    const in_ = room();
+    const full = { ...node, memberLimit: 1 };
+    expect(planRebind(podEni(), pod, full, 'node-1', in_)).toMatchObject({ kind: 'rebind' });
+    expect(planRebind(podEni(), { ...pod, uid: 'uid-2' }, full, 'node-1', in_)).toMatchObject({ kind: 'rebind' });
+    expect(planRebind(podEni(), { ...pod, name: 'web-1' }, full, 'node-1', in_)).toMatchObject({
+      kind: 'wait',
+      reason: 'NoMemberSlot',
+    });
+    expect(in_.slots.used('eni-trunk-1')).toBe(1);
+  });
+
+  test('needs a slot for each of its interfaces (I7)', () => {
+    const two = podEni({ allocations: [allocation(), allocation({ eni: { id: 'eni-2' } })] });
+    const in_ = room();
+    in_.slots.reserve('default/other', 'eni-trunk-1', 1);
+    expect(planRebind(two, pod, node, 'node-1', in_)).toMatchObject({ kind: 'wait', reason: 'NoMemberSlot' });
+    in_.slots.release('default/other');
+    expect(planRebind(two, pod, node, 'node-1', in_)).toMatchObject({ kind: 'rebind' });
+    expect(in_.slots.used('eni-trunk-1')).toBe(2);
+  });
+});
+
+test('two plans for one pod within a second send different tokens', () => {
+  const tokenAt = (nowMs: number) => planned({ ...room(), nowMs }).spec.allocations?.[0]?.intent?.clientToken;
+  expect(tokenAt(NOW_MS)).toBe(tokenAt(NOW_MS));
+  expect(tokenAt(NOW_MS)).not.toBe(tokenAt(NOW_MS + 1));
+});

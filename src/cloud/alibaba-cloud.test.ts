@@ -1,0 +1,323 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type CloudSimulator, startCloudSimulator } from '../../sim/cloud/server.ts';
+import { systemClock } from '../util/clock.ts';
+import { type AlibabaCloud, regionalEndpoints } from './alibaba-cloud.ts';
+import { CloudError } from './errors.ts';
+import type { CreateEniRequest, Eni } from './port.ts';
+import type { CallReport } from './rpc.ts';
+import { connectCloud, failureOf } from './test-support/connect.ts';
+
+const never = new AbortController().signal;
+const TYPE = 'ecs.g7.xlarge';
+
+let sim: CloudSimulator;
+let cloud: AlibabaCloud;
+let reports: CallReport[];
+let vSwitchId: string;
+let vpcId: string;
+let groups: string[];
+let instanceId: string;
+let tokens = 0;
+
+beforeAll(async () => {
+  sim = await startCloudSimulator({
+    account: { latencies: { createMs: 0, attachMs: 20, detachMs: 20, deleteMs: 20 } },
+  });
+  const nowMs = sim.clock.now();
+  vpcId = sim.model.createVpc({ cidrBlock: '10.0.0.0/8' }, nowMs);
+  vSwitchId = sim.model.createVSwitch({ vpcId, zoneId: 'cn-hangzhou-i', cidrBlock: '10.0.0.0/20' }, nowMs);
+  groups = [sim.model.createSecurityGroup({ vpcId }, nowMs), sim.model.createSecurityGroup({ vpcId }, nowMs)];
+  instanceId = sim.model.runInstance({ instanceType: TYPE, vSwitchId, securityGroupIds: groups }, nowMs).instanceId;
+});
+
+afterAll(() => sim.close());
+
+beforeEach(() => {
+  reports = [];
+  const [accessKey = { accessKeyId: '', accessKeySecret: '' }] = sim.accessKeys;
+  cloud = connectCloud(sim.endpoint, { accessKey, onCall: (report) => reports.push(report) });
+});
+
+function request(changes: Partial<CreateEniRequest> = {}): CreateEniRequest {
+  return {
+    kind: 'Secondary',
+    vSwitchId,
+    securityGroupIds: groups,
+    tags: { 'ack.aliyun.com': 'c1', creator: 'terway-controller', 'a/b': "value with spaces, ~*'() and ö" },
+    deleteOnRelease: true,
+    description: 'interface create by terway',
+    clientToken: `token-${++tokens}`,
+    ...changes,
+  };
+}
+
+/** Waits until the cloud shows the ENI in this status, `gone` when it knows it no more. */
+async function until(id: string, status: Eni['status'] | 'gone'): Promise<Eni | undefined> {
+  let eni: Eni | undefined;
+  const look = async () => {
+    [eni] = (await cloud.describeEnis({ ids: [id] }, never)).enis;
+    return eni?.status ?? 'gone';
+  };
+  await expect.poll(look, { timeout: 5000, interval: 10 }).toBe(status);
+  return eni;
+}
+
+async function refusalOf(promise: Promise<unknown>): Promise<CloudError> {
+  const error = await failureOf(promise);
+  if (!(error instanceof CloudError)) throw error;
+  return error;
+}
+
+async function trunk(): Promise<string> {
+  const { enis } = await cloud.describeEnis({ instanceId, type: 'Trunk' }, never);
+  if (enis[0] !== undefined) return enis[0].id;
+  const { id } = await cloud.createEni(request({ kind: 'Trunk' }), never);
+  await cloud.attachEni({ eniId: id, instanceId }, never);
+  await until(id, 'InUse');
+  return id;
+}
+
+test('a member ENI lives through creation, attachment, detachment and deletion', async () => {
+  const trunkEniId = await trunk();
+  const created = await cloud.createEni(request(), never);
+  expect(created).toMatchObject({
+    id: expect.stringMatching(/^eni-/),
+    type: 'Secondary',
+    status: 'Available',
+    macAddress: expect.stringMatching(/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/),
+    vpcId,
+    vSwitchId,
+    zoneId: 'cn-hangzhou-i',
+    primaryIp: expect.stringMatching(/^10\.0\./),
+    securityGroupIds: groups,
+    tags: request().tags,
+  });
+  expect(created.instanceId).toBeUndefined();
+  // What a creation answers and what a describe shows is the same ENI.
+  const [shown] = (await cloud.describeEnis({ ids: [created.id] }, never)).enis;
+  expect(shown).toMatchObject({ ...created, deleteOnRelease: true });
+  expect(shown?.createdAtMs).toBeGreaterThan(sim.clock.now() - 60_000);
+
+  const where = { eniId: created.id, instanceId, trunkEniId };
+  await cloud.attachEni(where, never);
+  expect(await until(created.id, 'InUse')).toMatchObject({
+    type: 'Member',
+    instanceId,
+    trunkEniId,
+    vlanId: expect.any(Number),
+  });
+  await cloud.detachEni(where, never);
+  const detached = await until(created.id, 'Available');
+  expect(detached?.type).toBe('Secondary');
+  expect([detached?.instanceId, detached?.trunkEniId, detached?.vlanId]).toEqual([undefined, undefined, undefined]);
+  await cloud.deleteEni(created.id, never);
+  await until(created.id, 'gone');
+});
+
+describe('a ClientToken', () => {
+  test('that is sent again gives the same ENI, and the cloud has one', async () => {
+    const wish = request();
+    const before = sim.model.counters().eniCreated;
+    // The order of tags is no part of the wish.
+    const again = { ...wish, tags: Object.fromEntries(Object.entries(wish.tags).reverse()) };
+    const [first, second] = [await cloud.createEni(wish, never), await cloud.createEni(again, never)];
+    expect(second.id).toBe(first.id);
+    expect(sim.model.counters().eniCreated).toBe(before + 1);
+  });
+
+  test('with other parameters is refused as spent', async () => {
+    const wish = request();
+    await cloud.createEni(wish, never);
+    const failure = await refusalOf(cloud.createEni({ ...wish, securityGroupIds: groups.slice(1) }, never));
+    expect(failure).toMatchObject({ kind: 'token', code: 'IdempotentParameterMismatch' });
+  });
+});
+
+describe('a refusal carries kind, code and request id', () => {
+  const refused: [string, () => Promise<unknown>, object][] = [
+    [
+      'an unknown vSwitch',
+      () => cloud.createEni(request({ vSwitchId: 'vsw-none' }), never),
+      { kind: 'notFound', code: 'InvalidVSwitchId.NotFound', action: 'CreateNetworkInterface' },
+    ],
+    [
+      'an unknown security group',
+      () => cloud.createEni(request({ securityGroupIds: ['sg-none'] }), never),
+      { kind: 'notFound', code: 'InvalidSecurityGroupId.NotFound' },
+    ],
+    [
+      'attaching what is gone',
+      () => cloud.attachEni({ eniId: 'eni-none', instanceId }, never),
+      { kind: 'notFound', code: 'InvalidEniId.NotFound', statusCode: 404 },
+    ],
+    [
+      'attaching twice',
+      async () => cloud.attachEni({ eniId: await trunk(), instanceId }, never),
+      { kind: 'state', code: 'InvalidOperation.InvalidEniState' },
+    ],
+    [
+      'a second trunk',
+      async () => {
+        await trunk();
+        const { id } = await cloud.createEni(request({ kind: 'Trunk' }), never);
+        return cloud.attachEni({ eniId: id, instanceId }, never);
+      },
+      { kind: 'limit', code: 'EniPerInstanceLimitExceeded' },
+    ],
+    [
+      'deleting what is attached',
+      async () => cloud.deleteEni(await trunk(), never),
+      { kind: 'state', code: 'InvalidOperation.InvalidEniState' },
+    ],
+    [
+      'a wrong secret',
+      () => {
+        const accessKey = { accessKeyId: sim.accessKeys[0]?.accessKeyId ?? '', accessKeySecret: 'wrong' };
+        return connectCloud(sim.endpoint, { accessKey }).describeEnis({}, never);
+      },
+      { kind: 'forbidden', code: 'SignatureDoesNotMatch' },
+    ],
+  ];
+
+  test.each(refused)('%s', async (_name, call, expected) => {
+    const failure = await refusalOf(call());
+    expect(failure).toMatchObject(expected);
+    expect(failure.requestId).toMatch(/^[0-9A-F-]{36}$/);
+    expect(failure.message).toContain(`${failure.action}: ${failure.code}: `);
+    expect(failure.message).toContain(`(request id ${failure.requestId})`);
+  });
+
+  test('a full vSwitch', async () => {
+    const small = sim.model.createVSwitch(
+      { vpcId, zoneId: 'cn-hangzhou-i', cidrBlock: '10.9.0.0/29' },
+      sim.clock.now(),
+    );
+    for (let i = 0; i < 4; i++) await cloud.createEni(request({ vSwitchId: small }), never);
+    expect(await refusalOf(cloud.createEni(request({ vSwitchId: small }), never))).toMatchObject({
+      kind: 'exhausted',
+      code: 'InvalidVSwitchId.IpNotEnough',
+    });
+  });
+});
+
+test('detaching and deleting what is gone counts as done', async () => {
+  await cloud.detachEni({ eniId: 'eni-none', instanceId }, never);
+  const { id } = await cloud.createEni(request(), never);
+  await cloud.detachEni({ eniId: id, instanceId: 'i-none' }, never);
+  await cloud.deleteEni('eni-none', never);
+  expect(reports.map(({ code }) => code)).toEqual([
+    'InvalidEniId.NotFound',
+    'OK',
+    'InvalidEcsId.NotFound',
+    'InvalidEniId.NotFound',
+  ]);
+});
+
+describe('a description', () => {
+  const MANY = 520;
+  let ids: string[];
+
+  beforeAll(async () => {
+    for (let i = 0; i < MANY; i++) {
+      const outcome = sim.model.apply(
+        {
+          action: 'CreateNetworkInterface',
+          params: {
+            RegionId: 'cn-hangzhou',
+            VSwitchId: vSwitchId,
+            SecurityGroupIds: groups,
+            Tag: [{ Key: 'many', Value: 'yes' }],
+          },
+        },
+        sim.clock.now(),
+      );
+      expect(outcome.ok).toBe(true);
+    }
+    ids = sim.model.enis().flatMap((eni) => (eni.tags['many'] === 'yes' ? [eni.id] : []));
+  });
+
+  test('follows the pages to the end', async () => {
+    const { enis } = await cloud.describeEnis({ tags: { many: 'yes' }, vpcId }, never);
+    expect(enis.map((eni) => eni.id).sort()).toEqual([...ids].sort());
+    expect(reports).toHaveLength(2);
+  });
+
+  test('asks for at most 100 ids at once', async () => {
+    const wanted = [...ids.slice(0, 250), 'eni-none'];
+    const { enis } = await cloud.describeEnis({ ids: wanted }, never);
+    expect(enis.map((eni) => eni.id).sort()).toEqual(ids.slice(0, 250).sort());
+    expect(reports).toHaveLength(3);
+  });
+
+  test('says when its first request left, which is not later than what it shows', async () => {
+    const beforeMs = systemClock.now();
+    const { sentAtMs } = await cloud.describeEnis({ tags: { many: 'yes' } }, never);
+    expect(sentAtMs).toBeGreaterThanOrEqual(beforeMs);
+    expect(sentAtMs).toBeLessThanOrEqual(systemClock.now() - (reports[1]?.durationMs ?? 0) + 1);
+  });
+
+  test('of no ids asks nothing, and claims to be old', async () => {
+    expect(await cloud.describeEnis({ ids: [] }, never)).toEqual({ enis: [], sentAtMs: 0 });
+    expect(reports).toEqual([]);
+  });
+
+  test.each([
+    ['instance', () => ({ instanceId }), (eni: Eni) => eni.instanceId === instanceId],
+    ['type', () => ({ type: 'Primary' as const }), (eni: Eni) => eni.type === 'Primary'],
+    ['status', () => ({ status: 'InUse' as const }), (eni: Eni) => eni.status === 'InUse'],
+    ['tag', () => ({ tags: { creator: 'terway-controller' } }), (eni: Eni) => eni.tags['creator'] !== undefined],
+  ])('is narrowed by %s', async (_name, filter, fits) => {
+    const { enis } = await cloud.describeEnis(filter(), never);
+    expect(enis.length).toBeGreaterThan(0);
+    expect(enis.filter((eni) => !fits(eni))).toEqual([]);
+  });
+});
+
+test('instance types, instances, vSwitches and security groups are described in the domain’s words', async () => {
+  expect(await cloud.describeInstanceTypes([TYPE, 'ecs.none.large'], never)).toEqual([
+    expect.objectContaining({
+      instanceType: TYPE,
+      eniQuantity: 4,
+      eniTotalQuantity: 20,
+      trunkSupported: true,
+      ipv4PerEni: 15,
+    }),
+  ]);
+  expect(await cloud.describeInstances([instanceId, 'i-none'], never)).toEqual([
+    {
+      id: instanceId,
+      instanceType: TYPE,
+      zoneId: 'cn-hangzhou-i',
+      vpcId,
+      vSwitchId,
+      status: 'Running',
+      securityGroupIds: groups,
+    },
+  ]);
+  expect(await cloud.describeVSwitches({ ids: [vSwitchId, 'vsw-none'] }, never)).toEqual([
+    expect.objectContaining({ id: vSwitchId, vpcId, zoneId: 'cn-hangzhou-i', cidrBlock: '10.0.0.0/20' }),
+  ]);
+  const all = await cloud.describeVSwitches({ vpcId }, never);
+  expect(all.map(({ id }) => id)).toContain(vSwitchId);
+  expect(await cloud.describeSecurityGroups([...groups, 'sg-none'], never)).toEqual(
+    groups.map((id) => ({ id, vpcId, type: 'normal' })),
+  );
+});
+
+test('vSwitches of a VPC are listed over all pages', async () => {
+  const other = sim.model.createVpc({ cidrBlock: '172.16.0.0/12' }, sim.clock.now());
+  const made = Array.from({ length: 101 }, (_, i) =>
+    sim.model.createVSwitch({ vpcId: other, zoneId: 'cn-hangzhou-i', cidrBlock: `172.16.${i}.0/24` }, sim.clock.now()),
+  );
+  const found = await cloud.describeVSwitches({ vpcId: other }, never);
+  expect(found.map(({ id }) => id).sort()).toEqual(made.sort());
+  expect(reports).toHaveLength(3);
+});
+
+test('the endpoints are those of the region, inside the VPC or public', () => {
+  expect(regionalEndpoints('cn-hangzhou', 'vpc')).toEqual({
+    ecs: { host: 'ecs-vpc.cn-hangzhou.aliyuncs.com', protocol: 'HTTPS' },
+    vpc: { host: 'vpc-vpc.cn-hangzhou.aliyuncs.com', protocol: 'HTTPS' },
+  });
+  expect(regionalEndpoints('cn-beijing', 'public').ecs.host).toBe('ecs.cn-beijing.aliyuncs.com');
+});

@@ -1,0 +1,255 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import { EniObserver } from './observer.ts';
+import { MemoryCloud } from './test-support/memory-cloud.ts';
+
+let clock: VirtualClock;
+let cloud: MemoryCloud;
+let observer: EniObserver;
+let abort: AbortController;
+let running: Promise<void>;
+let woken: { owner: string; atMs: number }[];
+let errors: string[];
+
+beforeEach(() => {
+  clock = new VirtualClock();
+  cloud = new MemoryCloud(clock);
+  abort = new AbortController();
+  woken = [];
+  errors = [];
+  observer = new EniObserver({
+    cloud,
+    clock,
+    wake: (owner) => woken.push({ owner, atMs: clock.monotonicMs() }),
+    onError: (message) => errors.push(message),
+  });
+  running = observer.run(abort.signal);
+});
+
+afterEach(async () => {
+  abort.abort();
+  await running;
+  expect(clock.pendingCalls).toBe(0);
+});
+
+const owners = () => woken.map(({ owner }) => owner);
+
+/** Begins an attachment that the cloud finishes after `ms`. */
+function attach(id: string, ms: number): void {
+  cloud.plan(id, 0, 'Attaching');
+  cloud.plan(id, ms, 'InUse');
+  observer.expect(id, 'attach', `pod/${id}`);
+}
+
+test('asks nothing while there is nothing to ask', async () => {
+  await clock.advance(3_600_000);
+  expect(cloud.asked).toEqual([]);
+  expect(clock.pendingCalls).toBe(0);
+});
+
+test('a read is answered soon, whatever the answer', async () => {
+  cloud.plan('eni-1', 0, 'Detaching');
+  observer.expect('eni-1', 'read', 'pod/a');
+  observer.expect('eni-2', 'read', 'pod/b');
+  const askedAtMs = clock.now();
+  await clock.advance(1000);
+  expect(owners().sort()).toEqual(['pod/a', 'pod/b']);
+  expect(observer.latest('eni-1')?.eni?.status).toBe('Detaching');
+  expect(observer.latest('eni-1')?.atMs).toBeGreaterThanOrEqual(askedAtMs);
+  expect(observer.latest('eni-2')).toEqual({ atMs: expect.any(Number) });
+  expect(observer.inFlight).toBe(0);
+  expect(cloud.asked).toHaveLength(1);
+});
+
+describe('a transition', () => {
+  test.each([
+    ['attach', 'Attaching', 'InUse'],
+    ['detach', 'Detaching', 'Available'],
+    ['detach', 'Detaching', 'gone'],
+    ['delete', 'Deleting', 'gone'],
+  ] as const)('%s is reported when the cloud shows %s → %s, and not before', async (expectation, during, after) => {
+    cloud.plan('eni-1', 0, during);
+    cloud.plan('eni-1', 8000, after);
+    observer.expect('eni-1', expectation, 'pod/a');
+    await clock.advance(7999);
+    expect(owners()).toEqual([]);
+    await clock.advance(2000);
+    expect(owners()).toEqual(['pod/a']);
+    expect(observer.latest('eni-1')?.eni?.status).toBe(after === 'gone' ? undefined : after);
+  });
+
+  test.each([
+    ['attach', 'Available', 'Attaching', 'InUse'],
+    ['attach', 'gone', 'Attaching', 'InUse'],
+    ['detach', 'InUse', 'Detaching', 'Available'],
+    ['delete', 'Available', 'Deleting', 'gone'],
+  ] as const)('%s is awaited although describe still shows %s', async (expectation, before, during, after) => {
+    cloud.plan('eni-1', 0, before);
+    cloud.plan('eni-1', 3000, during);
+    cloud.plan('eni-1', 4000, after);
+    observer.expect('eni-1', expectation, 'pod/a');
+    await clock.advance(3990);
+    expect(owners()).toEqual([]);
+    await clock.advance(2000);
+    expect(owners()).toEqual(['pod/a']);
+  });
+
+  test.each([
+    ['attach', 'Available'],
+    ['attach', 'gone'],
+    ['detach', 'InUse'],
+    ['delete', 'Available'],
+  ] as const)('%s that never begins is reported with what the cloud shows: %s', async (expectation, shown) => {
+    cloud.plan('eni-1', 0, shown);
+    observer.expect('eni-1', expectation, 'pod/a');
+    await clock.advance(5000);
+    expect(owners()).toEqual([]);
+    await clock.advance(3500);
+    expect(owners()).toEqual(['pod/a']);
+    expect(observer.inFlight).toBe(0);
+  });
+
+  test('that takes long wakes its owner now and then, so that it can say so', async () => {
+    attach('eni-1', 100_000);
+    await clock.advance(61_000);
+    expect(woken.length).toBeGreaterThanOrEqual(3);
+    expect(woken.length).toBeLessThanOrEqual(4);
+    // And is asked about at a walking pace.
+    expect(cloud.asked.length).toBeLessThanOrEqual(40);
+    expect(observer.inFlight).toBe(1);
+    await clock.advance(60_000);
+    expect(observer.inFlight).toBe(0);
+  });
+});
+
+describe('questions are few', () => {
+  test.each([
+    [200, 1500, 10],
+    [200, 5000, 20],
+    [1000, 1500, 30],
+  ])('for %i attachments at once of %i ms: at most %i', async (count, ms, most) => {
+    for (let i = 0; i < count; i++) attach(`eni-${i}`, ms);
+    await clock.advance(60_000);
+    expect(woken).toHaveLength(count);
+    expect(cloud.asked.length).toBeLessThanOrEqual(most);
+  });
+
+  test('a question names each id once, and at most 100', async () => {
+    for (let i = 0; i < 350; i++) {
+      attach(`eni-${i}`, 1500 + i);
+      observer.expect(`eni-${i}`, 'attach', `pod/eni-${i}`);
+    }
+    await clock.advance(60_000);
+    for (const ids of cloud.asked) {
+      expect(ids.length).toBeLessThanOrEqual(100);
+      expect(new Set(ids).size).toBe(ids.length);
+    }
+    expect(owners().sort()).toEqual(Array.from({ length: 350 }, (_, i) => `pod/eni-${i}`).sort());
+  });
+
+  test('once it has learned how long an attachment takes', async () => {
+    const questionsOf = async (round: number) => {
+      const before = cloud.asked.length;
+      attach(`eni-${round}`, 8000);
+      await clock.advance(20_000);
+      return cloud.asked.length - before;
+    };
+    const first = await questionsOf(0);
+    let last = first;
+    for (let round = 1; round < 20; round++) last = await questionsOf(round);
+    expect(first).toBeGreaterThan(3);
+    expect(last).toBeLessThanOrEqual(2);
+  });
+
+  test('and still answered within 300 ms for a single pod', async () => {
+    for (let round = 0; round < 20; round++) {
+      const startMs = clock.monotonicMs();
+      attach(`eni-${round}`, 1500);
+      await clock.advance(5000);
+      expect((woken.at(-1)?.atMs ?? 0) - startMs).toBeLessThan(1500 + 300);
+    }
+  });
+});
+
+test('nothing starves: a slow one is answered in the midst of many that come and go', async () => {
+  attach('eni-slow', 10_000);
+  for (let tick = 0; tick < 100; tick++) {
+    for (let i = 0; i < 30; i++) attach(`eni-${tick}-${i}`, 1500);
+    await clock.advance(200);
+  }
+  expect(owners()).toContain('pod/eni-slow');
+  const slow = woken.find(({ owner }) => owner === 'pod/eni-slow');
+  expect(slow?.atMs).toBeLessThan(15_000);
+});
+
+describe('a failure', () => {
+  test('is told, delays the next question, and loses nothing', async () => {
+    cloud.failures.push(new Error('DescribeNetworkInterfaces: Throttling.User'), new Error('again'));
+    attach('eni-1', 500);
+    await clock.advance(10_000);
+    expect(errors).toEqual(['DescribeNetworkInterfaces: Throttling.User', 'again']);
+    expect(owners()).toEqual(['pod/eni-1']);
+    expect(cloud.asked).toHaveLength(3);
+  });
+
+  test('that lasts costs one question per second, whoever comes meanwhile', async () => {
+    cloud.failures.push(...Array.from({ length: 100 }, () => new Error('down')));
+    for (let i = 0; i < 100; i++) {
+      attach(`eni-${i}`, 500);
+      await clock.advance(100);
+    }
+    expect(cloud.asked.length).toBeLessThanOrEqual(11);
+  });
+});
+
+describe('an answer', () => {
+  test('does not count for an expectation that was put after its question', async () => {
+    cloud.answerMs = 1000;
+    cloud.plan('eni-1', 0, 'Available');
+    observer.expect('eni-1', 'read', 'pod/a');
+    await clock.advance(500);
+    expect(cloud.asked).toHaveLength(1);
+    cloud.plan('eni-1', 0, 'Attaching');
+    observer.expect('eni-1', 'attach', 'pod/a');
+    await clock.advance(600);
+    expect(observer.latest('eni-1')).toBeUndefined();
+    expect(owners()).toEqual([]);
+    cloud.plan('eni-1', 0, 'InUse');
+    await clock.advance(5000);
+    expect(owners()).toEqual(['pod/a']);
+  });
+
+  test('does not bring back what was forgotten meanwhile', async () => {
+    cloud.answerMs = 1000;
+    cloud.plan('eni-1', 0, 'InUse');
+    observer.expect('eni-1', 'read', 'pod/a');
+    await clock.advance(500);
+    observer.forget('eni-1');
+    await clock.advance(5000);
+    expect(observer.latest('eni-1')).toBeUndefined();
+    expect(owners()).toEqual([]);
+    expect(observer.inFlight).toBe(0);
+  });
+});
+
+test('an abort ends a question that is under way', async () => {
+  cloud.answerMs = 3_600_000;
+  attach('eni-1', 500);
+  await clock.advance(5000);
+  abort.abort();
+  await running;
+  expect(errors).toEqual([]);
+});
+
+test('a clock that is set back, or forward, stops nothing', async () => {
+  attach('eni-1', 3000);
+  await clock.advance(2000);
+  clock.setWallClock(-3_600_000);
+  attach('eni-2', 3000);
+  await clock.advance(10_000);
+  clock.setWallClock(7_200_000);
+  attach('eni-3', 3000);
+  await clock.advance(10_000);
+  expect(owners()).toEqual(['pod/eni-1', 'pod/eni-2', 'pod/eni-3']);
+  expect(observer.latest('eni-3')?.atMs).toBeGreaterThan(clock.now() - 10_000);
+});

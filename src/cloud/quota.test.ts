@@ -1,0 +1,213 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import { QuotaScheduler } from './quota.ts';
+
+const MINUTE_MS = 60_000;
+const API = 'AttachNetworkInterface';
+const never = new AbortController().signal;
+
+/** When each of `count` calls was let through, in the order in which they asked. */
+class Calls {
+  readonly clock = new VirtualClock();
+  readonly quota: QuotaScheduler;
+  readonly released: { index: number; atMs: number }[] = [];
+  #asked = 0;
+
+  constructor(limit: number, share?: number) {
+    this.quota = new QuotaScheduler({
+      clock: this.clock,
+      limits: { [API]: limit },
+      ...(share === undefined ? {} : { share }),
+    });
+  }
+
+  ask(count: number, signal = never): void {
+    for (let i = 0; i < count; i++) {
+      const index = this.#asked++;
+      this.quota.acquire(API, signal).then(
+        () => this.released.push({ index, atMs: this.clock.now() }),
+        () => {},
+      );
+    }
+  }
+
+  get counts(): number[] {
+    const perMinute = new Map<number, number>();
+    for (const { atMs } of this.released) {
+      const minute = Math.floor(atMs / MINUTE_MS);
+      perMinute.set(minute, (perMinute.get(minute) ?? 0) + 1);
+    }
+    return [...perMinute.values()];
+  }
+}
+
+test('calls go at once while the minute has room, then in order from the next minute on', async () => {
+  const calls = new Calls(3);
+  await calls.clock.advance(10_000);
+  calls.ask(8);
+  await calls.clock.advance(0);
+  expect(calls.released.map(({ index }) => index)).toEqual([0, 1, 2]);
+  expect(calls.quota.status(API)).toMatchObject({ limitPerMinute: 3, usedThisMinute: 3, waiting: 5 });
+  await calls.clock.advance(49_999);
+  expect(calls.released).toHaveLength(3);
+  await calls.clock.advance(1000);
+  expect(calls.released.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5]);
+  await calls.clock.advance(MINUTE_MS);
+  expect(calls.released.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  expect(calls.clock.pendingCalls).toBe(0);
+});
+
+test('a newcomer does not overtake those who wait', async () => {
+  const calls = new Calls(2);
+  calls.ask(3);
+  await calls.clock.advance(MINUTE_MS - 1);
+  // The minute has turned for the clock, but the queue has not been served yet.
+  calls.clock.freeze(60);
+  calls.ask(1);
+  await calls.clock.advance(1000);
+  expect(calls.released.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+});
+
+test('each API has its own count, and the default for those that are not listed', async () => {
+  const clock = new VirtualClock();
+  const quota = new QuotaScheduler({ clock, limits: { [API]: 1, default: 2 } });
+  await quota.acquire(API, never);
+  await quota.acquire('DescribeInstances', never);
+  await quota.acquire('DescribeInstances', never);
+  expect(quota.status('DescribeInstances')).toMatchObject({ limitPerMinute: 2, usedThisMinute: 2, waiting: 0 });
+  expect(quota.status(API)).toMatchObject({ limitPerMinute: 1, usedThisMinute: 1 });
+  expect(quota.status('DescribeNetworkInterfaces').limitPerMinute).toBe(800);
+});
+
+test.each([
+  [500, 0.5, 250],
+  [7, 0.5, 3],
+  [1, 0.01, 1],
+])('of %i calls a share of %d is %i, at least one', (limit, share, expected) => {
+  expect(new Calls(limit, share).quota.status(API).limitPerMinute).toBe(expected);
+});
+
+describe('an abort', () => {
+  test('leaves the queue, and lets the next one have the place', async () => {
+    const calls = new Calls(1);
+    const abort = new AbortController();
+    calls.ask(1);
+    const reason = new Error('the lease was lost');
+    const waiting = calls.quota.acquire(API, abort.signal);
+    calls.ask(1);
+    expect(calls.quota.status(API).waiting).toBe(2);
+    abort.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    expect(calls.quota.status(API).waiting).toBe(1);
+    await calls.clock.advance(MINUTE_MS + 1000);
+    expect(calls.released).toHaveLength(2);
+  });
+
+  test('before the question takes no place', async () => {
+    const calls = new Calls(1);
+    await expect(calls.quota.acquire(API, AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone');
+    expect(calls.quota.status(API).usedThisMinute).toBe(0);
+  });
+
+  test('of all who wait leaves no timer behind', async () => {
+    const calls = new Calls(1);
+    const abort = new AbortController();
+    calls.ask(5, abort.signal);
+    expect(calls.clock.pendingCalls).toBe(1);
+    abort.abort();
+    await calls.clock.advance(0);
+    expect(calls.clock.pendingCalls).toBe(0);
+  });
+});
+
+describe('a call near the turn of a minute', () => {
+  // Its arrival may be counted in either minute, and the cloud's clock may differ a little.
+  test.each([
+    [-200, 50],
+    [-200, 250],
+    [-50, 300],
+    [0, 300],
+    [40, 300],
+  ])('at %i ms counts in both', async (atMs, laterMs) => {
+    const calls = new Calls(4);
+    await calls.clock.advance(MINUTE_MS + atMs);
+    calls.ask(4);
+    await calls.clock.advance(laterMs);
+    calls.ask(4);
+    await calls.clock.advance(MINUTE_MS - 1000);
+    expect(calls.released).toHaveLength(4);
+    await calls.clock.advance(2000);
+    expect(calls.released).toHaveLength(8);
+  });
+
+  test('that waits for a connection until the minute has turned is not covered any more', async () => {
+    const calls = new Calls(4);
+    const startMs = calls.clock.now();
+    await calls.clock.advance(MINUTE_MS - 1000);
+    expect(await calls.quota.acquire(API, never)).toBe(startMs + MINUTE_MS - 250);
+    await calls.clock.advance(900);
+    // Charged to both minutes, it may leave in either.
+    expect(await calls.quota.acquire(API, never)).toBe(startMs + 2 * MINUTE_MS - 250);
+    await calls.clock.advance(1000);
+    expect(calls.quota.status(API).usedThisMinute).toBe(1);
+  });
+});
+
+describe('a clock that is set back', () => {
+  test.each([100, 61_000, 3_600_000])('by %i ms opens no second window, and stops nothing for long', async (backMs) => {
+    const calls = new Calls(5);
+    await calls.clock.advance(10 * MINUTE_MS + 5000);
+    calls.ask(12);
+    await calls.clock.advance(100);
+    expect(calls.released).toHaveLength(5);
+    calls.clock.setWallClock(-backMs);
+    calls.ask(1);
+    await calls.clock.advance(100);
+    expect(calls.released).toHaveLength(5);
+    await calls.clock.advance(3 * MINUTE_MS);
+    expect(calls.released.length).toBeGreaterThanOrEqual(10);
+    await calls.clock.advance(MINUTE_MS);
+    expect(calls.released).toHaveLength(13);
+    expect(Math.max(...calls.counts)).toBeLessThanOrEqual(5);
+  });
+
+  test('or forward serves those who wait', async () => {
+    const calls = new Calls(1);
+    calls.ask(3);
+    calls.clock.setWallClock(3_600_000);
+    await calls.clock.advance(3 * MINUTE_MS);
+    expect(calls.released).toHaveLength(3);
+  });
+});
+
+test('in no minute of the cloud are there more calls than the limit, and all come through in order', async () => {
+  const burst = fc.record({ pauseMs: fc.oneof(fc.nat(400), fc.nat(70_000)), count: fc.nat(8) });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.integer({ min: 1, max: 5 }),
+      fc.array(burst, { minLength: 1, maxLength: 12 }),
+      fc.integer({ min: -50, max: 200 }),
+      async (limit, bursts, skewMs) => {
+        const calls = new Calls(limit);
+        await calls.clock.advance(30_000);
+        let asked = 0;
+        for (const { pauseMs, count } of bursts) {
+          await calls.clock.advance(pauseMs);
+          calls.ask(count);
+          asked += count;
+        }
+        await calls.clock.advance((asked / limit + 2) * 2 * MINUTE_MS);
+        expect(calls.released.map(({ index }) => index)).toEqual(Array.from({ length: asked }, (_, at) => at));
+        // The cloud's clock differs from ours, and the request takes a moment.
+        const perMinute = new Map<number, number>();
+        for (const { atMs } of calls.released) {
+          const minute = Math.floor((atMs + skewMs) / MINUTE_MS);
+          perMinute.set(minute, (perMinute.get(minute) ?? 0) + 1);
+        }
+        expect(Math.max(0, ...perMinute.values())).toBeLessThanOrEqual(limit);
+      },
+    ),
+    { numRuns: 40 },
+  );
+}, 30_000);

@@ -1,0 +1,153 @@
+import { getEventListeners } from 'node:events';
+import { describe, expect, test } from 'vitest';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import type { CreateEniRequest } from './port.ts';
+import { QuotaScheduler } from './quota.ts';
+import { connectCloud, failureOf } from './test-support/connect.ts';
+import { startHttpServer } from './test-support/http-server.ts';
+
+/** What the simulator does not do: answer late, never, or wrongly. */
+
+const never = new AbortController().signal;
+const wish: CreateEniRequest = {
+  kind: 'Secondary',
+  vSwitchId: 'vsw-1',
+  securityGroupIds: ['sg-1'],
+  tags: {},
+  deleteOnRelease: true,
+  description: '',
+  clientToken: 'token',
+};
+
+const answering = (status: number, body: string) =>
+  startHttpServer((_request, response) => {
+    response.writeHead(status, { 'content-type': 'application/json' }).end(body);
+  });
+
+describe('a cloud that does not answer as it should', () => {
+  test('in time: the effect of the call is unknown', async () => {
+    await using server = await startHttpServer(() => {});
+    expect(await failureOf(connectCloud(server.address, { readMs: 100 }).deleteEni('eni-1', never))).toMatchObject({
+      kind: 'unavailable',
+      code: 'RequestTimeout',
+      action: 'DeleteNetworkInterface',
+    });
+  });
+
+  test('at all', async () => {
+    const server = await startHttpServer(() => {});
+    await server[Symbol.asyncDispose]();
+    expect(await failureOf(connectCloud(server.address).deleteEni('eni-1', never))).toMatchObject({
+      kind: 'unavailable',
+      code: 'ConnectionFailed',
+    });
+  });
+
+  test.each([
+    ['an empty id', '{"RequestId":"R-1","NetworkInterfaceId":""}', 'EmptyAnswer'],
+    ['no id', '{"RequestId":"R-1"}', 'EmptyAnswer'],
+    ['a field of another type', '{"NetworkInterfaceId":7}', 'MalformedAnswer'],
+  ])('but with %s: the ENI may exist', async (_name, body, code) => {
+    await using server = await answering(200, body);
+    expect(await failureOf(connectCloud(server.address).createEni(wish, never))).toMatchObject({
+      kind: 'unavailable',
+      code,
+    });
+  });
+
+  test.each([
+    [503, '{"Code":"ServiceUnavailable","Message":"m","RequestId":"R-1"}', 'unavailable', 'ServiceUnavailable'],
+    [400, '{"Code":"Throttling.User","Message":"m","RequestId":"R-1"}', 'throttled', 'Throttling.User'],
+  ])('but with HTTP %i', async (status, body, kind, code) => {
+    await using server = await answering(status, body);
+    expect(await failureOf(connectCloud(server.address).describeEnis({}, never))).toMatchObject({
+      kind,
+      code,
+      requestId: 'R-1',
+    });
+  });
+
+  test('but with a page of HTML from a proxy', async () => {
+    await using server = await answering(502, '<html>Bad Gateway</html>');
+    expect(await failureOf(connectCloud(server.address).describeEnis({}, never))).toMatchObject({
+      kind: 'unavailable',
+    });
+  });
+
+  test('doubles what changes between two pages: every ENI counts once', async () => {
+    const page = (ids: string[], NextToken: string) =>
+      JSON.stringify({
+        NetworkInterfaceSets: { NetworkInterfaceSet: ids.map((NetworkInterfaceId) => ({ NetworkInterfaceId })) },
+        NextToken,
+      });
+    let asked = 0;
+    await using server = await startHttpServer((_request, response) => {
+      asked += 1;
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(asked === 1 ? page(['eni-1', 'eni-2'], 'more') : page(['eni-2', 'eni-3'], ''));
+    });
+    const { enis } = await connectCloud(server.address).describeEnis({}, never);
+    expect(enis.map(({ id }) => id)).toEqual(['eni-1', 'eni-2', 'eni-3']);
+  });
+});
+
+describe('an abort', () => {
+  test('ends a call that is under way, with the reason, and leaves no listener', async () => {
+    const abort = new AbortController();
+    const reason = new Error('the lease was lost');
+    await using server = await startHttpServer(() => abort.abort(reason));
+    await expect(connectCloud(server.address, { readMs: 500 }).deleteEni('eni-1', abort.signal)).rejects.toBe(reason);
+    expect(getEventListeners(abort.signal, 'abort')).toHaveLength(0);
+  });
+
+  test('before it, or while it waits for quota, sends nothing', async () => {
+    const codes: string[] = [];
+    await using server = await answering(200, '{}');
+    const limited = connectCloud(server.address, { limit: 1, onCall: ({ code }) => codes.push(code) });
+    await expect(limited.describeEnis({}, AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone');
+    await limited.describeEnis({ ids: ['eni-1'] }, never);
+    const abort = new AbortController();
+    const waiting = limited.describeEnis({ ids: ['eni-1'] }, abort.signal);
+    abort.abort(new Error('gone'));
+    await expect(waiting).rejects.toThrow('gone');
+    expect(codes).toEqual(['OK']);
+  });
+});
+
+test('no more than 100 calls are under way at once', async () => {
+  let now = 0;
+  let most = 0;
+  await using server = await startHttpServer((_request, response) => {
+    now += 1;
+    most = Math.max(most, now);
+    setTimeout(() => {
+      now -= 1;
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+    }, 20);
+  });
+  const wide = connectCloud(server.address);
+  await Promise.all(Array.from({ length: 300 }, (_, i) => wide.describeEnis({ ids: [`eni-${i}`] }, never)));
+  expect(most).toBeLessThanOrEqual(100);
+  expect(most).toBeGreaterThan(50);
+});
+
+test('a call that waited for a connection into the next minute is charged to that one (I6)', async () => {
+  const clock = new VirtualClock();
+  const quota = new QuotaScheduler({ clock, limits: { DescribeNetworkInterfaces: 101 } });
+  const held: (() => void)[] = [];
+  await using server = await startHttpServer((_request, response) => {
+    held.push(() => response.writeHead(200, { 'content-type': 'application/json' }).end('{}'));
+  });
+  const cloud = connectCloud(server.address, { clock, quota });
+  await clock.advance(59_000);
+  const calls = Array.from({ length: 101 }, (_, i) => cloud.describeEnis({ ids: [`eni-${i}`] }, never));
+  await expect.poll(() => held.length).toBe(100);
+  expect(quota.status('DescribeNetworkInterfaces').usedThisMinute).toBe(101);
+  await clock.advance(2000);
+  expect(quota.status('DescribeNetworkInterfaces').usedThisMinute).toBe(0);
+  for (const release of held.splice(0)) release();
+  await expect.poll(() => held.length).toBe(1);
+  expect(quota.status('DescribeNetworkInterfaces').usedThisMinute).toBe(1);
+  for (const release of held.splice(0)) release();
+  await Promise.all(calls);
+});

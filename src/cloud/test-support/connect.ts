@@ -1,0 +1,45 @@
+import { type Clock, systemClock } from '../../util/clock.ts';
+import { AlibabaCloud } from '../alibaba-cloud.ts';
+import { CredentialCache } from '../credentials.ts';
+import { QuotaScheduler } from '../quota.ts';
+import { type CallReport, RpcContext } from '../rpc.ts';
+
+/** An adapter for ECS and VPC at one address, without a limit of calls unless given. */
+export function connectCloud(
+  address: string,
+  options: {
+    accessKey?: { accessKeyId: string; accessKeySecret: string };
+    readMs?: number;
+    limit?: number;
+    clock?: Clock;
+    quota?: QuotaScheduler;
+    onCall?: (report: CallReport) => void;
+  } = {},
+): AlibabaCloud {
+  const {
+    accessKey = { accessKeyId: 'id', accessKeySecret: 'secret' },
+    clock = systemClock,
+    limit = 100_000,
+  } = options;
+  const limits = { default: limit, CreateNetworkInterface: limit, DescribeNetworkInterfaces: limit };
+  const context = new RpcContext({
+    credentials: new CredentialCache({ source: async () => accessKey, clock, signal: new AbortController().signal }),
+    quota: options.quota ?? new QuotaScheduler({ clock, limits }),
+    clock,
+    regionId: 'cn-hangzhou',
+    timeouts: { connectMs: 2000, readMs: options.readMs ?? 10_000 },
+    ...(options.onCall === undefined ? {} : { onCall: options.onCall }),
+  });
+  const endpoint = { host: address, protocol: 'HTTP' } as const;
+  return new AlibabaCloud(context, { ecs: endpoint, vpc: endpoint });
+}
+
+/** The failure of a call that must fail. */
+export async function failureOf(promise: Promise<unknown>): Promise<unknown> {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  throw new Error('should have failed');
+}

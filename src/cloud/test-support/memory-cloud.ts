@@ -1,0 +1,71 @@
+import type { Clock } from '../../util/clock.ts';
+import type { Cloud, DescribedEnis, Eni, EniFilter, EniStatus } from '../port.ts';
+
+const unused = (): never => {
+  throw new Error('not part of this test');
+};
+
+/** ENIs that change their status at given times, and a record of the questions about them. */
+export class MemoryCloud implements Cloud {
+  readonly #clock: Clock;
+  readonly #plans = new Map<string, { atMs: number; status: EniStatus | 'gone' }[]>();
+  /** Ids per describe. */
+  readonly asked: string[][] = [];
+  /** Thrown by the next describes, one each. */
+  readonly failures: unknown[] = [];
+  /** How long a describe takes; its answer is that of its beginning. */
+  answerMs = 20;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** From `inMs` from now on the ENI shows this status. */
+  plan(id: string, inMs: number, status: EniStatus | 'gone'): void {
+    const plans = this.#plans.get(id) ?? [];
+    plans.push({ atMs: this.#clock.monotonicMs() + inMs, status });
+    this.#plans.set(id, plans);
+  }
+
+  async describeEnis({ ids = [] }: EniFilter, signal: AbortSignal): Promise<DescribedEnis> {
+    this.asked.push([...ids]);
+    const sentAtMs = this.#clock.now();
+    const atMs = this.#clock.monotonicMs();
+    const enis = ids.flatMap((id) => {
+      const status = this.#plans.get(id)?.findLast((plan) => plan.atMs <= atMs)?.status ?? 'gone';
+      return status === 'gone' ? [] : [eniOf(id, status)];
+    });
+    await this.#clock.sleep(this.answerMs, signal);
+    if (this.failures.length > 0) throw this.failures.shift();
+    return { enis, sentAtMs };
+  }
+
+  createEni = unused;
+  attachEni = unused;
+  detachEni = unused;
+  deleteEni = unused;
+  describeInstanceTypes = unused;
+  describeInstances = unused;
+  describeVSwitches = unused;
+  describeSecurityGroups = unused;
+}
+
+function eniOf(id: string, status: EniStatus): Eni {
+  return {
+    id,
+    type: 'Secondary',
+    status,
+    macAddress: '',
+    vpcId: 'vpc-1',
+    vSwitchId: 'vsw-1',
+    zoneId: 'z',
+    primaryIp: '',
+    ipv4: [],
+    ipv6: [],
+    securityGroupIds: [],
+    resourceGroupId: '',
+    tags: {},
+    deleteOnRelease: true,
+    description: '',
+  };
+}

@@ -1,0 +1,186 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { stringify } from 'yaml';
+import { readConfigFile } from './config-file.ts';
+import { controlPlaneConfigSchema, credentialFileSchema } from './control-plane.ts';
+import { ConfigError } from './errors.ts';
+
+let directory: string;
+let path: string;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'terway-config-'));
+  path = join(directory, 'file.yaml');
+});
+
+afterAll(async () => {
+  await rm(directory, { recursive: true });
+});
+
+const minimal = { regionID: 'cn-hangzhou', clusterID: 'c1', vpcID: 'vpc-bp1' };
+
+async function read(text: string) {
+  await writeFile(path, text);
+  return readConfigFile(path, controlPlaneConfigSchema);
+}
+
+/** The message of the refusal, without the path of the file that it begins with. */
+async function refusalOf(reading: Promise<unknown>): Promise<string> {
+  const error: unknown = await reading.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof ConfigError)) throw new Error(`should have been refused by a ConfigError: ${String(error)}`);
+  expect(error.message).not.toContain('\n');
+  expect(error.message.startsWith(`${path}: `)).toBe(true);
+  return error.message.slice(path.length + 2);
+}
+
+describe('the configuration of the control plane', () => {
+  test('needs three fields; the rest has the defaults of upstream where it has them', async () => {
+    expect(await read(stringify(minimal))).toEqual({
+      ...minimal,
+      controllerNamespace: 'kube-system',
+      controllerName: 'terway-controlplane',
+      leaderElection: true,
+      leaseDuration: 15_000,
+      renewDeadline: 10_000,
+      retryPeriod: 2000,
+      healthzBindAddress: { host: '0.0.0.0', port: 8080 },
+      metricsBindAddress: { host: '0.0.0.0', port: 9090 },
+      enableTrunk: true,
+      podENIMaxConcurrent: 50,
+      nodeMaxConcurrent: 10,
+      eniMaxConcurrent: 4,
+      rateLimit: {},
+      rateLimitShare: 1,
+      logLevel: 'info',
+      endpoints: { network: 'vpc' },
+      podNetworkingRecheck: 60_000,
+      collector: { interval: 60_000, minimumAge: 600_000 },
+    });
+  });
+
+  test.each([
+    ['0', undefined],
+    ['127.0.0.1:8080', { host: '127.0.0.1', port: 8080 }],
+    [':8080', { host: '0.0.0.0', port: 8080 }],
+    ['[::1]:8080', { host: '::1', port: 8080 }],
+    ['[::]:65535', { host: '::', port: 65_535 }],
+  ])('listens at %s', async (address, expected) => {
+    expect(await read(stringify({ ...minimal, metricsBindAddress: address }))).toMatchObject({
+      metricsBindAddress: expected,
+    });
+  });
+
+  test('takes endpoints as URLs', async () => {
+    const endpoints = { ecs: 'http://127.0.0.1:8100', vpc: 'https://vpc.example.com' };
+    expect((await read(stringify({ ...minimal, endpoints }))).endpoints).toEqual({
+      network: 'vpc',
+      ecs: { host: '127.0.0.1:8100', protocol: 'HTTP' },
+      vpc: { host: 'vpc.example.com', protocol: 'HTTPS' },
+    });
+  });
+
+  test.each<[object, string]>([
+    [{ regionId: 'x' }, 'top level: unknown key regionId'],
+    [{ a: 1, b: 2 }, 'top level: unknown key a, b'],
+    [{ collector: { intervall: '1m' } }, 'collector: unknown key intervall'],
+    [{ endpoints: { ecs: 'http://a', region: 'x' } }, 'endpoints: unknown key region'],
+    [{ regionID: '' }, 'regionID: Too small: expected string to have >=1 characters'],
+    [{ clusterID: 7 }, 'clusterID: must be of type string, not number'],
+    [{ vpcID: 'bp1' }, 'vpcID: must look like vpc-bp1…'],
+    [{ leaseDuration: '15' }, 'leaseDuration: "15" is not a positive Go duration such as 15s or 2m'],
+    [{ retryPeriod: '0s' }, 'retryPeriod: "0s" is not a positive Go duration such as 15s or 2m'],
+    [{ retryPeriod: '-2s' }, 'retryPeriod: "-2s" is not a positive Go duration such as 15s or 2m'],
+    [{ collector: { minimumAge: '1d' } }, 'collector.minimumAge: "1d" is not a positive Go duration such as 15s or 2m'],
+    [{ leaseDuration: 15 }, 'leaseDuration: must be a Go duration such as 15s or 2m'],
+    [{ leaseDuration: '10s' }, 'renewDeadline: must be shorter than leaseDuration'],
+    [{ renewDeadline: '2s' }, 'retryPeriod: must be shorter than renewDeadline'],
+    [{ healthzBindAddress: '8080' }, 'healthzBindAddress: must be HOST:PORT, or 0 to turn it off'],
+    [{ healthzBindAddress: 'a:99999' }, 'healthzBindAddress: 99999 is not a port; the highest is 65535'],
+    [{ podENIMaxConcurrent: 0 }, 'podENIMaxConcurrent: Too small: expected number to be >=1'],
+    [{ podENIMaxConcurrent: 1.5 }, 'podENIMaxConcurrent: must be of type int, not number'],
+    [
+      { rateLimit: { AttachNetworkInterface: 0 } },
+      'rateLimit.AttachNetworkInterface: Too small: expected number to be >=1',
+    ],
+    [{ rateLimitShare: 0 }, 'rateLimitShare: Too small: expected number to be >0'],
+    [{ rateLimitShare: 1.1 }, 'rateLimitShare: Too big: expected number to be <=1'],
+    [{ logLevel: 'loud' }, 'logLevel: Invalid option: expected one of "trace"|"debug"|"info"|"warn"|"error"'],
+    [{ endpoints: { network: 'intranet' } }, 'endpoints.network: Invalid option: expected one of "vpc"|"public"'],
+    [{ endpoints: { ecs: 'ecs.example.com' } }, 'endpoints.ecs: must be http://HOST[:PORT] or https://HOST[:PORT]'],
+    [{ endpoints: { ecs: 'http://a/path' } }, 'endpoints.ecs: must be http://HOST[:PORT] or https://HOST[:PORT]'],
+  ])('is refused in one line that names field and rule: %j', async (changes, message) => {
+    expect(await refusalOf(read(stringify({ ...minimal, ...changes })))).toBe(message);
+  });
+});
+
+describe('a file', () => {
+  test.each([
+    ['is empty', '', 'regionID: is missing'],
+    ['is a list', '- a\n- b\n', 'top level: must be of type object, not array'],
+    ['is a word', 'word', 'top level: must be of type object, not string'],
+  ])('that %s', async (_name, text, message) => {
+    expect(await refusalOf(read(text))).toBe(message);
+  });
+
+  test.each([
+    ['a mapping inside a scalar', 'regionID: a: b'],
+    ['a quote that does not end', 'regionID: "a\nclusterID: b\n'],
+    ['a tab for indentation', 'endpoints:\n\tnetwork: vpc\n'],
+    ['a key twice', 'regionID: a\nregionID: b\n'],
+    ['two documents', 'regionID: a\n---\nregionID: b\n'],
+  ])('that is no YAML, %s, is named with the place', async (_name, text) => {
+    const message = await refusalOf(read(text));
+    expect(message).toMatch(/^is not YAML: /);
+    expect(message).toMatch(/at line \d+, column \d+$|multiple documents/);
+  });
+
+  test('that does not exist is named', async () => {
+    const missing = join(directory, 'missing.yaml');
+    await expect(readConfigFile(missing, controlPlaneConfigSchema)).rejects.toThrow(
+      `${missing}: cannot be read: ENOENT`,
+    );
+  });
+});
+
+describe('the credential file', () => {
+  const readCredential = async (content: object) => {
+    await writeFile(path, stringify(content));
+    return readConfigFile(path, credentialFileSchema);
+  };
+  const rrsa = { roleARN: 'acs:ram::1:role/r', oidcProviderARN: 'acs:ram::1:oidc-provider/p', oidcTokenFile: '/t' };
+  const rule =
+    'top level: must hold accessKey and accessSecret (securityToken if temporary), or ecsRamRole, or rrsa with roleARN, oidcProviderARN and oidcTokenFile';
+
+  test.each([
+    { accessKey: 'a', accessSecret: 's' },
+    { accessKey: 'a', accessSecret: 's', securityToken: 't' },
+    { ecsRamRole: {} },
+    { ecsRamRole: { roleName: 'r', metadataEndpoint: 'http://127.0.0.1:1' } },
+    { rrsa },
+    { rrsa: { ...rrsa, stsEndpoint: 'http://127.0.0.1:1', roleSessionName: 's' } },
+  ])('holds one way to get at credentials: %j', async (content) => {
+    expect(await readCredential(content)).toEqual(content);
+  });
+
+  test.each([
+    [{}, rule],
+    [{ accessKey: 'a' }, rule],
+    [{ accessKey: 'a', accessSecret: '' }, 'accessSecret: Too small: expected string to have >=1 characters'],
+    [{ accessKey: 'a', accessSecret: 'hush', ecsRamRole: {} }, rule],
+    [{ ecsRamRole: { role: 'r' } }, 'ecsRamRole: unknown key role'],
+    [{ rrsa: { roleARN: 'r' } }, rule],
+    [{ accessKeyID: 'a', accessKeySecret: 'hush' }, rule],
+  ])('is refused: %j', async (content, expected) => {
+    expect(await refusalOf(readCredential(content))).toBe(expected);
+  });
+
+  test('does not show its secret when it is no YAML', async () => {
+    await writeFile(path, 'accessKey: a\naccessSecret: hush: hush\n');
+    expect(await refusalOf(readConfigFile(path, credentialFileSchema))).not.toContain('hush');
+  });
+});
