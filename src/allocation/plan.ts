@@ -36,7 +36,14 @@ export interface Waiting {
   kind: 'wait';
   waitsFor: WaitsFor;
   /** Event reason, CamelCase. */
-  reason: 'NodeNotReady' | 'TrunkNotReady' | 'NoMemberSlot' | 'NoVSwitchInZone' | 'VSwitchFull' | 'ZoneMismatch';
+  reason:
+    | 'EniTypeNotSupported'
+    | 'NodeNotReady'
+    | 'TrunkNotReady'
+    | 'NoMemberSlot'
+    | 'NoVSwitchInZone'
+    | 'VSwitchFull'
+    | 'ZoneMismatch';
   message: string;
 }
 
@@ -67,6 +74,15 @@ export function planPodEni(
   nodeName: string,
   room: Room,
 ): Plan {
+  const { name } = networking.metadata;
+  if (networking.spec.eniOptions.eniType === 'ENI') {
+    return {
+      kind: 'wait',
+      waitsFor: { kind: 'networking', name },
+      reason: 'EniTypeNotSupported',
+      message: `PodNetworking ${name} asks for whole ENIs (eniType ENI), which this version does not give; use Trunk or Default`,
+    };
+  }
   const key = `${pod.namespace}/${pod.name}`;
   const place = findSlots(node, nodeName, { owner: key, count: 1 }, room);
   if (place.kind === 'wait') return place;

@@ -12,7 +12,7 @@ import {
   credentialFileSchema,
 } from '../config/control-plane.ts';
 import { ConfigError } from '../config/errors.ts';
-import { createInformers, informersProblem, informersSynced, runInformers } from '../controllers/informers.ts';
+import { createInformers, informersSynced, runInformers, StoreHealth } from '../controllers/informers.ts';
 import { runControllers } from '../controllers/manager.ts';
 import { connectKube } from '../kube/client.ts';
 import { loadKubeConfig } from '../kube/config.ts';
@@ -68,11 +68,15 @@ async function main(): Promise<void> {
     },
   });
   const { quota, cloud } = connectCloud(config, credential, metrics, stop.signal);
+  const health = new StoreHealth();
   const informers = createInformers({
     client,
     clock: systemClock,
     random: systemRandom,
-    onError: (error) => log.warn({ err: errorMessage(error) }, 'watch interrupted'),
+    onError: (kind, error) => {
+      health.note(kind, error);
+      log.warn({ kind, err: errorMessage(error) }, 'watch interrupted');
+    },
   });
   const identity = `${hostname()}_${randomUUID().slice(0, 8)}`;
   const recorder = new EventRecorder({
@@ -81,8 +85,8 @@ async function main(): Promise<void> {
     instance: identity,
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
   });
-  const server = telemetryServer({ ready: () => informersProblem(informers), registry: metrics.registry });
-  const servers = await serve(config, server, metrics, informers, log);
+  const ready = () => health.problem(informers);
+  const servers = await serve(config, () => telemetryServer({ ready, registry: metrics.registry }), log);
 
   log.info(
     { region: config.regionID, vpc: config.vpcID, cluster: config.clusterID, server: kubeConfig.serverUrl },
@@ -106,6 +110,8 @@ async function main(): Promise<void> {
           metrics,
           clusterId: config.clusterID,
           vpcId: config.vpcID,
+          enableTrunk: config.enableTrunk,
+          networkingRecheckMs: config.podNetworkingRecheck,
           workers: {
             podEni: config.podENIMaxConcurrent,
             node: config.nodeMaxConcurrent,
@@ -162,26 +168,17 @@ function toCredentialConfig(file: CredentialFile): CredentialConfig {
   return { type: 'oidc', roleArn: roleARN, oidcProviderArn: oidcProviderARN, ...rest };
 }
 
-async function serve(
-  config: ControlPlaneConfig,
-  server: ReturnType<typeof telemetryServer>,
-  metrics: Metrics,
-  informers: ReturnType<typeof createInformers>,
-  log: Log,
-) {
-  const { healthzBindAddress: health, metricsBindAddress: metricsAddress } = config;
-  const servers: (typeof server)[] = [];
-  const bind = async (what: string, which: typeof server, address: { host: string; port: number }) => {
-    const port = await listen(which, address).catch((error: unknown) => {
+async function serve(config: ControlPlaneConfig, newServer: () => ReturnType<typeof telemetryServer>, log: Log) {
+  const { healthzBindAddress, metricsBindAddress } = config;
+  const servers: ReturnType<typeof telemetryServer>[] = [];
+  for (const [what, address] of Object.entries({ healthzBindAddress, metricsBindAddress })) {
+    if (address === undefined) continue;
+    const server = newServer();
+    const port = await listen(server, address).catch((error: unknown) => {
       throw new ConfigError(`${what}: cannot listen on ${address.host}:${address.port}: ${errorMessage(error)}`);
     });
-    servers.push(which);
+    servers.push(server);
     log.info({ address: `${address.host}:${port}` }, `serving ${what}`);
-  };
-  if (health !== undefined) await bind('healthzBindAddress', server, health);
-  if (metricsAddress !== undefined) {
-    const second = telemetryServer({ ready: () => informersProblem(informers), registry: metrics.registry });
-    await bind('metricsBindAddress', second, metricsAddress);
   }
   return servers;
 }

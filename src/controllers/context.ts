@@ -12,6 +12,7 @@ import type { Log } from '../telemetry/log.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import type { ControllerEvents } from './events.ts';
+import type { NetworkCatalog } from './network-catalog.ts';
 import type { ConfigMap, CoreNode, Namespace, Pod } from './resources.ts';
 import type { WaitingRoom } from './waiting-room.ts';
 
@@ -37,11 +38,16 @@ export interface ControllerContext {
   /** Slots and addresses; `nowMs` is set by each plan. */
   room: Omit<Room, 'nowMs'>;
   waitingRoom: WaitingRoom;
+  /** vSwitches and security groups as the cloud has them. */
+  catalog: NetworkCatalog;
   /** ENIs that the cloud showed gone while their PodENI was released; their mirrors may go. */
   released: Set<string>;
   events: ControllerEvents;
+  /** How often a Ready PodNetworking is looked at again. */
+  networkingRecheckMs: number;
   clusterId: string;
   vpcId: string;
+  enableTrunk: boolean;
   clock: Clock;
   random: Random;
   log: Log;
@@ -51,4 +57,6 @@ export interface ControllerContext {
   wakePod: (key: string) => void;
   /** Queues a node. */
   wakeNode: (name: string) => void;
+  /** Queues a PodNetworking for a check after this time: who waits for an address of it is woken when there is one. */
+  wakeNetworking: (name: string, afterMs: number) => void;
 }

@@ -37,14 +37,18 @@ export class ControllerEvents {
     this.#pod(key, 'Warning', reason, note);
   }
 
+  /** Something that is found anew at each look; it is said once in a while. */
   about(regarding: Regarding, type: 'Normal' | 'Warning', reason: string, note: string, controller: string): void {
+    const { uid } = regarding.object.metadata;
+    if (!this.#justSaid(`${uid}/${reason}/${note}`)) this.transition(regarding, type, reason, note, controller);
+  }
+
+  /** Something that the caller says once, when it happens. */
+  transition(regarding: Regarding, type: 'Normal' | 'Warning', reason: string, note: string, controller: string): void {
     const { apiVersion, kind, object } = regarding;
     const { metadata } = object;
-    if (this.#justSaid(`${metadata.uid}/${reason}/${note}`)) return;
     const action = ACTIONS[reason] ?? 'Reconcile';
-    this.#recorder
-      .forController(controller)
-      .event({ apiVersion, kind, metadata }, { type, reason, action, note });
+    this.#recorder.forController(controller).event({ apiVersion, kind, metadata }, { type, reason, action, note });
   }
 
   #pod(key: string, type: 'Normal' | 'Warning', reason: string, note: string): void {

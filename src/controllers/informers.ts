@@ -4,8 +4,9 @@ import { ENI_CONFIG } from '../config/eni-config.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../crds/names.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Informer } from '../kube/informer.ts';
-import type { HasMetadata } from '../kube/types.ts';
+import type { HasMetadata, Resource } from '../kube/types.ts';
 import type { Clock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
 import type { Informers } from './context.ts';
 import {
@@ -22,31 +23,40 @@ import {
 /** Beyond this the API server has been silent for too long. */
 const STALE_MS = 180_000;
 
-/** Builds the informers of every kind that the controllers read; nothing runs yet. */
+/**
+ * Builds the informers of every kind that the controllers read; nothing runs yet.
+ *
+ * @param options.onError is told, with the kind as `kubectl` names it, what goes wrong and is being dealt with.
+ */
 export function createInformers(options: {
   client: KubeClient;
   clock: Clock;
   random: Random;
-  onError: (error: unknown) => void;
+  onError: (plural: string, error: unknown) => void;
 }): Informers {
+  const { client, clock, random } = options;
+  const base = <T extends HasMetadata>(resource: Resource<T>) => ({
+    client,
+    clock,
+    random,
+    resource,
+    onError: (error: unknown) => options.onError(nameOf(resource), error),
+  });
   return {
-    pods: new Informer({ ...options, resource: podResource, transform: (object) => trimAnnotations(object) }),
-    coreNodes: new Informer({ ...options, resource: coreNodeResource, transform: (object) => trimAnnotations(object) }),
+    pods: new Informer({ ...base(podResource), transform: (object) => trimAnnotations(object) }),
+    coreNodes: new Informer({ ...base(coreNodeResource), transform: (object) => trimAnnotations(object) }),
     namespaces: new Informer({
-      ...options,
-      resource: namespaceResource,
+      ...base(namespaceResource),
       transform: (object) => trimAnnotations(object),
     }),
     configMaps: new Informer({
-      ...options,
-      resource: configMapResource,
+      ...base(configMapResource),
       namespace: ENI_CONFIG.namespace,
       fieldSelector: `metadata.name=${ENI_CONFIG.name}`,
     }),
-    podNetworkings: new Informer({ ...options, resource: podNetworkingResource }),
+    podNetworkings: new Informer({ ...base(podNetworkingResource) }),
     podEnis: new Informer({
-      ...options,
-      resource: podEniResource,
+      ...base(podEniResource),
       indexers: {
         eni: (podEni) => (podEni.spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== ''),
         trunk: (podEni) => {
@@ -59,10 +69,9 @@ export function createInformers(options: {
           ),
       },
     }),
-    networkInterfaces: new Informer({ ...options, resource: networkInterfaceResource }),
+    networkInterfaces: new Informer({ ...base(networkInterfaceResource) }),
     nodes: new Informer({
-      ...options,
-      resource: terwayNodeResource,
+      ...base(terwayNodeResource),
       indexers: {
         trunk: (node) => {
           const recorded = Object.values(node.status?.networkInterfaces ?? {}).flatMap((eni) =>
@@ -90,15 +99,45 @@ export async function informersSynced(informers: Informers, signal: AbortSignal)
   );
 }
 
-/** @returns why the stores cannot be relied on, or undefined. */
-export function informersProblem(informers: Informers): string | undefined {
-  for (const [name, informer] of Object.entries(informers)) {
-    if (!informer.hasSynced) return `the store of ${name} has not synced yet`;
-    if (informer.staleForMs > STALE_MS)
-      return `the store of ${name} has heard nothing for ${Math.round(informer.staleForMs / 1000)} s`;
+/** Why the stores cannot be relied on, for readiness. */
+export class StoreHealth {
+  readonly #lastErrors = new Map<string, string>();
+
+  /** Takes note of what {@link createInformers} reports. */
+  note(plural: string, error: unknown): void {
+    this.#lastErrors.set(plural, errorMessage(error));
   }
-  return undefined;
+
+  /** @returns one line, or undefined when every store is current. */
+  problem(informers: Informers): string | undefined {
+    for (const [key, informer] of Object.entries(informers)) {
+      const { hasSynced, staleForMs }: { hasSynced: boolean; staleForMs: number } = informer;
+      const name = STORE_NAMES[key] ?? key;
+      const error = this.#lastErrors.get(name);
+      const because = error === undefined ? '' : `: ${error}`;
+      if (!hasSynced) return `the store of ${name} has not synced yet${because}`;
+      if (staleForMs > STALE_MS) {
+        return `the store of ${name} has heard nothing for ${Math.round(staleForMs / 1000)} s${because}`;
+      }
+    }
+    return undefined;
+  }
 }
+
+function nameOf({ group, plural }: { group: string; plural: string }): string {
+  return group === '' ? plural : `${plural}.${group}`;
+}
+
+const STORE_NAMES: Record<string, string> = {
+  pods: nameOf(podResource),
+  coreNodes: nameOf(coreNodeResource),
+  namespaces: nameOf(namespaceResource),
+  configMaps: nameOf(configMapResource),
+  podNetworkings: nameOf(podNetworkingResource),
+  podEnis: nameOf(podEniResource),
+  networkInterfaces: nameOf(networkInterfaceResource),
+  nodes: nameOf(terwayNodeResource),
+} satisfies Record<keyof Informers, string>;
 
 /** Annotations that are read; the rest can be large. A merge patch of differences leaves them as they are. */
 const ANNOTATION_PREFIX = 'k8s.aliyun.com/';

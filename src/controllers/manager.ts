@@ -18,8 +18,9 @@ import { Collector } from './collector/collector.ts';
 import type { ControllerContext, Informers } from './context.ts';
 import { ControllerEvents } from './events.ts';
 import { NetworkCatalog } from './network-catalog.ts';
-import { ENI_OWNER_PREFIX, NetworkInterfaceController } from './network-interface/controller.ts';
-import { NODE_OWNER_PREFIX, NodeController } from './node/controller.ts';
+import { NetworkInterfaceController } from './network-interface/controller.ts';
+import { NodeController } from './node/controller.ts';
+import { ENI_OWNER_PREFIX, NODE_OWNER_PREFIX } from './owners.ts';
 import { PodEniController } from './pod-eni/controller.ts';
 import { PodNetworkingController } from './pod-networking/controller.ts';
 import { WaitingRoom } from './waiting-room.ts';
@@ -37,6 +38,9 @@ export interface ManagerOptions {
   metrics: Metrics;
   clusterId: string;
   vpcId: string;
+  /** Whether nodes get trunk ENIs. */
+  enableTrunk: boolean;
+  networkingRecheckMs: number;
   workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };
   collector: { intervalMs: number; minimumAgeMs: number };
 }
@@ -67,11 +71,12 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     else if (owner.startsWith(ENI_OWNER_PREFIX)) queues.mirrors.add(owner.slice(ENI_OWNER_PREFIX.length));
     else queues.pods.add(owner);
   };
+  const vSwitches = new VSwitchPool();
   const context: ControllerContext = {
     ...options,
     room: {
       slots: new SlotLedger(),
-      vSwitches: new VSwitchPool(),
+      vSwitches,
       random: options.random,
       clusterId: options.clusterId,
     },
@@ -82,26 +87,23 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
       onError: (message) => log.warn({ err: message }, 'describe failed'),
     }),
     waitingRoom: new WaitingRoom((key) => queues.pods.add(key)),
+    catalog: new NetworkCatalog({ cloud: options.cloud, clock, vpcId: options.vpcId, pool: vSwitches }),
     released: new Set(),
     events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
     signal,
     wakePod: (key) => queues.pods.add(key),
     wakeNode: (name) => queues.nodes.add(name),
+    wakeNetworking: (name, afterMs) => queues.networkings.addAfter(name, afterMs),
   };
-  const catalog = new NetworkCatalog({
-    cloud: options.cloud,
-    clock,
-    vpcId: options.vpcId,
-    pool: context.room.vSwitches,
-  });
   const podEnis = new PodEniController(context);
   const nodes = new NodeController(context);
   const mirrors = new NetworkInterfaceController(context, (eniId) => queues.mirrors.add(eniId));
-  const networkings = new PodNetworkingController(context, catalog);
+  const networkings = new PodNetworkingController(context);
   const collector = new Collector(context, {
     ...options.collector,
-    report: ({ orphans, released, suspected }) => {
+    report: ({ orphans, released, suspected, braked }) => {
       metrics.orphans.set(orphans);
+      metrics.collectorBraked.set(braked ? 1 : 0);
       metrics.collected.inc({ kind: 'orphan' }, released);
       metrics.collected.inc({ kind: 'suspect' }, suspected);
       metrics.inFlight.set(context.observer.inFlight);
@@ -109,7 +111,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     },
   });
 
-  podEnis.rebuildLedger();
+  for (const podEni of informers.podEnis.store.values()) podEnis.claim(podEni);
   const disconnect = connect(context, queues, podEnis);
   const controller = (
     name: string,
@@ -141,14 +143,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     await Promise.all([
       context.observer.run(signal),
       controller('pod-eni', queues.pods, options.workers.podEni, (key, run) => podEnis.reconcile(key, run)),
-      controller('node', queues.nodes, options.workers.node, async (name, run) => {
-        try {
-          return await nodes.reconcile(name, run);
-        } catch (error) {
-          await nodes.reportFailure(name, error, run);
-          throw error;
-        }
-      }),
+      controller('node', queues.nodes, options.workers.node, (name, run) => nodes.reconcile(name, run)),
       controller('networkinterface', queues.mirrors, options.workers.networkInterface, (id, run) =>
         mirrors.reconcile(id, run),
       ),
@@ -184,6 +179,12 @@ function connect(context: ControllerContext, queues: Queues, podEnis: PodEniCont
       if (informers.podEnis.store.get(key) === undefined) queues.pods.add(key);
     }
   };
+  const addUnboundPodEnis = (networking: string) => {
+    // Their creation may have been refused for what has been corrected now.
+    for (const podEni of informers.podEnis.store.byIndex('networking', networking)) {
+      if (podEni.status?.phase !== 'Bind') queues.pods.add(keyOf(podEni.metadata));
+    }
+  };
   const disconnects = [
     informers.pods.addHandler({
       onAdd: (pod) => queues.pods.add(keyOf(pod.metadata)),
@@ -192,12 +193,14 @@ function connect(context: ControllerContext, queues: Queues, podEnis: PodEniCont
     }),
     informers.podEnis.addHandler({
       onAdd: (podEni, origin) => {
+        podEnis.claim(podEni);
         if (origin !== 'write') queues.pods.add(keyOf(podEni.metadata));
       },
       onUpdate: (before, podEni, origin) => {
+        podEnis.claim(podEni);
         // Our own write comes from a reconcile that goes on anyway.
         if (origin !== 'write') queues.pods.add(keyOf(podEni.metadata));
-        if (before.status?.phase !== podEni.status?.phase) addMirrors(podEni);
+        if (mirroredPart(before) !== mirroredPart(podEni)) addMirrors(podEni);
       },
       onDelete: (podEni) => {
         podEnis.podEniGone(podEni);
@@ -212,13 +215,16 @@ function connect(context: ControllerContext, queues: Queues, podEnis: PodEniCont
     }),
     informers.podNetworkings.addHandler({
       onAdd: (networking) => {
-        queues.networkings.add(networking.metadata.name);
+        const { name } = networking.metadata;
+        queues.networkings.add(name);
+        waitingRoom.wake({ kind: 'networking', name });
         addUnservedPods();
       },
       onUpdate: (before, networking, origin) => {
         if (origin !== 'write') queues.networkings.add(networking.metadata.name);
         if (before.status?.status !== networking.status?.status) {
           waitingRoom.wake({ kind: 'networking', name: networking.metadata.name });
+          addUnboundPodEnis(networking.metadata.name);
         }
         if (before.metadata.generation !== networking.metadata.generation) addUnservedPods();
       },
@@ -260,6 +266,12 @@ function connect(context: ControllerContext, queues: Queues, podEnis: PodEniCont
 
 function addAll(queue: WorkQueue, keys: string[]): void {
   for (const key of keys) queue.add(key);
+}
+
+/** What of a PodENI its mirrors repeat. */
+function mirroredPart({ spec, status }: PodEni): string {
+  const { phase, instanceID, trunkENIID, eniInfos } = status ?? {};
+  return JSON.stringify([spec.target?.nodeName, phase, instanceID, trunkENIID, eniInfos]);
 }
 
 /** What of a Kubernetes node is looked at; its heartbeats are not. */

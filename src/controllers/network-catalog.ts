@@ -1,6 +1,7 @@
 import type { VSwitchPool } from '../allocation/vswitch-pool.ts';
 import type { Cloud, SecurityGroup, VSwitch } from '../cloud/port.ts';
 import type { Clock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
 
 /** What the cloud knows of the ids that were asked about. */
 export interface CatalogAnswer {
@@ -21,12 +22,23 @@ export class NetworkCatalog {
   readonly #vSwitches = new Map<string, { value: VSwitch | undefined; atMs: number }>();
   readonly #securityGroups = new Map<string, { value: SecurityGroup | undefined; atMs: number }>();
   #running: Promise<void> = Promise.resolve();
+  #problem: string | undefined;
 
   constructor(options: { cloud: Cloud; clock: Clock; vpcId: string; pool: VSwitchPool }) {
     this.#cloud = options.cloud;
     this.#clock = options.clock;
     this.#vpcId = options.vpcId;
     this.#pool = options.pool;
+  }
+
+  /** Why the last question to the cloud failed; undefined when it did not. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** Whether the cloud has been asked about all of these; it may not have any of them. */
+  knows(vSwitchIds: string[]): boolean {
+    return vSwitchIds.every((id) => this.#vSwitches.has(id));
   }
 
   /**
@@ -56,9 +68,17 @@ export class NetworkCatalog {
     signal: AbortSignal,
   ): Promise<void> {
     const oldestMs = this.#clock.now() - maxAgeMs;
-    if (isStale(this.#vSwitches, wanted.vSwitchIds, oldestMs)) await this.#refreshVSwitches(wanted.vSwitchIds, signal);
-    if (isStale(this.#securityGroups, wanted.securityGroupIds, oldestMs)) {
-      await this.#refreshSecurityGroups(wanted.securityGroupIds, signal);
+    try {
+      if (isStale(this.#vSwitches, wanted.vSwitchIds, oldestMs)) {
+        await this.#refreshVSwitches(wanted.vSwitchIds, signal);
+      }
+      if (isStale(this.#securityGroups, wanted.securityGroupIds, oldestMs)) {
+        await this.#refreshSecurityGroups(wanted.securityGroupIds, signal);
+      }
+      this.#problem = undefined;
+    } catch (error) {
+      this.#problem = errorMessage(error);
+      throw error;
     }
   }
 

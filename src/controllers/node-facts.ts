@@ -1,5 +1,5 @@
 import type { NodeFacts } from '../allocation/plan.ts';
-import { ANNOTATION_TRUNK_ON } from '../crds/names.ts';
+import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON } from '../crds/names.ts';
 import type { TerwayNode } from '../crds/node.ts';
 import type { CoreNode } from './resources.ts';
 
@@ -36,10 +36,16 @@ export function nodeIdentity(node: CoreNode): { identity: NodeIdentity } | { mis
  */
 export function nodeFacts(core: CoreNode | undefined, node: TerwayNode | undefined): NodeFacts | undefined {
   if (core === undefined || node?.spec.nodeMetadata === undefined) return undefined;
+  // On its way out, or of another instance that had the name before: nothing new may be attached there.
+  if (node.metadata.deletionTimestamp !== undefined) return undefined;
+  const found = nodeIdentity(core);
+  if ('identity' in found && found.identity.instanceId !== node.spec.nodeMetadata.instanceID) return undefined;
   const attached = Object.values(node.status?.networkInterfaces ?? {}).find(
     (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
   );
-  const trunkEniId = attached?.id ?? core.metadata.annotations?.[ANNOTATION_TRUNK_ON];
+  // Where the trunk is our business, the annotation only repeats what the record said a moment ago.
+  const isOurs = node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT] !== undefined;
+  const trunkEniId = attached?.id ?? (isOurs ? undefined : core.metadata.annotations?.[ANNOTATION_TRUNK_ON]);
   return {
     nodeName: core.metadata.name,
     instanceId: node.spec.nodeMetadata.instanceID,

@@ -46,8 +46,7 @@ const specSchema = z.object({
 });
 
 /** Life-cycle phases (reference 4.4); Initial is the empty string. */
-export const podEniPhaseSchema = z.enum(['', 'Initial', 'Binding', 'Bind', 'Detaching', 'Unbind', 'Deleting']);
-export type PodEniPhase = z.infer<typeof podEniPhaseSchema>;
+const podEniPhaseSchema = z.enum(['', 'Initial', 'Binding', 'Bind', 'Detaching', 'Unbind', 'Deleting']);
 
 const statusFields = {
   instanceID: z.string().optional(),

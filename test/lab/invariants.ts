@@ -20,7 +20,14 @@ export interface World {
 
 /** What of I1, I5 and I7 (invariants.md) does not hold; true at any moment, also in the middle of a rollout. */
 export function violations(world: World): string[] {
-  return [...orphans(world), ...sharedEnis(world), ...sharedAddresses(world), ...sharedVlans(world), ...books(world)];
+  return [
+    ...orphans(world),
+    ...sharedEnis(world),
+    ...sharedAddresses(world),
+    ...sharedVlans(world),
+    ...overcommitted(world),
+    ...books(world),
+  ];
 }
 
 /** What is not as it should be once nothing moves any more (L1, L4): every record agrees with the cloud. */
@@ -90,13 +97,18 @@ function sharedEnis(world: World): string[] {
   ];
 }
 
-/** I1: an address belongs to one pod. */
+/**
+ * I1: an address belongs to one pod. A record that is being deleted repeats what it had until the cloud has taken it back,
+ * and by then the cloud may have given it to the next one; so it is here, and with the VLAN ids.
+ */
 function sharedAddresses(world: World): string[] {
-  const holders = world.podEnis.flatMap((podEni) =>
-    (podEni.spec.allocations ?? []).flatMap(({ eni, ipv4 }) =>
-      ipv4 === undefined || ipv4 === '' ? [] : [{ address: `${eni.vSwitchID}/${ipv4}`, name: nameOf(podEni) }],
-    ),
-  );
+  const holders = world.podEnis
+    .filter(isLive)
+    .flatMap((podEni) =>
+      (podEni.spec.allocations ?? []).flatMap(({ eni, ipv4 }) =>
+        ipv4 === undefined || ipv4 === '' ? [] : [{ address: `${eni.vSwitchID}/${ipv4}`, name: nameOf(podEni) }],
+      ),
+    );
   return repeated(
     groupBy(
       holders,
@@ -109,7 +121,7 @@ function sharedAddresses(world: World): string[] {
 
 /** I1: a VLAN id is unique per trunk. */
 function sharedVlans(world: World): string[] {
-  const bound = world.podEnis.flatMap((podEni) => {
+  const bound = world.podEnis.filter(isLive).flatMap((podEni) => {
     const trunk = podEni.status?.trunkENIID;
     if (podEni.status?.phase !== 'Bind' || trunk === undefined) return [];
     return Object.values(podEni.status.eniInfos ?? {}).map(({ vid }) => ({
@@ -125,6 +137,22 @@ function sharedVlans(world: World): string[] {
     ),
     (slot, names) => `${slot} belongs to ${names.join(' and ')}`,
   );
+}
+
+/** I7: no more members than the trunk takes, those counted that are still to be attached. */
+function overcommitted({ nodes, podEnis }: World): string[] {
+  return nodes.flatMap(({ metadata, spec, status }) => {
+    const trunks = Object.values(status?.networkInterfaces ?? {}).filter((eni) => eni.networkInterfaceType === 'Trunk');
+    const limit = spec.nodeCap?.memberAdapterLimit ?? 0;
+    return trunks.flatMap(({ id }) => {
+      const members = podEnis.filter(
+        (podEni) => podEni.status?.phase !== 'Unbind' && targetOf(podEni)?.trunkENIID === id,
+      );
+      return members.length <= limit
+        ? []
+        : [`trunk ${id} of node ${metadata.name} has ${members.length} members of ${limit}`];
+    });
+  });
 }
 
 /** I5: created − deleted = what there is. */
@@ -148,6 +176,10 @@ function bindProblems(podEni: PodEni, eni: EniSnapshot): string[] {
     problems.push(`${name}: ${eni.id} has VLAN id ${eni.attachment?.trunk?.vlanId}, the record says ${info?.vid}`);
   }
   return problems;
+}
+
+function isLive({ metadata }: PodEni): boolean {
+  return metadata.deletionTimestamp === undefined;
 }
 
 function oursOf({ cloud, clusterId }: World): EniSnapshot[] {

@@ -12,7 +12,7 @@ import type { ApiClient } from '../cluster/api.ts';
 import { createNode } from '../cluster/nodes.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';
-import { LabProcess } from './process.ts';
+import { FOLLOW_OWNER, LabProcess } from './process.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 
@@ -116,8 +116,7 @@ export class Lab implements AsyncDisposable {
     const stateDir = options.stateDir ?? (await mkdtemp(join(tmpdir(), 'terway-lab-')));
     await mkdir(stateDir, { recursive: true, mode: 0o700 });
     log('bundling control plane and simulator');
-    await bundle(join(stateDir, 'dist'));
-    signal?.throwIfAborted();
+    await bundle(join(stateDir, 'dist'), signal);
     const configPath = join(stateDir, 'account.yaml');
     await writeFile(configPath, stringify(accountConfig(options.latencies ?? {})));
     log('starting alicloud-sim');
@@ -261,17 +260,22 @@ export class Lab implements AsyncDisposable {
  * Bundles the executables into the laboratory's own folder: laboratories that run at the same time do not take each other's
  * files away. Not synchronously, so that signals and timers of the caller go on.
  */
-async function bundle(outdir: string): Promise<void> {
-  const child = spawn(process.execPath, [join(root, 'scripts', 'build.ts'), '--outdir', outdir], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-    // It ends within a second: Ctrl-C in a terminal must not look like a build that failed.
+async function bundle(outdir: string, signal: AbortSignal | undefined): Promise<void> {
+  const script = join(root, 'scripts', 'build.ts');
+  const child = spawn(process.execPath, ['--import', FOLLOW_OWNER, script, '--outdir', outdir], {
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    // Ctrl-C in a terminal must not look like a build that failed; the signal is what ends it.
     detached: true,
+    ...(signal === undefined ? {} : { signal }),
   });
   let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
     stderr += chunk;
   });
-  const [code] = await once(child, 'close');
+  const [code] = await once(child, 'close').catch((error: unknown) => {
+    signal?.throwIfAborted();
+    throw error;
+  });
   if (code !== 0) throw new Error(`the bundles could not be built: ${stderr}`);
 }
 

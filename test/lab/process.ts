@@ -3,8 +3,11 @@ import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 
-/** Ends a child whose owner was killed and could not do it: the channel between them closes with the owner. */
-const FOLLOW_OWNER = `data:text/javascript,${encodeURIComponent(
+/**
+ * A module for --import that ends a child whose owner was killed and could not do it: the channel between them (`ipc`)
+ * closes with the owner.
+ */
+export const FOLLOW_OWNER = `data:text/javascript,${encodeURIComponent(
   "process.once('disconnect', () => process.kill(process.pid, 'SIGKILL')); process.channel?.unref();",
 )}`;
 

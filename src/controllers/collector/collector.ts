@@ -7,7 +7,7 @@ import type { PodEni } from '../../crds/pod-eni.ts';
 import { errorMessage } from '../../util/errors.ts';
 import { jitter } from '../../util/random.ts';
 import type { ControllerContext } from '../context.ts';
-import { NODE_OWNER_PREFIX } from '../node/controller.ts';
+import { nodeOwner } from '../owners.ts';
 import { podEniResource, terwayNodeResource } from '../resources.ts';
 
 const PAGE = 500;
@@ -105,7 +105,8 @@ export class Collector {
       if (intent.eniID !== '') ids.add(intent.eniID);
     }
     // A mirror without a PodENI releases its ENI itself.
-    for (const name of this.#context.informers.networkInterfaces.store.keys()) ids.add(name);
+    const mirrors = this.#context.informers.networkInterfaces.store;
+    for (const name of [...mirrors.keys(), ...mirrors.unreadableKeys]) ids.add(name);
     return { ids, tokens };
   }
 
@@ -160,7 +161,7 @@ export class Collector {
       const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
       if (intent === undefined || intent.eniID === '' || node.metadata.deletionTimestamp !== undefined) continue;
       if (listed.get(intent.eniID)?.status === 'InUse') continue;
-      observer.expect(intent.eniID, 'read', `${NODE_OWNER_PREFIX}${node.metadata.name}`);
+      observer.expect(intent.eniID, 'read', nodeOwner(node.metadata.name));
       suspected += 1;
     }
     return suspected;

@@ -1,4 +1,5 @@
 import { isOurs } from '../../allocation/identity.ts';
+import { isBraked } from '../../allocation/orphans.ts';
 import type { EniObservation } from '../../cloud/observer.ts';
 import { FINALIZER_NETWORK_INTERFACE, LABEL_NODE } from '../../crds/names.ts';
 import type { NetworkInterface } from '../../crds/network-interface.ts';
@@ -8,11 +9,13 @@ import { isAlreadyExists, isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import type { ControllerContext } from '../context.ts';
 import { Operations } from '../operations.ts';
+import { eniOwner } from '../owners.ts';
 import { networkInterfaceResource, podEniResource } from '../resources.ts';
 
 /** A mirror may wait: it must not take the API server's time from a pod that has no network yet. */
 const BACKGROUND = { priority: 'background' } as const;
 const RETRY_MS = 2000;
+const RETRY_BRAKED_MS = 30_000;
 /** A destructive call rests on an answer no older than this (I3). */
 const FRESH_MS = 5000;
 
@@ -24,6 +27,8 @@ const FRESH_MS = 5000;
 export class NetworkInterfaceController {
   readonly #context: ControllerContext;
   readonly #operations: Operations;
+  #braked = false;
+  #countedMs = Number.NEGATIVE_INFINITY;
 
   constructor(context: ControllerContext, wake: (eniId: string) => void) {
     this.#context = context;
@@ -47,6 +52,11 @@ export class NetworkInterfaceController {
     // Written after the bind: until then the PodENI alone tells, and the pod is not kept waiting.
     if (allocation === undefined || podEni.metadata.deletionTimestamp !== undefined) return {};
     if (phase !== 'Bind' && phase !== 'Unbind') return {};
+    if (mirror?.metadata.deletionTimestamp !== undefined) {
+      // Deleted by hand. The ENI belongs to the PodENI: the mirror goes, and its going brings a new one.
+      await this.#remove(mirror, signal);
+      return {};
+    }
     await this.#mirror(mirror, podEni, allocation, signal);
     return {};
   }
@@ -112,9 +122,8 @@ export class NetworkInterfaceController {
     const eniId = mirror.metadata.name;
     if (!released.has(eniId)) {
       if (!(await this.#hasNoOwner(mirror, signal))) return { requeueAfterMs: RETRY_MS };
-      const observation = observer.latest(eniId);
-      const gone = this.#releaseEni(eniId, observation);
-      if (!gone) return { requeueAfterMs: RETRY_MS };
+      const gone = this.#releaseEni(mirror, observer.latest(eniId));
+      if (!gone) return { requeueAfterMs: this.#braked ? RETRY_BRAKED_MS : RETRY_MS };
     }
     await this.#remove(mirror, signal);
     released.delete(eniId);
@@ -137,8 +146,9 @@ export class NetworkInterfaceController {
   }
 
   /** One step towards an ENI that is gone. @returns true when the cloud shows that it is. */
-  #releaseEni(eniId: string, observation: EniObservation | undefined): boolean {
+  #releaseEni(mirror: NetworkInterface, observation: EniObservation | undefined): boolean {
     const { observer, clock, clusterId, cloud } = this.#context;
+    const eniId = mirror.metadata.name;
     const operation = this.#operations.get(eniId);
     if (operation?.state === 'running') return false;
     if (
@@ -146,13 +156,14 @@ export class NetworkInterfaceController {
       clock.now() - observation.atMs > FRESH_MS ||
       (operation?.atMs ?? 0) > observation.atMs
     ) {
-      observer.expect(eniId, 'read', `${ENI_OWNER_PREFIX}${eniId}`);
+      observer.expect(eniId, 'read', eniOwner(eniId));
       return false;
     }
     const { eni } = observation;
     if (eni === undefined) return true;
     // Not ours to delete; the mirror has no reason to stay, though.
     if (!isOurs(eni.tags, clusterId)) return true;
+    if (mirror.metadata.deletionTimestamp === undefined && this.#isBraked()) return false;
     const trunk = eni.trunkEniId === undefined ? {} : { trunkEniId: eni.trunkEniId };
     if (eni.status === 'InUse') {
       this.#operations.start(eniId, eniId, 'detach', async (callSignal) => {
@@ -165,9 +176,32 @@ export class NetworkInterfaceController {
         return undefined;
       });
     } else {
-      observer.expect(eniId, 'read', `${ENI_OWNER_PREFIX}${eniId}`);
+      observer.expect(eniId, 'read', eniOwner(eniId));
     }
     return false;
+  }
+
+  /**
+   * So many mirrors have lost their PodENIs that it is rather the cluster which has lost its memory (allocation/orphans.ts).
+   * A mirror that somebody deletes is taken at that word.
+   */
+  #isBraked(): boolean {
+    const { informers, released, clock, log } = this.#context;
+    if (clock.now() < this.#countedMs + RETRY_MS) return this.#braked;
+    this.#countedMs = clock.now();
+    const mirrors = [...informers.networkInterfaces.store.values()];
+    const bereft = mirrors.filter(({ metadata: { name, deletionTimestamp } }) => {
+      if (deletionTimestamp !== undefined || released.has(name)) return false;
+      return informers.podEnis.store.byIndex('eni', name).length === 0;
+    });
+    this.#braked = isBraked(bereft.length, mirrors.length);
+    if (this.#braked) {
+      log.error(
+        { bereft: bereft.length, networkInterfaces: mirrors.length },
+        'so many NetworkInterfaces have lost their PodENIs that the cluster may have lost its memory (etcd restored?); no ENI is released until they are deleted by hand',
+      );
+    }
+    return this.#braked;
   }
 
   async #remove(mirror: NetworkInterface, signal: AbortSignal): Promise<void> {
@@ -205,9 +239,6 @@ export class NetworkInterfaceController {
     store.noteDeleted(mirror.metadata.name, mirror.metadata.uid ?? '');
   }
 }
-
-/** The observer's owner of an ENI that a mirror releases, as opposed to a pod's name. */
-export const ENI_OWNER_PREFIX = 'eni:';
 
 function mirrorOf(podEni: PodEni, allocation: Allocation) {
   const { namespace, name } = podEni.metadata;

@@ -1,9 +1,7 @@
-import { attemptTags, ownershipTags } from '../../allocation/identity.ts';
 import type { InterfaceStep } from '../../allocation/interface-step.ts';
-import type { ObservedEni } from '../../allocation/observation.ts';
-import { nextTrunkStep, parseTrunkIntent, planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
+import type { OperationFailure } from '../../allocation/observation.ts';
+import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import { CloudError } from '../../cloud/errors.ts';
-import { ENI_CONFIG, parseEniConfig } from '../../config/eni-config.ts';
 import {
   ANNOTATION_TRUNK_INTENT,
   FINALIZER_NODE,
@@ -12,16 +10,25 @@ import {
   LABEL_LINGJUN,
 } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
-import { assertNever, errorMessage } from '../../util/errors.ts';
+import { isNotFound } from '../../kube/errors.ts';
+import { keyOf } from '../../kube/types.ts';
+import { assertNever } from '../../util/errors.ts';
 import type { ControllerContext } from '../context.ts';
 import { type NodeIdentity, nodeIdentity } from '../node-facts.ts';
-import { Operations } from '../operations.ts';
-import type { CoreNode } from '../resources.ts';
+import { nodeOwner } from '../owners.ts';
+import { type CoreNode, coreNodeResource } from '../resources.ts';
 import { InstanceTypeCatalog } from './instance-types.ts';
+import { TrunkCalls } from './trunk-calls.ts';
+import { TrunkPlanner } from './trunk-planner.ts';
 import { NodeWriter } from './writer.ts';
 
 const STEPS_PER_VISIT = 10;
 const RETRY_MS = 15_000;
+/** After a failed cloud call; doubled with each further one. */
+const FIRST_RETRY_MS = 1000;
+const LAST_RETRY_MS = 60_000;
+/** How old the CIDR of a vSwitch may be; it never changes. */
+const CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
 /** While pods of a leaving node still hold member ENIs of its trunk. */
 const LEAVING_RETRY_MS = 2000;
 
@@ -33,36 +40,52 @@ type Outcome = 'again' | { requeueAfterMs?: number };
  */
 export class NodeController {
   readonly #context: ControllerContext;
-  readonly #operations: Operations;
+  readonly #calls: TrunkCalls;
   readonly #writer: NodeWriter;
   readonly #types: InstanceTypeCatalog;
-  /** Instances whose ENIs were asked for once, so that a trunk from before is adopted. */
-  readonly #surveyed = new Map<string, ObservedEni | undefined>();
+  readonly #planner: TrunkPlanner;
+  /** Refusals for want of an address that have been charged to their vSwitch. */
+  readonly #charged = new WeakSet<OperationFailure>();
+  /** Failed cloud calls in a row, by node. */
+  readonly #failures = new Map<string, number>();
 
   constructor(context: ControllerContext) {
     this.#context = context;
-    const { client, clock, informers, signal, wakeNode, cloud } = context;
-    this.#operations = new Operations({ clock, signal, wake: wakeNode });
+    const { client, clock, informers, cloud } = context;
+    this.#calls = new TrunkCalls(context);
     this.#writer = new NodeWriter({ client, informers, clock });
     this.#types = new InstanceTypeCatalog({ cloud, clock });
+    this.#planner = new TrunkPlanner(context);
   }
 
   /** Reconciles one node by name. */
   async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
-    for (let count = 0; count < STEPS_PER_VISIT; count += 1) {
-      const outcome = await this.#visit(name, signal);
-      if (outcome !== 'again') return outcome;
+    try {
+      for (let count = 0; count < STEPS_PER_VISIT; count += 1) {
+        const outcome = await this.#visit(name, signal);
+        if (outcome === 'again') continue;
+        this.#failures.delete(name);
+        return outcome;
+      }
+      return { requeueAfterMs: 1 };
+    } catch (error) {
+      if (!(error instanceof CloudError) || signal.aborted) throw error;
+      return this.#cloudFailed(name, error, signal);
     }
-    return { requeueAfterMs: 1 };
   }
 
   async #visit(name: string, signal: AbortSignal): Promise<Outcome> {
     const { informers } = this.#context;
     const core = informers.coreNodes.store.get(name);
     const node = informers.nodes.store.get(name);
-    const leaving = core === undefined || node?.metadata.deletionTimestamp !== undefined;
-    if (node !== undefined && leaving) return this.#release(node, core, signal);
-    if (core === undefined || isForeign(core) || core.metadata.deletionTimestamp !== undefined) return {};
+    if (core === undefined) return node === undefined ? {} : this.#release(node, signal);
+    if (node?.metadata.deletionTimestamp !== undefined) {
+      // Deleted by hand, or with a Kubernetes node that had the name before. The trunk stays with the instance, where the
+      // next record finds it.
+      await this.#dropRecord(node, signal);
+      return {};
+    }
+    if (isForeign(core) || core.metadata.deletionTimestamp !== undefined) return {};
 
     const found = nodeIdentity(core);
     if ('missing' in found) {
@@ -70,20 +93,24 @@ export class NodeController {
       return {};
     }
     const { identity } = found;
-    if (node === undefined || this.#isOutdated(node, identity)) return this.#describe(core, node, identity, signal);
-    if (
-      (node.spec.nodeCap?.memberAdapterLimit ?? 0) <= 0 ||
-      core.metadata.labels?.[LABEL_EXCLUSIVE_MODE] !== undefined
-    ) {
-      await this.#writer.condition(node, 'TrunkNotSupported', `${identity.instanceType} takes no member ENIs`, signal);
+    if (node === undefined || this.#isOutdated(core, node, identity)) {
+      return this.#describe(core, node, identity, signal);
+    }
+    const unsuitable = this.#context.enableTrunk
+      ? whyNoTrunk(core, node)
+      : 'trunk mode is turned off in the configuration (enableTrunk: false)';
+    if (unsuitable !== undefined) {
+      await this.#writer.condition(node, 'TrunkNotSupported', unsuitable, signal);
       return {};
     }
     return this.#trunk(core, node, identity, signal);
   }
 
-  #isOutdated(node: TerwayNode, identity: NodeIdentity): boolean {
+  #isOutdated(core: CoreNode, node: TerwayNode, identity: NodeIdentity): boolean {
     const { nodeMetadata, nodeCap } = node.spec;
     return (
+      // The garbage collector deletes what belongs to a node of the same name from before.
+      node.metadata.ownerReferences?.some(({ uid }) => uid === core.metadata.uid) !== true ||
       nodeCap?.networkCardsCount === undefined ||
       nodeMetadata?.instanceID !== identity.instanceId ||
       nodeMetadata.instanceType !== identity.instanceType ||
@@ -102,7 +129,18 @@ export class NodeController {
       this.#warn(core, 'ConfigError', `instance type ${identity.instanceType} is unknown to DescribeInstanceTypes`);
       return { requeueAfterMs: RETRY_MS };
     }
-    await this.#writer.describe(core, node, identity, cap, signal);
+    const known = node?.spec.nodeMetadata?.instanceID;
+    if (node === undefined || known === undefined || known === identity.instanceId) {
+      await this.#writer.describe(core, node, identity, cap, signal);
+      return 'again';
+    }
+    // Another instance has the name now. The trunk of the one before goes with it, or is collected.
+    const { name } = node.metadata;
+    const message = `node ${name} was ${known} before and is ${identity.instanceId} now`;
+    let current = await this.#writer.forgetTrunk(node, 'InstanceReplaced', message, signal);
+    current = await this.#writer.dropIntent(current, signal);
+    this.#calls.clear(name);
+    await this.#writer.describe(core, current, identity, cap, signal);
     return 'again';
   }
 
@@ -121,7 +159,7 @@ export class NodeController {
       this.#context.waitingRoom.wake({ kind: 'node', nodeName: name });
       return {};
     }
-    if (intent === undefined) return this.#plan(node, identity, 1, undefined, signal);
+    if (intent === undefined) return this.#plan(node, identity, 1, signal);
     const step = nextTrunkStep({
       goal: 'bind',
       intent,
@@ -129,84 +167,23 @@ export class NodeController {
       nodeName: name,
       bound: recorded !== undefined,
       observation,
-      operation: this.#operations.get(name),
+      operation: this.#calls.get(name),
       clusterId: this.#context.clusterId,
       nowMs: this.#context.clock.now(),
     });
     return this.#execute(node, identity, intent, step, signal);
   }
 
-  /** Writes the intent of a trunk, or adopts the trunk that the instance has already. */
-  async #plan(
-    node: TerwayNode,
-    identity: NodeIdentity,
-    attempt: number,
-    avoid: string | undefined,
-    signal: AbortSignal,
-  ): Promise<Outcome> {
-    const { clusterId, clock, room } = this.#context;
-    const present = await this.#survey(identity.instanceId, signal);
-    const config = this.#networkConfig(node, identity.zoneId);
-    if (present === undefined && 'error' in config) {
-      await this.#writer.condition(node, 'ConfigError', config.error, signal);
+  /** Writes the intent of a trunk, or says why there can be none now. */
+  async #plan(node: TerwayNode, identity: NodeIdentity, attempt: number, signal: AbortSignal): Promise<Outcome> {
+    const plan = await this.#planner.plan(node, identity, attempt, signal);
+    if ('message' in plan) {
+      await this.#writer.condition(node, plan.reason, plan.message, signal);
       return { requeueAfterMs: RETRY_MS };
     }
-    const candidates = 'error' in config ? [] : config.vSwitchIds;
-    const vSwitchId =
-      present?.vSwitchId ??
-      candidates.find((id) => id !== avoid && (room.vSwitches.free(id) ?? 1) > 0) ??
-      candidates[0] ??
-      '';
-    const intent = planTrunk({
-      clusterId,
-      nodeName: node.metadata.name,
-      nodeUid: node.metadata.uid ?? '',
-      attempt,
-      vSwitchId,
-      securityGroupIds: present?.securityGroupIds ?? ('error' in config ? [] : config.securityGroupIds),
-      nowMs: clock.now(),
-    });
-    await this.#writer.intent(node, present === undefined ? intent : { ...intent, eniID: present.id }, signal);
-    this.#operations.clear(node.metadata.name);
+    await this.#writer.intent(node, plan.intent, signal);
+    this.#calls.clear(node.metadata.name);
     return 'again';
-  }
-
-  async #survey(instanceId: string, signal: AbortSignal): Promise<ObservedEni | undefined> {
-    if (!this.#surveyed.has(instanceId)) {
-      const { enis, sentAtMs } = await this.#context.cloud.describeEnis({ instanceId, type: 'Trunk' }, signal);
-      const [trunk] = enis;
-      if (trunk !== undefined) this.#context.observer.note(trunk, sentAtMs);
-      this.#surveyed.set(instanceId, trunk);
-    }
-    const present = this.#surveyed.get(instanceId);
-    this.#surveyed.delete(instanceId);
-    return present;
-  }
-
-  /** What the node daemon wrote into the Node CR counts; else the cluster's eni-config. */
-  #networkConfig(
-    node: TerwayNode,
-    zone: string,
-  ): { vSwitchIds: string[]; securityGroupIds: string[] } | { error: string } {
-    const { eni } = node.spec;
-    if (eni !== undefined && eni.vSwitchOptions.length > 0) {
-      return { vSwitchIds: eni.vSwitchOptions, securityGroupIds: eni.securityGroupIDs };
-    }
-    const configMap = this.#context.informers.configMaps.store.get(`${ENI_CONFIG.namespace}/${ENI_CONFIG.name}`);
-    if (configMap === undefined) {
-      return {
-        error: `ConfigMap ${ENI_CONFIG.namespace}/${ENI_CONFIG.name} does not exist; it names the vSwitches and security groups of trunk ENIs`,
-      };
-    }
-    const parsed = parseEniConfig(configMap.data);
-    if ('error' in parsed) return parsed;
-    const vSwitchIds = parsed.config.vSwitchesByZone[zone] ?? [];
-    if (vSwitchIds.length === 0) {
-      return {
-        error: `ConfigMap ${ENI_CONFIG.namespace}/${ENI_CONFIG.name}, key ${ENI_CONFIG.key}: vswitches has no entry for zone ${zone}`,
-      };
-    }
-    return { vSwitchIds, securityGroupIds: parsed.config.securityGroupIds };
   }
 
   async #execute(
@@ -220,25 +197,32 @@ export class NodeController {
     const name = node.metadata.name;
     switch (step.do) {
       case 'create':
-        this.#create(node, intent);
+        this.#calls.create(node, intent);
         return {};
       case 'find':
-        this.#find(name, intent);
+        this.#calls.find(name, intent);
         return {};
       case 'record':
         await this.#writer.intent(node, { ...intent, eniID: step.eni.id }, signal);
-        this.#operations.clear(name);
+        this.#calls.clear(name);
         return 'again';
-      case 'newAttempt':
+      case 'newAttempt': {
         observer.forget(intent.eniID);
-        return this.#plan(node, identity, intent.attempt + 1, step.avoidVSwitch ? intent.vSwitchID : undefined, signal);
+        // Once per refusal: the intent stays until there is room elsewhere, and is looked at again meanwhile.
+        if (step.avoidVSwitch && step.failure !== undefined && !this.#charged.has(step.failure)) {
+          this.#charged.add(step.failure);
+          this.#context.room.vSwitches.block(intent.vSwitchID, clock.now());
+        }
+        const current = await this.#lost(node, intent, signal);
+        return this.#plan(current, identity, intent.attempt + 1, signal);
+      }
       case 'observe':
         observer.expect(intent.eniID, 'read', nodeOwner(name));
         return {};
       case 'attach':
       case 'detach':
       case 'delete':
-        this.#change(name, identity.instanceId, step.eni, step.do);
+        this.#calls.change(name, identity.instanceId, step.eni, step.do);
         return {};
       case 'waitForCall':
         return {};
@@ -250,77 +234,53 @@ export class NodeController {
         else if (intent.eniID !== '') observer.forget(intent.eniID);
         return { requeueAfterMs: Math.max(1, step.untilMs - clock.now()) };
       case 'blocked':
+        if (clock.now() - (observer.latest(intent.eniID)?.atMs ?? 0) >= RETRY_MS) {
+          observer.expect(intent.eniID, 'read', nodeOwner(name));
+        }
         await this.#writer.condition(node, step.reason, step.message, signal);
         return { requeueAfterMs: RETRY_MS };
       case 'done':
         if (step.eni === undefined) return {};
-        await this.#writer.attached(
-          node,
-          step.eni,
-          this.#context.room.vSwitches.get(step.eni.vSwitchId)?.cidrBlock ?? '',
-          signal,
-        );
+        await this.#writer.attached(node, step.eni, await this.#cidrOf(step.eni.vSwitchId, signal), signal);
         this.#context.log.info({ node: name, trunk: step.eni.id }, 'trunk attached');
         observer.forget(step.eni.id);
-        this.#operations.clear(name);
+        this.#calls.clear(name);
         return 'again';
       default:
         return assertNever(step);
     }
   }
 
-  #create(node: TerwayNode, intent: TrunkIntent): void {
-    const { cloud, clusterId, clock, observer } = this.#context;
-    const { name, uid } = node.metadata;
-    this.#operations.start(name, name, 'create', async (signal) => {
-      const eni = await cloud.createEni(
-        {
-          kind: 'Trunk',
-          vSwitchId: intent.vSwitchID,
-          securityGroupIds: intent.securityGroupIDs,
-          // The trunk goes with its instance.
-          deleteOnRelease: true,
-          description: 'interface create by terway',
-          clientToken: intent.clientToken,
-          tags: ownershipTags({
-            clusterId,
-            owner: `node/${name}`,
-            ownerUid: uid ?? '',
-            clientToken: intent.clientToken,
-          }),
-        },
-        signal,
-      );
-      observer.note(eni, clock.now());
-      return eni;
-    });
+  /** The recorded trunk is gone: says so, and looks after the pods that hung below it. */
+  async #lost(node: TerwayNode, intent: TrunkIntent, signal: AbortSignal): Promise<TerwayNode> {
+    if (node.status?.networkInterfaces?.[intent.eniID] === undefined) return node;
+    const { informers, observer, log } = this.#context;
+    const message = `trunk ${intent.eniID} no longer exists in the cloud; another one is created`;
+    const current = await this.#writer.forgetTrunk(node, 'TrunkLost', message, signal);
+    log.warn({ node: node.metadata.name, trunk: intent.eniID }, 'trunk lost');
+    for (const podEni of informers.podEnis.store.byIndex('trunk', intent.eniID)) {
+      for (const { eni } of podEni.spec.allocations ?? []) {
+        if (eni.id !== '') observer.expect(eni.id, 'read', keyOf(podEni.metadata));
+      }
+    }
+    return current;
   }
 
-  #find(name: string, intent: TrunkIntent): void {
-    const { cloud, clusterId, observer } = this.#context;
-    this.#operations.start(name, name, 'find', async (signal) => {
-      const { enis, sentAtMs } = await cloud.describeEnis({ tags: attemptTags(clusterId, intent.clientToken) }, signal);
-      const [eni] = enis;
-      if (eni !== undefined) observer.note(eni, sentAtMs);
-      return eni;
-    });
-  }
-
-  #change(name: string, instanceId: string, eni: ObservedEni, kind: 'attach' | 'detach' | 'delete'): void {
-    const { cloud } = this.#context;
-    this.#operations.start(name, name, kind, async (signal) => {
-      if (kind === 'delete') await cloud.deleteEni(eni.id, signal);
-      else if (kind === 'attach') await cloud.attachEni({ eniId: eni.id, instanceId }, signal);
-      else await cloud.detachEni({ eniId: eni.id, instanceId: eni.instanceId ?? instanceId }, signal);
-      return undefined;
-    });
+  /** Upstream's node daemon derives the gateway from it. */
+  async #cidrOf(vSwitchId: string, signal: AbortSignal): Promise<string> {
+    const { catalog } = this.#context;
+    const wanted = { vSwitchIds: [vSwitchId], securityGroupIds: [] };
+    const { vSwitches } = await catalog.lookUp(wanted, CIDR_MAX_AGE_MS, signal);
+    return vSwitches.get(vSwitchId)?.cidrBlock ?? '';
   }
 
   /** The Kubernetes node is gone: release its trunk when no pod uses it any more, then let the Node CR go. */
-  async #release(node: TerwayNode, core: CoreNode | undefined, signal: AbortSignal): Promise<Outcome> {
+  async #release(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
     const { clusterId, clock, observer, room, informers } = this.#context;
     const { name, finalizers, annotations, deletionTimestamp } = node.metadata;
-    if (core === undefined && deletionTimestamp === undefined) {
+    // The watch's store may be behind, and may lack what it cannot read.
+    if (!(await this.#nodeIsGone(name, signal))) return { requeueAfterMs: LEAVING_RETRY_MS };
+    if (deletionTimestamp === undefined) {
       // Its owner reference makes the garbage collector delete it; that may take a while or never come in a test cluster.
       await this.#writer.deleteObject(node, signal);
       return 'again';
@@ -339,7 +299,7 @@ export class NodeController {
         nodeName: name,
         bound: false,
         observation: observer.latest(intent.eniID),
-        operation: this.#operations.get(name),
+        operation: this.#calls.get(name),
         clusterId,
         nowMs: clock.now(),
       });
@@ -353,30 +313,57 @@ export class NodeController {
         };
         return this.#execute(node, identity, intent, step, signal);
       }
-      observer.forget(intent.eniID);
     }
-    await this.#writer.removeFinalizer(node, signal);
-    this.#operations.clear(name);
+    await this.#dropRecord(node, signal);
     return {};
+  }
+
+  /** Lets a Node CR go; memory keeps nothing of it. */
+  async #dropRecord(node: TerwayNode, signal: AbortSignal): Promise<void> {
+    const { name, annotations } = node.metadata;
+    const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (intent !== undefined) this.#context.observer.forget(intent.eniID);
+    this.#calls.clear(name);
+    this.#failures.delete(name);
+    await this.#writer.removeFinalizer(node, signal);
+  }
+
+  async #nodeIsGone(name: string, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#context.client.get(coreNodeResource, { name }, { signal });
+      return false;
+    } catch (error) {
+      if (isNotFound(error)) return true;
+      throw error;
+    }
   }
 
   #warn(core: CoreNode, reason: string, note: string): void {
     this.#context.events.about({ apiVersion: 'v1', kind: 'Node', object: core }, 'Warning', reason, note, 'node');
   }
 
-  /** Turns a failure of a direct cloud call into a condition; anything else is the queue's business. */
-  async reportFailure(name: string, error: unknown, signal: AbortSignal): Promise<void> {
-    const node = this.#context.informers.nodes.store.get(name);
-    if (node === undefined || !(error instanceof CloudError)) return;
-    await this.#writer.condition(node, 'CloudError', errorMessage(error), signal);
+  /** A direct cloud call failed: says so where the node's network is described, and tries again later. */
+  async #cloudFailed(name: string, error: CloudError, signal: AbortSignal): Promise<{ requeueAfterMs: number }> {
+    const { informers, log } = this.#context;
+    const failures = this.#failures.get(name) ?? 0;
+    this.#failures.set(name, failures + 1);
+    log.warn({ node: name, err: error.message }, 'cloud call failed');
+    const node = informers.nodes.store.get(name);
+    const core = informers.coreNodes.store.get(name);
+    if (node !== undefined) await this.#writer.condition(node, 'CloudError', error.message, signal);
+    else if (core !== undefined) this.#warn(core, 'CloudError', error.message);
+    return { requeueAfterMs: Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures) };
   }
 }
 
-/** The observer's owner of a trunk, as opposed to a pod's name. */
-export const NODE_OWNER_PREFIX = 'node:';
-
-function nodeOwner(name: string): string {
-  return `${NODE_OWNER_PREFIX}${name}`;
+/** @returns why the node gets no trunk, or undefined. */
+function whyNoTrunk(core: CoreNode, node: TerwayNode): string | undefined {
+  const exclusive = core.metadata.labels?.[LABEL_EXCLUSIVE_MODE];
+  if (exclusive !== undefined && exclusive.toLowerCase() === 'enionly') {
+    return `label ${LABEL_EXCLUSIVE_MODE}=${exclusive}: pods of this node get whole ENIs`;
+  }
+  if ((node.spec.nodeCap?.memberAdapterLimit ?? 0) > 0) return undefined;
+  return `instance type ${node.spec.nodeMetadata?.instanceType ?? ''} takes no member ENIs`;
 }
 
 /** Nodes that are not ours to serve (reference 4.6). */

@@ -10,6 +10,7 @@ import type { Clock } from '../../util/clock.ts';
 import type { Informers } from '../context.ts';
 import type { NodeIdentity } from '../node-facts.ts';
 import { type CoreNode, coreNodeResource, terwayNodeResource } from '../resources.ts';
+import { withoutNewRequestId } from '../same-failure.ts';
 
 /** Every write of a Node CR and of what the Kubernetes node shows of it. */
 export class NodeWriter {
@@ -60,6 +61,29 @@ export class NodeWriter {
     });
   }
 
+  /**
+   * The name belongs to another instance now. The record of the trunk goes first: until then the change is seen again.
+   */
+  async forgetTrunk(node: TerwayNode, reason: string, message: string, signal: AbortSignal): Promise<TerwayNode> {
+    await this.#patchStatus(node, signal, (status) => {
+      const others = Object.entries(status.networkInterfaces ?? {}).filter(
+        ([, known]) => known.networkInterfaceType !== 'Trunk',
+      );
+      status.networkInterfaces = Object.fromEntries(others);
+      status.conditions = this.#trunkReady(node, status.conditions, 'False', reason, message);
+    });
+    return this.#informers.nodes.store.get(node.metadata.name) ?? node;
+  }
+
+  /** Drops the intent of a trunk that belongs to another instance. */
+  async dropIntent(node: TerwayNode, signal: AbortSignal): Promise<TerwayNode> {
+    await this.#patch(node, signal, (draft) => {
+      const { [ANNOTATION_TRUNK_INTENT]: _dropped, ...kept } = draft.metadata.annotations ?? {};
+      draft.metadata.annotations = kept;
+    });
+    return this.#informers.nodes.store.get(node.metadata.name) ?? node;
+  }
+
   /** Persists the intent of the trunk. */
   async intent(node: TerwayNode, intent: TrunkIntent, signal: AbortSignal): Promise<void> {
     await this.#patch(node, signal, (draft) => {
@@ -98,7 +122,9 @@ export class NodeWriter {
   /** Says why the node has no trunk. */
   async condition(node: TerwayNode, reason: string, message: string, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(node, signal, (status) => {
-      status.conditions = this.#trunkReady(node, status.conditions, 'False', reason, message);
+      const before = status.conditions?.find(({ type }) => type === 'TrunkReady');
+      const words = withoutNewRequestId(before?.message, message);
+      status.conditions = this.#trunkReady(node, status.conditions, 'False', reason, words);
     });
   }
 

@@ -1,5 +1,6 @@
 import { matchNetworking } from '../../allocation/match.ts';
-import { planPodEni, type WaitsFor } from '../../allocation/plan.ts';
+import { type NodeFacts, planPodEni, type WaitsFor } from '../../allocation/plan.ts';
+import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import { isAlreadyExists } from '../../kube/errors.ts';
 import type { ControllerContext } from '../context.ts';
@@ -12,6 +13,10 @@ import type { PodEniWriter } from './writer.ts';
 const NAMESPACE_LAG_MS = 500;
 /** Free addresses come back without our doing, too. */
 const RECHECK_MS = 15_000;
+/** An object that cannot be read has to be corrected by somebody first. */
+const UNREADABLE_RECHECK_MS = 30_000;
+
+type Admission = 'again' | { requeueAfterMs?: number };
 
 /** Gives a pod that should have an ENI its PodENI, or a place in the waiting room. */
 export class PodAdmitter {
@@ -24,11 +29,21 @@ export class PodAdmitter {
   }
 
   /** @returns `again` when a PodENI was written. */
-  async admit(key: string, pod: Pod | undefined, signal: AbortSignal): Promise<'again' | { requeueAfterMs?: number }> {
-    const { informers, waitingRoom, events } = this.#context;
+  async admit(key: string, pod: Pod | undefined, signal: AbortSignal): Promise<Admission> {
+    const { informers, waitingRoom } = this.#context;
     if (pod === undefined || !isCandidate(pod)) {
       waitingRoom.leave(key);
       return {};
+    }
+    const unreadable = this.#unreadable(key, pod);
+    if (unreadable !== undefined) {
+      waitingRoom.leave(key);
+      this.#context.events.podWarning(
+        key,
+        'Unreadable',
+        `${unreadable} has a form that the control plane does not understand; correct or delete it`,
+      );
+      return { requeueAfterMs: UNREADABLE_RECHECK_MS };
     }
     const namespace = informers.namespaces.store.get(pod.metadata.namespace ?? '');
     if (namespace === undefined) return { requeueAfterMs: NAMESPACE_LAG_MS };
@@ -48,56 +63,71 @@ export class PodAdmitter {
       case 'matched':
         return this.#plan(key, pod, match.networking, signal);
       case 'notReady':
-        waitingRoom.park(key, { kind: 'networking', name: match.name });
-        events.podWarning(
+        return this.#refuse(
           key,
+          match.name,
           'PodNetworkingNotReady',
           `PodNetworking ${match.name} is not Ready; \`kubectl describe podnetworking ${match.name}\` says why`,
         );
-        return {};
       case 'unknown':
-        waitingRoom.park(key, { kind: 'networking', name: match.name });
-        events.podWarning(
+        return this.#refuse(
           key,
+          match.name,
           'PodNetworkingNotFound',
-          `annotation k8s.aliyun.com/pod-networking names PodNetworking ${match.name}, which does not exist`,
+          `annotation ${ANNOTATION_POD_NETWORKING} names PodNetworking ${match.name}, which does not exist`,
         );
-        return {};
       case 'needsStableName':
-        waitingRoom.park(key, { kind: 'networking', name: match.name });
-        events.podWarning(
+        return this.#refuse(
           key,
+          match.name,
           'FixedNeedsStableName',
           `PodNetworking ${match.name} gives Fixed addresses, which need a pod whose name comes back: use a StatefulSet, or allocationType Elastic`,
         );
-        return {};
     }
   }
 
-  async #plan(
-    key: string,
-    pod: Pod,
-    networking: PodNetworking,
-    signal: AbortSignal,
-  ): Promise<'again' | { requeueAfterMs?: number }> {
+  /**
+   * Whether the free member slots of the node are those of pods that came before (L3); the pod then stands in line. All
+   * of those before it are on their way.
+   */
+  standsBehindOthers(key: string, node: NodeFacts | undefined): boolean {
+    const { waitingRoom, room } = this.#context;
+    if (node?.trunkEniId === undefined) return false;
+    const slot: WaitsFor = { kind: 'slot', nodeName: node.nodeName };
+    const free = node.memberLimit - room.slots.usedByOthers(node.trunkEniId, key);
+    if (free <= 0 || waitingRoom.ahead(key, slot) < free) return false;
+    waitingRoom.park(key, slot);
+    return true;
+  }
+
+  /** Who concludes from absence must know that it is not only unreadable (kube/store.ts). */
+  #unreadable(key: string, pod: Pod): string | undefined {
+    const { podEnis, podNetworkings } = this.#context.informers;
+    if (podEnis.store.unreadableKeys.has(key)) return `PodENI ${key}`;
+    const named = pod.metadata.annotations?.[ANNOTATION_POD_NETWORKING] ?? '';
+    return podNetworkings.store.unreadableKeys.has(named) ? `PodNetworking ${named}` : undefined;
+  }
+
+  /** The pod waits until somebody changes its PodNetworking. */
+  #refuse(key: string, networking: string, reason: string, message: string): Admission {
+    this.#context.waitingRoom.park(key, { kind: 'networking', name: networking });
+    this.#context.events.podWarning(key, reason, message);
+    return {};
+  }
+
+  async #plan(key: string, pod: Pod, networking: PodNetworking, signal: AbortSignal): Promise<Admission> {
     const { informers, waitingRoom, room, events, clock } = this.#context;
     const { nodeName } = pod.spec;
     const node = nodeFacts(informers.coreNodes.store.get(nodeName), informers.nodes.store.get(nodeName));
-    const slot: WaitsFor = { kind: 'slot', nodeName };
-    if (node?.trunkEniId !== undefined) {
-      const free = node.memberLimit - room.slots.used(node.trunkEniId);
-      if (free > 0 && waitingRoom.ahead(key, slot) >= free) {
-        // Those who came before get the slots that are free (L3); all of them are on their way.
-        waitingRoom.park(key, slot);
-        return {};
-      }
-    }
+    if (this.#awaitsCatalog(key, networking)) return {};
+    if (this.standsBehindOthers(key, node)) return {};
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
     const plan = planPodEni(identity, networking, node, nodeName, { ...room, nowMs: clock.now() });
     if (plan.kind === 'wait') {
       waitingRoom.park(key, plan.waitsFor);
       events.podWarning(key, plan.reason, plan.message);
-      return plan.waitsFor.kind === 'vSwitch' ? { requeueAfterMs: RECHECK_MS } : {};
+      if (plan.waitsFor.kind === 'vSwitch') this.#context.wakeNetworking(networking.metadata.name, RECHECK_MS);
+      return {};
     }
     try {
       await this.#writer.create(plan.podEni, signal);
@@ -105,11 +135,24 @@ export class PodAdmitter {
       const vSwitchId = plan.podEni.spec.allocations?.[0]?.eni.vSwitchID;
       if (vSwitchId !== undefined) room.vSwitches.giveBack(vSwitchId);
       room.slots.release(key);
+      if (!isAlreadyExists(error)) throw error;
       // Another leader or a store that lags; the watch will bring it.
-      if (isAlreadyExists(error)) return { requeueAfterMs: NAMESPACE_LAG_MS };
-      throw error;
+      waitingRoom.leave(key);
+      return { requeueAfterMs: NAMESPACE_LAG_MS };
     }
     waitingRoom.leave(key);
     return 'again';
+  }
+
+  /** After a start the status may say Ready before the cloud has been asked what the vSwitches are. */
+  #awaitsCatalog(key: string, networking: PodNetworking): boolean {
+    const { catalog, waitingRoom, events } = this.#context;
+    if (catalog.knows(networking.spec.vSwitchOptions ?? [])) return false;
+    const { name } = networking.metadata;
+    waitingRoom.park(key, { kind: 'networking', name });
+    if (catalog.problem !== undefined) {
+      events.podWarning(key, 'CloudError', `the vSwitches of PodNetworking ${name} are not known: ${catalog.problem}`);
+    }
+    return true;
   }
 }

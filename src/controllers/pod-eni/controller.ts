@@ -1,21 +1,19 @@
-import { attemptTags, ownershipTags } from '../../allocation/identity.ts';
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
-import type { OperationFailure } from '../../allocation/observation.ts';
-import { planNewAttempt, planRebind, type Room, type Waiting } from '../../allocation/plan.ts';
+import { planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
-import { ANNOTATION_POD_UID } from '../../crds/names.ts';
-import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
+import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from '../../crds/names.ts';
+import type { PodEni } from '../../crds/pod-eni.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
 import { assertNever } from '../../util/errors.ts';
 import type { ControllerContext } from '../context.ts';
 import { nodeFacts } from '../node-facts.ts';
-import { Operations } from '../operations.ts';
 import { isFinished, podView } from '../pod-facts.ts';
 import { podResource } from '../resources.ts';
 import { PodAdmitter } from './admitter.ts';
-import { ProgressPacer } from './progress.ts';
+import { InterfaceExecutor, type Outcome } from './interface-executor.ts';
+import { Reporter } from './reporter.ts';
 import { PodEniWriter } from './writer.ts';
 
 /** Steps that one visit may take before others get their turn. */
@@ -23,42 +21,40 @@ const STEPS_PER_VISIT = 10;
 /** A pod that the store does not show but the API server does: the store lags. */
 const LAG_RECHECK_MS = 1000;
 
-/** What a visit came to: go on at once, or leave, and look again after a time when given. */
-type Outcome = 'again' | { requeueAfterMs?: number };
-
 /**
  * Looks after the PodENI of each name: plans it for its pod, drives its life cycle (allocation/lifecycle.ts), and lets it go.
  * One queue key is `namespace/name` of pod and PodENI alike (docs/design/allocation.md).
  */
 export class PodEniController {
   readonly #context: ControllerContext;
-  readonly #operations: Operations;
+  readonly #interfaces: InterfaceExecutor;
   readonly #writer: PodEniWriter;
   readonly #admitter: PodAdmitter;
-  readonly #pacer: ProgressPacer;
+  readonly #reporter: Reporter;
 
   constructor(context: ControllerContext) {
     this.#context = context;
-    const { client, clock, informers, signal, wakePod } = context;
-    this.#operations = new Operations({ clock, signal, wake: wakePod });
+    const { client, clock, informers, events } = context;
     this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock });
-    this.#pacer = new ProgressPacer(clock);
+    this.#reporter = new Reporter({ writer: this.#writer, events, clock });
+    this.#interfaces = new InterfaceExecutor(context, this.#writer, this.#reporter);
     this.#admitter = new PodAdmitter(context, this.#writer);
   }
 
-  /** Rebuilds the ledger of member slots from the PodENIs; before the first reconcile. */
-  rebuildLedger(): void {
+  /**
+   * Notes the member slots that a record holds: at the start of a term, and when a record appears or changes by another
+   * hand, such as that of the leader before.
+   */
+  claim(podEni: PodEni): void {
     const { informers, room } = this.#context;
-    for (const podEni of informers.podEnis.store.list()) {
-      const key = keyOf(podEni);
-      const target = targetOf(podEni);
-      const pod = informers.pods.store.get(key);
-      const claimed =
-        pod?.metadata.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID] &&
-        pod?.spec.nodeName === target?.nodeName;
-      if (target?.trunkENIID === undefined || (podEni.status?.phase === 'Unbind' && !claimed)) continue;
-      room.slots.reserve(key, target.trunkENIID, podEni.spec.allocations?.length ?? 1);
-    }
+    const key = keyOf(podEni);
+    const target = targetOf(podEni);
+    if (target?.trunkENIID === undefined) return;
+    const pod = informers.pods.store.get(key);
+    const isTaken =
+      pod?.metadata.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID] && pod?.spec.nodeName === target.nodeName;
+    if (podEni.status?.phase === 'Unbind' && !isTaken) return;
+    room.slots.reserve(key, target.trunkENIID, podEni.spec.allocations?.length ?? 1);
   }
 
   /** A PodENI vanished, by our hand or another: its slots are free. */
@@ -85,17 +81,20 @@ export class PodEniController {
 
   #snapshot(key: string, podEni: PodEni): Snapshot {
     const { informers, observer, clock, clusterId } = this.#context;
+    const pod = podView(informers.pods.store.get(key));
+    const node = pod.state === 'live' ? this.#nodeFacts(pod.nodeName) : undefined;
     return {
       podEni,
-      pod: podView(informers.pods.store.get(key)),
+      pod,
       interfaces: (podEni.spec.allocations ?? []).map((allocation, index) => {
         const observation = observer.latest(allocation.eni.id);
-        const operation = this.#operations.get(operationId(key, index));
+        const operation = this.#interfaces.operation(key, index);
         return {
           ...(observation === undefined ? {} : { observation }),
           ...(operation === undefined ? {} : { operation }),
         };
       }),
+      ...(node === undefined ? {} : { trunk: node.trunkEniId === undefined ? {} : { eniId: node.trunkEniId } }),
       clusterId,
       nowMs: clock.now(),
     };
@@ -107,16 +106,18 @@ export class PodEniController {
         return this.#settled(key, podEni, step.untilMs);
       case 'deleteObject':
         if (!(await this.#podIsGone(key, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
+        this.#context.waitingRoom.leave(key);
         await this.#writer.deleteObject(podEni, signal);
         return 'again';
       case 'startDetach':
         if (!(await this.#podIsGone(key, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
-        await this.#writer.phase(podEni, 'Detaching', { podSeen: true }, signal);
+        this.#context.waitingRoom.leave(key);
+        await this.#writer.detaching(podEni, signal);
         return 'again';
       case 'rebind':
         return this.#rebind(key, podEni, signal);
       case 'startBinding':
-        await this.#writer.phase(podEni, 'Binding', { podSeen: true }, signal);
+        await this.#writer.binding(podEni, signal);
         return 'again';
       case 'bind':
         return this.#bind(key, podEni, step.enis, signal);
@@ -126,10 +127,7 @@ export class PodEniController {
         this.#freeSlots(key);
         return 'again';
       case 'finish':
-        await this.#writer.removeFinalizers(podEni, signal);
-        this.#context.log.debug({ podEni: key }, 'released');
-        this.#finished(key, podEni);
-        return 'again';
+        return this.#finish(key, podEni, signal);
       case 'interfaces':
         return this.#executeInterfaces(key, podEni, step.goal, step.steps, signal);
       default:
@@ -144,11 +142,13 @@ export class PodEniController {
     steps: { index: number; step: InterfaceStep }[],
     signal: AbortSignal,
   ): Promise<Outcome> {
+    // What nothing of ours holds back will go by itself; a foreign finalizer is not ours to wait for.
+    if (goal === 'release' && !isHeldByUs(podEni)) return this.#settled(key, podEni, undefined);
     let soonestMs: number | undefined;
     for (const { index, step } of steps) {
       const allocation = podEni.spec.allocations?.[index];
       if (allocation === undefined) continue;
-      const outcome = await this.#executeInterface({ key, podEni, goal, index, allocation, step, signal });
+      const outcome = await this.#interfaces.execute({ key, podEni, goal, index, allocation, step, signal });
       // The record changed under the other steps: decide anew.
       if (outcome === 'again') return 'again';
       soonestMs = Math.min(soonestMs ?? Number.POSITIVE_INFINITY, outcome.requeueAfterMs ?? Number.POSITIVE_INFINITY);
@@ -156,148 +156,15 @@ export class PodEniController {
     return soonestMs === undefined || !Number.isFinite(soonestMs) ? {} : { requeueAfterMs: soonestMs };
   }
 
-  async #executeInterface(work: InterfaceWork): Promise<Outcome> {
-    const { key, podEni, index, allocation, step, signal } = work;
-    const { observer, clock } = this.#context;
-    const { id } = allocation.eni;
-    switch (step.do) {
-      case 'create':
-        this.#create(work);
-        return this.#waiting(work, 'Creating', 'the ENI is being created');
-      case 'find':
-        this.#find(work);
-        return {};
-      case 'record':
-        await this.#writer.record(podEni, index, step.eni, signal);
-        this.#operations.clear(operationId(key, index));
-        return 'again';
-      case 'newAttempt':
-        return this.#newAttempt(work, step.avoidVSwitch, step.failure);
-      case 'observe':
-        observer.expect(id, 'read', key);
-        return {};
-      case 'attach':
-      case 'detach':
-      case 'delete':
-        this.#change(work, step.do);
-        return this.#waiting(work, CALL_REASON[step.do], `${step.do} of ${id} is being asked for`);
-      case 'waitForCall':
-        return this.#waiting(work, 'CallingCloud', 'the call to the cloud has not ended');
-      case 'waitForCloud':
-        observer.expect(id, step.transition, key);
-        return this.#waiting(
-          work,
-          CALL_REASON[step.transition],
-          `the cloud has accepted the ${step.transition} of ${id}`,
-        );
-      case 'pause': {
-        const requeueAfterMs = Math.max(1, step.untilMs - clock.now());
-        // The last answer is older than what the pause waits for; ask again when it ends.
-        if (step.failure === undefined && id !== '') observer.forget(id);
-        if (step.failure !== undefined) await this.#failed(work, step.failure);
-        return { requeueAfterMs };
-      }
-      case 'blocked':
-        await this.#report(work, step.reason, step.message, true);
-        return {};
-      case 'done':
-        return {};
-      default:
-        return assertNever(step);
-    }
-  }
-
-  #create({ key, podEni, index, allocation }: InterfaceWork): void {
-    const { cloud, clusterId, clock, observer } = this.#context;
-    const token = allocation.intent?.clientToken ?? '';
-    const request = {
-      kind: 'Secondary' as const,
-      vSwitchId: allocation.eni.vSwitchID ?? '',
-      securityGroupIds: allocation.eni.securityGroupIDs ?? [],
-      deleteOnRelease: allocation.allocationType?.type !== 'Fixed',
-      description: 'interface create by terway',
-      clientToken: token,
-      tags: ownershipTags({
-        clusterId,
-        owner: key,
-        ownerUid: podEni.metadata.uid ?? '',
-        clientToken: token,
-      }),
-    };
-    this.#operations.start(operationId(key, index), key, 'create', async (signal) => {
-      const eni = await cloud.createEni(request, signal);
-      observer.note(eni, clock.now());
-      return eni;
-    });
-  }
-
-  #find({ key, index, allocation }: InterfaceWork): void {
-    const { cloud, clusterId, observer } = this.#context;
-    const tags = attemptTags(clusterId, allocation.intent?.clientToken ?? '');
-    this.#operations.start(operationId(key, index), key, 'find', async (signal) => {
-      const { enis, sentAtMs } = await cloud.describeEnis({ tags }, signal);
-      const [eni] = enis;
-      if (eni !== undefined) observer.note(eni, sentAtMs);
-      return eni;
-    });
-  }
-
-  #change({ key, podEni, index, step }: InterfaceWork, kind: 'attach' | 'detach' | 'delete'): void {
-    const { cloud } = this.#context;
-    if (step.do !== kind) return;
-    const { eni } = step;
-    const target = targetOf(podEni);
-    this.#operations.start(operationId(key, index), key, kind, async (signal) => {
-      if (kind === 'delete') {
-        await cloud.deleteEni(eni.id, signal);
-      } else if (kind === 'detach') {
-        const trunk = eni.trunkEniId === undefined ? {} : { trunkEniId: eni.trunkEniId };
-        await cloud.detachEni({ eniId: eni.id, instanceId: eni.instanceId ?? '', ...trunk }, signal);
-      } else if (target !== undefined) {
-        const trunk = target.trunkENIID === undefined ? {} : { trunkEniId: target.trunkENIID };
-        await cloud.attachEni({ eniId: eni.id, instanceId: target.instanceID, ...trunk }, signal);
-      }
-      return undefined;
-    });
-  }
-
-  async #newAttempt(work: InterfaceWork, avoidVSwitch: boolean, failure?: OperationFailure): Promise<Outcome> {
-    const { key, podEni, index, allocation, signal } = work;
-    const { room, clock, informers } = this.#context;
-    const { vSwitchID } = allocation.eni;
-    if (avoidVSwitch && vSwitchID !== undefined) room.vSwitches.block(vSwitchID, clock.now());
-    const networking = informers.podNetworkings.store.get(allocation.intent?.networking ?? '');
-    if (networking === undefined) {
-      const message = `PodNetworking ${allocation.intent?.networking} no longer exists, so no other vSwitch can be chosen`;
-      await this.#report(work, 'NetworkingGone', message, true);
-      return { requeueAfterMs: LAG_RECHECK_MS };
-    }
-    const plan = planNewAttempt(podEni, index, networking, this.#room());
-    if (plan.kind === 'wait') {
-      this.#context.waitingRoom.park(key, plan.waitsFor);
-      await this.#report(
-        work,
-        plan.reason,
-        failure === undefined ? plan.message : `${plan.message} (${failure.message})`,
-        true,
-      );
-      return { requeueAfterMs: RETRY_FULL_MS };
-    }
-    await this.#writer.replaceAllocation(podEni, index, plan.allocation, signal);
-    this.#context.waitingRoom.leave(key);
-    this.#operations.clear(operationId(key, index));
-    this.#context.observer.forget(allocation.eni.id);
-    return 'again';
-  }
-
   async #rebind(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {
-    const { informers, waitingRoom } = this.#context;
+    const { informers, waitingRoom, room, clock } = this.#context;
     const pod = informers.pods.store.get(key);
-    if (pod === undefined || pod.spec.nodeName === '') return {};
+    if (pod === undefined || pod.spec.nodeName === '') return this.#settled(key, podEni, undefined);
     const { nodeName } = pod.spec;
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
-    const node = nodeFacts(informers.coreNodes.store.get(nodeName), informers.nodes.store.get(nodeName));
-    const plan = planRebind(podEni, identity, node, nodeName, this.#room());
+    const node = this.#nodeFacts(nodeName);
+    if (this.#admitter.standsBehindOthers(key, node)) return {};
+    const plan = planRebind(podEni, identity, node, nodeName, { ...room, nowMs: clock.now() });
     if (plan.kind === 'wait') return this.#park(key, podEni, plan, signal);
     waitingRoom.leave(key);
     await this.#writer.rebind(podEni, identity.uid, plan.target, signal);
@@ -306,8 +173,7 @@ export class PodEniController {
 
   async #park(key: string, podEni: PodEni, plan: Waiting, signal: AbortSignal): Promise<Outcome> {
     this.#context.waitingRoom.park(key, plan.waitsFor);
-    this.#context.events.podWarning(key, plan.reason, plan.message);
-    return this.#progress(key, podEni, plan.reason, plan.message, true, signal);
+    return this.#reporter.problem({ key, podEni, reason: plan.reason, message: plan.message, signal });
   }
 
   async #bind(
@@ -318,7 +184,7 @@ export class PodEniController {
   ): Promise<Outcome> {
     const { events, log } = this.#context;
     await this.#writer.bind(podEni, enis, { fixed: isFixed(podEni) }, signal);
-    this.#pacer.forget(key);
+    this.#reporter.forget(key);
     for (const eni of enis) {
       events.podNormal(
         key,
@@ -333,22 +199,28 @@ export class PodEniController {
   /** Nothing to do: memory keeps nothing of a settled record. */
   #settled(key: string, podEni: PodEni, untilMs: number | undefined): Outcome {
     this.#forget(key, podEni);
+    this.#context.waitingRoom.leave(key);
     return untilMs === undefined ? {} : { requeueAfterMs: Math.max(1, untilMs - this.#context.clock.now()) };
   }
 
   #forget(key: string, podEni: PodEni): void {
-    this.#pacer.forget(key);
-    for (const [index, allocation] of (podEni.spec.allocations ?? []).entries()) {
-      this.#operations.clear(operationId(key, index));
-      if (allocation.eni.id !== '') this.#context.observer.forget(allocation.eni.id);
-    }
+    this.#reporter.forget(key);
+    this.#interfaces.forget(key, podEni);
   }
 
-  #finished(key: string, podEni: PodEni): void {
-    const { released } = this.#context;
+  async #finish(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {
+    const { released, room, waitingRoom, log } = this.#context;
+    if (!isHeldByUs(podEni)) return this.#settled(key, podEni, undefined);
+    // Before the object goes, as its going is what makes the mirror look here.
     for (const { eni } of podEni.spec.allocations ?? []) if (eni.id !== '') released.add(eni.id);
-    this.#forget(key, podEni);
-    this.#freeSlots(key);
+    await this.#writer.removeFinalizers(podEni, signal);
+    log.debug({ podEni: key }, 'released');
+    for (const { eni } of podEni.spec.allocations ?? []) {
+      if (eni.id === '' || eni.vSwitchID === undefined) continue;
+      room.vSwitches.released(eni.vSwitchID);
+      if (podEni.spec.zone !== undefined) waitingRoom.wake({ kind: 'vSwitch', zone: podEni.spec.zone });
+    }
+    return 'again';
   }
 
   #freeSlots(key: string): void {
@@ -360,8 +232,9 @@ export class PodEniController {
     }
   }
 
-  #room(): Room {
-    return { ...this.#context.room, nowMs: this.#context.clock.now() };
+  #nodeFacts(nodeName: string) {
+    const { coreNodes, nodes } = this.#context.informers;
+    return nodeFacts(coreNodes.store.get(nodeName), nodes.store.get(nodeName));
   }
 
   /**
@@ -378,68 +251,11 @@ export class PodEniController {
       throw error;
     }
   }
-
-  async #waiting(work: InterfaceWork, reason: string, message: string): Promise<Outcome> {
-    if (work.goal !== 'bind') return {};
-    const operation = this.#operations.get(operationId(work.key, work.index));
-    const api = operation?.state === 'running' ? API_OF_CALL[operation.kind] : undefined;
-    const quota = api === undefined ? undefined : this.#context.quota.status(api);
-    if (api === undefined || quota === undefined || quota.waiting === 0) {
-      return this.#progress(work.key, work.podEni, reason, message, false, work.signal);
-    }
-    const text = `the quota of ${api} (${quota.limitPerMinute} calls per minute) is used up; calls wait for the next minute`;
-    return this.#progress(work.key, work.podEni, 'WaitingForQuota', text, false, work.signal);
-  }
-
-  async #failed(work: InterfaceWork, failure: OperationFailure): Promise<void> {
-    await this.#report(work, 'CloudError', failure.message, true);
-  }
-
-  async #report(work: InterfaceWork, reason: string, message: string, urgent: boolean): Promise<void> {
-    this.#context.events.podWarning(work.key, reason, message);
-    await this.#progress(work.key, work.podEni, reason, message, urgent, work.signal);
-  }
-
-  async #progress(
-    key: string,
-    podEni: PodEni,
-    reason: string,
-    message: string,
-    urgent: boolean,
-    signal: AbortSignal,
-  ): Promise<Outcome> {
-    const verdict = this.#pacer.judge(key, `${reason}: ${message}`, urgent);
-    if (verdict.write) await this.#writer.notReady(podEni, reason, message, signal);
-    else if (verdict.againAfterMs !== undefined) return { requeueAfterMs: verdict.againAfterMs };
-    return {};
-  }
 }
 
-/** One interface of a PodENI that is being worked on. */
-interface InterfaceWork {
-  key: string;
-  podEni: PodEni;
-  goal: Goal;
-  index: number;
-  allocation: Allocation;
-  step: InterfaceStep;
-  signal: AbortSignal;
-}
-
-const RETRY_FULL_MS = 15_000;
-
-const CALL_REASON = { attach: 'Attaching', detach: 'Detaching', delete: 'Deleting' } as const;
-
-const API_OF_CALL = {
-  create: 'CreateNetworkInterface',
-  find: 'DescribeNetworkInterfaces',
-  attach: 'AttachNetworkInterface',
-  detach: 'DetachNetworkInterface',
-  delete: 'DeleteNetworkInterface',
-} as const;
-
-function operationId(key: string, index: number): string {
-  return `${key}#${index}`;
+function isHeldByUs({ metadata }: PodEni): boolean {
+  const finalizers = metadata.finalizers ?? [];
+  return finalizers.includes(FINALIZER_POD_ENI) || finalizers.includes(FINALIZER_POD_ENI_LEGACY);
 }
 
 function keyOf(podEni: PodEni): string {

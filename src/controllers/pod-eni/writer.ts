@@ -1,6 +1,6 @@
 import type { ObservedEni } from '../../allocation/observation.ts';
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY, LABEL_NODE } from '../../crds/names.ts';
-import type { Allocation, AttachTarget, PodEni, PodEniPhase, PodEniStatus } from '../../crds/pod-eni.ts';
+import type { Allocation, AttachTarget, PodEni, PodEniStatus } from '../../crds/pod-eni.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { type ConditionInput, setCondition } from '../../kube/conditions.ts';
 import { patchObject } from '../../kube/patch.ts';
@@ -64,12 +64,15 @@ export class PodEniWriter {
     });
   }
 
-  /** Writes the phase, and `podLastSeen` where the retention of a fixed address counts from it. */
-  async phase(podEni: PodEni, phase: PodEniPhase, options: { podSeen: boolean }, signal: AbortSignal): Promise<void> {
-    await this.#patchStatus(podEni, signal, (status) => {
-      status.phase = phase;
-      if (options.podSeen) status.podLastSeen = rfc3339(this.#clock.now());
-    });
+  /** The interfaces are to be detached and kept; the retention of a fixed address counts from now. */
+  async detaching(podEni: PodEni, signal: AbortSignal): Promise<void> {
+    await this.#onTheWay(podEni, 'Detaching', 'the pod is gone; its interface is being detached and kept', signal);
+  }
+
+  /** The interfaces are to be attached for a pod that came back. */
+  async binding(podEni: PodEni, signal: AbortSignal): Promise<void> {
+    const message = `the interface is being attached to node ${podEni.spec.target?.nodeName}`;
+    await this.#onTheWay(podEni, 'Binding', message, signal);
   }
 
   /** Everything is attached: what a node daemon waits for. */
@@ -104,7 +107,7 @@ export class PodEniWriter {
       status.trunkENIID = '';
       for (const info of Object.values(status.eniInfos ?? {})) {
         info.status = 'Unbind';
-        info.vid = 0;
+        delete info.vid;
       }
       this.#setReady(status, podEni, {
         status: 'False',
@@ -133,9 +136,9 @@ export class PodEniWriter {
     else this.#store.noteDeleted(keyOf(podEni.metadata), uid ?? '');
   }
 
-  /** Lets the object go. */
+  /** Lets the object go; one that a foreign finalizer holds stays for a while. */
   async removeFinalizers(podEni: PodEni, signal: AbortSignal): Promise<void> {
-    await patchObject(
+    const written = await patchObject(
       this.#client,
       podEniResource,
       podEni,
@@ -146,7 +149,16 @@ export class PodEniWriter {
       },
       { signal },
     );
-    this.#store.noteDeleted(keyOf(podEni.metadata), podEni.metadata.uid ?? '');
+    if ((written.metadata.finalizers ?? []).length > 0) this.#store.noteWritten(written);
+    else this.#store.noteDeleted(keyOf(podEni.metadata), podEni.metadata.uid ?? '');
+  }
+
+  async #onTheWay(podEni: PodEni, phase: 'Detaching' | 'Binding', message: string, signal: AbortSignal): Promise<void> {
+    await this.#patchStatus(podEni, signal, (status) => {
+      status.phase = phase;
+      status.podLastSeen = rfc3339(this.#clock.now());
+      this.#setReady(status, podEni, { status: 'False', reason: phase, message });
+    });
   }
 
   async #patch(podEni: PodEni, signal: AbortSignal, mutate: (draft: PodEni) => void): Promise<void> {

@@ -6,43 +6,43 @@ import { patchObject } from '../../kube/patch.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import { jitter } from '../../util/random.ts';
 import type { ControllerContext } from '../context.ts';
-import type { CatalogAnswer, NetworkCatalog } from '../network-catalog.ts';
+import type { CatalogAnswer } from '../network-catalog.ts';
 import { podNetworkingResource } from '../resources.ts';
+import { withoutNewRequestId } from '../same-failure.ts';
 
-/** A Ready networking is looked at again this often, a failing one more often. */
-const RECHECK_READY_MS = 60_000;
-const RECHECK_FAILED_MS = 10_000;
+/** A failing networking is looked at again this much more often than a Ready one. */
+const FAILED_RECHECKS = 6;
 const RECHECK_JITTER = 0.1;
-/** How old the catalogue may be: a check shortly after another one costs nothing. */
-const MAX_AGE_MS = 8000;
+/** How old the catalogue may be, in parts of the time between checks: one shortly after another costs nothing. */
+const MAX_AGE = 0.8;
 /** Between two writes that only update figures (budgets.md). */
 const FIGURES_EVERY_MS = 10_000;
 
 /** Checks with the cloud what a PodNetworking names, and says in its status what is wrong. */
 export class PodNetworkingController {
   readonly #context: ControllerContext;
-  readonly #catalog: NetworkCatalog;
 
-  constructor(context: ControllerContext, catalog: NetworkCatalog) {
+  constructor(context: ControllerContext) {
     this.#context = context;
-    this.#catalog = catalog;
   }
 
   async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
-    const { informers, random } = this.#context;
+    const { informers, random, networkingRecheckMs } = this.#context;
     const networking = informers.podNetworkings.store.get(name);
     if (networking === undefined || networking.metadata.deletionTimestamp !== undefined) return {};
     const checked = await this.#check(networking, signal);
     const ready = checked.conditions.every((condition) => condition.ok);
     await this.#write(networking, checked, ready, signal);
-    return { requeueAfterMs: jitter(random, ready ? RECHECK_READY_MS : RECHECK_FAILED_MS, RECHECK_JITTER) };
+    const requeueAfterMs = ready ? networkingRecheckMs : networkingRecheckMs / FAILED_RECHECKS;
+    return { requeueAfterMs: jitter(random, requeueAfterMs, RECHECK_JITTER) };
   }
 
   async #check(networking: PodNetworking, signal: AbortSignal): Promise<Checked> {
     const vSwitchIds = networking.spec.vSwitchOptions ?? [];
     const securityGroupIds = networking.spec.securityGroupIDs ?? [];
+    const maxAgeMs = (this.#context.networkingRecheckMs / FAILED_RECHECKS) * MAX_AGE;
     try {
-      const answer = await this.#catalog.lookUp({ vSwitchIds, securityGroupIds }, MAX_AGE_MS, signal);
+      const answer = await this.#context.catalog.lookUp({ vSwitchIds, securityGroupIds }, maxAgeMs, signal);
       const conditions = checkNetworking(networking.spec, { vpcId: this.#context.vpcId, ...answer });
       return { conditions, answer };
     } catch (error) {
@@ -55,7 +55,9 @@ export class PodNetworkingController {
         this.#context.log.warn({ podNetworking: networking.metadata.name, err: error.message }, 'check postponed');
         return { conditions: [] };
       }
-      return { conditions: [{ type: 'VSwitchesReady', ok: false, reason: 'CloudError', message: error.message }] };
+      const before = networking.status?.conditions?.find(({ type }) => type === 'VSwitchesReady');
+      const message = withoutNewRequestId(before?.message, error.message);
+      return { conditions: [{ type: 'VSwitchesReady', ok: false, reason: 'CloudError', message }] };
     }
   }
 
@@ -120,7 +122,7 @@ export class PodNetworkingController {
       conditions,
       status: becomes,
       message: problem?.message ?? '',
-      vSwitches: this.#vSwitchesOf(networking, checked.answer, nowMs),
+      ...this.#figuresOf(networking, checked.answer, nowMs),
     };
     const changed = JSON.stringify({ ...status, updateAt: '' }) !== JSON.stringify({ ...before, updateAt: '' });
     if (changed) status.updateAt = rfc3339(nowMs);
@@ -128,25 +130,36 @@ export class PodNetworkingController {
   }
 
   /** Figures alone are not worth a write more often than every ten seconds. */
-  #vSwitchesOf(networking: PodNetworking, answer: CatalogAnswer | undefined, nowMs: number) {
-    const before = networking.status?.vSwitches;
-    if (answer === undefined) return before;
-    const now = (networking.spec.vSwitchOptions ?? []).flatMap((id) => {
+  #figuresOf(
+    networking: PodNetworking,
+    answer: CatalogAnswer | undefined,
+    nowMs: number,
+  ): Partial<PodNetworkingStatus> {
+    if (answer === undefined) return {};
+    const vSwitches = (networking.spec.vSwitchOptions ?? []).flatMap((id) => {
       const found = answer.vSwitches.get(id);
       return found === undefined ? [] : [{ id, zone: found.zoneId, availableIPCount: found.availableIpCount }];
     });
-    const sameIds = before?.map(({ id }) => id).join() === now.map(({ id }) => id).join();
+    const before = networking.status?.vSwitches;
+    const sameIds = before?.map(({ id }) => id).join() === vSwitches.map(({ id }) => id).join();
     const recent = nowMs - Date.parse(networking.status?.updateAt ?? '') < FIGURES_EVERY_MS;
-    return sameIds && recent ? before : now;
+    if (sameIds && recent) return {};
+    return { vSwitches, availableIPCount: vSwitches.reduce((sum, { availableIPCount }) => sum + availableIPCount, 0) };
   }
 
   #announce(networking: PodNetworking, becomes: 'Ready' | 'Fail', problem: CheckedCondition | undefined): void {
     const regarding = { apiVersion: 'network.alibabacloud.com/v1beta1', kind: 'PodNetworking', object: networking };
     const { events } = this.#context;
     if (becomes === 'Ready') {
-      events.about(regarding, 'Normal', 'SyncPodNetworkingSucceed', 'ready for pods', 'pod-networking');
+      events.transition(
+        regarding,
+        'Normal',
+        'SyncPodNetworkingSucceed',
+        'vSwitches and security groups exist; pods can use it',
+        'pod-networking',
+      );
     } else {
-      events.about(regarding, 'Warning', 'SyncPodNetworkingFailed', problem?.message ?? '', 'pod-networking');
+      events.transition(regarding, 'Warning', 'SyncPodNetworkingFailed', problem?.message ?? '', 'pod-networking');
     }
   }
 }

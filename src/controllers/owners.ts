@@ -1,0 +1,17 @@
+/**
+ * Whom the observer wakes when there is news of an ENI: the PodENI `namespace/name`, or with a prefix somebody else.
+ * No pod's name holds a colon.
+ */
+
+/** The trunk of a node. */
+export const NODE_OWNER_PREFIX = 'node:';
+/** An ENI that a NetworkInterface without a PodENI releases. */
+export const ENI_OWNER_PREFIX = 'eni:';
+
+export function nodeOwner(nodeName: string): string {
+  return `${NODE_OWNER_PREFIX}${nodeName}`;
+}
+
+export function eniOwner(eniId: string): string {
+  return `${ENI_OWNER_PREFIX}${eniId}`;
+}

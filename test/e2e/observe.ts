@@ -1,0 +1,69 @@
+import { pollUntil } from '../cluster/poll.ts';
+import type { Bed } from './support.ts';
+
+/** What an onlooker sees of the system: tables, and whether it is at rest. */
+
+/** A table of `kubectl get -o wide`: its rows by their headings. */
+export async function tableOf(bed: Bed, args: string[]): Promise<Record<string, string>[]> {
+  const { stdout, stderr, code } = await bed.lab.cluster.kubectl(['get', ...args, '-o', 'wide']);
+  if (code !== 0) throw new Error(`kubectl get ${args.join(' ')}: ${stderr}`);
+  const [headings = '', ...rows] = stdout.trimEnd().split('\n');
+  const columns = [...headings.matchAll(/\S+ */g)].map(({ 0: heading, index }) => ({ heading, index }));
+  return rows.map((row) =>
+    Object.fromEntries(
+      columns.map(({ heading, index }, at) => {
+        // The last column may be wider than its heading.
+        const end = at === columns.length - 1 ? undefined : index + heading.length;
+        return [heading.trim(), row.slice(index, end).trim()];
+      }),
+    ),
+  );
+}
+
+/** Time in which something could happen: rounds of whatever looks again by itself, counted by the questions to the cloud. */
+export async function rounds(bed: Bed, count: number): Promise<void> {
+  const asked = async () => {
+    const { calls } = await bed.lab.cloud.counters();
+    return [calls['DescribeVSwitches']?.['OK'] ?? 0, calls['DescribeNetworkInterfaces']?.['OK'] ?? 0];
+  };
+  const [vSwitches = 0, enis = 0] = await asked();
+  // A failing PodNetworking is checked six times as often as a sound one.
+  await pollUntil(
+    async () => {
+      const [nowVSwitches = 0, nowEnis = 0] = await asked();
+      return nowVSwitches >= vSwitches + 7 * count && nowEnis >= enis + count ? true : undefined;
+    },
+    { what: `${count} rounds`, timeoutMs: 60_000 },
+  );
+}
+
+/** Waits until each PodNetworking tells as many free addresses as there are; it may do so only every ten seconds. */
+export async function figuresFollow(bed: Bed, names: string[]): Promise<void> {
+  const { vSwitches } = await bed.lab.cloud.state();
+  const free = new Map(vSwitches.map(({ id, availableIpAddressCount }) => [id, availableIpAddressCount]));
+  for (const name of names) {
+    await bed.networking(name, ({ status }) => {
+      return status?.vSwitches?.every(({ id, availableIPCount }) => availableIPCount === free.get(id)) === true;
+    });
+  }
+}
+
+/** Versions of all objects, calls that change something, and writes. */
+export async function everythingOf(bed: Bed) {
+  const { podEnis, networkInterfaces, nodes } = await bed.world();
+  const versions = [...podEnis, ...networkInterfaces, ...nodes].map(
+    ({ metadata }) => `${metadata.name} ${metadata.resourceVersion}`,
+  );
+  return { versions, mutations: await bed.mutations(), writes: await writesOf(bed) };
+}
+
+/** Writes that the control plane has sent, without its lease and events. */
+async function writesOf({ controlPlane }: Bed): Promise<string[]> {
+  const text = await (await fetch(`${controlPlane.telemetryUrl}/metrics`)).text();
+  return text
+    .split('\n')
+    .filter(
+      (line) => line.startsWith('terway_kube_requests_total{') && /verb="(create|update|patch|delete)"/.test(line),
+    )
+    .filter((line) => !/resource="(leases|events)"/.test(line));
+}

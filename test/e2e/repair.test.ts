@@ -1,0 +1,380 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { PodEni } from '../../src/crds/pod-eni.ts';
+import { type Cluster, startCluster } from '../cluster/cluster.ts';
+import { createNode, deleteNode } from '../cluster/nodes.ts';
+import { pollUntil } from '../cluster/poll.ts';
+import { createStateDir, type TestNamespace, withNamespace } from '../cluster/shared.ts';
+import { violations } from '../lab/invariants.ts';
+import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, REGION } from '../lab/lab.ts';
+import { API, addressOf, Bed, conditionOf, idOf, isEmpty, SMALL_TYPE, ZONE_H } from './support.ts';
+
+/** What other hands do to cloud and cluster, and what becomes of it. A cluster of its own, as its API server is restarted. */
+
+let cluster: Cluster;
+let bed: Bed;
+let node: LabNode;
+let namespace: TestNamespace;
+let ns: string;
+
+beforeAll(async () => {
+  cluster = await startCluster({ stateDir: await createStateDir() });
+  bed = await Bed.start(cluster);
+  await bed.startControlPlane();
+  namespace = await withNamespace(cluster, 'repair');
+  ns = namespace.name;
+  node = await bed.addNode();
+  await bed.readyNetworking('elastic');
+  await bed.readyNetworking('fixed', { allocationType: { type: 'Fixed', releaseStrategy: 'Never' } });
+});
+
+afterAll(async () => {
+  await bed?.close();
+  await cluster?.stop();
+});
+
+async function podOn(name: string, where = node, networking = 'elastic'): Promise<PodEni> {
+  await bed.createPod(ns, name, { node: where.name, networking });
+  return bed.bound(ns, name);
+}
+
+/** The record, its mirror and the cloud tell the same. */
+async function agreeing(name: string, beside: (podEni: PodEni) => boolean = () => true): Promise<PodEni> {
+  return pollUntil(
+    async () => {
+      const podEni = await bed.findPodEni(ns, name);
+      if (podEni?.status?.phase !== 'Bind' || !conditionOf(podEni).startsWith('Ready=True') || !beside(podEni))
+        return undefined;
+      const eni = await bed.eni(idOf(podEni));
+      const mirror = await bed.networkInterface(idOf(podEni));
+      const vlan = podEni.status.eniInfos?.[idOf(podEni)]?.vid;
+      const same =
+        eni?.status === 'InUse' &&
+        eni.attachment?.trunk?.vlanId === vlan &&
+        eni.attachment?.trunk?.eniId === podEni.status.trunkENIID &&
+        mirror?.status?.eniInfo?.vid === vlan &&
+        mirror?.status?.trunkENIID === podEni.status.trunkENIID;
+      return same ? podEni : undefined;
+    },
+    { what: `record, mirror and cloud to agree on ${ns}/${name}`, timeoutMs: 30_000 },
+  );
+}
+
+describe.concurrent('of a pod that is bound', () => {
+  test('the ENI is deleted by hand: the pod is told what to do, and its going clears up', async () => {
+    const podEni = await podOn('eni-deleted');
+    await bed.lab.cloud.deleteEniByHand(idOf(podEni));
+    const message = `${idOf(podEni)} no longer exists in the cloud; delete the pod to give its successor a new ENI`;
+    const lost = await bed.podEni(
+      ns,
+      'eni-deleted',
+      ({ status }) => status?.conditions?.some(({ reason }) => reason === 'EniLost') === true,
+    );
+    expect(conditionOf(lost)).toBe(`Ready=False EniLost: ${message}`);
+    expect(await bed.podEvent(ns, 'eni-deleted', 'EniLost')).toMatchObject({ type: 'Warning', note: message });
+    await bed.deletePod(ns, 'eni-deleted');
+    await bed.released(podEni);
+  });
+
+  test('the ENI is detached by hand: it is attached again, and the record tells its VLAN id', async () => {
+    const [podEni, other] = [await podOn('eni-detached'), await podOn('eni-detached-too')];
+    await bed.lab.cloud.detachEniByHand(idOf(podEni));
+    await bed.lab.cloud.detachEniByHand(idOf(other));
+    for (const before of [podEni, other]) {
+      await pollUntil(async () => ((await bed.eni(idOf(before)))?.status === 'InUse' ? true : undefined), {
+        what: `${idOf(before)} to be attached`,
+        timeoutMs: 30_000,
+      });
+      expect(addressOf(await agreeing(before.metadata.name))).toBe(addressOf(before));
+      await bed.deletePod(ns, before.metadata.name);
+    }
+  });
+
+  test('the NetworkInterface is deleted by hand: there is another one, and the ENI was not touched', async () => {
+    const podEni = await agreeing((await podOn('mirror-deleted')).metadata.name);
+    const before = await bed.networkInterface(idOf(podEni));
+    const path = `${API}/networkinterfaces/${idOf(podEni)}`;
+    await bed.lab.api.delete(path);
+    await pollUntil(
+      async () => {
+        const now = await bed.networkInterface(idOf(podEni));
+        return now?.status?.phase === 'Bind' && now.metadata.uid !== before?.metadata.uid ? now : undefined;
+      },
+      { what: 'another NetworkInterface', timeoutMs: 10_000 },
+    );
+    const touching = (await bed.lab.cloud.journal()).filter(
+      ({ action, objectIds }) => /^(Detach|Delete)/.test(action) && objectIds.includes(idOf(podEni)),
+    );
+    expect(touching).toEqual([]);
+    await bed.deletePod(ns, 'mirror-deleted');
+    await bed.released(podEni);
+  });
+
+  test('the PodENI is deleted by hand: the pod gets another interface', async () => {
+    const podEni = await podOn('record-deleted');
+    await bed.lab.api.delete(`${API}/namespaces/${ns}/podenis/record-deleted`);
+    const next = await bed.podEni(
+      ns,
+      'record-deleted',
+      ({ metadata, status }) => metadata.uid !== podEni.metadata.uid && status?.phase === 'Bind',
+    );
+    expect(idOf(next)).not.toBe(idOf(podEni));
+    await bed.released(podEni);
+    await bed.deletePod(ns, 'record-deleted');
+    await bed.released(next);
+  });
+
+  test('the PodENI loses its finalizer and goes: its ENI is released by the mirror, or without one by the collector', async () => {
+    const [mirrored, bare] = [await agreeing((await podOn('stripped')).metadata.name), await podOn('stripped-bare')];
+    await agreeing('stripped-bare');
+    await bed.strip(`${API}/namespaces/${ns}/podenis/stripped`);
+    // The record first: a mirror whose record lives is made again.
+    await bed.strip(`${API}/namespaces/${ns}/podenis/stripped-bare`);
+    await bed.strip(`${API}/networkinterfaces/${idOf(bare)}`);
+    await Promise.all([bed.released(mirrored), bed.released(bare)]);
+    for (const before of [mirrored, bare]) {
+      const { name } = before.metadata;
+      expect(idOf(await bed.podEni(ns, name, ({ status }) => status?.phase === 'Bind'))).not.toBe(idOf(before));
+      await bed.deletePod(ns, name);
+    }
+  });
+});
+
+describe.concurrent('of a node', () => {
+  test('the kubelet sets aliyun/member-eni to zero: it is set again', async () => {
+    const { name } = await bed.addNode();
+    const zero = { 'aliyun/member-eni': '0' };
+    await bed.lab.api.patch(`/api/v1/nodes/${name}/status`, 'merge', { status: { capacity: zero, allocatable: zero } });
+    await bed.trunkOf(name);
+    const { stdout } = await cluster.kubectl([
+      'get',
+      'node',
+      name,
+      '-o',
+      'jsonpath={.status.capacity.aliyun/member-eni} {.status.allocatable.aliyun/member-eni}',
+    ]);
+    expect(stdout).toBe('52 52');
+  });
+
+  test('the trunk is deleted by hand: there is another, and the pods hang below it', async () => {
+    const lossy = await bed.addNode();
+    const pods = [await podOn('trunk-lost', lossy), await podOn('trunk-lost-fixed', lossy, 'fixed')];
+    const trunk = pods[0]?.status?.trunkENIID ?? '';
+    await bed.lab.cloud.deleteEniByHand(trunk);
+    const next = await bed.trunkOf(lossy.name, trunk);
+    for (const before of pods) {
+      const after = await agreeing(before.metadata.name, ({ status }) => status?.trunkENIID === next);
+      expect([idOf(after), addressOf(after)]).toEqual([idOf(before), addressOf(before)]);
+      expect(after.spec.target?.trunkENIID).toBe(next);
+      await bed.deletePod(ns, before.metadata.name);
+    }
+    expect(conditionOf((await bed.terwayNode(lossy.name)) ?? {}, 'TrunkReady')).toBe(
+      `TrunkReady=True Attached: trunk ${next} is attached`,
+    );
+    await bed.lab.api.delete(`${API}/namespaces/${ns}/podenis/trunk-lost-fixed`);
+  });
+
+  test('the instance is released: pod and node say so', async () => {
+    const dead = await bed.addNode();
+    const podEni = await podOn('instance-gone', dead);
+    await bed.lab.cloud.releaseInstance(dead.instanceId);
+    await bed.podEni(
+      ns,
+      'instance-gone',
+      ({ status }) => status?.conditions?.some(({ reason }) => reason === 'EniLost') === true,
+    );
+    const failing = await pollUntil(
+      async () => {
+        const found = await bed.terwayNode(dead.name);
+        return found !== undefined && conditionOf(found, 'TrunkReady').includes('CloudError') ? found : undefined;
+      },
+      { what: 'the condition of the node', timeoutMs: 30_000 },
+    );
+    expect(conditionOf(failing, 'TrunkReady')).toMatch(
+      /^TrunkReady=False CloudError: AttachNetworkInterface: InvalidEcsId\.NotFound: .*request id/,
+    );
+    await deleteNode(bed.lab.api, dead.name);
+    await bed.deletePod(ns, 'instance-gone');
+    await bed.released(podEni);
+    await nodeGone(dead.name);
+  });
+
+  test('the object is deleted: the trunk is released; added again with another instance it gets another', async () => {
+    const old = await bed.addNode();
+    const trunk = await bed.trunkOf(old.name);
+    await deleteNode(bed.lab.api, old.name);
+    await nodeGone(old.name);
+    await pollUntil(async () => ((await bed.eni(trunk)) === undefined ? true : undefined), {
+      what: `${trunk} to be deleted`,
+      timeoutMs: 20_000,
+    });
+    const instanceId = await renewed(old.name);
+    const next = await bed.trunkOf(old.name);
+    expect((await bed.eni(next))?.attachment?.instanceId).toBe(instanceId);
+  });
+
+  test('the object is replaced while nobody looks: what was of the instance before is not used', async () => {
+    const old = await bed.addNode();
+    const trunk = await bed.trunkOf(old.name);
+    // Both changes in one moment; the watch may show them as one.
+    const instance = await bed.lab.cloud.runInstance({
+      instanceType: SMALL_TYPE,
+      vSwitchId: NODE_VSWITCH[ZONE_H],
+      securityGroupIds: [NODE_SECURITY_GROUP],
+    });
+    await deleteNode(bed.lab.api, old.name);
+    await createNode(bed.lab.api, {
+      name: old.name,
+      instanceId: instance.instanceId,
+      instanceType: SMALL_TYPE,
+      zone: ZONE_H,
+      region: REGION,
+    });
+    const next = await bed.trunkOf(old.name);
+    expect(next).not.toBe(trunk);
+    expect((await bed.eni(next))?.attachment?.instanceId).toBe(instance.instanceId);
+    await pollUntil(async () => ((await bed.eni(trunk)) === undefined ? true : undefined), {
+      what: `${trunk} to be collected`,
+      timeoutMs: 30_000,
+    });
+  });
+
+  test('the Node CR is deleted by hand: there is another with the same trunk, and the pods go on', async () => {
+    const kept = await bed.addNode();
+    const podEni = await podOn('node-record', kept);
+    const before = await bed.terwayNode(kept.name);
+    await bed.lab.api.delete(`${API}/nodes/${kept.name}`);
+    await pollUntil(
+      async () => {
+        const now = await bed.terwayNode(kept.name);
+        const isNew = now !== undefined && now.metadata.uid !== before?.metadata.uid;
+        return isNew && conditionOf(now, 'TrunkReady').startsWith('TrunkReady=True') ? true : undefined;
+      },
+      { what: 'another Node CR', timeoutMs: 20_000 },
+    );
+    expect(await bed.trunkOf(kept.name)).toBe(podEni.status?.trunkENIID);
+    expect((await bed.findPodEni(ns, 'node-record'))?.metadata.resourceVersion).toBe(podEni.metadata.resourceVersion);
+    expect((await podOn('node-record-new', kept)).status?.trunkENIID).toBe(podEni.status?.trunkENIID);
+    await Promise.all(['node-record', 'node-record-new'].map((name) => bed.deletePod(ns, name)));
+  });
+});
+
+async function nodeGone(name: string): Promise<void> {
+  await pollUntil(async () => ((await bed.terwayNode(name)) === undefined ? true : undefined), {
+    what: `Node CR ${name} to be gone`,
+    timeoutMs: 30_000,
+  });
+}
+
+/** Registers a node of that name with a new instance. */
+async function renewed(name: string): Promise<string> {
+  const { instanceId } = await bed.lab.cloud.runInstance({
+    instanceType: SMALL_TYPE,
+    vSwitchId: NODE_VSWITCH[ZONE_H],
+    securityGroupIds: [NODE_SECURITY_GROUP],
+  });
+  await createNode(bed.lab.api, { name, instanceId, instanceType: SMALL_TYPE, zone: ZONE_H, region: REGION });
+  return instanceId;
+}
+
+test('ten pods in flight while the API server restarts: all are bound, nothing is doubled', async () => {
+  await bed.settled(isEmpty);
+  const names = Array.from({ length: 10 }, (_, at) => `restart-${at}`);
+  for (const name of names) await bed.createPod(ns, name, { node: node.name, networking: 'elastic' });
+  await cluster.restartApiServer();
+  for (const name of names) await bed.bound(ns, name);
+  const { podEnis } = await bed.settled();
+  expect(podEnis.map(({ metadata }) => metadata.name).sort()).toEqual(names.sort());
+  await Promise.all(names.map((name) => bed.deletePod(ns, name)));
+  await bed.settled(isEmpty);
+});
+
+test('records that upstream has left are adopted as they are', async () => {
+  await podOn('theirs');
+  await podOn('theirs-fixed', node, 'fixed');
+  const uids = new Map<string, string>();
+  await bed.stopControlPlane();
+  for (const name of ['theirs', 'theirs-fixed']) {
+    // Takes out what only we write.
+    const path = `${API}/namespaces/${ns}/podenis/${name}`;
+    const found = await bed.findPodEni(ns, name);
+    const [{ intent: _intent, ...allocation } = { eni: { id: '' } }] = found?.spec.allocations ?? [];
+    await bed.lab.api.patch(path, 'merge', { spec: { target: null, allocations: [allocation] } });
+    await bed.lab.api.patch(`${path}/status`, 'merge', { status: { conditions: null, observedGeneration: null } });
+    uids.set(name, (await bed.findPodEni(ns, name))?.metadata.resourceVersion ?? '');
+  }
+  const before = await bed.mutations();
+  await bed.startControlPlane();
+  const neighbour = await podOn('ours');
+  expect(violations(await bed.world())).toEqual([]);
+  for (const [name, version] of uids) {
+    expect((await bed.findPodEni(ns, name))?.metadata.resourceVersion, name).toBe(version);
+  }
+  expect(await bed.mutations()).toEqual({
+    ...before,
+    CreateNetworkInterface: { OK: okOf(before['CreateNetworkInterface']) + 1 },
+    AttachNetworkInterface: {
+      ...errorsOf(before['AttachNetworkInterface']),
+      OK: okOf(before['AttachNetworkInterface']) + 1,
+    },
+  });
+  const theirs = await bed.podEni(ns, 'theirs', () => true);
+  const fixed = await bed.podEni(ns, 'theirs-fixed', () => true);
+  for (const name of ['theirs', 'theirs-fixed', 'ours']) await bed.deletePod(ns, name);
+  await bed.released(theirs);
+  await bed.podEni(ns, 'theirs-fixed', ({ status }) => status?.phase === 'Unbind');
+  const uid = await bed.createPod(ns, 'theirs-fixed', { node: node.name, networking: 'fixed' });
+  expect(idOf(await bed.bound(ns, 'theirs-fixed', uid))).toBe(idOf(fixed));
+  await bed.deletePod(ns, 'theirs-fixed');
+  await bed.podEni(ns, 'theirs-fixed', ({ status }) => status?.phase === 'Unbind');
+  await bed.lab.api.delete(`${API}/namespaces/${ns}/podenis/theirs-fixed`);
+  await bed.released(fixed);
+  await bed.released(neighbour);
+});
+
+function okOf(outcomes: unknown): number {
+  return typeof outcomes === 'object' && outcomes !== null && 'OK' in outcomes ? Number(outcomes.OK) : 0;
+}
+
+function errorsOf(outcomes: unknown): object {
+  return typeof outcomes === 'object' && outcomes !== null ? outcomes : {};
+}
+
+test('so much that nobody owns at once is believed to be a lost memory: nothing is released', async () => {
+  const names = Array.from({ length: 14 }, (_, at) => `amnesia-${at}`);
+  for (const name of names) await bed.createPod(ns, name, { node: node.name, networking: 'elastic' });
+  const records = await Promise.all(names.map((name) => bed.bound(ns, name)));
+  await bed.settled();
+  await bed.stopControlPlane();
+  await Promise.all(names.map((name) => bed.deletePod(ns, name)));
+  await Promise.all(names.map((name) => bed.strip(`${API}/namespaces/${ns}/podenis/${name}`)));
+  const before = await bed.mutations();
+  await bed.startControlPlane();
+  const said = async (text: string) =>
+    pollUntil(async () => ((await bed.controlPlane.process.output()).includes(text) ? true : undefined), {
+      what: text,
+      timeoutMs: 30_000,
+    });
+  await said('so many NetworkInterfaces have lost their PodENIs');
+  expect(await bed.mutations()).toEqual(before);
+
+  // Not even the mirrors are left to tell.
+  await bed.stopControlPlane();
+  await Promise.all(records.map((record) => bed.strip(`${API}/networkinterfaces/${idOf(record)}`)));
+  await bed.startControlPlane();
+  await said('so many ENIs look orphaned');
+  const metrics = async () => (await fetch(`${bed.controlPlane.telemetryUrl}/metrics`)).text();
+  await pollUntil(async () => (/^terway_collector_braked 1$/m.test(await metrics()) ? true : undefined), {
+    what: 'the brake in the metrics',
+    timeoutMs: 10_000,
+  });
+  // A second round would be the one that releases.
+  const rounds = async () =>
+    Object.values((await bed.lab.cloud.counters()).calls['DescribeNetworkInterfaces'] ?? {})[0] ?? 0;
+  const since = await rounds();
+  await pollUntil(async () => ((await rounds()) >= since + 2 ? true : undefined), {
+    what: 'two rounds',
+    timeoutMs: 20_000,
+  });
+  expect(await bed.mutations()).toEqual(before);
+  for (const record of records) expect(await bed.eni(idOf(record))).toMatchObject({ status: 'InUse' });
+});
