@@ -105,3 +105,13 @@ test('no more addresses are handed out than there are, and every one of them is'
     }),
   );
 });
+
+test('one that the cloud called full is tried again at once when an address of it went back', () => {
+  const vSwitches = pool(facts('vsw-1', 0));
+  vSwitches.block('vsw-1', 0);
+  vSwitches.released('vsw-1');
+  expect(take(vSwitches, 'ordered', undefined, 1)).toBe('vsw-1');
+  expect(take(vSwitches, 'ordered', undefined, 1)).toEqual({ kind: 'full', ids: ['vsw-1'] });
+  vSwitches.released('vsw-2');
+  expect(vSwitches.get('vsw-2')).toBeUndefined();
+});

@@ -12,12 +12,14 @@ export interface EniObservation {
 }
 
 const BATCH_IDS = 100;
+/** Requests that one look at the cloud may take; they are sent together. */
+const BATCHES_AT_ONCE = 5;
 /** A describe may show the state from before the call that started the transition. */
 const LAG_MS = 5000;
 /** While a transition lasts, its owner is woken this often so that it can report. */
 const REPORT_MS = 15_000;
 const PACE_MIN_MS = { attach: 100, other: 500 };
-const PACE_MAX_MS = 1500;
+const PACE_MAX_MS = { attach: 500, other: 1500 };
 /** Reads come in crowds, such as when a Deployment goes: one question for all of them. */
 const READ_GATHER_MS = 250;
 /**
@@ -33,7 +35,8 @@ interface Watched {
   owner: string;
   sinceMs: number;
   dueMs: number;
-  asked: number;
+  /** How long it had lasted when it was last seen unfinished; 0 when it never was. */
+  unfinishedMs: number;
   reportedMs: number;
 }
 
@@ -93,7 +96,15 @@ export class EniObserver {
     const known = this.#watched.get(eniId);
     if (known !== undefined && known.expectation === expectation && known.owner === owner) return;
     const dueMs = expectation === 'read' ? nowMs + READ_GATHER_MS : nowMs + this.#expectedMs[expectation];
-    this.#watched.set(eniId, { id: eniId, expectation, owner, sinceMs: nowMs, dueMs, asked: 0, reportedMs: nowMs });
+    this.#watched.set(eniId, {
+      id: eniId,
+      expectation,
+      owner,
+      sinceMs: nowMs,
+      dueMs,
+      unfinishedMs: 0,
+      reportedMs: nowMs,
+    });
     this.#rouse?.();
   }
 
@@ -106,7 +117,8 @@ export class EniObserver {
         continue;
       }
       try {
-        await this.#ask(this.#batch(), signal);
+        this.#lastAskedMs = this.#clock.monotonicMs();
+        await Promise.all(this.#batches().map((batch) => this.#ask(batch, signal)));
       } catch (error) {
         if (signal.aborted) return;
         this.#onError(errorMessage(error));
@@ -124,19 +136,22 @@ export class EniObserver {
       count[kind] += 1;
     }
     const nextOf = (kind: 'attach' | 'other') => {
-      const paceMs = Math.min(PACE_MAX_MS, Math.max(PACE_MIN_MS[kind], count[kind] * PACE_PER_ENI_MS[kind]));
+      const paceMs = Math.min(PACE_MAX_MS[kind], Math.max(PACE_MIN_MS[kind], count[kind] * PACE_PER_ENI_MS[kind]));
       return Math.max(due[kind], this.#lastAskedMs + paceMs);
     };
     return Math.min(nextOf('attach'), nextOf('other'));
   }
 
-  /** Everything due, then what is due next: a place in a request costs nothing. */
-  #batch(): Watched[] {
-    return [...this.#watched.values()].sort((a, b) => a.dueMs - b.dueMs).slice(0, BATCH_IDS);
+  /** Everything due; what is due next fills the last request, where a place costs nothing. */
+  #batches(): Watched[][] {
+    const nowMs = this.#clock.monotonicMs();
+    const waiting = [...this.#watched.values()].sort((a, b) => a.dueMs - b.dueMs);
+    const due = waiting.filter(({ dueMs }) => dueMs <= nowMs).length;
+    const count = Math.min(BATCHES_AT_ONCE, Math.max(1, Math.ceil(due / BATCH_IDS)));
+    return Array.from({ length: count }, (_, at) => waiting.slice(at * BATCH_IDS, (at + 1) * BATCH_IDS));
   }
 
   async #ask(batch: Watched[], signal: AbortSignal): Promise<void> {
-    this.#lastAskedMs = this.#clock.monotonicMs();
     const { enis, sentAtMs } = await this.#cloud.describeEnis({ ids: batch.map((entry) => entry.id) }, signal);
     const shown = new Map(enis.map((eni) => [eni.id, eni]));
     const nowMs = this.#clock.monotonicMs();
@@ -153,8 +168,7 @@ export class EniObserver {
     const elapsedMs = nowMs - entry.sinceMs;
     const verdict = entry.expectation === 'read' ? 'met' : verdictOf(entry.expectation, eni, elapsedMs);
     if (verdict === 'pending') {
-      const questionDue = nowMs >= entry.dueMs;
-      if (questionDue) entry.asked += 1;
+      entry.unfinishedMs = elapsedMs;
       entry.dueMs = Math.max(entry.dueMs, nowMs + Math.min(3000, 100 + elapsedMs * 0.1));
       if (nowMs - entry.reportedMs >= REPORT_MS) {
         entry.reportedMs = nowMs;
@@ -162,15 +176,21 @@ export class EniObserver {
       }
       return;
     }
-    if (verdict === 'met' && entry.expectation !== 'read') this.#learn(entry.expectation, elapsedMs, entry.asked === 0);
+    if (verdict === 'met' && entry.expectation !== 'read') {
+      this.#learn(entry.expectation, entry.unfinishedMs, elapsedMs);
+    }
     this.#watched.delete(entry.id);
     this.#wake(entry.owner);
   }
 
-  /** A first question that already meets the expectation says only that the wait was long enough. */
-  #learn(kind: Exclude<Expectation, 'read'>, elapsedMs: number, first: boolean): void {
-    const sampleMs = first ? elapsedMs * 0.95 : elapsedMs;
-    this.#expectedMs[kind] = 0.8 * this.#expectedMs[kind] + 0.2 * Math.min(sampleMs, 60_000);
+  /**
+   * It took between `unfinishedMs` and `elapsedMs`. When it was never seen unfinished the question may have come late, for
+   * reasons of ours, so that it can only shorten the estimate.
+   */
+  #learn(kind: Exclude<Expectation, 'read'>, unfinishedMs: number, elapsedMs: number): void {
+    const expectedMs = this.#expectedMs[kind];
+    const sampleMs = unfinishedMs === 0 ? Math.min(expectedMs, elapsedMs) * 0.97 : (unfinishedMs + elapsedMs) / 2;
+    this.#expectedMs[kind] = 0.8 * expectedMs + 0.2 * Math.min(sampleMs, 60_000);
   }
 
   async #rest(ms: number, signal: AbortSignal, deaf = false): Promise<void> {

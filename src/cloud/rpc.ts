@@ -33,7 +33,8 @@ interface RequestModel {
 
 /** The SDK's own 3 s would give up on calls that then take effect (typescript-facts 2.3). */
 const TIMEOUTS = { connectMs: 10_000, readMs: 20_000 };
-const CONCURRENT_CALLS = 100;
+/** Connections to one service; a creation keeps one for as long as the cloud takes. */
+export const CONCURRENT_CALLS = 250;
 
 /** What the services of one account and region share: credentials, quota and the cap on concurrent calls. */
 export class RpcContext {
