@@ -35,6 +35,9 @@ const USAGE = `terway-controlplane: gives Kubernetes pods their own network inte
   --help              this text
 `;
 
+/** How long a mirror or an event gives way to writes that a pod waits for. */
+const MIRRORS_YIELD_MS = 10_000;
+
 /** After the signal to stop, how long events may take to leave. */
 const FLUSH_MS = 2000;
 
@@ -62,6 +65,8 @@ async function main(): Promise<void> {
 
   const client = connectKube(kubeConfig, {
     userAgent: 'terway-controlplane',
+    // Mirrors and events can wait until a crowd of pods has its network.
+    maxYieldMs: MIRRORS_YIELD_MS,
     onRequest: ({ verb, resource, subresource, code, durationMs }) => {
       metrics.kubeRequests.inc({ verb, resource, subresource, code: String(code) });
       metrics.kubeRequestSeconds.observe({ verb }, durationMs / 1000);

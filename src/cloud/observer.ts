@@ -19,14 +19,14 @@ const LAG_MS = 5000;
 /** While a transition lasts, its owner is woken this often so that it can report. */
 const REPORT_MS = 15_000;
 const PACE_MIN_MS = { attach: 100, other: 500 };
-const PACE_MAX_MS = { attach: 500, other: 1500 };
+const PACE_MAX_MS = { attach: 500, other: 1000 };
 /** Reads come in crowds, such as when a Deployment goes: one question for all of them. */
 const READ_GATHER_MS = 250;
 /**
  * Between two questions lies this much per ENI in flight: few ENIs are answered fast, many in few calls. A pod waits for an
  * attachment; nobody waits for a release.
  */
-const PACE_PER_ENI_MS = { attach: 2.5, other: 6 };
+const PACE_PER_ENI_MS = { attach: 2.5, other: 5 };
 const FAILURE_PAUSE_MS = 1000;
 
 interface Watched {

@@ -19,7 +19,8 @@ export async function createLog(options: { level: LogLevel; pretty: boolean }): 
   };
   if (!options.pretty) return pino(settings);
   // Only a terminal needs it; the image does without.
-  const { default: pretty } = await import('pino-pretty');
+  const { default: pretty } = await import('pino-pretty').catch(() => ({ default: undefined }));
+  if (pretty === undefined) return pino(settings);
   const stream: DestinationStream = pretty({ colorize: true, ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' });
   return pino(settings, stream);
 }
