@@ -15,7 +15,8 @@ $(STAMP): package.json package-lock.json
 	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "this project is built and tested on Linux x86_64; this is $$(uname -sm)" >&2; exit 1; }
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer (Debian: apt-get install nodejs npm)" >&2; exit 1; }
 	@echo "installing npm packages"
-	@npm ci --no-progress --loglevel=error
+	@# Not npm ci: it wants the optional packages of every platform in the lock file, also where a registry lacks them.
+	@npm install --no-save --no-progress --loglevel=error
 	@touch $@
 
 demo: $(STAMP) ## See it work: a real control plane, a simulated cloud, a live tour; Ctrl-C ends it
