@@ -267,6 +267,7 @@ describe('kubectl', () => {
       status: {
         status: 'Fail',
         vSwitches: [{ id: 'vsw-1', zone: 'z', availableIPCount: 42 }],
+        availableIPCount: 42,
         conditions: [{ ...ready, lastTransitionTime: '2026-01-01T00:00:00Z' }],
       },
     });
@@ -280,7 +281,7 @@ describe('kubectl', () => {
       'Default',
       'Fixed',
       'VSwitchNotFound',
-      'vsw-1',
+      '["vsw-1"]',
       '42',
     ]);
   });
