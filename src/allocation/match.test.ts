@@ -85,7 +85,7 @@ describe('the PodNetworking of a pod', () => {
     for (const order of [all, [...all].reverse()]) {
       expect(matchNetworking(pod(), order)).toMatchObject({
         kind: 'matched',
-        networking: { metadata: { name: 'a' } },
+        wanted: [{ name: 'eth0', networking: { metadata: { name: 'a' } } }],
         others: ['b', 'c'],
       });
     }
@@ -94,11 +94,11 @@ describe('the PodNetworking of a pod', () => {
   test('is the one that the annotation names, selected or not', () => {
     const all = [networking('a', { selector: web }), networking('b', {})];
     expect(matchNetworking(pod({ annotations: named('b') }), all)).toMatchObject({
-      networking: { metadata: { name: 'b' } },
+      wanted: [{ networking: { metadata: { name: 'b' } } }],
     });
     expect(matchNetworking(pod({ annotations: named('z') }), all)).toEqual({ kind: 'unknown', name: 'z' });
     expect(matchNetworking(pod({ annotations: named('') }), all)).toMatchObject({
-      networking: { metadata: { name: 'a' } },
+      wanted: [{ networking: { metadata: { name: 'a' } } }],
     });
   });
 
@@ -107,8 +107,12 @@ describe('the PodNetworking of a pod', () => {
     const elastic = networking('b', { selector: web });
     const passing = pod({ hasStableName: false });
     expect(matchNetworking(passing, [fixed])).toEqual({ kind: 'needsStableName', name: 'a' });
-    expect(matchNetworking(passing, [fixed, elastic])).toMatchObject({ networking: { metadata: { name: 'b' } } });
-    expect(matchNetworking(pod(), [fixed, elastic])).toMatchObject({ networking: { metadata: { name: 'a' } } });
+    expect(matchNetworking(passing, [fixed, elastic])).toMatchObject({
+      wanted: [{ networking: { metadata: { name: 'b' } } }],
+    });
+    expect(matchNetworking(pod(), [fixed, elastic])).toMatchObject({
+      wanted: [{ networking: { metadata: { name: 'a' } } }],
+    });
     expect(matchNetworking({ ...passing, annotations: named('a') }, [fixed, elastic]).kind).toBe('needsStableName');
   });
 
@@ -132,5 +136,61 @@ describe('the PodNetworking of a pod', () => {
       kind: 'notReady',
       name: 'a',
     });
+  });
+});
+
+describe('a request for several interfaces', () => {
+  const ask = (request: unknown, networkings = [podNetworking({}, { name: 'a' }), podNetworking({}, { name: 'b' })]) =>
+    matchNetworking(
+      {
+        labels: {},
+        annotations: {
+          'k8s.aliyun.com/pod-networks-request': typeof request === 'string' ? request : JSON.stringify(request),
+          // The request counts.
+          'k8s.aliyun.com/pod-networking': 'other',
+        },
+        namespaceLabels: {},
+        hasStableName: true,
+      },
+      networkings,
+    );
+
+  test('names a PodNetworking for each', () => {
+    const routes = [{ dst: '10.99.0.0/16' }];
+    expect(
+      ask([
+        { network: 'a', defaultRoute: true },
+        { interfaceName: 'net1', network: 'b', routes },
+      ]),
+    ).toMatchObject({
+      kind: 'matched',
+      wanted: [
+        { name: 'eth0', networking: { metadata: { name: 'a' } }, defaultRoute: true },
+        { name: 'net1', networking: { metadata: { name: 'b' } }, extraRoutes: routes },
+      ],
+    });
+  });
+
+  test('is refused with field and rule', () => {
+    const message = (request: unknown) => {
+      const match = ask(request);
+      return match.kind === 'invalidRequest' ? match.message : match.kind;
+    };
+    expect(message('[')).toMatch(/pod-networks-request: is not JSON/);
+    expect(message([])).toMatch(/top level/);
+    expect(message([{ network: 'a', interfaceName: 'a/b' }])).toMatch(/0\.interfaceName: must be an interface name/);
+    expect(message([{ network: 'a' }, { network: 'b' }])).toMatch(/interfaceName eth0 is there twice/);
+    expect(message([{ network: 'a', interfaceName: 'net1' }])).toMatch(/no entry is for eth0/);
+    expect(message([{ network: 'a', routes: [{ dst: 'x' }] }])).toMatch(/0\.routes\.0\.dst: must be a CIDR/);
+    expect(
+      message([
+        { network: 'a', defaultRoute: true },
+        { network: 'b', interfaceName: 'net1', defaultRoute: true },
+      ]),
+    ).toMatch(/more than one interface/);
+  });
+
+  test('waits for what does not exist yet', () => {
+    expect(ask([{ network: 'a' }, { interfaceName: 'net1', network: 'c' }])).toEqual({ kind: 'unknown', name: 'c' });
   });
 });

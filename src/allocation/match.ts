@@ -1,6 +1,8 @@
-import { ANNOTATION_POD_NETWORKING } from '../crds/names.ts';
+import { ANNOTATION_POD_NETWORKING, ANNOTATION_POD_NETWORKS_REQUEST } from '../crds/names.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import { matchesSelector } from './labels.ts';
+import { parseNetworkRequest } from './network-request.ts';
+import { DEFAULT_INTERFACE, type WantedInterface } from './plan.ts';
 
 /** What the choice of a PodNetworking needs of a pod. */
 export interface PodToMatch {
@@ -13,7 +15,9 @@ export interface PodToMatch {
 
 export type NetworkingMatch =
   | { kind: 'none' }
-  | { kind: 'matched'; networking: PodNetworking; others: string[] }
+  | { kind: 'matched'; wanted: WantedInterface[]; others: string[] }
+  /** The annotation that asks for several interfaces is wrong. */
+  | { kind: 'invalidRequest'; message: string }
   /** It is picked, but cannot serve the pod now. */
   | { kind: 'notReady'; name: string }
   | { kind: 'unknown'; name: string }
@@ -21,10 +25,12 @@ export type NetworkingMatch =
   | { kind: 'needsStableName'; name: string };
 
 /**
- * The PodNetworking of a pod: the one that the annotation names, else of those whose selectors match the first by name
- * (reference 3.3, whose first match depends on map order).
+ * The PodNetworkings of a pod: those that it asks for by interface, else the one that the annotation names, else of those
+ * whose selectors match the first by name (reference 3.3, whose first match depends on map order).
  */
 export function matchNetworking(pod: PodToMatch, networkings: PodNetworking[]): NetworkingMatch {
+  const requested = pod.annotations[ANNOTATION_POD_NETWORKS_REQUEST];
+  if (requested !== undefined && requested !== '') return matchRequest(pod, requested, networkings);
   const named = pod.annotations[ANNOTATION_POD_NETWORKING];
   if (named !== undefined && named !== '') {
     const networking = networkings.find((candidate) => candidate.metadata.name === named);
@@ -40,6 +46,20 @@ export function matchNetworking(pod: PodToMatch, networkings: PodNetworking[]): 
   return judge(pod, first, others);
 }
 
+function matchRequest(pod: PodToMatch, text: string, networkings: PodNetworking[]): NetworkingMatch {
+  const parsed = parseNetworkRequest(text);
+  if ('error' in parsed) return { kind: 'invalidRequest', message: parsed.error };
+  const wanted: WantedInterface[] = [];
+  for (const { interfaceName, network, defaultRoute, routes } of parsed.request) {
+    const networking = networkings.find((candidate) => candidate.metadata.name === network);
+    const match: NetworkingMatch =
+      networking === undefined ? { kind: 'unknown', name: network } : judge(pod, networking, []);
+    if (networking === undefined || match.kind !== 'matched') return match;
+    wanted.push({ name: interfaceName, networking, defaultRoute, extraRoutes: routes });
+  }
+  return { kind: 'matched', wanted, others: [] };
+}
+
 function judge(pod: PodToMatch, networking: PodNetworking, others: string[]): NetworkingMatch {
   const { name } = networking.metadata;
   if (wantsFixed(networking) && !pod.hasStableName) return { kind: 'needsStableName', name };
@@ -47,7 +67,8 @@ function judge(pod: PodToMatch, networking: PodNetworking, others: string[]): Ne
   // An edit that has not been checked yet may name what does not exist.
   const isChecked =
     status?.observedGeneration === undefined || status.observedGeneration === networking.metadata.generation;
-  return status?.status === 'Ready' && isChecked ? { kind: 'matched', networking, others } : { kind: 'notReady', name };
+  if (status?.status !== 'Ready' || !isChecked) return { kind: 'notReady', name };
+  return { kind: 'matched', wanted: [{ name: DEFAULT_INTERFACE, networking }], others };
 }
 
 function wantsFixed(networking: PodNetworking): boolean {

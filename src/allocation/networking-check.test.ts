@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { checkNetworking, type NetworkFacts } from './networking-check.ts';
 
 const facts: NetworkFacts = {
+  withIpv6: false,
   vpcId: 'vpc-1',
   vSwitches: new Map(
     [
@@ -9,7 +10,7 @@ const facts: NetworkFacts = {
       ['vsw-2', 'vpc-1'],
       ['vsw-far', 'vpc-2'],
       ['vsw-farther', 'vpc-3'],
-    ].map(([id = '', vpcId = '']) => [id, { id, vpcId, zoneId: 'z', availableIpCount: 1 }]),
+    ].map(([id = '', vpcId = '']) => [id, { id, vpcId, zoneId: 'z', availableIpCount: 1, ipv6CidrBlock: '' }]),
   ),
   securityGroups: new Map(
     [

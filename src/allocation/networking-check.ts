@@ -1,7 +1,12 @@
 /** What the cloud shows of the ids that a PodNetworking names; an id that is missing does not exist. */
 export interface NetworkFacts {
   vpcId: string;
-  vSwitches: Map<string, { id: string; vpcId: string; zoneId: string; availableIpCount: number }>;
+  vSwitches: Map<
+    string,
+    { id: string; vpcId: string; zoneId: string; availableIpCount: number; ipv6CidrBlock: string }
+  >;
+  /** ENIs of pods get an IPv6 address, too. */
+  withIpv6: boolean;
   securityGroups: Map<string, { id: string; vpcId: string; type: string }>;
 }
 
@@ -37,6 +42,14 @@ function checkVSwitches(ids: string[], facts: NetworkFacts): CheckedCondition {
   if (elsewhere.length > 0) {
     const where = elsewhere.map((id) => `${id} (${facts.vSwitches.get(id)?.vpcId})`);
     return { type, ok: false, reason: 'VSwitchInOtherVPC', message: inOtherVpc('vSwitchOptions', where, facts.vpcId) };
+  }
+  if (facts.withIpv6 && ids.every((id) => facts.vSwitches.get(id)?.ipv6CidrBlock === '')) {
+    return {
+      type,
+      ok: false,
+      reason: 'NoIPv6CIDR',
+      message: `spec.vSwitchOptions: none of ${ids.join(', ')} has an IPv6 CIDR, which ipStack in the control plane's configuration asks for`,
+    };
   }
   return { type, ok: true, reason: 'Found', message: `${ids.length} vSwitches exist in ${facts.vpcId}` };
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { seededRandom } from '../util/random.ts';
-import { type NodeFacts, planNewAttempt, planPodEni, planRebind, type Room } from './plan.ts';
+import { type NodeFacts, planNewAttempt, planPodEni, planRebind, type Room, type WantedInterface } from './plan.ts';
 import { SlotLedger } from './slots.ts';
 import {
   ALLOCATION_TYPE,
@@ -19,6 +19,8 @@ const node: NodeFacts = {
   nodeName: 'node-1',
   instanceId: 'i-1',
   zone: 'z-a',
+  exclusive: false,
+  eniLimit: 3,
   trunkEniId: 'eni-trunk-1',
   memberLimit: 2,
 };
@@ -30,11 +32,22 @@ function vSwitch(id: string, changes: Partial<VSwitchFacts> = {}): VSwitchFacts 
 function room(vSwitches: VSwitchFacts[] = [vSwitch('vsw-1'), vSwitch('vsw-2')]): Room {
   const pool = new VSwitchPool();
   pool.update(vSwitches);
-  return { slots: new SlotLedger(), vSwitches: pool, random: seededRandom(1), clusterId: CLUSTER, nowMs: NOW_MS };
+  return {
+    slots: new SlotLedger(),
+    vSwitches: pool,
+    random: seededRandom(1),
+    clusterId: CLUSTER,
+    withIpv6: false,
+    nowMs: NOW_MS,
+  };
+}
+
+function wanted(networking = podNetworking()): WantedInterface[] {
+  return [{ name: 'eth0', networking }];
 }
 
 function planned(in_: Room, name = 'web-0', networking = podNetworking()) {
-  const plan = planPodEni({ ...pod, name }, networking, node, 'node-1', in_);
+  const plan = planPodEni({ ...pod, name }, wanted(networking), node, 'node-1', in_);
   if (plan.kind !== 'create') throw new Error(plan.message);
   return plan.podEni;
 }
@@ -103,7 +116,7 @@ describe('the plan of a PodENI', () => {
     const in_ = room(vSwitches === undefined ? undefined : [...vSwitches]);
     const { trunkEniId, ...rest } = { ...node, ...changes };
     const facts = changes === undefined ? undefined : { ...rest, ...(trunkEniId === undefined ? {} : { trunkEniId }) };
-    const plan = planPodEni(pod, podNetworking(), facts, 'node-1', in_);
+    const plan = planPodEni(pod, wanted(), facts, 'node-1', in_);
     expect(plan).toMatchObject({ kind: 'wait', reason, waitsFor });
     if (plan.kind === 'wait') expect(plan.message).not.toContain('\n');
     expect(in_.slots.used('eni-trunk-1')).toBe(0);
@@ -136,7 +149,7 @@ test('slots are never given out beyond the limit of the node (I7), and all of th
         if (holders.delete(name)) {
           expect(in_.slots.release(`default/${name}`)).toBe('eni-trunk-1');
         } else {
-          const plan = planPodEni({ ...pod, name }, podNetworking(), { ...node, memberLimit }, 'node-1', in_);
+          const plan = planPodEni({ ...pod, name }, wanted(), { ...node, memberLimit }, 'node-1', in_);
           expect(plan.kind).toBe(holders.size < memberLimit ? 'create' : 'wait');
           if (plan.kind === 'create') holders.add(name);
         }
@@ -220,4 +233,90 @@ test('two plans for one pod within a second send different tokens', () => {
   const tokenAt = (nowMs: number) => planned({ ...room(), nowMs }).spec.allocations?.[0]?.intent?.clientToken;
   expect(tokenAt(NOW_MS)).toBe(tokenAt(NOW_MS));
   expect(tokenAt(NOW_MS)).not.toBe(tokenAt(NOW_MS + 1));
+});
+
+describe('several interfaces', () => {
+  const two = (second = podNetworking({ vSwitchOptions: ['vsw-2'] }, { name: 'storage' })): WantedInterface[] => [
+    { name: 'eth0', networking: podNetworking() },
+    { name: 'net1', networking: second, extraRoutes: [{ dst: '10.99.0.0/16' }] },
+  ];
+
+  test('are allocations of one record with a slot and an intent each', () => {
+    const in_ = room();
+    const plan = planPodEni(pod, two(), node, 'node-1', in_);
+    if (plan.kind !== 'create') throw new Error(plan.message);
+    const allocations = plan.podEni.spec.allocations ?? [];
+    expect(allocations).toMatchObject([
+      { interface: 'eth0', eni: { vSwitchID: 'vsw-1' }, intent: { networking: 'pn' } },
+      {
+        interface: 'net1',
+        eni: { vSwitchID: 'vsw-2' },
+        extraRoutes: [{ dst: '10.99.0.0/16' }],
+        intent: { networking: 'storage' },
+      },
+    ]);
+    expect(new Set(allocations.map(({ intent: made }) => made?.clientToken)).size).toBe(2);
+    expect(in_.slots.used('eni-trunk-1')).toBe(2);
+  });
+
+  test('are planned all or none', () => {
+    const in_ = room([vSwitch('vsw-1'), vSwitch('vsw-2', { availableIpCount: 0 })]);
+    expect(planPodEni(pod, two(), node, 'node-1', in_)).toMatchObject({ kind: 'wait', reason: 'VSwitchFull' });
+    expect(in_.vSwitches.free('vsw-1')).toBe(5);
+    expect(in_.slots.used('eni-trunk-1')).toBe(0);
+    expect(planPodEni(pod, two(), { ...node, memberLimit: 1 }, 'node-1', room())).toMatchObject({
+      reason: 'NoMemberSlot',
+    });
+  });
+});
+
+describe('a node whose pods get whole ENIs', () => {
+  const { trunkEniId: _trunk, ...withoutTrunk } = node;
+  const exclusive: NodeFacts = { ...withoutTrunk, exclusive: true, eniLimit: 2 };
+
+  test('needs no trunk, and counts the ENIs of the instance', () => {
+    const in_ = room();
+    const plan = planPodEni(pod, wanted(), exclusive, 'node-1', in_);
+    expect(plan).toMatchObject({
+      podEni: {
+        spec: {
+          target: { nodeName: 'node-1', instanceID: 'i-1' },
+          allocations: [{ eni: { attachmentOptions: { trunk: false } } }],
+        },
+      },
+    });
+    if (plan.kind === 'create') expect(plan.podEni.spec.target).not.toHaveProperty('trunkENIID');
+    planPodEni({ ...pod, name: 'web-1' }, wanted(), exclusive, 'node-1', in_);
+    expect(in_.slots.used('i-1')).toBe(2);
+    expect(planPodEni({ ...pod, name: 'web-2' }, wanted(), exclusive, 'node-1', in_)).toMatchObject({
+      kind: 'wait',
+      reason: 'NoEniSlot',
+      message: 'all 2 ENIs that node node-1 can hold for pods are in use; the pod is served when one is released',
+    });
+  });
+
+  test.each([
+    ['Trunk', exclusive],
+    ['ENI', node],
+  ])('eniType %s is refused where the node gives the other kind', (eniType, facts) => {
+    const networking = podNetworking({ eniOptions: { eniType } });
+    expect(planPodEni(pod, wanted(networking), facts, 'node-1', room())).toMatchObject({
+      kind: 'wait',
+      reason: 'EniTypeNotSupported',
+      waitsFor: { kind: 'node', nodeName: 'node-1' },
+      message: expect.stringContaining('k8s.aliyun.com/exclusive-mode-eni-type=eniOnly'),
+    });
+  });
+});
+
+describe('with IPv6', () => {
+  test('a vSwitch is taken that has it', () => {
+    const in_ = { ...room([vSwitch('vsw-1'), vSwitch('vsw-2', { ipv6CidrBlock: 'fd00::/64' })]), withIpv6: true };
+    expect(planned(in_).spec.allocations).toMatchObject([{ ipv6CIDR: 'fd00::/64', eni: { vSwitchID: 'vsw-2' } }]);
+  });
+
+  test('the message says so when there is none', () => {
+    const plan = planPodEni(pod, wanted(), node, 'node-1', { ...room(), withIpv6: true });
+    expect(plan).toMatchObject({ reason: 'NoVSwitchInZone', message: expect.stringContaining('with an IPv6 CIDR') });
+  });
 });

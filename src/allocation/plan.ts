@@ -1,4 +1,4 @@
-import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, LABEL_NODE } from '../crds/names.ts';
+import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, LABEL_EXCLUSIVE_MODE, LABEL_NODE } from '../crds/names.ts';
 import type { Allocation, AttachTarget, PodEni } from '../crds/pod-eni.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import { rfc3339 } from '../util/clock.ts';
@@ -12,10 +12,29 @@ export interface NodeFacts {
   nodeName: string;
   instanceId: string;
   zone: string;
+  /** Pods get whole ENIs of the instance instead of members of its trunk (reference 0, "exclusive-ENI node"). */
+  exclusive: boolean;
+  /** ENIs that the instance takes besides its primary one; they count on exclusive nodes. */
+  eniLimit: number;
   /** Absent until the trunk is attached. */
   trunkEniId?: string;
   /** Member ENIs that the trunk takes. */
   memberLimit: number;
+}
+
+/** Who gives out the slots of a node: its trunk, or on an exclusive node the instance. Undefined until there is a trunk. */
+export function slotsOf(node: NodeFacts): { holder: string; limit: number } | undefined {
+  if (node.exclusive) return { holder: node.instanceId, limit: node.eniLimit };
+  return node.trunkEniId === undefined ? undefined : { holder: node.trunkEniId, limit: node.memberLimit };
+}
+
+/** One interface that a pod asks for. */
+export interface WantedInterface {
+  /** Inside the pod. */
+  name: string;
+  networking: PodNetworking;
+  defaultRoute?: boolean | undefined;
+  extraRoutes?: { dst: string }[] | undefined;
 }
 
 /** The pod that gets an ENI. */
@@ -41,6 +60,7 @@ export interface Waiting {
     | 'NodeNotReady'
     | 'TrunkNotReady'
     | 'NoMemberSlot'
+    | 'NoEniSlot'
     | 'NoVSwitchInZone'
     | 'VSwitchFull'
     | 'ZoneMismatch';
@@ -56,44 +76,48 @@ export interface Room {
   vSwitches: VSwitchPool;
   random: Random;
   clusterId: string;
+  /** ENIs of pods get an IPv6 address besides the IPv4 one (reference 1.2, `ipStack`). */
+  withIpv6: boolean;
   nowMs: number;
 }
 
-const INTERFACE = 'eth0';
+/** The interface of a pod that asks for none by name. */
+export const DEFAULT_INTERFACE = 'eth0';
 
 /**
- * Plans the PodENI of a pod: vSwitch, security groups, target and the intent of its creation. Reserves a member slot and
- * an address; the caller gives them back when the PodENI could not be written.
+ * Plans the PodENI of a pod: vSwitches, security groups, target and the intents of its creations. Reserves slots and
+ * addresses; the caller gives them back when the PodENI could not be written.
  *
+ * @param wanted at least one interface.
  * @param node undefined when the node is not known yet.
  */
 export function planPodEni(
   pod: PodToServe,
-  networking: PodNetworking,
+  wanted: readonly WantedInterface[],
   node: NodeFacts | undefined,
   nodeName: string,
   room: Room,
 ): Plan {
-  const { name } = networking.metadata;
-  if (networking.spec.eniOptions.eniType === 'ENI') {
-    return {
-      kind: 'wait',
-      waitsFor: { kind: 'networking', name },
-      reason: 'EniTypeNotSupported',
-      message: `PodNetworking ${name} asks for whole ENIs (eniType ENI), which this version does not give; use Trunk or Default`,
-    };
-  }
   const key = `${pod.namespace}/${pod.name}`;
-  const place = findSlots(node, nodeName, { owner: key, count: 1 }, room);
+  const networkings = wanted.map(({ networking }) => networking);
+  const place = findSlots(node, nodeName, { owner: key, count: wanted.length, networkings }, room);
   if (place.kind === 'wait') return place;
-  const choice = chooseVSwitch(networking, place.node.zone, room);
-  if (choice.kind === 'wait') return choice;
-  room.slots.reserve(key, place.trunkEniId, 1);
-
-  const allocation: Allocation = {
-    ...allocationFor({ pod, attempt: 1, vSwitch: choice.vSwitch, networking, room }),
-    allocationType: networking.spec.allocationType,
-  };
+  const allocations: Allocation[] = [];
+  for (const { name, networking, defaultRoute, extraRoutes } of wanted) {
+    const choice = chooseVSwitch(networking, place.node.zone, room);
+    if (choice.kind === 'wait') {
+      for (const { eni } of allocations) room.vSwitches.giveBack(eni.vSwitchID ?? '');
+      return choice;
+    }
+    const trunk = !place.node.exclusive;
+    allocations.push({
+      ...allocationFor({ pod, interfaceName: name, attempt: 1, vSwitch: choice.vSwitch, networking, trunk, room }),
+      allocationType: networking.spec.allocationType,
+      ...(defaultRoute === undefined ? {} : { defaultRoute }),
+      ...(extraRoutes === undefined ? {} : { extraRoutes }),
+    });
+  }
+  room.slots.reserve(key, place.holder, wanted.length);
   return {
     kind: 'create',
     podEni: {
@@ -104,12 +128,16 @@ export function planPodEni(
         labels: { [LABEL_NODE]: place.node.nodeName },
         annotations: { [ANNOTATION_POD_UID]: pod.uid },
       },
-      spec: {
-        zone: place.node.zone,
-        allocations: [allocation],
-        target: { nodeName: place.node.nodeName, instanceID: place.node.instanceId, trunkENIID: place.trunkEniId },
-      },
+      spec: { zone: place.node.zone, allocations, target: targetOn(place.node) },
     },
+  };
+}
+
+function targetOn({ nodeName, instanceId, exclusive, trunkEniId }: NodeFacts): AttachTarget {
+  return {
+    nodeName,
+    instanceID: instanceId,
+    ...(exclusive || trunkEniId === undefined ? {} : { trunkENIID: trunkEniId }),
   };
 }
 
@@ -132,10 +160,15 @@ export function planNewAttempt(
     uid: podEni.metadata.annotations?.[ANNOTATION_POD_UID] ?? '',
   };
   const attempt = (before?.intent?.attempt ?? 0) + 1;
-  const { ipv4: _ipv4, ipv6: _ipv6, ...kept } = before ?? { eni: { id: '' } };
+  const { ipv4: _ipv4, ipv6: _ipv6, ipv6CIDR: _ipv6Cidr, ...kept } = before ?? { eni: { id: '' } };
+  const interfaceName = before?.interface || DEFAULT_INTERFACE;
+  const trunk = podEni.spec.target?.trunkENIID !== undefined;
   return {
     kind: 'attempt',
-    allocation: { ...kept, ...allocationFor({ pod, attempt, vSwitch: choice.vSwitch, networking, room }) },
+    allocation: {
+      ...kept,
+      ...allocationFor({ pod, interfaceName, attempt, vSwitch: choice.vSwitch, networking, trunk, room }),
+    },
   };
 }
 
@@ -160,34 +193,34 @@ export function planRebind(
   }
   const owner = `${pod.namespace}/${pod.name}`;
   const count = podEni.spec.allocations?.length ?? 1;
-  const place = findSlots(node, nodeName, { owner, count }, room);
+  const place = findSlots(node, nodeName, { owner, count, networkings: [] }, room);
   if (place.kind === 'wait') return place;
-  room.slots.reserve(owner, place.trunkEniId, count);
-  return {
-    kind: 'rebind',
-    target: { nodeName, instanceID: place.node.instanceId, trunkENIID: place.trunkEniId },
-  };
+  room.slots.reserve(owner, place.holder, count);
+  return { kind: 'rebind', target: targetOn(place.node) };
 }
 
 function allocationFor(plan: {
   pod: PodToServe;
+  interfaceName: string;
   attempt: number;
   vSwitch: VSwitchFacts;
   networking: PodNetworking;
+  trunk: boolean;
   room: Room;
 }): Allocation {
-  const { pod, attempt, vSwitch, networking, room } = plan;
+  const { pod, interfaceName, attempt, vSwitch, networking, trunk, room } = plan;
   const securityGroupIds = networking.spec.securityGroupIDs ?? [];
   const generation = networking.metadata.generation;
   return {
-    interface: INTERFACE,
+    interface: interfaceName,
     ipv4CIDR: vSwitch.cidrBlock,
+    ...(room.withIpv6 ? { ipv6CIDR: vSwitch.ipv6CidrBlock } : {}),
     eni: {
       id: '',
       zone: vSwitch.zoneId,
       vSwitchID: vSwitch.id,
       securityGroupIDs: securityGroupIds,
-      attachmentOptions: { trunk: true },
+      attachmentOptions: { trunk },
     },
     intent: {
       attempt,
@@ -195,7 +228,7 @@ function allocationFor(plan: {
         clusterId: room.clusterId,
         owner: `${pod.namespace}/${pod.name}`,
         ownerUid: pod.uid,
-        interfaceName: INTERFACE,
+        interfaceName,
         attempt,
         plannedAt: new Date(room.nowMs).toISOString(),
         vSwitchId: vSwitch.id,
@@ -212,35 +245,55 @@ function allocationFor(plan: {
 function findSlots(
   node: NodeFacts | undefined,
   nodeName: string,
-  wanted: { owner: string; count: number },
+  request: { owner: string; count: number; networkings: readonly PodNetworking[] },
   room: Room,
-): { kind: 'found'; node: NodeFacts; trunkEniId: string } | Waiting {
+): { kind: 'found'; node: NodeFacts; holder: string } | Waiting {
+  const wait = (waitsFor: WaitsFor, reason: Waiting['reason'], message: string): Waiting => ({
+    ...{ kind: 'wait', waitsFor, reason, message },
+  });
+  const itself: WaitsFor = { kind: 'node', nodeName };
   if (node === undefined) {
-    return {
-      kind: 'wait',
-      waitsFor: { kind: 'node', nodeName },
-      reason: 'NodeNotReady',
-      message: `node ${nodeName} is not known to the control plane yet; \`kubectl get nodes.network.alibabacloud.com ${nodeName}\` shows its state`,
-    };
+    return wait(
+      itself,
+      'NodeNotReady',
+      `node ${nodeName} is not known to the control plane yet; \`kubectl get nodes.network.alibabacloud.com ${nodeName}\` shows its state`,
+    );
   }
-  if (node.trunkEniId === undefined) {
-    return {
-      kind: 'wait',
-      waitsFor: { kind: 'node', nodeName },
-      reason: 'TrunkNotReady',
-      message: `node ${nodeName} has no trunk ENI yet; condition TrunkReady of nodes.network.alibabacloud.com ${nodeName} says why`,
-    };
+  for (const networking of request.networkings) {
+    const refusal = eniTypeRefusal(networking, node);
+    if (refusal !== undefined) return wait(itself, 'EniTypeNotSupported', refusal);
   }
-  const used = room.slots.usedByOthers(node.trunkEniId, wanted.owner);
-  if (used + wanted.count > node.memberLimit) {
-    return {
-      kind: 'wait',
-      waitsFor: { kind: 'slot', nodeName },
-      reason: 'NoMemberSlot',
-      message: `all ${node.memberLimit} member ENIs that node ${nodeName} can hold are in use; the pod is served when one is released`,
-    };
+  const slots = slotsOf(node);
+  if (slots === undefined) {
+    return wait(
+      itself,
+      'TrunkNotReady',
+      `node ${nodeName} has no trunk ENI yet; condition TrunkReady of nodes.network.alibabacloud.com ${nodeName} says why`,
+    );
   }
-  return { kind: 'found', node, trunkEniId: node.trunkEniId };
+  const used = room.slots.usedByOthers(slots.holder, request.owner);
+  if (used + request.count > slots.limit) {
+    const [reason, what] = node.exclusive
+      ? (['NoEniSlot', `ENIs that node ${nodeName} can hold for pods`] as const)
+      : (['NoMemberSlot', `member ENIs that node ${nodeName} can hold`] as const);
+    return wait(
+      { kind: 'slot', nodeName },
+      reason,
+      `all ${slots.limit} ${what} are in use; the pod is served when one is released`,
+    );
+  }
+  return { kind: 'found', node, holder: slots.holder };
+}
+
+function eniTypeRefusal({ metadata, spec }: PodNetworking, node: NodeFacts): string | undefined {
+  const { eniType } = spec.eniOptions;
+  if (eniType === 'ENI' && !node.exclusive) {
+    return `PodNetworking ${metadata.name} asks for whole ENIs (eniType ENI), node ${node.nodeName} gives members of its trunk; whole ENIs are given by nodes with the label ${LABEL_EXCLUSIVE_MODE}=eniOnly`;
+  }
+  if (eniType === 'Trunk' && node.exclusive) {
+    return `PodNetworking ${metadata.name} asks for members of a trunk (eniType Trunk), node ${node.nodeName} gives whole ENIs (label ${LABEL_EXCLUSIVE_MODE}=eniOnly)`;
+  }
+  return undefined;
 }
 
 function chooseVSwitch(
@@ -248,7 +301,9 @@ function chooseVSwitch(
   zone: string,
   room: Room,
 ): { kind: 'taken'; vSwitch: VSwitchFacts } | Waiting {
-  const candidates = networking.spec.vSwitchOptions ?? [];
+  const options = networking.spec.vSwitchOptions ?? [];
+  const hasIpv6 = (id: string) => (room.vSwitches.get(id)?.ipv6CidrBlock ?? '') !== '';
+  const candidates = room.withIpv6 ? options.filter(hasIpv6) : options;
   const policy = networking.spec.vSwitchSelectOptions.vSwitchSelectionPolicy;
   const choice = room.vSwitches.take(zone, candidates, policy, room.random, room.nowMs);
   switch (choice.kind) {
@@ -259,7 +314,7 @@ function chooseVSwitch(
         kind: 'wait',
         waitsFor: { kind: 'networking', name: networking.metadata.name },
         reason: 'NoVSwitchInZone',
-        message: `PodNetworking ${networking.metadata.name} has no vSwitch in zone ${zone} of the node; add one to vSwitchOptions or keep the pod in another zone`,
+        message: `PodNetworking ${networking.metadata.name} has no vSwitch${room.withIpv6 ? ' with an IPv6 CIDR' : ''} in zone ${zone} of the node; add one to vSwitchOptions or keep the pod in another zone`,
       };
     case 'full':
       return {

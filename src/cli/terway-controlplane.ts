@@ -25,7 +25,7 @@ import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { systemRandom } from '../util/random.ts';
-import { parseCommandLine } from './arguments.ts';
+import { parseFlags } from './arguments.ts';
 
 const USAGE = `terway-controlplane: gives Kubernetes pods their own network interfaces on Alibaba Cloud
 
@@ -44,7 +44,7 @@ const FLUSH_MS = 2000;
 async function main(): Promise<void> {
   // The cloud SDK's transport calls url.parse; a warning about that tells an operator nothing.
   process.noDeprecation = true;
-  const flags = parseCommandLine({
+  const flags = parseFlags({
     config: { type: 'string', default: '/etc/config/ctrl-config.yaml' },
     credential: { type: 'string', default: '/etc/credential/ctrl-secret.yaml' },
     kubeconfig: { type: 'string' },
@@ -116,6 +116,7 @@ async function main(): Promise<void> {
           clusterId: config.clusterID,
           vpcId: config.vpcID,
           enableTrunk: config.enableTrunk,
+          withIpv6: config.ipStack !== 'ipv4',
           networkingRecheckMs: config.podNetworkingRecheck,
           workers: {
             podEni: config.podENIMaxConcurrent,

@@ -1,34 +1,5 @@
 import { z } from 'zod';
-import { parseGoDurationMs } from '../util/duration.ts';
-
-/** A Go duration such as `15s`, read as milliseconds. */
-function duration(defaultText: string) {
-  return z
-    .string('must be a Go duration such as 15s or 2m')
-    .default(defaultText)
-    .transform((text, context) => {
-      const ms = parseGoDurationMs(text);
-      if (ms === undefined || ms <= 0) {
-        context.addIssue({ code: 'custom', message: `"${text}" is not a positive Go duration such as 15s or 2m` });
-        return z.NEVER;
-      }
-      return ms;
-    });
-}
-
-const bindAddress = z
-  .string()
-  .regex(/^(0|.*:\d{1,5})$/, 'must be HOST:PORT, or 0 to turn it off')
-  .transform((text, context) => {
-    if (text === '0') return undefined;
-    const colon = text.lastIndexOf(':');
-    const port = Number(text.slice(colon + 1));
-    if (port > 65_535) {
-      context.addIssue({ code: 'custom', message: `${port} is not a port; the highest is 65535` });
-      return z.NEVER;
-    }
-    return { host: text.slice(0, colon).replace(/^\[|\]$/g, '') || '0.0.0.0', port };
-  });
+import { bindAddress, duration } from './fields.ts';
 
 const concurrency = (fallback: number) => z.int().min(1).max(10_000).default(fallback);
 
@@ -58,6 +29,8 @@ export const controlPlaneConfigSchema = z
     healthzBindAddress: bindAddress.prefault('0.0.0.0:8080'),
     metricsBindAddress: bindAddress.prefault('0.0.0.0:9090'),
     enableTrunk: z.boolean().default(true),
+    /** With `dual` and `ipv6` the ENI of each pod has an IPv6 address besides its IPv4 one. */
+    ipStack: z.enum(['ipv4', 'dual', 'ipv6']).default('ipv4'),
     podENIMaxConcurrent: concurrency(50),
     nodeMaxConcurrent: concurrency(10),
     eniMaxConcurrent: concurrency(4),

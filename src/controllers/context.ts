@@ -53,6 +53,8 @@ export interface ControllerContext {
   log: Log;
   /** Aborts when the lease is lost or the process stops. */
   signal: AbortSignal;
+  /** A PodNetworking by the name that a record has, the cluster's eni-config included. */
+  networkingOf: (name: string, zone: string) => PodNetworking | undefined;
   /** Queues a pod's name. */
   wakePod: (key: string) => void;
   /** Queues a node. */

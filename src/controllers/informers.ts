@@ -2,6 +2,7 @@ import { targetOf } from '../allocation/lifecycle.ts';
 import { parseTrunkIntent } from '../allocation/trunk.ts';
 import { ENI_CONFIG } from '../config/eni-config.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../crds/names.ts';
+import type { TerwayNode } from '../crds/node.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Informer } from '../kube/informer.ts';
 import type { HasMetadata, Resource } from '../kube/types.ts';
@@ -73,16 +74,20 @@ export function createInformers(options: {
     nodes: new Informer({
       ...base(terwayNodeResource),
       indexers: {
-        trunk: (node) => {
-          const recorded = Object.values(node.status?.networkInterfaces ?? {}).flatMap((eni) =>
-            eni.networkInterfaceType === 'Trunk' ? [eni.id] : [],
-          );
-          const intended = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT])?.eniID ?? '';
-          return [...new Set([...recorded, ...(intended === '' ? [] : [intended])])];
-        },
+        trunk: trunksOf,
+        slotHolder: (node) => [...trunksOf(node), node.spec.nodeMetadata?.instanceID ?? ''].filter((id) => id !== ''),
       },
     }),
   };
+}
+
+/** Trunks that a Node CR records or intends. */
+function trunksOf(node: TerwayNode): string[] {
+  const recorded = Object.values(node.status?.networkInterfaces ?? {}).flatMap((eni) =>
+    eni.networkInterfaceType === 'Trunk' ? [eni.id] : [],
+  );
+  const intended = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT])?.eniID ?? '';
+  return [...new Set([...recorded, ...(intended === '' ? [] : [intended])])];
 }
 
 /** Runs all informers until the signal aborts. */

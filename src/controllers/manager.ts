@@ -14,6 +14,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
+import { CLUSTER_NETWORKING, clusterNetworking } from './cluster-network.ts';
 import { Collector } from './collector/collector.ts';
 import type { ControllerContext, Informers } from './context.ts';
 import { ControllerEvents } from './events.ts';
@@ -40,6 +41,8 @@ export interface ManagerOptions {
   vpcId: string;
   /** Whether nodes get trunk ENIs. */
   enableTrunk: boolean;
+  /** Whether ENIs of pods get an IPv6 address, too. */
+  withIpv6: boolean;
   networkingRecheckMs: number;
   workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };
   collector: { intervalMs: number; minimumAgeMs: number };
@@ -79,6 +82,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
       vSwitches,
       random: options.random,
       clusterId: options.clusterId,
+      withIpv6: options.withIpv6,
     },
     observer: new EniObserver({
       cloud: options.cloud,
@@ -91,6 +95,11 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     released: new Set(),
     events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
     signal,
+    networkingOf: (name, zone) => {
+      if (name !== CLUSTER_NETWORKING) return informers.podNetworkings.store.get(name);
+      const networking = clusterNetworking(informers, zone);
+      return 'message' in networking ? undefined : networking;
+    },
     wakePod: (key) => queues.pods.add(key),
     wakeNode: (name) => queues.nodes.add(name),
     wakeNetworking: (name, afterMs) => queues.networkings.addAfter(name, afterMs),

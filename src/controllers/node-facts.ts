@@ -1,5 +1,5 @@
 import type { NodeFacts } from '../allocation/plan.ts';
-import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON } from '../crds/names.ts';
+import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, LABEL_EXCLUSIVE_MODE } from '../crds/names.ts';
 import type { TerwayNode } from '../crds/node.ts';
 import type { CoreNode } from './resources.ts';
 
@@ -50,7 +50,19 @@ export function nodeFacts(core: CoreNode | undefined, node: TerwayNode | undefin
     nodeName: core.metadata.name,
     instanceId: node.spec.nodeMetadata.instanceID,
     zone: node.spec.nodeMetadata.zoneID,
+    exclusive: isExclusive(node.metadata.labels),
+    eniLimit: eniLimitOf(node),
     memberLimit: node.spec.nodeCap?.memberAdapterLimit ?? 0,
     ...(trunkEniId === undefined || trunkEniId === '' ? {} : { trunkEniId }),
   };
+}
+
+/** Whether the label says that pods get whole ENIs; upper and lower case are the same (reference 0). */
+export function isExclusive(labels: Record<string, string> | undefined): boolean {
+  return labels?.[LABEL_EXCLUSIVE_MODE]?.toLowerCase() === 'enionly';
+}
+
+/** ENIs that the instance takes for pods: all but its primary one (reference 5.8). */
+export function eniLimitOf(node: TerwayNode): number {
+  return Math.max(0, (node.spec.nodeCap?.adapters ?? 0) - 1);
 }

@@ -2,7 +2,11 @@
 
 export const ANNOTATION_TRUNK_ON = 'k8s.aliyun.com/trunk-on';
 export const ANNOTATION_POD_NETWORKING = 'k8s.aliyun.com/pod-networking';
+export const ANNOTATION_POD_NETWORKS_REQUEST = 'k8s.aliyun.com/pod-networks-request';
 export const ANNOTATION_POD_UID = 'k8s.aliyun.com/pod-uid';
+export const ANNOTATION_INGRESS_BANDWIDTH = 'k8s.aliyun.com/ingress-bandwidth';
+export const ANNOTATION_EGRESS_BANDWIDTH = 'k8s.aliyun.com/egress-bandwidth';
+export const ANNOTATION_NETWORK_PRIORITY = 'k8s.aliyun.com/network-priority';
 export const LABEL_NODE = 'k8s.aliyun.com/node';
 export const LABEL_IGNORE = 'k8s.aliyun.com/ignore-by-terway';
 export const LABEL_EXCLUSIVE_MODE = 'k8s.aliyun.com/exclusive-mode-eni-type';
@@ -12,6 +16,7 @@ export const FINALIZER_POD_ENI_LEGACY = 'pod-eni';
 export const FINALIZER_NETWORK_INTERFACE = 'network.alibabacloud.com/eni';
 export const FINALIZER_NODE = 'network.alibabacloud.com/node-controller';
 export const RESOURCE_MEMBER_ENI = 'aliyun/member-eni';
+export const RESOURCE_ENI = 'aliyun/eni';
 
 /** Names of our own. */
 export const ANNOTATION_TRUNK_INTENT = 'terway.alibabacloud.com/trunk-intent';

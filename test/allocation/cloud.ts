@@ -47,7 +47,7 @@ export class SimulatedCloud {
         this.nowMs,
       );
       const trunkEniId = this.#trunk(nodeVSwitch, instanceId);
-      return { nodeName, instanceId, zone: ZONE, trunkEniId, memberLimit: MEMBERS };
+      return { nodeName, instanceId, zone: ZONE, trunkEniId, memberLimit: MEMBERS, exclusive: false, eniLimit: 0 };
     });
     this.#remember();
   }

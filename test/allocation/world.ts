@@ -179,7 +179,13 @@ export class World {
   #plan(name: string, pod: Extract<PodView, { state: 'live' }>): string {
     const networking = name.startsWith('fixed') ? this.#networkings.fixed : this.#networkings.elastic;
     const node = this.#nodes.find((facts) => facts.nodeName === pod.nodeName);
-    const plan = planPodEni({ namespace: 'default', name, uid: pod.uid }, networking, node, pod.nodeName, this.#now());
+    const plan = planPodEni(
+      { namespace: 'default', name, uid: pod.uid },
+      [{ name: 'eth0', networking }],
+      node,
+      pod.nodeName,
+      this.#now(),
+    );
     if (plan.kind === 'wait') return `wait ${plan.reason}`;
     plan.podEni.metadata.uid = `record-${++this.#uids}`;
     this.records.set(name, plan.podEni);
@@ -348,7 +354,7 @@ export class World {
       if (trunk === undefined || (record.status?.phase === 'Unbind' && !isClaimed)) continue;
       slots.reserve(`default/${name}`, trunk, 1);
     }
-    return { slots, vSwitches, random: seededRandom(1), clusterId: CLUSTER, nowMs: this.nowMs };
+    return { slots, vSwitches, random: seededRandom(1), clusterId: CLUSTER, withIpv6: false, nowMs: this.nowMs };
   }
 
   #checkDestructive(name: string, record: PodEni, goal: Goal, call: string, eni: ObservedEni): void {

@@ -8,13 +8,15 @@ import {
   LABEL_EXCLUSIVE_MODE,
   LABEL_IGNORE,
   LABEL_LINGJUN,
+  RESOURCE_ENI,
 } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { keyOf } from '../../kube/types.ts';
 import { assertNever } from '../../util/errors.ts';
+import { clusterNetwork } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
-import { type NodeIdentity, nodeIdentity } from '../node-facts.ts';
+import { eniLimitOf, isExclusive, type NodeIdentity, nodeIdentity } from '../node-facts.ts';
 import { nodeOwner } from '../owners.ts';
 import { type CoreNode, coreNodeResource } from '../resources.ts';
 import { InstanceTypeCatalog } from './instance-types.ts';
@@ -28,6 +30,8 @@ const RETRY_MS = 15_000;
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 60_000;
 /** How old the CIDR of a vSwitch may be; it never changes. */
+/** vSwitches rarely come or go. */
+const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 const CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
 /** While pods of a leaving node still hold member ENIs of its trunk. */
 const LEAVING_RETRY_MS = 2000;
@@ -96,8 +100,16 @@ export class NodeController {
     if (node === undefined || this.#isOutdated(core, node, identity)) {
       return this.#describe(core, node, identity, signal);
     }
+    if (isExclusive(core.metadata.labels) !== isExclusive(node.metadata.labels)) {
+      this.#warn(
+        core,
+        'ConfigError',
+        `label ${LABEL_EXCLUSIVE_MODE} was ${node.metadata.labels?.[LABEL_EXCLUSIVE_MODE]} when the node joined and stays so; to change it, drain the node and let it join anew`,
+      );
+    }
+    if (isExclusive(node.metadata.labels)) return this.#exclusive(core, node, identity, signal);
     const unsuitable = this.#context.enableTrunk
-      ? whyNoTrunk(core, node)
+      ? whyNoTrunk(node)
       : 'trunk mode is turned off in the configuration (enableTrunk: false)';
     if (unsuitable !== undefined) {
       await this.#writer.condition(node, 'TrunkNotSupported', unsuitable, signal);
@@ -112,6 +124,7 @@ export class NodeController {
       // The garbage collector deletes what belongs to a node of the same name from before.
       node.metadata.ownerReferences?.some(({ uid }) => uid === core.metadata.uid) !== true ||
       nodeCap?.networkCardsCount === undefined ||
+      node.metadata.labels?.[LABEL_EXCLUSIVE_MODE] === undefined ||
       nodeMetadata?.instanceID !== identity.instanceId ||
       nodeMetadata.instanceType !== identity.instanceType ||
       nodeMetadata.zoneID !== identity.zoneId
@@ -144,6 +157,21 @@ export class NodeController {
     return 'again';
   }
 
+  /** Pods of the node get whole ENIs: there is no trunk, and the scheduler counts ENIs. */
+  async #exclusive(core: CoreNode, node: TerwayNode, identity: NodeIdentity, signal: AbortSignal): Promise<Outcome> {
+    const { informers, catalog, waitingRoom } = this.#context;
+    const label = `label ${LABEL_EXCLUSIVE_MODE}=eniOnly: pods of this node get whole ENIs`;
+    await this.#writer.condition(node, 'ExclusiveMode', label, signal);
+    // Pods that no PodNetworking picks are served from these.
+    const network = clusterNetwork(informers, identity.zoneId);
+    if (!('message' in network)) {
+      await catalog.lookUp({ vSwitchIds: network.vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal);
+    }
+    await this.#writer.publishSlots(core, RESOURCE_ENI, eniLimitOf(node), signal);
+    waitingRoom.wake({ kind: 'node', nodeName: node.metadata.name });
+    return {};
+  }
+
   async #trunk(core: CoreNode, node: TerwayNode, identity: NodeIdentity, signal: AbortSignal): Promise<Outcome> {
     const name = node.metadata.name;
     const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
@@ -155,7 +183,7 @@ export class NodeController {
       recorded !== undefined &&
       (intent === undefined || (intent.eniID === recorded.id && observation === undefined))
     ) {
-      await this.#writer.publish(core, node, recorded.id, signal);
+      await this.#writer.publishTrunk(core, node, recorded.id, signal);
       this.#context.waitingRoom.wake({ kind: 'node', nodeName: name });
       return {};
     }
@@ -241,7 +269,7 @@ export class NodeController {
         return { requeueAfterMs: RETRY_MS };
       case 'done':
         if (step.eni === undefined) return {};
-        await this.#writer.attached(node, step.eni, await this.#cidrOf(step.eni.vSwitchId, signal), signal);
+        await this.#writer.attached(node, step.eni, await this.#cidrsOf(step.eni.vSwitchId, signal), signal);
         this.#context.log.info({ node: name, trunk: step.eni.id }, 'trunk attached');
         observer.forget(step.eni.id);
         this.#calls.clear(name);
@@ -266,12 +294,13 @@ export class NodeController {
     return current;
   }
 
-  /** Upstream's node daemon derives the gateway from it. */
-  async #cidrOf(vSwitchId: string, signal: AbortSignal): Promise<string> {
+  /** Node agents derive the gateways from them. */
+  async #cidrsOf(vSwitchId: string, signal: AbortSignal): Promise<{ ipv4: string; ipv6: string }> {
     const { catalog } = this.#context;
     const wanted = { vSwitchIds: [vSwitchId], securityGroupIds: [] };
     const { vSwitches } = await catalog.lookUp(wanted, CIDR_MAX_AGE_MS, signal);
-    return vSwitches.get(vSwitchId)?.cidrBlock ?? '';
+    const vSwitch = vSwitches.get(vSwitchId);
+    return { ipv4: vSwitch?.cidrBlock ?? '', ipv6: vSwitch?.ipv6CidrBlock ?? '' };
   }
 
   /** The Kubernetes node is gone: release its trunk when no pod uses it any more, then let the Node CR go. */
@@ -357,11 +386,7 @@ export class NodeController {
 }
 
 /** @returns why the node gets no trunk, or undefined. */
-function whyNoTrunk(core: CoreNode, node: TerwayNode): string | undefined {
-  const exclusive = core.metadata.labels?.[LABEL_EXCLUSIVE_MODE];
-  if (exclusive !== undefined && exclusive.toLowerCase() === 'enionly') {
-    return `label ${LABEL_EXCLUSIVE_MODE}=${exclusive}: pods of this node get whole ENIs`;
-  }
+function whyNoTrunk(node: TerwayNode): string | undefined {
   if ((node.spec.nodeCap?.memberAdapterLimit ?? 0) > 0) return undefined;
   return `instance type ${node.spec.nodeMetadata?.instanceType ?? ''} takes no member ENIs`;
 }

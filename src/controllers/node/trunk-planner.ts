@@ -1,7 +1,7 @@
 import type { ObservedEni } from '../../allocation/observation.ts';
 import { planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
-import { ENI_CONFIG, parseEniConfig } from '../../config/eni-config.ts';
 import type { TerwayNode } from '../../crds/node.ts';
+import { clusterNetwork } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
 import type { NodeIdentity } from '../node-facts.ts';
 
@@ -81,19 +81,7 @@ export class TrunkPlanner {
     if (eni !== undefined && eni.vSwitchOptions.length > 0) {
       return { vSwitchIds: eni.vSwitchOptions, securityGroupIds: eni.securityGroupIDs };
     }
-    const refuse = (message: string) => ({ reason: 'ConfigError' as const, message });
-    const configMap = this.#context.informers.configMaps.store.get(`${ENI_CONFIG.namespace}/${ENI_CONFIG.name}`);
-    if (configMap === undefined) {
-      return refuse(
-        `ConfigMap ${ENI_CONFIG.namespace}/${ENI_CONFIG.name} does not exist; it names the vSwitches and security groups of trunk ENIs`,
-      );
-    }
-    const parsed = parseEniConfig(configMap.data);
-    if ('error' in parsed) return refuse(parsed.error);
-    const vSwitchIds = parsed.config.vSwitchesByZone[zone] ?? [];
-    if (vSwitchIds.length > 0) return { vSwitchIds, securityGroupIds: parsed.config.securityGroupIds };
-    return refuse(
-      `ConfigMap ${ENI_CONFIG.namespace}/${ENI_CONFIG.name}, key ${ENI_CONFIG.key}: vswitches has no entry for zone ${zone}`,
-    );
+    const network = clusterNetwork(this.#context.informers, zone);
+    return 'message' in network ? { reason: 'ConfigError', message: network.message } : network;
   }
 }

@@ -1,6 +1,12 @@
 import type { ObservedEni } from '../../allocation/observation.ts';
 import type { TrunkIntent } from '../../allocation/trunk.ts';
-import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, FINALIZER_NODE, RESOURCE_MEMBER_ENI } from '../../crds/names.ts';
+import {
+  ANNOTATION_TRUNK_INTENT,
+  ANNOTATION_TRUNK_ON,
+  FINALIZER_NODE,
+  LABEL_EXCLUSIVE_MODE,
+  RESOURCE_MEMBER_ENI,
+} from '../../crds/names.ts';
 import type { NodeCap, TerwayNode } from '../../crds/node.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { setCondition } from '../../kube/conditions.ts';
@@ -8,7 +14,7 @@ import { isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { Informers } from '../context.ts';
-import type { NodeIdentity } from '../node-facts.ts';
+import { isExclusive, type NodeIdentity } from '../node-facts.ts';
 import { type CoreNode, coreNodeResource, terwayNodeResource } from '../resources.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
 
@@ -44,7 +50,12 @@ export class NodeWriter {
       const created = await this.#client.create(
         terwayNodeResource,
         {
-          metadata: { name, labels: { name }, finalizers: [FINALIZER_NODE], ownerReferences: [owner] },
+          metadata: {
+            name,
+            labels: { name, ...modeLabel(core, node) },
+            finalizers: [FINALIZER_NODE],
+            ownerReferences: [owner],
+          },
           spec: { nodeMetadata, nodeCap },
         },
         { signal },
@@ -55,7 +66,7 @@ export class NodeWriter {
     await this.#patch(node, signal, (draft) => {
       draft.spec.nodeMetadata = nodeMetadata;
       draft.spec.nodeCap = { ...draft.spec.nodeCap, ...nodeCap };
-      draft.metadata.labels = { ...draft.metadata.labels, name };
+      draft.metadata.labels = { ...draft.metadata.labels, name, ...modeLabel(core, node) };
       draft.metadata.finalizers = [...new Set([...(draft.metadata.finalizers ?? []), FINALIZER_NODE])];
       draft.metadata.ownerReferences = [owner];
     });
@@ -95,7 +106,12 @@ export class NodeWriter {
   }
 
   /** Records the attached trunk where upstream's daemon reads it. */
-  async attached(node: TerwayNode, eni: ObservedEni, cidr: string, signal: AbortSignal): Promise<void> {
+  async attached(
+    node: TerwayNode,
+    eni: ObservedEni,
+    cidrs: { ipv4: string; ipv6: string },
+    signal: AbortSignal,
+  ): Promise<void> {
     await this.#patchStatus(node, signal, (status) => {
       const others = Object.entries(status.networkInterfaces ?? {}).filter(
         ([id, known]) => id !== eni.id && known.networkInterfaceType !== 'Trunk',
@@ -111,7 +127,8 @@ export class NodeWriter {
           primaryIPAddress: eni.primaryIp,
           networkInterfaceTrafficMode: 'Standard',
           networkInterfaceType: 'Trunk',
-          ipv4CIDR: cidr,
+          ipv4CIDR: cidrs.ipv4,
+          ...(cidrs.ipv6 === '' ? {} : { ipv6CIDR: cidrs.ipv6 }),
           ipv4: { [eni.primaryIp]: { ip: eni.primaryIp, primary: true, status: 'Valid' } },
         },
       };
@@ -128,10 +145,9 @@ export class NodeWriter {
     });
   }
 
-  /** Shows trunk and member slots on the Kubernetes node; writes only what differs, such as after a kubelet reset it to 0. */
-  async publish(core: CoreNode, node: TerwayNode, trunkEniId: string, signal: AbortSignal): Promise<void> {
+  /** Shows trunk and member slots on the Kubernetes node. */
+  async publishTrunk(core: CoreNode, node: TerwayNode, trunkEniId: string, signal: AbortSignal): Promise<void> {
     const { store } = this.#informers.coreNodes;
-    const slots = String(node.spec.nodeCap?.memberAdapterLimit ?? 0);
     let current = core;
     if (core.metadata.annotations?.[ANNOTATION_TRUNK_ON] !== trunkEniId) {
       current = await patchObject(
@@ -146,19 +162,25 @@ export class NodeWriter {
       );
       store.noteWritten(current);
     }
-    const { capacity, allocatable } = current.status;
-    if (capacity[RESOURCE_MEMBER_ENI] === slots && allocatable[RESOURCE_MEMBER_ENI] === slots) return;
+    await this.publishSlots(current, RESOURCE_MEMBER_ENI, node.spec.nodeCap?.memberAdapterLimit ?? 0, signal);
+  }
+
+  /** Shows an extended resource to the scheduler; writes only what differs, such as after a kubelet reset it to 0. */
+  async publishSlots(core: CoreNode, resource: string, count: number, signal: AbortSignal): Promise<void> {
+    const slots = String(count);
+    const { capacity, allocatable } = core.status;
+    if (capacity[resource] === slots && allocatable[resource] === slots) return;
     const written = await patchObject(
       this.#client,
       coreNodeResource,
-      current,
+      core,
       (draft) => {
-        draft.status.capacity = { ...capacity, [RESOURCE_MEMBER_ENI]: slots };
-        draft.status.allocatable = { ...allocatable, [RESOURCE_MEMBER_ENI]: slots };
+        draft.status.capacity = { ...capacity, [resource]: slots };
+        draft.status.allocatable = { ...allocatable, [resource]: slots };
       },
       { signal, subresource: 'status', optimisticLock: false },
     );
-    store.noteWritten(written);
+    this.#informers.coreNodes.store.noteWritten(written);
   }
 
   async deleteObject(node: TerwayNode, signal: AbortSignal): Promise<void> {
@@ -222,4 +244,10 @@ export class NodeWriter {
     const observed = generation === undefined ? {} : { observedGeneration: generation };
     return setCondition(conditions, { type: 'TrunkReady', status, reason, message, ...observed }, this.#clock.now());
   }
+}
+
+/** The mode of a node is taken over when it is first seen and stays: ENIs of the other kind may be in use (reference 4.6). */
+function modeLabel(core: CoreNode, node: TerwayNode | undefined): Record<string, string> {
+  const known = node?.metadata.labels?.[LABEL_EXCLUSIVE_MODE];
+  return { [LABEL_EXCLUSIVE_MODE]: known ?? (isExclusive(core.metadata.labels) ? 'eniOnly' : 'default') };
 }

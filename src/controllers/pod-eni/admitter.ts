@@ -1,10 +1,18 @@
 import { matchNetworking } from '../../allocation/match.ts';
-import { type NodeFacts, planPodEni, type WaitsFor } from '../../allocation/plan.ts';
+import {
+  DEFAULT_INTERFACE,
+  type NodeFacts,
+  planPodEni,
+  slotsOf,
+  type WaitsFor,
+  type WantedInterface,
+} from '../../allocation/plan.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import { isAlreadyExists } from '../../kube/errors.ts';
+import { clusterNetworking } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
-import { nodeFacts } from '../node-facts.ts';
+import { isExclusive, nodeFacts } from '../node-facts.ts';
 import { hasStableName, isCandidate } from '../pod-facts.ts';
 import type { Pod } from '../resources.ts';
 import type { PodEniWriter } from './writer.ts';
@@ -58,10 +66,13 @@ export class PodAdmitter {
     );
     switch (match.kind) {
       case 'none':
-        waitingRoom.leave(key);
-        return {};
+        return this.#withoutNetworking(key, pod, signal);
       case 'matched':
-        return this.#plan(key, pod, match.networking, signal);
+        return this.#plan(key, pod, match.wanted, signal);
+      case 'invalidRequest':
+        waitingRoom.leave(key);
+        this.#context.events.podWarning(key, 'NetworkRequestInvalid', match.message);
+        return {};
       case 'notReady':
         return this.#refuse(
           key,
@@ -87,14 +98,15 @@ export class PodAdmitter {
   }
 
   /**
-   * Whether the free member slots of the node are those of pods that came before (L3); the pod then stands in line. All
+   * Whether the free slots of the node are those of pods that came before (L3); the pod then stands in line. All
    * of those before it are on their way.
    */
   standsBehindOthers(key: string, node: NodeFacts | undefined): boolean {
     const { waitingRoom, room } = this.#context;
-    if (node?.trunkEniId === undefined) return false;
+    const slots = node === undefined ? undefined : slotsOf(node);
+    if (node === undefined || slots === undefined) return false;
     const slot: WaitsFor = { kind: 'slot', nodeName: node.nodeName };
-    const free = node.memberLimit - room.slots.usedByOthers(node.trunkEniId, key);
+    const free = slots.limit - room.slots.usedByOthers(slots.holder, key);
     if (free <= 0 || waitingRoom.ahead(key, slot) < free) return false;
     waitingRoom.park(key, slot);
     return true;
@@ -115,25 +127,53 @@ export class PodAdmitter {
     return {};
   }
 
-  async #plan(key: string, pod: Pod, networking: PodNetworking, signal: AbortSignal): Promise<Admission> {
-    const { informers, waitingRoom, room, events, clock } = this.#context;
+  /** On an exclusive node every pod gets an ENI, from the cluster's eni-config if from nowhere else; elsewhere none. */
+  async #withoutNetworking(key: string, pod: Pod, signal: AbortSignal): Promise<Admission> {
+    const { informers, waitingRoom, events, catalog } = this.#context;
+    const node = this.#nodeOf(pod);
+    if (node?.exclusive !== true) {
+      const { nodeName } = pod.spec;
+      const willBe = node === undefined && isExclusive(informers.coreNodes.store.get(nodeName)?.metadata.labels);
+      if (willBe) waitingRoom.park(key, { kind: 'node', nodeName });
+      else waitingRoom.leave(key);
+      return {};
+    }
+    const networking = clusterNetworking(informers, node.zone);
+    if ('message' in networking || !catalog.knows(networking.spec.vSwitchOptions ?? [])) {
+      waitingRoom.park(key, { kind: 'node', nodeName: node.nodeName });
+      if ('message' in networking) events.podWarning(key, 'ConfigError', networking.message);
+      return {};
+    }
+    return this.#plan(key, pod, [{ name: DEFAULT_INTERFACE, networking }], signal);
+  }
+
+  #nodeOf(pod: Pod): NodeFacts | undefined {
+    const { coreNodes, nodes } = this.#context.informers;
+    return nodeFacts(coreNodes.store.get(pod.spec.nodeName), nodes.store.get(pod.spec.nodeName));
+  }
+
+  async #plan(key: string, pod: Pod, wanted: WantedInterface[], signal: AbortSignal): Promise<Admission> {
+    const { waitingRoom, room, events, clock } = this.#context;
     const { nodeName } = pod.spec;
-    const node = nodeFacts(informers.coreNodes.store.get(nodeName), informers.nodes.store.get(nodeName));
-    if (this.#awaitsCatalog(key, networking)) return {};
+    const node = this.#nodeOf(pod);
+    if (wanted.some(({ networking }) => this.#awaitsCatalog(key, networking))) return {};
     if (this.standsBehindOthers(key, node)) return {};
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
-    const plan = planPodEni(identity, networking, node, nodeName, { ...room, nowMs: clock.now() });
+    const plan = planPodEni(identity, wanted, node, nodeName, { ...room, nowMs: clock.now() });
     if (plan.kind === 'wait') {
       waitingRoom.park(key, plan.waitsFor);
       events.podWarning(key, plan.reason, plan.message);
-      if (plan.waitsFor.kind === 'vSwitch') this.#context.wakeNetworking(networking.metadata.name, RECHECK_MS);
+      if (plan.waitsFor.kind === 'vSwitch') {
+        for (const { networking } of wanted) this.#context.wakeNetworking(networking.metadata.name, RECHECK_MS);
+      }
       return {};
     }
     try {
       await this.#writer.create(plan.podEni, signal);
     } catch (error) {
-      const vSwitchId = plan.podEni.spec.allocations?.[0]?.eni.vSwitchID;
-      if (vSwitchId !== undefined) room.vSwitches.giveBack(vSwitchId);
+      for (const { eni } of plan.podEni.spec.allocations ?? []) {
+        if (eni.vSwitchID !== undefined) room.vSwitches.giveBack(eni.vSwitchID);
+      }
       room.slots.release(key);
       if (!isAlreadyExists(error)) throw error;
       // Another leader or a store that lags; the watch will bring it.

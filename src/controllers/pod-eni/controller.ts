@@ -42,19 +42,19 @@ export class PodEniController {
   }
 
   /**
-   * Notes the member slots that a record holds: at the start of a term, and when a record appears or changes by another
+   * Notes the slots that a record holds: at the start of a term, and when a record appears or changes by another
    * hand, such as that of the leader before.
    */
   claim(podEni: PodEni): void {
     const { informers, room } = this.#context;
     const key = keyOf(podEni);
     const target = targetOf(podEni);
-    if (target?.trunkENIID === undefined) return;
+    if (target === undefined) return;
     const pod = informers.pods.store.get(key);
     const isTaken =
       pod?.metadata.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID] && pod?.spec.nodeName === target.nodeName;
     if (podEni.status?.phase === 'Unbind' && !isTaken) return;
-    room.slots.reserve(key, target.trunkENIID, podEni.spec.allocations?.length ?? 1);
+    room.slots.reserve(key, target.trunkENIID ?? target.instanceID, podEni.spec.allocations?.length ?? 1);
   }
 
   /** A PodENI vanished, by our hand or another: its slots are free. */
@@ -225,9 +225,9 @@ export class PodEniController {
 
   #freeSlots(key: string): void {
     const { room, waitingRoom, informers } = this.#context;
-    const trunk = room.slots.release(key);
-    if (trunk === undefined) return;
-    for (const node of informers.nodes.store.byIndex('trunk', trunk)) {
+    const holder = room.slots.release(key);
+    if (holder === undefined) return;
+    for (const node of informers.nodes.store.byIndex('slotHolder', holder)) {
       waitingRoom.wake({ kind: 'slot', nodeName: node.metadata.name });
     }
   }

@@ -127,6 +127,8 @@ export class InterfaceExecutor {
       deleteOnRelease: allocation.allocationType?.type !== 'Fixed',
       description: 'interface create by terway',
       clientToken: token,
+      // By the plan, not by the configuration: a token belongs to its parameters.
+      ...(allocation.ipv6CIDR === undefined || allocation.ipv6CIDR === '' ? {} : { ipv6Count: 1 }),
       tags: ownershipTags({
         clusterId,
         owner: key,
@@ -210,7 +212,7 @@ export class InterfaceExecutor {
 
   async #newAttempt(work: InterfaceWork, avoidVSwitch: boolean, failure?: OperationFailure): Promise<Outcome> {
     const { key, podEni, index, allocation, signal } = work;
-    const { room, clock, informers, waitingRoom, observer } = this.#context;
+    const { room, clock, waitingRoom, observer } = this.#context;
     const { vSwitchID } = allocation.eni;
     // Once per refusal: the interface is looked at again while it waits, which says nothing about the vSwitch.
     if (avoidVSwitch && vSwitchID !== undefined && failure !== undefined && !this.#charged.has(failure)) {
@@ -218,7 +220,7 @@ export class InterfaceExecutor {
       room.vSwitches.block(vSwitchID, clock.now());
     }
     const name = allocation.intent?.networking ?? '';
-    const networking = informers.podNetworkings.store.get(name);
+    const networking = this.#context.networkingOf(name, podEni.spec.zone ?? '');
     if (networking === undefined) {
       waitingRoom.park(key, { kind: 'networking', name });
       const message =

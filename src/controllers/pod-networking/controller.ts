@@ -43,7 +43,11 @@ export class PodNetworkingController {
     const maxAgeMs = (this.#context.networkingRecheckMs / FAILED_RECHECKS) * MAX_AGE;
     try {
       const answer = await this.#context.catalog.lookUp({ vSwitchIds, securityGroupIds }, maxAgeMs, signal);
-      const conditions = checkNetworking(networking.spec, { vpcId: this.#context.vpcId, ...answer });
+      const conditions = checkNetworking(networking.spec, {
+        vpcId: this.#context.vpcId,
+        withIpv6: this.#context.room.withIpv6,
+        ...answer,
+      });
       return { conditions, answer };
     } catch (error) {
       if (!(error instanceof CloudError)) throw error;

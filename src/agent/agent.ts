@@ -1,0 +1,269 @@
+import { join } from 'node:path';
+import type { AgentConfig } from '../config/agent.ts';
+import type { Datapath, SyncReport } from '../datapath/types.ts';
+import type { KubeClient } from '../kube/client.ts';
+import type { EventSink } from '../kube/events.ts';
+import { closeServer } from '../telemetry/http-server.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Clock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
+import type { Random } from '../util/random.ts';
+import { type AgentState, startAdminServer } from './admin-server.ts';
+import { CniError } from './cni/errors.ts';
+import { startCniServer } from './cni/server.ts';
+import { installConflist, installPlugin } from './cni-files.ts';
+import { KernelGate, KeyedQueue } from './gate.ts';
+import { createNodeView, type NodeView, nodeViewSynced, runNodeView } from './informers.ts';
+import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
+import { NodeSync } from './node-sync.ts';
+import { CniPlugin, type PluginObserver } from './plugin.ts';
+import { rebuildRecords } from './rebuild.ts';
+import { RecordStore } from './records.ts';
+import { podResource } from './resources.ts';
+import { RuntimeReporter } from './runtime-reporter.ts';
+import { AssignmentWaiter } from './waiter.ts';
+
+export interface AgentOptions {
+  nodeName: string;
+  config: AgentConfig;
+  client: KubeClient;
+  datapath: Datapath;
+  recorder: EventSink;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  /** The plugin's executable, to be put where the runtime looks for it. */
+  pluginPath: string;
+}
+
+/** After a change of PodENI or Node CR, so that a crowd of changes is one look. */
+const SETTLE_MS = 200;
+
+/** The node agent: serves CNI requests and keeps the kernel of its node as it should be (docs/design/node.md). */
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #view: NodeView;
+  readonly #records: RecordStore;
+  readonly #waiter: AssignmentWaiter;
+  readonly #plugin: CniPlugin;
+  readonly #sync: NodeSync;
+  readonly #reporter: RuntimeReporter;
+  readonly metrics: AgentMetrics;
+  readonly #corrupt: string[];
+  #synced = false;
+  #problem: string | undefined = 'the node has not been looked at yet';
+
+  private constructor(options: AgentOptions, records: RecordStore, corrupt: string[]) {
+    const { client, nodeName, clock, random, log, datapath, config } = options;
+    this.#options = options;
+    this.#records = records;
+    this.#corrupt = corrupt;
+    this.#view = createNodeView({
+      ...{ client, nodeName, clock, random },
+      onError: (kind, error) => log.warn({ kind, err: errorMessage(error) }, 'watch interrupted'),
+    });
+    this.#waiter = new AssignmentWaiter({
+      stores: { pods: this.#view.pods.store, podEnis: this.#view.podEnis.store, node: this.#view.node.store },
+      ...{ clock, nodeName, mtu: config.mtu },
+    });
+    const gate = new KernelGate();
+    const queue = new KeyedQueue();
+    this.#reporter = new RuntimeReporter({
+      ...{ client, nodeName, clock, view: this.#view },
+      onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
+    });
+    this.#plugin = new CniPlugin({
+      ...{ datapath, records, gate, queue, waiter: this.#waiter },
+      observer: this.#observer(),
+      addTimeoutMs: config.addTimeout,
+      notReady: () => this.problem(),
+    });
+    this.#sync = new NodeSync({
+      ...{ datapath, records, gate, queue, waiter: this.#waiter, plugin: this.#plugin },
+      onProblem: (message, error) => log.warn(error === undefined ? {} : { err: errorMessage(error) }, message),
+    });
+    this.metrics = createAgentMetrics({
+      waiting: () => this.#waiter.size,
+      sandboxes: () => records.all().length,
+      verdicts: () => datapath.verdicts(),
+    });
+  }
+
+  /** Reads the records of an earlier run. Nothing runs yet. */
+  static async create(options: AgentOptions): Promise<Agent> {
+    const { store, corrupt } = await RecordStore.open(join(options.config.paths.state, 'pods'));
+    for (const { key, movedTo, message } of corrupt) {
+      options.log.error({ record: key, movedTo }, `a record could not be read and was set aside: ${message}`);
+    }
+    return new Agent(
+      options,
+      store,
+      corrupt.map(({ key }) => key),
+    );
+  }
+
+  /** Why pods cannot be served; undefined when they can. */
+  problem(): string | undefined {
+    if (!this.#synced) return 'the objects of this node have not been read from the API server yet';
+    return this.#problem;
+  }
+
+  /**
+   * Runs until the signal aborts. DEL is served as soon as the records are read, without the API server; ADD waits until the
+   * node's objects are known.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { config, log, clock, pluginPath } = this.#options;
+    await installPlugin(pluginPath, config.paths.cniBin);
+    await this.#sync.recover();
+    const servers = [
+      await startCniServer({
+        socketPath: join(config.paths.run, 'cni.sock'),
+        handle: (request, gone) => this.#plugin.handle(request, AbortSignal.any([gone, signal])),
+        onAnswer: ({ command, code, durationMs, message }) => {
+          this.metrics.cniRequests.inc({ command, code: String(code) });
+          this.metrics.cniSeconds.observe({ command }, durationMs / 1000);
+          log[code === 0 ? 'debug' : 'warn'](
+            { command, code, durationMs: Math.round(durationMs) },
+            `CNI ${message || 'ok'}`,
+          );
+        },
+        monotonicMs: () => clock.monotonicMs(),
+      }),
+      await startAdminServer(join(config.paths.run, 'agent.sock'), {
+        state: () => this.#state(),
+        sync: (repair) => this.#look({ dryRun: !repair }),
+      }),
+    ];
+    const view = runNodeView(this.#view, signal);
+    try {
+      await nodeViewSynced(this.#view, signal);
+      this.#synced = true;
+      log.info({ sandboxes: this.#records.all().length }, 'the objects of this node are known');
+      await this.#rebuild();
+      await this.#lookRepeatedly(signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      await Promise.all(
+        servers.map((server) => ('closeAllConnections' in server ? closeServer(server) : closed(server))),
+      );
+      await view;
+      await this.#reporter.flush();
+    }
+  }
+
+  async #rebuild(): Promise<void> {
+    if (this.#corrupt.length === 0) return;
+    const { datapath, log, config } = this.#options;
+    const rebuilt = await rebuildRecords({
+      keys: this.#corrupt,
+      ...{ records: this.#records, datapath, waiter: this.#waiter },
+      pods: this.#view.pods.store
+        .list()
+        .map(({ metadata }) => ({ namespace: metadata.namespace ?? '', name: metadata.name })),
+      netnsDirectory: config.paths.netns,
+    });
+    for (const { key, pod } of rebuilt)
+      log.info({ record: key, pod }, 'a record was rebuilt from kernel and API server');
+  }
+
+  async #lookRepeatedly(signal: AbortSignal): Promise<void> {
+    const { clock, config, log } = this.#options;
+    let changed = Promise.withResolvers<void>();
+    const wake = () => changed.resolve();
+    this.#view.podEnis.addHandler({ onUpdate: wake });
+    this.#view.node.addHandler({ onAdd: wake, onUpdate: wake });
+    signal.addEventListener('abort', wake, { once: true });
+    while (!signal.aborted) {
+      changed = Promise.withResolvers<void>();
+      try {
+        await this.#look({ dryRun: false });
+        this.#problem = undefined;
+        if (await installConflist(config.paths.cniConf))
+          log.info('the node is open for pods: the CNI configuration was written');
+      } catch (error) {
+        this.#problem = `the last look at the node failed: ${errorMessage(error)}`;
+        log.error({ err: errorMessage(error) }, 'the look at the node failed');
+      }
+      const timer = clock.schedule(config.syncPeriod, wake);
+      await changed.promise;
+      timer.cancel();
+      await clock.sleep(SETTLE_MS, signal).catch(() => undefined);
+    }
+  }
+
+  async #look(options: { dryRun: boolean }): Promise<SyncReport> {
+    const { clock, log } = this.#options;
+    const startedMs = clock.monotonicMs();
+    try {
+      const report = await this.#sync.run(options);
+      for (const [kind, deviations] of Object.entries(report)) {
+        for (const { object, pod, message } of deviations) {
+          if (!options.dryRun) this.metrics.repairs.inc({ object, kind });
+          log[kind === 'failed' ? 'error' : 'info']({ kind, pod }, message);
+        }
+      }
+      this.metrics.syncs.inc({ result: report.failed.length === 0 ? 'success' : 'incomplete' });
+      return report;
+    } catch (error) {
+      this.metrics.syncs.inc({ result: 'error' });
+      throw error;
+    } finally {
+      this.metrics.syncSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
+    }
+  }
+
+  async #state(): Promise<AgentState> {
+    const problem = this.problem();
+    return {
+      node: this.#options.nodeName,
+      ...(problem === undefined ? {} : { problem }),
+      sandboxes: this.#records.all(),
+      waiting: this.#waiter.size,
+      verdicts: { ...(await this.#options.datapath.verdicts()) },
+    };
+  }
+
+  #observer(): PluginObserver {
+    const { log, recorder } = this.#options;
+    const event = (
+      pod: { namespace: string; name: string; uid: string },
+      type: 'Normal' | 'Warning',
+      reason: string,
+      note: string,
+    ) =>
+      recorder.event(
+        { apiVersion: 'v1', kind: podResource.kind, metadata: pod },
+        { type, reason, action: 'AttachNetwork', note, noteKey: reason },
+      );
+    return {
+      added: ({ attachment }, problems) => {
+        const addresses = attachment.interfaces
+          .flatMap(({ ipv4, ipv6 }) => [ipv4?.address, ipv6?.address])
+          .filter(Boolean);
+        log.info({ pod: `${attachment.namespace}/${attachment.name}`, addresses }, 'network attached');
+        for (const problem of problems) event(attachment, 'Warning', 'ParseFailed', `${problem}; it is ignored`);
+        this.#reporter.report(attachment, 'initial');
+      },
+      addFailed: (request, error) => {
+        if (error instanceof CniError && error.message === 'the runtime gave up') return;
+        const { namespace, name } = request.pod;
+        const uid = request.pod.uid ?? this.#view.pods.store.get(`${namespace}/${name}`)?.metadata.uid ?? '';
+        event({ namespace, name, uid }, 'Warning', 'AllocIPFailed', errorMessage(error));
+      },
+      removed: ({ attachment }) => {
+        log.info({ pod: `${attachment.namespace}/${attachment.name}` }, 'network removed');
+        const successor = this.#records.all().some((other) => other.attachment.uid === attachment.uid);
+        if (!successor) this.#reporter.report(attachment, 'deleted');
+      },
+    };
+  }
+}
+
+/** Ends a server once its connections have ended. */
+async function closed(server: { close(callback: () => void): unknown }): Promise<void> {
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+}

@@ -1,0 +1,247 @@
+import {
+  ANNOTATION_EGRESS_BANDWIDTH,
+  ANNOTATION_INGRESS_BANDWIDTH,
+  ANNOTATION_NETWORK_PRIORITY,
+  ANNOTATION_POD_UID,
+} from '../crds/names.ts';
+import type { TerwayNode } from '../crds/node.ts';
+import type { Allocation, PodEni } from '../crds/pod-eni.ts';
+import type { Attachment, InterfaceAddress, PodAttachment, PodInterface } from '../datapath/types.ts';
+import { gatewayOf, parseCidr, parseIp } from '../util/ip.ts';
+import { parseBandwidth } from './bandwidth.ts';
+import type { AttachmentRequest } from './cni/request.ts';
+import type { Pod } from './resources.ts';
+
+/** What is known when an assignment is asked for; what is missing has not been seen (yet). */
+export interface AssignmentInput {
+  request: AttachmentRequest;
+  pod: Pod | undefined;
+  podEni: PodEni | undefined;
+  node: TerwayNode | undefined;
+  /** Where neither request nor network configuration says otherwise. */
+  mtu: number;
+}
+
+/**
+ * `waiting`: it may still come, and why it has not. `refused`: waiting does not help. `problems` are annotations that were
+ * ignored because they are wrong.
+ */
+export type Assignment =
+  | { state: 'ready'; attachment: PodAttachment; problems: string[] }
+  | { state: 'waiting'; reason: string }
+  | { state: 'refused'; reason: string };
+
+type Part<T> = { value: T } | { waiting: string } | { refused: string };
+
+/**
+ * What a sandbox of a pod gets (reference 1.6, 2.1, 6.3 of the control plane): a PodENI counts once it is `Bind`, is not being
+ * deleted, carries the pod's uid and is bound to this node's instance; nothing of it may be missing. Pure.
+ */
+export function assignmentOf(input: AssignmentInput): Assignment {
+  const { request, pod, podEni, node } = input;
+  const name = `${request.pod.namespace}/${request.pod.name}`;
+  if (pod === undefined) return { state: 'waiting', reason: `pod ${name} is not known on this node yet` };
+  const uid = pod.metadata.uid ?? '';
+  if (request.pod.uid !== undefined && request.pod.uid !== uid) {
+    return { state: 'waiting', reason: `pod ${name} is known with uid ${uid}, the sandbox is for ${request.pod.uid}` };
+  }
+  const usable = usablePodEni(name, uid, podEni, node);
+  if (!('value' in usable)) return unfinished(usable);
+  const interfaces: PodInterface[] = [];
+  const { options, problems } = podOptions(input, pod);
+  for (const allocation of usable.value.spec.allocations ?? []) {
+    const part = interfaceOf(allocation, usable.value, node, request, options);
+    if (!('value' in part)) return unfinished(part);
+    interfaces.push(part.value);
+  }
+  const refusal = settleDefaultRoute(interfaces, request.ifName);
+  if (refusal !== undefined) return { state: 'refused', reason: `PodENI ${name}: ${refusal}` };
+  return {
+    state: 'ready',
+    problems,
+    attachment: {
+      namespace: request.pod.namespace,
+      name: request.pod.name,
+      uid,
+      containerId: request.containerId,
+      netnsPath: request.netnsPath,
+      interfaces,
+    },
+  };
+}
+
+function unfinished(part: { waiting: string } | { refused: string }): Assignment {
+  return 'waiting' in part ? { state: 'waiting', reason: part.waiting } : { state: 'refused', reason: part.refused };
+}
+
+function usablePodEni(
+  name: string,
+  uid: string,
+  podEni: PodEni | undefined,
+  node: TerwayNode | undefined,
+): Part<PodEni> {
+  if (podEni === undefined) {
+    return {
+      waiting: `pod ${name} has no PodENI on this node: either the control plane has not got to it, or no PodNetworking picks the pod (annotation k8s.aliyun.com/pod-eni)`,
+    };
+  }
+  if (podEni.metadata.deletionTimestamp !== undefined) return { waiting: `PodENI ${name} is being deleted` };
+  const owner = podEni.metadata.annotations?.[ANNOTATION_POD_UID];
+  if (owner !== uid) return { waiting: `PodENI ${name} still belongs to the pod with uid ${owner ?? '(none)'}` };
+  const { status } = podEni;
+  if (status?.phase !== 'Bind') {
+    const ready = status?.conditions?.find(({ type }) => type === 'Ready');
+    const because = ready === undefined ? (status?.msg ?? '') : `${ready.reason}: ${ready.message}`;
+    return {
+      waiting: `PodENI ${name} is ${status?.phase || 'Initial'}, not Bind${because === '' ? '' : ` (${because})`}`,
+    };
+  }
+  const here = node?.spec.nodeMetadata?.instanceID;
+  if (here === undefined) return { waiting: 'the Node CR of this node does not name its instance yet' };
+  if (status.instanceID !== undefined && status.instanceID !== here) {
+    return { waiting: `PodENI ${name} is bound to instance ${status.instanceID}; this node is ${here}` };
+  }
+  if ((podEni.spec.allocations ?? []).length === 0) return { refused: `PodENI ${name} is Bind but has no allocations` };
+  return { value: podEni };
+}
+
+interface PodOptions {
+  mtu: number;
+  vlanDevice: boolean;
+  limits: Pick<PodInterface, 'ingressBytesPerSecond' | 'egressBytesPerSecond' | 'priority'>;
+}
+
+/** Limits that the runtime hands over go before the pod's annotations (reference 3.1). */
+function podOptions({ request, mtu }: AssignmentInput, pod: Pod): { options: PodOptions; problems: string[] } {
+  const problems: string[] = [];
+  const annotations = pod.metadata.annotations ?? {};
+  const { ingressRate, egressRate } = request.config.runtimeConfig?.bandwidth ?? {};
+  const limit = (bits: number | undefined, annotation: string): number | undefined => {
+    if (bits !== undefined && bits > 0) return Math.ceil(bits / 8);
+    const text = annotations[annotation];
+    if (text === undefined) return undefined;
+    const bytes = parseBandwidth(text);
+    if (bytes === undefined) {
+      problems.push(
+        `annotation ${annotation}: "${text}" is not a bandwidth; write bytes per second with a unit, such as 10M`,
+      );
+    }
+    return bytes;
+  };
+  const ingress = limit(ingressRate, ANNOTATION_INGRESS_BANDWIDTH);
+  const egress = limit(egressRate, ANNOTATION_EGRESS_BANDWIDTH);
+  const text = annotations[ANNOTATION_NETWORK_PRIORITY];
+  const priority = PRIORITIES.find((known) => known === text);
+  if (text !== undefined && priority === undefined) {
+    problems.push(`annotation ${ANNOTATION_NETWORK_PRIORITY}: "${text}" is not one of ${PRIORITIES.join(', ')}`);
+  }
+  return {
+    problems,
+    options: {
+      mtu: request.config.mtu ?? mtu,
+      vlanDevice: request.config.vlan_strip_type === 'vlan',
+      limits: {
+        ...(ingress === undefined ? {} : { ingressBytesPerSecond: ingress }),
+        ...(egress === undefined ? {} : { egressBytesPerSecond: egress }),
+        ...(priority === undefined ? {} : { priority }),
+      },
+    },
+  };
+}
+
+const PRIORITIES = ['guaranteed', 'burstable', 'best-effort'] as const;
+
+function interfaceOf(
+  allocation: Allocation,
+  podEni: PodEni,
+  node: TerwayNode | undefined,
+  request: AttachmentRequest,
+  options: PodOptions,
+): Part<PodInterface> {
+  const name = `${podEni.metadata.namespace}/${podEni.metadata.name}`;
+  const ifName =
+    allocation.interface === undefined || allocation.interface === '' ? request.ifName : allocation.interface;
+  const what = `PodENI ${name}, interface ${ifName}`;
+  const ipv4 = addressOf(allocation.ipv4, allocation.ipv4CIDR);
+  const ipv6 = addressOf(allocation.ipv6, allocation.ipv6CIDR);
+  if (ipv4 === 'invalid' || ipv6 === 'invalid') {
+    return { refused: `${what}: an address without the CIDR of its vSwitch, or one that is malformed` };
+  }
+  if (ipv4 === undefined && ipv6 === undefined) return { refused: `${what}: is Bind but has no address` };
+  const attachment = attachmentOf(allocation, podEni, node, { ipv4, ipv6 }, options.vlanDevice);
+  if ('waiting' in attachment) return { waiting: `${what}: ${attachment.waiting}` };
+  if ('refused' in attachment) return { refused: `${what}: ${attachment.refused}` };
+  const routes = (allocation.extraRoutes ?? []).flatMap(({ dst }) => (dst === undefined || dst === '' ? [] : [dst]));
+  const wrong = routes.find((route) => parseCidr(route) === undefined);
+  if (wrong !== undefined) return { refused: `${what}: extra route "${wrong}" is not a CIDR` };
+  return {
+    value: {
+      name: ifName,
+      ...(ipv4 === undefined ? {} : { ipv4 }),
+      ...(ipv6 === undefined ? {} : { ipv6 }),
+      mtu: options.mtu,
+      defaultRoute: allocation.defaultRoute ?? false,
+      extraRoutes: routes,
+      attachment: attachment.value,
+      ...options.limits,
+    },
+  };
+}
+
+function attachmentOf(
+  allocation: Allocation,
+  podEni: PodEni,
+  node: TerwayNode | undefined,
+  addresses: { ipv4: InterfaceAddress | undefined; ipv6: InterfaceAddress | undefined },
+  vlanDevice: boolean,
+): Part<Attachment> {
+  const { status } = podEni;
+  const info = status?.eniInfos?.[allocation.eni.id];
+  if (info === undefined) return { refused: `status.eniInfos has no entry for ${allocation.eni.id || 'the ENI'}` };
+  const trunkId = status?.trunkENIID ?? '';
+  const isMember = info.type === undefined ? trunkId !== '' : info.type === 'Member';
+  if (!isMember) {
+    const mac = allocation.eni.mac ?? '';
+    if (mac === '') return { refused: `ENI ${allocation.eni.id} has no MAC address` };
+    return {
+      value: {
+        kind: 'exclusive',
+        eni: { mac, gateway: gatewaysOf(addresses.ipv4?.subnet, addresses.ipv6?.subnet) },
+        hostPeer: true,
+      },
+    };
+  }
+  const vlanId = info.vid ?? 0;
+  if (vlanId < 1 || vlanId > 4094) return { refused: `VLAN id ${info.vid ?? '(none)'} is not one of 1 to 4094` };
+  const trunk = node?.status?.networkInterfaces?.[trunkId];
+  if (trunk === undefined || (trunk.macAddress ?? '') === '') {
+    return { waiting: `its trunk ${trunkId || '(none)'} is not recorded in the Node CR of this node` };
+  }
+  const device = { mac: trunk.macAddress ?? '', gateway: gatewaysOf(trunk.ipv4CIDR, trunk.ipv6CIDR) };
+  return { value: { kind: vlanDevice ? 'vlanDevice' : 'member', trunk: device, vlanId } };
+}
+
+function gatewaysOf(ipv4Cidr: string | undefined, ipv6Cidr: string | undefined): { ipv4?: string; ipv6?: string } {
+  const ipv4 = ipv4Cidr === undefined ? undefined : gatewayOf(ipv4Cidr);
+  const ipv6 = ipv6Cidr === undefined ? undefined : gatewayOf(ipv6Cidr);
+  return { ...(ipv4 === undefined ? {} : { ipv4 }), ...(ipv6 === undefined ? {} : { ipv6 }) };
+}
+
+function addressOf(address: string | undefined, cidr: string | undefined): InterfaceAddress | undefined | 'invalid' {
+  if (address === undefined || address === '') return undefined;
+  if (cidr === undefined || parseIp(address) === undefined || parseCidr(cidr) === undefined) return 'invalid';
+  return { address, subnet: cidr };
+}
+
+/** Exactly one interface routes by default; without a word of the PodENI it is the one that the runtime asked for. */
+function settleDefaultRoute(interfaces: PodInterface[], ifName: string): string | undefined {
+  const names = interfaces.map(({ name }) => name);
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined) return `two allocations name interface ${twice}`;
+  const primary = interfaces.find(({ name }) => name === ifName);
+  if (primary === undefined) return `no allocation is for interface ${ifName}, which the runtime asks for`;
+  const chosen = interfaces.filter(({ defaultRoute }) => defaultRoute);
+  if (chosen.length > 1) return `${chosen.map(({ name }) => name).join(' and ')} both have the default route`;
+  if (chosen.length === 0) primary.defaultRoute = true;
+  return undefined;
+}

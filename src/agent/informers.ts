@@ -1,0 +1,59 @@
+import { LABEL_NODE } from '../crds/names.ts';
+import type { TerwayNode } from '../crds/node.ts';
+import type { PodEni } from '../crds/pod-eni.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { Informer } from '../kube/informer.ts';
+import type { HasMetadata, Resource } from '../kube/types.ts';
+import type { Clock } from '../util/clock.ts';
+import type { Random } from '../util/random.ts';
+import {
+  type CoreNode,
+  coreNodeResource,
+  type Pod,
+  podEniResource,
+  podResource,
+  terwayNodeResource,
+} from './resources.ts';
+
+/** What the agent sees of the cluster: the objects of its own node, nothing else. */
+export interface NodeView {
+  pods: Informer<Pod>;
+  podEnis: Informer<PodEni>;
+  node: Informer<TerwayNode>;
+  coreNode: Informer<CoreNode>;
+}
+
+/** Builds the informers; nothing runs yet. */
+export function createNodeView(options: {
+  client: KubeClient;
+  nodeName: string;
+  clock: Clock;
+  random: Random;
+  onError: (plural: string, error: unknown) => void;
+}): NodeView {
+  const { client, nodeName, clock, random } = options;
+  const base = <T extends HasMetadata>(resource: Resource<T>) => ({
+    client,
+    clock,
+    random,
+    resource,
+    onError: (error: unknown) => options.onError(resource.plural, error),
+  });
+  const byName = { fieldSelector: `metadata.name=${nodeName}` };
+  return {
+    pods: new Informer({ ...base(podResource), fieldSelector: `spec.nodeName=${nodeName}` }),
+    podEnis: new Informer({ ...base(podEniResource), labelSelector: `${LABEL_NODE}=${nodeName}` }),
+    node: new Informer({ ...base(terwayNodeResource), ...byName }),
+    coreNode: new Informer({ ...base(coreNodeResource), ...byName }),
+  };
+}
+
+/** Runs all of them until the signal aborts. */
+export async function runNodeView(view: NodeView, signal: AbortSignal): Promise<void> {
+  await Promise.all([view.pods, view.podEnis, view.node, view.coreNode].map((informer) => informer.run(signal)));
+}
+
+/** Resolves when every store was filled once. */
+export async function nodeViewSynced(view: NodeView, signal: AbortSignal): Promise<void> {
+  await Promise.all([view.pods, view.podEnis, view.node, view.coreNode].map((informer) => informer.synced(signal)));
+}

@@ -1,0 +1,145 @@
+import { stat } from 'node:fs/promises';
+import type { Datapath, SyncReport } from '../datapath/types.ts';
+import { errorMessage } from '../util/errors.ts';
+import type { AttachmentRequest } from './cni/request.ts';
+import type { KernelGate, KeyedQueue } from './gate.ts';
+import type { CniPlugin } from './plugin.ts';
+import { type RecordStore, recordKey, type SandboxRecord } from './records.ts';
+import type { AssignmentWaiter } from './waiter.ts';
+
+export interface NodeSyncOptions {
+  datapath: Datapath;
+  records: RecordStore;
+  waiter: AssignmentWaiter;
+  gate: KernelGate;
+  queue: KeyedQueue;
+  plugin: CniPlugin;
+  /** Told of sandboxes that were removed without a DEL, and of what could not be done. */
+  onProblem: (message: string, error?: unknown) => void;
+  /** Whether the namespace of a sandbox still exists. */
+  netnsExists?: (path: string) => Promise<boolean>;
+}
+
+/**
+ * Makes the node what the records say. What should be: records of living sandboxes. What is: the data path's dump.
+ */
+export class NodeSync {
+  readonly #options: NodeSyncOptions;
+
+  constructor(options: NodeSyncOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * After a start: what a crash left in the middle goes. The runtime was never told of a success of these ADDs, and asks
+   * again; of these DELs it asks again or has forgotten them.
+   */
+  async recover(): Promise<void> {
+    for (const record of this.#options.records.all()) {
+      if (record.phase !== 'ready') await this.#remove(record, `was left while ${record.phase}`);
+    }
+  }
+
+  /**
+   * One look at the whole node.
+   *
+   * @param options.dryRun only reports
+   */
+  async run(options: { dryRun?: boolean } = {}): Promise<SyncReport> {
+    const dryRun = options.dryRun ?? false;
+    if (!dryRun) {
+      await this.#removeGone();
+      await this.#followAssignments();
+    }
+    const { gate, datapath, records } = this.#options;
+    return gate.exclusive(() =>
+      datapath.sync(
+        records
+          .all()
+          .filter(({ phase }) => phase !== 'deleting')
+          .map(({ attachment }) => attachment),
+        { dryRun },
+      ),
+    );
+  }
+
+  /** A sandbox whose namespace is gone cannot come back; its DEL was missed or is on its way. */
+  async #removeGone(): Promise<void> {
+    const exists = this.#options.netnsExists ?? netnsExists;
+    for (const record of this.#options.records.all()) {
+      if (record.phase === 'deleting') await this.#remove(record, 'had a DEL that was not finished');
+      else if (record.phase === 'ready' && !(await exists(record.attachment.netnsPath))) {
+        await this.#remove(record, 'has no network namespace any more');
+      }
+    }
+  }
+
+  /**
+   * The tag of a living sandbox follows its PodENI: another VLAN id, another trunk. Everything else stays as it was promised
+   * to the runtime.
+   */
+  async #followAssignments(): Promise<void> {
+    const { records, waiter, gate, queue, datapath, onProblem } = this.#options;
+    for (const { attachment, ifName, network, phase } of records.all()) {
+      if (phase !== 'ready') continue;
+      const key = recordKey(attachment.containerId, ifName);
+      const now = waiter.now(requestOf(attachment, ifName, network));
+      if (now.state !== 'ready') continue;
+      const interfaces = attachment.interfaces.map((known) => {
+        const current = now.attachment.interfaces.find(({ name }) => name === known.name);
+        const same = current?.ipv4?.address === known.ipv4?.address && current?.ipv6?.address === known.ipv6?.address;
+        return current === undefined || !same || current.attachment.kind !== known.attachment.kind
+          ? known
+          : { ...known, attachment: current.attachment };
+      });
+      if (JSON.stringify(interfaces) === JSON.stringify(attachment.interfaces)) continue;
+      await queue
+        .run(`${attachment.namespace}/${attachment.name}`, () =>
+          gate.shared(async () => {
+            const record = records.get(key);
+            if (record?.phase !== 'ready') return;
+            const moved = { ...record.attachment, interfaces };
+            await records.put({ ...record, attachment: moved });
+            await datapath.add(moved);
+          }),
+        )
+        .catch((error: unknown) =>
+          onProblem(`the network of ${attachment.namespace}/${attachment.name} did not follow its PodENI`, error),
+        );
+    }
+  }
+
+  async #remove(record: SandboxRecord, why: string): Promise<void> {
+    const { namespace, name, containerId } = record.attachment;
+    this.#options.onProblem(`sandbox ${containerId} of ${namespace}/${name} ${why}; removing what is left of it`);
+    await this.#options.plugin.removeSandbox(record).catch((error: unknown) => {
+      this.#options.onProblem(
+        `sandbox ${containerId} could not be removed; the next look tries again: ${errorMessage(error)}`,
+        error,
+      );
+    });
+  }
+}
+
+function requestOf(attachment: SandboxRecord['attachment'], ifName: string, network: string): AttachmentRequest {
+  const vlanDevice = attachment.interfaces.some((known) => known.attachment.kind === 'vlanDevice');
+  return {
+    containerId: attachment.containerId,
+    netnsPath: attachment.netnsPath,
+    ifName,
+    pod: { namespace: attachment.namespace, name: attachment.name, uid: attachment.uid },
+    config: { cniVersion: '1.1.0', name: network, ...(vlanDevice ? { vlan_strip_type: 'vlan' as const } : {}) },
+  };
+}
+
+/** The runtime keeps a namespace alive by a mount; what is left without it is an empty file on another file system. */
+async function netnsExists(path: string): Promise<boolean> {
+  const found = await stat(path).catch((error: unknown) => {
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
+      return undefined;
+    throw error;
+  });
+  if (found === undefined) return false;
+  const self = await stat('/proc/self/ns/net');
+  return found.dev === self.dev;
+}

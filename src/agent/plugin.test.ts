@@ -1,0 +1,221 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { TerwayNode } from '../crds/node.ts';
+import type { PodEni } from '../crds/pod-eni.ts';
+import { Store } from '../kube/store.ts';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import { KernelGate, KeyedQueue } from './gate.ts';
+import { NodeSync } from './node-sync.ts';
+import { CniPlugin } from './plugin.ts';
+import { RecordStore } from './records.ts';
+import type { Pod } from './resources.ts';
+import { aNode, aPod, aPodEni, aRequest, NODE_NAME } from './test-support/fixtures.ts';
+import { MemoryDatapath } from './test-support/memory-datapath.ts';
+import { AssignmentWaiter } from './waiter.ts';
+
+let directory: string;
+let datapath: MemoryDatapath;
+let view: { pods: Store<Pod>; podEnis: Store<PodEni>; node: Store<TerwayNode> };
+let clock: VirtualClock;
+let bench: Awaited<ReturnType<typeof start>>;
+const never = new AbortController().signal;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'terway-plugin-'));
+  datapath = new MemoryDatapath();
+  view = { pods: new Store(), podEnis: new Store(), node: new Store() };
+  clock = new VirtualClock();
+  bench = await start();
+  view.node.upsert(aNode());
+});
+afterEach(() => rm(directory, { recursive: true, force: true }));
+
+/** What one life of the agent's process has. */
+async function start() {
+  const { store: records } = await RecordStore.open(directory);
+  const waiter = new AssignmentWaiter({ stores: view, clock, nodeName: NODE_NAME, mtu: 1500 });
+  const gate = new KernelGate();
+  const queue = new KeyedQueue();
+  const told: string[] = [];
+  const plugin = new CniPlugin({
+    ...{ datapath, records, waiter, gate, queue },
+    observer: {
+      added: ({ attachment }) => told.push(`added ${attachment.containerId}`),
+      addFailed: ({ containerId }) => told.push(`failed ${containerId}`),
+      removed: ({ attachment }) => told.push(`removed ${attachment.containerId}`),
+    },
+    addTimeoutMs: 100_000,
+    notReady: () => undefined,
+  });
+  const gone = new Set<string>();
+  const sync = new NodeSync({
+    ...{ datapath, records, waiter, gate, queue, plugin },
+    onProblem: (message) => told.push(message),
+    netnsExists: async (path) => !gone.has(path),
+  });
+  return { records, waiter, plugin, sync, told, gone };
+}
+
+function run(command: 'ADD' | 'DEL' | 'CHECK', request = aRequest(), signal = never) {
+  return bench.plugin.handle({ command, attachment: request }, signal);
+}
+
+function bound(name = 'web-0', podEni: PodEni = aPodEni(name)) {
+  view.pods.upsert(aPod(name));
+  view.podEnis.upsert(podEni);
+}
+
+test('ADD gives the pod its network; a second ADD of the sandbox answers the same and does nothing', async () => {
+  bound();
+  const result = await run('ADD');
+  expect(result).toEqual({
+    cniVersion: '1.1.0',
+    interfaces: [
+      { name: 'eth0', mac: '02:00:00:00:00:01', mtu: 1500, sandbox: '/run/netns/sandbox-web-0' },
+      { name: 'cali0123456789a', mac: '02:00:00:00:00:02', mtu: 1500 },
+    ],
+    ips: [{ address: '10.10.0.7/16', gateway: '10.10.255.253', interface: 0 }],
+    routes: [{ dst: '0.0.0.0/0', gw: '169.254.1.1' }],
+    dns: {},
+  });
+  expect(await run('ADD')).toEqual(result);
+  expect(datapath.calls).toEqual(['add sandbox-web-0']);
+});
+
+test('DEL removes, twice as well as before ADD, and after a restart (N6)', async () => {
+  await run('DEL');
+  bound();
+  await run('ADD');
+  bench = await start();
+  await run('DEL', { ...aRequest(), netnsPath: '' });
+  await run('DEL');
+  expect(datapath.pods.size).toBe(0);
+  expect(bench.records.all()).toEqual([]);
+  expect(datapath.calls).toEqual(['add sandbox-web-0', 'remove sandbox-web-0']);
+});
+
+test('DEL of a stale sandbox leaves the network of the next one alone (N6)', async () => {
+  bound();
+  await run('ADD');
+  await run('ADD', aRequest('web-0', 'second'));
+  expect(datapath.calls).toEqual(['add sandbox-web-0', 'remove sandbox-web-0', 'add second']);
+  await run('DEL');
+  expect([...datapath.pods.keys()]).toEqual(['second']);
+});
+
+test('a pod without a PodENI waits, then fails with the reason; others are not held up (N8)', async () => {
+  view.pods.upsert(aPod('slow'));
+  const slow = run('ADD', aRequest('slow')).catch((error: unknown) => error);
+  for (let at = 0; at < 100; at += 1) {
+    bound(`fast-${at}`, aPodEni(`fast-${at}`, at + 1));
+    await run('ADD', aRequest(`fast-${at}`));
+  }
+  await bench.sync.run();
+  expect(datapath.pods.size).toBe(100);
+  await clock.advance(100_000);
+  expect(await slow).toMatchObject({ code: 11, message: expect.stringMatching(/pod shop\/slow has no PodENI/) });
+});
+
+test('ADD goes on as soon as the PodENI is bound', async () => {
+  view.pods.upsert(aPod());
+  const adding = run('ADD');
+  await clock.advance(2000);
+  bound();
+  expect(await adding).toMatchObject({ ips: [{ address: '10.10.0.7/16' }] });
+  expect(bench.waiter.size).toBe(0);
+});
+
+test('DEL ends an ADD that waits; so does a runtime that goes away', async () => {
+  view.pods.upsert(aPod());
+  const waiting = run('ADD').catch((error: unknown) => error);
+  await run('DEL');
+  expect(await waiting).toMatchObject({ message: 'the sandbox was removed' });
+  const gone = new AbortController();
+  const left = run('ADD', aRequest(), gone.signal).catch((error: unknown) => error);
+  gone.abort(new Error('gone'));
+  expect(await left).toMatchObject({ message: 'gone' });
+  expect(datapath.calls).toEqual([]);
+  expect(bench.records.all()).toEqual([]);
+});
+
+test('a failed ADD leaves neither record nor anything to find (weak spot 2, N7)', async () => {
+  bound();
+  datapath.beforeAdd = async () => {
+    throw new Error('add route: no such device');
+  };
+  await expect(run('ADD')).rejects.toMatchObject({ code: 11, message: 'add route: no such device' });
+  expect(bench.records.all()).toEqual([]);
+  expect(bench.told).toEqual(['failed sandbox-web-0']);
+});
+
+test('a crash in the middle of ADD or DEL is cleaned up by the next process', async () => {
+  bound();
+  const stuck = Promise.withResolvers<void>();
+  datapath.beforeAdd = () => stuck.promise;
+  const first = run('ADD');
+  await expect.poll(() => datapath.calls).toEqual(['add sandbox-web-0']);
+  bench = await start();
+  expect(bench.records.all()).toMatchObject([{ phase: 'adding' }]);
+  await bench.sync.recover();
+  expect(datapath.calls).toEqual(['add sandbox-web-0', 'remove sandbox-web-0']);
+  expect(bench.records.all()).toEqual([]);
+  stuck.resolve();
+  await first;
+});
+
+test('a sandbox whose namespace is gone is removed without a DEL (weak spot 1)', async () => {
+  bound();
+  await run('ADD');
+  bench.gone.add('/run/netns/sandbox-web-0');
+  await bench.sync.run();
+  expect(datapath.calls).toEqual(['add sandbox-web-0', 'remove sandbox-web-0', 'sync']);
+  expect(bench.told.at(-1)).toBe('removed sandbox-web-0');
+});
+
+test('the tag follows the PodENI; the rest stays as the runtime was told', async () => {
+  bound();
+  await run('ADD');
+  view.podEnis.upsert(aPodEni('web-0', 202));
+  await bench.sync.run();
+  expect(datapath.pods.get('sandbox-web-0')?.interfaces[0]?.attachment).toMatchObject({ vlanId: 202 });
+  // Another address is not followed: the pod was promised the first.
+  view.podEnis.upsert(aPodEni('web-0', 303, '10.10.0.99'));
+  await bench.sync.run();
+  expect(datapath.pods.get('sandbox-web-0')?.interfaces[0]).toMatchObject({
+    ipv4: { address: '10.10.0.7' },
+    attachment: { vlanId: 202 },
+  });
+});
+
+test('CHECK says every difference, and that a sandbox is unknown', async () => {
+  await expect(run('CHECK')).rejects.toMatchObject({ code: 3 });
+  bound();
+  await run('ADD');
+  await run('CHECK');
+  datapath.deviations = [
+    { object: 'rule', message: 'rule 512 is missing' },
+    { object: 'map', message: 'tag of 10.10.0.7 is missing' },
+  ];
+  await expect(run('CHECK')).rejects.toMatchObject({
+    code: 100,
+    message: 'rule 512 is missing; tag of 10.10.0.7 is missing',
+  });
+});
+
+test('GC keeps what the runtime names', async () => {
+  for (const name of ['web-0', 'web-1']) {
+    bound(name, aPodEni(name));
+    await run('ADD', aRequest(name));
+  }
+  await bench.plugin.handle(
+    {
+      command: 'GC',
+      config: { cniVersion: '1.1.0', name: 'terway' },
+      valid: [{ containerId: 'sandbox-web-1', ifName: 'eth0' }],
+    },
+    never,
+  );
+  expect([...datapath.pods.keys()]).toEqual(['sandbox-web-1']);
+});

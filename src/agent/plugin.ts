@@ -1,0 +1,196 @@
+import type { Datapath } from '../datapath/types.ts';
+import { errorMessage } from '../util/errors.ts';
+import type { Assignment } from './assignment.ts';
+import { CNI_ERROR, CniError } from './cni/errors.ts';
+import type { AttachmentRequest, CniRequest } from './cni/request.ts';
+import { addResult } from './cni/result.ts';
+import type { KernelGate, KeyedQueue } from './gate.ts';
+import { type RecordStore, recordKey, type SandboxRecord } from './records.ts';
+import type { AssignmentWaiter } from './waiter.ts';
+
+/** Told of what happened, for log, metrics, events and the NodeRuntime. */
+export interface PluginObserver {
+  added(record: SandboxRecord, problems: readonly string[]): void;
+  addFailed(request: AttachmentRequest, error: unknown): void;
+  removed(record: SandboxRecord): void;
+}
+
+export interface PluginOptions {
+  datapath: Datapath;
+  records: RecordStore;
+  waiter: AssignmentWaiter;
+  gate: KernelGate;
+  queue: KeyedQueue;
+  observer: PluginObserver;
+  /** How long ADD waits for the PodENI. */
+  addTimeoutMs: number;
+  /** Why the node cannot serve pods now; undefined when it can. */
+  notReady: () => string | undefined;
+}
+
+/** The CNI commands (specification 1.1). Nothing that one pod waits for holds up another. */
+export class CniPlugin {
+  readonly #options: PluginOptions;
+  /** ADDs that wait for their PodENI, by record key. They wait outside the pod's queue: DEL must not wait for them. */
+  readonly #waiting = new Map<string, AbortController>();
+
+  constructor(options: PluginOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @returns the JSON for standard output; undefined when there is none
+   * @throws CniError
+   */
+  async handle(request: CniRequest, signal: AbortSignal): Promise<Record<string, unknown> | undefined> {
+    switch (request.command) {
+      case 'ADD':
+        return this.#add(request.attachment, signal);
+      case 'DEL':
+        // An ADD that still waits would otherwise go on for a sandbox that is gone.
+        this.#waiting
+          .get(keyOf(request.attachment))
+          ?.abort(new CniError(CNI_ERROR.tryAgain, 'the sandbox was removed'));
+        await this.#serialised(request.attachment, () => this.#remove(keyOf(request.attachment)));
+        return undefined;
+      case 'CHECK':
+        await this.#serialised(request.attachment, () => this.#check(request.attachment));
+        return undefined;
+      case 'STATUS': {
+        const problem = this.#options.notReady();
+        if (problem !== undefined) throw new CniError(CNI_ERROR.notAvailable, problem);
+        return undefined;
+      }
+      case 'GC':
+        await this.#collect(request.config.name, request.valid);
+        return undefined;
+    }
+  }
+
+  /** Removes everything of a sandbox, and its record at last. Safe at any time and any number of times. */
+  removeSandbox(record: SandboxRecord): Promise<void> {
+    const { namespace, name, containerId } = record.attachment;
+    return this.#options.queue.run(`${namespace}/${name}`, () => this.#remove(recordKey(containerId, record.ifName)));
+  }
+
+  #serialised<T>(request: AttachmentRequest, work: () => Promise<T>): Promise<T> {
+    return this.#options.queue.run(`${request.pod.namespace}/${request.pod.name}`, work);
+  }
+
+  async #add(request: AttachmentRequest, signal: AbortSignal): Promise<Record<string, unknown>> {
+    try {
+      const assignment = await this.#assignment(request, signal);
+      if (assignment.state !== 'ready') throw new CniError(CNI_ERROR.tryAgain, assignment.reason);
+      return await this.#serialised(request, () => this.#attach(request, assignment));
+    } catch (error) {
+      this.#options.observer.addFailed(request, error);
+      throw error instanceof CniError ? error : new CniError(CNI_ERROR.tryAgain, errorMessage(error));
+    }
+  }
+
+  async #assignment(request: AttachmentRequest, signal: AbortSignal): Promise<Assignment> {
+    const known = this.#options.records.get(keyOf(request));
+    if (known?.phase === 'ready') return { state: 'ready', attachment: known.attachment, problems: [] };
+    const removed = new AbortController();
+    this.#waiting.set(keyOf(request), removed);
+    try {
+      return await this.#options.waiter.wait(
+        request,
+        this.#options.addTimeoutMs,
+        AbortSignal.any([signal, removed.signal]),
+      );
+    } finally {
+      if (this.#waiting.get(keyOf(request)) === removed) this.#waiting.delete(keyOf(request));
+    }
+  }
+
+  async #attach(
+    request: AttachmentRequest,
+    { attachment, problems }: Extract<Assignment, { state: 'ready' }>,
+  ): Promise<Record<string, unknown>> {
+    const { records, datapath, gate, observer } = this.#options;
+    const { cniVersion, name: network } = request.config;
+    const known = records.get(keyOf(request));
+    if (known?.phase === 'ready' && known.attached !== undefined) {
+      return addResult(cniVersion, known.attachment, known.attached);
+    }
+    if (known !== undefined) await this.#remove(keyOf(request));
+    await this.#removeOthers(request);
+    const record: SandboxRecord = { phase: 'adding', ifName: request.ifName, network, attachment };
+    const attached = await gate.shared(async () => {
+      await records.put(record);
+      try {
+        return await datapath.add(attachment);
+      } catch (error) {
+        // The data path has undone what it did; without the record nothing refers to it any more.
+        await records.remove(keyOf(request));
+        throw error;
+      }
+    });
+    const ready: SandboxRecord = { ...record, phase: 'ready', attached };
+    await records.put(ready);
+    observer.added(ready, problems);
+    return addResult(cniVersion, attachment, attached);
+  }
+
+  /**
+   * An address is with one sandbox at a time: what an earlier sandbox of the pod still holds goes before the new one gets
+   * it. The runtime's DEL for the earlier one finds nothing then, and succeeds.
+   */
+  async #removeOthers(request: AttachmentRequest): Promise<void> {
+    for (const { attachment, ifName } of this.#options.records.all()) {
+      const samePod = attachment.namespace === request.pod.namespace && attachment.name === request.pod.name;
+      const sameSandbox = attachment.containerId === request.containerId;
+      if (samePod && !sameSandbox && ifName === request.ifName) {
+        await this.#remove(recordKey(attachment.containerId, ifName));
+      }
+    }
+  }
+
+  async #remove(key: string): Promise<void> {
+    const { records, datapath, gate, observer } = this.#options;
+    const record = records.get(key);
+    if (record === undefined) return;
+    await gate.shared(async () => {
+      if (record.phase !== 'deleting') await records.put({ ...record, phase: 'deleting' });
+      await datapath.remove(record.attachment);
+      await records.remove(key);
+    });
+    observer.removed(record);
+  }
+
+  async #check(request: AttachmentRequest): Promise<void> {
+    const { records, datapath, gate } = this.#options;
+    const record = records.get(keyOf(request));
+    if (record?.phase !== 'ready') {
+      throw new CniError(
+        CNI_ERROR.unknownContainer,
+        `sandbox ${request.containerId} of pod ${request.pod.namespace}/${request.pod.name} has no network from this node agent`,
+      );
+    }
+    const deviations = await gate.shared(() => datapath.check(record.attachment));
+    if (deviations.length > 0) {
+      throw new CniError(
+        CNI_ERROR.deviation,
+        deviations.map(({ message }) => message).join('; '),
+        `${deviations.length} deviation(s); the agent repairs them at its next look at the node`,
+      );
+    }
+  }
+
+  /** Specification 1.1, "GC": what the runtime does not name any more goes. */
+  async #collect(network: string, valid: readonly { containerId: string; ifName: string }[]): Promise<void> {
+    const keep = new Set(valid.map(({ containerId, ifName }) => recordKey(containerId, ifName)));
+    const failures: string[] = [];
+    for (const record of this.#options.records.all()) {
+      const key = recordKey(record.attachment.containerId, record.ifName);
+      if (record.network !== network || keep.has(key)) continue;
+      await this.removeSandbox(record).catch((error: unknown) => failures.push(`${key}: ${errorMessage(error)}`));
+    }
+    if (failures.length > 0) throw new CniError(CNI_ERROR.tryAgain, `GC: ${failures.join('; ')}`);
+  }
+}
+
+function keyOf({ containerId, ifName }: AttachmentRequest): string {
+  return recordKey(containerId, ifName);
+}

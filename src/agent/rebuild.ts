@@ -1,0 +1,70 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Datapath, PodAttachment } from '../datapath/types.ts';
+import type { AttachmentRequest } from './cni/request.ts';
+import type { RecordStore } from './records.ts';
+import type { AssignmentWaiter } from './waiter.ts';
+
+/**
+ * Makes records again whose files could not be read. The file's name says which sandbox; the API server says which pods have
+ * no record; and the kernel says in which namespace such a pod's interface is.
+ *
+ * @param options.keys of the lost records, as `records.ts` names them
+ * @returns what was rebuilt; a sandbox that is not found belongs to nobody, and the next look at the node removes its rest.
+ */
+export async function rebuildRecords(options: {
+  keys: readonly string[];
+  records: RecordStore;
+  datapath: Datapath;
+  waiter: AssignmentWaiter;
+  pods: readonly { namespace: string; name: string }[];
+  netnsDirectory: string;
+}): Promise<{ key: string; pod: string }[]> {
+  const { records, datapath, waiter } = options;
+  const rebuilt: { key: string; pod: string }[] = [];
+  for (const key of options.keys) {
+    const dot = key.lastIndexOf('.');
+    const [containerId, ifName] = [key.slice(0, dot), key.slice(dot + 1)];
+    if (containerId === '' || ifName === '') continue;
+    const taken = new Set(records.all().map(({ attachment }) => attachment.netnsPath));
+    const free = (await readdir(options.netnsDirectory).catch(() => []))
+      .map((name) => join(options.netnsDirectory, name))
+      .filter((path) => !taken.has(path));
+    for (const pod of options.pods) {
+      const hasRecord = records
+        .all()
+        .some(({ attachment }) => attachment.namespace === pod.namespace && attachment.name === pod.name);
+      if (hasRecord) continue;
+      const attachment = await findSandbox(pod, containerId, ifName, free, waiter, datapath);
+      if (attachment === undefined) continue;
+      const record = { ifName, network: 'terway', attachment };
+      await records.put({ ...record, phase: 'ready', attached: await datapath.add(attachment) });
+      rebuilt.push({ key, pod: `${pod.namespace}/${pod.name}` });
+      break;
+    }
+  }
+  return rebuilt;
+}
+
+async function findSandbox(
+  pod: { namespace: string; name: string },
+  containerId: string,
+  ifName: string,
+  netnsPaths: readonly string[],
+  waiter: AssignmentWaiter,
+  datapath: Datapath,
+): Promise<PodAttachment | undefined> {
+  for (const netnsPath of netnsPaths) {
+    const request: AttachmentRequest = {
+      ...{ containerId, netnsPath, ifName, pod },
+      config: { cniVersion: '1.1.0', name: 'terway' },
+    };
+    const assignment = waiter.now(request);
+    if (assignment.state !== 'ready') return undefined;
+    const deviations = await datapath.check(assignment.attachment).catch(() => undefined);
+    // Routes, rules and tags may need repair; the links and addresses are what identifies the sandbox.
+    const isHere = deviations?.every(({ object }) => object !== 'link' && object !== 'address') ?? false;
+    if (isHere) return assignment.attachment;
+  }
+  return undefined;
+}

@@ -1,0 +1,53 @@
+import type { AttachedInterface, Datapath, Deviation, PodAttachment, SyncReport } from '../../datapath/types.ts';
+
+/** A data path without a kernel, for what is about the order of things only; packets are tested on the real one. */
+export class MemoryDatapath implements Datapath {
+  /** By sandbox. */
+  readonly pods = new Map<string, PodAttachment>();
+  readonly calls: string[] = [];
+  /** Awaited before each `add`; may throw. */
+  beforeAdd: (pod: PodAttachment) => Promise<void> = async () => undefined;
+  deviations: Deviation[] = [];
+
+  async probe() {
+    return [];
+  }
+
+  async add(pod: PodAttachment): Promise<AttachedInterface[]> {
+    this.calls.push(`add ${pod.containerId}`);
+    await this.beforeAdd(pod);
+    this.pods.set(pod.containerId, pod);
+    return pod.interfaces.map(({ name, mtu }) => ({
+      pod: { name, mac: '02:00:00:00:00:01', mtu },
+      host: { name: 'cali0123456789a', mac: '02:00:00:00:00:02', mtu },
+      routes: [{ destination: '0.0.0.0/0', gateway: '169.254.1.1' }],
+    }));
+  }
+
+  async remove(pod: PodAttachment): Promise<void> {
+    this.calls.push(`remove ${pod.containerId}`);
+    this.pods.delete(pod.containerId);
+  }
+
+  async check(): Promise<Deviation[]> {
+    return this.deviations;
+  }
+
+  async sync(pods: readonly PodAttachment[]): Promise<SyncReport> {
+    this.calls.push(`sync ${pods.map(({ containerId }) => containerId).join(' ')}`.trim());
+    return { repaired: [], removed: [], failed: [] };
+  }
+
+  async verdicts() {
+    const none = { tagged: 0, untagged: 0, passed: 0, droppedNoEntry: 0, droppedWrongVlan: 0, droppedDoubleTag: 0 };
+    return { ...none, droppedMissingTag: 0, droppedSpoofedSource: 0 };
+  }
+
+  async removeAll(): Promise<void> {
+    this.pods.clear();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Nothing is held.
+  }
+}

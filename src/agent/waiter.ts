@@ -1,0 +1,96 @@
+import type { TerwayNode } from '../crds/node.ts';
+import type { PodEni } from '../crds/pod-eni.ts';
+import type { Store } from '../kube/store.ts';
+import type { Clock } from '../util/clock.ts';
+import { type Assignment, assignmentOf } from './assignment.ts';
+import type { AttachmentRequest } from './cni/request.ts';
+import type { Pod } from './resources.ts';
+
+/** The stores that an assignment depends on. */
+export interface AssignmentStores {
+  pods: Store<Pod>;
+  podEnis: Store<PodEni>;
+  node: Store<TerwayNode>;
+}
+
+/** Waits for assignments; each waiting sandbox looks only when an object that it depends on has changed. */
+export class AssignmentWaiter {
+  readonly #stores: AssignmentStores;
+  readonly #clock: Clock;
+  readonly #nodeName: string;
+  readonly #mtu: number;
+  /** By pod `namespace/name`. */
+  readonly #waiting = new Map<string, Set<() => void>>();
+
+  constructor(options: { stores: AssignmentStores; clock: Clock; nodeName: string; mtu: number }) {
+    this.#stores = options.stores;
+    this.#clock = options.clock;
+    this.#nodeName = options.nodeName;
+    this.#mtu = options.mtu;
+    const ofPod = ({ metadata }: { metadata: { namespace?: string | undefined; name: string } }) =>
+      this.#wake(`${metadata.namespace}/${metadata.name}`);
+    const handler = { onAdd: ofPod, onUpdate: (_: unknown, current: Parameters<typeof ofPod>[0]) => ofPod(current) };
+    this.#stores.pods.addHandler(handler);
+    this.#stores.podEnis.addHandler(handler);
+    const ofNode = () => {
+      for (const key of this.#waiting.keys()) this.#wake(key);
+    };
+    this.#stores.node.addHandler({ onAdd: ofNode, onUpdate: ofNode });
+  }
+
+  /** How many sandboxes wait. */
+  get size(): number {
+    return [...this.#waiting.values()].reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** The assignment as things stand. */
+  now(request: AttachmentRequest): Assignment {
+    const key = `${request.pod.namespace}/${request.pod.name}`;
+    return assignmentOf({
+      request,
+      pod: this.#stores.pods.get(key),
+      podEni: this.#stores.podEnis.get(key),
+      node: this.#stores.node.get(this.#nodeName),
+      mtu: this.#mtu,
+    });
+  }
+
+  /**
+   * Waits until the assignment is there or refused, at most `timeoutMs`.
+   *
+   * @returns `waiting`, with the last reason, when the time is up
+   * @throws the signal's reason when it aborts first
+   */
+  async wait(request: AttachmentRequest, timeoutMs: number, signal: AbortSignal): Promise<Assignment> {
+    const key = `${request.pod.namespace}/${request.pod.name}`;
+    const deadlineMs = this.#clock.monotonicMs() + timeoutMs;
+    for (;;) {
+      signal.throwIfAborted();
+      const assignment = this.now(request);
+      const leftMs = deadlineMs - this.#clock.monotonicMs();
+      if (assignment.state !== 'waiting' || leftMs <= 0) return assignment;
+      await this.#changed(key, leftMs, signal);
+    }
+  }
+
+  async #changed(key: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const onAbort = () => resolve();
+    const waiters = this.#waiting.get(key) ?? new Set();
+    this.#waiting.set(key, waiters.add(resolve));
+    const timer = this.#clock.schedule(timeoutMs, resolve);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      await promise;
+    } finally {
+      timer.cancel();
+      signal.removeEventListener('abort', onAbort);
+      waiters.delete(resolve);
+      if (waiters.size === 0) this.#waiting.delete(key);
+    }
+  }
+
+  #wake(key: string): void {
+    for (const resolve of this.#waiting.get(key) ?? []) resolve();
+  }
+}
