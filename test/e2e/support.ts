@@ -61,6 +61,7 @@ export interface PodOptions {
   node?: string;
   networking?: string;
   labels?: Record<string, string>;
+  annotations?: Record<string, string>;
   finalizers?: string[];
 }
 
@@ -138,7 +139,7 @@ export class Bed implements AsyncDisposable {
   }
 
   async createPod(namespace: string, name: string, options: PodOptions): Promise<string> {
-    const { node, networking, labels, finalizers } = options;
+    const { node, networking, labels, annotations, finalizers } = options;
     const created = await this.lab.api.create(`/api/v1/namespaces/${namespace}/pods`, {
       apiVersion: 'v1',
       kind: 'Pod',
@@ -146,9 +147,12 @@ export class Bed implements AsyncDisposable {
         name,
         ...(labels === undefined ? {} : { labels }),
         ...(finalizers === undefined ? {} : { finalizers }),
-        ...(networking === undefined
-          ? {}
-          : { annotations: { 'k8s.aliyun.com/pod-eni': 'true', 'k8s.aliyun.com/pod-networking': networking } }),
+        annotations: {
+          ...(networking === undefined
+            ? {}
+            : { 'k8s.aliyun.com/pod-eni': 'true', 'k8s.aliyun.com/pod-networking': networking }),
+          ...annotations,
+        },
       },
       spec: {
         ...(node === undefined ? {} : { nodeName: node }),

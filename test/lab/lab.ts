@@ -142,7 +142,11 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Registers a node and runs its instance. Its trunk appears once a control plane runs. */
-  async addNode(zone: Zone, instanceType = 'ecs.g7.4xlarge'): Promise<LabNode> {
+  async addNode(
+    zone: Zone,
+    instanceType = 'ecs.g7.4xlarge',
+    labels: Readonly<Record<string, string>> = {},
+  ): Promise<LabNode> {
     this.#nodes += 1;
     const name = `node-${this.#nodes}`;
     const { instanceId } = await this.cloud.runInstance({
@@ -151,7 +155,8 @@ export class Lab implements AsyncDisposable {
       securityGroupIds: [NODE_SECURITY_GROUP],
       name,
     });
-    await createNode(this.api, { name, instanceId, instanceType, zone, region: REGION, allocatable: { pods: '512' } });
+    const allocatable = { pods: '512' };
+    await createNode(this.api, { name, instanceId, instanceType, zone, region: REGION, allocatable, labels });
     return { name, zone, instanceId };
   }
 
