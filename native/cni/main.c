@@ -3,7 +3,9 @@
  * the agent's answer. Static and small, as it is started for every pod. It decides nothing, with two exceptions that must
  * work while no agent runs: VERSION, and the error that says so.
  *
- * Request:  the CNI_* variables as NAME=VALUE, each ended by a NUL byte; one more NUL byte; standard input as it came.
+ * Request:  the length of what follows, four bytes, the highest first; the CNI_* variables as NAME=VALUE, each ended by a
+ *           NUL byte; one more NUL byte; standard input as it came. The connection stays open in both directions, so that
+ *           the agent sees it when the runtime gives up.
  * Answer:   '0' or '1', the exit status; then what belongs on standard output.
  */
 #include <errno.h>
@@ -146,7 +148,8 @@ static int connect_agent(const char *path)
 
 static bool build_request(struct buffer *request, const struct buffer *input)
 {
-	bool ok = true;
+	/* Filled in at the end. */
+	bool ok = append(request, "\0\0\0", 4);
 	for (size_t i = 0; i < sizeof VARIABLES / sizeof *VARIABLES; i++) {
 		const char *value = getenv(VARIABLES[i]);
 		if (value == NULL)
@@ -154,8 +157,13 @@ static bool build_request(struct buffer *request, const struct buffer *input)
 		ok = ok && append(request, VARIABLES[i], strlen(VARIABLES[i])) && append(request, "=", 1) &&
 		     append(request, value, strlen(value) + 1);
 	}
-	ok = ok && append(request, "", 1);
-	return ok && (input->length == 0 || append(request, input->bytes, input->length));
+	ok = ok && append(request, "", 1) && (input->length == 0 || append(request, input->bytes, input->length));
+	if (!ok)
+		return false;
+	size_t length = request->length - 4;
+	for (int i = 0; i < 4; i++)
+		request->bytes[i] = (char)(length >> (8 * (3 - i)));
+	return true;
 }
 
 int main(void)
@@ -184,8 +192,6 @@ int main(void)
 	if (!build_request(&request, &input))
 		return fail(&input, CNI_IO_FAILURE, "out of memory", "");
 	error = write_all(fd, request.bytes, request.length);
-	if (error == 0 && shutdown(fd, SHUT_WR) != 0)
-		error = errno;
 	if (error == 0)
 		error = read_all(fd, &answer);
 	close(fd);

@@ -38,6 +38,7 @@ export const securityGroupSchema = z.strictObject({
   name,
   vpcId: id,
   type: z.enum(['normal', 'enterprise']).optional(),
+  innerAccessPolicy: z.enum(['Accept', 'Drop']).optional(),
 });
 
 export const instanceSchema = z.strictObject({
@@ -47,6 +48,7 @@ export const instanceSchema = z.strictObject({
   vSwitchId: id,
   securityGroupIds: z.array(id).min(1),
   primaryIpAddress: z.string().optional(),
+  ipv6AddressCount: z.number().int().min(0).max(10).optional(),
   tags: z.record(z.string(), z.string()).optional(),
 });
 

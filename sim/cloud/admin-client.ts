@@ -107,6 +107,14 @@ export class AdminClient {
     return this.#get('state', stateBody);
   }
 
+  /**
+   * The state as soon as its generation is another than `generation`; after some seconds without a change the same
+   * again. Rejects with the signal's reason.
+   */
+  stateAfter(generation: number, signal?: AbortSignal): Promise<Snapshot> {
+    return this.#request(`state?after=${generation}`, { method: 'GET', ...(signal ? { signal } : {}) }, stateBody);
+  }
+
   counters(): Promise<Counters & { eniCount: number }> {
     return this.#get('counters', countersBody);
   }

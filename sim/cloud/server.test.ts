@@ -56,6 +56,42 @@ describe('the control channel', () => {
     expect(await admin.journal(0, 1)).toEqual(all.slice(0, 1));
   });
 
+  test('waits for a change of the state, and for nothing else', async () => {
+    const { instanceId, vpcId } = await network();
+    const { generation } = await admin.state();
+    expect((await admin.stateAfter(generation - 1)).generation).toBe(generation);
+    const next = admin.stateAfter(generation);
+    // Neither a refused change nor a read is one.
+    await expect(admin.createVSwitch({ vpcId, zoneId: 'cn-none', cidrBlock: '10.9.0.0/24' })).rejects.toThrow(
+      /cn-none/,
+    );
+    const read = simulator.model.apply({ action: 'DescribeVpcs', params: { RegionId: 'cn-hangzhou' } }, 0);
+    expect(read.ok).toBe(true);
+    expect((await admin.state()).generation).toBe(generation);
+    await admin.stopInstance(instanceId);
+    const changed = await next;
+    expect(changed.generation).toBeGreaterThan(generation);
+    expect(changed.instances[0]?.status).toBe('Stopped');
+    expect((await admin.state()).generation).toBe(changed.generation);
+  });
+
+  test('tells a completion that nobody asked for, and lets go of who leaves', async () => {
+    const { instanceId, vSwitchId, securityGroupId } = await network();
+    const RegionId = 'cn-hangzhou';
+    const call = (action: string, params: Record<string, string>) =>
+      simulator.model.apply({ action, params: { RegionId, ...params } }, simulator.clock.now());
+    call('CreateNetworkInterface', { VSwitchId: vSwitchId, SecurityGroupId: securityGroupId });
+    const eniId = simulator.model.enis().at(-1)?.id ?? '';
+    call('AttachNetworkInterface', { NetworkInterfaceId: eniId, InstanceId: instanceId });
+    const attaching = await admin.state();
+    expect(attaching.enis.at(-1)?.status).toBe('Attaching');
+    const leaving = new AbortController();
+    const left = expect(admin.stateAfter(attaching.generation, leaving.signal)).rejects.toThrow('left');
+    leaving.abort(new Error('left'));
+    await left;
+    expect((await admin.stateAfter(attaching.generation)).enis.at(-1)?.status).toBe('InUse');
+  });
+
   test('changes latencies and ends what is under way', async () => {
     const { instanceId, vSwitchId, securityGroupId } = await network();
     expect(await admin.setLatencies({ attachMs: 3_600_000 })).toMatchObject({ attachMs: 3_600_000, detachMs: 20 });

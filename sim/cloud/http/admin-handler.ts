@@ -10,13 +10,17 @@ import { header } from './signature.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
+/** How long `state?after=` waits for a change, below the time-outs of clients. */
+const LONGEST_WAIT_MS = 20_000;
+
 export interface AdminHandlerOptions {
   model: CloudModel;
   clock: Clock;
 }
 
 /**
- * The control channel: `GET /_sim/state`, `/_sim/journal?since=N&limit=M`, `/_sim/counters`, and `POST /_sim/<operation>`
+ * The control channel: `GET /_sim/state`, `/_sim/state?after=GENERATION` (answers when the state has another generation, or
+ * after a while with the same), `/_sim/journal?since=N&limit=M`, `/_sim/counters`, and `POST /_sim/<operation>`
  * with a JSON body. An error is `{code, message}` with a 4xx status. Never rejects.
  */
 export function adminHandler(
@@ -24,7 +28,7 @@ export function adminHandler(
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
   return async (request, response) => {
     try {
-      const answer = await answerAdmin(options, request);
+      const answer = await answerAdmin(options, request, response);
       sendJson(response, 200, answer);
     } catch (error) {
       if (request.destroyed && !request.complete) return;
@@ -34,7 +38,11 @@ export function adminHandler(
   };
 }
 
-async function answerAdmin({ model, clock }: AdminHandlerOptions, request: IncomingMessage): Promise<unknown> {
+async function answerAdmin(
+  { model, clock }: AdminHandlerOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<unknown> {
   const body = await readBody(request, MAX_BODY_BYTES);
   if (body === undefined) throw new ApiError('RequestEntityTooLarge', 413, 'The request body is too large.');
   // A page in a browser could reach a loopback port; it cannot send this content type without being asked first.
@@ -43,6 +51,7 @@ async function answerAdmin({ model, clock }: AdminHandlerOptions, request: Incom
   if (request.method === 'GET') {
     switch (path) {
       case 'state':
+        await changeAfter(model, clock, whole(url, 'after'), response);
         return model.snapshot(clock.now());
       case 'counters':
         model.advance(clock.now());
@@ -61,6 +70,30 @@ async function answerAdmin({ model, clock }: AdminHandlerOptions, request: Incom
   const operation = operations.get(path);
   if (operation === undefined) throw new ApiError('NotFound', 404, `There is no operation ${path.slice(0, 64)}.`);
   return operation(model, parseJson(body.toString('utf8')), clock.now());
+}
+
+/** Resolves when the generation is not `after`, when nobody waits for the answer any more, or after a while. */
+async function changeAfter(
+  model: CloudModel,
+  clock: Clock,
+  after: number | undefined,
+  response: ServerResponse,
+): Promise<void> {
+  model.advance(clock.now());
+  if (after === undefined || model.generation !== after) return;
+  await new Promise<void>((resolve) => {
+    const finish = (): void => {
+      unsubscribe();
+      timer.cancel();
+      response.off('close', finish);
+      resolve();
+    };
+    const unsubscribe = model.subscribe(() => {
+      if (model.generation !== after) finish();
+    });
+    const timer = clock.schedule(LONGEST_WAIT_MS, finish);
+    response.once('close', finish);
+  });
 }
 
 type Operation = (model: CloudModel, body: unknown, nowMs: number) => unknown;

@@ -156,6 +156,58 @@ test('attributes and addresses of an ENI', async () => {
   expect((await describeOne(eniId))?.ipv6Sets?.ipv6Set).toEqual([]);
 });
 
+test('IPv6 from the creation on, where the vSwitch has a block', async () => {
+  const vSwitches = await vpc.describeVSwitches(
+    new $vpc.DescribeVSwitchesRequest({ regionId: REGION, vSwitchId: network.vSwitchId }),
+  );
+  expect(vSwitches.body?.vSwitches?.vSwitch).toMatchObject([{ ipv6CidrBlock: '2408:4321:180:1701::/64' }]);
+  const { body } = await ecs.createNetworkInterface(
+    new $ecs.CreateNetworkInterfaceRequest({
+      regionId: REGION,
+      vSwitchId: network.vSwitchId,
+      securityGroupIds: [network.securityGroupId],
+      ipv6AddressCount: 2,
+      ipv6PrefixCount: 1,
+    }),
+  );
+  const addresses = body?.ipv6Sets?.ipv6Set ?? [];
+  expect(addresses).toEqual([
+    expect.objectContaining({ ipv6Address: expect.stringMatching(/^2408:4321:180:1701::/) }),
+    expect.objectContaining({ ipv6Address: expect.stringMatching(/^2408:4321:180:1701::/) }),
+  ]);
+  expect(await describeOne(body?.networkInterfaceId ?? '')).toMatchObject({
+    ipv6Sets: { ipv6Set: addresses.map(({ ipv6Address }) => ({ ipv6Address })) },
+    ipv6PrefixSets: { ipv6PrefixSet: [{ ipv6Prefix: expect.stringMatching(/\/80$/) }] },
+  });
+  await expect(create({ vSwitchId: network.otherZoneVSwitchId, ipv6AddressCount: 1 })).rejects.toMatchObject({
+    code: 'InvalidVSwitch.Ipv6NotTurnOn',
+  });
+});
+
+test('whole ENIs attached to an instance, up to what its type allows', async () => {
+  const { instanceId } = simulator.model.runInstance(
+    { instanceType: 'ecs.g7.xlarge', vSwitchId: network.vSwitchId, securityGroupIds: [network.securityGroupId] },
+    simulator.clock.now(),
+  );
+  const attachTo = (networkInterfaceId: string) =>
+    ecs.attachNetworkInterface(
+      new $ecs.AttachNetworkInterfaceRequest({ regionId: REGION, instanceId, networkInterfaceId }),
+    );
+  const [a, b, c, d] = await Promise.all([create(), create(), create(), create()]);
+  await Promise.all([a, b, c].map(attachTo));
+  await expect(attachTo(d)).rejects.toMatchObject({ code: 'EniPerInstanceLimitExceeded' });
+  await expect.poll(async () => (await describeOne(a))?.status).toBe('InUse');
+  const attached = await describeOne(a);
+  expect(attached).toMatchObject({ type: 'Secondary', instanceId });
+  expect(attached?.attachment?.deviceIndex).toBeUndefined();
+  await expect.poll(async () => (await describeOne(c))?.status).toBe('InUse');
+  await ecs.detachNetworkInterface(
+    new $ecs.DetachNetworkInterfaceRequest({ regionId: REGION, instanceId, networkInterfaceId: c }),
+  );
+  await expect.poll(async () => (await describeOne(c))?.status).toBe('Available');
+  await attachTo(d);
+});
+
 test('filters and pages of DescribeNetworkInterfaces', async () => {
   const tag = { key: 'page', value: 'p' };
   const ids = await Promise.all(

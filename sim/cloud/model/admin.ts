@@ -1,7 +1,7 @@
 import { type Account, type Latencies, type LatencyChanges, withLatencies } from './account.ts';
 
 import { assignableTags, checkSecurityGroups, checkTagCount } from './checks.ts';
-import { ipv4BlockContains, ipv6BlockHas, parseIpv4Block, parseIpv6Block } from './cidr.ts';
+import { ipv4BlockContains, ipv6BlockContains, ipv6BlockHas, parseIpv4Block, parseIpv6Block } from './cidr.ts';
 import { createEni, NO_EXTRA_ADDRESSES } from './eni-factory.ts';
 import { becomeAvailable, complete } from './eni-lifecycle.ts';
 import type { Eni, Instance, InstanceStatus, SecurityGroup, SecurityGroupType, Vpc, VSwitch } from './entities.ts';
@@ -35,6 +35,8 @@ export interface CreateSecurityGroup {
   name?: string | undefined;
   vpcId: string;
   type?: SecurityGroupType | undefined;
+  /** Of a basic group; `Accept` when absent. */
+  innerAccessPolicy?: 'Accept' | 'Drop' | undefined;
 }
 
 export interface RunInstance {
@@ -44,6 +46,8 @@ export interface RunInstance {
   vSwitchId: string;
   securityGroupIds: string[];
   primaryIpAddress?: string | undefined;
+  /** IPv6 addresses of the primary ENI; none when absent. */
+  ipv6AddressCount?: number | undefined;
   tags?: Record<string, string> | undefined;
 }
 
@@ -89,6 +93,10 @@ export function createVSwitch(account: Account, request: CreateVSwitch, nowMs: n
   }
   checkIpv6Block(request.ipv6CidrBlock);
   const wanted6 = parseIpv6Block(request.ipv6CidrBlock ?? '');
+  const outer6 = parseIpv6Block(vpc.ipv6CidrBlock);
+  if (wanted6 !== undefined && (outer6 === undefined || !ipv6BlockContains(outer6, wanted6))) {
+    throw invalidParameter('ipv6CidrBlock', `it must lie in the VPC's ${vpc.ipv6CidrBlock || '(none)'}`);
+  }
   for (const other of account.vSwitches.values()) {
     const taken = parseIpv6Block(other.ipv6CidrBlock);
     if (wanted6 === undefined || taken === undefined) continue;
@@ -121,7 +129,7 @@ export function createSecurityGroup(account: Account, request: CreateSecurityGro
     name: request.name ?? '',
     vpcId: request.vpcId,
     type,
-    innerAccessPolicy: type === 'normal' ? 'Accept' : 'Drop',
+    innerAccessPolicy: type === 'normal' ? (request.innerAccessPolicy ?? 'Accept') : 'Drop',
     description: '',
     rules: [],
     tags: new Map(),
@@ -155,7 +163,11 @@ export function runInstance(account: Account, request: RunInstance, nowMs: numbe
       deleteOnRelease: true,
       sourceDestCheck: false,
       trafficMode: 'Standard',
-      addresses: { ...NO_EXTRA_ADDRESSES, primaryIp: request.primaryIpAddress },
+      addresses: {
+        ...NO_EXTRA_ADDRESSES,
+        primaryIp: request.primaryIpAddress,
+        ipv6Count: request.ipv6AddressCount ?? 0,
+      },
     },
     nowMs,
   );

@@ -214,3 +214,29 @@ describe('pages of DescribeNetworkInterfaces', () => {
 function idsOf(body: Record<string, unknown>): string[] {
   return [...JSON.stringify(body).matchAll(/"NetworkInterfaceId":"([^"]+)"/g)].map((match) => match[1] ?? '');
 }
+
+test('an IPv6 block lies in the VPC, and an instance can have addresses of it', () => {
+  const account = new TestAccount();
+  const { vpcId, vSwitchId, securityGroupId } = account.network;
+  const create = (cidrBlock: string, ipv6CidrBlock: string) => () =>
+    account.model.createVSwitch({ vpcId, zoneId: 'cn-hangzhou-i', cidrBlock, ipv6CidrBlock }, account.nowMs);
+  expect(create('10.9.0.0/24', '2408:4321:180:1800::/64')).toThrow(/must lie in the VPC's 2408:4321:180:1700::/);
+  expect(create('10.9.0.0/24', '2408:4321:180:1709::/64')).not.toThrow();
+  const { primaryEniId } = account.model.runInstance(
+    { instanceType: 'ecs.test.small', vSwitchId, securityGroupIds: [securityGroupId], ipv6AddressCount: 1 },
+    account.nowMs,
+  );
+  expect(account.model.eni(primaryEniId)?.ipv6).toEqual(['2408:4321:180:1701::10']);
+});
+
+test('a basic group can be isolated inside, an enterprise group always is', () => {
+  const account = new TestAccount();
+  const { vpcId } = account.network;
+  const policy = (request: { type?: 'normal' | 'enterprise'; innerAccessPolicy?: 'Accept' | 'Drop' }) => {
+    const id = account.model.createSecurityGroup({ vpcId, ...request }, account.nowMs);
+    return account.model.snapshot().securityGroups.find((group) => group.id === id)?.innerAccessPolicy;
+  };
+  expect(policy({})).toBe('Accept');
+  expect(policy({ innerAccessPolicy: 'Drop' })).toBe('Drop');
+  expect(policy({ type: 'enterprise', innerAccessPolicy: 'Accept' })).toBe('Drop');
+});

@@ -94,6 +94,10 @@ export function ipv6BlockHas(block: Ipv6Block, value: bigint): boolean {
   return value >> hostBits === block.base >> hostBits;
 }
 
+export function ipv6BlockContains(outer: Ipv6Block, inner: Ipv6Block): boolean {
+  return inner.prefixLength >= outer.prefixLength && ipv6BlockHas(outer, inner.base);
+}
+
 function splitBlock(text: string, maxLength: number): { address: string; prefixLength: number } | undefined {
   const match = /^([^/]{2,39})\/(\d{1,3})$/.exec(text);
   const [, address, digits] = match ?? [];

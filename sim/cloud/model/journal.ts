@@ -44,6 +44,7 @@ export class Journal {
   readonly #calls = new Map<string, Map<string, number>>();
   readonly #listeners = new Set<(entry: JournalEntry) => void>();
   #lastSeq = 0;
+  #lastChange = 0;
   readonly totals = { eniCreated: 0, eniDeleted: 0, eniAttached: 0, eniDetached: 0, replayed: 0 };
 
   constructor(capacity: number) {
@@ -54,9 +55,15 @@ export class Journal {
     return this.#lastSeq;
   }
 
+  /** `seq` of the latest entry that changed an object; 0 before the first. */
+  get lastChange(): number {
+    return this.#lastChange;
+  }
+
   record(record: JournalRecord): JournalEntry {
     this.#lastSeq += 1;
     const entry: JournalEntry = { seq: this.#lastSeq, ...record };
+    if (entry.objectIds.length > 0 && !entry.replayed) this.#lastChange = entry.seq;
     this.#ring[(entry.seq - 1) % this.#capacity] = entry;
     if (entry.kind === 'call') {
       let outcomes = this.#calls.get(entry.action);

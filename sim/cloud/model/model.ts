@@ -82,6 +82,11 @@ export class CloudModel {
     return this.#account.completions.nextDueMs();
   }
 
+  /** That of the snapshot: grows with every change of an object. */
+  get generation(): number {
+    return this.#account.journal.lastChange;
+  }
+
   /** Lets everything happen that is due at `nowMs`, each change at its own time. */
   advance(nowMs: number): void {
     const account = this.#account;

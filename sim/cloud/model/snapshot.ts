@@ -13,6 +13,8 @@ export type VpcSnapshot = Plain<Vpc>;
 
 export interface Snapshot {
   nowMs: number;
+  /** Grows with every change of an object; the same number means the same objects. */
+  generation: number;
   regionId: string;
   zoneIds: string[];
   latencies: Latencies;
@@ -27,6 +29,7 @@ export interface Snapshot {
 export function snapshot(account: Account, nowMs: number): Snapshot {
   return {
     nowMs,
+    generation: account.journal.lastChange,
     regionId: account.regionId,
     zoneIds: [...account.zoneIds],
     latencies: { ...account.latencies },

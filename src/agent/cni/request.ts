@@ -48,7 +48,7 @@ export type CniRequest =
 const CONTAINER_ID = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 
 /**
- * Reads what the shim sent: `NAME=VALUE` strings, each ended by NUL, then one more NUL, then standard input.
+ * Reads what the plugin sent (native/cni): `NAME=VALUE` strings, each ended by NUL, then one more NUL, then standard input.
  *
  * @throws CniError with the code that the specification has for the mistake, naming what is wrong
  */

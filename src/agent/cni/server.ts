@@ -27,7 +27,8 @@ export async function startCniServer(options: CniServerOptions): Promise<Server>
   // Of an agent that was killed; a second agent cannot run beside this one, see the lock of the executable.
   await rm(socketPath, { force: true });
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    serve(socket, options).catch(() => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    receive(socket, (request, gone) => void answer(socket, request, gone, options));
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -40,30 +41,43 @@ export async function startCniServer(options: CniServerOptions): Promise<Server>
   return server;
 }
 
-async function serve(socket: Socket, options: CniServerOptions): Promise<void> {
-  const startedMs = options.monotonicMs();
+/**
+ * Collects one request: its length in four bytes, the highest first, and that many bytes. Then, and only then, `onRequest` is
+ * called, with a signal that aborts when the peer goes away. What ends before it is complete is handed over as it is.
+ */
+function receive(socket: Socket, onRequest: (request: Buffer, gone: AbortSignal) => void): void {
   const gone = new AbortController();
-  socket.on('error', () => socket.destroy());
-  socket.once('close', () => gone.abort(new CniError(CNI_ERROR.tryAgain, 'the runtime gave up')));
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
-    if (!Buffer.isBuffer(chunk)) continue;
-    length += chunk.length;
-    if (length > REQUEST_LIMIT) {
-      socket.destroy();
+  const leave = () => gone.abort(new CniError(CNI_ERROR.tryAgain, 'the runtime gave up'));
+  let received = Buffer.alloc(0);
+  let isComplete = false;
+  socket.on('data', (chunk: Buffer) => {
+    if (isComplete) return;
+    received = Buffer.concat([received, chunk]);
+    const length = received.length < 4 ? undefined : received.readUInt32BE(0);
+    if (length === undefined || (length <= REQUEST_LIMIT && received.length < 4 + length)) return;
+    isComplete = true;
+    onRequest(length > REQUEST_LIMIT ? Buffer.alloc(0) : received.subarray(4, 4 + length), gone.signal);
+  });
+  socket.once('end', () => {
+    if (isComplete) {
+      leave();
       return;
     }
-    chunks.push(chunk);
-  }
-  const bytes = Buffer.concat(chunks);
+    isComplete = true;
+    onRequest(received.subarray(4), gone.signal);
+  });
+  socket.once('close', leave);
+}
+
+async function answer(socket: Socket, bytes: Buffer, gone: AbortSignal, options: CniServerOptions): Promise<void> {
+  const startedMs = options.monotonicMs();
   let command = 'unknown';
   let text: string;
   let failure: CniError | undefined;
   try {
     const request = parseRequest(bytes);
     command = request.command;
-    const result = await options.handle(request, gone.signal);
+    const result = await options.handle(request, gone);
     text = `0${result === undefined ? '' : `${JSON.stringify(result)}\n`}`;
   } catch (error) {
     failure = error instanceof CniError ? error : new CniError(CNI_ERROR.tryAgain, errorMessage(error));

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+)
+
+const (
+	deviceMTU   = 1500
+	longestName = 16
+	tunSetIff   = 0x400454ca
+)
+
+// device is the TAP device of one ENI in its node's network namespace.
+type device struct {
+	eniID     string
+	netnsPath string
+	mac       mac
+	name      string
+	file      *os.File
+	closing   atomic.Bool
+	// ended is closed when nobody reads from it any more.
+	ended chan struct{}
+}
+
+// openDevice makes the device of an ENI. A primary ENI's is called eth0, the others take the lowest free number from 1.
+func openDevice(t *table, e *eni, node nodeEntry) (*device, error) {
+	d := &device{eniID: e.ID, netnsPath: node.NetnsPath, mac: e.mac, ended: make(chan struct{})}
+	err := inNamespace(node.NetnsPath, func() error {
+		d.name = "eth0"
+		for n := 1; e.Kind != "primary"; n++ {
+			d.name = fmt.Sprintf("eth%d", n)
+			if linkIndex(d.name) == 0 {
+				break
+			}
+		}
+		if linkIndex(d.name) != 0 {
+			return errors.New("there is a device of that name already: call the node's other links differently")
+		}
+		if err := d.create(); err != nil {
+			return err
+		}
+		if err := configure(t, e, d.name, node.ConfigurePrimary); err != nil {
+			d.file.Close()
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("device %s of %s: %w", d.name, e.ID, err)
+	}
+	return d, nil
+}
+
+func (d *device) create() error {
+	descriptor, err := syscall.Open("/dev/net/tun", syscall.O_RDWR|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("/dev/net/tun: %w", err)
+	}
+	var request [40]byte
+	copy(request[:longestName-1], d.name)
+	*(*uint16)(unsafe.Pointer(&request[longestName])) = syscall.IFF_TAP | syscall.IFF_NO_PI
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(descriptor), tunSetIff, uintptr(unsafe.Pointer(&request)))
+	if errno != 0 {
+		syscall.Close(descriptor)
+		return fmt.Errorf("TUNSETIFF: %w", errno)
+	}
+	// Only now: a descriptor without its device cannot be polled.
+	d.file = os.NewFile(uintptr(descriptor), "tap "+d.name)
+	return nil
+}
+
+func configure(t *table, e *eni, name string, withAddress bool) error {
+	index := linkIndex(name)
+	primary := e.Kind == "primary"
+	if err := setLink(index, &e.mac, deviceMTU, primary); err != nil {
+		return fmt.Errorf("setting the MAC address: %w", err)
+	}
+	if !primary || !withAddress {
+		return nil
+	}
+	vSwitch := t.vSwitches[e.VSwitchID]
+	seen := map[bool]bool{}
+	for _, address := range e.Addresses {
+		// The first address of each family; what else the ENI has is for the node's pods.
+		if seen[address.Is6()] {
+			continue
+		}
+		seen[address.Is6()] = true
+		for _, cidr := range vSwitch.Cidrs {
+			if cidr.Contains(address) {
+				if err := addAddress(index, netip.PrefixFrom(address, cidr.Bits())); err != nil {
+					return fmt.Errorf("adding %s: %w", address, err)
+				}
+			}
+		}
+	}
+	for _, gateway := range vSwitch.Gateways {
+		if !seen[gateway.Is6()] {
+			continue
+		}
+		if err := addDefaultRoute(index, gateway); err != nil {
+			return fmt.Errorf("adding the route by %s: %w", gateway, err)
+		}
+	}
+	return nil
+}
+
+// read hands every frame to `handle` until the device is closed or has gone with its namespace.
+func (d *device) read(handle func([]byte)) {
+	defer close(d.ended)
+	buffer := make([]byte, 65536)
+	for {
+		length, err := d.file.Read(buffer)
+		if errors.Is(err, syscall.EINTR) || errors.Is(err, syscall.EAGAIN) {
+			continue
+		}
+		if err != nil {
+			return
+		}
+		handle(buffer[:length])
+	}
+}
+
+// write gives the node one frame; it fails when the device is down or gone.
+func (d *device) write(frame []byte) error {
+	_, err := d.file.Write(frame)
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+// close takes the device out of the node; it is gone when this returns.
+func (d *device) close() {
+	d.closing.Store(true)
+	d.file.Close()
+	<-d.ended
+}

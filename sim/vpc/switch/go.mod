@@ -1,0 +1,3 @@
+module terway-controlplane.sim/vpc-switch
+
+go 1.25

@@ -1,0 +1,32 @@
+// The data plane of the simulated cloud: one program sees every frame that leaves or enters a simulated instance and
+// forwards it as the VPC would. It is told what the cloud looks like on standard input and reports on standard output,
+// one JSON object a line both ways; it ends with its standard input, and its devices with it.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		fail("usage: vpc-switch run | vpc-switch frames --netns PATH --device NAME")
+	}
+	var err error
+	switch os.Args[1] {
+	case "run":
+		err = runSwitch(os.Stdin, os.Stdout)
+	case "frames":
+		err = runFrames(os.Args[2:], os.Stdin, os.Stdout)
+	default:
+		err = fmt.Errorf("unknown command %q", os.Args[1])
+	}
+	if err != nil {
+		fail(err.Error())
+	}
+}
+
+func fail(message string) {
+	fmt.Fprintln(os.Stderr, "vpc-switch: "+message)
+	os.Exit(1)
+}

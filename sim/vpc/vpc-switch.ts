@@ -1,0 +1,314 @@
+import { createWriteStream, type WriteStream } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Clock, systemClock } from '../../src/util/clock.ts';
+import { errorMessage } from '../../src/util/errors.ts';
+import { AdminClient } from '../cloud/admin-client.ts';
+import type { Snapshot } from '../cloud/model/snapshot.ts';
+import { ensureSwitchProgram } from './build.ts';
+import { DeviceFailedError, SwitchEndedError, VpcSwitchError } from './errors.ts';
+import { EventLog } from './event-log.ts';
+import type { CapturedFrame, DeviceEvent, Refusal, SwitchCounters, SwitchEvent } from './protocol.ts';
+import { SwitchProcess } from './switch-process.ts';
+import { compileTable, type SwitchNode } from './table.ts';
+
+/** Between attempts to reach a simulator that does not answer. */
+const RETRY_MS = 200;
+
+export interface VpcSwitchOptions {
+  /** The simulator's control channel, or its URL. */
+  cloud: AdminClient | string;
+  /** `vpc-switch.log` in it gets every refusal and device event, one JSON object a line. */
+  stateDir: string;
+  /** Ends the start, and later the switch, when it aborts. */
+  signal?: AbortSignal | undefined;
+  /** Told, line by line, what goes on. */
+  log?: ((line: string) => void) | undefined;
+  clock?: Clock | undefined;
+}
+
+export interface NodeOptions {
+  instanceId: string;
+  /** Such as /run/netns/NAME; never the machine's own namespace, which is refused. */
+  netnsPath: string;
+  /** Gives eth0 its address and default route, as an instance has them after its start. */
+  configurePrimary?: boolean | undefined;
+}
+
+/** The device of an ENI in its node's network namespace. */
+export interface SwitchDevice {
+  eniId: string;
+  instanceId: string;
+  name: string;
+}
+
+/** Frames of one ENI, both directions, while it is not disposed. */
+export interface Capture extends AsyncDisposable {
+  frames: EventLog<CapturedFrame>;
+}
+
+export interface VpcSwitch extends AsyncDisposable {
+  /**
+   * Puts the devices of the instance's ENIs, present and later ones, into a network namespace.
+   *
+   * @throws DeviceFailedError when one of the present ones cannot be made there; the node is not added then.
+   */
+  addNode(node: NodeOptions): Promise<void>;
+  /** Takes the instance's devices away. Unknown nodes are accepted. */
+  removeNode(instanceId: string): Promise<void>;
+  /** Devices that exist now. */
+  devices(): SwitchDevice[];
+  /** Created, removed, lost with a pod's namespace, failed: all that happened to devices. */
+  readonly deviceEvents: EventLog<DeviceEvent>;
+  /** What was refused and why. Repetitions are counted, a few lines a second for frames alike. */
+  readonly refusals: EventLog<Refusal>;
+  /** Watches the frames of an ENI: of a trunk those of its members too, of a member its own; without `eniId` all. */
+  capture(options?: { eniId?: string | undefined }): Promise<Capture>;
+  /** Resolves when the switch forwards by the state that the simulator has at the moment of the call, or by a later one. */
+  settled(): Promise<void>;
+  counters(): Promise<SwitchCounters>;
+  /** The forwarding program, for tests that end it. */
+  readonly pid: number | undefined;
+  /** Ends the program; every device goes with it. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the data plane of a simulated account: builds and runs the forwarding program and keeps it up to date with the
+ * simulator. Needs root (network namespaces, TAP devices).
+ *
+ * @throws SwitchProgramError; AdminError or TypeError when the simulator does not answer; the signal's reason.
+ */
+export async function startVpcSwitch(options: VpcSwitchOptions): Promise<VpcSwitch> {
+  const { signal, log = () => undefined } = options;
+  const clock = options.clock ?? systemClock;
+  const cloud = typeof options.cloud === 'string' ? new AdminClient(options.cloud) : options.cloud;
+  await mkdir(options.stateDir, { recursive: true });
+  const program = await ensureSwitchProgram({ signal, log });
+  const started = new RunningSwitch({ cloud, clock, log, signal, stateDir: options.stateDir });
+  try {
+    await started.start(program);
+    return started;
+  } catch (error) {
+    await started.close();
+    throw error;
+  }
+}
+
+interface Dependencies {
+  cloud: AdminClient;
+  clock: Clock;
+  log: (line: string) => void;
+  signal: AbortSignal | undefined;
+  stateDir: string;
+}
+
+class RunningSwitch implements VpcSwitch {
+  readonly deviceEvents: EventLog<DeviceEvent>;
+  readonly refusals: EventLog<Refusal>;
+  readonly #deps: Dependencies;
+  readonly #closing = new AbortController();
+  readonly #nodes = new Map<string, SwitchNode>();
+  readonly #devices = new Map<string, SwitchDevice>();
+  readonly #captures = new Map<number, EventLog<CapturedFrame>>();
+  readonly #record: WriteStream;
+  readonly #onAbort = () => void this.close();
+  #process: SwitchProcess | undefined;
+  #snapshot: Snapshot | undefined;
+  /** Counts what the table is made of: states of the cloud and sets of nodes. */
+  #version = 0;
+  /** The latest push and which version it brings; the program takes them in order. */
+  #pushing: { version: number; done: Promise<void> } | undefined;
+  #following: Promise<void> | undefined;
+  #closed: Promise<void> | undefined;
+  #lastCapture = 0;
+
+  constructor(deps: Dependencies) {
+    this.#deps = deps;
+    this.deviceEvents = new EventLog('device event', deps.clock);
+    this.refusals = new EventLog('refusal', deps.clock);
+    this.#record = createWriteStream(join(deps.stateDir, 'vpc-switch.log'), { flags: 'a', mode: 0o600 });
+    this.#record.on('error', (error) => deps.log(`vpc-switch.log: ${error.message}`));
+  }
+
+  async start(program: string): Promise<void> {
+    const { signal, clock, cloud, log } = this.#deps;
+    signal?.throwIfAborted();
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#process = await SwitchProcess.start({
+      program,
+      clock,
+      onEvent: (event) => this.#happened(event),
+      onDiagnostic: log,
+      onEnd: (error) => this.#ended(error),
+    });
+    this.#accept(await cloud.state());
+    await this.#pushed();
+    signal?.throwIfAborted();
+    this.#following = this.#follow();
+  }
+
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  async addNode(node: NodeOptions): Promise<void> {
+    const { instanceId, netnsPath, configurePrimary = false } = node;
+    const seen = this.deviceEvents.list().length;
+    this.#nodes.set(instanceId, { instanceId, netnsPath, configurePrimary });
+    this.#version += 1;
+    await this.#pushed();
+    const failed = this.deviceEvents
+      .list()
+      .slice(seen)
+      .find((event) => event.instance === instanceId && event.state === 'failed');
+    if (failed === undefined) return;
+    await this.removeNode(instanceId);
+    throw new DeviceFailedError(failed.error);
+  }
+
+  async removeNode(instanceId: string): Promise<void> {
+    if (!this.#nodes.delete(instanceId)) return;
+    this.#version += 1;
+    await this.#pushed();
+  }
+
+  devices(): SwitchDevice[] {
+    return [...this.#devices.values()];
+  }
+
+  async capture({ eniId = '' }: { eniId?: string | undefined } = {}): Promise<Capture> {
+    this.#lastCapture += 1;
+    const capture = this.#lastCapture;
+    const frames = new EventLog<CapturedFrame>('frame', this.#deps.clock);
+    this.#captures.set(capture, frames);
+    await this.#running().request({ op: 'capture', capture, eni: eniId });
+    return {
+      frames,
+      [Symbol.asyncDispose]: async () => {
+        if (!this.#captures.delete(capture) || this.#closing.signal.aborted) return;
+        await this.#running().request({ op: 'endCapture', capture });
+      },
+    };
+  }
+
+  async settled(): Promise<void> {
+    this.#accept(await this.#deps.cloud.state());
+    await this.#pushed();
+  }
+
+  async counters(): Promise<SwitchCounters> {
+    const counters = await this.#running().request({ op: 'counters' });
+    if (counters === undefined) throw new VpcSwitchError('the VPC switch did not answer with counters');
+    return counters;
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#deps.signal?.removeEventListener('abort', this.#onAbort);
+    this.#closing.abort(new SwitchEndedError('the VPC switch was closed'));
+    await this.#process?.stop();
+    await this.#following;
+    this.#end();
+    await new Promise<void>((resolve) => this.#record.end(() => resolve()));
+  }
+
+  /** Pushes a table for every change of the simulator's state, without asking more often than it changes. */
+  async #follow(): Promise<void> {
+    const { cloud, clock, log } = this.#deps;
+    const { signal } = this.#closing;
+    let silent = false;
+    while (!signal.aborted && this.#process?.ended === undefined) {
+      try {
+        const known = this.#snapshot?.generation ?? 0;
+        const next = await cloud.stateAfter(known, signal);
+        silent = false;
+        // Generations only grow: this is another simulator at the same address.
+        if (next.generation < known) this.#snapshot = undefined;
+        // Not awaited: a device that goes takes the kernel a while, and the next change must not wait for it.
+        if (this.#accept(next)) void this.#pushed().catch((error: unknown) => this.#pushFailed(error));
+      } catch (error) {
+        if (signal.aborted || this.#process?.ended !== undefined) return;
+        if (!silent) log(`the VPC switch keeps the state it has: ${errorMessage(error)}`);
+        silent = true;
+        await clock.sleep(RETRY_MS, signal).catch(() => undefined);
+      }
+    }
+  }
+
+  /** Answers to two questions may overtake each other: an older state is not taken. */
+  #accept(next: Snapshot): boolean {
+    if (this.#snapshot !== undefined && next.generation <= this.#snapshot.generation) return false;
+    this.#snapshot = next;
+    this.#version += 1;
+    return true;
+  }
+
+  /** Resolves when the program has applied the present version. */
+  async #pushed(): Promise<void> {
+    this.#running();
+    if (this.#pushing === undefined || this.#pushing.version < this.#version) this.#pushing = this.#push();
+    await this.#pushing.done;
+  }
+
+  #push(): { version: number; done: Promise<void> } {
+    const version = this.#version;
+    const snapshot = this.#snapshot;
+    if (snapshot === undefined) return { version, done: Promise.reject(new VpcSwitchError('no state yet')) };
+    const table = compileTable(snapshot, [...this.#nodes.values()]);
+    const request = async (): Promise<void> => {
+      await this.#running().request({ op: 'table', generation: version, table });
+    };
+    return { version, done: request() };
+  }
+
+  #pushFailed(error: unknown): void {
+    if (!(error instanceof SwitchEndedError)) this.#deps.log(errorMessage(error));
+  }
+
+  #running(): SwitchProcess {
+    if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
+    if (this.#process === undefined) throw new SwitchEndedError('the VPC switch has not started');
+    if (this.#process.ended !== undefined) throw this.#process.ended;
+    return this.#process;
+  }
+
+  #happened(event: SwitchEvent): void {
+    if (event.type === 'frame') {
+      this.#captures.get(event.capture)?.add(event);
+      return;
+    }
+    this.#record.write(`${JSON.stringify({ timeMs: this.#deps.clock.now(), ...event })}\n`);
+    if (event.type === 'refusal') {
+      this.refusals.add(event);
+      return;
+    }
+    if (event.state === 'created') {
+      this.#devices.set(event.eni, { eniId: event.eni, instanceId: event.instance, name: event.name });
+    } else {
+      this.#devices.delete(event.eni);
+    }
+    if (event.state === 'failed') this.#deps.log(event.error);
+    this.deviceEvents.add(event);
+  }
+
+  #ended(error: SwitchEndedError): void {
+    if (!this.#closing.signal.aborted) this.#deps.log(error.message);
+    this.#end(error);
+  }
+
+  #end(error?: SwitchEndedError): void {
+    this.#devices.clear();
+    this.refusals.end(error);
+    this.deviceEvents.end(error);
+    for (const frames of this.#captures.values()) frames.end(error);
+  }
+}
