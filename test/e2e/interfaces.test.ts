@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { nodeSchema } from '../../src/crds/node.ts';
+import { cidrContains } from '../../src/util/ip.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { type LabNode, NODE_VSWITCH } from '../lab/lab.ts';
@@ -16,7 +17,7 @@ let ns: string;
 
 beforeAll(async () => {
   const cluster = await sharedCluster();
-  bed = await Bed.start(cluster);
+  bed = await Bed.start(cluster, { ipStack: 'dual' });
   await bed.startControlPlane();
   namespace = await withNamespace(cluster, 'interfaces');
   ns = namespace.name;
@@ -97,6 +98,20 @@ describe('a node with the label eniOnly', () => {
     );
     expect(event.note).toContain('was eniOnly when the node joined and stays so');
   });
+});
+
+test('with ipStack dual an ENI has an IPv6 address of its vSwitch', async () => {
+  await bed.createPod(ns, 'dual', { node: shared.name, networking: 'plain' });
+  const podEni = await bed.bound(ns, 'dual');
+  const [allocation] = podEni.spec.allocations ?? [];
+  const eni = await bed.eni(idOf(podEni));
+  expect(eni?.ipv6).toHaveLength(1);
+  expect(eni?.ipv6).toEqual([allocation?.ipv6]);
+  expect(cidrContains(allocation?.ipv6CIDR ?? '', allocation?.ipv6 ?? '')).toBe(true);
+  const node = nodeSchema.parse(await bed.lab.api.get(`${API}/nodes/${shared.name}`));
+  expect(Object.values(node.status?.networkInterfaces ?? {})).toMatchObject([{ ipv6CIDR: 'fd00:10:0:0::/64' }]);
+  await bed.deletePod(ns, 'dual');
+  await bed.released(podEni);
 });
 
 test('a pod that asks for two interfaces gets both, bound together and released together', async () => {

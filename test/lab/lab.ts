@@ -293,7 +293,7 @@ function accountConfig(latencies: NonNullable<LabOptions['latencies']>) {
     accessKeys: [ACCESS_KEY],
     latencies,
     vpcs: [
-      { vpcId: VPC, cidrBlock: '10.0.0.0/8' },
+      { vpcId: VPC, cidrBlock: '10.0.0.0/8', ipv6CidrBlock: 'fd00:10::/48' },
       { vpcId: OTHER_VPC, cidrBlock: '172.16.0.0/12' },
     ],
     vSwitches: [
@@ -302,12 +302,14 @@ function accountConfig(latencies: NonNullable<LabOptions['latencies']>) {
         vpcId: VPC,
         zoneId,
         cidrBlock: `10.${at}.0.0/20`,
+        ipv6CidrBlock: `fd00:10:0:${at}::/64`,
       })),
       ...ZONES.map((zoneId, at) => ({
         vSwitchId: POD_VSWITCH[zoneId],
         vpcId: VPC,
         zoneId,
         cidrBlock: `10.${at + 10}.0.0/16`,
+        ipv6CidrBlock: `fd00:10:0:1${at}::/64`,
       })),
       { vSwitchId: 'vsw-bp1elsewhere', vpcId: OTHER_VPC, zoneId: ZONES[0], cidrBlock: '172.16.0.0/24' },
     ],
