@@ -3,13 +3,14 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 STAMP := node_modules/.installed
+SYSTEM_STAMP := node_modules/.system-packages
 
 .DEFAULT_GOAL := help
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Install what the project needs (npm packages, Node 24 among them)
+setup: $(STAMP) $(SYSTEM_STAMP) ## Install what the project needs (npm packages, Node 24 among them, and Debian packages)
 
 $(STAMP): package.json package-lock.json
 	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "this project is built and tested on Linux x86_64; this is $$(uname -sm)" >&2; exit 1; }
@@ -19,13 +20,17 @@ $(STAMP): package.json package-lock.json
 	@npm install --no-save --no-progress --loglevel=error
 	@touch $@
 
+$(SYSTEM_STAMP): scripts/system-packages.ts | $(STAMP)
+	@node scripts/system-packages.ts
+	@touch $@
+
 demo: $(STAMP) ## See it work: a real control plane, a simulated cloud, a live tour; Ctrl-C ends it
 	@exec node test/demo/demo.ts
 
 demo-once: $(STAMP) ## The same without a stop; exits 0, or 1 with what was wrong
 	@exec node test/demo/demo.ts --once
 
-test: $(STAMP) ## All checks and tests
+test: $(STAMP) $(SYSTEM_STAMP) ## All checks and tests
 	@exec node scripts/test.ts
 
 check: $(STAMP) ## Types, format, lint, import directions, unused code, generated files
@@ -34,13 +39,13 @@ check: $(STAMP) ## Types, format, lint, import directions, unused code, generate
 unit: $(STAMP) ## Tests that need no cluster
 	@exec node scripts/test.ts --only unit
 
-integration: $(STAMP) ## Tests against a real API server
+integration: $(STAMP) $(SYSTEM_STAMP) ## Tests against a real API server
 	@exec node scripts/test.ts --only cluster,integration
 
-e2e: $(STAMP) ## The control plane on a real cluster with a simulated cloud
+e2e: $(STAMP) $(SYSTEM_STAMP) ## The control plane on a real cluster with a simulated cloud
 	@exec node scripts/test.ts --only e2e
 
-faults: $(STAMP) ## Kill it and see that nothing is lost
+faults: $(STAMP) $(SYSTEM_STAMP) ## Kill it and see that nothing is lost
 	@exec node scripts/test.ts --only faults
 
 bench: $(STAMP) ## Measure everything that has a budget (about 10 minutes)
@@ -55,6 +60,9 @@ format: $(STAMP) ## Format the code
 build: $(STAMP) ## Bundle the executables into dist/
 	@npm run -s build
 
+image: build $(SYSTEM_STAMP) ## Write the container image to dist/, without a container engine
+	@exec node scripts/image.ts
+
 cluster-start: $(STAMP) ## A test cluster of its own, for trying things by hand
 	@exec node test/cluster/cli.ts start
 
@@ -64,4 +72,4 @@ cluster-stop: $(STAMP) ## End that cluster
 clean: ## Remove what was built
 	rm -rf dist node_modules
 
-.PHONY: help setup demo demo-once test check unit integration e2e faults bench generate format build cluster-start cluster-stop clean
+.PHONY: help setup demo demo-once test check unit integration e2e faults bench generate format build image cluster-start cluster-stop clean

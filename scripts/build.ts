@@ -32,7 +32,7 @@ const shakeKubernetesClient: Plugin = {
 await rm(outdir, { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: ['src/cli/terway-controlplane.ts', 'src/cli/alicloud-sim.ts'],
+  entryPoints: ['src/cli/terway-controlplane.ts', 'src/cli/terway-agent.ts', 'src/cli/alicloud-sim.ts'],
   outdir,
   outExtension: { '.js': '.mjs' },
   bundle: true,
@@ -55,8 +55,10 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
 });
-await writeFile(
-  join(outdir, 'terway-controlplane'),
-  `#!/bin/sh\nexec node ${LAUNCH_FLAGS.join(' ')} "$(dirname "$0")/terway-controlplane.mjs" "$@"\n`,
-  { mode: 0o755 },
-);
+for (const program of ['terway-controlplane', 'terway-agent']) {
+  await writeFile(
+    join(outdir, program),
+    `#!/bin/sh\nexec node ${LAUNCH_FLAGS.join(' ')} "$(dirname "$(readlink -f "$0")")/${program}.mjs" "$@"\n`,
+    { mode: 0o755 },
+  );
+}

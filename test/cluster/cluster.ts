@@ -15,6 +15,10 @@ import { createPki, issueUser, writeSecret } from './pki.ts';
 import { pollUntil } from './poll.ts';
 import { chooseFreePorts } from './ports.ts';
 import { Component, describeExit } from './process.ts';
+import { apiServerFlagsForNodes, writeFilesForNodes } from './real-nodes/api-server.ts';
+import { removeAbandonedCgroups } from './real-nodes/cgroups.ts';
+import { HUB_ADDRESS, Hub } from './real-nodes/hub.ts';
+import { ensureRealNodePrograms, type RealNodePrograms } from './real-nodes/programs.ts';
 import { type ClusterRecord, claimStateDir, removeState, writeRecord } from './state.ts';
 import { isTransient } from './watch.ts';
 
@@ -34,6 +38,8 @@ export interface ClusterOptions {
   serverHosts?: readonly string[];
   /** Appended to ours, and therefore stronger. */
   extraFlags?: Partial<Record<ControlPlaneComponent, readonly string[]>>;
+  /** Whether nodes can be started with `startRealNode` (real-nodes/real-node.ts). Needs root; see real-nodes/support.ts. */
+  realNodes?: boolean;
   /** Whether `stop` leaves the state directory, with logs and data, where it is. */
   keepState?: boolean;
 }
@@ -42,6 +48,9 @@ export interface ClusterOptions {
 export interface Cluster extends ClusterAccess, AsyncDisposable {
   /** Of the components that run now. */
   readonly pids: Readonly<Partial<Record<ControlPlaneComponent, number>>>;
+  readonly binaries: KubeBinaries;
+  /** The network of the real nodes, with the option `realNodes`. */
+  readonly hub: Hub | undefined;
   /** Ends all components in order and removes the state directory. Any number of calls; all wait for the end. */
   stop(): Promise<void>;
   /** Ends the API server without warning, as a crash would. */
@@ -50,7 +59,7 @@ export interface Cluster extends ClusterAccess, AsyncDisposable {
   restartApiServer(): Promise<void>;
 }
 
-/** Components that others need come later. Stopping an etcd before its API server makes that one hang. */
+/** After the nodes. Components that others need come later. Stopping an etcd before its API server makes that one hang. */
 const STOP_ORDER = ['kube-scheduler', 'kube-controller-manager', 'kube-apiserver', 'etcd'] as const;
 const STOP_GRACE_MS = { 'kube-scheduler': 3000, 'kube-controller-manager': 5000, 'kube-apiserver': 10_000, etcd: 5000 };
 
@@ -68,9 +77,10 @@ const START_TIMEOUT_MS = 90_000;
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const binaries = await ensureKubeBinaries({ signal: options.signal, log: options.log });
   const components = selectComponents(binaries, options.features ?? {});
+  const nodePrograms = options.realNodes === true ? await programsForNodes(binaries, options) : undefined;
   const stateDir = isAbsolute(options.stateDir) ? options.stateDir : resolve(options.stateDir);
   const record = await claimStateDir(stateDir, binaries.directory);
-  const cluster = new ControlPlane({ ...options, stateDir }, binaries, record);
+  const cluster = new ControlPlane({ ...options, stateDir }, binaries, nodePrograms, record);
   try {
     await cluster.start(components);
     return cluster.handle();
@@ -78,6 +88,17 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     await cluster.stop();
     throw error;
   }
+}
+
+async function programsForNodes(binaries: KubeBinaries, options: ClusterOptions): Promise<RealNodePrograms> {
+  const missing = (['kubelet', 'kube-proxy'] as const).filter((name) => !binaries.available.has(name));
+  if (missing.length > 0) {
+    throw new MissingToolError(
+      `${binaries.directory} has no ${missing.join(', ')}, which real nodes need: unset KUBEBUILDER_ASSETS`,
+    );
+  }
+  await removeAbandonedCgroups();
+  return ensureRealNodePrograms({ signal: options.signal, log: options.log });
 }
 
 function selectComponents(
@@ -101,24 +122,35 @@ class ControlPlane {
   readonly #options: ClusterOptions;
   readonly #stateDir: string;
   readonly #binaries: KubeBinaries;
+  readonly #nodePrograms: RealNodePrograms | undefined;
   readonly #running = new Map<ControlPlaneComponent, Component>();
   /** Components whose end is our doing. */
   readonly #stopping = new Set<Component>();
   #record: ClusterRecord;
   #settings: ControlPlaneSettings | undefined;
+  #hub: Hub | undefined;
   #stopped: Promise<void> | undefined;
   readonly #onAbort = () => void this.stop().catch((error: unknown) => this.#log(`stop failed: ${String(error)}`));
 
-  constructor(options: ClusterOptions, binaries: KubeBinaries, record: ClusterRecord) {
+  constructor(
+    options: ClusterOptions,
+    binaries: KubeBinaries,
+    nodePrograms: RealNodePrograms | undefined,
+    record: ClusterRecord,
+  ) {
     this.#options = options;
     this.#stateDir = options.stateDir;
     this.#binaries = binaries;
+    this.#nodePrograms = nodePrograms;
     this.#record = record;
   }
 
   async start(components: ReadonlySet<ControlPlaneComponent>): Promise<void> {
     const { signal } = this.#options;
     const settings = await this.#prepare();
+    if (this.#nodePrograms !== undefined) {
+      this.#hub = await Hub.start(this.#stateDir, this.#nodePrograms, settings.ports.apiServer);
+    }
     const etcd = await this.#startComponent('etcd');
     await etcd.whileRunning((ended) => waitForEtcd(settings.ports.etcd, ended), signal);
     await this.#startApiServer();
@@ -136,6 +168,8 @@ class ControlPlane {
     const running = this.#running;
     return {
       ...access,
+      binaries: this.#binaries,
+      hub: this.#hub,
       get pids() {
         return Object.fromEntries([...running].map(([name, component]) => [name, component.identity.pid]));
       },
@@ -153,6 +187,7 @@ class ControlPlane {
 
   async #stop(): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    await this.#hub?.stop();
     for (const name of STOP_ORDER) {
       const component = this.#running.get(name);
       if (!component) continue;
@@ -166,17 +201,26 @@ class ControlPlane {
 
   async #prepare(): Promise<ControlPlaneSettings> {
     const [etcd = 0, apiServer = 0, controllerManager = 0, scheduler = 0] = await chooseFreePorts(4);
+    const realNodes = this.#nodePrograms !== undefined;
+    const extraFlags = this.#options.extraFlags ?? {};
     const settings: ControlPlaneSettings = {
       stateDir: this.#stateDir,
       binaries: this.#binaries,
       ports: { etcd, apiServer, controllerManager, scheduler },
       kubeApiQps: this.#options.kubeApiQps ?? 500,
       kubeApiBurst: this.#options.kubeApiBurst ?? 1000,
-      extraFlags: this.#options.extraFlags ?? {},
+      extraFlags: realNodes
+        ? {
+            ...extraFlags,
+            'kube-apiserver': [...apiServerFlagsForNodes(this.#stateDir), ...(extraFlags['kube-apiserver'] ?? [])],
+          }
+        : extraFlags,
     };
     this.#settings = settings;
-    const authority = await createPki(this.#stateDir, this.#options.serverHosts ?? []);
+    const hosts = [...(this.#options.serverHosts ?? []), ...(realNodes ? [HUB_ADDRESS] : [])];
+    const authority = await createPki(this.#stateDir, hosts);
     await writeComponentFiles(settings, authority);
+    if (realNodes) await writeFilesForNodes(this.#stateDir, authority);
     const admin = formatKubeconfig({
       serverUrl: serverUrl(settings.ports),
       authorityPem: authority.certificatePem,

@@ -6,8 +6,8 @@ import { issueUser, pkiPaths, writeSecret } from './pki.ts';
 import type { ComponentSpec } from './process.ts';
 import type { CertificateAuthority } from './x509.ts';
 
-/** Components that a cluster may consist of; the kubelet is started for real nodes only. */
-export type ControlPlaneComponent = Exclude<ComponentName, 'kubelet' | 'kubectl'>;
+/** Components that a control plane may consist of; the others are for nodes and people. */
+export type ControlPlaneComponent = Exclude<ComponentName, 'kubelet' | 'kube-proxy' | 'kubectl'>;
 
 export interface ControlPlanePorts {
   etcd: number;

@@ -1,0 +1,47 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { writeImageArchive, writeLayer } from './oci.ts';
+import type { TarEntry } from './tar.ts';
+
+/** Name of the image of {@link writeBusyboxImage}, for pods with `imagePullPolicy: Never`. */
+export const BUSYBOX_IMAGE = 'terway.test/busybox:1';
+
+/** Of Debian's package busybox-static; what the package `busybox` has there needs libraries. */
+const BUSYBOX = '/bin/busybox';
+
+/**
+ * Writes the archive of a small image for test pods: busybox, with a link for each of its commands (sh, nc, httpd, wget,
+ * ping, ip …). When nothing else is said it sleeps, so it also is the sandbox image of a node.
+ */
+export async function writeBusyboxImage(path: string): Promise<void> {
+  const entries: TarEntry[] = [
+    ...(await busyboxEntries()),
+    { kind: 'file', path: 'etc/passwd', content: Buffer.from('root:x:0:0:root:/:/bin/sh\n') },
+    { kind: 'file', path: 'etc/group', content: Buffer.from('root:x:0:\n') },
+    { kind: 'directory', path: 'tmp', mode: 0o1777 },
+  ];
+  const directory = await mkdtemp(join(tmpdir(), 'terway-image-'));
+  try {
+    const layer = await writeLayer(join(directory, 'layer.tar'), entries);
+    await writeImageArchive(path, [layer], {
+      reference: BUSYBOX_IMAGE,
+      env: ['PATH=/bin'],
+      command: ['/bin/sleep', '2147483647'],
+    });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** busybox below `bin/`, with a link for each of its commands. */
+export async function busyboxEntries(): Promise<TarEntry[]> {
+  const { stdout } = await promisify(execFile)(BUSYBOX, ['--list']);
+  const commands = stdout.split('\n').filter((name) => name !== '' && name !== 'busybox');
+  return [
+    { kind: 'file', path: 'bin/busybox', mode: 0o755, content: { from: BUSYBOX } },
+    ...commands.sort().map((name): TarEntry => ({ kind: 'symlink', path: `bin/${name}`, target: 'busybox' })),
+  ];
+}

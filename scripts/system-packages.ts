@@ -1,0 +1,119 @@
+/**
+ * Debian packages that builds and tests need, and their installation: `node scripts/system-packages.ts` installs what is
+ * missing and asks apt nothing when nothing is. With `--check` it only names what is missing and exits 1.
+ *
+ * Runs before the project's own Node is there, so it uses nothing but Node's modules and the list stands in one file.
+ */
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { delimiter, isAbsolute, join } from 'node:path';
+
+/** One Debian package. */
+export interface SystemPackage {
+  /** Its name for apt. */
+  name: string;
+  /** What of it is used: a command on the PATH, or an absolute path. Its presence proves that the package is there. */
+  proof: string;
+  /** Who needs it. */
+  purpose: string;
+}
+
+/** Sorted by name; a package belongs here when a fresh Debian with npm, Go and git lacks it. */
+export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
+  // Not /bin/busybox, which the dynamically linked package has as well.
+  { name: 'busybox-static', proof: '/var/lib/dpkg/info/busybox-static.list', purpose: 'the image of test pods' },
+  { name: 'clang', proof: 'clang', purpose: 'compiles the eBPF programs' },
+  { name: 'iproute2', proof: 'ip', purpose: 'network namespaces and links of real nodes' },
+  { name: 'kmod', proof: 'kmod', purpose: 'looks for kernel modules of real nodes' },
+  { name: 'libbpf-dev', proof: '/usr/include/bpf/bpf_helpers.h', purpose: 'headers of the eBPF programs' },
+  { name: 'linux-libc-dev', proof: '/usr/include/linux/bpf.h', purpose: 'headers of the eBPF programs' },
+  { name: 'llvm', proof: 'llvm-strip', purpose: 'strips the eBPF programs' },
+  { name: 'nftables', proof: 'nft', purpose: 'kube-proxy of real nodes' },
+  { name: 'runc', proof: 'runc', purpose: 'starts the containers of real nodes' },
+  { name: 'tcpdump', proof: 'tcpdump', purpose: 'shows in tests what is on the wire' },
+];
+
+/** The packages whose proof is neither a command below one of `searchPath` nor, when absolute, a file. */
+export function missingPackages(
+  packages: readonly SystemPackage[] = SYSTEM_PACKAGES,
+  searchPath: string = process.env['PATH'] ?? '',
+): SystemPackage[] {
+  // Where root's commands are, which a user's PATH may lack.
+  const directories = [...searchPath.split(delimiter), '/usr/sbin', '/sbin'].filter((directory) => directory !== '');
+  return packages.filter(({ proof }) =>
+    isAbsolute(proof) ? !exists(proof) : !directories.some((directory) => isExecutable(join(directory, proof))),
+  );
+}
+
+/**
+ * Installs what is missing.
+ *
+ * @returns the exit code: 0, or 1 after a message on standard error that says what to do.
+ */
+export function installMissing({ checkOnly }: { checkOnly: boolean }): number {
+  const missing = missingPackages();
+  if (missing.length === 0) return 0;
+  const names = missing.map(({ name }) => name);
+  const command = `apt-get install -y --no-install-recommends ${names.join(' ')}`;
+  if (checkOnly) {
+    for (const { name, purpose } of missing) process.stderr.write(`${name} is missing: ${purpose}\n`);
+    return 1;
+  }
+  if (!isDebian()) {
+    const needs = missing.map(({ proof, purpose }) => `  ${proof}: ${purpose}\n`).join('');
+    process.stderr.write(
+      `this is no Debian; install what provides the following, then run make setup again:\n${needs}`,
+    );
+    return 1;
+  }
+  if (process.getuid?.() !== 0) {
+    process.stderr.write(`system packages are missing; run as root: apt-get update && ${command}\n`);
+    return 1;
+  }
+  process.stdout.write(`installing ${names.join(', ')}\n`);
+  const [head = '', ...rest] = command.split(' ');
+  return apt(head, ['update']) && apt(head, rest) ? stillMissing() : 1;
+}
+
+/** Guards against a list whose proof is not what its package provides. */
+function stillMissing(): number {
+  const missing = missingPackages();
+  for (const { name, proof } of missing) process.stderr.write(`${name} is installed, but ${proof} is not there\n`);
+  return missing.length === 0 ? 0 : 1;
+}
+
+/** Runs it quietly; its output is shown when it fails. */
+function apt(command: string, args: readonly string[]): boolean {
+  const { status, stdout, stderr } = spawnSync(command, ['-q', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
+  });
+  if (status === 0) return true;
+  process.stderr.write(`${stdout}${stderr}apt-get ${args[0]} failed with code ${status}\n`);
+  return false;
+}
+
+function isDebian(): boolean {
+  try {
+    return /^ID(_LIKE)?=.*debian/m.test(readFileSync('/etc/os-release', 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+function exists(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+if (import.meta.main) process.exitCode = installMissing({ checkOnly: process.argv.includes('--check') });

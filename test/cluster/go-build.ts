@@ -1,0 +1,208 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { access, constants, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { BuildFailedError, MissingToolError } from './errors.ts';
+import { acquireLock } from './lock.ts';
+import { BuildProgress } from './progress.ts';
+
+export interface BuildOptions {
+  signal?: AbortSignal | undefined;
+  /** Told, line by line, what goes on. Default: standard error, where a terminal gets one line that updates. */
+  log?: ((line: string) => void) | undefined;
+}
+
+/** Programs that are built from Go modules, together. */
+export interface GoBuild {
+  /** Folder in the cache; also what may be built by one process at a time. */
+  cacheName: string;
+  /** What is built, as it should read after "building". */
+  what: string;
+  /** How long that takes, as it should read after the path. */
+  duration: string;
+  /** Folder with go.mod, go.sum and the sources. */
+  sourceDir: string;
+  /** What `go build` is given. */
+  packages: readonly string[];
+  linkerFlags: string;
+  /** Value of -o below the cache's folder: a file, or the empty text for files named after their packages. */
+  output: string;
+  /** A program whose presence shows that the build was completed. */
+  mainProgram: string;
+  /** What to do without a usable Go. */
+  advice: string;
+  /** Called with the folder before it gets its final name. */
+  complete?: (directory: string) => Promise<void>;
+}
+
+/**
+ * Finds the programs in the cache, or builds them into it (minutes, once).
+ *
+ * The cache is `TERWAY_CACHE_DIR`, by default `terway-controlplane` in `XDG_CACHE_HOME` or `~/.cache`. Any number of
+ * processes may ask at once; one builds and the others wait for it.
+ *
+ * @returns the folder with the programs.
+ * @throws MissingToolError without a usable Go; BuildFailedError.
+ */
+export async function ensureBuilt(build: GoBuild, options: BuildOptions = {}): Promise<string> {
+  const goVersion = await installedGoVersion(build);
+  const cache = join(cacheDirectory(), build.cacheName);
+  const directory = join(cache, await cacheKey(build, goVersion));
+  const isThere = () => isExecutable(join(directory, build.mainProgram));
+  if (await isThere()) return directory;
+
+  await mkdir(cache, { recursive: true });
+  const progress = new BuildProgress(options.log);
+  const release = await acquireLock(join(cache, 'build.lock'), {
+    signal: options.signal,
+    onWait: (pid) => progress.say(`waiting for process ${pid}, which is building ${build.what}`),
+  });
+  try {
+    if (!(await isThere())) await compile(build, cache, directory, progress, options.signal);
+  } finally {
+    await release();
+  }
+  return directory;
+}
+
+/** Folder for what is expensive to make and does not belong into the work tree. */
+export function cacheDirectory(): string {
+  const own = process.env['TERWAY_CACHE_DIR'];
+  if (own !== undefined && own !== '') return own;
+  const base = process.env['XDG_CACHE_HOME'];
+  return join(base !== undefined && base !== '' ? base : join(homedir(), '.cache'), 'terway-controlplane');
+}
+
+/** True for a program that this process may run. */
+export async function isExecutable(path: string): Promise<boolean> {
+  return access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function compile(
+  build: GoBuild,
+  cache: string,
+  directory: string,
+  progress: BuildProgress,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  // Only the lock's holder gets here: what lies about is of builders that were killed.
+  for (const entry of await readdir(cache)) {
+    if (entry.startsWith('tmp-')) await rm(join(cache, entry), { recursive: true, force: true });
+  }
+  const temporary = await mkdtemp(join(cache, 'tmp-'));
+  try {
+    progress.start(`building ${build.what}, once, into ${directory}: ${build.duration}`);
+    const list = ['list', '-mod=readonly', '-deps', ...build.packages];
+    const packages = await run(list, build.sourceDir, progress, signal);
+    progress.total = packages.filter((line) => line !== '').length;
+    await run(
+      [
+        ...['build', '-mod=readonly', '-buildvcs=false', '-trimpath', '-v', '-ldflags', build.linkerFlags],
+        ...['-o', `${temporary}/${build.output}`, ...build.packages],
+      ],
+      build.sourceDir,
+      progress,
+      signal,
+    );
+    await build.complete?.(temporary);
+    // A damaged folder under the final name has no program in it, or we would not be here.
+    await rm(directory, { recursive: true, force: true });
+    await rename(temporary, directory);
+    progress.finish(`built ${build.what}`);
+  } finally {
+    progress.stop();
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+/** Runs a step of the build. @returns the lines of its standard output. */
+async function run(
+  args: string[],
+  cwd: string,
+  progress: BuildProgress,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const child = spawn('go', args, {
+    cwd,
+    env: goEnvironment(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...(signal ? { signal } : {}),
+  });
+  const output: string[] = [];
+  const diagnostics: string[] = [];
+  createInterface({ input: child.stdout }).on('line', (line) => output.push(line));
+  createInterface({ input: child.stderr }).on('line', (line) => {
+    // `go build -v` names each package it compiles, on a line of its own.
+    if (/^[\w.~/-]+$/.test(line)) progress.packageCompiled();
+    else if (!line.startsWith('go: downloading ')) diagnostics.push(line);
+  });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  }).catch((error: unknown) => {
+    signal?.throwIfAborted();
+    throw error;
+  });
+  if (code === 0) return output;
+  const why = diagnostics.slice(-5).join(' | ');
+  const hint = /dial tcp|no such host|proxyconnect|i\/o timeout/.test(why)
+    ? ' (Go modules could not be downloaded: check the network and GOPROXY)'
+    : '';
+  throw new BuildFailedError(`go ${args[0]} failed with code ${code}${hint}: ${why}`);
+}
+
+function goEnvironment(): NodeJS.ProcessEnv {
+  return {
+    ...process.env,
+    CGO_ENABLED: '0',
+    // A Go that is too old should be named, not silently replaced by a download.
+    GOTOOLCHAIN: 'local',
+    GOWORK: 'off',
+  };
+}
+
+/** @throws MissingToolError when there is no Go, or one older than go.mod asks for. */
+async function installedGoVersion({ sourceDir, advice }: GoBuild): Promise<string> {
+  const wanted = /^go (\d+\.\d+(?:\.\d+)?)$/m.exec(await readFile(join(sourceDir, 'go.mod'), 'utf8'))?.[1] ?? '';
+  const mend = `install Go ${wanted} or newer${advice}`;
+  const output = await new Promise<string>((resolve, reject) => {
+    const child = spawn('go', ['env', 'GOVERSION'], { env: goEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] });
+    let text = '';
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+    });
+    child.once('error', reject);
+    child.once('close', () => resolve(text.trim()));
+  }).catch((error: unknown) => {
+    throw new MissingToolError(`the test cluster needs Go, and there is no "go" on the PATH: ${mend}`, {
+      cause: error,
+    });
+  });
+  const found = /^go(\d+(?:\.\d+)*)/.exec(output)?.[1];
+  if (found === undefined || compareVersions(found, wanted) < 0) {
+    throw new MissingToolError(`the test cluster needs Go ${wanted}, found ${output || 'none that works'}: ${mend}`);
+  }
+  return output;
+}
+
+function compareVersions(left: string, right: string): number {
+  const [a, b] = [left.split('.').map(Number), right.split('.').map(Number)];
+  for (let index = 0; index < Math.max(a.length, b.length); index++) {
+    const difference = (a[index] ?? 0) - (b[index] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+async function cacheKey({ sourceDir, packages, linkerFlags }: GoBuild, goVersion: string): Promise<string> {
+  const hash = createHash('sha256');
+  const sources = (await readdir(sourceDir)).filter((file) => /^go\.(mod|sum)$|\.go$/.test(file)).sort();
+  for (const file of sources) hash.update(await readFile(join(sourceDir, file))).update('\0');
+  hash.update([linkerFlags, ...packages, goVersion, process.platform, process.arch].join('\0'));
+  return hash.digest('hex').slice(0, 16);
+}

@@ -1,0 +1,55 @@
+import { spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { CommandResult } from '../access.ts';
+import { TestClusterError } from '../errors.ts';
+
+export interface CommandOptions {
+  /** Standard input; a stream is copied. */
+  input?: string | Readable;
+  signal?: AbortSignal | undefined;
+  env?: NodeJS.ProcessEnv;
+}
+
+/** Runs a program to its end. A failure is a `code`, not an exception. @throws the signal's reason; ENOENT. */
+export async function runCommand(
+  command: string,
+  args: readonly string[],
+  { input = '', signal, env }: CommandOptions = {},
+): Promise<CommandResult> {
+  const child = spawn(command, args, {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    ...(env ? { env } : {}),
+    ...(signal ? { signal, killSignal: 'SIGKILL' } : {}),
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    stdout += chunk;
+  });
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    stderr += chunk;
+  });
+  const ended = new Promise<number>((resolve, reject) => {
+    child.once('error', (error) => reject(signal?.aborted ? signal.reason : error));
+    child.once('close', (code) => resolve(code ?? 1));
+  });
+  // It may end without having read everything, which is no failure of ours.
+  child.stdin.on('error', () => undefined);
+  if (typeof input === 'string') child.stdin.end(input);
+  else await pipeline(input, child.stdin).catch(() => undefined);
+  const code = await ended;
+  return { stdout, stderr, code };
+}
+
+/** As {@link runCommand}, for what must succeed. @returns standard output. @throws TestClusterError */
+export async function runChecked(
+  command: string,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<string> {
+  const { code, stdout, stderr } = await runCommand(command, args, options);
+  if (code === 0) return stdout;
+  const why = (stderr || stdout).trim().split('\n').slice(-3).join(' | ');
+  throw new TestClusterError(`${command} ${args.join(' ').slice(0, 200)} failed with code ${code}: ${why}`);
+}

@@ -1,0 +1,146 @@
+import { readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { TestClusterError } from '../errors.ts';
+import { runChecked } from './command.ts';
+import { Helper } from './helper.ts';
+import type { RealNodePrograms } from './programs.ts';
+
+/**
+ * Management network of the nodes. It is in a network namespace of its own, so every cluster can have the same one, and
+ * no address of it is known to the machine. 198.18.0.0/15 is set aside for tests (RFC 2544).
+ */
+export const HUB_ADDRESS = '198.18.0.1';
+export const HUB_PREFIX_LENGTH = 24;
+const BRIDGE = 'hub0';
+const FIRST_NODE = 10;
+const LAST_NODE = 250;
+
+/** The Unix socket by which the API server reaches nodes and what has their addresses. */
+export function proxySocketPath(stateDir: string): string {
+  return join(stateDir, 'hub.sock');
+}
+
+/** A cable between two network namespaces for one TCP service. */
+export interface Forward extends AsyncDisposable {
+  /** `ADDRESS:PORT` at which the service can be reached on the other side. */
+  readonly address: string;
+  stop(): Promise<void>;
+}
+
+/** What a hub ends before it ends itself. */
+interface Guest {
+  stop(): Promise<void>;
+}
+
+/**
+ * The network between real nodes and the machine: a namespace with a bridge, and two doors. Nodes reach the API server at
+ * {@link HUB_ADDRESS}, on the port that it has on 127.0.0.1; the API server reaches nodes through {@link proxySocketPath}.
+ * The control plane itself stays where it is in any test cluster.
+ */
+export class Hub {
+  readonly stateDir: string;
+  readonly programs: RealNodePrograms;
+  /** URL of the API server for nodes. */
+  readonly serverUrl: string;
+  readonly #helper: Helper;
+  readonly #guests = new Set<Guest>();
+  #nodes = 0;
+  #cables = 0;
+
+  private constructor(stateDir: string, programs: RealNodePrograms, serverUrl: string, helper: Helper) {
+    this.stateDir = stateDir;
+    this.programs = programs;
+    this.serverUrl = serverUrl;
+    this.#helper = helper;
+  }
+
+  /** @param apiServerPort where the API server listens, now or later, on 127.0.0.1. */
+  static async start(stateDir: string, programs: RealNodePrograms, apiServerPort: number): Promise<Hub> {
+    const helper = await Helper.start({
+      name: 'hub',
+      command: 'unshare',
+      args: [
+        ...['--net', '--', programs.nodeMachine, 'hub'],
+        ...['-bridge', BRIDGE, '-bridge-address', `${HUB_ADDRESS}/${HUB_PREFIX_LENGTH}`],
+        ...['-machine-namespace', `/proc/${process.pid}/ns/net`, '-proxy-socket', proxySocketPath(stateDir)],
+        ...['-listen', `${HUB_ADDRESS}:${apiServerPort}`, '-api-server', `127.0.0.1:${apiServerPort}`],
+      ],
+      logPath: join(stateDir, 'logs', 'hub.log'),
+    });
+    await helper.answer();
+    return new Hub(stateDir, programs, `https://${HUB_ADDRESS}:${apiServerPort}`, helper);
+  }
+
+  /** Path of the hub's network namespace. */
+  get netnsPath(): string {
+    return `/proc/${this.#helper.pid}/ns/net`;
+  }
+
+  /** Lets nodes and their pods reach 127.0.0.1:`port` of the machine, at the hub's address and the same port. */
+  exposeToNodes(port: number): Promise<Forward> {
+    const machine = `/proc/${process.pid}/ns/net`;
+    return this.forward(this.netnsPath, `${HUB_ADDRESS}:${port}`, machine, `127.0.0.1:${port}`);
+  }
+
+  /** Lets this machine reach `address` (`ADDRESS:PORT`) of the network namespace at `netnsPath`, on a port of 127.0.0.1. */
+  exposeToMachine(netnsPath: string, address: string): Promise<Forward> {
+    return this.forward(`/proc/${process.pid}/ns/net`, '127.0.0.1:0', netnsPath, address);
+  }
+
+  private async forward(fromNetns: string, from: string, toNetns: string, to: string): Promise<Forward> {
+    const helper = await Helper.start({
+      name: `forward to ${to}`,
+      command: this.programs.nodeMachine,
+      args: [
+        ...['forward', '-listen-namespace', fromNetns, '-listen', from],
+        ...['-dial-namespace', toNetns, '-dial', to],
+      ],
+      logPath: join(this.stateDir, 'logs', 'forward.log'),
+    });
+    const address = await helper.answer();
+    const guest = { stop: () => helper.stop() };
+    this.#guests.add(guest);
+    const stop = async () => {
+      this.#guests.delete(guest);
+      await helper.stop();
+    };
+    return { address, stop, [Symbol.asyncDispose]: stop };
+  }
+
+  /** An address for one more node. @throws TestClusterError when there is none left. */
+  allocateAddress(): string {
+    const host = FIRST_NODE + this.#nodes++;
+    if (host > LAST_NODE) throw new TestClusterError('the management network has no address left');
+    return HUB_ADDRESS.replace(/\d+$/, String(host));
+  }
+
+  /**
+   * Plugs a new interface `name` of the network namespace of process `pid` into the bridge.
+   *
+   * @throws TestClusterError rather than touch the machine's own network.
+   */
+  async plug(pid: number, name: string): Promise<void> {
+    const machine = await readlink('/proc/self/ns/net');
+    const ends = await Promise.all([this.netnsPath, `/proc/${pid}/ns/net`].map((path) => readlink(path)));
+    if (ends.includes(machine)) throw new TestClusterError('a node would be plugged into the machine’s own network');
+    // A new name each time: the kernel takes its time with the other end when a namespace is gone.
+    const port = `port${++this.#cables}`;
+    const batch = [
+      `link add ${port} type veth peer name ${name} netns ${pid}`,
+      `link set ${port} master ${BRIDGE} up`,
+    ].join('\n');
+    await runChecked('nsenter', [`--net=${this.netnsPath}`, 'ip', '-batch', '-'], { input: batch });
+  }
+
+  /** Has `guest` stopped with the hub. @returns a function that takes it back. */
+  adopt(guest: Guest): () => void {
+    this.#guests.add(guest);
+    return () => this.#guests.delete(guest);
+  }
+
+  /** Ends the nodes and forwards, then itself. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#guests].map((guest) => guest.stop()));
+    await this.#helper.stop();
+  }
+}

@@ -1,0 +1,12 @@
+import { join } from 'node:path';
+import { writeBusyboxImage } from '../../../scripts/image/busybox.ts';
+
+const written = new Map<string, Promise<string>>();
+
+/** Path of the archive of the sandbox image, which also is an image for test pods; written once per cluster. */
+export function ensureSandboxImage(stateDir: string): Promise<string> {
+  const path = join(stateDir, 'busybox.tar');
+  const known = written.get(path) ?? writeBusyboxImage(path).then(() => path);
+  written.set(path, known);
+  return known;
+}
