@@ -13,13 +13,15 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'src/kube': ['src/util'],
   'src/cloud': ['src/util'],
   'src/telemetry': ['src/util'],
+  'src/datapath': ['src/util'],
+  'src/agent': ['src/crds', 'src/config', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util'],
   'src/controllers': [
     ...['src/allocation', 'src/cloud', 'src/config', 'src/crds'],
     ...['src/kube', 'src/telemetry', 'src/util'],
   ],
   'src/cli': [
-    ...['src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
-    ...['src/crds', 'src/kube', 'src/telemetry', 'src/util'],
+    ...['src/agent', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
+    ...['src/crds', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util'],
   ],
   sim: ['src/util'],
 };

@@ -21,14 +21,20 @@ export interface SystemPackage {
 /** Sorted by name; a package belongs here when a fresh Debian with npm, Go and git lacks it. */
 export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   // Not /bin/busybox, which the dynamically linked package has as well.
-  { name: 'busybox-static', proof: '/var/lib/dpkg/info/busybox-static.list', purpose: 'the image of test pods' },
+  {
+    name: 'busybox-static',
+    proof: '/var/lib/dpkg/info/busybox-static.list',
+    purpose: 'the image of test pods and the first programs of the VM tests',
+  },
   { name: 'clang', proof: 'clang', purpose: 'compiles the eBPF programs' },
+  { name: 'cpio', proof: 'cpio', purpose: 'packs the first file system of the VM tests' },
   { name: 'iproute2', proof: 'ip', purpose: 'network namespaces and links of real nodes' },
-  { name: 'kmod', proof: 'kmod', purpose: 'looks for kernel modules of real nodes' },
+  { name: 'kmod', proof: 'kmod', purpose: 'looks for kernel modules of real nodes and of the VM tests' },
   { name: 'libbpf-dev', proof: '/usr/include/bpf/bpf_helpers.h', purpose: 'headers of the eBPF programs' },
   { name: 'linux-libc-dev', proof: '/usr/include/linux/bpf.h', purpose: 'headers of the eBPF programs' },
   { name: 'llvm', proof: 'llvm-strip', purpose: 'strips the eBPF programs' },
   { name: 'nftables', proof: 'nft', purpose: 'kube-proxy of real nodes' },
+  { name: 'qemu-system-x86', proof: 'qemu-system-x86_64', purpose: 'runs the kernel of the VM tests' },
   { name: 'runc', proof: 'runc', purpose: 'starts the containers of real nodes' },
   { name: 'tcpdump', proof: 'tcpdump', purpose: 'shows in tests what is on the wire' },
 ];

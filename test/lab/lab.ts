@@ -29,7 +29,7 @@ export const CLUSTER_ID = 'c1lab';
 
 export type Zone = (typeof ZONES)[number];
 
-const ACCESS_KEY = { accessKeyId: 'LTAI5tLabKey', accessKeySecret: 'LabSecretOfNoValue' };
+export const ACCESS_KEY = { accessKeyId: 'LTAI5tLabKey', accessKeySecret: 'LabSecretOfNoValue' };
 
 export interface LabNode {
   name: string;

@@ -1,0 +1,249 @@
+/*
+ * Tags of a trunk ENI and marks of pods (docs/design/node.md, "The tag").
+ *
+ * A verdict other than drop is TC_ACT_UNSPEC: the filters with a lower precedence, such as Cilium's at 25000, go on.
+ * The loader (src/datapath/bpf) relocates references to the symbols of section `maps` and nothing else: no global data,
+ * no calls between functions.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <stddef.h>
+
+#define SECTION(name) __attribute__((section(name), used))
+#define INLINE static inline __attribute__((always_inline))
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "for little endian machines"
+#endif
+#define NETWORK16(x) ((__u16)((((x) & 0xff) << 8) | ((x) >> 8)))
+
+/*
+ * A value that the compiler does not compute anew: it would keep a pointer into the context, or store a part of a word,
+ * and the verifier allows neither.
+ */
+#define FIXED(value) asm volatile("" : "+r"(value))
+
+/* Numbers of the helpers: enum bpf_func_id. */
+static void *(*map_lookup)(void *map, const void *key) = (void *)1;
+static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to, __u32 size) = (void *)26;
+static long (*vlan_push)(struct __sk_buff *skb, __u16 protocol, __u16 tci) = (void *)18;
+static long (*vlan_pop)(struct __sk_buff *skb) = (void *)19;
+
+struct map_definition {
+	__u32 type;
+	__u32 key_size;
+	__u32 value_size;
+	__u32 max_entries;
+	__u32 flags;
+};
+
+/* What leaves from, or comes for, one address of a member ENI. */
+struct tag {
+	__u16 vlan_id;
+	__u16 flags;
+	/* The trunk's index in the node's namespace. */
+	__u32 trunk;
+	/* Which sandbox it is for; only the agent reads it. */
+	__u64 owner;
+};
+
+/* One pod interface, by the index of the host's end of its veth. */
+struct veth {
+	__u32 mark;
+	__u32 mark_mask;
+	__u32 flags;
+	__u32 ip4;
+	__u8 ip6[16];
+	__u64 owner;
+};
+#define VETH_HAS_IPV4 1
+#define VETH_HAS_IPV6 2
+
+struct vlan_key {
+	__u32 trunk;
+	__u32 vlan_id;
+};
+
+struct settings {
+	/* The bit of a mark that says: from a member ENI's pod. */
+	__u32 member_bit;
+};
+
+enum verdict {
+	TAGGED,
+	UNTAGGED,
+	PASSED,
+	NO_ENTRY,
+	WRONG_VLAN,
+	DOUBLE_TAG,
+	MISSING_TAG,
+	SPOOFED_SOURCE,
+	VERDICTS,
+};
+
+struct map_definition SECTION("maps") tag4 = { BPF_MAP_TYPE_HASH, 4, sizeof(struct tag), 65536, BPF_F_NO_PREALLOC };
+struct map_definition SECTION("maps") tag6 = { BPF_MAP_TYPE_HASH, 16, sizeof(struct tag), 65536, BPF_F_NO_PREALLOC };
+struct map_definition SECTION("maps") veths = { BPF_MAP_TYPE_HASH, 4, sizeof(struct veth), 16384, BPF_F_NO_PREALLOC };
+/* VLAN ids of 802.1Q devices in pods: their tags are none of ours. The value is the owner. */
+struct map_definition SECTION("maps") vlans = { BPF_MAP_TYPE_HASH, sizeof(struct vlan_key), 8, 4096, BPF_F_NO_PREALLOC };
+struct map_definition SECTION("maps") verdicts = { BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, VERDICTS, 0 };
+struct map_definition SECTION("maps") settings = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct settings), 1, 0 };
+
+INLINE void count(enum verdict verdict)
+{
+	__u32 key = verdict;
+	__u64 *counter = map_lookup(&verdicts, &key);
+
+	if (counter)
+		*counter += 1;
+}
+
+INLINE int drop(enum verdict verdict)
+{
+	count(verdict);
+	return TC_ACT_SHOT;
+}
+
+INLINE int pass(void)
+{
+	count(PASSED);
+	return TC_ACT_UNSPEC;
+}
+
+/* The tag of the address at `offset4` of an IPv4 header or at `offset6` of an IPv6 header; NULL for anything else. */
+INLINE struct tag *tag_of(struct __sk_buff *skb, __u32 protocol, __u32 offset4, __u32 offset6)
+{
+	__u8 address[16];
+
+	if (protocol == NETWORK16(ETH_P_IP))
+		return load_bytes(skb, ETH_HLEN + offset4, address, 4) == 0 ? map_lookup(&tag4, address) : NULL;
+	if (protocol == NETWORK16(ETH_P_IPV6))
+		return load_bytes(skb, ETH_HLEN + offset6, address, 16) == 0 ? map_lookup(&tag6, address) : NULL;
+	return NULL;
+}
+
+INLINE int is_tag(__u32 protocol)
+{
+	return protocol == NETWORK16(ETH_P_8021Q) || protocol == NETWORK16(ETH_P_8021AD);
+}
+
+/* On the way out of a trunk: a pod's source address gets its tag; what a member's pod sends never goes without. */
+SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
+{
+	struct tag *tag;
+	struct settings *settings_of_node;
+	__u32 protocol = skb->protocol;
+	__u32 link = skb->ifindex;
+	__u32 zero = 0;
+
+	FIXED(protocol);
+	FIXED(link);
+	/* From an 802.1Q device of this trunk. */
+	if (skb->vlan_present || is_tag(protocol))
+		return pass();
+	tag = tag_of(skb, protocol, offsetof(struct iphdr, saddr), offsetof(struct ipv6hdr, saddr));
+	if (tag) {
+		if (tag->trunk != link || vlan_push(skb, NETWORK16(ETH_P_8021Q), tag->vlan_id) != 0)
+			return drop(NO_ENTRY);
+		count(TAGGED);
+		return TC_ACT_UNSPEC;
+	}
+	settings_of_node = map_lookup(&settings, &zero);
+	if (!settings_of_node || (skb->mark & settings_of_node->member_bit))
+		return drop(NO_ENTRY);
+	return pass();
+}
+
+/* On the way in: the tag must be that of the destination, and there must be no other. */
+SECTION("tc/trunk_ingress") int trunk_ingress(struct __sk_buff *skb)
+{
+	/* The kernel has taken the outer tag from the bytes by now, whether the device did or not; id 0 is no VLAN. */
+	__u16 vlan_id = skb->vlan_present ? skb->vlan_tci & 0xfff : 0;
+	__u32 protocol = skb->protocol;
+	__u32 link = skb->ifindex;
+	struct vlan_key key = { 0, vlan_id };
+	struct tag *tag;
+
+	FIXED(protocol);
+	FIXED(link);
+	key.trunk = link;
+	if (vlan_id && map_lookup(&vlans, &key))
+		return pass();
+	if (is_tag(protocol))
+		return drop(DOUBLE_TAG);
+	tag = tag_of(skb, protocol, offsetof(struct iphdr, daddr), offsetof(struct ipv6hdr, daddr));
+	if (!vlan_id) {
+		if (tag && tag->trunk == link)
+			return drop(MISSING_TAG);
+		return pass();
+	}
+	if (!tag || tag->trunk != link)
+		return drop(NO_ENTRY);
+	if (tag->vlan_id != vlan_id || skb->vlan_proto != NETWORK16(ETH_P_8021Q))
+		return drop(WRONG_VLAN);
+	if (vlan_pop(skb) != 0)
+		return drop(WRONG_VLAN);
+	count(UNTAGGED);
+	return TC_ACT_UNSPEC;
+}
+
+INLINE int mark(struct __sk_buff *skb, const struct veth *veth)
+{
+	__u32 value = (skb->mark & ~veth->mark_mask) | veth->mark;
+
+	FIXED(value);
+	skb->mark = value;
+	return TC_ACT_UNSPEC;
+}
+
+/* Neighbour discovery and duplicate address detection: types 133 to 137. */
+INLINE int is_neighbour_discovery(struct __sk_buff *skb, __u8 next_header)
+{
+	__u8 type;
+
+	return next_header == IPPROTO_ICMPV6 && load_bytes(skb, ETH_HLEN + sizeof(struct ipv6hdr), &type, 1) == 0 &&
+	       type >= 133 && type <= 137;
+}
+
+/* On the host's end of a pod's veth: packets get the pod's mark; those with another source than the pod's are dropped. */
+SECTION("tc/veth_ingress") int veth_ingress(struct __sk_buff *skb)
+{
+	__u32 protocol = skb->protocol;
+	__u32 key = skb->ifindex;
+	const struct veth *veth = map_lookup(&veths, &key);
+	__u32 source4;
+	struct ipv6hdr header;
+	const __u32 *source = (const __u32 *)&header.saddr;
+	const __u32 *own;
+
+	FIXED(protocol);
+	if (!veth)
+		return drop(NO_ENTRY);
+	if (protocol == NETWORK16(ETH_P_ARP))
+		return TC_ACT_UNSPEC;
+	if (protocol == NETWORK16(ETH_P_IP)) {
+		if (load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, saddr), &source4, 4) != 0)
+			return drop(SPOOFED_SOURCE);
+		if (!(veth->flags & VETH_HAS_IPV4) || source4 != veth->ip4)
+			return drop(SPOOFED_SOURCE);
+		return mark(skb, veth);
+	}
+	if (protocol != NETWORK16(ETH_P_IPV6))
+		return drop(SPOOFED_SOURCE);
+	if (load_bytes(skb, ETH_HLEN, &header, sizeof(header)) != 0)
+		return drop(SPOOFED_SOURCE);
+	own = (const __u32 *)veth->ip6;
+	if ((veth->flags & VETH_HAS_IPV6) && source[0] == own[0] && source[1] == own[1] && source[2] == own[2] &&
+	    source[3] == own[3])
+		return mark(skb, veth);
+	/* From fe80::/10 or ::, which are no spoofed sources, but have no business beyond the link. */
+	if ((source[0] & 0xc0ff) == 0x80fe || !(source[0] | source[1] | source[2] | source[3]))
+		return is_neighbour_discovery(skb, header.nexthdr) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+	return drop(SPOOFED_SOURCE);
+}
+
+char program_license[] SECTION("license") = "GPL";

@@ -1,0 +1,144 @@
+/*
+ * terway-kernel [network namespace of the node]
+ *
+ * Hands system calls of the node agent to the kernel: netlink messages, bpf(2), sysctls, each in the network namespace
+ * that the request names. It knows no network: what to ask is decided by the agent (src/datapath). One request at a
+ * time, in the order in which they arrive; it ends when its standard input does, which is when the agent ends.
+ */
+#include "operations.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { HANDLES = 1024 };
+
+static struct handle handles[HANDLES];
+
+bool handle_keep(int fd, struct handle handle)
+{
+	if (fd < 0 || fd >= HANDLES) {
+		close(fd);
+		return false;
+	}
+	handles[fd] = handle;
+	return true;
+}
+
+const struct handle *handle_find(uint32_t number, enum handle_kind kind)
+{
+	return number < HANDLES && handles[number].kind == kind ? &handles[number] : NULL;
+}
+
+int handle_close(uint32_t number)
+{
+	if (number >= HANDLES || handles[number].kind == HANDLE_NONE)
+		return EBADF;
+	handles[number].kind = HANDLE_NONE;
+	return close((int)number) == 0 ? 0 : errno;
+}
+
+/* (u32 handle) → nothing */
+static int do_close(struct fields *fields, struct answer *answer)
+{
+	uint32_t number = field_u32(fields);
+
+	if (!fields_done(fields))
+		return EBADMSG;
+	(void)answer;
+	return handle_close(number);
+}
+
+/* () → nothing: it runs. */
+static int do_hello(struct fields *fields, struct answer *answer)
+{
+	(void)answer;
+	return fields_done(fields) ? 0 : EBADMSG;
+}
+
+/* By operation number; src/datapath/kernel/frames.ts has the same list. */
+static int (*const OPERATIONS[])(struct fields *, struct answer *) = {
+	NULL,         do_netlink,    do_sysctl,     do_close,    do_map_create,   do_object_pin,
+	do_object_get, do_map_lookup, do_map_update, do_map_delete, do_map_dump, do_program_load,
+	do_object_info, do_mount_bpffs, do_netns_new,   do_hello,
+};
+
+static int dispatch(const uint8_t *frame, size_t size, struct answer *answer)
+{
+	struct fields fields = { frame + FRAME_HEAD, frame + size, false };
+	uint16_t operation;
+	int error;
+
+	memcpy(&operation, frame + 4, sizeof(operation));
+	if (operation >= sizeof(OPERATIONS) / sizeof(*OPERATIONS) || !OPERATIONS[operation])
+		return answer_failure(answer, ENOSYS, "unknown operation");
+	error = OPERATIONS[operation](&fields, answer);
+	return error == EBADMSG ? answer_failure(answer, EBADMSG, "malformed request") : error;
+}
+
+/* A frame that is too long is read to its end, so that the next one is found. */
+static bool skip(size_t size)
+{
+	uint8_t waste[4096];
+
+	while (size > 0) {
+		size_t part = size < sizeof(waste) ? size : sizeof(waste);
+
+		if (!read_fully(STDIN_FILENO, waste, part))
+			return false;
+		size -= part;
+	}
+	return true;
+}
+
+static bool send_answer(uint32_t id, int error, const struct answer *answer)
+{
+	uint32_t head[3] = { (uint32_t)(answer->size + 8), id, (uint32_t)error };
+
+	return write_fully(STDOUT_FILENO, head, sizeof(head)) && write_fully(STDOUT_FILENO, answer->data, answer->size);
+}
+
+static bool serve_one(uint8_t *frame, struct answer *answer)
+{
+	uint32_t size;
+	uint32_t id = 0;
+	int error;
+
+	answer->size = 0;
+	if (!read_fully(STDIN_FILENO, &size, sizeof(size)))
+		return false;
+	if (size < FRAME_HEAD || size > FRAME_LIMIT) {
+		size_t head = size < sizeof(id) ? 0 : sizeof(id);
+
+		if (!read_fully(STDIN_FILENO, &id, head) || !skip(size - head))
+			return false;
+		error = answer_failure(answer, EMSGSIZE, "size of a frame");
+	} else {
+		if (!read_fully(STDIN_FILENO, frame, size))
+			return false;
+		memcpy(&id, frame, sizeof(id));
+		error = dispatch(frame, size, answer);
+	}
+	return send_answer(id, error, answer);
+}
+
+int main(int argc, char **argv)
+{
+	uint8_t *frame = malloc(FRAME_LIMIT);
+	struct answer answer = { 0 };
+	int error = netns_init(argc > 1 ? argv[1] : NULL);
+
+	if (error || !frame) {
+		fprintf(stderr, "terway-kernel: network namespace of the node: %s\n", strerror(error));
+		return 1;
+	}
+	/* A vanished agent shows as a failed write; signals for the agent's terminal are the agent's. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	while (serve_one(frame, &answer))
+		;
+	return 0;
+}

@@ -1,0 +1,47 @@
+/* What can be asked. Each function reads its fields, writes the answer and returns 0 or an errno. */
+#ifndef TERWAY_OPERATIONS_H
+#define TERWAY_OPERATIONS_H
+
+#include "frame.h"
+
+/* Descriptors that the agent may name; a handle is the descriptor's number. */
+enum handle_kind { HANDLE_NONE, HANDLE_MAP, HANDLE_PROGRAM, HANDLE_NETNS };
+
+struct handle {
+	enum handle_kind kind;
+	/* Of a map: how much the kernel reads and writes. */
+	uint32_t key_size;
+	uint32_t value_size;
+	uint32_t max_entries;
+};
+
+/* Takes ownership of `fd`. False, and the descriptor is closed, when there are too many. */
+bool handle_keep(int fd, struct handle handle);
+/* NULL when the agent has no such handle. */
+const struct handle *handle_find(uint32_t number, enum handle_kind kind);
+int handle_close(uint32_t number);
+
+/* Remembers the namespace of the node: `path`, or the process's own when it is NULL. Returns 0 or an errno. */
+int netns_init(const char *path);
+/* Opens a namespace; the empty path is the node's. Returns a descriptor, or -errno; ENOENT when it is gone. */
+int netns_open(const char *path);
+/* Enters a namespace for a moment; the empty path means to stay. Returns 0 or an errno. */
+int netns_enter(const char *path);
+/* Returns to the node's namespace. A process that cannot would work on the wrong one: it exits. */
+void netns_leave(void);
+
+int do_netns_new(struct fields *fields, struct answer *answer);
+int do_netlink(struct fields *fields, struct answer *answer);
+int do_sysctl(struct fields *fields, struct answer *answer);
+int do_mount_bpffs(struct fields *fields, struct answer *answer);
+int do_map_create(struct fields *fields, struct answer *answer);
+int do_map_lookup(struct fields *fields, struct answer *answer);
+int do_map_update(struct fields *fields, struct answer *answer);
+int do_map_delete(struct fields *fields, struct answer *answer);
+int do_map_dump(struct fields *fields, struct answer *answer);
+int do_program_load(struct fields *fields, struct answer *answer);
+int do_object_pin(struct fields *fields, struct answer *answer);
+int do_object_get(struct fields *fields, struct answer *answer);
+int do_object_info(struct fields *fields, struct answer *answer);
+
+#endif

@@ -1,0 +1,82 @@
+import { z } from 'zod';
+
+const stateSchema = z.looseObject({
+  node: z.string(),
+  problem: z.string().optional(),
+  waiting: z.number(),
+  verdicts: z.record(z.string(), z.number()),
+  sandboxes: z.array(
+    z.looseObject({
+      phase: z.string(),
+      attachment: z.looseObject({
+        namespace: z.string(),
+        name: z.string(),
+        containerId: z.string(),
+        interfaces: z.array(
+          z.looseObject({
+            name: z.string(),
+            ipv4: z.looseObject({ address: z.string() }).optional(),
+            ipv6: z.looseObject({ address: z.string() }).optional(),
+            attachment: z.looseObject({ kind: z.string(), vlanId: z.number().optional() }),
+          }),
+        ),
+      }),
+      attached: z.array(z.looseObject({ host: z.looseObject({ name: z.string() }).optional() })).optional(),
+    }),
+  ),
+});
+
+const deviationsSchema = z.array(z.looseObject({ pod: z.string().optional(), message: z.string() }));
+const reportSchema = z.object({ repaired: deviationsSchema, removed: deviationsSchema, failed: deviationsSchema });
+
+/** Prints what the agent says of itself as a table; nothing with `json`, which was printed as it came. Returns the exit code. */
+export function printState(body: string, json: boolean): number {
+  const state = stateSchema.parse(JSON.parse(body));
+  if (!json) {
+    const rows = [['POD', 'INTERFACE', 'ADDRESS', 'KIND', 'VLAN', 'HOST LINK', 'SANDBOX', 'STATE']];
+    for (const { phase, attachment, attached } of state.sandboxes) {
+      for (const [at, { name, ipv4, ipv6, attachment: how }] of attachment.interfaces.entries()) {
+        rows.push([
+          `${attachment.namespace}/${attachment.name}`,
+          name,
+          [ipv4?.address, ipv6?.address].filter(Boolean).join(','),
+          how.kind,
+          how.vlanId === undefined ? '-' : String(how.vlanId),
+          attached?.[at]?.host?.name ?? '-',
+          attachment.containerId.slice(0, 12),
+          phase,
+        ]);
+      }
+    }
+    const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+    for (const row of rows) {
+      process.stdout.write(
+        `${row
+          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+          .join('  ')
+          .trimEnd()}\n`,
+      );
+    }
+    process.stdout.write(`\nnode ${state.node}: ${state.problem ?? 'ready'}; ${state.waiting} sandbox(es) waiting\n`);
+    const counts = Object.entries(state.verdicts).filter(([, count]) => count > 0);
+    process.stdout.write(`trunk packets: ${counts.map(([name, count]) => `${name} ${count}`).join(', ') || 'none'}\n`);
+  }
+  return state.problem === undefined ? 0 : 1;
+}
+
+/** Prints what a comparison found, a line each. Returns the exit code: 1 when something differs or could not be mended. */
+export function printReport(body: string, json: boolean, repair: boolean): number {
+  const { repaired, removed, failed } = reportSchema.parse(JSON.parse(body));
+  if (!json) {
+    const print = (heading: string, deviations: z.infer<typeof deviationsSchema>) => {
+      for (const { pod, message } of deviations) {
+        process.stdout.write(`${heading}  ${pod === undefined ? '' : `${pod}: `}${message}\n`);
+      }
+    };
+    print(repair ? 'mended   ' : 'to mend  ', repaired);
+    print(repair ? 'removed  ' : 'to remove', removed);
+    print('failed   ', failed);
+    if (repaired.length + removed.length + failed.length === 0) process.stdout.write('the node is as it should be\n');
+  }
+  return failed.length > 0 || (!repair && repaired.length + removed.length > 0) ? 1 : 0;
+}

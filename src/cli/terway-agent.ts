@@ -1,0 +1,250 @@
+import { request } from 'node:http';
+import { createServer, type Server } from 'node:net';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { Agent } from '../agent/agent.ts';
+import { removeCniFiles } from '../agent/cni-files.ts';
+import { type AgentConfig, agentConfigSchema } from '../config/agent.ts';
+import { readConfigFile } from '../config/config-file.ts';
+import { ConfigError } from '../config/errors.ts';
+import { openDatapath } from '../datapath/datapath.ts';
+import { DatapathError } from '../datapath/errors.ts';
+import type { Datapath, TagProgram } from '../datapath/types.ts';
+import { connectKube } from '../kube/client.ts';
+import { loadKubeConfig } from '../kube/config.ts';
+import { KubeConfigError } from '../kube/errors.ts';
+import { EventRecorder } from '../kube/events.ts';
+import { closeServer, listen, telemetryServer } from '../telemetry/http-server.ts';
+import { createLog, type Log } from '../telemetry/log.ts';
+import { systemClock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
+import { parseIp } from '../util/ip.ts';
+import { systemRandom } from '../util/random.ts';
+import { parseCommandLine } from './arguments.ts';
+import { printReport, printState } from './terway-agent-output.ts';
+
+const USAGE = `terway-agent: carries the assignments of PodENIs into the kernel of this node
+
+  terway-agent [run]       serve CNI requests and keep the node as it should be
+  terway-agent show        sandboxes of this node, and what became of packets on the trunk
+  terway-agent check       compare the node with what should be; exit 1 when something differs
+  terway-agent repair      the same, and mend it
+  terway-agent probe       what the kernel of this node offers; exit 1 when something needed is missing
+  terway-agent uninstall   remove everything of the agent from this node; pods lose their network
+
+  --config FILE       configuration (default: built-in values)
+  --kubeconfig FILE   kubeconfig (default: KUBECONFIG, the pod's service account, ~/.kube/config)
+  --lib DIR           folder of terway-cni, terway-kernel and terway.bpf.o (default: beside this program)
+  --json              print JSON (show, check, repair, probe)
+  --help              this text
+
+Environment: NODE_NAME, and NODE_IP with the node's addresses, separated by commas.
+`;
+
+const COMMANDS = ['run', 'show', 'check', 'repair', 'probe', 'uninstall'] as const;
+const FLUSH_MS = 1000;
+
+async function main(): Promise<number> {
+  const { values: flags, command } = parseCommandLine(
+    {
+      config: { type: 'string' },
+      kubeconfig: { type: 'string' },
+      lib: { type: 'string', default: import.meta.dirname },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+    COMMANDS,
+  );
+  if (flags.help) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  const config =
+    flags.config === undefined ? agentConfigSchema.parse({}) : await readConfigFile(flags.config, agentConfigSchema);
+  switch (command) {
+    case 'show':
+    case 'check':
+    case 'repair':
+      return askAgent(command, config, flags.json);
+    case 'probe':
+      return probe(config, flags.lib, flags.json);
+    case 'uninstall':
+      return uninstall(config, flags.lib);
+    case 'run':
+      return run(config, flags.lib, flags.kubeconfig);
+  }
+}
+
+async function run(config: AgentConfig, lib: string, kubeconfigPath: string | undefined): Promise<number> {
+  const nodeName = process.env['NODE_NAME'] ?? '';
+  if (nodeName === '')
+    throw new ConfigError('environment: NODE_NAME is not set; it is the name of the Kubernetes node');
+  const log = await createLog({ level: config.logLevel, pretty: process.stdout.isTTY === true });
+  const lock = await lockNode();
+  const stop = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const)
+    process.once(name, () => stop.abort(new Error(`received ${name}`)));
+  const kubeConfig = await loadKubeConfig({ path: kubeconfigPath });
+  const client = connectKube(kubeConfig, { userAgent: 'terway-agent' });
+  const datapath = await openNode(config, lib, stop.signal, log);
+  const recorder = new EventRecorder({
+    ...{ client, controller: 'terway-agent', instance: hostname() },
+    onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
+  });
+  const agent = await Agent.create({
+    ...{ nodeName, config, client, datapath, recorder, log },
+    ...{ clock: systemClock, random: systemRandom, pluginPath: join(lib, 'terway-cni') },
+  });
+  const servers = [];
+  for (const [what, address] of [
+    ['healthzBindAddress', config.healthzBindAddress],
+    ['metricsBindAddress', config.metricsBindAddress],
+  ] as const) {
+    if (address === undefined) continue;
+    const server = telemetryServer({ ready: () => agent.problem(), registry: agent.metrics.registry });
+    await listen(server, address).catch((error: unknown) => {
+      throw new ConfigError(`${what}: cannot listen on ${address.host}:${address.port}: ${errorMessage(error)}`);
+    });
+    servers.push(server);
+  }
+  log.info({ node: nodeName, server: kubeConfig.serverUrl }, 'starting');
+  try {
+    await agent.run(stop.signal);
+  } finally {
+    await recorder.close(FLUSH_MS);
+    client.close();
+    await Promise.all(servers.map(closeServer));
+    await datapath[Symbol.asyncDispose]();
+    lock.close();
+  }
+  log.info('stopped');
+  return 0;
+}
+
+/** Two agents on one node would undo each other's work. The name belongs to the network namespace and goes with the process. */
+async function lockNode(): Promise<Server> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', () => reject(new ConfigError('another terway-agent runs on this node')));
+    server.listen('\0terway-agent', resolve);
+  });
+  return server.unref();
+}
+
+/** Opens the kernel with the tag program that it can run. */
+async function openNode(config: AgentConfig, lib: string, signal: AbortSignal, log: Log): Promise<Datapath> {
+  const wanted = config.datapath.tagProgram;
+  let datapath = await open(config, lib, wanted === 'auto' ? 'ebpf' : wanted, signal);
+  let found = await datapath.probe();
+  if (wanted === 'auto' && found.some(({ feature, available }) => feature === 'cls_bpf' && !available)) {
+    log.warn(
+      'the kernel cannot run the eBPF tag programs; VLAN tags are written by tc filters, with rules for each pod',
+    );
+    await datapath[Symbol.asyncDispose]();
+    datapath = await open(config, lib, 'tc', signal);
+    found = await datapath.probe();
+  }
+  for (const { feature, message } of found) log.debug({ feature }, message);
+  const missing = found.filter(({ available, required }) => required && !available);
+  if (missing.length === 0) return datapath;
+  await datapath[Symbol.asyncDispose]();
+  throw new DatapathError('start', missing.map(({ feature, message }) => `${feature}: ${message}`).join('; '));
+}
+
+function open(config: AgentConfig, lib: string, tagProgram: TagProgram, signal: AbortSignal): Promise<Datapath> {
+  return openDatapath({
+    settings: {
+      nodeAddress: nodeAddress(process.env['NODE_IP'] ?? ''),
+      serviceCidrs: config.serviceCIDRs,
+      hostStackCidrs: config.hostStackCIDRs,
+      // Marks are set by eBPF programs.
+      layout: tagProgram === 'tc' ? 'perPod' : config.datapath.layout,
+      markMask: config.datapath.markMask,
+      isolateMembers: config.datapath.isolateMembers,
+      tagProgram,
+      bpfDirectory: config.paths.bpf,
+    },
+    helperPath: join(lib, 'terway-kernel'),
+    objectPath: join(lib, 'terway.bpf.o'),
+    clock: systemClock,
+    signal,
+  });
+}
+
+function nodeAddress(text: string): { ipv4?: string; ipv6?: string } {
+  const address: { ipv4?: string; ipv6?: string } = {};
+  for (const part of text.split(',').filter((piece) => piece !== '')) {
+    const ip = parseIp(part);
+    if (ip === undefined) throw new ConfigError(`environment: NODE_IP: "${part}" is not an address`);
+    address[ip.family === 4 ? 'ipv4' : 'ipv6'] ??= part;
+  }
+  if (address.ipv4 === undefined && address.ipv6 === undefined) {
+    throw new ConfigError("environment: NODE_IP is not set; it holds the node's addresses, separated by commas");
+  }
+  return address;
+}
+
+async function probe(config: AgentConfig, lib: string, json: boolean): Promise<number> {
+  const datapath = await open(config, lib, 'ebpf', new AbortController().signal);
+  try {
+    const found = await datapath.probe();
+    if (json) process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
+    else {
+      for (const { feature, available, required, message } of found) {
+        const mark = available ? 'yes' : required ? 'NO ' : 'no ';
+        process.stdout.write(`${mark}  ${feature.padEnd(12)}  ${message}\n`);
+      }
+    }
+    return found.some(({ required, available }) => required && !available) ? 1 : 0;
+  } finally {
+    await datapath[Symbol.asyncDispose]();
+  }
+}
+
+async function uninstall(config: AgentConfig, lib: string): Promise<number> {
+  const lock = await lockNode();
+  await removeCniFiles(config.paths.cniBin, config.paths.cniConf);
+  const datapath = await open(config, lib, 'ebpf', new AbortController().signal);
+  try {
+    await datapath.removeAll();
+  } finally {
+    await datapath[Symbol.asyncDispose]();
+    lock.close();
+  }
+  return 0;
+}
+
+/** Asks the agent that runs on this node. */
+async function askAgent(command: 'show' | 'check' | 'repair', config: AgentConfig, json: boolean): Promise<number> {
+  const socketPath = join(config.paths.run, 'agent.sock');
+  const [method, path] = command === 'show' ? ['GET', '/state'] : ['POST', `/${command}`];
+  const { status, body } = await new Promise<{ status: number; body: string }>((resolve, reject) => {
+    const call = request({ socketPath, method, path }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk: string) => {
+        text += chunk;
+      });
+      response.once('end', () => resolve({ status: response.statusCode ?? 0, body: text }));
+      response.once('error', reject);
+    });
+    call.once('error', (error) => {
+      reject(new ConfigError(`no terway-agent answers at ${socketPath}: ${errorMessage(error)}`));
+    });
+    call.end();
+  });
+  if (status !== 200) throw new Error(`the agent answered ${status}: ${body.trim()}`);
+  if (json) process.stdout.write(body);
+  return command === 'show' ? printState(body, json) : printReport(body, json, command === 'repair');
+}
+
+main().then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: unknown) => {
+    const known = error instanceof ConfigError || error instanceof KubeConfigError || error instanceof DatapathError;
+    process.stderr.write(`terway-agent: ${errorMessage(error)}\n`);
+    if (!known && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.exit(known ? 2 : 1);
+  },
+);

@@ -1,0 +1,327 @@
+import { encodeTag, encodeVeth, encodeVlan, linkKey, type RawEntry } from './bpf/entries.ts';
+import type { BpfPrograms, MapName } from './bpf/programs.ts';
+import { familyOf, IPV4 } from './ip.ts';
+import { inStep, isErrno, isNetnsGone, type Kernel, NODE } from './kernel/kernel.ts';
+import { findLink, LinkTable } from './links.ts';
+import { moveIn, moveOut } from './moved-links.ts';
+import { OUR_GROUP } from './names.ts';
+import { changeLink, createVeth, createVlanLink, deleteLink, type Link } from './netlink/link.ts';
+import type { NetlinkRequest } from './netlink/message.ts';
+import {
+  type Address,
+  addAddress,
+  addNeighbour,
+  addRoute,
+  addRule,
+  deleteAddress,
+  deleteNeighbour,
+  deleteRoute,
+  deleteRule,
+  OUR_PROTOCOL,
+  type Route,
+} from './netlink/network.ts';
+import {
+  addClsact,
+  decodeQdisc,
+  deleteClsact,
+  deleteFilter,
+  deleteTokenBucket,
+  ETH_P,
+  type FilterPlace,
+  getRootQdisc,
+  setProgramFilter,
+  setTokenBucket,
+  tokenBucket,
+} from './netlink/traffic.ts';
+import { describe, type KernelObject, type LinkState, type RouteObject, ruleOf } from './objects.ts';
+import { ensurePop, ensurePush } from './vlan-filters.ts';
+
+type ObjectOf<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
+
+/** Takes back what one step changed. */
+type Undo = () => Promise<void>;
+
+const ALREADY_GONE = ['ENOENT', 'ENODEV', 'ESRCH', 'EADDRNOTAVAIL', 'EINVAL'] as const;
+
+/**
+ * Makes objects one after another and can take all of it back. What stands on a link that was made here goes with the
+ * link. For one piece of work: it remembers indexes of links.
+ */
+export class Applier {
+  readonly #kernel: Kernel;
+  readonly #programs: BpfPrograms | undefined;
+  readonly #links: LinkTable;
+  readonly #undo: Undo[] = [];
+  readonly #made = new Set<string>();
+
+  /** @param programs absent with the classic tag filters */
+  constructor(kernel: Kernel, programs: BpfPrograms | undefined) {
+    this.#kernel = kernel;
+    this.#programs = programs;
+    this.#links = new LinkTable(kernel);
+  }
+
+  /**
+   * Makes it so; what is there already stays.
+   *
+   * @throws DatapathError naming the object
+   */
+  async ensure(object: KernelObject): Promise<void> {
+    await inStep(describe(object), () => this.#ensure(object));
+  }
+
+  /** Takes back what was made, last first; goes on when one step fails. Returns the failures. */
+  async rollBack(): Promise<unknown[]> {
+    const failures: unknown[] = [];
+    for (const undo of this.#undo.splice(0).reverse()) {
+      try {
+        await undo();
+      } catch (error) {
+        if (!isNetnsGone(error) && !isErrno(error, ...ALREADY_GONE)) failures.push(error);
+      }
+    }
+    return failures;
+  }
+
+  async #ensure(object: KernelObject): Promise<void> {
+    switch (object.kind) {
+      case 'veth':
+        return this.#ensureVeth(object);
+      case 'vlanLink':
+        return this.#ensureVlanLink(object);
+      case 'movedLink':
+        return this.#ensureMovedLink(object);
+      case 'linkState':
+        return this.#ensureLinkState(object);
+      case 'address': {
+        const address = await this.#address(object);
+        const made = await this.#create(object.netns, addAddress(address));
+        if (made) this.#onUndo(object.netns, object.link, () => this.#send(object.netns, deleteAddress(address)));
+        return;
+      }
+      case 'neighbour': {
+        const neighbour = { ...object, linkIndex: await this.#links.indexOf(object.netns, object.link) };
+        if (await this.#create(object.netns, addNeighbour(neighbour, 'exclusive'))) {
+          this.#onUndo(object.netns, object.link, () => this.#send(object.netns, deleteNeighbour(neighbour)));
+          return;
+        }
+        return this.#send(object.netns, addNeighbour(neighbour, 'replace'));
+      }
+      case 'route':
+        return this.#ensureRoute(object);
+      case 'rule': {
+        const rule = ruleOf(object);
+        const made = await this.#create(object.netns, addRule(rule));
+        if (made) this.#undo.push(() => this.#send(object.netns, deleteRule(rule)));
+        return;
+      }
+      case 'sysctl': {
+        const { netns, name, value } = object;
+        const before = await this.#kernel.writeSysctl(netns, name, value);
+        if (before === value) return;
+        const undo = async () => {
+          await this.#kernel.writeSysctl(netns, name, before);
+        };
+        this.#onUndo(netns, name.split('/')[3] ?? '', undo);
+        return;
+      }
+      case 'clsact': {
+        const index = await this.#links.indexOf(NODE, object.link);
+        const made = await this.#create(NODE, addClsact(index));
+        if (made) this.#onUndo(NODE, object.link, () => this.#send(NODE, deleteClsact(index)));
+        return;
+      }
+      case 'program':
+        return this.#ensureProgram(object);
+      case 'pushFilter':
+      case 'popFilter': {
+        const index = await this.#links.indexOf(NODE, object.link);
+        const undo =
+          object.kind === 'popFilter'
+            ? await ensurePop(this.#kernel, index)
+            : await ensurePush(this.#kernel, index, object.source, object.vlanId);
+        if (undo !== undefined) this.#undo.push(undo);
+        return;
+      }
+      case 'bandwidth':
+        return this.#ensureBandwidth(object);
+      case 'tag': {
+        const { address, tag, owner } = object;
+        const entry = encodeTag({ address, vlanId: 0, trunkIndex: 0, ...tag, owner });
+        return this.#ensureEntry(familyOf(address) === IPV4 ? 'tag4' : 'tag6', entry.key, tag && entry.value);
+      }
+      case 'vethEntry': {
+        const linkIndex = await this.#links.indexOf(NODE, object.link);
+        const { key, value } = encodeVeth({ ...object, linkIndex });
+        return this.#ensureEntry('veths', key, value);
+      }
+      case 'vlanEntry': {
+        const { key, value } = encodeVlan(object);
+        return this.#ensureEntry('vlans', key, value);
+      }
+      case 'memberBit':
+        return this.#ensureEntry('settings', linkKey(0), linkKey(object.bit));
+    }
+  }
+
+  async #send(netns: string, request: NetlinkRequest): Promise<void> {
+    await this.#kernel.netlink(netns, request);
+  }
+
+  /** False when it was there. */
+  async #create(netns: string, request: NetlinkRequest): Promise<boolean> {
+    try {
+      await this.#send(netns, request);
+      return true;
+    } catch (error) {
+      if (isErrno(error, 'EEXIST')) return false;
+      throw error;
+    }
+  }
+
+  /** Nothing to take back for a link that will be deleted as a whole. */
+  #onUndo(netns: string, link: string, undo: Undo): void {
+    if (!this.#made.has(`${netns} ${link}`)) this.#undo.push(undo);
+  }
+
+  async #ensureVeth(object: ObjectOf<'veth'>): Promise<void> {
+    const { name, mac, mtu, alias, peer } = object;
+    const create = createVeth({ name, mac, mtu, group: OUR_GROUP, peer });
+    if (!(await this.#create(NODE, create))) {
+      if (await this.#isThisVeth(object)) return;
+      const stale = await findLink(this.#kernel, NODE, name);
+      if (stale !== undefined) {
+        await this.#send(NODE, deleteLink(stale.index));
+        await this.#kernelMapDelete('veths', linkKey(stale.index));
+      }
+      await this.#send(NODE, create);
+    }
+    this.#made.add(`${NODE} ${name}`).add(`${peer.netns} ${peer.name}`);
+    this.#undo.push(async () => {
+      const made = await findLink(this.#kernel, NODE, name);
+      if (made !== undefined) await this.#send(NODE, deleteLink(made.index));
+    });
+    this.#links.forget(NODE, name);
+    this.#links.forget(peer.netns, peer.name);
+    await this.#send(NODE, changeLink(await this.#links.indexOf(NODE, name), { alias }));
+  }
+
+  /** Both ends are where they should be; an alias that a crash left out is given. */
+  async #isThisVeth({ name, mac, alias, peer }: ObjectOf<'veth'>): Promise<boolean> {
+    const host = await findLink(this.#kernel, NODE, name);
+    if (host?.kind !== 'veth' || host.mac !== mac) return false;
+    const pod = await findLink(this.#kernel, peer.netns, peer.name);
+    if (pod?.kind !== 'veth' || pod.mac !== peer.mac || pod.peerIndex !== host.index) return false;
+    if (host.alias !== alias) await this.#send(NODE, changeLink(host.index, { alias }));
+    return true;
+  }
+
+  async #ensureVlanLink({ netns, name, trunk, vlanId, mtu }: ObjectOf<'vlanLink'>): Promise<void> {
+    const parentIndex = await this.#links.indexOf(NODE, trunk);
+    const create = createVlanLink({ name, parentIndex, vlanId, mtu, group: OUR_GROUP, netns });
+    if (!(await this.#create(NODE, create))) {
+      const found = await findLink(this.#kernel, netns, name);
+      if (found?.kind === 'vlan' && found.peerIndex === parentIndex && found.vlanId === vlanId) return;
+      if (found !== undefined) await this.#send(netns, deleteLink(found.index));
+      await this.#send(NODE, create);
+    }
+    this.#made.add(`${netns} ${name}`);
+    this.#undo.push(async () => {
+      const made = await findLink(this.#kernel, netns, name);
+      if (made !== undefined) await this.#send(netns, deleteLink(made.index));
+    });
+  }
+
+  async #ensureMovedLink({ netns, name, mac }: ObjectOf<'movedLink'>): Promise<void> {
+    const found = await findLink(this.#kernel, netns, name);
+    if (found?.mac === mac) return;
+    this.#made.add(`${netns} ${name}`);
+    let before: Link | undefined;
+    // Before it moves, as a move can fail after it happened.
+    this.#undo.push(() => moveOut(this.#kernel, netns, mac, before));
+    await moveIn(this.#kernel, { netns, name, mac }, (link) => {
+      before = link;
+    });
+    this.#links.forget(netns, name);
+  }
+
+  async #ensureLinkState({ netns, link: name, mtu, mtuIs }: LinkState): Promise<void> {
+    const link = await this.#links.get(netns, name);
+    const mtuFits = mtuIs === 'exact' ? link.mtu === mtu : link.mtu >= mtu;
+    if (link.up && mtuFits) return;
+    await this.#send(netns, changeLink(link.index, { up: true, ...(mtuFits ? {} : { mtu }) }));
+    this.#links.forget(netns, name);
+    this.#onUndo(netns, name, () => this.#send(netns, changeLink(link.index, { up: link.up, mtu: link.mtu })));
+  }
+
+  async #address(object: ObjectOf<'address'>): Promise<Address> {
+    const linkIndex = await this.#links.indexOf(object.netns, object.link);
+    return { ...object, linkIndex, protocol: OUR_PROTOCOL, scope: 0 };
+  }
+
+  async #ensureRoute(object: RouteObject): Promise<void> {
+    const linkIndex = await this.#links.indexOf(object.netns, object.link);
+    const route: Route = { ...object, gateway: object.gateway, linkIndex, protocol: OUR_PROTOCOL };
+    if (await this.#create(object.netns, addRoute(route, 'exclusive'))) {
+      this.#onUndo(object.netns, object.link, () => this.#send(object.netns, deleteRoute(route)));
+      return;
+    }
+    await this.#send(object.netns, addRoute(route, 'replace'));
+  }
+
+  async #ensureProgram({ link, direction, preference, program: name }: ObjectOf<'program'>): Promise<void> {
+    const linkIndex = await this.#links.indexOf(NODE, link);
+    const place: FilterPlace = { linkIndex, direction, preference, protocol: ETH_P.all, handle: 1 };
+    const program = { handle: this.#needPrograms().program(name).handle, name };
+    if (await this.#create(NODE, setProgramFilter(place, program, 'exclusive'))) {
+      this.#onUndo(NODE, link, () => this.#send(NODE, deleteFilter(place, 'bpf')));
+      return;
+    }
+    await this.#send(NODE, setProgramFilter(place, program, 'replace'));
+  }
+
+  async #ensureBandwidth({ netns, link, bytesPerSecond, mtu }: ObjectOf<'bandwidth'>): Promise<void> {
+    const index = await this.#links.indexOf(netns, link);
+    const before = this.#made.has(`${netns} ${link}`) ? undefined : await this.#bandwidthOf(netns, index);
+    if (bytesPerSecond === before) return;
+    const set = async (wanted: number | undefined) => {
+      const request = wanted === undefined ? deleteTokenBucket(index) : setTokenBucket(index, tokenBucket(wanted, mtu));
+      await this.#send(netns, request);
+    };
+    await set(bytesPerSecond);
+    this.#onUndo(netns, link, () => set(before));
+  }
+
+  async #bandwidthOf(netns: string, index: number): Promise<number | undefined> {
+    try {
+      const [message] = await this.#kernel.netlink(netns, getRootQdisc(index));
+      return message === undefined ? undefined : decodeQdisc(message.payload).tbf?.bytesPerSecond;
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  #needPrograms(): BpfPrograms {
+    if (this.#programs === undefined) throw new Error('the plan needs eBPF, which is not in use');
+    return this.#programs;
+  }
+
+  async #kernelMapDelete(map: MapName, key: Buffer): Promise<void> {
+    if (this.#programs !== undefined) await this.#kernel.deleteEntries(this.#programs.map(map), [key]);
+  }
+
+  /** Undefined: there must be none. */
+  async #ensureEntry(map: MapName, key: Buffer, value: Buffer | undefined): Promise<void> {
+    const handle = this.#needPrograms().map(map);
+    const before = await this.#kernel.lookup(handle, key);
+    if (value === undefined ? before === undefined : before?.equals(value)) return;
+    await this.#writeEntry(handle, key, value);
+    this.#undo.push(() => this.#writeEntry(handle, key, before));
+  }
+
+  async #writeEntry(handle: number, key: RawEntry['key'], value: Buffer | undefined): Promise<void> {
+    if (value === undefined) await this.#kernel.deleteEntries(handle, [key]);
+    else await this.#kernel.update(handle, [{ key, value }]);
+  }
+}

@@ -1,0 +1,233 @@
+import { constants } from 'node:os';
+import { DatapathError } from '../errors.ts';
+import {
+  decodeAnswer,
+  descriptorOffset,
+  encodeRequest,
+  type NetlinkMessage,
+  type NetlinkRequest,
+} from '../netlink/message.ts';
+import type { Field, Operation } from './frames.ts';
+import type { KernelPort } from './helper-process.ts';
+
+const { errno: ERRNO } = constants;
+const NAMES = new Map(Object.entries(ERRNO).map(([name, number]) => [number, name]));
+const INTERRUPTED_DUMPS = 20;
+
+/** The namespace of the node, where a request names one. */
+export const NODE = '';
+
+/** The kernel refused a request. */
+export class KernelError extends Error {
+  readonly errno: number;
+  /** The namespace that the request named is gone. */
+  readonly netnsGone: boolean;
+
+  constructor(errno: number, text: string, options: { netnsGone?: boolean } = {}) {
+    super(text === '' ? errnoName(errno) : `${errnoName(errno)}: ${text}`);
+    this.name = 'KernelError';
+    this.errno = errno;
+    this.netnsGone = options.netnsGone ?? false;
+  }
+}
+
+function errnoName(errno: number): string {
+  return NAMES.get(errno) ?? `errno ${errno}`;
+}
+
+/** Whether `error` is one of these refusals, such as `EEXIST`. */
+export function isErrno(error: unknown, ...names: (keyof typeof ERRNO)[]): boolean {
+  return error instanceof KernelError && !error.netnsGone && names.some((name) => ERRNO[name] === error.errno);
+}
+
+/** Whether the namespace of the request, or the one it refers to, no longer exists. */
+export function isNetnsGone(error: unknown): boolean {
+  return error instanceof KernelError && error.netnsGone;
+}
+
+/** System calls as functions. A handle is a number that the helper knows and that ends with it. */
+export class Kernel {
+  readonly #port: KernelPort;
+  readonly #boundTo: number | undefined;
+  #sequence = 0;
+
+  constructor(port: KernelPort, boundTo?: number) {
+    this.#port = port;
+    this.#boundTo = boundTo;
+  }
+
+  /** The same kernel for as long as the helper lives that runs now; then every call fails. */
+  bound(): Kernel {
+    return new Kernel(this.#port, this.#port.generation);
+  }
+
+  /** Starts the helper unless it runs. */
+  async start(): Promise<void> {
+    await this.#port.request('hello', []);
+  }
+
+  get generation(): number {
+    return this.#port.generation;
+  }
+
+  /** @throws KernelError, and DatapathError when the helper ended */
+  async #call(operation: Operation, ...fields: Field[]): Promise<Buffer> {
+    const { errno, data } = await this.#port.request(operation, fields, this.#boundTo);
+    if (errno === 0) return data;
+    const text = data.toString();
+    throw new KernelError(errno, text, { netnsGone: errno === ERRNO.ENOENT && text.endsWith('network namespace') });
+  }
+
+  /**
+   * Sends a message in a namespace (a path, or {@link NODE}).
+   *
+   * @returns the objects that the kernel answered with
+   * @throws KernelError
+   */
+  async netlink(netns: string, request: NetlinkRequest): Promise<NetlinkMessage[]> {
+    const isDump = (request.type & 3) === 2 && (request.flags & 0x300) === 0x300;
+    for (let attempt = 1; ; attempt++) {
+      this.#sequence = (this.#sequence + 1) >>> 0;
+      const answer = decodeAnswer(
+        await this.#call(
+          'netlink',
+          netns,
+          isDump ? 1 : 0,
+          encodeRequest(request, this.#sequence),
+          descriptorOffset(request),
+          request.descriptorPath ?? '',
+        ),
+      );
+      if (answer.kind === 'refused') throw new KernelError(answer.errno, answer.message);
+      // Something changed while the kernel listed it, so the list may lack objects.
+      if (!answer.interrupted || attempt === INTERRUPTED_DUMPS) return answer.messages;
+    }
+  }
+
+  /**
+   * Reads a sysctl below `/proc/sys`, such as `net/ipv4/conf/eth0/forwarding`.
+   *
+   * @throws KernelError
+   */
+  async readSysctl(netns: string, name: string): Promise<string> {
+    return (await this.#call('sysctl', netns, name, 0, Buffer.alloc(0))).toString();
+  }
+
+  /** Writes a sysctl when it differs; returns what it was. */
+  async writeSysctl(netns: string, name: string, value: string): Promise<string> {
+    return (await this.#call('sysctl', netns, name, 1, Buffer.from(value))).toString();
+  }
+
+  /** Mounts a bpf file system unless there is one; true when it did. */
+  async mountBpffs(directory: string): Promise<boolean> {
+    return (await this.#call('mountBpffs', directory)).readUInt32LE(0) === 1;
+  }
+
+  /** An empty namespace that exists until its handle is closed. */
+  async newNetns(): Promise<{ handle: number; path: string }> {
+    const data = await this.#call('netnsNew');
+    return { handle: data.readUInt32LE(0), path: data.toString('utf8', 4) };
+  }
+
+  async closeHandle(handle: number): Promise<void> {
+    await this.#call('close', handle);
+  }
+
+  async createMap(map: {
+    type: number;
+    keySize: number;
+    valueSize: number;
+    maxEntries: number;
+    flags: number;
+    name: string;
+  }): Promise<number> {
+    const { type, keySize, valueSize, maxEntries, flags, name } = map;
+    return (await this.#call('mapCreate', type, keySize, valueSize, maxEntries, flags, name)).readUInt32LE(0);
+  }
+
+  /** @returns undefined when there is no such entry */
+  async lookup(map: number, key: Buffer): Promise<Buffer | undefined> {
+    try {
+      return await this.#call('mapLookup', map, key);
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  /** Writes entries; each of them at once, all of them one after another. */
+  async update(map: number, entries: readonly { key: Buffer; value: Buffer }[]): Promise<void> {
+    await this.#call('mapUpdate', map, 0, Buffer.concat(entries.flatMap(({ key, value }) => [key, value])));
+  }
+
+  /** Deletes entries; those that are not there are no failure. */
+  async deleteEntries(map: number, keys: readonly Buffer[]): Promise<number> {
+    return (await this.#call('mapDelete', map, Buffer.concat(keys))).readUInt32LE(0);
+  }
+
+  /** All entries; a value of a per-CPU map is that of all CPUs, each padded to eight bytes. */
+  async dumpMap(map: number): Promise<{ key: Buffer; value: Buffer }[]> {
+    const data = await this.#call('mapDump', map);
+    const keySize = data.readUInt32LE(0);
+    const size = keySize + data.readUInt32LE(4);
+    const entries: { key: Buffer; value: Buffer }[] = [];
+    for (let at = 8; at + size <= data.length; at += size) {
+      entries.push({ key: data.subarray(at, at + keySize), value: data.subarray(at + keySize, at + size) });
+    }
+    return entries;
+  }
+
+  /** @throws KernelError with the verifier's log */
+  async loadProgram(program: { type: number; instructions: Buffer; license: string; name: string }): Promise<number> {
+    const { type, instructions, license, name } = program;
+    return (await this.#call('programLoad', type, instructions, license, name)).readUInt32LE(0);
+  }
+
+  async pin(handle: number, path: string): Promise<void> {
+    await this.#call('pin', handle, path);
+  }
+
+  /** Opens a pinned object; undefined when there is none. */
+  async open(path: string): Promise<number | undefined> {
+    try {
+      return (await this.#call('get', path)).readUInt32LE(0);
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) return undefined;
+      throw error;
+    }
+  }
+
+  async mapInfo(handle: number): Promise<{ id: number; type: number; keySize: number; valueSize: number }> {
+    const data = await this.#call('info', handle);
+    return {
+      id: data.readUInt32LE(0),
+      type: data.readUInt32LE(4),
+      keySize: data.readUInt32LE(8),
+      valueSize: data.readUInt32LE(12),
+    };
+  }
+
+  /** Tag is the hash of the instructions without the numbers of maps. */
+  async programInfo(handle: number): Promise<{ id: number; tag: string; mapIds: number[] }> {
+    const data = await this.#call('info', handle);
+    const mapIds: number[] = [];
+    for (let at = 12; at + 4 <= data.length; at += 4) mapIds.push(data.readUInt32LE(at));
+    return { id: data.readUInt32LE(0), tag: data.toString('hex', 4, 12), mapIds };
+  }
+
+  async close(): Promise<void> {
+    await this.#port.close();
+  }
+}
+
+/** Puts the name of a step before whatever failed in it. */
+export async function inStep<T>(step: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof DatapathError) throw error;
+    if (error instanceof KernelError)
+      throw new DatapathError(step, error.message, { errno: error.errno, cause: error });
+    throw new DatapathError(step, error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}

@@ -1,0 +1,227 @@
+import { errorMessage } from '../util/errors.ts';
+import { Applier } from './apply.ts';
+import { sumOfCpus, VERDICTS } from './bpf/entries.ts';
+import type { DatapathOptions } from './datapath.ts';
+import { EniDevices } from './eni-devices.ts';
+import { DatapathError } from './errors.ts';
+import type { KernelPort } from './kernel/helper-process.ts';
+import { inStep, Kernel } from './kernel/kernel.ts';
+import { KeyedQueue } from './keyed-queue.ts';
+import { Marks } from './marks.ts';
+import { podKey } from './names.ts';
+import { NodeSync } from './node-sync.ts';
+import { attachedInterfaces, planPod } from './plan-pod.ts';
+import { probe } from './probe.ts';
+import { removePod } from './removal.ts';
+import { enisOf, ResolvedEnis } from './resolved-enis.ts';
+import { openSession, type Session } from './session.ts';
+import { SharedState } from './shared-state.ts';
+import { Snapshot } from './snapshot.ts';
+import { deviationsOf } from './sync.ts';
+import type {
+  AttachedInterface,
+  Datapath,
+  Deviation,
+  PodAttachment,
+  ProbeResult,
+  SyncReport,
+  TagVerdicts,
+} from './types.ts';
+
+/** The kernel of this node, through the helper. */
+export class LinuxDatapath implements Datapath {
+  readonly #options: DatapathOptions;
+  readonly #kernel: Kernel;
+  readonly #marks: Marks;
+  readonly #devices: EniDevices;
+  readonly #shared: SharedState;
+  readonly #pods = new KeyedQueue();
+  readonly #opening = new KeyedQueue();
+  #session: Session | undefined;
+  /** Maps of an older layout are in use until the first sync has filled the new ones. */
+  #needsSync = false;
+  /** Syncs that run, each with the pods that calls have concerned since it began. */
+  readonly #syncs = new Set<NodeSync>();
+  /** Pods of calls that run now. */
+  readonly #active = new Map<string, PodAttachment>();
+
+  constructor(port: KernelPort, options: DatapathOptions) {
+    this.#options = options;
+    this.#kernel = new Kernel(port);
+    this.#marks = new Marks(options.settings.markMask);
+    this.#devices = new EniDevices(this.#kernel, options.clock);
+    this.#shared = new SharedState(options.settings, this.#marks);
+  }
+
+  async probe(): Promise<ProbeResult[]> {
+    return probe(this.#kernel, this.#options);
+  }
+
+  async add(pod: PodAttachment): Promise<AttachedInterface[]> {
+    return this.#forPod(pod, async () => {
+      const session = await this.session();
+      if (this.#needsSync) {
+        throw new DatapathError('add', 'the maps have a new layout; the first sync has to fill them before');
+      }
+      const enis = await this.#resolve(pod);
+      const lease = await this.#shared.acquire(session, enis.wantedBy(pod));
+      const applier = new Applier(session.kernel, session.programs);
+      try {
+        for (const object of planPod(pod, enis)) await applier.ensure(object);
+        lease.keep();
+        return attachedInterfaces(pod);
+      } catch (error) {
+        const failures = [...(await applier.rollBack()), ...(await lease.abandon())];
+        if (failures.length > 0) await this.#cleanUp(pod, failures);
+        throw error;
+      }
+    });
+  }
+
+  /** When taking back step by step did not work, as after the end of the helper, what can be derived is removed. */
+  async #cleanUp(pod: PodAttachment, failures: readonly unknown[]): Promise<void> {
+    for (const failure of failures) this.#log(`roll-back of ${podKey(pod)}: ${errorMessage(failure)}`);
+    try {
+      await this.#remove(pod);
+    } catch (error) {
+      this.#log(`roll-back of ${podKey(pod)}: ${errorMessage(error)}`);
+    }
+  }
+
+  async remove(pod: PodAttachment): Promise<void> {
+    await this.#forPod(pod, () => this.#remove(pod));
+  }
+
+  async #remove(pod: PodAttachment): Promise<void> {
+    const session = await this.session();
+    await removePod({ ...session, settings: this.#options.settings, devices: this.#devices }, pod);
+  }
+
+  async check(pod: PodAttachment): Promise<Deviation[]> {
+    return this.#pods.run(podKey(pod), async () => {
+      const session = await this.session();
+      const found: Deviation[] = [];
+      const enis = new ResolvedEnis(this.#options.settings, this.#marks);
+      for (const device of enisOf(pod)) {
+        const link = await inStep(`find ENI ${device.mac}`, () => this.#devices.find(device.mac));
+        if (link !== undefined) enis.set({ device, name: link.name, index: link.index });
+        else found.push({ object: 'link', pod: podKey(pod), message: `ENI ${device.mac} is not on the node` });
+      }
+      if (found.length > 0) return found;
+      const snapshot = await Snapshot.take(session.kernel, session.programs);
+      const sync = this.#newSync(session, [pod]);
+      const shared = await sync.sharedPlan(snapshot, enis.wantedBy(pod));
+      found.push(...(await deviationsOf(snapshot, shared)).map((entry) => entry.deviation));
+      const plan = planPod(pod, enis);
+      return [...found, ...(await deviationsOf(snapshot, plan, podKey(pod))).map((entry) => entry.deviation)];
+    });
+  }
+
+  async sync(pods: readonly PodAttachment[], { dryRun = false } = {}): Promise<SyncReport> {
+    const session = await this.session();
+    const sync = this.#newSync(session, pods);
+    for (const active of this.#active.values()) sync.touch(active);
+    this.#syncs.add(sync);
+    try {
+      const report = await sync.run(dryRun);
+      if (!dryRun && this.#needsSync && report.failed.length === 0) {
+        await inStep('remove maps of an older layout', async () => session.programs?.forgetOldMaps());
+        this.#needsSync = false;
+      }
+      return report;
+    } finally {
+      this.#syncs.delete(sync);
+    }
+  }
+
+  #newSync(session: Session, pods: readonly PodAttachment[]): NodeSync {
+    return new NodeSync(
+      {
+        session,
+        settings: this.#options.settings,
+        marks: this.#marks,
+        devices: this.#devices,
+        shared: this.#shared,
+        pods: this.#pods,
+      },
+      pods,
+    );
+  }
+
+  async verdicts(): Promise<TagVerdicts> {
+    const { kernel, programs } = await this.session();
+    const sums = new Map<number, number>();
+    if (programs !== undefined) {
+      for (const { key, value } of await inStep('read counters', () => kernel.dumpMap(programs.map('verdicts')))) {
+        sums.set(key.readUInt32LE(0), sumOfCpus(value));
+      }
+    }
+    const of = (name: (typeof VERDICTS)[number]) => sums.get(VERDICTS.indexOf(name)) ?? 0;
+    return {
+      tagged: of('tagged'),
+      untagged: of('untagged'),
+      passed: of('passed'),
+      droppedNoEntry: of('droppedNoEntry'),
+      droppedWrongVlan: of('droppedWrongVlan'),
+      droppedDoubleTag: of('droppedDoubleTag'),
+      droppedMissingTag: of('droppedMissingTag'),
+      droppedSpoofedSource: of('droppedSpoofedSource'),
+    };
+  }
+
+  async removeAll(): Promise<void> {
+    const session = await this.session();
+    const sync = this.#newSync(session, []);
+    const report = await sync.run(false, { everything: true });
+    const [failure] = report.failed;
+    if (failure !== undefined) throw new DatapathError('remove everything', failure.message);
+    await inStep('unpin maps and programs', async () => {
+      await session.programs?.unpin();
+      await session.programs?.close();
+    });
+    this.#session = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pods.idle();
+    await this.#kernel.close();
+  }
+
+  #log(message: string): void {
+    this.#options.log?.(message);
+  }
+
+  /** Runs after other calls for the pod, and so that syncs leave the pod alone. */
+  async #forPod<T>(pod: PodAttachment, work: () => Promise<T>): Promise<T> {
+    const key = podKey(pod);
+    return this.#pods.run(key, async () => {
+      this.#active.set(key, pod);
+      for (const sync of this.#syncs) sync.touch(pod);
+      try {
+        return await work();
+      } finally {
+        this.#active.delete(key);
+      }
+    });
+  }
+
+  /** What belongs to the helper that runs; opened again after it ended. Tests look at the maps with it. */
+  async session(): Promise<Session> {
+    return this.#opening.run('', async () => {
+      if (this.#session !== undefined && this.#session.kernel.generation === this.#session.generation)
+        return this.#session;
+      const { settings, objectPath } = this.#options;
+      this.#session = undefined;
+      const session = await openSession(this.#kernel, { settings, objectPath, marks: this.#marks });
+      if (session.programs?.hasOldMaps === true) this.#needsSync = true;
+      this.#session = session;
+      return session;
+    });
+  }
+
+  async #resolve(pod: PodAttachment): Promise<ResolvedEnis> {
+    const enis = new ResolvedEnis(this.#options.settings, this.#marks);
+    for (const device of enisOf(pod)) enis.set(await this.#devices.resolve(device, this.#options.signal));
+    return enis;
+  }
+}

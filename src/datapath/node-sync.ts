@@ -1,0 +1,220 @@
+import { errorMessage } from '../util/errors.ts';
+import type { EniDevices } from './eni-devices.ts';
+import { inStep } from './kernel/kernel.ts';
+import type { KeyedQueue } from './keyed-queue.ts';
+import { Marks } from './marks.ts';
+import { podKey } from './names.ts';
+import { identityOf, type KernelObject } from './objects.ts';
+import { planEni, planNode } from './plan-node.ts';
+import { planPod } from './plan-pod.ts';
+import { enisOf, ResolvedEnis } from './resolved-enis.ts';
+import type { Session } from './session.ts';
+import { hasNodeAddress, type SharedState, type WantedEni } from './shared-state.ts';
+import { Snapshot } from './snapshot.ts';
+import { deviationsOf, type Found, findOurs, repair } from './sync.ts';
+import type { DatapathSettings, Deviation, EniDevice, PodAttachment, SyncReport } from './types.ts';
+
+/** What a sync works with. */
+export interface SyncContext {
+  session: Session;
+  settings: DatapathSettings;
+  marks: Marks;
+  devices: EniDevices;
+  shared: SharedState;
+  /** Calls for one pod wait here for each other. */
+  pods: KeyedQueue;
+}
+
+interface PodPlan {
+  pod: PodAttachment;
+  objects: KernelObject[];
+}
+
+/**
+ * One comparison of the whole node. Pods that a call concerns while it runs are the call's: they are neither repaired
+ * nor taken for leftovers, as what was seen of them is no longer so.
+ */
+export class NodeSync {
+  readonly #context: SyncContext;
+  readonly #pods: ReadonlyMap<string, PodAttachment>;
+  readonly #touched = new Map<string, PodAttachment>();
+  readonly #enis: ResolvedEnis;
+  readonly #kept: KernelObject[] = [];
+  readonly #report: SyncReport = { repaired: [], removed: [], failed: [] };
+
+  constructor(context: SyncContext, pods: readonly PodAttachment[]) {
+    this.#context = context;
+    this.#enis = new ResolvedEnis(context.settings, context.marks);
+    // Sandboxes, not names: a pod can have a new sandbox while the old one goes.
+    this.#pods = new Map(pods.map((pod) => [pod.containerId, pod]));
+  }
+
+  /** A call concerns this pod from now on. */
+  touch(pod: PodAttachment): void {
+    this.#touched.set(pod.containerId, pod);
+  }
+
+  #isTouched(pod: PodAttachment): boolean {
+    return [...this.#touched.values()].some((other) => podKey(other) === podKey(pod));
+  }
+
+  /** @param options.everything also takes away what the node as such has */
+  async run(dryRun: boolean, { everything = false } = {}): Promise<SyncReport> {
+    const { session } = this.#context;
+    const snapshot = await Snapshot.take(session.kernel, session.programs);
+    if (everything) {
+      await this.#removeLeftovers(snapshot, dryRun, () => new Set());
+      return this.#report;
+    }
+    const plans = await this.#plans([...this.#pods.values()], this.#report.failed);
+    // Tags first: programs that are new are switched to when their maps are complete.
+    const shared = await this.sharedPlan(
+      snapshot,
+      [...this.#pods.values()].flatMap((pod) => this.#enis.wantedBy(pod)),
+    );
+    await this.#eachPod(plans, dryRun, snapshot, ({ kind }) => kind === 'tag' || kind === 'vlanEntry');
+    await this.#repairShared(snapshot, shared, dryRun);
+    await this.#eachPod(plans, dryRun, snapshot, ({ kind }) => kind !== 'tag' && kind !== 'vlanEntry');
+    await this.#removeLeftovers(snapshot, dryRun, () => this.#wantedIdentities(plans, shared));
+    return this.#report;
+  }
+
+  /** What the node and these ENIs need. */
+  async sharedPlan(snapshot: Snapshot, wanted: readonly WantedEni[]): Promise<KernelObject[]> {
+    const { settings, marks } = this.#context;
+    const { addresses } = await snapshot.node();
+    const uses = new Map<number, WantedEni>();
+    for (const use of wanted) {
+      const { isTrunk, mtu } = uses.get(use.eni.index) ?? use;
+      uses.set(use.eni.index, { ...use, isTrunk: isTrunk || use.isTrunk, mtu: Math.max(mtu, use.mtu) });
+    }
+    const enis = [...uses.values()].flatMap(({ eni, ...use }) => {
+      const own = hasNodeAddress(
+        settings,
+        addresses.filter(({ linkIndex }) => linkIndex === eni.index),
+      );
+      return planEni(eni, { ...use, hasNodeAddress: own }, settings, marks);
+    });
+    return enis.length === 0 ? [] : [...planNode(settings, marks), ...enis];
+  }
+
+  /** Plans of the pods. What fails goes to `failed`; what such a pod has must not be taken for a leftover. */
+  async #plans(pods: readonly PodAttachment[], failed: Deviation[]): Promise<PodPlan[]> {
+    const plans: PodPlan[] = [];
+    for (const pod of pods) {
+      try {
+        for (const device of enisOf(pod)) await this.#find(device);
+        plans.push({ pod, objects: planPod(pod, this.#enis) });
+      } catch (error) {
+        failed.push({ object: 'link', pod: podKey(pod), message: errorMessage(error) });
+        this.#kept.push(...keptOf(pod, this.#context.settings));
+      }
+    }
+    return plans;
+  }
+
+  async #find(device: EniDevice): Promise<void> {
+    if (this.#enis.has(device)) return;
+    const link = await inStep(`find ENI ${device.mac}`, () => this.#context.devices.find(device.mac));
+    if (link !== undefined) this.#enis.set({ device, name: link.name, index: link.index });
+  }
+
+  async #eachPod(
+    plans: readonly PodPlan[],
+    dryRun: boolean,
+    snapshot: Snapshot,
+    concerns: (object: KernelObject) => boolean,
+  ): Promise<void> {
+    const { session, pods } = this.#context;
+    for (const { pod, objects } of plans) {
+      const mine = objects.filter(concerns);
+      const deviations = await deviationsOf(snapshot, mine, podKey(pod));
+      if (deviations.length === 0) continue;
+      if (dryRun) {
+        this.#report.repaired.push(...deviations.map((entry) => entry.deviation));
+        continue;
+      }
+      await pods.run(podKey(pod), async () => {
+        if (!this.#isTouched(pod)) await repair(session, deviations, this.#report);
+      });
+    }
+  }
+
+  async #repairShared(snapshot: Snapshot, objects: readonly KernelObject[], dryRun: boolean): Promise<void> {
+    const deviations = await deviationsOf(snapshot, objects);
+    if (dryRun) {
+      this.#report.repaired.push(...deviations.map((entry) => entry.deviation));
+      return;
+    }
+    const { session, shared } = this.#context;
+    if (deviations.length > 0) await shared.exclusively(() => repair(session, deviations, this.#report));
+  }
+
+  /** What must stay, with what calls have come to need meanwhile. */
+  async #wantedIdentities(plans: readonly PodPlan[], shared: readonly KernelObject[]): Promise<ReadonlySet<string>> {
+    const touched = [...this.#touched.values()];
+    const touchedPlans = await this.#plans(touched, []);
+    const { settings, marks } = this.#context;
+    const enis = touched
+      .flatMap((pod) => this.#enis.wantedBy(pod))
+      .flatMap(({ eni, ...use }) => planEni(eni, { ...use, hasNodeAddress: false }, settings, marks));
+    const node = shared.length > 0 || touched.length > 0 || this.#kept.length > 0 ? planNode(settings, marks) : [];
+    const objects = [...plans, ...touchedPlans].flatMap((plan) => plan.objects);
+    const wanted = [...node, ...shared, ...enis, ...objects, ...this.#kept];
+    return new Set(wanted.filter((object) => object.kind !== 'tag' || object.tag !== undefined).map(identityOf));
+  }
+
+  async #removeLeftovers(
+    snapshot: Snapshot,
+    dryRun: boolean,
+    wantedNow: () => Promise<ReadonlySet<string>> | ReadonlySet<string>,
+  ): Promise<void> {
+    const { session, shared } = this.#context;
+    const found = await findOurs(session, snapshot);
+    await shared.exclusively(async () => {
+      let touched = this.#touched.size;
+      let wanted = await wantedNow();
+      for (const leftover of found) {
+        if (touched !== this.#touched.size) {
+          touched = this.#touched.size;
+          wanted = await wantedNow();
+        }
+        if (!wanted.has(leftover.identity)) await this.#removeLeftover(leftover, dryRun);
+      }
+      if (!dryRun) this.#forgetUnused();
+    });
+  }
+
+  async #removeLeftover({ deviation, remove }: Found, dryRun: boolean): Promise<void> {
+    try {
+      if (!dryRun) await remove();
+      this.#report.removed.push(deviation);
+    } catch (error) {
+      this.#report.failed.push({ ...deviation, message: `${deviation.message}; ${errorMessage(error)}` });
+    }
+  }
+
+  /** What was removed of the shared state is made again for the next pod that needs it. */
+  #forgetUnused(): void {
+    const { shared, marks } = this.#context;
+    const used = this.#enis.indexes();
+    if (used.length === 0) shared.forget(0);
+    for (const index of new Set([...shared.indexes(), ...marks.indexes()])) {
+      if (index === 0 || used.includes(index)) continue;
+      shared.forget(index);
+      marks.forget(index);
+    }
+  }
+}
+
+/** What a pod has whose ENI is not there now: all but what is made of the ENI's number. */
+function keptOf(pod: PodAttachment, settings: DatapathSettings): KernelObject[] {
+  const somewhere = new ResolvedEnis(settings, new Marks(settings.markMask));
+  for (const device of enisOf(pod)) somewhere.set({ device, name: '', index: 0 });
+  try {
+    return planPod(pod, somewhere);
+  } catch {
+    // Nor could add make anything of it.
+    return [];
+  }
+}

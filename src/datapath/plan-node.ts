@@ -1,0 +1,111 @@
+import { type Family, familyOf, hostPrefix, IPV4, IPV6 } from './ip.ts';
+import { NODE } from './kernel/kernel.ts';
+import type { Marks } from './marks.ts';
+import { POD_TABLE, RULE_PRIORITY, tableOf } from './names.ts';
+import { REFUSE } from './netlink/network.ts';
+import type { KernelObject } from './objects.ts';
+import type { DatapathSettings, EniDevice } from './types.ts';
+
+/** Where the programs stand among other filters (reference 3.5, 4: Cilium's are at 25000). */
+export const PREFERENCE = { untag: 20_000, tag4: 50_001, tag6: 50_002, veth: 1 } as const;
+
+/** An ENI that was found among the links of the node. */
+export interface ResolvedEni {
+  device: EniDevice;
+  name: string;
+  index: number;
+}
+
+const families = (settings: DatapathSettings): Family[] => [
+  ...(settings.nodeAddress.ipv4 === undefined ? [] : [IPV4]),
+  ...(settings.nodeAddress.ipv6 === undefined ? [] : [IPV6]),
+];
+
+/** What all pods of a node share (docs/design/node.md, "Layout in the kernel"). */
+export function planNode(settings: DatapathSettings, marks: Marks): KernelObject[] {
+  const objects: KernelObject[] = [];
+  // The greater of `all` and the link's own counts, so `all` must not filter either.
+  objects.push({ kind: 'sysctl', netns: NODE, name: 'net/ipv4/conf/all/rp_filter', value: '0' });
+  if (families(settings).includes(IPV6)) {
+    objects.push({ kind: 'sysctl', netns: NODE, name: 'net/ipv6/conf/all/forwarding', value: '1' });
+  }
+  if (settings.tagProgram === 'ebpf') objects.push({ kind: 'memberBit', bit: marks.memberBit });
+  if (settings.layout !== 'marks') return objects;
+  for (const family of families(settings)) {
+    const node = { kind: 'rule', netns: NODE, family } as const;
+    objects.push({ ...node, priority: RULE_PRIORITY.pods, table: POD_TABLE.open });
+    if (settings.isolateMembers) {
+      const mark = { value: 0, mask: marks.mask };
+      objects.push({ ...node, priority: RULE_PRIORITY.isolatedPods, table: POD_TABLE.isolated, mark });
+    }
+    // While a trunk is away, its table is empty: its pods' packets must not leave by the node's own ENI instead.
+    const member = { value: marks.memberBit, mask: marks.memberBit };
+    objects.push({ ...node, priority: RULE_PRIORITY.refused, table: REFUSE, mark: member });
+  }
+  return objects;
+}
+
+/** How an ENI is used by the pods that are, or become, its. */
+export interface EniUse {
+  isTrunk: boolean;
+  mtu: number;
+  /** The node's own address stands on this link already, as it is the one that the node came up with. */
+  hasNodeAddress: boolean;
+}
+
+/**
+ * What all pods of one ENI share (reference 3.4, "ENI side"). The filters come first: nothing is routed to a trunk that
+ * does not tag.
+ */
+export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSettings, marks: Marks): KernelObject[] {
+  const { name: link, index, device } = eni;
+  const objects: KernelObject[] = use.isTrunk ? planTrunk(link, settings) : [];
+  objects.push(
+    { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' },
+    { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/forwarding`, value: '1' },
+  );
+  if (families(settings).includes(IPV6)) {
+    objects.push(
+      { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/disable_ipv6`, value: '0' },
+      { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/forwarding`, value: '1' },
+    );
+  }
+  objects.push({ kind: 'linkState', netns: NODE, link, mtu: use.mtu, mtuIs: 'minimum' });
+  for (const address of [settings.nodeAddress.ipv4, settings.nodeAddress.ipv6]) {
+    if (address === undefined || use.hasNodeAddress) continue;
+    const prefixLength = hostPrefix(familyOf(address));
+    objects.push({ kind: 'address', netns: NODE, link, address, prefixLength });
+  }
+  for (const gateway of [device.gateway.ipv4, device.gateway.ipv6]) {
+    if (gateway === undefined || !families(settings).includes(familyOf(gateway))) continue;
+    const destination = familyOf(gateway) === IPV4 ? '0.0.0.0/0' : '::/0';
+    objects.push({ kind: 'route', netns: NODE, link, table: tableOf(index), destination, gateway });
+  }
+  return settings.layout === 'marks' ? [...objects, ...planEniRules(index, use, settings, marks)] : objects;
+}
+
+function planEniRules(index: number, use: EniUse, settings: DatapathSettings, marks: Marks): KernelObject[] {
+  const table = tableOf(index);
+  const mark = marks.of(index);
+  return families(settings).flatMap((family) => {
+    const node = { kind: 'rule', netns: NODE, family, table } as const;
+    const rules: KernelObject[] = [
+      { ...node, priority: RULE_PRIORITY.eni, mark: { value: mark, mask: marks.numberMask } },
+    ];
+    if (use.isTrunk && settings.isolateMembers) {
+      const member = (mark | marks.memberBit) >>> 0;
+      rules.unshift({ ...node, priority: RULE_PRIORITY.isolated, mark: { value: member, mask: marks.mask } });
+    }
+    return rules;
+  });
+}
+
+function planTrunk(link: string, settings: DatapathSettings): KernelObject[] {
+  const clsact: KernelObject = { kind: 'clsact', link };
+  if (settings.tagProgram === 'tc') return [clsact, { kind: 'popFilter', link }];
+  return [
+    clsact,
+    { kind: 'program', link, direction: 'egress', preference: PREFERENCE.tag4, program: 'trunk_egress' },
+    { kind: 'program', link, direction: 'ingress', preference: PREFERENCE.untag, program: 'trunk_ingress' },
+  ];
+}

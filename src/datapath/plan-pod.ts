@@ -1,0 +1,370 @@
+import { DatapathError } from './errors.ts';
+import { canonicalAddress, cidrText, familyOf, hostPrefix, IPV4, parseCidr } from './ip.ts';
+import { NODE } from './kernel/kernel.ts';
+import type { Marks } from './marks.ts';
+import {
+  aliasOf,
+  HOST_PEER_NAME,
+  hasHostLink,
+  hostLinkName,
+  LINK_LOCAL_GATEWAY,
+  linkMac,
+  ownerOf,
+  POD_TABLE,
+  RULE_PRIORITY,
+  TABLE_MAIN,
+  tableOf,
+} from './names.ts';
+import type { KernelObject } from './objects.ts';
+import { PREFERENCE, type ResolvedEni } from './plan-node.ts';
+import type { AttachedInterface, DatapathSettings, EniDevice, PodAttachment, PodInterface } from './types.ts';
+
+/** What the plan of a pod needs to know besides the pod. */
+export interface PlanContext {
+  settings: DatapathSettings;
+  marks: Marks;
+  /** @throws DatapathError when it was not looked up */
+  eni(device: EniDevice): ResolvedEni;
+}
+
+/** The ENI that must be a link of the node for this interface; an exclusive one moves into the pod instead. */
+export function eniOf({ attachment }: PodInterface): EniDevice | undefined {
+  switch (attachment.kind) {
+    case 'member':
+    case 'vlanDevice':
+      return attachment.trunk;
+    case 'shared':
+      return attachment.eni;
+    case 'exclusive':
+      return undefined;
+  }
+}
+
+/** Addresses of an interface in canonical form. */
+export function addressesOf(network: PodInterface): string[] {
+  return [network.ipv4, network.ipv6].flatMap((ip) => (ip === undefined ? [] : [canonicalAddress(ip.address)]));
+}
+
+/**
+ * Everything that belongs to one pod, in the order in which it is made: the tag before the veth, the filter of the veth
+ * before it is up, the route to the pod last.
+ *
+ * @throws DatapathError when the pod's data contradict each other
+ */
+export function planPod(pod: PodAttachment, context: PlanContext): KernelObject[] {
+  if (pod.interfaces.filter(({ defaultRoute }) => defaultRoute).length > 1) {
+    throw new DatapathError('plan', `${pod.namespace}/${pod.name} has more than one default route`);
+  }
+  return pod.interfaces.flatMap((network, position) => planInterface(pod, network, position, context));
+}
+
+function planInterface(
+  pod: PodAttachment,
+  network: PodInterface,
+  position: number,
+  context: PlanContext,
+): KernelObject[] {
+  const owner = ownerOf(pod.containerId);
+  const { attachment } = network;
+  const inside = planInside(pod, network, position, context);
+  switch (attachment.kind) {
+    case 'member':
+    case 'shared':
+      return [
+        ...planTags(network, owner, context),
+        ...planVeth(pod, network, network.name, context),
+        ...inside,
+        ...planHostRoutes(pod, network, context),
+      ];
+    case 'vlanDevice': {
+      const trunk = context.eni(attachment.trunk);
+      return [
+        ...planNoTags(network, owner, context),
+        ...(context.settings.tagProgram === 'ebpf'
+          ? [{ kind: 'vlanEntry', trunkIndex: trunk.index, vlanId: attachment.vlanId, owner } as const]
+          : []),
+        {
+          kind: 'vlanLink',
+          netns: pod.netnsPath,
+          name: network.name,
+          trunk: trunk.name,
+          vlanId: attachment.vlanId,
+          mtu: network.mtu,
+        },
+        ...inside,
+      ];
+    }
+    case 'exclusive':
+      return [
+        ...planNoTags(network, owner, context),
+        { kind: 'movedLink', netns: pod.netnsPath, name: network.name, mac: attachment.eni.mac.toLowerCase() },
+        ...inside,
+        ...(attachment.hostPeer ? planHostPeer(pod, network, context) : []),
+      ];
+  }
+}
+
+/** A tag for each address of a member; none for any other, so that no stale one sends it into another's network. */
+function planTags(network: PodInterface, owner: bigint, context: PlanContext): KernelObject[] {
+  const { attachment } = network;
+  if (attachment.kind !== 'member') return planNoTags(network, owner, context);
+  const trunk = context.eni(attachment.trunk);
+  const { vlanId } = attachment;
+  if (context.settings.tagProgram === 'tc') {
+    return addressesOf(network).map((source) => ({ kind: 'pushFilter', link: trunk.name, source, vlanId }));
+  }
+  const tag = { vlanId, trunkIndex: trunk.index };
+  return addressesOf(network).map((address) => ({ kind: 'tag', address, tag, owner }));
+}
+
+function planNoTags(network: PodInterface, owner: bigint, { settings }: PlanContext): KernelObject[] {
+  if (settings.tagProgram === 'tc') return [];
+  return addressesOf(network).map((address) => ({ kind: 'tag', address, tag: undefined, owner }));
+}
+
+/** The pair, and what its host's end needs before it is up. */
+function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, context: PlanContext): KernelObject[] {
+  const { settings, marks } = context;
+  const link = hostLinkName(pod, network.name);
+  const objects: KernelObject[] = [
+    {
+      kind: 'veth',
+      name: link,
+      mac: linkMac(pod.containerId, network.name, 'host'),
+      mtu: network.mtu,
+      alias: aliasOf(pod.containerId),
+      peer: { netns: pod.netnsPath, name: podLink, mac: linkMac(pod.containerId, network.name, 'pod') },
+    },
+    { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' },
+    { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/forwarding`, value: '1' },
+  ];
+  if (network.ipv6 !== undefined) {
+    objects.push(
+      { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/disable_ipv6`, value: '0' },
+      { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/forwarding`, value: '1' },
+    );
+  }
+  if (settings.tagProgram === 'ebpf') {
+    const address = (ip: PodInterface['ipv4']) => (ip === undefined ? undefined : canonicalAddress(ip.address));
+    objects.push(
+      {
+        kind: 'vethEntry',
+        link,
+        mark: markOf(network, context),
+        markMask: marks.mask,
+        ipv4: address(network.ipv4),
+        ipv6: address(network.ipv6),
+        owner: ownerOf(pod.containerId),
+      },
+      { kind: 'clsact', link },
+      { kind: 'program', link, direction: 'ingress', preference: PREFERENCE.veth, program: 'veth_ingress' },
+    );
+  }
+  const bytesPerSecond = network.ingressBytesPerSecond;
+  objects.push(
+    { kind: 'bandwidth', netns: NODE, link, bytesPerSecond, mtu: network.mtu },
+    { kind: 'linkState', netns: NODE, link, mtu: network.mtu, mtuIs: 'exact' },
+  );
+  return objects;
+}
+
+function markOf(network: PodInterface, context: PlanContext): number {
+  const { settings, marks } = context;
+  const device = eniOf(network);
+  if (device === undefined) return 0;
+  const number = settings.layout === 'marks' ? marks.of(context.eni(device).index) : 0;
+  return network.attachment.kind === 'member' ? (number | marks.memberBit) >>> 0 : number;
+}
+
+/** Next hops of an interface and whether the host's end of the veth answers for them. */
+function nextHops(network: PodInterface): { ipv4?: string; ipv6?: string; isHost: boolean } {
+  const { attachment } = network;
+  switch (attachment.kind) {
+    case 'member':
+    case 'shared':
+      return { ...LINK_LOCAL_GATEWAY, isHost: true };
+    case 'vlanDevice':
+      return { ...attachment.trunk.gateway, isHost: false };
+    case 'exclusive':
+      return { ...attachment.eni.gateway, isHost: false };
+  }
+}
+
+/** Routes of an interface, in words of the CNI result. */
+export function podRoutes(network: PodInterface): { destination: string; gateway?: string }[] {
+  const hops = nextHops(network);
+  const routes: { destination: string; gateway?: string }[] = [];
+  for (const ip of [network.ipv4, network.ipv6]) {
+    if (ip === undefined) continue;
+    const family = familyOf(ip.address);
+    const gateway = family === IPV4 ? hops.ipv4 : hops.ipv6;
+    const destinations = network.extraRoutes.filter((cidr) => familyOf(cidr) === family);
+    if (network.defaultRoute) destinations.unshift(family === IPV4 ? '0.0.0.0/0' : '::/0');
+    for (const destination of destinations) {
+      if (gateway === undefined) continue;
+      routes.push({ destination: cidrText(parseCidr(destination)), gateway });
+    }
+  }
+  return routes;
+}
+
+/** The pod's side: addresses, neighbours, routes and, with several interfaces, rules (reference 3.3, 3.4). */
+function planInside(
+  pod: PodAttachment,
+  network: PodInterface,
+  position: number,
+  { settings }: PlanContext,
+): KernelObject[] {
+  const netns = pod.netnsPath;
+  const link = network.name;
+  const objects: KernelObject[] = network.ipv6 === undefined ? [] : ipv6Sysctls(netns, link);
+  for (const ip of [network.ipv4, network.ipv6]) {
+    if (ip === undefined) continue;
+    const single = hostPrefix(familyOf(ip.address));
+    const prefixLength = network.attachment.kind === 'vlanDevice' ? parseCidr(ip.subnet).prefixLength : single;
+    objects.push({ kind: 'address', netns, link, address: canonicalAddress(ip.address), prefixLength });
+  }
+  objects.push(
+    { kind: 'bandwidth', netns, link, bytesPerSecond: network.egressBytesPerSecond, mtu: network.mtu },
+    { kind: 'linkState', netns, link, mtu: network.mtu, mtuIs: 'exact' },
+  );
+  const hops = nextHops(network);
+  if (hops.isHost) objects.push(...planNextHop(pod, network, link));
+  const byHost = hostPeerDestinations(network, settings);
+  for (const { destination, gateway } of podRoutes(network)) {
+    if (byHost.includes(destination)) continue;
+    objects.push({ kind: 'route', netns, link, table: TABLE_MAIN, destination, ...(gateway && { gateway }) });
+  }
+  if (pod.interfaces.length > 1) objects.push(...planPolicy(netns, network, position));
+  return objects;
+}
+
+function ipv6Sysctls(netns: string, link: string): KernelObject[] {
+  const names = ['lo', 'all', 'default', link].map((name) => `net/ipv6/conf/${name}/disable_ipv6`);
+  return [
+    ...names.map((name) => ({ kind: 'sysctl', netns, name, value: '0' }) as const),
+    { kind: 'sysctl', netns, name: `net/ipv6/conf/${link}/accept_ra`, value: '0' },
+  ];
+}
+
+/** The host's end of the veth answers for the link-local next hop without being asked. */
+function planNextHop(pod: PodAttachment, network: PodInterface, link: string): KernelObject[] {
+  const mac = linkMac(pod.containerId, network.name, 'host');
+  const neighbour = { kind: 'neighbour', netns: pod.netnsPath, link, mac } as const;
+  return [
+    ...(network.ipv4 === undefined ? [] : [{ ...neighbour, address: LINK_LOCAL_GATEWAY.ipv4 }]),
+    ...(network.ipv6 === undefined ? [] : [{ ...neighbour, address: LINK_LOCAL_GATEWAY.ipv6 }]),
+  ];
+}
+
+/** Packets leave by the interface that they are bound to or have the address of. */
+function planPolicy(netns: string, network: PodInterface, position: number): KernelObject[] {
+  const hops = nextHops(network);
+  const table = tableOf(position + 1);
+  return [network.ipv4, network.ipv6].flatMap((ip) => {
+    if (ip === undefined) return [];
+    const family = familyOf(ip.address);
+    const gateway = family === IPV4 ? hops.ipv4 : hops.ipv6;
+    const destination = family === IPV4 ? '0.0.0.0/0' : '::/0';
+    const from = `${canonicalAddress(ip.address)}/${hostPrefix(family)}`;
+    const rule = { kind: 'rule', netns, family, priority: RULE_PRIORITY.pod, table } as const;
+    const route = { kind: 'route', netns, link: network.name, table, destination } as const;
+    return [
+      ...(gateway === undefined ? [] : [{ ...route, gateway }]),
+      { ...rule, from },
+      { ...rule, outLink: network.name },
+    ];
+  });
+}
+
+/** How the node reaches the pod, and in layout `perPod` which table the pod's packets look up. */
+function planHostRoutes(pod: PodAttachment, network: PodInterface, context: PlanContext): KernelObject[] {
+  const { settings } = context;
+  const link = hostLinkName(pod, network.name);
+  const isIsolated =
+    network.attachment.kind === 'exclusive' || (network.attachment.kind === 'member' && settings.isolateMembers);
+  const device = eniOf(network);
+  return addressesOf(network).flatMap((address) => {
+    const family = familyOf(address);
+    const destination = `${address}/${hostPrefix(family)}`;
+    const route = { kind: 'route', netns: NODE, link, destination } as const;
+    // Without it the first packets wait until the host's end has a link-local address to ask from, a second or two.
+    const neighbour = { kind: 'neighbour', netns: NODE, link, address, mac: vethMac(pod, network) } as const;
+    if (settings.layout === 'marks') {
+      // Without isolation nothing looks up the second table.
+      const table = isIsolated && settings.isolateMembers ? POD_TABLE.isolated : POD_TABLE.open;
+      return [neighbour, { ...route, table }];
+    }
+    const rule = { kind: 'rule', netns: NODE, family } as const;
+    const from =
+      device === undefined
+        ? []
+        : [{ ...rule, priority: RULE_PRIORITY.eni, table: tableOf(context.eni(device).index), from: destination }];
+    return [
+      neighbour,
+      { ...route, table: TABLE_MAIN },
+      { ...rule, priority: RULE_PRIORITY.pods, table: TABLE_MAIN, to: destination },
+      ...from,
+    ];
+  });
+}
+
+/** What a pod with an exclusive ENI reaches through the node; `0.0.0.0/0` is possible. */
+function hostPeerDestinations(network: PodInterface, settings: DatapathSettings): string[] {
+  const { attachment } = network;
+  if (attachment.kind !== 'exclusive' || !attachment.hostPeer) return [];
+  const { nodeAddress, serviceCidrs, hostStackCidrs } = settings;
+  const own = [nodeAddress.ipv4, nodeAddress.ipv6].filter((address) => address !== undefined);
+  const all = new Set([...serviceCidrs, ...own, ...hostStackCidrs].map((cidr) => cidrText(parseCidr(cidr))));
+  return [...all].filter((cidr) => (familyOf(cidr) === IPV4 ? network.ipv4 : network.ipv6) !== undefined);
+}
+
+/** The veth beside an exclusive ENI: Services, the node itself and what the node serves (reference 3.7). */
+function planHostPeer(pod: PodAttachment, network: PodInterface, context: PlanContext): KernelObject[] {
+  const netns = pod.netnsPath;
+  const link = HOST_PEER_NAME;
+  const objects = planVeth(pod, network, link, context);
+  if (network.ipv6 !== undefined) objects.push(...ipv6Sysctls(netns, link));
+  for (const address of addressesOf(network)) {
+    objects.push({ kind: 'address', netns, link, address, prefixLength: hostPrefix(familyOf(address)) });
+  }
+  objects.push(
+    { kind: 'linkState', netns, link, mtu: network.mtu, mtuIs: 'exact' },
+    ...planNextHop(pod, network, link),
+  );
+  for (const destination of hostPeerDestinations(network, context.settings)) {
+    const gateway = familyOf(destination) === IPV4 ? LINK_LOCAL_GATEWAY.ipv4 : LINK_LOCAL_GATEWAY.ipv6;
+    objects.push({ kind: 'route', netns, link, table: TABLE_MAIN, destination, gateway });
+  }
+  return [...objects, ...planHostRoutes(pod, network, context)];
+}
+
+/** What the interfaces of a pod are once they were made. */
+export function attachedInterfaces(pod: PodAttachment): AttachedInterface[] {
+  return pod.interfaces.map((network) => {
+    const own = {
+      pod: { name: network.name, mac: podMac(pod, network), mtu: network.mtu },
+      routes: podRoutes(network),
+    };
+    if (!hasHostLink(network)) return own;
+    const mac = linkMac(pod.containerId, network.name, 'host');
+    return { ...own, host: { name: hostLinkName(pod, network.name), mac, mtu: network.mtu } };
+  });
+}
+
+function vethMac(pod: PodAttachment, network: PodInterface): string {
+  return linkMac(pod.containerId, network.name, 'pod');
+}
+
+function podMac(pod: PodAttachment, network: PodInterface): string {
+  const { attachment } = network;
+  switch (attachment.kind) {
+    case 'member':
+    case 'shared':
+      return vethMac(pod, network);
+    case 'vlanDevice':
+      return attachment.trunk.mac.toLowerCase();
+    case 'exclusive':
+      return attachment.eni.mac.toLowerCase();
+  }
+}

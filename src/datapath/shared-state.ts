@@ -1,0 +1,147 @@
+import { Applier } from './apply.ts';
+import { canonicalAddress, familyOf, hostPrefix } from './ip.ts';
+import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
+import { KeyedQueue } from './keyed-queue.ts';
+import type { Marks } from './marks.ts';
+import { type Address, decodeAddress, dumpAddresses } from './netlink/network.ts';
+import { type EniUse, planEni, planNode, type ResolvedEni } from './plan-node.ts';
+import type { Session } from './session.ts';
+import type { DatapathSettings } from './types.ts';
+
+/** What several pods share and the first one makes: the node's rules, and what an ENI needs. */
+interface Shared {
+  /** What it was made for. */
+  isTrunk: boolean;
+  mtu: number;
+  /** Calls that build on it now. */
+  users: number;
+  /** What no call that succeeded has used yet: it is taken back when the last that could fails. */
+  pending: Applier[];
+}
+
+/** A use of shared state by one call. It ends with one of the two. */
+export interface Lease {
+  keep(): void;
+  /** Takes back what was made for this call, unless others have come to build on it. Returns failures. */
+  abandon(): Promise<unknown[]>;
+}
+
+/** How a pod wants to use an ENI. */
+export interface WantedEni {
+  eni: ResolvedEni;
+  isTrunk: boolean;
+  mtu: number;
+}
+
+/** Remembers what of the shared state was made, so that the next pod costs nothing for it. */
+export class SharedState {
+  readonly #settings: DatapathSettings;
+  readonly #marks: Marks;
+  readonly #queue = new KeyedQueue();
+  /** By index of the ENI; 0 is the node. */
+  readonly #shared = new Map<number, Shared>();
+
+  constructor(settings: DatapathSettings, marks: Marks) {
+    this.#settings = settings;
+    this.#marks = marks;
+  }
+
+  /**
+   * Makes what the ENIs need, in one go with other calls.
+   *
+   * @throws DatapathError; then it is as it was before
+   */
+  async acquire(session: Session, enis: readonly WantedEni[]): Promise<Lease> {
+    const leased = new Set<Shared>();
+    const lease: Lease = {
+      keep: () => {
+        for (const shared of leased) {
+          shared.users--;
+          shared.pending = [];
+        }
+      },
+      abandon: () => this.exclusively(() => this.#abandon(leased)),
+    };
+    try {
+      await this.exclusively(async () => {
+        await this.#use(session, 0, { isTrunk: false, mtu: 0 }, leased);
+        for (const wanted of enis) await this.#use(session, wanted.eni.index, wanted, leased, wanted.eni);
+      });
+      return lease;
+    } catch (error) {
+      await lease.abandon();
+      throw error;
+    }
+  }
+
+  async #use(
+    session: Session,
+    index: number,
+    wanted: { isTrunk: boolean; mtu: number },
+    leased: Set<Shared>,
+    eni?: ResolvedEni,
+  ): Promise<void> {
+    const shared = this.#shared.get(index) ?? { isTrunk: false, mtu: -1, users: 0, pending: [] };
+    this.#shared.set(index, shared);
+    if (!leased.has(shared)) {
+      leased.add(shared);
+      shared.users++;
+    }
+    if (shared.mtu >= wanted.mtu && (shared.isTrunk || !wanted.isTrunk)) return;
+    const applier = new Applier(session.kernel, session.programs);
+    shared.pending.push(applier);
+    const use = { isTrunk: shared.isTrunk || wanted.isTrunk, mtu: Math.max(shared.mtu, wanted.mtu) };
+    const plan =
+      eni === undefined
+        ? planNode(this.#settings, this.#marks)
+        : planEni(eni, await this.#eniUse(session.kernel, index, use), this.#settings, this.#marks);
+    for (const object of plan) await applier.ensure(object);
+    Object.assign(shared, use);
+  }
+
+  async #eniUse(kernel: Kernel, index: number, use: { isTrunk: boolean; mtu: number }): Promise<EniUse> {
+    const messages = await inStep('read addresses of the ENI', () => kernel.netlink(NODE, dumpAddresses(index)));
+    const addresses = messages.map(({ payload }) => decodeAddress(payload));
+    return { ...use, hasNodeAddress: hasNodeAddress(this.#settings, addresses) };
+  }
+
+  async #abandon(leased: ReadonlySet<Shared>): Promise<unknown[]> {
+    const failures: unknown[] = [];
+    for (const [index, shared] of [...this.#shared].reverse()) {
+      if (!leased.has(shared)) continue;
+      shared.users--;
+      if (shared.users > 0 || shared.pending.length === 0) continue;
+      for (const applier of shared.pending.splice(0).reverse()) failures.push(...(await applier.rollBack()));
+      this.forget(index);
+    }
+    return failures;
+  }
+
+  /** The next call that needs it looks again. */
+  forget(index: number): void {
+    const shared = this.#shared.get(index);
+    if (shared === undefined) return;
+    if (shared.users === 0) this.#shared.delete(index);
+    shared.isTrunk = false;
+    shared.mtu = -1;
+  }
+
+  /** ENIs for which something was made; 0 is the node. */
+  indexes(): number[] {
+    return [...this.#shared.keys()];
+  }
+
+  /** Runs while no call makes or takes back shared state. */
+  async exclusively<T>(work: () => Promise<T>): Promise<T> {
+    return this.#queue.run('', work);
+  }
+}
+
+/** Whether the link has the node's address by itself, with the prefix of its subnet. */
+export function hasNodeAddress(settings: DatapathSettings, addresses: readonly Address[]): boolean {
+  const { ipv4, ipv6 } = settings.nodeAddress;
+  const own = [ipv4, ipv6].flatMap((address) => (address === undefined ? [] : [canonicalAddress(address)]));
+  return addresses.some(
+    ({ address, prefixLength }) => own.includes(address) && prefixLength < hostPrefix(familyOf(address)),
+  );
+}

@@ -1,0 +1,196 @@
+import { errorMessage } from '../util/errors.ts';
+import { Applier } from './apply.ts';
+import { encodeVlan, linkKey } from './bpf/entries.ts';
+import { PROGRAM_NAMES } from './bpf/programs.ts';
+import { addressBytes, familyOf, IPV4 } from './ip.ts';
+import { isErrno, type Kernel, NODE } from './kernel/kernel.ts';
+import { containerOf, OUR_GROUP } from './names.ts';
+import { deleteLink } from './netlink/link.ts';
+import { deleteAddress, deleteRoute, deleteRule, OUR_PROTOCOL } from './netlink/network.ts';
+import { type Direction, deleteClsact, deleteFilter, type Filter } from './netlink/traffic.ts';
+import { describe, identityOf, type KernelObject, reportKind } from './objects.ts';
+import { PREFERENCE } from './plan-node.ts';
+import type { Session } from './session.ts';
+import type { Snapshot } from './snapshot.ts';
+import type { Deviation } from './types.ts';
+
+/** Something of ours in the kernel, and how it is taken away. */
+export interface Found {
+  /** As the object that would want it. */
+  identity: string;
+  deviation: Deviation;
+  remove: () => Promise<void>;
+}
+
+/** What differs of `objects`, in words. */
+export async function deviationsOf(
+  snapshot: Snapshot,
+  objects: readonly KernelObject[],
+  pod?: string,
+): Promise<{ object: KernelObject; deviation: Deviation }[]> {
+  const found: { object: KernelObject; deviation: Deviation }[] = [];
+  for (const object of objects) {
+    const difference = await snapshot.difference(object);
+    if (difference !== undefined) found.push({ object, deviation: deviation(object, difference, pod) });
+  }
+  return found;
+}
+
+/** A deviation of one object. */
+export function deviation(object: KernelObject, difference: string, pod?: string): Deviation {
+  const message = `${describe(object)} ${difference}`;
+  return { object: reportKind(object), message, ...(pod !== undefined && { pod }) };
+}
+
+/** Makes what differs, each by itself. */
+export async function repair(
+  session: Session,
+  deviations: readonly { object: KernelObject; deviation: Deviation }[],
+  report: { repaired: Deviation[]; failed: Deviation[] },
+): Promise<void> {
+  const applier = new Applier(session.kernel, session.programs);
+  for (const { object, deviation: found } of deviations) {
+    try {
+      await applier.ensure(object);
+      report.repaired.push(found);
+    } catch (error) {
+      report.failed.push({ ...found, message: `${found.message}; ${errorMessage(error)}` });
+    }
+  }
+}
+
+/**
+ * Everything of ours on the node: by protocol, alias, group, place among the filters, and by being in our maps. The
+ * caller removes what it does not want.
+ */
+export async function findOurs(session: Session, snapshot: Snapshot): Promise<Found[]> {
+  return [
+    ...(await findLinks(session.kernel, snapshot)),
+    ...(await findNetwork(session.kernel, snapshot)),
+    ...(await findFilters(session.kernel, snapshot)),
+    ...findEntries(session, snapshot),
+  ];
+}
+
+const GONE = ['ENOENT', 'ENODEV', 'ESRCH', 'EADDRNOTAVAIL', 'EINVAL'] as const;
+
+function removal(work: () => Promise<unknown>): () => Promise<void> {
+  return async () => {
+    try {
+      await work();
+    } catch (error) {
+      if (!isErrno(error, ...GONE)) throw error;
+    }
+  };
+}
+
+function leftover(object: Deviation['object'], text: string, identity: string, remove: () => Promise<unknown>): Found {
+  return { identity, deviation: { object, message: `${text} belongs to no pod` }, remove: removal(remove) };
+}
+
+async function findLinks(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
+  const { links } = await snapshot.node();
+  return links
+    .filter(({ alias, group }) => containerOf(alias) !== undefined || (alias === '' && group === OUR_GROUP))
+    .map(({ name, index, alias }) => {
+      const text = `link ${name} (${alias === '' ? 'without an alias' : alias})`;
+      return leftover('link', text, `veth ${name}`, () => kernel.netlink(NODE, deleteLink(index)));
+    });
+}
+
+async function findNetwork(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
+  const { routes, rules, addresses, links } = await snapshot.node();
+  const names = new Map(links.map(({ index, name }) => [index, name]));
+  const nameOf = (index: number) => names.get(index) ?? `${index}`;
+  const ours = addresses.filter(({ protocol }) => protocol === OUR_PROTOCOL);
+  return [
+    ...routes.map((route) => {
+      const object = { kind: 'route', netns: NODE, link: nameOf(route.linkIndex), ...route } as const;
+      return leftover('route', describe(object), identityOf(object), () => kernel.netlink(NODE, deleteRoute(route)));
+    }),
+    ...rules.map((rule) => {
+      const object = { kind: 'rule', netns: NODE, ...rule } as const;
+      return leftover('rule', describe(object), identityOf(object), () => kernel.netlink(NODE, deleteRule(rule)));
+    }),
+    ...ours.map((address) => {
+      const object = { kind: 'address', netns: NODE, link: nameOf(address.linkIndex), ...address } as const;
+      return leftover('address', describe(object), identityOf(object), () =>
+        kernel.netlink(NODE, deleteAddress(address)),
+      );
+    }),
+  ];
+}
+
+/** Filters of ours on links that are no pods'; those go with their links. */
+async function findFilters(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
+  const { links, qdiscs } = await snapshot.node();
+  const found: Found[] = [];
+  for (const { index, name, alias, group } of links) {
+    const hasClsact = qdiscs.some(({ linkIndex, kind }) => linkIndex === index && kind === 'clsact');
+    if (!hasClsact || containerOf(alias) !== undefined || group === OUR_GROUP) continue;
+    const view = await snapshot.filters(index);
+    const ours = (['egress', 'ingress'] as const).flatMap((direction) =>
+      view[direction].flatMap((filter) => {
+        const identity = identityOfFilter(filter, direction, name);
+        return identity === undefined ? [] : [{ filter, direction, identity }];
+      }),
+    );
+    for (const { filter, direction, identity } of ours) {
+      const classifier = filter.action.kind === 'bpf' ? 'bpf' : 'u32';
+      const place = { ...filter, direction };
+      const text = `filter at ${direction} of ${name} pref ${filter.preference}`;
+      found.push(leftover('filter', text, identity, () => kernel.netlink(NODE, deleteFilter(place, classifier))));
+    }
+    // Where nobody else has a filter, the hook itself was made for ours.
+    if (ours.length > 0 && ours.length === view.egress.length + view.ingress.length) {
+      found.push(
+        leftover('qdisc', `qdisc clsact dev ${name}`, `clsact ${name}`, () =>
+          kernel.netlink(NODE, deleteClsact(index)),
+        ),
+      );
+    }
+  }
+  return found;
+}
+
+/** As an object of a plan; undefined for a filter that is not ours. */
+function identityOfFilter(filter: Filter, direction: Direction, link: string): string | undefined {
+  const { action, preference } = filter;
+  switch (action.kind) {
+    case 'bpf': {
+      const isOurs = PROGRAM_NAMES.some((name) => name === action.name);
+      return isOurs ? `program ${link} ${direction} ${preference}` : undefined;
+    }
+    case 'push': {
+      const isOurs = direction === 'egress' && [PREFERENCE.tag4, PREFERENCE.tag6].some((own) => own === preference);
+      return isOurs ? `pushFilter ${link} ${action.source}` : undefined;
+    }
+    case 'pop':
+      return direction === 'ingress' && preference === PREFERENCE.untag ? `popFilter ${link}` : undefined;
+    case 'other':
+      return undefined;
+  }
+}
+
+function findEntries({ kernel, programs }: Session, snapshot: Snapshot): Found[] {
+  if (programs === undefined) return [];
+  const { tags, veths, vlans } = snapshot.maps;
+  const linkOf = (index: number) => snapshot.linkName(index) ?? `${index}`;
+  return [
+    ...tags.map(({ address, vlanId }) => {
+      const map = programs.map(familyOf(address) === IPV4 ? 'tag4' : 'tag6');
+      const text = `tag of ${address}: VLAN ${vlanId}`;
+      return leftover('map', text, `tag ${address}`, () => kernel.deleteEntries(map, [addressBytes(address)]));
+    }),
+    ...veths.map(({ linkIndex }) => {
+      const name = linkOf(linkIndex);
+      const remove = () => kernel.deleteEntries(programs.map('veths'), [linkKey(linkIndex)]);
+      return leftover('map', `mark for link ${name}`, `vethEntry ${name}`, remove);
+    }),
+    ...vlans.map((entry) => {
+      const remove = () => kernel.deleteEntries(programs.map('vlans'), [encodeVlan(entry).key]);
+      const identity = `vlanEntry ${entry.trunkIndex} ${entry.vlanId}`;
+      return leftover('map', `VLAN ${entry.vlanId} of link ${entry.trunkIndex}`, identity, remove);
+    }),
+  ];
+}

@@ -1,0 +1,412 @@
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
+import { z } from 'zod';
+import { buildNative } from '../../../scripts/build-native.ts';
+import { systemClock } from '../../util/clock.ts';
+import { HelperProcess, type KernelPort } from '../kernel/helper-process.ts';
+import { LinuxDatapath } from '../linux-datapath.ts';
+import type { DatapathSettings, EniDevice, PodAttachment, PodInterface } from '../types.ts';
+
+const OUTPUT = join(import.meta.dirname, '../../../.state/native');
+
+/** What the tests run; built when it is out of date. */
+export const TOOLS = {
+  helper: join(OUTPUT, 'terway-kernel'),
+  object: join(OUTPUT, 'terway.bpf.o'),
+  frames: join(OUTPUT, 'frames'),
+};
+
+/** Builds {@link TOOLS}. */
+export async function buildTools(): Promise<void> {
+  await buildNative(OUTPUT, { tests: true });
+}
+
+/** Runs a command to its end. @throws Error with its words when it fails */
+export function run(command: string, ...args: string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? stderr}`);
+  return stdout;
+}
+
+const path = (netns: string) => `/run/netns/${netns}`;
+
+const frameSchema = z.object({
+  /** -1 without a tag. */
+  vlan: z.number(),
+  type: z.number(),
+  size: z.number(),
+  source: z.string(),
+  destination: z.string(),
+  protocol: z.number(),
+  payload: z.string(),
+  to: z.string(),
+});
+
+export type Frame = z.infer<typeof frameSchema>;
+
+/** Everything that arrives at a link. */
+export class Receiver implements AsyncDisposable {
+  readonly frames: Frame[] = [];
+  readonly #child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly #waiting = new Set<() => void>();
+  #ready = false;
+
+  constructor(netns: string, link: string) {
+    this.#child = spawn('nsenter', [`--net=${path(netns)}`, TOOLS.frames, 'receive', link], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    createInterface({ input: this.#child.stdout }).on('line', (line) => {
+      if (line === 'ready') this.#ready = true;
+      else this.frames.push(frameSchema.parse(JSON.parse(line)));
+      for (const wake of this.#waiting) wake();
+    });
+  }
+
+  async ready(): Promise<this> {
+    await this.#until(() => this.#ready);
+    return this;
+  }
+
+  /** Resolves when so many frames fit, with them. */
+  async collect(count: number, fits: (frame: Frame) => boolean): Promise<Frame[]> {
+    await this.#until(() => this.frames.filter(fits).length >= count);
+    return this.frames.filter(fits);
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiting.add(resolve);
+      await promise;
+      this.#waiting.delete(resolve);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#child.once('close', () => resolve());
+    this.#child.stdin.end();
+    await promise;
+  }
+}
+
+/** One UDP packet in an Ethernet frame. */
+export interface Packet {
+  fromMac?: string;
+  toMac: string;
+  /** Tags from the outside in. */
+  vlans?: number[];
+  source: string;
+  destination: string;
+  payload?: string;
+  /** Bytes of payload, when it matters. */
+  size?: number;
+}
+
+/** A node, its trunk and secondary ENI, and the switch behind them, as namespaces of this machine. */
+export class Lab implements Disposable {
+  readonly id = randomBytes(3).toString('hex');
+  readonly directory = mkdtempSync(join(tmpdir(), 'terway-datapath-'));
+  readonly #namespaces: string[] = [];
+  readonly node: string;
+  readonly switchNs: string;
+  readonly trunk: EniDevice = {
+    mac: '00:16:3e:00:00:01',
+    gateway: { ipv4: '10.0.0.253', ipv6: 'fd00::fffd' },
+  };
+  readonly secondary: EniDevice = {
+    mac: '00:16:3e:00:00:02',
+    gateway: { ipv4: '10.1.0.253', ipv6: 'fd01::fffd' },
+  };
+  #pods = 0;
+
+  constructor() {
+    this.node = this.namespace('node');
+    this.switchNs = this.namespace('switch');
+    mkdirSync(join(this.directory, 'bpf'));
+    this.eni('eni1', 'sw1', this.trunk);
+    this.eni('eni2', 'sw2', this.secondary);
+  }
+
+  get bpfDirectory(): string {
+    return join(this.directory, 'bpf', 'terway');
+  }
+
+  namespace(name: string): string {
+    const full = `tw${this.id}-${name}`;
+    run('ip', 'netns', 'add', full);
+    this.#namespaces.push(full);
+    // No addresses that the kernel chooses, which would send packets that no test asked for.
+    return full;
+  }
+
+  netnsPath(name: string): string {
+    return path(name);
+  }
+
+  /** A device of the node whose other end is in the switch, where the gateways are. */
+  eni(name: string, other: string, device: EniDevice): void {
+    run('ip', '-n', this.switchNs, 'link', 'add', other, 'type', 'veth', 'peer', 'name', name, 'netns', this.node);
+    run('ip', '-n', this.switchNs, 'link', 'set', other, 'address', 'ee:ff:ff:ff:ff:ff', 'up');
+    run('ip', '-n', this.node, 'link', 'set', name, 'address', device.mac);
+  }
+
+  /** Tells the node where the gateways are, as no router answers here. Devices must be up. */
+  gateways(): void {
+    for (const [name, { gateway }] of [
+      ['eni1', this.trunk],
+      ['eni2', this.secondary],
+    ] as const) {
+      if (!this.ip('-o', 'link', 'show', name).includes('UP')) continue;
+      for (const address of [gateway.ipv4, gateway.ipv6]) {
+        if (address === undefined) continue;
+        this.ip('neigh', 'replace', address, 'lladdr', 'ee:ff:ff:ff:ff:ff', 'dev', name, 'nud', 'permanent');
+      }
+    }
+  }
+
+  /** `ip` in the node. */
+  ip(...args: string[]): string {
+    return run('ip', '-n', this.node, ...args);
+  }
+
+  settings(change: Partial<DatapathSettings> = {}): DatapathSettings {
+    return {
+      nodeAddress: { ipv4: '192.168.0.10', ipv6: 'fd10::10' },
+      serviceCidrs: ['172.21.0.0/20', 'fd77::/112'],
+      hostStackCidrs: ['169.254.20.10/32'],
+      layout: 'marks',
+      markMask: 0x30e0,
+      isolateMembers: true,
+      tagProgram: 'ebpf',
+      bpfDirectory: this.bpfDirectory,
+      ...change,
+    };
+  }
+
+  port(): KernelPort {
+    return new HelperProcess(TOOLS.helper, path(this.node));
+  }
+
+  datapath(
+    change: Partial<DatapathSettings> = {},
+    port: KernelPort = this.port(),
+    objectPath = TOOLS.object,
+  ): LinuxDatapath {
+    return new LinuxDatapath(port, {
+      settings: this.settings(change),
+      helperPath: TOOLS.helper,
+      objectPath,
+      clock: systemClock,
+      signal: AbortSignal.timeout(60_000),
+    });
+  }
+
+  /** A sandbox with a namespace of its own. */
+  pod(interfaces: PodInterface[], change: Partial<PodAttachment> = {}): PodAttachment {
+    const name = `pod${++this.#pods}`;
+    const netns = this.namespace(name);
+    return {
+      namespace: 'default',
+      name,
+      uid: `uid-${name}`,
+      containerId: `${name}-${this.id}`,
+      netnsPath: path(netns),
+      interfaces,
+      ...change,
+    };
+  }
+
+  member(last: number, vlanId: number, change: Partial<PodInterface> = {}): PodInterface {
+    return {
+      ...this.#interface(`10.0.0.${last}`, `fd00::${last.toString(16)}`, '10.0.0.0/24', 'fd00::/64'),
+      attachment: { kind: 'member', trunk: this.trunk, vlanId },
+      ...change,
+    };
+  }
+
+  shared(last: number, change: Partial<PodInterface> = {}): PodInterface {
+    return {
+      ...this.#interface(`10.1.0.${last}`, `fd01::${last.toString(16)}`, '10.1.0.0/24', 'fd01::/64'),
+      attachment: { kind: 'shared', eni: this.secondary },
+      ...change,
+    };
+  }
+
+  exclusive(last: number, hostPeer: boolean, change: Partial<PodInterface> = {}): PodInterface {
+    return { ...this.shared(last), attachment: { kind: 'exclusive', eni: this.secondary, hostPeer }, ...change };
+  }
+
+  #interface(ipv4: string, ipv6: string, subnet4: string, subnet6: string): Omit<PodInterface, 'attachment'> {
+    return {
+      name: 'eth0',
+      ipv4: { address: ipv4, subnet: subnet4 },
+      ipv6: { address: ipv6, subnet: subnet6 },
+      mtu: 1500,
+      defaultRoute: true,
+      extraRoutes: [],
+    };
+  }
+
+  receiver(netns: string, link: string): Promise<Receiver> {
+    return new Receiver(netns, link).ready();
+  }
+
+  /** Sends frames from a link; each so many times. */
+  send(
+    netns: string,
+    link: string,
+    packets: readonly Packet[],
+    options: { count?: number; intervalUs?: number } = {},
+  ): void {
+    const { count = 1, intervalUs = 0 } = options;
+    const input = packets.map((packet) => `${count} ${intervalUs} ${frameBytes(packet).toString('hex')}\n`).join('');
+    const { status, stderr } = spawnSync('nsenter', [`--net=${path(netns)}`, TOOLS.frames, 'send', link], { input });
+    if (status !== 0) throw new Error(`frames send ${link}: ${stderr.toString()}`);
+  }
+
+  /** The same, while other things happen. */
+  sendInBackground(
+    netns: string,
+    link: string,
+    packets: readonly Packet[],
+    options: { count: number; intervalUs?: number },
+  ) {
+    const { count, intervalUs = 0 } = options;
+    const child = spawn('nsenter', [`--net=${path(netns)}`, TOOLS.frames, 'send', link], {
+      stdio: ['pipe', 'inherit', 'inherit'],
+    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    child.on('close', () => resolve());
+    child.stdin.end(packets.map((packet) => `${count} ${intervalUs} ${frameBytes(packet).toString('hex')}\n`).join(''));
+    return promise;
+  }
+
+  /** Everything that the node and these pods have, for comparing. */
+  state(...pods: PodAttachment[]): string {
+    const names = [this.node, ...pods.map(({ netnsPath }) => netnsPath.slice('/run/netns/'.length))];
+    return names.map((name) => `== ${name}\n${namespaceState(name)}`).join('\n');
+  }
+
+  [Symbol.dispose](): void {
+    for (const name of this.#namespaces.reverse()) spawnSync('ip', ['netns', 'del', name]);
+    spawnSync('umount', [join(this.directory, 'bpf')]);
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function namespaceState(name: string): string {
+  const ip = (...args: string[]) => run('ip', '-n', name, ...args);
+  const links = z
+    .array(
+      z.object({
+        ifname: z.string(),
+        operstate: z.string(),
+        mtu: z.number(),
+        address: z.string().optional(),
+        flags: z.array(z.string()),
+      }),
+    )
+    .parse(JSON.parse(ip('-j', 'link')));
+  const lines = links.map((link) => `${link.ifname} ${link.mtu} ${link.address} ${link.flags.includes('UP')}`);
+  const sysctls = links.flatMap(({ ifname }) =>
+    [
+      'ipv4/conf/IF/rp_filter',
+      'ipv4/conf/IF/forwarding',
+      'ipv6/conf/IF/forwarding',
+      'ipv6/conf/IF/disable_ipv6',
+      'ipv6/conf/IF/accept_ra',
+    ].map((key) => `/proc/sys/net/${key.replace('IF', ifname)}`),
+  );
+  sysctls.push('/proc/sys/net/ipv4/conf/all/rp_filter', '/proc/sys/net/ipv6/conf/all/forwarding');
+  const tc = links.flatMap(({ ifname }) => {
+    const qdisc = run('tc', '-n', name, 'qdisc', 'show', 'dev', ifname);
+    if (!qdisc.includes('clsact')) return [qdisc];
+    const hooks = ['ingress', 'egress'].map((hook) => run('tc', '-n', name, 'filter', 'show', 'dev', ifname, hook));
+    return [qdisc, ...hooks.map((text) => text.replaceAll(/ (id|tag|name) \S+/g, ''))];
+  });
+  // Link-local addresses, their routes and the first qdisc come by themselves when a link comes up.
+  const isOfTheKernel = /fe80::|ff00::|anycast|qdisc noqueue/;
+  const text = [
+    ...lines,
+    ip('-o', 'addr'),
+    ip('route', 'show', 'table', 'all'),
+    ip('-6', 'route', 'show', 'table', 'all'),
+    ip('rule'),
+    ip('-6', 'rule'),
+    ip('neigh', 'show', 'nud', 'permanent'),
+    ...tc,
+    run('nsenter', `--net=${path(name)}`, 'grep', '-s', '.', ...sysctls),
+  ].join('\n');
+  const kept = text.split('\n').filter((line) => line !== '' && !isOfTheKernel.test(line.replace('via fe80::1', '')));
+  const stable = kept.map((line) => line.replaceAll(/ifindex \d+|if\d+|^\d+: (?=\S+ +inet)|valid_lft.*/g, ''));
+  return stable.sort().join('\n');
+}
+
+/** The bytes of a frame. */
+export function frameBytes(packet: Packet): Buffer {
+  const { fromMac = '02:00:00:00:00:01', toMac, vlans = [], source, destination } = packet;
+  const payload = packet.size === undefined ? Buffer.from(packet.payload ?? 'hello') : Buffer.alloc(packet.size, 'x');
+  const mac = (text: string) => Buffer.from(text.replaceAll(':', ''), 'hex');
+  const tags = vlans.map((id) => Buffer.from([0x81, 0x00, id >> 8, id & 0xff]));
+  const isIpv4 = !source.includes(':');
+  const udp = Buffer.alloc(8 + payload.length);
+  udp.writeUInt16BE(4000, 0);
+  udp.writeUInt16BE(4000, 2);
+  udp.writeUInt16BE(udp.length, 4);
+  payload.copy(udp, 8);
+  const ip = isIpv4 ? ipv4Header(source, destination, udp.length) : ipv6Header(source, destination, udp);
+  return Buffer.concat([mac(toMac), mac(fromMac), ...tags, Buffer.from(isIpv4 ? [8, 0] : [0x86, 0xdd]), ip, udp]);
+}
+
+function ipv4Header(source: string, destination: string, size: number): Buffer {
+  const header = Buffer.alloc(20);
+  header[0] = 0x45;
+  header.writeUInt16BE(20 + size, 2);
+  header.writeUInt16BE(0x4000, 6);
+  header[8] = 64;
+  header[9] = 17;
+  Buffer.from(source.split('.').map(Number)).copy(header, 12);
+  Buffer.from(destination.split('.').map(Number)).copy(header, 16);
+  header.writeUInt16BE(checksum(header), 10);
+  return header;
+}
+
+function ipv6Header(source: string, destination: string, udp: Buffer): Buffer {
+  const header = Buffer.alloc(40);
+  header[0] = 0x60;
+  header.writeUInt16BE(udp.length, 4);
+  header[6] = 17;
+  header[7] = 64;
+  ipv6Bytes(source).copy(header, 8);
+  ipv6Bytes(destination).copy(header, 24);
+  const pseudo = Buffer.alloc(8);
+  pseudo.writeUInt32BE(udp.length, 0);
+  pseudo[7] = 17;
+  udp.writeUInt16BE(checksum(Buffer.concat([header.subarray(8), pseudo, udp])), 6);
+  return header;
+}
+
+function ipv6Bytes(text: string): Buffer {
+  const [head = '', tail = ''] = text.split('::');
+  const groups = (part: string) => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)));
+  const [left, right] = [groups(head), groups(tail)];
+  const all = [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right];
+  const bytes = Buffer.alloc(16);
+  all.forEach((group, at) => {
+    bytes.writeUInt16BE(group, at * 2);
+  });
+  return bytes;
+}
+
+function checksum(bytes: Buffer): number {
+  let sum = 0;
+  for (let at = 0; at < bytes.length; at += 2) sum += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return ~sum & 0xffff;
+}

@@ -1,0 +1,288 @@
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseAllDocuments, stringify } from 'yaml';
+import { z } from 'zod';
+import { buildNative } from '../../scripts/build-native.ts';
+import { writeProductImage } from '../../scripts/image/product.ts';
+import { startVpcSwitch, type VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
+import type { ApiClient } from '../cluster/api.ts';
+import { type Cluster, startCluster } from '../cluster/cluster.ts';
+import { pollUntil } from '../cluster/poll.ts';
+import { type RealNode, startRealNode } from '../cluster/real-nodes/real-node.ts';
+import {
+  ACCESS_KEY,
+  CLUSTER_ID,
+  Lab,
+  type LabOptions,
+  NODE_SECURITY_GROUP,
+  NODE_VSWITCH,
+  REGION,
+  VPC,
+  type Zone,
+} from './lab.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+const IMAGE = 'docker.io/library/terway-controlplane:lab';
+const INSTANCE_TYPE = 'ecs.g7.4xlarge';
+
+/** A node with a kubelet whose instance lives in the simulator. */
+export interface WiredNode {
+  name: string;
+  zone: Zone;
+  instanceId: string;
+  real: RealNode;
+}
+
+export interface NodeLabOptions extends Omit<LabOptions, 'cluster' | 'stateDir'> {
+  nodes: readonly { zone: Zone; labels?: Readonly<Record<string, string>>; instanceType?: string }[];
+  /** Merged over the agent's configuration. */
+  agentConfig?: Record<string, unknown>;
+  /** Merged over the control plane's configuration. */
+  controlPlaneConfig?: Record<string, unknown>;
+  replicas?: number;
+}
+
+/**
+ * Everything real but the cloud: a cluster with kubelets, the simulated cloud with its data plane between the nodes, and the
+ * product, installed from its image and its manifests. One folder holds the state; `close` ends everything and removes it.
+ */
+export class NodeLab implements AsyncDisposable {
+  readonly cluster: Cluster;
+  readonly lab: Lab;
+  readonly vpc: VpcSwitch;
+  readonly nodes: WiredNode[] = [];
+  readonly stateDir: string;
+  readonly #options: NodeLabOptions;
+  #imagePath: string | undefined;
+  #booting = 0;
+
+  private constructor(
+    parts: { cluster: Cluster; lab: Lab; vpc: VpcSwitch; stateDir: string },
+    options: NodeLabOptions,
+  ) {
+    this.cluster = parts.cluster;
+    this.lab = parts.lab;
+    this.vpc = parts.vpc;
+    this.stateDir = parts.stateDir;
+    this.#options = options;
+  }
+
+  get api(): ApiClient {
+    return this.lab.api;
+  }
+
+  /** Folder of bundles and native programs that the image was made of. */
+  get distDir(): string {
+    return join(this.lab.stateDir, 'dist');
+  }
+
+  /**
+   * Starts cluster, cloud, switch and nodes, makes the image and gives it to the nodes. The product is not installed yet.
+   *
+   * @throws the signal's reason; nothing is left behind by a start that fails.
+   */
+  static async start(options: NodeLabOptions): Promise<NodeLab> {
+    const { signal, log = () => undefined } = options;
+    const stateDir = await mkdtemp(join(tmpdir(), 'terway-nodes-'));
+    const closers: (() => Promise<void>)[] = [() => rm(stateDir, { recursive: true, force: true })];
+    try {
+      const common = signal === undefined ? {} : { signal };
+      const cluster = await startCluster({ stateDir: join(stateDir, 'cluster'), realNodes: true, log, ...common });
+      closers.push(() => cluster.stop());
+      const { latencies } = options;
+      const lab = await Lab.start({
+        cluster,
+        stateDir: join(stateDir, 'lab'),
+        log,
+        ...common,
+        ...(latencies === undefined ? {} : { latencies }),
+      });
+      closers.push(() => lab.close());
+      const vpc = await startVpcSwitch({ cloud: lab.cloud, stateDir: join(stateDir, 'vpc'), signal, log });
+      closers.push(() => vpc.close());
+      const nodeLab = new NodeLab({ cluster, lab, vpc, stateDir }, options);
+      log('starting nodes');
+      const [path] = await Promise.all([nodeLab.#writeImage(), ...options.nodes.map((node) => nodeLab.addNode(node))]);
+      log('giving the image to the nodes');
+      await Promise.all(nodeLab.nodes.map(({ real }) => real.importImage(path)));
+      return nodeLab;
+    } catch (error) {
+      for (const close of closers.reverse()) await close();
+      throw error;
+    }
+  }
+
+  /** Runs an instance and boots its node. */
+  async addNode({
+    zone,
+    labels = {},
+    instanceType = INSTANCE_TYPE,
+  }: NodeLabOptions['nodes'][number]): Promise<WiredNode> {
+    this.#booting += 1;
+    const name = `node-${this.#booting}`;
+    const { instanceId } = await this.lab.cloud.runInstance({
+      instanceType,
+      vSwitchId: NODE_VSWITCH[zone],
+      securityGroupIds: [NODE_SECURITY_GROUP],
+      name,
+    });
+    const real = await startRealNode(this.cluster, {
+      ...{ name, instanceId, instanceType, zone, region: REGION, labels },
+      plugInterfaces: async (netnsPath) => {
+        await this.vpc.removeNode(instanceId);
+        await this.vpc.addNode({ instanceId, netnsPath, configurePrimary: true });
+      },
+      ...(this.#options.signal === undefined ? {} : { signal: this.#options.signal }),
+    });
+    const booted = { name, zone, instanceId, real };
+    this.nodes.push(booted);
+    this.nodes.sort((a, b) => a.name.localeCompare(b.name));
+    if (this.#imagePath !== undefined) await real.importImage(this.#imagePath);
+    return booted;
+  }
+
+  /** Installs control plane and agent from `config/deploy`, and waits until every node is Ready. */
+  async install(): Promise<void> {
+    await this.installControlPlane();
+    await this.installAgent();
+    await this.nodesReady();
+  }
+
+  async installControlPlane(): Promise<void> {
+    const { hub } = this.cluster;
+    if (hub === undefined) throw new Error('the cluster has no hub');
+    const forward = await hub.exposeToNodes(Number(this.lab.endpoint.split(':').at(-1)));
+    const endpoint = `http://${forward.address}`;
+    const config = {
+      ...{ regionID: REGION, clusterID: CLUSTER_ID, vpcID: VPC },
+      endpoints: { ecs: endpoint, vpc: endpoint },
+      ...this.#options.controlPlaneConfig,
+    };
+    const credential = { accessKey: ACCESS_KEY.accessKeyId, accessSecret: ACCESS_KEY.accessKeySecret };
+    const secret = {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'terway-controlplane', namespace: 'kube-system' },
+      stringData: { 'ctrl-secret.yaml': stringify(credential) },
+    };
+    const manifest = await this.#manifest('control-plane.yaml', (object) => {
+      if (object.kind === 'ConfigMap') object['data'] = { 'ctrl-config.yaml': stringify(config) };
+      if (object.kind === 'Deployment') Object.assign(object.spec ?? {}, { replicas: this.#options.replicas ?? 1 });
+    });
+    await this.lab.apply(`${stringify(secret)}---\n${manifest}`);
+    await this.#rolledOut('deployment/terway-controlplane');
+  }
+
+  async installAgent(): Promise<void> {
+    const configMap = {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'terway-agent', namespace: 'kube-system' },
+      data: { 'agent.yaml': stringify(this.#options.agentConfig ?? {}) },
+    };
+    await this.lab.apply(`${stringify(configMap)}---\n${await this.#manifest('agent.yaml', () => undefined)}`);
+    await this.#rolledOut('daemonset/terway-agent');
+  }
+
+  async nodesReady(): Promise<void> {
+    await this.#kubectl(['wait', '--for=condition=Ready', '--timeout=60s', 'node', '--all']);
+  }
+
+  /** Waits until a pod is Ready. */
+  async podReady(namespace: string, name: string): Promise<void> {
+    await this.#kubectl(['wait', '-n', namespace, '--for=condition=Ready', '--timeout=60s', `pod/${name}`]);
+  }
+
+  /** Runs a command in a pod; a failure of the command is a `code`. */
+  inPod(namespace: string, name: string, ...command: string[]) {
+    return this.cluster.kubectl(['exec', '-n', namespace, name, '--', ...command]);
+  }
+
+  /** Runs a command of the agent on a node, as an operator would. */
+  async agent(node: WiredNode, ...command: string[]) {
+    const pod = await this.agentPod(node);
+    return this.cluster.kubectl(['exec', '-n', 'kube-system', pod, '--', 'terway-agent', ...command]);
+  }
+
+  /** The agent's running pod on a node. */
+  async agentPod(node: WiredNode): Promise<string> {
+    const podsSchema = z.array(
+      z.object({ metadata: z.object({ name: z.string() }), status: z.object({ phase: z.string() }) }),
+    );
+    return pollUntil(
+      async () => {
+        const { objects } = await this.api.list('/api/v1/namespaces/kube-system/pods', {
+          query: {
+            labelSelector: 'app.kubernetes.io/name=terway-agent',
+            fieldSelector: `spec.nodeName=${node.name}`,
+          },
+        });
+        return podsSchema.parse(objects).find(({ status }) => status.phase === 'Running')?.metadata.name;
+      },
+      { what: `the agent's pod on ${node.name}`, timeoutMs: 30_000 },
+    );
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.nodes.map(({ real }) => real.stop()));
+    await this.vpc.close();
+    await this.lab.close();
+    await this.cluster.stop();
+    await rm(this.stateDir, { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #writeImage(): Promise<string> {
+    const distDir = this.distDir;
+    await buildNative(distDir);
+    const cacheDir = join(root, 'node_modules', '.cache', 'terway-controlplane-image');
+    await mkdir(cacheDir, { recursive: true });
+    const outPath = join(this.stateDir, 'image.tar');
+    await writeProductImage({
+      distDir,
+      nodePath: process.execPath,
+      cacheDir,
+      reference: IMAGE,
+      version: 'lab',
+      outPath,
+    });
+    this.#imagePath = outPath;
+    return outPath;
+  }
+
+  /** A file of config/deploy with the image of this laboratory. */
+  async #manifest(file: string, change: (object: Manifest) => void): Promise<string> {
+    const text = await readFile(join(root, 'config', 'deploy', file), 'utf8');
+    return parseAllDocuments(text.replaceAll('terway-controlplane:latest', IMAGE))
+      .map((document) => {
+        const object = manifestSchema.parse(document.toJS());
+        change(object);
+        return stringify(object);
+      })
+      .join('---\n');
+  }
+
+  async #rolledOut(what: string): Promise<void> {
+    await this.#kubectl(['rollout', 'status', '-n', 'kube-system', '--timeout=90s', what]).catch(
+      async (error: unknown) => {
+        const pods = await this.cluster.kubectl(['describe', 'pods', '-n', 'kube-system']);
+        const logs = await this.cluster.kubectl(['logs', '-n', 'kube-system', '--tail=20', what]);
+        throw new Error(`${String(error)}\n${pods.stdout.slice(-3000)}\n${logs.stdout}${logs.stderr}`);
+      },
+    );
+  }
+
+  async #kubectl(args: readonly string[]): Promise<string> {
+    const { signal } = this.#options;
+    const { code, stdout, stderr } = await this.cluster.kubectl(args, signal === undefined ? {} : { signal });
+    if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr || stdout}`);
+    return stdout;
+  }
+}
+
+const manifestSchema = z.looseObject({ kind: z.string(), spec: z.record(z.string(), z.unknown()).optional() });
+type Manifest = z.infer<typeof manifestSchema>;

@@ -1,0 +1,203 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { BuildFailedError, MissingToolError } from '../cluster/errors.ts';
+import { type BuildOptions, cacheDirectory } from '../cluster/go-build.ts';
+import { acquireLock } from '../cluster/lock.ts';
+import { BuildProgress } from '../cluster/progress.ts';
+
+/** What a VM is started with. */
+export interface VmKernel {
+  /** Such as `linux-image-6.1.0-56-amd64 6.1.192-2`. */
+  name: string;
+  /** Path of the compressed kernel. */
+  kernel: string;
+  /** Path of the first file system: busybox, modules and init.sh. */
+  initramfs: string;
+}
+
+/** Depends on the kernel of the day. The one for clouds is half the size, but has no 9p. */
+const METAPACKAGE = 'linux-image-amd64';
+
+/** What they depend on comes along. */
+const MODULES = [
+  // The VM itself.
+  ...['virtio_pci', 'virtio_console', 'qemu_fw_cfg', '9pnet_virtio', '9p', 'overlay'],
+  // What nodes of customers have and kernels for containers may lack.
+  ...['8021q', 'act_vlan', 'cls_u32'],
+  // What else the data path uses.
+  ...['cls_bpf', 'sch_ingress', 'sch_tbf', 'sch_prio', 'veth', 'dummy'],
+];
+
+const BUSYBOX = '/bin/busybox';
+const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
+
+/**
+ * Finds Debian's kernel in the cache, or downloads it and packs its first file system (seconds, once per version).
+ * A version that is no longer the newest is removed when the next one was made.
+ *
+ * @throws MissingToolError when a program or the package is missing; BuildFailedError.
+ */
+export async function ensureVmKernel(options: BuildOptions = {}): Promise<VmKernel> {
+  const { signal } = options;
+  const wanted = await newestPackage(signal);
+  const cache = join(cacheDirectory(), 'vm-kernel');
+  const directory = join(cache, await cacheKey(wanted));
+  const found = {
+    name: `${wanted.name} ${wanted.version}`,
+    kernel: join(directory, 'vmlinuz'),
+    initramfs: join(directory, 'initramfs.gz'),
+  };
+  if (await exists(directory)) return found;
+
+  await mkdir(cache, { recursive: true });
+  const progress = new BuildProgress(options.log);
+  const release = await acquireLock(join(cache, 'build.lock'), {
+    signal,
+    onWait: (pid) => progress.say(`waiting for process ${pid}, which is preparing the VM's kernel`),
+  });
+  try {
+    if (!(await exists(directory))) {
+      progress.say(`preparing ${found.name} for VMs, once`);
+      await build(wanted, cache, directory, signal);
+      progress.finish(`prepared ${wanted.name}`);
+    }
+  } finally {
+    await release();
+  }
+  return found;
+}
+
+interface Package {
+  name: string;
+  version: string;
+}
+
+async function newestPackage(signal: AbortSignal | undefined): Promise<Package> {
+  const depends = await run('apt-cache', ['depends', '--important', METAPACKAGE], { signal }).catch(() => '');
+  const name = /^\s*\|?Depends: (linux-image-\S+)$/m.exec(depends)?.[1];
+  const shown = name === undefined ? '' : await run('apt-cache', ['show', '--no-all-versions', name], { signal });
+  const version = /^Version: (\S+)$/m.exec(shown)?.[1];
+  if (name !== undefined && version !== undefined) return { name, version };
+  throw new MissingToolError(
+    `apt knows no package ${METAPACKAGE}, whose kernel VMs are tested with; run as root: apt-get update`,
+  );
+}
+
+/** Everything that the result is made of. */
+async function cacheKey({ name, version }: Package): Promise<string> {
+  const hash = createHash('sha256').update([name, ...MODULES].join('\0'));
+  hash.update(await readFile(INIT));
+  return `${version.replaceAll(/[^\w.+~-]/g, '_')}-${hash.digest('hex').slice(0, 16)}`;
+}
+
+async function build(
+  wanted: Package,
+  cache: string,
+  directory: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  // Only the lock's holder gets here: what else lies about is older, or of builders that were killed.
+  const old = (await readdir(cache)).filter((entry) => entry !== 'build.lock' && !entry.startsWith('build.lock.'));
+  const temporary = await mkdtemp(join(cache, 'tmp-'));
+  try {
+    const unpacked = join(temporary, 'package');
+    await run('apt-get', ['download', '-q', `${wanted.name}=${wanted.version}`], { cwd: temporary, signal });
+    const archive = (await readdir(temporary)).find((entry) => entry.endsWith('.deb'));
+    if (archive === undefined) throw new BuildFailedError(`apt-get download left no package of ${wanted.name}`);
+    await run('dpkg-deb', ['--extract', join(temporary, archive), unpacked], { signal });
+    const result = join(temporary, 'result');
+    await mkdir(result);
+    const release = wanted.name.replace(/^linux-image-/, '');
+    await copyFile(join(unpacked, 'boot', `vmlinuz-${release}`), join(result, 'vmlinuz'));
+    await packInitramfs(join(unpacked, 'lib', 'modules', release), temporary, join(result, 'initramfs.gz'), signal);
+    await rename(result, directory);
+    for (const entry of old) await rm(join(cache, entry), { recursive: true, force: true });
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+async function packInitramfs(
+  modules: string,
+  temporary: string,
+  output: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const root = join(temporary, 'initramfs');
+  for (const name of ['bin', 'modules', 'proc', 'sys', 'dev', 'lower', 'changes', 'root']) {
+    await mkdir(join(root, name), { recursive: true });
+  }
+  await copyFile(BUSYBOX, join(root, 'bin', 'busybox'));
+  await copyFile(INIT, join(root, 'init'));
+  const files = await inLoadOrder(modules, signal);
+  for (const file of files) await copyFile(file, join(root, 'modules', basename(file)));
+  await writeFile(join(root, 'modules', 'order'), files.map((file) => `${basename(file)}\n`).join(''));
+  await run('sh', ['-c', `chmod 755 init && find . | cpio --quiet -o -H newc | gzip -1 >"$0"`, output], {
+    cwd: root,
+    signal,
+  });
+}
+
+/** Files of {@link MODULES} and of what they depend on, each after those that it needs. */
+async function inLoadOrder(directory: string, signal: AbortSignal | undefined): Promise<string[]> {
+  const paths = new Map<string, string>();
+  for (const entry of await readdir(directory, { recursive: true })) {
+    const name = /([^/]+)\.ko(?:\.\w+)?$/.exec(entry)?.[1];
+    if (name !== undefined) paths.set(name.replaceAll('-', '_'), join(directory, entry));
+  }
+  const ordered = new Set<string>();
+  const stack = MODULES.toReversed();
+  for (let name = stack.at(-1); name !== undefined; name = stack.at(-1)) {
+    const path = paths.get(name.replaceAll('-', '_'));
+    if (path === undefined) throw new BuildFailedError(`the kernel has no module ${name}`);
+    const needs = (await run('modinfo', ['-F', 'depends', path], { signal })).trim().split(',');
+    const missing = needs.filter((need) => need !== '' && !ordered.has(paths.get(need) ?? ''));
+    if (missing.length > 0) {
+      stack.push(...missing);
+      continue;
+    }
+    ordered.add(path);
+    stack.pop();
+  }
+  return [...ordered];
+}
+
+interface RunOptions {
+  cwd?: string;
+  signal: AbortSignal | undefined;
+}
+
+/** @returns what the program printed */
+async function run(command: string, args: readonly string[], { cwd, signal }: RunOptions): Promise<string> {
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, LC_ALL: 'C' },
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const output = { stdout: '', stderr: '' };
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output.stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    output.stderr += text;
+  });
+  const { promise, resolve, reject } = Promise.withResolvers<number | null>();
+  child.once('error', reject);
+  child.once('close', resolve);
+  const code = await promise.catch((error: unknown) => {
+    signal?.throwIfAborted();
+    throw new MissingToolError(`${command} is needed for tests in VMs: make setup`, { cause: error });
+  });
+  if (code === 0) return output.stdout;
+  const why = output.stderr.trim().split('\n').slice(-5).join(' | ');
+  const hint = command === 'apt-get' ? ' (are the lists of packages old? run as root: apt-get update)' : '';
+  throw new BuildFailedError(`${command} ${args[0] ?? ''} failed with code ${code}${hint}: ${why}`);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined;
+}

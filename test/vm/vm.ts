@@ -1,0 +1,182 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { stripVTControlCharacters } from 'node:util';
+import { MissingToolError, TestClusterError } from '../cluster/errors.ts';
+import { ensureVmKernel, type VmKernel } from './kernel.ts';
+
+/** What is run in a VM, and how long. */
+export interface VmJob {
+  /** Program and arguments. The VM sees the file system of this machine, and what it writes is gone with it. */
+  command: readonly [string, ...string[]];
+  /** Default: that of this process. */
+  cwd?: string;
+  /** Besides PATH and HOME, which are those of this process. */
+  env?: Readonly<Record<string, string>>;
+  /** For all of it, the start of the VM included. */
+  timeoutMs: number;
+  signal?: AbortSignal | undefined;
+  /** Told what the preparations are doing. Default: standard error. */
+  log?: ((line: string) => void) | undefined;
+  /** Told each line of the standard output as it comes. */
+  onLine?: (line: string) => void;
+}
+
+/** What a program in a VM left. */
+export interface VmResult {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** The VM ended without the result of its job, or had to be ended; the message closes with the end of its console. */
+export class VmError extends TestClusterError {
+  override readonly name = 'VmError';
+}
+
+const QEMU = 'qemu-system-x86_64';
+const CONSOLE_LINES = 30;
+
+/**
+ * Runs a program in a VM with Debian's kernel, whose processors are emulated: about 5 s to start, several times slower
+ * than this machine, and without network. The VM ends with the program, and with this process in whatever way that ends.
+ *
+ * @returns exit code (128 + number for signals) and output of the program
+ * @throws VmError when the VM ends or the time is up first; MissingToolError; BuildFailedError; the signal's reason
+ */
+export async function runInVm(job: VmJob): Promise<VmResult> {
+  const kernel = await ensureVmKernel({ signal: job.signal, log: job.log });
+  job.signal?.throwIfAborted();
+  // What ends the output must not be a text that a program prints.
+  const mark = `end-of-output-${randomBytes(12).toString('hex')}`;
+  const machine = start(kernel, jobScript(job, mark));
+  try {
+    return await resultOf(machine, job, mark);
+  } finally {
+    machine.child.kill('SIGKILL');
+    await machine.ended;
+  }
+}
+
+interface Machine {
+  child: ChildProcess;
+  stdout: Readable;
+  stderr: Readable;
+  /** The last lines of the console. */
+  console: () => string;
+  /** Never rejects. */
+  ended: Promise<string>;
+}
+
+/** The job waits after its end: only we know when all of the output has arrived, and end the VM then. */
+function jobScript({ command, cwd = process.cwd(), env = {} }: VmJob, mark: string): string {
+  const variables = { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/root', ...env };
+  const words = ['env', ...Object.entries(variables).map(([name, value]) => `${name}=${value}`), ...command];
+  return [
+    // A path that is not there yet would become a file.
+    'until set -- /dev/vport*p1 /dev/vport*p2; [ -c "$1" ] && [ -c "$2" ]; do sleep 0.1; done',
+    'exec 3>"$1" 4>"$2"',
+    'ip link set lo up',
+    `(cd ${quoted(cwd)} && exec ${words.map(quoted).join(' ')}) </dev/null >&3 2>&4 3>&- 4>&-`,
+    'code=$?',
+    `echo "${mark} $code" >&3`,
+    `echo "${mark} $code" >&4`,
+    'exec sleep infinity',
+    '',
+  ].join('\n');
+}
+
+const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;
+
+function start({ kernel, initramfs }: VmKernel, script: string): Machine {
+  const port = (number: number, id: string, fd: number) => [
+    ...['-chardev', `socket,id=${id},fd=${fd}`],
+    ...['-device', `virtserialport,nr=${number},chardev=${id}`],
+  ];
+  const args = [
+    ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', '1024'],
+    ...['-nodefaults', '-display', 'none', '-nic', 'none', '-no-reboot', '-serial', 'stdio'],
+    ...['-kernel', kernel, '-initrd', initramfs],
+    // edd=off: the firmware is not asked for disks; nokaslr: addresses in a message of the kernel can be looked up.
+    ...['-append', 'console=ttyS0 panic=-1 quiet edd=off nokaslr'],
+    ...['-fsdev', 'local,id=machine,path=/,security_model=none,readonly=on,multidevs=remap'],
+    ...['-device', 'virtio-9p-pci,fsdev=machine,mount_tag=machine'],
+    // A comma is written twice in an option's value.
+    ...['-fw_cfg', `name=opt/terway/job,string=${script.replaceAll(',', ',,')}`],
+    ...['-device', 'virtio-serial', ...port(1, 'out', 3), ...port(2, 'err', 4)],
+  ];
+  // The kernel ends it when this thread ends, also by SIGKILL.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', QEMU, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+  });
+  const [, console_, complaints, stdout, stderr] = child.stdio as Readable[];
+  if (!console_ || !complaints || !stdout || !stderr) throw new VmError('no pipes to the VM');
+  let tail = '';
+  for (const stream of [console_, complaints]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      tail = (tail + text).slice(-16_384);
+    });
+  }
+  const { promise: ended, resolve } = Promise.withResolvers<string>();
+  child.once('error', (error) => resolve(error.message));
+  child.once('close', (code, signal) => resolve(`code ${code ?? signal}`));
+  return { child, stdout, stderr, ended, console: () => lastLines(tail) };
+}
+
+/** Without what the firmware does to a terminal. */
+function lastLines(text: string): string {
+  return stripVTControlCharacters(text)
+    .split(/\r?\n/)
+    .filter((line) => line.trim() !== '')
+    .slice(-CONSOLE_LINES)
+    .join('\n');
+}
+
+async function resultOf(machine: Machine, job: VmJob, mark: string): Promise<VmResult> {
+  const { promise, resolve, reject } = Promise.withResolvers<VmResult>();
+  const end = (why: string) => reject(new VmError(`${why}; the end of its console:\n${machine.console()}`));
+  const timer = setTimeout(() => end(`the VM was ended after ${job.timeoutMs} ms without a result`), job.timeoutMs);
+  const abort = () => reject(job.signal?.reason);
+  job.signal?.addEventListener('abort', abort, { once: true });
+  // Its own failure to start is the one thing that has no console.
+  machine.child.once('error', (error) => {
+    reject(new MissingToolError('setpriv is needed for tests in VMs: make setup', { cause: error }));
+  });
+  void machine.ended.then((how) => end(`the VM ended by itself with ${how}`));
+  Promise.all([collect(machine.stdout, mark, job.onLine), collect(machine.stderr, mark)]).then(
+    ([stdout, stderr]) => resolve({ code: stdout.code, stdout: stdout.text, stderr: stderr.text }),
+    reject,
+  );
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    job.signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** Reads up to the mark. Stays open when the stream ends before: the end of the VM tells more. */
+async function collect(
+  stream: Readable,
+  mark: string,
+  onLine?: (line: string) => void,
+): Promise<{ text: string; code: number }> {
+  const { promise, resolve, reject } = Promise.withResolvers<{ text: string; code: number }>();
+  const end = new RegExp(`${mark} (\\d+)\\n`);
+  let text = '';
+  let told = 0;
+  stream.once('error', reject);
+  stream.setEncoding('utf8').on('data', (chunk: string) => {
+    // The mark may come in pieces.
+    const from = Math.max(0, text.length - mark.length - 8);
+    text += chunk;
+    const found = end.exec(text.slice(from));
+    if (found !== null) text = text.slice(0, from + found.index);
+    for (let at = text.indexOf('\n', told); at >= 0; at = text.indexOf('\n', told)) {
+      onLine?.(text.slice(told, at));
+      told = at + 1;
+    }
+    if (found !== null) resolve({ text, code: Number(found[1]) });
+  });
+  return promise;
+}
