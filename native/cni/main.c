@@ -9,6 +9,7 @@
  * Answer:   '0' or '1', the exit status; then what belongs on standard output.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,6 +170,8 @@ static bool build_request(struct buffer *request, const struct buffer *input)
 int main(void)
 {
 	struct buffer input = {0}, request = {0}, answer = {0};
+	/* An agent that ends while it is written to must become an error on standard output, not the end of this program. */
+	signal(SIGPIPE, SIG_IGN);
 	const char *command = getenv("CNI_COMMAND");
 	const char *path = getenv("TERWAY_CNI_SOCKET");
 	if (path == NULL || *path == '\0')

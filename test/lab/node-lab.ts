@@ -26,6 +26,9 @@ const root = join(import.meta.dirname, '..', '..');
 const IMAGE = 'docker.io/library/terway-controlplane:lab';
 const INSTANCE_TYPE = 'ecs.g7.4xlarge';
 
+/** What a start consists of, in this order. */
+export type LabPart = 'cluster' | 'cloud' | 'switch' | 'nodes' | 'image';
+
 /** A node with a kubelet whose instance lives in the simulator. */
 export interface WiredNode {
   name: string;
@@ -41,6 +44,8 @@ export interface NodeLabOptions extends Omit<LabOptions, 'cluster' | 'stateDir'>
   /** Merged over the control plane's configuration. */
   controlPlaneConfig?: Record<string, unknown>;
   replicas?: number;
+  /** Runs each part of the start, for those who show how it goes; `log` is told the lines of this part. */
+  part?: <T>(name: LabPart, run: (log: (line: string) => void) => Promise<T>) => Promise<T>;
 }
 
 /**
@@ -68,6 +73,13 @@ export class NodeLab implements AsyncDisposable {
     this.#options = options;
   }
 
+  /** @throws RangeError */
+  node(name: string): WiredNode {
+    const node = this.nodes.find((known) => known.name === name);
+    if (node === undefined) throw new RangeError(`there is no ${name}`);
+    return node;
+  }
+
   get api(): ApiClient {
     return this.lab.api;
   }
@@ -83,29 +95,39 @@ export class NodeLab implements AsyncDisposable {
    * @throws the signal's reason; nothing is left behind by a start that fails.
    */
   static async start(options: NodeLabOptions): Promise<NodeLab> {
-    const { signal, log = () => undefined } = options;
+    const { signal, log: ownLog = () => undefined, part = (_name, run) => run(ownLog) } = options;
     const stateDir = await mkdtemp(join(tmpdir(), 'terway-nodes-'));
     const closers: (() => Promise<void>)[] = [() => rm(stateDir, { recursive: true, force: true })];
     try {
       const common = signal === undefined ? {} : { signal };
-      const cluster = await startCluster({ stateDir: join(stateDir, 'cluster'), realNodes: true, log, ...common });
+      const cluster = await part('cluster', (log) =>
+        startCluster({ stateDir: join(stateDir, 'cluster'), realNodes: true, log, ...common }),
+      );
       closers.push(() => cluster.stop());
       const { latencies } = options;
-      const lab = await Lab.start({
-        cluster,
-        stateDir: join(stateDir, 'lab'),
-        log,
-        ...common,
-        ...(latencies === undefined ? {} : { latencies }),
-      });
+      const lab = await part('cloud', (log) =>
+        Lab.start({
+          cluster,
+          stateDir: join(stateDir, 'lab'),
+          log,
+          ...common,
+          ...(latencies === undefined ? {} : { latencies }),
+        }),
+      );
       closers.push(() => lab.close());
-      const vpc = await startVpcSwitch({ cloud: lab.cloud, stateDir: join(stateDir, 'vpc'), signal, log });
+      const vpc = await part('switch', (log) =>
+        startVpcSwitch({ cloud: lab.cloud, stateDir: join(stateDir, 'vpc'), signal, log }),
+      );
       closers.push(() => vpc.close());
       const nodeLab = new NodeLab({ cluster, lab, vpc, stateDir }, options);
-      log('starting nodes');
-      const [path] = await Promise.all([nodeLab.#writeImage(), ...options.nodes.map((node) => nodeLab.addNode(node))]);
-      log('giving the image to the nodes');
-      await Promise.all(nodeLab.nodes.map(({ real }) => real.importImage(path)));
+      const [path] = await part('nodes', (log) => {
+        log('starting nodes');
+        return allOf([nodeLab.#writeImage(), ...options.nodes.map((node) => nodeLab.addNode(node))]);
+      });
+      await part('image', (log) => {
+        log('giving the image to the nodes');
+        return allOf(nodeLab.nodes.map(({ real }) => real.importImage(path)));
+      });
       return nodeLab;
     } catch (error) {
       for (const close of closers.reverse()) await close();
@@ -282,6 +304,14 @@ export class NodeLab implements AsyncDisposable {
     if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr || stdout}`);
     return stdout;
   }
+}
+
+/** As Promise.all, but a failure is told only when all have ended: none of them goes on while the others are cleaned up. */
+async function allOf<T extends readonly unknown[] | []>(
+  promises: T,
+): Promise<{ -readonly [I in keyof T]: Awaited<T[I]> }> {
+  await Promise.allSettled(promises);
+  return Promise.all(promises);
 }
 
 const manifestSchema = z.looseObject({ kind: z.string(), spec: z.record(z.string(), z.unknown()).optional() });

@@ -58,6 +58,16 @@ test("upstream's plugin configuration is accepted (reference 6.3)", () => {
   });
 });
 
+test('limits are read as containerd writes them', () => {
+  const config = {
+    ...CONFIG,
+    runtimeConfig: { bandwidth: { IngressRate: 8_000_000, IngressBurst: 2 ** 53, EgressRate: 0 } },
+  };
+  expect(parseRequest(bytesOf(ENVIRONMENT, config))).toMatchObject({
+    attachment: { config: { runtimeConfig: { bandwidth: { ingressRate: 8_000_000, egressRate: 0 } } } },
+  });
+});
+
 test('GC lists what is valid', () => {
   const config = { ...CONFIG, 'cni.dev/valid-attachments': [{ containerID: '4f2d', ifname: 'eth0' }] };
   expect(parseRequest(bytesOf({ CNI_COMMAND: 'GC' }, config))).toMatchObject({

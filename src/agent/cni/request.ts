@@ -7,6 +7,20 @@ export const CNI_VERSIONS = ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'] as con
 export type CniVersion = (typeof CNI_VERSIONS)[number];
 
 /**
+ * Limits in bits per second. containerd writes the keys with capitals (`IngressRate`), other runtimes as the convention has
+ * them; plugins in Go, whose decoder ignores case, never notice.
+ */
+const bandwidthSchema = z.preprocess(
+  (raw) =>
+    typeof raw === 'object' && raw !== null
+      ? Object.fromEntries(
+          Object.entries(raw).map(([key, value]) => [key.charAt(0).toLowerCase() + key.slice(1), value]),
+        )
+      : raw,
+  z.looseObject({ ingressRate: z.number().min(0).optional(), egressRate: z.number().min(0).optional() }),
+);
+
+/**
  * The network configuration. Unknown keys are kept by nobody and refused by nobody, as the specification wants it; upstream's
  * keys (reference 3.1) that would change the data path are decided by the agent's own configuration.
  */
@@ -17,13 +31,7 @@ const networkConfigSchema = z.looseObject({
   vlan_strip_type: z.enum(['filter', 'vlan']).optional(),
   runtimeConfig: z
     .looseObject({
-      bandwidth: z
-        .looseObject({
-          /** Bits per second. */
-          ingressRate: z.int().min(0).optional(),
-          egressRate: z.int().min(0).optional(),
-        })
-        .optional(),
+      bandwidth: bandwidthSchema.optional(),
     })
     .optional(),
   'cni.dev/valid-attachments': z.array(z.looseObject({ containerID: z.string(), ifname: z.string() })).optional(),

@@ -14,6 +14,8 @@ export interface WirePod {
   networking: string;
   annotations?: Record<string, string>;
   labels?: Record<string, string>;
+  /** Extended resource that it asks for, as the webhook would. */
+  resource?: 'aliyun/member-eni' | 'aliyun/eni';
 }
 
 /** A pod as the tests know it once it runs. */
@@ -41,7 +43,7 @@ export async function readyNetworking(lab: NodeLab, name: string, spec: Record<s
 }
 
 /** The spec of a pod that serves a page with its name, and has the tools to ask others. */
-export function podTemplate({ networking, annotations, labels }: WirePod) {
+export function podTemplate({ networking, annotations, labels, resource = 'aliyun/member-eni' }: WirePod) {
   return {
     metadata: {
       labels: { app: 'wire', ...labels },
@@ -59,7 +61,7 @@ export function podTemplate({ networking, annotations, labels }: WirePod) {
           image: BUSYBOX_IMAGE,
           imagePullPolicy: 'Never',
           command: ['sh', '-c', `mkdir /www; hostname > /www/index.html; exec httpd -f -p ${PORT} -h /www`],
-          resources: { limits: { 'aliyun/member-eni': '1' } },
+          resources: { limits: { [resource]: '1' } },
         },
       ],
     },
@@ -73,7 +75,7 @@ export async function createPod(lab: NodeLab, namespace: string, name: string, p
   await lab.api.create(`/api/v1/namespaces/${namespace}/pods`, {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { ...metadata, name },
+    metadata: { ...metadata, name, labels: { ...metadata.labels, pod: name } },
     spec: { ...spec, ...place },
   });
 }
