@@ -56,7 +56,7 @@ export async function importViolations(root: string): Promise<string[]> {
 function forbiddenImports(root: string, path: string, file: string, text: string): string[] {
   const from = areaOf(file);
   // Tests stand beside the code and may use the laboratory.
-  if (file.endsWith('.test.ts')) return [];
+  if (file.endsWith('.test.ts') || file.includes('/test-support/')) return [];
   const allowed = ALLOWED[from];
   if (allowed === undefined) return [`${file}: the folder ${from} has no rule in scripts/import-rules.ts`];
   const permitted = [from, ...allowed, ...(EXEMPT[file] ?? [])];

@@ -20,6 +20,7 @@ export interface SystemPackage {
 
 /** Sorted by name; a package belongs here when a fresh Debian with npm, Go and git lacks it. */
 export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
+  { name: 'bpftool', proof: '/usr/sbin/bpftool', purpose: 'looks into eBPF maps in tests' },
   // Not /bin/busybox, which the dynamically linked package has as well.
   {
     name: 'busybox-static',

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { linkMac } from './names.ts';
@@ -160,8 +159,7 @@ describe('A2: a pod with several interfaces', () => {
     expect(inPod(pod, 'rule').match(/^512:.*proto 84$/gm)).toHaveLength(4);
     await using first = await lab.receiver(lab.switchNs, 'sw1');
     await using second = await lab.receiver(lab.switchNs, 'sw2');
-    const bind = (source: string) =>
-      spawnSync('nsenter', [`--net=${pod.netnsPath}`, process.execPath, '-e', udpFrom(source)]);
+    const bind = (source: string) => run('nsenter', `--net=${pod.netnsPath}`, process.execPath, '-e', udpFrom(source));
     bind('10.0.0.5');
     bind('10.1.0.6');
     expect((await first.collect(1, isUdp)).map(({ vlan, source }) => [vlan, source])).toEqual([[101, '10.0.0.5']]);

@@ -54,7 +54,7 @@ export class LinuxDatapath implements Datapath {
   }
 
   async probe(): Promise<ProbeResult[]> {
-    return probe(this.#kernel, this.#options);
+    return inStep('probe', () => probe(this.#kernel, this.#options));
   }
 
   async add(pod: PodAttachment): Promise<AttachedInterface[]> {
@@ -98,23 +98,25 @@ export class LinuxDatapath implements Datapath {
   }
 
   async check(pod: PodAttachment): Promise<Deviation[]> {
-    return this.#pods.run(podKey(pod), async () => {
-      const session = await this.session();
-      const found: Deviation[] = [];
-      const enis = new ResolvedEnis(this.#options.settings, this.#marks);
-      for (const device of enisOf(pod)) {
-        const link = await inStep(`find ENI ${device.mac}`, () => this.#devices.find(device.mac));
-        if (link !== undefined) enis.set({ device, name: link.name, index: link.index });
-        else found.push({ object: 'link', pod: podKey(pod), message: `ENI ${device.mac} is not on the node` });
-      }
-      if (found.length > 0) return found;
-      const snapshot = await Snapshot.take(session.kernel, session.programs);
-      const sync = this.#newSync(session, [pod]);
-      const shared = await sync.sharedPlan(snapshot, enis.wantedBy(pod));
-      found.push(...(await deviationsOf(snapshot, shared)).map((entry) => entry.deviation));
-      const plan = planPod(pod, enis);
-      return [...found, ...(await deviationsOf(snapshot, plan, podKey(pod))).map((entry) => entry.deviation)];
-    });
+    return this.#pods.run(podKey(pod), () => inStep(`check ${podKey(pod)}`, () => this.#check(pod)));
+  }
+
+  async #check(pod: PodAttachment): Promise<Deviation[]> {
+    const session = await this.session();
+    const found: Deviation[] = [];
+    const enis = new ResolvedEnis(this.#options.settings, this.#marks);
+    for (const device of enisOf(pod)) {
+      const link = await inStep(`find ENI ${device.mac}`, () => this.#devices.find(device.mac));
+      if (link !== undefined) enis.set({ device, name: link.name, index: link.index });
+      else found.push({ object: 'link', pod: podKey(pod), message: `ENI ${device.mac} is not on the node` });
+    }
+    if (found.length > 0) return found;
+    const snapshot = await Snapshot.take(session.kernel, session.programs);
+    const sync = this.#newSync(session, [pod]);
+    const shared = await sync.sharedPlan(snapshot, enis.wantedBy(pod));
+    found.push(...(await deviationsOf(snapshot, shared)).map((entry) => entry.deviation));
+    const plan = planPod(pod, enis);
+    return [...found, ...(await deviationsOf(snapshot, plan, podKey(pod))).map((entry) => entry.deviation)];
   }
 
   async sync(pods: readonly PodAttachment[], { dryRun = false } = {}): Promise<SyncReport> {
@@ -123,7 +125,7 @@ export class LinuxDatapath implements Datapath {
     for (const active of this.#active.values()) sync.touch(active);
     this.#syncs.add(sync);
     try {
-      const report = await sync.run(dryRun);
+      const report = await inStep('sync', () => sync.run(dryRun));
       if (!dryRun && this.#needsSync && report.failed.length === 0) {
         await inStep('remove maps of an older layout', async () => session.programs?.forgetOldMaps());
         this.#needsSync = false;
@@ -172,7 +174,7 @@ export class LinuxDatapath implements Datapath {
   async removeAll(): Promise<void> {
     const session = await this.session();
     const sync = this.#newSync(session, []);
-    const report = await sync.run(false, { everything: true });
+    const report = await inStep('remove everything', () => sync.run(false, { everything: true }));
     const [failure] = report.failed;
     if (failure !== undefined) throw new DatapathError('remove everything', failure.message);
     await inStep('unpin maps and programs', async () => {
@@ -198,7 +200,7 @@ export class LinuxDatapath implements Datapath {
       this.#active.set(key, pod);
       for (const sync of this.#syncs) sync.touch(pod);
       try {
-        return await work();
+        return await inStep(`pod ${key}`, work);
       } finally {
         this.#active.delete(key);
       }
@@ -207,16 +209,17 @@ export class LinuxDatapath implements Datapath {
 
   /** What belongs to the helper that runs; opened again after it ended. Tests look at the maps with it. */
   async session(): Promise<Session> {
-    return this.#opening.run('', async () => {
-      if (this.#session !== undefined && this.#session.kernel.generation === this.#session.generation)
-        return this.#session;
-      const { settings, objectPath } = this.#options;
-      this.#session = undefined;
-      const session = await openSession(this.#kernel, { settings, objectPath, marks: this.#marks });
-      if (session.programs?.hasOldMaps === true) this.#needsSync = true;
-      this.#session = session;
-      return session;
-    });
+    return this.#opening.run('', () => inStep('open the data path', () => this.#openSession()));
+  }
+
+  async #openSession(): Promise<Session> {
+    if (this.#session?.generation === this.#kernel.generation) return this.#session;
+    const { settings, objectPath } = this.#options;
+    this.#session = undefined;
+    const session = await openSession(this.#kernel, { settings, objectPath, marks: this.#marks });
+    if (session.programs?.hasOldMaps === true) this.#needsSync = true;
+    this.#session = session;
+    return session;
   }
 
   async #resolve(pod: PodAttachment): Promise<ResolvedEnis> {

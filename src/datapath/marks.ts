@@ -51,10 +51,9 @@ export class Marks {
     const known = this.#numbers.get(linkIndex);
     if (known !== undefined) return this.markOf(known);
     const used = new Set(this.#numbers.values());
-    const number = Array.from({ length: 2 ** this.#numberBits.length - 1 }, (_, at) => at + 1).find(
-      (n) => !used.has(n),
-    );
-    if (number === undefined) {
+    let number = 1;
+    while (used.has(number)) number++;
+    if (number >= 2 ** this.#numberBits.length) {
       throw new DatapathError(
         'mark of an ENI',
         `mask 0x${this.mask.toString(16)} has numbers for ${used.size} ENIs only`,

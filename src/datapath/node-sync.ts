@@ -67,6 +67,12 @@ export class NodeSync {
       return this.#report;
     }
     const plans = await this.#plans([...this.#pods.values()], this.#report.failed);
+    for (const { pod } of plans) {
+      if (await snapshot.exists(pod.netnsPath)) continue;
+      // Its record tells the agent to remove it; until then nothing of it is touched.
+      const message = `namespace ${pod.netnsPath} is gone`;
+      this.#report.failed.push({ object: 'link', pod: podKey(pod), message });
+    }
     // Tags first: programs that are new are switched to when their maps are complete.
     const shared = await this.sharedPlan(
       snapshot,
@@ -127,6 +133,7 @@ export class NodeSync {
   ): Promise<void> {
     const { session, pods } = this.#context;
     for (const { pod, objects } of plans) {
+      if (!(await snapshot.exists(pod.netnsPath))) continue;
       const mine = objects.filter(concerns);
       const deviations = await deviationsOf(snapshot, mine, podKey(pod));
       if (deviations.length === 0) continue;

@@ -160,7 +160,8 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
       { kind: 'program', link, direction: 'ingress', preference: PREFERENCE.veth, program: 'veth_ingress' },
     );
   }
-  const bytesPerSecond = network.ingressBytesPerSecond;
+  // What comes for an exclusive ENI does not pass the node.
+  const bytesPerSecond = network.attachment.kind === 'exclusive' ? undefined : network.ingressBytesPerSecond;
   objects.push(
     { kind: 'bandwidth', netns: NODE, link, bytesPerSecond, mtu: network.mtu },
     { kind: 'linkState', netns: NODE, link, mtu: network.mtu, mtuIs: 'exact' },

@@ -94,6 +94,11 @@ export class Snapshot {
     return (await this.#namespace(NODE)).view;
   }
 
+  /** Whether there is a namespace with this path. */
+  async exists(netns: string): Promise<boolean> {
+    return (await this.#namespace(netns)).view.exists;
+  }
+
   async #namespace(netns: string): Promise<NamespaceIndex> {
     const known = this.#namespaces.get(netns);
     if (known !== undefined) return known;

@@ -1,7 +1,10 @@
+import { readdirSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { encodeTag } from './bpf/entries.ts';
 import { linkMac } from './names.ts';
-import { buildTools, type Frame, Lab, type Packet, run } from './test-support/lab.ts';
+import { buildTools, type Frame, Lab, run } from './test-support/lab.ts';
+import type { Packet } from './test-support/packets.ts';
 import type { DatapathSettings, PodAttachment } from './types.ts';
 
 beforeAll(buildTools);
@@ -133,6 +136,33 @@ describe('tags', () => {
     expect((await datapath.verdicts()).droppedNoEntry).toBe(0);
   });
 
+  test('N3: maps of another layout are filled before the programs are switched to them', async () => {
+    using lab = new Lab();
+    const pod = lab.pod([lab.member(5, 101)]);
+    {
+      await using old = lab.datapath();
+      await old.add(pod);
+    }
+    lab.gateways();
+    // As an older release would have pinned it, with entries of another size.
+    const maps = join(lab.bpfDirectory, 'maps');
+    renameSync(join(maps, 'tag4_4_16'), join(maps, 'tag4_4_8'));
+    await using datapath = lab.datapath();
+    await expect(datapath.add(lab.pod([lab.member(6, 102)]))).rejects.toThrow('first sync');
+    await using wire = await lab.receiver(lab.switchNs, 'sw1');
+    const packet = { toMac: hostMac(pod), source: '10.0.0.5', destination: '10.9.9.9' };
+    const sent = lab.sendInBackground(nameOf(pod), 'eth0', [packet], { count: 20_000 });
+    await wire.collect(100, isUdp);
+    const report = await datapath.sync([pod]);
+    await sent;
+    expect(report.failed).toEqual([]);
+    expect(report.repaired.map(({ object }) => object)).toContain('filter');
+    const frames = await wire.collect(20_000, isUdp);
+    expect(new Set(frames.map(({ vlan }) => vlan))).toEqual(new Set([101]));
+    expect(readdirSync(maps)).not.toContain('tag4_4_8');
+    await datapath.add(lab.pod([lab.member(6, 102)]));
+  });
+
   test('a member whose tag entry is lost sends nothing, rather than without a tag', async () => {
     using lab = new Lab();
     await using datapath = lab.datapath();
@@ -166,20 +196,20 @@ describe('tags', () => {
     using lab = new Lab();
     await using datapath = lab.datapath();
     const onTrunk = lab.pod([lab.member(5, 101)]);
-    const { ipv4, ipv6 } = lab.member(5, 0);
+    const { ipv4, ipv6, ...rest } = lab.member(5, 0);
     const asShared = lab.pod([
-      { ...lab.shared(5), ipv4: ipv4 ?? { address: '', subnet: '' }, ipv6: ipv6 ?? { address: '', subnet: '' } },
+      { ...rest, ...(ipv4 && { ipv4 }), ...(ipv6 && { ipv6 }), attachment: { kind: 'shared', eni: lab.trunk } },
     ]);
     await datapath.add(onTrunk);
     // The removal was missed: only the agent knows that the address has moved.
     await datapath.add(asShared);
     lab.gateways();
-    await using second = await lab.receiver(lab.switchNs, 'sw2');
+    await using wire = await lab.receiver(lab.switchNs, 'sw1');
     fromPod(lab, asShared, [
       { source: '10.0.0.5', destination: '10.9.9.9' },
       { source: 'fd00::5', destination: 'fd99::9' },
     ]);
-    expect((await second.collect(2, isUdp)).map(({ vlan }) => vlan)).toEqual([-1, -1]);
+    expect((await wire.collect(2, isUdp)).map(({ vlan }) => vlan)).toEqual([-1, -1]);
     await datapath.remove(onTrunk);
     expect(await datapath.check(asShared)).toEqual([]);
     await datapath.remove(asShared);

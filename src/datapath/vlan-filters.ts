@@ -31,10 +31,22 @@ export async function listFilters(kernel: Kernel, linkIndex: number, direction: 
   }
 }
 
-function pushPlace(linkIndex: number, source: string, handle: number): FilterPlace {
+/** Of a new one. */
+function pushPlace(linkIndex: number, source: string): FilterPlace {
   const isIpv4 = familyOf(source) === IPV4;
   const protocol = isIpv4 ? ETH_P.ipv4 : ETH_P.ipv6;
-  return { linkIndex, direction: 'egress', preference: isIpv4 ? PREFERENCE.tag4 : PREFERENCE.tag6, protocol, handle };
+  return {
+    linkIndex,
+    direction: 'egress',
+    preference: isIpv4 ? PREFERENCE.tag4 : PREFERENCE.tag6,
+    protocol,
+    handle: 0,
+  };
+}
+
+/** Old agents had IPv6 filters at the preference of IPv4, where they stay as long as their pods. */
+function placeOf({ linkIndex, preference, protocol, handle }: Filter): FilterPlace {
+  return { linkIndex, direction: 'egress', preference, protocol, handle };
 }
 
 function popPlace(linkIndex: number, handle: number): FilterPlace {
@@ -47,7 +59,9 @@ async function findPush(
   source: string,
 ): Promise<(Filter & { vlanId: number }) | undefined> {
   for (const filter of await listFilters(kernel, linkIndex, 'egress')) {
-    const { action } = filter;
+    const { action, preference } = filter;
+    // One at another preference is somebody else's.
+    if (preference !== PREFERENCE.tag4 && preference !== PREFERENCE.tag6) continue;
     if (action.kind === 'push' && action.source === source) return { ...filter, vlanId: action.vlanId };
   }
   return undefined;
@@ -62,7 +76,7 @@ export async function ensurePush(
 ): Promise<Undo | undefined> {
   const before = await findPush(kernel, linkIndex, source);
   if (before?.vlanId === vlanId) return undefined;
-  const place = pushPlace(linkIndex, source, before?.handle ?? 0);
+  const place = before === undefined ? pushPlace(linkIndex, source) : placeOf(before);
   await kernel.netlink(NODE, setPushFilter(place, source, vlanId, before === undefined ? 'exclusive' : 'replace'));
   if (before === undefined) return () => deletePush(kernel, linkIndex, source);
   return async () => {
@@ -73,7 +87,7 @@ export async function ensurePush(
 /** Deletes the filter of an address, if there is one. */
 export async function deletePush(kernel: Kernel, linkIndex: number, source: string): Promise<void> {
   const found = await findPush(kernel, linkIndex, source);
-  if (found !== undefined) await kernel.netlink(NODE, deleteFilter(pushPlace(linkIndex, source, found.handle), 'u32'));
+  if (found !== undefined) await kernel.netlink(NODE, deleteFilter(placeOf(found), 'u32'));
 }
 
 async function findPop(kernel: Kernel, linkIndex: number): Promise<Filter | undefined> {

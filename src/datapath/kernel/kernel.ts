@@ -13,6 +13,7 @@ import type { KernelPort } from './helper-process.ts';
 const { errno: ERRNO } = constants;
 const NAMES = new Map(Object.entries(ERRNO).map(([name, number]) => [number, name]));
 const INTERRUPTED_DUMPS = 20;
+const LOG_LINES = 10;
 
 /** The namespace of the node, where a request names one. */
 export const NODE = '';
@@ -74,7 +75,8 @@ export class Kernel {
   async #call(operation: Operation, ...fields: Field[]): Promise<Buffer> {
     const { errno, data } = await this.#port.request(operation, fields, this.#boundTo);
     if (errno === 0) return data;
-    const text = data.toString();
+    // Of a long log, such as the verifier's, the end says what is wrong.
+    const text = data.toString().trimEnd().split('\n').slice(-LOG_LINES).join('\n');
     throw new KernelError(errno, text, { netnsGone: errno === ERRNO.ENOENT && text.endsWith('network namespace') });
   }
 

@@ -13,7 +13,8 @@ export class MalformedMessageError extends Error {
 
 /** The type without the flags for nested and network byte order. */
 const TYPE_MASK = 0x3fff;
-const NESTED = 0x8000;
+/** In the type of an attribute of attributes. */
+export const NESTED = 0x8000;
 
 const aligned = (size: number) => (size + 3) & ~3;
 
@@ -95,12 +96,12 @@ export class MessageWriter {
     return this;
   }
 
-  /** An attribute of attributes. */
-  nest(type: number, content: () => void): this {
+  /** An attribute of attributes; `plain` is without the flag that says so, as traffic control has it. */
+  nest(type: number, content: () => void, plain = false): this {
     const start = this.#grow(4);
     content();
     this.#bytes.writeUInt16LE(this.#size - start, start);
-    this.#bytes.writeUInt16LE(type | NESTED, start + 2);
+    this.#bytes.writeUInt16LE(plain ? type : type | NESTED, start + 2);
     return this;
   }
 

@@ -26,7 +26,7 @@ export const RTM = {
 } as const;
 
 /** Flags of requests. */
-export const NLM_F = { request: 1, ack: 4, replace: 0x100, excl: 0x200, create: 0x400, dump: 0x300 } as const;
+export const NLM_F = { request: 1, ack: 4, echo: 8, replace: 0x100, excl: 0x200, create: 0x400, dump: 0x300 } as const;
 
 const NLMSG_ERROR = 2;
 const NLMSG_DONE = 3;

@@ -1,5 +1,5 @@
 import { addressBytes, addressText, type Family, familyOf, IPV4, IPV6 } from '../ip.ts';
-import { type Attributes, MalformedMessageError, MessageWriter, splitPayload } from './attributes.ts';
+import { type Attributes, MalformedMessageError, MessageWriter, NESTED, splitPayload } from './attributes.ts';
 import { type NetlinkRequest, NLM_F, RTM, request } from './message.ts';
 import type { Mode } from './network.ts';
 
@@ -79,7 +79,7 @@ export function deleteTokenBucket(linkIndex: number): NetlinkRequest {
 
 /** The qdisc at the root of a link; one that the kernel chose has handle 0. */
 export function getRootQdisc(linkIndex: number): NetlinkRequest {
-  return request(RTM.getQdisc, 0, header(linkIndex, 0, ROOT));
+  return request(RTM.getQdisc, NLM_F.echo, header(linkIndex, 0, ROOT));
 }
 
 export function dumpQdiscs(): NetlinkRequest {
@@ -174,7 +174,7 @@ export function dumpFilters(linkIndex: number, direction: Direction): NetlinkReq
 
 const U32 = { selector: 5, action: 7 } as const;
 const ACT = { kind: 1, options: 2 } as const;
-const VLAN = { parms: 2, id: 3, protocol: 4 } as const;
+const VLAN = { parms: 2, id: 3 } as const;
 const VLAN_POP = 1;
 const VLAN_PUSH = 2;
 const RECLASSIFY = 1;
@@ -192,13 +192,11 @@ function u32Filter(
   const writer = filterHeader(place).attrText(TCA.kind, 'u32');
   const selector = new MessageWriter().u8(TERMINAL).u8(0).u8(keys.length).u8(0).u16(0).u16(0).u16(0).u16(0).u32(0);
   for (const { mask, value, offset } of keys) selector.u32(mask).raw(value).u32(offset).u32(0);
-  writer.nest(TCA.options, () => {
-    writer.bytes(U32.selector, selector.finish()).nest(U32.action, () => {
-      writer.nest(1, () => {
-        writer.attrText(ACT.kind, 'vlan').bytes(ACT.options | 0x8000, action());
-      });
-    });
-  });
+  const plain = true;
+  const first = () => writer.attrText(ACT.kind, 'vlan').bytes(ACT.options | NESTED, action());
+  const actions = () => writer.nest(1, first, plain);
+  const options = () => writer.nest(U32.action, actions, plain).bytes(U32.selector, selector.finish());
+  writer.nest(TCA.options, options, plain);
   return request(RTM.newFilter, NLM_F.create | (mode === 'exclusive' ? NLM_F.excl : 0), writer);
 }
 
@@ -216,9 +214,7 @@ export function setPushFilter(place: FilterPlace, source: string, vlanId: number
     value: bytes.subarray(at * 4, at * 4 + 4),
     offset: sourceOffset(familyOf(source)) + at * 4,
   }));
-  const protocol = Buffer.alloc(2);
-  protocol.writeUInt16BE(ETH_P.vlan);
-  const action = () => vlanParameters(PIPE, VLAN_PUSH).attrU16(VLAN.id, vlanId).bytes(VLAN.protocol, protocol).finish();
+  const action = () => vlanParameters(PIPE, VLAN_PUSH).attrU16(VLAN.id, vlanId).finish();
   return u32Filter(place, keys, action, mode);
 }
 

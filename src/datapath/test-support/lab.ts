@@ -11,8 +11,13 @@ import { systemClock } from '../../util/clock.ts';
 import { HelperProcess, type KernelPort } from '../kernel/helper-process.ts';
 import { LinuxDatapath } from '../linux-datapath.ts';
 import type { DatapathSettings, EniDevice, PodAttachment, PodInterface } from '../types.ts';
+import { frameBytes, type Packet } from './packets.ts';
 
 const OUTPUT = join(import.meta.dirname, '../../../.state/native');
+
+const NSENTER = 'nsenter';
+const IP = 'ip';
+const UMOUNT = 'umount';
 
 /** What the tests run; built when it is out of date. */
 export const TOOLS = {
@@ -57,7 +62,7 @@ export class Receiver implements AsyncDisposable {
   #ready = false;
 
   constructor(netns: string, link: string) {
-    this.#child = spawn('nsenter', [`--net=${path(netns)}`, TOOLS.frames, 'receive', link], {
+    this.#child = spawn(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, 'receive', link], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
@@ -93,19 +98,6 @@ export class Receiver implements AsyncDisposable {
     this.#child.stdin.end();
     await promise;
   }
-}
-
-/** One UDP packet in an Ethernet frame. */
-export interface Packet {
-  fromMac?: string;
-  toMac: string;
-  /** Tags from the outside in. */
-  vlans?: number[];
-  source: string;
-  destination: string;
-  payload?: string;
-  /** Bytes of payload, when it matters. */
-  size?: number;
 }
 
 /** A node, its trunk and secondary ENI, and the switch behind them, as namespaces of this machine. */
@@ -266,7 +258,7 @@ export class Lab implements Disposable {
   ): void {
     const { count = 1, intervalUs = 0 } = options;
     const input = packets.map((packet) => `${count} ${intervalUs} ${frameBytes(packet).toString('hex')}\n`).join('');
-    const { status, stderr } = spawnSync('nsenter', [`--net=${path(netns)}`, TOOLS.frames, 'send', link], { input });
+    const { status, stderr } = spawnSync(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, 'send', link], { input });
     if (status !== 0) throw new Error(`frames send ${link}: ${stderr.toString()}`);
   }
 
@@ -278,7 +270,7 @@ export class Lab implements Disposable {
     options: { count: number; intervalUs?: number },
   ) {
     const { count, intervalUs = 0 } = options;
-    const child = spawn('nsenter', [`--net=${path(netns)}`, TOOLS.frames, 'send', link], {
+    const child = spawn(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, 'send', link], {
       stdio: ['pipe', 'inherit', 'inherit'],
     });
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -294,119 +286,37 @@ export class Lab implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const name of this.#namespaces.reverse()) spawnSync('ip', ['netns', 'del', name]);
-    spawnSync('umount', [join(this.directory, 'bpf')]);
+    for (const name of this.#namespaces.reverse()) spawnSync(IP, ['netns', 'del', name]);
+    spawnSync(UMOUNT, [join(this.directory, 'bpf')]);
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
 
+/** Everything that other tools show of a namespace, in one go, as it is asked for hundreds of times. */
+const SHOW = `
+ip -o link | sed -E 's/^[0-9]+: ([^:@]+)[^<]*<([^>]*)> (mtu [0-9]+).*(link.[a-z]+ [0-9a-f:]+).*/link \\1 \\2 \\3 \\4/'
+ip -o addr
+ip route show table all
+ip -6 route show table all
+ip rule
+ip -6 rule
+ip neigh show nud permanent
+tc qdisc
+tc qdisc | sed -n 's/^qdisc clsact.* dev \\([^ ]*\\) .*/\\1/p' | while read -r name; do
+  tc filter show dev "$name" ingress; tc filter show dev "$name" egress
+done
+cd /proc/sys/net
+grep -s . ipv4/conf/*/rp_filter ipv4/conf/*/forwarding ipv6/conf/*/forwarding ipv6/conf/*/disable_ipv6 ipv6/conf/*/accept_ra
+`;
+
 function namespaceState(name: string): string {
-  const ip = (...args: string[]) => run('ip', '-n', name, ...args);
-  const links = z
-    .array(
-      z.object({
-        ifname: z.string(),
-        operstate: z.string(),
-        mtu: z.number(),
-        address: z.string().optional(),
-        flags: z.array(z.string()),
-      }),
-    )
-    .parse(JSON.parse(ip('-j', 'link')));
-  const lines = links.map((link) => `${link.ifname} ${link.mtu} ${link.address} ${link.flags.includes('UP')}`);
-  const sysctls = links.flatMap(({ ifname }) =>
-    [
-      'ipv4/conf/IF/rp_filter',
-      'ipv4/conf/IF/forwarding',
-      'ipv6/conf/IF/forwarding',
-      'ipv6/conf/IF/disable_ipv6',
-      'ipv6/conf/IF/accept_ra',
-    ].map((key) => `/proc/sys/net/${key.replace('IF', ifname)}`),
-  );
-  sysctls.push('/proc/sys/net/ipv4/conf/all/rp_filter', '/proc/sys/net/ipv6/conf/all/forwarding');
-  const tc = links.flatMap(({ ifname }) => {
-    const qdisc = run('tc', '-n', name, 'qdisc', 'show', 'dev', ifname);
-    if (!qdisc.includes('clsact')) return [qdisc];
-    const hooks = ['ingress', 'egress'].map((hook) => run('tc', '-n', name, 'filter', 'show', 'dev', ifname, hook));
-    return [qdisc, ...hooks.map((text) => text.replaceAll(/ (id|tag|name) \S+/g, ''))];
-  });
+  const text = run(NSENTER, `--net=${path(name)}`, 'sh', '-c', SHOW);
   // Link-local addresses, their routes and the first qdisc come by themselves when a link comes up.
   const isOfTheKernel = /fe80::|ff00::|anycast|qdisc noqueue/;
-  const text = [
-    ...lines,
-    ip('-o', 'addr'),
-    ip('route', 'show', 'table', 'all'),
-    ip('-6', 'route', 'show', 'table', 'all'),
-    ip('rule'),
-    ip('-6', 'rule'),
-    ip('neigh', 'show', 'nud', 'permanent'),
-    ...tc,
-    run('nsenter', `--net=${path(name)}`, 'grep', '-s', '.', ...sysctls),
-  ].join('\n');
   const kept = text.split('\n').filter((line) => line !== '' && !isOfTheKernel.test(line.replace('via fe80::1', '')));
-  const stable = kept.map((line) => line.replaceAll(/ifindex \d+|if\d+|^\d+: (?=\S+ +inet)|valid_lft.*/g, ''));
-  return stable.sort().join('\n');
-}
-
-/** The bytes of a frame. */
-export function frameBytes(packet: Packet): Buffer {
-  const { fromMac = '02:00:00:00:00:01', toMac, vlans = [], source, destination } = packet;
-  const payload = packet.size === undefined ? Buffer.from(packet.payload ?? 'hello') : Buffer.alloc(packet.size, 'x');
-  const mac = (text: string) => Buffer.from(text.replaceAll(':', ''), 'hex');
-  const tags = vlans.map((id) => Buffer.from([0x81, 0x00, id >> 8, id & 0xff]));
-  const isIpv4 = !source.includes(':');
-  const udp = Buffer.alloc(8 + payload.length);
-  udp.writeUInt16BE(4000, 0);
-  udp.writeUInt16BE(4000, 2);
-  udp.writeUInt16BE(udp.length, 4);
-  payload.copy(udp, 8);
-  const ip = isIpv4 ? ipv4Header(source, destination, udp.length) : ipv6Header(source, destination, udp);
-  return Buffer.concat([mac(toMac), mac(fromMac), ...tags, Buffer.from(isIpv4 ? [8, 0] : [0x86, 0xdd]), ip, udp]);
-}
-
-function ipv4Header(source: string, destination: string, size: number): Buffer {
-  const header = Buffer.alloc(20);
-  header[0] = 0x45;
-  header.writeUInt16BE(20 + size, 2);
-  header.writeUInt16BE(0x4000, 6);
-  header[8] = 64;
-  header[9] = 17;
-  Buffer.from(source.split('.').map(Number)).copy(header, 12);
-  Buffer.from(destination.split('.').map(Number)).copy(header, 16);
-  header.writeUInt16BE(checksum(header), 10);
-  return header;
-}
-
-function ipv6Header(source: string, destination: string, udp: Buffer): Buffer {
-  const header = Buffer.alloc(40);
-  header[0] = 0x60;
-  header.writeUInt16BE(udp.length, 4);
-  header[6] = 17;
-  header[7] = 64;
-  ipv6Bytes(source).copy(header, 8);
-  ipv6Bytes(destination).copy(header, 24);
-  const pseudo = Buffer.alloc(8);
-  pseudo.writeUInt32BE(udp.length, 0);
-  pseudo[7] = 17;
-  udp.writeUInt16BE(checksum(Buffer.concat([header.subarray(8), pseudo, udp])), 6);
-  return header;
-}
-
-function ipv6Bytes(text: string): Buffer {
-  const [head = '', tail = ''] = text.split('::');
-  const groups = (part: string) => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)));
-  const [left, right] = [groups(head), groups(tail)];
-  const all = [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right];
-  const bytes = Buffer.alloc(16);
-  all.forEach((group, at) => {
-    bytes.writeUInt16BE(group, at * 2);
-  });
-  return bytes;
-}
-
-function checksum(bytes: Buffer): number {
-  let sum = 0;
-  for (let at = 0; at < bytes.length; at += 2) sum += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
-  return ~sum & 0xffff;
+  const unstable = /ifindex \d+|@if\d+|^\d+: (?=\S+ +inet)|valid_lft.*|,?(NO-CARRIER|LOWER_UP|M-DOWN),?| (id|tag) \S+/g;
+  return kept
+    .map((line) => line.replaceAll(unstable, ''))
+    .sort()
+    .join('\n');
 }
