@@ -12,16 +12,31 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: 'unit', include: ['{src,sim,scripts,bench,test/demo,test/lab}/**/*.test.ts'] } },
       { extends: true, test: { name: 'cluster', include: ['test/cluster/**/*.test.ts'], fileParallelism: false } },
+      {
+        extends: true,
+        test: { name: 'vm', include: ['test/vm/**/*.test.ts'], fileParallelism: false, testTimeout: 300_000 },
+      },
       { extends: true, test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...cluster } },
       {
         extends: true,
         test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], exclude: ['test/e2e/nodes/**'], ...cluster },
       },
       // Each file starts a cluster with nodes of its own.
-      { extends: true, test: { name: 'nodes', include: ['test/e2e/nodes/**/*.test.ts'], fileParallelism: false } },
       {
         extends: true,
-        test: { name: 'faults', include: ['test/faults/**/*.test.ts'], ...cluster, testTimeout: 900_000 },
+        test: {
+          name: 'nodes',
+          include: ['test/{e2e,faults}/nodes/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 300_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          ...{ name: 'faults', include: ['test/faults/**/*.test.ts'], exclude: ['test/faults/nodes/**'] },
+          ...{ ...cluster, testTimeout: 900_000 },
+        },
       },
     ],
   },

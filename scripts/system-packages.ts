@@ -38,6 +38,7 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'qemu-system-x86', proof: 'qemu-system-x86_64', purpose: 'runs the kernel of the VM tests' },
   { name: 'runc', proof: 'runc', purpose: 'starts the containers of real nodes' },
   { name: 'tcpdump', proof: 'tcpdump', purpose: 'shows in tests what is on the wire' },
+  { name: 'xz-utils', proof: 'xz', purpose: 'unpacks the kernel of the VM tests' },
 ];
 
 /** The packages whose proof is neither a command below one of `searchPath` nor, when absolute, a file. */

@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { z } from 'zod';
 
 const root = join(import.meta.dirname, '..');
-const PROJECTS = ['unit', 'cluster', 'vm', 'integration', 'e2e', 'faults'];
+const PROJECTS = ['unit', 'cluster', 'vm', 'integration', 'e2e', 'nodes', 'faults'];
 
 const resultSchema = z.object({
   numPassedTests: z.number(),

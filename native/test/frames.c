@@ -1,8 +1,11 @@
 /*
  * frames receive LINK     prints each frame as a line of JSON, and `ready` first; ends with its standard input
  * frames send LINK        sends the frames that it reads as lines `COUNT INTERVAL_MICROSECONDS HEX`
+ * frames strays ...       prints the frames that should not be on a wire (strays.c)
+ * frames flood-udp ...    sends as fast as it can, and says what that cost (flood.c); flood-link and sink likewise
+ * frames call ...         runs a CNI plugin as a runtime does, with the time that it took (call.c)
  *
- * For tests: what is on a wire, with the VLAN tag that the kernel keeps beside the bytes.
+ * For tests and measurements: what is on a wire, with the VLAN tag that the kernel keeps beside the bytes.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -20,7 +23,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static int open_link(const char *name)
+#include "frames.h"
+
+int open_link(const char *name)
 {
 	struct sockaddr_ll address = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
 	int size = 64 << 20;
@@ -42,7 +47,7 @@ static uint16_t word(const uint8_t *at)
 	return (uint16_t)(at[0] << 8 | at[1]);
 }
 
-static void print_frame(const uint8_t *frame, size_t size, int vlan)
+void print_frame(const uint8_t *frame, size_t size, int vlan)
 {
 	char source[INET6_ADDRSTRLEN] = "";
 	char destination[INET6_ADDRSTRLEN] = "";
@@ -72,7 +77,7 @@ static void print_frame(const uint8_t *frame, size_t size, int vlan)
 	printf("\"}\n");
 }
 
-static int receive(int fd)
+int receive(int fd)
 {
 	static uint8_t frame[1 << 17];
 	struct pollfd waits[2] = { { .fd = fd, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
@@ -111,6 +116,15 @@ static int receive(int fd)
 	}
 }
 
+size_t parse_hex(const char *digits, uint8_t *into, size_t room)
+{
+	size_t size = 0;
+
+	for (; size < room && sscanf(digits, "%2hhx", &into[size]) == 1; digits += 2)
+		size++;
+	return size;
+}
+
 static int send_lines(int fd)
 {
 	static char line[1 << 18];
@@ -119,13 +133,12 @@ static int send_lines(int fd)
 	while (fgets(line, sizeof(line), stdin)) {
 		unsigned long count;
 		unsigned long interval;
-		size_t size = 0;
+		size_t size;
 		int at = 0;
 
 		if (sscanf(line, "%lu %lu %n", &count, &interval, &at) != 2)
 			return 2;
-		for (const char *hex = line + at; sscanf(hex, "%2hhx", &frame[size]) == 1; hex += 2)
-			size++;
+		size = parse_hex(line + at, frame, sizeof(frame));
 		while (count-- > 0) {
 			struct timespec pause = { 0, (long)interval * 1000 };
 
@@ -142,12 +155,24 @@ static int send_lines(int fd)
 	return 0;
 }
 
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} COMMANDS[] = {
+	{ "strays", strays }, { "flood-udp", flood_udp }, { "flood-link", flood_link },
+	{ "sink", sink },     { "call", call_plugin },
+};
+
 int main(int argc, char **argv)
 {
 	if (argc == 3 && strcmp(argv[1], "receive") == 0)
 		return receive(open_link(argv[2]));
 	if (argc == 3 && strcmp(argv[1], "send") == 0)
 		return send_lines(open_link(argv[2]));
-	fprintf(stderr, "usage: frames receive|send LINK\n");
+	for (size_t at = 0; argc > 1 && at < sizeof(COMMANDS) / sizeof(*COMMANDS); at++) {
+		if (strcmp(argv[1], COMMANDS[at].name) == 0)
+			return COMMANDS[at].run(argc - 1, argv + 1);
+	}
+	fprintf(stderr, "usage: frames receive|send|strays|flood-udp|flood-link|sink|call ...\n");
 	return 2;
 }

@@ -160,6 +160,7 @@ function open(config: AgentConfig, lib: string, tagProgram: TagProgram, signal: 
       // Marks are set by eBPF programs.
       layout: tagProgram === 'tc' ? 'perPod' : config.datapath.layout,
       markMask: config.datapath.markMask,
+      masqueradeMark: config.datapath.masqueradeMark,
       isolateMembers: config.datapath.isolateMembers,
       tagProgram,
       bpfDirectory: config.paths.bpf,

@@ -15,19 +15,18 @@ const TAKEN_MARKS: readonly [bits: number, whose: string][] = [
   [0x0010, 'symmetric routing'],
 ];
 
-const markMask = z
-  .union([
-    z.int(),
-    z
-      .string()
-      .regex(/^0x[0-9a-fA-F]{1,8}$/, 'must be a number such as 0x30e0')
-      .transform(Number),
-  ])
-  .default(0x30e0)
-  .check(({ value, issues }) => {
-    const problem = markMaskProblem(value);
-    if (problem !== undefined) issues.push({ code: 'custom', input: value, message: problem });
-  });
+const hexNumber = z.union([
+  z.int(),
+  z
+    .string()
+    .regex(/^0x[0-9a-fA-F]{1,8}$/, 'must be a number such as 0x30e0')
+    .transform(Number),
+]);
+
+const markMask = hexNumber.default(0x30e0).check(({ value, issues }) => {
+  const problem = markMaskProblem(value);
+  if (problem !== undefined) issues.push({ code: 'custom', input: value, message: problem });
+});
 
 function markMaskProblem(mask: number): string | undefined {
   const text = `0x${mask.toString(16)}`;
@@ -56,6 +55,8 @@ export const agentConfigSchema = z.strictObject({
     .strictObject({
       layout: z.enum(['marks', 'perPod']).default('marks'),
       markMask,
+      /** kube-proxy's `masqueradeBit` as a mask; 0 where nobody masquerades. */
+      masqueradeMark: hexNumber.default(0x4000),
       /** Packets between trunk pods of one node leave the node, so that security groups see them. */
       isolateMembers: z.boolean().default(true),
       tagProgram: z.enum(['auto', 'ebpf', 'tc']).default('auto'),

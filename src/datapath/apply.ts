@@ -41,6 +41,7 @@ type ObjectOf<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K 
 /** Takes back what one step changed. */
 type Undo = () => Promise<void>;
 
+const LONGEST_LINK_NAME = 15;
 const ALREADY_GONE = ['ENOENT', 'ENODEV', 'ESRCH', 'EADDRNOTAVAIL', 'EINVAL'] as const;
 
 /**
@@ -223,6 +224,11 @@ export class Applier {
       const found = await findLink(this.#kernel, netns, name);
       if (found?.kind === 'vlan' && found.peerIndex === parentIndex && found.vlanId === vlanId) return;
       if (found !== undefined) await this.#send(netns, deleteLink(found.index));
+      // What upstream's agent left when it ended before it moved the device (reference 3.5 b).
+      const stale = await findLink(this.#kernel, NODE, `${trunk}.${vlanId}`.slice(-LONGEST_LINK_NAME));
+      if (stale?.kind === 'vlan' && stale.peerIndex === parentIndex && stale.vlanId === vlanId) {
+        await this.#send(NODE, deleteLink(stale.index));
+      }
       await this.#send(NODE, create);
     }
     this.#made.add(`${netns} ${name}`);

@@ -13,7 +13,7 @@ import { NodeSync } from './node-sync.ts';
 import { attachedInterfaces, planPod } from './plan-pod.ts';
 import { probe } from './probe.ts';
 import { removePod } from './removal.ts';
-import { enisOf, ResolvedEnis } from './resolved-enis.ts';
+import { enisOf, hasIpv6, ResolvedEnis } from './resolved-enis.ts';
 import { openSession, type Session } from './session.ts';
 import { SharedState } from './shared-state.ts';
 import { Snapshot } from './snapshot.ts';
@@ -64,7 +64,7 @@ export class LinuxDatapath implements Datapath {
         throw new DatapathError('add', 'the maps have a new layout; the first sync has to fill them before');
       }
       const enis = await this.#resolve(pod);
-      const lease = await this.#shared.acquire(session, enis.wantedBy(pod));
+      const lease = await this.#shared.acquire(session, enis.wantedBy(pod), hasIpv6(pod));
       const applier = new Applier(session.kernel, session.programs);
       try {
         for (const object of planPod(pod, enis)) await applier.ensure(object);

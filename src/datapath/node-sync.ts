@@ -7,7 +7,7 @@ import { podKey } from './names.ts';
 import { identityOf, type KernelObject } from './objects.ts';
 import { planEni, planNode } from './plan-node.ts';
 import { planPod } from './plan-pod.ts';
-import { enisOf, ResolvedEnis } from './resolved-enis.ts';
+import { enisOf, hasIpv6, ResolvedEnis } from './resolved-enis.ts';
 import type { Session } from './session.ts';
 import { hasNodeAddress, type SharedState, type WantedEni } from './shared-state.ts';
 import { Snapshot } from './snapshot.ts';
@@ -91,8 +91,13 @@ export class NodeSync {
     const { addresses } = await snapshot.node();
     const uses = new Map<number, WantedEni>();
     for (const use of wanted) {
-      const { isTrunk, mtu } = uses.get(use.eni.index) ?? use;
-      uses.set(use.eni.index, { ...use, isTrunk: isTrunk || use.isTrunk, mtu: Math.max(mtu, use.mtu) });
+      const { isTrunk, mtu, ipv6 } = uses.get(use.eni.index) ?? use;
+      uses.set(use.eni.index, {
+        ...use,
+        isTrunk: isTrunk || use.isTrunk,
+        mtu: Math.max(mtu, use.mtu),
+        ipv6: ipv6 || use.ipv6,
+      });
     }
     const enis = [...uses.values()].flatMap(({ eni, ...use }) => {
       const own = hasNodeAddress(
@@ -101,7 +106,12 @@ export class NodeSync {
       );
       return planEni(eni, { ...use, hasNodeAddress: own }, settings, marks);
     });
-    return enis.length === 0 ? [] : [...planNode(settings, marks), ...enis];
+    // Pods with an ENI of their own use none of the node's, but are reached through it.
+    return this.#pods.size === 0 ? [] : [...planNode(settings, marks, this.#podsHaveIpv6()), ...enis];
+  }
+
+  #podsHaveIpv6(): boolean {
+    return [...this.#pods.values(), ...this.#touched.values()].some(hasIpv6);
   }
 
   /** Plans of the pods. What fails goes to `failed`; what such a pod has must not be taken for a leftover. */
@@ -165,7 +175,8 @@ export class NodeSync {
     const enis = touched
       .flatMap((pod) => this.#enis.wantedBy(pod))
       .flatMap(({ eni, ...use }) => planEni(eni, { ...use, hasNodeAddress: false }, settings, marks));
-    const node = shared.length > 0 || touched.length > 0 || this.#kept.length > 0 ? planNode(settings, marks) : [];
+    const isUsed = shared.length > 0 || touched.length > 0 || this.#kept.length > 0;
+    const node = isUsed ? planNode(settings, marks, this.#podsHaveIpv6()) : [];
     const objects = [...plans, ...touchedPlans].flatMap((plan) => plan.objects);
     const wanted = [...node, ...shared, ...enis, ...objects, ...this.#kept];
     return new Set(wanted.filter((object) => object.kind !== 'tag' || object.tag !== undefined).map(identityOf));

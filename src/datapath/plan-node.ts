@@ -16,30 +16,39 @@ export interface ResolvedEni {
   index: number;
 }
 
-const families = (settings: DatapathSettings): Family[] => [
+/**
+ * IPv6 is set up for a node that has it and for pods that have it: its sysctls stop a node from following router
+ * advertisements, so it is not touched where nobody needs it.
+ */
+const families = (settings: DatapathSettings, podsHaveIpv6: boolean): Family[] => [
   ...(settings.nodeAddress.ipv4 === undefined ? [] : [IPV4]),
-  ...(settings.nodeAddress.ipv6 === undefined ? [] : [IPV6]),
+  ...(settings.nodeAddress.ipv6 === undefined && !podsHaveIpv6 ? [] : [IPV6]),
 ];
 
 /** What all pods of a node share (docs/design/node.md, "Layout in the kernel"). */
-export function planNode(settings: DatapathSettings, marks: Marks): KernelObject[] {
+export function planNode(settings: DatapathSettings, marks: Marks, podsHaveIpv6: boolean): KernelObject[] {
   const objects: KernelObject[] = [];
   // The greater of `all` and the link's own counts, so `all` must not filter either.
   objects.push({ kind: 'sysctl', netns: NODE, name: 'net/ipv4/conf/all/rp_filter', value: '0' });
-  if (families(settings).includes(IPV6)) {
+  if (families(settings, podsHaveIpv6).includes(IPV6)) {
     objects.push({ kind: 'sysctl', netns: NODE, name: 'net/ipv6/conf/all/forwarding', value: '1' });
   }
   if (settings.tagProgram === 'ebpf') objects.push({ kind: 'memberBit', bit: marks.memberBit });
   if (settings.layout !== 'marks') return objects;
-  for (const family of families(settings)) {
+  const masqueraded = settings.masqueradeMark;
+  for (const family of families(settings, podsHaveIpv6)) {
     const node = { kind: 'rule', netns: NODE, family } as const;
     objects.push({ ...node, priority: RULE_PRIORITY.pods, table: POD_TABLE.open });
     if (settings.isolateMembers) {
       const mark = { value: 0, mask: marks.mask };
       objects.push({ ...node, priority: RULE_PRIORITY.isolatedPods, table: POD_TABLE.isolated, mark });
+      if (masqueraded !== 0) {
+        const anyPod = { value: masqueraded, mask: masqueraded };
+        objects.push({ ...node, priority: RULE_PRIORITY.masqueraded, table: POD_TABLE.isolated, mark: anyPod });
+      }
     }
     // While a trunk is away, its table is empty: its pods' packets must not leave by the node's own ENI instead.
-    const member = { value: marks.memberBit, mask: marks.memberBit };
+    const member = { value: marks.memberBit, mask: (marks.memberBit | masqueraded) >>> 0 };
     objects.push({ ...node, priority: RULE_PRIORITY.refused, table: REFUSE, mark: member });
   }
   return objects;
@@ -51,6 +60,8 @@ export interface EniUse {
   mtu: number;
   /** The node's own address stands on this link already, as it is the one that the node came up with. */
   hasNodeAddress: boolean;
+  /** One of the pods has an IPv6 address. */
+  ipv6: boolean;
 }
 
 /**
@@ -64,7 +75,7 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' },
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/forwarding`, value: '1' },
   );
-  if (families(settings).includes(IPV6)) {
+  if (families(settings, use.ipv6).includes(IPV6)) {
     objects.push(
       { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/disable_ipv6`, value: '0' },
       { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/forwarding`, value: '1' },
@@ -77,7 +88,7 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
     objects.push({ kind: 'address', netns: NODE, link, address, prefixLength });
   }
   for (const gateway of [device.gateway.ipv4, device.gateway.ipv6]) {
-    if (gateway === undefined || !families(settings).includes(familyOf(gateway))) continue;
+    if (gateway === undefined || !families(settings, use.ipv6).includes(familyOf(gateway))) continue;
     const destination = familyOf(gateway) === IPV4 ? '0.0.0.0/0' : '::/0';
     objects.push({ kind: 'route', netns: NODE, link, table: tableOf(index), destination, gateway });
   }
@@ -87,14 +98,16 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
 function planEniRules(index: number, use: EniUse, settings: DatapathSettings, marks: Marks): KernelObject[] {
   const table = tableOf(index);
   const mark = marks.of(index);
-  return families(settings).flatMap((family) => {
+  // What kube-proxy masquerades leaves as the node's own packets do.
+  const own = (mask: number) => (mask | settings.masqueradeMark) >>> 0;
+  return families(settings, use.ipv6).flatMap((family) => {
     const node = { kind: 'rule', netns: NODE, family, table } as const;
     const rules: KernelObject[] = [
-      { ...node, priority: RULE_PRIORITY.eni, mark: { value: mark, mask: marks.numberMask } },
+      { ...node, priority: RULE_PRIORITY.eni, mark: { value: mark, mask: own(marks.numberMask) } },
     ];
     if (use.isTrunk && settings.isolateMembers) {
       const member = (mark | marks.memberBit) >>> 0;
-      rules.unshift({ ...node, priority: RULE_PRIORITY.isolated, mark: { value: member, mask: marks.mask } });
+      rules.unshift({ ...node, priority: RULE_PRIORITY.isolated, mark: { value: member, mask: own(marks.mask) } });
     }
     return rules;
   });

@@ -19,6 +19,7 @@ const settings: DatapathSettings = {
   hostStackCidrs: [],
   layout: 'marks',
   markMask: 0x30e0,
+  masqueradeMark: 0x4000,
   isolateMembers: true,
   tagProgram: 'ebpf',
   bpfDirectory: '/sys/fs/bpf/terway',
@@ -139,17 +140,19 @@ describe('the order of a plan', () => {
 
   test('a trunk tags before anything is routed to it', () => {
     const eni = { device: TRUNK, name: 'eth1', index: 3 };
-    const use = { isTrunk: true, mtu: 1500, hasNodeAddress: false };
+    const use = { isTrunk: true, mtu: 1500, hasNodeAddress: false, ipv6: false };
     const objects = planEni(eni, use, settings, new Marks(0x30e0));
     expect(objects.slice(0, 3).map(({ kind }) => kind)).toEqual(['clsact', 'program', 'program']);
     expect(objects.filter(({ kind }) => kind === 'rule')).toMatchObject([
-      { priority: 510, table: 1003, mark: { value: 0x2020, mask: 0x30e0 } },
-      { priority: 2048, table: 1003, mark: { value: 0x20, mask: 0x10e0 } },
+      { priority: 510, table: 1003, mark: { value: 0x2020, mask: 0x70e0 } },
+      { priority: 2048, table: 1003, mark: { value: 0x20, mask: 0x50e0 } },
     ]);
-    expect(planNode(settings, new Marks(0x30e0)).filter(({ kind }) => kind === 'rule')).toMatchObject([
+    expect(planNode(settings, new Marks(0x30e0), false).filter(({ kind }) => kind === 'rule')).toMatchObject([
       { priority: 512, table: 910 },
       { priority: 513, table: 911, mark: { value: 0, mask: 0x30e0 } },
-      { priority: 2049, table: 0, mark: { value: 0x2000, mask: 0x2000 } },
+      // What kube-proxy masquerades is the node's.
+      { priority: 511, table: 911, mark: { value: 0x4000, mask: 0x4000 } },
+      { priority: 2049, table: 0, mark: { value: 0x2000, mask: 0x6000 } },
     ]);
   });
 });
@@ -160,7 +163,7 @@ describe('the classic tag filters', () => {
     const objects = plan({ kind: 'member', trunk: TRUNK, vlanId: 101 }, classic);
     expect(objects[0]).toEqual({ kind: 'pushFilter', link: 'eth1', source: '10.0.0.5', vlanId: 101 });
     const eni = { device: TRUNK, name: 'eth1', index: 3 };
-    const use = { isTrunk: true, mtu: 1500, hasNodeAddress: false };
+    const use = { isTrunk: true, mtu: 1500, hasNodeAddress: false, ipv6: false };
     const shared = planEni(eni, use, { ...settings, ...classic }, new Marks(0x30e0));
     expect(shared.slice(0, 2).map(({ kind }) => kind)).toEqual(['clsact', 'popFilter']);
     const kinds = [...objects, ...shared].map(({ kind }) => kind);

@@ -11,6 +11,11 @@ export function enisOf(pod: PodAttachment): EniDevice[] {
   return [...new Map(devices.map((device) => [device.mac.toLowerCase(), device])).values()];
 }
 
+/** Whether any of its interfaces has an IPv6 address. */
+export function hasIpv6(pod: PodAttachment): boolean {
+  return pod.interfaces.some(({ ipv6 }) => ipv6 !== undefined);
+}
+
 /** ENIs that were found, by their MAC addresses: what plans are made with. */
 export class ResolvedEnis implements PlanContext {
   readonly settings: DatapathSettings;
@@ -47,7 +52,9 @@ export class ResolvedEnis implements PlanContext {
       const device = eniOf(network);
       if (device === undefined || !this.has(device)) return [];
       const { kind } = network.attachment;
-      return [{ eni: this.eni(device), isTrunk: kind === 'member' || kind === 'vlanDevice', mtu: network.mtu }];
+      // The classic filter takes every tag off, before a VLAN device sees it.
+      const isTrunk = kind === 'member' || (kind === 'vlanDevice' && this.settings.tagProgram === 'ebpf');
+      return [{ eni: this.eni(device), isTrunk, mtu: network.mtu, ipv6: network.ipv6 !== undefined }];
     });
   }
 }

@@ -13,6 +13,7 @@ interface Shared {
   /** What it was made for. */
   isTrunk: boolean;
   mtu: number;
+  ipv6: boolean;
   /** Calls that build on it now. */
   users: number;
   /** What no call that succeeded has used yet: it is taken back when the last that could fails. */
@@ -31,6 +32,7 @@ export interface WantedEni {
   eni: ResolvedEni;
   isTrunk: boolean;
   mtu: number;
+  ipv6: boolean;
 }
 
 /** Remembers what of the shared state was made, so that the next pod costs nothing for it. */
@@ -49,9 +51,10 @@ export class SharedState {
   /**
    * Makes what the ENIs need, in one go with other calls.
    *
+   * @param ipv6 whether the pod has an IPv6 address on any interface
    * @throws DatapathError; then it is as it was before
    */
-  async acquire(session: Session, enis: readonly WantedEni[]): Promise<Lease> {
+  async acquire(session: Session, enis: readonly WantedEni[], ipv6: boolean): Promise<Lease> {
     const leased = new Set<Shared>();
     const lease: Lease = {
       keep: () => {
@@ -64,7 +67,7 @@ export class SharedState {
     };
     try {
       await this.exclusively(async () => {
-        await this.#use(session, 0, { isTrunk: false, mtu: 0 }, leased);
+        await this.#use(session, 0, { isTrunk: false, mtu: 0, ipv6 }, leased);
         for (const wanted of enis) await this.#use(session, wanted.eni.index, wanted, leased, wanted.eni);
       });
       return lease;
@@ -77,29 +80,34 @@ export class SharedState {
   async #use(
     session: Session,
     index: number,
-    wanted: { isTrunk: boolean; mtu: number },
+    wanted: { isTrunk: boolean; mtu: number; ipv6: boolean },
     leased: Set<Shared>,
     eni?: ResolvedEni,
   ): Promise<void> {
-    const shared = this.#shared.get(index) ?? { isTrunk: false, mtu: -1, users: 0, pending: [] };
+    const shared = this.#shared.get(index) ?? { isTrunk: false, mtu: -1, ipv6: false, users: 0, pending: [] };
     this.#shared.set(index, shared);
     if (!leased.has(shared)) {
       leased.add(shared);
       shared.users++;
     }
-    if (shared.mtu >= wanted.mtu && (shared.isTrunk || !wanted.isTrunk)) return;
+    const suffices = (shared.isTrunk || !wanted.isTrunk) && (shared.ipv6 || !wanted.ipv6);
+    if (shared.mtu >= wanted.mtu && suffices) return;
     const applier = new Applier(session.kernel, session.programs);
     shared.pending.push(applier);
-    const use = { isTrunk: shared.isTrunk || wanted.isTrunk, mtu: Math.max(shared.mtu, wanted.mtu) };
+    const use = {
+      isTrunk: shared.isTrunk || wanted.isTrunk,
+      mtu: Math.max(shared.mtu, wanted.mtu),
+      ipv6: shared.ipv6 || wanted.ipv6,
+    };
     const plan =
       eni === undefined
-        ? planNode(this.#settings, this.#marks)
+        ? planNode(this.#settings, this.#marks, use.ipv6)
         : planEni(eni, await this.#eniUse(session.kernel, index, use), this.#settings, this.#marks);
     for (const object of plan) await applier.ensure(object);
     Object.assign(shared, use);
   }
 
-  async #eniUse(kernel: Kernel, index: number, use: { isTrunk: boolean; mtu: number }): Promise<EniUse> {
+  async #eniUse(kernel: Kernel, index: number, use: { isTrunk: boolean; mtu: number; ipv6: boolean }): Promise<EniUse> {
     const messages = await inStep('read addresses of the ENI', () => kernel.netlink(NODE, dumpAddresses(index)));
     const addresses = messages.map(({ payload }) => decodeAddress(payload));
     return { ...use, hasNodeAddress: hasNodeAddress(this.#settings, addresses) };
@@ -123,6 +131,7 @@ export class SharedState {
     if (shared === undefined) return;
     if (shared.users === 0) this.#shared.delete(index);
     shared.isTrunk = false;
+    shared.ipv6 = false;
     shared.mtu = -1;
   }
 

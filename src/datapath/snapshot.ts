@@ -13,6 +13,7 @@ import {
   observeNamespace,
 } from './observe.ts';
 import { PREFERENCE } from './plan-node.ts';
+import { isTagPreference } from './vlan-filters.ts';
 
 /** One namespace with what is looked for by name. */
 class NamespaceIndex {
@@ -235,7 +236,8 @@ export class Snapshot {
       }
       case 'pushFilter': {
         const { egress } = await this.filters(link.index);
-        const action = egress.map((f) => f.action).find((a) => a.kind === 'push' && a.source === object.source);
+        const own = egress.filter(({ preference }) => isTagPreference(preference)).map(({ action }) => action);
+        const action = own.find((a) => a.kind === 'push' && a.source === object.source);
         if (action?.kind !== 'push') return missing;
         return action.vlanId === object.vlanId ? undefined : `gives VLAN ${action.vlanId}`;
       }

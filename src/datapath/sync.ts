@@ -7,12 +7,13 @@ import { isErrno, type Kernel, NODE } from './kernel/kernel.ts';
 import { containerOf, OUR_GROUP } from './names.ts';
 import { deleteLink } from './netlink/link.ts';
 import { deleteAddress, deleteRoute, deleteRule, OUR_PROTOCOL } from './netlink/network.ts';
-import { type Direction, deleteClsact, deleteFilter, type Filter } from './netlink/traffic.ts';
+import { type Direction, deleteFilter, type Filter } from './netlink/traffic.ts';
 import { describe, identityOf, type KernelObject, reportKind } from './objects.ts';
 import { PREFERENCE } from './plan-node.ts';
 import type { Session } from './session.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { Deviation } from './types.ts';
+import { isTagPreference } from './vlan-filters.ts';
 
 /** Something of ours in the kernel, and how it is taken away. */
 export interface Found {
@@ -121,7 +122,10 @@ async function findNetwork(kernel: Kernel, snapshot: Snapshot): Promise<Found[]>
   ];
 }
 
-/** Filters of ours on links that are no pods'; those go with their links. */
+/**
+ * Filters of ours on links that are no pods'; those go with their links. The hook itself stays: without filters it does
+ * nothing, and nobody can tell whose an empty one is.
+ */
 async function findFilters(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
   const { links, qdiscs } = await snapshot.node();
   const found: Found[] = [];
@@ -141,14 +145,6 @@ async function findFilters(kernel: Kernel, snapshot: Snapshot): Promise<Found[]>
       const text = `filter at ${direction} of ${name} pref ${filter.preference}`;
       found.push(leftover('filter', text, identity, () => kernel.netlink(NODE, deleteFilter(place, classifier))));
     }
-    // Where nobody else has a filter, the hook itself was made for ours.
-    if (ours.length > 0 && ours.length === view.egress.length + view.ingress.length) {
-      found.push(
-        leftover('qdisc', `qdisc clsact dev ${name}`, `clsact ${name}`, () =>
-          kernel.netlink(NODE, deleteClsact(index)),
-        ),
-      );
-    }
   }
   return found;
 }
@@ -162,7 +158,7 @@ function identityOfFilter(filter: Filter, direction: Direction, link: string): s
       return isOurs ? `program ${link} ${direction} ${preference}` : undefined;
     }
     case 'push': {
-      const isOurs = direction === 'egress' && [PREFERENCE.tag4, PREFERENCE.tag6].some((own) => own === preference);
+      const isOurs = direction === 'egress' && isTagPreference(preference);
       return isOurs ? `pushFilter ${link} ${action.source}` : undefined;
     }
     case 'pop':

@@ -110,6 +110,11 @@ export interface DatapathSettings {
   layout: Layout;
   /** Bits of the packet mark that are ours: the highest says "member of a trunk", the others number the ENI. */
   markMask: number;
+  /**
+   * Bit by which kube-proxy marks packets whose source it will replace by the node's; 0 for none. They are the node's packets
+   * from then on: they may reach pods of the node directly, and never leave with a pod's tag.
+   */
+  masqueradeMark: number;
   /** Packets of trunk pods leave the node even when their destination is a pod of the same node. */
   isolateMembers: boolean;
   tagProgram: TagProgram;

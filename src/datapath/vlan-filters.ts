@@ -31,6 +31,11 @@ export async function listFilters(kernel: Kernel, linkIndex: number, direction: 
   }
 }
 
+/** Whether filters that push are ours there; one at another preference is somebody else's. */
+export function isTagPreference(preference: number): boolean {
+  return preference === PREFERENCE.tag4 || preference === PREFERENCE.tag6;
+}
+
 /** Of a new one. */
 function pushPlace(linkIndex: number, source: string): FilterPlace {
   const isIpv4 = familyOf(source) === IPV4;
@@ -60,9 +65,9 @@ async function findPush(
 ): Promise<(Filter & { vlanId: number }) | undefined> {
   for (const filter of await listFilters(kernel, linkIndex, 'egress')) {
     const { action, preference } = filter;
-    // One at another preference is somebody else's.
-    if (preference !== PREFERENCE.tag4 && preference !== PREFERENCE.tag6) continue;
-    if (action.kind === 'push' && action.source === source) return { ...filter, vlanId: action.vlanId };
+    if (action.kind === 'push' && action.source === source && isTagPreference(preference)) {
+      return { ...filter, vlanId: action.vlanId };
+    }
   }
   return undefined;
 }

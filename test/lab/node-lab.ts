@@ -197,13 +197,10 @@ export class NodeLab implements AsyncDisposable {
   }
 
   async installAgent(): Promise<void> {
-    const configMap = {
-      apiVersion: 'v1',
-      kind: 'ConfigMap',
-      metadata: { name: 'terway-agent', namespace: 'kube-system' },
-      data: { 'agent.yaml': stringify(this.#options.agentConfig ?? {}) },
-    };
-    await this.lab.apply(`${stringify(configMap)}---\n${await this.#manifest('agent.yaml', () => undefined)}`);
+    const manifest = await this.#manifest('agent.yaml', (object) => {
+      if (object.kind === 'ConfigMap') object['data'] = { 'agent.yaml': stringify(this.#options.agentConfig ?? {}) };
+    });
+    await this.lab.apply(manifest);
     await this.#rolledOut('daemonset/terway-agent');
   }
 

@@ -174,6 +174,7 @@ export class Lab implements Disposable {
       hostStackCidrs: ['169.254.20.10/32'],
       layout: 'marks',
       markMask: 0x30e0,
+      masqueradeMark: 0x4000,
       isolateMembers: true,
       tagProgram: 'ebpf',
       bpfDirectory: this.bpfDirectory,

@@ -1,0 +1,208 @@
+import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { stringify } from 'yaml';
+import type { CommandResult } from '../../cluster/access.ts';
+import { pollUntil } from '../../cluster/poll.ts';
+import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
+import { podTemplate, readyNetworking } from '../../e2e/nodes/support.ts';
+import { ZONES } from '../../lab/lab.ts';
+import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
+
+/**
+ * kill -9 of the agent at every request to the kernel of ADD and of DEL, before it is made and before its answer comes back:
+ * enumerated, not sampled. The next agent must leave the node as it was, without a DEL by the runtime.
+ */
+
+/** On the node; the rest of its root is the machine's. */
+const DIRECTORY = '/opt/agent-under-test';
+const NETNS = 'crash';
+const POD = 'victim';
+
+let lab: NodeLab;
+let node: WiredNode;
+let namespace: TestNamespace;
+let baseline: string;
+let running: { done: Promise<CommandResult>; stop: AbortController } | undefined;
+
+beforeAll(async () => {
+  lab = await NodeLab.start({ nodes: [{ zone: ZONES[0] }], latencies: { attachMs: 100, detachMs: 100 } });
+  await lab.installControlPlane();
+  node = lab.node('node-1');
+  namespace = await withNamespace(lab.cluster, 'agent-crash');
+  await readyNetworking(lab, 'crash');
+  await prepare();
+  // The kubelet cannot run it, as the runtime is not told of the plugin; its PodENI is what counts.
+  const { metadata, spec } = podTemplate({ networking: 'crash' });
+  await lab.api.create(`/api/v1/namespaces/${namespace.name}/pods`, {
+    metadata: { ...metadata, name: POD },
+    spec: { ...spec, nodeName: node.name, tolerations: [{ operator: 'Exists' }] },
+  });
+  await node.real.exec('ip', ['netns', 'add', NETNS]);
+  await startAgent();
+  const added = await plugin('ADD');
+  expect(added.code, added.stdout).toBe(0);
+  expect((await plugin('DEL')).code).toBe(0);
+  await stopAgent();
+  await startAgent();
+  baseline = await kernelState();
+}, 900_000);
+
+afterAll(async () => {
+  await stopAgent();
+  await lab?.close();
+}, 60_000);
+
+/** Files of the node, seen from the machine. */
+const onNode = (path: string) => `/proc/${node.real.pid}/root${path}`;
+
+async function prepare(): Promise<void> {
+  await mkdir(onNode(DIRECTORY), { recursive: true });
+  for (const file of ['terway-agent.mjs', 'terway-cni', 'terway.bpf.o']) {
+    await copyFile(join(lab.distDir, file), onNode(join(DIRECTORY, file)));
+  }
+  await copyFile(join(lab.distDir, 'terway-kernel'), onNode(join(DIRECTORY, 'terway-kernel.real')));
+  await copyFile(join(import.meta.dirname, 'kernel-trap.mjs'), onNode(join(DIRECTORY, 'kernel-trap.mjs')));
+  const launcher = `#!/bin/sh\nexec ${process.execPath} ${DIRECTORY}/kernel-trap.mjs "$@"\n`;
+  await writeFile(onNode(join(DIRECTORY, 'terway-kernel')), launcher, { mode: 0o755 });
+  await cp(join(lab.distDir, 'chunks'), onNode(join(DIRECTORY, 'chunks')), { recursive: true });
+  const config = {
+    syncPeriod: '1h',
+    addTimeout: '60s',
+    paths: { cniBin: `${DIRECTORY}/bin`, cniConf: `${DIRECTORY}/net.d` },
+  };
+  await writeFile(onNode(join(DIRECTORY, 'agent.yaml')), stringify(config));
+  const path = await lab.cluster.writeKubeconfig({
+    serviceAccount: { namespace: 'kube-system', name: 'terway-agent' },
+  });
+  const kubeconfig = await readFile(path, 'utf8');
+  const server = lab.cluster.hub?.serverUrl ?? '';
+  await writeFile(onNode(join(DIRECTORY, 'kubeconfig')), kubeconfig.replace(/https:\/\/127\.0\.0\.1:\d+/, server));
+}
+
+/** Starts an agent and waits until it has looked at the node. */
+async function startAgent(): Promise<void> {
+  const stop = new AbortController();
+  const done = node.real.exec(
+    'env',
+    [
+      ...[`NODE_NAME=${node.name}`, `NODE_IP=${node.real.internalIp}`, process.execPath],
+      ...[`${DIRECTORY}/terway-agent.mjs`, '--config', `${DIRECTORY}/agent.yaml`],
+      ...['--kubeconfig', `${DIRECTORY}/kubeconfig`],
+    ],
+    { signal: stop.signal },
+  );
+  done.catch(() => undefined);
+  running = { done, stop };
+  let ended: CommandResult | undefined;
+  void done.then(
+    (result) => {
+      ended = result;
+    },
+    () => undefined,
+  );
+  await pollUntil(
+    async () => {
+      if (ended !== undefined) throw new Error(`the agent ended with ${ended.code}: ${ended.stdout}${ended.stderr}`);
+      const answer = await node.real.exec('busybox', ['wget', '-q', '-O', '-', 'http://127.0.0.1:9196/readyz']);
+      return answer.code === 0 ? true : undefined;
+    },
+    { what: 'the agent to be ready', timeoutMs: 30_000, intervalMs: 50 },
+  );
+}
+
+async function stopAgent(): Promise<void> {
+  running?.stop.abort(new Error('enough'));
+  await running?.done.catch(() => undefined);
+  running = undefined;
+}
+
+/** Runs the plugin as the runtime does. */
+function plugin(command: 'ADD' | 'DEL'): Promise<CommandResult> {
+  const args = `K8S_POD_NAMESPACE=${namespace.name};K8S_POD_NAME=${POD}`;
+  return node.real.exec(
+    'env',
+    [
+      ...[`CNI_COMMAND=${command}`, 'CNI_CONTAINERID=crash', `CNI_NETNS=/run/netns/${NETNS}`, 'CNI_IFNAME=eth0'],
+      ...[`CNI_ARGS=${args}`, `${DIRECTORY}/bin/terway`],
+    ],
+    { input: JSON.stringify({ cniVersion: '1.1.0', name: 'terway', type: 'terway' }) },
+  );
+}
+
+/** Everything that ADD could leave: on the node, in the pod's namespace, in maps and on disk. */
+async function kernelState(): Promise<string> {
+  const inPod = ['netns', 'exec', NETNS];
+  const commands: [string, string[]][] = [
+    ['ip', ['-oneline', 'link']],
+    ['ip', ['-oneline', 'address', 'show', 'scope', 'global']],
+    ['ip', ['rule']],
+    ['ip', ['route', 'show', 'table', 'all']],
+    ['ip', ['neigh', 'show', 'nud', 'permanent']],
+    ['tc', ['qdisc', 'show']],
+    ['tc', ['filter', 'show', 'dev', 'eth1', 'egress']],
+    ['tc', ['filter', 'show', 'dev', 'eth1', 'ingress']],
+    ['ip', [...inPod, 'ip', '-oneline', 'link']],
+    ['ip', [...inPod, 'ip', 'route', 'show', 'table', 'all']],
+    [
+      'sh',
+      [
+        '-c',
+        'set -e; for map in /sys/fs/bpf/terway/maps/*tag4* /sys/fs/bpf/terway/maps/*veths*; do /usr/sbin/bpftool -j map dump pinned $map; done',
+      ],
+    ],
+    ['sh', ['-c', 'ls /var/lib/terway-agent/pods']],
+  ];
+  const states = [];
+  for (const [command, args] of commands) {
+    const { stdout, stderr, code } = await node.real.exec(command, args);
+    expect(code, `${command} ${args.join(' ')}: ${stderr}`).toBe(0);
+    // What the kernel adds by itself comes when duplicate address detection is over; what counts up is no state.
+    const lines = stdout.split('\n').filter((line) => !line.includes('proto kernel'));
+    states.push(`# ${command} ${args.join(' ')}\n${lines.join('\n').replace(/ (id|expires|users|refcnt) \S+/g, '')}`);
+  }
+  return states.join('\n');
+}
+
+/** Arms the trap; 0 only counts. */
+async function arm(at: number, when: 'before' | 'after'): Promise<void> {
+  await writeFile(onNode(join(DIRECTORY, 'arm')), JSON.stringify({ id: `${at} ${when} ${Math.random()}`, at, when }));
+}
+
+async function disarm(): Promise<number> {
+  await rm(onNode(join(DIRECTORY, 'arm')), { force: true });
+  return Number(await readFile(onNode(join(DIRECTORY, 'count')), 'utf8'));
+}
+
+/** How many requests a command makes when nothing happens. */
+async function requestsOf(command: 'ADD' | 'DEL'): Promise<number> {
+  await arm(0, 'before');
+  expect((await plugin(command)).code).toBe(0);
+  return disarm();
+}
+
+test.each(['ADD', 'DEL'] as const)('at every request of %s: the next agent leaves no trace', async (command) => {
+  if (command === 'DEL') expect((await plugin('ADD')).code).toBe(0);
+  const requests = await requestsOf(command);
+  expect(requests).toBeGreaterThan(3);
+  if (command === 'ADD') expect((await plugin('DEL')).code).toBe(0);
+  for (let at = 1; at <= requests; at += 1) {
+    for (const when of ['before', 'after'] as const) {
+      const label = `${when} request ${at} of ${requests}`;
+      if (command === 'DEL') expect((await plugin('ADD')).code, label).toBe(0);
+      await arm(at, when);
+      const killed = await plugin(command);
+      // The runtime is told that nobody answered.
+      expect([killed.code, JSON.parse(killed.stdout)], label).toMatchObject([1, { code: 11 }]);
+      await running?.done.catch(() => undefined);
+      await disarm();
+      await startAgent();
+      expect(await kernelState(), label).toBe(baseline);
+    }
+  }
+  // And what it was about still works.
+  expect((await plugin('ADD')).code).toBe(0);
+  expect((await plugin('DEL')).code).toBe(0);
+  expect((await plugin('DEL')).code).toBe(0);
+  process.stdout.write(`${command}: killed at ${2 * requests} places\n`);
+});
