@@ -30,6 +30,8 @@
 /* Numbers of the helpers: enum bpf_func_id. */
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
 static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to, __u32 size) = (void *)26;
+static long (*store_bytes)(struct __sk_buff *skb, __u32 offset, const void *from, __u32 size, __u64 flags) = (void *)9;
+static long (*redirect)(__u32 link, __u64 flags) = (void *)23;
 static long (*vlan_push)(struct __sk_buff *skb, __u16 protocol, __u16 tci) = (void *)18;
 static long (*vlan_pop)(struct __sk_buff *skb) = (void *)19;
 
@@ -58,6 +60,9 @@ struct veth {
 	__u32 flags;
 	__u32 ip4;
 	__u8 ip6[16];
+	/* Of the pod's end. */
+	__u8 mac[ETH_ALEN];
+	__u16 reserved;
 	__u64 owner;
 };
 #define VETH_HAS_IPV4 1
@@ -131,11 +136,41 @@ INLINE int is_tag(__u32 protocol)
 	return protocol == NETWORK16(ETH_P_8021Q) || protocol == NETWORK16(ETH_P_8021AD);
 }
 
+INLINE int same_ip6(const void *a, const void *b)
+{
+	const __u32 *left = a;
+	const __u32 *right = b;
+
+	return left[0] == right[0] && left[1] == right[1] && left[2] == right[2] && left[3] == right[3];
+}
+
+/*
+ * A pod that asked a Service and was chosen as its own backend: kube-proxy has replaced the source, so that the packet
+ * belongs to nobody on the wire. It goes back to where it came from. The veth, or NULL.
+ */
+INLINE const struct veth *veth_of_itself(struct __sk_buff *skb, __u32 protocol)
+{
+	__u32 from = skb->ingress_ifindex;
+	const struct veth *veth = map_lookup(&veths, &from);
+	__u8 address[16];
+
+	if (!veth)
+		return NULL;
+	if (protocol == NETWORK16(ETH_P_IP) && (veth->flags & VETH_HAS_IPV4) &&
+	    load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, daddr), address, 4) == 0)
+		return *(const __u32 *)address == veth->ip4 ? veth : NULL;
+	if (protocol == NETWORK16(ETH_P_IPV6) && (veth->flags & VETH_HAS_IPV6) &&
+	    load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, daddr), address, 16) == 0)
+		return same_ip6(address, veth->ip6) ? veth : NULL;
+	return NULL;
+}
+
 /* On the way out of a trunk: a pod's source address gets its tag; what a member's pod sends never goes without. */
 SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 {
 	struct tag *tag;
 	struct settings *settings_of_node;
+	const struct veth *itself;
 	__u32 protocol = skb->protocol;
 	__u32 link = skb->ifindex;
 	__u32 zero = 0;
@@ -153,9 +188,13 @@ SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	}
 	settings_of_node = map_lookup(&settings, &zero);
-	if (!settings_of_node || (skb->mark & settings_of_node->member_bit))
+	if (settings_of_node && !(skb->mark & settings_of_node->member_bit))
+		return pass();
+	itself = veth_of_itself(skb, protocol);
+	if (!itself || store_bytes(skb, 0, itself->mac, ETH_ALEN, 0) != 0)
 		return drop(NO_ENTRY);
-	return pass();
+	count(PASSED);
+	return redirect(skb->ingress_ifindex, 0);
 }
 
 /* On the way in: the tag must be that of the destination, and there must be no other. */
@@ -218,7 +257,6 @@ SECTION("tc/veth_ingress") int veth_ingress(struct __sk_buff *skb)
 	__u32 source4;
 	struct ipv6hdr header;
 	const __u32 *source = (const __u32 *)&header.saddr;
-	const __u32 *own;
 
 	FIXED(protocol);
 	if (!veth)
@@ -236,9 +274,7 @@ SECTION("tc/veth_ingress") int veth_ingress(struct __sk_buff *skb)
 		return drop(SPOOFED_SOURCE);
 	if (load_bytes(skb, ETH_HLEN, &header, sizeof(header)) != 0)
 		return drop(SPOOFED_SOURCE);
-	own = (const __u32 *)veth->ip6;
-	if ((veth->flags & VETH_HAS_IPV6) && source[0] == own[0] && source[1] == own[1] && source[2] == own[2] &&
-	    source[3] == own[3])
+	if ((veth->flags & VETH_HAS_IPV6) && same_ip6(source, veth->ip6))
 		return mark(skb, veth);
 	/* From fe80::/10 or ::, which are no spoofed sources, but have no business beyond the link. */
 	if ((source[0] & 0xc0ff) == 0x80fe || !(source[0] | source[1] | source[2] | source[3]))

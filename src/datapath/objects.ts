@@ -79,6 +79,7 @@ export interface VethEntryObject {
   markMask: number;
   ipv4: string | undefined;
   ipv6: string | undefined;
+  podMac: string;
   owner: bigint;
 }
 

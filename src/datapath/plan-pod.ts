@@ -154,6 +154,7 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
         markMask: marks.mask,
         ipv4: address(network.ipv4),
         ipv6: address(network.ipv6),
+        podMac: linkMac(pod.containerId, network.name, 'pod'),
         owner: ownerOf(pod.containerId),
       },
       { kind: 'clsact', link },

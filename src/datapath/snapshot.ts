@@ -249,7 +249,8 @@ export class Snapshot {
         const found = this.maps.veths.find(({ linkIndex }) => linkIndex === link.index);
         if (found === undefined) return missing;
         const same = found.mark === object.mark && found.markMask === object.markMask && found.owner === object.owner;
-        return same && found.ipv4 === object.ipv4 && found.ipv6 === object.ipv6 ? undefined : 'is for another pod';
+        const sameLink = found.ipv4 === object.ipv4 && found.ipv6 === object.ipv6 && found.podMac === object.podMac;
+        return same && sameLink ? undefined : 'is for another pod';
       }
     }
   }

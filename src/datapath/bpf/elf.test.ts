@@ -14,7 +14,15 @@ test('the object has the programs and maps, of the sizes that the entries have',
   expect(object.programs.map(({ name }) => name)).toEqual(['trunk_egress', 'trunk_ingress', 'veth_ingress']);
   const tag = encodeTag({ address: '10.0.0.1', vlanId: 1, trunkIndex: 1, owner: 1n });
   const tag6 = encodeTag({ address: 'fd00::1', vlanId: 1, trunkIndex: 1, owner: 1n });
-  const veth = encodeVeth({ linkIndex: 1, mark: 1, markMask: 1, ipv4: undefined, ipv6: undefined, owner: 1n });
+  const veth = encodeVeth({
+    linkIndex: 1,
+    mark: 1,
+    markMask: 1,
+    ipv4: undefined,
+    ipv6: undefined,
+    podMac: '02:00:00:00:00:01',
+    owner: 1n,
+  });
   const vlan = encodeVlan({ trunkIndex: 1, vlanId: 1, owner: 1n });
   const sizes = new Map(object.maps.map(({ name, keySize, valueSize }) => [name, [keySize, valueSize]]));
   for (const [name, { key, value }] of Object.entries({ tag4: tag, tag6, veths: veth, vlans: vlan })) {
@@ -64,7 +72,15 @@ test('what is no object, or a damaged one, is refused with a DatapathError', () 
 test('entries → bytes → entries', () => {
   const tag = { address: 'fd00::5', vlanId: 4094, trunkIndex: 77, owner: 2n ** 63n };
   expect(decodeTag(encodeTag(tag))).toEqual(tag);
-  const veth = { linkIndex: 9, mark: 0x3020, markMask: 0x30e0, ipv4: '10.0.0.5', ipv6: undefined, owner: 7n };
+  const veth = {
+    linkIndex: 9,
+    mark: 0x3020,
+    markMask: 0x30e0,
+    ipv4: '10.0.0.5',
+    ipv6: undefined,
+    podMac: '02:00:00:ab:cd:ef',
+    owner: 7n,
+  };
   expect(decodeVeth(encodeVeth(veth))).toEqual(veth);
   const vlan = { trunkIndex: 77, vlanId: 12, owner: 5n };
   expect(decodeVlan(encodeVlan(vlan))).toEqual(vlan);

@@ -22,6 +22,8 @@ export interface VethEntry {
   markMask: number;
   ipv4: string | undefined;
   ipv6: string | undefined;
+  /** MAC address of the pod's end. */
+  podMac: string;
   owner: bigint;
 }
 
@@ -58,13 +60,14 @@ export function decodeTag({ key, value }: RawEntry): TagEntry {
 }
 
 export function encodeVeth(entry: VethEntry): RawEntry {
-  const value = Buffer.alloc(40);
+  const value = Buffer.alloc(48);
   value.writeUInt32LE(entry.mark, 0);
   value.writeUInt32LE(entry.markMask, 4);
   value.writeUInt32LE((entry.ipv4 === undefined ? 0 : HAS_IPV4) | (entry.ipv6 === undefined ? 0 : HAS_IPV6), 8);
   if (entry.ipv4 !== undefined) addressBytes(entry.ipv4).copy(value, 12);
   if (entry.ipv6 !== undefined) addressBytes(entry.ipv6).copy(value, 16);
-  value.writeBigUInt64LE(entry.owner, 32);
+  Buffer.from(entry.podMac.replaceAll(':', ''), 'hex').copy(value, 32);
+  value.writeBigUInt64LE(entry.owner, 40);
   return { key: linkKey(entry.linkIndex), value };
 }
 
@@ -76,7 +79,8 @@ export function decodeVeth({ key, value }: RawEntry): VethEntry {
     markMask: value.readUInt32LE(4),
     ipv4: (flags & HAS_IPV4) === 0 ? undefined : addressText(value.subarray(12, 16)),
     ipv6: (flags & HAS_IPV6) === 0 ? undefined : addressText(value.subarray(16, 32)),
-    owner: value.readBigUInt64LE(32),
+    podMac: value.toString('hex', 32, 38).replace(/..(?=.)/g, '$&:'),
+    owner: value.readBigUInt64LE(40),
   };
 }
 
