@@ -24,10 +24,10 @@ $(SYSTEM_STAMP): scripts/system-packages.ts | $(STAMP)
 	@node scripts/system-packages.ts
 	@touch $@
 
-demo: $(STAMP) ## See it work: a real control plane, a simulated cloud, a live tour; Ctrl-C ends it
+demo: $(STAMP) $(SYSTEM_STAMP) ## See it work: real nodes and pods, a simulated cloud, a live tour; Ctrl-C ends it
 	@exec node test/demo/demo.ts
 
-demo-once: $(STAMP) ## The same without a stop; exits 0, or 1 with what was wrong
+demo-once: $(STAMP) $(SYSTEM_STAMP) ## The same without a stop; exits 0, or 1 with what was wrong
 	@exec node test/demo/demo.ts --once
 
 test: $(STAMP) $(SYSTEM_STAMP) ## All checks and tests

@@ -1,13 +1,16 @@
 /**
- * Measures the first table of budgets.md and prints every figure beside its budget and upstream's. Exits 1 when a budget is
- * missed. `--only NAME[,NAME]` runs some of the sections.
+ * Measures what budgets.md promises and prints every figure beside its budget and upstream's. Exits 1 when a budget is missed.
+ * `--only NAME[,NAME]` runs some of the sections; `node` stands for all of the node's.
  */
 import { rm } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { startCluster } from '../test/cluster/cluster.ts';
+import { realNodeSupport } from '../test/cluster/real-nodes/support.ts';
 import { createStateDir } from '../test/cluster/shared.ts';
 import { Bed } from './bed.ts';
-import { formatTable, isMet, type Measure, median } from './report.ts';
+import { measureCni } from './node-cni.ts';
+import { measureDrain, measurePacketCost, measureStrayTags, measureSync } from './node-packets.ts';
+import { formatMeasure, formatTable, isMet, type Measure, median } from './report.ts';
 
 const MINUTE_MS = 60_000;
 const SECONDS = 1000;
@@ -23,7 +26,7 @@ const say = (line: string) => process.stderr.write(`${line}\n`);
 
 function record(measure: Measure): void {
   measures.push(measure);
-  say(`  ${measure.name}: ${measure.value.toFixed(2)} ${measure.unit} (budget ${measure.budget.toFixed(2)})`);
+  say(`  ${formatMeasure(measure)}`);
 }
 
 /** Quota windows are clock minutes; a section that is to be judged by one needs it unused. */
@@ -223,17 +226,58 @@ async function settled(bed: Bed): Promise<void> {
   }
 }
 
-const stateDir = await createStateDir();
-try {
+/** The node's, each with namespaces or a cluster of its own. */
+const nodeSections: Record<string, () => Promise<void>> = {
+  'node-packets': () => measurePacketCost({ record, say }),
+  'node-tags': () => measureStrayTags({ record, say }),
+  'node-sync': () => measureSync({ record, say }),
+  'node-drain': () => measureDrain({ record, say }),
+  'node-cni': () => withStateDir((stateDir) => measureCni({ record, say }, stateDir)),
+};
+
+function isChosen(name: string): boolean {
+  return only === undefined || only.includes(name) || (name in nodeSections && only.includes('node'));
+}
+
+async function withStateDir(work: (stateDir: string) => Promise<void>): Promise<void> {
+  const stateDir = await createStateDir();
+  try {
+    await work(stateDir);
+  } finally {
+    await rm(stateDir, { recursive: true, force: true });
+  }
+}
+
+async function measureControlPlane(stateDir: string): Promise<void> {
   await using cluster = await startCluster({ stateDir, features: { scheduler: false, controllerManager: false } });
   await using bed = await Bed.start(cluster);
   for (const [name, section] of Object.entries(sections)) {
-    if (only !== undefined && !only.includes(name)) continue;
+    if (!isChosen(name)) continue;
     say(name);
     await section(bed);
   }
-} finally {
-  await rm(stateDir, { recursive: true, force: true });
 }
+
+async function measureNode(): Promise<void> {
+  const support = await realNodeSupport();
+  if (!support.supported) {
+    say(`the node is not measured: ${support.reason}`);
+    return;
+  }
+  for (const [name, section] of Object.entries(nodeSections)) {
+    if (!isChosen(name)) continue;
+    say(name);
+    await section();
+  }
+}
+
+const known = [...Object.keys(sections), ...Object.keys(nodeSections), 'node'];
+const unknown = only?.find((name) => !known.includes(name));
+if (unknown !== undefined) {
+  say(`there is no section ${unknown}; there are ${known.join(', ')}`);
+  process.exit(2);
+}
+if (Object.keys(sections).some(isChosen)) await withStateDir(measureControlPlane);
+if (Object.keys(nodeSections).some(isChosen)) await measureNode();
 process.stdout.write(`${flags.json ? JSON.stringify(measures, undefined, 2) : formatTable(measures)}\n`);
 process.exitCode = measures.every(isMet) ? 0 : 1;

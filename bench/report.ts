@@ -3,14 +3,28 @@ export interface Measure {
   name: string;
   value: number;
   unit: string;
-  budget: number;
+  /** Absent for what is only told. */
+  budget?: number;
   /** Upstream's figure with its default and tuned settings, as in budgets.md. */
   upstream: string;
 }
 
-/** True when the figure keeps its budget. */
-export function isMet(measure: Measure): boolean {
-  return measure.value <= measure.budget;
+/** Where sections put what they find. */
+export interface Report {
+  record: (measure: Measure) => void;
+  /** For what explains a figure and is no figure itself. */
+  say: (line: string) => void;
+}
+
+/** True when the figure keeps its budget, or has none. */
+export function isMet({ value, budget }: Measure): boolean {
+  return budget === undefined || value <= budget;
+}
+
+/** One figure as it is found. */
+export function formatMeasure({ name, value, unit, budget }: Measure): string {
+  const promised = budget === undefined ? 'no budget' : `budget ${budget.toFixed(2)}`;
+  return `${name}: ${value.toFixed(2)} ${unit} (${promised})`;
 }
 
 /** The table for people: figure, budget, upstream. */
@@ -20,8 +34,8 @@ export function formatTable(measures: Measure[]): string {
     ...measures.map((measure) => [
       measure.name,
       `${round(measure.value)} ${measure.unit}`.trim(),
-      `≤ ${round(measure.budget)} ${measure.unit}`.trim(),
-      isMet(measure) ? 'met' : 'MISSED',
+      measure.budget === undefined ? '–' : `≤ ${round(measure.budget)} ${measure.unit}`.trim(),
+      measure.budget === undefined ? '' : isMet(measure) ? 'met' : 'MISSED',
       measure.upstream,
     ]),
   ];
@@ -34,6 +48,17 @@ export function formatTable(measures: Measure[]): string {
         .trimEnd(),
     )
     .join('\n');
+}
+
+/** Median and range, for people. */
+export function spread(values: readonly number[]): string {
+  return `${round(median([...values]))} (${round(Math.min(...values))}–${round(Math.max(...values))})`;
+}
+
+/** The value that so many of hundred do not exceed. */
+export function percentile(values: readonly number[], percent: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)] ?? Number.NaN;
 }
 
 export function median(values: number[]): number {

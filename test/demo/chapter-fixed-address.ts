@@ -3,7 +3,6 @@ import { DemoError } from './errors.ts';
 import { withLivePods } from './live-pods.ts';
 import type { Narrator } from './narrator.ts';
 import { isBound, type PodRecord, type PodRow, podRow } from './pod-record.ts';
-import { readSamples } from './samples.ts';
 import type { Stage } from './stage.ts';
 import { formatDuration } from './text.ts';
 
@@ -17,9 +16,21 @@ export interface Move {
   tookMs: number;
 }
 
+/** Somebody who uses the pod while it moves. */
+export interface Witness {
+  /** What the chapter says about it. */
+  readonly why: string;
+  /** Called before the pod is deleted. */
+  begin(before: PodRow): Promise<void>;
+  /** How it goes, in a line. */
+  progress(): string;
+  /** Called when the pod is back; tells what was seen. @throws DemoError when it was not what it should be */
+  end(after: PodRow): Promise<void>;
+}
+
 /** Deletes a pod of the StatefulSet and follows it to another node. @throws DemoError unless it keeps address and ENI. */
-export async function tellFixedAddress(narrator: Narrator, stage: Stage): Promise<Move> {
-  const { fixed } = await readSamples();
+export async function tellFixedAddress(narrator: Narrator, stage: Stage, witness?: Witness): Promise<Move> {
+  const { fixed } = stage.samples;
   const name = `${fixed.name}-0`;
   const old = stage.pods.record(name);
   if (old?.pod === undefined) throw new DemoError(`there is no pod ${name}`);
@@ -28,8 +39,10 @@ export async function tellFixedAddress(narrator: Narrator, stage: Stage): Promis
   narrator.chapter(
     'Same address, another node',
     `${name} is deleted, and its node ${before.node} is cordoned so that the scheduler must choose another one of the ` +
-      `zone. PodNetworking "${fixed.name}" is Fixed: the ENI is detached but kept, and moves to where the pod comes back.`,
+      `zone. PodNetworking "${fixed.name}" is Fixed: the ENI is detached but kept, and moves to where the pod comes back.` +
+      (witness === undefined ? '' : ` ${witness.why}`),
   );
+  await witness?.begin(before);
   const startMs = performance.now();
   const { record, endMs } = await withLivePods(
     narrator,
@@ -37,7 +50,10 @@ export async function tellFixedAddress(narrator: Narrator, stage: Stage): Promis
     {
       records: () => stage.pods.records(fixed.name),
       omit: ['VSWITCH'],
-      progress: () => `${name} is on its way, ${formatDuration(performance.now() - startMs)} since it was deleted`,
+      progress: () => [
+        `${name} is on its way, ${formatDuration(performance.now() - startMs)} since it was deleted`,
+        ...(witness === undefined ? [] : [witness.progress()]),
+      ],
     },
     () => movePod(stage, { name, oldUid, node: before.node }),
   );
@@ -48,6 +64,7 @@ export async function tellFixedAddress(narrator: Narrator, stage: Stage): Promis
     `${name} moved from ${before.node} to ${after.node} in ${formatDuration(endMs - startMs)} and kept ${after.address} ` +
       `and ${after.eniId}`,
   );
+  await witness?.end(after);
   return { before, after, tookMs: endMs - startMs };
 }
 

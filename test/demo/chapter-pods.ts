@@ -1,42 +1,47 @@
 import { DemoError } from './errors.ts';
 import { withLivePods } from './live-pods.ts';
 import type { Narrator } from './narrator.ts';
-import { isBound, type PodRecord, type PodRow, podRow } from './pod-record.ts';
-import { readSamples } from './samples.ts';
+import { isBound, isRunning, type PodRecord, type PodRow, podRow } from './pod-record.ts';
 import type { Stage } from './stage.ts';
 import { count, formatDuration, median } from './text.ts';
 
 const BIND_TIMEOUT_MS = 120_000;
 
-/** Applies the samples and follows their pods until each has its ENI. @returns them as they are then. */
-export async function tellPods(narrator: Narrator, stage: Stage): Promise<PodRow[]> {
-  const { manifests, elastic, fixed } = await readSamples();
+/**
+ * Applies the samples and follows their pods until each has its ENI and runs.
+ *
+ * @param then what happens once the ENI is attached, and more about the pods.
+ * @returns them as they are then.
+ */
+export async function tellPods(narrator: Narrator, stage: Stage, then: string): Promise<PodRow[]> {
+  const { manifests, elastic, fixed, workloads } = stage.samples;
   narrator.chapter(
     'Every pod gets an ENI of its own',
     `config/samples: PodNetworking "${elastic.name}" for a Deployment of ${elastic.replicas}, and "${fixed.name}", with ` +
       `fixed addresses, for a StatefulSet of ${fixed.replicas}. Each pod becomes a PodENI; the control plane creates a ` +
-      'member ENI in the vSwitch of the zone and attaches it to the trunk of the node. Only then does the pod run.',
+      `member ENI in the vSwitch of the zone and attaches it to the trunk of the node. ${then}`,
   );
-  const wanted = elastic.replicas + fixed.replicas;
+  const wanted = workloads.reduce((sum, { replicas }) => sum + replicas, 0);
   const callsBefore = callCounts(stage);
-  const bound = () => stage.pods.records().filter(isBound).length;
-  const served = await withLivePods(
-    narrator,
-    stage,
-    { records: () => stage.pods.records(), progress: () => `${bound()} of ${wanted} pods have their ENI` },
-    async () => {
-      await stage.lab.apply(manifests.join('\n---\n'));
-      const options = {
-        signal: stage.signal,
-        timeoutMs: BIND_TIMEOUT_MS,
-        problem: () => openPods(stage.pods.records(), wanted),
-      };
-      return [
-        ...(await stage.pods.untilServed(elastic.name, elastic.replicas, options)),
-        ...(await stage.pods.untilServed(fixed.name, fixed.replicas, options)),
-      ];
-    },
-  );
+  const progress = () => {
+    const bound = stage.pods.records().filter(isBound).length;
+    const running = stage.pods.records().filter(isRunning).length;
+    const runs = stage.goal === 'Running' ? `, ${running} run` : '';
+    return `${bound} of ${wanted} pods have their ENI${runs}`;
+  };
+  const served = await withLivePods(narrator, stage, { records: () => stage.pods.records(), progress }, async () => {
+    await stage.apply(...manifests);
+    const options = {
+      signal: stage.signal,
+      timeoutMs: BIND_TIMEOUT_MS,
+      problem: () => openPods(stage.pods.records(), wanted),
+    };
+    const served: PodRecord[] = [];
+    for (const { name, replicas } of workloads) {
+      served.push(...(await stage.pods.untilServed(name, replicas, options)));
+    }
+    return served;
+  });
   for (const { name, pod, podEni } of served) {
     const address = podEni?.spec.allocations?.[0]?.ipv4;
     if (pod?.status.podIP !== address) {
@@ -44,10 +49,10 @@ export async function tellPods(narrator: Narrator, stage: Stage): Promise<PodRow
     }
   }
   const rows = served.map((record) => podRow(record, performance.now()));
-  narrator.done(
-    `${count(rows.length, 'pod')} in Bind, median ${formatDuration(median(rows.map((row) => row.tookMs)) ?? 0)} ` +
-      'from creation; each pod runs with the address of its ENI',
-  );
+  const bind = `${count(rows.length, 'pod')} in Bind, median ${middle(rows)} from creation`;
+  const started = served.map((record) => podRow(record, performance.now(), 'Running'));
+  const running = stage.goal === 'Running' ? ` to Bind and ${middle(started)} to Running` : '';
+  narrator.done(`${bind}${running}; each pod runs with the address of its ENI`);
   const callsNow = callCounts(stage);
   narrator.note(
     `For ${rows.length} pods the cloud got ${count(callsNow.create - callsBefore.create, 'Create call')} and ` +
@@ -65,9 +70,13 @@ function callCounts({ calls }: Stage) {
   };
 }
 
+function middle(rows: readonly PodRow[]): string {
+  return formatDuration(median(rows.map((row) => row.tookMs)) ?? 0);
+}
+
 function openPods(records: readonly PodRecord[], wanted: number): string {
-  const open = records.filter((record) => !isBound(record));
+  const open = records.filter((record) => !isRunning(record));
   const rows = open.map((record) => podRow(record, performance.now()));
-  const of = `${records.length - open.length} of ${wanted} pods have their ENI`;
+  const of = `${records.length - open.length} of ${wanted} pods run with their ENI`;
   return rows.length === 0 ? of : `${of}; open: ${rows.map((row) => `${row.name} (${row.phase})`).join(', ')}`;
 }

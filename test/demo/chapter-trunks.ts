@@ -15,13 +15,21 @@ const COLUMNS: readonly Column<NodeRow>[] = [
   { title: 'MEMBERS', value: (row) => row.members, align: 'right' },
 ];
 
+export interface TrunkOptions {
+  /** Installs what makes the trunks. */
+  install?: () => Promise<void>;
+  /** Called once there are trunks. @returns the name of each one's device, by node */
+  plugged?: (nodes: readonly NodeRow[]) => Promise<ReadonlyMap<string, string>>;
+}
+
 /** Waits until every node has its trunk, and shows them. */
-export async function tellTrunks(narrator: Narrator, stage: Stage): Promise<void> {
+export async function tellTrunks(narrator: Narrator, stage: Stage, options: TrunkOptions = {}): Promise<void> {
   narrator.chapter(
     'A trunk for every node',
     'One trunk ENI per node carries the member ENIs of its pods and tells them apart by VLAN id. How many it can ' +
       'carry becomes the node resource aliyun/member-eni, so that the scheduler never sends more pods than fit.',
   );
+  await options.install?.();
   const nodes = await narrator.step(`${count(stage.nodeCount, 'trunk ENI')} created and attached`, () =>
     stage.nodes.untilTrunks(stage.nodeCount, {
       signal: stage.signal,
@@ -32,6 +40,9 @@ export async function tellTrunks(narrator: Narrator, stage: Stage): Promise<void
       },
     }),
   );
-  const layout = layoutTable(COLUMNS, nodes, narrator.width);
+  const devices = await options.plugged?.(nodes);
+  const device: Column<NodeRow> = { title: 'DEVICE', value: (row) => devices?.get(row.name) ?? '' };
+  const columns = devices === undefined ? COLUMNS : [...COLUMNS, device];
+  const layout = layoutTable(columns, nodes, narrator.width);
   narrator.lines('', ...renderTable(layout, nodes, narrator.screen.style));
 }

@@ -53,7 +53,7 @@ test('a pod of fixed address has to keep it, with its ENI, and be elsewhere', ()
     vlan: '1',
     vSwitch: 'vsw-pods',
     tookMs: 2000,
-    bound: true,
+    served: true,
   };
   expect(returnProblems(before, { ...before, node: 'node-2', trunkId: 'eni-t2', vlan: '7' })).toEqual([]);
   expect(returnProblems(before, { ...before, address: '10.10.0.9', eniId: 'eni-b' })).toEqual([

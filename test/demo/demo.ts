@@ -1,27 +1,36 @@
 import { constants } from 'node:os';
+import { join } from 'node:path';
+import { isExecutable } from '../cluster/go-build.ts';
+import { realNodeSupport } from '../cluster/real-nodes/support.ts';
 import { Closers } from './closers.ts';
 import { createScreen } from './create-screen.ts';
 import { DemoError, Interruption } from './errors.ts';
-import { tellHowToExplore } from './explore.ts';
+import { plainExploration, realExploration, tellHowToExplore } from './explore.ts';
 import { readableLog } from './log-tail.ts';
 import { Narrator } from './narrator.ts';
-import { Stage } from './stage.ts';
+import { PlainStage } from './plain-stage.ts';
+import { takePlainTour } from './plain-tour.ts';
+import { RealStage } from './real-stage.ts';
+import { takeRealTour } from './real-tour.ts';
 import { shorten } from './text.ts';
-import { takeTour } from './tour.ts';
 
-const USAGE = `usage: node test/demo/demo.ts [--once]
+const OPTIONS = ['--once', '--plain', '--help', '-h'];
+const USAGE = `usage: node test/demo/demo.ts [--once] [--plain]
 
-Shows the control plane at work: a real cluster, a simulated cloud, pods that get their ENIs. Then the cluster goes on
-running until Ctrl-C; with --once the command ends after the tour, with status 0, or 1 if something was wrong.
+Shows the product at work: a real cluster, a simulated cloud, pods that get their ENIs. Then the cluster goes on running
+until Ctrl-C; with --once the command ends after the tour, with status 0, or 1 if something was wrong.
+
+Nodes are namespaces of this machine with kubelets that run pods, where it allows that (root, Linux on x86-64, eBPF). Else,
+and with --plain, they are objects without a machine.
 `;
 
 /** How far the demo is, which decides what Ctrl-C means. */
 type Progress = 'touring' | 'exploring' | 'leaving';
 
 async function main(args: readonly string[]): Promise<number> {
-  const unknown = args.find((argument) => !['--once', '--help', '-h'].includes(argument));
+  const unknown = args.find((argument) => !OPTIONS.includes(argument));
   if (unknown !== undefined) {
-    process.stderr.write(`demo: unknown argument "${unknown}"; there is only --once\n`);
+    process.stderr.write(`demo: unknown argument "${unknown}"; there are --once and --plain\n`);
     return 2;
   }
   if (args.includes('--help') || args.includes('-h')) {
@@ -29,7 +38,12 @@ async function main(args: readonly string[]): Promise<number> {
     return 0;
   }
   const demo = new Demo();
-  return demo.run(args.includes('--once'));
+  return demo.run({ once: args.includes('--once'), plain: args.includes('--plain') });
+}
+
+interface DemoOptions {
+  once: boolean;
+  plain: boolean;
 }
 
 class Demo {
@@ -40,10 +54,10 @@ class Demo {
   #signals = 0;
 
   /** @returns the exit status; nothing runs any more then. */
-  async run(once: boolean): Promise<number> {
+  async run(options: DemoOptions): Promise<number> {
     this.#listen();
     try {
-      const code = await this.#show(once);
+      const code = await this.#show(options);
       return (await this.#leave()) ? code : 1;
     } catch (error) {
       const code = this.#judge(error);
@@ -53,23 +67,36 @@ class Demo {
     }
   }
 
-  async #show(once: boolean): Promise<number> {
-    const { signal } = this.#stop;
+  async #show(options: DemoOptions): Promise<number> {
+    const obstacle = options.plain ? '--plain asks for that' : await realNodeObstacle();
     this.#narrator.title(
       'terway-controlplane: pods with network interfaces of their own',
-      'A real Kubernetes control plane and the real operator; only the cloud and the nodes are simulated.',
+      obstacle === undefined
+        ? 'Real nodes with real pods, the real control plane and node agents; only the cloud and its wires are simulated.'
+        : 'A real Kubernetes control plane and the real operator; the cloud is simulated, and nodes are objects without a ' +
+            `machine: ${obstacle}.`,
     );
-    this.#narrator.chapter(
-      'A cluster on this machine',
-      'Programs of Kubernetes as processes, on free ports of 127.0.0.1, with all state in one temporary folder.',
-    );
-    const stage = await Stage.start(this.#narrator, this.#closers, signal);
-    await takeTour(this.#narrator, stage);
-    if (once) return 0;
-    tellHowToExplore(this.#narrator, stage);
+    const signal = await (obstacle === undefined ? this.#showRealNodes(options) : this.#showPlainNodes(options));
+    if (options.once) return 0;
     this.#progress = 'exploring';
-    await aborted(stage.signal);
-    throw stage.signal.reason;
+    await aborted(signal);
+    throw signal.reason;
+  }
+
+  /** @returns what aborts when the demo is to end, or something has ended by itself. */
+  async #showRealNodes({ once }: DemoOptions): Promise<AbortSignal> {
+    const stage = await RealStage.start(this.#narrator, this.#closers, this.#stop.signal);
+    await takeRealTour(this.#narrator, stage);
+    if (!once) await tellHowToExplore(this.#narrator, stage, realExploration(stage));
+    return stage.signal;
+  }
+
+  /** @returns the same. */
+  async #showPlainNodes({ once }: DemoOptions): Promise<AbortSignal> {
+    const stage = await PlainStage.start(this.#narrator, this.#closers, this.#stop.signal);
+    await takePlainTour(this.#narrator, stage);
+    if (!once) await tellHowToExplore(this.#narrator, stage, plainExploration(stage));
+    return stage.signal;
   }
 
   /** Tells what went wrong. @returns the exit status that says so */
@@ -116,6 +143,15 @@ class Demo {
     // The children go with this process; the next demo removes the folder.
     if (this.#signals > 2) process.exit(128 + constants.signals[signal]);
   }
+}
+
+/** Why this machine cannot run real nodes; undefined when it can. */
+async function realNodeObstacle(): Promise<string | undefined> {
+  const support = await realNodeSupport();
+  if (!support.supported) return support.reason;
+  const assets = process.env['KUBEBUILDER_ASSETS'] ?? '';
+  const hasKubelet = assets === '' || (await isExecutable(join(assets, 'kubelet')));
+  return hasKubelet ? undefined : 'KUBEBUILDER_ASSETS has no kubelet; without that variable one is built';
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

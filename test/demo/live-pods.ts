@@ -2,7 +2,7 @@ import { type Narrator, spinnerFrame } from './narrator.ts';
 import { type PodRecord, type PodRow, podRow } from './pod-record.ts';
 import { livePodTable, type Omissible, podColumns, podLine, wholePodTable } from './pod-table.ts';
 import type { Stage } from './stage.ts';
-import { formatDuration, pad } from './text.ts';
+import { formatDuration, pad, wrap } from './text.ts';
 
 const TIME_WIDTH = 7;
 
@@ -10,8 +10,8 @@ export interface LivePodsOptions {
   /** The records to show, now. */
   records: () => readonly PodRecord[];
   omit?: readonly Omissible[];
-  /** How far it is, in a line below the table. */
-  progress: () => string;
+  /** How far it is, in a line below the table, and perhaps more below that. */
+  progress: () => string | readonly string[];
 }
 
 /**
@@ -26,12 +26,12 @@ export async function withLivePods<T>(
 ): Promise<T> {
   const { screen } = narrator;
   const columns = podColumns(stage.calls, screen.style, options.omit);
-  const rows = () => options.records().map((record) => podRow(record, performance.now()));
-  const end = screen.live(({ width }) =>
-    [...livePodTable(rows(), columns, width - 2, screen.style), '', `${spinnerFrame()} ${options.progress()}`].map(
-      indented,
-    ),
-  );
+  const rows = () => options.records().map((record) => podRow(record, performance.now(), stage.goal));
+  const end = screen.live(({ width }) => {
+    const below = [options.progress()].flat().flatMap((text) => wrap(text, width - 4));
+    const marked = below.map((line, at) => `${at === 0 ? spinnerFrame() : ' '} ${line}`);
+    return [...livePodTable(rows(), columns, width - 2, screen.style), '', ...marked].map(indented);
+  });
   const stopTelling = screen.isLive ? () => undefined : tellChanges(narrator, stage, rows);
   try {
     const result = await run();

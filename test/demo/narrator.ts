@@ -1,8 +1,9 @@
 import type { Screen } from './screen.ts';
-import { formatDuration, shorten, wrap } from './text.ts';
+import { formatDuration, shorten, textWidth, wrap } from './text.ts';
 
 const INDENT = '  ';
 const MARK_WIDTH = 2;
+const ASIDE_GAP = '  ';
 const PROSE_WIDTH = 100;
 const SPINNER = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const SPINNER_MS = 100;
@@ -51,11 +52,13 @@ export class Narrator {
   /** Says that something has come true; `aside` is for what matters less. */
   done(text: string, aside = ''): void {
     const { style } = this.screen;
-    const lines = wrap(text, this.#proseWidth(MARK_WIDTH)).map((line, at) => {
-      return (at === 0 ? `${style.green('✓')} ` : ' '.repeat(MARK_WIDTH)) + line;
-    });
-    const last = lines.pop() ?? '';
-    this.lines(...lines, aside === '' ? last : `${last}  ${style.dim(aside)}`);
+    const width = this.#proseWidth(MARK_WIDTH);
+    const lines = wrap(text, width);
+    const last = lines.at(-1) ?? '';
+    const hasRoom = textWidth(last) + ASIDE_GAP.length + textWidth(aside) <= width;
+    if (aside !== '' && hasRoom) lines[lines.length - 1] = `${last}${ASIDE_GAP}${style.dim(aside)}`;
+    else if (aside !== '') lines.push(style.dim(aside));
+    this.lines(...this.#marked(style.green('✓'), lines));
   }
 
   fail(text: string): void {
@@ -73,8 +76,9 @@ export class Narrator {
     let latest = '';
     let over = false;
     const end = screen.live(({ width }) => {
-      const head = `${INDENT}${spinnerFrame()} ${title}  ${elapsed()}`;
-      return latest === '' ? [head] : [head, screen.style.dim(shorten(`${INDENT}${INDENT}${latest}`, width))];
+      const head = wrap(`${title}${ASIDE_GAP}${elapsed()}`, this.#proseWidth(MARK_WIDTH));
+      const lines = this.#marked(spinnerFrame(), head).map((line) => INDENT + line);
+      return latest === '' ? lines : [...lines, screen.style.dim(shorten(`${INDENT}${INDENT}${latest}`, width))];
     });
     try {
       const result = await run((line) => {
@@ -90,6 +94,10 @@ export class Narrator {
       over = true;
       end();
     }
+  }
+
+  #marked(mark: string, lines: readonly string[]): string[] {
+    return lines.map((line, at) => (at === 0 ? `${mark} ` : ' '.repeat(MARK_WIDTH)) + line);
   }
 
   #prose(text: string, indent: string): string[] {

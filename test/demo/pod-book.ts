@@ -1,7 +1,7 @@
 import type { ApiClient } from '../cluster/api.ts';
 import { type WatchEvent, watch } from '../cluster/watch.ts';
 import { Changes, type WaitOptions } from './changes.ts';
-import { isBound, type Pod, type PodEni, type PodRecord, podEniSchema, podSchema } from './pod-record.ts';
+import { isBound, isRunning, type Pod, type PodEni, type PodRecord, podEniSchema, podSchema } from './pod-record.ts';
 
 const NAMESPACE = 'default';
 
@@ -60,7 +60,7 @@ export class PodBook {
   /** Resolves when `count` pods of the app are in Bind and Running, with their records. */
   untilServed(app: string, count: number, options: WaitOptions): Promise<PodRecord[]> {
     return this.changes.until(() => {
-      const served = this.records(app).filter((record) => isBound(record) && record.pod?.status.phase === 'Running');
+      const served = this.records(app).filter(isRunning);
       return served.length === count ? served : undefined;
     }, options);
   }
@@ -95,16 +95,17 @@ export class PodBook {
       record.app = pod.metadata.labels['app'] ?? '';
       record.createdMs = performance.now();
       record.boundMs = undefined;
+      record.runningMs = undefined;
     }
     record.pod = pod;
-    this.#noteBound(record);
+    this.#noteProgress(record);
   }
 
   #seePodEni(name: string, podEni: PodEni | undefined): void {
     const record = this.#record(name);
     record.podEni = podEni;
     record.lastPodEni = podEni ?? record.lastPodEni;
-    this.#noteBound(record);
+    this.#noteProgress(record);
   }
 
   /** Two watches: the PodENI may be told of before its pod. */
@@ -119,12 +120,14 @@ export class PodBook {
       lastPodEni: undefined,
       createdMs: performance.now(),
       boundMs: undefined,
+      runningMs: undefined,
     };
     this.#records.set(name, record);
     return record;
   }
 
-  #noteBound(record: PodRecord): void {
+  #noteProgress(record: PodRecord): void {
     if (record.boundMs === undefined && isBound(record)) record.boundMs = performance.now();
+    if (record.runningMs === undefined && isRunning(record)) record.runningMs = performance.now();
   }
 }

@@ -22,6 +22,7 @@ const record = (fields: Partial<PodRecord>): PodRecord => ({
   lastPodEni: fields.podEni,
   createdMs: 1000,
   boundMs: undefined,
+  runningMs: undefined,
   ...fields,
 });
 
@@ -41,14 +42,23 @@ test('in Bind for this pod', () => {
     vlan: '3',
     vSwitch: 'vsw-pods',
     tookMs: 2000,
-    bound: true,
+    served: true,
   });
+});
+
+test('followed until it runs: Bind is on the way', () => {
+  const bound = record({ pod: pod('a', 'node-1'), podEni: podEni('a', 'node-1', 'Bind'), boundMs: 3000 });
+  expect(podRow(bound, 9000, 'Running')).toMatchObject({ phase: 'Bind', tookMs: 8000, served: false });
+  const running = { ...bound, runningMs: 5000 };
+  expect(podRow(running, 9000, 'Running')).toMatchObject({ phase: 'Running', tookMs: 4000, served: true });
+  const detaching = { ...running, podEni: podEni('a', 'node-1', 'Detaching') };
+  expect(podRow(detaching, 9000, 'Running')).toMatchObject({ phase: 'Detaching' });
 });
 
 test('in Bind, but for the pod that had the name before, on the node that it was on', () => {
   const moving = record({ pod: pod('b', 'node-2'), podEni: podEni('a', 'node-1', 'Bind') });
   expect(isBound(moving)).toBe(false);
-  expect(podRow(moving, 2000)).toMatchObject({ node: 'node-1 → node-2', bound: false });
+  expect(podRow(moving, 2000)).toMatchObject({ node: 'node-1 → node-2', served: false });
 });
 
 test('detached: VLAN id 0 is none', () => {

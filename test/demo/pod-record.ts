@@ -33,13 +33,21 @@ export interface PodRecord {
   createdMs: number;
   /** When the watch showed the PodENI in Bind for the pod of this uid. */
   boundMs: number | undefined;
+  /** When the watch showed, after that, that the pod runs. */
+  runningMs: number | undefined;
 }
+
+/** How far a pod is followed: until its PodENI is in Bind for it, or until it runs, too. */
+export type Goal = 'Bind' | 'Running';
 
 /** Everything that a line about a pod says. */
 export interface PodRow {
   name: string;
   app: string;
-  /** Of the PodENI; `Pending` before there is one, `Deleting` once its deletion is asked for, `gone` after it. */
+  /**
+   * Of the PodENI; `Pending` before there is one, `Deleting` once its deletion is asked for, `gone` after it; `Running`
+   * when that is the goal and reached.
+   */
   phase: string;
   /** Where it is, or from where to where it goes. */
   node: string;
@@ -48,23 +56,26 @@ export interface PodRow {
   trunkId: string;
   vlan: string;
   vSwitch: string;
-  /** From the pod's creation to Bind, or until now. */
+  /** From the pod's creation to the goal, or until now. */
   tookMs: number;
-  bound: boolean;
+  /** Whether the goal is reached. */
+  served: boolean;
 }
 
 /** What a record comes to at the time `nowMs`. */
-export function podRow(record: PodRecord, nowMs: number): PodRow {
+export function podRow(record: PodRecord, nowMs: number, goal: Goal = 'Bind'): PodRow {
   const { pod, lastPodEni: podEni } = record;
   const allocation = podEni?.spec.allocations?.[0];
   const eniId = allocation?.eni.id ?? '';
   const vid = podEni?.status?.eniInfos?.[eniId]?.vid;
   const from = podEni?.spec.target?.nodeName ?? '';
   const to = pod?.spec.nodeName ?? from;
+  const reachedMs = goal === 'Bind' ? record.boundMs : record.runningMs;
+  const phase = phaseOf(record);
   return {
     name: record.name,
     app: record.app,
-    phase: phaseOf(record),
+    phase: phase === 'Bind' && reachedMs !== undefined ? goal : phase,
     node: from === '' || from === to ? to : `${from} → ${to}`,
     address: allocation?.ipv4 ?? '',
     eniId,
@@ -72,8 +83,8 @@ export function podRow(record: PodRecord, nowMs: number): PodRow {
     // 0 stands for none.
     vlan: vid === undefined || vid === 0 ? '' : String(vid),
     vSwitch: allocation?.eni.vSwitchID ?? '',
-    tookMs: (record.boundMs ?? nowMs) - record.createdMs,
-    bound: record.boundMs !== undefined,
+    tookMs: (reachedMs ?? nowMs) - record.createdMs,
+    served: reachedMs !== undefined,
   };
 }
 
@@ -86,6 +97,11 @@ export function isBound({ pod, podEni }: PodRecord): boolean {
     podEni.metadata.annotations?.[POD_UID_ANNOTATION] === pod.metadata.uid &&
     podEni.spec.target?.nodeName === pod.spec.nodeName
   );
+}
+
+/** Whether, besides, the pod runs. */
+export function isRunning(record: PodRecord): boolean {
+  return isBound(record) && record.pod?.status.phase === 'Running';
 }
 
 function phaseOf({ pod, podEni }: PodRecord): string {

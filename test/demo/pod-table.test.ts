@@ -19,7 +19,7 @@ const BOUND: PodRow = {
   vlan: '1',
   vSwitch: 'vsw-bp1pods-h',
   tookMs: 2104,
-  bound: true,
+  served: true,
 };
 const PENDING: PodRow = {
   ...BOUND,
@@ -32,9 +32,9 @@ const PENDING: PodRow = {
   vlan: '',
   vSwitch: '',
   tookMs: 30,
-  bound: false,
+  served: false,
 };
-const MOVING: PodRow = { ...BOUND, name: 'database-1', phase: 'Detaching', node: 'node-2 → node-1', bound: false };
+const MOVING: PodRow = { ...BOUND, name: 'database-1', phase: 'Detaching', node: 'node-2 → node-1', served: false };
 const ROWS = [PENDING, MOVING, BOUND];
 
 // 77 is what is left of a terminal of 80.

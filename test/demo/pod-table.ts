@@ -11,8 +11,10 @@ const LONGEST_PHASE = 'Detaching'.length;
 /** Marks that say at a glance how far a pod is. */
 export function phaseMark(row: PodRow): string {
   switch (row.phase) {
+    case 'Running':
+      return '●';
     case 'Bind':
-      return row.bound ? '●' : '◐';
+      return row.served ? '●' : '◐';
     case 'gone':
       return '○';
     default:
@@ -31,7 +33,7 @@ export function podColumns(
 ): Column<PodRow>[] {
   const byPhase = (text: string, row: PodRow) => {
     if (row.phase === 'gone') return style.dim(text);
-    return row.phase === 'Bind' && row.bound ? style.green(text) : style.yellow(text);
+    return isDone(row) ? style.green(text) : style.yellow(text);
   };
   const quiet = (text: string, row: PodRow) => (row.phase === 'gone' ? style.dim(text) : text);
   const columns: Column<PodRow>[] = [
@@ -101,11 +103,15 @@ export function podLine(row: PodRow, calls: Pick<CloudCalls, 'ofEni'>): string {
     row.address,
     row.eniId,
     row.vlan === '' ? '' : `VLAN ${row.vlan}`,
-    row.bound && row.phase === 'Bind' ? `after ${formatDuration(row.tookMs)}` : '',
+    isDone(row) ? `after ${formatDuration(row.tookMs)}` : '',
     calls.ofEni(row.eniId),
   ];
   const told = facts.filter((fact) => fact !== '').join(', ');
   return `${pad(row.name, USUAL_NAME)}  ${phaseMark(row)} ${told === '' ? row.phase : `${row.phase.padEnd(LONGEST_PHASE)}  ${told}`}`;
+}
+
+function isDone({ phase, served }: PodRow): boolean {
+  return served && (phase === 'Bind' || phase === 'Running');
 }
 
 function timeOf(row: PodRow): string {

@@ -5,11 +5,22 @@ import type { PodRow } from './pod-record.ts';
 import type { Stage } from './stage.ts';
 import { count, formatDuration, median, pad } from './text.ts';
 
+type Fact = readonly [label: string, text: string];
+
+/** What the tour has shown. */
+export interface Shown {
+  served: readonly PodRow[];
+  move: Move;
+  release: Release;
+  /** What only this tour has. */
+  more?: readonly Fact[];
+}
+
 /** What the tour has shown, in a few lines. */
 export async function tellSummary(
   narrator: Narrator,
   stage: Stage,
-  { served, move, release }: { served: readonly PodRow[]; move: Move; release: Release },
+  { served, move, release, more = [] }: Shown,
 ): Promise<void> {
   await stage.calls.refresh();
   const { latencies } = await stage.lab.cloud.state();
@@ -18,21 +29,19 @@ export async function tellSummary(
   const calls = stage.calls.totals();
   const total = calls.reduce((sum, [, number]) => sum + number, 0);
   const { style } = narrator.screen;
-  const facts: [label: string, text: string][] = [
+  const facts: Fact[] = [
     ['Pods served', `${served.length}`],
     [
       'Created → Bind',
       `median ${formatDuration(median(times) ?? 0)}, fastest ${formatDuration(Math.min(...times))}, ` +
         `slowest ${formatDuration(Math.max(...times))}`,
     ],
+    ...more,
     ['Fixed pod', after.name],
     ['  before', `${before.address}  ${before.eniId}  VLAN ${before.vlan} on ${before.node}`],
     ['  after', `${after.address}  ${after.eniId}  VLAN ${after.vlan} on ${after.node}`],
     ['Released', `${count(release.enis, 'member ENI')} in ${formatDuration(release.tookMs)}`],
-    [
-      'Left in the cloud',
-      `${count(release.left.length, 'member ENI')} of the StatefulSet, ${count(stage.nodeCount, 'trunk')} of the nodes`,
-    ],
+    ['Left in the cloud', `${release.left}, ${count(stage.nodeCount, 'trunk')} of the nodes`],
     ['Cloud calls', `${total}`],
   ];
   const labelWidth = Math.max(...facts.map(([label]) => label.length));

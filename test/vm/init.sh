@@ -28,6 +28,8 @@ for directory in proc sys dev; do
 done
 # Names of the machine's namespaces and sockets mean nothing here.
 $bb mount -t tmpfs tmpfs /root/run
+# For tests that take modules out and put them in again.
+$bb cp -r /modules /root/run/modules
 $bb cat /root/sys/firmware/qemu_fw_cfg/by_name/opt/terway/job/raw >/root/run/job || fail "there is no job"
 echo "vm: starting the job"
 exec $bb switch_root /root /bin/sh /run/job

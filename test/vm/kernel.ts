@@ -12,7 +12,7 @@ import { BuildProgress } from '../cluster/progress.ts';
 export interface VmKernel {
   /** Such as `linux-image-6.1.0-56-amd64 6.1.192-2`. */
   name: string;
-  /** Path of the compressed kernel. */
+  /** Path of the kernel, unpacked. */
   kernel: string;
   /** Path of the first file system: busybox, modules and init.sh. */
   initramfs: string;
@@ -28,9 +28,10 @@ const MODULES = [
   // What nodes of customers have and kernels for containers may lack.
   ...['8021q', 'act_vlan', 'cls_u32'],
   // What else the data path uses.
-  ...['cls_bpf', 'sch_ingress', 'sch_tbf', 'sch_prio', 'veth', 'dummy'],
+  ...['cls_bpf', 'sch_ingress', 'sch_tbf', 'veth'],
 ];
 
+const XZ_MAGIC = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);
 const BUSYBOX = '/bin/busybox';
 const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
 
@@ -42,12 +43,16 @@ const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
  */
 export async function ensureVmKernel(options: BuildOptions = {}): Promise<VmKernel> {
   const { signal } = options;
-  const wanted = await newestPackage(signal);
+  newest ??= newestPackage().catch((error: unknown) => {
+    newest = undefined;
+    throw error;
+  });
+  const wanted = await newest;
   const cache = join(cacheDirectory(), 'vm-kernel');
   const directory = join(cache, await cacheKey(wanted));
   const found = {
     name: `${wanted.name} ${wanted.version}`,
-    kernel: join(directory, 'vmlinuz'),
+    kernel: join(directory, 'vmlinux'),
     initramfs: join(directory, 'initramfs.gz'),
   };
   if (await exists(directory)) return found;
@@ -75,10 +80,13 @@ interface Package {
   version: string;
 }
 
-async function newestPackage(signal: AbortSignal | undefined): Promise<Package> {
-  const depends = await run('apt-cache', ['depends', '--important', METAPACKAGE], { signal }).catch(() => '');
+/** Asked once: apt takes a second for it. */
+let newest: Promise<Package> | undefined;
+
+async function newestPackage(): Promise<Package> {
+  const depends = await run('apt-cache', ['depends', '--important', METAPACKAGE]).catch(() => '');
   const name = /^\s*\|?Depends: (linux-image-\S+)$/m.exec(depends)?.[1];
-  const shown = name === undefined ? '' : await run('apt-cache', ['show', '--no-all-versions', name], { signal });
+  const shown = name === undefined ? '' : await run('apt-cache', ['show', '--no-all-versions', name]);
   const version = /^Version: (\S+)$/m.exec(shown)?.[1];
   if (name !== undefined && version !== undefined) return { name, version };
   throw new MissingToolError(
@@ -111,13 +119,23 @@ async function build(
     const result = join(temporary, 'result');
     await mkdir(result);
     const release = wanted.name.replace(/^linux-image-/, '');
-    await copyFile(join(unpacked, 'boot', `vmlinuz-${release}`), join(result, 'vmlinuz'));
+    await unpackKernel(join(unpacked, 'boot', `vmlinuz-${release}`), join(result, 'vmlinux'), signal);
     await packInitramfs(join(unpacked, 'lib', 'modules', release), temporary, join(result, 'initramfs.gz'), signal);
     await rename(result, directory);
     for (const entry of old) await rm(join(cache, entry), { recursive: true, force: true });
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
+}
+
+/** Emulated, unpacking it would be half of each start; QEMU starts the bare kernel as well (PVH). */
+async function unpackKernel(compressed: string, output: string, signal: AbortSignal | undefined): Promise<void> {
+  const image = await readFile(compressed);
+  const start = image.indexOf(XZ_MAGIC);
+  if (start < 0) throw new BuildFailedError('the kernel is not compressed with xz');
+  await writeFile(`${output}.xz`, image.subarray(start));
+  // What follows the stream is not its business.
+  await run('xz', ['--decompress', '--single-stream', `${output}.xz`], { signal });
 }
 
 async function packInitramfs(
@@ -167,11 +185,11 @@ async function inLoadOrder(directory: string, signal: AbortSignal | undefined): 
 
 interface RunOptions {
   cwd?: string;
-  signal: AbortSignal | undefined;
+  signal?: AbortSignal | undefined;
 }
 
 /** @returns what the program printed */
-async function run(command: string, args: readonly string[], { cwd, signal }: RunOptions): Promise<string> {
+async function run(command: string, args: readonly string[], { cwd, signal }: RunOptions = {}): Promise<string> {
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, LC_ALL: 'C' },

@@ -206,3 +206,21 @@ test.each(['ADD', 'DEL'] as const)('at every request of %s: the next agent leave
   expect((await plugin('DEL')).code).toBe(0);
   process.stdout.write(`${command}: killed at ${2 * requests} places\n`);
 });
+
+test('uninstall takes everything of the agent from the node', async () => {
+  expect((await plugin('ADD')).code).toBe(0);
+  await stopAgent();
+  const { code, stderr } = await node.real.exec('env', [
+    ...[`NODE_IP=${node.real.internalIp}`, process.execPath, `${DIRECTORY}/terway-agent.mjs`, 'uninstall'],
+    ...['--config', `${DIRECTORY}/agent.yaml`],
+  ]);
+  expect([code, stderr]).toEqual([0, '']);
+  const found = async (command: string, ...args: string[]) => (await node.real.exec(command, args)).stdout;
+  expect(await found('ip', '-oneline', 'link')).not.toContain('cali');
+  expect(await found('ip', 'rule')).not.toContain('proto 84');
+  expect(await found('ip', 'route', 'show', 'table', 'all', 'proto', '84')).toBe('');
+  expect(await found('tc', 'filter', 'show', 'dev', 'eth1', 'egress')).not.toContain('trunk_egress');
+  expect(
+    await found('sh', '-c', `ls -A /sys/fs/bpf/terway ${DIRECTORY}/bin ${DIRECTORY}/net.d 2>/dev/null | grep -v :`),
+  ).toBe('\n\n');
+});

@@ -1,0 +1,138 @@
+import { openDatapath } from '../src/datapath/datapath.ts';
+import { Lab, TOOLS } from '../src/datapath/test-support/lab.ts';
+import { frameBytes } from '../src/datapath/test-support/packets.ts';
+import type { Datapath, Layout, PodAttachment } from '../src/datapath/types.ts';
+import { systemClock } from '../src/util/clock.ts';
+import { FramesProcess, flood, receivedPackets } from './frames-tool.ts';
+
+export const OUTSIDE = '10.9.9.9';
+export const PORT = '4000';
+/** With the headers of UDP and IPv4, 50 bytes: the size of the peer's measurement. */
+export const PAYLOAD_BYTES = '22';
+
+const SUBNET = '10.0.0.0/16';
+/** So that no namespace has thousands of links. */
+const LINKS_PER_NAMESPACE = 250;
+const WORKERS = 8;
+
+/** From a pod to the wire of the trunk, or from there to the pod. */
+export type Direction = 'out' | 'in';
+
+/**
+ * A node of its own with so many trunk pods, added through the data path. The pod that sends and receives has a namespace of
+ * its own and was added last, the worst place in a list. The others are real for the node, with address, veth, map entries,
+ * routes and rules, but share a few namespaces, as nobody sends from there.
+ */
+export class Crowd implements AsyncDisposable {
+  readonly lab: Lab;
+  readonly datapath: Datapath;
+  readonly pods: readonly PodAttachment[];
+  readonly #sink: FramesProcess;
+  readonly #name: string;
+
+  private constructor(fields: { lab: Lab; datapath: Datapath; pods: PodAttachment[]; sink: FramesProcess }) {
+    this.lab = fields.lab;
+    this.datapath = fields.datapath;
+    this.pods = fields.pods;
+    this.#sink = fields.sink;
+    this.#name = namespaceOf(this.pods.at(-1));
+  }
+
+  static async make(count: number, layout: Layout): Promise<Crowd> {
+    const lab = new Lab();
+    try {
+      const datapath = await openLab(lab, layout);
+      const pods = podsOf(lab, count);
+      const waiting = pods.slice(0, -1);
+      const work = async () => {
+        for (let pod = waiting.shift(); pod !== undefined; pod = waiting.shift()) await datapath.add(pod);
+      };
+      await Promise.all(Array.from({ length: WORKERS }, work));
+      for (const pod of pods.slice(-1)) await datapath.add(pod);
+      lab.gateways();
+      const sink = await FramesProcess.start(namespaceOf(pods.at(-1)), 'sink', PORT);
+      return new Crowd({ lab, datapath, pods, sink });
+    } catch (error) {
+      lab[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * Sends packets of the last pod, or to it.
+   *
+   * @returns CPU time per packet in nanoseconds, everything counted from the sender's socket to the end of the way
+   * @throws Error when one of them did not arrive
+   */
+  async costNs(direction: Direction, packets: number): Promise<number> {
+    const end: [string, string] = direction === 'out' ? [this.lab.switchNs, 'sw1'] : [this.#name, 'eth0'];
+    const before = await receivedPackets(...end);
+    const { cpuNs } = await this.#flood(direction, String(packets));
+    const arrived = (await receivedPackets(...end)) - before;
+    if (arrived < packets) throw new Error(`${packets} packets were sent, ${arrived} arrived`);
+    return cpuNs / packets;
+  }
+
+  #flood(direction: Direction, packets: string) {
+    if (direction === 'out') return flood(this.#name, 'flood-udp', OUTSIDE, PORT, PAYLOAD_BYTES, packets);
+    const [network] = this.pods.at(-1)?.interfaces ?? [];
+    const frame = frameBytes({
+      ...{ toMac: this.lab.trunk.mac, source: OUTSIDE, destination: network?.ipv4?.address ?? '' },
+      vlans: [network?.attachment.kind === 'member' ? network.attachment.vlanId : 0],
+      size: Number(PAYLOAD_BYTES),
+    });
+    return flood(this.lab.switchNs, 'flood-link', 'sw1', packets, frame.toString('hex'));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#sink[Symbol.asyncDispose]();
+    await this.datapath[Symbol.asyncDispose]();
+    this.lab[Symbol.dispose]();
+  }
+}
+
+/** The data path of a laboratory's node. */
+export function openLab(lab: Lab, layout: Layout): Promise<Datapath> {
+  return openDatapath({
+    settings: lab.settings({ layout }),
+    helperPath: TOOLS.helper,
+    objectPath: TOOLS.object,
+    clock: systemClock,
+    signal: new AbortController().signal,
+    nodeNetns: lab.netnsPath(lab.node),
+  });
+}
+
+/** A trunk pod, in a namespace of its own if none is given. */
+export function trunkPod(lab: Lab, at: number, shared?: { netns: string; interfaceName: string }): PodAttachment {
+  const name = `pod-${at}`;
+  return {
+    ...{ namespace: 'bench', name, uid: name, containerId: `${name}-${lab.id}` },
+    netnsPath: lab.netnsPath(shared?.netns ?? lab.namespace(name)),
+    interfaces: [
+      {
+        name: shared?.interfaceName ?? 'eth0',
+        ipv4: { address: `10.0.${4 + (at >> 8)}.${at & 255}`, subnet: SUBNET },
+        mtu: 1500,
+        // One namespace has one default route.
+        defaultRoute: shared === undefined,
+        extraRoutes: [],
+        attachment: { kind: 'member', trunk: lab.trunk, vlanId: at },
+      },
+    ],
+  };
+}
+
+export function namespaceOf(pod: PodAttachment | undefined): string {
+  return pod?.netnsPath.slice('/run/netns/'.length) ?? '';
+}
+
+function podsOf(lab: Lab, count: number): PodAttachment[] {
+  const pods: PodAttachment[] = [];
+  let netns = '';
+  for (let at = 1; at < count; at += 1) {
+    if ((at - 1) % LINKS_PER_NAMESPACE === 0) netns = lab.namespace(`crowd${at}`);
+    pods.push(trunkPod(lab, at, { netns, interfaceName: `eth${at}` }));
+  }
+  return [...pods, trunkPod(lab, count)];
+}

@@ -1,0 +1,110 @@
+import { type Call, NodeBed, type Sandbox } from './node-bed.ts';
+import { median, percentile, type Report, spread } from './report.ts';
+
+const MEGABYTE = 1024 * 1024;
+/** Sandboxes that are there all the time. */
+const STANDING = 100;
+/** Pods whose sandboxes come and go. */
+const PASSING = 10;
+/** ADD of each passing pod with nothing beside it; then DEL likewise. */
+const QUIET_ROUNDS = 10;
+/** ADD of one half of them while the other half is deleted. */
+const BUSY_ROUNDS = 24;
+const STARTS = 3;
+
+/** ADD, DEL, memory and start of the agent, with {@link STANDING} sandboxes on the node. */
+export async function measureCni({ record, say }: Report, stateDir: string): Promise<void> {
+  await using bed = await NodeBed.start(stateDir);
+  const standing = names('standing', STANDING);
+  const passing = names('passing', PASSING);
+  await bed.assignPods([...standing, ...passing]);
+  await bed.startAgent();
+  const first = await bed.call('ADD', sandboxes(standing, 0));
+  say(`  the first ${STANDING} ADDs: ${spread(first.map(({ ms }) => ms))} ms`);
+  const quiet = await quietRounds(bed, passing);
+  const busy = await busyRounds(bed, passing);
+  for (const [when, { adds, dels }] of Object.entries({ quiet, busy })) {
+    say(`  ${when}: ADD ${spread(times(adds))} ms (${adds.length}), DEL ${spread(times(dels))} ms (${dels.length})`);
+  }
+  const adds = times([...quiet.adds, ...busy.adds]);
+  const dels = times([...quiet.dels, ...busy.dels]);
+  const name = (what: string) => `node: ${what}, ${STANDING} pods there`;
+  const unit = 'ms';
+  record({ name: name('CNI ADD, address assigned, p50'), value: median(adds), unit, budget: 50, upstream: '–' });
+  record({
+    name: name('CNI ADD, address assigned, p99'),
+    value: percentile(adds, 99),
+    unit,
+    budget: 150,
+    upstream: '–',
+  });
+  record({ name: name('CNI DEL, p50'), value: median(dels), unit, upstream: '–' });
+  record({ name: name('CNI DEL, p99'), value: percentile(dels, 99), unit, upstream: '–' });
+  const worn = await resident(bed, say);
+  const starts: number[] = [];
+  const fresh: number[] = [];
+  for (let round = 0; round < STARTS; round += 1) {
+    await bed.stopAgent();
+    starts.push(await bed.startAgent());
+    fresh.push(await resident(bed, say));
+  }
+  record({
+    name: name('resident memory of the agent, all its processes'),
+    value: Math.max(worn, ...fresh),
+    unit: 'MB',
+    budget: 90,
+    upstream: '–',
+  });
+  record({ name: name('agent start → ready'), value: median(starts), unit, upstream: '–' });
+}
+
+interface Calls {
+  adds: Call[];
+  dels: Call[];
+}
+
+async function quietRounds(bed: NodeBed, pods: readonly string[]): Promise<Calls> {
+  const calls: Calls = { adds: [], dels: [] };
+  for (let round = 0; round < QUIET_ROUNDS; round += 1) {
+    calls.adds.push(...(await bed.call('ADD', sandboxes(pods, round))));
+    calls.dels.push(...(await bed.call('DEL', sandboxes(pods, round))));
+  }
+  return calls;
+}
+
+async function busyRounds(bed: NodeBed, pods: readonly string[]): Promise<Calls> {
+  const calls: Calls = { adds: [], dels: [] };
+  const halves = [pods.slice(0, pods.length / 2), pods.slice(pods.length / 2)];
+  let present: Sandbox[] = [];
+  for (let round = 0; round < BUSY_ROUNDS; round += 1) {
+    const coming = sandboxes(halves[round % 2] ?? [], QUIET_ROUNDS + round);
+    const [adds, dels] = await Promise.all([
+      bed.call('ADD', coming),
+      present.length === 0 ? [] : bed.call('DEL', present),
+    ]);
+    calls.adds.push(...adds);
+    calls.dels.push(...dels);
+    present = coming;
+  }
+  calls.dels.push(...(await bed.call('DEL', present)));
+  return calls;
+}
+
+async function resident(bed: NodeBed, say: Report['say']): Promise<number> {
+  const found = [...(await bed.agentResidentBytes())].map(([name, bytes]) => [name, bytes / MEGABYTE] as const);
+  const sum = found.reduce((total, [, megabytes]) => total + megabytes, 0);
+  say(`  resident: ${found.map(([name, megabytes]) => `${name} ${megabytes.toFixed(1)} MB`).join(', ')}`);
+  return sum;
+}
+
+function names(prefix: string, count: number): string[] {
+  return Array.from({ length: count }, (_, at) => `${prefix}-${at + 1}`);
+}
+
+function sandboxes(pods: readonly string[], round: number): Sandbox[] {
+  return pods.map((pod) => ({ pod, containerId: `${pod}-sandbox-${round}` }));
+}
+
+function times(calls: readonly Call[]): number[] {
+  return calls.map(({ ms }) => ms);
+}

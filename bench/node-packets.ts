@@ -1,0 +1,185 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buildTools, Lab } from '../src/datapath/test-support/lab.ts';
+import type { Datapath, Layout, PodAttachment } from '../src/datapath/types.ts';
+import { Crowd, type Direction, namespaceOf, OUTSIDE, openLab, PAYLOAD_BYTES, PORT, trunkPod } from './crowd.ts';
+import { FramesProcess, flood, receivedPackets } from './frames-tool.ts';
+import { median, type Report, spread } from './report.ts';
+
+const ROUNDS = 7;
+const PACKETS = 60_000;
+/** Of each of two pods. */
+const WATCHED_PACKETS = 600_000;
+/** Pods that leave at once. */
+const LEAVING = 40;
+const DRAINS = 3;
+/** Every so many changes of an id, the programs are replaced too. */
+const CHANGES_PER_REPLACEMENT = 10;
+
+const CONFIGURATIONS: readonly { count: number; layout: Layout; packets: number }[] = [
+  { count: 1, layout: 'marks', packets: PACKETS },
+  { count: 100, layout: 'marks', packets: PACKETS },
+  { count: 1000, layout: 'marks', packets: PACKETS },
+  { count: 1, layout: 'perPod', packets: PACKETS },
+  { count: 1000, layout: 'perPod', packets: PACKETS / 6 },
+];
+
+/**
+ * Cost per packet with more and more pods. All configurations exist at the same time and take turns, so that what else the
+ * machine does concerns all alike; what counts is the ratio within each round.
+ */
+export async function measurePacketCost({ record, say }: Report): Promise<void> {
+  await buildTools();
+  await using stack = new AsyncDisposableStack();
+  const crowds: Crowd[] = [];
+  for (const { count, layout } of CONFIGURATIONS) crowds.push(stack.use(await Crowd.make(count, layout)));
+  const ratios: Record<'100' | '1000' | 'perPod', number[]> = { '100': [], '1000': [], perPod: [] };
+  for (const direction of ['out', 'in'] as const) {
+    const rounds: number[][] = [];
+    for (let round = 0; round < ROUNDS; round += 1) rounds.push(await oneRound(crowds, direction));
+    const column = (at: number) => rounds.map((costs) => costs[at] ?? Number.NaN);
+    for (const [at, { count, layout }] of CONFIGURATIONS.entries()) {
+      say(`  ${direction}, ${layout}, ${count} pods: ${spread(column(at).map((cost) => cost / 1000))} µs a packet`);
+    }
+    const ratio = (at: number, base: number) =>
+      median(rounds.map((costs) => (costs[at] ?? Number.NaN) / (costs[base] ?? Number.NaN)));
+    ratios['100'].push(ratio(1, 0));
+    ratios['1000'].push(ratio(2, 0));
+    ratios.perPod.push(ratio(4, 3));
+  }
+  // The worse direction.
+  const worst = (values: number[]) => Math.max(...values);
+  const name = (count: string) => `node: cost per packet, 1 → ${count} trunk pods`;
+  record({ name: name('100'), value: worst(ratios['100']), unit: '×', budget: 1.1, upstream: '2.0 (3.2 → 6.3 µs)' });
+  record({ name: name('1,000'), value: worst(ratios['1000']), unit: '×', budget: 1.1, upstream: '12 (3.2 → 39 µs)' });
+  record({
+    name: `${name('1,000')}, layout perPod (two rules a pod, as upstream)`,
+    value: worst(ratios.perPod),
+    unit: '×',
+    upstream: '12',
+  });
+}
+
+async function oneRound(crowds: readonly Crowd[], direction: Direction): Promise<number[]> {
+  const costs: number[] = [];
+  for (const [at, { packets }] of CONFIGURATIONS.entries()) {
+    costs.push((await crowds[at]?.costNs(direction, packets)) ?? Number.NaN);
+  }
+  return costs;
+}
+
+/** How long the whole look at a node with 200 pods takes when all is well. */
+export async function measureSync({ record, say }: Report): Promise<void> {
+  await buildTools();
+  await using crowd = await Crowd.make(200, 'marks');
+  const times: number[] = [];
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const startedMs = performance.now();
+    const { repaired, removed, failed } = await crowd.datapath.sync(crowd.pods);
+    times.push(performance.now() - startedMs);
+    if (repaired.length + removed.length + failed.length > 0) throw new Error('a settled node was changed');
+  }
+  say(`  a sync: ${spread(times)} ms`);
+  record({ name: 'node: sync of 200 pods, nothing to mend', value: median(times), unit: 'ms', upstream: '–' });
+}
+
+/**
+ * A node that is drained while a pod comes to it. Links are deleted one after another, and each deletion waits in the kernel for
+ * all its readers: the figure is that wait, as the other pod sees it. Without plugin and records, which wait for the same.
+ */
+export async function measureDrain({ record, say }: Report): Promise<void> {
+  await buildTools();
+  using lab = new Lab();
+  await using datapath = await openLab(lab, 'marks');
+  const leaving = Array.from({ length: LEAVING }, (_, at) => trunkPod(lab, at + 1));
+  const coming = trunkPod(lab, LEAVING + 1);
+  const waits: number[] = [];
+  const drains: number[] = [];
+  for (let round = 0; round < DRAINS; round += 1) {
+    for (const pod of leaving) await datapath.add(pod);
+    const startedMs = performance.now();
+    const removals = leaving.map((pod) => datapath.remove(pod));
+    await datapath.add(coming);
+    waits.push(performance.now() - startedMs);
+    await Promise.all(removals);
+    drains.push(performance.now() - startedMs);
+    await datapath.remove(coming);
+  }
+  say(`  ADD after ${spread(waits)} ms, all of it after ${spread(drains)} ms`);
+  const name = `node: data path, an ADD that comes with ${LEAVING} DELs at once`;
+  record({ name, value: median(waits), unit: 'ms', upstream: '–' });
+}
+
+/**
+ * Two pods send as fast as they can while their ids are changed in place, again and again, and now and then a newer agent takes
+ * over and replaces the programs. A filter in the kernel passes on what leaves without a tag, or with one that the pod never had.
+ */
+export async function measureStrayTags({ record, say }: Report): Promise<void> {
+  await buildTools();
+  using lab = new Lab();
+  await using datapath = await openLab(lab, 'marks');
+  const pods = [1, 2].map((at) => ({ pod: trunkPod(lab, at), ids: [100 * at + 1, 100 * at + 2] as const }));
+  const assigned = (turn: number) => pods.map(({ pod, ids }) => withId(pod, ids[turn % 2 === 0 ? 0 : 1]));
+  for (const pod of assigned(0)) await datapath.add(pod);
+  lab.gateways();
+  const allowed = pods.map(({ pod, ids }) => `${pod.interfaces[0]?.ipv4?.address}=${ids.join(',')}`);
+  await using wire = await FramesProcess.start(lab.switchNs, 'strays', 'sw1', ...allowed);
+  await provoke(lab, wire, 'before');
+  const before = await receivedPackets(lab.switchNs, 'sw1');
+  let sending = true;
+  const command = ['flood-udp', OUTSIDE, PORT, PAYLOAD_BYTES, String(WATCHED_PACKETS)];
+  const sent = Promise.all(pods.map(({ pod }) => flood(namespaceOf(pod), ...command))).finally(() => {
+    sending = false;
+  });
+  const updates = await updateRepeatedly(lab, datapath, assigned, () => sending);
+  await sent;
+  const arrived = (await receivedPackets(lab.switchNs, 'sw1')) - before;
+  // What is seen now comes after everything else.
+  await provoke(lab, wire, 'after');
+  const strays = wire.lines.length - 2;
+  say(
+    `  ${arrived} of ${2 * WATCHED_PACKETS} packets came to the wire; ${updates.ids} changes of ids, ${updates.programs} replacements of programs`,
+  );
+  if (arrived < 1_000_000) throw new Error(`only ${arrived} packets were watched`);
+  record({
+    name: `node: untagged or wrongly tagged packets of ${(arrived / 1e6).toFixed(1)} million, ids and programs changing`,
+    value: strays,
+    unit: '',
+    budget: 0,
+    upstream: '29,575 of 1.5 million',
+  });
+}
+
+/** A frame of the trunk itself, which has no tag: that it is seen says that strays are. */
+async function provoke(lab: Lab, wire: FramesProcess, payload: string): Promise<void> {
+  lab.send(lab.node, 'eni1', [{ toMac: 'ee:ff:ff:ff:ff:ff', source: '10.0.0.99', destination: OUTSIDE, payload }]);
+  await wire.printed(Buffer.from(payload).toString('hex'));
+}
+
+async function updateRepeatedly(
+  lab: Lab,
+  datapath: Datapath,
+  assigned: (turn: number) => PodAttachment[],
+  isOn: () => boolean,
+): Promise<{ ids: number; programs: number }> {
+  const done = { ids: 0, programs: 0 };
+  for (let turn = 1; isOn(); turn += 1) {
+    const pods = assigned(turn);
+    for (const pod of pods) await datapath.add(pod);
+    done.ids += pods.length;
+    if (turn % CHANGES_PER_REPLACEMENT !== 0) continue;
+    await rm(join(lab.bpfDirectory, 'programs'), { recursive: true });
+    await using newer = await openLab(lab, 'marks');
+    const { failed } = await newer.sync(pods);
+    if (failed.length > 0) throw new Error(`a newer agent could not take over: ${failed[0]?.message}`);
+    done.programs += 1;
+  }
+  return done;
+}
+
+function withId(pod: PodAttachment, vlanId: number): PodAttachment {
+  const interfaces = pod.interfaces.map((network) =>
+    network.attachment.kind === 'member' ? { ...network, attachment: { ...network.attachment, vlanId } } : network,
+  );
+  return { ...pod, interfaces };
+}

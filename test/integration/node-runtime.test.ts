@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type CoreNode, coreNodeResource, nodeRuntimeResource } from '../../src/agent/resources.ts';
+import { RuntimeReporter } from '../../src/agent/runtime-reporter.ts';
+import { connectKube, type KubeClient } from '../../src/kube/client.ts';
+import { loadKubeConfig } from '../../src/kube/config.ts';
+import { Informer } from '../../src/kube/informer.ts';
+import { VirtualClock } from '../../src/util/test-support/virtual-clock.ts';
+import type { ApiClient } from '../cluster/api.ts';
+import { sharedCluster } from '../cluster/shared.ts';
+import { installCrds, manifests, paths } from './crd-cluster.ts';
+
+/** The hand-shake by which the control plane learns which pods a node has let go (reference 1.7). */
+
+const NODE = 'runtime-node';
+let api: ApiClient;
+let client: KubeClient;
+let clock: VirtualClock;
+let reporter: RuntimeReporter;
+const errors: unknown[] = [];
+
+beforeAll(async () => {
+  const cluster = await sharedCluster();
+  api = await cluster.client();
+  client = connectKube(await loadKubeConfig({ path: cluster.kubeconfigPath }));
+  await installCrds(api, manifests(), async () =>
+    api.list(paths.nodeRuntimes).then(
+      () => true,
+      () => false,
+    ),
+  );
+  await api.create('/api/v1/nodes', { metadata: { name: NODE } });
+  clock = new VirtualClock();
+  const coreNode = new Informer<CoreNode>({ client, resource: coreNodeResource });
+  coreNode.store.upsert(await client.get(coreNodeResource, { name: NODE }));
+  reporter = new RuntimeReporter({
+    ...{ client, nodeName: NODE, view: { coreNode }, clock },
+    onError: (error) => errors.push(error),
+  });
+});
+
+afterAll(async () => {
+  await api?.delete(`${paths.nodeRuntimes}/${NODE}`).catch(() => undefined);
+  await api?.delete(`/api/v1/nodes/${NODE}`).catch(() => undefined);
+  client?.close();
+  api?.close();
+});
+
+/** State by uid, as the API server has it. */
+async function states(): Promise<Record<string, string[]>> {
+  await reporter.flush();
+  const { status } = await client.get(nodeRuntimeResource, { name: NODE });
+  return Object.fromEntries(
+    Object.entries(status?.pods ?? {}).map(([uid, pod]) => [uid, [pod.podID ?? '', ...Object.keys(pod.status ?? {})]]),
+  );
+}
+
+const pod = (uid: string, name = 'web-0') => ({ namespace: 'shop', name, uid });
+
+test('the object is made when it is needed, and belongs to the node', async () => {
+  reporter.report(pod('u1'), 'initial');
+  expect(await states()).toEqual({ u1: ['shop/web-0', 'initial'] });
+  const { metadata } = await client.get(nodeRuntimeResource, { name: NODE });
+  expect(metadata).toMatchObject({ labels: { name: NODE }, ownerReferences: [{ kind: 'Node', name: NODE }] });
+});
+
+test('a pod has one state: a sandbox that is made again is not taken for one that is gone (weak spots 10, 11)', async () => {
+  reporter.report(pod('u1'), 'deleted');
+  expect(await states()).toEqual({ u1: ['shop/web-0', 'deleted'] });
+  // Within the same second.
+  reporter.report(pod('u1'), 'initial');
+  expect(await states()).toEqual({ u1: ['shop/web-0', 'initial'] });
+  reporter.report(pod('u1'), 'initial');
+  reporter.report(pod('u1'), 'deleted');
+  expect(await states()).toEqual({ u1: ['shop/web-0', 'deleted'] });
+});
+
+test('the earlier pod of a name has its own entry (weak spot 12)', async () => {
+  reporter.report(pod('u2'), 'initial');
+  expect(await states()).toEqual({ u1: ['shop/web-0', 'deleted'], u2: ['shop/web-0', 'initial'] });
+});
+
+test('a crowd is one write; what nobody waits for any more goes', async () => {
+  const before = client.counts.patch;
+  for (let at = 0; at < 50; at += 1) reporter.report(pod(`crowd-${at}`, `crowd-${at}`), 'initial');
+  await clock.advance(1000);
+  expect(Object.keys(await states())).toHaveLength(52);
+  expect(client.counts.patch - before).toBe(1);
+  await clock.advance(2 * 3_600_000);
+  reporter.report(pod('u3', 'late'), 'initial');
+  const left = await states();
+  expect(left['u1']).toBeUndefined();
+  expect(Object.keys(left)).toHaveLength(52);
+  expect(errors).toEqual([]);
+});

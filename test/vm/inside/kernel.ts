@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { release } from 'node:os';
+import { Lab, run } from '../../../src/datapath/test-support/lab.ts';
+import { isUdp, netnsOf, type ScenarioGroup, until } from './scenario.ts';
+
+/** Takes a module out as soon as the last user is gone: the kernel takes namespaces apart in the background. */
+async function without(module: string): Promise<Disposable> {
+  await until(() => {
+    try {
+      run('rmmod', module);
+      return true;
+    } catch (error) {
+      if (String(error).includes('is in use')) return false;
+      throw error;
+    }
+  });
+  return {
+    [Symbol.dispose]: () => {
+      run('insmod', `/run/modules/${module}.ko`);
+    },
+  };
+}
+
+async function probed(lab: Lab, tagProgram: 'ebpf' | 'tc') {
+  await using datapath = lab.datapath(tagProgram === 'tc' ? { tagProgram, layout: 'perPod' } : {});
+  return new Map((await datapath.probe()).map((result) => [result.feature, result]));
+}
+
+/** What this older kernel offers, and how the product finds out. */
+export const olderKernel: ScenarioGroup = {
+  title: "Debian's kernel",
+  scenarios: {
+    'everything that the probe asks for is there': async () => {
+      using lab = new Lab();
+      const features = await probed(lab, 'ebpf');
+      // A file system that is mounted when it is needed.
+      features.delete('bpffs');
+      assert.deepEqual(
+        [...features.values()].filter(({ available }) => !available),
+        [],
+      );
+      for (const feature of ['eBPF programs', 'cls_bpf', 'act_vlan', '8021q', 'tbf', 'clsact']) {
+        assert.ok(features.has(feature), feature);
+      }
+      assert.equal(features.get('kernel 5.10')?.message, `this is ${release()}`);
+    },
+
+    'without a module, the probe names it and says what to do': async () => {
+      using lab = new Lab();
+      {
+        using _ = await without('act_vlan');
+        const features = await probed(lab, 'tc');
+        const { available, required, message } = features.get('act_vlan') ?? {};
+        assert.deepEqual({ available, required }, { available: false, required: true });
+        assert.match(message ?? '', /load modules cls_u32 and act_vlan/);
+        assert.equal((await probed(lab, 'ebpf')).get('act_vlan')?.required, false);
+        const pod = lab.pod([lab.member(5, 101)]);
+        await using datapath = lab.datapath({ tagProgram: 'tc', layout: 'perPod' });
+        await assert.rejects(datapath.add(pod), { name: 'DatapathError', message: /VLAN/ });
+        assert.doesNotMatch(lab.ip('-o', 'link'), /cali/);
+      }
+      {
+        using _ = await without('cls_u32');
+        assert.equal((await probed(lab, 'tc')).get('act_vlan')?.available, false);
+      }
+      {
+        using _ = await without('8021q');
+        const features = await probed(lab, 'tc');
+        assert.equal(features.get('8021q')?.available, false);
+        assert.match(features.get('8021q')?.message ?? '', /load module 8021q/);
+        assert.equal(features.get('act_vlan')?.available, true);
+      }
+      assert.equal((await probed(lab, 'tc')).get('8021q')?.available, true);
+    },
+
+    'the eBPF programs load, tag both families and drop what does not have the right tag (N2)': async () => {
+      using lab = new Lab();
+      await using datapath = lab.datapath();
+      const pod = lab.pod([lab.member(5, 101)]);
+      const [attached] = await datapath.add(pod);
+      lab.gateways();
+      await using wire = await lab.receiver(lab.switchNs, 'sw1');
+      await using inside = await lab.receiver(netnsOf(pod), 'eth0');
+      const toMac = attached?.host?.mac ?? '';
+      lab.send(netnsOf(pod), 'eth0', [
+        { toMac, source: '10.0.0.5', destination: '10.9.9.9' },
+        { toMac, source: 'fd00::5', destination: 'fd99::9' },
+      ]);
+      const out = await wire.collect(2, isUdp);
+      assert.deepEqual(
+        out.map(({ source, vlan }) => [source, vlan]),
+        [
+          ['10.0.0.5', 101],
+          ['fd00::5', 101],
+        ],
+      );
+      const packet = { toMac: lab.trunk.mac, source: '10.9.9.9', destination: '10.0.0.5' };
+      lab.send(lab.switchNs, 'sw1', [
+        { ...packet, vlans: [999], payload: 'wrong' },
+        { ...packet, vlans: [101, 6], payload: 'twice' },
+        { ...packet, payload: 'plain' },
+        { ...packet, vlans: [101], payload: 'right' },
+      ]);
+      const arrived = await inside.collect(1, (frame) => isUdp(frame) && frame.destination === '10.0.0.5');
+      assert.deepEqual(
+        arrived.map(({ payload }) => Buffer.from(payload, 'hex').toString()),
+        ['right'],
+      );
+      const verdicts = await datapath.verdicts();
+      assert.deepEqual(
+        [verdicts.droppedWrongVlan, verdicts.droppedDoubleTag, verdicts.droppedMissingTag, verdicts.untagged],
+        [1, 1, 1, 1],
+      );
+      assert.deepEqual(await datapath.check(pod), []);
+      await datapath.remove(pod);
+      await datapath.removeAll();
+    },
+  },
+};
