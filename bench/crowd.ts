@@ -21,7 +21,7 @@ export type Direction = 'out' | 'in';
 /**
  * A node of its own with so many trunk pods, added through the data path. The pod that sends and receives has a namespace of
  * its own and was added last, the worst place in a list. The others are real for the node, with address, veth, map entries,
- * routes and rules, but share a few namespaces, as nobody sends from there.
+ * routes and rules, but may share a few namespaces, as nobody sends from there.
  */
 export class Crowd implements AsyncDisposable {
   readonly lab: Lab;
@@ -38,11 +38,11 @@ export class Crowd implements AsyncDisposable {
     this.#name = namespaceOf(this.pods.at(-1));
   }
 
-  static async make(count: number, layout: Layout): Promise<Crowd> {
+  static async make(count: number, layout: Layout, namespaces: 'shared' | 'own'): Promise<Crowd> {
     const lab = new Lab();
     try {
       const datapath = await openLab(lab, layout);
-      const pods = podsOf(lab, count);
+      const pods = podsOf(lab, count, namespaces);
       const waiting = pods.slice(0, -1);
       const work = async () => {
         for (let pod = waiting.shift(); pod !== undefined; pod = waiting.shift()) await datapath.add(pod);
@@ -127,7 +127,8 @@ export function namespaceOf(pod: PodAttachment | undefined): string {
   return pod?.netnsPath.slice('/run/netns/'.length) ?? '';
 }
 
-function podsOf(lab: Lab, count: number): PodAttachment[] {
+function podsOf(lab: Lab, count: number, namespaces: 'shared' | 'own'): PodAttachment[] {
+  if (namespaces === 'own') return Array.from({ length: count }, (_, at) => trunkPod(lab, at + 1));
   const pods: PodAttachment[] = [];
   let netns = '';
   for (let at = 1; at < count; at += 1) {

@@ -32,7 +32,7 @@ export async function measurePacketCost({ record, say }: Report): Promise<void> 
   await buildTools();
   await using stack = new AsyncDisposableStack();
   const crowds: Crowd[] = [];
-  for (const { count, layout } of CONFIGURATIONS) crowds.push(stack.use(await Crowd.make(count, layout)));
+  for (const { count, layout } of CONFIGURATIONS) crowds.push(stack.use(await Crowd.make(count, layout, 'shared')));
   const ratios: Record<'100' | '1000' | 'perPod', number[]> = { '100': [], '1000': [], perPod: [] };
   for (const direction of ['out', 'in'] as const) {
     const rounds: number[][] = [];
@@ -71,7 +71,7 @@ async function oneRound(crowds: readonly Crowd[], direction: Direction): Promise
 /** How long the whole look at a node with 200 pods takes when all is well. */
 export async function measureSync({ record, say }: Report): Promise<void> {
   await buildTools();
-  await using crowd = await Crowd.make(200, 'marks');
+  await using crowd = await Crowd.make(200, 'marks', 'own');
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const startedMs = performance.now();

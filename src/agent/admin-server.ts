@@ -1,9 +1,8 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
-import { dirname } from 'node:path';
 import type { SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { SandboxRecord } from './records.ts';
+import { listenOnSocket } from './unix-socket.ts';
 
 /** What `terway-agent show` prints. */
 export interface AgentState {
@@ -23,8 +22,6 @@ export interface AdminHandlers {
 
 /** Serves the agent's own commands (`show`, `check`, `repair`) on a unix socket that only root may use. */
 export async function startAdminServer(socketPath: string, handlers: AdminHandlers): Promise<Server> {
-  await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
-  await rm(socketPath, { force: true });
   const routes: Record<string, () => Promise<unknown>> = {
     'GET /state': () => handlers.state(),
     'POST /check': () => handlers.sync(false),
@@ -46,13 +43,6 @@ export async function startAdminServer(socketPath: string, handlers: AdminHandle
       (error: unknown) => answer(500, { error: errorMessage(error) }),
     );
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(socketPath, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-  await chmod(socketPath, 0o600);
+  await listenOnSocket(server, socketPath);
   return server;
 }

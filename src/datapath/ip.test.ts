@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { formatIp } from '../util/ip.ts';
 import { DatapathError } from './errors.ts';
-import { addressBytes, addressText, canonicalAddress, cidrText, contains, parseCidr } from './ip.ts';
+import { addressBytes, canonicalAddress, cidrText, parseCidr } from './ip.ts';
 
 describe('addresses', () => {
   test('bytes → text → bytes', () => {
@@ -11,7 +12,7 @@ describe('addresses', () => {
     );
     fc.assert(
       fc.property(sizes, (bytes) => {
-        expect([...addressBytes(addressText(bytes))]).toEqual([...bytes]);
+        expect([...addressBytes(formatIp(bytes))]).toEqual([...bytes]);
       }),
     );
   });
@@ -36,8 +37,6 @@ describe('addresses', () => {
     expect(cidrText(parseCidr('0.0.0.0/0'))).toBe('0.0.0.0/0');
     expect(cidrText(parseCidr('fd00:1:2:3::9/62'))).toBe('fd00:1:2::/62');
     expect(cidrText(parseCidr('10.1.2.3'))).toBe('10.1.2.3/32');
-    expect(contains(parseCidr('10.1.0.0/20'), '10.1.15.255')).toBe(true);
-    expect(contains(parseCidr('10.1.0.0/20'), '10.1.16.0')).toBe(false);
     for (const bad of ['10.0.0.0/33', '10.0.0.0/x', '10.0.0.0/8/8', 'fd00::/129', '10.0.0.0/']) {
       expect(() => parseCidr(bad), bad).toThrow(DatapathError);
     }

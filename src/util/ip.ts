@@ -1,66 +1,65 @@
 import { isIPv4, isIPv6 } from 'node:net';
 
-/** An address as a number, with its family. */
-export interface IpNumber {
+/** An address as the 4 or 16 bytes of the wire. */
+export interface Ip {
   family: 4 | 6;
-  value: bigint;
+  bytes: Buffer;
 }
 
 /** An address block. */
 export interface Cidr {
   family: 4 | 6;
-  /** Of the block's first address. */
-  first: bigint;
+  /** The block's first address. */
+  first: Buffer;
   prefixLength: number;
 }
 
-/** Parses an address without a prefix length; undefined when it is none. */
-export function parseIp(text: string): IpNumber | undefined {
-  if (isIPv4(text)) {
-    return { family: 4, value: text.split('.').reduce((sum, part) => (sum << 8n) | BigInt(part), 0n) };
-  }
+/** Parses an address without a prefix length and without a zone; undefined when it is none. */
+export function parseIp(text: string): Ip | undefined {
+  if (isIPv4(text)) return { family: 4, bytes: Buffer.from(text.split('.').map(Number)) };
   if (!isIPv6(text) || text.includes('%')) return undefined;
-  const withoutV4 = text.replace(/(\d+\.\d+\.\d+\.\d+)$/, (dotted) => {
-    const value = parseIp(dotted)?.value ?? 0n;
-    return `${(value >> 16n).toString(16)}:${(value & 0xffffn).toString(16)}`;
-  });
-  const [head = '', tail] = withoutV4.split('::');
-  const groups = (part: string) => (part === '' ? [] : part.split(':'));
-  const left = groups(head);
-  const right = tail === undefined ? [] : groups(tail);
+  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text);
+  const groups = dotted === null ? text : `${dotted[1]}${dottedAsGroups(dotted[2] ?? '')}`;
+  const [head = '', tail] = groups.split('::');
+  const left = head === '' ? [] : head.split(':');
+  const right = tail === undefined || tail === '' ? [] : tail.split(':');
   const zeros = Array.from({ length: 8 - left.length - right.length }, () => '0');
-  const value = [...left, ...(tail === undefined ? [] : zeros), ...right].reduce(
-    (sum, group) => (sum << 16n) | BigInt(`0x${group}`),
-    0n,
-  );
-  return { family: 6, value };
+  const bytes = Buffer.alloc(16);
+  for (const [at, group] of [...left, ...zeros, ...right].entries()) {
+    bytes.writeUInt16BE(Number.parseInt(group, 16), at * 2);
+  }
+  return { family: 6, bytes };
 }
 
-/** The usual text of an address; IPv6 in the form of RFC 5952. */
-export function formatIp({ family, value }: IpNumber): string {
-  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => ((value >> shift) & 0xffn).toString()).join('.');
-  const groups = Array.from({ length: 8 }, (_, at) => ((value >> BigInt(112 - at * 16)) & 0xffffn).toString(16));
-  let best = { at: -1, length: 1 };
-  for (let at = 0; at < 8; at += 1) {
+function dottedAsGroups(text: string): string {
+  const bytes = Buffer.from(text.split('.').map(Number));
+  return `${bytes.readUInt16BE(0).toString(16)}:${bytes.readUInt16BE(2).toString(16)}`;
+}
+
+/** The text of 4 or 16 bytes; IPv6 as RFC 5952 without dotted forms. */
+export function formatIp(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join('.');
+  const view = Buffer.from(bytes);
+  const groups = Array.from({ length: 8 }, (_, at) => view.readUInt16BE(at * 2));
+  let best = { start: 0, length: 1 };
+  for (let start = 0; start < 8; start += 1) {
     let length = 0;
-    while (groups[at + length] === '0') length += 1;
-    if (length > best.length) best = { at, length };
+    while (start + length < 8 && groups[start + length] === 0) length += 1;
+    if (length > best.length) best = { start, length };
   }
-  if (best.at < 0) return groups.join(':');
-  return `${groups.slice(0, best.at).join(':')}::${groups.slice(best.at + best.length).join(':')}`;
+  const hex = (part: number[]) => part.map((group) => group.toString(16)).join(':');
+  if (best.length === 1) return hex(groups);
+  return `${hex(groups.slice(0, best.start))}::${hex(groups.slice(best.start + best.length))}`;
 }
 
 /** Parses `address/length`; bits behind the prefix are cleared. Undefined when it is none. */
 export function parseCidr(text: string): Cidr | undefined {
-  const slash = text.indexOf('/');
-  const ip = slash < 0 ? undefined : parseIp(text.slice(0, slash));
-  const lengthText = text.slice(slash + 1);
-  if (ip === undefined || !/^\d{1,3}$/.test(lengthText)) return undefined;
-  const bits = ip.family === 4 ? 32 : 128;
-  const prefixLength = Number(lengthText);
-  if (prefixLength > bits) return undefined;
-  const hostBits = BigInt(bits - prefixLength);
-  return { family: ip.family, first: (ip.value >> hostBits) << hostBits, prefixLength };
+  const [address = '', length = '', rest] = text.split('/');
+  const ip = parseIp(address);
+  if (ip === undefined || rest !== undefined || !/^\d{1,3}$/.test(length)) return undefined;
+  const prefixLength = Number(length);
+  if (prefixLength > ip.bytes.length * 8) return undefined;
+  return { family: ip.family, first: masked(ip.bytes, prefixLength), prefixLength };
 }
 
 /**
@@ -71,10 +70,11 @@ export function parseCidr(text: string): Cidr | undefined {
  */
 export function gatewayOf(cidr: string): string | undefined {
   const block = parseCidr(cidr);
-  if (block === undefined) return undefined;
-  const hostBits = (block.family === 4 ? 32 : 128) - block.prefixLength;
-  if (hostBits < 2) return undefined;
-  return formatIp({ family: block.family, value: block.first + (1n << BigInt(hostBits)) - 3n });
+  if (block === undefined || block.first.length * 8 - block.prefixLength < 2) return undefined;
+  const hostBits = masked(Buffer.alloc(block.first.length, 0xff), block.prefixLength);
+  const last = block.first.map((byte, at) => byte | (~(hostBits[at] ?? 0) & 0xff));
+  // All host bits are set, so two less is the second lowest bit.
+  return formatIp(last.map((byte, at) => (at === last.length - 1 ? byte - 2 : byte)));
 }
 
 /** Whether the address lies in the block. */
@@ -82,6 +82,11 @@ export function cidrContains(cidr: string, address: string): boolean {
   const block = parseCidr(cidr);
   const ip = parseIp(address);
   if (block === undefined || ip === undefined || block.family !== ip.family) return false;
-  const hostBits = BigInt((block.family === 4 ? 32 : 128) - block.prefixLength);
-  return (ip.value >> hostBits) << hostBits === block.first;
+  return masked(ip.bytes, block.prefixLength).equals(block.first);
+}
+
+function masked(bytes: Buffer, prefixLength: number): Buffer {
+  return Buffer.from(
+    bytes.map((byte, at) => byte & (0xff << (8 - Math.min(8, Math.max(0, prefixLength - at * 8)))) & 0xff),
+  );
 }

@@ -1,7 +1,6 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
-import { dirname } from 'node:path';
 import { errorMessage } from '../../util/errors.ts';
+import { listenOnSocket } from '../unix-socket.ts';
 import { CNI_ERROR, CniError } from './errors.ts';
 import { type CniRequest, parseRequest, versionOf } from './request.ts';
 import { errorResult } from './result.ts';
@@ -22,22 +21,11 @@ export interface CniServerOptions {
  * ends the wait; what the kernel is being told is finished.
  */
 export async function startCniServer(options: CniServerOptions): Promise<Server> {
-  const { socketPath } = options;
-  await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
-  // Of an agent that was killed; a second agent cannot run beside this one, see the lock of the executable.
-  await rm(socketPath, { force: true });
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => socket.destroy());
     receive(socket, (request, gone) => void answer(socket, request, gone, options));
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(socketPath, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-  await chmod(socketPath, 0o600);
+  await listenOnSocket(server, options.socketPath);
   return server;
 }
 

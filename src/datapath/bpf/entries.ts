@@ -1,4 +1,5 @@
-import { addressBytes, addressText } from '../ip.ts';
+import { formatIp } from '../../util/ip.ts';
+import { addressBytes } from '../ip.ts';
 
 /*
  * Keys and values of the maps as native/bpf/terway.bpf.c lays them out.
@@ -52,7 +53,7 @@ export function encodeTag({ address, vlanId, trunkIndex, owner }: TagEntry): Raw
 
 export function decodeTag({ key, value }: RawEntry): TagEntry {
   return {
-    address: addressText(key),
+    address: formatIp(key),
     vlanId: value.readUInt16LE(0),
     trunkIndex: value.readUInt32LE(4),
     owner: value.readBigUInt64LE(8),
@@ -77,8 +78,8 @@ export function decodeVeth({ key, value }: RawEntry): VethEntry {
     linkIndex: key.readUInt32LE(0),
     mark: value.readUInt32LE(0),
     markMask: value.readUInt32LE(4),
-    ipv4: (flags & HAS_IPV4) === 0 ? undefined : addressText(value.subarray(12, 16)),
-    ipv6: (flags & HAS_IPV6) === 0 ? undefined : addressText(value.subarray(16, 32)),
+    ipv4: (flags & HAS_IPV4) === 0 ? undefined : formatIp(value.subarray(12, 16)),
+    ipv6: (flags & HAS_IPV6) === 0 ? undefined : formatIp(value.subarray(16, 32)),
     podMac: value.toString('hex', 32, 38).replace(/..(?=.)/g, '$&:'),
     owner: value.readBigUInt64LE(40),
   };

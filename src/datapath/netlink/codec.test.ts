@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { addressText, type Family, hostPrefix, IPV4, IPV6, parseCidr } from '../ip.ts';
+import { formatIp } from '../../util/ip.ts';
+import { type Family, hostPrefix, IPV4, IPV6, parseCidr } from '../ip.ts';
 import { Attributes, MalformedMessageError, MessageWriter } from './attributes.ts';
 import { createVeth, decodeLink } from './link.ts';
 import { decodeAnswer, encodeRequest } from './message.ts';
@@ -28,7 +29,7 @@ import {
 
 const family = fc.constantFrom<Family>(IPV4, IPV6);
 const addressOf = (of: Family) =>
-  fc.uint8Array({ minLength: of === IPV4 ? 4 : 16, maxLength: of === IPV4 ? 4 : 16 }).map(addressText);
+  fc.uint8Array({ minLength: of === IPV4 ? 4 : 16, maxLength: of === IPV4 ? 4 : 16 }).map(formatIp);
 const address = family.chain(addressOf);
 const cidrOf = (of: Family) =>
   fc.tuple(addressOf(of), fc.integer({ min: 0, max: hostPrefix(of) })).map(([text, length]) => {

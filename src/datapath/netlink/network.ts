@@ -1,4 +1,5 @@
-import { addressBytes, addressText, type Family, familyOf, hostPrefix, IPV4, IPV6, parseCidr } from '../ip.ts';
+import { formatIp } from '../../util/ip.ts';
+import { addressBytes, type Family, familyOf, hostPrefix, IPV4, IPV6, parseCidr } from '../ip.ts';
 import { MalformedMessageError, MessageWriter, splitPayload } from './attributes.ts';
 import { macBytes, macText } from './link.ts';
 import { type NetlinkRequest, NLM_F, RTM, request } from './message.ts';
@@ -94,7 +95,7 @@ export function decodeAddress(payload: Buffer): Address {
   const bytes = attributes.bytes(IFA.local) ?? attributes.bytes(IFA.address);
   return {
     linkIndex: struct.readUInt32LE(4),
-    address: addressText(ofFamily(struct.readUInt8(0), bytes)),
+    address: formatIp(ofFamily(struct.readUInt8(0), bytes)),
     prefixLength: struct.readUInt8(1),
     protocol: attributes.u8(IFA.proto) ?? 0,
     scope: struct.readUInt8(3),
@@ -182,8 +183,8 @@ export function decodeRoute(payload: Buffer): Route | undefined {
   return {
     linkIndex,
     table: attributes.u32(RTA.table) ?? struct.readUInt8(4),
-    destination: `${addressText(ofFamily(family, bytes))}/${prefixLength}`,
-    gateway: gateway === undefined ? undefined : addressText(ofFamily(family, gateway)),
+    destination: `${formatIp(ofFamily(family, bytes))}/${prefixLength}`,
+    gateway: gateway === undefined ? undefined : formatIp(ofFamily(family, gateway)),
     protocol: struct.readUInt8(5),
   };
 }
@@ -253,7 +254,7 @@ export function decodeRule(payload: Buffer): Rule | undefined {
   if ((family !== IPV4 && family !== IPV6) || (action !== TO_TABLE && action !== UNREACHABLE)) return undefined;
   const prefix = (type: number, length: number) => {
     const bytes = attributes.bytes(type);
-    return bytes === undefined ? undefined : `${addressText(ofFamily(family, bytes))}/${length}`;
+    return bytes === undefined ? undefined : `${formatIp(ofFamily(family, bytes))}/${length}`;
   };
   const mark = attributes.u32(FRA.mark);
   const mask = attributes.u32(FRA.mask);
@@ -303,7 +304,7 @@ export function decodeNeighbour(payload: Buffer): Neighbour | undefined {
   if ((struct.readUInt16LE(8) & PERMANENT) === 0 || address === undefined || mac === undefined) return undefined;
   return {
     linkIndex: struct.readUInt32LE(4),
-    address: addressText(ofFamily(struct.readUInt8(0), address)),
+    address: formatIp(ofFamily(struct.readUInt8(0), address)),
     mac: macText(mac),
   };
 }

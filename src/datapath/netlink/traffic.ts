@@ -1,4 +1,5 @@
-import { addressBytes, addressText, type Family, familyOf, IPV4, IPV6 } from '../ip.ts';
+import { formatIp } from '../../util/ip.ts';
+import { addressBytes, type Family, familyOf, IPV4, IPV6 } from '../ip.ts';
 import { type Attributes, MalformedMessageError, MessageWriter, NESTED, splitPayload } from './attributes.ts';
 import { type NetlinkRequest, NLM_F, RTM, request } from './message.ts';
 import type { Mode } from './network.ts';
@@ -278,5 +279,5 @@ function sourceOf(selector: Buffer): string | undefined {
     if (selector.readUInt32LE(at) !== MAX_U32 || offset !== wanted) return undefined;
     words.push(selector.subarray(at + 4, at + 8));
   }
-  return addressText(Buffer.concat(words));
+  return formatIp(Buffer.concat(words));
 }

@@ -1,0 +1,46 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { cidrContains, formatIp, gatewayOf, parseCidr, parseIp } from './ip.ts';
+
+test.each([
+  ['10.0.0.0/24', '10.0.0.253'],
+  ['10.10.0.0/16', '10.10.255.253'],
+  ['10.0.0.77/20', '10.0.15.253'],
+  ['10.0.0.4/30', '10.0.0.5'],
+  ['10.0.0.4/31', undefined],
+  ['10.0.0.4/32', undefined],
+  ['fd00:10:0:1::/64', 'fd00:10:0:1:ffff:ffff:ffff:fffd'],
+  ['10.0.0.0', undefined],
+  ['x/24', undefined],
+])('the gateway of %s is %s', (cidr, gateway) => {
+  expect(gatewayOf(cidr)).toBe(gateway);
+});
+
+test('a block holds the addresses with its prefix, its gateway among them', () => {
+  expect(cidrContains('10.1.0.0/20', '10.1.15.255')).toBe(true);
+  expect(cidrContains('10.1.0.0/20', '10.1.16.0')).toBe(false);
+  expect(cidrContains('10.1.0.0/20', 'fd00::1')).toBe(false);
+  const bytes = fc.oneof(
+    fc.uint8Array({ minLength: 4, maxLength: 4 }),
+    fc.uint8Array({ minLength: 16, maxLength: 16 }),
+  );
+  fc.assert(
+    fc.property(bytes, fc.nat(128), (address, length) => {
+      const cidr = `${formatIp(address)}/${Math.min(length, address.length * 8)}`;
+      expect(cidrContains(cidr, formatIp(address))).toBe(true);
+      const gateway = gatewayOf(cidr);
+      if (gateway !== undefined) expect(cidrContains(cidr, gateway)).toBe(true);
+    }),
+  );
+});
+
+test('whatever the text, it is an address, a block or neither', () => {
+  fc.assert(
+    fc.property(fc.oneof(fc.string(), fc.ipV4(), fc.ipV6(), fc.stringMatching(/^[0-9a-f:.%/]{0,40}$/)), (text) => {
+      const ip = parseIp(text);
+      if (ip !== undefined) expect(parseIp(formatIp(ip.bytes))?.bytes).toEqual(ip.bytes);
+      const block = parseCidr(text);
+      if (block !== undefined) expect(block.first).toHaveLength(block.family === 4 ? 4 : 16);
+    }),
+  );
+});
