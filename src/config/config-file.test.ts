@@ -42,6 +42,7 @@ describe('the configuration of the control plane', () => {
   test('needs three fields; the rest has the defaults of upstream where it has them', async () => {
     expect(await read(stringify(minimal))).toEqual({
       ...minimal,
+      ipStack: 'ipv4',
       controllerNamespace: 'kube-system',
       controllerName: 'terway-controlplane',
       leaderElection: true,
