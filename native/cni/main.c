@@ -9,6 +9,7 @@
  * Answer:   '0' or '1', the exit status; then what belongs on standard output.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,6 +23,12 @@
 #define DEFAULT_SOCKET "/run/terway/cni.sock"
 /* Longer than the agent waits for an assignment, shorter than the kubelet waits for a sandbox. */
 #define ANSWER_TIMEOUT_SECONDS 180
+/*
+ * An agent that is being replaced is back within seconds. ADD waits for it: a sandbox that fails is made anew by the kubelet
+ * after a pause that is longer. TERWAY_CNI_AGENT_WAIT_MS is for tests.
+ */
+#define AGENT_WAIT_MS 20000
+#define RETRY_MS 100
 /* A network configuration is some hundred bytes, with GC's list of attachments some hundred kilobytes. */
 #define INPUT_LIMIT (16u << 20)
 
@@ -147,6 +154,25 @@ static int connect_agent(const char *path)
 	return fd;
 }
 
+/* Connects, and while nobody listens tries again until `wait_ms` have passed. */
+static int await_agent(const char *path, long wait_ms)
+{
+	for (;; wait_ms -= RETRY_MS) {
+		int fd = connect_agent(path);
+		if (fd >= 0 || wait_ms <= 0 || (errno != ENOENT && errno != ECONNREFUSED))
+			return fd;
+		poll(NULL, 0, RETRY_MS);
+	}
+}
+
+static long agent_wait(const char *command)
+{
+	const char *text = getenv("TERWAY_CNI_AGENT_WAIT_MS");
+	if (strcmp(command, "ADD") != 0)
+		return 0;
+	return text == NULL ? AGENT_WAIT_MS : strtol(text, NULL, 10);
+}
+
 static bool build_request(struct buffer *request, const struct buffer *input)
 {
 	/* Filled in at the end. */
@@ -187,7 +213,7 @@ int main(void)
 		return 0;
 	}
 
-	int fd = connect_agent(path);
+	int fd = await_agent(path, agent_wait(command));
 	if (fd < 0) {
 		int code = strcmp(command, "STATUS") == 0 ? CNI_NOT_AVAILABLE : CNI_TRY_AGAIN;
 		return fail(&input, code, "the node agent terway-agent cannot be reached at its socket", strerror(errno));

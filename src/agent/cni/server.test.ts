@@ -44,7 +44,8 @@ afterEach(async () => {
 const errorSchema = z.object({ cniVersion: z.string(), code: z.number(), msg: z.string() });
 
 async function run(environment: Record<string, string> = {}, input: string = JSON.stringify(CONFIG)) {
-  const child = spawn(plugin, [], { env: { ...ENVIRONMENT, TERWAY_CNI_SOCKET: socketPath, ...environment } });
+  const env = { ...ENVIRONMENT, TERWAY_CNI_SOCKET: socketPath, TERWAY_CNI_AGENT_WAIT_MS: '0', ...environment };
+  const child = spawn(plugin, [], { env });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
@@ -146,6 +147,14 @@ describe('without an agent (A12)', () => {
     const { code, error } = await run({ CNI_COMMAND: command });
     expect([code, error().code]).toEqual([1, expected]);
     expect(error().msg).toContain('terway-agent cannot be reached');
+  });
+
+  test('ADD waits for an agent that is being replaced', async () => {
+    const adding = run({ TERWAY_CNI_AGENT_WAIT_MS: '20000' });
+    // Nobody listens yet.
+    await run({ CNI_COMMAND: 'DEL' });
+    await serve(async () => ({ cniVersion: '1.0.0' }));
+    expect(await adding).toMatchObject({ code: 0 });
   });
 
   test('an agent that dies in the middle is told apart from a success', async () => {

@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { rpcV1 } from '../../../sim/cloud/http/raw-clients.ts';
+import { nodeRuntimeSchema } from '../../../src/crds/node-runtime.ts';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { ACCESS_KEY, REGION, VPC, ZONES } from '../../lab/lab.ts';
 import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
 import {
+  API,
   ask,
   createPod,
   deletePod,
@@ -283,8 +285,31 @@ test('nothing was refused but what had to be, and no agent finds anything to men
   }
 });
 
-test('a pod that goes leaves nothing', async () => {
+test('an agent counts what it did, by verdict and command', async () => {
+  const { stdout } = await first.real.exec('busybox', ['wget', '-q', '-O', '-', 'http://127.0.0.1:9196/metrics']);
+  const value = (name: string) =>
+    Number(
+      stdout
+        .split('\n')
+        .find((line) => line.startsWith(`${name} `))
+        ?.split(' ')[1],
+    );
+  expect(value('terway_agent_trunk_packets_total{verdict="tagged"}')).toBeGreaterThan(10);
+  expect(value('terway_agent_trunk_packets_total{verdict="droppedWrongVlan"}')).toBe(0);
+  expect(value('terway_agent_cni_requests_total{command="ADD",code="0"}')).toBeGreaterThan(1);
+  expect(value('terway_agent_sandboxes')).toBeGreaterThan(1);
+});
+
+test('a pod that goes leaves nothing, and the control plane is told', async () => {
   await deletePod(lab, ns, 'sibling');
   await expect.poll(async () => (await lab.agent(first, 'show')).stdout, { timeout: 20_000 }).not.toContain('sibling');
   expect(await lab.agent(first, 'check')).toMatchObject({ code: 0 });
+  const uid = sibling.podEni.metadata.annotations?.['k8s.aliyun.com/pod-uid'] ?? '';
+  const runtime = async () =>
+    nodeRuntimeSchema.parse(await lab.api.get(`${API}/noderuntimes/${first.name}`)).status?.pods ?? {};
+  await expect
+    .poll(async () => Object.keys((await runtime())[uid]?.status ?? {}), { timeout: 10_000 })
+    .toEqual(['deleted']);
+  const stays = a.podEni.metadata.annotations?.['k8s.aliyun.com/pod-uid'] ?? '';
+  expect((await runtime())[stays]).toMatchObject({ podID: `${ns}/a`, status: { initial: {} } });
 });
