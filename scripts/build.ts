@@ -6,7 +6,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
-import { LAUNCH_FLAGS } from './launch-flags.ts';
+import { AGENT_FLAGS, LAUNCH_FLAGS } from './launch-flags.ts';
 
 const root = join(import.meta.dirname, '..');
 const { values: flags } = parseArgs({ options: { outdir: { type: 'string', default: join(root, 'dist') } } });
@@ -55,10 +55,13 @@ await build({
   legalComments: 'none',
   logLevel: 'warning',
 });
-for (const program of ['terway-controlplane', 'terway-agent']) {
+for (const [program, nodeFlags] of [
+  ['terway-controlplane', LAUNCH_FLAGS],
+  ['terway-agent', AGENT_FLAGS],
+] as const) {
   await writeFile(
     join(outdir, program),
-    `#!/bin/sh\nexec node ${LAUNCH_FLAGS.join(' ')} "$(dirname "$(readlink -f "$0")")/${program}.mjs" "$@"\n`,
+    `#!/bin/sh\nexec node ${nodeFlags.join(' ')} "$(dirname "$(readlink -f "$0")")/${program}.mjs" "$@"\n`,
     { mode: 0o755 },
   );
 }
