@@ -46,7 +46,8 @@ struct map_definition {
 /* What leaves from, or comes for, one address of a member ENI. */
 struct tag {
 	__u16 vlan_id;
-	__u16 flags;
+	/* One more than the priority that a qdisc with bands sorts by; 0 leaves what the packet has. */
+	__u16 priority;
 	/* The trunk's index in the node's namespace. */
 	__u32 trunk;
 	/* Which sandbox it is for; only the agent reads it. */
@@ -171,6 +172,7 @@ SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 	struct tag *tag;
 	struct settings *settings_of_node;
 	const struct veth *itself;
+	__u32 priority;
 	__u32 protocol = skb->protocol;
 	__u32 link = skb->ifindex;
 	__u32 zero = 0;
@@ -184,6 +186,13 @@ SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 	if (tag) {
 		if (tag->trunk != link || vlan_push(skb, NETWORK16(ETH_P_8021Q), tag->vlan_id) != 0)
 			return drop(NO_ENTRY);
+		/* Here, and not at the pod's veth: forwarding derives it from the packet's type of service. */
+		priority = tag->priority;
+		if (priority) {
+			priority -= 1;
+			FIXED(priority);
+			skb->priority = priority;
+		}
 		count(TAGGED);
 		return TC_ACT_UNSPEC;
 	}

@@ -1,3 +1,4 @@
+import type { TagEntry } from './bpf/entries.ts';
 import type { ProgramName } from './bpf/programs.ts';
 import type { Family } from './ip.ts';
 import { NODE } from './kernel/kernel.ts';
@@ -36,7 +37,7 @@ export type KernelObject =
   /** Undefined: there must be no limit. */
   | { kind: 'bandwidth'; netns: string; link: string; bytesPerSecond: number | undefined; mtu: number }
   /** Undefined: the address must have no tag. */
-  | { kind: 'tag'; address: string; tag: { vlanId: number; trunkIndex: number } | undefined; owner: bigint }
+  | { kind: 'tag'; address: string; tag: Omit<TagEntry, 'address' | 'owner'> | undefined; owner: bigint }
   | VethEntryObject
   | { kind: 'vlanEntry'; trunkIndex: number; vlanId: number; owner: bigint }
   | { kind: 'memberBit'; bit: number };

@@ -113,7 +113,7 @@ function planTags(network: PodInterface, owner: bigint, context: PlanContext): K
   if (context.settings.tagProgram === 'tc') {
     return addressesOf(network).map((source) => ({ kind: 'pushFilter', link: trunk.name, source, vlanId }));
   }
-  const tag = { vlanId, trunkIndex: trunk.index };
+  const tag = { vlanId, trunkIndex: trunk.index, priority: network.priority };
   return addressesOf(network).map((address) => ({ kind: 'tag', address, tag, owner }));
 }
 

@@ -151,7 +151,9 @@ export class Snapshot {
         const found = this.#tags().get(object.address);
         if (object.tag === undefined) return found === undefined ? undefined : `there is one: VLAN ${found.vlanId}`;
         if (found === undefined) return missing;
-        const same = found.vlanId === object.tag.vlanId && found.trunkIndex === object.tag.trunkIndex;
+        const { vlanId, trunkIndex, priority } = object.tag;
+        if (found.priority !== priority) return `has priority ${found.priority ?? 'of the packet'}`;
+        const same = found.vlanId === vlanId && found.trunkIndex === trunkIndex;
         return same && found.owner === object.owner ? undefined : `is VLAN ${found.vlanId} on link ${found.trunkIndex}`;
       }
       case 'vlanEntry': {

@@ -28,7 +28,7 @@ const MODULES = [
   // What nodes of customers have and kernels for containers may lack.
   ...['8021q', 'act_vlan', 'cls_u32'],
   // What else the data path uses.
-  ...['cls_bpf', 'sch_ingress', 'sch_tbf', 'veth'],
+  ...['cls_bpf', 'sch_ingress', 'sch_tbf', 'sch_prio', 'veth'],
 ];
 
 const XZ_MAGIC = Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]);

@@ -70,6 +70,10 @@ test('what is no object, or a damaged one, is refused with a DatapathError', () 
 });
 
 test('entries → bytes → entries', () => {
+  for (const priority of ['guaranteed', 'burstable', 'best-effort'] as const) {
+    const first = { address: '10.0.0.5', vlanId: 1, trunkIndex: 7, priority, owner: 1n };
+    expect(decodeTag(encodeTag(first))).toEqual(first);
+  }
   const tag = { address: 'fd00::5', vlanId: 4094, trunkIndex: 77, owner: 2n ** 63n };
   expect(decodeTag(encodeTag(tag))).toEqual(tag);
   const veth = {

@@ -11,6 +11,8 @@ export interface TagEntry {
   vlanId: number;
   /** Index of the trunk among the node's links. */
   trunkIndex: number;
+  /** Of its packets on the trunk, see {@link PACKET_PRIORITY}; absent leaves them as they are. */
+  priority?: PacketPriority | undefined;
   /** Which sandbox it is for, see `ownerOf`. */
   owner: bigint;
 }
@@ -43,19 +45,32 @@ export interface RawEntry {
 const HAS_IPV4 = 1;
 const HAS_IPV6 = 2;
 
-export function encodeTag({ address, vlanId, trunkIndex, owner }: TagEntry): RawEntry {
+/**
+ * Priorities of packets (linux/pkt_sched.h: interactive, best effort, bulk). Qdiscs with bands, such as pfifo_fast and prio, send
+ * the first before the second and that before the third, by their default maps.
+ */
+export const PACKET_PRIORITY = { guaranteed: 6, burstable: 0, 'best-effort': 2 } as const;
+export type PacketPriority = keyof typeof PACKET_PRIORITY;
+
+const PRIORITIES: readonly PacketPriority[] = ['guaranteed', 'burstable', 'best-effort'];
+
+export function encodeTag({ address, vlanId, trunkIndex, priority, owner }: TagEntry): RawEntry {
   const value = Buffer.alloc(16);
   value.writeUInt16LE(vlanId, 0);
+  if (priority !== undefined) value.writeUInt16LE(PACKET_PRIORITY[priority] + 1, 2);
   value.writeUInt32LE(trunkIndex, 4);
   value.writeBigUInt64LE(owner, 8);
   return { key: addressBytes(address), value };
 }
 
 export function decodeTag({ key, value }: RawEntry): TagEntry {
+  const code = value.readUInt16LE(2) - 1;
+  const priority = PRIORITIES.find((known) => PACKET_PRIORITY[known] === code);
   return {
     address: formatIp(key),
     vlanId: value.readUInt16LE(0),
     trunkIndex: value.readUInt32LE(4),
+    ...(priority === undefined ? {} : { priority }),
     owner: value.readBigUInt64LE(8),
   };
 }
