@@ -1,5 +1,5 @@
 import { copyFile, cp, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { buildNative } from '../scripts/build-native.ts';
@@ -154,7 +154,7 @@ export class NodeBed implements AsyncDisposable {
     const done = this.#node.exec(
       'env',
       [
-        ...[`NODE_NAME=${NODE_NAME}`, `NODE_IP=${this.#node.internalIp}`, `PATH=${dirname(process.execPath)}:/bin`],
+        ...[`NODE_NAME=${NODE_NAME}`, `NODE_IP=${this.#node.internalIp}`, `PATH=${DIRECTORY}:/bin`],
         ...[join(DIRECTORY, 'terway-agent'), '--config', join(DIRECTORY, 'agent.yaml')],
         ...['--kubeconfig', join(DIRECTORY, 'kubeconfig')],
       ],
@@ -214,6 +214,8 @@ export class NodeBed implements AsyncDisposable {
       await copyFile(join(distDir, file), this.#path(file));
     }
     await cp(join(distDir, 'chunks'), this.#path('chunks'), { recursive: true });
+    // The launcher looks for it on the PATH; where this checkout is may be hidden from nodes.
+    await copyFile(process.execPath, this.#path('node'));
     const paths = { cniBin: `${DIRECTORY}/bin`, cniConf: `${DIRECTORY}/net.d` };
     await writeFile(this.#path('agent.yaml'), stringify({ healthzBindAddress: HEALTH, paths }));
     const serviceAccount = { namespace: 'kube-system', name: 'terway-agent' };

@@ -1,4 +1,4 @@
-import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { constants, copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
@@ -16,6 +16,7 @@ import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
 
 /** On the node; the rest of its root is the machine's. */
 const DIRECTORY = '/opt/agent-under-test';
+const NODE_BINARY = join(DIRECTORY, 'node');
 const NETNS = 'crash';
 const POD = 'victim';
 
@@ -63,7 +64,9 @@ async function prepare(): Promise<void> {
   }
   await copyFile(join(lab.distDir, 'terway-kernel'), onNode(join(DIRECTORY, 'terway-kernel.real')));
   await copyFile(join(import.meta.dirname, 'kernel-trap.mjs'), onNode(join(DIRECTORY, 'kernel-trap.mjs')));
-  const launcher = `#!/bin/sh\nexec ${process.execPath} ${DIRECTORY}/kernel-trap.mjs "$@"\n`;
+  // Where this checkout is may be hidden from nodes, as their /tmp is their own.
+  await copyFile(process.execPath, onNode(NODE_BINARY), constants.COPYFILE_FICLONE);
+  const launcher = `#!/bin/sh\nexec ${NODE_BINARY} ${DIRECTORY}/kernel-trap.mjs "$@"\n`;
   await writeFile(onNode(join(DIRECTORY, 'terway-kernel')), launcher, { mode: 0o755 });
   await cp(join(lab.distDir, 'chunks'), onNode(join(DIRECTORY, 'chunks')), { recursive: true });
   const config = {
@@ -86,7 +89,7 @@ async function startAgent(): Promise<void> {
   const done = node.real.exec(
     'env',
     [
-      ...[`NODE_NAME=${node.name}`, `NODE_IP=${node.real.internalIp}`, process.execPath],
+      ...[`NODE_NAME=${node.name}`, `NODE_IP=${node.real.internalIp}`, NODE_BINARY],
       ...[`${DIRECTORY}/terway-agent.mjs`, '--config', `${DIRECTORY}/agent.yaml`],
       ...['--kubeconfig', `${DIRECTORY}/kubeconfig`],
     ],
@@ -211,7 +214,7 @@ test('uninstall takes everything of the agent from the node', async () => {
   expect((await plugin('ADD')).code).toBe(0);
   await stopAgent();
   const { code, stderr } = await node.real.exec('env', [
-    ...[`NODE_IP=${node.real.internalIp}`, process.execPath, `${DIRECTORY}/terway-agent.mjs`, 'uninstall'],
+    ...[`NODE_IP=${node.real.internalIp}`, NODE_BINARY, `${DIRECTORY}/terway-agent.mjs`, 'uninstall'],
     ...['--config', `${DIRECTORY}/agent.yaml`],
   ]);
   expect([code, stderr]).toEqual([0, '']);
