@@ -48,7 +48,7 @@ e2e: $(STAMP) $(SYSTEM_STAMP) ## The control plane on a real cluster with a simu
 faults: $(STAMP) $(SYSTEM_STAMP) ## Kill it and see that nothing is lost
 	@exec node scripts/test.ts --only faults
 
-bench: $(STAMP) ## Measure everything that has a budget (about 12 minutes; --only node: 2)
+bench: $(STAMP) ## Measure everything that has a budget (about 12 minutes)
 	@exec node bench/bench.ts
 
 generate: $(STAMP) ## Write config/crd from src/crds
