@@ -1,0 +1,3 @@
+import { describeFailures } from './test-support/failure-tests.ts';
+
+describeFailures('member');
