@@ -208,7 +208,8 @@ export class Bed implements AsyncDisposable {
   }
 }
 
-function podManifest(name: string, nodeName: string) {
+/** A pod of the load (budgets.md): on its node already, tolerating everything, with what the webhook would add. */
+export function podManifest(name: string, nodeName: string) {
   return {
     apiVersion: 'v1',
     kind: 'Pod',

@@ -17,6 +17,7 @@ import {
   REGION,
   ZONES,
 } from '../test/lab/lab.ts';
+import { podManifest } from './bed.ts';
 
 /** On the node; the rest of its root is the machine's. */
 const DIRECTORY = '/opt/agent-bench';
@@ -108,7 +109,8 @@ export class NodeBed implements AsyncDisposable {
         spec: { vSwitchOptions: [POD_VSWITCH[ZONE]], securityGroupIDs: [POD_SECURITY_GROUP] },
       }),
     );
-    for (const name of names) await this.#lab.api.create(`/api/v1/namespaces/${NAMESPACE}/pods`, podManifest(name));
+    for (const name of names)
+      await this.#lab.api.create(`/api/v1/namespaces/${NAMESPACE}/pods`, podManifest(name, NODE_NAME));
     const podEnisSchema = z.array(z.object({ status: z.object({ phase: z.string().optional() }).optional() }));
     await pollUntil(
       async () => {
@@ -252,20 +254,4 @@ export class NodeBed implements AsyncDisposable {
     }
     return found;
   }
-}
-
-function podManifest(name: string) {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: {
-      name,
-      annotations: { 'k8s.aliyun.com/pod-eni': 'true', 'k8s.aliyun.com/pod-networking': 'bench' },
-    },
-    spec: {
-      nodeName: NODE_NAME,
-      containers: [{ name: 'main', image: 'registry.k8s.io/pause:3.10' }],
-      tolerations: [{ operator: 'Exists' }],
-    },
-  };
 }

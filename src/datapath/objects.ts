@@ -1,4 +1,4 @@
-import type { TagEntry } from './bpf/entries.ts';
+import type { TagEntry, VethEntry } from './bpf/entries.ts';
 import type { ProgramName } from './bpf/programs.ts';
 import type { Family } from './ip.ts';
 import { NODE } from './kernel/kernel.ts';
@@ -73,15 +73,9 @@ export interface RuleObject {
   outLink?: string | undefined;
 }
 
-export interface VethEntryObject {
+export interface VethEntryObject extends Omit<VethEntry, 'linkIndex'> {
   kind: 'vethEntry';
   link: string;
-  mark: number;
-  markMask: number;
-  ipv4: string | undefined;
-  ipv6: string | undefined;
-  podMac: string;
-  owner: bigint;
 }
 
 /** As a message to the kernel has it. */

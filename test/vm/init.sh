@@ -21,15 +21,15 @@ $bb mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,ro,cache=loose mac
 	fail "the file system of the machine cannot be mounted"
 $bb mount -t tmpfs tmpfs /changes
 $bb mkdir /changes/upper /changes/work
-$bb mount -t overlay -o lowerdir=/lower,upperdir=/changes/upper,workdir=/changes/work overlay /root ||
+$bb mount -t overlay -o lowerdir=/lower,upperdir=/changes/upper,workdir=/changes/work overlay /system ||
 	fail "no overlay can be mounted"
 for directory in proc sys dev; do
-	$bb mount --move "/$directory" "/root/$directory"
+	$bb mount --move "/$directory" "/system/$directory"
 done
 # Names of the machine's namespaces and sockets mean nothing here.
-$bb mount -t tmpfs tmpfs /root/run
+$bb mount -t tmpfs tmpfs /system/run
 # For tests that take modules out and put them in again.
-$bb cp -r /modules /root/run/modules
-$bb cat /root/sys/firmware/qemu_fw_cfg/by_name/opt/terway/job/raw >/root/run/job || fail "there is no job"
+$bb cp -r /modules /system/run/modules
+$bb cat /system/sys/firmware/qemu_fw_cfg/by_name/opt/terway/job/raw >/system/run/job || fail "there is no job"
 echo "vm: starting the job"
-exec $bb switch_root /root /bin/sh /run/job
+exec $bb switch_root /system /bin/sh /run/job

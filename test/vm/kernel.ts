@@ -145,7 +145,7 @@ async function packInitramfs(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const root = join(temporary, 'initramfs');
-  for (const name of ['bin', 'modules', 'proc', 'sys', 'dev', 'lower', 'changes', 'root']) {
+  for (const name of ['bin', 'modules', 'proc', 'sys', 'dev', 'lower', 'changes', 'system']) {
     await mkdir(join(root, name), { recursive: true });
   }
   await copyFile(BUSYBOX, join(root, 'bin', 'busybox'));
