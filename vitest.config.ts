@@ -14,7 +14,7 @@ export default defineConfig({
       { extends: true, test: { name: 'cluster', include: ['test/cluster/**/*.test.ts'], fileParallelism: false } },
       {
         extends: true,
-        test: { name: 'vm', include: ['test/vm/**/*.test.ts'], fileParallelism: false, testTimeout: 300_000 },
+        test: { name: 'vm', include: ['test/vm/**/*.test.ts'], fileParallelism: false, testTimeout: 600_000 },
       },
       { extends: true, test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...cluster } },
       {

@@ -1,8 +1,9 @@
 /**
- * Runs the checks and every test project, one after another, and closes with a line that counts the tests. Stops at the
- * first part that fails. `--only NAME[,NAME]` runs some of the parts.
+ * Runs the checks and every test project, and closes with a line that counts the tests. Parts of one stage run side by side in
+ * lanes, as most of them wait more than they compute; the next stage starts only when all before it passed.
+ * `--only NAME[,NAME]` runs some of the parts, one after another, and shows their output as it comes.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +11,26 @@ import { parseArgs } from 'node:util';
 import { z } from 'zod';
 
 const root = join(import.meta.dirname, '..');
-const PROJECTS = ['unit', 'cluster', 'vm', 'integration', 'e2e', 'nodes', 'faults'];
+
+interface Part {
+  name: string;
+  /** Of a project whose files are divided among clusters of their own. */
+  shard?: string;
+}
+
+type Lane = readonly Part[];
+
+const part = (name: string): Part => ({ name });
+
+/** What fails fast comes first; lanes of a stage take about the same time. */
+const STAGES: readonly (readonly Lane[])[] = [
+  [[part('check')], [part('unit')]],
+  [
+    [part('integration'), { name: 'e2e', shard: '1/2' }],
+    [part('vm'), part('nodes')],
+    [part('cluster'), part('faults'), { name: 'e2e', shard: '2/2' }],
+  ],
+];
 
 const resultSchema = z.object({
   numPassedTests: z.number(),
@@ -18,42 +38,110 @@ const resultSchema = z.object({
   numPendingTests: z.number(),
 });
 
-const { values: flags } = parseArgs({ options: { only: { type: 'string' } } });
-const parts = flags.only?.split(',') ?? ['check', ...PROJECTS];
+const STILL_RUNNING_EVERY_MS = 60_000;
 
-function run(command: string, args: string[]): boolean {
-  const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit' });
-  return status === 0;
+class Run {
+  readonly counts = { passed: 0, failed: 0, skipped: 0 };
+  ok = true;
+  readonly #directory: string;
+  /** Whether output is kept until the part has ended: that of several at once cannot be read. */
+  readonly #buffered: boolean;
+  readonly #running = new Map<string, number>();
+
+  constructor(directory: string, options: { buffered: boolean }) {
+    this.#directory = directory;
+    this.#buffered = options.buffered;
+  }
+
+  /** Parts of the lane, one after another. Nothing new begins once a part has failed. */
+  async lane(parts: Lane): Promise<void> {
+    for (const next of parts) if (this.ok) await this.#part(next);
+  }
+
+  stillRunning(): void {
+    const running = [...this.#running].map(([title, startedMs]) => `${title} (${seconds(startedMs)} s)`);
+    if (running.length > 0) process.stdout.write(`... ${running.join(', ')}\n`);
+  }
+
+  async #part({ name, shard }: Part): Promise<void> {
+    const title = shard === undefined ? name : `${name} ${shard}`;
+    const startedMs = performance.now();
+    this.#running.set(title, startedMs);
+    if (!this.#buffered) process.stdout.write(`\n=== ${title}\n`);
+    const report = join(this.#directory, `${title.replaceAll(/\W/g, '-')}.json`);
+    const { code, output } = await this.#execute(name === 'check' ? CHECK : vitest(name, shard, report));
+    if (name !== 'check') await this.#count(report);
+    this.#running.delete(title);
+    if (code !== 0) this.ok = false;
+    if (this.#buffered) process.stdout.write(`\n=== ${title}\n${output}`);
+    process.stdout.write(`=== ${title}: ${code === 0 ? 'ok' : 'FAILED'} after ${seconds(startedMs)} s\n`);
+  }
+
+  async #execute([command, ...args]: readonly [string, ...string[]]): Promise<{ code: number; output: string }> {
+    const child = spawn(command, args, {
+      cwd: root,
+      stdio: ['ignore', ...(this.#buffered ? (['pipe', 'pipe'] as const) : (['inherit', 'inherit'] as const))],
+    });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    child.once('error', reject);
+    child.once('close', (code) => resolve(code ?? 1));
+    return { code: await promise, output };
+  }
+
+  /** A run that ended before its report was written counts as nothing; its exit code tells. */
+  async #count(report: string): Promise<void> {
+    const text = await readFile(report, 'utf8').catch(() => undefined);
+    if (text === undefined) {
+      this.ok = false;
+      return;
+    }
+    const result = resultSchema.parse(JSON.parse(text));
+    this.counts.passed += result.numPassedTests;
+    this.counts.failed += result.numFailedTests;
+    this.counts.skipped += result.numPendingTests;
+  }
 }
 
+const CHECK = ['npm', 'run', '--silent', 'check'] as const;
+
+function vitest(project: string, shard: string | undefined, report: string): [string, ...string[]] {
+  return [
+    ...([process.execPath, join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', '--project', project] as const),
+    ...(shard === undefined ? [] : [`--shard=${shard}`]),
+    ...['--reporter=default', '--reporter=json', `--outputFile.json=${report}`],
+  ];
+}
+
+function seconds(sinceMs: number): string {
+  return ((performance.now() - sinceMs) / 1000).toFixed(0);
+}
+
+const { values: flags } = parseArgs({ options: { only: { type: 'string' } } });
+const only = flags.only?.split(',');
+const stages = only === undefined ? STAGES : [[only.map(part)]];
+
+const startedMs = performance.now();
 const directory = await mkdtemp(join(tmpdir(), 'terway-tests-'));
-const counts = { passed: 0, failed: 0, skipped: 0 };
-let ok = true;
+const run = new Run(directory, { buffered: only === undefined });
+const heartbeat = setInterval(() => run.stillRunning(), STILL_RUNNING_EVERY_MS);
+// The terminal's Ctrl-C reaches every part; they end by themselves and clean up.
+process.on('SIGINT', () => {
+  run.ok = false;
+});
 try {
-  for (const part of parts) {
-    const startedMs = performance.now();
-    process.stdout.write(`\n=== ${part}\n`);
-    if (part === 'check') {
-      ok = run('npm', ['run', '--silent', 'check']);
-    } else {
-      const report = join(directory, `${part}.json`);
-      const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
-      ok = run(process.execPath, [
-        ...[vitest, 'run', '--project', part],
-        ...['--reporter=default', '--reporter=json', `--outputFile.json=${report}`],
-      ]);
-      const result = resultSchema.parse(JSON.parse(await readFile(report, 'utf8')));
-      counts.passed += result.numPassedTests;
-      counts.failed += result.numFailedTests;
-      counts.skipped += result.numPendingTests;
-    }
-    process.stdout.write(
-      `=== ${part}: ${ok ? 'ok' : 'FAILED'} after ${((performance.now() - startedMs) / 1000).toFixed(0)} s\n`,
-    );
-    if (!ok) break;
+  for (const lanes of stages) {
+    if (run.ok) await Promise.all(lanes.map((lane) => run.lane(lane)));
   }
 } finally {
+  clearInterval(heartbeat);
   await rm(directory, { recursive: true, force: true });
 }
-process.stdout.write(`\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
-process.exitCode = ok && counts.failed === 0 ? 0 : 1;
+const { passed, failed, skipped } = run.counts;
+process.stdout.write(`\nafter ${seconds(startedMs)} s\n${passed} passed, ${failed} failed, ${skipped} skipped\n`);
+process.exitCode = run.ok && failed === 0 ? 0 : 1;

@@ -110,14 +110,18 @@ describe.concurrent('a PodNetworking', () => {
       spec: { securityGroupIDs: [POD_SECURITY_GROUP] },
     });
     await bed.networking('late', ({ status }) => status?.status === 'Ready' && status.observedGeneration === 3);
-    await pollUntil(
-      async () => {
-        const events = await bed.events('PodNetworking', 'default', 'late');
-        const count = events.reduce((sum, event) => sum + event.count, 0);
-        return count >= 4 ? events : undefined;
-      },
-      { what: 'an event per transition', timeoutMs: 20_000 },
-    );
+    await expect
+      .poll(
+        async () => {
+          const events = await bed.events('PodNetworking', 'default', 'late');
+          return events.flatMap(({ reason, count }) => Array<string>(count).fill(reason)).sort();
+        },
+        { timeout: 45_000 },
+      )
+      .toEqual([
+        ...['SyncPodNetworkingFailed', 'SyncPodNetworkingFailed'],
+        ...['SyncPodNetworkingSucceed', 'SyncPodNetworkingSucceed'],
+      ]);
     await bed.deletePod(ns, 'early');
   });
 

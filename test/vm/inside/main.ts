@@ -7,7 +7,7 @@ import type { Scenario } from './scenario.ts';
  * runs those whose names contain it.
  */
 
-const LIMIT_MS = 45_000;
+const LIMIT_MS = 120_000;
 
 async function failureOf(scenario: Scenario): Promise<string | undefined> {
   const { promise: late, reject } = Promise.withResolvers<never>();
