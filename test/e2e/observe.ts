@@ -1,5 +1,6 @@
+import { podNetworkingSchema } from '../../src/crds/pod-networking.ts';
 import { pollUntil } from '../cluster/poll.ts';
-import type { Bed } from './support.ts';
+import { API, type Bed } from './support.ts';
 
 /** What an onlooker sees of the system: tables, and whether it is at rest. */
 
@@ -38,13 +39,14 @@ export async function rounds(bed: Bed, count: number): Promise<void> {
 }
 
 /** Waits until each PodNetworking tells as many free addresses as there are; it may do so only every ten seconds. */
-export async function figuresFollow(bed: Bed, names: string[]): Promise<void> {
+export async function figuresFollow(bed: Bed): Promise<void> {
   const { vSwitches } = await bed.lab.cloud.state();
   const free = new Map(vSwitches.map(({ id, availableIpAddressCount }) => [id, availableIpAddressCount]));
-  for (const name of names) {
-    await bed.networking(name, ({ status }) => {
-      return status?.vSwitches?.every(({ id, availableIPCount }) => availableIPCount === free.get(id)) === true;
-    });
+  const { objects } = await bed.lab.api.list(`${API}/podnetworkings`);
+  for (const { metadata } of objects.map((object) => podNetworkingSchema.parse(object))) {
+    await bed.networking(metadata.name, ({ status }) =>
+      (status?.vSwitches ?? []).every(({ id, availableIPCount }) => availableIPCount === free.get(id)),
+    );
   }
 }
 

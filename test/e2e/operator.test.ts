@@ -382,7 +382,7 @@ describe('to look at', () => {
 
   test('a settled system is left alone (L2)', async () => {
     expect((await bed.settled()).podEnis.length).toBeGreaterThan(0);
-    await figuresFollow(bed, ['sound', 'late', 'tiny']);
+    await figuresFollow(bed);
     const before = await everythingOf(bed);
     await rounds(bed, 3);
     expect(await everythingOf(bed)).toEqual(before);
