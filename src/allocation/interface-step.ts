@@ -1,6 +1,7 @@
 import type { Allocation, AttachTarget } from '../crds/pod-eni.ts';
 import { isOurs } from './identity.ts';
 import type { Observation, ObservedEni, Operation, OperationFailure } from './observation.ts';
+import { sameSecurityGroups } from './security-groups.ts';
 
 /** A destructive call rests on an observation no older than this (I3). */
 export const FRESH_MS = 5000;
@@ -42,6 +43,8 @@ export type InterfaceStep =
   | { do: 'attach'; eni: ObservedEni }
   | { do: 'detach'; eni: ObservedEni }
   | { do: 'delete'; eni: ObservedEni }
+  /** Give the ENI the security groups of the record. */
+  | { do: 'modify'; eni: ObservedEni }
   /** A call of ours is under way. */
   | { do: 'waitForCall' }
   /** The cloud works on it; the observer asks until the state changes. */
@@ -93,18 +96,18 @@ function withoutFuture(view: InterfaceView, nowMs: number): InterfaceView {
 }
 
 function transitionOf(kind: Operation['kind']): 'attach' | 'detach' | 'delete' | undefined {
-  return kind === 'create' || kind === 'find' ? undefined : kind;
+  return kind === 'create' || kind === 'find' || kind === 'modify' ? undefined : kind;
 }
 
-/** No destructive call on an old answer, and none on an ENI that is not ours (I3). */
+/** No call that takes something away on an old answer, and none on an ENI that is not ours (I3). */
 function guard(step: InterfaceStep, observation: Observation, clusterId: string, nowMs: number): InterfaceStep {
-  if (step.do !== 'detach' && step.do !== 'delete') return step;
+  if (step.do !== 'detach' && step.do !== 'delete' && step.do !== 'modify') return step;
   if (nowMs - observation.atMs > FRESH_MS) return { do: 'observe' };
   if (!isOurs(step.eni.tags, clusterId)) {
     return {
       do: 'blocked',
       reason: 'EniNotOurs',
-      message: `${step.eni.id} does not carry the tags of this cluster, so it is neither detached nor deleted`,
+      message: `${step.eni.id} does not carry the tags of this cluster, so it is neither changed nor released`,
     };
   }
   return step;
@@ -224,7 +227,7 @@ function whenAvailable(
   }
   if (goal === 'release') return remove(view, eni, nowMs);
   if (mayLag(view, 'attach', nowMs)) return { do: 'waitForCloud', transition: 'attach' };
-  return pausedAfterFailure(view.operation, 'attach', nowMs) ?? mismatchOf(view, eni) ?? { do: 'attach', eni };
+  return pausedAfterFailure(view.operation, 'attach', nowMs) ?? mismatchOf(view, eni, nowMs) ?? { do: 'attach', eni };
 }
 
 function remove(view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep {
@@ -233,7 +236,7 @@ function remove(view: InterfaceView, eni: ObservedEni, nowMs: number): Interface
 }
 
 function whenInUse(goal: Goal, view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep {
-  if (goal === 'bind' && isAtTarget(view.target, eni)) return mismatchOf(view, eni) ?? { do: 'done', eni };
+  if (goal === 'bind' && isAtTarget(view.target, eni)) return mismatchOf(view, eni, nowMs) ?? { do: 'done', eni };
   if (mayLag(view, 'detach', nowMs)) return { do: 'waitForCloud', transition: 'detach' };
   return pausedAfterFailure(view.operation, 'detach', nowMs) ?? { do: 'detach', eni };
 }
@@ -244,8 +247,8 @@ function isAtTarget(target: AttachTarget | undefined, eni: ObservedEni): boolean
   return eni.trunkEniId === target.trunkENIID && (eni.vlanId ?? 0) > 0;
 }
 
-/** I8: what is attached must be what the record promises. */
-function mismatchOf(view: InterfaceView, eni: ObservedEni): InterfaceStep | undefined {
+/** I8: what is attached must be what the record promises. Security groups can be changed, the vSwitch is for life. */
+function mismatchOf(view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep | undefined {
   const { vSwitchID, securityGroupIDs } = view.allocation.eni;
   if (vSwitchID !== undefined && vSwitchID !== eni.vSwitchId) {
     return {
@@ -254,16 +257,11 @@ function mismatchOf(view: InterfaceView, eni: ObservedEni): InterfaceStep | unde
       message: `${eni.id} lies in vSwitch ${eni.vSwitchId}, the PodENI records ${vSwitchID}`,
     };
   }
-  const recorded = [...(securityGroupIDs ?? [])].sort().join(',');
-  const actual = [...eni.securityGroupIds].sort().join(',');
-  if (recorded !== '' && recorded !== actual) {
-    return {
-      do: 'blocked',
-      reason: 'EniMismatch',
-      message: `${eni.id} has the security groups ${actual}, the PodENI records ${recorded}`,
-    };
-  }
-  return undefined;
+  if (securityGroupIDs === undefined || securityGroupIDs.length === 0) return undefined;
+  if (sameSecurityGroups(securityGroupIDs, eni.securityGroupIds)) return undefined;
+  // The answer may still show the groups from before the change.
+  if (mayLag(view, 'modify', nowMs)) return { do: 'observe' };
+  return pausedAfterFailure(view.operation, 'modify', nowMs) ?? { do: 'modify', eni };
 }
 
 /** The call was accepted a moment ago and the answer may still show the state before it. */

@@ -70,7 +70,7 @@ function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Ste
 function towardsBind(snapshot: Snapshot, phase: string): Step {
   const { podEni } = snapshot;
   const unobserved = snapshot.interfaces.every((known) => known.observation === undefined);
-  if (phase === 'Bind' && unobserved && !saysNotReady(podEni)) return { do: 'nothing' };
+  if (phase === 'Bind' && unobserved && !saysNotReady(podEni) && !isRewritten(podEni)) return { do: 'nothing' };
   const target = targetOf(podEni);
   if (target === undefined || isTrunkReplaced(snapshot, target)) return { do: 'rebind' };
   return towards('bind', snapshot);
@@ -92,6 +92,16 @@ function isTrunkReplaced(snapshot: Snapshot, target: AttachTarget): boolean {
 /** A repair has begun, or an error was written, since the record was bound. */
 function saysNotReady(podEni: PodEni): boolean {
   return podEni.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'False') === true;
+}
+
+/**
+ * The record was changed since it was bound, such as by a rollout of security groups: the cloud has to be asked whether it
+ * agrees. A status of upstream tells nothing of generations.
+ */
+function isRewritten({ metadata, status }: PodEni): boolean {
+  const { generation } = metadata;
+  const observed = status?.observedGeneration;
+  return observed !== undefined && generation !== undefined && observed < generation;
 }
 
 /** Where the interfaces belong; a PodENI that upstream bound has it in its status only. */
@@ -124,7 +134,8 @@ function towards(goal: Goal, snapshot: Snapshot): Step {
   if (goal === 'release') return { do: 'finish' };
   if (goal === 'hold') return { do: 'unbind' };
   const enis = steps.flatMap(({ step }) => (step.do === 'done' && step.eni !== undefined ? [step.eni] : []));
-  return bound && matchesStatus(podEni, enis) && !saysNotReady(podEni) ? { do: 'nothing' } : { do: 'bind', enis };
+  const isWritten = bound && matchesStatus(podEni, enis) && !saysNotReady(podEni) && !isRewritten(podEni);
+  return isWritten ? { do: 'nothing' } : { do: 'bind', enis };
 }
 
 function goalSince(goal: Goal, podEni: PodEni): number | undefined {

@@ -56,7 +56,7 @@ export interface OperationFailure {
   requestId?: string;
 }
 
-export type OperationKind = 'create' | 'find' | 'attach' | 'detach' | 'delete';
+export type OperationKind = 'create' | 'find' | 'attach' | 'detach' | 'delete' | 'modify';
 
 /** The last cloud call for one interface in this process; nothing after a restart. */
 export type Operation =

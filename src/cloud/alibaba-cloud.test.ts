@@ -71,7 +71,7 @@ async function refusalOf(promise: Promise<unknown>): Promise<CloudError> {
 async function trunk(): Promise<string> {
   const { enis } = await cloud.describeEnis({ instanceId, type: 'Trunk' }, never);
   if (enis[0] !== undefined) return enis[0].id;
-  const { id } = await cloud.createEni(request({ kind: 'Trunk' }), never);
+  const { id } = (await cloud.createEni(request({ kind: 'Trunk' }), never)).eni;
   await cloud.attachEni({ eniId: id, instanceId }, never);
   await until(id, 'InUse');
   return id;
@@ -79,7 +79,7 @@ async function trunk(): Promise<string> {
 
 test('a member ENI lives through creation, attachment, detachment and deletion', async () => {
   const trunkEniId = await trunk();
-  const created = await cloud.createEni(request(), never);
+  const { eni: created } = await cloud.createEni(request(), never);
   expect(created).toMatchObject({
     id: expect.stringMatching(/^eni-/),
     type: 'Secondary',
@@ -114,6 +114,22 @@ test('a member ENI lives through creation, attachment, detachment and deletion',
   await until(created.id, 'gone');
 });
 
+test('the security groups of an ENI are replaced, and each change tells its request id', async () => {
+  const { eni, requestId } = await cloud.createEni(request(), never);
+  expect(requestId).toMatch(/^[0-9A-F-]{36}$/);
+  const [other = ''] = groups;
+  const receipt = await cloud.modifyEniSecurityGroups(eni.id, [other], never);
+  expect(receipt.requestId).toMatch(/^[0-9A-F-]{36}$/);
+  expect(receipt.requestId).not.toBe(requestId);
+  const { enis } = await cloud.describeEnis({ ids: [eni.id] }, never);
+  expect(enis[0]?.securityGroupIds).toEqual([other]);
+  expect(await refusalOf(cloud.modifyEniSecurityGroups(eni.id, ['sg-none'], never))).toMatchObject({
+    kind: 'notFound',
+    code: 'InvalidSecurityGroupId.NotFound',
+  });
+  expect(await cloud.deleteEni(eni.id, never)).not.toEqual({ requestId: '' });
+});
+
 describe('a ClientToken', () => {
   test('that is sent again gives the same ENI, and the cloud has one', async () => {
     const wish = request();
@@ -121,7 +137,7 @@ describe('a ClientToken', () => {
     // The order of tags is no part of the wish.
     const again = { ...wish, tags: Object.fromEntries(Object.entries(wish.tags).reverse()) };
     const [first, second] = [await cloud.createEni(wish, never), await cloud.createEni(again, never)];
-    expect(second.id).toBe(first.id);
+    expect(second.eni.id).toBe(first.eni.id);
     expect(sim.model.counters().eniCreated).toBe(before + 1);
   });
 
@@ -159,7 +175,7 @@ describe('a refusal carries kind, code and request id', () => {
       'a second trunk',
       async () => {
         await trunk();
-        const { id } = await cloud.createEni(request({ kind: 'Trunk' }), never);
+        const { id } = (await cloud.createEni(request({ kind: 'Trunk' }), never)).eni;
         return cloud.attachEni({ eniId: id, instanceId }, never);
       },
       { kind: 'limit', code: 'EniPerInstanceLimitExceeded' },
@@ -202,7 +218,7 @@ describe('a refusal carries kind, code and request id', () => {
 
 test('detaching and deleting what is gone counts as done', async () => {
   await cloud.detachEni({ eniId: 'eni-none', instanceId }, never);
-  const { id } = await cloud.createEni(request(), never);
+  const { id } = (await cloud.createEni(request(), never)).eni;
   await cloud.detachEni({ eniId: id, instanceId: 'i-none' }, never);
   await cloud.deleteEni('eni-none', never);
   expect(reports.map(({ code }) => code)).toEqual([

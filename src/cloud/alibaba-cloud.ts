@@ -12,6 +12,7 @@ import {
 } from '@alicloud/ecs20140526/dist/models/DescribeNetworkInterfacesRequest.js';
 import { DescribeSecurityGroupsRequest } from '@alicloud/ecs20140526/dist/models/DescribeSecurityGroupsRequest.js';
 import { DetachNetworkInterfaceRequest } from '@alicloud/ecs20140526/dist/models/DetachNetworkInterfaceRequest.js';
+import { ModifyNetworkInterfaceAttributeRequest } from '@alicloud/ecs20140526/dist/models/ModifyNetworkInterfaceAttributeRequest.js';
 import { DescribeVSwitchesRequest } from '@alicloud/vpc20160428/dist/models/DescribeVswitchesRequest.js';
 import {
   createAnswerSchema,
@@ -27,7 +28,7 @@ import {
   vSwitchPageSchema,
 } from './answers.ts';
 import { CloudError } from './errors.ts';
-import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, Eni, EniFilter } from './port.ts';
+import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, Eni, EniFilter, Receipt } from './port.ts';
 import { type RpcContext, type RpcEndpoint, RpcService } from './rpc.ts';
 
 const ECS_VERSION = '2014-05-26';
@@ -66,7 +67,7 @@ export class AlibabaCloud implements Cloud {
     this.#vpc = new RpcService(context, { ...endpoints.vpc, version: VPC_VERSION });
   }
 
-  async createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Eni> {
+  async createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Receipt & { eni: Eni }> {
     const model = new CreateNetworkInterfaceRequest({
       regionId: this.#regionId,
       vSwitchId: request.vSwitchId,
@@ -96,36 +97,43 @@ export class AlibabaCloud implements Cloud {
     }
     // The answer leaves the tags out in some regions; they are those that were sent.
     const eni = toEni(answer);
-    return { ...eni, tags: { ...request.tags, ...eni.tags } };
+    return { eni: { ...eni, tags: { ...request.tags, ...eni.tags } }, requestId: answer.RequestId };
   }
 
-  async attachEni(request: AttachEniRequest, signal: AbortSignal): Promise<void> {
+  async attachEni(request: AttachEniRequest, signal: AbortSignal): Promise<Receipt> {
     const model = new AttachNetworkInterfaceRequest({
       regionId: this.#regionId,
       networkInterfaceId: request.eniId,
       instanceId: request.instanceId,
       ...(request.trunkEniId === undefined ? {} : { trunkNetworkInstanceId: request.trunkEniId }),
     });
-    await this.#ecs.call('AttachNetworkInterface', model, plainAnswerSchema, signal);
+    return this.#change('AttachNetworkInterface', model, signal);
   }
 
-  async detachEni(request: AttachEniRequest, signal: AbortSignal): Promise<void> {
+  async detachEni(request: AttachEniRequest, signal: AbortSignal): Promise<Receipt> {
     const model = new DetachNetworkInterfaceRequest({
       regionId: this.#regionId,
       networkInterfaceId: request.eniId,
       instanceId: request.instanceId,
       ...(request.trunkEniId === undefined ? {} : { trunkNetworkInstanceId: request.trunkEniId }),
     });
-    await this.#ecs
-      .call('DetachNetworkInterface', model, plainAnswerSchema, signal)
-      .catch(successWhen('InvalidEniId.NotFound', 'InvalidEcsId.NotFound'));
+    return this.#change('DetachNetworkInterface', model, signal).catch(
+      successWhen('InvalidEniId.NotFound', 'InvalidEcsId.NotFound'),
+    );
   }
 
-  async deleteEni(eniId: string, signal: AbortSignal): Promise<void> {
+  async deleteEni(eniId: string, signal: AbortSignal): Promise<Receipt> {
     const model = new DeleteNetworkInterfaceRequest({ regionId: this.#regionId, networkInterfaceId: eniId });
-    await this.#ecs
-      .call('DeleteNetworkInterface', model, plainAnswerSchema, signal)
-      .catch(successWhen('InvalidEniId.NotFound'));
+    return this.#change('DeleteNetworkInterface', model, signal).catch(successWhen('InvalidEniId.NotFound'));
+  }
+
+  async modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], signal: AbortSignal): Promise<Receipt> {
+    const model = new ModifyNetworkInterfaceAttributeRequest({
+      regionId: this.#regionId,
+      networkInterfaceId: eniId,
+      securityGroupId: securityGroupIds,
+    });
+    return this.#change('ModifyNetworkInterfaceAttribute', model, signal);
   }
 
   async describeEnis(filter: EniFilter, signal: AbortSignal): Promise<DescribedEnis> {
@@ -218,6 +226,11 @@ export class AlibabaCloud implements Cloud {
     return pages.flat();
   }
 
+  async #change(action: string, model: Parameters<RpcService['call']>[1], signal: AbortSignal): Promise<Receipt> {
+    const { answer } = await this.#ecs.call(action, model, plainAnswerSchema, signal);
+    return { requestId: answer.RequestId };
+  }
+
   async #inChunks<T, R>(items: T[], size: number, call: (chunk: T[]) => Promise<R>): Promise<R[]> {
     const results: R[] = [];
     for (const chunk of chunks(items, size)) results.push(await call(chunk));
@@ -234,9 +247,9 @@ function uniqueById(enis: Eni[]): Eni[] {
   return [...new Map(enis.map((eni) => [eni.id, eni])).values()];
 }
 
-function successWhen(...codes: string[]): (error: unknown) => undefined {
+function successWhen(...codes: string[]): (error: unknown) => Receipt {
   return (error) => {
-    if (error instanceof CloudError && codes.includes(error.code)) return undefined;
+    if (error instanceof CloudError && codes.includes(error.code)) return { requestId: error.requestId ?? '' };
     throw error;
   };
 }

@@ -75,6 +75,11 @@ export class EniObserver {
     return this.#watched.size;
   }
 
+  /** How long an operation of this kind takes as a rule, as far as it was seen; milliseconds. */
+  usualMs(kind: Exclude<Expectation, 'read'>): number {
+    return this.#expectedMs[kind];
+  }
+
   latest(eniId: string): EniObservation | undefined {
     return this.#latest.get(eniId);
   }

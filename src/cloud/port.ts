@@ -132,15 +132,23 @@ export interface SecurityGroup {
   type: string;
 }
 
+/** What the cloud answered to a call that changes something; its support asks for the request id. */
+export interface Receipt {
+  /** Empty when the answer carries none. */
+  requestId: string;
+}
+
 export interface Cloud {
   /** Returns the created ENI, `Available`. Synchronous in the cloud. */
-  createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Eni>;
+  createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Receipt & { eni: Eni }>;
   /** Starts the attachment; the ENI is `Attaching` on return and `InUse` later. */
-  attachEni(request: AttachEniRequest, signal: AbortSignal): Promise<void>;
+  attachEni(request: AttachEniRequest, signal: AbortSignal): Promise<Receipt>;
   /** Starts the detachment. An ENI or instance that no longer exists counts as success (reference 5.5). */
-  detachEni(request: DetachEniRequest, signal: AbortSignal): Promise<void>;
+  detachEni(request: DetachEniRequest, signal: AbortSignal): Promise<Receipt>;
   /** Starts the deletion. An ENI that no longer exists counts as success. */
-  deleteEni(eniId: string, signal: AbortSignal): Promise<void>;
+  deleteEni(eniId: string, signal: AbortSignal): Promise<Receipt>;
+  /** Replaces the security groups of an ENI in any state but Deleting. Synchronous; takes effect after a short delay. */
+  modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], signal: AbortSignal): Promise<Receipt>;
   /** Follows the pages to the end; ids that do not exist are missing from the answer. */
   describeEnis(filter: EniFilter, signal: AbortSignal): Promise<DescribedEnis>;
   describeInstanceTypes(instanceTypes: string[], signal: AbortSignal): Promise<InstanceTypeLimits[]>;

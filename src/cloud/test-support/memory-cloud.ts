@@ -44,6 +44,7 @@ export class MemoryCloud implements Cloud {
   attachEni = unused;
   detachEni = unused;
   deleteEni = unused;
+  modifyEniSecurityGroups = unused;
   describeInstanceTypes = unused;
   describeInstances = unused;
   describeVSwitches = unused;

@@ -1,0 +1,88 @@
+import { NODE_CR_READY, NODE_CR_TRUNK, POD_ENI_READY, POD_WARNING, type ReasonEntry } from './entry.ts';
+
+const POD_AND_RECORD = [POD_WARNING, POD_ENI_READY] as const;
+
+/** What a pod waits for before it has an interface. */
+export const WAITING_REASONS = {
+  PodNetworkingNotReady: {
+    on: [POD_WARNING],
+    cause: 'The PodNetworking that picks the pod failed its check.',
+    remedy: 'See its conditions; the pod is served when it is mended.',
+  },
+  PodNetworkingNotFound: {
+    on: [POD_WARNING],
+    cause: 'The annotation `k8s.aliyun.com/pod-networking` names a PodNetworking that does not exist.',
+    remedy: 'Create it, or correct the annotation on the workload.',
+  },
+  FixedNeedsStableName: {
+    on: [POD_WARNING],
+    cause: 'A Fixed PodNetworking picks a pod whose name will not come back.',
+    remedy: 'Use a StatefulSet, or an Elastic PodNetworking.',
+  },
+  NetworkRequestInvalid: {
+    on: [POD_WARNING],
+    cause: 'The annotation `k8s.aliyun.com/pod-networks-request` is wrong; the note names field and rule.',
+    remedy: 'Correct it on the workload.',
+  },
+  Unreadable: {
+    on: [POD_WARNING],
+    cause: 'The PodENI or PodNetworking of the pod has a form that this version does not understand.',
+    remedy: 'Correct or delete the object that the note names.',
+  },
+  NodeNotReady: {
+    on: POD_AND_RECORD,
+    cause: 'The control plane does not know the node yet.',
+    remedy: 'See the Node CR; the Kubernetes node may lack `spec.providerID` or its topology labels.',
+  },
+  TrunkNotReady: {
+    on: POD_AND_RECORD,
+    cause: 'The node has no trunk ENI.',
+    remedy: 'Condition `TrunkReady` of the Node CR says why.',
+  },
+  NoMemberSlot: {
+    on: POD_AND_RECORD,
+    cause: 'Every member ENI that the instance type allows is in use.',
+    remedy: 'Wait, add nodes, or use a larger type; pods are served in arrival order, and the note tells the place in line.',
+  },
+  NoEniSlot: {
+    on: POD_AND_RECORD,
+    cause: 'A node in exclusive mode has as many ENIs as its instance type allows.',
+    remedy: 'Wait, add nodes, or use a larger type.',
+  },
+  StandsInLine: {
+    on: POD_AND_RECORD,
+    cause: 'The slots that are free on the node belong to pods that came before.',
+    remedy: 'Wait; the note tells the place in line.',
+  },
+  NoVSwitchInZone: {
+    on: POD_AND_RECORD,
+    cause: 'The PodNetworking has no vSwitch in the zone of the node.',
+    remedy: 'Add one to `vSwitchOptions`, or keep the pod out of that zone.',
+  },
+  VSwitchFull: {
+    on: [...POD_AND_RECORD, NODE_CR_TRUNK, NODE_CR_READY],
+    cause: 'There is no free address in the vSwitches of the zone.',
+    remedy: 'Add a vSwitch, or free addresses; it is looked at again within 15 s.',
+  },
+  ZoneMismatch: {
+    on: POD_AND_RECORD,
+    cause: 'A fixed address cannot leave the zone of its vSwitch.',
+    remedy: 'Schedule the pod to that zone, or delete the PodENI to give the address up.',
+  },
+  EniTypeNotSupported: {
+    on: POD_AND_RECORD,
+    cause: 'The PodNetworking asks for whole ENIs on a node that gives trunk members, or the reverse.',
+    remedy:
+      'Use `Default`, or nodes with the label `k8s.aliyun.com/exclusive-mode-eni-type=eniOnly` for whole ENIs.',
+  },
+  NetworkingGone: {
+    on: POD_AND_RECORD,
+    cause: 'The PodNetworking was deleted before the creation of the ENI succeeded.',
+    remedy: 'Create it again, or delete the pod.',
+  },
+  WaitingForQuota: {
+    on: [POD_ENI_READY],
+    cause: "The account's calls per minute are used up; the message tells how many calls wait and until when.",
+    remedy: 'Ask for a higher quota and set `rateLimit`, or wait.',
+  },
+} as const satisfies Record<string, ReasonEntry>;
