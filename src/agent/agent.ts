@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { AgentConfig } from '../config/agent.ts';
 import type { Datapath, SyncReport } from '../datapath/types.ts';
 import type { KubeClient } from '../kube/client.ts';
+import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { EventSink } from '../kube/events.ts';
 import { closeServer } from '../telemetry/http-server.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -230,7 +231,7 @@ export class Agent {
     const event = (
       pod: { namespace: string; name: string; uid: string },
       type: 'Normal' | 'Warning',
-      reason: string,
+      reason: Reason,
       note: string,
     ) =>
       recorder.event(

@@ -1,4 +1,5 @@
 import type { Allocation, AttachTarget } from '../crds/pod-eni.ts';
+import type { Reason } from '../crds/reasons/catalogue.ts';
 import { isOurs } from './identity.ts';
 import type { Observation, ObservedEni, Operation, OperationFailure } from './observation.ts';
 import { sameSecurityGroups } from './security-groups.ts';
@@ -56,7 +57,8 @@ export type InterfaceStep =
   /** The goal is reached; for `bind` with the ENI as it is attached. */
   | { do: 'done'; eni?: ObservedEni };
 
-export type BlockedReason = 'EniLost' | 'EniNotOurs' | 'EniMismatch';
+/** Reasons of a step that only another hand can go on from. */
+export type BlockedReason = Extract<Reason, 'EniLost' | 'EniNotOurs' | 'EniMismatch'>;
 
 /**
  * The next step of one interface towards a goal. Pure.

@@ -3,6 +3,7 @@ import type { AttachTarget, PodEni } from '../crds/pod-eni.ts';
 import { type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } from './interface-step.ts';
 import type { Observation, ObservedEni, Operation } from './observation.ts';
 import { isFixed, releaseDueMs } from './retention.ts';
+import { isRewritten } from './rewritten.ts';
 
 /** The pod of the PodENI's name. Finished pods (Succeeded, Failed) count as none. */
 export type PodView = { state: 'none' } | { state: 'live'; uid: string; nodeName: string };
@@ -92,16 +93,6 @@ function isTrunkReplaced(snapshot: Snapshot, target: AttachTarget): boolean {
 /** A repair has begun, or an error was written, since the record was bound. */
 function saysNotReady(podEni: PodEni): boolean {
   return podEni.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'False') === true;
-}
-
-/**
- * The record was changed since it was bound, such as by a rollout of security groups: the cloud has to be asked whether it
- * agrees. A status of upstream tells nothing of generations.
- */
-function isRewritten({ metadata, status }: PodEni): boolean {
-  const { generation } = metadata;
-  const observed = status?.observedGeneration;
-  return observed !== undefined && generation !== undefined && observed < generation;
 }
 
 /** Where the interfaces belong; a PodENI that upstream bound has it in its status only. */

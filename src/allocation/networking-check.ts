@@ -1,3 +1,5 @@
+import type { Reason } from '../crds/reasons/catalogue.ts';
+
 /** What the cloud shows of the ids that a PodNetworking names; an id that is missing does not exist. */
 export interface NetworkFacts {
   vpcId: string;
@@ -13,7 +15,7 @@ export interface NetworkFacts {
 export interface CheckedCondition {
   type: 'VSwitchesReady' | 'SecurityGroupsReady';
   ok: boolean;
-  reason: string;
+  reason: Reason;
   message: string;
 }
 

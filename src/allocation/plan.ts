@@ -1,6 +1,7 @@
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, LABEL_EXCLUSIVE_MODE, LABEL_NODE } from '../crds/names.ts';
 import type { Allocation, AttachTarget, PodEni } from '../crds/pod-eni.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
+import type { Reason } from '../crds/reasons/catalogue.ts';
 import { rfc3339 } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import { clientTokenOf } from './identity.ts';
@@ -54,16 +55,7 @@ export type WaitsFor =
 export interface Waiting {
   kind: 'wait';
   waitsFor: WaitsFor;
-  /** Event reason, CamelCase. */
-  reason:
-    | 'EniTypeNotSupported'
-    | 'NodeNotReady'
-    | 'TrunkNotReady'
-    | 'NoMemberSlot'
-    | 'NoEniSlot'
-    | 'NoVSwitchInZone'
-    | 'VSwitchFull'
-    | 'ZoneMismatch';
+  reason: Reason;
   message: string;
 }
 

@@ -1,5 +1,6 @@
-import type { PodEni } from '../crds/pod-eni.ts';
+import type { Allocation, PodEni } from '../crds/pod-eni.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
+import { isRewritten } from './rewritten.ts';
 
 /** An order has no meaning among security groups. */
 export function sameSecurityGroups(some: readonly string[], others: readonly string[]): boolean {
@@ -20,37 +21,36 @@ export function rolloutState(podEni: PodEni, networking: string, securityGroupId
   const own = (spec.allocations ?? []).filter(({ intent }) => intent?.networking === networking);
   if (own.length === 0) return 'none';
   if (own.some(({ eni }) => !sameSecurityGroups(eni.securityGroupIDs ?? [], securityGroupIds))) return 'outdated';
-  const { generation = 0 } = metadata;
-  return (status.observedGeneration ?? generation) < generation ? 'changing' : 'updated';
+  return isRewritten(podEni) ? 'changing' : 'updated';
 }
 
-/** A record whose allocations name the PodNetworking's groups and generation; what it leaves out stays as it is. */
-export function retarget(podEni: PodEni, networking: PodNetworking): PodEni['spec']['allocations'] {
-  const { metadata, spec } = networking;
-  return podEni.spec.allocations?.map((allocation) => {
-    const { intent, eni } = allocation;
-    if (intent?.networking !== metadata.name) return allocation;
-    return {
-      ...allocation,
-      eni: { ...eni, securityGroupIDs: spec.securityGroupIDs ?? [] },
-      intent: {
-        ...intent,
-        ...(metadata.generation === undefined ? {} : { networkingGeneration: metadata.generation }),
-      },
-    };
-  });
+/** An allocation with the security groups and the generation of its PodNetworking; of another one's it stays as it is. */
+export function retargeted(allocation: Allocation, { metadata, spec }: PodNetworking): Allocation {
+  const { intent, eni } = allocation;
+  if (intent?.networking !== metadata.name) return allocation;
+  const { generation } = metadata;
+  return {
+    ...allocation,
+    eni: { ...eni, securityGroupIDs: spec.securityGroupIDs ?? [] },
+    intent: { ...intent, ...(generation === undefined ? {} : { networkingGeneration: generation }) },
+  };
 }
 
 /** Records that a rollout may have on their way at once. */
 const AT_ONCE = 20;
 
-/** Whether security groups of running pods may be changed now; a reason of RolloutComplete when not. */
+/** Whether security groups of running pods may be changed now; else the reason of RolloutComplete. */
 export type RolloutGate = 'open' | 'AwaitingRecreation' | 'RolloutBlocked';
 
-/** An edit is rolled out when it was checked and found sound, and unless its author wants it otherwise. */
-export function rolloutGate({ metadata, spec, status }: PodNetworking): RolloutGate {
-  if (status?.status !== 'Ready' || status.observedGeneration !== metadata.generation) return 'RolloutBlocked';
-  if ((spec.securityGroupIDs ?? []).length === 0) return 'RolloutBlocked';
+/** The spec as it stands was checked with the cloud and found sound. */
+export function isChecked({ metadata, status }: PodNetworking): boolean {
+  return status?.status === 'Ready' && status.observedGeneration === metadata.generation;
+}
+
+/** An edit is rolled out when it was checked, and unless its author wants it otherwise. */
+export function rolloutGate(networking: PodNetworking): RolloutGate {
+  const { spec } = networking;
+  if (!isChecked(networking) || (spec.securityGroupIDs ?? []).length === 0) return 'RolloutBlocked';
   return spec.securityGroupRolloutPolicy === 'OnRecreate' ? 'AwaitingRecreation' : 'open';
 }
 

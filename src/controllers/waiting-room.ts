@@ -2,13 +2,21 @@ import type { WaitsFor } from '../allocation/plan.ts';
 
 /** Pods that found no room, in arrival order behind what they wait for (L3). */
 export class WaitingRoom {
+  /** Pods without a PodENI, by the PodNetworkings that are to serve them. */
+  readonly #unserved = new Map<string, Set<string>>();
+  readonly #networkingsOf = new Map<string, readonly string[]>();
   readonly #queues = new Map<string, Set<string>>();
   readonly #placeOf = new Map<string, WaitsFor>();
   readonly #wake: (key: string) => void;
+  readonly #onChange: (networking: string) => void;
 
-  /** @param wake is called for every pod that should be looked at again. */
-  constructor(wake: (key: string) => void) {
+  /**
+   * @param wake is called for every pod that should be looked at again.
+   * @param onChange is called with a PodNetworking when other pods than before wait for it to serve them.
+   */
+  constructor(wake: (key: string) => void, onChange: (networking: string) => void = () => {}) {
     this.#wake = wake;
+    this.#onChange = onChange;
   }
 
   /** How many pods wait for anything. */
@@ -16,12 +24,20 @@ export class WaitingRoom {
     return this.#placeOf.size;
   }
 
-  /** Puts a pod at the end of a queue; one that is in it already keeps its place. */
-  park(key: string, waitsFor: WaitsFor): void {
+  /**
+   * Puts a pod at the end of a queue; one that is in it already keeps its place.
+   *
+   * @param networkings that are to serve the pod, when it has no PodENI yet.
+   */
+  park(key: string, waitsFor: WaitsFor, networkings: readonly string[] = []): void {
     const place = nameOf(waitsFor);
     const before = this.#placeOf.get(key);
-    if (before !== undefined && nameOf(before) === place) return;
+    if (before !== undefined && nameOf(before) === place) {
+      this.#note(key, networkings);
+      return;
+    }
     this.leave(key);
+    this.#note(key, networkings);
     const queue = this.#queues.get(place) ?? new Set();
     queue.add(key);
     this.#queues.set(place, queue);
@@ -33,6 +49,7 @@ export class WaitingRoom {
     const waitsFor = this.#placeOf.get(key);
     if (waitsFor === undefined) return;
     this.#placeOf.delete(key);
+    this.#note(key, []);
     const place = nameOf(waitsFor);
     const queue = this.#queues.get(place);
     queue?.delete(key);
@@ -52,6 +69,39 @@ export class WaitingRoom {
       ahead += 1;
     }
     return ahead;
+  }
+
+  /** Where a pod that waits stands, in words; undefined for one that waits for nothing that goes by turns. */
+  placeOf(key: string): string | undefined {
+    const waitsFor = this.#placeOf.get(key);
+    if (waitsFor === undefined || (waitsFor.kind !== 'slot' && waitsFor.kind !== 'vSwitch')) return undefined;
+    const length = this.#queues.get(nameOf(waitsFor))?.size ?? 0;
+    return `place ${this.ahead(key, waitsFor) + 1} of ${length} in line`;
+  }
+
+  /** How many pods without a PodENI wait for a PodNetworking to serve them, and in which zones for an address. */
+  unserved(networking: string): { pods: number; zonesWithoutAddress: Set<string> } {
+    const zonesWithoutAddress = new Set<string>();
+    const keys = this.#unserved.get(networking) ?? new Set();
+    for (const key of keys) {
+      const waitsFor = this.#placeOf.get(key);
+      if (waitsFor?.kind === 'vSwitch') zonesWithoutAddress.add(waitsFor.zone);
+    }
+    return { pods: keys.size, zonesWithoutAddress };
+  }
+
+  #note(key: string, networkings: readonly string[]): void {
+    const before = this.#networkingsOf.get(key) ?? [];
+    if (before.length === networkings.length && before.every((name, at) => name === networkings[at])) return;
+    if (networkings.length === 0) this.#networkingsOf.delete(key);
+    else this.#networkingsOf.set(key, networkings);
+    for (const name of before) {
+      const keys = this.#unserved.get(name);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#unserved.delete(name);
+    }
+    for (const name of networkings) this.#unserved.set(name, (this.#unserved.get(name) ?? new Set()).add(key));
+    for (const name of new Set([...before, ...networkings])) this.#onChange(name);
   }
 
   /** Looks again at those who wait for this, the longest waiting first. They keep their place until they leave. */

@@ -73,6 +73,7 @@ export const networkInterfaceCrd = defineCrd({
     { name: 'VLAN', type: 'integer', jsonPath: '.status.eniInfo.vid', priority: 1 },
     { name: 'IPv4', type: 'string', jsonPath: '.spec.ipv4', priority: 1 },
     { name: 'vSwitch', type: 'string', jsonPath: '.spec.eni.vSwitchID', priority: 1 },
+    { name: 'SecurityGroups', type: 'string', jsonPath: '.spec.eni.securityGroupIDs', priority: 1 },
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
   ],
 });

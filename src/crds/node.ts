@@ -145,6 +145,7 @@ export const nodeCrd = defineCrd({
     { name: 'Type', type: 'string', jsonPath: '.spec.nodeMetadata.instanceType' },
     { name: 'Zone', type: 'string', jsonPath: '.spec.nodeMetadata.zoneID' },
     { name: 'Members', type: 'integer', jsonPath: '.spec.nodeCap.memberAdapterLimit' },
+    { name: 'Ready', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].status' },
     { name: 'Trunk', type: 'string', jsonPath: '.status.conditions[?(@.type=="TrunkReady")].reason' },
     { name: 'ENIs', type: 'string', jsonPath: '.status.networkInterfaces.*.id', priority: 1 },
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },

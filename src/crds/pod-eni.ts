@@ -45,10 +45,25 @@ const specSchema = z.object({
   target: targetSchema.optional(),
 });
 
+/** One cloud call for this record. Loose, and all but two fields may be missing: another version may have written it. */
+const operationSchema = z.looseObject({
+  time: z.string().meta({ format: 'date-time' }).describe('When the call ended.'),
+  action: z.string().describe('API, such as CreateNetworkInterface.'),
+  eniID: z.string().optional(),
+  requestID: z.string().optional().describe("What the cloud's support asks for."),
+  durationMs: z.int().optional().describe('From the decision to the answer, waits for quota included.'),
+  code: z.string().optional().describe('Error code; absent when the call succeeded.'),
+});
+export type OperationRecord = z.infer<typeof operationSchema>;
+
 /** Life-cycle phases (reference 4.4); Initial is the empty string. */
 const podEniPhaseSchema = z.enum(['', 'Initial', 'Binding', 'Bind', 'Detaching', 'Unbind', 'Deleting']);
 
 const statusFields = {
+  operations: z
+    .array(operationSchema)
+    .optional()
+    .describe('The latest cloud calls, oldest first; at most 20. Written with what is written anyway.'),
   instanceID: z.string().optional(),
   trunkENIID: z.string().optional(),
   msg: z.string().optional(),
@@ -76,10 +91,12 @@ export const podEniCrd = defineCrd({
     { name: 'ENI', type: 'string', jsonPath: '.spec.allocations[0].eni.id' },
     { name: 'Reason', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].reason' },
     { name: 'vSwitch', type: 'string', jsonPath: '.spec.allocations[0].eni.vSwitchID', priority: 1 },
+    { name: 'SecurityGroups', type: 'string', jsonPath: '.spec.allocations[0].eni.securityGroupIDs', priority: 1 },
     { name: 'Trunk', type: 'string', jsonPath: '.status.trunkENIID', priority: 1 },
     { name: 'Allocation', type: 'string', jsonPath: '.spec.allocations[0].allocationType.type', priority: 1 },
     { name: 'Networking', type: 'string', jsonPath: '.spec.allocations[0].intent.networking', priority: 1 },
     { name: 'Releasing', type: 'date', jsonPath: '.metadata.deletionTimestamp', priority: 1 },
+    { name: 'Message', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].message', priority: 1 },
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
   ],
 });
@@ -87,8 +104,14 @@ export const podEniCrd = defineCrd({
 export const podEniSchema = z.object({
   metadata: objectMetaSchema,
   spec: specSchema.prefault({}),
-  /** A phase that is not in reference 4.4 reads as none, so that a hand-edited status cannot stop the reflector. */
-  status: z.object({ phase: podEniPhaseSchema.catch('').optional(), ...statusFields }).optional(),
+  /** A phase that is not in reference 4.4 reads as none, and so do operations of another form: a hand-edited status cannot stop the reflector. */
+  status: z
+    .object({
+      phase: podEniPhaseSchema.catch('').optional(),
+      ...statusFields,
+      operations: z.array(operationSchema).optional().catch([]),
+    })
+    .optional(),
 });
 export type PodEni = z.infer<typeof podEniSchema>;
 export type PodEniStatus = NonNullable<PodEni['status']>;

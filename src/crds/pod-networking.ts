@@ -77,6 +77,10 @@ const specSchema = z.object({
     .optional()
     .meta({ maxItems: 10, ...noDuplicates('security group') })
     .describe('Security groups of the ENI of each pod; at most 10.'),
+  securityGroupRolloutPolicy: z
+    .enum(['Immediate', 'OnRecreate'])
+    .default('Immediate')
+    .describe('Whether an edit of securityGroupIDs changes the ENIs of running pods, or only those of pods created later.'),
   vSwitchOptions: z
     .array(z.string().meta({ maxLength: 64, pattern: '^vsw-[A-Za-z0-9][A-Za-z0-9-]*$' }))
     .optional()
@@ -102,10 +106,31 @@ const statusSchema = z.object({
         id: z.string(),
         zone: z.string().optional(),
         availableIPCount: z.int().optional().describe('Free addresses when the cloud was last asked.'),
+        reservedIPCount: z.int().optional().describe('Fixed addresses of this PodNetworking that wait for their pods.'),
       }),
     )
     .optional(),
   availableIPCount: z.int().optional().describe('Sum of the free addresses of the vSwitches.'),
+  reservedIPCount: z.int().optional().describe('Sum of the reserved addresses of the vSwitches.'),
+  pods: z
+    .object({
+      bound: z.int().optional().describe('Have their interface.'),
+      starting: z.int().optional().describe('The cloud creates or attaches their interface.'),
+      waiting: z.int().optional().describe('Wait for a slot, an address, the node or the quota.'),
+      releasing: z.int().optional().describe('Are gone; their interface is being released or detached.'),
+      reserved: z.int().optional().describe('Are gone; their fixed address is kept.'),
+      failed: z.int().optional().describe('The cloud refuses, or what they had is lost.'),
+    })
+    .optional()
+    .describe('How many pods of this PodNetworking are how far.'),
+  rollout: z
+    .object({
+      updated: z.int().optional().describe('Have the security groups of the spec.'),
+      changing: z.int().optional().describe('Are being given them.'),
+      outdated: z.int().optional().describe('Have others still.'),
+    })
+    .optional()
+    .describe('How many running pods have the security groups of the spec.'),
   ...conditionedStatus,
 });
 
@@ -124,8 +149,14 @@ export const podNetworkingCrd = defineCrd({
     { name: 'ENI', type: 'string', jsonPath: '.spec.eniOptions.eniType' },
     { name: 'Allocation', type: 'string', jsonPath: '.spec.allocationType.type' },
     { name: 'Reason', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].reason' },
+    { name: 'Bound', type: 'integer', jsonPath: '.status.pods.bound' },
+    { name: 'Waiting', type: 'integer', jsonPath: '.status.pods.waiting' },
+    { name: 'Failed', type: 'integer', jsonPath: '.status.pods.failed' },
     { name: 'vSwitches', type: 'string', jsonPath: '.spec.vSwitchOptions', priority: 1 },
     { name: 'Free', type: 'integer', jsonPath: '.status.availableIPCount', priority: 1 },
+    { name: 'Reserved', type: 'integer', jsonPath: '.status.reservedIPCount', priority: 1 },
+    { name: 'SecurityGroups', type: 'string', jsonPath: '.spec.securityGroupIDs', priority: 1 },
+    { name: 'Rollout', type: 'string', jsonPath: '.status.conditions[?(@.type=="RolloutComplete")].reason', priority: 1 },
     { name: 'Message', type: 'string', jsonPath: '.status.message', priority: 1 },
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
   ],

@@ -1,4 +1,5 @@
 import { judgeOrphans } from '../../allocation/orphans.ts';
+import { sameSecurityGroups } from '../../allocation/security-groups.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import type { Eni } from '../../cloud/port.ts';
 import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT, TAG_CLUSTER, TAG_CREATOR, TAG_CREATOR_VALUE } from '../../crds/names.ts';
@@ -13,6 +14,8 @@ import { podEniResource, terwayNodeResource } from '../resources.ts';
 const PAGE = 500;
 /** What one round releases at most. */
 const RELEASED_PER_ROUND = 50;
+/** Repairs of security groups that one round starts at most. */
+const DRIFTED_PER_ROUND = 100;
 const FIRST_ROUND_MS = 15_000;
 const JITTER = 0.1;
 
@@ -145,14 +148,23 @@ export class Collector {
     }
   }
 
-  /** Bound records whose ENI the listing does not show attached are asked about; their own controllers decide. */
+  /**
+   * Bound records whose ENI the listing does not show attached, or with other security groups than theirs, are asked about;
+   * their own controllers decide.
+   */
   #suspectRecords(listed: Map<string, Eni>): number {
     const { informers, observer } = this.#context;
     let suspected = 0;
+    let drifted = 0;
     for (const podEni of informers.podEnis.store.values()) {
       if (podEni.status?.phase !== 'Bind' || podEni.metadata.deletionTimestamp !== undefined) continue;
       for (const { eni } of podEni.spec.allocations ?? []) {
-        if (eni.id === '' || listed.get(eni.id)?.status === 'InUse') continue;
+        if (eni.id === '') continue;
+        const shown = listed.get(eni.id);
+        if (shown?.status === 'InUse') {
+          if (!hasDrifted(eni.securityGroupIDs, shown) || drifted >= DRIFTED_PER_ROUND) continue;
+          drifted += 1;
+        }
         observer.expect(eni.id, 'read', `${podEni.metadata.namespace}/${podEni.metadata.name}`);
         suspected += 1;
       }
@@ -166,4 +178,9 @@ export class Collector {
     }
     return suspected;
   }
+}
+
+/** Records of upstream may name no groups: then any will do. */
+function hasDrifted(recorded: string[] | undefined, shown: Eni): boolean {
+  return recorded !== undefined && recorded.length > 0 && !sameSecurityGroups(recorded, shown.securityGroupIds);
 }

@@ -4,9 +4,9 @@ import type { EniObservation } from '../../cloud/observer.ts';
 import { FINALIZER_NETWORK_INTERFACE, LABEL_NODE } from '../../crds/names.ts';
 import type { NetworkInterface } from '../../crds/network-interface.ts';
 import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
-import { setCondition } from '../../kube/conditions.ts';
 import { isAlreadyExists, isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
+import { stateCondition } from '../conditions.ts';
 import type { ControllerContext } from '../context.ts';
 import { Operations } from '../operations.ts';
 import { eniOwner } from '../owners.ts';
@@ -99,8 +99,9 @@ export class NetworkInterfaceController {
       networkInterfaceResource,
       mirror,
       (draft) => {
-        const conditions = setCondition(
+        const conditions = stateCondition(
           draft.status?.conditions,
+          draft,
           {
             type: 'Ready',
             status: desired.phase === 'Bind' ? 'True' : 'False',
@@ -109,7 +110,9 @@ export class NetworkInterfaceController {
           },
           clock.now(),
         );
-        draft.status = { ...draft.status, ...desired.status, phase: desired.phase, conditions };
+        const { generation } = draft.metadata;
+        const observed = generation === undefined ? {} : { observedGeneration: generation };
+        draft.status = { ...draft.status, ...desired.status, ...observed, phase: desired.phase, conditions };
       },
       { ...options, subresource: 'status' },
     );
@@ -166,15 +169,13 @@ export class NetworkInterfaceController {
     if (mirror.metadata.deletionTimestamp === undefined && this.#isBraked()) return false;
     const trunk = eni.trunkEniId === undefined ? {} : { trunkEniId: eni.trunkEniId };
     if (eni.status === 'InUse') {
-      this.#operations.start(eniId, eniId, 'detach', async (callSignal) => {
-        await cloud.detachEni({ eniId, instanceId: eni.instanceId ?? '', ...trunk }, callSignal);
-        return undefined;
-      });
+      this.#operations.start({ id: eniId, owner: eniId, kind: 'detach', eniId }, (callSignal) =>
+        cloud.detachEni({ eniId, instanceId: eni.instanceId ?? '', ...trunk }, callSignal),
+      );
     } else if (eni.status === 'Available') {
-      this.#operations.start(eniId, eniId, 'delete', async (callSignal) => {
-        await cloud.deleteEni(eniId, callSignal);
-        return undefined;
-      });
+      this.#operations.start({ id: eniId, owner: eniId, kind: 'delete', eniId }, (callSignal) =>
+        cloud.deleteEni(eniId, callSignal),
+      );
     } else {
       observer.expect(eniId, 'read', eniOwner(eniId));
     }

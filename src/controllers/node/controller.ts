@@ -11,6 +11,7 @@ import {
   RESOURCE_ENI,
 } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
+import type { Reason } from '../../crds/reasons/catalogue.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { keyOf } from '../../kube/types.ts';
 import { assertNever } from '../../util/errors.ts';
@@ -29,9 +30,9 @@ const RETRY_MS = 15_000;
 /** After a failed cloud call; doubled with each further one. */
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 60_000;
-/** How old the CIDR of a vSwitch may be; it never changes. */
 /** vSwitches rarely come or go. */
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
+/** How old the CIDR of a vSwitch may be; it never changes. */
 const CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
 /** While pods of a leaving node still hold member ENIs of its trunk. */
 const LEAVING_RETRY_MS = 2000;
@@ -184,6 +185,7 @@ export class NodeController {
       (intent === undefined || (intent.eniID === recorded.id && observation === undefined))
     ) {
       await this.#writer.publishTrunk(core, node, recorded.id, signal);
+      await this.#writer.ready(node, recorded.id, signal);
       this.#context.waitingRoom.wake({ kind: 'node', nodeName: name });
       return {};
     }
@@ -251,6 +253,9 @@ export class NodeController {
       case 'detach':
       case 'delete':
         this.#calls.change(name, identity.instanceId, step.eni, step.do);
+        return {};
+      case 'modify':
+        this.#calls.modify(name, step.eni.id, intent);
         return {};
       case 'waitForCall':
         return {};
@@ -367,8 +372,9 @@ export class NodeController {
     }
   }
 
-  #warn(core: CoreNode, reason: string, note: string): void {
-    this.#context.events.about({ apiVersion: 'v1', kind: 'Node', object: core }, 'Warning', reason, note, 'node');
+  #warn(core: CoreNode, reason: Reason, cause: string): void {
+    const regarding = { apiVersion: 'v1', kind: 'Node', object: core };
+    this.#context.events.about(regarding, { type: 'Warning', reason, cause }, 'node');
   }
 
   /** A direct cloud call failed: says so where the node's network is described, and tries again later. */

@@ -30,8 +30,8 @@ export class TrunkCalls {
   create(node: TerwayNode, intent: TrunkIntent): void {
     const { cloud, clusterId, clock, observer } = this.#context;
     const { name, uid } = node.metadata;
-    this.#operations.start(name, name, 'create', async (signal) => {
-      const eni = await cloud.createEni(
+    this.#operations.start({ id: name, owner: name, kind: 'create', eniId: '' }, async (signal) => {
+      const created = await cloud.createEni(
         {
           kind: 'Trunk',
           vSwitchId: intent.vSwitchID,
@@ -49,30 +49,37 @@ export class TrunkCalls {
         },
         signal,
       );
-      observer.note(eni, clock.now());
-      return eni;
+      observer.note(created.eni, clock.now());
+      return created;
     });
   }
 
   /** Looks for what a creation whose answer was lost has left. */
   find(name: string, intent: TrunkIntent): void {
     const { cloud, clusterId, observer } = this.#context;
-    this.#operations.start(name, name, 'find', async (signal) => {
+    this.#operations.start({ id: name, owner: name, kind: 'find', eniId: '' }, async (signal) => {
       const { enis, sentAtMs } = await cloud.describeEnis({ tags: attemptTags(clusterId, intent.clientToken) }, signal);
       const [eni] = enis;
       if (eni !== undefined) observer.note(eni, sentAtMs);
-      return eni;
+      return { eni };
     });
   }
 
   /** Attaches, detaches or deletes a trunk. */
   change(name: string, instanceId: string, eni: ObservedEni, kind: 'attach' | 'detach' | 'delete'): void {
     const { cloud } = this.#context;
-    this.#operations.start(name, name, kind, async (signal) => {
-      if (kind === 'delete') await cloud.deleteEni(eni.id, signal);
-      else if (kind === 'attach') await cloud.attachEni({ eniId: eni.id, instanceId }, signal);
-      else await cloud.detachEni({ eniId: eni.id, instanceId: eni.instanceId ?? instanceId }, signal);
-      return undefined;
+    this.#operations.start({ id: name, owner: name, kind, eniId: eni.id }, async (signal) => {
+      if (kind === 'delete') return cloud.deleteEni(eni.id, signal);
+      if (kind === 'attach') return cloud.attachEni({ eniId: eni.id, instanceId }, signal);
+      return cloud.detachEni({ eniId: eni.id, instanceId: eni.instanceId ?? instanceId }, signal);
     });
+  }
+
+  /** Gives a trunk the security groups of its intent. */
+  modify(name: string, eniId: string, intent: TrunkIntent): void {
+    const { cloud } = this.#context;
+    this.#operations.start({ id: name, owner: name, kind: 'modify', eniId }, (signal) =>
+      cloud.modifyEniSecurityGroups(eniId, intent.securityGroupIDs, signal),
+    );
   }
 }

@@ -8,11 +8,12 @@ import {
   RESOURCE_MEMBER_ENI,
 } from '../../crds/names.ts';
 import type { NodeCap, TerwayNode } from '../../crds/node.ts';
+import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { KubeClient } from '../../kube/client.ts';
-import { setCondition } from '../../kube/conditions.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import type { Clock } from '../../util/clock.ts';
+import { stateCondition } from '../conditions.ts';
 import type { Informers } from '../context.ts';
 import { isExclusive, type NodeIdentity } from '../node-facts.ts';
 import { type CoreNode, coreNodeResource, terwayNodeResource } from '../resources.ts';
@@ -75,13 +76,13 @@ export class NodeWriter {
   /**
    * The name belongs to another instance now. The record of the trunk goes first: until then the change is seen again.
    */
-  async forgetTrunk(node: TerwayNode, reason: string, message: string, signal: AbortSignal): Promise<TerwayNode> {
+  async forgetTrunk(node: TerwayNode, reason: Reason, message: string, signal: AbortSignal): Promise<TerwayNode> {
     await this.#patchStatus(node, signal, (status) => {
       const others = Object.entries(status.networkInterfaces ?? {}).filter(
         ([, known]) => known.networkInterfaceType !== 'Trunk',
       );
       status.networkInterfaces = Object.fromEntries(others);
-      status.conditions = this.#trunkReady(node, status.conditions, 'False', reason, message);
+      this.#trunkReady(node, status, 'False', reason, message);
     });
     return this.#informers.nodes.store.get(node.metadata.name) ?? node;
   }
@@ -132,16 +133,23 @@ export class NodeWriter {
           ipv4: { [eni.primaryIp]: { ip: eni.primaryIp, primary: true, status: 'Valid' } },
         },
       };
-      status.conditions = this.#trunkReady(node, status.conditions, 'True', 'Attached', `trunk ${eni.id} is attached`);
+      this.#trunkReady(node, status, 'True', 'Attached', `trunk ${eni.id} is attached`);
     });
   }
 
   /** Says why the node has no trunk. */
-  async condition(node: TerwayNode, reason: string, message: string, signal: AbortSignal): Promise<void> {
+  async condition(node: TerwayNode, reason: Reason, message: string, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(node, signal, (status) => {
       const before = status.conditions?.find(({ type }) => type === 'TrunkReady');
       const words = withoutNewRequestId(before?.message, message);
-      status.conditions = this.#trunkReady(node, status.conditions, 'False', reason, words);
+      this.#trunkReady(node, status, 'False', reason, words);
+    });
+  }
+
+  /** Says that the recorded trunk is attached, be it one that a node daemon has recorded; writes only what differs. */
+  async ready(node: TerwayNode, trunkEniId: string, signal: AbortSignal): Promise<void> {
+    await this.#patchStatus(node, signal, (status) => {
+      this.#trunkReady(node, status, 'True', 'Attached', `trunk ${trunkEniId} is attached`);
     });
   }
 
@@ -233,16 +241,21 @@ export class NodeWriter {
     this.#informers.nodes.store.noteWritten(written);
   }
 
+  /** The node is Ready when pods get their interfaces: below its trunk, or in exclusive mode without one. */
   #trunkReady(
     node: TerwayNode,
-    conditions: NonNullable<TerwayNode['status']>['conditions'],
-    status: 'True' | 'False',
-    reason: string,
+    status: NonNullable<TerwayNode['status']>,
+    trunkReady: 'True' | 'False',
+    reason: Reason,
     message: string,
-  ) {
+  ): void {
     const { generation } = node.metadata;
-    const observed = generation === undefined ? {} : { observedGeneration: generation };
-    return setCondition(conditions, { type: 'TrunkReady', status, reason, message, ...observed }, this.#clock.now());
+    if (generation !== undefined) status.observedGeneration = generation;
+    const nowMs = this.#clock.now();
+    const ready = reason === 'ExclusiveMode' ? 'True' : trunkReady;
+    const trunk = { type: 'TrunkReady', status: trunkReady, reason, message };
+    status.conditions = stateCondition(status.conditions, node, trunk, nowMs);
+    status.conditions = stateCondition(status.conditions, node, { ...trunk, type: 'Ready', status: ready }, nowMs);
   }
 }
 

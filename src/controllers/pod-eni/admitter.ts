@@ -9,6 +9,7 @@ import {
 } from '../../allocation/plan.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
+import type { Reason } from '../../crds/reasons/catalogue.ts';
 import { isAlreadyExists } from '../../kube/errors.ts';
 import { clusterNetworking } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
@@ -100,15 +101,17 @@ export class PodAdmitter {
   /**
    * Whether the free slots of the node are those of pods that came before (L3); the pod then stands in line. All
    * of those before it are on their way.
+   *
+   * @param networkings that are to serve the pod, when it has no PodENI yet.
    */
-  standsBehindOthers(key: string, node: NodeFacts | undefined): boolean {
+  standsBehindOthers(key: string, node: NodeFacts | undefined, networkings: readonly string[] = []): boolean {
     const { waitingRoom, room } = this.#context;
     const slots = node === undefined ? undefined : slotsOf(node);
     if (node === undefined || slots === undefined) return false;
     const slot: WaitsFor = { kind: 'slot', nodeName: node.nodeName };
     const free = slots.limit - room.slots.usedByOthers(slots.holder, key);
     if (free <= 0 || waitingRoom.ahead(key, slot) < free) return false;
-    waitingRoom.park(key, slot);
+    waitingRoom.park(key, slot, networkings);
     return true;
   }
 
@@ -121,8 +124,8 @@ export class PodAdmitter {
   }
 
   /** The pod waits until somebody changes its PodNetworking. */
-  #refuse(key: string, networking: string, reason: string, message: string): Admission {
-    this.#context.waitingRoom.park(key, { kind: 'networking', name: networking });
+  #refuse(key: string, networking: string, reason: Reason, message: string): Admission {
+    this.#context.waitingRoom.park(key, { kind: 'networking', name: networking }, [networking]);
     this.#context.events.podWarning(key, reason, message);
     return {};
   }
@@ -157,14 +160,15 @@ export class PodAdmitter {
     const { nodeName } = pod.spec;
     const node = this.#nodeOf(pod);
     if (wanted.some(({ networking }) => this.#awaitsCatalog(key, networking))) return {};
-    if (this.standsBehindOthers(key, node)) return {};
+    const networkings = wanted.map(({ networking }) => networking.metadata.name);
+    if (this.standsBehindOthers(key, node, networkings)) return {};
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
     const plan = planPodEni(identity, wanted, node, nodeName, { ...room, nowMs: clock.now() });
     if (plan.kind === 'wait') {
-      waitingRoom.park(key, plan.waitsFor);
-      events.podWarning(key, plan.reason, plan.message);
+      waitingRoom.park(key, plan.waitsFor, networkings);
+      events.podWarning(key, plan.reason, plan.message, () => waitingRoom.placeOf(key));
       if (plan.waitsFor.kind === 'vSwitch') {
-        for (const { networking } of wanted) this.#context.wakeNetworking(networking.metadata.name, RECHECK_MS);
+        for (const name of networkings) this.#context.wakeNetworking(name, RECHECK_MS);
       }
       return {};
     }
@@ -189,7 +193,7 @@ export class PodAdmitter {
     const { catalog, waitingRoom, events } = this.#context;
     if (catalog.knows(networking.spec.vSwitchOptions ?? [])) return false;
     const { name } = networking.metadata;
-    waitingRoom.park(key, { kind: 'networking', name });
+    waitingRoom.park(key, { kind: 'networking', name }, [name]);
     if (catalog.problem !== undefined) {
       events.podWarning(key, 'CloudError', `the vSwitches of PodNetworking ${name} are not known: ${catalog.problem}`);
     }

@@ -2,8 +2,11 @@ import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
 import { planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
+import { isRewritten } from '../../allocation/rewritten.ts';
+import { isChecked, retargeted } from '../../allocation/security-groups.ts';
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from '../../crds/names.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
+import type { PodNetworking } from '../../crds/pod-networking.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
 import { assertNever } from '../../util/errors.ts';
@@ -13,6 +16,7 @@ import { isFinished, podView } from '../pod-facts.ts';
 import { podResource } from '../resources.ts';
 import { PodAdmitter } from './admitter.ts';
 import { InterfaceExecutor, type Outcome } from './interface-executor.ts';
+import { OperationLog } from './operation-log.ts';
 import { Reporter } from './reporter.ts';
 import { PodEniWriter } from './writer.ts';
 
@@ -35,9 +39,10 @@ export class PodEniController {
   constructor(context: ControllerContext) {
     this.#context = context;
     const { client, clock, informers, events } = context;
-    this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock });
+    const operations = new OperationLog();
+    this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock, operations });
     this.#reporter = new Reporter({ writer: this.#writer, events, clock });
-    this.#interfaces = new InterfaceExecutor(context, this.#writer, this.#reporter);
+    this.#interfaces = new InterfaceExecutor(context, this.#writer, this.#reporter, operations);
     this.#admitter = new PodAdmitter(context, this.#writer);
   }
 
@@ -167,13 +172,31 @@ export class PodEniController {
     const plan = planRebind(podEni, identity, node, nodeName, { ...room, nowMs: clock.now() });
     if (plan.kind === 'wait') return this.#park(key, podEni, plan, signal);
     waitingRoom.leave(key);
-    await this.#writer.rebind(podEni, identity.uid, plan.target, signal);
+    await this.#writer.rebind(podEni, identity.uid, plan.target, this.#allocationsToBind(podEni), signal);
     return 'again';
+  }
+
+  /** A fixed address that goes to its next pod does so with the security groups of now. */
+  #allocationsToBind(podEni: PodEni): PodEni['spec']['allocations'] {
+    const { spec, status } = podEni;
+    if (status?.phase !== 'Unbind') return spec.allocations;
+    return spec.allocations?.map((allocation) => {
+      const networking = this.#context.informers.podNetworkings.store.get(allocation.intent?.networking ?? '');
+      return networking === undefined || !isChecked(networking) ? allocation : retargeted(allocation, networking);
+    });
+  }
+
+  /** Writes the security groups of an edited PodNetworking into the record of a running pod, and sees to the rest. */
+  async retarget(podEni: PodEni, networking: PodNetworking, signal: AbortSignal): Promise<void> {
+    const allocations = (podEni.spec.allocations ?? []).map((allocation) => retargeted(allocation, networking));
+    await this.#writer.retarget(podEni, allocations, signal);
+    this.#context.wakePod(keyOf(podEni));
   }
 
   async #park(key: string, podEni: PodEni, plan: Waiting, signal: AbortSignal): Promise<Outcome> {
     this.#context.waitingRoom.park(key, plan.waitsFor);
-    return this.#reporter.problem({ key, podEni, reason: plan.reason, message: plan.message, signal });
+    const detail = this.#context.waitingRoom.placeOf(key);
+    return this.#reporter.problem({ key, podEni, reason: plan.reason, message: plan.message, detail, signal });
   }
 
   async #bind(
@@ -185,7 +208,16 @@ export class PodEniController {
     const { events, log } = this.#context;
     await this.#writer.bind(podEni, enis, { fixed: isFixed(podEni) }, signal);
     this.#reporter.forget(key);
-    for (const eni of enis) {
+    const wasBound = podEni.status?.phase === 'Bind';
+    for (const [index, eni] of enis.entries()) {
+      if (wasBound && this.#interfaces.operation(key, index)?.kind === 'modify') {
+        const groups = eni.securityGroupIds.join(', ');
+        events.podNormal(key, 'SecurityGroupsChanged', `${eni.id} has the security groups ${groups} now`);
+        log.info({ podEni: key, eni: eni.id, securityGroups: eni.securityGroupIds }, 'security groups changed');
+        continue;
+      }
+      // What a rollout found as it should be already, or a second interface that was not touched.
+      if (wasBound && isRewritten(podEni)) continue;
       events.podNormal(
         key,
         'AttachENISucceed',

@@ -1,15 +1,18 @@
 import { attemptTags, ownershipTags } from '../../allocation/identity.ts';
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { targetOf } from '../../allocation/lifecycle.ts';
-import type { Operation, OperationFailure } from '../../allocation/observation.ts';
+import type { ObservedEni, Operation, OperationFailure } from '../../allocation/observation.ts';
 import { planNewAttempt } from '../../allocation/plan.ts';
+import { isRewritten } from '../../allocation/rewritten.ts';
 import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
+import type { Reason } from '../../crds/reasons/catalogue.ts';
+import { rfc3339 } from '../../util/clock.ts';
 import { assertNever } from '../../util/errors.ts';
 import type { ControllerContext } from '../context.ts';
-
 import { Operations } from '../operations.ts';
 import { nodeOwner } from '../owners.ts';
+import { API_OF_CALL, type OperationLog } from './operation-log.ts';
 import type { Report, Reporter } from './reporter.ts';
 import type { PodEniWriter } from './writer.ts';
 
@@ -28,18 +31,11 @@ export interface InterfaceWork {
 }
 
 const RETRY_FULL_MS = 15_000;
+const MINUTE_MS = 60_000;
 /** Only another hand can help; whether it did is asked this often. */
 const RECHECK_BLOCKED_MS = 60_000;
 
 const CALL_REASON = { attach: 'Attaching', detach: 'Detaching', delete: 'Deleting' } as const;
-
-const API_OF_CALL = {
-  create: 'CreateNetworkInterface',
-  find: 'DescribeNetworkInterfaces',
-  attach: 'AttachNetworkInterface',
-  detach: 'DetachNetworkInterface',
-  delete: 'DeleteNetworkInterface',
-} as const;
 
 /** Does what the life cycle has decided for one interface: calls the cloud, records, waits, reports. */
 export class InterfaceExecutor {
@@ -49,13 +45,15 @@ export class InterfaceExecutor {
   readonly #reporter: Reporter;
   /** Refusals for want of an address that have been charged to their vSwitch. */
   readonly #charged = new WeakSet<OperationFailure>();
+  readonly #log: OperationLog;
 
-  constructor(context: ControllerContext, writer: PodEniWriter, reporter: Reporter) {
+  constructor(context: ControllerContext, writer: PodEniWriter, reporter: Reporter, log: OperationLog) {
     this.#context = context;
     const { clock, signal, wakePod } = context;
-    this.#operations = new Operations({ clock, signal, wake: wakePod });
+    this.#operations = new Operations({ clock, signal, wake: wakePod, onEnd: (key, ended) => log.note(key, ended) });
     this.#writer = writer;
     this.#reporter = reporter;
+    this.#log = log;
   }
 
   /** The last call for an interface, as far as this process knows. */
@@ -65,6 +63,7 @@ export class InterfaceExecutor {
 
   /** Memory keeps nothing of a record that is settled or gone. */
   forget(key: string, podEni: PodEni): void {
+    this.#log.forget(key);
     for (const [index, allocation] of (podEni.spec.allocations ?? []).entries()) {
       this.#operations.clear(operationId(key, index));
       if (allocation.eni.id !== '') this.#context.observer.forget(allocation.eni.id);
@@ -97,6 +96,8 @@ export class InterfaceExecutor {
       case 'delete':
         this.#change(work, step.do);
         return this.#waiting(work, CALL_REASON[step.do], `${step.do} of ${id} is being asked for`);
+      case 'modify':
+        return this.#modify(work, step.eni);
       case 'waitForCall':
         return this.#waiting(work, 'CallingCloud', 'the call to the cloud has not ended');
       case 'waitForCloud':
@@ -104,7 +105,7 @@ export class InterfaceExecutor {
         return this.#waiting(
           work,
           CALL_REASON[step.transition],
-          `the cloud has accepted the ${step.transition} of ${id}`,
+          `the cloud has accepted the ${step.transition} of ${id}, which takes ${Math.ceil(observer.usualMs(step.transition) / 1000)} s as a rule`,
         );
       case 'pause':
         return this.#pause(work, step.untilMs, step.failure);
@@ -136,21 +137,23 @@ export class InterfaceExecutor {
         clientToken: token,
       }),
     };
-    this.#operations.start(operationId(key, index), key, 'create', async (signal) => {
-      const eni = await cloud.createEni(request, signal);
-      observer.note(eni, clock.now());
-      return eni;
+    const call = { id: operationId(key, index), owner: key, kind: 'create', eniId: '' } as const;
+    this.#operations.start(call, async (signal) => {
+      const created = await cloud.createEni(request, signal);
+      observer.note(created.eni, clock.now());
+      return created;
     });
   }
 
   #find({ key, index, allocation }: InterfaceWork): void {
     const { cloud, clusterId, observer } = this.#context;
     const tags = attemptTags(clusterId, allocation.intent?.clientToken ?? '');
-    this.#operations.start(operationId(key, index), key, 'find', async (signal) => {
+    const call = { id: operationId(key, index), owner: key, kind: 'find', eniId: '' } as const;
+    this.#operations.start(call, async (signal) => {
       const { enis, sentAtMs } = await cloud.describeEnis({ tags }, signal);
       const [eni] = enis;
       if (eni !== undefined) observer.note(eni, sentAtMs);
-      return eni;
+      return { eni };
     });
   }
 
@@ -159,18 +162,31 @@ export class InterfaceExecutor {
     if (step.do !== kind) return;
     const { eni } = step;
     const target = targetOf(podEni);
-    this.#operations.start(operationId(key, index), key, kind, async (signal) => {
-      if (kind === 'delete') {
-        await cloud.deleteEni(eni.id, signal);
-      } else if (kind === 'detach') {
+    this.#operations.start({ id: operationId(key, index), owner: key, kind, eniId: eni.id }, async (signal) => {
+      if (kind === 'delete') return cloud.deleteEni(eni.id, signal);
+      if (kind === 'detach') {
         const trunk = eni.trunkEniId === undefined ? {} : { trunkEniId: eni.trunkEniId };
-        await cloud.detachEni({ eniId: eni.id, instanceId: eni.instanceId ?? '', ...trunk }, signal);
-      } else if (target !== undefined) {
-        const trunk = target.trunkENIID === undefined ? {} : { trunkEniId: target.trunkENIID };
-        await cloud.attachEni({ eniId: eni.id, instanceId: target.instanceID, ...trunk }, signal);
+        return cloud.detachEni({ eniId: eni.id, instanceId: eni.instanceId ?? '', ...trunk }, signal);
       }
-      return undefined;
+      if (target === undefined) return {};
+      const trunk = target.trunkENIID === undefined ? {} : { trunkEniId: target.trunkENIID };
+      return cloud.attachEni({ eniId: eni.id, instanceId: target.instanceID, ...trunk }, signal);
     });
+  }
+
+  /** The record names the groups, be it since a rollout or from the beginning: the ENI gets them. */
+  async #modify(work: InterfaceWork, eni: ObservedEni): Promise<Outcome> {
+    const { key, podEni, index, allocation } = work;
+    const { cloud } = this.#context;
+    const wanted = allocation.eni.securityGroupIDs ?? [];
+    const shown = `${eni.id} has the security groups ${eni.securityGroupIds.join(', ')}, the PodENI records ${wanted.join(', ')}`;
+    this.#operations.start({ id: operationId(key, index), owner: key, kind: 'modify', eniId: eni.id }, (signal) =>
+      cloud.modifyEniSecurityGroups(eni.id, wanted, signal),
+    );
+    const isDrift = podEni.status?.phase === 'Bind' && !isRewritten(podEni);
+    if (!isDrift) return this.#waiting(work, 'ChangingSecurityGroups', shown);
+    // At once: it is what makes a repair that a crash interrupts go on.
+    return this.#reporter.problem(reportOf(work, 'SecurityGroupDrift', `${shown}; they are set again`));
   }
 
   async #pause(work: InterfaceWork, untilMs: number, failure: OperationFailure | undefined): Promise<Outcome> {
@@ -235,7 +251,7 @@ export class InterfaceExecutor {
       waitingRoom.park(key, plan.waitsFor);
       this.#context.wakeNetworking(name, RETRY_FULL_MS);
       const message = failure === undefined ? plan.message : `${plan.message} (${failure.message})`;
-      await this.#reporter.problem(reportOf(work, plan.reason, message));
+      await this.#reporter.problem(reportOf(work, plan.reason, message, waitingRoom.placeOf(key)));
       return { requeueAfterMs: RETRY_FULL_MS };
     }
     await this.#writer.replaceAllocation(podEni, index, plan.allocation, signal);
@@ -245,7 +261,7 @@ export class InterfaceExecutor {
     return 'again';
   }
 
-  async #blocked(work: InterfaceWork, reason: string, message: string): Promise<Outcome> {
+  async #blocked(work: InterfaceWork, reason: Reason, message: string): Promise<Outcome> {
     const { observer, clock } = this.#context;
     const { id } = work.allocation.eni;
     const observation = observer.latest(id);
@@ -256,21 +272,25 @@ export class InterfaceExecutor {
     return { requeueAfterMs: Math.min(requeueAfterMs, RECHECK_BLOCKED_MS) };
   }
 
-  async #waiting(work: InterfaceWork, reason: string, message: string): Promise<Outcome> {
+  async #waiting(work: InterfaceWork, reason: Reason, message: string): Promise<Outcome> {
     if (work.goal !== 'bind') return {};
+    const before = this.#log.lastFailure(work.key);
+    const detail = before === undefined ? undefined : `the call before failed: ${before}`;
     const operation = this.operation(work.key, work.index);
     const api = operation?.state === 'running' ? API_OF_CALL[operation.kind] : undefined;
     const quota = api === undefined ? undefined : this.#context.quota.status(api);
     if (api === undefined || quota === undefined || quota.waiting === 0) {
-      return this.#reporter.waiting(reportOf(work, reason, message));
+      return this.#reporter.waiting(reportOf(work, reason, message, detail));
     }
-    const text = `the quota of ${api} (${quota.limitPerMinute} calls per minute) is used up; calls wait for the next minute`;
-    return this.#reporter.waiting(reportOf(work, 'WaitingForQuota', text));
+    const { waiting, limitPerMinute, nextMinuteAtMs } = quota;
+    const lastAtMs = nextMinuteAtMs + Math.floor((waiting - 1) / limitPerMinute) * MINUTE_MS;
+    const text = `the quota of ${api} (${limitPerMinute} calls per minute) is used up: ${waiting} calls wait in line, the last goes out at ${rfc3339(lastAtMs)}`;
+    return this.#reporter.waiting(reportOf(work, 'WaitingForQuota', text, detail));
   }
 }
 
-function reportOf({ key, podEni, signal }: InterfaceWork, reason: string, message: string): Report {
-  return { key, podEni, reason, message, signal };
+function reportOf({ key, podEni, signal }: InterfaceWork, reason: Reason, message: string, detail?: string): Report {
+  return { key, podEni, reason, message, detail, signal };
 }
 
 function operationId(key: string, index: number): string {

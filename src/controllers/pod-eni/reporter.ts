@@ -1,6 +1,8 @@
 import type { PodEni } from '../../crds/pod-eni.ts';
+import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { ControllerEvents } from '../events.ts';
+import { withoutRequestId } from '../same-failure.ts';
 import { ProgressPacer } from './progress.ts';
 import type { PodEniWriter } from './writer.ts';
 
@@ -8,9 +10,11 @@ import type { PodEniWriter } from './writer.ts';
 export interface Report {
   key: string;
   podEni: PodEni;
-  /** CamelCase. */
-  reason: string;
+  reason: Reason;
+  /** What is the matter. */
   message: string;
+  /** What changes while the matter stays, such as the place in line. */
+  detail?: string | undefined;
   signal: AbortSignal;
 }
 
@@ -33,7 +37,7 @@ export class Reporter {
 
   /** Something that a person should know: an event on the pod, and the condition at once. */
   async problem(report: Report): Promise<{ requeueAfterMs?: number }> {
-    this.#events.podWarning(report.key, report.reason, report.message);
+    this.#events.podWarning(report.key, report.reason, report.message, () => report.detail);
     return this.#say(report, true);
   }
 
@@ -42,8 +46,11 @@ export class Reporter {
     this.#pacer.forget(key);
   }
 
-  async #say({ key, podEni, reason, message, signal }: Report, urgent: boolean): Promise<{ requeueAfterMs?: number }> {
-    const verdict = this.#pacer.judge(key, `${reason}: ${message}`, urgent);
+  async #say(report: Report, urgent: boolean): Promise<{ requeueAfterMs?: number }> {
+    const { key, podEni, reason, detail, signal } = report;
+    const message = detail === undefined ? report.message : `${report.message}; ${detail}`;
+    // A failure that repeats with another request id is no news.
+    const verdict = this.#pacer.judge(key, withoutRequestId(`${reason}: ${message}`), urgent);
     if (verdict.write) await this.#writer.notReady(podEni, reason, message, signal);
     else if (verdict.againAfterMs !== undefined) return { requeueAfterMs: verdict.againAfterMs };
     return {};

@@ -1,13 +1,15 @@
 import type { ObservedEni } from '../../allocation/observation.ts';
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY, LABEL_NODE } from '../../crds/names.ts';
 import type { Allocation, AttachTarget, PodEni, PodEniStatus } from '../../crds/pod-eni.ts';
+import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { KubeClient } from '../../kube/client.ts';
-import { type ConditionInput, setCondition } from '../../kube/conditions.ts';
-import { patchObject } from '../../kube/patch.ts';
+import { jsonEqual, patchObject } from '../../kube/patch.ts';
 import type { Store } from '../../kube/store.ts';
 import { keyOf } from '../../kube/types.ts';
 import { type Clock, rfc3339 } from '../../util/clock.ts';
+import { type StatedCondition, stateCondition } from '../conditions.ts';
 import { podEniResource } from '../resources.ts';
+import { joinOperations, type OperationLog } from './operation-log.ts';
 
 /**
  * Every write of a PodENI. Each carries the resourceVersion that the decision was made on, so that a decision on an old
@@ -17,11 +19,14 @@ export class PodEniWriter {
   readonly #client: KubeClient;
   readonly #store: Store<PodEni>;
   readonly #clock: Clock;
+  readonly #operations: OperationLog;
 
-  constructor(options: { client: KubeClient; store: Store<PodEni>; clock: Clock }) {
+  /** @param options.operations goes into each status that is written. */
+  constructor(options: { client: KubeClient; store: Store<PodEni>; clock: Clock; operations: OperationLog }) {
     this.#client = options.client;
     this.#store = options.store;
     this.#clock = options.clock;
+    this.#operations = options.operations;
   }
 
   /** Persists a plan. @throws KubeApiError */
@@ -55,13 +60,33 @@ export class PodEniWriter {
     });
   }
 
-  /** Hands the record to a pod: uid, node label and target in one write. */
-  async rebind(podEni: PodEni, podUid: string, target: AttachTarget, signal: AbortSignal): Promise<void> {
+  /**
+   * Hands the record to a pod: uid, node label, target and what is to be attached in one write.
+   *
+   * @param allocations the record's own, or with other security groups.
+   */
+  async rebind(
+    podEni: PodEni,
+    podUid: string,
+    target: AttachTarget,
+    allocations: Allocation[] | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     await this.#patch(podEni, signal, (draft) => {
+      draft.spec.allocations = allocations;
       draft.metadata.annotations = { ...draft.metadata.annotations, [ANNOTATION_POD_UID]: podUid };
       draft.metadata.labels = { ...draft.metadata.labels, [LABEL_NODE]: target.nodeName };
       draft.spec.target = target;
     });
+  }
+
+  /** Persists other security groups for a running pod; nobody waits for it. */
+  async retarget(podEni: PodEni, allocations: Allocation[], signal: AbortSignal): Promise<void> {
+    const mutate = (draft: PodEni) => {
+      draft.spec.allocations = allocations;
+    };
+    const options = { signal, priority: 'background' } as const;
+    this.#store.noteWritten(await patchObject(this.#client, podEniResource, podEni, mutate, options));
   }
 
   /** The interfaces are to be detached and kept; the retention of a fixed address counts from now. */
@@ -118,7 +143,7 @@ export class PodEniWriter {
   }
 
   /** Says why the record is not ready. */
-  async notReady(podEni: PodEni, reason: string, message: string, signal: AbortSignal): Promise<void> {
+  async notReady(podEni: PodEni, reason: Reason, message: string, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(podEni, signal, (status) => {
       status.msg = message;
       this.#setReady(status, podEni, { status: 'False', reason, message });
@@ -166,6 +191,8 @@ export class PodEniWriter {
   }
 
   async #patchStatus(podEni: PodEni, signal: AbortSignal, mutate: (status: PodEniStatus) => void): Promise<void> {
+    const key = keyOf(podEni.metadata);
+    const pending = this.#operations.pending(key);
     const written = await patchObject(
       this.#client,
       podEniResource,
@@ -173,22 +200,25 @@ export class PodEniWriter {
       (draft) => {
         draft.status ??= {};
         mutate(draft.status);
+        // Of themselves they are not worth a write.
+        if (jsonEqual(podEni.status, draft.status) || pending.length === 0) return;
+        draft.status.operations = joinOperations(draft.status.operations, pending);
       },
       { subresource: 'status', signal },
     );
+    if (written !== podEni) this.#operations.written(key, pending);
     this.#store.noteWritten(written);
   }
 
-  #setReady(
-    status: PodEniStatus,
-    podEni: PodEni,
-    condition: Omit<ConditionInput, 'type' | 'observedGeneration'>,
-  ): void {
+  #setReady(status: PodEniStatus, podEni: PodEni, condition: Omit<StatedCondition, 'type'>): void {
     const { generation } = podEni.metadata;
-    if (generation !== undefined) status.observedGeneration = generation;
-    status.conditions = setCondition(
+    // While the record was rewritten and the cloud does not agree yet, this is what tells (allocation/lifecycle.ts).
+    const isSettled = status.phase !== 'Bind' || condition.status === 'True';
+    if (generation !== undefined && isSettled) status.observedGeneration = generation;
+    status.conditions = stateCondition(
       status.conditions,
-      { type: 'Ready', ...condition, ...(generation === undefined ? {} : { observedGeneration: generation }) },
+      podEni,
+      { type: 'Ready', ...condition },
       this.#clock.now(),
     );
   }

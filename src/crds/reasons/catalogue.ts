@@ -15,3 +15,10 @@ export type Reason = keyof typeof CATALOGUE;
 
 /** The catalogue by name. */
 export const REASONS: Readonly<Record<Reason, ReasonEntry>> = CATALOGUE;
+
+/** What the catalogue says of a reason that was read; undefined for one of another version or hand. */
+export function reasonEntry(reason: string): ReasonEntry | undefined {
+  return BY_TEXT.get(reason);
+}
+
+const BY_TEXT: ReadonlyMap<string, ReasonEntry> = new Map(Object.entries(CATALOGUE));

@@ -10,6 +10,8 @@ export interface ReasonEntry {
   cause: string;
   /** What to do; absent where nothing is to be done. */
   remedy?: string;
+  /** As what a pod counts whose PodENI says this; neither: it is on its way. */
+  pod?: 'waiting' | 'failed';
 }
 
 export const POD_NORMAL: ReasonPlace = { kind: 'Pod', event: 'Normal' };

@@ -46,6 +46,7 @@ export const INTERFACE_REASONS = {
     cause: 'A call to the cloud has not ended. Written only when it lasts.',
   },
   CloudError: {
+    pod: 'failed',
     on: [
       ...[POD_WARNING, NODE_WARNING, POD_ENI_READY, NODE_CR_TRUNK, NODE_CR_READY],
       { kind: 'PodNetworking', condition: 'VSwitchesReady' },
@@ -55,16 +56,19 @@ export const INTERFACE_REASONS = {
     remedy: 'Mend the cause; the call is repeated with growing pauses, at most a minute.',
   },
   EniLost: {
+    pod: 'failed',
     on: [POD_WARNING, POD_ENI_READY],
     cause: 'The ENI was deleted outside.',
     remedy: 'The message says what to delete.',
   },
   EniNotOurs: {
+    pod: 'failed',
     on: [POD_WARNING, POD_ENI_READY, NODE_CR_TRUNK, NODE_CR_READY],
     cause: "The ENI lacks this cluster's tags, so it is not touched.",
     remedy: 'Restore the tags, or remove the finalizer if the ENI is somebody else’s.',
   },
   EniMismatch: {
+    pod: 'failed',
     on: [POD_WARNING, POD_ENI_READY, NODE_CR_TRUNK, NODE_CR_READY],
     cause: 'The ENI lies in another vSwitch than the record says; such an ENI is never bound.',
     remedy: 'Delete the pod to give its successor a new ENI.',

@@ -30,57 +30,62 @@ export const WAITING_REASONS = {
     remedy: 'Correct or delete the object that the note names.',
   },
   NodeNotReady: {
+    pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'The control plane does not know the node yet.',
     remedy: 'See the Node CR; the Kubernetes node may lack `spec.providerID` or its topology labels.',
   },
   TrunkNotReady: {
+    pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'The node has no trunk ENI.',
     remedy: 'Condition `TrunkReady` of the Node CR says why.',
   },
   NoMemberSlot: {
+    pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'Every member ENI that the instance type allows is in use.',
     remedy: 'Wait, add nodes, or use a larger type; pods are served in arrival order, and the note tells the place in line.',
   },
   NoEniSlot: {
+    pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'A node in exclusive mode has as many ENIs as its instance type allows.',
     remedy: 'Wait, add nodes, or use a larger type.',
   },
-  StandsInLine: {
-    on: POD_AND_RECORD,
-    cause: 'The slots that are free on the node belong to pods that came before.',
-    remedy: 'Wait; the note tells the place in line.',
-  },
   NoVSwitchInZone: {
+    pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'The PodNetworking has no vSwitch in the zone of the node.',
     remedy: 'Add one to `vSwitchOptions`, or keep the pod out of that zone.',
   },
   VSwitchFull: {
+    pod: 'waiting',
     on: [...POD_AND_RECORD, NODE_CR_TRUNK, NODE_CR_READY],
     cause: 'There is no free address in the vSwitches of the zone.',
     remedy: 'Add a vSwitch, or free addresses; it is looked at again within 15 s.',
   },
   ZoneMismatch: {
+    pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'A fixed address cannot leave the zone of its vSwitch.',
     remedy: 'Schedule the pod to that zone, or delete the PodENI to give the address up.',
   },
   EniTypeNotSupported: {
+    pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'The PodNetworking asks for whole ENIs on a node that gives trunk members, or the reverse.',
     remedy:
       'Use `Default`, or nodes with the label `k8s.aliyun.com/exclusive-mode-eni-type=eniOnly` for whole ENIs.',
   },
   NetworkingGone: {
+    pod: 'failed',
     on: POD_AND_RECORD,
     cause: 'The PodNetworking was deleted before the creation of the ENI succeeded.',
     remedy: 'Create it again, or delete the pod.',
   },
   WaitingForQuota: {
+    pod: 'waiting',
     on: [POD_ENI_READY],
     cause: "The account's calls per minute are used up; the message tells how many calls wait and until when.",
     remedy: 'Ask for a higher quota and set `rateLimit`, or wait.',
