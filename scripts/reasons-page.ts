@@ -29,7 +29,11 @@ const SECTIONS: readonly { title: string; has: (place: ReasonPlace) => boolean }
 export function reasonsPage(): string {
   const sections = SECTIONS.map(({ title, has }) => {
     const entries = Object.entries<ReasonEntry>(REASONS).filter(([, { on }]) => on.some(has));
-    const rows = entries.map(([name, { on, cause, remedy = '–' }]) => [`\`${name}\`${typeOf(on.filter(has))}`, cause, remedy]);
+    const rows = entries.map(([name, { on, cause, remedy = '–' }]) => [
+      `\`${name}\`${typeOf(on.filter(has))}`,
+      cause,
+      remedy,
+    ]);
     return `\n## ${title}\n\n${table([['reason', 'it means', 'what to do'], ...rows])}`;
   });
   return `${INTRODUCTION}${sections.join('')}`;
@@ -44,5 +48,12 @@ function table([head = [], ...rows]: string[][]): string {
   const widths = head.map((_, at) => Math.max(...[head, ...rows].map((row) => row[at]?.length ?? 0)));
   const line = (cells: string[], pad = ' ') =>
     `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0, pad)).join(' | ')} |\n`;
-  return [line(head), line(head.map(() => ''), '-'), ...rows.map((row) => line(row))].join('');
+  return [
+    line(head),
+    line(
+      head.map(() => ''),
+      '-',
+    ),
+    ...rows.map((row) => line(row)),
+  ].join('');
 }

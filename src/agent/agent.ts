@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import type { AgentConfig } from '../config/agent.ts';
+import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { Datapath, SyncReport } from '../datapath/types.ts';
 import type { KubeClient } from '../kube/client.ts';
-import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { EventSink } from '../kube/events.ts';
 import { closeServer } from '../telemetry/http-server.ts';
 import type { Log } from '../telemetry/log.ts';

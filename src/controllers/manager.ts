@@ -1,3 +1,4 @@
+import { NetworkingTally } from '../allocation/networking-tally.ts';
 import { SlotLedger } from '../allocation/slots.ts';
 import { VSwitchPool } from '../allocation/vswitch-pool.ts';
 import { EniObserver } from '../cloud/observer.ts';
@@ -90,7 +91,10 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
       wake,
       onError: (message) => log.warn({ err: message }, 'describe failed'),
     }),
-    waitingRoom: new WaitingRoom((key) => queues.pods.add(key)),
+    waitingRoom: new WaitingRoom(
+      (key) => queues.pods.add(key),
+      (networking) => servicesChanged(networking),
+    ),
     catalog: new NetworkCatalog({ cloud: options.cloud, clock, vpcId: options.vpcId, pool: vSwitches }),
     released: new Set(),
     events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
@@ -102,12 +106,22 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     },
     wakePod: (key) => queues.pods.add(key),
     wakeNode: (name) => queues.nodes.add(name),
-    wakeNetworking: (name, afterMs) => queues.networkings.addAfter(name, afterMs),
+    wakeNetworking: (name, afterMs) => {
+      networkings.wantCheck(name, clock.now() + afterMs);
+      queues.networkings.addAfter(name, afterMs);
+    },
   };
   const podEnis = new PodEniController(context);
   const nodes = new NodeController(context);
   const mirrors = new NetworkInterfaceController(context, (eniId) => queues.mirrors.add(eniId));
-  const networkings = new PodNetworkingController(context);
+  const servicesChanged = (networking: string) => {
+    queues.networkings.addAfter(networking, networkings.delayOfNews(networking));
+  };
+  const tally = new NetworkingTally(servicesChanged);
+  const networkings: PodNetworkingController = new PodNetworkingController(context, {
+    tally,
+    retarget: (podEni, networking, run) => podEnis.retarget(podEni, networking, run),
+  });
   const collector = new Collector(context, {
     ...options.collector,
     report: ({ orphans, released, suspected, braked }) => {
@@ -121,7 +135,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   });
 
   for (const podEni of informers.podEnis.store.values()) podEnis.claim(podEni);
-  const disconnect = connect(context, queues, podEnis);
+  const disconnect = connect(context, queues, podEnis, tally);
   const controller = (
     name: string,
     queue: WorkQueue,
@@ -176,7 +190,12 @@ interface Queues {
 }
 
 /** Connects stores and queues, and queues everything that the stores hold already. @returns undoes the connection. */
-function connect(context: ControllerContext, queues: Queues, podEnis: PodEniController): () => void {
+function connect(
+  context: ControllerContext,
+  queues: Queues,
+  podEnis: PodEniController,
+  tally: NetworkingTally,
+): () => void {
   const { informers, waitingRoom } = context;
   const addMirrors = (podEni: PodEni) => {
     for (const { eni } of podEni.spec.allocations ?? []) if (eni.id !== '') queues.mirrors.add(eni.id);
@@ -202,16 +221,19 @@ function connect(context: ControllerContext, queues: Queues, podEnis: PodEniCont
     }),
     informers.podEnis.addHandler({
       onAdd: (podEni, origin) => {
+        tally.put(podEni);
         podEnis.claim(podEni);
         if (origin !== 'write') queues.pods.add(keyOf(podEni.metadata));
       },
       onUpdate: (before, podEni, origin) => {
+        tally.put(podEni);
         podEnis.claim(podEni);
         // Our own write comes from a reconcile that goes on anyway.
         if (origin !== 'write') queues.pods.add(keyOf(podEni.metadata));
         if (mirroredPart(before) !== mirroredPart(podEni)) addMirrors(podEni);
       },
       onDelete: (podEni) => {
+        tally.remove(podEni);
         podEnis.podEniGone(podEni);
         addMirrors(podEni);
       },
@@ -280,7 +302,8 @@ function addAll(queue: WorkQueue, keys: string[]): void {
 /** What of a PodENI its mirrors repeat. */
 function mirroredPart({ spec, status }: PodEni): string {
   const { phase, instanceID, trunkENIID, eniInfos } = status ?? {};
-  return JSON.stringify([spec.target?.nodeName, phase, instanceID, trunkENIID, eniInfos]);
+  const groups = spec.allocations?.map(({ eni }) => eni.securityGroupIDs);
+  return JSON.stringify([spec.target?.nodeName, phase, instanceID, trunkENIID, eniInfos, groups]);
 }
 
 /** What of a Kubernetes node is looked at; its heartbeats are not. */

@@ -80,7 +80,9 @@ const specSchema = z.object({
   securityGroupRolloutPolicy: z
     .enum(['Immediate', 'OnRecreate'])
     .default('Immediate')
-    .describe('Whether an edit of securityGroupIDs changes the ENIs of running pods, or only those of pods created later.'),
+    .describe(
+      'Whether an edit of securityGroupIDs changes the ENIs of running pods, or only those of pods created later.',
+    ),
   vSwitchOptions: z
     .array(z.string().meta({ maxLength: 64, pattern: '^vsw-[A-Za-z0-9][A-Za-z0-9-]*$' }))
     .optional()
@@ -156,7 +158,12 @@ export const podNetworkingCrd = defineCrd({
     { name: 'Free', type: 'integer', jsonPath: '.status.availableIPCount', priority: 1 },
     { name: 'Reserved', type: 'integer', jsonPath: '.status.reservedIPCount', priority: 1 },
     { name: 'SecurityGroups', type: 'string', jsonPath: '.spec.securityGroupIDs', priority: 1 },
-    { name: 'Rollout', type: 'string', jsonPath: '.status.conditions[?(@.type=="RolloutComplete")].reason', priority: 1 },
+    {
+      name: 'Rollout',
+      type: 'string',
+      jsonPath: '.status.conditions[?(@.type=="RolloutComplete")].reason',
+      priority: 1,
+    },
     { name: 'Message', type: 'string', jsonPath: '.status.message', priority: 1 },
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp' },
   ],

@@ -215,12 +215,7 @@ export class PodEniWriter {
     // While the record was rewritten and the cloud does not agree yet, this is what tells (allocation/lifecycle.ts).
     const isSettled = status.phase !== 'Bind' || condition.status === 'True';
     if (generation !== undefined && isSettled) status.observedGeneration = generation;
-    status.conditions = stateCondition(
-      status.conditions,
-      podEni,
-      { type: 'Ready', ...condition },
-      this.#clock.now(),
-    );
+    status.conditions = stateCondition(status.conditions, podEni, { type: 'Ready', ...condition }, this.#clock.now());
   }
 }
 

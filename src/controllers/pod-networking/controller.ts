@@ -1,40 +1,111 @@
-import { type CheckedCondition, checkNetworking } from '../../allocation/networking-check.ts';
+import { checkNetworking } from '../../allocation/networking-check.ts';
+import type { NetworkingTally } from '../../allocation/networking-tally.ts';
 import { CloudError } from '../../cloud/errors.ts';
-import type { PodNetworking, PodNetworkingStatus } from '../../crds/pod-networking.ts';
-import { setCondition } from '../../kube/conditions.ts';
-import { patchObject } from '../../kube/patch.ts';
-import { rfc3339 } from '../../util/clock.ts';
+import type { PodNetworking } from '../../crds/pod-networking.ts';
+import { jsonEqual, patchObject } from '../../kube/patch.ts';
 import { jitter } from '../../util/random.ts';
 import type { ControllerContext } from '../context.ts';
-import type { CatalogAnswer } from '../network-catalog.ts';
 import { podNetworkingResource } from '../resources.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
+import { type Retarget, SecurityGroupRollout } from './rollout.ts';
+import { type Checked, isNewVerdict, networkingStatus } from './status.ts';
 
 /** A failing networking is looked at again this much more often than a Ready one. */
 const FAILED_RECHECKS = 6;
 const RECHECK_JITTER = 0.1;
 /** How old the catalogue may be, in parts of the time between checks: one shortly after another costs nothing. */
 const MAX_AGE = 0.8;
-/** Between two writes that only update figures (budgets.md). */
+/** Between two writes that tell nothing new about the spec (budgets.md). */
 const FIGURES_EVERY_MS = 10_000;
+/** Changes of pods come in crowds; they are looked at together. */
+const GATHER_MS = 250;
+/** A rollout that pods hold up looks again. */
+const ROLLOUT_RETRY_MS = 2000;
 
-/** Checks with the cloud what a PodNetworking names, and says in its status what is wrong. */
+/** What this process knows of one PodNetworking. */
+interface Known {
+  checked: Checked;
+  generation: number | undefined;
+  checkDueMs: number;
+  writtenMs: number;
+  /** The cloud has told that there is room, and nobody was woken yet. */
+  isNews: boolean;
+}
+
+/**
+ * Checks with the cloud what a PodNetworking names, says in its status what is wrong and how its pods are served, and rolls
+ * edited security groups out.
+ */
 export class PodNetworkingController {
   readonly #context: ControllerContext;
+  readonly #tally: NetworkingTally;
+  readonly #rollout: SecurityGroupRollout;
+  readonly #known = new Map<string, Known>();
 
-  constructor(context: ControllerContext) {
+  /** @param options.tally is kept by the owner; this controller tells it the security groups. */
+  constructor(context: ControllerContext, options: { tally: NetworkingTally; retarget: Retarget }) {
     this.#context = context;
+    this.#tally = options.tally;
+    this.#rollout = new SecurityGroupRollout(context, options.retarget);
   }
 
+  /** A check is wanted at this time, earlier than it would be by itself. @param atMs epoch milliseconds. */
+  wantCheck(name: string, atMs: number): void {
+    const known = this.#known.get(name);
+    if (known !== undefined) known.checkDueMs = Math.min(known.checkDueMs, atMs);
+  }
+
+  /** After how long news of its pods is worth a look; milliseconds. */
+  delayOfNews(name: string): number {
+    const isRollingOut = this.#tally.of(name).rollout.outdated.size > 0;
+    const writtenMs = this.#known.get(name)?.writtenMs ?? Number.NEGATIVE_INFINITY;
+    if (isRollingOut) return GATHER_MS;
+    const restMs = writtenMs + FIGURES_EVERY_MS - this.#context.clock.now();
+    return Math.min(FIGURES_EVERY_MS, Math.max(GATHER_MS, restMs));
+  }
+
+  /** Reconciles one PodNetworking. @throws KubeApiError, TransportError */
   async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
-    const { informers, random, networkingRecheckMs } = this.#context;
+    const { informers, clock } = this.#context;
     const networking = informers.podNetworkings.store.get(name);
-    if (networking === undefined || networking.metadata.deletionTimestamp !== undefined) return {};
+    if (networking === undefined || networking.metadata.deletionTimestamp !== undefined) {
+      this.#known.delete(name);
+      this.#tally.untarget(name);
+      return {};
+    }
+    this.#tally.target(name, networking.spec.securityGroupIDs ?? [], () =>
+      informers.podEnis.store.byIndex('networking', name),
+    );
+    const known = await this.#checked(networking, signal);
+    const writeAfterMs = await this.#write(networking, known, signal);
+    if (known.isNews) this.#wakeWaiting(name, known);
+    const current = informers.podNetworkings.store.get(name) ?? networking;
+    const isUnderWay = await this.#rollout.advance(current, this.#tally.of(name), signal);
+    // The longest of them also bounds the wait when the clock was set back.
+    const checkAfterMs = Math.min(known.checkDueMs - clock.now(), this.#context.networkingRecheckMs);
+    const next = [checkAfterMs, writeAfterMs, isUnderWay ? ROLLOUT_RETRY_MS : undefined];
+    return { requeueAfterMs: Math.max(1, Math.min(...next.filter((ms) => ms !== undefined))) };
+  }
+
+  /** What the cloud says, asked for only when it is due; news of pods alone is no reason. */
+  async #checked(networking: PodNetworking, signal: AbortSignal): Promise<Known> {
+    const { random, clock, networkingRecheckMs } = this.#context;
+    const { name, generation } = networking.metadata;
+    const before = this.#known.get(name);
+    const nowMs = clock.now();
+    if (before !== undefined && before.generation === generation && nowMs < before.checkDueMs) return before;
     const checked = await this.#check(networking, signal);
-    const ready = checked.conditions.every((condition) => condition.ok);
-    await this.#write(networking, checked, ready, signal);
-    const requeueAfterMs = ready ? networkingRecheckMs : networkingRecheckMs / FAILED_RECHECKS;
-    return { requeueAfterMs: jitter(random, requeueAfterMs, RECHECK_JITTER) };
+    const isReady = checked.conditions.every((condition) => condition.ok);
+    const periodMs = isReady ? networkingRecheckMs : networkingRecheckMs / FAILED_RECHECKS;
+    const known = {
+      checked: { ...checked, answer: checked.answer ?? before?.checked.answer },
+      generation,
+      checkDueMs: clock.now() + jitter(random, periodMs, RECHECK_JITTER),
+      writtenMs: before?.writtenMs ?? (Date.parse(networking.status?.updateAt ?? '') || 0),
+      isNews: isReady && checked.answer !== undefined,
+    };
+    this.#known.set(name, known);
+    return known;
   }
 
   async #check(networking: PodNetworking, signal: AbortSignal): Promise<Checked> {
@@ -65,110 +136,64 @@ export class PodNetworkingController {
     }
   }
 
-  async #write(networking: PodNetworking, checked: Checked, ready: boolean, signal: AbortSignal): Promise<void> {
-    const { client, informers, waitingRoom, clock } = this.#context;
-    if (checked.conditions.length === 0) return;
-    const problem = checked.conditions.find((condition) => !condition.ok);
-    const was = networking.status?.status;
-    const becomes = ready ? 'Ready' : 'Fail';
+  /** @returns after how long what is not worth a write yet is to be written; undefined when nothing is left. */
+  async #write(networking: PodNetworking, known: Known, signal: AbortSignal): Promise<number | undefined> {
+    const { client, informers, waitingRoom, room, clock, log } = this.#context;
+    const { name } = networking.metadata;
+    const nowMs = clock.now();
+    const status = networkingStatus(networking, {
+      checked: known.checked,
+      tally: this.#tally.of(name),
+      unserved: waitingRoom.unserved(name),
+      free: (id) => room.vSwitches.free(id),
+      nowMs,
+    });
+    if (jsonEqual(status, networking.status)) return undefined;
+    const sinceMs = nowMs - known.writtenMs;
+    // After the clock was set back nobody knows how long it has been.
+    const isTooSoon = sinceMs >= 0 && sinceMs < FIGURES_EVERY_MS;
+    if (isTooSoon && !isNewVerdict(networking.status, status)) return FIGURES_EVERY_MS - sinceMs;
     const written = await patchObject(
       client,
       podNetworkingResource,
       networking,
       (draft) => {
-        draft.status = this.#statusOf(networking, checked, becomes, problem);
+        draft.status = status;
       },
       { subresource: 'status', signal },
     );
+    known.writtenMs = nowMs;
     informers.podNetworkings.store.noteWritten(written);
-    if (was !== becomes) this.#announce(written, becomes, problem);
-    if (ready) {
-      waitingRoom.wake({ kind: 'networking', name: networking.metadata.name });
-      for (const vSwitch of checked.answer?.vSwitches.values() ?? []) {
-        if (vSwitch.availableIpCount > 0) waitingRoom.wake({ kind: 'vSwitch', zone: vSwitch.zoneId });
-      }
+    if (networking.status?.status !== status.status) this.#announce(written);
+    log.debug({ podNetworking: name, status: status.status, at: nowMs }, 'status written');
+    return undefined;
+  }
+
+  /** After the status was written, which is what those who wait look at. */
+  #wakeWaiting(name: string, known: Known): void {
+    const { waitingRoom } = this.#context;
+    known.isNews = false;
+    waitingRoom.wake({ kind: 'networking', name });
+    for (const vSwitch of known.checked.answer?.vSwitches.values() ?? []) {
+      if (vSwitch.availableIpCount > 0) waitingRoom.wake({ kind: 'vSwitch', zone: vSwitch.zoneId });
     }
-    this.#context.log.debug({ podNetworking: networking.metadata.name, status: becomes, at: clock.now() }, 'checked');
   }
 
-  #statusOf(
-    networking: PodNetworking,
-    checked: Checked,
-    becomes: 'Ready' | 'Fail',
-    problem: CheckedCondition | undefined,
-  ): PodNetworkingStatus {
-    const nowMs = this.#context.clock.now();
-    const before = networking.status ?? {};
-    const { generation } = networking.metadata;
-    const observed = generation === undefined ? {} : { observedGeneration: generation };
-    let conditions = before.conditions;
-    for (const { type, ok, reason, message } of checked.conditions) {
-      conditions = setCondition(
-        conditions,
-        { type, status: ok ? 'True' : 'False', reason, message, ...observed },
-        nowMs,
-      );
-    }
-    conditions = setCondition(
-      conditions,
-      {
-        type: 'Ready',
-        status: becomes === 'Ready' ? 'True' : 'False',
-        reason: problem?.reason ?? 'Checked',
-        message: problem?.message ?? 'vSwitches and security groups exist in the VPC',
-        ...observed,
-      },
-      nowMs,
-    );
-    const status: PodNetworkingStatus = {
-      ...before,
-      ...observed,
-      conditions,
-      status: becomes,
-      message: problem?.message ?? '',
-      ...this.#figuresOf(networking, checked.answer, nowMs),
-    };
-    const changed = JSON.stringify({ ...status, updateAt: '' }) !== JSON.stringify({ ...before, updateAt: '' });
-    if (changed) status.updateAt = rfc3339(nowMs);
-    return status;
-  }
-
-  /** Figures alone are not worth a write more often than every ten seconds. */
-  #figuresOf(
-    networking: PodNetworking,
-    answer: CatalogAnswer | undefined,
-    nowMs: number,
-  ): Partial<PodNetworkingStatus> {
-    if (answer === undefined) return {};
-    const vSwitches = (networking.spec.vSwitchOptions ?? []).flatMap((id) => {
-      const found = answer.vSwitches.get(id);
-      return found === undefined ? [] : [{ id, zone: found.zoneId, availableIPCount: found.availableIpCount }];
-    });
-    const before = networking.status?.vSwitches;
-    const sameIds = before?.map(({ id }) => id).join() === vSwitches.map(({ id }) => id).join();
-    const recent = nowMs - Date.parse(networking.status?.updateAt ?? '') < FIGURES_EVERY_MS;
-    if (sameIds && recent) return {};
-    return { vSwitches, availableIPCount: vSwitches.reduce((sum, { availableIPCount }) => sum + availableIPCount, 0) };
-  }
-
-  #announce(networking: PodNetworking, becomes: 'Ready' | 'Fail', problem: CheckedCondition | undefined): void {
+  #announce(networking: PodNetworking): void {
     const regarding = { apiVersion: 'network.alibabacloud.com/v1beta1', kind: 'PodNetworking', object: networking };
     const { events } = this.#context;
-    if (becomes === 'Ready') {
-      events.transition(
-        regarding,
-        'Normal',
-        'SyncPodNetworkingSucceed',
-        'vSwitches and security groups exist; pods can use it',
-        'pod-networking',
-      );
-    } else {
-      events.transition(regarding, 'Warning', 'SyncPodNetworkingFailed', problem?.message ?? '', 'pod-networking');
-    }
+    const said =
+      networking.status?.status === 'Ready'
+        ? ({
+            type: 'Normal',
+            reason: 'SyncPodNetworkingSucceed',
+            cause: 'vSwitches and security groups exist; pods can use it',
+          } as const)
+        : ({
+            type: 'Warning',
+            reason: 'SyncPodNetworkingFailed',
+            cause: networking.status?.message ?? '',
+          } as const);
+    events.transition(regarding, said, 'pod-networking');
   }
-}
-
-interface Checked {
-  conditions: CheckedCondition[];
-  answer?: CatalogAnswer;
 }

@@ -45,7 +45,8 @@ export const WAITING_REASONS = {
     pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'Every member ENI that the instance type allows is in use.',
-    remedy: 'Wait, add nodes, or use a larger type; pods are served in arrival order, and the note tells the place in line.',
+    remedy:
+      'Wait, add nodes, or use a larger type; pods are served in arrival order, and the note tells the place in line.',
   },
   NoEniSlot: {
     pod: 'waiting',
@@ -75,8 +76,7 @@ export const WAITING_REASONS = {
     pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'The PodNetworking asks for whole ENIs on a node that gives trunk members, or the reverse.',
-    remedy:
-      'Use `Default`, or nodes with the label `k8s.aliyun.com/exclusive-mode-eni-type=eniOnly` for whole ENIs.',
+    remedy: 'Use `Default`, or nodes with the label `k8s.aliyun.com/exclusive-mode-eni-type=eniOnly` for whole ENIs.',
   },
   NetworkingGone: {
     pod: 'failed',

@@ -1,0 +1,82 @@
+import type { Reason } from '../crds/reasons/catalogue.ts';
+import type { Tally } from './networking-tally.ts';
+import type { RolloutGate } from './security-groups.ts';
+
+/** What a PodNetworking says of the pods that it serves. */
+export interface ServiceCondition {
+  type: 'CapacityAvailable' | 'AllocationHealthy' | 'RolloutComplete';
+  status: 'True' | 'False' | 'Unknown';
+  reason: Reason;
+  message: string;
+}
+
+/** What these conditions are derived from. */
+export interface ServiceFacts {
+  tally: Tally;
+  gate: RolloutGate;
+  /** Zones in which pods wait for an address. */
+  zonesWithoutAddress: ReadonlySet<string>;
+  /** Candidates that exist, with what is free after all that was promised; undefined until the cloud has told. */
+  vSwitches: readonly { id: string; zone: string; free: number }[] | undefined;
+}
+
+/** `CapacityAvailable`, `AllocationHealthy` and `RolloutComplete`. Pure. */
+export function serviceConditions(facts: ServiceFacts): ServiceCondition[] {
+  return [capacity(facts), allocation(facts.tally), rollout(facts)];
+}
+
+function capacity({ vSwitches, zonesWithoutAddress }: ServiceFacts): ServiceCondition {
+  const type = 'CapacityAvailable';
+  if (vSwitches === undefined || vSwitches.length === 0) {
+    return {
+      type,
+      status: 'Unknown',
+      reason: 'NotKnown',
+      message: 'the cloud has not told how many addresses are free',
+    };
+  }
+  const full = vSwitches.filter(({ free }) => free <= 0);
+  const ids = (some: typeof full) => some.map(({ id }) => id).join(', ');
+  if (full.length === vSwitches.length) {
+    return { type, status: 'False', reason: 'AllVSwitchesFull', message: `no free address in ${ids(full)}` };
+  }
+  const zones = [...zonesWithoutAddress].sort().flatMap((zone) => {
+    const inZone = vSwitches.filter((vSwitch) => vSwitch.zone === zone);
+    const isFull = inZone.length > 0 && inZone.every(({ free }) => free <= 0);
+    return isFull ? [`${zone} (${ids(inZone)})`] : [];
+  });
+  if (zones.length > 0) {
+    const message = `pods wait for an address in ${zones.join(', ')}; add a vSwitch of that zone to vSwitchOptions, or free addresses`;
+    return { type, status: 'False', reason: 'ZoneFull', message };
+  }
+  const message = full.length === 0 ? 'every vSwitch has free addresses' : `no pod waits; ${ids(full)} is full`;
+  return { type, status: 'True', reason: 'AddressesFree', message };
+}
+
+function allocation({ failing }: Tally): ServiceCondition {
+  const type = 'AllocationHealthy';
+  if (failing.size === 0) return { type, status: 'True', reason: 'Healthy', message: 'no pod fails' };
+  const [last] = [...failing.values()].sort((a, b) => (a.since === b.since ? 0 : a.since > b.since ? -1 : 1));
+  const count = failing.size === 1 ? 'the interface of one pod fails' : `the interfaces of ${failing.size} pods fail`;
+  const words = last === undefined ? '' : `, the last that of ${last.key}: ${last.reason}: ${last.message}`;
+  return { type, status: 'False', reason: 'PodsFailing', message: `${count}${words}` };
+}
+
+function rollout({ tally, gate }: ServiceFacts): ServiceCondition {
+  const type = 'RolloutComplete';
+  const { updated, changing, outdated } = tally.rollout;
+  if (changing.size === 0 && outdated.size === 0) {
+    return { type, status: 'True', reason: 'UpToDate', message: 'running pods have the security groups of the spec' };
+  }
+  const total = updated + changing.size + outdated.size;
+  const progress = `${updated} of ${total} running pods have the security groups of the spec`;
+  if (gate === 'open' || outdated.size === 0) {
+    const message = `${progress}, ${changing.size} are being changed`;
+    return { type, status: 'False', reason: 'RollingOut', message };
+  }
+  const why = {
+    AwaitingRecreation: 'the others keep theirs until they are created again (securityGroupRolloutPolicy: OnRecreate)',
+    RolloutBlocked: 'the others keep theirs until the PodNetworking is Ready',
+  }[gate];
+  return { type, status: 'False', reason: gate, message: `${progress}; ${why}` };
+}

@@ -1,0 +1,52 @@
+import type { Tally } from '../../allocation/networking-tally.ts';
+import { rolloutAllowance, rolloutGate } from '../../allocation/security-groups.ts';
+import type { PodEni } from '../../crds/pod-eni.ts';
+import type { PodNetworking } from '../../crds/pod-networking.ts';
+import { isConflict, isNotFound } from '../../kube/errors.ts';
+import type { ControllerContext } from '../context.ts';
+
+/** APIs whose calls a pod waits for. */
+const PODS_WAIT_FOR = ['CreateNetworkInterface', 'AttachNetworkInterface'] as const;
+
+/** Writes the security groups of an edited PodNetworking into one record; the record's controller does the rest. */
+export type Retarget = (podEni: PodEni, networking: PodNetworking, signal: AbortSignal) => Promise<void>;
+
+/**
+ * Rolls the security groups of a PodNetworking out to running pods, a few records at a time. Nothing is kept in memory:
+ * how far it is stands in the records, so that another leader goes on where this one ends. One that the cloud refuses stays
+ * on its way and holds its place, so that a rollout that fails stops after a few pods.
+ */
+export class SecurityGroupRollout {
+  readonly #context: ControllerContext;
+  readonly #retarget: Retarget;
+
+  constructor(context: ControllerContext, retarget: Retarget) {
+    this.#context = context;
+    this.#retarget = retarget;
+  }
+
+  /**
+   * Rewrites as many records as may be now.
+   *
+   * @returns whether there is more to do later.
+   * @throws KubeApiError, TransportError
+   */
+  async advance(networking: PodNetworking, tally: Tally, signal: AbortSignal): Promise<boolean> {
+    const { outdated, changing } = tally.rollout;
+    if (outdated.size === 0 || rolloutGate(networking) !== 'open') return false;
+    const { quota, informers } = this.#context;
+    const podsWaitForCalls = PODS_WAIT_FOR.some((api) => quota.status(api).waiting > 0);
+    // A copy: each write changes the tally.
+    for (const key of [...outdated].slice(0, rolloutAllowance(changing.size, podsWaitForCalls))) {
+      const podEni = informers.podEnis.store.get(key);
+      if (podEni === undefined) continue;
+      try {
+        await this.#retarget(podEni, networking, signal);
+      } catch (error) {
+        // It changed or went meanwhile; the watch brings it, and with it the next look.
+        if (!isConflict(error) && !isNotFound(error)) throw error;
+      }
+    }
+    return outdated.size > 0;
+  }
+}

@@ -1,0 +1,118 @@
+import type { CheckedCondition } from '../../allocation/networking-check.ts';
+import { type ServiceCondition, serviceConditions } from '../../allocation/networking-conditions.ts';
+import type { Tally } from '../../allocation/networking-tally.ts';
+import { rolloutGate } from '../../allocation/security-groups.ts';
+import type { PodNetworking, PodNetworkingStatus } from '../../crds/pod-networking.ts';
+import { jsonEqual } from '../../kube/patch.ts';
+import { rfc3339 } from '../../util/clock.ts';
+import { stateCondition } from '../conditions.ts';
+import type { CatalogAnswer } from '../network-catalog.ts';
+import { withoutNewRequestId } from '../same-failure.ts';
+
+/** What the cloud told about the spec. Without conditions it did not answer, and what was known before counts. */
+export interface Checked {
+  conditions: CheckedCondition[];
+  answer?: CatalogAnswer | undefined;
+}
+
+/** Everything that a status is made from. */
+export interface StatusFacts {
+  checked: Checked;
+  tally: Tally;
+  /** Pods without a PodENI that wait, and the zones in which they wait for an address. */
+  unserved: { pods: number; zonesWithoutAddress: ReadonlySet<string> };
+  /** Addresses believed to be free, less what was promised since the cloud was asked. */
+  free: (vSwitchId: string) => number | undefined;
+  nowMs: number;
+}
+
+/** The status of a PodNetworking as it should be. Pure; `updateAt` moves only when anything else does. */
+export function networkingStatus(networking: PodNetworking, facts: StatusFacts): PodNetworkingStatus {
+  const { checked, nowMs } = facts;
+  const before = networking.status ?? {};
+  const problem = checked.conditions.find((condition) => !condition.ok);
+  const verdict = checked.conditions.length === 0 ? {} : verdictOf(networking, checked, problem, nowMs);
+  const current: PodNetworking = { ...networking, status: { ...before, ...verdict } };
+  const status: PodNetworkingStatus = { ...current.status, ...figures(networking, facts) };
+  const about = serviceConditions({
+    tally: facts.tally,
+    gate: rolloutGate(current),
+    zonesWithoutAddress: facts.unserved.zonesWithoutAddress,
+    vSwitches: status.vSwitches?.map(({ id, zone = '', availableIPCount = 0 }) => ({
+      id,
+      zone,
+      free: facts.free(id) ?? availableIPCount,
+    })),
+  });
+  for (const stated of about) {
+    status.conditions = stateCondition(status.conditions, networking, withOldRequestId(status, stated), nowMs);
+  }
+  if (!jsonEqual(status, before)) status.updateAt = rfc3339(nowMs);
+  return status;
+}
+
+/** Whether a status tells something about the spec that the one before did not; figures may wait, this may not. */
+export function isNewVerdict(before: PodNetworkingStatus | undefined, after: PodNetworkingStatus): boolean {
+  const words = (status: PodNetworkingStatus | undefined) =>
+    ['Ready', 'VSwitchesReady', 'SecurityGroupsReady'].map((wanted) => {
+      const condition = status?.conditions?.find(({ type }) => type === wanted);
+      return [condition?.status, condition?.reason].join();
+    });
+  return (
+    before?.status !== after.status ||
+    before?.observedGeneration !== after.observedGeneration ||
+    words(before).join() !== words(after).join()
+  );
+}
+
+function verdictOf(
+  networking: PodNetworking,
+  { conditions: checked }: Checked,
+  problem: CheckedCondition | undefined,
+  nowMs: number,
+): PodNetworkingStatus {
+  const { generation } = networking.metadata;
+  let conditions = networking.status?.conditions;
+  for (const { type, ok, reason, message } of checked) {
+    const stated = { type, status: ok ? 'True' : 'False', reason, message } as const;
+    conditions = stateCondition(conditions, networking, stated, nowMs);
+  }
+  const message = problem?.message ?? 'vSwitches and security groups exist in the VPC';
+  conditions = stateCondition(
+    conditions,
+    networking,
+    { type: 'Ready', status: problem === undefined ? 'True' : 'False', reason: problem?.reason ?? 'Checked', message },
+    nowMs,
+  );
+  return {
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+    conditions,
+    status: problem === undefined ? 'Ready' : 'Fail',
+    message: problem?.message ?? '',
+  };
+}
+
+function figures(networking: PodNetworking, { checked, tally, unserved }: StatusFacts): PodNetworkingStatus {
+  const { updated, changing, outdated } = tally.rollout;
+  const reservedOf = (id: string) => tally.reserved.get(id) ?? 0;
+  const sum = (numbers: number[]) => numbers.reduce((total, count) => total + count, 0);
+  const described = (networking.spec.vSwitchOptions ?? []).flatMap((id) => {
+    const found = checked.answer?.vSwitches.get(id);
+    return found === undefined ? [] : [{ id, zone: found.zoneId, availableIPCount: found.availableIpCount }];
+  });
+  const known = checked.answer === undefined ? (networking.status?.vSwitches ?? []) : described;
+  const vSwitches = known.map((vSwitch) => ({ ...vSwitch, reservedIPCount: reservedOf(vSwitch.id) }));
+  return {
+    pods: { ...tally.pods, waiting: tally.pods.waiting + unserved.pods },
+    rollout: { updated, changing: changing.size, outdated: outdated.size },
+    vSwitches,
+    availableIPCount: sum(vSwitches.map(({ availableIPCount = 0 }) => availableIPCount)),
+    reservedIPCount: sum([...tally.reserved.values()]),
+  };
+}
+
+/** An error that repeats with another request id is no reason to write. */
+function withOldRequestId({ conditions }: PodNetworkingStatus, stated: ServiceCondition): ServiceCondition {
+  const before = conditions?.find(({ type }) => type === stated.type);
+  return { ...stated, message: withoutNewRequestId(before?.message, stated.message) };
+}
