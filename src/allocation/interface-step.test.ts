@@ -353,7 +353,7 @@ describe('a destructive call (I3)', () => {
       expect(step(goal, { observation: seen({ ...shown, tags }) })).toEqual({
         do: 'blocked',
         reason: 'EniNotOurs',
-        message: 'eni-1 does not carry the tags of this cluster, so it is neither detached nor deleted',
+        message: 'eni-1 does not carry the tags of this cluster, so it is neither changed nor released',
       });
     }
   });
@@ -365,20 +365,28 @@ describe('a destructive call (I3)', () => {
 });
 
 describe('an ENI that is not what the record promises (I8)', () => {
-  const cases: [changes: Partial<ObservedEni>, message: string][] = [
-    [{ vSwitchId: 'vsw-9' }, 'eni-1 lies in vSwitch vsw-9, the PodENI records vsw-1'],
-    [{ securityGroupIds: ['sg-9'] }, 'eni-1 has the security groups sg-9, the PodENI records sg-1,sg-2'],
-    [{ securityGroupIds: ['sg-1'] }, 'eni-1 has the security groups sg-1, the PodENI records sg-1,sg-2'],
-    [{ securityGroupIds: [] }, 'eni-1 has the security groups , the PodENI records sg-1,sg-2'],
-  ];
+  const groups = [['sg-9'], ['sg-1'], [], ['sg-1', 'sg-9']];
+  const elsewhere: Partial<ObservedEni> = { vSwitchId: 'vsw-9' };
 
-  test.each(cases)('is neither attached nor bound: %j', (changes, message) => {
-    for (const shown of [eni('Available', changes), boundEni(changes)]) {
+  test('in another vSwitch is neither attached nor bound', () => {
+    const message = 'eni-1 lies in vSwitch vsw-9, the PodENI records vsw-1';
+    for (const shown of [eni('Available', elsewhere), boundEni(elsewhere)]) {
       expect(step('bind', { observation: seen(shown) })).toEqual({ do: 'blocked', reason: 'EniMismatch', message });
     }
   });
 
-  test.each(cases)('is released all the same: %j', (changes) => {
+  test.each(groups)('with other security groups gets those of the record before it goes on: %j', (...ids) => {
+    for (const shown of [eni('Available', { securityGroupIds: ids }), boundEni({ securityGroupIds: ids })]) {
+      expect(step('bind', { observation: seen(shown) })).toEqual({ do: 'modify', eni: shown });
+    }
+  });
+
+  test('with the same security groups in another order is as it should be', () => {
+    const observation = seen(boundEni({ securityGroupIds: ['sg-2', 'sg-1'] }));
+    expect(step('bind', { observation })).toMatchObject({ do: 'done' });
+  });
+
+  test.each([...groups.map((ids) => ({ securityGroupIds: ids })), elsewhere])('is released all the same: %j', (changes) => {
     expect(step('release', { observation: seen(eni('Available', changes)) })).toMatchObject({ do: 'delete' });
     expect(step('release', { observation: seen(boundEni(changes)) })).toMatchObject({ do: 'detach' });
   });
@@ -386,6 +394,39 @@ describe('an ENI that is not what the record promises (I8)', () => {
   test('a record of upstream that names neither is taken as it is', () => {
     const observation = seen(boundEni());
     expect(step('bind', { allocation: { eni: { id: 'eni-1' } }, observation })).toMatchObject({ do: 'done' });
+  });
+});
+
+describe('a change of security groups', () => {
+  const drifted = boundEni({ securityGroupIds: ['sg-9'] });
+
+  test('rests on a fresh answer, as whoever changes must know what it changes', () => {
+    expect(step('bind', { observation: seen(drifted, 5001) })).toEqual({ do: 'observe' });
+  });
+
+  test('is not sent for an ENI without our tags', () => {
+    expect(step('bind', { observation: seen({ ...drifted, tags: {} }) })).toMatchObject({
+      do: 'blocked',
+      reason: 'EniNotOurs',
+    });
+  });
+
+  test('that was accepted may not show for a while, and is asked about', () => {
+    const operation = succeeded('modify', 1000);
+    expect(step('bind', { observation: seen(drifted, 2000), operation })).toEqual({ do: 'observe' });
+    expect(step('bind', { observation: seen(drifted, 500), operation })).toEqual({ do: 'observe' });
+    expect(step('bind', { observation: seen(drifted, 100), operation: succeeded('modify', 6000) })).toMatchObject({
+      do: 'modify',
+    });
+    expect(step('bind', { observation: seen(boundEni(), 500), operation })).toMatchObject({ do: 'done' });
+  });
+
+  test('that was refused is repeated after a pause', () => {
+    const operation = failed('modify', 'invalid', { ageMs: 500 });
+    expect(step('bind', { observation: seen(drifted), operation })).toMatchObject({ do: 'pause' });
+    expect(step('bind', { observation: seen(drifted), operation: failed('modify', 'invalid', { ageMs: 1000 }) })).toMatchObject(
+      { do: 'modify' },
+    );
   });
 });
 

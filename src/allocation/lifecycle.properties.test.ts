@@ -25,6 +25,9 @@ const action = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant('podGoes'), name }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('crash'), arrive: fc.boolean(), lateMs: fc.nat(2000) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('byHand'), pick: fc.nat(9), remove: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('drift'), pick: fc.nat(9) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('edit'), others: fc.boolean() }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('rollOut'), name }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('userDeletes'), name }) },
   // What a control plane does when nothing is in its way, so that histories get somewhere.
   { weight: 6, arbitrary: fc.record({ do: fc.constant('work'), rounds: fc.integer({ min: 1, max: 8 }) }) },
@@ -61,6 +64,15 @@ function take(world: World, next: Action): void {
     case 'byHand':
       world.cloud.byHand(next.pick, next.remove);
       break;
+    case 'drift':
+      world.cloud.driftByHand(next.pick);
+      break;
+    case 'edit':
+      world.editSecurityGroups(next.others);
+      break;
+    case 'rollOut':
+      world.rollOut(next.name);
+      break;
     case 'userDeletes':
       world.userDeletesRecord(next.name);
       break;
@@ -92,7 +104,7 @@ const isQuiet = (done: string[]) => done.every((did) => /^(nothing|wait )/.test(
 function settle(world: World): string[] {
   let done: string[] = [];
   for (let round = 0; round < SETTLE_ROUNDS; round++) {
-    const wasQuiet = isQuiet(done);
+    const wasQuiet = isQuiet(done) && names.filter((each) => world.rollOut(each)).length === 0;
     if (wasQuiet || round === 0) collect(world);
     done = work(world, 1000);
     if (wasQuiet && isQuiet(done)) return done;
@@ -112,6 +124,10 @@ function collect(world: World): void {
   for (const { spec } of world.records.values()) {
     for (const { eni } of spec.allocations ?? []) if (eni.id !== '') world.observe(eni.id);
   }
+}
+
+function sorted(ids: readonly string[] | undefined): string[] {
+  return [...(ids ?? [])].sort();
 }
 
 function membersOf(world: World, nodeName: string): number {
@@ -140,6 +156,9 @@ function expectSettled(world: World, done: string[]): void {
           },
         });
         expect(record.spec.target?.nodeName, each).toBe(pod.nodeName);
+        // I8: record, cloud and PodNetworking agree, whatever was edited or drifted on the way.
+        expect(sorted(eni?.securityGroupIds), each).toEqual(sorted(allocation?.eni.securityGroupIDs));
+        expect(sorted(allocation?.eni.securityGroupIDs), each).toEqual(sorted(world.securityGroupsOf(each)));
       }
     } else if (record !== undefined) {
       expect(isFixed(record), `${each}: ${done[at]}`).toBe(true);

@@ -119,6 +119,7 @@ describe('a PodNetworking', () => {
     expect(podNetworkingSchema.parse({ metadata }).spec).toEqual({
       eniOptions: { eniType: 'Default' },
       allocationType: { type: 'Elastic' },
+      securityGroupRolloutPolicy: 'Immediate',
       vSwitchSelectOptions: { vSwitchSelectionPolicy: 'ordered' },
     });
   });

@@ -24,6 +24,8 @@ export class SimulatedCloud {
   readonly model: CloudModel;
   readonly vSwitchIds: string[];
   readonly securityGroupIds: string[];
+  /** One more, to be changed to. */
+  readonly otherSecurityGroupIds: string[];
   readonly nodes: NodeFacts[];
   readonly #clusterId: string;
   readonly #history: { atMs: number; enis: Map<string, ObservedEni> }[] = [];
@@ -41,6 +43,7 @@ export class SimulatedCloud {
     this.vSwitchIds = [vSwitch('10.0.1.0/29'), vSwitch('10.0.2.0/24')];
     const nodeVSwitch = vSwitch('10.0.3.0/24');
     this.securityGroupIds = [this.model.createSecurityGroup({ vpcId }, this.nowMs)];
+    this.otherSecurityGroupIds = [this.model.createSecurityGroup({ vpcId }, this.nowMs), ...this.securityGroupIds];
     this.nodes = ['node-1', 'node-2'].map((nodeName) => {
       const { instanceId } = this.model.runInstance(
         { instanceType: instanceTypeId, vSwitchId: nodeVSwitch, securityGroupIds: this.securityGroupIds },
@@ -83,6 +86,10 @@ export class SimulatedCloud {
     return !answer.ok && answer.code === 'InvalidEniId.NotFound' ? { ok: true } : answer;
   }
 
+  modify(NetworkInterfaceId: string, SecurityGroupId: string[]): Answer {
+    return this.#call('ModifyNetworkInterfaceAttribute', { NetworkInterfaceId, SecurityGroupId });
+  }
+
   /** By tags, as it was at a time. */
   find(tags: Record<string, string>, atMs: number): Answer {
     const eni = [...this.#at(atMs).values()].find((candidate) =>
@@ -120,6 +127,13 @@ export class SimulatedCloud {
     else this.model.detachEniByHand(eni.id, this.nowMs);
     this.#remember();
     return eni.id;
+  }
+
+  /** Changes the security groups of one of our ENIs behind our back. */
+  driftByHand(pick: number): void {
+    const candidates = this.ours();
+    const eni = candidates[pick % Math.max(1, candidates.length)];
+    if (eni !== undefined) this.modify(eni.id, this.otherSecurityGroupIds.slice(0, 1));
   }
 
   violations(): string[] {

@@ -10,11 +10,12 @@ import type {
 } from '../../src/allocation/observation.ts';
 import { type NodeFacts, planNewAttempt, planPodEni, planRebind, type Room } from '../../src/allocation/plan.ts';
 import { isFixed } from '../../src/allocation/retention.ts';
+import { retargeted, rolloutState, sameSecurityGroups } from '../../src/allocation/security-groups.ts';
 import { SlotLedger } from '../../src/allocation/slots.ts';
 import { VSwitchPool } from '../../src/allocation/vswitch-pool.ts';
 import { kindOf } from '../../src/cloud/errors.ts';
 import { ANNOTATION_POD_UID } from '../../src/crds/names.ts';
-import type { PodEni } from '../../src/crds/pod-eni.ts';
+import type { Allocation, PodEni } from '../../src/crds/pod-eni.ts';
 import { type PodNetworking, podNetworkingSchema } from '../../src/crds/pod-networking.ts';
 import { rfc3339 } from '../../src/util/clock.ts';
 import { seededRandom } from '../../src/util/random.ts';
@@ -73,6 +74,31 @@ export class World {
   }
 
   // What happens to pods, and in the cloud behind our back.
+
+  /** Edits the security groups of the PodNetworkings. */
+  editSecurityGroups(others: boolean): void {
+    const ids = others ? this.cloud.otherSecurityGroupIds : this.cloud.securityGroupIds;
+    for (const { metadata, spec } of Object.values(this.#networkings)) {
+      if (spec.securityGroupIDs?.join() === ids.join()) continue;
+      metadata.generation = (metadata.generation ?? 0) + 1;
+      spec.securityGroupIDs = ids;
+    }
+  }
+
+  /** What the PodNetworking of a name asks for. */
+  securityGroupsOf(name: string): string[] {
+    return this.#networkingOf(name).spec.securityGroupIDs ?? [];
+  }
+
+  /** What the rollout does for one record. @returns whether it was rewritten. */
+  rollOut(name: string): boolean {
+    const record = this.records.get(name);
+    const networking = this.#networkingOf(name);
+    const groups = networking.spec.securityGroupIDs ?? [];
+    if (record === undefined || rolloutState(record, networking.metadata.name, groups) !== 'outdated') return false;
+    this.#rewrite(record, (allocation) => retargeted(allocation, networking));
+    return true;
+  }
 
   podComes(name: string, nodeAt: number): void {
     if (this.pods.get(name)?.state === 'live') return;
@@ -177,7 +203,7 @@ export class World {
   }
 
   #plan(name: string, pod: Extract<PodView, { state: 'live' }>): string {
-    const networking = name.startsWith('fixed') ? this.#networkings.fixed : this.#networkings.elastic;
+    const networking = this.#networkingOf(name);
     const node = this.#nodes.find((facts) => facts.nodeName === pod.nodeName);
     const plan = planPodEni(
       { namespace: 'default', name, uid: pod.uid },
@@ -188,6 +214,7 @@ export class World {
     );
     if (plan.kind === 'wait') return `wait ${plan.reason}`;
     plan.podEni.metadata.uid = `record-${++this.#uids}`;
+    plan.podEni.metadata.generation = 1;
     this.records.set(name, plan.podEni);
     return 'plan';
   }
@@ -251,17 +278,19 @@ export class World {
         break;
       }
       case 'record':
-        allocation.ipv4 = step.eni.primaryIp;
-        allocation.eni = { ...allocation.eni, id: step.eni.id, mac: step.eni.macAddress };
+        this.#rewrite(record, (before) => ({
+          ...before,
+          ipv4: step.eni.primaryIp,
+          eni: { ...before.eni, id: step.eni.id, mac: step.eni.macAddress },
+        }));
         this.#operations.delete(name);
         break;
       case 'newAttempt': {
         const room = this.#now();
         if (step.avoidVSwitch) room.vSwitches.block(allocation.eni.vSwitchID ?? '', this.nowMs);
-        const networking = isFixed(record) ? this.#networkings.fixed : this.#networkings.elastic;
-        const plan = planNewAttempt(record, 0, networking, room);
+        const plan = planNewAttempt(record, 0, this.#networkingOf(name), room);
         if (plan.kind === 'wait') return `wait ${plan.reason}`;
-        record.spec.allocations = [plan.allocation];
+        this.#rewrite(record, () => plan.allocation);
         this.#operations.delete(name);
         this.#observations.delete(id);
         break;
@@ -280,6 +309,11 @@ export class World {
         this.#checkDestructive(name, record, goal, step.do, step.eni);
         this.#call(name, step.do, () => (step.do === 'detach' ? this.cloud.detach(step.eni) : this.cloud.delete(id)));
         break;
+      case 'modify': {
+        const wanted = allocation.eni.securityGroupIDs ?? [];
+        this.#call(name, 'modify', () => this.cloud.modify(id, wanted));
+        break;
+      }
       case 'pause':
         if (step.failure === undefined && id !== '') this.#observations.delete(id);
         break;
@@ -308,15 +342,32 @@ export class World {
     if (plan.kind === 'wait') return `wait ${plan.reason}`;
     record.metadata.annotations = { ...record.metadata.annotations, [ANNOTATION_POD_UID]: pod.uid };
     record.spec.target = plan.target;
+    const networking = this.#networkingOf(name);
+    const isReserved = record.status?.phase === 'Unbind';
+    this.#rewrite(record, (allocation) => (isReserved ? retargeted(allocation, networking) : allocation));
     return 'rebind';
+  }
+
+  #networkingOf(name: string): PodNetworking {
+    return name.startsWith('fixed') ? this.#networkings.fixed : this.#networkings.elastic;
+  }
+
+  /** The API server counts changes of the spec. */
+  #rewrite(record: PodEni, change: (allocation: Allocation) => Allocation): void {
+    record.spec.allocations = (record.spec.allocations ?? []).map(change);
+    record.metadata.generation = (record.metadata.generation ?? 0) + 1;
   }
 
   #bind(record: PodEni, enis: ObservedEni[]): void {
     const [eni] = enis;
     if (eni === undefined) return;
     const { instanceId = '', trunkEniId = '', vlanId = 0 } = eni;
+    if (!sameSecurityGroups(eni.securityGroupIds, record.spec.allocations?.[0]?.eni.securityGroupIDs ?? [])) {
+      this.violations.push(`${record.metadata.name}: bound with the groups ${eni.securityGroupIds.join()} (I8)`);
+    }
     record.status = {
       ...record.status,
+      observedGeneration: record.metadata.generation ?? 0,
       phase: 'Bind',
       instanceID: instanceId,
       trunkENIID: trunkEniId,
