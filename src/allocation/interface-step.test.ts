@@ -386,10 +386,13 @@ describe('an ENI that is not what the record promises (I8)', () => {
     expect(step('bind', { observation })).toMatchObject({ do: 'done' });
   });
 
-  test.each([...groups.map((ids) => ({ securityGroupIds: ids })), elsewhere])('is released all the same: %j', (changes) => {
-    expect(step('release', { observation: seen(eni('Available', changes)) })).toMatchObject({ do: 'delete' });
-    expect(step('release', { observation: seen(boundEni(changes)) })).toMatchObject({ do: 'detach' });
-  });
+  test.each([...groups.map((ids) => ({ securityGroupIds: ids })), elsewhere])(
+    'is released all the same: %j',
+    (changes) => {
+      expect(step('release', { observation: seen(eni('Available', changes)) })).toMatchObject({ do: 'delete' });
+      expect(step('release', { observation: seen(boundEni(changes)) })).toMatchObject({ do: 'detach' });
+    },
+  );
 
   test('a record of upstream that names neither is taken as it is', () => {
     const observation = seen(boundEni());
@@ -424,9 +427,9 @@ describe('a change of security groups', () => {
   test('that was refused is repeated after a pause', () => {
     const operation = failed('modify', 'invalid', { ageMs: 500 });
     expect(step('bind', { observation: seen(drifted), operation })).toMatchObject({ do: 'pause' });
-    expect(step('bind', { observation: seen(drifted), operation: failed('modify', 'invalid', { ageMs: 1000 }) })).toMatchObject(
-      { do: 'modify' },
-    );
+    expect(
+      step('bind', { observation: seen(drifted), operation: failed('modify', 'invalid', { ageMs: 1000 }) }),
+    ).toMatchObject({ do: 'modify' });
   });
 });
 

@@ -159,6 +159,7 @@ function expectSettled(world: World, done: string[]): void {
         // I8: record, cloud and PodNetworking agree, whatever was edited or drifted on the way.
         expect(sorted(eni?.securityGroupIds), each).toEqual(sorted(allocation?.eni.securityGroupIDs));
         expect(sorted(allocation?.eni.securityGroupIDs), each).toEqual(sorted(world.securityGroupsOf(each)));
+        expect(record.status?.observedGeneration, each).toBe(record.metadata.generation);
       }
     } else if (record !== undefined) {
       expect(isFixed(record), `${each}: ${done[at]}`).toBe(true);

@@ -38,3 +38,35 @@ test('who waits for something else from now on holds nobody up where it was', ()
   expect(woken).toEqual(['b']);
   expect(waiting.ahead('b', slot)).toBe(0);
 });
+
+test('who waits without a PodENI is counted for the PodNetworking that is to serve it', () => {
+  const changed: string[] = [];
+  const room = new WaitingRoom(
+    () => {},
+    (name) => changed.push(name),
+  );
+  room.park('default/a', { kind: 'slot', nodeName: 'n' }, ['web']);
+  room.park('default/b', { kind: 'vSwitch', zone: 'z' }, ['web', 'db']);
+  room.park('default/b', { kind: 'vSwitch', zone: 'z' }, ['web', 'db']);
+  room.park('default/c', { kind: 'vSwitch', zone: 'y' });
+  expect(changed).toEqual(['web', 'web', 'db']);
+  expect(room.unserved('web')).toEqual({ pods: 2, zonesWithoutAddress: new Set(['z']) });
+  expect(room.unserved('db').pods).toBe(1);
+  room.leave('default/b');
+  expect(room.unserved('web')).toEqual({ pods: 1, zonesWithoutAddress: new Set() });
+  // It has a PodENI now, which counts for itself.
+  room.park('default/a', { kind: 'slot', nodeName: 'n' });
+  expect(room.unserved('web').pods).toBe(0);
+});
+
+test('the place in line is told where places are given out by turns', () => {
+  const room = new WaitingRoom(() => {});
+  for (const key of ['default/a', 'default/b', 'default/c']) room.park(key, { kind: 'slot', nodeName: 'n' });
+  room.park('default/d', { kind: 'networking', name: 'web' });
+  expect(['a', 'c', 'd', 'e'].map((name) => room.placeOf(`default/${name}`))).toEqual([
+    'place 1 of 3 in line',
+    'place 3 of 3 in line',
+    undefined,
+    undefined,
+  ]);
+});

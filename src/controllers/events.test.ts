@@ -1,0 +1,79 @@
+import { expect, test } from 'vitest';
+import type { EventInput } from '../kube/events.ts';
+import { Store } from '../kube/store.ts';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import { ControllerEvents } from './events.ts';
+import type { Pod } from './resources.ts';
+
+function events() {
+  const said: (EventInput & { controller: string; kind: string | undefined })[] = [];
+  const clock = new VirtualClock();
+  const pods = new Store<Pod>();
+  pods.replace(
+    [
+      {
+        metadata: { name: 'web-0', namespace: 'default', uid: 'uid-1', resourceVersion: '1' },
+        spec: { nodeName: 'n', hostNetwork: false },
+        status: { phase: '' },
+      },
+    ],
+    '1',
+  );
+  const recorder = {
+    forController: (controller: string) => ({
+      event: (regarding: { kind?: string | undefined }, input: EventInput) =>
+        void said.push({ ...input, controller, kind: regarding.kind }),
+    }),
+  };
+  return { said, clock, pods: new ControllerEvents({ recorder, pods, clock }) };
+}
+
+test('one event per transition: a failure that repeats with another request id is the same', () => {
+  const { said, pods } = events();
+  for (const id of ['A', 'B', 'C']) {
+    pods.podWarning('default/web-0', 'CloudError', `AttachNetworkInterface: NoPermission: no (request id ${id})`);
+  }
+  expect(said.map(({ note }) => note)).toEqual(['AttachNetworkInterface: NoPermission: no (request id A)']);
+  expect(said[0]).toMatchObject({ kind: 'Pod', controller: 'pod-eni', type: 'Warning', reason: 'CloudError' });
+  // Of one series, should it be said again.
+  expect(said[0]?.noteKey).toBe('AttachNetworkInterface: NoPermission: no');
+});
+
+test('another cause, or another reason, is another event', () => {
+  const { said, pods } = events();
+  pods.podWarning('default/web-0', 'CloudError', 'AttachNetworkInterface: NoPermission: no (request id A)');
+  pods.podWarning('default/web-0', 'CloudError', 'AttachNetworkInterface: InvalidEniId.NotFound: no (request id B)');
+  pods.podWarning('default/web-0', 'NoMemberSlot', 'all 3 are in use');
+  expect(said).toHaveLength(3);
+});
+
+test('the place in line is told where the event is written, and a step forward is no event', () => {
+  const { said, pods } = events();
+  let place = 3;
+  const asked: number[] = [];
+  const detail = () => {
+    asked.push(place);
+    return `place ${place} of 3 in line`;
+  };
+  for (place = 3; place > 0; place -= 1) pods.podWarning('default/web-0', 'NoMemberSlot', 'all 3 are in use', detail);
+  expect(said.map(({ note }) => note)).toEqual(['all 3 are in use; place 3 of 3 in line']);
+  expect(asked).toEqual([3]);
+});
+
+test('what lasts is said again after ten minutes, so that it does not expire', async () => {
+  const { said, pods, clock } = events();
+  const say = () => pods.podWarning('default/web-0', 'NodeNotReady', 'node n is not known');
+  say();
+  await clock.advance(599_000);
+  say();
+  expect(said).toHaveLength(1);
+  await clock.advance(1000);
+  say();
+  expect(said).toHaveLength(2);
+});
+
+test('nothing is said of a pod that is gone', () => {
+  const { said, pods } = events();
+  pods.podNormal('default/gone', 'AttachENISucceed', 'eni-1 is attached');
+  expect(said).toEqual([]);
+});
