@@ -101,7 +101,9 @@ describe.concurrent('a PodNetworking', () => {
       cidrBlock: '10.64.0.0/24',
     });
     const ready = await bed.networking('late', ({ status }) => status?.status === 'Ready');
-    expect(ready.status?.vSwitches).toEqual([{ id: 'vsw-bp1late', zone: ZONE_H, availableIPCount: 252 }]);
+    expect(ready.status?.vSwitches).toEqual([
+      { id: 'vsw-bp1late', zone: ZONE_H, availableIPCount: 252, reservedIPCount: 0 },
+    ]);
     expect((await bed.bound(ns, 'early')).spec.allocations?.[0]?.eni.vSwitchID).toBe('vsw-bp1late');
 
     await bed.lab.api.patch(`${API}/podnetworkings/late`, 'merge', { spec: { securityGroupIDs: ['sg-bp1gone'] } });
@@ -209,10 +211,10 @@ describe.concurrent('a pod that finds no room', () => {
     for (const name of first) await bed.createPod(ns, name, { node: small.name, networking: 'sound' });
     await Promise.all(first.map((name) => bed.bound(ns, name)));
     const later = ['slot-3', 'slot-4', 'slot-5'];
-    for (const name of later) {
+    for (const [at, name] of later.entries()) {
       await bed.createPod(ns, name, { node: small.name, networking: 'sound' });
       expect((await bed.podEvent(ns, name, 'NoMemberSlot')).note).toBe(
-        `all 3 member ENIs that node ${small.name} can hold are in use; the pod is served when one is released`,
+        `all 3 member ENIs that node ${small.name} can hold are in use; the pod is served when one is released; place ${at + 1} of ${at + 1} in line`,
       );
     }
     // One that gives up in the middle of the line holds nobody up.

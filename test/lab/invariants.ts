@@ -2,6 +2,8 @@ import type { Counters } from '../../sim/cloud/model/journal.ts';
 import type { EniSnapshot, Snapshot } from '../../sim/cloud/model/snapshot.ts';
 import { isOurs } from '../../src/allocation/identity.ts';
 import { targetOf } from '../../src/allocation/lifecycle.ts';
+import { isRewritten } from '../../src/allocation/rewritten.ts';
+import { sameSecurityGroups } from '../../src/allocation/security-groups.ts';
 import { parseTrunkIntent } from '../../src/allocation/trunk.ts';
 import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../src/crds/names.ts';
 import type { NetworkInterface } from '../../src/crds/network-interface.ts';
@@ -171,6 +173,14 @@ function bindProblems(podEni: PodEni, eni: EniSnapshot): string[] {
   if (eni.attachment?.trunk?.eniId !== target?.trunkENIID) {
     problems.push(`${name}: ${eni.id} is a member of ${eni.attachment?.trunk?.eniId}, not of ${target?.trunkENIID}`);
   }
+  const recorded =
+    podEni.spec.allocations?.find((allocation) => allocation.eni.id === eni.id)?.eni.securityGroupIDs ?? [];
+  if (recorded.length > 0 && !sameSecurityGroups(recorded, eni.securityGroupIds)) {
+    problems.push(
+      `${name}: ${eni.id} has the groups ${eni.securityGroupIds.join()}, the record says ${recorded.join()}`,
+    );
+  }
+  if (isRewritten(podEni)) problems.push(`${name} was rewritten, and the cloud not asked since`);
   if (eni.attachment?.trunk?.vlanId !== info?.vid) {
     problems.push(`${name}: ${eni.id} has VLAN id ${eni.attachment?.trunk?.vlanId}, the record says ${info?.vid}`);
   }
