@@ -58,8 +58,10 @@ function allocation({ failing }: Tally): ServiceCondition {
   if (failing.size === 0) return { type, status: 'True', reason: 'Healthy', message: 'no pod fails' };
   const [last] = [...failing.values()].sort((a, b) => (a.since === b.since ? 0 : a.since > b.since ? -1 : 1));
   const count = failing.size === 1 ? 'the interface of one pod fails' : `the interfaces of ${failing.size} pods fail`;
+  const isDegraded = [...failing.values()].every(({ reason }) => reason === 'CloudDegraded');
   const words = last === undefined ? '' : `, the last that of ${last.key}: ${last.reason}: ${last.message}`;
-  return { type, status: 'False', reason: 'PodsFailing', message: `${count}${words}` };
+  const reason = isDegraded ? 'CloudDegraded' : 'PodsFailing';
+  return { type, status: 'False', reason, message: `${count}${words}` };
 }
 
 function rollout({ tally, gate }: ServiceFacts): ServiceCondition {

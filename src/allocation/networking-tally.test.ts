@@ -59,7 +59,7 @@ function plain({ pods, reserved, failing, rollout }: Tally) {
   const { updated, changing, outdated } = rollout;
   return {
     pods,
-    reserved: [...reserved].sort(),
+    reserved: Object.fromEntries(reserved),
     failing: [...failing.keys()].sort(),
     updated,
     changing: [...changing].sort(),

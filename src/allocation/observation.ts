@@ -1,3 +1,5 @@
+import type { Reason } from '../crds/reasons/catalogue.ts';
+
 /**
  * What the life cycle needs to know of an ENI and of the cloud calls under way. The cloud layer's own types fit these
  * structurally, so that this folder does not import it.
@@ -46,6 +48,8 @@ export type FailureKind =
   | 'token'
   /** Credentials or RAM policy. */
   | 'forbidden'
+  /** The operator has told the control plane not to make such calls. */
+  | 'degraded'
   /** Any other refusal; repeating it unchanged will not help soon. */
   | 'invalid';
 
@@ -57,6 +61,11 @@ export interface OperationFailure {
 }
 
 export type OperationKind = 'create' | 'find' | 'attach' | 'detach' | 'delete' | 'modify';
+
+/** What a condition or event about the failure is called. */
+export function reasonOfFailure({ kind }: { kind: FailureKind }): Extract<Reason, 'CloudError' | 'CloudDegraded'> {
+  return kind === 'degraded' ? 'CloudDegraded' : 'CloudError';
+}
 
 /** The last cloud call for one interface in this process; nothing after a restart. */
 export type Operation =

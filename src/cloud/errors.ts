@@ -11,6 +11,7 @@ export type CloudErrorKind =
   | 'notFound'
   | 'token'
   | 'forbidden'
+  | 'degraded'
   | 'invalid';
 
 /** Thrown by every call of the cloud layer that did not succeed. */

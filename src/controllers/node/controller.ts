@@ -1,5 +1,5 @@
 import type { InterfaceStep } from '../../allocation/interface-step.ts';
-import type { OperationFailure } from '../../allocation/observation.ts';
+import { type OperationFailure, reasonOfFailure } from '../../allocation/observation.ts';
 import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import {
@@ -263,8 +263,9 @@ export class NodeController {
         observer.expect(intent.eniID, step.transition, nodeOwner(name));
         return {};
       case 'pause':
-        if (step.failure !== undefined) await this.#writer.condition(node, 'CloudError', step.failure.message, signal);
-        else if (intent.eniID !== '') observer.forget(intent.eniID);
+        if (step.failure !== undefined) {
+          await this.#writer.condition(node, reasonOfFailure(step.failure), step.failure.message, signal);
+        } else if (intent.eniID !== '') observer.forget(intent.eniID);
         return { requeueAfterMs: Math.max(1, step.untilMs - clock.now()) };
       case 'blocked':
         if (clock.now() - (observer.latest(intent.eniID)?.atMs ?? 0) >= RETRY_MS) {
@@ -385,8 +386,9 @@ export class NodeController {
     log.warn({ node: name, err: error.message }, 'cloud call failed');
     const node = informers.nodes.store.get(name);
     const core = informers.coreNodes.store.get(name);
-    if (node !== undefined) await this.#writer.condition(node, 'CloudError', error.message, signal);
-    else if (core !== undefined) this.#warn(core, 'CloudError', error.message);
+    const reason = reasonOfFailure(error);
+    if (node !== undefined) await this.#writer.condition(node, reason, error.message, signal);
+    else if (core !== undefined) this.#warn(core, reason, error.message);
     return { requeueAfterMs: Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures) };
   }
 }

@@ -1,7 +1,12 @@
 import { attemptTags, ownershipTags } from '../../allocation/identity.ts';
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { targetOf } from '../../allocation/lifecycle.ts';
-import type { ObservedEni, Operation, OperationFailure } from '../../allocation/observation.ts';
+import {
+  type ObservedEni,
+  type Operation,
+  type OperationFailure,
+  reasonOfFailure,
+} from '../../allocation/observation.ts';
 import { planNewAttempt } from '../../allocation/plan.ts';
 import { isRewritten } from '../../allocation/rewritten.ts';
 import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
@@ -199,7 +204,7 @@ export class InterfaceExecutor {
       const networking = this.#newerNetworking(work, failure);
       if (networking !== undefined) return this.#newAttempt(work, false, failure);
       this.#suspectTrunk(work, failure);
-      await this.#reporter.problem(reportOf(work, 'CloudError', failure.message));
+      await this.#reporter.problem(reportOf(work, reasonOfFailure(failure), failure.message));
     }
     return { requeueAfterMs: Math.max(1, untilMs - clock.now()) };
   }

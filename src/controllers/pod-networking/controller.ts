@@ -1,5 +1,6 @@
 import { checkNetworking } from '../../allocation/networking-check.ts';
 import type { NetworkingTally } from '../../allocation/networking-tally.ts';
+import { reasonOfFailure } from '../../allocation/observation.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import { jsonEqual, patchObject } from '../../kube/patch.ts';
@@ -132,7 +133,7 @@ export class PodNetworkingController {
       }
       const before = networking.status?.conditions?.find(({ type }) => type === 'VSwitchesReady');
       const message = withoutNewRequestId(before?.message, error.message);
-      return { conditions: [{ type: 'VSwitchesReady', ok: false, reason: 'CloudError', message }] };
+      return { conditions: [{ type: 'VSwitchesReady', ok: false, reason: reasonOfFailure(error), message }] };
     }
   }
 

@@ -23,6 +23,8 @@ export interface StatusFacts {
   unserved: { pods: number; zonesWithoutAddress: ReadonlySet<string> };
   /** Addresses believed to be free, less what was promised since the cloud was asked. */
   free: (vSwitchId: string) => number | undefined;
+  /** What the reader should know besides, such as other PodNetworkings that pick the same pods; follows the Ready message. */
+  remark?: string;
   nowMs: number;
 }
 
@@ -31,7 +33,7 @@ export function networkingStatus(networking: PodNetworking, facts: StatusFacts):
   const { checked, nowMs } = facts;
   const before = networking.status ?? {};
   const problem = checked.conditions.find((condition) => !condition.ok);
-  const verdict = checked.conditions.length === 0 ? {} : verdictOf(networking, checked, problem, nowMs);
+  const verdict = checked.conditions.length === 0 ? {} : verdictOf(networking, facts, problem);
   const current: PodNetworking = { ...networking, status: { ...before, ...verdict } };
   const status: PodNetworkingStatus = { ...current.status, ...figures(networking, facts) };
   const about = serviceConditions({
@@ -67,17 +69,17 @@ export function isNewVerdict(before: PodNetworkingStatus | undefined, after: Pod
 
 function verdictOf(
   networking: PodNetworking,
-  { conditions: checked }: Checked,
+  { checked, remark, nowMs }: StatusFacts,
   problem: CheckedCondition | undefined,
-  nowMs: number,
 ): PodNetworkingStatus {
   const { generation } = networking.metadata;
   let conditions = networking.status?.conditions;
-  for (const { type, ok, reason, message } of checked) {
+  for (const { type, ok, reason, message } of checked.conditions) {
     const stated = { type, status: ok ? 'True' : 'False', reason, message } as const;
     conditions = stateCondition(conditions, networking, stated, nowMs);
   }
-  const message = problem?.message ?? 'vSwitches and security groups exist in the VPC';
+  const verdict = problem?.message ?? 'vSwitches and security groups exist in the VPC';
+  const message = remark === undefined ? verdict : `${verdict}; ${remark}`;
   conditions = stateCondition(
     conditions,
     networking,

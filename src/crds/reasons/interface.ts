@@ -55,6 +55,17 @@ export const INTERFACE_REASONS = {
     cause: 'The cloud refused a call; code and request id are in the message.',
     remedy: 'Mend the cause; the call is repeated with growing pauses, at most a minute.',
   },
+  CloudDegraded: {
+    pod: 'failed',
+    on: [
+      ...[POD_WARNING, NODE_WARNING, POD_ENI_READY, NODE_CR_TRUNK, NODE_CR_READY],
+      { kind: 'PodNetworking', condition: 'VSwitchesReady' },
+      { kind: 'PodNetworking', condition: 'Ready' },
+      { kind: 'PodNetworking', condition: 'AllocationHealthy' },
+    ],
+    cause: 'The control plane is told not to make such calls to the cloud (degradation).',
+    remedy: 'Lift the degradation in the configuration when the cloud is well again.',
+  },
   EniLost: {
     pod: 'failed',
     on: [POD_WARNING, POD_ENI_READY],
