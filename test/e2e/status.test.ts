@@ -199,3 +199,23 @@ test('a crowd of pods costs the PodNetworking a write in ten seconds, and a sett
   expect(written).toBeLessThan(names.length);
   await Promise.all(names.map((name) => bed.deletePod(ns, name)));
 });
+
+test('a wait for the quota tells how many calls wait, and when the last of them goes out', async () => {
+  await bed.readyNetworking('rationed');
+  await bed.stopControlPlane();
+  await bed.startControlPlane({ rateLimit: { CreateNetworkInterface: 1 } });
+  const names = Array.from({ length: 4 }, (_, at) => `rationed-${at}`);
+  for (const name of names) await bed.createPod(ns, name, { node: node.name, networking: 'rationed' });
+  // A minute may turn meanwhile and let another one through, never all.
+  const words = await pollUntil(
+    async () => {
+      const found = await Promise.all(names.map((name) => bed.findPodEni(ns, name)));
+      return found.map((podEni) => conditionOf(podEni ?? {})).find((text) => text.includes('WaitingForQuota'));
+    },
+    { what: 'a PodENI that waits for the quota', timeoutMs: 30_000 },
+  );
+  expect(words).toMatch(
+    /^Ready=False WaitingForQuota: the quota of CreateNetworkInterface \(1 calls per minute\) is used up: [1-3] calls wait in line, the last goes out at \d{4}-\S+:00Z/,
+  );
+  await bed.networking('rationed', ({ status }) => (status?.pods?.waiting ?? 0) > 0);
+});
