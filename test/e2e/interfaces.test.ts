@@ -53,7 +53,10 @@ describe('a node with the label eniOnly', () => {
     expect(status.allocatable['aliyun/member-eni']).toBeUndefined();
     expect(metadata.annotations['k8s.aliyun.com/trunk-on']).toBeUndefined();
     const node = nodeSchema.parse(await bed.lab.api.get(`${API}/nodes/${exclusive.name}`));
-    expect(node.status?.conditions).toMatchObject([{ type: 'TrunkReady', status: 'False', reason: 'ExclusiveMode' }]);
+    expect(node.status?.conditions).toMatchObject([
+      { type: 'TrunkReady', status: 'False', reason: 'ExclusiveMode' },
+      { type: 'Ready', status: 'True', reason: 'ExclusiveMode' },
+    ]);
   });
 
   test('gives every pod a whole ENI, from eni-config when no PodNetworking picks it', async () => {
