@@ -20,6 +20,7 @@ import { NodeSync } from './node-sync.ts';
 import { CniPlugin, type PluginObserver } from './plugin.ts';
 import { rebuildRecords } from './rebuild.ts';
 import { RecordStore } from './records.ts';
+import { answerReleases } from './release-answers.ts';
 import { podResource } from './resources.ts';
 import { RuntimeReporter } from './runtime-reporter.ts';
 import { AssignmentWaiter } from './waiter.ts';
@@ -49,6 +50,7 @@ export class Agent {
   readonly #plugin: CniPlugin;
   readonly #sync: NodeSync;
   readonly #reporter: RuntimeReporter;
+  readonly #queue: KeyedQueue;
   readonly metrics: AgentMetrics;
   readonly #corrupt: string[];
   #synced = false;
@@ -69,8 +71,10 @@ export class Agent {
     });
     const gate = new KernelGate();
     const queue = new KeyedQueue();
+    this.#queue = queue;
     this.#reporter = new RuntimeReporter({
       ...{ client, nodeName, clock, view: this.#view },
+      hasSandbox: (uid) => records.hasSandboxOf(uid),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
     this.#plugin = new CniPlugin({
@@ -142,6 +146,12 @@ export class Agent {
       this.#synced = true;
       log.info({ sandboxes: this.#records.all().length }, 'the objects of this node are known');
       await this.#rebuild();
+      // Not before every sandbox has its record again.
+      this.#reporter.start();
+      answerReleases({
+        ...{ podEnis: this.#view.podEnis.store, records: this.#records },
+        ...{ queue: this.#queue, reporter: this.#reporter },
+      });
       await this.#lookRepeatedly(signal);
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -239,6 +249,7 @@ export class Agent {
         { type, reason, action: 'AttachNetwork', note, noteKey: reason },
       );
     return {
+      adding: (attachment) => this.#reporter.takeBack(attachment),
       added: ({ attachment }, problems) => {
         const addresses = attachment.interfaces
           .flatMap(({ ipv4, ipv6 }) => [ipv4?.address, ipv6?.address])
@@ -255,8 +266,7 @@ export class Agent {
       },
       removed: ({ attachment }) => {
         log.info({ pod: `${attachment.namespace}/${attachment.name}` }, 'network removed');
-        const successor = this.#records.all().some((other) => other.attachment.uid === attachment.uid);
-        if (!successor) this.#reporter.report(attachment, 'deleted');
+        if (!this.#records.hasSandboxOf(attachment.uid)) this.#reporter.report(attachment, 'deleted');
       },
     };
   }

@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { TerwayNode } from '../crds/node.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
@@ -8,13 +9,15 @@ import { Store } from '../kube/store.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { KernelGate, KeyedQueue } from './gate.ts';
 import { NodeSync } from './node-sync.ts';
-import { CniPlugin } from './plugin.ts';
+import { CniPlugin, type PluginObserver } from './plugin.ts';
 import { RecordStore } from './records.ts';
+import { answerReleases } from './release-answers.ts';
 import type { Pod } from './resources.ts';
 import { aNode, aPod, aPodEni, aRequest, NODE_NAME } from './test-support/fixtures.ts';
 import { MemoryDatapath } from './test-support/memory-datapath.ts';
 import { AssignmentWaiter } from './waiter.ts';
 
+let adding: PluginObserver['adding'];
 let directory: string;
 let datapath: MemoryDatapath;
 let view: { pods: Store<Pod>; podEnis: Store<PodEni>; node: Store<TerwayNode> };
@@ -27,6 +30,7 @@ beforeEach(async () => {
   datapath = new MemoryDatapath();
   view = { pods: new Store(), podEnis: new Store(), node: new Store() };
   clock = new VirtualClock();
+  adding = async () => undefined;
   bench = await start();
   view.node.upsert(aNode());
 });
@@ -42,6 +46,7 @@ async function start() {
   const plugin = new CniPlugin({
     ...{ datapath, records, waiter, gate, queue },
     observer: {
+      adding: (attachment) => adding(attachment),
       added: ({ attachment }) => told.push(`added ${attachment.containerId}`),
       addFailed: ({ containerId }) => told.push(`failed ${containerId}`),
       removed: ({ attachment }) => told.push(`removed ${attachment.containerId}`),
@@ -55,7 +60,7 @@ async function start() {
     onProblem: (message) => told.push(message),
     netnsExists: async (path) => !gone.has(path),
   });
-  return { records, waiter, plugin, sync, told, gone };
+  return { records, waiter, plugin, sync, told, gone, queue };
 }
 
 function run(command: 'ADD' | 'DEL' | 'CHECK', request = aRequest(), signal = never) {
@@ -138,6 +143,64 @@ test('DEL ends an ADD that waits; so does a runtime that goes away', async () =>
   expect(await left).toMatchObject({ message: 'gone' });
   expect(datapath.calls).toEqual([]);
   expect(bench.records.all()).toEqual([]);
+});
+
+test('a PodENI that begins to leave before it is the turn of ADD gives nothing any more', async () => {
+  bound();
+  const before = Promise.withResolvers<void>();
+  const turn = bench.queue.run('shop/web-0', () => before.promise);
+  const added = run('ADD').catch((error: unknown) => error);
+  await setImmediate();
+  const leaving = aPodEni();
+  leaving.metadata.deletionTimestamp = '2026-01-01T00:00:00Z';
+  view.podEnis.upsert(leaving);
+  before.resolve();
+  await turn;
+  expect(await added).toMatchObject({ code: 11, message: 'PodENI shop/web-0 is being deleted' });
+  expect(datapath.calls).toEqual([]);
+  expect(bench.records.all()).toEqual([]);
+});
+
+test('what the node says of an earlier sandbox is taken back before the next one gets the network', async () => {
+  bound();
+  await run('ADD');
+  adding = async (attachment) => {
+    bench.told.push(`adding ${attachment.containerId}`);
+    expect(datapath.calls.at(-1)).toBe('remove sandbox-web-0');
+    throw new Error('the API server is away');
+  };
+  await expect(run('ADD', aRequest('web-0', 'second'))).rejects.toMatchObject({
+    code: 11,
+    message: 'the API server is away',
+  });
+  expect(bench.told).toEqual(['added sandbox-web-0', 'removed sandbox-web-0', 'adding second', 'failed second']);
+  expect(bench.records.all()).toEqual([]);
+});
+
+test('of a PodENI that leaves is said that no sandbox has it, unless one does (release)', async () => {
+  const released: string[] = [];
+  answerReleases({
+    ...{ podEnis: view.podEnis, records: bench.records, queue: bench.queue },
+    reporter: { released: ({ uid }) => released.push(uid) },
+  });
+  const leave = (name: string, phase: 'Bind' | 'Binding' | 'Detaching', deleted = true) => {
+    const podEni = aPodEni(name);
+    podEni.status = { ...podEni.status, phase };
+    if (deleted) podEni.metadata.deletionTimestamp = '2026-01-01T00:00:00Z';
+    view.podEnis.upsert(podEni);
+  };
+  bound();
+  await run('ADD');
+  leave('web-0', 'Bind');
+  leave('never', 'Bind');
+  leave('kept', 'Detaching', false);
+  leave('unbound', 'Binding');
+  bound('lives', aPodEni('lives'));
+  await expect.poll(() => released).toEqual(['uid-never', 'uid-kept']);
+  // After its DEL the observer speaks for it.
+  await run('DEL');
+  expect(bench.told.at(-1)).toBe('removed sandbox-web-0');
+  expect(released).toHaveLength(2);
 });
 
 test('a failed ADD leaves neither record nor anything to find (weak spot 2, N7)', async () => {

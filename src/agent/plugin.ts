@@ -1,4 +1,4 @@
-import type { Datapath } from '../datapath/types.ts';
+import type { Datapath, PodAttachment } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Assignment } from './assignment.ts';
 import { CNI_ERROR, CniError } from './cni/errors.ts';
@@ -10,6 +10,8 @@ import type { AssignmentWaiter } from './waiter.ts';
 
 /** Told of what happened, for log, metrics, events and the NodeRuntime. */
 export interface PluginObserver {
+  /** Awaited before a sandbox gets its network; may refuse. */
+  adding(attachment: PodAttachment): Promise<void>;
   added(record: SandboxRecord, problems: readonly string[]): void;
   addFailed(request: AttachmentRequest, error: unknown): void;
   removed(record: SandboxRecord): void;
@@ -106,9 +108,9 @@ export class CniPlugin {
 
   async #attach(
     request: AttachmentRequest,
-    { attachment, problems }: Extract<Assignment, { state: 'ready' }>,
+    assignment: Extract<Assignment, { state: 'ready' }>,
   ): Promise<Record<string, unknown>> {
-    const { records, datapath, gate, observer } = this.#options;
+    const { records, datapath, gate, observer, waiter } = this.#options;
     const { cniVersion, name: network } = request.config;
     const known = records.get(keyOf(request));
     if (known?.phase === 'ready' && known.attached !== undefined) {
@@ -116,6 +118,11 @@ export class CniPlugin {
     }
     if (known !== undefined) await this.#remove(keyOf(request));
     await this.#removeOthers(request);
+    // Before it was this pod's turn, the PodENI may have begun to leave.
+    const current = known?.phase === 'ready' ? assignment : waiter.now(request);
+    if (current.state !== 'ready') throw new CniError(CNI_ERROR.tryAgain, current.reason);
+    const { attachment, problems } = current;
+    await observer.adding(attachment);
     const record: SandboxRecord = { phase: 'adding', ifName: request.ifName, network, attachment };
     const attached = await gate.shared(async () => {
       await records.put(record);

@@ -131,6 +131,11 @@ export class RecordStore {
     return [...this.#records.values()];
   }
 
+  /** Whether any sandbox of the pod with this uid has, or may have, its network. */
+  hasSandboxOf(uid: string): boolean {
+    return this.all().some(({ attachment }) => attachment.uid === uid);
+  }
+
   /** On disk, not only in a cache of the kernel, when this resolves. */
   async put(record: SandboxRecord): Promise<void> {
     const key = recordKey(record.attachment.containerId, record.ifName);

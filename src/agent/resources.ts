@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { objectMetaSchema } from '../crds/common.ts';
 import { API_GROUP, API_VERSION } from '../crds/define.ts';
 import { nodeSchema, type TerwayNode } from '../crds/node.ts';
-import { nodeRuntimeSchema } from '../crds/node-runtime.ts';
+import { type NodeRuntime, nodeRuntimeSchema } from '../crds/node-runtime.ts';
 import { type PodEni, podEniSchema } from '../crds/pod-eni.ts';
 import type { Resource } from '../kube/types.ts';
 
@@ -22,8 +22,6 @@ const coreNodeSchema = z.object({
     .prefault({}),
 });
 export type CoreNode = z.infer<typeof coreNodeSchema>;
-
-export type NodeRuntime = z.infer<typeof nodeRuntimeSchema>;
 
 export const podResource: Resource<Pod> = {
   ...{ group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true },

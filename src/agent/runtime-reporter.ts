@@ -1,3 +1,6 @@
+import { saysDeleted } from '../allocation/sandbox.ts';
+import { ANNOTATION_REPORTS_RELEASE } from '../crds/names.ts';
+import type { NodeRuntime } from '../crds/node-runtime.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { isAlreadyExists, isNotFound } from '../kube/errors.ts';
 import { type Clock, rfc3339, type ScheduledCall } from '../util/clock.ts';
@@ -7,83 +10,130 @@ import { nodeRuntimeResource } from './resources.ts';
 
 export type SandboxState = 'initial' | 'deleted';
 
-/** Changes are gathered this long, so that a crowd of pods is one write. */
-const GATHER_MS = 1000;
+/** The pod that a report is about. */
+export interface ReportedPod {
+  namespace: string;
+  name: string;
+  uid: string;
+}
+
+/** Changes are gathered this long, so that a crowd of pods is one write. A release waits for `deleted`, nobody for `initial`. */
+const GATHER_MS = { initial: 1000, deleted: 50 };
 const RETRY_MS = 5000;
+/** Who waits for a word `deleted` sees it at once; a PodENI that leaves later is answered anew. */
+const KEEP_DELETED_MS = 300_000;
 
 /**
  * The only writer of the node's NodeRuntime (reference 1.7): which pods saw ADD (`initial`) and DEL (`deleted`). Each pod has one
- * state at a time, so that the newest never has to be told from its time, which has a resolution of a second.
+ * state at a time, so that the newest never has to be told from its time, which has a resolution of a second. An annotation
+ * says that this agent reports, so that the control plane waits for its word.
  */
 export class RuntimeReporter {
   readonly #client: KubeClient;
   readonly #nodeName: string;
   readonly #view: Pick<NodeView, 'coreNode'>;
   readonly #clock: Clock;
+  readonly #hasSandbox: (uid: string) => boolean;
   readonly #onError: (error: unknown) => void;
   /** Not yet written, by pod uid. */
   readonly #pending = new Map<string, { podId: string; state: SandboxState; atMs: number }>();
-  #timer: ScheduledCall | undefined;
-  #writing: Promise<void> | undefined;
+  /** Pods whose last word is `deleted`, written or not, with the time of it. */
+  readonly #deleted = new Map<string, number>();
+  #isPrepared = false;
+  #timer: { call: ScheduledCall; dueMs: number } | undefined;
+  #writing: Promise<void> = Promise.resolve();
 
+  /** @param options.hasSandbox whether a record of a sandbox of this pod exists */
   constructor(options: {
     client: KubeClient;
     nodeName: string;
     view: Pick<NodeView, 'coreNode'>;
     clock: Clock;
+    hasSandbox: (uid: string) => boolean;
     onError: (error: unknown) => void;
   }) {
     this.#client = options.client;
     this.#nodeName = options.nodeName;
     this.#view = options.view;
     this.#clock = options.clock;
+    this.#hasSandbox = options.hasSandbox;
     this.#onError = options.onError;
   }
 
-  /** Takes note; written soon. */
-  report(pod: { namespace: string; name: string; uid: string }, state: SandboxState): void {
-    if (pod.uid === '') return;
-    this.#pending.set(pod.uid, { podId: `${pod.namespace}/${pod.name}`, state, atMs: this.#clock.now() });
-    this.#plan(GATHER_MS);
+  /** Makes the object and marks it, soon; takes back what it says of sandboxes that are gone. Call once the node is known. */
+  start(): void {
+    this.#plan(0);
   }
 
-  /** Writes what is still to be written; for the end of the process. */
+  /** Takes note; written soon. */
+  report({ namespace, name, uid }: ReportedPod, state: SandboxState): void {
+    if (uid === '') return;
+    const atMs = this.#clock.now();
+    this.#pending.set(uid, { podId: `${namespace}/${name}`, state, atMs });
+    if (state === 'deleted') this.#deleted.set(uid, atMs);
+    else this.#deleted.delete(uid);
+    this.#plan(GATHER_MS[state]);
+  }
+
+  /** The pod has no sandbox and will get none; says so unless it was said. */
+  released(pod: ReportedPod): void {
+    if (!this.#deleted.has(pod.uid)) this.report(pod, 'deleted');
+  }
+
+  /**
+   * Before a pod gets its network: what says that its sandbox is gone is taken back first, or its address could be given away
+   * under the new one.
+   *
+   * @throws Error when that could not be written
+   */
+  async takeBack(pod: ReportedPod): Promise<void> {
+    if (this.#isPrepared && !this.#deleted.has(pod.uid)) return;
+    if (this.#deleted.has(pod.uid)) this.report(pod, 'initial');
+    await this.flush();
+    if (this.#deleted.has(pod.uid)) return this.takeBack(pod);
+    if (this.#isPrepared && !this.#pending.has(pod.uid)) return;
+    throw new Error(
+      `NodeRuntime ${this.#nodeName} could not be written, so that it may say that the earlier sandbox of the pod is gone; the log of the node agent has the reason`,
+    );
+  }
+
+  /** Writes what is still to be written; also for the end of the process. */
   async flush(): Promise<void> {
-    this.#timer?.cancel();
+    this.#timer?.call.cancel();
     this.#timer = undefined;
-    await this.#writing;
-    await this.#write();
+    await this.#queueWrite();
   }
 
   #plan(delayMs: number): void {
-    this.#timer ??= this.#clock.schedule(delayMs, () => {
+    const dueMs = this.#clock.monotonicMs() + delayMs;
+    if (this.#timer !== undefined && this.#timer.dueMs <= dueMs) return;
+    this.#timer?.call.cancel();
+    const call = this.#clock.schedule(delayMs, () => {
       this.#timer = undefined;
-      this.#writing = (this.#writing ?? Promise.resolve()).then(() => this.#write());
+      void this.#queueWrite();
     });
+    this.#timer = { call, dueMs };
+  }
+
+  /** One write at a time: what is reported meanwhile is one write after it. */
+  #queueWrite(): Promise<void> {
+    this.#writing = this.#writing.then(() => this.#write());
+    return this.#writing;
   }
 
   async #write(): Promise<void> {
-    if (this.#pending.size === 0) return;
-    const batch = new Map(this.#pending);
-    this.#pending.clear();
+    if (this.#isPrepared && this.#pending.size === 0) return;
+    let batch = new Map(this.#pending);
     try {
-      const forgotten = await this.#forgotten(batch);
-      const pods = Object.fromEntries([
-        ...forgotten.map((uid): [string, null] => [uid, null]),
-        ...[...batch].map(([uid, { podId, state, atMs }]): [string, object] => [
-          uid,
-          {
-            podID: podId,
-            status: { initial: null, deleted: null, [state]: { lastUpdateTime: rfc3339(atMs) } },
-          },
-        ]),
-      ]);
-      await this.#client.patchStatus(
-        nodeRuntimeResource,
-        { name: this.#nodeName },
-        { type: 'merge', body: { status: { pods } } },
-      );
+      if (!this.#isPrepared) await this.#prepare();
+      batch = new Map(this.#pending);
+      if (batch.size === 0) return;
+      this.#pending.clear();
+      const forgotten = this.#forgettable();
+      await this.#patch(batch, forgotten);
+      for (const uid of forgotten) this.#deleted.delete(uid);
     } catch (error) {
+      if (isNotFound(error)) this.#isPrepared = false;
       this.#onError(
         new Error(`NodeRuntime ${this.#nodeName} could not be written: ${errorMessage(error)}`, { cause: error }),
       );
@@ -92,24 +142,52 @@ export class RuntimeReporter {
     }
   }
 
-  /**
-   * Entries of an hour ago that say `deleted`: everybody who waits for one has seen it. Makes the object if there is none.
-   */
-  async #forgotten(batch: ReadonlyMap<string, unknown>): Promise<string[]> {
-    const runtime = await this.#client
-      .get(nodeRuntimeResource, { name: this.#nodeName })
-      .catch(async (error: unknown) => {
-        if (!isNotFound(error)) throw error;
-        return this.#create();
-      });
-    const oldest = rfc3339(this.#clock.now() - 3_600_000);
-    return Object.entries(runtime?.status?.pods ?? {}).flatMap(([uid, { status }]) => {
-      const deletedAt = status?.['deleted']?.lastUpdateTime;
-      return deletedAt !== undefined && deletedAt < oldest && !batch.has(uid) ? [uid] : [];
-    });
+  async #patch(
+    batch: ReadonlyMap<string, { podId: string; state: SandboxState; atMs: number }>,
+    forgotten: readonly string[],
+  ): Promise<void> {
+    const pods = Object.fromEntries([
+      ...forgotten.map((uid): [string, null] => [uid, null]),
+      ...[...batch].map(([uid, { podId, state, atMs }]): [string, object] => [
+        uid,
+        { podID: podId, status: { initial: null, deleted: null, [state]: { lastUpdateTime: rfc3339(atMs) } } },
+      ]),
+    ]);
+    await this.#client.patchStatus(
+      nodeRuntimeResource,
+      { name: this.#nodeName },
+      { type: 'merge', body: { status: { pods } } },
+    );
   }
 
-  async #create() {
+  #forgettable(): string[] {
+    const oldestMs = this.#clock.now() - KEEP_DELETED_MS;
+    return [...this.#deleted].flatMap(([uid, atMs]) => (atMs < oldestMs ? [uid] : []));
+  }
+
+  /** Makes or marks the object, and learns what it says: words of an earlier process of this agent. */
+  async #prepare(): Promise<void> {
+    const key = { name: this.#nodeName };
+    const found = await this.#client.get(nodeRuntimeResource, key).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    });
+    const runtime = found ?? (await this.#create());
+    const metadata = { annotations: { [ANNOTATION_REPORTS_RELEASE]: 'true' } };
+    if (runtime.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] !== 'true') {
+      await this.#client.patch(nodeRuntimeResource, key, { type: 'merge', body: { metadata } });
+    }
+    for (const [uid, entry] of Object.entries(runtime.status?.pods ?? {})) {
+      if (this.#pending.has(uid)) continue;
+      const [namespace = '', name = ''] = (entry.podID ?? '').split('/');
+      if (saysDeleted(entry)) {
+        this.#deleted.set(uid, Date.parse(entry.status?.['deleted']?.lastUpdateTime ?? '') || this.#clock.now());
+      } else if (!this.#hasSandbox(uid)) this.report({ namespace, name, uid }, 'deleted');
+    }
+    this.#isPrepared = true;
+  }
+
+  async #create(): Promise<NodeRuntime> {
     const uid = this.#view.coreNode.store.get(this.#nodeName)?.metadata.uid;
     const owner = { apiVersion: 'v1', kind: 'Node', name: this.#nodeName, uid: uid ?? '', controller: true };
     return this.#client
@@ -117,12 +195,13 @@ export class RuntimeReporter {
         metadata: {
           name: this.#nodeName,
           labels: { name: this.#nodeName },
+          annotations: { [ANNOTATION_REPORTS_RELEASE]: 'true' },
           ...(uid === undefined ? {} : { ownerReferences: [owner] }),
         },
         spec: {},
       })
       .catch((error: unknown) => {
-        if (isAlreadyExists(error)) return undefined;
+        if (isAlreadyExists(error)) return this.#client.get(nodeRuntimeResource, { name: this.#nodeName });
         throw error;
       });
   }

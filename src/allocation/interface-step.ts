@@ -24,6 +24,8 @@ export interface InterfaceView {
   bound: boolean;
   /** When `hold` or `release` was persisted; no creation and no attachment was sent after it. */
   goalSinceMs?: number;
+  /** Until when its detachment waits for the node's word that the sandbox is gone; absent when nothing is missing. */
+  sandboxDueMs?: number;
   target?: AttachTarget;
   observation?: Observation;
   operation?: Operation;
@@ -42,10 +44,13 @@ export type InterfaceStep =
   /** Ask the cloud for the state. */
   | { do: 'observe' }
   | { do: 'attach'; eni: ObservedEni }
-  | { do: 'detach'; eni: ObservedEni }
+  /** `unconfirmed`: the node never said that the sandbox is gone. */
+  | { do: 'detach'; eni: ObservedEni; unconfirmed?: true }
   | { do: 'delete'; eni: ObservedEni }
   /** Give the ENI the security groups of the record. */
   | { do: 'modify'; eni: ObservedEni }
+  /** A sandbox may still use it; the node is to say that it is gone. */
+  | { do: 'waitForNode'; untilMs: number }
   /** A call of ours is under way. */
   | { do: 'waitForCall' }
   /** The cloud works on it; the observer asks until the state changes. */
@@ -240,7 +245,12 @@ function remove(view: InterfaceView, eni: ObservedEni, nowMs: number): Interface
 function whenInUse(goal: Goal, view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep {
   if (goal === 'bind' && isAtTarget(view.target, eni)) return mismatchOf(view, eni, nowMs) ?? { do: 'done', eni };
   if (mayLag(view, 'detach', nowMs)) return { do: 'waitForCloud', transition: 'detach' };
-  return pausedAfterFailure(view.operation, 'detach', nowMs) ?? { do: 'detach', eni };
+  const paused = pausedAfterFailure(view.operation, 'detach', nowMs);
+  if (paused !== undefined) return paused;
+  if (goal === 'bind' || view.sandboxDueMs === undefined) return { do: 'detach', eni };
+  return nowMs < view.sandboxDueMs
+    ? { do: 'waitForNode', untilMs: view.sandboxDueMs }
+    : { do: 'detach', eni, unconfirmed: true };
 }
 
 function isAtTarget(target: AttachTarget | undefined, eni: ObservedEni): boolean {

@@ -29,8 +29,14 @@ const action = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('edit'), others: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('rollOut'), name }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('userDeletes'), name }) },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('nodeWorks'), name }) },
+  // An agent that comes, or stops for good.
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('agent'), node: fc.constantFrom('node-1', 'node-2') }) },
   // What a control plane does when nothing is in its way, so that histories get somewhere.
-  { weight: 6, arbitrary: fc.record({ do: fc.constant('work'), rounds: fc.integer({ min: 1, max: 8 }) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({ do: fc.constant('work'), rounds: fc.integer({ min: 1, max: 8 }), nodes: fc.boolean() }),
+  },
 );
 type Action = typeof action extends fc.Arbitrary<infer A> ? A : never;
 
@@ -76,19 +82,26 @@ function take(world: World, next: Action): void {
     case 'userDeletes':
       world.userDeletesRecord(next.name);
       break;
+    case 'nodeWorks':
+      world.nodeWorks(next.name);
+      break;
+    case 'agent':
+      if (!world.agents.delete(next.node)) world.agents.add(next.node);
+      break;
     case 'work':
-      for (let round = 0; round < next.rounds; round++) work(world, 300);
+      for (let round = 0; round < next.rounds; round++) work(world, 300, next.nodes);
       break;
   }
 }
 
-/** One round without faults. @returns what each name did. */
-function work(world: World, ms: number): string[] {
+/** One round without faults; without `nodes` no kubelet does anything. @returns what each name did. */
+function work(world: World, ms: number, nodes = true): string[] {
   world.syncPods();
   world.findLagMs = 0;
   const done = names.map((each) => {
     const did = world.reconcile(each);
     world.endCall(each, 'ok');
+    if (nodes) world.nodeWorks(each);
     return did;
   });
   world.pass(ms);
@@ -173,6 +186,7 @@ test('whatever happens, the invariants hold at every step, and everything settle
   fc.assert(
     fc.property(fc.array(action, { maxLength: 120, size: 'max' }), (history) => {
       const world = new World();
+      world.agents.add('node-1');
       for (const next of history) {
         take(world, next);
         expect(world.violations).toEqual([]);
@@ -192,6 +206,40 @@ test('whatever happens, the invariants hold at every step, and everything settle
     { numRuns: Number(process.env['ALLOCATION_RUNS'] ?? 150) },
   );
 }, 300_000);
+
+test('a detachment waits for the node to say that the sandbox is gone, and not for ever when it never does', () => {
+  const world = new World();
+  world.agents.add('node-1');
+  world.podComes('elastic-0', 0);
+  world.podComes('fixed-0', 0);
+  for (let round = 0; round < 12; round++) work(world, 500);
+  expect(world.sandboxes.size).toBe(2);
+  world.podGoes('elastic-0');
+  world.podGoes('fixed-0');
+  const did = [];
+  for (let round = 0; round < 58; round++) {
+    world.syncPods();
+    for (const each of ['elastic-0', 'fixed-0']) did.push(world.reconcile(each));
+    for (const each of ['elastic-0', 'fixed-0']) world.endCall(each, 'ok');
+    world.answerQuestions(0);
+    world.pass(500);
+  }
+  expect(did).toContain('waitForNode');
+  expect(did).not.toContain('detach');
+  // One node says it, the other is never heard of again.
+  world.nodeWorks('elastic-0');
+  expect(world.reconcile('elastic-0')).toBe('observe');
+  for (let round = 0; round < 30; round++) {
+    for (const each of ['elastic-0', 'fixed-0']) did.push(world.reconcile(each));
+    for (const each of ['elastic-0', 'fixed-0']) world.endCall(each, 'ok');
+    world.answerQuestions(0);
+    world.pass(500);
+  }
+  expect(did.filter((step) => step === 'detach')).toHaveLength(2);
+  expect(world.records.get('fixed-0')?.status?.phase).toBe('Unbind');
+  expect(world.records.has('elastic-0')).toBe(false);
+  expect(world.violations).toEqual([]);
+});
 
 test('without faults every pod is bound in a few rounds, and released in a few more', () => {
   const world = new World();

@@ -4,6 +4,7 @@ import { type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } 
 import type { Observation, ObservedEni, Operation } from './observation.ts';
 import { isFixed, releaseDueMs } from './retention.ts';
 import { isRewritten } from './rewritten.ts';
+import type { SandboxReport } from './sandbox.ts';
 
 /** The pod of the PodENI's name. Finished pods (Succeeded, Failed) count as none. */
 export type PodView = { state: 'none' } | { state: 'live'; uid: string; nodeName: string };
@@ -15,6 +16,8 @@ export interface Snapshot {
   interfaces: { observation?: Observation; operation?: Operation }[];
   /** The pod's node as it is now, when it is known; without an ENI id it has no trunk. */
   trunk?: { eniId?: string };
+  /** Absent when nobody will report about the pod's sandbox: no agent of ours, or its node is gone or not ready. */
+  sandbox?: SandboxReport;
   clusterId: string;
   nowMs: number;
 }
@@ -109,6 +112,7 @@ function towards(goal: Goal, snapshot: Snapshot): Step {
   const fixed = isFixed(podEni);
   const bound = podEni.status?.phase === 'Bind';
   const goalSinceMs = goalSince(goal, podEni);
+  const sandboxDueMs = sandboxDue(goal, snapshot, goalSinceMs);
   const steps = (podEni.spec.allocations ?? []).map((allocation, index) => {
     const view: InterfaceView = {
       allocation,
@@ -116,6 +120,7 @@ function towards(goal: Goal, snapshot: Snapshot): Step {
       bound,
       ...(target === undefined ? {} : { target }),
       ...(goalSinceMs === undefined ? {} : { goalSinceMs }),
+      ...(sandboxDueMs === undefined ? {} : { sandboxDueMs }),
       ...snapshot.interfaces[index],
     };
     return { index, step: nextInterfaceStep(goal, view, clusterId, nowMs) };
@@ -133,6 +138,20 @@ function goalSince(goal: Goal, podEni: PodEni): number | undefined {
   // With phase Detaching the time is written at which the pod was last known.
   const text = goal === 'release' ? podEni.metadata.deletionTimestamp : podEni.status?.podLastSeen;
   return goal === 'bind' || text === undefined ? undefined : Date.parse(text);
+}
+
+/**
+ * An address may go to another pod only when no sandbox has it any more. A record that was never Bind has none, as no agent
+ * gives a pod its network before. Somebody who deletes the PodENI of a living pod wants its ENI to go in spite of it.
+ */
+function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number | undefined): number | undefined {
+  const { podEni, pod, sandbox, nowMs } = snapshot;
+  if (goal === 'bind' || goalSinceMs === undefined || sandbox === undefined || sandbox.deleted) return undefined;
+  const phase = podEni.status?.phase;
+  if (phase !== 'Bind' && phase !== 'Detaching') return undefined;
+  if (pod.state === 'live' && pod.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID]) return undefined;
+  // A time far ahead was written before a clock was set back.
+  return goalSinceMs - nowMs > sandbox.timeoutMs ? nowMs : goalSinceMs + sandbox.timeoutMs;
 }
 
 function matchesStatus(podEni: PodEni, enis: ObservedEni[]): boolean {

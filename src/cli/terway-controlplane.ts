@@ -118,6 +118,7 @@ async function main(): Promise<void> {
           enableTrunk: config.enableTrunk,
           withIpv6: config.ipStack !== 'ipv4',
           networkingRecheckMs: config.podNetworkingRecheck,
+          releaseConfirmationMs: config.releaseConfirmation,
           workers: {
             podEni: config.podENIMaxConcurrent,
             node: config.nodeMaxConcurrent,

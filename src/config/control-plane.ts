@@ -48,6 +48,10 @@ export const controlPlaneConfigSchema = z
       .prefault({}),
     /** A Ready PodNetworking is checked with the cloud this often, a failing one six times as often. */
     podNetworkingRecheck: duration('1m'),
+    /**
+     * How long after its pod is gone an ENI stays attached when the node agent does not say that the pod's sandbox is gone.
+     */
+    releaseConfirmation: duration('30s'),
     collector: z
       .strictObject({
         interval: duration('1m'),

@@ -4,6 +4,7 @@ import type { Cloud } from '../cloud/port.ts';
 import type { QuotaScheduler } from '../cloud/quota.ts';
 import type { NetworkInterface } from '../crds/network-interface.ts';
 import type { TerwayNode } from '../crds/node.ts';
+import type { NodeRuntime } from '../crds/node-runtime.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -26,6 +27,7 @@ export interface Informers {
   podEnis: Informer<PodEni>;
   networkInterfaces: Informer<NetworkInterface>;
   nodes: Informer<TerwayNode>;
+  nodeRuntimes: Informer<NodeRuntime>;
 }
 
 /** What the controllers of one term of leadership share. */
@@ -45,6 +47,8 @@ export interface ControllerContext {
   events: ControllerEvents;
   /** How often a Ready PodNetworking is looked at again. */
   networkingRecheckMs: number;
+  /** How long a detachment waits for the node's word that the sandbox is gone. */
+  releaseConfirmationMs: number;
   clusterId: string;
   vpcId: string;
   enableTrunk: boolean;

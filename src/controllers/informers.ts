@@ -15,6 +15,7 @@ import {
   coreNodeResource,
   namespaceResource,
   networkInterfaceResource,
+  nodeRuntimeResource,
   podEniResource,
   podNetworkingResource,
   podResource,
@@ -78,6 +79,7 @@ export function createInformers(options: {
         slotHolder: (node) => [...trunksOf(node), node.spec.nodeMetadata?.instanceID ?? ''].filter((id) => id !== ''),
       },
     }),
+    nodeRuntimes: new Informer({ ...base(nodeRuntimeResource) }),
   };
 }
 
@@ -142,6 +144,7 @@ const STORE_NAMES: Record<string, string> = {
   podEnis: nameOf(podEniResource),
   networkInterfaces: nameOf(networkInterfaceResource),
   nodes: nameOf(terwayNodeResource),
+  nodeRuntimes: nameOf(nodeRuntimeResource),
 } satisfies Record<keyof Informers, string>;
 
 /** Annotations that are read; the rest can be large. A merge patch of differences leaves them as they are. */

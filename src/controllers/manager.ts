@@ -25,6 +25,7 @@ import { NodeController } from './node/controller.ts';
 import { ENI_OWNER_PREFIX, NODE_OWNER_PREFIX } from './owners.ts';
 import { PodEniController } from './pod-eni/controller.ts';
 import { PodNetworkingController } from './pod-networking/controller.ts';
+import { newlyDeleted } from './sandbox-reports.ts';
 import { WaitingRoom } from './waiting-room.ts';
 
 /** What lives as long as the process. */
@@ -45,6 +46,7 @@ export interface ManagerOptions {
   /** Whether ENIs of pods get an IPv6 address, too. */
   withIpv6: boolean;
   networkingRecheckMs: number;
+  releaseConfirmationMs: number;
   workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };
   collector: { intervalMs: number; minimumAgeMs: number };
 }
@@ -274,6 +276,9 @@ function connect(
         if (origin !== 'write') queues.nodes.add(node.metadata.name);
       },
       onDelete: (node) => queues.nodes.add(node.metadata.name),
+    }),
+    informers.nodeRuntimes.addHandler({
+      onUpdate: (before, runtime) => addAll(queues.pods, newlyDeleted(before, runtime)),
     }),
     informers.configMaps.addHandler({
       onAdd: () => addAll(queues.nodes, informers.coreNodes.store.keys()),

@@ -3,6 +3,7 @@ import { objectMetaSchema } from '../crds/common.ts';
 import { API_GROUP, API_VERSION } from '../crds/define.ts';
 import { type NetworkInterface, networkInterfaceSchema } from '../crds/network-interface.ts';
 import { nodeSchema, type TerwayNode } from '../crds/node.ts';
+import { type NodeRuntime, nodeRuntimeSchema } from '../crds/node-runtime.ts';
 import { type PodEni, podEniSchema } from '../crds/pod-eni.ts';
 import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.ts';
 import type { HasMetadata, Resource } from '../kube/types.ts';
@@ -24,7 +25,17 @@ const quantities = z.record(z.string(), z.string()).default({});
 const coreNodeSchema = z.object({
   metadata: objectMetaSchema,
   spec: z.object({ providerID: z.string().default('') }).prefault({}),
-  status: z.object({ capacity: quantities, allocatable: quantities }).prefault({}),
+  status: z
+    .object({
+      capacity: quantities,
+      allocatable: quantities,
+      /** Only `Ready`: the others change with every heartbeat of a busy node. */
+      conditions: z
+        .array(z.object({ type: z.string(), status: z.string() }))
+        .default([])
+        .transform((all) => all.filter(({ type }) => type === 'Ready')),
+    })
+    .prefault({}),
 });
 export type CoreNode = z.infer<typeof coreNodeSchema>;
 
@@ -73,3 +84,4 @@ export const networkInterfaceResource = custom<NetworkInterface>(
   networkInterfaceSchema,
 );
 export const terwayNodeResource = custom<TerwayNode>('Node', 'nodes', false, nodeSchema);
+export const nodeRuntimeResource = custom<NodeRuntime>('NodeRuntime', 'noderuntimes', false, nodeRuntimeSchema);

@@ -20,6 +20,8 @@ export const RESOURCE_ENI = 'aliyun/eni';
 
 /** Names of our own. */
 export const ANNOTATION_TRUNK_INTENT = 'terway.alibabacloud.com/trunk-intent';
+/** On a NodeRuntime, `true`: the node's agent reports sandboxes of PodENIs, too, so that their release can wait for it. */
+export const ANNOTATION_REPORTS_RELEASE = 'terway.alibabacloud.com/reports-release';
 
 /** Tags on every ENI that the control plane creates (reference 5.2); the first two are upstream's. */
 export const TAG_CLUSTER = 'ack.aliyun.com';

@@ -38,3 +38,4 @@ export const nodeRuntimeSchema = z.object({
   spec: specSchema.optional(),
   status: statusSchema.optional(),
 });
+export type NodeRuntime = z.infer<typeof nodeRuntimeSchema>;

@@ -25,6 +25,7 @@ import { SimulatedCloud } from './cloud.ts';
 export type Ending = 'ok' | 'answerLost' | 'neverArrived' | 'throttled';
 
 const CLUSTER = 'c1';
+export const CONFIRMATION_MS = 30_000;
 /** Longest that the cloud takes a request that was on its way when we crashed. */
 const LATE_MS = 2000;
 
@@ -42,6 +43,11 @@ interface Call {
 export class World {
   readonly cloud = new SimulatedCloud(CLUSTER);
   readonly violations: string[] = [];
+  /** Nodes whose agent works: it gives pods their network, and says so when a sandbox is gone. */
+  readonly agents = new Set<string>();
+  /** Pod uids whose sandbox has its network, and uids that a node reported as deleted. */
+  readonly sandboxes = new Set<string>();
+  readonly #reported = new Set<string>();
   readonly pods = new Map<string, PodView>();
   readonly records = new Map<string, PodEni>();
   nowMs = this.cloud.startMs;
@@ -108,6 +114,24 @@ export class World {
 
   podGoes(name: string): void {
     this.pods.delete(name);
+  }
+
+  /**
+   * Kubelet and agent of the pod's node do what there is to do: give the pod its network once the record is Bind, take it
+   * when the pod is gone, and say of each record that leaves that no sandbox has it.
+   */
+  nodeWorks(name: string): void {
+    const record = this.records.get(name);
+    if (record === undefined || !this.agents.has(record.spec.target?.nodeName ?? '')) return;
+    const uid = podUidOf(record);
+    const leaves = record.metadata.deletionTimestamp !== undefined || record.status?.phase === 'Detaching';
+    if (this.#podIsGone(name, record)) {
+      if (this.sandboxes.delete(uid)) this.#reported.add(uid);
+    } else if (record.status?.phase === 'Bind' && !leaves) {
+      this.sandboxes.add(uid);
+      this.#reported.delete(uid);
+    }
+    if (leaves && !this.sandboxes.has(uid)) this.#reported.add(uid);
   }
 
   /** Our watch catches up. */
@@ -194,6 +218,9 @@ export class World {
       podEni: structuredClone(record),
       pod,
       interfaces: [{ ...(observation ? { observation } : {}), ...(operation ? { operation } : {}) }],
+      ...(this.agents.has(record.spec.target?.nodeName ?? '')
+        ? { sandbox: { deleted: this.#reported.has(podUidOf(record)), timeoutMs: CONFIRMATION_MS } }
+        : {}),
       clusterId: CLUSTER,
       nowMs: this.nowMs,
     });
@@ -307,6 +334,7 @@ export class World {
       case 'detach':
       case 'delete':
         this.#checkDestructive(name, record, goal, step.do, step.eni);
+        if (goal !== 'bind') this.#checkSandbox(name, record, step.do === 'detach' && step.unconfirmed === true);
         this.#call(name, step.do, () => (step.do === 'detach' ? this.cloud.detach(step.eni) : this.cloud.delete(id)));
         break;
       case 'modify': {
@@ -318,6 +346,7 @@ export class World {
         if (step.failure === undefined && id !== '') this.#observations.delete(id);
         break;
       case 'waitForCall':
+      case 'waitForNode':
       case 'blocked':
       case 'done':
         break;
@@ -383,7 +412,7 @@ export class World {
   /** A read of the pod from the API server, which is never behind. */
   #podIsGone(name: string, record: PodEni): boolean {
     const pod = this.pods.get(name);
-    return pod?.state !== 'live' || pod.uid !== record.metadata.annotations?.[ANNOTATION_POD_UID];
+    return pod?.state !== 'live' || pod.uid !== podUidOf(record);
   }
 
   #now(): Room {
@@ -418,6 +447,17 @@ export class World {
       this.violations.push(`${about}: at its place`);
     if (goal !== 'bind' && !this.#podIsGone(name, record) && !this.#deletedByUser.has(uid)) {
       this.violations.push(`${about}: its pod lives`);
+    }
+  }
+
+  /** An address is not taken from a sandbox that the node knows of, unless its word has not come for long. */
+  #checkSandbox(name: string, record: PodEni, unconfirmed: boolean): void {
+    const since = record.metadata.deletionTimestamp ?? record.status?.podLastSeen ?? '';
+    const waited = this.nowMs - Date.parse(since) >= CONFIRMATION_MS;
+    if (unconfirmed && !waited) this.violations.push(`${name}: detached without waiting for its node`);
+    const isUsed = this.sandboxes.has(podUidOf(record)) && this.agents.has(record.spec.target?.nodeName ?? '');
+    if (isUsed && !unconfirmed && this.#podIsGone(name, record)) {
+      this.violations.push(`${name}: its sandbox still has the address`);
     }
   }
 
@@ -456,4 +496,8 @@ export class World {
       }),
     );
   }
+}
+
+function podUidOf(record: PodEni): string {
+  return record.metadata.annotations?.[ANNOTATION_POD_UID] ?? '';
 }

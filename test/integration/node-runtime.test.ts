@@ -16,6 +16,8 @@ let api: ApiClient;
 let client: KubeClient;
 let clock: VirtualClock;
 let reporter: RuntimeReporter;
+let newReporter: () => RuntimeReporter;
+const sandboxes = new Set<string>();
 const errors: unknown[] = [];
 
 beforeAll(async () => {
@@ -32,10 +34,12 @@ beforeAll(async () => {
   clock = new VirtualClock();
   const coreNode = new Informer<CoreNode>({ client, resource: coreNodeResource });
   coreNode.store.upsert(await client.get(coreNodeResource, { name: NODE }));
-  reporter = new RuntimeReporter({
-    ...{ client, nodeName: NODE, view: { coreNode }, clock },
-    onError: (error) => errors.push(error),
-  });
+  newReporter = () =>
+    new RuntimeReporter({
+      ...{ client, nodeName: NODE, view: { coreNode }, clock, hasSandbox: (uid) => sandboxes.has(uid) },
+      onError: (error) => errors.push(error),
+    });
+  reporter = newReporter();
 });
 
 afterAll(async () => {
@@ -60,7 +64,11 @@ test('the object is made when it is needed, and belongs to the node', async () =
   reporter.report(pod('u1'), 'initial');
   expect(await states()).toEqual({ u1: ['shop/web-0', 'initial'] });
   const { metadata } = await client.get(nodeRuntimeResource, { name: NODE });
-  expect(metadata).toMatchObject({ labels: { name: NODE }, ownerReferences: [{ kind: 'Node', name: NODE }] });
+  expect(metadata).toMatchObject({
+    labels: { name: NODE },
+    annotations: { 'terway.alibabacloud.com/reports-release': 'true' },
+    ownerReferences: [{ kind: 'Node', name: NODE }],
+  });
 });
 
 test('a pod has one state: a sandbox that is made again is not taken for one that is gone (weak spots 10, 11)', async () => {
@@ -85,10 +93,64 @@ test('a crowd is one write; what nobody waits for any more goes', async () => {
   await clock.advance(1000);
   expect(Object.keys(await states())).toHaveLength(52);
   expect(client.counts.patch - before).toBe(1);
-  await clock.advance(2 * 3_600_000);
+  await clock.advance(3_600_000);
   reporter.report(pod('u3', 'late'), 'initial');
   const left = await states();
   expect(left['u1']).toBeUndefined();
   expect(Object.keys(left)).toHaveLength(52);
   expect(errors).toEqual([]);
+});
+
+test('a release does not wait for the crowd: `deleted` is written at once', async () => {
+  reporter.report(pod('crowd-1'), 'initial');
+  reporter.report(pod('crowd-0'), 'deleted');
+  await clock.advance(100);
+  await expect
+    .poll(async () => (await client.get(nodeRuntimeResource, { name: NODE })).status?.pods?.['crowd-0']?.status)
+    .toHaveProperty('deleted');
+});
+
+test('that a sandbox is gone is said once, and taken back before the pod gets another', async () => {
+  await reporter.flush();
+  const before = client.counts.patch;
+  reporter.released(pod('crowd-0'));
+  expect(await states()).toMatchObject({ 'crowd-0': ['shop/web-0', 'deleted'] });
+  expect(client.counts.patch - before).toBe(0);
+  await reporter.takeBack(pod('crowd-0'));
+  expect((await client.get(nodeRuntimeResource, { name: NODE })).status?.pods?.['crowd-0']?.status).toHaveProperty(
+    'initial',
+  );
+  await reporter.takeBack(pod('crowd-0'));
+  expect(client.counts.patch - before).toBe(1);
+});
+
+test('the next process of the agent marks the object, and says what the one before could not', async () => {
+  reporter.report(pod('crowd-2'), 'deleted');
+  await reporter.flush();
+  await client.patch(
+    nodeRuntimeResource,
+    { name: NODE },
+    { type: 'merge', body: { metadata: { annotations: { 'terway.alibabacloud.com/reports-release': null } } } },
+  );
+  sandboxes.add('crowd-3');
+  reporter = newReporter();
+  reporter.start();
+  await clock.advance(0);
+  const said = await states();
+  expect(said['crowd-3']).toContain('initial');
+  expect(said['crowd-4']).toContain('deleted');
+  const { metadata } = await client.get(nodeRuntimeResource, { name: NODE });
+  expect(metadata.annotations).toEqual({ 'terway.alibabacloud.com/reports-release': 'true' });
+  // It knows what was said before it.
+  await reporter.takeBack(pod('crowd-2'));
+  expect(await states()).toMatchObject({ 'crowd-2': ['shop/web-0', 'initial'] });
+});
+
+test('an object that somebody deleted is made again, and an ADD that cannot take back fails', async () => {
+  reporter.report(pod('crowd-2'), 'deleted');
+  await reporter.flush();
+  await api.delete(`${paths.nodeRuntimes}/${NODE}`);
+  await expect(reporter.takeBack(pod('crowd-2'))).rejects.toThrow(/NodeRuntime runtime-node could not be written/);
+  await reporter.takeBack(pod('crowd-2'));
+  expect(await states()).toEqual({ 'crowd-2': ['shop/web-0', 'initial'] });
 });

@@ -258,6 +258,8 @@ export class NodeController {
         this.#calls.modify(name, step.eni.id, intent);
         return {};
       case 'waitForCall':
+      // Of pods only: nobody reports about a trunk.
+      case 'waitForNode':
         return {};
       case 'waitForCloud':
         observer.expect(intent.eniID, step.transition, nodeOwner(name));

@@ -14,6 +14,7 @@ import type { ControllerContext } from '../context.ts';
 import { nodeFacts } from '../node-facts.ts';
 import { isFinished, podView } from '../pod-facts.ts';
 import { podResource } from '../resources.ts';
+import { sandboxReport } from '../sandbox-reports.ts';
 import { PodAdmitter } from './admitter.ts';
 import { InterfaceExecutor, type Outcome } from './interface-executor.ts';
 import { OperationLog } from './operation-log.ts';
@@ -85,7 +86,8 @@ export class PodEniController {
   }
 
   #snapshot(key: string, podEni: PodEni): Snapshot {
-    const { informers, observer, clock, clusterId } = this.#context;
+    const { informers, observer, clock, clusterId, releaseConfirmationMs } = this.#context;
+    const sandbox = sandboxReport(podEni, informers, releaseConfirmationMs);
     const pod = podView(informers.pods.store.get(key));
     const node = pod.state === 'live' ? this.#nodeFacts(pod.nodeName) : undefined;
     return {
@@ -100,6 +102,7 @@ export class PodEniController {
         };
       }),
       ...(node === undefined ? {} : { trunk: node.trunkEniId === undefined ? {} : { eniId: node.trunkEniId } }),
+      ...(sandbox === undefined ? {} : { sandbox }),
       clusterId,
       nowMs: clock.now(),
     };

@@ -13,11 +13,13 @@ import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import { rfc3339 } from '../../util/clock.ts';
+import { apiVersionOf } from '../../kube/types.ts';
 import { assertNever } from '../../util/errors.ts';
 import type { ControllerContext } from '../context.ts';
 import { Operations } from '../operations.ts';
 import { nodeOwner } from '../owners.ts';
 import { API_OF_CALL, type OperationLog } from './operation-log.ts';
+import { podEniResource } from '../resources.ts';
 import type { Report, Reporter } from './reporter.ts';
 import type { PodEniWriter } from './writer.ts';
 
@@ -78,7 +80,7 @@ export class InterfaceExecutor {
   /** Executes one step. @throws KubeApiError, TransportError */
   async execute(work: InterfaceWork): Promise<Outcome> {
     const { key, podEni, index, allocation, step, signal } = work;
-    const { observer } = this.#context;
+    const { observer, clock } = this.#context;
     const { id } = allocation.eni;
     switch (step.do) {
       case 'create':
@@ -99,10 +101,13 @@ export class InterfaceExecutor {
       case 'attach':
       case 'detach':
       case 'delete':
+        if (step.do === 'detach' && step.unconfirmed === true) this.#sayUnconfirmed(work);
         this.#change(work, step.do);
         return this.#waiting(work, CALL_REASON[step.do], `${step.do} of ${id} is being asked for`);
       case 'modify':
         return this.#modify(work, step.eni);
+      case 'waitForNode':
+        return { requeueAfterMs: Math.max(1, step.untilMs - clock.now()) };
       case 'waitForCall':
         return this.#waiting(work, 'CallingCloud', 'the call to the cloud has not ended');
       case 'waitForCloud':
@@ -192,6 +197,15 @@ export class InterfaceExecutor {
     if (!isDrift) return this.#waiting(work, 'ChangingSecurityGroups', shown);
     // At once: it is what makes a repair that a crash interrupts go on.
     return this.#reporter.problem(reportOf(work, 'SecurityGroupDrift', `${shown}; they are set again`));
+  }
+
+  #sayUnconfirmed({ key, podEni, allocation }: InterfaceWork): void {
+    const { log, events, releaseConfirmationMs } = this.#context;
+    const node = podEni.spec.target?.nodeName ?? '';
+    const note = `${allocation.eni.id} is detached although the agent of node ${node} did not say within ${releaseConfirmationMs / 1000} s that the pod's sandbox is gone; a container that still runs loses its network`;
+    const regarding = { apiVersion: apiVersionOf(podEniResource), kind: podEniResource.kind, object: podEni };
+    events.transition(regarding, 'Warning', 'ReleaseUnconfirmed', note, 'pod-eni');
+    log.warn({ podEni: key, eni: allocation.eni.id, node }, 'detaching without the word of the node');
   }
 
   async #pause(work: InterfaceWork, untilMs: number, failure: OperationFailure | undefined): Promise<Outcome> {

@@ -1,0 +1,40 @@
+import { ANNOTATION_POD_UID } from '../crds/names.ts';
+import type { PodEni } from '../crds/pod-eni.ts';
+import type { Store } from '../kube/store.ts';
+import { keyOf } from '../kube/types.ts';
+import type { KeyedQueue } from './gate.ts';
+import type { RecordStore } from './records.ts';
+import type { RuntimeReporter } from './runtime-reporter.ts';
+
+/**
+ * Answers the control plane for each PodENI that leaves, now or later: no sandbox has its addresses. For a sandbox that there
+ * is, its DEL answers; this is for pods that never had one here, and for answers that a crash has lost. No ADD comes after
+ * the answer, as it sees in the pod's queue that the PodENI leaves.
+ */
+export function answerReleases(options: {
+  podEnis: Store<PodEni>;
+  records: RecordStore;
+  queue: KeyedQueue;
+  reporter: Pick<RuntimeReporter, 'released'>;
+}): void {
+  const { podEnis, records, queue, reporter } = options;
+  const answer = async (key: string) => {
+    const podEni = podEnis.get(key);
+    if (podEni === undefined || !leaves(podEni)) return;
+    const { namespace = '', name, annotations } = podEni.metadata;
+    const uid = annotations?.[ANNOTATION_POD_UID] ?? '';
+    if (!records.hasSandboxOf(uid)) reporter.released({ namespace, name, uid });
+  };
+  const look = (podEni: PodEni) => {
+    const key = keyOf(podEni.metadata);
+    if (leaves(podEni)) void queue.run(key, () => answer(key));
+  };
+  podEnis.addHandler({ onAdd: look, onUpdate: (_, podEni) => look(podEni) });
+  for (const podEni of podEnis.values()) look(podEni);
+}
+
+/** Nothing is given to a sandbox from such a PodENI any more; one that was never bound asks for no answer. */
+function leaves({ metadata, status }: PodEni): boolean {
+  if (status?.phase === 'Detaching') return true;
+  return status?.phase === 'Bind' && metadata.deletionTimestamp !== undefined;
+}

@@ -1,0 +1,103 @@
+import { expect, test } from 'vitest';
+import { nextStep, type PodView, type Snapshot } from './lifecycle.ts';
+import { saysDeleted } from './sandbox.ts';
+import { ALLOCATION_TYPE, allocation, boundEni, CLUSTER, eni, NOW_MS, podEni, seen } from './test-support/fixtures.ts';
+
+const entry = (states: Record<string, string | undefined>) => ({
+  status: Object.fromEntries(
+    Object.entries(states).map(([state, time]) => [state, time === undefined ? {} : { lastUpdateTime: time }]),
+  ),
+});
+const EARLY = '2026-01-01T12:00:00Z';
+const LATE = '2026-01-01T12:00:01Z';
+
+test.each([
+  ['no entry', undefined, false],
+  ['no state', {}, false],
+  ['initial', entry({ initial: EARLY }), false],
+  ['deleted', entry({ deleted: EARLY }), true],
+  ['deleted after initial', entry({ initial: EARLY, deleted: LATE }), true],
+  ['initial after deleted', entry({ deleted: EARLY, initial: LATE }), false],
+  ['both within a second, in either order', entry({ initial: EARLY, deleted: EARLY }), true],
+  ['both within a second, the other way round', entry({ deleted: EARLY, initial: EARLY }), true],
+  ['a time that is none, against one that is', entry({ deleted: 'then', initial: EARLY }), false],
+  ['deleted without a time', entry({ deleted: undefined }), true],
+])('the newest word of a node counts, and deleted of two of one second: %s (weak spot 11)', (_, said, deleted) => {
+  expect(saysDeleted(said)).toBe(deleted);
+});
+
+const TIMEOUT_MS = 90_000;
+const unsaid = { deleted: false, timeoutMs: TIMEOUT_MS };
+const gone: PodView = { state: 'none' };
+// Deleted a minute ago, as the fixture has it.
+const leaving = (phase: 'Bind' | 'Binding' | 'Detaching') => podEni({ deleted: true, status: { phase } });
+
+function stepOf(record: Snapshot['podEni'], more: Partial<Snapshot> = {}) {
+  const step = nextStep({
+    podEni: record,
+    pod: gone,
+    interfaces: [{ observation: seen(boundEni()) }],
+    sandbox: unsaid,
+    clusterId: CLUSTER,
+    nowMs: NOW_MS,
+    ...more,
+  });
+  return step.do === 'interfaces' ? step.steps[0]?.step : step;
+}
+
+test('an ENI that was bound stays attached until its node says that the sandbox is gone', () => {
+  expect(stepOf(leaving('Bind'))).toEqual({ do: 'waitForNode', untilMs: NOW_MS - 60_000 + TIMEOUT_MS });
+  expect(stepOf(leaving('Bind'), { sandbox: { deleted: true, timeoutMs: TIMEOUT_MS } })).toEqual({
+    do: 'detach',
+    eni: boundEni(),
+  });
+});
+
+test('so does one that is kept for the next pod', () => {
+  const kept = (podLastSeen: string) =>
+    podEni({
+      allocations: [allocation({ allocationType: ALLOCATION_TYPE.fixedForever })],
+      status: { phase: 'Detaching', podLastSeen },
+    });
+  expect(stepOf(kept('2026-01-01T11:59:50Z'))).toEqual({ do: 'waitForNode', untilMs: NOW_MS + 80_000 });
+  expect(stepOf(kept('2026-01-01T11:58:00Z'))).toMatchObject({ do: 'detach', unconfirmed: true });
+});
+
+test('a node that never says it holds up nobody for longer than the bound, and that is told (L4)', () => {
+  expect(stepOf(leaving('Bind'), { sandbox: { deleted: false, timeoutMs: 60_000 } })).toEqual({
+    do: 'detach',
+    eni: boundEni(),
+    unconfirmed: true,
+  });
+});
+
+test('nothing waits without an agent, for a record that was never bound, or for an ENI that is detached', () => {
+  const { sandbox: _sandbox, ...withoutAgent } = { sandbox: unsaid, pod: gone };
+  expect(
+    nextStep({
+      ...withoutAgent,
+      podEni: leaving('Bind'),
+      interfaces: [{ observation: seen(boundEni()) }],
+      clusterId: CLUSTER,
+      nowMs: NOW_MS,
+    }),
+  ).toMatchObject({ steps: [{ step: { do: 'detach', eni: boundEni() } }] });
+  expect(stepOf(leaving('Binding'))).toEqual({ do: 'detach', eni: boundEni() });
+  expect(stepOf(leaving('Bind'), { interfaces: [{ observation: seen(eni('Available')) }] })).toMatchObject({
+    do: 'delete',
+  });
+});
+
+test('who deletes the PodENI of a living pod is not made to wait for its sandbox', () => {
+  const pod: PodView = { state: 'live', uid: 'uid-1', nodeName: 'node-1' };
+  expect(stepOf(leaving('Bind'), { pod })).toEqual({ do: 'detach', eni: boundEni() });
+  expect(stepOf(leaving('Bind'), { pod: { ...pod, uid: 'uid-2' } })).toMatchObject({ do: 'waitForNode' });
+});
+
+test('a clock that was set back does not make the wait longer', () => {
+  const step = stepOf(leaving('Bind'), {
+    nowMs: NOW_MS - 3_600_000,
+    interfaces: [{ observation: { atMs: NOW_MS - 3_600_000, eni: boundEni() } }],
+  });
+  expect(step).toMatchObject({ do: 'detach', unconfirmed: true });
+});

@@ -1,0 +1,33 @@
+import { type SandboxReport, saysDeleted } from '../allocation/sandbox.ts';
+import { ANNOTATION_POD_UID, ANNOTATION_REPORTS_RELEASE, LABEL_NODE } from '../crds/names.ts';
+import type { NodeRuntime } from '../crds/node-runtime.ts';
+import type { PodEni } from '../crds/pod-eni.ts';
+import type { Informers } from './context.ts';
+
+/**
+ * What the node of a PodENI says of the sandbox of its pod.
+ *
+ * @param timeoutMs how long its word is waited for
+ * @returns undefined when nothing can be expected of the node: no agent of ours runs there, or it is gone or not Ready
+ */
+export function sandboxReport(
+  { metadata, spec }: PodEni,
+  { coreNodes, nodeRuntimes }: Pick<Informers, 'coreNodes' | 'nodeRuntimes'>,
+  timeoutMs: number,
+): SandboxReport | undefined {
+  const nodeName = spec.target?.nodeName || metadata.labels?.[LABEL_NODE] || '';
+  const runtime = nodeRuntimes.store.get(nodeName);
+  if (runtime?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] !== 'true') return undefined;
+  const { conditions = [] } = coreNodes.store.get(nodeName)?.status ?? {};
+  if (!conditions.some(({ type, status }) => type === 'Ready' && status === 'True')) return undefined;
+  const uid = metadata.annotations?.[ANNOTATION_POD_UID] ?? '';
+  return { deleted: saysDeleted(runtime.status?.pods?.[uid]), timeoutMs };
+}
+
+/** Pods, as `namespace/name`, whose sandbox is gone by the newer object and was not by the older one. */
+export function newlyDeleted(before: NodeRuntime, after: NodeRuntime): string[] {
+  return Object.entries(after.status?.pods ?? {}).flatMap(([uid, entry]) => {
+    const isNews = saysDeleted(entry) && !saysDeleted(before.status?.pods?.[uid]);
+    return isNews && entry.podID !== undefined ? [entry.podID] : [];
+  });
+}
