@@ -30,7 +30,6 @@ export function answerReleases(options: {
     if (leaves(podEni)) void queue.run(key, () => answer(key));
   };
   podEnis.addHandler({ onAdd: look, onUpdate: (_, podEni) => look(podEni) });
-  for (const podEni of podEnis.values()) look(podEni);
 }
 
 /** Nothing is given to a sandbox from such a PodENI any more; one that was never bound asks for no answer. */

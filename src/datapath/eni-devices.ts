@@ -2,7 +2,7 @@ import type { Clock } from '../util/clock.ts';
 import { DatapathError } from './errors.ts';
 import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
 import { linkAt, listLinks } from './links.ts';
-import { containerOf, OUR_GROUP } from './names.ts';
+import { containerOf, isOurGroup } from './names.ts';
 import type { Link } from './netlink/link.ts';
 import type { ResolvedEni } from './plan-node.ts';
 import type { EniDevice } from './types.ts';
@@ -18,7 +18,7 @@ const NO_DEVICES = ['vlan', 'macvlan', 'macvtap', 'ipvlan', 'ipvtap', 'bridge', 
 export function mayBeEni(link: Link): boolean {
   return (
     !link.loopback &&
-    link.group !== OUR_GROUP &&
+    !isOurGroup(link.group) &&
     containerOf(link.alias) === undefined &&
     !NO_DEVICES.includes(link.kind)
   );

@@ -1,9 +1,18 @@
 import { beforeAll, describe, expect, test } from 'vitest';
+import type { Field } from './kernel/frames.ts';
 import { buildTools, Lab, run } from './test-support/lab.ts';
 import { leftovers } from './test-support/leftovers.ts';
 import { ScriptedPort } from './test-support/ports.ts';
 
 beforeAll(buildTools);
+
+const RTM_DELLINK = 17;
+
+/** The type of a netlink request: its header is in the only field that is bytes. */
+function typeOf(fields: readonly Field[]): number | undefined {
+  const message = fields.find((field) => Buffer.isBuffer(field));
+  return Buffer.isBuffer(message) ? message.readUInt16LE(4) : undefined;
+}
 
 describe('what happens to a node', () => {
   test('N9: clsact deleted, rules flushed, routes deleted, links down: repaired by sync', async () => {
@@ -148,6 +157,57 @@ describe('what happens to a node', () => {
     await Promise.all([datapath.remove(first), datapath.add(first), datapath.remove(first), datapath.sync(pods)]);
     await datapath.sync(others);
     expect(await datapath.sync(others)).toEqual({ repaired: [], removed: [], failed: [] });
+  });
+
+  test('a crowd of removals is a few deletions, and an add beside them does not wait for each', async () => {
+    using lab = new Lab();
+    const port = new ScriptedPort(lab.port());
+    await using datapath = lab.datapath({}, port);
+    const pods = Array.from({ length: 20 }, (_, at) => lab.pod([lab.member(10 + at, 300 + at)]));
+    for (const pod of pods) await datapath.add(pod);
+    const stays = lab.pod([lab.member(5, 101)]);
+    await datapath.add(stays);
+    // Somebody else deletes one meanwhile.
+    const gone = /\d+: (cali[0-9a-f]{11})/.exec(lab.ip('-o', 'link', 'show', 'up'))?.[1] ?? '';
+    let deletions = 0;
+    port.onRequest = (_count, operation, fields) => {
+      if (operation !== 'netlink' || typeOf(fields) !== RTM_DELLINK) return;
+      if (deletions === 0) lab.ip('link', 'del', gone);
+      deletions += 1;
+    };
+    const fresh = lab.pod([lab.member(6, 102)]);
+    const removals = pods.map((pod) => datapath.remove(pod));
+    await datapath.add(fresh);
+    const deletionsBeforeAdd = deletions;
+    await Promise.all(removals);
+    expect(deletions).toBeGreaterThanOrEqual(2);
+    expect(deletions).toBeLessThan(pods.length / 2);
+    expect(deletionsBeforeAdd).toBeLessThan(pods.length / 2);
+    for (const pod of [stays, fresh]) expect(await datapath.check(pod)).toEqual([]);
+    expect(await datapath.sync([stays, fresh])).toEqual({ repaired: [], removed: [], failed: [] });
+  });
+
+  test('a removal that the kernel refuses fails alone; links that were about to go are found again', async () => {
+    using lab = new Lab();
+    const port = new ScriptedPort(lab.port());
+    const pods = Array.from({ length: 6 }, (_, at) => lab.pod([lab.member(10 + at, 300 + at)]));
+    {
+      await using datapath = lab.datapath({}, port);
+      for (const pod of pods) await datapath.add(pod);
+      let deletions = 0;
+      port.onRequest = (count, operation, fields) => {
+        if (operation !== 'netlink' || typeOf(fields) !== RTM_DELLINK) return;
+        deletions += 1;
+        // The second is that of the group; the third is that of the first link of it.
+        if (deletions === 2 || deletions === 3) port.failAt = count;
+      };
+      const outcomes = await Promise.allSettled(pods.map((pod) => datapath.remove(pod)));
+      expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(1);
+      port.onRequest = undefined;
+    }
+    await using datapath = lab.datapath();
+    expect((await datapath.sync([])).failed).toEqual([]);
+    expect(leftovers(lab)).toEqual([]);
   });
 
   test('the helper dies: the call fails, the next one works', async () => {

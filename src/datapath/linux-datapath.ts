@@ -7,6 +7,7 @@ import { DatapathError } from './errors.ts';
 import type { KernelPort } from './kernel/helper-process.ts';
 import { inStep, Kernel } from './kernel/kernel.ts';
 import { KeyedQueue } from './keyed-queue.ts';
+import { LinkRemover } from './link-remover.ts';
 import { Marks } from './marks.ts';
 import { podKey } from './names.ts';
 import { NodeSync } from './node-sync.ts';
@@ -37,6 +38,7 @@ export class LinuxDatapath implements Datapath {
   readonly #shared: SharedState;
   readonly #pods = new KeyedQueue();
   readonly #opening = new KeyedQueue();
+  readonly #links = new LinkRemover();
   #session: Session | undefined;
   /** Maps of an older layout are in use until the first sync has filled the new ones. */
   #needsSync = false;
@@ -94,7 +96,7 @@ export class LinuxDatapath implements Datapath {
 
   async #remove(pod: PodAttachment): Promise<void> {
     const session = await this.session();
-    await removePod({ ...session, settings: this.#options.settings, devices: this.#devices }, pod);
+    await removePod({ ...session, settings: this.#options.settings, devices: this.#devices, links: this.#links }, pod);
   }
 
   async check(pod: PodAttachment): Promise<Deviation[]> {

@@ -3,6 +3,13 @@ import type { PodAttachment, PodInterface } from './types.ts';
 
 /** Links that we make carry it from the moment they are there, before they have an alias. */
 export const OUR_GROUP = 84_084;
+/** Links that are about to be deleted together. */
+export const LEAVING_GROUP = 84_085;
+
+/** Whether a link of this group is ours, although it has no alias that says so. */
+export function isOurGroup(group: number): boolean {
+  return group === OUR_GROUP || group === LEAVING_GROUP;
+}
 
 /** Next hops of pods: the host's end of their veth answers for them (reference 3.3). */
 export const LINK_LOCAL_GATEWAY = { ipv4: '169.254.1.1', ipv6: 'fe80::1' } as const;

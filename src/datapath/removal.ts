@@ -3,9 +3,10 @@ import type { BpfPrograms } from './bpf/programs.ts';
 import type { EniDevices } from './eni-devices.ts';
 import { addressBytes, familyOf, hostPrefix, IPV4, IPV6 } from './ip.ts';
 import { inStep, isErrno, isNetnsGone, type Kernel, NODE } from './kernel/kernel.ts';
+import type { LinkRemover } from './link-remover.ts';
 import { findLink } from './links.ts';
 import { moveOut } from './moved-links.ts';
-import { aliasOf, hasHostLink, hostLinkName, OUR_GROUP, ownerOf, RULE_PRIORITY, tableOf } from './names.ts';
+import { aliasOf, hasHostLink, hostLinkName, isOurGroup, ownerOf, RULE_PRIORITY, tableOf } from './names.ts';
 import { deleteLink } from './netlink/link.ts';
 import { decodeRoute, deleteRule, lookUpRoute, OUR_PROTOCOL, type RulePattern } from './netlink/network.ts';
 import { addressesOf } from './plan-pod.ts';
@@ -17,6 +18,7 @@ import { deletePush } from './vlan-filters.ts';
 export interface RemovalContext extends Session {
   settings: DatapathSettings;
   devices: EniDevices;
+  links: LinkRemover;
 }
 
 /**
@@ -40,7 +42,7 @@ export async function removePod(context: RemovalContext, pod: PodAttachment): Pr
     const { attachment } = network;
     if (hasHostLink(network)) {
       const name = hostLinkName(pod, network.name);
-      await attempt(`remove link ${name}`, () => removeHostLink(kernel, programs, pod, name));
+      await attempt(`remove link ${name}`, () => removeHostLink(context, pod, name));
     }
     if (attachment.kind === 'exclusive') {
       const mac = attachment.eni.mac.toLowerCase();
@@ -60,16 +62,15 @@ export async function removePod(context: RemovalContext, pod: PodAttachment): Pr
 }
 
 async function removeHostLink(
-  kernel: Kernel,
-  programs: BpfPrograms | undefined,
+  { kernel, programs, links }: RemovalContext,
   pod: PodAttachment,
   name: string,
 ): Promise<void> {
   const link = await findLink(kernel, NODE, name);
   const isOurs =
-    link !== undefined && (link.alias === aliasOf(pod.containerId) || (link.alias === '' && link.group === OUR_GROUP));
+    link !== undefined && (link.alias === aliasOf(pod.containerId) || (link.alias === '' && isOurGroup(link.group)));
   if (isOurs) {
-    await ignoring(kernel.netlink(NODE, deleteLink(link.index)), 'ENODEV');
+    await links.remove(kernel, link.index);
     if (programs !== undefined) await kernel.deleteEntries(programs.map('veths'), [linkKey(link.index)]);
     return;
   }
@@ -88,7 +89,7 @@ async function removeVlanLink(
   name: string,
 ): Promise<void> {
   const link = await findLink(kernel, pod.netnsPath, name);
-  if (link?.kind === 'vlan' && link.group === OUR_GROUP) {
+  if (link?.kind === 'vlan' && isOurGroup(link.group)) {
     await ignoring(kernel.netlink(pod.netnsPath, deleteLink(link.index)), 'ENODEV');
   }
   if (programs === undefined) return;

@@ -4,7 +4,7 @@ import { encodeVlan, linkKey } from './bpf/entries.ts';
 import { PROGRAM_NAMES } from './bpf/programs.ts';
 import { addressBytes, familyOf, IPV4 } from './ip.ts';
 import { isErrno, type Kernel, NODE } from './kernel/kernel.ts';
-import { containerOf, OUR_GROUP } from './names.ts';
+import { containerOf, isOurGroup } from './names.ts';
 import { deleteLink } from './netlink/link.ts';
 import { deleteAddress, deleteRoute, deleteRule, OUR_PROTOCOL } from './netlink/network.ts';
 import { type Direction, deleteFilter, type Filter } from './netlink/traffic.ts';
@@ -92,7 +92,7 @@ function leftover(object: Deviation['object'], text: string, identity: string, r
 async function findLinks(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
   const { links } = await snapshot.node();
   return links
-    .filter(({ alias, group }) => containerOf(alias) !== undefined || (alias === '' && group === OUR_GROUP))
+    .filter(({ alias, group }) => containerOf(alias) !== undefined || (alias === '' && isOurGroup(group)))
     .map(({ name, index, alias }) => {
       const text = `link ${name} (${alias === '' ? 'without an alias' : alias})`;
       return leftover('link', text, `veth ${name}`, () => kernel.netlink(NODE, deleteLink(index)));
@@ -131,7 +131,7 @@ async function findFilters(kernel: Kernel, snapshot: Snapshot): Promise<Found[]>
   const found: Found[] = [];
   for (const { index, name, alias, group } of links) {
     const hasClsact = qdiscs.some(({ linkIndex, kind }) => linkIndex === index && kind === 'clsact');
-    if (!hasClsact || containerOf(alias) !== undefined || group === OUR_GROUP) continue;
+    if (!hasClsact || containerOf(alias) !== undefined || isOurGroup(group)) continue;
     const view = await snapshot.filters(index);
     const ours = (['egress', 'ingress'] as const).flatMap((direction) =>
       view[direction].flatMap((filter) => {

@@ -48,6 +48,7 @@ export interface LinkChange {
   name?: string;
   mtu?: number;
   mac?: string;
+  group?: number;
   alias?: string;
   /** Path of the namespace into which it moves, before it gets its new name; empty for the node's. */
   netns?: string;
@@ -128,6 +129,7 @@ export function changeLink(index: number, change: LinkChange): NetlinkRequest {
   const writer = header(new MessageWriter(), index, flags, change.up === undefined ? 0 : IFF_UP);
   if (change.name !== undefined) writer.attrText(IFLA.name, change.name);
   if (change.mtu !== undefined) writer.attrU32(IFLA.mtu, change.mtu);
+  if (change.group !== undefined) writer.attrU32(IFLA.group, change.group);
   if (change.mac !== undefined) writer.bytes(IFLA.address, macBytes(change.mac));
   if (change.alias !== undefined) writer.bytes(IFLA.alias, Buffer.from(change.alias));
   if (change.netns !== undefined) writer.attrDescriptor(IFLA.netnsFd);
@@ -136,6 +138,11 @@ export function changeLink(index: number, change: LinkChange): NetlinkRequest {
 
 export function deleteLink(index: number): NetlinkRequest {
   return request(RTM.delLink, 0, header(new MessageWriter(), index));
+}
+
+/** All links of a group at once. */
+export function deleteLinksOfGroup(group: number): NetlinkRequest {
+  return request(RTM.delLink, 0, header(new MessageWriter()).attrU32(IFLA.group, group));
 }
 
 export function getLinkByName(name: string): NetlinkRequest {

@@ -11,8 +11,8 @@ export class ScriptedPort implements KernelPort {
   failAt = 0;
   /** After so many requests there is no answer any more, as when the agent was killed. */
   stopAfter = Number.POSITIVE_INFINITY;
-  /** Called before each request with its number. */
-  onRequest: ((count: number) => void) | undefined;
+  /** Called before each request with its number and itself. */
+  onRequest: ((count: number, operation: Operation, fields: readonly Field[]) => void) | undefined;
 
   constructor(port: KernelPort) {
     this.#port = port;
@@ -24,7 +24,7 @@ export class ScriptedPort implements KernelPort {
 
   async request(operation: Operation, fields: readonly Field[], generation?: number): Promise<HelperAnswer> {
     this.count++;
-    this.onRequest?.(this.count);
+    this.onRequest?.(this.count, operation, fields);
     if (this.count > this.stopAfter) throw new DatapathError(operation, 'the agent was killed');
     if (this.count === this.failAt) return { id: 0, errno: 5, data: Buffer.from('injected') };
     return this.#port.request(operation, fields, generation);

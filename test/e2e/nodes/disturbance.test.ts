@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { ZONES } from '../../lab/lab.ts';
 import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
-import { createPod, deletePod, type RunningPod, reached, readyNetworking, running } from './support.ts';
+import { API, createPod, deletePod, type RunningPod, reached, readyNetworking, running } from './support.ts';
 
 /** What happens to a node in its life; pods keep their network or get it back, and nothing is left over. */
 
@@ -42,10 +43,10 @@ async function clean(node: WiredNode): Promise<void> {
     .toBe('the node is as it should be\n');
 }
 
-/** Ends the agent's process without warning. */
-async function killAgent(node: WiredNode): Promise<void> {
+/** Sends the agent's process a signal; without one it ends without warning. */
+async function killAgent(node: WiredNode, signal = '-KILL'): Promise<void> {
   const { stdout } = await node.real.exec('pgrep', ['-f', 'terway-agent.mjs']);
-  expect((await node.real.exec('kill', ['-9', ...stdout.trim().split('\n')])).code).toBe(0);
+  expect((await node.real.exec('kill', [signal, ...stdout.trim().split('\n')])).code).toBe(0);
 }
 
 test('kill -9 of the agent: pods do not notice, and new ones are served when it is back', async () => {
@@ -55,6 +56,35 @@ test('kill -9 of the agent: pods do not notice, and new ones are served when it 
   const meanwhile = await running(lab, ns, 'meanwhile');
   expect(await reached(lab, ns, 'meanwhile', a.ip)).toBe('a');
   await deletePod(lab, ns, meanwhile.name);
+  await clean(first);
+});
+
+test('an ENI is not taken from a sandbox that may live: its node has to say that it is gone', async () => {
+  const member = async (eniId: string) => (await lab.lab.cloud.state()).enis.find(({ id }) => id === eniId);
+  const released = async (pod: RunningPod) => {
+    await expect.poll(() => member(pod.eniId), { timeout: 30_000, interval: 200 }).toBeUndefined();
+  };
+  await createPod(lab, ns, 'forced', { networking: 'wire', node: first });
+  await createPod(lab, ns, 'other', { networking: 'wire', node: lab.node('node-2') });
+  const [forced, other] = [await running(lab, ns, 'forced'), await running(lab, ns, 'other')];
+  await killAgent(first, '-STOP');
+  try {
+    // The object goes at once, whatever the containers do; DEL finds nobody.
+    const deletion = ['delete', 'pod', '-n', ns, forced.name, '--force', '--grace-period=0'];
+    expect((await lab.cluster.kubectl(deletion)).code).toBe(0);
+    await expect
+      .poll(() => lab.api.get(`${API}/namespaces/${ns}/podenis/${forced.name}`), { timeout: 10_000 })
+      .toHaveProperty('metadata.deletionTimestamp');
+    // Meanwhile a pod of a node whose agent works is released as ever.
+    await deletePod(lab, ns, other.name);
+    await released(other);
+    expect(await member(forced.eniId)).toMatchObject({ status: 'InUse' });
+  } finally {
+    await killAgent(first, '-CONT');
+  }
+  await released(forced);
+  const { objects } = await lab.api.list(`/apis/events.k8s.io/v1/namespaces/${ns}/events`);
+  expect(z.array(z.object({ reason: z.string() })).parse(objects)).not.toContainEqual({ reason: 'ReleaseUnconfirmed' });
   await clean(first);
 });
 
