@@ -10,9 +10,6 @@ const PASSING = 10;
 const QUIET_ROUNDS = 10;
 /** ADD of one half of them while the other half is deleted. */
 const BUSY_ROUNDS = 24;
-/** DELs that come at once, with one ADD beside them. */
-const CROWD = 40;
-const CROWD_ROUNDS = 5;
 const STARTS = 3;
 
 /** ADD, DEL, memory and start of the agent, with {@link STANDING} sandboxes on the node. */
@@ -43,12 +40,6 @@ export async function measureCni({ record, say }: Report, stateDir: string): Pro
   });
   record({ name: name('CNI DEL, p50'), value: median(dels), unit, upstream: '–' });
   record({ name: name('CNI DEL, p99'), value: percentile(dels, 99), unit, upstream: '–' });
-  record({
-    name: name(`CNI ADD beside ${CROWD} DELs at once, worst`),
-    value: Math.max(...(await addsBesideCrowd(bed, standing.slice(0, CROWD), passing))),
-    unit,
-    upstream: '–',
-  });
   const worn = await resident(bed, say);
   const starts: number[] = [];
   const fresh: number[] = [];
@@ -97,22 +88,6 @@ async function busyRounds(bed: NodeBed, pods: readonly string[]): Promise<Calls>
   }
   calls.dels.push(...(await bed.call('DEL', present)));
   return calls;
-}
-
-/** Deletes a crowd while one pod gets its network, and brings the crowd back. @returns milliseconds of each ADD */
-async function addsBesideCrowd(bed: NodeBed, crowd: readonly string[], others: readonly string[]): Promise<number[]> {
-  const adds: number[] = [];
-  let present = sandboxes(crowd, 0);
-  for (const [round, pod] of others.slice(0, CROWD_ROUNDS).entries()) {
-    const removals = present.map((sandbox) => bed.call('DEL', [sandbox]));
-    const coming = { pod, containerId: `${pod}-beside-${round}` };
-    adds.push(...times(await bed.call('ADD', [coming])));
-    await Promise.all(removals);
-    present = crowd.map((name) => ({ pod: name, containerId: `${name}-again-${round}` }));
-    await bed.call('ADD', present);
-    await bed.call('DEL', [coming]);
-  }
-  return adds;
 }
 
 async function resident(bed: NodeBed, say: Report['say']): Promise<number> {

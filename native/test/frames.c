@@ -1,8 +1,11 @@
 /*
  * frames receive LINK     prints each frame as a line of JSON, and `ready` first; ends with its standard input
+ * frames sent LINK        the same for each frame that leaves by the link, as it is on the wire
  * frames send LINK        sends the frames that it reads as lines `COUNT INTERVAL_MICROSECONDS HEX`
  * frames strays ...       prints the frames that should not be on a wire (strays.c)
  * frames flood-udp ...    sends as fast as it can, and says what that cost (flood.c); flood-link and sink likewise
+ * frames offload ...      whether a link keeps VLAN tags beside the bytes (offload.c)
+ * frames without-bpf ...  runs a program to which bpf(2) is refused (without_bpf.c)
  * frames call ...         runs a CNI plugin as a runtime does, with the time that it took (call.c)
  *
  * For tests and measurements: what is on a wire, with the VLAN tag that the kernel keeps beside the bytes.
@@ -77,7 +80,7 @@ void print_frame(const uint8_t *frame, size_t size, int vlan)
 	printf("\"}\n");
 }
 
-int receive(int fd)
+static int print_all(int fd, bool outgoing)
 {
 	static uint8_t frame[1 << 17];
 	struct pollfd waits[2] = { { .fd = fd, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
@@ -101,7 +104,7 @@ int receive(int fd)
 				return 0;
 			continue;
 		}
-		if (from.sll_pkttype == PACKET_OUTGOING)
+		if ((from.sll_pkttype == PACKET_OUTGOING) != outgoing)
 			continue;
 		for (struct cmsghdr *at = CMSG_FIRSTHDR(&message); at; at = CMSG_NXTHDR(&message, at)) {
 			struct tpacket_auxdata auxiliary;
@@ -114,6 +117,16 @@ int receive(int fd)
 		}
 		print_frame(frame, (size_t)size, vlan);
 	}
+}
+
+int receive(int fd)
+{
+	return print_all(fd, false);
+}
+
+int receive_sent(int fd)
+{
+	return print_all(fd, true);
 }
 
 size_t parse_hex(const char *digits, uint8_t *into, size_t room)
@@ -160,19 +173,22 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } COMMANDS[] = {
 	{ "strays", strays }, { "flood-udp", flood_udp }, { "flood-link", flood_link },
-	{ "sink", sink },     { "call", call_plugin },
+	{ "sink", sink },     { "call", call_plugin },    { "offload", offload },
+	{ "without-bpf", without_bpf },
 };
 
 int main(int argc, char **argv)
 {
 	if (argc == 3 && strcmp(argv[1], "receive") == 0)
 		return receive(open_link(argv[2]));
+	if (argc == 3 && strcmp(argv[1], "sent") == 0)
+		return receive_sent(open_link(argv[2]));
 	if (argc == 3 && strcmp(argv[1], "send") == 0)
 		return send_lines(open_link(argv[2]));
 	for (size_t at = 0; argc > 1 && at < sizeof(COMMANDS) / sizeof(*COMMANDS); at++) {
 		if (strcmp(argv[1], COMMANDS[at].name) == 0)
 			return COMMANDS[at].run(argc - 1, argv + 1);
 	}
-	fprintf(stderr, "usage: frames receive|send|strays|flood-udp|flood-link|sink|call ...\n");
+	fprintf(stderr, "usage: frames receive|sent|send|strays|flood-udp|flood-link|sink|offload|without-bpf|call ...\n");
 	return 2;
 }

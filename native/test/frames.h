@@ -13,6 +13,9 @@ void print_frame(const uint8_t *frame, size_t size, int vlan);
 /* Prints what arrives at a socket of open_link until standard input ends. */
 int receive(int fd);
 
+/* The same for what leaves by the link, as it is on the wire. */
+int receive_sent(int fd);
+
 /* The bytes that hexadecimal digits stand for. Returns how many. */
 size_t parse_hex(const char *digits, uint8_t *into, size_t room);
 
@@ -21,3 +24,5 @@ int flood_link(int argc, char **argv);
 int sink(int argc, char **argv);
 int strays(int argc, char **argv);
 int call_plugin(int argc, char **argv);
+int offload(int argc, char **argv);
+int without_bpf(int argc, char **argv);

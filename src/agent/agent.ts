@@ -22,7 +22,7 @@ import { rebuildRecords } from './rebuild.ts';
 import { RecordStore } from './records.ts';
 import { answerReleases } from './release-answers.ts';
 import { podResource } from './resources.ts';
-import { RuntimeReporter } from './runtime-reporter.ts';
+import { type ReportedPod, RuntimeReporter } from './runtime-reporter.ts';
 import { AssignmentWaiter } from './waiter.ts';
 
 export interface AgentOptions {
@@ -74,7 +74,7 @@ export class Agent {
     this.#queue = queue;
     this.#reporter = new RuntimeReporter({
       ...{ client, nodeName, clock, view: this.#view },
-      hasSandbox: (uid) => records.hasSandboxOf(uid),
+      isUsed: (pod) => records.hasSandboxOf(pod.uid) || this.#isAlive(pod),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
     this.#plugin = new CniPlugin({
@@ -162,6 +162,13 @@ export class Agent {
       await view;
       await this.#reporter.flush();
     }
+  }
+
+  /** As far as the watch has told: the pod neither leaves nor has ended, so that it may get a sandbox. */
+  #isAlive({ namespace, name, uid }: ReportedPod): boolean {
+    const pod = this.#view.pods.store.get(`${namespace}/${name}`);
+    const hasEnded = pod?.status.phase === 'Succeeded' || pod?.status.phase === 'Failed';
+    return pod?.metadata.uid === uid && pod.metadata.deletionTimestamp === undefined && !hasEnded;
   }
 
   async #rebuild(): Promise<void> {
@@ -266,7 +273,9 @@ export class Agent {
       },
       removed: ({ attachment }) => {
         log.info({ pod: `${attachment.namespace}/${attachment.name}` }, 'network removed');
-        if (!this.#records.hasSandboxOf(attachment.uid)) this.#reporter.report(attachment, 'deleted');
+        // The sandbox of a pod that lives on will have a successor; should its PodENI leave instead, that is answered then.
+        const isUsed = this.#records.hasSandboxOf(attachment.uid) || this.#isAlive(attachment);
+        if (!isUsed) this.#reporter.report(attachment, 'deleted');
       },
     };
   }

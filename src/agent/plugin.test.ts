@@ -203,6 +203,29 @@ test('of a PodENI that leaves is said that no sandbox has it, unless one does (r
   expect(released).toHaveLength(2);
 });
 
+test('with the classic filters a VLAN device is not put beside members of its trunk, however close they come', async () => {
+  datapath.tagProgram = 'tc';
+  bound('a', aPodEni('a'));
+  bound('b', aPodEni('b', 102, '10.10.0.8'));
+  const device = aRequest('b');
+  device.config = { ...device.config, vlan_strip_type: 'vlan' };
+  const outcomes = await Promise.allSettled([run('ADD', aRequest('a')), run('ADD', device)]);
+  const [refused] = outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+  expect(outcomes.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+  expect(refused).toMatchObject({
+    code: 11,
+    message: expect.stringMatching(
+      /interface eth0 of pod shop\/[ab] is a .* of trunk 00:16:3e:00:00:01, interface eth0 of pod shop\/[ab] is a .* remove the pods/,
+    ),
+  });
+  expect(datapath.pods.size).toBe(1);
+  // Once the other is gone, it has its turn.
+  const served = outcomes[0]?.status === 'fulfilled' ? aRequest('a') : device;
+  await run('DEL', served);
+  await run('ADD', served === device ? aRequest('a') : device);
+  expect(datapath.pods.size).toBe(1);
+});
+
 test('a failed ADD leaves neither record nor anything to find (weak spot 2, N7)', async () => {
   bound();
   datapath.beforeAdd = async () => {

@@ -36,6 +36,9 @@ export class CniPlugin {
   /** ADDs that wait for their PodENI, by record key. They wait outside the pod's queue: DEL must not wait for them. */
   readonly #waiting = new Map<string, AbortController>();
 
+  /** Attachments whose record may not be there yet. */
+  readonly #adding = new Set<PodAttachment>();
+
   constructor(options: PluginOptions) {
     this.#options = options;
   }
@@ -124,16 +127,21 @@ export class CniPlugin {
     const { attachment, problems } = current;
     await observer.adding(attachment);
     const record: SandboxRecord = { phase: 'adding', ifName: request.ifName, network, attachment };
-    const attached = await gate.shared(async () => {
-      await records.put(record);
-      try {
-        return await datapath.add(attachment);
-      } catch (error) {
-        // The data path has undone what it did; without the record nothing refers to it any more.
-        await records.remove(keyOf(request));
-        throw error;
-      }
-    });
+    // From the question to the answer nothing else runs, so that of two that exclude each other one is refused.
+    datapath.assertCoexistence(attachment, [...this.#adding, ...records.all().map((other) => other.attachment)]);
+    this.#adding.add(attachment);
+    const attached = await gate
+      .shared(async () => {
+        await records.put(record);
+        try {
+          return await datapath.add(attachment);
+        } catch (error) {
+          // The data path has undone what it did; without the record nothing refers to it any more.
+          await records.remove(keyOf(request));
+          throw error;
+        }
+      })
+      .finally(() => this.#adding.delete(attachment));
     const ready: SandboxRecord = { ...record, phase: 'ready', attached };
     await records.put(ready);
     observer.added(ready, problems);

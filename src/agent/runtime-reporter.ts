@@ -1,6 +1,5 @@
-import { saysDeleted } from '../allocation/sandbox.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../crds/names.ts';
-import type { NodeRuntime } from '../crds/node-runtime.ts';
+import { type NodeRuntime, saysDeleted } from '../crds/node-runtime.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { isAlreadyExists, isNotFound } from '../kube/errors.ts';
 import { type Clock, rfc3339, type ScheduledCall } from '../util/clock.ts';
@@ -33,7 +32,7 @@ export class RuntimeReporter {
   readonly #nodeName: string;
   readonly #view: Pick<NodeView, 'coreNode'>;
   readonly #clock: Clock;
-  readonly #hasSandbox: (uid: string) => boolean;
+  readonly #isUsed: (pod: ReportedPod) => boolean;
   readonly #onError: (error: unknown) => void;
   /** Not yet written, by pod uid. */
   readonly #pending = new Map<string, { podId: string; state: SandboxState; atMs: number }>();
@@ -43,20 +42,20 @@ export class RuntimeReporter {
   #timer: { call: ScheduledCall; dueMs: number } | undefined;
   #writing: Promise<void> = Promise.resolve();
 
-  /** @param options.hasSandbox whether a record of a sandbox of this pod exists */
+  /** @param options.isUsed whether the pod has a sandbox, or may get one */
   constructor(options: {
     client: KubeClient;
     nodeName: string;
     view: Pick<NodeView, 'coreNode'>;
     clock: Clock;
-    hasSandbox: (uid: string) => boolean;
+    isUsed: (pod: ReportedPod) => boolean;
     onError: (error: unknown) => void;
   }) {
     this.#client = options.client;
     this.#nodeName = options.nodeName;
     this.#view = options.view;
     this.#clock = options.clock;
-    this.#hasSandbox = options.hasSandbox;
+    this.#isUsed = options.isUsed;
     this.#onError = options.onError;
   }
 
@@ -182,7 +181,7 @@ export class RuntimeReporter {
       const [namespace = '', name = ''] = (entry.podID ?? '').split('/');
       if (saysDeleted(entry)) {
         this.#deleted.set(uid, Date.parse(entry.status?.['deleted']?.lastUpdateTime ?? '') || this.#clock.now());
-      } else if (!this.#hasSandbox(uid)) this.report({ namespace, name, uid }, 'deleted');
+      } else if (!this.#isUsed({ namespace, name, uid })) this.report({ namespace, name, uid }, 'deleted');
     }
     this.#isPrepared = true;
   }

@@ -1,10 +1,9 @@
 import { ANNOTATION_POD_UID } from '../crds/names.ts';
 import type { AttachTarget, PodEni } from '../crds/pod-eni.ts';
 import { type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } from './interface-step.ts';
-import type { Observation, ObservedEni, Operation } from './observation.ts';
+import type { Observation, ObservedEni, Operation, SandboxReport } from './observation.ts';
 import { isFixed, releaseDueMs } from './retention.ts';
 import { isRewritten } from './rewritten.ts';
-import type { SandboxReport } from './sandbox.ts';
 
 /** The pod of the PodENI's name. Finished pods (Succeeded, Failed) count as none. */
 export type PodView = { state: 'none' } | { state: 'live'; uid: string; nodeName: string };

@@ -72,3 +72,10 @@ export type Operation =
   | { kind: OperationKind; state: 'running'; sinceMs: number }
   | { kind: OperationKind; state: 'succeeded'; atMs: number; eni?: ObservedEni }
   | { kind: OperationKind; state: 'failed'; atMs: number; failure: OperationFailure; failures: number };
+
+/** What a node whose agent reports about its sandboxes says of the one that an interface was bound for. */
+export interface SandboxReport {
+  deleted: boolean;
+  /** How long after the goal was persisted the word `deleted` is waited for. */
+  timeoutMs: number;
+}

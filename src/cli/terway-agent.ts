@@ -4,18 +4,17 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Agent } from '../agent/agent.ts';
 import { removeCniFiles } from '../agent/cni-files.ts';
+import { type NodeDatapathOptions, openNodeDatapath, openWithTagProgram } from '../agent/open-datapath.ts';
 import { type AgentConfig, agentConfigSchema } from '../config/agent.ts';
 import { readConfigFile } from '../config/config-file.ts';
 import { ConfigError } from '../config/errors.ts';
-import { openDatapath } from '../datapath/datapath.ts';
 import { DatapathError } from '../datapath/errors.ts';
-import type { Datapath, TagProgram } from '../datapath/types.ts';
 import { connectKube } from '../kube/client.ts';
 import { loadKubeConfig } from '../kube/config.ts';
 import { KubeConfigError } from '../kube/errors.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { closeServer, listen, telemetryServer } from '../telemetry/http-server.ts';
-import { createLog, type Log } from '../telemetry/log.ts';
+import { createLog } from '../telemetry/log.ts';
 import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { parseIp } from '../util/ip.ts';
@@ -86,7 +85,7 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
     process.once(name, () => stop.abort(new Error(`received ${name}`)));
   const kubeConfig = await loadKubeConfig({ path: kubeconfigPath });
   const client = connectKube(kubeConfig, { userAgent: 'terway-agent' });
-  const datapath = await openNode(config, lib, stop.signal, log);
+  const datapath = await openNodeDatapath({ ...datapathOptions(config, lib, stop.signal), log });
   const recorder = new EventRecorder({
     ...{ client, controller: 'terway-agent', instance: hostname() },
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
@@ -131,45 +130,9 @@ async function lockNode(): Promise<Server> {
   return server.unref();
 }
 
-/** Opens the kernel with the tag program that it can run. */
-async function openNode(config: AgentConfig, lib: string, signal: AbortSignal, log: Log): Promise<Datapath> {
-  const wanted = config.datapath.tagProgram;
-  let datapath = await open(config, lib, wanted === 'auto' ? 'ebpf' : wanted, signal);
-  let found = await datapath.probe();
-  if (wanted === 'auto' && found.some(({ feature, available }) => feature === 'cls_bpf' && !available)) {
-    log.warn(
-      'the kernel cannot run the eBPF tag programs; VLAN tags are written by tc filters, with rules for each pod',
-    );
-    await datapath[Symbol.asyncDispose]();
-    datapath = await open(config, lib, 'tc', signal);
-    found = await datapath.probe();
-  }
-  for (const { feature, message } of found) log.debug({ feature }, message);
-  const missing = found.filter(({ available, required }) => required && !available);
-  if (missing.length === 0) return datapath;
-  await datapath[Symbol.asyncDispose]();
-  throw new DatapathError('start', missing.map(({ feature, message }) => `${feature}: ${message}`).join('; '));
-}
-
-function open(config: AgentConfig, lib: string, tagProgram: TagProgram, signal: AbortSignal): Promise<Datapath> {
-  return openDatapath({
-    settings: {
-      nodeAddress: nodeAddress(process.env['NODE_IP'] ?? ''),
-      serviceCidrs: config.serviceCIDRs,
-      hostStackCidrs: config.hostStackCIDRs,
-      // Marks are set by eBPF programs.
-      layout: tagProgram === 'tc' ? 'perPod' : config.datapath.layout,
-      markMask: config.datapath.markMask,
-      masqueradeMark: config.datapath.masqueradeMark,
-      isolateMembers: config.datapath.isolateMembers,
-      tagProgram,
-      bpfDirectory: config.paths.bpf,
-    },
-    helperPath: join(lib, 'terway-kernel'),
-    objectPath: join(lib, 'terway.bpf.o'),
-    clock: systemClock,
-    signal,
-  });
+/** What the data path of this machine is opened with. */
+function datapathOptions(config: AgentConfig, lib: string, signal: AbortSignal): NodeDatapathOptions {
+  return { config, lib, signal, clock: systemClock, nodeAddress: nodeAddress(process.env['NODE_IP'] ?? '') };
 }
 
 function nodeAddress(text: string): { ipv4?: string; ipv6?: string } {
@@ -186,7 +149,7 @@ function nodeAddress(text: string): { ipv4?: string; ipv6?: string } {
 }
 
 async function probe(config: AgentConfig, lib: string, json: boolean): Promise<number> {
-  const datapath = await open(config, lib, 'ebpf', new AbortController().signal);
+  const datapath = await openWithTagProgram(datapathOptions(config, lib, new AbortController().signal), 'ebpf');
   try {
     const found = await datapath.probe();
     if (json) process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
@@ -205,7 +168,10 @@ async function probe(config: AgentConfig, lib: string, json: boolean): Promise<n
 async function uninstall(config: AgentConfig, lib: string): Promise<number> {
   const lock = await lockNode();
   await removeCniFiles(config.paths.cniBin, config.paths.cniConf);
-  const datapath = await open(config, lib, 'ebpf', new AbortController().signal);
+  // With the programs that the agent would choose: where eBPF is refused, its maps cannot be opened to be removed.
+  const log = await createLog({ level: 'error', pretty: process.stdout.isTTY === true });
+  const options = datapathOptions(config, lib, new AbortController().signal);
+  const datapath = await openNodeDatapath({ ...options, log });
   try {
     await datapath.removeAll();
   } finally {

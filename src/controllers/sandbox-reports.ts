@@ -1,6 +1,6 @@
-import { type SandboxReport, saysDeleted } from '../allocation/sandbox.ts';
+import type { SandboxReport } from '../allocation/observation.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_REPORTS_RELEASE, LABEL_NODE } from '../crds/names.ts';
-import type { NodeRuntime } from '../crds/node-runtime.ts';
+import { type NodeRuntime, saysDeleted } from '../crds/node-runtime.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import type { Informers } from './context.ts';
 

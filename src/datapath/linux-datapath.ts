@@ -1,6 +1,7 @@
 import { errorMessage } from '../util/errors.ts';
 import { Applier } from './apply.ts';
 import { sumOfCpus, VERDICTS } from './bpf/entries.ts';
+import { assertCoexistence } from './coexistence.ts';
 import type { DatapathOptions } from './datapath.ts';
 import { EniDevices } from './eni-devices.ts';
 import { DatapathError } from './errors.ts';
@@ -57,6 +58,10 @@ export class LinuxDatapath implements Datapath {
 
   async probe(): Promise<ProbeResult[]> {
     return inStep('probe', () => probe(this.#kernel, this.#options));
+  }
+
+  assertCoexistence(pod: PodAttachment, others: readonly PodAttachment[]): void {
+    assertCoexistence(pod, others, this.#options.settings.tagProgram);
   }
 
   async add(pod: PodAttachment): Promise<AttachedInterface[]> {

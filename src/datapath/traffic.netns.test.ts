@@ -39,6 +39,45 @@ async function delivered(
 }
 
 describe('tags', () => {
+  test.each([
+    ['IPv4', '10.0.0.5', '10.9.9.9', '0800'],
+    ['IPv6', 'fd00::5', 'fd99::9', '86dd'],
+  ])(
+    'N11: a NIC without VLAN offload has them in the bytes of its frames, both ways (%s)',
+    async (...[, own, other, type]) => {
+      using lab = new Lab();
+      for (const [netns, link] of [
+        [lab.node, 'eni1'],
+        [lab.switchNs, 'sw1'],
+      ] as const) {
+        lab.withoutVlanOffload(netns, link);
+      }
+      await using datapath = lab.datapath();
+      const pod = lab.pod([lab.member(5, 101)]);
+      await datapath.add(pod);
+      lab.gateways();
+      {
+        await using wire = await lab.sent(lab.node, 'eni1');
+        await using arriving = await lab.receiver(lab.switchNs, 'sw1');
+        fromPod(lab, pod, [{ source: own, destination: other }]);
+        const isTagged = (frame: Frame) => frame.payload.startsWith(`0065${type}`);
+        expect(await wire.collect(1, isTagged)).toMatchObject([{ type: 0x81_00, vlan: -1 }]);
+        expect(await arriving.collect(1, isUdp)).toMatchObject([{ vlan: 101, source: own }]);
+      }
+      const back = { toMac: lab.trunk.mac, source: other, destination: own };
+      const send = () =>
+        lab.send(lab.switchNs, 'sw1', [
+          { ...back, vlans: [999], payload: 'wrong' },
+          { ...back, vlans: [101, 6], payload: 'twice' },
+          { ...back, payload: 'plain' },
+          { ...back, vlans: [101], payload: 'right' },
+        ]);
+      await using wire = await lab.sent(lab.switchNs, 'sw1');
+      expect(await delivered(lab, { netns: nameOf(pod), link: 'eth0' }, send, 'right')).toEqual(['right']);
+      expect(await wire.collect(3, (frame) => frame.type === 0x81_00)).toHaveLength(3);
+    },
+  );
+
   test('N2, weak spot 4: a wrong id, a second tag, no tag and an unknown destination are dropped on the way in', async () => {
     using lab = new Lab();
     await using datapath = lab.datapath();

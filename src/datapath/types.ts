@@ -155,6 +155,13 @@ export interface Datapath extends AsyncDisposable {
   probe(): Promise<ProbeResult[]>;
 
   /**
+   * Whether the pod can have its network beside these. Looks at no kernel.
+   *
+   * @throws CoexistenceError naming the interfaces that exclude each other, and what to do
+   */
+  assertCoexistence(pod: PodAttachment, others: readonly PodAttachment[]): void;
+
+  /**
    * Makes it so; what is there already stays. The order is such that no packet leaves untagged at any time.
    *
    * @throws DatapathError naming the step; everything that this call made is undone then.

@@ -36,7 +36,7 @@ beforeAll(async () => {
   coreNode.store.upsert(await client.get(coreNodeResource, { name: NODE }));
   newReporter = () =>
     new RuntimeReporter({
-      ...{ client, nodeName: NODE, view: { coreNode }, clock, hasSandbox: (uid) => sandboxes.has(uid) },
+      ...{ client, nodeName: NODE, view: { coreNode }, clock, isUsed: ({ uid }) => sandboxes.has(uid) },
       onError: (error) => errors.push(error),
     });
   reporter = newReporter();

@@ -1,4 +1,12 @@
-import type { AttachedInterface, Datapath, Deviation, PodAttachment, SyncReport } from '../../datapath/types.ts';
+import { assertCoexistence } from '../../datapath/coexistence.ts';
+import type {
+  AttachedInterface,
+  Datapath,
+  Deviation,
+  PodAttachment,
+  SyncReport,
+  TagProgram,
+} from '../../datapath/types.ts';
 
 /** A data path without a kernel, for what is about the order of things only; packets are tested on the real one. */
 export class MemoryDatapath implements Datapath {
@@ -8,9 +16,14 @@ export class MemoryDatapath implements Datapath {
   /** Awaited before each `add`; may throw. */
   beforeAdd: (pod: PodAttachment) => Promise<void> = async () => undefined;
   deviations: Deviation[] = [];
+  tagProgram: TagProgram = 'ebpf';
 
   async probe() {
     return [];
+  }
+
+  assertCoexistence(pod: PodAttachment, others: readonly PodAttachment[]): void {
+    assertCoexistence(pod, others, this.tagProgram);
   }
 
   async add(pod: PodAttachment): Promise<AttachedInterface[]> {

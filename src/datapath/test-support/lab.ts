@@ -54,15 +54,15 @@ const frameSchema = z.object({
 
 export type Frame = z.infer<typeof frameSchema>;
 
-/** Everything that arrives at a link. */
+/** Everything that arrives at a link, or leaves by it. */
 export class Receiver implements AsyncDisposable {
   readonly frames: Frame[] = [];
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #waiting = new Set<() => void>();
   #ready = false;
 
-  constructor(netns: string, link: string) {
-    this.#child = spawn(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, 'receive', link], {
+  constructor(netns: string, link: string, what: 'receive' | 'sent') {
+    this.#child = spawn(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, what, link], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
@@ -247,7 +247,18 @@ export class Lab implements Disposable {
   }
 
   receiver(netns: string, link: string): Promise<Receiver> {
-    return new Receiver(netns, link).ready();
+    return new Receiver(netns, link, 'receive').ready();
+  }
+
+  /** What leaves by a link, as it is on the wire: a tag that the link does not write itself is in the bytes. */
+  sent(netns: string, link: string): Promise<Receiver> {
+    return new Receiver(netns, link, 'sent').ready();
+  }
+
+  /** Makes a link keep VLAN tags in the bytes of a frame, as a NIC without VLAN offload. */
+  withoutVlanOffload(netns: string, link: string): void {
+    const shown = run(NSENTER, `--net=${path(netns)}`, TOOLS.frames, 'offload', link, 'off');
+    if (shown !== 'txvlan off rxvlan off\n') throw new Error(`${link}: ${shown}`);
   }
 
   /** Sends frames from a link; each so many times. */

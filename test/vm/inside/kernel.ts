@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { Lab, run } from '../../../src/datapath/test-support/lab.ts';
-import { isUdp, netnsOf, type ScenarioGroup, until } from './scenario.ts';
+import { dirname, join } from 'node:path';
+import { openNodeDatapath } from '../../../src/agent/open-datapath.ts';
+import { agentConfigSchema } from '../../../src/config/agent.ts';
+import { Lab, run, TOOLS } from '../../../src/datapath/test-support/lab.ts';
+import { systemClock } from '../../../src/util/clock.ts';
+import { isUdp, netnsOf, type ScenarioGroup, shownFilters, until } from './scenario.ts';
 
 /** Takes a module out as soon as the last user is gone: the kernel takes namespaces apart in the background. */
 async function without(module: string): Promise<Disposable> {
@@ -72,6 +77,58 @@ export const olderKernel: ScenarioGroup = {
       }
       assert.equal((await probed(lab, 'tc')).get('8021q')?.available, true);
     },
+
+    'where bpf(2) is refused, the agent chooses the classic filters by itself, and packets get their tags':
+      async () => {
+        using lab = new Lab();
+        const lib = join(lab.directory, 'lib');
+        mkdirSync(lib);
+        const launcher = `#!/bin/sh\nexec ${TOOLS.frames} without-bpf ${TOOLS.helper} "$@"\n`;
+        writeFileSync(join(lib, 'terway-kernel'), launcher, { mode: 0o755 });
+        copyFileSync(TOOLS.object, join(lib, 'terway.bpf.o'));
+        const warnings: string[] = [];
+        const { nodeAddress, bpfDirectory } = lab.settings();
+        const config = agentConfigSchema.parse({ paths: { bpf: bpfDirectory } });
+        assert.equal(config.datapath.tagProgram, 'auto');
+        const open = (from: string) =>
+          openNodeDatapath({
+            ...{ config, nodeAddress, lib: from, nodeNetns: lab.netnsPath(lab.node) },
+            ...{ clock: systemClock, signal: AbortSignal.timeout(30_000) },
+            log: { warn: (text: string) => warnings.push(text), debug: () => undefined },
+          });
+        {
+          await using datapath = await open(dirname(TOOLS.helper));
+          assert.deepEqual(warnings, []);
+          await datapath.removeAll();
+        }
+        await using datapath = await open(lib);
+        assert.equal(warnings.length, 1);
+        assert.match(warnings[0] ?? '', /cannot run the eBPF tag programs; VLAN tags are written by tc filters/);
+        const pod = lab.pod([lab.member(5, 101)]);
+        const [attached] = await datapath.add(pod);
+        lab.gateways();
+        await using wire = await lab.receiver(lab.switchNs, 'sw1');
+        await using inside = await lab.receiver(netnsOf(pod), 'eth0');
+        lab.send(netnsOf(pod), 'eth0', [
+          { toMac: attached?.host?.mac ?? '', source: '10.0.0.5', destination: '10.9.9.9' },
+        ]);
+        assert.deepEqual(
+          (await wire.collect(1, isUdp)).map(({ source, vlan }) => [source, vlan]),
+          [['10.0.0.5', 101]],
+        );
+        const back = { toMac: lab.trunk.mac, source: '10.9.9.9', destination: '10.0.0.5', vlans: [101] };
+        lab.send(lab.switchNs, 'sw1', [back]);
+        await inside.collect(1, (frame) => isUdp(frame) && frame.destination === '10.0.0.5');
+        assert.deepEqual(await datapath.check(pod), []);
+        const rejected = lab.pod([
+          { ...lab.member(6, 102), attachment: { kind: 'vlanDevice', trunk: lab.trunk, vlanId: 102 } },
+        ]);
+        assert.throws(() => datapath.assertCoexistence(rejected, [pod]), { name: 'CoexistenceError' });
+        // As `terway-agent uninstall` does.
+        await datapath.removeAll();
+        assert.deepEqual(shownFilters(lab.node, 'eni1', 'egress'), []);
+        assert.doesNotMatch(lab.ip('-o', 'link'), /cali/);
+      },
 
     'the eBPF programs load, tag both families and drop what does not have the right tag (N2)': async () => {
       using lab = new Lab();

@@ -196,6 +196,36 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
+    'N11: a NIC without VLAN offload has the tags in the bytes of its frames, both ways': async () => {
+      using lab = new Lab();
+      lab.withoutVlanOffload(lab.node, 'eni1');
+      lab.withoutVlanOffload(lab.switchNs, 'sw1');
+      await using datapath = lab.datapath(CLASSIC);
+      const pod = lab.pod([lab.member(5, 101)]);
+      await datapath.add(pod);
+      lab.gateways();
+      await using wire = await lab.sent(lab.node, 'eni1');
+      await using inside = await lab.receiver(netnsOf(pod), 'eth0');
+      lab.send(netnsOf(pod), 'eth0', packetsFrom(pod, 5));
+      const tagged = await wire.collect(2, ({ type, vlan }) => type === 0x81_00 && vlan === -1);
+      assert.deepEqual(
+        tagged.map(({ payload }) => payload.slice(0, 8)),
+        ['00650800', '006586dd'],
+      );
+      lab.send(lab.switchNs, 'sw1', [
+        { toMac: lab.trunk.mac, vlans: [101], source: '10.9.9.9', destination: '10.0.0.5' },
+        { toMac: lab.trunk.mac, vlans: [101], source: 'fd99::9', destination: 'fd00::5' },
+      ]);
+      const arrived = await inside.collect(2, isUdp);
+      assert.deepEqual(
+        arrived.map(({ source, vlan }) => [source, vlan]),
+        [
+          ['10.9.9.9', -1],
+          ['fd99::9', -1],
+        ],
+      );
+    },
+
     'a changed id: every packet has the old or the new one, none is untagged': async () => {
       using lab = new Lab();
       await using datapath = lab.datapath(CLASSIC);

@@ -1,0 +1,67 @@
+import { join } from 'node:path';
+import type { AgentConfig } from '../config/agent.ts';
+import { openDatapath } from '../datapath/datapath.ts';
+import { DatapathError } from '../datapath/errors.ts';
+import type { Datapath, TagProgram } from '../datapath/types.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Clock } from '../util/clock.ts';
+
+export interface NodeDatapathOptions {
+  config: Pick<AgentConfig, 'serviceCIDRs' | 'hostStackCIDRs' | 'datapath' | 'paths'>;
+  nodeAddress: { ipv4?: string; ipv6?: string };
+  /** Folder of terway-kernel and terway.bpf.o. */
+  lib: string;
+  clock: Clock;
+  /** Ends waits for devices. */
+  signal: AbortSignal;
+  /** Path of the namespace that is the node; absent: the one of this process. */
+  nodeNetns?: string;
+}
+
+/**
+ * Opens the kernel with the tag program that it can run.
+ *
+ * @throws DatapathError with everything that the kernel lacks
+ */
+export async function openNodeDatapath(
+  options: NodeDatapathOptions & { log: Pick<Log, 'warn' | 'debug'> },
+): Promise<Datapath> {
+  const { config, log } = options;
+  const wanted = config.datapath.tagProgram;
+  let datapath = await openWithTagProgram(options, wanted === 'auto' ? 'ebpf' : wanted);
+  let found = await datapath.probe();
+  if (wanted === 'auto' && found.some(({ feature, available }) => feature === 'cls_bpf' && !available)) {
+    log.warn(
+      'the kernel cannot run the eBPF tag programs; VLAN tags are written by tc filters, with rules for each pod',
+    );
+    await datapath[Symbol.asyncDispose]();
+    datapath = await openWithTagProgram(options, 'tc');
+    found = await datapath.probe();
+  }
+  for (const { feature, message } of found) log.debug({ feature }, message);
+  const missing = found.filter(({ available, required }) => required && !available);
+  if (missing.length === 0) return datapath;
+  await datapath[Symbol.asyncDispose]();
+  throw new DatapathError('start', missing.map(({ feature, message }) => `${feature}: ${message}`).join('; '));
+}
+
+/** Opens the kernel without asking what it can do. @throws DatapathError when the settings contradict each other */
+export function openWithTagProgram(options: NodeDatapathOptions, tagProgram: TagProgram): Promise<Datapath> {
+  const { config, nodeAddress, lib, clock, signal, nodeNetns } = options;
+  const { layout, markMask, masqueradeMark, isolateMembers } = config.datapath;
+  return openDatapath({
+    settings: {
+      nodeAddress,
+      serviceCidrs: config.serviceCIDRs,
+      hostStackCidrs: config.hostStackCIDRs,
+      // Marks are set by eBPF programs.
+      layout: tagProgram === 'tc' ? 'perPod' : layout,
+      ...{ markMask, masqueradeMark, isolateMembers, tagProgram },
+      bpfDirectory: config.paths.bpf,
+    },
+    helperPath: join(lib, 'terway-kernel'),
+    objectPath: join(lib, 'terway.bpf.o'),
+    ...{ clock, signal },
+    ...(nodeNetns === undefined ? {} : { nodeNetns }),
+  });
+}
