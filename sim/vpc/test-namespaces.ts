@@ -5,6 +5,7 @@ import type { Readable, Writable } from 'node:stream';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import { systemClock } from '../../src/util/clock.ts';
+import { abandoned } from '../../src/util/test-support/abandoned.ts';
 import { ensureSwitchProgram } from './build.ts';
 import { EventLog } from './event-log.ts';
 import { type ParsedFrame, parseFrame } from './test-frames.ts';
@@ -72,18 +73,8 @@ const linksSchema = z.array(
 /** What test runs that were killed left behind. */
 async function removeAbandoned(): Promise<void> {
   const { stdout } = await run('ip', ['netns', 'list']);
-  for (const name of stdout.split('\n').map((line) => line.split(' ')[0] ?? '')) {
-    const pid = Number(new RegExp(`^${PREFIX}(\\d+)-\\d+$`).exec(name)?.[1] ?? 0);
-    if (pid !== 0 && !isAlive(pid)) await run('ip', ['netns', 'del', name]).catch(() => undefined);
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
+  const names = stdout.split('\n').map((line) => line.split(' ')[0] ?? '');
+  for (const name of abandoned(names, PREFIX)) await run('ip', ['netns', 'del', name]).catch(() => undefined);
 }
 
 const lineSchema = z.union([z.object({ ready: z.string() }), z.object({ frame: z.string() })]);

@@ -1,6 +1,6 @@
 import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -8,6 +8,7 @@ import type { Readable, Writable } from 'node:stream';
 import { z } from 'zod';
 import { buildNative } from '../../../scripts/build-native.ts';
 import { systemClock } from '../../util/clock.ts';
+import { abandoned } from '../../util/test-support/abandoned.ts';
 import { HelperProcess, type KernelPort } from '../kernel/helper-process.ts';
 import { LinuxDatapath } from '../linux-datapath.ts';
 import type { DatapathSettings, EniDevice, PodAttachment, PodInterface } from '../types.ts';
@@ -18,6 +19,8 @@ const OUTPUT = join(import.meta.dirname, '../../../.state/native');
 const NSENTER = 'nsenter';
 const IP = 'ip';
 const UMOUNT = 'umount';
+const NETNS_PREFIX = 'tw';
+const DIRECTORY_PREFIX = 'terway-datapath-';
 
 /** What the tests run; built when it is out of date. */
 export const TOOLS = {
@@ -100,10 +103,32 @@ export class Receiver implements AsyncDisposable {
   }
 }
 
+let hasSwept = false;
+
+/** What runs that were killed left behind; once in a process. */
+function removeAbandoned(): void {
+  if (hasSwept) return;
+  hasSwept = true;
+  const namespaces = run(IP, 'netns', 'list').split('\n');
+  for (const name of abandoned(
+    namespaces.map((line) => line.split(' ')[0] ?? ''),
+    NETNS_PREFIX,
+  )) {
+    // Another run may be at it as well.
+    spawnSync(IP, ['netns', 'del', name]);
+  }
+  for (const name of abandoned(readdirSync(tmpdir()), DIRECTORY_PREFIX)) removeDirectory(join(tmpdir(), name));
+}
+
+function removeDirectory(directory: string): void {
+  spawnSync(UMOUNT, [join(directory, 'bpf')]);
+  rmSync(directory, { recursive: true, force: true });
+}
+
 /** A node, its trunk and secondary ENI, and the switch behind them, as namespaces of this machine. */
 export class Lab implements Disposable {
-  readonly id = randomBytes(3).toString('hex');
-  readonly directory = mkdtempSync(join(tmpdir(), 'terway-datapath-'));
+  readonly id = `${process.pid}-${randomBytes(3).toString('hex')}`;
+  readonly directory: string;
   readonly #namespaces: string[] = [];
   readonly node: string;
   readonly switchNs: string;
@@ -118,6 +143,8 @@ export class Lab implements Disposable {
   #pods = 0;
 
   constructor() {
+    removeAbandoned();
+    this.directory = mkdtempSync(join(tmpdir(), `${DIRECTORY_PREFIX}${process.pid}-`));
     this.node = this.namespace('node');
     this.switchNs = this.namespace('switch');
     mkdirSync(join(this.directory, 'bpf'));
@@ -130,7 +157,7 @@ export class Lab implements Disposable {
   }
 
   namespace(name: string): string {
-    const full = `tw${this.id}-${name}`;
+    const full = `${NETNS_PREFIX}${this.id}-${name}`;
     run('ip', 'netns', 'add', full);
     this.#namespaces.push(full);
     // No addresses that the kernel chooses, which would send packets that no test asked for.
@@ -299,8 +326,7 @@ export class Lab implements Disposable {
 
   [Symbol.dispose](): void {
     for (const name of this.#namespaces.reverse()) spawnSync(IP, ['netns', 'del', name]);
-    spawnSync(UMOUNT, [join(this.directory, 'bpf')]);
-    rmSync(this.directory, { recursive: true, force: true });
+    removeDirectory(this.directory);
   }
 }
 
