@@ -89,7 +89,7 @@ test('ADD gives the pod its network; a second ADD of the sandbox answers the sam
   expect(datapath.calls).toEqual(['add sandbox-web-0']);
 });
 
-test('DEL removes, twice as well as before ADD, and after a restart (N6)', async () => {
+test('DEL removes, twice as well as before ADD, and after a restart (N6, weak spot 7)', async () => {
   await run('DEL');
   bound();
   await run('ADD');
@@ -99,6 +99,21 @@ test('DEL removes, twice as well as before ADD, and after a restart (N6)', async
   expect(datapath.pods.size).toBe(0);
   expect(bench.records.all()).toEqual([]);
   expect(datapath.calls).toEqual(['add sandbox-web-0', 'remove sandbox-web-0']);
+});
+
+test('a DEL that the kernel refuses fails, is remembered and is finished by the next (weak spot 7)', async () => {
+  bound();
+  await run('ADD');
+  datapath.beforeRemove = async () => {
+    throw new Error('remove link: device is busy');
+  };
+  await expect(run('DEL')).rejects.toThrow('device is busy');
+  expect(bench.records.all()).toMatchObject([{ phase: 'deleting' }]);
+  expect(bench.told).not.toContain('removed sandbox-web-0');
+  datapath.beforeRemove = async () => undefined;
+  await run('DEL');
+  expect(bench.records.all()).toEqual([]);
+  expect(bench.told.at(-1)).toBe('removed sandbox-web-0');
 });
 
 test('DEL of a stale sandbox leaves the network of the next one alone (N6)', async () => {
@@ -177,7 +192,7 @@ test('what the node says of an earlier sandbox is taken back before the next one
   expect(bench.records.all()).toEqual([]);
 });
 
-test('of a PodENI that leaves is said that no sandbox has it, unless one does (release)', async () => {
+test('of a PodENI that leaves is said that no sandbox has it, unless one does', async () => {
   const released: string[] = [];
   answerReleases({
     ...{ podEnis: view.podEnis, records: bench.records, queue: bench.queue },
@@ -275,7 +290,7 @@ test('the tag follows the PodENI; the rest stays as the runtime was told', async
   });
 });
 
-test('CHECK says every difference, and that a sandbox is unknown', async () => {
+test('CHECK says every difference, and that a sandbox is unknown (weak spot 8)', async () => {
   await expect(run('CHECK')).rejects.toMatchObject({ code: 3 });
   bound();
   await run('ADD');

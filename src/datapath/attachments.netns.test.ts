@@ -75,7 +75,7 @@ describe('A1: a policy-routed pod', () => {
 });
 
 describe('A3: an exclusive ENI', () => {
-  test('moves into the pod with a veth beside it, and comes back', async () => {
+  test('moves into the pod with a veth beside it, can be checked there (weak spot 8), and comes back', async () => {
     using lab = new Lab();
     lab.ip('link', 'set', 'eni2', 'up');
     await using datapath = lab.datapath();

@@ -203,6 +203,21 @@ describe('tags', () => {
     await datapath.add(lab.pod([lab.member(6, 102)]));
   });
 
+  test('N4: what a packet has to pass does not grow with the pods', async () => {
+    using lab = new Lab();
+    await using datapath = lab.datapath();
+    const lines = (output: string) => output.split('\n').length;
+    const passed = () => ({
+      rules: lines(lab.ip('rule')) + lines(lab.ip('-6', 'rule')),
+      out: lines(run('tc', '-n', lab.node, 'filter', 'show', 'dev', 'eni1', 'egress')),
+      in: lines(run('tc', '-n', lab.node, 'filter', 'show', 'dev', 'eni1', 'ingress')),
+    });
+    await datapath.add(lab.pod([lab.member(5, 101)]));
+    const withOne = passed();
+    for (let at = 0; at < 20; at += 1) await datapath.add(lab.pod([lab.member(10 + at, 300 + at)]));
+    expect(passed()).toEqual(withOne);
+  });
+
   test('a member whose tag entry is lost sends nothing, rather than without a tag', async () => {
     using lab = new Lab();
     await using datapath = lab.datapath();
@@ -259,7 +274,7 @@ describe('tags', () => {
     expect((await first.collect(1, isUdp)).map(({ vlan }) => vlan)).toEqual([101]);
   });
 
-  test('a trunk that was replaced by another device: sync moves everything to it', async () => {
+  test('A7: a trunk that was replaced by another device: sync moves everything to it', async () => {
     using lab = new Lab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);

@@ -16,7 +16,7 @@ let ns: string;
 
 beforeAll(async () => {
   const cluster = await sharedCluster();
-  bed = await Bed.start(cluster);
+  bed = await Bed.start(cluster, { releaseConfirmation: '2s' });
   await bed.startControlPlane();
   namespace = await withNamespace(cluster, 'pods');
   ns = namespace.name;
@@ -96,6 +96,33 @@ describe.concurrent('an elastic pod', () => {
     await bed.finishPod(ns, 'finished', 'Succeeded');
     await bed.released(podEni);
     await bed.strip(`/api/v1/namespaces/${ns}/pods/finished`);
+  });
+
+  test('of a node whose agent reports is released at its word, or without it after a while and not in silence', async () => {
+    const node = await bed.addNode();
+    await bed.lab.api.create(`${API}/noderuntimes`, {
+      apiVersion: 'network.alibabacloud.com/v1beta1',
+      kind: 'NodeRuntime',
+      metadata: { name: node.name, annotations: { 'terway.alibabacloud.com/reports-release': 'true' } },
+      spec: {},
+    });
+    const unconfirmed = async (name: string) =>
+      (await bed.events('PodENI', ns, name)).filter(({ reason }) => reason === 'ReleaseUnconfirmed');
+    for (const name of ['said', 'unsaid']) await bed.createPod(ns, name, { node: node.name, networking: 'elastic' });
+    const [said, unsaid] = [await bed.bound(ns, 'said'), await bed.bound(ns, 'unsaid')];
+    const uid = said.metadata.annotations?.['k8s.aliyun.com/pod-uid'] ?? '';
+    const lastUpdateTime = new Date().toISOString();
+    await bed.lab.api.patch(`${API}/noderuntimes/${node.name}/status`, 'merge', {
+      status: { pods: { [uid]: { podID: `${ns}/said`, status: { deleted: { lastUpdateTime } } } } },
+    });
+    for (const name of ['said', 'unsaid']) await bed.deletePod(ns, name);
+    await Promise.all([bed.released(said), bed.released(unsaid)]);
+    await pollUntil(async () => ((await unconfirmed('unsaid')).length === 1 ? true : undefined), {
+      what: 'event ReleaseUnconfirmed',
+      timeoutMs: 20_000,
+    });
+    expect(await unconfirmed('said')).toEqual([]);
+    await bed.lab.api.delete(`${API}/noderuntimes/${node.name}`);
   });
 
   test('that is deleted while its interface is created leaves nothing', async () => {

@@ -15,6 +15,8 @@ export class MemoryDatapath implements Datapath {
   readonly calls: string[] = [];
   /** Awaited before each `add`; may throw. */
   beforeAdd: (pod: PodAttachment) => Promise<void> = async () => undefined;
+  /** Awaited before each `remove`; may throw. */
+  beforeRemove: (pod: PodAttachment) => Promise<void> = async () => undefined;
   deviations: Deviation[] = [];
   tagProgram: TagProgram = 'ebpf';
 
@@ -39,6 +41,7 @@ export class MemoryDatapath implements Datapath {
 
   async remove(pod: PodAttachment): Promise<void> {
     this.calls.push(`remove ${pod.containerId}`);
+    await this.beforeRemove(pod);
     this.pods.delete(pod.containerId);
   }
 

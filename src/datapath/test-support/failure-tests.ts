@@ -25,7 +25,7 @@ function interfaceOf(lab: Lab, kind: Kind): PodInterface {
 export function describeFailures(kind: Kind): void {
   beforeAll(buildTools);
   describe(`a pod with a ${kind} interface`, () => {
-    test('N7: an add that fails at any request leaves the kernel as it was', async () => {
+    test('N7, weak spots 2 and 15: an add that fails at any request leaves the kernel as it was', async () => {
       using lab = new Lab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await using healer = lab.datapath();
@@ -145,7 +145,7 @@ export function describeFailures(kind: Kind): void {
       expect(await datapath.sync([pod, ...others])).toEqual({ repaired: [], removed: [], failed: [] });
     });
 
-    test('N6: remove works twice, without the namespace, and before add', async () => {
+    test('N6, weak spot 7: remove works twice, without the namespace, and before add', async () => {
       using lab = new Lab();
       await using datapath = lab.datapath();
       const pod = lab.pod([interfaceOf(lab, kind)]);

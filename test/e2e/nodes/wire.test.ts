@@ -2,10 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { rpcV1 } from '../../../sim/cloud/http/raw-clients.ts';
 import { nodeRuntimeSchema } from '../../../src/crds/node-runtime.ts';
+import { podEniSchema } from '../../../src/crds/pod-eni.ts';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { ACCESS_KEY, REGION, VPC, ZONES } from '../../lab/lab.ts';
 import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
+import { Sandboxes } from './sandboxes.ts';
 import {
   API,
   ask,
@@ -35,7 +37,8 @@ beforeAll(async () => {
   lab = await NodeLab.start({
     nodes: [
       { zone: ZONES[0] },
-      { zone: ZONES[0] },
+      // 112 member slots.
+      { zone: ZONES[0], instanceType: 'ecs.g7.16xlarge' },
       { zone: ZONES[0], labels: { 'k8s.aliyun.com/exclusive-mode-eni-type': 'eniOnly' } },
     ],
     latencies: { attachMs: 300, detachMs: 300 },
@@ -269,6 +272,42 @@ test('a fixed pod moves to another node and keeps its address, while a client ke
   const after = await running(lab, ns, 'fixed-0');
   expect([after.ip, after.eniId]).toEqual([before.ip, before.eniId]);
   expect(await reached(lab, ns, 'b', before.ip)).toBe('fixed-0');
+});
+
+test('a hundred pods at once get their network while one waits for its PodENI, and talk under their own VLAN ids (N8)', async () => {
+  await using sandboxes = await Sandboxes.open(lab, second, ns);
+  const names = Array.from({ length: 100 }, (_, at) => `storm-${at}`);
+  await sandboxes.create(['slow'], 'no-such-networking');
+  await sandboxes.create(names, 'wire');
+  const podEnis = async () =>
+    (await lab.api.list(`${API}/namespaces/${ns}/podenis`)).objects
+      .map((object) => podEniSchema.parse(object))
+      .filter(({ metadata, status }) => metadata.name.startsWith('storm-') && status?.phase === 'Bind');
+  const bound = await pollUntil(async () => ((await podEnis()).length === 100 ? podEnis() : undefined), {
+    what: '100 PodENIs to be in Bind',
+    timeoutMs: 90_000,
+  });
+  const slow = sandboxes.call('ADD', 'slow');
+  let hasEnded = false;
+  void slow.finally(() => {
+    hasEnded = true;
+  });
+  const waiting = async () => (await lab.agent(second, 'show')).stdout;
+  await expect.poll(waiting, { timeout: 20_000 }).toContain('1 sandbox(es) waiting');
+  await sandboxes.callAll('ADD', names);
+  await using capture = await lab.vpc.capture();
+  const answers = await sandboxes.askAll(names, `http://${a.ip}:${PORT}/`);
+  expect(hasEnded).toBe(false);
+  expect(new Set(names.map((name) => answers.get(name)))).toEqual(new Set(['a']));
+  const sent = capture.frames.list().filter(({ direction, dstPort }) => direction === 'fromNode' && dstPort === PORT);
+  const tags = new Map(sent.map(({ src, vlan }) => [src, vlan]));
+  for (const { metadata, spec, status } of bound) {
+    const [{ ipv4 = '', eni } = { eni: { id: '' } }] = spec.allocations ?? [];
+    expect(tags.get(ipv4), metadata.name).toBe(status?.eniInfos?.[eni.id]?.vid);
+  }
+  expect(hasEnded).toBe(false);
+  await sandboxes.callAll('DEL', ['slow', ...names]);
+  expect(await slow).toMatchObject({ code: 1, stdout: expect.stringContaining('the sandbox was removed') });
 });
 
 test('nothing was refused but what had to be, and no agent finds anything to mend', async () => {

@@ -184,7 +184,7 @@ async function requestsOf(command: 'ADD' | 'DEL'): Promise<number> {
   return disarm();
 }
 
-test.each(['ADD', 'DEL'] as const)('at every request of %s: the next agent leaves no trace', async (command) => {
+test.each(['ADD', 'DEL'] as const)('at every request of %s: the next agent leaves no trace (N5)', async (command) => {
   if (command === 'DEL') expect((await plugin('ADD')).code).toBe(0);
   const requests = await requestsOf(command);
   expect(requests).toBeGreaterThan(3);

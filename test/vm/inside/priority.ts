@@ -16,7 +16,7 @@ function packetsByBand(lab: Lab, link: string): number[] {
 
 /** Priority classes (reference 3.9), by a trunk whose qdisc has bands. */
 export const priorityClasses: ScenarioGroup = {
-  title: 'priority classes',
+  title: 'priority classes (A8)',
   scenarios: {
     'each class goes through its band, IPv4 and IPv6 alike (weak spot 18)': async () => {
       using lab = new Lab();
