@@ -292,8 +292,10 @@ test('a hundred pods at once get their network while one waits for its PodENI, a
   void slow.finally(() => {
     hasEnded = true;
   });
-  const waiting = async () => (await lab.agent(second, 'show')).stdout;
-  await expect.poll(waiting, { timeout: 20_000 }).toContain('1 sandbox(es) waiting');
+  // Not by kubectl: the kubelet stands still.
+  const metrics = async () =>
+    (await second.real.exec('busybox', ['wget', '-q', '-O', '-', 'http://127.0.0.1:9196/metrics'])).stdout;
+  await expect.poll(metrics, { timeout: 20_000 }).toMatch(/^terway_agent_waiting_sandboxes 1$/m);
   await sandboxes.callAll('ADD', names);
   await using capture = await lab.vpc.capture();
   const answers = await sandboxes.askAll(names, `http://${a.ip}:${PORT}/`);
