@@ -30,14 +30,14 @@ export class Sandboxes implements AsyncDisposable {
   async create(names: readonly string[], networking: string): Promise<void> {
     this.#pods.push(...names);
     const { metadata, spec } = podTemplate({ networking });
-    for (const name of names) {
-      await this.#lab.api.create(`/api/v1/namespaces/${this.#namespace}/pods`, {
-        apiVersion: 'v1',
-        kind: 'Pod',
-        metadata: { ...metadata, name },
-        spec: { ...spec, nodeName: this.#node.name },
-      });
-    }
+    const path = `/api/v1/namespaces/${this.#namespace}/pods`;
+    const pods = names.map((name) => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { ...metadata, name },
+      spec: { ...spec, nodeName: this.#node.name },
+    }));
+    await Promise.all(pods.map((pod) => this.#lab.api.create(path, pod)));
     await this.#run(names.map((name) => `ip netns add ${name}`).join(' && '));
   }
 
@@ -67,11 +67,13 @@ export class Sandboxes implements AsyncDisposable {
 
   /** Deletes pods and namespaces, and lets the kubelet go on. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const name of this.#pods) {
-      await this.#lab.api
-        .delete(`/api/v1/namespaces/${this.#namespace}/pods/${name}`, { query: { gracePeriodSeconds: 0 } })
-        .catch(() => undefined);
-    }
+    await Promise.all(
+      this.#pods.map((name) =>
+        this.#lab.api
+          .delete(`/api/v1/namespaces/${this.#namespace}/pods/${name}`, { query: { gracePeriodSeconds: 0 } })
+          .catch(() => undefined),
+      ),
+    );
     await this.#run(
       `${this.#pods.map((name) => `ip netns del ${name};`).join(' ')} kill -CONT $(cat /run/units/kubelet.pid)`,
     );
