@@ -60,6 +60,7 @@ describe('the configuration of the control plane', () => {
       logLevel: 'info',
       endpoints: { network: 'vpc' },
       podNetworkingRecheck: 60_000,
+      releaseConfirmation: 30_000,
       collector: { interval: 60_000, minimumAge: 600_000 },
     });
   });

@@ -12,14 +12,14 @@ import { isRewritten } from '../../allocation/rewritten.ts';
 import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
-import { rfc3339 } from '../../util/clock.ts';
 import { apiVersionOf } from '../../kube/types.ts';
+import { rfc3339 } from '../../util/clock.ts';
 import { assertNever } from '../../util/errors.ts';
 import type { ControllerContext } from '../context.ts';
 import { Operations } from '../operations.ts';
 import { nodeOwner } from '../owners.ts';
-import { API_OF_CALL, type OperationLog } from './operation-log.ts';
 import { podEniResource } from '../resources.ts';
+import { API_OF_CALL, type OperationLog } from './operation-log.ts';
 import type { Report, Reporter } from './reporter.ts';
 import type { PodEniWriter } from './writer.ts';
 
@@ -204,7 +204,7 @@ export class InterfaceExecutor {
     const node = podEni.spec.target?.nodeName ?? '';
     const note = `${allocation.eni.id} is detached although the agent of node ${node} did not say within ${releaseConfirmationMs / 1000} s that the pod's sandbox is gone; a container that still runs loses its network`;
     const regarding = { apiVersion: apiVersionOf(podEniResource), kind: podEniResource.kind, object: podEni };
-    events.transition(regarding, 'Warning', 'ReleaseUnconfirmed', note, 'pod-eni');
+    events.transition(regarding, { type: 'Warning', reason: 'ReleaseUnconfirmed', cause: note }, 'pod-eni');
     log.warn({ podEni: key, eni: allocation.eni.id, node }, 'detaching without the word of the node');
   }
 

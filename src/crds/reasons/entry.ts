@@ -1,6 +1,6 @@
 /** Where a reason is read: an event on an object, or a condition of it. `Node` is Kubernetes' own, `Node CR` ours. */
 export type ReasonPlace =
-  | { kind: 'Pod' | 'PodNetworking' | 'Node'; event: 'Normal' | 'Warning' }
+  | { kind: 'Pod' | 'PodENI' | 'PodNetworking' | 'Node'; event: 'Normal' | 'Warning' }
   | { kind: 'PodENI' | 'NetworkInterface' | 'PodNetworking' | 'Node CR'; condition: string };
 
 /** One reason: what it means and what the reader can do. */

@@ -84,6 +84,13 @@ export const INTERFACE_REASONS = {
     cause: 'The ENI lies in another vSwitch than the record says; such an ENI is never bound.',
     remedy: 'Delete the pod to give its successor a new ENI.',
   },
+  ReleaseUnconfirmed: {
+    on: [{ kind: 'PodENI', event: 'Warning' }],
+    cause:
+      'The node agent did not say within `releaseConfirmation` that the sandbox of a pod that is gone is gone, too; its ENI was detached all the same.',
+    remedy:
+      'See whether the agent runs on the node and what its log says; containers of the pod that still run there have no network.',
+  },
   SecurityGroupDrift: {
     on: [POD_WARNING, POD_ENI_READY],
     cause: 'Somebody changed the security groups of the ENI; they are set to those of the record again.',
