@@ -334,7 +334,8 @@ export class World {
       case 'detach':
       case 'delete':
         this.#checkDestructive(name, record, goal, step.do, step.eni);
-        if (goal !== 'bind') this.#checkSandbox(name, record, step.do === 'detach' && step.unconfirmed === true);
+        // What was detached while no agent worked, or by hand, may be deleted.
+        if (goal !== 'bind' && step.do === 'detach') this.#checkSandbox(name, record, step.unconfirmed === true);
         this.#call(name, step.do, () => (step.do === 'detach' ? this.cloud.detach(step.eni) : this.cloud.delete(id)));
         break;
       case 'modify': {
