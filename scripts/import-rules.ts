@@ -19,8 +19,9 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     ...['src/allocation', 'src/cloud', 'src/config', 'src/crds'],
     ...['src/kube', 'src/telemetry', 'src/util'],
   ],
+  'src/admission': ['src/allocation', 'src/config', 'src/crds', 'src/kube', 'src/telemetry', 'src/util'],
   'src/cli': [
-    ...['src/agent', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
+    ...['src/admission', 'src/agent', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
     ...['src/crds', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util'],
   ],
   sim: ['src/util'],

@@ -35,3 +35,52 @@ export function matchesSelector(selector: LabelSelector, labels: Record<string, 
 function labelOf(labels: Record<string, string>, key: string): string | undefined {
   return Object.hasOwn(labels, key) ? labels[key] : undefined;
 }
+
+const NAME = /^[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/;
+const PREFIX = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/;
+const MAX_PREFIX_LENGTH = 253;
+const NEEDS_VALUES: Record<string, boolean> = { In: true, NotIn: true, Exists: false, DoesNotExist: false };
+
+/**
+ * What the API server would refuse in a selector of its own kinds, but cannot see in a custom resource.
+ *
+ * @param path of the selector, such as `spec.selector.podSelector`.
+ * @returns one line per mistake, naming field, value and rule.
+ */
+export function selectorProblems(selector: LabelSelector, path: string): string[] {
+  const problems: string[] = [];
+  for (const [key, value] of Object.entries(selector.matchLabels ?? {})) {
+    problems.push(...keyProblems(key, `${path}.matchLabels`), ...valueProblems(value, `${path}.matchLabels[${key}]`));
+  }
+  for (const [at, { key, operator, values = [] }] of (selector.matchExpressions ?? []).entries()) {
+    const place = `${path}.matchExpressions[${at}]`;
+    problems.push(...keyProblems(key, `${place}.key`));
+    const needsValues = Object.hasOwn(NEEDS_VALUES, operator) ? NEEDS_VALUES[operator] : undefined;
+    if (needsValues === undefined) {
+      problems.push(`${place}.operator: "${operator}" is none of ${Object.keys(NEEDS_VALUES).join(', ')}`);
+    } else if (needsValues && values.length === 0) {
+      problems.push(`${place}.values: is empty; operator ${operator} needs at least one value`);
+    } else if (!needsValues && values.length > 0) {
+      problems.push(`${place}.values: must be empty with operator ${operator}`);
+    }
+    for (const [index, value] of values.entries()) problems.push(...valueProblems(value, `${place}.values[${index}]`));
+  }
+  return problems;
+}
+
+function keyProblems(key: string, place: string): string[] {
+  const slash = key.indexOf('/');
+  const [prefix, name] = slash < 0 ? [undefined, key] : [key.slice(0, slash), key.slice(slash + 1)];
+  const isPrefixRight = prefix === undefined || (prefix.length <= MAX_PREFIX_LENGTH && PREFIX.test(prefix));
+  if (isPrefixRight && NAME.test(name)) return [];
+  return [
+    `${place}: "${key}" is no label key; it is a name of at most 63 letters, digits, '-', '_' or '.', with an optional DNS name and '/' before it`,
+  ];
+}
+
+function valueProblems(value: string, place: string): string[] {
+  if (value === '' || NAME.test(value)) return [];
+  return [
+    `${place}: "${value}" is no label value; it has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit`,
+  ];
+}

@@ -51,6 +51,7 @@ describe('a label selector', () => {
 
 describe('the PodNetworking of a pod', () => {
   const pod = (changes: Partial<PodToMatch> = {}): PodToMatch => ({
+    key: 'default/web-0',
     labels: { app: 'web' },
     annotations: {},
     namespaceLabels: { team: 'red' },
@@ -143,6 +144,7 @@ describe('a request for several interfaces', () => {
   const ask = (request: unknown, networkings = [podNetworking({}, { name: 'a' }), podNetworking({}, { name: 'b' })]) =>
     matchNetworking(
       {
+        key: 'default/web-0',
         labels: {},
         annotations: {
           'k8s.aliyun.com/pod-networks-request': typeof request === 'string' ? request : JSON.stringify(request),

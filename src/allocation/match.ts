@@ -1,11 +1,26 @@
-import { ANNOTATION_POD_NETWORKING, ANNOTATION_POD_NETWORKS_REQUEST } from '../crds/names.ts';
+import {
+  ANNOTATION_POD_ENI,
+  ANNOTATION_POD_NETWORKING,
+  ANNOTATION_POD_NETWORKS,
+  ANNOTATION_POD_NETWORKS_REQUEST,
+  LABEL_POD_ENI,
+} from '../crds/names.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import { matchesSelector } from './labels.ts';
-import { parseNetworkRequest } from './network-request.ts';
-import { DEFAULT_INTERFACE, type WantedInterface } from './plan.ts';
+import {
+  DEFAULT_INTERFACE,
+  inlineNetworking,
+  type PodNetworks,
+  type PodNetworksEntry,
+  parseNetworkRequest,
+  parsePodNetworks,
+} from './network-request.ts';
+import type { WantedInterface } from './plan.ts';
 
 /** What the choice of a PodNetworking needs of a pod. */
 export interface PodToMatch {
+  /** `namespace/name`; a pod that has no name yet may stand under its generateName. */
+  key: string;
   labels: Record<string, string>;
   annotations: Record<string, string>;
   namespaceLabels: Record<string, string>;
@@ -13,62 +28,197 @@ export interface PodToMatch {
   hasStableName: boolean;
 }
 
-export type NetworkingMatch =
+/** vSwitches and security groups for an eth0 that names none. */
+export interface NetworkDefaults {
+  vSwitchOptions: string[];
+  securityGroupIDs: string[];
+}
+
+/** Which PodNetworkings serve a pod, ready or not. */
+export type NetworkingChoice =
   | { kind: 'none' }
-  | { kind: 'matched'; wanted: WantedInterface[]; others: string[] }
-  /** The annotation that asks for several interfaces is wrong. */
+  /** `others` would have been picked by their selectors, too, but stand behind. */
+  | { kind: 'chosen'; wanted: WantedInterface[]; others: string[] }
+  /** An annotation that asks for interfaces is wrong. */
   | { kind: 'invalidRequest'; message: string }
-  /** It is picked, but cannot serve the pod now. */
-  | { kind: 'notReady'; name: string }
   | { kind: 'unknown'; name: string }
   /** A Fixed networking needs a pod whose name comes back. */
   | { kind: 'needsStableName'; name: string };
 
-/**
- * The PodNetworkings of a pod: those that it asks for by interface, else the one that the annotation names, else of those
- * whose selectors match the first by name (reference 3.3, whose first match depends on map order).
- */
-export function matchNetworking(pod: PodToMatch, networkings: PodNetworking[]): NetworkingMatch {
-  const requested = pod.annotations[ANNOTATION_POD_NETWORKS_REQUEST];
-  if (requested !== undefined && requested !== '') return matchRequest(pod, requested, networkings);
-  const named = pod.annotations[ANNOTATION_POD_NETWORKING];
-  if (named !== undefined && named !== '') {
-    const networking = networkings.find((candidate) => candidate.metadata.name === named);
-    return networking === undefined ? { kind: 'unknown', name: named } : judge(pod, networking, []);
-  }
-  const matching = networkings
-    .filter((networking) => selects(networking, pod))
-    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
-  const usable = matching.filter((networking) => pod.hasStableName || !wantsFixed(networking));
-  const first = usable[0] ?? matching[0];
-  if (first === undefined) return { kind: 'none' };
-  const others = matching.filter((networking) => networking !== first).map((networking) => networking.metadata.name);
-  return judge(pod, first, others);
+export type NetworkingMatch =
+  | Exclude<NetworkingChoice, { kind: 'chosen' }>
+  | { kind: 'matched'; wanted: WantedInterface[]; others: string[] }
+  /** It is picked, but cannot serve the pod now. */
+  | { kind: 'notReady'; name: string };
+
+/** A successor of the pod has the same name: it belongs to a StatefulSet or to nobody (reference 3.2). */
+export function hasStableName(owners: readonly { kind: string }[]): boolean {
+  return owners.length === 0 || owners.some((owner) => owner.kind === 'StatefulSet');
 }
 
-function matchRequest(pod: PodToMatch, text: string, networkings: PodNetworking[]): NetworkingMatch {
+/**
+ * The PodNetworkings of a pod: those that the webhook wrote down or that the pod asks for by interface, else the one that
+ * the annotation names, else of those whose selectors match the one with the highest priority, then the first by name.
+ * Webhook and controller both choose by this.
+ *
+ * @param defaults fill an eth0 of `pod-networks` that names no vSwitches or security groups; without them it is refused.
+ */
+export function chooseNetworkings(
+  pod: PodToMatch,
+  networkings: readonly PodNetworking[],
+  defaults?: NetworkDefaults,
+): NetworkingChoice {
+  const { annotations } = pod;
+  const described = parsePodNetworks(annotations[ANNOTATION_POD_NETWORKS] || '{}');
+  const entries = 'error' in described ? [] : described.entries;
+  const requested = annotations[ANNOTATION_POD_NETWORKS_REQUEST] ?? '';
+  const named = annotations[ANNOTATION_POD_NETWORKING] ?? '';
+  const isWebhooks = entries.length > 0 && entries.every(({ network }) => network !== undefined);
+  if (requested !== '' && !isWebhooks) return chooseRequested(pod, requested, networkings);
+  if (named !== '' && !isWebhooks) return chooseNamed(pod, named, networkings);
+  if ('error' in described) return { kind: 'invalidRequest', message: described.error };
+  if (entries.length > 0) return chooseDescribed(pod, entries, networkings, defaults);
+  return chooseBySelector(pod, networkings);
+}
+
+/** {@link chooseNetworkings}, and whether they can serve the pod now. */
+export function matchNetworking(pod: PodToMatch, networkings: readonly PodNetworking[]): NetworkingMatch {
+  const choice = chooseNetworkings(pod, networkings);
+  if (choice.kind !== 'chosen') return choice;
+  const waiting = choice.wanted.find(({ networking }) => !isReady(networking));
+  if (waiting !== undefined) return { kind: 'notReady', name: waiting.networking.metadata.name };
+  return { kind: 'matched', wanted: choice.wanted, others: choice.others };
+}
+
+/** Whether the webhook has seen the pod, or its author spoke for it. */
+export function isAdmitted(annotations: Record<string, string> | undefined): boolean {
+  return annotations?.[ANNOTATION_POD_ENI] === 'true';
+}
+
+/**
+ * Who loses pods to whom, for the status of the losers.
+ *
+ * @returns by name of a PodNetworking: how many pods its selector matches that another one serves, by that one's name.
+ */
+export function overlappingNetworkings(
+  pods: Iterable<PodToMatch>,
+  networkings: readonly PodNetworking[],
+): Map<string, Map<string, number>> {
+  const losses = new Map<string, Map<string, number>>();
+  for (const pod of pods) {
+    const choice = chooseNetworkings(pod, networkings);
+    if (choice.kind !== 'chosen') continue;
+    const winner = choice.wanted[0]?.networking.metadata.name ?? '';
+    for (const loser of choice.others) {
+      const winners = losses.get(loser) ?? new Map<string, number>();
+      winners.set(winner, (winners.get(winner) ?? 0) + 1);
+      losses.set(loser, winners);
+    }
+  }
+  return losses;
+}
+
+/** An eth0 of `pod-networks` that names no vSwitches or security groups gets those of the cluster (reference 3.2, step 6). */
+export function fillDefaults(entry: PodNetworksEntry, defaults: NetworkDefaults | undefined): PodNetworksEntry {
+  if (defaults === undefined || entry.interface !== DEFAULT_INTERFACE || entry.network !== undefined) return entry;
+  const filled = { ...entry };
+  if ((entry.vSwitchOptions ?? []).length === 0) filled.vSwitchOptions = defaults.vSwitchOptions;
+  if ((entry.securityGroupIDs ?? []).length === 0) filled.securityGroupIDs = defaults.securityGroupIDs;
+  return filled;
+}
+
+function chooseRequested(pod: PodToMatch, text: string, networkings: readonly PodNetworking[]): NetworkingChoice {
   const parsed = parseNetworkRequest(text);
   if ('error' in parsed) return { kind: 'invalidRequest', message: parsed.error };
   const wanted: WantedInterface[] = [];
   for (const { interfaceName, network, defaultRoute, routes } of parsed.request) {
     const networking = networkings.find((candidate) => candidate.metadata.name === network);
-    const match: NetworkingMatch =
-      networking === undefined ? { kind: 'unknown', name: network } : judge(pod, networking, []);
-    if (networking === undefined || match.kind !== 'matched') return match;
+    if (networking === undefined) return { kind: 'unknown', name: network };
     wanted.push({ name: interfaceName, networking, defaultRoute, extraRoutes: routes });
   }
-  return { kind: 'matched', wanted, others: [] };
+  return chosen(pod, wanted, []);
 }
 
-function judge(pod: PodToMatch, networking: PodNetworking, others: string[]): NetworkingMatch {
-  const { name } = networking.metadata;
-  if (wantsFixed(networking) && !pod.hasStableName) return { kind: 'needsStableName', name };
-  const { status } = networking;
+function chooseDescribed(
+  pod: PodToMatch,
+  entries: PodNetworks,
+  networkings: readonly PodNetworking[],
+  defaults: NetworkDefaults | undefined,
+): NetworkingChoice {
+  const wanted: WantedInterface[] = [];
+  for (const entry of entries) {
+    const { network, interface: name } = entry;
+    const networking =
+      network === undefined
+        ? inlineNetworking(pod.key, fillDefaults(entry, defaults))
+        : networkings.find((candidate) => candidate.metadata.name === network);
+    if (networking === undefined) return { kind: 'unknown', name: network ?? '' };
+    const { vSwitchOptions = [], securityGroupIDs = [] } = networking.spec;
+    const missing = vSwitchOptions.length === 0 ? 'vSwitchOptions' : 'securityGroupIDs';
+    if (network === undefined && (vSwitchOptions.length === 0 || securityGroupIDs.length === 0)) {
+      return {
+        kind: 'invalidRequest',
+        message: `annotation ${ANNOTATION_POD_NETWORKS}: ${missing} of interface ${name} is empty; name at least one`,
+      };
+    }
+    wanted.push({
+      name,
+      networking,
+      defaultRoute: entry.defaultRoute ?? undefined,
+      extraRoutes: entry.extraRoutes ?? undefined,
+    });
+  }
+  return chosen(pod, wanted, []);
+}
+
+function chooseNamed(pod: PodToMatch, name: string, networkings: readonly PodNetworking[]): NetworkingChoice {
+  const networking = networkings.find((candidate) => candidate.metadata.name === name);
+  if (networking === undefined) return { kind: 'unknown', name };
+  // One that would not have picked the pod by itself was named on purpose; nobody lost it then.
+  const others = selects(networking, pod) ? othersOf(pod, networking, networkings) : [];
+  return chosen(pod, [{ name: DEFAULT_INTERFACE, networking }], others);
+}
+
+function chooseBySelector(pod: PodToMatch, networkings: readonly PodNetworking[]): NetworkingChoice {
+  if (pod.namespaceLabels[LABEL_POD_ENI] === 'false') return { kind: 'none' };
+  const matching = networkings.filter((networking) => selects(networking, pod)).sort(byPrecedence);
+  const usable = matching.filter((networking) => pod.hasStableName || !wantsFixed(networking));
+  const first = usable[0] ?? matching[0];
+  if (first === undefined) return { kind: 'none' };
+  return chosen(pod, [{ name: DEFAULT_INTERFACE, networking: first }], othersOf(pod, first, networkings));
+}
+
+function othersOf(pod: PodToMatch, winner: PodNetworking, networkings: readonly PodNetworking[]): string[] {
+  return networkings
+    .filter((networking) => networking !== winner && selects(networking, pod))
+    .filter((networking) => pod.hasStableName || !wantsFixed(networking))
+    .sort(byPrecedence)
+    .map((networking) => networking.metadata.name);
+}
+
+function chosen(pod: PodToMatch, wanted: WantedInterface[], others: string[]): NetworkingChoice {
+  const fixed = wanted.find(({ networking }) => wantsFixed(networking));
+  if (fixed !== undefined && !pod.hasStableName)
+    return { kind: 'needsStableName', name: fixed.networking.metadata.name };
+  const types = wanted.map(({ networking }) => networking.spec.eniOptions.eniType);
+  if (new Set(types).size > 1) {
+    const each = wanted.map(({ name, networking }) => `${name} ${networking.spec.eniOptions.eniType}`);
+    return {
+      kind: 'invalidRequest',
+      message: `the interfaces of the pod are of different eniType (${each.join(', ')}); a node gives all interfaces of a pod in one way`,
+    };
+  }
+  return { kind: 'chosen', wanted, others };
+}
+
+function isReady({ metadata, status }: PodNetworking): boolean {
   // An edit that has not been checked yet may name what does not exist.
-  const isChecked =
-    status?.observedGeneration === undefined || status.observedGeneration === networking.metadata.generation;
-  if (status?.status !== 'Ready' || !isChecked) return { kind: 'notReady', name };
-  return { kind: 'matched', wanted: [{ name: DEFAULT_INTERFACE, networking }], others };
+  const isChecked = status?.observedGeneration === undefined || status.observedGeneration === metadata.generation;
+  return status?.status === 'Ready' && isChecked;
+}
+
+function byPrecedence(a: PodNetworking, b: PodNetworking): number {
+  return b.spec.priority - a.spec.priority || (a.metadata.name < b.metadata.name ? -1 : 1);
 }
 
 function wantsFixed(networking: PodNetworking): boolean {

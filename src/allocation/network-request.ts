@@ -1,27 +1,68 @@
 import { z } from 'zod';
-import { ANNOTATION_POD_NETWORKS_REQUEST } from '../crds/names.ts';
+import { allocationTypeSchema } from '../crds/common.ts';
+import { ANNOTATION_POD_NETWORKS, ANNOTATION_POD_NETWORKS_REQUEST } from '../crds/names.ts';
+import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.ts';
 import { errorMessage } from '../util/errors.ts';
 import { parseCidr } from '../util/ip.ts';
+
+/** The interface of a pod that asks for none by name. */
+export const DEFAULT_INTERFACE = 'eth0';
+
+const MAX_INTERFACES = 8;
+/** What an ENI takes. */
+const MAX_SECURITY_GROUPS = 10;
+
+const interfaceName = z
+  .string()
+  .regex(/^[A-Za-z][A-Za-z0-9_.-]{0,14}$/, 'must be an interface name of at most 15 characters');
+const routes = z.array(z.object({ dst: z.string().refine((text) => parseCidr(text) !== undefined, 'must be a CIDR') }));
 
 const requestSchema = z
   .array(
     z.object({
-      interfaceName: z
-        .string()
-        .regex(/^[A-Za-z][A-Za-z0-9_.-]{0,14}$/, 'must be an interface name of at most 15 characters')
-        .default('eth0'),
+      interfaceName: interfaceName.default(DEFAULT_INTERFACE),
       network: z.string().min(1),
       defaultRoute: z.boolean().optional(),
-      routes: z
-        .array(z.object({ dst: z.string().refine((text) => parseCidr(text) !== undefined, 'must be a CIDR') }))
-        .optional(),
+      routes: routes.optional(),
     }),
   )
   .min(1)
-  .max(8);
+  .max(MAX_INTERFACES);
+
+const ids = z.array(z.string().min(1)).nullish();
+
+/** Loose: keys that only others read are handed on. */
+const podNetworksSchema = z.object({
+  podNetworks: z
+    .array(
+      z.looseObject({
+        interface: z
+          .union([interfaceName, z.literal('').transform(() => DEFAULT_INTERFACE)])
+          .default(DEFAULT_INTERFACE),
+        network: z.string().min(1).optional(),
+        vSwitchOptions: ids,
+        securityGroupIDs: ids.refine((groups) => (groups?.length ?? 0) <= MAX_SECURITY_GROUPS, {
+          error: `must name at most ${MAX_SECURITY_GROUPS} security groups, which is what an ENI takes`,
+        }),
+        eniOptions: z.looseObject({ eniType: z.enum(['Default', 'ENI', 'Trunk']).optional() }).nullish(),
+        vSwitchSelectOptions: z
+          .looseObject({ vSwitchSelectionPolicy: z.enum(['ordered', 'random', 'most']).optional() })
+          .nullish(),
+        allocationType: allocationTypeSchema.nullish(),
+        extraRoutes: routes.nullish(),
+        defaultRoute: z.boolean().nullish(),
+      }),
+    )
+    .max(MAX_INTERFACES)
+    .nullish()
+    .transform((entries) => entries ?? []),
+});
 
 /** Interfaces that a pod asks for by PodNetworking. */
 export type NetworkRequest = z.infer<typeof requestSchema>;
+/** Interfaces as `k8s.aliyun.com/pod-networks` describes them (reference 3.2). */
+export type PodNetworks = z.infer<typeof podNetworksSchema>['podNetworks'];
+export type PodNetworksEntry = PodNetworks[number];
 
 /**
  * Reads the annotation `k8s.aliyun.com/pod-networks-request` (reference 3.2, 4b).
@@ -30,24 +71,115 @@ export type NetworkRequest = z.infer<typeof requestSchema>;
  */
 export function parseNetworkRequest(text: string): { request: NetworkRequest } | { error: string } {
   const where = `annotation ${ANNOTATION_POD_NETWORKS_REQUEST}`;
+  const parsed = parseJson(text, requestSchema, where);
+  if ('error' in parsed) return parsed;
+  const problem = interfacesProblem(
+    parsed.value.map((entry) => ({ name: entry.interfaceName, defaultRoute: entry.defaultRoute })),
+    'interfaceName',
+  );
+  return problem === undefined ? { request: parsed.value } : { error: `${where}: ${problem}` };
+}
+
+/**
+ * Reads the annotation `k8s.aliyun.com/pod-networks` (reference 3.2, 4a): what a user wrote there, or the webhook.
+ *
+ * @returns the entries, none when the list is empty; or one line that names field and rule.
+ */
+export function parsePodNetworks(text: string): { entries: PodNetworks } | { error: string } {
+  const where = `annotation ${ANNOTATION_POD_NETWORKS}`;
+  const parsed = parseJson(text, podNetworksSchema, where);
+  if ('error' in parsed) return parsed;
+  const entries = parsed.value.podNetworks;
+  if (entries.length === 0) return { entries };
+  const problem = interfacesProblem(
+    entries.map((entry) => ({ name: entry.interface, defaultRoute: entry.defaultRoute })),
+    'interface',
+  );
+  return problem === undefined ? { entries } : { error: `${where}: ${problem}` };
+}
+
+/** The text of the annotation `k8s.aliyun.com/pod-networks`; {@link parsePodNetworks} reads it. */
+export function formatPodNetworks(entries: PodNetworks): string {
+  return JSON.stringify({ podNetworks: entries });
+}
+
+/** What the webhook writes about an interface that a PodNetworking gives. `network` counts; the rest is for others to see. */
+export function entryOf(wanted: {
+  name: string;
+  networking: PodNetworking;
+  defaultRoute?: boolean | undefined;
+  extraRoutes?: { dst: string }[] | undefined;
+}): PodNetworksEntry {
+  const { name, networking, defaultRoute, extraRoutes } = wanted;
+  const { vSwitchOptions, securityGroupIDs, eniOptions, vSwitchSelectOptions, allocationType } = networking.spec;
+  return {
+    interface: name,
+    network: networking.metadata.name,
+    vSwitchOptions,
+    securityGroupIDs,
+    eniOptions,
+    vSwitchSelectOptions,
+    allocationType,
+    ...(defaultRoute === undefined ? {} : { defaultRoute }),
+    ...(extraRoutes === undefined ? {} : { extraRoutes }),
+  };
+}
+
+const INLINE_PREFIX = 'pod:';
+
+/**
+ * An entry that names no PodNetworking, as one of its own: Ready, as nobody but its pod uses it. Its name stands in records
+ * and leads back to the pod ({@link inlineOwner}); no real PodNetworking has a colon in its name.
+ *
+ * @param podKey `namespace/name`
+ */
+export function inlineNetworking(podKey: string, entry: PodNetworksEntry): PodNetworking {
+  const { vSwitchOptions, securityGroupIDs, eniOptions, vSwitchSelectOptions, allocationType } = entry;
+  return podNetworkingSchema.parse({
+    metadata: { name: `${INLINE_PREFIX}${podKey}:${entry.interface}` },
+    spec: {
+      vSwitchOptions: vSwitchOptions ?? [],
+      securityGroupIDs: securityGroupIDs ?? [],
+      ...(eniOptions?.eniType === undefined ? {} : { eniOptions: { eniType: eniOptions.eniType } }),
+      ...(vSwitchSelectOptions?.vSwitchSelectionPolicy === undefined
+        ? {}
+        : { vSwitchSelectOptions: { vSwitchSelectionPolicy: vSwitchSelectOptions.vSwitchSelectionPolicy } }),
+      ...(allocationType === null || allocationType === undefined ? {} : { allocationType }),
+    },
+    status: { status: 'Ready' },
+  });
+}
+
+/** Pod and interface that the name of an {@link inlineNetworking} stands for; undefined for any other name. */
+export function inlineOwner(networkingName: string): { podKey: string; interfaceName: string } | undefined {
+  const [, podKey, interfaceName] = /^pod:([^:]+):([^:]+)$/.exec(networkingName) ?? [];
+  return podKey === undefined || interfaceName === undefined ? undefined : { podKey, interfaceName };
+}
+
+function parseJson<T>(text: string, schema: z.ZodType<T>, where: string): { value: T } | { error: string } {
   let raw: unknown;
   try {
     raw = JSON.parse(text);
   } catch (error) {
     return { error: `${where}: is not JSON: ${errorMessage(error).replace(/\s+/g, ' ')}` };
   }
-  const parsed = requestSchema.safeParse(raw);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    const field = issue === undefined || issue.path.length === 0 ? 'top level' : issue.path.join('.');
-    return { error: `${where}: ${field}: ${issue?.message ?? 'is invalid'}` };
-  }
-  const names = parsed.data.map(({ interfaceName }) => interfaceName);
+  const parsed = schema.safeParse(raw);
+  if (parsed.success) return { value: parsed.data };
+  const [issue] = parsed.error.issues;
+  const field = issue === undefined || issue.path.length === 0 ? 'top level' : issue.path.join('.');
+  return { error: `${where}: ${field}: ${issue?.message ?? 'is invalid'}` };
+}
+
+function interfacesProblem(
+  interfaces: { name: string; defaultRoute: boolean | null | undefined }[],
+  field: string,
+): string | undefined {
+  const names = interfaces.map(({ name }) => name);
   const twice = names.find((name, at) => names.indexOf(name) !== at);
-  if (twice !== undefined) return { error: `${where}: interfaceName ${twice} is there twice` };
-  if (!names.includes('eth0')) return { error: `${where}: no entry is for eth0, which every pod has` };
-  if (parsed.data.filter(({ defaultRoute }) => defaultRoute === true).length > 1) {
-    return { error: `${where}: defaultRoute is true for more than one interface` };
+  if (twice !== undefined) return `${field} ${twice} is there twice`;
+  if (!names.includes(DEFAULT_INTERFACE)) return `no entry is for ${DEFAULT_INTERFACE}, which every pod has`;
+  if (interfaces.filter(({ defaultRoute }) => defaultRoute === true).length > 1) {
+    return 'defaultRoute is true for more than one interface';
   }
-  return { request: parsed.data };
+  return undefined;
 }

@@ -5,6 +5,7 @@ import type { Reason } from '../crds/reasons/catalogue.ts';
 import { rfc3339 } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import { clientTokenOf } from './identity.ts';
+import { DEFAULT_INTERFACE } from './network-request.ts';
 import type { SlotLedger } from './slots.ts';
 import type { VSwitchFacts, VSwitchPool } from './vswitch-pool.ts';
 
@@ -72,9 +73,6 @@ export interface Room {
   withIpv6: boolean;
   nowMs: number;
 }
-
-/** The interface of a pod that asks for none by name. */
-export const DEFAULT_INTERFACE = 'eth0';
 
 /**
  * Plans the PodENI of a pod: vSwitches, security groups, target and the intents of its creations. Reserves slots and

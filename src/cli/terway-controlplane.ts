@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import type { Webhook } from '../admission/webhook.ts';
 import { AlibabaCloud, regionalEndpoints } from '../cloud/alibaba-cloud.ts';
 import { CredentialCache, type CredentialConfig, credentialSource } from '../cloud/credentials.ts';
 import { QuotaScheduler } from '../cloud/quota.ts';
@@ -26,6 +27,7 @@ import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { systemRandom } from '../util/random.ts';
 import { parseFlags } from './arguments.ts';
+import { createWebhook } from './terway-controlplane-webhook.ts';
 
 const USAGE = `terway-controlplane: gives Kubernetes pods their own network interfaces on Alibaba Cloud
 
@@ -90,17 +92,24 @@ async function main(): Promise<void> {
     instance: identity,
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
   });
-  const ready = () => health.problem(informers);
+  const webhook = createWebhook(config, client, informers, log, metrics);
+  const ready = () => (stop.signal.aborted ? 'stopping' : (health.problem(informers) ?? webhook?.problem));
   const servers = await serve(config, () => telemetryServer({ ready, registry: metrics.registry }), log);
 
   log.info(
     { region: config.regionID, vpc: config.vpcID, cluster: config.clusterID, server: kubeConfig.serverUrl },
     'starting',
   );
-  const running = runInformers(informers, stop.signal);
+  // The webhook answers from the stores until it has been drained.
+  const end = new AbortController();
+  const running = [runInformers(informers, end.signal)];
   try {
     await informersSynced(informers, stop.signal);
     log.info('stores synced');
+    if (webhook !== undefined) {
+      await startWebhook(webhook, config, log);
+      running.push(webhook.run(end.signal));
+    }
     await lead(config, identity, log, metrics, client, stop.signal, (signal) =>
       runControllers(
         {
@@ -119,6 +128,7 @@ async function main(): Promise<void> {
           withIpv6: config.ipStack !== 'ipv4',
           networkingRecheckMs: config.podNetworkingRecheck,
           releaseConfirmationMs: config.releaseConfirmation,
+          escapedPods: () => (config.webhook.enabled ? config.webhook.escapedPods : 'serve'),
           workers: {
             podEni: config.podENIMaxConcurrent,
             node: config.nodeMaxConcurrent,
@@ -134,12 +144,21 @@ async function main(): Promise<void> {
     if (!stop.signal.aborted) throw error;
   } finally {
     stop.abort();
-    await running;
+    await webhook?.close();
+    end.abort(stop.signal.reason);
+    await Promise.all(running);
     await recorder.close(FLUSH_MS);
     client.close();
     await Promise.all(servers.map(closeServer));
   }
   log.info('stopped');
+}
+
+async function startWebhook(webhook: Webhook, { webhook: { bindHost, port } }: ControlPlaneConfig, log: Log) {
+  await webhook.listen().catch((error: unknown) => {
+    throw new ConfigError(`webhook: cannot listen on ${bindHost}:${port}: ${errorMessage(error)}`);
+  });
+  log.info({ address: `${bindHost}:${port}` }, 'serving webhooks');
 }
 
 function connectCloud(config: ControlPlaneConfig, credential: CredentialFile, metrics: Metrics, signal: AbortSignal) {

@@ -11,6 +11,29 @@ const endpoint = z
     protocol: url.startsWith('https:') ? 'HTTPS' : 'HTTP',
   }));
 
+/** The admission webhooks (docs/design/operators.md, "Admission"). */
+const webhookSchema = z.strictObject({
+  /** Without it the controller chooses the PodNetworking of each pod by itself. */
+  enabled: z.boolean().default(true),
+  bindHost: z.string().min(1).default('0.0.0.0'),
+  port: z.int().min(1).max(65_535).default(4443),
+  /** `self`: we make and rotate the certificate. `secret`: somebody else does, such as cert-manager, and injects the CA. */
+  certificates: z.enum(['self', 'secret']).default('self'),
+  certificateValidity: duration('8760h'),
+  /** How long all API servers and replicas together may take to see a step of a rotation. */
+  rotationStep: duration('2m'),
+  /** DNS names and addresses by which the API server reaches us besides those of the Service. */
+  hosts: z.array(z.string().min(1)).default([]),
+  /** Pods get requests of `aliyun/member-eni` or `aliyun/eni`. */
+  injectResources: z.boolean().default(true),
+  /** A pod that a PodNetworking picks and that the webhook has not seen: kept without a network, or evicted. */
+  escapedPods: z.enum(['hold', 'evict']).default('hold'),
+  /** For one review; must be below `timeoutSeconds` of the webhook configuration, or the API server gives up first. */
+  timeout: duration('4s'),
+  /** After the signal to stop, how long requests are still answered: until no Service sends any more. */
+  drain: duration('5s'),
+});
+
 /**
  * The configuration of the control plane. Keys that upstream has as well (reference 1.2) keep their name and meaning; a key
  * that is not known is an error, as a misspelt one would be ignored otherwise.
@@ -59,6 +82,7 @@ export const controlPlaneConfigSchema = z
         minimumAge: duration('10m'),
       })
       .prefault({}),
+    webhook: webhookSchema.prefault({}),
   })
   .check(({ value, issues }) => {
     // Else two replicas could lead at a time, or none could renew.

@@ -49,6 +49,8 @@ export interface ControllerContext {
   networkingRecheckMs: number;
   /** How long a detachment waits for the node's word that the sandbox is gone. */
   releaseConfirmationMs: number;
+  /** What becomes of a pod that a PodNetworking picks and the webhook has not seen; `serve` where there is no webhook. */
+  escapedPods: () => 'serve' | 'hold' | 'evict';
   clusterId: string;
   vpcId: string;
   enableTrunk: boolean;

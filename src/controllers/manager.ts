@@ -1,10 +1,13 @@
+import { inlineNetworking, inlineOwner, parsePodNetworks } from '../allocation/network-request.ts';
 import { NetworkingTally } from '../allocation/networking-tally.ts';
 import { SlotLedger } from '../allocation/slots.ts';
 import { VSwitchPool } from '../allocation/vswitch-pool.ts';
 import { EniObserver } from '../cloud/observer.ts';
 import type { Cloud } from '../cloud/port.ts';
 import type { QuotaScheduler } from '../cloud/quota.ts';
+import { ANNOTATION_POD_NETWORKS } from '../crds/names.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
+import type { PodNetworking } from '../crds/pod-networking.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { runController } from '../kube/controller.ts';
 import type { EventRecorder } from '../kube/events.ts';
@@ -47,6 +50,8 @@ export interface ManagerOptions {
   withIpv6: boolean;
   networkingRecheckMs: number;
   releaseConfirmationMs: number;
+  /** Asked at each use, as it may change. */
+  escapedPods: () => 'serve' | 'hold' | 'evict';
   workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };
   collector: { intervalMs: number; minimumAgeMs: number };
 }
@@ -102,6 +107,8 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
     signal,
     networkingOf: (name, zone) => {
+      const inline = inlineOwner(name);
+      if (inline !== undefined) return inlineNetworkingOf(informers, inline);
       if (name !== CLUSTER_NETWORKING) return informers.podNetworkings.store.get(name);
       const networking = clusterNetworking(informers, zone);
       return 'message' in networking ? undefined : networking;
@@ -183,6 +190,18 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
 }
 
 const RECONCILE_TIMEOUT_MS = 120_000;
+
+/** As the annotation of the pod describes it now; undefined when the pod is gone. */
+function inlineNetworkingOf(
+  { pods }: Pick<Informers, 'pods'>,
+  { podKey, interfaceName }: { podKey: string; interfaceName: string },
+): PodNetworking | undefined {
+  const annotations = pods.store.get(podKey)?.metadata.annotations;
+  const described = parsePodNetworks(annotations?.[ANNOTATION_POD_NETWORKS] || '{}');
+  if ('error' in described) return undefined;
+  const entry = described.entries.find((candidate) => candidate.interface === interfaceName);
+  return entry === undefined ? undefined : inlineNetworking(podKey, entry);
+}
 
 interface Queues {
   pods: WorkQueue;

@@ -1,4 +1,6 @@
+import type { PodToJudge } from '../allocation/escape.ts';
 import type { PodView } from '../allocation/lifecycle.ts';
+import { hasStableName, type PodToMatch } from '../allocation/match.ts';
 import { LABEL_IGNORE } from '../crds/names.ts';
 import type { Pod } from './resources.ts';
 
@@ -24,8 +26,23 @@ export function isCandidate(pod: Pod): boolean {
   );
 }
 
-/** Its successor has the same name: it belongs to a StatefulSet or to nobody (reference 3.2). */
-export function hasStableName(pod: Pod): boolean {
-  const owners = pod.metadata.ownerReferences ?? [];
-  return owners.length === 0 || owners.some((owner) => owner.kind === 'StatefulSet');
+/** The pod as the choice of its PodNetworking sees it. */
+export function podToMatch(pod: Pod, namespaceLabels: Record<string, string> | undefined): PodToMatch {
+  return {
+    key: `${pod.metadata.namespace ?? ''}/${pod.metadata.name}`,
+    labels: pod.metadata.labels ?? {},
+    annotations: pod.metadata.annotations ?? {},
+    namespaceLabels: namespaceLabels ?? {},
+    hasStableName: hasStableName(pod.metadata.ownerReferences ?? []),
+  };
+}
+
+/** The pod as the question sees it how it came past the webhook. */
+export function podToJudge({ metadata, status }: Pod): PodToJudge {
+  return {
+    annotations: metadata.annotations,
+    createdAt: metadata.creationTimestamp,
+    hasNetwork: status.podIP !== '' || status.phase === 'Running',
+    owners: metadata.ownerReferences ?? [],
+  };
 }

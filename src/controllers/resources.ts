@@ -16,7 +16,7 @@ import type { HasMetadata, Resource } from '../kube/types.ts';
 const podSchema = z.object({
   metadata: objectMetaSchema,
   spec: z.object({ nodeName: z.string().default(''), hostNetwork: z.boolean().default(false) }).prefault({}),
-  status: z.object({ phase: z.string().default('') }).prefault({}),
+  status: z.object({ phase: z.string().default(''), podIP: z.string().default('') }).prefault({}),
 });
 export type Pod = z.infer<typeof podSchema>;
 

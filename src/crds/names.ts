@@ -2,12 +2,16 @@
 
 export const ANNOTATION_TRUNK_ON = 'k8s.aliyun.com/trunk-on';
 export const ANNOTATION_POD_NETWORKING = 'k8s.aliyun.com/pod-networking';
+export const ANNOTATION_POD_ENI = 'k8s.aliyun.com/pod-eni';
+export const ANNOTATION_POD_NETWORKS = 'k8s.aliyun.com/pod-networks';
 export const ANNOTATION_POD_NETWORKS_REQUEST = 'k8s.aliyun.com/pod-networks-request';
 export const ANNOTATION_POD_UID = 'k8s.aliyun.com/pod-uid';
 export const ANNOTATION_INGRESS_BANDWIDTH = 'k8s.aliyun.com/ingress-bandwidth';
 export const ANNOTATION_EGRESS_BANDWIDTH = 'k8s.aliyun.com/egress-bandwidth';
 export const ANNOTATION_NETWORK_PRIORITY = 'k8s.aliyun.com/network-priority';
 export const LABEL_NODE = 'k8s.aliyun.com/node';
+/** On a namespace, with the value `false`: no PodNetworking picks its pods by selector. */
+export const LABEL_POD_ENI = 'k8s.aliyun.com/pod-eni';
 export const LABEL_IGNORE = 'k8s.aliyun.com/ignore-by-terway';
 export const LABEL_EXCLUSIVE_MODE = 'k8s.aliyun.com/exclusive-mode-eni-type';
 export const LABEL_LINGJUN = 'alibabacloud.com/lingjun-worker';

@@ -72,6 +72,13 @@ const specSchema = z.object({
     })
     .optional()
     .describe('Which pods use this networking. Both given: both must match. None given: only pods that name it.'),
+  priority: z
+    .int()
+    .default(0)
+    .meta({ minimum: -1_000_000, maximum: 1_000_000 })
+    .describe(
+      'Of several networkings that select a pod the one with the highest priority is used, then the first by name.',
+    ),
   securityGroupIDs: z
     .array(z.string().meta({ maxLength: 64, pattern: '^sg-[A-Za-z0-9][A-Za-z0-9-]*$' }))
     .optional()
@@ -154,6 +161,7 @@ export const podNetworkingCrd = defineCrd({
     { name: 'Bound', type: 'integer', jsonPath: '.status.pods.bound' },
     { name: 'Waiting', type: 'integer', jsonPath: '.status.pods.waiting' },
     { name: 'Failed', type: 'integer', jsonPath: '.status.pods.failed' },
+    { name: 'Priority', type: 'integer', jsonPath: '.spec.priority', priority: 1 },
     { name: 'vSwitches', type: 'string', jsonPath: '.spec.vSwitchOptions', priority: 1 },
     { name: 'Free', type: 'integer', jsonPath: '.status.availableIPCount', priority: 1 },
     { name: 'Reserved', type: 'integer', jsonPath: '.status.reservedIPCount', priority: 1 },

@@ -164,6 +164,26 @@ export class KubeClient {
   }
 
   /**
+   * Asks that a pod be deleted as far as disruption budgets allow; it is told to end in its own time.
+   *
+   * @throws KubeApiError `isTooManyRequests` when a budget forbids it now, `isNotFound` and `isConflict` when the pod of
+   *   that uid is gone
+   */
+  async evict(pod: ObjectKey, uid: string, options: CallOptions = {}): Promise<void> {
+    const resource: Resource<HasMetadata> = { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true };
+    const body = {
+      apiVersion: 'policy/v1',
+      kind: 'Eviction',
+      metadata: { name: pod.name, namespace: pod.namespace },
+      deleteOptions: { preconditions: { uid } },
+    };
+    const path = `${objectPath(resource, pod)}/eviction`;
+    // A budget may forbid it for hours, which is no reason to wait here.
+    const once = { maxTries: 1, ...options };
+    await this.#call({ verb: 'create', method: 'POST', resource, subresource: 'eviction', path, body, options: once });
+  }
+
+  /**
    * Opens a watch. The events come as an asynchronous iterable, parsed as they arrive; leaving the loop closes the stream.
    * The iteration ends when the server ends the watch, and throws KubeApiError for an ERROR event (`isExpired` when the
    * version is too old), TransportError when the connection breaks or a line is not JSON. Never repeated: that is the

@@ -18,10 +18,14 @@ export interface Metrics {
   orphans: Gauge;
   collectorBraked: Gauge;
   collected: Counter<'kind'>;
+  reviews: Counter<'kind' | 'result'>;
+  reviewSeconds: Histogram<'kind'>;
+  webhookCertificateEnds: Gauge;
 }
 
 const CLOUD_BUCKETS_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20];
 const WAIT_BUCKETS_S = [0.01, 0.1, 1, 5, 15, 30, 60, 120];
+const REVIEW_BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5];
 const LOCAL_BUCKETS_S = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
 
 /** A registry with every metric at zero. */
@@ -120,6 +124,24 @@ export function createMetrics(): Metrics {
       name: 'terway_collected_total',
       help: 'What the collector released or repaired, by kind.',
       labelNames: ['kind'],
+      registers,
+    }),
+    reviews: new Counter({
+      name: 'terway_webhook_requests_total',
+      help: 'Requests of the API server by kind of object and result (unchanged, patched, denied, error, malformed).',
+      labelNames: ['kind', 'result'],
+      registers,
+    }),
+    reviewSeconds: new Histogram({
+      name: 'terway_webhook_request_duration_seconds',
+      help: 'Time from the head of a request to its answer.',
+      labelNames: ['kind'],
+      buckets: REVIEW_BUCKETS_S,
+      registers,
+    }),
+    webhookCertificateEnds: new Gauge({
+      name: 'terway_webhook_certificate_expiry_timestamp_seconds',
+      help: 'When the certificate that the webhook shows ends, in seconds since the epoch; 0 when there is none.',
       registers,
     }),
   };

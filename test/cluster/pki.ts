@@ -6,7 +6,8 @@ import {
   createSigningKey,
   issueCertificate,
   type KeyPair,
-} from './x509.ts';
+  type Validity,
+} from '../../src/util/x509.ts';
 
 const AUTHORITY_NAME = 'terway-test-ca';
 
@@ -43,21 +44,25 @@ export function pkiPaths(stateDir: string): PkiPaths {
 export async function createPki(stateDir: string, hosts: readonly string[]): Promise<CertificateAuthority> {
   const paths = pkiPaths(stateDir);
   await mkdir(join(stateDir, 'pki'), { mode: 0o700 });
-  const authority = createAuthority(AUTHORITY_NAME);
-  const server = issueCertificate(authority, {
-    commonName: 'kube-apiserver',
-    usage: 'server',
-    hosts: [
-      'localhost',
-      'kubernetes',
-      'kubernetes.default',
-      'kubernetes.default.svc',
-      'kubernetes.default.svc.cluster.local',
-      '127.0.0.1',
-      KUBERNETES_SERVICE_ADDRESS,
-      ...hosts,
-    ],
-  });
+  const authority = createAuthority(AUTHORITY_NAME, validityFromNow());
+  const server = issueCertificate(
+    authority,
+    {
+      commonName: 'kube-apiserver',
+      usage: 'server',
+      hosts: [
+        'localhost',
+        'kubernetes',
+        'kubernetes.default',
+        'kubernetes.default.svc',
+        'kubernetes.default.svc.cluster.local',
+        '127.0.0.1',
+        KUBERNETES_SERVICE_ADDRESS,
+        ...hosts,
+      ],
+    },
+    validityFromNow(),
+  );
   const serviceAccount = createSigningKey();
   await Promise.all([
     writeSecret(paths.authorityCertificate, authority.certificatePem),
@@ -82,10 +87,16 @@ export async function loadAuthority(stateDir: string): Promise<CertificateAuthor
 
 /** A client certificate that the API server takes for `user`, a member of `groups`. */
 export function issueUser(authority: CertificateAuthority, user: string, groups: readonly string[]): KeyPair {
-  return issueCertificate(authority, { commonName: user, organizations: groups, usage: 'client' });
+  return issueCertificate(authority, { commonName: user, organizations: groups, usage: 'client' }, validityFromNow());
 }
 
 /** Writes a file that only its owner may read. */
 export async function writeSecret(path: string, content: string): Promise<void> {
   await writeFile(path, content, { mode: 0o600 });
+}
+
+/** Ten years, begun an hour ago, for the clock of a machine that was just set. */
+function validityFromNow(): Validity {
+  const now = Date.now();
+  return { notBeforeMs: now - 3_600_000, notAfterMs: now + 3650 * 86_400_000 };
 }

@@ -1,18 +1,15 @@
 import { execFile, spawn } from 'node:child_process';
-import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { connect, createServer } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { acquireLock } from './lock.ts';
 import { isRunning, waitGone } from './process-table.ts';
 import { readRecord } from './state.ts';
-import { createAuthority, issueCertificate } from './x509.ts';
 
 let directory: string;
 
@@ -169,41 +166,5 @@ describe('the lock', () => {
     await once(holder, 'exit');
     expect(existsSync(path)).toBe(true);
     await (await acquireLock(path))();
-  });
-});
-
-describe('certificates', () => {
-  test('satisfy a TLS client that checks chain, name and address', async () => {
-    const authority = createAuthority('some authority');
-    const server = issueCertificate(authority, { commonName: 's', usage: 'server', hosts: ['localhost', '127.0.0.1'] });
-    const listener = createServer({ cert: server.certificatePem, key: server.privateKeyPem });
-    listener.listen(0, '127.0.0.1');
-    await once(listener, 'listening');
-    const address = listener.address();
-    if (address === null || typeof address === 'string') throw new Error('no port');
-    try {
-      for (const host of ['localhost', '127.0.0.1']) {
-        const socket = connect({
-          host: '127.0.0.1',
-          port: address.port,
-          ca: authority.certificatePem,
-          servername: host === 'localhost' ? host : '',
-        });
-        await once(socket, 'secureConnect');
-        expect(socket.authorized).toBe(true);
-        socket.destroy();
-      }
-    } finally {
-      listener.close();
-    }
-  });
-
-  test('name user and groups as Kubernetes reads them', () => {
-    const authority = createAuthority('some authority');
-    const client = issueCertificate(authority, { commonName: 'jane', organizations: ['a', 'ü'], usage: 'client' });
-    const certificate = new X509Certificate(client.certificatePem);
-    expect(certificate.subject).toBe('O=a\nO=ü\nCN=jane');
-    expect(certificate.checkIssued(new X509Certificate(authority.certificatePem))).toBe(true);
-    expect(certificate.ca).toBe(false);
   });
 });

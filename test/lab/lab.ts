@@ -216,6 +216,8 @@ export class Lab implements AsyncDisposable {
       vpcID: VPC,
       healthzBindAddress: `127.0.0.1:${port}`,
       metricsBindAddress: '0',
+      // Tests of admission turn it on, with a port of their own.
+      webhook: { enabled: false },
       endpoints: { ecs: `http://${this.endpoint}`, vpc: `http://${this.endpoint}` },
     };
   }

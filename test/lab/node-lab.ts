@@ -178,6 +178,7 @@ export class NodeLab implements AsyncDisposable {
     const endpoint = `http://${forward.address}`;
     const config = {
       ...{ regionID: REGION, clusterID: CLUSTER_ID, vpcID: VPC },
+      webhook: { enabled: false },
       endpoints: { ecs: endpoint, vpc: endpoint },
       ...this.#options.controlPlaneConfig,
     };

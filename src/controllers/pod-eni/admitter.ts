@@ -1,12 +1,8 @@
+import { passageOf } from '../../allocation/escape.ts';
 import { matchNetworking } from '../../allocation/match.ts';
-import {
-  DEFAULT_INTERFACE,
-  type NodeFacts,
-  planPodEni,
-  slotsOf,
-  type WaitsFor,
-  type WantedInterface,
-} from '../../allocation/plan.ts';
+import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request.ts';
+import { type NodeFacts, planPodEni, slotsOf, type WaitsFor, type WantedInterface } from '../../allocation/plan.ts';
+import { CloudError } from '../../cloud/errors.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
@@ -14,8 +10,9 @@ import { isAlreadyExists } from '../../kube/errors.ts';
 import { clusterNetworking } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
 import { isExclusive, nodeFacts } from '../node-facts.ts';
-import { hasStableName, isCandidate } from '../pod-facts.ts';
+import { isCandidate, podToJudge, podToMatch } from '../pod-facts.ts';
 import type { Pod } from '../resources.ts';
+import { EscapedPods } from './escaped-pods.ts';
 import type { PodEniWriter } from './writer.ts';
 
 /** Nothing wakes a pod whose namespace is not in the store yet. */
@@ -31,10 +28,12 @@ type Admission = 'again' | { requeueAfterMs?: number };
 export class PodAdmitter {
   readonly #context: ControllerContext;
   readonly #writer: PodEniWriter;
+  readonly #escapes: EscapedPods;
 
   constructor(context: ControllerContext, writer: PodEniWriter) {
     this.#context = context;
     this.#writer = writer;
+    this.#escapes = new EscapedPods(context);
   }
 
   /** @returns `again` when a PodENI was written. */
@@ -56,20 +55,16 @@ export class PodAdmitter {
     }
     const namespace = informers.namespaces.store.get(pod.metadata.namespace ?? '');
     if (namespace === undefined) return { requeueAfterMs: NAMESPACE_LAG_MS };
-    const match = matchNetworking(
-      {
-        labels: pod.metadata.labels ?? {},
-        annotations: pod.metadata.annotations ?? {},
-        namespaceLabels: namespace.metadata.labels ?? {},
-        hasStableName: hasStableName(pod),
-      },
-      informers.podNetworkings.store.list(),
-    );
+    const match = matchNetworking(podToMatch(pod, namespace.metadata.labels), informers.podNetworkings.store.list());
+    if (match.kind === 'matched' || match.kind === 'notReady') {
+      const outcome = await this.#escaped(key, pod, match, signal);
+      if (outcome !== undefined) return outcome;
+    }
     switch (match.kind) {
       case 'none':
         return this.#withoutNetworking(key, pod, signal);
       case 'matched':
-        return this.#plan(key, pod, match.wanted, signal);
+        return this.#plan(key, pod, match, signal);
       case 'invalidRequest':
         waitingRoom.leave(key);
         this.#context.events.podWarning(key, 'NetworkRequestInvalid', match.message);
@@ -147,7 +142,7 @@ export class PodAdmitter {
       if ('message' in networking) events.podWarning(key, 'ConfigError', networking.message);
       return {};
     }
-    return this.#plan(key, pod, [{ name: DEFAULT_INTERFACE, networking }], signal);
+    return this.#plan(key, pod, { wanted: [{ name: DEFAULT_INTERFACE, networking }], others: [] }, signal);
   }
 
   #nodeOf(pod: Pod): NodeFacts | undefined {
@@ -155,11 +150,19 @@ export class PodAdmitter {
     return nodeFacts(coreNodes.store.get(pod.spec.nodeName), nodes.store.get(pod.spec.nodeName));
   }
 
-  async #plan(key: string, pod: Pod, wanted: WantedInterface[], signal: AbortSignal): Promise<Admission> {
+  async #plan(
+    key: string,
+    pod: Pod,
+    { wanted, others }: { wanted: WantedInterface[]; others: string[] },
+    signal: AbortSignal,
+  ): Promise<Admission> {
     const { waitingRoom, room, events, clock } = this.#context;
     const { nodeName } = pod.spec;
     const node = this.#nodeOf(pod);
-    if (wanted.some(({ networking }) => this.#awaitsCatalog(key, networking))) return {};
+    for (const { networking } of wanted) {
+      const awaited = await this.#awaitsCatalog(key, networking, signal);
+      if (awaited !== undefined) return awaited;
+    }
     const networkings = wanted.map(({ networking }) => networking.metadata.name);
     if (this.standsBehindOthers(key, node, networkings)) return {};
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
@@ -170,7 +173,8 @@ export class PodAdmitter {
       if (plan.waitsFor.kind === 'vSwitch') {
         for (const name of networkings) this.#context.wakeNetworking(name, RECHECK_MS);
       }
-      return {};
+      // Nobody checks what a pod describes by itself.
+      return wanted.some(({ networking }) => isInline(networking)) ? { requeueAfterMs: RECHECK_MS } : {};
     }
     try {
       await this.#writer.create(plan.podEni, signal);
@@ -185,18 +189,66 @@ export class PodAdmitter {
       return { requeueAfterMs: NAMESPACE_LAG_MS };
     }
     waitingRoom.leave(key);
+    if (others.length > 0) {
+      events.podNormal(
+        key,
+        'PodNetworkingsOverlap',
+        `PodNetworking ${wanted[0]?.networking.metadata.name} serves the pod; ${others.join(', ')} select it too, but stand behind it by spec.priority and name`,
+      );
+    }
     return 'again';
   }
 
-  /** After a start the status may say Ready before the cloud has been asked what the vSwitches are. */
-  #awaitsCatalog(key: string, networking: PodNetworking): boolean {
+  /**
+   * What is done about a pod that came past the webhook (docs/design/operators.md, "Admission"); undefined when the pod is
+   * served.
+   */
+  async #escaped(
+    key: string,
+    pod: Pod,
+    match: { kind: 'matched'; wanted: WantedInterface[] } | { kind: 'notReady'; name: string },
+    signal: AbortSignal,
+  ): Promise<Admission | undefined> {
+    const { escapedPods, waitingRoom, informers } = this.#context;
+    const policy = escapedPods();
+    if (policy === 'serve') return undefined;
+    const networkings =
+      match.kind === 'matched'
+        ? match.wanted.map(({ networking }) => networking)
+        : [informers.podNetworkings.store.get(match.name)];
+    const createdAt = networkings.map((networking) => networking?.metadata.creationTimestamp);
+    const passage = passageOf(podToJudge(pod), createdAt);
+    if (passage === 'admitted' || passage === 'older') return undefined;
+    waitingRoom.leave(key);
+    if (passage === 'settled') return {};
+    const names = networkings.map((networking) => networking?.metadata.name ?? '');
+    return this.#escapes.deal(key, pod, policy, names.join(', '), signal);
+  }
+
+  /**
+   * After a start the status may say Ready before the cloud has been asked what the vSwitches are. What a pod describes by
+   * itself is asked for here.
+   *
+   * @returns undefined when they are known.
+   */
+  async #awaitsCatalog(key: string, networking: PodNetworking, signal: AbortSignal): Promise<Admission | undefined> {
     const { catalog, waitingRoom, events } = this.#context;
-    if (catalog.knows(networking.spec.vSwitchOptions ?? [])) return false;
+    const vSwitchIds = networking.spec.vSwitchOptions ?? [];
+    if (isInline(networking) && !catalog.knows(vSwitchIds)) {
+      await catalog.lookUp({ vSwitchIds, securityGroupIds: [] }, RECHECK_MS, signal).catch((error: unknown) => {
+        if (!(error instanceof CloudError)) throw error;
+      });
+    }
+    if (catalog.knows(vSwitchIds)) return undefined;
     const { name } = networking.metadata;
     waitingRoom.park(key, { kind: 'networking', name }, [name]);
     if (catalog.problem !== undefined) {
       events.podWarning(key, 'CloudError', `the vSwitches of PodNetworking ${name} are not known: ${catalog.problem}`);
     }
-    return true;
+    return isInline(networking) ? { requeueAfterMs: RECHECK_MS } : {};
   }
+}
+
+function isInline(networking: PodNetworking): boolean {
+  return inlineOwner(networking.metadata.name) !== undefined;
 }

@@ -24,6 +24,16 @@ export const WAITING_REASONS = {
     cause: 'The annotation `k8s.aliyun.com/pod-networks-request` is wrong; the note names field and rule.',
     remedy: 'Correct it on the workload.',
   },
+  PodNetworkingsOverlap: {
+    on: [POD_WARNING],
+    cause: 'Several PodNetworkings select the pod; the note names the one that serves it and those that stand behind.',
+    remedy: 'Make the selectors disjoint, or say with `spec.priority` which one is meant.',
+  },
+  EscapedWebhook: {
+    on: [POD_WARNING],
+    cause: 'A PodNetworking picks the pod, but the webhook did not see it when it was created.',
+    remedy: 'Delete the pod, so that its owner makes another; `webhook.escapedPods: evict` does it by itself.',
+  },
   Unreadable: {
     on: [POD_WARNING],
     cause: 'The PodENI or PodNetworking of the pod has a form that this version does not understand.',

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
+import type { CertificateAuthority } from '../../../src/util/x509.ts';
 import { issueUser, writeSecret } from '../pki.ts';
-import type { CertificateAuthority } from '../x509.ts';
 import { HUB_ADDRESS, proxySocketPath } from './hub.ts';
 
 /**

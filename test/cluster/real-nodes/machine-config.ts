@@ -1,8 +1,8 @@
 import { stringify } from 'yaml';
 import { BUSYBOX_IMAGE } from '../../../scripts/image/busybox.ts';
+import type { CertificateAuthority } from '../../../src/util/x509.ts';
 import { formatKubeconfig } from '../kubeconfig.ts';
 import { issueUser } from '../pki.ts';
-import type { CertificateAuthority } from '../x509.ts';
 import { HUB_PREFIX_LENGTH } from './hub.ts';
 
 /** The programs that process 1 of a node keeps running. */

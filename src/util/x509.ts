@@ -1,5 +1,5 @@
 import { createHash, createPublicKey, generateKeyPairSync, randomBytes, sign, X509Certificate } from 'node:crypto';
-import { isIPv4 } from 'node:net';
+import { parseIp } from './ip.ts';
 
 /** A certificate with its private key, both PEM. */
 export interface KeyPair {
@@ -17,8 +17,14 @@ export interface CertificateRequest {
   /** Kubernetes reads them as groups. */
   organizations?: readonly string[];
   usage: 'server' | 'client';
-  /** DNS names and IPv4 addresses of a server. */
+  /** DNS names and IP addresses of a server. */
   hosts?: readonly string[];
+}
+
+/** In milliseconds since the epoch; certificates know whole seconds. */
+export interface Validity {
+  notBeforeMs: number;
+  notAfterMs: number;
 }
 
 const OID = {
@@ -35,15 +41,13 @@ const OID = {
   clientAuth: '1.3.6.1.5.5.7.3.2',
 } as const;
 
-const DAY_MS = 86_400_000;
-
 /**
  * Makes a self-signed authority.
  *
- * The certificates are written here because Node only reads X.509, and a test cluster from `KUBEBUILDER_ASSETS` needs
- * keys too, without Go or openssl. P-256 throughout: an RSA key costs more time than the rest together.
+ * The certificates are written here because Node only reads X.509, and neither the image nor every test machine has
+ * openssl. P-256 throughout: an RSA key costs more time than the rest together.
  */
-export function createAuthority(commonName: string): CertificateAuthority {
+export function createAuthority(commonName: string, validity: Validity): CertificateAuthority {
   const { privateKeyPem, spki } = newKey();
   const extensions = [
     extension(OID.basicConstraints, true, sequence(boolean(true))),
@@ -52,11 +56,23 @@ export function createAuthority(commonName: string): CertificateAuthority {
     extension(OID.subjectKeyIdentifier, false, element(0x04, keyIdentifier(spki))),
   ];
   const subject = distinguishedName(commonName, []);
-  return { commonName, privateKeyPem, certificatePem: certificate(subject, subject, spki, extensions, privateKeyPem) };
+  const certificatePem = certificate({
+    issuer: subject,
+    subject,
+    spki,
+    extensions,
+    validity,
+    signingKeyPem: privateKeyPem,
+  });
+  return { commonName, privateKeyPem, certificatePem };
 }
 
 /** Makes a key and a certificate for it that `authority` signed. */
-export function issueCertificate(authority: CertificateAuthority, request: CertificateRequest): KeyPair {
+export function issueCertificate(
+  authority: CertificateAuthority,
+  request: CertificateRequest,
+  validity: Validity,
+): KeyPair {
   const { privateKeyPem, spki } = newKey();
   const authoritySpki = new X509Certificate(authority.certificatePem).publicKey.export({ type: 'spki', format: 'der' });
   const extensions = [
@@ -71,7 +87,8 @@ export function issueCertificate(authority: CertificateAuthority, request: Certi
   }
   const issuer = distinguishedName(authority.commonName, []);
   const subject = distinguishedName(request.commonName, request.organizations ?? []);
-  return { privateKeyPem, certificatePem: certificate(issuer, subject, spki, extensions, authority.privateKeyPem) };
+  const signingKeyPem = authority.privateKeyPem;
+  return { privateKeyPem, certificatePem: certificate({ issuer, subject, spki, extensions, validity, signingKeyPem }) };
 }
 
 /** Makes a P-256 key without a certificate; PEM of both halves. */
@@ -92,23 +109,23 @@ function newKey(): { privateKeyPem: string; spki: Buffer } {
   return { privateKeyPem: pair.privateKey, spki: pair.publicKey };
 }
 
-function certificate(
-  issuer: Buffer,
-  subject: Buffer,
-  spki: Buffer,
-  extensions: Buffer[],
-  signingKeyPem: string,
-): string {
+function certificate(parts: {
+  issuer: Buffer;
+  subject: Buffer;
+  spki: Buffer;
+  extensions: Buffer[];
+  validity: Validity;
+  signingKeyPem: string;
+}): string {
+  const { issuer, subject, spki, extensions, validity, signingKeyPem } = parts;
   const algorithm = sequence(oid(OID.ecdsaWithSha256));
-  const now = Date.now();
   const toBeSigned = sequence(
     element(0xa0, integer(Buffer.from([2]))),
     // The leading byte keeps the number positive and its encoding minimal.
     integer(Buffer.concat([Buffer.from([0x40]), randomBytes(15)])),
     algorithm,
     issuer,
-    // An hour back, for the clock of a machine that was just set.
-    sequence(time(now - 3_600_000), time(now + 3650 * DAY_MS)),
+    sequence(time(validity.notBeforeMs), time(validity.notAfterMs)),
     subject,
     spki,
     element(0xa3, sequence(...extensions)),
@@ -125,7 +142,8 @@ function distinguishedName(commonName: string, organizations: readonly string[])
 }
 
 function generalName(host: string): Buffer {
-  if (isIPv4(host)) return element(0x87, Buffer.from(host.split('.').map(Number)));
+  const address = parseIp(host);
+  if (address !== undefined) return element(0x87, address.bytes);
   return element(0x82, Buffer.from(host, 'ascii'));
 }
 

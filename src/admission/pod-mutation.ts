@@ -1,0 +1,258 @@
+import {
+  chooseNetworkings,
+  fillDefaults,
+  hasStableName,
+  isAdmitted,
+  type NetworkDefaults,
+  type NetworkingChoice,
+  type PodToMatch,
+} from '../allocation/match.ts';
+import {
+  DEFAULT_INTERFACE,
+  entryOf,
+  formatPodNetworks,
+  inlineOwner,
+  parsePodNetworks,
+} from '../allocation/network-request.ts';
+import type { WantedInterface } from '../allocation/plan.ts';
+import {
+  ANNOTATION_POD_ENI,
+  ANNOTATION_POD_NETWORKING,
+  ANNOTATION_POD_NETWORKS,
+  ANNOTATION_POD_NETWORKS_REQUEST,
+  LABEL_EXCLUSIVE_MODE,
+  LABEL_IGNORE,
+  RESOURCE_ENI,
+  RESOURCE_MEMBER_ENI,
+} from '../crds/names.ts';
+import type { PodNetworking } from '../crds/pod-networking.ts';
+import { diffJsonPatch } from '../kube/json-patch.ts';
+import { cloneJson, jsonEqual } from '../kube/patch.ts';
+import { type EniResource, requestEnis, requestedBy } from './extended-resource.ts';
+import { asksForExclusiveNode, childOf, requireZones } from './node-choice.ts';
+import { type IncomingPod, incomingPodSchema } from './pod.ts';
+import { UNCHANGED, type Verdict } from './review.ts';
+import { zonesFor } from './zones.ts';
+
+/** What the mutation of a pod is decided on. */
+export interface PodMutationFacts {
+  namespace: string;
+  namespaceLabels: Record<string, string>;
+  networkings: readonly PodNetworking[];
+  /** Zone in which the fixed address of a pod of this name lies, if there is one. */
+  fixedZone: string | undefined;
+  /** vSwitches and security groups of the cluster, or why they are not known. */
+  defaults: NetworkDefaults | { message: string };
+  enableTrunk: boolean;
+  injectResources: boolean;
+}
+
+/** A pod as the raw object and as it was read. */
+export interface PodUnderReview {
+  raw: Record<string, unknown>;
+  pod: IncomingPod;
+}
+
+/** @returns the pod, or one line that names the field that cannot be read. */
+export function readPod(raw: Record<string, unknown>): PodUnderReview | { error: string } {
+  const parsed = incomingPodSchema.safeParse(raw);
+  if (parsed.success) return { raw, pod: parsed.data };
+  const [issue] = parsed.error.issues;
+  return { error: `${issue?.path.join('.') ?? 'pod'}: ${issue?.message ?? 'is invalid'}` };
+}
+
+/** Whether the pod is none of our business (reference 3.2, step 1). */
+export function isExempt({ metadata, spec }: IncomingPod): boolean {
+  return spec.hostNetwork === true || spec.containers.length === 0 || metadata.labels[LABEL_IGNORE] === 'true';
+}
+
+/**
+ * Decides how a new pod is changed so that scheduler and control plane serve it (reference 3.2): which PodNetworkings
+ * serve it, the ENIs that it counts for, and the zones where it can run. Pure; `raw` is not changed.
+ */
+export function mutatePod({ raw, pod }: PodUnderReview, facts: PodMutationFacts): Verdict {
+  if (isExempt(pod)) return UNCHANGED;
+  const { annotations } = pod.metadata;
+  const conflict = conflictOf(annotations);
+  if (conflict !== undefined && !isOwnWork(pod, facts)) return denied(conflict);
+  const { choice, annotations: asked } = choose(pod, facts);
+  switch (choice.kind) {
+    case 'none':
+      return withoutNetworking(raw, pod, facts);
+    case 'invalidRequest':
+      return denied(choice.message);
+    case 'unknown':
+      return denied(
+        `${sourceOf(annotations)} names PodNetworking ${choice.name}, which does not exist: create it first, or correct the name`,
+      );
+    case 'needsStableName':
+      return denied(
+        `PodNetworking ${choice.name} gives Fixed addresses, which need a pod whose name comes back: use a StatefulSet, or allocationType Elastic`,
+      );
+    case 'chosen':
+      return serve({ raw, pod }, { ...choice, annotations: asked }, facts);
+  }
+}
+
+/** Upstream's rule and word: presence counts, not the value. */
+function conflictOf(annotations: Record<string, string>): string | undefined {
+  const present = [ANNOTATION_POD_NETWORKS, ANNOTATION_POD_NETWORKS_REQUEST, ANNOTATION_POD_NETWORKING].filter(
+    (name) => annotations[name] !== undefined,
+  );
+  if (present.length < 2) return undefined;
+  return `the annotations ${present.join(' and ')} are mutually exclusive: keep one of them`;
+}
+
+/** The pod was here before: another webhook changed it, and the API server asks again. */
+function isOwnWork(pod: IncomingPod, facts: PodMutationFacts): boolean {
+  const { [ANNOTATION_POD_NETWORKS]: written, ...before } = pod.metadata.annotations;
+  if (!isAdmitted(before) || written === undefined || before[ANNOTATION_POD_NETWORKING] !== undefined) return false;
+  const { choice } = choose({ ...pod, metadata: { ...pod.metadata, annotations: before } }, facts);
+  return choice.kind === 'chosen' && formatPodNetworks(choice.wanted.map(entryOf)) === written;
+}
+
+/** The choice, and the annotations that led to it: a pod that only says `pod-eni` is read as asking for a plain eth0. */
+function choose(
+  pod: IncomingPod,
+  facts: PodMutationFacts,
+): { choice: NetworkingChoice; annotations: Record<string, string> } {
+  const { annotations, labels, name, generateName, ownerReferences } = pod.metadata;
+  const toMatch: PodToMatch = {
+    key: `${facts.namespace}/${name === '' ? generateName : name}`,
+    labels,
+    annotations,
+    namespaceLabels: facts.namespaceLabels,
+    hasStableName: hasStableName(ownerReferences),
+  };
+  const defaults = defaultsOf(facts);
+  const choice = chooseNetworkings(toMatch, facts.networkings, defaults);
+  if (choice.kind !== 'none' || !isAdmitted(annotations)) return { choice, annotations };
+  if ('message' in facts.defaults) {
+    const message = `annotation ${ANNOTATION_POD_ENI} asks for an ENI and no PodNetworking picks the pod, but ${facts.defaults.message}`;
+    return { choice: { kind: 'invalidRequest', message }, annotations };
+  }
+  const asking = { ...annotations, [ANNOTATION_POD_NETWORKS]: formatPodNetworks([{ interface: DEFAULT_INTERFACE }]) };
+  return {
+    choice: chooseNetworkings({ ...toMatch, annotations: asking }, facts.networkings, defaults),
+    annotations: asking,
+  };
+}
+
+function defaultsOf({ defaults }: PodMutationFacts): NetworkDefaults | undefined {
+  return 'message' in defaults ? undefined : defaults;
+}
+
+function sourceOf(annotations: Record<string, string>): string {
+  const source = [ANNOTATION_POD_NETWORKS_REQUEST, ANNOTATION_POD_NETWORKING, ANNOTATION_POD_NETWORKS].find(
+    (name) => annotations[name] !== undefined,
+  );
+  return `annotation ${source ?? ANNOTATION_POD_NETWORKING}`;
+}
+
+/** No PodNetworking picks it. On exclusive nodes every pod has an ENI all the same, which has to be counted (#69). */
+function withoutNetworking(raw: Record<string, unknown>, pod: IncomingPod, facts: PodMutationFacts): Verdict {
+  if (!facts.injectResources || !asksForExclusiveNode(pod) || requestedBy(pod, RESOURCE_ENI) !== undefined) {
+    return UNCHANGED;
+  }
+  const changed = cloneJson(raw);
+  requestEnis(childOf(changed, 'spec'), RESOURCE_ENI, 1);
+  return { kind: 'allowed', patch: diffJsonPatch(raw, changed), warnings: [] };
+}
+
+function serve(
+  { raw, pod }: PodUnderReview,
+  asked: { wanted: WantedInterface[]; others: string[]; annotations: Record<string, string> },
+  facts: PodMutationFacts,
+): Verdict {
+  const { wanted, others } = asked;
+  const networkings = wanted.map(({ networking }) => networking);
+  const resource = resourceFor(pod, networkings, facts);
+  if ('refusal' in resource) return denied(resource.refusal);
+  const zones = zonesFor(networkings);
+  if (zones.kind === 'disjoint') return denied(zones.message);
+
+  const changed = cloneJson(raw);
+  const annotations = childOf(childOf(changed, 'metadata'), 'annotations');
+  Object.assign(annotations, annotationsFor(asked.annotations, wanted, defaultsOf(facts)));
+
+  const warnings: string[] = [];
+  const spec = childOf(changed, 'spec');
+  const requested = requestedBy(pod, resource.name);
+  if (requested !== undefined && requested < wanted.length) {
+    warnings.push(
+      `the pod asks for ${requested} ${resource.name} but has ${wanted.length} interfaces: its node may lack room`,
+    );
+  }
+  if (facts.injectResources && requested === undefined) requestEnis(spec, resource.name, wanted.length);
+  if (others.length > 0) {
+    warnings.push(
+      `PodNetworking ${others.join(', ')} select the pod too; ${networkings[0]?.metadata.name} goes before by priority and name`,
+    );
+  }
+  // The scheduler does not choose the node of a pod of a DaemonSet.
+  if (!pod.metadata.ownerReferences.some(({ kind }) => kind === 'DaemonSet')) {
+    // What holds a fixed address goes where that lies, and takes nothing from a vSwitch.
+    if (facts.fixedZone !== undefined) requireZones(spec, [facts.fixedZone]);
+    else if (zones.kind === 'zones') requireZones(spec, zones.zones);
+  }
+  return { kind: 'allowed', patch: diffJsonPatch(raw, changed), warnings };
+}
+
+/** What the controller reads back: one PodNetworking by `pod-networking`, anything else by `pod-networks`. */
+function annotationsFor(
+  annotations: Record<string, string>,
+  wanted: readonly WantedInterface[],
+  defaults: NetworkDefaults | undefined,
+): Record<string, string> {
+  const admitted = { [ANNOTATION_POD_ENI]: 'true' };
+  if ((annotations[ANNOTATION_POD_NETWORKS_REQUEST] ?? '') !== '') {
+    return { ...admitted, [ANNOTATION_POD_NETWORKS]: formatPodNetworks(wanted.map(entryOf)) };
+  }
+  const described = parsePodNetworks(annotations[ANNOTATION_POD_NETWORKS] || '{}');
+  const entries = 'error' in described ? [] : described.entries;
+  if (entries.length > 0) {
+    const filled = entries.map((entry) => fillDefaults(entry, defaults));
+    if (jsonEqual(filled, entries)) return admitted;
+    return { ...admitted, [ANNOTATION_POD_NETWORKS]: formatPodNetworks(filled) };
+  }
+  return { ...admitted, [ANNOTATION_POD_NETWORKING]: wanted[0]?.networking.metadata.name ?? '' };
+}
+
+/** Which resource the pod's interfaces count as; what can never be served is refused. */
+function resourceFor(
+  pod: IncomingPod,
+  networkings: readonly PodNetworking[],
+  { enableTrunk }: PodMutationFacts,
+): { name: EniResource } | { refusal: string } {
+  const [first] = networkings;
+  const eniType = first?.spec.eniOptions.eniType ?? 'Default';
+  const onExclusive = asksForExclusiveNode(pod);
+  const name =
+    first === undefined || inlineOwner(first.metadata.name) !== undefined
+      ? `annotation ${ANNOTATION_POD_NETWORKS}`
+      : `PodNetworking ${first.metadata.name}`;
+  if (eniType === 'Trunk') {
+    if (!enableTrunk) {
+      return {
+        refusal: `${name} has eniType Trunk, but enableTrunk is false in the control plane's configuration: turn it on, or use eniType ENI`,
+      };
+    }
+    if (onExclusive) {
+      return {
+        refusal: `${name} has eniType Trunk, but the pod asks for nodes with ${LABEL_EXCLUSIVE_MODE}=eniOnly, which give whole ENIs: use eniType ENI or Default, or other nodes`,
+      };
+    }
+    return { name: RESOURCE_MEMBER_ENI };
+  }
+  const wantsWhole = eniType === 'ENI' || !enableTrunk || onExclusive || requestedBy(pod, RESOURCE_ENI) !== undefined;
+  return { name: wantsWhole ? RESOURCE_ENI : RESOURCE_MEMBER_ENI };
+}
+
+function denied(message: string): Verdict {
+  return { kind: 'denied', code: 403, message };
+}
+
+/** Whether {@link mutatePod} could need what is known of the pod's name: only then it is looked up. */
+export function mayHoldFixedAddress({ metadata }: IncomingPod): boolean {
+  return metadata.name !== '' && hasStableName(metadata.ownerReferences);
+}

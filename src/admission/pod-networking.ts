@@ -1,0 +1,98 @@
+import { selectorProblems } from '../allocation/labels.ts';
+import type { NetworkDefaults } from '../allocation/match.ts';
+import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.ts';
+import { diffJsonPatch } from '../kube/json-patch.ts';
+import { cloneJson, jsonEqual } from '../kube/patch.ts';
+import { childOf } from './node-choice.ts';
+import { UNCHANGED, type Verdict } from './review.ts';
+
+/** What the control plane's configuration says that matters to a PodNetworking. */
+export interface NetworkingRules {
+  enableTrunk: boolean;
+  injectResources: boolean;
+}
+
+/** Fills vSwitches and security groups that the user left out from the cluster's (reference 3.4). */
+export function defaultNetworking(
+  raw: Record<string, unknown>,
+  defaults: NetworkDefaults | { message: string },
+): Verdict {
+  const parsed = podNetworkingSchema.safeParse(raw);
+  // The schema of the API server says what is wrong, and the validation what is missing.
+  if (!parsed.success || 'message' in defaults) return UNCHANGED;
+  const { spec } = parsed.data;
+  const changed = cloneJson(raw);
+  const target = childOf(changed, 'spec');
+  if ((spec.vSwitchOptions ?? []).length === 0) target['vSwitchOptions'] = defaults.vSwitchOptions;
+  if ((spec.securityGroupIDs ?? []).length === 0) target['securityGroupIDs'] = defaults.securityGroupIDs;
+  return { kind: 'allowed', patch: diffJsonPatch(raw, changed), warnings: [] };
+}
+
+/**
+ * Checks what the schema of the CRD cannot say (reference 3.5, 8.3 #58). Whether vSwitches and security groups exist is
+ * not asked: they may be made later, and the status tells.
+ *
+ * @param before the object that is replaced. One whose spec stays as it is may be edited whatever is wrong with it.
+ * @param missing why the cluster has no defaults, for a PodNetworking that needs them.
+ */
+export function validateNetworking(
+  raw: Record<string, unknown>,
+  before: Record<string, unknown> | undefined,
+  rules: NetworkingRules,
+  missing: string | undefined,
+): Verdict {
+  if (before !== undefined && jsonEqual(raw['spec'], before['spec'])) return UNCHANGED;
+  const parsed = podNetworkingSchema.safeParse(raw);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    return {
+      kind: 'denied',
+      code: 422,
+      message: `${issue?.path.join('.') ?? 'spec'}: ${issue?.message ?? 'is invalid'}`,
+    };
+  }
+  const problems = problemsOf(parsed.data, rules, missing);
+  if (problems.length > 0) return { kind: 'denied', code: 422, message: problems.join('; ') };
+  return { kind: 'allowed', patch: [], warnings: warningsOf(parsed.data, rules) };
+}
+
+function problemsOf(
+  { spec }: PodNetworking,
+  { injectResources }: NetworkingRules,
+  missing: string | undefined,
+): string[] {
+  const problems: string[] = [];
+  const because = missing === undefined ? '' : `, and there is no default: ${missing}`;
+  for (const [field, what] of [
+    ['vSwitchOptions', 'vSwitch'],
+    ['securityGroupIDs', 'security group'],
+  ] as const) {
+    if ((spec[field] ?? []).length === 0) problems.push(`spec.${field}: is empty; name at least one ${what}${because}`);
+  }
+  const { podSelector, namespaceSelector } = spec.selector ?? {};
+  for (const [name, selector] of Object.entries({ podSelector, namespaceSelector })) {
+    if (selector !== undefined) problems.push(...selectorProblems(selector, `spec.selector.${name}`));
+  }
+  const { eniType } = spec.eniOptions;
+  if (!injectResources && podSelector === undefined && namespaceSelector === undefined && eniType !== 'Default') {
+    problems.push(
+      `spec.eniOptions.eniType: ${eniType} needs a selector while webhook.injectResources is false; use Default, or set spec.selector`,
+    );
+  }
+  return problems;
+}
+
+function warningsOf({ spec }: PodNetworking, { enableTrunk }: NetworkingRules): string[] {
+  const warnings: string[] = [];
+  if (spec.eniOptions.eniType === 'Trunk' && !enableTrunk) {
+    warnings.push(
+      'spec.eniOptions.eniType: Trunk, but enableTrunk is false in the configuration: its pods will be denied',
+    );
+  }
+  const selectors = Object.values(spec.selector ?? {});
+  const isEmpty = (selector: (typeof selectors)[number]) =>
+    Object.keys(selector?.matchLabels ?? {}).length === 0 && (selector?.matchExpressions ?? []).length === 0;
+  if (selectors.length > 0 && selectors.every(isEmpty))
+    warnings.push('spec.selector: selects every pod of the cluster');
+  return warnings;
+}

@@ -1,0 +1,110 @@
+import type { NetworkDefaults } from '../allocation/match.ts';
+import { parseNetworkRequest, parsePodNetworks } from '../allocation/network-request.ts';
+import { ENI_CONFIG, parseEniConfig } from '../config/eni-config.ts';
+import { API_GROUP } from '../crds/define.ts';
+import { ANNOTATION_POD_NETWORKING, ANNOTATION_POD_NETWORKS, ANNOTATION_POD_NETWORKS_REQUEST } from '../crds/names.ts';
+import type { PodEni } from '../crds/pod-eni.ts';
+import type { PodNetworking } from '../crds/pod-networking.ts';
+import { isExempt, mayHoldFixedAddress, mutatePod, type PodUnderReview, readPod } from './pod-mutation.ts';
+import { defaultNetworking, type NetworkingRules, validateNetworking } from './pod-networking.ts';
+import { type AdmissionRequest, UNCHANGED, type Verdict } from './review.ts';
+import type { ReviewPath } from './server.ts';
+
+/** What reviews are decided on; stores where there are some, the API server where a store may lag behind. */
+export interface ReviewSources {
+  networkings(): PodNetworking[];
+  podEni(namespace: string, name: string): PodEni | undefined;
+  /** Data of the ConfigMap `eni-config`; undefined when there is none. */
+  eniConfig(): Record<string, string> | undefined;
+  /** Labels of a namespace; one that was just made may only be known to the API server. */
+  namespaceLabels(name: string, signal: AbortSignal): Promise<Record<string, string>>;
+  /** A PodNetworking that the store does not have; undefined when it does not exist. */
+  findNetworking(name: string, signal: AbortSignal): Promise<PodNetworking | undefined>;
+}
+
+/** Answers the API server's questions about pods and PodNetworkings; lets everything else pass. */
+export class Reviewer {
+  readonly #sources: ReviewSources;
+  readonly #rules: NetworkingRules;
+
+  constructor(sources: ReviewSources, rules: NetworkingRules) {
+    this.#sources = sources;
+    this.#rules = rules;
+  }
+
+  /** @throws what the sources throw; the signal's reason. */
+  async review(path: ReviewPath, request: AdmissionRequest, signal: AbortSignal): Promise<Verdict> {
+    const { kind, object, oldObject, operation, subResource } = request;
+    if (object === undefined || object === null || subResource !== '') return UNCHANGED;
+    if (kind.group === '' && kind.kind === 'Pod') {
+      return path === '/mutating' && operation === 'CREATE' ? this.#pod(request, object, signal) : UNCHANGED;
+    }
+    if (kind.group !== API_GROUP || kind.kind !== 'PodNetworking') return UNCHANGED;
+    if (operation !== 'CREATE' && operation !== 'UPDATE') return UNCHANGED;
+    const { metadata } = object;
+    // Nothing may keep one that is being deleted from losing its finalizers.
+    if (typeof metadata === 'object' && metadata !== null && 'deletionTimestamp' in metadata) return UNCHANGED;
+    const defaults = this.#defaults();
+    if (path === '/mutating') return defaultNetworking(object, defaults);
+    const missing = 'message' in defaults ? defaults.message : undefined;
+    return validateNetworking(object, oldObject ?? undefined, this.#rules, missing);
+  }
+
+  async #pod(request: AdmissionRequest, raw: Record<string, unknown>, signal: AbortSignal): Promise<Verdict> {
+    const read = readPod(raw);
+    if ('error' in read) return { kind: 'denied', code: 422, message: read.error };
+    if (isExempt(read.pod)) return UNCHANGED;
+    const { namespace } = request;
+    return mutatePod(read, {
+      ...this.#rules,
+      namespace,
+      namespaceLabels: await this.#sources.namespaceLabels(namespace, signal),
+      networkings: await this.#networkings(read, signal),
+      fixedZone: this.#fixedZone(namespace, read),
+      defaults: this.#defaults(),
+    });
+  }
+
+  /** Those of the store, and those that the pod names and the store has not seen yet. */
+  async #networkings({ pod }: PodUnderReview, signal: AbortSignal): Promise<PodNetworking[]> {
+    const known = this.#sources.networkings();
+    const missing = namedBy(pod.metadata.annotations).filter(
+      (name) => !known.some(({ metadata }) => metadata.name === name),
+    );
+    const found = await Promise.all(missing.map((name) => this.#sources.findNetworking(name, signal)));
+    return [...known, ...found.filter((networking) => networking !== undefined)];
+  }
+
+  /** Where the fixed address of a pod of this name lies that a pod before it left behind. */
+  #fixedZone(namespace: string, { pod }: PodUnderReview): string | undefined {
+    if (!mayHoldFixedAddress(pod)) return undefined;
+    const podEni = this.#sources.podEni(namespace, pod.metadata.name);
+    if (podEni === undefined || podEni.metadata.deletionTimestamp !== undefined) return undefined;
+    const isFixed = (podEni.spec.allocations ?? []).some(({ allocationType }) => allocationType?.type === 'Fixed');
+    return isFixed && podEni.status?.phase !== 'Deleting' ? podEni.spec.zone : undefined;
+  }
+
+  #defaults(): NetworkDefaults | { message: string } {
+    const data = this.#sources.eniConfig();
+    const where = `ConfigMap ${ENI_CONFIG.namespace}/${ENI_CONFIG.name}`;
+    if (data === undefined) return { message: `${where} does not exist` };
+    const parsed = parseEniConfig(data);
+    if ('error' in parsed) return { message: parsed.error };
+    const vSwitchOptions = [...new Set(Object.values(parsed.config.vSwitchesByZone).flat())].sort();
+    if (vSwitchOptions.length === 0) return { message: `${where}, key ${ENI_CONFIG.key}: names no vSwitches` };
+    return { vSwitchOptions, securityGroupIDs: parsed.config.securityGroupIds };
+  }
+}
+
+/** Names of PodNetworkings in the annotations of a pod; none where they cannot be read. */
+function namedBy(annotations: Record<string, string>): string[] {
+  const named = annotations[ANNOTATION_POD_NETWORKING] ?? '';
+  const request = parseNetworkRequest(annotations[ANNOTATION_POD_NETWORKS_REQUEST] || '[]');
+  const networks = parsePodNetworks(annotations[ANNOTATION_POD_NETWORKS] || '{}');
+  const names = [
+    named,
+    ...('error' in request ? [] : request.request.map(({ network }) => network)),
+    ...('error' in networks ? [] : networks.entries.map(({ network }) => network ?? '')),
+  ];
+  return [...new Set(names)].filter((name) => name !== '');
+}

@@ -1,0 +1,87 @@
+import type { KubeClient } from '../kube/client.ts';
+import { closeServer, listen } from '../telemetry/http-server.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Clock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
+import type { Random } from '../util/random.ts';
+import { WebhookCertificates, type WebhookCertificatesOptions } from './certificates.ts';
+import type { NetworkingRules } from './pod-networking.ts';
+import { Reviewer, type ReviewSources } from './reviewer.ts';
+import { WebhookServer } from './server.ts';
+
+export interface WebhookOptions {
+  client: KubeClient;
+  sources: ReviewSources;
+  rules: NetworkingRules;
+  address: { host: string; port: number };
+  timeoutMs: number;
+  /** How long requests are still answered after {@link Webhook.close} was called. */
+  drainMs: number;
+  certificates: Pick<WebhookCertificatesOptions, 'namespace' | 'name' | 'mode' | 'policy'>;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  metrics: Metrics;
+}
+
+/** Kinds by which requests are counted; others could be anything. */
+const COUNTED_KINDS = ['Pod', 'PodNetworking'];
+
+/** The admission webhooks of one replica: server, reviews and certificate. */
+export class Webhook {
+  readonly #options: WebhookOptions;
+  readonly #server: WebhookServer;
+  readonly #certificates: WebhookCertificates;
+  #isListening = false;
+
+  constructor(options: WebhookOptions) {
+    this.#options = options;
+    const { clock, timeoutMs, metrics, log, client, random } = options;
+    const reviewer = new Reviewer(options.sources, options.rules);
+    this.#server = new WebhookServer({
+      ...{ clock, timeoutMs },
+      review: (path, request, signal) => reviewer.review(path, request, signal),
+      onReview: ({ kind: reviewed, result, durationMs }) => {
+        const kind = COUNTED_KINDS.includes(reviewed) ? reviewed : 'other';
+        metrics.reviews.inc({ kind, result });
+        metrics.reviewSeconds.observe({ kind }, durationMs / 1000);
+      },
+      onError: (error) => log.warn({ err: errorMessage(error) }, 'review failed'),
+    });
+    this.#certificates = new WebhookCertificates({
+      ...{ client, clock, random, ...options.certificates },
+      onCertificate: (certificate, endsAtMs) => {
+        this.#server.use(certificate);
+        metrics.webhookCertificateEnds.set(endsAtMs / 1000);
+      },
+      onInfo: (message) => log.info(message),
+      onProblem: (message) => log.warn(message),
+    });
+  }
+
+  /** Why no request could be answered; undefined when they can. */
+  get problem(): string | undefined {
+    return this.#certificates.problem;
+  }
+
+  /** Begins to listen; @returns the port. Rejects when the address cannot be bound. */
+  async listen(): Promise<number> {
+    const port = await listen(this.#server.server, this.#options.address);
+    this.#isListening = true;
+    return port;
+  }
+
+  /** Keeps the certificate until the signal aborts. */
+  run(signal: AbortSignal): Promise<void> {
+    return this.#certificates.run(signal);
+  }
+
+  /** Answers for a while longer, each answer the last one of its connection; then ends the server. */
+  async close(): Promise<void> {
+    if (!this.#isListening) return;
+    this.#server.drain();
+    await this.#options.clock.sleep(this.#options.drainMs);
+    await closeServer(this.#server.server);
+  }
+}

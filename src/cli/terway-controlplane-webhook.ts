@@ -1,0 +1,65 @@
+import type { ReviewSources } from '../admission/reviewer.ts';
+import { Webhook } from '../admission/webhook.ts';
+import type { ControlPlaneConfig } from '../config/control-plane.ts';
+import { CLUSTER_NETWORKING } from '../controllers/cluster-network.ts';
+import type { Informers } from '../controllers/context.ts';
+import { namespaceResource, podNetworkingResource } from '../controllers/resources.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { isNotFound } from '../kube/errors.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { systemClock } from '../util/clock.ts';
+import { systemRandom } from '../util/random.ts';
+
+/** What a name in the API looks like; anything else names nothing and must not become part of a path. */
+const OBJECT_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
+
+/** The webhook of a control plane; undefined when it is turned off. */
+export function createWebhook(
+  config: ControlPlaneConfig,
+  client: KubeClient,
+  informers: Informers,
+  log: Log,
+  metrics: Metrics,
+): Webhook | undefined {
+  const { webhook, enableTrunk, controllerNamespace: namespace, controllerName: name } = config;
+  if (!webhook.enabled) return undefined;
+  return new Webhook({
+    ...{ client, log, metrics, clock: systemClock, random: systemRandom },
+    sources: sourcesOf(client, informers),
+    rules: { enableTrunk, injectResources: webhook.injectResources },
+    address: { host: webhook.bindHost, port: webhook.port },
+    timeoutMs: webhook.timeout,
+    drainMs: webhook.drain,
+    certificates: {
+      ...{ namespace, name, mode: webhook.certificates },
+      policy: {
+        validityMs: webhook.certificateValidity,
+        settleMs: webhook.rotationStep,
+        furtherHosts: webhook.hosts,
+      },
+    },
+  });
+}
+
+function sourcesOf(client: KubeClient, informers: Informers): ReviewSources {
+  return {
+    networkings: () => informers.podNetworkings.store.list(),
+    podEni: (namespace, name) => informers.podEnis.store.get(`${namespace}/${name}`),
+    eniConfig: () => informers.configMaps.store.get(CLUSTER_NETWORKING)?.data,
+    namespaceLabels: async (name, signal) => {
+      const known = informers.namespaces.store.get(name);
+      const namespace = known ?? (await client.get(namespaceResource, { name }, { signal }));
+      return namespace.metadata.labels ?? {};
+    },
+    findNetworking: async (name, signal) => {
+      if (!OBJECT_NAME.test(name)) return undefined;
+      try {
+        return await client.get(podNetworkingResource, { name }, { signal });
+      } catch (error) {
+        if (isNotFound(error)) return undefined;
+        throw error;
+      }
+    },
+  };
+}

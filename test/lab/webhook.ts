@@ -1,0 +1,48 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseAllDocuments, stringify } from 'yaml';
+import { z } from 'zod';
+import { ApiStatusError } from '../cluster/errors.ts';
+import type { Lab } from './lab.ts';
+
+const manifestPath = join(import.meta.dirname, '..', '..', 'config', 'deploy', 'webhook.yaml');
+
+const configurationSchema = z.looseObject({
+  kind: z.string(),
+  metadata: z.object({ name: z.string() }),
+  webhooks: z.array(
+    z.looseObject({ clientConfig: z.looseObject({ service: z.object({ path: z.string() }).optional() }) }),
+  ),
+});
+
+const PATHS: Record<string, string> = {
+  MutatingWebhookConfiguration: '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations',
+  ValidatingWebhookConfiguration: '/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations',
+};
+
+/** Applies config/deploy/webhook.yaml as it is, but for the way to the webhook: the API server of a laboratory knows no Services. */
+export async function applyWebhookConfigurations(lab: Lab, port: number): Promise<void> {
+  const documents = parseAllDocuments(await readFile(manifestPath, 'utf8')).map((document): unknown => document.toJS());
+  const configurations = documents.flatMap((document) => {
+    const parsed = configurationSchema.safeParse(document);
+    return parsed.success ? [parsed.data] : [];
+  });
+  const changed = configurations.map((configuration) => ({
+    ...configuration,
+    webhooks: configuration.webhooks.map(({ clientConfig, ...webhook }) => ({
+      ...webhook,
+      clientConfig: { url: `https://127.0.0.1:${port}${clientConfig.service?.path ?? ''}` },
+    })),
+  }));
+  await lab.apply(changed.map((configuration) => stringify(configuration)).join('---\n'));
+}
+
+/** Takes the configurations away again: they hold for the whole cluster, and nobody would answer. */
+export async function removeWebhookConfigurations(lab: Lab): Promise<void> {
+  const paths = Object.values(PATHS).map((path) => `${path}/terway-controlplane`);
+  for (const path of [...paths, '/api/v1/namespaces/kube-system/secrets/terway-controlplane-webhook-cert']) {
+    await lab.api.delete(path).catch((error: unknown) => {
+      if (!(error instanceof ApiStatusError && error.status === 404)) throw error;
+    });
+  }
+}
