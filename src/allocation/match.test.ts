@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { LabelSelector } from '../crds/pod-networking.ts';
 import { matchesSelector } from './labels.ts';
-import { matchNetworking, type PodToMatch } from './match.ts';
+import { chooseNetworkings, matchNetworking, overlappingNetworkings, type PodToMatch } from './match.ts';
+import { inlineOwner } from './network-request.ts';
 import { ALLOCATION_TYPE, podNetworking } from './test-support/fixtures.ts';
 
 describe('a label selector', () => {
@@ -90,6 +91,37 @@ describe('the PodNetworking of a pod', () => {
         others: ['b', 'c'],
       });
     }
+  });
+
+  test('#11: of several is the one with the highest priority', () => {
+    const all = [
+      networking('a', { selector: web }),
+      networking('b', { selector: web, priority: 1 }),
+      networking('c', {}),
+    ];
+    for (const order of [all, [...all].reverse()]) {
+      expect(matchNetworking(pod(), order)).toMatchObject({
+        wanted: [{ networking: { metadata: { name: 'b' } } }],
+        others: ['a'],
+      });
+    }
+    // What the webhook wrote is no reason to forget who lost; what a user chose against all selectors is nobody's loss.
+    expect(matchNetworking(pod({ annotations: named('b') }), all)).toMatchObject({ others: ['a'] });
+    expect(matchNetworking(pod({ annotations: named('c') }), all)).toMatchObject({ others: [] });
+    const losses = overlappingNetworkings([pod(), pod(), pod({ labels: {} }), pod({ annotations: named('a') })], all);
+    expect(losses).toEqual(
+      new Map([
+        ['a', new Map([['b', 2]])],
+        ['b', new Map([['a', 1]])],
+      ]),
+    );
+  });
+
+  test('is not chosen by selector in a namespace that opted out', () => {
+    const out = pod({ namespaceLabels: { 'k8s.aliyun.com/pod-eni': 'false' } });
+    const all = [networking('a', { selector: web })];
+    expect(matchNetworking(out, all).kind).toBe('none');
+    expect(matchNetworking({ ...out, annotations: named('a') }, all).kind).toBe('matched');
   });
 
   test('is the one that the annotation names, selected or not', () => {
@@ -194,5 +226,66 @@ describe('a request for several interfaces', () => {
 
   test('waits for what does not exist yet', () => {
     expect(ask([{ network: 'a' }, { interfaceName: 'net1', network: 'c' }])).toEqual({ kind: 'unknown', name: 'c' });
+  });
+});
+
+describe('interfaces that a pod describes', () => {
+  const of = (podNetworks: unknown, more: Record<string, string> = {}): PodToMatch => ({
+    key: 'default/web-0',
+    labels: {},
+    annotations: { 'k8s.aliyun.com/pod-networks': JSON.stringify({ podNetworks }), ...more },
+    namespaceLabels: {},
+    hasStableName: true,
+  });
+  const entry = { interface: 'eth0', vSwitchOptions: ['vsw-1'], securityGroupIDs: ['sg-1'] };
+
+  test('are networkings of their own, which lead back to the pod', () => {
+    const match = matchNetworking(of([{ ...entry, vSwitchSelectOptions: { vSwitchSelectionPolicy: 'most' } }]), []);
+    expect(match).toMatchObject({
+      kind: 'matched',
+      wanted: [
+        {
+          name: 'eth0',
+          networking: {
+            metadata: { name: 'pod:default/web-0:eth0' },
+            spec: { vSwitchOptions: ['vsw-1'], vSwitchSelectOptions: { vSwitchSelectionPolicy: 'most' } },
+          },
+        },
+      ],
+    });
+    expect(inlineOwner('pod:default/web-0:eth0')).toEqual({ podKey: 'default/web-0', interfaceName: 'eth0' });
+    expect(inlineOwner('web')).toBeUndefined();
+  });
+
+  test('as the webhook wrote them go before the request that led to them', () => {
+    const written = of([{ interface: 'eth0', network: 'a' }], {
+      'k8s.aliyun.com/pod-networks-request': JSON.stringify([{ network: 'b' }]),
+    });
+    const all = ['a', 'b'].map((name) => podNetworking({}, { name }));
+    expect(matchNetworking(written, all)).toMatchObject({ wanted: [{ networking: { metadata: { name: 'a' } } }] });
+    // As upstream's webhook writes them: a copy of vSwitches, beside the name that counts.
+    const upstreams = of([entry], { 'k8s.aliyun.com/pod-networking': 'b' });
+    expect(matchNetworking(upstreams, all)).toMatchObject({ wanted: [{ networking: { metadata: { name: 'b' } } }] });
+  });
+
+  test('are refused with field and rule, and an empty list is none', () => {
+    const message = (podNetworks: unknown) => {
+      const choice = chooseNetworkings(of(podNetworks), []);
+      return choice.kind === 'invalidRequest' ? choice.message : choice.kind;
+    };
+    expect(message([])).toBe('none');
+    expect(message(null)).toBe('none');
+    expect(message([{ ...entry, vSwitchOptions: [] }])).toMatch(/vSwitchOptions of interface eth0 is empty/);
+    expect(message([{ ...entry, interface: 'eth1' }])).toMatch(/no entry is for eth0/);
+    const groups = Array.from({ length: 11 }, (_, at) => `sg-${at}`);
+    expect(message([{ ...entry, securityGroupIDs: groups }])).toMatch(/0\.securityGroupIDs: must name at most 10/);
+  });
+
+  test('may be any text', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+        chooseNetworkings({ ...of([]), annotations: { 'k8s.aliyun.com/pod-networks': text } }, []);
+      }),
+    );
   });
 });

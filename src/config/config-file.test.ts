@@ -50,6 +50,11 @@ describe('the configuration of the control plane', () => {
       renewDeadline: 10_000,
       retryPeriod: 2000,
       healthzBindAddress: { host: '0.0.0.0', port: 8080 },
+      webhook: {
+        ...{ enabled: true, bindHost: '0.0.0.0', port: 4443, hosts: [], timeout: 4000, drain: 5000 },
+        ...{ certificates: 'self', certificateValidity: 31_536_000_000, rotationStep: 120_000 },
+        ...{ injectResources: true, escapedPods: 'hold' },
+      },
       metricsBindAddress: { host: '0.0.0.0', port: 9090 },
       enableTrunk: true,
       podENIMaxConcurrent: 50,

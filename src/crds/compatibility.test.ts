@@ -120,6 +120,7 @@ describe('a PodNetworking', () => {
       eniOptions: { eniType: 'Default' },
       allocationType: { type: 'Elastic' },
       securityGroupRolloutPolicy: 'Immediate',
+      priority: 0,
       vSwitchSelectOptions: { vSwitchSelectionPolicy: 'ordered' },
     });
   });

@@ -32,7 +32,7 @@ function diffMembers(
 ): JsonPatchOperation[] {
   const operations: JsonPatchOperation[] = [];
   for (const key of Object.keys(before)) {
-    if (before[key] !== undefined && after[key] === undefined) {
+    if (before[key] !== undefined && ownValue(after, key) === undefined) {
       operations.push({ op: 'remove', path: `${path}/${escapePointer(key)}` });
     }
   }

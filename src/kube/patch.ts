@@ -63,7 +63,8 @@ export function jsonEqual(a: unknown, b: unknown): boolean {
     if (!jsonEqual(a[key], b[key])) return false;
   }
   for (const key of Object.keys(b)) {
-    if (b[key] !== undefined && a[key] === undefined) return false;
+    // A name such as `constructor` is inherited where it is not there.
+    if (b[key] !== undefined && (!Object.hasOwn(a, key) || a[key] === undefined)) return false;
   }
   return true;
 }

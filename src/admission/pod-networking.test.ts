@@ -1,0 +1,89 @@
+import { describe, expect, test } from 'vitest';
+import { applyJsonPatch } from '../kube/test-support/json-patch.ts';
+import { defaultNetworking, validateNetworking } from './pod-networking.ts';
+
+const DEFAULTS = { vSwitchOptions: ['vsw-a', 'vsw-b'], securityGroupIDs: ['sg-a'] };
+const RULES = { enableTrunk: true, injectResources: true };
+const SOUND = { vSwitchOptions: ['vsw-1'], securityGroupIDs: ['sg-1'] };
+
+const networking = (spec: object, metadata: object = {}): Record<string, unknown> => ({
+  metadata: { name: 'web', ...metadata },
+  spec,
+});
+
+describe('what a PodNetworking leaves out is filled in', () => {
+  const filled = (raw: Record<string, unknown>) => {
+    const verdict = defaultNetworking(raw, DEFAULTS);
+    return verdict.kind === 'allowed' ? applyJsonPatch(raw, verdict.patch) : verdict;
+  };
+  test.each([
+    ['vSwitches', { securityGroupIDs: ['sg-1'] }, { securityGroupIDs: ['sg-1'], vSwitchOptions: ['vsw-a', 'vsw-b'] }],
+    ['security groups', { vSwitchOptions: ['vsw-1'] }, { vSwitchOptions: ['vsw-1'], securityGroupIDs: ['sg-a'] }],
+    ['both', { newer: { field: 1 } }, { newer: { field: 1 }, ...DEFAULTS }],
+    ['nothing', SOUND, SOUND],
+  ])('%s', (_name, spec, expected) => {
+    expect(filled(networking(spec))).toEqual(networking(expected));
+  });
+
+  test('even the whole spec; nothing while the cluster has no defaults, or of what the schema will refuse', () => {
+    expect(filled({ metadata: { name: 'web' } })).toEqual(networking(DEFAULTS));
+    expect(defaultNetworking(networking({}), { message: 'none' })).toMatchObject({ patch: [] });
+    expect(defaultNetworking(networking({ vSwitchOptions: 'vsw-1' }), DEFAULTS)).toMatchObject({ patch: [] });
+  });
+});
+
+describe('#58: a PodNetworking is refused with field, value and rule', () => {
+  const refusal = (spec: object, rules = RULES, missing?: string) => {
+    const verdict = validateNetworking(networking({ ...SOUND, ...spec }), undefined, rules, missing);
+    return verdict.kind === 'denied' ? verdict.message : 'allowed';
+  };
+  const selector = (...matchExpressions: object[]) => ({ selector: { podSelector: { matchExpressions } } });
+  test.each([
+    [
+      { vSwitchOptions: [] },
+      /^spec\.vSwitchOptions: is empty; name at least one vSwitch, and there is no default: because$/,
+    ],
+    [{ securityGroupIDs: [] }, /^spec\.securityGroupIDs: is empty/],
+    [
+      selector({ key: 'a', operator: 'Like' }),
+      /^spec\.selector\.podSelector\.matchExpressions\[0\]\.operator: "Like" is none of In, NotIn, /,
+    ],
+    [selector({ key: 'a', operator: 'In' }), /matchExpressions\[0\]\.values: is empty; operator In needs/],
+    [selector({ key: 'a', operator: 'Exists', values: ['x'] }), /values: must be empty with operator Exists/],
+    [selector({ key: 'a b', operator: 'Exists' }), /matchExpressions\[0\]\.key: "a b" is no label key/],
+    [selector({ key: 'UPPER/a', operator: 'Exists' }), /"UPPER\/a" is no label key/],
+    [selector({ key: 'constructor', operator: 'constructor' }), /"constructor" is none of/],
+    [
+      { selector: { namespaceSelector: { matchLabels: { a: '-x' } } } },
+      /^spec\.selector\.namespaceSelector\.matchLabels\[a\]: "-x" is no label value/,
+    ],
+  ])('%j', (spec, message) => {
+    expect(refusal(spec, RULES, 'because')).toMatch(message);
+  });
+
+  test('a type that only a request by hand could use, while none is made', () => {
+    const off = { ...RULES, injectResources: false };
+    expect(refusal({ eniOptions: { eniType: 'ENI' } }, off)).toMatch(
+      /ENI needs a selector while webhook\.injectResources is false/,
+    );
+    expect(refusal({ eniOptions: { eniType: 'Default' } }, off)).toBe('allowed');
+  });
+
+  test('not for what it does not change: an old mistake can still lose a finalizer', () => {
+    const old = networking({ vSwitchOptions: [] });
+    expect(validateNetworking({ ...old, metadata: { name: 'web', labels: {} } }, old, RULES, undefined).kind).toBe(
+      'allowed',
+    );
+    expect(validateNetworking(networking({}), old, RULES, undefined).kind).toBe('denied');
+  });
+
+  test('and told of what is allowed but hardly meant', () => {
+    const warnings = (spec: object, rules = RULES) => {
+      const verdict = validateNetworking(networking({ ...SOUND, ...spec }), undefined, rules, undefined);
+      return verdict.kind === 'allowed' ? verdict.warnings : [];
+    };
+    expect(warnings({ selector: { podSelector: {} } })).toEqual(['spec.selector: selects every pod of the cluster']);
+    expect(warnings({ eniOptions: { eniType: 'Trunk' } }, { ...RULES, enableTrunk: false })).toHaveLength(1);
+    expect(warnings({ selector: { podSelector: { matchLabels: { a: 'b' } } } })).toEqual([]);
+  });
+});

@@ -1,0 +1,31 @@
+import { describe, expect, test } from 'vitest';
+import { type PodToJudge, passageOf, remaker } from './escape.ts';
+
+const pod = (changes: Partial<PodToJudge> = {}): PodToJudge => ({
+  annotations: {},
+  createdAt: '2026-01-01T12:00:00Z',
+  hasNetwork: false,
+  owners: [],
+  ...changes,
+});
+
+describe('#12: how a pod came past the webhook', () => {
+  test.each([
+    ['seen', pod({ annotations: { 'k8s.aliyun.com/pod-eni': 'true' } }), ['2026-01-01T11:00:00Z'], 'admitted'],
+    ['younger than its PodNetworking', pod(), ['2026-01-01T11:00:00Z'], 'escaped'],
+    ['younger than the youngest of them', pod(), ['2026-01-01T10:00:00Z', '2026-01-01T11:00:00Z'], 'escaped'],
+    ['older', pod(), ['2026-01-01T12:30:00Z'], 'older'],
+    ['of the same moment', pod(), ['2026-01-01T11:59:56Z'], 'older'],
+    ['with a network of another kind', pod({ hasNetwork: true }), ['2026-01-01T11:00:00Z'], 'settled'],
+  ])('%s', (_name, judged, createdAt, passage) => {
+    expect(passageOf(judged, createdAt)).toBe(passage);
+  });
+
+  test('it is made again only by a controller that makes another pod', () => {
+    const owner = { kind: 'ReplicaSet', uid: 'u', controller: true };
+    expect(remaker(pod({ owners: [owner] }))).toBe('u');
+    expect(remaker(pod({ owners: [{ ...owner, controller: false }] }))).toBeUndefined();
+    expect(remaker(pod({ owners: [{ ...owner, kind: 'Node' }] }))).toBeUndefined();
+    expect(remaker(pod())).toBeUndefined();
+  });
+});
