@@ -1,5 +1,7 @@
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { connect, type DetailedPeerCertificate } from 'node:tls';
 import { parseAllDocuments, stringify } from 'yaml';
 import { z } from 'zod';
 import { ApiStatusError } from '../cluster/errors.ts';
@@ -38,11 +40,38 @@ export async function applyWebhookConfigurations(lab: Lab, port: number): Promis
 }
 
 /** Takes the configurations away again: they hold for the whole cluster, and nobody would answer. */
-export async function removeWebhookConfigurations(lab: Lab): Promise<void> {
+export async function removeWebhookConfigurations(lab: Lab, options: { keepSecret?: boolean } = {}): Promise<void> {
   const paths = Object.values(PATHS).map((path) => `${path}/terway-controlplane`);
-  for (const path of [...paths, '/api/v1/namespaces/kube-system/secrets/terway-controlplane-webhook-cert']) {
+  if (options.keepSecret !== true)
+    paths.push('/api/v1/namespaces/kube-system/secrets/terway-controlplane-webhook-cert');
+  for (const path of paths) {
     await lab.api.delete(path).catch((error: unknown) => {
       if (!(error instanceof ApiStatusError && error.status === 404)) throw error;
     });
+  }
+}
+
+const bundlesSchema = z.object({
+  webhooks: z.array(z.object({ clientConfig: z.object({ caBundle: z.string().default('') }) })),
+});
+
+/** The CA bundle of every webhook that is registered. */
+export async function bundlesOf(lab: Lab): Promise<string[]> {
+  const all = await Promise.all(
+    Object.values(PATHS).map(
+      async (path) => bundlesSchema.parse(await lab.api.get(`${path}/terway-controlplane`)).webhooks,
+    ),
+  );
+  return all.flat().map(({ clientConfig }) => clientConfig.caBundle);
+}
+
+/** The certificate that is shown at a port of 127.0.0.1. */
+export async function certificateOf(port: number): Promise<DetailedPeerCertificate> {
+  const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
+  try {
+    await once(socket, 'secureConnect');
+    return socket.getPeerCertificate(true);
+  } finally {
+    socket.destroy();
   }
 }
