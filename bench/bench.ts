@@ -11,6 +11,7 @@ import { Bed } from './bed.ts';
 import { measureCni } from './node-cni.ts';
 import { measureDrain, measurePacketCost, measureStrayTags, measureSync } from './node-packets.ts';
 import { formatMeasure, formatTable, isMet, type Measure, median } from './report.ts';
+import { reviewLatencies } from './webhook.ts';
 
 const MINUTE_MS = 60_000;
 const SECONDS = 1000;
@@ -54,6 +55,18 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
       unit: 's',
       budget: 2.1,
       upstream: '3.4–4.2 / the same',
+    });
+  },
+
+  async webhook(bed) {
+    const sorted = (await reviewLatencies(bed.lab)).sort((a, b) => a - b);
+    say(`  median ${median(sorted).toFixed(1)} ms, worst ${sorted.at(-1)?.toFixed(1)} ms`);
+    record({
+      name: 'webhook, p99 of 200 reviews a second',
+      value: sorted[Math.ceil(sorted.length * 0.99) - 1] ?? Number.NaN,
+      unit: 'ms',
+      budget: 20,
+      upstream: '– / –',
     });
   },
 
