@@ -75,6 +75,14 @@ describe('the certificate', () => {
     expect(problemOf(replaced ?? {}, 'tls', late)).toBeUndefined();
   });
 
+  test('is rotated when it lives longer than it may by now', () => {
+    const policy = { ...POLICY, validityMs: HOUR_MS };
+    expect(nextCertificateStep(fresh(), policy, START_MS, 0)).toEqual({
+      kind: 'announce',
+      because: 'the certificate lives longer than webhook.certificateValidity',
+    });
+  });
+
   test('is rotated when it lacks a name by which the API server comes', () => {
     const policy = { ...POLICY, hosts: [...POLICY.hosts, '10.0.0.1'] };
     expect(nextCertificateStep(fresh(), policy, START_MS, 0)).toEqual({

@@ -27,6 +27,8 @@ export interface CertificatePolicy {
   settleMs: number;
 }
 
+const CLOCK_SLACK_MS = 60_000;
+
 export type CertificateStep =
   /** Nothing usable is there: a new CA and certificate at once. `data` is what to write. */
   | { kind: 'replace'; because: string }
@@ -67,7 +69,12 @@ export function nextCertificateStep(
   const certificate = new X509Certificate(data['tls.crt'] ?? '');
   const lacking = policy.hosts.filter((host) => !covers(certificate, host));
   if (lacking.length > 0) return { kind: 'announce', because: `the certificate is not for ${lacking.join(', ')}` };
-  const renewInMs = certificate.validToDate.getTime() - policy.validityMs / 3 - nowMs;
+  const leftMs = certificate.validToDate.getTime() - nowMs;
+  // Made under another configuration; the slack is for another machine's clock.
+  if (leftMs > policy.validityMs * 1.1 + CLOCK_SLACK_MS) {
+    return { kind: 'announce', because: 'the certificate lives longer than webhook.certificateValidity' };
+  }
+  const renewInMs = leftMs - policy.validityMs / 3;
   if (renewInMs > 0) return { kind: 'wait', forMs: renewInMs };
   return { kind: 'announce', because: `the certificate ends at ${certificate.validToDate.toISOString()}` };
 }

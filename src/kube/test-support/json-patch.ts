@@ -4,7 +4,7 @@ import type { JsonPatchOperation } from '../json-patch.ts';
 export function applyJsonPatch(document: unknown, operations: readonly JsonPatchOperation[]): unknown {
   const root: Record<string, unknown> = { root: structuredClone(document) };
   for (const operation of operations) {
-    const keys = ['root', ...operation.path.split('/').slice(1).map(unescape)];
+    const keys = ['root', ...operation.path.split('/').slice(1).map(unescapePointer)];
     const last = keys.pop() ?? '';
     let parent: unknown = root;
     for (const key of keys) parent = child(parent, key, operation.path);
@@ -38,6 +38,6 @@ function child(parent: unknown, key: string, path: string): unknown {
   return value;
 }
 
-function unescape(key: string): string {
+function unescapePointer(key: string): string {
   return key.replaceAll('~1', '/').replaceAll('~0', '~');
 }
