@@ -1,0 +1,48 @@
+{{- define "terway.name" -}}
+{{ .Values.fullnameOverride | default "terway-controlplane" }}
+{{- end }}
+
+{{- define "terway.agentName" -}}
+{{ .Values.fullnameOverride | default "terway" | trimSuffix "-controlplane" }}-agent
+{{- end }}
+
+{{/* One label for selectors; the others may change from release to release. */}}
+{{- define "terway.selector" -}}
+app.kubernetes.io/name: {{ . }}
+{{- end }}
+
+{{- define "terway.labels" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/part-of: terway-controlplane
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end }}
+
+{{- define "terway.image" -}}
+{{- with .Values.image -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{/* What the chart knows better than its user stands last. */}}
+{{- define "terway.config" -}}
+{{- $known := dict "controllerName" (include "terway.name" .) "controllerNamespace" .Release.Namespace -}}
+{{- $webhook := dict "enabled" .Values.webhook.enabled "port" (.Values.webhook.port | int) -}}
+{{- if .Values.webhook.certManager.enabled -}}{{- $_ := set $webhook "certificates" "secret" -}}{{- end -}}
+{{- $given := .Values.controlPlane.config -}}
+{{- if not $given.clusterID -}}
+{{- fail "controlPlane.config.clusterID: is missing; every ENI of this cluster carries it as a tag, so it must be no other cluster's. On ACK it is the id of the cluster" -}}
+{{- end -}}
+{{- $_ := set $known "webhook" (merge $webhook (dig "webhook" dict $given)) -}}
+{{ merge $known $given | toYaml }}
+{{- end }}
+
+{{- define "terway.credentialSecret" -}}
+{{ .Values.controlPlane.credential.existingSecret | default (printf "%s-credential" (include "terway.name" .)) }}
+{{- end }}
+
+{{/* Port number of an address such as 0.0.0.0:8080. */}}
+{{- define "terway.port" -}}
+{{ . | splitList ":" | last }}
+{{- end }}

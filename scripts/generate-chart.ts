@@ -1,0 +1,158 @@
+/**
+ * Writes what is derived from the configuration's schemas and from the CRDs: JSON Schemas for editors, and in the chart the
+ * CRDs, values.schema.json and README.md. With `--check` it writes nothing and exits 1 when a file differs.
+ */
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { isMap, isScalar, parseDocument, type YAMLMap } from 'yaml';
+import { z } from 'zod';
+import { agentConfigSchema } from '../src/config/agent.ts';
+import { controlPlaneConfigSchema, credentialFileSchema } from '../src/config/control-plane.ts';
+
+const root = join(import.meta.dirname, '..');
+const chart = 'charts/terway-controlplane';
+const check = process.argv.includes('--check');
+let drifted = false;
+
+async function emit(path: string, text: string): Promise<void> {
+  const target = join(root, path);
+  const current = await readFile(target, 'utf8').catch(() => '');
+  if (current === text) return;
+  if (check) {
+    drifted = true;
+    process.stderr.write(`${path} is not what its sources give: run \`make generate\`\n`);
+    return;
+  }
+  await mkdir(dirname(target), { recursive: true });
+  await writeFile(target, text);
+}
+
+const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
+
+/** What a user may write; defaults, units and rules that JSON Schema cannot say are checked by the program itself. */
+function schemaOf(schema: z.ZodType): Record<string, unknown> {
+  const { $schema: _draft, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
+  return rest;
+}
+
+const DRAFT = 'https://json-schema.org/draft/2020-12/schema';
+
+/** In the chart no key is required: the rest comes from the chart itself, or is asked for by the program. */
+function optional(schema: Record<string, unknown>): Record<string, unknown> {
+  const { required: _required, ...rest } = schema;
+  return rest;
+}
+
+/** A schema of the values as they stand in values.yaml: known keys only, of the type of their default. */
+function schemaOfValues(value: unknown, path: string): Record<string, unknown> {
+  const known = VALUE_SCHEMAS[path];
+  if (known !== undefined) return known;
+  if (Array.isArray(value)) return { type: 'array' };
+  if (typeof value !== 'object' || value === null) return { type: typeof value };
+  return {
+    type: 'object',
+    additionalProperties: false,
+    properties: Object.fromEntries(
+      Object.entries(value).map(([key, inner]) => [key, schemaOfValues(inner, path === '' ? key : `${path}.${key}`)]),
+    ),
+  };
+}
+
+const anyObject = { type: 'object' };
+const strings = { type: 'object', additionalProperties: { type: 'string' } };
+const VALUE_SCHEMAS: Readonly<Record<string, Record<string, unknown>>> = {
+  'image.pullPolicy': { enum: ['Always', 'IfNotPresent', 'Never'] },
+  'image.digest': { type: 'string', pattern: '^(sha256:[0-9a-f]{64})?$' },
+  imagePullSecrets: { type: 'array', items: { type: 'object', required: ['name'] } },
+  fullnameOverride: { type: 'string', pattern: '^([a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?)?$' },
+  'controlPlane.replicas': { type: 'integer', minimum: 1 },
+  'controlPlane.config': optional(schemaOf(controlPlaneConfigSchema)),
+  'controlPlane.credential.file': schemaOf(credentialFileSchema),
+  'controlPlane.podDisruptionBudget.minAvailable': { type: ['integer', 'string'] },
+  'webhook.failurePolicy': { enum: ['Ignore', 'Fail'] },
+  'webhook.port': { type: 'integer', minimum: 1, maximum: 65_535 },
+  'webhook.timeoutSeconds': { type: 'integer', minimum: 1, maximum: 30 },
+  'agent.config': schemaOf(agentConfigSchema),
+  ...Object.fromEntries(
+    [
+      ...['controlPlane.resources', 'controlPlane.affinity', 'webhook.certManager.issuerRef'],
+      ...['agent.resources', 'agent.updateStrategy', 'eniConfig.eni_conf'],
+    ].map((path) => [path, anyObject]),
+  ),
+  ...Object.fromEntries(
+    [
+      ...['controlPlane.nodeSelector', 'controlPlane.podAnnotations', 'controlPlane.podLabels'],
+      ...['agent.nodeSelector', 'agent.podAnnotations', 'agent.podLabels'],
+      ...['metrics.serviceMonitor.labels', 'metrics.prometheusRule.labels', 'metrics.dashboards.labels'],
+    ].map((path) => [path, strings]),
+  ),
+};
+
+interface Row {
+  key: string;
+  value: string;
+  about: string;
+}
+
+/** A row per value that has a description, `# -- …` above it, or that is a plain value. */
+function rowsOf(map: YAMLMap, path: string): Row[] {
+  return map.items.flatMap(({ key, value }) => {
+    if (!isScalar(key)) return [];
+    const name = path === '' ? String(key.value) : `${path}.${String(key.value)}`;
+    const comment = key.commentBefore ?? (map.items[0]?.key === key ? (map.commentBefore ?? '') : '');
+    const about = /(?:^|\n) ?-- (.*)$/s.exec(comment)?.[1]?.replaceAll(/\n /g, ' ') ?? '';
+    if (about === '' && isMap(value)) return rowsOf(value, name);
+    const shown = JSON.stringify(isScalar(value) ? value.value : z.unknown().parse(JSON.parse(JSON.stringify(value))));
+    return [{ key: name, value: shown, about }];
+  });
+}
+
+function readme(values: YAMLMap): string {
+  const rows = rowsOf(values, '').map(({ key, value, about }) => [
+    `\`${key}\``,
+    `\`${value.length > 60 ? '…' : value}\``,
+    about,
+  ]);
+  const header = ['value', 'default', 'meaning'];
+  const widths = header.map((title, at) => Math.max(title.length, ...rows.map((row) => row[at]?.length ?? 0)));
+  const line = (cells: readonly string[]) => `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' | ')} |`;
+  return `# terway-controlplane
+
+Control plane and node agent that give Kubernetes pods their own network interfaces on Alibaba Cloud.
+
+\`\`\`
+helm install terway-controlplane charts/terway-controlplane --namespace kube-system --set controlPlane.config.clusterID=c1234
+\`\`\`
+
+CRDs are part of the release and stay when it is uninstalled. \`helm test terway-controlplane -n kube-system\` asks the control
+plane whether it is ready.
+
+## Values
+
+${line(header)}
+${line(widths.map((width) => '-'.repeat(width)))}
+${rows.map(line).join('\n')}
+
+This page is made from values.yaml by \`make generate\`.
+`;
+}
+
+await emit(
+  'docs/reference/ctrl-config.schema.json',
+  json({ $schema: DRAFT, title: 'ctrl-config.yaml', ...schemaOf(controlPlaneConfigSchema) }),
+);
+await emit(
+  'docs/reference/agent-config.schema.json',
+  json({ $schema: DRAFT, title: 'agent.yaml', ...schemaOf(agentConfigSchema) }),
+);
+for (const file of await readdir(join(root, 'config', 'crd'))) {
+  await emit(`${chart}/files/crd/${file}`, await readFile(join(root, 'config', 'crd', file), 'utf8'));
+}
+const document = parseDocument(await readFile(join(root, chart, 'values.yaml'), 'utf8'));
+if (!isMap(document.contents)) throw new Error('values.yaml is no map');
+await emit(
+  `${chart}/values.schema.json`,
+  json({ $schema: DRAFT, title: 'Values', ...schemaOfValues(document.toJS(), '') }),
+);
+await emit(`${chart}/README.md`, readme(document.contents));
+process.exitCode = drifted ? 1 : 0;
