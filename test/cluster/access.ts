@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { ApiClient } from './api.ts';
 import { TestClusterError } from './errors.ts';
@@ -19,6 +19,14 @@ export interface CommandResult {
   code: number;
 }
 
+export interface CommandOptions {
+  /** Standard input. */
+  input?: string;
+  kubeconfig?: string;
+  signal?: AbortSignal;
+  env?: Readonly<Record<string, string>>;
+}
+
 /** A running test cluster as any process of this machine can use it. */
 export interface ClusterAccess {
   readonly stateDir: string;
@@ -26,10 +34,9 @@ export interface ClusterAccess {
   /** Of an administrator (group system:masters). */
   readonly kubeconfigPath: string;
   /** Runs kubectl as that administrator, or with the `kubeconfig` given. A failure is a `code`, not an exception. */
-  kubectl(
-    args: readonly string[],
-    options?: { input?: string; kubeconfig?: string; signal?: AbortSignal },
-  ): Promise<CommandResult>;
+  kubectl(args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
+  /** The same for another program that reads KUBECONFIG, such as helm. */
+  run(program: string, args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
   /**
    * Writes a kubeconfig below the state directory, of a user with a client certificate or of a service account that
    * exists, with a token for it (an hour by default).
@@ -66,23 +73,32 @@ export function createAccess(stateDir: string, serverUrl: string, kubectlPath: s
   const client: ClusterAccess['client'] = ({ kubeconfig = kubeconfigPath, ...options } = {}) =>
     ApiClient.fromKubeconfig(kubeconfig, options);
 
+  const run: ClusterAccess['run'] = (
+    program,
+    args,
+    { input = '', kubeconfig = kubeconfigPath, signal, env = {} } = {},
+  ) =>
+    runCommand(program, args, {
+      input,
+      signal,
+      env: {
+        // A plug-in of kubectl calls kubectl.
+        PATH: `${dirname(kubectlPath)}:${process.env['PATH'] ?? ''}`,
+        HOME: stateDir,
+        KUBECONFIG: kubeconfig,
+        // The cache of discovery must not be shared with clusters that had our port before.
+        KUBECACHEDIR: join(stateDir, 'kubectl-cache'),
+        ...env,
+      },
+    });
+
   return {
     stateDir,
     serverUrl,
     kubeconfigPath,
     client,
-    kubectl: (args, { input = '', kubeconfig = kubeconfigPath, signal } = {}) =>
-      runKubectl(kubectlPath, args, {
-        input,
-        signal,
-        env: {
-          PATH: process.env['PATH'] ?? '',
-          HOME: stateDir,
-          KUBECONFIG: kubeconfig,
-          // The cache of discovery must not be shared with clusters that had our port before.
-          KUBECACHEDIR: join(stateDir, 'kubectl-cache'),
-        },
-      }),
+    run,
+    kubectl: (args, options) => run(kubectlPath, args, options),
     writeKubeconfig: async (subject) => {
       const authority = await loadAuthority(stateDir);
       const base = { serverUrl, authorityPem: authority.certificatePem };
@@ -119,7 +135,7 @@ async function save(stateDir: string, subject: string, text: string): Promise<st
   return path;
 }
 
-function runKubectl(
+function runCommand(
   command: string,
   args: readonly string[],
   options: { input: string; signal: AbortSignal | undefined; env: NodeJS.ProcessEnv },

@@ -45,6 +45,8 @@ export interface LabOptions {
   signal?: AbortSignal;
   /** An empty or absent folder for the state, instead of a temporary one. */
   stateDir?: string;
+  /** Whether CRDs and RBAC are applied from config/, which Helm would bring itself. Default true. */
+  manifests?: boolean;
   latencies?: Partial<Record<'createMs' | 'attachMs' | 'detachMs' | 'deleteMs' | 'answerMs', number>>;
 }
 
@@ -132,7 +134,8 @@ export class Lab implements AsyncDisposable {
       const api = await cluster.client();
       const lab = new Lab({ cluster, api, cloud, stateDir, ...ready, simulator, signal });
       log('applying CRDs, RBAC and eni-config');
-      await lab.#prepareCluster();
+      if (options.manifests !== false) await lab.#applyManifests();
+      await lab.#applyEniConfig();
       return lab;
     } catch (error) {
       await simulator.stop();
@@ -235,7 +238,7 @@ export class Lab implements AsyncDisposable {
     return this.cluster.kubectl(args, { input, ...(this.#signal === undefined ? {} : { signal: this.#signal }) });
   }
 
-  async #prepareCluster(): Promise<void> {
+  async #applyManifests(): Promise<void> {
     const manifests: string[] = [];
     for (const directory of [join(root, 'config', 'crd'), join(root, 'config', 'rbac')]) {
       for (const file of await readdir(directory)) manifests.push(await readFile(join(directory, file), 'utf8'));
@@ -247,6 +250,9 @@ export class Lab implements AsyncDisposable {
       ...['crd', '--all'],
     ]);
     if (code !== 0) throw new Error(`CRDs are not established: ${stderr}`);
+  }
+
+  async #applyEniConfig(): Promise<void> {
     const eniConf = {
       version: '1',
       vswitches: Object.fromEntries(ZONES.map((zone) => [zone, [NODE_VSWITCH[zone]]])),

@@ -6,8 +6,10 @@ import { z } from 'zod';
 import { buildNative } from '../../scripts/build-native.ts';
 import { writeProductImage } from '../../scripts/image/product.ts';
 import { startVpcSwitch, type VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
+import type { CommandResult } from '../cluster/access.ts';
 import type { ApiClient } from '../cluster/api.ts';
 import { type Cluster, startCluster } from '../cluster/cluster.ts';
+import { ensureHelm } from '../cluster/helm.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { type RealNode, startRealNode } from '../cluster/real-nodes/real-node.ts';
 import {
@@ -25,6 +27,10 @@ import {
 const root = join(import.meta.dirname, '..', '..');
 const IMAGE = 'docker.io/library/terway-controlplane:lab';
 const INSTANCE_TYPE = 'ecs.g7.4xlarge';
+/** Name of the Helm release. */
+export const RELEASE = 'terway-controlplane';
+export const CHART = join(root, 'charts', 'terway-controlplane');
+const CREDENTIAL = { accessKey: ACCESS_KEY.accessKeyId, accessSecret: ACCESS_KEY.accessKeySecret };
 
 /** What a start consists of, in this order. */
 export type LabPart = 'cluster' | 'cloud' | 'switch' | 'nodes' | 'image';
@@ -44,6 +50,8 @@ export interface NodeLabOptions extends Omit<LabOptions, 'cluster' | 'stateDir'>
   /** Merged over the control plane's configuration. */
   controlPlaneConfig?: Record<string, unknown>;
   replicas?: number;
+  /** What the product is installed from. Default `manifests`. */
+  installer?: 'manifests' | 'helm';
   /** Runs each part of the start, for those who show how it goes; `log` is told the lines of this part. */
   part?: <T>(name: LabPart, run: (log: (line: string) => void) => Promise<T>) => Promise<T>;
 }
@@ -110,6 +118,7 @@ export class NodeLab implements AsyncDisposable {
           cluster,
           stateDir: join(stateDir, 'lab'),
           log,
+          manifests: options.installer !== 'helm',
           ...common,
           ...(latencies === undefined ? {} : { latencies }),
         }),
@@ -164,36 +173,75 @@ export class NodeLab implements AsyncDisposable {
     return booted;
   }
 
-  /** Installs control plane and agent from `config/deploy`, and waits until every node is Ready. */
+  /** Installs control plane and agent from `config/deploy` or the chart, and waits until every node is Ready. */
   async install(): Promise<void> {
-    await this.installControlPlane();
-    await this.installAgent();
+    if (this.#options.installer === 'helm') {
+      await this.helmChecked(['install', RELEASE, CHART, '--wait', '--timeout', '120s'], await this.chartValues());
+    } else {
+      await this.installControlPlane();
+      await this.installAgent();
+    }
     await this.nodesReady();
   }
 
-  async installControlPlane(): Promise<void> {
+  /** Values of the chart for this laboratory. */
+  async chartValues(): Promise<Record<string, unknown>> {
+    const [repository = '', tag = ''] = IMAGE.split(':');
+    return {
+      image: { repository, tag },
+      controlPlane: {
+        replicas: this.#options.replicas ?? 1,
+        config: await this.#controlPlaneConfig(),
+        credential: { file: CREDENTIAL },
+      },
+      agent: { config: this.#options.agentConfig ?? {} },
+    };
+  }
+
+  /** Runs helm in the namespace of the product; a failure is a `code`. */
+  async helm(args: readonly string[], values?: Record<string, unknown>): Promise<CommandResult> {
+    const { signal } = this.#options;
+    return this.cluster.run(
+      await ensureHelm(signal === undefined ? {} : { signal }),
+      [...args, '--namespace', 'kube-system', ...(values === undefined ? [] : ['--values', '-'])],
+      { input: values === undefined ? '' : stringify(values), ...(signal === undefined ? {} : { signal }) },
+    );
+  }
+
+  /** @returns what helm printed. @throws with what it complained about, and how the pods of the product are. */
+  async helmChecked(args: readonly string[], values?: Record<string, unknown>): Promise<string> {
+    const { code, stdout, stderr } = await this.helm(args, values);
+    if (code === 0) return stdout;
+    throw new Error(`helm ${args.join(' ')}: ${stderr}\n${await this.#stateOfProduct()}`);
+  }
+
+  async #controlPlaneConfig(): Promise<Record<string, unknown>> {
     const { hub } = this.cluster;
     if (hub === undefined) throw new Error('the cluster has no hub');
     const forward = await hub.exposeToNodes(Number(this.lab.endpoint.split(':').at(-1)));
     const endpoint = `http://${forward.address}`;
-    const config = {
+    return {
       ...{ regionID: REGION, clusterID: CLUSTER_ID, vpcID: VPC },
       webhook: { enabled: false },
       endpoints: { ecs: endpoint, vpc: endpoint },
       ...this.#options.controlPlaneConfig,
     };
-    const credential = { accessKey: ACCESS_KEY.accessKeyId, accessSecret: ACCESS_KEY.accessKeySecret };
+  }
+
+  async installControlPlane(): Promise<void> {
+    const config = await this.#controlPlaneConfig();
     const secret = {
       apiVersion: 'v1',
       kind: 'Secret',
-      metadata: { name: 'terway-controlplane', namespace: 'kube-system' },
-      stringData: { 'ctrl-secret.yaml': stringify(credential) },
+      metadata: { name: 'terway-controlplane-credential', namespace: 'kube-system' },
+      stringData: { 'ctrl-secret.yaml': stringify(CREDENTIAL) },
     };
     const manifest = await this.#manifest('control-plane.yaml', (object) => {
+      if (object.kind === 'Secret') Object.assign(object, secret);
       if (object.kind === 'ConfigMap') object['data'] = { 'ctrl-config.yaml': stringify(config) };
       if (object.kind === 'Deployment') Object.assign(object.spec ?? {}, { replicas: this.#options.replicas ?? 1 });
     });
-    await this.lab.apply(`${stringify(secret)}---\n${manifest}`);
+    await this.lab.apply(manifest);
     await this.#rolledOut('deployment/terway-controlplane');
   }
 
@@ -277,7 +325,7 @@ export class NodeLab implements AsyncDisposable {
   /** A file of config/deploy with the image of this laboratory. */
   async #manifest(file: string, change: (object: Manifest) => void): Promise<string> {
     const text = await readFile(join(root, 'config', 'deploy', file), 'utf8');
-    return parseAllDocuments(text.replaceAll('terway-controlplane:latest', IMAGE))
+    return parseAllDocuments(text.replaceAll(/\bterway-controlplane:\d[\w.-]*/g, IMAGE))
       .map((document) => {
         const object = manifestSchema.parse(document.toJS());
         change(object);
@@ -289,11 +337,16 @@ export class NodeLab implements AsyncDisposable {
   async #rolledOut(what: string): Promise<void> {
     await this.#kubectl(['rollout', 'status', '-n', 'kube-system', '--timeout=90s', what]).catch(
       async (error: unknown) => {
-        const pods = await this.cluster.kubectl(['describe', 'pods', '-n', 'kube-system']);
-        const logs = await this.cluster.kubectl(['logs', '-n', 'kube-system', '--tail=20', what]);
-        throw new Error(`${String(error)}\n${pods.stdout.slice(-3000)}\n${logs.stdout}${logs.stderr}`);
+        throw new Error(`${String(error)}\n${await this.#stateOfProduct()}`);
       },
     );
+  }
+
+  async #stateOfProduct(): Promise<string> {
+    const pods = await this.cluster.kubectl(['describe', 'pods', '-n', 'kube-system']);
+    const selector = 'app.kubernetes.io/part-of=terway-controlplane';
+    const logs = await this.cluster.kubectl(['logs', '-n', 'kube-system', '--tail=20', '--prefix', '-l', selector]);
+    return `${pods.stdout.slice(-3000)}\n${logs.stdout}${logs.stderr}`;
   }
 
   async #kubectl(args: readonly string[]): Promise<string> {

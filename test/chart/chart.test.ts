@@ -1,0 +1,138 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { z } from 'zod';
+import { chartManifests, MANIFEST_FILES, renderChart } from '../../scripts/manifests/render.ts';
+import { ensureHelm } from '../cluster/helm.ts';
+
+/* The chart as Helm renders it, without a cluster. */
+
+const root = join(import.meta.dirname, '..', '..');
+const CHART = join(root, 'charts', 'terway-controlplane');
+
+const objectSchema = z.looseObject({
+  apiVersion: z.string(),
+  kind: z.string(),
+  metadata: z.looseObject({ name: z.string(), annotations: z.record(z.string(), z.string()).optional() }),
+});
+
+const CLUSTER = { 'controlPlane.config.clusterID': 'c1' };
+
+/** Everything that can be turned on. */
+const EVERYTHING = {
+  ...CLUSTER,
+  'image.digest': `sha256:${'0'.repeat(64)}`,
+  imagePullSecrets: [{ name: 'registry' }],
+  'controlPlane.replicas': 3,
+  'controlPlane.config.regionID': 'cn-hangzhou',
+  'controlPlane.config.rateLimit': { CreateNetworkInterface: 800 },
+  'controlPlane.credential.existingSecret': 'mine',
+  'controlPlane.hostNetwork': false,
+  'controlPlane.nodeSelector': { role: 'system' },
+  'controlPlane.topologySpreadConstraints': [
+    { maxSkew: 1, topologyKey: 'topology.kubernetes.io/zone', whenUnsatisfiable: 'ScheduleAnyway' },
+  ],
+  'controlPlane.extraEnv': [{ name: 'TZ', value: 'UTC' }],
+  'controlPlane.networkPolicy.enabled': true,
+  'webhook.certManager.enabled': true,
+  'webhook.failurePolicy': 'Fail',
+  'agent.config': { logLevel: 'debug' },
+  'eniConfig.create': true,
+  'eniConfig.eni_conf': { vswitches: { 'cn-hangzhou-h': ['vsw-1'] }, security_group: 'sg-1' },
+  'metrics.serviceMonitor.enabled': true,
+  'metrics.prometheusRule.enabled': true,
+  'metrics.dashboards.enabled': true,
+  'flowSchema.enabled': true,
+  extraObjects: [
+    {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: '{{ .Release.Name }}-extra', namespace: 'kube-system' },
+      data: { a: 'b' },
+    },
+  ],
+};
+
+function objectsOf(text: string) {
+  return parseAllDocuments(text).flatMap((document) => {
+    const object: unknown = document.toJS();
+    return object === null ? [] : [objectSchema.parse(object)];
+  });
+}
+
+/** What Helm says when it refuses values. */
+async function refusal(values: Record<string, unknown>): Promise<string> {
+  const error: unknown = await renderChart(values).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  return z.object({ stderr: z.string() }).parse(error).stderr;
+}
+
+beforeAll(async () => {
+  await ensureHelm();
+}, 600_000);
+
+describe('the chart', () => {
+  test('passes helm lint', async () => {
+    const run = promisify(execFile)(await ensureHelm(), [
+      ...['lint', '--strict', CHART, '--set', 'controlPlane.config.clusterID=c1'],
+    ]);
+    expect((await run).stdout).toContain('0 chart(s) failed');
+  });
+
+  test.each(MANIFEST_FILES)('and config/%s are the same', async (path) => {
+    const manifests = await chartManifests();
+    expect(await readFile(join(root, 'config', path), 'utf8')).toBe(manifests.get(path));
+  });
+
+  test.each([
+    ['with its defaults', 'default', CLUSTER],
+    ['with everything turned on', 'everything', EVERYTHING],
+    ['for Terway’s own daemon', 'terway-daemon', { ...CLUSTER, 'agent.enabled': false }],
+    ['without webhook', 'no-webhook', { ...CLUSTER, 'webhook.enabled': false }],
+  ])('%s renders what was looked at', async (_title, name, values) => {
+    const rendered = await renderChart({ ...values, 'crds.install': false });
+    await expect(rendered).toMatchFileSnapshot(`golden/${name}.yaml`);
+  });
+
+  test('keeps its CRDs when it is uninstalled, and they say which version they are', async () => {
+    const crds = objectsOf(await renderChart(CLUSTER)).filter(({ kind }) => kind === 'CustomResourceDefinition');
+    expect(crds.map(({ metadata }) => metadata.name).sort()).toHaveLength(5);
+    for (const { metadata } of crds) {
+      expect(metadata.annotations?.['helm.sh/resource-policy']).toBe('keep');
+      expect(metadata.annotations?.['crd.network.alibabacloud.com/version']).toMatch(/^v\d+\.\d+\.\d+$/);
+    }
+  });
+
+  test('names nothing twice', async () => {
+    const names = objectsOf(await renderChart(EVERYTHING)).map(
+      ({ apiVersion, kind, metadata }) => `${apiVersion} ${kind} ${String(metadata['namespace'])} ${metadata.name}`,
+    );
+    expect(names).toEqual([...new Set(names)]);
+  });
+});
+
+describe('values that are refused, by name', () => {
+  test.each([
+    ['no cluster id', {}, 'controlPlane.config.clusterID: is missing'],
+    ['an unknown value', { ...CLUSTER, replicas: 2 }, "additional properties 'replicas' not allowed"],
+    ['a misspelt key', { ...CLUSTER, 'controlPlane.replica': 2 }, "additional properties 'replica' not allowed"],
+    [
+      'an unknown key of the configuration file',
+      { ...CLUSTER, 'controlPlane.config.rateLimits': {} },
+      "at '/controlPlane/config': additional properties 'rateLimits' not allowed",
+    ],
+    ['a number for a text', { ...CLUSTER, 'controlPlane.config.regionID': 1 }, 'got number, want string'],
+    ['no replica', { ...CLUSTER, 'controlPlane.replicas': 0 }, 'minimum: got 0, want 1'],
+    ['a policy that there is not', { ...CLUSTER, 'webhook.failurePolicy': 'Maybe' }, "at '/webhook/failurePolicy'"],
+    ['a digest that is none', { ...CLUSTER, 'image.digest': 'sha256:1' }, "at '/image/digest'"],
+    ['half a credential', { ...CLUSTER, 'controlPlane.credential.file': { accessKey: 'a' } }, '/credential/file'],
+    ['an agent key that there is not', { ...CLUSTER, 'agent.config': { mtuu: 1 } }, "'mtuu' not allowed"],
+  ])('%s', async (_title, values, words) => {
+    expect(await refusal(values)).toContain(words);
+  });
+});
