@@ -51,8 +51,11 @@ faults: $(STAMP) $(SYSTEM_STAMP) ## Kill it and see that nothing is lost
 bench: $(STAMP) ## Measure everything that has a budget (about 12 minutes)
 	@exec node bench/bench.ts
 
-generate: $(STAMP) ## Write config/crd from src/crds
+generate: $(STAMP) ## Write config/crd from src/crds, and what else is derived from schemas
 	@npm run -s generate
+
+manifests: $(STAMP) ## Write config/rbac and config/deploy from the chart (builds Helm once)
+	@exec node scripts/manifests.ts
 
 format: $(STAMP) ## Format the code
 	@npm run -s format
@@ -72,4 +75,4 @@ cluster-stop: $(STAMP) ## End that cluster
 clean: ## Remove what was built
 	rm -rf dist node_modules
 
-.PHONY: help setup demo demo-once test check unit integration e2e faults bench generate format build image cluster-start cluster-stop clean
+.PHONY: help setup demo demo-once test check unit integration e2e faults bench generate manifests format build image cluster-start cluster-stop clean

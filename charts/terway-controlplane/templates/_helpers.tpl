@@ -46,3 +46,19 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- define "terway.port" -}}
 {{ . | splitList ":" | last }}
 {{- end }}
+
+{{/* What both webhooks for pods have in common. */}}
+{{- define "terway.podWebhook" }}
+    admissionReviewVersions: [v1]
+    sideEffects: None
+    timeoutSeconds: {{ .webhook.timeoutSeconds }}
+    clientConfig: { service: { name: {{ .name }}, namespace: {{ .namespace }}, path: /mutating, port: 443 } }
+    rules:
+      - { apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods], scope: Namespaced }
+    # Pods that no PodNetworking can pick do not come here; the control plane's own are among them.
+    matchConditions:
+      - name: has-a-network-of-its-own
+        expression: "!(has(object.spec.hostNetwork) && object.spec.hostNetwork)"
+      - name: is-not-ignored
+        expression: "!(has(object.metadata.labels) && 'k8s.aliyun.com/ignore-by-terway' in object.metadata.labels && object.metadata.labels['k8s.aliyun.com/ignore-by-terway'] == 'true')"
+{{- end }}
