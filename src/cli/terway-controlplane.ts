@@ -1,18 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Webhook } from '../admission/webhook.ts';
-import { AlibabaCloud, regionalEndpoints } from '../cloud/alibaba-cloud.ts';
-import { CredentialCache, type CredentialConfig, credentialSource } from '../cloud/credentials.ts';
-import { QuotaScheduler } from '../cloud/quota.ts';
-import { RpcContext } from '../cloud/rpc.ts';
-import { readConfigFile } from '../config/config-file.ts';
-import {
-  type ControlPlaneConfig,
-  type CredentialFile,
-  controlPlaneConfigSchema,
-  credentialFileSchema,
-} from '../config/control-plane.ts';
+import { parseControlPlaneConfig, readConfigFile, readText } from '../config/config-file.ts';
+import { type ControlPlaneConfig, credentialFileSchema } from '../config/control-plane.ts';
 import { ConfigError } from '../config/errors.ts';
+import { findIdentity } from '../config/identity.ts';
 import { createInformers, informersSynced, runInformers, StoreHealth } from '../controllers/informers.ts';
 import { runControllers } from '../controllers/manager.ts';
 import { connectKube } from '../kube/client.ts';
@@ -27,6 +19,8 @@ import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { systemRandom } from '../util/random.ts';
 import { parseFlags } from './arguments.ts';
+import { connectCloud, identitySources } from './connect-cloud.ts';
+import { LiveConfig } from './live-config.ts';
 import { createWebhook } from './terway-controlplane-webhook.ts';
 
 const USAGE = `terway-controlplane: gives Kubernetes pods their own network interfaces on Alibaba Cloud
@@ -56,10 +50,12 @@ async function main(): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
-  const config = await readConfigFile(flags.config, controlPlaneConfigSchema);
+  const configText = await readText(flags.config);
+  const { config, notes } = parseControlPlaneConfig(flags.config, configText);
   const credential = await readConfigFile(flags.credential, credentialFileSchema);
   const kubeConfig = await loadKubeConfig({ path: flags.kubeconfig });
   const log = await createLog({ level: config.logLevel, pretty: process.stdout.isTTY === true });
+  for (const note of notes) log.warn({ config: flags.config }, note);
   const metrics = createMetrics();
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const)
@@ -74,7 +70,9 @@ async function main(): Promise<void> {
       metrics.kubeRequestSeconds.observe({ verb }, durationMs / 1000);
     },
   });
-  const { quota, cloud } = connectCloud(config, credential, metrics, stop.signal);
+  const identity = await findIdentity(config, identitySources(config, client, stop.signal));
+  const { quota, cloud } = connectCloud(config, identity, credential, metrics, stop.signal);
+  const live = new LiveConfig(config);
   const health = new StoreHealth();
   const informers = createInformers({
     client,
@@ -85,11 +83,11 @@ async function main(): Promise<void> {
       log.warn({ kind, err: errorMessage(error) }, 'watch interrupted');
     },
   });
-  const identity = `${hostname()}_${randomUUID().slice(0, 8)}`;
+  const instance = `${process.env['POD_NAME'] ?? hostname()}_${randomUUID().slice(0, 8)}`;
   const recorder = new EventRecorder({
     client,
     controller: 'terway-controlplane',
-    instance: identity,
+    instance,
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
   });
   const webhook = createWebhook(config, client, informers, log, metrics);
@@ -97,12 +95,24 @@ async function main(): Promise<void> {
   const servers = await serve(config, () => telemetryServer({ ready, registry: metrics.registry }), log);
 
   log.info(
-    { region: config.regionID, vpc: config.vpcID, cluster: config.clusterID, server: kubeConfig.serverUrl },
+    { region: identity.regionID, vpc: identity.vpcID, cluster: identity.clusterID, server: kubeConfig.serverUrl },
     'starting',
   );
   // The webhook answers from the stores until it has been drained.
   const end = new AbortController();
-  const running = [runInformers(informers, end.signal)];
+  const running: Promise<void>[] = [
+    runInformers(informers, end.signal),
+    live.follow(
+      {
+        ...{ path: flags.config, text: configText, clock: systemClock, log, metrics },
+        apply: ({ logLevel, rateLimit, rateLimitShare }) => {
+          log.level = logLevel;
+          quota.setLimits({ limits: rateLimit, share: rateLimitShare });
+        },
+      },
+      stop.signal,
+    ),
+  ];
   try {
     await informersSynced(informers, stop.signal);
     log.info('stores synced');
@@ -110,7 +120,7 @@ async function main(): Promise<void> {
       await startWebhook(webhook, config, log);
       running.push(webhook.run(end.signal));
     }
-    await lead(config, identity, log, metrics, client, stop.signal, (signal) =>
+    await lead(config, instance, log, metrics, client, stop.signal, (signal) =>
       runControllers(
         {
           client,
@@ -122,13 +132,13 @@ async function main(): Promise<void> {
           random: systemRandom,
           log,
           metrics,
-          clusterId: config.clusterID,
-          vpcId: config.vpcID,
+          clusterId: identity.clusterID,
+          vpcId: identity.vpcID,
           enableTrunk: config.enableTrunk,
           withIpv6: config.ipStack !== 'ipv4',
           networkingRecheckMs: config.podNetworkingRecheck,
           releaseConfirmationMs: config.releaseConfirmation,
-          escapedPods: () => (config.webhook.enabled ? config.webhook.escapedPods : 'serve'),
+          escapedPods: () => (config.webhook.enabled ? live.settings.escapedPods : 'serve'),
           workers: {
             podEni: config.podENIMaxConcurrent,
             node: config.nodeMaxConcurrent,
@@ -159,39 +169,6 @@ async function startWebhook(webhook: Webhook, { webhook: { bindHost, port } }: C
     throw new ConfigError(`webhook: cannot listen on ${bindHost}:${port}: ${errorMessage(error)}`);
   });
   log.info({ address: `${bindHost}:${port}` }, 'serving webhooks');
-}
-
-function connectCloud(config: ControlPlaneConfig, credential: CredentialFile, metrics: Metrics, signal: AbortSignal) {
-  const quota = new QuotaScheduler({ clock: systemClock, limits: config.rateLimit, share: config.rateLimitShare });
-  const source = credentialSource(toCredentialConfig(credential), config.regionID, systemClock);
-  const defaults = regionalEndpoints(config.regionID, config.endpoints.network);
-  const cloud = new AlibabaCloud(
-    new RpcContext({
-      credentials: new CredentialCache({ source, clock: systemClock, signal }),
-      quota,
-      clock: systemClock,
-      regionId: config.regionID,
-      onCall: ({ action, code, durationMs, waitedMs }) => {
-        metrics.cloudCalls.inc({ action, code });
-        metrics.cloudCallSeconds.observe({ action }, durationMs / 1000);
-        metrics.cloudWaitSeconds.observe({ action }, waitedMs / 1000);
-      },
-    }),
-    { ecs: config.endpoints.ecs ?? defaults.ecs, vpc: config.endpoints.vpc ?? defaults.vpc },
-  );
-  return { quota, cloud };
-}
-
-function toCredentialConfig(file: CredentialFile): CredentialConfig {
-  if ('accessKey' in file) {
-    const key = { accessKeyId: file.accessKey, accessKeySecret: file.accessSecret };
-    return file.securityToken === undefined
-      ? { type: 'accessKey', ...key }
-      : { type: 'sts', ...key, securityToken: file.securityToken };
-  }
-  if ('ecsRamRole' in file) return { type: 'ecsRamRole', ...file.ecsRamRole };
-  const { roleARN, oidcProviderARN, ...rest } = file.rrsa;
-  return { type: 'oidc', roleArn: roleARN, oidcProviderArn: oidcProviderARN, ...rest };
 }
 
 async function serve(config: ControlPlaneConfig, newServer: () => ReturnType<typeof telemetryServer>, log: Log) {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { type Clock, rfc3339 } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CloudError } from './errors.ts';
+import { httpText, METADATA_ENDPOINT, readMetadata } from './metadata.ts';
 
 /** An access key, with a security token when it is temporary. */
 export interface Credential {
@@ -32,11 +33,8 @@ export type CredentialConfig =
 /** Fetches one credential. Throws a {@link CloudError} of kind `forbidden` or `unavailable`. */
 export type CredentialSource = (signal: AbortSignal) => Promise<Credential>;
 
-const METADATA_ENDPOINT = 'http://100.100.100.200';
-const METADATA_TOKEN_TTL_S = 300;
 const SESSION_NAME = 'terway-controlplane';
 const SESSION_SECONDS = 3600;
-const FETCH_TIMEOUT_MS = 10_000;
 /** Renewed in the background when less than this is left, so that no call waits for it. */
 const RENEW_BEFORE_MS = 15 * 60_000;
 /** With less than this left a call waits for the renewal. */
@@ -125,14 +123,9 @@ function toCredential(temporary: z.infer<typeof temporarySchema>): Credential {
 }
 
 async function fromMetadata(endpoint: string, roleName: string | undefined, signal: AbortSignal): Promise<Credential> {
-  const token = await request(`${endpoint}/latest/api/token`, signal, {
-    method: 'PUT',
-    headers: { 'X-aliyun-ecs-metadata-token-ttl-seconds': String(METADATA_TOKEN_TTL_S) },
-  });
-  const headers = { 'X-aliyun-ecs-metadata-token': token };
-  const base = `${endpoint}/latest/meta-data/ram/security-credentials/`;
-  const role = roleName ?? (await request(base, signal, { headers })).trim();
-  const text = await request(`${base}${role}`, signal, { headers });
+  const base = 'ram/security-credentials/';
+  const role = roleName ?? (await readMetadata(endpoint, base, signal)).trim();
+  const text = await readMetadata(endpoint, `${base}${role}`, signal);
   return toCredential(parseAnswer(temporarySchema, text, 'instance metadata'));
 }
 
@@ -164,34 +157,8 @@ async function fromOidc(
     RoleSessionName: config.roleSessionName ?? SESSION_NAME,
     DurationSeconds: String(SESSION_SECONDS),
   });
-  const text = await request(endpoint, signal, { method: 'POST', body });
+  const text = await httpText(endpoint, signal, { method: 'POST', body });
   return toCredential(parseAnswer(assumeRoleSchema, text, 'STS').Credentials);
-}
-
-async function request(url: string, signal: AbortSignal, init: RequestInit): Promise<string> {
-  const action = 'GetCredential';
-  let response: Response;
-  let text: string;
-  try {
-    response = await fetch(url, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(FETCH_TIMEOUT_MS)]) });
-    text = await response.text();
-  } catch (cause) {
-    throw new CloudError({
-      kind: 'unavailable',
-      action,
-      code: 'CredentialUnavailable',
-      message: `no answer from ${url}: ${errorMessage(cause)}`,
-      cause,
-    });
-  }
-  if (response.ok) return text;
-  throw new CloudError({
-    kind: response.status >= 500 ? 'unavailable' : 'forbidden',
-    action,
-    code: 'CredentialRefused',
-    message: `${url} answered ${response.status}: ${text.slice(0, 300)}`,
-    statusCode: response.status,
-  });
 }
 
 function parseAnswer<T>(schema: z.ZodType<T>, text: string, from: string): T {

@@ -43,8 +43,8 @@ interface Window {
  */
 export class QuotaScheduler {
   readonly #clock: Clock;
-  readonly #limits: Record<string, number>;
-  readonly #share: number;
+  #limits: Record<string, number>;
+  #share: number;
   readonly #windows = new Map<string, Window>();
 
   /**
@@ -55,6 +55,13 @@ export class QuotaScheduler {
     this.#clock = options.clock;
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#share = options.share ?? 1;
+  }
+
+  /** Other limits from now on; what waits goes as soon as they let it. */
+  setLimits({ limits, share }: { limits: Record<string, number>; share: number }): void {
+    this.#limits = { ...DEFAULT_LIMITS, ...limits };
+    this.#share = share;
+    for (const [api, window] of this.#windows) this.#release(api, window);
   }
 
   /**
@@ -142,15 +149,18 @@ export class QuotaScheduler {
   #plan(api: string, window: Window): void {
     if (window.timer !== undefined || window.queue.length === 0) return;
     const waitMs = (window.minute + 1) * MINUTE_MS + GUARD_MS - this.#clock.now();
-    window.timer = this.#clock.schedule(Math.max(1, waitMs), () => {
-      window.timer = undefined;
-      while (window.queue.length > 0) {
-        const validUntilMs = this.#take(api, window);
-        if (validUntilMs === undefined) break;
-        window.queue.shift()?.resolve(validUntilMs);
-      }
-      this.#plan(api, window);
-    });
+    window.timer = this.#clock.schedule(Math.max(1, waitMs), () => this.#release(api, window));
+  }
+
+  /** Lets through what the minute has room for, and plans for the rest. */
+  #release(api: string, window: Window): void {
+    this.#unplan(window);
+    while (window.queue.length > 0) {
+      const validUntilMs = this.#take(api, window);
+      if (validUntilMs === undefined) break;
+      window.queue.shift()?.resolve(validUntilMs);
+    }
+    this.#plan(api, window);
   }
 
   #unplan(window: Window): void {

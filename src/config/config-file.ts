@@ -2,7 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import type { z } from 'zod';
 import { errorMessage } from '../util/errors.ts';
+import { type ControlPlaneConfig, controlPlaneConfigSchema } from './control-plane.ts';
 import { ConfigError } from './errors.ts';
+import { fromUpstreamKeys } from './upstream-keys.ts';
 
 /**
  * Reads a YAML file and checks it against a schema.
@@ -10,17 +12,45 @@ import { ConfigError } from './errors.ts';
  * @throws ConfigError naming the file, the field and what is wrong with it
  */
 export async function readConfigFile<T>(path: string, schema: z.ZodType<T>): Promise<T> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+  return check(path, parseYaml(path, await readText(path)), schema);
+}
+
+/** A configuration, and what of it has no effect. */
+export interface ReadConfig {
+  config: ControlPlaneConfig;
+  /** A line per key of upstream's that is accepted and changes nothing. */
+  notes: string[];
+}
+
+/**
+ * Checks the text of the control plane's configuration; one that was written for upstream's is understood.
+ *
+ * @param path for messages
+ * @throws ConfigError naming the file, the field and what is wrong with it
+ */
+export function parseControlPlaneConfig(path: string, text: string): ReadConfig {
+  const { raw, notes } = fromUpstreamKeys(parseYaml(path, text) ?? {});
+  return { config: check(path, raw, controlPlaneConfigSchema), notes };
+}
+
+/** @throws ConfigError */
+export async function readText(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
     throw new ConfigError(`${path}: cannot be read: ${errorMessage(error)}`);
   });
-  let raw: unknown;
+}
+
+function parseYaml(path: string, text: string): unknown {
   try {
-    raw = parse(text);
+    return parse(text);
   } catch (error) {
     // What follows the first line is a picture of the place.
     const [line = ''] = errorMessage(error).split('\n');
     throw new ConfigError(`${path}: is not YAML: ${line.replace(/:$/, '')}`);
   }
+}
+
+function check<T>(path: string, raw: unknown, schema: z.ZodType<T>): T {
   const parsed = schema.safeParse(raw ?? {});
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

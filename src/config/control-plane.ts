@@ -40,9 +40,17 @@ const webhookSchema = z.strictObject({
  */
 export const controlPlaneConfigSchema = z
   .strictObject({
-    regionID: z.string().min(1),
-    clusterID: z.string().min(1),
-    vpcID: z.string().regex(/^vpc-[A-Za-z0-9-]+$/, 'must look like vpc-bp1…'),
+    /** Found by itself on ECS, from the instance's metadata. */
+    regionID: z.string().min(1).optional(),
+    /** Found by itself on ACK, from the cluster's profile. */
+    clusterID: z.string().min(1).optional(),
+    /** Found by itself on ACK and ECS, from the cluster's profile or the instance's metadata. */
+    vpcID: z
+      .string()
+      .regex(/^vpc-[A-Za-z0-9-]+$/, 'must look like vpc-bp1…')
+      .optional(),
+    /** Where the instance's metadata is asked for; by default at its own address. */
+    metadataEndpoint: z.url({ protocol: /^https?$/ }).optional(),
     controllerNamespace: z.string().min(1).default('kube-system'),
     controllerName: z.string().min(1).default('terway-controlplane'),
     leaderElection: z.boolean().default(true),
@@ -62,6 +70,16 @@ export const controlPlaneConfigSchema = z
     /** Part of the limits that this control plane may use. */
     rateLimitShare: z.number().gt(0).max(1).default(1),
     logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
+    /** `l1`: no call that releases something is made; `l0`: no call at all (reference 1.9). */
+    degradation: z.enum(['', 'l0', 'l1']).default(''),
+    /** Upstream's legacy mode is not here; the key stays so that a configuration without it is understood. */
+    ipamType: z
+      .literal('', 'only "" is supported: instead of crd, use a PodNetworking with podSelector {} or exclusive nodes')
+      .default(''),
+    /** Only nodes that carry all of these labels are looked after. */
+    nodeLabelWhiteList: z.record(z.string(), z.string()).default({}),
+    /** Kinds of owners besides StatefulSet whose pods keep their names. */
+    customStatefulWorkloadKinds: z.array(z.string().min(1)).default([]),
     endpoints: z
       .strictObject({
         network: z.enum(['vpc', 'public']).default('vpc'),

@@ -21,6 +21,9 @@ export interface Metrics {
   reviews: Counter<'kind' | 'result'>;
   reviewSeconds: Histogram<'kind'>;
   webhookCertificateEnds: Gauge;
+  configReloads: Counter<'result'>;
+  configReloadFailed: Gauge;
+  degradationLevel: Gauge<'level'>;
 }
 
 const CLOUD_BUCKETS_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20];
@@ -142,6 +145,23 @@ export function createMetrics(): Metrics {
     webhookCertificateEnds: new Gauge({
       name: 'terway_webhook_certificate_expiry_timestamp_seconds',
       help: 'When the certificate that the webhook shows ends, in seconds since the epoch; 0 when there is none.',
+      registers,
+    }),
+    configReloads: new Counter({
+      name: 'terway_config_reloads_total',
+      help: 'Changes of the configuration file that were read, by result (applied, refused).',
+      labelNames: ['result'],
+      registers,
+    }),
+    configReloadFailed: new Gauge({
+      name: 'terway_config_reload_failed',
+      help: '1 while the configuration file is wrong and the one before it stays in force.',
+      registers,
+    }),
+    degradationLevel: new Gauge({
+      name: 'terway_degradation_level',
+      help: '1 at the level in force: none, l1 (nothing is released), l0 (the cloud is not called).',
+      labelNames: ['level'],
       registers,
     }),
   };

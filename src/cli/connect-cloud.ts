@@ -1,0 +1,67 @@
+import { AlibabaCloud, regionalEndpoints } from '../cloud/alibaba-cloud.ts';
+import { CredentialCache, type CredentialConfig, credentialSource } from '../cloud/credentials.ts';
+import { METADATA_ENDPOINT, readMetadata } from '../cloud/metadata.ts';
+import { QuotaScheduler } from '../cloud/quota.ts';
+import { RpcContext } from '../cloud/rpc.ts';
+import type { ControlPlaneConfig, CredentialFile } from '../config/control-plane.ts';
+import { CLUSTER_PROFILE, type Identity, type IdentitySources } from '../config/identity.ts';
+import { configMapResource } from '../controllers/resources.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { isNotFound } from '../kube/errors.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { systemClock } from '../util/clock.ts';
+
+/** Whom to ask for what the configuration leaves out. */
+export function identitySources(config: ControlPlaneConfig, client: KubeClient, signal: AbortSignal): IdentitySources {
+  return {
+    metadata: (path) => readMetadata(config.metadataEndpoint ?? METADATA_ENDPOINT, path, signal),
+    clusterProfile: () =>
+      client.get(configMapResource, CLUSTER_PROFILE, { signal }).then(
+        ({ data }) => data,
+        (error: unknown) => {
+          if (isNotFound(error)) return undefined;
+          throw error;
+        },
+      ),
+  };
+}
+
+/** The cloud and the scheduler of its quota, as the configuration has them. */
+export function connectCloud(
+  config: ControlPlaneConfig,
+  { regionID }: Identity,
+  credential: CredentialFile,
+  metrics: Metrics,
+  signal: AbortSignal,
+) {
+  const quota = new QuotaScheduler({ clock: systemClock, limits: config.rateLimit, share: config.rateLimitShare });
+  const source = credentialSource(toCredentialConfig(credential), regionID, systemClock);
+  const defaults = regionalEndpoints(regionID, config.endpoints.network);
+  const cloud = new AlibabaCloud(
+    new RpcContext({
+      credentials: new CredentialCache({ source, clock: systemClock, signal }),
+      quota,
+      clock: systemClock,
+      regionId: regionID,
+      onCall: ({ action, code, durationMs, waitedMs }) => {
+        metrics.cloudCalls.inc({ action, code });
+        metrics.cloudCallSeconds.observe({ action }, durationMs / 1000);
+        metrics.cloudWaitSeconds.observe({ action }, waitedMs / 1000);
+      },
+    }),
+    { ecs: config.endpoints.ecs ?? defaults.ecs, vpc: config.endpoints.vpc ?? defaults.vpc },
+  );
+  return { quota, cloud };
+}
+
+function toCredentialConfig(file: CredentialFile): CredentialConfig {
+  if ('accessKey' in file) {
+    const key = { accessKeyId: file.accessKey, accessKeySecret: file.accessSecret };
+    return file.securityToken === undefined
+      ? { type: 'accessKey', ...key }
+      : { type: 'sts', ...key, securityToken: file.securityToken };
+  }
+  if ('ecsRamRole' in file) return { type: 'ecsRamRole', ...file.ecsRamRole };
+  const { roleARN, oidcProviderARN, ...rest } = file.rrsa;
+  return { type: 'oidc', roleArn: roleARN, oidcProviderArn: oidcProviderARN, ...rest };
+}

@@ -1,0 +1,77 @@
+import type { ControlPlaneConfig } from '../config/control-plane.ts';
+import { watchConfig } from '../config/reload.ts';
+import { applied, changedKeys, type Settings, settingsOf } from '../config/settings.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Clock } from '../util/clock.ts';
+
+/** The settings in force, and whether the file on disk is another that was refused. */
+export class LiveConfig {
+  #config: ControlPlaneConfig;
+  #problem: string | undefined;
+
+  constructor(config: ControlPlaneConfig) {
+    this.#config = config;
+  }
+
+  get settings(): Settings {
+    return settingsOf(this.#config);
+  }
+
+  /** Why the configuration file is not in force, in one line; undefined when it is. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /**
+   * Follows the file until the signal aborts. A change is logged and counted; a file that is wrong leaves everything as it is.
+   *
+   * @param options.text what the process was started with
+   * @param options.apply called with the settings when they changed
+   */
+  async follow(
+    options: {
+      path: string;
+      text: string;
+      clock: Clock;
+      log: Log;
+      metrics: Metrics;
+      apply: (settings: Settings) => void;
+    },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { path, text, clock, log, metrics } = options;
+    showLevel(metrics, this.settings);
+    await watchConfig(
+      {
+        ...{ path, text, clock },
+        onReload: (reload) => {
+          if (reload.kind === 'refused') {
+            this.#problem = reload.message;
+            metrics.configReloads.inc({ result: 'refused' });
+            metrics.configReloadFailed.set(1);
+            log.error({ err: reload.message }, 'the configuration file is wrong; the one before it stays in force');
+            return;
+          }
+          const { live, atNextStart } = changedKeys(this.#config, reload.read.config);
+          // What needs another start is not in force: the next comparison is still with what is.
+          this.#config = applied(this.#config, reload.read.config);
+          this.#problem = undefined;
+          metrics.configReloads.inc({ result: 'applied' });
+          metrics.configReloadFailed.set(0);
+          showLevel(metrics, this.settings);
+          options.apply(this.settings);
+          log.info({ keys: live }, 'the configuration was read again');
+          if (atNextStart.length > 0) log.warn({ keys: atNextStart }, 'these changes take effect at the next start');
+        },
+      },
+      signal,
+    );
+  }
+}
+
+function showLevel({ degradationLevel }: Metrics, { degradation }: Settings): void {
+  for (const level of ['none', 'l0', 'l1']) {
+    degradationLevel.set({ level }, level === (degradation === '' ? 'none' : degradation) ? 1 : 0);
+  }
+}

@@ -1,0 +1,51 @@
+import { errorMessage } from '../util/errors.ts';
+import { CloudError } from './errors.ts';
+
+/** Where an ECS instance asks who it is. */
+export const METADATA_ENDPOINT = 'http://100.100.100.200';
+
+const TOKEN_TTL_S = 300;
+const FETCH_TIMEOUT_MS = 10_000;
+
+/**
+ * Asks the metadata service of the ECS instance (IMDSv2).
+ *
+ * @param path below `/latest/meta-data/`, such as `region-id`
+ * @returns the answer's text
+ * @throws CloudError of kind `unavailable` (no answer) or `forbidden` (an answer that is none)
+ */
+export async function readMetadata(endpoint: string, path: string, signal: AbortSignal): Promise<string> {
+  const token = await httpText(`${endpoint}/latest/api/token`, signal, {
+    method: 'PUT',
+    headers: { 'X-aliyun-ecs-metadata-token-ttl-seconds': String(TOKEN_TTL_S) },
+  });
+  const headers = { 'X-aliyun-ecs-metadata-token': token };
+  return httpText(`${endpoint}/latest/meta-data/${path}`, signal, { headers });
+}
+
+/** @returns the text of an answer that is a success. @throws CloudError of kind `unavailable` or `forbidden` */
+export async function httpText(url: string, signal: AbortSignal, init: RequestInit): Promise<string> {
+  const action = 'GetCredential';
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(url, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(FETCH_TIMEOUT_MS)]) });
+    text = await response.text();
+  } catch (cause) {
+    throw new CloudError({
+      kind: 'unavailable',
+      action,
+      code: 'CredentialUnavailable',
+      message: `no answer from ${url}: ${errorMessage(cause)}`,
+      cause,
+    });
+  }
+  if (response.ok) return text;
+  throw new CloudError({
+    kind: response.status >= 500 ? 'unavailable' : 'forbidden',
+    action,
+    code: 'CredentialRefused',
+    message: `${url} answered ${response.status}: ${text.slice(0, 300)}`,
+    statusCode: response.status,
+  });
+}

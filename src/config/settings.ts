@@ -1,0 +1,38 @@
+import type { ControlPlaneConfig } from './control-plane.ts';
+
+/** Keys that take effect while the process runs; the others need another start. */
+const LIVE_KEYS = ['logLevel', 'rateLimit', 'rateLimitShare', 'degradation'] as const;
+
+/** What may change while the process runs. Whoever uses one of them asks at each use. */
+export type Settings = Pick<ControlPlaneConfig, (typeof LIVE_KEYS)[number]> & {
+  escapedPods: ControlPlaneConfig['webhook']['escapedPods'];
+};
+
+export function settingsOf(config: ControlPlaneConfig): Settings {
+  const { logLevel, rateLimit, rateLimitShare, degradation, webhook } = config;
+  return { logLevel, rateLimit, rateLimitShare, degradation, escapedPods: webhook.escapedPods };
+}
+
+/** The configuration in force after a change: what needs another start stays as it was. */
+export function applied(before: ControlPlaneConfig, after: ControlPlaneConfig): ControlPlaneConfig {
+  const { escapedPods, ...live } = settingsOf(after);
+  return { ...before, ...live, webhook: { ...before.webhook, escapedPods } };
+}
+
+/** Keys in which two configurations differ, by whether the change takes effect at once. */
+export function changedKeys(
+  before: ControlPlaneConfig,
+  after: ControlPlaneConfig,
+): { live: string[]; atNextStart: string[] } {
+  const entries = ({ webhook, ...config }: ControlPlaneConfig) =>
+    new Map<string, unknown>([
+      ...Object.entries(config),
+      ...Object.entries(webhook).map(([key, value]): [string, unknown] => [`webhook.${key}`, value]),
+    ]);
+  const [old, fresh] = [entries(before), entries(after)];
+  const changed = [...new Set([...old.keys(), ...fresh.keys()])].filter(
+    (key) => JSON.stringify(old.get(key)) !== JSON.stringify(fresh.get(key)),
+  );
+  const isLive = (key: string) => key === 'webhook.escapedPods' || LIVE_KEYS.some((live) => live === key);
+  return { live: changed.filter(isLive), atNextStart: changed.filter((key) => !isLive(key)) };
+}

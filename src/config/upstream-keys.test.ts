@@ -1,0 +1,76 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { parseControlPlaneConfig } from './config-file.ts';
+import { fromUpstreamKeys } from './upstream-keys.ts';
+
+describe('a configuration that was written for upstream’s control plane', () => {
+  // What upstream's chart renders (reference 7.2), with everything that it lets one set.
+  const text = `
+leaseLockName: terway-controller-lock
+leaseLockNamespace: kube-system
+controllerNamespace: kube-system
+controllerName: terway-controlplane
+healthzBindAddress: 0.0.0.0:8080
+metricsBindAddress: "0"
+clusterDomain: cluster.local
+disableWebhook: false
+webhookPort: 4443
+certDir: /var/run/webhook-cert
+leaderElection: true
+leaseDuration: 15s
+podMaxConcurrent: 10
+podENIMaxConcurrent: 10
+nodeMaxConcurrent: 10
+eniMaxConcurrent: 300
+multiIPPodMaxConcurrent: 500
+controllers: [pod-eni, pod, pod-networking, node, multi-ip-node, multi-ip-pod]
+regionID: cn-hangzhou
+clusterID: c1
+vpcID: vpc-1
+enableTrunk: false
+ipStack: ipv4
+enableWebhookInjectResource: true
+kubeClientQPS: 20
+kubeClientBurst: 30
+centralizedIPAM: true
+degradation: l1
+customStatefulWorkloadKinds: [CloneSet]
+nodeLabelWhiteList: { pool: trunk }
+rateLimit: { CreateNetworkInterface: 800 }
+backoffOverride: { eni_create: { Duration: 10000000000 } }
+`;
+
+  test('is read; what has no effect here is said, each key once', () => {
+    const { config, notes } = parseControlPlaneConfig('ctrl-config.yaml', text);
+    expect(config).toMatchObject({
+      ...{ regionID: 'cn-hangzhou', enableTrunk: false, degradation: 'l1', podENIMaxConcurrent: 10 },
+      ...{ customStatefulWorkloadKinds: ['CloneSet'], nodeLabelWhiteList: { pool: 'trunk' } },
+    });
+    const keys = notes.map((note) => note.split(' ')[0]);
+    expect(keys).toEqual([...new Set(keys)]);
+    expect(keys).toEqual(expect.arrayContaining(['leaseLockName', 'controllers', 'backoffOverride', 'kubeClientQPS']));
+    expect(notes.every((note) => / has no effect: \S/.test(note))).toBe(true);
+  });
+
+  test.each([
+    ['a key that neither has', 'rateLimits: {}', 'unknown key rateLimits'],
+    ['the legacy mode', 'ipamType: crd', 'only "" is supported: instead of crd, use a PodNetworking'],
+    ['a level that there is not', 'degradation: l2', 'degradation: '],
+  ])('%s is refused', (_title, line, words) => {
+    expect(() => parseControlPlaneConfig('f.yaml', line)).toThrow(words);
+  });
+
+  test('our own key goes before the one that moved', () => {
+    expect(fromUpstreamKeys({ webhookPort: 1, webhook: { port: 2 } }).raw).toEqual({ webhook: { port: 2 } });
+    expect(fromUpstreamKeys({ disableWebhook: true }).raw).toEqual({ webhook: { enabled: false } });
+  });
+
+  test('whatever it is, it is not lost and nothing is thrown', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        const { raw, notes } = fromUpstreamKeys(value);
+        if (notes.length === 0 && !JSON.stringify(value).includes('ebhook')) expect(raw).toEqual(value);
+      }),
+    );
+  });
+});

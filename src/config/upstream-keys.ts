@@ -1,0 +1,61 @@
+import { z } from 'zod';
+
+/** Keys of upstream's configuration (reference 1.2) that stand elsewhere here. */
+const MOVED: Readonly<Record<string, { to: readonly [string, string]; convert?: (value: unknown) => unknown }>> = {
+  disableWebhook: { to: ['webhook', 'enabled'], convert: (value) => (typeof value === 'boolean' ? !value : value) },
+  webhookPort: { to: ['webhook', 'port'] },
+  enableWebhookInjectResource: { to: ['webhook', 'injectResources'] },
+};
+
+/** Those that change nothing here, and why a configuration that has them still means the same. */
+const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
+  leaseLockName: 'the lease is called as the controller (controllerName)',
+  leaseLockNamespace: 'the lease stands in controllerNamespace',
+  clusterDomain: 'the certificate needs no domain',
+  certDir: 'certificates are kept in memory',
+  enableDevicePlugin: 'it has none in Terway either',
+  podMaxConcurrent: 'pods and PodENIs have one queue; podENIMaxConcurrent counts',
+  controllers: 'every controller runs',
+  centralizedIPAM: 'addresses of shared ENIs are left to the node daemon',
+  multiIPPodMaxConcurrent: 'addresses of shared ENIs are left to the node daemon',
+  multiIPNodeMaxConcurrent: 'addresses of shared ENIs are left to the node daemon',
+  multiIPNodeSyncPeriod: 'addresses of shared ENIs are left to the node daemon',
+  multiIPGCPeriod: 'addresses of shared ENIs are left to the node daemon',
+  multiIPMinSyncPeriodOnFailure: 'addresses of shared ENIs are left to the node daemon',
+  multiIPMaxSyncPeriodOnFailure: 'addresses of shared ENIs are left to the node daemon',
+  kubeClientQPS: 'the API server’s own fairness limits requests',
+  kubeClientBurst: 'the API server’s own fairness limits requests',
+  vSwitchPoolSize: 'the vSwitches in use are all known',
+  vSwitchCacheTTL: 'podNetworkingRecheck says how often vSwitches are looked at',
+  backoffOverride: 'waits follow what the cloud shows, not a table',
+  enableTrace: 'there are no traces; metrics and status.operations of PodENIs tell durations',
+};
+
+const rawSchema = z.record(z.string(), z.unknown());
+
+/**
+ * Reads a configuration that was written for upstream's control plane as one of ours.
+ *
+ * @param raw the file's content, of any shape
+ * @returns the content with our keys, and a line for each key that has no effect here
+ */
+export function fromUpstreamKeys(raw: unknown): { raw: unknown; notes: string[] } {
+  const parsed = rawSchema.safeParse(raw);
+  if (!parsed.success) return { raw, notes: [] };
+  const result: Record<string, unknown> = {};
+  const notes: string[] = [];
+  const moved: [section: string, key: string, value: unknown][] = [];
+  for (const [key, value] of Object.entries(parsed.data)) {
+    const move = Object.hasOwn(MOVED, key) ? MOVED[key] : undefined;
+    const why = Object.hasOwn(WITHOUT_EFFECT, key) ? WITHOUT_EFFECT[key] : undefined;
+    if (move !== undefined) moved.push([...move.to, move.convert === undefined ? value : move.convert(value)]);
+    else if (why !== undefined) notes.push(`${key} has no effect: ${why}`);
+    else Object.defineProperty(result, key, { value, enumerable: true, writable: true, configurable: true });
+  }
+  for (const [section, key, value] of moved) {
+    const known = rawSchema.safeParse(result[section] ?? {});
+    // Our own key goes before; a section that is none is refused by the schema.
+    if (known.success) result[section] = { [key]: value, ...known.data };
+  }
+  return { raw: result, notes };
+}
