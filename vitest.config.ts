@@ -11,7 +11,15 @@ export default defineConfig({
     deps: { interopDefault: false },
     projects: [
       { extends: true, test: { name: 'unit', include: ['{src,sim,scripts,bench,test/demo,test/lab}/**/*.test.ts'] } },
-      { extends: true, test: { name: 'cluster', include: ['test/{cluster,chart}/**/*.test.ts'], fileParallelism: false, testTimeout: 180_000 } },
+      {
+        extends: true,
+        test: {
+          name: 'cluster',
+          include: ['test/{cluster,chart}/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 180_000,
+        },
+      },
       {
         extends: true,
         test: { name: 'vm', include: ['test/vm/**/*.test.ts'], fileParallelism: false, testTimeout: 600_000 },

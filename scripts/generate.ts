@@ -1,24 +1,29 @@
 /**
- * Writes what is derived from the code: the CRD manifests of `src/crds` to `config/crd/`, and the reference of reasons to
- * `docs/reference/`. With `--check` it writes nothing and exits 1 when a file differs, so that a forgotten generation
+ * Writes what is derived from the code: the CRD manifests of `src/crds` to `config/crd/` and the chart, schemas of the
+ * configuration, and the reference of reasons. With `--check` it writes nothing and exits 1 when a file differs, so that a forgotten generation
  * cannot land.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { allCrds } from '../src/crds/all.ts';
+import { chartFiles } from './chart-files.ts';
 import { reasonsPage } from './reasons-page.ts';
 
 const root = join(import.meta.dirname, '..');
 const check = process.argv.includes('--check');
-const files = new Map<string, string>([['docs/reference/reasons.md', reasonsPage()]]);
-for (const crd of allCrds) {
-  const manifest = crd.manifest();
-  files.set(
-    `config/crd/${manifest.metadata.name}.yaml`,
-    `# Generated from src/crds by \`make generate\`; do not edit.\n${stringify(manifest, { aliasDuplicateObjects: false, lineWidth: 120 })}`,
-  );
-}
+const crds = new Map(
+  allCrds.map((crd) => {
+    const manifest = crd.manifest();
+    const text = stringify(manifest, { aliasDuplicateObjects: false, lineWidth: 120 });
+    return [`${manifest.metadata.name}.yaml`, `# Generated from src/crds by \`make generate\`; do not edit.\n${text}`];
+  }),
+);
+const files = new Map([
+  ['docs/reference/reasons.md', reasonsPage()],
+  ...[...crds].map(([name, text]): [string, string] => [`config/crd/${name}`, text]),
+  ...(await chartFiles(crds)),
+]);
 let drifted = false;
 for (const [name, text] of files) {
   const path = join(root, name);
@@ -26,7 +31,7 @@ for (const [name, text] of files) {
   if (current === text) continue;
   if (check) {
     drifted = true;
-    process.stderr.write(`${name} differs from src/crds: run \`make generate\`\n`);
+    process.stderr.write(`${name} is not what its sources give: run \`make generate\`\n`);
   } else {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, text);

@@ -6,15 +6,16 @@ import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { type Reload, watchConfig } from './reload.ts';
 
 let directory: string;
-const stop = { now: () => undefined as void, ended: Promise.resolve() };
+let abort = new AbortController();
+let ended = Promise.resolve();
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'terway-reload-'));
 });
 
 afterEach(async () => {
-  stop.now();
-  await stop.ended;
+  abort.abort();
+  await ended;
   await rm(directory, { recursive: true });
 });
 
@@ -22,9 +23,8 @@ afterEach(async () => {
 function follow(path: string, text: string): { told: Reload[]; clock: VirtualClock } {
   const told: Reload[] = [];
   const clock = new VirtualClock();
-  const abort = new AbortController();
-  stop.now = () => abort.abort();
-  stop.ended = watchConfig({ path, text, clock, onReload: (reload) => told.push(reload) }, abort.signal);
+  abort = new AbortController();
+  ended = watchConfig({ path, text, clock, onReload: (reload) => told.push(reload) }, abort.signal);
   return { told, clock };
 }
 

@@ -1,31 +1,12 @@
-/**
- * Writes what is derived from the configuration's schemas and from the CRDs: JSON Schemas for editors, and in the chart the
- * CRDs, values.schema.json and README.md. With `--check` it writes nothing and exits 1 when a file differs.
- */
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { isMap, isScalar, parseDocument, type YAMLMap } from 'yaml';
 import { z } from 'zod';
 import { agentConfigSchema } from '../src/config/agent.ts';
 import { controlPlaneConfigSchema, credentialFileSchema } from '../src/config/control-plane.ts';
 
 const root = join(import.meta.dirname, '..');
-const chart = 'charts/terway-controlplane';
-const check = process.argv.includes('--check');
-let drifted = false;
-
-async function emit(path: string, text: string): Promise<void> {
-  const target = join(root, path);
-  const current = await readFile(target, 'utf8').catch(() => '');
-  if (current === text) return;
-  if (check) {
-    drifted = true;
-    process.stderr.write(`${path} is not what its sources give: run \`make generate\`\n`);
-    return;
-  }
-  await mkdir(dirname(target), { recursive: true });
-  await writeFile(target, text);
-}
+const CHART = 'charts/terway-controlplane';
 
 const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
 
@@ -137,22 +118,27 @@ This page is made from values.yaml by \`make generate\`.
 `;
 }
 
-await emit(
-  'docs/reference/ctrl-config.schema.json',
-  json({ $schema: DRAFT, title: 'ctrl-config.yaml', ...schemaOf(controlPlaneConfigSchema) }),
-);
-await emit(
-  'docs/reference/agent-config.schema.json',
-  json({ $schema: DRAFT, title: 'agent.yaml', ...schemaOf(agentConfigSchema) }),
-);
-for (const file of await readdir(join(root, 'config', 'crd'))) {
-  await emit(`${chart}/files/crd/${file}`, await readFile(join(root, 'config', 'crd', file), 'utf8'));
+/**
+ * Files that follow from the configuration's schemas and the CRDs: JSON Schemas for editors, and in the chart the CRDs,
+ * values.schema.json and README.md.
+ *
+ * @param crds manifests by file name
+ * @returns text by path below the root
+ */
+export async function chartFiles(crds: ReadonlyMap<string, string>): Promise<[path: string, text: string][]> {
+  const document = parseDocument(await readFile(join(root, CHART, 'values.yaml'), 'utf8'));
+  if (!isMap(document.contents)) throw new Error('values.yaml is no map');
+  return [
+    [
+      'docs/reference/ctrl-config.schema.json',
+      json({ $schema: DRAFT, title: 'ctrl-config.yaml', ...schemaOf(controlPlaneConfigSchema) }),
+    ],
+    [
+      'docs/reference/agent-config.schema.json',
+      json({ $schema: DRAFT, title: 'agent.yaml', ...schemaOf(agentConfigSchema) }),
+    ],
+    ...[...crds].map(([name, text]): [string, string] => [`${CHART}/files/crd/${name}`, text]),
+    [`${CHART}/values.schema.json`, json({ $schema: DRAFT, title: 'Values', ...schemaOfValues(document.toJS(), '') })],
+    [`${CHART}/README.md`, readme(document.contents)],
+  ];
 }
-const document = parseDocument(await readFile(join(root, chart, 'values.yaml'), 'utf8'));
-if (!isMap(document.contents)) throw new Error('values.yaml is no map');
-await emit(
-  `${chart}/values.schema.json`,
-  json({ $schema: DRAFT, title: 'Values', ...schemaOfValues(document.toJS(), '') }),
-);
-await emit(`${chart}/README.md`, readme(document.contents));
-process.exitCode = drifted ? 1 : 0;
