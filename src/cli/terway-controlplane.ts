@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Webhook } from '../admission/webhook.ts';
+import { withDegradation } from '../cloud/degradation.ts';
 import { parseControlPlaneConfig, readConfigFile, readText } from '../config/config-file.ts';
 import { type ControlPlaneConfig, credentialFileSchema } from '../config/control-plane.ts';
 import { ConfigError } from '../config/errors.ts';
@@ -124,7 +125,7 @@ async function main(): Promise<void> {
       runControllers(
         {
           client,
-          cloud,
+          cloud: withDegradation(cloud, () => live.settings.degradation),
           quota,
           informers,
           recorder,

@@ -1,0 +1,78 @@
+import { describe, expect, test } from 'vitest';
+import { systemClock } from '../util/clock.ts';
+import { type DegradationLevel, withDegradation } from './degradation.ts';
+import { CloudError } from './errors.ts';
+import type { Cloud } from './port.ts';
+import { MemoryCloud } from './test-support/memory-cloud.ts';
+
+const signal = new AbortController().signal;
+
+const ATTACHMENT = { eniId: 'eni-1', instanceId: 'i-1' };
+
+/** Each method of the port, and the least level that forbids it. */
+const CALLS: Record<keyof Cloud, { call: (cloud: Cloud) => Promise<unknown>; forbiddenBy: DegradationLevel[] }> = {
+  createEni: {
+    call: (cloud) =>
+      cloud.createEni(
+        {
+          ...{ kind: 'Secondary', vSwitchId: 'vsw-1', securityGroupIds: ['sg-1'], tags: {}, deleteOnRelease: true },
+          ...{ description: '', clientToken: 't' },
+        },
+        signal,
+      ),
+    forbiddenBy: ['l0'],
+  },
+  attachEni: { call: (cloud) => cloud.attachEni(ATTACHMENT, signal), forbiddenBy: ['l0'] },
+  detachEni: { call: (cloud) => cloud.detachEni(ATTACHMENT, signal), forbiddenBy: ['l0', 'l1'] },
+  deleteEni: { call: (cloud) => cloud.deleteEni('eni-1', signal), forbiddenBy: ['l0', 'l1'] },
+  modifyEniSecurityGroups: {
+    call: (cloud) => cloud.modifyEniSecurityGroups('eni-1', ['sg-1'], signal),
+    forbiddenBy: ['l0'],
+  },
+  describeEnis: { call: (cloud) => cloud.describeEnis({}, signal), forbiddenBy: ['l0'] },
+  describeInstanceTypes: { call: (cloud) => cloud.describeInstanceTypes([], signal), forbiddenBy: ['l0'] },
+  describeInstances: { call: (cloud) => cloud.describeInstances([], signal), forbiddenBy: ['l0'] },
+  describeVSwitches: { call: (cloud) => cloud.describeVSwitches({}, signal), forbiddenBy: ['l0'] },
+  describeSecurityGroups: { call: (cloud) => cloud.describeSecurityGroups([], signal), forbiddenBy: ['l0'] },
+};
+
+/** A cloud that only counts what reaches it. */
+function counting() {
+  const reached: string[] = [];
+  const cloud = new Proxy(new MemoryCloud(systemClock), {
+    get: (_target, name) => async () => {
+      reached.push(String(name));
+    },
+  });
+  return { cloud, reached };
+}
+
+describe.each<DegradationLevel>(['', 'l1', 'l0'])('with degradation "%s"', (level) => {
+  test.each(Object.entries(CALLS))('%s', async (method, { call, forbiddenBy }) => {
+    const { cloud, reached } = counting();
+    const failure: unknown = await call(withDegradation(cloud, () => level)).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    if (forbiddenBy.includes(level)) {
+      expect(failure).toBeInstanceOf(CloudError);
+      expect(failure).toMatchObject({ kind: 'degraded', code: `Degraded.${level}` });
+      expect(reached).toEqual([]);
+    } else {
+      expect(failure).toBeUndefined();
+      expect(reached).toEqual([method]);
+    }
+  });
+});
+
+test('the level is that of the moment of the call', async () => {
+  const { cloud, reached } = counting();
+  let level: DegradationLevel = 'l1';
+  const guarded = withDegradation(cloud, () => level);
+  await expect(guarded.deleteEni('eni-1', signal)).rejects.toThrow(
+    'with degradation l1 the control plane releases nothing',
+  );
+  level = '';
+  await guarded.deleteEni('eni-1', signal);
+  expect(reached).toEqual(['deleteEni']);
+});

@@ -1,0 +1,85 @@
+import { CloudError } from './errors.ts';
+import type { Cloud } from './port.ts';
+
+/**
+ * How much of the cloud may be used (reference 1.9). `''`: all of it. `l1`: nothing is detached, deleted or otherwise given
+ * up. `l0`: the cloud is not called at all; what is attached goes on working.
+ */
+export type DegradationLevel = '' | 'l1' | 'l0';
+
+/** The API action of each method, for messages, and whether it gives something up. */
+const CALLS: Readonly<Record<keyof Cloud, { action: string; releases: boolean }>> = {
+  createEni: { action: 'CreateNetworkInterface', releases: false },
+  attachEni: { action: 'AttachNetworkInterface', releases: false },
+  detachEni: { action: 'DetachNetworkInterface', releases: true },
+  deleteEni: { action: 'DeleteNetworkInterface', releases: true },
+  modifyEniSecurityGroups: { action: 'ModifyNetworkInterfaceAttribute', releases: false },
+  describeEnis: { action: 'DescribeNetworkInterfaces', releases: false },
+  describeInstanceTypes: { action: 'DescribeInstanceTypes', releases: false },
+  describeInstances: { action: 'DescribeInstances', releases: false },
+  describeVSwitches: { action: 'DescribeVSwitches', releases: false },
+  describeSecurityGroups: { action: 'DescribeSecurityGroups', releases: false },
+};
+
+/**
+ * The cloud behind a switch: a call that the level of the moment forbids is refused with a CloudError of kind `degraded`
+ * and does not leave the process. There is no other way to the cloud, so that every caller keeps to it.
+ *
+ * @param level asked at each call
+ */
+export function withDegradation(cloud: Cloud, level: () => DegradationLevel): Cloud {
+  const guard = (method: keyof Cloud): void => {
+    const now = level();
+    const { action, releases } = CALLS[method];
+    if (now === '' || (now === 'l1' && !releases)) return;
+    const what = now === 'l0' ? 'calls nothing' : 'releases nothing';
+    throw new CloudError({
+      kind: 'degraded',
+      action,
+      code: `Degraded.${now}`,
+      message: `${action} is not called: with degradation ${now} the control plane ${what}; set degradation to "" in its configuration when the cloud is well again`,
+    });
+  };
+  return {
+    createEni: async (request, signal) => {
+      guard('createEni');
+      return cloud.createEni(request, signal);
+    },
+    attachEni: async (request, signal) => {
+      guard('attachEni');
+      return cloud.attachEni(request, signal);
+    },
+    detachEni: async (request, signal) => {
+      guard('detachEni');
+      return cloud.detachEni(request, signal);
+    },
+    deleteEni: async (eniId, signal) => {
+      guard('deleteEni');
+      return cloud.deleteEni(eniId, signal);
+    },
+    modifyEniSecurityGroups: async (eniId, securityGroupIds, signal) => {
+      guard('modifyEniSecurityGroups');
+      return cloud.modifyEniSecurityGroups(eniId, securityGroupIds, signal);
+    },
+    describeEnis: async (filter, signal) => {
+      guard('describeEnis');
+      return cloud.describeEnis(filter, signal);
+    },
+    describeInstanceTypes: async (instanceTypes, signal) => {
+      guard('describeInstanceTypes');
+      return cloud.describeInstanceTypes(instanceTypes, signal);
+    },
+    describeInstances: async (instanceIds, signal) => {
+      guard('describeInstances');
+      return cloud.describeInstances(instanceIds, signal);
+    },
+    describeVSwitches: async (filter, signal) => {
+      guard('describeVSwitches');
+      return cloud.describeVSwitches(filter, signal);
+    },
+    describeSecurityGroups: async (ids, signal) => {
+      guard('describeSecurityGroups');
+      return cloud.describeSecurityGroups(ids, signal);
+    },
+  };
+}
