@@ -1,6 +1,6 @@
 import { AlibabaCloud, regionalEndpoints } from '../cloud/alibaba-cloud.ts';
 import { CredentialCache, type CredentialConfig, credentialSource } from '../cloud/credentials.ts';
-import { METADATA_ENDPOINT, readMetadata } from '../cloud/metadata.ts';
+import { METADATA_ENDPOINT, openMetadata } from '../cloud/metadata.ts';
 import { QuotaScheduler } from '../cloud/quota.ts';
 import { RpcContext } from '../cloud/rpc.ts';
 import type { ControlPlaneConfig, CredentialFile } from '../config/control-plane.ts';
@@ -14,7 +14,7 @@ import { systemClock } from '../util/clock.ts';
 /** Whom to ask for what the configuration leaves out. */
 export function identitySources(config: ControlPlaneConfig, client: KubeClient, signal: AbortSignal): IdentitySources {
   return {
-    metadata: (path) => readMetadata(config.metadataEndpoint ?? METADATA_ENDPOINT, path, signal),
+    metadata: async (path) => (await openMetadata(config.metadataEndpoint ?? METADATA_ENDPOINT, signal))(path),
     clusterProfile: () =>
       client.get(configMapResource, CLUSTER_PROFILE, { signal }).then(
         ({ data }) => data,

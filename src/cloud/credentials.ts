@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { type Clock, rfc3339 } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CloudError } from './errors.ts';
-import { httpText, METADATA_ENDPOINT, readMetadata } from './metadata.ts';
+import { httpText, METADATA_ENDPOINT, openMetadata } from './metadata.ts';
 
 /** An access key, with a security token when it is temporary. */
 export interface Credential {
@@ -123,9 +123,10 @@ function toCredential(temporary: z.infer<typeof temporarySchema>): Credential {
 }
 
 async function fromMetadata(endpoint: string, roleName: string | undefined, signal: AbortSignal): Promise<Credential> {
+  const read = await openMetadata(endpoint, signal);
   const base = 'ram/security-credentials/';
-  const role = roleName ?? (await readMetadata(endpoint, base, signal)).trim();
-  const text = await readMetadata(endpoint, `${base}${role}`, signal);
+  const role = roleName ?? (await read(base)).trim();
+  const text = await read(`${base}${role}`);
   return toCredential(parseAnswer(temporarySchema, text, 'instance metadata'));
 }
 

@@ -7,20 +7,21 @@ export const METADATA_ENDPOINT = 'http://100.100.100.200';
 const TOKEN_TTL_S = 300;
 const FETCH_TIMEOUT_MS = 10_000;
 
+/** Reads one item below `/latest/meta-data/`, such as `region-id`. */
+export type MetadataReader = (path: string) => Promise<string>;
+
 /**
- * Asks the metadata service of the ECS instance (IMDSv2).
+ * Opens a session with the metadata service of the ECS instance (IMDSv2).
  *
- * @param path below `/latest/meta-data/`, such as `region-id`
- * @returns the answer's text
- * @throws CloudError of kind `unavailable` (no answer) or `forbidden` (an answer that is none)
+ * @throws CloudError of kind `unavailable` (no answer) or `forbidden` (an answer that is none); so does the reader
  */
-export async function readMetadata(endpoint: string, path: string, signal: AbortSignal): Promise<string> {
+export async function openMetadata(endpoint: string, signal: AbortSignal): Promise<MetadataReader> {
   const token = await httpText(`${endpoint}/latest/api/token`, signal, {
     method: 'PUT',
     headers: { 'X-aliyun-ecs-metadata-token-ttl-seconds': String(TOKEN_TTL_S) },
   });
   const headers = { 'X-aliyun-ecs-metadata-token': token };
-  return httpText(`${endpoint}/latest/meta-data/${path}`, signal, { headers });
+  return (path) => httpText(`${endpoint}/latest/meta-data/${path}`, signal, { headers });
 }
 
 /** @returns the text of an answer that is a success. @throws CloudError of kind `unavailable` or `forbidden` */

@@ -40,8 +40,6 @@ export async function watchConfig(options: ReloaderOptions, signal: AbortSignal)
       options.onReload({ kind: 'refused', message });
     }
   };
-  // It may have changed before it was watched.
-  await look();
   await Promise.all([lookNowAndThen(options.clock, look, signal), lookWhenTold(dirname(options.path), look, signal)]);
 }
 
@@ -54,7 +52,13 @@ async function lookNowAndThen(clock: Clock, look: () => Promise<void>, signal: A
 
 async function lookWhenTold(directory: string, look: () => Promise<void>, signal: AbortSignal): Promise<void> {
   try {
-    for await (const _event of watch(directory, { signal })) await look();
+    const events = watch(directory, { signal })[Symbol.asyncIterator]();
+    // Watching begins with the first question; what changed before it is seen by a look.
+    const first = events.next();
+    // It may fail while the look goes on; that is seen below.
+    first.catch(() => undefined);
+    await look();
+    for (let next = await first; next.done !== true; next = await events.next()) await look();
   } catch {
     // Aborted, or not to be watched: then there are the looks now and then.
   }

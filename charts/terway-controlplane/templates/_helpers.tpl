@@ -49,7 +49,9 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 
 {{/* What both webhooks for pods have in common. */}}
 {{- define "terway.podWebhook" }}
-    admissionReviewVersions: [v1]
+    admissionReviewVersions: [v1, v1beta1]
+    # Another webhook may add containers.
+    reinvocationPolicy: IfNeeded
     sideEffects: None
     timeoutSeconds: {{ .webhook.timeoutSeconds }}
     clientConfig: { service: { name: {{ .name }}, namespace: {{ .namespace }}, path: /mutating, port: 443 } }
