@@ -295,6 +295,43 @@ describe('#27: the certificate', () => {
     }
   });
 
+  test('that somebody else makes is waited for, read, and never written', async () => {
+    const path = '/api/v1/namespaces/kube-system/secrets/terway-controlplane-webhook-cert';
+    const schema = z.looseObject({ data: z.record(z.string(), z.string()), type: z.string() });
+    const secret = schema.parse(await bed.lab.api.get(path));
+    await bed.stopControlPlane();
+    await bed.lab.api.delete(path);
+    const [other = 0] = await chooseFreePorts(1);
+    const config = settings({ port: other, certificates: 'secret' });
+    const reader = await bed.lab.startControlPlane({ config, waitReady: false });
+    try {
+      const readiness = async () => (await fetch(`${reader.telemetryUrl}/readyz`).catch(() => undefined))?.text();
+      await pollUntil(
+        async () => ((await readiness())?.includes('the webhook has no certificate yet') ? true : undefined),
+        {
+          what: '/readyz to say what is missing',
+          timeoutMs: 30_000,
+        },
+      );
+      const { 'ca.crt': _ca, ...data } = secret.data;
+      await bed.lab.api.create('/api/v1/namespaces/kube-system/secrets', {
+        metadata: { name: 'terway-controlplane-webhook-cert' },
+        type: secret.type,
+        data,
+      });
+      await pollUntil(async () => ((await readiness()) === 'ok\n' ? true : undefined), {
+        what: 'the control plane to be ready',
+        timeoutMs: 20_000,
+      });
+      const shown = new X509Certificate((await certificateOf(other)).raw).fingerprint256;
+      expect(shown).toBe(new X509Certificate(Buffer.from(data['tls.crt'] ?? '', 'base64')).fingerprint256);
+      expect(schema.parse(await bed.lab.api.get(path)).data).toEqual(data);
+    } finally {
+      await reader.process.stop();
+      await bed.startControlPlane(settings());
+    }
+  });
+
   test('is rotated while pods are created, and no admission fails', async () => {
     await bed.stopControlPlane();
     // Renewed ten seconds after it was made.
