@@ -48,7 +48,7 @@ const VALUE_SCHEMAS: Readonly<Record<string, Record<string, unknown>>> = {
   fullnameOverride: { type: 'string', pattern: '^([a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?)?$' },
   'controlPlane.replicas': { type: 'integer', minimum: 1 },
   'controlPlane.config': optional(schemaOf(controlPlaneConfigSchema)),
-  'controlPlane.credential.file': schemaOf(credentialFileSchema),
+  'controlPlane.credential.file': { anyOf: [{ type: 'object', maxProperties: 0 }, schemaOf(credentialFileSchema)] },
   'controlPlane.podDisruptionBudget.minAvailable': { type: ['integer', 'string'] },
   'webhook.failurePolicy': { enum: ['Ignore', 'Fail'] },
   'webhook.port': { type: 'integer', minimum: 1, maximum: 65_535 },

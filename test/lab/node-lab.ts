@@ -68,6 +68,7 @@ export class NodeLab implements AsyncDisposable {
   readonly stateDir: string;
   readonly #options: NodeLabOptions;
   #imagePath: string | undefined;
+  #cloudForNodes: Promise<string> | undefined;
   #booting = 0;
 
   private constructor(
@@ -216,16 +217,21 @@ export class NodeLab implements AsyncDisposable {
   }
 
   async #controlPlaneConfig(): Promise<Record<string, unknown>> {
-    const { hub } = this.cluster;
-    if (hub === undefined) throw new Error('the cluster has no hub');
-    const forward = await hub.exposeToNodes(Number(this.lab.endpoint.split(':').at(-1)));
-    const endpoint = `http://${forward.address}`;
+    this.#cloudForNodes ??= this.#exposeCloud();
+    const endpoint = `http://${await this.#cloudForNodes}`;
     return {
       ...{ regionID: REGION, clusterID: CLUSTER_ID, vpcID: VPC },
-      webhook: { enabled: false },
+      ...(this.#options.installer === 'helm' ? {} : { webhook: { enabled: false } }),
       endpoints: { ecs: endpoint, vpc: endpoint },
       ...this.#options.controlPlaneConfig,
     };
+  }
+
+  /** @returns host and port of the simulated cloud for the nodes. */
+  async #exposeCloud(): Promise<string> {
+    const { hub } = this.cluster;
+    if (hub === undefined) throw new Error('the cluster has no hub');
+    return (await hub.exposeToNodes(Number(this.lab.endpoint.split(':').at(-1)))).address;
   }
 
   async installControlPlane(): Promise<void> {
