@@ -2,8 +2,10 @@ import { join } from 'node:path';
 import { ensureKubeBinaries } from '../cluster/build.ts';
 import { startCluster } from '../cluster/cluster.ts';
 import { startNodeLoop } from '../cluster/node-loop.ts';
+import { chooseFreePorts } from '../cluster/ports.ts';
 import { createStateDir, removeStateDir } from '../cluster/shared.ts';
 import { type ControlPlane, Lab, type Zone } from '../lab/lab.ts';
+import { applyWebhookConfigurations } from '../lab/webhook.ts';
 import type { Closers } from './closers.ts';
 import { DemoError } from './errors.ts';
 import { readableLog } from './log-tail.ts';
@@ -57,7 +59,7 @@ export class PlainStage extends Stage {
     const stage = new PlainStage({ ...common, signal, broken, closers });
     stage.follow();
     await stage.#addNodes(narrator, closers);
-    await narrator.step('the control plane, with the rights of config/rbac and no others', () =>
+    await narrator.step('the control plane and its webhook, with the rights of config/rbac and no others', () =>
       stage.#startControlPlane(),
     );
     return stage;
@@ -89,7 +91,11 @@ export class PlainStage extends Stage {
   }
 
   async #startControlPlane(): Promise<void> {
-    const controlPlane = await this.lab.startControlPlane();
+    const [port = 0] = await chooseFreePorts(1);
+    const controlPlane = await this.lab.startControlPlane({
+      config: { webhook: { port, bindHost: '127.0.0.1', hosts: ['127.0.0.1'] } },
+    });
+    await applyWebhookConfigurations(this.lab, port);
     this.#controlPlane = controlPlane;
     void controlPlane.process.exited().then(async (how) => {
       const log = readableLog(await controlPlane.process.tail(LOG_TAIL_LINES));

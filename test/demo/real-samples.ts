@@ -36,14 +36,13 @@ export function guestManifests(nodeName: string): string[] {
       securityGroupIDs: [GUEST_SECURITY_GROUP],
     },
   };
-  const resources = { limits: { 'aliyun/member-eni': 1 } };
   const pod = {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: { ...metadata, labels: { app: GUEST } },
     spec: {
       nodeSelector: { 'kubernetes.io/hostname': nodeName },
-      ...podSpec([{ name: GUEST, resources }]),
+      ...podSpec([{ name: GUEST }]),
     },
   };
   return [networking, pod].map((object) => stringify(object));

@@ -4,6 +4,7 @@ import { ensureSwitchProgram } from '../../sim/vpc/build.ts';
 import type { VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
 import type { CommandResult } from '../cluster/access.ts';
 import { ensureKubeBinaries } from '../cluster/build.ts';
+import { ensureHelm } from '../cluster/helm.ts';
 import { ensureRealNodePrograms } from '../cluster/real-nodes/programs.ts';
 import { VPC, type Zone } from '../lab/lab.ts';
 import { type LabPart, NodeLab, type WiredNode } from '../lab/node-lab.ts';
@@ -20,7 +21,7 @@ const NODE_ZONES: readonly Zone[] = ['cn-hangzhou-h', 'cn-hangzhou-h', 'cn-hangz
 
 const PARTS: Record<LabPart, string> = {
   cluster: 'etcd, kube-apiserver, kube-controller-manager, kube-scheduler',
-  cloud: 'the simulated cloud; CRDs, RBAC and eni-config in the cluster',
+  cloud: 'the simulated cloud; eni-config in the cluster',
   switch: 'the switch that carries frames between nodes as the VPC would',
   nodes: `${NODE_ZONES.length} nodes, each with containerd, kubelet and kube-proxy`,
   image: 'the image of the product, given to the nodes',
@@ -52,11 +53,13 @@ export class RealStage extends Stage {
     );
     const broken = new AbortController();
     const signal = AbortSignal.any([stop, broken.signal]);
-    await narrator.step('Kubernetes, containerd and a switch, built once and kept in a cache', (log) =>
+    await narrator.step('Kubernetes, containerd, Helm and a switch, built once and kept in a cache', (log) =>
       buildPrograms(signal, log),
     );
     const nodeLab = await NodeLab.start({
       nodes: NODE_ZONES.map((zone) => ({ zone })),
+      installer: 'helm',
+      replicas: 2,
       signal,
       part: (name, run) => narrator.step(PARTS[name], run),
     });
@@ -70,7 +73,6 @@ export class RealStage extends Stage {
     };
     const common = { samples, nodeCount: NODE_ZONES.length, goal: 'Running' as const };
     const stage = new RealStage(nodeLab, { ...common, signal, broken, closers });
-    stage.follow();
     stage.#superviseSwitch();
     return stage;
   }
@@ -112,15 +114,12 @@ export class RealStage extends Stage {
     return { name: device.name, eniId: trunk.id, macAddress: trunk.macAddress };
   }
 
-  installControlPlane(): Promise<void> {
-    return this.#unlessStopped(() => this.#nodeLab.installControlPlane());
-  }
-
-  /** Resolves when the agents run and every node is Ready. */
-  installAgents(): Promise<void> {
+  /** Installs the product with Helm; resolves when control plane and agents run and every node is Ready. */
+  install(): Promise<void> {
     return this.#unlessStopped(async () => {
-      await this.#nodeLab.installAgent();
-      await this.#nodeLab.nodesReady();
+      await this.#nodeLab.install();
+      // Helm has brought the custom resources along.
+      this.follow();
     });
   }
 
@@ -171,4 +170,5 @@ async function buildPrograms(signal: AbortSignal, log: (line: string) => void): 
   await ensureKubeBinaries({ signal, log });
   await ensureRealNodePrograms({ signal, log });
   await ensureSwitchProgram({ signal, log });
+  await ensureHelm({ signal, log });
 }

@@ -24,7 +24,7 @@ const AS_IT_SHOULD_BE = 'the node is as it should be';
 export async function takeRealTour(narrator: Narrator, stage: RealStage): Promise<void> {
   await tellTrunks(narrator, stage, {
     install: () =>
-      narrator.step('the control plane, from its image and config/deploy', () => stage.installControlPlane()),
+      narrator.step('helm install terway-controlplane: two replicas, webhook and node agents', () => stage.install()),
     plugged: (nodes) => plugged(narrator, stage, nodes),
   });
   const served = await tellPods(
@@ -69,7 +69,6 @@ async function plugged(
       devices.set(name, device.name);
     }
   });
-  await narrator.step('the node agents, from the same image; every node is Ready', () => stage.installAgents());
   return devices;
 }
 

@@ -133,8 +133,9 @@ export class Lab implements AsyncDisposable {
       const cloud = new AdminClient(ready.adminUrl);
       const api = await cluster.client();
       const lab = new Lab({ cluster, api, cloud, stateDir, ...ready, simulator, signal });
-      log('applying CRDs, RBAC and eni-config');
-      if (options.manifests !== false) await lab.#applyManifests();
+      const manifests = options.manifests !== false;
+      log(`applying ${manifests ? 'CRDs, RBAC and ' : ''}eni-config`);
+      if (manifests) await lab.#applyManifests();
       await lab.#applyEniConfig();
       return lab;
     } catch (error) {

@@ -87,7 +87,12 @@ test('helm upgrade and rollback change the configuration while pods go on talkin
   const stdout = await lab.helmChecked(
     [
       ...['upgrade', RELEASE, CHART, '--wait', '--timeout', '120s'],
-      ...['--set-json', 'controlPlane.config.rateLimitShare=0.5', '--set-json', 'controlPlane.podAnnotations={"a":"b"}'],
+      ...[
+        '--set-json',
+        'controlPlane.config.rateLimitShare=0.5',
+        '--set-json',
+        'controlPlane.podAnnotations={"a":"b"}',
+      ],
     ],
     values,
   );
