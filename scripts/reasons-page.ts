@@ -15,7 +15,7 @@ const SECTIONS: readonly { title: string; has: (place: ReasonPlace) => boolean }
   { title: 'NetworkInterface: condition `Ready`', has: (place) => place.kind === 'NetworkInterface' },
   ...[
     ...['Ready', 'VSwitchesReady', 'SecurityGroupsReady'],
-    ...['CapacityAvailable', 'AllocationHealthy', 'RolloutComplete'],
+    ...['CapacityAvailable', 'AllocationHealthy', 'RolloutComplete', 'ConfigurationValid'],
   ].map((type) => ({
     title: `PodNetworking: condition \`${type}\``,
     has: (place: ReasonPlace) => place.kind === 'PodNetworking' && 'condition' in place && place.condition === type,

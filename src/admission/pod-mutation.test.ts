@@ -29,6 +29,7 @@ function facts(networkings: PodNetworking[], changes: Partial<PodMutationFacts> 
     fixedZone: undefined,
     defaults: DEFAULTS,
     enableTrunk: true,
+    stableNameKinds: [],
     injectResources: true,
     ...changes,
   };
@@ -161,6 +162,9 @@ describe('the choice', () => {
     expect(admitted(owned('StatefulSet'), known).metadata.annotations).toMatchObject({
       'k8s.aliyun.com/pod-eni': 'true',
     });
+    // Weak spot 71: kinds that are configured count for webhook and controller alike.
+    expect(refusal(owned('CloneSet'), known)).toMatch(/Fixed addresses/);
+    expect(admitted(owned('CloneSet'), { ...known, stableNameKinds: ['CloneSet'] })).toBeDefined();
   });
 });
 

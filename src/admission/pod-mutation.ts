@@ -44,6 +44,7 @@ export interface PodMutationFacts {
   /** vSwitches and security groups of the cluster, or why they are not known. */
   defaults: NetworkDefaults | { message: string };
   enableTrunk: boolean;
+  stableNameKinds: readonly string[];
   injectResources: boolean;
 }
 
@@ -122,7 +123,7 @@ function choose(
     labels,
     annotations,
     namespaceLabels: facts.namespaceLabels,
-    hasStableName: hasStableName(ownerReferences),
+    hasStableName: hasStableName(ownerReferences, facts.stableNameKinds),
   };
   const defaults = defaultsOf(facts);
   const choice = chooseNetworkings(toMatch, facts.networkings, defaults);
@@ -253,6 +254,6 @@ function denied(message: string): Verdict {
 }
 
 /** Whether {@link mutatePod} could need what is known of the pod's name: only then it is looked up. */
-export function mayHoldFixedAddress({ metadata }: IncomingPod): boolean {
-  return metadata.name !== '' && hasStableName(metadata.ownerReferences);
+export function mayHoldFixedAddress({ metadata }: IncomingPod, stableNameKinds: readonly string[]): boolean {
+  return metadata.name !== '' && hasStableName(metadata.ownerReferences, stableNameKinds);
 }

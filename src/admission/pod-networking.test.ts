@@ -3,7 +3,7 @@ import { applyJsonPatch } from '../kube/test-support/json-patch.ts';
 import { defaultNetworking, validateNetworking } from './pod-networking.ts';
 
 const DEFAULTS = { vSwitchOptions: ['vsw-a', 'vsw-b'], securityGroupIDs: ['sg-a'] };
-const RULES = { enableTrunk: true, injectResources: true };
+const RULES = { enableTrunk: true, stableNameKinds: [], injectResources: true };
 const SOUND = { vSwitchOptions: ['vsw-1'], securityGroupIDs: ['sg-1'] };
 
 const networking = (spec: object, metadata: object = {}): Record<string, unknown> => ({

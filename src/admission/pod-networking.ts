@@ -9,6 +9,8 @@ import { UNCHANGED, type Verdict } from './review.ts';
 /** What the control plane's configuration says that matters to a PodNetworking. */
 export interface NetworkingRules {
   enableTrunk: boolean;
+  /** Kinds of owners besides StatefulSet whose pods keep their names. */
+  stableNameKinds: readonly string[];
   injectResources: boolean;
 }
 

@@ -77,7 +77,7 @@ export class Reviewer {
 
   /** Where the fixed address of a pod of this name lies that a pod before it left behind. */
   #fixedZone(namespace: string, { pod }: PodUnderReview): string | undefined {
-    if (!mayHoldFixedAddress(pod)) return undefined;
+    if (!mayHoldFixedAddress(pod, this.#rules.stableNameKinds)) return undefined;
     const podEni = this.#sources.podEni(namespace, pod.metadata.name);
     if (podEni === undefined || podEni.metadata.deletionTimestamp !== undefined) return undefined;
     const isFixed = (podEni.spec.allocations ?? []).some(({ allocationType }) => allocationType?.type === 'Fixed');

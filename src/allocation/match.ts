@@ -51,9 +51,13 @@ export type NetworkingMatch =
   /** It is picked, but cannot serve the pod now. */
   | { kind: 'notReady'; name: string };
 
-/** A successor of the pod has the same name: it belongs to a StatefulSet or to nobody (reference 3.2). */
-export function hasStableName(owners: readonly { kind: string }[]): boolean {
-  return owners.length === 0 || owners.some((owner) => owner.kind === 'StatefulSet');
+/**
+ * A successor of the pod has the same name: it belongs to a StatefulSet or to nobody (reference 3.2).
+ *
+ * @param kinds of owners besides StatefulSet that do the same
+ */
+export function hasStableName(owners: readonly { kind: string }[], kinds: readonly string[]): boolean {
+  return owners.length === 0 || owners.some(({ kind }) => kind === 'StatefulSet' || kinds.includes(kind));
 }
 
 /**

@@ -27,7 +27,10 @@ export function createWebhook(
   return new Webhook({
     ...{ client, log, metrics, clock: systemClock, random: systemRandom },
     sources: sourcesOf(client, informers),
-    rules: { enableTrunk, injectResources: webhook.injectResources },
+    rules: {
+      ...{ enableTrunk, injectResources: webhook.injectResources },
+      stableNameKinds: config.customStatefulWorkloadKinds,
+    },
     address: { host: webhook.bindHost, port: webhook.port },
     timeoutMs: webhook.timeout,
     drainMs: webhook.drain,

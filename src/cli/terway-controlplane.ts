@@ -139,6 +139,9 @@ async function main(): Promise<void> {
           withIpv6: config.ipStack !== 'ipv4',
           networkingRecheckMs: config.podNetworkingRecheck,
           releaseConfirmationMs: config.releaseConfirmation,
+          stableNameKinds: config.customStatefulWorkloadKinds,
+          nodeLabels: config.nodeLabelWhiteList,
+          configProblem: () => live.problem,
           escapedPods: () => (config.webhook.enabled ? live.settings.escapedPods : 'serve'),
           workers: {
             podEni: config.podENIMaxConcurrent,

@@ -49,6 +49,12 @@ export interface ControllerContext {
   networkingRecheckMs: number;
   /** How long a detachment waits for the node's word that the sandbox is gone. */
   releaseConfirmationMs: number;
+  /** Kinds of owners besides StatefulSet whose pods keep their names. */
+  stableNameKinds: readonly string[];
+  /** Labels that a node must carry to be looked after; empty: every node. */
+  nodeLabels: Readonly<Record<string, string>>;
+  /** Why the configuration file on disk is not in force; undefined when it is. Asked at each use. */
+  configProblem: () => string | undefined;
   /** What becomes of a pod that a PodNetworking picks and the webhook has not seen; `serve` where there is no webhook. */
   escapedPods: () => 'serve' | 'hold' | 'evict';
   clusterId: string;

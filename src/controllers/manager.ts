@@ -50,6 +50,9 @@ export interface ManagerOptions {
   withIpv6: boolean;
   networkingRecheckMs: number;
   releaseConfirmationMs: number;
+  stableNameKinds: readonly string[];
+  nodeLabels: Readonly<Record<string, string>>;
+  configProblem: () => string | undefined;
   /** Asked at each use, as it may change. */
   escapedPods: () => 'serve' | 'hold' | 'evict';
   workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };

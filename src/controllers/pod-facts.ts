@@ -27,13 +27,17 @@ export function isCandidate(pod: Pod): boolean {
 }
 
 /** The pod as the choice of its PodNetworking sees it. */
-export function podToMatch(pod: Pod, namespaceLabels: Record<string, string> | undefined): PodToMatch {
+export function podToMatch(
+  pod: Pod,
+  namespaceLabels: Record<string, string> | undefined,
+  stableNameKinds: readonly string[],
+): PodToMatch {
   return {
     key: `${pod.metadata.namespace ?? ''}/${pod.metadata.name}`,
     labels: pod.metadata.labels ?? {},
     annotations: pod.metadata.annotations ?? {},
     namespaceLabels: namespaceLabels ?? {},
-    hasStableName: hasStableName(pod.metadata.ownerReferences ?? []),
+    hasStableName: hasStableName(pod.metadata.ownerReferences ?? [], stableNameKinds),
   };
 }
 

@@ -63,6 +63,7 @@ export interface PodOptions {
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
   finalizers?: string[];
+  ownerReferences?: readonly Record<string, unknown>[];
 }
 
 /** A laboratory with one control plane, and the words that the tests are written in. */
@@ -139,7 +140,7 @@ export class Bed implements AsyncDisposable {
   }
 
   async createPod(namespace: string, name: string, options: PodOptions): Promise<string> {
-    const { node, networking, labels, annotations, finalizers } = options;
+    const { node, networking, labels, annotations, finalizers, ownerReferences } = options;
     const created = await this.lab.api.create(`/api/v1/namespaces/${namespace}/pods`, {
       apiVersion: 'v1',
       kind: 'Pod',
@@ -147,6 +148,7 @@ export class Bed implements AsyncDisposable {
         name,
         ...(labels === undefined ? {} : { labels }),
         ...(finalizers === undefined ? {} : { finalizers }),
+        ...(ownerReferences === undefined ? {} : { ownerReferences }),
         annotations: {
           ...(networking === undefined
             ? {}

@@ -64,6 +64,8 @@ export interface ControlPlane {
   process: LabProcess;
   /** Base URL of /healthz, /readyz and /metrics. */
   telemetryUrl: string;
+  /** Its configuration file. */
+  configPath: string;
 }
 
 const readyLine = z.object({ endpoint: z.string(), adminUrl: z.string() });
@@ -198,7 +200,7 @@ export class Lab implements AsyncDisposable {
     this.#controlPlanes.add(child);
     const telemetryUrl = `http://127.0.0.1:${port}`;
     if (options.waitReady !== false) await untilReady(child, telemetryUrl, this.#signal);
-    return { process: child, telemetryUrl };
+    return { process: child, telemetryUrl, configPath };
   }
 
   /** Ends every process and removes the state. */

@@ -90,7 +90,7 @@ export class NodeController {
       await this.#dropRecord(node, signal);
       return {};
     }
-    if (isForeign(core) || core.metadata.deletionTimestamp !== undefined) return {};
+    if (isForeign(core, this.#context.nodeLabels) || core.metadata.deletionTimestamp !== undefined) return {};
 
     const found = nodeIdentity(core);
     if ('missing' in found) {
@@ -402,7 +402,8 @@ function whyNoTrunk(node: TerwayNode): string | undefined {
 }
 
 /** Nodes that are not ours to serve (reference 4.6). */
-function isForeign(core: CoreNode): boolean {
+function isForeign(core: CoreNode, wanted: Readonly<Record<string, string>>): boolean {
   const labels = core.metadata.labels ?? {};
+  if (Object.entries(wanted).some(([name, value]) => labels[name] !== value)) return true;
   return labels[LABEL_IGNORE] === 'true' || labels['type'] === 'virtual-kubelet' || labels[LABEL_LINGJUN] === 'true';
 }

@@ -55,7 +55,10 @@ export class PodAdmitter {
     }
     const namespace = informers.namespaces.store.get(pod.metadata.namespace ?? '');
     if (namespace === undefined) return { requeueAfterMs: NAMESPACE_LAG_MS };
-    const match = matchNetworking(podToMatch(pod, namespace.metadata.labels), informers.podNetworkings.store.list());
+    const match = matchNetworking(
+      podToMatch(pod, namespace.metadata.labels, this.#context.stableNameKinds),
+      informers.podNetworkings.store.list(),
+    );
     if (match.kind === 'matched' || match.kind === 'notReady') {
       const outcome = await this.#escaped(key, pod, match, signal);
       if (outcome !== undefined) return outcome;

@@ -8,6 +8,7 @@ import { jitter } from '../../util/random.ts';
 import type { ControllerContext } from '../context.ts';
 import { podNetworkingResource } from '../resources.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
+import { Overlaps } from './overlaps.ts';
 import { type Retarget, SecurityGroupRollout } from './rollout.ts';
 import { type Checked, isNewVerdict, networkingStatus } from './status.ts';
 
@@ -41,6 +42,7 @@ export class PodNetworkingController {
   readonly #context: ControllerContext;
   readonly #tally: NetworkingTally;
   readonly #rollout: SecurityGroupRollout;
+  readonly #overlaps: Overlaps;
   readonly #known = new Map<string, Known>();
 
   /** @param options.tally is kept by the owner; this controller tells it the security groups. */
@@ -48,6 +50,7 @@ export class PodNetworkingController {
     this.#context = context;
     this.#tally = options.tally;
     this.#rollout = new SecurityGroupRollout(context, options.retarget);
+    this.#overlaps = new Overlaps(context);
   }
 
   /** A check is wanted at this time, earlier than it would be by itself. @param atMs epoch milliseconds. */
@@ -139,7 +142,7 @@ export class PodNetworkingController {
 
   /** @returns after how long what is not worth a write yet is to be written; undefined when nothing is left. */
   async #write(networking: PodNetworking, known: Known, signal: AbortSignal): Promise<number | undefined> {
-    const { client, informers, waitingRoom, room, clock, log } = this.#context;
+    const { client, informers, waitingRoom, room, clock, log, configProblem } = this.#context;
     const { name } = networking.metadata;
     const nowMs = clock.now();
     const status = networkingStatus(networking, {
@@ -147,6 +150,8 @@ export class PodNetworkingController {
       tally: this.#tally.of(name),
       unserved: waitingRoom.unserved(name),
       free: (id) => room.vSwitches.free(id),
+      remark: this.#overlaps.remarkOn(name),
+      configProblem: configProblem(),
       nowMs,
     });
     if (jsonEqual(status, networking.status)) return undefined;

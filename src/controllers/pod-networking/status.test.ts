@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { NetworkingTally } from '../../allocation/networking-tally.ts';
-import { type PodNetworking, podNetworkingSchema } from '../../crds/pod-networking.ts';
+import { type PodNetworking, type PodNetworkingStatus, podNetworkingSchema } from '../../crds/pod-networking.ts';
 import { isNewVerdict, networkingStatus, type StatusFacts } from './status.ts';
 
 const NOW_MS = Date.parse('2026-01-01T00:00:00Z');
@@ -60,6 +60,15 @@ test('a cloud that does not answer takes nothing back', () => {
 test('a remark follows the verdict', () => {
   const status = networkingStatus(networking(), facts({ remark: 'PodNetworking db picks some of its pods' }));
   expect(status.conditions?.find(({ type }) => type === 'Ready')?.message).toMatch(/; PodNetworking db picks some/);
+});
+
+test('a configuration file that was refused is told, and that it was mended; before that nothing', () => {
+  const told = (status: PodNetworkingStatus) => conditions(status)['ConfigurationValid'];
+  const sound = networkingStatus(networking(), facts());
+  expect(told(sound)).toBeUndefined();
+  const refused = networkingStatus(networking(sound), facts({ configProblem: 'f.yaml: rateLimit: must be a map' }));
+  expect(told(refused)).toBe('False ConfigurationRefused');
+  expect(told(networkingStatus(networking(refused), facts()))).toBe('True ConfigurationInForce');
 });
 
 describe('is news that cannot wait', () => {

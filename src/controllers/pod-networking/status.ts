@@ -24,7 +24,9 @@ export interface StatusFacts {
   /** Addresses believed to be free, less what was promised since the cloud was asked. */
   free: (vSwitchId: string) => number | undefined;
   /** What the reader should know besides, such as other PodNetworkings that pick the same pods; follows the Ready message. */
-  remark?: string;
+  remark?: string | undefined;
+  /** Why the control plane's configuration file is not in force; undefined when it is. */
+  configProblem?: string | undefined;
   nowMs: number;
 }
 
@@ -48,6 +50,16 @@ export function networkingStatus(networking: PodNetworking, facts: StatusFacts):
   });
   for (const stated of about) {
     status.conditions = stateCondition(status.conditions, networking, withOldRequestId(status, stated), nowMs);
+  }
+  const { configProblem } = facts;
+  const saidSo = status.conditions?.some(({ type }) => type === 'ConfigurationValid') === true;
+  // Said only once there is something to say, so that objects of a system that is well are not all written for it.
+  if (configProblem !== undefined || saidSo) {
+    const stated =
+      configProblem === undefined
+        ? ({ status: 'True', reason: 'ConfigurationInForce', message: 'the configuration file is in force' } as const)
+        : ({ status: 'False', reason: 'ConfigurationRefused', message: configProblem } as const);
+    status.conditions = stateCondition(status.conditions, networking, { type: 'ConfigurationValid', ...stated }, nowMs);
   }
   if (!jsonEqual(status, before)) status.updateAt = rfc3339(nowMs);
   return status;

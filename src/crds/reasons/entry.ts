@@ -25,4 +25,5 @@ export const NETWORKING_VSWITCHES: ReasonPlace = { kind: 'PodNetworking', condit
 export const NETWORKING_GROUPS: ReasonPlace = { kind: 'PodNetworking', condition: 'SecurityGroupsReady' };
 export const NETWORKING_CAPACITY: ReasonPlace = { kind: 'PodNetworking', condition: 'CapacityAvailable' };
 export const NETWORKING_ALLOCATION: ReasonPlace = { kind: 'PodNetworking', condition: 'AllocationHealthy' };
+export const NETWORKING_CONFIGURATION: ReasonPlace = { kind: 'PodNetworking', condition: 'ConfigurationValid' };
 export const NETWORKING_ROLLOUT: ReasonPlace = { kind: 'PodNetworking', condition: 'RolloutComplete' };

@@ -1,6 +1,7 @@
 import {
   NETWORKING_ALLOCATION,
   NETWORKING_CAPACITY,
+  NETWORKING_CONFIGURATION,
   NETWORKING_GROUPS,
   NETWORKING_READY,
   NETWORKING_ROLLOUT,
@@ -82,6 +83,15 @@ export const NETWORKING_REASONS = {
     on: [NETWORKING_ALLOCATION],
     cause: 'Interfaces of pods fail; the message tells how many, and the last error with its request id.',
     remedy: 'See the PodENIs that are not Ready: `kubectl get podeni -A -o wide`.',
+  },
+  ConfigurationInForce: {
+    on: [NETWORKING_CONFIGURATION],
+    cause: "The control plane's configuration file is in force again.",
+  },
+  ConfigurationRefused: {
+    on: [NETWORKING_CONFIGURATION],
+    cause: "The control plane's configuration file was changed and is wrong; the one before it stays in force.",
+    remedy: 'Correct the key that the message names.',
   },
   UpToDate: { on: [NETWORKING_ROLLOUT], cause: 'Every running pod has the security groups of the spec.' },
   RollingOut: {
