@@ -90,7 +90,9 @@ export class Reviewer {
     if (data === undefined) return { message: `${where} does not exist` };
     const parsed = parseEniConfig(data);
     if ('error' in parsed) return { message: parsed.error };
-    const vSwitchOptions = [...new Set(Object.values(parsed.config.vSwitchesByZone).flat())].sort();
+    const { vSwitchesByZone, vSwitchesAnywhere } = parsed.config;
+    const named = [...Object.values(vSwitchesByZone).flat(), ...vSwitchesAnywhere];
+    const vSwitchOptions = [...new Set(named)].sort();
     if (vSwitchOptions.length === 0) return { message: `${where}, key ${ENI_CONFIG.key}: names no vSwitches` };
     return { vSwitchOptions, securityGroupIDs: parsed.config.securityGroupIds };
   }

@@ -21,9 +21,18 @@ describe('eni-config', () => {
     expect(parsed).toEqual({
       config: {
         vSwitchesByZone: { 'cn-hangzhou-i': ['vsw-1', 'vsw-2'], 'cn-hangzhou-j': [] },
+        vSwitchesAnywhere: [],
         securityGroupIds: ['sg-1'],
       },
     });
+  });
+
+  test.each([
+    [['vsw-1', 'vsw-2'], { vSwitchesByZone: {}, vSwitchesAnywhere: ['vsw-1', 'vsw-2'] }],
+    ['vsw-1', { vSwitchesByZone: {}, vSwitchesAnywhere: ['vsw-1'] }],
+    [{ z: 'vsw-1' }, { vSwitchesByZone: { z: ['vsw-1'] }, vSwitchesAnywhere: [] }],
+  ])('names vSwitches by zone, or as a list: %j', (vswitches, places) => {
+    expect(parse({ security_group: 'sg-1', vswitches })).toEqual({ config: { ...places, securityGroupIds: ['sg-1'] } });
   });
 
   test.each([
@@ -33,7 +42,9 @@ describe('eni-config', () => {
     [{ security_group: '', security_groups: ['sg-1'] }, ['sg-1']],
     [{ security_groups: groups(10) }, groups(10)],
   ])('names security groups in one of two ways, or both: %j', (value, securityGroupIds) => {
-    expect(parse(value)).toEqual({ config: { vSwitchesByZone: {}, securityGroupIds } });
+    expect(parse(value)).toEqual({
+      config: { vSwitchesByZone: {}, vSwitchesAnywhere: [], securityGroupIds },
+    });
   });
 
   test.each<[unknown, string]>([
@@ -45,9 +56,8 @@ describe('eni-config', () => {
     ],
     [{ security_group: ['sg-1'] }, 'security_group: Invalid input: expected string, received array'],
     [{ security_groups: 'sg-1' }, 'security_groups: Invalid input: expected array, received string'],
-    [{ vswitches: ['vsw-1'] }, 'vswitches: Invalid input: expected record, received array'],
-    [{ vswitches: { z: 'vsw-1' } }, 'vswitches.z: Invalid input: expected array, received string'],
-    [{ vswitches: { z: [1] } }, 'vswitches.z.0: Invalid input: expected string, received number'],
+    [{ vswitches: { z: [1] } }, 'vswitches: must be a map of zone to vSwitch ids, or a list of vSwitch ids'],
+    [{ vswitches: 1 }, 'vswitches: must be a map of zone to vSwitch ids, or a list of vSwitch ids'],
     [[], 'top level: Invalid input: expected object, received array'],
     ['null', 'top level: Invalid input: expected object, received null'],
   ])('is refused with field and rule: %j', (value, message) => {

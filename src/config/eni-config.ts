@@ -6,11 +6,15 @@ export const ENI_CONFIG = { namespace: 'kube-system', name: 'eni-config', key: '
 
 const SECURITY_GROUPS_MAX = 10;
 
+const ids = z.union([z.array(z.string()), z.string().transform((id) => [id])]);
+
 /**
  * What the control plane reads of `eni_conf`. Keys that only the node daemon knows are left alone.
  */
 const eniConfSchema = z.looseObject({
-  vswitches: z.record(z.string(), z.array(z.string())).default({}),
+  vswitches: z
+    .union([z.record(z.string(), ids), ids], 'must be a map of zone to vSwitch ids, or a list of vSwitch ids')
+    .default({}),
   security_group: z.string().optional(),
   security_groups: z.array(z.string()).optional(),
 });
@@ -18,6 +22,8 @@ const eniConfSchema = z.looseObject({
 /** vSwitches and security groups of the cluster, for trunk ENIs. */
 export interface EniConfig {
   vSwitchesByZone: Record<string, string[]>;
+  /** Of a configuration that names no zones; each counts in the zone where it lies. */
+  vSwitchesAnywhere: string[];
   securityGroupIds: string[];
 }
 
@@ -53,5 +59,8 @@ export function parseEniConfig(data: Record<string, string>): { config: EniConfi
       error: `${where}: security_group and security_groups name ${securityGroupIds.length} security groups; an ENI takes at most ${SECURITY_GROUPS_MAX}`,
     };
   }
-  return { config: { vSwitchesByZone: vswitches, securityGroupIds } };
+  const places = Array.isArray(vswitches)
+    ? { vSwitchesByZone: {}, vSwitchesAnywhere: vswitches }
+    : { vSwitchesByZone: vswitches, vSwitchesAnywhere: [] };
+  return { config: { ...places, securityGroupIds } };
 }

@@ -18,7 +18,8 @@ export function clusterNetwork(
   }
   const parsed = parseEniConfig(configMap.data);
   if ('error' in parsed) return { message: parsed.error };
-  const vSwitchIds = parsed.config.vSwitchesByZone[zone] ?? [];
+  const { vSwitchesByZone, vSwitchesAnywhere } = parsed.config;
+  const vSwitchIds = [...(vSwitchesByZone[zone] ?? []), ...vSwitchesAnywhere];
   if (vSwitchIds.length > 0) return { vSwitchIds, securityGroupIds: parsed.config.securityGroupIds };
   return { message: `ConfigMap ${CLUSTER_NETWORKING}, key ${ENI_CONFIG.key}: vswitches has no entry for zone ${zone}` };
 }

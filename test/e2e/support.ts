@@ -12,6 +12,7 @@ import { unsettled, type World } from '../lab/invariants.ts';
 import {
   CLUSTER_ID,
   type ControlPlane,
+  type ControlPlaneOptions,
   Lab,
   type LabNode,
   POD_SECURITY_GROUP,
@@ -87,8 +88,11 @@ export class Bed implements AsyncDisposable {
     return this.#controlPlane;
   }
 
-  async startControlPlane(config: Record<string, unknown> = {}): Promise<void> {
-    this.#controlPlane = await this.lab.startControlPlane({ config: { ...this.#config, ...config } });
+  async startControlPlane(
+    config: Record<string, unknown> = {},
+    options: Pick<ControlPlaneOptions, 'waitReady'> = {},
+  ): Promise<void> {
+    this.#controlPlane = await this.lab.startControlPlane({ ...options, config: { ...this.#config, ...config } });
   }
 
   async stopControlPlane(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {

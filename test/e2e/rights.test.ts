@@ -1,0 +1,208 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseAllDocuments, stringify } from 'yaml';
+import { z } from 'zod';
+import { pollUntil } from '../cluster/poll.ts';
+import { chooseFreePorts } from '../cluster/ports.ts';
+import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
+import { CLUSTER_ID } from '../lab/lab.ts';
+import { applyWebhookConfigurations, removeWebhookConfigurations } from '../lab/webhook.ts';
+import { API, Bed, SMALL_TYPE, ZONE_H } from './support.ts';
+
+/*
+ * config/rbac is exactly what the control plane needs: with all of it nothing is refused, without any one of its rules
+ * something is, and no right in it goes unused.
+ */
+
+const RBAC = join(import.meta.dirname, '..', '..', 'config', 'rbac', 'control-plane.yaml');
+
+const ruleSchema = z.object({
+  apiGroups: z.array(z.string()),
+  resources: z.array(z.string()),
+  resourceNames: z.array(z.string()).optional(),
+  verbs: z.array(z.string()),
+});
+const roleSchema = z.looseObject({
+  kind: z.enum(['ClusterRole', 'Role']),
+  metadata: z.object({ name: z.string() }),
+  rules: z.array(ruleSchema),
+});
+type Role = z.infer<typeof roleSchema>;
+type Rule = z.infer<typeof ruleSchema>;
+
+const ROLES: Role[] = parseAllDocuments(await readFile(RBAC, 'utf8')).flatMap((document) => {
+  const parsed = roleSchema.safeParse(document.toJS());
+  return parsed.success ? [parsed.data] : [];
+});
+const RULES = ROLES.flatMap((role) =>
+  role.rules.map((rule, at) => ({ role, at, title: `${role.kind} ${role.metadata.name}: ${sentence(rule)}` })),
+);
+
+function sentence({ verbs, resources, resourceNames }: Rule): string {
+  const names = resourceNames === undefined ? '' : ` named ${resourceNames.join(', ')}`;
+  return `${verbs.join(', ')} ${resources.join(', ')}${names}`;
+}
+
+/** Rights for what does not happen in a quiet minute; the verb and what it is for. */
+const OCCASIONAL: Readonly<Record<string, RegExp>> = {
+  'an API server that cannot begin a watch with the present objects': /^list /,
+  'an object that a store lacks or that was changed meanwhile': /^get /,
+  'an event that repeats': /^patch events$/,
+  'a node that is removed': /^delete nodes$/,
+  'a certificate that is renewed': /^patch secrets$/,
+};
+
+let bed: Bed;
+let namespace: TestNamespace;
+let ns: string;
+let port: number;
+let ownerUid: string;
+
+beforeAll(async () => {
+  const cluster = await sharedCluster();
+  [port = 0] = await chooseFreePorts(1);
+  bed = await Bed.start(cluster, {
+    webhook: { port, bindHost: '127.0.0.1', hosts: ['127.0.0.1'], drain: '100ms', escapedPods: 'evict' },
+  });
+  namespace = await withNamespace(cluster, 'rights');
+  ns = namespace.name;
+  // Pods of this namespace come past the webhook.
+  await bed.lab.api.patch(`/api/v1/namespaces/${ns}`, 'merge', {
+    metadata: { labels: { 'k8s.aliyun.com/pod-eni': 'false' } },
+  });
+  const configMap = (name: string, space: string, data: Record<string, string>) =>
+    stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: space }, data });
+  await bed.lab.apply(configMap('ack-cluster-profile', 'kube-system', { clusterid: CLUSTER_ID }));
+  await bed.lab.apply(configMap('owner', ns, {}));
+  const owner = await bed.lab.api.get(`/api/v1/namespaces/${ns}/configmaps/owner`);
+  ownerUid = z.object({ metadata: z.object({ uid: z.string() }) }).parse(owner).metadata.uid;
+  await bed.startControlPlane();
+  await bed.readyNetworking('rights');
+  await bed.stopControlPlane();
+  // A pod that is hardly younger than its PodNetworking is no escaped one.
+  const madeMs = Date.parse((await bed.networking('rights', () => true)).metadata.creationTimestamp ?? '');
+  await pollUntil(async () => (Date.now() > madeMs + 7000 ? true : undefined), {
+    what: 'the PodNetworking to be older than a moment',
+    timeoutMs: 20_000,
+  });
+}, 120_000);
+
+afterAll(async () => {
+  if (bed !== undefined) {
+    await removeWebhookConfigurations(bed.lab);
+    await bed.lab.api.delete('/api/v1/namespaces/kube-system/configmaps/ack-cluster-profile');
+  }
+  await bed?.close();
+  await namespace?.delete();
+});
+
+/** As on the first day: no lease, no certificate, and nobody has told where the cluster is. */
+async function start(): Promise<void> {
+  await removeWebhookConfigurations(bed.lab);
+  await bed.lab.api.patch(`${API}/podnetworkings/rights`, 'merge', { spec: { priority: visits } });
+  await bed.lab.api.delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/terway-controlplane');
+  await applyWebhookConfigurations(bed.lab, port);
+  await bed.startControlPlane({ clusterID: undefined }, { waitReady: false });
+}
+
+let visits = 0;
+
+/** Has everything done that the control plane does: a trunk, a pod that is bound and released, and one that is evicted. */
+async function everything(): Promise<{ end: () => Promise<void>; done: () => Promise<boolean> }> {
+  visits += 1;
+  const [served, escaped] = [`served-${visits}`, `escaped-${visits}`];
+  const node = await bed.lab.addNode(ZONE_H, SMALL_TYPE);
+  await bed.createPod(ns, served, { node: node.name, networking: 'rights' });
+  await bed.createPod(ns, escaped, {
+    node: node.name,
+    annotations: { 'k8s.aliyun.com/pod-networking': 'rights' },
+    ownerReferences: [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'owner', uid: ownerUid, controller: true }],
+  });
+  const pods = async () => {
+    const { objects } = await bed.lab.api.list(`/api/v1/namespaces/${ns}/pods`);
+    return objects.map((object) => z.object({ metadata: z.looseObject({ name: z.string() }) }).parse(object).metadata);
+  };
+  return {
+    done: async () => {
+      const found = await pods();
+      const evicted = found.find(({ name }) => name === escaped);
+      if (evicted !== undefined && evicted['deletionTimestamp'] === undefined) return false;
+      return (await bed.findPodEni(ns, served))?.status?.phase === 'Bind';
+    },
+    end: async () => {
+      for (const { name } of await pods()) await bed.deletePod(ns, name);
+    },
+  };
+}
+
+/** Requests by `verb resource/subresource` and HTTP status. */
+async function requests(): Promise<{ what: string; code: string }[]> {
+  const response = await fetch(`${bed.controlPlane.telemetryUrl}/metrics`).catch(() => undefined);
+  const lines = (await response?.text())?.split('\n') ?? [];
+  return lines.flatMap((line) => {
+    const found = /^terway_kube_requests_total\{verb="(\w+)",resource="(\w+)",subresource="(\w*)",code="(\d+)"\}/.exec(
+      line,
+    );
+    if (found === null) return [];
+    const [, verb = '', resource = '', subresource = '', code = ''] = found;
+    return [{ what: `${verb} ${subresource === '' ? resource : `${resource}/${subresource}`}`, code }];
+  });
+}
+
+const refused = async () => (await requests()).filter(({ code }) => code === '403').map(({ what }) => what);
+
+async function setRole(role: Role): Promise<void> {
+  await bed.lab.apply(stringify(role));
+}
+
+describe('with all rules', () => {
+  test('everything is done, nothing is refused, and every right is used', async () => {
+    await start();
+    let used: Set<string>;
+    try {
+      const world = await everything();
+      await pollUntil(async () => ((await world.done()) ? true : undefined), {
+        what: 'everything to be done',
+        timeoutMs: 45_000,
+      });
+      await world.end();
+      await bed.settled(({ podEnis }) => podEnis.length === 0);
+      used = new Set((await requests()).map(({ what }) => what));
+      expect(await refused()).toEqual([]);
+    } finally {
+      await bed.stopControlPlane();
+    }
+    const granted = ROLES.flatMap(({ rules }) =>
+      rules.flatMap(({ verbs, resources }) =>
+        verbs.flatMap((verb) => resources.map((resource) => `${verb} ${resource}`)),
+      ),
+    );
+    const isOccasional = (right: string) => Object.values(OCCASIONAL).some((pattern) => pattern.test(right));
+    expect([...new Set(granted)].filter((right) => !used.has(right) && !isOccasional(right))).toEqual([]);
+  });
+});
+
+describe('without', () => {
+  test.each(RULES)('$title', async ({ role, at }) => {
+    await setRole({ ...role, rules: role.rules.filter((_rule, index) => index !== at) });
+    try {
+      await start();
+      const world = await everything();
+      const resources = role.rules[at]?.resources ?? [];
+      await pollUntil(
+        async () => {
+          const { process } = bed.controlPlane;
+          // What it needs to start at all ends it with a word.
+          if (!process.isRunning) return /is forbidden|cannot (get|list)/.test(await process.tail()) ? true : undefined;
+          return (await refused()).some((what) => resources.includes(what.split(' ')[1] ?? '')) ? true : undefined;
+        },
+        { what: 'something to be refused', timeoutMs: 45_000 },
+      );
+      await world.end();
+    } finally {
+      await bed.stopControlPlane();
+      await setRole(role);
+    }
+  });
+});
