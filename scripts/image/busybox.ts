@@ -3,8 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { TarEntry } from '../../src/util/tar.ts';
 import { writeImageArchive, writeLayer } from './oci.ts';
-import type { TarEntry } from './tar.ts';
 
 /** Name of the image of {@link writeBusyboxImage}, for pods with `imagePullPolicy: Never`. */
 export const BUSYBOX_IMAGE = 'terway.test/busybox:1';

@@ -6,9 +6,9 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as z from 'zod';
+import { type TarEntry, tarStream } from '../../src/util/tar.ts';
 import { writeImageArchive, writeLayer } from './oci.ts';
 import { PRODUCT_DIR, writeProductImage } from './product.ts';
-import { type TarEntry, tarStream } from './tar.ts';
 
 const run = promisify(execFile);
 

@@ -4,7 +4,7 @@ import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { type TarEntry, tarStream } from './tar.ts';
+import { type TarEntry, tarStream } from '../../src/util/tar.ts';
 
 /** A tar archive on disk that is one layer of an image; not compressed, so that its bytes depend on no zlib. */
 export interface Layer {

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import * as z from 'zod';
+import type { TarEntry } from '../../src/util/tar.ts';
 import { busyboxEntries } from './busybox.ts';
 import { sharedLibraries } from './libraries.ts';
 import { type Layer, writeImageArchive, writeLayer } from './oci.ts';
-import type { TarEntry } from './tar.ts';
 
 export interface ProductImageOptions {
   /** Folder with the bundles and native programs. */

@@ -25,9 +25,24 @@ export function isBraked(orphans: number, all: number): boolean {
   return orphans > Math.max(BRAKE_MINIMUM, all * BRAKE_SHARE);
 }
 
+/** Why an orphan may not be released yet. */
+export type OrphanHold = 'seenOnce' | 'tooYoung';
+
 /**
- * Which ENIs with our tags belong to nobody. Released is only what was an orphan in the round before as well and is older
- * than `minimumAgeMs`; an ENI without a creation time is as old as our first sight of it, which is two rounds. Pure.
+ * Released is only what was an orphan in the round before as well and is older than `minimumAgeMs`; undefined when both hold.
+ * An ENI without a creation time is as old as our first sight of it, which is two rounds.
+ */
+export function holdOf(
+  eni: ListedEni,
+  orphansBefore: ReadonlySet<string>,
+  { minimumAgeMs, nowMs }: { minimumAgeMs: number; nowMs: number },
+): OrphanHold | undefined {
+  if (nowMs - (eni.createdAtMs ?? Number.NEGATIVE_INFINITY) < minimumAgeMs) return 'tooYoung';
+  return orphansBefore.has(eni.id) ? undefined : 'seenOnce';
+}
+
+/**
+ * Which ENIs with our tags belong to nobody, and which of them may be released now ({@link holdOf}). Pure.
  *
  * @param isOwned whether anything in the cluster names the ENI.
  * @param orphansBefore the orphans of the round before.
@@ -40,11 +55,7 @@ export function judgeOrphans(
 ): OrphanVerdict {
   const orphans = listed.filter((eni) => !isOwned(eni));
   const braked = isBraked(orphans.length, listed.length);
-  const release = orphans.filter(
-    (eni) =>
-      orphansBefore.has(eni.id) &&
-      options.nowMs - (eni.createdAtMs ?? Number.NEGATIVE_INFINITY) >= options.minimumAgeMs,
-  );
+  const release = orphans.filter((eni) => holdOf(eni, orphansBefore, options) === undefined);
   return {
     orphans: orphans.map((eni) => eni.id),
     release: braked ? [] : release.map((eni) => eni.id),

@@ -1,4 +1,3 @@
-import { request } from 'node:http';
 import { createServer, type Server } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -19,6 +18,7 @@ import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { parseIp } from '../util/ip.ts';
 import { systemRandom } from '../util/random.ts';
+import { askSocket, SocketUnreachableError } from '../util/unix-socket.ts';
 import { parseCommandLine } from './arguments.ts';
 import { printReport, printState } from './terway-agent-output.ts';
 
@@ -184,20 +184,10 @@ async function uninstall(config: AgentConfig, lib: string): Promise<number> {
 /** Asks the agent that runs on this node. */
 async function askAgent(command: 'show' | 'check' | 'repair', config: AgentConfig, json: boolean): Promise<number> {
   const socketPath = join(config.paths.run, 'agent.sock');
-  const [method, path] = command === 'show' ? ['GET', '/state'] : ['POST', `/${command}`];
-  const { status, body } = await new Promise<{ status: number; body: string }>((resolve, reject) => {
-    const call = request({ socketPath, method, path }, (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (chunk: string) => {
-        text += chunk;
-      });
-      response.once('end', () => resolve({ status: response.statusCode ?? 0, body: text }));
-      response.once('error', reject);
-    });
-    call.once('error', (error) => {
-      reject(new ConfigError(`no terway-agent answers at ${socketPath}: ${errorMessage(error)}`));
-    });
-    call.end();
+  const [method, path] = command === 'show' ? (['GET', '/state'] as const) : (['POST', `/${command}`] as const);
+  const { status, body } = await askSocket(socketPath, method, path).catch((error: unknown) => {
+    if (!(error instanceof SocketUnreachableError)) throw error;
+    throw new ConfigError(`no terway-agent answers at ${socketPath}: ${errorMessage(error.cause)}`);
   });
   if (status !== 200) throw new Error(`the agent answered ${status}: ${body.trim()}`);
   if (json) process.stdout.write(body);

@@ -1,4 +1,4 @@
-import { formatDuration } from './text.ts';
+import { formatDuration } from '../../src/util/terminal/text.ts';
 
 /** Stands for the answer that did not come. */
 export const NO_ANSWER = '-';

@@ -1,3 +1,4 @@
+import { formatDuration } from '../../src/util/terminal/text.ts';
 import { answerProblems, describeAnswers, longestSilenceMs } from './answers.ts';
 import type { Witness } from './chapter-fixed-address.ts';
 import { DemoError } from './errors.ts';
@@ -5,7 +6,6 @@ import type { Narrator } from './narrator.ts';
 import { PageClient } from './page-client.ts';
 import type { PodRow } from './pod-record.ts';
 import type { RealStage } from './real-stage.ts';
-import { formatDuration } from './text.ts';
 
 const ANSWER_TIMEOUT_MS = 30_000;
 const ENOUGH_ANSWERS = 3;

@@ -1,10 +1,10 @@
+import { formatDuration } from '../../src/util/terminal/text.ts';
 import { returnProblems } from './checks.ts';
 import { DemoError } from './errors.ts';
 import { withLivePods } from './live-pods.ts';
 import type { Narrator } from './narrator.ts';
 import { isBound, type PodRecord, type PodRow, podRow } from './pod-record.ts';
 import type { Stage } from './stage.ts';
-import { formatDuration } from './text.ts';
 
 const RETURN_TIMEOUT_MS = 120_000;
 

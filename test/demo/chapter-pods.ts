@@ -1,9 +1,9 @@
+import { count, formatDuration, median } from '../../src/util/terminal/text.ts';
 import { DemoError } from './errors.ts';
 import { withLivePods } from './live-pods.ts';
 import type { Narrator } from './narrator.ts';
 import { isBound, isRunning, type PodRecord, type PodRow, podRow } from './pod-record.ts';
 import type { Stage } from './stage.ts';
-import { count, formatDuration, median } from './text.ts';
 
 const BIND_TIMEOUT_MS = 120_000;
 

@@ -1,3 +1,4 @@
+import { count, formatDuration } from '../../src/util/terminal/text.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { cloudProblems, memberEniIds } from './checks.ts';
 import { DemoError } from './errors.ts';
@@ -6,7 +7,6 @@ import type { Narrator } from './narrator.ts';
 import type { PodRecord } from './pod-record.ts';
 import type { Workload } from './samples.ts';
 import type { Stage } from './stage.ts';
-import { count, formatDuration } from './text.ts';
 
 const RELEASE_TIMEOUT_MS = 120_000;
 const CLOUD_INTERVAL_MS = 200;

@@ -1,3 +1,4 @@
+import { count } from '../../src/util/terminal/text.ts';
 import { DemoError } from './errors.ts';
 import { echoExchange, framesOf, tagProblems } from './frame-checks.ts';
 import { frameRows, frameTable } from './frame-table.ts';
@@ -7,7 +8,6 @@ import { acrossNodes, onOneNode, type Pair } from './pairs.ts';
 import type { PodRow } from './pod-record.ts';
 import { GUEST, PAGE_PORT } from './real-samples.ts';
 import type { RealStage } from './real-stage.ts';
-import { count } from './text.ts';
 
 const FRAMES_TIMEOUT_MS = 5000;
 const PINGS = 3;

@@ -1,8 +1,8 @@
+import { type Column, layoutTable, renderTable } from '../../src/util/terminal/table.ts';
+import { count } from '../../src/util/terminal/text.ts';
 import type { Narrator } from './narrator.ts';
 import type { NodeRow } from './node-book.ts';
 import type { Stage } from './stage.ts';
-import { type Column, layoutTable, renderTable } from './table.ts';
-import { count } from './text.ts';
 
 const TRUNK_TIMEOUT_MS = 60_000;
 

@@ -1,5 +1,6 @@
 import type { RefusalReason } from '../../sim/vpc/protocol.ts';
 import { ROUTER_MAC, udp } from '../../sim/vpc/test-frames.ts';
+import { pad, textWidth } from '../../src/util/terminal/text.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import type { WiredNode } from '../lab/node-lab.ts';
 import { DemoError } from './errors.ts';
@@ -10,7 +11,6 @@ import type { PodRow } from './pod-record.ts';
 import { sendFrame, WireTap } from './raw-wire.ts';
 import { GUEST } from './real-samples.ts';
 import type { RealStage } from './real-stage.ts';
-import { pad, textWidth } from './text.ts';
 
 const TIMEOUT_MS = 10_000;
 const FIRST_PORT = 40_001;

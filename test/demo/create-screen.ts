@@ -1,6 +1,6 @@
 import type { WriteStream } from 'node:tty';
+import { createStyle, wantsColours } from '../../src/util/terminal/style.ts';
 import type { Screen } from './screen.ts';
-import { createStyle, wantsColours } from './style.ts';
 import { TerminalScreen } from './terminal-screen.ts';
 
 /** Long enough for a line with all that there is to say about a pod. */

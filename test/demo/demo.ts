@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { join } from 'node:path';
+import { shorten } from '../../src/util/terminal/text.ts';
 import { isExecutable } from '../cluster/go-build.ts';
 import { realNodeSupport } from '../cluster/real-nodes/support.ts';
 import { Closers } from './closers.ts';
@@ -12,7 +13,6 @@ import { PlainStage } from './plain-stage.ts';
 import { takePlainTour } from './plain-tour.ts';
 import { RealStage } from './real-stage.ts';
 import { takeRealTour } from './real-tour.ts';
-import { shorten } from './text.ts';
 
 const OPTIONS = ['--once', '--plain', '--help', '-h'];
 const USAGE = `usage: node test/demo/demo.ts [--once] [--plain]

@@ -1,8 +1,8 @@
+import { pad, textWidth } from '../../src/util/terminal/text.ts';
 import type { Narrator } from './narrator.ts';
 import type { PlainStage } from './plain-stage.ts';
 import type { RealStage } from './real-stage.ts';
 import type { Stage } from './stage.ts';
-import { pad, textWidth } from './text.ts';
 
 type Command = readonly [command: string, what: string];
 

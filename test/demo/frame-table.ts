@@ -1,6 +1,6 @@
+import type { Style } from '../../src/util/terminal/style.ts';
+import { type Column, layoutTable, renderTable } from '../../src/util/terminal/table.ts';
 import type { SeenFrame } from './frame-watch.ts';
-import type { Style } from './style.ts';
-import { type Column, layoutTable, renderTable } from './table.ts';
 
 const ICMP = 1;
 const TCP = 6;

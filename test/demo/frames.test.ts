@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { createStyle } from '../../src/util/terminal/style.ts';
+import { textWidth } from '../../src/util/terminal/text.ts';
 import { echoExchange, framesOf, type PodOnWire, tagProblems } from './frame-checks.ts';
 import { frameRows, frameTable } from './frame-table.ts';
 import type { SeenFrame } from './frame-watch.ts';
-import { createStyle } from './style.ts';
-import { textWidth } from './text.ts';
 
 const plain = createStyle(false);
 const A: PodOnWire = { name: 'web-a', address: '10.10.0.1', eniId: 'eni-a', vlan: '1', trunkId: 'eni-trunk1' };

@@ -1,8 +1,8 @@
+import { formatDuration, pad, wrap } from '../../src/util/terminal/text.ts';
 import { type Narrator, spinnerFrame } from './narrator.ts';
 import { type PodRecord, type PodRow, podRow } from './pod-record.ts';
 import { livePodTable, type Omissible, podColumns, podLine, wholePodTable } from './pod-table.ts';
 import type { Stage } from './stage.ts';
-import { formatDuration, pad, wrap } from './text.ts';
 
 const TIME_WIDTH = 7;
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
+import { createStyle } from '../../src/util/terminal/style.ts';
 import { Narrator } from './narrator.ts';
 import type { Screen } from './screen.ts';
-import { createStyle } from './style.ts';
 
 function onScreen(width: number) {
   const printed: string[] = [];

@@ -1,5 +1,5 @@
+import { formatDuration, shorten, textWidth, wrap } from '../../src/util/terminal/text.ts';
 import type { Screen } from './screen.ts';
-import { formatDuration, shorten, textWidth, wrap } from './text.ts';
 
 const INDENT = '  ';
 const MARK_WIDTH = 2;

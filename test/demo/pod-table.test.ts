@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { createStyle } from '../../src/util/terminal/style.ts';
+import { textWidth } from '../../src/util/terminal/text.ts';
 import { describeCalls } from './cloud-calls.ts';
 import type { PodRow } from './pod-record.ts';
 import { livePodTable, podColumns, podLine, wholePodTable } from './pod-table.ts';
-import { createStyle } from './style.ts';
-import { textWidth } from './text.ts';
 
 const plain = createStyle(false);
 const calls = { ofEni: (eniId: string) => (eniId === '' ? '' : 'Create 1, Attach 1') };

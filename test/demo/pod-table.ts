@@ -1,8 +1,8 @@
+import type { Style } from '../../src/util/terminal/style.ts';
+import { type Column, layoutTable, renderTable } from '../../src/util/terminal/table.ts';
+import { formatDuration, pad } from '../../src/util/terminal/text.ts';
 import type { CloudCalls } from './cloud-calls.ts';
 import type { PodRow } from './pod-record.ts';
-import type { Style } from './style.ts';
-import { type Column, layoutTable, renderTable } from './table.ts';
-import { formatDuration, pad } from './text.ts';
 
 /** Deployment, hash of the template, five characters. */
 const USUAL_NAME = 20;

@@ -1,3 +1,4 @@
+import { count, formatDuration } from '../../src/util/terminal/text.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { AskingWitness } from './asking-witness.ts';
 import { tellFixedAddress } from './chapter-fixed-address.ts';
@@ -13,7 +14,6 @@ import type { PodRow } from './pod-record.ts';
 import { GUEST } from './real-samples.ts';
 import type { RealStage } from './real-stage.ts';
 import { tellSummary } from './summary.ts';
-import { count, formatDuration } from './text.ts';
 
 const DEVICE_TIMEOUT_MS = 10_000;
 const PODS_GONE_TIMEOUT_MS = 60_000;

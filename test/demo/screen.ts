@@ -1,4 +1,4 @@
-import type { Style } from './style.ts';
+import type { Style } from '../../src/util/terminal/style.ts';
 
 /** What a live region may take. */
 export interface View {

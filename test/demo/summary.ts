@@ -1,9 +1,9 @@
+import { count, formatDuration, median, pad } from '../../src/util/terminal/text.ts';
 import type { Move } from './chapter-fixed-address.ts';
 import type { Release } from './chapter-release.ts';
 import type { Narrator } from './narrator.ts';
 import type { PodRow } from './pod-record.ts';
 import type { Stage } from './stage.ts';
-import { count, formatDuration, median, pad } from './text.ts';
 
 type Fact = readonly [label: string, text: string];
 

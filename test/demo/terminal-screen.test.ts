@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { createStyle } from './style.ts';
+import { createStyle } from '../../src/util/terminal/style.ts';
 import { TerminalScreen } from './terminal-screen.ts';
 
 beforeEach(() => vi.useFakeTimers());

@@ -1,6 +1,6 @@
+import type { Style } from '../../src/util/terminal/style.ts';
+import { textWidth } from '../../src/util/terminal/text.ts';
 import type { Screen, View } from './screen.ts';
-import type { Style } from './style.ts';
-import { textWidth } from './text.ts';
 
 const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';

@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { errorMessage } from '../../util/errors.ts';
-import { listenOnSocket } from '../unix-socket.ts';
+import { listenOnSocket } from '../../util/unix-socket.ts';
 import { CNI_ERROR, CniError } from './errors.ts';
 import { type CniRequest, parseRequest, versionOf } from './request.ts';
 import { errorResult } from './result.ts';

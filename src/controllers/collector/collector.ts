@@ -1,23 +1,45 @@
-import { judgeOrphans } from '../../allocation/orphans.ts';
+import { holdOf, isBraked, judgeOrphans, type OrphanHold } from '../../allocation/orphans.ts';
 import { sameSecurityGroups } from '../../allocation/security-groups.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import type { Eni } from '../../cloud/port.ts';
-import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT, TAG_CLUSTER, TAG_CREATOR, TAG_CREATOR_VALUE } from '../../crds/names.ts';
-import type { TerwayNode } from '../../crds/node.ts';
-import type { PodEni } from '../../crds/pod-eni.ts';
+import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
 import { errorMessage } from '../../util/errors.ts';
 import { jitter } from '../../util/random.ts';
 import type { ControllerContext } from '../context.ts';
 import { nodeOwner } from '../owners.ts';
-import { podEniResource, terwayNodeResource } from '../resources.ts';
+import { takeInventory } from './inventory.ts';
 
-const PAGE = 500;
 /** What one round releases at most. */
 const RELEASED_PER_ROUND = 50;
 /** Repairs of security groups that one round starts at most. */
 const DRIFTED_PER_ROUND = 100;
 const FIRST_ROUND_MS = 15_000;
 const JITTER = 0.1;
+
+/** What one round came to. */
+export interface CollectorRound {
+  orphans: number;
+  released: number;
+  suspected: number;
+  braked: boolean;
+  endedAtMs: number;
+}
+
+/** What a round would release. */
+export interface OrphanPlan {
+  /** ENIs with our tags. */
+  listed: number;
+  braked: boolean;
+  /** `moving`: its status is neither InUse nor Available. */
+  orphans: { eni: Eni; hold: OrphanHold | 'moving' | undefined }[];
+}
+
+/** One call that was made to release an orphan, or failed. */
+export interface OrphanRelease {
+  eniId: string;
+  call: 'detach' | 'delete';
+  error?: string;
+}
 
 /**
  * Compares the cloud with the cluster in both directions: ENIs that nothing names are released with evidence, and records
@@ -27,7 +49,8 @@ const JITTER = 0.1;
 export class Collector {
   readonly #context: ControllerContext;
   readonly #options: { intervalMs: number; minimumAgeMs: number };
-  readonly #report: (report: { orphans: number; released: number; suspected: number; braked: boolean }) => void;
+  readonly #report: (round: CollectorRound) => void;
+  #latest: CollectorRound | undefined;
   #orphansBefore: ReadonlySet<string> = new Set();
 
   constructor(
@@ -36,7 +59,7 @@ export class Collector {
       intervalMs: number;
       minimumAgeMs: number;
       /** Told of every round; for metrics. */
-      report: (report: { orphans: number; released: number; suspected: number; braked: boolean }) => void;
+      report: (round: CollectorRound) => void;
     },
   ) {
     this.#context = context;
@@ -62,18 +85,13 @@ export class Collector {
 
   /** One comparison. @throws CloudError, KubeApiError */
   async round(): Promise<void> {
-    const { cloud, clusterId, clock, log, signal } = this.#context;
-    const tags = { [TAG_CLUSTER]: clusterId, [TAG_CREATOR]: TAG_CREATOR_VALUE };
-    const { enis } = await cloud.describeEnis({ tags }, signal);
+    const { clock, log } = this.#context;
+    const { enis, ownerOf } = await takeInventory(this.#context);
     const byId = new Map(enis.map((eni) => [eni.id, eni]));
-    // Read after the ENIs were listed: an ENI of that list has had its intent before (I2), so its owner is in this read.
-    const owners = await this.#ownersNow();
-    const verdict = judgeOrphans(
-      enis,
-      (eni) => owners.ids.has(eni.id) || owners.tokens.has(byId.get(eni.id)?.tags[TAG_ATTEMPT] ?? ''),
-      this.#orphansBefore,
-      { minimumAgeMs: this.#options.minimumAgeMs, nowMs: clock.now() },
-    );
+    const verdict = judgeOrphans(enis, ({ id }) => ownerOf(id) !== undefined, this.#orphansBefore, {
+      minimumAgeMs: this.#options.minimumAgeMs,
+      nowMs: clock.now(),
+    });
     this.#orphansBefore = new Set(verdict.orphans);
     if (verdict.braked) {
       log.error(
@@ -84,67 +102,70 @@ export class Collector {
     let released = 0;
     for (const id of verdict.release.slice(0, RELEASED_PER_ROUND)) {
       const eni = byId.get(id);
-      if (eni !== undefined && (await this.#releaseOrphan(eni))) released += 1;
+      if (eni !== undefined && (await this.#releaseOrphan(eni)).error === undefined) released += 1;
     }
     const suspected = this.#suspectRecords(byId);
-    this.#report({ orphans: verdict.orphans.length, released, suspected, braked: verdict.braked });
+    this.#latest = {
+      ...{ orphans: verdict.orphans.length, released, suspected, braked: verdict.braked },
+      endedAtMs: clock.now(),
+    };
+    this.#report(this.#latest);
   }
 
-  /** Every ENI id and ClientToken that anything in the cluster names, read from the API server, not from the stores. */
-  async #ownersNow(): Promise<{ ids: Set<string>; tokens: Set<string> }> {
-    const ids = new Set<string>();
-    const tokens = new Set<string>();
-    for (const podEni of await this.#listAll<PodEni>(podEniResource)) {
-      for (const { eni, intent } of podEni.spec.allocations ?? []) {
-        if (eni.id !== '') ids.add(eni.id);
-        if (intent !== undefined) tokens.add(intent.clientToken);
-      }
-    }
-    for (const node of await this.#listAll<TerwayNode>(terwayNodeResource)) {
-      for (const id of Object.keys(node.status?.networkInterfaces ?? {})) ids.add(id);
-      const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-      if (intent === undefined) continue;
-      tokens.add(intent.clientToken);
-      if (intent.eniID !== '') ids.add(intent.eniID);
-    }
-    // A mirror without a PodENI releases its ENI itself.
-    const mirrors = this.#context.informers.networkInterfaces.store;
-    for (const name of [...mirrors.keys(), ...mirrors.unreadableKeys]) ids.add(name);
-    return { ids, tokens };
+  /** The latest round of this term. */
+  get latest(): CollectorRound | undefined {
+    return this.#latest;
   }
 
-  async #listAll<T extends PodEni | TerwayNode>(
-    resource: Parameters<ControllerContext['client']['list']>[0] & { parse?: (raw: unknown) => T },
-  ) {
-    const { client, signal } = this.#context;
-    const all: T[] = [];
-    let continueToken: string | undefined;
-    do {
-      const page = await client.list<T>(resource, { limit: PAGE, continueToken, signal, priority: 'background' });
-      all.push(...page.items);
-      continueToken = page.continueToken;
-    } while (continueToken !== undefined);
-    return all;
+  /** What a round would release now, and why not the rest. Changes nothing. @throws CloudError, KubeApiError */
+  async plan(): Promise<OrphanPlan> {
+    const { enis, ownerOf } = await takeInventory(this.#context);
+    const orphans = enis.filter(({ id }) => ownerOf(id) === undefined);
+    const options = { minimumAgeMs: this.#options.minimumAgeMs, nowMs: this.#context.clock.now() };
+    return {
+      listed: enis.length,
+      braked: isBraked(orphans.length, enis.length),
+      orphans: orphans.map((eni) => ({
+        eni,
+        hold: isSettled(eni) ? holdOf(eni, this.#orphansBefore, options) : 'moving',
+      })),
+    };
+  }
+
+  /**
+   * Releases now what {@link plan} holds for no reason; an attached ENI is detached, and deleted by a later round.
+   *
+   * @param overrideBrake whether to believe that so many are orphans.
+   * @returns the plan, and what became of each release. @throws CloudError, KubeApiError
+   */
+  async release(overrideBrake: boolean): Promise<{ plan: OrphanPlan; released: OrphanRelease[] }> {
+    const plan = await this.plan();
+    const released: OrphanRelease[] = [];
+    if (plan.braked && !overrideBrake) return { plan, released };
+    for (const { eni, hold } of plan.orphans) {
+      if (hold === undefined) released.push(await this.#releaseOrphan(eni));
+    }
+    return { plan, released };
   }
 
   /** The ENI was listed a moment ago with our tags; the next round goes on from the state that this call leads to. */
-  async #releaseOrphan(eni: Eni): Promise<boolean> {
+  async #releaseOrphan(eni: Eni): Promise<OrphanRelease> {
     const { cloud, log, signal } = this.#context;
+    const call = eni.status === 'InUse' ? 'detach' : 'delete';
+    if (!isSettled(eni)) return { eniId: eni.id, call, error: `its status is ${eni.status}` };
     try {
-      if (eni.status === 'InUse') {
+      if (call === 'detach') {
         const trunk = eni.trunkEniId === undefined ? {} : { trunkEniId: eni.trunkEniId };
         await cloud.detachEni({ eniId: eni.id, instanceId: eni.instanceId ?? '', ...trunk }, signal);
-      } else if (eni.status === 'Available') {
-        await cloud.deleteEni(eni.id, signal);
       } else {
-        return false;
+        await cloud.deleteEni(eni.id, signal);
       }
       log.warn({ eni: eni.id, status: eni.status, tags: eni.tags }, 'orphan released');
-      return true;
+      return { eniId: eni.id, call };
     } catch (error) {
       if (signal.aborted) throw error;
       log.warn({ eni: eni.id, err: errorMessage(error) }, 'orphan could not be released');
-      return false;
+      return { eniId: eni.id, call, error: errorMessage(error) };
     }
   }
 
@@ -178,6 +199,10 @@ export class Collector {
     }
     return suspected;
   }
+}
+
+function isSettled({ status }: Eni): boolean {
+  return status === 'InUse' || status === 'Available';
 }
 
 /** Records of upstream may name no groups: then any will do. */

@@ -5,7 +5,7 @@ const ELLIPSIS = '…';
 /** Which part of a text says most, and stays when it has to be shortened. */
 export type Keep = 'start' | 'end' | 'both';
 
-/** Columns that the text takes; colours take none. Everything that the demo writes is one column per code point. */
+/** Columns that the text takes; colours take none. What the product writes is one column per code point. */
 export function textWidth(text: string): number {
   return Array.from(stripVTControlCharacters(text)).length;
 }
