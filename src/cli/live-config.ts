@@ -18,6 +18,11 @@ export class LiveConfig {
     return settingsOf(this.#config);
   }
 
+  /** The configuration in force: that of the start with the settings of now. */
+  get config(): ControlPlaneConfig {
+    return this.#config;
+  }
+
   /** Why the configuration file is not in force, in one line; undefined when it is. */
   get problem(): string | undefined {
     return this.#problem;

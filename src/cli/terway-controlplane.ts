@@ -22,6 +22,7 @@ import { systemRandom } from '../util/random.ts';
 import { parseFlags } from './arguments.ts';
 import { connectCloud, identitySources } from './connect-cloud.ts';
 import { LiveConfig } from './live-config.ts';
+import { createAdminChannel, runAdminCommand } from './terway-controlplane-admin.ts';
 import { createWebhook } from './terway-controlplane-webhook.ts';
 
 const USAGE = `terway-controlplane: gives Kubernetes pods their own network interfaces on Alibaba Cloud
@@ -30,6 +31,8 @@ const USAGE = `terway-controlplane: gives Kubernetes pods their own network inte
   --credential FILE   credentials of Alibaba Cloud (default /etc/credential/ctrl-secret.yaml)
   --kubeconfig FILE   kubeconfig (default: KUBECONFIG, the pod's service account, ~/.kube/config)
   --help              this text
+
+  terway-controlplane admin --help   questions to a control plane that runs
 `;
 
 /** How long a mirror or an event gives way to writes that a pod waits for. */
@@ -41,6 +44,10 @@ const FLUSH_MS = 2000;
 async function main(): Promise<void> {
   // The cloud SDK's transport calls url.parse; a warning about that tells an operator nothing.
   process.noDeprecation = true;
+  if (process.argv[2] === 'admin') {
+    process.exitCode = await runAdminCommand(process.argv.slice(3));
+    return;
+  }
   const flags = parseFlags({
     config: { type: 'string', default: '/etc/config/ctrl-config.yaml' },
     credential: { type: 'string', default: '/etc/credential/ctrl-secret.yaml' },
@@ -95,6 +102,9 @@ async function main(): Promise<void> {
   const ready = () => (stop.signal.aborted ? 'stopping' : (health.problem(informers) ?? webhook?.problem));
   const servers = await serve(config, () => telemetryServer({ ready, registry: metrics.registry }), log);
 
+  const admin = createAdminChannel({ config: live, identity, instance, quota, metrics, log, ready });
+  await admin.listen();
+
   log.info(
     { region: identity.regionID, vpc: identity.vpcID, cluster: identity.clusterID, server: kubeConfig.serverUrl },
     'starting',
@@ -121,7 +131,11 @@ async function main(): Promise<void> {
       await startWebhook(webhook, config, log);
       running.push(webhook.run(end.signal));
     }
-    await lead(config, instance, log, metrics, client, stop.signal, (signal) =>
+    const onHolder = (holder: string) => {
+      log.info({ holder }, 'lease');
+      admin.noteLeader(holder);
+    };
+    await lead(config, instance, log, metrics, client, stop.signal, onHolder, (signal) =>
       runControllers(
         {
           client,
@@ -150,6 +164,7 @@ async function main(): Promise<void> {
             podNetworking: 1,
           },
           collector: { intervalMs: config.collector.interval, minimumAgeMs: config.collector.minimumAge },
+          onTerm: (term) => admin.noteTerm(term),
         },
         signal,
       ),
@@ -163,7 +178,7 @@ async function main(): Promise<void> {
     await Promise.all(running);
     await recorder.close(FLUSH_MS);
     client.close();
-    await Promise.all(servers.map(closeServer));
+    await Promise.all([...servers.map(closeServer), admin.close()]);
   }
   log.info('stopped');
 }
@@ -198,6 +213,7 @@ async function lead(
   metrics: Metrics,
   client: Parameters<typeof runWithLease>[0]['client'],
   signal: AbortSignal,
+  onHolder: (holder: string) => void,
   work: (signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
   if (!config.leaderElection) {
@@ -215,7 +231,7 @@ async function lead(
       renewDeadlineMs: config.renewDeadline,
       retryPeriodMs: config.retryPeriod,
       signal,
-      onHolder: (holder) => log.info({ holder }, 'lease'),
+      onHolder,
       onError: (error) => log.warn({ err: errorMessage(error) }, 'lease request failed'),
       onLead: async (term) => {
         metrics.leader.set(1);

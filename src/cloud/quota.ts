@@ -94,6 +94,12 @@ export class QuotaScheduler {
     });
   }
 
+  /** Every API that has a limit of its own or was called, by name. */
+  apis(): string[] {
+    const named = Object.keys(this.#limits).filter((api) => api !== 'default');
+    return [...new Set([...named, ...this.#windows.keys()])].sort();
+  }
+
   status(api: string): QuotaStatus {
     const window = this.#window(api);
     this.#roll(window);

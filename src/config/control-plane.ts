@@ -59,6 +59,11 @@ export const controlPlaneConfigSchema = z
     retryPeriod: duration('2s'),
     healthzBindAddress: bindAddress.prefault('0.0.0.0:8080'),
     metricsBindAddress: bindAddress.prefault('0.0.0.0:9090'),
+    /** Unix socket at which this replica answers `terway-controlplane admin`; empty for none. */
+    adminSocket: z
+      .string()
+      .regex(/^(|\/.{1,100})$/, 'must be an absolute path, or empty to turn it off')
+      .default('/run/terway-controlplane/admin.sock'),
     enableTrunk: z.boolean().default(true),
     /** With `dual` and `ipv6` the ENI of each pod has an IPv6 address besides its IPv4 one. */
     ipStack: z.enum(['ipv4', 'dual', 'ipv6']).default('ipv4'),

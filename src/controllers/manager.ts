@@ -57,6 +57,16 @@ export interface ManagerOptions {
   escapedPods: () => 'serve' | 'hold' | 'evict';
   workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };
   collector: { intervalMs: number; minimumAgeMs: number };
+  /** Told of the term when everything of it is there, and undefined when it ends. */
+  onTerm?: (term: Term | undefined) => void;
+}
+
+/** What of a term of leadership can be asked from outside. */
+export interface Term {
+  context: ControllerContext;
+  collector: Collector;
+  /** By controller. */
+  queues: Readonly<Record<string, Pick<WorkQueue, 'depth' | 'processingCount' | 'delayedCount'>>>;
 }
 
 /**
@@ -174,6 +184,15 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
         }
       },
     });
+  options.onTerm?.({
+    ...{ context, collector },
+    queues: {
+      'pod-eni': queues.pods,
+      node: queues.nodes,
+      networkinterface: queues.mirrors,
+      podnetworking: queues.networkings,
+    },
+  });
   try {
     await Promise.all([
       context.observer.run(signal),
@@ -188,6 +207,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
       collector.run(),
     ]);
   } finally {
+    options.onTerm?.(undefined);
     disconnect();
   }
 }

@@ -90,6 +90,17 @@ export class WaitingRoom {
     return { pods: keys.size, zonesWithoutAddress };
   }
 
+  /** What is waited for, and by whom in which order; the longest line first. */
+  places(): { waitsFor: WaitsFor; pods: string[] }[] {
+    return [...this.#queues.values()]
+      .flatMap((queue) => {
+        const [first] = queue;
+        const waitsFor = first === undefined ? undefined : this.#placeOf.get(first);
+        return waitsFor === undefined ? [] : [{ waitsFor, pods: [...queue] }];
+      })
+      .sort((left, right) => right.pods.length - left.pods.length);
+  }
+
   #note(key: string, networkings: readonly string[]): void {
     const before = this.#networkingsOf.get(key) ?? [];
     if (before.length === networkings.length && before.every((name, at) => name === networkings[at])) return;

@@ -66,6 +66,8 @@ export interface ControlPlane {
   telemetryUrl: string;
   /** Its configuration file. */
   configPath: string;
+  /** Path of the socket of its admin channel. */
+  adminSocket: string;
 }
 
 const readyLine = z.object({ endpoint: z.string(), adminUrl: z.string() });
@@ -179,8 +181,9 @@ export class Lab implements AsyncDisposable {
     const [port] = await chooseFreePorts(1);
     if (port === undefined) throw new Error('no free port');
     const configPath = join(this.stateDir, `${name}.yaml`);
+    const adminSocket = join(this.stateDir, `${name}.sock`);
     const credentialPath = join(this.stateDir, 'credential.yaml');
-    await writeFile(configPath, stringify({ ...this.#config(port), ...options.config }));
+    await writeFile(configPath, stringify({ ...this.#config(port), adminSocket, ...options.config }));
     await writeFile(
       credentialPath,
       stringify({ accessKey: ACCESS_KEY.accessKeyId, accessSecret: ACCESS_KEY.accessKeySecret }),
@@ -200,7 +203,7 @@ export class Lab implements AsyncDisposable {
     this.#controlPlanes.add(child);
     const telemetryUrl = `http://127.0.0.1:${port}`;
     if (options.waitReady !== false) await untilReady(child, telemetryUrl, this.#signal);
-    return { process: child, telemetryUrl, configPath };
+    return { process: child, telemetryUrl, configPath, adminSocket };
   }
 
   /** Ends every process and removes the state. */

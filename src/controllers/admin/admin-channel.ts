@@ -1,0 +1,181 @@
+import type { Server } from 'node:http';
+import type { QuotaScheduler } from '../../cloud/quota.ts';
+import { closeServer } from '../../telemetry/http-server.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import { type Clock, rfc3339 } from '../../util/clock.ts';
+import { errorMessage } from '../../util/errors.ts';
+import { isAnswered, listenOnSocket, SocketRefusal, socketServer } from '../../util/unix-socket.ts';
+import { takeInventory } from '../collector/inventory.ts';
+import type { Term } from '../manager.ts';
+import { reportAdoption } from './adoption.ts';
+import { listedEni, orphansAnswer } from './answers.ts';
+
+export interface AdminChannelOptions {
+  /** Path of the unix socket; `''` for no channel. */
+  socketPath: string;
+  /** Of this replica, as the lease names its holder. */
+  identity: string;
+  version: string;
+  cluster: { clusterID: string; regionID: string; vpcID: string };
+  quota: QuotaScheduler;
+  metrics: Metrics;
+  clock: Clock;
+  log: Log;
+  /** Asked at each request. */
+  degradation: () => string;
+  /** Why the configuration file is not in force; undefined when it is. */
+  configurationProblem: () => string | undefined;
+  /** The configuration in force, without secrets. */
+  configuration: () => unknown;
+  /** Why this replica is not ready; undefined when it is. */
+  problem: () => string | undefined;
+}
+
+/** Pods that an answer names for each thing that is waited for. */
+const NAMED_PODS = 1000;
+
+/**
+ * Answers `terway-controlplane admin …` over a unix socket: what only this process knows, and releases that a person asks for.
+ * Whoever may open the socket may ask. What only a leader knows is refused elsewhere, with the leader's name.
+ */
+export class AdminChannel {
+  readonly #options: AdminChannelOptions;
+  readonly #server: Server;
+  readonly #startedAtMs: number;
+  #isListening = false;
+  #term: Term | undefined;
+  #leader = '';
+
+  constructor(options: AdminChannelOptions) {
+    this.#options = options;
+    this.#startedAtMs = options.clock.now();
+    this.#server = socketServer({
+      'GET /status': () => this.#status(),
+      'GET /quota': async () => ({ apis: this.#leading() && quotaOf(options.quota) }),
+      'GET /orphans': async () => orphansAnswer(await this.#leading().collector.plan(), false),
+      'POST /orphans': async (query) => {
+        const overrideBrake = query.get('overrideBrake') === 'true';
+        const { plan, released } = await this.#leading().collector.release(overrideBrake);
+        return orphansAnswer(plan, overrideBrake, released);
+      },
+      'GET /adopt': () => reportAdoption(this.#leading().context),
+      'POST /adopt': () => this.#adopt(),
+      'GET /enis': () => this.#enis(),
+      'GET /configuration': async () => options.configuration(),
+      'GET /metrics': async () => ({ text: await options.metrics.registry.metrics() }),
+    });
+  }
+
+  /** Begins to serve. What hinders it is a warning: nothing but commands needs the channel. */
+  async listen(): Promise<void> {
+    const { socketPath, log } = this.#options;
+    if (socketPath === '') return;
+    try {
+      if (await isAnswered(socketPath)) throw new Error('another process serves it');
+      await listenOnSocket(this.#server, socketPath);
+      this.#isListening = true;
+    } catch (error) {
+      log.warn(
+        { adminSocket: socketPath, err: errorMessage(error) },
+        'no admin channel: `terway-controlplane admin` and `kubectl terway` cannot ask this replica',
+      );
+    }
+  }
+
+  /** Who holds the lease; `''` when nobody does. */
+  noteLeader(identity: string): void {
+    this.#leader = identity;
+  }
+
+  /** A term of this replica begins, or with undefined ends. */
+  noteTerm(term: Term | undefined): void {
+    this.#term = term;
+  }
+
+  async close(): Promise<void> {
+    if (this.#isListening) await closeServer(this.#server);
+  }
+
+  #leading(): Term {
+    if (this.#term !== undefined) return this.#term;
+    const leader = this.#leader === '' ? 'nobody leads now' : `${this.#leader} does`;
+    throw new SocketRefusal(409, `${this.#options.identity} does not lead; ${leader}`);
+  }
+
+  async #status() {
+    const { identity, version, cluster, clock, metrics } = this.#options;
+    const term = this.#term;
+    const configurationProblem = this.#options.configurationProblem();
+    const problem = this.#options.problem();
+    const certificateEndsAtS = (await metrics.webhookCertificateEnds.get()).values[0]?.value ?? 0;
+    const round = term?.collector.latest;
+    return {
+      ...{ identity, version, ...cluster },
+      startedAt: rfc3339(this.#startedAtMs),
+      now: rfc3339(clock.now()),
+      leading: term !== undefined,
+      leader: term === undefined ? this.#leader : identity,
+      degradation: this.#options.degradation(),
+      ...(configurationProblem === undefined ? {} : { configurationProblem }),
+      ...(problem === undefined ? {} : { problem }),
+      ...(certificateEndsAtS === 0 ? {} : { certificateEndsAt: rfc3339(certificateEndsAtS * 1000) }),
+      ...(term === undefined
+        ? {}
+        : {
+            queues: Object.entries(term.queues).map(([name, queue]) => ({
+              ...{ name, waiting: queue.depth, working: queue.processingCount, delayed: queue.delayedCount },
+            })),
+            inFlight: term.context.observer.inFlight,
+            waiting: term.context.waitingRoom.places().map(({ waitsFor, pods }) => ({
+              waitsFor: waitsFor.kind,
+              name:
+                waitsFor.kind === 'vSwitch'
+                  ? waitsFor.zone
+                  : 'nodeName' in waitsFor
+                    ? waitsFor.nodeName
+                    : waitsFor.name,
+              count: pods.length,
+              pods: pods.slice(0, NAMED_PODS),
+            })),
+            ...(round === undefined
+              ? {}
+              : {
+                  collector: {
+                    ...{ orphans: round.orphans, released: round.released, braked: round.braked },
+                    endedAt: rfc3339(round.endedAtMs),
+                  },
+                }),
+          }),
+    };
+  }
+
+  /** Adoption needs no step of its own: the records are looked at again now instead of at their next turn. */
+  async #adopt() {
+    const { context } = this.#leading();
+    const report = await reportAdoption(context);
+    for (const { kind, name, state } of report.adoptees) {
+      if (state === 'adopted') continue;
+      if (kind === 'PodENI') context.wakePod(name);
+      if (kind === 'Trunk') context.wakeNode(name);
+    }
+    return report;
+  }
+
+  async #enis() {
+    const { enis, ownerOf } = await takeInventory(this.#leading().context);
+    return {
+      enis: enis.map((eni) => {
+        const namedBy = ownerOf(eni.id);
+        return { ...listedEni(eni), ...(namedBy === undefined ? {} : { namedBy }) };
+      }),
+    };
+  }
+}
+
+function quotaOf(quota: QuotaScheduler) {
+  return quota.apis().map((api) => {
+    const { limitPerMinute, usedThisMinute, waiting, nextMinuteAtMs } = quota.status(api);
+    return { api, limitPerMinute, usedThisMinute, waiting, nextMinuteAt: rfc3339(nextMinuteAtMs) };
+  });
+}

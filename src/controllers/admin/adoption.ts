@@ -1,0 +1,104 @@
+import { isOurs } from '../../allocation/identity.ts';
+import { parseTrunkIntent } from '../../allocation/trunk.ts';
+import type { Eni } from '../../cloud/port.ts';
+import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, TAG_OWNER } from '../../crds/names.ts';
+import type { PodEni } from '../../crds/pod-eni.ts';
+import { keyOf } from '../../kube/types.ts';
+import { takeInventory } from '../collector/inventory.ts';
+import type { ControllerContext } from '../context.ts';
+
+/** One thing that another control plane made, and whether this one looks after it. */
+export interface Adoptee {
+  kind: 'PodENI' | 'Trunk' | 'ENI';
+  /** `namespace/name` of the PodENI, name of the node, or ENI id. */
+  name: string;
+  eniIDs: string[];
+  state: 'adopted' | 'hindered';
+  /** Why it is not adopted and what to do. */
+  hindrance?: string;
+}
+
+/** What there is of upstream's making, and how many records are our own. */
+export interface AdoptionReport {
+  ownRecords: number;
+  adoptees: Adoptee[];
+}
+
+/**
+ * Which records and ENIs of an upstream control plane are looked after. Adoption needs no step: a record whose ENI is as the
+ * record says is served from the first look on. What is wrong is left alone, and told here. ENIs without a record cannot be
+ * adopted; they are here so that nobody takes them for forgotten.
+ *
+ * @throws CloudError, KubeApiError
+ */
+export async function reportAdoption(context: ControllerContext): Promise<AdoptionReport> {
+  const { cloud, clusterId, informers, signal } = context;
+  const { enis, ownerOf } = await takeInventory(context);
+  const podEnis = informers.podEnis.store.list();
+  const theirs = podEnis.filter(isTheirs);
+  const byId = new Map(enis.map((eni) => [eni.id, eni]));
+  const unlisted = theirs.flatMap(idsOf).filter((id) => !byId.has(id));
+  if (unlisted.length > 0) {
+    // They exist without our tags, or not at all.
+    for (const eni of (await cloud.describeEnis({ ids: unlisted }, signal)).enis) byId.set(eni.id, eni);
+  }
+  const adoptees = theirs.map((podEni): Adoptee => {
+    const hindrance = hindranceOf(podEni, byId, clusterId);
+    return { kind: 'PodENI', name: keyOf(podEni.metadata), eniIDs: idsOf(podEni), ...stateOf(hindrance) };
+  });
+  for (const { metadata } of informers.coreNodes.store.list()) {
+    const trunkId = metadata.annotations?.[ANNOTATION_TRUNK_ON] ?? '';
+    const node = informers.nodes.store.get(metadata.name);
+    const intent = parseTrunkIntent(node?.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    // One that we made carries the token of its intent.
+    if (trunkId === '' || byId.get(trunkId)?.tags[TAG_OWNER] !== undefined) continue;
+    const hindrance =
+      intent?.eniID === trunkId
+        ? undefined
+        : `no Node CR records the trunk; condition TrunkReady of nodes.network.alibabacloud.com ${metadata.name} says why`;
+    adoptees.push({ kind: 'Trunk', name: metadata.name, eniIDs: [trunkId], ...stateOf(hindrance) });
+  }
+  for (const eni of enis) {
+    if (ownerOf(eni.id) !== undefined) continue;
+    const owner = eni.tags[TAG_OWNER];
+    const hindrance =
+      owner === undefined
+        ? 'no record names it; the collector releases it'
+        : `the record of ${owner} that named it is gone; the collector releases it, and a pod of that name gets another`;
+    adoptees.push({ kind: 'ENI', name: eni.id, eniIDs: [eni.id], ...stateOf(hindrance) });
+  }
+  return { ownRecords: podEnis.length - theirs.length, adoptees };
+}
+
+function stateOf(hindrance: string | undefined): Pick<Adoptee, 'state' | 'hindrance'> {
+  return hindrance === undefined ? { state: 'adopted' } : { state: 'hindered', hindrance };
+}
+
+/** Only we write intents. */
+function isTheirs({ spec }: PodEni): boolean {
+  const allocations = spec.allocations ?? [];
+  return allocations.length > 0 && allocations.every(({ intent }) => intent === undefined);
+}
+
+function idsOf({ spec }: PodEni): string[] {
+  return (spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== '');
+}
+
+function hindranceOf(podEni: PodEni, byId: ReadonlyMap<string, Eni>, clusterId: string): string | undefined {
+  for (const { eni: recorded } of podEni.spec.allocations ?? []) {
+    if (recorded.id === '') return 'the record names no ENI; delete the pod, so that its successor gets one';
+    const eni = byId.get(recorded.id);
+    if (eni === undefined)
+      return `${recorded.id} does not exist any more; delete the pod, so that its successor gets one`;
+    if (!isOurs(eni.tags, clusterId)) {
+      return `${eni.id} lacks the tags of this cluster, so it is not touched; restore them, or delete the pod and release the ENI by hand`;
+    }
+    if (recorded.vSwitchID !== undefined && recorded.vSwitchID !== '' && recorded.vSwitchID !== eni.vSwitchId) {
+      return `${eni.id} lies in ${eni.vSwitchId}, the record says ${recorded.vSwitchID}; delete the pod, so that its successor gets another`;
+    }
+    if (podEni.status?.phase === 'Bind' && eni.status !== 'InUse') {
+      return `the record says that ${eni.id} is attached, the cloud ${eni.status}; conditions of the PodENI say what is being done`;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,68 @@
+import type { Eni } from '../../cloud/port.ts';
+import { TAG_OWNER } from '../../crds/names.ts';
+import { rfc3339 } from '../../util/clock.ts';
+import type { OrphanPlan, OrphanRelease } from '../collector/collector.ts';
+
+/** One ENI with the tags of the cluster. */
+export interface ListedEni {
+  eniID: string;
+  type: string;
+  status: string;
+  vSwitchID: string;
+  ip: string;
+  instanceID?: string;
+  trunkENIID?: string;
+  createdAt?: string;
+  /** Whom it was made for, by its tag: `namespace/pod` or `node/name`. */
+  madeFor?: string;
+}
+
+export function listedEni(eni: Eni): ListedEni {
+  const madeFor = eni.tags[TAG_OWNER];
+  return {
+    ...{ eniID: eni.id, type: eni.type, status: eni.status, vSwitchID: eni.vSwitchId, ip: eni.primaryIp },
+    ...(eni.instanceId === undefined ? {} : { instanceID: eni.instanceId }),
+    ...(eni.trunkEniId === undefined ? {} : { trunkENIID: eni.trunkEniId }),
+    ...(eni.createdAtMs === undefined ? {} : { createdAt: rfc3339(eni.createdAtMs) }),
+    ...(madeFor === undefined ? {} : { madeFor }),
+  };
+}
+
+/** What the collector would do with an orphan now. */
+interface JudgedOrphan extends ListedEni {
+  decision: 'release' | 'keep';
+  why: string;
+}
+
+export interface OrphansAnswer {
+  /** ENIs with the tags of the cluster. */
+  listed: number;
+  /** So many are orphans that the cluster's memory is rather to be doubted; none is released. */
+  braked: boolean;
+  orphans: JudgedOrphan[];
+  /** Calls that were made; absent from a plan. */
+  released?: { eniID: string; call: string; error?: string }[];
+}
+
+const WHY: Record<Exclude<OrphanPlan['orphans'][number]['hold'], undefined>, string> = {
+  seenOnce: 'the collector has seen it without an owner in no round before this one; its next round may release it',
+  tooYoung: 'it is younger than collector.minimumAge; its record may not have been written yet',
+  moving: 'the cloud is changing it; only what is InUse or Available can be released',
+};
+
+export function orphansAnswer(plan: OrphanPlan, overrideBrake: boolean, released?: OrphanRelease[]): OrphansAnswer {
+  const isHeld = plan.braked && !overrideBrake;
+  return {
+    listed: plan.listed,
+    braked: plan.braked,
+    orphans: plan.orphans.map(({ eni, hold }) => {
+      const why = hold === undefined ? 'nothing in the cluster names it' : WHY[hold];
+      return {
+        ...listedEni(eni),
+        decision: hold === undefined && !isHeld ? 'release' : 'keep',
+        why: hold === undefined && isHeld ? 'the brake is on: too many look orphaned at once' : why,
+      };
+    }),
+    ...(released === undefined ? {} : { released: released.map(({ eniId, ...rest }) => ({ eniID: eniId, ...rest })) }),
+  };
+}
