@@ -20,9 +20,10 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     ...['src/kube', 'src/telemetry', 'src/util'],
   ],
   'src/admission': ['src/allocation', 'src/config', 'src/crds', 'src/kube', 'src/telemetry', 'src/util'],
+  'src/kubectl': ['src/allocation', 'src/crds', 'src/config', 'src/kube', 'src/util'],
   'src/cli': [
     ...['src/admission', 'src/agent', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
-    ...['src/crds', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util'],
+    ...['src/crds', 'src/datapath', 'src/kube', 'src/kubectl', 'src/telemetry', 'src/util'],
   ],
   sim: ['src/util'],
 };

@@ -1,5 +1,6 @@
+import { attachedTrunk, eniLimitOf, isExclusive } from '../allocation/node-mode.ts';
 import type { NodeFacts } from '../allocation/plan.ts';
-import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, LABEL_EXCLUSIVE_MODE } from '../crds/names.ts';
+import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON } from '../crds/names.ts';
 import type { TerwayNode } from '../crds/node.ts';
 import type { CoreNode } from './resources.ts';
 
@@ -40,12 +41,9 @@ export function nodeFacts(core: CoreNode | undefined, node: TerwayNode | undefin
   if (node.metadata.deletionTimestamp !== undefined) return undefined;
   const found = nodeIdentity(core);
   if ('identity' in found && found.identity.instanceId !== node.spec.nodeMetadata.instanceID) return undefined;
-  const attached = Object.values(node.status?.networkInterfaces ?? {}).find(
-    (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
-  );
   // Where the trunk is our business, the annotation only repeats what the record said a moment ago.
   const isOurs = node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT] !== undefined;
-  const trunkEniId = attached?.id ?? (isOurs ? undefined : core.metadata.annotations?.[ANNOTATION_TRUNK_ON]);
+  const trunkEniId = attachedTrunk(node) ?? (isOurs ? undefined : core.metadata.annotations?.[ANNOTATION_TRUNK_ON]);
   return {
     nodeName: core.metadata.name,
     instanceId: node.spec.nodeMetadata.instanceID,
@@ -55,14 +53,4 @@ export function nodeFacts(core: CoreNode | undefined, node: TerwayNode | undefin
     memberLimit: node.spec.nodeCap?.memberAdapterLimit ?? 0,
     ...(trunkEniId === undefined || trunkEniId === '' ? {} : { trunkEniId }),
   };
-}
-
-/** Whether the label says that pods get whole ENIs; upper and lower case are the same (reference 0). */
-export function isExclusive(labels: Record<string, string> | undefined): boolean {
-  return labels?.[LABEL_EXCLUSIVE_MODE]?.toLowerCase() === 'enionly';
-}
-
-/** ENIs that the instance takes for pods: all but its primary one (reference 5.8). */
-export function eniLimitOf(node: TerwayNode): number {
-  return Math.max(0, (node.spec.nodeCap?.adapters ?? 0) - 1);
 }

@@ -1,4 +1,5 @@
 import type { InterfaceStep } from '../../allocation/interface-step.ts';
+import { eniLimitOf, isExclusive } from '../../allocation/node-mode.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/observation.ts';
 import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import { CloudError } from '../../cloud/errors.ts';
@@ -17,7 +18,7 @@ import { keyOf } from '../../kube/types.ts';
 import { assertNever } from '../../util/errors.ts';
 import { clusterNetwork } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
-import { eniLimitOf, isExclusive, type NodeIdentity, nodeIdentity } from '../node-facts.ts';
+import { type NodeIdentity, nodeIdentity } from '../node-facts.ts';
 import { nodeOwner } from '../owners.ts';
 import { type CoreNode, coreNodeResource } from '../resources.ts';
 import { InstanceTypeCatalog } from './instance-types.ts';

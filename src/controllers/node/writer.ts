@@ -1,3 +1,4 @@
+import { isExclusive } from '../../allocation/node-mode.ts';
 import type { ObservedEni } from '../../allocation/observation.ts';
 import type { TrunkIntent } from '../../allocation/trunk.ts';
 import {
@@ -15,7 +16,7 @@ import { patchObject } from '../../kube/patch.ts';
 import type { Clock } from '../../util/clock.ts';
 import { stateCondition } from '../conditions.ts';
 import type { Informers } from '../context.ts';
-import { isExclusive, type NodeIdentity } from '../node-facts.ts';
+import type { NodeIdentity } from '../node-facts.ts';
 import { type CoreNode, coreNodeResource, terwayNodeResource } from '../resources.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
 

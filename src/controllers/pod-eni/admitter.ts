@@ -1,6 +1,7 @@
 import { passageOf } from '../../allocation/escape.ts';
 import { matchNetworking } from '../../allocation/match.ts';
 import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request.ts';
+import { isExclusive } from '../../allocation/node-mode.ts';
 import { type NodeFacts, planPodEni, slotsOf, type WaitsFor, type WantedInterface } from '../../allocation/plan.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
@@ -9,7 +10,7 @@ import type { Reason } from '../../crds/reasons/catalogue.ts';
 import { isAlreadyExists } from '../../kube/errors.ts';
 import { clusterNetworking } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
-import { isExclusive, nodeFacts } from '../node-facts.ts';
+import { nodeFacts } from '../node-facts.ts';
 import { isCandidate, podToJudge, podToMatch } from '../pod-facts.ts';
 import type { Pod } from '../resources.ts';
 import { EscapedPods } from './escaped-pods.ts';

@@ -1,0 +1,33 @@
+import type { Column } from '../util/terminal/table.ts';
+import { count } from '../util/terminal/text.ts';
+import { adoptAnswer } from './answers.ts';
+import type { CommandContext } from './command.ts';
+import { paragraph, type Report, tableLines } from './report.ts';
+
+/** `adopt`: what another control plane made, and whether this one looks after it. 1 when something is not adopted. */
+export async function adoptCommand({ controlPlane }: CommandContext, { apply }: { apply: boolean }): Promise<Report> {
+  const answer = await controlPlane.ask({ command: 'adopt', apply }, adoptAnswer);
+  const { adoptees, ownRecords } = answer;
+  const columns: Column<(typeof adoptees)[number]>[] = [
+    { title: 'KIND', value: ({ kind }) => kind },
+    { title: 'NAME', value: ({ name }) => name, minWidth: 16, keep: 'end' },
+    { title: 'ENIS', value: ({ eniIDs }) => eniIDs.join(',') || '-', minWidth: 12, dropOrder: 1 },
+    { title: 'STATE', value: ({ state }) => state },
+    { title: 'HINDRANCE', value: ({ hindrance }) => hindrance ?? '-', minWidth: 20 },
+  ];
+  const hindered = adoptees.filter(({ state }) => state !== 'adopted').length;
+  return {
+    data: answer,
+    lines: (screen) => {
+      const own = `${count(ownRecords, 'PodENI')} of this control plane's own making.`;
+      if (adoptees.length === 0) return paragraph(`Nothing of another control plane's making; ${own}`, screen);
+      const looked = apply && hindered > 0 ? ' The records that are not adopted are being looked at again.' : '';
+      return [
+        ...tableLines(columns, adoptees, screen),
+        '',
+        ...paragraph(`${adoptees.length - hindered} adopted, ${hindered} not; ${own}${looked}`, screen),
+      ];
+    },
+    exitCode: hindered > 0 ? 1 : 0,
+  };
+}

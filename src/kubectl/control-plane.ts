@@ -1,0 +1,129 @@
+import { spawn } from 'node:child_process';
+import { z } from 'zod';
+import { leaseResource } from '../kube/lease.ts';
+import { errorMessage } from '../util/errors.ts';
+import { askSocket, SocketUnreachableError } from '../util/unix-socket.ts';
+import type { ClusterReader } from './cluster.ts';
+import { NoControlPlaneError } from './errors.ts';
+import { podResource } from './resources.ts';
+
+/** Name of the lease of the control plane, and of its pods' label. */
+export const CONTROL_PLANE = 'terway-controlplane';
+/** Label that the control plane's pods carry, with {@link CONTROL_PLANE} as its value. */
+export const NAME_LABEL = 'app.kubernetes.io/name';
+const CONTAINER = 'controlplane';
+
+/** One question, as words of `terway-controlplane admin`. */
+export interface Question {
+  command: 'status' | 'quota' | 'orphans' | 'adopt' | 'enis' | 'configuration' | 'metrics';
+  apply?: boolean;
+  overrideBrake?: boolean;
+}
+
+/** Asks the control plane what only it knows. */
+export interface ControlPlaneChannel {
+  /** @throws NoControlPlaneError in one line that says whom it asked and what came of it. */
+  ask<T>(question: Question, schema: z.ZodType<T>): Promise<T>;
+}
+
+const refusalSchema = z.object({ error: z.string() });
+
+/** Through the unix socket of a control plane that runs as a process of this machine. */
+export class SocketChannel implements ControlPlaneChannel {
+  readonly #socketPath: string;
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
+  }
+
+  async ask<T>({ command, apply, overrideBrake }: Question, schema: z.ZodType<T>): Promise<T> {
+    const path = `/${command}${overrideBrake ? '?overrideBrake=true' : ''}`;
+    const { body } = await askSocket(this.#socketPath, apply ? 'POST' : 'GET', path).catch((error: unknown) => {
+      throw error instanceof SocketUnreachableError ? new NoControlPlaneError(error.message, { cause: error }) : error;
+    });
+    return readAnswer(body, schema, this.#socketPath);
+  }
+}
+
+/** Through `kubectl exec` into the pod of the leader: whoever may exec there may ask. */
+export class ExecChannel implements ControlPlaneChannel {
+  readonly #cluster: ClusterReader;
+  readonly #namespace: string;
+  readonly #kubectl: Kubectl;
+
+  constructor(options: { cluster: ClusterReader; namespace: string; kubectl: Kubectl }) {
+    this.#cluster = options.cluster;
+    this.#namespace = options.namespace;
+    this.#kubectl = options.kubectl;
+  }
+
+  async ask<T>({ command, apply, overrideBrake }: Question, schema: z.ZodType<T>): Promise<T> {
+    const pod = await this.#leader();
+    const flags = [...(apply ? ['--apply'] : []), ...(overrideBrake ? ['--override-brake'] : [])];
+    const { stdout, stderr } = await this.#kubectl([
+      ...['exec', '--namespace', this.#namespace, pod, '--container', CONTAINER, '--'],
+      ...['terway-controlplane', 'admin', command, ...flags],
+    ]);
+    if (stdout.trim() === '') {
+      const [line = 'no answer'] = stderr.trim().split('\n');
+      throw new NoControlPlaneError(`kubectl exec into pod ${this.#namespace}/${pod}: ${line}`);
+    }
+    return readAnswer(stdout, schema, `pod ${this.#namespace}/${pod}`);
+  }
+
+  async #leader(): Promise<string> {
+    const where = `lease ${this.#namespace}/${CONTROL_PLANE}`;
+    const lease = await this.#cluster.find(leaseResource, { namespace: this.#namespace, name: CONTROL_PLANE });
+    if (lease === undefined) throw new NoControlPlaneError(`there is no ${where}; is the control plane installed?`);
+    const name = holderName(lease.spec?.holderIdentity);
+    if (name === '') throw new NoControlPlaneError(`nobody holds ${where}; does a replica of the control plane run?`);
+    const pod = await this.#cluster.find(podResource, { namespace: this.#namespace, name });
+    if (pod !== undefined) return name;
+    throw new NoControlPlaneError(
+      `${where} is held by ${name}, which is no pod; for a control plane that runs as a process name its socket with --socket or TERWAY_ADMIN_SOCKET`,
+    );
+  }
+}
+
+/** Of `<pod>_<random>`, the pod. */
+export function holderName(identity: string | undefined): string {
+  return (identity ?? '').replace(/_[^_]*$/, '');
+}
+
+function readAnswer<T>(body: string, schema: z.ZodType<T>, from: string): T {
+  let json: unknown;
+  try {
+    json = JSON.parse(body);
+  } catch (error) {
+    throw new NoControlPlaneError(`${from} gave no JSON: ${errorMessage(error)}`, { cause: error });
+  }
+  const refusal = refusalSchema.safeParse(json);
+  if (refusal.success) throw new NoControlPlaneError(`${from}: ${refusal.data.error}`);
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new NoControlPlaneError(
+    `${from}: the answer is of another version: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`,
+  );
+}
+
+/** Runs kubectl with the connection of this command. A failure is a `code`, not an exception. */
+export type Kubectl = (args: readonly string[]) => Promise<{ stdout: string; stderr: string; code: number }>;
+
+/** @param connection flags such as `--context`, put before every command line. */
+export function kubectlRunner(connection: readonly string[], signal: AbortSignal): Kubectl {
+  return (args) =>
+    new Promise((resolve, reject) => {
+      const child = spawn('kubectl', [...connection, ...args], { stdio: ['ignore', 'pipe', 'pipe'], signal });
+      let stdout = '';
+      let stderr = '';
+      child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+        stdout += chunk;
+      });
+      child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+        stderr += chunk;
+      });
+      child.once('error', (error) => reject(new NoControlPlaneError(`kubectl cannot be run: ${error.message}`)));
+      child.once('close', (code) => resolve({ stdout, stderr, code: code ?? 1 }));
+    });
+}
