@@ -1,0 +1,43 @@
+import { matchesSelector } from '../../allocation/labels.ts';
+import { hasStableName, matchNetworking, type NetworkingMatch, type PodToMatch } from '../../allocation/match.ts';
+import { LABEL_POD_ENI } from '../../crds/names.ts';
+import type { PodNetworking } from '../../crds/pod-networking.ts';
+import type { PodFacts } from './facts.ts';
+
+/** Which PodNetworkings serve the pod by the rule that webhook and controller use; undefined without a pod. */
+export function choiceOf(facts: PodFacts): NetworkingMatch | undefined {
+  const pod = toMatch(facts);
+  return pod === undefined ? undefined : matchNetworking(pod, facts.networkings);
+}
+
+/** One line per PodNetworking: why it does not pick the pod. */
+export function refusals(facts: PodFacts): string[] {
+  const pod = toMatch(facts);
+  if (pod === undefined) return [];
+  if (pod.namespaceLabels[LABEL_POD_ENI] === 'false') {
+    return [`namespace ${facts.namespace} has the label ${LABEL_POD_ENI}=false, so no selector picks its pods`];
+  }
+  return facts.networkings.map((networking) => `${networking.metadata.name}: ${refusalOf(networking, pod)}`);
+}
+
+function refusalOf({ spec }: PodNetworking, pod: PodToMatch): string {
+  const { podSelector, namespaceSelector } = spec.selector ?? {};
+  if (podSelector === undefined && namespaceSelector === undefined) {
+    return 'has no selector, so only pods that name it in an annotation get it';
+  }
+  if (podSelector !== undefined && matchesSelector(podSelector, pod.labels) !== true) {
+    return 'its podSelector does not match the labels of the pod';
+  }
+  return 'its namespaceSelector does not match the labels of the namespace';
+}
+
+function toMatch({ pod, namespace, name, namespaceLabels = {} }: PodFacts): PodToMatch | undefined {
+  if (pod === undefined) return undefined;
+  return {
+    key: `${namespace}/${name}`,
+    labels: pod.metadata.labels ?? {},
+    annotations: pod.metadata.annotations ?? {},
+    namespaceLabels,
+    hasStableName: hasStableName(pod.metadata.ownerReferences ?? []),
+  };
+}
