@@ -32,7 +32,9 @@ const shakeKubernetesClient: Plugin = {
 await rm(outdir, { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: ['src/cli/terway-controlplane.ts', 'src/cli/terway-agent.ts', 'src/cli/alicloud-sim.ts'],
+  entryPoints: ['terway-controlplane', 'terway-agent', 'kubectl-terway', 'alicloud-sim'].map(
+    (name) => `src/cli/${name}.ts`,
+  ),
   outdir,
   outExtension: { '.js': '.mjs' },
   bundle: true,
@@ -58,10 +60,11 @@ await build({
 for (const [program, nodeFlags] of [
   ['terway-controlplane', LAUNCH_FLAGS],
   ['terway-agent', AGENT_FLAGS],
+  ['kubectl-terway', []],
 ] as const) {
   await writeFile(
     join(outdir, program),
-    `#!/bin/sh\nexec node ${nodeFlags.join(' ')} "$(dirname "$(readlink -f "$0")")/${program}.mjs" "$@"\n`,
+    `#!/bin/sh\nexec node ${nodeFlags.map((flag) => `${flag} `).join('')}"$(dirname "$(readlink -f "$0")")/${program}.mjs" "$@"\n`,
     { mode: 0o755 },
   );
 }

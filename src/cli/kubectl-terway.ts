@@ -1,0 +1,201 @@
+import { parseArgs } from 'node:util';
+import { connectKube } from '../kube/client.ts';
+import { loadKubeConfig } from '../kube/config.ts';
+import { KubeApiError, KubeConfigError, TransportError } from '../kube/errors.ts';
+import { adoptCommand } from '../kubectl/adopt.ts';
+import { bundleCommand } from '../kubectl/bundle.ts';
+import { ClusterReader } from '../kubectl/cluster.ts';
+import type { CommandContext } from '../kubectl/command.ts';
+import { ExecChannel, kubectlRunner, SocketChannel } from '../kubectl/control-plane.ts';
+import { NoControlPlaneError, UsageError } from '../kubectl/errors.ts';
+import { explainCommand } from '../kubectl/explain/explain.ts';
+import { gcCommand } from '../kubectl/gc.ts';
+import { nodesCommand } from '../kubectl/nodes.ts';
+import { quotaCommand } from '../kubectl/quota.ts';
+import { formatReport, type OutputFormat, type Report, screenOf } from '../kubectl/report.ts';
+import { statusCommand } from '../kubectl/status.ts';
+import { uninstallCommand } from '../kubectl/uninstall.ts';
+import { commandUsage, USAGE } from '../kubectl/usage.ts';
+import { vSwitchesCommand } from '../kubectl/vswitches.ts';
+import { systemClock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
+import { wantsColours } from '../util/terminal/style.ts';
+import { VERSION } from './version.ts';
+
+const FORMATS: readonly OutputFormat[] = ['table', 'json', 'yaml'];
+
+const GLOBAL_OPTIONS = {
+  kubeconfig: { type: 'string' },
+  context: { type: 'string' },
+  namespace: { type: 'string', short: 'n' },
+  output: { type: 'string', short: 'o' },
+  'no-color': { type: 'boolean', default: false },
+  socket: { type: 'string' },
+  'system-namespace': { type: 'string', default: 'kube-system' },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const;
+
+const COMMAND_OPTIONS = {
+  plan: { type: 'boolean', default: false },
+  apply: { type: 'boolean', default: false },
+  'override-brake': { type: 'boolean', default: false },
+  check: { type: 'boolean', default: false },
+} as const;
+
+/** Flags that a command takes besides the global ones. */
+const COMMAND_FLAGS: Readonly<Record<string, readonly (keyof typeof COMMAND_OPTIONS)[]>> = {
+  status: [],
+  explain: [],
+  nodes: [],
+  vswitches: [],
+  gc: ['plan', 'apply', 'override-brake'],
+  quota: [],
+  adopt: ['apply'],
+  bundle: [],
+  uninstall: ['check'],
+};
+
+type Flags = ReturnType<typeof parse>['values'];
+
+async function main(): Promise<number> {
+  const { values: flags, positionals } = parse();
+  const [command, ...words] = positionals;
+  if (command === undefined) {
+    if (flags.help) process.stdout.write(USAGE);
+    else process.stderr.write(USAGE);
+    return flags.help ? 0 : 2;
+  }
+  const taken = COMMAND_FLAGS[command];
+  if (taken === undefined) {
+    throw new UsageError(`"${command}" is not a command; there are ${Object.keys(COMMAND_FLAGS).join(', ')}`);
+  }
+  if (flags.help) {
+    process.stdout.write(commandUsage(command));
+    return 0;
+  }
+  for (const name of Object.keys(COMMAND_OPTIONS).filter(isCommandFlag)) {
+    if (flags[name] && !taken.includes(name)) throw new UsageError(`${command} has no flag --${name}`);
+  }
+  const work = workOf(command, words, flags);
+  const format = formatOf(command, flags.output);
+  const report = await withContext(flags, work);
+  const isTerminal = process.stdout.isTTY === true;
+  const screen = screenOf({
+    isTerminal,
+    columns: process.stdout.columns,
+    colours: !flags['no-color'] && wantsColours(isTerminal, process.env),
+  });
+  process.stdout.write(formatReport(report, format, screen));
+  return report.exitCode;
+}
+
+function parse() {
+  try {
+    return parseArgs({ options: { ...GLOBAL_OPTIONS, ...COMMAND_OPTIONS }, allowPositionals: true });
+  } catch (error) {
+    // What follows the first sentence is advice of the parser for programs.
+    throw new UsageError(errorMessage(error).split('. ')[0] ?? '');
+  }
+}
+
+function isCommandFlag(name: string): name is keyof typeof COMMAND_OPTIONS {
+  return name in COMMAND_OPTIONS;
+}
+
+/** `-o` is the file of a bundle, and the format of everything else. */
+function formatOf(command: string, output: string | undefined): OutputFormat {
+  if (command === 'bundle' || output === undefined) return 'table';
+  const format = FORMATS.find((known) => known === output);
+  if (format === undefined) throw new UsageError(`-o ${output}: there are ${FORMATS.join(', ')}`);
+  return format;
+}
+
+/** What to do, once the words behind the command are understood. @throws UsageError */
+function workOf(command: string, words: string[], flags: Flags): (context: CommandContext) => Promise<Report> {
+  if (command === 'explain') return explainOf(words, flags);
+  if (words.length > 0) throw new UsageError(`${command} takes no arguments; "${words.join(' ')}" is too much`);
+  switch (command) {
+    case 'status':
+      return statusCommand;
+    case 'nodes':
+      return nodesCommand;
+    case 'vswitches':
+      return vSwitchesCommand;
+    case 'quota':
+      return quotaCommand;
+    case 'adopt':
+      return (context) => adoptCommand(context, { apply: flags.apply });
+    case 'bundle':
+      return (context) => bundleCommand(context, { output: flags.output });
+    case 'gc': {
+      if (flags.plan === flags.apply) throw new UsageError('gc wants one of --plan and --apply');
+      const overrideBrake = flags['override-brake'];
+      if (overrideBrake && !flags.apply) throw new UsageError('gc: --override-brake has a meaning only with --apply');
+      return (context) => gcCommand(context, { apply: flags.apply, overrideBrake });
+    }
+    default:
+      if (!flags.check) throw new UsageError('uninstall wants --check; it only looks, and removes nothing');
+      return uninstallCommand;
+  }
+}
+
+function explainOf([what, text = '', ...rest]: string[], flags: Flags): (context: CommandContext) => Promise<Report> {
+  const form = 'explain pod NAMESPACE/NAME, or explain pod -n NAMESPACE NAME';
+  if (what === undefined) throw new UsageError(`explain wants to know what: ${form}`);
+  if (!['pod', 'pods', 'po'].includes(what))
+    throw new UsageError(`explain: "${what}" is not explained; there is ${form}`);
+  const parts = text.split('/');
+  const name = parts.at(-1) ?? '';
+  if (name === '' || parts.length > 2 || parts.includes('') || rest.length > 0)
+    throw new UsageError(`explain: write ${form}`);
+  const [namespace] = parts.length === 2 ? parts : [];
+  if (namespace !== undefined && flags.namespace !== undefined && flags.namespace !== namespace) {
+    throw new UsageError(`explain: ${text} and -n ${flags.namespace} are different namespaces`);
+  }
+  return (context) => explainCommand(context, { namespace: namespace ?? context.namespace, name });
+}
+
+async function withContext(flags: Flags, work: (context: CommandContext) => Promise<Report>): Promise<Report> {
+  const stop = new AbortController();
+  const onSignal = () => stop.abort(new Error('interrupted'));
+  process.once('SIGINT', onSignal);
+  const { kubeconfig, context, 'system-namespace': systemNamespace } = flags;
+  const config = await loadKubeConfig({ path: kubeconfig, context });
+  const client = connectKube(config, { userAgent: 'kubectl-terway' });
+  try {
+    const cluster = new ClusterReader(client, stop.signal);
+    const connection = [
+      ...(kubeconfig === undefined ? [] : ['--kubeconfig', kubeconfig]),
+      ...(context === undefined ? [] : ['--context', context]),
+    ];
+    const kubectl = kubectlRunner(connection, stop.signal);
+    const socket = flags.socket ?? process.env['TERWAY_ADMIN_SOCKET'] ?? '';
+    return await work({
+      ...{ cluster, kubectl, systemNamespace, clock: systemClock, version: VERSION },
+      controlPlane:
+        socket === '' ? new ExecChannel({ cluster, namespace: systemNamespace, kubectl }) : new SocketChannel(socket),
+      namespace: flags.namespace ?? config.namespace,
+    });
+  } finally {
+    process.removeListener('SIGINT', onSignal);
+    client.close();
+  }
+}
+
+main().then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: unknown) => {
+    if (error instanceof UsageError) {
+      process.stderr.write(`kubectl terway: ${error.message}\nkubectl terway --help tells all commands\n`);
+      process.exit(2);
+    }
+    process.stderr.write(`kubectl terway: ${errorMessage(error)}\n`);
+    const isKnown = [NoControlPlaneError, KubeConfigError, KubeApiError, TransportError].some(
+      (kind) => error instanceof kind,
+    );
+    if (!isKnown && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.exit(1);
+  },
+);

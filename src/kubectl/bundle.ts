@@ -1,0 +1,185 @@
+import { createWriteStream } from 'node:fs';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import { z } from 'zod';
+import { ENI_CONFIG } from '../config/eni-config.ts';
+import { errorMessage } from '../util/errors.ts';
+import { type TarEntry, tarStream } from '../util/tar.ts';
+import { count } from '../util/terminal/text.ts';
+import type { CommandContext } from './command.ts';
+import { CONTROL_PLANE, type Question } from './control-plane.ts';
+import { redact, redactText } from './redact.ts';
+import { paragraph, type Report } from './report.ts';
+import {
+  configMapResource,
+  coreNodeResource,
+  eventResource,
+  networkInterfaceResource,
+  nodeRuntimeResource,
+  podEniResource,
+  podNetworkingResource,
+  podResource,
+  type RawObject,
+  terwayNodeResource,
+  unread,
+} from './resources.ts';
+
+const PART_OF = 'app.kubernetes.io/part-of';
+/** Containers of ours; of others in the same pods no environment is told. */
+const OUR_CONTAINERS = ['controlplane', 'agent'];
+const LOG_LINES = 5000;
+
+const answerSchema = z.unknown();
+const metricsSchema = z.looseObject({ text: z.string() });
+const podSpecSchema = z.looseObject({
+  containers: z.array(z.looseObject({ name: z.string() })).default([]),
+  initContainers: z.array(z.looseObject({ name: z.string() })).optional(),
+});
+
+/**
+ * `bundle`: what somebody else needs to see what is wrong, in one file. Secrets are not read, and what looks like one is
+ * taken out of everything else. What could not be had is told inside, and is no failure.
+ */
+export async function bundleCommand(
+  context: CommandContext,
+  { output }: { output: string | undefined },
+): Promise<Report> {
+  const { clock } = context;
+  const stamp = new Date(clock.now()).toISOString().replace(/[-:]|\.\d+/g, '');
+  const path = output ?? `terway-bundle-${stamp}.tar.gz`;
+  const bundle = new Bundle();
+  await addObjects(bundle, context);
+  await addPods(bundle, context);
+  await addAnswers(bundle, context);
+  bundle.json('errors.json', bundle.problems);
+  const top = `terway-bundle-${stamp}`;
+  const entries = bundle.entries.map((entry): TarEntry => ({ ...entry, path: `${top}/${entry.path}` }));
+  // Only for the user: what is inside is about the whole cluster.
+  await pipeline(Readable.from(tarStream(entries)), createGzip(), createWriteStream(path, { mode: 0o600 }));
+  const { problems } = bundle;
+  return {
+    data: { path, files: entries.map((entry) => entry.path), problems },
+    lines: (screen) => [
+      `${path}: ${count(entries.length, 'file')}`,
+      ...problems.flatMap((problem) => paragraph(`not in it: ${problem}`, screen)),
+      ...paragraph('Secrets were taken out; look through it before you give it away all the same.', screen),
+    ],
+    exitCode: 0,
+  };
+}
+
+/** Files of a bundle. Everything passes through here, and without its secrets. */
+class Bundle {
+  readonly entries: TarEntry[] = [];
+  readonly problems: string[] = [];
+
+  json(path: string, value: unknown): void {
+    this.#add(path, `${JSON.stringify(redact(value), undefined, 2)}\n`);
+  }
+
+  text(path: string, text: string): void {
+    this.#add(path, redactText(text));
+  }
+
+  /** Adds what `make` gives, or takes note of why there is none. */
+  async attempt(what: string, make: () => Promise<void>): Promise<void> {
+    try {
+      await make();
+    } catch (error) {
+      this.problems.push(`${what}: ${errorMessage(error)}`);
+    }
+  }
+
+  #add(path: string, text: string): void {
+    this.entries.push({ kind: 'file', path, mode: 0o600, content: Buffer.from(text) });
+  }
+}
+
+async function addObjects(bundle: Bundle, { cluster, systemNamespace, version }: CommandContext): Promise<void> {
+  for (const resource of [
+    podNetworkingResource,
+    podEniResource,
+    networkInterfaceResource,
+    terwayNodeResource,
+    nodeRuntimeResource,
+  ]) {
+    await bundle.attempt(resource.plural, async () => {
+      const objects = await cluster.list(unread(resource));
+      bundle.json(`objects/${resource.plural}.json`, objects.map(tidy));
+    });
+  }
+  await bundle.attempt('nodes of Kubernetes', async () => {
+    bundle.json('objects/kubernetes-nodes.json', (await cluster.list(unread(coreNodeResource))).map(tidy));
+  });
+  await bundle.attempt('events', async () => {
+    const events = await cluster.list(unread(eventResource));
+    bundle.json('events.json', events.filter(isAboutUs).map(tidy));
+  });
+  for (const key of [{ namespace: systemNamespace, name: CONTROL_PLANE }, ENI_CONFIG]) {
+    await bundle.attempt(`ConfigMap ${key.namespace}/${key.name}`, async () => {
+      const found = await cluster.find(configMapResource, { namespace: key.namespace, name: key.name });
+      if (found !== undefined) bundle.json(`configuration/${key.name}.json`, tidy(found));
+    });
+  }
+  await bundle.attempt('version of Kubernetes', async () => {
+    bundle.json('versions.json', { plugin: version, kubernetes: await cluster.path('/version') });
+  });
+}
+
+async function addPods(bundle: Bundle, { cluster, kubectl, systemNamespace }: CommandContext): Promise<void> {
+  await bundle.attempt('pods of the product', async () => {
+    const labelSelector = `${PART_OF}=${CONTROL_PLANE}`;
+    for (const pod of await cluster.list(unread(podResource), { namespace: systemNamespace, labelSelector })) {
+      const { name } = pod.metadata;
+      const spec = podSpecSchema.parse(pod['spec'] ?? {});
+      bundle.json(`pods/${name}/pod.json`, tidy({ ...pod, spec: withoutForeignEnvironment(spec) }));
+      for (const container of spec.containers) {
+        await bundle.attempt(`log of ${name}/${container.name}`, async () => {
+          const args = ['logs', '--namespace', systemNamespace, name, '--container', container.name];
+          const { stdout, stderr, code } = await kubectl([...args, `--tail=${LOG_LINES}`]);
+          if (code !== 0) throw new Error(stderr.trim());
+          bundle.text(`pods/${name}/${container.name}.log`, stdout);
+        });
+      }
+    }
+  });
+}
+
+async function addAnswers(bundle: Bundle, { controlPlane }: CommandContext): Promise<void> {
+  const commands: Question['command'][] = ['status', 'quota', 'orphans', 'adopt', 'enis', 'configuration'];
+  for (const command of commands) {
+    await bundle.attempt(`control plane, ${command}`, async () => {
+      bundle.json(`control-plane/${command}.json`, await controlPlane.ask({ command }, answerSchema));
+    });
+  }
+  await bundle.attempt('control plane, metrics', async () => {
+    bundle.text('control-plane/metrics.txt', (await controlPlane.ask({ command: 'metrics' }, metricsSchema)).text);
+  });
+}
+
+/** Without what only the API server and kubectl need. */
+function tidy(object: RawObject): RawObject {
+  const { managedFields: _fields, ...metadata } = object.metadata;
+  const annotations = z.record(z.string(), z.string()).catch({}).parse(metadata['annotations']);
+  const { 'kubectl.kubernetes.io/last-applied-configuration': _applied, ...kept } = annotations;
+  return { ...object, metadata: { ...metadata, annotations: kept } };
+}
+
+function isAboutUs(event: RawObject): boolean {
+  const text = JSON.stringify([event['reportingController'], event['regarding']]);
+  return text.includes('terway') || text.includes('network.alibabacloud.com');
+}
+
+function withoutForeignEnvironment(spec: z.infer<typeof podSpecSchema>) {
+  const strip = (containers: typeof spec.containers) =>
+    containers.map(({ env, envFrom, ...container }) =>
+      OUR_CONTAINERS.includes(container.name) ? { ...container, env, envFrom } : container,
+    );
+  const { initContainers, containers } = spec;
+  return {
+    ...spec,
+    containers: strip(containers),
+    ...(initContainers === undefined ? {} : { initContainers: strip(initContainers) }),
+  };
+}

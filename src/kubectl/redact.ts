@@ -1,0 +1,49 @@
+/** What stands where a secret was. */
+export const REDACTED = '<redacted>';
+
+const SECRET_KEY =
+  /secret|passw|token|access_?key|credential|private_?key|authori[sz]ation|api_?key|client-key|\bak\b|\bsk\b/i;
+/** Named like a secret, and none. */
+const HARMLESS_KEY =
+  /^(clientToken|secretName|secretRef|secretKeyRef|secrets?|imagePullSecrets|certificates|tokenExpirationSeconds|automountServiceAccountToken|credentialSecret|projected|oidcTokenFile|serviceAccountToken)$/;
+
+const SECRET_TEXT: readonly RegExp[] = [
+  /-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g,
+  // JSON web tokens, such as those of service accounts.
+  /\beyJ[\w-]{8,}\.[\w-]{8,}(\.[\w-]*)?/g,
+  /\b(Bearer|Basic)\s+[\w.~+/=-]{8,}/gi,
+  // Access keys of Alibaba Cloud, and its temporary ones.
+  /\b(LTAI|STS\.)[A-Za-z0-9]{8,}/g,
+  // User and password of an address.
+  /(?<=:\/\/)[^\s/@:]+:[^\s/@]+(?=@)/g,
+];
+
+/** `key: value`, `"key": "value"` and `key=value` inside a text, one per line or in JSON. */
+const KEY_VALUE = /(["']?)([\w.-]+)\1(\s*[:=]\s*)("(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,;{}[\]"'][^\s,;}\]]*)/g;
+
+/** The text without what looks like a secret: keys that are named so, and values that have such a form. */
+export function redactText(text: string): string {
+  const named = text.replace(KEY_VALUE, (all, quote: string, key: string, between: string, value: string) => {
+    if (!isSecretKey(key) || /^(true|false|null|\d+)$/.test(value)) return all;
+    const mark = value.startsWith('"') ? `"${REDACTED}"` : REDACTED;
+    return `${quote}${key}${quote}${between}${mark}`;
+  });
+  return SECRET_TEXT.reduce((safe, pattern) => safe.replace(pattern, REDACTED), named);
+}
+
+/** The same value with secrets taken out, at any depth; also those in texts that hold JSON or YAML. */
+export function redact(value: unknown): unknown {
+  if (typeof value === 'string') return redactText(value);
+  if (Array.isArray(value)) return value.map(redact);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]: [string, unknown]) => {
+      const isSecret = isSecretKey(key) && inner !== null && typeof inner !== 'boolean' && typeof inner !== 'number';
+      return [key, isSecret ? REDACTED : redact(inner)];
+    }),
+  );
+}
+
+function isSecretKey(key: string): boolean {
+  return SECRET_KEY.test(key) && !HARMLESS_KEY.test(key);
+}

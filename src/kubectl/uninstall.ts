@@ -1,0 +1,83 @@
+import type { Column } from '../util/terminal/table.ts';
+import { count } from '../util/terminal/text.ts';
+import { enisAnswer } from './answers.ts';
+import { type CommandContext, orProblem } from './command.ts';
+import { paragraph, type Report, tableLines } from './report.ts';
+import { networkInterfaceResource, podEniResource, podNetworkingResource, terwayNodeResource } from './resources.ts';
+
+/** `uninstall --check`: whether an ENI with the tags of this cluster is left. 1 unless it is proven that none is. */
+export async function uninstallCommand({ cluster, controlPlane }: CommandContext): Promise<Report> {
+  const [asked, podNetworkings, podEnis, networkInterfaces, nodes] = await Promise.all([
+    orProblem(controlPlane.ask({ command: 'enis' }, enisAnswer)),
+    cluster.list(podNetworkingResource),
+    cluster.list(podEniResource),
+    cluster.list(networkInterfaceResource),
+    cluster.list(terwayNodeResource),
+  ]);
+  const objects = {
+    podNetworkings: podNetworkings.length,
+    podENIs: podEnis.length,
+    networkInterfaces: networkInterfaces.length,
+    nodes: nodes.length,
+  };
+  const enis = ('answer' in asked ? asked.answer.enis : []).map((eni) => ({ ...eni, remedy: remedyOf(eni) }));
+  const columns: Column<(typeof enis)[number]>[] = [
+    { title: 'ENI', value: ({ eniID }) => eniID },
+    { title: 'TYPE', value: ({ type }) => type, dropOrder: 1 },
+    { title: 'STATUS', value: ({ status }) => status, dropOrder: 2 },
+    { title: 'NAMED BY', value: ({ namedBy }) => namedBy ?? 'nothing', minWidth: 14, keep: 'end' },
+    { title: 'HOW IT GOES', value: ({ remedy }) => remedy, minWidth: 24 },
+  ];
+  const left = Object.entries(objects).filter(([, number]) => number > 0);
+  const leftText = left.map(([kind, number]) => `${number} ${kind}`).join(', ');
+  const problem = 'problem' in asked ? asked.problem : undefined;
+  return {
+    data: {
+      proven: problem === undefined && enis.length === 0,
+      ...(problem === undefined ? {} : { problem }),
+      enis,
+      objects,
+    },
+    lines: (screen) => {
+      if (problem !== undefined) {
+        const hint =
+          left.length === 0
+            ? 'No object of ours is left, which does not prove that no ENI is.'
+            : `These objects are left, and ENIs with them: ${leftText}.`;
+        return [
+          ...paragraph(`The cloud cannot be looked at without a control plane: ${problem}.`, screen).map(
+            screen.style.red,
+          ),
+          ...paragraph(hint, screen),
+        ];
+      }
+      const objectsText = left.length === 0 ? 'No object of ours is left.' : `Objects that are left: ${leftText}.`;
+      if (enis.length === 0)
+        return [screen.style.green('No ENI with the tags of this cluster is left.'), ...paragraph(objectsText, screen)];
+      return [
+        ...tableLines(columns, enis, screen),
+        '',
+        ...paragraph(
+          `${count(enis.length, 'ENI')} with the tags of this cluster. ${objectsText} Uninstalling now would leave them behind, and they cost addresses.`,
+          screen,
+        ),
+      ];
+    },
+    exitCode: problem === undefined && enis.length === 0 ? 0 : 1,
+  };
+}
+
+function remedyOf({ namedBy, eniID }: { namedBy?: string | undefined; eniID: string }): string {
+  const [kind = '', name = ''] = (namedBy ?? '').split(' ');
+  const [namespace, pod] = name.split('/');
+  switch (kind) {
+    case 'PodENI':
+      return `delete the pod; a fixed address without one: kubectl delete podeni -n ${namespace} ${pod}`;
+    case 'Node':
+      return `remove node ${name} from the cluster; a trunk goes when nothing hangs below it`;
+    case 'NetworkInterface':
+      return `kubectl delete networkinterfaces.network.alibabacloud.com ${name}`;
+    default:
+      return `kubectl terway gc --apply; the collector releases ${eniID} by itself, too`;
+  }
+}
