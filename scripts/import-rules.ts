@@ -24,6 +24,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'src/cli': [
     ...['src/admission', 'src/agent', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
     ...['src/crds', 'src/datapath', 'src/kube', 'src/kubectl', 'src/telemetry', 'src/util'],
+    // The version of the product.
+    'package.json',
   ],
   sim: ['src/util'],
 };

@@ -1,7 +1,7 @@
 import { stringify } from 'yaml';
 import { createStyle, type Style } from '../util/terminal/style.ts';
 import { type Column, layoutTable, renderTable } from '../util/terminal/table.ts';
-import { wrap } from '../util/terminal/text.ts';
+import { textWidth, wrap } from '../util/terminal/text.ts';
 
 /** Where text is shown. */
 export interface Screen {
@@ -44,9 +44,11 @@ export function tableLines<R>(columns: readonly Column<R>[], rows: readonly R[],
   return [...lines, ...paragraph(`Not shown for want of room: ${names}.`, screen).map(screen.style.dim)];
 }
 
-/** Text in lines of the screen, each behind `indent`. */
-export function paragraph(text: string, { width }: Screen, indent = ''): string[] {
-  return wrap(text, Math.max(20, width - indent.length)).map((line) => indent + line);
+/** Text in lines of the screen, each behind `indent`; the first one behind `heading` instead, of the same width. */
+export function paragraph(text: string, { width }: Screen, indent = '', heading = indent): string[] {
+  const indentWidth = textWidth(indent);
+  const [first = '', ...rest] = wrap(text, Math.max(20, width - indentWidth));
+  return [heading + first, ...rest.map((line) => indent + line)];
 }
 
 /** For a terminal, or for whatever reads standard output. */

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type conditionSchema, objectMetaSchema } from '../crds/common.ts';
+import { objectMetaSchema } from '../crds/common.ts';
 import { API_GROUP, API_VERSION } from '../crds/define.ts';
 import { nodeSchema, type TerwayNode } from '../crds/node.ts';
 import { type NodeRuntime, nodeRuntimeSchema } from '../crds/node-runtime.ts';
@@ -131,6 +131,3 @@ export const configMapResource = resource<RawObject>(
   { ...core, plural: 'configmaps', kind: 'ConfigMap', namespaced: true },
   rawSchema,
 );
-
-/** A condition of one of our kinds. */
-export type Condition = z.infer<typeof conditionSchema>;

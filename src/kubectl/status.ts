@@ -1,12 +1,12 @@
 import { reasonEntry } from '../crds/reasons/catalogue.ts';
 import { leaseResource } from '../kube/lease.ts';
 import type { Style } from '../util/terminal/style.ts';
-import { count, pad, shorten } from '../util/terminal/text.ts';
+import { count, pad } from '../util/terminal/text.ts';
 import { type StatusAnswer, statusAnswer } from './answers.ts';
 import { type CommandContext, orProblem } from './command.ts';
 import { CONTROL_PLANE, holderName, NAME_LABEL } from './control-plane.ts';
 import { nodeRows } from './nodes.ts';
-import { ageText, type Report } from './report.ts';
+import { ageText, paragraph, type Report } from './report.ts';
 import { podEniResource, podNetworkingResource, podResource } from './resources.ts';
 import { vSwitchRows } from './vswitches.ts';
 
@@ -43,16 +43,18 @@ export async function statusCommand(context: CommandContext): Promise<Report> {
   ];
   return {
     data: { lines, ...(answer === undefined ? {} : { controlPlane: answer }) },
-    lines: ({ width, style }) => {
+    lines: (screen) => {
       const titleWidth = Math.max(...lines.map(({ what }) => what.length));
-      return lines.map(({ what, state, text }) => {
-        const mark = { ok: 'ok ', bad: 'BAD', unknown: '?  ' }[state];
-        return `${PAINT[state](style)(mark)} ${pad(what, titleWidth)}  ${shorten(text, width - titleWidth - 6)}`;
+      return lines.flatMap(({ what, state, text }) => {
+        const mark = PAINT[state](screen.style)(MARKS[state]);
+        return paragraph(text, screen, ' '.repeat(titleWidth + 6), `${mark} ${pad(what, titleWidth)}  `);
       });
     },
     exitCode: lines.some(({ state }) => state === 'bad') ? 1 : 0,
   };
 }
+
+const MARKS: Record<HealthLine['state'], string> = { ok: 'ok ', bad: 'BAD', unknown: '?  ' };
 
 const PAINT: Record<HealthLine['state'], (style: Style) => (text: string) => string> = {
   ok: (style) => style.green,
@@ -86,7 +88,8 @@ async function controlPlaneLine(
   const ready = pods.filter(({ status }) =>
     status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True'),
   );
-  const replicas = pods.length === 0 ? 'no pods' : `${ready.length} of ${count(pods.length, 'replica')} ready`;
+  const replicas =
+    pods.length === 0 ? `no pods in ${systemNamespace}` : `${ready.length} of ${count(pods.length, 'replica')} ready`;
   const { holderIdentity = '', renewTime, leaseDurationSeconds = 0 } = lease?.spec ?? {};
   const sinceMs = clock.now() - Date.parse(renewTime ?? '');
   // A clock that differs a little from the cluster's must not end a lease.

@@ -15,18 +15,20 @@ export async function uninstallCommand({ cluster, controlPlane }: CommandContext
     cluster.list(terwayNodeResource),
   ]);
   const objects = {
-    podNetworkings: podNetworkings.length,
-    podENIs: podEnis.length,
-    networkInterfaces: networkInterfaces.length,
+    podnetworkings: podNetworkings.length,
+    podenis: podEnis.length,
+    networkinterfaces: networkInterfaces.length,
     nodes: nodes.length,
   };
-  const enis = ('answer' in asked ? asked.answer.enis : []).map((eni) => ({ ...eni, remedy: remedyOf(eni) }));
+  const enis = ('answer' in asked ? asked.answer.enis : []).map((eni) => ({
+    ...eni,
+    remedy: remedyOf(kindOf(eni.namedBy)),
+  }));
   const columns: Column<(typeof enis)[number]>[] = [
     { title: 'ENI', value: ({ eniID }) => eniID },
     { title: 'TYPE', value: ({ type }) => type, dropOrder: 1 },
     { title: 'STATUS', value: ({ status }) => status, dropOrder: 2 },
     { title: 'NAMED BY', value: ({ namedBy }) => namedBy ?? 'nothing', minWidth: 14, keep: 'end' },
-    { title: 'HOW IT GOES', value: ({ remedy }) => remedy, minWidth: 24 },
   ];
   const left = Object.entries(objects).filter(([, number]) => number > 0);
   const leftText = left.map(([kind, number]) => `${number} ${kind}`).join(', ');
@@ -54,6 +56,8 @@ export async function uninstallCommand({ cluster, controlPlane }: CommandContext
       const objectsText = left.length === 0 ? 'No object of ours is left.' : `Objects that are left: ${leftText}.`;
       if (enis.length === 0)
         return [screen.style.green('No ENI with the tags of this cluster is left.'), ...paragraph(objectsText, screen)];
+      const kinds = [...new Set(enis.map(({ namedBy }) => kindOf(namedBy)))];
+      const remedies = kinds.flatMap((kind) => paragraph(`${kind}: ${remedyOf(kind)}`, screen, '    ', '  '));
       return [
         ...tableLines(columns, enis, screen),
         '',
@@ -61,23 +65,29 @@ export async function uninstallCommand({ cluster, controlPlane }: CommandContext
           `${count(enis.length, 'ENI')} with the tags of this cluster. ${objectsText} Uninstalling now would leave them behind, and they cost addresses.`,
           screen,
         ),
+        '',
+        'How they go, by what names them:',
+        ...remedies,
       ];
     },
     exitCode: problem === undefined && enis.length === 0 ? 0 : 1,
   };
 }
 
-function remedyOf({ namedBy, eniID }: { namedBy?: string | undefined; eniID: string }): string {
-  const [kind = '', name = ''] = (namedBy ?? '').split(' ');
-  const [namespace, pod] = name.split('/');
+/** Of `PodENI default/web-0`, the kind. */
+function kindOf(namedBy = 'nothing'): string {
+  return namedBy.split(' ')[0] ?? '';
+}
+
+function remedyOf(kind: string): string {
   switch (kind) {
     case 'PodENI':
-      return `delete the pod; a fixed address without one: kubectl delete podeni -n ${namespace} ${pod}`;
+      return 'delete the pod; a fixed address that is kept without one: kubectl delete podeni -n NAMESPACE NAME';
     case 'Node':
-      return `remove node ${name} from the cluster; a trunk goes when nothing hangs below it`;
+      return 'remove the node from the cluster; its trunk goes when nothing hangs below it';
     case 'NetworkInterface':
-      return `kubectl delete networkinterfaces.network.alibabacloud.com ${name}`;
+      return 'kubectl delete networkinterfaces.network.alibabacloud.com NAME';
     default:
-      return `kubectl terway gc --apply; the collector releases ${eniID} by itself, too`;
+      return 'kubectl terway gc --apply; the collector releases it by itself, too';
   }
 }

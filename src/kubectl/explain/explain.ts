@@ -1,10 +1,13 @@
-import type { Column } from '../../util/terminal/table.ts';
+import { type Column, layoutTable, renderTable } from '../../util/terminal/table.ts';
+import { pad } from '../../util/terminal/text.ts';
 import type { CommandContext } from '../command.ts';
-import { paragraph, type Report, type Screen, tableLines } from '../report.ts';
+import { paragraph, type Report, type Screen } from '../report.ts';
 import { choiceOf, refusals } from './choice.ts';
 import { gatherPodFacts, type PodFacts } from './facts.ts';
 import { clockTime, type TimelineEntry, timelineOf } from './timeline.ts';
 import { type Verdict, verdictOf } from './verdict.ts';
+
+const GAP = '  ';
 
 /** `explain pod`: what happened to a pod's network, and why it waits. 1 for a pod that does not work. */
 export async function explainCommand(
@@ -77,26 +80,31 @@ const TITLES: Record<keyof Summary, string> = {
 
 function summaryLines(title: string, text: string | string[], screen: Screen): string[] {
   const heading = (title in TITLES ? TITLES[title as keyof Summary] : title).padEnd(15);
-  return [text].flat().flatMap((each) => {
-    const [first = '', ...rest] = paragraph(each, { ...screen, width: screen.width - heading.length });
-    return [`${screen.style.bold(heading)}${first}`, ...rest.map((line) => ' '.repeat(heading.length) + line)];
-  });
+  const indent = ' '.repeat(heading.length);
+  return [text].flat().flatMap((each) => paragraph(each, screen, indent, screen.style.bold(heading)));
 }
 
+/** What happened is told in full, in further lines if need be: request ids and remedies stand at its end. */
 function timelineLines(timeline: readonly TimelineEntry[], screen: Screen): string[] {
-  const startMs = Date.parse(timeline[0]?.time ?? '');
+  const [first] = timeline;
+  const startMs = Date.parse(first?.time ?? '');
   const columns: Column<TimelineEntry>[] = [
-    { title: `TIME (UTC ${timeline[0]?.time.slice(0, 10) ?? ''})`.trim(), value: ({ time }) => clockTime(time) },
-    { title: 'AFTER', value: ({ time }) => afterText(Date.parse(time) - startMs), align: 'right', dropOrder: 1 },
+    { title: `UTC ${first?.time.slice(0, 10)}`, value: ({ time }) => clockTime(time) },
+    { title: 'AFTER', value: ({ time }) => afterText(Date.parse(time) - startMs), align: 'right' },
     { title: 'WHO', value: ({ source }) => source },
-    {
-      title: 'WHAT',
-      value: ({ what }) => what.replace(/\s+/g, ' '),
-      minWidth: 24,
-      paint: (text, { bad }) => (bad ? screen.style.yellow(text) : text),
-    },
   ];
-  return tableLines(columns, timeline, screen);
+  const layout = layoutTable(columns, timeline, Number.POSITIVE_INFINITY);
+  const width = layout.columns.reduce((sum, column) => sum + column.width + GAP.length, 0);
+  const [titles = '', ...rows] = renderTable(layout, timeline, screen.style);
+  const { style } = screen;
+  return [
+    `${pad(titles, width)}${style.dim('WHAT')}`,
+    ...timeline.flatMap(({ what, bad }, at) => {
+      const lines = paragraph(what, screen, ' '.repeat(width), pad(rows[at] ?? '', width));
+      if (!bad) return lines;
+      return lines.map((line) => line.slice(0, width) + style.yellow(line.slice(width)));
+    }),
+  ];
 }
 
 function afterText(ms: number): string {

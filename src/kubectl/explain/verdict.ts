@@ -6,7 +6,7 @@ import type { PodEni } from '../../crds/pod-eni.ts';
 import { reasonEntry } from '../../crds/reasons/catalogue.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import type { Pod } from '../resources.ts';
-import { choiceOf, refusals } from './choice.ts';
+import { choiceOf } from './choice.ts';
 import type { PodFacts } from './facts.ts';
 import { timesOf } from './timeline.ts';
 
@@ -54,7 +54,7 @@ function withoutPod(podEni: PodEni): Verdict {
   const isKept = metadata.deletionTimestamp === undefined && isFixed(podEni);
   if (isKept && phase === 'Unbind') {
     const dueMs = releaseDueMs(podEni);
-    const until = dueMs === 'never' ? 'until PodENI is deleted' : `until ${rfc3339(dueMs)}`;
+    const until = dueMs === 'never' ? 'until its PodENI is deleted' : `until ${rfc3339(dueMs)}`;
     return well(
       `There is no such pod now. Its fixed address ${address} is kept ${until}, for the next pod of the name.`,
     );
@@ -112,9 +112,7 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
   switch (choice.kind) {
     case 'none':
       if (!isExclusive(facts.coreNode?.metadata.labels)) {
-        const [first = 'there is no PodNetworking', ...rest] = refusals(facts);
-        const more = rest.length === 0 ? '' : ` (and ${rest.length} more)`;
-        return working(pod, `No PodNetworking picks the pod, so it gets the network of the node: ${first}${more}.`);
+        return working(pod, 'No PodNetworking picks the pod, so it gets the network of the node.');
       }
       return (
         fromEvents(facts) ??

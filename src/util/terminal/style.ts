@@ -1,11 +1,11 @@
 /** Colours text for a terminal; every function returns its argument as it is where colours are not wanted. */
 export interface Style {
-  bold(text: string): string;
-  dim(text: string): string;
-  green(text: string): string;
-  yellow(text: string): string;
-  red(text: string): string;
-  cyan(text: string): string;
+  bold: (text: string) => string;
+  dim: (text: string) => string;
+  green: (text: string) => string;
+  yellow: (text: string) => string;
+  red: (text: string) => string;
+  cyan: (text: string) => string;
 }
 
 /** Codes 0–7 only: what these look like is the user's choice, on light and on dark backgrounds. */

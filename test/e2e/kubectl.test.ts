@@ -1,0 +1,560 @@
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import type { ClusterAccess, CommandResult } from '../cluster/access.ts';
+import { pollUntil } from '../cluster/poll.ts';
+import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
+import { type ControlPlane, type LabNode, POD_VSWITCH } from '../lab/lab.ts';
+import { API, addressOf, Bed, idOf, SMALL_TYPE, TRUNKLESS_TYPE, ZONE_H } from './support.ts';
+
+/** `kubectl terway` as an operator calls it: through kubectl, from the PATH, against a control plane that runs. */
+
+let cluster: ClusterAccess;
+let bed: Bed;
+let node: LabNode;
+let small: LabNode;
+let namespace: TestNamespace;
+let ns: string;
+let folder: string;
+
+beforeAll(async () => {
+  cluster = await sharedCluster();
+  // Orphans are released by the commands, not by rounds that come in between.
+  bed = await Bed.start(cluster, { collector: { interval: '20s', minimumAge: '1s' } });
+  await bed.startControlPlane();
+  namespace = await withNamespace(cluster, 'kubectl');
+  ns = namespace.name;
+  folder = await mkdtemp(join(tmpdir(), 'terway-kubectl-'));
+  node = await bed.addNode();
+  small = await bed.addNode(ZONE_H, SMALL_TYPE);
+  await bed.readyNetworking('web');
+});
+
+afterAll(async () => {
+  await bed?.close();
+  await namespace?.delete();
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+});
+
+interface Asked {
+  socket?: string;
+  /** In front of the PATH. */
+  path?: string;
+}
+
+async function terway(args: readonly string[], { socket, path = '' }: Asked = {}): Promise<CommandResult> {
+  const dist = join(bed.lab.stateDir, 'dist');
+  return cluster.run('sh', ['-c', `PATH="$FIRST:$PATH" exec kubectl terway "$@"`, 'sh', ...args], {
+    env: { FIRST: `${path}:${dist}`, TERWAY_ADMIN_SOCKET: socket ?? bed.controlPlane.adminSocket },
+  });
+}
+
+async function asJson<T>(args: readonly string[], schema: z.ZodType<T>, asked: Asked = {}) {
+  const { stdout, stderr, code } = await terway([...args, '-o', 'json'], asked);
+  if (stdout === '') throw new Error(`no output: ${stderr}`);
+  return { code, data: schema.parse(JSON.parse(stdout)) };
+}
+
+const explained = z.object({
+  podNetworking: z.string(),
+  interfaces: z.array(z.string()),
+  notPickedBy: z.array(z.string()).optional(),
+  timeline: z.array(z.object({ time: z.string(), source: z.string(), what: z.string() })),
+  verdict: z.object({
+    well: z.boolean(),
+    text: z.string(),
+    reason: z.string().optional(),
+    remedy: z.string().optional(),
+  }),
+});
+
+const explain = (name: string) => asJson(['explain', 'pod', `${ns}/${name}`], explained);
+
+async function runPod(name: string, ip: string): Promise<void> {
+  const now = new Date().toISOString();
+  await bed.lab.api.patch(`/api/v1/namespaces/${ns}/pods/${name}/status`, 'merge', {
+    status: {
+      phase: 'Running',
+      podIP: ip,
+      podIPs: [{ ip }],
+      conditions: [{ type: 'Ready', status: 'True', lastTransitionTime: now }],
+      containerStatuses: [
+        {
+          ...{ name: 'main', image: 'pause', imageID: 'pause', ready: true, restartCount: 0 },
+          state: { running: { startedAt: now } },
+        },
+      ],
+    },
+  });
+}
+
+describe('explain pod', () => {
+  test('a pod that runs: one time line from the pod, its record, the cloud and events', async () => {
+    await bed.createPod(ns, 'web-0', { node: node.name, networking: 'web' });
+    const podEni = await bed.bound(ns, 'web-0');
+    await runPod('web-0', addressOf(podEni));
+    await bed.podEvent(ns, 'web-0', 'AttachENISucceed');
+    const { code, data } = await explain('web-0');
+    expect(data.verdict).toEqual({
+      well: true,
+      text: `All is well. The pod has its ENI, with the address ${addressOf(podEni)}.`,
+    });
+    expect(code).toBe(0);
+    const told = data.timeline.map(({ source, what }) => `${source} ${what}`);
+    const { operations = [] } = podEni.status ?? {};
+    for (const { action, requestID } of operations) {
+      expect(told).toContainEqual(expect.stringMatching(new RegExp(`^Cloud ${action} .* in [0-9.]+ s .*${requestID}`)));
+    }
+    expect(told).toContainEqual('Pod created');
+    expect(told).toContainEqual(expect.stringContaining(`Event AttachENISucceed`));
+    expect(told).toContainEqual('Pod container main started');
+    expect(told.findIndex((line) => line.includes('CreateNetworkInterface'))).toBeLessThan(
+      told.findIndex((line) => line.includes('AttachNetworkInterface')),
+    );
+    const times = data.timeline.map(({ time }) => Date.parse(time));
+    expect(times).toEqual(times.toSorted((a, b) => a - b));
+    expect(data.podNetworking).toBe('web');
+    expect(data.interfaces[0]).toContain(idOf(podEni));
+    const other = await terway(['-n', ns, 'explain', 'pod', 'web-0']);
+    expect(other).toMatchObject({ code: 0, stderr: '' });
+    expect(other.stdout).toMatch(/^UTC \d{4}-\d\d-\d\d +AFTER +WHO +WHAT$/m);
+  });
+
+  test('a pod that waits for a slot: the reason, its place and the remedy of the catalogue', async () => {
+    for (const at of [0, 1, 2]) {
+      await bed.createPod(ns, `small-${at}`, { node: small.name, networking: 'web' });
+      await bed.bound(ns, `small-${at}`);
+    }
+    await bed.createPod(ns, 'small-3', { node: small.name, networking: 'web' });
+    await bed.podEvent(ns, 'small-3', 'NoMemberSlot');
+    const { code, data } = await explain('small-3');
+    expect(code).toBe(1);
+    expect(data.verdict).toMatchObject({
+      well: false,
+      reason: 'NoMemberSlot',
+      remedy: expect.stringContaining('Wait, add nodes'),
+    });
+    expect(data.verdict.text).toContain('place 1 of 1 in line');
+  });
+
+  test.each([
+    ['is not there', 'nowhere', undefined, /There is no pod .*nowhere/],
+    [
+      'names a PodNetworking that is not there',
+      'typo',
+      { networking: 'wbe' },
+      /names PodNetworking wbe, which does not exist/,
+    ],
+    ['is picked by nothing', 'plain', {}, /No PodNetworking picks the pod/],
+    ['was opted out', 'ignored', { labels: { 'k8s.aliyun.com/ignore-by-terway': 'true' } }, /ignore-by-terway=true/],
+  ] as const)('a pod that %s', async (_, name, options, text) => {
+    if (options !== undefined) await bed.createPod(ns, name, { node: node.name, ...options });
+    const { code, data } = await explain(name);
+    expect(data.verdict.text).toMatch(text);
+    expect(code).toBe(1);
+  });
+
+  test('a pod in the network of its node, and one that nobody scheduled', async () => {
+    const manifest = (name: string, spec: object) => ({
+      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name } },
+      spec: { containers: [{ name: 'main', image: 'registry.k8s.io/pause:3.10' }], ...spec },
+    });
+    const path = `/api/v1/namespaces/${ns}/pods`;
+    await bed.lab.api.create(path, manifest('host', { nodeName: node.name, hostNetwork: true }));
+    await bed.lab.api.create(path, manifest('homeless', { nodeSelector: { there: 'is-none' } }));
+    expect((await explain('host')).data.verdict.text).toContain('hostNetwork');
+    expect((await explain('homeless')).data.verdict.text).toMatch(/^The pod waits for the scheduler/);
+  });
+
+  test('an address that is kept without its pod is nothing wrong', async () => {
+    await bed.readyNetworking('db', { allocationType: { type: 'Fixed', releaseStrategy: 'Never' } });
+    await bed.createPod(ns, 'db-0', { node: node.name, networking: 'db' });
+    const address = addressOf(await bed.bound(ns, 'db-0'));
+    await bed.deletePod(ns, 'db-0');
+    await bed.podEni(ns, 'db-0', ({ status }) => status?.phase === 'Unbind');
+    const { code, data } = await explain('db-0');
+    expect(data.verdict).toEqual({
+      well: true,
+      text: `There is no such pod now. Its fixed address ${address} is kept until its PodENI is deleted, for the next pod of the name.`,
+    });
+    expect(code).toBe(0);
+    await bed.lab.api.delete(`${API}/namespaces/${ns}/podenis/db-0`);
+  });
+});
+
+test('tables of nodes, vSwitches and quota tell the same as their JSON', async () => {
+  await bed.lab.addNode(ZONE_H, TRUNKLESS_TYPE);
+  const nodes = z.object({
+    nodes: z.array(
+      z.object({
+        name: z.string(),
+        mode: z.string(),
+        used: z.number(),
+        limit: z.number(),
+        waiting: z.number(),
+        trunkENIID: z.string().optional(),
+      }),
+    ),
+  });
+  const rows = await pollUntil(
+    async () => {
+      const { data, code } = await asJson(['nodes'], nodes);
+      return code === 0 && data.nodes.some(({ mode }) => mode === 'none') ? data.nodes : undefined;
+    },
+    { what: 'three nodes', timeoutMs: 20_000 },
+  );
+  expect(rows.find(({ name }) => name === small.name)).toMatchObject({ mode: 'trunk', used: 3, limit: 3, waiting: 1 });
+  const table = await terway(['nodes']);
+  expect(table.stdout.split('\n')[0]).toMatch(
+    /^NODE +ZONE +INSTANCE +TYPE +MODE +TRUNK +MEMBERS +WAITING +AGENT SEEN$/,
+  );
+  for (const { name, trunkENIID = '' } of rows)
+    expect(table.stdout).toMatch(new RegExp(`^${name} .*${trunkENIID}`, 'm'));
+
+  const vSwitches = await terway(['vswitches', '-o', 'yaml']);
+  expect(vSwitches.stdout).toContain(`id: ${POD_VSWITCH[ZONE_H]}`);
+  const quota = await asJson(
+    ['quota'],
+    z.object({ apis: z.array(z.object({ api: z.string(), usedThisMinute: z.number(), limitPerMinute: z.number() })) }),
+  );
+  expect(quota.data.apis.find(({ api }) => api === 'AttachNetworkInterface')?.limitPerMinute).toBe(500);
+});
+
+test('status finds what is wrong, and only that', async () => {
+  const schema = z.object({ lines: z.array(z.object({ what: z.string(), state: z.string(), text: z.string() })) });
+  const { code, data } = await asJson(['status'], schema);
+  expect(code).toBe(1);
+  const bad = data.lines.filter(({ state }) => state === 'bad').map(({ what, text }) => `${what}: ${text}`);
+  expect(bad).toEqual([expect.stringMatching(/^Pods: \d+ with their ENI, \d waiting: .*for a slot of /)]);
+  expect(data.lines.find(({ what }) => what === 'Control plane')?.text).toContain(`${hostname()} leads`);
+  const unasked = await asJson(['status'], schema, { socket: join(folder, 'nobody.sock') });
+  expect(unasked.data.lines.find(({ what }) => what === 'Cloud')).toMatchObject({
+    state: 'unknown',
+    text: /nobody answers at/,
+  });
+});
+
+describe('a replica that does not lead', () => {
+  let second: ControlPlane;
+
+  beforeAll(async () => {
+    second = await bed.lab.startControlPlane({
+      config: { leaseDuration: '4s', renewDeadline: '3s', retryPeriod: '500ms' },
+    });
+  });
+  afterAll(async () => {
+    await second?.process.stop();
+  });
+
+  test('tells of itself, and names the leader for the rest', async () => {
+    const asked = { socket: second.adminSocket };
+    const status = await asJson(
+      ['status'],
+      z.object({ controlPlane: z.object({ leading: z.boolean(), leader: z.string() }) }),
+      asked,
+    );
+    expect(status.data.controlPlane).toMatchObject({
+      leading: false,
+      leader: expect.stringContaining(`${hostname()}_`),
+    });
+    const quota = await terway(['quota'], asked);
+    expect(quota).toMatchObject({ code: 1, stdout: '' });
+    expect(quota.stderr).toContain(`does not lead; ${status.data.controlPlane.leader} does`);
+    const admin = await cluster.run(join(bed.lab.stateDir, 'dist', 'terway-controlplane'), [
+      'admin',
+      'orphans',
+      '--socket',
+      second.adminSocket,
+    ]);
+    expect(admin.code).toBe(1);
+    expect(JSON.parse(admin.stdout)).toEqual({ error: expect.stringContaining('does not lead') });
+  });
+
+  test('a socket that cannot be made is a warning', async () => {
+    const third = await bed.lab.startControlPlane({ config: { adminSocket: '/proc/none/admin.sock' } });
+    try {
+      expect(await third.process.output()).toContain('no admin channel');
+      expect(third.process.isRunning).toBe(true);
+    } finally {
+      await third.process.stop();
+    }
+  });
+
+  test('a socket that another replica serves is left to it', async () => {
+    const third = await bed.lab.startControlPlane({ config: { adminSocket: second.adminSocket } });
+    try {
+      expect(await third.process.output()).toContain('another process serves it');
+    } finally {
+      await third.process.stop();
+    }
+    expect((await terway(['quota'], { socket: second.adminSocket })).stderr).toContain('does not lead');
+  });
+});
+
+test('without a socket the leader is found by its lease and asked through kubectl exec', async () => {
+  const bin = join(folder, 'bin');
+  await mkdir(bin, { recursive: true });
+  // No node of this cluster runs containers: what exec would run in the pod is run here.
+  const dist = join(bed.lab.stateDir, 'dist');
+  await writeFile(
+    join(bin, 'kubectl'),
+    `#!/bin/sh
+case " $* " in *" exec "*)
+  echo "$@" >> ${folder}/exec.log
+  while [ "$1" != -- ]; do shift; done
+  shift 2
+  exec ${dist}/terway-controlplane "$@" --socket ${bed.controlPlane.adminSocket};;
+esac
+PATH="\${PATH#*:}" exec kubectl "$@"
+`,
+  );
+  await chmod(join(bin, 'kubectl'), 0o755);
+  const asked = { socket: '', path: bin };
+  const noPod = await terway(['quota'], asked);
+  expect(noPod.code).toBe(1);
+  expect(noPod.stderr).toContain(`held by ${hostname()}, which is no pod`);
+  await bed.lab.api.create('/api/v1/namespaces/kube-system/pods', {
+    ...{
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: hostname(), labels: { 'k8s.aliyun.com/ignore-by-terway': 'true' } },
+    },
+    spec: { nodeName: node.name, containers: [{ name: 'controlplane', image: 'registry.k8s.io/pause:3.10' }] },
+  });
+  try {
+    const quota = await terway(['quota'], asked);
+    expect(quota).toMatchObject({ code: 0, stderr: '' });
+    expect(quota.stdout).toMatch(/^API +LIMIT +USED/);
+    expect(await readFile(join(folder, 'exec.log'), 'utf8')).toBe(
+      `exec --namespace kube-system ${hostname()} --container controlplane -- terway-controlplane admin quota\n`,
+    );
+  } finally {
+    await bed.strip(`/api/v1/namespaces/kube-system/pods/${hostname()}`);
+  }
+});
+
+test('gc tells what it would release and why not, then releases it', async () => {
+  const plan = z.object({
+    listed: z.number(),
+    orphans: z.array(
+      z.object({ eniID: z.string(), decision: z.string(), why: z.string(), madeFor: z.string().optional() }),
+    ),
+    released: z.array(z.object({ eniID: z.string(), call: z.string() })).optional(),
+  });
+  expect((await terway(['gc', '--plan'])).stdout).toMatch(/^No orphans: each of the \d+ ENIs/);
+  await bed.createPod(ns, 'orphan', { node: node.name, networking: 'web' });
+  const eniId = idOf(await bed.bound(ns, 'orphan'));
+  await bed.stopControlPlane();
+  await bed.deletePod(ns, 'orphan');
+  await bed.strip(`${API}/namespaces/${ns}/podenis/orphan`);
+  await bed.strip(`${API}/networkinterfaces/${eniId}`);
+  await bed.startControlPlane();
+  const look = async (decision: string) =>
+    pollUntil(
+      async () => {
+        const { stdout } = await terway(['gc', '--plan', '-o', 'json']);
+        // Nobody leads in the first moment.
+        const found =
+          stdout === '' ? undefined : plan.parse(JSON.parse(stdout)).orphans.find((orphan) => orphan.eniID === eniId);
+        return found?.decision === decision ? found : undefined;
+      },
+      { what: `${eniId} in the plan`, timeoutMs: 60_000 },
+    );
+  expect(await look('keep')).toMatchObject({
+    why: expect.stringContaining('in no round before'),
+    madeFor: `${ns}/orphan`,
+  });
+  const early = await asJson(['gc', '--apply'], plan);
+  expect(early.data.released).toEqual([]);
+  expect(await bed.eni(eniId)).toMatchObject({ status: 'InUse' });
+  const adoption = await asJson(
+    ['adopt'],
+    z.object({ adoptees: z.array(z.object({ name: z.string(), hindrance: z.string().optional() })) }),
+  );
+  expect(adoption.code).toBe(1);
+  expect(adoption.data.adoptees).toContainEqual({
+    name: eniId,
+    hindrance: expect.stringContaining(`the record of ${ns}/orphan`),
+  });
+
+  await look('release');
+  const applied = await asJson(['gc', '--apply'], plan);
+  expect(applied).toMatchObject({ code: 0, data: { released: [{ eniID: eniId, call: 'detach' }] } });
+  await pollUntil(async () => ((await bed.eni(eniId)) === undefined ? true : undefined), {
+    what: `${eniId} to go`,
+    timeoutMs: 60_000,
+  });
+});
+
+test('adopt tells which records of another control plane are looked after, and what hinders the others', async () => {
+  for (const name of ['theirs', 'damaged']) {
+    await bed.createPod(ns, name, { node: node.name, networking: 'web' });
+    const found = await bed.bound(ns, name);
+    const [{ intent: _intent, ...allocation } = { eni: { id: '' } }] = found.spec.allocations ?? [];
+    // Without what only this control plane writes.
+    await bed.lab.api.patch(`${API}/namespaces/${ns}/podenis/${name}`, 'merge', {
+      spec: {
+        target: null,
+        allocations: [
+          name === 'theirs' ? allocation : { ...allocation, eni: { ...allocation.eni, vSwitchID: 'vsw-bp1other' } },
+        ],
+      },
+    });
+  }
+  const schema = z.object({
+    adoptees: z.array(
+      z.object({ kind: z.string(), name: z.string(), state: z.string(), hindrance: z.string().optional() }),
+    ),
+  });
+  const adoptees = await pollUntil(
+    async () => {
+      const { data } = await asJson(['adopt', '--apply'], schema);
+      const records = data.adoptees.filter(({ kind }) => kind === 'PodENI');
+      return records.length === 2 ? records : undefined;
+    },
+    { what: 'two records', timeoutMs: 20_000 },
+  );
+  expect(adoptees).toContainEqual({ kind: 'PodENI', name: `${ns}/theirs`, state: 'adopted' });
+  expect(adoptees).toContainEqual({
+    ...{ kind: 'PodENI', name: `${ns}/damaged`, state: 'hindered' },
+    hindrance: expect.stringContaining('the record says vsw-bp1other'),
+  });
+  expect((await terway(['adopt'])).stdout).toMatch(/1 adopted, \d+ not/);
+  const { data } = await asJson(['explain', 'pod', `${ns}/theirs`], explained);
+  expect(data.verdict.text).toMatch(/^The ENI is attached/);
+});
+
+test('a bundle has everything that tells of the network, and no secret', async () => {
+  const SECRET = 'hunter2hunter2';
+  const path = '/api/v1/namespaces/kube-system';
+  await bed.lab.api.create(`${path}/secrets`, {
+    ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'terway-controlplane-credential' } },
+    stringData: { 'ctrl-secret.yaml': `accessSecret: ${SECRET}` },
+  });
+  await bed.lab.api.create(`${path}/configmaps`, {
+    ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'terway-controlplane' } },
+    data: { 'ctrl-config.yaml': `regionID: cn-hangzhou\naccessSecret: ${SECRET}\n` },
+  });
+  await bed.lab.api.create(`${path}/pods`, {
+    ...{ apiVersion: 'v1', kind: 'Pod' },
+    metadata: { name: 'bundled', labels: { 'app.kubernetes.io/part-of': 'terway-controlplane' } },
+    spec: {
+      nodeName: node.name,
+      containers: [
+        {
+          name: 'controlplane',
+          image: 'ours',
+          env: [
+            { name: 'POD_NAME', value: 'bundled' },
+            { name: 'API_TOKEN', value: SECRET },
+          ],
+        },
+        {
+          name: 'sidecar',
+          image: 'theirs',
+          env: [{ name: 'HARMLESS', value: SECRET }],
+          args: [`--password=${SECRET}`],
+        },
+      ],
+    },
+  });
+  const file = join(folder, 'bundle.tar.gz');
+  try {
+    const { code, stdout } = await terway(['bundle', '-o', file]);
+    expect(code).toBe(0);
+    expect(stdout).toContain(file);
+    const names = (await cluster.run('tar', ['-tzf', file])).stdout
+      .split('\n')
+      .map((name) => name.replace(/^[^/]*\//, ''));
+    expect(names).toEqual(
+      expect.arrayContaining([
+        ...['objects/podenis.json', 'objects/podnetworkings.json', 'objects/kubernetes-nodes.json', 'events.json'],
+        ...[
+          'pods/bundled/pod.json',
+          'configuration/terway-controlplane.json',
+          'configuration/eni-config.json',
+          'versions.json',
+        ],
+        ...[
+          'control-plane/status.json',
+          'control-plane/metrics.txt',
+          'control-plane/configuration.json',
+          'errors.json',
+        ],
+      ]),
+    );
+    const all = (await cluster.run('tar', ['-xzOf', file])).stdout;
+    expect(all).toContain('web-0');
+    expect(all).toContain('terway_leader 1');
+    expect(all).toContain('"POD_NAME"');
+    expect(all).not.toContain(SECRET);
+    expect(all).not.toContain('"HARMLESS"');
+    expect(all).not.toContain(Buffer.from(SECRET).toString('base64'));
+  } finally {
+    for (const object of ['secrets/terway-controlplane-credential', 'configmaps/terway-controlplane', 'pods/bundled']) {
+      await bed.strip(`${path}/${object}`);
+    }
+  }
+});
+
+test('uninstall --check proves that nothing is left, or tells how it goes', async () => {
+  const schema = z.object({
+    proven: z.boolean(),
+    enis: z.array(z.object({ eniID: z.string(), remedy: z.string() })),
+    problem: z.string().optional(),
+  });
+  const before = await asJson(['uninstall', '--check'], schema);
+  expect(before).toMatchObject({ code: 1, data: { proven: false } });
+  const podEni = await bed.findPodEni(ns, 'web-0');
+  if (podEni === undefined) throw new Error('web-0 has its record');
+  expect(before.data.enis.find(({ eniID }) => eniID === idOf(podEni))?.remedy).toMatch(/^delete the pod/);
+  expect(before.data.enis.some(({ remedy }) => remedy.startsWith('remove the node'))).toBe(true);
+  const blind = await asJson(['uninstall', '--check'], schema, { socket: join(folder, 'nobody.sock') });
+  expect(blind).toMatchObject({ code: 1, data: { proven: false, problem: expect.stringContaining('nobody answers') } });
+
+  const pods = await bed.lab.api.list(`/api/v1/namespaces/${ns}/pods`);
+  const named = z.object({ metadata: z.object({ name: z.string() }) });
+  for (const pod of pods.objects) await bed.deletePod(ns, named.parse(pod).metadata.name);
+  await bed.lab.api.delete('/api/v1/nodes');
+  const after = await pollUntil(
+    async () => {
+      const asked = await asJson(['uninstall', '--check'], schema);
+      return asked.code === 0 ? asked.data : undefined;
+    },
+    { what: 'the last ENI to go', timeoutMs: 60_000 },
+  );
+  expect(after).toMatchObject({ proven: true, enis: [] });
+  expect((await bed.world()).cloud.enis.filter(({ type }) => type !== 'Primary')).toEqual([]);
+});
+
+describe('a wrong command line is told, with exit code 2', () => {
+  test.each([
+    [['stauts'], /"stauts" is not a command; there are status, explain/],
+    [['status', 'now'], /status takes no arguments; "now" is too much/],
+    [['gc'], /gc wants one of --plan and --apply/],
+    [['gc', '--plan', '--override-brake'], /--override-brake has a meaning only with --apply/],
+    [['status', '--apply'], /status has no flag --apply/],
+    [['explain'], /explain wants to know what/],
+    [['explain', 'node', 'a'], /"node" is not explained/],
+    [['explain', 'pod', 'a/b/c'], /write explain pod NAMESPACE\/NAME/],
+    [['explain', 'pod', 'a/b', '-n', 'c'], /are different namespaces/],
+    [['uninstall'], /uninstall wants --check/],
+    [['nodes', '-o', 'wide'], /-o wide: there are table, json, yaml/],
+    [['nodes', '--colour'], /Unknown option '--colour'/],
+  ])('%j', async (args, message) => {
+    const { code, stdout, stderr } = await terway(args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(message);
+  });
+
+  test('help is no mistake', async () => {
+    const all = await terway(['--help']);
+    expect(all).toMatchObject({ code: 0, stderr: '' });
+    for (const [, command = ''] of all.stdout.matchAll(/^ {2}([a-z]+) /gm)) {
+      expect((await terway([command, '--help'])).stdout).toMatch(new RegExp(`^kubectl terway ${command}`));
+    }
+    expect((await terway([])).code).toBe(2);
+  });
+});
