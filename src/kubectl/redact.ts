@@ -1,3 +1,5 @@
+import { z } from 'zod';
+
 /** What stands where a secret was. */
 export const REDACTED = '<redacted>';
 
@@ -23,12 +25,25 @@ const KEY_VALUE = /(["']?)([\w.-]+)\1(\s*[:=]\s*)("(?:[^"\\\n]|\\.)*"|'[^'\n]*'|
 
 /** The text without what looks like a secret: keys that are named so, and values that have such a form. */
 export function redactText(text: string): string {
-  const named = text.replace(KEY_VALUE, (all, quote: string, key: string, between: string, value: string) => {
-    if (!isSecretKey(key) || /^(true|false|null|\d+)$/.test(value)) return all;
-    const mark = value.startsWith('"') ? `"${REDACTED}"` : REDACTED;
-    return `${quote}${key}${quote}${between}${mark}`;
+  const shaped = SECRET_TEXT.reduce((safe, pattern) => safe.replace(pattern, REDACTED), text);
+  return shaped.replace(KEY_VALUE, (all, quote: string, key: string, between: string, value: string) => {
+    const name = `${quote}${key}${quote}${between}`;
+    if (!isSecretKey(key)) return value.startsWith('"') ? name + redactQuoted(value) : all;
+    if (/^(true|false|null|\d+)$/.test(value)) return all;
+    return name + (value.startsWith('"') ? `"${REDACTED}"` : REDACTED);
   });
-  return SECRET_TEXT.reduce((safe, pattern) => safe.replace(pattern, REDACTED), named);
+}
+
+/** A quoted text may hold JSON of its own. */
+function redactQuoted(quoted: string): string {
+  try {
+    const inner = z.string().parse(JSON.parse(quoted));
+    const safe = redactText(inner);
+    return safe === inner ? quoted : JSON.stringify(safe);
+  } catch {
+    // No JSON, so it holds none either.
+    return quoted;
+  }
 }
 
 /** The same value with secrets taken out, at any depth; also those in texts that hold JSON or YAML. */
@@ -36,10 +51,13 @@ export function redact(value: unknown): unknown {
   if (typeof value === 'string') return redactText(value);
   if (Array.isArray(value)) return value.map(redact);
   if (typeof value !== 'object' || value === null) return value;
+  // A variable of an environment has its name in one field and its value in another.
+  const isSecretVariable = 'name' in value && typeof value.name === 'string' && isSecretKey(value.name);
   return Object.fromEntries(
     Object.entries(value).map(([key, inner]: [string, unknown]) => {
       const isSecret = isSecretKey(key) && inner !== null && typeof inner !== 'boolean' && typeof inner !== 'number';
-      return [key, isSecret ? REDACTED : redact(inner)];
+      const isItsValue = isSecretVariable && key === 'value';
+      return [key, isSecret || isItsValue ? REDACTED : redact(inner)];
     }),
   );
 }

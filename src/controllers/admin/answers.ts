@@ -45,9 +45,9 @@ export interface OrphansAnswer {
 }
 
 const WHY: Record<Exclude<OrphanPlan['orphans'][number]['hold'], undefined>, string> = {
-  seenOnce: 'the collector has seen it without an owner in no round before this one; its next round may release it',
-  tooYoung: 'it is younger than collector.minimumAge; its record may not have been written yet',
-  moving: 'the cloud is changing it; only what is InUse or Available can be released',
+  seenOnce: 'orphan for one round only',
+  tooYoung: 'younger than collector.minimumAge',
+  moving: 'the cloud is changing it',
 };
 
 export function orphansAnswer(plan: OrphanPlan, overrideBrake: boolean, released?: OrphanRelease[]): OrphansAnswer {
@@ -56,11 +56,11 @@ export function orphansAnswer(plan: OrphanPlan, overrideBrake: boolean, released
     listed: plan.listed,
     braked: plan.braked,
     orphans: plan.orphans.map(({ eni, hold }) => {
-      const why = hold === undefined ? 'nothing in the cluster names it' : WHY[hold];
+      const why = hold === undefined ? 'nothing names it' : WHY[hold];
       return {
         ...listedEni(eni),
         decision: hold === undefined && !isHeld ? 'release' : 'keep',
-        why: hold === undefined && isHeld ? 'the brake is on: too many look orphaned at once' : why,
+        why: hold === undefined && isHeld ? 'the brake is on' : why,
       };
     }),
     ...(released === undefined ? {} : { released: released.map(({ eniId, ...rest }) => ({ eniID: eniId, ...rest })) }),

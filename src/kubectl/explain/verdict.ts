@@ -75,7 +75,7 @@ function withRecord(facts: PodFacts, pod: Pod, podEni: PodEni): Verdict {
   if (metadata.annotations?.[ANNOTATION_POD_UID] !== pod.metadata.uid) {
     return bad(
       'The PodENI still belongs to an earlier pod of the same name; this one gets its own when that is released.',
-      ready?.reason,
+      ready?.status === 'False' ? ready.reason : undefined,
     );
   }
   const entry = reasonEntry(ready?.reason ?? '');
