@@ -70,3 +70,16 @@ test('the place in line is told where places are given out by turns', () => {
     undefined,
   ]);
 });
+
+test('places tell what is waited for, the longest line first, each in the order of arrival', () => {
+  const room = new WaitingRoom(() => {});
+  room.park('a/1', { kind: 'vSwitch', zone: 'z' });
+  room.park('a/2', { kind: 'slot', nodeName: 'n' });
+  room.park('a/3', { kind: 'slot', nodeName: 'n' });
+  expect(room.places()).toEqual([
+    { waitsFor: { kind: 'slot', nodeName: 'n' }, pods: ['a/2', 'a/3'] },
+    { waitsFor: { kind: 'vSwitch', zone: 'z' }, pods: ['a/1'] },
+  ]);
+  room.leave('a/1');
+  expect(room.places()).toHaveLength(1);
+});
