@@ -13,7 +13,6 @@ export async function adoptCommand({ controlPlane }: CommandContext, { apply }: 
     { title: 'NAME', value: ({ name }) => name, minWidth: 16, keep: 'end' },
     { title: 'ENIS', value: ({ eniIDs }) => eniIDs.join(',') || '-', minWidth: 12, dropOrder: 1 },
     { title: 'STATE', value: ({ state }) => state },
-    { title: 'HINDRANCE', value: ({ hindrance }) => hindrance ?? '-', minWidth: 20 },
   ];
   const hindered = adoptees.filter(({ state }) => state !== 'adopted').length;
   return {
@@ -22,8 +21,12 @@ export async function adoptCommand({ controlPlane }: CommandContext, { apply }: 
       const own = `${count(ownRecords, 'PodENI')} of this control plane's own making.`;
       if (adoptees.length === 0) return paragraph(`Nothing of another control plane's making; ${own}`, screen);
       const looked = apply && hindered > 0 ? ' The records that are not adopted are being looked at again.' : '';
+      const hindrances = adoptees.flatMap(({ name, hindrance }) =>
+        hindrance === undefined ? [] : paragraph(`${name}: ${hindrance}`, screen, '    ', '  '),
+      );
       return [
         ...tableLines(columns, adoptees, screen),
+        ...(hindrances.length === 0 ? [] : ['', 'What hinders:', ...hindrances]),
         '',
         ...paragraph(`${adoptees.length - hindered} adopted, ${hindered} not; ${own}${looked}`, screen),
       ];

@@ -31,13 +31,13 @@ function refusalOf({ spec }: PodNetworking, pod: PodToMatch): string {
   return 'its namespaceSelector does not match the labels of the namespace';
 }
 
-function toMatch({ pod, namespace, name, namespaceLabels = {} }: PodFacts): PodToMatch | undefined {
+function toMatch({ pod, namespace, name, namespaceLabels = {}, stableNameKinds }: PodFacts): PodToMatch | undefined {
   if (pod === undefined) return undefined;
   return {
     key: `${namespace}/${name}`,
     labels: pod.metadata.labels ?? {},
     annotations: pod.metadata.annotations ?? {},
     namespaceLabels,
-    hasStableName: hasStableName(pod.metadata.ownerReferences ?? []),
+    hasStableName: hasStableName(pod.metadata.ownerReferences ?? [], stableNameKinds),
   };
 }

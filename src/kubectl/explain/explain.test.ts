@@ -70,6 +70,7 @@ function factsOf(facts: Partial<PodFacts>): PodFacts {
     namespaceLabels: {},
     networkings: [],
     events: [],
+    stableNameKinds: [],
     nowMs: NOW_MS,
     ...facts,
   };

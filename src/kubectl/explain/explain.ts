@@ -11,10 +11,10 @@ const GAP = '  ';
 
 /** `explain pod`: what happened to a pod's network, and why it waits. 1 for a pod that does not work. */
 export async function explainCommand(
-  { cluster, clock }: CommandContext,
+  context: CommandContext,
   key: { namespace: string; name: string },
 ): Promise<Report> {
-  const facts = await gatherPodFacts(cluster, key, clock.now());
+  const facts = await gatherPodFacts(context, key);
   const timeline = timelineOf(facts);
   const verdict = verdictOf(facts);
   const summary = summaryOf(facts);

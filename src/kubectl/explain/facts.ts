@@ -1,10 +1,17 @@
+import { z } from 'zod';
+import { parseControlPlaneConfig } from '../../config/config-file.ts';
+import { ConfigError } from '../../config/errors.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { NodeRuntime } from '../../crds/node-runtime.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
+import { KubeApiError } from '../../kube/errors.ts';
 import type { ClusterReader } from '../cluster.ts';
+import type { CommandContext } from '../command.ts';
+import { CONTROL_PLANE } from '../control-plane.ts';
 import {
   type CoreNode,
+  configMapResource,
   coreNodeResource,
   type Event,
   eventResource,
@@ -32,21 +39,26 @@ export interface PodFacts {
   node?: TerwayNode | undefined;
   /** What the node agent says of this pod. */
   runtime?: NonNullable<NonNullable<NodeRuntime['status']>['pods']>[string] | undefined;
+  /** Kinds of owners whose pods come back under their name, besides StatefulSet. */
+  stableNameKinds: readonly string[];
   nowMs: number;
 }
 
+const CONFIG_KEY = 'ctrl-config.yaml';
+const configMapDataSchema = z.record(z.string(), z.string()).catch({});
+
 /** @throws KubeApiError, TransportError */
 export async function gatherPodFacts(
-  cluster: ClusterReader,
+  { cluster, systemNamespace, clock }: Pick<CommandContext, 'cluster' | 'systemNamespace' | 'clock'>,
   key: { namespace: string; name: string },
-  nowMs: number,
 ): Promise<PodFacts> {
-  const [pod, podEni, namespace, networkings, events] = await Promise.all([
+  const [pod, podEni, namespace, networkings, events, stableNameKinds] = await Promise.all([
     cluster.find(podResource, key),
     cluster.find(podEniResource, key),
     cluster.find(namespaceResource, { name: key.namespace }),
     cluster.list(podNetworkingResource),
     cluster.list(eventResource, { namespace: key.namespace, fieldSelector: `regarding.name=${key.name}` }),
+    stableNameKindsOf(cluster, systemNamespace),
   ]);
   const nodeName = pod?.spec.nodeName || podEni?.spec.target?.nodeName || '';
   const [coreNode, node, runtime] =
@@ -59,9 +71,22 @@ export async function gatherPodFacts(
         ]);
   return {
     ...key,
-    ...{ pod, podEni, networkings, coreNode, node, nowMs },
+    ...{ pod, podEni, networkings, coreNode, node, stableNameKinds, nowMs: clock.now() },
     namespaceLabels: namespace === undefined ? undefined : (namespace.metadata.labels ?? {}),
     events: events.filter(({ regarding }) => ['Pod', 'PodENI'].includes(regarding.kind)),
     runtime: runtime?.status?.pods?.[pod?.metadata.uid ?? ''],
   };
+}
+
+/** As the control plane is configured; none for whoever may not read its configuration. */
+async function stableNameKindsOf(cluster: ClusterReader, namespace: string): Promise<readonly string[]> {
+  try {
+    const found = await cluster.find(configMapResource, { namespace, name: CONTROL_PLANE });
+    const text = configMapDataSchema.parse(found?.['data'])[CONFIG_KEY] ?? '';
+    return parseControlPlaneConfig(CONFIG_KEY, text).config.customStatefulWorkloadKinds;
+  } catch (error) {
+    const isForbidden = error instanceof KubeApiError && error.code === 403;
+    if (isForbidden || error instanceof ConfigError) return [];
+    throw error;
+  }
 }
