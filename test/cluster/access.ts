@@ -25,6 +25,8 @@ export interface CommandOptions {
   kubeconfig?: string;
   signal?: AbortSignal;
   env?: Readonly<Record<string, string>>;
+  /** Folders in front of the PATH. */
+  path?: readonly string[];
 }
 
 /** A running test cluster as any process of this machine can use it. */
@@ -76,14 +78,14 @@ export function createAccess(stateDir: string, serverUrl: string, kubectlPath: s
   const run: ClusterAccess['run'] = (
     program,
     args,
-    { input = '', kubeconfig = kubeconfigPath, signal, env = {} } = {},
+    { input = '', kubeconfig = kubeconfigPath, signal, env = {}, path = [] } = {},
   ) =>
     runCommand(program, args, {
       input,
       signal,
       env: {
         // A plug-in of kubectl calls kubectl.
-        PATH: `${dirname(kubectlPath)}:${process.env['PATH'] ?? ''}`,
+        PATH: [...path, dirname(kubectlPath), process.env['PATH'] ?? ''].join(':'),
         HOME: stateDir,
         KUBECONFIG: kubeconfig,
         // The cache of discovery must not be shared with clusters that had our port before.

@@ -4,7 +4,7 @@ import { rpcV1 } from '../../../sim/cloud/http/raw-clients.ts';
 import { podEniSchema } from '../../../src/crds/pod-eni.ts';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
-import { ACCESS_KEY, NODE_VSWITCH, POD_VSWITCH, REGION, VPC, ZONES } from '../../lab/lab.ts';
+import { ACCESS_KEY, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH, REGION, VPC, ZONES } from '../../lab/lab.ts';
 import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
 import {
   API,
@@ -261,5 +261,43 @@ describe('Security group (Trunk)', () => {
     await lab.vpc.settled();
     expect(await reached(lab, ns, 'client', server.ip)).toBe('server');
     expect(await ask(lab, ns, 'server', client.ip)).toBeUndefined();
+  });
+});
+
+describe('a newcomer', () => {
+  /** What an operator types, in a shell that has kubectl and its plugin on the PATH. */
+  const kubectl = async (args: readonly string[], input = '') =>
+    lab.cluster.kubectl(args, { input, path: [lab.distDir] });
+  const manifest = (vSwitch: string, strategy = 'Never') => `
+apiVersion: network.alibabacloud.com/v1beta1
+kind: PodNetworking
+metadata: { name: mine }
+spec:
+  priority: 9
+  selector: { podSelector: { matchLabels: { app: mine } } }
+  allocationType: { type: Fixed, releaseStrategy: ${strategy} }
+  vSwitchOptions: [${vSwitch}]
+  securityGroupIDs: [${POD_SECURITY_GROUP}]
+`;
+
+  test('applies a PodNetworking with mistakes, reads what is wrong, mends it, and has a pod explained that runs', async () => {
+    const refused = await kubectl(['apply', '-f', '-'], manifest('vsw-bp1typo', 'TTL'));
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('releaseStrategy TTL needs releaseAfter, a Go duration of at least 5m');
+
+    expect((await kubectl(['apply', '-f', '-'], manifest('vsw-bp1typo'))).stderr).toBe('');
+    await create('mine', { labels: { app: 'mine' }, node: near });
+    await expect
+      .poll(async () => (await kubectl(['get', 'podnetworking', 'mine', '-o', 'wide'])).stdout, { timeout: 20_000 })
+      .toContain('spec.vSwitchOptions: vsw-bp1typo does not exist in this account and region');
+    const waiting = await kubectl(['terway', 'explain', 'pod', `${ns}/mine`]);
+    expect(waiting.code, waiting.stderr).toBe(1);
+    expect(waiting.stdout).toContain('PodNetworkingNotReady');
+
+    expect((await kubectl(['apply', '-f', '-'], manifest(POD_VSWITCH[ZONES[0]]))).stderr).toBe('');
+    await running(lab, ns, 'mine');
+    const works = await kubectl(['terway', 'explain', 'pod', `${ns}/mine`]);
+    expect(works.code, works.stderr).toBe(0);
+    expect(works.stdout).toMatch(/CreateNetworkInterface.*[0-9A-F]{8}-/);
   });
 });
