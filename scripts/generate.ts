@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { allCrds } from '../src/crds/all.ts';
 import { chartFiles } from './chart-files.ts';
+import { metricsPage } from './metrics-page.ts';
 import { reasonsPage } from './reasons-page.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -21,6 +22,7 @@ const crds = new Map(
 );
 const files = new Map([
   ['docs/reference/reasons.md', reasonsPage()],
+  ['docs/reference/metrics.md', metricsPage()],
   ...[...crds].map(([name, text]): [string, string] => [`config/crd/${name}`, text]),
   ...(await chartFiles(crds)),
 ]);

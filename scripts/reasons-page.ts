@@ -1,5 +1,6 @@
 import { REASONS } from '../src/crds/reasons/catalogue.ts';
 import type { ReasonEntry, ReasonPlace } from '../src/crds/reasons/entry.ts';
+import { markdownTable } from './markdown-table.ts';
 
 const INTRODUCTION = `<!-- Generated from src/crds/reasons by \`make generate\`; do not edit. -->
 # Reasons
@@ -34,7 +35,7 @@ export function reasonsPage(): string {
       cause,
       remedy,
     ]);
-    return `\n## ${title}\n\n${table([['reason', 'it means', 'what to do'], ...rows])}`;
+    return `\n## ${title}\n\n${markdownTable([['reason', 'it means', 'what to do'], ...rows])}`;
   });
   return `${INTRODUCTION}${sections.join('')}`;
 }
@@ -42,18 +43,4 @@ export function reasonsPage(): string {
 /** Events are Warnings unless it is said. */
 function typeOf(places: readonly ReasonPlace[]): string {
   return places.some((place) => 'event' in place && place.event === 'Normal') ? ' (Normal)' : '';
-}
-
-function table([head = [], ...rows]: string[][]): string {
-  const widths = head.map((_, at) => Math.max(...[head, ...rows].map((row) => row[at]?.length ?? 0)));
-  const line = (cells: string[], pad = ' ') =>
-    `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0, pad)).join(' | ')} |\n`;
-  return [
-    line(head),
-    line(
-      head.map(() => ''),
-      '-',
-    ),
-    ...rows.map((row) => line(row)),
-  ].join('');
 }

@@ -88,6 +88,7 @@ export class Agent {
       onProblem: (message, error) => log.warn(error === undefined ? {} : { err: errorMessage(error) }, message),
     });
     this.metrics = createAgentMetrics({
+      ready: () => this.problem() === undefined,
       waiting: () => this.#waiter.size,
       sandboxes: () => records.all().length,
       verdicts: () => datapath.verdicts(),

@@ -1,39 +1,47 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Counter, Histogram, Registry } from 'prom-client';
 import type { TagVerdicts } from '../datapath/types.ts';
+import { type MetricDefinition, MetricSet } from '../telemetry/metric-set.ts';
 
-/** Every metric of the agent, with its unit in the name and bounded labels. */
+/** Every metric of the agent that somebody counts, with its unit in the name and bounded labels. */
 export interface AgentMetrics {
   registry: Registry;
+  definitions: readonly MetricDefinition[];
   cniRequests: Counter<'command' | 'code'>;
   cniSeconds: Histogram<'command'>;
-  waiting: Gauge;
-  sandboxes: Gauge;
   syncs: Counter<'result'>;
   syncSeconds: Histogram;
   repairs: Counter<'object' | 'kind'>;
 }
 
-const CNI_BUCKETS_S = [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 100];
-
-/**
- * A registry with every metric at zero.
- *
- * @param sources read when the metrics are
- */
-export function createAgentMetrics(sources: {
+/** What gauges ask when they are scraped. */
+export interface AgentSources {
+  /** Whether ADD is served. */
+  ready: () => boolean;
   waiting: () => number;
   sandboxes: () => number;
   verdicts: () => Promise<TagVerdicts>;
-}): AgentMetrics {
-  const registry = new Registry();
-  const registers = [registry];
-  collectDefaultMetrics({ register: registry });
-  const verdicts: Counter<'verdict'> = new Counter({
+}
+
+const CNI_BUCKETS_S = [0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 100];
+const SYNC_BUCKETS_S = [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+const COMMAND = 'ADD, DEL, CHECK, GC, STATUS, VERSION';
+
+/** The table of the agent's metrics: a registry with every metric at zero, and their definitions. */
+export function createAgentMetrics(sources: AgentSources): AgentMetrics {
+  const set = new MetricSet();
+  const single = (name: string, help: string, value: () => number) =>
+    set.readGauge({ name, help, stability: 'STABLE', read: () => [{ labels: {}, value: value() }] });
+  single('terway_agent_ready', '1 while pods of this node can be served.', () => (sources.ready() ? 1 : 0));
+  single('terway_agent_waiting_sandboxes', 'Sandboxes whose ADD waits for an assignment.', sources.waiting);
+  single('terway_agent_sandboxes', 'Sandboxes that have a record on this node.', sources.sandboxes);
+  set.counter({
     name: 'terway_agent_trunk_packets_total',
     help: 'Packets by what the tag programs did with them.',
-    labelNames: ['verdict'],
-    registers,
-    async collect() {
+    labels: {
+      verdict:
+        'tagged, untagged, passed, droppedNoEntry, droppedWrongVlan, droppedDoubleTag, droppedMissingTag, droppedSpoofedSource',
+    },
+    async collect(verdicts) {
       const counts = await sources.verdicts().catch(() => undefined);
       if (counts === undefined) return;
       verdicts.reset();
@@ -41,53 +49,35 @@ export function createAgentMetrics(sources: {
     },
   });
   return {
-    registry,
-    cniRequests: new Counter({
+    registry: set.registry,
+    definitions: set.definitions,
+    cniRequests: set.counter({
       name: 'terway_agent_cni_requests_total',
       help: 'CNI requests by command and error code; 0 is success.',
-      labelNames: ['command', 'code'],
-      registers,
+      labels: { command: COMMAND, code: 'error codes of CNI and of the plugin, about fifteen' },
+      stability: 'STABLE',
     }),
-    cniSeconds: new Histogram({
+    cniSeconds: set.histogram({
       name: 'terway_agent_cni_duration_seconds',
       help: 'Time from a CNI request to its answer, waiting for the assignment included.',
-      labelNames: ['command'],
+      labels: { command: COMMAND },
       buckets: CNI_BUCKETS_S,
-      registers,
+      stability: 'STABLE',
     }),
-    waiting: new Gauge({
-      name: 'terway_agent_waiting_sandboxes',
-      help: 'Sandboxes whose ADD waits for an assignment.',
-      registers,
-      collect() {
-        this.set(sources.waiting());
-      },
-    }),
-    sandboxes: new Gauge({
-      name: 'terway_agent_sandboxes',
-      help: 'Sandboxes that have a record on this node.',
-      registers,
-      collect() {
-        this.set(sources.sandboxes());
-      },
-    }),
-    syncs: new Counter({
+    syncs: set.counter({
       name: 'terway_agent_syncs_total',
       help: 'Comparisons of the whole node by result.',
-      labelNames: ['result'],
-      registers,
+      labels: { result: 'success, incomplete, error' },
     }),
-    syncSeconds: new Histogram({
+    syncSeconds: set.histogram({
       name: 'terway_agent_sync_duration_seconds',
       help: 'Time of one comparison of the whole node.',
-      buckets: [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
-      registers,
+      buckets: SYNC_BUCKETS_S,
     }),
-    repairs: new Counter({
+    repairs: set.counter({
       name: 'terway_agent_repairs_total',
       help: 'Kernel objects that were missing or wrong (repaired), left over (removed) or could not be mended (failed).',
-      labelNames: ['object', 'kind'],
-      registers,
+      labels: { object: 'kinds of kernel objects', kind: 'repaired, removed, failed' },
     }),
   };
 }

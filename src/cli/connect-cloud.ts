@@ -43,10 +43,11 @@ export function connectCloud(
       quota,
       clock: systemClock,
       regionId: regionID,
-      onCall: ({ action, code, durationMs, waitedMs }) => {
+      onCall: ({ action, code, durationMs, waitedMs, throttled }) => {
         metrics.cloudCalls.inc({ action, code });
         metrics.cloudCallSeconds.observe({ action }, durationMs / 1000);
         metrics.cloudWaitSeconds.observe({ action }, waitedMs / 1000);
+        if (throttled) metrics.cloudThrottles.inc({ action });
       },
     }),
     { ecs: config.endpoints.ecs ?? defaults.ecs, vpc: config.endpoints.vpc ?? defaults.vpc },

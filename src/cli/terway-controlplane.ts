@@ -8,6 +8,7 @@ import { ConfigError } from '../config/errors.ts';
 import { findIdentity } from '../config/identity.ts';
 import { createInformers, informersSynced, runInformers, StoreHealth } from '../controllers/informers.ts';
 import { runControllers } from '../controllers/manager.ts';
+import { replicaState } from '../controllers/states.ts';
 import { connectKube } from '../kube/client.ts';
 import { loadKubeConfig } from '../kube/config.ts';
 import { KubeConfigError } from '../kube/errors.ts';
@@ -91,6 +92,7 @@ async function main(): Promise<void> {
       log.warn({ kind, err: errorMessage(error) }, 'watch interrupted');
     },
   });
+  metrics.sources.replica = () => replicaState(informers, quota);
   const instance = `${process.env['POD_NAME'] ?? hostname()}_${randomUUID().slice(0, 8)}`;
   const recorder = new EventRecorder({
     client,

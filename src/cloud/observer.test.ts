@@ -41,6 +41,10 @@ function attach(id: string, ms: number): void {
   observer.expect(id, 'attach', `pod/${id}`);
 }
 
+function inFlight(): number {
+  return Object.values(observer.inFlight()).reduce((sum, count) => sum + count, 0);
+}
+
 test('asks nothing while there is nothing to ask', async () => {
   await clock.advance(3_600_000);
   expect(cloud.asked).toEqual([]);
@@ -57,7 +61,7 @@ test('a read is answered soon, whatever the answer', async () => {
   expect(observer.latest('eni-1')?.eni?.status).toBe('Detaching');
   expect(observer.latest('eni-1')?.atMs).toBeGreaterThanOrEqual(askedAtMs);
   expect(observer.latest('eni-2')).toEqual({ atMs: expect.any(Number) });
-  expect(observer.inFlight).toBe(0);
+  expect(inFlight()).toBe(0);
   expect(cloud.asked).toHaveLength(1);
 });
 
@@ -106,7 +110,7 @@ describe('a transition', () => {
     expect(owners()).toEqual([]);
     await clock.advance(3500);
     expect(owners()).toEqual(['pod/a']);
-    expect(observer.inFlight).toBe(0);
+    expect(inFlight()).toBe(0);
   });
 
   test('that takes long wakes its owner now and then, so that it can say so', async () => {
@@ -116,9 +120,9 @@ describe('a transition', () => {
     expect(woken.length).toBeLessThanOrEqual(4);
     // And is asked about at a walking pace.
     expect(cloud.asked.length).toBeLessThanOrEqual(40);
-    expect(observer.inFlight).toBe(1);
+    expect(inFlight()).toBe(1);
     await clock.advance(60_000);
-    expect(observer.inFlight).toBe(0);
+    expect(inFlight()).toBe(0);
   });
 });
 
@@ -228,7 +232,7 @@ describe('an answer', () => {
     await clock.advance(5000);
     expect(observer.latest('eni-1')).toBeUndefined();
     expect(owners()).toEqual([]);
-    expect(observer.inFlight).toBe(0);
+    expect(inFlight()).toBe(0);
   });
 });
 

@@ -70,9 +70,11 @@ export class EniObserver {
     this.#onError = options.onError;
   }
 
-  /** ENIs that are asked about now. */
-  get inFlight(): number {
-    return this.#watched.size;
+  /** ENIs that are asked about now, by what is expected of them. */
+  inFlight(): Record<Expectation, number> {
+    const counts = { read: 0, attach: 0, detach: 0, delete: 0 };
+    for (const { expectation } of this.#watched.values()) counts[expectation] += 1;
+    return counts;
   }
 
   /** How long an operation of this kind takes as a rule, as far as it was seen; milliseconds. */

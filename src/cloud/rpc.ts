@@ -15,6 +15,8 @@ export interface CallReport {
   durationMs: number;
   /** Wait for quota and for a free connection before it. */
   waitedMs: number;
+  /** The cloud refused it because there were too many. */
+  throttled: boolean;
 }
 
 /** A service and where it is reached. */
@@ -143,8 +145,12 @@ export class RpcService {
     const { clock, onCall } = this.#context;
     const sentAtMs = clock.now();
     const startedMs = clock.monotonicMs();
-    const report = (code: string) =>
-      onCall({ action, code, durationMs: clock.monotonicMs() - startedMs, waitedMs: startedMs - askedMs });
+    const report = (code: string, throttled = false) =>
+      onCall({
+        ...{ action, code, throttled },
+        durationMs: clock.monotonicMs() - startedMs,
+        waitedMs: startedMs - askedMs,
+      });
     try {
       const body = await abortable(this.#send(action, request), signal);
       const parsed = answer.safeParse(body);
@@ -154,7 +160,7 @@ export class RpcService {
     } catch (thrown) {
       if (signal.aborted) throw signal.reason;
       const error = toCloudError(action, thrown);
-      report(error.code);
+      report(error.code, error.kind === 'throttled');
       throw error;
     }
   }

@@ -10,10 +10,12 @@ import type { PodNetworking } from '../crds/pod-networking.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Informer } from '../kube/informer.ts';
 import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import type { ControllerEvents } from './events.ts';
 import type { NetworkCatalog } from './network-catalog.ts';
+import type { PodStarts } from './pod-starts.ts';
 import type { ConfigMap, CoreNode, Namespace, Pod } from './resources.ts';
 import type { WaitingRoom } from './waiting-room.ts';
 
@@ -40,6 +42,10 @@ export interface ControllerContext {
   /** Slots and addresses; `nowMs` is set by each plan. */
   room: Omit<Room, 'nowMs'>;
   waitingRoom: WaitingRoom;
+  /** Since when pods wait for their interfaces. */
+  starts: PodStarts;
+  /** Pods that get no network because the webhook has not seen them. */
+  escaped: Set<string>;
   /** vSwitches and security groups as the cloud has them. */
   catalog: NetworkCatalog;
   /** ENIs that the cloud showed gone while their PodENI was released; their mirrors may go. */
@@ -63,6 +69,7 @@ export interface ControllerContext {
   clock: Clock;
   random: Random;
   log: Log;
+  metrics: Pick<Metrics, 'podReadySeconds' | 'podsEvicted'>;
   /** Aborts when the lease is lost or the process stops. */
   signal: AbortSignal;
   /** A PodNetworking by the name that a record has, the cluster's eni-config included. */

@@ -106,6 +106,14 @@ export async function informersSynced(informers: Informers, signal: AbortSignal)
   );
 }
 
+/** Since when each store has heard nothing from the API server; milliseconds. */
+export function storeAges(informers: Informers): { store: string; staleMs: number }[] {
+  return Object.entries(informers).map(([key, { staleForMs }]: [string, { staleForMs: number }]) => ({
+    store: STORE_NAMES[key] ?? key,
+    staleMs: staleForMs,
+  }));
+}
+
 /** Why the stores cannot be relied on, for readiness. */
 export class StoreHealth {
   readonly #lastErrors = new Map<string, string>();

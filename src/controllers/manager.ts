@@ -15,6 +15,7 @@ import { keyOf } from '../kube/types.ts';
 import { WorkQueue } from '../kube/workqueue.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { LeaderState } from '../telemetry/state.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
@@ -28,7 +29,9 @@ import { NodeController } from './node/controller.ts';
 import { ENI_OWNER_PREFIX, NODE_OWNER_PREFIX } from './owners.ts';
 import { PodEniController } from './pod-eni/controller.ts';
 import { PodNetworkingController } from './pod-networking/controller.ts';
+import { PodStarts } from './pod-starts.ts';
 import { newlyDeleted } from './sandbox-reports.ts';
+import { failureReason, leaderState } from './states.ts';
 import { WaitingRoom } from './waiting-room.ts';
 
 /** What lives as long as the process. */
@@ -80,7 +83,6 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
       clock,
       random: options.random,
       metrics: {
-        onDepth: (depth) => metrics.queueDepth.set({ controller }, depth),
         onLatency: (waitedMs) => metrics.queueSeconds.observe({ controller }, waitedMs / 1000),
       },
     });
@@ -116,6 +118,8 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
       (networking) => servicesChanged(networking),
     ),
     catalog: new NetworkCatalog({ cloud: options.cloud, clock, vpcId: options.vpcId, pool: vSwitches }),
+    starts: new PodStarts(clock),
+    escaped: new Set(),
     released: new Set(),
     events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
     signal,
@@ -144,19 +148,26 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     tally,
     retarget: (podEni, networking, run) => podEnis.retarget(podEni, networking, run),
   });
+  let lastRound: LeaderState['orphans'];
   const collector = new Collector(context, {
     ...options.collector,
     report: ({ orphans, released, suspected, braked }) => {
-      metrics.orphans.set(orphans);
-      metrics.collectorBraked.set(braked ? 1 : 0);
+      lastRound = { found: orphans, held: orphans - released, braked };
       metrics.collected.inc({ kind: 'orphan' }, released);
       metrics.collected.inc({ kind: 'suspect' }, suspected);
-      metrics.inFlight.set(context.observer.inFlight);
-      metrics.waitingPods.set(context.waitingRoom.size);
     },
   });
 
   for (const podEni of informers.podEnis.store.values()) podEnis.claim(podEni);
+  const byController = new Map(
+    Object.entries({
+      'pod-eni': queues.pods,
+      node: queues.nodes,
+      networkinterface: queues.mirrors,
+      podnetworking: queues.networkings,
+    }),
+  );
+  metrics.sources.leader = () => leaderState(context, byController, tally, lastRound);
   const disconnect = connect(context, queues, podEnis, tally);
   const controller = (
     name: string,
@@ -177,6 +188,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
         metrics.reconciles.inc({ controller: name, result });
         metrics.reconcileSeconds.observe({ controller: name }, durationMs / 1000);
         if (outcome.kind === 'failed') {
+          metrics.reconcileErrors.inc({ controller: name, reason: failureReason(outcome.error) });
           log.warn(
             { controller: name, key, err: errorMessage(outcome.error), failures: outcome.failures },
             'reconcile failed',
@@ -208,6 +220,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     ]);
   } finally {
     options.onTerm?.(undefined);
+    metrics.sources.leader = undefined;
     disconnect();
   }
 }

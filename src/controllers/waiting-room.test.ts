@@ -15,7 +15,7 @@ test('who waits for the same is looked at in the order of arrival, and keeps its
   waiting.wake(slot);
   expect(woken).toEqual(['a', 'b', 'c']);
   expect(['a', 'b', 'c', 'new'].map((key) => waiting.ahead(key, slot))).toEqual([0, 1, 2, 3]);
-  expect(waiting.size).toBe(4);
+  expect(waiting.counts()).toMatchObject({ slot: 4, vSwitch: 0 });
 });
 
 test('who stands behind one that gives up is looked at, as nobody else may come to wake it', () => {
@@ -27,7 +27,7 @@ test('who stands behind one that gives up is looked at, as nobody else may come 
   waiting.leave('c');
   waiting.leave('c');
   expect(woken).toEqual(['b', 'c']);
-  expect(waiting.size).toBe(0);
+  expect(waiting.counts()).toMatchObject({ slot: 0 });
 });
 
 test('who waits for something else from now on holds nobody up where it was', () => {

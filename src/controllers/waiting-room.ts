@@ -19,9 +19,11 @@ export class WaitingRoom {
     this.#onChange = onChange;
   }
 
-  /** How many pods wait for anything. */
-  get size(): number {
-    return this.#placeOf.size;
+  /** How many pods wait, by what they wait for. */
+  counts(): Record<WaitsFor['kind'], number> {
+    const counts = { node: 0, slot: 0, vSwitch: 0, networking: 0 };
+    for (const { kind } of this.#placeOf.values()) counts[kind] += 1;
+    return counts;
   }
 
   /**

@@ -80,6 +80,16 @@ export class WorkQueue {
     return this.#depth;
   }
 
+  /** How long the key that waits longest in line has done so; 0 when none waits. Looks at every key. */
+  oldestWaitMs(): number {
+    const nowMs = this.#clock.monotonicMs();
+    let oldestMs = nowMs;
+    for (const entry of this.#entries.values()) {
+      if (entry.state === 'queued') oldestMs = Math.min(oldestMs, entry.sinceMs);
+    }
+    return nowMs - oldestMs;
+  }
+
   /** Keys that wait for their time. */
   get delayedCount(): number {
     return this.#delayed.size;

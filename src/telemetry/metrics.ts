@@ -1,168 +1,176 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { type MetricDefinition, MetricSet } from './metric-set.ts';
+import type { LeaderState, ReplicaState } from './state.ts';
+import { defineLeaderGauges, defineReplicaGauges } from './state-gauges.ts';
 
-/** Every metric of the control plane, with its unit in the name and bounded labels. */
+/** Where the interface of a pod came from: made for it, a fixed address that was kept, or begun before this leader. */
+export type ReadyPath = 'cold' | 'fixed' | 'adopted';
+
+/** Every metric of the control plane, with its unit in the name and bounded labels; none names a node or a pod. */
 export interface Metrics {
   registry: Registry;
+  definitions: readonly MetricDefinition[];
   cloudCalls: Counter<'action' | 'code'>;
   cloudCallSeconds: Histogram<'action'>;
   cloudWaitSeconds: Histogram<'action'>;
+  cloudThrottles: Counter<'action'>;
   kubeRequests: Counter<'verb' | 'resource' | 'subresource' | 'code'>;
   kubeRequestSeconds: Histogram<'verb'>;
   reconciles: Counter<'controller' | 'result'>;
+  reconcileErrors: Counter<'controller' | 'reason'>;
   reconcileSeconds: Histogram<'controller'>;
-  queueDepth: Gauge<'controller'>;
   queueSeconds: Histogram<'controller'>;
-  inFlight: Gauge;
-  waitingPods: Gauge;
+  podReadySeconds: Histogram<'path'>;
   leader: Gauge;
-  orphans: Gauge;
-  collectorBraked: Gauge;
   collected: Counter<'kind'>;
+  podsEvicted: Counter;
   reviews: Counter<'kind' | 'result'>;
   reviewSeconds: Histogram<'kind'>;
   webhookCertificateEnds: Gauge;
   configReloads: Counter<'result'>;
   configReloadFailed: Gauge;
   degradationLevel: Gauge<'level'>;
+  /** Gauges that are read when they are scraped ask here; what is absent gives no series. */
+  sources: { replica?: () => ReplicaState; leader?: (() => LeaderState) | undefined };
 }
 
 const CLOUD_BUCKETS_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20];
 const WAIT_BUCKETS_S = [0.01, 0.1, 1, 5, 15, 30, 60, 120];
+const READY_BUCKETS_S = [0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 30, 60, 120, 300];
 const REVIEW_BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5];
 const LOCAL_BUCKETS_S = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
 
-/** A registry with every metric at zero. */
+const ACTION = 'API actions that are called, about ten';
+const CONTROLLER = 'pod-eni, node, networkinterface, podnetworking';
+const KIND = 'Pod, PodNetworking, unknown';
+
+/** The table of metrics: a registry with every metric at zero, and their definitions. */
 export function createMetrics(): Metrics {
-  const registry = new Registry();
-  const registers = [registry];
-  // Memory, CPU, event loop and garbage collection of the process.
-  collectDefaultMetrics({ register: registry });
+  const set = new MetricSet();
+  const sources: Metrics['sources'] = {};
+  defineReplicaGauges(set, sources);
+  defineLeaderGauges(set, sources);
   return {
-    registry,
-    cloudCalls: new Counter({
+    registry: set.registry,
+    definitions: set.definitions,
+    sources,
+    podReadySeconds: set.histogram({
+      name: 'terway_pod_network_ready_seconds',
+      help: 'Time from the first look at a pod on its node to its attached interface; from its creation for path adopted.',
+      labels: { path: 'cold (a new ENI), fixed (an address that was kept), adopted (begun before this leader)' },
+      stability: 'STABLE',
+      buckets: READY_BUCKETS_S,
+    }),
+    cloudCalls: set.counter({
       name: 'terway_cloud_calls_total',
       help: 'Calls to Alibaba Cloud by API action and answer (OK or error code).',
-      labelNames: ['action', 'code'],
-      registers,
+      labels: { action: ACTION, code: 'OK or the error codes of the cloud that came' },
+      stability: 'STABLE',
     }),
-    cloudCallSeconds: new Histogram({
+    cloudCallSeconds: set.histogram({
       name: 'terway_cloud_call_duration_seconds',
       help: 'Time from sending a call to its answer.',
-      labelNames: ['action'],
+      labels: { action: ACTION },
       buckets: CLOUD_BUCKETS_S,
-      registers,
     }),
-    cloudWaitSeconds: new Histogram({
+    cloudWaitSeconds: set.histogram({
       name: 'terway_cloud_call_wait_seconds',
       help: 'Time that a call waited for quota before it was sent.',
-      labelNames: ['action'],
+      labels: { action: ACTION },
       buckets: WAIT_BUCKETS_S,
-      registers,
     }),
-    kubeRequests: new Counter({
+    cloudThrottles: set.counter({
+      name: 'terway_cloud_throttles_total',
+      help: 'Calls that the cloud refused because there were too many.',
+      labels: { action: ACTION },
+      stability: 'STABLE',
+    }),
+    kubeRequests: set.counter({
       name: 'terway_kube_requests_total',
       help: 'Requests to the API server; code 0 means that no answer came.',
-      labelNames: ['verb', 'resource', 'subresource', 'code'],
-      registers,
+      labels: {
+        verb: 'verbs of the API',
+        resource: 'kinds that are read or written, about fifteen',
+        subresource: 'status, eviction or empty',
+        code: 'HTTP status codes',
+      },
     }),
-    kubeRequestSeconds: new Histogram({
+    kubeRequestSeconds: set.histogram({
       name: 'terway_kube_request_duration_seconds',
       help: 'Time from sending a request to the end of its answer.',
-      labelNames: ['verb'],
+      labels: { verb: 'verbs of the API' },
       buckets: LOCAL_BUCKETS_S,
-      registers,
     }),
-    reconciles: new Counter({
+    reconciles: set.counter({
       name: 'terway_reconciles_total',
-      help: 'Reconciles by controller and result (success, conflict, error).',
-      labelNames: ['controller', 'result'],
-      registers,
+      help: 'Reconciles by controller and result.',
+      labels: { controller: CONTROLLER, result: 'success, conflict, error' },
     }),
-    reconcileSeconds: new Histogram({
+    reconcileErrors: set.counter({
+      name: 'terway_reconcile_errors_total',
+      help: 'Reconciles that failed, by reason.',
+      labels: {
+        controller: CONTROLLER,
+        reason:
+          'cloud_KIND (ten kinds), kube_CODE (HTTP status codes), transport_FAILURE (seven kinds), timeout, unexpected',
+      },
+    }),
+    reconcileSeconds: set.histogram({
       name: 'terway_reconcile_duration_seconds',
       help: 'Time of one reconcile.',
-      labelNames: ['controller'],
+      labels: { controller: CONTROLLER },
       buckets: LOCAL_BUCKETS_S,
-      registers,
     }),
-    queueDepth: new Gauge({
-      name: 'terway_queue_depth',
-      help: 'Keys that wait for a worker.',
-      labelNames: ['controller'],
-      registers,
-    }),
-    queueSeconds: new Histogram({
+    queueSeconds: set.histogram({
       name: 'terway_queue_wait_seconds',
       help: 'Time that a key waited for a worker.',
-      labelNames: ['controller'],
+      labels: { controller: CONTROLLER },
       buckets: LOCAL_BUCKETS_S,
-      registers,
     }),
-    inFlight: new Gauge({
-      name: 'terway_enis_in_flight',
-      help: 'ENIs whose asynchronous operation in the cloud is being awaited.',
-      registers,
-    }),
-    waitingPods: new Gauge({
-      name: 'terway_pods_waiting',
-      help: 'Pods that wait for a trunk, a member slot, a vSwitch or a PodNetworking.',
-      registers,
-    }),
-    leader: new Gauge({
+    leader: set.gauge({
       name: 'terway_leader',
-      help: '1 while this replica holds the lease.',
-      registers,
+      help: '1 while this replica leads, else 0.',
+      stability: 'STABLE',
     }),
-    orphans: new Gauge({
-      name: 'terway_orphaned_enis',
-      help: 'ENIs with our tags that nothing in the cluster names, as of the last look.',
-      registers,
-    }),
-    collectorBraked: new Gauge({
-      name: 'terway_collector_braked',
-      help: '1 while so many ENIs look orphaned at once that none is released.',
-      registers,
-    }),
-    collected: new Counter({
+    collected: set.counter({
       name: 'terway_collected_total',
-      help: 'What the collector released or repaired, by kind.',
-      labelNames: ['kind'],
-      registers,
+      help: 'What the collector released (orphan) or had looked at again (suspect).',
+      labels: { kind: 'orphan, suspect' },
     }),
-    reviews: new Counter({
+    podsEvicted: set.counter({
+      name: 'terway_escaped_pods_evicted_total',
+      help: 'Evictions of pods that the webhook had not seen.',
+    }),
+    reviews: set.counter({
       name: 'terway_webhook_requests_total',
-      help: 'Requests of the API server by kind of object and result (unchanged, patched, denied, error, malformed).',
-      labelNames: ['kind', 'result'],
-      registers,
+      help: 'Requests of the API server by kind of object and result.',
+      labels: { kind: KIND, result: 'unchanged, patched, denied, error, malformed' },
     }),
-    reviewSeconds: new Histogram({
+    reviewSeconds: set.histogram({
       name: 'terway_webhook_request_duration_seconds',
       help: 'Time from the head of a request to its answer.',
-      labelNames: ['kind'],
+      labels: { kind: KIND },
       buckets: REVIEW_BUCKETS_S,
-      registers,
     }),
-    webhookCertificateEnds: new Gauge({
+    webhookCertificateEnds: set.gauge({
       name: 'terway_webhook_certificate_expiry_timestamp_seconds',
       help: 'When the certificate that the webhook shows ends, in seconds since the epoch; 0 when there is none.',
-      registers,
+      stability: 'STABLE',
     }),
-    configReloads: new Counter({
+    configReloads: set.counter({
       name: 'terway_config_reloads_total',
-      help: 'Changes of the configuration file that were read, by result (applied, refused).',
-      labelNames: ['result'],
-      registers,
+      help: 'Changes of the configuration file that were read, by result.',
+      labels: { result: 'applied, refused' },
     }),
-    configReloadFailed: new Gauge({
+    configReloadFailed: set.gauge({
       name: 'terway_config_reload_failed',
       help: '1 while the configuration file is wrong and the one before it stays in force.',
-      registers,
+      stability: 'STABLE',
     }),
-    degradationLevel: new Gauge({
+    degradationLevel: set.gauge({
       name: 'terway_degradation_level',
       help: '1 at the level in force: none, l1 (nothing is released), l0 (the cloud is not called).',
-      labelNames: ['level'],
-      registers,
+      labels: { level: 'none, l0, l1' },
     }),
   };
 }

@@ -39,14 +39,15 @@ export class PodAdmitter {
 
   /** @returns `again` when a PodENI was written. */
   async admit(key: string, pod: Pod | undefined, signal: AbortSignal): Promise<Admission> {
-    const { informers, waitingRoom } = this.#context;
+    const { informers, escaped } = this.#context;
+    escaped.delete(key);
     if (pod === undefined || !isCandidate(pod)) {
-      waitingRoom.leave(key);
+      this.#leave(key);
       return {};
     }
     const unreadable = this.#unreadable(key, pod);
     if (unreadable !== undefined) {
-      waitingRoom.leave(key);
+      this.#leave(key);
       this.#context.events.podWarning(
         key,
         'Unreadable',
@@ -70,12 +71,13 @@ export class PodAdmitter {
       case 'matched':
         return this.#plan(key, pod, match, signal);
       case 'invalidRequest':
-        waitingRoom.leave(key);
+        this.#leave(key);
         this.#context.events.podWarning(key, 'NetworkRequestInvalid', match.message);
         return {};
       case 'notReady':
         return this.#refuse(
           key,
+          pod,
           match.name,
           'PodNetworkingNotReady',
           `PodNetworking ${match.name} is not Ready; \`kubectl describe podnetworking ${match.name}\` says why`,
@@ -83,6 +85,7 @@ export class PodAdmitter {
       case 'unknown':
         return this.#refuse(
           key,
+          pod,
           match.name,
           'PodNetworkingNotFound',
           `annotation ${ANNOTATION_POD_NETWORKING} names PodNetworking ${match.name}, which does not exist`,
@@ -90,6 +93,7 @@ export class PodAdmitter {
       case 'needsStableName':
         return this.#refuse(
           key,
+          pod,
           match.name,
           'FixedNeedsStableName',
           `PodNetworking ${match.name} gives Fixed addresses, which need a pod whose name comes back: use a StatefulSet, or allocationType Elastic`,
@@ -123,7 +127,8 @@ export class PodAdmitter {
   }
 
   /** The pod waits until somebody changes its PodNetworking. */
-  #refuse(key: string, networking: string, reason: Reason, message: string): Admission {
+  #refuse(key: string, pod: Pod, networking: string, reason: Reason, message: string): Admission {
+    this.#context.starts.begin(key, pod.metadata.uid ?? '');
     this.#context.waitingRoom.park(key, { kind: 'networking', name: networking }, [networking]);
     this.#context.events.podWarning(key, reason, message);
     return {};
@@ -137,7 +142,7 @@ export class PodAdmitter {
       const { nodeName } = pod.spec;
       const willBe = node === undefined && isExclusive(informers.coreNodes.store.get(nodeName)?.metadata.labels);
       if (willBe) waitingRoom.park(key, { kind: 'node', nodeName });
-      else waitingRoom.leave(key);
+      else this.#leave(key);
       return {};
     }
     const networking = clusterNetworking(informers, node.zone);
@@ -147,6 +152,12 @@ export class PodAdmitter {
       return {};
     }
     return this.#plan(key, pod, { wanted: [{ name: DEFAULT_INTERFACE, networking }], others: [] }, signal);
+  }
+
+  /** The pod waits for nothing of ours. */
+  #leave(key: string): void {
+    this.#context.waitingRoom.leave(key);
+    this.#context.starts.end(key);
   }
 
   #nodeOf(pod: Pod): NodeFacts | undefined {
@@ -160,8 +171,9 @@ export class PodAdmitter {
     { wanted, others }: { wanted: WantedInterface[]; others: string[] },
     signal: AbortSignal,
   ): Promise<Admission> {
-    const { waitingRoom, room, events, clock } = this.#context;
+    const { waitingRoom, room, events, clock, starts } = this.#context;
     const { nodeName } = pod.spec;
+    starts.begin(key, pod.metadata.uid ?? '');
     const node = this.#nodeOf(pod);
     for (const { networking } of wanted) {
       const awaited = await this.#awaitsCatalog(key, networking, signal);
@@ -213,7 +225,7 @@ export class PodAdmitter {
     match: { kind: 'matched'; wanted: WantedInterface[] } | { kind: 'notReady'; name: string },
     signal: AbortSignal,
   ): Promise<Admission | undefined> {
-    const { escapedPods, waitingRoom, informers } = this.#context;
+    const { escapedPods, informers } = this.#context;
     const policy = escapedPods();
     if (policy === 'serve') return undefined;
     const networkings =
@@ -223,7 +235,7 @@ export class PodAdmitter {
     const createdAt = networkings.map((networking) => networking?.metadata.creationTimestamp);
     const passage = passageOf(podToJudge(pod), createdAt);
     if (passage === 'admitted' || passage === 'older') return undefined;
-    waitingRoom.leave(key);
+    this.#leave(key);
     if (passage === 'settled') return {};
     const names = networkings.map((networking) => networking?.metadata.name ?? '');
     return this.#escapes.deal(key, pod, policy, names.join(', '), signal);

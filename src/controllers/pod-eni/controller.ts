@@ -66,6 +66,8 @@ export class PodEniController {
   /** A PodENI vanished, by our hand or another: its slots are free. */
   podEniGone(podEni: PodEni): void {
     const key = keyOf(podEni);
+    // A pod that came meanwhile begins anew; an old wait must not count for it.
+    this.#context.starts.end(key);
     this.#forget(key, podEni);
     this.#freeSlots(key);
     this.#context.wakePod(key);
@@ -170,6 +172,7 @@ export class PodEniController {
     if (pod === undefined || pod.spec.nodeName === '') return this.#settled(key, podEni, undefined);
     const { nodeName } = pod.spec;
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
+    this.#context.starts.begin(key, identity.uid);
     const node = this.#nodeFacts(nodeName);
     if (this.#admitter.standsBehindOthers(key, node)) return {};
     const plan = planRebind(podEni, identity, node, nodeName, { ...room, nowMs: clock.now() });
@@ -212,6 +215,7 @@ export class PodEniController {
     await this.#writer.bind(podEni, enis, { fixed: isFixed(podEni) }, signal);
     this.#reporter.forget(key);
     const wasBound = podEni.status?.phase === 'Bind';
+    if (!wasBound) this.#measure(key, podEni);
     for (const [index, eni] of enis.entries()) {
       if (wasBound && this.#interfaces.operation(key, index)?.kind === 'modify') {
         const groups = eni.securityGroupIds.join(', ');
@@ -231,10 +235,25 @@ export class PodEniController {
     return 'again';
   }
 
+  /** How long the pod has waited for its interfaces. What began before this leader counts from the pod's creation. */
+  #measure(key: string, podEni: PodEni): void {
+    const { starts, metrics, informers, clock } = this.#context;
+    const waitedMs = starts.end(key);
+    if (waitedMs !== undefined) {
+      const path = podEni.status?.phase === 'Binding' ? 'fixed' : 'cold';
+      metrics.podReadySeconds.observe({ path }, waitedMs / 1000);
+      return;
+    }
+    const createdMs = Date.parse(informers.pods.store.get(key)?.metadata.creationTimestamp ?? '');
+    if (Number.isNaN(createdMs)) return;
+    metrics.podReadySeconds.observe({ path: 'adopted' }, Math.max(0, clock.now() - createdMs) / 1000);
+  }
+
   /** Nothing to do: memory keeps nothing of a settled record. */
   #settled(key: string, podEni: PodEni, untilMs: number | undefined): Outcome {
     this.#forget(key, podEni);
     this.#context.waitingRoom.leave(key);
+    this.#context.starts.end(key);
     return untilMs === undefined ? {} : { requeueAfterMs: Math.max(1, untilMs - this.#context.clock.now()) };
   }
 

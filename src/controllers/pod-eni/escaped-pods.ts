@@ -26,7 +26,8 @@ export class EscapedPods {
     networking: string,
     signal: AbortSignal,
   ): Promise<{ requeueAfterMs?: number }> {
-    const { client, events, clock } = this.#context;
+    const { client, events, clock, escaped, metrics } = this.#context;
+    escaped.add(key);
     const what = `PodNetworking ${networking} picks the pod, but the webhook has not seen it (it was away, or the PodNetworking changed since), so it gets no network`;
     const owner = remaker(podToJudge(pod));
     if (policy === 'hold' || owner === undefined) {
@@ -45,6 +46,7 @@ export class EscapedPods {
     events.podWarning(key, 'EscapedWebhook', `${what}: it is evicted, and its owner makes a new one`);
     try {
       await client.evict(pod.metadata, pod.metadata.uid ?? '', { signal });
+      metrics.podsEvicted.inc();
     } catch (error) {
       if (isNotFound(error) || isConflict(error)) return {};
       // A disruption budget.

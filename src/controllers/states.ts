@@ -1,0 +1,68 @@
+import type { NetworkingTally } from '../allocation/networking-tally.ts';
+import { CloudError } from '../cloud/errors.ts';
+import type { QuotaScheduler } from '../cloud/quota.ts';
+import { KubeApiError, TransportError } from '../kube/errors.ts';
+import type { WorkQueue } from '../kube/workqueue.ts';
+import type { LeaderState, ReplicaState } from '../telemetry/state.ts';
+import type { ControllerContext, Informers } from './context.ts';
+import { storeAges } from './informers.ts';
+
+/** What metrics tell of every replica. Looks at memory alone. */
+export function replicaState(informers: Informers, quota: QuotaScheduler): ReplicaState {
+  return {
+    stores: storeAges(informers),
+    quota: quota.apis().map((action) => {
+      const { limitPerMinute, usedThisMinute, waiting } = quota.status(action);
+      return { action, limit: limitPerMinute, left: Math.max(0, limitPerMinute - usedThisMinute), waiting };
+    }),
+  };
+}
+
+/** What metrics tell of a leader. Looks at memory alone, and at no store of pods or PodENIs. */
+export function leaderState(
+  { informers, observer, waitingRoom, starts, escaped, room }: ControllerContext,
+  queues: ReadonlyMap<string, WorkQueue>,
+  tally: NetworkingTally,
+  orphans: LeaderState['orphans'],
+): LeaderState {
+  const networkings = informers.podNetworkings.store
+    .list()
+    .map((networking) => {
+      const { name } = networking.metadata;
+      const { pods, reserved } = tally.of(name);
+      return {
+        ...{ name, reserved, vSwitchIds: networking.spec.vSwitchOptions ?? [] },
+        pods: { ...pods, waiting: pods.waiting + waitingRoom.unserved(name).pods },
+        conditions: networking.status?.conditions ?? [],
+      };
+    })
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  const vSwitchIds = new Set(networkings.flatMap((networking) => networking.vSwitchIds));
+  return {
+    queues: [...queues].map(([controller, queue]) => ({
+      ...{ controller, depth: queue.depth },
+      oldestWaitMs: queue.oldestWaitMs(),
+    })),
+    inFlight: observer.inFlight(),
+    waiting: waitingRoom.counts(),
+    oldestPodWaitMs: starts.oldestMs(),
+    escapedPods: escaped.size,
+    orphans,
+    networkings,
+    vSwitches: [...vSwitchIds].flatMap((id) => {
+      const free = room.vSwitches.free(id);
+      const facts = room.vSwitches.get(id);
+      if (free === undefined || facts === undefined) return [];
+      const reserved = networkings.reduce((sum, networking) => sum + (networking.reserved.get(id) ?? 0), 0);
+      return [{ id, zone: facts.zoneId, free: Math.max(0, free), reserved }];
+    }),
+  };
+}
+
+/** Why a reconcile failed, in one of few words. */
+export function failureReason(error: unknown): string {
+  if (error instanceof CloudError) return `cloud_${error.kind}`;
+  if (error instanceof KubeApiError) return `kube_${error.code}`;
+  if (error instanceof TransportError) return `transport_${error.failure}`;
+  return error instanceof Error && error.name === 'TimeoutError' ? 'timeout' : 'unexpected';
+}
