@@ -126,7 +126,7 @@ export class AdminChannel {
             queues: Object.entries(term.queues).map(([name, queue]) => ({
               ...{ name, waiting: queue.depth, working: queue.processingCount, delayed: queue.delayedCount },
             })),
-            inFlight: term.context.observer.inFlight,
+            inFlight: Object.values(term.context.observer.inFlight()).reduce((sum, count) => sum + count, 0),
             waiting: term.context.waitingRoom.places().map(({ waitsFor, pods }) => ({
               waitsFor: waitsFor.kind,
               name:
