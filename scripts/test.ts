@@ -24,6 +24,7 @@ const part = (name: string): Part => ({ name });
 
 /** What fails fast comes first; lanes of a stage take about the same time. */
 const STAGES: readonly (readonly Lane[])[] = [
+  [[part('build')]],
   [[part('check')], [part('unit')]],
   [
     [part('integration'), { name: 'e2e', shard: '1/2' }],
@@ -69,8 +70,9 @@ class Run {
     this.#running.set(title, startedMs);
     if (!this.#buffered) process.stdout.write(`\n=== ${title}\n`);
     const report = join(this.#directory, `${title.replaceAll(/\W/g, '-')}.json`);
-    const { code, output } = await this.#execute(name === 'check' ? CHECK : vitest(name, shard, report));
-    if (name !== 'check') await this.#count(report);
+    const command = COMMANDS[name];
+    const { code, output } = await this.#execute(command ?? vitest(name, shard, report));
+    if (command === undefined) await this.#count(report);
     this.#running.delete(title);
     if (code !== 0) this.ok = false;
     if (this.#buffered) process.stdout.write(`\n=== ${title}\n${output}`);
@@ -108,7 +110,11 @@ class Run {
   }
 }
 
-const CHECK = ['npm', 'run', '--silent', 'check'] as const;
+/** Parts that are no project of vitest. */
+const COMMANDS: Readonly<Record<string, readonly [string, ...string[]]>> = {
+  build: [process.execPath, join(root, 'scripts', 'prepare.ts')],
+  check: ['npm', 'run', '--silent', 'check'],
+};
 
 function vitest(project: string, shard: string | undefined, report: string): [string, ...string[]] {
   return [
