@@ -46,17 +46,21 @@ class Run {
   ok = true;
   readonly #directory: string;
   /** Whether output is kept until the part has ended: that of several at once cannot be read. */
-  readonly #buffered: boolean;
+  #buffered = false;
   readonly #running = new Map<string, number>();
 
-  constructor(directory: string, options: { buffered: boolean }) {
+  constructor(directory: string) {
     this.#directory = directory;
-    this.#buffered = options.buffered;
   }
 
-  /** Parts of the lane, one after another. Nothing new begins once a part has failed. */
-  async lane(parts: Lane): Promise<void> {
-    for (const next of parts) if (this.ok) await this.#part(next);
+  /** Lanes side by side; in each its parts one after another. Nothing new begins once a part has failed. */
+  async stage(lanes: readonly Lane[]): Promise<void> {
+    this.#buffered = lanes.length > 1;
+    await Promise.all(
+      lanes.map(async (parts) => {
+        for (const next of parts) if (this.ok) await this.#part(next);
+      }),
+    );
   }
 
   stillRunning(): void {
@@ -134,16 +138,14 @@ const stages = only === undefined ? STAGES : [[only.map(part)]];
 
 const startedMs = performance.now();
 const directory = await mkdtemp(join(tmpdir(), 'terway-tests-'));
-const run = new Run(directory, { buffered: only === undefined });
+const run = new Run(directory);
 const heartbeat = setInterval(() => run.stillRunning(), STILL_RUNNING_EVERY_MS);
 // The terminal's Ctrl-C reaches every part; they end by themselves and clean up.
 process.on('SIGINT', () => {
   run.ok = false;
 });
 try {
-  for (const lanes of stages) {
-    if (run.ok) await Promise.all(lanes.map((lane) => run.lane(lane)));
-  }
+  for (const lanes of stages) if (run.ok) await run.stage(lanes);
 } finally {
   clearInterval(heartbeat);
   await rm(directory, { recursive: true, force: true });
