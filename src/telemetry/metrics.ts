@@ -3,9 +3,6 @@ import { type MetricDefinition, MetricSet } from './metric-set.ts';
 import type { LeaderState, ReplicaState } from './state.ts';
 import { defineLeaderGauges, defineReplicaGauges } from './state-gauges.ts';
 
-/** Where the interface of a pod came from: made for it, a fixed address that was kept, or begun before this leader. */
-type ReadyPath = 'cold' | 'fixed' | 'adopted';
-
 /** Every metric of the control plane, with its unit in the name and bounded labels; none names a node or a pod. */
 export interface Metrics {
   registry: Registry;
