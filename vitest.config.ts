@@ -7,6 +7,8 @@ export default defineConfig({
   test: {
     testTimeout: 60_000,
     hookTimeout: 300_000,
+    // By default one less than there are processors, which of two leaves one.
+    maxWorkers: 2,
     // As Node itself imports CommonJS, which the official SDKs are: tests must not run on other rules than the product.
     deps: { interopDefault: false },
     projects: [

@@ -43,6 +43,7 @@ describe('the configuration of the control plane', () => {
     expect(await read(stringify(minimal))).toEqual({
       ...minimal,
       ipStack: 'ipv4',
+      adminSocket: '/run/terway-controlplane/admin.sock',
       ...{ degradation: '', ipamType: '', nodeLabelWhiteList: {}, customStatefulWorkloadKinds: [] },
       controllerNamespace: 'kube-system',
       controllerName: 'terway-controlplane',

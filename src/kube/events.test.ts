@@ -140,6 +140,13 @@ test('failures are reported, never thrown', async () => {
   await eventually(() => sent('POST').length === 2);
 });
 
+test('a repetition while the event is being sent goes out with it, not a series later', async () => {
+  recorder.event(pod, failed);
+  recorder.event(pod, failed);
+  await eventually(() => sent('PATCH').length === 1);
+  expect(stored()?.['series']).toMatchObject({ count: 2 });
+});
+
 test('a full queue drops and tells', async () => {
   server.intercept = () => 'handled';
   const onError = (error: unknown) => errors.push(error);

@@ -160,7 +160,7 @@ export class EventRecorder implements EventSink {
 
   #record(controller: string, regarding: HasMetadata, input: EventInput): void {
     if (this.#isClosed) return;
-    const { clock, seriesWindowMs, seriesIntervalMs } = this.#options;
+    const { clock, seriesWindowMs } = this.#options;
     const subject = regarding.metadata.uid ?? keyOf(regarding.metadata);
     const seriesKey = JSON.stringify([subject, controller, input.type, input.reason, input.noteKey ?? input.note]);
     const nowMs = clock.monotonicMs();
@@ -190,9 +190,14 @@ export class EventRecorder implements EventSink {
       return;
     }
     known.state = { kind: 'dirty' };
-    // The first repetition is news; later ones are counted and written now and then.
-    const isDue = known.count === 2 || nowMs - known.writtenMs >= seriesIntervalMs;
-    if (isDue && this.#buckets.take(subject)) this.#enqueue(known);
+    this.#sendWhenDue(known, subject);
+  }
+
+  /** The first repetition is news; later ones are counted and written now and then. */
+  #sendWhenDue(series: Series, subject: string): void {
+    const { clock, seriesIntervalMs } = this.#options;
+    const isDue = series.count === 2 || clock.monotonicMs() - series.writtenMs >= seriesIntervalMs;
+    if (isDue && this.#buckets.take(subject)) this.#enqueue(series);
     else this.#planSweep();
   }
 
@@ -222,8 +227,9 @@ export class EventRecorder implements EventSink {
       const hasMore = series.state.kind === 'sending' && series.state.isDirty;
       series.state = hasMore ? { kind: 'dirty' } : { kind: 'clean' };
       if (!hasMore) continue;
+      const { uid } = series.body.regarding;
       if (this.#isClosed) this.#enqueue(series);
-      else this.#planSweep();
+      else this.#sendWhenDue(series, uid ?? keyOf(series.body.regarding));
     }
     this.#sending -= 1;
     if (this.#sending === 0) for (const wake of [...this.#idle]) wake();
