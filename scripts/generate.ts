@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { allCrds } from '../src/crds/all.ts';
 import { chartFiles } from './chart-files.ts';
+import { dashboardFiles } from './dashboards.ts';
 import { metricsPage } from './metrics-page.ts';
 import { reasonsPage } from './reasons-page.ts';
 
@@ -23,6 +24,7 @@ const crds = new Map(
 const files = new Map([
   ['docs/reference/reasons.md', reasonsPage()],
   ['docs/reference/metrics.md', metricsPage()],
+  ...dashboardFiles(),
   ...[...crds].map(([name, text]): [string, string] => [`config/crd/${name}`, text]),
   ...(await chartFiles(crds)),
 ]);
