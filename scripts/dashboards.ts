@@ -273,7 +273,7 @@ function dashboard(uid: string, title: string, panels: readonly Panel[]) {
       ...{ id: at + 1, type: 'timeseries', title: panel.title },
       ...(panel.empty === undefined ? {} : { description: `Empty while ${panel.empty}` }),
       gridPos: { x: (at % COLUMNS) * WIDTH, y: Math.floor(at / COLUMNS) * HEIGHT, w: WIDTH, h: HEIGHT },
-      datasource: { type: 'prometheus', uid: '${datasource}' },
+      datasource: { type: 'prometheus', uid: '$datasource' },
       fieldConfig: { defaults: { unit: panel.unit, min: 0 }, overrides: [] },
       targets: Object.entries(panel.queries).map(([legendFormat, expr], index) => ({
         ...{ refId: String.fromCharCode(65 + index), expr, legendFormat },

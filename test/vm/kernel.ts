@@ -1,12 +1,17 @@
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BuildFailedError, MissingToolError } from '../cluster/errors.ts';
+import {
+  type DebianPackage,
+  exists,
+  newestPackage,
+  onceAtATime,
+  run,
+  unpackPackage,
+} from '../cluster/debian-package.ts';
+import { BuildFailedError } from '../cluster/errors.ts';
 import { type BuildOptions, cacheDirectory } from '../cluster/go-build.ts';
-import { acquireLock } from '../cluster/lock.ts';
-import { BuildProgress } from '../cluster/progress.ts';
 
 /** What a VM is started with. */
 export interface VmKernel {
@@ -43,7 +48,7 @@ const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
  */
 export async function ensureVmKernel(options: BuildOptions = {}): Promise<VmKernel> {
   const { signal } = options;
-  newest ??= newestPackage().catch((error: unknown) => {
+  newest ??= newestKernel().catch((error: unknown) => {
     newest = undefined;
     throw error;
   });
@@ -57,72 +62,45 @@ export async function ensureVmKernel(options: BuildOptions = {}): Promise<VmKern
   };
   if (await exists(directory)) return found;
 
-  await mkdir(cache, { recursive: true });
-  const progress = new BuildProgress(options.log);
-  const release = await acquireLock(join(cache, 'build.lock'), {
-    signal,
-    onWait: (pid) => progress.say(`waiting for process ${pid}, which is preparing the VM's kernel`),
+  await onceAtATime(cache, directory, {
+    ...options,
+    what: `${found.name} for VMs`,
+    build: () => build(wanted, cache, directory, signal),
   });
-  try {
-    if (!(await exists(directory))) {
-      progress.say(`preparing ${found.name} for VMs, once`);
-      await build(wanted, cache, directory, signal);
-      progress.finish(`prepared ${wanted.name}`);
-    }
-  } finally {
-    await release();
-  }
   return found;
 }
 
-interface Package {
-  name: string;
-  version: string;
-}
-
 /** Asked once: apt takes a second for it. */
-let newest: Promise<Package> | undefined;
+let newest: Promise<DebianPackage> | undefined;
 
-async function newestPackage(): Promise<Package> {
+async function newestKernel(): Promise<DebianPackage> {
   const depends = await run('apt-cache', ['depends', '--important', METAPACKAGE]).catch(() => '');
-  const name = /^\s*\|?Depends: (linux-image-\S+)$/m.exec(depends)?.[1];
-  const shown = name === undefined ? '' : await run('apt-cache', ['show', '--no-all-versions', name]);
-  const version = /^Version: (\S+)$/m.exec(shown)?.[1];
-  if (name !== undefined && version !== undefined) return { name, version };
-  throw new MissingToolError(
-    `apt knows no package ${METAPACKAGE}, whose kernel VMs are tested with; run as root: apt-get update`,
-  );
+  return newestPackage(/^\s*\|?Depends: (linux-image-\S+)$/m.exec(depends)?.[1] ?? METAPACKAGE);
 }
 
 /** Everything that the result is made of. */
-async function cacheKey({ name, version }: Package): Promise<string> {
+async function cacheKey({ name, version }: DebianPackage): Promise<string> {
   const hash = createHash('sha256').update([name, ...MODULES].join('\0'));
   hash.update(await readFile(INIT));
   return `${version.replaceAll(/[^\w.+~-]/g, '_')}-${hash.digest('hex').slice(0, 16)}`;
 }
 
 async function build(
-  wanted: Package,
+  wanted: DebianPackage,
   cache: string,
   directory: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  // Only the lock's holder gets here: what else lies about is older, or of builders that were killed.
-  const old = (await readdir(cache)).filter((entry) => entry !== 'build.lock' && !entry.startsWith('build.lock.'));
   const temporary = await mkdtemp(join(cache, 'tmp-'));
   try {
     const unpacked = join(temporary, 'package');
-    await run('apt-get', ['download', '-q', `${wanted.name}=${wanted.version}`], { cwd: temporary, signal });
-    const archive = (await readdir(temporary)).find((entry) => entry.endsWith('.deb'));
-    if (archive === undefined) throw new BuildFailedError(`apt-get download left no package of ${wanted.name}`);
-    await run('dpkg-deb', ['--extract', join(temporary, archive), unpacked], { signal });
+    await unpackPackage(wanted, temporary, unpacked, signal);
     const result = join(temporary, 'result');
     await mkdir(result);
     const release = wanted.name.replace(/^linux-image-/, '');
     await unpackKernel(join(unpacked, 'boot', `vmlinuz-${release}`), join(result, 'vmlinux'), signal);
     await packInitramfs(join(unpacked, 'lib', 'modules', release), temporary, join(result, 'initramfs.gz'), signal);
     await rename(result, directory);
-    for (const entry of old) await rm(join(cache, entry), { recursive: true, force: true });
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
@@ -181,41 +159,4 @@ async function inLoadOrder(directory: string, signal: AbortSignal | undefined): 
     stack.pop();
   }
   return [...ordered];
-}
-
-interface RunOptions {
-  cwd?: string;
-  signal?: AbortSignal | undefined;
-}
-
-/** @returns what the program printed */
-async function run(command: string, args: readonly string[], { cwd, signal }: RunOptions = {}): Promise<string> {
-  const child = spawn(command, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, LC_ALL: 'C' },
-    ...(cwd === undefined ? {} : { cwd }),
-    ...(signal === undefined ? {} : { signal }),
-  });
-  const output = { stdout: '', stderr: '' };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    output.stdout += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    output.stderr += text;
-  });
-  const { promise, resolve, reject } = Promise.withResolvers<number | null>();
-  child.once('error', reject);
-  child.once('close', resolve);
-  const code = await promise.catch((error: unknown) => {
-    signal?.throwIfAborted();
-    throw new MissingToolError(`${command} is needed for tests in VMs: make setup`, { cause: error });
-  });
-  if (code === 0) return output.stdout;
-  const why = output.stderr.trim().split('\n').slice(-5).join(' | ');
-  const hint = command === 'apt-get' ? ' (are the lists of packages old? run as root: apt-get update)' : '';
-  throw new BuildFailedError(`${command} ${args[0] ?? ''} failed with code ${code}${hint}: ${why}`);
-}
-
-async function exists(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined;
 }
