@@ -105,7 +105,7 @@ export class Prometheus implements AsyncDisposable {
 
   /** The labels of each series that an expression gives now. @throws when Prometheus does not understand it. */
   async query(expression: string): Promise<Record<string, string>[]> {
-    const answer = await this.#get(`/api/v1/query?${new URLSearchParams({ query: expression })}`);
+    const answer = await this.#get(`/api/v1/query?query=${encodeURIComponent(expression)}`);
     return resultSchema.parse(answer).data.result.map(({ metric }) => metric);
   }
 
