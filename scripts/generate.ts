@@ -1,6 +1,6 @@
 /**
  * Writes what is derived from the code: the CRD manifests of `src/crds` to `config/crd/` and the chart, schemas of the
- * configuration, and the reference of reasons. With `--check` it writes nothing and exits 1 when a file differs, so that a forgotten generation
+ * configuration, and the references of reasons and of custom resources. With `--check` it writes nothing and exits 1 when a file differs, so that a forgotten generation
  * cannot land.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { allCrds } from '../src/crds/all.ts';
 import { chartFiles } from './chart-files.ts';
+import { crdsPage } from './crds-page.ts';
 import { dashboardFiles } from './dashboards.ts';
 import { metricsPage } from './metrics-page.ts';
 import { reasonsPage } from './reasons-page.ts';
@@ -23,6 +24,7 @@ const crds = new Map(
 );
 const files = new Map([
   ['docs/reference/reasons.md', reasonsPage()],
+  ['docs/reference/crds.md', crdsPage()],
   ['docs/reference/metrics.md', metricsPage()],
   ...dashboardFiles(),
   ...[...crds].map(([name, text]): [string, string] => [`config/crd/${name}`, text]),

@@ -67,22 +67,28 @@ export type AllocationType = z.infer<typeof allocationTypeSchema>;
 
 /** One elastic network interface as PodENI and NetworkInterface record it (reference 2.2). */
 export const eniFields = {
-  id: z.string().default(''),
-  vpcID: z.string().optional(),
-  mac: z.string().optional(),
-  zone: z.string().optional(),
-  vSwitchID: z.string().optional(),
-  resourceGroupID: z.string().optional(),
-  securityGroupIDs: z.array(z.string()).optional(),
-  attachmentOptions: z.looseObject({ trunk: z.boolean().optional() }).optional(),
+  id: z.string().default('').describe('Id of the ENI; empty until the cloud has created it.'),
+  vpcID: z.string().optional().describe('VPC of the ENI.'),
+  mac: z.string().optional().describe('MAC address of the ENI.'),
+  zone: z.string().optional().describe('Zone of the vSwitch.'),
+  vSwitchID: z.string().optional().describe('vSwitch in which the ENI lies.'),
+  resourceGroupID: z.string().optional().describe('Resource group; kept from other versions, not set by this one.'),
+  securityGroupIDs: z.array(z.string()).optional().describe('Security groups that the ENI shall have.'),
+  attachmentOptions: z
+    .looseObject({ trunk: z.boolean().optional() })
+    .optional()
+    .describe('How it is attached; trunk: as a member of the trunk ENI of the node.'),
 };
 
 /** Binding of one ENI to an instance, keyed by ENI id in a PodENI (reference 2.2). */
 export const eniInfoSchema = z.object({
-  id: z.string().optional(),
-  type: z.enum(['Secondary', 'Trunk', 'Primary', 'Member']).optional(),
+  id: z.string().optional().describe('Id of the ENI.'),
+  type: z
+    .enum(['Secondary', 'Trunk', 'Primary', 'Member'])
+    .optional()
+    .describe('Member: of a trunk. Secondary: attached to the instance as a whole.'),
   vid: z.int().optional().describe('VLAN id of a member ENI on its trunk.'),
-  status: z.enum(['Bind', 'Unbind', 'Deleted']).optional(),
-  networkCardIndex: z.int().optional(),
-  vfID: z.int().optional(),
+  status: z.enum(['Bind', 'Unbind', 'Deleted']).optional().describe('Whether the ENI is attached.'),
+  networkCardIndex: z.int().optional().describe('Kept from other versions, not set by this one.'),
+  vfID: z.int().optional().describe('Kept from other versions, not set by this one.'),
 });

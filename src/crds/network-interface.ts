@@ -22,12 +22,15 @@ const specSchema = z.object({
         },
       ],
     }),
-  ipv4: z.string().optional(),
-  ipv6: z.string().optional(),
-  ipv4CIDR: z.string().optional(),
-  ipv6CIDR: z.string().optional(),
-  extraConfig: z.record(z.string(), z.string()).optional(),
-  managePolicy: z.object({ cache: z.boolean().optional(), unManaged: z.boolean().optional() }).optional(),
+  ipv4: z.string().optional().describe('IPv4 address of the ENI.'),
+  ipv6: z.string().optional().describe('IPv6 address of the ENI.'),
+  ipv4CIDR: z.string().optional().describe('IPv4 CIDR of the vSwitch.'),
+  ipv6CIDR: z.string().optional().describe('IPv6 CIDR of the vSwitch.'),
+  extraConfig: z.record(z.string(), z.string()).optional().describe('Kept from other versions, not set by this one.'),
+  managePolicy: z
+    .object({ cache: z.boolean().optional(), unManaged: z.boolean().optional() })
+    .optional()
+    .describe('Kept from other versions, not set by this one.'),
   podENIRef: z
     .object({
       apiVersion: z.string().optional(),
@@ -42,12 +45,12 @@ const specSchema = z.object({
 });
 
 const statusSchema = z.object({
-  phase: z.string(),
-  eniInfo: eniInfoSchema.optional(),
-  instanceID: z.string().optional(),
-  trunkENIID: z.string().optional(),
-  networkCardIndex: z.int().optional(),
-  nodeName: z.string().optional(),
+  phase: z.string().describe('The same as in the PodENI.'),
+  eniInfo: eniInfoSchema.optional().describe('Binding of the ENI.'),
+  instanceID: z.string().optional().describe('ECS instance to which it is attached.'),
+  trunkENIID: z.string().optional().describe('Trunk ENI to which it is attached.'),
+  networkCardIndex: z.int().optional().describe('Kept from other versions, not set by this one.'),
+  nodeName: z.string().optional().describe('Kubernetes node of that instance.'),
   ...conditionedStatus,
 });
 

@@ -5,33 +5,42 @@ import { defineCrd } from './define.ts';
 const tagsSchema = z.record(z.string(), z.string());
 
 const metadataSchema = z.object({
-  regionID: z.string(),
-  instanceType: z.string(),
-  instanceID: z.string(),
-  zoneID: z.string(),
+  regionID: z.string().describe('Region of the instance.'),
+  instanceType: z.string().describe('Instance type, such as ecs.g7.4xlarge.'),
+  instanceID: z.string().describe('Id of the instance, from spec.providerID of the Kubernetes node.'),
+  zoneID: z.string().describe('Zone of the instance.'),
 });
 
 const capSchema = z.object({
-  adapters: z.int().optional(),
-  eriQuantity: z.int().optional(),
-  totalAdapters: z.int().optional(),
-  ipv4PerAdapter: z.int().optional(),
-  ipv6PerAdapter: z.int().optional(),
-  memberAdapterLimit: z.int().optional(),
-  maxMemberAdapterLimit: z.int().optional(),
-  instanceBandwidthRx: z.int().optional(),
-  instanceBandwidthTx: z.int().optional(),
-  networkCards: z.array(z.object({ index: z.int() })).optional(),
-  networkCardsCount: z.int().optional(),
+  adapters: z.int().optional().describe('ENIs that the instance takes, the primary one included (EniQuantity).'),
+  eriQuantity: z.int().optional().describe('Of them with RDMA.'),
+  totalAdapters: z.int().optional().describe('ENIs that it takes, members of a trunk included (EniTotalQuantity).'),
+  ipv4PerAdapter: z.int().optional().describe('IPv4 addresses that one ENI takes.'),
+  ipv6PerAdapter: z.int().optional().describe('IPv6 addresses that one ENI takes.'),
+  memberAdapterLimit: z
+    .int()
+    .optional()
+    .describe('Members of the trunk that pods can have: EniTotalQuantity - EniQuantity; 0 without trunk support.'),
+  maxMemberAdapterLimit: z.int().optional().describe('EniTotalQuantity - 2; 0 without trunk support.'),
+  instanceBandwidthRx: z.int().optional().describe('Bandwidth inwards, as the cloud states it.'),
+  instanceBandwidthTx: z.int().optional().describe('Bandwidth outwards, as the cloud states it.'),
+  networkCards: z
+    .array(z.object({ index: z.int() }))
+    .optional()
+    .describe('Network cards of the instance type.'),
+  networkCardsCount: z.int().optional().describe('How many network cards there are.'),
 });
 export type NodeCap = z.infer<typeof capSchema>;
 
 const nonNegative = z.int().min(0).optional();
 
 const specSchema = z.object({
-  nodeMetadata: metadataSchema.optional(),
-  nodeCap: capSchema.optional(),
-  datapath: z.object({ type: z.enum(['veth', 'ipvlan', 'datapathv2']).optional() }).optional(),
+  nodeMetadata: metadataSchema.optional().describe('What the instance is; written by the control plane.'),
+  nodeCap: capSchema.optional().describe('What the instance type takes; written by the control plane.'),
+  datapath: z
+    .object({ type: z.enum(['veth', 'ipvlan', 'datapathv2']).optional() })
+    .optional()
+    .describe("Data path of Terway's daemon; written by it."),
   eni: z
     .object({
       tag: tagsSchema.optional(),
@@ -119,14 +128,17 @@ const networkInterfaceSchema = z.object({
 const time = () => z.string().optional().meta({ format: 'date-time' });
 
 const statusSchema = z.object({
-  nextSyncOpenAPITime: time(),
-  lastSyncOpenAPITime: time(),
-  lastModifiedTime: time(),
-  nextIdleIPReclaimTime: time(),
-  warmUpTarget: z.int().optional(),
-  warmUpAllocatedCount: z.int().optional(),
-  warmUpCompleted: z.boolean().optional(),
-  networkInterfaces: z.record(z.string(), networkInterfaceSchema).optional(),
+  nextSyncOpenAPITime: time().describe("Of Terway's address pool; kept, not set by this version."),
+  lastSyncOpenAPITime: time().describe("Of Terway's address pool; kept, not set by this version."),
+  lastModifiedTime: time().describe("Of Terway's address pool; kept, not set by this version."),
+  nextIdleIPReclaimTime: time().describe("Of Terway's address pool; kept, not set by this version."),
+  warmUpTarget: z.int().optional().describe("Of Terway's address pool; kept, not set by this version."),
+  warmUpAllocatedCount: z.int().optional().describe("Of Terway's address pool; kept, not set by this version."),
+  warmUpCompleted: z.boolean().optional().describe("Of Terway's address pool; kept, not set by this version."),
+  networkInterfaces: z
+    .record(z.string(), networkInterfaceSchema)
+    .optional()
+    .describe('ENIs of the node by id; this version writes the trunk ENI.'),
   ...conditionedStatus,
 });
 
