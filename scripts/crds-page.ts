@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { allCrds } from '../src/crds/all.ts';
+import { markdownTable } from './markdown-table.ts';
 
 const INTRODUCTION = `<!-- Generated from src/crds by \`make generate\`; do not edit. -->
 # Custom resources
@@ -46,15 +47,16 @@ export function crdsPage(): string {
   const sections = allCrds.map((crd) => {
     const [version] = manifestSchema.parse(crd.manifest()).spec.versions;
     const { spec, status } = version.schema.openAPIV3Schema.properties ?? {};
-    const columns = version.additionalPrinterColumns.map(
-      ({ name, jsonPath, priority = 0 }) => `| ${name}${priority === 0 ? '' : ' (wide)'} | \`${jsonPath}\` |\n`,
-    );
+    const columns = version.additionalPrinterColumns.map(({ name, jsonPath, priority = 0 }) => [
+      `${name}${priority === 0 ? '' : ' (wide)'}`,
+      `\`${jsonPath}\``,
+    ]);
     return [
       `\n## ${crd.kind}\n\n${crd.description}\n\n`,
       `Scope: ${crd.scope}. Names for kubectl: \`${[crd.plural, ...crd.shortNames].join('`, `')}\`.\n`,
       `\n### ${crd.kind} spec\n\n${fieldTable(nodeSchema.parse(spec), 'spec')}`,
       `\n### ${crd.kind} status\n\n${fieldTable(nodeSchema.parse(status), 'status')}`,
-      `\n### ${crd.kind} columns\n\n| column | field |\n| --- | --- |\n${columns.join('')}`,
+      `\n### ${crd.kind} columns\n\n${markdownTable([['column', 'field'], ...columns])}`,
     ].join('');
   });
   return `${INTRODUCTION}${sections.join('')}`;
@@ -63,11 +65,11 @@ export function crdsPage(): string {
 function fieldTable(node: SchemaNode, path: string): string {
   const rows = fieldsOf(node, path);
   if (rows.length === 0) return 'It has no fields.\n';
-  return `| field | type | default | meaning |\n| --- | --- | --- | --- |\n${rows.join('')}`;
+  return markdownTable([['field', 'type', 'default', 'meaning'], ...rows]);
 }
 
 /** A row for each field below the node, outer ones first. */
-function fieldsOf(node: SchemaNode, path: string): string[] {
+function fieldsOf(node: SchemaNode, path: string): string[][] {
   const children: [name: string, child: SchemaNode, isRequired: boolean][] = Object.entries(node.properties ?? {}).map(
     ([name, child]) => [`${path}.${name}`, nodeSchema.parse(child), node.required?.includes(name) === true],
   );
@@ -75,16 +77,16 @@ function fieldsOf(node: SchemaNode, path: string): string[] {
 }
 
 /** Fields of an object, of the items of a list, or of the values of a map. */
-function innerOf(node: SchemaNode, path: string): string[] {
+function innerOf(node: SchemaNode, path: string): string[][] {
   if (node.items !== undefined) return innerOf(nodeSchema.parse(node.items), `${path}[]`);
   const values = nodeSchema.safeParse(node.additionalProperties);
   return values.success ? innerOf(values.data, `${path}.*`) : fieldsOf(node, path);
 }
 
-function rowOf(name: string, node: SchemaNode, isRequired: boolean): string {
+function rowOf(name: string, node: SchemaNode, isRequired: boolean): string[] {
   const fallback = node.default === undefined ? '' : `\`${JSON.stringify(node.default)}\``;
   const meaning = [node.description, ...rulesOf(node), isRequired ? 'Required.' : undefined];
-  return `| \`${name}\` | ${typeOf(node)} | ${fallback} | ${meaning.filter(Boolean).join(' ').replaceAll('|', '\\|')} |\n`;
+  return [`\`${name}\``, typeOf(node), fallback, meaning.filter(Boolean).join(' ').replaceAll('|', '\\|')];
 }
 
 function typeOf(node: SchemaNode): string {
