@@ -8,7 +8,7 @@ interface AlertCase {
 }
 
 /** After this much time a fire must burn, and what is quiet must be so at any time up to it. */
-export const CASE_MINUTES = 420;
+export const CASE_MINUTES = 120;
 
 const N = CASE_MINUTES;
 const always = (value: number) => `${value}x${N}`;
