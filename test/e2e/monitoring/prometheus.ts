@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { exists, newestPackage, onceAtATime, unpackPackage } from '../../cluster/debian-package.ts';
-import { cacheDirectory } from '../../cluster/go-build.ts';
+import { type BuildOptions, cacheDirectory } from '../../cluster/go-build.ts';
 import { pollUntil } from '../../cluster/poll.ts';
 import { chooseFreePorts } from '../../cluster/ports.ts';
 import { Component } from '../../cluster/process.ts';
 
 /** Debian's Prometheus from the cache, or downloaded into it. @returns the folder of the programs. @throws MissingToolError, BuildFailedError */
-export async function ensurePrometheus(): Promise<string> {
+export async function ensurePrometheus(options: BuildOptions = {}): Promise<string> {
   const wanted = await newestPackage('prometheus');
   const cache = join(cacheDirectory(), 'prometheus');
   const directory = join(cache, wanted.version.replaceAll(/[^\w.+~-]/g, '_'));
@@ -19,13 +19,13 @@ export async function ensurePrometheus(): Promise<string> {
       const temporary = await mkdtemp(join(cache, 'tmp-'));
       try {
         const unpacked = join(temporary, 'unpacked');
-        await unpackPackage(wanted, temporary, unpacked, undefined);
+        await unpackPackage(wanted, temporary, unpacked, options.signal);
         await rename(join(unpacked, 'usr', 'bin'), directory);
       } finally {
         await rm(temporary, { recursive: true, force: true });
       }
     };
-    await onceAtATime(cache, directory, { what: `prometheus ${wanted.version}`, build });
+    await onceAtATime(cache, directory, { ...options, what: `prometheus ${wanted.version}`, build });
   }
   return directory;
 }
