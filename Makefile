@@ -37,7 +37,7 @@ check: $(STAMP) ## Types, format, lint, import directions, unused code, generate
 	@npm run -s check
 
 unit: $(STAMP) ## Tests that need no cluster
-	@exec node scripts/test.ts --only unit
+	@exec node scripts/test.ts --only unit,netns
 
 integration: $(STAMP) $(SYSTEM_STAMP) ## Tests against a real API server
 	@exec node scripts/test.ts --only cluster,integration

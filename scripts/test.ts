@@ -25,7 +25,7 @@ const part = (name: string): Part => ({ name });
 /** What fails fast comes first; lanes of a stage take about the same time. */
 const STAGES: readonly (readonly Lane[])[] = [
   [[part('build')]],
-  [[part('check')], [part('unit')]],
+  [[part('check'), part('netns')], [part('unit')]],
   [
     [part('integration'), { name: 'e2e', shard: '1/2' }],
     [part('vm'), part('nodes')],
