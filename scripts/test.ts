@@ -27,8 +27,8 @@ const STAGES: readonly (readonly Lane[])[] = [
   [[part('build')]],
   [[part('check'), part('netns')], [part('unit')]],
   [
-    [part('integration'), { name: 'e2e', shard: '1/2' }],
-    [part('vm'), part('nodes')],
+    [part('integration'), { name: 'e2e', shard: '1/2' }, part('vm')],
+    [part('nodes')],
     [part('cluster'), part('faults'), { name: 'e2e', shard: '2/2' }],
   ],
 ];
