@@ -1,7 +1,12 @@
 /**
+ * `--bundles FOLDER` puts the bundles of the executables there, for all laboratories of one run.
+ *
  * Builds what the tests need and the cache lacks: Kubernetes, containerd, Helm, the VPC switch, the VM's kernel and Prometheus. One after
  * another and before any test, as compilers beside tests make both slow.
  */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { ensureSwitchProgram } from '../sim/vpc/build.ts';
 import { ensureKubeBinaries } from '../test/cluster/build.ts';
 import { ensureHelm } from '../test/cluster/helm.ts';
@@ -20,4 +25,12 @@ for (const ensure of [
   ensurePrometheus,
 ]) {
   await ensure({ log });
+}
+
+const { values: flags } = parseArgs({ options: { bundles: { type: 'string' } } });
+if (flags.bundles !== undefined) {
+  const { status } = spawnSync(process.execPath, [join(import.meta.dirname, 'build.ts'), '--outdir', flags.bundles], {
+    stdio: 'inherit',
+  });
+  process.exitCode = status ?? 1;
 }

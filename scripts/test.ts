@@ -48,9 +48,16 @@ class Run {
   /** Whether output is kept until the part has ended: that of several at once cannot be read. */
   #buffered = false;
   readonly #running = new Map<string, number>();
+  /** Parts that are no project of vitest. */
+  readonly #commands: Readonly<Record<string, readonly [string, ...string[]]>>;
 
   constructor(directory: string) {
     this.#directory = directory;
+    const bundles = join(directory, 'bundles');
+    this.#commands = {
+      build: [process.execPath, join(root, 'scripts', 'prepare.ts'), '--bundles', bundles],
+      check: ['npm', 'run', '--silent', 'check'],
+    };
   }
 
   /** Lanes side by side; in each its parts one after another. Nothing new begins once a part has failed. */
@@ -74,11 +81,13 @@ class Run {
     this.#running.set(title, startedMs);
     if (!this.#buffered) process.stdout.write(`\n=== ${title}\n`);
     const report = join(this.#directory, `${title.replaceAll(/\W/g, '-')}.json`);
-    const command = COMMANDS[name];
+    const command = this.#commands[name];
     const { code, output } = await this.#execute(command ?? vitest(name, shard, report));
     if (command === undefined) await this.#count(report);
     this.#running.delete(title);
     if (code !== 0) this.ok = false;
+    // Laboratories take them from there.
+    else if (name === 'build') process.env['TERWAY_TEST_BUNDLES'] = join(this.#directory, 'bundles');
     if (this.#buffered) process.stdout.write(`\n=== ${title}\n${output}`);
     process.stdout.write(`=== ${title}: ${code === 0 ? 'ok' : 'FAILED'} after ${seconds(startedMs)} s\n`);
   }
@@ -113,12 +122,6 @@ class Run {
     this.counts.skipped += result.numPendingTests;
   }
 }
-
-/** Parts that are no project of vitest. */
-const COMMANDS: Readonly<Record<string, readonly [string, ...string[]]>> = {
-  build: [process.execPath, join(root, 'scripts', 'prepare.ts')],
-  check: ['npm', 'run', '--silent', 'check'],
-};
 
 function vitest(project: string, shard: string | undefined, report: string): [string, ...string[]] {
   return [

@@ -70,7 +70,12 @@ describe.concurrent('one line says what is wrong with', () => {
       { config: { ...CONFIG, collector: { intervall: '5s' } } },
       'config: collector: unknown key intervall',
     ],
-    ['a missing key', { config: { regionID: 'cn-hangzhou', clusterID: 'c1' } }, 'config: vpcID: is missing'],
+    [
+      'a key that is neither configured nor found',
+      // Nobody listens at port 9 of this machine.
+      { config: { ...CONFIG, vpcID: undefined, metadataEndpoint: 'http://127.0.0.1:9' } },
+      /vpcID: is not configured and was not found: .*ack-cluster-profile has no vpcid; no answer from http:\/\/127/,
+    ],
     [
       'a value of another type',
       { config: { ...CONFIG, podENIMaxConcurrent: 'many' } },

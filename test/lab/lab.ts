@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -280,6 +280,9 @@ export class Lab implements AsyncDisposable {
  * files away. Not synchronously, so that signals and timers of the caller go on.
  */
 async function bundle(outdir: string, signal: AbortSignal | undefined): Promise<void> {
+  // `make test` makes them once for all laboratories of its run.
+  const made = process.env['TERWAY_TEST_BUNDLES'] ?? '';
+  if (made !== '') return cp(made, outdir, { recursive: true });
   const script = join(root, 'scripts', 'build.ts');
   const child = spawn(process.execPath, ['--import', FOLLOW_OWNER, script, '--outdir', outdir], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
