@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments, stringify } from 'yaml';
 import { z } from 'zod';
+import { ignoreMissing } from '../cluster/nodes.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
@@ -101,7 +102,10 @@ afterAll(async () => {
 async function start(): Promise<void> {
   await removeWebhookConfigurations(bed.lab);
   await bed.lab.api.patch(`${API}/podnetworkings/rights`, 'merge', { spec: { priority: visits } });
-  await bed.lab.api.delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/terway-controlplane');
+  await bed.lab.api
+    .delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/terway-controlplane')
+    // Without its rights the one before may never have had it.
+    .catch(ignoreMissing);
   await applyWebhookConfigurations(bed.lab, port);
   await bed.startControlPlane({ clusterID: undefined }, { waitReady: false });
 }

@@ -231,9 +231,6 @@ describe('Connectivity same-node / cross-node / cross-zone / hairpin, Trunk and 
     expect(await throughService('same', 'zone')).toBe('zone');
     expect(await throughService('zone', 'eni')).toBe('eni');
     expect(await throughService('same', 'same')).toBe('same');
-    // What a node forwards for a pod with a whole ENI leaves by the node's own ENI.
-    await allow({ into: POD_SECURITY_GROUP, from: NODE_SECURITY_GROUP });
-    expect(await throughService('eni', 'same')).toBe('same');
   });
 });
 
