@@ -102,10 +102,10 @@ afterAll(async () => {
 async function start(): Promise<void> {
   await removeWebhookConfigurations(bed.lab);
   await bed.lab.api.patch(`${API}/podnetworkings/rights`, 'merge', { spec: { priority: visits } });
-  await bed.lab.api
-    .delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/terway-controlplane')
-    // Without its rights the one before may never have had it.
-    .catch(ignoreMissing);
+  // Without its rights the one before may never have had it.
+  await ignoreMissing(
+    bed.lab.api.delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/terway-controlplane'),
+  );
   await applyWebhookConfigurations(bed.lab, port);
   await bed.startControlPlane({ clusterID: undefined }, { waitReady: false });
 }
