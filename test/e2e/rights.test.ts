@@ -26,7 +26,7 @@ const ruleSchema = z.object({
 });
 const roleSchema = z.looseObject({
   kind: z.enum(['ClusterRole', 'Role']),
-  metadata: z.object({ name: z.string() }),
+  metadata: z.looseObject({ name: z.string() }),
   rules: z.array(ruleSchema),
 });
 type Role = z.infer<typeof roleSchema>;
