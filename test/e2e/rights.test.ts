@@ -37,10 +37,7 @@ const ROLES: Role[] = parseAllDocuments(await readFile(RBAC, 'utf8')).flatMap((d
   return parsed.success ? [parsed.data] : [];
 });
 const RULES = ROLES.flatMap((role) =>
-  role.rules
-    .map((rule, at) => ({ role, at, rule, title: `${role.kind} ${role.metadata.name}: ${sentence(rule)}` }))
-    // What is only created, and only once in the life of a cluster, is seen above; here it is not always there to be missed.
-    .filter(({ rule }) => role.kind === 'ClusterRole' || rule.verbs.join() !== 'create'),
+  role.rules.map((rule, at) => ({ role, at, title: `${role.kind} ${role.metadata.name}: ${sentence(rule)}` })),
 );
 
 function sentence({ verbs, resources, resourceNames }: Rule): string {
