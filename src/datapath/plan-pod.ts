@@ -124,7 +124,7 @@ function planNoTags(network: PodInterface, owner: bigint, { settings }: PlanCont
 
 /** The pair, and what its host's end needs before it is up. */
 function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, context: PlanContext): KernelObject[] {
-  const { settings, marks } = context;
+  const { settings } = context;
   const link = hostLinkName(pod, network.name);
   const objects: KernelObject[] = [
     {
@@ -150,8 +150,7 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
       {
         kind: 'vethEntry',
         link,
-        mark: markOf(network, context),
-        markMask: marks.mask,
+        ...markOf(network, context),
         ipv4: address(network.ipv4),
         ipv6: address(network.ipv6),
         podMac: linkMac(pod.containerId, network.name, 'pod'),
@@ -170,12 +169,17 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
   return objects;
 }
 
-function markOf(network: PodInterface, context: PlanContext): number {
+function markOf(network: PodInterface, context: PlanContext): { mark: number; markMask: number } {
   const { settings, marks } = context;
   const device = eniOf(network);
-  if (device === undefined) return 0;
+  // The cloud refuses the address of a whole ENI on the node's own: kube-proxy replaces it where the node forwards
+  // (reference 3.7 has a rule of iptables for that).
+  if (device === undefined) {
+    return { mark: settings.masqueradeMark, markMask: (marks.mask | settings.masqueradeMark) >>> 0 };
+  }
   const number = settings.layout === 'marks' ? marks.of(context.eni(device).index) : 0;
-  return network.attachment.kind === 'member' ? (number | marks.memberBit) >>> 0 : number;
+  const mark = network.attachment.kind === 'member' ? (number | marks.memberBit) >>> 0 : number;
+  return { mark, markMask: marks.mask };
 }
 
 /** Next hops of an interface and whether the host's end of the veth answers for them. */

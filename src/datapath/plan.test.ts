@@ -138,6 +138,13 @@ describe('the order of a plan', () => {
     }
   });
 
+  test('what a whole ENI sends through the node is marked for kube-proxy to masquerade', () => {
+    const objects = plan({ kind: 'exclusive', eni: TRUNK, hostPeer: true });
+    expect(objects.find(({ kind }) => kind === 'vethEntry')).toMatchObject({ mark: 0x4000, markMask: 0x70e0 });
+    const nobodyMasquerades = plan({ kind: 'exclusive', eni: TRUNK, hostPeer: true }, { masqueradeMark: 0 });
+    expect(nobodyMasquerades.find(({ kind }) => kind === 'vethEntry')).toMatchObject({ mark: 0, markMask: 0x30e0 });
+  });
+
   test('a trunk tags before anything is routed to it', () => {
     const eni = { device: TRUNK, name: 'eth1', index: 3 };
     const use = { isTrunk: true, mtu: 1500, hasNodeAddress: false, ipv6: false };

@@ -4,7 +4,7 @@ import { rpcV1 } from '../../../sim/cloud/http/raw-clients.ts';
 import { podEniSchema } from '../../../src/crds/pod-eni.ts';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
-import { ACCESS_KEY, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH, REGION, VPC, ZONES } from '../../lab/lab.ts';
+import { ACCESS_KEY, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH, REGION, VPC, ZONES } from '../../lab/lab.ts';
 import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
 import {
   API,
@@ -222,6 +222,9 @@ describe('Connectivity same-node / cross-node / cross-zone / hairpin, Trunk and 
     expect(await throughService('same', 'zone')).toBe('zone');
     expect(await throughService('zone', 'eni')).toBe('eni');
     expect(await throughService('same', 'same')).toBe('same');
+    // What a node forwards for a pod with a whole ENI leaves by the node's own ENI.
+    await allow({ into: POD_SECURITY_GROUP, from: NODE_SECURITY_GROUP });
+    expect(await throughService('eni', 'same')).toBe('same');
   });
 });
 
