@@ -97,7 +97,7 @@ function start({ kernel, initramfs }: VmKernel, script: string): Machine {
   ];
   const args = [
     // V8 guards its code with protection keys where it finds them; emulated, that has failed now and then.
-    ...['-accel', 'tcg,thread=multi', '-cpu', 'max,-pku', '-smp', '2', '-m', '1024'],
+    ...['-accel', 'tcg,thread=single', '-cpu', 'max,-pku', '-smp', '1', '-m', '1024'],
     ...['-nodefaults', '-display', 'none', '-nic', 'none', '-no-reboot', '-serial', 'stdio'],
     ...['-kernel', kernel, '-initrd', initramfs],
     // edd=off: the firmware is not asked for disks; nokaslr: addresses in a message of the kernel can be looked up.
