@@ -1,5 +1,5 @@
 import type { RESOURCE_ENI, RESOURCE_MEMBER_ENI } from '../crds/names.ts';
-import { isRecord } from '../kube/errors.ts';
+import { isRecord } from '../util/json.ts';
 import { childOf } from './node-choice.ts';
 import type { IncomingContainer, IncomingPod } from './pod.ts';
 

@@ -1,5 +1,5 @@
 import { LABEL_EXCLUSIVE_MODE } from '../crds/names.ts';
-import { isRecord } from '../kube/errors.ts';
+import { isRecord } from '../util/json.ts';
 import type { IncomingPod, NodeSelectorTerm } from './pod.ts';
 
 /** Well-known label by which the scheduler knows zones. */

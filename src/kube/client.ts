@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
+import { isRecord } from '../util/json.ts';
 import { jitter, type Random, systemRandom } from '../util/random.ts';
 import type {
   CallOptions,
@@ -14,7 +15,7 @@ import type {
   WriteOptions,
 } from './client-types.ts';
 import type { KubeConfig } from './config.ts';
-import { errorOfStatus, isRecord, isTooManyRequests, KubeApiError, TransportError } from './errors.ts';
+import { errorOfStatus, isTooManyRequests, KubeApiError, TransportError } from './errors.ts';
 import { Transport, type TransportOptions, type TransportResponse } from './transport.ts';
 import { apiVersionOf, type HasMetadata, keyOf, type ObjectKey, type Resource } from './types.ts';
 import { decodeWatch, type WatchEvent } from './watch-decoder.ts';

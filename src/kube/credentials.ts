@@ -3,7 +3,8 @@ import type { RequestOptions } from 'node:https';
 import type { User } from '@kubernetes/client-node';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
-import { isRecord, KubeConfigError } from './errors.ts';
+import { isRecord } from '../util/json.ts';
+import { KubeConfigError } from './errors.ts';
 import type { UserEntry } from './kubeconfig-file.ts';
 
 /** Projected service account tokens are replaced at 80 % of a life of ten minutes or more; client-go caches as long. */

@@ -1,3 +1,5 @@
+import { isRecord } from '../util/json.ts';
+
 /** What the API server says about a failure (`metav1.Status`), as far as it is read. */
 export interface KubeApiErrorOptions {
   /** HTTP status. */
@@ -124,11 +126,6 @@ export function isTooLargeResourceVersion(error: unknown): boolean {
   if (error.message.includes('Too large resource version')) return true;
   const causes = isRecord(error.details) ? error.details['causes'] : undefined;
   return Array.isArray(causes) && causes.some((c) => isRecord(c) && c['reason'] === 'ResourceVersionTooLarge');
-}
-
-/** A JSON object, as opposed to an array, null or a scalar. */
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Thrown when the configuration of the connection cannot be used; one line that names the file, the field and why. */

@@ -1,4 +1,4 @@
-import { isRecord } from './errors.ts';
+import { isRecord } from '../util/json.ts';
 import { cloneJson, jsonEqual } from './patch.ts';
 
 /** One operation of a JSON patch (RFC 6902). */

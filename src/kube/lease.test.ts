@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { applyMergePatch, isRecord } from '../util/json.ts';
 import { seededRandom } from '../util/random.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { connectKube, type KubeClient } from './client.ts';
-import { isRecord } from './errors.ts';
 import { type HeldLease, type LeaseOutcome, type RunWithLeaseOptions, runWithLease } from './lease.ts';
-import { failure, mergePatch, TestApiServer } from './test-support/api-server.ts';
+import { failure, TestApiServer } from './test-support/api-server.ts';
 import { pause } from './test-support/wait.ts';
 
 const LEASES = '/apis/coordination.k8s.io/v1/leases';
@@ -158,7 +158,7 @@ test('the right to lead counts from when the renewal was sent, not from when it 
   let answer: (() => void) | undefined;
   server.intercept = ({ method, body }, stream) => {
     if (method !== 'PATCH' || answer !== undefined) return undefined;
-    const renewed = mergePatch(server.read(LEASES, 'kube-system', 'controlplane'), body);
+    const renewed = applyMergePatch(server.read(LEASES, 'kube-system', 'controlplane'), body);
     const stored = server.put(LEASES, 'kube-system', 'controlplane', isRecord(renewed) ? renewed : {});
     answer = () => {
       stream.respond({ ':status': 200 });

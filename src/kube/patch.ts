@@ -1,6 +1,6 @@
+import { isRecord } from '../util/json.ts';
 import type { KubeClient } from './client.ts';
 import type { CallOptions } from './client-types.ts';
-import { isRecord } from './errors.ts';
 import type { HasMetadata, Resource } from './types.ts';
 
 /** A JSON merge patch (RFC 7396). */

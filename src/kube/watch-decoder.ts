@@ -1,4 +1,5 @@
-import { errorOfStatus, isRecord, TransportError } from './errors.ts';
+import { isRecord } from '../util/json.ts';
+import { errorOfStatus, TransportError } from './errors.ts';
 import type { HasMetadata } from './types.ts';
 
 /** What a watch delivers. ERROR events are thrown instead. */

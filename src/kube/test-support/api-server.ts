@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { createServer, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import { applyMergePatch, isRecord } from '../../util/json.ts';
 import type { KubeConfig } from '../config.ts';
-import { isRecord } from '../errors.ts';
 
 /** A plain object as the server keeps it. */
 export interface Stored {
@@ -208,7 +208,7 @@ export class TestApiServer {
           if (wanted !== undefined && wanted !== object.metadata.resourceVersion) {
             return failure(409, 'Conflict', 'the object has been modified');
           }
-          const merged = mergePatch(object, patch);
+          const merged = applyMergePatch(object, patch);
           return { status: 200, body: this.put(collection, namespace, name ?? '', isRecord(merged) ? merged : {}) };
         });
       case 'DELETE':
@@ -310,17 +310,6 @@ function parsePath(path: string): { collection: string; namespace: string | unde
   const namespace = rest[0] === 'namespaces' && rest.length > 2 ? rest[1] : undefined;
   const [plural = '', name] = namespace === undefined ? rest : rest.slice(2);
   return { collection: `${root}/${plural}`, namespace, name };
-}
-
-/** RFC 7396, written from the text of the standard, as the other side of our own diff. */
-export function mergePatch(target: unknown, patch: unknown): unknown {
-  if (!isRecord(patch)) return patch;
-  const result: Record<string, unknown> = isRecord(target) ? { ...target } : {};
-  for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete result[key];
-    else result[key] = mergePatch(result[key], value);
-  }
-  return result;
 }
 
 function addressOf(server: Http2Server): AddressInfo {
