@@ -9,6 +9,7 @@ import type { Clock } from '../util/clock.ts';
 export class LiveConfig {
   #config: ControlPlaneConfig;
   #problem: string | undefined;
+  readonly #listeners = new Set<() => void>();
 
   constructor(config: ControlPlaneConfig) {
     this.#config = config;
@@ -26,6 +27,12 @@ export class LiveConfig {
   /** Why the configuration file is not in force, in one line; undefined when it is. */
   get problem(): string | undefined {
     return this.#problem;
+  }
+
+  /** @param listener is called after the file was taken over or refused. @returns takes it away again. */
+  onVerdict(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /**
@@ -56,6 +63,7 @@ export class LiveConfig {
             metrics.configReloads.inc({ result: 'refused' });
             metrics.configReloadFailed.set(1);
             log.error({ err: reload.message }, 'the configuration file is wrong; the one before it stays in force');
+            for (const listener of this.#listeners) listener();
             return;
           }
           const { live, atNextStart } = changedKeys(this.#config, reload.read.config);
@@ -66,6 +74,7 @@ export class LiveConfig {
           metrics.configReloadFailed.set(0);
           showLevel(metrics, this.settings);
           options.apply(this.settings);
+          for (const listener of this.#listeners) listener();
           log.info({ keys: live }, 'the configuration was read again');
           if (atNextStart.length > 0) log.warn({ keys: atNextStart }, 'these changes take effect at the next start');
         },

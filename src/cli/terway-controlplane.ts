@@ -158,6 +158,7 @@ async function main(): Promise<void> {
           stableNameKinds: config.customStatefulWorkloadKinds,
           nodeLabels: config.nodeLabelWhiteList,
           configProblem: () => live.problem,
+          onConfigVerdict: (listener) => live.onVerdict(listener),
           escapedPods: () => (config.webhook.enabled ? live.settings.escapedPods : 'serve'),
           workers: {
             podEni: config.podENIMaxConcurrent,

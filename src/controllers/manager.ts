@@ -56,6 +56,8 @@ export interface ManagerOptions {
   stableNameKinds: readonly string[];
   nodeLabels: Readonly<Record<string, string>>;
   configProblem: () => string | undefined;
+  /** Calls back whenever the configuration file was taken over or refused, until what it returns is called. */
+  onConfigVerdict: (listener: () => void) => () => void;
   /** Asked at each use, as it may change. */
   escapedPods: () => 'serve' | 'hold' | 'evict';
   workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };
@@ -169,6 +171,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   );
   metrics.sources.leader = () => leaderState(context, byController, tally, lastRound);
   const disconnect = connect(context, queues, podEnis, tally);
+  const unfollow = options.onConfigVerdict(() => addAll(queues.networkings, informers.podNetworkings.store.keys()));
   const controller = (
     name: string,
     queue: WorkQueue,
@@ -221,6 +224,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   } finally {
     options.onTerm?.(undefined);
     metrics.sources.leader = undefined;
+    unfollow();
     disconnect();
   }
 }

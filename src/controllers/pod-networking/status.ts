@@ -65,10 +65,10 @@ export function networkingStatus(networking: PodNetworking, facts: StatusFacts):
   return status;
 }
 
-/** Whether a status tells something about the spec that the one before did not; figures may wait, this may not. */
+/** Whether a status tells something about spec or configuration that the one before did not; figures may wait, this may not. */
 export function isNewVerdict(before: PodNetworkingStatus | undefined, after: PodNetworkingStatus): boolean {
   const words = (status: PodNetworkingStatus | undefined) =>
-    ['Ready', 'VSwitchesReady', 'SecurityGroupsReady'].map((wanted) => {
+    ['Ready', 'VSwitchesReady', 'SecurityGroupsReady', 'ConfigurationValid'].map((wanted) => {
       const condition = status?.conditions?.find(({ type }) => type === wanted);
       return [condition?.status, condition?.reason].join();
     });
