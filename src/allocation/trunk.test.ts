@@ -10,6 +10,7 @@ const plan = {
   attempt: 1,
   vSwitchId: 'vsw-1',
   securityGroupIds: ['sg-1', 'sg-2'],
+  tags: { team: 'a' },
   nowMs: NOW_MS,
 };
 const intent = planTrunk(plan);
@@ -18,6 +19,11 @@ describe('the intent of a trunk', () => {
   test('is read back from its annotation as it was written', () => {
     expect(parseTrunkIntent(JSON.stringify(intent))).toEqual(intent);
     expect(parseTrunkIntent(JSON.stringify({ ...intent, eniID: 'eni-1' }))).toEqual({ ...intent, eniID: 'eni-1' });
+  });
+
+  test('of an earlier version has no tags of its own', () => {
+    const { tags: _tags, ...earlier } = intent;
+    expect(parseTrunkIntent(JSON.stringify(earlier))).toEqual({ ...intent, tags: {} });
   });
 
   test.each([

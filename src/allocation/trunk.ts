@@ -15,6 +15,8 @@ const trunkIntentSchema = z.object({
   createdAt: z.string(),
   vSwitchID: z.string().min(1),
   securityGroupIDs: z.array(z.string()),
+  /** Tags besides our own; they belong to the ClientToken like every parameter. */
+  tags: z.record(z.string(), z.string()).default({}),
   /** ENI id, once the cloud has answered. */
   eniID: z.string().default(''),
 });
@@ -39,6 +41,7 @@ export function planTrunk(plan: {
   attempt: number;
   vSwitchId: string;
   securityGroupIds: string[];
+  tags: Record<string, string>;
   nowMs: number;
 }): TrunkIntent {
   const createdAt = rfc3339(plan.nowMs);
@@ -47,6 +50,7 @@ export function planTrunk(plan: {
     createdAt,
     vSwitchID: plan.vSwitchId,
     securityGroupIDs: plan.securityGroupIds,
+    tags: plan.tags,
     eniID: '',
     clientToken: clientTokenOf({
       clusterId: plan.clusterId,

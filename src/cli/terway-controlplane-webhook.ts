@@ -49,7 +49,7 @@ function sourcesOf(client: KubeClient, informers: Informers): ReviewSources {
   return {
     networkings: () => informers.podNetworkings.store.list(),
     podEni: (namespace, name) => informers.podEnis.store.get(`${namespace}/${name}`),
-    eniConfig: () => informers.configMaps.store.get(CLUSTER_NETWORKING)?.data,
+    eniConfig: () => informers.configMaps.get(CLUSTER_NETWORKING)?.data,
     namespaceLabels: async (name, signal) => {
       const known = informers.namespaces.store.get(name);
       const namespace = known ?? (await client.get(namespaceResource, { name }, { signal }));

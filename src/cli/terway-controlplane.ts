@@ -6,6 +6,7 @@ import { parseControlPlaneConfig, readConfigFile, readText } from '../config/con
 import { type ControlPlaneConfig, credentialFileSchema } from '../config/control-plane.ts';
 import { ConfigError } from '../config/errors.ts';
 import { findIdentity } from '../config/identity.ts';
+import { EniConfigs } from '../controllers/eni-configs.ts';
 import { createInformers, informersSynced, runInformers, StoreHealth } from '../controllers/informers.ts';
 import { runControllers } from '../controllers/manager.ts';
 import { replicaState } from '../controllers/states.ts';
@@ -87,11 +88,13 @@ async function main(): Promise<void> {
     client,
     clock: systemClock,
     random: systemRandom,
+    nodeConfigMaps: config.nodeConfigMaps,
     onError: (kind, error) => {
       health.note(kind, error);
       log.warn({ kind, err: errorMessage(error) }, 'watch interrupted');
     },
   });
+  const eniConfigs = new EniConfigs({ informers, allowed: config.nodeConfigMaps, log });
   metrics.sources.replica = () => replicaState(informers, quota);
   const instance = `${process.env['POD_NAME'] ?? hostname()}_${randomUUID().slice(0, 8)}`;
   const recorder = new EventRecorder({
@@ -144,6 +147,7 @@ async function main(): Promise<void> {
           cloud: withDegradation(cloud, () => live.settings.degradation),
           quota,
           informers,
+          eniConfigs,
           recorder,
           clock: systemClock,
           random: systemRandom,

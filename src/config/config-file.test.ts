@@ -44,7 +44,7 @@ describe('the configuration of the control plane', () => {
       ...minimal,
       ipStack: 'ipv4',
       adminSocket: '/run/terway-controlplane/admin.sock',
-      ...{ degradation: '', ipamType: '', nodeLabelWhiteList: {}, customStatefulWorkloadKinds: [] },
+      ...{ degradation: '', ipamType: '', nodeLabelWhiteList: {}, nodeConfigMaps: [], customStatefulWorkloadKinds: [] },
       controllerNamespace: 'kube-system',
       controllerName: 'terway-controlplane',
       leaderElection: true,

@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { errorMessage } from '../util/errors.ts';
 import { type ControlPlaneConfig, controlPlaneConfigSchema } from './control-plane.ts';
 import { ConfigError } from './errors.ts';
+import { firstIssue } from './issues.ts';
 import { fromUpstreamKeys } from './upstream-keys.ts';
 
 /**
@@ -53,15 +54,5 @@ function parseYaml(path: string, text: string): unknown {
 function check<T>(path: string, raw: unknown, schema: z.ZodType<T>): T {
   const parsed = schema.safeParse(raw ?? {});
   if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  const field = issue === undefined || issue.path.length === 0 ? 'top level' : issue.path.join('.');
-  throw new ConfigError(`${path}: ${field}: ${describe(issue)}`);
-}
-
-function describe(issue: z.core.$ZodIssue | undefined): string {
-  if (issue === undefined) return 'is invalid';
-  if (issue.code === 'unrecognized_keys') return `unknown key ${issue.keys.join(', ')}`;
-  const [, expected, received] = /^Invalid input: expected (\w+), received (\w+)$/.exec(issue.message) ?? [];
-  if (expected === undefined) return issue.message;
-  return received === 'undefined' ? 'is missing' : `must be of type ${expected}, not ${received}`;
+  throw new ConfigError(`${path}: ${firstIssue(parsed.error)}`);
 }

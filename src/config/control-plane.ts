@@ -83,6 +83,17 @@ export const controlPlaneConfigSchema = z
       .default(''),
     /** Only nodes that carry all of these labels are looked after. */
     nodeLabelWhiteList: z.record(z.string(), z.string()).default({}),
+    /** ConfigMaps of kube-system that nodes may name by their label `terway-config`; the rights to watch them go with it. */
+    nodeConfigMaps: z
+      .array(
+        z
+          .string()
+          .regex(
+            /^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/,
+            'must be the name of a ConfigMap that fits a label: at most 63 of a-z, 0-9, - and .',
+          ),
+      )
+      .default([]),
     /** Kinds of owners besides StatefulSet whose pods keep their names. */
     customStatefulWorkloadKinds: z.array(z.string().min(1)).default([]),
     endpoints: z

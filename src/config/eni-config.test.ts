@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { parseEniConfig } from './eni-config.ts';
+import { unknownEniConfKeys } from './eni-conf-keys.ts';
+import { type EniConf, mergeEniConf, parseEniConfig, readEniConf } from './eni-config.ts';
 
 const parse = (value: unknown) =>
   parseEniConfig({ eni_conf: typeof value === 'string' ? value : JSON.stringify(value) });
@@ -23,6 +24,8 @@ describe('eni-config', () => {
         vSwitchesByZone: { 'cn-hangzhou-i': ['vsw-1', 'vsw-2'], 'cn-hangzhou-j': [] },
         vSwitchesAnywhere: [],
         securityGroupIds: ['sg-1'],
+        tags: { 'ack.aliyun.com': 'c1' },
+        trunking: true,
       },
     });
   });
@@ -32,7 +35,9 @@ describe('eni-config', () => {
     ['vsw-1', { vSwitchesByZone: {}, vSwitchesAnywhere: ['vsw-1'] }],
     [{ z: 'vsw-1' }, { vSwitchesByZone: { z: ['vsw-1'] }, vSwitchesAnywhere: [] }],
   ])('names vSwitches by zone, or as a list: %j', (vswitches, places) => {
-    expect(parse({ security_group: 'sg-1', vswitches })).toEqual({ config: { ...places, securityGroupIds: ['sg-1'] } });
+    expect(parse({ security_group: 'sg-1', vswitches })).toMatchObject({
+      config: { ...places, securityGroupIds: ['sg-1'] },
+    });
   });
 
   test.each([
@@ -42,9 +47,18 @@ describe('eni-config', () => {
     [{ security_group: '', security_groups: ['sg-1'] }, ['sg-1']],
     [{ security_groups: groups(10) }, groups(10)],
   ])('names security groups in one of two ways, or both: %j', (value, securityGroupIds) => {
-    expect(parse(value)).toEqual({
+    expect(parse(value)).toMatchObject({
       config: { vSwitchesByZone: {}, vSwitchesAnywhere: [], securityGroupIds },
     });
+  });
+
+  test.each([
+    [{}, {}, true],
+    [{ eni_tags: null, enable_eni_trunking: null }, {}, true],
+    [{ eni_tags: { team: 'a', empty: '' }, enable_eni_trunking: true }, { team: 'a', empty: '' }, true],
+    [{ enable_eni_trunking: false }, {}, false],
+  ])('has tags for trunk ENIs, and may turn them off: %j', (value, tags, trunking) => {
+    expect(parse({ security_group: 'sg-1', ...value })).toMatchObject({ config: { tags, trunking } });
   });
 
   test.each<[unknown, string]>([
@@ -54,12 +68,17 @@ describe('eni-config', () => {
       { security_group: 'sg-x', security_groups: groups(10) },
       'security_group and security_groups name 11 security groups; an ENI takes at most 10',
     ],
-    [{ security_group: ['sg-1'] }, 'security_group: Invalid input: expected string, received array'],
-    [{ security_groups: 'sg-1' }, 'security_groups: Invalid input: expected array, received string'],
-    [{ vswitches: { z: [1] } }, 'vswitches: must be a map of zone to vSwitch ids, or a list of vSwitch ids'],
-    [{ vswitches: 1 }, 'vswitches: must be a map of zone to vSwitch ids, or a list of vSwitch ids'],
-    [[], 'top level: Invalid input: expected object, received array'],
-    ['null', 'top level: Invalid input: expected object, received null'],
+    [{ security_group: ['sg-1'] }, 'security_group: must be of type string, not array (it is ["sg-1"])'],
+    [{ security_groups: 'sg-1' }, 'security_groups: must be of type array, not string (it is "sg-1")'],
+    [
+      { vswitches: { z: [1] } },
+      'vswitches: must be a map of zone to vSwitch ids, or a list of vSwitch ids (it is {"z":[1]})',
+    ],
+    [{ vswitches: 1 }, 'vswitches: must be a map of zone to vSwitch ids, or a list of vSwitch ids (it is 1)'],
+    [{ eni_tags: { team: 1 } }, 'eni_tags.team: must be of type string, not number (it is 1)'],
+    [{ enable_eni_trunking: 'no' }, 'enable_eni_trunking: must be of type boolean, not string (it is "no")'],
+    [[], 'must be a JSON object'],
+    ['null', 'must be a JSON object'],
   ])('is refused with field and rule: %j', (value, message) => {
     expect(parse(value)).toEqual({ error: `ConfigMap kube-system/eni-config, key eni_conf: ${message}` });
   });
@@ -79,4 +98,67 @@ describe('eni-config', () => {
       expect(error).not.toMatch(/[\n\r\t]/);
     },
   );
+});
+
+describe('the ConfigMap that a node names', () => {
+  const conf = (name: string, value: object) => readEniConf(name, { eni_conf: JSON.stringify(value) });
+  const cluster = conf('eni-config', {
+    vswitches: { h: ['vsw-1'], i: ['vsw-2'] },
+    security_groups: ['sg-1', 'sg-2'],
+    eni_tags: { team: 'a', cost: '1' },
+  });
+  const merged = (node: object, over: EniConf = cluster) => mergeEniConf([over, conf('gpu', node)], 'gpu');
+
+  test('is merged over that of the cluster: objects member by member, lists as a whole, and null takes away', () => {
+    expect(
+      merged({ vswitches: { h: ['vsw-3'] }, security_groups: ['sg-3'], eni_tags: { team: null, own: 'x' } }),
+    ).toEqual({
+      config: {
+        vSwitchesByZone: { h: ['vsw-3'], i: ['vsw-2'] },
+        vSwitchesAnywhere: [],
+        securityGroupIds: ['sg-3'],
+        tags: { cost: '1', own: 'x' },
+        trunking: true,
+      },
+    });
+    expect(merged({})).toEqual(parseEniConfig({ eni_conf: JSON.stringify('conf' in cluster ? cluster.conf : {}) }));
+  });
+
+  test.each<[object, string]>([
+    [{ security_groups: null }, 'names no security group (security_group or security_groups)'],
+    [{ security_groups: 'sg-1' }, 'security_groups: must be of type array, not string (it is "sg-1")'],
+    [{ vswitches: 7 }, 'vswitches: must be a map of zone to vSwitch ids, or a list of vSwitch ids (it is 7)'],
+  ])('is refused by what comes of it: %j', (node, message) => {
+    expect(merged(node)).toEqual({ error: `ConfigMap kube-system/gpu over eni-config, key eni_conf: ${message}` });
+  });
+
+  test('may give what that of the cluster lacks', () => {
+    expect(merged({ security_group: 'sg-9' }, conf('eni-config', { vswitches: 'vsw-1' }))).toMatchObject({
+      config: { securityGroupIds: ['sg-9'], vSwitchesAnywhere: ['vsw-1'] },
+    });
+  });
+
+  test('names which of the two cannot be read', () => {
+    const broken = readEniConf('gpu', { eni_conf: '{' });
+    expect(mergeEniConf([cluster, broken], 'gpu')).toEqual(broken);
+    expect(merged({}, readEniConf('eni-config', {}))).toEqual({
+      error: 'ConfigMap kube-system/eni-config, key eni_conf: is missing',
+    });
+  });
+});
+
+test('keys that nobody knows are named, those of the node daemon are not among them', () => {
+  const known = {
+    version: '1',
+    max_pool_size: 5,
+    min_eni: 1,
+    enable_erdma: true,
+    ip_stack: 'dual',
+    eni_tag_filter: {},
+  };
+  expect(unknownEniConfKeys(known)).toEqual([]);
+  expect(unknownEniConfKeys({ ...known, vswitch: 'vsw-1', Security_Group: 'sg-1' })).toEqual([
+    'Security_Group',
+    'vswitch',
+  ]);
 });

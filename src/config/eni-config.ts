@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { errorMessage } from '../util/errors.ts';
+import { applyMergePatch, isRecord } from '../util/json.ts';
+import { firstIssue } from './issues.ts';
 
 /** Where the cluster's defaults stand (reference 6.1). */
 export const ENI_CONFIG = { namespace: 'kube-system', name: 'eni-config', key: 'eni_conf' } as const;
@@ -17,23 +19,38 @@ const eniConfSchema = z.looseObject({
     .default({}),
   security_group: z.string().optional(),
   security_groups: z.array(z.string()).optional(),
+  eni_tags: z.record(z.string(), z.string()).nullish(),
+  enable_eni_trunking: z.boolean().nullish(),
 });
 
-/** vSwitches and security groups of the cluster, for trunk ENIs. */
+/** What an `eni_conf` asks for, of a cluster or of a node. */
 export interface EniConfig {
   vSwitchesByZone: Record<string, string[]>;
   /** Of a configuration that names no zones; each counts in the zone where it lies. */
   vSwitchesAnywhere: string[];
   securityGroupIds: string[];
+  /** For trunk ENIs, besides those by which the control plane knows its own. */
+  tags: Record<string, string>;
+  /** Whether nodes get a trunk ENI; false only where `enable_eni_trunking` says so. */
+  trunking: boolean;
+}
+
+/** The members of an `eni_conf`, or one line that names ConfigMap, key and rule. */
+export type EniConf = { conf: Record<string, unknown> } | { error: string };
+export type ParsedEniConfig = { config: EniConfig } | { error: string };
+
+/** A ConfigMap as messages name it. */
+export function nameOfConfigMap(name: string): string {
+  return `ConfigMap ${ENI_CONFIG.namespace}/${name}`;
 }
 
 /**
- * Parses the data of the ConfigMap `eni-config`.
+ * Reads the key `eni_conf` of a ConfigMap.
  *
- * @returns the configuration, or one line that names key and rule.
+ * @param name of the ConfigMap, for messages
  */
-export function parseEniConfig(data: Record<string, string>): { config: EniConfig } | { error: string } {
-  const where = `ConfigMap ${ENI_CONFIG.namespace}/${ENI_CONFIG.name}, key ${ENI_CONFIG.key}`;
+export function readEniConf(name: string, data: Record<string, string>): EniConf {
+  const where = `${nameOfConfigMap(name)}, key ${ENI_CONFIG.key}`;
   const text = data[ENI_CONFIG.key];
   if (text === undefined) return { error: `${where}: is missing` };
   let raw: unknown;
@@ -43,13 +60,35 @@ export function parseEniConfig(data: Record<string, string>): { config: EniConfi
     // V8 quotes the text around the mistake, line breaks included.
     return { error: `${where}: is not JSON: ${errorMessage(error).replace(/\s+/g, ' ')}` };
   }
+  return isRecord(raw) ? { conf: raw } : { error: `${where}: must be a JSON object` };
+}
+
+/** Parses the data of the ConfigMap `eni-config`. */
+export function parseEniConfig(data: Record<string, string>): ParsedEniConfig {
+  const read = readEniConf(ENI_CONFIG.name, data);
+  return 'error' in read ? read : checkEniConf(nameOfConfigMap(ENI_CONFIG.name), read.conf);
+}
+
+/**
+ * The configuration of nodes whose label names a ConfigMap: its `eni_conf` is a merge patch (RFC 7396) over that of the cluster.
+ *
+ * @param over the two that are merged, the cluster's first
+ * @param name of the node's ConfigMap, for messages
+ */
+export function mergeEniConf(over: readonly [EniConf, EniConf], name: string): ParsedEniConfig {
+  const [cluster, node] = over;
+  if ('error' in cluster) return cluster;
+  if ('error' in node) return node;
+  return checkEniConf(`${nameOfConfigMap(name)} over ${ENI_CONFIG.name}`, applyMergePatch(cluster.conf, node.conf));
+}
+
+function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
+  const where = `${name}, key ${ENI_CONFIG.key}`;
   const parsed = eniConfSchema.safeParse(raw);
   if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    const field = issue === undefined || issue.path.length === 0 ? 'top level' : issue.path.join('.');
-    return { error: `${where}: ${field}: ${issue?.message}` };
+    return { error: `${where}: ${firstIssue(parsed.error)}${valueAt(raw, parsed.error.issues[0]?.path ?? [])}` };
   }
-  const { vswitches, security_group: one, security_groups: several } = parsed.data;
+  const { vswitches, security_group: one, security_groups: several, eni_tags, enable_eni_trunking } = parsed.data;
   const named = [...(several ?? []), one ?? ''].filter((id) => id !== '');
   const securityGroupIds = [...new Set(named)];
   if (securityGroupIds.length === 0)
@@ -62,5 +101,15 @@ export function parseEniConfig(data: Record<string, string>): { config: EniConfi
   const places = Array.isArray(vswitches)
     ? { vSwitchesByZone: {}, vSwitchesAnywhere: vswitches }
     : { vSwitchesByZone: vswitches, vSwitchesAnywhere: [] };
-  return { config: { ...places, securityGroupIds } };
+  return { config: { ...places, securityGroupIds, tags: eni_tags ?? {}, trunking: enable_eni_trunking !== false } };
+}
+
+const VALUE_MAX = 80;
+
+/** The value that was refused. Only keys of the schema get here, and none of them holds a secret. */
+function valueAt(raw: unknown, path: readonly PropertyKey[]): string {
+  let value = raw;
+  for (const key of path) value = isRecord(value) || Array.isArray(value) ? Reflect.get(value, key) : undefined;
+  const text = JSON.stringify(value) ?? '';
+  return text === '' ? '' : ` (it is ${text.length > VALUE_MAX ? `${text.slice(0, VALUE_MAX)}…` : text})`;
 }

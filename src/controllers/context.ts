@@ -9,10 +9,13 @@ import type { PodEni } from '../crds/pod-eni.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Informer } from '../kube/informer.ts';
+import type { NamedInformers } from '../kube/named-informers.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
+import type { NodePlace } from './cluster-network.ts';
+import type { EniConfigs } from './eni-configs.ts';
 import type { ControllerEvents } from './events.ts';
 import type { NetworkCatalog } from './network-catalog.ts';
 import type { PodStarts } from './pod-starts.ts';
@@ -24,7 +27,8 @@ export interface Informers {
   pods: Informer<Pod>;
   coreNodes: Informer<CoreNode>;
   namespaces: Informer<Namespace>;
-  configMaps: Informer<ConfigMap>;
+  /** `eni-config`, and those that nodes may name. */
+  configMaps: NamedInformers<ConfigMap>;
   podNetworkings: Informer<PodNetworking>;
   podEnis: Informer<PodEni>;
   networkInterfaces: Informer<NetworkInterface>;
@@ -39,6 +43,8 @@ export interface ControllerContext {
   quota: QuotaScheduler;
   observer: EniObserver;
   informers: Informers;
+  /** `eni-config` as it counts for each node. */
+  eniConfigs: EniConfigs;
   /** Slots and addresses; `nowMs` is set by each plan. */
   room: Omit<Room, 'nowMs'>;
   waitingRoom: WaitingRoom;
@@ -73,7 +79,7 @@ export interface ControllerContext {
   /** Aborts when the lease is lost or the process stops. */
   signal: AbortSignal;
   /** A PodNetworking by the name that a record has, the cluster's eni-config included. */
-  networkingOf: (name: string, zone: string) => PodNetworking | undefined;
+  networkingOf: (name: string, place: NodePlace) => PodNetworking | undefined;
   /** Queues a pod's name. */
   wakePod: (key: string) => void;
   /** Queues a node. */

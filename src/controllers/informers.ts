@@ -5,6 +5,7 @@ import { ANNOTATION_TRUNK_INTENT } from '../crds/names.ts';
 import type { TerwayNode } from '../crds/node.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Informer } from '../kube/informer.ts';
+import { NamedInformers } from '../kube/named-informers.ts';
 import type { HasMetadata, Resource } from '../kube/types.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
@@ -28,12 +29,14 @@ const STALE_MS = 180_000;
 /**
  * Builds the informers of every kind that the controllers read; nothing runs yet.
  *
+ * @param options.nodeConfigMaps ConfigMaps besides `eni-config` that nodes may name
  * @param options.onError is told, with the kind as `kubectl` names it, what goes wrong and is being dealt with.
  */
 export function createInformers(options: {
   client: KubeClient;
   clock: Clock;
   random: Random;
+  nodeConfigMaps: readonly string[];
   onError: (plural: string, error: unknown) => void;
 }): Informers {
   const { client, clock, random } = options;
@@ -51,11 +54,15 @@ export function createInformers(options: {
       ...base(namespaceResource),
       transform: (object) => trimAnnotations(object),
     }),
-    configMaps: new Informer({
-      ...base(configMapResource),
-      namespace: ENI_CONFIG.namespace,
-      fieldSelector: `metadata.name=${ENI_CONFIG.name}`,
-    }),
+    configMaps: new NamedInformers(
+      [ENI_CONFIG.name, ...options.nodeConfigMaps],
+      (name) =>
+        new Informer({
+          ...base(configMapResource),
+          namespace: ENI_CONFIG.namespace,
+          fieldSelector: `metadata.name=${name}`,
+        }),
+    ),
     podNetworkings: new Informer({ ...base(podNetworkingResource) }),
     podEnis: new Informer({
       ...base(podEniResource),

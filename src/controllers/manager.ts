@@ -22,6 +22,7 @@ import type { Random } from '../util/random.ts';
 import { CLUSTER_NETWORKING, clusterNetworking } from './cluster-network.ts';
 import { Collector } from './collector/collector.ts';
 import type { ControllerContext, Informers } from './context.ts';
+import type { EniConfigs } from './eni-configs.ts';
 import { ControllerEvents } from './events.ts';
 import { NetworkCatalog } from './network-catalog.ts';
 import { NetworkInterfaceController } from './network-interface/controller.ts';
@@ -40,6 +41,7 @@ export interface ManagerOptions {
   cloud: Cloud;
   quota: QuotaScheduler;
   informers: Informers;
+  eniConfigs: EniConfigs;
   recorder: EventRecorder;
   clock: Clock;
   random: Random;
@@ -125,11 +127,11 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     released: new Set(),
     events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
     signal,
-    networkingOf: (name, zone) => {
+    networkingOf: (name, place) => {
       const inline = inlineOwner(name);
       if (inline !== undefined) return inlineNetworkingOf(informers, inline);
       if (name !== CLUSTER_NETWORKING) return informers.podNetworkings.store.get(name);
-      const networking = clusterNetworking(informers, zone);
+      const networking = clusterNetworking(options.eniConfigs, place);
       return 'message' in networking ? undefined : networking;
     },
     wakePod: (key) => queues.pods.add(key),
@@ -342,6 +344,7 @@ function connect(
     informers.configMaps.addHandler({
       onAdd: () => addAll(queues.nodes, informers.coreNodes.store.keys()),
       onUpdate: () => addAll(queues.nodes, informers.coreNodes.store.keys()),
+      onDelete: () => addAll(queues.nodes, informers.coreNodes.store.keys()),
     }),
     informers.namespaces.addHandler({
       onUpdate: (before, namespace) => {

@@ -13,6 +13,8 @@ export const LABEL_NODE = 'k8s.aliyun.com/node';
 /** On a namespace, with the value `false`: no PodNetworking picks its pods by selector. */
 export const LABEL_POD_ENI = 'k8s.aliyun.com/pod-eni';
 export const LABEL_IGNORE = 'k8s.aliyun.com/ignore-by-terway';
+/** On a Kubernetes node: name of the ConfigMap whose `eni_conf` is merged over that of the cluster. */
+export const LABEL_CONFIG = 'terway-config';
 export const LABEL_EXCLUSIVE_MODE = 'k8s.aliyun.com/exclusive-mode-eni-type';
 export const LABEL_LINGJUN = 'alibabacloud.com/lingjun-worker';
 export const FINALIZER_POD_ENI = 'network.alibabacloud.com/pod-eni';

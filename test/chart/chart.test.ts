@@ -29,6 +29,7 @@ const EVERYTHING = {
   'controlPlane.replicas': 3,
   'controlPlane.config.regionID': 'cn-hangzhou',
   'controlPlane.config.rateLimit': { CreateNetworkInterface: 800 },
+  'controlPlane.config.nodeConfigMaps': ['gpu-nodes', 'edge-nodes'],
   'controlPlane.credential.existingSecret': 'mine',
   'controlPlane.hostNetwork': false,
   'controlPlane.nodeSelector': { role: 'system' },

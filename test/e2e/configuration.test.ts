@@ -2,12 +2,15 @@ import { readFile, rename, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
+import { ignoreMissing } from '../cluster/nodes.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import type { LabNode } from '../lab/lab.ts';
-import { API, Bed, isEmpty, SMALL_TYPE, ZONE_H } from './support.ts';
+import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH } from '../lab/lab.ts';
+import { API, Bed, chartRights, conditionOf, idOf, isEmpty, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /* What can be changed while the control plane runs, and what it says of a file that is wrong. */
+
+const NODE_CONFIG_MAPS = ['special', 'absent'];
 
 let bed: Bed;
 let namespace: TestNamespace;
@@ -16,7 +19,14 @@ let node: LabNode;
 
 beforeAll(async () => {
   const cluster = await sharedCluster();
-  bed = await Bed.start(cluster, { nodeLabelWhiteList: { pool: 'eni' }, customStatefulWorkloadKinds: ['CloneSet'] });
+  bed = await Bed.start(cluster, {
+    nodeLabelWhiteList: { pool: 'eni' },
+    nodeConfigMaps: NODE_CONFIG_MAPS,
+    customStatefulWorkloadKinds: ['CloneSet'],
+    // What is said of the file must not wait for it.
+    podNetworkingRecheck: '1h',
+  });
+  await bed.lab.apply(await chartRights(NODE_CONFIG_MAPS));
   namespace = await withNamespace(cluster, 'configuration');
   ns = namespace.name;
   await bed.startControlPlane();
@@ -26,6 +36,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  if (bed !== undefined) await ignoreMissing(bed.lab.api.delete(`${CONFIG_MAPS}/special`));
   await bed?.close();
   await namespace?.delete();
 });
@@ -39,6 +50,40 @@ async function edit(change: Record<string, unknown> | string): Promise<void> {
       : stringify({ ...z.record(z.string(), z.unknown()).parse(parse(await readFile(path, 'utf8'))), ...change });
   await writeFile(`${path}.new`, text);
   await rename(`${path}.new`, path);
+}
+
+const CONFIG_MAPS = '/api/v1/namespaces/kube-system/configmaps';
+
+/** Writes `eni_conf` of a ConfigMap in kube-system. */
+async function writeEniConf(name: string, conf: Record<string, unknown> | string): Promise<void> {
+  const data = { eni_conf: typeof conf === 'string' ? conf : JSON.stringify(conf) };
+  const metadata = { name, namespace: 'kube-system' };
+  await bed.lab.apply(stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data }));
+}
+
+/** A node that is served, with these labels besides. */
+const addNode = (labels: Record<string, string> = {}) =>
+  bed.lab.addNode(ZONE_H, SMALL_TYPE, { pool: 'eni', ...labels });
+
+const label = (name: string, labels: Record<string, string | null>) =>
+  bed.lab.api.patch(`/api/v1/nodes/${name}`, 'merge', { metadata: { labels } });
+
+const conditionOfNode = async (name: string, type: string) => conditionOf((await bed.terwayNode(name)) ?? {}, type);
+
+/** Waits until a condition of the Node CR is this. */
+const nodeSays = (name: string, words: string) =>
+  pollUntil(
+    async () => {
+      const [type = ''] = words.split('=');
+      return (await conditionOfNode(name, type)).startsWith(words) ? true : undefined;
+    },
+    { what: `the Node CR of ${name} to say "${words}"`, timeoutMs: 20_000 },
+  );
+
+/** What the trunk of a node was created with. */
+async function trunkOf(name: string) {
+  const eni = await bed.eni(await bed.trunkOf(name));
+  return { vSwitchId: eni?.vSwitchId, securityGroupIds: eni?.securityGroupIds, tags: eni?.tags };
 }
 
 /** Value of a metric of the control plane, by name and labels as they are exposed. */
@@ -92,8 +137,11 @@ describe('the degradation switch (weak spot 19)', () => {
     await bed.createPod(ns, 'waits', { node: node.name, networking: 'plain' });
     expect((await bed.podEvent(ns, 'waits', 'CloudDegraded')).note).toContain('with degradation l0');
     expect(await bed.mutations()).toEqual(mutations);
-    await edit({ degradation: '' });
+    // The next leader finds the pod waiting.
+    await bed.stopControlPlane();
+    await bed.startControlPlane();
     await bed.bound(ns, 'waits');
+    await becomes('terway_pod_network_ready_seconds_count{path="adopted"}', 1);
     await bed.deletePod(ns, 'waits');
     await bed.settled(isEmpty);
   });
@@ -153,7 +201,140 @@ test('customStatefulWorkloadKinds: pods of such an owner may have fixed addresse
   await bed.bound(ns, 'of-clone-set');
   await bed.createPod(ns, 'of-other', { node: node.name, networking: 'fixed', ...owner('OtherSet') });
   await bed.podEvent(ns, 'of-other', 'FixedNeedsStableName');
+  // The next pod of the name gets the address that was kept.
+  await bed.deletePod(ns, 'of-clone-set');
+  await bed.podEni(ns, 'of-clone-set', ({ status }) => status?.phase === 'Unbind');
+  const next = { node: node.name, networking: 'fixed', ...owner('CloneSet') };
+  await bed.bound(ns, 'of-clone-set', await bed.createPod(ns, 'of-clone-set', next));
+  await becomes('terway_pod_network_ready_seconds_count{path="fixed"}', 1);
   for (const name of ['of-clone-set', 'of-other']) await bed.deletePod(ns, name);
   await bed.lab.api.delete(`${API}/namespaces/${ns}/podenis/of-clone-set`);
   await bed.settled(isEmpty);
+});
+
+describe('a node whose label terway-config names a ConfigMap', () => {
+  const base = {
+    vswitches: { [ZONE_H]: [NODE_VSWITCH[ZONE_H]] },
+    security_group: NODE_SECURITY_GROUP,
+    eni_tags: { team: 'base', cost: '1', creator: 'somebody' },
+  };
+  const special = {
+    vswitches: { [ZONE_H]: [POD_VSWITCH[ZONE_H]] },
+    security_group: POD_SECURITY_GROUP,
+    eni_tags: { team: 'special', cost: null },
+    vswitch: 'misspelt',
+  };
+  const ofBase = { vSwitchId: NODE_VSWITCH[ZONE_H], securityGroupIds: [NODE_SECURITY_GROUP] };
+  const ofSpecial = { vSwitchId: POD_VSWITCH[ZONE_H], securityGroupIds: [POD_SECURITY_GROUP] };
+  const REFUSED = 'TrunkReady=False CloudError: CreateNetworkInterface: InvalidSecurityGroupId';
+  const SPECIAL = { 'terway-config': 'special' };
+  const IN_FORCE =
+    'ConfigurationValid=True ConfigurationInForce: ConfigMap kube-system/special over eni-config is in force';
+
+  beforeAll(async () => {
+    await writeEniConf('eni-config', base);
+    await writeEniConf('special', special);
+  });
+
+  test('gets its trunk by what that makes of eni-config; others get theirs by eni-config alone', async () => {
+    const [own, other] = [await addNode(SPECIAL), await addNode()];
+    const { tags, ...rest } = await trunkOf(own.name);
+    expect(rest).toEqual(ofSpecial);
+    expect(tags).toMatchObject({ team: 'special', creator: 'terway-controller' });
+    expect(tags).not.toHaveProperty('cost');
+    expect(await trunkOf(other.name)).toMatchObject({
+      ...ofBase,
+      tags: { team: 'base', cost: '1', creator: 'terway-controller' },
+    });
+    expect(await conditionOfNode(own.name, 'ConfigurationValid')).toBe(
+      'ConfigurationValid=True ConfigurationInForce: ConfigMap kube-system/special over eni-config is in force',
+    );
+    expect(await conditionOfNode(other.name, 'ConfigurationValid')).toBe('absent');
+  });
+
+  test('keeps what was right when the ConfigMap becomes wrong, and says so until it is corrected', async () => {
+    const { name } = await addNode(SPECIAL);
+    await nodeSays(name, IN_FORCE);
+    await writeEniConf('special', { ...special, security_group: [POD_SECURITY_GROUP] });
+    const words = `ConfigMap kube-system/special over eni-config, key eni_conf: security_group: must be of type string, not array (it is ["${POD_SECURITY_GROUP}"]); what it said before stays in force`;
+    await nodeSays(name, `ConfigurationValid=False ConfigError: ${words}`);
+    await pollUntil(async () => (await bed.events('Node', 'default', name)).find(({ note }) => note === words), {
+      what: 'the event of the node',
+      timeoutMs: 20_000,
+    });
+    const later = await addNode(SPECIAL);
+    expect(await trunkOf(later.name)).toMatchObject(ofSpecial);
+    await writeEniConf('special', '{');
+    await nodeSays(
+      name,
+      'ConfigurationValid=False ConfigError: ConfigMap kube-system/special, key eni_conf: is not JSON',
+    );
+    await writeEniConf('special', special);
+    await nodeSays(name, IN_FORCE);
+  });
+
+  test.each([
+    ['absent', 'ConfigMap kube-system/absent does not exist; eni-config counts without it'],
+    ['stranger', 'label terway-config is stranger, which is not among nodeConfigMaps'],
+  ])('that counts for nothing (%s) is served by eni-config, and says so', async (configMap, words) => {
+    const { name } = await addNode({ 'terway-config': configMap });
+    expect(await trunkOf(name)).toMatchObject(ofBase);
+    await nodeSays(name, `ConfigurationValid=False ConfigError: ${words}`);
+    await label(name, { 'terway-config': null });
+    await nodeSays(name, 'ConfigurationValid=True ConfigurationInForce: ConfigMap kube-system/eni-config is in force');
+  });
+
+  test('may be left without a trunk; one that is there stays', async () => {
+    const before = await addNode(SPECIAL);
+    const trunk = await bed.trunkOf(before.name);
+    await writeEniConf('special', { ...special, enable_eni_trunking: false });
+    const { name } = await addNode(SPECIAL);
+    await nodeSays(
+      name,
+      'TrunkReady=False TrunkNotSupported: enable_eni_trunking is false in ConfigMap kube-system/special over eni-config',
+    );
+    expect(await conditionOfNode(before.name, 'TrunkReady')).toContain('TrunkReady=True');
+    expect(await bed.trunkOf(before.name)).toBe(trunk);
+    await writeEniConf('special', special);
+    expect(await trunkOf(name)).toMatchObject(ofSpecial);
+  });
+
+  test('gets the trunk that the cloud has refused once the configuration is corrected', async () => {
+    await writeEniConf('special', { ...special, security_group: 'sg-bp1nowhere' });
+    const { name } = await addNode(SPECIAL);
+    await nodeSays(name, REFUSED);
+    await writeEniConf('special', special);
+    expect(await trunkOf(name)).toMatchObject(ofSpecial);
+  });
+
+  test('of whole ENIs gives them to pods by it, from the moment it has the label', async () => {
+    const { name } = await addNode({ 'k8s.aliyun.com/exclusive-mode-eni-type': 'eniOnly' });
+    const eniOf = async (pod: string) => {
+      await bed.createPod(ns, pod, { node: name });
+      return bed.eni(idOf(await bed.bound(ns, pod)));
+    };
+    expect(await eniOf('of-base')).toMatchObject(ofBase);
+    await label(name, SPECIAL);
+    await nodeSays(name, IN_FORCE);
+    expect(await eniOf('of-special')).toMatchObject(ofSpecial);
+
+    for (const pod of ['of-base', 'of-special']) await bed.deletePod(ns, pod);
+    await writeEniConf('special', { ...special, security_group: 'sg-bp1nowhere' });
+    // A node that was added later has seen it.
+    await nodeSays((await addNode(SPECIAL)).name, REFUSED);
+    await bed.createPod(ns, 'refused', { node: name });
+    await bed.podEvent(ns, 'refused', 'CloudError');
+    await writeEniConf('special', special);
+    expect(await bed.eni(idOf(await bed.bound(ns, 'refused')))).toMatchObject(ofSpecial);
+    await bed.deletePod(ns, 'refused');
+  });
+
+  test('is told of keys that nobody knows once, however often the ConfigMap changes', async () => {
+    const lines = (await bed.controlPlane.process.output())
+      .split('\n')
+      .filter((line) => line.includes('eni_conf has keys that are not known'));
+    expect(lines.filter((line) => line.includes('"configMap":"kube-system/special","keys":["vswitch"]'))).toHaveLength(
+      1,
+    );
+  });
 });

@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments, stringify } from 'yaml';
 import { z } from 'zod';
@@ -9,14 +7,16 @@ import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { CLUSTER_ID } from '../lab/lab.ts';
 import { applyWebhookConfigurations, removeWebhookConfigurations } from '../lab/webhook.ts';
-import { API, Bed, SMALL_TYPE, ZONE_H } from './support.ts';
+import { API, Bed, chartRights, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /*
- * config/rbac is exactly what the control plane needs: with all of it nothing is refused, without any one of its rules
- * something is, and no right in it goes unused.
+ * config/rbac, with the rule that nodeConfigMaps adds, is exactly what the control plane needs: with all of it nothing is
+ * refused, without any one of its rules something is, and no right in it goes unused.
  */
 
-const RBAC = join(import.meta.dirname, '..', '..', 'config', 'rbac', 'control-plane.yaml');
+/** The chart's test holds that config/rbac is the same where no ConfigMap is named. */
+const NODE_CONFIG_MAPS = ['special-nodes'];
+const RBAC = await chartRights(NODE_CONFIG_MAPS);
 
 const ruleSchema = z.object({
   apiGroups: z.array(z.string()),
@@ -32,7 +32,7 @@ const roleSchema = z.looseObject({
 type Role = z.infer<typeof roleSchema>;
 type Rule = z.infer<typeof ruleSchema>;
 
-const ROLES: Role[] = parseAllDocuments(await readFile(RBAC, 'utf8')).flatMap((document) => {
+const ROLES: Role[] = parseAllDocuments(RBAC).flatMap((document) => {
   const parsed = roleSchema.safeParse(document.toJS());
   return parsed.success ? [parsed.data] : [];
 });
@@ -64,8 +64,10 @@ beforeAll(async () => {
   const cluster = await sharedCluster();
   [port = 0] = await chooseFreePorts(1);
   bed = await Bed.start(cluster, {
+    nodeConfigMaps: NODE_CONFIG_MAPS,
     webhook: { port, bindHost: '127.0.0.1', hosts: ['127.0.0.1'], drain: '100ms', escapedPods: 'evict' },
   });
+  await bed.lab.apply(RBAC);
   namespace = await withNamespace(cluster, 'rights');
   ns = namespace.name;
   // Pods of this namespace come past the webhook.

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { renderChart } from '../../scripts/manifests/render.ts';
 import { type NetworkInterface, networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema, type TerwayNode } from '../../src/crds/node.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
@@ -65,6 +66,15 @@ export interface PodOptions {
   annotations?: Record<string, string>;
   finalizers?: string[];
   ownerReferences?: readonly Record<string, unknown>[];
+}
+
+/**
+ * Rights of a control plane whose configuration has these `nodeConfigMaps`, as the chart gives them: config/rbac, and a rule for
+ * the ConfigMaps.
+ */
+export async function chartRights(nodeConfigMaps: readonly string[]): Promise<string> {
+  const values = { 'controlPlane.config.clusterID': CLUSTER_ID, 'controlPlane.config.nodeConfigMaps': nodeConfigMaps };
+  return renderChart(values, ['--show-only', 'templates/control-plane/rbac.yaml']);
 }
 
 /** A laboratory with one control plane, and the words that the tests are written in. */

@@ -109,15 +109,22 @@ export class NodeController {
         `label ${LABEL_EXCLUSIVE_MODE} was ${node.metadata.labels?.[LABEL_EXCLUSIVE_MODE]} when the node joined and stays so; to change it, drain the node and let it join anew`,
       );
     }
+    if (await this.#configured(core, node, signal)) return 'again';
     if (isExclusive(node.metadata.labels)) return this.#exclusive(core, node, identity, signal);
-    const unsuitable = this.#context.enableTrunk
-      ? whyNoTrunk(node)
-      : 'trunk mode is turned off in the configuration (enableTrunk: false)';
+    const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    const unsuitable = this.#planner.whyNone(node, intent);
     if (unsuitable !== undefined) {
       await this.#writer.condition(node, 'TrunkNotSupported', unsuitable, signal);
       return {};
     }
-    return this.#trunk(core, node, identity, signal);
+    return this.#trunk(core, node, identity, intent, signal);
+  }
+
+  /** Says whether the ConfigMap that the node's label names counts. @returns whether that was news. */
+  async #configured(core: CoreNode, node: TerwayNode, signal: AbortSignal): Promise<boolean> {
+    const config = this.#context.eniConfigs.ofNode(node.metadata.name);
+    if (config.problem !== undefined) this.#warn(core, 'ConfigError', config.problem);
+    return this.#writer.configuration(node, config, signal);
   }
 
   #isOutdated(core: CoreNode, node: TerwayNode, identity: NodeIdentity): boolean {
@@ -161,11 +168,11 @@ export class NodeController {
 
   /** Pods of the node get whole ENIs: there is no trunk, and the scheduler counts ENIs. */
   async #exclusive(core: CoreNode, node: TerwayNode, identity: NodeIdentity, signal: AbortSignal): Promise<Outcome> {
-    const { informers, catalog, waitingRoom } = this.#context;
+    const { eniConfigs, catalog, waitingRoom } = this.#context;
     const label = `label ${LABEL_EXCLUSIVE_MODE}=eniOnly: pods of this node get whole ENIs`;
     await this.#writer.condition(node, 'ExclusiveMode', label, signal);
     // Pods that no PodNetworking picks are served from these.
-    const network = clusterNetwork(informers, identity.zoneId);
+    const network = clusterNetwork(eniConfigs, { nodeName: node.metadata.name, zone: identity.zoneId });
     if (!('message' in network)) {
       await catalog.lookUp({ vSwitchIds: network.vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal);
     }
@@ -174,9 +181,14 @@ export class NodeController {
     return {};
   }
 
-  async #trunk(core: CoreNode, node: TerwayNode, identity: NodeIdentity, signal: AbortSignal): Promise<Outcome> {
+  async #trunk(
+    core: CoreNode,
+    node: TerwayNode,
+    identity: NodeIdentity,
+    intent: TrunkIntent | undefined,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
     const name = node.metadata.name;
-    const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
     const recorded = Object.values(node.status?.networkInterfaces ?? {}).find(
       (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
     );
@@ -202,7 +214,7 @@ export class NodeController {
       clusterId: this.#context.clusterId,
       nowMs: this.#context.clock.now(),
     });
-    return this.#execute(node, identity, intent, step, signal);
+    return this.#execute('bind', node, identity, intent, step, signal);
   }
 
   /** Writes the intent of a trunk, or says why there can be none now. */
@@ -218,6 +230,7 @@ export class NodeController {
   }
 
   async #execute(
+    goal: 'bind' | 'release',
     node: TerwayNode,
     identity: NodeIdentity,
     intent: TrunkIntent,
@@ -267,6 +280,9 @@ export class NodeController {
         return {};
       case 'pause':
         if (step.failure !== undefined) {
+          if (goal === 'bind' && this.#planner.isCorrected(node, identity, intent, step.failure)) {
+            return this.#plan(node, identity, intent.attempt + 1, signal);
+          }
           await this.#writer.condition(node, reasonOfFailure(step.failure), step.failure.message, signal);
         } else if (intent.eniID !== '') observer.forget(intent.eniID);
         return { requeueAfterMs: Math.max(1, step.untilMs - clock.now()) };
@@ -349,7 +365,7 @@ export class NodeController {
           regionId: '',
           zoneId: '',
         };
-        return this.#execute(node, identity, intent, step, signal);
+        return this.#execute('release', node, identity, intent, step, signal);
       }
     }
     await this.#dropRecord(node, signal);
@@ -394,12 +410,6 @@ export class NodeController {
     else if (core !== undefined) this.#warn(core, reason, error.message);
     return { requeueAfterMs: Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures) };
   }
-}
-
-/** @returns why the node gets no trunk, or undefined. */
-function whyNoTrunk(node: TerwayNode): string | undefined {
-  if ((node.spec.nodeCap?.memberAdapterLimit ?? 0) > 0) return undefined;
-  return `instance type ${node.spec.nodeMetadata?.instanceType ?? ''} takes no member ENIs`;
 }
 
 /** Nodes that are not ours to serve (reference 4.6). */

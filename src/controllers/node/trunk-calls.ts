@@ -40,12 +40,16 @@ export class TrunkCalls {
           deleteOnRelease: true,
           description: 'interface create by terway',
           clientToken: intent.clientToken,
-          tags: ownershipTags({
-            clusterId,
-            owner: `node/${name}`,
-            ownerUid: uid ?? '',
-            clientToken: intent.clientToken,
-          }),
+          tags: {
+            ...intent.tags,
+            // Ours last: by them it is known whose the ENI is (I3).
+            ...ownershipTags({
+              clusterId,
+              owner: `node/${name}`,
+              ownerUid: uid ?? '',
+              clientToken: intent.clientToken,
+            }),
+          },
         },
         signal,
       );

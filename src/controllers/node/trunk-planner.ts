@@ -1,7 +1,9 @@
-import type { ObservedEni } from '../../allocation/observation.ts';
+import { attachedTrunk } from '../../allocation/node-mode.ts';
+import type { ObservedEni, OperationFailure } from '../../allocation/observation.ts';
 import { planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
 import type { TerwayNode } from '../../crds/node.ts';
-import { clusterNetwork } from '../cluster-network.ts';
+import { jsonEqual } from '../../kube/patch.ts';
+import { type ClusterNetwork, clusterNetwork } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
 import type { NodeIdentity } from '../node-facts.ts';
 
@@ -22,16 +24,16 @@ export class TrunkPlanner {
   /** @throws CloudError */
   async plan(node: TerwayNode, identity: NodeIdentity, attempt: number, signal: AbortSignal): Promise<TrunkPlan> {
     const present = await this.#survey(identity.instanceId, signal);
-    if (present !== undefined) return { intent: this.#intentFor(node, attempt, present, present.id) };
+    if (present !== undefined) return { intent: this.#intentFor(node, attempt, { ...present, tags: {} }, present.id) };
     const config = this.#networkConfig(node, identity.zoneId);
     if ('message' in config) return config;
-    const { vSwitchIds, securityGroupIds } = config;
+    const { vSwitchIds, securityGroupIds, tags } = config;
     const { catalog, room, random, clock } = this.#context;
     await catalog.lookUp({ vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal);
     const choice = room.vSwitches.take(identity.zoneId, vSwitchIds, 'ordered', random, clock.now());
     switch (choice.kind) {
       case 'taken':
-        return { intent: this.#intentFor(node, attempt, { vSwitchId: choice.vSwitch.id, securityGroupIds }, '') };
+        return { intent: this.#intentFor(node, attempt, { vSwitchId: choice.vSwitch.id, securityGroupIds, tags }, '') };
       case 'noneInZone':
         return {
           reason: 'ConfigError',
@@ -45,12 +47,40 @@ export class TrunkPlanner {
     }
   }
 
+  /** Why the node is to have no trunk, or undefined. */
+  whyNone(node: TerwayNode, intent: TrunkIntent | undefined): string | undefined {
+    if (!this.#context.enableTrunk) return 'trunk mode is turned off in the configuration (enableTrunk: false)';
+    if ((node.spec.nodeCap?.memberAdapterLimit ?? 0) === 0) {
+      return `instance type ${node.spec.nodeMetadata?.instanceType ?? ''} takes no member ENIs`;
+    }
+    // Pods may hang below one that is there.
+    if (intent !== undefined || attachedTrunk(node) !== undefined) return undefined;
+    const { parsed, source } = this.#context.eniConfigs.ofNode(node.metadata.name);
+    if ('error' in parsed || parsed.config.trunking) return undefined;
+    return `enable_eni_trunking is false in ${source}`;
+  }
+
+  /**
+   * What the cloud refuses to create will not be accepted later, unless somebody corrects the configuration that it was planned
+   * from: then the correction is what counts.
+   */
+  isCorrected(node: TerwayNode, identity: NodeIdentity, intent: TrunkIntent, failure: OperationFailure): boolean {
+    if (intent.eniID !== '' || (failure.kind !== 'invalid' && failure.kind !== 'notFound')) return false;
+    const config = this.#networkConfig(node, identity.zoneId);
+    if ('message' in config) return false;
+    return (
+      !config.vSwitchIds.includes(intent.vSwitchID) ||
+      !jsonEqual([config.securityGroupIds, config.tags], [intent.securityGroupIDs, intent.tags])
+    );
+  }
+
   #intentFor(
     node: TerwayNode,
     attempt: number,
-    { vSwitchId, securityGroupIds }: { vSwitchId: string; securityGroupIds: string[] },
+    parameters: { vSwitchId: string; securityGroupIds: string[]; tags: Record<string, string> },
     eniID: string,
   ): TrunkIntent {
+    const { vSwitchId, securityGroupIds, tags } = parameters;
     const intent = planTrunk({
       clusterId: this.#context.clusterId,
       nodeName: node.metadata.name,
@@ -58,6 +88,7 @@ export class TrunkPlanner {
       attempt,
       vSwitchId,
       securityGroupIds,
+      tags,
       nowMs: this.#context.clock.now(),
     });
     return { ...intent, eniID };
@@ -72,16 +103,13 @@ export class TrunkPlanner {
     return trunk;
   }
 
-  /** What the node daemon wrote into the Node CR counts; else the cluster's eni-config. */
-  #networkConfig(
-    node: TerwayNode,
-    zone: string,
-  ): { vSwitchIds: string[]; securityGroupIds: string[] } | { reason: 'ConfigError'; message: string } {
+  /** What the node daemon wrote into the Node CR counts; else the eni-config of the node. */
+  #networkConfig(node: TerwayNode, zone: string): ClusterNetwork | { reason: 'ConfigError'; message: string } {
     const { eni } = node.spec;
     if (eni !== undefined && eni.vSwitchOptions.length > 0) {
-      return { vSwitchIds: eni.vSwitchOptions, securityGroupIds: eni.securityGroupIDs };
+      return { vSwitchIds: eni.vSwitchOptions, securityGroupIds: eni.securityGroupIDs, tags: eni.tag ?? {} };
     }
-    const network = clusterNetwork(this.#context.informers, zone);
+    const network = clusterNetwork(this.#context.eniConfigs, { nodeName: node.metadata.name, zone });
     return 'message' in network ? { reason: 'ConfigError', message: network.message } : network;
   }
 }

@@ -11,11 +11,13 @@ import {
 import type { NodeCap, TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { KubeClient } from '../../kube/client.ts';
+import { findCondition } from '../../kube/conditions.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import type { Clock } from '../../util/clock.ts';
 import { stateCondition } from '../conditions.ts';
 import type { Informers } from '../context.ts';
+import type { NodeEniConfig } from '../eni-configs.ts';
 import type { NodeIdentity } from '../node-facts.ts';
 import { type CoreNode, coreNodeResource, terwayNodeResource } from '../resources.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
@@ -138,6 +140,27 @@ export class NodeWriter {
     });
   }
 
+  /**
+   * Says whether the ConfigMap that the node's label names is in force; of a node that never had the label nothing is said.
+   *
+   * @returns whether that was written
+   */
+  async configuration(
+    node: TerwayNode,
+    { isOwn, source, problem }: Pick<NodeEniConfig, 'isOwn' | 'source' | 'problem'>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const type = 'ConfigurationValid';
+    if (!isOwn && findCondition(node.status?.conditions, type) === undefined) return false;
+    return this.#patchStatus(node, signal, (status) => {
+      const stated =
+        problem === undefined
+          ? ({ status: 'True', reason: 'ConfigurationInForce', message: `${source} is in force` } as const)
+          : ({ status: 'False', reason: 'ConfigError', message: problem } as const);
+      status.conditions = stateCondition(status.conditions, node, { type, ...stated }, this.#clock.now());
+    });
+  }
+
   /** Says why the node has no trunk. */
   async condition(node: TerwayNode, reason: Reason, message: string, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(node, signal, (status) => {
@@ -224,11 +247,12 @@ export class NodeWriter {
     );
   }
 
+  /** @returns whether there was anything to write. */
   async #patchStatus(
     node: TerwayNode,
     signal: AbortSignal,
     mutate: (status: NonNullable<TerwayNode['status']>) => void,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const written = await patchObject(
       this.#client,
       terwayNodeResource,
@@ -240,6 +264,7 @@ export class NodeWriter {
       { signal, subresource: 'status' },
     );
     this.#informers.nodes.store.noteWritten(written);
+    return written !== node;
   }
 
   /** The node is Ready when pods get their interfaces: below its trunk, or in exclusive mode without one. */

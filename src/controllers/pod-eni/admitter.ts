@@ -136,7 +136,7 @@ export class PodAdmitter {
 
   /** On an exclusive node every pod gets an ENI, from the cluster's eni-config if from nowhere else; elsewhere none. */
   async #withoutNetworking(key: string, pod: Pod, signal: AbortSignal): Promise<Admission> {
-    const { informers, waitingRoom, events, catalog } = this.#context;
+    const { informers, eniConfigs, waitingRoom, events, catalog } = this.#context;
     const node = this.#nodeOf(pod);
     if (node?.exclusive !== true) {
       const { nodeName } = pod.spec;
@@ -145,7 +145,7 @@ export class PodAdmitter {
       else this.#leave(key);
       return {};
     }
-    const networking = clusterNetworking(informers, node.zone);
+    const networking = clusterNetworking(eniConfigs, node);
     if ('message' in networking || !catalog.knows(networking.spec.vSwitchOptions ?? [])) {
       waitingRoom.park(key, { kind: 'node', nodeName: node.nodeName });
       if ('message' in networking) events.podWarning(key, 'ConfigError', networking.message);

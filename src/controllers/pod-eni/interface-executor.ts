@@ -12,9 +12,11 @@ import { isRewritten } from '../../allocation/rewritten.ts';
 import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
+import { jsonEqual } from '../../kube/patch.ts';
 import { apiVersionOf } from '../../kube/types.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import { assertNever } from '../../util/errors.ts';
+import { CLUSTER_NETWORKING } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
 import { Operations } from '../operations.ts';
 import { nodeOwner } from '../owners.ts';
@@ -224,17 +226,30 @@ export class InterfaceExecutor {
   }
 
   /**
-   * What the cloud refuses to create will not be accepted later, unless somebody corrects the PodNetworking that it was
-   * planned from: then the correction is what counts.
+   * What the cloud refuses to create will not be accepted later, unless somebody corrects the PodNetworking or the eni-config
+   * that it was planned from: then the correction is what counts.
    */
-  #newerNetworking({ goal, allocation }: InterfaceWork, failure: OperationFailure): PodNetworking | undefined {
+  #newerNetworking({ goal, podEni, allocation }: InterfaceWork, failure: OperationFailure): PodNetworking | undefined {
     const { intent, eni } = allocation;
     if (goal !== 'bind' || eni.id !== '' || intent?.networking === undefined) return undefined;
     if (failure.kind !== 'invalid' && failure.kind !== 'notFound') return undefined;
+    if (intent.networking === CLUSTER_NETWORKING) {
+      const current = this.#networkingOf(podEni, CLUSTER_NETWORKING);
+      // It has no generation.
+      const isPlannedSo =
+        current?.spec.vSwitchOptions?.includes(eni.vSwitchID ?? '') === true &&
+        jsonEqual(current.spec.securityGroupIDs, eni.securityGroupIDs);
+      return isPlannedSo ? undefined : current;
+    }
     const networking = this.#context.informers.podNetworkings.store.get(intent.networking);
     const { generation } = networking?.metadata ?? {};
     const isReady = networking?.status?.status === 'Ready' && networking.status.observedGeneration === generation;
     return isReady && generation !== intent.networkingGeneration ? networking : undefined;
+  }
+
+  #networkingOf(podEni: PodEni, name: string): PodNetworking | undefined {
+    const place = { zone: podEni.spec.zone ?? '', nodeName: targetOf(podEni)?.nodeName ?? '' };
+    return this.#context.networkingOf(name, place);
   }
 
   /** An attachment that finds something missing tells that the trunk vanished before the collector does. */
@@ -255,7 +270,7 @@ export class InterfaceExecutor {
       room.vSwitches.block(vSwitchID, clock.now());
     }
     const name = allocation.intent?.networking ?? '';
-    const networking = this.#context.networkingOf(name, podEni.spec.zone ?? '');
+    const networking = this.#networkingOf(podEni, name);
     if (networking === undefined) {
       waitingRoom.park(key, { kind: 'networking', name });
       const message =

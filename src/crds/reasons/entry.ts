@@ -20,6 +20,7 @@ export const POD_ENI_READY: ReasonPlace = { kind: 'PodENI', condition: 'Ready' }
 export const NODE_WARNING: ReasonPlace = { kind: 'Node', event: 'Warning' };
 export const NODE_CR_TRUNK: ReasonPlace = { kind: 'Node CR', condition: 'TrunkReady' };
 export const NODE_CR_READY: ReasonPlace = { kind: 'Node CR', condition: 'Ready' };
+export const NODE_CR_CONFIGURATION: ReasonPlace = { kind: 'Node CR', condition: 'ConfigurationValid' };
 export const NETWORKING_READY: ReasonPlace = { kind: 'PodNetworking', condition: 'Ready' };
 export const NETWORKING_VSWITCHES: ReasonPlace = { kind: 'PodNetworking', condition: 'VSwitchesReady' };
 export const NETWORKING_GROUPS: ReasonPlace = { kind: 'PodNetworking', condition: 'SecurityGroupsReady' };

@@ -6,6 +6,7 @@ import {
   NETWORKING_READY,
   NETWORKING_ROLLOUT,
   NETWORKING_VSWITCHES,
+  NODE_CR_CONFIGURATION,
   type ReasonEntry,
 } from './entry.ts';
 
@@ -85,8 +86,9 @@ export const NETWORKING_REASONS = {
     remedy: 'See the PodENIs that are not Ready: `kubectl get podeni -A -o wide`.',
   },
   ConfigurationInForce: {
-    on: [NETWORKING_CONFIGURATION],
-    cause: "The control plane's configuration file is in force again.",
+    on: [NETWORKING_CONFIGURATION, NODE_CR_CONFIGURATION],
+    cause:
+      "The control plane's configuration file is in force again; on a Node CR: so is the ConfigMap that the node's label names.",
   },
   ConfigurationRefused: {
     on: [NETWORKING_CONFIGURATION],

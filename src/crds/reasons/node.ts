@@ -1,4 +1,11 @@
-import { NODE_CR_READY, NODE_CR_TRUNK, NODE_WARNING, POD_WARNING, type ReasonEntry } from './entry.ts';
+import {
+  NODE_CR_CONFIGURATION,
+  NODE_CR_READY,
+  NODE_CR_TRUNK,
+  NODE_WARNING,
+  POD_WARNING,
+  type ReasonEntry,
+} from './entry.ts';
 
 /** What the node's network says of itself, and what the node agent tells of a pod. */
 export const NODE_REASONS = {
@@ -9,7 +16,7 @@ export const NODE_REASONS = {
   },
   TrunkNotSupported: {
     on: [NODE_CR_TRUNK, NODE_CR_READY],
-    cause: 'The instance type takes no member ENIs, or trunk mode is turned off.',
+    cause: 'The instance type takes no member ENIs, or trunk mode is turned off, for the cluster or for this node.',
     remedy: 'Use an instance type with member ENIs for nodes whose pods need them.',
   },
   TrunkLost: {
@@ -21,9 +28,9 @@ export const NODE_REASONS = {
     cause: 'The name of the node belongs to another instance now.',
   },
   ConfigError: {
-    on: [NODE_CR_TRUNK, NODE_CR_READY, NODE_WARNING, POD_WARNING],
+    on: [NODE_CR_TRUNK, NODE_CR_READY, NODE_CR_CONFIGURATION, NODE_WARNING, POD_WARNING],
     cause:
-      '`eni-config` is missing, malformed, or has no vSwitch for the zone; or the Kubernetes node lacks what describes it.',
+      '`eni-config`, or the ConfigMap that the label `terway-config` of the node names, is missing, malformed, or has no vSwitch for the zone; or the Kubernetes node lacks what describes it.',
     remedy: 'The message names the key, label or field.',
   },
   AllocIPFailed: {
