@@ -30,7 +30,7 @@ export const NODE_REASONS = {
   ConfigError: {
     on: [NODE_CR_TRUNK, NODE_CR_READY, NODE_CR_CONFIGURATION, NODE_WARNING, POD_WARNING],
     cause:
-      '`eni-config`, or the ConfigMap that the label `terway-config` of the node names, is missing, malformed, or has no vSwitch for the zone; or the Kubernetes node lacks what describes it.',
+      "`eni-config`, or the ConfigMap that the node's label names, is missing, malformed, or has no vSwitch for the zone; or the node lacks what describes it.",
     remedy: 'The message names the key, label or field.',
   },
   AllocIPFailed: {
