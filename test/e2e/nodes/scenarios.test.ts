@@ -4,7 +4,16 @@ import { rpcV1 } from '../../../sim/cloud/http/raw-clients.ts';
 import { podEniSchema } from '../../../src/crds/pod-eni.ts';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
-import { ACCESS_KEY, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH, REGION, VPC, ZONES } from '../../lab/lab.ts';
+import {
+  ACCESS_KEY,
+  NODE_SECURITY_GROUP,
+  NODE_VSWITCH,
+  POD_SECURITY_GROUP,
+  POD_VSWITCH,
+  REGION,
+  VPC,
+  ZONES,
+} from '../../lab/lab.ts';
 import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
 import {
   API,
