@@ -21,7 +21,7 @@ import { REASONS, reasonEntry } from '../src/crds/reasons/catalogue.ts';
 const root = join(import.meta.dirname, '..');
 
 /** Pages that exist in English only; those of a folder that ends in `/`. */
-const ENGLISH_ONLY = ['docs/design/', 'docs/reference/', 'docs/kubectl.md', 'docs/operate-monitoring.md'];
+const ENGLISH_ONLY = ['docs/design/', 'docs/reference/'];
 
 interface Heading {
   level: number;
