@@ -6,16 +6,26 @@ const pod = (changes: Partial<PodToJudge> = {}): PodToJudge => ({
   createdAt: '2026-01-01T12:00:00Z',
   hasNetwork: false,
   owners: [],
+  namespaceLabels: {},
   ...changes,
 });
+
+const OPTED_OUT = { 'k8s.aliyun.com/pod-eni': 'false' };
 
 describe('#12: how a pod came past the webhook', () => {
   test.each([
     ['seen', pod({ annotations: { 'k8s.aliyun.com/pod-eni': 'true' } }), ['2026-01-01T11:00:00Z'], 'admitted'],
     ['younger than its PodNetworking', pod(), ['2026-01-01T11:00:00Z'], 'escaped'],
     ['younger than the youngest of them', pod(), ['2026-01-01T10:00:00Z', '2026-01-01T11:00:00Z'], 'escaped'],
-    ['older', pod(), ['2026-01-01T12:30:00Z'], 'older'],
-    ['of the same moment', pod(), ['2026-01-01T11:59:56Z'], 'older'],
+    ['older', pod(), ['2026-01-01T12:30:00Z'], 'unasked'],
+    ['of the same moment', pod(), ['2026-01-01T11:59:56Z'], 'unasked'],
+    ['in a namespace that opted out', pod({ namespaceLabels: OPTED_OUT }), ['2026-01-01T11:00:00Z'], 'unasked'],
+    [
+      'in such a namespace, with a network',
+      pod({ namespaceLabels: OPTED_OUT, hasNetwork: true }),
+      ['2026-01-01T11:00:00Z'],
+      'settled',
+    ],
     ['with a network of another kind', pod({ hasNetwork: true }), ['2026-01-01T11:00:00Z'], 'settled'],
   ])('%s', (_name, judged, createdAt, passage) => {
     expect(passageOf(judged, createdAt)).toBe(passage);

@@ -42,11 +42,12 @@ export function podToMatch(
 }
 
 /** The pod as the question sees it how it came past the webhook. */
-export function podToJudge({ metadata, status }: Pod): PodToJudge {
+export function podToJudge({ metadata, status }: Pod, namespaceLabels: Record<string, string> | undefined): PodToJudge {
   return {
     annotations: metadata.annotations,
     createdAt: metadata.creationTimestamp,
     hasNetwork: status.podIP !== '' || status.phase === 'Running',
     owners: metadata.ownerReferences ?? [],
+    namespaceLabels,
   };
 }

@@ -80,8 +80,13 @@ export interface TestNamespace extends AsyncDisposable {
  * withNamespace(cluster)`. It is deleted at the end of the scope, without waiting for that.
  *
  * @param prefix part of its name.
+ * @param labels that it has from the beginning.
  */
-export async function withNamespace(cluster: ClusterAccess, prefix = 'test'): Promise<TestNamespace> {
+export async function withNamespace(
+  cluster: ClusterAccess,
+  prefix = 'test',
+  labels: Record<string, string> = {},
+): Promise<TestNamespace> {
   const name = `${prefix}-${randomBytes(4).toString('hex')}`;
   const path = `/api/v1/namespaces/${name}`;
   const client = await cluster.client();
@@ -107,7 +112,7 @@ export async function withNamespace(cluster: ClusterAccess, prefix = 'test'): Pr
       client.close();
     }
   };
-  await client.create('/api/v1/namespaces', { metadata: { name } });
+  await client.create('/api/v1/namespaces', { metadata: { name, labels } });
   await pollUntil(async () => ((await isThere(`${path}/serviceaccounts/default`)) ? true : undefined), {
     what: `the service account of namespace ${name}`,
     timeoutMs: 30_000,

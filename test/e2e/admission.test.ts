@@ -211,6 +211,12 @@ describe('#12: a pod that came past the webhook', () => {
     });
   });
 
+  test('in a namespace that opted out has not escaped: it is served when it names a PodNetworking', async () => {
+    await using out = await withNamespace(await sharedCluster(), 'out', { 'k8s.aliyun.com/pod-eni': 'false' });
+    await bed.createPod(out.name, 'named', { annotations: { 'k8s.aliyun.com/pod-networking': 'web' } });
+    await bed.bound(out.name, 'named');
+  });
+
   test('is held, and told what to do; made again it is served', async () => {
     await webhookIsAsked(false);
     const escaped = await createPod('escaped', labelled);

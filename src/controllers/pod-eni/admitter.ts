@@ -62,7 +62,7 @@ export class PodAdmitter {
       informers.podNetworkings.store.list(),
     );
     if (match.kind === 'matched' || match.kind === 'notReady') {
-      const outcome = await this.#escaped(key, pod, match, signal);
+      const outcome = await this.#escaped(key, pod, namespace.metadata.labels, match, signal);
       if (outcome !== undefined) return outcome;
     }
     switch (match.kind) {
@@ -222,6 +222,7 @@ export class PodAdmitter {
   async #escaped(
     key: string,
     pod: Pod,
+    namespaceLabels: Record<string, string> | undefined,
     match: { kind: 'matched'; wanted: WantedInterface[] } | { kind: 'notReady'; name: string },
     signal: AbortSignal,
   ): Promise<Admission | undefined> {
@@ -233,8 +234,8 @@ export class PodAdmitter {
         ? match.wanted.map(({ networking }) => networking)
         : [informers.podNetworkings.store.get(match.name)];
     const createdAt = networkings.map((networking) => networking?.metadata.creationTimestamp);
-    const passage = passageOf(podToJudge(pod), createdAt);
-    if (passage === 'admitted' || passage === 'older') return undefined;
+    const passage = passageOf(podToJudge(pod, namespaceLabels), createdAt);
+    if (passage === 'admitted' || passage === 'unasked') return undefined;
     this.#leave(key);
     if (passage === 'settled') return {};
     const names = networkings.map((networking) => networking?.metadata.name ?? '');

@@ -1,7 +1,6 @@
 import { remaker } from '../../allocation/escape.ts';
 import { isConflict, isNotFound, isTooManyRequests } from '../../kube/errors.ts';
 import type { ControllerContext } from '../context.ts';
-import { podToJudge } from '../pod-facts.ts';
 import type { Pod } from '../resources.ts';
 
 /** While the webhook is down each new pod escapes, too: its owner loses no more than one pod in this time. */
@@ -29,7 +28,7 @@ export class EscapedPods {
     const { client, events, clock, escaped, metrics } = this.#context;
     escaped.add(key);
     const what = `PodNetworking ${networking} picks the pod, but the webhook has not seen it (it was away, or the PodNetworking changed since), so it gets no network`;
-    const owner = remaker(podToJudge(pod));
+    const owner = remaker({ owners: pod.metadata.ownerReferences ?? [] });
     if (policy === 'hold' || owner === undefined) {
       const make =
         owner === undefined ? 'delete the pod and create it again' : 'delete the pod; its owner makes a new one';

@@ -145,6 +145,7 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
           createdAt: pod.metadata.creationTimestamp,
           hasNetwork: pod.status.podIP !== '' || pod.status.phase === 'Running',
           owners: pod.metadata.ownerReferences ?? [],
+          namespaceLabels: facts.namespaceLabels,
         },
         createdAt,
       );
