@@ -117,6 +117,51 @@ describe('the chart', () => {
   });
 });
 
+describe('addresses and paths of the configuration files', () => {
+  const podSchema = z.looseObject({
+    spec: z.looseObject({
+      template: z.looseObject({ spec: z.looseObject({ containers: z.tuple([z.unknown()]), volumes: z.unknown() }) }),
+    }),
+  });
+  const podOf = async (kind: 'Deployment' | 'DaemonSet', values: Record<string, unknown>) => {
+    const found = objectsOf(await renderChart({ ...CLUSTER, ...values })).find((object) => object.kind === kind);
+    const { containers, volumes } = podSchema.parse(found).spec.template.spec;
+    return { container: containers[0], volumes };
+  };
+
+  test('what does not listen has no port and is not probed', async () => {
+    const { container } = await podOf('Deployment', {
+      'controlPlane.config.healthzBindAddress': '0',
+      'controlPlane.config.metricsBindAddress': '0',
+    });
+    expect(container).toMatchObject({ ports: [{ name: 'webhook', containerPort: 4443 }] });
+    expect(container).not.toHaveProperty('livenessProbe');
+    expect((await podOf('DaemonSet', { 'agent.config.healthzBindAddress': '0' })).container).not.toHaveProperty(
+      'readinessProbe',
+    );
+  });
+
+  test.each([
+    ['127.0.0.1:9300', { host: '127.0.0.1', port: 9300 }],
+    [':9300', { host: '127.0.0.1', port: 9300 }],
+    ['[::1]:9300', { host: '::1', port: 9300 }],
+  ])('the agent is probed where it listens: %s', async (address, httpGet) => {
+    const { container } = await podOf('DaemonSet', { 'agent.config.healthzBindAddress': address });
+    expect(container).toMatchObject({ readinessProbe: { httpGet }, livenessProbe: { httpGet } });
+  });
+
+  test('the agent has the folders of the node that its configuration names', async () => {
+    const paths = { cniBin: '/opt/cni-bin', cniConf: '/etc/cni-conf', state: '/data/agent' };
+    const { container, volumes } = await podOf('DaemonSet', { 'agent.config.paths': paths });
+    for (const path of Object.values(paths)) {
+      expect(container).toMatchObject({
+        volumeMounts: expect.arrayContaining([expect.objectContaining({ mountPath: path })]),
+      });
+      expect(volumes).toContainEqual(expect.objectContaining({ hostPath: { path, type: 'DirectoryOrCreate' } }));
+    }
+  });
+});
+
 describe('values that are refused, by name', () => {
   test.each([
     ['no cluster id', {}, 'controlPlane.config.clusterID: is missing'],

@@ -42,9 +42,23 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ .Values.controlPlane.credential.existingSecret | default (printf "%s-credential" (include "terway.name" .)) }}
 {{- end }}
 
-{{/* Port number of an address such as 0.0.0.0:8080. */}}
+{{/* Port number of an address such as 0.0.0.0:8080; 0 of one that is turned off. */}}
 {{- define "terway.port" -}}
 {{ . | splitList ":" | last }}
+{{- end }}
+
+{{- define "terway.healthPort" -}}
+{{ include "terway.port" (.Values.controlPlane.config.healthzBindAddress | default "0.0.0.0:8080") }}
+{{- end }}
+
+{{- define "terway.metricsPort" -}}
+{{ include "terway.port" (.Values.controlPlane.config.metricsBindAddress | default "0.0.0.0:9090") }}
+{{- end }}
+
+{{/* Where the agent listens, as its node reaches it. */}}
+{{- define "terway.agentHost" -}}
+{{- $host := . | trimSuffix (include "terway.port" .) | trimSuffix ":" | trimAll "[]" -}}
+{{ if has $host (list "" "0.0.0.0" "::") }}127.0.0.1{{ else if contains ":" $host }}{{ $host | quote }}{{ else }}{{ $host }}{{ end }}
 {{- end }}
 
 {{/* What both webhooks for pods have in common. */}}

@@ -117,6 +117,31 @@ test('values that are wrong change nothing, and helm says which', async () => {
   expect((await revisions()).at(-1)).toMatchObject({ revision: 3, status: 'deployed' });
 });
 
+test('beside Terway’s own daemon the agent is installed only on nodes that are chosen for it', async () => {
+  const path = '/apis/apps/v1/namespaces/kube-system/daemonsets';
+  const labels = { app: 'terway-eniip' };
+  await lab.api.create(path, {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { name: 'terway-eniip' },
+    spec: {
+      selector: { matchLabels: labels },
+      template: {
+        metadata: { labels },
+        spec: { nodeSelector: { none: 'such' }, containers: [{ name: 'terway', image: 'none' }] },
+      },
+    },
+  });
+  const rehearse = async (...flags: string[]) =>
+    lab.helm(['upgrade', RELEASE, CHART, '--dry-run=server', ...flags], await lab.chartValues());
+  const refused = await rehearse();
+  expect(refused.code).not.toBe(0);
+  expect(refused.stderr).toContain("kube-system has Terway's own daemon");
+  expect(await rehearse('--set', 'agent.nodeSelector.network=terway-agent')).toMatchObject({ code: 0 });
+  expect(await rehearse('--set', 'agent.enabled=false')).toMatchObject({ code: 0 });
+  await lab.api.delete(`${path}/terway-eniip`);
+});
+
 test('helm uninstall leaves CRDs and their objects; an ENI is given back once the pods are gone', async () => {
   for (const name of ['web', 'other', 'third']) await deletePod(lab, ns, name);
   await pollUntil(async () => ((await lab.api.list(`${API}/podenis`)).objects.length === 0 ? true : undefined), {
