@@ -28,6 +28,7 @@ import {
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import { diffJsonPatch } from '../kube/json-patch.ts';
 import { cloneJson, jsonEqual } from '../kube/patch.ts';
+import { firstIssue } from '../util/issues.ts';
 import { type EniResource, requestEnis, requestedBy } from './extended-resource.ts';
 import { asksForExclusiveNode, childOf, requireZones } from './node-choice.ts';
 import { type IncomingPod, incomingPodSchema } from './pod.ts';
@@ -58,8 +59,8 @@ export interface PodUnderReview {
 export function readPod(raw: Record<string, unknown>): PodUnderReview | { error: string } {
   const parsed = incomingPodSchema.safeParse(raw);
   if (parsed.success) return { raw, pod: parsed.data };
-  const [issue] = parsed.error.issues;
-  return { error: `${issue?.path.join('.') ?? 'pod'}: ${issue?.message ?? 'is invalid'}` };
+  const { field, rule } = firstIssue(parsed.error);
+  return { error: `${field}: ${rule}` };
 }
 
 /** Whether the pod is none of our business (reference 3.2, step 1). */

@@ -3,6 +3,7 @@ import type { NetworkDefaults } from '../allocation/match.ts';
 import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.ts';
 import { diffJsonPatch } from '../kube/json-patch.ts';
 import { cloneJson, jsonEqual } from '../kube/patch.ts';
+import { firstIssue } from '../util/issues.ts';
 import { childOf } from './node-choice.ts';
 import { UNCHANGED, type Verdict } from './review.ts';
 
@@ -46,12 +47,8 @@ export function validateNetworking(
   if (before !== undefined && jsonEqual(raw['spec'], before['spec'])) return UNCHANGED;
   const parsed = podNetworkingSchema.safeParse(raw);
   if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    return {
-      kind: 'denied',
-      code: 422,
-      message: `${issue?.path.join('.') ?? 'spec'}: ${issue?.message ?? 'is invalid'}`,
-    };
+    const { field, rule } = firstIssue(parsed.error);
+    return { kind: 'denied', code: 422, message: `${field}: ${rule}` };
   }
   const problems = problemsOf(parsed.data, rules, missing);
   if (problems.length > 0) return { kind: 'denied', code: 422, message: problems.join('; ') };

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { JsonPatchOperation } from '../kube/json-patch.ts';
+import { firstIssue } from '../util/issues.ts';
 
 const API_VERSIONS = ['admission.k8s.io/v1', 'admission.k8s.io/v1beta1'] as const;
 
@@ -44,11 +45,8 @@ const MAX_WARNING_LENGTH = 256;
 export function parseReview(body: unknown): { review: AdmissionReview } | { error: string } {
   const parsed = reviewSchema.safeParse(body);
   if (parsed.success) return { review: parsed.data };
-  const [issue] = parsed.error.issues;
-  const field = issue === undefined || issue.path.length === 0 ? 'top level' : issue.path.join('.');
-  return {
-    error: `not an AdmissionReview of ${API_VERSIONS.join(' or ')}: ${field}: ${issue?.message ?? 'is invalid'}`,
-  };
+  const { field, rule } = firstIssue(parsed.error);
+  return { error: `not an AdmissionReview of ${API_VERSIONS.join(' or ')}: ${field}: ${rule}` };
 }
 
 /** The answer as the API server wants it, in the version in which it asked. */

@@ -4,6 +4,7 @@ import { ANNOTATION_POD_NETWORKS, ANNOTATION_POD_NETWORKS_REQUEST } from '../crd
 import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.ts';
 import { errorMessage } from '../util/errors.ts';
 import { parseCidr } from '../util/ip.ts';
+import { firstIssue } from '../util/issues.ts';
 
 /** The interface of a pod that asks for none by name. */
 export const DEFAULT_INTERFACE = 'eth0';
@@ -165,9 +166,8 @@ function parseJson<T>(text: string, schema: z.ZodType<T>, where: string): { valu
   }
   const parsed = schema.safeParse(raw);
   if (parsed.success) return { value: parsed.data };
-  const [issue] = parsed.error.issues;
-  const field = issue === undefined || issue.path.length === 0 ? 'top level' : issue.path.join('.');
-  return { error: `${where}: ${field}: ${issue?.message ?? 'is invalid'}` };
+  const { field, rule } = firstIssue(parsed.error);
+  return { error: `${where}: ${field}: ${rule}` };
 }
 
 function interfacesProblem(

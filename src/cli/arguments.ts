@@ -3,13 +3,38 @@ import { ConfigError } from '../config/errors.ts';
 import { errorMessage } from '../util/errors.ts';
 
 /**
+ * What `parseArgs` found wrong, in one sentence. What it says behind that is advice for who writes programs.
+ *
+ * @param options those that there are, to be named when a flag is none of them.
+ */
+export function commandLineMistake(error: unknown, options: ParseArgsOptionsConfig = {}): string {
+  const [sentence = ''] = errorMessage(error).split(/\.\s/);
+  const [, before, word = '', behind] = /^(.*?) '(.*)'(.*)$/.exec(sentence) ?? [];
+  const flag = word.replace(/ <value>$/, '');
+  switch (`${before} …${behind}`) {
+    case 'Unknown option …': {
+      const flags = Object.keys(options).map((name) => `--${name}`);
+      return `${flag} is not a flag${flags.length === 0 ? '' : `; there are ${flags.join(', ')}`}`;
+    }
+    case 'Option … argument missing':
+      return `${flag} needs a value`;
+    case 'Option … argument is ambiguous':
+      return `${flag} needs a value; one that begins with a dash is written ${flag}=VALUE`;
+    case 'Unexpected argument …':
+      return `"${word}" is too much; there are flags only`;
+    default:
+      return sentence;
+  }
+}
+
+/**
  * Parses the command line of a program that takes flags only. @throws ConfigError in one line that names the flag.
  */
 export function parseFlags<O extends ParseArgsOptionsConfig>(options: O) {
   try {
     return parseArgs({ options, strict: true, allowPositionals: false }).values;
   } catch (error) {
-    throw new ConfigError(`command line: ${errorMessage(error)}`);
+    throw new ConfigError(`command line: ${commandLineMistake(error, options)}`);
   }
 }
 
@@ -26,7 +51,7 @@ export function parseCommandLine<O extends ParseArgsOptionsConfig, C extends str
     try {
       return parseArgs({ options, strict: true, allowPositionals: true });
     } catch (error) {
-      throw new ConfigError(`command line: ${errorMessage(error)}`);
+      throw new ConfigError(`command line: ${commandLineMistake(error, options)}`);
     }
   };
   const { values, positionals } = parse();

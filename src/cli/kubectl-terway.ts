@@ -20,6 +20,7 @@ import { vSwitchesCommand } from '../kubectl/vswitches.ts';
 import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { wantsColours } from '../util/terminal/style.ts';
+import { commandLineMistake } from './arguments.ts';
 import { VERSION } from './version.ts';
 
 const FORMATS: readonly OutputFormat[] = ['table', 'json', 'yaml'];
@@ -65,7 +66,7 @@ async function main(): Promise<number> {
     else process.stderr.write(USAGE);
     return flags.help ? 0 : 2;
   }
-  const taken = COMMAND_FLAGS[command];
+  const taken = Object.hasOwn(COMMAND_FLAGS, command) ? COMMAND_FLAGS[command] : undefined;
   if (taken === undefined) {
     throw new UsageError(`"${command}" is not a command; there are ${Object.keys(COMMAND_FLAGS).join(', ')}`);
   }
@@ -93,8 +94,7 @@ function parse() {
   try {
     return parseArgs({ options: { ...GLOBAL_OPTIONS, ...COMMAND_OPTIONS }, allowPositionals: true });
   } catch (error) {
-    // What follows the first sentence is advice of the parser for programs.
-    throw new UsageError(errorMessage(error).split('. ')[0] ?? '');
+    throw new UsageError(commandLineMistake(error));
   }
 }
 
@@ -188,7 +188,7 @@ main().then(
   },
   (error: unknown) => {
     if (error instanceof UsageError) {
-      process.stderr.write(`kubectl terway: ${error.message}\nkubectl terway --help tells all commands\n`);
+      process.stderr.write(`kubectl terway: ${error.message}\nkubectl terway --help tells commands and flags\n`);
       process.exit(2);
     }
     process.stderr.write(`kubectl terway: ${errorMessage(error)}\n`);

@@ -43,10 +43,24 @@ const NODE = { NODE_NAME: 'node-1', NODE_IP: '10.0.0.1' };
 
 describe.concurrent('one line says what is wrong with', () => {
   test.each<[string, Parameters<typeof start>[0], RegExp]>([
-    ['a flag', { args: ['--confg', 'x'] }, /command line: Unknown option '--confg'/],
+    [
+      'a flag',
+      { args: ['--confg', 'x'] },
+      /command line: --confg is not a flag; there are --config, --kubeconfig, --lib/,
+    ],
+    ['a flag without its value', { args: ['--config'] }, /command line: --config needs a value$/m],
+    [
+      'a flag before another',
+      { args: ['--config', '--json'] },
+      /--config needs a value; one .* is written --config=VALUE/,
+    ],
     ['a command', { args: ['shwo'] }, /command line: "shwo" is not a command; there are run, show, check/],
     ['a missing node name', {}, /environment: NODE_NAME is not set/],
-    ['a config that is not there', { args: ['--config', '/nowhere.yaml'] }, /\/nowhere\.yaml: cannot be read/],
+    [
+      'a config that is not there',
+      { args: ['--config', '/nowhere.yaml'] },
+      /\/nowhere\.yaml: cannot be read: ENOENT: no such file or directory; --config names/,
+    ],
     ['a key', { config: 'syncPeriode: 5s' }, /unknown key syncPeriode/],
     ['a duration', { config: 'syncPeriod: 5' }, /syncPeriod: must be a Go duration/],
     [

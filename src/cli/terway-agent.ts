@@ -59,7 +59,9 @@ async function main(): Promise<number> {
     return 0;
   }
   const config =
-    flags.config === undefined ? agentConfigSchema.parse({}) : await readConfigFile(flags.config, agentConfigSchema);
+    flags.config === undefined
+      ? agentConfigSchema.parse({})
+      : await readConfigFile(flags.config, agentConfigSchema, '--config');
   switch (command) {
     case 'show':
     case 'check':

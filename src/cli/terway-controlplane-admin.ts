@@ -7,8 +7,8 @@ import { AdminChannel } from '../controllers/admin/admin-channel.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { systemClock } from '../util/clock.ts';
-import { errorMessage } from '../util/errors.ts';
 import { askSocket, SocketUnreachableError } from '../util/unix-socket.ts';
+import { commandLineMistake } from './arguments.ts';
 import type { LiveConfig } from './live-config.ts';
 import { VERSION } from './version.ts';
 
@@ -72,8 +72,9 @@ export async function runAdminCommand(args: string[]): Promise<number> {
   }
   const [command = '', ...rest] = positionals;
   if (!COMMANDS.includes(command) || rest.length > 0) {
+    const given = ['admin', ...positionals].join(' ');
     throw new ConfigError(
-      `command line: "admin ${positionals.join(' ')}" is not a command; there are ${COMMANDS.map((name) => `admin ${name}`).join(', ')}`,
+      `command line: "${given}" is not a command; there are ${COMMANDS.map((name) => `admin ${name}`).join(', ')}`,
     );
   }
   if (flags.apply && !WITH_APPLY.includes(command)) {
@@ -94,26 +95,24 @@ export async function runAdminCommand(args: string[]): Promise<number> {
   return status === 200 ? 0 : 1;
 }
 
+const OPTIONS = {
+  apply: { type: 'boolean', default: false },
+  'override-brake': { type: 'boolean', default: false },
+  socket: { type: 'string' },
+  config: { type: 'string', default: '/etc/config/ctrl-config.yaml' },
+  help: { type: 'boolean', default: false },
+} as const;
+
 function parse(args: string[]) {
   try {
-    return parseArgs({
-      args,
-      options: {
-        apply: { type: 'boolean', default: false },
-        'override-brake': { type: 'boolean', default: false },
-        socket: { type: 'string' },
-        config: { type: 'string', default: '/etc/config/ctrl-config.yaml' },
-        help: { type: 'boolean', default: false },
-      },
-      allowPositionals: true,
-    });
+    return parseArgs({ args, options: OPTIONS, allowPositionals: true });
   } catch (error) {
-    throw new ConfigError(`command line: ${errorMessage(error)}`);
+    throw new ConfigError(`command line: ${commandLineMistake(error, OPTIONS)}`);
   }
 }
 
 async function socketOf(configPath: string): Promise<string> {
-  const { adminSocket } = parseControlPlaneConfig(configPath, await readText(configPath)).config;
+  const { adminSocket } = parseControlPlaneConfig(configPath, await readText(configPath, '--config')).config;
   if (adminSocket === '')
     throw new ConfigError(`${configPath}: adminSocket is empty, so this control plane has no admin channel`);
   return adminSocket;

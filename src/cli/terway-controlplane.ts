@@ -60,9 +60,9 @@ async function main(): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
-  const configText = await readText(flags.config);
+  const configText = await readText(flags.config, '--config');
   const { config, notes } = parseControlPlaneConfig(flags.config, configText);
-  const credential = await readConfigFile(flags.credential, credentialFileSchema);
+  const credential = await readConfigFile(flags.credential, credentialFileSchema, '--credential');
   const kubeConfig = await loadKubeConfig({ path: flags.kubeconfig });
   const log = await createLog({ level: config.logLevel, pretty: process.stdout.isTTY === true });
   for (const note of notes) log.warn({ config: flags.config }, note);

@@ -1,19 +1,20 @@
 import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import type { z } from 'zod';
-import { errorMessage } from '../util/errors.ts';
+import { errorMessage, fileProblem } from '../util/errors.ts';
+import { firstIssue } from '../util/issues.ts';
 import { type ControlPlaneConfig, controlPlaneConfigSchema } from './control-plane.ts';
 import { ConfigError } from './errors.ts';
-import { firstIssue } from './issues.ts';
 import { fromUpstreamKeys } from './upstream-keys.ts';
 
 /**
  * Reads a YAML file and checks it against a schema.
  *
+ * @param flag that names the file, for messages
  * @throws ConfigError naming the file, the field and what is wrong with it
  */
-export async function readConfigFile<T>(path: string, schema: z.ZodType<T>): Promise<T> {
-  return check(path, parseYaml(path, await readText(path)), schema);
+export async function readConfigFile<T>(path: string, schema: z.ZodType<T>, flag: string): Promise<T> {
+  return check(path, parseYaml(path, await readText(path, flag)), schema);
 }
 
 /** A configuration, and what of it has no effect. */
@@ -34,10 +35,13 @@ export function parseControlPlaneConfig(path: string, text: string): ReadConfig 
   return { config: check(path, raw, controlPlaneConfigSchema), notes };
 }
 
-/** @throws ConfigError */
-export async function readText(path: string): Promise<string> {
+/**
+ * @param flag that names the file, for messages
+ * @throws ConfigError
+ */
+export async function readText(path: string, flag: string): Promise<string> {
   return readFile(path, 'utf8').catch((error: unknown) => {
-    throw new ConfigError(`${path}: cannot be read: ${errorMessage(error)}`);
+    throw new ConfigError(`${path}: cannot be read: ${fileProblem(error)}; ${flag} names another file`);
   });
 }
 
@@ -52,7 +56,8 @@ function parseYaml(path: string, text: string): unknown {
 }
 
 function check<T>(path: string, raw: unknown, schema: z.ZodType<T>): T {
-  const parsed = schema.safeParse(raw ?? {});
+  const parsed = schema.safeParse(raw ?? {}, { reportInput: true });
   if (parsed.success) return parsed.data;
-  throw new ConfigError(`${path}: ${firstIssue(parsed.error)}`);
+  const { field, rule } = firstIssue(parsed.error);
+  throw new ConfigError(`${path}: ${field}: ${rule}`);
 }

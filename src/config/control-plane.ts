@@ -50,7 +50,9 @@ export const controlPlaneConfigSchema = z
       .regex(/^vpc-[A-Za-z0-9-]+$/, 'must look like vpc-bp1…')
       .optional(),
     /** Where the instance's metadata is asked for; by default at its own address. */
-    metadataEndpoint: z.url({ protocol: /^https?$/ }).optional(),
+    metadataEndpoint: z
+      .url({ protocol: /^https?$/, error: 'must be http://HOST[:PORT] or https://HOST[:PORT]' })
+      .optional(),
     controllerNamespace: z.string().min(1).default('kube-system'),
     controllerName: z.string().min(1).default('terway-controlplane'),
     leaderElection: z.boolean().default(true),

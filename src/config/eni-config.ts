@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { errorMessage } from '../util/errors.ts';
+import { firstIssue } from '../util/issues.ts';
 import { applyMergePatch, isRecord } from '../util/json.ts';
-import { firstIssue } from './issues.ts';
 
 /** Where the cluster's defaults stand (reference 6.1). */
 export const ENI_CONFIG = { namespace: 'kube-system', name: 'eni-config', key: 'eni_conf' } as const;
@@ -86,7 +86,8 @@ function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
   const where = `${name}, key ${ENI_CONFIG.key}`;
   const parsed = eniConfSchema.safeParse(raw);
   if (!parsed.success) {
-    return { error: `${where}: ${firstIssue(parsed.error)}${valueAt(raw, parsed.error.issues[0]?.path ?? [])}` };
+    const { field, rule } = firstIssue(parsed.error);
+    return { error: `${where}: ${field}: ${rule}${valueAt(raw, parsed.error.issues[0]?.path ?? [])}` };
   }
   const { vswitches, security_group: one, security_groups: several, eni_tags, enable_eni_trunking } = parsed.data;
   const named = [...(several ?? []), one ?? ''].filter((id) => id !== '');

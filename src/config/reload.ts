@@ -28,7 +28,7 @@ export async function watchConfig(options: ReloaderOptions, signal: AbortSignal)
   const look = async () => {
     let text: string;
     try {
-      text = await readText(options.path);
+      text = await readText(options.path, '--config');
       if (text === known) return;
       known = text;
       options.onReload({ kind: 'changed', read: parseControlPlaneConfig(options.path, text) });

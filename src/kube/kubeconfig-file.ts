@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { errorMessage } from '../util/errors.ts';
+import { errorMessage, fileProblem } from '../util/errors.ts';
+import { firstIssue } from '../util/issues.ts';
 import { KubeConfigError } from './errors.ts';
 
 /** Kubeconfig files are often edited by hand; an empty entry is null in YAML. */
@@ -70,9 +71,16 @@ export async function selectContext(files: readonly string[], contextName?: stri
   for (const file of files) parsed.push({ file, content: await parseFile(file) });
   const all = files.join(', ');
   const wanted = contextName ?? firstOf(parsed, ({ content }) => content['current-context'] ?? undefined);
-  if (!wanted) throw new KubeConfigError(`kubeconfig ${all}: current-context is not set`);
+  if (!wanted)
+    throw new KubeConfigError(
+      `kubeconfig ${all}: current-context is not set; choose one with \`kubectl config use-context\``,
+    );
   const found = firstOf(parsed, ({ content }) => content.contexts?.find((entry) => entry.name === wanted)?.context);
-  if (found === undefined) throw new KubeConfigError(`kubeconfig ${all}: there is no context '${wanted}'`);
+  if (found === undefined) {
+    const known = parsed.flatMap(({ content }) => content.contexts?.map(({ name }) => name) ?? []);
+    const there = known.length === 0 ? 'it has none' : `there are ${known.join(', ')}`;
+    throw new KubeConfigError(`kubeconfig ${all}: there is no context '${wanted}'; ${there}`);
+  }
   const cluster = firstOf(parsed, (origin) => {
     const entry = origin.content.clusters?.find(({ name }) => name === found.cluster);
     return entry && { file: origin.file, cluster: withAbsolutePaths(origin.file, entry.cluster, clusterPaths) };
@@ -108,13 +116,13 @@ async function parseFile(file: string): Promise<ParsedFile['content']> {
   try {
     source = await readFile(file, 'utf8');
   } catch (cause) {
-    throw fail(`cannot be read: ${errorMessage(cause)}`, cause);
+    throw fail(`cannot be read: ${fileProblem(cause)}; --kubeconfig or KUBECONFIG names another file`, cause);
   }
   let raw: unknown;
   try {
     raw = parse(source);
   } catch (cause) {
-    throw fail(`is not YAML: ${errorMessage(cause).split('\n')[0]}`, cause);
+    throw fail(`is not YAML: ${errorMessage(cause).split('\n')[0]?.replace(/:$/, '')}`, cause);
   }
   if (raw === null || raw === undefined) throw fail('is empty');
   const result = fileSchema.safeParse(raw);
@@ -123,7 +131,7 @@ async function parseFile(file: string): Promise<ParsedFile['content']> {
   const path = (issue?.path ?? [])
     .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
     .join('');
-  throw fail(`${path === '' ? 'the file' : path.slice(1)}: ${issue?.message ?? 'is invalid'}`);
+  throw fail(`${path === '' ? 'the file' : path.slice(1)}: ${firstIssue(result.error).rule}`);
 }
 
 function firstOf<T, R>(values: readonly T[], pick: (value: T) => R | undefined): R | undefined {

@@ -4,11 +4,12 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { z } from 'zod';
 import { ENI_CONFIG } from '../config/eni-config.ts';
-import { errorMessage } from '../util/errors.ts';
+import { errorMessage, fileProblem } from '../util/errors.ts';
 import { type TarEntry, tarStream } from '../util/tar.ts';
 import { count } from '../util/terminal/text.ts';
 import type { CommandContext } from './command.ts';
 import { CONTROL_PLANE, type Question } from './control-plane.ts';
+import { UsageError } from './errors.ts';
 import { redact, redactText } from './redact.ts';
 import { paragraph, type Report } from './report.ts';
 import {
@@ -40,6 +41,8 @@ const podSpecSchema = z.looseObject({
 /**
  * `bundle`: what somebody else needs to see what is wrong, in one file. Secrets are not read, and what looks like one is
  * taken out of everything else. What could not be had is told inside, and is no failure.
+ *
+ * @throws UsageError when the file cannot be written.
  */
 export async function bundleCommand(
   context: CommandContext,
@@ -56,7 +59,10 @@ export async function bundleCommand(
   const top = `terway-bundle-${stamp}`;
   const entries = bundle.entries.map((entry): TarEntry => ({ ...entry, path: `${top}/${entry.path}` }));
   // Only for the user: what is inside is about the whole cluster.
-  await pipeline(Readable.from(tarStream(entries)), createGzip(), createWriteStream(path, { mode: 0o600 }));
+  const file = createWriteStream(path, { mode: 0o600 });
+  await pipeline(Readable.from(tarStream(entries)), createGzip(), file).catch((error: unknown) => {
+    throw new UsageError(`bundle -o ${path}: cannot be written: ${fileProblem(error)}`);
+  });
   const { problems } = bundle;
   return {
     data: { path, files: entries.map((entry) => entry.path), problems },

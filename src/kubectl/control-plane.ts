@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { z } from 'zod';
 import { leaseResource } from '../kube/lease.ts';
 import { errorMessage } from '../util/errors.ts';
+import { firstIssue } from '../util/issues.ts';
 import { askSocket, SocketUnreachableError } from '../util/unix-socket.ts';
 import type { ClusterReader } from './cluster.ts';
 import { NoControlPlaneError } from './errors.ts';
@@ -101,10 +102,8 @@ function readAnswer<T>(body: string, schema: z.ZodType<T>, from: string): T {
   if (refusal.success) throw new NoControlPlaneError(`${from}: ${refusal.data.error}`);
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  throw new NoControlPlaneError(
-    `${from}: the answer is of another version: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`,
-  );
+  const { field, rule } = firstIssue(parsed.error);
+  throw new NoControlPlaneError(`${from}: the answer is of another version: ${field}: ${rule}`);
 }
 
 /** Runs kubectl with the connection of this command. A failure is a `code`, not an exception. */

@@ -533,6 +533,7 @@ test('uninstall --check proves that nothing is left, or tells how it goes', asyn
 
 describe('a wrong command line is told, with exit code 2', () => {
   test.each([
+    [['toString'], /"toString" is not a command/],
     [['stauts'], /"stauts" is not a command; there are status, explain/],
     [['status', 'now'], /status takes no arguments; "now" is too much/],
     [['gc'], /gc wants one of --plan and --apply/],
@@ -544,7 +545,8 @@ describe('a wrong command line is told, with exit code 2', () => {
     [['explain', 'pod', 'a/b', '-n', 'c'], /are different namespaces/],
     [['uninstall'], /uninstall wants --check/],
     [['nodes', '-o', 'wide'], /-o wide: there are table, json, yaml/],
-    [['nodes', '--colour'], /Unknown option '--colour'/],
+    [['nodes', '--colour'], /--colour is not a flag\n/],
+    [['bundle', '-o', '/nowhere/bundle.tar.gz'], /bundle -o \/nowhere\/bundle.tar.gz: cannot be written: ENOENT/],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await terway(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });

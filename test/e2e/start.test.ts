@@ -58,7 +58,11 @@ describe.concurrent('one line says what is wrong with', () => {
   const needed =
     'must hold accessKey and accessSecret (securityToken if temporary), or ecsRamRole, or rrsa with roleARN, oidcProviderARN and oidcTokenFile';
   test.each([
-    ['a flag', { flags: ['--confg', 'x'] }, "command line: Unknown option '--confg'"],
+    [
+      'a flag',
+      { flags: ['--confg', 'x'] },
+      'command line: --confg is not a flag; there are --config, --credential, --kubeconfig, --help',
+    ],
     ['a config that is no YAML', { config: 'regionID: [' }, /config: is not YAML: .* at line 1, column \d+$/],
     [
       'an unknown key',
@@ -105,7 +109,11 @@ describe.concurrent('one line says what is wrong with', () => {
     ['an empty credential', { credential: '' }, `credential: top level: ${needed}`],
     ['half a credential', { credential: { accessKey: 'a' } }, `credential: top level: ${needed}`],
     ['a kubeconfig that is no YAML', { kubeconfig: 'a: [' }, /kubeconfig .*kubeconfig: is not YAML: /],
-    ['a kubeconfig without a context', { kubeconfig: { kind: 'Config' } }, /kubeconfig: current-context is not set$/],
+    [
+      'a kubeconfig without a context',
+      { kubeconfig: { kind: 'Config' } },
+      /kubeconfig: current-context is not set; choose one with `kubectl config use-context`$/,
+    ],
   ])('%s', async (_what, files, message) => {
     const process = await start(files);
     expect(await process.exited()).toBe('exit code 2');

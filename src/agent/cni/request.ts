@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { errorMessage } from '../../util/errors.ts';
+import { firstIssue } from '../../util/issues.ts';
 import { CNI_ERROR, CniError } from './errors.ts';
 
 /** Versions of the CNI specification whose results we can give, oldest first. */
@@ -164,8 +165,7 @@ function parseConfig(input: string): NetworkConfig {
   }
   const parsed = networkConfigSchema.safeParse(raw);
   if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  const field = issue === undefined || issue.path.length === 0 ? 'top level' : issue.path.join('.');
+  const { field, rule } = firstIssue(parsed.error);
   if (field === 'cniVersion') {
     throw new CniError(
       CNI_ERROR.incompatibleVersion,
@@ -173,7 +173,7 @@ function parseConfig(input: string): NetworkConfig {
       `supported are ${CNI_VERSIONS.join(', ')}`,
     );
   }
-  throw new CniError(CNI_ERROR.invalidConfig, `the network configuration: ${field}: ${issue?.message ?? 'is invalid'}`);
+  throw new CniError(CNI_ERROR.invalidConfig, `the network configuration: ${field}: ${rule}`);
 }
 
 function versionText(raw: unknown): string {
