@@ -107,6 +107,15 @@ test('every alert names a heading that is there', async () => {
   expect(named.filter(([, path = '', anchor = '']) => !isThere(path, anchor)).map(([link]) => link)).toEqual([]);
 });
 
+test('every alert is found by its name', async () => {
+  const rules = await readFile(join(root, 'charts/terway-controlplane/files/prometheus/rules.yaml'), 'utf8');
+  const alerts = [...rules.matchAll(/- alert: (\w+)/g)].map(([, name = '']) => name);
+  expect(alerts.length).toBeGreaterThan(10);
+  for (const path of ['docs/troubleshooting.md', 'docs/zh/troubleshooting.md']) {
+    expect(alerts.filter((name) => !pageAt(path).prose.includes(`\`${name}\``))).toEqual([]);
+  }
+});
+
 describe('each page exists in both languages', () => {
   const twinOf = (path: string) => path.replace('docs/', 'docs/zh/');
 
