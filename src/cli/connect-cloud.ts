@@ -7,22 +7,39 @@ import type { ControlPlaneConfig, CredentialFile } from '../config/control-plane
 import { CLUSTER_PROFILE, type Identity, type IdentitySources } from '../config/identity.ts';
 import { configMapResource } from '../controllers/resources.ts';
 import type { KubeClient } from '../kube/client.ts';
-import { isNotFound } from '../kube/errors.ts';
+import { isNotFound, isOutage } from '../kube/errors.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { systemClock } from '../util/clock.ts';
 
-/** Whom to ask for what the configuration leaves out. */
-export function identitySources(config: ControlPlaneConfig, client: KubeClient, signal: AbortSignal): IdentitySources {
+/** Between two questions to an API server that does not answer; each is tried several times by the client. */
+const OUTAGE_RETRY_MS = 2000;
+
+/**
+ * Whom to ask for what the configuration leaves out. An API server that does not answer is asked until it does, or the
+ * signal aborts.
+ *
+ * @param onOutage told each time that it does not answer
+ */
+export function identitySources(
+  config: ControlPlaneConfig,
+  client: KubeClient,
+  signal: AbortSignal,
+  onOutage: (error: unknown) => void,
+): IdentitySources {
   return {
     metadata: async (path) => (await openMetadata(config.metadataEndpoint ?? METADATA_ENDPOINT, signal))(path),
-    clusterProfile: () =>
-      client.get(configMapResource, CLUSTER_PROFILE, { signal }).then(
-        ({ data }) => data,
-        (error: unknown) => {
+    clusterProfile: async () => {
+      for (;;) {
+        try {
+          return (await client.get(configMapResource, CLUSTER_PROFILE, { signal })).data;
+        } catch (error) {
           if (isNotFound(error)) return undefined;
-          throw error;
-        },
-      ),
+          if (signal.aborted || !isOutage(error)) throw error;
+          onOutage(error);
+        }
+        await systemClock.sleep(OUTAGE_RETRY_MS, signal);
+      }
+    },
   };
 }
 

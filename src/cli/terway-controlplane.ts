@@ -80,8 +80,6 @@ async function main(): Promise<void> {
       metrics.kubeRequestSeconds.observe({ verb }, durationMs / 1000);
     },
   });
-  const identity = await findIdentity(config, identitySources(config, client, stop.signal));
-  const { quota, cloud } = connectCloud(config, identity, credential, metrics, stop.signal);
   const live = new LiveConfig(config);
   const health = new StoreHealth();
   const informers = createInformers({
@@ -95,7 +93,6 @@ async function main(): Promise<void> {
     },
   });
   const eniConfigs = new EniConfigs({ informers, allowed: config.nodeConfigMaps, log });
-  metrics.sources.replica = () => replicaState(informers, quota);
   const instance = `${process.env['POD_NAME'] ?? hostname()}_${randomUUID().slice(0, 8)}`;
   const recorder = new EventRecorder({
     client,
@@ -104,9 +101,28 @@ async function main(): Promise<void> {
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
   });
   const webhook = createWebhook(config, client, informers, log, metrics);
-  const ready = () => (stop.signal.aborted ? 'stopping' : (health.problem(informers) ?? webhook?.problem));
+  let identityProblem: string | undefined = 'it is not known yet where the cluster lives';
+  const ready = () =>
+    stop.signal.aborted ? 'stopping' : (identityProblem ?? health.problem(informers) ?? webhook?.problem);
   const servers = await serve(config, () => telemetryServer({ ready, registry: metrics.registry }), log);
 
+  const noteWait = (error: unknown) => {
+    identityProblem = `it is not known yet where the cluster lives: ${errorMessage(error)}`;
+    log.warn({ err: errorMessage(error) }, 'the API server does not answer; asking it again where the cluster lives');
+  };
+  const sources = identitySources(config, client, stop.signal, noteWait);
+  const identity = await findIdentity(config, sources).catch((error: unknown) => {
+    if (!stop.signal.aborted) throw error;
+    return undefined;
+  });
+  if (identity === undefined) {
+    client.close();
+    await Promise.all(servers.map(closeServer));
+    return;
+  }
+  identityProblem = undefined;
+  const { quota, cloud } = connectCloud(config, identity, credential, metrics, stop.signal);
+  metrics.sources.replica = () => replicaState(informers, quota);
   const admin = createAdminChannel({ config: live, identity, instance, quota, metrics, log, ready });
   await admin.listen();
 

@@ -19,7 +19,7 @@ const sources = (given: { profile?: Record<string, string>; metadata?: Record<st
   return { ask, asked };
 };
 
-describe('where the cluster lives', () => {
+describe('#64: where the cluster lives', () => {
   test('what is configured is not asked for', async () => {
     const { ask, asked } = sources({});
     const config = { regionID: 'cn-hangzhou', clusterID: 'c1', vpcID: 'vpc-1' };
@@ -41,11 +41,12 @@ describe('where the cluster lives', () => {
     expect(await findIdentity({ clusterID: 'c3' }, ask)).toMatchObject({ vpcID: 'vpc-3' });
   });
 
-  test('what is found nowhere is named, with where it was looked for', async () => {
+  test('what is found nowhere is named, with where it was looked for and what to set', async () => {
     const failure = await findIdentity({ regionID: 'r', vpcID: 'vpc-1' }, sources({}).ask).catch((e: unknown) => e);
     expect(failure).toBeInstanceOf(ConfigError);
-    expect(String(failure)).toContain(
-      'clusterID: is not configured and was not found: ConfigMap kube-system/ack-cluster-profile has no clusterid',
+    expect(failure).toHaveProperty(
+      'message',
+      'clusterID: is not configured and was not found: ConfigMap kube-system/ack-cluster-profile has no clusterid; set clusterID in the configuration (controlPlane.config.clusterID of the chart) to an id that no other cluster of the account has: every ENI carries it as a tag',
     );
   });
 });

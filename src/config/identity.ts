@@ -23,7 +23,7 @@ export interface IdentitySources {
 /**
  * What the configuration says about where the cluster lives; the rest is asked for.
  *
- * @throws ConfigError naming the key that is neither configured nor found, where it was looked for, and why that failed
+ * @throws ConfigError naming the key that is neither configured nor found, where it was looked for, why that failed, and what to set
  */
 export async function findIdentity(
   config: Pick<ControlPlaneConfig, keyof Identity>,
@@ -43,7 +43,7 @@ export async function findIdentity(
   return { regionID, clusterID, vpcID };
 }
 
-async function first(key: string, sources: (() => Promise<string>)[]): Promise<string> {
+async function first(key: keyof Identity, sources: (() => Promise<string>)[]): Promise<string> {
   const failures: string[] = [];
   for (const source of sources) {
     try {
@@ -54,7 +54,11 @@ async function first(key: string, sources: (() => Promise<string>)[]): Promise<s
       failures.push(errorMessage(error));
     }
   }
-  throw new ConfigError(`${key}: is not configured and was not found: ${failures.join('; ')}`);
+  const hint =
+    key === 'clusterID' ? ' to an id that no other cluster of the account has: every ENI carries it as a tag' : '';
+  throw new ConfigError(
+    `${key}: is not configured and was not found: ${failures.join('; ')}; set ${key} in the configuration (controlPlane.config.${key} of the chart)${hint}`,
+  );
 }
 
 function once<T>(ask: () => Promise<T>): () => Promise<T> {

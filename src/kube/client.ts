@@ -15,7 +15,7 @@ import type {
   WriteOptions,
 } from './client-types.ts';
 import type { KubeConfig } from './config.ts';
-import { errorOfStatus, isTooManyRequests, KubeApiError, TransportError } from './errors.ts';
+import { errorOfStatus, isOutage, isTooManyRequests, KubeApiError, TransportError } from './errors.ts';
 import { Transport, type TransportOptions, type TransportResponse } from './transport.ts';
 import { apiVersionOf, type HasMetadata, keyOf, type ObjectKey, type Resource } from './types.ts';
 import { decodeWatch, type WatchEvent } from './watch-decoder.ts';
@@ -293,12 +293,8 @@ export function connectKube(config: KubeConfig, options: ConnectOptions = {}): K
 }
 
 function isRepeatable(error: unknown, method: Call['method']): boolean {
-  if (isTooManyRequests(error)) return true;
-  if (error instanceof TransportError) {
-    if (error.failure === 'closed' || error.failure === 'malformed') return false;
-    return !error.sent || method === 'GET';
-  }
-  return error instanceof KubeApiError && error.code >= 500 && method === 'GET';
+  if (!isOutage(error)) return false;
+  return method === 'GET' || isTooManyRequests(error) || (error instanceof TransportError && !error.sent);
 }
 
 function isHeld(metadata: unknown): boolean {

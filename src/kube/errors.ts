@@ -111,6 +111,12 @@ export function isTooManyRequests(error: unknown): boolean {
   return hasCode(error, 429);
 }
 
+/** The server cannot be reached, or cannot answer now: the same question may be answered later. */
+export function isOutage(error: unknown): boolean {
+  if (error instanceof TransportError) return error.failure !== 'closed' && error.failure !== 'malformed';
+  return isTooManyRequests(error) || (error instanceof KubeApiError && error.code >= 500);
+}
+
 /** No answer in time, either from the server or from what stands behind it. The write may have been applied. */
 export function isTimeout(error: unknown): boolean {
   if (error instanceof TransportError) return error.failure === 'timeout' || error.failure === 'silent';
