@@ -6,7 +6,7 @@ import { adoptCommand } from '../kubectl/adopt.ts';
 import { bundleCommand } from '../kubectl/bundle.ts';
 import { ClusterReader } from '../kubectl/cluster.ts';
 import type { CommandContext } from '../kubectl/command.ts';
-import { ExecChannel, kubectlRunner, SocketChannel } from '../kubectl/control-plane.ts';
+import { ExecChannel, findControlPlaneName, kubectlRunner, SocketChannel } from '../kubectl/control-plane.ts';
 import { NoControlPlaneError, UsageError } from '../kubectl/errors.ts';
 import { explainCommand } from '../kubectl/explain/explain.ts';
 import { gcCommand } from '../kubectl/gc.ts';
@@ -33,6 +33,7 @@ const GLOBAL_OPTIONS = {
   'no-color': { type: 'boolean', default: false },
   socket: { type: 'string' },
   'system-namespace': { type: 'string', default: 'kube-system' },
+  'control-plane': { type: 'string' },
   help: { type: 'boolean', short: 'h', default: false },
 } as const;
 
@@ -169,11 +170,19 @@ async function withContext(flags: Flags, work: (context: CommandContext) => Prom
       ...(context === undefined ? [] : ['--context', context]),
     ];
     const kubectl = kubectlRunner(connection, stop.signal);
+    let name: Promise<string> | undefined;
+    const controlPlaneName = () =>
+      (name ??=
+        flags['control-plane'] === undefined
+          ? findControlPlaneName(cluster, systemNamespace)
+          : Promise.resolve(flags['control-plane']));
     const socket = flags.socket ?? process.env['TERWAY_ADMIN_SOCKET'] ?? '';
     return await work({
-      ...{ cluster, kubectl, systemNamespace, clock: systemClock, version: VERSION },
+      ...{ cluster, kubectl, systemNamespace, controlPlaneName, clock: systemClock, version: VERSION },
       controlPlane:
-        socket === '' ? new ExecChannel({ cluster, namespace: systemNamespace, kubectl }) : new SocketChannel(socket),
+        socket === ''
+          ? new ExecChannel({ cluster, namespace: systemNamespace, name: controlPlaneName, kubectl })
+          : new SocketChannel(socket),
       namespace: flags.namespace ?? config.namespace,
     });
   } finally {

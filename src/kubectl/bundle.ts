@@ -8,7 +8,7 @@ import { errorMessage, fileProblem } from '../util/errors.ts';
 import { type TarEntry, tarStream } from '../util/tar.ts';
 import { count } from '../util/terminal/text.ts';
 import type { CommandContext } from './command.ts';
-import { CONTROL_PLANE, type Question } from './control-plane.ts';
+import { PRODUCT_SELECTOR, type Question } from './control-plane.ts';
 import { UsageError } from './errors.ts';
 import { redact, redactText } from './redact.ts';
 import { paragraph, type Report } from './report.ts';
@@ -26,7 +26,6 @@ import {
   unread,
 } from './resources.ts';
 
-const PART_OF = 'app.kubernetes.io/part-of';
 /** Containers of ours; of others in the same pods no environment is told. */
 const OUR_CONTAINERS = ['controlplane', 'agent'];
 const LOG_LINES = 5000;
@@ -102,7 +101,10 @@ class Bundle {
   }
 }
 
-async function addObjects(bundle: Bundle, { cluster, systemNamespace, version }: CommandContext): Promise<void> {
+async function addObjects(
+  bundle: Bundle,
+  { cluster, systemNamespace, controlPlaneName, version }: CommandContext,
+): Promise<void> {
   for (const resource of [
     podNetworkingResource,
     podEniResource,
@@ -122,12 +124,14 @@ async function addObjects(bundle: Bundle, { cluster, systemNamespace, version }:
     const events = await cluster.list(unread(eventResource));
     bundle.json('events.json', events.filter(isAboutUs).map(tidy));
   });
-  for (const key of [{ namespace: systemNamespace, name: CONTROL_PLANE }, ENI_CONFIG]) {
-    await bundle.attempt(`ConfigMap ${key.namespace}/${key.name}`, async () => {
-      const found = await cluster.find(configMapResource, { namespace: key.namespace, name: key.name });
-      if (found !== undefined) bundle.json(`configuration/${key.name}.json`, tidy(found));
-    });
-  }
+  const addConfigMap = async ({ namespace, name }: { namespace: string; name: string }) => {
+    const found = await cluster.find(configMapResource, { namespace, name });
+    if (found !== undefined) bundle.json(`configuration/${name}.json`, tidy(found));
+  };
+  await bundle.attempt(`ConfigMap of the control plane in ${systemNamespace}`, async () =>
+    addConfigMap({ namespace: systemNamespace, name: await controlPlaneName() }),
+  );
+  await bundle.attempt(`ConfigMap ${ENI_CONFIG.namespace}/${ENI_CONFIG.name}`, () => addConfigMap(ENI_CONFIG));
   await bundle.attempt('version of Kubernetes', async () => {
     bundle.json('versions.json', { plugin: version, kubernetes: await cluster.path('/version') });
   });
@@ -135,8 +139,8 @@ async function addObjects(bundle: Bundle, { cluster, systemNamespace, version }:
 
 async function addPods(bundle: Bundle, { cluster, kubectl, systemNamespace }: CommandContext): Promise<void> {
   await bundle.attempt('pods of the product', async () => {
-    const labelSelector = `${PART_OF}=${CONTROL_PLANE}`;
-    for (const pod of await cluster.list(unread(podResource), { namespace: systemNamespace, labelSelector })) {
+    const selected = { namespace: systemNamespace, labelSelector: PRODUCT_SELECTOR };
+    for (const pod of await cluster.list(unread(podResource), selected)) {
       const { name } = pod.metadata;
       const spec = podSpecSchema.parse(pod['spec'] ?? {});
       bundle.json(`pods/${name}/pod.json`, tidy({ ...pod, spec: withoutForeignEnvironment(spec) }));

@@ -11,6 +11,8 @@ export interface CommandContext {
   clock: Clock;
   /** Of the control plane. */
   systemNamespace: string;
+  /** What the control plane is called. */
+  controlPlaneName: () => Promise<string>;
   /** Of the kubeconfig's context, or of `-n`. */
   namespace: string;
   /** Of the plugin. */

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { z } from 'zod';
+import { KubeApiError } from '../kube/errors.ts';
 import { leaseResource } from '../kube/lease.ts';
 import { errorMessage } from '../util/errors.ts';
 import { firstIssue } from '../util/issues.ts';
@@ -8,10 +9,13 @@ import type { ClusterReader } from './cluster.ts';
 import { NoControlPlaneError } from './errors.ts';
 import { podResource } from './resources.ts';
 
-/** Name of the lease of the control plane, and of its pods' label. */
-export const CONTROL_PLANE = 'terway-controlplane';
-/** Label that the control plane's pods carry, with {@link CONTROL_PLANE} as its value. */
+/** Of everything in the product. */
+export const PRODUCT_SELECTOR = 'app.kubernetes.io/part-of=terway-controlplane';
+/** Label of the control plane's pods with its name. */
 export const NAME_LABEL = 'app.kubernetes.io/name';
+const CONTROL_PLANE_SELECTOR = `${PRODUCT_SELECTOR},app.kubernetes.io/component=control-plane`;
+/** The name where no pod says another. */
+const DEFAULT_NAME = 'terway-controlplane';
 const CONTAINER = 'controlplane';
 
 /** One question, as words of `terway-controlplane admin`. */
@@ -28,6 +32,27 @@ export interface ControlPlaneChannel {
 }
 
 const refusalSchema = z.object({ error: z.string() });
+
+/**
+ * The name of the control plane of a namespace, which its Deployment, lease and ConfigMap have in common. Its pods carry it in a label;
+ * without such pods, and for whoever may not list them, it is the usual one.
+ *
+ * @throws NoControlPlaneError when there are several; KubeApiError, TransportError
+ */
+export async function findControlPlaneName(cluster: ClusterReader, namespace: string): Promise<string> {
+  const pods = await cluster
+    .list(podResource, { namespace, labelSelector: CONTROL_PLANE_SELECTOR })
+    .catch((error: unknown) => {
+      if (error instanceof KubeApiError && error.code === 403) return [];
+      throw error;
+    });
+  const names = [...new Set(pods.map(({ metadata }) => metadata.labels?.[NAME_LABEL] ?? DEFAULT_NAME))].sort();
+  const [name = DEFAULT_NAME, ...others] = names;
+  if (others.length === 0) return name;
+  throw new NoControlPlaneError(
+    `${namespace} has several control planes: ${names.join(', ')}; choose one with --control-plane`,
+  );
+}
 
 /** Through the unix socket of a control plane that runs as a process of this machine. */
 export class SocketChannel implements ControlPlaneChannel {
@@ -50,9 +75,17 @@ export class SocketChannel implements ControlPlaneChannel {
 export class ExecChannel implements ControlPlaneChannel {
   readonly #cluster: ClusterReader;
   readonly #namespace: string;
+  readonly #name: () => Promise<string>;
   readonly #kubectl: Kubectl;
 
-  constructor(options: { cluster: ClusterReader; namespace: string; kubectl: Kubectl }) {
+  /** @param options.name of the control plane */
+  constructor(options: {
+    cluster: ClusterReader;
+    namespace: string;
+    name: () => Promise<string>;
+    kubectl: Kubectl;
+  }) {
+    this.#name = options.name;
     this.#cluster = options.cluster;
     this.#namespace = options.namespace;
     this.#kubectl = options.kubectl;
@@ -73,8 +106,9 @@ export class ExecChannel implements ControlPlaneChannel {
   }
 
   async #leader(): Promise<string> {
-    const where = `lease ${this.#namespace}/${CONTROL_PLANE}`;
-    const lease = await this.#cluster.find(leaseResource, { namespace: this.#namespace, name: CONTROL_PLANE });
+    const key = { namespace: this.#namespace, name: await this.#name() };
+    const where = `lease ${key.namespace}/${key.name}`;
+    const lease = await this.#cluster.find(leaseResource, key);
     if (lease === undefined) throw new NoControlPlaneError(`there is no ${where}; is the control plane installed?`);
     const name = holderName(lease.spec?.holderIdentity);
     if (name === '') throw new NoControlPlaneError(`nobody holds ${where}; does a replica of the control plane run?`);

@@ -4,7 +4,7 @@ import type { Style } from '../util/terminal/style.ts';
 import { count, pad } from '../util/terminal/text.ts';
 import { type StatusAnswer, statusAnswer } from './answers.ts';
 import { type CommandContext, orProblem } from './command.ts';
-import { CONTROL_PLANE, holderName, NAME_LABEL } from './control-plane.ts';
+import { holderName, NAME_LABEL } from './control-plane.ts';
 import { nodeRows } from './nodes.ts';
 import { ageText, paragraph, type Report } from './report.ts';
 import { podEniResource, podNetworkingResource, podResource } from './resources.ts';
@@ -77,13 +77,14 @@ function names(all: readonly string[]): string {
 }
 
 async function controlPlaneLine(
-  { cluster, systemNamespace, clock }: CommandContext,
+  { cluster, systemNamespace, controlPlaneName, clock }: CommandContext,
   answer: StatusAnswer | undefined,
 ): Promise<HealthLine> {
   const what = 'Control plane';
+  const name = await controlPlaneName();
   const [pods, lease] = await Promise.all([
-    cluster.list(podResource, { namespace: systemNamespace, labelSelector: `${NAME_LABEL}=${CONTROL_PLANE}` }),
-    cluster.find(leaseResource, { namespace: systemNamespace, name: CONTROL_PLANE }),
+    cluster.list(podResource, { namespace: systemNamespace, labelSelector: `${NAME_LABEL}=${name}` }),
+    cluster.find(leaseResource, { namespace: systemNamespace, name }),
   ]);
   const ready = pods.filter(({ status }) =>
     status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True'),

@@ -6,6 +6,7 @@ const GLOBAL = `
   --no-color               no colours; they are used on a terminal only
   --socket PATH            admin socket of a control plane that runs as a process; also TERWAY_ADMIN_SOCKET
   --system-namespace NS    namespace of the control plane (default kube-system)
+  --control-plane NAME     name of the control plane (default: as its pods are labelled)
 
 Exit code: 0, 1 when something is wrong or could not be asked, 2 when the command line is.
 `;

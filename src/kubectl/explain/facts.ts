@@ -8,7 +8,6 @@ import type { PodNetworking } from '../../crds/pod-networking.ts';
 import { KubeApiError } from '../../kube/errors.ts';
 import type { ClusterReader } from '../cluster.ts';
 import type { CommandContext } from '../command.ts';
-import { CONTROL_PLANE } from '../control-plane.ts';
 import {
   type CoreNode,
   configMapResource,
@@ -49,7 +48,12 @@ const configMapDataSchema = z.record(z.string(), z.string()).catch({});
 
 /** @throws KubeApiError, TransportError */
 export async function gatherPodFacts(
-  { cluster, systemNamespace, clock }: Pick<CommandContext, 'cluster' | 'systemNamespace' | 'clock'>,
+  {
+    cluster,
+    systemNamespace,
+    controlPlaneName,
+    clock,
+  }: Pick<CommandContext, 'cluster' | 'systemNamespace' | 'controlPlaneName' | 'clock'>,
   key: { namespace: string; name: string },
 ): Promise<PodFacts> {
   const [pod, podEni, namespace, networkings, events, stableNameKinds] = await Promise.all([
@@ -58,7 +62,7 @@ export async function gatherPodFacts(
     cluster.find(namespaceResource, { name: key.namespace }),
     cluster.list(podNetworkingResource),
     cluster.list(eventResource, { namespace: key.namespace, fieldSelector: `regarding.name=${key.name}` }),
-    stableNameKindsOf(cluster, systemNamespace),
+    stableNameKindsOf(cluster, systemNamespace, controlPlaneName),
   ]);
   const nodeName = pod?.spec.nodeName || podEni?.spec.target?.nodeName || '';
   const [coreNode, node, runtime] =
@@ -79,9 +83,13 @@ export async function gatherPodFacts(
 }
 
 /** As the control plane is configured; none for whoever may not read its configuration. */
-async function stableNameKindsOf(cluster: ClusterReader, namespace: string): Promise<readonly string[]> {
+async function stableNameKindsOf(
+  cluster: ClusterReader,
+  namespace: string,
+  name: CommandContext['controlPlaneName'],
+): Promise<readonly string[]> {
   try {
-    const found = await cluster.find(configMapResource, { namespace, name: CONTROL_PLANE });
+    const found = await cluster.find(configMapResource, { namespace, name: await name() });
     const text = configMapDataSchema.parse(found?.['data'])[CONFIG_KEY] ?? '';
     return parseControlPlaneConfig(CONFIG_KEY, text).config.customStatefulWorkloadKinds;
   } catch (error) {
