@@ -52,6 +52,8 @@ const VALUE_SCHEMAS: Readonly<Record<string, Record<string, unknown>>> = {
   'controlPlane.podDisruptionBudget.minAvailable': { type: ['integer', 'string'] },
   'webhook.failurePolicy': { enum: ['Ignore', 'Fail'] },
   'webhook.port': { type: 'integer', minimum: 1, maximum: 65_535 },
+  'metrics.podMonitor.port': { type: 'integer', minimum: 1, maximum: 65_535 },
+  'rbac.operator.subjects': { type: 'array', items: { type: 'object', required: ['kind', 'name'] } },
   'webhook.timeoutSeconds': { type: 'integer', minimum: 1, maximum: 30 },
   'agent.config': schemaOf(agentConfigSchema),
   ...Object.fromEntries(
@@ -65,6 +67,7 @@ const VALUE_SCHEMAS: Readonly<Record<string, Record<string, unknown>>> = {
       ...['controlPlane.nodeSelector', 'controlPlane.podAnnotations', 'controlPlane.podLabels'],
       ...['agent.nodeSelector', 'agent.podAnnotations', 'agent.podLabels'],
       ...['metrics.serviceMonitor.labels', 'metrics.prometheusRule.labels', 'metrics.dashboards.labels'],
+      'metrics.podMonitor.labels',
     ].map((path) => [path, strings]),
   ),
 };
@@ -102,8 +105,10 @@ function readme(values: YAMLMap): string {
 Control plane and node agent that give Kubernetes pods their own network interfaces on Alibaba Cloud.
 
 \`\`\`
-helm install terway-controlplane charts/terway-controlplane --namespace kube-system --set controlPlane.config.clusterID=c1234
+helm install terway-controlplane charts/terway-controlplane --namespace kube-system
 \`\`\`
+
+On ACK the cluster's id, region and VPC are found by themselves; elsewhere set \`controlPlane.config.clusterID\`.
 
 CRDs are part of the release and stay when it is uninstalled. \`helm test terway-controlplane -n kube-system\` asks the control
 plane whether it is ready.

@@ -19,11 +19,9 @@ const objectSchema = z.looseObject({
   metadata: z.looseObject({ name: z.string(), annotations: z.record(z.string(), z.string()).optional() }),
 });
 
-const CLUSTER = { 'controlPlane.config.clusterID': 'c1' };
-
 /** Everything that can be turned on. */
 const EVERYTHING = {
-  ...CLUSTER,
+  'controlPlane.config.clusterID': 'c1',
   'image.digest': `sha256:${'0'.repeat(64)}`,
   imagePullSecrets: [{ name: 'registry' }],
   'controlPlane.replicas': 3,
@@ -44,8 +42,11 @@ const EVERYTHING = {
   'eniConfig.create': true,
   'eniConfig.eni_conf': { vswitches: { 'cn-hangzhou-h': ['vsw-1'] }, security_group: 'sg-1' },
   'metrics.serviceMonitor.enabled': true,
+  'metrics.podMonitor.enabled': true,
   'metrics.prometheusRule.enabled': true,
   'metrics.dashboards.enabled': true,
+  'rbac.operator.create': true,
+  'rbac.operator.subjects': [{ kind: 'Group', name: 'network-team', apiGroup: 'rbac.authorization.k8s.io' }],
   'flowSchema.enabled': true,
   extraObjects: [
     {
@@ -79,9 +80,7 @@ beforeAll(async () => {
 
 describe('the chart', () => {
   test('passes helm lint', async () => {
-    const run = promisify(execFile)(await ensureHelm(), [
-      ...['lint', '--strict', CHART, '--set', 'controlPlane.config.clusterID=c1'],
-    ]);
+    const run = promisify(execFile)(await ensureHelm(), ['lint', '--strict', CHART]);
     expect((await run).stdout).toContain('0 chart(s) failed');
   });
 
@@ -91,17 +90,17 @@ describe('the chart', () => {
   });
 
   test.each([
-    ['with its defaults', 'default', CLUSTER],
+    ['with its defaults', 'default', {}],
     ['with everything turned on', 'everything', EVERYTHING],
-    ['for Terway’s own daemon', 'terway-daemon', { ...CLUSTER, 'agent.enabled': false }],
-    ['without webhook', 'no-webhook', { ...CLUSTER, 'webhook.enabled': false }],
+    ['for Terway’s own daemon', 'terway-daemon', { 'agent.enabled': false }],
+    ['without webhook', 'no-webhook', { 'webhook.enabled': false }],
   ])('%s renders what was looked at', async (_title, name, values) => {
     const rendered = await renderChart({ ...values, 'crds.install': false });
     await expect(rendered).toMatchFileSnapshot(`golden/${name}.yaml`);
   });
 
   test('keeps its CRDs when it is uninstalled, and they say which version they are', async () => {
-    const crds = objectsOf(await renderChart(CLUSTER)).filter(({ kind }) => kind === 'CustomResourceDefinition');
+    const crds = objectsOf(await renderChart({})).filter(({ kind }) => kind === 'CustomResourceDefinition');
     expect(crds.map(({ metadata }) => metadata.name).sort()).toHaveLength(5);
     for (const { metadata } of crds) {
       expect(metadata.annotations?.['helm.sh/resource-policy']).toBe('keep');
@@ -164,20 +163,25 @@ describe('addresses and paths of the configuration files', () => {
 
 describe('values that are refused, by name', () => {
   test.each([
-    ['no cluster id', {}, 'controlPlane.config.clusterID: is missing'],
-    ['an unknown value', { ...CLUSTER, replicas: 2 }, "additional properties 'replicas' not allowed"],
-    ['a misspelt key', { ...CLUSTER, 'controlPlane.replica': 2 }, "additional properties 'replica' not allowed"],
+    ['an unknown value', { replicas: 2 }, "additional properties 'replicas' not allowed"],
+    ['a misspelt key', { 'controlPlane.replica': 2 }, "additional properties 'replica' not allowed"],
     [
       'an unknown key of the configuration file',
-      { ...CLUSTER, 'controlPlane.config.rateLimits': {} },
+      { 'controlPlane.config.rateLimits': {} },
       "at '/controlPlane/config': additional properties 'rateLimits' not allowed",
     ],
-    ['a number for a text', { ...CLUSTER, 'controlPlane.config.regionID': 1 }, 'got number, want string'],
-    ['no replica', { ...CLUSTER, 'controlPlane.replicas': 0 }, 'minimum: got 0, want 1'],
-    ['a policy that there is not', { ...CLUSTER, 'webhook.failurePolicy': 'Maybe' }, "at '/webhook/failurePolicy'"],
-    ['a digest that is none', { ...CLUSTER, 'image.digest': 'sha256:1' }, "at '/image/digest'"],
-    ['half a credential', { ...CLUSTER, 'controlPlane.credential.file': { accessKey: 'a' } }, '/credential/file'],
-    ['an agent key that there is not', { ...CLUSTER, 'agent.config': { mtuu: 1 } }, "'mtuu' not allowed"],
+    ['a number for a text', { 'controlPlane.config.regionID': 1 }, 'got number, want string'],
+    ['no replica', { 'controlPlane.replicas': 0 }, 'minimum: got 0, want 1'],
+    ['a policy that there is not', { 'webhook.failurePolicy': 'Maybe' }, "at '/webhook/failurePolicy'"],
+    ['a digest that is none', { 'image.digest': 'sha256:1' }, "at '/image/digest'"],
+    ['half a credential', { 'controlPlane.credential.file': { accessKey: 'a' } }, '/credential/file'],
+    [
+      'a PodMonitor for agents without metrics',
+      { 'metrics.podMonitor.enabled': true, 'agent.config.metricsBindAddress': '0' },
+      'agent.config.metricsBindAddress "0" turns off what it scrapes',
+    ],
+    ['a port that there is not', { 'metrics.podMonitor.port': 0 }, "at '/metrics/podMonitor/port'"],
+    ['an agent key that there is not', { 'agent.config': { mtuu: 1 } }, "'mtuu' not allowed"],
   ])('%s', async (_title, values, words) => {
     expect(await refusal(values)).toContain(words);
   });

@@ -2,7 +2,10 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { stringify } from 'yaml';
 import { z } from 'zod';
+import { renderChart } from '../../scripts/manifests/render.ts';
+import { microTime } from '../../src/kube/micro-time.ts';
 import type { ClusterAccess, CommandResult } from '../cluster/access.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
@@ -295,14 +298,18 @@ describe('a replica that does not lead', () => {
   });
 });
 
-test('without a socket the leader is found by its lease and asked through kubectl exec', async () => {
-  const bin = join(folder, 'bin');
-  await mkdir(bin, { recursive: true });
-  // No node of this cluster runs containers: what exec would run in the pod is run here.
-  const dist = join(bed.lab.stateDir, 'dist');
-  await writeFile(
-    join(bin, 'kubectl'),
-    `#!/bin/sh
+describe('without a socket', () => {
+  const PODS = '/api/v1/namespaces/kube-system/pods';
+  let asked: Asked;
+
+  beforeAll(async () => {
+    const bin = join(folder, 'bin');
+    await mkdir(bin, { recursive: true });
+    // No node of this cluster runs containers: what exec would run in the pod is run here.
+    const dist = join(bed.lab.stateDir, 'dist');
+    await writeFile(
+      join(bin, 'kubectl'),
+      `#!/bin/sh
 case " $* " in *" exec "*)
   echo "$@" >> ${folder}/exec.log
   while [ "$1" != -- ]; do shift; done
@@ -311,30 +318,120 @@ case " $* " in *" exec "*)
 esac
 exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
 `,
-  );
-  await chmod(join(bin, 'kubectl'), 0o755);
-  const asked = { socket: '', path: bin };
-  const noPod = await terway(['quota'], asked);
-  expect(noPod.code).toBe(1);
-  expect(noPod.stderr).toContain(`held by ${hostname()}, which is no pod`);
-  await bed.lab.api.create('/api/v1/namespaces/kube-system/pods', {
-    ...{
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { name: hostname(), labels: { 'k8s.aliyun.com/ignore-by-terway': 'true' } },
-    },
-    spec: { nodeName: node.name, containers: [{ name: 'controlplane', image: 'registry.k8s.io/pause:3.10' }] },
-  });
-  try {
-    const quota = await terway(['quota'], asked);
-    expect(quota).toMatchObject({ code: 0, stderr: '' });
-    expect(quota.stdout).toMatch(/^API +LIMIT +USED/);
-    expect(await readFile(join(folder, 'exec.log'), 'utf8')).toBe(
-      `exec --namespace kube-system ${hostname()} --container controlplane -- terway-controlplane admin quota\n`,
     );
-  } finally {
-    await bed.strip(`/api/v1/namespaces/kube-system/pods/${hostname()}`);
+    await chmod(join(bin, 'kubectl'), 0o755);
+    asked = { socket: '', path: bin };
+  });
+
+  /** A pod of the control plane, as the chart labels it. */
+  async function withReplica(pod: string, name: string, work: () => Promise<void>): Promise<void> {
+    await bed.lab.api.create(PODS, {
+      ...{ apiVersion: 'v1', kind: 'Pod' },
+      metadata: {
+        name: pod,
+        labels: {
+          'app.kubernetes.io/name': name,
+          'app.kubernetes.io/part-of': 'terway-controlplane',
+          'app.kubernetes.io/component': 'control-plane',
+        },
+      },
+      spec: {
+        nodeName: node.name,
+        hostNetwork: true,
+        containers: [{ name: 'controlplane', image: 'registry.k8s.io/pause:3.10' }],
+      },
+    });
+    try {
+      await work();
+    } finally {
+      await bed.strip(`${PODS}/${pod}`);
+    }
   }
+
+  test('the leader is found by its lease and asked through kubectl exec', async () => {
+    const noPod = await terway(['quota'], asked);
+    expect(noPod.code).toBe(1);
+    expect(noPod.stderr).toContain(`held by ${hostname()}, which is no pod`);
+    await withReplica(hostname(), 'terway-controlplane', async () => {
+      const quota = await terway(['quota'], asked);
+      expect(quota).toMatchObject({ code: 0, stderr: '' });
+      expect(quota.stdout).toMatch(/^API +LIMIT +USED/);
+      expect(await readFile(join(folder, 'exec.log'), 'utf8')).toBe(
+        `exec --namespace kube-system ${hostname()} --container controlplane -- terway-controlplane admin quota\n`,
+      );
+    });
+  });
+
+  test('a control plane of another name is found by its pods; of several one is chosen', async () => {
+    await withReplica('edge-0', 'edge-network', async () => {
+      const noLease = await terway(['quota'], asked);
+      expect(noLease.stderr).toContain('there is no lease kube-system/edge-network');
+      await bed.lab.apply(
+        stringify({
+          ...{ apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' },
+          metadata: { name: 'edge-network', namespace: 'kube-system' },
+          spec: { holderIdentity: 'edge-0_1', leaseDurationSeconds: 15, renewTime: microTime(Date.now()) },
+        }),
+      );
+      try {
+        expect(await terway(['quota'], asked)).toMatchObject({ code: 0, stderr: '' });
+        expect((await terway(['status'], asked)).stdout).toMatch(/Control plane +0 of 1 replica ready; edge-0 leads/);
+        await withReplica('web-0', 'web-network', async () => {
+          const several = await terway(['quota'], asked);
+          expect(several).toMatchObject({ code: 1, stdout: '' });
+          expect(several.stderr).toContain(
+            'kube-system has several control planes: edge-network, web-network; choose one with --control-plane',
+          );
+          const chosen = await terway(['quota', '--control-plane', 'edge-network'], asked);
+          expect(chosen).toMatchObject({ code: 0, stderr: '' });
+        });
+      } finally {
+        await bed.lab.api.delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/edge-network');
+      }
+    });
+  });
+
+  test('the chart’s role for operators is enough for every command, and for little else', async () => {
+    const serviceAccount = { namespace: ns, name: 'operator' };
+    await bed.lab.api.create(`/api/v1/namespaces/${ns}/serviceaccounts`, {
+      ...{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: serviceAccount.name } },
+    });
+    const roles = await renderChart(
+      { 'rbac.operator.create': true, 'rbac.operator.subjects': [{ kind: 'ServiceAccount', ...serviceAccount }] },
+      ['--show-only', 'templates/operator.yaml'],
+    );
+    const rolesFile = join(folder, 'operator.yaml');
+    await writeFile(rolesFile, roles);
+    await bed.lab.apply(roles);
+    try {
+      const kubeconfig = await cluster.writeKubeconfig({ serviceAccount });
+      await withReplica(hostname(), 'terway-controlplane', async () => {
+        for (const command of [
+          ...[['status'], ['explain', 'pod', `${ns}/web-0`], ['nodes'], ['vswitches'], ['gc', '--plan'], ['quota']],
+          ...[['adopt'], ['bundle', '-o', join(folder, 'operator.tar.gz')], ['uninstall', '--check']],
+        ]) {
+          // One finds the leader; the others need not, as exec does not reach a pod here anyway.
+          const how = command[0] === 'quota' ? asked : {};
+          const answer = await terway([...command, '--kubeconfig', kubeconfig], how);
+          expect(answer.code, `${command[0]}: ${answer.stderr}`).toBeLessThan(2);
+          expect(answer.stdout, command[0]).not.toBe('');
+          expect(`${answer.stdout}${answer.stderr}`, command[0]).not.toMatch(/forbidden/i);
+        }
+      });
+      const may = async (...words: string[]) =>
+        (await cluster.run('kubectl', ['--kubeconfig', kubeconfig, 'auth', 'can-i', ...words])).stdout.trim();
+      // Over WebSockets exec is a GET, and the API server asks for both.
+      for (const verb of ['get', 'create']) {
+        expect(await may(verb, 'pods', '--subresource=exec', '-n', 'kube-system')).toBe('yes');
+        expect(await may(verb, 'pods', '--subresource=exec', '-n', ns)).toBe('no');
+      }
+      expect(await may('get', 'secrets', '-n', 'kube-system')).toBe('no');
+      expect(await may('delete', 'pods', '-n', 'kube-system')).toBe('no');
+      expect(await may('patch', 'podenis.network.alibabacloud.com', '-n', ns)).toBe('no');
+    } finally {
+      await cluster.kubectl(['delete', '--filename', rolesFile]);
+    }
+  });
 });
 
 test('gc tells what it would release and why not, then releases it', async () => {

@@ -6,6 +6,10 @@
 {{ .Values.fullnameOverride | default "terway" | trimSuffix "-controlplane" }}-agent
 {{- end }}
 
+{{- define "terway.operatorName" -}}
+{{ .Values.fullnameOverride | default "terway" | trimSuffix "-controlplane" }}-operator
+{{- end }}
+
 {{/* One label for selectors; the others may change from release to release. */}}
 {{- define "terway.selector" -}}
 app.kubernetes.io/name: {{ . }}
@@ -31,15 +35,26 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- $webhook := dict "enabled" .Values.webhook.enabled "port" (.Values.webhook.port | int) -}}
 {{- if .Values.webhook.certManager.enabled -}}{{- $_ := set $webhook "certificates" "secret" -}}{{- end -}}
 {{- $given := .Values.controlPlane.config -}}
-{{- if not $given.clusterID -}}
-{{- fail "controlPlane.config.clusterID: is missing; every ENI of this cluster carries it as a tag, so it must be no other cluster's. On ACK it is the id of the cluster" -}}
-{{- end -}}
 {{- $_ := set $known "webhook" (merge $webhook (dig "webhook" dict $given)) -}}
 {{ merge $known $given | toYaml }}
 {{- end }}
 
 {{- define "terway.credentialSecret" -}}
 {{ .Values.controlPlane.credential.existingSecret | default (printf "%s-credential" (include "terway.name" .)) }}
+{{- end }}
+
+{{/* The agent's configuration; metrics are served for whoever is told to scrape them. */}}
+{{- define "terway.agentConfig" -}}
+{{- $given := .Values.agent.config -}}
+{{- with .Values.metrics.podMonitor -}}
+{{- if .enabled -}}
+{{- if eq (toString $given.metricsBindAddress) "0" -}}
+{{- fail "metrics.podMonitor.enabled: true, but agent.config.metricsBindAddress \"0\" turns off what it scrapes; leave one of them out" -}}
+{{- end -}}
+{{- $given = merge dict $given (dict "metricsBindAddress" (printf "0.0.0.0:%d" (int .port))) -}}
+{{- end -}}
+{{- end -}}
+{{ toYaml $given }}
 {{- end }}
 
 {{/* Port number of an address such as 0.0.0.0:8080; 0 of one that is turned off. */}}
