@@ -209,6 +209,81 @@ describe('troubleshooting', () => {
   }
 });
 
+describe('docs/design/weak-spots.md', () => {
+  /** Cells of the tables below a heading, without the header. */
+  function rowsOf(heading: string): { title: string; paths: string[] }[] {
+    const { prose } = pageAt('docs/design/weak-spots.md');
+    const [section = ''] = (prose.split(`\n## ${heading}\n`)[1] ?? '').split('\n## ');
+    const rows = section.split('\n').filter((line) => line.startsWith('| '));
+    return rows.slice(2).map((row) => {
+      const cells = row.split('|').slice(1, -1);
+      const paths = [...(cells.at(-1) ?? '').matchAll(/`([^`]+)`/g)].map(([, path = '']) => path);
+      return { title: (cells[0] ?? '').trim(), paths };
+    });
+  }
+
+  /** Titles of tests by path, as they stand in the sources. */
+  async function titles(): Promise<Map<string, string[]>> {
+    const found = new Map<string, string[]>();
+    for (const folder of ['src', 'test']) {
+      const names = await readdir(join(root, folder), { recursive: true });
+      for (const name of names.filter((path) => path.endsWith('.test.ts'))) {
+        const text = await readFile(join(root, folder, name), 'utf8');
+        found.set(
+          `${folder}/${name}`,
+          [...text.matchAll(/(?:^ *|\()(['`])(.+?)\1,/gm)].map(([, , title = '']) => title),
+        );
+      }
+    }
+    return found;
+  }
+
+  /** `path: name` of each name that `namesIn` finds in a title. */
+  async function said(namesIn: (title: string) => string[]): Promise<string[]> {
+    const all = [...(await titles())].flatMap(([path, texts]) =>
+      texts.flatMap(namesIn).map((name) => `${path}: ${name}`),
+    );
+    return [...new Set(all)].sort();
+  }
+
+  const listed = (heading: string) =>
+    rowsOf(heading)
+      .flatMap(({ title, paths }) => paths.map((path) => `${path}: ${title}`))
+      .sort();
+
+  test('names the tests of the control plane, and no other', async () => {
+    expect(listed('Control plane')).toEqual(
+      await said((title) => [...title.matchAll(/#\d+/g)].map(([number]) => number)),
+    );
+    const numbers = rowsOf('Control plane').map(({ title }) => Number(title.slice(1)));
+    expect(numbers).toEqual(expect.arrayContaining(Array.from({ length: 18 }, (_, at) => 54 + at)));
+  });
+
+  test('names the tests of the node, and no other', async () => {
+    expect(listed('Node')).toEqual(
+      await said((title) =>
+        [...title.matchAll(/weak spots? ((?:\d+(?:, | and )?)+)/g)].flatMap(([, numbers = '']) =>
+          [...numbers.matchAll(/\d+/g)].map(([number]) => `weak spot ${number}`),
+        ),
+      ),
+    );
+    expect(rowsOf('Node').map(({ title }) => title)).toEqual(
+      Array.from({ length: 15 }, (_, at) => `weak spot ${at + 1}`),
+    );
+  });
+
+  test('names the acceptance scenarios as their tests are called', async () => {
+    const all = await titles();
+    const scenarios = rowsOf('Acceptance scenarios');
+    expect(scenarios.length).toBeGreaterThan(5);
+    for (const { title, paths } of scenarios) {
+      for (const path of paths) {
+        expect(all.get(path), path).toContainEqual(expect.toSatisfy((text: string) => text.split(':')[0] === title));
+      }
+    }
+  });
+});
+
 describe('what is to be copied is right:', () => {
   const yamlBlocks = () =>
     everyPage().flatMap(({ path, blocks }) =>

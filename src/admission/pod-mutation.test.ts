@@ -155,14 +155,14 @@ describe('the choice', () => {
     });
   });
 
-  test('of a Fixed one needs a pod whose name comes back', () => {
+  test('#71: of a Fixed one needs a pod whose name comes back', () => {
     const known = facts([networking('web', { selector: WEB, allocationType: ALLOCATION_TYPE.fixedForever })]);
     const owned = (kind: string) => pod({ metadata: { ownerReferences: [{ kind, name: 'x' }] } });
     expect(refusal(owned('ReplicaSet'), known)).toMatch(/Fixed addresses/);
     expect(admitted(owned('StatefulSet'), known).metadata.annotations).toMatchObject({
       'k8s.aliyun.com/pod-eni': 'true',
     });
-    // Weak spot 71: kinds that are configured count for webhook and controller alike.
+    // Kinds that are configured count for webhook and controller alike.
     expect(refusal(owned('CloneSet'), known)).toMatch(/Fixed addresses/);
     expect(admitted(owned('CloneSet'), { ...known, stableNameKinds: ['CloneSet'] })).toBeDefined();
   });

@@ -241,7 +241,7 @@ test('with the classic filters a VLAN device is not put beside members of its tr
   expect(datapath.pods.size).toBe(1);
 });
 
-test('a failed ADD leaves neither record nor anything to find (weak spot 2, N7)', async () => {
+test('a failed ADD leaves neither record nor anything to find (weak spots 2 and 15, N7)', async () => {
   bound();
   datapath.beforeAdd = async () => {
     throw new Error('add route: no such device');

@@ -149,7 +149,7 @@ describe('a ClientToken', () => {
   });
 });
 
-describe('a refusal carries kind, code and request id', () => {
+describe('#56: a refusal carries kind, code and request id', () => {
   const refused: [string, () => Promise<unknown>, object][] = [
     [
       'an unknown vSwitch',

@@ -113,13 +113,14 @@ describe('the configuration of the control plane', () => {
     [{ podENIMaxConcurrent: 0 }, 'podENIMaxConcurrent: must be at least 1, not 0'],
     [{ podENIMaxConcurrent: 1.5 }, 'podENIMaxConcurrent: must be a whole number, not 1.5'],
     [{ rateLimit: { AttachNetworkInterface: 0 } }, 'rateLimit.AttachNetworkInterface: must be at least 1, not 0'],
+    [{ rateLimit: { AttachNetworkInterface: -1 } }, 'rateLimit.AttachNetworkInterface: must be at least 1, not -1'],
     [{ rateLimitShare: 0 }, 'rateLimitShare: must be more than 0, not 0'],
     [{ rateLimitShare: 1.1 }, 'rateLimitShare: must be at most 1, not 1.1'],
     [{ logLevel: 'loud' }, 'logLevel: must be one of "trace", "debug", "info", "warn", "error", not "loud"'],
     [{ endpoints: { network: 'intranet' } }, 'endpoints.network: must be one of "vpc", "public", not "intranet"'],
     [{ endpoints: { ecs: 'ecs.example.com' } }, 'endpoints.ecs: must be http://HOST[:PORT] or https://HOST[:PORT]'],
     [{ endpoints: { ecs: 'http://a/path' } }, 'endpoints.ecs: must be http://HOST[:PORT] or https://HOST[:PORT]'],
-  ])('is refused in one line that names field and rule: %j', async (changes, message) => {
+  ])('#64: is refused in one line that names field and rule: %j', async (changes, message) => {
     expect(await refusalOf(read(stringify({ ...minimal, ...changes })))).toBe(message);
   });
 });

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { parseControlPlaneConfig } from './config-file.ts';
 import { fromUpstreamKeys } from './upstream-keys.ts';
 
-describe('a configuration that was written for upstream’s control plane', () => {
+describe('#64: a configuration that was written for upstream’s control plane', () => {
   // What upstream's chart renders (reference 7.2), with everything that it lets one set.
   const text = `
 leaseLockName: terway-controller-lock

@@ -28,7 +28,7 @@ function events() {
   return { said, clock, pods: new ControllerEvents({ recorder, pods, clock }) };
 }
 
-test('one event per transition: a failure that repeats with another request id is the same', () => {
+test('#57: one event per transition: a failure that repeats with another request id is the same', () => {
   const { said, pods } = events();
   for (const id of ['A', 'B', 'C']) {
     pods.podWarning('default/web-0', 'CloudError', `AttachNetworkInterface: NoPermission: no (request id ${id})`);

@@ -301,7 +301,7 @@ describe('#27: the certificate', () => {
     }
   });
 
-  test('that somebody else makes is waited for, read, and never written', async () => {
+  test('#64: that somebody else makes is waited for before it is ready, read, and never written', async () => {
     const path = '/api/v1/namespaces/kube-system/secrets/terway-controlplane-webhook-cert';
     const schema = z.looseObject({ data: z.record(z.string(), z.string()), type: z.string() });
     const secret = schema.parse(await bed.lab.api.get(path));

@@ -105,7 +105,7 @@ const logged = (words: string) =>
     timeoutMs: 20_000,
   });
 
-describe('the degradation switch (weak spot 19)', () => {
+describe('#19: the degradation switch', () => {
   test('l1 creates and attaches, but gives nothing up until it is lifted', async () => {
     await edit({ degradation: 'l1' });
     await becomes('terway_degradation_level{level="l1"}', 1);

@@ -21,6 +21,16 @@ export async function tableOf(bed: Bed, args: string[]): Promise<Record<string, 
   );
 }
 
+/** Two looks of the collector at the cloud: time for whatever was under way to end. */
+export async function twoLooks(bed: Bed): Promise<void> {
+  const looks = async () => (await bed.lab.cloud.counters()).calls['DescribeNetworkInterfaces']?.['OK'] ?? 0;
+  const before = await looks();
+  await pollUntil(async () => ((await looks()) >= before + 2 ? true : undefined), {
+    what: 'two looks of the collector',
+    timeoutMs: 20_000,
+  });
+}
+
 /** Time in which something could happen: rounds of whatever looks again by itself, counted by the questions to the cloud. */
 export async function rounds(bed: Bed, count: number): Promise<void> {
   const asked = async () => {

@@ -61,7 +61,7 @@ describe.concurrent('a PodNetworking', () => {
       reason: 'SecurityGroupNotFound',
       message: 'spec.securityGroupIDs: sg-bp1nowhere does not exist in this account and region',
     },
-  ])('with a mistake ($name) says which and where, once', async ({ name, spec, type, reason, message }) => {
+  ])('#60: with a mistake ($name) says which and where, once', async ({ name, spec, type, reason, message }) => {
     await bed.createNetworking(name, spec);
     const failed = await bed.networking(name, ({ status }) => status?.status === 'Fail');
     expect(failed.status?.message).toBe(message);
@@ -84,7 +84,9 @@ describe.concurrent('a PodNetworking', () => {
     expect(events).toEqual([{ type: 'Warning', reason: 'SyncPodNetworkingFailed', note: message, count: 1 }]);
   });
 
-  test('recovers when what it names appears, serves the pod that waits for it, and is checked anew when it is edited', async () => {
+  test('#60: recovers when what it names appears, serves the pod that waits for it, and is checked anew when it is edited or what it names goes', async ({
+    expect,
+  }) => {
     await bed.createPod(ns, 'early', { node: node.name, networking: 'late' });
     expect((await bed.podEvent(ns, 'early', 'PodNetworkingNotFound')).note).toBe(
       'annotation k8s.aliyun.com/pod-networking names PodNetworking late, which does not exist',
@@ -124,7 +126,16 @@ describe.concurrent('a PodNetworking', () => {
         ...['SyncPodNetworkingFailed', 'SyncPodNetworkingFailed'],
         ...['SyncPodNetworkingSucceed', 'SyncPodNetworkingSucceed'],
       ]);
+
+    const podEni = await bed.podEni(ns, 'early', () => true);
     await bed.deletePod(ns, 'early');
+    await bed.released(podEni);
+    // Nothing in the cluster changes: only a look at the cloud can tell.
+    await bed.lab.cloud.deleteVSwitch('vsw-bp1late');
+    const gone = await bed.networking('late', ({ status }) => status?.status === 'Fail');
+    expect(conditionOf(gone)).toBe(
+      'Ready=False VSwitchNotFound: spec.vSwitchOptions: vsw-bp1late does not exist in this account and region',
+    );
   });
 
   test('whose security group is deleted behind it brings the cloud’s words to PodENI and pod, and goes on once it is corrected', async () => {

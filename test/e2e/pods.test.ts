@@ -220,7 +220,7 @@ describe.concurrent('a fixed pod', () => {
     await bed.released(kept);
   });
 
-  test('that is scheduled to another zone says so, and is bound once it is back in its own', async () => {
+  test('#70: that is scheduled to another zone says so, and is bound once it is back in its own', async () => {
     await bed.createPod(ns, 'zonal', { node: nodeA.name, networking: 'ttl' });
     const first = await bed.bound(ns, 'zonal');
     await bed.deletePod(ns, 'zonal');

@@ -6,6 +6,7 @@ import { pollUntil } from '../cluster/poll.ts';
 import { createStateDir, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { violations } from '../lab/invariants.ts';
 import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, REGION } from '../lab/lab.ts';
+import { twoLooks } from './observe.ts';
 import { API, addressOf, Bed, conditionOf, idOf, isEmpty, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /** What other hands do to cloud and cluster, and what becomes of it. A cluster of its own, as its API server is restarted. */
@@ -198,10 +199,26 @@ describe.concurrent('of a node', () => {
     await nodeGone(dead.name);
   });
 
-  test('the object is deleted: the trunk is released; added again with another instance it gets another', async () => {
+  test('#68: the object is deleted: the trunk is released once no pod uses it; added again with another instance it gets another', async () => {
     const old = await bed.addNode();
     const trunk = await bed.trunkOf(old.name);
+    const podEni = await podOn('node-gone', old);
     await deleteNode(bed.lab.api, old.name);
+    const leaving = await pollUntil(
+      async () => {
+        const found = await bed.terwayNode(old.name);
+        return found?.metadata.deletionTimestamp === undefined ? undefined : found;
+      },
+      { what: 'the Node CR to be deleted', timeoutMs: 20_000 },
+    );
+    // In which the trunk could go.
+    await twoLooks(bed);
+    expect((await bed.terwayNode(old.name))?.metadata.finalizers).toEqual(leaving.metadata.finalizers);
+    expect(leaving.metadata.finalizers).not.toEqual([]);
+    expect((await bed.eni(trunk))?.status).toBe('InUse');
+    // As the pod collector of Kubernetes does once it misses the node.
+    await bed.deletePod(ns, 'node-gone');
+    await bed.released(podEni);
     await nodeGone(old.name);
     await pollUntil(async () => ((await bed.eni(trunk)) === undefined ? true : undefined), {
       what: `${trunk} to be deleted`,
@@ -368,13 +385,7 @@ test('so much that nobody owns at once is believed to be a lost memory: nothing 
     timeoutMs: 10_000,
   });
   // A second round would be the one that releases.
-  const rounds = async () =>
-    Object.values((await bed.lab.cloud.counters()).calls['DescribeNetworkInterfaces'] ?? {})[0] ?? 0;
-  const since = await rounds();
-  await pollUntil(async () => ((await rounds()) >= since + 2 ? true : undefined), {
-    what: 'two rounds',
-    timeoutMs: 20_000,
-  });
+  await twoLooks(bed);
   expect(await bed.mutations()).toEqual(before);
   for (const record of records) expect(await bed.eni(idOf(record))).toMatchObject({ status: 'InUse' });
 });

@@ -163,7 +163,7 @@ async function setRole(role: Role): Promise<void> {
 }
 
 describe('with all rules', () => {
-  test('everything is done, nothing is refused, and every right is used', async () => {
+  test('#54: everything is done, events among it, nothing is refused, and every right is used', async () => {
     await start();
     let used: Set<string>;
     try {

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { z } from 'zod';
 import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { type LabNode, POD_SECURITY_GROUP, POD_VSWITCH, VPC } from '../lab/lab.ts';
+import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH, VPC } from '../lab/lab.ts';
+import { twoLooks } from './observe.ts';
 import { API, Bed, conditionOf, idOf, LATENCIES, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /** What operators read in the status of each kind: how pods are served, what waits for what, what the cloud was asked. */
@@ -27,7 +29,7 @@ afterAll(async () => {
   await namespace?.delete();
 });
 
-test('a bound pod: each kind is Ready for the generation that it has, and the calls are told', async () => {
+test('#55: a bound pod: each kind is Ready for the generation that it has, and the calls are told', async () => {
   await bed.readyNetworking('plain');
   await bed.createPod(ns, 'plain-0', { node: node.name, networking: 'plain' });
   const podEni = await bed.bound(ns, 'plain-0');
@@ -120,7 +122,7 @@ test('a PodNetworking whose zone is full says which vSwitch, and that it has roo
   await Promise.all(names.filter((name) => name !== gone.metadata.name).map((name) => bed.deletePod(ns, name)));
 });
 
-test('a failure is one event however often it repeats, and the PodNetworking tells it with its request id', async () => {
+test('#56, #57: a failure is one event however often it repeats, and the PodNetworking tells it with its request id', async () => {
   await bed.lab.cloud.createSecurityGroup({ securityGroupId: 'sg-bp1short', vpcId: VPC });
   await bed.readyNetworking('failing', { securityGroupIDs: ['sg-bp1short'] });
   await bed.lab.cloud.deleteSecurityGroup('sg-bp1short');
@@ -159,6 +161,60 @@ test('a failure is one event however often it repeats, and the PodNetworking tel
     conditionOf(found, 'AllocationHealthy').startsWith('AllocationHealthy=True'),
   );
   await bed.deletePod(ns, 'failing-0');
+});
+
+test('#56, #57: a refused attachment is said once, in the cloud’s words, to pod and PodENI', async () => {
+  await bed.readyNetworking('unattached');
+  await bed.lab.cloud.setInstanceStatus(node.instanceId, 'Stopping');
+  await bed.createPod(ns, 'unattached-0', { node: node.name, networking: 'unattached' });
+  const refused = async () =>
+    (await bed.lab.cloud.journal()).filter(
+      ({ action, outcome }) => action === 'AttachNetworkInterface' && outcome === 'InvalidOperation.InvalidEcsState',
+    );
+  await pollUntil(async () => ((await refused()).length >= 3 ? true : undefined), {
+    what: 'three tries',
+    timeoutMs: 30_000,
+  });
+  const podEni = await bed.podEni(ns, 'unattached-0', (found) => conditionOf(found).includes('CloudError'));
+  expect(conditionOf(podEni)).toMatch(
+    /^Ready=False CloudError: AttachNetworkInterface: InvalidOperation\.InvalidEcsState: .+ \(request id [0-9A-F-]+\)$/,
+  );
+  const events = await bed.events('Pod', ns, 'unattached-0');
+  expect(events.map(({ type, reason, count }) => [type, reason, count])).toEqual([['Warning', 'CloudError', 1]]);
+  expect(events[0]?.note).toContain((await refused())[0]?.requestId);
+  expect(await bed.events('PodENI', ns, 'unattached-0')).toEqual([]);
+  await bed.lab.cloud.setInstanceStatus(node.instanceId, 'Running');
+  await bed.bound(ns, 'unattached-0');
+  await bed.deletePod(ns, 'unattached-0');
+});
+
+test('#65: a node says what eni-config lacks, and has its trunk once it is there', async () => {
+  const path = '/api/v1/namespaces/kube-system/configmaps/eni-config';
+  const { data } = z.object({ data: z.object({ eni_conf: z.string() }) }).parse(await bed.lab.api.get(path));
+  const write = (text: string) => bed.lab.api.patch(path, 'merge', { data: { eni_conf: text } });
+  const others = { version: '1', security_group: NODE_SECURITY_GROUP };
+  try {
+    await write(JSON.stringify({ ...others, vswitches: { 'cn-hangzhou-i': [NODE_VSWITCH['cn-hangzhou-i']] } }));
+    const { name } = await bed.lab.addNode(ZONE_H, SMALL_TYPE);
+    const lacking = await pollUntil(
+      async () => {
+        const found = await bed.terwayNode(name);
+        return found?.status?.conditions === undefined ? undefined : found;
+      },
+      { what: 'the condition of the node', timeoutMs: 20_000 },
+    );
+    expect(conditionOf(lacking, 'TrunkReady')).toBe(
+      'TrunkReady=False ConfigError: ConfigMap kube-system/eni-config, key eni_conf: vswitches has no entry for zone cn-hangzhou-h',
+    );
+    const edited = { vSwitchId: 'vsw-bp1edited', vpcId: VPC, zoneId: ZONE_H, cidrBlock: '10.68.0.0/24' };
+    await bed.lab.cloud.createVSwitch(edited);
+    // A node that has just come is looked at for other reasons, too.
+    await twoLooks(bed);
+    await write(JSON.stringify({ ...others, vswitches: { [ZONE_H]: [edited.vSwitchId] } }));
+    expect((await bed.eni(await bed.trunkOf(name)))?.vSwitchId).toBe(edited.vSwitchId);
+  } finally {
+    await write(data.eni_conf);
+  }
 });
 
 test('a wait that lasts is told with what is usual', async () => {

@@ -81,7 +81,7 @@ test('a pod that asks for nothing is admitted through the Service of the webhook
   expect(other.vlanId).toBeGreaterThan(0);
 });
 
-test('helm upgrade and rollback change the configuration while pods go on talking', async () => {
+test('Upgrade: helm upgrade and rollback change the configuration while pods go on talking', async () => {
   const before = await configMap();
   const values = await lab.chartValues();
   const stdout = await lab.helmChecked(
