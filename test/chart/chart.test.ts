@@ -123,7 +123,7 @@ describe('addresses and paths of the configuration files', () => {
     }),
   });
   const podOf = async (kind: 'Deployment' | 'DaemonSet', values: Record<string, unknown>) => {
-    const found = objectsOf(await renderChart({ ...CLUSTER, ...values })).find((object) => object.kind === kind);
+    const found = objectsOf(await renderChart(values)).find((object) => object.kind === kind);
     const { containers, volumes } = podSchema.parse(found).spec.template.spec;
     return { container: containers[0], volumes };
   };
