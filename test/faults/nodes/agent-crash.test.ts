@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import type { CommandResult } from '../../cluster/access.ts';
-import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { podTemplate, readyNetworking } from '../../e2e/nodes/support.ts';
 import { ZONES } from '../../lab/lab.ts';
@@ -97,21 +96,20 @@ async function startAgent(): Promise<void> {
   );
   done.catch(() => undefined);
   running = { done, stop };
-  let ended: CommandResult | undefined;
-  void done.then(
-    (result) => {
-      ended = result;
-    },
-    () => undefined,
-  );
-  await pollUntil(
-    async () => {
-      if (ended !== undefined) throw new Error(`the agent ended with ${ended.code}: ${ended.stdout}${ended.stderr}`);
-      const answer = await node.real.exec('busybox', ['wget', '-q', '-O', '-', 'http://127.0.0.1:9196/readyz']);
-      return answer.code === 0 ? true : undefined;
-    },
-    { what: 'the agent to be ready', timeoutMs: 30_000, intervalMs: 50 },
-  );
+  const ready = 'until busybox wget -q -O /dev/null http://127.0.0.1:9196/readyz 2>/dev/null; do sleep 0.1; done';
+  const failed = done.then(({ code, stdout, stderr }) => {
+    throw new Error(`the agent ended with ${code}: ${stdout}${stderr}`);
+  });
+  failed.catch(() => undefined);
+  // Which of the two ends the other's wait.
+  const enough = new AbortController();
+  const answered = node.real.exec('timeout', ['30', 'sh', '-c', ready], { signal: enough.signal });
+  try {
+    expect((await Promise.race([answered, failed])).code, 'the agent to be ready').toBe(0);
+  } finally {
+    enough.abort(new Error('enough'));
+    await answered.catch(() => undefined);
+  }
 }
 
 async function stopAgent(): Promise<void> {
@@ -134,37 +132,29 @@ function plugin(command: 'ADD' | 'DEL'): Promise<CommandResult> {
 }
 
 /** Everything that ADD could leave: on the node, in the pod's namespace, in maps and on disk. */
+const LOOK = `set -e
+look() { echo "# $*"; "$@"; }
+look ip -oneline link
+look ip -oneline address show scope global
+look ip rule
+look ip route show table all
+look ip neigh show nud permanent
+look tc qdisc show
+look tc filter show dev eth1 egress
+look tc filter show dev eth1 ingress
+look ip -netns ${NETNS} -oneline link
+look ip -netns ${NETNS} route show table all
+for map in /sys/fs/bpf/terway/maps/*tag4* /sys/fs/bpf/terway/maps/*veths*; do
+  look /usr/sbin/bpftool -j map dump pinned "$map"
+done
+look ls /var/lib/terway-agent/pods`;
+
 async function kernelState(): Promise<string> {
-  const inPod = ['netns', 'exec', NETNS];
-  const commands: [string, string[]][] = [
-    ['ip', ['-oneline', 'link']],
-    ['ip', ['-oneline', 'address', 'show', 'scope', 'global']],
-    ['ip', ['rule']],
-    ['ip', ['route', 'show', 'table', 'all']],
-    ['ip', ['neigh', 'show', 'nud', 'permanent']],
-    ['tc', ['qdisc', 'show']],
-    ['tc', ['filter', 'show', 'dev', 'eth1', 'egress']],
-    ['tc', ['filter', 'show', 'dev', 'eth1', 'ingress']],
-    ['ip', [...inPod, 'ip', '-oneline', 'link']],
-    ['ip', [...inPod, 'ip', 'route', 'show', 'table', 'all']],
-    [
-      'sh',
-      [
-        '-c',
-        'set -e; for map in /sys/fs/bpf/terway/maps/*tag4* /sys/fs/bpf/terway/maps/*veths*; do /usr/sbin/bpftool -j map dump pinned $map; done',
-      ],
-    ],
-    ['sh', ['-c', 'ls /var/lib/terway-agent/pods']],
-  ];
-  const states = [];
-  for (const [command, args] of commands) {
-    const { stdout, stderr, code } = await node.real.exec(command, args);
-    expect(code, `${command} ${args.join(' ')}: ${stderr}`).toBe(0);
-    // What the kernel adds by itself comes when duplicate address detection is over; what counts up is no state.
-    const lines = stdout.split('\n').filter((line) => !line.includes('proto kernel'));
-    states.push(`# ${command} ${args.join(' ')}\n${lines.join('\n').replace(/ (id|expires|users|refcnt) \S+/g, '')}`);
-  }
-  return states.join('\n');
+  const { stdout, stderr, code } = await node.real.exec('sh', ['-c', LOOK]);
+  expect(code, stderr).toBe(0);
+  // What the kernel adds by itself comes when duplicate address detection is over; what counts up is no state.
+  const lines = stdout.split('\n').filter((line) => !line.includes('proto kernel'));
+  return lines.join('\n').replace(/ (id|expires|users|refcnt) \S+/g, '');
 }
 
 /** Arms the trap; 0 only counts. */
