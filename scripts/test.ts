@@ -1,6 +1,6 @@
 /**
- * Runs the checks and every test project, and closes with a line that counts the tests. Parts of one stage run side by side in
- * lanes, as most of them wait more than they compute; the next stage starts only when all before it passed.
+ * Runs the checks and every test project, and closes with a line that counts the tests. Parts of one stage run side by side,
+ * as most of them wait more than they compute; the next stage starts only when all before it passed.
  * `--only NAME[,NAME]` runs some of the parts, one after another, and shows their output as it comes.
  */
 import { spawn } from 'node:child_process';
@@ -14,23 +14,31 @@ const root = join(import.meta.dirname, '..');
 
 interface Part {
   name: string;
-  /** Of a project whose files are divided among clusters of their own. */
+  /** Of a project whose files are divided among processes, each with a cluster of its own. */
   shard?: string;
 }
 
-type Lane = readonly Part[];
+interface Stage {
+  /** In the order in which they begin. */
+  parts: readonly Part[];
+  /** How many run at once. */
+  lanes: number;
+}
 
 const part = (name: string): Part => ({ name });
+const shards = (name: string, count: number): Part[] =>
+  Array.from({ length: count }, (_, at) => ({ name, shard: `${at + 1}/${count}` }));
 
-/** What fails fast comes first; lanes of a stage take about the same time. */
-const STAGES: readonly (readonly Lane[])[] = [
-  [[part('build')]],
-  [[part('check'), part('netns')], [part('unit')]],
-  [
-    [part('integration'), { name: 'e2e', shard: '1/2' }, part('vm')],
-    [part('nodes')],
-    [part('cluster'), part('faults'), { name: 'e2e', shard: '2/2' }],
-  ],
+/** The long ones first, so that no lane is left with one at the end; short ones that fail fast among them. */
+const STAGES: readonly Stage[] = [
+  { parts: [part('build'), part('check')], lanes: 2 },
+  {
+    parts: [
+      ...[part('unit'), part('vm'), ...shards('e2e', 4), ...shards('nodes', 5)],
+      ...[...shards('faults', 2), part('cluster'), part('netns'), part('integration')],
+    ],
+    lanes: 5,
+  },
 ];
 
 const resultSchema = z.object({
@@ -60,14 +68,14 @@ class Run {
     };
   }
 
-  /** Lanes side by side; in each its parts one after another. Nothing new begins once a part has failed. */
-  async stage(lanes: readonly Lane[]): Promise<void> {
-    this.#buffered = lanes.length > 1;
-    await Promise.all(
-      lanes.map(async (parts) => {
-        for (const next of parts) if (this.ok) await this.#part(next);
-      }),
-    );
+  /** Nothing new begins once a part has failed. */
+  async stage({ parts, lanes }: Stage): Promise<void> {
+    this.#buffered = lanes > 1;
+    const waiting = [...parts];
+    const lane = async () => {
+      for (let next = waiting.shift(); next !== undefined && this.ok; next = waiting.shift()) await this.#part(next);
+    };
+    await Promise.all(Array.from({ length: lanes }, lane));
   }
 
   stillRunning(): void {
@@ -137,7 +145,7 @@ function seconds(sinceMs: number): string {
 
 const { values: flags } = parseArgs({ options: { only: { type: 'string' } } });
 const only = flags.only?.split(',');
-const stages = only === undefined ? STAGES : [[only.map(part)]];
+const stages = only === undefined ? STAGES : [{ parts: only.map(part), lanes: 1 }];
 
 const startedMs = performance.now();
 const directory = await mkdtemp(join(tmpdir(), 'terway-tests-'));
@@ -148,7 +156,7 @@ process.on('SIGINT', () => {
   run.ok = false;
 });
 try {
-  for (const lanes of stages) if (run.ok) await run.stage(lanes);
+  for (const stage of stages) if (run.ok) await run.stage(stage);
 } finally {
   clearInterval(heartbeat);
   await rm(directory, { recursive: true, force: true });

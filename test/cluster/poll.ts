@@ -22,7 +22,7 @@ export async function pollUntil<T>(condition: () => Promise<T | undefined>, opti
     options.signal?.throwIfAborted();
     const answer = await condition();
     if (answer !== undefined) return answer;
-    await pause(options.intervalMs ?? 50, options.signal);
+    await pause(options.intervalMs ?? 100, options.signal);
   }
   throw new DeadlineError(`timed out after ${options.timeoutMs} ms waiting for ${options.what}`);
 }
