@@ -387,6 +387,12 @@ describe('#13: of any pod the patch changes only what it is for, and a second lo
     status: extra,
   });
 
+  test('also of one whose unknown fields have names that JavaScript reserves', () => {
+    const managed: unknown = JSON.parse('{"field":{"__proto__":0,"constructor":0}}');
+    const after = admitted(pod({ metadata: { managed } }), facts([networking('web', { selector: WEB }, { h: 1 })]));
+    expect(JSON.stringify(after)).toContain(JSON.stringify(managed));
+  });
+
   test('holds', () => {
     const known = facts([networking('web', { selector: WEB }, { h: 1, i: 0 })]);
     fc.assert(

@@ -1,4 +1,4 @@
-import { isRecord } from '../util/json.ts';
+import { isRecord, setMember } from '../util/json.ts';
 import type { KubeClient } from './client.ts';
 import type { CallOptions } from './client-types.ts';
 import type { HasMetadata, Resource } from './types.ts';
@@ -22,7 +22,7 @@ function diffMembers(before: Record<string, unknown>, after: Record<string, unkn
   for (const key of Object.keys(before)) {
     if (isAbsent(before[key]) || !isAbsent(after[key])) continue;
     patch ??= {};
-    patch[key] = null;
+    setMember(patch, key, null);
   }
   for (const key of Object.keys(after)) {
     const next = after[key];
@@ -33,10 +33,10 @@ function diffMembers(before: Record<string, unknown>, after: Record<string, unkn
       const nested = diffMembers(previous, next);
       if (nested === undefined) continue;
       patch ??= {};
-      patch[key] = nested;
+      setMember(patch, key, nested);
     } else if (!jsonEqual(previous, next)) {
       patch ??= {};
-      patch[key] = next;
+      setMember(patch, key, next);
     }
   }
   return patch;
@@ -79,7 +79,7 @@ function copy(value: unknown): unknown {
   if (Array.isArray(value)) return value.map((element: unknown) => copy(element));
   if (!isRecord(value)) return value;
   const result: Record<string, unknown> = {};
-  for (const key of Object.keys(value)) result[key] = copy(value[key]);
+  for (const key of Object.keys(value)) setMember(result, key, copy(value[key]));
   return result;
 }
 

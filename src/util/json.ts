@@ -17,3 +17,9 @@ export function applyMergePatch(target: unknown, patch: unknown): unknown {
   // A member named __proto__ stays an ordinary one.
   return Object.fromEntries(members);
 }
+
+/** Sets a member of a plain object. `__proto__` is a name like any other in JSON, while an assignment would set the prototype. */
+export function setMember(object: Record<string, unknown>, key: string, value: unknown): void {
+  if (key !== '__proto__') object[key] = value;
+  else Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+}
