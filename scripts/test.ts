@@ -103,6 +103,7 @@ class Run {
   async #execute([command, ...args]: readonly [string, ...string[]]): Promise<{ code: number; output: string }> {
     const child = spawn(command, args, {
       cwd: root,
+      env: { ...process.env, NODE_COMPILE_CACHE: join(this.#directory, 'compiled') },
       stdio: ['ignore', ...(this.#buffered ? (['pipe', 'pipe'] as const) : (['inherit', 'inherit'] as const))],
     });
     let output = '';

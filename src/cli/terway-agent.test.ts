@@ -24,7 +24,8 @@ async function start(options: { args?: string[]; config?: string; env?: Record<s
     args.push('--config', path);
   }
   const child = spawn(process.execPath, [join(import.meta.dirname, 'terway-agent.ts'), ...args], {
-    env: { PATH: process.env['PATH'], HOME: directory, ...options.env },
+    // Compiled once for all starts.
+    env: { PATH: process.env['PATH'], HOME: directory, NODE_COMPILE_CACHE: join(directory, 'cache'), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';

@@ -5,6 +5,7 @@ import * as z from 'zod';
 import { ApiClient } from './api.ts';
 import { TestClusterError } from './errors.ts';
 import { formatKubeconfig } from './kubeconfig.ts';
+import { NODE_CACHE } from './node-cache.ts';
 import { issueUser, loadAuthority, writeSecret } from './pki.ts';
 import { readRecord } from './state.ts';
 
@@ -90,6 +91,7 @@ export function createAccess(stateDir: string, serverUrl: string, kubectlPath: s
         KUBECONFIG: kubeconfig,
         // The cache of discovery must not be shared with clusters that had our port before.
         KUBECACHEDIR: join(stateDir, 'kubectl-cache'),
+        ...NODE_CACHE,
         ...env,
       },
     });

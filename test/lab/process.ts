@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { NODE_CACHE } from '../cluster/node-cache.ts';
 
 /**
  * A module for --import that ends a child whose owner was killed and could not do it: the channel between them (`ipc`)
@@ -47,7 +48,7 @@ export class LabProcess {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       // A session of its own: Ctrl-C in a terminal must reach only the owner, who stops its processes in order.
       detached: true,
-      env: { PATH: process.env['PATH'] ?? '', ...options.env },
+      env: { PATH: process.env['PATH'] ?? '', ...NODE_CACHE, ...options.env },
     });
     owned.add(child);
     return new LabProcess(options.name, options.logPath, child);
