@@ -174,31 +174,35 @@ async function requestsOf(command: 'ADD' | 'DEL'): Promise<number> {
   return disarm();
 }
 
-test.each(['ADD', 'DEL'] as const)('at every request of %s: the next agent leaves no trace (N5)', async (command) => {
-  if (command === 'DEL') expect((await plugin('ADD')).code).toBe(0);
-  const requests = await requestsOf(command);
-  expect(requests).toBeGreaterThan(3);
-  if (command === 'ADD') expect((await plugin('DEL')).code).toBe(0);
-  for (let at = 1; at <= requests; at += 1) {
-    for (const when of ['before', 'after'] as const) {
-      const label = `${when} request ${at} of ${requests}`;
-      if (command === 'DEL') expect((await plugin('ADD')).code, label).toBe(0);
-      await arm(at, when);
-      const killed = await plugin(command);
-      // The runtime is told that nobody answered.
-      expect([killed.code, JSON.parse(killed.stdout)], label).toMatchObject([1, { code: 11 }]);
-      await running?.done.catch(() => undefined);
-      await disarm();
-      await startAgent();
-      expect(await kernelState(), label).toBe(baseline);
+test.each(['ADD', 'DEL'] as const)(
+  'at every request of %s: the next agent leaves no trace (N5)',
+  async (command) => {
+    if (command === 'DEL') expect((await plugin('ADD')).code).toBe(0);
+    const requests = await requestsOf(command);
+    expect(requests).toBeGreaterThan(3);
+    if (command === 'ADD') expect((await plugin('DEL')).code).toBe(0);
+    for (let at = 1; at <= requests; at += 1) {
+      for (const when of ['before', 'after'] as const) {
+        const label = `${when} request ${at} of ${requests}`;
+        if (command === 'DEL') expect((await plugin('ADD')).code, label).toBe(0);
+        await arm(at, when);
+        const killed = await plugin(command);
+        // The runtime is told that nobody answered.
+        expect([killed.code, JSON.parse(killed.stdout)], label).toMatchObject([1, { code: 11 }]);
+        await running?.done.catch(() => undefined);
+        await disarm();
+        await startAgent();
+        expect(await kernelState(), label).toBe(baseline);
+      }
     }
-  }
-  // And what it was about still works.
-  expect((await plugin('ADD')).code).toBe(0);
-  expect((await plugin('DEL')).code).toBe(0);
-  expect((await plugin('DEL')).code).toBe(0);
-  process.stdout.write(`${command}: killed at ${2 * requests} places\n`);
-});
+    // And what it was about still works.
+    expect((await plugin('ADD')).code).toBe(0);
+    expect((await plugin('DEL')).code).toBe(0);
+    expect((await plugin('DEL')).code).toBe(0);
+    process.stdout.write(`${command}: killed at ${2 * requests} places\n`);
+  },
+  900_000,
+);
 
 test('uninstall takes everything of the agent from the node', async () => {
   expect((await plugin('ADD')).code).toBe(0);
