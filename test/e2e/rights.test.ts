@@ -5,7 +5,7 @@ import { ignoreMissing } from '../cluster/nodes.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { CLUSTER_ID } from '../lab/lab.ts';
+import { CLUSTER_ID, type LabNode } from '../lab/lab.ts';
 import { applyWebhookConfigurations, removeWebhookConfigurations } from '../lab/webhook.ts';
 import { API, Bed, chartRights, SMALL_TYPE, ZONE_H } from './support.ts';
 
@@ -59,6 +59,8 @@ let namespace: TestNamespace;
 let ns: string;
 let port: number;
 let ownerUid: string;
+let node: LabNode;
+let visits = 0;
 
 beforeAll(async () => {
   const cluster = await sharedCluster();
@@ -70,10 +72,6 @@ beforeAll(async () => {
   await bed.lab.apply(RBAC);
   namespace = await withNamespace(cluster, 'rights');
   ns = namespace.name;
-  // Pods of this namespace come past the webhook.
-  await bed.lab.api.patch(`/api/v1/namespaces/${ns}`, 'merge', {
-    metadata: { labels: { 'k8s.aliyun.com/pod-eni': 'false' } },
-  });
   const configMap = (name: string, space: string, data: Record<string, string>) =>
     stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: space }, data });
   await bed.lab.apply(configMap('ack-cluster-profile', 'kube-system', { clusterid: CLUSTER_ID }));
@@ -100,9 +98,19 @@ afterAll(async () => {
   await namespace?.delete();
 });
 
-/** As on the first day: no lease, no certificate, and nobody has told where the cluster is. */
+/**
+ * As on the first day: no lease, no certificate, and nobody has told where the cluster is. One pod is there already: while there
+ * was no webhook, it came past it.
+ */
 async function start(): Promise<void> {
+  visits += 1;
+  node = await bed.lab.addNode(ZONE_H, SMALL_TYPE);
   await removeWebhookConfigurations(bed.lab);
+  await bed.createPod(ns, `escaped-${visits}`, {
+    node: node.name,
+    annotations: { 'k8s.aliyun.com/pod-networking': 'rights' },
+    ownerReferences: [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'owner', uid: ownerUid, controller: true }],
+  });
   await bed.lab.api.patch(`${API}/podnetworkings/rights`, 'merge', { spec: { priority: visits } });
   // Without its rights the one before may never have had it.
   await ignoreMissing(
@@ -112,19 +120,10 @@ async function start(): Promise<void> {
   await bed.startControlPlane({ clusterID: undefined }, { waitReady: false });
 }
 
-let visits = 0;
-
 /** Has everything done that the control plane does: a trunk, a pod that is bound and released, and one that is evicted. */
 async function everything(): Promise<{ end: () => Promise<void>; done: () => Promise<boolean> }> {
-  visits += 1;
   const [served, escaped] = [`served-${visits}`, `escaped-${visits}`];
-  const node = await bed.lab.addNode(ZONE_H, SMALL_TYPE);
   await bed.createPod(ns, served, { node: node.name, networking: 'rights' });
-  await bed.createPod(ns, escaped, {
-    node: node.name,
-    annotations: { 'k8s.aliyun.com/pod-networking': 'rights' },
-    ownerReferences: [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'owner', uid: ownerUid, controller: true }],
-  });
   const pods = async () => {
     const { objects } = await bed.lab.api.list(`/api/v1/namespaces/${ns}/pods`);
     return objects.map((object) => z.object({ metadata: z.looseObject({ name: z.string() }) }).parse(object).metadata);

@@ -314,5 +314,12 @@ spec:
     const works = await kubectl(['terway', 'explain', 'pod', `${ns}/mine`]);
     expect(works.code, works.stderr).toBe(0);
     expect(works.stdout).toMatch(/CreateNetworkInterface.*[0-9A-F]{8}-/);
+
+    // What only the control plane knows is asked by kubectl exec in its pod.
+    const quota = await kubectl(['terway', 'quota']);
+    expect(quota.code, quota.stderr).toBe(0);
+    expect(quota.stdout).toMatch(/AttachNetworkInterface/);
+    const orphans = await kubectl(['terway', 'gc', '--plan']);
+    expect(orphans.code, orphans.stderr).toBe(0);
   });
 });
