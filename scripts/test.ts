@@ -29,7 +29,7 @@ const part = (name: string): Part => ({ name });
 const shards = (name: string, count: number): Part[] =>
   Array.from({ length: count }, (_, at) => ({ name, shard: `${at + 1}/${count}` }));
 
-/** The long ones first, so that no lane is left with one at the end; short ones that fail fast among them. */
+/** Short ones that fail fast in stages of their own; then the long ones first, so that no lane is left with one at the end. */
 const STAGES: readonly Stage[] = [
   { parts: [part('build'), part('check')], lanes: 2 },
   // Not beside those who look whether the machine is as it was: they mount file systems.

@@ -11,7 +11,7 @@ const ELASTIC = Array.from({ length: 38 }, (_, at) => `elastic-${at}`);
 const FIXED = Array.from({ length: 12 }, (_, at) => `fixed-${at}`);
 /** Fixed and elastic in turn, so that every moment of a rollout has both. */
 const PODS = [...ELASTIC, ...FIXED].sort((a, b) => Number(a.split('-')[1]) - Number(b.split('-')[1]));
-const SEEDS = 6;
+const SEEDS = 10;
 const MORE_SEEDS = 20;
 /** From the first POST or DELETE; the whole of a rollout and of its deletion. */
 const KILL_WITHIN_MS = { rollout: 2800, deletion: 4500 };
