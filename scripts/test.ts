@@ -16,6 +16,8 @@ interface Part {
   name: string;
   /** Of a project whose files are divided among processes, each with a cluster of its own. */
   shard?: string;
+  /** A part of the same stage that must have ended before. */
+  after?: string;
 }
 
 interface Stage {
@@ -29,15 +31,14 @@ const part = (name: string): Part => ({ name });
 const shards = (name: string, count: number): Part[] =>
   Array.from({ length: count }, (_, at) => ({ name, shard: `${at + 1}/${count}` }));
 
-/** Short ones that fail fast in stages of their own; then the long ones first, so that no lane is left with one at the end. */
+/** First what fails fast; then the long ones, so that no lane is left with one at the end. */
 const STAGES: readonly Stage[] = [
   { parts: [part('build'), part('check')], lanes: 2 },
-  // Not beside those who look whether the machine is as it was: they mount file systems.
-  { parts: [part('netns'), part('unit')], lanes: 2 },
   {
     parts: [
-      ...[part('vm'), ...shards('nodes', 5), ...shards('e2e', 4)],
-      ...[...shards('faults', 2), part('cluster'), part('integration')],
+      ...[part('unit'), part('netns'), part('vm'), ...shards('nodes', 5), ...shards('e2e', 4)],
+      // Looks whether the machine is as it was; netns mounts file systems.
+      ...[...shards('faults', 2), { name: 'cluster', after: 'netns' }, part('integration')],
     ],
     // With more, two cores do more and get less done: what polls goes on polling.
     lanes: 3,
@@ -75,8 +76,14 @@ class Run {
   async stage({ parts, lanes }: Stage): Promise<void> {
     this.#buffered = lanes > 1;
     const waiting = [...parts];
+    const ended = new Map(parts.map(({ name }) => [name, Promise.withResolvers<void>()]));
     const lane = async () => {
-      for (let next = waiting.shift(); next !== undefined && this.ok; next = waiting.shift()) await this.#part(next);
+      for (let next = waiting.shift(); next !== undefined && this.ok; next = waiting.shift()) {
+        if (next.after !== undefined) await ended.get(next.after)?.promise;
+        if (!this.ok) return;
+        await this.#part(next);
+        ended.get(next.name)?.resolve();
+      }
     };
     await Promise.all(Array.from({ length: lanes }, lane));
   }

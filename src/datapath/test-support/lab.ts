@@ -318,10 +318,15 @@ export class Lab implements Disposable {
     return promise;
   }
 
+  /** What a script of the shell prints in a namespace. */
+  sh(netns: string, script: string): string {
+    return run(NSENTER, `--net=${path(netns)}`, 'sh', '-c', script);
+  }
+
   /** Everything that the node and these pods have, for comparing. */
   state(...pods: PodAttachment[]): string {
     const names = [this.node, ...pods.map(({ netnsPath }) => netnsPath.slice('/run/netns/'.length))];
-    return names.map((name) => `== ${name}\n${namespaceState(name)}`).join('\n');
+    return names.map((name) => `== ${name}\n${stateOf(this.sh(name, SHOW))}`).join('\n');
   }
 
   [Symbol.dispose](): void {
@@ -330,25 +335,19 @@ export class Lab implements Disposable {
   }
 }
 
-/** Everything that other tools show of a namespace, in one go, as it is asked for hundreds of times. */
-const SHOW = `
-ip -o link | sed -E 's/^[0-9]+: ([^:@]+)[^<]*<([^>]*)> (mtu [0-9]+).*(link.[a-z]+ [0-9a-f:]+).*/link \\1 \\2 \\3 \\4/'
-ip -o addr
-ip route show table all
-ip -6 route show table all
-ip rule
-ip -6 rule
-ip neigh show nud permanent
-tc qdisc
-tc qdisc | sed -n 's/^qdisc clsact.* dev \\([^ ]*\\) .*/\\1/p' | while read -r name; do
-  tc filter show dev "$name" ingress; tc filter show dev "$name" egress
-done
+/** Everything that other tools show of a namespace; by few processes, as it is asked for hundreds of times. */
+const SHOW = String.raw`
+printf 'link\naddr\n' | ip -o -batch - | sed -E 's/^[0-9]+: ([^:@]+)[^<]*<([^>]*)> (mtu [0-9]+).*(link.[a-z]+ [0-9a-f:]+).*/link \1 \2 \3 \4/'
+printf 'route show table all\nrule\nneigh show nud permanent\n' | ip -4 -batch -
+printf 'route show table all\nrule\nneigh show nud permanent\n' | ip -6 -batch -
+qdiscs=$(tc qdisc)
+echo "$qdiscs"
+echo "$qdiscs" | sed -n 's/^qdisc clsact.* dev \([^ ]*\) .*/filter show dev \1 ingress\nfilter show dev \1 egress/p' | tc -batch -
 cd /proc/sys/net
 grep -s . ipv4/conf/*/rp_filter ipv4/conf/*/forwarding ipv6/conf/*/forwarding ipv6/conf/*/disable_ipv6 ipv6/conf/*/accept_ra
 `;
 
-function namespaceState(name: string): string {
-  const text = run(NSENTER, `--net=${path(name)}`, 'sh', '-c', SHOW);
+function stateOf(text: string): string {
   // Link-local addresses, their routes and the first qdisc come by themselves when a link comes up.
   const isOfTheKernel = /fe80::|ff00::|anycast|qdisc noqueue/;
   const kept = text.split('\n').filter((line) => line !== '' && !isOfTheKernel.test(line.replace('via fe80::1', '')));

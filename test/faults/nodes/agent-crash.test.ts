@@ -2,6 +2,7 @@ import { constants, copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
+import { buildTools, TOOLS } from '../../../src/datapath/test-support/lab.ts';
 import type { CommandResult } from '../../cluster/access.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { podTemplate, readyNetworking } from '../../e2e/nodes/support.ts';
@@ -62,10 +63,11 @@ async function prepare(): Promise<void> {
     await copyFile(join(lab.distDir, file), onNode(join(DIRECTORY, file)));
   }
   await copyFile(join(lab.distDir, 'terway-kernel'), onNode(join(DIRECTORY, 'terway-kernel.real')));
-  await copyFile(join(import.meta.dirname, 'kernel-trap.mjs'), onNode(join(DIRECTORY, 'kernel-trap.mjs')));
+  await buildTools();
+  await copyFile(TOOLS.frames, onNode(join(DIRECTORY, 'frames')));
   // Where this checkout is may be hidden from nodes, as their /tmp is their own.
   await copyFile(process.execPath, onNode(NODE_BINARY), constants.COPYFILE_FICLONE);
-  const launcher = `#!/bin/sh\nexec ${NODE_BINARY} ${DIRECTORY}/kernel-trap.mjs "$@"\n`;
+  const launcher = `#!/bin/sh\nexec ${DIRECTORY}/frames kernel-trap ${DIRECTORY} ${DIRECTORY}/terway-kernel.real "$@"\n`;
   await writeFile(onNode(join(DIRECTORY, 'terway-kernel')), launcher, { mode: 0o755 });
   await cp(join(lab.distDir, 'chunks'), onNode(join(DIRECTORY, 'chunks')), { recursive: true });
   const config = {
@@ -159,7 +161,7 @@ async function kernelState(): Promise<string> {
 
 /** Arms the trap; 0 only counts. */
 async function arm(at: number, when: 'before' | 'after'): Promise<void> {
-  await writeFile(onNode(join(DIRECTORY, 'arm')), JSON.stringify({ id: `${at} ${when} ${Math.random()}`, at, when }));
+  await writeFile(onNode(join(DIRECTORY, 'arm')), `${at} ${when} ${Math.random()}`);
 }
 
 async function disarm(): Promise<number> {
