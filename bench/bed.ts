@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ApiClient } from '../test/cluster/api.ts';
 import type { Cluster } from '../test/cluster/cluster.ts';
 import { watch } from '../test/cluster/watch.ts';

@@ -1,7 +1,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import { z } from 'zod';
+import * as z from 'zod';
 import { TOOLS } from '../src/datapath/test-support/lab.ts';
 import { runChecked } from '../test/cluster/real-nodes/command.ts';
 

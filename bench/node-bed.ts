@@ -1,7 +1,7 @@
 import { copyFile, cp, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { buildNative } from '../scripts/build-native.ts';
 import { startVpcSwitch } from '../sim/vpc/vpc-switch.ts';
 import type { CommandResult } from '../test/cluster/access.ts';

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isMap, isScalar, parseDocument, type YAMLMap } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { agentConfigSchema } from '../src/config/agent.ts';
 import { controlPlaneConfigSchema, credentialFileSchema } from '../src/config/control-plane.ts';
 

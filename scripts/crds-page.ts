@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { allCrds } from '../src/crds/all.ts';
 import { markdownTable } from './markdown-table.ts';
 

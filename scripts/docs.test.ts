@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, normalize, relative } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { agentConfigSchema } from '../src/config/agent.ts';
 import { parseControlPlaneConfig } from '../src/config/config-file.ts';
 import { controlPlaneConfigSchema, credentialFileSchema } from '../src/config/control-plane.ts';

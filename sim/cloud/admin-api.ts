@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * The control channel's operations: what a test or a demo does to the account besides calling the API. Client and

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { adminOperations } from './admin-api.ts';
 import type { Latencies } from './model/account.ts';
 import type { InstanceStatus } from './model/entities.ts';

@@ -1,5 +1,5 @@
 import { parse as parseYaml } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorMessage } from '../../src/util/errors.ts';
 import { instanceSchema, latenciesSchema, securityGroupSchema, vpcSchema, vSwitchSchema } from './admin-api.ts';
 import type { CloudModel } from './model/model.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { SwitchTable } from './table.ts';
 
 /** The lines that this process and the forwarding program (switch/run.go) exchange. */

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { promisify } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { systemClock } from '../../src/util/clock.ts';
 import { abandoned } from '../../src/util/test-support/abandoned.ts';
 import { ensureSwitchProgram } from './build.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What is read of a pod that is being created. It is never written back: changes are made to the raw object. */
 const quantities = z.record(z.string(), z.union([z.string(), z.number()])).nullish();

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { objectMetaSchema } from '../crds/common.ts';
 import type { Resource } from '../kube/types.ts';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { JsonPatchOperation } from '../kube/json-patch.ts';
 import { firstIssue } from '../util/issues.ts';
 

@@ -3,7 +3,7 @@ import { Agent, request } from 'node:https';
 import { connect } from 'node:tls';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { closeServer, listen } from '../telemetry/http-server.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { createAuthority, issueCertificate } from '../util/x509.ts';

@@ -1,6 +1,6 @@
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AttachedInterface, PodAttachment } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { allocationTypeSchema } from '../crds/common.ts';
 import { ANNOTATION_POD_NETWORKS, ANNOTATION_POD_NETWORKS_REQUEST } from '../crds/names.ts';
 import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.ts';

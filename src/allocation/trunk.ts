@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Allocation } from '../crds/pod-eni.ts';
 import { rfc3339 } from '../util/clock.ts';
 import { clientTokenOf } from './identity.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Eni, EniStatus, EniType, Instance, InstanceTypeLimits, VSwitch } from './port.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Clock, rfc3339 } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CloudError } from './errors.ts';

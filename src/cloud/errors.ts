@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorMessage } from '../util/errors.ts';
 
 /** What a failed call means for its caller (reference 5.5); the allocation core decides by it. */

@@ -1,7 +1,7 @@
 import credentialsPackage from '@alicloud/credentials';
 import openApiCore, { $OpenApiUtil, OpenApiUtil } from '@alicloud/openapi-core';
 import { RuntimeOptions } from '@darabonba/typescript';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import type { Clock } from '../util/clock.ts';
 import type { CredentialCache } from './credentials.ts';
 import { CloudError, toCloudError } from './errors.ts';

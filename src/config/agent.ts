@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseCidr } from '../util/ip.ts';
 import { bindAddress, duration } from './fields.ts';
 

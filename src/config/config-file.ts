@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { errorMessage, fileProblem } from '../util/errors.ts';
 import { firstIssue } from '../util/issues.ts';
 import { type ControlPlaneConfig, controlPlaneConfigSchema } from './control-plane.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { bindAddress, duration } from './fields.ts';
 
 const concurrency = (fallback: number) => z.int().min(1).max(10_000).default(fallback);

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorMessage } from '../util/errors.ts';
 import { firstIssue } from '../util/issues.ts';
 import { applyMergePatch, isRecord } from '../util/json.ts';

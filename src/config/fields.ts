@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseGoDurationMs } from '../util/duration.ts';
 
 /** A Go duration such as `15s`, read as milliseconds. */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Keys of upstream's configuration (reference 1.2) that stand elsewhere here. */
 const MOVED: Readonly<Record<string, { to: readonly [string, string]; convert?: (value: unknown) => unknown }>> = {

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { objectMetaSchema } from '../crds/common.ts';
 import { API_GROUP, API_VERSION } from '../crds/define.ts';
 import { type NetworkInterface, networkInterfaceSchema } from '../crds/network-interface.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Kubernetes object metadata as far as the product reads it. */
 export const objectMetaSchema = z.object({

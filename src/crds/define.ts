@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { toStructuralSchema } from './structural.ts';
 
 /** API group of every kind that this product defines (reference 2). */

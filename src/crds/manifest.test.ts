@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { allCrds } from './all.ts';
 import { defineCrd } from './define.ts';
 import { toStructuralSchema } from './structural.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { allocationTypeSchema, conditionedStatus, eniFields, eniInfoSchema, objectMetaSchema } from './common.ts';
 import { defineCrd } from './define.ts';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Keys of a JSON schema that the API server's structural schemas know and that zod emits. */
 const KEPT_KEYS = new Set([

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { linkMac } from './names.ts';
 import { tokenBucket } from './netlink/traffic.ts';
 import { buildTools, type Frame, Lab, run } from './test-support/lab.ts';

@@ -96,7 +96,8 @@ function pluginCredentials(user: UserEntry, file: string, clock: Clock): Credent
 }
 
 async function runPlugin(user: UserEntry, file: string): Promise<PluginResult> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
+  // Not the whole package: its index has every class of the API, and importing them is most of what it costs.
+  const { KubeConfig } = await import('@kubernetes/client-node/dist/config.js');
   const loader = new KubeConfig();
   const entry: User = { name: 'user', exec: execOf(user), authProvider: user['auth-provider'] };
   loader.loadFromClusterAndUser({ name: 'cluster', server: 'https://localhost', skipTLSVerify: false }, entry);

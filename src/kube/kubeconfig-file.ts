@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorMessage, fileProblem } from '../util/errors.ts';
 import { firstIssue } from '../util/issues.ts';
 import { KubeConfigError } from './errors.ts';

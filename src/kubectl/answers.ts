@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * What the control plane answers, as far as it is read. Loose: the plugin and the control plane may be of different versions,

@@ -2,8 +2,9 @@ import { createWriteStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ENI_CONFIG } from '../config/eni-config.ts';
+import { LABEL_CONFIG } from '../crds/names.ts';
 import { errorMessage, fileProblem } from '../util/errors.ts';
 import { type TarEntry, tarStream } from '../util/tar.ts';
 import { count } from '../util/terminal/text.ts';
@@ -31,6 +32,8 @@ const OUR_CONTAINERS = ['controlplane', 'agent'];
 const LOG_LINES = 5000;
 
 const answerSchema = z.unknown();
+/** Labels or annotations. */
+const textsSchema = z.record(z.string(), z.string()).catch({});
 const metricsSchema = z.looseObject({ text: z.string() });
 const podSpecSchema = z.looseObject({
   containers: z.array(z.looseObject({ name: z.string() })).default([]),
@@ -117,8 +120,14 @@ async function addObjects(
       bundle.json(`objects/${resource.plural}.json`, objects.map(tidy));
     });
   }
+  /** ConfigMaps that nodes name by their label. */
+  const ofNodes = new Set<string>();
   await bundle.attempt('nodes of Kubernetes', async () => {
-    bundle.json('objects/kubernetes-nodes.json', (await cluster.list(unread(coreNodeResource))).map(tidy));
+    const nodes = await cluster.list(unread(coreNodeResource));
+    for (const { metadata } of nodes) {
+      ofNodes.add(textsSchema.parse(metadata['labels'])[LABEL_CONFIG] ?? '');
+    }
+    bundle.json('objects/kubernetes-nodes.json', nodes.map(tidy));
   });
   await bundle.attempt('events', async () => {
     const events = await cluster.list(unread(eventResource));
@@ -131,7 +140,10 @@ async function addObjects(
   await bundle.attempt(`ConfigMap of the control plane in ${systemNamespace}`, async () =>
     addConfigMap({ namespace: systemNamespace, name: await controlPlaneName() }),
   );
-  await bundle.attempt(`ConfigMap ${ENI_CONFIG.namespace}/${ENI_CONFIG.name}`, () => addConfigMap(ENI_CONFIG));
+  for (const name of [ENI_CONFIG.name, ...ofNodes].filter((name) => name !== '')) {
+    const key = { namespace: ENI_CONFIG.namespace, name };
+    await bundle.attempt(`ConfigMap ${key.namespace}/${name}`, () => addConfigMap(key));
+  }
   await bundle.attempt('version of Kubernetes', async () => {
     bundle.json('versions.json', { plugin: version, kubernetes: await cluster.path('/version') });
   });
@@ -171,7 +183,7 @@ async function addAnswers(bundle: Bundle, { controlPlane }: CommandContext): Pro
 /** Without what only the API server and kubectl need. */
 function tidy(object: RawObject): RawObject {
   const { managedFields: _fields, ...metadata } = object.metadata;
-  const annotations = z.record(z.string(), z.string()).catch({}).parse(metadata['annotations']);
+  const annotations = textsSchema.parse(metadata['annotations']);
   const { 'kubectl.kubernetes.io/last-applied-configuration': _applied, ...kept } = annotations;
   return { ...object, metadata: { ...metadata, annotations: kept } };
 }

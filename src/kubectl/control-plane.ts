@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { z } from 'zod';
+import * as z from 'zod';
 import { KubeApiError } from '../kube/errors.ts';
 import { leaseResource } from '../kube/lease.ts';
 import { errorMessage } from '../util/errors.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** What stands where a secret was. */
 export const REDACTED = '<redacted>';

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 /**
  * What is wrong with data that a schema refused: its first issue, in the words of whoever wrote the data.

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { chartManifests, MANIFEST_FILES, renderChart } from '../../scripts/manifests/render.ts';
 import { ensureHelm } from '../cluster/helm.ts';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { type TerwayNode, nodeSchema as terwayNodeSchema } from '../../src/crds/node.ts';
 import type { ApiClient } from '../cluster/api.ts';
 import { watch } from '../cluster/watch.ts';

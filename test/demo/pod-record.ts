@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { podEniSchema } from '../../src/crds/pod-eni.ts';
 
 /** The annotation of a PodENI that names the pod it was made or rebound for. */

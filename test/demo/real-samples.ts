@@ -1,5 +1,5 @@
 import { parse, stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BUSYBOX_IMAGE } from '../../scripts/image/busybox.ts';
 import { POD_VSWITCH, ZONES } from '../lab/lab.ts';
 

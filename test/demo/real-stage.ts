@@ -1,5 +1,5 @@
 import { relative } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ensureSwitchProgram } from '../../sim/vpc/build.ts';
 import type { VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
 import type { CommandResult } from '../cluster/access.ts';

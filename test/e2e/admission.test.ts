@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ApiStatusError } from '../cluster/errors.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { nodeSchema } from '../../src/crds/node.ts';
 import { cidrContains } from '../../src/util/ip.ts';
 import { pollUntil } from '../cluster/poll.ts';

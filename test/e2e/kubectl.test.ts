@@ -1,21 +1,20 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { stringify } from 'yaml';
-import { z } from 'zod';
-import { renderChart } from '../../scripts/manifests/render.ts';
-import { microTime } from '../../src/kube/micro-time.ts';
-import type { ClusterAccess, CommandResult } from '../cluster/access.ts';
+import * as z from 'zod';
+import type { ClusterAccess } from '../cluster/access.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { type ControlPlane, type LabNode, POD_VSWITCH } from '../lab/lab.ts';
+import { type LabNode, POD_VSWITCH } from '../lab/lab.ts';
+import { Plugin } from './plugin.ts';
 import { API, addressOf, Bed, idOf, SMALL_TYPE, TRUNKLESS_TYPE, ZONE_H } from './support.ts';
 
-/** `kubectl terway` as an operator calls it: through kubectl, from the PATH, against a control plane that runs. */
+/** What the commands of `kubectl terway` tell and do, against a control plane that runs. */
 
 let cluster: ClusterAccess;
 let bed: Bed;
+let plugin: Plugin;
 let node: LabNode;
 let small: LabNode;
 let namespace: TestNamespace;
@@ -27,6 +26,7 @@ beforeAll(async () => {
   // Orphans are released by the commands, not by rounds that come in between.
   bed = await Bed.start(cluster, { collector: { interval: '20s', minimumAge: '1s' } });
   await bed.startControlPlane();
+  plugin = new Plugin(cluster, bed);
   namespace = await withNamespace(cluster, 'kubectl');
   ns = namespace.name;
   folder = await mkdtemp(join(tmpdir(), 'terway-kubectl-'));
@@ -41,25 +41,6 @@ afterAll(async () => {
   if (folder !== undefined) await rm(folder, { recursive: true, force: true });
 });
 
-interface Asked {
-  socket?: string;
-  /** In front of the PATH. */
-  path?: string;
-}
-
-async function terway(args: readonly string[], { socket, path = '' }: Asked = {}): Promise<CommandResult> {
-  const dist = join(bed.lab.stateDir, 'dist');
-  return cluster.run('sh', ['-c', `PATH="$FIRST:$PATH" exec kubectl terway "$@"`, 'sh', ...args], {
-    env: { FIRST: `${path}:${dist}`, TERWAY_ADMIN_SOCKET: socket ?? bed.controlPlane.adminSocket },
-  });
-}
-
-async function asJson<T>(args: readonly string[], schema: z.ZodType<T>, asked: Asked = {}) {
-  const { stdout, stderr, code } = await terway([...args, '-o', 'json'], asked);
-  if (stdout === '') throw new Error(`no output: ${stderr}`);
-  return { code, data: schema.parse(JSON.parse(stdout)) };
-}
-
 const explained = z.object({
   podNetworking: z.string(),
   interfaces: z.array(z.string()),
@@ -73,7 +54,7 @@ const explained = z.object({
   }),
 });
 
-const explain = (name: string) => asJson(['explain', 'pod', `${ns}/${name}`], explained);
+const explain = (name: string) => plugin.json(['explain', 'pod', `${ns}/${name}`], explained);
 
 async function runPod(name: string, ip: string): Promise<void> {
   const now = new Date().toISOString();
@@ -120,7 +101,7 @@ describe('explain pod', () => {
     expect(times).toEqual(times.toSorted((a, b) => a - b));
     expect(data.podNetworking).toBe('web');
     expect(data.interfaces[0]).toContain(idOf(podEni));
-    const other = await terway(['-n', ns, 'explain', 'pod', 'web-0']);
+    const other = await plugin.run(['-n', ns, 'explain', 'pod', 'web-0']);
     expect(other).toMatchObject({ code: 0, stderr: '' });
     expect(other.stdout).toMatch(/^UTC \d{4}-\d\d-\d\d +AFTER +WHO +WHAT$/m);
   });
@@ -203,22 +184,22 @@ test('tables of nodes, vSwitches and quota tell the same as their JSON', async (
   });
   const rows = await pollUntil(
     async () => {
-      const { data, code } = await asJson(['nodes'], nodes);
+      const { data, code } = await plugin.json(['nodes'], nodes);
       return code === 0 && data.nodes.some(({ mode }) => mode === 'none') ? data.nodes : undefined;
     },
     { what: 'three nodes', timeoutMs: 20_000 },
   );
   expect(rows.find(({ name }) => name === small.name)).toMatchObject({ mode: 'trunk', used: 3, limit: 3, waiting: 1 });
-  const table = await terway(['nodes']);
+  const table = await plugin.run(['nodes']);
   expect(table.stdout.split('\n')[0]).toMatch(
     /^NODE +ZONE +INSTANCE +TYPE +MODE +TRUNK +MEMBERS +WAITING +AGENT SEEN$/,
   );
   for (const { name, trunkENIID = '' } of rows)
     expect(table.stdout).toMatch(new RegExp(`^${name} .*${trunkENIID}`, 'm'));
 
-  const vSwitches = await terway(['vswitches', '-o', 'yaml']);
+  const vSwitches = await plugin.run(['vswitches', '-o', 'yaml']);
   expect(vSwitches.stdout).toContain(`id: ${POD_VSWITCH[ZONE_H]}`);
-  const quota = await asJson(
+  const quota = await plugin.json(
     ['quota'],
     z.object({ apis: z.array(z.object({ api: z.string(), usedThisMinute: z.number(), limitPerMinute: z.number() })) }),
   );
@@ -227,210 +208,15 @@ test('tables of nodes, vSwitches and quota tell the same as their JSON', async (
 
 test('status finds what is wrong, and only that', async () => {
   const schema = z.object({ lines: z.array(z.object({ what: z.string(), state: z.string(), text: z.string() })) });
-  const { code, data } = await asJson(['status'], schema);
+  const { code, data } = await plugin.json(['status'], schema);
   expect(code).toBe(1);
   const bad = data.lines.filter(({ state }) => state === 'bad').map(({ what, text }) => `${what}: ${text}`);
   expect(bad).toEqual([expect.stringMatching(/^Pods: \d+ with their ENI, \d waiting: .*for a slot of /)]);
   expect(data.lines.find(({ what }) => what === 'Control plane')?.text).toContain(`${hostname()} leads`);
-  const unasked = await asJson(['status'], schema, { socket: join(folder, 'nobody.sock') });
+  const unasked = await plugin.json(['status'], schema, { socket: join(folder, 'nobody.sock') });
   expect(unasked.data.lines.find(({ what }) => what === 'Cloud')).toMatchObject({
     state: 'unknown',
     text: /nobody answers at/,
-  });
-});
-
-describe('a replica that does not lead', () => {
-  let second: ControlPlane;
-
-  beforeAll(async () => {
-    second = await bed.lab.startControlPlane({
-      config: { leaseDuration: '4s', renewDeadline: '3s', retryPeriod: '500ms' },
-    });
-  });
-  afterAll(async () => {
-    await second?.process.stop();
-  });
-
-  test('tells of itself, and names the leader for the rest', async () => {
-    const asked = { socket: second.adminSocket };
-    const status = await asJson(
-      ['status'],
-      z.object({ controlPlane: z.object({ leading: z.boolean(), leader: z.string() }) }),
-      asked,
-    );
-    expect(status.data.controlPlane).toMatchObject({
-      leading: false,
-      leader: expect.stringContaining(`${hostname()}_`),
-    });
-    const quota = await terway(['quota'], asked);
-    expect(quota).toMatchObject({ code: 1, stdout: '' });
-    expect(quota.stderr).toContain(`does not lead; ${status.data.controlPlane.leader} does`);
-    const admin = await cluster.run(join(bed.lab.stateDir, 'dist', 'terway-controlplane'), [
-      'admin',
-      'orphans',
-      '--socket',
-      second.adminSocket,
-    ]);
-    expect(admin.code).toBe(1);
-    expect(JSON.parse(admin.stdout)).toEqual({ error: expect.stringContaining('does not lead') });
-  });
-
-  test('a socket that cannot be made is a warning', async () => {
-    const file = join(folder, 'file');
-    await writeFile(file, '');
-    const third = await bed.lab.startControlPlane({ config: { adminSocket: join(file, 'admin.sock') } });
-    try {
-      expect(await third.process.output()).toContain('no admin channel');
-      expect(third.process.isRunning).toBe(true);
-    } finally {
-      await third.process.stop();
-    }
-  });
-
-  test('a socket that another replica serves is left to it', async () => {
-    const third = await bed.lab.startControlPlane({ config: { adminSocket: second.adminSocket } });
-    try {
-      expect(await third.process.output()).toContain('another process serves it');
-    } finally {
-      await third.process.stop();
-    }
-    expect((await terway(['quota'], { socket: second.adminSocket })).stderr).toContain('does not lead');
-  });
-});
-
-describe('without a socket', () => {
-  const PODS = '/api/v1/namespaces/kube-system/pods';
-  let asked: Asked;
-
-  beforeAll(async () => {
-    const bin = join(folder, 'bin');
-    await mkdir(bin, { recursive: true });
-    // No node of this cluster runs containers: what exec would run in the pod is run here.
-    const dist = join(bed.lab.stateDir, 'dist');
-    await writeFile(
-      join(bin, 'kubectl'),
-      `#!/bin/sh
-case " $* " in *" exec "*)
-  echo "$@" >> ${folder}/exec.log
-  while [ "$1" != -- ]; do shift; done
-  shift 2
-  exec ${dist}/terway-controlplane "$@" --socket ${bed.controlPlane.adminSocket};;
-esac
-exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
-`,
-    );
-    await chmod(join(bin, 'kubectl'), 0o755);
-    asked = { socket: '', path: bin };
-  });
-
-  /** A pod of the control plane, as the chart labels it. */
-  async function withReplica(pod: string, name: string, work: () => Promise<void>): Promise<void> {
-    await bed.lab.api.create(PODS, {
-      ...{ apiVersion: 'v1', kind: 'Pod' },
-      metadata: {
-        name: pod,
-        labels: {
-          'app.kubernetes.io/name': name,
-          'app.kubernetes.io/part-of': 'terway-controlplane',
-          'app.kubernetes.io/component': 'control-plane',
-        },
-      },
-      spec: {
-        nodeName: node.name,
-        hostNetwork: true,
-        containers: [{ name: 'controlplane', image: 'registry.k8s.io/pause:3.10' }],
-      },
-    });
-    try {
-      await work();
-    } finally {
-      await bed.strip(`${PODS}/${pod}`);
-    }
-  }
-
-  test('the leader is found by its lease and asked through kubectl exec', async () => {
-    const noPod = await terway(['quota'], asked);
-    expect(noPod.code).toBe(1);
-    expect(noPod.stderr).toContain(`held by ${hostname()}, which is no pod`);
-    await withReplica(hostname(), 'terway-controlplane', async () => {
-      const quota = await terway(['quota'], asked);
-      expect(quota).toMatchObject({ code: 0, stderr: '' });
-      expect(quota.stdout).toMatch(/^API +LIMIT +USED/);
-      expect(await readFile(join(folder, 'exec.log'), 'utf8')).toBe(
-        `exec --namespace kube-system ${hostname()} --container controlplane -- terway-controlplane admin quota\n`,
-      );
-    });
-  });
-
-  test('a control plane of another name is found by its pods; of several one is chosen', async () => {
-    await withReplica('edge-0', 'edge-network', async () => {
-      const noLease = await terway(['quota'], asked);
-      expect(noLease.stderr).toContain('there is no lease kube-system/edge-network');
-      await bed.lab.apply(
-        stringify({
-          ...{ apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' },
-          metadata: { name: 'edge-network', namespace: 'kube-system' },
-          spec: { holderIdentity: 'edge-0_1', leaseDurationSeconds: 15, renewTime: microTime(Date.now()) },
-        }),
-      );
-      try {
-        expect(await terway(['quota'], asked)).toMatchObject({ code: 0, stderr: '' });
-        expect((await terway(['status'], asked)).stdout).toMatch(/Control plane +0 of 1 replica ready; edge-0 leads/);
-        await withReplica('web-0', 'web-network', async () => {
-          const several = await terway(['quota'], asked);
-          expect(several).toMatchObject({ code: 1, stdout: '' });
-          expect(several.stderr).toContain(
-            'kube-system has several control planes: edge-network, web-network; choose one with --control-plane',
-          );
-          const chosen = await terway(['quota', '--control-plane', 'edge-network'], asked);
-          expect(chosen).toMatchObject({ code: 0, stderr: '' });
-        });
-      } finally {
-        await bed.lab.api.delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/edge-network');
-      }
-    });
-  });
-
-  test('the chart’s role for operators is enough for every command, and for little else', async () => {
-    const serviceAccount = { namespace: ns, name: 'operator' };
-    await bed.lab.api.create(`/api/v1/namespaces/${ns}/serviceaccounts`, {
-      ...{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: serviceAccount.name } },
-    });
-    const roles = await renderChart(
-      { 'rbac.operator.create': true, 'rbac.operator.subjects': [{ kind: 'ServiceAccount', ...serviceAccount }] },
-      ['--show-only', 'templates/operator.yaml'],
-    );
-    const rolesFile = join(folder, 'operator.yaml');
-    await writeFile(rolesFile, roles);
-    await bed.lab.apply(roles);
-    try {
-      const kubeconfig = await cluster.writeKubeconfig({ serviceAccount });
-      await withReplica(hostname(), 'terway-controlplane', async () => {
-        for (const command of [
-          ...[['status'], ['explain', 'pod', `${ns}/web-0`], ['nodes'], ['vswitches'], ['gc', '--plan'], ['quota']],
-          ...[['adopt'], ['bundle', '-o', join(folder, 'operator.tar.gz')], ['uninstall', '--check']],
-        ]) {
-          // One finds the leader; the others need not, as exec does not reach a pod here anyway.
-          const how = command[0] === 'quota' ? asked : {};
-          const answer = await terway([...command, '--kubeconfig', kubeconfig], how);
-          expect(answer.code, `${command[0]}: ${answer.stderr}`).toBeLessThan(2);
-          expect(answer.stdout, command[0]).not.toBe('');
-          expect(`${answer.stdout}${answer.stderr}`, command[0]).not.toMatch(/forbidden/i);
-        }
-      });
-      const may = async (...words: string[]) =>
-        (await cluster.run('kubectl', ['--kubeconfig', kubeconfig, 'auth', 'can-i', ...words])).stdout.trim();
-      // Over WebSockets exec is a GET, and the API server asks for both.
-      for (const verb of ['get', 'create']) {
-        expect(await may(verb, 'pods', '--subresource=exec', '-n', 'kube-system')).toBe('yes');
-        expect(await may(verb, 'pods', '--subresource=exec', '-n', ns)).toBe('no');
-      }
-      expect(await may('get', 'secrets', '-n', 'kube-system')).toBe('no');
-      expect(await may('delete', 'pods', '-n', 'kube-system')).toBe('no');
-      expect(await may('patch', 'podenis.network.alibabacloud.com', '-n', ns)).toBe('no');
-    } finally {
-      await cluster.kubectl(['delete', '--filename', rolesFile]);
-    }
   });
 });
 
@@ -442,7 +228,7 @@ test('gc tells what it would release and why not, then releases it', async () =>
     ),
     released: z.array(z.object({ eniID: z.string(), call: z.string() })).optional(),
   });
-  expect((await terway(['gc', '--plan'])).stdout).toMatch(/^No orphans: each of the \d+ ENIs/);
+  expect((await plugin.run(['gc', '--plan'])).stdout).toMatch(/^No orphans: each of the \d+ ENIs/);
   await bed.createPod(ns, 'orphan', { node: node.name, networking: 'web' });
   const eniId = idOf(await bed.bound(ns, 'orphan'));
   await bed.stopControlPlane();
@@ -453,7 +239,7 @@ test('gc tells what it would release and why not, then releases it', async () =>
   const look = async (decision: string) =>
     pollUntil(
       async () => {
-        const { stdout } = await terway(['gc', '--plan', '-o', 'json']);
+        const { stdout } = await plugin.run(['gc', '--plan', '-o', 'json']);
         // Nobody leads in the first moment.
         const found =
           stdout === '' ? undefined : plan.parse(JSON.parse(stdout)).orphans.find((orphan) => orphan.eniID === eniId);
@@ -465,10 +251,10 @@ test('gc tells what it would release and why not, then releases it', async () =>
     why: expect.stringContaining('one round only'),
     madeFor: `${ns}/orphan`,
   });
-  const early = await asJson(['gc', '--apply'], plan);
+  const early = await plugin.json(['gc', '--apply'], plan);
   expect(early.data.released).toEqual([]);
   expect(await bed.eni(eniId)).toMatchObject({ status: 'InUse' });
-  const adoption = await asJson(
+  const adoption = await plugin.json(
     ['adopt'],
     z.object({ adoptees: z.array(z.object({ name: z.string(), hindrance: z.string().optional() })) }),
   );
@@ -479,7 +265,7 @@ test('gc tells what it would release and why not, then releases it', async () =>
   });
 
   await look('release');
-  const applied = await asJson(['gc', '--apply'], plan);
+  const applied = await plugin.json(['gc', '--apply'], plan);
   expect(applied).toMatchObject({ code: 0, data: { released: [{ eniID: eniId, call: 'detach' }] } });
   await pollUntil(async () => ((await bed.eni(eniId)) === undefined ? true : undefined), {
     what: `${eniId} to go`,
@@ -509,7 +295,7 @@ test('adopt tells which records of another control plane are looked after, and w
   });
   const adoptees = await pollUntil(
     async () => {
-      const { data } = await asJson(['adopt', '--apply'], schema);
+      const { data } = await plugin.json(['adopt', '--apply'], schema);
       const records = data.adoptees.filter(({ kind }) => kind === 'PodENI');
       return records.length === 2 ? records : undefined;
     },
@@ -520,8 +306,8 @@ test('adopt tells which records of another control plane are looked after, and w
     ...{ kind: 'PodENI', name: `${ns}/damaged`, state: 'hindered' },
     hindrance: expect.stringContaining('the record says vsw-bp1other'),
   });
-  expect((await terway(['adopt'])).stdout).toMatch(/1 adopted, \d+ not/);
-  const { data } = await asJson(['explain', 'pod', `${ns}/theirs`], explained);
+  expect((await plugin.run(['adopt'])).stdout).toMatch(/1 adopted, \d+ not/);
+  const { data } = await plugin.json(['explain', 'pod', `${ns}/theirs`], explained);
   expect(data.verdict.text).toMatch(/^The ENI is attached/);
 });
 
@@ -559,9 +345,15 @@ test('a bundle has everything that tells of the network, and no secret', async (
       ],
     },
   });
+  await bed.lab.api.create(`${path}/configmaps`, {
+    ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'special-nodes' }, data: { eni_conf: '{}' } },
+  });
+  const labelNode = (name: string | null) =>
+    bed.lab.api.patch(`/api/v1/nodes/${node.name}`, 'merge', { metadata: { labels: { 'terway-config': name } } });
+  await labelNode('special-nodes');
   const file = join(folder, 'bundle.tar.gz');
   try {
-    const { code, stdout } = await terway(['bundle', '-o', file]);
+    const { code, stdout } = await plugin.run(['bundle', '-o', file]);
     expect(code).toBe(0);
     expect(stdout).toContain(file);
     const names = (await cluster.run('tar', ['-tzf', file])).stdout
@@ -574,6 +366,7 @@ test('a bundle has everything that tells of the network, and no secret', async (
           'pods/bundled/pod.json',
           'configuration/terway-controlplane.json',
           'configuration/eni-config.json',
+          'configuration/special-nodes.json',
           'versions.json',
         ],
         ...[
@@ -592,7 +385,11 @@ test('a bundle has everything that tells of the network, and no secret', async (
     expect(all).not.toContain('"HARMLESS"');
     expect(all).not.toContain(Buffer.from(SECRET).toString('base64'));
   } finally {
-    for (const object of ['secrets/terway-controlplane-credential', 'configmaps/terway-controlplane', 'pods/bundled']) {
+    await labelNode(null);
+    for (const object of [
+      ...['secrets/terway-controlplane-credential', 'configmaps/terway-controlplane', 'configmaps/special-nodes'],
+      'pods/bundled',
+    ]) {
       await bed.strip(`${path}/${object}`);
     }
   }
@@ -604,13 +401,13 @@ test('uninstall --check proves that nothing is left, or tells how it goes', asyn
     enis: z.array(z.object({ eniID: z.string(), remedy: z.string() })),
     problem: z.string().optional(),
   });
-  const before = await asJson(['uninstall', '--check'], schema);
+  const before = await plugin.json(['uninstall', '--check'], schema);
   expect(before).toMatchObject({ code: 1, data: { proven: false } });
   const podEni = await bed.findPodEni(ns, 'web-0');
   if (podEni === undefined) throw new Error('web-0 has its record');
   expect(before.data.enis.find(({ eniID }) => eniID === idOf(podEni))?.remedy).toMatch(/^delete the pod/);
   expect(before.data.enis.some(({ remedy }) => remedy.startsWith('remove the node'))).toBe(true);
-  const blind = await asJson(['uninstall', '--check'], schema, { socket: join(folder, 'nobody.sock') });
+  const blind = await plugin.json(['uninstall', '--check'], schema, { socket: join(folder, 'nobody.sock') });
   expect(blind).toMatchObject({ code: 1, data: { proven: false, problem: expect.stringContaining('nobody answers') } });
 
   const pods = await bed.lab.api.list(`/api/v1/namespaces/${ns}/pods`);
@@ -619,43 +416,11 @@ test('uninstall --check proves that nothing is left, or tells how it goes', asyn
   await bed.lab.api.delete('/api/v1/nodes');
   const after = await pollUntil(
     async () => {
-      const asked = await asJson(['uninstall', '--check'], schema);
+      const asked = await plugin.json(['uninstall', '--check'], schema);
       return asked.code === 0 ? asked.data : undefined;
     },
     { what: 'the last ENI to go', timeoutMs: 60_000 },
   );
   expect(after).toMatchObject({ proven: true, enis: [] });
   expect((await bed.world()).cloud.enis.filter(({ type }) => type !== 'Primary')).toEqual([]);
-});
-
-describe('a wrong command line is told, with exit code 2', () => {
-  test.each([
-    [['toString'], /"toString" is not a command/],
-    [['stauts'], /"stauts" is not a command; there are status, explain/],
-    [['status', 'now'], /status takes no arguments; "now" is too much/],
-    [['gc'], /gc wants one of --plan and --apply/],
-    [['gc', '--plan', '--override-brake'], /--override-brake has a meaning only with --apply/],
-    [['status', '--apply'], /status has no flag --apply/],
-    [['explain'], /explain wants to know what/],
-    [['explain', 'node', 'a'], /"node" is not explained/],
-    [['explain', 'pod', 'a/b/c'], /write explain pod NAMESPACE\/NAME/],
-    [['explain', 'pod', 'a/b', '-n', 'c'], /are different namespaces/],
-    [['uninstall'], /uninstall wants --check/],
-    [['nodes', '-o', 'wide'], /-o wide: there are table, json, yaml/],
-    [['nodes', '--colour'], /--colour is not a flag\n/],
-    [['bundle', '-o', '/nowhere/bundle.tar.gz'], /bundle -o \/nowhere\/bundle.tar.gz: cannot be written: ENOENT/],
-  ])('%j', async (args, message) => {
-    const { code, stdout, stderr } = await terway(args);
-    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-    expect(stderr).toMatch(message);
-  });
-
-  test('help is no mistake', async () => {
-    const all = await terway(['--help']);
-    expect(all).toMatchObject({ code: 0, stderr: '' });
-    for (const [, command = ''] of all.stdout.matchAll(/^ {2}([a-z]+) /gm)) {
-      expect((await terway([command, '--help'])).stdout).toMatch(new RegExp(`^kubectl terway ${command}`));
-    }
-    expect((await terway([])).code).toBe(2);
-  });
 });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments, stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ignoreMissing } from '../cluster/nodes.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { renderChart } from '../../scripts/manifests/render.ts';
 import { type NetworkInterface, networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema, type TerwayNode } from '../../src/crds/node.ts';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';

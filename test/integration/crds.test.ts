@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { API_GROUP, API_VERSION } from '../../src/crds/define.ts';
 import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { podEniSchema } from '../../src/crds/pod-eni.ts';

@@ -4,7 +4,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LAUNCH_FLAGS } from '../../scripts/launch-flags.ts';
 import { AdminClient } from '../../sim/cloud/admin-client.ts';
 import type { ClusterAccess, CommandResult } from '../cluster/access.ts';

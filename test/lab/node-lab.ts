@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseAllDocuments, stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { buildNative } from '../../scripts/build-native.ts';
 import { writeProductImage } from '../../scripts/image/product.ts';
 import { startVpcSwitch, type VpcSwitch } from '../../sim/vpc/vpc-switch.ts';

@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ANNOTATION_POD_NETWORKING, TAG_ATTEMPT } from '../../src/crds/names.ts';
 import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema } from '../../src/crds/node.ts';

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import type { Clock } from '../../../src/util/clock.ts';
 import { errorMessage } from '../../../src/util/errors.ts';
 import { adminOperations } from '../admin-api.ts';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { MISSING } from './action.ts';
 
 /** Types of request parameters. On the wire every value is text; in-process callers may pass the typed value. */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorMessage } from '../../util/errors.ts';
 import { firstIssue } from '../../util/issues.ts';
 import { CNI_ERROR, CniError } from './errors.ts';

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { CNI_ERROR, CniError } from './errors.ts';
 import type { CniRequest } from './request.ts';
 import { startCniServer } from './server.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
-import { z } from 'zod';
+import * as z from 'zod';
 import { buildNative } from '../../../scripts/build-native.ts';
 import { systemClock } from '../../util/clock.ts';
 import { abandoned } from '../../util/test-support/abandoned.ts';
@@ -36,9 +36,18 @@ export async function buildTools(): Promise<void> {
 
 /** Runs a command to its end. @throws Error with its words when it fails */
 export function run(command: string, ...args: string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
+  return runWith('', command, ...args);
+}
+
+function runWith(input: string, command: string, ...args: string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28, input });
   if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? stderr}`);
   return stdout;
+}
+
+/** Several commands of `ip` by one process: where processors are emulated, starting one takes long. */
+function ipBatch(lines: readonly string[], ...args: string[]): string {
+  return runWith(lines.map((line) => `${line}\n`).join(''), IP, ...args, '-batch', '-');
 }
 
 const path = (netns: string) => `/run/netns/${netns}`;
@@ -145,11 +154,14 @@ export class Lab implements Disposable {
   constructor() {
     removeAbandoned();
     this.directory = mkdtempSync(join(tmpdir(), `${DIRECTORY_PREFIX}${process.pid}-`));
-    this.node = this.namespace('node');
-    this.switchNs = this.namespace('switch');
+    this.node = this.#name('node');
+    this.switchNs = this.#name('switch');
     mkdirSync(join(this.directory, 'bpf'));
-    this.eni('eni1', 'sw1', this.trunk);
-    this.eni('eni2', 'sw2', this.secondary);
+    ipBatch([
+      ...[this.node, this.switchNs].map((name) => `netns add ${name}`),
+      this.#veth('eni1', 'sw1', this.trunk),
+      this.#veth('eni2', 'sw2', this.secondary),
+    ]);
   }
 
   get bpfDirectory(): string {
@@ -157,10 +169,15 @@ export class Lab implements Disposable {
   }
 
   namespace(name: string): string {
+    const full = this.#name(name);
+    run(IP, 'netns', 'add', full);
+    return full;
+  }
+
+  /** It is removed at the end, also when it was not made. */
+  #name(name: string): string {
     const full = `${NETNS_PREFIX}${this.id}-${name}`;
-    run('ip', 'netns', 'add', full);
     this.#namespaces.push(full);
-    // No addresses that the kernel chooses, which would send packets that no test asked for.
     return full;
   }
 
@@ -170,23 +187,25 @@ export class Lab implements Disposable {
 
   /** A device of the node whose other end is in the switch, where the gateways are. */
   eni(name: string, other: string, device: EniDevice): void {
-    run('ip', '-n', this.switchNs, 'link', 'add', other, 'type', 'veth', 'peer', 'name', name, 'netns', this.node);
-    run('ip', '-n', this.switchNs, 'link', 'set', other, 'address', 'ee:ff:ff:ff:ff:ff', 'up');
-    run('ip', '-n', this.node, 'link', 'set', name, 'address', device.mac);
+    ipBatch([this.#veth(name, other, device)]);
+  }
+
+  #veth(name: string, other: string, { mac }: EniDevice): string {
+    const there = `${other} address ee:ff:ff:ff:ff:ff netns ${this.switchNs} up`;
+    return `link add ${there} type veth peer name ${name} address ${mac} netns ${this.node}`;
   }
 
   /** Tells the node where the gateways are, as no router answers here. Devices must be up. */
   gateways(): void {
-    for (const [name, { gateway }] of [
-      ['eni1', this.trunk],
-      ['eni2', this.secondary],
-    ] as const) {
-      if (!this.ip('-o', 'link', 'show', name).includes('UP')) continue;
-      for (const address of [gateway.ipv4, gateway.ipv6]) {
-        if (address === undefined) continue;
-        this.ip('neigh', 'replace', address, 'lladdr', 'ee:ff:ff:ff:ff:ff', 'dev', name, 'nud', 'permanent');
-      }
-    }
+    const links = this.ip('-o', 'link');
+    const isUp = (name: string) => new RegExp(`: ${name}@[^<]*<[^>]*\\bUP\\b`).test(links);
+    const enis = Object.entries({ eni1: this.trunk, eni2: this.secondary });
+    const lines = enis.flatMap(([name, { gateway }]) =>
+      [gateway.ipv4, gateway.ipv6]
+        .filter((address) => address !== undefined && isUp(name))
+        .map((address) => `neigh replace ${address} lladdr ee:ff:ff:ff:ff:ff dev ${name} nud permanent`),
+    );
+    ipBatch(lines, '-n', this.node);
   }
 
   /** `ip` in the node. */
@@ -330,7 +349,10 @@ export class Lab implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const name of this.#namespaces.reverse()) spawnSync(IP, ['netns', 'del', name]);
+    // With -force it goes on where a test has removed one itself.
+    spawnSync(IP, ['-force', '-batch', '-'], {
+      input: this.#namespaces.map((name) => `netns del ${name}\n`).join(''),
+    });
     removeDirectory(this.directory);
   }
 }

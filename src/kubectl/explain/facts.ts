@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseControlPlaneConfig } from '../../config/config-file.ts';
 import { ConfigError } from '../../config/errors.ts';
 import type { TerwayNode } from '../../crds/node.ts';

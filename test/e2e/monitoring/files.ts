@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 
 const root = join(import.meta.dirname, '..', '..', '..');
 const files = join(root, 'charts', 'terway-controlplane', 'files');

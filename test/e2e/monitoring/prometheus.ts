@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { exists, newestPackage, onceAtATime, unpackPackage } from '../../cluster/debian-package.ts';
 import { type BuildOptions, cacheDirectory } from '../../cluster/go-build.ts';
 import { pollUntil } from '../../cluster/poll.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { ZONES } from '../../lab/lab.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { rpcV1 } from '../../../sim/cloud/http/raw-clients.ts';
 import { podEniSchema } from '../../../src/crds/pod-eni.ts';
 import { pollUntil } from '../../cluster/poll.ts';

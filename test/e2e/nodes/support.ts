@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { BUSYBOX_IMAGE } from '../../../scripts/image/busybox.ts';
 import { type PodEni, podEniSchema } from '../../../src/crds/pod-eni.ts';
 import { pollUntil } from '../../cluster/poll.ts';

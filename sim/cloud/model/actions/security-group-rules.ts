@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Account } from '../account.ts';
 import { defineAction } from '../action.ts';
 import { checkRegion } from '../checks.ts';

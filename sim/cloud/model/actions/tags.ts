@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Account } from '../account.ts';
 import { defineAction, type Product } from '../action.ts';
 import { assignableTags, checkRegion, checkTagCount } from '../checks.ts';
