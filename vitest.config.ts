@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
-const cluster = { globalSetup: ['test/cluster/global-setup.ts'], fileParallelism: false };
+/** One file after another, in one process that loads modules once. */
+const inTurn = { fileParallelism: false, isolate: false };
+const cluster = { globalSetup: ['test/cluster/global-setup.ts'], ...inTurn };
 
 /** One project per kind of test, in the order in which `make test` runs them: what fails fast comes first. */
 export default defineConfig({
@@ -29,13 +31,12 @@ export default defineConfig({
         test: {
           name: 'cluster',
           include: ['test/{cluster,chart}/**/*.test.ts'],
-          fileParallelism: false,
-          testTimeout: 180_000,
+          ...inTurn,
         },
       },
       {
         extends: true,
-        test: { name: 'vm', include: ['test/vm/**/*.test.ts'], fileParallelism: false, testTimeout: 600_000 },
+        test: { name: 'vm', include: ['test/vm/**/*.test.ts'], ...inTurn, testTimeout: 600_000 },
       },
       { extends: true, test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...cluster } },
       {
@@ -48,8 +49,7 @@ export default defineConfig({
         test: {
           name: 'nodes',
           include: ['test/{e2e,faults}/nodes/**/*.test.ts'],
-          fileParallelism: false,
-          testTimeout: 300_000,
+          ...{ ...inTurn, testTimeout: 300_000 },
         },
       },
       {

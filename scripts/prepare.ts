@@ -1,5 +1,5 @@
 /**
- * `--bundles FOLDER` puts the bundles of the executables there, for all laboratories of one run.
+ * `--bundles FOLDER` puts the bundles of the executables and the native programs there, for all laboratories of one run.
  *
  * Builds what the tests need and the cache lacks: Kubernetes, containerd, Helm, the VPC switch, the VM's kernel and Prometheus. One after
  * another and before any test, as compilers beside tests make both slow.
@@ -13,6 +13,7 @@ import { ensureHelm } from '../test/cluster/helm.ts';
 import { ensureRealNodePrograms } from '../test/cluster/real-nodes/programs.ts';
 import { ensurePrometheus } from '../test/e2e/monitoring/prometheus.ts';
 import { ensureVmKernel } from '../test/vm/kernel.ts';
+import { buildNative } from './build-native.ts';
 
 const log = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -33,4 +34,5 @@ if (flags.bundles !== undefined) {
     stdio: 'inherit',
   });
   process.exitCode = status ?? 1;
+  if (status === 0) await buildNative(flags.bundles);
 }

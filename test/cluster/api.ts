@@ -69,6 +69,16 @@ export class ApiClient {
     return this.request('GET', path, options);
   }
 
+  /** As {@link get}, but undefined for what is not there. */
+  async find(path: string, options: Omit<RequestOptions, 'body' | 'contentType'> = {}): Promise<unknown> {
+    try {
+      return await this.get(path, options);
+    } catch (error) {
+      if (error instanceof ApiStatusError && error.status === 404) return undefined;
+      throw error;
+    }
+  }
+
   /** POST; `path` is that of the collection. */
   create(path: string, body: unknown, options: Omit<RequestOptions, 'body' | 'contentType'> = {}): Promise<unknown> {
     return this.request('POST', path, { ...options, body });

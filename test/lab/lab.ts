@@ -7,8 +7,9 @@ import { stringify } from 'yaml';
 import * as z from 'zod';
 import { LAUNCH_FLAGS } from '../../scripts/launch-flags.ts';
 import { AdminClient } from '../../sim/cloud/admin-client.ts';
-import type { ClusterAccess, CommandResult } from '../cluster/access.ts';
+import type { ClusterAccess } from '../cluster/access.ts';
 import type { ApiClient } from '../cluster/api.ts';
+import { applyManifests, parseManifests } from '../cluster/apply.ts';
 import { createNode } from '../cluster/nodes.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';
@@ -170,8 +171,19 @@ export class Lab implements AsyncDisposable {
 
   /** Applies one of the samples or any manifest. */
   async apply(manifest: string): Promise<void> {
-    const { code, stderr } = await this.#kubectl(['apply', '-f', '-'], manifest);
-    if (code !== 0) throw new Error(`kubectl apply: ${stderr}`);
+    await applyManifests(this.api, manifest, this.#signal);
+  }
+
+  /** Waits until the control plane says that a PodNetworking is Ready. */
+  async networkingReady(name: string): Promise<void> {
+    const path = `/apis/network.alibabacloud.com/v1beta1/podnetworkings/${name}`;
+    await pollUntil(
+      async () => {
+        const { data } = networkingSchema.safeParse(await this.api.get(path));
+        return data?.status.status === 'Ready' ? true : undefined;
+      },
+      { what: `PodNetworking ${name} to be Ready`, timeoutMs: 30_000, signal: this.#signal },
+    );
   }
 
   /** Starts a control plane and waits until it is ready. */
@@ -240,22 +252,22 @@ export class Lab implements AsyncDisposable {
     return this.#kubeconfig;
   }
 
-  #kubectl(args: readonly string[], input = ''): Promise<CommandResult> {
-    return this.cluster.kubectl(args, { input, ...(this.#signal === undefined ? {} : { signal: this.#signal }) });
-  }
-
   async #applyManifests(): Promise<void> {
     const manifests: string[] = [];
     for (const directory of [join(root, 'config', 'crd'), join(root, 'config', 'rbac')]) {
       for (const file of await readdir(directory)) manifests.push(await readFile(join(directory, file), 'utf8'));
     }
-    // At once: what costs time is the start of kubectl.
-    await this.apply(manifests.join('\n---\n'));
-    const { code, stderr } = await this.#kubectl([
-      ...['wait', '--for=condition=Established', '--timeout=30s'],
-      ...['crd', '--all'],
-    ]);
-    if (code !== 0) throw new Error(`CRDs are not established: ${stderr}`);
+    const text = manifests.join('\n---\n');
+    await this.apply(text);
+    for (const { kind, metadata } of parseManifests(text)) {
+      if (kind !== 'CustomResourceDefinition') continue;
+      await pollUntil(async () => (isEstablished(await this.api.get(`${CRDS}/${metadata.name}`)) ? true : undefined), {
+        what: `CRD ${metadata.name} to be established`,
+        timeoutMs: 30_000,
+        intervalMs: 20,
+        signal: this.#signal,
+      });
+    }
   }
 
   async #applyEniConfig(): Promise<void> {
@@ -273,6 +285,18 @@ export class Lab implements AsyncDisposable {
       }),
     );
   }
+}
+
+const networkingSchema = z.object({ status: z.object({ status: z.string() }) });
+
+const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+const crdSchema = z.object({
+  status: z.object({ conditions: z.array(z.object({ type: z.string(), status: z.string() })) }),
+});
+
+function isEstablished(crd: unknown): boolean {
+  const { conditions = [] } = crdSchema.safeParse(crd).data?.status ?? {};
+  return conditions.some(({ type, status }) => type === 'Established' && status === 'True');
 }
 
 /**

@@ -1,15 +1,17 @@
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseAllDocuments, stringify } from 'yaml';
+import { stringify } from 'yaml';
 import * as z from 'zod';
 import { buildNative } from '../../scripts/build-native.ts';
 import { writeProductImage } from '../../scripts/image/product.ts';
 import { startVpcSwitch, type VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
 import type { CommandResult } from '../cluster/access.ts';
 import type { ApiClient } from '../cluster/api.ts';
+import { type Manifest, parseManifests } from '../cluster/apply.ts';
 import { type Cluster, startCluster } from '../cluster/cluster.ts';
 import { ensureHelm } from '../cluster/helm.ts';
+import { parseJson } from '../cluster/lock.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { type RealNode, startRealNode } from '../cluster/real-nodes/real-node.ts';
 import {
@@ -245,7 +247,7 @@ export class NodeLab implements AsyncDisposable {
     const manifest = await this.#manifest('control-plane.yaml', (object) => {
       if (object.kind === 'Secret') Object.assign(object, secret);
       if (object.kind === 'ConfigMap') object['data'] = { 'ctrl-config.yaml': stringify(config) };
-      if (object.kind === 'Deployment') Object.assign(object.spec ?? {}, { replicas: this.#options.replicas ?? 1 });
+      if (object.kind === 'Deployment') Object.assign(object['spec'] ?? {}, { replicas: this.#options.replicas ?? 1 });
     });
     await this.lab.apply(manifest);
     await this.#rolledOut('deployment/terway-controlplane');
@@ -260,23 +262,51 @@ export class NodeLab implements AsyncDisposable {
   }
 
   async nodesReady(): Promise<void> {
-    await this.#kubectl(['wait', '--for=condition=Ready', '--timeout=60s', 'node', '--all']);
+    for (const { name } of this.nodes) await this.#ready(`/api/v1/nodes/${name}`);
   }
 
   /** Waits until a pod is Ready. */
   async podReady(namespace: string, name: string): Promise<void> {
-    await this.#kubectl(['wait', '-n', namespace, '--for=condition=Ready', '--timeout=60s', `pod/${name}`]);
+    await this.#ready(`/api/v1/namespaces/${namespace}/pods/${name}`);
   }
 
-  /** Runs a command in a pod; a failure of the command is a `code`. */
-  inPod(namespace: string, name: string, ...command: string[]) {
+  /** Waits until an object has the condition Ready. */
+  async #ready(path: string): Promise<void> {
+    await pollUntil(async () => (isReady(await this.api.find(path)) ? true : undefined), {
+      what: `${path} to be Ready`,
+      timeoutMs: 60_000,
+      signal: this.#options.signal,
+    });
+  }
+
+  /** Runs a command in a pod, as an operator would; a failure of the command is a `code`. */
+  inPod(namespace: string, name: string, ...command: string[]): Promise<CommandResult> {
     return this.cluster.kubectl(['exec', '-n', namespace, name, '--', ...command]);
   }
 
-  /** Runs a command of the agent on a node, as an operator would. */
-  async agent(node: WiredNode, ...command: string[]) {
-    const pod = await this.agentPod(node);
-    return this.cluster.kubectl(['exec', '-n', 'kube-system', pod, '--', 'terway-agent', ...command]);
+  /**
+   * Runs a command of the node in the network namespace of a pod that the agent has served: for its packets, what `kubectl exec`
+   * would be at twenty times the cost.
+   */
+  async inPodNetwork(namespace: string, name: string, ...command: string[]): Promise<CommandResult> {
+    const pod = z
+      .object({ spec: z.object({ nodeName: z.string() }) })
+      .parse(await this.api.get(`/api/v1/namespaces/${namespace}/pods/${name}`));
+    const { real } = this.node(pod.spec.nodeName);
+    const { stdout } = await real.exec('sh', ['-c', `for file in ${RECORDS}/*.json; do cat "$file"; echo; done`]);
+    const record = stdout
+      .split('\n')
+      .map((line) => recordSchema.safeParse(parseJson(line)).data?.attachment)
+      .find((found) => found?.namespace === namespace && found.name === name);
+    if (record === undefined) return { code: 1, stdout: '', stderr: `the agent has no record of ${namespace}/${name}` };
+    return real.exec('nsenter', [`--net=${record.netnsPath}`, '--', ...command]);
+  }
+
+  /** Runs a command of the agent in its container. */
+  async agent({ real }: WiredNode, ...command: string[]): Promise<CommandResult> {
+    const script =
+      'exec nsenter --target "$(pgrep -o -f terway-agent.mjs)" --mount --root -- env PATH=/usr/local/bin:/bin terway-agent "$@"';
+    return real.exec('sh', ['-c', script, 'sh', ...command]);
   }
 
   /** The agent's running pod on a node. */
@@ -331,9 +361,8 @@ export class NodeLab implements AsyncDisposable {
   /** A file of config/deploy with the image of this laboratory. */
   async #manifest(file: string, change: (object: Manifest) => void): Promise<string> {
     const text = await readFile(join(root, 'config', 'deploy', file), 'utf8');
-    return parseAllDocuments(text.replaceAll(/\bterway-controlplane:\d[\w.-]*/g, IMAGE))
-      .map((document) => {
-        const object = manifestSchema.parse(document.toJS());
+    return parseManifests(text.replaceAll(/\bterway-controlplane:\d[\w.-]*/g, IMAGE))
+      .map((object) => {
         change(object);
         return stringify(object);
       })
@@ -371,5 +400,17 @@ async function allOf<T extends readonly unknown[] | []>(
   return Promise.all(promises);
 }
 
-const manifestSchema = z.looseObject({ kind: z.string(), spec: z.record(z.string(), z.unknown()).optional() });
-type Manifest = z.infer<typeof manifestSchema>;
+/** Where the agent keeps its records, and what of them is needed here (src/agent/records.ts). */
+const RECORDS = '/var/lib/terway-agent/pods';
+const recordSchema = z.object({
+  attachment: z.object({ namespace: z.string(), name: z.string(), netnsPath: z.string() }),
+});
+
+const readySchema = z.object({
+  status: z.object({ conditions: z.array(z.object({ type: z.string(), status: z.string() })) }),
+});
+
+function isReady(object: unknown): boolean {
+  const { conditions = [] } = readySchema.safeParse(object).data?.status ?? {};
+  return conditions.some(({ type, status }) => type === 'Ready' && status === 'True');
+}

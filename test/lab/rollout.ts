@@ -40,11 +40,7 @@ export class Rollout {
       });
     await this.#lab.apply(networking('rollout-elastic', { type: 'Elastic' }));
     await this.#lab.apply(networking('rollout-fixed', { type: 'Fixed', releaseStrategy: 'TTL', releaseAfter: '1h' }));
-    const { code, stderr } = await this.#lab.cluster.kubectl([
-      ...['wait', '--for=jsonpath={.status.status}=Ready', '--timeout=30s'],
-      ...['podnetworking/rollout-elastic', 'podnetworking/rollout-fixed'],
-    ]);
-    if (code !== 0) throw new Error(stderr);
+    for (const name of ['rollout-elastic', 'rollout-fixed']) await this.#lab.networkingReady(name);
   }
 
   /** Creates the pods one after another. Names that start with `fixed-` get a fixed address. */

@@ -36,10 +36,7 @@ export async function readyNetworking(lab: NodeLab, name: string, spec: Record<s
     metadata: { name },
     spec: { vSwitchOptions: ZONES.map((zone) => POD_VSWITCH[zone]), securityGroupIDs: [POD_SECURITY_GROUP], ...spec },
   });
-  const { code, stderr } = await lab.cluster.kubectl([
-    ...['wait', '--for=jsonpath={.status.status}=Ready', '--timeout=30s', `podnetworking/${name}`],
-  ]);
-  if (code !== 0) throw new Error(stderr);
+  await lab.lab.networkingReady(name);
 }
 
 /** The spec of a pod that serves a page with its name, and has the tools to ask others. */
@@ -110,8 +107,8 @@ export async function ask(
   const host = address.includes(':') ? `[${address}]` : address;
   const url = `http://${host}:${port}/`;
   // The time-out of busybox's own wget ends it with a crash.
-  const command = ['timeout', String(timeoutSeconds), 'wget', '-q', '-O', '-', url];
-  const { code, stdout } = await lab.inPod(namespace, from, ...command);
+  const command = ['busybox', 'timeout', String(timeoutSeconds), 'busybox', 'wget', '-q', '-O', '-', url];
+  const { code, stdout } = await lab.inPodNetwork(namespace, from, ...command);
   return code === 0 ? stdout.trim() : undefined;
 }
 
@@ -125,6 +122,10 @@ export async function reached(lab: NodeLab, namespace: string, from: string, add
 
 /** Deletes a pod and waits until it is gone. */
 export async function deletePod(lab: NodeLab, namespace: string, name: string): Promise<void> {
-  const { code, stderr } = await lab.cluster.kubectl(['delete', 'pod', '-n', namespace, name, '--timeout=60s']);
-  if (code !== 0) throw new Error(stderr);
+  const path = `/api/v1/namespaces/${namespace}/pods/${name}`;
+  await lab.api.delete(path);
+  await pollUntil(async () => ((await lab.api.find(path)) === undefined ? true : undefined), {
+    what: `pod ${name} to be gone`,
+    timeoutMs: 60_000,
+  });
 }
