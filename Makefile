@@ -60,11 +60,14 @@ manifests: $(STAMP) ## Write config/rbac and config/deploy from the chart (build
 format: $(STAMP) ## Format the code
 	@npm run -s format
 
-build: $(STAMP) ## Bundle the executables into dist/
+build: $(STAMP) $(SYSTEM_STAMP) ## Bundle the executables into dist/, and compile the native programs
 	@npm run -s build
 
-image: build $(SYSTEM_STAMP) ## Write the container image to dist/, without a container engine
+image: build ## Write the container image to dist/, without a container engine
 	@exec node scripts/image.ts
+
+release: build ## Image, chart, SBOM, provenance and checksums in dist/release/; SIGNING_KEY=PATH signs them
+	@exec node scripts/release.ts
 
 cluster-start: $(STAMP) ## A test cluster of its own, for trying things by hand
 	@exec node test/cluster/cli.ts start
@@ -75,4 +78,4 @@ cluster-stop: $(STAMP) ## End that cluster
 clean: ## Remove what was built
 	rm -rf dist node_modules
 
-.PHONY: help setup demo demo-once test check unit integration e2e faults bench generate manifests format build image cluster-start cluster-stop clean
+.PHONY: help setup demo demo-once test check unit integration e2e faults bench generate manifests format build image release cluster-start cluster-stop clean

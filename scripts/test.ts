@@ -31,17 +31,25 @@ const part = (name: string): Part => ({ name });
 const shards = (name: string, count: number): Part[] =>
   Array.from({ length: count }, (_, at) => ({ name, shard: `${at + 1}/${count}` }));
 
+/** The first of each, then the second of each, and so on. */
+const inTurns = (...lists: Part[][]): Part[] =>
+  Array.from({ length: Math.max(...lists.map((list) => list.length)) }, (_, at) =>
+    lists.flatMap((list) => list.slice(at, at + 1)),
+  ).flat();
+
 /** First what fails fast; then the long ones, so that no lane is left with one at the end. */
 const STAGES: readonly Stage[] = [
   { parts: [part('build'), part('check')], lanes: 2 },
   {
     parts: [
-      ...[part('unit'), part('netns'), part('vm'), ...shards('nodes', 5), ...shards('e2e', 4)],
+      ...[part('unit'), part('netns'), part('vm')],
+      // Those that wait beside those that compute.
+      ...inTurns(shards('e2e', 4), shards('nodes', 5), shards('faults', 2)),
       // Looks whether the machine is as it was; netns mounts file systems.
-      ...[...shards('faults', 2), { name: 'cluster', after: 'netns' }, part('integration')],
+      ...[{ name: 'cluster', after: 'netns' }, part('integration')],
     ],
     // With more, two cores do more and get less done: what polls goes on polling.
-    lanes: 3,
+    lanes: 4,
   },
 ];
 

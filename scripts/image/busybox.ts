@@ -10,7 +10,7 @@ import { writeImageArchive, writeLayer } from './oci.ts';
 export const BUSYBOX_IMAGE = 'terway.test/busybox:1';
 
 /** Of Debian's package busybox-static; what the package `busybox` has there needs libraries. */
-const BUSYBOX = '/bin/busybox';
+export const BUSYBOX = '/bin/busybox';
 
 /**
  * Writes the archive of a small image for test pods: busybox, with a link for each of its commands (sh, nc, httpd, wget,

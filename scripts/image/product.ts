@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, stat, writeFil
 import { join, relative, sep } from 'node:path';
 import * as z from 'zod';
 import type { TarEntry } from '../../src/util/tar.ts';
-import { busyboxEntries } from './busybox.ts';
+import { BUSYBOX, busyboxEntries } from './busybox.ts';
 import { sharedLibraries } from './libraries.ts';
 import { type Layer, writeImageArchive, writeLayer } from './oci.ts';
 
@@ -24,6 +24,8 @@ export interface ProductImageOptions {
 export const PRODUCT_DIR = 'usr/local/lib/terway-controlplane';
 
 const CA_CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
+/** A file of the package that {@link CA_CERTIFICATES} is made of when it is installed. */
+const CA_CERTIFICATES_PACKAGE = '/usr/sbin/update-ca-certificates';
 
 /**
  * Writes the product's image, without a container engine: a layer with Node and what it needs, and one with the product.
@@ -54,13 +56,23 @@ export async function writeProductImage(options: ProductImageOptions): Promise<v
   }
 }
 
+/** Files of this machine that the image has copies of. */
+export async function systemFiles(nodePath: string): Promise<string[]> {
+  const certificates = (await hasCertificates()) ? [CA_CERTIFICATES_PACKAGE] : [];
+  const libraries = await Promise.all((await sharedLibraries(nodePath)).map((path) => realpath(path)));
+  return [BUSYBOX, ...certificates, ...libraries];
+}
+
+async function hasCertificates(): Promise<boolean> {
+  return (await stat(CA_CERTIFICATES).catch(() => undefined)) !== undefined;
+}
+
 async function runtimeEntries(nodePath: string): Promise<TarEntry[]> {
   const text = (path: string, ...lines: string[]): TarEntry => ({
     kind: 'file',
     path,
     content: Buffer.from(`${lines.join('\n')}\n`),
   });
-  const hasCertificates = (await stat(CA_CERTIFICATES).catch(() => undefined)) !== undefined;
   return [
     ...(await busyboxEntries()),
     text('etc/group', 'root:x:0:', 'nonroot:x:65532:', 'nobody:x:65534:'),
@@ -71,7 +83,7 @@ async function runtimeEntries(nodePath: string): Promise<TarEntry[]> {
       'nonroot:x:65532:65532:nonroot:/:/bin/sh',
       'nobody:x:65534:65534:nobody:/:/bin/false',
     ),
-    ...(hasCertificates ? [await copy(CA_CERTIFICATES, 0o644)] : []),
+    ...((await hasCertificates()) ? [await copy(CA_CERTIFICATES, 0o644)] : []),
     ...(await libraryEntries(nodePath)),
     { kind: 'directory', path: 'root', mode: 0o700 },
     { kind: 'directory', path: 'run' },

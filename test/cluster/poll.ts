@@ -5,6 +5,7 @@ export interface PollOptions {
   /** What is waited for, as it should read after "timed out waiting for". */
   what: string;
   timeoutMs: number;
+  /** Default: ever less often, so that a long wait does not cost the API server more than a short one is late. */
   intervalMs?: number;
   signal?: AbortSignal | undefined;
 }
@@ -17,12 +18,12 @@ export interface PollOptions {
  * @throws DeadlineError after `timeoutMs`; the signal's reason when it aborts.
  */
 export async function pollUntil<T>(condition: () => Promise<T | undefined>, options: PollOptions): Promise<T> {
-  const deadline = performance.now() + options.timeoutMs;
-  while (performance.now() < deadline) {
+  const startedMs = performance.now();
+  for (let waitedMs = 0; waitedMs < options.timeoutMs; waitedMs = performance.now() - startedMs) {
     options.signal?.throwIfAborted();
     const answer = await condition();
     if (answer !== undefined) return answer;
-    await pause(options.intervalMs ?? 100, options.signal);
+    await pause(options.intervalMs ?? Math.min(Math.max(waitedMs / 10, 50), 250), options.signal);
   }
   throw new DeadlineError(`timed out after ${options.timeoutMs} ms waiting for ${options.what}`);
 }
