@@ -35,6 +35,7 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'linux-libc-dev', proof: '/usr/include/linux/bpf.h', purpose: 'headers of the eBPF programs' },
   { name: 'llvm', proof: 'llvm-strip', purpose: 'strips the eBPF programs' },
   { name: 'nftables', proof: 'nft', purpose: 'kube-proxy of real nodes' },
+  { name: 'openssl', proof: 'openssl', purpose: 'checks the signature of a release in tests' },
   { name: 'qemu-system-x86', proof: 'qemu-system-x86_64', purpose: 'runs the kernel of the VM tests' },
   { name: 'runc', proof: 'runc', purpose: 'starts the containers of real nodes' },
   { name: 'tcpdump', proof: 'tcpdump', purpose: 'shows in tests what is on the wire' },
