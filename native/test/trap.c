@@ -1,12 +1,14 @@
 /*
- * frames kernel-trap FOLDER PROGRAM ...   stands between the agent and its kernel helper, and ends the agent without warning
- * at the request that the file FOLDER/arm names.
+ * frames kernel-trap FOLDER RECORDS PROGRAM ...   stands between the agent and its kernel helper, and ends the agent without
+ * warning at the request that the file FOLDER/arm names.
  *
  * The file is one line `NUMBER before|after ANYTHING`: before the request is passed on, or after it was done and before the
- * answer is. Another line counts from one again; how many there were stands in FOLDER/count. What this knows of the protocol
- * is the head of a frame (kernel/frame.h).
+ * answer is. Another line counts from one again. FOLDER/count has a line for each request: `same` when the agent had the
+ * answer of the one before and since then has changed nothing in the folder RECORDS, so that to be ended before this request
+ * is to be ended after that one; else `other`. What this knows of the protocol is the head of a frame (kernel/frame.h).
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +25,11 @@
 
 struct trap {
 	const char *folder;
+	const char *records;
 	pid_t helper;
+	/* How many requests have no answer yet, and what the records were like when the last one came. */
+	int unanswered;
+	uint64_t seen;
 	char armed[128];
 	uint32_t requests;
 	uint32_t at;
@@ -106,16 +113,46 @@ static bool look(struct trap *trap)
 	return line[0] != '\0';
 }
 
+/* Of names, versions and times of the files in the folder of records; FNV-1a, in whatever order. */
+static uint64_t fingerprint(const char *folder)
+{
+	DIR *directory = opendir(folder);
+	struct dirent *entry;
+	uint64_t sum = 0;
+
+	if (directory == NULL)
+		return 0;
+	while ((entry = readdir(directory)) != NULL) {
+		uint64_t hash = 14695981039346656037u;
+		struct stat about = { 0 };
+		uint64_t facts[4];
+
+		fstatat(dirfd(directory), entry->d_name, &about, AT_SYMLINK_NOFOLLOW);
+		facts[0] = about.st_ino;
+		facts[1] = (uint64_t)about.st_size;
+		facts[2] = (uint64_t)about.st_mtim.tv_sec;
+		facts[3] = (uint64_t)about.st_mtim.tv_nsec;
+		for (const char *at = entry->d_name; *at != '\0'; at++)
+			hash = (hash ^ (uint8_t)*at) * 1099511628211u;
+		for (size_t at = 0; at < sizeof(facts) / sizeof(*facts); at++)
+			hash = (hash ^ facts[at]) * 1099511628211u;
+		sum += hash;
+	}
+	closedir(directory);
+	return sum;
+}
+
 static void write_count(const struct trap *trap)
 {
+	bool same = trap->requests > 1 && trap->unanswered == 0 && fingerprint(trap->records) == trap->seen;
 	char path[256];
 	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/count", trap->folder);
-	file = fopen(path, "w");
+	file = fopen(path, trap->requests == 1 ? "w" : "a");
 	if (file == NULL)
 		return;
-	fprintf(file, "%u", trap->requests);
+	fprintf(file, "%s\n", same ? "same" : "other");
 	fclose(file);
 }
 
@@ -155,12 +192,15 @@ static int relay(struct trap *trap, int to_helper, int from_helper)
 				return exit_code(trap->helper);
 			if (trap->deadly && id_of(&frame) == trap->deadly_id)
 				end_agent(trap);
+			trap->unanswered -= 1;
+			trap->seen = fingerprint(trap->records);
 			if (!all(STDOUT_FILENO, frame.bytes, frame.size, true))
 				return 1;
 		}
 		if (ends[0].revents != 0) {
 			if (read_frame(STDIN_FILENO, &frame)) {
 				on_request(trap, &frame);
+				trap->unanswered += 1;
 				if (!all(to_helper, frame.bytes, frame.size, true))
 					return exit_code(trap->helper);
 			} else {
@@ -177,9 +217,10 @@ int kernel_trap(int argc, char **argv)
 	int requests[2];
 	int answers[2];
 
-	if (argc < 3)
+	if (argc < 4)
 		return 2;
 	trap.folder = argv[1];
+	trap.records = argv[2];
 	if (pipe2(requests, O_CLOEXEC) != 0 || pipe2(answers, O_CLOEXEC) != 0) {
 		perror("pipe");
 		return 1;
@@ -190,8 +231,8 @@ int kernel_trap(int argc, char **argv)
 		signal(SIGPIPE, SIG_DFL);
 		dup2(requests[0], STDIN_FILENO);
 		dup2(answers[1], STDOUT_FILENO);
-		execv(argv[2], argv + 2);
-		perror(argv[2]);
+		execv(argv[3], argv + 3);
+		perror(argv[3]);
 		_exit(1);
 	}
 	close(requests[0]);

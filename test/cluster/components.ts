@@ -90,9 +90,6 @@ function etcdFlags({ stateDir, ports }: ControlPlaneSettings): string[] {
     '--listen-peer-urls=http://127.0.0.1:0',
     // The data are thrown away at the end; waiting for the disk would only slow the tests down.
     '--unsafe-no-fsync',
-    // A single member elects itself as soon as the timeout is over.
-    '--heartbeat-interval=20',
-    '--election-timeout=200',
     '--log-level=warn',
   ];
 }
