@@ -37,12 +37,12 @@ const inTurns = (...lists: Part[][]): Part[] =>
     lists.flatMap((list) => list.slice(at, at + 1)),
   ).flat();
 
-/** First what fails fast; then the long ones, so that no lane is left with one at the end. */
+/** What the others need; then what fails fast, then the long ones, so that no lane is left with one at the end. */
 const STAGES: readonly Stage[] = [
-  { parts: [part('build'), part('check')], lanes: 2 },
+  { parts: [part('build')], lanes: 1 },
   {
     parts: [
-      ...[part('unit'), part('netns'), part('vm')],
+      ...[part('check'), part('unit'), part('netns'), part('vm')],
       // Those that wait beside those that compute.
       ...inTurns(shards('e2e', 4), shards('nodes', 5)),
       ...shards('faults', 2).reverse(),
