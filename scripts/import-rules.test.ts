@@ -53,3 +53,11 @@ test('a folder without a rule is named', async () => {
   await plant('src/misc/x.ts', '');
   expect((await importViolations(root))[0]).toContain('src/misc has no rule');
 });
+
+test('zod is imported as a namespace', async () => {
+  await plant('src/crds/a.ts', "import * as z from 'zod';\n");
+  await plant('src/crds/b.ts', "import { z } from 'zod';\n");
+  expect(await importViolations(root)).toEqual([
+    "src/crds/b.ts: imports { z } from zod; write import * as z from 'zod'",
+  ]);
+});

@@ -51,7 +51,7 @@ export async function importViolations(root: string): Promise<string[]> {
     for (const path of await typescriptFiles(join(root, top))) {
       const file = relative(root, path).split(sep).join('/');
       const text = await readFile(path, 'utf8');
-      violations.push(...forbiddenImports(root, path, file, text), ...ambientUse(file, text));
+      violations.push(...forbiddenImports(root, path, file, text), ...ambientUse(file, text), ...keptWhole(file, text));
     }
   }
   return violations;
@@ -84,6 +84,13 @@ function ambientUse(file: string, text: string): string[] {
       ? [`${file}:${at + 1}: uses the machine's own time or chance; take a Clock or a Random`]
       : [];
   });
+}
+
+/** Of the object `z` a bundle keeps everything, half of which is never used; of a namespace only what is named. */
+function keptWhole(file: string, text: string): string[] {
+  return /import\s*(type\s*)?\{[^}]*\bz\b[^}]*\}\s*from\s*['"]zod['"]/.test(text)
+    ? [`${file}: imports { z } from zod; write import * as z from 'zod'`]
+    : [];
 }
 
 /** `src/kube`, or the top folder elsewhere. */
