@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ensureSwitchProgram } from '../sim/vpc/build.ts';
 import { ensureKubeBinaries } from '../test/cluster/build.ts';
+import { TestClusterError } from '../test/cluster/errors.ts';
 import { ensureHelm } from '../test/cluster/helm.ts';
 import { ensureRealNodePrograms } from '../test/cluster/real-nodes/programs.ts';
 import { ensurePrometheus } from '../test/e2e/monitoring/prometheus.ts';
@@ -17,15 +18,21 @@ import { buildNative } from './build-native.ts';
 
 const log = (line: string) => process.stdout.write(`${line}\n`);
 
-for (const ensure of [
-  ensureKubeBinaries,
-  ensureRealNodePrograms,
-  ensureHelm,
-  ensureSwitchProgram,
-  ensureVmKernel,
-  ensurePrometheus,
-]) {
-  await ensure({ log });
+try {
+  for (const ensure of [
+    ensureKubeBinaries,
+    ensureRealNodePrograms,
+    ensureHelm,
+    ensureSwitchProgram,
+    ensureVmKernel,
+    ensurePrometheus,
+  ]) {
+    await ensure({ log });
+  }
+} catch (error) {
+  if (!(error instanceof TestClusterError)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exit(1);
 }
 
 const { values: flags } = parseArgs({ options: { bundles: { type: 'string' } } });
