@@ -304,8 +304,9 @@ export class NodeLab implements AsyncDisposable {
 
   /** Runs a command of the agent in its container. */
   async agent({ real }: WiredNode, ...command: string[]): Promise<CommandResult> {
-    const script =
-      'exec nsenter --target "$(pgrep -o -f terway-agent.mjs)" --mount --root -- env PATH=/usr/local/bin:/bin terway-agent "$@"';
+    const script = `pid=$(pgrep -o -f terway-agent.mjs)
+      node=$(tr '\\0' '\\n' <"/proc/$pid/environ" | grep -E '^NODE_(IP|NAME)=')
+      exec nsenter --target "$pid" --mount --pid --root -- env PATH=/usr/local/bin:/bin $node terway-agent "$@"`;
     return real.exec('sh', ['-c', script, 'sh', ...command]);
   }
 
