@@ -20,6 +20,7 @@ export interface SystemPackage {
 
 /** Sorted by name; a package belongs here when a fresh Debian with npm, Go and git lacks it. */
 export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
+  { name: 'bind9-dnsutils', proof: 'dig', purpose: 'in the images of Kubernetes’ own e2e specs' },
   { name: 'bpftool', proof: '/usr/sbin/bpftool', purpose: 'looks into eBPF maps in tests' },
   // Not /bin/busybox, which the dynamically linked package has as well.
   {
@@ -29,11 +30,15 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   },
   { name: 'clang', proof: 'clang', purpose: 'compiles the eBPF programs' },
   { name: 'cpio', proof: 'cpio', purpose: 'packs the first file system of the VM tests' },
+  { name: 'curl', proof: 'curl', purpose: 'in the images of Kubernetes’ own e2e specs' },
+  { name: 'dash', proof: 'dash', purpose: 'in the images of Kubernetes’ own e2e specs' },
   { name: 'iproute2', proof: 'ip', purpose: 'network namespaces and links of real nodes' },
+  { name: 'iptables', proof: 'iptables', purpose: 'kube-proxy of real nodes, in that mode' },
   { name: 'kmod', proof: 'kmod', purpose: 'looks for kernel modules of real nodes and of the VM tests' },
   { name: 'libbpf-dev', proof: '/usr/include/bpf/bpf_helpers.h', purpose: 'headers of the eBPF programs' },
   { name: 'linux-libc-dev', proof: '/usr/include/linux/bpf.h', purpose: 'headers of the eBPF programs' },
   { name: 'llvm', proof: 'llvm-strip', purpose: 'strips the eBPF programs' },
+  { name: 'netcat-openbsd', proof: 'nc.openbsd', purpose: 'in the images of Kubernetes’ own e2e specs' },
   { name: 'nftables', proof: 'nft', purpose: 'kube-proxy of real nodes' },
   { name: 'openssl', proof: 'openssl', purpose: 'checks the signature of a release in tests' },
   { name: 'qemu-system-x86', proof: 'qemu-system-x86_64', purpose: 'runs the kernel of the VM tests' },

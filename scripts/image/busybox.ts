@@ -1,10 +1,7 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { TarEntry } from '../../src/util/tar.ts';
-import { writeImageArchive, writeLayer } from './oci.ts';
+import { writeSingleLayerImage } from './oci.ts';
 
 /** Name of the image of {@link writeBusyboxImage}, for pods with `imagePullPolicy: Never`. */
 export const BUSYBOX_IMAGE = 'terway.test/busybox:1';
@@ -23,17 +20,11 @@ export async function writeBusyboxImage(path: string): Promise<void> {
     { kind: 'file', path: 'etc/group', content: Buffer.from('root:x:0:\n') },
     { kind: 'directory', path: 'tmp', mode: 0o1777 },
   ];
-  const directory = await mkdtemp(join(tmpdir(), 'terway-image-'));
-  try {
-    const layer = await writeLayer(join(directory, 'layer.tar'), entries);
-    await writeImageArchive(path, [layer], {
-      reference: BUSYBOX_IMAGE,
-      env: ['PATH=/bin'],
-      command: ['/bin/sleep', '2147483647'],
-    });
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+  await writeSingleLayerImage(path, entries, {
+    reference: BUSYBOX_IMAGE,
+    env: ['PATH=/bin'],
+    command: ['/bin/sleep', '2147483647'],
+  });
 }
 
 /** busybox below `bin/`, with a link for each of its commands. */

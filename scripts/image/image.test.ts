@@ -109,7 +109,7 @@ describe('an image', () => {
     );
     const path = join(directory, 'image.tar');
     const reference = 'example.test/some/image:1.2';
-    await writeImageArchive(path, layers, { reference, env: ['PATH=/bin'], command: ['/bin/x'] });
+    await writeImageArchive(path, { layers, config: { reference, env: ['PATH=/bin'], command: ['/bin/x'] } });
     const folder = await unpack(path, 'image');
 
     expect(JSON.parse(await readFile(join(folder, 'oci-layout'), 'utf8'))).toEqual({ imageLayoutVersion: '1.0.0' });

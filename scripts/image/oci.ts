@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type TarEntry, tarStream } from '../../src/util/tar.ts';
@@ -18,6 +19,7 @@ export interface ImageConfig {
   /** Fully qualified, as container runtimes keep it, such as `docker.io/library/name:tag`. */
   reference: string;
   env?: readonly string[];
+  entrypoint?: readonly string[];
   command?: readonly string[];
   workingDirectory?: string;
   labels?: Readonly<Record<string, string>>;
@@ -42,17 +44,59 @@ export async function writeLayer(path: string, entries: Iterable<TarEntry>): Pro
   return { path, sizeBytes: (await stat(path)).size, digest: `sha256:${hash.digest('hex')}` };
 }
 
+/** An image of layers, lowest first. */
+export interface Image {
+  layers: readonly Layer[];
+  config: ImageConfig;
+}
+
 /**
- * Writes an image of the layers, lowest first, as an archive of an OCI image layout (image-spec v1.1) that has Docker's
- * `manifest.json`, too: `ctr images import`, `docker load` and `podman load` read it. linux/amd64.
+ * Writes images as an archive of an OCI image layout (image-spec v1.1) that has Docker's `manifest.json`, too:
+ * `ctr images import`, `docker load` and `podman load` read it. linux/amd64. Layers that images share are in it once.
  */
-export async function writeImageArchive(path: string, layers: readonly Layer[], image: ImageConfig): Promise<void> {
+export async function writeImageArchive(path: string, ...images: readonly Image[]): Promise<void> {
+  const described = images.map(describeImage);
+  const index = json({
+    schemaVersion: 2,
+    mediaType: MEDIA_TYPE.index,
+    manifests: described.map(({ indexEntry }) => indexEntry),
+  });
+  const blobs = new Map(described.flatMap((image) => image.blobs));
+  const entries: TarEntry[] = [
+    { kind: 'file', path: 'oci-layout', content: json({ imageLayoutVersion: '1.0.0' }) },
+    { kind: 'file', path: 'index.json', content: index },
+    { kind: 'file', path: 'manifest.json', content: json(described.map(({ dockerEntry }) => dockerEntry)) },
+    ...[...blobs]
+      .sort(([left], [right]) => (left < right ? -1 : 1))
+      .map(([digest, content]): TarEntry => ({ kind: 'file', path: blobPath(digest), content })),
+  ];
+  await writeWhole(path, () => tarStream(entries));
+}
+
+/** As {@link writeImageArchive}, for one image of one layer with these entries. */
+export async function writeSingleLayerImage(
+  path: string,
+  entries: Iterable<TarEntry>,
+  config: ImageConfig,
+): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'terway-image-'));
+  try {
+    const layer = await writeLayer(join(directory, 'layer.tar'), entries);
+    await writeImageArchive(path, { layers: [layer], config });
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** What an archive has of one image: its blobs by digest, and its entries in both indexes. */
+function describeImage({ layers, config: image }: Image) {
   const config = json({
     architecture: 'amd64',
     os: 'linux',
     created: '1970-01-01T00:00:00Z',
     config: {
       ...(image.env === undefined ? {} : { Env: image.env }),
+      ...(image.entrypoint === undefined ? {} : { Entrypoint: image.entrypoint }),
       ...(image.command === undefined ? {} : { Cmd: image.command }),
       ...(image.workingDirectory === undefined ? {} : { WorkingDir: image.workingDirectory }),
       ...(image.labels === undefined ? {} : { Labels: image.labels }),
@@ -66,44 +110,30 @@ export async function writeImageArchive(path: string, layers: readonly Layer[], 
     config: { mediaType: MEDIA_TYPE.config, digest: digestOf(config), size: config.length },
     layers: layers.map(({ digest, sizeBytes }) => ({ mediaType: MEDIA_TYPE.layer, digest, size: sizeBytes })),
   });
-  const index = json({
-    schemaVersion: 2,
-    mediaType: MEDIA_TYPE.index,
-    manifests: [
-      {
-        mediaType: MEDIA_TYPE.manifest,
-        digest: digestOf(manifest),
-        size: manifest.length,
-        platform: { architecture: 'amd64', os: 'linux' },
-        annotations: {
-          // How containerd and how everybody else finds the name.
-          'io.containerd.image.name': image.reference,
-          'org.opencontainers.image.ref.name': image.reference.slice(image.reference.lastIndexOf(':') + 1),
-        },
+  const blobs: [digest: string, content: Buffer | { from: string }][] = [
+    [digestOf(config), config],
+    [digestOf(manifest), manifest],
+    ...layers.map(({ digest, path }): [string, { from: string }] => [digest, { from: path }]),
+  ];
+  return {
+    blobs,
+    indexEntry: {
+      mediaType: MEDIA_TYPE.manifest,
+      digest: digestOf(manifest),
+      size: manifest.length,
+      platform: { architecture: 'amd64', os: 'linux' },
+      annotations: {
+        // How containerd and how everybody else finds the name.
+        'io.containerd.image.name': image.reference,
+        'org.opencontainers.image.ref.name': image.reference.slice(image.reference.lastIndexOf(':') + 1),
       },
-    ],
-  });
-  const dockerManifest = json([
-    {
+    },
+    dockerEntry: {
       Config: blobPath(digestOf(config)),
       RepoTags: [image.reference],
       Layers: layers.map(({ digest }) => blobPath(digest)),
     },
-  ]);
-  const blobs = new Map<string, Buffer | { from: string }>([
-    [digestOf(config), config],
-    [digestOf(manifest), manifest],
-    ...layers.map((layer) => [layer.digest, { from: layer.path }] as const),
-  ]);
-  const entries: TarEntry[] = [
-    { kind: 'file', path: 'oci-layout', content: json({ imageLayoutVersion: '1.0.0' }) },
-    { kind: 'file', path: 'index.json', content: index },
-    { kind: 'file', path: 'manifest.json', content: dockerManifest },
-    ...[...blobs]
-      .sort(([left], [right]) => (left < right ? -1 : 1))
-      .map(([digest, content]): TarEntry => ({ kind: 'file', path: blobPath(digest), content })),
-  ];
-  await writeWhole(path, () => tarStream(entries));
+  };
 }
 
 /** Nobody finds the file half written. */

@@ -41,7 +41,7 @@ export async function writeProductImage(options: ProductImageOptions): Promise<v
   const directory = await mkdtemp(join(options.cacheDir, 'product-'));
   try {
     const productLayer = await writeLayer(join(directory, 'layer.tar'), product);
-    await writeImageArchive(options.outPath, [runtimeLayer, productLayer], {
+    const config = {
       reference: options.reference,
       env: ['PATH=/usr/local/bin:/bin'],
       workingDirectory: '/',
@@ -50,7 +50,8 @@ export async function writeProductImage(options: ProductImageOptions): Promise<v
         'org.opencontainers.image.version': options.version,
         'org.opencontainers.image.licenses': 'Apache-2.0',
       },
-    });
+    };
+    await writeImageArchive(options.outPath, { layers: [runtimeLayer, productLayer], config });
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
@@ -83,7 +84,7 @@ async function runtimeEntries(nodePath: string): Promise<TarEntry[]> {
       'nonroot:x:65532:65532:nonroot:/:/bin/sh',
       'nobody:x:65534:65534:nobody:/:/bin/false',
     ),
-    ...((await hasCertificates()) ? [await copy(CA_CERTIFICATES, 0o644)] : []),
+    ...((await hasCertificates()) ? [await copyOf(CA_CERTIFICATES, 0o644)] : []),
     ...(await libraryEntries(nodePath)),
     { kind: 'directory', path: 'root', mode: 0o700 },
     { kind: 'directory', path: 'run' },
@@ -115,12 +116,13 @@ async function productEntries(distDir: string): Promise<TarEntry[]> {
   return [...entries.values()].sort((left, right) => (left.path < right.path ? -1 : 1));
 }
 
-async function libraryEntries(program: string): Promise<TarEntry[]> {
-  return Promise.all((await sharedLibraries(program)).map((path) => copy(path, 0o755)));
+/** The shared libraries that a program of this machine needs, at the paths that they have here. */
+export async function libraryEntries(program: string): Promise<TarEntry[]> {
+  return Promise.all((await sharedLibraries(program)).map((path) => copyOf(path, 0o755)));
 }
 
 /** The file at the same path in the image; where the machine has a link there, what it leads to. */
-async function copy(path: string, mode: number): Promise<TarEntry> {
+export async function copyOf(path: string, mode: number): Promise<TarEntry> {
   return { kind: 'file', path: path.slice(1), mode, content: { from: await realpath(path) } };
 }
 

@@ -199,7 +199,8 @@ export class Agent {
       try {
         await this.#look({ dryRun: false });
         this.#problem = undefined;
-        if (await installConflist(config.paths.cniConf))
+        const conflist = { binDirectory: config.paths.cniBin, masqueradeMark: config.datapath.masqueradeMark };
+        if (await installConflist(config.paths.cniConf, conflist))
           log.info('the node is open for pods: the CNI configuration was written');
       } catch (error) {
         this.#problem = `the last look at the node failed: ${errorMessage(error)}`;

@@ -1,16 +1,27 @@
-import { copyFile, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { access, constants, copyFile, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 /** The plugin's name in configurations, as upstream's: its conflists work with this plugin. */
 const PLUGIN = 'terway';
 const CONFLIST = '10-terway.conflist';
 
-/** CNI 1.1, else runtimes do not call STATUS and GC. */
-const CONFLIST_CONTENT = {
-  cniVersion: '1.1.0',
-  name: 'terway',
-  plugins: [{ type: PLUGIN, capabilities: { bandwidth: true } }],
-};
+/** The reference plugin for `hostPort` (containernetworking/plugins). */
+const PORTMAP = 'portmap';
+/** kube-proxy's default, for nodes whose agent is told that nobody masquerades. */
+const DEFAULT_MASQUERADE_MARK = 0x4000;
+
+/**
+ * CNI 1.1, else runtimes do not call STATUS and GC.
+ *
+ * portmap marks what it wants to be masqueraded. Its default, bit 13, is one of those that number the ENIs of pods; the
+ * node's own bit for that serves as well.
+ */
+function conflist(chained: { portmap: boolean; masqueradeMark: number }): string {
+  const mark = chained.masqueradeMark === 0 ? DEFAULT_MASQUERADE_MARK : chained.masqueradeMark;
+  const portmap = { type: PORTMAP, capabilities: { portMappings: true }, markMasqBit: Math.log2(mark) };
+  const plugins = [{ type: PLUGIN, capabilities: { bandwidth: true } }, ...(chained.portmap ? [portmap] : [])];
+  return `${JSON.stringify({ cniVersion: '1.1.0', name: 'terway', plugins }, null, 2)}\n`;
+}
 
 /**
  * Puts the plugin where the runtime looks for it. A plugin that runs at this moment goes on from the old file.
@@ -27,17 +38,24 @@ export async function installPlugin(source: string, binDirectory: string): Promi
 }
 
 /**
- * Tells the runtime that this node has a network. A conflist of upstream's with further plugins, such as a chained Cilium,
- * stays as it is.
+ * Tells the runtime that this node has a network. `portmap` is chained where the node has it, so that host ports work. A
+ * conflist of others with further plugins, such as a chained Cilium, stays as it is.
  *
+ * @param options.masqueradeMark the bit of the packet mark that asks for masquerading; 0 where nobody masquerades
  * @returns whether the file was written
  */
-export async function installConflist(confDirectory: string): Promise<boolean> {
+export async function installConflist(
+  confDirectory: string,
+  options: { binDirectory: string; masqueradeMark: number },
+): Promise<boolean> {
   await mkdir(confDirectory, { recursive: true });
   const target = join(confDirectory, CONFLIST);
-  const content = `${JSON.stringify(CONFLIST_CONTENT, null, 2)}\n`;
+  const { masqueradeMark } = options;
+  const portmap = await isExecutable(join(options.binDirectory, PORTMAP));
+  const content = conflist({ portmap, masqueradeMark });
   const present = await readFile(target, 'utf8').catch(() => undefined);
-  if (present === content || (present !== undefined && namesPlugin(present))) return false;
+  const isOurs = present === conflist({ portmap: !portmap, masqueradeMark });
+  if (present === content || (present !== undefined && namesPlugin(present) && !isOurs)) return false;
   // Runtimes read every file of the folder that ends in .conflist, so the temporary one must not.
   const temporary = join(confDirectory, `.${CONFLIST}.tmp`);
   const file = await open(temporary, 'w', 0o644);
@@ -56,6 +74,14 @@ export async function installConflist(confDirectory: string): Promise<boolean> {
 export async function removeCniFiles(binDirectory: string, confDirectory: string): Promise<void> {
   await rm(join(confDirectory, CONFLIST), { force: true });
   await rm(join(binDirectory, PLUGIN), { force: true });
+}
+
+/** A plugin that is listed and not there would fail every pod. */
+async function isExecutable(path: string): Promise<boolean> {
+  return access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 function namesPlugin(text: string): boolean {

@@ -56,7 +56,9 @@ export const agentConfigSchema = z.strictObject({
       layout: z.enum(['marks', 'perPod']).default('marks'),
       markMask,
       /** kube-proxy's `masqueradeBit` as a mask; 0 where nobody masquerades. */
-      masqueradeMark: hexNumber.default(0x4000),
+      masqueradeMark: hexNumber
+        .refine((mask) => Number.isInteger(Math.log2(Math.max(mask, 1))), 'must be a single bit such as 0x4000, or 0')
+        .default(0x4000),
       /** Packets between trunk pods of one node leave the node, so that security groups see them. */
       isolateMembers: z.boolean().default(true),
       tagProgram: z.enum(['auto', 'ebpf', 'tc']).default('auto'),

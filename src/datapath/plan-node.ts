@@ -89,11 +89,24 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
   }
   for (const gateway of [device.gateway.ipv4, device.gateway.ipv6]) {
     if (gateway === undefined || !families(settings, use.ipv6).includes(familyOf(gateway))) continue;
-    const destination = familyOf(gateway) === IPV4 ? '0.0.0.0/0' : '::/0';
-    objects.push({ kind: 'route', netns: NODE, link, table: tableOf(index), destination, gateway });
+    const route = { kind: 'route', netns: NODE, link, table: tableOf(index) } as const;
+    if (familyOf(gateway) === IPV4) {
+      objects.push({ ...route, destination: '0.0.0.0/0', gateway });
+      continue;
+    }
+    // Not by the gateway's global address: where the node's own ENI is in the same vSwitch with an on-link prefix, the kernel
+    // refuses a next hop that it would reach by that other device, `onlink` or not. Link-local ones it does not look up.
+    const { linkLocal, mac } = VPC_ROUTER;
+    objects.push(
+      { kind: 'neighbour', netns: NODE, link, address: linkLocal, mac },
+      { ...route, destination: '::/0', gateway: linkLocal },
+    );
   }
   return settings.layout === 'marks' ? [...objects, ...planEniRules(index, use, settings, marks)] : objects;
 }
+
+/** Every address of a VPC resolves to this MAC address; the link-local address is the one that it makes (RFC 4291). */
+const VPC_ROUTER = { mac: 'ee:ff:ff:ff:ff:ff', linkLocal: 'fe80::ecff:ffff:feff:ffff' };
 
 function planEniRules(index: number, use: EniUse, settings: DatapathSettings, marks: Marks): KernelObject[] {
   const table = tableOf(index);

@@ -25,10 +25,10 @@ export interface KubeBinaries {
 }
 
 const PROGRAM = 'kube';
-const KUBERNETES_VERSION = 'v1.36.3';
+export const KUBERNETES_VERSION = 'v1.36.3';
 
 /** Clients refuse a server that says v0.0.0, which is what an unlinked version comes to. */
-const LINKER_FLAGS = [
+export const VERSION_FLAGS = [
   '-s',
   '-w',
   ...['k8s.io/component-base/version', 'k8s.io/client-go/pkg/version'].flatMap((path) => [
@@ -44,7 +44,7 @@ const BUILD: GoBuild = {
   duration: 'about 5 minutes on 2 cores when nothing is cached',
   sourceDir: fileURLToPath(new URL('kube/', import.meta.url)),
   packages: ['.'],
-  linkerFlags: LINKER_FLAGS,
+  linkerFlags: VERSION_FLAGS,
   output: PROGRAM,
   mainProgram: PROGRAM,
   advice: ', or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl',

@@ -17,7 +17,7 @@ import { chooseFreePorts } from './ports.ts';
 import { Component, describeExit } from './process.ts';
 import { apiServerFlagsForNodes, writeFilesForNodes } from './real-nodes/api-server.ts';
 import { removeAbandonedCgroups } from './real-nodes/cgroups.ts';
-import { HUB_ADDRESS, Hub } from './real-nodes/hub.ts';
+import { BRIDGE_ADDRESS, Hub } from './real-nodes/hub.ts';
 import { ensureRealNodePrograms, type RealNodePrograms } from './real-nodes/programs.ts';
 import { type ClusterRecord, claimStateDir, removeState, writeRecord } from './state.ts';
 import { isTransient } from './watch.ts';
@@ -38,8 +38,12 @@ export interface ClusterOptions {
   serverHosts?: readonly string[];
   /** Appended to ours, and therefore stronger. */
   extraFlags?: Partial<Record<ControlPlaneComponent, readonly string[]>>;
-  /** Whether nodes can be started with `startRealNode` (real-nodes/real-node.ts). Needs root; see real-nodes/support.ts. */
-  realNodes?: boolean;
+  /**
+   * Whether nodes can be started with `startRealNode` (real-nodes/real-node.ts). Needs root; see real-nodes/support.ts.
+   * With an address, the API server is to be found there by nodes and pods: the caller connects the hub's network
+   * namespace with those of the nodes. Without, a bridge does.
+   */
+  realNodes?: boolean | { apiServerAddress: string };
   /** Whether `stop` leaves the state directory, with logs and data, where it is. */
   keepState?: boolean;
 }
@@ -77,7 +81,7 @@ const START_TIMEOUT_MS = 90_000;
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const binaries = await ensureKubeBinaries({ signal: options.signal, log: options.log });
   const components = selectComponents(binaries, options.features ?? {});
-  const nodePrograms = options.realNodes === true ? await programsForNodes(binaries, options) : undefined;
+  const nodePrograms = (options.realNodes ?? false) !== false ? await programsForNodes(binaries, options) : undefined;
   const stateDir = isAbsolute(options.stateDir) ? options.stateDir : resolve(options.stateDir);
   const record = await claimStateDir(stateDir, binaries.directory);
   const cluster = new ControlPlane({ ...options, stateDir }, binaries, nodePrograms, record);
@@ -149,7 +153,12 @@ class ControlPlane {
     const { signal } = this.#options;
     const settings = await this.#prepare();
     if (this.#nodePrograms !== undefined) {
-      this.#hub = await Hub.start(this.#stateDir, this.#nodePrograms, settings.ports.apiServer);
+      this.#hub = await Hub.start({
+        stateDir: this.#stateDir,
+        programs: this.#nodePrograms,
+        address: this.#hubAddress,
+        apiServerPort: settings.ports.apiServer,
+      });
     }
     const etcd = await this.#startComponent('etcd');
     await etcd.whileRunning((ended) => waitForEtcd(settings.ports.etcd, ended), signal);
@@ -161,6 +170,12 @@ class ControlPlane {
     signal?.throwIfAborted();
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     await this.#saveRecord({ phase: 'running' });
+  }
+
+  /** The address of the hub, unless that is on its bridge. */
+  get #hubAddress(): string | undefined {
+    const { realNodes } = this.#options;
+    return typeof realNodes === 'object' ? realNodes.apiServerAddress : undefined;
   }
 
   handle(): Cluster {
@@ -202,6 +217,7 @@ class ControlPlane {
   async #prepare(): Promise<ControlPlaneSettings> {
     const [etcd = 0, apiServer = 0, controllerManager = 0, scheduler = 0] = await chooseFreePorts(4);
     const realNodes = this.#nodePrograms !== undefined;
+    const hubAddress = this.#hubAddress ?? BRIDGE_ADDRESS;
     const extraFlags = this.#options.extraFlags ?? {};
     const settings: ControlPlaneSettings = {
       stateDir: this.#stateDir,
@@ -212,12 +228,15 @@ class ControlPlane {
       extraFlags: realNodes
         ? {
             ...extraFlags,
-            'kube-apiserver': [...apiServerFlagsForNodes(this.#stateDir), ...(extraFlags['kube-apiserver'] ?? [])],
+            'kube-apiserver': [
+              ...apiServerFlagsForNodes(this.#stateDir, hubAddress),
+              ...(extraFlags['kube-apiserver'] ?? []),
+            ],
           }
         : extraFlags,
     };
     this.#settings = settings;
-    const hosts = [...(this.#options.serverHosts ?? []), ...(realNodes ? [HUB_ADDRESS] : [])];
+    const hosts = [...(this.#options.serverHosts ?? []), ...(realNodes ? [hubAddress] : [])];
     const authority = await createPki(this.#stateDir, hosts);
     await writeComponentFiles(settings, authority);
     if (realNodes) await writeFilesForNodes(this.#stateDir, authority);

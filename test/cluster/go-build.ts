@@ -26,6 +26,8 @@ export interface GoBuild {
   sourceDir: string;
   /** What `go build` is given. */
   packages: readonly string[];
+  /** Package whose tests are a program, which `go test -c` builds as well, and the name that it gets. */
+  tests?: { package: string; program: string };
   linkerFlags: string;
   /** Value of -o below the cache's folder: a file, or the empty text for files named after their packages. */
   output: string;
@@ -97,18 +99,19 @@ async function compile(
   const temporary = await mkdtemp(join(cache, 'tmp-'));
   try {
     progress.start(`building ${build.what}, once, into ${directory}: ${build.duration}`);
-    const list = ['list', '-mod=readonly', '-deps', ...build.packages];
-    const packages = await run(list, build.sourceDir, progress, signal);
-    progress.total = packages.filter((line) => line !== '').length;
-    await run(
-      [
-        ...['build', '-mod=readonly', '-buildvcs=false', '-trimpath', '-v', '-ldflags', build.linkerFlags],
-        ...['-o', `${temporary}/${build.output}`, ...build.packages],
-      ],
-      build.sourceDir,
-      progress,
-      signal,
-    );
+    const { packages, tests } = build;
+    const list = ['list', '-mod=readonly', '-deps', ...(tests === undefined ? [] : ['-test', tests.package])];
+    const compiled = await run([...list, ...packages], build.sourceDir, progress, signal);
+    progress.total = compiled.filter((line) => line !== '').length;
+    const flags = ['-mod=readonly', '-buildvcs=false', '-trimpath', '-v', '-ldflags', build.linkerFlags];
+    const go = (command: readonly string[], output: string, what: readonly string[]) =>
+      run([...command, ...flags, '-o', output, ...what], build.sourceDir, progress, signal);
+    await go(['build'], `${temporary}/${build.output}`, packages);
+    if (tests !== undefined) {
+      // First what it tests: `go test -c` does not say what it compiles.
+      await go(['build'], '/dev/null', [tests.package]);
+      await go(['test', '-c'], `${temporary}/${tests.program}`, [tests.package]);
+    }
     await build.complete?.(temporary);
     // A damaged folder under the final name has no program in it, or we would not be here.
     await rm(directory, { recursive: true, force: true });
@@ -199,10 +202,11 @@ function compareVersions(left: string, right: string): number {
   return 0;
 }
 
-async function cacheKey({ sourceDir, packages, linkerFlags }: GoBuild, goVersion: string): Promise<string> {
+async function cacheKey({ sourceDir, packages, tests, linkerFlags }: GoBuild, goVersion: string): Promise<string> {
   const hash = createHash('sha256');
   const sources = (await readdir(sourceDir)).filter((file) => /^go\.(mod|sum)$|\.go$/.test(file)).sort();
   for (const file of sources) hash.update(await readFile(join(sourceDir, file))).update('\0');
-  hash.update([linkerFlags, ...packages, goVersion, process.platform, process.arch].join('\0'));
+  const built = [...packages, ...(tests === undefined ? [] : [tests.package, tests.program])];
+  hash.update([linkerFlags, ...built, goVersion, process.platform, process.arch].join('\0'));
   return hash.digest('hex').slice(0, 16);
 }

@@ -15,7 +15,7 @@ import { type Cluster, startCluster } from './cluster.ts';
 import { pollUntil } from './poll.ts';
 import { nodeCgroups } from './real-nodes/cgroups.ts';
 import { runChecked } from './real-nodes/command.ts';
-import { HUB_ADDRESS } from './real-nodes/hub.ts';
+import { BRIDGE_ADDRESS } from './real-nodes/hub.ts';
 import { type RealNode, startRealNode } from './real-nodes/real-node.ts';
 import { realNodeSupport } from './real-nodes/support.ts';
 import { installTestCni } from './real-nodes/test-cni.ts';
@@ -289,7 +289,7 @@ describe('two real nodes', () => {
     const address = greeter.address();
     if (address === null || typeof address === 'string' || cluster.hub === undefined) throw new Error('no port');
     await using forward = await cluster.hub.exposeToNodes(address.port);
-    expect(forward.address).toBe(`${HUB_ADDRESS}:${address.port}`);
+    expect(forward.address).toBe(`${BRIDGE_ADDRESS}:${address.port}`);
     await using namespace = await withNamespace(cluster);
     const path = `/api/v1/namespaces/${namespace.name}/pods`;
     try {

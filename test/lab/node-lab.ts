@@ -5,6 +5,7 @@ import { stringify } from 'yaml';
 import * as z from 'zod';
 import { buildNative } from '../../scripts/build-native.ts';
 import { writeProductImage } from '../../scripts/image/product.ts';
+import { rpcV1 } from '../../sim/cloud/http/raw-clients.ts';
 import { startVpcSwitch, type VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
 import type { CommandResult } from '../cluster/access.ts';
 import type { ApiClient } from '../cluster/api.ts';
@@ -13,7 +14,9 @@ import { type Cluster, startCluster } from '../cluster/cluster.ts';
 import { ensureHelm } from '../cluster/helm.ts';
 import { parseJson } from '../cluster/lock.ts';
 import { pollUntil } from '../cluster/poll.ts';
+import type { KubeProxyMode } from '../cluster/real-nodes/machine-config.ts';
 import { type RealNode, startRealNode } from '../cluster/real-nodes/real-node.ts';
+import { dnsManifests, writeDnsImage } from './cluster-dns.ts';
 import {
   ACCESS_KEY,
   CLUSTER_ID,
@@ -21,14 +24,19 @@ import {
   type LabOptions,
   NODE_SECURITY_GROUP,
   NODE_VSWITCH,
+  POD_SECURITY_GROUP,
   REGION,
   VPC,
+  ZONES,
   type Zone,
 } from './lab.ts';
+import { primaryAddresses, VpcHost } from './vpc-host.ts';
 
 const root = join(import.meta.dirname, '..', '..');
-const IMAGE = 'docker.io/library/terway-controlplane:lab';
+export const PRODUCT_IMAGE = 'docker.io/library/terway-controlplane:lab';
 const INSTANCE_TYPE = 'ecs.g7.4xlarge';
+/** Of the API server in the VPC, as ACK gives its managed control plane one there. */
+const API_SERVER_ADDRESS = '10.0.15.200';
 /** Name of the Helm release. */
 export const RELEASE = 'terway-controlplane';
 export const CHART = join(root, 'charts', 'terway-controlplane');
@@ -45,13 +53,22 @@ export interface WiredNode {
   real: RealNode;
 }
 
+export interface NodeOptions {
+  zone: Zone;
+  labels?: Readonly<Record<string, string>>;
+  instanceType?: string;
+  kubeProxyMode?: KubeProxyMode;
+}
+
 export interface NodeLabOptions extends Omit<LabOptions, 'cluster' | 'stateDir'> {
-  nodes: readonly { zone: Zone; labels?: Readonly<Record<string, string>>; instanceType?: string }[];
+  nodes: readonly NodeOptions[];
   /** Merged over the agent's configuration. */
   agentConfig?: Record<string, unknown>;
   /** Merged over the control plane's configuration. */
   controlPlaneConfig?: Record<string, unknown>;
   replicas?: number;
+  /** Whether nodes and Services have IPv6 addresses, too. */
+  dualStack?: boolean;
   /** What the product is installed from. Default `manifests`. */
   installer?: 'manifests' | 'helm';
   /** Runs each part of the start, for those who show how it goes; `log` is told the lines of this part. */
@@ -68,6 +85,7 @@ export class NodeLab implements AsyncDisposable {
   readonly vpc: VpcSwitch;
   readonly nodes: WiredNode[] = [];
   readonly stateDir: string;
+  readonly #hosts: VpcHost[] = [];
   readonly #options: NodeLabOptions;
   #imagePath: string | undefined;
   #cloudForNodes: Promise<string> | undefined;
@@ -112,7 +130,15 @@ export class NodeLab implements AsyncDisposable {
     try {
       const common = signal === undefined ? {} : { signal };
       const cluster = await part('cluster', (log) =>
-        startCluster({ stateDir: join(stateDir, 'cluster'), realNodes: true, log, ...common }),
+        startCluster({
+          stateDir: join(stateDir, 'cluster'),
+          realNodes: { apiServerAddress: API_SERVER_ADDRESS },
+          ...(options.dualStack === true
+            ? { extraFlags: { 'kube-apiserver': [`--service-cluster-ip-range=${SERVICE_CIDRS}`] } }
+            : {}),
+          log,
+          ...common,
+        }),
       );
       closers.push(() => cluster.stop());
       const { latencies } = options;
@@ -132,6 +158,7 @@ export class NodeLab implements AsyncDisposable {
       );
       closers.push(() => vpc.close());
       const nodeLab = new NodeLab({ cluster, lab, vpc, stateDir }, options);
+      await nodeLab.#connectApiServer();
       const [path] = await part('nodes', (log) => {
         log('starting nodes');
         return allOf([nodeLab.#writeImage(), ...options.nodes.map((node) => nodeLab.addNode(node))]);
@@ -152,17 +179,20 @@ export class NodeLab implements AsyncDisposable {
     zone,
     labels = {},
     instanceType = INSTANCE_TYPE,
-  }: NodeLabOptions['nodes'][number]): Promise<WiredNode> {
+    kubeProxyMode = 'nftables',
+  }: NodeOptions): Promise<WiredNode> {
     this.#booting += 1;
     const name = `node-${this.#booting}`;
     const { instanceId } = await this.lab.cloud.runInstance({
       instanceType,
       vSwitchId: NODE_VSWITCH[zone],
       securityGroupIds: [NODE_SECURITY_GROUP],
+      ...(this.#options.dualStack === true ? { ipv6AddressCount: 1 } : {}),
       name,
     });
     const real = await startRealNode(this.cluster, {
-      ...{ name, instanceId, instanceType, zone, region: REGION, labels },
+      ...{ name, instanceId, instanceType, zone, region: REGION, labels, kubeProxyMode },
+      internalIps: await primaryAddresses(this.lab.cloud, instanceId),
       plugInterfaces: async (netnsPath) => {
         await this.vpc.removeNode(instanceId);
         await this.vpc.addNode({ instanceId, netnsPath, configurePrimary: true });
@@ -176,6 +206,39 @@ export class NodeLab implements AsyncDisposable {
     return booted;
   }
 
+  /**
+   * Puts the API server into the VPC: its instance's primary ENI is the hub's interface. The security groups let pods reach it
+   * and their nodes, and both reach the pods, as every cluster needs it.
+   */
+  async #connectApiServer(): Promise<void> {
+    const { hub } = this.cluster;
+    if (hub === undefined) throw new Error('the cluster has no hub');
+    const { instanceId } = await this.lab.cloud.runInstance({
+      instanceType: 'ecs.g7.xlarge',
+      vSwitchId: NODE_VSWITCH[ZONES[0]],
+      securityGroupIds: [NODE_SECURITY_GROUP],
+      primaryIpAddress: hub.address,
+      name: 'api-server',
+    });
+    await this.vpc.addNode({ instanceId, netnsPath: hub.netnsPath, configurePrimary: true });
+    await this.allow({ into: POD_SECURITY_GROUP, from: NODE_SECURITY_GROUP });
+    await this.allow({ into: NODE_SECURITY_GROUP, from: POD_SECURITY_GROUP });
+  }
+
+  /** Lets the members of one security group reach those of another; `ports` such as `80/80` narrows it to TCP. */
+  async allow({ into, from, ports }: { into: string; from: string; ports?: string }): Promise<void> {
+    const answer = await rpcV1(this.lab.endpoint, ACCESS_KEY, {
+      method: 'POST',
+      params: {
+        ...{ Action: 'AuthorizeSecurityGroup', RegionId: REGION, SecurityGroupId: into, SourceGroupId: from },
+        ...(ports === undefined ? { IpProtocol: 'all', PortRange: '-1/-1' } : { IpProtocol: 'tcp', PortRange: ports }),
+        ...{ Policy: 'accept', Priority: '1' },
+      },
+    });
+    if (!answer.ok) throw new Error(`AuthorizeSecurityGroup: ${answer.status} ${await answer.text()}`);
+    await this.vpc.settled();
+  }
+
   /** Installs control plane and agent from `config/deploy` or the chart, and waits until every node is Ready. */
   async install(): Promise<void> {
     if (this.#options.installer === 'helm') {
@@ -187,9 +250,28 @@ export class NodeLab implements AsyncDisposable {
     await this.nodesReady();
   }
 
+  /** Installs CoreDNS as ordinary pods and waits until it answers. The product has to be there. */
+  async installDns(): Promise<void> {
+    const path = join(this.stateDir, 'coredns.tar');
+    const { signal, log } = this.#options;
+    await writeDnsImage(path, { signal, log });
+    await allOf(this.nodes.map(({ real }) => real.importImage(path)));
+    await this.lab.apply(dnsManifests({ explicit: this.#options.installer !== 'helm' }));
+    await this.#rolledOut('deployment/coredns');
+  }
+
+  /** A machine of the VPC that is no node. It ends with the laboratory at the latest. */
+  async startHost(name: string): Promise<VpcHost> {
+    const host = await VpcHost.start({
+      ...{ vpc: this.vpc, cloud: this.lab.cloud, logDirectory: this.stateDir, name, zone: ZONES[0] },
+    });
+    this.#hosts.push(host);
+    return host;
+  }
+
   /** Values of the chart for this laboratory. */
   async chartValues(): Promise<Record<string, unknown>> {
-    const [repository = '', tag = ''] = IMAGE.split(':');
+    const [repository = '', tag = ''] = PRODUCT_IMAGE.split(':');
     return {
       image: { repository, tag },
       controlPlane: {
@@ -197,7 +279,7 @@ export class NodeLab implements AsyncDisposable {
         config: await this.#controlPlaneConfig(),
         credential: { file: CREDENTIAL },
       },
-      agent: { config: this.#options.agentConfig ?? {} },
+      agent: { config: this.#agentConfig },
     };
   }
 
@@ -216,6 +298,11 @@ export class NodeLab implements AsyncDisposable {
     const { code, stdout, stderr } = await this.helm(args, values);
     if (code === 0) return stdout;
     throw new Error(`helm ${args.join(' ')}: ${stderr}\n${await this.#stateOfProduct()}`);
+  }
+
+  get #agentConfig(): Record<string, unknown> {
+    const { agentConfig, dualStack } = this.#options;
+    return { ...(dualStack === true ? { serviceCIDRs: SERVICE_CIDRS.split(',') } : {}), ...agentConfig };
   }
 
   async #controlPlaneConfig(): Promise<Record<string, unknown>> {
@@ -255,7 +342,7 @@ export class NodeLab implements AsyncDisposable {
 
   async installAgent(): Promise<void> {
     const manifest = await this.#manifest('agent.yaml', (object) => {
-      if (object.kind === 'ConfigMap') object['data'] = { 'agent.yaml': stringify(this.#options.agentConfig ?? {}) };
+      if (object.kind === 'ConfigMap') object['data'] = { 'agent.yaml': stringify(this.#agentConfig) };
     });
     await this.lab.apply(manifest);
     await this.#rolledOut('daemonset/terway-agent');
@@ -267,7 +354,10 @@ export class NodeLab implements AsyncDisposable {
 
   /** Waits until a pod is Ready. */
   async podReady(namespace: string, name: string): Promise<void> {
-    await this.#ready(`/api/v1/namespaces/${namespace}/pods/${name}`);
+    await this.#ready(`/api/v1/namespaces/${namespace}/pods/${name}`).catch(async (error: unknown) => {
+      const { stdout } = await this.cluster.kubectl(['describe', 'pod', '-n', namespace, name]);
+      throw new Error(stdout.slice(-1500), { cause: error });
+    });
   }
 
   /** Waits until an object has the condition Ready. */
@@ -330,7 +420,7 @@ export class NodeLab implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.nodes.map(({ real }) => real.stop()));
+    await Promise.all([...this.nodes.map(({ real }) => real.stop()), ...this.#hosts.map((host) => host.stop())]);
     await this.vpc.close();
     await this.lab.close();
     await this.cluster.stop();
@@ -351,7 +441,7 @@ export class NodeLab implements AsyncDisposable {
       distDir,
       nodePath: process.execPath,
       cacheDir,
-      reference: IMAGE,
+      reference: PRODUCT_IMAGE,
       version: 'lab',
       outPath,
     });
@@ -362,7 +452,7 @@ export class NodeLab implements AsyncDisposable {
   /** A file of config/deploy with the image of this laboratory. */
   async #manifest(file: string, change: (object: Manifest) => void): Promise<string> {
     const text = await readFile(join(root, 'config', 'deploy', file), 'utf8');
-    return parseManifests(text.replaceAll(/\bterway-controlplane:\d[\w.-]*/g, IMAGE))
+    return parseManifests(text.replaceAll(/\bterway-controlplane:\d[\w.-]*/g, PRODUCT_IMAGE))
       .map((object) => {
         change(object);
         return stringify(object);
@@ -400,6 +490,9 @@ async function allOf<T extends readonly unknown[] | []>(
   await Promise.allSettled(promises);
   return Promise.all(promises);
 }
+
+/** With IPv6. The IPv4 range is the one that every test cluster has. */
+const SERVICE_CIDRS = '10.96.0.0/16,fd00:96::/112';
 
 /** Where the agent keeps its records, and what of them is needed here (src/agent/records.ts). */
 const RECORDS = '/var/lib/terway-agent/pods';

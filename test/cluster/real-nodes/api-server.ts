@@ -1,16 +1,18 @@
 import { join } from 'node:path';
 import type { CertificateAuthority } from '../../../src/util/x509.ts';
 import { issueUser, writeSecret } from '../pki.ts';
-import { HUB_ADDRESS, proxySocketPath } from './hub.ts';
+import { proxySocketPath } from './hub.ts';
 
 /**
  * What an API server needs for real nodes: an address that they can reach it at, a way to reach them, and credentials
  * for their kubelets.
+ *
+ * @param address the hub's, see {@link Hub}
  */
-export function apiServerFlagsForNodes(stateDir: string): string[] {
+export function apiServerFlagsForNodes(stateDir: string, address: string): string[] {
   const { certificate, key, egress } = paths(stateDir);
   return [
-    `--advertise-address=${HUB_ADDRESS}`,
+    `--advertise-address=${address}`,
     '--endpoint-reconciler-type=lease',
     `--egress-selector-config-file=${egress}`,
     `--kubelet-client-certificate=${certificate}`,

@@ -9,13 +9,15 @@ export interface CommandOptions {
   input?: string | Readable;
   signal?: AbortSignal | undefined;
   env?: NodeJS.ProcessEnv;
+  /** Gets a copy of standard output as it comes. */
+  stdout?: NodeJS.WritableStream;
 }
 
 /** Runs a program to its end. A failure is a `code`, not an exception. @throws the signal's reason; ENOENT. */
 export async function runCommand(
   command: string,
   args: readonly string[],
-  { input = '', signal, env }: CommandOptions = {},
+  { input = '', signal, env, stdout: copy }: CommandOptions = {},
 ): Promise<CommandResult> {
   const child = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
@@ -26,6 +28,7 @@ export async function runCommand(
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     stdout += chunk;
+    copy?.write(chunk);
   });
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     stderr += chunk;

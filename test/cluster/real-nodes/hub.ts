@@ -6,11 +6,11 @@ import { Helper } from './helper.ts';
 import type { RealNodePrograms } from './programs.ts';
 
 /**
- * Management network of the nodes. It is in a network namespace of its own, so every cluster can have the same one, and
- * no address of it is known to the machine. 198.18.0.0/15 is set aside for tests (RFC 2544).
+ * The hub's address on its own bridge. That is in a network namespace of its own, so every cluster can have the same one,
+ * and no address of it is known to the machine. 198.18.0.0/15 is set aside for tests (RFC 2544).
  */
-export const HUB_ADDRESS = '198.18.0.1';
-export const HUB_PREFIX_LENGTH = 24;
+export const BRIDGE_ADDRESS = '198.18.0.1';
+export const BRIDGE_PREFIX_LENGTH = 24;
 const BRIDGE = 'hub0';
 const FIRST_NODE = 10;
 const LAST_NODE = 250;
@@ -33,13 +33,17 @@ interface Guest {
 }
 
 /**
- * The network between real nodes and the machine: a namespace with a bridge, and two doors. Nodes reach the API server at
- * {@link HUB_ADDRESS}, on the port that it has on 127.0.0.1; the API server reaches nodes through {@link proxySocketPath}.
- * The control plane itself stays where it is in any test cluster.
+ * What stands between real nodes and the machine: a namespace with two doors. Nodes and pods reach the API server at the
+ * hub's address, on the port that it has on 127.0.0.1; the API server reaches them through {@link proxySocketPath}. The
+ * control plane itself stays where it is in any test cluster.
+ *
+ * The hub and the nodes are on a bridge of the hub's; or whoever gave it an address connects them, as a VPC does.
  */
 export class Hub {
   readonly stateDir: string;
   readonly programs: RealNodePrograms;
+  /** Where nodes reach the hub. */
+  readonly address: string;
   /** URL of the API server for nodes. */
   readonly serverUrl: string;
   readonly #helper: Helper;
@@ -47,28 +51,43 @@ export class Hub {
   #nodes = 0;
   #cables = 0;
 
-  private constructor(stateDir: string, programs: RealNodePrograms, serverUrl: string, helper: Helper) {
-    this.stateDir = stateDir;
-    this.programs = programs;
-    this.serverUrl = serverUrl;
+  private constructor(
+    fields: { stateDir: string; programs: RealNodePrograms; address: string; apiServerPort: number },
+    helper: Helper,
+  ) {
+    this.stateDir = fields.stateDir;
+    this.programs = fields.programs;
+    this.address = fields.address;
+    this.serverUrl = `https://${fields.address}:${fields.apiServerPort}`;
     this.#helper = helper;
   }
 
-  /** @param apiServerPort where the API server listens, now or later, on 127.0.0.1. */
-  static async start(stateDir: string, programs: RealNodePrograms, apiServerPort: number): Promise<Hub> {
+  /**
+   * @param fields.address the hub's in the network that the caller is going to connect {@link netnsPath} with; without
+   *   one, there is a bridge.
+   * @param fields.apiServerPort where the API server listens, now or later, on 127.0.0.1.
+   */
+  static async start(fields: {
+    stateDir: string;
+    programs: RealNodePrograms;
+    address: string | undefined;
+    apiServerPort: number;
+  }): Promise<Hub> {
+    const { stateDir, programs, address, apiServerPort } = fields;
     const helper = await Helper.start({
       name: 'hub',
       command: 'unshare',
       args: [
         ...['--net', '--', programs.nodeMachine, 'hub'],
-        ...['-bridge', BRIDGE, '-bridge-address', `${HUB_ADDRESS}/${HUB_PREFIX_LENGTH}`],
+        ...(address === undefined ? ['-bridge', BRIDGE] : []),
+        ...['-bridge-address', `${BRIDGE_ADDRESS}/${BRIDGE_PREFIX_LENGTH}`],
         ...['-machine-namespace', `/proc/${process.pid}/ns/net`, '-proxy-socket', proxySocketPath(stateDir)],
-        ...['-listen', `${HUB_ADDRESS}:${apiServerPort}`, '-api-server', `127.0.0.1:${apiServerPort}`],
+        ...['-listen', `0.0.0.0:${apiServerPort}`, '-api-server', `127.0.0.1:${apiServerPort}`],
       ],
       logPath: join(stateDir, 'logs', 'hub.log'),
     });
     await helper.answer();
-    return new Hub(stateDir, programs, `https://${HUB_ADDRESS}:${apiServerPort}`, helper);
+    return new Hub({ ...fields, address: address ?? BRIDGE_ADDRESS }, helper);
   }
 
   /** Path of the hub's network namespace. */
@@ -79,7 +98,7 @@ export class Hub {
   /** Lets nodes and their pods reach 127.0.0.1:`port` of the machine, at the hub's address and the same port. */
   exposeToNodes(port: number): Promise<Forward> {
     const machine = `/proc/${process.pid}/ns/net`;
-    return this.forward(this.netnsPath, `${HUB_ADDRESS}:${port}`, machine, `127.0.0.1:${port}`);
+    return this.forward(this.netnsPath, `${this.address}:${port}`, machine, `127.0.0.1:${port}`);
   }
 
   /** Lets this machine reach `address` (`ADDRESS:PORT`) of the network namespace at `netnsPath`, on a port of 127.0.0.1. */
@@ -107,11 +126,11 @@ export class Hub {
     return { address, stop, [Symbol.asyncDispose]: stop };
   }
 
-  /** An address for one more node. @throws TestClusterError when there is none left. */
+  /** An address on the bridge for one more node. @throws TestClusterError when there is none left. */
   allocateAddress(): string {
     const host = FIRST_NODE + this.#nodes++;
-    if (host > LAST_NODE) throw new TestClusterError('the management network has no address left');
-    return HUB_ADDRESS.replace(/\d+$/, String(host));
+    if (host > LAST_NODE) throw new TestClusterError('the bridge of the nodes has no address left');
+    return BRIDGE_ADDRESS.replace(/\d+$/, String(host));
   }
 
   /**

@@ -3,20 +3,26 @@ import { BUSYBOX_IMAGE } from '../../../scripts/image/busybox.ts';
 import type { CertificateAuthority } from '../../../src/util/x509.ts';
 import { formatKubeconfig } from '../kubeconfig.ts';
 import { issueUser } from '../pki.ts';
-import { HUB_PREFIX_LENGTH } from './hub.ts';
+import { BRIDGE_PREFIX_LENGTH } from './hub.ts';
 
 /** The programs that process 1 of a node keeps running. */
 export type NodeUnit = 'containerd' | 'kubelet' | 'kube-proxy';
+
+/** How kube-proxy makes Services work. */
+export type KubeProxyMode = 'nftables' | 'iptables';
 
 /** What a node's configuration depends on. */
 export interface MachineSettings {
   name: string;
   instanceId: string;
   region: string;
-  internalIp: string;
+  internalIps: readonly [string, ...string[]];
+  /** Whether the node has to configure an interface on the hub's bridge. */
+  isOnBridge: boolean;
   /** Those that a kubelet may give its own node. */
   labels: Readonly<Record<string, string>>;
   maxPods: number;
+  kubeProxyMode: KubeProxyMode;
   serverUrl: string;
   authority: CertificateAuthority;
   /** Folders of the machine. */
@@ -26,8 +32,8 @@ export interface MachineSettings {
   logPath: (unit: NodeUnit) => string;
 }
 
-/** Interface of the management network. */
-export const MANAGEMENT_INTERFACE = 'mgmt0';
+/** Interface on the hub's bridge. */
+export const BRIDGE_INTERFACE = 'hub0';
 export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock';
 /** Says that the node has its sandbox image; on its disk, so only the first start waits for it. */
 export const IMAGES_MARKER = '/var/lib/containerd/sandbox-image-is-there';
@@ -44,7 +50,8 @@ export const NODE_PATH = [
 
 /** The configuration of one node as programs/machine.go reads it. */
 export function machineConfig(settings: MachineSettings): object {
-  const { name, internalIp, folders, logPath } = settings;
+  const { name, internalIps, folders, logPath } = settings;
+  const [internalIp] = internalIps;
   const unit = (unitName: NodeUnit, command: readonly string[], after = '') => ({
     name: unitName,
     command,
@@ -70,15 +77,9 @@ export function machineConfig(settings: MachineSettings): object {
       [`${KUBERNETES_ETC}/kubelet.yaml`]: stringify(kubeletConfig(settings)),
       [`${KUBERNETES_ETC}/kube-proxy.kubeconfig`]: kubeconfig(settings, 'system:kube-proxy', []),
       [`${KUBERNETES_ETC}/kube-proxy.yaml`]: stringify(kubeProxyConfig(settings)),
-      '/run/management.ip': [
-        'link set lo up',
-        `addr add ${internalIp}/${HUB_PREFIX_LENGTH} dev ${MANAGEMENT_INTERFACE}`,
-        `link set ${MANAGEMENT_INTERFACE} up`,
-        // A packet to a Service needs some route before it gets its real target. This table comes after the main one: it
-        // counts only while the node has no interface with a default route.
-        `route add default dev ${MANAGEMENT_INTERFACE} table default\n`,
-      ].join('\n'),
-      '/run/management.nft': managementRules(internalIp),
+      // The machine's resolvers cannot be reached from here, and pods inherit this file.
+      '/etc/resolv.conf': '',
+      ...(settings.isOnBridge ? bridgeFiles(internalIp) : {}),
     },
     sysctls: {
       'kernel.random.boot_id': settings.bootId,
@@ -91,9 +92,16 @@ export function machineConfig(settings: MachineSettings): object {
       'kernel.keys.root_maxbytes': '25000000',
     },
     setup: [
-      ['ip', '-batch', '/run/management.ip'],
-      ['nft', '-f', '/run/management.nft'],
+      ['ip', 'link', 'set', 'lo', 'up'],
+      ...(settings.isOnBridge
+        ? [
+            ['ip', '-batch', BRIDGE_COMMANDS],
+            ['nft', '-f', BRIDGE_RULES],
+          ]
+        : []),
       ['sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward'],
+      // As nodes have it; no symbolic link, which agents in containers could not follow.
+      ['install', '-D', '--target-directory', '/opt/cni/bin', `${CONTAINERD_BIN}/portmap`],
     ],
     units: [
       unit('containerd', [`${CONTAINERD_BIN}/containerd`, '--config', '/etc/containerd/config.toml']),
@@ -104,7 +112,7 @@ export function machineConfig(settings: MachineSettings): object {
           `--config=${KUBERNETES_ETC}/kubelet.yaml`,
           `--kubeconfig=${KUBERNETES_ETC}/kubelet.kubeconfig`,
           `--hostname-override=${name}`,
-          `--node-ip=${internalIp}`,
+          `--node-ip=${internalIps.join(',')}`,
           `--node-labels=${labels.join(',')}`,
         ],
         IMAGES_MARKER,
@@ -123,15 +131,27 @@ function kubeconfig({ serverUrl, authority }: MachineSettings, user: string, gro
   });
 }
 
-/** Pods have addresses that the hub has no way back to: they leave by the management network with their node's. */
-function managementRules(internalIp: string): string {
-  return `table ip management {
+const BRIDGE_COMMANDS = '/run/bridge.ip';
+const BRIDGE_RULES = '/run/bridge.nft';
+
+function bridgeFiles(internalIp: string): Record<string, string> {
+  return {
+    [BRIDGE_COMMANDS]: [
+      `addr add ${internalIp}/${BRIDGE_PREFIX_LENGTH} dev ${BRIDGE_INTERFACE}`,
+      `link set ${BRIDGE_INTERFACE} up`,
+      // A packet to a Service needs some route before it gets its real target. This table comes after the main one: it
+      // counts only while the node has no interface with a default route.
+      `route add default dev ${BRIDGE_INTERFACE} table default\n`,
+    ].join('\n'),
+    // Pods have addresses that the hub has no way back to: they leave by the bridge with their node's.
+    [BRIDGE_RULES]: `table ip nodes_bridge {
   chain postrouting {
     type nat hook postrouting priority srcnat + 10;
-    oifname "${MANAGEMENT_INTERFACE}" ip saddr != ${internalIp} masquerade
+    oifname "${BRIDGE_INTERFACE}" ip saddr != ${internalIp} masquerade
   }
 }
-`;
+`,
+  };
 }
 
 function kubeletConfig({ instanceId, region, cgroup, maxPods }: MachineSettings): object {
@@ -169,11 +189,11 @@ function kubeletConfig({ instanceId, region, cgroup, maxPods }: MachineSettings)
   };
 }
 
-function kubeProxyConfig({ name }: MachineSettings): object {
+function kubeProxyConfig({ name, kubeProxyMode }: MachineSettings): object {
   return {
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
     kind: 'KubeProxyConfiguration',
-    mode: 'nftables',
+    mode: kubeProxyMode,
     hostnameOverride: name,
     clientConnection: { kubeconfig: `${KUBERNETES_ETC}/kube-proxy.kubeconfig` },
     healthzBindAddress: '127.0.0.1:10256',
@@ -181,7 +201,7 @@ function kubeProxyConfig({ name }: MachineSettings): object {
     oomScoreAdj: 0,
     // Some of these are the machine's.
     conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' },
-    nftables: { minSyncPeriod: '100ms', syncPeriod: '30s' },
+    [kubeProxyMode]: { minSyncPeriod: '100ms', syncPeriod: '30s' },
   };
 }
 

@@ -4,10 +4,10 @@ import { type BuildOptions, ensureBuilt, type GoBuild } from '../go-build.ts';
 
 const BUILD: GoBuild = {
   cacheName: 'real-nodes',
-  what: 'containerd for the real nodes of the tests',
+  what: 'containerd and portmap for the real nodes of the tests',
   duration: 'about 2 minutes on 2 cores when nothing is cached',
   sourceDir: fileURLToPath(new URL('programs/', import.meta.url)),
-  // "tool" stands for those that go.mod lists: containerd, its shim and ctr.
+  // "tool" stands for those that go.mod lists: containerd, its shim, ctr and portmap.
   packages: ['tool', '.'],
   linkerFlags: '-s -w',
   output: '',
@@ -17,7 +17,7 @@ const BUILD: GoBuild = {
 
 /** Where the programs are that only real nodes need. */
 export interface RealNodePrograms {
-  /** Has containerd, containerd-shim-runc-v2 and ctr. */
+  /** Has containerd, containerd-shim-runc-v2, ctr and portmap. */
   directory: string;
   /** See programs/main.go. */
   nodeMachine: string;

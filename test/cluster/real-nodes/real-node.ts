@@ -18,9 +18,10 @@ import type { Hub } from './hub.ts';
 import { ensureSandboxImage } from './images.ts';
 import { splitLabels } from './labels.ts';
 import {
+  BRIDGE_INTERFACE,
   CONTAINERD_SOCKET,
   IMAGES_MARKER,
-  MANAGEMENT_INTERFACE,
+  type KubeProxyMode,
   machineConfig,
   NODE_PATH,
   type NodeUnit,
@@ -38,11 +39,18 @@ export interface RealNodeSpec {
   labels?: Readonly<Record<string, string>>;
   /** Default: 110. */
   maxPods?: number;
+  /** Default: nftables. */
+  kubeProxyMode?: KubeProxyMode;
   /**
    * Puts the instance's network interfaces into the network namespace. Called at each start, before anything runs in the
    * node: the namespace is a new one each time, as hardware that was reset.
    */
   plugInterfaces?: (netnsPath: string) => Promise<void>;
+  /**
+   * Addresses that these interfaces have, one of each family: the InternalIPs. The hub can be reached from them. Without,
+   * the node gets an interface on the hub's bridge.
+   */
+  internalIps?: readonly [string, ...string[]];
   /** Ends the start. */
   signal?: AbortSignal;
 }
@@ -52,7 +60,7 @@ export interface RealNode extends AsyncDisposable {
   readonly name: string;
   /** Path of its network namespace: a symbolic link that is right again after a restart. */
   readonly netnsPath: string;
-  /** Address in the management network. */
+  /** The first InternalIP. */
   readonly internalIp: string;
   /** Process 1 of the node, as the machine counts. Another one after a restart. */
   readonly pid: number;
@@ -105,6 +113,7 @@ class Machine implements RealNode {
   readonly name: string;
   readonly netnsPath: string;
   readonly internalIp: string;
+  readonly #internalIps: readonly [string, ...string[]];
   readonly logPaths: Readonly<Record<NodeUnit, string>>;
   readonly #cluster: Cluster;
   readonly #hub: Hub;
@@ -122,7 +131,8 @@ class Machine implements RealNode {
     this.#client = client;
     this.#spec = spec;
     this.name = spec.name;
-    this.internalIp = hub.allocateAddress();
+    this.#internalIps = spec.internalIps ?? [hub.allocateAddress()];
+    [this.internalIp] = this.#internalIps;
     this.#directory = join(hub.stateDir, 'nodes', spec.name);
     this.netnsPath = join(this.#directory, 'netns');
     const log = (name: string) => join(hub.stateDir, 'logs', `${spec.name}.${name}.log`);
@@ -230,15 +240,17 @@ class Machine implements RealNode {
 
   /** Writes the configuration of the next start. @returns the id by which the API server is going to know it. */
   async #configure(): Promise<string> {
-    const { name, instanceId, region, maxPods } = this.#spec;
+    const { name, instanceId, region, maxPods, kubeProxyMode } = this.#spec;
     const bootId = randomUUID();
     const config = machineConfig({
       name,
       instanceId,
       region,
-      internalIp: this.internalIp,
+      internalIps: this.#internalIps,
+      isOnBridge: this.#spec.internalIps === undefined,
       labels: splitLabels(this.#labels).byKubelet,
       maxPods: maxPods ?? 110,
+      kubeProxyMode: kubeProxyMode ?? 'nftables',
       serverUrl: this.#hub.serverUrl,
       authority: await loadAuthority(this.#hub.stateDir),
       folders: {
@@ -259,7 +271,7 @@ class Machine implements RealNode {
     await rm(this.netnsPath, { force: true });
     await symlink(`/proc/${this.#pid}/ns/net`, this.netnsPath);
     await Promise.all([
-      this.#hub.plug(this.#pid, MANAGEMENT_INTERFACE),
+      this.#spec.internalIps === undefined ? this.#hub.plug(this.#pid, BRIDGE_INTERFACE) : undefined,
       this.#spec.plugInterfaces?.(this.netnsPath),
       isNew ? ensureSandboxImage(this.#hub.stateDir) : undefined,
     ]);

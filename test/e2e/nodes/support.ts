@@ -16,6 +16,8 @@ export interface WirePod {
   labels?: Record<string, string>;
   /** Extended resource that it asks for, as the webhook would. */
   resource?: 'aliyun/member-eni' | 'aliyun/eni';
+  /** Port of its node that leads to its page. */
+  hostPort?: number;
 }
 
 /** A pod as the tests know it once it runs. */
@@ -40,7 +42,7 @@ export async function readyNetworking(lab: NodeLab, name: string, spec: Record<s
 }
 
 /** The spec of a pod that serves a page with its name, and has the tools to ask others. */
-export function podTemplate({ networking, annotations, labels, resource = 'aliyun/member-eni' }: WirePod) {
+export function podTemplate({ networking, annotations, labels, resource = 'aliyun/member-eni', hostPort }: WirePod) {
   return {
     metadata: {
       labels: { app: 'wire', ...labels },
@@ -59,6 +61,7 @@ export function podTemplate({ networking, annotations, labels, resource = 'aliyu
           imagePullPolicy: 'Never',
           command: ['sh', '-c', `mkdir /www; hostname > /www/index.html; exec httpd -f -p ${PORT} -h /www`],
           resources: { limits: { [resource]: '1' } },
+          ...(hostPort === undefined ? {} : { ports: [{ containerPort: PORT, hostPort }] }),
         },
       ],
     },

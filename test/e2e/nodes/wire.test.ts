@@ -43,8 +43,7 @@ beforeAll(async () => {
     ],
     latencies: { attachMs: 300, detachMs: 300 },
     controlPlaneConfig: { ipStack: 'dual' },
-    // Kubelets are known by their management addresses here, but nodes talk from those of their primary ENIs.
-    agentConfig: { syncPeriod: '2s', hostStackCIDRs: ['10.0.0.0/20'] },
+    agentConfig: { syncPeriod: '2s' },
   });
   await lab.install();
   [first, second, exclusive] = [lab.node('node-1'), lab.node('node-2'), lab.node('node-3')];

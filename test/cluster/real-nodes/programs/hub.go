@@ -14,24 +14,27 @@ import (
 )
 
 // runHub is what stands between the nodes and the machine. It is started in an empty network namespace, which lives as
-// long as this process, and makes the bridge in it that the nodes are plugged into.
+// long as this process. With -bridge it makes the bridge in it that the nodes are plugged into; without, somebody else
+// connects the namespace with the nodes.
 //
 //   - What nodes send to the API server arrives at the bridge and is dialled in the machine's namespace.
 //   - What the API server sends to nodes comes through a proxy (HTTP CONNECT on a Unix socket, the API server's egress
 //     selector) and is dialled here; only loopback addresses mean the machine.
 func runHub(args []string) error {
 	flags := flag.NewFlagSet("hub", flag.ContinueOnError)
-	bridge := flags.String("bridge", "", "name of the bridge")
+	bridge := flags.String("bridge", "", "name of the bridge; empty for none")
 	bridgeAddress := flags.String("bridge-address", "", "ADDRESS/PREFIX of the bridge")
 	machineNamespace := flags.String("machine-namespace", "", "path of the machine's network namespace")
-	listenAddress := flags.String("listen", "", "address of the API server for nodes")
+	listenAddress := flags.String("listen", "", "address of the API server for nodes; its interface may come later")
 	apiServer := flags.String("api-server", "", "address of the API server in the machine's namespace")
 	proxySocket := flags.String("proxy-socket", "", "path of the Unix socket for the API server")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	batch := fmt.Sprintf("link set lo up\nlink add %[1]s type bridge\naddr add %[2]s dev %[1]s\nlink set %[1]s up\n",
-		*bridge, *bridgeAddress)
+	batch := "link set lo up\n"
+	if *bridge != "" {
+		batch += fmt.Sprintf("link add %[1]s type bridge\naddr add %[2]s dev %[1]s\nlink set %[1]s up\n", *bridge, *bridgeAddress)
+	}
 	command := exec.Command("ip", "-batch", "-")
 	command.Stdin = strings.NewReader(batch)
 	if output, err := command.CombinedOutput(); err != nil {

@@ -1,0 +1,120 @@
+/**
+ * Runs Kubernetes' own network specs on nodes of the laboratory: `node test/conformance/run.ts`. Exits 1 when a spec fails.
+ *
+ *   --record        writes docs/reference/conformance.md from this run
+ *   --focus REGEX   only specs that match, once more or several; nothing is recorded then
+ */
+import { execFile } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import { markdownTable } from '../../scripts/markdown-table.ts';
+import { KUBERNETES_VERSION } from '../cluster/build.ts';
+import { TestClusterError } from '../cluster/errors.ts';
+import { BEYOND, CONFORMANCE, NOT_RUN } from './selections.ts';
+import { ConformanceCluster, type SpecResult } from './suite.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+const REPORT_DIR = join(root, 'dist', 'conformance');
+const PAGE = join(root, 'docs', 'reference', 'conformance.md');
+
+const MARKS = { passed: '✓', failed: '✗', skipped: '–' } as const;
+
+interface Chapter {
+  title: string;
+  results: readonly SpecResult[];
+}
+
+async function main(): Promise<void> {
+  const { values: flags } = parseArgs({
+    options: { record: { type: 'boolean', default: false }, focus: { type: 'string', multiple: true } },
+  });
+  const stop = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const)
+    process.once(name, () => stop.abort(new Error(`ended by ${name}`)));
+  const log = (line: string) => process.stdout.write(`${line}\n`);
+  const started = performance.now();
+  await using cluster = await ConformanceCluster.start({ signal: stop.signal, log });
+  const run = async (title: string, selection: Parameters<typeof cluster.run>[0]): Promise<Chapter> => {
+    log(`\n${title}`);
+    return { title, results: await cluster.run(selection, REPORT_DIR) };
+  };
+  const chapters =
+    flags.focus === undefined
+      ? [
+          await run('Conformance', CONFORMANCE),
+          await run('Host ports, node ports, session affinity, traffic policies, dual stack', BEYOND),
+        ]
+      : [await run('Chosen specs', { focus: flags.focus })];
+  const notRun = flags.focus === undefined ? await cluster.list(CONFORMANCE.focus, REPORT_DIR) : [];
+  const serial = notRun.filter((name) => NOT_RUN.test(name));
+  log(summary(chapters, serial));
+  const all = chapters.flatMap(({ results }) => results);
+  const count = (state: SpecResult['state']) => all.filter((result) => result.state === state).length;
+  log(`JUnit files and logs: dist/conformance; ${((performance.now() - started) / 60_000).toFixed(1)} minutes`);
+  if (flags.record && flags.focus === undefined) await record(chapters, serial);
+  log(`${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`);
+  // None at all is no success either.
+  process.exitCode = count('failed') === 0 && count('passed') > 0 ? 0 : 1;
+}
+
+function summary(chapters: readonly Chapter[], notRun: readonly string[]): string {
+  const lines = chapters.flatMap(({ title, results }) => [
+    `\n${title}`,
+    ...results.flatMap(({ name, state, seconds, message }) => [
+      `  ${MARKS[state]} ${seconds.toFixed(0).padStart(4)} s  ${name}`,
+      ...(state === 'passed' ? [] : [`          ${message.split('\n')[0]}`]),
+    ]),
+  ]);
+  return [
+    ...lines,
+    '\nNot run, as they need the cluster for themselves or take very long',
+    ...notRun.map((name) => `  ${name}`),
+  ].join('\n');
+}
+
+async function record(chapters: readonly Chapter[], notRun: readonly string[]): Promise<void> {
+  const { stdout } = await promisify(execFile)('git', ['rev-parse', '--short', 'HEAD'], { cwd: root });
+  const parts = chapters.map(({ title, results }) => {
+    const rows = results.map(({ name, state, seconds, message }) => [
+      name.replaceAll('|', '\\|'),
+      state === 'passed' ? 'passed' : `${state}: ${(message.split('\n')[0] ?? '').replaceAll('|', '\\|')}`,
+      seconds.toFixed(0),
+    ]);
+    return `## ${title}\n\n${markdownTable([['spec', 'result', 'seconds'], ...rows])}`;
+  });
+  const text = `# Kubernetes' own network specs
+
+Written by \`make conformance RECORD=1\` on ${new Date().toISOString().slice(0, 10)} at commit ${stdout.trim()}: the e2e suite of Kubernetes ${KUBERNETES_VERSION} on three
+nodes of the laboratory with kubelet, containerd and kube-proxy (nftables), dual stack. Every pod had a member ENI of the
+simulated cloud; the suite ran on a machine of the VPC beside the cluster.
+
+The suite was started with \`--provider=skeleton --allowed-not-ready-nodes=0 --num-nodes=3\` and
+
+    ${focusOf(CONFORMANCE)}
+    ${focusOf(BEYOND)}
+
+${parts.join('\n')}
+## Not run
+
+Conformance specs that need the cluster for themselves, or take very long:
+
+${notRun.map((name) => `- ${name}`).join('\n')}
+`;
+  await mkdir(join(PAGE, '..'), { recursive: true });
+  await writeFile(PAGE, text);
+}
+
+function focusOf({ focus, skip = [] }: { focus: readonly string[]; skip?: readonly string[] }): string {
+  return [...focus.map((text) => `--ginkgo.focus='${text}'`), ...skip.map((text) => `--ginkgo.skip='${text}'`)].join(
+    ' ',
+  );
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof TestClusterError)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,43 @@
+import type { SpecSelection } from './suite.ts';
+
+const EXCLUDED = ['\\[Serial\\]', '\\[Slow\\]', 'Disruptive'];
+
+/** Specs that are not run: they need a cluster for themselves, or take very long. */
+export const NOT_RUN = new RegExp(EXCLUDED.join('|'));
+
+/** All network specs that a conformant cluster has to pass. */
+export const CONFORMANCE: SpecSelection = {
+  focus: [
+    '\\[sig-network\\].*\\[Conformance\\]',
+    'AdmissionWebhook.*should be able to deny pod and configmap creation',
+  ],
+  skip: EXCLUDED,
+};
+
+/** Further specs by which a network plugin is judged. */
+export const BEYOND: SpecSelection = {
+  focus: [
+    '\\[sig-network\\] HostPort',
+    '\\[sig-network\\] Services.*(NodePort|session affinity|[Tt]rafficPolicy|source pod IP|ExternalIP)',
+    '\\[sig-network\\] \\[Feature:IPv6DualStack\\]',
+    '\\[sig-network\\] Networking Granular Checks: Services',
+  ],
+  // A load balancer would need a cloud provider; this kernel has no SCTP.
+  skip: ['\\[Conformance\\]', 'LoadBalancer', 'SCTP', ...EXCLUDED],
+};
+
+/** A few minutes' worth of both, for `make test`: every kind of path once. */
+export const CHOICE: SpecSelection = {
+  focus: [
+    'DNS should provide DNS for services',
+    'Proxy version v1 should proxy through a service and a pod',
+    'Services should be able to create a functioning NodePort service',
+    'Services should serve a basic endpoint from pods',
+    'Networking Granular Checks: Pods should function for intra-pod communication: http',
+    'HostPort validates that there is no conflict',
+    'AdmissionWebhook.*should be able to deny pod and configmap creation',
+    'should support externalTrafficPolicy=Local for type=NodePort',
+    'IPv6DualStack\\] should be able to reach pod on ipv4 and ipv6 ip',
+  ],
+  skip: EXCLUDED,
+};

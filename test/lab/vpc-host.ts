@@ -1,0 +1,86 @@
+import { join } from 'node:path';
+import type { AdminClient } from '../../sim/cloud/admin-client.ts';
+import type { VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
+import type { CommandResult } from '../cluster/access.ts';
+import { type CommandOptions, runCommand } from '../cluster/real-nodes/command.ts';
+import { Helper } from '../cluster/real-nodes/helper.ts';
+import { NODE_SECURITY_GROUP, NODE_VSWITCH, type Zone } from './lab.ts';
+
+export interface VpcHostOptions {
+  vpc: VpcSwitch;
+  cloud: AdminClient;
+  /** Existing folder for its log. */
+  logDirectory: string;
+  name: string;
+  zone: Zone;
+  securityGroupId?: string;
+}
+
+/**
+ * A machine of the VPC that is no node of the cluster: a network namespace whose eth0 is the primary ENI of an instance. What
+ * runs beside the cluster and must reach its nodes and pods runs here; this machine's own network is not involved.
+ */
+export class VpcHost implements AsyncDisposable {
+  readonly instanceId: string;
+  /** Of eth0: IPv4 first, then IPv6. */
+  readonly addresses: readonly string[];
+  readonly #helper: Helper;
+  readonly #vpc: VpcSwitch;
+
+  private constructor(fields: { instanceId: string; addresses: readonly string[] }, helper: Helper, vpc: VpcSwitch) {
+    this.instanceId = fields.instanceId;
+    this.addresses = fields.addresses;
+    this.#helper = helper;
+    this.#vpc = vpc;
+  }
+
+  static async start(options: VpcHostOptions): Promise<VpcHost> {
+    const { vpc, cloud, name } = options;
+    // A namespace lives as long as a process is in it; this one ends with its standard input, and so with this process.
+    const helper = await Helper.start({
+      name,
+      command: 'unshare',
+      args: ['--net', '--', 'sh', '-c', 'ip link set lo up && echo ready && exec cat'],
+      logPath: join(options.logDirectory, `${name}.log`),
+    });
+    try {
+      await helper.answer();
+      const instance = await cloud.runInstance({
+        instanceType: 'ecs.g7.xlarge',
+        vSwitchId: NODE_VSWITCH[options.zone],
+        securityGroupIds: [options.securityGroupId ?? NODE_SECURITY_GROUP],
+        ipv6AddressCount: 1,
+        name,
+      });
+      const { instanceId } = instance;
+      await vpc.addNode({ instanceId, netnsPath: `/proc/${helper.pid}/ns/net`, configurePrimary: true });
+      return new VpcHost({ instanceId, addresses: await primaryAddresses(cloud, instanceId) }, helper, vpc);
+    } catch (error) {
+      await helper.stop();
+      throw error;
+    }
+  }
+
+  /** Runs a program of this machine in its network namespace. A failure is a `code`. */
+  exec(command: string, args: readonly string[] = [], options: CommandOptions = {}): Promise<CommandResult> {
+    return runCommand('nsenter', [`--net=/proc/${this.#helper.pid}/ns/net`, '--', command, ...args], options);
+  }
+
+  async stop(): Promise<void> {
+    await this.#vpc.removeNode(this.instanceId);
+    await this.#helper.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+/** Addresses of an instance's primary ENI: its first of each family, IPv4 before IPv6. */
+export async function primaryAddresses(cloud: AdminClient, instanceId: string): Promise<[string, ...string[]]> {
+  const { enis } = await cloud.state();
+  const primary = enis.find(({ type, attachment }) => type === 'Primary' && attachment?.instanceId === instanceId);
+  const [ipv4] = primary?.ipv4 ?? [];
+  if (ipv4 === undefined) throw new RangeError(`${instanceId} has no primary ENI`);
+  return [ipv4, ...(primary?.ipv6.slice(0, 1) ?? [])];
+}
