@@ -4,6 +4,7 @@ import { busyboxEntries } from '../../scripts/image/busybox.ts';
 import { type ImageConfig, writeImageArchive, writeLayer } from '../../scripts/image/oci.ts';
 import { libraryEntries } from '../../scripts/image/product.ts';
 import type { TarEntry } from '../../src/util/tar.ts';
+import { createAuthority, issueCertificate } from '../../src/util/x509.ts';
 import type { ConformancePrograms } from './programs.ts';
 
 const REGISTRY = 'registry.k8s.io/e2e-test-images';
@@ -21,6 +22,8 @@ const TOOLS: Readonly<Record<string, string>> = {
 };
 
 const PATH = ['PATH=/bin'];
+/** Any time that tests may run in. */
+const VALIDITY = { notBeforeMs: Date.UTC(2020, 0), notAfterMs: Date.UTC(2049, 0) };
 
 /** Every image that the network specs name, all of the same files; what differs is what each runs by itself. */
 const IMAGES: readonly ImageConfig[] = [
@@ -59,5 +62,14 @@ async function files(agnhost: string): Promise<TarEntry[]> {
   add({ kind: 'file', path: 'etc/group', content: Buffer.from('root:x:0:\n') });
   add({ kind: 'file', path: 'etc/nsswitch.conf', content: Buffer.from('hosts: files dns\n') });
   add({ kind: 'directory', path: 'tmp', mode: 0o1777 });
+  add({ kind: 'directory', path: 'uploads' });
+  // agnhost serves TLS with these; nobody checks who signed them.
+  const { certificatePem, privateKeyPem } = issueCertificate(
+    createAuthority('conformance', VALIDITY),
+    { commonName: 'localhost', usage: 'server', hosts: ['127.0.0.1', '::1'] },
+    VALIDITY,
+  );
+  add({ kind: 'file', path: 'localhost.crt', content: Buffer.from(certificatePem) });
+  add({ kind: 'file', path: 'localhost.key', content: Buffer.from(privateKeyPem) });
   return [...entries.values()];
 }

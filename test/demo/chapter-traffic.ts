@@ -11,6 +11,7 @@ import type { RealStage } from './real-stage.ts';
 
 const FRAMES_TIMEOUT_MS = 5000;
 const PINGS = 3;
+const API_SERVER = 'kubernetes.default.svc.cluster.local';
 
 /** What pods have sent each other. */
 export interface Traffic {
@@ -28,6 +29,7 @@ export async function tellTraffic(narrator: Narrator, stage: RealStage, pods: re
   );
   await using watch = await FrameWatch.start(stage.vpc);
   const members = pods.filter(({ app }) => app !== GUEST);
+  await tellNames(narrator, stage, members);
   await tellPing(narrator, stage, watch, needed(acrossNodes(members), 'two pods on different nodes'));
   narrator.done(
     'a packet leaves its node with the VLAN id of the sender’s ENI and arrives with that of the receiver’s',
@@ -44,6 +46,23 @@ export async function tellTraffic(narrator: Narrator, stage: RealStage, pods: re
   if (problems.length > 0) throw new DemoError(problems.slice(0, 3).join('; '));
   narrator.done(`${count(frames.length, 'frame')} of theirs so far, each with the VLAN id of its ENI and no other`);
   return { frames: frames.length, requests };
+}
+
+/** Has a pod resolve the API server's name, and read from it: a client in a pod. */
+async function tellNames(narrator: Narrator, stage: RealStage, [client]: readonly PodRow[]): Promise<void> {
+  if (client === undefined) throw new DemoError('there is no pod');
+  const command = ['nslookup', API_SERVER];
+  narrator.lines(`${narrator.screen.style.dim('$')} kubectl exec ${client.name} -- ${command.join(' ')}`);
+  const { code, stdout, stderr } = await stage.inPod(client.name, ...command);
+  const address = /Name:.*\nAddress: (\S+)/.exec(stdout)?.[1];
+  if (code !== 0 || address === undefined) {
+    throw new DemoError(`${client.name} does not resolve ${API_SERVER}: ${(stderr || stdout).trim()}`);
+  }
+  narrator.lines(...stdout.split('\n').filter((line) => /^(Name|Address)/.test(line)), '');
+  const { code: connected } = await stage.inPod(client.name, 'nc', '-z', '-w', '3', address, '443');
+  if (connected !== 0) throw new DemoError(`${client.name} does not reach the API server at ${address}`);
+  narrator.done('pods resolve names by CoreDNS and reach the API server at its Service’s address');
+  narrator.lines('');
 }
 
 async function tellPing(narrator: Narrator, stage: RealStage, watch: FrameWatch, { from, to }: Pair): Promise<void> {

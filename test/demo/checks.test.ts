@@ -11,7 +11,9 @@ function account() {
   for (const member of members) cloud.attach(member, trunk);
   cloud.wait(1500);
   const problems = (memberIds: string[], membersCreated = 2) =>
-    cloudProblems(cloud.model.snapshot(cloud.nowMs), cloud.model.counters(), { nodes: 1, memberIds, membersCreated });
+    cloudProblems(cloud.model.snapshot(cloud.nowMs), cloud.model.counters(), {
+      ...{ nodes: 1, otherInstances: 0, memberIds, membersCreated },
+    });
   return { cloud, members, trunk, problems };
 }
 

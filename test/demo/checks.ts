@@ -5,6 +5,8 @@ import type { PodRow } from './pod-record.ts';
 /** What the cloud must have: nodes with a primary and a trunk ENI each, and exactly these member ENIs. */
 export interface ExpectedCloud {
   nodes: number;
+  /** Instances that are no nodes, with a primary ENI each. */
+  otherInstances: number;
   /** Ids of the member ENIs that belong to pods. */
   memberIds: readonly string[];
   /** Member ENIs that have been created since the beginning. */
@@ -28,7 +30,7 @@ export function cloudProblems(snapshot: Snapshot, counters: Counters, expected: 
     if (eni.status !== 'InUse') problems.push(`${eni.id} is ${eni.status} in the cloud instead of InUse`);
   }
   const all = snapshot.enis.length;
-  const created = 2 * expected.nodes + expected.membersCreated;
+  const created = 2 * expected.nodes + expected.otherInstances + expected.membersCreated;
   const deleted = expected.membersCreated - expected.memberIds.length;
   const check = (what: string, actual: number, wanted: number) => {
     if (actual !== wanted) problems.push(`${what}: ${actual} instead of ${wanted}`);

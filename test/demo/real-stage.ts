@@ -4,6 +4,7 @@ import { ensureSwitchProgram } from '../../sim/vpc/build.ts';
 import type { VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
 import type { CommandResult } from '../cluster/access.ts';
 import { ensureKubeBinaries } from '../cluster/build.ts';
+import { ensureCoreDns } from '../cluster/coredns.ts';
 import { ensureHelm } from '../cluster/helm.ts';
 import { ensureRealNodePrograms } from '../cluster/real-nodes/programs.ts';
 import { VPC, type Zone } from '../lab/lab.ts';
@@ -11,6 +12,7 @@ import { type LabPart, NodeLab, type WiredNode } from '../lab/node-lab.ts';
 import type { Closers } from './closers.ts';
 import { DemoError } from './errors.ts';
 import type { Narrator } from './narrator.ts';
+import { podEniSchema } from './pod-record.ts';
 import { forRealNodes, GUEST, GUEST_SECURITY_GROUP, guestManifests } from './real-samples.ts';
 import { readSamples } from './samples.ts';
 import { Stage, type StageParts } from './stage.ts';
@@ -19,10 +21,12 @@ import { NEVER_MS } from './time.ts';
 /** Two in the zone of the StatefulSet, so that its pods can move. */
 const NODE_ZONES: readonly Zone[] = ['cn-hangzhou-h', 'cn-hangzhou-h', 'cn-hangzhou-i'];
 
+const DNS_POD_ENIS = '/apis/network.alibabacloud.com/v1beta1/namespaces/kube-system/podenis';
+
 const PARTS: Record<LabPart, string> = {
   cluster: 'etcd, kube-apiserver, kube-controller-manager, kube-scheduler',
   cloud: 'the simulated cloud; eni-config in the cluster',
-  switch: 'the switch that carries frames between nodes as the VPC would',
+  switch: 'the switch that carries frames between nodes, and to the API server, as the VPC would',
   nodes: `${NODE_ZONES.length} nodes, each with containerd, kubelet and kube-proxy`,
   image: 'the image of the product, given to the nodes',
 };
@@ -32,6 +36,8 @@ const featuresSchema = z.array(z.object({ feature: z.string(), available: z.bool
 
 /** A cluster of nodes that run pods: everything is real but the cloud and the network of the cloud. */
 export class RealStage extends Stage {
+  /** The API server's. */
+  override readonly otherInstances = 1;
   readonly #nodeLab: NodeLab;
 
   private constructor(nodeLab: NodeLab, parts: Omit<StageParts, 'cluster' | 'lab'>) {
@@ -53,7 +59,7 @@ export class RealStage extends Stage {
     );
     const broken = new AbortController();
     const signal = AbortSignal.any([stop, broken.signal]);
-    await narrator.step('Kubernetes, containerd, Helm and a switch, built once and kept in a cache', (log) =>
+    await narrator.step('Kubernetes, containerd, Helm, CoreDNS and a switch, built once and kept in a cache', (log) =>
       buildPrograms(signal, log),
     );
     const nodeLab = await NodeLab.start({
@@ -123,6 +129,17 @@ export class RealStage extends Stage {
     });
   }
 
+  /** Installs CoreDNS; resolves when it answers. @returns its pods' names and addresses */
+  installDns(): Promise<{ name: string; address: string }[]> {
+    return this.#unlessStopped(async () => {
+      await this.#nodeLab.installDns();
+      const podEnis = z.array(podEniSchema).parse((await this.#nodeLab.api.list(DNS_POD_ENIS)).objects);
+      const allocations = podEnis.map(({ metadata, spec }) => ({ name: metadata.name, ...spec.allocations?.[0] }));
+      this.clusterMembers = allocations.map(({ eni }) => eni?.id ?? '');
+      return allocations.map(({ name, ipv4 }) => ({ name, address: ipv4 ?? '' }));
+    });
+  }
+
   /** Runs a command in a pod. A failure of the command is a `code`. */
   inPod(name: string, ...command: string[]): Promise<CommandResult> {
     return this.cluster.kubectl(['exec', name, '--', ...command], { signal: this.signal });
@@ -171,4 +188,5 @@ async function buildPrograms(signal: AbortSignal, log: (line: string) => void): 
   await ensureRealNodePrograms({ signal, log });
   await ensureSwitchProgram({ signal, log });
   await ensureHelm({ signal, log });
+  await ensureCoreDns({ signal, log });
 }

@@ -27,6 +27,8 @@ export async function takeRealTour(narrator: Narrator, stage: RealStage): Promis
       narrator.step('helm install terway-controlplane: two replicas, webhook and node agents', () => stage.install()),
     plugged: (nodes) => plugged(narrator, stage, nodes),
   });
+  const resolvers = await narrator.step('CoreDNS, as two ordinary pods with member ENIs', () => stage.installDns());
+  narrator.lines(...resolvers.map(({ name, address }) => `${narrator.screen.style.dim(name)}  ${address}`));
   const served = await tellPods(
     narrator,
     stage,
