@@ -30,8 +30,8 @@
 /* Numbers of the helpers: enum bpf_func_id. */
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
 static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to, __u32 size) = (void *)26;
-static long (*store_bytes)(struct __sk_buff *skb, __u32 offset, const void *from, __u32 size, __u64 flags) = (void *)9;
-static long (*redirect)(__u32 link, __u64 flags) = (void *)23;
+static long (*fib_lookup)(void *context, struct bpf_fib_lookup *route, int size, __u32 flags) = (void *)69;
+static long (*redirect_neigh)(__u32 link, void *next_hop, int size, __u64 flags) = (void *)152;
 static long (*vlan_push)(struct __sk_buff *skb, __u16 protocol, __u16 tci) = (void *)18;
 static long (*vlan_pop)(struct __sk_buff *skb) = (void *)19;
 
@@ -61,17 +61,22 @@ struct veth {
 	__u32 flags;
 	__u32 ip4;
 	__u8 ip6[16];
-	/* Of the pod's end. */
-	__u8 mac[ETH_ALEN];
-	__u16 reserved;
 	__u64 owner;
 };
-#define VETH_HAS_IPV4 1
-#define VETH_HAS_IPV6 2
+#define HAS_IPV4 1
+#define HAS_IPV6 2
 
 struct vlan_key {
 	__u32 trunk;
 	__u32 vlan_id;
+};
+
+/* Of an 802.1Q device in a pod, whose tags are none of ours. */
+struct vlan {
+	__u64 owner;
+	__u32 flags;
+	__u32 ip4;
+	__u8 ip6[16];
 };
 
 struct settings {
@@ -94,8 +99,8 @@ enum verdict {
 struct map_definition SECTION("maps") tag4 = { BPF_MAP_TYPE_HASH, 4, sizeof(struct tag), 65536, BPF_F_NO_PREALLOC };
 struct map_definition SECTION("maps") tag6 = { BPF_MAP_TYPE_HASH, 16, sizeof(struct tag), 65536, BPF_F_NO_PREALLOC };
 struct map_definition SECTION("maps") veths = { BPF_MAP_TYPE_HASH, 4, sizeof(struct veth), 16384, BPF_F_NO_PREALLOC };
-/* VLAN ids of 802.1Q devices in pods: their tags are none of ours. The value is the owner. */
-struct map_definition SECTION("maps") vlans = { BPF_MAP_TYPE_HASH, sizeof(struct vlan_key), 8, 4096, BPF_F_NO_PREALLOC };
+struct map_definition SECTION("maps") vlans = { BPF_MAP_TYPE_HASH, sizeof(struct vlan_key), sizeof(struct vlan), 4096,
+						BPF_F_NO_PREALLOC };
 struct map_definition SECTION("maps") verdicts = { BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, VERDICTS, 0 };
 struct map_definition SECTION("maps") settings = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct settings), 1, 0 };
 
@@ -145,43 +150,152 @@ INLINE int same_ip6(const void *a, const void *b)
 	return left[0] == right[0] && left[1] == right[1] && left[2] == right[2] && left[3] == right[3];
 }
 
-/*
- * A pod that asked a Service and was chosen as its own backend: kube-proxy has replaced the source, so that the packet
- * belongs to nobody on the wire. It goes back to where it came from. The veth, or NULL.
- */
-INLINE const struct veth *veth_of_itself(struct __sk_buff *skb, __u32 protocol)
-{
-	__u32 from = skb->ingress_ifindex;
-	const struct veth *veth = map_lookup(&veths, &from);
-	__u8 address[16];
+/* What may ask and answer for neighbours; the other types are a router's, and no pod is one. */
+#define NEIGHBOUR_SOLICITATION 135
+#define NEIGHBOUR_ADVERTISEMENT 136
 
-	if (!veth)
-		return NULL;
-	if (protocol == NETWORK16(ETH_P_IP) && (veth->flags & VETH_HAS_IPV4) &&
-	    load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, daddr), address, 4) == 0)
-		return *(const __u32 *)address == veth->ip4 ? veth : NULL;
-	if (protocol == NETWORK16(ETH_P_IPV6) && (veth->flags & VETH_HAS_IPV6) &&
-	    load_bytes(skb, ETH_HLEN + offsetof(struct ipv6hdr, daddr), address, 16) == 0)
-		return same_ip6(address, veth->ip6) ? veth : NULL;
-	return NULL;
+INLINE int is_neighbour_discovery(struct __sk_buff *skb, __u32 offset, __u8 next_header)
+{
+	__u8 type;
+
+	return next_header == IPPROTO_ICMPV6 && load_bytes(skb, offset + sizeof(struct ipv6hdr), &type, 1) == 0 &&
+	       (type == NEIGHBOUR_SOLICITATION || type == NEIGHBOUR_ADVERTISEMENT);
 }
 
-/* On the way out of a trunk: a pod's source address gets its tag; what a member's pod sends never goes without. */
+enum source { OWN, LINK_LOCAL_NEIGHBOUR, LINK_LOCAL_OTHER, FOREIGN };
+
+/* Whose the source of the packet is whose IP header begins at `offset`: of the pod with these addresses, or else. */
+INLINE enum source source_of(struct __sk_buff *skb, __u32 protocol, __u32 offset, __u32 flags, __u32 ip4, const __u8 *ip6)
+{
+	struct ipv6hdr header;
+	const __u32 *source = (const __u32 *)&header.saddr;
+	__u32 source4;
+
+	if (protocol == NETWORK16(ETH_P_IP)) {
+		if (load_bytes(skb, offset + offsetof(struct iphdr, saddr), &source4, 4) != 0)
+			return FOREIGN;
+		return (flags & HAS_IPV4) && source4 == ip4 ? OWN : FOREIGN;
+	}
+	if (protocol != NETWORK16(ETH_P_IPV6) || load_bytes(skb, offset, &header, sizeof(header)) != 0)
+		return FOREIGN;
+	if ((flags & HAS_IPV6) && same_ip6(source, ip6))
+		return OWN;
+	/* From fe80::/10 or ::, which are no spoofed sources, but have no business beyond the link. */
+	if ((source[0] & 0xc0ff) == 0x80fe || !(source[0] | source[1] | source[2] | source[3]))
+		return is_neighbour_discovery(skb, offset, header.nexthdr) ? LINK_LOCAL_NEIGHBOUR : LINK_LOCAL_OTHER;
+	return FOREIGN;
+}
+
+/*
+ * A tag that we did not write is from an 802.1Q device in a pod, which may write what it likes: beside the bytes, as the
+ * kernel does, or in them. The id must be a device's, and the source an address of that device.
+ */
+INLINE int check_foreign_tag(struct __sk_buff *skb, __u32 link, __u32 protocol)
+{
+	struct vlan_key key = { 0, 0 };
+	const struct vlan *vlan;
+	__u32 offset = ETH_HLEN;
+	__u16 tag[2];
+
+	if (skb->vlan_present) {
+		if (is_tag(protocol))
+			return drop(DOUBLE_TAG);
+		if (skb->vlan_proto != NETWORK16(ETH_P_8021Q))
+			return drop(WRONG_VLAN);
+		key.vlan_id = skb->vlan_tci & 0xfff;
+	} else {
+		if (protocol != NETWORK16(ETH_P_8021Q) || load_bytes(skb, ETH_HLEN, tag, sizeof(tag)) != 0)
+			return drop(WRONG_VLAN);
+		key.vlan_id = NETWORK16(tag[0]) & 0xfff;
+		protocol = tag[1];
+		offset += sizeof(tag);
+		if (is_tag(protocol))
+			return drop(DOUBLE_TAG);
+	}
+	key.trunk = link;
+	vlan = map_lookup(&vlans, &key);
+	if (!vlan)
+		return drop(WRONG_VLAN);
+	if (protocol == NETWORK16(ETH_P_ARP))
+		return pass();
+	switch (source_of(skb, protocol, offset, vlan->flags, vlan->ip4, vlan->ip6)) {
+	case OWN:
+	case LINK_LOCAL_NEIGHBOUR:
+		return pass();
+	case LINK_LOCAL_OTHER:
+		return TC_ACT_SHOT;
+	default:
+		return drop(SPOOFED_SOURCE);
+	}
+}
+
+/*
+ * A pod's packet whose source is the pod's no longer: this node has replaced it, as kube-proxy and others do for what
+ * came for an address of the node, and for what they masquerade. It belongs to nobody on this wire, and leaves as the
+ * node's own packets do, which may also be to a pod of this node.
+ */
+INLINE int send_as_node(struct __sk_buff *skb, const struct veth *veth, __u32 protocol, __u32 link)
+{
+	struct bpf_fib_lookup route = { 0 };
+	struct ipv6hdr header6;
+	struct iphdr header4;
+	__u32 others = ~veth->mark_mask;
+	__u32 mark;
+	long result;
+
+	/* The look-up knows no mark, so it finds the way of packets without one. */
+	route.ifindex = skb->ingress_ifindex;
+	if (protocol == NETWORK16(ETH_P_IP)) {
+		if (load_bytes(skb, ETH_HLEN, &header4, sizeof(header4)) != 0)
+			return drop(NO_ENTRY);
+		route.family = 2;
+		route.tos = header4.tos;
+		route.l4_protocol = header4.protocol;
+		route.ipv4_src = header4.saddr;
+		route.ipv4_dst = header4.daddr;
+	} else if (protocol == NETWORK16(ETH_P_IPV6)) {
+		if (load_bytes(skb, ETH_HLEN, &header6, sizeof(header6)) != 0)
+			return drop(NO_ENTRY);
+		route.family = 10;
+		route.l4_protocol = header6.nexthdr;
+		__builtin_memcpy(route.ipv6_src, &header6.saddr, sizeof(route.ipv6_src));
+		__builtin_memcpy(route.ipv6_dst, &header6.daddr, sizeof(route.ipv6_dst));
+	} else {
+		return drop(NO_ENTRY);
+	}
+	result = fib_lookup(skb, &route, sizeof(route), 0);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS && result != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return drop(NO_ENTRY);
+	mark = skb->mark & others;
+	FIXED(mark);
+	skb->mark = mark;
+	/* The node's own way out is this link. */
+	if (route.ifindex == link)
+		return pass();
+	count(PASSED);
+	return redirect_neigh(route.ifindex, NULL, 0, 0);
+}
+
+/*
+ * On the way out of an ENI that pods use: a pod's source address gets its tag; what a member's pod sends never goes
+ * without.
+ */
 SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 {
 	struct tag *tag;
 	struct settings *settings_of_node;
-	const struct veth *itself;
+	const struct veth *veth;
 	__u32 priority;
 	__u32 protocol = skb->protocol;
 	__u32 link = skb->ifindex;
+	__u32 from = skb->ingress_ifindex;
 	__u32 zero = 0;
 
 	FIXED(protocol);
 	FIXED(link);
-	/* From an 802.1Q device of this trunk. */
+	FIXED(from);
 	if (skb->vlan_present || is_tag(protocol))
-		return pass();
+		return check_foreign_tag(skb, link, protocol);
 	tag = tag_of(skb, protocol, offsetof(struct iphdr, saddr), offsetof(struct ipv6hdr, saddr));
 	if (tag) {
 		if (tag->trunk != link || vlan_push(skb, NETWORK16(ETH_P_8021Q), tag->vlan_id) != 0)
@@ -196,14 +310,13 @@ SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 		count(TAGGED);
 		return TC_ACT_UNSPEC;
 	}
+	veth = from ? map_lookup(&veths, &from) : NULL;
+	if (veth && source_of(skb, protocol, ETH_HLEN, veth->flags, veth->ip4, veth->ip6) == FOREIGN)
+		return send_as_node(skb, veth, protocol, link);
 	settings_of_node = map_lookup(&settings, &zero);
 	if (settings_of_node && !(skb->mark & settings_of_node->member_bit))
 		return pass();
-	itself = veth_of_itself(skb, protocol);
-	if (!itself || store_bytes(skb, 0, itself->mac, ETH_ALEN, 0) != 0)
-		return drop(NO_ENTRY);
-	count(PASSED);
-	return redirect(skb->ingress_ifindex, 0);
+	return drop(NO_ENTRY);
 }
 
 /* On the way in: the tag must be that of the destination, and there must be no other. */
@@ -248,47 +361,28 @@ INLINE int mark(struct __sk_buff *skb, const struct veth *veth)
 	return TC_ACT_UNSPEC;
 }
 
-/* Neighbour discovery and duplicate address detection: types 133 to 137. */
-INLINE int is_neighbour_discovery(struct __sk_buff *skb, __u8 next_header)
-{
-	__u8 type;
-
-	return next_header == IPPROTO_ICMPV6 && load_bytes(skb, ETH_HLEN + sizeof(struct ipv6hdr), &type, 1) == 0 &&
-	       type >= 133 && type <= 137;
-}
-
 /* On the host's end of a pod's veth: packets get the pod's mark; those with another source than the pod's are dropped. */
 SECTION("tc/veth_ingress") int veth_ingress(struct __sk_buff *skb)
 {
 	__u32 protocol = skb->protocol;
 	__u32 key = skb->ifindex;
 	const struct veth *veth = map_lookup(&veths, &key);
-	__u32 source4;
-	struct ipv6hdr header;
-	const __u32 *source = (const __u32 *)&header.saddr;
 
 	FIXED(protocol);
 	if (!veth)
 		return drop(NO_ENTRY);
 	if (protocol == NETWORK16(ETH_P_ARP))
 		return TC_ACT_UNSPEC;
-	if (protocol == NETWORK16(ETH_P_IP)) {
-		if (load_bytes(skb, ETH_HLEN + offsetof(struct iphdr, saddr), &source4, 4) != 0)
-			return drop(SPOOFED_SOURCE);
-		if (!(veth->flags & VETH_HAS_IPV4) || source4 != veth->ip4)
-			return drop(SPOOFED_SOURCE);
+	switch (source_of(skb, protocol, ETH_HLEN, veth->flags, veth->ip4, veth->ip6)) {
+	case OWN:
 		return mark(skb, veth);
+	case LINK_LOCAL_NEIGHBOUR:
+		return TC_ACT_UNSPEC;
+	case LINK_LOCAL_OTHER:
+		return TC_ACT_SHOT;
+	default:
+		return drop(SPOOFED_SOURCE);
 	}
-	if (protocol != NETWORK16(ETH_P_IPV6))
-		return drop(SPOOFED_SOURCE);
-	if (load_bytes(skb, ETH_HLEN, &header, sizeof(header)) != 0)
-		return drop(SPOOFED_SOURCE);
-	if ((veth->flags & VETH_HAS_IPV6) && same_ip6(source, veth->ip6))
-		return mark(skb, veth);
-	/* From fe80::/10 or ::, which are no spoofed sources, but have no business beyond the link. */
-	if ((source[0] & 0xc0ff) == 0x80fe || !(source[0] | source[1] | source[2] | source[3]))
-		return is_neighbour_discovery(skb, header.nexthdr) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
-	return drop(SPOOFED_SOURCE);
 }
 
 char program_license[] SECTION("license") = "GPL";

@@ -1,8 +1,8 @@
 import { encodeTag, encodeVeth, encodeVlan, linkKey, type RawEntry } from './bpf/entries.ts';
 import type { BpfPrograms, MapName } from './bpf/programs.ts';
-import { familyOf, IPV4 } from './ip.ts';
+import { familyOf, IPV4, IPV6 } from './ip.ts';
 import { inStep, isErrno, isNetnsGone, type Kernel, NODE } from './kernel/kernel.ts';
-import { findLink, LinkTable } from './links.ts';
+import { findLink, LinkTable, linkAt } from './links.ts';
 import { moveIn, moveOut } from './moved-links.ts';
 import { OUR_GROUP } from './names.ts';
 import { changeLink, createVeth, createVlanLink, deleteLink, type Link } from './netlink/link.ts';
@@ -13,11 +13,14 @@ import {
   addNeighbour,
   addRoute,
   addRule,
+  decodeRoute,
   deleteAddress,
   deleteNeighbour,
   deleteRoute,
   deleteRule,
+  dumpRoutes,
   OUR_PROTOCOL,
+  RA_PROTOCOL,
   type Route,
 } from './netlink/network.ts';
 import {
@@ -41,6 +44,8 @@ type ObjectOf<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K 
 /** Takes back what one step changed. */
 type Undo = () => Promise<void>;
 
+const IPV6_FORWARDING = /^net\/ipv6\/conf\/[^/]+\/forwarding$/;
+const isLearnt = ({ protocol }: Route) => protocol === RA_PROTOCOL;
 const LONGEST_LINK_NAME = 15;
 const ALREADY_GONE = ['ENOENT', 'ENODEV', 'ESRCH', 'EADDRNOTAVAIL', 'EINVAL'] as const;
 
@@ -116,16 +121,8 @@ export class Applier {
         if (made) this.#undo.push(() => this.#send(object.netns, deleteRule(rule)));
         return;
       }
-      case 'sysctl': {
-        const { netns, name, value } = object;
-        const before = await this.#kernel.writeSysctl(netns, name, value);
-        if (before === value) return;
-        const undo = async () => {
-          await this.#kernel.writeSysctl(netns, name, before);
-        };
-        this.#onUndo(netns, name.split('/')[3] ?? '', undo);
-        return;
-      }
+      case 'sysctl':
+        return this.#ensureSysctl(object);
       case 'clsact': {
         const index = await this.#links.indexOf(NODE, object.link);
         const made = await this.#create(NODE, addClsact(index));
@@ -162,6 +159,41 @@ export class Applier {
       }
       case 'memberBit':
         return this.#ensureEntry('settings', linkKey(0), linkKey(object.bit));
+    }
+  }
+
+  async #ensureSysctl({ netns, name, value, ifThere = false }: ObjectOf<'sysctl'>): Promise<void> {
+    try {
+      if (IPV6_FORWARDING.test(name) && value === '1') await this.#keepRouters(netns, name);
+      const before = await this.#kernel.writeSysctl(netns, name, value);
+      if (before === value) return;
+      this.#onUndo(netns, name.split('/')[3] ?? '', async () => {
+        await this.#kernel.writeSysctl(netns, name, before);
+      });
+    } catch (error) {
+      if (!ifThere || !isErrno(error, 'ENOENT')) throw error;
+    }
+  }
+
+  /**
+   * A node that begins to forward forgets at once what routers told it, on all of its links, and hears them no more: also
+   * the default route by which it is reached. A link with such a route keeps it with `accept_ra` 2.
+   */
+  async #keepRouters(netns: string, forwarding: string): Promise<void> {
+    if ((await this.#kernel.readSysctl(netns, forwarding)) === '1') return;
+    const routes = await this.#kernel.netlink(netns, dumpRoutes(IPV6, RA_PROTOCOL));
+    // A kernel that does not filter lists all.
+    const learnt = routes.flatMap(({ payload }) => decodeRoute(payload) ?? []).filter(isLearnt);
+    for (const index of new Set(learnt.map(({ linkIndex }) => linkIndex))) {
+      const link = await linkAt(this.#kernel, netns, index);
+      if (link === undefined) continue;
+      const name = `net/ipv6/conf/${link.name}/accept_ra`;
+      const before = await this.#kernel.writeSysctl(netns, name, '2');
+      if (before !== '2') {
+        this.#undo.push(async () => {
+          await this.#kernel.writeSysctl(netns, name, before);
+        });
+      }
     }
   }
 

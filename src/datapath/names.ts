@@ -27,7 +27,6 @@ export const POD_TABLE = { open: 910, isolated: 911 } as const;
 
 export const RULE_PRIORITY = {
   isolated: 510,
-  masqueraded: 511,
   pods: 512,
   isolatedPods: 513,
   pod: 512,

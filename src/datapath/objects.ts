@@ -1,4 +1,4 @@
-import type { TagEntry, VethEntry } from './bpf/entries.ts';
+import type { TagEntry, VethEntry, VlanEntry } from './bpf/entries.ts';
 import type { ProgramName } from './bpf/programs.ts';
 import type { Family } from './ip.ts';
 import { NODE } from './kernel/kernel.ts';
@@ -28,7 +28,8 @@ export type KernelObject =
   | { kind: 'neighbour'; netns: string; link: string; address: string; mac: string }
   | RouteObject
   | RuleObject
-  | { kind: 'sysctl'; netns: string; name: string; value: string }
+  /** `ifThere`: a kernel without it, as one that was started without IPv6, needs it no more. */
+  | { kind: 'sysctl'; netns: string; name: string; value: string; ifThere?: boolean }
   | { kind: 'clsact'; link: string }
   | { kind: 'program'; link: string; direction: Direction; preference: number; program: ProgramName }
   /** The classic filters of a trunk (reference 3.5 a). */
@@ -39,7 +40,7 @@ export type KernelObject =
   /** Undefined: the address must have no tag. */
   | { kind: 'tag'; address: string; tag: Omit<TagEntry, 'address' | 'owner'> | undefined; owner: bigint }
   | VethEntryObject
-  | { kind: 'vlanEntry'; trunkIndex: number; vlanId: number; owner: bigint }
+  | ({ kind: 'vlanEntry' } & VlanEntry)
   | { kind: 'memberBit'; bit: number };
 
 /** Up, with an MTU of exactly or at least this. */

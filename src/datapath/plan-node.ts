@@ -25,6 +25,14 @@ const families = (settings: DatapathSettings, podsHaveIpv6: boolean): Family[] =
   ...(settings.nodeAddress.ipv6 === undefined && !podsHaveIpv6 ? [] : [IPV6]),
 ];
 
+/**
+ * On a link by which pods are reached nobody tells the node its routes: a pod could make itself the node's router, also
+ * one without an IPv6 address.
+ */
+export function noRouterAdvertisements(link: string): KernelObject {
+  return { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/accept_ra`, value: '0', ifThere: true };
+}
+
 /** What all pods of a node share (docs/design/node.md, "Layout in the kernel"). */
 export function planNode(settings: DatapathSettings, marks: Marks, podsHaveIpv6: boolean): KernelObject[] {
   const objects: KernelObject[] = [];
@@ -35,20 +43,15 @@ export function planNode(settings: DatapathSettings, marks: Marks, podsHaveIpv6:
   }
   if (settings.tagProgram === 'ebpf') objects.push({ kind: 'memberBit', bit: marks.memberBit });
   if (settings.layout !== 'marks') return objects;
-  const masqueraded = settings.masqueradeMark;
   for (const family of families(settings, podsHaveIpv6)) {
     const node = { kind: 'rule', netns: NODE, family } as const;
     objects.push({ ...node, priority: RULE_PRIORITY.pods, table: POD_TABLE.open });
     if (settings.isolateMembers) {
       const mark = { value: 0, mask: marks.mask };
       objects.push({ ...node, priority: RULE_PRIORITY.isolatedPods, table: POD_TABLE.isolated, mark });
-      if (masqueraded !== 0) {
-        const anyPod = { value: masqueraded, mask: masqueraded };
-        objects.push({ ...node, priority: RULE_PRIORITY.masqueraded, table: POD_TABLE.isolated, mark: anyPod });
-      }
     }
     // While a trunk is away, its table is empty: its pods' packets must not leave by the node's own ENI instead.
-    const member = { value: marks.memberBit, mask: (marks.memberBit | masqueraded) >>> 0 };
+    const member = { value: marks.memberBit, mask: marks.memberBit };
     objects.push({ ...node, priority: RULE_PRIORITY.refused, table: REFUSE, mark: member });
   }
   return objects;
@@ -70,7 +73,7 @@ export interface EniUse {
  */
 export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSettings, marks: Marks): KernelObject[] {
   const { name: link, index, device } = eni;
-  const objects: KernelObject[] = use.isTrunk ? planTrunk(link, settings) : [];
+  const objects: KernelObject[] = planFilters(link, use.isTrunk, settings);
   objects.push(
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' },
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/forwarding`, value: '1' },
@@ -81,6 +84,8 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
       { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/forwarding`, value: '1' },
     );
   }
+  // The node's own link may have its routes from advertisements; those that come up for pods only must not add others.
+  if (!use.hasNodeAddress) objects.push(noRouterAdvertisements(link));
   objects.push({ kind: 'linkState', netns: NODE, link, mtu: use.mtu, mtuIs: 'minimum' });
   for (const address of [settings.nodeAddress.ipv4, settings.nodeAddress.ipv6]) {
     if (address === undefined || use.hasNodeAddress) continue;
@@ -111,27 +116,37 @@ const VPC_ROUTER = { mac: 'ee:ff:ff:ff:ff:ff', linkLocal: 'fe80::ecff:ffff:feff:
 function planEniRules(index: number, use: EniUse, settings: DatapathSettings, marks: Marks): KernelObject[] {
   const table = tableOf(index);
   const mark = marks.of(index);
-  // What kube-proxy masquerades leaves as the node's own packets do.
-  const own = (mask: number) => (mask | settings.masqueradeMark) >>> 0;
   return families(settings, use.ipv6).flatMap((family) => {
     const node = { kind: 'rule', netns: NODE, family, table } as const;
     const rules: KernelObject[] = [
-      { ...node, priority: RULE_PRIORITY.eni, mark: { value: mark, mask: own(marks.numberMask) } },
+      { ...node, priority: RULE_PRIORITY.eni, mark: { value: mark, mask: marks.numberMask } },
     ];
     if (use.isTrunk && settings.isolateMembers) {
       const member = (mark | marks.memberBit) >>> 0;
-      rules.unshift({ ...node, priority: RULE_PRIORITY.isolated, mark: { value: member, mask: own(marks.mask) } });
+      rules.unshift({ ...node, priority: RULE_PRIORITY.isolated, mark: { value: member, mask: marks.mask } });
     }
     return rules;
   });
 }
 
-function planTrunk(link: string, settings: DatapathSettings): KernelObject[] {
+/**
+ * What stands on the wire's side of an ENI. The program on the way out also returns to the node what belongs to the node:
+ * packets whose source was replaced after they had been routed by their pod's mark.
+ */
+function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings): KernelObject[] {
   const clsact: KernelObject = { kind: 'clsact', link };
-  if (settings.tagProgram === 'tc') return [clsact, { kind: 'popFilter', link }];
+  if (settings.tagProgram === 'tc') return isTrunk ? [clsact, { kind: 'popFilter', link }] : [];
+  const egress = {
+    kind: 'program',
+    link,
+    direction: 'egress',
+    preference: PREFERENCE.tag4,
+    program: 'trunk_egress',
+  } as const;
+  if (!isTrunk) return [clsact, egress];
   return [
     clsact,
-    { kind: 'program', link, direction: 'egress', preference: PREFERENCE.tag4, program: 'trunk_egress' },
+    egress,
     { kind: 'program', link, direction: 'ingress', preference: PREFERENCE.untag, program: 'trunk_ingress' },
   ];
 }

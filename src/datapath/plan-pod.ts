@@ -16,7 +16,7 @@ import {
   tableOf,
 } from './names.ts';
 import type { KernelObject } from './objects.ts';
-import { PREFERENCE, type ResolvedEni } from './plan-node.ts';
+import { noRouterAdvertisements, PREFERENCE, type ResolvedEni } from './plan-node.ts';
 import type { AttachedInterface, DatapathSettings, EniDevice, PodAttachment, PodInterface } from './types.ts';
 
 /** What the plan of a pod needs to know besides the pod. */
@@ -43,6 +43,11 @@ export function eniOf({ attachment }: PodInterface): EniDevice | undefined {
 /** Addresses of an interface in canonical form. */
 export function addressesOf(network: PodInterface): string[] {
   return [network.ipv4, network.ipv6].flatMap((ip) => (ip === undefined ? [] : [canonicalAddress(ip.address)]));
+}
+
+/** The addresses that its packets may come from, in canonical form. */
+function sourcesOf({ ipv4, ipv6 }: PodInterface): { ipv4: string | undefined; ipv6: string | undefined } {
+  return { ipv4: ipv4 && canonicalAddress(ipv4.address), ipv6: ipv6 && canonicalAddress(ipv6.address) };
 }
 
 /**
@@ -81,7 +86,15 @@ function planInterface(
       return [
         ...planNoTags(network, owner, context),
         ...(context.settings.tagProgram === 'ebpf'
-          ? [{ kind: 'vlanEntry', trunkIndex: trunk.index, vlanId: attachment.vlanId, owner } as const]
+          ? [
+              {
+                kind: 'vlanEntry',
+                trunkIndex: trunk.index,
+                vlanId: attachment.vlanId,
+                ...sourcesOf(network),
+                owner,
+              } as const,
+            ]
           : []),
         {
           kind: 'vlanLink',
@@ -137,6 +150,7 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
     },
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' },
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/forwarding`, value: '1' },
+    noRouterAdvertisements(link),
   ];
   if (network.ipv6 !== undefined) {
     objects.push(
@@ -145,15 +159,12 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
     );
   }
   if (settings.tagProgram === 'ebpf') {
-    const address = (ip: PodInterface['ipv4']) => (ip === undefined ? undefined : canonicalAddress(ip.address));
     objects.push(
       {
         kind: 'vethEntry',
         link,
         ...markOf(network, context),
-        ipv4: address(network.ipv4),
-        ipv6: address(network.ipv6),
-        podMac: linkMac(pod.containerId, network.name, 'pod'),
+        ...sourcesOf(network),
         owner: ownerOf(pod.containerId),
       },
       { kind: 'clsact', link },

@@ -151,15 +151,13 @@ describe('the order of a plan', () => {
     const objects = planEni(eni, use, settings, new Marks(0x30e0));
     expect(objects.slice(0, 3).map(({ kind }) => kind)).toEqual(['clsact', 'program', 'program']);
     expect(objects.filter(({ kind }) => kind === 'rule')).toMatchObject([
-      { priority: 510, table: 1003, mark: { value: 0x2020, mask: 0x70e0 } },
-      { priority: 2048, table: 1003, mark: { value: 0x20, mask: 0x50e0 } },
+      { priority: 510, table: 1003, mark: { value: 0x2020, mask: 0x30e0 } },
+      { priority: 2048, table: 1003, mark: { value: 0x20, mask: 0x10e0 } },
     ]);
     expect(planNode(settings, new Marks(0x30e0), false).filter(({ kind }) => kind === 'rule')).toMatchObject([
       { priority: 512, table: 910 },
       { priority: 513, table: 911, mark: { value: 0, mask: 0x30e0 } },
-      // What kube-proxy masquerades is the node's.
-      { priority: 511, table: 911, mark: { value: 0x4000, mask: 0x4000 } },
-      { priority: 2049, table: 0, mark: { value: 0x2000, mask: 0x6000 } },
+      { priority: 2049, table: 0, mark: { value: 0x2000, mask: 0x2000 } },
     ]);
   });
 });

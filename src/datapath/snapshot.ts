@@ -145,7 +145,8 @@ export class Snapshot {
         return index.hasRule(object) ? undefined : missing;
       case 'sysctl': {
         const value = await this.#sysctl(netns, object.name);
-        return value === object.value ? undefined : `is ${value}`;
+        if (value === undefined && object.ifThere === true) return undefined;
+        return value === object.value ? undefined : `is ${value ?? 'missing'}`;
       }
       case 'tag': {
         const found = this.#tags().get(object.address);
@@ -157,9 +158,10 @@ export class Snapshot {
         return same && found.owner === object.owner ? undefined : `is VLAN ${found.vlanId} on link ${found.trunkIndex}`;
       }
       case 'vlanEntry': {
-        const { trunkIndex, vlanId, owner } = object;
+        const { trunkIndex, vlanId, owner, ipv4, ipv6 } = object;
         const found = this.maps.vlans.find((entry) => entry.trunkIndex === trunkIndex && entry.vlanId === vlanId);
-        return found?.owner === owner ? undefined : missing;
+        if (found?.owner !== owner) return missing;
+        return found.ipv4 === ipv4 && found.ipv6 === ipv6 ? undefined : 'is for other addresses';
       }
       case 'memberBit':
         return this.maps.memberBit === object.bit ? undefined : `is 0x${this.maps.memberBit.toString(16)}`;
@@ -176,11 +178,11 @@ export class Snapshot {
     return this.#tagIndex;
   }
 
-  async #sysctl(netns: string, name: string): Promise<string> {
+  async #sysctl(netns: string, name: string): Promise<string | undefined> {
     try {
       return await this.#kernel.readSysctl(netns, name);
     } catch {
-      return 'missing';
+      return undefined;
     }
   }
 
@@ -251,7 +253,7 @@ export class Snapshot {
         const found = this.maps.veths.find(({ linkIndex }) => linkIndex === link.index);
         if (found === undefined) return missing;
         const same = found.mark === object.mark && found.markMask === object.markMask && found.owner === object.owner;
-        const sameLink = found.ipv4 === object.ipv4 && found.ipv6 === object.ipv6 && found.podMac === object.podMac;
+        const sameLink = found.ipv4 === object.ipv4 && found.ipv6 === object.ipv6;
         return same && sameLink ? undefined : 'is for another pod';
       }
     }

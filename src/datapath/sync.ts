@@ -1,6 +1,6 @@
 import { errorMessage } from '../util/errors.ts';
 import { Applier } from './apply.ts';
-import { encodeVlan, linkKey } from './bpf/entries.ts';
+import { linkKey, vlanKey } from './bpf/entries.ts';
 import { PROGRAM_NAMES } from './bpf/programs.ts';
 import { addressBytes, familyOf, IPV4 } from './ip.ts';
 import { isErrno, type Kernel, NODE } from './kernel/kernel.ts';
@@ -184,7 +184,7 @@ function findEntries({ kernel, programs }: Session, snapshot: Snapshot): Found[]
       return leftover('map', `mark for link ${name}`, `vethEntry ${name}`, remove);
     }),
     ...vlans.map((entry) => {
-      const remove = () => kernel.deleteEntries(programs.map('vlans'), [encodeVlan(entry).key]);
+      const remove = () => kernel.deleteEntries(programs.map('vlans'), [vlanKey(entry.trunkIndex, entry.vlanId)]);
       const identity = `vlanEntry ${entry.trunkIndex} ${entry.vlanId}`;
       return leftover('map', `VLAN ${entry.vlanId} of link ${entry.trunkIndex}`, identity, remove);
     }),

@@ -20,10 +20,9 @@ test('the object has the programs and maps, of the sizes that the entries have',
     markMask: 1,
     ipv4: undefined,
     ipv6: undefined,
-    podMac: '02:00:00:00:00:01',
     owner: 1n,
   });
-  const vlan = encodeVlan({ trunkIndex: 1, vlanId: 1, owner: 1n });
+  const vlan = encodeVlan({ trunkIndex: 1, vlanId: 1, ipv4: undefined, ipv6: undefined, owner: 1n });
   const sizes = new Map(object.maps.map(({ name, keySize, valueSize }) => [name, [keySize, valueSize]]));
   for (const [name, { key, value }] of Object.entries({ tag4: tag, tag6, veths: veth, vlans: vlan })) {
     expect(sizes.get(name), name).toEqual([key.length, value.length]);
@@ -82,10 +81,9 @@ test('entries → bytes → entries', () => {
     markMask: 0x30e0,
     ipv4: '10.0.0.5',
     ipv6: undefined,
-    podMac: '02:00:00:ab:cd:ef',
     owner: 7n,
   };
   expect(decodeVeth(encodeVeth(veth))).toEqual(veth);
-  const vlan = { trunkIndex: 77, vlanId: 12, owner: 5n };
+  const vlan = { trunkIndex: 77, vlanId: 12, ipv4: '10.0.0.5', ipv6: 'fd00::5', owner: 5n };
   expect(decodeVlan(encodeVlan(vlan))).toEqual(vlan);
 });

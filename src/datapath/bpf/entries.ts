@@ -25,15 +25,15 @@ export interface VethEntry {
   markMask: number;
   ipv4: string | undefined;
   ipv6: string | undefined;
-  /** MAC address of the pod's end. */
-  podMac: string;
   owner: bigint;
 }
 
-/** A VLAN id whose frames belong to an 802.1Q device in a pod. */
+/** A VLAN id whose frames belong to an 802.1Q device in a pod, and the sources that they may have. */
 export interface VlanEntry {
   trunkIndex: number;
   vlanId: number;
+  ipv4: string | undefined;
+  ipv6: string | undefined;
   owner: bigint;
 }
 
@@ -76,27 +76,21 @@ export function decodeTag({ key, value }: RawEntry): TagEntry {
 }
 
 export function encodeVeth(entry: VethEntry): RawEntry {
-  const value = Buffer.alloc(48);
+  const value = Buffer.alloc(40);
   value.writeUInt32LE(entry.mark, 0);
   value.writeUInt32LE(entry.markMask, 4);
-  value.writeUInt32LE((entry.ipv4 === undefined ? 0 : HAS_IPV4) | (entry.ipv6 === undefined ? 0 : HAS_IPV6), 8);
-  if (entry.ipv4 !== undefined) addressBytes(entry.ipv4).copy(value, 12);
-  if (entry.ipv6 !== undefined) addressBytes(entry.ipv6).copy(value, 16);
-  Buffer.from(entry.podMac.replaceAll(':', ''), 'hex').copy(value, 32);
-  value.writeBigUInt64LE(entry.owner, 40);
+  writeAddresses(value, 8, entry);
+  value.writeBigUInt64LE(entry.owner, 32);
   return { key: linkKey(entry.linkIndex), value };
 }
 
 export function decodeVeth({ key, value }: RawEntry): VethEntry {
-  const flags = value.readUInt32LE(8);
   return {
     linkIndex: key.readUInt32LE(0),
     mark: value.readUInt32LE(0),
     markMask: value.readUInt32LE(4),
-    ipv4: (flags & HAS_IPV4) === 0 ? undefined : formatIp(value.subarray(12, 16)),
-    ipv6: (flags & HAS_IPV6) === 0 ? undefined : formatIp(value.subarray(16, 32)),
-    podMac: value.toString('hex', 32, 38).replace(/..(?=.)/g, '$&:'),
-    owner: value.readBigUInt64LE(40),
+    ...readAddresses(value, 8),
+    owner: value.readBigUInt64LE(32),
   };
 }
 
@@ -106,17 +100,44 @@ export function linkKey(linkIndex: number): Buffer {
   return key;
 }
 
-export function encodeVlan({ trunkIndex, vlanId, owner }: VlanEntry): RawEntry {
+export function encodeVlan({ trunkIndex, vlanId, ipv4, ipv6, owner }: VlanEntry): RawEntry {
+  const value = Buffer.alloc(32);
+  value.writeBigUInt64LE(owner);
+  writeAddresses(value, 8, { ipv4, ipv6 });
+  return { key: vlanKey(trunkIndex, vlanId), value };
+}
+
+export function vlanKey(trunkIndex: number, vlanId: number): Buffer {
   const key = Buffer.alloc(8);
   key.writeUInt32LE(trunkIndex, 0);
   key.writeUInt32LE(vlanId, 4);
-  const value = Buffer.alloc(8);
-  value.writeBigUInt64LE(owner);
-  return { key, value };
+  return key;
 }
 
 export function decodeVlan({ key, value }: RawEntry): VlanEntry {
-  return { trunkIndex: key.readUInt32LE(0), vlanId: key.readUInt32LE(4), owner: value.readBigUInt64LE(0) };
+  return {
+    trunkIndex: key.readUInt32LE(0),
+    vlanId: key.readUInt32LE(4),
+    ...readAddresses(value, 8),
+    owner: value.readBigUInt64LE(0),
+  };
+}
+
+type Addresses = Pick<VethEntry, 'ipv4' | 'ipv6'>;
+
+/** Which addresses there are, then the addresses. */
+function writeAddresses(value: Buffer, at: number, { ipv4, ipv6 }: Addresses): void {
+  value.writeUInt32LE((ipv4 === undefined ? 0 : HAS_IPV4) | (ipv6 === undefined ? 0 : HAS_IPV6), at);
+  if (ipv4 !== undefined) addressBytes(ipv4).copy(value, at + 4);
+  if (ipv6 !== undefined) addressBytes(ipv6).copy(value, at + 8);
+}
+
+function readAddresses(value: Buffer, at: number): Addresses {
+  const flags = value.readUInt32LE(at);
+  return {
+    ipv4: (flags & HAS_IPV4) === 0 ? undefined : formatIp(value.subarray(at + 4, at + 8)),
+    ipv6: (flags & HAS_IPV6) === 0 ? undefined : formatIp(value.subarray(at + 8, at + 24)),
+  };
 }
 
 /** Names of the counters in the order of `enum verdict`. */

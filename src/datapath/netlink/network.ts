@@ -7,6 +7,9 @@ import { type NetlinkRequest, NLM_F, RTM, request } from './message.ts';
 /** Protocol number of everything that is ours, in routes, rules, neighbours and addresses. */
 export const OUR_PROTOCOL = 84;
 
+/** Of routes that the kernel made of a router's advertisement (include/uapi/linux/rtnetlink.h). */
+export const RA_PROTOCOL = 9;
+
 /** How an object that may exist is made. */
 export type Mode = 'exclusive' | 'replace';
 

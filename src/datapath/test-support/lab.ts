@@ -314,8 +314,18 @@ export class Lab implements Disposable {
     packets: readonly Packet[],
     options: { count?: number; intervalUs?: number } = {},
   ): void {
+    this.sendBytes(netns, link, packets.map(frameBytes), options);
+  }
+
+  /** The same with frames that are no UDP packets. */
+  sendBytes(
+    netns: string,
+    link: string,
+    frames: readonly Buffer[],
+    options: { count?: number; intervalUs?: number } = {},
+  ): void {
     const { count = 1, intervalUs = 0 } = options;
-    const input = packets.map((packet) => `${count} ${intervalUs} ${frameBytes(packet).toString('hex')}\n`).join('');
+    const input = frames.map((frame) => `${count} ${intervalUs} ${frame.toString('hex')}\n`).join('');
     const { status, stderr } = spawnSync(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, 'send', link], { input });
     if (status !== 0) throw new Error(`frames send ${link}: ${stderr.toString()}`);
   }
