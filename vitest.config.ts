@@ -48,7 +48,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'nodes',
-          include: ['test/{e2e,faults}/nodes/**/*.test.ts'],
+          include: ['test/{e2e,faults}/nodes/**/*.test.ts', 'test/conformance/**/*.test.ts'],
           ...{ ...inTurn, testTimeout: 300_000 },
         },
       },

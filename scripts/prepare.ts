@@ -1,17 +1,19 @@
 /**
  * `--bundles FOLDER` puts the bundles of the executables and the native programs there, for all laboratories of one run.
  *
- * Builds what the tests need and the cache lacks: Kubernetes, containerd, Helm, the VPC switch, the VM's kernel and Prometheus. One after
- * another and before any test, as compilers beside tests make both slow.
+ * Builds what the tests need and the cache lacks: Kubernetes and its e2e suite, containerd, Helm, CoreDNS, the VPC switch, the VM's
+ * kernel and Prometheus. One after another and before any test, as compilers beside tests make both slow.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ensureSwitchProgram } from '../sim/vpc/build.ts';
 import { ensureKubeBinaries } from '../test/cluster/build.ts';
+import { ensureCoreDns } from '../test/cluster/coredns.ts';
 import { TestClusterError } from '../test/cluster/errors.ts';
 import { ensureHelm } from '../test/cluster/helm.ts';
 import { ensureRealNodePrograms } from '../test/cluster/real-nodes/programs.ts';
+import { ensureConformancePrograms } from '../test/conformance/programs.ts';
 import { ensurePrometheus } from '../test/e2e/monitoring/prometheus.ts';
 import { ensureVmKernel } from '../test/vm/kernel.ts';
 import { buildNative } from './build-native.ts';
@@ -23,6 +25,8 @@ try {
     ensureKubeBinaries,
     ensureRealNodePrograms,
     ensureHelm,
+    ensureCoreDns,
+    ensureConformancePrograms,
     ensureSwitchProgram,
     ensureVmKernel,
     ensurePrometheus,

@@ -44,7 +44,7 @@ const STAGES: readonly Stage[] = [
     parts: [
       ...[part('check'), part('unit'), part('netns'), part('vm')],
       // Those that wait beside those that compute.
-      ...inTurns(shards('e2e', 4), shards('nodes', 5)),
+      ...inTurns(shards('e2e', 4), shards('nodes', 8)),
       ...shards('faults', 2).reverse(),
       // Looks whether the machine is as it was; netns mounts file systems.
       ...[{ name: 'cluster', after: 'netns' }, part('integration')],

@@ -20,6 +20,12 @@ const PAGE = join(root, 'docs', 'reference', 'conformance.md');
 
 const MARKS = { passed: '✓', failed: '✗', skipped: '–' } as const;
 
+class EndedBySignal extends Error {
+  constructor(name: string) {
+    super(`ended by ${name}`);
+  }
+}
+
 interface Chapter {
   title: string;
   results: readonly SpecResult[];
@@ -30,8 +36,7 @@ async function main(): Promise<void> {
     options: { record: { type: 'boolean', default: false }, focus: { type: 'string', multiple: true } },
   });
   const stop = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM'] as const)
-    process.once(name, () => stop.abort(new Error(`ended by ${name}`)));
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort(new EndedBySignal(name)));
   const log = (line: string) => process.stdout.write(`${line}\n`);
   const started = performance.now();
   await using cluster = await ConformanceCluster.start({ signal: stop.signal, log });
@@ -114,7 +119,7 @@ function focusOf({ focus, skip = [] }: { focus: readonly string[]; skip?: readon
 try {
   await main();
 } catch (error) {
-  if (!(error instanceof TestClusterError)) throw error;
+  if (!(error instanceof TestClusterError || error instanceof EndedBySignal)) throw error;
   process.stderr.write(`${error.message}\n`);
   process.exitCode = 1;
 }

@@ -61,13 +61,15 @@ export class VpcHost implements AsyncDisposable {
     }
   }
 
-  /** Runs a program of this machine in its network namespace. A failure is a `code`. */
+  /** Runs a program of this machine in its network namespace; what it starts ends with it. A failure is a `code`. */
   exec(command: string, args: readonly string[] = [], options: CommandOptions = {}): Promise<CommandResult> {
-    return runCommand('nsenter', [`--net=/proc/${this.#helper.pid}/ns/net`, '--', command, ...args], options);
+    const inside = ['unshare', '--fork', '--pid', '--kill-child', '--', command, ...args];
+    return runCommand('nsenter', [`--net=/proc/${this.#helper.pid}/ns/net`, '--', ...inside], options);
   }
 
   async stop(): Promise<void> {
-    await this.#vpc.removeNode(this.instanceId);
+    // The signal that ends the laboratory may have ended the switch already.
+    await this.#vpc.removeNode(this.instanceId).catch(() => undefined);
     await this.#helper.stop();
   }
 
