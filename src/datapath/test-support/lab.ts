@@ -307,27 +307,19 @@ export class Lab implements Disposable {
     if (shown !== 'txvlan off rxvlan off\n') throw new Error(`${link}: ${shown}`);
   }
 
-  /** Sends frames from a link; each so many times. */
-  send(
-    netns: string,
-    link: string,
-    packets: readonly Packet[],
-    options: { count?: number; intervalUs?: number } = {},
-  ): void {
-    this.sendBytes(netns, link, packets.map(frameBytes), options);
+  /** Sends frames from a link. */
+  send(netns: string, link: string, packets: readonly Packet[]): void {
+    this.sendBytes(netns, link, packets.map(frameBytes));
   }
 
   /** The same with frames that are no UDP packets. */
-  sendBytes(
-    netns: string,
-    link: string,
-    frames: readonly Buffer[],
-    options: { count?: number; intervalUs?: number } = {},
-  ): void {
-    const { count = 1, intervalUs = 0 } = options;
-    const input = frames.map((frame) => `${count} ${intervalUs} ${frame.toString('hex')}\n`).join('');
-    const { status, stderr } = spawnSync(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, 'send', link], { input });
-    if (status !== 0) throw new Error(`frames send ${link}: ${stderr.toString()}`);
+  sendBytes(netns: string, link: string, frames: readonly Buffer[]): void {
+    sendOnce('send', netns, link, frames);
+  }
+
+  /** The same where a filter may drop frames as they leave the link. */
+  tryToSend(netns: string, link: string, packets: readonly Packet[]): void {
+    sendOnce('try', netns, link, packets.map(frameBytes));
   }
 
   /** The same, while other things happen. */
@@ -365,6 +357,12 @@ export class Lab implements Disposable {
     });
     removeDirectory(this.directory);
   }
+}
+
+function sendOnce(command: 'send' | 'try', netns: string, link: string, frames: readonly Buffer[]): void {
+  const input = frames.map((frame) => `1 0 ${frame.toString('hex')}\n`).join('');
+  const { status, stderr } = spawnSync(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, command, link], { input });
+  if (status !== 0) throw new Error(`frames ${command} ${link}: ${stderr.toString()}`);
 }
 
 /** Everything that other tools show of a namespace; by few processes, as it is asked for hundreds of times. */
