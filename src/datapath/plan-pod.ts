@@ -148,7 +148,13 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
       alias: aliasOf(pod.containerId),
       peer: { netns: pod.netnsPath, name: podLink, mac: linkMac(pod.containerId, network.name, 'pod') },
     },
-    { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' },
+    // Without programs the kernel itself drops what does not come from the address that is routed to this link.
+    {
+      kind: 'sysctl',
+      netns: NODE,
+      name: `net/ipv4/conf/${link}/rp_filter`,
+      value: settings.tagProgram === 'tc' ? '1' : '0',
+    },
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/forwarding`, value: '1' },
     noRouterAdvertisements(link),
   ];

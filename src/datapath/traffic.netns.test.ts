@@ -387,6 +387,31 @@ describe('sources', () => {
   });
 });
 
+describe('sources without programs', () => {
+  test('the kernel drops what is not the address of the pod (IPv4)', async () => {
+    using lab = new Lab();
+    await using datapath = lab.datapath({ tagProgram: 'tc', layout: 'perPod' });
+    // What a trunk needs is not in every kernel; their veths are alike.
+    const pod = lab.pod([lab.shared(5)]);
+    const neighbour = lab.pod([lab.shared(6)]);
+    for (const one of [pod, neighbour]) await datapath.add(one);
+    lab.gateways();
+    const seen = await delivered(
+      lab,
+      { netns: lab.switchNs, link: 'sw2' },
+      () =>
+        fromPod(lab, pod, [
+          { source: '10.1.0.6', destination: '10.9.9.9', payload: 'neighbour' },
+          { source: '10.77.0.1', destination: '10.9.9.9', payload: 'somebody' },
+          { source: '192.168.0.10', destination: '10.9.9.9', payload: 'node' },
+          { source: '10.1.0.5', destination: '10.9.9.9', payload: 'own' },
+        ]),
+      'own',
+    );
+    expect(seen).toEqual(['own']);
+  });
+});
+
 describe('between pods of a node', () => {
   const cases: { change: Partial<DatapathSettings>; local: boolean }[] = [
     { change: { isolateMembers: true }, local: false },

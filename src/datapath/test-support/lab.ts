@@ -307,19 +307,19 @@ export class Lab implements Disposable {
     if (shown !== 'txvlan off rxvlan off\n') throw new Error(`${link}: ${shown}`);
   }
 
-  /** Sends frames from a link. */
-  send(netns: string, link: string, packets: readonly Packet[]): void {
-    this.sendBytes(netns, link, packets.map(frameBytes));
+  /** Sends frames from a link; each so many times. */
+  send(netns: string, link: string, packets: readonly Packet[], { count = 1 } = {}): void {
+    sendNow('send', { netns, link, count }, packets.map(frameBytes));
   }
 
   /** The same with frames that are no UDP packets. */
   sendBytes(netns: string, link: string, frames: readonly Buffer[]): void {
-    sendOnce('send', netns, link, frames);
+    sendNow('send', { netns, link }, frames);
   }
 
   /** The same where a filter may drop frames as they leave the link. */
   tryToSend(netns: string, link: string, packets: readonly Packet[]): void {
-    sendOnce('try', netns, link, packets.map(frameBytes));
+    sendNow('try', { netns, link }, packets.map(frameBytes));
   }
 
   /** The same, while other things happen. */
@@ -359,8 +359,12 @@ export class Lab implements Disposable {
   }
 }
 
-function sendOnce(command: 'send' | 'try', netns: string, link: string, frames: readonly Buffer[]): void {
-  const input = frames.map((frame) => `1 0 ${frame.toString('hex')}\n`).join('');
+function sendNow(
+  command: 'send' | 'try',
+  { netns, link, count = 1 }: { netns: string; link: string; count?: number },
+  frames: readonly Buffer[],
+): void {
+  const input = frames.map((frame) => `${count} 0 ${frame.toString('hex')}\n`).join('');
   const { status, stderr } = spawnSync(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, command, link], { input });
   if (status !== 0) throw new Error(`frames ${command} ${link}: ${stderr.toString()}`);
 }
