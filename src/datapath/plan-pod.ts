@@ -194,7 +194,7 @@ function markOf(network: PodInterface, context: PlanContext): { mark: number; ma
   if (device === undefined) {
     return { mark: settings.masqueradeMark, markMask: (marks.mask | settings.masqueradeMark) >>> 0 };
   }
-  const number = settings.layout === 'marks' ? marks.of(context.eni(device).index) : 0;
+  const number = marks.of(context.eni(device).index);
   const mark = network.attachment.kind === 'member' ? (number | marks.memberBit) >>> 0 : number;
   return { mark, markMask: marks.mask };
 }
@@ -323,8 +323,10 @@ function planHostRoutes(pod: PodAttachment, network: PodInterface, context: Plan
       device === undefined
         ? []
         : [{ ...rule, priority: RULE_PRIORITY.eni, table: tableOf(context.eni(device).index), from: destination }];
+    // The first route is the one that is looked up; the others are where others look for them.
     return [
       neighbour,
+      { ...route, table: POD_TABLE.open },
       { ...route, table: TABLE_MAIN },
       { ...rule, priority: RULE_PRIORITY.pods, table: TABLE_MAIN, to: destination },
       ...from,

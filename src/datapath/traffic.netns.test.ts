@@ -218,6 +218,42 @@ describe('tags', () => {
     expect(passed()).toEqual(withOne);
   });
 
+  test('N4: in layout perPod, too: what decides comes before the rules of the pods', async () => {
+    using lab = new Lab();
+    await using datapath = lab.datapath({ layout: 'perPod' });
+    const pod = lab.pod([lab.member(5, 101)]);
+    const other = lab.pod([lab.member(6, 102)]);
+    const shared = lab.pod([lab.shared(7)]);
+    for (const one of [pod, other, shared]) await datapath.add(one);
+    lab.gateways();
+    // Those of each pod are there for who looks for them, and nothing depends on them.
+    for (const family of ['-4', '-6']) {
+      const rules = lab.ip(family, 'rule').split('\n');
+      const ofPods = rules.flatMap((rule) => /^(?:512:\s+from all to|2048:\s+from) (\S+)/.exec(rule)?.[0] ?? []);
+      expect(ofPods).toHaveLength(6);
+      for (const rule of ofPods) lab.ip(family, 'rule', 'del', ...rule.replace(/^(\d+):\s+/, 'pref $1 ').split(' '));
+    }
+    await using wire = await lab.receiver(lab.switchNs, 'sw1');
+    await using second = await lab.receiver(lab.switchNs, 'sw2');
+    await using inside = await lab.receiver(nameOf(other), 'eth0');
+    const sources = [
+      ['10.0.0.5', '10.9.9.9', '10.0.0.6'],
+      ['fd00::5', 'fd99::9', 'fd00::6'],
+    ] as const;
+    for (const [source, outside, neighbour] of sources) {
+      fromPod(lab, pod, [{ source, destination: outside }]);
+      fromPod(lab, pod, [{ source, destination: neighbour }]);
+      lab.send(lab.switchNs, 'sw1', [{ toMac: lab.trunk.mac, vlans: [102], source: outside, destination: neighbour }]);
+    }
+    fromPod(lab, shared, [{ source: '10.1.0.7', destination: '10.9.9.9' }]);
+    expect((await wire.collect(2, isUdp)).map(({ vlan }) => vlan)).toEqual([101, 101]);
+    expect((await second.collect(1, isUdp)).map(({ vlan, source }) => [vlan, source])).toEqual([[-1, '10.1.0.7']]);
+    expect(new Set((await inside.collect(4, isUdp)).map(({ source }) => source))).toEqual(
+      new Set(sources.flatMap(([source, outside]) => [source, outside])),
+    );
+    expect((await datapath.sync([pod, other, shared])).repaired).toHaveLength(12);
+  });
+
   test('a member whose tag entry is lost sends nothing, rather than without a tag', async () => {
     using lab = new Lab();
     await using datapath = lab.datapath();
