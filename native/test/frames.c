@@ -2,6 +2,7 @@
  * frames receive LINK     prints each frame as a line of JSON, and `ready` first; ends with its standard input
  * frames sent LINK        the same for each frame that leaves by the link, as it is on the wire
  * frames send LINK        sends the frames that it reads as lines `COUNT INTERVAL_MICROSECONDS HEX`
+ * frames try LINK         the same, but a frame that a filter drops on the way out is not tried again
  * frames strays ...       prints the frames that should not be on a wire (strays.c)
  * frames flood-udp ...    sends as fast as it can, and says what that cost (flood.c); flood-link and sink likewise
  * frames offload ...      whether a link keeps VLAN tags beside the bytes (offload.c)
@@ -139,7 +140,7 @@ size_t parse_hex(const char *digits, uint8_t *into, size_t room)
 	return size;
 }
 
-static int send_lines(int fd)
+static int send_lines(int fd, bool insist)
 {
 	static char line[1 << 18];
 	static uint8_t frame[1 << 17];
@@ -161,6 +162,8 @@ static int send_lines(int fd)
 					perror("send");
 					return 1;
 				}
+				if (!insist)
+					break;
 			}
 			if (interval)
 				nanosleep(&pause, NULL);
@@ -185,11 +188,13 @@ int main(int argc, char **argv)
 	if (argc == 3 && strcmp(argv[1], "sent") == 0)
 		return receive_sent(open_link(argv[2]));
 	if (argc == 3 && strcmp(argv[1], "send") == 0)
-		return send_lines(open_link(argv[2]));
+		return send_lines(open_link(argv[2]), true);
+	if (argc == 3 && strcmp(argv[1], "try") == 0)
+		return send_lines(open_link(argv[2]), false);
 	for (size_t at = 0; argc > 1 && at < sizeof(COMMANDS) / sizeof(*COMMANDS); at++) {
 		if (strcmp(argv[1], COMMANDS[at].name) == 0)
 			return COMMANDS[at].run(argc - 1, argv + 1);
 	}
-	fprintf(stderr, "usage: frames receive|sent|send|strays|flood-udp|flood-link|sink|offload|without-bpf|kernel-trap|call ...\n");
+	fprintf(stderr, "usage: frames receive|sent|send|try|strays|flood-udp|flood-link|sink|offload|without-bpf|kernel-trap|call ...\n");
 	return 2;
 }

@@ -19,30 +19,31 @@ export interface NodeDatapathOptions {
 }
 
 /**
- * Opens the kernel with the tag program that it can run.
- *
- * @throws DatapathError with everything that the kernel lacks
+ * The tag program of a configuration. `auto` never comes to the classic filters: they let pass what the eBPF programs drop,
+ * and that is for the operator to choose.
  */
-export async function openNodeDatapath(
-  options: NodeDatapathOptions & { log: Pick<Log, 'warn' | 'debug'> },
-): Promise<Datapath> {
+export function tagProgramOf({ datapath }: Pick<AgentConfig, 'datapath'>): TagProgram {
+  return datapath.tagProgram === 'tc' ? 'tc' : 'ebpf';
+}
+
+/**
+ * Opens the kernel and sees that it can do what the configuration asks for.
+ *
+ * @throws DatapathError with everything that the kernel lacks, and what to do
+ */
+export async function openNodeDatapath(options: NodeDatapathOptions & { log: Pick<Log, 'debug'> }): Promise<Datapath> {
   const { config, log } = options;
-  const wanted = config.datapath.tagProgram;
-  let datapath = await openWithTagProgram(options, wanted === 'auto' ? 'ebpf' : wanted);
-  let found = await datapath.probe();
-  if (wanted === 'auto' && found.some(({ feature, available }) => feature === 'cls_bpf' && !available)) {
-    log.warn(
-      'the kernel cannot run the eBPF tag programs; VLAN tags are written by tc filters, with rules for each pod',
-    );
+  const datapath = await openWithTagProgram(options, tagProgramOf(config));
+  try {
+    const found = await datapath.probe();
+    for (const { feature, message } of found) log.debug({ feature }, message);
+    const missing = found.filter(({ available, required }) => required && !available);
+    if (missing.length === 0) return datapath;
+    throw new DatapathError('start', missing.map(({ feature, message }) => `${feature}: ${message}`).join('; '));
+  } catch (error) {
     await datapath[Symbol.asyncDispose]();
-    datapath = await openWithTagProgram(options, 'tc');
-    found = await datapath.probe();
+    throw error;
   }
-  for (const { feature, message } of found) log.debug({ feature }, message);
-  const missing = found.filter(({ available, required }) => required && !available);
-  if (missing.length === 0) return datapath;
-  await datapath[Symbol.asyncDispose]();
-  throw new DatapathError('start', missing.map(({ feature, message }) => `${feature}: ${message}`).join('; '));
 }
 
 /** Opens the kernel without asking what it can do. @throws DatapathError when the settings contradict each other */

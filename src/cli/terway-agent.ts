@@ -3,7 +3,12 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Agent } from '../agent/agent.ts';
 import { removeCniFiles } from '../agent/cni-files.ts';
-import { type NodeDatapathOptions, openNodeDatapath, openWithTagProgram } from '../agent/open-datapath.ts';
+import {
+  type NodeDatapathOptions,
+  openNodeDatapath,
+  openWithTagProgram,
+  tagProgramOf,
+} from '../agent/open-datapath.ts';
 import { type AgentConfig, agentConfigSchema } from '../config/agent.ts';
 import { readConfigFile } from '../config/config-file.ts';
 import { ConfigError } from '../config/errors.ts';
@@ -150,8 +155,12 @@ function nodeAddress(text: string): { ipv4?: string; ipv6?: string } {
   return address;
 }
 
+const ANY_ADDRESS = { ipv4: '0.0.0.0' };
+
 async function probe(config: AgentConfig, lib: string, json: boolean): Promise<number> {
-  const datapath = await openWithTagProgram(datapathOptions(config, lib, new AbortController().signal), 'ebpf');
+  // It changes nothing, so that any address of the node will do.
+  const options = { config, lib, signal: new AbortController().signal, clock: systemClock, nodeAddress: ANY_ADDRESS };
+  const datapath = await openWithTagProgram(options, tagProgramOf(config));
   try {
     const found = await datapath.probe();
     if (json) process.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
@@ -170,7 +179,7 @@ async function probe(config: AgentConfig, lib: string, json: boolean): Promise<n
 async function uninstall(config: AgentConfig, lib: string): Promise<number> {
   const lock = await lockNode();
   await removeCniFiles(config.paths.cniBin, config.paths.cniConf);
-  // With the programs that the agent would choose: where eBPF is refused, its maps cannot be opened to be removed.
+  // With the programs of the configuration: where eBPF is refused, its maps cannot be opened to be removed.
   const log = await createLog({ level: 'error', pretty: process.stdout.isTTY === true });
   const options = datapathOptions(config, lib, new AbortController().signal);
   const datapath = await openNodeDatapath({ ...options, log });

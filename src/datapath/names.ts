@@ -27,6 +27,9 @@ export const POD_TABLE = { open: 910, isolated: 911 } as const;
 
 export const RULE_PRIORITY = {
   isolated: 510,
+  /** Layout `perPod`: what decides before the rules of each pod, which are there for those who look for them. */
+  podsFirst: 510,
+  eniFirst: 511,
   pods: 512,
   isolatedPods: 513,
   pod: 512,

@@ -42,14 +42,16 @@ export function planNode(settings: DatapathSettings, marks: Marks, podsHaveIpv6:
     objects.push({ kind: 'sysctl', netns: NODE, name: 'net/ipv6/conf/all/forwarding', value: '1' });
   }
   if (settings.tagProgram === 'ebpf') objects.push({ kind: 'memberBit', bit: marks.memberBit });
-  if (settings.layout !== 'marks') return objects;
   for (const family of families(settings, podsHaveIpv6)) {
     const node = { kind: 'rule', netns: NODE, family } as const;
-    objects.push({ ...node, priority: RULE_PRIORITY.pods, table: POD_TABLE.open });
-    if (settings.isolateMembers) {
+    const isPerPod = settings.layout === 'perPod';
+    const priority = isPerPod ? RULE_PRIORITY.podsFirst : RULE_PRIORITY.pods;
+    objects.push({ ...node, priority, table: POD_TABLE.open });
+    if (!isPerPod && settings.isolateMembers) {
       const mark = { value: 0, mask: marks.mask };
       objects.push({ ...node, priority: RULE_PRIORITY.isolatedPods, table: POD_TABLE.isolated, mark });
     }
+    if (settings.tagProgram === 'tc') continue;
     // While a trunk is away, its table is empty: its pods' packets must not leave by the node's own ENI instead.
     const member = { value: marks.memberBit, mask: marks.memberBit };
     objects.push({ ...node, priority: RULE_PRIORITY.refused, table: REFUSE, mark: member });
@@ -107,7 +109,8 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
       { ...route, destination: '::/0', gateway: linkLocal },
     );
   }
-  return settings.layout === 'marks' ? [...objects, ...planEniRules(index, use, settings, marks)] : objects;
+  // Marks are set by programs.
+  return settings.tagProgram === 'tc' ? objects : [...objects, ...planEniRules(index, use, settings, marks)];
 }
 
 /** Every address of a VPC resolves to this MAC address; the link-local address is the one that it makes (RFC 4291). */
@@ -118,10 +121,10 @@ function planEniRules(index: number, use: EniUse, settings: DatapathSettings, ma
   const mark = marks.of(index);
   return families(settings, use.ipv6).flatMap((family) => {
     const node = { kind: 'rule', netns: NODE, family, table } as const;
-    const rules: KernelObject[] = [
-      { ...node, priority: RULE_PRIORITY.eni, mark: { value: mark, mask: marks.numberMask } },
-    ];
-    if (use.isTrunk && settings.isolateMembers) {
+    const isPerPod = settings.layout === 'perPod';
+    const priority = isPerPod ? RULE_PRIORITY.eniFirst : RULE_PRIORITY.eni;
+    const rules: KernelObject[] = [{ ...node, priority, mark: { value: mark, mask: marks.numberMask } }];
+    if (use.isTrunk && settings.isolateMembers && !isPerPod) {
       const member = (mark | marks.memberBit) >>> 0;
       rules.unshift({ ...node, priority: RULE_PRIORITY.isolated, mark: { value: member, mask: marks.mask } });
     }

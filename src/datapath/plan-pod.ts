@@ -148,7 +148,13 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
       alias: aliasOf(pod.containerId),
       peer: { netns: pod.netnsPath, name: podLink, mac: linkMac(pod.containerId, network.name, 'pod') },
     },
-    { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' },
+    // Without programs the kernel itself drops what does not come from the address that is routed to this link.
+    {
+      kind: 'sysctl',
+      netns: NODE,
+      name: `net/ipv4/conf/${link}/rp_filter`,
+      value: settings.tagProgram === 'tc' ? '1' : '0',
+    },
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/forwarding`, value: '1' },
     noRouterAdvertisements(link),
   ];
@@ -188,7 +194,7 @@ function markOf(network: PodInterface, context: PlanContext): { mark: number; ma
   if (device === undefined) {
     return { mark: settings.masqueradeMark, markMask: (marks.mask | settings.masqueradeMark) >>> 0 };
   }
-  const number = settings.layout === 'marks' ? marks.of(context.eni(device).index) : 0;
+  const number = marks.of(context.eni(device).index);
   const mark = network.attachment.kind === 'member' ? (number | marks.memberBit) >>> 0 : number;
   return { mark, markMask: marks.mask };
 }
@@ -317,8 +323,10 @@ function planHostRoutes(pod: PodAttachment, network: PodInterface, context: Plan
       device === undefined
         ? []
         : [{ ...rule, priority: RULE_PRIORITY.eni, table: tableOf(context.eni(device).index), from: destination }];
+    // The first route is the one that is looked up; the others are where others look for them.
     return [
       neighbour,
+      { ...route, table: POD_TABLE.open },
       { ...route, table: TABLE_MAIN },
       { ...rule, priority: RULE_PRIORITY.pods, table: TABLE_MAIN, to: destination },
       ...from,

@@ -12,6 +12,7 @@ import { isInBpffs } from './session.ts';
 import type { ProbeResult } from './types.ts';
 
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as const;
+const ORELSE = "or set `datapath.tagProgram: tc` in the agent's configuration, which protects less (docs/hardening.md)";
 /** What Cilium in DataPath V2 needs (reference 6.3). */
 const OLDEST = { major: 5, minor: 10 };
 
@@ -62,21 +63,9 @@ async function probeInside(
   );
   const error = errorOf(programs);
   results.push(
-    outcome(
-      'eBPF programs',
-      isEbpf,
-      error,
-      'programs load',
-      'needs CAP_BPF and CONFIG_BPF_SYSCALL, or tag program `tc`',
-    ),
+    outcome('eBPF programs', isEbpf, error, 'programs load', `needs CAP_BPF and CONFIG_BPF_SYSCALL; ${ORELSE}`),
     outcome('vlan push helper', isEbpf, error, 'programs can write VLAN tags', 'needs a kernel of 5.10 or later'),
-    outcome(
-      'cls_bpf',
-      isEbpf,
-      error ?? attached,
-      'programs can be filters',
-      'load module cls_bpf, or use tag program `tc`',
-    ),
+    outcome('cls_bpf', isEbpf, error ?? attached, 'programs can be filters', `load module cls_bpf; ${ORELSE}`),
   );
 
   const pop = { linkIndex: index, direction: 'ingress', preference: 1, protocol: ETH_P.vlan, handle: 0 } as const;

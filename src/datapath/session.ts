@@ -31,8 +31,8 @@ export async function openSession(
   const { settings, objectPath, marks } = options;
   const kernel = helper.bound();
   const { generation } = kernel;
-  if (settings.layout === 'marks') await inStep('read rules', () => learnMarks(kernel, marks));
   if (settings.tagProgram === 'tc') return { kernel, generation, programs: undefined };
+  await inStep('read rules', () => learnMarks(kernel, marks));
   await inStep(`mount a bpf file system for ${settings.bpfDirectory}`, () => mountFor(kernel, settings.bpfDirectory));
   return {
     kernel,
@@ -45,7 +45,8 @@ async function learnMarks(kernel: Kernel, marks: Marks): Promise<void> {
   for (const family of [IPV4, IPV6] as const) {
     for (const { payload } of await kernel.netlink(NODE, dumpRules(family))) {
       const rule = decodeRule(payload);
-      if (rule?.protocol !== OUR_PROTOCOL || rule.priority !== RULE_PRIORITY.eni || rule.mark === undefined) continue;
+      const isOfEni = rule?.priority === RULE_PRIORITY.eni || rule?.priority === RULE_PRIORITY.eniFirst;
+      if (rule?.protocol !== OUR_PROTOCOL || !isOfEni || rule.mark === undefined) continue;
       marks.learn(rule.table - 1000, rule.mark.value);
     }
   }

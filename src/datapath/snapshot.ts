@@ -145,7 +145,8 @@ export class Snapshot {
         return index.hasRule(object) ? undefined : missing;
       case 'sysctl': {
         const value = await this.#sysctl(netns, object.name);
-        if (value === undefined && object.ifThere === true) return undefined;
+        if (value === undefined && object.ifThere === true && !(await this.#knowsSysctl(netns, object.name)))
+          return undefined;
         return value === object.value ? undefined : `is ${value ?? 'missing'}`;
       }
       case 'tag': {
@@ -176,6 +177,11 @@ export class Snapshot {
   #tags() {
     this.#tagIndex ??= new Map(this.maps.tags.map((tag) => [tag.address, tag]));
     return this.#tagIndex;
+  }
+
+  /** Whether the kernel has such a sysctl for links; that of one link goes with the link. */
+  async #knowsSysctl(netns: string, name: string): Promise<boolean> {
+    return (await this.#sysctl(netns, name.replace(/\/conf\/[^/]+\//, '/conf/all/'))) !== undefined;
   }
 
   async #sysctl(netns: string, name: string): Promise<string | undefined> {

@@ -1,7 +1,7 @@
 import { readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { encodeTag } from './bpf/entries.ts';
+import { encodeTag, encodeVlan } from './bpf/entries.ts';
 import { linkMac } from './names.ts';
 import { buildTools, type Frame, Lab, run } from './test-support/lab.ts';
 import type { Packet } from './test-support/packets.ts';
@@ -218,6 +218,42 @@ describe('tags', () => {
     expect(passed()).toEqual(withOne);
   });
 
+  test('N4: in layout perPod, too: what decides comes before the rules of the pods', async () => {
+    using lab = new Lab();
+    await using datapath = lab.datapath({ layout: 'perPod' });
+    const pod = lab.pod([lab.member(5, 101)]);
+    const other = lab.pod([lab.member(6, 102)]);
+    const shared = lab.pod([lab.shared(7)]);
+    for (const one of [pod, other, shared]) await datapath.add(one);
+    lab.gateways();
+    // Those of each pod are there for who looks for them, and nothing depends on them.
+    for (const family of ['-4', '-6']) {
+      const rules = lab.ip(family, 'rule').split('\n');
+      const ofPods = rules.flatMap((rule) => /^(?:512:\s+from all to|2048:\s+from) (\S+)/.exec(rule)?.[0] ?? []);
+      expect(ofPods).toHaveLength(6);
+      for (const rule of ofPods) lab.ip(family, 'rule', 'del', ...rule.replace(/^(\d+):\s+/, 'pref $1 ').split(' '));
+    }
+    await using wire = await lab.receiver(lab.switchNs, 'sw1');
+    await using second = await lab.receiver(lab.switchNs, 'sw2');
+    await using inside = await lab.receiver(nameOf(other), 'eth0');
+    const sources = [
+      ['10.0.0.5', '10.9.9.9', '10.0.0.6'],
+      ['fd00::5', 'fd99::9', 'fd00::6'],
+    ] as const;
+    for (const [source, outside, neighbour] of sources) {
+      fromPod(lab, pod, [{ source, destination: outside }]);
+      fromPod(lab, pod, [{ source, destination: neighbour }]);
+      lab.send(lab.switchNs, 'sw1', [{ toMac: lab.trunk.mac, vlans: [102], source: outside, destination: neighbour }]);
+    }
+    fromPod(lab, shared, [{ source: '10.1.0.7', destination: '10.9.9.9' }]);
+    expect((await wire.collect(2, isUdp)).map(({ vlan }) => vlan)).toEqual([101, 101]);
+    expect((await second.collect(1, isUdp)).map(({ vlan, source }) => [vlan, source])).toEqual([[-1, '10.1.0.7']]);
+    expect(new Set((await inside.collect(4, isUdp)).map(({ source }) => source))).toEqual(
+      new Set(sources.flatMap(([source, outside]) => [source, outside])),
+    );
+    expect((await datapath.sync([pod, other, shared])).repaired).toHaveLength(12);
+  });
+
   test('a member whose tag entry is lost sends nothing, rather than without a tag', async () => {
     using lab = new Lab();
     await using datapath = lab.datapath();
@@ -245,6 +281,51 @@ describe('tags', () => {
     ]);
     await datapath.sync([pod, other]);
     expect(await datapath.check(pod)).toEqual([]);
+  });
+
+  test.each([
+    ['in the bytes of a frame', false],
+    ['beside them', true],
+  ])('an 802.1Q device in a pod sends with its own id and its own sources only, tags %s', async (_, beside) => {
+    using lab = new Lab();
+    await using datapath = lab.datapath();
+    const pod = lab.pod([lab.member(5, 101)]);
+    await datapath.add(pod);
+    await using wire = await lab.receiver(lab.switchNs, 'sw1');
+    // The device is not in every kernel. What it hands to the trunk has its tag in the bytes when it has no reorder_hdr,
+    // as from a packet socket, and otherwise beside them, as what came in by a link and is redirected.
+    lab.ip('link', 'add', 'in0', 'type', 'veth', 'peer', 'name', 'in1');
+    for (const link of ['in0', 'in1']) lab.ip('link', 'set', link, 'up');
+    const redirect = 'u32 match u32 0 0 action mirred egress redirect dev eni1';
+    lab.sh(lab.node, `tc qdisc add dev in1 clsact && tc filter add dev in1 ingress protocol all ${redirect}`);
+    const frame = (payload: string, vlans: number[], source: string) => ({
+      ...{ toMac: 'ee:ff:ff:ff:ff:ff', vlans, payload, source },
+      destination: source.includes(':') ? 'fd99::9' : '10.9.9.9',
+    });
+    const send = (...frames: ReturnType<typeof frame>[]) => lab.tryToSend(lab.node, beside ? 'in0' : 'eni1', frames);
+    send(frame('no device', [101], '10.0.0.5'), frame('no device', [303], '10.0.0.7'));
+    const trunkIndex = Number(/^(\d+):/.exec(lab.ip('-o', 'link', 'show', 'eni1'))?.[1]);
+    const { kernel, programs } = await datapath.session();
+    const device = { trunkIndex, vlanId: 303, ipv4: '10.0.0.7', ipv6: 'fd00::7', owner: 1n };
+    await kernel.update(programs?.map('vlans') ?? -1, [encodeVlan(device)]);
+    send(
+      frame('of a member', [101], '10.0.0.5'),
+      frame('of a member', [101], 'fd00::5'),
+      frame('of nobody', [304], '10.0.0.7'),
+      frame('of another', [303], '10.0.0.5'),
+      frame('of another', [303], 'fd00::5'),
+      frame('link-local', [303], 'fe80::7'),
+      frame('within', [303, 101], '10.0.0.5'),
+      frame('around', [101, 303], '10.0.0.7'),
+      frame('priority', [0], '10.0.0.7'),
+      frame('own', [303], '10.0.0.7'),
+      frame('own', [303], 'fd00::7'),
+    );
+    await wire.collect(2, ({ payload }) => payload === text('own'));
+    expect(wire.frames.filter(({ vlan }) => vlan !== -1).map(({ vlan, source }) => [vlan, source])).toEqual([
+      [303, '10.0.0.7'],
+      [303, 'fd00::7'],
+    ]);
   });
 
   test('N10, weak spot 3: an address that moves from a trunk pod to a shared pod leaves without a tag, and back with one', async () => {
@@ -339,6 +420,31 @@ describe('sources', () => {
     run('nsenter', `--net=${pod.netnsPath}`, 'bash', '-c', 'echo hello > /dev/udp/10.77.0.1/9');
     await host.collect(1, (frame) => frame.type === 0x0806);
     await host.collect(1, (frame) => isUdp(frame) && frame.destination === '10.77.0.1');
+  });
+});
+
+describe('sources without programs', () => {
+  test('the kernel drops what is not the address of the pod (IPv4)', async () => {
+    using lab = new Lab();
+    await using datapath = lab.datapath({ tagProgram: 'tc', layout: 'perPod' });
+    // What a trunk needs is not in every kernel; their veths are alike.
+    const pod = lab.pod([lab.shared(5)]);
+    const neighbour = lab.pod([lab.shared(6)]);
+    for (const one of [pod, neighbour]) await datapath.add(one);
+    lab.gateways();
+    const seen = await delivered(
+      lab,
+      { netns: lab.switchNs, link: 'sw2' },
+      () =>
+        fromPod(lab, pod, [
+          { source: '10.1.0.6', destination: '10.9.9.9', payload: 'neighbour' },
+          { source: '10.77.0.1', destination: '10.9.9.9', payload: 'somebody' },
+          { source: '192.168.0.10', destination: '10.9.9.9', payload: 'node' },
+          { source: '10.1.0.5', destination: '10.9.9.9', payload: 'own' },
+        ]),
+      'own',
+    );
+    expect(seen).toEqual(['own']);
   });
 });
 

@@ -308,26 +308,18 @@ export class Lab implements Disposable {
   }
 
   /** Sends frames from a link; each so many times. */
-  send(
-    netns: string,
-    link: string,
-    packets: readonly Packet[],
-    options: { count?: number; intervalUs?: number } = {},
-  ): void {
-    this.sendBytes(netns, link, packets.map(frameBytes), options);
+  send(netns: string, link: string, packets: readonly Packet[], { count = 1 } = {}): void {
+    sendNow('send', { netns, link, count }, packets.map(frameBytes));
   }
 
   /** The same with frames that are no UDP packets. */
-  sendBytes(
-    netns: string,
-    link: string,
-    frames: readonly Buffer[],
-    options: { count?: number; intervalUs?: number } = {},
-  ): void {
-    const { count = 1, intervalUs = 0 } = options;
-    const input = frames.map((frame) => `${count} ${intervalUs} ${frame.toString('hex')}\n`).join('');
-    const { status, stderr } = spawnSync(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, 'send', link], { input });
-    if (status !== 0) throw new Error(`frames send ${link}: ${stderr.toString()}`);
+  sendBytes(netns: string, link: string, frames: readonly Buffer[]): void {
+    sendNow('send', { netns, link }, frames);
+  }
+
+  /** The same where a filter may drop frames as they leave the link. */
+  tryToSend(netns: string, link: string, packets: readonly Packet[]): void {
+    sendNow('try', { netns, link }, packets.map(frameBytes));
   }
 
   /** The same, while other things happen. */
@@ -365,6 +357,16 @@ export class Lab implements Disposable {
     });
     removeDirectory(this.directory);
   }
+}
+
+function sendNow(
+  command: 'send' | 'try',
+  { netns, link, count = 1 }: { netns: string; link: string; count?: number },
+  frames: readonly Buffer[],
+): void {
+  const input = frames.map((frame) => `${count} 0 ${frame.toString('hex')}\n`).join('');
+  const { status, stderr } = spawnSync(NSENTER, [`--net=${path(netns)}`, TOOLS.frames, command, link], { input });
+  if (status !== 0) throw new Error(`frames ${command} ${link}: ${stderr.toString()}`);
 }
 
 /** Everything that other tools show of a namespace; by few processes, as it is asked for hundreds of times. */

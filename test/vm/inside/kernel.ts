@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { openNodeDatapath } from '../../../src/agent/open-datapath.ts';
 import { agentConfigSchema } from '../../../src/config/agent.ts';
 import { Lab, run, TOOLS } from '../../../src/datapath/test-support/lab.ts';
@@ -78,7 +78,7 @@ export const olderKernel: ScenarioGroup = {
       assert.equal((await probed(lab, 'tc')).get('8021q')?.available, true);
     },
 
-    'where bpf(2) is refused, the agent chooses the classic filters by itself, and packets get their tags':
+    'where bpf(2) is refused, the agent says what to do; the classic filters, asked for, give packets their tags':
       async () => {
         using lab = new Lab();
         const lib = join(lab.directory, 'lib');
@@ -86,32 +86,25 @@ export const olderKernel: ScenarioGroup = {
         const launcher = `#!/bin/sh\nexec ${TOOLS.frames} without-bpf ${TOOLS.helper} "$@"\n`;
         writeFileSync(join(lib, 'terway-kernel'), launcher, { mode: 0o755 });
         copyFileSync(TOOLS.object, join(lib, 'terway.bpf.o'));
-        const warnings: string[] = [];
         const { nodeAddress, bpfDirectory } = lab.settings();
-        const config = agentConfigSchema.parse({ paths: { bpf: bpfDirectory } });
-        assert.equal(config.datapath.tagProgram, 'auto');
-        const open = (from: string) =>
+        const open = (datapath: { tagProgram?: 'tc' }) =>
           openNodeDatapath({
-            ...{ config, nodeAddress, lib: from, nodeNetns: lab.netnsPath(lab.node) },
-            ...{ clock: systemClock, signal: AbortSignal.timeout(30_000) },
-            log: { warn: (text: string) => warnings.push(text), debug: () => undefined },
+            config: agentConfigSchema.parse({ paths: { bpf: bpfDirectory }, datapath }),
+            ...{ nodeAddress, lib, nodeNetns: lab.netnsPath(lab.node) },
+            ...{ clock: systemClock, signal: AbortSignal.timeout(30_000), log: { debug: () => undefined } },
           });
-        {
-          await using datapath = await open(dirname(TOOLS.helper));
-          assert.deepEqual(warnings, []);
-          await datapath.removeAll();
-        }
-        await using datapath = await open(lib);
-        assert.equal(warnings.length, 1);
-        assert.match(warnings[0] ?? '', /cannot run the eBPF tag programs; VLAN tags are written by tc filters/);
+        await assert.rejects(open({}), {
+          name: 'DatapathError',
+          message: /eBPF programs: .*EPERM.*set `datapath\.tagProgram: tc`/,
+        });
+        await using datapath = await open({ tagProgram: 'tc' });
         const pod = lab.pod([lab.member(5, 101)]);
         const [attached] = await datapath.add(pod);
         lab.gateways();
         await using wire = await lab.receiver(lab.switchNs, 'sw1');
         await using inside = await lab.receiver(netnsOf(pod), 'eth0');
-        lab.send(netnsOf(pod), 'eth0', [
-          { toMac: attached?.host?.mac ?? '', source: '10.0.0.5', destination: '10.9.9.9' },
-        ]);
+        const toMac = attached?.host?.mac ?? '';
+        lab.send(netnsOf(pod), 'eth0', [{ toMac, source: '10.0.0.5', destination: '10.9.9.9' }]);
         assert.deepEqual(
           (await wire.collect(1, isUdp)).map(({ source, vlan }) => [source, vlan]),
           [['10.0.0.5', 101]],

@@ -196,6 +196,24 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
+    'a pod does not send as its neighbour (IPv4)': async () => {
+      using lab = new Lab();
+      await using datapath = lab.datapath(CLASSIC);
+      const pod = lab.pod([lab.member(5, 101)]);
+      const neighbour = lab.pod([lab.member(6, 202)]);
+      for (const one of [pod, neighbour]) await datapath.add(one);
+      lab.gateways();
+      await using wire = await lab.receiver(lab.switchNs, 'sw1');
+      const [own] = packetsFrom(pod, 5);
+      if (own === undefined) throw new Error('no packet');
+      lab.send(netnsOf(pod), 'eth0', [{ ...own, source: '10.0.0.6' }, { ...own, source: '10.77.0.1' }, own]);
+      await wire.collect(1, ({ source }) => source === '10.0.0.5');
+      assert.deepEqual(
+        wire.frames.filter(isUdp).map(({ source, vlan }) => [source, vlan]),
+        [['10.0.0.5', 101]],
+      );
+    },
+
     'N11: a NIC without VLAN offload has the tags in the bytes of its frames, both ways': async () => {
       using lab = new Lab();
       lab.withoutVlanOffload(lab.node, 'eni1');

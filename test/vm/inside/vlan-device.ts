@@ -116,6 +116,36 @@ export const vlanDevices: ScenarioGroup = {
       assert.doesNotMatch(run('ip', '-n', netnsOf(pod), '-o', 'link'), /eth0/);
     },
 
+    'cannot send as another, whatever it does to its device': async () => {
+      using lab = new Lab();
+      await using datapath = lab.datapath();
+      const pod = lab.pod([vlanDevice(lab, 5, 101)]);
+      const other = lab.pod([vlanDevice(lab, 6, 202)]);
+      const member = lab.pod([lab.member(7, 303)]);
+      for (const one of [pod, other, member]) await datapath.add(one);
+      await using wire = await lab.receiver(lab.switchNs, 'sw1');
+      const send = (source: string, payload: string, vlans: number[] = []) =>
+        lab.tryToSend(netnsOf(pod), 'eth0', [{ toMac: gatewayMac, source, destination: '10.9.9.9', payload, vlans }]);
+      send('10.0.0.6', 'spoofed');
+      send('10.0.0.7', 'spoofed');
+      send('10.0.0.6', 'two tags', [202]);
+      send('10.0.0.5', 'own');
+      await wire.collect(1, ({ payload }) => Buffer.from(payload, 'hex').toString() === 'own');
+      // From now on the pod writes its tags itself.
+      run('ip', '-n', netnsOf(pod), 'link', 'set', 'eth0', 'type', 'vlan', 'reorder_hdr', 'off');
+      send('10.0.0.6', 'without reordering', [202]);
+      send('10.0.0.7', 'without reordering', [303]);
+      send('10.0.0.5', 'last', [101]);
+      await wire.collect(1, ({ payload }) => Buffer.from(payload, 'hex').toString() === 'last');
+      assert.deepEqual(
+        wire.frames.filter(isUdp).map(({ vlan, source }) => [vlan, source]),
+        [
+          [101, '10.0.0.5'],
+          [101, '10.0.0.5'],
+        ],
+      );
+    },
+
     'goes with the namespace of its pod': async () => {
       using lab = new Lab();
       await using datapath = lab.datapath();
