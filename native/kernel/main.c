@@ -139,6 +139,6 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	while (serve_one(frame, &answer))
-		;
+		answer_trim(&answer);
 	return 0;
 }
