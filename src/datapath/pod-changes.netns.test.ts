@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { buildTools, Lab, run } from './test-support/lab.ts';
 import type { LinuxDatapath } from './linux-datapath.ts';
+import { buildTools, Lab, run } from './test-support/lab.ts';
 import type { PodAttachment } from './types.ts';
 
 /* After ADD a pod's namespace is its own: a VPN, a chained plugin or an init container changes it, and is not undone. */
@@ -35,11 +35,14 @@ describe('what a pod or a chained plugin changes in the pod is told and left', (
     ['an MTU', (pod) => run('ip', '-n', pod, 'link', 'set', 'eth0', 'mtu', '1380'), /link eth0 .* is up with mtu 1380/],
     [
       'the limit of the bandwidth plugin',
-      (pod) =>
-        run('tc', '-n', pod, ...'qdisc add dev eth0 root tbf rate 10mbit burst 32kbit latency 25ms'.split(' ')),
+      (pod) => run('tc', '-n', pod, ...'qdisc add dev eth0 root tbf rate 10mbit burst 32kbit latency 25ms'.split(' ')),
       /no limit on eth0 .* is 1250000/,
     ],
-    ['an address', (pod) => run('ip', '-n', pod, 'addr', 'del', '10.0.0.5/32', 'dev', 'eth0'), /address 10\.0\.0\.5\/32/],
+    [
+      'an address',
+      (pod) => run('ip', '-n', pod, 'addr', 'del', '10.0.0.5/32', 'dev', 'eth0'),
+      /address 10\.0\.0\.5\/32/,
+    ],
     [
       'the name of the interface',
       (pod) => {

@@ -46,7 +46,9 @@ export async function removePod(context: RemovalContext, pod: PodAttachment): Pr
     }
     if (attachment.kind === 'exclusive') {
       const mac = attachment.eni.mac.toLowerCase();
-      await attempt(`return ENI ${mac} to the node`, () => moveOut(kernel, { netns: pod.netnsPath, name: network.name, mac }));
+      await attempt(`return ENI ${mac} to the node`, () =>
+        moveOut(kernel, { netns: pod.netnsPath, name: network.name, mac }),
+      );
     }
     if (attachment.kind === 'vlanDevice') {
       await attempt(`remove link ${network.name}`, () => removeVlanLink(kernel, programs, pod, network.name));

@@ -1,7 +1,7 @@
-import type { BpfPrograms, ProgramName } from './bpf/programs.ts';
 import { errorMessage } from '../util/errors.ts';
-import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
+import type { BpfPrograms, ProgramName } from './bpf/programs.ts';
 import { mayBeEni } from './eni-devices.ts';
+import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
 import { mayBeMoved } from './moved-links.ts';
 import { isOurGroup } from './names.ts';
 import type { Link } from './netlink/link.ts';
@@ -183,7 +183,8 @@ export class Snapshot {
       case 'movedLink': {
         const link = await namespace.link(object.name);
         if (link === undefined) return missing;
-        if (object.kind === 'movedLink') return mayBeMoved(link, object.mac) ? undefined : `is another link, ${link.mac}`;
+        if (object.kind === 'movedLink')
+          return mayBeMoved(link, object.mac) ? undefined : `is another link, ${link.mac}`;
         const isThis = link.kind === 'vlan' && link.vlanId === object.vlanId;
         return isThis ? undefined : `is ${link.kind} ${link.vlanId ?? ''}`.trimEnd();
       }

@@ -69,7 +69,7 @@ export function describeFailures(kind: Kind): void {
       }
     });
 
-    test('killed between any two requests of add: sync without the pod removes all, the runtime\'s next add completes all', async () => {
+    test("killed between any two requests of add: sync without the pod removes all, the runtime's next add completes all", async () => {
       using lab = new Lab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await using healer = lab.datapath();
