@@ -1,4 +1,3 @@
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Agent } from '../agent/agent.ts';
 import { removeCniFiles } from '../agent/cni-files.ts';
@@ -89,7 +88,7 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
   const client = connectKube(kubeConfig, { userAgent: 'terway-agent' });
   const datapath = await openNodeDatapath({ ...datapathOptions(config, lib, stop.signal), log });
   const recorder = new EventRecorder({
-    ...{ client, controller: 'terway-agent', instance: hostname() },
+    ...{ client, controller: 'terway-agent', instance: nodeName },
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
   });
   const agent = await Agent.create({
