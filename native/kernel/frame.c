@@ -71,6 +71,16 @@ void answer_bytes(struct answer *answer, const void *data, size_t size)
 	answer->size += size;
 }
 
+void answer_trim(struct answer *answer)
+{
+	enum { KEPT = 1 << 20 };
+
+	if (answer->capacity <= KEPT)
+		return;
+	free(answer->data);
+	*answer = (struct answer){ 0 };
+}
+
 void answer_u32(struct answer *answer, uint32_t value)
 {
 	answer_bytes(answer, &value, sizeof(value));

@@ -40,6 +40,8 @@ struct answer {
 
 void answer_bytes(struct answer *answer, const void *data, size_t size);
 void answer_u32(struct answer *answer, uint32_t value);
+/* Gives back what an unusually large answer took. */
+void answer_trim(struct answer *answer);
 /* Replaces what was written by a text about the failure, and returns `error`. */
 int answer_failure(struct answer *answer, int error, const char *what);
 

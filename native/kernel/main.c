@@ -1,9 +1,13 @@
 /*
  * terway-kernel [network namespace of the node]
+ * terway-kernel --lock
  *
  * Hands system calls of the node agent to the kernel: netlink messages, bpf(2), sysctls, each in the network namespace
  * that the request names. It knows no network: what to ask is decided by the agent (src/datapath). One request at a
  * time, in the order in which they arrive; it ends when its standard input does, which is when the agent ends.
+ *
+ * With --lock it takes the lock of the file that is its descriptor 3, and ends: 0 when it has it, 3 when somebody else does. The
+ * lock belongs to the open file, so it stays with whoever opened it, and goes with that process.
  */
 #include "operations.h"
 
@@ -12,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 enum { HANDLES = 1024 };
@@ -125,10 +130,25 @@ static bool serve_one(uint8_t *frame, struct answer *answer)
 	return send_answer(id, error, answer);
 }
 
+static int take_lock(void)
+{
+	enum { LOCKED_FILE = 3, HELD_BY_ANOTHER = 3 };
+
+	if (flock(LOCKED_FILE, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return HELD_BY_ANOTHER;
+	fprintf(stderr, "terway-kernel: lock: %s\n", strerror(errno));
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	uint8_t *frame = malloc(FRAME_LIMIT);
 	struct answer answer = { 0 };
+
+	if (argc > 1 && strcmp(argv[1], "--lock") == 0)
+		return take_lock();
 	int error = netns_init(argc > 1 ? argv[1] : NULL);
 
 	if (error || !frame) {
@@ -139,6 +159,6 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	while (serve_one(frame, &answer))
-		;
+		answer_trim(&answer);
 	return 0;
 }

@@ -79,7 +79,7 @@ static bool take_messages(size_t size, uint32_t sequence, struct answer *answer)
 	return false;
 }
 
-static int exchange(int fd, const uint8_t *message, size_t size, struct answer *answer)
+static int exchange(int fd, const uint8_t *message, size_t size, size_t limit, struct answer *answer)
 {
 	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	uint32_t sequence = ((const struct nlmsghdr *)message)->nlmsg_seq;
@@ -87,16 +87,23 @@ static int exchange(int fd, const uint8_t *message, size_t size, struct answer *
 	if (sendto(fd, message, size, 0, (struct sockaddr *)&kernel, sizeof(kernel)) != (ssize_t)size)
 		return errno;
 	for (;;) {
-		ssize_t got = recv(fd, datagram, sizeof(datagram), MSG_TRUNC);
+		struct sockaddr_nl from = { 0 };
+		socklen_t from_size = sizeof(from);
+		ssize_t got = recvfrom(fd, datagram, sizeof(datagram), MSG_TRUNC, (struct sockaddr *)&from, &from_size);
 
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
 			return errno == EAGAIN ? ETIMEDOUT : errno;
+		/* Whoever has NET_ADMIN in the namespace can send to this socket, too. */
+		if (from_size != sizeof(from) || from.nl_pid != 0)
+			continue;
 		if ((size_t)got > sizeof(datagram))
 			return EMSGSIZE;
 		if (take_messages((size_t)got, sequence, answer))
-			return 0;
+			return answer->size > limit ? EOVERFLOW : 0;
+		if (answer->size > limit)
+			return EOVERFLOW;
 	}
 }
 
@@ -114,14 +121,16 @@ static int patch_netns(uint8_t *message, size_t size, uint32_t offset, const cha
 }
 
 /*
- * (text namespace, u32 dump, bytes message, u32 offset, text other namespace) → the kernel's messages.
- * With an offset, the descriptor of the other namespace is written there.
+ * (text namespace, u32 dump, u32 limit, bytes message, u32 offset, text other namespace) → the kernel's messages.
+ * With an offset, the descriptor of the other namespace is written there. An answer of more bytes than the limit is EOVERFLOW with
+ * the limit as u32: whoever has rights in a namespace can put millions of objects there.
  */
 int do_netlink(struct fields *fields, struct answer *answer)
 {
 	static uint8_t message[FRAME_LIMIT] __attribute__((aligned(8)));
 	const char *netns = field_text(fields);
 	bool dump = field_u32(fields) != 0;
+	uint32_t limit = field_u32(fields);
 	struct bytes request = field_bytes(fields);
 	uint32_t offset = field_u32(fields);
 	const char *other = field_text(fields);
@@ -147,8 +156,11 @@ int do_netlink(struct fields *fields, struct answer *answer)
 	if (fd < 0) {
 		error = answer_failure(answer, -fd, "network namespace");
 	} else {
-		error = exchange(fd, message, request.size, answer);
-		if (error)
+		error = exchange(fd, message, request.size, limit, answer);
+		if (error == EOVERFLOW) {
+			answer->size = 0;
+			answer_u32(answer, limit);
+		} else if (error)
 			answer_failure(answer, error, "netlink");
 		/* What an unfinished exchange leaves in the socket belongs to no later one. */
 		if (fd != node_socket || error) {

@@ -18,7 +18,7 @@ const PLACEHOLDERS = {
 /** Files below config/, and the templates that each is made of. */
 const FILES: Readonly<Record<string, { about: string; templates: readonly string[] }>> = {
   'rbac/control-plane.yaml': { about: '', templates: ['control-plane/rbac'] },
-  'rbac/agent.yaml': { about: '', templates: ['agent/rbac'] },
+  'rbac/agent.yaml': { about: '', templates: ['agent/rbac', 'agent/own-node'] },
   'rbac/users.yaml': { about: '# Roles for people; they become part of view, edit and admin.\n', templates: ['users'] },
   'deploy/control-plane.yaml': {
     about:

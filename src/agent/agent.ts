@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { AgentConfig } from '../config/agent.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
-import type { Datapath, SyncReport } from '../datapath/types.ts';
+import type { Datapath, Deviation, SyncReport } from '../datapath/types.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { EventSink } from '../kube/events.ts';
 import { closeServer } from '../telemetry/http-server.ts';
@@ -18,6 +18,7 @@ import { createNodeView, type NodeView, nodeViewSynced, runNodeView } from './in
 import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
 import { NodeSync } from './node-sync.ts';
 import { CniPlugin, type PluginObserver } from './plugin.ts';
+import { PodDeviations } from './pod-deviations.ts';
 import { rebuildRecords } from './rebuild.ts';
 import { RecordStore } from './records.ts';
 import { answerReleases } from './release-answers.ts';
@@ -51,6 +52,7 @@ export class Agent {
   readonly #sync: NodeSync;
   readonly #reporter: RuntimeReporter;
   readonly #queue: KeyedQueue;
+  readonly #podDeviations = new PodDeviations();
   readonly metrics: AgentMetrics;
   readonly #corrupt: string[];
   #synced = false;
@@ -91,6 +93,7 @@ export class Agent {
       ready: () => this.problem() === undefined,
       waiting: () => this.#waiter.size,
       sandboxes: () => records.all().length,
+      podDeviations: () => this.#podDeviations.counts(),
       verdicts: () => datapath.verdicts(),
     });
   }
@@ -218,7 +221,9 @@ export class Agent {
     const startedMs = clock.monotonicMs();
     try {
       const report = await this.#sync.run(options);
-      for (const [kind, deviations] of Object.entries(report)) {
+      const { inPods = [], ...onNode } = report;
+      this.#tellOfPods(inPods);
+      for (const [kind, deviations] of Object.entries(onNode)) {
         for (const { object, pod, message } of deviations) {
           if (!options.dryRun) this.metrics.repairs.inc({ object, kind });
           log[kind === 'failed' ? 'error' : 'info']({ kind, pod }, message);
@@ -234,6 +239,18 @@ export class Agent {
     }
   }
 
+  #tellOfPods(deviations: readonly Deviation[]): void {
+    for (const { pod, message } of this.#podDeviations.update(deviations)) {
+      this.#options.log.warn({ pod }, `the pod's network was changed in the pod, and is left so: ${message}`);
+      const sandbox = this.#records
+        .all()
+        .find(({ attachment }) => `${attachment.namespace}/${attachment.name}` === pod);
+      if (sandbox === undefined) continue;
+      const { namespace, name, uid } = sandbox.attachment;
+      this.#event({ namespace, name, uid }, 'Warning', 'NetworkChangedInPod', message);
+    }
+  }
+
   async #state(): Promise<AgentState> {
     const problem = this.problem();
     return {
@@ -245,18 +262,20 @@ export class Agent {
     };
   }
 
+  #event(
+    { namespace, name, uid }: { namespace: string; name: string; uid: string },
+    type: 'Normal' | 'Warning',
+    reason: Reason,
+    note: string,
+  ): void {
+    this.#options.recorder.event(
+      { apiVersion: 'v1', kind: podResource.kind, metadata: { namespace, name, uid } },
+      { type, reason, action: 'AttachNetwork', note, noteKey: reason },
+    );
+  }
+
   #observer(): PluginObserver {
-    const { log, recorder } = this.#options;
-    const event = (
-      pod: { namespace: string; name: string; uid: string },
-      type: 'Normal' | 'Warning',
-      reason: Reason,
-      note: string,
-    ) =>
-      recorder.event(
-        { apiVersion: 'v1', kind: podResource.kind, metadata: pod },
-        { type, reason, action: 'AttachNetwork', note, noteKey: reason },
-      );
+    const { log } = this.#options;
     return {
       adding: (attachment) => this.#reporter.takeBack(attachment),
       added: ({ attachment }, problems) => {
@@ -264,14 +283,14 @@ export class Agent {
           .flatMap(({ ipv4, ipv6 }) => [ipv4?.address, ipv6?.address])
           .filter(Boolean);
         log.info({ pod: `${attachment.namespace}/${attachment.name}`, addresses }, 'network attached');
-        for (const problem of problems) event(attachment, 'Warning', 'ParseFailed', `${problem}; it is ignored`);
+        for (const problem of problems) this.#event(attachment, 'Warning', 'ParseFailed', `${problem}; it is ignored`);
         this.#reporter.report(attachment, 'initial');
       },
       addFailed: (request, error) => {
         if (error instanceof CniError && error.message === 'the runtime gave up') return;
         const { namespace, name } = request.pod;
         const uid = request.pod.uid ?? this.#view.pods.store.get(`${namespace}/${name}`)?.metadata.uid ?? '';
-        event({ namespace, name, uid }, 'Warning', 'AllocIPFailed', errorMessage(error));
+        this.#event({ namespace, name, uid }, 'Warning', 'AllocIPFailed', errorMessage(error));
       },
       removed: ({ attachment }) => {
         log.info({ pod: `${attachment.namespace}/${attachment.name}` }, 'network removed');

@@ -19,6 +19,7 @@ export interface AgentSources {
   ready: () => boolean;
   waiting: () => number;
   sandboxes: () => number;
+  podDeviations: () => Iterable<{ labels: { object: string }; value: number }>;
   verdicts: () => Promise<TagVerdicts>;
 }
 
@@ -34,6 +35,12 @@ export function createAgentMetrics(sources: AgentSources): AgentMetrics {
   single('terway_agent_ready', '1 while pods of this node can be served.', () => (sources.ready() ? 1 : 0));
   single('terway_agent_waiting_sandboxes', 'Sandboxes whose ADD waits for an assignment.', sources.waiting);
   single('terway_agent_sandboxes', 'Sandboxes that have a record on this node.', sources.sandboxes);
+  set.readGauge({
+    name: 'terway_agent_pod_deviations',
+    help: 'What differs inside pods from what ADD made, at the last look at the whole node. It is left as it is.',
+    labels: { object: 'kinds of kernel objects' },
+    read: sources.podDeviations,
+  });
   set.counter({
     name: 'terway_agent_trunk_packets_total',
     help: 'Packets by what the tag programs did with them.',

@@ -68,9 +68,20 @@ export class NodeSync {
     const exists = this.#options.netnsExists ?? netnsExists;
     for (const record of this.#options.records.all()) {
       if (record.phase === 'deleting') await this.#remove(record, 'had a DEL that was not finished');
-      else if (record.phase === 'ready' && !(await exists(record.attachment.netnsPath))) {
+      else if (record.phase === 'ready' && (await this.#isGone(record, exists))) {
         await this.#remove(record, 'has no network namespace any more');
       }
+    }
+  }
+
+  /** What cannot be told of one sandbox must not keep the others from being looked after. */
+  async #isGone(record: SandboxRecord, exists: (path: string) => Promise<boolean>): Promise<boolean> {
+    const { namespace, name, netnsPath } = record.attachment;
+    try {
+      return !(await exists(netnsPath));
+    } catch (error) {
+      this.#options.onProblem(`the network namespace of ${namespace}/${name} cannot be looked at`, error);
+      return false;
     }
   }
 
@@ -79,7 +90,7 @@ export class NodeSync {
    * to the runtime.
    */
   async #followAssignments(): Promise<void> {
-    const { records, waiter, gate, queue, datapath, onProblem } = this.#options;
+    const { records, waiter, gate, queue, onProblem } = this.#options;
     for (const { attachment, ifName, network, phase } of records.all()) {
       if (phase !== 'ready') continue;
       const key = recordKey(attachment.containerId, ifName);
@@ -99,8 +110,8 @@ export class NodeSync {
             const record = records.get(key);
             if (record?.phase !== 'ready') return;
             const moved = { ...record.attachment, interfaces };
+            // The sync that follows mends the node's side; the pod's own is the pod's.
             await records.put({ ...record, attachment: moved });
-            await datapath.add(moved);
           }),
         )
         .catch((error: unknown) =>

@@ -183,7 +183,11 @@ export class CniPlugin {
         `sandbox ${request.containerId} of pod ${request.pod.namespace}/${request.pod.name} has no network from this node agent`,
       );
     }
-    const deviations = await gate.shared(() => datapath.check(record.attachment));
+    const found = await gate.shared(() => datapath.check(record.attachment));
+    // Plugins that come after this one may change routes, limits and more (specification 1.1, "CHECK"), not links and addresses.
+    const deviations = found.filter(
+      ({ inPod, object }) => inPod === undefined || object === 'link' || object === 'address',
+    );
     if (deviations.length > 0) {
       throw new CniError(
         CNI_ERROR.deviation,

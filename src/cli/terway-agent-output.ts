@@ -27,7 +27,12 @@ const stateSchema = z.looseObject({
 });
 
 const deviationsSchema = z.array(z.looseObject({ pod: z.string().optional(), message: z.string() }));
-const reportSchema = z.object({ repaired: deviationsSchema, removed: deviationsSchema, failed: deviationsSchema });
+const reportSchema = z.object({
+  repaired: deviationsSchema,
+  removed: deviationsSchema,
+  failed: deviationsSchema,
+  inPods: deviationsSchema.default([]),
+});
 
 /** Prints what the agent says of itself as a table; nothing with `json`, which was printed as it came. Returns the exit code. */
 export function printState(body: string, json: boolean): number {
@@ -64,9 +69,9 @@ export function printState(body: string, json: boolean): number {
   return state.problem === undefined ? 0 : 1;
 }
 
-/** Prints what a comparison found, a line each. Returns the exit code: 1 when something differs or could not be mended. */
+/** Prints what a comparison found, a line each; what differs inside pods is no fault of the node. Returns the exit code: 1 when something differs or could not be mended. */
 export function printReport(body: string, json: boolean, repair: boolean): number {
-  const { repaired, removed, failed } = reportSchema.parse(JSON.parse(body));
+  const { repaired, removed, failed, inPods } = reportSchema.parse(JSON.parse(body));
   if (!json) {
     const print = (heading: string, deviations: z.infer<typeof deviationsSchema>) => {
       for (const { pod, message } of deviations) {
@@ -76,6 +81,7 @@ export function printReport(body: string, json: boolean, repair: boolean): numbe
     print(repair ? 'mended   ' : 'to mend  ', repaired);
     print(repair ? 'removed  ' : 'to remove', removed);
     print('failed   ', failed);
+    print('in pod   ', inPods);
     if (repaired.length + removed.length + failed.length === 0) process.stdout.write('the node is as it should be\n');
   }
   return failed.length > 0 || (!repair && repaired.length + removed.length > 0) ? 1 : 0;

@@ -1,8 +1,7 @@
-import { createServer, type Server } from 'node:net';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Agent } from '../agent/agent.ts';
 import { removeCniFiles } from '../agent/cni-files.ts';
+import { lockNode, NodeLockedError } from '../agent/node-lock.ts';
 import {
   type NodeDatapathOptions,
   openNodeDatapath,
@@ -86,15 +85,15 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
   if (nodeName === '')
     throw new ConfigError('environment: NODE_NAME is not set; it is the name of the Kubernetes node');
   const log = await createLog({ level: config.logLevel, pretty: process.stdout.isTTY === true });
-  const lock = await lockNode();
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const)
     process.once(name, () => stop.abort(new Error(`received ${name}`)));
   const kubeConfig = await loadKubeConfig({ path: kubeconfigPath });
+  await using _ = await lock(config, lib);
   const client = connectKube(kubeConfig, { userAgent: 'terway-agent' });
   const datapath = await openNodeDatapath({ ...datapathOptions(config, lib, stop.signal), log });
   const recorder = new EventRecorder({
-    ...{ client, controller: 'terway-agent', instance: hostname() },
+    ...{ client, controller: 'terway-agent', instance: nodeName },
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
   });
   const agent = await Agent.create({
@@ -121,20 +120,15 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
     client.close();
     await Promise.all(servers.map(closeServer));
     await datapath[Symbol.asyncDispose]();
-    lock.close();
   }
   log.info('stopped');
   return 0;
 }
 
-/** Two agents on one node would undo each other's work. The name belongs to the network namespace and goes with the process. */
-async function lockNode(): Promise<Server> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', () => reject(new ConfigError('another terway-agent runs on this node')));
-    server.listen('\0terway-agent', resolve);
-  });
-  return server.unref();
+/** Two agents on one node would undo each other's work. */
+function lock(config: AgentConfig, lib: string): Promise<AsyncDisposable> {
+  const path = join(config.paths.run, 'agent.lock');
+  return lockNode({ path, helper: join(lib, 'terway-kernel'), now: new Date(systemClock.now()) });
 }
 
 /** What the data path of this machine is opened with. */
@@ -177,7 +171,7 @@ async function probe(config: AgentConfig, lib: string, json: boolean): Promise<n
 }
 
 async function uninstall(config: AgentConfig, lib: string): Promise<number> {
-  const lock = await lockNode();
+  await using _ = await lock(config, lib);
   await removeCniFiles(config.paths.cniBin, config.paths.cniConf);
   // With the programs of the configuration: where eBPF is refused, its maps cannot be opened to be removed.
   const log = await createLog({ level: 'error', pretty: process.stdout.isTTY === true });
@@ -187,7 +181,6 @@ async function uninstall(config: AgentConfig, lib: string): Promise<number> {
     await datapath.removeAll();
   } finally {
     await datapath[Symbol.asyncDispose]();
-    lock.close();
   }
   return 0;
 }
@@ -210,7 +203,11 @@ main().then(
     process.exitCode = code;
   },
   (error: unknown) => {
-    const known = error instanceof ConfigError || error instanceof KubeConfigError || error instanceof DatapathError;
+    const known =
+      error instanceof ConfigError ||
+      error instanceof KubeConfigError ||
+      error instanceof DatapathError ||
+      error instanceof NodeLockedError;
     process.stderr.write(`terway-agent: ${errorMessage(error)}\n`);
     if (!known && error instanceof Error) process.stderr.write(`${error.stack}\n`);
     process.exit(known ? 2 : 1);

@@ -3,7 +3,7 @@ import type { BpfPrograms, MapName } from './bpf/programs.ts';
 import { familyOf, IPV4, IPV6 } from './ip.ts';
 import { inStep, isErrno, isNetnsGone, type Kernel, NODE } from './kernel/kernel.ts';
 import { findLink, LinkTable, linkAt } from './links.ts';
-import { moveIn, moveOut } from './moved-links.ts';
+import { mayBeMoved, moveIn, moveOut } from './moved-links.ts';
 import { OUR_GROUP } from './names.ts';
 import { changeLink, createVeth, createVlanLink, deleteLink, type Link } from './netlink/link.ts';
 import type { NetlinkRequest } from './netlink/message.ts';
@@ -243,8 +243,9 @@ export class Applier {
   async #isThisVeth({ name, mac, alias, peer }: ObjectOf<'veth'>): Promise<boolean> {
     const host = await findLink(this.#kernel, NODE, name);
     if (host?.kind !== 'veth' || host.mac !== mac) return false;
-    const pod = await findLink(this.#kernel, peer.netns, peer.name);
-    if (pod?.kind !== 'veth' || pod.mac !== peer.mac || pod.peerIndex !== host.index) return false;
+    // Its address and its name are the pod's to change.
+    const pod = host.peerIndex === undefined ? undefined : await linkAt(this.#kernel, peer.netns, host.peerIndex);
+    if (pod?.kind !== 'veth' || pod.peerIndex !== host.index) return false;
     if (host.alias !== alias) await this.#send(NODE, changeLink(host.index, { alias }));
     return true;
   }
@@ -272,11 +273,11 @@ export class Applier {
 
   async #ensureMovedLink({ netns, name, mac }: ObjectOf<'movedLink'>): Promise<void> {
     const found = await findLink(this.#kernel, netns, name);
-    if (found?.mac === mac) return;
+    if (found !== undefined && mayBeMoved(found, mac)) return;
     this.#made.add(`${netns} ${name}`);
     let before: Link | undefined;
     // Before it moves, as a move can fail after it happened.
-    this.#undo.push(() => moveOut(this.#kernel, netns, mac, before));
+    this.#undo.push(() => moveOut(this.#kernel, { netns, name, mac }, before));
     await moveIn(this.#kernel, { netns, name, mac }, (link) => {
       before = link;
     });

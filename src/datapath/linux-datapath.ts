@@ -133,7 +133,7 @@ export class LinuxDatapath implements Datapath {
     this.#syncs.add(sync);
     try {
       const report = await inStep('sync', () => sync.run(dryRun));
-      if (!dryRun && this.#needsSync && report.failed.length === 0) {
+      if (!dryRun && this.#needsSync && report.failed.every(({ object }) => object !== 'map' && object !== 'filter')) {
         await inStep('remove maps of an older layout', async () => session.programs?.forgetOldMaps());
         this.#needsSync = false;
       }

@@ -1,12 +1,13 @@
 import { mayBeEni } from './eni-devices.ts';
 import { DatapathError } from './errors.ts';
-import { type Kernel, NODE } from './kernel/kernel.ts';
+import { AnswerTooLargeError, type Kernel, NODE } from './kernel/kernel.ts';
 import { findLink, listLinks } from './links.ts';
 import { changeLink, type Link } from './netlink/link.ts';
 
 /** The kernel puts the first free number in. */
 const FREE_NAME = 'eth%d';
 
+/** A link of the node, whose addresses are the node's own business. */
 async function findByMac(kernel: Kernel, netns: string, mac: string): Promise<Link | undefined> {
   return (await listLinks(kernel, netns)).find((link) => link.mac === mac && mayBeEni(link));
 }
@@ -30,23 +31,66 @@ export async function moveIn(
     await kernel.netlink(NODE, changeLink(onNode.index, { netns, name }));
     return;
   }
-  const inside = await findByMac(kernel, netns, mac);
-  if (inside === undefined)
+  const inside = await findMoved(kernel, wanted);
+  if (inside === undefined || !mayBeMoved(inside, mac))
     throw new DatapathError('move ENI', `neither the node nor the pod has a link with MAC ${mac}`);
   await kernel.netlink(netns, changeLink(inside.index, { up: false, name }));
 }
 
 /**
- * Moves the device back to the node, under the name that it had or else a free one, and down unless it was up. Nothing happens when it is not there: the kernel gives
- * the devices of a namespace that ends back to the first namespace.
+ * Moves the device back to the node, under the name that it had or else a free one, and down unless it was up. Nothing happens when
+ * it is not found: the kernel gives the devices of a namespace that ends back to the first namespace.
+ *
+ * @param name what it was called in the pod
  */
-export async function moveOut(kernel: Kernel, netns: string, mac: string, before?: Link): Promise<void> {
-  const inside = await findByMac(kernel, netns, mac);
+export async function moveOut(
+  kernel: Kernel,
+  wanted: { netns: string; name: string; mac: string },
+  before?: Link,
+): Promise<void> {
+  const { netns, mac } = wanted;
+  const inside = await findMoved(kernel, wanted);
   if (inside === undefined) return;
   await kernel.netlink(netns, changeLink(inside.index, { up: false }));
   const isNameFree = before !== undefined && (await findLink(kernel, NODE, before.name)) === undefined;
+  // The pod may have given it another address, by which the node would not find it.
+  if (inside.mac !== mac) await kernel.netlink(netns, changeLink(inside.index, { mac }));
   await kernel.netlink(netns, changeLink(inside.index, { netns: NODE, name: isNameFree ? before.name : FREE_NAME }));
   if (before?.up !== true) return;
   const back = await findByMac(kernel, NODE, mac);
   if (back !== undefined) await kernel.netlink(NODE, changeLink(back.index, { up: true }));
+}
+
+/**
+ * The device in the pod. The address that the hardware has tells, as a pod can change the other one. A device without one, as in
+ * virtual networks, keeps its MAC address or at least its name; it is no link that the pod made, as what moves to the node must not be.
+ */
+async function findMoved(
+  kernel: Kernel,
+  { netns, name, mac }: { netns: string; name: string; mac: string },
+): Promise<Link | undefined> {
+  const named = await findLink(kernel, netns, name);
+  if (named?.permanentMac === mac) return named;
+  const links = await listLinks(kernel, netns).catch((error: unknown) => {
+    // A pod that makes so many links keeps its ENI until its namespace ends, which is next.
+    if (error instanceof AnswerTooLargeError) return [];
+    throw error;
+  });
+  const devices = [...(named === undefined ? [] : [named]), ...links].filter(isNotOfPod);
+  const without = devices.filter(({ permanentMac }) => permanentMac === undefined);
+  return (
+    devices.find(({ permanentMac }) => permanentMac === mac) ??
+    without.find((link) => link.mac === mac) ??
+    without.find((link) => link.name === name)
+  );
+}
+
+/** A pod can make no link without a kind, and no pair with one end in a namespace that is not its own. */
+function isNotOfPod(link: Link): boolean {
+  return mayBeEni(link) && (link.kind === '' || link.peerNetnsId !== undefined);
+}
+
+/** Whether a link in a pod may be the device. */
+export function mayBeMoved(link: Link, mac: string): boolean {
+  return (link.permanentMac ?? link.mac) === mac;
 }

@@ -88,7 +88,7 @@ export class NodeSync {
   /** What the node and these ENIs need. */
   async sharedPlan(snapshot: Snapshot, wanted: readonly WantedEni[]): Promise<KernelObject[]> {
     const { settings, marks } = this.#context;
-    const { addresses } = await snapshot.node();
+    const { addresses } = snapshot.node();
     const uses = new Map<number, WantedEni>();
     for (const use of wanted) {
       const { isTrunk, mtu, ipv6 } = uses.get(use.eni.index) ?? use;
@@ -144,8 +144,9 @@ export class NodeSync {
     const { session, pods } = this.#context;
     for (const { pod, objects } of plans) {
       if (!(await snapshot.exists(pod.netnsPath))) continue;
-      const mine = objects.filter(concerns);
-      const deviations = await deviationsOf(snapshot, mine, podKey(pod));
+      const found = await deviationsOf(snapshot, objects.filter(concerns), podKey(pod));
+      if (!this.#isTouched(pod)) this.#tell(found.map((entry) => entry.deviation));
+      const deviations = found.filter((entry) => entry.deviation.inPod === undefined);
       if (deviations.length === 0) continue;
       if (dryRun) {
         this.#report.repaired.push(...deviations.map((entry) => entry.deviation));
@@ -155,6 +156,12 @@ export class NodeSync {
         if (!this.#isTouched(pod)) await repair(session, deviations, this.#report);
       });
     }
+  }
+
+  /** What is left as it is, as it is in a pod. One line for a namespace that cannot be looked into. */
+  #tell(deviations: readonly Deviation[]): void {
+    const told = deviations.filter(({ inPod }) => inPod === true);
+    if (told.length > 0) this.#report.inPods = [...(this.#report.inPods ?? []), ...told];
   }
 
   async #repairShared(snapshot: Snapshot, objects: readonly KernelObject[], dryRun: boolean): Promise<void> {

@@ -2,20 +2,17 @@ import type { TagEntry, VethEntry, VlanEntry } from './bpf/entries.ts';
 import { decodeTag, decodeVeth, decodeVlan } from './bpf/entries.ts';
 import type { BpfPrograms } from './bpf/programs.ts';
 import { type Family, IPV4, IPV6 } from './ip.ts';
-import { isNetnsGone, type Kernel } from './kernel/kernel.ts';
+import { type Kernel, NODE } from './kernel/kernel.ts';
 import { listLinks } from './links.ts';
 import type { Link } from './netlink/link.ts';
 import {
   type Address,
   decodeAddress,
-  decodeNeighbour,
   decodeRoute,
   decodeRule,
   dumpAddresses,
-  dumpNeighbours,
   dumpRoutes,
   dumpRules,
-  type Neighbour,
   OUR_PROTOCOL,
   type Route,
   type Rule,
@@ -23,16 +20,12 @@ import {
 import { decodeQdisc, dumpQdiscs, type Filter, type Qdisc } from './netlink/traffic.ts';
 import { listFilters } from './vlan-filters.ts';
 
-/** What one namespace has, one dump per kind; routes and rules only those with our protocol. */
-export interface NamespaceView {
-  netns: string;
-  /** False when the namespace does not exist. */
-  exists: boolean;
+/** What the node's namespace has, one dump per kind; routes and rules only those with our protocol. */
+export interface NodeView {
   links: Link[];
   addresses: Address[];
   routes: Route[];
   rules: Rule[];
-  neighbours: Neighbour[];
   qdiscs: Qdisc[];
 }
 
@@ -50,34 +43,24 @@ export interface FilterView {
   egress: Filter[];
 }
 
-const EMPTY = { links: [], addresses: [], routes: [], rules: [], neighbours: [], qdiscs: [] };
-
-/** Looks at one namespace. */
-export async function observeNamespace(kernel: Kernel, netns: string): Promise<NamespaceView> {
-  try {
-    const both = async <T>(
-      dump: (family: Family) => Parameters<Kernel['netlink']>[1],
-      decode: (payload: Buffer) => T | undefined,
-    ) => {
-      const messages = [...(await kernel.netlink(netns, dump(IPV4))), ...(await kernel.netlink(netns, dump(IPV6)))];
-      return messages.flatMap(({ payload }) => decode(payload) ?? []);
-    };
-    const rules = await both(dumpRules, decodeRule);
-    return {
-      netns,
-      exists: true,
-      links: await listLinks(kernel, netns),
-      addresses: (await kernel.netlink(netns, dumpAddresses())).map(({ payload }) => decodeAddress(payload)),
-      // A kernel that does not filter lists all.
-      routes: (await both(dumpRoutes, decodeRoute)).filter(({ protocol }) => protocol === OUR_PROTOCOL),
-      rules: rules.filter(({ protocol }) => protocol === OUR_PROTOCOL),
-      neighbours: await both(dumpNeighbours, decodeNeighbour),
-      qdiscs: (await kernel.netlink(netns, dumpQdiscs())).map(({ payload }) => decodeQdisc(payload)),
-    };
-  } catch (error) {
-    if (isNetnsGone(error)) return { netns, exists: false, ...EMPTY };
-    throw error;
-  }
+/** Looks at the node's namespace. */
+export async function observeNode(kernel: Kernel): Promise<NodeView> {
+  const both = async <T>(
+    dump: (family: Family) => Parameters<Kernel['netlink']>[1],
+    decode: (payload: Buffer) => T | undefined,
+  ) => {
+    const messages = [...(await kernel.netlink(NODE, dump(IPV4))), ...(await kernel.netlink(NODE, dump(IPV6)))];
+    return messages.flatMap(({ payload }) => decode(payload) ?? []);
+  };
+  const rules = await both(dumpRules, decodeRule);
+  return {
+    links: await listLinks(kernel, NODE),
+    addresses: (await kernel.netlink(NODE, dumpAddresses())).map(({ payload }) => decodeAddress(payload)),
+    // A kernel that does not filter lists all.
+    routes: (await both(dumpRoutes, decodeRoute)).filter(({ protocol }) => protocol === OUR_PROTOCOL),
+    rules: rules.filter(({ protocol }) => protocol === OUR_PROTOCOL),
+    qdiscs: (await kernel.netlink(NODE, dumpQdiscs())).map(({ payload }) => decodeQdisc(payload)),
+  };
 }
 
 /** Looks at the maps. */

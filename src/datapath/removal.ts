@@ -46,7 +46,9 @@ export async function removePod(context: RemovalContext, pod: PodAttachment): Pr
     }
     if (attachment.kind === 'exclusive') {
       const mac = attachment.eni.mac.toLowerCase();
-      await attempt(`return ENI ${mac} to the node`, () => moveOut(kernel, pod.netnsPath, mac));
+      await attempt(`return ENI ${mac} to the node`, () =>
+        moveOut(kernel, { netns: pod.netnsPath, name: network.name, mac }),
+      );
     }
     if (attachment.kind === 'vlanDevice') {
       await attempt(`remove link ${network.name}`, () => removeVlanLink(kernel, programs, pod, network.name));
@@ -107,9 +109,12 @@ async function removePolicy(kernel: Kernel, pod: PodAttachment): Promise<void> {
   }
 }
 
-/** All rules that fit. */
+/** More than an interface has for one priority. A pod that made more of them keeps these until its namespace ends. */
+const MOST_RULES = 16;
+
+/** The rules that fit. */
 async function removeRules(kernel: Kernel, netns: string, pattern: RulePattern): Promise<void> {
-  for (;;) {
+  for (let removed = 0; removed < MOST_RULES; removed++) {
     try {
       await kernel.netlink(netns, deleteRule(pattern));
     } catch (error) {

@@ -1,63 +1,94 @@
+import { errorMessage } from '../util/errors.ts';
 import type { BpfPrograms, ProgramName } from './bpf/programs.ts';
+import { mayBeEni } from './eni-devices.ts';
 import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
+import { mayBeMoved } from './moved-links.ts';
+import { isOurGroup } from './names.ts';
 import type { Link } from './netlink/link.ts';
-import type { Route } from './netlink/network.ts';
-import { tokenBucket } from './netlink/traffic.ts';
+import type { Route, Rule } from './netlink/network.ts';
+import { type Qdisc, tokenBucket } from './netlink/traffic.ts';
 import { type KernelObject, ruleOf } from './objects.ts';
-import {
-  type FilterView,
-  type MapView,
-  type NamespaceView,
-  observeFilters,
-  observeMaps,
-  observeNamespace,
-} from './observe.ts';
+import { type FilterView, type MapView, type NodeView, observeFilters, observeMaps, observeNode } from './observe.ts';
 import { PREFERENCE } from './plan-node.ts';
+import { hasNeighbour, PodNamespace } from './pod-namespace.ts';
 import { isTagPreference } from './vlan-filters.ts';
 
-/** One namespace with what is looked for by name. */
-class NamespaceIndex {
-  readonly view: NamespaceView;
+/** A namespace as objects are compared with it. */
+type Namespace = Pick<
+  PodNamespace,
+  'link' | 'hasAddress' | 'hasNeighbour' | 'route' | 'hasRule' | 'tokenBucket' | 'linkAt'
+>;
+
+/** The node's namespace with what is looked for by name. */
+class NodeNamespace implements Namespace {
+  readonly view: NodeView;
+  readonly #kernel: Kernel;
   readonly #byName: ReadonlyMap<string, Link>;
-  readonly #byIndex: ReadonlyMap<number, string>;
+  readonly #byIndex: ReadonlyMap<number, Link>;
   readonly #addresses: ReadonlySet<string>;
-  readonly #neighbours: ReadonlySet<string>;
   readonly #routes: ReadonlyMap<string, Route>;
   readonly #rules: ReadonlySet<string>;
 
-  constructor(view: NamespaceView) {
+  constructor(kernel: Kernel, view: NodeView) {
+    this.#kernel = kernel;
     this.view = view;
     this.#byName = new Map(view.links.map((link) => [link.name, link]));
-    this.#byIndex = new Map(view.links.map(({ index, name }) => [index, name]));
+    this.#byIndex = new Map(view.links.map((link) => [link.index, link]));
     this.#addresses = new Set(view.addresses.map((a) => `${a.linkIndex} ${a.address}/${a.prefixLength}`));
-    this.#neighbours = new Set(view.neighbours.map((n) => `${n.linkIndex} ${n.address} ${n.mac}`));
     this.#routes = new Map(view.routes.map((route) => [`${route.table} ${route.destination}`, route]));
     this.#rules = new Set(view.rules.map((rule) => JSON.stringify(ruleOf(rule))));
   }
 
-  link(name: string): Link | undefined {
+  name(index: number): string | undefined {
+    return this.#byIndex.get(index)?.name;
+  }
+
+  async link(name: string): Promise<Link | undefined> {
     return this.#byName.get(name);
   }
 
-  name(index: number): string | undefined {
+  async linkAt(index: number): Promise<Link | undefined> {
     return this.#byIndex.get(index);
   }
 
-  hasAddress(link: Link, address: string, prefixLength: number): boolean {
+  async hasAddress(link: Link, address: string, prefixLength: number): Promise<boolean> {
     return this.#addresses.has(`${link.index} ${address}/${prefixLength}`);
   }
 
-  hasNeighbour(link: Link, address: string, mac: string): boolean {
-    return this.#neighbours.has(`${link.index} ${address} ${mac}`);
+  hasNeighbour(link: Link, address: string, mac: string): Promise<boolean> {
+    return hasNeighbour(this.#kernel, NODE, { linkIndex: link.index, address, mac });
   }
 
-  route(table: number, destination: string): Route | undefined {
+  async route(table: number, destination: string): Promise<Route | undefined> {
     return this.#routes.get(`${table} ${destination}`);
   }
 
-  hasRule(rule: Parameters<typeof ruleOf>[0]): boolean {
-    return this.#rules.has(JSON.stringify(ruleOf(rule)));
+  async hasRule(rule: Rule): Promise<boolean> {
+    return this.#rules.has(JSON.stringify(rule));
   }
+
+  async tokenBucket(link: Link): Promise<Qdisc['tbf']> {
+    return this.view.qdiscs.find(({ linkIndex, kind }) => linkIndex === link.index && kind === 'tbf')?.tbf;
+  }
+
+  eni(mac: string): Link | undefined {
+    return this.view.links.find((link) => link.mac === mac && mayBeEni(link));
+  }
+
+  hasClsact(link: Link): boolean {
+    return this.view.qdiscs.some(({ linkIndex, kind }) => linkIndex === link.index && kind === 'clsact');
+  }
+}
+
+/** How an object differs from what should be. */
+export interface Difference {
+  /** After the name of the object, such as `is missing`. */
+  text: string;
+  /**
+   * `none`: it is in the namespace of a pod and so, since ADD, the business of the pod and of the plugins that come after ours: it
+   * is told and left. `link`: the link is made anew, with everything that belongs on it.
+   */
+  mending: 'object' | 'link' | 'none';
 }
 
 /**
@@ -67,13 +98,15 @@ class NamespaceIndex {
 export class Snapshot {
   readonly #kernel: Kernel;
   readonly #programs: BpfPrograms | undefined;
-  readonly #namespaces = new Map<string, NamespaceIndex>();
+  readonly #node: NodeNamespace;
+  readonly #pods = new Map<string, PodNamespace>();
   readonly #filters = new Map<number, FilterView>();
   readonly maps: MapView;
 
-  private constructor(kernel: Kernel, programs: BpfPrograms | undefined, maps: MapView) {
+  private constructor(kernel: Kernel, programs: BpfPrograms | undefined, node: NodeNamespace, maps: MapView) {
     this.#kernel = kernel;
     this.#programs = programs;
+    this.#node = node;
     this.maps = maps;
   }
 
@@ -81,71 +114,85 @@ export class Snapshot {
   static async take(kernel: Kernel, programs: BpfPrograms | undefined): Promise<Snapshot> {
     return inStep('look at the node', async () => {
       const none = { tags: [], veths: [], vlans: [], memberBit: 0 };
-      const snapshot = new Snapshot(
-        kernel,
-        programs,
-        programs === undefined ? none : await observeMaps(kernel, programs),
-      );
-      await snapshot.#namespace(NODE);
-      return snapshot;
+      const maps = programs === undefined ? none : await observeMaps(kernel, programs);
+      return new Snapshot(kernel, programs, new NodeNamespace(kernel, await observeNode(kernel)), maps);
     });
   }
 
-  async node(): Promise<NamespaceView> {
-    return (await this.#namespace(NODE)).view;
+  node(): NodeView {
+    return this.#node.view;
   }
 
   /** Whether there is a namespace with this path. */
-  async exists(netns: string): Promise<boolean> {
-    return (await this.#namespace(netns)).view.exists;
+  exists(netns: string): Promise<boolean> {
+    return this.#pod(netns).exists();
   }
 
-  async #namespace(netns: string): Promise<NamespaceIndex> {
-    const known = this.#namespaces.get(netns);
-    if (known !== undefined) return known;
-    const index = new NamespaceIndex(await observeNamespace(this.#kernel, netns));
-    this.#namespaces.set(netns, index);
-    return index;
+  #pod(netns: string): PodNamespace {
+    const pod = this.#pods.get(netns) ?? new PodNamespace(this.#kernel, netns);
+    this.#pods.set(netns, pod);
+    return pod;
   }
 
   /** Name of a link of the node. */
   linkName(index: number): string | undefined {
-    return this.#namespaces.get(NODE)?.name(index);
+    return this.#node.name(index);
   }
 
   /** Filters of a link of the node; without clsact there are none. */
   async filters(linkIndex: number): Promise<FilterView> {
     const known = this.#filters.get(linkIndex);
     if (known !== undefined) return known;
-    const { qdiscs } = await this.node();
-    const has = qdiscs.some((qdisc) => qdisc.linkIndex === linkIndex && qdisc.kind === 'clsact');
+    const has = this.#node.view.qdiscs.some((qdisc) => qdisc.linkIndex === linkIndex && qdisc.kind === 'clsact');
     const view = has ? await observeFilters(this.#kernel, linkIndex) : { ingress: [], egress: [] };
     this.#filters.set(linkIndex, view);
     return view;
   }
 
-  /** How the object differs from what should be, such as `is missing`; undefined when it does not. */
-  async difference(object: KernelObject): Promise<string | undefined> {
-    const missing = 'is missing';
+  /** How the object differs from what should be; undefined when it does not. */
+  async difference(object: KernelObject): Promise<Difference | undefined> {
+    if (object.kind === 'veth') return this.#vethDifference(object);
     const netns = 'netns' in object ? object.netns : NODE;
-    const index = await this.#namespace(netns);
-    if (!index.view.exists) return 'cannot be, as the namespace is gone';
+    if (netns === NODE) return onNode(await this.#text(object, this.#node));
+    const pod = this.#pod(netns);
+    if (!(await pod.exists())) return onNode('cannot be, as the namespace is gone');
+    try {
+      const text = await this.#text(object, pod);
+      return text === undefined ? undefined : { text, mending: (await this.#isGone(object, pod)) ? 'link' : 'none' };
+    } catch (error) {
+      // Whoever has rights in the namespace can make every question to it fail.
+      return inPod(`cannot be compared: ${errorMessage(error)}`);
+    }
+  }
+
+  /** Whether it is a link that went without the pod's doing: with its trunk, or as the cloud took it. */
+  async #isGone(object: KernelObject, pod: PodNamespace): Promise<boolean> {
+    if (object.kind === 'movedLink') {
+      return (await pod.link(object.name)) === undefined && this.#node.eni(object.mac) !== undefined;
+    }
+    if (object.kind !== 'vlanLink') return false;
+    const link = await pod.link(object.name);
+    // One of ours with another VLAN id is of an earlier assignment.
+    return link === undefined || (link.kind === 'vlan' && isOurGroup(link.group));
+  }
+
+  async #text(object: Exclude<KernelObject, { kind: 'veth' }>, namespace: Namespace): Promise<string | undefined> {
+    const missing = 'is missing';
     switch (object.kind) {
-      case 'veth':
-        return this.#vethDifference(object, index);
       case 'vlanLink':
       case 'movedLink': {
-        const link = index.link(object.name);
+        const link = await namespace.link(object.name);
         if (link === undefined) return missing;
-        if (object.kind === 'movedLink') return link.mac === object.mac ? undefined : `is another link, ${link.mac}`;
+        if (object.kind === 'movedLink')
+          return mayBeMoved(link, object.mac) ? undefined : `is another link, ${link.mac}`;
         const isThis = link.kind === 'vlan' && link.vlanId === object.vlanId;
         return isThis ? undefined : `is ${link.kind} ${link.vlanId ?? ''}`.trimEnd();
       }
       case 'rule':
-        return index.hasRule(object) ? undefined : missing;
+        return (await namespace.hasRule(ruleOf(object))) ? undefined : missing;
       case 'sysctl': {
-        const value = await this.#sysctl(netns, object.name);
-        if (value === undefined && object.ifThere === true && !(await this.#knowsSysctl(netns, object.name)))
+        const value = await this.#sysctl(object.netns, object.name);
+        if (value === undefined && object.ifThere === true && !(await this.#knowsSysctl(object.netns, object.name)))
           return undefined;
         return value === object.value ? undefined : `is ${value ?? 'missing'}`;
       }
@@ -167,8 +214,8 @@ export class Snapshot {
       case 'memberBit':
         return this.maps.memberBit === object.bit ? undefined : `is 0x${this.maps.memberBit.toString(16)}`;
       default: {
-        const link = index.link(object.link);
-        return link === undefined ? missing : this.#onLink(object, link, index);
+        const link = await namespace.link(object.link);
+        return link === undefined ? missing : this.#onLink(object, link, namespace);
       }
     }
   }
@@ -192,26 +239,39 @@ export class Snapshot {
     }
   }
 
-  async #vethDifference(
-    object: Extract<KernelObject, { kind: 'veth' }>,
-    node: NamespaceIndex,
-  ): Promise<string | undefined> {
-    const host = node.link(object.name);
-    if (host === undefined) return 'is missing';
-    if (host.alias !== object.alias) return `belongs to ${host.alias === '' ? 'nobody' : host.alias}`;
-    const inside = await this.#namespace(object.peer.netns);
-    if (!inside.view.exists) return 'has no other end, as the namespace is gone';
-    const pod = inside.link(object.peer.name);
-    if (pod === undefined || pod.mac !== object.peer.mac || host.mac !== object.mac || pod.peerIndex !== host.index) {
-      return 'has another other end';
+  async #vethDifference(object: Extract<KernelObject, { kind: 'veth' }>): Promise<Difference | undefined> {
+    const host = await this.#node.link(object.name);
+    if (host === undefined) return { text: 'is missing', mending: 'link' };
+    if (host.alias === '') return onNode('belongs to nobody');
+    if (host.alias !== object.alias) return { text: `belongs to ${host.alias}`, mending: 'link' };
+    const pod = this.#pod(object.peer.netns);
+    if (!(await pod.exists())) return onNode('has no other end, as the namespace is gone');
+    if (host.mac !== object.mac) return { text: `has MAC ${host.mac}`, mending: 'link' };
+    try {
+      const text = await this.#peerDifference(object, host, pod);
+      return text === undefined ? undefined : inPod(text);
+    } catch (error) {
+      return inPod(`cannot be compared: ${errorMessage(error)}`);
     }
-    return undefined;
+  }
+
+  /** The pair lives as long as the host's end; what a pod does with its own end is its own business. */
+  async #peerDifference(
+    { peer }: Extract<KernelObject, { kind: 'veth' }>,
+    host: Link,
+    pod: PodNamespace,
+  ): Promise<string | undefined> {
+    const named = await pod.link(peer.name);
+    const isThis = (link: Link | undefined) => link?.kind === 'veth' && link.peerIndex === host.index;
+    if (isThis(named)) return named?.mac === peer.mac ? undefined : `has MAC ${named?.mac} in the pod, not ${peer.mac}`;
+    const other = host.peerIndex === undefined ? undefined : await pod.linkAt(host.peerIndex);
+    return isThis(other) ? `is called ${other?.name} in the pod` : 'has its other end in another namespace';
   }
 
   async #onLink(
     object: Extract<KernelObject, { link: string }>,
     link: Link,
-    index: NamespaceIndex,
+    namespace: Namespace,
   ): Promise<string | undefined> {
     const missing = 'is missing';
     switch (object.kind) {
@@ -220,19 +280,19 @@ export class Snapshot {
         return link.up && mtuFits ? undefined : `is ${link.up ? 'up' : 'down'} with mtu ${link.mtu}`;
       }
       case 'address':
-        return index.hasAddress(link, object.address, object.prefixLength) ? undefined : missing;
+        return (await namespace.hasAddress(link, object.address, object.prefixLength)) ? undefined : missing;
       case 'neighbour':
-        return index.hasNeighbour(link, object.address, object.mac) ? undefined : missing;
+        return (await namespace.hasNeighbour(link, object.address, object.mac)) ? undefined : missing;
       case 'route': {
-        const found = index.route(object.table, object.destination);
+        const found = await namespace.route(object.table, object.destination);
         if (found === undefined) return missing;
         if (found.linkIndex !== link.index) return `is over link ${found.linkIndex}`;
         return found.gateway === object.gateway ? undefined : `is via ${found.gateway ?? 'none'}`;
       }
       case 'clsact':
-        return index.view.qdiscs.some((q) => q.linkIndex === link.index && q.kind === 'clsact') ? undefined : missing;
+        return this.#node.hasClsact(link) ? undefined : missing;
       case 'bandwidth': {
-        const found = index.view.qdiscs.find((q) => q.linkIndex === link.index && q.kind === 'tbf')?.tbf;
+        const found = await namespace.tokenBucket(link);
         const wanted = object.bytesPerSecond === undefined ? undefined : tokenBucket(object.bytesPerSecond, object.mtu);
         const same = found?.bytesPerSecond === wanted?.bytesPerSecond && found?.limit === wanted?.limit;
         return same ? undefined : `is ${found?.bytesPerSecond ?? 'no limit'}`;
@@ -268,4 +328,14 @@ export class Snapshot {
   programId(name: ProgramName): number {
     return this.#programs?.program(name).id ?? -1;
   }
+}
+
+function onNode(text: string): Difference;
+function onNode(text: string | undefined): Difference | undefined;
+function onNode(text: string | undefined): Difference | undefined {
+  return text === undefined ? undefined : { text, mending: 'object' };
+}
+
+function inPod(text: string): Difference {
+  return { text, mending: 'none' };
 }

@@ -11,7 +11,7 @@ import { type Direction, deleteFilter, type Filter } from './netlink/traffic.ts'
 import { describe, identityOf, type KernelObject, reportKind } from './objects.ts';
 import { PREFERENCE } from './plan-node.ts';
 import type { Session } from './session.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { Difference, Snapshot } from './snapshot.ts';
 import type { Deviation } from './types.ts';
 import { isTagPreference } from './vlan-filters.ts';
 
@@ -28,25 +28,55 @@ export async function deviationsOf(
   snapshot: Snapshot,
   objects: readonly KernelObject[],
   pod?: string,
-): Promise<{ object: KernelObject; deviation: Deviation }[]> {
-  const found: { object: KernelObject; deviation: Deviation }[] = [];
+): Promise<ObjectDeviation[]> {
+  const found: { object: KernelObject; difference: Difference }[] = [];
   for (const object of objects) {
     const difference = await snapshot.difference(object);
-    if (difference !== undefined) found.push({ object, deviation: deviation(object, difference, pod) });
+    if (difference !== undefined) found.push({ object, difference });
   }
-  return found;
+  const anew = new Set(
+    found.flatMap(({ object, difference }) => (difference.mending === 'link' ? (linkMadeBy(object) ?? []) : [])),
+  );
+  return found.map(({ object, difference }) => {
+    // A link that is made anew has nothing on it, also in the pod.
+    const isLeft = difference.mending === 'none' && !standsOn(object, anew);
+    return { object, deviation: deviation(object, difference.text, pod, isLeft) };
+  });
 }
 
-/** A deviation of one object. */
-export function deviation(object: KernelObject, difference: string, pod?: string): Deviation {
+/** An object that is not as it should be. */
+export interface ObjectDeviation {
+  object: KernelObject;
+  deviation: Deviation;
+}
+
+/** The link of a pod that the object is. */
+function linkMadeBy(object: KernelObject): string | undefined {
+  switch (object.kind) {
+    case 'veth':
+      return object.peer.name;
+    case 'vlanLink':
+    case 'movedLink':
+      return object.name;
+    default:
+      return undefined;
+  }
+}
+
+/** Whether an object of a pod's namespace goes and comes with one of these links. Rules and sysctls come with any. */
+function standsOn(object: KernelObject, links: ReadonlySet<string>): boolean {
+  return 'link' in object ? links.has(object.link) : links.size > 0;
+}
+
+function deviation(object: KernelObject, difference: string, pod: string | undefined, inPod: boolean): Deviation {
   const message = `${describe(object)} ${difference}`;
-  return { object: reportKind(object), message, ...(pod !== undefined && { pod }) };
+  return { object: reportKind(object), message, ...(pod !== undefined && { pod }), ...(inPod && { inPod }) };
 }
 
 /** Makes what differs, each by itself. */
 export async function repair(
   session: Session,
-  deviations: readonly { object: KernelObject; deviation: Deviation }[],
+  deviations: readonly ObjectDeviation[],
   report: { repaired: Deviation[]; failed: Deviation[] },
 ): Promise<void> {
   const applier = new Applier(session.kernel, session.programs);
@@ -90,7 +120,7 @@ function leftover(object: Deviation['object'], text: string, identity: string, r
 }
 
 async function findLinks(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
-  const { links } = await snapshot.node();
+  const { links } = snapshot.node();
   return links
     .filter(({ alias, group }) => containerOf(alias) !== undefined || (alias === '' && isOurGroup(group)))
     .map(({ name, index, alias }) => {
@@ -100,7 +130,7 @@ async function findLinks(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
 }
 
 async function findNetwork(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
-  const { routes, rules, addresses, links } = await snapshot.node();
+  const { routes, rules, addresses, links } = snapshot.node();
   const names = new Map(links.map(({ index, name }) => [index, name]));
   const nameOf = (index: number) => names.get(index) ?? `${index}`;
   const ours = addresses.filter(({ protocol }) => protocol === OUR_PROTOCOL);
@@ -127,7 +157,7 @@ async function findNetwork(kernel: Kernel, snapshot: Snapshot): Promise<Found[]>
  * nothing, and nobody can tell whose an empty one is.
  */
 async function findFilters(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
-  const { links, qdiscs } = await snapshot.node();
+  const { links, qdiscs } = snapshot.node();
   const found: Found[] = [];
   for (const { index, name, alias, group } of links) {
     const hasClsact = qdiscs.some(({ linkIndex, kind }) => linkIndex === index && kind === 'clsact');

@@ -84,6 +84,8 @@ export interface Deviation {
   pod?: string;
   /** Such as `route 10.0.0.7 dev cali1 table 910 is missing`. */
   message: string;
+  /** Set for what is in the pod's own namespace, where nothing is mended after ADD. */
+  inPod?: true;
 }
 
 /** What a comparison of the whole node found and did. */
@@ -93,6 +95,8 @@ export interface SyncReport {
   removed: Deviation[];
   /** What could not be mended, with the reason. */
   failed: Deviation[];
+  /** What differs inside pods, where nothing is mended after ADD: it may be what somebody wants there. Absent: nothing. */
+  inPods?: Deviation[];
 }
 
 /** How packets of pods are marked and looked up. `perPod` is upstream's layout, two rules for each address. */

@@ -12,7 +12,12 @@ import { readRecord } from './state.ts';
 /** Whom a kubeconfig is for. */
 export type KubeconfigSubject =
   | { user: string; groups?: readonly string[] }
-  | { serviceAccount: { namespace: string; name: string }; tokenLifetimeSeconds?: number };
+  | {
+      serviceAccount: { namespace: string; name: string };
+      tokenLifetimeSeconds?: number;
+      /** The token ends with this object and names its node. */
+      boundTo?: { apiVersion: 'v1'; kind: 'Pod' | 'Node'; name: string; uid: string };
+    };
 
 export interface CommandResult {
   stdout: string;
@@ -116,7 +121,10 @@ export function createAccess(stateDir: string, serverUrl: string, kubectlPath: s
         const answer = await admin.create(`/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`, {
           apiVersion: 'authentication.k8s.io/v1',
           kind: 'TokenRequest',
-          spec: { expirationSeconds: subject.tokenLifetimeSeconds ?? 3600 },
+          spec: {
+            expirationSeconds: subject.tokenLifetimeSeconds ?? 3600,
+            ...(subject.boundTo === undefined ? {} : { boundObjectRef: subject.boundTo }),
+          },
         });
         const { token } = tokenRequestSchema.parse(answer).status;
         const text = formatKubeconfig({ ...base, identity: { kind: 'token', token } });

@@ -94,6 +94,7 @@ function workedAgent() {
     ready: () => true,
     waiting: () => 0,
     sandboxes: () => 1,
+    podDeviations: () => [{ labels: { object: 'route' }, value: 1 }],
     verdicts: async () => ({
       ...{ tagged: 10, untagged: 10, passed: 1, droppedNoEntry: 0, droppedWrongVlan: 0 },
       ...{ droppedDoubleTag: 0, droppedMissingTag: 0, droppedSpoofedSource: 0 },

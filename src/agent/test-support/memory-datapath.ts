@@ -51,6 +51,7 @@ export class MemoryDatapath implements Datapath {
 
   async sync(pods: readonly PodAttachment[]): Promise<SyncReport> {
     this.calls.push(`sync ${pods.map(({ containerId }) => containerId).join(' ')}`.trim());
+    for (const pod of pods) this.pods.set(pod.containerId, pod);
     return { repaired: [], removed: [], failed: [] };
   }
 

@@ -38,6 +38,13 @@ export const NODE_REASONS = {
     cause: 'The node agent could not attach the network; the note says what it waited for.',
     remedy: 'See the PodENI; the kubelet tries again by itself.',
   },
+  NetworkChangedInPod: {
+    on: [POD_WARNING],
+    cause:
+      'Something in the namespace of the pod is not as ADD made it: a VPN, a chained plugin or an init container changed it, or so much was put there that it cannot be compared. The node agent leaves it.',
+    remedy:
+      'Nothing, where the change is meant. Otherwise see who in the pod has NET_ADMIN; a new sandbox has the network anew.',
+  },
   ParseFailed: {
     on: [POD_WARNING],
     cause: 'An annotation about bandwidth or priority is wrong, and was ignored.',

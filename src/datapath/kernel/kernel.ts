@@ -12,7 +12,13 @@ import type { KernelPort } from './helper-process.ts';
 
 const { errno: ERRNO } = constants;
 const NAMES = new Map(Object.entries(ERRNO).map(([name, number]) => [number, name]));
-const INTERRUPTED_DUMPS = 20;
+/** How often a list is asked for anew that changed meanwhile; a pod may change its own without end. */
+const INTERRUPTED_DUMPS = { node: 20, pod: 3 } as const;
+/**
+ * Bytes of one answer. A pod's is a few objects, as the kernel filters; more is what somebody put there. The node's has room for
+ * thousands of links.
+ */
+const ANSWER_LIMIT = { node: 8 << 20, pod: 256 << 10 } as const;
 const LOG_LINES = 10;
 
 /** The namespace of the node, where a request names one. */
@@ -29,6 +35,14 @@ export class KernelError extends Error {
     this.name = 'KernelError';
     this.errno = errno;
     this.netnsGone = options.netnsGone ?? false;
+  }
+}
+
+/** There are more objects than the agent is ready to read. */
+export class AnswerTooLargeError extends KernelError {
+  constructor(limit: number) {
+    super(ERRNO.EOVERFLOW, `more than ${limit} bytes of objects in the namespace`);
+    this.name = 'AnswerTooLargeError';
   }
 }
 
@@ -76,6 +90,7 @@ export class Kernel {
     const { errno, data } = await this.#port.request(operation, fields, this.#boundTo);
     if (errno === 0) return data;
     // Of a long log, such as the verifier's, the end says what is wrong.
+    if (errno === ERRNO.EOVERFLOW) throw new AnswerTooLargeError(data.readUInt32LE(0));
     const text = data.toString().trimEnd().split('\n').slice(-LOG_LINES).join('\n');
     throw new KernelError(errno, text, { netnsGone: errno === ERRNO.ENOENT && text.endsWith('network namespace') });
   }
@@ -88,6 +103,7 @@ export class Kernel {
    */
   async netlink(netns: string, request: NetlinkRequest): Promise<NetlinkMessage[]> {
     const isDump = (request.type & 3) === 2 && (request.flags & 0x300) === 0x300;
+    const where = netns === NODE ? 'node' : 'pod';
     for (let attempt = 1; ; attempt++) {
       this.#sequence = (this.#sequence + 1) >>> 0;
       const answer = decodeAnswer(
@@ -95,6 +111,7 @@ export class Kernel {
           'netlink',
           netns,
           isDump ? 1 : 0,
+          ANSWER_LIMIT[where],
           encodeRequest(request, this.#sequence),
           descriptorOffset(request),
           request.descriptorPath ?? '',
@@ -102,7 +119,7 @@ export class Kernel {
       );
       if (answer.kind === 'refused') throw new KernelError(answer.errno, answer.message);
       // Something changed while the kernel listed it, so the list may lack objects.
-      if (!answer.interrupted || attempt === INTERRUPTED_DUMPS) return answer.messages;
+      if (!answer.interrupted || attempt === INTERRUPTED_DUMPS[where]) return answer.messages;
     }
   }
 

@@ -12,6 +12,7 @@ const IFLA = {
   netnsFd: 28,
   extMask: 29,
   linkNetnsId: 37,
+  permanentAddress: 54,
 } as const;
 const INFO_KIND = 1;
 const INFO_DATA = 2;
@@ -27,6 +28,8 @@ export interface Link {
   index: number;
   name: string;
   mac: string;
+  /** What the hardware has, which nobody can change; undefined for links without. */
+  permanentMac: string | undefined;
   mtu: number;
   up: boolean;
   loopback: boolean;
@@ -163,10 +166,12 @@ export function decodeLink(payload: Buffer): Link {
   const { struct, attributes } = splitPayload(payload, 16);
   const info = attributes.nested(IFLA.linkInfo);
   const flags = struct.readUInt32LE(8);
+  const permanentMac = attributes.bytes(IFLA.permanentAddress);
   return {
     index: struct.readUInt32LE(4),
     name: attributes.text(IFLA.name) ?? '',
     mac: macText(attributes.bytes(IFLA.address) ?? Buffer.alloc(0)),
+    permanentMac: permanentMac === undefined ? undefined : macText(permanentMac),
     mtu: attributes.u32(IFLA.mtu) ?? 0,
     up: (flags & IFF_UP) !== 0,
     loopback: (flags & IFF_LOOPBACK) !== 0,

@@ -163,9 +163,10 @@ export function lookUpRoute(address: string): NetlinkRequest {
   return request(RTM.getRoute, 0, writer.bytes(RTA.destination, addressBytes(address)));
 }
 
-/** All routes of one protocol; the kernel filters. */
-export function dumpRoutes(family: Family, protocol: number = OUR_PROTOCOL): NetlinkRequest {
+/** All routes of one protocol, or those of one table; the kernel filters. */
+export function dumpRoutes(family: Family, protocol: number = OUR_PROTOCOL, table?: number): NetlinkRequest {
   const writer = new MessageWriter().u8(family).u8(0).u8(0).u8(0).u8(TABLE_UNSPECIFIED).u8(protocol).u8(0).u8(0).u32(0);
+  if (table !== undefined) writer.attrU32(RTA.table, table);
   return request(RTM.getRoute, NLM_F.dump, writer);
 }
 
@@ -291,9 +292,10 @@ export function deleteNeighbour(neighbour: Neighbour): NetlinkRequest {
   return neighbourMessage(RTM.delNeighbour, 0, neighbour);
 }
 
-export function dumpNeighbours(family: Family): NetlinkRequest {
-  const writer = new MessageWriter().u8(family).u8(0).u16(0).u32(0).u16(0).u8(0).u8(0);
-  return request(RTM.getNeighbour, NLM_F.dump, writer);
+/** The entry of one address. */
+export function getNeighbour({ linkIndex, address }: Pick<Neighbour, 'linkIndex' | 'address'>): NetlinkRequest {
+  const writer = new MessageWriter().u8(familyOf(address)).u8(0).u16(0).u32(linkIndex).u16(0).u8(0).u8(0);
+  return request(RTM.getNeighbour, 0, writer.bytes(NDA.address, addressBytes(address)));
 }
 
 /**

@@ -2,6 +2,7 @@ import { constants, copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
+import * as z from 'zod';
 import { buildTools, TOOLS } from '../../../src/datapath/test-support/lab.ts';
 import type { CommandResult } from '../../cluster/access.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
@@ -69,7 +70,8 @@ async function prepare(): Promise<void> {
   await copyFile(TOOLS.frames, onNode(join(DIRECTORY, 'frames')));
   // Where this checkout is may be hidden from nodes, as their /tmp is their own.
   await copyFile(process.execPath, onNode(NODE_BINARY), constants.COPYFILE_FICLONE);
-  const launcher = `#!/bin/sh\nexec ${DIRECTORY}/frames kernel-trap ${DIRECTORY} ${RECORDS} ${DIRECTORY}/terway-kernel.real "$@"\n`;
+  const lock = `[ "$1" = --lock ] && exec ${DIRECTORY}/terway-kernel.real --lock`;
+  const launcher = `#!/bin/sh\n${lock}\nexec ${DIRECTORY}/frames kernel-trap ${DIRECTORY} ${RECORDS} ${DIRECTORY}/terway-kernel.real "$@"\n`;
   await writeFile(onNode(join(DIRECTORY, 'terway-kernel')), launcher, { mode: 0o755 });
   await cp(join(lab.distDir, 'chunks'), onNode(join(DIRECTORY, 'chunks')), { recursive: true });
   const config = {
@@ -78,8 +80,13 @@ async function prepare(): Promise<void> {
     paths: { cniBin: `${DIRECTORY}/bin`, cniConf: `${DIRECTORY}/net.d` },
   };
   await writeFile(onNode(join(DIRECTORY, 'agent.yaml')), stringify(config));
+  // The agent's token must say on which node it is, and this agent has no pod.
+  const { metadata } = z
+    .object({ metadata: z.object({ uid: z.string() }) })
+    .parse(await lab.api.get(`/api/v1/nodes/${node.name}`));
   const path = await lab.cluster.writeKubeconfig({
     serviceAccount: { namespace: 'kube-system', name: 'terway-agent' },
+    boundTo: { apiVersion: 'v1', kind: 'Node', name: node.name, uid: metadata.uid },
   });
   const kubeconfig = await readFile(path, 'utf8');
   const server = lab.cluster.hub?.serverUrl ?? '';
