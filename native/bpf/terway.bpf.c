@@ -29,6 +29,8 @@
 
 /* Numbers of the helpers: enum bpf_func_id. */
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
+static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
+static long (*map_delete)(void *map, const void *key) = (void *)3;
 static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to, __u32 size) = (void *)26;
 static long (*fib_lookup)(void *context, struct bpf_fib_lookup *route, int size, __u32 flags) = (void *)69;
 static long (*redirect_neigh)(__u32 link, void *next_hop, int size, __u64 flags) = (void *)152;
@@ -79,6 +81,15 @@ struct vlan {
 	__u8 ip6[16];
 };
 
+/* A connection to a pod with a whole ENI, from the pod's side. An IPv4 address is in the first four bytes. */
+struct flow {
+	__u8 pod[16];
+	__u8 peer[16];
+	__u16 pod_port;
+	__u16 peer_port;
+	__u32 protocol;
+};
+
 struct settings {
 	/* The bit of a mark that says: from a member ENI's pod. */
 	__u32 member_bit;
@@ -101,6 +112,8 @@ struct map_definition SECTION("maps") tag6 = { BPF_MAP_TYPE_HASH, 16, sizeof(str
 struct map_definition SECTION("maps") veths = { BPF_MAP_TYPE_HASH, 4, sizeof(struct veth), 16384, BPF_F_NO_PREALLOC };
 struct map_definition SECTION("maps") vlans = { BPF_MAP_TYPE_HASH, sizeof(struct vlan_key), sizeof(struct vlan), 4096,
 						BPF_F_NO_PREALLOC };
+/* Connections that came to a pod with a whole ENI through its node: the link by which they came, in the pod. */
+struct map_definition SECTION("maps") flows = { BPF_MAP_TYPE_LRU_HASH, sizeof(struct flow), 4, 32768, 0 };
 struct map_definition SECTION("maps") verdicts = { BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, VERDICTS, 0 };
 struct map_definition SECTION("maps") settings = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct settings), 1, 0 };
 
@@ -383,6 +396,100 @@ SECTION("tc/veth_ingress") int veth_ingress(struct __sk_buff *skb)
 	default:
 		return drop(SPOOFED_SOURCE);
 	}
+}
+
+/*
+ * A pod with a whole ENI answers what came through its node, such as a connection to a node port, through the node: by its
+ * ENI the answer would come from an address that the client never asked.
+ */
+
+/* The connection of a TCP or UDP packet; 0 for anything else, and for later fragments, which have no ports. */
+INLINE int flow_of(struct __sk_buff *skb, struct flow *flow, int is_outgoing)
+{
+	__u32 protocol = skb->protocol;
+	__u8 *source = is_outgoing ? flow->pod : flow->peer;
+	__u8 *destination = is_outgoing ? flow->peer : flow->pod;
+	__u32 offset = ETH_HLEN;
+	struct ipv6hdr header6;
+	struct iphdr header4;
+	__u16 ports[2];
+
+	FIXED(protocol);
+	__builtin_memset(flow, 0, sizeof(*flow));
+	if (protocol == NETWORK16(ETH_P_IP)) {
+		if (load_bytes(skb, offset, &header4, sizeof(header4)) != 0 || (header4.frag_off & NETWORK16(0x1fff)) != 0)
+			return 0;
+		flow->protocol = header4.protocol;
+		__builtin_memcpy(source, &header4.saddr, 4);
+		__builtin_memcpy(destination, &header4.daddr, 4);
+		offset += header4.ihl * 4;
+	} else if (protocol == NETWORK16(ETH_P_IPV6)) {
+		if (load_bytes(skb, offset, &header6, sizeof(header6)) != 0)
+			return 0;
+		flow->protocol = header6.nexthdr;
+		__builtin_memcpy(source, &header6.saddr, 16);
+		__builtin_memcpy(destination, &header6.daddr, 16);
+		offset += sizeof(header6);
+	} else {
+		return 0;
+	}
+	if (flow->protocol != IPPROTO_TCP && flow->protocol != IPPROTO_UDP)
+		return 0;
+	if (load_bytes(skb, offset, ports, sizeof(ports)) != 0)
+		return 0;
+	flow->pod_port = is_outgoing ? ports[0] : ports[1];
+	flow->peer_port = is_outgoing ? ports[1] : ports[0];
+	return 1;
+}
+
+/* In the pod, where packets come in from the node: from now on this connection is answered there. */
+SECTION("tc/peer_ingress") int peer_ingress(struct __sk_buff *skb)
+{
+	__u32 link = skb->ifindex;
+	struct flow flow;
+	__u32 *known;
+
+	if (flow_of(skb, &flow, 0)) {
+		known = map_lookup(&flows, &flow);
+		if (!known || *known != link)
+			map_update(&flows, &flow, &link, 0);
+	}
+	return TC_ACT_UNSPEC;
+}
+
+/* In the pod, where packets come in by its ENI: a new connection may have the ports of one that came through the node. */
+SECTION("tc/eni_ingress") int eni_ingress(struct __sk_buff *skb)
+{
+	struct flow flow;
+
+	if (flow_of(skb, &flow, 0) && map_lookup(&flows, &flow))
+		map_delete(&flows, &flow);
+	return TC_ACT_UNSPEC;
+}
+
+/* In the pod, on the way out of its ENI. */
+SECTION("tc/eni_egress") int eni_egress(struct __sk_buff *skb)
+{
+	struct bpf_redir_neigh next_hop = { 0 };
+	struct flow flow;
+	__u32 *link;
+
+	if (!flow_of(skb, &flow, 1))
+		return TC_ACT_UNSPEC;
+	link = map_lookup(&flows, &flow);
+	if (!link)
+		return TC_ACT_UNSPEC;
+	if (skb->protocol == NETWORK16(ETH_P_IP)) {
+		/* 169.254.1.1 */
+		next_hop.nh_family = 2;
+		next_hop.ipv4_nh = 0x0101fea9;
+	} else {
+		/* fe80::1 */
+		next_hop.nh_family = 10;
+		next_hop.ipv6_nh[0] = 0x80fe;
+		next_hop.ipv6_nh[3] = 0x01000000;
+	}
+	return redirect_neigh(*link, &next_hop, sizeof(next_hop), 0);
 }
 
 char program_license[] SECTION("license") = "GPL";

@@ -29,14 +29,12 @@ import {
   deleteClsact,
   deleteFilter,
   deleteTokenBucket,
-  ETH_P,
-  type FilterPlace,
   getRootQdisc,
   setProgramFilter,
   setTokenBucket,
   tokenBucket,
 } from './netlink/traffic.ts';
-import { describe, type KernelObject, type LinkState, type RouteObject, ruleOf } from './objects.ts';
+import { describe, type KernelObject, type LinkState, placeOf, type RouteObject, ruleOf } from './objects.ts';
 import { ensurePop, ensurePush } from './vlan-filters.ts';
 
 type ObjectOf<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
@@ -124,9 +122,10 @@ export class Applier {
       case 'sysctl':
         return this.#ensureSysctl(object);
       case 'clsact': {
-        const index = await this.#links.indexOf(NODE, object.link);
-        const made = await this.#create(NODE, addClsact(index));
-        if (made) this.#onUndo(NODE, object.link, () => this.#send(NODE, deleteClsact(index)));
+        const { netns, link } = object;
+        const index = await this.#links.indexOf(netns, link);
+        const made = await this.#create(netns, addClsact(index));
+        if (made) this.#onUndo(netns, link, () => this.#send(netns, deleteClsact(index)));
         return;
       }
       case 'program':
@@ -308,15 +307,15 @@ export class Applier {
     await this.#send(object.netns, addRoute(route, 'replace'));
   }
 
-  async #ensureProgram({ link, direction, preference, program: name }: ObjectOf<'program'>): Promise<void> {
-    const linkIndex = await this.#links.indexOf(NODE, link);
-    const place: FilterPlace = { linkIndex, direction, preference, protocol: ETH_P.all, handle: 1 };
+  async #ensureProgram(object: ObjectOf<'program'>): Promise<void> {
+    const { netns, link, program: name } = object;
+    const place = placeOf(object, await this.#links.indexOf(netns, link));
     const program = { handle: this.#needPrograms().program(name).handle, name };
-    if (await this.#create(NODE, setProgramFilter(place, program, 'exclusive'))) {
-      this.#onUndo(NODE, link, () => this.#send(NODE, deleteFilter(place, 'bpf')));
+    if (await this.#create(netns, setProgramFilter(place, program, 'exclusive'))) {
+      this.#onUndo(netns, link, () => this.#send(netns, deleteFilter(place, 'bpf')));
       return;
     }
-    await this.#send(NODE, setProgramFilter(place, program, 'replace'));
+    await this.#send(netns, setProgramFilter(place, program, 'replace'));
   }
 
   async #ensureBandwidth({ netns, link, bytesPerSecond, mtu }: ObjectOf<'bandwidth'>): Promise<void> {

@@ -3,7 +3,7 @@ import type { ProgramName } from './bpf/programs.ts';
 import type { Family } from './ip.ts';
 import { NODE } from './kernel/kernel.ts';
 import { OUR_PROTOCOL, REFUSE, type Rule } from './netlink/network.ts';
-import type { Direction } from './netlink/traffic.ts';
+import { type Direction, ETH_P, type FilterPlace } from './netlink/traffic.ts';
 import type { Deviation } from './types.ts';
 
 /**
@@ -30,8 +30,8 @@ export type KernelObject =
   | RuleObject
   /** `ifThere`: a kernel without it, as one that was started without IPv6, needs it no more. */
   | { kind: 'sysctl'; netns: string; name: string; value: string; ifThere?: boolean }
-  | { kind: 'clsact'; link: string }
-  | { kind: 'program'; link: string; direction: Direction; preference: number; program: ProgramName }
+  | { kind: 'clsact'; netns: string; link: string }
+  | { kind: 'program'; netns: string; link: string; direction: Direction; preference: number; program: ProgramName }
   /** The classic filters of a trunk (reference 3.5 a). */
   | { kind: 'pushFilter'; link: string; source: string; vlanId: number }
   | { kind: 'popFilter'; link: string }
@@ -85,6 +85,14 @@ export function ruleOf(rule: Pick<Rule, 'family' | 'priority' | 'table'> & Parti
   return { family, priority, table, mark, from, to, outLink, protocol: OUR_PROTOCOL };
 }
 
+/** Where a program's filter is on the link of this index. */
+export function placeOf(
+  { direction, preference }: Pick<Extract<KernelObject, { kind: 'program' }>, 'direction' | 'preference'>,
+  linkIndex: number,
+): FilterPlace {
+  return { linkIndex, direction, preference, protocol: ETH_P.all, handle: 1 };
+}
+
 /** Which object it is; two with the same identity exclude each other. */
 export function identityOf(object: KernelObject): string {
   const parts = (...values: (string | number | undefined)[]) => [object.kind, ...values].join(' ');
@@ -108,9 +116,9 @@ export function identityOf(object: KernelObject): string {
     case 'sysctl':
       return parts(object.netns, object.name);
     case 'clsact':
-      return parts(object.link);
+      return parts(object.netns, object.link);
     case 'program':
-      return parts(object.link, object.direction, object.preference);
+      return parts(object.netns, object.link, object.direction, object.preference);
     case 'pushFilter':
       return parts(object.link, object.source);
     case 'popFilter':

@@ -7,7 +7,7 @@ import type { KernelObject } from './objects.ts';
 import type { DatapathSettings, EniDevice } from './types.ts';
 
 /** Where the programs stand among other filters (reference 3.5, 4: Cilium's are at 25000). */
-export const PREFERENCE = { untag: 20_000, tag4: 50_001, tag6: 50_002, veth: 1 } as const;
+export const PREFERENCE = { untag: 20_000, tag4: 50_001, tag6: 50_002, veth: 1, answers: 50_001 } as const;
 
 /** An ENI that was found among the links of the node. */
 export interface ResolvedEni {
@@ -137,19 +137,16 @@ function planEniRules(index: number, use: EniUse, settings: DatapathSettings, ma
  * packets whose source was replaced after they had been routed by their pod's mark.
  */
 function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings): KernelObject[] {
-  const clsact: KernelObject = { kind: 'clsact', link };
+  const clsact: KernelObject = { kind: 'clsact', netns: NODE, link };
   if (settings.tagProgram === 'tc') return isTrunk ? [clsact, { kind: 'popFilter', link }] : [];
   const egress = {
     kind: 'program',
+    netns: NODE,
     link,
     direction: 'egress',
     preference: PREFERENCE.tag4,
     program: 'trunk_egress',
   } as const;
   if (!isTrunk) return [clsact, egress];
-  return [
-    clsact,
-    egress,
-    { kind: 'program', link, direction: 'ingress', preference: PREFERENCE.untag, program: 'trunk_ingress' },
-  ];
+  return [clsact, egress, { ...egress, direction: 'ingress', preference: PREFERENCE.untag, program: 'trunk_ingress' }];
 }

@@ -1,3 +1,4 @@
+import type { ProgramName } from './bpf/programs.ts';
 import { DatapathError } from './errors.ts';
 import { canonicalAddress, cidrText, familyOf, hostPrefix, IPV4, parseCidr } from './ip.ts';
 import { NODE } from './kernel/kernel.ts';
@@ -15,6 +16,7 @@ import {
   TABLE_MAIN,
   tableOf,
 } from './names.ts';
+import type { Direction } from './netlink/traffic.ts';
 import type { KernelObject } from './objects.ts';
 import { noRouterAdvertisements, PREFERENCE, type ResolvedEni } from './plan-node.ts';
 import type { AttachedInterface, DatapathSettings, EniDevice, PodAttachment, PodInterface } from './types.ts';
@@ -173,8 +175,11 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
         ...sourcesOf(network),
         owner: ownerOf(pod.containerId),
       },
-      { kind: 'clsact', link },
-      { kind: 'program', link, direction: 'ingress', preference: PREFERENCE.veth, program: 'veth_ingress' },
+      { kind: 'clsact', netns: NODE, link },
+      {
+        ...{ kind: 'program', netns: NODE, link, direction: 'ingress' },
+        ...{ preference: PREFERENCE.veth, program: 'veth_ingress' },
+      },
     );
   }
   // What comes for an exclusive ENI does not pass the node.
@@ -361,7 +366,30 @@ function planHostPeer(pod: PodAttachment, network: PodInterface, context: PlanCo
     const gateway = familyOf(destination) === IPV4 ? LINK_LOCAL_GATEWAY.ipv4 : LINK_LOCAL_GATEWAY.ipv6;
     objects.push({ kind: 'route', netns, link, table: TABLE_MAIN, destination, gateway });
   }
-  return [...objects, ...planHostRoutes(pod, network, context)];
+  return [...objects, ...planAnswers(netns, network, context), ...planHostRoutes(pod, network, context)];
+}
+
+/**
+ * A connection that comes through the node, such as one to a node port, is answered through the node: what the pod would send
+ * by its ENI has a source that the client never asked.
+ */
+function planAnswers(netns: string, network: PodInterface, { settings }: PlanContext): KernelObject[] {
+  if (settings.tagProgram === 'tc') return [];
+  const filter = (link: string, direction: Direction, program: ProgramName): KernelObject => ({
+    ...{ kind: 'program', netns, link, direction, preference: PREFERENCE.answers, program },
+  });
+  // The kernel takes the greater of the two; sources beyond the node have no route by this link.
+  const links = network.ipv4 === undefined ? [] : ['all', HOST_PEER_NAME];
+  return [
+    ...links.map(
+      (link): KernelObject => ({ kind: 'sysctl', netns, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' }),
+    ),
+    { kind: 'clsact', netns, link: HOST_PEER_NAME },
+    { kind: 'clsact', netns, link: network.name },
+    filter(HOST_PEER_NAME, 'ingress', 'peer_ingress'),
+    filter(network.name, 'ingress', 'eni_ingress'),
+    filter(network.name, 'egress', 'eni_egress'),
+  ];
 }
 
 /** What the interfaces of a pod are once they were made. */

@@ -18,7 +18,16 @@ import {
   type Route,
   type Rule,
 } from './netlink/network.ts';
-import { decodeQdisc, getRootQdisc, type Qdisc } from './netlink/traffic.ts';
+import {
+  decodeFilter,
+  decodeQdisc,
+  type Filter,
+  type FilterPlace,
+  getClsact,
+  getFilter,
+  getRootQdisc,
+  type Qdisc,
+} from './netlink/traffic.ts';
 
 /** The loopback of every namespace, whatever its name. */
 const LOOPBACK = 1;
@@ -116,11 +125,27 @@ export class PodNamespace {
 
   /** The token bucket at the root of a link. */
   async tokenBucket(link: Link): Promise<Qdisc['tbf']> {
+    const message = await this.#find(getRootQdisc(link.index));
+    return message && decodeQdisc(message.payload).tbf;
+  }
+
+  async hasClsact(link: Link): Promise<boolean> {
+    return (await this.#find(getClsact(link.index))) !== undefined;
+  }
+
+  /** The eBPF filter at this place. */
+  async filter(place: FilterPlace): Promise<Filter | undefined> {
+    const message = await this.#find(getFilter(place, 'bpf'));
+    return message && decodeFilter(message.payload);
+  }
+
+  async #find(request: NetlinkRequest): Promise<NetlinkMessage | undefined> {
     try {
-      const [message] = await this.#kernel.netlink(this.#netns, getRootQdisc(link.index));
-      return message === undefined ? undefined : decodeQdisc(message.payload).tbf;
+      const [message] = await this.#kernel.netlink(this.#netns, request);
+      return message;
     } catch (error) {
-      if (isErrno(error, 'ENOENT')) return undefined;
+      // Without clsact there are no places for filters.
+      if (isErrno(error, 'ENOENT') || isErrno(error, 'EINVAL')) return undefined;
       throw error;
     }
   }

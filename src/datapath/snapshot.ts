@@ -6,8 +6,8 @@ import { mayBeMoved } from './moved-links.ts';
 import { isOurGroup } from './names.ts';
 import type { Link } from './netlink/link.ts';
 import type { Route, Rule } from './netlink/network.ts';
-import { type Qdisc, tokenBucket } from './netlink/traffic.ts';
-import { type KernelObject, ruleOf } from './objects.ts';
+import { type Filter, type FilterPlace, type Qdisc, tokenBucket } from './netlink/traffic.ts';
+import { type KernelObject, placeOf, ruleOf } from './objects.ts';
 import { type FilterView, type MapView, type NodeView, observeFilters, observeMaps, observeNode } from './observe.ts';
 import { PREFERENCE } from './plan-node.ts';
 import { hasNeighbour, PodNamespace } from './pod-namespace.ts';
@@ -16,7 +16,7 @@ import { isTagPreference } from './vlan-filters.ts';
 /** A namespace as objects are compared with it. */
 type Namespace = Pick<
   PodNamespace,
-  'link' | 'hasAddress' | 'hasNeighbour' | 'route' | 'hasRule' | 'tokenBucket' | 'linkAt'
+  'link' | 'hasAddress' | 'hasNeighbour' | 'route' | 'hasRule' | 'tokenBucket' | 'linkAt' | 'hasClsact' | 'filter'
 >;
 
 /** The node's namespace with what is looked for by name. */
@@ -28,6 +28,7 @@ class NodeNamespace implements Namespace {
   readonly #addresses: ReadonlySet<string>;
   readonly #routes: ReadonlyMap<string, Route>;
   readonly #rules: ReadonlySet<string>;
+  readonly #filters = new Map<number, FilterView>();
 
   constructor(kernel: Kernel, view: NodeView) {
     this.#kernel = kernel;
@@ -75,8 +76,23 @@ class NodeNamespace implements Namespace {
     return this.view.links.find((link) => link.mac === mac && mayBeEni(link));
   }
 
-  hasClsact(link: Link): boolean {
-    return this.view.qdiscs.some(({ linkIndex, kind }) => linkIndex === link.index && kind === 'clsact');
+  async hasClsact({ index }: Pick<Link, 'index'>): Promise<boolean> {
+    return this.view.qdiscs.some(({ linkIndex, kind }) => linkIndex === index && kind === 'clsact');
+  }
+
+  async filter({ linkIndex, direction, preference, handle }: FilterPlace): Promise<Filter | undefined> {
+    const found = (await this.filters(linkIndex))[direction];
+    return found.find((filter) => filter.preference === preference && filter.handle === handle);
+  }
+
+  /** Filters of a link; without clsact there are none. */
+  async filters(linkIndex: number): Promise<FilterView> {
+    const known = this.#filters.get(linkIndex);
+    if (known !== undefined) return known;
+    const has = await this.hasClsact({ index: linkIndex });
+    const view = has ? await observeFilters(this.#kernel, linkIndex) : { ingress: [], egress: [] };
+    this.#filters.set(linkIndex, view);
+    return view;
   }
 }
 
@@ -100,7 +116,6 @@ export class Snapshot {
   readonly #programs: BpfPrograms | undefined;
   readonly #node: NodeNamespace;
   readonly #pods = new Map<string, PodNamespace>();
-  readonly #filters = new Map<number, FilterView>();
   readonly maps: MapView;
 
   private constructor(kernel: Kernel, programs: BpfPrograms | undefined, node: NodeNamespace, maps: MapView) {
@@ -140,13 +155,8 @@ export class Snapshot {
   }
 
   /** Filters of a link of the node; without clsact there are none. */
-  async filters(linkIndex: number): Promise<FilterView> {
-    const known = this.#filters.get(linkIndex);
-    if (known !== undefined) return known;
-    const has = this.#node.view.qdiscs.some((qdisc) => qdisc.linkIndex === linkIndex && qdisc.kind === 'clsact');
-    const view = has ? await observeFilters(this.#kernel, linkIndex) : { ingress: [], egress: [] };
-    this.#filters.set(linkIndex, view);
-    return view;
+  filters(linkIndex: number): Promise<FilterView> {
+    return this.#node.filters(linkIndex);
   }
 
   /** How the object differs from what should be; undefined when it does not. */
@@ -290,7 +300,7 @@ export class Snapshot {
         return found.gateway === object.gateway ? undefined : `is via ${found.gateway ?? 'none'}`;
       }
       case 'clsact':
-        return this.#node.hasClsact(link) ? undefined : missing;
+        return (await namespace.hasClsact(link)) ? undefined : missing;
       case 'bandwidth': {
         const found = await namespace.tokenBucket(link);
         const wanted = object.bytesPerSecond === undefined ? undefined : tokenBucket(object.bytesPerSecond, object.mtu);
@@ -298,8 +308,7 @@ export class Snapshot {
         return same ? undefined : `is ${found?.bytesPerSecond ?? 'no limit'}`;
       }
       case 'program': {
-        const filters = (await this.filters(link.index))[object.direction];
-        const found = filters.find(({ preference, handle }) => preference === object.preference && handle === 1);
+        const found = await namespace.filter(placeOf(object, link.index));
         if (found === undefined) return missing;
         const isThis = found.action.kind === 'bpf' && found.action.programId === this.programId(object.program);
         return isThis ? undefined : 'is another program';

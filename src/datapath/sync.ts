@@ -184,8 +184,8 @@ function identityOfFilter(filter: Filter, direction: Direction, link: string): s
   const { action, preference } = filter;
   switch (action.kind) {
     case 'bpf': {
-      const isOurs = PROGRAM_NAMES.some((name) => name === action.name);
-      return isOurs ? `program ${link} ${direction} ${preference}` : undefined;
+      const program = PROGRAM_NAMES.find((name) => name === action.name);
+      return program && identityOf({ kind: 'program', netns: NODE, link, direction, preference, program });
     }
     case 'push': {
       const isOurs = direction === 'egress' && isTagPreference(preference);

@@ -5,13 +5,14 @@ import { DatapathError } from '../errors.ts';
 import { buildTools, TOOLS } from '../test-support/lab.ts';
 import { linkProgram, parseBpfObject } from './elf.ts';
 import { decodeTag, decodeVeth, decodeVlan, encodeTag, encodeVeth, encodeVlan, VERDICTS } from './entries.ts';
+import { PROGRAM_NAMES } from './programs.ts';
 
 beforeAll(buildTools);
 
 test('the object has the programs and maps, of the sizes that the entries have', () => {
   const object = parseBpfObject(readFileSync(TOOLS.object));
   expect(object.license).toBe('GPL');
-  expect(object.programs.map(({ name }) => name)).toEqual(['trunk_egress', 'trunk_ingress', 'veth_ingress']);
+  expect(object.programs.map(({ name }) => name)).toEqual(PROGRAM_NAMES);
   const tag = encodeTag({ address: '10.0.0.1', vlanId: 1, trunkIndex: 1, owner: 1n });
   const tag6 = encodeTag({ address: 'fd00::1', vlanId: 1, trunkIndex: 1, owner: 1n });
   const veth = encodeVeth({

@@ -4,11 +4,15 @@ import { DatapathError } from '../errors.ts';
 import { inStep, isErrno, type Kernel } from '../kernel/kernel.ts';
 import { type BpfObject, linkProgram, type MapDefinition, type ProgramDefinition, parseBpfObject } from './elf.ts';
 
-export type ProgramName = 'trunk_egress' | 'trunk_ingress' | 'veth_ingress';
-export const PROGRAM_NAMES: readonly ProgramName[] = ['trunk_egress', 'trunk_ingress', 'veth_ingress'];
+export const PROGRAM_NAMES = [
+  ...(['trunk_egress', 'trunk_ingress', 'veth_ingress'] as const),
+  // In pods with a whole ENI.
+  ...(['peer_ingress', 'eni_ingress', 'eni_egress'] as const),
+] as const;
+export type ProgramName = (typeof PROGRAM_NAMES)[number];
 
-export type MapName = 'tag4' | 'tag6' | 'veths' | 'vlans' | 'verdicts' | 'settings';
-const MAP_NAMES: readonly MapName[] = ['tag4', 'tag6', 'veths', 'vlans', 'verdicts', 'settings'];
+const MAP_NAMES = ['tag4', 'tag6', 'veths', 'vlans', 'flows', 'verdicts', 'settings'] as const;
+export type MapName = (typeof MAP_NAMES)[number];
 
 /** A program in the kernel: its handle for attaching, its id for recognising it at a filter. */
 export interface LoadedProgram {

@@ -83,6 +83,11 @@ export function getRootQdisc(linkIndex: number): NetlinkRequest {
   return request(RTM.getQdisc, NLM_F.echo, header(linkIndex, 0, ROOT));
 }
 
+/** The clsact of a link. */
+export function getClsact(linkIndex: number): NetlinkRequest {
+  return request(RTM.getQdisc, NLM_F.echo, header(linkIndex, CLSACT_HANDLE, CLSACT_PARENT));
+}
+
 export function dumpQdiscs(): NetlinkRequest {
   return request(RTM.getQdisc, NLM_F.dump, header(0, 0, 0));
 }
@@ -167,6 +172,11 @@ export function setProgramFilter(
 
 export function deleteFilter(place: FilterPlace, classifier: string): NetlinkRequest {
   return request(RTM.delFilter, 0, filterHeader(place).attrText(TCA.kind, classifier));
+}
+
+/** The filter at this place, which names its handle. */
+export function getFilter(place: FilterPlace, classifier: string): NetlinkRequest {
+  return request(RTM.getFilter, NLM_F.echo, filterHeader(place).attrText(TCA.kind, classifier));
 }
 
 export function dumpFilters(linkIndex: number, direction: Direction): NetlinkRequest {
