@@ -284,16 +284,16 @@ describe('tags', () => {
   });
 
   test.each([
-    ['in the bytes of a frame', false],
-    ['beside them', true],
-  ])('an 802.1Q device in a pod sends with its own id and its own sources only, tags %s', async (_, beside) => {
+    ['none with a tag in the bytes', false],
+    ['those with its own id beside the bytes and its own source', true],
+  ])('of the frames of an 802.1Q device in a pod leave: %s', async (_, beside) => {
     using lab = new Lab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
     await using wire = await lab.receiver(lab.switchNs, 'sw1');
-    // The device is not in every kernel. What it hands to the trunk has its tag in the bytes when it has no reorder_hdr,
-    // as from a packet socket, and otherwise beside them, as what came in by a link and is redirected.
+    // The device is not in every kernel. What it hands to the trunk has the tag beside the bytes, as what came in by a link
+    // and is redirected; or in them when it has no reorder_hdr, as from a packet socket.
     lab.ip('link', 'add', 'in0', 'type', 'veth', 'peer', 'name', 'in1');
     for (const link of ['in0', 'in1']) lab.ip('link', 'set', link, 'up');
     const redirect = 'u32 match u32 0 0 action mirred egress redirect dev eni1';
@@ -320,12 +320,15 @@ describe('tags', () => {
       frame('priority', [0], '10.0.0.7'),
       frame('own', [303], '10.0.0.7'),
       frame('own', [303], 'fd00::7'),
+      frame('end', [], '10.0.0.99'),
     );
-    await wire.collect(2, ({ payload }) => payload === text('own'));
-    expect(wire.frames.filter(({ vlan }) => vlan !== -1).map(({ vlan, source }) => [vlan, source])).toEqual([
+    await wire.collect(1, ({ payload }) => payload === text('end'));
+    const own = [
       [303, '10.0.0.7'],
       [303, 'fd00::7'],
-    ]);
+    ];
+    const tagged = wire.frames.filter(({ vlan }) => vlan !== -1);
+    expect(tagged.map(({ vlan, source }) => [vlan, source])).toEqual(beside ? own : []);
   });
 
   test('N10, weak spot 3: an address that moves from a trunk pod to a shared pod leaves without a tag, and back with one', async () => {
