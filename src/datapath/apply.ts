@@ -1,5 +1,7 @@
 import { encodeTag, encodeVeth, encodeVlan, linkKey, type RawEntry } from './bpf/entries.ts';
 import type { BpfPrograms, MapName } from './bpf/programs.ts';
+import { DatapathError } from './errors.ts';
+import { programsBefore, refusal } from './foreign-programs.ts';
 import { familyOf, IPV4, IPV6 } from './ip.ts';
 import { inStep, isErrno, isNetnsGone, type Kernel, NODE } from './kernel/kernel.ts';
 import { findLink, LinkTable, linkAt } from './links.ts';
@@ -37,7 +39,7 @@ import {
   tokenBucket,
 } from './netlink/traffic.ts';
 import { describe, type KernelObject, type LinkState, type RouteObject, ruleOf } from './objects.ts';
-import { ensurePop, ensurePush } from './vlan-filters.ts';
+import { ensurePop, ensurePush, listFilters } from './vlan-filters.ts';
 
 type ObjectOf<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
 
@@ -307,15 +309,20 @@ export class Applier {
     await this.#send(object.netns, addRoute(route, 'replace'));
   }
 
-  async #ensureProgram({ link, direction, preference, program: name }: ObjectOf<'program'>): Promise<void> {
+  /** @throws DatapathError when a program of others comes before */
+  async #ensureProgram(object: ObjectOf<'program'>): Promise<void> {
+    const { link, direction, preference, program: name } = object;
     const linkIndex = await this.#links.indexOf(NODE, link);
     const place: FilterPlace = { linkIndex, direction, preference, protocol: ETH_P.all, handle: 1 };
     const program = { handle: this.#needPrograms().program(name).handle, name };
     if (await this.#create(NODE, setProgramFilter(place, program, 'exclusive'))) {
       this.#onUndo(NODE, link, () => this.#send(NODE, deleteFilter(place, 'bpf')));
-      return;
+    } else {
+      await this.#send(NODE, setProgramFilter(place, program, 'replace'));
     }
-    await this.#send(NODE, setProgramFilter(place, program, 'replace'));
+    const filters = this.#made.has(`${NODE} ${link}`) ? [] : await listFilters(this.#kernel, linkIndex, direction);
+    const before = await programsBefore(this.#kernel, object, linkIndex, filters);
+    if (before.length > 0) throw new DatapathError(describe(object), refusal(before));
   }
 
   async #ensureBandwidth({ netns, link, bytesPerSecond, mtu }: ObjectOf<'bandwidth'>): Promise<void> {

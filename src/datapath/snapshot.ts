@@ -1,4 +1,5 @@
 import type { BpfPrograms, ProgramName } from './bpf/programs.ts';
+import { programsBefore, refusal } from './foreign-programs.ts';
 import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
 import type { Link } from './netlink/link.ts';
 import type { Route } from './netlink/network.ts';
@@ -242,7 +243,9 @@ export class Snapshot {
         const found = filters.find(({ preference, handle }) => preference === object.preference && handle === 1);
         if (found === undefined) return missing;
         const isThis = found.action.kind === 'bpf' && found.action.programId === this.programId(object.program);
-        return isThis ? undefined : 'is another program';
+        if (!isThis) return 'is another program';
+        const before = await programsBefore(this.#kernel, object, link.index, filters);
+        return before.length === 0 ? undefined : refusal(before);
       }
       case 'pushFilter': {
         const { egress } = await this.filters(link.index);
