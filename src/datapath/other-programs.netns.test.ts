@@ -89,9 +89,16 @@ describe('what comes before our filters is told', () => {
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
+    expect(await datapath.probe()).toContainEqual(
+      expect.objectContaining({ feature: 'other programs', available: true }),
+    );
     addFilter(lab, 'eni1', 'ingress', 100);
     // Cilium's own place, if nothing else is configured.
     addFilter(lab, hostLinkName(pod, 'eth0'), 'ingress', 1);
+    const told = (await datapath.probe()).find(({ feature }) => feature === 'other programs');
+    expect(told).toMatchObject({ available: false, required: false });
+    expect(told?.message).toContain('comes after filter u32 at preference 100');
+    expect(told?.message).toContain('comes after filter u32 at preference 1,');
     expect((await datapath.sync([pod])).failed.map(({ message }) => message)).toEqual([
       expect.stringMatching(/trunk_ingress at ingress of eni1 .*comes after filter u32 at preference 100/),
       expect.stringMatching(/veth_ingress at ingress of cali\w+ .*comes after filter u32 at preference 1,/),
