@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -23,9 +22,7 @@ function addFilter(lab: Lab, link: string, direction: 'ingress' | 'egress', pref
 }
 
 async function tcxProgram(lab: Lab, link: string, direction: 'ingress' | 'egress'): Promise<AsyncDisposable> {
-  const child = spawn('nsenter', [`--net=${lab.netnsPath(lab.node)}`, TOOLS.frames, 'tcx', link, direction], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  const child = lab.start(lab.node, TOOLS.frames, 'tcx', link, direction);
   const [line] = await once(createInterface({ input: child.stdout }), 'line');
   expect(line).toBe('ready');
   return {
