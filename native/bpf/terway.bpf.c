@@ -274,14 +274,18 @@ SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 	struct settings *settings_of_node;
 	const struct veth *veth;
 	__u32 priority;
-	__u32 protocol = skb->protocol;
+	__u32 protocol;
+	__u16 type;
 	__u32 link = skb->ifindex;
 	__u32 from = skb->ingress_ifindex;
 	__u32 zero = 0;
 
-	FIXED(protocol);
 	FIXED(link);
 	FIXED(from);
+	/* What the packet calls its protocol is the word of whoever sent it, such as a pod by a packet socket. */
+	if (load_bytes(skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type)) != 0)
+		return drop(NO_ENTRY);
+	protocol = type;
 	if (skb->vlan_present || is_tag(protocol))
 		return check_foreign_tag(skb, link, protocol);
 	tag = tag_of(skb, protocol, offsetof(struct iphdr, saddr), offsetof(struct ipv6hdr, saddr));

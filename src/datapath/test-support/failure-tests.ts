@@ -139,7 +139,7 @@ export function describeFailures(kind: Kind): void {
       const after = lab.state(pod);
       const count = port.count;
       expect(await datapath.add(pod)).toEqual(first);
-      expect(port.count - count).toBeLessThan(60);
+      expect(port.count - count).toBeLessThan(70);
       expect(lab.state(pod)).toBe(after);
       expect(await datapath.check(pod)).toEqual([]);
       expect(await datapath.sync([pod, ...others])).toEqual({ repaired: [], removed: [], failed: [] });
