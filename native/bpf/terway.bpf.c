@@ -200,38 +200,26 @@ INLINE enum source source_of(struct __sk_buff *skb, __u32 protocol, __u32 offset
 }
 
 /*
- * A tag that we did not write is from an 802.1Q device in a pod, which may write what it likes: beside the bytes, as the
- * kernel does, or in them. The id must be a device's, and the source an address of that device.
+ * A tag that we did not write is from an 802.1Q device in a pod. The kernel writes that device's id beside the bytes; a
+ * pod that turns `reorder_hdr` off can write any id into them, so that none is believed there. The source must be an
+ * address of the device.
  */
 INLINE int check_foreign_tag(struct __sk_buff *skb, __u32 link, __u32 protocol)
 {
-	struct vlan_key key = { 0, 0 };
+	struct vlan_key key = { 0, skb->vlan_tci & 0xfff };
 	const struct vlan *vlan;
-	__u32 offset = ETH_HLEN;
-	__u16 tag[2];
 
-	if (skb->vlan_present) {
-		if (is_tag(protocol))
-			return drop(DOUBLE_TAG);
-		if (skb->vlan_proto != NETWORK16(ETH_P_8021Q))
-			return drop(WRONG_VLAN);
-		key.vlan_id = skb->vlan_tci & 0xfff;
-	} else {
-		if (protocol != NETWORK16(ETH_P_8021Q) || load_bytes(skb, ETH_HLEN, tag, sizeof(tag)) != 0)
-			return drop(WRONG_VLAN);
-		key.vlan_id = NETWORK16(tag[0]) & 0xfff;
-		protocol = tag[1];
-		offset += sizeof(tag);
-		if (is_tag(protocol))
-			return drop(DOUBLE_TAG);
-	}
+	if (!skb->vlan_present || skb->vlan_proto != NETWORK16(ETH_P_8021Q))
+		return drop(WRONG_VLAN);
+	if (is_tag(protocol))
+		return drop(DOUBLE_TAG);
 	key.trunk = link;
 	vlan = map_lookup(&vlans, &key);
 	if (!vlan)
 		return drop(WRONG_VLAN);
 	if (protocol == NETWORK16(ETH_P_ARP))
 		return pass();
-	switch (source_of(skb, protocol, offset, vlan->flags, vlan->ip4, vlan->ip6)) {
+	switch (source_of(skb, protocol, ETH_HLEN, vlan->flags, vlan->ip4, vlan->ip6)) {
 	case OWN:
 	case LINK_LOCAL_NEIGHBOUR:
 		return pass();
@@ -299,14 +287,18 @@ SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 	struct settings *settings_of_node;
 	const struct veth *veth;
 	__u32 priority;
-	__u32 protocol = skb->protocol;
+	__u32 protocol;
+	__u16 type;
 	__u32 link = skb->ifindex;
 	__u32 from = skb->ingress_ifindex;
 	__u32 zero = 0;
 
-	FIXED(protocol);
 	FIXED(link);
 	FIXED(from);
+	/* What the packet calls its protocol is the word of whoever sent it, such as a pod by a packet socket. */
+	if (load_bytes(skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type)) != 0)
+		return drop(NO_ENTRY);
+	protocol = type;
 	if (skb->vlan_present || is_tag(protocol))
 		return check_foreign_tag(skb, link, protocol);
 	tag = tag_of(skb, protocol, offsetof(struct iphdr, saddr), offsetof(struct ipv6hdr, saddr));

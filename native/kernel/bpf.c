@@ -345,3 +345,63 @@ int do_object_info(struct fields *fields, struct answer *answer)
 	answer_bytes(answer, maps, sizeof(*maps) * (program.nr_map_ids < 64 ? program.nr_map_ids : 64));
 	return 0;
 }
+
+/* Of enum bpf_attach_type, which headers before Linux 6.6 lack. */
+enum { TCX_INGRESS = 46, TCX_EGRESS = 47, TCX_LIMIT = 64 };
+
+/* What this kernel knows of BPF_PROG_QUERY for links; the union of older headers has less. */
+struct query_of_link {
+	uint32_t link;
+	uint32_t attach_type;
+	uint32_t query_flags;
+	uint32_t attach_flags;
+	uint64_t ids;
+	uint32_t count;
+	uint32_t reserved;
+	uint64_t more[4];
+};
+
+static int name_of_program(uint32_t id, char name[BPF_OBJ_NAME_LEN])
+{
+	struct bpf_prog_info program = { 0 };
+	union bpf_attr attr = { .prog_id = id };
+	int fd = bpf(BPF_PROG_GET_FD_BY_ID, &attr);
+	int error;
+
+	if (fd < 0)
+		return fd;
+	attr = (union bpf_attr){ .info = { .bpf_fd = (uint32_t)fd, .info_len = sizeof(program), .info = pointer(&program) } };
+	error = bpf(BPF_OBJ_GET_INFO_BY_FD, &attr);
+	close(fd);
+	if (error == 0)
+		memcpy(name, program.name, BPF_OBJ_NAME_LEN);
+	return error;
+}
+
+/*
+ * (u32 link of the node, u32 1 for the way out) → 16 bytes of name for each TCX program there, in their order; none on a
+ * kernel that has no such programs
+ */
+int do_program_query(struct fields *fields, struct answer *answer)
+{
+	uint32_t ids[TCX_LIMIT] = { 0 };
+	struct query_of_link query = { .link = field_u32(fields), .ids = pointer(ids), .count = TCX_LIMIT };
+
+	query.attach_type = field_u32(fields) != 0 ? TCX_EGRESS : TCX_INGRESS;
+	if (!fields_done(fields))
+		return EBADMSG;
+	if (syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof(query)) < 0) {
+		/* A hook without programs is ENOENT, an attach type that is not known EINVAL. */
+		if (errno == ENOENT || errno == EINVAL)
+			return 0;
+		return answer_failure(answer, errno, "query programs of a link");
+	}
+	for (uint32_t at = 0; at < query.count && at < TCX_LIMIT; at++) {
+		char name[BPF_OBJ_NAME_LEN] = "";
+
+		/* One that has gone meanwhile has no name. */
+		name_of_program(ids[at], name);
+		answer_bytes(answer, name, sizeof(name));
+	}
+	return 0;
+}

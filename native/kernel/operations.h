@@ -43,5 +43,6 @@ int do_program_load(struct fields *fields, struct answer *answer);
 int do_object_pin(struct fields *fields, struct answer *answer);
 int do_object_get(struct fields *fields, struct answer *answer);
 int do_object_info(struct fields *fields, struct answer *answer);
+int do_program_query(struct fields *fields, struct answer *answer);
 
 #endif

@@ -1,5 +1,7 @@
 import { encodeTag, encodeVeth, encodeVlan, linkKey, type RawEntry } from './bpf/entries.ts';
 import type { BpfPrograms, MapName } from './bpf/programs.ts';
+import { DatapathError } from './errors.ts';
+import { programsBefore, refusal } from './foreign-programs.ts';
 import { familyOf, IPV4, IPV6 } from './ip.ts';
 import { inStep, isErrno, isNetnsGone, type Kernel, NODE } from './kernel/kernel.ts';
 import { findLink, LinkTable, linkAt } from './links.ts';
@@ -35,7 +37,7 @@ import {
   tokenBucket,
 } from './netlink/traffic.ts';
 import { describe, type KernelObject, type LinkState, placeOf, type RouteObject, ruleOf } from './objects.ts';
-import { ensurePop, ensurePush } from './vlan-filters.ts';
+import { ensurePop, ensurePush, listFilters } from './vlan-filters.ts';
 
 type ObjectOf<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
 
@@ -307,15 +309,21 @@ export class Applier {
     await this.#send(object.netns, addRoute(route, 'replace'));
   }
 
+  /** @throws DatapathError when a program of others comes before */
   async #ensureProgram(object: ObjectOf<'program'>): Promise<void> {
     const { netns, link, program: name } = object;
     const place = placeOf(object, await this.#links.indexOf(netns, link));
     const program = { handle: this.#needPrograms().program(name).handle, name };
     if (await this.#create(netns, setProgramFilter(place, program, 'exclusive'))) {
       this.#onUndo(netns, link, () => this.#send(netns, deleteFilter(place, 'bpf')));
-      return;
+    } else {
+      await this.#send(netns, setProgramFilter(place, program, 'replace'));
     }
-    await this.#send(netns, setProgramFilter(place, program, 'replace'));
+    // What else a pod has on its links is its own business.
+    if (netns !== NODE || this.#made.has(`${netns} ${link}`)) return;
+    const filters = await listFilters(this.#kernel, place.linkIndex, place.direction);
+    const before = await programsBefore(this.#kernel, object, place.linkIndex, filters);
+    if (before.length > 0) throw new DatapathError(describe(object), refusal(before));
   }
 
   async #ensureBandwidth({ netns, link, bytesPerSecond, mtu }: ObjectOf<'bandwidth'>): Promise<void> {

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -159,10 +158,8 @@ function withIptables(lab: Lab, pod: Addresses, masqueraded: boolean): void {
   }
 }
 
-async function serving(pod: PodAttachment): Promise<AsyncDisposable> {
-  const child = spawn('nsenter', [`--net=${pod.netnsPath}`, process.execPath, '-e', SERVER], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+async function serving(lab: Lab, pod: PodAttachment): Promise<AsyncDisposable> {
+  const child = lab.start(nameOf(pod), process.execPath, '-e', SERVER);
   await once(createInterface({ input: child.stdout }), 'line');
   return {
     async [Symbol.asyncDispose]() {
@@ -174,11 +171,9 @@ async function serving(pod: PodAttachment): Promise<AsyncDisposable> {
 }
 
 /** What TCP and UDP in both families are answered with. */
-async function ask(netns: string, own?: Addresses): Promise<string[]> {
+async function ask(lab: Lab, netns: string, own?: Addresses): Promise<string[]> {
   const words = JSON.stringify(own === undefined ? [NODE_ADDRESS] : [NODE_ADDRESS, own]);
-  const child = spawn('nsenter', [`--net=/run/netns/${netns}`, process.execPath, '-e', CLIENT, words], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = lab.start(netns, process.execPath, '-e', CLIENT, words);
   const [line] = await once(createInterface({ input: child.stdout }), 'line');
   return z.array(z.string()).parse(JSON.parse(String(line)));
 }
@@ -204,13 +199,13 @@ describe.each<{ layout: string; change: Partial<DatapathSettings> }>([
       lab.gateways();
       const address = kind === 'member' ? { ipv4: '10.0.0.5', ipv6: 'fd00::5' } : { ipv4: '10.1.0.5', ipv6: 'fd01::5' };
       withProxy(lab, address, true);
-      await using _server = await serving(pod);
+      await using _server = await serving(lab, pod);
       const clients = {
-        neighbour: ask(lab.switchNs, NEIGHBOUR),
-        outside: ask(lab.switchNs, OUTSIDE),
-        'the node': ask(lab.node),
-        'another pod': ask(nameOf(other)),
-        'the pod itself': ask(nameOf(pod)),
+        neighbour: ask(lab, lab.switchNs, NEIGHBOUR),
+        outside: ask(lab, lab.switchNs, OUTSIDE),
+        'the node': ask(lab, lab.node),
+        'another pod': ask(lab, nameOf(other)),
+        'the pod itself': ask(lab, nameOf(pod)),
       };
       for (const [client, answers] of Object.entries(clients)) {
         expect(await answers, client).toEqual(twice(NODE_ADDRESS));
@@ -228,11 +223,11 @@ describe.each<{ layout: string; change: Partial<DatapathSettings> }>([
       if (kind === 'exclusive') knowGateways(lab, pod);
       const address = kind === 'member' ? { ipv4: '10.0.0.5', ipv6: 'fd00::5' } : { ipv4: '10.1.0.5', ipv6: 'fd01::5' };
       withProxy(lab, address, false);
-      await using _server = await serving(pod);
+      await using _server = await serving(lab, pod);
       const clients = [
-        ['neighbour', NEIGHBOUR, ask(lab.switchNs, NEIGHBOUR)],
-        ['outside', OUTSIDE, ask(lab.switchNs, OUTSIDE)],
-        ['the node', NODE_ADDRESS, ask(lab.node)],
+        ['neighbour', NEIGHBOUR, ask(lab, lab.switchNs, NEIGHBOUR)],
+        ['outside', OUTSIDE, ask(lab, lab.switchNs, OUTSIDE)],
+        ['the node', NODE_ADDRESS, ask(lab, lab.node)],
       ] as const;
       for (const [client, own, answers] of clients) expect(await answers, client).toEqual(twice(own));
     });

@@ -31,7 +31,16 @@ export type KernelObject =
   /** `ifThere`: a kernel without it, as one that was started without IPv6, needs it no more. */
   | { kind: 'sysctl'; netns: string; name: string; value: string; ifThere?: boolean }
   | { kind: 'clsact'; netns: string; link: string }
-  | { kind: 'program'; netns: string; link: string; direction: Direction; preference: number; program: ProgramName }
+  /** Before the programs of others; `afterCilium`: but for those of a chained Cilium. */
+  | {
+      kind: 'program';
+      netns: string;
+      link: string;
+      direction: Direction;
+      preference: number;
+      program: ProgramName;
+      afterCilium?: boolean;
+    }
   /** The classic filters of a trunk (reference 3.5 a). */
   | { kind: 'pushFilter'; link: string; source: string; vlanId: number }
   | { kind: 'popFilter'; link: string }

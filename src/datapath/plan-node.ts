@@ -6,8 +6,12 @@ import { REFUSE } from './netlink/network.ts';
 import type { KernelObject } from './objects.ts';
 import type { DatapathSettings, EniDevice } from './types.ts';
 
-/** Where the programs stand among other filters (reference 3.5, 4: Cilium's are at 25000). */
-export const PREFERENCE = { untag: 20_000, tag4: 50_001, tag6: 50_002, veth: 1, answers: 50_001 } as const;
+/**
+ * Where our filters stand among those of others. On the way out of a trunk ours is the first, so that nobody's verdict can
+ * keep a packet from its tag; behind a chained Cilium, whose programs are at 25000 and do not know tags, it is where
+ * Terway has it. `veth` is before Cilium's, but not in the place that Cilium takes without asking, 1.
+ */
+export const PREFERENCE = { tag: 1, veth: 10, untag: 20_000, tag4: 50_001, tag6: 50_002, answers: 50_001 } as const;
 
 /** An ENI that was found among the links of the node. */
 export interface ResolvedEni {
@@ -80,6 +84,11 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' },
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/forwarding`, value: '1' },
   );
+  // Else the kernel looks for the way back to the source of each packet that comes in, through all the rules of the pods.
+  // What that could find is the node's own address as a source, which the VPC lets nobody else use.
+  if (settings.layout === 'perPod') {
+    objects.push({ kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/accept_local`, value: '1' });
+  }
   if (families(settings, use.ipv6).includes(IPV6)) {
     objects.push(
       { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/disable_ipv6`, value: '0' },
@@ -139,14 +148,11 @@ function planEniRules(index: number, use: EniUse, settings: DatapathSettings, ma
 function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings): KernelObject[] {
   const clsact: KernelObject = { kind: 'clsact', netns: NODE, link };
   if (settings.tagProgram === 'tc') return isTrunk ? [clsact, { kind: 'popFilter', link }] : [];
+  const isChained = settings.layout === 'perPod';
   const egress = {
-    kind: 'program',
-    netns: NODE,
-    link,
-    direction: 'egress',
-    preference: PREFERENCE.tag4,
-    program: 'trunk_egress',
-  } as const;
+    ...({ kind: 'program', netns: NODE, link, direction: 'egress', program: 'trunk_egress' } as const),
+    ...(isChained ? { preference: PREFERENCE.tag4, afterCilium: true } : { preference: PREFERENCE.tag }),
+  };
   if (!isTrunk) return [clsact, egress];
   return [clsact, egress, { ...egress, direction: 'ingress', preference: PREFERENCE.untag, program: 'trunk_ingress' }];
 }

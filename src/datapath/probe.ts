@@ -1,15 +1,26 @@
 import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { errorMessage } from '../util/errors.ts';
-import { tryPrograms } from './bpf/programs.ts';
+import { PROGRAM_NAMES, tryPrograms } from './bpf/programs.ts';
 import type { DatapathOptions } from './datapath.ts';
-import { type Kernel, KernelError } from './kernel/kernel.ts';
-import { findLink } from './links.ts';
+import { programsBefore, refusal } from './foreign-programs.ts';
+import { type Kernel, KernelError, NODE } from './kernel/kernel.ts';
+import { findLink, listLinks } from './links.ts';
 import { createVeth, createVlanLink } from './netlink/link.ts';
 import type { NetlinkRequest } from './netlink/message.ts';
-import { addClsact, ETH_P, setPopFilter, setProgramFilter, setTokenBucket, tokenBucket } from './netlink/traffic.ts';
+import {
+  addClsact,
+  ETH_P,
+  type FilterAction,
+  setPopFilter,
+  setProgramFilter,
+  setTokenBucket,
+  tokenBucket,
+} from './netlink/traffic.ts';
+import { describe } from './objects.ts';
 import { isInBpffs } from './session.ts';
-import type { ProbeResult } from './types.ts';
+import type { Layout, ProbeResult } from './types.ts';
+import { listFilters } from './vlan-filters.ts';
 
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as const;
 const ORELSE = "or set `datapath.tagProgram: tc` in the agent's configuration, which protects less (docs/hardening.md)";
@@ -24,7 +35,12 @@ const OLDEST = { major: 5, minor: 10 };
 export async function probe(kernel: Kernel, { settings, objectPath }: DatapathOptions): Promise<ProbeResult[]> {
   await kernel.start();
   const isEbpf = settings.tagProgram === 'ebpf';
-  const results = [await probeCapabilities(), probeRelease(), await probeBpffs(settings.bpfDirectory, isEbpf)];
+  const results = [
+    await probeCapabilities(),
+    probeRelease(),
+    await probeBpffs(settings.bpfDirectory, isEbpf),
+    ...(isEbpf ? [await probeOthers(kernel, settings.layout)] : []),
+  ];
   const netns = await attempt(() => kernel.newNetns());
   if ('error' in netns) {
     return [...results, outcome('network namespaces', true, netns.error, '', 'needs CAP_SYS_ADMIN')];
@@ -129,3 +145,24 @@ async function probeBpffs(directory: string, required: boolean): Promise<ProbeRe
     message: required ? message : `${message} (not needed)`,
   };
 }
+
+/** Whether programs of others come before ours, where ours are already. */
+async function probeOthers(kernel: Kernel, layout: Layout): Promise<ProbeResult> {
+  const found: string[] = [];
+  for (const { index, name: link } of await listLinks(kernel, NODE)) {
+    for (const direction of ['ingress', 'egress'] as const) {
+      const filters = await listFilters(kernel, index, direction);
+      const program = PROGRAM_NAMES.find((name) => filters.some(({ action }) => isProgram(action, name)));
+      const own = filters.find(({ action }) => program !== undefined && isProgram(action, program));
+      if (program === undefined || own === undefined) continue;
+      const afterCilium = layout === 'perPod' && program === 'trunk_egress';
+      const place = { kind: 'program', netns: NODE, link, direction, preference: own.preference, program, afterCilium } as const;
+      const before = await programsBefore(kernel, place, index, filters);
+      if (before.length > 0) found.push(`${describe(place)} ${refusal(before)}`);
+    }
+  }
+  const message = found.length === 0 ? 'none comes before the filters of the agent' : found.join('; ');
+  return { feature: 'other programs', available: found.length === 0, required: false, message };
+}
+
+const isProgram = (action: FilterAction, name: string) => action.kind === 'bpf' && action.name === name;

@@ -1,6 +1,7 @@
 import { errorMessage } from '../util/errors.ts';
 import type { BpfPrograms, ProgramName } from './bpf/programs.ts';
 import { mayBeEni } from './eni-devices.ts';
+import { programsBefore, refusal } from './foreign-programs.ts';
 import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
 import { mayBeMoved } from './moved-links.ts';
 import { isOurGroup } from './names.ts';
@@ -311,7 +312,11 @@ export class Snapshot {
         const found = await namespace.filter(placeOf(object, link.index));
         if (found === undefined) return missing;
         const isThis = found.action.kind === 'bpf' && found.action.programId === this.programId(object.program);
-        return isThis ? undefined : 'is another program';
+        if (!isThis) return 'is another program';
+        if (object.netns !== NODE) return undefined;
+        const filters = (await this.filters(link.index))[object.direction];
+        const before = await programsBefore(this.#kernel, object, link.index, filters);
+        return before.length === 0 ? undefined : refusal(before);
       }
       case 'pushFilter': {
         const { egress } = await this.filters(link.index);

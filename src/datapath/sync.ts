@@ -153,7 +153,8 @@ async function findNetwork(kernel: Kernel, snapshot: Snapshot): Promise<Found[]>
 }
 
 /**
- * Filters of ours on links that are no pods'; those go with their links. The hook itself stays: without filters it does
+ * Filters of ours on links that are no pods'; those go with their links, but for one at the place of an earlier release.
+ * The hook itself stays: without filters it does
  * nothing, and nobody can tell whose an empty one is.
  */
 async function findFilters(kernel: Kernel, snapshot: Snapshot): Promise<Found[]> {
@@ -161,10 +162,12 @@ async function findFilters(kernel: Kernel, snapshot: Snapshot): Promise<Found[]>
   const found: Found[] = [];
   for (const { index, name, alias, group } of links) {
     const hasClsact = qdiscs.some(({ linkIndex, kind }) => linkIndex === index && kind === 'clsact');
-    if (!hasClsact || containerOf(alias) !== undefined || isOurGroup(group)) continue;
+    if (!hasClsact) continue;
+    const isPods = containerOf(alias) !== undefined || isOurGroup(group);
     const view = await snapshot.filters(index);
     const ours = (['egress', 'ingress'] as const).flatMap((direction) =>
       view[direction].flatMap((filter) => {
+        if (isPods && filter.preference === PREFERENCE.veth) return [];
         const identity = identityOfFilter(filter, direction, name);
         return identity === undefined ? [] : [{ filter, direction, identity }];
       }),

@@ -20,6 +20,7 @@ const INTERRUPTED_DUMPS = { node: 20, pod: 3 } as const;
  */
 const ANSWER_LIMIT = { node: 8 << 20, pod: 256 << 10 } as const;
 const LOG_LINES = 10;
+const PROGRAM_NAME = 16;
 
 /** The namespace of the node, where a request names one. */
 export const NODE = '';
@@ -232,6 +233,16 @@ export class Kernel {
     const mapIds: number[] = [];
     for (let at = 12; at + 4 <= data.length; at += 4) mapIds.push(data.readUInt32LE(at));
     return { id: data.readUInt32LE(0), tag: data.toString('hex', 4, 12), mapIds };
+  }
+
+  /** Names of the TCX programs of a link of the node, in the order in which packets meet them. */
+  async tcxPrograms(linkIndex: number, direction: 'ingress' | 'egress'): Promise<string[]> {
+    const data = await this.#call('programQuery', linkIndex, direction === 'egress' ? 1 : 0);
+    const names: string[] = [];
+    for (let at = 0; at < data.length; at += PROGRAM_NAME) {
+      names.push(data.toString('latin1', at, at + PROGRAM_NAME).replace(/\0.*$/s, ''));
+    }
+    return names;
   }
 
   async close(): Promise<void> {

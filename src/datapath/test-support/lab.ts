@@ -339,6 +339,11 @@ export class Lab implements Disposable {
     return promise;
   }
 
+  /** Starts a program in a namespace (a name); it should end with its standard input. */
+  start(netns: string, command: string, ...args: string[]): ChildProcessByStdio<Writable, Readable, null> {
+    return spawn(NSENTER, [`--net=${path(netns)}`, command, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+  }
+
   /** What a script of the shell prints in a namespace. */
   sh(netns: string, script: string): string {
     return run(NSENTER, `--net=${path(netns)}`, 'sh', '-c', script);

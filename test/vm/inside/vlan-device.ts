@@ -135,13 +135,17 @@ export const vlanDevices: ScenarioGroup = {
       run('ip', '-n', netnsOf(pod), 'link', 'set', 'eth0', 'type', 'vlan', 'reorder_hdr', 'off');
       send('10.0.0.6', 'without reordering', [202]);
       send('10.0.0.7', 'without reordering', [303]);
-      send('10.0.0.5', 'last', [101]);
+      send('10.0.0.5', 'without reordering', [101]);
+      run('ip', '-n', netnsOf(pod), 'link', 'set', 'eth0', 'type', 'vlan', 'reorder_hdr', 'on');
+      send('10.0.0.5', 'last');
       await wire.collect(1, ({ payload }) => Buffer.from(payload, 'hex').toString() === 'last');
       assert.deepEqual(
-        wire.frames.filter(isUdp).map(({ vlan, source }) => [vlan, source]),
+        wire.frames
+          .filter(isUdp)
+          .map(({ vlan, source, payload }) => [vlan, source, Buffer.from(payload, 'hex').toString()]),
         [
-          [101, '10.0.0.5'],
-          [101, '10.0.0.5'],
+          [101, '10.0.0.5', 'own'],
+          [101, '10.0.0.5', 'last'],
         ],
       );
     },

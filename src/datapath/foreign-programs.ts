@@ -1,0 +1,55 @@
+import type { Kernel } from './kernel/kernel.ts';
+import type { Filter } from './netlink/traffic.ts';
+import type { KernelObject } from './objects.ts';
+
+/** The place of one of our programs. */
+type Place = Extract<KernelObject, { kind: 'program' }>;
+
+/** Names of the programs that Terway's Cilium has at 25000; they let the next filter see the packet. */
+const CILIUM = /^cil_/;
+
+/**
+ * Programs of others that see a packet before ours does, in words. A verdict of theirs ends the way of the packet through
+ * the filters: it would leave a trunk without its tag, or a pod with a source that is not its own.
+ *
+ * @param filters of the same hook
+ */
+export async function programsBefore(
+  kernel: Kernel,
+  place: Place,
+  linkIndex: number,
+  filters: readonly Filter[],
+): Promise<string[]> {
+  const before = filters.filter((filter) => filter.preference <= place.preference && !isOurs(filter, place));
+  const accepted = before.filter(({ action }) => !(place.afterCilium === true && isCilium(action)));
+  return [
+    // Whatever the preferences of filters, these are first.
+    ...(await kernel.tcxPrograms(linkIndex, place.direction)).map((name) => `TCX program ${name === '' ? '?' : name}`),
+    ...accepted.map((filter) => `filter ${nameOf(filter)} at preference ${filter.preference}`),
+  ];
+}
+
+function isOurs({ action }: Filter, { program }: Place): boolean {
+  return action.kind === 'bpf' && action.name === program;
+}
+
+function isCilium(action: Filter['action']): boolean {
+  return action.kind === 'bpf' && CILIUM.test(action.name);
+}
+
+function nameOf({ action }: Filter): string {
+  switch (action.kind) {
+    case 'bpf':
+      return action.name;
+    case 'other':
+      return action.classifier;
+    case 'push':
+    case 'pop':
+      return 'u32';
+  }
+}
+
+/** For an operator: what is wrong and what to do. */
+export function refusal(before: readonly string[]): string {
+  return `comes after ${before.join(', ')}, which can end the way of a packet before it is checked and tagged: remove it, or move it behind (docs/node-agent.md, "Other programs")`;
+}
