@@ -20,6 +20,7 @@ export const OPERATION = {
   netnsNew: 14,
   /** Does nothing. */
   hello: 15,
+  watch: 16,
 } as const;
 
 export type Operation = keyof typeof OPERATION;
