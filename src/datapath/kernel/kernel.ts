@@ -229,13 +229,16 @@ export class Kernel {
     }
   }
 
-  async mapInfo(handle: number): Promise<{ id: number; type: number; keySize: number; valueSize: number }> {
+  async mapInfo(
+    handle: number,
+  ): Promise<{ id: number; type: number; keySize: number; valueSize: number; maxEntries: number }> {
     const data = await this.#call('info', handle);
     return {
       id: data.readUInt32LE(0),
       type: data.readUInt32LE(4),
       keySize: data.readUInt32LE(8),
       valueSize: data.readUInt32LE(12),
+      maxEntries: data.readUInt32LE(16),
     };
   }
 
