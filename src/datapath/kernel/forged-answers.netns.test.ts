@@ -9,6 +9,7 @@ import { Kernel } from './kernel.ts';
 
 beforeAll(buildTools);
 
+const NSENTER = 'nsenter';
 const ROUTES = 3000;
 const LOOKS = 100;
 
@@ -23,7 +24,7 @@ test('what a pod sends to the agent’s socket in its namespace is not taken for
   await kernel.start();
   // A socket's port is by default the number of the process.
   const [helper = ''] = run('pgrep', '-f', `terway-kernel /run/netns/${lab.node}`).trim().split('\n');
-  const forger = spawn('nsenter', [`--net=${lab.netnsPath(name)}`, TOOLS.frames, 'forge', helper, `${LOOKS}`], {
+  const forger = spawn(NSENTER, [`--net=${lab.netnsPath(name)}`, TOOLS.frames, 'forge', helper, `${LOOKS}`], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   await once(forger.stdout, 'data');
