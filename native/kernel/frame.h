@@ -2,6 +2,7 @@
  * Frames between the agent and this process, little endian:
  *   request  u32 size of the rest, u32 id, u16 operation, u16 0, fields
  *   answer   u32 size of the rest, u32 id, u32 errno (0: done), data; with an errno the data is a text
+ * Answers with id 0 are events that nobody asked for: netlink messages, or errno ENOBUFS when some were lost.
  * Fields are u32, or bytes with their size as u32 before them. A text is bytes that end with the only NUL.
  */
 #ifndef TERWAY_FRAME_H

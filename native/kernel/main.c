@@ -12,11 +12,13 @@
 #include "operations.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { HANDLES = 1024 };
@@ -68,7 +70,7 @@ static int do_hello(struct fields *fields, struct answer *answer)
 static int (*const OPERATIONS[])(struct fields *, struct answer *) = {
 	NULL,         do_netlink,    do_sysctl,     do_close,    do_map_create,   do_object_pin,
 	do_object_get, do_map_lookup, do_map_update, do_map_delete, do_map_dump, do_program_load,
-	do_object_info, do_mount_bpffs, do_netns_new,   do_hello,    do_program_query,
+	do_object_info, do_mount_bpffs, do_netns_new,   do_hello,    do_watch,        do_program_query,
 };
 
 static int dispatch(const uint8_t *frame, size_t size, struct answer *answer)
@@ -130,6 +132,44 @@ static bool serve_one(uint8_t *frame, struct answer *answer)
 	return send_answer(id, error, answer);
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/*
+ * Waits for a request, and meanwhile tells of events, once in a while: who makes many of them must not keep the agent busy, and the
+ * kernel says when it could not keep them.
+ */
+static bool wait_for_request(struct answer *answer)
+{
+	enum { EVENTS_PAUSE_MS = 50 };
+	static int64_t told_ms;
+
+	for (;;) {
+		int64_t pause = told_ms + EVENTS_PAUSE_MS - now_ms();
+		struct pollfd ready[2] = {
+			{ .fd = STDIN_FILENO, .events = POLLIN },
+			{ .fd = pause > 0 ? -1 : events_socket(), .events = POLLIN },
+		};
+		int error;
+
+		if (poll(ready, 2, events_socket() >= 0 && pause > 0 ? (int)pause : -1) < 0 && errno != EINTR)
+			return false;
+		if (ready[1].revents) {
+			error = events_read(answer);
+			told_ms = now_ms();
+			if ((error || answer->size > 0) && !send_answer(0, error, answer))
+				return false;
+		}
+		if (ready[0].revents)
+			return true;
+	}
+}
+
 static int take_lock(void)
 {
 	enum { LOCKED_FILE = 3, HELD_BY_ANOTHER = 3 };
@@ -158,7 +198,7 @@ int main(int argc, char **argv)
 	/* A vanished agent shows as a failed write; signals for the agent's terminal are the agent's. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
-	while (serve_one(frame, &answer))
+	while (wait_for_request(&answer) && serve_one(frame, &answer))
 		answer_trim(&answer);
 	return 0;
 }

@@ -107,6 +107,108 @@ static int exchange(int fd, const uint8_t *message, size_t size, size_t limit, s
 	}
 }
 
+/* Tells of changes in the node's namespace; -1 when nobody asked. */
+static int event_socket = -1;
+
+int events_socket(void)
+{
+	return event_socket;
+}
+
+static uint32_t node_port(void)
+{
+	struct sockaddr_nl own = { 0 };
+	socklen_t size = sizeof(own);
+
+	return node_socket >= 0 && getsockname(node_socket, (struct sockaddr *)&own, &size) == 0 ? own.nl_pid : 0;
+}
+
+/* What is left out was asked for by this process. */
+static void take_events(size_t size, uint32_t own_port, struct answer *answer)
+{
+	size_t at = 0;
+
+	while (size - at >= sizeof(struct nlmsghdr)) {
+		struct nlmsghdr head;
+
+		memcpy(&head, datagram + at, sizeof(head));
+		if (head.nlmsg_len < sizeof(head) || head.nlmsg_len > size - at)
+			break;
+		if (head.nlmsg_pid == 0 || head.nlmsg_pid != own_port) {
+			answer_bytes(answer, datagram + at, head.nlmsg_len);
+			answer_bytes(answer, "\0\0\0", NLMSG_ALIGN(head.nlmsg_len) - head.nlmsg_len);
+		}
+		if (NLMSG_ALIGN(head.nlmsg_len) > size - at)
+			break;
+		at += NLMSG_ALIGN(head.nlmsg_len);
+	}
+}
+
+/* Reads what has come. ENOBUFS: there was more than anybody wants to read, and some of it is lost. */
+int events_read(struct answer *answer)
+{
+	enum { EVENTS_LIMIT = 128 << 10 };
+	uint32_t own_port = node_port();
+	int error = 0;
+
+	answer->size = 0;
+	for (;;) {
+		struct sockaddr_nl from = { 0 };
+		socklen_t from_size = sizeof(from);
+		ssize_t got = recvfrom(event_socket, datagram, sizeof(datagram), MSG_DONTWAIT | MSG_TRUNC,
+				       (struct sockaddr *)&from, &from_size);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 && errno == ENOBUFS) {
+			error = ENOBUFS;
+			continue;
+		}
+		if (got < 0)
+			break;
+		if (from.nl_pid != 0 || error)
+			continue;
+		if ((size_t)got > sizeof(datagram) || answer->size > EVENTS_LIMIT)
+			error = ENOBUFS;
+		else
+			take_events((size_t)got, own_port, answer);
+	}
+	if (error)
+		answer->size = 0;
+	return error;
+}
+
+/* (bytes of u32 multicast groups) → nothing; from now on there are events, which are answers to request 0 */
+int do_watch(struct fields *fields, struct answer *answer)
+{
+	struct bytes groups = field_bytes(fields);
+	struct sockaddr_nl any = { .nl_family = AF_NETLINK };
+
+	if (!fields_done(fields) || groups.size % sizeof(uint32_t) != 0)
+		return EBADMSG;
+	if (event_socket >= 0)
+		close(event_socket);
+	event_socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	if (event_socket < 0)
+		return answer_failure(answer, errno, "socket for events");
+	/* A socket that has no port number yet is passed over. */
+	if (bind(event_socket, (struct sockaddr *)&any, sizeof(any)) != 0)
+		return answer_failure(answer, errno, "bind the socket for events");
+	for (size_t at = 0; at < groups.size; at += sizeof(uint32_t)) {
+		uint32_t group;
+
+		memcpy(&group, groups.data + at, sizeof(group));
+		if (setsockopt(event_socket, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) != 0) {
+			int error = errno;
+
+			close(event_socket);
+			event_socket = -1;
+			return answer_failure(answer, error, "group of events");
+		}
+	}
+	return 0;
+}
+
 /* Writes the descriptor of the namespace `path` into the attribute whose value is at `offset`. */
 static int patch_netns(uint8_t *message, size_t size, uint32_t offset, const char *path)
 {

@@ -30,6 +30,12 @@ int netns_enter(const char *path);
 /* Returns to the node's namespace. A process that cannot would work on the wrong one: it exits. */
 void netns_leave(void);
 
+/* The socket on which events arrive; -1 without. */
+int events_socket(void);
+/* Reads the events that have come. Returns 0, or ENOBUFS when some were lost. */
+int events_read(struct answer *answer);
+
+int do_watch(struct fields *fields, struct answer *answer);
 int do_netns_new(struct fields *fields, struct answer *answer);
 int do_netlink(struct fields *fields, struct answer *answer);
 int do_sysctl(struct fields *fields, struct answer *answer);

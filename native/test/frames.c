@@ -9,6 +9,7 @@
  * frames without-bpf ...  runs a program to which bpf(2) is refused (without_bpf.c)
  * frames kernel-trap ...  ends an agent at a certain request to the kernel (trap.c)
  * frames tcx ...          attaches a TCX program to a link (tcx.c)
+ * frames forge ...        answers netlink requests in the kernel's place (forge.c)
  * frames call ...         runs a CNI plugin as a runtime does, with the time that it took (call.c)
  *
  * For tests and measurements: what is on a wire, with the VLAN tag that the kernel keeps beside the bytes.
@@ -179,7 +180,7 @@ static const struct {
 } COMMANDS[] = {
 	{ "strays", strays }, { "flood-udp", flood_udp }, { "flood-link", flood_link },
 	{ "sink", sink },     { "call", call_plugin },    { "offload", offload },
-	{ "without-bpf", without_bpf }, { "kernel-trap", kernel_trap },
+	{ "without-bpf", without_bpf }, { "kernel-trap", kernel_trap }, { "forge", forge },
 	{ "tcx", tcx },
 };
 
@@ -197,6 +198,6 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], COMMANDS[at].name) == 0)
 			return COMMANDS[at].run(argc - 1, argv + 1);
 	}
-	fprintf(stderr, "usage: frames receive|sent|send|try|strays|flood-udp|flood-link|sink|offload|without-bpf|kernel-trap|tcx|call ...\n");
+	fprintf(stderr, "usage: frames receive|sent|send|try|strays|flood-udp|flood-link|sink|offload|without-bpf|kernel-trap|forge|tcx|call ...\n");
 	return 2;
 }

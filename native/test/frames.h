@@ -26,5 +26,6 @@ int strays(int argc, char **argv);
 int call_plugin(int argc, char **argv);
 int offload(int argc, char **argv);
 int without_bpf(int argc, char **argv);
+int forge(int argc, char **argv);
 int kernel_trap(int argc, char **argv);
 int tcx(int argc, char **argv);

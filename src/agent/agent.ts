@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { AgentConfig } from '../config/agent.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
-import type { Datapath, Deviation, SyncReport } from '../datapath/types.ts';
+import type { Datapath, Deviation, SyncOptions, SyncReport } from '../datapath/types.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { EventSink } from '../kube/events.ts';
 import { closeServer } from '../telemetry/http-server.ts';
@@ -15,6 +15,7 @@ import { startCniServer } from './cni/server.ts';
 import { installConflist, installPlugin } from './cni-files.ts';
 import { KernelGate, KeyedQueue } from './gate.ts';
 import { createNodeView, type NodeView, nodeViewSynced, runNodeView } from './informers.ts';
+import { LookLoop, type LookScope } from './look-loop.ts';
 import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
 import { NodeSync } from './node-sync.ts';
 import { CniPlugin, type PluginObserver } from './plugin.ts';
@@ -38,9 +39,6 @@ export interface AgentOptions {
   /** The plugin's executable, to be put where the runtime looks for it. */
   pluginPath: string;
 }
-
-/** After a change of PodENI or Node CR, so that a crowd of changes is one look. */
-const SETTLE_MS = 200;
 
 /** The node agent: serves CNI requests and keeps the kernel of its node as it should be (docs/design/node.md). */
 export class Agent {
@@ -191,41 +189,47 @@ export class Agent {
   }
 
   async #lookRepeatedly(signal: AbortSignal): Promise<void> {
-    const { clock, config, log } = this.#options;
-    let changed = Promise.withResolvers<void>();
-    const wake = () => changed.resolve();
+    const { clock, config, datapath, log } = this.#options;
+    const loop = new LookLoop({ clock, periodMs: config.syncPeriod, look: (scope) => this.#lookOnce(scope) });
+    const wake = () => loop.wake('all');
     this.#view.podEnis.addHandler({ onUpdate: wake });
     this.#view.node.addHandler({ onAdd: wake, onUpdate: wake });
-    signal.addEventListener('abort', wake, { once: true });
-    while (!signal.aborted) {
-      changed = Promise.withResolvers<void>();
-      try {
-        await this.#look({ dryRun: false });
-        this.#problem = undefined;
-        const conflist = { binDirectory: config.paths.cniBin, masqueradeMark: config.datapath.masqueradeMark };
-        if (await installConflist(config.paths.cniConf, conflist))
-          log.info('the node is open for pods: the CNI configuration was written');
-      } catch (error) {
-        this.#problem = `the last look at the node failed: ${errorMessage(error)}`;
-        log.error({ err: errorMessage(error) }, 'the look at the node failed');
-      }
-      const timer = clock.schedule(config.syncPeriod, wake);
-      await changed.promise;
-      timer.cancel();
-      await clock.sleep(SETTLE_MS, signal).catch(() => undefined);
+    await datapath
+      .watch((kind) => {
+        this.metrics.disturbances.inc({ kind });
+        loop.wake(kind === 'node' ? 'node' : 'all');
+      })
+      .catch((error: unknown) =>
+        log.error({ err: errorMessage(error) }, 'changes by others are seen every syncPeriod only'),
+      );
+    await loop.run(signal);
+  }
+
+  async #lookOnce(scope: LookScope): Promise<void> {
+    const { config, log } = this.#options;
+    try {
+      await this.#look({ dryRun: false, nodeOnly: scope === 'node' });
+      if (scope === 'node') return;
+      this.#problem = undefined;
+      const conflist = { binDirectory: config.paths.cniBin, masqueradeMark: config.datapath.masqueradeMark };
+      if (await installConflist(config.paths.cniConf, conflist))
+        log.info('the node is open for pods: the CNI configuration was written');
+    } catch (error) {
+      this.#problem = `the last look at the node failed: ${errorMessage(error)}`;
+      log.error({ err: errorMessage(error) }, 'the look at the node failed');
     }
   }
 
-  async #look(options: { dryRun: boolean }): Promise<SyncReport> {
+  async #look(options: SyncOptions): Promise<SyncReport> {
     const { clock, log } = this.#options;
     const startedMs = clock.monotonicMs();
     try {
       const report = await this.#sync.run(options);
       const { inPods = [], ...onNode } = report;
-      this.#tellOfPods(inPods);
+      if (options.nodeOnly !== true) this.#tellOfPods(inPods);
       for (const [kind, deviations] of Object.entries(onNode)) {
         for (const { object, pod, message } of deviations) {
-          if (!options.dryRun) this.metrics.repairs.inc({ object, kind });
+          if (options.dryRun !== true) this.metrics.repairs.inc({ object, kind });
           log[kind === 'failed' ? 'error' : 'info']({ kind, pod }, message);
         }
       }

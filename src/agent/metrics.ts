@@ -11,6 +11,7 @@ export interface AgentMetrics {
   syncs: Counter<'result'>;
   syncSeconds: Histogram;
   repairs: Counter<'object' | 'kind'>;
+  disturbances: Counter<'kind'>;
 }
 
 /** What gauges ask when they are scraped. */
@@ -80,6 +81,11 @@ export function createAgentMetrics(sources: AgentSources): AgentMetrics {
       name: 'terway_agent_sync_duration_seconds',
       help: 'Time of one comparison of the whole node.',
       buckets: SYNC_BUCKETS_S,
+    }),
+    disturbances: set.counter({
+      name: 'terway_agent_disturbances_total',
+      help: 'Changes by others that may have taken from the node what the agent made; each is followed by a comparison.',
+      labels: { kind: 'node, lost (more changes than could be read)' },
     }),
     repairs: set.counter({
       name: 'terway_agent_repairs_total',

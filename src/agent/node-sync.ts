@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import type { Datapath, SyncReport } from '../datapath/types.ts';
+import type { Datapath, SyncOptions, SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { AttachmentRequest } from './cni/request.ts';
 import type { KernelGate, KeyedQueue } from './gate.ts';
@@ -44,10 +44,11 @@ export class NodeSync {
    * One look at the whole node.
    *
    * @param options.dryRun only reports
+   * @param options.nodeOnly after a change in the node's namespace: no sandbox is looked at
    */
-  async run(options: { dryRun?: boolean } = {}): Promise<SyncReport> {
-    const dryRun = options.dryRun ?? false;
-    if (!dryRun) {
+  async run(options: SyncOptions = {}): Promise<SyncReport> {
+    const { dryRun = false, nodeOnly = false } = options;
+    if (!dryRun && !nodeOnly) {
       await this.#removeGone();
       await this.#followAssignments();
     }
@@ -58,7 +59,7 @@ export class NodeSync {
           .all()
           .filter(({ phase }) => phase !== 'deleting')
           .map(({ attachment }) => attachment),
-        { dryRun },
+        { dryRun, nodeOnly },
       ),
     );
   }

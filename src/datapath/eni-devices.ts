@@ -57,6 +57,11 @@ export class EniDevices {
     });
   }
 
+  /** Whether a device with this address was found at the last look. */
+  isKnown(mac: string): boolean {
+    return this.#known.has(mac);
+  }
+
   /** The link with this MAC address now. */
   async find(mac: string): Promise<Link | undefined> {
     const wanted = mac.toLowerCase();

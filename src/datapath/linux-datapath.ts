@@ -3,6 +3,7 @@ import { Applier } from './apply.ts';
 import { sumOfCpus, VERDICTS } from './bpf/entries.ts';
 import { assertCoexistence } from './coexistence.ts';
 import type { DatapathOptions } from './datapath.ts';
+import { isDisturbance, type OwnWork, WATCHED_GROUPS } from './disturbances.ts';
 import { EniDevices } from './eni-devices.ts';
 import { DatapathError } from './errors.ts';
 import type { KernelPort } from './kernel/helper-process.ts';
@@ -10,9 +11,9 @@ import { inStep, Kernel } from './kernel/kernel.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import { LinkRemover } from './link-remover.ts';
 import { Marks } from './marks.ts';
-import { podKey } from './names.ts';
+import { hostLinkName, podKey } from './names.ts';
 import { NodeSync } from './node-sync.ts';
-import { attachedInterfaces, planPod } from './plan-pod.ts';
+import { addressesOf, attachedInterfaces, planPod } from './plan-pod.ts';
 import { probe } from './probe.ts';
 import { removePod } from './removal.ts';
 import { enisOf, hasIpv6, ResolvedEnis } from './resolved-enis.ts';
@@ -26,9 +27,13 @@ import type {
   Deviation,
   PodAttachment,
   ProbeResult,
+  SyncOptions,
   SyncReport,
   TagVerdicts,
 } from './types.ts';
+
+/** For how long what is told of a pod may be what a call for it did. The helper tells of events within 50 ms. */
+const OWN_WORK_MS = 250;
 
 /** The kernel of this node, through the helper. */
 export class LinuxDatapath implements Datapath {
@@ -45,6 +50,9 @@ export class LinuxDatapath implements Datapath {
   #needsSync = false;
   /** Syncs that run, each with the pods that calls have concerned since it began. */
   readonly #syncs = new Set<NodeSync>();
+  /** Pods of calls that ended a moment ago: what is told of them is still on its way. */
+  readonly #recent = new Map<string, { pod: PodAttachment; endedMs: number }>();
+  #onDisturbance: ((kind: 'node' | 'lost') => void) | undefined;
   /** Pods of calls that run now. */
   readonly #active = new Map<string, PodAttachment>();
 
@@ -126,14 +134,51 @@ export class LinuxDatapath implements Datapath {
     return [...found, ...(await deviationsOf(snapshot, plan, podKey(pod))).map((entry) => entry.deviation)];
   }
 
-  async sync(pods: readonly PodAttachment[], { dryRun = false } = {}): Promise<SyncReport> {
+  async watch(onDisturbance: (kind: 'node' | 'lost') => void): Promise<void> {
+    this.#onDisturbance = onDisturbance;
+    await this.#listen(await this.session());
+  }
+
+  async #listen({ kernel }: Session): Promise<void> {
+    const tell = this.#onDisturbance;
+    if (tell === undefined) return;
+    await inStep('watch the node', () =>
+      kernel.watch(WATCHED_GROUPS, (messages) => {
+        if (messages === undefined) tell('lost');
+        else if (messages.some((message) => isDisturbance(message, this.#ownWork()))) tell('node');
+      }),
+    );
+  }
+
+  #ownWork(): OwnWork {
+    const { clock } = this.#options;
+    const sinceMs = clock.monotonicMs() - OWN_WORK_MS;
+    for (const [key, { endedMs }] of this.#recent) if (endedMs < sinceMs) this.#recent.delete(key);
+    const pods = [...this.#active.values(), ...[...this.#recent.values()].map(({ pod }) => pod)];
+    const interfaces = pods.flatMap((pod) => pod.interfaces.map((network) => ({ pod, network })));
+    return {
+      links: new Set(interfaces.map(({ pod, network }) => hostLinkName(pod, network.name))),
+      addresses: new Set(interfaces.flatMap(({ network }) => addressesOf(network))),
+      isEni: (mac) => this.#devices.isKnown(mac),
+    };
+  }
+
+  async sync(
+    pods: readonly PodAttachment[],
+    { dryRun = false, nodeOnly = false }: SyncOptions = {},
+  ): Promise<SyncReport> {
     const session = await this.session();
     const sync = this.#newSync(session, pods);
     for (const active of this.#active.values()) sync.touch(active);
     this.#syncs.add(sync);
     try {
-      const report = await inStep('sync', () => sync.run(dryRun));
-      if (!dryRun && this.#needsSync && report.failed.every(({ object }) => object !== 'map' && object !== 'filter')) {
+      const report = await inStep('sync', () => sync.run(dryRun, { nodeOnly }));
+      if (
+        !dryRun &&
+        !nodeOnly &&
+        this.#needsSync &&
+        report.failed.every(({ object }) => object !== 'map' && object !== 'filter')
+      ) {
         await inStep('remove maps of an older layout', async () => session.programs?.forgetOldMaps());
         this.#needsSync = false;
       }
@@ -210,6 +255,8 @@ export class LinuxDatapath implements Datapath {
         return await inStep(`pod ${key}`, work);
       } finally {
         this.#active.delete(key);
+        this.#recent.set(key, { pod, endedMs: this.#options.clock.monotonicMs() });
+        this.#ownWork();
       }
     });
   }
@@ -226,6 +273,7 @@ export class LinuxDatapath implements Datapath {
     const session = await openSession(this.#kernel, { settings, objectPath, marks: this.#marks });
     if (session.programs?.hasOldMaps === true) this.#needsSync = true;
     this.#session = session;
+    await this.#listen(session);
     return session;
   }
 

@@ -1,6 +1,6 @@
 import { errorMessage } from '../util/errors.ts';
 import type { EniDevices } from './eni-devices.ts';
-import { inStep } from './kernel/kernel.ts';
+import { inStep, NODE } from './kernel/kernel.ts';
 import type { KeyedQueue } from './keyed-queue.ts';
 import { Marks } from './marks.ts';
 import { podKey } from './names.ts';
@@ -59,7 +59,7 @@ export class NodeSync {
   }
 
   /** @param options.everything also takes away what the node as such has */
-  async run(dryRun: boolean, { everything = false } = {}): Promise<SyncReport> {
+  async run(dryRun: boolean, { everything = false, nodeOnly = false } = {}): Promise<SyncReport> {
     const { session } = this.#context;
     const snapshot = await Snapshot.take(session.kernel, session.programs);
     if (everything) {
@@ -68,7 +68,7 @@ export class NodeSync {
     }
     const plans = await this.#plans([...this.#pods.values()], this.#report.failed);
     for (const { pod } of plans) {
-      if (await snapshot.exists(pod.netnsPath)) continue;
+      if (nodeOnly || (await snapshot.exists(pod.netnsPath))) continue;
       // Its record tells the agent to remove it; until then nothing of it is touched.
       const message = `namespace ${pod.netnsPath} is gone`;
       this.#report.failed.push({ object: 'link', pod: podKey(pod), message });
@@ -78,9 +78,22 @@ export class NodeSync {
       snapshot,
       [...this.#pods.values()].flatMap((pod) => this.#enis.wantedBy(pod)),
     );
-    await this.#eachPod(plans, dryRun, snapshot, ({ kind }) => kind === 'tag' || kind === 'vlanEntry');
-    await this.#repairShared(snapshot, shared, dryRun);
-    await this.#eachPod(plans, dryRun, snapshot, ({ kind }) => kind !== 'tag' && kind !== 'vlanEntry');
+    const isCompared = (object: KernelObject) => !nodeOnly || isListed(object);
+    await this.#eachPod(
+      plans,
+      dryRun,
+      snapshot,
+      (object) => isCompared(object) && (object.kind === 'tag' || object.kind === 'vlanEntry'),
+    );
+    await this.#repairShared(snapshot, shared.filter(isCompared), dryRun);
+    // A link that was down has lost more than the lists show.
+    const isDown = ({ objects }: PodPlan) =>
+      objects.some((object) => object.kind === 'veth' && !snapshot.isUp(object.name));
+    const whole = plans.filter((plan) => !nodeOnly || isDown(plan));
+    const listed = plans.filter((plan) => nodeOnly && !isDown(plan));
+    const isOther = ({ kind }: KernelObject) => kind !== 'tag' && kind !== 'vlanEntry';
+    await this.#eachPod(whole, dryRun, snapshot, isOther);
+    await this.#eachPod(listed, dryRun, snapshot, (object) => isOther(object) && isListed(object));
     await this.#removeLeftovers(snapshot, dryRun, () => this.#wantedIdentities(plans, shared));
     return this.#report;
   }
@@ -143,8 +156,10 @@ export class NodeSync {
   ): Promise<void> {
     const { session, pods } = this.#context;
     for (const { pod, objects } of plans) {
-      if (!(await snapshot.exists(pod.netnsPath))) continue;
-      const found = await deviationsOf(snapshot, objects.filter(concerns), podKey(pod));
+      const wanted = objects.filter(concerns);
+      const looksInside = wanted.some((object) => !isListed(object));
+      if (looksInside && !(await snapshot.exists(pod.netnsPath))) continue;
+      const found = await deviationsOf(snapshot, wanted, podKey(pod));
       if (!this.#isTouched(pod)) this.#tell(found.map((entry) => entry.deviation));
       const deviations = found.filter((entry) => entry.deviation.inPod === undefined);
       if (deviations.length === 0) continue;
@@ -230,6 +245,12 @@ export class NodeSync {
       marks.forget(index);
     }
   }
+}
+
+/** Whether the lists of the node's namespace show it. The others are asked for one by one. */
+function isListed(object: KernelObject): boolean {
+  const netns = 'netns' in object ? object.netns : NODE;
+  return netns === NODE && object.kind !== 'veth' && object.kind !== 'sysctl' && object.kind !== 'neighbour';
 }
 
 /** What a pod has whose ENI is not there now: all but what is made of the ENI's number. */

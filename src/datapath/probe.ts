@@ -156,7 +156,15 @@ async function probeOthers(kernel: Kernel, layout: Layout): Promise<ProbeResult>
       const own = filters.find(({ action }) => program !== undefined && isProgram(action, program));
       if (program === undefined || own === undefined) continue;
       const afterCilium = layout === 'perPod' && program === 'trunk_egress';
-      const place = { kind: 'program', netns: NODE, link, direction, preference: own.preference, program, afterCilium } as const;
+      const place = {
+        kind: 'program',
+        netns: NODE,
+        link,
+        direction,
+        preference: own.preference,
+        program,
+        afterCilium,
+      } as const;
       const before = await programsBefore(kernel, place, index, filters);
       if (before.length > 0) found.push(`${describe(place)} ${refusal(before)}`);
     }

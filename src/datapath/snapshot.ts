@@ -41,6 +41,10 @@ class NodeNamespace implements Namespace {
     this.#rules = new Set(view.rules.map((rule) => JSON.stringify(ruleOf(rule))));
   }
 
+  byName(name: string): Link | undefined {
+    return this.#byName.get(name);
+  }
+
   name(index: number): string | undefined {
     return this.#byIndex.get(index)?.name;
   }
@@ -153,6 +157,11 @@ export class Snapshot {
   /** Name of a link of the node. */
   linkName(index: number): string | undefined {
     return this.#node.name(index);
+  }
+
+  /** Whether the node has a link of this name that is up. */
+  isUp(name: string): boolean {
+    return this.#node.byName(name)?.up === true;
   }
 
   /** Filters of a link of the node; without clsact there are none. */

@@ -76,6 +76,11 @@ export interface AttachedInterface {
   routes: { destination: string; gateway?: string }[];
 }
 
+export interface SyncOptions {
+  dryRun?: boolean;
+  nodeOnly?: boolean;
+}
+
 /** A difference between what should be and what is, in words for an operator. */
 export interface Deviation {
   /** What kind of object differs. */
@@ -183,8 +188,15 @@ export interface Datapath extends AsyncDisposable {
    * belongs to none of `pods` is removed. Objects that are not ours are never touched.
    *
    * @param options.dryRun reports what would be done
+   * @param options.nodeOnly compares what a few lists of the node's namespace show: no pod's namespace, no sysctl, no neighbour
    */
-  sync(pods: readonly PodAttachment[], options?: { dryRun?: boolean }): Promise<SyncReport>;
+  sync(pods: readonly PodAttachment[], options?: SyncOptions): Promise<SyncReport>;
+
+  /**
+   * Calls back, until it is disposed, when others may have taken something from the node that the agent made: soon after each change,
+   * and without saying what. `lost`: it is not known what happened.
+   */
+  watch(onDisturbance: (kind: 'node' | 'lost') => void): Promise<void>;
 
   /** Counters of the tag programs. */
   verdicts(): Promise<TagVerdicts>;

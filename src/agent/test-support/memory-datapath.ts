@@ -55,6 +55,10 @@ export class MemoryDatapath implements Datapath {
     return { repaired: [], removed: [], failed: [] };
   }
 
+  async watch(): Promise<void> {
+    // Nobody disturbs it.
+  }
+
   async verdicts() {
     const none = { tagged: 0, untagged: 0, passed: 0, droppedNoEntry: 0, droppedWrongVlan: 0, droppedDoubleTag: 0 };
     return { ...none, droppedMissingTag: 0, droppedSpoofedSource: 0 };

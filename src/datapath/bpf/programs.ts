@@ -121,11 +121,22 @@ async function openMap(kernel: Kernel, map: MapDefinition, directory: string): P
   return inStep(`open map ${map.name}`, async () => {
     const path = join(directory, 'maps', pinName(map));
     const pinned = await kernel.open(path);
-    if (pinned !== undefined) return pinned;
+    if (pinned !== undefined) {
+      if (isThisMap(await kernel.mapInfo(pinned), map)) return pinned;
+      // It stays as one of an older layout until the first sync has filled the new one.
+      await kernel.closeHandle(pinned);
+      await rename(path, `${path}_replaced`);
+    }
     const handle = await kernel.createMap(map);
     await kernel.pin(handle, path);
     return handle;
   });
+}
+
+/** A map of another kind under our name would refuse entries, or take them for something else. */
+function isThisMap(found: Awaited<ReturnType<Kernel['mapInfo']>>, map: MapDefinition): boolean {
+  const sameSizes = found.keySize === map.keySize && found.valueSize === map.valueSize;
+  return sameSizes && found.type === map.type && found.maxEntries === map.maxEntries;
 }
 
 async function openProgram(

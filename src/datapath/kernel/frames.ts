@@ -20,7 +20,8 @@ export const OPERATION = {
   netnsNew: 14,
   /** Does nothing. */
   hello: 15,
-  programQuery: 16,
+  watch: 16,
+  programQuery: 17,
 } as const;
 
 export type Operation = keyof typeof OPERATION;

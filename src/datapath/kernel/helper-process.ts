@@ -1,7 +1,11 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { DatapathError } from '../errors.ts';
 import { AnswerDecoder, encodeFrame, type Field, type HelperAnswer, OPERATION, type Operation } from './frames.ts';
+
+/** The id of what nobody asked for. */
+const EVENTS = 0;
 
 /** Carries requests to the kernel. Tests put themselves between. */
 export interface KernelPort {
@@ -12,6 +16,8 @@ export interface KernelPort {
    * @throws DatapathError when the helper cannot be run or ended before it answered.
    */
   request(operation: Operation, fields: readonly Field[], generation?: number): Promise<HelperAnswer>;
+  /** What is told without a request: answers with id 0, and one with an errno when the helper ended. */
+  onEvents: ((answer: HelperAnswer) => void) | undefined;
   close(): Promise<void>;
 }
 
@@ -29,6 +35,7 @@ export class HelperProcess implements KernelPort {
   #generation = 0;
   #nextId = 1;
   #closed = false;
+  onEvents: ((answer: HelperAnswer) => void) | undefined;
 
   /** @param nodeNetns the namespace that is the node; absent: the one of this process */
   constructor(path: string, nodeNetns?: string) {
@@ -65,6 +72,7 @@ export class HelperProcess implements KernelPort {
     let complaint = '';
     child.stdout.on('data', (chunk: Buffer) => {
       for (const answer of decoder.push(chunk)) {
+        if (answer.id === EVENTS) this.onEvents?.(answer);
         running.waiting.get(answer.id)?.resolve(answer);
         running.waiting.delete(answer.id);
       }
@@ -81,6 +89,7 @@ export class HelperProcess implements KernelPort {
         const error = new DatapathError('kernel helper', `${reason} ${complaint.trim()}`.trim());
         for (const { reject } of running.waiting.values()) reject(error);
         running.waiting.clear();
+        if (!this.#closed) this.onEvents?.({ id: EVENTS, errno: constants.errno.EPIPE, data: Buffer.alloc(0) });
         resolve();
       };
       child.on('error', (error) => onEnd(`cannot run ${this.#path}: ${error.message}`));

@@ -2,6 +2,7 @@ import { constants } from 'node:os';
 import { DatapathError } from '../errors.ts';
 import {
   decodeAnswer,
+  decodeMessages,
   descriptorOffset,
   encodeRequest,
   type NetlinkMessage,
@@ -75,6 +76,18 @@ export class Kernel {
   /** The same kernel for as long as the helper lives that runs now; then every call fails. */
   bound(): Kernel {
     return new Kernel(this.#port, this.#port.generation);
+  }
+
+  /**
+   * Tells of changes in the node's namespace that others make, as netlink messages; undefined when some were lost.
+   *
+   * @param groups multicast groups (include/uapi/linux/rtnetlink.h)
+   */
+  async watch(groups: readonly number[], onChange: (messages: NetlinkMessage[] | undefined) => void): Promise<void> {
+    this.#port.onEvents = ({ errno, data }) => onChange(errno === 0 ? decodeMessages(data) : undefined);
+    const field = Buffer.alloc(groups.length * 4);
+    for (const [at, group] of groups.entries()) field.writeUInt32LE(group, at * 4);
+    await this.#call('watch', field);
   }
 
   /** Starts the helper unless it runs. */
@@ -217,13 +230,16 @@ export class Kernel {
     }
   }
 
-  async mapInfo(handle: number): Promise<{ id: number; type: number; keySize: number; valueSize: number }> {
+  async mapInfo(
+    handle: number,
+  ): Promise<{ id: number; type: number; keySize: number; valueSize: number; maxEntries: number }> {
     const data = await this.#call('info', handle);
     return {
       id: data.readUInt32LE(0),
       type: data.readUInt32LE(4),
       keySize: data.readUInt32LE(8),
       valueSize: data.readUInt32LE(12),
+      maxEntries: data.readUInt32LE(16),
     };
   }
 

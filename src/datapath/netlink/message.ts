@@ -110,6 +110,18 @@ export function decodeAnswer(bytes: Buffer): NetlinkAnswer {
   throw new MalformedMessageError('the answer has no end');
 }
 
+/** Messages one after another, as the helper passes on what nobody asked for. What is malformed is the end. */
+export function decodeMessages(bytes: Buffer): NetlinkMessage[] {
+  const messages: NetlinkMessage[] = [];
+  for (let at = 0; bytes.length - at >= HEADER; ) {
+    const length = bytes.readUInt32LE(at);
+    if (length < HEADER || length > bytes.length - at) break;
+    messages.push({ type: bytes.readUInt16LE(at + 4), payload: bytes.subarray(at + HEADER, at + length) });
+    at += (length + 3) & ~3;
+  }
+  return messages;
+}
+
 function refusal(type: number, flags: number, payload: Buffer): NetlinkAnswer | undefined {
   if (payload.length < 4) {
     if (type === NLMSG_DONE) return undefined;

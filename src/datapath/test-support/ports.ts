@@ -18,6 +18,14 @@ export class ScriptedPort implements KernelPort {
     this.#port = port;
   }
 
+  get onEvents() {
+    return this.#port.onEvents;
+  }
+
+  set onEvents(listener) {
+    this.#port.onEvents = listener;
+  }
+
   get generation(): number {
     return this.#port.generation;
   }
