@@ -18,7 +18,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'unit',
-          include: ['{src,sim,scripts,bench,test/demo,test/lab}/**/*.test.ts'],
+          include: ['{src,sim,scripts,bench,test/demo,test/lab,test/sdk}/**/*.test.ts'],
           exclude: ['**/*.netns.test.ts'],
           // Modules are loaded once for all files of a worker: that is half of what these tests cost.
           isolate: false,

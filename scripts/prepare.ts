@@ -1,7 +1,7 @@
 /**
  * `--bundles FOLDER` puts the bundles of the executables and the native programs there, for all laboratories of one run.
  *
- * Builds what the tests need and the cache lacks: Kubernetes, containerd, Helm, the VPC switch, the VM's kernel and Prometheus. One after
+ * Builds what the tests need and the cache lacks: Kubernetes, containerd, Helm, the VPC switch, the VM's kernel, Prometheus and the Python SDKs. One after
  * another and before any test, as compilers beside tests make both slow.
  */
 import { spawnSync } from 'node:child_process';
@@ -13,6 +13,7 @@ import { TestClusterError } from '../test/cluster/errors.ts';
 import { ensureHelm } from '../test/cluster/helm.ts';
 import { ensureRealNodePrograms } from '../test/cluster/real-nodes/programs.ts';
 import { ensurePrometheus } from '../test/e2e/monitoring/prometheus.ts';
+import { ensurePythonSdks } from '../test/sdk/python-sdks.ts';
 import { ensureVmKernel } from '../test/vm/kernel.ts';
 import { buildNative } from './build-native.ts';
 
@@ -26,6 +27,7 @@ try {
     ensureSwitchProgram,
     ensureVmKernel,
     ensurePrometheus,
+    ensurePythonSdks,
   ]) {
     await ensure({ log });
   }
