@@ -71,6 +71,7 @@ backoffOverride: { eni_create: { Duration: 10000000000 } }
         const { raw, notes } = fromUpstreamKeys(value);
         if (notes.length === 0 && !JSON.stringify(value).includes('ebhook')) expect(raw).toEqual(value);
       }),
+      { examples: [[JSON.parse('{"__proto__": 1}')], [JSON.parse('{"a": {"__proto__": {"b": 2}}}')]] },
     );
   });
 });
