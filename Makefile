@@ -48,6 +48,9 @@ e2e: $(STAMP) $(SYSTEM_STAMP) ## The control plane on a real cluster with a simu
 faults: $(STAMP) $(SYSTEM_STAMP) ## Kill it and see that nothing is lost
 	@exec node scripts/test.ts --only faults
 
+soak: $(STAMP) ## Tests that depend on chance, with fresh seeds for MINUTES (10); PROJECT=faults kills processes
+	@exec node scripts/soak.ts --minutes $(or $(MINUTES),10) --project $(or $(PROJECT),unit)
+
 bench: $(STAMP) ## Measure everything that has a budget (about 12 minutes)
 	@exec node bench/bench.ts
 
@@ -78,4 +81,4 @@ cluster-stop: $(STAMP) ## End that cluster
 clean: ## Remove what was built
 	rm -rf dist node_modules
 
-.PHONY: help setup demo demo-once test check unit integration e2e faults bench generate manifests format build image release cluster-start cluster-stop clean
+.PHONY: help setup demo demo-once test check unit integration e2e faults soak bench generate manifests format build image release cluster-start cluster-stop clean
