@@ -16,7 +16,6 @@ const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   enableDevicePlugin: 'it has none in Terway either',
   podMaxConcurrent: 'pods and PodENIs have one queue; podENIMaxConcurrent counts',
   controllers: 'every controller runs',
-  centralizedIPAM: 'addresses of shared ENIs are left to the node daemon',
   multiIPPodMaxConcurrent: 'addresses of shared ENIs are left to the node daemon',
   multiIPNodeMaxConcurrent: 'addresses of shared ENIs are left to the node daemon',
   multiIPNodeSyncPeriod: 'addresses of shared ENIs are left to the node daemon',
