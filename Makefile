@@ -51,8 +51,11 @@ faults: $(STAMP) $(SYSTEM_STAMP) ## Kill it and see that nothing is lost
 conformance: $(STAMP) $(SYSTEM_STAMP) ## Kubernetes' own network specs on our nodes; RECORD=1 writes docs/reference/conformance.md
 	@exec node test/conformance/run.ts $(if $(RECORD),--record)
 
-bench: $(STAMP) ## Measure everything that has a budget (about 12 minutes)
-	@exec node bench/bench.ts
+soak: $(STAMP) ## Tests that depend on chance, with fresh seeds for MINUTES (10); PROJECT=faults kills processes
+	@exec node scripts/soak.ts --minutes $(or $(MINUTES),10) --project $(or $(PROJECT),unit)
+
+bench: $(STAMP) ## Measure everything that has a budget, three times; writes docs/performance.json (about 50 minutes)
+	@node bench/bench.ts --runs 3 --write; code=$$?; node scripts/generate.ts; exit $$code
 
 generate: $(STAMP) ## Write config/crd from src/crds, and what else is derived from schemas
 	@npm run -s generate
@@ -81,4 +84,4 @@ cluster-stop: $(STAMP) ## End that cluster
 clean: ## Remove what was built
 	rm -rf dist node_modules
 
-.PHONY: help setup demo demo-once test check unit integration e2e faults conformance bench generate manifests format build image release cluster-start cluster-stop clean
+.PHONY: help setup demo demo-once test check unit integration e2e faults conformance soak bench generate manifests format build image release cluster-start cluster-stop clean

@@ -10,6 +10,7 @@ export default defineConfig({
     // A machine that others use, too, may take its time; what never comes is all that these end.
     testTimeout: 180_000,
     hookTimeout: 300_000,
+    setupFiles: ['test/harness/chance.ts'],
     expect: { poll: { timeout: 20_000 } },
     // As Node itself imports CommonJS, which the official SDKs are: tests must not run on other rules than the product.
     deps: { interopDefault: false },
@@ -18,7 +19,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'unit',
-          include: ['{src,sim,scripts,bench,test/demo,test/lab}/**/*.test.ts'],
+          include: ['{src,sim,scripts,bench,test/demo,test/lab,test/sdk,test/harness}/**/*.test.ts'],
           exclude: ['**/*.netns.test.ts'],
           // Modules are loaded once for all files of a worker: that is half of what these tests cost.
           isolate: false,

@@ -121,6 +121,23 @@ export class Bed implements AsyncDisposable {
       .reduce((sum, count) => sum + count, 0);
   }
 
+  /** Calls of these APIs, and how many of them the cloud throttled. */
+  async outcomes(actions: readonly string[]): Promise<{ all: number; throttled: number }> {
+    const { calls } = await this.lab.cloud.counters();
+    const counted = actions.flatMap((action) => Object.entries(calls[action] ?? {}));
+    const sum = (some: typeof counted) => some.reduce((total, [, count]) => total + count, 0);
+    return { all: sum(counted), throttled: sum(counted.filter(([code]) => code.startsWith('Throttling'))) };
+  }
+
+  /** Of these, those that change something. */
+  async mutations(): Promise<number> {
+    const { calls } = await this.lab.cloud.counters();
+    return Object.entries(calls)
+      .filter(([action]) => !/^(Describe|List)/.test(action))
+      .flatMap(([, outcomes]) => Object.values(outcomes))
+      .reduce((sum, count) => sum + count, 0);
+  }
+
   /**
    * Writes that the API server got from the control plane on account of pods: PodENIs, their mirrors, nodes. Without leases
    * and events, as budgets.md says, without the pods, which are the harness's, and without the minutely status of the

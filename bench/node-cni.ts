@@ -30,12 +30,12 @@ export async function measureCni({ record, say }: Report, stateDir: string): Pro
   const dels = times([...quiet.dels, ...busy.dels]);
   const name = (what: string) => `node: ${what}, ${STANDING} pods there`;
   const unit = 'ms';
-  record({ name: name('CNI ADD, address assigned, p50'), value: median(adds), unit, budget: 50, upstream: '–' });
+  record({ name: name('CNI ADD, address assigned, p50'), value: median(adds), unit, budget: 20, upstream: '–' });
   record({
     name: name('CNI ADD, address assigned, p99'),
     value: percentile(adds, 99),
     unit,
-    budget: 150,
+    budget: 80,
     upstream: '–',
   });
   record({ name: name('CNI DEL, p50'), value: median(dels), unit, upstream: '–' });

@@ -1,6 +1,6 @@
 /**
  * Writes what is derived from the code: the CRD manifests of `src/crds` to `config/crd/` and the chart, schemas of the
- * configuration, and the references of reasons and of custom resources. With `--check` it writes nothing and exits 1 when a file differs, so that a forgotten generation
+ * configuration, the references of reasons and of custom resources, and the tables of figures. With `--check` it writes nothing and exits 1 when a file differs, so that a forgotten generation
  * cannot land.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -11,6 +11,7 @@ import { chartFiles } from './chart-files.ts';
 import { crdsPage } from './crds-page.ts';
 import { dashboardFiles } from './dashboards.ts';
 import { metricsPage } from './metrics-page.ts';
+import { performancePages } from './performance.ts';
 import { reasonsPage } from './reasons-page.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -26,6 +27,7 @@ const files = new Map([
   ['docs/reference/reasons.md', reasonsPage()],
   ['docs/reference/crds.md', crdsPage()],
   ['docs/reference/metrics.md', metricsPage()],
+  ...(await performancePages(root)),
   ...dashboardFiles(),
   ...[...crds].map(([name, text]): [string, string] => [`config/crd/${name}`, text]),
   ...(await chartFiles(crds)),

@@ -1,8 +1,8 @@
 /** A table in Markdown with aligned columns; the first row is its head. */
 export function markdownTable([head = [], ...rows]: string[][]): string {
-  const widths = head.map((_, at) => Math.max(...[head, ...rows].map((row) => row[at]?.length ?? 0)));
+  const widths = head.map((_, at) => Math.max(...[head, ...rows].map((row) => columns(row[at] ?? ''))));
   const line = (cells: string[], pad = ' ') =>
-    `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0, pad)).join(' | ')} |\n`;
+    `| ${cells.map((cell, at) => cell + pad.repeat(Math.max(0, (widths[at] ?? 0) - columns(cell)))).join(' | ')} |\n`;
   return [
     line(head),
     line(
@@ -11,4 +11,12 @@ export function markdownTable([head = [], ...rows]: string[][]): string {
     ),
     ...rows.map((row) => line(row)),
   ].join('');
+}
+
+/** Chinese characters and their punctuation take two. */
+function columns(text: string): number {
+  const wide = text.match(
+    /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\uffe0-\uffe6]/g,
+  );
+  return Array.from(text).length + (wide?.length ?? 0);
 }

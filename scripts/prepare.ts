@@ -2,7 +2,7 @@
  * `--bundles FOLDER` puts the bundles of the executables and the native programs there, for all laboratories of one run.
  *
  * Builds what the tests need and the cache lacks: Kubernetes and its e2e suite, containerd, Helm, CoreDNS, the VPC switch, the VM's
- * kernel and Prometheus. One after another and before any test, as compilers beside tests make both slow.
+ * kernel, Prometheus and the Python SDKs. One after another and before any test, as compilers beside tests make both slow.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -15,6 +15,7 @@ import { ensureHelm } from '../test/cluster/helm.ts';
 import { ensureRealNodePrograms } from '../test/cluster/real-nodes/programs.ts';
 import { ensureConformancePrograms } from '../test/conformance/programs.ts';
 import { ensurePrometheus } from '../test/e2e/monitoring/prometheus.ts';
+import { ensurePythonSdks } from '../test/sdk/python-sdks.ts';
 import { ensureVmKernel } from '../test/vm/kernel.ts';
 import { buildNative } from './build-native.ts';
 
@@ -30,6 +31,7 @@ try {
     ensureSwitchProgram,
     ensureVmKernel,
     ensurePrometheus,
+    ensurePythonSdks,
   ]) {
     await ensure({ log });
   }

@@ -41,6 +41,12 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'netcat-openbsd', proof: 'nc.openbsd', purpose: 'in the images of Kubernetes’ own e2e specs' },
   { name: 'nftables', proof: 'nft', purpose: 'kube-proxy of real nodes' },
   { name: 'openssl', proof: 'openssl', purpose: 'checks the signature of a release in tests' },
+  // What it brings lies in a folder that is named after the version of Python.
+  {
+    name: 'python3-venv',
+    proof: '/var/lib/dpkg/info/python3-venv.list',
+    purpose: 'foreign SDKs, against which the simulator is tested',
+  },
   { name: 'qemu-system-x86', proof: 'qemu-system-x86_64', purpose: 'runs the kernel of the VM tests' },
   { name: 'runc', proof: 'runc', purpose: 'starts the containers of real nodes' },
   { name: 'tcpdump', proof: 'tcpdump', purpose: 'shows in tests what is on the wire' },

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { ACTIONS } from './model/actions/registry.ts';
 
 /**
  * The control channel's operations: what a test or a demo does to the account besides calling the API. Client and
@@ -15,6 +16,38 @@ export const latenciesSchema = z.strictObject({
   detachMs: milliseconds.optional(),
   deleteMs: milliseconds.optional(),
   answerMs: milliseconds.optional(),
+});
+
+const rateWindow = z.strictObject({
+  limit: z.number().int().min(0).max(1_000_000),
+  windowMs: z.union([z.literal(60_000), z.literal(1000)], 'must be 60000 or 1000'),
+  code: z.enum(['Throttling', 'Throttling.User', 'Throttling.Api']).optional(),
+});
+
+/** A window for an API that does not exist would limit nothing, which its author would not see. */
+const rateWindows = z.record(z.string(), rateWindow).superRefine((windows, context) => {
+  for (const name of Object.keys(windows)) {
+    if (name === 'default' || ACTIONS.some((action) => action.name === name)) continue;
+    context.addIssue({ code: 'custom', path: [name], message: 'the simulator has no such API' });
+  }
+});
+
+export const behaviourSchema = z.strictObject({
+  rateWindows: rateWindows.optional(),
+  tagFilterMaxResources: z.number().int().min(0).max(1_000_000).optional(),
+  listLag: z.strictObject({ createdMs: milliseconds.default(0), deletedMs: milliseconds.default(0) }).optional(),
+  attachFaults: z
+    .array(
+      z.strictObject({
+        outcome: z.enum(['fails', 'hangs']),
+        instanceId: id.optional(),
+        eniId: id.optional(),
+        count: z.number().int().min(1).max(1_000_000).optional(),
+      }),
+    )
+    .max(100)
+    .optional(),
+  instanceFilterReturnsMembers: z.boolean().optional(),
 });
 
 export const vpcSchema = z.strictObject({
@@ -64,6 +97,13 @@ const latencies = z.object({
   deleteMs: z.number(),
   answerMs: z.number(),
 });
+const behaviour = z.object({
+  rateWindows: z.record(z.string(), rateWindow),
+  tagFilterMaxResources: z.number(),
+  listLag: z.object({ createdMs: z.number(), deletedMs: z.number() }),
+  attachFaults: behaviourSchema.shape.attachFaults.unwrap(),
+  instanceFilterReturnsMembers: z.boolean(),
+});
 const runInstanceResult = z.object({
   instanceId: z.string(),
   primaryEniId: z.string(),
@@ -85,5 +125,6 @@ export const adminOperations = {
   deleteVSwitch: { request: z.strictObject({ vSwitchId: id }), result: changedIds },
   deleteVpc: { request: z.strictObject({ vpcId: id }), result: changedIds },
   setLatencies: { request: latenciesSchema, result: latencies },
+  setBehaviour: { request: behaviourSchema, result: behaviour },
   completeAll: { request: z.strictObject({}), result: changedIds },
 };

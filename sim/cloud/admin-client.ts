@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { adminOperations } from './admin-api.ts';
 import type { Latencies } from './model/account.ts';
+import type { Behaviour } from './model/behaviour.ts';
 import type { InstanceStatus } from './model/entities.ts';
 import type { Counters, JournalEntry } from './model/journal.ts';
 import type { RunInstanceResult } from './model/model.ts';
@@ -97,6 +98,11 @@ export class AdminClient {
   /** Returns what holds afterwards. */
   setLatencies(changes: RequestOf<'setLatencies'>): Promise<Latencies> {
     return this.#post('setLatencies', changes, adminOperations.setLatencies.result);
+  }
+
+  /** Limits of calls, lists that lag, attachments that go wrong: each part given replaces the one before. Returns what holds. */
+  setBehaviour(changes: RequestOf<'setBehaviour'>): Promise<Behaviour> {
+    return this.#post('setBehaviour', changes, adminOperations.setBehaviour.result);
   }
 
   completeAll(): Promise<string[]> {

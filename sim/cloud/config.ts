@@ -1,7 +1,14 @@
 import { parse as parseYaml } from 'yaml';
 import * as z from 'zod';
 import { errorMessage } from '../../src/util/errors.ts';
-import { instanceSchema, latenciesSchema, securityGroupSchema, vpcSchema, vSwitchSchema } from './admin-api.ts';
+import {
+  behaviourSchema,
+  instanceSchema,
+  latenciesSchema,
+  securityGroupSchema,
+  vpcSchema,
+  vSwitchSchema,
+} from './admin-api.ts';
 import type { CloudModel } from './model/model.ts';
 import type { CloudSimulatorOptions } from './server.ts';
 
@@ -46,6 +53,7 @@ const configSchema = z.strictObject({
   journalCapacity: z.number().int().min(1).max(10_000_000).optional(),
   accessKeys: z.array(accessKeySchema).min(1).optional(),
   latencies: latenciesSchema.optional(),
+  behaviour: behaviourSchema.optional(),
   instanceTypes: z.array(instanceTypeSchema).optional(),
   vpcs: z.array(vpcSchema).default([]),
   vSwitches: z.array(vSwitchSchema).default([]),
@@ -90,6 +98,7 @@ export function simulatorOptions(config: SimulatorConfig): Pick<CloudSimulatorOp
       clientTokenTtlMs: config.clientTokenTtlMs,
       journalCapacity: config.journalCapacity,
       latencies: config.latencies,
+      behaviour: config.behaviour,
       instanceTypes: config.instanceTypes,
     },
   };

@@ -18,7 +18,7 @@ const USAGE = `Usage: alicloud-sim [--listen HOST:PORT] [--admin-listen HOST:POR
 
   --listen        where the ECS and VPC API is served (default 127.0.0.1:0, any free port)
   --admin-listen  where the control channel is served, loopback only, or none (default 127.0.0.1:0)
-  --config        YAML file with the account: region, zones, accessKeys, network, instances, latencies
+  --config        YAML file with the account: region, zones, accessKeys, network, instances, latencies, behaviour
 `;
 
 interface Flags {

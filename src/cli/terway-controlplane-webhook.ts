@@ -28,7 +28,7 @@ export function createWebhook(
     ...{ client, log, metrics, clock: systemClock, random: systemRandom },
     sources: sourcesOf(client, informers),
     rules: {
-      ...{ enableTrunk, injectResources: webhook.injectResources },
+      ...{ enableTrunk: enableTrunk !== false, injectResources: webhook.injectResources },
       stableNameKinds: config.customStatefulWorkloadKinds,
     },
     address: { host: webhook.bindHost, port: webhook.port },

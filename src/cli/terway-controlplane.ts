@@ -148,6 +148,7 @@ async function main(): Promise<void> {
   try {
     await informersSynced(informers, stop.signal);
     log.info('stores synced');
+    if (eniConfigs.refusal !== undefined) throw new ConfigError(eniConfigs.refusal);
     if (webhook !== undefined) {
       await startWebhook(webhook, config, log);
       running.push(webhook.run(end.signal));

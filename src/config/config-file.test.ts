@@ -59,6 +59,7 @@ describe('the configuration of the control plane', () => {
       },
       metricsBindAddress: { host: '0.0.0.0', port: 9090 },
       enableTrunk: true,
+      centralizedIPAM: false,
       podENIMaxConcurrent: 50,
       nodeMaxConcurrent: 10,
       eniMaxConcurrent: 4,

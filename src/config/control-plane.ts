@@ -66,7 +66,15 @@ export const controlPlaneConfigSchema = z
       .string()
       .regex(/^(|\/.{1,100})$/, 'must be an absolute path, or empty to turn it off')
       .default('/run/terway-controlplane/admin.sock'),
-    enableTrunk: z.boolean().default(true),
+    /** `true` lets nodes have a trunk where eni-config asks for one; `always` gives them one wherever the type takes it. */
+    enableTrunk: z.union([z.boolean(), z.literal('always')], 'must be true, false or always').default(true),
+    /** The key is upstream's; with `true` it alone would hand out the addresses of shared ENIs. */
+    centralizedIPAM: z
+      .literal(
+        false,
+        'only false is supported, as shared ENIs are not built yet: ordinary pods would get no address from anybody; keep Terway’s control plane in this cluster, or let its node daemon hand them out (ipam_type other than crd in eni-config) and set false here',
+      )
+      .default(false),
     /** With `dual` and `ipv6` the ENI of each pod has an IPv6 address besides its IPv4 one. */
     ipStack: z.enum(['ipv4', 'dual', 'ipv6']).default('ipv4'),
     podENIMaxConcurrent: concurrency(50),

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { unknownEniConfKeys } from './eni-conf-keys.ts';
-import { type EniConf, mergeEniConf, parseEniConfig, readEniConf } from './eni-config.ts';
+import { type EniConf, mergeEniConf, parseEniConfig, readEniConf, refusalOfEniConfig } from './eni-config.ts';
 
 const parse = (value: unknown) =>
   parseEniConfig({ eni_conf: typeof value === 'string' ? value : JSON.stringify(value) });
@@ -25,7 +25,7 @@ describe('eni-config', () => {
         vSwitchesAnywhere: [],
         securityGroupIds: ['sg-1'],
         tags: { 'ack.aliyun.com': 'c1' },
-        trunking: true,
+        trunking: undefined,
       },
     });
   });
@@ -53,11 +53,11 @@ describe('eni-config', () => {
   });
 
   test.each([
-    [{}, {}, true],
-    [{ eni_tags: null, enable_eni_trunking: null }, {}, true],
+    [{}, {}, undefined],
+    [{ eni_tags: null, enable_eni_trunking: null }, {}, undefined],
     [{ eni_tags: { team: 'a', empty: '' }, enable_eni_trunking: true }, { team: 'a', empty: '' }, true],
     [{ enable_eni_trunking: false }, {}, false],
-  ])('has tags for trunk ENIs, and may turn them off: %j', (value, tags, trunking) => {
+  ])('has tags for trunk ENIs, and may turn trunks on or off: %j', (value, tags, trunking) => {
     expect(parse({ security_group: 'sg-1', ...value })).toMatchObject({ config: { tags, trunking } });
   });
 
@@ -81,6 +81,17 @@ describe('eni-config', () => {
     ['null', 'must be a JSON object'],
   ])('is refused with field and rule: %j', (value, message) => {
     expect(parse(value)).toEqual({ error: `ConfigMap kube-system/eni-config, key eni_conf: ${message}` });
+  });
+
+  test.each([undefined, '', 'default', 'crd'])('refuses the start only with ipam_type crd: %j', (ipam_type) => {
+    const data = { eni_conf: JSON.stringify({ security_group: 'sg-1', ipam_type }) };
+    const refusal = refusalOfEniConfig(data);
+    if (ipam_type !== 'crd') expect(refusal).toBeUndefined();
+    else
+      expect(refusal).toMatch(
+        /^ConfigMap kube-system\/eni-config, key eni_conf: ipam_type: crd is not supported, .* keep /,
+      );
+    expect(refusalOfEniConfig({ eni_conf: '{}' })).toBeUndefined();
   });
 
   test('that is missing is named', () => {
@@ -118,7 +129,7 @@ describe('the ConfigMap that a node names', () => {
         vSwitchesAnywhere: [],
         securityGroupIds: ['sg-3'],
         tags: { cost: '1', own: 'x' },
-        trunking: true,
+        trunking: undefined,
       },
     });
     expect(merged({})).toEqual(parseEniConfig({ eni_conf: JSON.stringify('conf' in cluster ? cluster.conf : {}) }));

@@ -21,6 +21,14 @@ const eniConfSchema = z.looseObject({
   security_groups: z.array(z.string()).optional(),
   eni_tags: z.record(z.string(), z.string()).nullish(),
   enable_eni_trunking: z.boolean().nullish(),
+  // Every other value means that the node daemon hands addresses out by itself.
+  ipam_type: z
+    .unknown()
+    .refine(
+      (type) => type !== 'crd',
+      'crd is not supported, as shared ENIs are not built yet: ordinary pods would get no address from anybody; keep Terway’s control plane in this cluster, or remove the key so that the node daemon hands them out',
+    )
+    .optional(),
 });
 
 /** What an `eni_conf` asks for, of a cluster or of a node. */
@@ -31,13 +39,14 @@ export interface EniConfig {
   securityGroupIds: string[];
   /** For trunk ENIs, besides those by which the control plane knows its own. */
   tags: Record<string, string>;
-  /** Whether nodes get a trunk ENI; false only where `enable_eni_trunking` says so. */
-  trunking: boolean;
+  /** Whether nodes are to get a trunk ENI, as `enable_eni_trunking` says; undefined where it says nothing. */
+  trunking: boolean | undefined;
 }
 
 /** The members of an `eni_conf`, or one line that names ConfigMap, key and rule. */
 export type EniConf = { conf: Record<string, unknown> } | { error: string };
-export type ParsedEniConfig = { config: EniConfig } | { error: string };
+/** `isRefusal`: nothing that the control plane could do in such a cluster would be right. */
+export type ParsedEniConfig = { config: EniConfig } | { error: string; isRefusal?: true };
 
 /** A ConfigMap as messages name it. */
 export function nameOfConfigMap(name: string): string {
@@ -61,6 +70,12 @@ export function readEniConf(name: string, data: Record<string, string>): EniConf
     return { error: `${where}: is not JSON: ${errorMessage(error).replace(/\s+/g, ' ')}` };
   }
   return isRecord(raw) ? { conf: raw } : { error: `${where}: must be a JSON object` };
+}
+
+/** Why the control plane must not start on this cluster's `eni-config`, in one line; undefined when it may. */
+export function refusalOfEniConfig(data: Record<string, string>): string | undefined {
+  const parsed = parseEniConfig(data);
+  return 'error' in parsed && parsed.isRefusal === true ? parsed.error : undefined;
 }
 
 /** Parses the data of the ConfigMap `eni-config`. */
@@ -87,6 +102,7 @@ function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
   const parsed = eniConfSchema.safeParse(raw);
   if (!parsed.success) {
     const { field, rule } = firstIssue(parsed.error);
+    if (field === 'ipam_type') return { error: `${where}: ${field}: ${rule}`, isRefusal: true };
     return { error: `${where}: ${field}: ${rule}${valueAt(raw, parsed.error.issues[0]?.path ?? [])}` };
   }
   const { vswitches, security_group: one, security_groups: several, eni_tags, enable_eni_trunking } = parsed.data;
@@ -102,7 +118,7 @@ function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
   const places = Array.isArray(vswitches)
     ? { vSwitchesByZone: {}, vSwitchesAnywhere: vswitches }
     : { vSwitchesByZone: vswitches, vSwitchesAnywhere: [] };
-  return { config: { ...places, securityGroupIds, tags: eni_tags ?? {}, trunking: enable_eni_trunking !== false } };
+  return { config: { ...places, securityGroupIds, tags: eni_tags ?? {}, trunking: enable_eni_trunking ?? undefined } };
 }
 
 const VALUE_MAX = 80;

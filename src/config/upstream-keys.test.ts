@@ -32,7 +32,7 @@ ipStack: ipv4
 enableWebhookInjectResource: true
 kubeClientQPS: 20
 kubeClientBurst: 30
-centralizedIPAM: true
+centralizedIPAM: false
 degradation: l1
 customStatefulWorkloadKinds: [CloneSet]
 nodeLabelWhiteList: { pool: trunk }
@@ -55,6 +55,11 @@ backoffOverride: { eni_create: { Duration: 10000000000 } }
   test.each([
     ['a key that neither has', 'rateLimits: {}', 'unknown key rateLimits'],
     ['the legacy mode', 'ipamType: crd', 'only "" is supported: instead of crd, use a PodNetworking'],
+    [
+      'central IPAM',
+      'centralizedIPAM: true',
+      'centralizedIPAM: only false is supported, as shared ENIs are not built yet',
+    ],
     ['a level that there is not', 'degradation: l2', 'degradation: '],
   ])('%s is refused', (_title, line, words) => {
     expect(() => parseControlPlaneConfig('f.yaml', line)).toThrow(words);
@@ -71,6 +76,7 @@ backoffOverride: { eni_create: { Duration: 10000000000 } }
         const { raw, notes } = fromUpstreamKeys(value);
         if (notes.length === 0 && !JSON.stringify(value).includes('ebhook')) expect(raw).toEqual(value);
       }),
+      { examples: [[JSON.parse('{"__proto__": 1}')], [JSON.parse('{"a": {"__proto__": {"b": 2}}}')]] },
     );
   });
 });

@@ -1,4 +1,4 @@
-import * as z from 'zod';
+import { isRecord } from '../util/json.ts';
 
 /** Keys of upstream's configuration (reference 1.2) that stand elsewhere here. */
 const MOVED: Readonly<Record<string, { to: readonly [string, string]; convert?: (value: unknown) => unknown }>> = {
@@ -16,7 +16,6 @@ const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   enableDevicePlugin: 'it has none in Terway either',
   podMaxConcurrent: 'pods and PodENIs have one queue; podENIMaxConcurrent counts',
   controllers: 'every controller runs',
-  centralizedIPAM: 'addresses of shared ENIs are left to the node daemon',
   multiIPPodMaxConcurrent: 'addresses of shared ENIs are left to the node daemon',
   multiIPNodeMaxConcurrent: 'addresses of shared ENIs are left to the node daemon',
   multiIPNodeSyncPeriod: 'addresses of shared ENIs are left to the node daemon',
@@ -31,8 +30,6 @@ const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   enableTrace: 'there are no traces; metrics and status.operations of PodENIs tell durations',
 };
 
-const rawSchema = z.record(z.string(), z.unknown());
-
 /**
  * Reads a configuration that was written for upstream's control plane as one of ours.
  *
@@ -40,12 +37,12 @@ const rawSchema = z.record(z.string(), z.unknown());
  * @returns the content with our keys, and a line for each key that has no effect here
  */
 export function fromUpstreamKeys(raw: unknown): { raw: unknown; notes: string[] } {
-  const parsed = rawSchema.safeParse(raw);
-  if (!parsed.success) return { raw, notes: [] };
+  // Not zod, whose record loses a key named __proto__.
+  if (!isRecord(raw)) return { raw, notes: [] };
   const result: Record<string, unknown> = {};
   const notes: string[] = [];
   const moved: [section: string, key: string, value: unknown][] = [];
-  for (const [key, value] of Object.entries(parsed.data)) {
+  for (const [key, value] of Object.entries(raw)) {
     const move = Object.hasOwn(MOVED, key) ? MOVED[key] : undefined;
     const why = Object.hasOwn(WITHOUT_EFFECT, key) ? WITHOUT_EFFECT[key] : undefined;
     if (move !== undefined) moved.push([...move.to, move.convert === undefined ? value : move.convert(value)]);
@@ -53,9 +50,9 @@ export function fromUpstreamKeys(raw: unknown): { raw: unknown; notes: string[] 
     else Object.defineProperty(result, key, { value, enumerable: true, writable: true, configurable: true });
   }
   for (const [section, key, value] of moved) {
-    const known = rawSchema.safeParse(result[section] ?? {});
+    const known = result[section] ?? {};
     // Our own key goes before; a section that is none is refused by the schema.
-    if (known.success) result[section] = { [key]: value, ...known.data };
+    if (isRecord(known)) result[section] = { [key]: value, ...known };
   }
   return { raw: result, notes };
 }

@@ -71,7 +71,7 @@ export interface ControllerContext {
   escapedPods: () => 'serve' | 'hold' | 'evict';
   clusterId: string;
   vpcId: string;
-  enableTrunk: boolean;
+  enableTrunk: boolean | 'always';
   clock: Clock;
   random: Random;
   log: Log;

@@ -8,6 +8,7 @@ import {
   type ParsedEniConfig,
   parseEniConfig,
   readEniConf,
+  refusalOfEniConfig,
 } from '../config/eni-config.ts';
 import { LABEL_CONFIG } from '../crds/names.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -77,6 +78,12 @@ export class EniConfigs {
       isOwn: true,
       ...(problem === undefined ? {} : { problem: `${problem}; what it said before stays in force` }),
     };
+  }
+
+  /** Why the control plane must not begin its work with `eni-config` as it is, in one line; undefined when it may. */
+  get refusal(): string | undefined {
+    const data = this.#data(ENI_CONFIG.name);
+    return data === undefined ? undefined : refusalOfEniConfig(data);
   }
 
   #parse(): void {

@@ -50,7 +50,7 @@ export interface ManagerOptions {
   clusterId: string;
   vpcId: string;
   /** Whether nodes get trunk ENIs. */
-  enableTrunk: boolean;
+  enableTrunk: boolean | 'always';
   /** Whether ENIs of pods get an IPv6 address, too. */
   withIpv6: boolean;
   networkingRecheckMs: number;

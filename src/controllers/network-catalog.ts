@@ -10,6 +10,18 @@ export interface CatalogAnswer {
   securityGroups: Map<string, SecurityGroup>;
 }
 
+/** A vSwitch stays in its VPC for life, so where one lies that is not in ours changes only when it is made or deleted. */
+const ELSEWHERE_MAX_AGE_MS = 10 * 60_000;
+/** What the cloud lacks is remembered while somebody names it, and this long after. */
+const FORGET_AFTER_MS = 3_600_000;
+
+interface Known<T> {
+  /** Undefined when the cloud has none. */
+  value: T | undefined;
+  atMs: number;
+  wantedMs: number;
+}
+
 /**
  * vSwitches of the VPC and security groups that PodNetworkings name, asked for in as few calls as possible and shared by
  * everyone who needs them. Feeds the pool of free addresses.
@@ -19,8 +31,12 @@ export class NetworkCatalog {
   readonly #clock: Clock;
   readonly #vpcId: string;
   readonly #pool: VSwitchPool;
-  readonly #vSwitches = new Map<string, { value: VSwitch | undefined; atMs: number }>();
-  readonly #securityGroups = new Map<string, { value: SecurityGroup | undefined; atMs: number }>();
+  readonly #vSwitches = new Map<string, Known<VSwitch>>();
+  /** When it was asked where a vSwitch is that the VPC lacks, and what came back. */
+  readonly #elsewhere = new Map<string, { value: VSwitch | undefined; atMs: number }>();
+  readonly #securityGroups = new Map<string, Known<SecurityGroup>>();
+  /** What those in the line want: whoever is first asks for all of them. */
+  readonly #inLine = { vSwitchIds: new Set<string>(), securityGroupIds: new Set<string>() };
   #running: Promise<void> = Promise.resolve();
   #problem: string | undefined;
 
@@ -43,7 +59,8 @@ export class NetworkCatalog {
 
   /**
    * Looks ids up; what was asked for less than `maxAgeMs` ago is answered from memory. Only one refresh runs at a time, and
-   * it asks for every id that is known, so that many PodNetworkings cost as much as one.
+   * it asks for every id that is known, so that many PodNetworkings cost as much as one, also those that name what does not
+   * exist: they are checked more often than the others and must not use up the quota that these need.
    *
    * @throws CloudError
    */
@@ -52,6 +69,8 @@ export class NetworkCatalog {
     maxAgeMs: number,
     signal: AbortSignal,
   ): Promise<CatalogAnswer> {
+    for (const id of wanted.vSwitchIds) this.#inLine.vSwitchIds.add(id);
+    for (const id of wanted.securityGroupIds) this.#inLine.securityGroupIds.add(id);
     const previous = this.#running;
     const next = previous.catch(() => {}).then(() => this.#refresh(wanted, maxAgeMs, signal));
     this.#running = next;
@@ -68,12 +87,14 @@ export class NetworkCatalog {
     signal: AbortSignal,
   ): Promise<void> {
     const oldestMs = this.#clock.now() - maxAgeMs;
+    touch(this.#vSwitches, wanted.vSwitchIds, this.#clock.now());
+    touch(this.#securityGroups, wanted.securityGroupIds, this.#clock.now());
     try {
       if (isStale(this.#vSwitches, wanted.vSwitchIds, oldestMs)) {
-        await this.#refreshVSwitches(wanted.vSwitchIds, signal);
+        await this.#refreshVSwitches(takeAll(this.#inLine.vSwitchIds, wanted.vSwitchIds), signal);
       }
       if (isStale(this.#securityGroups, wanted.securityGroupIds, oldestMs)) {
-        await this.#refreshSecurityGroups(wanted.securityGroupIds, signal);
+        await this.#refreshSecurityGroups(takeAll(this.#inLine.securityGroupIds, wanted.securityGroupIds), signal);
       }
       this.#problem = undefined;
     } catch (error) {
@@ -87,18 +108,30 @@ export class NetworkCatalog {
     const found = await this.#cloud.describeVSwitches({ vpcId: this.#vpcId }, signal);
     this.#pool.update(found);
     const known = new Set(found.map((vSwitch) => vSwitch.id));
-    for (const vSwitch of found) this.#vSwitches.set(vSwitch.id, { value: vSwitch, atMs });
-    const elsewhere = [...new Set([...wanted, ...this.#vSwitches.keys()])].filter((id) => !known.has(id));
-    for (const id of elsewhere) {
+    for (const vSwitch of found) {
+      this.#elsewhere.delete(vSwitch.id);
+      this.#vSwitches.set(vSwitch.id, { value: vSwitch, atMs, wantedMs: atMs });
+    }
+    for (const id of new Set([...this.#vSwitches.keys(), ...wanted])) {
+      if (known.has(id)) continue;
       this.#pool.remove(id);
-      if (!wanted.includes(id)) {
+      const wantedMs = wanted.includes(id) ? atMs : (this.#vSwitches.get(id)?.wantedMs ?? 0);
+      if (wantedMs + FORGET_AFTER_MS < atMs) {
         this.#vSwitches.delete(id);
+        this.#elsewhere.delete(id);
         continue;
       }
-      // One by one, but only for ids that are wrong: the message can then say whether it exists in another VPC.
-      const [value] = await this.#cloud.describeVSwitches({ ids: [id] }, signal);
-      this.#vSwitches.set(id, { value, atMs });
+      // One by one, but seldom: the message can then say whether it exists in another VPC.
+      if (wanted.includes(id)) await this.#findElsewhere(id, atMs, signal);
+      this.#vSwitches.set(id, { value: this.#elsewhere.get(id)?.value, atMs, wantedMs });
     }
+  }
+
+  async #findElsewhere(id: string, nowMs: number, signal: AbortSignal): Promise<void> {
+    const before = this.#elsewhere.get(id);
+    if (before !== undefined && nowMs - before.atMs < ELSEWHERE_MAX_AGE_MS) return;
+    const [value] = await this.#cloud.describeVSwitches({ ids: [id] }, signal);
+    this.#elsewhere.set(id, { value, atMs: nowMs });
   }
 
   async #refreshSecurityGroups(wanted: string[], signal: AbortSignal): Promise<void> {
@@ -107,9 +140,25 @@ export class NetworkCatalog {
     const found = new Map((await this.#cloud.describeSecurityGroups(ids, signal)).map((group) => [group.id, group]));
     for (const id of ids) {
       const value = found.get(id);
-      if (value === undefined && !wanted.includes(id)) this.#securityGroups.delete(id);
-      else this.#securityGroups.set(id, { value, atMs });
+      const wantedMs = wanted.includes(id) ? atMs : (this.#securityGroups.get(id)?.wantedMs ?? 0);
+      if (value === undefined && wantedMs + FORGET_AFTER_MS < atMs) this.#securityGroups.delete(id);
+      else this.#securityGroups.set(id, { value, atMs, wantedMs });
     }
+  }
+}
+
+/** Whoever was first may have failed, so what this one wants is in it in any case. */
+function takeAll(inLine: Set<string>, wanted: readonly string[]): string[] {
+  const all = [...new Set([...wanted, ...inLine])];
+  inLine.clear();
+  return all;
+}
+
+/** Notes that somebody names them. */
+function touch(known: ReadonlyMap<string, { wantedMs: number }>, ids: string[], nowMs: number): void {
+  for (const id of ids) {
+    const entry = known.get(id);
+    if (entry !== undefined) entry.wantedMs = nowMs;
   }
 }
 

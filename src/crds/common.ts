@@ -88,7 +88,8 @@ export const eniInfoSchema = z.object({
     .optional()
     .describe('Member: of a trunk. Secondary: attached to the instance as a whole.'),
   vid: z.int().optional().describe('VLAN id of a member ENI on its trunk.'),
-  status: z.enum(['Bind', 'Unbind', 'Deleted']).optional().describe('Whether the ENI is attached.'),
+  // No enum: upstream's control plane writes this field too, and may have more words for it.
+  status: z.string().optional().describe('Whether the ENI is attached: Bind, Unbind or Deleted.'),
   networkCardIndex: z.int().optional().describe('Kept from other versions, not set by this one.'),
   vfID: z.int().optional().describe('Kept from other versions, not set by this one.'),
 });

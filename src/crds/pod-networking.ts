@@ -106,7 +106,8 @@ const specSchema = z.object({
 });
 
 const statusSchema = z.object({
-  status: z.enum(['Ready', 'Fail']).optional(),
+  // No enum: upstream's control plane writes this field too. What is not Ready serves no pods.
+  status: z.string().optional().describe('Ready or Fail.'),
   message: z.string().optional(),
   updateAt: z.string().optional().meta({ format: 'date-time' }),
   vSwitches: z

@@ -216,6 +216,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
   const base = {
     vswitches: { [ZONE_H]: [NODE_VSWITCH[ZONE_H]] },
     security_group: NODE_SECURITY_GROUP,
+    enable_eni_trunking: true,
     eni_tags: { team: 'base', cost: '1', creator: 'somebody' },
   };
   const special = {
@@ -295,8 +296,31 @@ describe('a node whose label terway-config names a ConfigMap', () => {
     );
     expect(await conditionOfNode(before.name, 'TrunkReady')).toContain('TrunkReady=True');
     expect(await bed.trunkOf(before.name)).toBe(trunk);
+    // Where nothing is said, nothing is wanted: enableTrunk merely permits it.
+    await writeEniConf('special', { ...special, enable_eni_trunking: null });
+    await nodeSays(
+      name,
+      'TrunkReady=False TrunkNotSupported: enable_eni_trunking is not set in ConfigMap kube-system/special',
+    );
+    expect(await bed.trunkOf(before.name)).toBe(trunk);
     await writeEniConf('special', special);
     expect(await trunkOf(name)).toMatchObject(ofSpecial);
+  });
+
+  test('an eni-config that leaves addresses to Terway’s control plane is refused while it runs; trunks stay', async () => {
+    const before = await addNode();
+    const trunk = await bed.trunkOf(before.name);
+    await writeEniConf('eni-config', { ...base, ipam_type: 'crd' });
+    try {
+      const { name } = await addNode();
+      await nodeSays(
+        name,
+        'TrunkReady=False ConfigError: ConfigMap kube-system/eni-config, key eni_conf: ipam_type: crd is not supported',
+      );
+      expect(await bed.trunkOf(before.name)).toBe(trunk);
+    } finally {
+      await writeEniConf('eni-config', base);
+    }
   });
 
   test('gets the trunk that the cloud has refused once the configuration is corrected', async () => {

@@ -192,7 +192,7 @@ test('#65: a node says what eni-config lacks, and has its trunk once it is there
   const path = '/api/v1/namespaces/kube-system/configmaps/eni-config';
   const { data } = z.object({ data: z.object({ eni_conf: z.string() }) }).parse(await bed.lab.api.get(path));
   const write = (text: string) => bed.lab.api.patch(path, 'merge', { data: { eni_conf: text } });
-  const others = { version: '1', security_group: NODE_SECURITY_GROUP };
+  const others = { version: '1', security_group: NODE_SECURITY_GROUP, enable_eni_trunking: true };
   try {
     await write(JSON.stringify({ ...others, vswitches: { 'cn-hangzhou-i': [NODE_VSWITCH['cn-hangzhou-i']] } }));
     const { name } = await bed.lab.addNode(ZONE_H, SMALL_TYPE);

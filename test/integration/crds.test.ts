@@ -54,6 +54,32 @@ const message = {
   vSwitchTwice: 'a vSwitch may be named only once',
 };
 
+describe('what upstream’s control plane writes after a way back is accepted, and read', () => {
+  // Its CRDs have no enum on these, so that it may have more words for them than it has today.
+  test.each(['Bind', 'Unbind', 'Deleted', 'Binding', ''])('status %j of the binding of an ENI', async (status) => {
+    const eniInfo = { id: 'eni-1', type: 'Member', vid: 1, status };
+    const record = podEni({});
+    await api.create(paths.podEnis, record);
+    const podEniPath = `${paths.podEnis}/${record.metadata.name}`;
+    await api.patch(`${podEniPath}/status`, 'merge', { status: { phase: 'Bind', eniInfos: { 'eni-1': eniInfo } } });
+    expect(podEniSchema.parse(await api.get(podEniPath)).status?.eniInfos?.['eni-1']?.status).toBe(status);
+
+    const mirror = networkInterface({ eni: { id: 'eni-1' } }, uniqueName('mirror'));
+    await api.create(paths.networkInterfaces, mirror);
+    const mirrorPath = `${paths.networkInterfaces}/${mirror.metadata.name}`;
+    await api.patch(`${mirrorPath}/status`, 'merge', { status: { phase: 'Bind', eniInfo } });
+    expect(networkInterfaceSchema.parse(await api.get(mirrorPath)).status?.eniInfo?.status).toBe(status);
+  });
+
+  test.each(['Ready', 'Fail', 'Initial', ''])('status %j of a PodNetworking', async (status) => {
+    const networking = podNetworking({});
+    await api.create(paths.podNetworkings, networking);
+    const path = `${paths.podNetworkings}/${networking.metadata.name}`;
+    await api.patch(`${path}/status`, 'merge', { status: { status, message: '', updateAt: '2026-01-01T00:00:00Z' } });
+    expect(podNetworkingSchema.parse(await api.get(path)).status?.status).toBe(status);
+  });
+});
+
 describe('allocationType of a PodNetworking', () => {
   test.each([
     ['none', undefined],

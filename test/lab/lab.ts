@@ -275,6 +275,7 @@ export class Lab implements AsyncDisposable {
       version: '1',
       vswitches: Object.fromEntries(ZONES.map((zone) => [zone, [NODE_VSWITCH[zone]]])),
       security_group: NODE_SECURITY_GROUP,
+      enable_eni_trunking: true,
     };
     await this.apply(
       stringify({

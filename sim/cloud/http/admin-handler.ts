@@ -145,6 +145,10 @@ const operations: ReadonlyMap<string, Operation> = new Map([
     'setLatencies',
     define(adminOperations.setLatencies.request, (model, changes, nowMs) => model.setLatencies(changes, nowMs)),
   ],
+  [
+    'setBehaviour',
+    define(adminOperations.setBehaviour.request, (model, changes, nowMs) => model.setBehaviour(changes, nowMs)),
+  ],
   ['completeAll', define(adminOperations.completeAll.request, (model, _request, nowMs) => model.completeAll(nowMs))],
 ]);
 

@@ -58,6 +58,30 @@ describe('RPC with HMAC-SHA1', () => {
     });
   });
 
+  // So the older generation of the SDKs sends every request.
+  test.each<'GET' | 'POST'>(['GET', 'POST'])(
+    '%s with the headers of the newer scheme beside the signature',
+    async (method) => {
+      const headers = { 'x-acs-action': 'CreateNetworkInterface', 'x-acs-version': '2014-05-26' };
+      const answer = await v1({ method, headers, params: createParams() });
+      expect(answer.status).toBe(200);
+      const { Format: _json, ...params } = createParams();
+      expect((await v1({ method, headers, params })).text).toMatch(/^<\?xml /);
+      const forged = await v1(
+        { method, headers, params: createParams() },
+        { ...DEFAULT_ACCESS_KEY, accessKeySecret: 'x' },
+      );
+      expect(refusal(forged)).toBe('400 SignatureDoesNotMatch');
+    },
+  );
+
+  test('an Authorization header of ACS3 counts, also beside a parameter named Signature', async () => {
+    const call: V3Call = { action: 'DescribeRegions', query: { Signature: 'x' } };
+    expect((await v3(call)).status).toBe(200);
+    const dropped = { tamper: (headers: Record<string, string>) => void delete headers['authorization'] };
+    expect(refusal(await v3({ action: 'DescribeRegions', ...dropped }))).toBe('400 MissingAuthorization');
+  });
+
   test('answers in XML unless asked for JSON', async () => {
     const { Format: _json, ...params } = createParams();
     const answer = await v1({ method: 'POST', params });

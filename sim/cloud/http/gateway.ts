@@ -74,7 +74,7 @@ export class Gateway {
     const { model, clock } = this.#options;
     const signed = await readRequest(request);
     const { params } = signed;
-    const v3 = isV3(request.headers);
+    const v3 = isV3(request.headers, params);
     answering.format = formatOf(params.get('Format'), v3);
     const action = v3 ? header(request.headers, 'x-acs-action') : (params.get('Action') ?? '');
     const version = v3 ? header(request.headers, 'x-acs-version') : (params.get('Version') ?? '');

@@ -34,6 +34,8 @@ export interface RpcCall {
   params: Record<string, string>;
   nowMs?: number;
   nonce?: string;
+  /** Sent beside the parameters and not signed. */
+  headers?: Record<string, string>;
   /** Changes the signed parameters before they are sent. */
   tamper?: (params: Record<string, string>) => void;
 }
@@ -56,10 +58,10 @@ export function rpcV1(endpoint: string, key: Credentials, call: RpcCall): Promis
   const split = call.method === 'GET' ? names.length : (call.inQuery ?? 0);
   const part = (of: string[]) => encodePairs(Object.fromEntries(of.map((name) => [name, params[name] ?? ''])));
   const url = `http://${endpoint}/?${part(names.slice(0, split))}`;
-  if (call.method === 'GET') return fetch(url);
+  if (call.method === 'GET') return fetch(url, { headers: call.headers ?? {} });
   return fetch(url, {
     method: 'POST',
-    headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    headers: { 'content-type': 'application/x-www-form-urlencoded', ...call.headers },
     body: part(names.slice(split)),
   });
 }

@@ -106,9 +106,18 @@ export function verifyV1(request: SignedRequest, verifier: Verifier): string {
   return key.accessKeyId;
 }
 
-/** True when the request claims the V3 scheme; what lacks both schemes is treated as V1, the older one. */
-export function isV3(headers: IncomingHttpHeaders): boolean {
-  return header(headers, 'authorization') !== '' || header(headers, 'x-acs-action') !== '';
+/**
+ * True when the request claims the V3 scheme. The `Authorization` header or the `Signature` parameter decides, whatever comes
+ * beside it: the older generation of the SDKs sends x-acs-action with every request that it signs by HMAC-SHA1. What carries
+ * neither is refused in the words of the scheme that its headers suggest.
+ *
+ * @param params of query and body; absent while the body has not been read
+ */
+export function isV3(headers: IncomingHttpHeaders, params?: FlatParams): boolean {
+  const authorization = header(headers, 'authorization');
+  if (authorization.startsWith('ACS3-')) return true;
+  if (params?.has('Signature') === true) return false;
+  return authorization !== '' || header(headers, 'x-acs-action') !== '';
 }
 
 /** First value of a header, empty when absent. */

@@ -1,4 +1,13 @@
 import { Ipv4Pool, Ipv6Pool, type Taken } from './address-pool.ts';
+import {
+  AttachFaults,
+  type Behaviour,
+  type BehaviourChanges,
+  CallMeter,
+  Ghosts,
+  QUIET,
+  withBehaviour,
+} from './behaviour.ts';
 import type { Eni, EniAttachment, EniStatus, EniType, Instance, SecurityGroup, Vpc, VSwitch } from './entities.ts';
 import { ApiError, ipInvalid, ipNotEnough, notFound } from './errors.ts';
 import { EventQueue } from './event-queue.ts';
@@ -41,6 +50,7 @@ export interface AccountOptions {
   ownerId: string;
   resourceGroupId: string;
   latencies: Latencies;
+  behaviour: BehaviourChanges;
   instanceTypes: InstanceType[];
   /** Seed of ids, MAC and IP addresses. */
   seed: number;
@@ -49,7 +59,7 @@ export interface AccountOptions {
 
 /** What ends asynchronously; `epoch` tells a stale completion from the awaited one. */
 export interface Completion {
-  kind: 'attach' | 'detach' | 'delete';
+  kind: 'attach' | 'attach-fails' | 'detach' | 'delete';
   eniId: string;
   epoch: number;
 }
@@ -64,6 +74,12 @@ export class Account {
   readonly ownerId: string;
   readonly resourceGroupId: string;
   latencies: Latencies;
+  /** Set by the model, which lets time pass. */
+  nowMs = 0;
+  readonly attachFaults = new AttachFaults();
+  readonly callMeter = new CallMeter();
+  #behaviour: Behaviour = QUIET;
+  readonly #ghosts = new Ghosts();
   readonly ids: IdGenerator;
   readonly journal: Journal;
   readonly completions = new EventQueue<Completion>();
@@ -90,9 +106,32 @@ export class Account {
     this.ownerId = options.ownerId;
     this.resourceGroupId = options.resourceGroupId;
     this.latencies = { ...options.latencies };
+    this.changeBehaviour(options.behaviour);
     this.ids = new IdGenerator(options.seed, options.regionId);
     this.journal = new Journal(options.journalCapacity);
     for (const type of options.instanceTypes) this.instanceTypes.set(type.instanceTypeId, type);
+  }
+
+  get behaviour(): Behaviour {
+    return this.#behaviour;
+  }
+
+  /** Counts of what is replaced begin anew. */
+  changeBehaviour(changes: BehaviourChanges): Behaviour {
+    this.#behaviour = withBehaviour(this.#behaviour, changes);
+    if (changes.attachFaults !== undefined) this.attachFaults.set(changes.attachFaults);
+    if (changes.rateWindows !== undefined) this.callMeter.reset();
+    return this.#behaviour;
+  }
+
+  /** Whether a list shows the ENI already. */
+  isListed(eni: Eni): boolean {
+    return eni.creationTimeMs + this.#behaviour.listLag.createdMs <= this.nowMs;
+  }
+
+  /** ENIs that are gone and that a list shows nevertheless. */
+  ghosts(): Eni[] {
+    return this.#ghosts.visible(this.#behaviour.listLag, this.nowMs);
   }
 
   nextSeq(): number {
@@ -172,6 +211,7 @@ export class Account {
 
   /** Forgets the ENI and gives its addresses back to the vSwitch. */
   removeEni(eni: Eni): void {
+    this.#ghosts.add(eni, this.#behaviour.listLag, this.nowMs);
     this.setAttachment(eni, undefined);
     for (const [key, value] of eni.tags) this.#unindexTag(eni, key, value);
     for (const groupId of eni.securityGroupIds) this.enisBySecurityGroup.delete(groupId, eni);

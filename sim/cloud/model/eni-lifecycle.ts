@@ -17,6 +17,7 @@ import { memberLimit } from './instance-types.ts';
  *
  *   Available ──attach──▶ Attaching ──▶ InUse ──detach──▶ Detaching ──▶ Available ──delete──▶ Deleting ──▶ gone
  *
+ * An attachment that fails goes from Attaching back to Available; one that hangs stays (behaviour.ts).
  * Each function makes one transition, or refuses it. A Secondary ENI is a Member from the attach call to a trunk until
  * its detachment has ended (assumed: from the call on, not from InUse).
  */
@@ -54,7 +55,10 @@ export function startAttach(account: Account, request: AttachRequest, nowMs: num
     account.setStatus(eni, 'Attaching', 'Member');
     account.setAttachment(eni, { instanceId: instance.id, networkCardIndex, trunk: { eniId: trunk.id, vlanId } });
   }
-  plan(account, 'attach', eni, nowMs + account.latencies.attachMs);
+  const end = account.attachFaults.next(eni.id, instance.id);
+  const dueMs = nowMs + account.latencies.attachMs;
+  if (end === 'succeeds') plan(account, 'attach', eni, dueMs);
+  else if (end === 'fails') plan(account, 'attach-fails', eni, dueMs);
   return eni;
 }
 
@@ -123,6 +127,7 @@ export function complete(account: Account, completion: Completion): boolean {
       account.setStatus(eni, 'InUse');
       account.journal.totals.eniAttached += 1;
       return true;
+    case 'attach-fails':
     case 'detach':
       becomeAvailable(account, eni);
       return true;

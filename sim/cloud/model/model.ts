@@ -1,7 +1,8 @@
-import { Account, type Latencies, type LatencyChanges, withLatencies } from './account.ts';
+import { Account, type Completion, type Latencies, type LatencyChanges, withLatencies } from './account.ts';
 import { type Action, type ParamTree, type ParamValue, PRODUCT_VERSIONS } from './action.ts';
 import { findAction } from './actions/registry.ts';
 import * as admin from './admin.ts';
+import type { Behaviour, BehaviourChanges } from './behaviour.ts';
 import { ClientTokens } from './client-tokens.ts';
 import { complete } from './eni-lifecycle.ts';
 import type { InstanceStatus } from './entities.ts';
@@ -16,6 +17,8 @@ export interface CloudModelOptions {
   ownerId?: string | undefined;
   resourceGroupId?: string | undefined;
   latencies?: LatencyChanges | undefined;
+  /** Off when absent. */
+  behaviour?: BehaviourChanges | undefined;
   /** Replace or extend the built-in table, by id. */
   instanceTypes?: InstanceTypeOverride[] | undefined;
   seed?: number | undefined;
@@ -65,6 +68,7 @@ export class CloudModel {
       ownerId: options.ownerId ?? '1234567890123456',
       resourceGroupId: options.resourceGroupId ?? 'rg-acfmdefault0000',
       latencies: withLatencies(DEFAULT_LATENCIES, options.latencies ?? {}),
+      behaviour: options.behaviour ?? {},
       instanceTypes: instanceTypeTable(options.instanceTypes ?? []),
       seed: options.seed ?? 1,
       journalCapacity: options.journalCapacity ?? 20_000,
@@ -91,11 +95,16 @@ export class CloudModel {
   advance(nowMs: number): void {
     const account = this.#account;
     for (let event = account.completions.takeDue(nowMs); event !== undefined; ) {
-      this.#nowMs = Math.max(this.#nowMs, event.dueMs);
+      this.#moveTo(event.dueMs);
       if (complete(account, event.payload)) this.#recordCompletion(event.payload.kind, event.payload.eniId);
       event = account.completions.takeDue(nowMs);
     }
+    this.#moveTo(nowMs);
+  }
+
+  #moveTo(nowMs: number): void {
     this.#nowMs = Math.max(this.#nowMs, nowMs);
+    this.#account.nowMs = this.#nowMs;
   }
 
   /** Makes one call. Never throws for a refused call; the refusal is in the outcome. */
@@ -108,6 +117,7 @@ export class CloudModel {
     let replayed = false;
     try {
       if (action === undefined) throw unknownAction(command.action);
+      this.#account.callMeter.take(action.name, this.#account.behaviour.rateWindows, this.#nowMs);
       const prepared = action.prepare(command.params);
       clientToken = prepared.clientToken;
       const execute = (): object => prepared.execute({ account: this.#account, nowMs: this.#nowMs, touched });
@@ -271,6 +281,14 @@ export class CloudModel {
     }));
   }
 
+  /** Takes effect for calls and changes that begin afterwards; returns what holds then. */
+  setBehaviour(changes: BehaviourChanges, nowMs: number): Behaviour {
+    return this.#byHand('setBehaviour', nowMs, (account) => ({
+      result: account.changeBehaviour(changes),
+      objectIds: [],
+    }));
+  }
+
   /** Ends every asynchronous change that is under way at once. */
   completeAll(nowMs: number): string[] {
     return this.#change('completeAll', nowMs, (account) => admin.completeAll(account));
@@ -300,8 +318,8 @@ export class CloudModel {
     return action === 'CreateNetworkInterface' ? latencies.createMs : latencies.answerMs;
   }
 
-  #recordCompletion(kind: 'attach' | 'detach' | 'delete', eniId: string): void {
-    const action = { attach: 'Attached', detach: 'Detached', delete: 'Deleted' }[kind];
+  #recordCompletion(kind: Completion['kind'], eniId: string): void {
+    const action = { attach: 'Attached', 'attach-fails': 'AttachFailed', detach: 'Detached', delete: 'Deleted' }[kind];
     this.#record({ kind: 'completion', action, outcome: 'OK', objectIds: [eniId] });
   }
 

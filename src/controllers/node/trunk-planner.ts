@@ -49,15 +49,18 @@ export class TrunkPlanner {
 
   /** Why the node is to have no trunk, or undefined. */
   whyNone(node: TerwayNode, intent: TrunkIntent | undefined): string | undefined {
-    if (!this.#context.enableTrunk) return 'trunk mode is turned off in the configuration (enableTrunk: false)';
+    const { enableTrunk } = this.#context;
+    if (enableTrunk === false) return 'trunk mode is turned off in the configuration (enableTrunk: false)';
     if ((node.spec.nodeCap?.memberAdapterLimit ?? 0) === 0) {
       return `instance type ${node.spec.nodeMetadata?.instanceType ?? ''} takes no member ENIs`;
     }
     // Pods may hang below one that is there.
     if (intent !== undefined || attachedTrunk(node) !== undefined) return undefined;
+    if (enableTrunk === 'always') return undefined;
     const { parsed, source } = this.#context.eniConfigs.ofNode(node.metadata.name);
-    if ('error' in parsed || parsed.config.trunking) return undefined;
-    return `enable_eni_trunking is false in ${source}`;
+    if ('error' in parsed || parsed.config.trunking === true) return undefined;
+    if (parsed.config.trunking === false) return `enable_eni_trunking is false in ${source}`;
+    return `enable_eni_trunking is not set in ${source}; set it to true there, or enableTrunk: always in the configuration`;
   }
 
   /**

@@ -31,7 +31,12 @@ const params = z.object({
 
 type Filter = z.output<typeof params>;
 
-/** Paging: MaxResults 10–500 (clamped) with NextToken, or PageNumber with PageSize up to 100. */
+const NO_FILTER = { NetworkInterfaceId: [], PrivateIpAddress: [], Ipv6Address: [] };
+
+/**
+ * Paging: MaxResults 10–500 (clamped) with NextToken, or PageNumber with PageSize up to 100. Lists may lag, and filters
+ * by tag or resource group may cover only so many (behaviour.ts).
+ */
 export const describeNetworkInterfaces = defineAction({
   name: 'DescribeNetworkInterfaces',
   product: 'Ecs',
@@ -71,17 +76,27 @@ export const describeNetworkInterfaceAttribute = defineAction({
 
 /** In the order of creation. */
 function matching(account: Account, filter: Filter): Eni[] {
-  const found: Eni[] = [];
+  let found: Eni[] = [];
   let ordered = true;
   let lastSeq = 0;
-  for (const eni of candidates(account, filter)) {
-    if (!matches(eni, filter)) continue;
+  const { tagFilterMaxResources, instanceFilterReturnsMembers } = account.behaviour;
+  const isBounded = tagFilterMaxResources > 0 && (filter.Tag.length > 0 || filter.ResourceGroupId !== undefined);
+  const hidesMembers = filter.InstanceId !== undefined && !instanceFilterReturnsMembers;
+  // What a bounded filter covers does not depend on the other filters.
+  const narrowed = isBounded ? { ...NO_FILTER, RegionId: filter.RegionId, Tag: filter.Tag } : filter;
+  const shown = [...candidates(account, narrowed)].filter((eni) => account.isListed(eni));
+  for (const eni of [...shown, ...account.ghosts().filter((ghost) => isNamed(ghost, narrowed))]) {
+    if (isBounded ? !isTagged(eni, filter) : !matches(eni, filter)) continue;
+    if (hidesMembers && eni.type === 'Member') continue;
     found.push(eni);
     // Nearly always so: the indexes keep the order of filing.
     ordered &&= eni.seq > lastSeq;
     lastSeq = eni.seq;
   }
-  return ordered ? found : found.sort((a, b) => a.seq - b.seq);
+  if (!ordered) found.sort((a, b) => a.seq - b.seq);
+  // Assumed: the oldest are covered, and other filters see only those.
+  if (isBounded) found = found.slice(0, tagFilterMaxResources).filter((eni) => matches(eni, filter));
+  return found;
 }
 
 /** The smallest set that an index gives; every filter is checked again on each candidate. */
@@ -101,8 +116,23 @@ function candidates(account: Account, filter: Filter): Iterable<Eni> {
   return indexed.reduce((smallest, set) => (set.size < smallest.size ? set : smallest));
 }
 
+function isNamed(eni: Eni, filter: Filter): boolean {
+  return filter.NetworkInterfaceId.length === 0 || filter.NetworkInterfaceId.includes(eni.id);
+}
+
+function isTagged(eni: Eni, filter: Filter): boolean {
+  return (
+    (filter.ResourceGroupId === undefined || eni.resourceGroupId === filter.ResourceGroupId) &&
+    filter.Tag.every(({ Key: key = '', Value: value }) =>
+      value === undefined ? eni.tags.has(key) : eni.tags.get(key) === value,
+    )
+  );
+}
+
 function matches(eni: Eni, filter: Filter): boolean {
   return (
+    isTagged(eni, filter) &&
+    isNamed(eni, filter) &&
     (filter.InstanceId === undefined || eni.attachment?.instanceId === filter.InstanceId) &&
     (filter.VpcId === undefined || eni.vpcId === filter.VpcId) &&
     (filter.VSwitchId === undefined || eni.vSwitchId === filter.VSwitchId) &&
@@ -111,11 +141,7 @@ function matches(eni: Eni, filter: Filter): boolean {
     (filter.SecurityGroupId === undefined || eni.securityGroupIds.includes(filter.SecurityGroupId)) &&
     (filter.NetworkInterfaceName === undefined || eni.name === filter.NetworkInterfaceName) &&
     (filter.PrimaryIpAddress === undefined || eni.ipv4[0] === filter.PrimaryIpAddress) &&
-    (filter.ResourceGroupId === undefined || eni.resourceGroupId === filter.ResourceGroupId) &&
     (filter.PrivateIpAddress.length === 0 || filter.PrivateIpAddress.some((ip) => eni.ipv4.includes(ip))) &&
-    (filter.Ipv6Address.length === 0 || filter.Ipv6Address.some((ip) => eni.ipv6.includes(ip))) &&
-    filter.Tag.every(({ Key: key = '', Value: value }) =>
-      value === undefined ? eni.tags.has(key) : eni.tags.get(key) === value,
-    )
+    (filter.Ipv6Address.length === 0 || filter.Ipv6Address.some((ip) => eni.ipv6.includes(ip)))
   );
 }

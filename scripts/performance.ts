@@ -1,0 +1,129 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as z from 'zod';
+import { markdownTable } from './markdown-table.ts';
+
+/**
+ * The figures of docs/performance.json, which `make bench` writes, as the tables of the pages that show them. They stand nowhere
+ * else, so that no two pages differ.
+ */
+
+export const PERFORMANCE_FILE = 'docs/performance.json';
+
+const measureSchema = z.strictObject({
+  name: z.string(),
+  unit: z.string(),
+  /** One figure a run, in their order. */
+  runs: z.array(z.number()).min(1).max(9),
+  median: z.number(),
+  /** Absent for what is only told. */
+  budget: z.number().optional(),
+  verdict: z.enum(['met', 'missed', 'none']),
+  upstream: z.string(),
+  commit: z.string().regex(/^[0-9a-f]{7,40}$/),
+  date: z.iso.date(),
+  cores: z.int().min(1),
+});
+export const performanceSchema = z.strictObject({ measures: z.array(measureSchema) });
+export type MeasuredFigure = z.infer<typeof measureSchema>;
+
+/** Measures of the limits pages, with their words there. */
+const SPEED: readonly Row[] = [
+  { name: 'cold trunk pod, idle, created → Bind (median of 7)', en: 'one cold pod, idle', zh: '空闲时创建 1 个 Pod' },
+  { name: '100 pods at once, first POST → last Bind', en: '100 pods at once', zh: '同时创建 100 个 Pod' },
+  { name: '200 pods at once, first POST → last Bind', en: '200 pods at once', zh: '同时创建 200 个 Pod' },
+  {
+    name: '1,000 cold pods (budget: rest of the running minute + 5 s)',
+    en: '1,000 pods at once',
+    zh: '同时创建 1,000 个 Pod',
+  },
+  {
+    name: '1,000 pods deleted, all ENIs gone (budget: what the detach quota allows + 5 s)',
+    en: '1,000 pods deleted, ENIs gone',
+    zh: '删除 1,000 个 Pod，网卡全部释放',
+  },
+];
+const MEMORY: readonly Row[] = [
+  { name: 'resident memory at 1,000 pods', en: 'control plane, 1,000 pods', zh: '控制面，1,000 个 Pod' },
+  {
+    name: 'node: resident memory of the agent, all its processes, 100 pods there',
+    en: 'node agent, all its processes, 100 pods on the node',
+    zh: '节点代理的所有进程，节点上 100 个 Pod',
+  },
+];
+
+interface Row {
+  name: string;
+  en: string;
+  zh: string;
+}
+
+/**
+ * The pages with their tables written anew, between `<!-- performance: NAME -->` and `<!-- performance: end -->`.
+ *
+ * @throws Error when a page lacks a marker, or the file a measure
+ */
+export async function performancePages(root: string): Promise<[path: string, text: string][]> {
+  const { measures } = performanceSchema.parse(JSON.parse(await readFile(join(root, PERFORMANCE_FILE), 'utf8')));
+  const page = async (path: string, tables: Readonly<Record<string, string>>): Promise<[string, string]> => {
+    let text = await readFile(join(root, path), 'utf8');
+    for (const [name, table] of Object.entries(tables)) {
+      const place = new RegExp(`(<!-- performance: ${name} -->\n\n)[^]*?(\n<!-- performance: end -->)`);
+      if (!place.test(text)) throw new Error(`${path} has no place for the table ${name}`);
+      text = text.replace(place, (_all, begin: string, end: string) => `${begin}${table}${end}`);
+    }
+    return [path, text];
+  };
+  const limits = (language: 'en' | 'zh', head: string[]) => ({
+    speed: someOf(measures, SPEED, language, head),
+    memory: someOf(measures, MEMORY, language, head),
+  });
+  return [
+    await page('README.md', { all: everything(measures) }),
+    await page('docs/limits.md', limits('en', ['what', 'measured'])),
+    await page('docs/zh/limits.md', limits('zh', ['项目', '实测'])),
+  ];
+}
+
+function everything(measures: readonly MeasuredFigure[]): string {
+  const rows = measures.map((measure) => [
+    measure.name,
+    figure(measure.median, measure.unit),
+    measure.budget === undefined ? '–' : `≤ ${figure(measure.budget, measure.unit)}`,
+    measure.verdict === 'none' ? '' : measure.verdict,
+    measure.upstream,
+  ]);
+  return `${markdownTable([['measure', 'measured', 'budget', '', 'upstream (default / tuned)'], ...rows])}\n${origin(measures)}\n`;
+}
+
+/** Figures of one machine and commit are told once; `--only` may have left some of another. */
+function origin(measures: readonly MeasuredFigure[]): string {
+  const origins = new Map<string, number>();
+  for (const { commit, date, cores, runs } of measures) {
+    const often = runs.length === 1 ? 'one run' : `the median of ${runs.length} runs`;
+    const words = `commit ${commit.slice(0, 8)} of ${date} on ${cores} cores, ${often}`;
+    origins.set(words, (origins.get(words) ?? 0) + 1);
+  }
+  const told = [...origins].map(([words, count]) => (origins.size === 1 ? words : `${count} of ${words}`));
+  return `Measured: ${told.join('; ')} ([performance.json](${PERFORMANCE_FILE})).`;
+}
+
+function someOf(
+  measures: readonly MeasuredFigure[],
+  rows: readonly Row[],
+  language: 'en' | 'zh',
+  head: string[],
+): string {
+  const cells = rows.map((row) => {
+    const measure = measures.find(({ name }) => name === row.name);
+    if (measure === undefined) throw new Error(`${PERFORMANCE_FILE} lacks ${row.name}`);
+    return [row[language], figure(measure.median, measure.unit)];
+  });
+  return markdownTable([head, ...cells]);
+}
+
+/** With as many digits as mean something. */
+export function figure(value: number, unit: string): string {
+  const digits = unit === 'MB' || value >= 100 || value === 0 ? 0 : value >= 10 ? 1 : 2;
+  return `${value.toFixed(digits)} ${unit}`.trim();
+}

@@ -1,0 +1,98 @@
+import { describe, expect, test } from 'vitest';
+import { VSwitchPool } from '../allocation/vswitch-pool.ts';
+import type { Cloud, VSwitch } from '../cloud/port.ts';
+import { QuotaScheduler } from '../cloud/quota.ts';
+import { MemoryCloud } from '../cloud/test-support/memory-cloud.ts';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import { NetworkCatalog } from './network-catalog.ts';
+
+const { signal } = new AbortController();
+
+const vSwitch = (id: string, vpcId = 'vpc-1'): VSwitch => ({
+  ...{ id, vpcId, zoneId: 'z', cidrBlock: '10.0.0.0/24', ipv6CidrBlock: '', availableIpCount: 10, status: 'Available' },
+});
+
+/** A cloud with vSwitches, whose DescribeVSwitches is limited as the product limits itself. */
+function scene() {
+  const clock = new VirtualClock();
+  const quota = new QuotaScheduler({ clock });
+  const calls: string[] = [];
+  const failures: Error[] = [];
+  const existing = [vSwitch('vsw-sound'), vSwitch('vsw-elsewhere', 'vpc-2')];
+  const cloud: Cloud = Object.assign(new MemoryCloud(clock), {
+    describeVSwitches: async (filter: { ids?: string[]; vpcId?: string }) => {
+      calls.push(filter.ids?.join() ?? 'all of the VPC');
+      await quota.acquire('DescribeVSwitches', signal);
+      if (failures.length > 0) throw failures.shift();
+      return existing.filter(({ id, vpcId }) => filter.ids?.includes(id) ?? vpcId === filter.vpcId);
+    },
+    describeSecurityGroups: async () => [],
+  });
+  const pool = new VSwitchPool();
+  return { clock, calls, failures, existing, catalog: new NetworkCatalog({ cloud, clock, vpcId: 'vpc-1', pool }) };
+}
+
+describe('vSwitches that PodNetworkings name wrongly', () => {
+  test('do not use up the quota that the sound ones need: fifty checked every 10 s cost as much as one', async () => {
+    const { clock, calls, catalog } = scene();
+    const wrong = Array.from({ length: 50 }, (_, at) => `vsw-wrong-${at}`);
+    const look = (id: string) => catalog.lookUp({ vSwitchIds: [id], securityGroupIds: [] }, 8000, signal);
+    const minutes = 10;
+    for (let round = 0; round < 6 * minutes; round += 1) {
+      let sound: string | undefined;
+      const checks = [...wrong, 'vsw-sound'].map(async (id) => {
+        const answer = await look(id);
+        if (id === 'vsw-sound') sound = answer.vSwitches.get(id)?.id;
+      });
+      // Whoever stands behind them in the line is answered at once.
+      await clock.advance(150);
+      expect(sound, `round ${round}, after ${calls.length} calls`).toBe('vsw-sound');
+      await Promise.all(checks);
+      await clock.advance(9850);
+    }
+    expect(calls.filter((call) => call === 'all of the VPC')).toHaveLength(6 * minutes);
+    // Where they are is asked for once, and again after a while.
+    expect(calls.length - 6 * minutes).toBeLessThanOrEqual(2 * wrong.length);
+  });
+
+  test('are known to be wrong whoever asks next', async () => {
+    const { clock, catalog } = scene();
+    for (const id of ['vsw-a', 'vsw-b']) {
+      await catalog.lookUp({ vSwitchIds: [id], securityGroupIds: [] }, 0, signal);
+      await clock.advance(1);
+    }
+    expect(catalog.knows(['vsw-a', 'vsw-b'])).toBe(true);
+  });
+
+  test('say in which VPC they lie, and count as soon as they appear in ours', async () => {
+    const { clock, existing, catalog } = scene();
+    const look = async (id: string) =>
+      (await catalog.lookUp({ vSwitchIds: [id], securityGroupIds: [] }, 0, signal)).vSwitches.get(id)?.vpcId;
+    expect(await look('vsw-elsewhere')).toBe('vpc-2');
+    expect(await look('vsw-late')).toBeUndefined();
+    existing.push(vSwitch('vsw-late'));
+    await clock.advance(1);
+    expect(await look('vsw-late')).toBe('vpc-1');
+    existing.pop();
+    await clock.advance(1);
+    expect(await look('vsw-late')).toBeUndefined();
+  });
+
+  test('are asked for again by whoever stands behind a question that failed', async () => {
+    const { catalog, failures } = scene();
+    failures.push(new Error('the cloud is away'));
+    const [first, second] = await Promise.allSettled(
+      ['vsw-late', 'vsw-elsewhere'].map((id) => catalog.lookUp({ vSwitchIds: [id], securityGroupIds: [] }, 0, signal)),
+    );
+    expect(first?.status).toBe('rejected');
+    expect(second?.status === 'fulfilled' ? second.value.vSwitches.get('vsw-elsewhere')?.vpcId : second).toBe('vpc-2');
+  });
+
+  test('are forgotten when nobody has named them for an hour', async () => {
+    const { clock, catalog } = scene();
+    await catalog.lookUp({ vSwitchIds: ['vsw-a'], securityGroupIds: [] }, 0, signal);
+    await clock.advance(3_600_001);
+    await catalog.lookUp({ vSwitchIds: ['vsw-sound'], securityGroupIds: [] }, 0, signal);
+    expect(catalog.knows(['vsw-a'])).toBe(false);
+  });
+});
