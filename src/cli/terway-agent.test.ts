@@ -73,8 +73,8 @@ describe.concurrent('one line says what is wrong with', () => {
     ['a CIDR', { config: 'serviceCIDRs: [10.96.0.0]' }, /serviceCIDRs\.0: must be a CIDR/],
     ['a kubeconfig that is not there', { env: { ...NODE, KUBECONFIG: '/nowhere' } }, /\/nowhere/],
     ['an agent that does not run', { args: ['show'] }, /no terway-agent answers at \/run\/terway\/agent\.sock/],
-    ['a missing address', { args: ['probe'], env: { NODE_NAME: 'node-1' } }, /environment: NODE_IP is not set/],
-    ['an address', { args: ['probe'], env: { ...NODE, NODE_IP: '10.0.0' } }, /NODE_IP: "10\.0\.0" is not an address/],
+    ['a missing address', { env: { NODE_NAME: 'node-1' } }, /environment: NODE_IP is not set/],
+    ['an address', { env: { ...NODE, NODE_IP: '10.0.0' } }, /NODE_IP: "10\.0\.0" is not an address/],
     [
       'a helper that is not there',
       { args: ['probe', '--lib', '/nowhere'], env: NODE },

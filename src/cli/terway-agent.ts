@@ -88,10 +88,11 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const)
     process.once(name, () => stop.abort(new Error(`received ${name}`)));
+  const options = datapathOptions(config, lib, stop.signal);
   const kubeConfig = await loadKubeConfig({ path: kubeconfigPath });
   await using _ = await lock(config, lib);
   const client = connectKube(kubeConfig, { userAgent: 'terway-agent' });
-  const datapath = await openNodeDatapath({ ...datapathOptions(config, lib, stop.signal), log });
+  const datapath = await openNodeDatapath({ ...options, log });
   const recorder = new EventRecorder({
     ...{ client, controller: 'terway-agent', instance: nodeName },
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),

@@ -51,7 +51,7 @@ async function main(): Promise<void> {
           await run('Host ports, node ports, session affinity, traffic policies, dual stack', BEYOND),
         ]
       : [await run('Chosen specs', { focus: flags.focus })];
-  const notRun = flags.focus === undefined ? await cluster.list(CONFORMANCE.focus, REPORT_DIR) : [];
+  const notRun = flags.focus === undefined ? await cluster.list({ focus: CONFORMANCE.focus }, REPORT_DIR) : [];
   const serial = notRun.filter((name) => NOT_RUN.test(name));
   log(summary(chapters, serial));
   const all = chapters.flatMap(({ results }) => results);

@@ -37,6 +37,8 @@ export interface SuiteOptions {
 }
 
 const NODE_COUNT = 3;
+/** Specs mostly wait; each has a namespace of its own. */
+const PROCESSES = 3;
 /** Every pod of every namespace gets a member ENI. */
 const EVERY_POD = 'every-pod';
 
@@ -102,25 +104,32 @@ export class ConformanceCluster implements AsyncDisposable {
   }
 
   /**
-   * Runs the specs, one after another. Its log and its JUnit file are in `reportDir`, which is made.
+   * Runs the specs, a few at a time. Logs and JUnit files are in `reportDir`, which is made.
    *
    * @returns those that were run, or skipped themselves; a spec that fails is a result.
    * @throws Error with the end of the log when the suite itself fails.
    */
-  run(selection: SpecSelection, reportDir: string): Promise<SpecResult[]> {
-    return this.#suite(selection, reportDir, []);
+  async run(selection: SpecSelection, reportDir: string): Promise<SpecResult[]> {
+    const names = await this.list(selection, reportDir);
+    const processes = Array.from({ length: PROCESSES }, (_, at) => names.filter((_name, of) => of % PROCESSES === at))
+      .filter((share) => share.length > 0)
+      .map((share) => this.#suite({ focus: share.map(exactly) }, reportDir, []));
+    const results = (await Promise.all(processes)).flat();
+    return results.sort((left, right) => left.name.localeCompare(right.name));
   }
 
-  /** Names of the specs that the patterns match, without running any. */
-  async list(focus: readonly string[], reportDir: string): Promise<string[]> {
-    return (await this.#suite({ focus }, reportDir, ['--ginkgo.dry-run'])).map(({ name }) => name);
+  /** Names of the specs that are selected, without running any. */
+  async list(selection: SpecSelection, reportDir: string): Promise<string[]> {
+    const results = await this.#suite(selection, reportDir, ['--ginkgo.dry-run']);
+    return results.filter(({ state }) => state === 'passed').map(({ name }) => name);
   }
 
   async #suite({ focus, skip = [] }: SpecSelection, reportDir: string, more: readonly string[]): Promise<SpecResult[]> {
     const { signal, log = () => undefined } = this.#options;
     await mkdir(reportDir, { recursive: true });
     this.#runs += 1;
-    const report = join(reportDir, `specs-${this.#runs}.json`);
+    const run = this.#runs;
+    const report = join(reportDir, `specs-${run}.json`);
     const { code, stdout, stderr } = await this.#host.exec(
       this.#programs.suite,
       [
@@ -131,11 +140,11 @@ export class ConformanceCluster implements AsyncDisposable {
         ...skip.map((pattern) => `--ginkgo.skip=${pattern}`),
         ...['--ginkgo.v', '--ginkgo.no-color', '--ginkgo.silence-skips', '--ginkgo.timeout=2h'],
         ...more,
-        ...[`--report-dir=${reportDir}`, `--report-prefix=run${this.#runs}-`, `--ginkgo.json-report=${report}`],
+        ...[`--report-dir=${reportDir}`, `--report-prefix=run${run}-`, `--ginkgo.json-report=${report}`],
       ],
       { signal, env: { PATH: process.env['PATH'] ?? '', HOME: this.lab.stateDir }, stdout: progressOf(log) },
     );
-    await writeFile(join(reportDir, `run${this.#runs}.log`), stdout + stderr);
+    await writeFile(join(reportDir, `run${run}.log`), stdout + stderr);
     const text = await readFile(report, 'utf8').catch(() => undefined);
     if (text === undefined) {
       throw new Error(`the e2e suite ended with code ${code} and without a report:\n${(stdout + stderr).slice(-2000)}`);
@@ -150,6 +159,11 @@ export class ConformanceCluster implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** A pattern of Go's that matches the spec of this name and no other. */
+function exactly(name: string): string {
+  return `${name.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')}$`;
 }
 
 function everyPodNetworking(): string {

@@ -27,7 +27,7 @@ export function connectCloud(
     quota: options.quota ?? new QuotaScheduler({ clock, limits }),
     clock,
     regionId: 'cn-hangzhou',
-    timeouts: { connectMs: 2000, readMs: options.readMs ?? 10_000 },
+    timeouts: { connectMs: 10_000, readMs: options.readMs ?? 10_000 },
     ...(options.onCall === undefined ? {} : { onCall: options.onCall }),
   });
   const endpoint = { host: address, protocol: 'HTTP' } as const;
