@@ -113,18 +113,22 @@ export class ConformanceCluster implements AsyncDisposable {
     const names = await this.list(selection, reportDir);
     const processes = Array.from({ length: PROCESSES }, (_, at) => names.filter((_name, of) => of % PROCESSES === at))
       .filter((share) => share.length > 0)
-      .map((share) => this.#suite({ focus: share.map(exactly) }, reportDir, []));
+      .map((share) => this.#suite({ focus: share.map(exactly) }, reportDir, { isDryRun: false }));
     const results = (await Promise.all(processes)).flat();
     return results.sort((left, right) => left.name.localeCompare(right.name));
   }
 
   /** Names of the specs that are selected, without running any. */
   async list(selection: SpecSelection, reportDir: string): Promise<string[]> {
-    const results = await this.#suite(selection, reportDir, ['--ginkgo.dry-run']);
+    const results = await this.#suite(selection, reportDir, { isDryRun: true });
     return results.filter(({ state }) => state === 'passed').map(({ name }) => name);
   }
 
-  async #suite({ focus, skip = [] }: SpecSelection, reportDir: string, more: readonly string[]): Promise<SpecResult[]> {
+  async #suite(
+    { focus, skip = [] }: SpecSelection,
+    reportDir: string,
+    { isDryRun }: { isDryRun: boolean },
+  ): Promise<SpecResult[]> {
     const { signal, log = () => undefined } = this.#options;
     await mkdir(reportDir, { recursive: true });
     this.#runs += 1;
@@ -139,10 +143,14 @@ export class ConformanceCluster implements AsyncDisposable {
         ...focus.map((pattern) => `--ginkgo.focus=${pattern}`),
         ...skip.map((pattern) => `--ginkgo.skip=${pattern}`),
         ...['--ginkgo.v', '--ginkgo.no-color', '--ginkgo.silence-skips', '--ginkgo.timeout=2h'],
-        ...more,
+        ...(isDryRun ? ['--ginkgo.dry-run'] : []),
         ...[`--report-dir=${reportDir}`, `--report-prefix=run${run}-`, `--ginkgo.json-report=${report}`],
       ],
-      { signal, env: { PATH: process.env['PATH'] ?? '', HOME: this.lab.stateDir }, stdout: progressOf(log) },
+      {
+        signal,
+        env: { PATH: process.env['PATH'] ?? '', HOME: this.lab.stateDir },
+        ...(isDryRun ? {} : { stdout: progressOf(log) }),
+      },
     );
     await writeFile(join(reportDir, `run${run}.log`), stdout + stderr);
     const text = await readFile(report, 'utf8').catch(() => undefined);
