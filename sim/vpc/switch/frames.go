@@ -14,6 +14,7 @@ import (
 
 const (
 	packetAuxdata     = 8
+	packetQdiscBypass = 20
 	solPacket         = 263
 	packetOutgoing    = 4
 	auxdataVLANValid  = 0x10
@@ -46,6 +47,10 @@ func runFrames(args []string, in io.Reader, out io.Writer) error {
 			return err
 		}
 		if err := syscall.SetsockoptInt(socket, solPacket, packetAuxdata, 1); err != nil {
+			return err
+		}
+		// What is sent is to be on the wire, whatever filters the node has on its way out.
+		if err := syscall.SetsockoptInt(socket, solPacket, packetQdiscBypass, 1); err != nil {
 			return err
 		}
 		return syscall.Bind(socket, &syscall.SockaddrLinklayer{Protocol: everyProtocol, Ifindex: index})
