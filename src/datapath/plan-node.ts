@@ -145,7 +145,7 @@ function planEniRules(index: number, use: EniUse, settings: DatapathSettings, ma
  * What stands on the wire's side of an ENI. The program on the way out also returns to the node what belongs to the node:
  * packets whose source was replaced after they had been routed by their pod's mark.
  */
-function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings): KernelObject[] {
+export function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings): KernelObject[] {
   const clsact: KernelObject = { kind: 'clsact', netns: NODE, link };
   if (settings.tagProgram === 'tc') return isTrunk ? [clsact, { kind: 'popFilter', link }] : [];
   const isChained = settings.layout === 'perPod';
@@ -154,5 +154,7 @@ function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings)
     ...(isChained ? { preference: PREFERENCE.tag4, afterCilium: true } : { preference: PREFERENCE.tag }),
   };
   if (!isTrunk) return [clsact, egress];
-  return [clsact, egress, { ...egress, direction: 'ingress', preference: PREFERENCE.untag, program: 'trunk_ingress' }];
+  const first = isChained ? egress : { ...egress, beforeFilters: true };
+  const ingress = { preference: PREFERENCE.untag, program: 'trunk_ingress' } as const;
+  return [clsact, first, { ...egress, direction: 'ingress', ...ingress }];
 }

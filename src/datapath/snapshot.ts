@@ -318,10 +318,9 @@ export class Snapshot {
         return same ? undefined : `is ${found?.bytesPerSecond ?? 'no limit'}`;
       }
       case 'program': {
-        const found = await namespace.filter(placeOf(object, link.index));
+        const found = await this.#programAt(object, link, namespace);
         if (found === undefined) return missing;
-        const isThis = found.action.kind === 'bpf' && found.action.programId === this.programId(object.program);
-        if (!isThis) return 'is another program';
+        if (found !== this.programId(object.program)) return 'is another program';
         if (object.netns !== NODE) return undefined;
         const filters = (await this.filters(link.index))[object.direction];
         const before = await programsBefore(this.#kernel, object, link.index, filters);
@@ -346,6 +345,21 @@ export class Snapshot {
         return same && sameLink ? undefined : 'is for another pod';
       }
     }
+  }
+
+  /** The id of the program that is at the place of ours, 0 for a filter without; undefined when nothing is there. */
+  async #programAt(
+    object: Extract<KernelObject, { kind: 'program' }>,
+    link: Link,
+    namespace: Namespace,
+  ): Promise<number | undefined> {
+    if (object.beforeFilters === true) {
+      const programs = await this.#kernel.tcxPrograms(link.index, object.direction);
+      if (programs !== undefined) return programs.find(({ name }) => name === object.program)?.id;
+    }
+    const found = await namespace.filter(placeOf(object, link.index));
+    if (found === undefined) return undefined;
+    return found.action.kind === 'bpf' ? found.action.programId : 0;
   }
 
   programId(name: ProgramName): number {
