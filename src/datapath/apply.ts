@@ -1,6 +1,6 @@
 import { encodeTag, encodeVeth, encodeVlan, linkKey, type RawEntry } from './bpf/entries.ts';
 import { type BpfPrograms, type MapName, PROGRAM_NAMES } from './bpf/programs.ts';
-import { assertFirst } from './foreign-programs.ts';
+import { assertFirst, isTcx } from './foreign-programs.ts';
 import { familyOf, IPV4, IPV6 } from './ip.ts';
 import { inStep, isErrno, isNetnsGone, type Kernel, NODE, type TcxProgram } from './kernel/kernel.ts';
 import { findLink, LinkTable, linkAt } from './links.ts';
@@ -319,7 +319,7 @@ export class Applier {
     const program = { handle: this.#needPrograms().program(name).handle, name };
     const tcx = netns === NODE ? await this.#kernel.tcxPrograms(place.linkIndex, place.direction) : undefined;
     const own = tcx?.find((other) => other.name === name);
-    if (object.beforeFilters === true && tcx !== undefined) {
+    if (tcx !== undefined && isTcx(object, own)) {
       await this.#ensureTcx(object, place, own);
       return assertFirst(this.#kernel, object, place.linkIndex);
     }
@@ -328,7 +328,7 @@ export class Applier {
     } else {
       await this.#send(netns, setProgramFilter(place, program, 'replace'));
     }
-    // It was one while the link was a trunk, or with another layout.
+    // It was one with another layout.
     if (own !== undefined) await this.#kernel.detachTcx(place.linkIndex, place.direction, own.id);
     // What else a pod has on its links is its own business.
     if (netns !== NODE || this.#made.has(`${netns} ${link}`)) return;

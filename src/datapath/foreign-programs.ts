@@ -23,9 +23,9 @@ export async function programsBefore(
   filters: readonly Filter[],
 ): Promise<string[]> {
   const tcx = await kernel.tcxPrograms(linkIndex, place.direction);
-  if (place.beforeFilters === true && tcx !== undefined) {
-    const own = tcx.findIndex(({ name }) => name === place.program);
-    return tcx.slice(0, own === -1 ? undefined : own).map(wordsOfTcx);
+  const own = tcx?.find(({ name }) => name === place.program);
+  if (tcx !== undefined && isTcx(place, own)) {
+    return tcx.slice(0, own === undefined ? undefined : tcx.indexOf(own)).map(wordsOfTcx);
   }
   const before = filters.filter((filter) => filter.preference <= place.preference && !isOurs(filter, place));
   const accepted = before.filter(({ action }) => !(place.afterCilium === true && isCilium(action)));
@@ -34,6 +34,11 @@ export async function programsBefore(
     ...(tcx ?? []).map(wordsOfTcx),
     ...accepted.map((filter) => `filter ${nameOf(filter)} at preference ${filter.preference}`),
   ];
+}
+
+/** Whether ours is, or should be, a TCX program on a kernel that has such. */
+export function isTcx({ beforeFilters }: Place, own: TcxProgram | undefined): boolean {
+  return beforeFilters === 'make' || (beforeFilters === 'keep' && own !== undefined);
 }
 
 /** @throws DatapathError when programs of others see a packet before ours does */

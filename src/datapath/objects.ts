@@ -33,7 +33,7 @@ export type KernelObject =
   | { kind: 'clsact'; netns: string; link: string }
   /**
    * Before the programs of others; `afterCilium`: but for those of a chained Cilium. `beforeFilters`: where the kernel has
-   * TCX, it is such a program and no filter, so that no filter of others can come before it.
+   * TCX, it is such a program and no filter, so that no filter of others can come before it; `keep`: if it is one already.
    */
   | {
       kind: 'program';
@@ -43,7 +43,7 @@ export type KernelObject =
       preference: number;
       program: ProgramName;
       afterCilium?: boolean;
-      beforeFilters?: boolean;
+      beforeFilters?: 'make' | 'keep';
     }
   /** The classic filters of a trunk (reference 3.5 a). */
   | { kind: 'pushFilter'; link: string; source: string; vlanId: number }

@@ -153,8 +153,9 @@ export function planFilters(link: string, isTrunk: boolean, settings: DatapathSe
     ...({ kind: 'program', netns: NODE, link, direction: 'egress', program: 'trunk_egress' } as const),
     ...(isChained ? { preference: PREFERENCE.tag4, afterCilium: true } : { preference: PREFERENCE.tag }),
   };
-  if (!isTrunk) return [clsact, egress];
-  const first = isChained ? egress : { ...egress, beforeFilters: true };
+  // A device that may go into a pod gets none: a TCX program would go with it.
+  const first = isChained ? egress : { ...egress, beforeFilters: isTrunk ? ('make' as const) : ('keep' as const) };
+  if (!isTrunk) return [clsact, first];
   const ingress = { preference: PREFERENCE.untag, program: 'trunk_ingress' } as const;
   return [clsact, first, { ...egress, direction: 'ingress', ...ingress }];
 }

@@ -168,7 +168,7 @@ async function probeOthers(kernel: Kernel, layout: Layout): Promise<ProbeResult>
         preference: own?.preference ?? PREFERENCE.tag,
         program,
         afterCilium,
-        beforeFilters: attached !== undefined,
+        ...(attached !== undefined && { beforeFilters: 'make' as const }),
       } as const;
       const before = await programsBefore(kernel, place, index, filters);
       if (before.length > 0) found.push(`${describe(place)} ${refusal(before)}`);

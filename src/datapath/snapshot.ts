@@ -1,7 +1,7 @@
 import { errorMessage } from '../util/errors.ts';
 import type { BpfPrograms, ProgramName } from './bpf/programs.ts';
 import { mayBeEni } from './eni-devices.ts';
-import { programsBefore, refusal } from './foreign-programs.ts';
+import { isTcx, programsBefore, refusal } from './foreign-programs.ts';
 import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
 import { mayBeMoved } from './moved-links.ts';
 import { isOurGroup } from './names.ts';
@@ -353,9 +353,10 @@ export class Snapshot {
     link: Link,
     namespace: Namespace,
   ): Promise<number | undefined> {
-    if (object.beforeFilters === true) {
+    if (object.beforeFilters !== undefined) {
       const programs = await this.#kernel.tcxPrograms(link.index, object.direction);
-      if (programs !== undefined) return programs.find(({ name }) => name === object.program)?.id;
+      const own = programs?.find(({ name }) => name === object.program);
+      if (programs !== undefined && isTcx(object, own)) return own?.id;
     }
     const found = await namespace.filter(placeOf(object, link.index));
     if (found === undefined) return undefined;
