@@ -145,8 +145,7 @@ export const vlanDevices: ScenarioGroup = {
           .map(({ vlan, source, payload }) => [vlan, source, Buffer.from(payload, 'hex').toString()]),
         [
           [101, '10.0.0.5', 'own'],
-          // This one is not kept apart: id and source belong together, and no property of a packet that all kernels from 5.10 on
-          // show tells whose device it came from (docs/hardening.md).
+          // This one is not kept apart: the program on the trunk compares id and source, which belong together (docs/hardening.md).
           [202, '10.0.0.6', 'without reorderi'],
           [101, '10.0.0.5', 'without reorderi'],
           [101, '10.0.0.5', 'last'],
