@@ -204,16 +204,22 @@ INLINE enum source source_of(struct __sk_buff *skb, __u32 protocol, __u32 offset
  * pod that turns `reorder_hdr` off can write any id into them, so that none is believed there. The source must be an
  * address of the device.
  */
-INLINE int check_foreign_tag(struct __sk_buff *skb, __u32 link, __u32 protocol)
+INLINE int check_foreign_tag(struct __sk_buff *skb, __u32 link, __u32 protocol, int after_own)
 {
 	struct vlan_key key = { 0, skb->vlan_tci & 0xfff };
 	const struct vlan *vlan;
+	const struct tag *tag;
 
 	if (!skb->vlan_present || skb->vlan_proto != NETWORK16(ETH_P_8021Q))
 		return drop(WRONG_VLAN);
 	if (is_tag(protocol))
 		return drop(DOUBLE_TAG);
 	key.trunk = link;
+	if (after_own) {
+		tag = tag_of(skb, protocol, offsetof(struct iphdr, saddr), offsetof(struct ipv6hdr, saddr));
+		if (tag && tag->trunk == link && tag->vlan_id == key.vlan_id)
+			return TC_ACT_UNSPEC;
+	}
 	vlan = map_lookup(&vlans, &key);
 	if (!vlan)
 		return drop(WRONG_VLAN);
@@ -277,11 +283,8 @@ INLINE int send_as_node(struct __sk_buff *skb, const struct veth *veth, __u32 pr
 	return redirect_neigh(route.ifindex, NULL, 0, 0);
 }
 
-/*
- * On the way out of an ENI that pods use: a pod's source address gets its tag; what a member's pod sends never goes
- * without.
- */
-SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
+/* `after_own`: what has its tag may have it from `trunk_egress`, which came before. */
+INLINE int leave_trunk(struct __sk_buff *skb, int after_own)
 {
 	struct tag *tag;
 	struct settings *settings_of_node;
@@ -300,7 +303,7 @@ SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 		return drop(NO_ENTRY);
 	protocol = type;
 	if (skb->vlan_present || is_tag(protocol))
-		return check_foreign_tag(skb, link, protocol);
+		return check_foreign_tag(skb, link, protocol, after_own);
 	tag = tag_of(skb, protocol, offsetof(struct iphdr, saddr), offsetof(struct ipv6hdr, saddr));
 	if (tag) {
 		if (tag->trunk != link || vlan_push(skb, NETWORK16(ETH_P_8021Q), tag->vlan_id) != 0)
@@ -322,6 +325,24 @@ SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 	if (settings_of_node && !(skb->mark & settings_of_node->member_bit))
 		return pass();
 	return drop(NO_ENTRY);
+}
+
+/*
+ * On the way out of an ENI that pods use: a pod's source address gets its tag; what a member's pod sends never goes
+ * without.
+ */
+SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
+{
+	return leave_trunk(skb, 0);
+}
+
+/*
+ * The filter while the TCX program is attached that takes over from it: packets meet only this one, and then both. It is
+ * removed at once, as it believes an 802.1Q device of a pod that has the tag of a member.
+ */
+SECTION("tc/trunk_handover") int trunk_handover(struct __sk_buff *skb)
+{
+	return leave_trunk(skb, 1);
 }
 
 /* On the way in: the tag must be that of the destination, and there must be no other. */

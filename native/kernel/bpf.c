@@ -346,8 +346,8 @@ int do_object_info(struct fields *fields, struct answer *answer)
 	return 0;
 }
 
-/* Of enum bpf_attach_type, which headers before Linux 6.6 lack. */
-enum { TCX_INGRESS = 46, TCX_EGRESS = 47, TCX_LIMIT = 64 };
+/* Of enum bpf_attach_type and the flags for attaching, which headers before Linux 6.6 lack. */
+enum { TCX_INGRESS = 46, TCX_EGRESS = 47, TCX_LIMIT = 64, REPLACE = 1 << 2, BEFORE = 1 << 3 };
 
 /* What this kernel knows of BPF_PROG_QUERY for links; the union of older headers has less. */
 struct query_of_link {
@@ -361,11 +361,35 @@ struct query_of_link {
 	uint64_t more[4];
 };
 
+/* The same for BPF_PROG_ATTACH and BPF_PROG_DETACH. */
+struct attach_to_link {
+	uint32_t link;
+	uint32_t program;
+	uint32_t attach_type;
+	uint32_t flags;
+	uint32_t replaced;
+	uint32_t relative;
+	uint64_t revision;
+};
+
+static uint32_t tcx_type(uint32_t is_egress)
+{
+	return is_egress != 0 ? TCX_EGRESS : TCX_INGRESS;
+}
+
+/* A descriptor, or -errno. */
+static int program_by_id(uint32_t id)
+{
+	union bpf_attr attr = { .prog_id = id };
+
+	return bpf(BPF_PROG_GET_FD_BY_ID, &attr);
+}
+
 static int name_of_program(uint32_t id, char name[BPF_OBJ_NAME_LEN])
 {
 	struct bpf_prog_info program = { 0 };
-	union bpf_attr attr = { .prog_id = id };
-	int fd = bpf(BPF_PROG_GET_FD_BY_ID, &attr);
+	union bpf_attr attr = { 0 };
+	int fd = program_by_id(id);
 	int error;
 
 	if (fd < 0)
@@ -379,29 +403,83 @@ static int name_of_program(uint32_t id, char name[BPF_OBJ_NAME_LEN])
 }
 
 /*
- * (u32 link of the node, u32 1 for the way out) → 16 bytes of name for each TCX program there, in their order; none on a
- * kernel that has no such programs
+ * (u32 link of the node, u32 1 for the way out) → u32 whether this kernel has TCX programs; for each of them there, in their
+ * order, its u32 id and 16 bytes of name
  */
-int do_program_query(struct fields *fields, struct answer *answer)
+int do_tcx_query(struct fields *fields, struct answer *answer)
 {
 	uint32_t ids[TCX_LIMIT] = { 0 };
 	struct query_of_link query = { .link = field_u32(fields), .ids = pointer(ids), .count = TCX_LIMIT };
 
-	query.attach_type = field_u32(fields) != 0 ? TCX_EGRESS : TCX_INGRESS;
+	query.attach_type = tcx_type(field_u32(fields));
 	if (!fields_done(fields))
 		return EBADMSG;
 	if (syscall(SYS_bpf, BPF_PROG_QUERY, &query, sizeof(query)) < 0) {
 		/* A hook without programs is ENOENT, an attach type that is not known EINVAL. */
-		if (errno == ENOENT || errno == EINVAL)
-			return 0;
-		return answer_failure(answer, errno, "query programs of a link");
+		if (errno != ENOENT && errno != EINVAL)
+			return answer_failure(answer, errno, "query programs of a link");
+		answer_u32(answer, errno == ENOENT);
+		return 0;
 	}
+	answer_u32(answer, 1);
 	for (uint32_t at = 0; at < query.count && at < TCX_LIMIT; at++) {
 		char name[BPF_OBJ_NAME_LEN] = "";
 
 		/* One that has gone meanwhile has no name. */
 		name_of_program(ids[at], name);
+		answer_u32(answer, ids[at]);
 		answer_bytes(answer, name, sizeof(name));
 	}
 	return 0;
+}
+
+/* (u32 link of the node, u32 1 for the way out, u32 program, u32 id of the one that it replaces, or 0 to be the first) → nothing */
+int do_tcx_attach(struct fields *fields, struct answer *answer)
+{
+	struct attach_to_link attach = { .link = field_u32(fields), .flags = BEFORE };
+	uint32_t replaced;
+	int fd = -1;
+	long result;
+	int error;
+
+	attach.attach_type = tcx_type(field_u32(fields));
+	attach.program = field_u32(fields);
+	replaced = field_u32(fields);
+	if (!fields_done(fields) || !handle_find(attach.program, HANDLE_PROGRAM))
+		return EBADMSG;
+	if (replaced != 0) {
+		fd = program_by_id(replaced);
+		if (fd < 0)
+			return answer_failure(answer, -fd, "open the program that is replaced");
+		attach.replaced = (uint32_t)fd;
+		attach.flags = REPLACE;
+	}
+	result = syscall(SYS_bpf, BPF_PROG_ATTACH, &attach, sizeof(attach));
+	error = result < 0 ? errno : 0;
+	if (fd >= 0)
+		close(fd);
+	return error ? answer_failure(answer, error, "attach a TCX program") : 0;
+}
+
+/* (u32 link of the node, u32 1 for the way out, u32 id of the program) → nothing */
+int do_tcx_detach(struct fields *fields, struct answer *answer)
+{
+	struct attach_to_link detach = { .link = field_u32(fields) };
+	uint32_t id;
+	long result;
+	int error;
+	int fd;
+
+	detach.attach_type = tcx_type(field_u32(fields));
+	id = field_u32(fields);
+	if (!fields_done(fields))
+		return EBADMSG;
+	fd = program_by_id(id);
+	if (fd < 0)
+		return answer_failure(answer, -fd, "open the program that is detached");
+	detach.program = (uint32_t)fd;
+	result = syscall(SYS_bpf, BPF_PROG_DETACH, &detach, sizeof(detach));
+	error = result < 0 ? errno : 0;
+	close(fd);
+	return error ? answer_failure(answer, error, "detach a TCX program") : 0;
 }

@@ -70,7 +70,8 @@ static int do_hello(struct fields *fields, struct answer *answer)
 static int (*const OPERATIONS[])(struct fields *, struct answer *) = {
 	NULL,         do_netlink,    do_sysctl,     do_close,    do_map_create,   do_object_pin,
 	do_object_get, do_map_lookup, do_map_update, do_map_delete, do_map_dump, do_program_load,
-	do_object_info, do_mount_bpffs, do_netns_new,   do_hello,    do_watch,        do_program_query,
+	do_object_info, do_mount_bpffs, do_netns_new,   do_hello,    do_watch,        do_tcx_query,
+	do_tcx_attach, do_tcx_detach,
 };
 
 static int dispatch(const uint8_t *frame, size_t size, struct answer *answer)

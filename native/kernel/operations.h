@@ -49,6 +49,8 @@ int do_program_load(struct fields *fields, struct answer *answer);
 int do_object_pin(struct fields *fields, struct answer *answer);
 int do_object_get(struct fields *fields, struct answer *answer);
 int do_object_info(struct fields *fields, struct answer *answer);
-int do_program_query(struct fields *fields, struct answer *answer);
+int do_tcx_query(struct fields *fields, struct answer *answer);
+int do_tcx_attach(struct fields *fields, struct answer *answer);
+int do_tcx_detach(struct fields *fields, struct answer *answer);
 
 #endif

@@ -1,6 +1,7 @@
 /*
- * frames tcx LINK ingress|egress   attaches a TCX program that lets every packet pass, and so ends its way through the
- *                                  filters; prints `ready`, and takes it off with the end of standard input
+ * frames tcx LINK ingress|egress first|last   attaches a TCX program that lets every packet pass, and so ends its way
+ *                                             through the programs and filters behind it; prints `ready`, and takes it
+ *                                             off with the end of standard input
  */
 #include <errno.h>
 #include <linux/bpf.h>
@@ -14,7 +15,7 @@
 #include "frames.h"
 
 /* Of headers of Linux 6.6: enum bpf_attach_type, enum tcx_action_base, and the fields of BPF_LINK_CREATE. */
-enum { TCX_INGRESS = 46, TCX_EGRESS = 47, TCX_PASS = 0 };
+enum { TCX_INGRESS = 46, TCX_EGRESS = 47, TCX_PASS = 0, BEFORE = 1 << 3 };
 
 struct link_create {
 	uint32_t program;
@@ -35,7 +36,7 @@ int tcx(int argc, char **argv)
 	char waste[64];
 	long fd;
 
-	if (argc != 3)
+	if (argc != 4)
 		return 2;
 	load.insns = (uint64_t)(uintptr_t)pass;
 	load.insn_cnt = sizeof(pass) / sizeof(*pass);
@@ -45,6 +46,7 @@ int tcx(int argc, char **argv)
 	create.program = (uint32_t)fd;
 	create.link = if_nametoindex(argv[1]);
 	create.attach_type = strcmp(argv[2], "egress") == 0 ? TCX_EGRESS : TCX_INGRESS;
+	create.flags = strcmp(argv[3], "first") == 0 ? BEFORE : 0;
 	if (fd < 0 || syscall(SYS_bpf, BPF_LINK_CREATE, &create, sizeof(create)) < 0) {
 		perror(argv[1]);
 		return 1;

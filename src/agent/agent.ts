@@ -18,7 +18,7 @@ import { createNodeView, type NodeView, nodeViewSynced, runNodeView } from './in
 import { LookLoop, type LookScope } from './look-loop.ts';
 import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
 import { NodeSync } from './node-sync.ts';
-import { CniPlugin, type PluginObserver } from './plugin.ts';
+import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
 import { PodDeviations } from './pod-deviations.ts';
 import { rebuildRecords } from './rebuild.ts';
 import { RecordStore } from './records.ts';
@@ -54,6 +54,8 @@ export class Agent {
   readonly metrics: AgentMetrics;
   readonly #corrupt: string[];
   #synced = false;
+  /** What the last look found wrong, and could not mend, among the programs of the ENIs. */
+  #limit: string | undefined;
   #problem: string | undefined = 'the node has not been looked at yet';
 
   private constructor(options: AgentOptions, records: RecordStore, corrupt: string[]) {
@@ -82,6 +84,7 @@ export class Agent {
       observer: this.#observer(),
       addTimeoutMs: config.addTimeout,
       notReady: () => this.problem(),
+      limited: () => this.#limit,
     });
     this.#sync = new NodeSync({
       ...{ datapath, records, gate, queue, waiter: this.#waiter, plugin: this.#plugin },
@@ -227,6 +230,7 @@ export class Agent {
       const report = await this.#sync.run(options);
       const { inPods = [], ...onNode } = report;
       if (options.nodeOnly !== true) this.#tellOfPods(inPods);
+      if (options.dryRun !== true) this.#limit = limitOf(report);
       for (const [kind, deviations] of Object.entries(onNode)) {
         for (const { object, pod, message } of deviations) {
           if (options.dryRun !== true) this.metrics.repairs.inc({ object, kind });

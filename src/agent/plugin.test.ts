@@ -7,9 +7,10 @@ import type { TerwayNode } from '../crds/node.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import { Store } from '../kube/store.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import { CNI_ERROR } from './cni/errors.ts';
 import { KernelGate, KeyedQueue } from './gate.ts';
 import { NodeSync } from './node-sync.ts';
-import { CniPlugin, type PluginObserver } from './plugin.ts';
+import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
 import { RecordStore } from './records.ts';
 import { answerReleases } from './release-answers.ts';
 import type { Pod } from './resources.ts';
@@ -18,6 +19,7 @@ import { MemoryDatapath } from './test-support/memory-datapath.ts';
 import { AssignmentWaiter } from './waiter.ts';
 
 let adding: PluginObserver['adding'];
+let limit: string | undefined;
 let directory: string;
 let datapath: MemoryDatapath;
 let view: { pods: Store<Pod>; podEnis: Store<PodEni>; node: Store<TerwayNode> };
@@ -31,6 +33,7 @@ beforeEach(async () => {
   view = { pods: new Store(), podEnis: new Store(), node: new Store() };
   clock = new VirtualClock();
   adding = async () => undefined;
+  limit = undefined;
   bench = await start();
   view.node.upsert(aNode());
 });
@@ -53,6 +56,7 @@ async function start() {
     },
     addTimeoutMs: 100_000,
     notReady: () => undefined,
+    limited: () => limit,
   });
   const gone = new Set<string>();
   const sync = new NodeSync({
@@ -71,6 +75,16 @@ function bound(name = 'web-0', podEni: PodEni = aPodEni(name)) {
   view.pods.upsert(aPod(name));
   view.podEnis.upsert(podEni);
 }
+
+test('STATUS names what another program does to an ENI, until it is gone (specification 1.1, "STATUS")', async () => {
+  const status = () => bench.plugin.handle({ command: 'STATUS', config: aRequest().config }, never);
+  const message = 'filter trunk_ingress at ingress of eni1 pref 20000 comes after TCX program stranger';
+  expect(await status()).toBeUndefined();
+  limit = limitOf({ repaired: [], removed: [], failed: [{ object: 'filter', message }] });
+  await expect(status()).rejects.toMatchObject({ code: CNI_ERROR.limitedConnectivity, message });
+  limit = limitOf({ repaired: [], removed: [], failed: [{ object: 'filter', pod: 'shop/web-0', message }] });
+  expect(await status()).toBeUndefined();
+});
 
 test('ADD gives the pod its network; a second ADD of the sandbox answers the same and does nothing', async () => {
   bound();

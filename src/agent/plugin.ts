@@ -1,4 +1,4 @@
-import type { Datapath, PodAttachment } from '../datapath/types.ts';
+import type { Datapath, PodAttachment, SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Assignment } from './assignment.ts';
 import { CNI_ERROR, CniError } from './cni/errors.ts';
@@ -28,6 +28,8 @@ export interface PluginOptions {
   addTimeoutMs: number;
   /** Why the node cannot serve pods now; undefined when it can. */
   notReady: () => string | undefined;
+  /** Why pods that run may have no connections, and new ones are refused, on part of the node. */
+  limited: () => string | undefined;
 }
 
 /** The CNI commands (specification 1.1). Nothing that one pod waits for holds up another. */
@@ -64,6 +66,8 @@ export class CniPlugin {
       case 'STATUS': {
         const problem = this.#options.notReady();
         if (problem !== undefined) throw new CniError(CNI_ERROR.notAvailable, problem);
+        const limit = this.#options.limited();
+        if (limit !== undefined) throw new CniError(CNI_ERROR.limitedConnectivity, limit);
         return undefined;
       }
       case 'GC':
@@ -212,4 +216,10 @@ export class CniPlugin {
 
 function keyOf({ containerId, ifName }: AttachmentRequest): string {
   return recordKey(containerId, ifName);
+}
+
+/** What STATUS says of what a look could not mend for an ENI, and so for each of its pods; undefined when there is nothing. */
+export function limitOf({ failed }: SyncReport): string | undefined {
+  const ofEnis = failed.filter(({ object, pod }) => object === 'filter' && pod === undefined);
+  return ofEnis.length === 0 ? undefined : ofEnis.map(({ message }) => message).join('; ');
 }

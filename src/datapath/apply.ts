@@ -1,9 +1,8 @@
 import { encodeTag, encodeVeth, encodeVlan, linkKey, type RawEntry } from './bpf/entries.ts';
-import type { BpfPrograms, MapName } from './bpf/programs.ts';
-import { DatapathError } from './errors.ts';
-import { programsBefore, refusal } from './foreign-programs.ts';
+import { type BpfPrograms, type MapName, PROGRAM_NAMES } from './bpf/programs.ts';
+import { assertFirst, isTcx } from './foreign-programs.ts';
 import { familyOf, IPV4, IPV6 } from './ip.ts';
-import { inStep, isErrno, isNetnsGone, type Kernel, NODE } from './kernel/kernel.ts';
+import { inStep, isErrno, isNetnsGone, type Kernel, NODE, type TcxProgram } from './kernel/kernel.ts';
 import { findLink, LinkTable, linkAt } from './links.ts';
 import { mayBeMoved, moveIn, moveOut } from './moved-links.ts';
 import { OUR_GROUP } from './names.ts';
@@ -31,6 +30,8 @@ import {
   deleteClsact,
   deleteFilter,
   deleteTokenBucket,
+  type FilterAction,
+  type FilterPlace,
   getRootQdisc,
   setProgramFilter,
   setTokenBucket,
@@ -44,6 +45,8 @@ type ObjectOf<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K 
 /** Takes back what one step changed. */
 type Undo = () => Promise<void>;
 
+const isOurProgram = (action: FilterAction) =>
+  action.kind === 'bpf' && PROGRAM_NAMES.some((name) => name === action.name);
 const IPV6_FORWARDING = /^net\/ipv6\/conf\/[^/]+\/forwarding$/;
 const isLearnt = ({ protocol }: Route) => protocol === RA_PROTOCOL;
 const LONGEST_LINK_NAME = 15;
@@ -314,16 +317,40 @@ export class Applier {
     const { netns, link, program: name } = object;
     const place = placeOf(object, await this.#links.indexOf(netns, link));
     const program = { handle: this.#needPrograms().program(name).handle, name };
+    const tcx = netns === NODE ? await this.#kernel.tcxPrograms(place.linkIndex, place.direction) : undefined;
+    const own = tcx?.find((other) => other.name === name);
+    if (tcx !== undefined && isTcx(object, own)) {
+      await this.#ensureTcx(object, place, own);
+      return assertFirst(this.#kernel, object, place.linkIndex);
+    }
     if (await this.#create(netns, setProgramFilter(place, program, 'exclusive'))) {
       this.#onUndo(netns, link, () => this.#send(netns, deleteFilter(place, 'bpf')));
     } else {
       await this.#send(netns, setProgramFilter(place, program, 'replace'));
     }
+    // It was one with another layout.
+    if (own !== undefined) await this.#kernel.detachTcx(place.linkIndex, place.direction, own.id);
     // What else a pod has on its links is its own business.
     if (netns !== NODE || this.#made.has(`${netns} ${link}`)) return;
-    const filters = await listFilters(this.#kernel, place.linkIndex, place.direction);
-    const before = await programsBefore(this.#kernel, object, place.linkIndex, filters);
-    if (before.length > 0) throw new DatapathError(describe(object), refusal(before));
+    await assertFirst(this.#kernel, object, place.linkIndex);
+  }
+
+  /** As the first TCX program, instead of the filter that it was for an agent or a kernel before. */
+  async #ensureTcx(object: ObjectOf<'program'>, place: FilterPlace, own: TcxProgram | undefined): Promise<void> {
+    const programs = this.#needPrograms();
+    const { handle, id } = programs.program(object.program);
+    const { linkIndex, direction } = place;
+    const filters = await listFilters(this.#kernel, linkIndex, direction);
+    const isFilter = filters.some(({ action, preference }) => preference === place.preference && isOurProgram(action));
+    if (isFilter) {
+      const handover = { handle: programs.program('trunk_handover').handle, name: 'trunk_handover' };
+      await this.#send(object.netns, setProgramFilter(place, handover, 'replace'));
+    }
+    if (own?.id !== id) await this.#kernel.attachTcx(linkIndex, direction, handle, own?.id);
+    if (isFilter) await this.#send(object.netns, deleteFilter(place, 'bpf'));
+    else if (own === undefined) {
+      this.#onUndo(object.netns, object.link, () => this.#kernel.detachTcx(linkIndex, direction, id));
+    }
   }
 
   async #ensureBandwidth({ netns, link, bytesPerSecond, mtu }: ObjectOf<'bandwidth'>): Promise<void> {

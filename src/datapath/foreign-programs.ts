@@ -1,6 +1,8 @@
-import type { Kernel } from './kernel/kernel.ts';
+import { DatapathError } from './errors.ts';
+import type { Kernel, TcxProgram } from './kernel/kernel.ts';
 import type { Filter } from './netlink/traffic.ts';
-import type { KernelObject } from './objects.ts';
+import { describe, type KernelObject } from './objects.ts';
+import { listFilters } from './vlan-filters.ts';
 
 /** The place of one of our programs. */
 type Place = Extract<KernelObject, { kind: 'program' }>;
@@ -20,14 +22,33 @@ export async function programsBefore(
   linkIndex: number,
   filters: readonly Filter[],
 ): Promise<string[]> {
+  const tcx = await kernel.tcxPrograms(linkIndex, place.direction);
+  const own = tcx?.find(({ name }) => name === place.program);
+  if (tcx !== undefined && isTcx(place, own)) {
+    return tcx.slice(0, own === undefined ? undefined : tcx.indexOf(own)).map(wordsOfTcx);
+  }
   const before = filters.filter((filter) => filter.preference <= place.preference && !isOurs(filter, place));
   const accepted = before.filter(({ action }) => !(place.afterCilium === true && isCilium(action)));
   return [
     // Whatever the preferences of filters, these are first.
-    ...(await kernel.tcxPrograms(linkIndex, place.direction)).map((name) => `TCX program ${name === '' ? '?' : name}`),
+    ...(tcx ?? []).map(wordsOfTcx),
     ...accepted.map((filter) => `filter ${nameOf(filter)} at preference ${filter.preference}`),
   ];
 }
+
+/** Whether ours is, or should be, a TCX program on a kernel that has such. */
+export function isTcx({ beforeFilters }: Place, own: TcxProgram | undefined): boolean {
+  return beforeFilters === 'make' || (beforeFilters === 'keep' && own !== undefined);
+}
+
+/** @throws DatapathError when programs of others see a packet before ours does */
+export async function assertFirst(kernel: Kernel, place: Place, linkIndex: number): Promise<void> {
+  const filters = await listFilters(kernel, linkIndex, place.direction);
+  const before = await programsBefore(kernel, place, linkIndex, filters);
+  if (before.length > 0) throw new DatapathError(describe(place), refusal(before));
+}
+
+const wordsOfTcx = ({ name }: TcxProgram) => `TCX program ${name === '' ? '?' : name}`;
 
 function isOurs({ action }: Filter, { program }: Place): boolean {
   return action.kind === 'bpf' && action.name === program;

@@ -31,7 +31,10 @@ export type KernelObject =
   /** `ifThere`: a kernel without it, as one that was started without IPv6, needs it no more. */
   | { kind: 'sysctl'; netns: string; name: string; value: string; ifThere?: boolean }
   | { kind: 'clsact'; netns: string; link: string }
-  /** Before the programs of others; `afterCilium`: but for those of a chained Cilium. */
+  /**
+   * Before the programs of others; `afterCilium`: but for those of a chained Cilium. `beforeFilters`: where the kernel has
+   * TCX, it is such a program and no filter, so that no filter of others can come before it; `keep`: if it is one already.
+   */
   | {
       kind: 'program';
       netns: string;
@@ -40,6 +43,7 @@ export type KernelObject =
       preference: number;
       program: ProgramName;
       afterCilium?: boolean;
+      beforeFilters?: 'make' | 'keep';
     }
   /** The classic filters of a trunk (reference 3.5 a). */
   | { kind: 'pushFilter'; link: string; source: string; vlanId: number }

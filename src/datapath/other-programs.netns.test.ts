@@ -15,14 +15,21 @@ const isUdp = ({ protocol }: Frame) => protocol === 17;
 const nameOf = (pod: PodAttachment) => pod.netnsPath.slice('/run/netns/'.length);
 const text = (value: string) => Buffer.from(value).toString('hex');
 
+const indexOf = (lab: Lab, link: string) => Number(/^(\d+):/.exec(lab.ip('-o', 'link', 'show', link))?.[1]);
+
 /** A filter of u32 without an action lets each packet pass, and no filter after it sees one. */
 function addFilter(lab: Lab, link: string, direction: 'ingress' | 'egress', preference: number): void {
   const place = ['dev', link, direction, 'protocol', 'all', 'pref', `${preference}`];
   run('tc', '-n', lab.node, 'filter', 'add', ...place, 'u32', 'match', 'u32', '0', '0', 'classid', '1:1');
 }
 
-async function tcxProgram(lab: Lab, link: string, direction: 'ingress' | 'egress'): Promise<AsyncDisposable> {
-  const child = lab.start(lab.node, TOOLS.frames, 'tcx', link, direction);
+async function tcxProgram(
+  lab: Lab,
+  link: string,
+  direction: 'ingress' | 'egress',
+  position: 'first' | 'last',
+): Promise<AsyncDisposable> {
+  const child = lab.start(lab.node, TOOLS.frames, 'tcx', link, direction, position);
   const [line] = await once(createInterface({ input: child.stdout }), 'line');
   expect(line).toBe('ready');
   return {
@@ -49,7 +56,7 @@ async function tagsOnWire(lab: Lab, pod: PodAttachment): Promise<number[]> {
 const NOTHING = { repaired: [], removed: [], failed: [] };
 
 describe('a filter on the way out of a trunk that lets all pass', () => {
-  test.each([2, 25_000])('at %i keeps no packet from its tag', async (preference) => {
+  test.each([1, 2, 25_000])('at %i keeps no packet from its tag', async (preference) => {
     using lab = new Lab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
@@ -80,6 +87,81 @@ describe('a filter on the way out of a trunk that lets all pass', () => {
   });
 });
 
+describe('our TCX program on the way out of a trunk', () => {
+  test('comes before one that is attached later, which keeps no packet from its tag and no pod from its trunk', async () => {
+    using lab = new Lab();
+    await using datapath = lab.datapath();
+    const pod = lab.pod([lab.member(5, 101)]);
+    await datapath.add(pod);
+    lab.gateways();
+    await using _stranger = await tcxProgram(lab, 'eni1', 'egress', 'last');
+    expect(await tagsOnWire(lab, pod)).toEqual([101]);
+    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    await datapath.add(lab.pod([lab.member(6, 102)]));
+  });
+
+  test('takes over from the filter of an earlier release, and each packet has its tag meanwhile', async () => {
+    using lab = new Lab();
+    await using datapath = lab.datapath();
+    const pod = lab.pod([lab.member(5, 101)]);
+    await datapath.add(pod);
+    lab.gateways();
+    const { kernel, programs } = await datapath.session();
+    if (programs === undefined) throw new Error('no programs');
+    const linkIndex = indexOf(lab, 'eni1');
+    const place = { linkIndex, direction: 'egress', preference: 1, protocol: ETH_P.all, handle: 1 } as const;
+    const set = (name: 'trunk_egress' | 'trunk_handover', mode: 'exclusive' | 'replace') =>
+      kernel.netlink(NODE, setProgramFilter(place, { name, handle: programs.program(name).handle }, mode));
+    const [own] = (await kernel.tcxPrograms(linkIndex, 'egress')) ?? [];
+    expect(own).toEqual({ name: 'trunk_egress', id: programs.program('trunk_egress').id });
+    await kernel.detachTcx(linkIndex, 'egress', programs.program('trunk_egress').id);
+    // Each state that it goes through.
+    await set('trunk_egress', 'exclusive');
+    expect(await tagsOnWire(lab, pod)).toEqual([101]);
+    await set('trunk_handover', 'replace');
+    expect(await tagsOnWire(lab, pod)).toEqual([101]);
+    await kernel.attachTcx(linkIndex, 'egress', programs.program('trunk_egress').handle);
+    expect(await tagsOnWire(lab, pod)).toEqual([101]);
+    await kernel.detachTcx(linkIndex, 'egress', programs.program('trunk_egress').id);
+    await set('trunk_egress', 'replace');
+
+    const { repaired, failed } = await datapath.sync([pod]);
+    expect(failed).toEqual([]);
+    expect(repaired.map(({ message }) => message)).toEqual([expect.stringContaining('trunk_egress at egress of eni1')]);
+    expect(run('tc', '-n', lab.node, 'filter', 'show', 'dev', 'eni1', 'egress')).toBe('');
+    expect(await kernel.tcxPrograms(linkIndex, 'egress')).toEqual([own]);
+    expect(await tagsOnWire(lab, pod)).toEqual([101]);
+    expect(await datapath.sync([pod])).toEqual(NOTHING);
+  });
+
+  test('gives way to the filter of layout perPod, and goes with everything else', async () => {
+    using lab = new Lab();
+    const pod = lab.pod([lab.member(5, 101)]);
+    const attached = async (datapath: ReturnType<Lab['datapath']>) => {
+      const { kernel } = await datapath.session();
+      return ((await kernel.tcxPrograms(indexOf(lab, 'eni1'), 'egress')) ?? []).map(({ name }) => name);
+    };
+    const filters = () => run('tc', '-n', lab.node, 'filter', 'show', 'dev', 'eni1', 'egress');
+    {
+      await using datapath = lab.datapath();
+      await datapath.add(pod);
+      expect([await attached(datapath), filters()]).toEqual([['trunk_egress'], '']);
+    }
+    {
+      await using datapath = lab.datapath({ layout: 'perPod' });
+      expect((await datapath.sync([pod])).failed).toEqual([]);
+      expect(await datapath.sync([pod])).toEqual(NOTHING);
+      expect([await attached(datapath), filters()]).toEqual([[], expect.stringContaining('trunk_egress')]);
+    }
+    await using datapath = lab.datapath();
+    expect((await datapath.sync([pod])).failed).toEqual([]);
+    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    expect([await attached(datapath), filters()]).toEqual([['trunk_egress'], '']);
+    await datapath.removeAll();
+    expect([await attached(datapath), filters()]).toEqual([[], '']);
+  });
+});
+
 describe('what comes before our filters is told', () => {
   test('on the way in of a trunk and at a pod', async () => {
     using lab = new Lab();
@@ -103,16 +185,20 @@ describe('what comes before our filters is told', () => {
   });
 
   test.each(['ingress', 'egress'] as const)(
-    'a TCX program at the %s of a trunk; pods are refused',
+    'a TCX program that is put first at the %s of a trunk; pods are refused, also the next ones of a trunk in use',
     async (direction) => {
       using lab = new Lab();
       const pod = lab.pod([lab.member(5, 101)]);
       await using datapath = lab.datapath();
       await datapath.add(pod);
       {
-        await using _stranger = await tcxProgram(lab, 'eni1', direction);
+        await using _stranger = await tcxProgram(lab, 'eni1', direction, 'first');
         const message = expect.stringMatching(/eni1 .*comes after TCX program stranger/);
         expect((await datapath.sync([pod])).failed.map((found) => found.message)).toEqual([message]);
+        expect((await datapath.check(pod)).map((found) => found.message)).toEqual([message]);
+        const told = (await datapath.probe()).find(({ feature }) => feature === 'other programs');
+        expect(told).toMatchObject({ available: false, message });
+        await expect(datapath.add(lab.pod([lab.member(7, 103)]))).rejects.toThrow('TCX program stranger');
         await using restarted = lab.datapath();
         await expect(restarted.add(lab.pod([lab.member(6, 102)]))).rejects.toThrow('TCX program stranger');
       }
@@ -127,7 +213,7 @@ test('the filter of an earlier release at a pod is replaced', async () => {
   const pod = lab.pod([lab.member(5, 101)]);
   await datapath.add(pod);
   const link = hostLinkName(pod, 'eth0');
-  const linkIndex = Number(/^(\d+):/.exec(lab.ip('-o', 'link', 'show', link))?.[1]);
+  const linkIndex = indexOf(lab, link);
   const { kernel, programs } = await datapath.session();
   const place = { linkIndex, direction: 'ingress', preference: 1, protocol: ETH_P.all, handle: 1 } as const;
   const program = { name: 'veth_ingress', handle: programs?.program('veth_ingress').handle ?? -1 };

@@ -145,7 +145,7 @@ function planEniRules(index: number, use: EniUse, settings: DatapathSettings, ma
  * What stands on the wire's side of an ENI. The program on the way out also returns to the node what belongs to the node:
  * packets whose source was replaced after they had been routed by their pod's mark.
  */
-function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings): KernelObject[] {
+export function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings): KernelObject[] {
   const clsact: KernelObject = { kind: 'clsact', netns: NODE, link };
   if (settings.tagProgram === 'tc') return isTrunk ? [clsact, { kind: 'popFilter', link }] : [];
   const isChained = settings.layout === 'perPod';
@@ -153,6 +153,9 @@ function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings)
     ...({ kind: 'program', netns: NODE, link, direction: 'egress', program: 'trunk_egress' } as const),
     ...(isChained ? { preference: PREFERENCE.tag4, afterCilium: true } : { preference: PREFERENCE.tag }),
   };
-  if (!isTrunk) return [clsact, egress];
-  return [clsact, egress, { ...egress, direction: 'ingress', preference: PREFERENCE.untag, program: 'trunk_ingress' }];
+  // A device that may go into a pod gets none: a TCX program would go with it.
+  const first = isChained ? egress : { ...egress, beforeFilters: isTrunk ? ('make' as const) : ('keep' as const) };
+  if (!isTrunk) return [clsact, first];
+  const ingress = { preference: PREFERENCE.untag, program: 'trunk_ingress' } as const;
+  return [clsact, first, { ...egress, direction: 'ingress', ...ingress }];
 }

@@ -18,6 +18,7 @@ import {
   tokenBucket,
 } from './netlink/traffic.ts';
 import { describe } from './objects.ts';
+import { PREFERENCE } from './plan-node.ts';
 import { isInBpffs } from './session.ts';
 import type { Layout, ProbeResult } from './types.ts';
 import { listFilters } from './vlan-filters.ts';
@@ -152,18 +153,22 @@ async function probeOthers(kernel: Kernel, layout: Layout): Promise<ProbeResult>
   for (const { index, name: link } of await listLinks(kernel, NODE)) {
     for (const direction of ['ingress', 'egress'] as const) {
       const filters = await listFilters(kernel, index, direction);
-      const program = PROGRAM_NAMES.find((name) => filters.some(({ action }) => isProgram(action, name)));
-      const own = filters.find(({ action }) => program !== undefined && isProgram(action, program));
-      if (program === undefined || own === undefined) continue;
+      const tcx = (await kernel.tcxPrograms(index, direction)) ?? [];
+      const attached = PROGRAM_NAMES.find((name) => tcx.some((other) => other.name === name));
+      const filtering = PROGRAM_NAMES.find((name) => filters.some(({ action }) => isProgram(action, name)));
+      const program = attached ?? filtering;
+      if (program === undefined) continue;
+      const own = filters.find(({ action }) => isProgram(action, program));
       const afterCilium = layout === 'perPod' && program === 'trunk_egress';
       const place = {
         kind: 'program',
         netns: NODE,
         link,
         direction,
-        preference: own.preference,
+        preference: own?.preference ?? PREFERENCE.tag,
         program,
         afterCilium,
+        ...(attached !== undefined && { beforeFilters: 'make' as const }),
       } as const;
       const before = await programsBefore(kernel, place, index, filters);
       if (before.length > 0) found.push(`${describe(place)} ${refusal(before)}`);

@@ -1,10 +1,11 @@
 import { Applier } from './apply.ts';
+import { assertFirst } from './foreign-programs.ts';
 import { canonicalAddress, familyOf, hostPrefix } from './ip.ts';
 import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import type { Marks } from './marks.ts';
 import { type Address, decodeAddress, dumpAddresses } from './netlink/network.ts';
-import { type EniUse, planEni, planNode, type ResolvedEni } from './plan-node.ts';
+import { type EniUse, planEni, planFilters, planNode, type ResolvedEni } from './plan-node.ts';
 import type { Session } from './session.ts';
 import type { DatapathSettings } from './types.ts';
 
@@ -91,7 +92,14 @@ export class SharedState {
       shared.users++;
     }
     const suffices = (shared.isTrunk || !wanted.isTrunk) && (shared.ipv6 || !wanted.ipv6);
-    if (shared.mtu >= wanted.mtu && suffices) return;
+    if (shared.mtu >= wanted.mtu && suffices) {
+      if (eni === undefined) return;
+      // Others may have put something before our programs since.
+      for (const object of planFilters(eni.name, shared.isTrunk, this.#settings)) {
+        if (object.kind === 'program') await assertFirst(session.kernel, object, index);
+      }
+      return;
+    }
     const applier = new Applier(session.kernel, session.programs);
     shared.pending.push(applier);
     const use = {

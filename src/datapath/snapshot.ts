@@ -1,7 +1,7 @@
 import { errorMessage } from '../util/errors.ts';
 import type { BpfPrograms, ProgramName } from './bpf/programs.ts';
 import { mayBeEni } from './eni-devices.ts';
-import { programsBefore, refusal } from './foreign-programs.ts';
+import { isTcx, programsBefore, refusal } from './foreign-programs.ts';
 import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
 import { mayBeMoved } from './moved-links.ts';
 import { isOurGroup } from './names.ts';
@@ -318,10 +318,9 @@ export class Snapshot {
         return same ? undefined : `is ${found?.bytesPerSecond ?? 'no limit'}`;
       }
       case 'program': {
-        const found = await namespace.filter(placeOf(object, link.index));
+        const found = await this.#programAt(object, link, namespace);
         if (found === undefined) return missing;
-        const isThis = found.action.kind === 'bpf' && found.action.programId === this.programId(object.program);
-        if (!isThis) return 'is another program';
+        if (found !== this.programId(object.program)) return 'is another program';
         if (object.netns !== NODE) return undefined;
         const filters = (await this.filters(link.index))[object.direction];
         const before = await programsBefore(this.#kernel, object, link.index, filters);
@@ -346,6 +345,22 @@ export class Snapshot {
         return same && sameLink ? undefined : 'is for another pod';
       }
     }
+  }
+
+  /** The id of the program that is at the place of ours, 0 for a filter without; undefined when nothing is there. */
+  async #programAt(
+    object: Extract<KernelObject, { kind: 'program' }>,
+    link: Link,
+    namespace: Namespace,
+  ): Promise<number | undefined> {
+    if (object.beforeFilters !== undefined) {
+      const programs = await this.#kernel.tcxPrograms(link.index, object.direction);
+      const own = programs?.find(({ name }) => name === object.program);
+      if (programs !== undefined && isTcx(object, own)) return own?.id;
+    }
+    const found = await namespace.filter(placeOf(object, link.index));
+    if (found === undefined) return undefined;
+    return found.action.kind === 'bpf' ? found.action.programId : 0;
   }
 
   programId(name: ProgramName): number {

@@ -161,14 +161,18 @@ async function findFilters(kernel: Kernel, snapshot: Snapshot): Promise<Found[]>
   const { links, qdiscs } = snapshot.node();
   const found: Found[] = [];
   for (const { index, name, alias, group } of links) {
+    const isPods = containerOf(alias) !== undefined || isOurGroup(group);
+    const attached = isPods ? [] : await findTcxPrograms(kernel, index, name);
+    found.push(...attached);
     const hasClsact = qdiscs.some(({ linkIndex, kind }) => linkIndex === index && kind === 'clsact');
     if (!hasClsact) continue;
-    const isPods = containerOf(alias) !== undefined || isOurGroup(group);
     const view = await snapshot.filters(index);
     const ours = (['egress', 'ingress'] as const).flatMap((direction) =>
       view[direction].flatMap((filter) => {
         if (isPods && filter.preference === PREFERENCE.veth) return [];
         const identity = identityOfFilter(filter, direction, name);
+        // A TCX program that is the same object has taken over from it.
+        if (attached.some((other) => other.identity === identity)) return [{ filter, direction, identity: 'none' }];
         return identity === undefined ? [] : [{ filter, direction, identity }];
       }),
     );
@@ -180,6 +184,18 @@ async function findFilters(kernel: Kernel, snapshot: Snapshot): Promise<Found[]>
     }
   }
   return found;
+}
+
+/** Ours of the way out of a link. */
+async function findTcxPrograms(kernel: Kernel, linkIndex: number, link: string): Promise<Found[]> {
+  const programs = (await kernel.tcxPrograms(linkIndex, 'egress')) ?? [];
+  return programs.flatMap(({ id, name }) => {
+    const program = PROGRAM_NAMES.find((own) => own === name);
+    if (program === undefined) return [];
+    const place = { kind: 'program', netns: NODE, link, direction: 'egress', preference: PREFERENCE.tag } as const;
+    const text = `TCX program ${name} at egress of ${link}`;
+    return leftover('filter', text, identityOf({ ...place, program }), () => kernel.detachTcx(linkIndex, 'egress', id));
+  });
 }
 
 /** As an object of a plan; undefined for a filter that is not ours. */

@@ -5,7 +5,7 @@ import { inStep, isErrno, type Kernel } from '../kernel/kernel.ts';
 import { type BpfObject, linkProgram, type MapDefinition, type ProgramDefinition, parseBpfObject } from './elf.ts';
 
 export const PROGRAM_NAMES = [
-  ...(['trunk_egress', 'trunk_ingress', 'veth_ingress'] as const),
+  ...(['trunk_egress', 'trunk_handover', 'trunk_ingress', 'veth_ingress'] as const),
   // In pods with a whole ENI.
   ...(['peer_ingress', 'eni_ingress', 'eni_egress'] as const),
 ] as const;

@@ -21,7 +21,9 @@ export const OPERATION = {
   /** Does nothing. */
   hello: 15,
   watch: 16,
-  programQuery: 17,
+  tcxQuery: 17,
+  tcxAttach: 18,
+  tcxDetach: 19,
 } as const;
 
 export type Operation = keyof typeof OPERATION;

@@ -8,6 +8,7 @@ import {
   type NetlinkMessage,
   type NetlinkRequest,
 } from '../netlink/message.ts';
+import type { Direction } from '../netlink/traffic.ts';
 import type { Field, Operation } from './frames.ts';
 import type { KernelPort } from './helper-process.ts';
 
@@ -25,6 +26,12 @@ const PROGRAM_NAME = 16;
 
 /** The namespace of the node, where a request names one. */
 export const NODE = '';
+
+/** A program at a hook of a link that is no filter. */
+export interface TcxProgram {
+  id: number;
+  name: string;
+}
 
 /** The kernel refused a request. */
 export class KernelError extends Error {
@@ -251,14 +258,28 @@ export class Kernel {
     return { id: data.readUInt32LE(0), tag: data.toString('hex', 4, 12), mapIds };
   }
 
-  /** Names of the TCX programs of a link of the node, in the order in which packets meet them. */
-  async tcxPrograms(linkIndex: number, direction: 'ingress' | 'egress'): Promise<string[]> {
-    const data = await this.#call('programQuery', linkIndex, direction === 'egress' ? 1 : 0);
-    const names: string[] = [];
-    for (let at = 0; at < data.length; at += PROGRAM_NAME) {
-      names.push(data.toString('latin1', at, at + PROGRAM_NAME).replace(/\0.*$/s, ''));
+  /** TCX programs of a link of the node, in the order in which packets meet them; undefined on a kernel without such. */
+  async tcxPrograms(linkIndex: number, direction: Direction): Promise<TcxProgram[] | undefined> {
+    const data = await this.#call('tcxQuery', linkIndex, direction === 'egress' ? 1 : 0);
+    if (data.readUInt32LE(0) === 0) return undefined;
+    const programs: TcxProgram[] = [];
+    for (let at = 4; at < data.length; at += 4 + PROGRAM_NAME) {
+      const name = data.toString('latin1', at + 4, at + 4 + PROGRAM_NAME).replace(/\0.*$/s, '');
+      programs.push({ id: data.readUInt32LE(at), name });
     }
-    return names;
+    return programs;
+  }
+
+  /**
+   * Attaches a program to a link of the node, where it stays without the helper: as the first of its TCX programs, or in
+   * the place of one.
+   */
+  async attachTcx(linkIndex: number, direction: Direction, program: number, replacedId?: number): Promise<void> {
+    await this.#call('tcxAttach', linkIndex, direction === 'egress' ? 1 : 0, program, replacedId ?? 0);
+  }
+
+  async detachTcx(linkIndex: number, direction: Direction, id: number): Promise<void> {
+    await this.#call('tcxDetach', linkIndex, direction === 'egress' ? 1 : 0, id);
   }
 
   async close(): Promise<void> {

@@ -101,7 +101,7 @@ test('filters, rules and routes that somebody removed come back within a period 
   expect(await reached(lab, ns, 'a', b.ip)).toBe('b');
   expect(await reached(lab, ns, 'b', a.ip)).toBe('a');
   await clean(first);
-  expect((await first.real.exec('tc', ['filter', 'show', 'dev', 'eth1', 'egress'])).stdout).toContain('trunk_egress');
+  expect((await first.real.exec('tc', ['filter', 'show', 'dev', 'eth1', 'ingress'])).stdout).toContain('trunk_ingress');
 });
 
 test('a record that cannot be read is set aside and made again', async () => {

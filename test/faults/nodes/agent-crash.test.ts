@@ -237,6 +237,7 @@ test('uninstall takes everything of the agent from the node', async () => {
   expect(await found('ip', 'rule')).not.toContain('proto 84');
   expect(await found('ip', 'route', 'show', 'table', 'all', 'proto', '84')).toBe('');
   expect(await found('tc', 'filter', 'show', 'dev', 'eth1', 'egress')).not.toContain('trunk_egress');
+  expect(await found('tc', 'filter', 'show', 'dev', 'eth1', 'ingress')).not.toContain('trunk_ingress');
   expect(
     await found('sh', '-c', `ls -A /sys/fs/bpf/terway ${DIRECTORY}/bin ${DIRECTORY}/net.d 2>/dev/null | grep -v :`),
   ).toBe('\n\n');
