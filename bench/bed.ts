@@ -3,16 +3,22 @@ import * as z from 'zod';
 import type { ApiClient } from '../test/cluster/api.ts';
 import type { Cluster } from '../test/cluster/cluster.ts';
 import { watch } from '../test/cluster/watch.ts';
-import { type ControlPlane, Lab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
+import { type ControlPlane, Lab, type LabNode, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
 
 const NAMESPACE = 'default';
 const NODES = 10;
+/** Of {@link NODE_TYPE}. */
+export const SLOTS_PER_NODE = 112;
+const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
+const POD_ENIS = `/apis/network.alibabacloud.com/v1beta1/namespaces/${NAMESPACE}/podenis`;
+/** Of pods that have nothing to do with ENIs. */
+const OTHER = { bench: 'other' };
 const NODE_TYPE = 'ecs.g7.16xlarge';
 const WORKERS = 8;
 
 const podEniSchema = z.object({
   metadata: z.object({ name: z.string() }),
-  status: z.object({ phase: z.string().optional() }).optional(),
+  status: z.object({ phase: z.string().optional(), instanceID: z.string().optional() }).optional(),
 });
 
 /** The load of budgets.md: ten nodes with trunks, one networking, pods created over one connection. */
@@ -20,6 +26,10 @@ export class Bed implements AsyncDisposable {
   readonly lab: Lab;
   readonly #api: ApiClient;
   readonly #boundMs = new Map<string, number>();
+  /** The instance of each that is in Bind, and since when the watch shows it there. */
+  readonly #places = new Map<string, { instanceId: string | undefined; sinceMs: number }>();
+  readonly #nodes = new Map<string, LabNode>();
+  #otherPods = { first: 0, next: 0 };
   readonly #present = new Set<string>();
   readonly #waiters = new Set<() => void>();
   readonly #stop = new AbortController();
@@ -36,7 +46,7 @@ export class Bed implements AsyncDisposable {
   static async start(cluster: Cluster): Promise<Bed> {
     const lab = await Lab.start({ cluster });
     const bed = new Bed(lab);
-    for (let at = 0; at < NODES; at += 1) await lab.addNode(ZONES[at % 2] ?? ZONES[0], NODE_TYPE);
+    await bed.#addNodes(NODES);
     await lab.apply(
       stringify({
         apiVersion: 'network.alibabacloud.com/v1beta1',
@@ -47,11 +57,30 @@ export class Bed implements AsyncDisposable {
     );
     await bed.startControlPlane();
     bed.#watching = bed.#watch();
-    const { code, stderr } = await cluster.kubectl([
-      ...['wait', '--for=jsonpath={.status.allocatable.aliyun/member-eni}=112', '--timeout=60s', 'nodes', '--all'],
+    await bed.#trunksAttached();
+    return bed;
+  }
+
+  /** Adds nodes until there are so many. */
+  async growTo(count: number): Promise<void> {
+    if (count <= this.#nodes.size) return;
+    await this.#addNodes(count);
+    await this.#trunksAttached();
+  }
+
+  async #addNodes(count: number): Promise<void> {
+    while (this.#nodes.size < count) {
+      const node = await this.lab.addNode(ZONES[this.#nodes.size % 2] ?? ZONES[0], NODE_TYPE);
+      this.#nodes.set(node.name, node);
+    }
+  }
+
+  async #trunksAttached(): Promise<void> {
+    const { code, stderr } = await this.lab.cluster.kubectl([
+      ...['wait', `--for=jsonpath={.status.allocatable.aliyun/member-eni}=${SLOTS_PER_NODE}`],
+      ...['--timeout=60s', 'nodes', '--all'],
     ]);
     if (code !== 0) throw new Error(`trunks are not attached: ${stderr}`);
-    return bed;
   }
 
   async startControlPlane(): Promise<void> {
@@ -64,19 +93,63 @@ export class Bed implements AsyncDisposable {
     for (let at = 0; at < count; at += 1) {
       this.#serial += 1;
       const name = `pod-${this.#serial}`;
-      await this.#api.create(
-        `/api/v1/namespaces/${NAMESPACE}/pods`,
-        podManifest(name, `node-${(this.#serial % NODES) + 1}`),
-      );
+      await this.createPod(name, `node-${(this.#serial % this.#nodes.size) + 1}`);
       answeredMs.set(name, performance.now());
     }
     return answeredMs;
   }
 
+  async createPod(name: string, node: string, options: PodOptions = {}): Promise<void> {
+    await this.#api.create(PODS, podManifest(name, node, options));
+  }
+
+  /** Waits until the PodENI is in Bind on that node; resolves with the time at which the watch showed it. */
+  async boundOn(name: string, node: string, timeoutMs: number): Promise<number> {
+    const instanceId = this.#nodes.get(node)?.instanceId;
+    const isThere = () => instanceId !== undefined && this.#places.get(name)?.instanceId === instanceId;
+    await this.#until(isThere, timeoutMs, () => `PodENI ${name} is not in Bind on ${node}`);
+    return this.#places.get(name)?.sinceMs ?? Number.NaN;
+  }
+
+  async podEni(name: string): Promise<unknown> {
+    return this.#api.get(`${POD_ENIS}/${name}`);
+  }
+
+  async deletePodEni(name: string): Promise<void> {
+    await this.#api.delete(`${POD_ENIS}/${name}`);
+  }
+
+  /** Creates pods that have nothing to do with ENIs. */
+  async createOtherPods(count: number): Promise<void> {
+    const end = this.#otherPods.next + count;
+    const work = async () => {
+      while (this.#otherPods.next < end) {
+        const name = `other-${this.#otherPods.next}`;
+        this.#otherPods.next += 1;
+        const { spec } = podManifest(name, 'node-1');
+        await this.#api.create(PODS, { apiVersion: 'v1', kind: 'Pod', metadata: { name, labels: OTHER }, spec });
+      }
+    };
+    await Promise.all(Array.from({ length: WORKERS }, work));
+  }
+
+  /** Deletes the oldest of them, and creates as many. */
+  async replaceOtherPods(count: number): Promise<void> {
+    const names = Array.from({ length: count }, (_, at) => `other-${this.#otherPods.first + at}`);
+    this.#otherPods.first += count;
+    await this.deletePods(names);
+    await this.createOtherPods(count);
+  }
+
+  async deleteOtherPods(): Promise<void> {
+    const labelSelector = Object.entries(OTHER).map((pair) => pair.join('='))[0] ?? '';
+    await this.#api.delete(PODS, { query: { labelSelector, gracePeriodSeconds: 0 } });
+  }
+
   /** Deletes pods as a node that has stopped them would. */
   async deletePods(names: Iterable<string>): Promise<void> {
     for (const name of names) {
-      await this.#api.delete(`/api/v1/namespaces/${NAMESPACE}/pods/${name}`, { query: { gracePeriodSeconds: 0 } });
+      await this.#api.delete(`${PODS}/${name}`, { query: { gracePeriodSeconds: 0 } });
     }
   }
 
@@ -173,7 +246,11 @@ export class Bed implements AsyncDisposable {
     const see = (podEni: z.infer<typeof podEniSchema>) => {
       const { name } = podEni.metadata;
       this.#present.add(name);
-      if (podEni.status?.phase === 'Bind' && !this.#boundMs.has(name)) this.#boundMs.set(name, performance.now());
+      if (podEni.status?.phase !== 'Bind') return;
+      if (!this.#boundMs.has(name)) this.#boundMs.set(name, performance.now());
+      const { instanceID: instanceId } = podEni.status;
+      if (this.#places.get(name)?.instanceId === instanceId) return;
+      this.#places.set(name, { instanceId, sinceMs: performance.now() });
     };
     const api = await this.lab.cluster.client({ maxConnections: 1 });
     try {
@@ -214,9 +291,8 @@ export class Bed implements AsyncDisposable {
       while (next < count) {
         const name = `settled-${next}`;
         next += 1;
-        const path = `/apis/network.alibabacloud.com/v1beta1/namespaces/${NAMESPACE}/podenis`;
-        await this.#api.create(path, settledRecord(name));
-        await this.#api.patch(`${path}/${name}/status`, 'merge', {
+        await this.#api.create(POD_ENIS, settledRecord(name));
+        await this.#api.patch(`${POD_ENIS}/${name}/status`, 'merge', {
           status: { phase: 'Unbind', podLastSeen: new Date().toISOString() },
         });
       }
@@ -225,14 +301,26 @@ export class Bed implements AsyncDisposable {
   }
 }
 
+interface PodOptions {
+  networking?: string;
+  /** So that its name counts as one that comes back. */
+  isOfStatefulSet?: boolean;
+}
+
 /** A pod of the load (budgets.md): on its node already, tolerating everything, with what the webhook would add. */
-export function podManifest(name: string, nodeName: string) {
+export function podManifest(
+  name: string,
+  nodeName: string,
+  { networking = 'bench', isOfStatefulSet = false }: PodOptions = {},
+) {
+  const owner = { apiVersion: 'apps/v1', kind: 'StatefulSet', name: 'bench', uid: 'bench', controller: true };
   return {
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: {
       name,
-      annotations: { 'k8s.aliyun.com/pod-eni': 'true', 'k8s.aliyun.com/pod-networking': 'bench' },
+      annotations: { 'k8s.aliyun.com/pod-eni': 'true', 'k8s.aliyun.com/pod-networking': networking },
+      ...(isOfStatefulSet ? { ownerReferences: [owner] } : {}),
     },
     spec: {
       nodeName,

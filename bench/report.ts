@@ -61,6 +61,28 @@ export function percentile(values: readonly number[], percent: number): number {
   return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)] ?? Number.NaN;
 }
 
+/**
+ * Who was bound after somebody created later, by more than `toleranceMs`, and the longest that this was for anybody.
+ *
+ * @param created names in the order of creation
+ */
+export function overtaken(
+  created: Iterable<readonly [name: string, ...unknown[]]>,
+  boundMs: ReadonlyMap<string, number>,
+  toleranceMs: number,
+): { count: number; worstMs: number } {
+  const times = [...created].map(([name]) => boundMs.get(name) ?? Number.POSITIVE_INFINITY);
+  let count = 0;
+  let worstMs = 0;
+  let earliestLaterMs = Number.POSITIVE_INFINITY;
+  for (const ms of times.reverse()) {
+    if (ms > earliestLaterMs) worstMs = Math.max(worstMs, ms - earliestLaterMs);
+    if (ms > earliestLaterMs + toleranceMs) count += 1;
+    earliestLaterMs = Math.min(earliestLaterMs, ms);
+  }
+  return { count, worstMs };
+}
+
 export function median(values: number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);

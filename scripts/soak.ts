@@ -27,7 +27,8 @@ const files =
         .filter((file) => !file.includes('.netns.') && readFileSync(join(root, file), 'utf8').includes("'fast-check'"))
         .sort()
     : ['test/faults/crash.test.ts'];
-const command = ['node', 'node_modules/vitest/vitest.mjs', 'run', '--project', project, ...files];
+// Not `node`, which outside of make may be an older one.
+const command = ['node_modules/.bin/node', 'node_modules/vitest/vitest.mjs', 'run', '--project', project, ...files];
 
 const endMs = performance.now() + minutes * 60_000;
 let rounds = 0;

@@ -153,7 +153,7 @@ export interface Cloud {
   describeEnis(filter: EniFilter, signal: AbortSignal): Promise<DescribedEnis>;
   describeInstanceTypes(instanceTypes: string[], signal: AbortSignal): Promise<InstanceTypeLimits[]>;
   describeInstances(instanceIds: string[], signal: AbortSignal): Promise<Instance[]>;
-  /** By ids or every vSwitch of a VPC. */
+  /** By ids, every vSwitch of a VPC, or every one of the region. */
   describeVSwitches(filter: { ids?: string[]; vpcId?: string }, signal: AbortSignal): Promise<VSwitch[]>;
   describeSecurityGroups(ids: string[], signal: AbortSignal): Promise<SecurityGroup[]>;
 }

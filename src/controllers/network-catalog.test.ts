@@ -21,10 +21,14 @@ function scene() {
   const existing = [vSwitch('vsw-sound'), vSwitch('vsw-elsewhere', 'vpc-2')];
   const cloud: Cloud = Object.assign(new MemoryCloud(clock), {
     describeVSwitches: async (filter: { ids?: string[]; vpcId?: string }) => {
-      calls.push(filter.ids?.join() ?? 'all of the VPC');
+      // As the real one: it takes one id at a time.
+      const all = filter.vpcId === undefined ? 'all of the region' : 'all of the VPC';
+      calls.push(...(filter.ids ?? [all]));
       await quota.acquire('DescribeVSwitches', signal);
       if (failures.length > 0) throw failures.shift();
-      return existing.filter(({ id, vpcId }) => filter.ids?.includes(id) ?? vpcId === filter.vpcId);
+      return existing.filter(
+        ({ id, vpcId }) => (filter.ids === undefined || filter.ids.includes(id)) && (filter.vpcId ?? vpcId) === vpcId,
+      );
     },
     describeSecurityGroups: async () => [],
   });
@@ -52,7 +56,27 @@ describe('vSwitches that PodNetworkings name wrongly', () => {
     }
     expect(calls.filter((call) => call === 'all of the VPC')).toHaveLength(6 * minutes);
     // Where they are is asked for once, and again after a while.
-    expect(calls.length - 6 * minutes).toBeLessThanOrEqual(2 * wrong.length);
+    expect(calls.length - 6 * minutes).toBeLessThanOrEqual(2);
+  });
+
+  test('are found in one listing when many come at once', async () => {
+    const { calls, catalog } = scene();
+    const wrong = Array.from({ length: 300 }, (_, at) => `vsw-wrong-${at}`);
+    const [, elsewhere] = await Promise.all(
+      [...wrong, 'vsw-elsewhere']
+        .map((id) => catalog.lookUp({ vSwitchIds: [id], securityGroupIds: [] }, 0, signal))
+        .slice(-2),
+    );
+    expect(elsewhere?.vSwitches.get('vsw-elsewhere')?.vpcId).toBe('vpc-2');
+    expect(catalog.knows(wrong)).toBe(true);
+    expect(calls.slice(0, 2)).toEqual(['all of the VPC', 'all of the region']);
+    expect(calls.filter((call) => call.startsWith('vsw-'))).toEqual([]);
+  });
+
+  test('are asked for by id when they are few, as a listing of the region has many pages', async () => {
+    const { calls, catalog } = scene();
+    await catalog.lookUp({ vSwitchIds: ['vsw-a', 'vsw-b'], securityGroupIds: [] }, 0, signal);
+    expect(calls).toEqual(['all of the VPC', 'vsw-a', 'vsw-b']);
   });
 
   test('are known to be wrong whoever asks next', async () => {

@@ -12,6 +12,11 @@ export interface CatalogAnswer {
 
 /** A vSwitch stays in its VPC for life, so where one lies that is not in ours changes only when it is made or deleted. */
 const ELSEWHERE_MAX_AGE_MS = 10 * 60_000;
+/**
+ * The cloud takes one id at a time. So many are asked about one by one; more are looked for in a listing of the region, whose
+ * pages of 50 do not grow with the number of wrong ids.
+ */
+const ASKED_ONE_BY_ONE = 5;
 /** What the cloud lacks is remembered while somebody names it, and this long after. */
 const FORGET_AFTER_MS = 3_600_000;
 
@@ -112,26 +117,39 @@ export class NetworkCatalog {
       this.#elsewhere.delete(vSwitch.id);
       this.#vSwitches.set(vSwitch.id, { value: vSwitch, atMs, wantedMs: atMs });
     }
-    for (const id of new Set([...this.#vSwitches.keys(), ...wanted])) {
-      if (known.has(id)) continue;
+    const lacking = [...new Set([...this.#vSwitches.keys(), ...wanted])].filter((id) => !known.has(id));
+    const named = new Set(wanted);
+    // Seldom: the message can then say whether it exists in another VPC.
+    await this.#findElsewhere(
+      lacking.filter((id) => named.has(id)),
+      atMs,
+      signal,
+    );
+    for (const id of lacking) {
       this.#pool.remove(id);
-      const wantedMs = wanted.includes(id) ? atMs : (this.#vSwitches.get(id)?.wantedMs ?? 0);
+      const wantedMs = named.has(id) ? atMs : (this.#vSwitches.get(id)?.wantedMs ?? 0);
       if (wantedMs + FORGET_AFTER_MS < atMs) {
         this.#vSwitches.delete(id);
         this.#elsewhere.delete(id);
         continue;
       }
-      // One by one, but seldom: the message can then say whether it exists in another VPC.
-      if (wanted.includes(id)) await this.#findElsewhere(id, atMs, signal);
       this.#vSwitches.set(id, { value: this.#elsewhere.get(id)?.value, atMs, wantedMs });
     }
   }
 
-  async #findElsewhere(id: string, nowMs: number, signal: AbortSignal): Promise<void> {
-    const before = this.#elsewhere.get(id);
-    if (before !== undefined && nowMs - before.atMs < ELSEWHERE_MAX_AGE_MS) return;
-    const [value] = await this.#cloud.describeVSwitches({ ids: [id] }, signal);
-    this.#elsewhere.set(id, { value, atMs: nowMs });
+  async #findElsewhere(ids: readonly string[], nowMs: number, signal: AbortSignal): Promise<void> {
+    const due = ids.filter(
+      (id) => nowMs - (this.#elsewhere.get(id)?.atMs ?? Number.NEGATIVE_INFINITY) >= ELSEWHERE_MAX_AGE_MS,
+    );
+    if (due.length > ASKED_ONE_BY_ONE) {
+      const all = new Map((await this.#cloud.describeVSwitches({}, signal)).map((vSwitch) => [vSwitch.id, vSwitch]));
+      for (const id of due) this.#elsewhere.set(id, { value: all.get(id), atMs: nowMs });
+      return;
+    }
+    for (const id of due) {
+      const [value] = await this.#cloud.describeVSwitches({ ids: [id] }, signal);
+      this.#elsewhere.set(id, { value, atMs: nowMs });
+    }
   }
 
   async #refreshSecurityGroups(wanted: string[], signal: AbortSignal): Promise<void> {

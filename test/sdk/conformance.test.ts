@@ -3,10 +3,14 @@ import { ACTIONS } from '../../sim/cloud/model/actions/registry.ts';
 import { type CloudSimulator, startCloudSimulator } from '../../sim/cloud/server.ts';
 import { REGION, seedNetwork } from '../../sim/cloud/test-network.ts';
 import { systemClock } from '../../src/util/clock.ts';
-import { CASES } from './cases.ts';
+import { ADAPTER_ACTIONS, fitsAdapter, ownAdapter } from './adapter.ts';
+import { CASES, type Case } from './cases.ts';
 import { type ConnectSdk, pythonSdk, type SdkClient, typescriptSdk } from './clients.ts';
 
-/** The simulator against SDKs that this project did not write, both generations of signatures among them. */
+/**
+ * The simulator against SDKs that this project did not write, both generations of signatures among them, and against the adapter
+ * that the product itself uses.
+ */
 
 const SDKS: readonly [name: string, connect: ConnectSdk][] = [
   ['the older Python SDK', pythonSdk('core')],
@@ -14,11 +18,66 @@ const SDKS: readonly [name: string, connect: ConnectSdk][] = [
   ['the TypeScript SDK', typescriptSdk],
 ];
 
-const NAMED = CASES.map((each) => [`${each.action}: ${each.title}`, each] as const);
+interface Step {
+  case: Case;
+  /** Cases that only lead up to it, as the one that is tested cannot express them. */
+  before: readonly Case[];
+}
+
+const EVERY: readonly Step[] = CASES.map((each) => ({ case: each, before: [] }));
+
+/** What fits the port of our adapter; the official SDK does the rest, so that the account is the same for both. */
+const FITTING = CASES.reduce<{ steps: Step[]; before: Case[] }>(
+  ({ steps, before }, each) =>
+    fitsAdapter(each.action, each.params ?? {})
+      ? { steps: [...steps, { case: each, before }], before: [] }
+      : { steps, before: [...before, each] },
+  { steps: [], before: [] },
+).steps;
 
 describe.each(SDKS)('%s', (_name, connect) => {
+  holdToTable(connect, EVERY, (each) => each.expect);
+});
+
+describe('our own adapter', () => {
+  holdToTable(ownAdapter, FITTING, (each) => each.ofAdapter ?? each.expect);
+
+  test('has these APIs, each with a case that it can express', () => {
+    expect(new Set(FITTING.map((step) => step.case.action))).toEqual(new Set(ADAPTER_ACTIONS));
+  });
+
+  test('lacks these APIs of the simulator, which others of its users need', () => {
+    const lacking = ACTIONS.map(({ name }) => name).filter((name) => !ADAPTER_ACTIONS.includes(name));
+    expect([...new Set(lacking)].sort()).toEqual([
+      'AssignIpv6Addresses',
+      'AssignPrivateIpAddresses',
+      'AuthorizeSecurityGroup',
+      'AuthorizeSecurityGroupEgress',
+      'DescribeInstanceAttribute',
+      'DescribeNetworkInterfaceAttribute',
+      'DescribeRegions',
+      'DescribeSecurityGroupAttribute',
+      'DescribeVSwitchAttributes',
+      'DescribeVpcAttribute',
+      'DescribeVpcs',
+      'DescribeZones',
+      'JoinSecurityGroup',
+      'LeaveSecurityGroup',
+      'ListTagResources',
+      'RevokeSecurityGroup',
+      'RevokeSecurityGroupEgress',
+      'TagResources',
+      'UnassignIpv6Addresses',
+      'UnassignPrivateIpAddresses',
+      'UntagResources',
+    ]);
+  });
+});
+
+function holdToTable(connect: ConnectSdk, steps: readonly Step[], expectedOf: (each: Case) => object): void {
   let simulator: CloudSimulator;
   let sdk: SdkClient;
+  let helper: SdkClient;
   let aheadMs = 0;
   const values = new Map<string, string>();
 
@@ -35,24 +94,35 @@ describe.each(SDKS)('%s', (_name, connect) => {
     values.set('group', network.securityGroupId).set('otherGroup', network.otherSecurityGroupId);
     values.set('instance', network.instanceId).set('primary', network.primaryEniId);
     sdk = await connect(simulator);
+    helper = await typescriptSdk(simulator);
   });
 
   afterAll(async () => {
     await sdk?.[Symbol.asyncDispose]();
+    await helper?.[Symbol.asyncDispose]();
     await simulator?.close();
   });
 
-  test.each(NAMED)('%s', async (_title, { product = 'Ecs', action, params, save, behaviour, advanceMs, ...wanted }) => {
+  async function run(client: SdkClient, each: Case, wanted: object): Promise<void> {
+    const { product = 'Ecs', action, params, save, behaviour, advanceMs } = each;
     if (behaviour !== undefined) simulator.model.setBehaviour(behaviour, simulator.clock.now());
     aheadMs += advanceMs ?? 0;
-    const answer = await sdk.call(product, action, filledIn({ RegionId: REGION, ...params }, values));
-    const expected = filledIn(wanted.expect, values);
-    expect(answer).toMatchObject('code' in wanted.expect ? expected : { body: expected });
+    const answer = await client.call(product, action, filledIn({ RegionId: REGION, ...params }, values));
+    const expected = filledIn(wanted, values);
+    expect(answer).toMatchObject('code' in wanted ? expected : { body: expected });
     for (const [name, path] of Object.entries(save ?? {})) {
       values.set(name, String(at('body' in answer ? answer.body : {}, path)));
     }
-  });
-});
+  }
+
+  test.each(steps.map((step) => [`${step.case.action}: ${step.case.title}`, step] as const))(
+    '%s',
+    async (_title, step) => {
+      for (const each of step.before) await run(helper, each, each.expect);
+      await run(sdk, step.case, expectedOf(step.case));
+    },
+  );
+}
 
 test('the table has every API of the simulator', () => {
   const tried = new Set(CASES.map(({ product = 'Ecs', action }) => `${product} ${action}`));
