@@ -258,9 +258,17 @@ export class Kernel {
     return { id: data.readUInt32LE(0), tag: data.toString('hex', 4, 12), mapIds };
   }
 
-  /** TCX programs of a link of the node, in the order in which packets meet them; undefined on a kernel without such. */
+  /**
+   * TCX programs of a link of the node, in the order in which packets meet them; undefined on a kernel without such, or that
+   * refuses bpf(2): then none of ours can be there.
+   */
   async tcxPrograms(linkIndex: number, direction: Direction): Promise<TcxProgram[] | undefined> {
-    const data = await this.#call('tcxQuery', linkIndex, direction === 'egress' ? 1 : 0);
+    const data = await this.#call('tcxQuery', linkIndex, direction === 'egress' ? 1 : 0).catch((error: unknown) => {
+      // The link went after it was listed, and its programs with it.
+      if (isErrno(error, 'ENODEV')) return NO_PROGRAMS;
+      if (isErrno(error, 'EPERM')) return NO_TCX;
+      throw error;
+    });
     if (data.readUInt32LE(0) === 0) return undefined;
     const programs: TcxProgram[] = [];
     for (let at = 4; at < data.length; at += 4 + PROGRAM_NAME) {
@@ -286,6 +294,10 @@ export class Kernel {
     await this.#port.close();
   }
 }
+
+/** Answers of the kernel without a program, and without TCX. */
+const NO_PROGRAMS = Buffer.from([1, 0, 0, 0]);
+const NO_TCX = Buffer.alloc(4);
 
 /** Puts the name of a step before whatever failed in it. */
 export async function inStep<T>(step: string, work: () => Promise<T>): Promise<T> {
