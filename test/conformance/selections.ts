@@ -39,5 +39,6 @@ export const CHOICE: SpecSelection = {
     'should support externalTrafficPolicy=Local for type=NodePort',
     'IPv6DualStack\\] should be able to reach pod on ipv4 and ipv6 ip',
   ],
-  skip: EXCLUDED,
+  // Some have the name of a spec for Windows, which skips itself.
+  skip: ['\\[sig-windows\\]', ...EXCLUDED],
 };
