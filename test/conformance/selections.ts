@@ -37,7 +37,7 @@ export const CHOICE: SpecSelection = {
     'HostPort validates that there is no conflict',
     'AdmissionWebhook.*should be able to deny pod and configmap creation',
     'should support externalTrafficPolicy=Local for type=NodePort',
-    'IPv6DualStack\\] should be able to reach pod on ipv4 and ipv6 ip',
+    'Secondary IP Family.*should be able to handle large requests: http',
   ],
   // Some have the name of a spec for Windows, which skips itself.
   skip: ['\\[sig-windows\\]', ...EXCLUDED],
