@@ -6,8 +6,8 @@
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { join, relative } from 'node:path';
+import { parseArgs, stripVTControlCharacters } from 'node:util';
 import * as z from 'zod';
 
 const root = join(import.meta.dirname, '..');
@@ -58,12 +58,28 @@ const resultSchema = z.object({
   numPassedTests: z.number(),
   numFailedTests: z.number(),
   numPendingTests: z.number(),
+  testResults: z.array(
+    z.object({
+      name: z.string(),
+      status: z.string(),
+      /** Why the file did not run. */
+      message: z.string(),
+      assertionResults: z.array(
+        z.object({ fullName: z.string(), status: z.string(), failureMessages: z.array(z.string()).nullish() }),
+      ),
+    }),
+  ),
 });
+
+/** Of a message, in the summary. */
+const SUMMARY_LINES = 8;
 
 const STILL_RUNNING_EVERY_MS = 60_000;
 
 class Run {
   readonly counts = { passed: 0, failed: 0, skipped: 0 };
+  /** What failed, to be said once more at the end: the output of the part may be far up. */
+  readonly failures: string[] = [];
   ok = true;
   readonly #directory: string;
   /** Whether output is kept until the part has ended: that of several at once cannot be read. */
@@ -110,9 +126,13 @@ class Run {
     const report = join(this.#directory, `${title.replaceAll(/\W/g, '-')}.json`);
     const command = this.#commands[name];
     const { code, output } = await this.#execute(command ?? vitest(name, shard, report));
-    if (command === undefined) await this.#count(report);
+    const failures = command === undefined ? await this.#count(report) : [];
     this.#running.delete(title);
-    if (code !== 0) this.ok = false;
+    if (code !== 0) {
+      this.ok = false;
+      const what = failures.length > 0 ? failures : [`exit code ${code}; its output is above`];
+      this.failures.push(...what.map((text) => `${title}: ${text}`));
+    }
     // Laboratories take them from there.
     else if (name === 'build') process.env['TERWAY_TEST_BUNDLES'] = join(this.#directory, 'bundles');
     if (this.#buffered) process.stdout.write(`\n=== ${title}\n${output}`);
@@ -137,18 +157,29 @@ class Run {
     return { code: await promise, output };
   }
 
-  /** A run that ended before its report was written counts as nothing; its exit code tells. */
-  async #count(report: string): Promise<void> {
+  /** Counts the tests of a part; gives those that failed. A part that ended before its report counts as nothing. */
+  async #count(report: string): Promise<string[]> {
     const text = await readFile(report, 'utf8').catch(() => undefined);
     if (text === undefined) {
       this.ok = false;
-      return;
+      return [];
     }
     const result = resultSchema.parse(JSON.parse(text));
     this.counts.passed += result.numPassedTests;
     this.counts.failed += result.numFailedTests;
     this.counts.skipped += result.numPendingTests;
+    return result.testResults.flatMap(({ name, status, message, assertionResults }) => {
+      const file = relative(root, name);
+      const failed = assertionResults.filter((test) => test.status === 'failed');
+      if (failed.length === 0 && status === 'failed') return [`${file}\n${firstLines(message)}`];
+      return failed.map((test) => `${file}: ${test.fullName}\n${firstLines(test.failureMessages?.join('\n') ?? '')}`);
+    });
   }
+}
+
+function firstLines(message: string): string {
+  const lines = stripVTControlCharacters(message).split('\n').slice(0, SUMMARY_LINES);
+  return lines.map((line) => `    ${line}`).join('\n');
 }
 
 function vitest(project: string, shard: string | undefined, report: string): [string, ...string[]] {
@@ -181,6 +212,7 @@ try {
   clearInterval(heartbeat);
   await rm(directory, { recursive: true, force: true });
 }
+if (run.failures.length > 0) process.stdout.write(`\nFailed:\n${run.failures.join('\n')}\n`);
 const { passed, failed, skipped } = run.counts;
 process.stdout.write(`\nafter ${seconds(startedMs)} s\n${passed} passed, ${failed} failed, ${skipped} skipped\n`);
 process.exitCode = run.ok && failed === 0 ? 0 : 1;
