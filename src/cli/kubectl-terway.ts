@@ -19,6 +19,7 @@ import { commandUsage, USAGE } from '../kubectl/usage.ts';
 import { vSwitchesCommand } from '../kubectl/vswitches.ts';
 import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
+import { systemRandom } from '../util/random.ts';
 import { wantsColours } from '../util/terminal/style.ts';
 import { commandLineMistake } from './arguments.ts';
 import { VERSION } from './version.ts';
@@ -161,8 +162,8 @@ async function withContext(flags: Flags, work: (context: CommandContext) => Prom
   const onSignal = () => stop.abort(new Error('interrupted'));
   process.once('SIGINT', onSignal);
   const { kubeconfig, context, 'system-namespace': systemNamespace } = flags;
-  const config = await loadKubeConfig({ path: kubeconfig, context });
-  const client = connectKube(config, { userAgent: 'kubectl-terway' });
+  const config = await loadKubeConfig({ path: kubeconfig, context, clock: systemClock });
+  const client = connectKube(config, { userAgent: 'kubectl-terway', clock: systemClock, random: systemRandom });
   try {
     const cluster = new ClusterReader(client, stop.signal);
     const connection = [

@@ -89,12 +89,12 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
   for (const name of ['SIGTERM', 'SIGINT'] as const)
     process.once(name, () => stop.abort(new Error(`received ${name}`)));
   const options = datapathOptions(config, lib, stop.signal);
-  const kubeConfig = await loadKubeConfig({ path: kubeconfigPath });
+  const kubeConfig = await loadKubeConfig({ path: kubeconfigPath, clock: systemClock });
   await using _ = await lock(config, lib);
-  const client = connectKube(kubeConfig, { userAgent: 'terway-agent' });
+  const client = connectKube(kubeConfig, { userAgent: 'terway-agent', clock: systemClock, random: systemRandom });
   const datapath = await openNodeDatapath({ ...options, log });
   const recorder = new EventRecorder({
-    ...{ client, controller: 'terway-agent', instance: nodeName },
+    ...{ client, controller: 'terway-agent', instance: nodeName, clock: systemClock },
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
   });
   const agent = await Agent.create({

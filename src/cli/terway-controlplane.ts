@@ -63,7 +63,7 @@ async function main(): Promise<void> {
   const configText = await readText(flags.config, '--config');
   const { config, notes } = parseControlPlaneConfig(flags.config, configText);
   const credential = await readConfigFile(flags.credential, credentialFileSchema, '--credential');
-  const kubeConfig = await loadKubeConfig({ path: flags.kubeconfig });
+  const kubeConfig = await loadKubeConfig({ path: flags.kubeconfig, clock: systemClock });
   const log = await createLog({ level: config.logLevel, pretty: process.stdout.isTTY === true });
   for (const note of notes) log.warn({ config: flags.config }, note);
   const metrics = createMetrics();
@@ -73,6 +73,8 @@ async function main(): Promise<void> {
 
   const client = connectKube(kubeConfig, {
     userAgent: 'terway-controlplane',
+    clock: systemClock,
+    random: systemRandom,
     // Mirrors and events can wait until a crowd of pods has its network.
     maxYieldMs: MIRRORS_YIELD_MS,
     onRequest: ({ verb, resource, subresource, code, durationMs }) => {
@@ -96,6 +98,7 @@ async function main(): Promise<void> {
   const instance = `${process.env['POD_NAME'] ?? hostname()}_${randomUUID().slice(0, 8)}`;
   const recorder = new EventRecorder({
     client,
+    clock: systemClock,
     controller: 'terway-controlplane',
     instance,
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
@@ -254,6 +257,8 @@ async function lead(
       leaseDurationMs: config.leaseDuration,
       renewDeadlineMs: config.renewDeadline,
       retryPeriodMs: config.retryPeriod,
+      clock: systemClock,
+      random: systemRandom,
       signal,
       onHolder,
       onError: (error) => log.warn({ err: errorMessage(error) }, 'lease request failed'),

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { machine } from '../util/test-support/machine.ts';
 import { type ConnectOptions, connectKube, type KubeClient } from './client.ts';
 import type { RequestObservation } from './client-types.ts';
 import {
@@ -45,8 +46,9 @@ afterEach(async () => {
   await server.stop();
 });
 
-function connect(options: ConnectOptions = {}): KubeClient {
-  return connectKube(server.configFor(), { onRequest: (observation) => seen.push(observation), ...options });
+function connect(options: Partial<ConnectOptions> = {}): KubeClient {
+  const onRequest = (observation: RequestObservation) => seen.push(observation);
+  return connectKube(server.configFor(), { ...machine, onRequest, ...options });
 }
 
 async function errorOf(promise: Promise<unknown>): Promise<unknown> {

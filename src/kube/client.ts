@@ -1,7 +1,7 @@
-import { type Clock, systemClock } from '../util/clock.ts';
+import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { isRecord } from '../util/json.ts';
-import { jitter, type Random, systemRandom } from '../util/random.ts';
+import { jitter, type Random } from '../util/random.ts';
 import type {
   CallOptions,
   DeleteOptions,
@@ -16,7 +16,7 @@ import type {
 } from './client-types.ts';
 import type { KubeConfig } from './config.ts';
 import { errorOfStatus, isOutage, isTooManyRequests, KubeApiError, TransportError } from './errors.ts';
-import { Transport, type TransportOptions, type TransportResponse } from './transport.ts';
+import { type ApiTransport, Transport, type TransportOptions, type TransportResponse } from './transport.ts';
 import { apiVersionOf, type HasMetadata, keyOf, type ObjectKey, type Resource } from './types.ts';
 import { decodeWatch, type WatchEvent } from './watch-decoder.ts';
 
@@ -28,9 +28,9 @@ const PATCH_CONTENT_TYPES: Record<Patch['type'], string> = {
 };
 
 export interface KubeClientOptions {
-  transport: Transport;
-  clock?: Clock;
-  random?: Random;
+  transport: ApiTransport;
+  clock: Clock;
+  random: Random;
   onRequest?: (observation: RequestObservation) => void;
 }
 
@@ -46,7 +46,7 @@ const LONGEST_RETRY_MS = 10_000;
  * server certainly did not act (429, connection refused, stream refused).
  */
 export class KubeClient {
-  readonly #transport: Transport;
+  readonly #transport: ApiTransport;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #onRequest: ((observation: RequestObservation) => void) | undefined;
@@ -54,8 +54,8 @@ export class KubeClient {
 
   constructor(options: KubeClientOptions) {
     this.#transport = options.transport;
-    this.#clock = options.clock ?? systemClock;
-    this.#random = options.random ?? systemRandom;
+    this.#clock = options.clock;
+    this.#random = options.random;
     this.#onRequest = options.onRequest;
   }
 
@@ -288,7 +288,7 @@ interface Call {
 export interface ConnectOptions extends Omit<TransportOptions, 'config'>, Omit<KubeClientOptions, 'transport'> {}
 
 /** A client for the cluster that `config` names. Connects with the first request, so it neither waits nor fails here. */
-export function connectKube(config: KubeConfig, options: ConnectOptions = {}): KubeClient {
+export function connectKube(config: KubeConfig, options: ConnectOptions): KubeClient {
   return new KubeClient({ ...options, transport: new Transport({ ...options, config }) });
 }
 

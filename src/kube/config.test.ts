@@ -39,7 +39,7 @@ async function write(parts: Parts = {}, name = 'config'): Promise<string> {
 test('token, CA and name of the server', async () => {
   const caData = Buffer.from(PEM).toString('base64');
   const cluster = { 'certificate-authority-data': caData, 'tls-server-name': 'kubernetes' };
-  const config = await loadKubeConfig({ path: await write({ cluster, user: { token: 'abc' } }) });
+  const config = await loadKubeConfig({ path: await write({ cluster, user: { token: 'abc' } }), clock });
   expect(config).toMatchObject({ serverUrl: 'https://10.0.0.1:6443', namespace: 'team' });
   expect(await config.auth()).toBe('Bearer abc');
   expect(await config.tls()).toEqual({ ca: PEM, servername: 'kubernetes' });
@@ -48,7 +48,10 @@ test('token, CA and name of the server', async () => {
 test('files are found beside the kubeconfig and read again for each connection', async () => {
   for (const name of ['ca.crt', 'me.crt', 'me.key']) await writeFile(join(dir, name), PEM);
   const user = { 'client-certificate': 'me.crt', 'client-key': 'me.key' };
-  const config = await loadKubeConfig({ path: await write({ cluster: { 'certificate-authority': 'ca.crt' }, user }) });
+  const config = await loadKubeConfig({
+    path: await write({ cluster: { 'certificate-authority': 'ca.crt' }, user }),
+    clock,
+  });
   expect(await config.tls()).toEqual({ ca: PEM, cert: PEM, key: PEM });
   const rotated = PEM.replace('MIIB', 'MIIC');
   await writeFile(join(dir, 'me.crt'), rotated);
@@ -98,13 +101,14 @@ test('KUBECONFIG comes before the pod, and its files are joined', async () => {
   const first = await write({ top: { clusters: null, users: null } }, 'first');
   const second = await write({ top: { 'current-context': 'other' }, user: { token: 'abc' } }, 'second');
   const env = { KUBECONFIG: `${first}:${second}`, KUBERNETES_SERVICE_HOST: '10.0.0.9', KUBERNETES_SERVICE_PORT: '443' };
-  const config = await loadKubeConfig({ env });
+  const config = await loadKubeConfig({ env, clock });
   expect(config.serverUrl).toBe('https://10.0.0.1:6443');
 });
 
 test('impersonation and passwords are sent', async () => {
   const config = await loadKubeConfig({
     path: await write({ user: { username: 'joe', password: 'pw', as: 'admin' } }),
+    clock,
   });
   expect(await config.auth()).toBe(`Basic ${Buffer.from('joe:pw').toString('base64')}`);
   expect(config.headers).toEqual({ 'impersonate-user': 'admin' });
@@ -134,7 +138,7 @@ test('every mistake is one line that names file, field and reason', async () => 
   ];
   for (const [make, message] of cases) {
     const path = await make();
-    const error = await loadKubeConfig({ path }).then(
+    const error = await loadKubeConfig({ path, clock }).then(
       () => 'no error',
       (thrown: unknown) => thrown,
     );

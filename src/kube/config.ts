@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { type Clock, systemClock } from '../util/clock.ts';
+import type { Clock } from '../util/clock.ts';
 import { type Credentials, credentialsOf, readPem, readText, tokenFileAuth } from './credentials.ts';
 import { KubeConfigError } from './errors.ts';
 import { type ClusterEntry, selectContext } from './kubeconfig-file.ts';
@@ -35,7 +35,7 @@ export interface LoadKubeConfigOptions {
   /** Instead of the file's current context. */
   context?: string | undefined;
   env?: Readonly<Record<string, string | undefined>>;
-  clock?: Clock;
+  clock: Clock;
   /** Where the kubelet puts the pod's token. */
   serviceAccountDir?: string;
 }
@@ -46,8 +46,8 @@ export interface LoadKubeConfigOptions {
  *
  * @throws KubeConfigError in one line that names the file, the field and why
  */
-export async function loadKubeConfig(options: LoadKubeConfigOptions = {}): Promise<KubeConfig> {
-  const { env = process.env, clock = systemClock, path, context } = options;
+export async function loadKubeConfig(options: LoadKubeConfigOptions): Promise<KubeConfig> {
+  const { env = process.env, clock, path, context } = options;
   const files = path === undefined ? (env['KUBECONFIG'] ?? '').split(delimiter).filter((file) => file !== '') : [path];
   if (files.length === 0) {
     const host = env['KUBERNETES_SERVICE_HOST'];

@@ -1,4 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
+import { seededRandom } from '../util/random.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { type ControllerOptions, type ReconcileOutcome, ReconcileTimeoutError, runController } from './controller.ts';
 import { KubeApiError } from './errors.ts';
@@ -11,7 +12,7 @@ let outcomes: ReconcileOutcome[];
 
 beforeEach(() => {
   clock = new VirtualClock();
-  queue = new WorkQueue({ clock });
+  queue = new WorkQueue({ clock, random: seededRandom(1) });
   abort = new AbortController();
   outcomes = [];
 });

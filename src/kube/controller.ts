@@ -1,4 +1,4 @@
-import { type Clock, systemClock } from '../util/clock.ts';
+import type { Clock } from '../util/clock.ts';
 import { isConflict } from './errors.ts';
 import type { WorkQueue } from './workqueue.ts';
 
@@ -26,7 +26,7 @@ export interface ControllerOptions {
   signal: AbortSignal;
   /** After which a run's signal aborts; the run itself must end by that. Default: none. */
   reconcileTimeoutMs?: number;
-  clock?: Clock;
+  clock: Clock;
   /** Told of every run; for logs and metrics. Must not throw. */
   onReconcile?: (observation: {
     controller: string;
@@ -53,7 +53,7 @@ export async function runController(options: ControllerOptions): Promise<void> {
 }
 
 async function work(options: ControllerOptions): Promise<void> {
-  const { name, queue, signal, clock = systemClock, onReconcile } = options;
+  const { name, queue, signal, clock, onReconcile } = options;
   while (!signal.aborted) {
     const key = await queue.get(signal).catch(() => undefined);
     // Only an aborted signal or a shut-down queue leaves nothing to do.

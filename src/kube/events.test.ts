@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { machine } from '../util/test-support/machine.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { connectKube, type KubeClient } from './client.ts';
 import { cutUtf8, EventRecorder } from './events.ts';
@@ -19,7 +20,7 @@ const failed = { type: 'Warning', reason: 'AttachFailed', action: 'Attach', note
 beforeEach(async () => {
   server = new TestApiServer();
   await server.start();
-  client = connectKube(server.configFor());
+  client = connectKube(server.configFor(), machine);
   clock = new VirtualClock();
   errors = [];
   const onError = (error: unknown) => errors.push(error);

@@ -1,4 +1,4 @@
-import { type Clock, type ScheduledCall, systemClock } from '../util/clock.ts';
+import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { KubeClient } from './client.ts';
 import { isNotFound } from './errors.ts';
@@ -59,7 +59,7 @@ export interface EventRecorderOptions {
   controller: string;
   /** This process, normally the pod's name. */
   instance: string;
-  clock?: Clock;
+  clock: Clock;
   /** An event could not be sent, or was dropped. */
   onError?: (error: unknown) => void;
   /** An occurrence within this time after the last one belongs to the same series. Default 10 min. */
@@ -116,8 +116,8 @@ export class EventRecorder implements EventSink {
   #isClosed = false;
 
   constructor(options: EventRecorderOptions) {
-    const { clock = systemClock, seriesWindowMs = 600_000, seriesIntervalMs = 10_000, maxQueued = 1000 } = options;
-    const { client, controller, instance, onError = () => {} } = options;
+    const { seriesWindowMs = 600_000, seriesIntervalMs = 10_000, maxQueued = 1000 } = options;
+    const { client, controller, instance, clock, onError = () => {} } = options;
     this.#options = { client, controller, instance, clock, seriesWindowMs, seriesIntervalMs, maxQueued };
     this.#onError = onError;
     this.#buckets = new TokenBuckets({ clock, ...PER_OBJECT });

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { seededRandom } from '../util/random.ts';
+import { machine } from '../util/test-support/machine.ts';
 import { connectKube, type KubeClient } from './client.ts';
 import { Informer, type InformerOptions } from './informer.ts';
 import { failure, TestApiServer } from './test-support/api-server.ts';
@@ -37,7 +38,7 @@ afterEach(async () => {
 });
 
 function connect(port = server.port): KubeClient {
-  const client = connectKube(server.configFor(port), { pingIntervalMs: 200, pingTimeoutMs: 100 });
+  const client = connectKube(server.configFor(port), { ...machine, pingIntervalMs: 200, pingTimeoutMs: 100 });
   clients.push(client);
   return client;
 }
@@ -46,6 +47,7 @@ function start(options: Partial<InformerOptions<Pod>> = {}): Informer<Pod> {
   const informer = new Informer<Pod>({
     client: connect(),
     resource: podResource,
+    clock: machine.clock,
     random: seededRandom(1),
     onError: (error) => errors.push(error),
     timing,

@@ -1,5 +1,5 @@
-import { type Clock, systemClock } from '../util/clock.ts';
-import { type Random, systemRandom } from '../util/random.ts';
+import type { Clock } from '../util/clock.ts';
+import type { Random } from '../util/random.ts';
 import type { KubeClient } from './client.ts';
 import { Reflector, type ReflectorTiming } from './reflector.ts';
 import { type Indexer, Store, type StoreHandler } from './store.ts';
@@ -16,8 +16,8 @@ export interface InformerOptions<T extends HasMetadata> {
   indexers?: Readonly<Record<string, Indexer<T>>>;
   /** Reduces each object to what is needed before it is stored; may change its argument. */
   transform?: (object: T) => T;
-  clock?: Clock;
-  random?: Random;
+  clock: Clock;
+  random: Random;
   /** Everything that goes wrong and is being dealt with; never fatal. */
   onError?: (error: unknown) => void;
   /** The store was filled from a complete list: the first time, and after each relist. */
@@ -34,7 +34,7 @@ export class Informer<T extends HasMetadata> {
   #hasStarted = false;
 
   constructor(options: InformerOptions<T>) {
-    const { clock = systemClock, random = systemRandom, indexers = {}, transform, onError } = options;
+    const { indexers = {}, transform, onError } = options;
     this.store = new Store<T>({
       indexers,
       ...(transform === undefined ? {} : { transform }),
@@ -43,8 +43,6 @@ export class Informer<T extends HasMetadata> {
     });
     this.#reflector = new Reflector<T>({
       ...options,
-      clock,
-      random,
       store: this.store,
       onSynced: (resourceVersion) => {
         this.#hasSynced = true;

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { applyMergePatch, isRecord } from '../util/json.ts';
 import { seededRandom } from '../util/random.ts';
+import { machine } from '../util/test-support/machine.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { connectKube, type KubeClient } from './client.ts';
 import { type HeldLease, type LeaseOutcome, type RunWithLeaseOptions, runWithLease } from './lease.ts';
@@ -47,7 +48,7 @@ interface Candidate {
 }
 
 function candidate(name: string, options: Partial<RunWithLeaseOptions> = {}): Candidate {
-  const client = connectKube(server.configFor());
+  const client = connectKube(server.configFor(), machine);
   clients.push(client);
   const stop = new AbortController();
   abort.signal.addEventListener('abort', () => stop.abort());

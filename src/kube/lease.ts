@@ -1,7 +1,5 @@
-import { randomUUID } from 'node:crypto';
-import { hostname } from 'node:os';
-import { type Clock, systemClock } from '../util/clock.ts';
-import { jitter, type Random, systemRandom } from '../util/random.ts';
+import type { Clock } from '../util/clock.ts';
+import { jitter, type Random } from '../util/random.ts';
 import type { KubeClient } from './client.ts';
 import type { CallOptions } from './client-types.ts';
 import { isAlreadyExists, isConflict, isNotFound } from './errors.ts';
@@ -45,16 +43,16 @@ export interface RunWithLeaseOptions {
   /** Runs while we lead. Must end soon after its signal aborts: within `leaseDurationMs - renewDeadlineMs`. */
   onLead: (signal: AbortSignal, lease: HeldLease) => Promise<void>;
   signal: AbortSignal;
-  /** Default: host name and a random part, so that a restarted process is another candidate. */
-  identity?: string;
+  /** Of this process and no other: one that restarts must be another candidate. */
+  identity: string;
   /** How long others wait after the last renewal that they saw. Whole seconds. Default 15,000. */
   leaseDurationMs?: number;
   /** How long we lead without a successful renewal. Default 10,000. */
   renewDeadlineMs?: number;
   /** Between two attempts. Default 2,000. */
   retryPeriodMs?: number;
-  clock?: Clock;
-  random?: Random;
+  clock: Clock;
+  random: Random;
   /** Another holder was seen; `''` when nobody holds the lease. */
   onHolder?: (identity: string) => void;
   /** A request failed and will be repeated. */
@@ -111,9 +109,9 @@ class Candidate {
   constructor(options: RunWithLeaseOptions, timing: Timing) {
     this.#options = options;
     this.#timing = timing;
-    this.#clock = options.clock ?? systemClock;
-    this.#random = options.random ?? systemRandom;
-    this.#identity = options.identity ?? `${hostname()}_${randomUUID()}`;
+    this.#clock = options.clock;
+    this.#random = options.random;
+    this.#identity = options.identity;
   }
 
   get isHolder(): boolean {

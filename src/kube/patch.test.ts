@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { applyMergePatch } from '../util/json.ts';
+import { machine } from '../util/test-support/machine.ts';
 import { connectKube } from './client.ts';
 import { isConflict } from './errors.ts';
 import { cloneJson, diffMergePatch, patchObject } from './patch.ts';
@@ -73,7 +74,7 @@ const THINGS = '/apis/example.com/v1/things';
 test('patchObject writes the differences only, keeps unknown fields, and notices a stale object', async () => {
   const server = new TestApiServer();
   await server.start();
-  const client = connectKube(server.configFor());
+  const client = connectKube(server.configFor(), machine);
   try {
     server.put(THINGS, 'ns', 'x', { spec: { size: 1, color: 'red', future: true }, status: { phase: 'New' } });
     const read = await client.get(thingResource, { namespace: 'ns', name: 'x' });

@@ -1,5 +1,6 @@
 import { createServer } from 'node:http2';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { machine } from '../util/test-support/machine.ts';
 import { TransportError } from './errors.ts';
 import { TestApiServer } from './test-support/api-server.ts';
 import { TcpProxy } from './test-support/tcp-proxy.ts';
@@ -21,7 +22,7 @@ afterEach(async () => {
 });
 
 function open(options: Partial<ConstructorParameters<typeof Transport>[0]> = {}): Transport {
-  const transport = new Transport({ config: server.configFor(), ...options });
+  const transport = new Transport({ config: server.configFor(), ...machine, ...options });
   closers.push(() => transport.close());
   return transport;
 }

@@ -1,7 +1,7 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
-import { type Clock, systemClock } from '../util/clock.ts';
+import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
-import { type Random, systemRandom } from '../util/random.ts';
+import type { Random } from '../util/random.ts';
 import type { KubeConfig } from './config.ts';
 import { type Connection, type ConnectionOptions, openConnection } from './connection.ts';
 import { TransportError } from './errors.ts';
@@ -10,8 +10,8 @@ import { type Priority, PriorityGate } from './priority-gate.ts';
 
 export interface TransportOptions {
   config: KubeConfig;
-  clock?: Clock;
-  random?: Random;
+  clock: Clock;
+  random: Random;
   userAgent?: string;
   /** For a request, from the call to the complete answer, waiting for a connection included. Default 30,000. */
   requestTimeoutMs?: number;
@@ -50,6 +50,27 @@ export type StreamResponse =
   | { state: 'open'; status: number; chunks: AsyncIterable<string> }
   | ({ state: 'refused' } & TransportResponse);
 
+/** How requests reach an API server. Authentication, time limits and priorities are its own; repeating is its caller's. */
+export interface ApiTransport {
+  /**
+   * Sends a request and reads the whole answer, whatever its status.
+   *
+   * @throws TransportError when no complete answer came; its `sent` says whether the server may have acted. The signal's
+   *   reason when it aborts first.
+   */
+  request(request: TransportRequest): Promise<TransportResponse>;
+  /**
+   * Sends a GET and hands the answer over when its headers are there. The deadline covers the headers only. The stream is
+   * closed when the iteration is left or the signal aborts.
+   *
+   * @throws TransportError when no answer came, and from the iteration when the stream ends other than by the server's will;
+   *   the signal's reason when it aborts first.
+   */
+  openStream(request: TransportRequest): Promise<StreamResponse>;
+  /** Ends every connection. Running and later requests fail with `closed`. */
+  close(): void;
+}
+
 type ResponseHeaders = IncomingHttpHeaders & IncomingHttpStatusHeader;
 
 const NGHTTP2_NO_ERROR = 0;
@@ -62,7 +83,7 @@ const UNAUTHORIZED = 401;
  * Carries requests to the API server over two shared HTTP/2 connections: one for requests, one for watches, so that
  * watches use up no request's stream and a large list does not stand in the way of an event.
  */
-export class Transport {
+export class Transport implements ApiTransport {
   readonly #config: KubeConfig;
   readonly #clock: Clock;
   readonly #requestTimeoutMs: number;
@@ -74,7 +95,7 @@ export class Transport {
   readonly #pathPrefix: string;
 
   constructor(options: TransportOptions) {
-    const { config, clock = systemClock, random = systemRandom } = options;
+    const { config, clock, random } = options;
     this.#config = config;
     this.#clock = clock;
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 30_000;
@@ -113,11 +134,6 @@ export class Transport {
     };
   }
 
-  /**
-   * Sends a request and reads the whole answer, whatever its status.
-   *
-   * @throws TransportError when no complete answer came; the signal's reason when it aborts first
-   */
   async request(request: TransportRequest): Promise<TransportResponse> {
     const { priority = 'normal', timeoutMs = this.#requestTimeoutMs } = request;
     const call = new Deadline(this.#clock, timeoutMs, `${request.method} ${request.path}`, request.signal);
@@ -136,10 +152,6 @@ export class Transport {
     }
   }
 
-  /**
-   * Sends a GET and hands the answer over when its headers are there. The deadline covers the headers only. The stream is
-   * closed when the iteration is left or the signal aborts.
-   */
   async openStream(request: TransportRequest): Promise<StreamResponse> {
     const { signal, timeoutMs = this.#requestTimeoutMs } = request;
     const call = new Deadline(this.#clock, timeoutMs, `${request.method} ${request.path}`, signal);
@@ -162,7 +174,6 @@ export class Transport {
     }
   }
 
-  /** Ends both connections. Running and later requests fail with `closed`. */
   close(): void {
     this.#requests.close();
     this.#watches.close();

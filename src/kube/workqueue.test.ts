@@ -146,6 +146,7 @@ test('metrics tell depth, waiting and working time', async () => {
   const seen: string[] = [];
   queue = new WorkQueue({
     clock,
+    random: seededRandom(1),
     metrics: {
       onDepth: (depth) => seen.push(`depth ${depth}`),
       onLatency: (ms) => seen.push(`waited ${ms}`),

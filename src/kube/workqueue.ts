@@ -1,5 +1,5 @@
-import { type Clock, systemClock } from '../util/clock.ts';
-import { type Random, systemRandom } from '../util/random.ts';
+import type { Clock } from '../util/clock.ts';
+import type { Random } from '../util/random.ts';
 import { DelayHeap } from './delay-heap.ts';
 
 /** `high` keys are handed out first, but every fifth pick goes to a waiting `normal` key. */
@@ -18,8 +18,8 @@ export interface WorkQueueMetrics {
 }
 
 export interface WorkQueueOptions {
-  clock?: Clock;
-  random?: Random;
+  clock: Clock;
+  random: Random;
   /** First back-off of a key; doubles with each failure. Default 5. */
   baseDelayMs?: number;
   /** Longest back-off of a key. Default 60,000, so that nothing waits for upstream's quarter of an hour. */
@@ -66,9 +66,9 @@ export class WorkQueue {
   #highPicksInARow = 0;
   #shutDown = false;
 
-  constructor(options: WorkQueueOptions = {}) {
-    this.#clock = options.clock ?? systemClock;
-    this.#random = options.random ?? systemRandom;
+  constructor(options: WorkQueueOptions) {
+    this.#clock = options.clock;
+    this.#random = options.random;
     this.#baseDelayMs = options.baseDelayMs ?? 5;
     this.#maxDelayMs = options.maxDelayMs ?? 60_000;
     this.#metrics = options.metrics ?? {};

@@ -8,6 +8,7 @@ import { runWithLease } from '../../src/kube/lease.ts';
 import { patchObject } from '../../src/kube/patch.ts';
 import { eventually, pause } from '../../src/kube/test-support/wait.ts';
 import type { HasMetadata, Resource } from '../../src/kube/types.ts';
+import { machine } from '../../src/util/test-support/machine.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { startApiServer } from './crd-cluster.ts';
 
@@ -30,7 +31,7 @@ const runs: Promise<void>[] = [];
 
 beforeAll(async () => {
   cluster = await startApiServer();
-  client = connectKube(await loadKubeConfig({ path: cluster.kubeconfigPath }));
+  client = connectKube(await loadKubeConfig({ path: cluster.kubeconfigPath, clock: machine.clock }), machine);
 }, 900_000);
 
 afterAll(async () => {
@@ -55,6 +56,7 @@ function startInformer(errors: unknown[] = []): Informer<ConfigMap> {
   const informer = new Informer({
     client,
     resource: configMaps,
+    ...machine,
     namespace: 'default',
     onError: (error) => errors.push(error),
     timing: { minBackOffMs: 50, maxBackOffMs: 500 },
@@ -155,6 +157,8 @@ test('a lease is taken, held, and given back', async () => {
     client,
     namespace: 'default',
     name: 'test-lease',
+    identity: 'one',
+    ...machine,
     signal: stop.signal,
     onLead: async (signal) => {
       isLeading = true;
@@ -171,6 +175,8 @@ test('a lease is taken, held, and given back', async () => {
     client,
     namespace: 'default',
     name: 'test-lease',
+    identity: 'another',
+    ...machine,
     signal: new AbortController().signal,
     onLead: () => Promise.resolve(),
   });
@@ -180,7 +186,10 @@ test('a lease is taken, held, and given back', async () => {
 test('events and their series are accepted by the server', async () => {
   const errors: unknown[] = [];
   const onError = (error: unknown) => errors.push(error);
-  const recorder = new EventRecorder({ client, controller: 'pod', instance: 'test', onError, seriesIntervalMs: 100 });
+  const recorder = new EventRecorder({
+    ...{ client, controller: 'pod', instance: 'test', clock: machine.clock },
+    ...{ onError, seriesIntervalMs: 100 },
+  });
   const regarding = await client.create(configMaps, { metadata: key('told') });
   const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'worker', uid: 'abc' } };
   const input = { type: 'Warning', reason: 'AttachFailed', action: 'Attach', note: 'ä'.repeat(2000) } as const;

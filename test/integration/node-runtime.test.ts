@@ -4,6 +4,7 @@ import { RuntimeReporter } from '../../src/agent/runtime-reporter.ts';
 import { connectKube, type KubeClient } from '../../src/kube/client.ts';
 import { loadKubeConfig } from '../../src/kube/config.ts';
 import { Informer } from '../../src/kube/informer.ts';
+import { machine } from '../../src/util/test-support/machine.ts';
 import { VirtualClock } from '../../src/util/test-support/virtual-clock.ts';
 import type { ApiClient } from '../cluster/api.ts';
 import { sharedCluster } from '../cluster/shared.ts';
@@ -23,7 +24,7 @@ const errors: unknown[] = [];
 beforeAll(async () => {
   const cluster = await sharedCluster();
   api = await cluster.client();
-  client = connectKube(await loadKubeConfig({ path: cluster.kubeconfigPath }));
+  client = connectKube(await loadKubeConfig({ path: cluster.kubeconfigPath, clock: machine.clock }), machine);
   await installCrds(api, manifests(), async () =>
     api.list(paths.nodeRuntimes).then(
       () => true,
@@ -32,7 +33,7 @@ beforeAll(async () => {
   );
   await api.create('/api/v1/nodes', { metadata: { name: NODE } });
   clock = new VirtualClock();
-  const coreNode = new Informer<CoreNode>({ client, resource: coreNodeResource });
+  const coreNode = new Informer<CoreNode>({ client, ...machine, resource: coreNodeResource });
   coreNode.store.upsert(await client.get(coreNodeResource, { name: NODE }));
   newReporter = () =>
     new RuntimeReporter({
