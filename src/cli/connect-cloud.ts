@@ -1,8 +1,9 @@
-import { AlibabaCloud, regionalEndpoints } from '../cloud/alibaba-cloud.ts';
+import { AlibabaCloud } from '../cloud/alibaba-cloud.ts';
 import { CredentialCache, type CredentialConfig, credentialSource } from '../cloud/credentials.ts';
 import { METADATA_ENDPOINT, openMetadata } from '../cloud/metadata.ts';
 import { QuotaScheduler } from '../cloud/quota.ts';
 import { RpcContext } from '../cloud/rpc.ts';
+import { regionalEndpoints, sdkSenders } from '../cloud/rpc-sender.ts';
 import type { ControlPlaneConfig, CredentialFile } from '../config/control-plane.ts';
 import { CLUSTER_PROFILE, type Identity, type IdentitySources } from '../config/identity.ts';
 import { configMapResource } from '../controllers/resources.ts';
@@ -27,7 +28,8 @@ export function identitySources(
   onOutage: (error: unknown) => void,
 ): IdentitySources {
   return {
-    metadata: async (path) => (await openMetadata(config.metadataEndpoint ?? METADATA_ENDPOINT, signal))(path),
+    metadata: async (path) =>
+      (await openMetadata(config.metadataEndpoint ?? METADATA_ENDPOINT, systemClock, signal))(path),
     clusterProfile: async () => {
       for (;;) {
         try {
@@ -56,7 +58,6 @@ export function connectCloud(
   const defaults = regionalEndpoints(regionID, config.endpoints.network);
   const cloud = new AlibabaCloud(
     new RpcContext({
-      credentials: new CredentialCache({ source, clock: systemClock, signal }),
       quota,
       clock: systemClock,
       regionId: regionID,
@@ -67,7 +68,10 @@ export function connectCloud(
         if (throttled) metrics.cloudThrottles.inc({ action });
       },
     }),
-    { ecs: config.endpoints.ecs ?? defaults.ecs, vpc: config.endpoints.vpc ?? defaults.vpc },
+    sdkSenders(
+      { ecs: config.endpoints.ecs ?? defaults.ecs, vpc: config.endpoints.vpc ?? defaults.vpc },
+      { regionId: regionID, credentials: new CredentialCache({ source, clock: systemClock, signal }) },
+    ),
   );
   return { quota, cloud };
 }

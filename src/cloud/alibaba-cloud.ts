@@ -29,7 +29,8 @@ import {
 } from './answers.ts';
 import { CloudError } from './errors.ts';
 import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, Eni, EniFilter, Receipt } from './port.ts';
-import { type RpcContext, type RpcEndpoint, RpcService } from './rpc.ts';
+import { type RpcContext, RpcService } from './rpc.ts';
+import type { RpcSender } from './rpc-sender.ts';
 
 const ECS_VERSION = '2014-05-26';
 const VPC_VERSION = '2016-04-28';
@@ -40,31 +41,22 @@ const INSTANCES_PER_CALL = 100;
 const SECURITY_GROUPS_PER_CALL = 100;
 const INSTANCE_TYPES_PER_CALL = 10;
 
-/** Where ECS and VPC are reached. */
-export interface CloudEndpoints {
-  ecs: Omit<RpcEndpoint, 'version'>;
-  vpc: Omit<RpcEndpoint, 'version'>;
+/** What calls of ECS and VPC leave through. */
+export interface CloudSenders {
+  ecs: RpcSender;
+  vpc: RpcSender;
 }
 
-/** The regional endpoints; inside a VPC by default (reference 1.3). */
-export function regionalEndpoints(regionId: string, network: 'vpc' | 'public'): CloudEndpoints {
-  const infix = network === 'vpc' ? '-vpc' : '';
-  return {
-    ecs: { host: `ecs${infix}.${regionId}.aliyuncs.com`, protocol: 'HTTPS' },
-    vpc: { host: `vpc${infix}.${regionId}.aliyuncs.com`, protocol: 'HTTPS' },
-  };
-}
-
-/** {@link Cloud} over the official ECS and VPC SDKs. */
+/** {@link Cloud} with the requests and answers of ECS and VPC. */
 export class AlibabaCloud implements Cloud {
   readonly #ecs: RpcService;
   readonly #vpc: RpcService;
   readonly #regionId: string;
 
-  constructor(context: RpcContext, endpoints: CloudEndpoints) {
+  constructor(context: RpcContext, senders: CloudSenders) {
     this.#regionId = context.regionId;
-    this.#ecs = new RpcService(context, { ...endpoints.ecs, version: ECS_VERSION });
-    this.#vpc = new RpcService(context, { ...endpoints.vpc, version: VPC_VERSION });
+    this.#ecs = new RpcService(context, ECS_VERSION, senders.ecs);
+    this.#vpc = new RpcService(context, VPC_VERSION, senders.vpc);
   }
 
   async createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Receipt & { eni: Eni }> {

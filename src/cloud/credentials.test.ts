@@ -123,6 +123,20 @@ describe('the role of the instance', () => {
     });
   });
 
+  test('is given up after ten seconds without an answer', async () => {
+    const clock = new VirtualClock();
+    const asked = Promise.withResolvers<void>();
+    await using server = await startHttpServer(() => asked.resolve());
+    const source = credentialSource({ type: 'ecsRamRole', metadataEndpoint: server.url }, 'cn-hangzhou', clock);
+    const failing = failureOf(source(never));
+    await asked.promise;
+    await clock.advance(10_000);
+    const failure = await failing;
+    expect(failure).toMatchObject({ kind: 'unavailable', code: 'CredentialUnavailable' });
+    expect(failure.message).toContain('it took longer than 10 s');
+    expect(clock.pendingCalls).toBe(0);
+  });
+
   test('is given up when the signal aborts', async () => {
     const abort = new AbortController();
     await using server = await startHttpServer(() => abort.abort());

@@ -54,7 +54,7 @@ export function credentialSource(config: CredentialConfig, regionId: string, clo
       return async () => key;
     }
     case 'ecsRamRole':
-      return (signal) => fromMetadata(config.metadataEndpoint ?? METADATA_ENDPOINT, config.roleName, signal);
+      return (signal) => fromMetadata(config.metadataEndpoint ?? METADATA_ENDPOINT, config.roleName, clock, signal);
     case 'oidc':
       return (signal) =>
         fromOidc(config, config.stsEndpoint ?? `https://sts-vpc.${regionId}.aliyuncs.com`, clock, signal);
@@ -122,8 +122,13 @@ function toCredential(temporary: z.infer<typeof temporarySchema>): Credential {
   };
 }
 
-async function fromMetadata(endpoint: string, roleName: string | undefined, signal: AbortSignal): Promise<Credential> {
-  const read = await openMetadata(endpoint, signal);
+async function fromMetadata(
+  endpoint: string,
+  roleName: string | undefined,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Credential> {
+  const read = await openMetadata(endpoint, clock, signal);
   const base = 'ram/security-credentials/';
   const role = roleName ?? (await read(base)).trim();
   const text = await read(`${base}${role}`);
@@ -158,7 +163,7 @@ async function fromOidc(
     RoleSessionName: config.roleSessionName ?? SESSION_NAME,
     DurationSeconds: String(SESSION_SECONDS),
   });
-  const text = await httpText(endpoint, signal, { method: 'POST', body });
+  const text = await httpText(endpoint, clock, signal, { method: 'POST', body });
   return toCredential(parseAnswer(assumeRoleSchema, text, 'STS').Credentials);
 }
 

@@ -1,3 +1,4 @@
+import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CloudError } from './errors.ts';
 
@@ -15,22 +16,26 @@ export type MetadataReader = (path: string) => Promise<string>;
  *
  * @throws CloudError of kind `unavailable` (no answer) or `forbidden` (an answer that is none); so does the reader
  */
-export async function openMetadata(endpoint: string, signal: AbortSignal): Promise<MetadataReader> {
-  const token = await httpText(`${endpoint}/latest/api/token`, signal, {
+export async function openMetadata(endpoint: string, clock: Clock, signal: AbortSignal): Promise<MetadataReader> {
+  const token = await httpText(`${endpoint}/latest/api/token`, clock, signal, {
     method: 'PUT',
     headers: { 'X-aliyun-ecs-metadata-token-ttl-seconds': String(TOKEN_TTL_S) },
   });
   const headers = { 'X-aliyun-ecs-metadata-token': token };
-  return (path) => httpText(`${endpoint}/latest/meta-data/${path}`, signal, { headers });
+  return (path) => httpText(`${endpoint}/latest/meta-data/${path}`, clock, signal, { headers });
 }
 
 /** @returns the text of an answer that is a success. @throws CloudError of kind `unavailable` or `forbidden` */
-export async function httpText(url: string, signal: AbortSignal, init: RequestInit): Promise<string> {
+export async function httpText(url: string, clock: Clock, signal: AbortSignal, init: RequestInit): Promise<string> {
   const action = 'GetCredential';
+  const limit = new AbortController();
+  const timer = clock.schedule(FETCH_TIMEOUT_MS, () =>
+    limit.abort(new Error(`it took longer than ${FETCH_TIMEOUT_MS / 1000} s`)),
+  );
   let response: Response;
   let text: string;
   try {
-    response = await fetch(url, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(FETCH_TIMEOUT_MS)]) });
+    response = await fetch(url, { ...init, signal: AbortSignal.any([signal, limit.signal]) });
     text = await response.text();
   } catch (cause) {
     throw new CloudError({
@@ -40,6 +45,8 @@ export async function httpText(url: string, signal: AbortSignal, init: RequestIn
       message: `no answer from ${url}: ${errorMessage(cause)}`,
       cause,
     });
+  } finally {
+    timer.cancel();
   }
   if (response.ok) return text;
   throw new CloudError({

@@ -1,11 +1,8 @@
-import credentialsPackage from '@alicloud/credentials';
-import openApiCore, { $OpenApiUtil, OpenApiUtil } from '@alicloud/openapi-core';
-import { RuntimeOptions } from '@darabonba/typescript';
 import type * as z from 'zod';
 import type { Clock } from '../util/clock.ts';
-import type { CredentialCache } from './credentials.ts';
 import { CloudError, toCloudError } from './errors.ts';
 import type { QuotaScheduler } from './quota.ts';
+import type { RpcParams, RpcSender } from './rpc-sender.ts';
 
 /** One finished call, for metrics and logs. */
 export interface CallReport {
@@ -19,50 +16,33 @@ export interface CallReport {
   throttled: boolean;
 }
 
-/** A service and where it is reached. */
-export interface RpcEndpoint {
-  /** API version, such as `2014-05-26` for ECS. */
-  version: string;
-  /** `host` or `host:port`. */
-  host: string;
-  protocol: 'HTTP' | 'HTTPS';
-}
-
 /** A request model of the official SDK: knows the wire names of its fields. */
 interface RequestModel {
-  toMap(): Record<string, unknown>;
+  toMap(): RpcParams;
 }
 
-/** The SDK's own 3 s would give up on calls that then take effect (typescript-facts 2.3). */
-const TIMEOUTS = { connectMs: 10_000, readMs: 20_000 };
 /** Connections to one service; a creation keeps one for as long as the cloud takes. */
 export const CONCURRENT_CALLS = 250;
 
-/** What the services of one account and region share: credentials, quota and the cap on concurrent calls. */
+/** What the services of one account and region share: quota and the cap on concurrent calls. */
 export class RpcContext {
-  readonly credentials: CredentialCache;
   readonly quota: QuotaScheduler;
   readonly clock: Clock;
   readonly regionId: string;
   readonly onCall: (report: CallReport) => void;
-  readonly timeouts: { connectMs: number; readMs: number };
   #free = CONCURRENT_CALLS;
   readonly #queue: (() => void)[] = [];
 
   constructor(options: {
-    credentials: CredentialCache;
     quota: QuotaScheduler;
     clock: Clock;
     regionId: string;
     onCall?: (report: CallReport) => void;
-    timeouts?: { connectMs: number; readMs: number };
   }) {
-    this.credentials = options.credentials;
     this.quota = options.quota;
     this.clock = options.clock;
     this.regionId = options.regionId;
     this.onCall = options.onCall ?? (() => {});
-    this.timeouts = options.timeouts ?? TIMEOUTS;
   }
 
   /** Runs `call` when a connection is free; the SDK's own agent opens any number (typescript-facts 2.3). */
@@ -80,34 +60,17 @@ export class RpcContext {
 }
 
 /**
- * Calls actions of one service through the official SDK's core with its request models. The generated client classes are
- * left out: they load every model of the service (typescript-facts 2.1). Answers are parsed by the caller's schema.
+ * Calls actions of one service with the request models of the official SDK. Answers are parsed by the caller's schema.
  */
 export class RpcService {
   readonly #context: RpcContext;
-  readonly #endpoint: RpcEndpoint;
-  readonly #client: InstanceType<typeof openApiCore.default>;
+  readonly #version: string;
+  readonly #send: RpcSender;
 
-  constructor(context: RpcContext, endpoint: RpcEndpoint) {
+  constructor(context: RpcContext, version: string, send: RpcSender) {
     this.#context = context;
-    this.#endpoint = endpoint;
-    this.#client = new openApiCore.default(
-      new $OpenApiUtil.Config({
-        endpoint: endpoint.host,
-        protocol: endpoint.protocol,
-        regionId: context.regionId,
-        connectTimeout: context.timeouts.connectMs,
-        readTimeout: context.timeouts.readMs,
-        userAgent: 'terway-controlplane',
-        credential: new credentialsPackage.default(null, {
-          getProviderName: () => 'terway',
-          getCredentials: async () => {
-            const { accessKeyId, accessKeySecret, securityToken } = await context.credentials.get();
-            return { accessKeyId, accessKeySecret, securityToken, providerName: 'terway' };
-          },
-        }),
-      }),
-    );
+    this.#version = version;
+    this.#send = send;
   }
 
   /**
@@ -142,7 +105,7 @@ export class RpcService {
     answer: z.ZodType<T>,
     { askedMs, signal }: { askedMs: number; signal: AbortSignal },
   ): Promise<{ answer: T; sentAtMs: number }> {
-    const { clock, onCall } = this.#context;
+    const { clock, regionId, onCall } = this.#context;
     const sentAtMs = clock.now();
     const startedMs = clock.monotonicMs();
     const report = (code: string, throttled = false) =>
@@ -152,7 +115,8 @@ export class RpcService {
         waitedMs: startedMs - askedMs,
       });
     try {
-      const body = await abortable(this.#send(action, request), signal);
+      const params = { RegionId: regionId, ...request.toMap() };
+      const body = await abortable(this.#send({ version: this.#version, action, params }), signal);
       const parsed = answer.safeParse(body);
       if (!parsed.success) throw malformedAnswer(action, parsed.error);
       report('OK');
@@ -164,30 +128,9 @@ export class RpcService {
       throw error;
     }
   }
-
-  async #send(action: string, request: RequestModel): Promise<unknown> {
-    const params = new $OpenApiUtil.Params({
-      action,
-      version: this.#endpoint.version,
-      protocol: this.#endpoint.protocol,
-      pathname: '/',
-      method: 'POST',
-      authType: 'AK',
-      style: 'RPC',
-      reqBodyType: 'formData',
-      bodyType: 'json',
-    });
-    const query = OpenApiUtil.query({ RegionId: this.#context.regionId, ...request.toMap() });
-    const { body } = await this.#client.callApi(
-      params,
-      new $OpenApiUtil.OpenApiRequest({ query }),
-      new RuntimeOptions({}),
-    );
-    return body;
-  }
 }
 
-/** The SDK takes no signal; an aborted call goes on in the background and its answer is dropped. */
+/** A sender takes no signal; an aborted call goes on in the background and its answer is dropped. */
 async function abortable<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
   let onAbort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {

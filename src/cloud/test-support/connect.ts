@@ -3,6 +3,9 @@ import { AlibabaCloud } from '../alibaba-cloud.ts';
 import { CredentialCache } from '../credentials.ts';
 import { QuotaScheduler } from '../quota.ts';
 import { type CallReport, RpcContext } from '../rpc.ts';
+import { sdkSenders } from '../rpc-sender.ts';
+
+const REGION = 'cn-hangzhou';
 
 /** An adapter for ECS and VPC at one address, without a limit of calls unless given. */
 export function connectCloud(
@@ -23,15 +26,21 @@ export function connectCloud(
   } = options;
   const limits = { default: limit, CreateNetworkInterface: limit, DescribeNetworkInterfaces: limit };
   const context = new RpcContext({
-    credentials: new CredentialCache({ source: async () => accessKey, clock, signal: new AbortController().signal }),
     quota: options.quota ?? new QuotaScheduler({ clock, limits }),
     clock,
-    regionId: 'cn-hangzhou',
-    timeouts: { connectMs: 10_000, readMs: options.readMs ?? 10_000 },
+    regionId: REGION,
     ...(options.onCall === undefined ? {} : { onCall: options.onCall }),
   });
   const endpoint = { host: address, protocol: 'HTTP' } as const;
-  return new AlibabaCloud(context, { ecs: endpoint, vpc: endpoint });
+  const senders = sdkSenders(
+    { ecs: endpoint, vpc: endpoint },
+    {
+      regionId: REGION,
+      credentials: new CredentialCache({ source: async () => accessKey, clock, signal: new AbortController().signal }),
+      timeouts: { connectMs: 10_000, readMs: options.readMs ?? 10_000 },
+    },
+  );
+  return new AlibabaCloud(context, senders);
 }
 
 /** The failure of a call that must fail. */

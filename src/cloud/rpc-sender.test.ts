@@ -1,0 +1,87 @@
+import { beforeEach, expect, test } from 'vitest';
+import { TestAccount } from '../../sim/cloud/model/test-account.ts';
+import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import { AlibabaCloud } from './alibaba-cloud.ts';
+import { QuotaScheduler } from './quota.ts';
+import { type CallReport, RpcContext } from './rpc.ts';
+import type { RpcCall, RpcSender } from './rpc-sender.ts';
+import { failureOf } from './test-support/connect.ts';
+
+/** The adapter with a sender of its own instead of the SDK's: no socket, no credential, virtual time. */
+
+const never = new AbortController().signal;
+let account: TestAccount;
+let clock: VirtualClock;
+let calls: RpcCall[];
+let reports: CallReport[];
+
+beforeEach(() => {
+  account = new TestAccount();
+  clock = new VirtualClock();
+  calls = [];
+  reports = [];
+});
+
+const toModel: RpcSender = async (call) => {
+  calls.push(call);
+  await clock.sleep(100);
+  const outcome = account.model.apply(call, account.nowMs);
+  if (outcome.ok) return outcome.body;
+  const { code, status, message } = outcome.error;
+  throw Object.assign(new Error(message), { code, statusCode: status, requestId: outcome.requestId });
+};
+
+function connect(send: RpcSender): AlibabaCloud {
+  const quota = new QuotaScheduler({ clock, limits: { default: 1000 } });
+  const onCall = (report: CallReport) => reports.push(report);
+  return new AlibabaCloud(new RpcContext({ quota, clock, regionId: 'cn-hangzhou', onCall }), { ecs: send, vpc: send });
+}
+
+test('a call goes out with its version and its parameters under their wire names', async () => {
+  const { vSwitchId, securityGroupId } = account.network;
+  const creating = connect(toModel).createEni(
+    {
+      ...{ kind: 'Secondary', vSwitchId, securityGroupIds: [securityGroupId], tags: { owner: 'us' } },
+      ...{ deleteOnRelease: true, description: '', clientToken: 'token' },
+    },
+    never,
+  );
+  await clock.advance(100);
+  const { eni } = await creating;
+  expect(account.model.eni(eni.id)?.tags).toEqual({ owner: 'us' });
+  expect(calls).toMatchObject([
+    {
+      version: '2014-05-26',
+      action: 'CreateNetworkInterface',
+      params: { RegionId: 'cn-hangzhou', SecurityGroupIds: [securityGroupId], Tag: [{ Key: 'owner', Value: 'us' }] },
+    },
+  ]);
+  const looking = connect(toModel).describeVSwitches({ ids: [vSwitchId] }, never);
+  await clock.advance(100);
+  expect(await looking).toMatchObject([{ id: vSwitchId }]);
+  expect(calls.at(-1)).toMatchObject({ version: '2016-04-28', params: { VSwitchId: vSwitchId } });
+  expect(reports).toMatchObject([{ code: 'OK', durationMs: 100 }, { code: 'OK' }]);
+});
+
+test('a refusal that a sender throws is told as one of the SDK is', async () => {
+  const attaching = failureOf(
+    connect(toModel).attachEni({ eniId: 'eni-none', instanceId: account.network.instanceId }, never),
+  );
+  await clock.advance(100);
+  expect(await attaching).toMatchObject({
+    kind: 'notFound',
+    code: 'InvalidEniId.NotFound',
+    statusCode: 404,
+    requestId: expect.stringMatching(/./),
+  });
+});
+
+test('an error without a code says that no answer came', async () => {
+  const lost = connect(async () => {
+    throw new Error('timeout');
+  });
+  expect(await failureOf(lost.deleteEni('eni-1', never))).toMatchObject({
+    kind: 'unavailable',
+    code: 'RequestTimeout',
+  });
+});
