@@ -1,0 +1,185 @@
+import { withDegradation } from '../cloud/degradation.ts';
+import type { Cloud } from '../cloud/port.ts';
+import type { QuotaScheduler } from '../cloud/quota.ts';
+import type { ControlPlaneConfig } from '../config/control-plane.ts';
+import { ConfigError } from '../config/errors.ts';
+import type { Identity } from '../config/identity.ts';
+import type { Settings } from '../config/settings.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { EventRecorder } from '../kube/events.ts';
+import { runWithLease } from '../kube/lease.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Clock } from '../util/clock.ts';
+import { errorMessage } from '../util/errors.ts';
+import type { Random } from '../util/random.ts';
+import type { Informers } from './context.ts';
+import { EniConfigs } from './eni-configs.ts';
+import { createInformers, informersSynced, runInformers, StoreHealth } from './informers.ts';
+import { runControllers, type Term } from './manager.ts';
+import { replicaState } from './states.ts';
+
+/** The configuration as it may change while the process runs. */
+export interface LiveSettings {
+  /** In force now. */
+  readonly settings: Settings;
+  /** Why the configuration file is not in force, in one line; undefined when it is. */
+  readonly problem: string | undefined;
+  /** @param listener is called after the file was taken over or refused. @returns takes it away again. */
+  onVerdict(listener: () => void): () => void;
+}
+
+export interface ReplicaOptions {
+  client: KubeClient;
+  cloud: Cloud;
+  quota: QuotaScheduler;
+  /** Of the start; what may change since is asked of `live`. */
+  config: ControlPlaneConfig;
+  live: LiveSettings;
+  /** Where the cluster lives. */
+  cluster: Identity;
+  /** Of this process and no other: its name in the lease and in events. */
+  instance: string;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  metrics: Metrics;
+}
+
+export interface ReplicaHooks {
+  /** Answers from the stores: started once they are filled and before the first term, stopped before they end. */
+  server?: { start(): Promise<void>; stop(): Promise<void> } | undefined;
+  /** Told who holds the lease, `''` when nobody does. */
+  onHolder?: (holder: string) => void;
+  /** Told of each term when everything of it is there, and undefined when it ends. */
+  onTerm?: (term: Term | undefined) => void;
+}
+
+/** After the signal to stop, how long events may take to leave. */
+const FLUSH_MS = 2000;
+
+/**
+ * One replica of the control plane: the stores that it keeps current, and the controllers while it leads. It reaches the world
+ * through its options alone: no file, no socket, no timer of its own.
+ */
+export class Replica {
+  readonly informers: Informers;
+  readonly #options: ReplicaOptions;
+  readonly #health = new StoreHealth();
+  readonly #eniConfigs: EniConfigs;
+  readonly #recorder: EventRecorder;
+
+  constructor(options: ReplicaOptions) {
+    const { client, config, clock, random, instance, log, metrics, quota } = options;
+    this.#options = options;
+    this.informers = createInformers({
+      ...{ client, clock, random, nodeConfigMaps: config.nodeConfigMaps },
+      onError: (kind, error) => {
+        this.#health.note(kind, error);
+        log.warn({ kind, err: errorMessage(error) }, 'watch interrupted');
+      },
+    });
+    this.#eniConfigs = new EniConfigs({ informers: this.informers, allowed: config.nodeConfigMaps, log });
+    this.#recorder = new EventRecorder({
+      ...{ client, clock, instance, controller: 'terway-controlplane' },
+      onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
+    });
+    metrics.sources.replica = () => replicaState(this.informers, quota);
+  }
+
+  /** Why the stores cannot be relied on, in one line; undefined when they can. */
+  get problem(): string | undefined {
+    return this.#health.problem(this.informers);
+  }
+
+  /**
+   * Runs until the signal aborts. To be called once.
+   *
+   * @returns when everything has ended and what was recorded as an event has left, or had its time.
+   * @throws ConfigError when `eni-config` does not let the work begin; what a controller or the server throws.
+   */
+  async run(signal: AbortSignal, hooks: ReplicaHooks = {}): Promise<void> {
+    const { log } = this.#options;
+    const storesEnd = new AbortController();
+    const running = runInformers(this.informers, storesEnd.signal);
+    try {
+      await informersSynced(this.informers, signal);
+      log.info('stores synced');
+      if (this.#eniConfigs.refusal !== undefined) throw new ConfigError(this.#eniConfigs.refusal);
+      await hooks.server?.start();
+      await this.#lead(signal, hooks);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      await hooks.server?.stop();
+      storesEnd.abort(signal.reason);
+      await running;
+      await this.#recorder.close(FLUSH_MS);
+    }
+  }
+
+  /** Runs the controllers while this replica leads. A lost lease ends the term only: the stores stay warm for the next. */
+  async #lead(signal: AbortSignal, hooks: ReplicaHooks): Promise<void> {
+    const { client, config, instance, clock, random, log, metrics } = this.#options;
+    if (!config.leaderElection) {
+      metrics.leader.set(1);
+      await this.#runTerm(signal, hooks);
+      return;
+    }
+    while (!signal.aborted) {
+      const outcome = await runWithLease({
+        ...{ client, clock, random, signal, identity: instance },
+        namespace: config.controllerNamespace,
+        name: config.controllerName,
+        leaseDurationMs: config.leaseDuration,
+        renewDeadlineMs: config.renewDeadline,
+        retryPeriodMs: config.retryPeriod,
+        onHolder: (holder) => {
+          log.info({ holder }, 'lease');
+          hooks.onHolder?.(holder);
+        },
+        onError: (error) => log.warn({ err: errorMessage(error) }, 'lease request failed'),
+        onLead: async (term) => {
+          metrics.leader.set(1);
+          log.info('leading');
+          await this.#runTerm(term, hooks);
+          metrics.leader.set(0);
+        },
+      });
+      if (outcome === 'lost') log.warn('the lease was lost; waiting for it again');
+    }
+  }
+
+  async #runTerm(signal: AbortSignal, { onTerm }: ReplicaHooks): Promise<void> {
+    const { client, cloud, quota, config, live, cluster, clock, random, log, metrics } = this.#options;
+    await runControllers(
+      {
+        ...{ client, quota, clock, random, log, metrics },
+        informers: this.informers,
+        eniConfigs: this.#eniConfigs,
+        recorder: this.#recorder,
+        cloud: withDegradation(cloud, () => live.settings.degradation),
+        clusterId: cluster.clusterID,
+        vpcId: cluster.vpcID,
+        enableTrunk: config.enableTrunk,
+        withIpv6: config.ipStack !== 'ipv4',
+        networkingRecheckMs: config.podNetworkingRecheck,
+        releaseConfirmationMs: config.releaseConfirmation,
+        stableNameKinds: config.customStatefulWorkloadKinds,
+        nodeLabels: config.nodeLabelWhiteList,
+        configProblem: () => live.problem,
+        onConfigVerdict: (listener) => live.onVerdict(listener),
+        escapedPods: () => (config.webhook.enabled ? live.settings.escapedPods : 'serve'),
+        workers: {
+          podEni: config.podENIMaxConcurrent,
+          node: config.nodeMaxConcurrent,
+          networkInterface: config.eniMaxConcurrent,
+          podNetworking: 1,
+        },
+        collector: { intervalMs: config.collector.interval, minimumAgeMs: config.collector.minimumAge },
+        onTerm: (term) => onTerm?.(term),
+      },
+      signal,
+    );
+  }
+}
