@@ -1,3 +1,4 @@
+import { EventQueue } from '../../../src/util/event-queue.ts';
 import { Ipv4Pool, Ipv6Pool, type Taken } from './address-pool.ts';
 import {
   AttachFaults,
@@ -10,7 +11,6 @@ import {
 } from './behaviour.ts';
 import type { Eni, EniAttachment, EniStatus, EniType, Instance, SecurityGroup, Vpc, VSwitch } from './entities.ts';
 import { ApiError, ipInvalid, ipNotEnough, notFound } from './errors.ts';
-import { EventQueue } from './event-queue.ts';
 import { IdGenerator } from './ids.ts';
 import type { InstanceType } from './instance-types.ts';
 import { Journal } from './journal.ts';

@@ -1,4 +1,4 @@
-/** Completions that are due at a time: a binary heap, ties in the order of planning. */
+/** What is due at a time: a binary heap, ties in the order of planning. */
 
 export interface DueEvent<T> {
   dueMs: number;
@@ -17,6 +17,11 @@ export class EventQueue<T> {
   /** Time of the earliest event; undefined when nothing is planned. */
   nextDueMs(): number | undefined {
     return this.#heap[0]?.dueMs;
+  }
+
+  /** What is due first, left in its place. */
+  peek(): DueEvent<T> | undefined {
+    return this.#heap[0];
   }
 
   plan(dueMs: number, payload: T): void {
