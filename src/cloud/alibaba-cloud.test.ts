@@ -8,7 +8,7 @@ import type { CallReport } from './rpc.ts';
 import { regionalEndpoints } from './rpc-sender.ts';
 import { connectCloud, failureOf } from './test-support/connect.ts';
 
-const never = new AbortController().signal;
+const leave = { signal: new AbortController().signal, callClass: 'pod' } as const;
 const TYPE = 'ecs.g7.xlarge';
 
 let sim: CloudSimulator;
@@ -56,7 +56,7 @@ function request(changes: Partial<CreateEniRequest> = {}): CreateEniRequest {
 async function until(id: string, status: Eni['status'] | 'gone'): Promise<Eni | undefined> {
   let eni: Eni | undefined;
   const look = async () => {
-    [eni] = (await cloud.describeEnis({ ids: [id] }, never)).enis;
+    [eni] = (await cloud.describeEnis({ ids: [id] }, leave)).enis;
     return eni?.status ?? 'gone';
   };
   await expect.poll(look, { timeout: 5000, interval: 10 }).toBe(status);
@@ -70,17 +70,17 @@ async function refusalOf(promise: Promise<unknown>): Promise<CloudError> {
 }
 
 async function trunk(): Promise<string> {
-  const { enis } = await cloud.describeEnis({ instanceId, type: 'Trunk' }, never);
+  const { enis } = await cloud.describeEnis({ instanceId, type: 'Trunk' }, leave);
   if (enis[0] !== undefined) return enis[0].id;
-  const { id } = (await cloud.createEni(request({ kind: 'Trunk' }), never)).eni;
-  await cloud.attachEni({ eniId: id, instanceId }, never);
+  const { id } = (await cloud.createEni(request({ kind: 'Trunk' }), leave)).eni;
+  await cloud.attachEni({ eniId: id, instanceId }, leave);
   await until(id, 'InUse');
   return id;
 }
 
 test('a member ENI lives through creation, attachment, detachment and deletion', async () => {
   const trunkEniId = await trunk();
-  const { eni: created } = await cloud.createEni(request(), never);
+  const { eni: created } = await cloud.createEni(request(), leave);
   expect(created).toMatchObject({
     id: expect.stringMatching(/^eni-/),
     type: 'Secondary',
@@ -95,40 +95,40 @@ test('a member ENI lives through creation, attachment, detachment and deletion',
   });
   expect(created.instanceId).toBeUndefined();
   // What a creation answers and what a describe shows is the same ENI.
-  const [shown] = (await cloud.describeEnis({ ids: [created.id] }, never)).enis;
+  const [shown] = (await cloud.describeEnis({ ids: [created.id] }, leave)).enis;
   expect(shown).toMatchObject({ ...created, deleteOnRelease: true });
   expect(shown?.createdAtMs).toBeGreaterThan(sim.clock.now() - 60_000);
 
   const where = { eniId: created.id, instanceId, trunkEniId };
-  await cloud.attachEni(where, never);
+  await cloud.attachEni(where, leave);
   expect(await until(created.id, 'InUse')).toMatchObject({
     type: 'Member',
     instanceId,
     trunkEniId,
     vlanId: expect.any(Number),
   });
-  await cloud.detachEni(where, never);
+  await cloud.detachEni(where, leave);
   const detached = await until(created.id, 'Available');
   expect(detached?.type).toBe('Secondary');
   expect([detached?.instanceId, detached?.trunkEniId, detached?.vlanId]).toEqual([undefined, undefined, undefined]);
-  await cloud.deleteEni(created.id, never);
+  await cloud.deleteEni(created.id, leave);
   await until(created.id, 'gone');
 });
 
 test('the security groups of an ENI are replaced, and each change tells its request id', async () => {
-  const { eni, requestId } = await cloud.createEni(request(), never);
+  const { eni, requestId } = await cloud.createEni(request(), leave);
   expect(requestId).toMatch(/^[0-9A-F-]{36}$/);
   const [other = ''] = groups;
-  const receipt = await cloud.modifyEniSecurityGroups(eni.id, [other], never);
+  const receipt = await cloud.modifyEniSecurityGroups(eni.id, [other], leave);
   expect(receipt.requestId).toMatch(/^[0-9A-F-]{36}$/);
   expect(receipt.requestId).not.toBe(requestId);
-  const { enis } = await cloud.describeEnis({ ids: [eni.id] }, never);
+  const { enis } = await cloud.describeEnis({ ids: [eni.id] }, leave);
   expect(enis[0]?.securityGroupIds).toEqual([other]);
-  expect(await refusalOf(cloud.modifyEniSecurityGroups(eni.id, ['sg-none'], never))).toMatchObject({
+  expect(await refusalOf(cloud.modifyEniSecurityGroups(eni.id, ['sg-none'], leave))).toMatchObject({
     kind: 'notFound',
     code: 'InvalidSecurityGroupId.NotFound',
   });
-  expect(await cloud.deleteEni(eni.id, never)).not.toEqual({ requestId: '' });
+  expect(await cloud.deleteEni(eni.id, leave)).not.toEqual({ requestId: '' });
 });
 
 describe('a ClientToken', () => {
@@ -137,15 +137,15 @@ describe('a ClientToken', () => {
     const before = sim.model.counters().eniCreated;
     // The order of tags is no part of the wish.
     const again = { ...wish, tags: Object.fromEntries(Object.entries(wish.tags).reverse()) };
-    const [first, second] = [await cloud.createEni(wish, never), await cloud.createEni(again, never)];
+    const [first, second] = [await cloud.createEni(wish, leave), await cloud.createEni(again, leave)];
     expect(second.eni.id).toBe(first.eni.id);
     expect(sim.model.counters().eniCreated).toBe(before + 1);
   });
 
   test('with other parameters is refused as spent', async () => {
     const wish = request();
-    await cloud.createEni(wish, never);
-    const failure = await refusalOf(cloud.createEni({ ...wish, securityGroupIds: groups.slice(1) }, never));
+    await cloud.createEni(wish, leave);
+    const failure = await refusalOf(cloud.createEni({ ...wish, securityGroupIds: groups.slice(1) }, leave));
     expect(failure).toMatchObject({ kind: 'token', code: 'IdempotentParameterMismatch' });
   });
 });
@@ -154,43 +154,43 @@ describe('#56: a refusal carries kind, code and request id', () => {
   const refused: [string, () => Promise<unknown>, object][] = [
     [
       'an unknown vSwitch',
-      () => cloud.createEni(request({ vSwitchId: 'vsw-none' }), never),
+      () => cloud.createEni(request({ vSwitchId: 'vsw-none' }), leave),
       { kind: 'notFound', code: 'InvalidVSwitchId.NotFound', action: 'CreateNetworkInterface' },
     ],
     [
       'an unknown security group',
-      () => cloud.createEni(request({ securityGroupIds: ['sg-none'] }), never),
+      () => cloud.createEni(request({ securityGroupIds: ['sg-none'] }), leave),
       { kind: 'notFound', code: 'InvalidSecurityGroupId.NotFound' },
     ],
     [
       'attaching what is gone',
-      () => cloud.attachEni({ eniId: 'eni-none', instanceId }, never),
+      () => cloud.attachEni({ eniId: 'eni-none', instanceId }, leave),
       { kind: 'notFound', code: 'InvalidEniId.NotFound', statusCode: 404 },
     ],
     [
       'attaching twice',
-      async () => cloud.attachEni({ eniId: await trunk(), instanceId }, never),
+      async () => cloud.attachEni({ eniId: await trunk(), instanceId }, leave),
       { kind: 'state', code: 'InvalidOperation.InvalidEniState' },
     ],
     [
       'a second trunk',
       async () => {
         await trunk();
-        const { id } = (await cloud.createEni(request({ kind: 'Trunk' }), never)).eni;
-        return cloud.attachEni({ eniId: id, instanceId }, never);
+        const { id } = (await cloud.createEni(request({ kind: 'Trunk' }), leave)).eni;
+        return cloud.attachEni({ eniId: id, instanceId }, leave);
       },
       { kind: 'limit', code: 'EniPerInstanceLimitExceeded' },
     ],
     [
       'deleting what is attached',
-      async () => cloud.deleteEni(await trunk(), never),
+      async () => cloud.deleteEni(await trunk(), leave),
       { kind: 'state', code: 'InvalidOperation.InvalidEniState' },
     ],
     [
       'a wrong secret',
       () => {
         const accessKey = { accessKeyId: sim.accessKeys[0]?.accessKeyId ?? '', accessKeySecret: 'wrong' };
-        return connectCloud(sim.endpoint, { accessKey }).describeEnis({}, never);
+        return connectCloud(sim.endpoint, { accessKey }).describeEnis({}, leave);
       },
       { kind: 'forbidden', code: 'SignatureDoesNotMatch' },
     ],
@@ -209,8 +209,8 @@ describe('#56: a refusal carries kind, code and request id', () => {
       { vpcId, zoneId: 'cn-hangzhou-i', cidrBlock: '10.9.0.0/29' },
       sim.clock.now(),
     );
-    for (let i = 0; i < 4; i++) await cloud.createEni(request({ vSwitchId: small }), never);
-    expect(await refusalOf(cloud.createEni(request({ vSwitchId: small }), never))).toMatchObject({
+    for (let i = 0; i < 4; i++) await cloud.createEni(request({ vSwitchId: small }), leave);
+    expect(await refusalOf(cloud.createEni(request({ vSwitchId: small }), leave))).toMatchObject({
       kind: 'exhausted',
       code: 'InvalidVSwitchId.IpNotEnough',
     });
@@ -218,10 +218,10 @@ describe('#56: a refusal carries kind, code and request id', () => {
 });
 
 test('detaching and deleting what is gone counts as done', async () => {
-  await cloud.detachEni({ eniId: 'eni-none', instanceId }, never);
-  const { id } = (await cloud.createEni(request(), never)).eni;
-  await cloud.detachEni({ eniId: id, instanceId: 'i-none' }, never);
-  await cloud.deleteEni('eni-none', never);
+  await cloud.detachEni({ eniId: 'eni-none', instanceId }, leave);
+  const { id } = (await cloud.createEni(request(), leave)).eni;
+  await cloud.detachEni({ eniId: id, instanceId: 'i-none' }, leave);
+  await cloud.deleteEni('eni-none', leave);
   expect(reports.map(({ code }) => code)).toEqual([
     'InvalidEniId.NotFound',
     'OK',
@@ -254,27 +254,27 @@ describe('a description', () => {
   });
 
   test('follows the pages to the end', async () => {
-    const { enis } = await cloud.describeEnis({ tags: { many: 'yes' }, vpcId }, never);
+    const { enis } = await cloud.describeEnis({ tags: { many: 'yes' }, vpcId }, leave);
     expect(enis.map((eni) => eni.id).sort()).toEqual([...ids].sort());
     expect(reports).toHaveLength(2);
   });
 
   test('asks for at most 100 ids at once', async () => {
     const wanted = [...ids.slice(0, 250), 'eni-none'];
-    const { enis } = await cloud.describeEnis({ ids: wanted }, never);
+    const { enis } = await cloud.describeEnis({ ids: wanted }, leave);
     expect(enis.map((eni) => eni.id).sort()).toEqual(ids.slice(0, 250).sort());
     expect(reports).toHaveLength(3);
   });
 
   test('says when its first request left, which is not later than what it shows', async () => {
     const beforeMs = systemClock.now();
-    const { sentAtMs } = await cloud.describeEnis({ tags: { many: 'yes' } }, never);
+    const { sentAtMs } = await cloud.describeEnis({ tags: { many: 'yes' } }, leave);
     expect(sentAtMs).toBeGreaterThanOrEqual(beforeMs);
     expect(sentAtMs).toBeLessThanOrEqual(systemClock.now() - (reports[1]?.durationMs ?? 0) + 1);
   });
 
   test('of no ids asks nothing, and claims to be old', async () => {
-    expect(await cloud.describeEnis({ ids: [] }, never)).toEqual({ enis: [], sentAtMs: 0 });
+    expect(await cloud.describeEnis({ ids: [] }, leave)).toEqual({ enis: [], sentAtMs: 0 });
     expect(reports).toEqual([]);
   });
 
@@ -284,14 +284,14 @@ describe('a description', () => {
     ['status', () => ({ status: 'InUse' as const }), (eni: Eni) => eni.status === 'InUse'],
     ['tag', () => ({ tags: { creator: 'terway-controller' } }), (eni: Eni) => eni.tags['creator'] !== undefined],
   ])('is narrowed by %s', async (_name, filter, fits) => {
-    const { enis } = await cloud.describeEnis(filter(), never);
+    const { enis } = await cloud.describeEnis(filter(), leave);
     expect(enis.length).toBeGreaterThan(0);
     expect(enis.filter((eni) => !fits(eni))).toEqual([]);
   });
 });
 
 test('instance types, instances, vSwitches and security groups are described in the domain’s words', async () => {
-  expect(await cloud.describeInstanceTypes([TYPE, 'ecs.none.large'], never)).toEqual([
+  expect(await cloud.describeInstanceTypes([TYPE, 'ecs.none.large'], leave)).toEqual([
     expect.objectContaining({
       instanceType: TYPE,
       eniQuantity: 4,
@@ -300,7 +300,7 @@ test('instance types, instances, vSwitches and security groups are described in 
       ipv4PerEni: 15,
     }),
   ]);
-  expect(await cloud.describeInstances([instanceId, 'i-none'], never)).toEqual([
+  expect(await cloud.describeInstances([instanceId, 'i-none'], leave)).toEqual([
     {
       id: instanceId,
       instanceType: TYPE,
@@ -311,12 +311,12 @@ test('instance types, instances, vSwitches and security groups are described in 
       securityGroupIds: groups,
     },
   ]);
-  expect(await cloud.describeVSwitches({ ids: [vSwitchId, 'vsw-none'] }, never)).toEqual([
+  expect(await cloud.describeVSwitches({ ids: [vSwitchId, 'vsw-none'] }, leave)).toEqual([
     expect.objectContaining({ id: vSwitchId, vpcId, zoneId: 'cn-hangzhou-i', cidrBlock: '10.0.0.0/20' }),
   ]);
-  const all = await cloud.describeVSwitches({ vpcId }, never);
+  const all = await cloud.describeVSwitches({ vpcId }, leave);
   expect(all.map(({ id }) => id)).toContain(vSwitchId);
-  expect(await cloud.describeSecurityGroups([...groups, 'sg-none'], never)).toEqual(
+  expect(await cloud.describeSecurityGroups([...groups, 'sg-none'], leave)).toEqual(
     groups.map((id) => ({ id, vpcId, type: 'normal' })),
   );
 });
@@ -326,7 +326,7 @@ test('vSwitches of a VPC are listed over all pages', async () => {
   const made = Array.from({ length: 101 }, (_, i) =>
     sim.model.createVSwitch({ vpcId: other, zoneId: 'cn-hangzhou-i', cidrBlock: `172.16.${i}.0/24` }, sim.clock.now()),
   );
-  const found = await cloud.describeVSwitches({ vpcId: other }, never);
+  const found = await cloud.describeVSwitches({ vpcId: other }, leave);
   expect(found.map(({ id }) => id).sort()).toEqual(made.sort());
   expect(reports).toHaveLength(3);
 });

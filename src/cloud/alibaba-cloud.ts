@@ -29,6 +29,7 @@ import {
 } from './answers.ts';
 import { CloudError } from './errors.ts';
 import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, Eni, EniFilter, Receipt } from './port.ts';
+import type { CallLeave, ReadLeave } from './quota.ts';
 import { type RpcContext, RpcService } from './rpc.ts';
 import type { RpcSender } from './rpc-sender.ts';
 
@@ -59,7 +60,7 @@ export class AlibabaCloud implements Cloud {
     this.#vpc = new RpcService(context, VPC_VERSION, senders.vpc);
   }
 
-  async createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Receipt & { eni: Eni }> {
+  async createEni(request: CreateEniRequest, leave: CallLeave): Promise<Receipt & { eni: Eni }> {
     const model = new CreateNetworkInterfaceRequest({
       regionId: this.#regionId,
       vSwitchId: request.vSwitchId,
@@ -77,7 +78,7 @@ export class AlibabaCloud implements Cloud {
       ...(request.ipv6Count === undefined ? {} : { ipv6AddressCount: request.ipv6Count }),
       ...(request.resourceGroupId === undefined ? {} : { resourceGroupId: request.resourceGroupId }),
     });
-    const { answer } = await this.#ecs.call('CreateNetworkInterface', model, createAnswerSchema, signal);
+    const { answer } = await this.#ecs.call('CreateNetworkInterface', model, createAnswerSchema, leave);
     if (answer.NetworkInterfaceId === '') {
       throw new CloudError({
         kind: 'unavailable',
@@ -92,44 +93,45 @@ export class AlibabaCloud implements Cloud {
     return { eni: { ...eni, tags: { ...request.tags, ...eni.tags } }, requestId: answer.RequestId };
   }
 
-  async attachEni(request: AttachEniRequest, signal: AbortSignal): Promise<Receipt> {
+  async attachEni(request: AttachEniRequest, leave: CallLeave): Promise<Receipt> {
     const model = new AttachNetworkInterfaceRequest({
       regionId: this.#regionId,
       networkInterfaceId: request.eniId,
       instanceId: request.instanceId,
       ...(request.trunkEniId === undefined ? {} : { trunkNetworkInstanceId: request.trunkEniId }),
     });
-    return this.#change('AttachNetworkInterface', model, signal);
+    return this.#change('AttachNetworkInterface', model, leave);
   }
 
-  async detachEni(request: AttachEniRequest, signal: AbortSignal): Promise<Receipt> {
+  async detachEni(request: AttachEniRequest, leave: CallLeave): Promise<Receipt> {
     const model = new DetachNetworkInterfaceRequest({
       regionId: this.#regionId,
       networkInterfaceId: request.eniId,
       instanceId: request.instanceId,
       ...(request.trunkEniId === undefined ? {} : { trunkNetworkInstanceId: request.trunkEniId }),
     });
-    return this.#change('DetachNetworkInterface', model, signal).catch(
+    return this.#change('DetachNetworkInterface', model, leave).catch(
       successWhen('InvalidEniId.NotFound', 'InvalidEcsId.NotFound'),
     );
   }
 
-  async deleteEni(eniId: string, signal: AbortSignal): Promise<Receipt> {
+  async deleteEni(eniId: string, leave: CallLeave): Promise<Receipt> {
     const model = new DeleteNetworkInterfaceRequest({ regionId: this.#regionId, networkInterfaceId: eniId });
-    return this.#change('DeleteNetworkInterface', model, signal).catch(successWhen('InvalidEniId.NotFound'));
+    return this.#change('DeleteNetworkInterface', model, leave).catch(successWhen('InvalidEniId.NotFound'));
   }
 
-  async modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], signal: AbortSignal): Promise<Receipt> {
+  async modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], leave: CallLeave): Promise<Receipt> {
     const model = new ModifyNetworkInterfaceAttributeRequest({
       regionId: this.#regionId,
       networkInterfaceId: eniId,
       securityGroupId: securityGroupIds,
     });
-    return this.#change('ModifyNetworkInterfaceAttribute', model, signal);
+    return this.#change('ModifyNetworkInterfaceAttribute', model, leave);
   }
 
-  async describeEnis(filter: EniFilter, signal: AbortSignal): Promise<DescribedEnis> {
+  async describeEnis(filter: EniFilter, given: CallLeave): Promise<DescribedEnis> {
     const enis: Eni[] = [];
+    let leave = given;
     let firstSentAtMs: number | undefined;
     for (const ids of filter.ids === undefined ? [undefined] : chunks(filter.ids, ENI_IDS_PER_CALL)) {
       let nextToken = '';
@@ -151,8 +153,10 @@ export class AlibabaCloud implements Cloud {
                 ),
               }),
         });
-        const { answer, sentAtMs } = await this.#ecs.call('DescribeNetworkInterfaces', model, eniPageSchema, signal);
+        const { answer, sentAtMs } = await this.#ecs.call('DescribeNetworkInterfaces', model, eniPageSchema, leave);
         firstSentAtMs ??= sentAtMs;
+        // A turn is for one page.
+        if ('turn' in leave) leave = { signal: leave.signal, callClass: leave.turn.callClass };
         enis.push(...answer.NetworkInterfaceSets.NetworkInterfaceSet.map(toEni));
         nextToken = answer.NextToken ?? '';
       } while (nextToken !== '');
@@ -160,29 +164,29 @@ export class AlibabaCloud implements Cloud {
     return { enis: uniqueById(enis), sentAtMs: firstSentAtMs ?? 0 };
   }
 
-  async describeInstanceTypes(instanceTypes: string[], signal: AbortSignal) {
+  async describeInstanceTypes(instanceTypes: string[], leave: ReadLeave) {
     const pages = await this.#inChunks(instanceTypes, INSTANCE_TYPES_PER_CALL, async (types) => {
       const model = new DescribeInstanceTypesRequest({ instanceTypes: types });
-      const { answer } = await this.#ecs.call('DescribeInstanceTypes', model, instanceTypePageSchema, signal);
+      const { answer } = await this.#ecs.call('DescribeInstanceTypes', model, instanceTypePageSchema, leave);
       return answer.InstanceTypes.InstanceType.map(toInstanceType);
     });
     return pages.flat();
   }
 
-  async describeInstances(instanceIds: string[], signal: AbortSignal) {
+  async describeInstances(instanceIds: string[], leave: ReadLeave) {
     const pages = await this.#inChunks(instanceIds, INSTANCES_PER_CALL, async (ids) => {
       const model = new DescribeInstancesRequest({
         regionId: this.#regionId,
         instanceIds: JSON.stringify(ids),
         pageSize: INSTANCES_PER_CALL,
       });
-      const { answer } = await this.#ecs.call('DescribeInstances', model, instancePageSchema, signal);
+      const { answer } = await this.#ecs.call('DescribeInstances', model, instancePageSchema, leave);
       return answer.Instances.Instance.map(toInstance);
     });
     return pages.flat();
   }
 
-  async describeVSwitches(filter: { ids?: string[]; vpcId?: string }, signal: AbortSignal) {
+  async describeVSwitches(filter: { ids?: string[]; vpcId?: string }, leave: ReadLeave) {
     const found = [];
     for (const id of filter.ids ?? [undefined]) {
       for (let page = 1; ; page += 1) {
@@ -193,7 +197,7 @@ export class AlibabaCloud implements Cloud {
           ...(id === undefined ? {} : { vSwitchId: id }),
           ...(filter.vpcId === undefined ? {} : { vpcId: filter.vpcId }),
         });
-        const { answer } = await this.#vpc.call('DescribeVSwitches', model, vSwitchPageSchema, signal);
+        const { answer } = await this.#vpc.call('DescribeVSwitches', model, vSwitchPageSchema, leave);
         found.push(...answer.VSwitches.VSwitch.map(toVSwitch));
         if (answer.VSwitches.VSwitch.length === 0 || page * VSWITCHES_PER_PAGE >= answer.TotalCount) break;
       }
@@ -201,14 +205,14 @@ export class AlibabaCloud implements Cloud {
     return found;
   }
 
-  async describeSecurityGroups(ids: string[], signal: AbortSignal) {
+  async describeSecurityGroups(ids: string[], leave: ReadLeave) {
     const pages = await this.#inChunks(ids, SECURITY_GROUPS_PER_CALL, async (some) => {
       const model = new DescribeSecurityGroupsRequest({
         regionId: this.#regionId,
         securityGroupIds: JSON.stringify(some),
         maxResults: SECURITY_GROUPS_PER_CALL,
       });
-      const { answer } = await this.#ecs.call('DescribeSecurityGroups', model, securityGroupPageSchema, signal);
+      const { answer } = await this.#ecs.call('DescribeSecurityGroups', model, securityGroupPageSchema, leave);
       return answer.SecurityGroups.SecurityGroup.map((group) => ({
         id: group.SecurityGroupId,
         vpcId: group.VpcId,
@@ -218,8 +222,8 @@ export class AlibabaCloud implements Cloud {
     return pages.flat();
   }
 
-  async #change(action: string, model: Parameters<RpcService['call']>[1], signal: AbortSignal): Promise<Receipt> {
-    const { answer } = await this.#ecs.call(action, model, plainAnswerSchema, signal);
+  async #change(action: string, model: Parameters<RpcService['call']>[1], leave: CallLeave): Promise<Receipt> {
+    const { answer } = await this.#ecs.call(action, model, plainAnswerSchema, leave);
     return { requestId: answer.RequestId };
   }
 

@@ -5,7 +5,7 @@ import { CloudError } from './errors.ts';
 import type { Cloud } from './port.ts';
 import { MemoryCloud } from './test-support/memory-cloud.ts';
 
-const signal = new AbortController().signal;
+const leave = { signal: new AbortController().signal, callClass: 'pod' } as const;
 
 const ATTACHMENT = { eniId: 'eni-1', instanceId: 'i-1' };
 
@@ -18,22 +18,22 @@ const CALLS: Record<keyof Cloud, { call: (cloud: Cloud) => Promise<unknown>; for
           ...{ kind: 'Secondary', vSwitchId: 'vsw-1', securityGroupIds: ['sg-1'], tags: {}, deleteOnRelease: true },
           ...{ description: '', clientToken: 't' },
         },
-        signal,
+        leave,
       ),
     forbiddenBy: ['l0'],
   },
-  attachEni: { call: (cloud) => cloud.attachEni(ATTACHMENT, signal), forbiddenBy: ['l0'] },
-  detachEni: { call: (cloud) => cloud.detachEni(ATTACHMENT, signal), forbiddenBy: ['l0', 'l1'] },
-  deleteEni: { call: (cloud) => cloud.deleteEni('eni-1', signal), forbiddenBy: ['l0', 'l1'] },
+  attachEni: { call: (cloud) => cloud.attachEni(ATTACHMENT, leave), forbiddenBy: ['l0'] },
+  detachEni: { call: (cloud) => cloud.detachEni(ATTACHMENT, leave), forbiddenBy: ['l0', 'l1'] },
+  deleteEni: { call: (cloud) => cloud.deleteEni('eni-1', leave), forbiddenBy: ['l0', 'l1'] },
   modifyEniSecurityGroups: {
-    call: (cloud) => cloud.modifyEniSecurityGroups('eni-1', ['sg-1'], signal),
+    call: (cloud) => cloud.modifyEniSecurityGroups('eni-1', ['sg-1'], leave),
     forbiddenBy: ['l0'],
   },
-  describeEnis: { call: (cloud) => cloud.describeEnis({}, signal), forbiddenBy: ['l0'] },
-  describeInstanceTypes: { call: (cloud) => cloud.describeInstanceTypes([], signal), forbiddenBy: ['l0'] },
-  describeInstances: { call: (cloud) => cloud.describeInstances([], signal), forbiddenBy: ['l0'] },
-  describeVSwitches: { call: (cloud) => cloud.describeVSwitches({}, signal), forbiddenBy: ['l0'] },
-  describeSecurityGroups: { call: (cloud) => cloud.describeSecurityGroups([], signal), forbiddenBy: ['l0'] },
+  describeEnis: { call: (cloud) => cloud.describeEnis({}, leave), forbiddenBy: ['l0'] },
+  describeInstanceTypes: { call: (cloud) => cloud.describeInstanceTypes([], leave), forbiddenBy: ['l0'] },
+  describeInstances: { call: (cloud) => cloud.describeInstances([], leave), forbiddenBy: ['l0'] },
+  describeVSwitches: { call: (cloud) => cloud.describeVSwitches({}, leave), forbiddenBy: ['l0'] },
+  describeSecurityGroups: { call: (cloud) => cloud.describeSecurityGroups([], leave), forbiddenBy: ['l0'] },
 };
 
 /** A cloud that only counts what reaches it. */
@@ -69,10 +69,10 @@ test('the level is that of the moment of the call', async () => {
   const { cloud, reached } = counting();
   let level: DegradationLevel = 'l1';
   const guarded = withDegradation(cloud, () => level);
-  await expect(guarded.deleteEni('eni-1', signal)).rejects.toThrow(
+  await expect(guarded.deleteEni('eni-1', leave)).rejects.toThrow(
     'with degradation l1 the control plane releases nothing',
   );
   level = '';
-  await guarded.deleteEni('eni-1', signal);
+  await guarded.deleteEni('eni-1', leave);
   expect(reached).toEqual(['deleteEni']);
 });

@@ -41,45 +41,45 @@ export function withDegradation(cloud: Cloud, level: () => DegradationLevel): Cl
     });
   };
   return {
-    createEni: async (request, signal) => {
+    createEni: async (request, leave) => {
       guard('createEni');
-      return cloud.createEni(request, signal);
+      return cloud.createEni(request, leave);
     },
-    attachEni: async (request, signal) => {
+    attachEni: async (request, leave) => {
       guard('attachEni');
-      return cloud.attachEni(request, signal);
+      return cloud.attachEni(request, leave);
     },
-    detachEni: async (request, signal) => {
+    detachEni: async (request, leave) => {
       guard('detachEni');
-      return cloud.detachEni(request, signal);
+      return cloud.detachEni(request, leave);
     },
-    deleteEni: async (eniId, signal) => {
+    deleteEni: async (eniId, leave) => {
       guard('deleteEni');
-      return cloud.deleteEni(eniId, signal);
+      return cloud.deleteEni(eniId, leave);
     },
-    modifyEniSecurityGroups: async (eniId, securityGroupIds, signal) => {
+    modifyEniSecurityGroups: async (eniId, securityGroupIds, leave) => {
       guard('modifyEniSecurityGroups');
-      return cloud.modifyEniSecurityGroups(eniId, securityGroupIds, signal);
+      return cloud.modifyEniSecurityGroups(eniId, securityGroupIds, leave);
     },
-    describeEnis: async (filter, signal) => {
+    describeEnis: async (filter, leave) => {
       guard('describeEnis');
-      return cloud.describeEnis(filter, signal);
+      return cloud.describeEnis(filter, leave);
     },
-    describeInstanceTypes: async (instanceTypes, signal) => {
+    describeInstanceTypes: async (instanceTypes, leave) => {
       guard('describeInstanceTypes');
-      return cloud.describeInstanceTypes(instanceTypes, signal);
+      return cloud.describeInstanceTypes(instanceTypes, leave);
     },
-    describeInstances: async (instanceIds, signal) => {
+    describeInstances: async (instanceIds, leave) => {
       guard('describeInstances');
-      return cloud.describeInstances(instanceIds, signal);
+      return cloud.describeInstances(instanceIds, leave);
     },
-    describeVSwitches: async (filter, signal) => {
+    describeVSwitches: async (filter, leave) => {
       guard('describeVSwitches');
-      return cloud.describeVSwitches(filter, signal);
+      return cloud.describeVSwitches(filter, leave);
     },
-    describeSecurityGroups: async (ids, signal) => {
+    describeSecurityGroups: async (ids, leave) => {
       guard('describeSecurityGroups');
-      return cloud.describeSecurityGroups(ids, signal);
+      return cloud.describeSecurityGroups(ids, leave);
     },
   };
 }

@@ -38,7 +38,7 @@ const owners = () => woken.map(({ owner }) => owner);
 function attach(id: string, ms: number): void {
   cloud.plan(id, 0, 'Attaching');
   cloud.plan(id, ms, 'InUse');
-  observer.expect(id, 'attach', `pod/${id}`);
+  observer.expect(id, 'attach', `pod/${id}`, 'pod');
 }
 
 function inFlight(): number {
@@ -53,8 +53,8 @@ test('asks nothing while there is nothing to ask', async () => {
 
 test('a read is answered soon, whatever the answer', async () => {
   cloud.plan('eni-1', 0, 'Detaching');
-  observer.expect('eni-1', 'read', 'pod/a');
-  observer.expect('eni-2', 'read', 'pod/b');
+  observer.expect('eni-1', 'read', 'pod/a', 'pod');
+  observer.expect('eni-2', 'read', 'pod/b', 'pod');
   const askedAtMs = clock.now();
   await clock.advance(1000);
   expect(owners().sort()).toEqual(['pod/a', 'pod/b']);
@@ -74,7 +74,7 @@ describe('a transition', () => {
   ] as const)('%s is reported when the cloud shows %s → %s, and not before', async (expectation, during, after) => {
     cloud.plan('eni-1', 0, during);
     cloud.plan('eni-1', 8000, after);
-    observer.expect('eni-1', expectation, 'pod/a');
+    observer.expect('eni-1', expectation, 'pod/a', 'pod');
     await clock.advance(7999);
     expect(owners()).toEqual([]);
     await clock.advance(2000);
@@ -91,7 +91,7 @@ describe('a transition', () => {
     cloud.plan('eni-1', 0, before);
     cloud.plan('eni-1', 3000, during);
     cloud.plan('eni-1', 4000, after);
-    observer.expect('eni-1', expectation, 'pod/a');
+    observer.expect('eni-1', expectation, 'pod/a', 'pod');
     await clock.advance(3990);
     expect(owners()).toEqual([]);
     await clock.advance(2000);
@@ -105,7 +105,7 @@ describe('a transition', () => {
     ['delete', 'Available'],
   ] as const)('%s that never begins is reported with what the cloud shows: %s', async (expectation, shown) => {
     cloud.plan('eni-1', 0, shown);
-    observer.expect('eni-1', expectation, 'pod/a');
+    observer.expect('eni-1', expectation, 'pod/a', 'pod');
     await clock.advance(5000);
     expect(owners()).toEqual([]);
     await clock.advance(3500);
@@ -141,7 +141,7 @@ describe('questions are few', () => {
   test('a question names each id once, and at most 100', async () => {
     for (let i = 0; i < 350; i++) {
       attach(`eni-${i}`, 1500 + i);
-      observer.expect(`eni-${i}`, 'attach', `pod/eni-${i}`);
+      observer.expect(`eni-${i}`, 'attach', `pod/eni-${i}`, 'pod');
     }
     await clock.advance(60_000);
     for (const ids of cloud.asked) {
@@ -210,11 +210,11 @@ describe('an answer', () => {
   test('does not count for an expectation that was put after its question', async () => {
     cloud.answerMs = 1000;
     cloud.plan('eni-1', 0, 'Available');
-    observer.expect('eni-1', 'read', 'pod/a');
+    observer.expect('eni-1', 'read', 'pod/a', 'pod');
     await clock.advance(500);
     expect(cloud.asked).toHaveLength(1);
     cloud.plan('eni-1', 0, 'Attaching');
-    observer.expect('eni-1', 'attach', 'pod/a');
+    observer.expect('eni-1', 'attach', 'pod/a', 'pod');
     await clock.advance(600);
     expect(observer.latest('eni-1')).toBeUndefined();
     expect(owners()).toEqual([]);
@@ -226,7 +226,7 @@ describe('an answer', () => {
   test('does not bring back what was forgotten meanwhile', async () => {
     cloud.answerMs = 1000;
     cloud.plan('eni-1', 0, 'InUse');
-    observer.expect('eni-1', 'read', 'pod/a');
+    observer.expect('eni-1', 'read', 'pod/a', 'pod');
     await clock.advance(500);
     observer.forget('eni-1');
     await clock.advance(5000);

@@ -1,5 +1,6 @@
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
+import { CALL_CLASSES, type CallClass } from './call-line.ts';
 import type { Cloud, Eni } from './port.ts';
 
 /** What the cloud is expected to finish; `read` only asks for the state as it is. */
@@ -33,6 +34,7 @@ interface Watched {
   id: string;
   expectation: Expectation;
   owner: string;
+  callClass: CallClass;
   sinceMs: number;
   dueMs: number;
   /** How long it had lasted when it was last seen unfinished; 0 when it never was. */
@@ -97,16 +99,24 @@ export class EniObserver {
     this.#latest.delete(eniId);
   }
 
-  /** Asks until the expectation is met or the cloud shows something else, then wakes the owner. Asking twice is one question. */
-  expect(eniId: string, expectation: Expectation, owner: string): void {
+  /**
+   * Asks until the expectation is met or the cloud shows something else, then wakes the owner. Asking twice is one question.
+   *
+   * @param callClass whom the answer is for; a request is as urgent as the most urgent ENI in it.
+   */
+  expect(eniId: string, expectation: Expectation, owner: string, callClass: CallClass): void {
     const nowMs = this.#clock.monotonicMs();
     const known = this.#watched.get(eniId);
-    if (known !== undefined && known.expectation === expectation && known.owner === owner) return;
+    if (known !== undefined && known.expectation === expectation && known.owner === owner) {
+      known.callClass = moreUrgent(known.callClass, callClass);
+      return;
+    }
     const dueMs = expectation === 'read' ? nowMs + READ_GATHER_MS : nowMs + this.#expectedMs[expectation];
     this.#watched.set(eniId, {
       id: eniId,
       expectation,
       owner,
+      callClass,
       sinceMs: nowMs,
       dueMs,
       unfinishedMs: 0,
@@ -149,17 +159,20 @@ export class EniObserver {
     return Math.min(nextOf('attach'), nextOf('other'));
   }
 
-  /** Everything due; what is due next fills the last request, where a place costs nothing. */
+  /** Everything due, the urgent first; what is due next fills the last request, where a place costs nothing. */
   #batches(): Watched[][] {
     const nowMs = this.#clock.monotonicMs();
-    const waiting = [...this.#watched.values()].sort((a, b) => a.dueMs - b.dueMs);
+    const rankOf = ({ dueMs, callClass }: Watched) => (dueMs <= nowMs ? urgencyOf(callClass) : CALL_CLASSES.length);
+    const waiting = [...this.#watched.values()].sort((a, b) => rankOf(a) - rankOf(b) || a.dueMs - b.dueMs);
     const due = waiting.filter(({ dueMs }) => dueMs <= nowMs).length;
     const count = Math.min(BATCHES_AT_ONCE, Math.max(1, Math.ceil(due / BATCH_IDS)));
     return Array.from({ length: count }, (_, at) => waiting.slice(at * BATCH_IDS, (at + 1) * BATCH_IDS));
   }
 
   async #ask(batch: Watched[], signal: AbortSignal): Promise<void> {
-    const { enis, sentAtMs } = await this.#cloud.describeEnis({ ids: batch.map((entry) => entry.id) }, signal);
+    const callClass = batch.map((entry) => entry.callClass).reduce(moreUrgent, 'audit');
+    const ids = batch.map((entry) => entry.id);
+    const { enis, sentAtMs } = await this.#cloud.describeEnis({ ids }, { signal, callClass });
     const shown = new Map(enis.map((eni) => [eni.id, eni]));
     const nowMs = this.#clock.monotonicMs();
     for (const entry of batch) {
@@ -213,6 +226,14 @@ export class EniObserver {
       if (!deaf) this.#rouse = finish;
     });
   }
+}
+
+function urgencyOf(callClass: CallClass): number {
+  return CALL_CLASSES.indexOf(callClass);
+}
+
+function moreUrgent(one: CallClass, other: CallClass): CallClass {
+  return urgencyOf(one) <= urgencyOf(other) ? one : other;
 }
 
 function verdictOf(

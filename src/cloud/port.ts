@@ -2,9 +2,11 @@
  * What the control plane needs from Alibaba Cloud, in the domain's words. The adapters on the official SDKs implement
  * it; nothing above `src/cloud` sees a request or response of the SDK.
  *
- * Every method takes an AbortSignal and throws a `CloudError` (errors.ts). A method may wait for quota
- * (reference 5.6) before the request leaves.
+ * Every method throws a `CloudError` (errors.ts), and the reason of its signal when that aborts. Without a turn a method waits
+ * for quota before the request leaves.
  */
+
+import type { CallLeave, ReadLeave } from './quota.ts';
 
 /** Status of an ENI as DescribeNetworkInterfaces reports it. */
 export type EniStatus =
@@ -140,20 +142,20 @@ export interface Receipt {
 
 export interface Cloud {
   /** Returns the created ENI, `Available`. Synchronous in the cloud. */
-  createEni(request: CreateEniRequest, signal: AbortSignal): Promise<Receipt & { eni: Eni }>;
+  createEni(request: CreateEniRequest, leave: CallLeave): Promise<Receipt & { eni: Eni }>;
   /** Starts the attachment; the ENI is `Attaching` on return and `InUse` later. */
-  attachEni(request: AttachEniRequest, signal: AbortSignal): Promise<Receipt>;
+  attachEni(request: AttachEniRequest, leave: CallLeave): Promise<Receipt>;
   /** Starts the detachment. An ENI or instance that no longer exists counts as success (reference 5.5). */
-  detachEni(request: DetachEniRequest, signal: AbortSignal): Promise<Receipt>;
+  detachEni(request: DetachEniRequest, leave: CallLeave): Promise<Receipt>;
   /** Starts the deletion. An ENI that no longer exists counts as success. */
-  deleteEni(eniId: string, signal: AbortSignal): Promise<Receipt>;
+  deleteEni(eniId: string, leave: CallLeave): Promise<Receipt>;
   /** Replaces the security groups of an ENI in any state but Deleting. Synchronous; takes effect after a short delay. */
-  modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], signal: AbortSignal): Promise<Receipt>;
+  modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], leave: CallLeave): Promise<Receipt>;
   /** Follows the pages to the end; ids that do not exist are missing from the answer. */
-  describeEnis(filter: EniFilter, signal: AbortSignal): Promise<DescribedEnis>;
-  describeInstanceTypes(instanceTypes: string[], signal: AbortSignal): Promise<InstanceTypeLimits[]>;
-  describeInstances(instanceIds: string[], signal: AbortSignal): Promise<Instance[]>;
+  describeEnis(filter: EniFilter, leave: CallLeave): Promise<DescribedEnis>;
+  describeInstanceTypes(instanceTypes: string[], leave: ReadLeave): Promise<InstanceTypeLimits[]>;
+  describeInstances(instanceIds: string[], leave: ReadLeave): Promise<Instance[]>;
   /** By ids, every vSwitch of a VPC, or every one of the region. */
-  describeVSwitches(filter: { ids?: string[]; vpcId?: string }, signal: AbortSignal): Promise<VSwitch[]>;
-  describeSecurityGroups(ids: string[], signal: AbortSignal): Promise<SecurityGroup[]>;
+  describeVSwitches(filter: { ids?: string[]; vpcId?: string }, leave: ReadLeave): Promise<VSwitch[]>;
+  describeSecurityGroups(ids: string[], leave: ReadLeave): Promise<SecurityGroup[]>;
 }

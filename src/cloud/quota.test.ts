@@ -25,7 +25,7 @@ class Calls {
   ask(count: number, signal = never): void {
     for (let i = 0; i < count; i++) {
       const index = this.#asked++;
-      this.quota.acquire(API, signal).then(
+      this.quota.turn({ api: API, callClass: 'pod' }, signal).then(
         () => this.released.push({ index, atMs: this.clock.now() }),
         () => {},
       );
@@ -72,9 +72,9 @@ test('a newcomer does not overtake those who wait', async () => {
 test('each API has its own count, and the default for those that are not listed', async () => {
   const clock = new VirtualClock();
   const quota = new QuotaScheduler({ clock, limits: { [API]: 1, default: 2 } });
-  await quota.acquire(API, never);
-  await quota.acquire('DescribeInstances', never);
-  await quota.acquire('DescribeInstances', never);
+  await quota.turn({ api: API, callClass: 'pod' }, never);
+  await quota.turn({ api: 'DescribeInstances', callClass: 'pod' }, never);
+  await quota.turn({ api: 'DescribeInstances', callClass: 'pod' }, never);
   expect(quota.status('DescribeInstances')).toMatchObject({ limitPerMinute: 2, usedThisMinute: 2, waiting: 0 });
   expect(quota.status(API)).toMatchObject({ limitPerMinute: 1, usedThisMinute: 1 });
   expect(quota.status('DescribeNetworkInterfaces').limitPerMinute).toBe(800);
@@ -94,7 +94,7 @@ describe('an abort', () => {
     const abort = new AbortController();
     calls.ask(1);
     const reason = new Error('the lease was lost');
-    const waiting = calls.quota.acquire(API, abort.signal);
+    const waiting = calls.quota.turn({ api: API, callClass: 'pod' }, abort.signal);
     calls.ask(1);
     expect(calls.quota.status(API).waiting).toBe(2);
     abort.abort(reason);
@@ -106,7 +106,9 @@ describe('an abort', () => {
 
   test('before the question takes no place', async () => {
     const calls = new Calls(1);
-    await expect(calls.quota.acquire(API, AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone');
+    await expect(
+      calls.quota.turn({ api: API, callClass: 'pod' }, AbortSignal.abort(new Error('gone'))),
+    ).rejects.toThrow('gone');
     expect(calls.quota.status(API).usedThisMinute).toBe(0);
   });
 
@@ -145,10 +147,14 @@ describe('a call near the turn of a minute', () => {
     const calls = new Calls(4);
     const startMs = calls.clock.now();
     await calls.clock.advance(MINUTE_MS - 1000);
-    expect(await calls.quota.acquire(API, never)).toBe(startMs + MINUTE_MS - 250);
+    expect((await calls.quota.turn({ api: API, callClass: 'pod' }, never)).validUntilMs).toBe(
+      startMs + MINUTE_MS - 250,
+    );
     await calls.clock.advance(900);
     // Charged to both minutes, it may leave in either.
-    expect(await calls.quota.acquire(API, never)).toBe(startMs + 2 * MINUTE_MS - 250);
+    expect((await calls.quota.turn({ api: API, callClass: 'pod' }, never)).validUntilMs).toBe(
+      startMs + 2 * MINUTE_MS - 250,
+    );
     await calls.clock.advance(1000);
     expect(calls.quota.status(API).usedThisMinute).toBe(1);
   });

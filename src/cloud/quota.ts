@@ -1,12 +1,15 @@
 import type { Clock, ScheduledCall } from '../util/clock.ts';
+import { type CallClass, CallLine, type Waiter } from './call-line.ts';
+import { LearntLimit } from './learnt-limit.ts';
 
 const MINUTE_MS = 60_000;
+const SECOND_MS = 1000;
 /** A call released this close to the end of a minute may be counted by the cloud in the next one; it is charged to both. */
 const TAIL_MS = 250;
 /** After the turn of a minute, how long the cloud's clock may lag behind ours. */
 const GUARD_MS = 50;
 
-/** Calls per minute that upstream assumes (reference 5.6). The account's real figures stand in its quota centre. */
+/** Calls per minute that upstream assumes. The account's real figures stand in its quota centre. */
 export const DEFAULT_LIMITS: Readonly<Record<string, number>> = {
   default: 500,
   AttachNetworkInterface: 500,
@@ -20,32 +23,79 @@ export const DEFAULT_LIMITS: Readonly<Record<string, number>> = {
 
 /** How busy one API is. */
 export interface QuotaStatus {
+  /** As configured, or as refusals have taught, whichever is less. */
   limitPerMinute: number;
+  /** What refusals have taught; absent without such. */
+  learntPerMinute?: number;
+  learntPerSecond?: number;
   usedThisMinute: number;
   waiting: number;
+  waitingByClass: Readonly<Record<CallClass, number>>;
   /** When the count starts again, epoch milliseconds. */
   nextMinuteAtMs: number;
 }
 
+/** Leave to make one call now. Whoever holds one either gives it back or says how the call ended. */
+export interface Turn {
+  readonly callClass: CallClass;
+  /** Until when the call may leave, epoch milliseconds: later it would count in a minute that it is not charged to. */
+  readonly validUntilMs: number;
+  /** The call is not made: the next in line has the turn. Idempotent. */
+  giveBack(): void;
+  /**
+   * How the call ended. Idempotent.
+   *
+   * @returns after `throttled`, a request for another turn at the place in line that the call has had.
+   */
+  end(how: 'accepted' | 'throttled' | 'unknown'): TurnRequest;
+}
+
+/** Who asks for a turn. */
+export interface TurnRequest {
+  api: string;
+  callClass: CallClass;
+  /** Since when the call waits, as {@link Clock.monotonicMs} tells time; absent for a new one. */
+  sinceMs?: number;
+}
+
+/** Leave to read: whom the wait for quota is for. */
+export interface ReadLeave {
+  signal: AbortSignal;
+  callClass: CallClass;
+}
+
+/** Leave to change something: a turn that the caller has, or as for reading. */
+export type CallLeave = ReadLeave | { signal: AbortSignal; turn: Turn };
+
+interface TurnWaiter extends Waiter {
+  resolve: (turn: Turn) => void;
+}
+
 interface Window {
+  api: string;
   minute: number;
   used: number;
   /** Of `used`, those charged to the next minute as well. */
   tail: number;
-  queue: { resolve: (validUntilMs: number) => void; reject: (reason: unknown) => void }[];
+  second: number;
+  usedThisSecond: number;
+  learnt: LearntLimit;
+  line: CallLine<TurnWaiter>;
   timer: ScheduledCall | undefined;
 }
 
 /**
- * Lets `limit × share` calls per API through in a clock minute: at once while the minute has room, then in arrival order
- * from the next minute on. The cloud counts in fixed one-minute windows (budgets.md), so a token bucket would let twice the
- * quota through.
+ * Gives `limit × share` turns per API in a clock minute: at once while the minute has room, then by class (call-line.ts) from
+ * the next minute on. The cloud counts in fixed one-minute windows, so a token bucket would let twice the quota through. A
+ * refusal closes the API until it is known what the cloud does accept (learnt-limit.ts).
  */
 export class QuotaScheduler {
   readonly #clock: Clock;
   #limits: Record<string, number>;
   #share: number;
   readonly #windows = new Map<string, Window>();
+  /** A minute of which others may have used a part. */
+  #sharedMinute: number | undefined;
 
   /**
    * @param options.limits calls per minute by API name; `default` for the rest. Overrides {@link DEFAULT_LIMITS}.
@@ -61,37 +111,46 @@ export class QuotaScheduler {
   setLimits({ limits, share }: { limits: Record<string, number>; share: number }): void {
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     this.#share = share;
-    for (const [api, window] of this.#windows) this.#release(api, window);
+    for (const window of this.#windows.values()) this.#release(window);
   }
 
   /**
-   * Resolves when a call of this API may be sent; rejects with the signal's reason when it aborts first.
-   *
-   * @returns until when it may leave, epoch milliseconds: later it would count in a minute that it is not charged to.
+   * A term begins. The leader before may have used the running minute, so half of it counts as used.
    */
-  async acquire(api: string, signal: AbortSignal): Promise<number> {
+  takeOver(): void {
+    this.#sharedMinute = this.#minute();
+    for (const window of this.#windows.values()) {
+      this.#roll(window);
+      window.used = Math.max(window.used, this.#usedByOthers(window.api));
+    }
+  }
+
+  /**
+   * Resolves when a call may be made; rejects with the signal's reason when it aborts first. Who then finds that the call is not
+   * needed any more gives the turn back.
+   */
+  async turn({ api, callClass, sinceMs }: TurnRequest, signal: AbortSignal): Promise<Turn> {
     signal.throwIfAborted();
     const window = this.#window(api);
-    const validUntilMs = window.queue.length === 0 ? this.#take(api, window) : undefined;
-    if (validUntilMs !== undefined) return validUntilMs;
-    return new Promise<number>((resolve, reject) => {
-      const waiter = {
-        resolve: (untilMs: number) => {
-          signal.removeEventListener('abort', onAbort);
-          resolve(untilMs);
-        },
-        reject,
-      };
-      const onAbort = () => {
-        const at = window.queue.indexOf(waiter);
-        if (at >= 0) window.queue.splice(at, 1);
-        if (window.queue.length === 0) this.#unplan(window);
-        reject(signal.reason);
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
-      window.queue.push(waiter);
-      this.#plan(api, window);
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<Turn>();
+    const onAbort = () => {
+      window.line.remove(waiter);
+      if (window.line.size === 0) this.#unplan(window);
+      reject(signal.reason);
+    };
+    const waiter: TurnWaiter = {
+      callClass,
+      sinceMs: sinceMs ?? this.#clock.monotonicMs(),
+      resolve: (turn) => {
+        signal.removeEventListener('abort', onAbort);
+        resolve(turn);
+      },
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    window.line.add(waiter, sinceMs !== undefined);
+    // Nobody overtakes those whom a timer has not served yet.
+    this.#release(window);
+    return promise;
   }
 
   /** Every API that has a limit of its own or was called, by name. */
@@ -103,31 +162,60 @@ export class QuotaScheduler {
   status(api: string): QuotaStatus {
     const window = this.#window(api);
     this.#roll(window);
+    const { perMinute, perSecond } = window.learnt;
     return {
-      limitPerMinute: this.#limit(api),
+      limitPerMinute: this.#limit(window),
+      ...(perMinute === undefined ? {} : { learntPerMinute: perMinute }),
+      ...(perSecond === undefined ? {} : { learntPerSecond: perSecond }),
       usedThisMinute: window.used,
-      waiting: window.queue.length,
-      nextMinuteAtMs: (window.minute + 1) * MINUTE_MS,
+      waiting: window.line.size,
+      waitingByClass: window.line.counts(),
+      nextMinuteAtMs: this.#minuteEndsAtMs(window),
     };
   }
 
-  #limit(api: string): number {
+  #configured(api: string): number {
     return Math.max(1, Math.floor((this.#limits[api] ?? this.#limits['default'] ?? 500) * this.#share));
+  }
+
+  #limit({ api, learnt }: Window): number {
+    return Math.min(this.#configured(api), learnt.perMinute ?? Number.POSITIVE_INFINITY);
   }
 
   #window(api: string): Window {
     const known = this.#windows.get(api);
     if (known !== undefined) return known;
-    const window: Window = { minute: this.#minute(), used: 0, tail: 0, queue: [], timer: undefined };
+    const minute = this.#minute();
+    const window: Window = {
+      api,
+      minute,
+      used: minute === this.#sharedMinute ? this.#usedByOthers(api) : 0,
+      tail: 0,
+      second: 0,
+      usedThisSecond: 0,
+      learnt: new LearntLimit(),
+      line: new CallLine(),
+      timer: undefined,
+    };
     this.#windows.set(api, window);
     return window;
+  }
+
+  #usedByOthers(api: string): number {
+    return Math.floor(this.#configured(api) / 2);
   }
 
   #minute(): number {
     return Math.floor((this.#clock.now() - GUARD_MS) / MINUTE_MS);
   }
 
+  #minuteEndsAtMs({ minute }: Window): number {
+    return (minute + 1) * MINUTE_MS;
+  }
+
   #roll(window: Window): void {
+    const second = Math.floor(this.#clock.now() / SECOND_MS);
+    if (second !== window.second) Object.assign(window, { second, usedThisSecond: 0 });
     const minute = this.#minute();
     if (minute === window.minute) return;
     if (minute < window.minute) {
@@ -137,36 +225,76 @@ export class QuotaScheduler {
     } else {
       window.used = minute === window.minute + 1 ? window.tail : 0;
       window.tail = 0;
+      window.learnt.minuteTurned(this.#configured(window.api));
     }
     window.minute = minute;
   }
 
-  /** @returns until when the call may leave; undefined when the minute is full. */
-  #take(api: string, window: Window): number | undefined {
+  /** When the next call may leave, epoch milliseconds; infinite while one that left is to tell. */
+  #opensAtMs(window: Window): number {
     this.#roll(window);
-    if (window.used >= this.#limit(api)) return undefined;
-    window.used += 1;
-    const tailFromMs = (window.minute + 1) * MINUTE_MS - TAIL_MS;
-    if (this.#clock.now() < tailFromMs) return tailFromMs;
-    window.tail += 1;
-    return tailFromMs + MINUTE_MS;
+    const nowMs = this.#clock.now();
+    if (window.used >= this.#limit(window)) return this.#minuteEndsAtMs(window) + GUARD_MS;
+    return window.learnt.opensAtMs(nowMs, window.usedThisSecond);
   }
 
-  #plan(api: string, window: Window): void {
-    if (window.timer !== undefined || window.queue.length === 0) return;
-    const waitMs = (window.minute + 1) * MINUTE_MS + GUARD_MS - this.#clock.now();
-    window.timer = this.#clock.schedule(Math.max(1, waitMs), () => this.#release(api, window));
-  }
-
-  /** Lets through what the minute has room for, and plans for the rest. */
-  #release(api: string, window: Window): void {
+  /** Lets go whoever may, and plans for the rest. */
+  #release(window: Window): void {
     this.#unplan(window);
-    while (window.queue.length > 0) {
-      const validUntilMs = this.#take(api, window);
-      if (validUntilMs === undefined) break;
-      window.queue.shift()?.resolve(validUntilMs);
+    while (window.line.size > 0) {
+      const opensAtMs = this.#opensAtMs(window);
+      if (opensAtMs > this.#clock.now()) {
+        this.#plan(window, opensAtMs);
+        return;
+      }
+      const waiter = window.line.next();
+      waiter?.resolve(this.#take(window, waiter));
     }
-    this.#plan(api, window);
+  }
+
+  #take(window: Window, { callClass, sinceMs }: TurnWaiter): Turn {
+    const { api, minute, second, learnt } = window;
+    const sentAtMs = this.#clock.now();
+    window.used += 1;
+    window.usedThisSecond += 1;
+    const isProbe = learnt.sent();
+    const tailFromMs = this.#minuteEndsAtMs(window) - TAIL_MS;
+    const isTail = sentAtMs >= tailFromMs;
+    if (isTail) window.tail += 1;
+    let isOver = false;
+    const giveBack = () => {
+      if (isOver) return;
+      isOver = true;
+      if (window.minute === minute) window.used -= 1;
+      if (isTail && (window.minute === minute || window.minute === minute + 1)) {
+        if (window.minute === minute) window.tail -= 1;
+        else window.used -= 1;
+      }
+      if (window.second === second) window.usedThisSecond -= 1;
+      if (isProbe) learnt.probeLost();
+      this.#release(window);
+    };
+    return {
+      callClass,
+      validUntilMs: isTail ? tailFromMs + MINUTE_MS : tailFromMs,
+      giveBack,
+      end: (how) => {
+        if (!isOver) {
+          isOver = true;
+          if (how === 'accepted') learnt.accepted(isProbe, sentAtMs);
+          else if (how === 'throttled') learnt.refused(isProbe, sentAtMs, this.#minuteEndsAtMs(window) + GUARD_MS);
+          else if (isProbe) learnt.probeLost();
+          this.#release(window);
+        }
+        return { api, callClass, sinceMs };
+      },
+    };
+  }
+
+  #plan(window: Window, opensAtMs: number): void {
+    if (!Number.isFinite(opensAtMs)) return;
+    const waitMs = Math.max(1, opensAtMs - this.#clock.now());
+    window.timer = this.#clock.schedule(waitMs, () => this.#release(window));
   }
 
   #unplan(window: Window): void {

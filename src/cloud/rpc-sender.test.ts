@@ -9,7 +9,7 @@ import { failureOf } from './test-support/connect.ts';
 
 /** The adapter with a sender of its own instead of the SDK's: no socket, no credential, virtual time. */
 
-const never = new AbortController().signal;
+const leave = { signal: new AbortController().signal, callClass: 'pod' } as const;
 let account: TestAccount;
 let clock: VirtualClock;
 let calls: RpcCall[];
@@ -44,7 +44,7 @@ test('a call goes out with its version and its parameters under their wire names
       ...{ kind: 'Secondary', vSwitchId, securityGroupIds: [securityGroupId], tags: { owner: 'us' } },
       ...{ deleteOnRelease: true, description: '', clientToken: 'token' },
     },
-    never,
+    leave,
   );
   await clock.advance(100);
   const { eni } = await creating;
@@ -56,7 +56,7 @@ test('a call goes out with its version and its parameters under their wire names
       params: { RegionId: 'cn-hangzhou', SecurityGroupIds: [securityGroupId], Tag: [{ Key: 'owner', Value: 'us' }] },
     },
   ]);
-  const looking = connect(toModel).describeVSwitches({ ids: [vSwitchId] }, never);
+  const looking = connect(toModel).describeVSwitches({ ids: [vSwitchId] }, leave);
   await clock.advance(100);
   expect(await looking).toMatchObject([{ id: vSwitchId }]);
   expect(calls.at(-1)).toMatchObject({ version: '2016-04-28', params: { VSwitchId: vSwitchId } });
@@ -65,7 +65,7 @@ test('a call goes out with its version and its parameters under their wire names
 
 test('a refusal that a sender throws is told as one of the SDK is', async () => {
   const attaching = failureOf(
-    connect(toModel).attachEni({ eniId: 'eni-none', instanceId: account.network.instanceId }, never),
+    connect(toModel).attachEni({ eniId: 'eni-none', instanceId: account.network.instanceId }, leave),
   );
   await clock.advance(100);
   expect(await attaching).toMatchObject({
@@ -80,7 +80,7 @@ test('an error without a code says that no answer came', async () => {
   const lost = connect(async () => {
     throw new Error('timeout');
   });
-  expect(await failureOf(lost.deleteEni('eni-1', never))).toMatchObject({
+  expect(await failureOf(lost.deleteEni('eni-1', leave))).toMatchObject({
     kind: 'unavailable',
     code: 'RequestTimeout',
   });

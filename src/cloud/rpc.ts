@@ -1,7 +1,7 @@
 import type * as z from 'zod';
 import type { Clock } from '../util/clock.ts';
 import { CloudError, toCloudError } from './errors.ts';
-import type { QuotaScheduler } from './quota.ts';
+import type { CallLeave, QuotaScheduler, Turn, TurnRequest } from './quota.ts';
 import type { RpcParams, RpcSender } from './rpc-sender.ts';
 
 /** One finished call, for metrics and logs. */
@@ -21,6 +21,14 @@ interface RequestModel {
   toMap(): RpcParams;
 }
 
+type Exchanged<T> =
+  | { state: 'answered'; answer: T; sentAtMs: number }
+  | { state: 'throttled'; error: CloudError; next: TurnRequest }
+  /** The turn was over before a connection was free. */
+  | { state: 'missed'; next: TurnRequest };
+
+/** A read that the cloud throttles this often in a row is given up; its caller says so. */
+const THROTTLED_TRIES = 5;
 /** Connections to one service; a creation keeps one for as long as the cloud takes. */
 export const CONCURRENT_CALLS = 250;
 
@@ -74,7 +82,8 @@ export class RpcService {
   }
 
   /**
-   * Sends one request. Waits for quota first; is not repeated, as only the caller knows whether that is safe.
+   * Sends one request. What the cloud throttles is sent again, at its place in the line, when the call waits for quota here; with
+   * a turn of the caller's nothing is repeated, as only the caller knows whether that is safe.
    *
    * @returns the parsed answer and when the request left (epoch milliseconds).
    * @throws CloudError; also when the answer does not fit `answer`. The signal's reason when it aborts.
@@ -83,19 +92,55 @@ export class RpcService {
     action: string,
     request: RequestModel,
     answer: z.ZodType<T>,
-    signal: AbortSignal,
+    leave: CallLeave,
   ): Promise<{ answer: T; sentAtMs: number }> {
+    const { signal } = leave;
     const { clock, quota } = this.#context;
     const askedMs = clock.monotonicMs();
-    for (;;) {
-      const validUntilMs = await quota.acquire(action, signal);
-      const answered = await this.#context.withConnection(async () => {
+    const exchange = (turn: Turn) => this.#withTurn(turn, action, request, answer, { askedMs, signal });
+    if ('turn' in leave) {
+      const answered = await exchange(leave.turn);
+      if (answered.state === 'answered') return answered;
+      throw answered.state === 'throttled' ? answered.error : missedTurn(action);
+    }
+    let next: TurnRequest = { api: action, callClass: leave.callClass };
+    for (let throttled = 0; ; ) {
+      const answered = await exchange(await quota.turn(next, signal));
+      if (answered.state === 'answered') return answered;
+      if (answered.state === 'throttled' && ++throttled === THROTTLED_TRIES) throw answered.error;
+      next = answered.next;
+    }
+  }
+
+  async #withTurn<T>(
+    turn: Turn,
+    action: string,
+    request: RequestModel,
+    answer: z.ZodType<T>,
+    { askedMs, signal }: { askedMs: number; signal: AbortSignal },
+  ): Promise<Exchanged<T>> {
+    const { clock } = this.#context;
+    try {
+      return await this.#context.withConnection(async (): Promise<Exchanged<T>> => {
         signal.throwIfAborted();
-        // The wait for a connection reached into the next minute, which this call is not charged to (I6).
-        if (clock.now() > validUntilMs) return undefined;
-        return this.#exchange(action, request, answer, { askedMs, signal });
+        // The wait for a connection reached into the next minute, which this call is not charged to.
+        if (clock.now() > turn.validUntilMs) return { state: 'missed', next: turn.end('unknown') };
+        try {
+          const answered = await this.#exchange(action, request, answer, { askedMs, signal });
+          turn.end('accepted');
+          return { state: 'answered', ...answered };
+        } catch (error) {
+          if (!(error instanceof CloudError)) throw error;
+          const isThrottled = error.kind === 'throttled';
+          const next = turn.end(isThrottled ? 'throttled' : error.kind === 'unavailable' ? 'unknown' : 'accepted');
+          if (!isThrottled) throw error;
+          return { state: 'throttled', error, next };
+        }
       });
-      if (answered !== undefined) return answered;
+    } catch (error) {
+      // Aborted on the way: whether it counts, nobody knows.
+      turn.end('unknown');
+      throw error;
     }
   }
 
@@ -152,5 +197,14 @@ function malformedAnswer(action: string, error: z.ZodError): CloudError {
     action,
     code: 'MalformedAnswer',
     message: `${action}: the answer's ${issue?.path.join('.')} is wrong: ${issue?.message}`,
+  });
+}
+
+function missedTurn(action: string): CloudError {
+  return new CloudError({
+    kind: 'throttled',
+    action,
+    code: 'TurnMissed',
+    message: `${action}: no connection was free in time; the call was not sent`,
   });
 }

@@ -15,6 +15,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import type { NodePlace } from './cluster-network.ts';
+import type { EniDriver } from './eni/driver.ts';
 import type { EniConfigs } from './eni-configs.ts';
 import type { ControllerEvents } from './events.ts';
 import type { NetworkCatalog } from './network-catalog.ts';
@@ -42,6 +43,8 @@ export interface ControllerContext {
   cloud: Cloud;
   quota: QuotaScheduler;
   observer: EniObserver;
+  /** The only one that changes the cloud. */
+  driver: EniDriver;
   informers: Informers;
   /** `eni-config` as it counts for each node. */
   eniConfigs: EniConfigs;

@@ -22,12 +22,13 @@ import type { Random } from '../util/random.ts';
 import { CLUSTER_NETWORKING, clusterNetworking } from './cluster-network.ts';
 import { Collector } from './collector/collector.ts';
 import type { ControllerContext, Informers } from './context.ts';
+import { EniDriver } from './eni/driver.ts';
 import type { EniConfigs } from './eni-configs.ts';
 import { ControllerEvents } from './events.ts';
 import { NetworkCatalog } from './network-catalog.ts';
 import { NetworkInterfaceController } from './network-interface/controller.ts';
 import { NodeController } from './node/controller.ts';
-import { ENI_OWNER_PREFIX, NODE_OWNER_PREFIX } from './owners.ts';
+import { ENI_OWNER_PREFIX, NODE_OWNER_PREFIX, ORPHAN_OWNER_PREFIX } from './owners.ts';
 import { PodEniController } from './pod-eni/controller.ts';
 import { PodNetworkingController } from './pod-networking/controller.ts';
 import { PodStarts } from './pod-starts.ts';
@@ -99,8 +100,15 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   const wake = (owner: string) => {
     if (owner.startsWith(NODE_OWNER_PREFIX)) queues.nodes.add(owner.slice(NODE_OWNER_PREFIX.length));
     else if (owner.startsWith(ENI_OWNER_PREFIX)) queues.mirrors.add(owner.slice(ENI_OWNER_PREFIX.length));
+    else if (owner.startsWith(ORPHAN_OWNER_PREFIX)) collector.wakeOrphan(owner.slice(ORPHAN_OWNER_PREFIX.length));
     else queues.pods.add(owner);
   };
+  // The leader before may have used a part of this minute.
+  options.quota.takeOver();
+  const observer = new EniObserver({
+    ...{ cloud: options.cloud, clock, wake },
+    onError: (message) => log.warn({ err: message }, 'describe failed'),
+  });
   const vSwitches = new VSwitchPool();
   const context: ControllerContext = {
     ...options,
@@ -111,12 +119,8 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
       clusterId: options.clusterId,
       withIpv6: options.withIpv6,
     },
-    observer: new EniObserver({
-      cloud: options.cloud,
-      clock,
-      wake,
-      onError: (message) => log.warn({ err: message }, 'describe failed'),
-    }),
+    observer,
+    driver: new EniDriver({ ...options, observer, signal, wake }),
     waitingRoom: new WaitingRoom(
       (key) => queues.pods.add(key),
       (networking) => servicesChanged(networking),
@@ -143,7 +147,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   };
   const podEnis = new PodEniController(context);
   const nodes = new NodeController(context);
-  const mirrors = new NetworkInterfaceController(context, (eniId) => queues.mirrors.add(eniId));
+  const mirrors = new NetworkInterfaceController(context);
   const servicesChanged = (networking: string) => {
     queues.networkings.addAfter(networking, networkings.delayOfNews(networking));
   };
@@ -153,7 +157,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     retarget: (podEni, networking, run) => podEnis.retarget(podEni, networking, run),
   });
   let lastRound: LeaderState['orphans'];
-  const collector = new Collector(context, {
+  const collector: Collector = new Collector(context, {
     ...options.collector,
     report: ({ orphans, released, suspected, braked }) => {
       lastRound = { found: orphans, held: orphans - released, braked };

@@ -24,7 +24,7 @@ function scene() {
       // As the real one: it takes one id at a time.
       const all = filter.vpcId === undefined ? 'all of the region' : 'all of the VPC';
       calls.push(...(filter.ids ?? [all]));
-      await quota.acquire('DescribeVSwitches', signal);
+      await quota.turn({ api: 'DescribeVSwitches', callClass: 'pod' }, signal);
       if (failures.length > 0) throw failures.shift();
       return existing.filter(
         ({ id, vpcId }) => (filter.ids === undefined || filter.ids.includes(id)) && (filter.vpcId ?? vpcId) === vpcId,

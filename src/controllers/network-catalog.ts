@@ -110,7 +110,7 @@ export class NetworkCatalog {
 
   async #refreshVSwitches(wanted: string[], signal: AbortSignal): Promise<void> {
     const atMs = this.#clock.now();
-    const found = await this.#cloud.describeVSwitches({ vpcId: this.#vpcId }, signal);
+    const found = await this.#cloud.describeVSwitches({ vpcId: this.#vpcId }, { signal, callClass: 'pod' });
     this.#pool.update(found);
     const known = new Set(found.map((vSwitch) => vSwitch.id));
     for (const vSwitch of found) {
@@ -142,12 +142,17 @@ export class NetworkCatalog {
       (id) => nowMs - (this.#elsewhere.get(id)?.atMs ?? Number.NEGATIVE_INFINITY) >= ELSEWHERE_MAX_AGE_MS,
     );
     if (due.length > ASKED_ONE_BY_ONE) {
-      const all = new Map((await this.#cloud.describeVSwitches({}, signal)).map((vSwitch) => [vSwitch.id, vSwitch]));
+      const all = new Map(
+        (await this.#cloud.describeVSwitches({}, { signal, callClass: 'audit' })).map((vSwitch) => [
+          vSwitch.id,
+          vSwitch,
+        ]),
+      );
       for (const id of due) this.#elsewhere.set(id, { value: all.get(id), atMs: nowMs });
       return;
     }
     for (const id of due) {
-      const [value] = await this.#cloud.describeVSwitches({ ids: [id] }, signal);
+      const [value] = await this.#cloud.describeVSwitches({ ids: [id] }, { signal, callClass: 'audit' });
       this.#elsewhere.set(id, { value, atMs: nowMs });
     }
   }
@@ -155,7 +160,9 @@ export class NetworkCatalog {
   async #refreshSecurityGroups(wanted: string[], signal: AbortSignal): Promise<void> {
     const ids = [...new Set([...wanted, ...this.#securityGroups.keys()])];
     const atMs = this.#clock.now();
-    const found = new Map((await this.#cloud.describeSecurityGroups(ids, signal)).map((group) => [group.id, group]));
+    const found = new Map(
+      (await this.#cloud.describeSecurityGroups(ids, { signal, callClass: 'pod' })).map((group) => [group.id, group]),
+    );
     for (const id of ids) {
       const value = found.get(id);
       const wantedMs = wanted.includes(id) ? atMs : (this.#securityGroups.get(id)?.wantedMs ?? 0);

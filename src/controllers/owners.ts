@@ -15,3 +15,10 @@ export function nodeOwner(nodeName: string): string {
 export function eniOwner(eniId: string): string {
   return `${ENI_OWNER_PREFIX}${eniId}`;
 }
+
+/** An ENI that nothing names. */
+export const ORPHAN_OWNER_PREFIX = 'orphan:';
+
+export function orphanOwner(eniId: string): string {
+  return `${ORPHAN_OWNER_PREFIX}${eniId}`;
+}

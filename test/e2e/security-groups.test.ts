@@ -176,7 +176,10 @@ test('groups that another hand changes are put right, and the pod says so', asyn
   const [podEni] = before;
   if (podEni === undefined) throw new Error('it is bound');
   const byHand = connectCloud(bed.lab.endpoint, { accessKey: ACCESS_KEY });
-  await byHand.modifyEniSecurityGroups(idOf(podEni), [GROUP], new AbortController().signal);
+  await byHand.modifyEniSecurityGroups(idOf(podEni), [GROUP], {
+    signal: new AbortController().signal,
+    callClass: 'pod',
+  });
   const event = await bed.podEvent(ns, 'drifting-0', 'SecurityGroupDrift');
   expect(event).toMatchObject({
     type: 'Warning',

@@ -9,7 +9,7 @@ import type { Answer, ConnectSdk, Params } from './clients.ts';
  * back is put under the names of the wire again, so that it is held to what the SDKs get.
  */
 
-const { signal } = new AbortController();
+const leave = { signal: new AbortController().signal, callClass: 'pod' } as const;
 
 /** What each API of the adapter takes: strict, so that a case with more does not fit. */
 function api<T extends z.core.$ZodShape>(
@@ -69,24 +69,24 @@ const APIS = new Map(
           ...(params.PrimaryIpAddress === undefined ? {} : { primaryIp: params.PrimaryIpAddress }),
           ...(params.Ipv6AddressCount === undefined ? {} : { ipv6Count: params.Ipv6AddressCount }),
         };
-        const { eni, requestId } = await cloud.createEni(request, signal);
+        const { eni, requestId } = await cloud.createEni(request, leave);
         return { ...eniOnTheWire(eni), RequestId: requestId };
       },
     ),
     AttachNetworkInterface: api(attachment, async (cloud, params) => {
-      return receiptOnTheWire(await cloud.attachEni(attachmentOf(params), signal));
+      return receiptOnTheWire(await cloud.attachEni(attachmentOf(params), leave));
     }),
     DetachNetworkInterface: api(attachment, async (cloud, params) => {
-      return receiptOnTheWire(await cloud.detachEni(attachmentOf(params), signal));
+      return receiptOnTheWire(await cloud.detachEni(attachmentOf(params), leave));
     }),
     DeleteNetworkInterface: api({ NetworkInterfaceId: text }, async (cloud, params) => {
-      return receiptOnTheWire(await cloud.deleteEni(params.NetworkInterfaceId, signal));
+      return receiptOnTheWire(await cloud.deleteEni(params.NetworkInterfaceId, leave));
     }),
     ModifyNetworkInterfaceAttribute: api(
       { NetworkInterfaceId: text, SecurityGroupId: texts },
       async (cloud, params) => {
         return receiptOnTheWire(
-          await cloud.modifyEniSecurityGroups(params.NetworkInterfaceId, params.SecurityGroupId, signal),
+          await cloud.modifyEniSecurityGroups(params.NetworkInterfaceId, params.SecurityGroupId, leave),
         );
       },
     ),
@@ -109,19 +109,19 @@ const APIS = new Map(
           ...(params.Status === undefined ? {} : { status: params.Status }),
           ...(params.Tag === undefined ? {} : { tags: params.Tag }),
         };
-        const { enis } = await cloud.describeEnis(filter, signal);
+        const { enis } = await cloud.describeEnis(filter, leave);
         return { TotalCount: enis.length, NetworkInterfaceSets: { NetworkInterfaceSet: enis.map(eniOnTheWire) } };
       },
     ),
     DescribeInstances: api({ InstanceIds: jsonTexts }, async (cloud, params) => {
-      const instances = await cloud.describeInstances(params.InstanceIds, signal);
+      const instances = await cloud.describeInstances(params.InstanceIds, leave);
       const Instance = instances.map(({ id, status, zoneId, instanceType }) => ({
         ...{ InstanceId: id, Status: status, ZoneId: zoneId, InstanceType: instanceType },
       }));
       return { TotalCount: Instance.length, Instances: { Instance } };
     }),
     DescribeInstanceTypes: api({ InstanceTypes: texts }, async (cloud, params) => {
-      const types = await cloud.describeInstanceTypes(params.InstanceTypes, signal);
+      const types = await cloud.describeInstanceTypes(params.InstanceTypes, leave);
       const InstanceType = types.map(({ instanceType, eniQuantity, trunkSupported }) => ({
         ...{ InstanceTypeId: instanceType, EniQuantity: eniQuantity, EniTrunkSupported: trunkSupported },
       }));
@@ -134,7 +134,7 @@ const APIS = new Map(
           ...(params.VSwitchId === undefined ? {} : { ids: [params.VSwitchId] }),
           ...(params.VpcId === undefined ? {} : { vpcId: params.VpcId }),
         };
-        const VSwitch = (await cloud.describeVSwitches(filter, signal)).map((found) => ({
+        const VSwitch = (await cloud.describeVSwitches(filter, leave)).map((found) => ({
           VSwitchId: found.id,
           VpcId: found.vpcId,
           ZoneId: found.zoneId,
@@ -146,7 +146,7 @@ const APIS = new Map(
       },
     ),
     DescribeSecurityGroups: api({ SecurityGroupIds: jsonTexts, MaxResults }, async (cloud, params) => {
-      const groups = await cloud.describeSecurityGroups(params.SecurityGroupIds, signal);
+      const groups = await cloud.describeSecurityGroups(params.SecurityGroupIds, leave);
       const SecurityGroup = groups.map(({ id, vpcId, type }) => ({
         ...{ SecurityGroupId: id, VpcId: vpcId, SecurityGroupType: type },
       }));

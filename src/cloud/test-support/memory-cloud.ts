@@ -1,5 +1,6 @@
 import type { Clock } from '../../util/clock.ts';
 import type { Cloud, DescribedEnis, Eni, EniFilter, EniStatus } from '../port.ts';
+import type { CallLeave } from '../quota.ts';
 
 const unused = (): never => {
   throw new Error('not part of this test');
@@ -27,7 +28,7 @@ export class MemoryCloud implements Cloud {
     this.#plans.set(id, plans);
   }
 
-  async describeEnis({ ids = [] }: EniFilter, signal: AbortSignal): Promise<DescribedEnis> {
+  async describeEnis({ ids = [] }: EniFilter, { signal }: CallLeave): Promise<DescribedEnis> {
     this.asked.push([...ids]);
     const sentAtMs = this.#clock.now();
     const atMs = this.#clock.monotonicMs();

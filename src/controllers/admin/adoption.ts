@@ -40,7 +40,8 @@ export async function reportAdoption(context: ControllerContext): Promise<Adopti
   const unlisted = theirs.flatMap(idsOf).filter((id) => !byId.has(id));
   if (unlisted.length > 0) {
     // They exist without our tags, or not at all.
-    for (const eni of (await cloud.describeEnis({ ids: unlisted }, signal)).enis) byId.set(eni.id, eni);
+    for (const eni of (await cloud.describeEnis({ ids: unlisted }, { signal, callClass: 'audit' })).enis)
+      byId.set(eni.id, eni);
   }
   const adoptees = theirs.map((podEni): Adoptee => {
     const hindrance = hindranceOf(podEni, byId, clusterId);

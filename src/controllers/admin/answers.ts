@@ -1,7 +1,8 @@
 import type { Eni } from '../../cloud/port.ts';
 import { TAG_OWNER } from '../../crds/names.ts';
 import { rfc3339 } from '../../util/clock.ts';
-import type { OrphanPlan, OrphanRelease } from '../collector/collector.ts';
+import type { OrphanPlan } from '../collector/collector.ts';
+import type { OrphanRelease } from '../collector/orphan-releaser.ts';
 
 /** One ENI with the tags of the cluster. */
 export interface ListedEni {

@@ -8,6 +8,7 @@ import { jitter } from '../../util/random.ts';
 import type { ControllerContext } from '../context.ts';
 import { nodeOwner } from '../owners.ts';
 import { takeInventory } from './inventory.ts';
+import { type OrphanRelease, OrphanReleaser } from './orphan-releaser.ts';
 
 /** What one round releases at most. */
 const RELEASED_PER_ROUND = 50;
@@ -34,13 +35,6 @@ export interface OrphanPlan {
   orphans: { eni: Eni; hold: OrphanHold | 'moving' | undefined }[];
 }
 
-/** One call that was made to release an orphan, or failed. */
-export interface OrphanRelease {
-  eniId: string;
-  call: 'detach' | 'delete';
-  error?: string;
-}
-
 /**
  * Compares the cloud with the cluster in both directions: ENIs that nothing names are released with evidence, and records
  * whose ENI is gone or detached are looked at again. Needed for what other hands do; our own crashes are made good by
@@ -48,6 +42,7 @@ export interface OrphanRelease {
  */
 export class Collector {
   readonly #context: ControllerContext;
+  readonly #releaser: OrphanReleaser;
   readonly #options: { intervalMs: number; minimumAgeMs: number };
   readonly #report: (round: CollectorRound) => void;
   #latest: CollectorRound | undefined;
@@ -63,6 +58,7 @@ export class Collector {
     },
   ) {
     this.#context = context;
+    this.#releaser = new OrphanReleaser(context);
     this.#options = options;
     this.#report = options.report;
   }
@@ -83,6 +79,11 @@ export class Collector {
     }
   }
 
+  /** There is news of an ENI that is being released. */
+  wakeOrphan(eniId: string): void {
+    this.#releaser.wake(eniId);
+  }
+
   /** One comparison. @throws CloudError, KubeApiError */
   async round(): Promise<void> {
     const { clock, log } = this.#context;
@@ -99,11 +100,9 @@ export class Collector {
         'so many ENIs look orphaned that the cluster may have lost its memory (etcd restored?); nothing is released',
       );
     }
-    let released = 0;
-    for (const id of verdict.release.slice(0, RELEASED_PER_ROUND)) {
-      const eni = byId.get(id);
-      if (eni !== undefined && (await this.#releaseOrphan(eni)).error === undefined) released += 1;
-    }
+    const chosen = verdict.release.slice(0, RELEASED_PER_ROUND).flatMap((id) => byId.get(id) ?? []);
+    const releases = await Promise.all(chosen.filter(isSettled).map((eni) => this.#releaser.release(eni)));
+    const released = releases.filter(({ error }) => error === undefined).length;
     const suspected = this.#suspectRecords(byId);
     this.#latest = {
       ...{ orphans: verdict.orphans.length, released, suspected, braked: verdict.braked },
@@ -140,33 +139,9 @@ export class Collector {
    */
   async release(overrideBrake: boolean): Promise<{ plan: OrphanPlan; released: OrphanRelease[] }> {
     const plan = await this.plan();
-    const released: OrphanRelease[] = [];
-    if (plan.braked && !overrideBrake) return { plan, released };
-    for (const { eni, hold } of plan.orphans) {
-      if (hold === undefined) released.push(await this.#releaseOrphan(eni));
-    }
-    return { plan, released };
-  }
-
-  /** The ENI was listed a moment ago with our tags; the next round goes on from the state that this call leads to. */
-  async #releaseOrphan(eni: Eni): Promise<OrphanRelease> {
-    const { cloud, log, signal } = this.#context;
-    const call = eni.status === 'InUse' ? 'detach' : 'delete';
-    if (!isSettled(eni)) return { eniId: eni.id, call, error: `its status is ${eni.status}` };
-    try {
-      if (call === 'detach') {
-        const trunk = eni.trunkEniId === undefined ? {} : { trunkEniId: eni.trunkEniId };
-        await cloud.detachEni({ eniId: eni.id, instanceId: eni.instanceId ?? '', ...trunk }, signal);
-      } else {
-        await cloud.deleteEni(eni.id, signal);
-      }
-      log.warn({ eni: eni.id, status: eni.status, tags: eni.tags }, 'orphan released');
-      return { eniId: eni.id, call };
-    } catch (error) {
-      if (signal.aborted) throw error;
-      log.warn({ eni: eni.id, err: errorMessage(error) }, 'orphan could not be released');
-      return { eniId: eni.id, call, error: errorMessage(error) };
-    }
+    if (plan.braked && !overrideBrake) return { plan, released: [] };
+    const chosen = plan.orphans.filter(({ hold }) => hold === undefined);
+    return { plan, released: await Promise.all(chosen.map(({ eni }) => this.#releaser.release(eni))) };
   }
 
   /**
@@ -186,7 +161,7 @@ export class Collector {
           if (!hasDrifted(eni.securityGroupIDs, shown) || drifted >= DRIFTED_PER_ROUND) continue;
           drifted += 1;
         }
-        observer.expect(eni.id, 'read', `${podEni.metadata.namespace}/${podEni.metadata.name}`);
+        observer.expect(eni.id, 'read', `${podEni.metadata.namespace}/${podEni.metadata.name}`, 'audit');
         suspected += 1;
       }
     }
@@ -194,7 +169,7 @@ export class Collector {
       const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
       if (intent === undefined || intent.eniID === '' || node.metadata.deletionTimestamp !== undefined) continue;
       if (listed.get(intent.eniID)?.status === 'InUse') continue;
-      observer.expect(intent.eniID, 'read', nodeOwner(node.metadata.name));
+      observer.expect(intent.eniID, 'read', nodeOwner(node.metadata.name), 'audit');
       suspected += 1;
     }
     return suspected;

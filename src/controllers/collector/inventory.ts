@@ -26,7 +26,7 @@ export interface Inventory {
 export async function takeInventory(context: ControllerContext): Promise<Inventory> {
   const { cloud, clusterId, signal } = context;
   const tags = { [TAG_CLUSTER]: clusterId, [TAG_CREATOR]: TAG_CREATOR_VALUE };
-  const { enis } = await cloud.describeEnis({ tags }, signal);
+  const { enis } = await cloud.describeEnis({ tags }, { signal, callClass: 'audit' });
   const { ids, tokens } = await ownersNow(context);
   const tokenOf = new Map(enis.map((eni) => [eni.id, eni.tags[TAG_ATTEMPT] ?? '']));
   return { enis, ownerOf: (eniId) => ids.get(eniId) ?? tokens.get(tokenOf.get(eniId) ?? '') };

@@ -1,6 +1,5 @@
-import { isOurs } from '../../allocation/identity.ts';
+import { nextInterfaceStep } from '../../allocation/interface-step.ts';
 import { isBraked } from '../../allocation/orphans.ts';
-import type { EniObservation } from '../../cloud/observer.ts';
 import { FINALIZER_NETWORK_INTERFACE, LABEL_NODE } from '../../crds/names.ts';
 import type { NetworkInterface } from '../../crds/network-interface.ts';
 import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
@@ -8,7 +7,7 @@ import { isAlreadyExists, isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import { stateCondition } from '../conditions.ts';
 import type { ControllerContext } from '../context.ts';
-import { Operations } from '../operations.ts';
+import type { EniDecision } from '../eni/driver.ts';
 import { eniOwner } from '../owners.ts';
 import { networkInterfaceResource, podEniResource } from '../resources.ts';
 
@@ -16,8 +15,6 @@ import { networkInterfaceResource, podEniResource } from '../resources.ts';
 const BACKGROUND = { priority: 'background' } as const;
 const RETRY_MS = 2000;
 const RETRY_BRAKED_MS = 30_000;
-/** A destructive call rests on an answer no older than this (I3). */
-const FRESH_MS = 5000;
 
 /**
  * Keeps one NetworkInterface per ENI of a pod: the mirror of the PodENI that upstream's tools and its control plane read.
@@ -26,13 +23,11 @@ const FRESH_MS = 5000;
  */
 export class NetworkInterfaceController {
   readonly #context: ControllerContext;
-  readonly #operations: Operations;
   #braked = false;
   #countedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(context: ControllerContext, wake: (eniId: string) => void) {
+  constructor(context: ControllerContext) {
     this.#context = context;
-    this.#operations = new Operations({ clock: context.clock, signal: context.signal, wake });
   }
 
   /** Reconciles the mirror of one ENI. */
@@ -121,17 +116,15 @@ export class NetworkInterfaceController {
 
   /** The PodENI is gone: so must be the ENI, then the mirror. */
   async #retire(mirror: NetworkInterface, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
-    const { released, observer } = this.#context;
+    const { released, driver } = this.#context;
     const eniId = mirror.metadata.name;
     if (!released.has(eniId)) {
       if (!(await this.#hasNoOwner(mirror, signal))) return { requeueAfterMs: RETRY_MS };
-      const gone = this.#releaseEni(mirror, observer.latest(eniId));
-      if (!gone) return { requeueAfterMs: this.#braked ? RETRY_BRAKED_MS : RETRY_MS };
+      if (!(await this.#releaseEni(mirror))) return { requeueAfterMs: this.#braked ? RETRY_BRAKED_MS : RETRY_MS };
     }
     await this.#remove(mirror, signal);
     released.delete(eniId);
-    observer.forget(eniId);
-    this.#operations.clear(eniId);
+    driver.forget(eniOwner(eniId), eniId);
     return {};
   }
 
@@ -149,37 +142,45 @@ export class NetworkInterfaceController {
   }
 
   /** One step towards an ENI that is gone. @returns true when the cloud shows that it is. */
-  #releaseEni(mirror: NetworkInterface, observation: EniObservation | undefined): boolean {
-    const { observer, clock, clusterId, cloud } = this.#context;
+  async #releaseEni(mirror: NetworkInterface): Promise<boolean> {
     const eniId = mirror.metadata.name;
-    const operation = this.#operations.get(eniId);
-    if (operation?.state === 'running') return false;
-    if (
-      observation === undefined ||
-      clock.now() - observation.atMs > FRESH_MS ||
-      (operation?.atMs ?? 0) > observation.atMs
-    ) {
-      observer.expect(eniId, 'read', eniOwner(eniId));
-      return false;
-    }
-    const { eni } = observation;
-    if (eni === undefined) return true;
-    // Not ours to delete; the mirror has no reason to stay, though.
-    if (!isOurs(eni.tags, clusterId)) return true;
-    if (mirror.metadata.deletionTimestamp === undefined && this.#isBraked()) return false;
-    const trunk = eni.trunkEniId === undefined ? {} : { trunkEniId: eni.trunkEniId };
-    if (eni.status === 'InUse') {
-      this.#operations.start({ id: eniId, owner: eniId, kind: 'detach', eniId }, (callSignal) =>
-        cloud.detachEni({ eniId, instanceId: eni.instanceId ?? '', ...trunk }, callSignal),
-      );
-    } else if (eni.status === 'Available') {
-      this.#operations.start({ id: eniId, owner: eniId, kind: 'delete', eniId }, (callSignal) =>
-        cloud.deleteEni(eniId, callSignal),
-      );
-    } else {
-      observer.expect(eniId, 'read', eniOwner(eniId));
-    }
-    return false;
+    const decision = this.#decide(eniId);
+    if (decision === undefined) return false;
+    const id = eniOwner(eniId);
+    const isGone = { value: false };
+    const finish = (value: boolean) => {
+      isGone.value = value;
+      return {};
+    };
+    await this.#context.driver.perform({ id, owner: id, eniId, decide: () => this.#decide(eniId) }, decision, {
+      record: async () => ({}),
+      newAttempt: async () => ({}),
+      inProgress: () => ({}),
+      pause: async () => ({}),
+      // Not ours to delete; the mirror has no reason to stay, though.
+      blocked: async ({ reason }) => finish(reason === 'EniNotOurs'),
+      done: () => finish(true),
+    });
+    return isGone.value;
+  }
+
+  /** By what the stores know; undefined when a PodENI names the ENI, or nothing is to be released now. */
+  #decide(eniId: string): EniDecision | undefined {
+    const { informers, observer, driver, clusterId, clock } = this.#context;
+    const mirror = informers.networkInterfaces.store.get(eniId);
+    if (mirror === undefined || informers.podEnis.store.byIndex('eni', eniId).length > 0) return undefined;
+    const observation = observer.latest(eniId);
+    const operation = driver.operation(eniOwner(eniId));
+    const view = {
+      allocation: { eni: { id: eniId } },
+      ...{ fixed: false, bound: false },
+      ...(observation === undefined ? {} : { observation }),
+      ...(operation === undefined ? {} : { operation }),
+    };
+    const step = nextInterfaceStep('release', view, clusterId, clock.now());
+    const takesAway = step.do === 'detach' || step.do === 'delete';
+    if (takesAway && mirror.metadata.deletionTimestamp === undefined && this.#isBraked()) return undefined;
+    return { step, callClass: 'release' };
   }
 
   /**

@@ -1,4 +1,4 @@
-import type { InterfaceStep } from '../../allocation/interface-step.ts';
+import { ownershipTags } from '../../allocation/identity.ts';
 import { eniLimitOf, isExclusive } from '../../allocation/node-mode.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/observation.ts';
 import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
@@ -15,14 +15,13 @@ import type { TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { keyOf } from '../../kube/types.ts';
-import { assertNever } from '../../util/errors.ts';
 import { clusterNetwork } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
+import type { EniDecision, Outcome } from '../eni/driver.ts';
 import { type NodeIdentity, nodeIdentity } from '../node-facts.ts';
 import { nodeOwner } from '../owners.ts';
 import { type CoreNode, coreNodeResource } from '../resources.ts';
 import { InstanceTypeCatalog } from './instance-types.ts';
-import { TrunkCalls } from './trunk-calls.ts';
 import { TrunkPlanner } from './trunk-planner.ts';
 import { NodeWriter } from './writer.ts';
 
@@ -38,7 +37,14 @@ const CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
 /** While pods of a leaving node still hold member ENIs of its trunk. */
 const LEAVING_RETRY_MS = 2000;
 
-type Outcome = 'again' | { requeueAfterMs?: number };
+/** The trunk of an intent that is being worked on. */
+interface TrunkWork {
+  goal: 'bind' | 'release';
+  node: TerwayNode;
+  identity: NodeIdentity;
+  intent: TrunkIntent;
+  signal: AbortSignal;
+}
 
 /**
  * Looks after the network of each Kubernetes node: capacity from the instance type, one trunk ENI, and what scheduler and
@@ -46,7 +52,6 @@ type Outcome = 'again' | { requeueAfterMs?: number };
  */
 export class NodeController {
   readonly #context: ControllerContext;
-  readonly #calls: TrunkCalls;
   readonly #writer: NodeWriter;
   readonly #types: InstanceTypeCatalog;
   readonly #planner: TrunkPlanner;
@@ -58,7 +63,6 @@ export class NodeController {
   constructor(context: ControllerContext) {
     this.#context = context;
     const { client, clock, informers, cloud } = context;
-    this.#calls = new TrunkCalls(context);
     this.#writer = new NodeWriter({ client, informers, clock });
     this.#types = new InstanceTypeCatalog({ cloud, clock });
     this.#planner = new TrunkPlanner(context);
@@ -161,7 +165,7 @@ export class NodeController {
     const message = `node ${name} was ${known} before and is ${identity.instanceId} now`;
     let current = await this.#writer.forgetTrunk(node, 'InstanceReplaced', message, signal);
     current = await this.#writer.dropIntent(current, signal);
-    this.#calls.clear(name);
+    this.#context.driver.forget(nodeOwner(name));
     await this.#writer.describe(core, current, identity, cap, signal);
     return 'again';
   }
@@ -189,9 +193,7 @@ export class NodeController {
     signal: AbortSignal,
   ): Promise<Outcome> {
     const name = node.metadata.name;
-    const recorded = Object.values(node.status?.networkInterfaces ?? {}).find(
-      (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
-    );
+    const recorded = recordedTrunk(node);
     const observation = intent === undefined ? undefined : this.#context.observer.latest(intent.eniID);
     if (
       recorded !== undefined &&
@@ -203,18 +205,60 @@ export class NodeController {
       return {};
     }
     if (intent === undefined) return this.#plan(node, identity, 1, signal);
+    return this.#execute({ goal: 'bind', node, identity, intent, signal });
+  }
+
+  /** What there is to do for the trunk of an intent, by what is known now. */
+  #decide({ goal, node, identity, intent }: Omit<TrunkWork, 'signal'>): EniDecision {
+    const { observer, driver, clusterId, clock } = this.#context;
+    const { name, uid } = node.metadata;
+    const { instanceId } = identity;
     const step = nextTrunkStep({
-      goal: 'bind',
-      intent,
-      instanceId: identity.instanceId,
+      ...{ goal, intent, instanceId, clusterId },
       nodeName: name,
-      bound: recorded !== undefined,
-      observation,
-      operation: this.#calls.get(name),
-      clusterId: this.#context.clusterId,
-      nowMs: this.#context.clock.now(),
+      bound: goal === 'bind' && recordedTrunk(node) !== undefined,
+      observation: observer.latest(intent.eniID),
+      operation: driver.operation(nodeOwner(name)),
+      nowMs: clock.now(),
     });
-    return this.#execute('bind', node, identity, intent, step, signal);
+    const creation = {
+      kind: 'Trunk' as const,
+      vSwitchId: intent.vSwitchID,
+      securityGroupIds: intent.securityGroupIDs,
+      // The trunk goes with its instance.
+      deleteOnRelease: true,
+      description: 'interface create by terway',
+      clientToken: intent.clientToken,
+      tags: {
+        ...intent.tags,
+        // Ours last: by them it is known whose the ENI is.
+        ...ownershipTags({ clusterId, owner: `node/${name}`, ownerUid: uid ?? '', clientToken: intent.clientToken }),
+      },
+    };
+    return {
+      ...{ step, creation },
+      callClass: goal === 'bind' ? 'pod' : 'release',
+      target: { instanceID: instanceId },
+      securityGroupIds: intent.securityGroupIDs,
+    };
+  }
+
+  /** The same once more, as the stores have it now; undefined when it is about another intent or goal by now. */
+  #decideAgain({ goal, node, intent }: TrunkWork): EniDecision | undefined {
+    const { coreNodes, nodes } = this.#context.informers;
+    const { name } = node.metadata;
+    const current = nodes.store.get(name);
+    const core = coreNodes.store.get(name);
+    if (current === undefined || (goal === 'bind') !== (core !== undefined)) return undefined;
+    const now = parseTrunkIntent(current.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (now === undefined || now.clientToken !== intent.clientToken) return undefined;
+    if (goal === 'release') {
+      if (this.#isInUse(now)) return undefined;
+      return this.#decide({ goal, node: current, identity: releasedIdentity(current), intent: now });
+    }
+    const found = core === undefined ? undefined : nodeIdentity(core);
+    if (found === undefined || 'missing' in found) return undefined;
+    return this.#decide({ goal, node: current, identity: found.identity, intent: now });
   }
 
   /** Writes the intent of a trunk, or says why there can be none now. */
@@ -225,83 +269,59 @@ export class NodeController {
       return { requeueAfterMs: RETRY_MS };
     }
     await this.#writer.intent(node, plan.intent, signal);
-    this.#calls.clear(node.metadata.name);
+    this.#context.driver.forget(nodeOwner(node.metadata.name));
     return 'again';
   }
 
-  async #execute(
-    goal: 'bind' | 'release',
-    node: TerwayNode,
-    identity: NodeIdentity,
-    intent: TrunkIntent,
-    step: InterfaceStep,
-    signal: AbortSignal,
-  ): Promise<Outcome> {
-    const { observer, clock } = this.#context;
-    const name = node.metadata.name;
-    switch (step.do) {
-      case 'create':
-        this.#calls.create(node, intent);
-        return {};
-      case 'find':
-        this.#calls.find(name, intent);
-        return {};
-      case 'record':
-        await this.#writer.intent(node, { ...intent, eniID: step.eni.id }, signal);
-        this.#calls.clear(name);
+  async #execute(work: TrunkWork): Promise<Outcome> {
+    const { goal, node, identity, intent, signal } = work;
+    const { observer, clock, driver } = this.#context;
+    const { name } = node.metadata;
+    const owner = nodeOwner(name);
+    const subject = { id: owner, owner, eniId: intent.eniID, decide: () => this.#decideAgain(work) };
+    return driver.perform(subject, this.#decide(work), {
+      record: async ({ eni }) => {
+        await this.#writer.intent(node, { ...intent, eniID: eni.id }, signal);
         return 'again';
-      case 'newAttempt': {
+      },
+      newAttempt: async ({ avoidVSwitch, failure }) => {
         observer.forget(intent.eniID);
         // Once per refusal: the intent stays until there is room elsewhere, and is looked at again meanwhile.
-        if (step.avoidVSwitch && step.failure !== undefined && !this.#charged.has(step.failure)) {
-          this.#charged.add(step.failure);
+        if (avoidVSwitch && failure !== undefined && !this.#charged.has(failure)) {
+          this.#charged.add(failure);
           this.#context.room.vSwitches.block(intent.vSwitchID, clock.now());
         }
         const current = await this.#lost(node, intent, signal);
         return this.#plan(current, identity, intent.attempt + 1, signal);
-      }
-      case 'observe':
-        observer.expect(intent.eniID, 'read', nodeOwner(name));
-        return {};
-      case 'attach':
-      case 'detach':
-      case 'delete':
-        this.#calls.change(name, identity.instanceId, step.eni, step.do);
-        return {};
-      case 'modify':
-        this.#calls.modify(name, step.eni.id, intent);
-        return {};
-      case 'waitForCall':
-      // Of pods only: nobody reports about a trunk.
-      case 'waitForNode':
-        return {};
-      case 'waitForCloud':
-        observer.expect(intent.eniID, step.transition, nodeOwner(name));
-        return {};
-      case 'pause':
-        if (step.failure !== undefined) {
-          if (goal === 'bind' && this.#planner.isCorrected(node, identity, intent, step.failure)) {
+      },
+      inProgress: () => ({}),
+      pause: async ({ untilMs, failure }) => {
+        if (failure !== undefined) {
+          if (goal === 'bind' && this.#planner.isCorrected(node, identity, intent, failure)) {
             return this.#plan(node, identity, intent.attempt + 1, signal);
           }
-          await this.#writer.condition(node, reasonOfFailure(step.failure), step.failure.message, signal);
-        } else if (intent.eniID !== '') observer.forget(intent.eniID);
-        return { requeueAfterMs: Math.max(1, step.untilMs - clock.now()) };
-      case 'blocked':
-        if (clock.now() - (observer.latest(intent.eniID)?.atMs ?? 0) >= RETRY_MS) {
-          observer.expect(intent.eniID, 'read', nodeOwner(name));
+          await this.#writer.condition(node, reasonOfFailure(failure), failure.message, signal);
         }
-        await this.#writer.condition(node, step.reason, step.message, signal);
+        return { requeueAfterMs: Math.max(1, untilMs - clock.now()) };
+      },
+      blocked: async ({ reason, message }) => {
+        // An ENI that is not ours, such as an adopted trunk of upstream's pool, stays with its instance.
+        if (goal === 'release' && reason === 'EniNotOurs') return this.#released(node, signal);
+        if (clock.now() - (observer.latest(intent.eniID)?.atMs ?? 0) >= RETRY_MS) {
+          observer.expect(intent.eniID, 'read', owner, 'audit');
+        }
+        await this.#writer.condition(node, reason, message, signal);
         return { requeueAfterMs: RETRY_MS };
-      case 'done':
-        if (step.eni === undefined) return {};
-        await this.#writer.attached(node, step.eni, await this.#cidrsOf(step.eni.vSwitchId, signal), signal);
-        this.#context.log.info({ node: name, trunk: step.eni.id }, 'trunk attached');
-        observer.forget(step.eni.id);
-        this.#calls.clear(name);
+      },
+      done: async ({ eni }) => {
+        if (goal === 'release') return this.#released(node, signal);
+        if (eni === undefined) return {};
+        await this.#writer.attached(node, eni, await this.#cidrsOf(eni.vSwitchId, signal), signal);
+        this.#context.log.info({ node: name, trunk: eni.id }, 'trunk attached');
+        driver.forget(owner, eni.id);
         return 'again';
-      default:
-        return assertNever(step);
-    }
+      },
+    });
   }
 
   /** The recorded trunk is gone: says so, and looks after the pods that hung below it. */
@@ -313,7 +333,7 @@ export class NodeController {
     log.warn({ node: node.metadata.name, trunk: intent.eniID }, 'trunk lost');
     for (const podEni of informers.podEnis.store.byIndex('trunk', intent.eniID)) {
       for (const { eni } of podEni.spec.allocations ?? []) {
-        if (eni.id !== '') observer.expect(eni.id, 'read', keyOf(podEni.metadata));
+        if (eni.id !== '') observer.expect(eni.id, 'read', keyOf(podEni.metadata), 'repair');
       }
     }
     return current;
@@ -330,7 +350,6 @@ export class NodeController {
 
   /** The Kubernetes node is gone: release its trunk when no pod uses it any more, then let the Node CR go. */
   async #release(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
-    const { clusterId, clock, observer, room, informers } = this.#context;
     const { name, finalizers, annotations, deletionTimestamp } = node.metadata;
     // The watch's store may be behind, and may lack what it cannot read.
     if (!(await this.#nodeIsGone(name, signal))) return { requeueAfterMs: LEAVING_RETRY_MS };
@@ -341,33 +360,19 @@ export class NodeController {
     }
     if (!(finalizers ?? []).includes(FINALIZER_NODE)) return {};
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
-    if (intent !== undefined) {
-      const inUse =
-        intent.eniID !== '' &&
-        (room.slots.used(intent.eniID) > 0 || informers.podEnis.store.byIndex('trunk', intent.eniID).length > 0);
-      if (inUse) return { requeueAfterMs: LEAVING_RETRY_MS };
-      const step = nextTrunkStep({
-        goal: 'release',
-        intent,
-        instanceId: node.spec.nodeMetadata?.instanceID ?? '',
-        nodeName: name,
-        bound: false,
-        observation: observer.latest(intent.eniID),
-        operation: this.#calls.get(name),
-        clusterId,
-        nowMs: clock.now(),
-      });
-      // An ENI that is not ours, such as an adopted trunk of upstream's pool, stays with its instance.
-      if (step.do !== 'done' && !(step.do === 'blocked' && step.reason === 'EniNotOurs')) {
-        const identity = {
-          instanceId: node.spec.nodeMetadata?.instanceID ?? '',
-          instanceType: '',
-          regionId: '',
-          zoneId: '',
-        };
-        return this.#execute('release', node, identity, intent, step, signal);
-      }
-    }
+    if (intent === undefined) return this.#released(node, signal);
+    if (this.#isInUse(intent)) return { requeueAfterMs: LEAVING_RETRY_MS };
+    return this.#execute({ goal: 'release', node, identity: releasedIdentity(node), intent, signal });
+  }
+
+  /** Whether pods still have interfaces below a trunk. */
+  #isInUse({ eniID }: TrunkIntent): boolean {
+    const { room, informers } = this.#context;
+    if (eniID === '') return false;
+    return room.slots.used(eniID) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
+  }
+
+  async #released(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
     await this.#dropRecord(node, signal);
     return {};
   }
@@ -376,8 +381,7 @@ export class NodeController {
   async #dropRecord(node: TerwayNode, signal: AbortSignal): Promise<void> {
     const { name, annotations } = node.metadata;
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
-    if (intent !== undefined) this.#context.observer.forget(intent.eniID);
-    this.#calls.clear(name);
+    this.#context.driver.forget(nodeOwner(name), intent?.eniID);
     this.#failures.delete(name);
     await this.#writer.removeFinalizer(node, signal);
   }
@@ -417,4 +421,15 @@ function isForeign(core: CoreNode, wanted: Readonly<Record<string, string>>): bo
   const labels = core.metadata.labels ?? {};
   if (Object.entries(wanted).some(([name, value]) => labels[name] !== value)) return true;
   return labels[LABEL_IGNORE] === 'true' || labels['type'] === 'virtual-kubelet' || labels[LABEL_LINGJUN] === 'true';
+}
+
+function recordedTrunk({ status }: TerwayNode) {
+  return Object.values(status?.networkInterfaces ?? {}).find(
+    (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
+  );
+}
+
+/** Of a node that is gone only the instance is known. */
+function releasedIdentity({ spec }: TerwayNode): NodeIdentity {
+  return { instanceId: spec.nodeMetadata?.instanceID ?? '', instanceType: '', regionId: '', zoneId: '' };
 }

@@ -21,7 +21,7 @@ export class InstanceTypeCatalog {
   async capacity(instanceType: string, signal: AbortSignal): Promise<NodeCap | undefined> {
     const known = this.#known.get(instanceType);
     if (known !== undefined && this.#clock.now() - known.atMs < MAX_AGE_MS) return known.cap;
-    const cap = this.#cloud.describeInstanceTypes([instanceType], signal).then((found) => {
+    const cap = this.#cloud.describeInstanceTypes([instanceType], { signal, callClass: 'pod' }).then((found) => {
       const limits = found.find((candidate) => candidate.instanceType === instanceType);
       return limits === undefined ? undefined : nodeCapOf(limits);
     });

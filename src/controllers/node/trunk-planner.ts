@@ -100,7 +100,7 @@ export class TrunkPlanner {
   /** A trunk from before, of ours or upstream's, is adopted; an instance takes only one. */
   async #survey(instanceId: string, signal: AbortSignal): Promise<ObservedEni | undefined> {
     const { cloud, observer } = this.#context;
-    const { enis, sentAtMs } = await cloud.describeEnis({ instanceId, type: 'Trunk' }, signal);
+    const { enis, sentAtMs } = await cloud.describeEnis({ instanceId, type: 'Trunk' }, { signal, callClass: 'pod' });
     const [trunk] = enis;
     if (trunk !== undefined) observer.note(trunk, sentAtMs);
     return trunk;

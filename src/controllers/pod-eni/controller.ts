@@ -11,12 +11,13 @@ import { isNotFound } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
 import { assertNever } from '../../util/errors.ts';
 import type { ControllerContext } from '../context.ts';
+import type { Outcome } from '../eni/driver.ts';
 import { nodeFacts } from '../node-facts.ts';
 import { isFinished, podView } from '../pod-facts.ts';
 import { podResource } from '../resources.ts';
 import { sandboxReport } from '../sandbox-reports.ts';
 import { PodAdmitter } from './admitter.ts';
-import { InterfaceExecutor, type Outcome } from './interface-executor.ts';
+import { InterfaceExecutor, type InterfaceWork } from './interface-executor.ts';
 import { OperationLog } from './operation-log.ts';
 import { Reporter } from './reporter.ts';
 import { PodEniWriter } from './writer.ts';
@@ -43,7 +44,10 @@ export class PodEniController {
     const operations = new OperationLog();
     this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock, operations });
     this.#reporter = new Reporter({ writer: this.#writer, events, clock });
-    this.#interfaces = new InterfaceExecutor(context, this.#writer, this.#reporter, operations);
+    this.#interfaces = new InterfaceExecutor(context, {
+      ...{ writer: this.#writer, reporter: this.#reporter, log: operations },
+      decide: (key, index) => this.#decide(key, index),
+    });
     this.#admitter = new PodAdmitter(context, this.#writer);
   }
 
@@ -85,6 +89,17 @@ export class PodEniController {
       if (outcome !== 'again') return outcome;
     }
     return { requeueAfterMs: 1 };
+  }
+
+  /** What there is to do for one interface by what is known now; undefined when it is nothing. */
+  #decide(key: string, index: number): Omit<InterfaceWork, 'signal'> | undefined {
+    const podEni = this.#context.informers.podEnis.store.get(key);
+    const allocation = podEni?.spec.allocations?.[index];
+    if (podEni === undefined || allocation === undefined) return undefined;
+    const decided = nextStep(this.#snapshot(key, podEni));
+    if (decided.do !== 'interfaces' || (decided.goal === 'release' && !isHeldByUs(podEni))) return undefined;
+    const step = decided.steps.find((entry) => entry.index === index)?.step;
+    return step === undefined ? undefined : { key, podEni, goal: decided.goal, index, allocation, step };
   }
 
   #snapshot(key: string, podEni: PodEni): Snapshot {

@@ -1,4 +1,4 @@
-import { attemptTags, ownershipTags } from '../../allocation/identity.ts';
+import { ownershipTags } from '../../allocation/identity.ts';
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { targetOf } from '../../allocation/lifecycle.ts';
 import {
@@ -9,24 +9,24 @@ import {
 } from '../../allocation/observation.ts';
 import { planNewAttempt } from '../../allocation/plan.ts';
 import { isRewritten } from '../../allocation/rewritten.ts';
+import type { CallClass } from '../../cloud/call-line.ts';
+import { ANNOTATION_POD_UID } from '../../crds/names.ts';
 import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import { jsonEqual } from '../../kube/patch.ts';
 import { apiVersionOf } from '../../kube/types.ts';
 import { rfc3339 } from '../../util/clock.ts';
-import { assertNever } from '../../util/errors.ts';
 import { CLUSTER_NETWORKING } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
-import { Operations } from '../operations.ts';
+import type { EniDecision, Outcome } from '../eni/driver.ts';
+import { API_OF_CALL, type EndedCall } from '../eni/pending-calls.ts';
 import { nodeOwner } from '../owners.ts';
+import { isFinished } from '../pod-facts.ts';
 import { podEniResource } from '../resources.ts';
-import { API_OF_CALL, type OperationLog } from './operation-log.ts';
+import type { OperationLog } from './operation-log.ts';
 import type { Report, Reporter } from './reporter.ts';
 import type { PodEniWriter } from './writer.ts';
-
-/** What a visit came to: go on at once, or leave, and look again after a time when given. */
-export type Outcome = 'again' | { requeueAfterMs?: number };
 
 /** One interface of a PodENI that is being worked on. */
 export interface InterfaceWork {
@@ -46,155 +46,147 @@ const RECHECK_BLOCKED_MS = 60_000;
 
 const CALL_REASON = { attach: 'Attaching', detach: 'Detaching', delete: 'Deleting' } as const;
 
-/** Does what the life cycle has decided for one interface: calls the cloud, records, waits, reports. */
+/** Does what the life cycle has decided for one interface: records, waits, reports. Calls are the driver's (eni/driver.ts). */
 export class InterfaceExecutor {
   readonly #context: ControllerContext;
-  readonly #operations: Operations;
+  readonly #decide: (key: string, index: number) => Omit<InterfaceWork, 'signal'> | undefined;
   readonly #writer: PodEniWriter;
   readonly #reporter: Reporter;
   /** Refusals for want of an address that have been charged to their vSwitch. */
   readonly #charged = new WeakSet<OperationFailure>();
   readonly #log: OperationLog;
 
-  constructor(context: ControllerContext, writer: PodEniWriter, reporter: Reporter, log: OperationLog) {
+  /** @param decide what there is to do for an interface, from what is known when it is called. */
+  constructor(
+    context: ControllerContext,
+    options: {
+      writer: PodEniWriter;
+      reporter: Reporter;
+      log: OperationLog;
+      decide: (key: string, index: number) => Omit<InterfaceWork, 'signal'> | undefined;
+    },
+  ) {
     this.#context = context;
-    const { clock, signal, wakePod } = context;
-    this.#operations = new Operations({ clock, signal, wake: wakePod, onEnd: (key, ended) => log.note(key, ended) });
-    this.#writer = writer;
-    this.#reporter = reporter;
-    this.#log = log;
+    this.#decide = options.decide;
+    this.#writer = options.writer;
+    this.#reporter = options.reporter;
+    this.#log = options.log;
   }
 
   /** The last call for an interface, as far as this process knows. */
   operation(key: string, index: number): Operation | undefined {
-    return this.#operations.get(operationId(key, index));
+    return this.#context.driver.operation(subjectId(key, index));
   }
 
   /** Memory keeps nothing of a record that is settled or gone. */
   forget(key: string, podEni: PodEni): void {
     this.#log.forget(key);
-    for (const [index, allocation] of (podEni.spec.allocations ?? []).entries()) {
-      this.#operations.clear(operationId(key, index));
-      if (allocation.eni.id !== '') this.#context.observer.forget(allocation.eni.id);
+    for (const [index, { eni }] of (podEni.spec.allocations ?? []).entries()) {
+      this.#context.driver.forget(subjectId(key, index), eni.id);
     }
   }
 
   /** Executes one step. @throws KubeApiError, TransportError */
   async execute(work: InterfaceWork): Promise<Outcome> {
-    const { key, podEni, index, allocation, step, signal } = work;
-    const { observer, clock } = this.#context;
-    const { id } = allocation.eni;
-    switch (step.do) {
-      case 'create':
-        this.#create(work);
-        return this.#waiting(work, 'Creating', 'the ENI is being created');
-      case 'find':
-        this.#find(work);
-        return {};
-      case 'record':
-        await this.#writer.record(podEni, index, step.eni, signal);
-        this.#operations.clear(operationId(key, index));
+    const { key, podEni, index, allocation, signal } = work;
+    const subject = {
+      id: subjectId(key, index),
+      owner: key,
+      eniId: allocation.eni.id,
+      decide: () => {
+        const now = this.#decide(key, index);
+        return now === undefined ? undefined : this.#decisionOf(now);
+      },
+      ended: (call: EndedCall) => this.#log.note(key, call),
+    };
+    return this.#context.driver.perform(subject, this.#decisionOf(work), {
+      record: async ({ eni }) => {
+        await this.#writer.record(podEni, index, eni, signal);
         return 'again';
-      case 'newAttempt':
-        return this.#newAttempt(work, step.avoidVSwitch, step.failure);
-      case 'observe':
-        observer.expect(id, 'read', key);
-        return {};
-      case 'attach':
-      case 'detach':
-      case 'delete':
-        if (step.do === 'detach' && step.unconfirmed === true) this.#sayUnconfirmed(work);
-        this.#change(work, step.do);
-        return this.#waiting(work, CALL_REASON[step.do], `${step.do} of ${id} is being asked for`);
-      case 'modify':
-        return this.#modify(work, step.eni);
-      case 'waitForNode':
-        return { requeueAfterMs: Math.max(1, step.untilMs - clock.now()) };
-      case 'waitForCall':
-        return this.#waiting(work, 'CallingCloud', 'the call to the cloud has not ended');
-      case 'waitForCloud':
-        observer.expect(id, step.transition, key);
-        return this.#waiting(
-          work,
-          CALL_REASON[step.transition],
-          `the cloud has accepted the ${step.transition} of ${id}, which takes ${Math.ceil(observer.usualMs(step.transition) / 1000)} s as a rule`,
-        );
-      case 'pause':
-        return this.#pause(work, step.untilMs, step.failure);
-      case 'blocked':
-        return this.#blocked(work, step.reason, step.message);
-      case 'done':
-        return {};
-      default:
-        return assertNever(step);
-    }
+      },
+      newAttempt: ({ avoidVSwitch, failure }) => this.#newAttempt(work, avoidVSwitch, failure),
+      inProgress: (_, isNew) => this.#inProgress(work, isNew),
+      pause: ({ untilMs, failure }) => this.#pause(work, untilMs, failure),
+      blocked: ({ reason, message }) => this.#blocked(work, reason, message),
+      done: () => ({}),
+    });
   }
 
-  #create({ key, podEni, index, allocation }: InterfaceWork): void {
-    const { cloud, clusterId, clock, observer } = this.#context;
-    const token = allocation.intent?.clientToken ?? '';
-    const request = {
+  #decisionOf({ key, podEni, goal, allocation, step }: Omit<InterfaceWork, 'signal'>): EniDecision {
+    const { clusterId } = this.#context;
+    const token = allocation.intent?.clientToken;
+    const target = targetOf(podEni);
+    const creation = {
       kind: 'Secondary' as const,
       vSwitchId: allocation.eni.vSwitchID ?? '',
       securityGroupIds: allocation.eni.securityGroupIDs ?? [],
       deleteOnRelease: allocation.allocationType?.type !== 'Fixed',
       description: 'interface create by terway',
-      clientToken: token,
+      clientToken: token ?? '',
       // By the plan, not by the configuration: a token belongs to its parameters.
       ...(allocation.ipv6CIDR === undefined || allocation.ipv6CIDR === '' ? {} : { ipv6Count: 1 }),
       tags: ownershipTags({
         clusterId,
         owner: key,
         ownerUid: podEni.metadata.uid ?? '',
-        clientToken: token,
+        clientToken: token ?? '',
       }),
     };
-    const call = { id: operationId(key, index), owner: key, kind: 'create', eniId: '' } as const;
-    this.#operations.start(call, async (signal) => {
-      const created = await cloud.createEni(request, signal);
-      observer.note(created.eni, clock.now());
-      return created;
-    });
+    return {
+      step,
+      callClass: this.#classOf(key, podEni, goal),
+      ...(token === undefined ? {} : { creation }),
+      ...(target === undefined ? {} : { target }),
+      securityGroupIds: allocation.eni.securityGroupIDs ?? [],
+    };
   }
 
-  #find({ key, index, allocation }: InterfaceWork): void {
-    const { cloud, clusterId, observer } = this.#context;
-    const tags = attemptTags(clusterId, allocation.intent?.clientToken ?? '');
-    const call = { id: operationId(key, index), owner: key, kind: 'find', eniId: '' } as const;
-    this.#operations.start(call, async (signal) => {
-      const { enis, sentAtMs } = await cloud.describeEnis({ tags }, signal);
-      const [eni] = enis;
-      if (eni !== undefined) observer.note(eni, sentAtMs);
-      return { eni };
-    });
+  /** Whom the call is for. */
+  #classOf(key: string, podEni: PodEni, goal: Goal): CallClass {
+    const { pods } = this.#context.informers;
+    if (goal === 'bind') {
+      const { phase } = podEni.status ?? {};
+      return phase === 'Bind' ? 'repair' : phase === 'Binding' ? 'move' : 'pod';
+    }
+    const successor = pods.store.get(key);
+    const isAwaited =
+      successor !== undefined &&
+      !isFinished(successor) &&
+      successor.metadata.uid !== podEni.metadata.annotations?.[ANNOTATION_POD_UID];
+    return isAwaited ? 'move' : 'release';
   }
 
-  #change({ key, podEni, index, step }: InterfaceWork, kind: 'attach' | 'detach' | 'delete'): void {
-    const { cloud } = this.#context;
-    if (step.do !== kind) return;
-    const { eni } = step;
-    const target = targetOf(podEni);
-    this.#operations.start({ id: operationId(key, index), owner: key, kind, eniId: eni.id }, async (signal) => {
-      if (kind === 'delete') return cloud.deleteEni(eni.id, signal);
-      if (kind === 'detach') {
-        const trunk = eni.trunkEniId === undefined ? {} : { trunkEniId: eni.trunkEniId };
-        return cloud.detachEni({ eniId: eni.id, instanceId: eni.instanceId ?? '', ...trunk }, signal);
+  /** Says what is waited for, and first what is out of the ordinary about it. */
+  async #inProgress(work: InterfaceWork, isNew: boolean): Promise<Outcome> {
+    const { allocation, step } = work;
+    const { id } = allocation.eni;
+    switch (step.do) {
+      case 'create':
+        return this.#waiting(work, 'Creating', 'the ENI is being created');
+      case 'attach':
+      case 'detach':
+      case 'delete':
+        if (step.do === 'detach' && step.unconfirmed === true && isNew) this.#sayUnconfirmed(work);
+        return this.#waiting(work, CALL_REASON[step.do], `${step.do} of ${id} is being asked for`);
+      case 'modify':
+        return this.#modifying(work, step.eni);
+      case 'waitForCall':
+        return this.#waiting(work, 'CallingCloud', 'the call to the cloud has not ended');
+      case 'waitForCloud': {
+        const usualS = Math.ceil(this.#context.observer.usualMs(step.transition) / 1000);
+        const accepted = `the cloud has accepted the ${step.transition} of ${id}, which takes ${usualS} s as a rule`;
+        return this.#waiting(work, CALL_REASON[step.transition], accepted);
       }
-      if (target === undefined) return {};
-      const trunk = target.trunkENIID === undefined ? {} : { trunkEniId: target.trunkENIID };
-      return cloud.attachEni({ eniId: eni.id, instanceId: target.instanceID, ...trunk }, signal);
-    });
+      default:
+        return {};
+    }
   }
 
   /** The record names the groups, be it since a rollout or from the beginning: the ENI gets them. */
-  async #modify(work: InterfaceWork, eni: ObservedEni): Promise<Outcome> {
-    const { key, podEni, index, allocation } = work;
-    const { cloud } = this.#context;
+  async #modifying(work: InterfaceWork, eni: ObservedEni): Promise<Outcome> {
+    const { podEni, allocation } = work;
     const wanted = allocation.eni.securityGroupIDs ?? [];
     const shown = `${eni.id} has the security groups ${eni.securityGroupIds.join(', ')}, the PodENI records ${wanted.join(', ')}`;
-    this.#operations.start({ id: operationId(key, index), owner: key, kind: 'modify', eniId: eni.id }, (signal) =>
-      cloud.modifyEniSecurityGroups(eni.id, wanted, signal),
-    );
     const isDrift = podEni.status?.phase === 'Bind' && !isRewritten(podEni);
     if (!isDrift) return this.#waiting(work, 'ChangingSecurityGroups', shown);
     // At once: it is what makes a repair that a crash interrupts go on.
@@ -211,12 +203,8 @@ export class InterfaceExecutor {
   }
 
   async #pause(work: InterfaceWork, untilMs: number, failure: OperationFailure | undefined): Promise<Outcome> {
-    const { clock, observer } = this.#context;
-    const { id } = work.allocation.eni;
-    if (failure === undefined) {
-      // The last answer is older than what the pause waits for; ask again when it ends.
-      if (id !== '') observer.forget(id);
-    } else {
+    const { clock } = this.#context;
+    if (failure !== undefined) {
       const networking = this.#newerNetworking(work, failure);
       if (networking !== undefined) return this.#newAttempt(work, false, failure);
       this.#suspectTrunk(work, failure);
@@ -257,12 +245,12 @@ export class InterfaceExecutor {
     const target = targetOf(podEni);
     if (goal !== 'bind' || failure.kind !== 'notFound' || target?.trunkENIID === undefined) return;
     if (target.nodeName === '') return;
-    this.#context.observer.expect(target.trunkENIID, 'read', nodeOwner(target.nodeName));
+    this.#context.observer.expect(target.trunkENIID, 'read', nodeOwner(target.nodeName), 'repair');
   }
 
   async #newAttempt(work: InterfaceWork, avoidVSwitch: boolean, failure?: OperationFailure): Promise<Outcome> {
     const { key, podEni, index, allocation, signal } = work;
-    const { room, clock, waitingRoom, observer } = this.#context;
+    const { room, clock, waitingRoom } = this.#context;
     const { vSwitchID } = allocation.eni;
     // Once per refusal: the interface is looked at again while it waits, which says nothing about the vSwitch.
     if (avoidVSwitch && vSwitchID !== undefined && failure !== undefined && !this.#charged.has(failure)) {
@@ -290,8 +278,7 @@ export class InterfaceExecutor {
     }
     await this.#writer.replaceAllocation(podEni, index, plan.allocation, signal);
     waitingRoom.leave(key);
-    this.#operations.clear(operationId(key, index));
-    observer.forget(allocation.eni.id);
+    this.#context.driver.forget(subjectId(key, index), allocation.eni.id);
     return 'again';
   }
 
@@ -300,7 +287,7 @@ export class InterfaceExecutor {
     const { id } = work.allocation.eni;
     const observation = observer.latest(id);
     if (observation === undefined || clock.now() - observation.atMs >= RECHECK_BLOCKED_MS) {
-      observer.expect(id, 'read', work.key);
+      observer.expect(id, 'read', work.key, 'audit');
     }
     const { requeueAfterMs = RECHECK_BLOCKED_MS } = await this.#reporter.problem(reportOf(work, reason, message));
     return { requeueAfterMs: Math.min(requeueAfterMs, RECHECK_BLOCKED_MS) };
@@ -310,8 +297,8 @@ export class InterfaceExecutor {
     if (work.goal !== 'bind') return {};
     const before = this.#log.lastFailure(work.key);
     const detail = before === undefined ? undefined : `the call before failed: ${before}`;
-    const operation = this.operation(work.key, work.index);
-    const api = operation?.state === 'running' ? API_OF_CALL[operation.kind] : undefined;
+    const call = this.#context.driver.callOf(subjectId(work.key, work.index));
+    const api = call === undefined ? undefined : API_OF_CALL[call];
     const quota = api === undefined ? undefined : this.#context.quota.status(api);
     if (api === undefined || quota === undefined || quota.waiting === 0) {
       return this.#reporter.waiting(reportOf(work, reason, message, detail));
@@ -327,6 +314,6 @@ function reportOf({ key, podEni, signal }: InterfaceWork, reason: Reason, messag
   return { key, podEni, reason, message, detail, signal };
 }
 
-function operationId(key: string, index: number): string {
+function subjectId(key: string, index: number): string {
   return `${key}#${index}`;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { EndedCall } from '../operations.ts';
+import type { EndedCall } from '../eni/pending-calls.ts';
 import { joinOperations, OperationLog } from './operation-log.ts';
 
 const call = (changes: Partial<EndedCall> = {}): EndedCall => ({

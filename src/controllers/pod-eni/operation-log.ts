@@ -1,20 +1,9 @@
-import type { OperationKind } from '../../allocation/observation.ts';
 import type { OperationRecord } from '../../crds/pod-eni.ts';
 import { rfc3339 } from '../../util/clock.ts';
-import type { EndedCall } from '../operations.ts';
+import { API_OF_CALL, type EndedCall } from '../eni/pending-calls.ts';
 
 /** Calls that a record keeps. */
 const KEPT = 20;
-
-/** The API of each kind of call. */
-export const API_OF_CALL = {
-  create: 'CreateNetworkInterface',
-  find: 'DescribeNetworkInterfaces',
-  attach: 'AttachNetworkInterface',
-  detach: 'DetachNetworkInterface',
-  delete: 'DeleteNetworkInterface',
-  modify: 'ModifyNetworkInterfaceAttribute',
-} as const satisfies Record<OperationKind, string>;
 
 /** What a status told before, with what is pending; oldest first. */
 export function joinOperations(

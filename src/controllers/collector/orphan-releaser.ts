@@ -1,0 +1,156 @@
+import { isOurs } from '../../allocation/identity.ts';
+import { nextInterfaceStep } from '../../allocation/interface-step.ts';
+import { parseTrunkIntent } from '../../allocation/trunk.ts';
+import type { Eni } from '../../cloud/port.ts';
+import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT, TAG_OWNER } from '../../crds/names.ts';
+import { isNotFound } from '../../kube/errors.ts';
+import { splitKey } from '../../kube/types.ts';
+import { errorMessage } from '../../util/errors.ts';
+import type { ControllerContext } from '../context.ts';
+import type { EniDecision } from '../eni/driver.ts';
+import type { EndedCall } from '../eni/pending-calls.ts';
+import { orphanOwner } from '../owners.ts';
+import { podEniResource } from '../resources.ts';
+
+/** One call that was made to release an orphan, or failed. */
+export interface OrphanRelease {
+  eniId: string;
+  call: 'detach' | 'delete';
+  error?: string;
+}
+
+/** Longest that one release may take, waiting for quota behind everybody else included. */
+const LONGEST_MS = 120_000;
+
+/** Releases ENIs that nothing names, each by the call that comes next for it; later rounds go on from there. */
+export class OrphanReleaser {
+  readonly #context: ControllerContext;
+  /** Who waits for news of an orphan. */
+  readonly #wakers = new Map<string, () => void>();
+
+  constructor(context: ControllerContext) {
+    this.#context = context;
+  }
+
+  /** There is news of an orphan. */
+  wake(eniId: string): void {
+    this.#wakers.get(eniId)?.();
+  }
+
+  /** Makes the next call for an ENI that was listed as an orphan. Never rejects, but with the signal's reason. */
+  async release(eni: Eni): Promise<OrphanRelease> {
+    const { driver, clock, log, signal } = this.#context;
+    const owner = orphanOwner(eni.id);
+    const call = eni.status === 'InUse' ? 'detach' : 'delete';
+    let ended: EndedCall | undefined;
+    let problem: string | undefined;
+    const subject = {
+      ...{ id: owner, owner, eniId: eni.id },
+      decide: () => this.#decide(eni),
+      ended: (how: EndedCall) => {
+        ended = how;
+      },
+    };
+    const give = (message: string) => {
+      problem = message;
+      return {};
+    };
+    const handler = {
+      record: async () => ({}),
+      newAttempt: async () => ({}),
+      inProgress: () => ({}),
+      pause: async () => give('the call before failed a moment ago'),
+      blocked: async ({ message }: { message: string }) => give(message),
+      done: () => give('it is gone'),
+    };
+    const deadlineMs = clock.monotonicMs() + LONGEST_MS;
+    try {
+      while (ended === undefined && problem === undefined) {
+        const named = await this.#ownerNow(eni);
+        const decision = named === undefined ? this.#decide(eni) : undefined;
+        if (decision === undefined) return { eniId: eni.id, call, error: `it is named by ${named ?? 'a record'} now` };
+        const news = this.#news(eni.id, deadlineMs - clock.monotonicMs());
+        try {
+          await driver.perform(subject, decision, handler);
+          if (ended === undefined && problem === undefined && !(await news.promise)) problem = 'it waits for quota';
+        } finally {
+          news.end();
+        }
+      }
+    } catch (error) {
+      if (signal.aborted) throw error;
+      problem = errorMessage(error);
+    } finally {
+      driver.forget(owner, eni.id);
+    }
+    const error = problem ?? ended?.failure?.message;
+    if (error === undefined) log.warn({ eni: eni.id, status: eni.status, tags: eni.tags }, 'orphan released');
+    else log.warn({ eni: eni.id, err: error }, 'orphan could not be released');
+    return { eniId: eni.id, call, ...(error === undefined ? {} : { error }) };
+  }
+
+  /** @returns a promise of true at the next news, of false when none came in time; `end` must be called. */
+  #news(eniId: string, withinMs: number): { promise: Promise<boolean>; end: () => void } {
+    const { clock, signal } = this.#context;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const onAbort = () => resolve(false);
+    const timer = clock.schedule(Math.max(1, withinMs), () => resolve(false));
+    this.#wakers.set(eniId, () => resolve(true));
+    signal.addEventListener('abort', onAbort, { once: true });
+    return {
+      promise,
+      end: () => {
+        timer.cancel();
+        this.#wakers.delete(eniId);
+        signal.removeEventListener('abort', onAbort);
+      },
+    };
+  }
+
+  /** By what the stores know; undefined when something names it. */
+  #decide(eni: Eni): EniDecision | undefined {
+    const { observer, driver, clusterId, clock } = this.#context;
+    if (this.#isNamed(eni)) return undefined;
+    const observation = observer.latest(eni.id);
+    const operation = driver.operation(orphanOwner(eni.id));
+    const view = {
+      allocation: { eni: { id: eni.id } },
+      ...{ fixed: false, bound: false },
+      ...(observation === undefined ? {} : { observation }),
+      ...(operation === undefined ? {} : { operation }),
+    };
+    return { step: nextInterfaceStep('release', view, clusterId, clock.now()), callClass: 'audit' };
+  }
+
+  #isNamed({ id, tags }: Eni): boolean {
+    const { podEnis, nodes, networkInterfaces } = this.#context.informers;
+    if (podEnis.store.byIndex('eni', id).length > 0 || networkInterfaces.store.get(id) !== undefined) return true;
+    const token = tags[TAG_ATTEMPT];
+    const [kind, name = ''] = (tags[TAG_OWNER] ?? '').split('/');
+    const record = podEnis.store.get(tags[TAG_OWNER] ?? '');
+    if (record?.spec.allocations?.some(({ intent }) => intent !== undefined && intent.clientToken === token) === true) {
+      return true;
+    }
+    const node = kind === 'node' ? nodes.store.get(name) : undefined;
+    const intent = parseTrunkIntent(node?.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    return intent !== undefined && (intent.eniID === id || intent.clientToken === token);
+  }
+
+  /** Whether the record that the ENI was made for names it by now; the store may be behind. @throws KubeApiError */
+  async #ownerNow({ id, tags }: Eni): Promise<string | undefined> {
+    const { client, clusterId, signal } = this.#context;
+    const key = tags[TAG_OWNER] ?? '';
+    const { namespace, name } = splitKey(key);
+    if (!isOurs(tags, clusterId) || namespace === undefined || namespace === 'node' || name === '') return undefined;
+    try {
+      const podEni = await client.get(podEniResource, { namespace, name }, { signal, priority: 'background' });
+      const isNamed = podEni.spec.allocations?.some(
+        ({ eni, intent }) => eni.id === id || (intent !== undefined && intent.clientToken === tags[TAG_ATTEMPT]),
+      );
+      return isNamed === true ? `PodENI ${key}` : undefined;
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+}
