@@ -49,6 +49,31 @@ test('time and chance of the machine are found outside the clock', async () => {
   ]);
 });
 
+test.each([
+  ['src/kube/lease.ts', 'const id = randomUUID();', 'makes a name or a key'],
+  ['src/admission/keys.ts', "const pair = generateKeyPairSync('ec');", 'makes a name or a key'],
+  ['src/cloud/metadata.ts', 'const limit = AbortSignal.timeout(10);', 'time or chance'],
+  ['src/agent/x.ts', 'const at = process.hrtime.bigint();', 'time or chance'],
+  ['src/kube/x.ts', "import { setTimeout } from 'node:timers/promises';", 'time or chance'],
+  ['src/cloud/x.ts', 'const answer = await fetch(url);', 'sends a request'],
+  ['src/kube/client.ts', 'const clock = options.clock ?? systemClock;', 'let the executable pass it'],
+  ['src/controllers/x.ts', "import {\n  readFile,\n  stat,\n} from 'node:fs/promises';", 'imports node:fs/promises'],
+  ['src/cloud/rpc.ts', "import core from '@alicloud/openapi-core';", 'imports @alicloud/openapi-core'],
+])('what of the machine is reached in %s by %s is found', async (file, line, message) => {
+  await plant(file, `${line}\n`);
+  expect(await importViolations(root)).toEqual([expect.stringContaining(message)]);
+});
+
+test('ports, executables and types may name the machine', async () => {
+  await plant('src/util/x509.ts', "import { randomBytes } from 'node:crypto';\nexport const some = randomBytes(15);\n");
+  await plant('src/cloud/metadata.ts', 'export const answer = fetch(url);\nexport const other = cache.fetch(url);\n');
+  await plant('src/kube/connection.ts', "import { connect } from 'node:http2';\n");
+  await plant('src/kube/transport.ts', "import type { ClientHttp2Stream } from 'node:http2';\n");
+  await plant('src/cli/tool.ts', "import { readFile } from 'node:fs/promises';\nexport const clock = systemClock;\n");
+  await plant('src/datapath/probe.ts', "import { readFile } from 'node:fs/promises';\n");
+  expect(await importViolations(root)).toEqual([]);
+});
+
 test('a folder without a rule is named', async () => {
   await plant('src/misc/x.ts', '');
   expect((await importViolations(root))[0]).toContain('src/misc has no rule');

@@ -33,9 +33,51 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 /** The executable that starts the simulator (architecture 1). */
 const EXEMPT: Readonly<Record<string, readonly string[]>> = { 'src/cli/alicloud-sim.ts': ['sim'] };
 
-/** Time and chance are injected; only these files may touch the real ones. */
-const CLOCKWORK = ['src/util/clock.ts', 'src/util/random.ts'];
-const AMBIENT = /\b(Date\.now|Math\.random|setTimeout|setInterval|setImmediate|performance\.now)\s*\(|\bnew Date\(\)/;
+/**
+ * Time, chance and I/O come in from outside, so that a simulation can run the shipped code. What of the machine is touched, and
+ * the only places that may.
+ */
+const AMBIENT: readonly { found: RegExp; only: readonly string[]; instead: string }[] = [
+  {
+    found:
+      /\b(Date\.now|Math\.random|setTimeout|setInterval|setImmediate|performance\.now|AbortSignal\.timeout|process\.(hrtime(\.bigint)?|uptime))\s*\(|\bnew Date\(\)|(?<!new )\bDate\(\)|['"]node:(timers|perf_hooks)\b/,
+    only: ['src/util/clock.ts', 'src/util/random.ts'],
+    instead: "uses the machine's own time or chance; take a Clock or a Random",
+  },
+  {
+    found:
+      /\b(randomUUID|randomBytes|randomInt|randomFill(Sync)?|getRandomValues|generate(KeyPair|Key|Prime)(Sync)?)\s*\(/,
+    only: ['src/util/x509.ts', 'src/cli/'],
+    instead: 'makes a name or a key of its own; take it from whoever builds this',
+  },
+  {
+    found: /(?<![.\w])fetch\s*\(/,
+    only: ['src/cloud/metadata.ts'],
+    instead: 'sends a request of its own; go through src/cloud/metadata.ts',
+  },
+  {
+    found: /\bsystem(Clock|Random)\b/,
+    only: ['src/util/clock.ts', 'src/util/random.ts', 'src/cli/'],
+    instead: "chooses the machine's clock or chance itself; let the executable pass it",
+  },
+];
+
+/** Folders that a simulation runs, and their files that reach the machine; in the others of src that is their purpose. */
+const SIMULATED = [
+  ...['src/util', 'src/crds', 'src/config', 'src/allocation', 'src/kube', 'src/cloud', 'src/telemetry'],
+  ...['src/controllers', 'src/admission'],
+];
+const PORTS = [
+  // Of the executables: files, sockets, addresses.
+  ...['src/util/tar.ts', 'src/util/unix-socket.ts', 'src/util/ip.ts'],
+  ...['src/config/config-file.ts', 'src/config/reload.ts', 'src/telemetry/http-server.ts', 'src/admission/server.ts'],
+  // Below ApiTransport and KubeConfig.
+  ...['src/kube/config.ts', 'src/kube/connection.ts', 'src/kube/credentials.ts', 'src/kube/kubeconfig-file.ts'],
+  // Below RpcSender and CredentialSource.
+  ...['src/cloud/rpc-sender.ts', 'src/cloud/credentials.ts'],
+];
+const MACHINE =
+  /(?:^|\n)import (?!type\b)[^;'"]*?from\s*['"](node:(?:fs|fs\/promises|net|dgram|dns|dns\/promises|tls|http|https|http2|os|child_process|worker_threads|cluster|readline)|@alicloud\/(?:credentials|openapi-core))['"]/g;
 
 const IMPORT =
   /(?:^|\n)\s*(?:import|export)\b[^'"`;]*?from\s*['"](\.[^'"]+)['"]|\bimport\s*\(\s*['"](\.[^'"]+)['"]|(?:^|\n)\s*import\s+['"](\.[^'"]+)['"]/g;
@@ -77,13 +119,22 @@ function forbiddenImports(root: string, path: string, file: string, text: string
 
 function ambientUse(file: string, text: string): string[] {
   const isTest = file.endsWith('.test.ts') || file.includes('/test-support/');
-  if (!file.startsWith('src/') || isTest || CLOCKWORK.includes(file)) return [];
-  return text.split('\n').flatMap((line, at) => {
+  if (!file.startsWith('src/') || isTest) return [];
+  const rules = AMBIENT.filter(({ only }) => !only.some((place) => file === place || isBelow(file, place)));
+  const uses = text.split('\n').flatMap((line, at) => {
     const code = line.replace(/^\s*(\*|\/\/|\/\*).*$/, '');
-    return AMBIENT.test(code)
-      ? [`${file}:${at + 1}: uses the machine's own time or chance; take a Clock or a Random`]
-      : [];
+    return rules.filter(({ found }) => found.test(code)).map(({ instead }) => `${file}:${at + 1}: ${instead}`);
   });
+  if (!SIMULATED.includes(areaOf(file)) || PORTS.includes(file)) return uses;
+  const modules = [...text.matchAll(MACHINE)].map(
+    ([, module]) => `${file}: imports ${module}, but is not among the files that may reach the machine`,
+  );
+  return [...uses, ...modules];
+}
+
+/** @param place a folder with a slash at its end; of a file nothing is below. */
+function isBelow(file: string, place: string): boolean {
+  return place.endsWith('/') && file.startsWith(place);
 }
 
 /** Of the object `z` a bundle keeps everything, half of which is never used; of a namespace only what is named. */

@@ -6,7 +6,6 @@ import type { HasMetadata, Resource } from '../kube/types.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { jitter, type Random } from '../util/random.ts';
-import { createAuthority, issueCertificate } from '../util/x509.ts';
 import {
   type CertificateData,
   type CertificatePolicy,
@@ -16,6 +15,7 @@ import {
   notAfterMs,
   problemOf,
 } from './certificate-state.ts';
+import type { CertificateIssuer } from './issue-certificate.ts';
 import {
   mutatingWebhookResource,
   type Secret,
@@ -29,6 +29,7 @@ export interface WebhookCertificatesOptions {
   client: KubeClient;
   clock: Clock;
   random: Random;
+  issue: CertificateIssuer;
   /** Of the Secret. */
   namespace: string;
   /** Name of the webhook configurations and of the Service; the Secret is `<name>-webhook-cert`. */
@@ -246,13 +247,11 @@ export class WebhookCertificates {
   }
 
   #issue(nowMs: number): Issued {
-    const { name, namespace } = this.#options;
+    const { name, namespace, issue } = this.#options;
     const validity = { notBeforeMs: nowMs - BACKDATE_MS, notAfterMs: nowMs + this.#policy.validityMs };
     // A name of its own, so that nobody takes one CA of the bundle for the other.
-    const authority = createAuthority(`${name}-webhook-ca-${Math.round(nowMs).toString(36)}`, validity);
-    const request = { commonName: `${name}.${namespace}.svc`, usage: 'server' as const, hosts: this.#policy.hosts };
-    const { certificatePem, privateKeyPem } = issueCertificate(authority, request, validity);
-    return { caPem: authority.certificatePem, certificatePem, privateKeyPem };
+    const authorityName = `${name}-webhook-ca-${Math.round(nowMs).toString(36)}`;
+    return issue(authorityName, { commonName: `${name}.${namespace}.svc`, hosts: this.#policy.hosts }, validity);
   }
 
   #informer<T extends HasMetadata>(resource: Resource<T>, name: string, namespace: string | undefined): Informer<T> {

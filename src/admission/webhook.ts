@@ -19,6 +19,7 @@ export interface WebhookOptions {
   /** How long requests are still answered after {@link Webhook.close} was called. */
   drainMs: number;
   certificates: Pick<WebhookCertificatesOptions, 'namespace' | 'name' | 'mode' | 'policy'>;
+  issue: WebhookCertificatesOptions['issue'];
   clock: Clock;
   random: Random;
   log: Log;
@@ -37,7 +38,7 @@ export class Webhook {
 
   constructor(options: WebhookOptions) {
     this.#options = options;
-    const { clock, timeoutMs, metrics, log, client, random } = options;
+    const { clock, timeoutMs, metrics, log, client, random, issue } = options;
     const reviewer = new Reviewer(options.sources, options.rules);
     this.#server = new WebhookServer({
       ...{ clock, timeoutMs },
@@ -50,7 +51,7 @@ export class Webhook {
       onError: (error) => log.warn({ err: errorMessage(error) }, 'review failed'),
     });
     this.#certificates = new WebhookCertificates({
-      ...{ client, clock, random, ...options.certificates },
+      ...{ client, clock, random, issue, ...options.certificates },
       onCertificate: (certificate, endsAtMs) => {
         this.#server.use(certificate);
         metrics.webhookCertificateEnds.set(endsAtMs / 1000);

@@ -18,6 +18,7 @@ import { KubeConfigError } from '../kube/errors.ts';
 import { EventRecorder } from '../kube/events.ts';
 import { closeServer, listen, telemetryServer } from '../telemetry/http-server.ts';
 import { createLog } from '../telemetry/log.ts';
+import { addProcessMetrics } from '../telemetry/metric-set.ts';
 import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { parseIp } from '../util/ip.ts';
@@ -101,6 +102,7 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
     ...{ nodeName, config, client, datapath, recorder, log },
     ...{ clock: systemClock, random: systemRandom, pluginPath: join(lib, 'terway-cni') },
   });
+  addProcessMetrics(agent.metrics.registry);
   const servers = [];
   for (const [what, address] of [
     ['healthzBindAddress', config.healthzBindAddress],

@@ -1,3 +1,4 @@
+import { issueWithNewAuthority } from '../admission/issue-certificate.ts';
 import type { ReviewSources } from '../admission/reviewer.ts';
 import { Webhook } from '../admission/webhook.ts';
 import type { ControlPlaneConfig } from '../config/control-plane.ts';
@@ -25,7 +26,7 @@ export function createWebhook(
   const { webhook, enableTrunk, controllerNamespace: namespace, controllerName: name } = config;
   if (!webhook.enabled) return undefined;
   return new Webhook({
-    ...{ client, log, metrics, clock: systemClock, random: systemRandom },
+    ...{ client, log, metrics, clock: systemClock, random: systemRandom, issue: issueWithNewAuthority },
     sources: sourcesOf(client, informers),
     rules: {
       ...{ enableTrunk: enableTrunk !== false, injectResources: webhook.injectResources },

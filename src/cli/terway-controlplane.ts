@@ -11,6 +11,7 @@ import { loadKubeConfig } from '../kube/config.ts';
 import { KubeConfigError } from '../kube/errors.ts';
 import { closeServer, listen, telemetryServer } from '../telemetry/http-server.ts';
 import { createLog, type Log } from '../telemetry/log.ts';
+import { addProcessMetrics } from '../telemetry/metric-set.ts';
 import { createMetrics } from '../telemetry/metrics.ts';
 import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
@@ -58,6 +59,7 @@ async function main(): Promise<void> {
   const log = await createLog({ level: config.logLevel, pretty: process.stdout.isTTY === true });
   for (const note of notes) log.warn({ config: flags.config }, note);
   const metrics = createMetrics();
+  addProcessMetrics(metrics.registry);
   const stop = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const)
     process.once(name, () => stop.abort(new Error(`received ${name}`)));

@@ -53,7 +53,7 @@ export class RpcContext {
     this.onCall = options.onCall ?? (() => {});
   }
 
-  /** Runs `call` when a connection is free; the SDK's own agent opens any number (typescript-facts 2.3). */
+  /** Runs `call` when a connection is free; the SDK's own agent opens any number. */
   async withConnection<T>(call: () => Promise<T>): Promise<T> {
     if (this.#free === 0) await new Promise<void>((resolve) => this.#queue.push(resolve));
     else this.#free -= 1;

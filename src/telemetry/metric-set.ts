@@ -33,15 +33,18 @@ export interface Sample<L extends string> {
   value: number;
 }
 
+/**
+ * Adds what Node tells about the process: memory, CPU, event loop and garbage collection. From now on the event loop and the
+ * collector are watched for as long as the process lives, so only an executable does this, once.
+ */
+export function addProcessMetrics(registry: Registry): void {
+  collectDefaultMetrics({ register: registry });
+}
+
 /** The metrics of one process. Each is defined once, where it gets its type; the definitions are what the reference is made of. */
 export class MetricSet {
   readonly registry = new Registry();
   readonly definitions: MetricDefinition[] = [];
-
-  /** Adds what Node tells about the process: memory, CPU, event loop and garbage collection. */
-  constructor() {
-    collectDefaultMetrics({ register: this.registry });
-  }
 
   counter<L extends string = never>(row: Row<L> & { collect?: (counter: Counter<L>) => Promise<void> }): Counter<L> {
     const { collect } = row;

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { addProcessMetrics } from './metric-set.ts';
 import { createMetrics } from './metrics.ts';
 import type { LeaderState } from './state.ts';
 
@@ -16,6 +17,14 @@ const LEADER: LeaderState = {
 async function linesOf(metrics: ReturnType<typeof createMetrics>, name: string): Promise<string[]> {
   return (await metrics.registry.metrics()).split('\n').filter((line) => new RegExp(`^${name}[ {]`).test(line));
 }
+
+test('the process is watched only when an executable asks for it', async () => {
+  const metrics = createMetrics();
+  const watched = async () => (await metrics.registry.metrics()).includes('# TYPE nodejs_gc_duration_seconds');
+  expect(await watched()).toBe(false);
+  addProcessMetrics(metrics.registry);
+  expect(await watched()).toBe(true);
+});
 
 test('what only a leader knows is absent before, there while it leads, and absent afterwards', async () => {
   const metrics = createMetrics();

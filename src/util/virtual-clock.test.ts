@@ -116,7 +116,7 @@ test('a step makes one call, with all that it set off, and none beyond its limit
   const log: string[] = [];
   const worker = async (name: string) => {
     await clock.sleep(10);
-    for (let i = 0; i < 100; i++) await undefined;
+    for (let i = 0; i < 100; i++) await Promise.resolve();
     log.push(name);
   };
   void worker('a');
