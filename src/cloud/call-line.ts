@@ -7,11 +7,11 @@ export const CALL_CLASSES = ['pod', 'move', 'repair', 'release', 'audit'] as con
  */
 export type CallClass = (typeof CALL_CLASSES)[number];
 
-/** A place in the line of one API. */
+/** Who waits for one API. */
 export interface Waiter {
   readonly callClass: CallClass;
-  /** Since when it has waited; a call that was throttled keeps the time from before. Milliseconds, monotonic. */
-  readonly sinceMs: number;
+  /** Its place by age: grows with every call. One that must wait again keeps it. */
+  readonly place: number;
 }
 
 /** So many go by class, then one by age: with the most urgent alone, the others would wait as long as those keep coming. */
@@ -19,9 +19,9 @@ const BY_CLASS_IN_A_ROW = 9;
 
 /** Those who wait for one API: by class, within a class in order of arrival, and now and then whoever has waited longest. */
 export class CallLine<W extends Waiter> {
-  /** Sets keep the order of arrival, and give up any place at once. */
-  readonly #byClass = new Map<CallClass, { returned: Set<W>; arrived: Set<W> }>(
-    CALL_CLASSES.map((name) => [name, { returned: new Set(), arrived: new Set() }]),
+  /** Who arrives stands at the end of a set, which gives up any place at once; who returns stands before, by age. */
+  readonly #byClass = new Map<CallClass, { returned: W[]; arrived: Set<W>; last: number }>(
+    CALL_CLASSES.map((name) => [name, { returned: [], arrived: new Set(), last: 0 }]),
   );
   #size = 0;
   #byClassInARow = 0;
@@ -34,7 +34,7 @@ export class CallLine<W extends Waiter> {
   counts(): Record<CallClass, number> {
     const countOf = (name: CallClass) => {
       const line = this.#byClass.get(name);
-      return (line?.returned.size ?? 0) + (line?.arrived.size ?? 0);
+      return (line?.returned.length ?? 0) + (line?.arrived.size ?? 0);
     };
     return {
       pod: countOf('pod'),
@@ -45,17 +45,27 @@ export class CallLine<W extends Waiter> {
     };
   }
 
-  /** @param isReturned it had its turn, and could not use it: it stands before those of its class that came later. */
-  add(waiter: W, isReturned: boolean): void {
+  /** One that has waited before stands before those of its class that came later. */
+  add(waiter: W): void {
     const line = this.#byClass.get(waiter.callClass);
-    (isReturned ? line?.returned : line?.arrived)?.add(waiter);
+    if (line === undefined) return;
+    if (waiter.place < line.last) {
+      const later = line.returned.findIndex(({ place }) => place > waiter.place);
+      line.returned.splice(later < 0 ? line.returned.length : later, 0, waiter);
+    } else {
+      line.last = waiter.place;
+      line.arrived.add(waiter);
+    }
     this.#size += 1;
   }
 
   /** @returns whether it was in the line. */
   remove(waiter: W): boolean {
     const line = this.#byClass.get(waiter.callClass);
-    const isRemoved = line?.returned.delete(waiter) === true || line?.arrived.delete(waiter) === true;
+    if (line === undefined) return false;
+    const at = line.returned.indexOf(waiter);
+    if (at >= 0) line.returned.splice(at, 1);
+    const isRemoved = at >= 0 || line.arrived.delete(waiter);
     if (isRemoved) this.#size -= 1;
     return isRemoved;
   }
@@ -82,13 +92,13 @@ export class CallLine<W extends Waiter> {
     let oldest: W | undefined;
     for (const name of CALL_CLASSES) {
       const first = this.#firstOf(name);
-      if (first !== undefined && (oldest === undefined || first.sinceMs < oldest.sinceMs)) oldest = first;
+      if (first !== undefined && (oldest === undefined || first.place < oldest.place)) oldest = first;
     }
     return oldest;
   }
 
   #firstOf(name: CallClass): W | undefined {
     const line = this.#byClass.get(name);
-    return line?.returned.values().next().value ?? line?.arrived.values().next().value;
+    return line?.returned[0] ?? line?.arrived.values().next().value;
   }
 }

@@ -7,7 +7,7 @@ const FIRST_PAUSE_MS = 1000;
  * What the refusals of one API tell about its real limit. The first refusal stops all calls for a second; then one goes ahead to
  * see. When it is refused as well, the minute is used up: what was accepted in it is the limit, and the next minute is waited
  * for. When it is accepted, calls are counted in short windows: what was accepted in the second before is the limit of a second.
- * Either is forgotten slowly, as limits are raised, too.
+ * When the minute turns meanwhile, nothing is learnt. Either limit is forgotten slowly, as limits are raised, too.
  */
 export class LearntLimit {
   #perMinute: number | undefined;
@@ -29,11 +29,6 @@ export class LearntLimit {
   /** The same for a second. */
   get perSecond(): number | undefined {
     return this.#perSecond === undefined ? undefined : Math.floor(this.#perSecond);
-  }
-
-  /** Whether the next call is to find out what the refusals meant. */
-  get isProbing(): boolean {
-    return this.#state === 'paused';
   }
 
   /**
@@ -91,8 +86,8 @@ export class LearntLimit {
     if (!this.#hasRefusal) this.#forget(limit);
     this.#hasRefusal = false;
     this.#acceptedThisMinute = 0;
-    // A whole minute is open again; nothing is to be found out any more.
-    if (this.#state === 'paused' && this.#perMinute !== undefined) this.#state = 'open';
+    // A call of this minute tells nothing about a refusal of the last one.
+    this.#state = 'open';
   }
 
   #forget(limit: number): void {

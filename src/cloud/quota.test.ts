@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
-import { QuotaScheduler } from './quota.ts';
+import type { CallClass } from './call-line.ts';
+import { QuotaScheduler, type TurnRequest } from './quota.ts';
 
 const MINUTE_MS = 60_000;
 const API = 'AttachNetworkInterface';
@@ -184,6 +185,140 @@ describe('a clock that is set back', () => {
     calls.clock.setWallClock(3_600_000);
     await calls.clock.advance(3 * MINUTE_MS);
     expect(calls.released).toHaveLength(3);
+  });
+});
+
+describe('classes', () => {
+  /** The classes of calls in the order in which they had their turn. */
+  async function served(asked: readonly CallClass[], limit: number, minutes: number): Promise<CallClass[]> {
+    const clock = new VirtualClock();
+    const quota = new QuotaScheduler({ clock, limits: { [API]: limit } });
+    await Promise.all(Array.from({ length: limit }, () => quota.turn({ api: API, callClass: 'audit' }, never)));
+    const order: CallClass[] = [];
+    for (const callClass of asked) {
+      void quota.turn({ api: API, callClass }, never).then(() => order.push(callClass));
+      await clock.advance(1);
+    }
+    await clock.advance(minutes * MINUTE_MS + 100);
+    return order;
+  }
+
+  test('the more urgent goes first, whoever came first', async () => {
+    expect(await served(['audit', 'release', 'repair', 'move', 'pod'], 5, 1)).toEqual([
+      'pod',
+      'move',
+      'repair',
+      'release',
+      'audit',
+    ]);
+  });
+
+  test('a pod behind two thousand releases waits for the turn of the minute', async () => {
+    const asked: CallClass[] = [...Array.from({ length: 2000 }, () => 'release' as const), 'pod'];
+    expect((await served(asked, 400, 1))[0]).toBe('pod');
+  });
+
+  test('nobody starves: one turn of ten is for who has waited longest', async () => {
+    const asked: CallClass[] = ['audit', ...Array.from({ length: 500 }, () => 'pod' as const)];
+    const order = await served(asked, 50, 1);
+    expect(order.indexOf('audit')).toBe(9);
+  });
+});
+
+describe('a turn', () => {
+  test('that is given back is the next one’s, and counts nothing', async () => {
+    const calls = new Calls(1);
+    const turn = await calls.quota.turn({ api: API, callClass: 'release' }, never);
+    calls.ask(1);
+    turn.giveBack();
+    turn.giveBack();
+    await calls.clock.advance(0);
+    expect(calls.released).toHaveLength(1);
+    expect(calls.quota.status(API)).toMatchObject({ usedThisMinute: 1, waiting: 0 });
+  });
+
+  test('of the end of a minute that is given back in the next one is free there', async () => {
+    const calls = new Calls(1);
+    await calls.clock.advance(MINUTE_MS - 100);
+    const turn = await calls.quota.turn({ api: API, callClass: 'release' }, never);
+    await calls.clock.advance(1000);
+    expect(calls.quota.status(API).usedThisMinute).toBe(1);
+    turn.giveBack();
+    expect(calls.quota.status(API).usedThisMinute).toBe(0);
+  });
+
+  test('after a takeover half of the minute counts as used by the leader before', async () => {
+    const calls = new Calls(10);
+    await calls.clock.advance(10_000);
+    calls.quota.takeOver();
+    calls.ask(10);
+    await calls.clock.advance(40_000);
+    expect(calls.released).toHaveLength(5);
+    await calls.clock.advance(20_000);
+    expect(calls.released).toHaveLength(10);
+  });
+});
+
+describe('a cloud that accepts less than is believed', () => {
+  /** The cloud's own count, in windows of `windowMs`. */
+  async function scene(options: { believed: number; real: number; windowMs: number; calls: number; minutes: number }) {
+    const clock = new VirtualClock();
+    const quota = new QuotaScheduler({ clock, limits: { [API]: options.believed } });
+    const perWindow = new Map<number, number>();
+    const perMinute: { accepted: number; refused: number }[] = [];
+    const order: number[] = [];
+    const call = async (index: number) => {
+      let request: TurnRequest = { api: API, callClass: 'pod' };
+      for (;;) {
+        const turn = await quota.turn(request, never);
+        const nowMs = clock.now();
+        const window = Math.floor(nowMs / options.windowMs);
+        const used = perWindow.get(window) ?? 0;
+        const isAccepted = used < options.real;
+        if (isAccepted) perWindow.set(window, used + 1);
+        const at = Math.floor(clock.monotonicMs() / MINUTE_MS);
+        const { accepted, refused } = perMinute[at] ?? { accepted: 0, refused: 0 };
+        perMinute[at] = isAccepted ? { accepted: accepted + 1, refused } : { accepted, refused: refused + 1 };
+        await clock.sleep(100);
+        request = turn.end(isAccepted ? 'accepted' : 'throttled');
+        if (isAccepted) {
+          order.push(index);
+          return;
+        }
+      }
+    };
+    for (let index = 0; index < options.calls; index += 1) void call(index);
+    await clock.advance(options.minutes * MINUTE_MS);
+    return { quota, perMinute, order };
+  }
+
+  test('in a minute: hardly any refusal after the first minute, and nobody is overtaken', async () => {
+    const { quota, perMinute, order } = await scene({
+      believed: 500,
+      real: 300,
+      windowMs: MINUTE_MS,
+      calls: 2000,
+      minutes: 8,
+    });
+    expect(quota.status(API).learntPerMinute).toBeGreaterThanOrEqual(300);
+    const later = perMinute.slice(1);
+    const refused = later.reduce((sum, minute) => sum + minute.refused, 0);
+    expect(refused / later.reduce((sum, minute) => sum + minute.accepted, 0)).toBeLessThan(0.02);
+    expect(perMinute.slice(0, 6).map(({ accepted }) => accepted)).toEqual(Array.from({ length: 6 }, () => 300));
+    expect(order).toHaveLength(2000);
+    expect(order).toEqual([...order].sort((a, b) => a - b));
+  });
+
+  test('in a second: calls go on at that pace within the minute', async () => {
+    const { perMinute, order } = await scene({ believed: 500, real: 10, windowMs: 1000, calls: 300, minutes: 1 });
+    expect(order).toHaveLength(300);
+    // All that were let through at once are refused in one go; then only who tries whether more is accepted by now.
+    expect(perMinute[0]?.refused).toBeLessThan(300);
+  });
+
+  test('and learns that it accepts more again', async () => {
+    const { quota } = await scene({ believed: 500, real: 300, windowMs: MINUTE_MS, calls: 400, minutes: 30 });
+    expect(quota.status(API).learntPerMinute).toBeUndefined();
   });
 });
 

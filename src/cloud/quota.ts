@@ -54,8 +54,8 @@ export interface Turn {
 export interface TurnRequest {
   api: string;
   callClass: CallClass;
-  /** Since when the call waits, as {@link Clock.monotonicMs} tells time; absent for a new one. */
-  sinceMs?: number;
+  /** Of {@link QuotaScheduler.newPlace}, for a call that has waited before; absent for a new one. */
+  place?: number;
 }
 
 /** Leave to read: whom the wait for quota is for. */
@@ -96,6 +96,7 @@ export class QuotaScheduler {
   readonly #windows = new Map<string, Window>();
   /** A minute of which others may have used a part. */
   #sharedMinute: number | undefined;
+  #lastPlace = 0;
 
   /**
    * @param options.limits calls per minute by API name; `default` for the rest. Overrides {@link DEFAULT_LIMITS}.
@@ -129,7 +130,7 @@ export class QuotaScheduler {
    * Resolves when a call may be made; rejects with the signal's reason when it aborts first. Who then finds that the call is not
    * needed any more gives the turn back.
    */
-  async turn({ api, callClass, sinceMs }: TurnRequest, signal: AbortSignal): Promise<Turn> {
+  async turn({ api, callClass, place }: TurnRequest, signal: AbortSignal): Promise<Turn> {
     signal.throwIfAborted();
     const window = this.#window(api);
     const { promise, resolve, reject } = Promise.withResolvers<Turn>();
@@ -140,17 +141,23 @@ export class QuotaScheduler {
     };
     const waiter: TurnWaiter = {
       callClass,
-      sinceMs: sinceMs ?? this.#clock.monotonicMs(),
+      place: place ?? this.newPlace(),
       resolve: (turn) => {
         signal.removeEventListener('abort', onAbort);
         resolve(turn);
       },
     };
     signal.addEventListener('abort', onAbort, { once: true });
-    window.line.add(waiter, sinceMs !== undefined);
+    window.line.add(waiter);
     // Nobody overtakes those whom a timer has not served yet.
     this.#release(window);
     return promise;
+  }
+
+  /** A place behind everybody's, for a call that may come to wait again. */
+  newPlace(): number {
+    this.#lastPlace += 1;
+    return this.#lastPlace;
   }
 
   /** Every API that has a limit of its own or was called, by name. */
@@ -252,7 +259,7 @@ export class QuotaScheduler {
     }
   }
 
-  #take(window: Window, { callClass, sinceMs }: TurnWaiter): Turn {
+  #take(window: Window, { callClass, place }: TurnWaiter): Turn {
     const { api, minute, second, learnt } = window;
     const sentAtMs = this.#clock.now();
     window.used += 1;
@@ -262,14 +269,17 @@ export class QuotaScheduler {
     const isTail = sentAtMs >= tailFromMs;
     if (isTail) window.tail += 1;
     let isOver = false;
-    const giveBack = () => {
-      if (isOver) return;
-      isOver = true;
+    const refund = () => {
       if (window.minute === minute) window.used -= 1;
       if (isTail && (window.minute === minute || window.minute === minute + 1)) {
         if (window.minute === minute) window.tail -= 1;
         else window.used -= 1;
       }
+    };
+    const giveBack = () => {
+      if (isOver) return;
+      isOver = true;
+      refund();
       if (window.second === second) window.usedThisSecond -= 1;
       if (isProbe) learnt.probeLost();
       this.#release(window);
@@ -282,11 +292,14 @@ export class QuotaScheduler {
         if (!isOver) {
           isOver = true;
           if (how === 'accepted') learnt.accepted(isProbe, sentAtMs);
-          else if (how === 'throttled') learnt.refused(isProbe, sentAtMs, this.#minuteEndsAtMs(window) + GUARD_MS);
-          else if (isProbe) learnt.probeLost();
+          else if (how === 'throttled') {
+            // What is refused uses nothing up.
+            refund();
+            learnt.refused(isProbe, sentAtMs, this.#minuteEndsAtMs(window) + GUARD_MS);
+          } else if (isProbe) learnt.probeLost();
           this.#release(window);
         }
-        return { api, callClass, sinceMs };
+        return { api, callClass, place };
       },
     };
   }

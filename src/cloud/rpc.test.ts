@@ -61,11 +61,14 @@ describe('a cloud that does not answer as it should', () => {
     [400, '{"Code":"Throttling.User","Message":"m","RequestId":"R-1"}', 'throttled', 'Throttling.User'],
   ])('but with HTTP %i', async (status, body, kind, code) => {
     await using server = await answering(status, body);
-    expect(await failureOf(connectCloud(server.address).describeEnis({}, leave))).toMatchObject({
-      kind,
-      code,
-      requestId: 'R-1',
-    });
+    // Without a turn of the caller's it would be sent again when the quota allows.
+    const request = { api: 'DescribeNetworkInterfaces', callClass: 'pod' } as const;
+    const turn = await new QuotaScheduler({ clock: new VirtualClock() }).turn(request, leave.signal);
+    const call = connectCloud(server.address).describeEnis(
+      {},
+      { signal: leave.signal, turn: { ...turn, validUntilMs: Date.now() + 60_000 } },
+    );
+    expect(await failureOf(call)).toMatchObject({ kind, code, requestId: 'R-1' });
   });
 
   test('but with a page of HTML from a proxy', async () => {

@@ -53,7 +53,7 @@ export const API_OF_CALL: Readonly<Record<OperationKind, string>> = {
 };
 
 interface Waiting extends WantedCall {
-  sinceMs: number;
+  place: number;
   abort: AbortController;
 }
 
@@ -70,7 +70,7 @@ export class PendingCalls {
   readonly #operations = new Map<string, Operation>();
   readonly #waiting = new Map<string, Waiting>();
   /** Places in line of calls that have had their turn too early. */
-  readonly #kept = new Map<string, { kind: OperationKind; sinceMs: number }>();
+  readonly #kept = new Map<string, { kind: OperationKind; place: number }>();
 
   /**
    * @param options.signal ends what is under way, when the lease is lost or the process stops.
@@ -123,17 +123,16 @@ export class PendingCalls {
     const before = this.#waiting.get(id);
     if (before?.kind === kind && before.callClass === callClass) return false;
     const kept = before ?? this.#kept.get(id);
-    const sinceMs = kept?.kind === kind ? kept.sinceMs : undefined;
+    const place = kept?.kind === kind ? kept.place : undefined;
     this.withdraw(id);
     const waiting: Waiting = {
       ...wanted,
-      sinceMs: sinceMs ?? this.#clock.monotonicMs(),
+      place: place ?? this.#quota.newPlace(),
       abort: new AbortController(),
     };
     this.#waiting.set(id, waiting);
-    const request = { api: API_OF_CALL[kind], callClass, ...(sinceMs === undefined ? {} : { sinceMs }) };
-    void this.#wait(waiting, request);
-    return sinceMs === undefined;
+    void this.#wait(waiting, { api: API_OF_CALL[kind], callClass, place: waiting.place });
+    return place === undefined;
   }
 
   /** Never rejects. */
@@ -149,7 +148,7 @@ export class PendingCalls {
     const decided = atTurn();
     if (decided === undefined || decided === 'notYet') {
       turn.giveBack();
-      if (decided === 'notYet') this.#kept.set(id, { kind, sinceMs: waiting.sinceMs });
+      if (decided === 'notYet') this.#kept.set(id, { kind, place: waiting.place });
       this.#wake(owner);
       return;
     }
@@ -177,7 +176,7 @@ export class PendingCalls {
         // Nothing happened. It keeps its place, and what it waits for is the quota.
         if (before === undefined) this.#operations.delete(id);
         else this.#operations.set(id, before);
-        this.#kept.set(id, { kind, sinceMs: waiting.sinceMs });
+        this.#kept.set(id, { kind, place: waiting.place });
         this.#wake(owner);
         return;
       }
