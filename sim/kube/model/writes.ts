@@ -113,7 +113,8 @@ function checkVersion(resource: ApiResource, current: KubeObject, sent: SentObje
     if (!update.isReplacement || resource.unconditionalUpdate) return;
     const message = 'Invalid value: 0: must be specified for an update';
     const cause = { reason: 'FieldValueInvalid', message, field: 'metadata.resourceVersion' };
-    throw invalid(resource, name, [cause]);
+    // Here, and only here, the server names the resource in place of the kind.
+    throw invalid({ group: resource.group, kind: resource.plural }, name, [cause]);
   }
   if (sentVersion !== resourceVersion) throw modified(resource, name);
 }
