@@ -24,6 +24,7 @@ async function plant(file: string, text: string): Promise<void> {
 test('a tree that keeps the directions has no violation', async () => {
   await plant('src/controllers/x/controller.ts', "import type { A } from '../../allocation/plan.ts';\n");
   await plant('src/cli/alicloud-sim.ts', "import { m } from '../../sim/cloud/model.ts';\n");
+  await plant('sim/kube/transport.ts', "import type { T } from '../../src/kube/transport.ts';\n");
   expect(await importViolations(root)).toEqual([]);
 });
 
@@ -34,6 +35,10 @@ test.each([
   ['src/cloud/lazy.ts', "const m = await import('../controllers/context.ts');\n", 'src/controllers/context.ts'],
   ['src/cli/terway-controlplane.ts', "import { m } from '../../sim/cloud/model.ts';\n", 'sim/cloud/model.ts'],
   ['src/controllers/x.ts', "import '../../test/lab/lab.ts';\n", 'test/lab/lab.ts'],
+  ['sim/kube/model.ts', "import { x } from '../../src/controllers/context.ts';\n", 'src/controllers/context.ts'],
+  ['sim/kube/model.ts', "import { m } from '../cloud/model.ts';\n", 'sim/cloud/model.ts'],
+  ['sim/cloud/model.ts', "import { m } from '../kube/model.ts';\n", 'sim/kube/model.ts'],
+  ['src/kube/client.ts', "import { m } from '../../sim/kube/model.ts';\n", 'sim/kube/model.ts'],
 ])('a forbidden import planted in %s is found', async (file, text, target) => {
   await plant(file, text);
   const violations = await importViolations(root);

@@ -1,0 +1,17 @@
+import { customCases } from './custom.ts';
+import { deletionCases } from './deletion.ts';
+import { kindCases } from './kinds.ts';
+import { listCases } from './lists.ts';
+import { objectCases } from './objects.ts';
+import type { Cases } from './server.ts';
+import { watchCases } from './watches.ts';
+
+/** Every case, by its theme. */
+export const conformance: Readonly<Record<string, Cases>> = {
+  objects: objectCases,
+  'custom kinds': customCases,
+  deletion: deletionCases,
+  'built-in kinds': kindCases,
+  lists: listCases,
+  watches: watchCases,
+};

@@ -1,0 +1,112 @@
+import { type Random, seededRandom } from '../../../src/util/random.ts';
+import { Collection } from './collection.ts';
+import { qualifiedName } from './errors.ts';
+import { Change } from './history.ts';
+import { WriteJournal, type WriteVerb } from './journal.ts';
+import { type KubeObject, type StoredObject, store, withVersion } from './objects.ts';
+import { type ApiResource, builtInResources } from './resources.ts';
+
+export interface ClusterOptions {
+  /** Beyond the built-in kinds. */
+  resources: readonly ApiResource[];
+  seed: number;
+  historyLimit: number;
+  journalCapacity: number;
+}
+
+/** Who writes, when, and how; every write carries one. */
+export interface WriteContext {
+  actor: string;
+  verb: WriteVerb;
+  subresource: string;
+  /** Since the epoch. */
+  nowMs: number;
+}
+
+const NAME_SUFFIX_CHARACTERS = 'bcdfghjklmnpqrstvwxz2456789';
+
+/** Everything that the server stores, with the one version that counts every write. */
+export class ClusterState {
+  readonly journal: WriteJournal;
+  readonly #collections = new Map<string, Collection>();
+  readonly #historyLimit: number;
+  readonly #random: Random;
+  #version = 1;
+  #uidCount = 0;
+
+  constructor(options: ClusterOptions) {
+    this.journal = new WriteJournal(options.journalCapacity);
+    this.#historyLimit = options.historyLimit;
+    this.#random = seededRandom(options.seed);
+    for (const resource of [...builtInResources(), ...options.resources]) {
+      this.#collections.set(qualifiedName(resource), new Collection(resource, this.#historyLimit));
+    }
+  }
+
+  /** Of the latest write, whatever it wrote. */
+  get version(): number {
+    return this.#version;
+  }
+
+  get collections(): Iterable<Collection> {
+    return this.#collections.values();
+  }
+
+  /** @param name as `podenis.network.alibabacloud.com`, `pods` */
+  find(name: string): Collection | undefined {
+    return this.#collections.get(name);
+  }
+
+  /** Writes an object; its resource version is set here. */
+  put(collection: Collection, key: string, object: KubeObject, context: WriteContext): StoredObject {
+    const version = this.#next();
+    const current = store(key, version, withVersion(object, version));
+    this.#commit(collection, new Change(version, collection.get(key), current), context);
+    return current;
+  }
+
+  /** Takes an object out. Returns its last state with the version of the deletion. */
+  remove(collection: Collection, previous: StoredObject, context: WriteContext): KubeObject {
+    const version = this.#next();
+    this.#commit(collection, new Change(version, previous, undefined), context);
+    return withVersion(previous.object, version);
+  }
+
+  /** Looks random, repeats with the seed, and never comes twice. */
+  nextUid(): string {
+    this.#uidCount += 1;
+    const [high, low] = [this.#bits32(), this.#bits32()];
+    const count = this.#uidCount.toString(16).padStart(12, '0');
+    return `${high}-${low.slice(0, 4)}-4${low.slice(4, 7)}-a${low.slice(5)}-${count}`;
+  }
+
+  /** What the server appends to `generateName`. */
+  nextNameSuffix(): string {
+    const pick = () => NAME_SUFFIX_CHARACTERS[Math.floor(this.#random.next() * NAME_SUFFIX_CHARACTERS.length)] ?? 'x';
+    return Array.from({ length: 5 }, pick).join('');
+  }
+
+  #bits32(): string {
+    return Math.floor(this.#random.next() * 2 ** 32)
+      .toString(16)
+      .padStart(8, '0');
+  }
+
+  #next(): number {
+    this.#version += 1;
+    return this.#version;
+  }
+
+  #commit(collection: Collection, change: Change, { nowMs, ...context }: WriteContext): void {
+    collection.commit(change);
+    this.journal.record({
+      ...context,
+      timeMs: nowMs,
+      resource: qualifiedName(collection.resource),
+      key: change.key,
+      version: change.version,
+      before: change.previous?.object,
+      after: change.current?.object,
+    });
+  }
+}

@@ -1,0 +1,109 @@
+import { jsonEqual } from '../../../src/kube/patch.ts';
+import { applyMergePatch, isRecord } from '../../../src/util/json.ts';
+import { badRequest, StatusError, unsupportedMediaType } from './errors.ts';
+
+export const PATCH_TYPES = ['application/json-patch+json', 'application/merge-patch+json'] as const;
+
+/** @throws StatusError when the patch cannot be read (400), is of another kind (415), or does not fit the object (422) */
+export function applyPatch(target: unknown, contentType: string, body: unknown): unknown {
+  const [mediaType = ''] = contentType.split(';');
+  switch (mediaType) {
+    case 'application/merge-patch+json':
+      if (!isRecord(body)) throw badRequest('error decoding patch: a merge patch is a JSON object');
+      return applyMergePatch(target, body);
+    case 'application/json-patch+json':
+      if (!Array.isArray(body)) throw badRequest('error decoding patch: a JSON patch is a list of operations');
+      return body.reduce((document: unknown, operation: unknown) => operate(document, operation), target);
+    default:
+      throw unsupportedMediaType();
+  }
+}
+
+/** One operation of RFC 6902. Changes nothing; the result shares structure with `document`. */
+function operate(document: unknown, operation: unknown): unknown {
+  if (!isRecord(operation) || typeof operation['path'] !== 'string') throw doesNotFit();
+  const path = parsePointer(operation['path']);
+  const { op, value, from } = operation;
+  switch (op) {
+    case 'test':
+      if (!jsonEqual(valueAt(document, path) ?? null, value ?? null)) throw doesNotFit();
+      return document;
+    case 'add':
+      return changed(document, path, { op, value });
+    // The server's library puts a member there that is not there yet.
+    case 'replace':
+      return changed(document, path, { op, value });
+    case 'remove':
+      return changed(document, path, { op });
+    case 'move':
+    case 'copy': {
+      if (typeof from !== 'string') throw doesNotFit();
+      const moved = valueAt(document, parsePointer(from));
+      if (moved === undefined) throw doesNotFit();
+      const rest = op === 'move' ? changed(document, parsePointer(from), { op: 'remove' }) : document;
+      return changed(rest, path, { op: 'add', value: moved });
+    }
+    default:
+      throw doesNotFit();
+  }
+}
+
+type Change = { op: 'add' | 'replace'; value: unknown } | { op: 'remove' };
+
+function changed(node: unknown, path: readonly string[], change: Change): unknown {
+  const [key, ...rest] = path;
+  if (key === undefined) {
+    if (change.op === 'remove') throw doesNotFit();
+    return change.value;
+  }
+  if (Array.isArray(node)) return changedList(node, key, rest, change);
+  if (!isRecord(node)) throw doesNotFit();
+  const members = new Map(Object.entries(node));
+  if (rest.length > 0) {
+    if (!members.has(key)) throw doesNotFit();
+    members.set(key, changed(members.get(key), rest, change));
+  } else if (change.op !== 'remove') {
+    members.set(key, change.value);
+  } else if (!members.delete(key)) {
+    throw doesNotFit();
+  }
+  return Object.fromEntries(members);
+}
+
+function changedList(list: readonly unknown[], key: string, rest: readonly string[], change: Change): unknown[] {
+  const at = key === '-' && change.op === 'add' ? list.length : indexOf(key);
+  const end = change.op === 'add' && rest.length === 0 ? list.length : list.length - 1;
+  if (at > end) throw doesNotFit();
+  if (rest.length > 0) return list.with(at, changed(list[at], rest, change));
+  if (change.op === 'remove') return list.toSpliced(at, 1);
+  return change.op === 'add' ? list.toSpliced(at, 0, change.value) : list.with(at, change.value);
+}
+
+function indexOf(key: string): number {
+  if (!/^(0|[1-9]\d*)$/.test(key)) throw doesNotFit();
+  return Number(key);
+}
+
+function valueAt(document: unknown, path: readonly string[]): unknown {
+  let node = document;
+  for (const key of path) {
+    if (Array.isArray(node)) node = node[indexOf(key)];
+    else if (isRecord(node) && Object.hasOwn(node, key)) node = node[key];
+    else return undefined;
+  }
+  return node;
+}
+
+function parsePointer(pointer: string): string[] {
+  if (pointer === '') return [];
+  if (!pointer.startsWith('/')) throw doesNotFit();
+  return pointer
+    .slice(1)
+    .split('/')
+    .map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'));
+}
+
+/** The server does not say which operation failed. */
+function doesNotFit(): StatusError {
+  return new StatusError(422, 'Invalid', 'the server rejected our request due to an error in our request', {});
+}

@@ -1,0 +1,198 @@
+import { TransportError } from '../../src/kube/errors.ts';
+import type { Clock, ScheduledCall } from '../../src/util/clock.ts';
+import { type ApiCall, type EventFault, type FaultCounts, type FaultPlan, faultName } from './faults.ts';
+import { expired } from './model/errors.ts';
+import { errorLine, type WatchLine } from './model/watches.ts';
+
+export interface WatchStreamOptions {
+  clock: Clock;
+  call: ApiCall;
+  faults: FaultPlan;
+  counts: FaultCounts;
+  /** From the write to the client. */
+  eventMs: number;
+  /** Events that wait for the client; the server ends the watch of one that is slower. */
+  maxBuffered: number;
+  signal: AbortSignal | undefined;
+  /** The watch is over, whoever ended it. */
+  onEnd: () => void;
+}
+
+/** Several lines come in one chunk, as they do from a socket; this bounds it. */
+const LINES_PER_CHUNK = 500;
+
+type Ending = { kind: 'ended' } | { kind: 'failed'; error: unknown };
+
+/** What a client reads of one watch: lines come in order, each when its time has come. */
+export class WatchStream implements AsyncIterable<string> {
+  readonly call: ApiCall;
+  readonly #options: WatchStreamOptions;
+  /** On their way, in order; `text` undefined ends the watch. */
+  #underway: { dueMs: number; text: string | undefined; error?: unknown }[] = [];
+  #arrived: string[] = [];
+  #timer: ScheduledCall | undefined;
+  #reader: PromiseWithResolvers<void> | undefined;
+  #ending: Ending | undefined;
+  #isFrozen = false;
+  #isDetached = false;
+  readonly #onAbort = () => this.fail(this.#options.signal?.reason);
+
+  constructor(options: WatchStreamOptions) {
+    this.call = options.call;
+    this.#options = options;
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** What the watch begins with; not bounded, since the server sends it at the client's pace. */
+  begin(lines: readonly WatchLine[]): void {
+    for (const line of lines) this.#send(line);
+  }
+
+  push(line: WatchLine): void {
+    if (this.#underway.length + this.#arrived.length > this.#options.maxBuffered) {
+      this.#options.counts.add('overflow');
+      this.end();
+      return;
+    }
+    this.#send(line);
+  }
+
+  /** The server ends it in good order, behind what is under way. */
+  end(): void {
+    this.#detach();
+    if (!this.#isFrozen) this.#enqueue({ text: undefined }, 0);
+  }
+
+  /** At once: what is under way is lost. */
+  fail(error: unknown): void {
+    if (this.#ending !== undefined) return;
+    this.#finish({ kind: 'failed', error });
+  }
+
+  /** The connection breaks. */
+  break(): void {
+    this.fail(new TransportError('broken', 'the connection broke', { sent: true }));
+  }
+
+  /** Nothing comes any more, not even an end; the watch stays open. */
+  freeze(): void {
+    this.#isFrozen = true;
+  }
+
+  /** An ERROR event of 410 comes next and ends the watch. */
+  expire(): void {
+    this.#enqueue({ text: errorLine(expired('too old resource version')) }, 0);
+    this.end();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<string, undefined> {
+    return {
+      next: () => this.#next(),
+      return: () => {
+        this.#finish({ kind: 'ended' });
+        return Promise.resolve({ done: true, value: undefined });
+      },
+    };
+  }
+
+  async #next(): Promise<IteratorResult<string, undefined>> {
+    for (;;) {
+      if (this.#ending?.kind === 'failed') throw this.#ending.error;
+      if (this.#arrived.length > 0) {
+        const lines = this.#arrived.splice(0, LINES_PER_CHUNK);
+        return { done: false, value: lines.join('') };
+      }
+      if (this.#ending !== undefined) return { done: true, value: undefined };
+      this.#reader ??= Promise.withResolvers<void>();
+      await this.#reader.promise;
+    }
+  }
+
+  #send(line: WatchLine): void {
+    if (this.#isFrozen || this.#isDetached) return;
+    const { call, faults, counts } = this.#options;
+    const fault = faults.onEvent?.(call, line);
+    if (fault !== undefined) counts.add(`event/${faultName(fault)}`);
+    this.#sendWith(fault, line.text);
+  }
+
+  #sendWith(fault: EventFault | undefined, text: string): void {
+    switch (fault?.kind) {
+      case undefined:
+        return this.#enqueue({ text }, 0);
+      case 'late':
+        return this.#enqueue({ text }, fault.ms);
+      case 'doubled':
+        this.#enqueue({ text }, 0);
+        return this.#enqueue({ text }, 0);
+      case 'missed':
+        return;
+      case 'frozen':
+        return this.freeze();
+      case 'ended':
+        return this.end();
+      case 'expired':
+        return this.expire();
+      case 'broken': {
+        const half = text.slice(0, text.length >> 1);
+        this.#detach();
+        const error = new TransportError('broken', 'the connection broke', { sent: true });
+        return this.#enqueue({ text: half, error }, 0);
+      }
+    }
+  }
+
+  #enqueue(item: { text: string | undefined; error?: unknown }, delayMs: number): void {
+    if (this.#ending !== undefined) return;
+    const { clock, eventMs } = this.#options;
+    const lastMs = this.#underway.at(-1)?.dueMs ?? 0;
+    this.#underway.push({ ...item, dueMs: Math.max(lastMs, clock.monotonicMs() + eventMs + delayMs) });
+    this.#plan();
+  }
+
+  #plan(): void {
+    const next = this.#underway[0];
+    if (next === undefined || this.#timer !== undefined) return;
+    const waitMs = Math.max(0, next.dueMs - this.#options.clock.monotonicMs());
+    this.#timer = this.#options.clock.schedule(waitMs, () => {
+      this.#timer = undefined;
+      this.#arrive();
+    });
+  }
+
+  #arrive(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    let count = 0;
+    for (const { dueMs, text, error } of this.#underway) {
+      if (dueMs > nowMs) break;
+      count += 1;
+      if (text === undefined) return this.#finish({ kind: 'ended' });
+      this.#arrived.push(text);
+      if (error !== undefined) return this.#finish({ kind: 'failed', error });
+    }
+    this.#underway.splice(0, count);
+    this.#wake();
+    this.#plan();
+  }
+
+  /** No further events of the model are wanted. */
+  #detach(): void {
+    if (this.#isDetached) return;
+    this.#isDetached = true;
+    this.#options.onEnd();
+  }
+
+  #finish(ending: Ending): void {
+    this.#detach();
+    this.#ending ??= ending;
+    this.#underway = [];
+    this.#timer?.cancel();
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.#reader?.resolve();
+    this.#reader = undefined;
+  }
+}
