@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { violations } from '../../sim/world/invariants.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { violations } from '../lab/invariants.ts';
 import type { LabNode } from '../lab/lab.ts';
 import { API, addressOf, Bed, conditionOf, idOf, isEmpty, ZONE_I } from './support.ts';
 

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { renderChart } from '../../scripts/manifests/render.ts';
+import { unsettled, type World } from '../../sim/world/invariants.ts';
 import { type NetworkInterface, networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema, type TerwayNode } from '../../src/crds/node.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
@@ -9,7 +10,6 @@ import { ApiStatusError } from '../cluster/errors.ts';
 import { ignoreMissing } from '../cluster/nodes.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { isTransient } from '../cluster/watch.ts';
-import { unsettled, type World } from '../lab/invariants.ts';
 import {
   CLUSTER_ID,
   type ControlPlane,

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { violations } from '../../sim/world/invariants.ts';
 import { seededRandom } from '../../src/util/random.ts';
 import { sharedCluster, withNamespace } from '../cluster/shared.ts';
 import { TEST_SEED } from '../harness/chance.ts';
-import { violations } from '../lab/invariants.ts';
 import { type ControlPlane, Lab } from '../lab/lab.ts';
 import { fixedReservations, Rollout, type WindowName, windowsOf } from '../lab/rollout.ts';
 

@@ -1,12 +1,12 @@
 import { stringify } from 'yaml';
 import * as z from 'zod';
+import { unsettled, type World } from '../../sim/world/invariants.ts';
 import { ANNOTATION_POD_NETWORKING, TAG_ATTEMPT } from '../../src/crds/names.ts';
 import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema } from '../../src/crds/node.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
 import { ApiStatusError } from '../cluster/errors.ts';
 import { pollUntil } from '../cluster/poll.ts';
-import { unsettled, type World } from './invariants.ts';
 import { CLUSTER_ID, type Lab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from './lab.ts';
 
 const GROUP = '/apis/network.alibabacloud.com/v1beta1';

@@ -1,5 +1,3 @@
-import type { Counters } from '../../sim/cloud/model/journal.ts';
-import type { EniSnapshot, Snapshot } from '../../sim/cloud/model/snapshot.ts';
 import { isOurs } from '../../src/allocation/identity.ts';
 import { targetOf } from '../../src/allocation/lifecycle.ts';
 import { isRewritten } from '../../src/allocation/rewritten.ts';
@@ -9,6 +7,8 @@ import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../src/crds/names.ts';
 import type { NetworkInterface } from '../../src/crds/network-interface.ts';
 import type { TerwayNode } from '../../src/crds/node.ts';
 import type { PodEni } from '../../src/crds/pod-eni.ts';
+import type { Counters } from '../cloud/model/journal.ts';
+import type { EniSnapshot, Snapshot } from '../cloud/model/snapshot.ts';
 
 /** Cluster and cloud at one moment, the cluster read after the cloud. */
 export interface World {

@@ -1,0 +1,42 @@
+import type { Clock } from '../../src/util/clock.ts';
+import type { WriteRecord } from '../kube/model/journal.ts';
+import type { KubeModel } from '../kube/model/model.ts';
+
+/** How long containers take to end. */
+const TERMINATION_MS = 1000;
+
+/** Ends the pods of every node as their kubelets would: what is being deleted goes when its containers have ended. */
+export class Kubelets {
+  readonly #kube: KubeModel;
+  readonly #clock: Clock;
+  readonly #ending = new Set<string>();
+  readonly #unsubscribe: () => void;
+
+  constructor(kube: KubeModel, clock: Clock) {
+    this.#kube = kube;
+    this.#clock = clock;
+    this.#unsubscribe = kube.subscribe((write) => this.#look(write));
+  }
+
+  end(): void {
+    this.#unsubscribe();
+  }
+
+  #look({ resource, key, after }: WriteRecord): void {
+    if (resource !== 'pods' || after?.metadata.deletionTimestamp === undefined) return;
+    const { uid } = after.metadata;
+    if (uid === undefined || this.#ending.has(uid)) return;
+    this.#ending.add(uid);
+    this.#clock.schedule(TERMINATION_MS, () => {
+      this.#ending.delete(uid);
+      const [namespace, name = ''] = key.split('/');
+      const target = { resource: 'pods', namespace, name, subresource: '' };
+      const options = { gracePeriodSeconds: 0, uid };
+      try {
+        this.#kube.delete(target, options, { actor: 'kubelet', nowMs: this.#clock.now() });
+      } catch {
+        // It is gone already, or another pod has the name.
+      }
+    });
+  }
+}

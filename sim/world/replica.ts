@@ -1,0 +1,90 @@
+import { pino } from 'pino';
+import { AlibabaCloud } from '../../src/cloud/alibaba-cloud.ts';
+import { QuotaScheduler } from '../../src/cloud/quota.ts';
+import { RpcContext } from '../../src/cloud/rpc.ts';
+import { parseControlPlaneConfig } from '../../src/config/config-file.ts';
+import { settingsOf } from '../../src/config/settings.ts';
+import type { Term } from '../../src/controllers/manager.ts';
+import { Replica } from '../../src/controllers/replica.ts';
+import { KubeClient } from '../../src/kube/client.ts';
+import { createMetrics } from '../../src/telemetry/metrics.ts';
+import type { Clock } from '../../src/util/clock.ts';
+import type { Random } from '../../src/util/random.ts';
+import type { CloudModel } from '../cloud/model/model.ts';
+import type { FaultPlan } from '../kube/faults.ts';
+import type { KubeModel } from '../kube/model/model.ts';
+import { SimulatedTransport } from '../kube/transport.ts';
+import { type CloudCall, type CloudFault, CloudLink } from './cloud-link.ts';
+
+export interface WorldReplicaOptions {
+  name: string;
+  kube: KubeModel;
+  cloud: CloudModel;
+  clock: Clock;
+  random: Random;
+  /** Its configuration file, YAML. */
+  config: string;
+  clusterId: string;
+  vpcId: string;
+  regionId: string;
+  kubeFaults?: FaultPlan | undefined;
+  onCloudCall?: ((call: CloudCall) => CloudFault | undefined) | undefined;
+}
+
+/** One replica as it is shipped; only the bottom of its two connections is a model. */
+export class WorldReplica {
+  readonly name: string;
+  readonly transport: SimulatedTransport;
+  /** Settled when it has ended; rejects when it failed by itself. */
+  readonly ended: Promise<void>;
+  readonly #stop = new AbortController();
+  readonly #link: CloudLink;
+  readonly #metrics = createMetrics();
+  #term: Term | undefined;
+
+  constructor(options: WorldReplicaOptions) {
+    const { name, kube, cloud, clock, random, regionId } = options;
+    this.name = name;
+    this.transport = new SimulatedTransport({ model: kube, clock, replica: name, faults: options.kubeFaults });
+    this.#link = new CloudLink({ model: cloud, clock, replica: name, onCall: options.onCloudCall });
+    const { config } = parseControlPlaneConfig(`${name}.yaml`, options.config);
+    const quota = new QuotaScheduler({ clock, limits: config.rateLimit, share: config.rateLimitShare });
+    const senders = { ecs: this.#link.send, vpc: this.#link.send };
+    const replica = new Replica({
+      client: new KubeClient({ transport: this.transport, clock, random }),
+      cloud: new AlibabaCloud(new RpcContext({ quota, clock, regionId }), senders),
+      quota,
+      config,
+      live: { settings: settingsOf(config), problem: undefined, onVerdict: () => () => undefined },
+      cluster: { regionID: regionId, clusterID: options.clusterId, vpcID: options.vpcId },
+      instance: name,
+      clock,
+      random,
+      log: pino({ level: 'silent' }),
+      metrics: this.#metrics,
+    });
+    this.ended = replica.run(this.#stop.signal, {
+      onTerm: (term) => {
+        this.#term = term;
+      },
+    });
+    this.ended.catch(() => undefined);
+  }
+
+  /** What can be asked of it while it leads. */
+  get term(): Term | undefined {
+    return this.#term;
+  }
+
+  /** Ends it as SIGTERM does. Time must go on until {@link ended}. */
+  stop(): void {
+    this.#stop.abort(new Error('stopped'));
+  }
+
+  /** Ends it as SIGKILL does: what was sent arrives, nothing else ever leaves. */
+  kill(): void {
+    this.#link.cut();
+    this.transport.close();
+    this.#stop.abort(new Error('killed'));
+  }
+}

@@ -1,0 +1,255 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse, stringify } from 'yaml';
+import * as z from 'zod';
+import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
+import { nodeSchema } from '../../src/crds/node.ts';
+import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
+import { type Random, seededRandom } from '../../src/util/random.ts';
+import { VirtualClock } from '../../src/util/test-support/virtual-clock.ts';
+import type { LatencyChanges } from '../cloud/model/account.ts';
+import type { BehaviourChanges } from '../cloud/model/behaviour.ts';
+import { CloudModel } from '../cloud/model/model.ts';
+import type { FaultPlan } from '../kube/faults.ts';
+import { resourceOfCrd } from '../kube/model/crd.ts';
+import { KubeModel } from '../kube/model/model.ts';
+import type { KubeObject } from '../kube/model/objects.ts';
+import type { CloudCall, CloudFault } from './cloud-link.ts';
+import { unsettled, violations, type World as WorldState } from './invariants.ts';
+import { Kubelets } from './kubelets.ts';
+import { WorldReplica } from './replica.ts';
+
+export interface WorldOptions {
+  seed?: number;
+  /** Keys of the configuration file of every replica. */
+  config?: Record<string, unknown>;
+  latencies?: LatencyChanges;
+  behaviour?: BehaviourChanges;
+  kubeFaults?: FaultPlan;
+  onCloudCall?: (call: CloudCall) => CloudFault | undefined;
+}
+
+export interface PodOptions {
+  /** Default `default`. */
+  namespace?: string;
+  name: string;
+  nodeName: string;
+  /** Of which PodNetworking; default `elastic`. */
+  networking?: string;
+  /** Kind of the owner; default none. */
+  ownerKind?: string;
+}
+
+const CRD_DIRECTORY = join(import.meta.dirname, '..', '..', 'config', 'crd');
+const CLUSTER_ID = 'c-world';
+const REGION = 'cn-hangzhou';
+export const ZONE = 'cn-hangzhou-i';
+/** Member slots: 112. */
+export const INSTANCE_TYPE = 'ecs.g7.16xlarge';
+const GROUP = 'network.alibabacloud.com';
+
+const EVERYTHING = {
+  ...{ labelSelector: undefined, fieldSelector: undefined, limit: 0, continueToken: undefined },
+  ...{ resourceVersion: undefined, resourceVersionMatch: undefined },
+};
+const listSchema = z.object({ items: z.array(z.unknown()) });
+
+/** Read once: the files do not change while a world runs. */
+const CRDS = readdirSync(CRD_DIRECTORY)
+  .sort()
+  .map((file) => resourceOfCrd(parse(readFileSync(join(CRD_DIRECTORY, file), 'utf8'))));
+
+/**
+ * A cluster and its cloud on virtual time: models of the API server and of ECS, kubelets, and replicas of the control plane as
+ * they are shipped. The same options and the same calls give the same run.
+ */
+export class World {
+  readonly clock = new VirtualClock();
+  readonly random: Random;
+  readonly cloud: CloudModel;
+  readonly kube: KubeModel;
+  readonly vpcId: string;
+  readonly podVSwitchId: string;
+  readonly securityGroupId: string;
+  readonly #options: WorldOptions;
+  readonly #kubelets: Kubelets;
+  readonly #nodeVSwitchId: string;
+  readonly #replicas: WorldReplica[] = [];
+  #nodes = 0;
+
+  constructor(options: WorldOptions = {}) {
+    const { seed = 1, latencies, behaviour } = options;
+    this.#options = options;
+    this.random = seededRandom(seed);
+    const nowMs = this.clock.now();
+    this.kube = new KubeModel({ resources: CRDS, seed, startMs: nowMs, journalCapacity: 200_000 });
+    this.cloud = new CloudModel({ seed, regionId: REGION, latencies, behaviour, journalCapacity: 200_000 });
+    this.vpcId = this.cloud.createVpc({ cidrBlock: '10.0.0.0/8' }, nowMs);
+    const vSwitch = (cidrBlock: string) =>
+      this.cloud.createVSwitch({ vpcId: this.vpcId, zoneId: ZONE, cidrBlock }, nowMs);
+    this.#nodeVSwitchId = vSwitch('10.0.0.0/16');
+    this.podVSwitchId = vSwitch('10.1.0.0/16');
+    this.securityGroupId = this.cloud.createSecurityGroup({ vpcId: this.vpcId, name: 'pods' }, nowMs);
+    this.#kubelets = new Kubelets(this.kube, this.clock);
+    const eniConf = {
+      vswitches: { [ZONE]: [this.#nodeVSwitchId] },
+      security_group: this.securityGroupId,
+      enable_eni_trunking: true,
+    };
+    this.create('configmaps', 'kube-system', {
+      metadata: { name: 'eni-config' },
+      data: { eni_conf: JSON.stringify(eniConf) },
+    });
+    this.addNetworking('elastic', { type: 'Elastic' });
+    this.addNetworking('fixed', { type: 'Fixed', releaseStrategy: 'TTL', releaseAfter: '10m' });
+  }
+
+  // What users, kubelets and the cloud's console do.
+
+  create(resource: string, namespace: string | undefined, body: object, actor = 'user'): KubeObject {
+    const { group, version, kind } = this.kube.resource(resource);
+    const apiVersion = group === '' ? version : `${group}/${version}`;
+    return this.kube.create({ resource, namespace }, { apiVersion, kind, ...body }, { actor, nowMs: this.clock.now() });
+  }
+
+  /** A PodNetworking that selects pods with the label `networking` of its name. */
+  addNetworking(name: string, allocationType: object, vSwitchIds: readonly string[] = [this.podVSwitchId]): void {
+    this.create(`podnetworkings.${GROUP}`, undefined, {
+      metadata: { name },
+      spec: {
+        selector: { podSelector: { matchLabels: { networking: name } } },
+        ...{ allocationType, vSwitchOptions: vSwitchIds, securityGroupIDs: [this.securityGroupId] },
+      },
+    });
+  }
+
+  /** @returns name and instance id. */
+  addNode(instanceType = INSTANCE_TYPE): { name: string; instanceId: string } {
+    this.#nodes += 1;
+    const name = `node-${this.#nodes}`;
+    const { instanceId } = this.cloud.runInstance(
+      { instanceType, vSwitchId: this.#nodeVSwitchId, securityGroupIds: [this.securityGroupId] },
+      this.clock.now(),
+    );
+    this.create('nodes', undefined, {
+      metadata: {
+        name,
+        labels: {
+          'topology.kubernetes.io/region': REGION,
+          'topology.kubernetes.io/zone': ZONE,
+          'node.kubernetes.io/instance-type': instanceType,
+        },
+      },
+      spec: { providerID: `${REGION}.${instanceId}` },
+      status: { conditions: [{ type: 'Ready', status: 'True' }] },
+    });
+    return { name, instanceId };
+  }
+
+  createPod({ namespace = 'default', name, nodeName, networking = 'elastic', ownerKind }: PodOptions): KubeObject {
+    const owner = { apiVersion: 'apps/v1', kind: ownerKind, name: 'owner', uid: 'owner', controller: true };
+    return this.create('pods', namespace, {
+      metadata: { name, labels: { networking }, ...(ownerKind === undefined ? {} : { ownerReferences: [owner] }) },
+      spec: { nodeName, containers: [{ name: 'main', image: 'pause' }], tolerations: [{ operator: 'Exists' }] },
+    });
+  }
+
+  /** Without grace the object goes at once. */
+  deletePod(key: string, gracePeriodSeconds?: number): void {
+    const [namespace, name = ''] = key.split('/');
+    this.kube.delete(
+      { resource: 'pods', namespace, name, subresource: '' },
+      gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds },
+      { actor: 'user', nowMs: this.clock.now() },
+    );
+  }
+
+  // The control plane.
+
+  startReplica(name = `replica-${this.#replicas.length + 1}`): WorldReplica {
+    const replica = new WorldReplica({
+      ...{ name, kube: this.kube, cloud: this.cloud, clock: this.clock, random: this.random },
+      config: stringify({ webhook: { enabled: false }, ...this.#options.config }),
+      ...{ clusterId: CLUSTER_ID, vpcId: this.vpcId, regionId: REGION },
+      ...{ kubeFaults: this.#options.kubeFaults, onCloudCall: this.#options.onCloudCall },
+    });
+    this.#replicas.push(replica);
+    return replica;
+  }
+
+  /** Lets time pass. @throws what a replica failed with by itself */
+  async run(ms: number): Promise<void> {
+    await this.clock.advance(ms);
+    this.cloud.advance(this.clock.now());
+  }
+
+  /**
+   * Lets time pass until something holds, looking after each call of the clock.
+   *
+   * @returns after how long, milliseconds
+   * @throws Error when it does not within this time
+   */
+  async until(what: string, holds: () => boolean, withinMs: number): Promise<number> {
+    const startMs = this.clock.monotonicMs();
+    while (!holds()) {
+      if (!(await this.clock.step(startMs + withinMs))) {
+        this.cloud.advance(this.clock.now());
+        if (holds()) break;
+        throw new Error(`after ${(this.clock.monotonicMs() - startMs) / 1000} of ${withinMs / 1000} s: not ${what}`);
+      }
+    }
+    return this.clock.monotonicMs() - startMs;
+  }
+
+  /** Ends every replica at once. */
+  end(): void {
+    for (const replica of this.#replicas) replica.kill();
+    this.#kubelets.end();
+  }
+
+  // What is seen of it.
+
+  podEni(key: string): PodEni | undefined {
+    return this.podEnis().find(({ metadata }) => `${metadata.namespace}/${metadata.name}` === key);
+  }
+
+  podEnis(): PodEni[] {
+    return this.#list(`podenis.${GROUP}`).map((object) => podEniSchema.parse(object));
+  }
+
+  isBound(key: string): boolean {
+    return this.podEni(key)?.status?.phase === 'Bind';
+  }
+
+  /** Trunk ENI id of a node, once it is recorded as attached. */
+  trunkOf(nodeName: string): string | undefined {
+    const node = this.state().nodes.find(({ metadata }) => metadata.name === nodeName);
+    return Object.values(node?.status?.networkInterfaces ?? {}).find(({ status }) => status === 'InUse')?.id;
+  }
+
+  state(): WorldState {
+    return {
+      clusterId: CLUSTER_ID,
+      podEnis: this.podEnis(),
+      networkInterfaces: this.#list(`networkinterfaces.${GROUP}`).map((object) => networkInterfaceSchema.parse(object)),
+      nodes: this.#list(`nodes.${GROUP}`).map((object) => nodeSchema.parse(object)),
+      cloud: this.cloud.snapshot(this.clock.now()),
+      counters: this.cloud.counters(),
+    };
+  }
+
+  /** What of the invariants does not hold now. */
+  violations(): string[] {
+    return violations(this.state());
+  }
+
+  /** What is not as it should be once nothing moves any more. */
+  unsettled(): string[] {
+    return unsettled(this.state());
+  }
+
+  #list(resource: string): unknown[] {
+    const text = this.kube.list({ resource, namespace: undefined }, EVERYTHING);
+    return listSchema.parse(JSON.parse(text)).items;
+  }
+}
