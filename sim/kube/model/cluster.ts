@@ -38,9 +38,15 @@ export class ClusterState {
     this.journal = new WriteJournal(options.journalCapacity);
     this.#historyLimit = options.historyLimit;
     this.#random = seededRandom(options.seed);
-    for (const resource of [...builtInResources(), ...options.resources]) {
-      this.#collections.set(qualifiedName(resource), new Collection(resource, this.#historyLimit));
-    }
+    for (const resource of [...builtInResources(), ...options.resources]) this.define(resource);
+  }
+
+  /** Adds a resource, or replaces its definition; its objects stay as they are. */
+  define(resource: ApiResource): void {
+    const name = qualifiedName(resource);
+    const existing = this.#collections.get(name);
+    if (existing === undefined) this.#collections.set(name, new Collection(resource, this.#historyLimit));
+    else existing.resource = resource;
   }
 
   /** Of the latest write, whatever it wrote. */

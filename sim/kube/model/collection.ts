@@ -10,7 +10,7 @@ export interface Watcher {
 
 /** The objects of one resource, their history and who watches them. */
 export class Collection {
-  readonly resource: ApiResource;
+  resource: ApiResource;
   readonly history: History;
   readonly watchers = new Set<Watcher>();
   readonly #objects = new Map<string, StoredObject>();
@@ -31,7 +31,8 @@ export class Collection {
 
   /** In the order of their keys. */
   list(): readonly StoredObject[] {
-    return (this.#sorted ??= inOrder(this.#objects.values()));
+    this.#sorted ??= inOrder(this.#objects.values());
+    return this.#sorted;
   }
 
   /** As it was at an earlier version, which the history must still cover. */

@@ -31,7 +31,9 @@ export class Change {
   }
 
   line(type: EventType): string {
-    return (this.#lines[type] ??= eventLine(type, this.#text(type)));
+    const line = this.#lines[type] ?? eventLine(type, this.#text(type));
+    this.#lines[type] = line;
+    return line;
   }
 
   #text(type: EventType): string {

@@ -78,8 +78,9 @@ export class KubeModel {
     return this.#collection(name).resource;
   }
 
-  hasResource(name: string): boolean {
-    return this.#cluster.find(name) !== undefined;
+  /** Adds a custom resource, or replaces its definition as an upgrade does; its objects stay as they are. */
+  define(resource: ApiResource): void {
+    this.#cluster.define(resource);
   }
 
   /** @returns JSON */
