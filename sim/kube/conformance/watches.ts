@@ -171,6 +171,16 @@ export const watchCases: Cases = {
     expect(event?.metadata).toMatchObject({ name: 'a', namespace: server.namespace });
   },
 
+  'a watch from a version that is still to come waits for it': async (server) => {
+    const { path, from } = await two(server);
+    const future = Number(from) + 20;
+    const watching = watch(server, `${path}?watch=true&resourceVersion=${future}`, atLeast(1));
+    await server.clock.sleep(500);
+    for (let i = 0; i < 30; i++) await merge(server, `${path}/a`, { data: { i: String(i) } });
+    const [first] = await watching;
+    expect(Number(first?.metadata['resourceVersion'])).toBeGreaterThan(future);
+  },
+
   'a version that is no number is refused': async (server) => {
     const { path } = await two(server);
     expect((await refusedWatch(server, `${path}?watch=true&resourceVersion=x`)).status).toBe(500);

@@ -47,6 +47,15 @@ export class Collection {
     return inOrder(objects.values());
   }
 
+  /** Takes over the state of a backup; of what happened before it nothing is known. */
+  reset(objects: readonly StoredObject[], version: number): void {
+    this.#objects.clear();
+    for (const stored of objects) this.#objects.set(stored.key, stored);
+    this.#sorted = undefined;
+    this.history.clear(version);
+    this.watchers.clear();
+  }
+
   commit(change: Change): void {
     const { current, key } = change;
     if (current === undefined) this.#objects.delete(key);

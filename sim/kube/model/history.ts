@@ -80,6 +80,12 @@ export class History {
     this.#forgotten = Math.max(this.#forgotten, version);
   }
 
+  /** Begins anew at `version`. */
+  clear(version: number): void {
+    this.#changes = [];
+    this.#forgotten = version;
+  }
+
   after(version: number): readonly Change[] {
     return this.#changes.slice(this.#firstAfter(version));
   }

@@ -68,7 +68,7 @@ test('a watch that follows every line has what a list has, whatever happened', (
       const labels = { l: random.next() < 0.5 ? '1' : '2' };
       try {
         if (random.next() < 0.3) model.create(configMaps, { metadata: { name, labels } }, caller);
-        else if (random.next() < 0.3) model.delete(object(name), {}, caller);
+        if (random.next() < 0.3) model.delete(object(name), {}, caller);
         else model.patch(object(name), 'application/merge-patch+json', { metadata: { labels } }, caller);
       } catch (error) {
         if (!(error instanceof StatusError)) throw error;
@@ -140,6 +140,30 @@ test('an object that an older schema admitted can still be written, where it is 
   const changed = model.patch(place, merge, { spec: { priority: 3 } }, caller);
   expect(changed['spec']).toMatchObject({ priority: 3, vSwitchOptions: ['old'] });
   expect(() => model.patch(place, merge, { spec: { vSwitchOptions: ['old', 'x'] } }, caller)).toThrow('vSwitchOptions');
+});
+
+test('a restored backup has the objects, and the version, of its time', () => {
+  const model = newModel();
+  model.create(configMaps, { metadata: { name: 'kept' }, data: { a: '1' } }, caller);
+  const backup = model.backup();
+  const before = model.objects('configmaps');
+  model.patch(object('kept'), 'application/merge-patch+json', { data: { a: '2' } }, caller);
+  const late = model.create(configMaps, { metadata: { name: 'late' } }, caller);
+  const lines: string[] = [];
+  const path = '/api/v1/configmaps?watch=true';
+  openServerWatch(model, parseRequest({ method: 'GET', path }), ({ text }) => lines.push(text));
+  model.restore(backup);
+  expect(model.objects('configmaps')).toEqual(before);
+  expect(model.version).toBe(backup.version);
+  const again = model.create(configMaps, { metadata: { name: 'late' } }, caller);
+  expect(again.metadata.uid).not.toBe(late.metadata.uid);
+  expect(lines).toEqual([]);
+});
+
+test('who is told of a write must not write', () => {
+  const model = newModel();
+  model.subscribe(() => model.create(configMaps, { metadata: { name: 'b' } }, caller));
+  expect(() => model.create(configMaps, { metadata: { name: 'a' } }, caller)).toThrow('must not write');
 });
 
 test('twenty thousand pods are written, listed and watched at the cost of their number', () => {

@@ -57,7 +57,10 @@ export function openWatch(
   const begin = (initial: readonly WatchLine[], shown: number): OpenWatch => {
     const watcher = {
       matches,
-      deliver: (type: EventType, change: Change) => deliver({ type, key: change.key, text: change.line(type) }),
+      deliver: (type: EventType, change: Change) => {
+        // A watch may ask for a version that is still to come, after a backup was restored for example.
+        if (change.version > shown) deliver({ type, key: change.key, text: change.line(type) });
+      },
     };
     collection.watchers.add(watcher);
     const bookmark = () => {
