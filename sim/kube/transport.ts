@@ -6,7 +6,7 @@ import { type ApiCall, FaultCounts, type FaultPlan, faultName, type RequestFault
 import { answer, openServerWatch, type ParsedRequest, parseRequest, refusal, type ServerRequest } from './handler.ts';
 import { expired, StatusError } from './model/errors.ts';
 import type { KubeModel } from './model/model.ts';
-import type { OpenWatch, WatchLine } from './model/watches.ts';
+import type { OpenWatch } from './model/watches.ts';
 import { WatchStream } from './watch-stream.ts';
 
 export interface SimulatedTransportOptions {
@@ -140,17 +140,22 @@ export class SimulatedTransport implements ApiTransport {
     try {
       const parsed = parseRequest(request);
       const opened = openServerWatch(this.#options.model, parsed, (line) => stream?.push(line));
-      stream = this.#startStream(request, call, parsed, opened);
+      stream = this.#startStream(request, call, parsed, opened, fault?.kind === 'silent');
     } catch (error) {
       if (error instanceof StatusError) return refusedStream(error);
       throw error;
     }
-    if (fault?.kind === 'silent') stream.freeze();
     if (fault?.kind === 'expired') stream.expire();
     return { state: 'open', status: 200, chunks: stream };
   }
 
-  #startStream(request: TransportRequest, call: ApiCall, { query }: ParsedRequest, opened: OpenWatch): WatchStream {
+  #startStream(
+    request: TransportRequest,
+    call: ApiCall,
+    { query }: ParsedRequest,
+    opened: OpenWatch,
+    isSilent: boolean,
+  ): WatchStream {
     const { clock, bookmarkIntervalMs = 60_000, maxBufferedEvents = 10_000 } = this.#options;
     const timers = new WatchTimers(clock);
     const stream: WatchStream = new WatchStream({
@@ -163,6 +168,7 @@ export class SimulatedTransport implements ApiTransport {
       },
     });
     this.#watches.add(stream);
+    if (isSilent) stream.freeze();
     stream.begin(opened.initial);
     if (opened.isEnded) {
       stream.end();

@@ -71,7 +71,7 @@ export class WatchStream implements AsyncIterable<string> {
 
   /** The connection breaks. */
   break(): void {
-    this.fail(new TransportError('broken', 'the connection broke', { sent: true }));
+    this.fail(connectionBroke());
   }
 
   /** Nothing comes any more, not even an end; the watch stays open. */
@@ -119,26 +119,30 @@ export class WatchStream implements AsyncIterable<string> {
   #sendWith(fault: EventFault | undefined, text: string): void {
     switch (fault?.kind) {
       case undefined:
-        return this.#enqueue({ text }, 0);
+        this.#enqueue({ text }, 0);
+        break;
       case 'late':
-        return this.#enqueue({ text }, fault.ms);
+        this.#enqueue({ text }, fault.ms);
+        break;
       case 'doubled':
         this.#enqueue({ text }, 0);
-        return this.#enqueue({ text }, 0);
+        this.#enqueue({ text }, 0);
+        break;
       case 'missed':
-        return;
+        break;
       case 'frozen':
-        return this.freeze();
+        this.freeze();
+        break;
       case 'ended':
-        return this.end();
+        this.end();
+        break;
       case 'expired':
-        return this.expire();
-      case 'broken': {
-        const half = text.slice(0, text.length >> 1);
+        this.expire();
+        break;
+      case 'broken':
         this.#detach();
-        const error = new TransportError('broken', 'the connection broke', { sent: true });
-        return this.#enqueue({ text: half, error }, 0);
-      }
+        this.#enqueue({ text: text.slice(0, text.length >> 1), error: connectionBroke() }, 0);
+        break;
     }
   }
 
@@ -166,9 +170,10 @@ export class WatchStream implements AsyncIterable<string> {
     for (const { dueMs, text, error } of this.#underway) {
       if (dueMs > nowMs) break;
       count += 1;
-      if (text === undefined) return this.#finish({ kind: 'ended' });
-      this.#arrived.push(text);
-      if (error !== undefined) return this.#finish({ kind: 'failed', error });
+      if (text !== undefined) this.#arrived.push(text);
+      if (text !== undefined && error === undefined) continue;
+      this.#finish(error === undefined ? { kind: 'ended' } : { kind: 'failed', error });
+      return;
     }
     this.#underway.splice(0, count);
     this.#wake();
@@ -195,4 +200,8 @@ export class WatchStream implements AsyncIterable<string> {
     this.#reader?.resolve();
     this.#reader = undefined;
   }
+}
+
+function connectionBroke(): TransportError {
+  return new TransportError('broken', 'the connection broke', { sent: true });
 }

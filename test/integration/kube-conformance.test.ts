@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { conformance } from '../../sim/kube/conformance/all.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { loadKubeConfig } from '../../src/kube/config.ts';
 import { Transport } from '../../src/kube/transport.ts';
 import { machine } from '../../src/util/test-support/machine.ts';
-import { conformance } from '../../sim/kube/conformance/all.ts';
 import { type Cluster, startCluster } from '../cluster/cluster.ts';
 import { createStateDir } from '../cluster/shared.ts';
 import { accepts, installCrds, manifests, paths } from './crd-cluster.ts';

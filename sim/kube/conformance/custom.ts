@@ -15,7 +15,13 @@ import {
   versionOf,
 } from './server.ts';
 
-const condition = { type: 'Ready', status: 'True', reason: 'Ok', message: '', lastTransitionTime: '2026-01-01T00:00:00Z' };
+const condition = {
+  type: 'Ready',
+  status: 'True',
+  reason: 'Ok',
+  message: '',
+  lastTransitionTime: '2026-01-01T00:00:00Z',
+};
 const intent = { attempt: 1, clientToken: 't', createdAt: '2026-01-01T00:00:00Z' };
 
 /** Custom kinds: schema, status subresource, generation. */
@@ -77,7 +83,7 @@ export const customCases: Cases = {
     expect(causesOf(refused)).toEqual([
       'spec.allocations[0].allocationType.type FieldValueNotSupported',
       'spec.allocations[0].intent.attempt FieldValueTypeInvalid',
-      'spec.allocations[0].intent.createdAt FieldValueInvalid',
+      'spec.allocations[0].intent.createdAt FieldValueTypeInvalid',
       'spec.target.instanceID FieldValueRequired',
       'spec.zone FieldValueTypeInvalid',
     ]);
@@ -87,7 +93,10 @@ export const customCases: Cases = {
     const { podEnis } = paths(server);
     const kinds = [
       [{ zone: 5 }, 'spec.zone: Invalid value: "integer": spec.zone in body must be of type string: "integer"'],
-      [{ allocations: {} }, 'spec.allocations: Invalid value: "object": spec.allocations in body must be of type array: "object"'],
+      [
+        { allocations: {} },
+        'spec.allocations: Invalid value: "object": spec.allocations in body must be of type array: "object"',
+      ],
       [{ target: { nodeName: 'n' } }, 'spec.target.instanceID: Required value'],
       [
         { allocations: [{ allocationType: { type: 'No' } }] },
@@ -96,7 +105,11 @@ export const customCases: Cases = {
     ] as const;
     for (const [spec, why] of kinds) {
       const message = `PodENI.${GROUP} "a" is invalid: ${why}`;
-      expectRefusal(await call(server, 'POST', podEnis, podEni('a', { spec })), { code: 422, reason: 'Invalid', message });
+      expectRefusal(await call(server, 'POST', podEnis, podEni('a', { spec })), {
+        code: 422,
+        reason: 'Invalid',
+        message,
+      });
     }
   },
 
@@ -141,7 +154,12 @@ export const customCases: Cases = {
     expectRefusal(await call(server, 'GET', `${podEnis}/a`), { code: 404, reason: 'NotFound', message, details });
     await succeed(server, 'POST', podEnis, podEni('a'));
     const taken = await call(server, 'POST', podEnis, podEni('a'));
-    expectRefusal(taken, { code: 409, reason: 'AlreadyExists', message: `podenis.${GROUP} "a" already exists`, details });
+    expectRefusal(taken, {
+      code: 409,
+      reason: 'AlreadyExists',
+      message: `podenis.${GROUP} "a" already exists`,
+      details,
+    });
     const stale = await merge(server, `${podEnis}/a`, { metadata: { resourceVersion: '1' } });
     expectRefusal(stale, { code: 409, reason: 'Conflict', details });
   },
@@ -165,7 +183,11 @@ export const customCases: Cases = {
   'a write of the status leaves everything else alone': async (server) => {
     const { podEnis } = paths(server);
     await succeed(server, 'POST', podEnis, podEni('a', { spec: { zone: 'z' } }, { labels: { l: '1' } }));
-    const sent = { metadata: { labels: { l: '2' }, finalizers: ['e.com/f'] }, spec: { zone: 'y' }, status: { phase: 'Bind' } };
+    const sent = {
+      metadata: { labels: { l: '2' }, finalizers: ['e.com/f'] },
+      spec: { zone: 'y' },
+      status: { phase: 'Bind' },
+    };
     const { body, metadata } = await merge(server, `${podEnis}/a/status`, sent);
     expect(body).toMatchObject({ spec: { zone: 'z' }, status: { phase: 'Bind' } });
     expect(metadata).toMatchObject({ labels: { l: '1' } });

@@ -26,7 +26,8 @@ async function five(server: Server): Promise<string> {
 }
 
 function token({ metadata }: Answer): string {
-  return String(metadata['continue'] ?? '');
+  const { continue: text } = metadata;
+  return typeof text === 'string' ? text : '';
 }
 
 /** Lists: order, pages, selectors, versions. */
@@ -93,7 +94,11 @@ export const listCases: Cases = {
     await succeed(server, 'DELETE', `${path}/d`);
     server.forgetHistory();
     const exact = `${path}?resourceVersionMatch=Exact&resourceVersion=${String(metadata['resourceVersion'])}`;
-    const refused = await eventually(server, () => call(server, 'GET', exact), ({ status }) => status !== 200);
+    const refused = await eventually(
+      server,
+      () => call(server, 'GET', exact),
+      ({ status }) => status !== 200,
+    );
     expectRefusal(refused, { code: 410, reason: 'Expired' });
   },
 
@@ -113,7 +118,11 @@ export const listCases: Cases = {
     const before = await succeed(server, 'GET', path);
     await succeed(server, 'DELETE', `${path}/a`);
     await succeed(server, 'PUT', `${path}/b`, configMap('b', { data: { new: '1' } }));
-    const exact = await succeed(server, 'GET', `${path}?resourceVersionMatch=Exact&resourceVersion=${versionOf(before)}`);
+    const exact = await succeed(
+      server,
+      'GET',
+      `${path}?resourceVersionMatch=Exact&resourceVersion=${versionOf(before)}`,
+    );
     expect(exact.body['items']).toEqual(before.body['items']);
     expect(versionOf(exact)).toBe(versionOf(before));
   },

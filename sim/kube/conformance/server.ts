@@ -183,8 +183,8 @@ function eventOf(line: string): RawEvent {
 
 /** `ADDED a`, `BOOKMARK`. */
 export function summary(events: readonly RawEvent[]): string[] {
-  return events.map(({ type, metadata }) =>
-    metadata['name'] === undefined ? String(type) : `${String(type)} ${String(metadata['name'])}`,
+  return events.map(({ type, metadata: { name } }) =>
+    typeof name === 'string' ? `${String(type)} ${name}` : String(type),
   );
 }
 
@@ -199,7 +199,11 @@ export async function refusedWatch({ transport }: Server, path: string): Promise
 }
 
 /** Repeats a question until the answer satisfies. */
-export async function eventually<T>(server: Server, ask: () => Promise<T>, isRight: (answer: T) => boolean): Promise<T> {
+export async function eventually<T>(
+  server: Server,
+  ask: () => Promise<T>,
+  isRight: (answer: T) => boolean,
+): Promise<T> {
   const untilMs = server.clock.monotonicMs() + WAIT_MS;
   for (;;) {
     const answer = await ask();

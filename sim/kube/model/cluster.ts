@@ -23,6 +23,12 @@ export interface WriteContext {
   nowMs: number;
 }
 
+/** Everything that is stored at one moment. */
+export interface Backup {
+  readonly version: number;
+  readonly objects: ReadonlyMap<string, readonly StoredObject[]>;
+}
+
 const NAME_SUFFIX_CHARACTERS = 'bcdfghjklmnpqrstvwxz2456789';
 
 /** Everything that the server stores, with the one version that counts every write. */
@@ -33,14 +39,21 @@ export class ClusterState {
   readonly #random: Random;
   #version = 1;
   #uidCount = 0;
+  #isCommitting = false;
 
   constructor(options: ClusterOptions) {
     this.journal = new WriteJournal(options.journalCapacity);
     this.#historyLimit = options.historyLimit;
     this.#random = seededRandom(options.seed);
-    for (const resource of [...builtInResources(), ...options.resources]) {
-      this.#collections.set(qualifiedName(resource), new Collection(resource, this.#historyLimit));
-    }
+    for (const resource of [...builtInResources(), ...options.resources]) this.define(resource);
+  }
+
+  /** Adds a resource, or replaces its definition; its objects stay as they are. */
+  define(resource: ApiResource): void {
+    const name = qualifiedName(resource);
+    const existing = this.#collections.get(name);
+    if (existing === undefined) this.#collections.set(name, new Collection(resource, this.#historyLimit));
+    else existing.resource = resource;
   }
 
   /** Of the latest write, whatever it wrote. */
@@ -97,7 +110,28 @@ export class ClusterState {
     return this.#version;
   }
 
+  backup(): Backup {
+    const objects = new Map([...this.#collections].map(([name, collection]) => [name, collection.list()]));
+    return { version: this.#version, objects };
+  }
+
+  /** Back to a backup, version included. Whoever watches is not told: the server restarts, and its connections break. */
+  restore({ version, objects }: Backup): void {
+    this.#version = version;
+    for (const [name, collection] of this.#collections) collection.reset(objects.get(name) ?? [], version);
+  }
+
   #commit(collection: Collection, change: Change, { nowMs, ...context }: WriteContext): void {
+    if (this.#isCommitting) throw new Error('whoever is told of a write must not write');
+    this.#isCommitting = true;
+    try {
+      this.#tell(collection, change, { nowMs, ...context });
+    } finally {
+      this.#isCommitting = false;
+    }
+  }
+
+  #tell(collection: Collection, change: Change, { nowMs, ...context }: WriteContext): void {
     collection.commit(change);
     this.journal.record({
       ...context,

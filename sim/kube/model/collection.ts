@@ -10,7 +10,7 @@ export interface Watcher {
 
 /** The objects of one resource, their history and who watches them. */
 export class Collection {
-  readonly resource: ApiResource;
+  resource: ApiResource;
   readonly history: History;
   readonly watchers = new Set<Watcher>();
   readonly #objects = new Map<string, StoredObject>();
@@ -31,7 +31,8 @@ export class Collection {
 
   /** In the order of their keys. */
   list(): readonly StoredObject[] {
-    return (this.#sorted ??= inOrder(this.#objects.values()));
+    this.#sorted ??= inOrder(this.#objects.values());
+    return this.#sorted;
   }
 
   /** As it was at an earlier version, which the history must still cover. */
@@ -44,6 +45,15 @@ export class Collection {
       else objects.set(key, previous);
     }
     return inOrder(objects.values());
+  }
+
+  /** Takes over the state of a backup; of what happened before it nothing is known. */
+  reset(objects: readonly StoredObject[], version: number): void {
+    this.#objects.clear();
+    for (const stored of objects) this.#objects.set(stored.key, stored);
+    this.#sorted = undefined;
+    this.history.clear(version);
+    this.watchers.clear();
   }
 
   commit(change: Change): void {

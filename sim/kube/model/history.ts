@@ -31,7 +31,9 @@ export class Change {
   }
 
   line(type: EventType): string {
-    return (this.#lines[type] ??= eventLine(type, this.#text(type)));
+    const line = this.#lines[type] ?? eventLine(type, this.#text(type));
+    this.#lines[type] = line;
+    return line;
   }
 
   #text(type: EventType): string {
@@ -76,6 +78,12 @@ export class History {
   compact(version: number): void {
     this.#drop(this.#firstAfter(version));
     this.#forgotten = Math.max(this.#forgotten, version);
+  }
+
+  /** Begins anew at `version`. */
+  clear(version: number): void {
+    this.#changes = [];
+    this.#forgotten = version;
   }
 
   after(version: number): readonly Change[] {

@@ -1,4 +1,4 @@
-import { ClusterState, type WriteContext } from './cluster.ts';
+import { type Backup, ClusterState, type WriteContext } from './cluster.ts';
 import type { Collection } from './collection.ts';
 import { type Deletion, type DeletionOptions, deleteObject } from './deletion.ts';
 import { methodNotAllowed, noSuchPath, notFound } from './errors.ts';
@@ -78,8 +78,9 @@ export class KubeModel {
     return this.#collection(name).resource;
   }
 
-  hasResource(name: string): boolean {
-    return this.#cluster.find(name) !== undefined;
+  /** Adds a custom resource, or replaces its definition as an upgrade does; its objects stay as they are. */
+  define(resource: ApiResource): void {
+    this.#cluster.define(resource);
   }
 
   /** @returns JSON */
@@ -194,6 +195,19 @@ export class KubeModel {
   /** Forgets the history up to `version`, the present by default: watches and pages from before get 410. */
   compact(version = this.version): void {
     for (const { history } of this.#cluster.collections) history.compact(version);
+  }
+
+  /** Everything that is stored now. Costs nothing: what is stored never changes. */
+  backup(): Backup {
+    return this.#cluster.backup();
+  }
+
+  /**
+   * Back to a backup, as when etcd is restored: versions are given out again, and open watches bring nothing more. Break the
+   * connections of all transports afterwards, as the restart of the server does.
+   */
+  restore(backup: Backup): void {
+    this.#cluster.restore(backup);
   }
 
   /** Writes with a `seq` above this one, oldest first, as far as they are kept. */

@@ -23,13 +23,13 @@ function labelTerm(term: string): (labels: Readonly<Record<string, string>>) => 
   const groups = LABEL_TERM.exec(term)?.groups;
   if (groups === undefined) throw badRequest(`unable to parse requirement: ${JSON.stringify(term)}`);
   const { absent, gone = '', key = '', op, value, set, values } = groups;
-  const valueOf = (labels: Readonly<Record<string, string>>) => (Object.hasOwn(labels, key) ? labels[key] : undefined);
+  const labelOf = (labels: Readonly<Record<string, string>>) => (Object.hasOwn(labels, key) ? labels[key] : undefined);
   if (absent !== undefined) return (labels) => !Object.hasOwn(labels, gone);
-  if (op !== undefined) return (labels) => (valueOf(labels) === value) === (op !== '!=');
+  if (op !== undefined) return (labels) => (labelOf(labels) === value) === (op !== '!=');
   if (set === undefined) return (labels) => Object.hasOwn(labels, key);
   const wanted = new Set((values ?? '').split(',').map((one) => one.trim()));
   return (labels) => {
-    const found = valueOf(labels);
+    const found = labelOf(labels);
     return (found !== undefined && wanted.has(found)) === (set === 'in');
   };
 }

@@ -53,20 +53,26 @@ function stringProblems(schema: StructuralSchema, value: string, path: string): 
   const causes: StatusCause[] = [];
   const { minLength, maxLength, pattern, format } = schema;
   const quoted = JSON.stringify(value);
-  if (maxLength !== undefined && [...value].length > maxLength) {
+  if (maxLength !== undefined && codePoints(value) > maxLength) {
     const message = `Too long: may not be more than ${maxLength} bytes`;
     causes.push({ reason: 'FieldValueTooLong', message, field: path });
   }
-  if (minLength !== undefined && [...value].length < minLength) {
+  if (minLength !== undefined && codePoints(value) < minLength) {
     causes.push(badValue(path, quoted, `should be at least ${minLength} chars long`));
   }
   if (pattern !== undefined && !new RegExp(pattern, 'u').test(value)) {
     causes.push(badValue(path, quoted, `should match '${pattern}'`));
   }
   if (format === 'date-time' && !DATE_TIME.test(value)) {
-    causes.push(badValue(path, quoted, `must be of type date-time: ${quoted}`));
+    const message = `Invalid value: ${quoted}: ${path} in body must be of type date-time: ${quoted}`;
+    causes.push({ reason: 'FieldValueTypeInvalid', message, field: path });
   }
   return causes;
+}
+
+/** Lengths are counted in these. */
+function codePoints(text: string): number {
+  return Array.from(text).length;
 }
 
 function numberProblems(schema: StructuralSchema, value: number, path: string): StatusCause[] {

@@ -53,30 +53,41 @@ export function openWatch(
   checkOptions(query);
   const from = versionOf(query.resourceVersion ?? '');
   const isWatchList = query.sendInitialEvents === true;
-  const bookmark = () => (query.allowBookmarks ? bookmarkLine(resource, currentVersion(), {}) : undefined);
-  const begin = (initial: readonly WatchLine[]): OpenWatch => {
+  /** @param shown version up to which the beginning tells everything */
+  const begin = (initial: readonly WatchLine[], shown: number): OpenWatch => {
     const watcher = {
       matches,
-      deliver: (type: EventType, change: Change) => deliver({ type, key: change.key, text: change.line(type) }),
+      deliver: (type: EventType, change: Change) => {
+        // A watch may ask for a version that is still to come, after a backup was restored for example.
+        if (change.version > shown) deliver({ type, key: change.key, text: change.line(type) });
+      },
     };
     collection.watchers.add(watcher);
+    const bookmark = () => {
+      const version = currentVersion();
+      // The server sends none that would only say what the beginning said.
+      return query.allowBookmarks && version > shown ? bookmarkLine(resource, version, {}) : undefined;
+    };
     return { initial, isEnded: false, bookmark, close: () => collection.watchers.delete(watcher) };
   };
   if (isWatchList || (from === 0 && query.sendInitialEvents !== false)) {
     const present = collection.list().filter(({ object }) => matches(object));
     const lines = present.map((stored) => lineOf('ADDED', stored.key, textOf(stored)));
-    if (!isWatchList || !query.allowBookmarks) return begin(lines);
-    return begin([...lines, bookmarkLine(resource, currentVersion(), { [INITIAL_EVENTS_END]: 'true' })]);
+    const version = currentVersion();
+    if (!isWatchList || !query.allowBookmarks) return begin(lines, version);
+    return begin([...lines, bookmarkLine(resource, version, { [INITIAL_EVENTS_END]: 'true' })], version);
   }
   if (from < collection.history.forgotten) {
     const error = expired(`too old resource version: ${from} (${collection.history.forgotten})`);
-    return { initial: [{ type: 'ERROR', key: '', text: errorLine(error) }], isEnded: true, bookmark, close: () => {} };
+    const initial = [{ type: 'ERROR' as const, key: '', text: errorLine(error) }];
+    return { initial, isEnded: true, bookmark: () => undefined, close: () => {} };
   }
-  const missed = collection.history.after(from).flatMap((change) => {
+  const missed = collection.history.after(from);
+  const lines = missed.flatMap((change) => {
     const type = change.typeFor(matches);
     return type === undefined ? [] : [{ type, key: change.key, text: change.line(type) }];
   });
-  return begin(missed);
+  return begin(lines, missed.at(-1)?.version ?? from);
 }
 
 /** A watch's way to say that it failed after it had been opened. */

@@ -1,0 +1,105 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { KubeClient } from '../../src/kube/client.ts';
+import { EventRecorder } from '../../src/kube/events.ts';
+import { Informer } from '../../src/kube/informer.ts';
+import { leaseResource, runWithLease } from '../../src/kube/lease.ts';
+import type { HasMetadata, Resource } from '../../src/kube/types.ts';
+import { seededRandom } from '../../src/util/random.ts';
+import { VirtualClock } from '../../src/util/test-support/virtual-clock.ts';
+import type { FaultPlan, RequestFault } from './faults.ts';
+import { KubeModel } from './model/model.ts';
+import { SimulatedTransport } from './transport.ts';
+
+const configMaps: Resource<HasMetadata> = {
+  ...{ group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true },
+};
+const target = { resource: 'configmaps', namespace: 'default' };
+
+let clock: VirtualClock;
+let model: KubeModel;
+let abort: AbortController;
+let running: Promise<unknown>[];
+
+beforeEach(() => {
+  clock = new VirtualClock();
+  model = new KubeModel({ startMs: clock.now() });
+  abort = new AbortController();
+  running = [];
+});
+
+afterEach(async () => {
+  abort.abort();
+  await clock.advance(60_000);
+  await Promise.all(running);
+});
+
+function replica(name: string, faults?: FaultPlan): { client: KubeClient; transport: SimulatedTransport } {
+  const transport = new SimulatedTransport({ model, clock, replica: name, faults });
+  return { transport, client: new KubeClient({ transport, clock, random: seededRandom(name.length) }) };
+}
+
+const caller = () => ({ actor: 'user', nowMs: clock.now() });
+
+test('of two replicas one leads, and the other after it was cut off', async () => {
+  let isCutOff = false;
+  const cut: RequestFault = { kind: 'lost-request', failure: 'timeout' };
+  const leaders: string[] = [];
+  for (const [at, name] of ['a', 'bb'].entries()) {
+    const { client } = replica(name, { onRequest: () => (isCutOff && at === 0 ? cut : undefined) });
+    const run = runWithLease({
+      ...{ client, clock, random: seededRandom(at), signal: abort.signal },
+      ...{ namespace: 'kube-system', name: 'lease', identity: name },
+      onLead: async (signal) => {
+        leaders.push(`${name} leads`);
+        await clock.sleep(86_400_000, signal).catch(() => {});
+        leaders.push(`${name} ends`);
+      },
+    });
+    running.push(run);
+    await clock.advance(1000);
+  }
+  await clock.advance(60_000);
+  expect(leaders).toEqual(['a leads']);
+  isCutOff = true;
+  await clock.advance(60_000);
+  expect(leaders).toEqual(['a leads', 'a ends', 'bb leads']);
+  const { client } = replica('reader');
+  const reading = client.get(leaseResource, { namespace: 'kube-system', name: 'lease' });
+  await clock.advance(10);
+  expect((await reading).spec).toMatchObject({ holderIdentity: 'bb', leaseTransitions: 1 });
+  const writers = model.journal().filter(({ resource }) => resource === 'leases.coordination.k8s.io');
+  expect(new Set(writers.map(({ actor }) => actor))).toEqual(new Set(['a', 'bb']));
+});
+
+test('an event recorder writes, and counts what repeats', async () => {
+  const { client } = replica('a');
+  const regarding = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: 'default', name: 'a', uid: 'u' } };
+  const recorder = new EventRecorder({ client, controller: 'c', instance: 'i', clock });
+  for (let i = 0; i < 3; i++) {
+    recorder.event(regarding, { type: 'Warning', reason: 'Failed', action: 'Try', note: 'no' });
+    await clock.advance(60_000);
+  }
+  await clock.advance(600_000);
+  const events = model.objects('events.events.k8s.io');
+  expect(events).toHaveLength(1);
+  expect(events[0]).toMatchObject({ reason: 'Failed', regarding: { name: 'a' }, series: { count: 3 } });
+});
+
+// The real server, too, shows nothing of a version that is still to come: the informer's watch is silent, is resumed from the
+// same version, and nothing makes it list anew. Fails until the reflector looks where the server is.
+test.fails('an informer finds its way after a backup was restored', async () => {
+  const { client, transport } = replica('a');
+  const informer = new Informer({ client, resource: configMaps, clock, random: seededRandom(1) });
+  running.push(informer.run(abort.signal));
+  model.create(target, { metadata: { name: 'kept' } }, caller());
+  await clock.advance(1000);
+  const backup = model.backup();
+  for (let i = 0; i < 50; i++) model.create(target, { metadata: { name: `late-${i}` } }, caller());
+  await clock.advance(1000);
+  expect(informer.store.size).toBe(51);
+  model.restore(backup);
+  for (const watch of transport.watches) watch.break();
+  model.create(target, { metadata: { name: 'new' } }, caller());
+  await clock.advance(3_600_000);
+  expect(informer.store.keys().sort()).toEqual(['default/kept', 'default/new']);
+});
