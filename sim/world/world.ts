@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import * as z from 'zod';
 import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema } from '../../src/crds/node.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
+import { isRecord } from '../../src/util/json.ts';
 import { type Random, seededRandom } from '../../src/util/random.ts';
 import { VirtualClock } from '../../src/util/test-support/virtual-clock.ts';
 import type { LatencyChanges } from '../cloud/model/account.ts';
@@ -47,12 +47,7 @@ export const ZONE = 'cn-hangzhou-i';
 /** Member slots: 112. */
 export const INSTANCE_TYPE = 'ecs.g7.16xlarge';
 const GROUP = 'network.alibabacloud.com';
-
-const EVERYTHING = {
-  ...{ labelSelector: undefined, fieldSelector: undefined, limit: 0, continueToken: undefined },
-  ...{ resourceVersion: undefined, resourceVersionMatch: undefined },
-};
-const listSchema = z.object({ items: z.array(z.unknown()) });
+const PODENIS = `podenis.${GROUP}`;
 
 /** Read once: the files do not change while a world runs. */
 const CRDS = readdirSync(CRD_DIRECTORY)
@@ -191,7 +186,11 @@ export class World {
    */
   async until(what: string, holds: () => boolean, withinMs: number): Promise<number> {
     const startMs = this.clock.monotonicMs();
-    while (!holds()) {
+    for (let seen = -1; ; ) {
+      // What is asked about stands in the API server or in the cloud: nothing else can make it hold.
+      const now = this.kube.version + this.cloud.generation;
+      if (now !== seen && holds()) break;
+      seen = now;
       if (!(await this.clock.step(startMs + withinMs))) {
         this.cloud.advance(this.clock.now());
         if (holds()) break;
@@ -210,20 +209,28 @@ export class World {
   // What is seen of it.
 
   podEni(key: string): PodEni | undefined {
-    return this.podEnis().find(({ metadata }) => `${metadata.namespace}/${metadata.name}` === key);
+    const [namespace, name = ''] = key.split('/');
+    const found = this.kube.peek(PODENIS, { namespace, name });
+    return found === undefined ? undefined : podEniSchema.parse(found);
   }
 
   podEnis(): PodEni[] {
-    return this.#list(`podenis.${GROUP}`).map((object) => podEniSchema.parse(object));
+    return this.kube.objects(PODENIS).map((object) => podEniSchema.parse(object));
   }
 
   isBound(key: string): boolean {
     return this.podEni(key)?.status?.phase === 'Bind';
   }
 
+  /** How many PodENIs there are in a phase. */
+  countOf(phase: string): number {
+    return this.kube.objects(PODENIS).filter(({ status }) => isRecord(status) && status['phase'] === phase).length;
+  }
+
   /** Trunk ENI id of a node, once it is recorded as attached. */
   trunkOf(nodeName: string): string | undefined {
-    const node = this.state().nodes.find(({ metadata }) => metadata.name === nodeName);
+    const found = this.kube.peek(`nodes.${GROUP}`, { namespace: undefined, name: nodeName });
+    const node = found === undefined ? undefined : nodeSchema.parse(found);
     return Object.values(node?.status?.networkInterfaces ?? {}).find(({ status }) => status === 'InUse')?.id;
   }
 
@@ -231,8 +238,10 @@ export class World {
     return {
       clusterId: CLUSTER_ID,
       podEnis: this.podEnis(),
-      networkInterfaces: this.#list(`networkinterfaces.${GROUP}`).map((object) => networkInterfaceSchema.parse(object)),
-      nodes: this.#list(`nodes.${GROUP}`).map((object) => nodeSchema.parse(object)),
+      networkInterfaces: this.kube
+        .objects(`networkinterfaces.${GROUP}`)
+        .map((object) => networkInterfaceSchema.parse(object)),
+      nodes: this.kube.objects(`nodes.${GROUP}`).map((object) => nodeSchema.parse(object)),
       cloud: this.cloud.snapshot(this.clock.now()),
       counters: this.cloud.counters(),
     };
@@ -246,10 +255,5 @@ export class World {
   /** What is not as it should be once nothing moves any more. */
   unsettled(): string[] {
     return unsettled(this.state());
-  }
-
-  #list(resource: string): unknown[] {
-    const text = this.kube.list({ resource, namespace: undefined }, EVERYTHING);
-    return listSchema.parse(JSON.parse(text)).items;
   }
 }

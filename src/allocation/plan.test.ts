@@ -33,7 +33,7 @@ function room(vSwitches: VSwitchFacts[] = [vSwitch('vsw-1'), vSwitch('vsw-2')]):
   const pool = new VSwitchPool();
   pool.update(vSwitches);
   return {
-    slots: new SlotLedger(),
+    slots: new SlotLedger(() => undefined),
     vSwitches: pool,
     random: seededRandom(1),
     clusterId: CLUSTER,
@@ -96,7 +96,7 @@ describe('the plan of a PodENI', () => {
   test('reserves a slot and an address', () => {
     const in_ = room();
     planned(in_);
-    expect(in_.slots.used('eni-trunk-1')).toBe(1);
+    expect(in_.slots.used('i-1')).toBe(1);
     expect(in_.vSwitches.free('vsw-1')).toBe(4);
   });
 
@@ -119,7 +119,7 @@ describe('the plan of a PodENI', () => {
     const plan = planPodEni(pod, wanted(), facts, 'node-1', in_);
     expect(plan).toMatchObject({ kind: 'wait', reason, waitsFor });
     if (plan.kind === 'wait') expect(plan.message).not.toContain('\n');
-    expect(in_.slots.used('eni-trunk-1')).toBe(0);
+    expect(in_.slots.used('i-1')).toBe(0);
     expect(in_.vSwitches.free('vsw-1')).toBe(vSwitches?.[0]?.availableIpCount ?? 5);
   });
 
@@ -147,13 +147,13 @@ test('slots are never given out beyond the limit of the node (I7), and all of th
       for (const at of pods) {
         const name = `web-${at}`;
         if (holders.delete(name)) {
-          expect(in_.slots.release(`default/${name}`)).toBe('eni-trunk-1');
+          in_.slots.release(`default/${name}`);
         } else {
           const plan = planPodEni({ ...pod, name }, wanted(), { ...node, memberLimit }, 'node-1', in_);
           expect(plan.kind).toBe(holders.size < memberLimit ? 'create' : 'wait');
           if (plan.kind === 'create') holders.add(name);
         }
-        expect(in_.slots.used('eni-trunk-1')).toBe(holders.size);
+        expect(in_.slots.used('i-1')).toBe(holders.size);
       }
     }),
   );
@@ -196,14 +196,14 @@ describe('the way back of a fixed address', () => {
       kind: 'rebind',
       target: { nodeName: 'node-2', instanceID: 'i-2', trunkENIID: 'eni-trunk-2' },
     });
-    expect(in_.slots.used('eni-trunk-2')).toBe(1);
+    expect(in_.slots.used('i-2')).toBe(1);
   });
 
   test('does not lead to another zone (I4)', () => {
     const in_ = room();
     const plan = planRebind(podEni(), pod, { ...node, zone: 'z-b' }, 'node-1', in_);
     expect(plan).toMatchObject({ kind: 'wait', reason: 'ZoneMismatch' });
-    expect(in_.slots.used('eni-trunk-1')).toBe(0);
+    expect(in_.slots.used('i-1')).toBe(0);
   });
 
   test('counts a slot that the record holds already as free for it', () => {
@@ -215,17 +215,17 @@ describe('the way back of a fixed address', () => {
       kind: 'wait',
       reason: 'NoMemberSlot',
     });
-    expect(in_.slots.used('eni-trunk-1')).toBe(1);
+    expect(in_.slots.used('i-1')).toBe(1);
   });
 
   test('needs a slot for each of its interfaces (I7)', () => {
     const two = podEni({ allocations: [allocation(), allocation({ eni: { id: 'eni-2' } })] });
     const in_ = room();
-    in_.slots.reserve('default/other', 'eni-trunk-1', 1);
+    in_.slots.reserve('default/other', 'i-1', 1);
     expect(planRebind(two, pod, node, 'node-1', in_)).toMatchObject({ kind: 'wait', reason: 'NoMemberSlot' });
     in_.slots.release('default/other');
     expect(planRebind(two, pod, node, 'node-1', in_)).toMatchObject({ kind: 'rebind' });
-    expect(in_.slots.used('eni-trunk-1')).toBe(2);
+    expect(in_.slots.used('i-1')).toBe(2);
   });
 });
 
@@ -256,14 +256,14 @@ describe('several interfaces', () => {
       },
     ]);
     expect(new Set(allocations.map(({ intent: made }) => made?.clientToken)).size).toBe(2);
-    expect(in_.slots.used('eni-trunk-1')).toBe(2);
+    expect(in_.slots.used('i-1')).toBe(2);
   });
 
   test('are planned all or none', () => {
     const in_ = room([vSwitch('vsw-1'), vSwitch('vsw-2', { availableIpCount: 0 })]);
     expect(planPodEni(pod, two(), node, 'node-1', in_)).toMatchObject({ kind: 'wait', reason: 'VSwitchFull' });
     expect(in_.vSwitches.free('vsw-1')).toBe(5);
-    expect(in_.slots.used('eni-trunk-1')).toBe(0);
+    expect(in_.slots.used('i-1')).toBe(0);
     expect(planPodEni(pod, two(), { ...node, memberLimit: 1 }, 'node-1', room())).toMatchObject({
       reason: 'NoMemberSlot',
     });

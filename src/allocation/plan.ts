@@ -24,10 +24,10 @@ export interface NodeFacts {
   memberLimit: number;
 }
 
-/** Who gives out the slots of a node: its trunk, or on an exclusive node the instance. Undefined until there is a trunk. */
-export function slotsOf(node: NodeFacts): { holder: string; limit: number } | undefined {
-  if (node.exclusive) return { holder: node.instanceId, limit: node.eniLimit };
-  return node.trunkEniId === undefined ? undefined : { holder: node.trunkEniId, limit: node.memberLimit };
+/** How many interfaces of pods a node can have. Undefined until it has a trunk, where it needs one. */
+export function slotLimitOf(node: NodeFacts): number | undefined {
+  if (node.exclusive) return node.eniLimit;
+  return node.trunkEniId === undefined ? undefined : node.memberLimit;
 }
 
 /** One interface that a pod asks for. */
@@ -107,7 +107,7 @@ export function planPodEni(
       ...(extraRoutes === undefined ? {} : { extraRoutes }),
     });
   }
-  room.slots.reserve(key, place.holder, wanted.length);
+  room.slots.reserve(key, place.node.instanceId, wanted.length);
   return {
     kind: 'create',
     podEni: {
@@ -185,7 +185,7 @@ export function planRebind(
   const count = podEni.spec.allocations?.length ?? 1;
   const place = findSlots(node, nodeName, { owner, count, networkings: [] }, room);
   if (place.kind === 'wait') return place;
-  room.slots.reserve(owner, place.holder, count);
+  room.slots.reserve(owner, place.node.instanceId, count);
   return { kind: 'rebind', target: targetOn(place.node) };
 }
 
@@ -237,7 +237,7 @@ function findSlots(
   nodeName: string,
   request: { owner: string; count: number; networkings: readonly PodNetworking[] },
   room: Room,
-): { kind: 'found'; node: NodeFacts; holder: string } | Waiting {
+): { kind: 'found'; node: NodeFacts } | Waiting {
   const wait = (waitsFor: WaitsFor, reason: Waiting['reason'], message: string): Waiting => ({
     ...{ kind: 'wait', waitsFor, reason, message },
   });
@@ -253,26 +253,26 @@ function findSlots(
     const refusal = eniTypeRefusal(networking, node);
     if (refusal !== undefined) return wait(itself, 'EniTypeNotSupported', refusal);
   }
-  const slots = slotsOf(node);
-  if (slots === undefined) {
+  const limit = slotLimitOf(node);
+  if (limit === undefined) {
     return wait(
       itself,
       'TrunkNotReady',
       `node ${nodeName} has no trunk ENI yet; condition TrunkReady of nodes.network.alibabacloud.com ${nodeName} says why`,
     );
   }
-  const used = room.slots.usedByOthers(slots.holder, request.owner);
-  if (used + request.count > slots.limit) {
+  const used = room.slots.usedByOthers(node.instanceId, request.owner);
+  if (used + request.count > limit) {
     const [reason, what] = node.exclusive
       ? (['NoEniSlot', `ENIs that node ${nodeName} can hold for pods`] as const)
       : (['NoMemberSlot', `member ENIs that node ${nodeName} can hold`] as const);
     return wait(
       { kind: 'slot', nodeName },
       reason,
-      `all ${slots.limit} ${what} are in use; the pod is served when one is released`,
+      `all ${limit} ${what} are in use; the pod is served when one is released`,
     );
   }
-  return { kind: 'found', node, holder: slots.holder };
+  return { kind: 'found', node };
 }
 
 function eniTypeRefusal({ metadata, spec }: PodNetworking, node: NodeFacts): string | undefined {

@@ -2,43 +2,53 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { SlotLedger } from './slots.ts';
 
-test('a release tells where room came about, and only once', () => {
-  const ledger = new SlotLedger();
-  ledger.reserve('default/a', 'eni-1', 2);
-  expect(ledger.release('default/a')).toBe('eni-1');
-  expect(ledger.release('default/a')).toBeUndefined();
-  expect(ledger.used('eni-1')).toBe(0);
+test('whatever makes an instance have fewer slots in use is told of, and nothing else', () => {
+  const freed: string[] = [];
+  const ledger = new SlotLedger((instanceId) => freed.push(instanceId));
+  const since = () => freed.splice(0);
+  ledger.reserve('default/a', 'i-1', 2);
+  ledger.reserve('default/a', 'i-1', 2);
+  expect(since()).toEqual([]);
+  ledger.reserve('default/a', 'i-1', 1);
+  expect(since()).toEqual(['i-1']);
+  ledger.reserve('default/a', 'i-2', 3);
+  expect(since()).toEqual(['i-1']);
+  ledger.release('default/a');
+  ledger.release('default/a');
+  expect(since()).toEqual(['i-2']);
+  expect([ledger.used('i-1'), ledger.used('i-2')]).toEqual([0, 0]);
 });
 
-test('a reservation replaces the one before, on the same trunk or another', () => {
-  const ledger = new SlotLedger();
-  ledger.reserve('default/a', 'eni-1', 2);
-  ledger.reserve('default/a', 'eni-1', 1);
-  expect(ledger.used('eni-1')).toBe(1);
-  ledger.reserve('default/a', 'eni-2', 1);
-  expect([ledger.used('eni-1'), ledger.used('eni-2')]).toEqual([0, 1]);
+test('it is told when the sum is what it is', () => {
+  const sums: number[] = [];
+  const ledger: SlotLedger = new SlotLedger((instanceId) => sums.push(ledger.used(instanceId)));
+  ledger.reserve('default/a', 'i-1', 2);
+  ledger.reserve('default/b', 'i-1', 1);
+  ledger.reserve('default/a', 'i-2', 2);
+  ledger.release('default/b');
+  expect(sums).toEqual([1, 0]);
 });
 
 test('the sums are those of the owners, whatever happened', () => {
   const change = fc.record({
     owner: fc.constantFrom('a', 'b', 'c', 'd'),
-    trunk: fc.option(fc.constantFrom('eni-1', 'eni-2')),
+    instance: fc.option(fc.constantFrom('i-1', 'i-2')),
     count: fc.integer({ min: 1, max: 3 }),
   });
   fc.assert(
     fc.property(fc.array(change, { maxLength: 50 }), (changes) => {
-      const ledger = new SlotLedger();
-      const held = new Map<string, { trunk: string; count: number }>();
-      for (const { owner, trunk, count } of changes) {
-        if (trunk === null) {
+      const ledger = new SlotLedger(() => undefined);
+      const held = new Map<string, { instance: string; count: number }>();
+      for (const { owner, instance, count } of changes) {
+        if (instance === null) {
           ledger.release(owner);
           held.delete(owner);
         } else {
-          ledger.reserve(owner, trunk, count);
-          held.set(owner, { trunk, count });
+          ledger.reserve(owner, instance, count);
+          held.set(owner, { instance, count });
         }
-        for (const id of ['eni-1', 'eni-2']) {
-          const on = [...held].filter(([, entry]) => entry.trunk === id);
+        for (const id of ['i-1', 'i-2']) {
+          const on = [...held].filter(([, entry]) => entry.instance === id);
           const sum = on.reduce((total, [, entry]) => total + entry.count, 0);
           expect(ledger.used(id)).toBe(sum);
           for (const [name, entry] of on) expect(ledger.usedByOthers(id, name)).toBe(sum - entry.count);

@@ -69,7 +69,8 @@ export function createInformers(options: {
       indexers: {
         eni: (podEni) => (podEni.spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== ''),
         trunk: (podEni) => {
-          const trunk = targetOf(podEni)?.trunkENIID;
+          // A reserved address keeps its last target, and hangs below no trunk.
+          const trunk = podEni.status?.phase === 'Unbind' ? undefined : targetOf(podEni)?.trunkENIID;
           return trunk === undefined ? [] : [trunk];
         },
         networking: (podEni) =>
@@ -82,8 +83,7 @@ export function createInformers(options: {
     nodes: new Informer({
       ...base(terwayNodeResource),
       indexers: {
-        trunk: trunksOf,
-        slotHolder: (node) => [...trunksOf(node), node.spec.nodeMetadata?.instanceID ?? ''].filter((id) => id !== ''),
+        instance: (node) => [node.spec.nodeMetadata?.instanceID ?? ''].filter((id) => id !== ''),
       },
     }),
     nodeRuntimes: new Informer({ ...base(nodeRuntimeResource) }),

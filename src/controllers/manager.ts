@@ -109,11 +109,18 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     ...{ cloud: options.cloud, clock, wake },
     onError: (message) => log.warn({ err: message }, 'describe failed'),
   });
+  const slotsFreed = (instanceId: string) => {
+    for (const { metadata } of informers.nodes.store.byIndex('instance', instanceId)) {
+      context.waitingRoom.wake({ kind: 'slot', nodeName: metadata.name });
+      // One that is leaving waits for its last pod.
+      if (metadata.deletionTimestamp !== undefined) queues.nodes.add(metadata.name);
+    }
+  };
   const vSwitches = new VSwitchPool();
   const context: ControllerContext = {
     ...options,
     room: {
-      slots: new SlotLedger(),
+      slots: new SlotLedger((instanceId) => slotsFreed(instanceId)),
       vSwitches,
       random: options.random,
       clusterId: options.clusterId,

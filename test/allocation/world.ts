@@ -424,16 +424,16 @@ export class World {
   #newRoom(): Room {
     const vSwitches = new VSwitchPool();
     vSwitches.update(this.cloud.vSwitches());
-    const slots = new SlotLedger();
+    const slots = new SlotLedger(() => undefined);
     for (const [name, record] of this.records) {
-      const trunk = targetOf(record)?.trunkENIID;
+      const instanceId = targetOf(record)?.instanceID;
       const pod = this.pods.get(name);
       const isClaimed =
         pod?.state === 'live' &&
         pod.uid === record.metadata.annotations?.[ANNOTATION_POD_UID] &&
         pod.nodeName === record.spec.target?.nodeName;
-      if (trunk === undefined || (record.status?.phase === 'Unbind' && !isClaimed)) continue;
-      slots.reserve(`default/${name}`, trunk, 1);
+      if (instanceId === undefined || (record.status?.phase === 'Unbind' && !isClaimed)) continue;
+      slots.reserve(`default/${name}`, instanceId, 1);
     }
     return { slots, vSwitches, random: seededRandom(1), clusterId: CLUSTER, withIpv6: false, nowMs: this.nowMs };
   }

@@ -34,8 +34,10 @@ const LAST_RETRY_MS = 60_000;
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 /** How old the CIDR of a vSwitch may be; it never changes. */
 const CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
+/** A node that the store does not show but the API server does: the store lags. */
+const LAG_RETRY_MS = 2000;
 /** While pods of a leaving node still hold member ENIs of its trunk. */
-const LEAVING_RETRY_MS = 2000;
+const LEAVING_RECHECK_MS = 60_000;
 
 /** The trunk of an intent that is being worked on. */
 interface TrunkWork {
@@ -202,6 +204,8 @@ export class NodeController {
       await this.#writer.publishTrunk(core, node, recorded.id, signal);
       await this.#writer.ready(node, recorded.id, signal);
       this.#context.waitingRoom.wake({ kind: 'node', nodeName: name });
+      // Who waits for a slot was not woken while there was no trunk.
+      this.#context.waitingRoom.wake({ kind: 'slot', nodeName: name });
       return {};
     }
     if (intent === undefined) return this.#plan(node, identity, 1, signal);
@@ -253,7 +257,7 @@ export class NodeController {
     const now = parseTrunkIntent(current.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
     if (now === undefined || now.clientToken !== intent.clientToken) return undefined;
     if (goal === 'release') {
-      if (this.#isInUse(now)) return undefined;
+      if (this.#isInUse(current, now)) return undefined;
       return this.#decide({ goal, node: current, identity: releasedIdentity(current), intent: now });
     }
     const found = core === undefined ? undefined : nodeIdentity(core);
@@ -352,7 +356,7 @@ export class NodeController {
   async #release(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
     const { name, finalizers, annotations, deletionTimestamp } = node.metadata;
     // The watch's store may be behind, and may lack what it cannot read.
-    if (!(await this.#nodeIsGone(name, signal))) return { requeueAfterMs: LEAVING_RETRY_MS };
+    if (!(await this.#nodeIsGone(name, signal))) return { requeueAfterMs: LAG_RETRY_MS };
     if (deletionTimestamp === undefined) {
       // Its owner reference makes the garbage collector delete it; that may take a while or never come in a test cluster.
       await this.#writer.deleteObject(node, signal);
@@ -361,15 +365,17 @@ export class NodeController {
     if (!(finalizers ?? []).includes(FINALIZER_NODE)) return {};
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
     if (intent === undefined) return this.#released(node, signal);
-    if (this.#isInUse(intent)) return { requeueAfterMs: LEAVING_RETRY_MS };
+    // Woken when the last of them lets go.
+    if (this.#isInUse(node, intent)) return { requeueAfterMs: LEAVING_RECHECK_MS };
     return this.#execute({ goal: 'release', node, identity: releasedIdentity(node), intent, signal });
   }
 
   /** Whether pods still have interfaces below a trunk. */
-  #isInUse({ eniID }: TrunkIntent): boolean {
+  #isInUse(node: TerwayNode, { eniID }: TrunkIntent): boolean {
     const { room, informers } = this.#context;
     if (eniID === '') return false;
-    return room.slots.used(eniID) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
+    const instanceId = node.spec.nodeMetadata?.instanceID ?? '';
+    return room.slots.used(instanceId) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
   }
 
   async #released(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {

@@ -2,7 +2,7 @@ import { passageOf } from '../../allocation/escape.ts';
 import { matchNetworking } from '../../allocation/match.ts';
 import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request.ts';
 import { isExclusive } from '../../allocation/node-mode.ts';
-import { type NodeFacts, planPodEni, slotsOf, type WaitsFor, type WantedInterface } from '../../allocation/plan.ts';
+import { type NodeFacts, planPodEni, slotLimitOf, type WaitsFor, type WantedInterface } from '../../allocation/plan.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
@@ -109,10 +109,10 @@ export class PodAdmitter {
    */
   standsBehindOthers(key: string, node: NodeFacts | undefined, networkings: readonly string[] = []): boolean {
     const { waitingRoom, room } = this.#context;
-    const slots = node === undefined ? undefined : slotsOf(node);
-    if (node === undefined || slots === undefined) return false;
+    const limit = node === undefined ? undefined : slotLimitOf(node);
+    if (node === undefined || limit === undefined) return false;
     const slot: WaitsFor = { kind: 'slot', nodeName: node.nodeName };
-    const free = slots.limit - room.slots.usedByOthers(slots.holder, key);
+    const free = limit - room.slots.usedByOthers(node.instanceId, key);
     if (free <= 0 || waitingRoom.ahead(key, slot) < free) return false;
     waitingRoom.park(key, slot, networkings);
     return true;

@@ -62,9 +62,12 @@ export class PodEniController {
     if (target === undefined) return;
     const pod = informers.pods.store.get(key);
     const isTaken =
-      pod?.metadata.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID] && pod?.spec.nodeName === target.nodeName;
+      pod !== undefined &&
+      !isFinished(pod) &&
+      pod.metadata.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID] &&
+      pod.spec.nodeName === target.nodeName;
     if (podEni.status?.phase === 'Unbind' && !isTaken) return;
-    room.slots.reserve(key, target.trunkENIID ?? target.instanceID, podEni.spec.allocations?.length ?? 1);
+    room.slots.reserve(key, target.instanceID, podEni.spec.allocations?.length ?? 1);
   }
 
   /** A PodENI vanished, by our hand or another: its slots are free. */
@@ -73,7 +76,7 @@ export class PodEniController {
     // A pod that came meanwhile begins anew; an old wait must not count for it.
     this.#context.starts.end(key);
     this.#forget(key, podEni);
-    this.#freeSlots(key);
+    this.#context.room.slots.release(key);
     this.#context.wakePod(key);
   }
 
@@ -149,7 +152,7 @@ export class PodEniController {
       case 'unbind':
         await this.#writer.unbind(podEni, signal);
         this.#forget(key, podEni);
-        this.#freeSlots(key);
+        this.#context.room.slots.release(key);
         return 'again';
       case 'finish':
         return this.#finish(key, podEni, signal);
@@ -192,8 +195,9 @@ export class PodEniController {
     if (this.#admitter.standsBehindOthers(key, node)) return {};
     const plan = planRebind(podEni, identity, node, nodeName, { ...room, nowMs: clock.now() });
     if (plan.kind === 'wait') return this.#park(key, podEni, plan, signal);
-    waitingRoom.leave(key);
     await this.#writer.rebind(podEni, identity.uid, plan.target, this.#allocationsToBind(podEni), signal);
+    // Not before: were the write to fail, those who came later would have the place.
+    waitingRoom.leave(key);
     return 'again';
   }
 
@@ -290,15 +294,6 @@ export class PodEniController {
       if (podEni.spec.zone !== undefined) waitingRoom.wake({ kind: 'vSwitch', zone: podEni.spec.zone });
     }
     return 'again';
-  }
-
-  #freeSlots(key: string): void {
-    const { room, waitingRoom, informers } = this.#context;
-    const holder = room.slots.release(key);
-    if (holder === undefined) return;
-    for (const node of informers.nodes.store.byIndex('slotHolder', holder)) {
-      waitingRoom.wake({ kind: 'slot', nodeName: node.metadata.name });
-    }
   }
 
   #nodeFacts(nodeName: string) {

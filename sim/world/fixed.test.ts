@@ -1,0 +1,54 @@
+import { afterEach, expect, test } from 'vitest';
+import { World } from './world.ts';
+
+/* What is promised to a pod with a fixed address. */
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+async function cluster(): Promise<World> {
+  const made = new World({ config: { leaderElection: false } });
+  world = made;
+  made.addNode();
+  made.addNode();
+  made.startReplica();
+  await made.until('trunks', () => ['node-1', 'node-2'].every((name) => made.trunkOf(name) !== undefined), 60_000);
+  return made;
+}
+
+const FIXED = { networking: 'fixed', ownerKind: 'StatefulSet' } as const;
+
+test('the address stays while a successor waits for a node, however long', async () => {
+  const world = await cluster();
+  world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
+  await world.until('bound', () => world.isBound('default/db-0'), 60_000);
+  const address = world.podEni('default/db-0')?.spec.allocations?.[0]?.ipv4;
+  world.deletePod('default/db-0', 0);
+  await world.run(100);
+  world.createPod({ name: 'db-0', nodeName: '', ...FIXED });
+  // The TTL is ten minutes, and the pod has been there all the time.
+  await world.run(15 * 60_000);
+  const caller = { actor: 'scheduler', nowMs: world.clock.now() };
+  world.kube.bind({ namespace: 'default', name: 'db-0' }, 'node-2', caller);
+  await world.until(
+    'bound again',
+    () => world.isBound('default/db-0') && world.podEni('default/db-0')?.spec.target?.nodeName === 'node-2',
+    60_000,
+  );
+  expect(world.podEni('default/db-0')?.spec.allocations?.[0]?.ipv4).toBe(address);
+});
+
+test('a node that is gone leaves no record, even when a reservation was made on it', async () => {
+  const world = await cluster();
+  world.addNetworking('never', { type: 'Fixed', releaseStrategy: 'Never' });
+  world.createPod({ name: 'db-0', nodeName: 'node-1', networking: 'never', ownerKind: 'StatefulSet' });
+  await world.until('bound', () => world.isBound('default/db-0'), 60_000);
+  world.deletePod('default/db-0', 0);
+  await world.until('reserved', () => world.podEni('default/db-0')?.status?.phase === 'Unbind', 60_000);
+  const caller = { actor: 'user', nowMs: world.clock.now() };
+  world.kube.delete({ resource: 'nodes', namespace: undefined, name: 'node-1', subresource: '' }, {}, caller);
+  const isGone = () => world.state().nodes.every(({ metadata }) => metadata.name !== 'node-1');
+  await world.until('the Node CR is gone', isGone, 10 * 60_000);
+  expect(world.podEni('default/db-0')?.status?.phase).toBe('Unbind');
+});

@@ -1,0 +1,119 @@
+import { afterEach, expect, test } from 'vitest';
+import { FaultScript } from './script.ts';
+import { World, type WorldOptions } from './world.ts';
+
+/* Who has the next call of a minute, and what is still wanted when its turn comes. */
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+async function cluster(nodes: number, options: WorldOptions = {}): Promise<World> {
+  const made = new World({ ...options, config: { leaderElection: false, ...options.config } });
+  world = made;
+  const names = Array.from({ length: nodes }, () => made.addNode().name);
+  made.startReplica();
+  await made.until('all trunks are attached', () => names.every((name) => made.trunkOf(name) !== undefined), 180_000);
+  return made;
+}
+
+/** Calls of an API that the cloud has answered since `fromMs`. */
+function calls(world: World, action: string, fromMs = 0) {
+  return world.cloud
+    .journal()
+    .filter((entry) => entry.kind === 'call' && entry.action === action && entry.timeMs >= fromMs);
+}
+
+test('what is deleted before its turn is not created, and who lives does not wait behind it', async () => {
+  const world = await cluster(5, { config: { rateLimit: { CreateNetworkInterface: 60 } } });
+  await world.run(60_000);
+  const fromMs = world.clock.now();
+  const names = Array.from({ length: 300 }, (_, at) => `p-${at}`);
+  for (const [at, name] of names.entries()) world.createPod({ name, nodeName: `node-${(at % 5) + 1}` });
+  await world.run(5000);
+  for (const name of names) world.deletePod(`default/${name}`);
+  await world.run(2000);
+  world.createPod({ name: 'lives', nodeName: 'node-1' });
+  const boundMs = await world.until('bound', () => world.isBound('default/lives'), 10 * 60_000);
+  // The rest of the minute that was used up, and its own calls.
+  expect(boundMs).toBeLessThan(65_000);
+  await world.run(10 * 60_000);
+  expect(calls(world, 'CreateNetworkInterface', fromMs).length).toBeLessThanOrEqual(61);
+  expect(world.unsettled()).toEqual([]);
+});
+
+test('a PodENI that is removed by force leaves no creation behind that nothing records', async () => {
+  const world = await cluster(1, { config: { rateLimit: { CreateNetworkInterface: 20 } } });
+  await world.run(60_000);
+  const names = Array.from({ length: 60 }, (_, at) => `p-${at}`);
+  for (const name of names) world.createPod({ name, nodeName: 'node-1' });
+  await world.run(10_000);
+  const removedMs = world.clock.now();
+  for (const name of names) {
+    const target = { resource: 'podenis.network.alibabacloud.com', namespace: 'default', name, subresource: '' };
+    const caller = { actor: 'user', nowMs: removedMs };
+    world.deletePod(`default/${name}`, 0);
+    world.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
+    world.kube.delete(target, {}, caller);
+  }
+  await world.run(1000);
+  const before = calls(world, 'CreateNetworkInterface').length;
+  await world.run(10 * 60_000);
+  expect(calls(world, 'CreateNetworkInterface').length).toBe(before);
+});
+
+test('a fixed address moves before the releases that wait', async () => {
+  const limits = { DetachNetworkInterface: 40, DescribeNetworkInterfaces: 800 };
+  const world = await cluster(3, { config: { rateLimit: limits } });
+  world.createPod({ name: 'db-0', nodeName: 'node-1', networking: 'fixed', ownerKind: 'StatefulSet' });
+  const names = Array.from({ length: 200 }, (_, at) => `p-${at}`);
+  for (const [at, name] of names.entries()) world.createPod({ name, nodeName: `node-${(at % 2) + 2}` });
+  await world.until('all are bound', () => world.countOf('Bind') === 201, 10 * 60_000);
+  for (const name of names) world.deletePod(`default/${name}`);
+  await world.run(5000);
+  world.deletePod('default/db-0', 0);
+  world.createPod({ name: 'db-0', nodeName: 'node-2', networking: 'fixed', ownerKind: 'StatefulSet' });
+  const nodeOf = () => world.podEni('default/db-0')?.spec.target?.nodeName;
+  const movedMs = await world.until('moved', () => nodeOf() === 'node-2' && world.isBound('default/db-0'), 10 * 60_000);
+  expect(movedMs).toBeLessThan(70_000);
+  expect(world.violations()).toEqual([]);
+});
+
+test('a limit below the one that is believed is learnt: few refusals after the first minute', async () => {
+  const rateWindows = { CreateNetworkInterface: { limit: 60, windowMs: 60_000 as const } };
+  const world = await cluster(4, {
+    behaviour: { rateWindows },
+    config: { rateLimit: { CreateNetworkInterface: 100 } },
+  });
+  await world.run(60_000 - (world.clock.now() % 60_000));
+  const fromMs = world.clock.now();
+  for (let at = 0; at < 400; at += 1) world.createPod({ name: `p-${at}`, nodeName: `node-${(at % 4) + 1}` });
+  await world.until('all are bound', () => world.countOf('Bind') === 400, 15 * 60_000);
+  const later = calls(world, 'CreateNetworkInterface', fromMs + 60_000);
+  const refused = later.filter(({ outcome }) => outcome !== 'OK');
+  expect(refused.length / later.length).toBeLessThan(0.02);
+});
+
+test('a mirror whose ENI may not be detached asks ever more seldom', async () => {
+  const script = new FaultScript();
+  const world = await cluster(1, { kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall });
+  const names = Array.from({ length: 10 }, (_, at) => `p-${at}`);
+  for (const name of names) world.createPod({ name, nodeName: 'node-1' });
+  await world.until('all are bound', () => names.every((name) => world.isBound(`default/${name}`)), 60_000);
+  await world.run(10_000);
+  script.cloud('DetachNetworkInterface', { kind: 'refused', code: 'Forbidden.RAM', status: 403 }, 1_000_000);
+  for (const name of names) {
+    const target = { resource: 'podenis.network.alibabacloud.com', namespace: 'default', name, subresource: '' };
+    const caller = { actor: 'user', nowMs: world.clock.now() };
+    world.deletePod(`default/${name}`, 0);
+    world.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
+    world.kube.delete(target, {}, caller);
+  }
+  let detaches = 0;
+  script.cloud('DetachNetworkInterface', { kind: 'refused', code: 'Forbidden.RAM', status: 403 }, 0, () => {
+    detaches += 1;
+    return false;
+  });
+  await world.run(10 * 60_000);
+  expect(detaches).toBeLessThan(200);
+});

@@ -1,0 +1,90 @@
+import { afterEach, expect, test } from 'vitest';
+import { FaultScript } from './script.ts';
+import { World, type WorldOptions } from './world.ts';
+
+/* Slots of a node: who has one, who waits, and who is woken. */
+
+/** Three member slots. */
+const SMALL = 'ecs.u1-c1m4.xlarge';
+
+let world: World | undefined;
+let script: FaultScript;
+
+afterEach(() => world?.end());
+
+/** A node with its trunk, and a replica that leads. */
+async function smallNode(options: WorldOptions = {}): Promise<{ world: World; nodeName: string }> {
+  script = new FaultScript();
+  const made = new World({
+    config: { leaderElection: false, ...options.config },
+    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+  });
+  world = made;
+  const { name } = made.addNode(SMALL);
+  made.startReplica();
+  await made.until('the trunk is attached', () => made.trunkOf(name) !== undefined, 60_000);
+  return { world: made, nodeName: name };
+}
+
+const isCreation = (key: string) => (call: { verb: string; resource: string; key: string }) =>
+  call.verb === 'create' && call.resource.startsWith('podenis.') && [key, key.split('/')[0]].includes(call.key);
+
+test('one failed write of the API server costs nobody the last slot', async () => {
+  const { world, nodeName } = await smallNode();
+  for (const name of ['x', 'y']) world.createPod({ name, nodeName });
+  await world.until('both are bound', () => world.isBound('default/x') && world.isBound('default/y'), 30_000);
+  script.kube(isCreation('default/a'), { kind: 'refused', status: 500 });
+  world.createPod({ name: 'a', nodeName });
+  world.createPod({ name: 'b', nodeName });
+  await world.until('one has it', () => world.isBound('default/a') || world.isBound('default/b'), 60_000);
+  expect(world.violations()).toEqual([]);
+});
+
+test('slots of pods that go are given to those who wait, in the order in which they came', async () => {
+  const { world, nodeName } = await smallNode();
+  for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });
+  await world.until('all are bound', () => world.countOf('Bind') === 3, 30_000);
+  for (const name of ['first', 'second']) {
+    world.createPod({ name, nodeName });
+    await world.run(1000);
+  }
+  world.deletePod('default/x');
+  await world.until('the first has it', () => world.isBound('default/first'), 60_000);
+  expect(world.isBound('default/second')).toBe(false);
+  world.deletePod('default/y');
+  await world.until('the second has it', () => world.isBound('default/second'), 60_000);
+});
+
+test.fails('a creation that times out and is applied all the same gives no slot away twice', async () => {
+  const { world, nodeName } = await smallNode();
+  script.kube(isCreation('default/a'), { kind: 'lost-answer', failure: 'broken' });
+  for (const name of ['a', 'b', 'c', 'd']) world.createPod({ name, nodeName });
+  await world.run(60_000);
+  expect(world.violations()).toEqual([]);
+  expect(world.countOf('Bind')).toBe(3);
+  world.deletePod('default/b');
+  await world.until(
+    'the fourth has the slot',
+    () => world.countOf('Bind') === 3 && !world.isBound('default/b'),
+    60_000,
+  );
+  expect(world.violations()).toEqual([]);
+});
+
+test('after the trunk was replaced, a freed slot wakes who waits', async () => {
+  const { world, nodeName } = await smallNode();
+  for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });
+  const bound = (name: string) => world.isBound(`default/${name}`);
+  await world.until('all are bound', () => ['x', 'y', 'z'].every(bound), 30_000);
+  const trunk = world.trunkOf(nodeName) ?? '';
+  world.cloud.detachEniByHand(trunk, world.clock.now());
+  world.cloud.deleteEniByHand(trunk, world.clock.now());
+  await world.until('another trunk is there', () => (world.trunkOf(nodeName) ?? trunk) !== trunk, 15 * 60_000);
+  world.createPod({ name: 'late', nodeName });
+  await world.until('the pods from before have it', () => ['x', 'y', 'z'].every(bound), 5 * 60_000);
+  await world.run(60_000);
+  expect(bound('late')).toBe(false);
+  world.deletePod('default/x');
+  await world.until('the next one has it', () => bound('late'), 60_000);
+  expect(world.violations()).toEqual([]);
+});
