@@ -30,8 +30,8 @@ demo: $(STAMP) $(SYSTEM_STAMP) ## See it work: real nodes and pods, a simulated 
 demo-once: $(STAMP) $(SYSTEM_STAMP) ## The same without a stop; exits 0, or 1 with what was wrong
 	@exec node test/demo/demo.ts --once
 
-test: $(STAMP) $(SYSTEM_STAMP) ## All checks and tests
-	@exec node scripts/test.ts
+test: $(STAMP) $(SYSTEM_STAMP) ## All checks and tests; KEEP_GOING=1 runs the rest after a failure, too
+	@exec node scripts/test.ts $(if $(KEEP_GOING),--keep-going)
 
 check: $(STAMP) ## Types, format, lint, import directions, unused code, generated files
 	@npm run -s check

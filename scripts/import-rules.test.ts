@@ -38,6 +38,8 @@ test.each([
   ['sim/kube/model.ts', "import { x } from '../../src/controllers/context.ts';\n", 'src/controllers/context.ts'],
   ['sim/kube/model.ts', "import { m } from '../cloud/model.ts';\n", 'sim/cloud/model.ts'],
   ['sim/cloud/model.ts', "import { m } from '../kube/model.ts';\n", 'sim/kube/model.ts'],
+  ['sim/kube/model.ts', "import { w } from '../world/world.ts';\n", 'sim/world/world.ts'],
+  ['sim/world/world.ts', "import { a } from '../../src/agent/agent.ts';\n", 'src/agent/agent.ts'],
   ['src/kube/client.ts', "import { m } from '../../sim/kube/model.ts';\n", 'sim/kube/model.ts'],
 ])('a forbidden import planted in %s is found', async (file, text, target) => {
   await plant(file, text);

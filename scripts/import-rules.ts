@@ -29,11 +29,16 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ],
   // Runs the shipped client against itself; the other simulators stand for the cloud, which knows nothing of Kubernetes.
   'sim/kube': ['src/kube', 'src/util'],
+  // Runs the shipped control plane on both models.
+  'sim/world': [
+    ...['sim', 'sim/kube', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
+    ...['src/crds', 'src/kube', 'src/telemetry', 'src/util'],
+  ],
   sim: ['src/util'],
 };
 
 /** Folders below `sim` with rules of their own. */
-const SIM_ROOMS = ['kube'];
+const SIM_ROOMS = ['kube', 'world'];
 
 /** The executable that starts the simulator (architecture 1). */
 const EXEMPT: Readonly<Record<string, readonly string[]>> = { 'src/cli/alicloud-sim.ts': ['sim'] };

@@ -1,7 +1,8 @@
 /**
  * Runs the checks and every test project, and closes with a line that counts the tests. Parts of one stage run side by side,
  * as most of them wait more than they compute; the next stage starts only when all before it passed.
- * `--only NAME[,NAME]` runs some of the parts, one after another, and shows their output as it comes.
+ * `--only NAME[,NAME]` runs some of the parts, one after another, and shows their output as it comes. `--keep-going` runs the
+ * rest also after a part has failed.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -82,14 +83,17 @@ class Run {
   readonly failures: string[] = [];
   ok = true;
   readonly #directory: string;
+  readonly #keepGoing: boolean;
+  #isEnded = false;
   /** Whether output is kept until the part has ended: that of several at once cannot be read. */
   #buffered = false;
   readonly #running = new Map<string, number>();
   /** Parts that are no project of vitest. */
   readonly #commands: Readonly<Record<string, readonly [string, ...string[]]>>;
 
-  constructor(directory: string) {
+  constructor(directory: string, keepGoing: boolean) {
     this.#directory = directory;
+    this.#keepGoing = keepGoing;
     const bundles = join(directory, 'bundles');
     this.#commands = {
       build: [process.execPath, join(root, 'scripts', 'prepare.ts'), '--bundles', bundles],
@@ -97,15 +101,25 @@ class Run {
     };
   }
 
-  /** Nothing new begins once a part has failed. */
+  /** Whether parts may begin: none once one has failed, unless that is wished for. */
+  get goesOn(): boolean {
+    return !this.#isEnded && (this.ok || this.#keepGoing);
+  }
+
+  /** Nothing new begins. */
+  end(): void {
+    this.ok = false;
+    this.#isEnded = true;
+  }
+
   async stage({ parts, lanes }: Stage): Promise<void> {
     this.#buffered = lanes > 1;
     const waiting = [...parts];
     const ended = new Map(parts.map(({ name }) => [name, Promise.withResolvers<void>()]));
     const lane = async () => {
-      for (let next = waiting.shift(); next !== undefined && this.ok; next = waiting.shift()) {
+      for (let next = waiting.shift(); next !== undefined && this.goesOn; next = waiting.shift()) {
         if (next.after !== undefined) await ended.get(next.after)?.promise;
-        if (!this.ok) return;
+        if (!this.goesOn) return;
         await this.#part(next);
         ended.get(next.name)?.resolve();
       }
@@ -194,20 +208,20 @@ function seconds(sinceMs: number): string {
   return ((performance.now() - sinceMs) / 1000).toFixed(0);
 }
 
-const { values: flags } = parseArgs({ options: { only: { type: 'string' } } });
+const { values: flags } = parseArgs({
+  options: { only: { type: 'string' }, 'keep-going': { type: 'boolean', default: false } },
+});
 const only = flags.only?.split(',');
 const stages = only === undefined ? STAGES : [{ parts: only.map(part), lanes: 1 }];
 
 const startedMs = performance.now();
 const directory = await mkdtemp(join(tmpdir(), 'terway-tests-'));
-const run = new Run(directory);
+const run = new Run(directory, flags['keep-going']);
 const heartbeat = setInterval(() => run.stillRunning(), STILL_RUNNING_EVERY_MS);
 // The terminal's Ctrl-C reaches every part; they end by themselves and clean up.
-process.on('SIGINT', () => {
-  run.ok = false;
-});
+process.on('SIGINT', () => run.end());
 try {
-  for (const stage of stages) if (run.ok) await run.stage(stage);
+  for (const stage of stages) if (run.goesOn) await run.stage(stage);
 } finally {
   clearInterval(heartbeat);
   await rm(directory, { recursive: true, force: true });

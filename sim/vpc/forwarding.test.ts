@@ -37,7 +37,7 @@ test('a member reaches a member of another node and of its own trunk, each with 
     dstMac: a.trunk.macAddress,
   };
   await watched.frames.wait((frame) => frame.dst === two.ip);
-  expect(watched.frames.list()).toMatchObject([delivered]);
+  expect(await watched.all()).toMatchObject([delivered]);
   // The trunk's adapter has seen it twice, and what went to the other node once.
   expect(wire.frames.list().filter((frame) => frame.protocol === 17)).toMatchObject([
     { direction: 'fromNode', eni: one.eniId, vlan: 1, dst: three.ip, srcMac: a.trunk.macAddress, dstMac: ROUTER_MAC },

@@ -44,7 +44,14 @@ export interface SwitchDevice {
 
 /** Frames of one ENI, both directions, while it is not disposed. */
 export interface Capture extends AsyncDisposable {
+  /** Those that were told of so far; to wait for one. */
   frames: EventLog<CapturedFrame>;
+  /**
+   * Every frame that the switch handled since the capture began, up to this call.
+   *
+   * @throws VpcSwitchError when the switch lost some, as nobody read fast enough.
+   */
+  all(): Promise<readonly CapturedFrame[]>;
 }
 
 export interface VpcSwitch extends AsyncDisposable {
@@ -183,8 +190,15 @@ class RunningSwitch implements VpcSwitch {
     const frames = new EventLog<CapturedFrame>('frame', this.#deps.clock);
     this.#captures.set(capture, frames);
     await this.#running().request({ op: 'capture', capture, eni: eniId });
+    const { lostLines } = await this.counters();
     return {
       frames,
+      all: async () => {
+        // The answer comes behind every frame that was handled before it.
+        const lost = (await this.counters()).lostLines - lostLines;
+        if (lost > 0) throw new VpcSwitchError(`the VPC switch lost ${lost} captured frames or refusals`);
+        return frames.list();
+      },
       [Symbol.asyncDispose]: async () => {
         if (!this.#captures.delete(capture) || this.#closing.signal.aborted) return;
         await this.#running().request({ op: 'endCapture', capture });

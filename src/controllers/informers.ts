@@ -90,15 +90,6 @@ export function createInformers(options: {
   };
 }
 
-/** Trunks that a Node CR records or intends. */
-function trunksOf(node: TerwayNode): string[] {
-  const recorded = Object.values(node.status?.networkInterfaces ?? {}).flatMap((eni) =>
-    eni.networkInterfaceType === 'Trunk' ? [eni.id] : [],
-  );
-  const intended = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT])?.eniID ?? '';
-  return [...new Set([...recorded, ...(intended === '' ? [] : [intended])])];
-}
-
 /** Runs all informers until the signal aborts. */
 export async function runInformers(informers: Informers, signal: AbortSignal): Promise<void> {
   await Promise.all(

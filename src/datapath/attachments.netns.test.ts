@@ -1,3 +1,4 @@
+import { release } from 'node:os';
 import { beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { linkMac } from './names.ts';
@@ -236,6 +237,9 @@ describe('probe', () => {
     }
     expect(results.every(({ message }) => message !== '' && !message.includes('\n'))).toBe(true);
     expect(results.find(({ feature }) => feature === 'bpffs')?.available).toBe(false);
+    // As this kernel is: Linux has it since 6.6.
+    const [major = 0, minor = 0] = release().split('.').map(Number);
+    expect(results.find(({ feature }) => feature === 'TCX')?.available).toBe(major > 6 || (major === 6 && minor >= 6));
     expect(lab.state()).toBe(before);
   });
 });

@@ -25,6 +25,8 @@ import { listFilters } from './vlan-filters.ts';
 
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as const;
 const ORELSE = "or set `datapath.tagProgram: tc` in the agent's configuration, which protects less (docs/hardening.md)";
+/** In every namespace. */
+const LOOPBACK_INDEX = 1;
 /** What Cilium in DataPath V2 needs (reference 6.3). */
 const OLDEST = { major: 5, minor: 10 };
 
@@ -69,6 +71,10 @@ async function probeInside(
   );
   const clsact = await send(addClsact(index));
   results.push(outcome('clsact', true, errorOf(clsact), 'filters can be attached', 'load module sch_ingress'));
+  const tcx = await kernel.tcxPrograms(LOOPBACK_INDEX, 'egress');
+  const noTcx = tcx === undefined ? 'not on this kernel' : undefined;
+  const whatFor = 'Linux 6.6 and later have it; without it a filter of another program can come before ours on a trunk';
+  results.push(outcome('TCX', false, noTcx, 'our program on a trunk comes before all filters', whatFor));
 
   let attached: unknown;
   const programs = await attempt(() =>

@@ -148,7 +148,8 @@ export class ConformanceCluster implements AsyncDisposable {
       ],
       {
         signal,
-        env: { PATH: process.env['PATH'] ?? '', HOME: this.lab.stateDir },
+        // Its kubectl leaves files of settings behind.
+        env: { PATH: process.env['PATH'] ?? '', HOME: this.lab.stateDir, TMPDIR: this.lab.stateDir },
         ...(isDryRun ? {} : { stdout: progressOf(log) }),
       },
     );

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { violations } from '../../sim/world/invariants.ts';
+import { TAG_OWNER } from '../../src/crds/names.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import type { LabNode } from '../lab/lab.ts';
-import { API, addressOf, Bed, conditionOf, idOf, isEmpty, ZONE_I } from './support.ts';
+import { API, addressOf, Bed, conditionOf, idOf, isEmpty, LATENCIES, ZONE_I } from './support.ts';
 
 /** The life of a pod's interface: every way in which pods come, go and come back. */
 
@@ -126,8 +127,14 @@ describe.concurrent('an elastic pod', () => {
   });
 
   test('that is deleted while its interface is created leaves nothing', async () => {
+    // So long that the pod is gone before the answer comes, however busy the machine is.
+    await bed.lab.cloud.setLatencies({ createMs: 10_000 });
     await bed.createPod(ns, 'creating', { node: nodeA.name, networking: 'elastic' });
     const { metadata } = await bed.podEni(ns, 'creating', () => true);
+    const isCreated = async () =>
+      (await bed.lab.cloud.state()).enis.some(({ tags }) => tags[TAG_OWNER] === `${ns}/creating`) ? true : undefined;
+    await pollUntil(isCreated, { what: 'the ENI to be created', timeoutMs: 20_000 });
+    await bed.lab.cloud.setLatencies({ createMs: LATENCIES.createMs });
     await bed.deletePod(ns, 'creating');
     const podEni = await bed.podEni(ns, 'creating', ({ spec }) => (spec.allocations?.[0]?.eni.id ?? '') !== '');
     // The answer came after the release was decided, and was recorded so that it could be released.
@@ -136,13 +143,15 @@ describe.concurrent('an elastic pod', () => {
   });
 
   test('that is deleted while its interface is attached leaves nothing', async () => {
+    // So long that nobody misses it, however busy the machine is.
+    await bed.lab.cloud.setLatencies({ attachMs: 10_000 });
     await bed.createPod(ns, 'attaching', { node: nodeA.name, networking: 'elastic' });
     const podEni = await bed.podEni(ns, 'attaching', ({ spec }) => (spec.allocations?.[0]?.eni.id ?? '') !== '');
     await pollUntil(async () => ((await bed.eni(idOf(podEni)))?.status === 'Attaching' ? true : undefined), {
       what: 'the attachment to begin',
-      timeoutMs: 10_000,
-      intervalMs: 10,
+      timeoutMs: 20_000,
     });
+    await bed.lab.cloud.setLatencies({ attachMs: LATENCIES.attachMs });
     await bed.deletePod(ns, 'attaching');
     await bed.released(podEni);
     expect(await bed.events('Pod', ns, 'attaching')).toEqual([]);

@@ -109,7 +109,7 @@ test('the API server reaches pods through the VPC: its proxy', async () => {
   const text = await lab.api.requestText('GET', `/api/v1/namespaces/${ns}/pods/page:${PORT}/proxy/`);
   expect(text).toBe('page\n');
   const hub = lab.cluster.hub?.address;
-  const frames = capture.frames.list().filter(({ src, dst }) => src === hub || dst === hub);
+  const frames = (await capture.all()).filter(({ src, dst }) => src === hub || dst === hub);
   expect(new Set(frames.filter(({ dstPort }) => dstPort === PORT).map(({ vlan }) => vlan > 0))).toEqual(
     // Untagged from the API server, tagged to the node.
     new Set([false, true]),

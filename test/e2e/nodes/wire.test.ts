@@ -72,7 +72,7 @@ describe('pods of trunk nodes', () => {
     const address = family === 'IPv4' ? b.ip : (b.ipv6 ?? '');
     await using capture = await lab.vpc.capture();
     expect(await reached(lab, ns, 'a', address)).toBe('b');
-    const frames = capture.frames.list().filter(({ srcPort, dstPort }) => srcPort === PORT || dstPort === PORT);
+    const frames = (await capture.all()).filter(({ srcPort, dstPort }) => srcPort === PORT || dstPort === PORT);
     expect(frames.every(({ etherType }) => etherType === (family === 'IPv4' ? 0x0800 : 0x86dd))).toBe(true);
     expect(new Set(frames.map(({ direction, vlan, eni }) => `${direction} ${eni} ${vlan}`))).toEqual(
       new Set([
@@ -171,7 +171,7 @@ describe('pods of an exclusive node', () => {
     await using capture = await lab.vpc.capture({ eniId: whole.eniId });
     expect(await reached(lab, ns, 'whole', a.ip)).toBe('a');
     expect(await reached(lab, ns, 'a', whole.ip)).toBe('whole');
-    const frames = capture.frames.list().filter(({ srcPort, dstPort }) => srcPort === PORT || dstPort === PORT);
+    const frames = (await capture.all()).filter(({ srcPort, dstPort }) => srcPort === PORT || dstPort === PORT);
     expect(new Set(frames.map(({ vlan }) => vlan))).toEqual(new Set([0]));
   });
 
@@ -300,7 +300,7 @@ test('a hundred pods at once get their network while one waits for its PodENI, a
   const answers = await sandboxes.askAll(names, `http://${a.ip}:${PORT}/`);
   expect(hasEnded).toBe(false);
   expect(new Set(names.map((name) => answers.get(name)))).toEqual(new Set(['a']));
-  const sent = capture.frames.list().filter(({ direction, dstPort }) => direction === 'fromNode' && dstPort === PORT);
+  const sent = (await capture.all()).filter(({ direction, dstPort }) => direction === 'fromNode' && dstPort === PORT);
   const tags = new Map(sent.map(({ src, vlan }) => [src, vlan]));
   for (const { metadata, spec, status } of bound) {
     const [{ ipv4 = '', eni } = { eni: { id: '' } }] = spec.allocations ?? [];

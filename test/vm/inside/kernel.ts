@@ -40,6 +40,8 @@ export const olderKernel: ScenarioGroup = {
       const features = await probed(lab, 'ebpf');
       // A file system that is mounted when it is needed.
       features.delete('bpffs');
+      // Not on kernels before 6.6.
+      features.delete('TCX');
       assert.deepEqual(
         [...features.values()].filter(({ available }) => !available),
         [],
