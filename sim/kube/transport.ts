@@ -69,7 +69,8 @@ export class SimulatedTransport implements ApiTransport {
     return [...this.#watches];
   }
 
-  request(request: TransportRequest): Promise<TransportResponse> {
+  async request(request: TransportRequest): Promise<TransportResponse> {
+    this.#checkUsable(request);
     const call = this.#callOf(request);
     const serve = () => answer(this.#options.model, serverRequest(request), this.#caller());
     const fault = this.#noted(this.#faults.onRequest?.(call));
@@ -81,6 +82,7 @@ export class SimulatedTransport implements ApiTransport {
   }
 
   async openStream(request: TransportRequest): Promise<StreamResponse> {
+    this.#checkUsable(request);
     const call = this.#callOf(request);
     const fault = this.#noted(this.#faults.onWatch?.(call));
     const isRequestFault = fault !== undefined && fault.kind !== 'expired' && fault.kind !== 'silent';
@@ -99,10 +101,13 @@ export class SimulatedTransport implements ApiTransport {
     for (const watch of this.watches) watch.fail(closed());
   }
 
-  /** One request and its answer. */
-  async #exchange<T>(request: TransportRequest, fault: RequestFault | undefined, server: Service<T>): Promise<T> {
+  #checkUsable({ signal }: TransportRequest): void {
     if (this.#isClosed) throw closed();
-    request.signal?.throwIfAborted();
+    signal?.throwIfAborted();
+  }
+
+  /** One request and its answer. */
+  #exchange<T>(request: TransportRequest, fault: RequestFault | undefined, server: Service<T>): Promise<T> {
     const { clock, requestTimeoutMs = 30_000 } = this.#options;
     const { requestMs, answerMs } = this.#latency;
     const { timeoutMs = requestTimeoutMs, signal } = request;
