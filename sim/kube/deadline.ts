@@ -9,6 +9,7 @@ export class Pending<T> {
   readonly promise: Promise<T>;
   /** Whether the server may have seen the request. */
   isSent = false;
+  #isSettled = false;
   readonly #resolvers = Promise.withResolvers<T>();
   readonly #signal: AbortSignal | undefined;
   readonly #timer: { cancel(): void };
@@ -31,6 +32,10 @@ export class Pending<T> {
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
+  get isSettled(): boolean {
+    return this.#isSettled;
+  }
+
   resolve(value: T): void {
     this.#end();
     this.#resolvers.resolve(value);
@@ -42,6 +47,7 @@ export class Pending<T> {
   }
 
   #end(): void {
+    this.#isSettled = true;
     this.#timer.cancel();
     this.#signal?.removeEventListener('abort', this.#onAbort);
     this.#onEnd();

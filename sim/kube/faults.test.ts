@@ -59,7 +59,7 @@ beforeEach(() => {
   clock = new VirtualClock();
   model = new KubeModel({ startMs: clock.now() });
   script = new Script();
-  transport = new SimulatedTransport({ model, clock, replica: 'a', faults: script });
+  transport = new SimulatedTransport({ model, clock, replica: 'a', faults: script, requestTimeoutMs: 1000 });
   client = new KubeClient({ transport, clock, random: seededRandom(1) });
 });
 
@@ -289,6 +289,36 @@ describe('a watch', () => {
     for await (const chunk of stream.chunks) text += chunk;
     expect(text.trim().split('\n')).toHaveLength(11);
     expect(slow.faultCounts).toEqual({ overflow: 1 });
+  });
+
+  test('begins with more than a slow reader may leave waiting', async () => {
+    for (let i = 0; i < 2000; i++) write(`c-${i}`);
+    const slow = new SimulatedTransport({ model, clock, replica: 'a', maxBufferedEvents: 10 });
+    const opening = slow.openStream({ method: 'GET', path: '/api/v1/configmaps?watch=true&timeoutSeconds=60' });
+    await clock.advance(5);
+    const stream = await opening;
+    for (let i = 0; i < 5; i++) write(`late-${i}`);
+    await clock.advance(60_000);
+    if (stream.state === 'refused') throw new Error(stream.body);
+    let text = '';
+    for await (const chunk of stream.chunks) text += chunk;
+    expect(text.trim().split('\n')).toHaveLength(2005);
+    expect(slow.faultCounts).toEqual({});
+  });
+
+  test.each([
+    ['whose client went away before it opened', undefined],
+    ['whose opening is lost', { kind: 'lost-answer', failure: 'broken' }],
+    ['whose opening is lost without a word', { kind: 'lost-answer', failure: 'timeout' }],
+  ] as const)('%s is closed on the server', async (_title, fault) => {
+    script.watch = fault;
+    const signal = new AbortController();
+    const opening = client.watch(configMaps, { resourceVersion: '0', signal: signal.signal });
+    if (fault === undefined) signal.abort(new Error('gone'));
+    expect((await outcome(opening)).error).toBeDefined();
+    await clock.advance(10);
+    expect(transport.watches).toEqual([]);
+    expect(clock.pendingCalls).toBe(0);
   });
 
   test('leaves nothing behind', async () => {

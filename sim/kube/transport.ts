@@ -69,23 +69,30 @@ export class SimulatedTransport implements ApiTransport {
     return [...this.#watches];
   }
 
-  request(request: TransportRequest): Promise<TransportResponse> {
+  async request(request: TransportRequest): Promise<TransportResponse> {
+    this.#checkUsable(request);
     const call = this.#callOf(request);
     const serve = () => answer(this.#options.model, serverRequest(request), this.#caller());
     const fault = this.#noted(this.#faults.onRequest?.(call));
-    return this.#exchange<TransportResponse>(request, fault, serve, (response) => response);
+    return this.#exchange<TransportResponse>(request, fault, {
+      serve,
+      wrap: (answered) => answered,
+      discard: () => {},
+    });
   }
 
   async openStream(request: TransportRequest): Promise<StreamResponse> {
+    this.#checkUsable(request);
     const call = this.#callOf(request);
     const fault = this.#noted(this.#faults.onWatch?.(call));
     const isRequestFault = fault !== undefined && fault.kind !== 'expired' && fault.kind !== 'silent';
-    return this.#exchange<StreamResponse>(
-      request,
-      isRequestFault ? fault : undefined,
-      () => this.#serveWatch(request, call, fault),
-      (response) => ({ state: 'refused', ...response }),
-    );
+    return this.#exchange<StreamResponse>(request, isRequestFault ? fault : undefined, {
+      serve: () => this.#serveWatch(request, call, fault),
+      wrap: (answered) => ({ state: 'refused', ...answered }),
+      discard: (answered) => {
+        if (answered.state === 'open' && answered.chunks instanceof WatchStream) answered.chunks.discard();
+      },
+    });
   }
 
   close(): void {
@@ -94,20 +101,13 @@ export class SimulatedTransport implements ApiTransport {
     for (const watch of this.watches) watch.fail(closed());
   }
 
-  /**
-   * One request and its answer.
-   *
-   * @param serve is called at the instant at which the server acts
-   * @param wrap makes an answer of what a fault answers in the server's place
-   */
-  async #exchange<T>(
-    request: TransportRequest,
-    fault: RequestFault | undefined,
-    serve: () => T,
-    wrap: (response: TransportResponse) => T,
-  ): Promise<T> {
+  #checkUsable({ signal }: TransportRequest): void {
     if (this.#isClosed) throw closed();
-    request.signal?.throwIfAborted();
+    signal?.throwIfAborted();
+  }
+
+  /** One request and its answer. */
+  #exchange<T>(request: TransportRequest, fault: RequestFault | undefined, server: Service<T>): Promise<T> {
     const { clock, requestTimeoutMs = 30_000 } = this.#options;
     const { requestMs, answerMs } = this.#latency;
     const { timeoutMs = requestTimeoutMs, signal } = request;
@@ -123,12 +123,17 @@ export class SimulatedTransport implements ApiTransport {
     const breakOff = () => pending.reject(new TransportError('broken', 'the connection broke', { sent: true }));
     const arrive = () => {
       if (fault?.kind === 'lost-request') return fault.failure === 'broken' ? breakOff() : undefined;
-      const response = fault?.kind === 'refused' ? wrap(refusalOf(fault)) : serve();
-      const last = fault?.kind === 'doubled' ? serve() : response;
-      if (fault?.kind === 'lost-answer' && fault.failure === 'timeout') return;
-      const lateMs = fault?.kind === 'slow' ? (fault.answerMs ?? 0) : 0;
-      const deliver = fault?.kind === 'lost-answer' ? breakOff : () => pending.resolve(last);
-      clock.schedule(answerMs + lateMs, deliver);
+      if (fault?.kind === 'doubled') server.discard(server.serve());
+      const answered = fault?.kind === 'refused' ? server.wrap(refusalOf(fault)) : server.serve();
+      const isLost = fault?.kind === 'lost-answer';
+      if (isLost) server.discard(answered);
+      if (isLost && fault.failure === 'timeout') return;
+      const deliver = () => {
+        if (isLost) breakOff();
+        else if (pending.isSettled) server.discard(answered);
+        else pending.resolve(answered);
+      };
+      clock.schedule(answerMs + (fault?.kind === 'slow' ? (fault.answerMs ?? 0) : 0), deliver);
     };
     clock.schedule(requestMs + (fault?.kind === 'slow' ? (fault.requestMs ?? 0) : 0), arrive);
     return pending.promise;
@@ -204,6 +209,16 @@ export class SimulatedTransport implements ApiTransport {
   #caller(): { actor: string; nowMs: number } {
     return { actor: this.#options.replica, nowMs: this.#options.clock.now() };
   }
+}
+
+/** The server's part in an exchange. */
+interface Service<T> {
+  /** Is called at the instant at which the server acts. */
+  serve: () => T;
+  /** Makes an answer of what a fault answers in the server's place. */
+  wrap: (answered: TransportResponse) => T;
+  /** The answer reaches nobody. */
+  discard: (answered: T) => void;
 }
 
 /** The timers of one watch. */

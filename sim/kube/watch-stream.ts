@@ -30,6 +30,8 @@ export class WatchStream implements AsyncIterable<string> {
   /** On their way, in order; `text` undefined ends the watch. */
   #underway: { dueMs: number; text: string | undefined; error?: unknown }[] = [];
   #arrived: string[] = [];
+  /** Lines of the beginning that the client has not read. */
+  #initialLeft = 0;
   #timer: ScheduledCall | undefined;
   #reader: PromiseWithResolvers<void> | undefined;
   #ending: Ending | undefined;
@@ -46,10 +48,12 @@ export class WatchStream implements AsyncIterable<string> {
   /** What the watch begins with; not bounded, since the server sends it at the client's pace. */
   begin(lines: readonly WatchLine[]): void {
     for (const line of lines) this.#send(line);
+    this.#initialLeft = this.#underway.length;
   }
 
   push(line: WatchLine): void {
-    if (this.#underway.length + this.#arrived.length > this.#options.maxBuffered) {
+    const buffered = this.#underway.length + this.#arrived.length - this.#initialLeft;
+    if (buffered > this.#options.maxBuffered) {
       this.#options.counts.add('overflow');
       this.end();
       return;
@@ -61,6 +65,11 @@ export class WatchStream implements AsyncIterable<string> {
   end(): void {
     this.#detach();
     if (!this.#isFrozen) this.#enqueue({ text: undefined }, 0);
+  }
+
+  /** Nobody will read it. */
+  discard(): void {
+    this.#finish({ kind: 'ended' });
   }
 
   /** At once: what is under way is lost. */
@@ -89,7 +98,7 @@ export class WatchStream implements AsyncIterable<string> {
     return {
       next: () => this.#next(),
       return: () => {
-        this.#finish({ kind: 'ended' });
+        this.discard();
         return Promise.resolve({ done: true, value: undefined });
       },
     };
@@ -100,6 +109,7 @@ export class WatchStream implements AsyncIterable<string> {
       if (this.#ending?.kind === 'failed') throw this.#ending.error;
       if (this.#arrived.length > 0) {
         const lines = this.#arrived.splice(0, LINES_PER_CHUNK);
+        this.#initialLeft = Math.max(0, this.#initialLeft - lines.length);
         return { done: false, value: lines.join('') };
       }
       if (this.#ending !== undefined) return { done: true, value: undefined };
@@ -149,8 +159,8 @@ export class WatchStream implements AsyncIterable<string> {
   #enqueue(item: { text: string | undefined; error?: unknown }, delayMs: number): void {
     if (this.#ending !== undefined) return;
     const { clock, eventMs } = this.#options;
-    const lastMs = this.#underway.at(-1)?.dueMs ?? 0;
-    this.#underway.push({ ...item, dueMs: Math.max(lastMs, clock.monotonicMs() + eventMs + delayMs) });
+    // One that is late holds up those behind it: only the first is waited for.
+    this.#underway.push({ ...item, dueMs: clock.monotonicMs() + eventMs + delayMs });
     this.#plan();
   }
 

@@ -49,7 +49,8 @@ afterAll(async () => {
 
 for (const [theme, cases] of Object.entries(conformance)) {
   describe(theme, () => {
-    test.each(Object.entries(cases))('%s', async (_title, run) => {
+    // Some wait for the server for seconds; each has a namespace of its own.
+    test.concurrent.each(Object.entries(cases))('%s', async (_title, run) => {
       const namespace = `case-${randomBytes(4).toString('hex')}`;
       const body = JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
       await transport.request({ method: 'POST', path: '/api/v1/namespaces', body });

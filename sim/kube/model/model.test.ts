@@ -142,6 +142,15 @@ test('an object that an older schema admitted can still be written, where it is 
   expect(() => model.patch(place, merge, { spec: { vSwitchOptions: ['old', 'x'] } }, caller)).toThrow('vSwitchOptions');
 });
 
+test('a watch gets no bookmark while nothing is written anywhere', () => {
+  const model = newModel();
+  const path = `/api/v1/configmaps?watch=true&allowWatchBookmarks=true&resourceVersion=${model.version}`;
+  const opened = openServerWatch(model, parseRequest({ method: 'GET', path }), () => {});
+  expect(opened.bookmark()).toBeUndefined();
+  model.create({ resource: 'secrets', namespace: 'default' }, { metadata: { name: 'a' } }, caller);
+  expect(opened.bookmark()?.text).toContain(`"resourceVersion":"${model.version}"`);
+});
+
 test('a restored backup has the objects, and the version, of its time', () => {
   const model = newModel();
   model.create(configMaps, { metadata: { name: 'kept' }, data: { a: '1' } }, caller);
