@@ -1,8 +1,5 @@
 import { targetOf } from '../allocation/lifecycle.ts';
-import { parseTrunkIntent } from '../allocation/trunk.ts';
 import { ENI_CONFIG } from '../config/eni-config.ts';
-import { ANNOTATION_TRUNK_INTENT } from '../crds/names.ts';
-import type { TerwayNode } from '../crds/node.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Informer } from '../kube/informer.ts';
 import { NamedInformers } from '../kube/named-informers.ts';
