@@ -190,6 +190,19 @@ describe('while no id is recorded', () => {
     });
   });
 
+  test('not before what an unanswered creation may have left has been looked for, as long as it may show up', () => {
+    const operation = failed('create', 'exhausted', { ageMs: 1, unansweredMsAgo: 1500 });
+    expect(step('bind', { ...missing, operation })).toEqual({ do: 'find' });
+    const searched = (ageMs: number, unansweredMsAgo: number) =>
+      step('bind', {
+        ...missing,
+        operation: { kind: 'find', state: 'succeeded', atMs: NOW_MS - ageMs, unansweredMs: NOW_MS - unansweredMsAgo },
+      });
+    expect(searched(100, 2000)).toEqual({ do: 'pause', untilMs: NOW_MS + 4900 });
+    expect(searched(5000, 8000)).toEqual({ do: 'find' });
+    expect(searched(100, 30_100)).toEqual({ do: 'newAttempt', avoidVSwitch: false });
+  });
+
   test('a token that is spent: what it created is adopted, else a new attempt is made', () => {
     expect(step('bind', { ...missing, operation: failed('create', 'token', { ageMs: 1 }) })).toEqual({ do: 'find' });
     expect(step('bind', { ...missing, operation: succeeded('find', 1, eni('Available')) })).toMatchObject({

@@ -140,17 +140,30 @@ function withoutId(goal: Goal, view: InterfaceView, nowMs: number): InterfaceSte
 
 function withoutIdToBind(operation: Operation | undefined, nowMs: number): InterfaceStep {
   if (operation?.kind === 'find') {
-    if (operation.state === 'succeeded') return { do: 'newAttempt', avoidVSwitch: false };
+    if (operation.state === 'succeeded') {
+      return untilLost(operation, nowMs) ?? { do: 'newAttempt', avoidVSwitch: false };
+    }
     return pausedAfterFailure(operation, 'find', nowMs) ?? { do: 'find' };
   }
   if (operation?.kind === 'create' && operation.state === 'failed') {
     if (operation.failure.kind === 'exhausted') {
+      // An earlier request of the same token may have been served before the last address went.
+      if (operation.unansweredMs !== undefined) return { do: 'find' };
       return { do: 'newAttempt', avoidVSwitch: true, failure: operation.failure };
     }
     // The token was used before: what it created is looked for before it is given up.
     if (operation.failure.kind === 'token') return { do: 'find' };
   }
   return pausedAfterFailure(operation, 'create', nowMs) ?? { do: 'create' };
+}
+
+/** A search came too early to prove that an unanswered creation will not show up any more. */
+function untilLost(search: Extract<Operation, { state: 'succeeded' }>, nowMs: number): InterfaceStep | undefined {
+  if (search.unansweredMs === undefined) return undefined;
+  const lostAtMs = search.unansweredMs + LOST_CREATE_MS;
+  if (search.atMs >= lostAtMs) return undefined;
+  const untilMs = Math.min(lostAtMs, search.atMs + LAG_MS);
+  return nowMs < untilMs ? { do: 'pause', untilMs } : { do: 'find' };
 }
 
 /**

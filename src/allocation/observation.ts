@@ -70,8 +70,14 @@ export function reasonOfFailure({ kind }: { kind: FailureKind }): Extract<Reason
 /** The last cloud call for one interface in this process; nothing after a restart. */
 export type Operation =
   | { kind: OperationKind; state: 'running'; sinceMs: number }
-  | { kind: OperationKind; state: 'succeeded'; atMs: number; eni?: ObservedEni }
-  | { kind: OperationKind; state: 'failed'; atMs: number; failure: OperationFailure; failures: number };
+  | ({ kind: OperationKind; state: 'succeeded'; atMs: number; eni?: ObservedEni } & Unanswered)
+  | ({ kind: OperationKind; state: 'failed'; atMs: number; failure: OperationFailure; failures: number } & Unanswered);
+
+/** What earlier calls may still bring about. */
+interface Unanswered {
+  /** When a creation of the same intent was last under way without an answer, of this process or one before it. */
+  unansweredMs?: number;
+}
 
 /** What a node whose agent reports about its sandboxes says of the one that an interface was bound for. */
 export interface SandboxReport {

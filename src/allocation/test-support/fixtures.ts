@@ -118,10 +118,17 @@ export function succeeded(kind: OperationKind, ageMs: number, created?: Observed
 export function failed(
   kind: OperationKind,
   failureKind: OperationFailure['kind'],
-  options: { ageMs?: number; failures?: number } = {},
+  options: { ageMs?: number; failures?: number; unansweredMsAgo?: number } = {},
 ): Operation {
   const failure = { kind: failureKind, code: 'Code', message: 'the cloud refused' };
-  return { kind, state: 'failed', atMs: NOW_MS - (options.ageMs ?? 200), failure, failures: options.failures ?? 1 };
+  return {
+    kind,
+    state: 'failed',
+    atMs: NOW_MS - (options.ageMs ?? 200),
+    failure,
+    failures: options.failures ?? 1,
+    ...(options.unansweredMsAgo === undefined ? {} : { unansweredMs: NOW_MS - options.unansweredMsAgo }),
+  };
 }
 
 export function podNetworking(spec: object = {}, changes: { name?: string; generation?: number } = {}): PodNetworking {

@@ -19,6 +19,8 @@ export interface EniDecision {
   callClass: CallClass;
   /** What is, or was, asked for by the persisted intent; absent without an intent. */
   creation?: CreateEniRequest;
+  /** When that intent was persisted, epoch milliseconds. */
+  plannedMs?: number;
   /** Where it is to be attached. */
   target?: Pick<AttachTarget, 'instanceID' | 'trunkENIID'>;
   /** Those of the record. */
@@ -112,7 +114,7 @@ export class EniDriver {
         return handler.inProgress(
           step,
           this.#calls.want({
-            ...{ id, owner, kind: step.do, callClass: decision.callClass },
+            ...{ id, owner, kind: step.do, callClass: decision.callClass, plannedMs: decision.plannedMs },
             atTurn: () => this.#atTurn(subject, step),
             onEnd: (call) => subject.ended?.(call),
           }),

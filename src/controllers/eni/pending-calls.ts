@@ -30,6 +30,8 @@ export interface WantedCall {
   owner: string;
   kind: OperationKind;
   callClass: CallClass;
+  /** When the intent of a creation was persisted, epoch milliseconds. */
+  plannedMs?: number | undefined;
   /** By what is known when its turn has come. */
   atTurn: () => AtTurn;
   /** Told how it ended, before the owner is woken. */
@@ -69,6 +71,9 @@ export class PendingCalls {
   readonly #wake: (owner: string) => void;
   readonly #operations = new Map<string, Operation>();
   readonly #waiting = new Map<string, Waiting>();
+  /** When a creation was last under way without an answer, by id. */
+  readonly #unanswered = new Map<string, number>();
+  readonly #startedMs: number;
   /** Places in line of calls that have had their turn too early. */
   readonly #kept = new Map<string, { kind: OperationKind; place: number }>();
 
@@ -84,6 +89,7 @@ export class PendingCalls {
   }) {
     this.#clock = options.clock;
     this.#quota = options.quota;
+    this.#startedMs = options.clock.now();
     this.#signal = options.signal;
     this.#wake = options.wake;
     options.signal.addEventListener('abort', () => this.#abortAll(), { once: true });
@@ -110,6 +116,7 @@ export class PendingCalls {
   clear(id: string): void {
     this.withdraw(id);
     this.#operations.delete(id);
+    this.#unanswered.delete(id);
   }
 
   /**
@@ -154,6 +161,10 @@ export class PendingCalls {
     }
     const before = this.#operations.get(id);
     const failuresBefore = before?.state === 'failed' && before.kind === kind ? before.failures : 0;
+    if (kind === 'create' && (waiting.plannedMs ?? this.#startedMs) < this.#startedMs && !this.#unanswered.has(id)) {
+      // The process before may have sent it.
+      this.#unanswered.set(id, this.#startedMs);
+    }
     const running: Operation = { kind, state: 'running', sinceMs: this.#clock.now() };
     this.#operations.set(id, running);
     const startedMs = this.#clock.monotonicMs();
@@ -169,7 +180,10 @@ export class PendingCalls {
       const { eni, requestId = '' } = await decided.send({ signal: this.#signal, turn });
       const atMs = this.#clock.now();
       const found = eni === undefined ? {} : { eni };
-      finish({ kind, state: 'succeeded', atMs, ...found }, { eniId: eni?.id ?? decided.eniId, requestId });
+      finish(
+        { kind, state: 'succeeded', atMs, ...found, ...this.#unansweredOf(id) },
+        { eniId: eni?.id ?? decided.eniId, requestId },
+      );
     } catch (error) {
       const failure = failureOf(error);
       if (failure.kind === 'throttled' && this.#operations.get(id) === running) {
@@ -180,11 +194,20 @@ export class PendingCalls {
         this.#wake(owner);
         return;
       }
+      const atMs = this.#clock.now();
+      if (kind === 'create' && failure.kind === 'unavailable' && this.#operations.get(id) === running) {
+        this.#unanswered.set(id, atMs);
+      }
       finish(
-        { kind, state: 'failed', atMs: this.#clock.now(), failure, failures: failuresBefore + 1 },
+        { kind, state: 'failed', atMs, failure, failures: failuresBefore + 1, ...this.#unansweredOf(id) },
         { eniId: decided.eniId, requestId: failure.requestId ?? '', failure },
       );
     }
+  }
+
+  #unansweredOf(id: string): { unansweredMs?: number } {
+    const unansweredMs = this.#unanswered.get(id);
+    return unansweredMs === undefined ? {} : { unansweredMs };
   }
 
   #abortAll(): void {

@@ -240,7 +240,7 @@ export class NodeController {
       },
     };
     return {
-      ...{ step, creation },
+      ...{ step, creation, plannedMs: Date.parse(intent.createdAt) },
       callClass: goal === 'bind' ? 'pod' : 'release',
       target: { instanceID: instanceId },
       securityGroupIds: intent.securityGroupIDs,

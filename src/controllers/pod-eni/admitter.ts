@@ -7,17 +7,20 @@ import { CloudError } from '../../cloud/errors.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
-import { isAlreadyExists } from '../../kube/errors.ts';
+import { isAlreadyExists, isNotFound, KubeApiError, TransportError } from '../../kube/errors.ts';
+import { splitKey } from '../../kube/types.ts';
 import { clusterNetworking } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
 import { nodeFacts } from '../node-facts.ts';
 import { isCandidate, podToJudge, podToMatch } from '../pod-facts.ts';
-import type { Pod } from '../resources.ts';
+import { type Pod, podEniResource } from '../resources.ts';
 import { EscapedPods } from './escaped-pods.ts';
 import type { PodEniWriter } from './writer.ts';
 
 /** Nothing wakes a pod whose namespace is not in the store yet. */
 const NAMESPACE_LAG_MS = 500;
+/** A write whose answer was lost is asked about after so long. */
+const UNRESOLVED_RECHECK_MS = 200;
 /** Free addresses come back without our doing, too. */
 const RECHECK_MS = 15_000;
 /** An object that cannot be read has to be corrected by somebody first. */
@@ -30,6 +33,8 @@ export class PodAdmitter {
   readonly #context: ControllerContext;
   readonly #writer: PodEniWriter;
   readonly #escapes: EscapedPods;
+  /** Pods of which it is not known whether their PodENI was written. */
+  readonly #unresolved = new Set<string>();
 
   constructor(context: ControllerContext, writer: PodEniWriter) {
     this.#context = context;
@@ -40,6 +45,7 @@ export class PodAdmitter {
   /** @returns `again` when a PodENI was written. */
   async admit(key: string, pod: Pod | undefined, signal: AbortSignal): Promise<Admission> {
     const { informers, escaped } = this.#context;
+    if (this.#unresolved.has(key) && (await this.#resolve(key, signal)) === 'exists') return 'again';
     escaped.delete(key);
     if (pod === undefined || !isCandidate(pod)) {
       this.#leave(key);
@@ -116,6 +122,23 @@ export class PodAdmitter {
     if (free <= 0 || waitingRoom.ahead(key, slot) < free) return false;
     waitingRoom.park(key, slot, networkings);
     return true;
+  }
+
+  /** Finds out whether a PodENI was written, whose slot counts as taken so far. @throws KubeApiError, TransportError */
+  async #resolve(key: string, signal: AbortSignal): Promise<'exists' | 'none'> {
+    const { client, informers, room } = this.#context;
+    const found = await client.get(podEniResource, splitKey(key), { signal }).catch((error: unknown) => {
+      if (!isNotFound(error)) throw error;
+      return undefined;
+    });
+    this.#unresolved.delete(key);
+    if (found === undefined) {
+      room.slots.release(key);
+      return 'none';
+    }
+    // Before the watch brings it: it has what was planned, or what another leader has planned.
+    informers.podEnis.store.noteWritten(found);
+    return 'exists';
   }
 
   /** Who concludes from absence must know that it is not only unreadable (kube/store.ts). */
@@ -195,14 +218,16 @@ export class PodAdmitter {
     try {
       await this.#writer.create(plan.podEni, signal);
     } catch (error) {
+      // Written by this attempt, by a leader before, or by nobody: until that is known the slot counts as taken.
+      if (isAlreadyExists(error) || mayHaveWritten(error)) {
+        this.#unresolved.add(key);
+        return { requeueAfterMs: UNRESOLVED_RECHECK_MS };
+      }
       for (const { eni } of plan.podEni.spec.allocations ?? []) {
         if (eni.vSwitchID !== undefined) room.vSwitches.giveBack(eni.vSwitchID);
       }
       room.slots.release(key);
-      if (!isAlreadyExists(error)) throw error;
-      // Another leader or a store that lags; the watch will bring it.
-      waitingRoom.leave(key);
-      return { requeueAfterMs: NAMESPACE_LAG_MS };
+      throw error;
     }
     waitingRoom.leave(key);
     if (others.length > 0) {
@@ -268,4 +293,10 @@ export class PodAdmitter {
 
 function isInline(networking: PodNetworking): boolean {
   return inlineOwner(networking.metadata.name) !== undefined;
+}
+
+/** Whether a write may have taken effect although it failed. */
+function mayHaveWritten(error: unknown): boolean {
+  if (error instanceof TransportError) return error.sent;
+  return error instanceof KubeApiError && error.code >= 500;
 }

@@ -135,7 +135,7 @@ export class InterfaceExecutor {
     return {
       step,
       callClass: this.#classOf(key, podEni, goal),
-      ...(token === undefined ? {} : { creation }),
+      ...(allocation.intent === undefined ? {} : { creation, plannedMs: Date.parse(allocation.intent.createdAt) }),
       ...(target === undefined ? {} : { target }),
       securityGroupIds: allocation.eni.securityGroupIDs ?? [],
     };

@@ -1,0 +1,49 @@
+import { afterEach, expect, test } from 'vitest';
+import { FaultScript } from './script.ts';
+import { World } from './world.ts';
+
+/* Every ENI that was created has an owner, or gets none. */
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+async function cluster(script: FaultScript): Promise<World> {
+  const made = new World({
+    config: { leaderElection: false, collector: { interval: '1h', minimumAge: '1h' } },
+    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+  });
+  world = made;
+  made.addNode();
+  made.startReplica();
+  await made.until('the trunk', () => made.trunkOf('node-1') !== undefined, 60_000);
+  return made;
+}
+
+test('an unanswered creation is looked for before another one is planned, though the cloud says that addresses ran out', async () => {
+  const script = new FaultScript();
+  const world = await cluster(script);
+  script.cloud('CreateNetworkInterface', { kind: 'lost-answer' });
+  script.cloud('CreateNetworkInterface', { kind: 'refused', code: 'InvalidVSwitchId.IpNotEnough', status: 400 });
+  world.createPod({ name: 'a', nodeName: 'node-1' });
+  await world.until('bound', () => world.isBound('default/a'), 5 * 60_000);
+  await world.run(60_000);
+  // Nobody collects in this world.
+  expect(world.unsettled()).toEqual([]);
+  expect(world.cloud.enis().filter(({ type }) => type === 'Member')).toHaveLength(1);
+});
+
+test('a process that ends while its creation is under way is followed by one that finds it', async () => {
+  const script = new FaultScript();
+  const world = await cluster(script);
+  script.cloud('CreateNetworkInterface', { kind: 'slow', requestMs: 5000 });
+  world.createPod({ name: 'a', nodeName: 'node-1' });
+  await world.run(1000);
+  world.end();
+  await world.run(1000);
+  script.cloud('CreateNetworkInterface', { kind: 'refused', code: 'InvalidVSwitchId.IpNotEnough', status: 400 });
+  world.startReplica();
+  await world.until('bound', () => world.isBound('default/a'), 5 * 60_000);
+  await world.run(60_000);
+  expect(world.unsettled()).toEqual([]);
+});
