@@ -4,6 +4,7 @@ import {
   badRequest,
   methodNotAllowed,
   noSuchPath,
+  PageNotFoundError,
   qualifiedName,
   StatusError,
   unsupportedMediaType,
@@ -83,6 +84,7 @@ export function answer(model: KubeModel, request: ServerRequest, caller: Caller)
 }
 
 export function refusal(error: StatusError): ServerAnswer {
+  if (error instanceof PageNotFoundError) return { status: 404, retryAfter: undefined, body: `${error.message}\n` };
   const seconds = error.details?.retryAfterSeconds;
   const retryAfter = seconds === undefined ? undefined : String(seconds);
   return { status: error.code, retryAfter, body: JSON.stringify(error.status) };
