@@ -57,7 +57,7 @@ export type EventFault =
   | { kind: 'late'; ms: number }
   | { kind: 'frozen' | 'broken' | 'ended' | 'expired' | 'doubled' | 'missed' };
 
-/** Decides what goes wrong. Asked once for each request, each watch and each line of a watch. */
+/** Decides what goes wrong. Asked once for each request, each watch and each line of a watch; it must not write to the model. */
 export interface FaultPlan {
   onRequest?(call: ApiCall): RequestFault | undefined;
   onWatch?(call: ApiCall): WatchFault | undefined;

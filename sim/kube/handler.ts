@@ -4,6 +4,7 @@ import {
   badRequest,
   methodNotAllowed,
   noSuchPath,
+  PageNotFoundError,
   qualifiedName,
   StatusError,
   unsupportedMediaType,
@@ -11,7 +12,6 @@ import {
 import type { Caller, KubeModel, ObjectTarget, Target } from './model/model.ts';
 import { recordAt, stringAt } from './model/objects.ts';
 import { PATCH_TYPES } from './model/patches.ts';
-import type { ApiResource } from './model/resources.ts';
 import type { OpenWatch, WatchLine, WatchQuery } from './model/watches.ts';
 import { parsePath } from './route.ts';
 
@@ -83,6 +83,7 @@ export function answer(model: KubeModel, request: ServerRequest, caller: Caller)
 }
 
 export function refusal(error: StatusError): ServerAnswer {
+  if (error instanceof PageNotFoundError) return { status: 404, retryAfter: undefined, body: `${error.message}\n` };
   const seconds = error.details?.retryAfterSeconds;
   const retryAfter = seconds === undefined ? undefined : String(seconds);
   return { status: error.code, retryAfter, body: JSON.stringify(error.status) };
@@ -190,22 +191,18 @@ function success(): Record<string, unknown> {
 
 /** @throws StatusError when the model has no such kind, or the path leaves out the namespace that it needs */
 function collectionTarget(model: KubeModel, parsed: ParsedRequest, isWrite = false): Target {
-  const { namespaced } = knownResource(model, parsed);
+  const { namespaced } = model.resource(parsed.resource);
   if (namespaced && parsed.namespace === undefined && isWrite) throw methodNotAllowed();
   if (!namespaced && parsed.namespace !== undefined) throw noSuchPath();
   return { resource: parsed.resource, namespace: parsed.namespace };
 }
 
 function objectTarget(model: KubeModel, parsed: ParsedRequest): ObjectTarget {
-  const { namespaced } = knownResource(model, parsed);
+  const { namespaced } = model.resource(parsed.resource);
   const { resource, namespace, name, subresource } = parsed;
   if (name === undefined) throw methodNotAllowed();
   if (namespaced !== (namespace !== undefined)) throw noSuchPath();
   return { resource, namespace, name, subresource };
-}
-
-function knownResource(model: KubeModel, { resource }: ParsedRequest): ApiResource {
-  return model.resource(resource);
 }
 
 function selectionOf(query: URLSearchParams): { labelSelector: string | undefined; fieldSelector: string | undefined } {

@@ -1,12 +1,12 @@
 import { TransportError } from '../../src/kube/errors.ts';
 import type { ApiTransport, StreamResponse, TransportRequest, TransportResponse } from '../../src/kube/transport.ts';
 import type { Clock } from '../../src/util/clock.ts';
-import { Pending } from './deadline.ts';
 import { type ApiCall, FaultCounts, type FaultPlan, faultName, type RequestFault, type WatchFault } from './faults.ts';
 import { answer, openServerWatch, type ParsedRequest, parseRequest, refusal, type ServerRequest } from './handler.ts';
 import { expired, StatusError } from './model/errors.ts';
 import type { KubeModel } from './model/model.ts';
 import type { OpenWatch } from './model/watches.ts';
+import { Pending } from './pending.ts';
 import { WatchStream } from './watch-stream.ts';
 
 export interface SimulatedTransportOptions {

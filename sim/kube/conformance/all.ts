@@ -5,10 +5,12 @@ import { listCases } from './lists.ts';
 import { objectCases } from './objects.ts';
 import type { Cases } from './server.ts';
 import { watchCases } from './watches.ts';
+import { writeCases } from './writes.ts';
 
 /** Every case, by its theme. */
 export const conformance: Readonly<Record<string, Cases>> = {
   objects: objectCases,
+  writes: writeCases,
   'custom kinds': customCases,
   deletion: deletionCases,
   'built-in kinds': kindCases,

@@ -54,6 +54,13 @@ export function notFound(resource: NamedResource, name: string): StatusError {
   return new StatusError(404, 'NotFound', `${qualifiedName(resource)} "${name}" not found`, detailsOf(resource, name));
 }
 
+/** What answers for a path of a group that the server itself does not have is a mere page. */
+export class PageNotFoundError extends StatusError {
+  constructor() {
+    super(404, '', '404 page not found');
+  }
+}
+
 /** No such path: the server answers it without saying what is missing. */
 export function noSuchPath(): StatusError {
   return new StatusError(404, 'NotFound', 'the server could not find the requested resource', {});

@@ -1,7 +1,7 @@
 import { type Backup, ClusterState, type WriteContext } from './cluster.ts';
 import type { Collection } from './collection.ts';
 import { type Deletion, type DeletionOptions, deleteObject } from './deletion.ts';
-import { methodNotAllowed, noSuchPath, notFound } from './errors.ts';
+import { methodNotAllowed, noSuchPath, notFound, PageNotFoundError } from './errors.ts';
 import type { WriteRecord, WriteVerb } from './journal.ts';
 import { type KubeObject, keyOf, recordAt, type StoredObject, textOf } from './objects.ts';
 import { applyPatch } from './patches.ts';
@@ -246,10 +246,16 @@ export class KubeModel {
     return collection;
   }
 
+  /** @param name of a resource that does not exist */
+  #isOwnGroup(name: string): boolean {
+    const group = name.split('.').slice(1).join('.');
+    return [...this.#cluster.collections].some(({ resource }) => resource.isBuiltIn && resource.group === group);
+  }
+
   #collection(name: string): Collection {
     const found = this.#cluster.find(name);
-    if (found === undefined) throw noSuchPath();
-    return found;
+    if (found !== undefined) return found;
+    throw this.#isOwnGroup(name) ? noSuchPath() : new PageNotFoundError();
   }
 }
 
