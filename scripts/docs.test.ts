@@ -253,7 +253,7 @@ describe('docs/design/weak-spots.md', () => {
 
   test('names the tests of the control plane, and no other', async () => {
     expect(listed('Control plane')).toEqual(
-      await said((title) => [...title.matchAll(/#\d+/g)].map(([number]) => number)),
+      await said((title) => [...title.matchAll(/(?<!\w)#\d+/g)].map(([number]) => number)),
     );
     const numbers = rowsOf('Control plane').map(({ title }) => Number(title.slice(1)));
     expect(numbers).toEqual(expect.arrayContaining(Array.from({ length: 18 }, (_, at) => 54 + at)));
