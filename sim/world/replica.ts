@@ -71,6 +71,12 @@ export class WorldReplica {
     this.ended.catch(() => undefined);
   }
 
+  /** How often a controller has looked at one of its keys. */
+  async reconciles(controller: string): Promise<number> {
+    const { values } = await this.#metrics.reconciles.get();
+    return values.filter(({ labels }) => labels.controller === controller).reduce((sum, { value }) => sum + value, 0);
+  }
+
   /** What can be asked of it while it leads. */
   get term(): Term | undefined {
     return this.#term;

@@ -80,10 +80,8 @@ export class World {
     this.kube = new KubeModel({ resources: CRDS, seed, startMs: nowMs, journalCapacity: 200_000 });
     this.cloud = new CloudModel({ seed, regionId: REGION, latencies, behaviour, journalCapacity: 200_000 });
     this.vpcId = this.cloud.createVpc({ cidrBlock: '10.0.0.0/8' }, nowMs);
-    const vSwitch = (cidrBlock: string) =>
-      this.cloud.createVSwitch({ vpcId: this.vpcId, zoneId: ZONE, cidrBlock }, nowMs);
-    this.#nodeVSwitchId = vSwitch('10.0.0.0/16');
-    this.podVSwitchId = vSwitch('10.1.0.0/16');
+    this.#nodeVSwitchId = this.addVSwitch('10.0.0.0/16');
+    this.podVSwitchId = this.addVSwitch('10.1.0.0/16');
     this.securityGroupId = this.cloud.createSecurityGroup({ vpcId: this.vpcId, name: 'pods' }, nowMs);
     this.#kubelets = new Kubelets(this.kube, this.clock);
     const eniConf = {
@@ -105,6 +103,11 @@ export class World {
     const { group, version, kind } = this.kube.resource(resource);
     const apiVersion = group === '' ? version : `${group}/${version}`;
     return this.kube.create({ resource, namespace }, { apiVersion, kind, ...body }, { actor, nowMs: this.clock.now() });
+  }
+
+  /** @returns its id. */
+  addVSwitch(cidrBlock: string): string {
+    return this.cloud.createVSwitch({ vpcId: this.vpcId, zoneId: ZONE, cidrBlock }, this.clock.now());
   }
 
   /** A PodNetworking that selects pods with the label `networking` of its name. */

@@ -109,7 +109,7 @@ describe('the plan of a PodENI', () => {
       {},
       [vSwitch('vsw-1', { availableIpCount: 0 })],
       'VSwitchFull',
-      { kind: 'vSwitch', zone: 'z-a' },
+      { kind: 'vSwitch', zone: 'z-a', ids: ['vsw-1'] },
     ],
     ['zone has none', {}, [vSwitch('vsw-1', { zoneId: 'z-b' })], 'NoVSwitchInZone', { kind: 'networking', name: 'pn' }],
   ] as const)('waits, and reserves nothing, when the %s', (_name, changes, vSwitches, reason, waitsFor) => {

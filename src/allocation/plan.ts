@@ -50,7 +50,7 @@ export interface PodToServe {
 export type WaitsFor =
   | { kind: 'node'; nodeName: string }
   | { kind: 'slot'; nodeName: string }
-  | { kind: 'vSwitch'; zone: string }
+  | { kind: 'vSwitch'; zone: string; ids: readonly string[] }
   | { kind: 'networking'; name: string };
 
 export interface Waiting {
@@ -309,7 +309,7 @@ function chooseVSwitch(
     case 'full':
       return {
         kind: 'wait',
-        waitsFor: { kind: 'vSwitch', zone },
+        waitsFor: { kind: 'vSwitch', zone, ids: choice.ids },
         reason: 'VSwitchFull',
         message: `no free address in ${choice.ids.join(', ')}, the vSwitches of PodNetworking ${networking.metadata.name} in zone ${zone}`,
       };

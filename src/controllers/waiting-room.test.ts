@@ -46,9 +46,9 @@ test('who waits without a PodENI is counted for the PodNetworking that is to ser
     (name) => changed.push(name),
   );
   room.park('default/a', { kind: 'slot', nodeName: 'n' }, ['web']);
-  room.park('default/b', { kind: 'vSwitch', zone: 'z' }, ['web', 'db']);
-  room.park('default/b', { kind: 'vSwitch', zone: 'z' }, ['web', 'db']);
-  room.park('default/c', { kind: 'vSwitch', zone: 'y' });
+  room.park('default/b', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] }, ['web', 'db']);
+  room.park('default/b', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] }, ['web', 'db']);
+  room.park('default/c', { kind: 'vSwitch', zone: 'y', ids: ['vsw-2'] });
   expect(changed).toEqual(['web', 'web', 'db']);
   expect(room.unserved('web')).toEqual({ pods: 2, zonesWithoutAddress: new Set(['z']) });
   expect(room.unserved('db').pods).toBe(1);
@@ -73,13 +73,32 @@ test('the place in line is told where places are given out by turns', () => {
 
 test('places tell what is waited for, the longest line first, each in the order of arrival', () => {
   const room = new WaitingRoom(() => {});
-  room.park('a/1', { kind: 'vSwitch', zone: 'z' });
+  room.park('a/1', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] });
   room.park('a/2', { kind: 'slot', nodeName: 'n' });
   room.park('a/3', { kind: 'slot', nodeName: 'n' });
   expect(room.places()).toEqual([
     { waitsFor: { kind: 'slot', nodeName: 'n' }, pods: ['a/2', 'a/3'] },
-    { waitsFor: { kind: 'vSwitch', zone: 'z' }, pods: ['a/1'] },
+    { waitsFor: { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] }, pods: ['a/1'] },
   ]);
   room.leave('a/1');
   expect(room.places()).toHaveLength(1);
+});
+
+test('no more are looked at than there are addresses, and who leaves without one has the next looked at', () => {
+  const woken: string[] = [];
+  const room = new WaitingRoom((key) => woken.push(key));
+  const since = () => woken.splice(0);
+  const both = { kind: 'vSwitch', zone: 'z', ids: ['vsw-1', 'vsw-2'] } as const;
+  for (const name of ['a', 'b', 'c', 'd']) room.park(`x/${name}`, both);
+  room.park('y/other', { kind: 'vSwitch', zone: 'z', ids: ['vsw-3'] });
+  room.wakeForAddress('vsw-2', 2);
+  expect(since()).toEqual(['x/a', 'x/b']);
+  room.leave('x/a');
+  expect(since()).toEqual(['x/b']);
+  room.park('x/b', { kind: 'slot', nodeName: 'n' });
+  expect(since()).toEqual(['x/c']);
+  room.wakeForAddress('vsw-3', 10);
+  expect(since()).toEqual(['y/other']);
+  room.wakeForAddress('vsw-1', 0);
+  expect(since()).toEqual([]);
 });

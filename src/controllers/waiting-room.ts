@@ -56,7 +56,7 @@ export class WaitingRoom {
     const queue = this.#queues.get(place);
     queue?.delete(key);
     if (queue?.size === 0) this.#queues.delete(place);
-    if (waitsFor.kind !== 'slot') return;
+    if (waitsFor.kind !== 'slot' && waitsFor.kind !== 'vSwitch') return;
     const [next] = queue ?? [];
     if (next !== undefined) this.#wake(next);
   }
@@ -117,8 +117,25 @@ export class WaitingRoom {
     for (const name of new Set([...before, ...networkings])) this.#onChange(name);
   }
 
+  /**
+   * Looks again at those who wait for an address of this vSwitch: at no more of each line than there are addresses. Who leaves
+   * the line without one has the next looked at.
+   */
+  wakeForAddress(vSwitchId: string, addresses: number): void {
+    for (const [first] of this.#queues.values()) {
+      const waitsFor = first === undefined ? undefined : this.#placeOf.get(first);
+      if (waitsFor?.kind !== 'vSwitch' || !waitsFor.ids.includes(vSwitchId)) continue;
+      let left = addresses;
+      for (const key of this.#queues.get(nameOf(waitsFor)) ?? []) {
+        if (left <= 0) break;
+        left -= 1;
+        this.#wake(key);
+      }
+    }
+  }
+
   /** Looks again at those who wait for this, the longest waiting first. They keep their place until they leave. */
-  wake(waitsFor: WaitsFor): void {
+  wake(waitsFor: Exclude<WaitsFor, { kind: 'vSwitch' }>): void {
     for (const key of this.#queues.get(nameOf(waitsFor)) ?? []) this.#wake(key);
   }
 }
@@ -129,7 +146,7 @@ function nameOf(waitsFor: WaitsFor): string {
     case 'slot':
       return `${waitsFor.kind}:${waitsFor.nodeName}`;
     case 'vSwitch':
-      return `vSwitch:${waitsFor.zone}`;
+      return `vSwitch:${waitsFor.zone}:${[...waitsFor.ids].sort().join(',')}`;
     case 'networking':
       return `networking:${waitsFor.name}`;
   }

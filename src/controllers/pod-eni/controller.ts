@@ -291,7 +291,7 @@ export class PodEniController {
     for (const { eni } of podEni.spec.allocations ?? []) {
       if (eni.id === '' || eni.vSwitchID === undefined) continue;
       room.vSwitches.released(eni.vSwitchID);
-      if (podEni.spec.zone !== undefined) waitingRoom.wake({ kind: 'vSwitch', zone: podEni.spec.zone });
+      waitingRoom.wakeForAddress(eni.vSwitchID, 1);
     }
     return 'again';
   }

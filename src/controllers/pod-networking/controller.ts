@@ -181,7 +181,7 @@ export class PodNetworkingController {
     known.isNews = false;
     waitingRoom.wake({ kind: 'networking', name });
     for (const vSwitch of known.checked.answer?.vSwitches.values() ?? []) {
-      if (vSwitch.availableIpCount > 0) waitingRoom.wake({ kind: 'vSwitch', zone: vSwitch.zoneId });
+      waitingRoom.wakeForAddress(vSwitch.id, vSwitch.availableIpCount);
     }
   }
 
