@@ -1,4 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
+import { ANNOTATION_POD_NETWORKS } from '../../src/crds/names.ts';
+import { FaultScript } from './script.ts';
 import { World } from './world.ts';
 
 /* Addresses of vSwitches: who gets the ones that become free, and at what cost. */
@@ -31,4 +33,26 @@ test('an address that becomes free is given to one who waits, without a look at 
   expect(made.violations()).toEqual([]);
   // Those that went, those that came, and a look at the next in line for each.
   expect((await replica.reconciles('pod-eni')) - before).toBeLessThan(400);
+});
+
+test('pods that describe their own networks hold nobody up while the VPC API is silent', async () => {
+  const script = new FaultScript();
+  const made = new World({
+    config: { leaderElection: false, podENIMaxConcurrent: 10 },
+    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+  });
+  world = made;
+  made.addNode();
+  made.startReplica();
+  await made.until('the trunk', () => made.trunkOf('node-1') !== undefined, 60_000);
+  await made.run(60_000);
+  const own = made.addVSwitch('10.3.0.0/24');
+  script.cloud('DescribeVSwitches', { kind: 'lost-request' }, 10_000);
+  const podNetworks = [{ vSwitchOptions: [own], securityGroupIDs: [made.securityGroupId], interface: 'eth0' }];
+  const annotations = { [ANNOTATION_POD_NETWORKS]: JSON.stringify({ podNetworks }) };
+  for (let at = 0; at < 60; at += 1)
+    made.createPod({ name: `own-${at}`, nodeName: 'node-1', networking: 'none', annotations });
+  await made.run(1000);
+  made.createPod({ name: 'ordinary', nodeName: 'node-1' });
+  expect(await made.until('bound', () => made.isBound('default/ordinary'), 10 * 60_000)).toBeLessThan(5000);
 });

@@ -38,6 +38,7 @@ export interface PodOptions {
   networking?: string;
   /** Kind of the owner; default none. */
   ownerKind?: string;
+  annotations?: Readonly<Record<string, string>>;
 }
 
 const CRD_DIRECTORY = join(import.meta.dirname, '..', '..', 'config', 'crd');
@@ -144,10 +145,22 @@ export class World {
     return { name, instanceId };
   }
 
-  createPod({ namespace = 'default', name, nodeName, networking = 'elastic', ownerKind }: PodOptions): KubeObject {
+  createPod({
+    namespace = 'default',
+    name,
+    nodeName,
+    networking = 'elastic',
+    ownerKind,
+    annotations = {},
+  }: PodOptions): KubeObject {
     const owner = { apiVersion: 'apps/v1', kind: ownerKind, name: 'owner', uid: 'owner', controller: true };
     return this.create('pods', namespace, {
-      metadata: { name, labels: { networking }, ...(ownerKind === undefined ? {} : { ownerReferences: [owner] }) },
+      metadata: {
+        name,
+        labels: { networking },
+        annotations,
+        ...(ownerKind === undefined ? {} : { ownerReferences: [owner] }),
+      },
       spec: { nodeName, containers: [{ name: 'main', image: 'pause' }], tolerations: [{ operator: 'Exists' }] },
     });
   }

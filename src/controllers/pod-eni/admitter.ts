@@ -3,7 +3,6 @@ import { matchNetworking } from '../../allocation/match.ts';
 import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request.ts';
 import { isExclusive } from '../../allocation/node-mode.ts';
 import { type NodeFacts, planPodEni, slotLimitOf, type WaitsFor, type WantedInterface } from '../../allocation/plan.ts';
-import { CloudError } from '../../cloud/errors.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
@@ -35,6 +34,8 @@ export class PodAdmitter {
   readonly #escapes: EscapedPods;
   /** Pods of which it is not known whether their PodENI was written. */
   readonly #unresolved = new Set<string>();
+  /** Pods whose own vSwitches are being asked for. */
+  readonly #lookups = new Set<string>();
 
   constructor(context: ControllerContext, writer: PodEniWriter) {
     this.#context = context;
@@ -124,6 +125,21 @@ export class PodAdmitter {
     return true;
   }
 
+  /** Asks for vSwitches outside the worker; the pod is looked at again when they are known. */
+  #lookUp(key: string, vSwitchIds: string[]): void {
+    const { catalog, wakePod, signal } = this.#context;
+    if (this.#lookups.has(key)) return;
+    this.#lookups.add(key);
+    void catalog
+      .lookUp({ vSwitchIds, securityGroupIds: [] }, RECHECK_MS, signal)
+      .then(
+        () => wakePod(key),
+        // The catalog says why; the pod is looked at again after a while.
+        () => undefined,
+      )
+      .finally(() => this.#lookups.delete(key));
+  }
+
   /** Finds out whether a PodENI was written, whose slot counts as taken so far. @throws KubeApiError, TransportError */
   async #resolve(key: string, signal: AbortSignal): Promise<'exists' | 'none'> {
     const { client, informers, room } = this.#context;
@@ -199,7 +215,7 @@ export class PodAdmitter {
     starts.begin(key, pod.metadata.uid ?? '');
     const node = this.#nodeOf(pod);
     for (const { networking } of wanted) {
-      const awaited = await this.#awaitsCatalog(key, networking, signal);
+      const awaited = this.#awaitsCatalog(key, networking);
       if (awaited !== undefined) return awaited;
     }
     const networkings = wanted.map(({ networking }) => networking.metadata.name);
@@ -273,14 +289,10 @@ export class PodAdmitter {
    *
    * @returns undefined when they are known.
    */
-  async #awaitsCatalog(key: string, networking: PodNetworking, signal: AbortSignal): Promise<Admission | undefined> {
+  #awaitsCatalog(key: string, networking: PodNetworking): Admission | undefined {
     const { catalog, waitingRoom, events } = this.#context;
     const vSwitchIds = networking.spec.vSwitchOptions ?? [];
-    if (isInline(networking) && !catalog.knows(vSwitchIds)) {
-      await catalog.lookUp({ vSwitchIds, securityGroupIds: [] }, RECHECK_MS, signal).catch((error: unknown) => {
-        if (!(error instanceof CloudError)) throw error;
-      });
-    }
+    if (isInline(networking) && !catalog.knows(vSwitchIds)) this.#lookUp(key, vSwitchIds);
     if (catalog.knows(vSwitchIds)) return undefined;
     const { name } = networking.metadata;
     waitingRoom.park(key, { kind: 'networking', name }, [name]);
