@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import { FaultScript } from './script.ts';
 import { World } from './world.ts';
 
 /* What is promised to a pod with a fixed address. */
@@ -7,8 +8,11 @@ let world: World | undefined;
 
 afterEach(() => world?.end());
 
-async function cluster(): Promise<World> {
-  const made = new World({ config: { leaderElection: false } });
+async function cluster(script = new FaultScript()): Promise<World> {
+  const made = new World({
+    config: { leaderElection: false },
+    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+  });
   world = made;
   made.addNode();
   made.addNode();
@@ -36,6 +40,42 @@ test('the address stays while a successor waits for a node, however long', async
     () => world.isBound('default/db-0') && world.podEni('default/db-0')?.spec.target?.nodeName === 'node-2',
     60_000,
   );
+  expect(world.podEni('default/db-0')?.spec.allocations?.[0]?.ipv4).toBe(address);
+});
+
+test('the time to keep it runs from the end of the last pod of the name, whether that was ever bound or not', async () => {
+  const world = await cluster();
+  world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
+  await world.until('bound', () => world.isBound('default/db-0'), 60_000);
+  const address = world.podEni('default/db-0')?.spec.allocations?.[0]?.ipv4;
+  world.deletePod('default/db-0', 0);
+  await world.run(100);
+  world.createPod({ name: 'db-0', nodeName: '', ...FIXED });
+  await world.run(15 * 60_000);
+  // Longer than the TTL after the first one's end, and a moment after the second one's.
+  world.deletePod('default/db-0', 0);
+  await world.run(1000);
+  world.createPod({ name: 'db-0', nodeName: 'node-2', ...FIXED });
+  const isBack = () =>
+    world.isBound('default/db-0') && world.podEni('default/db-0')?.spec.target?.nodeName === 'node-2';
+  await world.until('bound again', isBack, 60_000);
+  expect(world.podEni('default/db-0')?.spec.allocations?.[0]?.ipv4).toBe(address);
+  world.deletePod('default/db-0', 0);
+  await world.until('released', () => world.podEni('default/db-0') === undefined, 11 * 60_000);
+});
+
+test('a store that does not show the successor yet gives no address away', async () => {
+  const script = new FaultScript();
+  const world = await cluster(script);
+  world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
+  await world.until('bound', () => world.isBound('default/db-0'), 60_000);
+  const address = world.podEni('default/db-0')?.spec.allocations?.[0]?.ipv4;
+  world.deletePod('default/db-0', 0);
+  await world.run(9.5 * 60_000);
+  for (const watch of world.replicas[0]?.transport.watches ?? []) watch.freeze();
+  world.createPod({ name: 'db-0', nodeName: 'node-2', ...FIXED });
+  await world.run(5 * 60_000);
+  await world.until('bound again', () => world.isBound('default/db-0'), 5 * 60_000);
   expect(world.podEni('default/db-0')?.spec.allocations?.[0]?.ipv4).toBe(address);
 });
 

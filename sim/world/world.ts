@@ -224,6 +224,10 @@ export class World {
 
   // What is seen of it.
 
+  get replicas(): readonly WorldReplica[] {
+    return this.#replicas;
+  }
+
   podEni(key: string): PodEni | undefined {
     const [namespace, name = ''] = key.split('/');
     const found = this.kube.peek(PODENIS, { namespace, name });

@@ -11,6 +11,8 @@ export type PodView = { state: 'none' } | { state: 'live'; uid: string; nodeName
 export interface Snapshot {
   podEni: PodEni;
   pod: PodView;
+  /** A pod of the name was there while the record was unbound, and went without being bound. */
+  successorGone?: boolean;
   /** Per entry of `spec.allocations`. */
   interfaces: { observation?: Observation; operation?: Operation }[];
   /** The pod's node as it is now, when it is known; without an ENI id it has no trunk. */
@@ -39,6 +41,8 @@ export type Step =
   | { do: 'unbind' }
   /** Nothing is left in the cloud: remove the finalizer. */
   | { do: 'finish' }
+  /** Persist that the last pod of the name went now: what is reserved is kept from then on. */
+  | { do: 'podVanished' }
   /** Settled; look again at `untilMs` when given. */
   | { do: 'nothing'; untilMs?: number };
 
@@ -63,6 +67,7 @@ function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Ste
       const retargeted = isOwner && podEni.spec.target?.nodeName === pod.nodeName;
       return retargeted ? { do: 'startBinding' } : { do: 'rebind' };
     }
+    if (snapshot.successorGone === true) return { do: 'podVanished' };
     const dueMs = releaseDueMs(podEni);
     if (dueMs === 'never') return { do: 'nothing' };
     return nowMs >= dueMs ? { do: 'deleteObject' } : { do: 'nothing', untilMs: dueMs };

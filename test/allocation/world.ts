@@ -248,6 +248,7 @@ export class World {
 
   #execute(name: string, record: PodEni, step: Step): string {
     switch (step.do) {
+      case 'podVanished':
       case 'nothing':
         this.#forget(name, record);
         break;

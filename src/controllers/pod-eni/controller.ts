@@ -37,6 +37,8 @@ export class PodEniController {
   readonly #writer: PodEniWriter;
   readonly #admitter: PodAdmitter;
   readonly #reporter: Reporter;
+  /** Names of unbound records that a pod has now, as far as it was seen. */
+  readonly #successors = new Set<string>();
 
   constructor(context: ControllerContext) {
     this.#context = context;
@@ -76,6 +78,7 @@ export class PodEniController {
     // A pod that came meanwhile begins anew; an old wait must not count for it.
     this.#context.starts.end(key);
     this.#forget(key, podEni);
+    this.#successors.delete(key);
     this.#context.room.slots.release(key);
     this.#context.wakePod(key);
   }
@@ -110,9 +113,12 @@ export class PodEniController {
     const sandbox = sandboxReport(podEni, informers, releaseConfirmationMs);
     const pod = podView(informers.pods.store.get(key));
     const node = pod.state === 'live' ? this.#nodeFacts(pod.nodeName) : undefined;
+    if (podEni.status?.phase !== 'Unbind') this.#successors.delete(key);
+    else if (pod.state === 'live') this.#successors.add(key);
     return {
       podEni,
       pod,
+      successorGone: pod.state === 'none' && this.#successors.has(key),
       interfaces: (podEni.spec.allocations ?? []).map((allocation, index) => {
         const observation = observer.latest(allocation.eni.id);
         const operation = this.#interfaces.operation(key, index);
@@ -132,6 +138,10 @@ export class PodEniController {
     switch (step.do) {
       case 'nothing':
         return this.#settled(key, podEni, step.untilMs);
+      case 'podVanished':
+        await this.#writer.podVanished(podEni, signal);
+        this.#successors.delete(key);
+        return 'again';
       case 'deleteObject':
         if (!(await this.#podIsGone(key, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
         this.#context.waitingRoom.leave(key);
@@ -302,14 +312,16 @@ export class PodEniController {
   }
 
   /**
-   * The pod that the record belongs to is gone, by a read that is newer than this decision (I3). The watch's store may be
-   * behind.
+   * The pod that the record belongs to is gone, by a read that is newer than this decision. The watch's store may be behind. What
+   * is reserved belongs to the name: a pod of another uid is the next one to have it.
    */
   async #podIsGone(key: string, podEni: PodEni, signal: AbortSignal): Promise<boolean> {
     try {
       const pod = await this.#context.client.get(podResource, splitKey(key), { signal });
       const owner = podEni.metadata.annotations?.[ANNOTATION_POD_UID];
-      return isFinished(pod) || (owner !== undefined && pod.metadata.uid !== owner);
+      if (isFinished(pod)) return true;
+      const isReserved = isFixed(podEni) && podEni.status?.phase === 'Unbind';
+      return !isReserved && owner !== undefined && pod.metadata.uid !== owner;
     } catch (error) {
       if (isNotFound(error)) return true;
       throw error;

@@ -100,6 +100,13 @@ export class PodEniWriter {
     await this.#onTheWay(podEni, 'Binding', message, signal);
   }
 
+  /** The last pod of a reserved name is gone. */
+  async podVanished(podEni: PodEni, signal: AbortSignal): Promise<void> {
+    await this.#patchStatus(podEni, signal, (status) => {
+      status.podLastSeen = rfc3339(this.#clock.now());
+    });
+  }
+
   /** Everything is attached: what a node daemon waits for. */
   async bind(podEni: PodEni, enis: ObservedEni[], options: { fixed: boolean }, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(podEni, signal, (status) => {
