@@ -43,6 +43,8 @@ beforeAll(async () => {
     ],
     latencies: { attachMs: 300, detachMs: 300 },
     controlPlaneConfig: { ipStack: 'dual' },
+    // The sandbox that waits must do so however long a busy machine takes for the hundred beside it.
+    agentConfig: { addTimeout: '20m' },
     agentConfig: { syncPeriod: '2s' },
   });
   await lab.install();
