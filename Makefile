@@ -51,7 +51,7 @@ faults: $(STAMP) $(SYSTEM_STAMP) ## Kill it and see that nothing is lost
 conformance: $(STAMP) $(SYSTEM_STAMP) ## Kubernetes' own network specs on our nodes; RECORD=1 writes docs/reference/conformance.md
 	@exec node test/conformance/run.ts $(if $(RECORD),--record)
 
-soak: $(STAMP) ## Tests that depend on chance, with fresh seeds for MINUTES (10); PROJECT=faults kills processes
+soak: $(STAMP) ## Tests that depend on chance, with fresh seeds for MINUTES (10); PROJECT=faults kills processes, PROJECT=integration asks the API server
 	@exec node scripts/soak.ts --minutes $(or $(MINUTES),10) --project $(or $(PROJECT),unit)
 
 bench: $(STAMP) ## Measure everything that has a budget, three times; writes docs/performance.json (about 50 minutes)

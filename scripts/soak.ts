@@ -1,6 +1,7 @@
 /**
- * Runs the tests that depend on chance with fresh seeds: `node scripts/soak.ts [--minutes 10] [--project unit|faults]`. `unit`
- * is every property test, `faults` the kills at random moments. Ends with the first failure, and says how to repeat it.
+ * Runs the tests that depend on chance with fresh seeds: `node scripts/soak.ts [--minutes 10] [--project unit|integration|faults]`.
+ * `unit` is every property test, `integration` random requests to the simulated and the real API server, `faults` the kills at
+ * random moments. Ends with the first failure, and says how to repeat it.
  */
 import { spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
@@ -9,7 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const root = join(import.meta.dirname, '..');
-const PROJECTS = ['unit', 'faults'];
+const PROJECTS = ['unit', 'integration', 'faults'];
 
 const { values: flags } = parseArgs({
   options: { minutes: { type: 'string', default: '10' }, project: { type: 'string', default: 'unit' } },
@@ -26,7 +27,7 @@ const files =
     ? globSync('{src,sim,test,scripts,bench}/**/*.test.ts', { cwd: root })
         .filter((file) => !file.includes('.netns.') && readFileSync(join(root, file), 'utf8').includes("'fast-check'"))
         .sort()
-    : ['test/faults/crash.test.ts'];
+    : [project === 'faults' ? 'test/faults/crash.test.ts' : 'test/integration/kube-differential.test.ts'];
 // Not `node`, which outside of make may be an older one.
 const command = ['node_modules/.bin/node', 'node_modules/vitest/vitest.mjs', 'run', '--project', project, ...files];
 

@@ -1,7 +1,8 @@
 import { isRecord } from '../../src/util/json.ts';
-import type { DeletionOptions } from './model/deletion.ts';
+import { type DeletionOptions, PROPAGATION_POLICIES, type PropagationPolicy } from './model/deletion.ts';
 import {
   badRequest,
+  invalid,
   methodNotAllowed,
   noSuchPath,
   PageNotFoundError,
@@ -225,7 +226,18 @@ function optionsOf(body: unknown): DeletionOptions {
     uid: stringAt(preconditions, 'uid'),
     resourceVersion: stringAt(preconditions, 'resourceVersion'),
     gracePeriodSeconds: typeof seconds === 'number' ? seconds : undefined,
+    propagationPolicy: policyOf(stringAt(body, 'propagationPolicy')),
   };
+}
+
+/** @throws StatusError 422 */
+function policyOf(text: string | undefined): PropagationPolicy | undefined {
+  const policy = PROPAGATION_POLICIES.find((known) => known === text);
+  if (text === undefined || policy !== undefined) return policy;
+  const supported = PROPAGATION_POLICIES.map((known) => JSON.stringify(known)).join(', ');
+  const message = `Unsupported value: ${JSON.stringify(text)}: supported values: ${supported}`;
+  const cause = { reason: 'FieldValueNotSupported', message, field: 'propagationPolicy' };
+  throw invalid({ group: 'meta.k8s.io', kind: 'DeleteOptions' }, '', [cause]);
 }
 
 function bodyOf({ body }: ServerRequest): unknown {

@@ -61,6 +61,8 @@ const DEFAULT_TIMING: ReflectorTiming = {
 const FAILURES_UNTIL_RELIST = 5;
 /** A watch that ended sooner than this, without an event, did not do its work. */
 const SHORT_WATCH_MS = 1000;
+/** A watch that ended so much before its time was ended by something else. */
+const EARLY_END_MS = 1000;
 
 /** A watch-list brought nothing more although its end was still to come. */
 class NoInitialEventsEndError extends Error {
@@ -78,7 +80,7 @@ class RewoundError extends Error {
  *
  * The list comes as a stream (watch-list) where the server can, otherwise in pages. Neither asks for a version, so that it
  * is current, never a stale cache's. A watch that breaks is resumed from the last version seen; only when the server has
- * forgotten that version, or keeps failing on it, everything is listed again.
+ * forgotten that version, has not come to it yet, or keeps failing on it, everything is listed again.
  */
 export class Reflector<T extends HasMetadata> {
   readonly #options: ReflectorOptions<T>;
@@ -89,6 +91,11 @@ export class Reflector<T extends HasMetadata> {
   #listMode: 'watch-list' | 'pages' = 'watch-list';
   /** From where the next watch goes on; undefined when a complete list is needed. */
   #resumeFrom: string | undefined;
+  /**
+   * The last watch did not end as it should, so the server may have been restored from a backup. Of a watch from a version that
+   * is still to come it shows nothing and refuses nothing: who does not look would wait for ever.
+   */
+  #mayBeRewound = false;
   #failuresInARow = 0;
   #lastContactMs: number;
 
@@ -125,6 +132,7 @@ export class Reflector<T extends HasMetadata> {
   async #round(signal: AbortSignal): Promise<number> {
     const startedMs = this.#options.clock.monotonicMs();
     try {
+      if (this.#resumeFrom !== undefined && this.#mayBeRewound) await this.#checkHistory(signal);
       if (this.#resumeFrom === undefined && this.#listMode === 'pages') await this.#listInPages(signal);
       const eventCount = await this.#watch(signal);
       const isShort = eventCount === 0 && this.#options.clock.monotonicMs() - startedMs < SHORT_WATCH_MS;
@@ -143,6 +151,8 @@ export class Reflector<T extends HasMetadata> {
       return this.#backOff.next();
     }
     this.#options.onError?.(error);
+    if (isConnectionFailure(error)) this.#mayBeRewound = true;
+    if (error instanceof RewoundError) this.#options.store.rewound();
     const mustRelist =
       isExpired(error) ||
       isTooLargeResourceVersion(error) ||
@@ -155,6 +165,20 @@ export class Reflector<T extends HasMetadata> {
     }
     const askedMs = isTooManyRequests(error) && error instanceof KubeApiError ? (error.retryAfterMs ?? 0) : 0;
     return askedMs + this.#backOff.next();
+  }
+
+  /**
+   * Looks where the server is: the version of a list that asks for none is the newest of all. A server that was restored and
+   * has passed our version since cannot be told from one that was not; so this comes before the watch is resumed.
+   *
+   * @throws RewoundError
+   */
+  async #checkHistory(signal: AbortSignal): Promise<void> {
+    const { client, namespace, labelSelector, fieldSelector } = this.#options;
+    const selection = { namespace, labelSelector, fieldSelector };
+    const { resourceVersion } = await client.list(this.#raw, { ...selection, limit: 1, signal, maxTries: 1 });
+    this.#checkProgress(resourceVersion);
+    this.#mayBeRewound = false;
   }
 
   async #listInPages(signal: AbortSignal): Promise<void> {
@@ -200,6 +224,7 @@ export class Reflector<T extends HasMetadata> {
       silenceLimitMs: initial === undefined ? silenceLimitMs : initialSilenceLimitMs,
     });
     let eventCount = 0;
+    const startedMs = clock.monotonicMs();
     try {
       const events = await client.watch(this.#raw, {
         namespace,
@@ -229,6 +254,8 @@ export class Reflector<T extends HasMetadata> {
           guard.setSilenceLimit(silenceLimitMs);
         }
       }
+      // Its bookmarks tell that the server is where we are, and its end at the time agreed that it did not restart.
+      this.#mayBeRewound = eventCount === 0 || clock.monotonicMs() - startedMs < timeoutSeconds * 1000 - EARLY_END_MS;
       return eventCount;
     } catch (error) {
       if (guard.reason?.failure === 'silent' && this.#resumeFrom === undefined) {
@@ -258,12 +285,16 @@ export class Reflector<T extends HasMetadata> {
   /** Versions of one watch only grow. When they do not, etcd was restored, and our store shows a future that is no more. */
   #advanceTo(resourceVersion: string | undefined): void {
     if (resourceVersion === undefined) return;
-    if (compareResourceVersions(resourceVersion, this.#resumeFrom) < 0) {
-      throw new RewoundError(
-        `${this.#raw.plural}: the server is at version ${resourceVersion}, but had been at ${this.#resumeFrom}`,
-      );
-    }
+    this.#checkProgress(resourceVersion);
     this.#resumeFrom = resourceVersion;
+  }
+
+  /** @throws RewoundError when the server is at a version before ours */
+  #checkProgress(resourceVersion: string): void {
+    if (compareResourceVersions(resourceVersion, this.#resumeFrom) >= 0) return;
+    throw new RewoundError(
+      `${this.#raw.plural}: the server is at version ${resourceVersion}, but had been at ${this.#resumeFrom}`,
+    );
   }
 
   /** Parses and reduces; undefined, and reported, when the object cannot be read. */
@@ -278,6 +309,7 @@ export class Reflector<T extends HasMetadata> {
 
   #synced(resourceVersion: string): void {
     this.#resumeFrom = resourceVersion;
+    this.#mayBeRewound = false;
     this.#options.onSynced?.(resourceVersion);
   }
 

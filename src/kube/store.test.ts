@@ -94,6 +94,24 @@ test('a list that is older than what was seen before counts alone', () => {
   expect(store.list()).toEqual([thing('x', 20, 'restored')]);
 });
 
+test('a list at a later version counts even where it shows an older state, as after a restore under versions of its own', () => {
+  store.replace([thing('x', 50, 'lost')], '60');
+  store.noteWritten(thing('y', 1200, 'written'));
+  store.replace([thing('x', 20, 'restored')], '1000');
+  expect(store.get('ns/x')?.zone).toBe('restored');
+  expect(store.get('ns/y')?.zone).toBe('written');
+});
+
+test('after a rewind the next list alone counts, however new it is', () => {
+  store.replace([thing('x', 50, 'lost'), thing('same', 10)], '60');
+  store.noteWritten(thing('y', 90, 'lost'));
+  store.noteDeleted('ns/same', 'uid-same');
+  store.rewound();
+  store.replace([thing('x', 50, 'restored'), thing('same', 10)], '70');
+  expect(store.get('ns/x')?.zone).toBe('restored');
+  expect(store.keys().sort()).toEqual(['ns/same', 'ns/x']);
+});
+
 test('indexes follow the objects', () => {
   const indexed = new Store<Thing>({ indexers: { zone: ({ zone }) => (zone === '' ? [] : zone.split(',')) } });
   const keys = (zone: string) =>

@@ -1,3 +1,4 @@
+import { jsonEqual } from './patch.ts';
 import { compareResourceVersions, type HasMetadata, keyOf, type ObjectKey, type ObjectMeta } from './types.ts';
 
 /** How a change became known: by a full list, by a watch event, or because we wrote it ourselves. */
@@ -39,6 +40,8 @@ export class Store<T extends HasMetadata> {
   #unreadableKeys: ReadonlySet<string> = new Set();
   /** Up to here the list and the watch have told us everything. */
   #progress: string | undefined;
+  /** The server's history went backwards since the last list. */
+  #isRewound = false;
 
   constructor(options: StoreOptions<T> = {}) {
     this.#transform = options.transform;
@@ -174,15 +177,24 @@ export class Store<T extends HasMetadata> {
   }
 
   /**
-   * For the reflector: a complete list taken at `resourceVersion`. What it lacks is deleted, unless it was written by us
-   * after that version. A list older than what was seen before means that the server's history was rewound (etcd
-   * restored from a backup): then the list alone counts.
+   * For the reflector: the server's history went backwards (etcd restored from a backup). Versions are given out again, so
+   * that they say nothing about what is newer: the next list alone counts.
+   */
+  rewound(): void {
+    this.#isRewound = true;
+  }
+
+  /**
+   * For the reflector: a complete list taken at `resourceVersion`. It counts for everything but what we wrote after that
+   * version: what it lacks is deleted, what it shows differently is taken over. A list older than what was seen before means
+   * {@link rewound}.
    *
    * @param objects went through {@link ingest}
    * @param unreadable keys that are in the list but could not be parsed; what is stored of them stays
    */
   replace(objects: readonly T[], resourceVersion: string, unreadable: ReadonlySet<string> = new Set()): void {
-    const isRewound = compareResourceVersions(resourceVersion, this.#progress) < 0;
+    const isRewound = this.#isRewound || compareResourceVersions(resourceVersion, this.#progress) < 0;
+    this.#isRewound = false;
     if (isRewound) this.#deletedUids.clear();
     const listed = new Set<string>();
     const listedUids = new Set<string>();
@@ -194,19 +206,24 @@ export class Store<T extends HasMetadata> {
     this.#unreadableKeys = unreadable;
     // A deletion that the list has seen needs no remembering; one that it has not seen is still to come by the watch.
     for (const uid of this.#deletedUids) if (!listedUids.has(uid)) this.#deletedUids.delete(uid);
+    const isLaterWrite = (stored: T) =>
+      !isRewound && compareResourceVersions(stored.metadata.resourceVersion, resourceVersion) > 0;
     // Deletions first: an address or a name may have moved from one object to another.
     for (const [key, stored] of [...this.#objects]) {
       if (listed.has(key) || unreadable.has(key)) continue;
-      const isLaterWrite = compareResourceVersions(stored.metadata.resourceVersion, resourceVersion) > 0;
-      if (isRewound || !isLaterWrite) this.#take(key, stored, stored, 'list');
+      if (!isLaterWrite(stored)) this.#take(key, stored, stored, 'list');
     }
     for (const object of objects) {
       const key = keyOf(object.metadata);
       const { uid } = object.metadata;
       if (uid !== undefined && this.#deletedUids.has(uid)) continue;
       const stored = this.#objects.get(key);
-      const isDifferent = stored?.metadata.resourceVersion !== object.metadata.resourceVersion;
-      if (stored === undefined || isNewer(object, stored) || (isRewound && isDifferent)) this.#put(key, object, 'list');
+      // The same version may be another state when versions are given out twice.
+      const isSame = isRewound
+        ? jsonEqual(stored, object)
+        : stored?.metadata.resourceVersion === object.metadata.resourceVersion;
+      // Even over a newer version: an etcd that was restored under versions of its own shows an older state at a newer one.
+      if (stored === undefined || !(isSame || isLaterWrite(stored))) this.#put(key, object, 'list');
     }
   }
 

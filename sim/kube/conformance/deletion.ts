@@ -47,6 +47,20 @@ export const deletionCases: Cases = {
     expect((await call(server, 'DELETE', `${podEnis}/a`, fits)).status).toBe(200);
   },
 
+  'a policy of propagation is checked first, and leaves its finalizer': async (server) => {
+    const { podEnis } = paths(server);
+    const options = (propagationPolicy: string) => ({ kind: 'DeleteOptions', apiVersion: 'v1', propagationPolicy });
+    const odd = await call(server, 'DELETE', `${podEnis}/a`, options('Odd'));
+    expectRefusal(odd, { code: 422, reason: 'Invalid', details: { group: 'meta.k8s.io', kind: 'DeleteOptions' } });
+    await succeed(server, 'POST', podEnis, podEni('a'));
+    const foreground = await succeed(server, 'DELETE', `${podEnis}/a`, options('Foreground'));
+    expect(foreground.metadata['finalizers']).toEqual(['foregroundDeletion']);
+    const orphan = await succeed(server, 'DELETE', `${podEnis}/a`, options('Orphan'));
+    expect(orphan.metadata['finalizers']).toEqual(['orphan']);
+    await succeed(server, 'DELETE', `${podEnis}/a`, options('Background'));
+    expect((await call(server, 'GET', `${podEnis}/a`)).status).toBe(404);
+  },
+
   'a finalizer holds an object, and its deletion counts a generation': async (server) => {
     const { podEnis } = paths(server);
     await succeed(server, 'POST', podEnis, podEni('a', {}, held));

@@ -3,6 +3,7 @@ import { patchObject } from '../../../src/kube/patch.ts';
 import {
   type Cases,
   call,
+  causesOf,
   configMap,
   expectRefusal,
   jsonPatch,
@@ -31,6 +32,50 @@ export const writeCases: Cases = {
     const { uid, resourceVersion } = metadata;
     const patched = await merge(server, `${podEnis}/a`, { metadata: { uid, resourceVersion }, spec: { zone: 'z' } });
     expect(patched.status).toBe(200);
+  },
+
+  'a null among texts is the empty text, and data that is null is no data': async (server) => {
+    const { podEnis, configMaps } = paths(server);
+    const { metadata } = await succeed(
+      server,
+      'POST',
+      podEnis,
+      podEni('a', {}, { labels: { l: null }, annotations: null }),
+    );
+    expect(metadata['labels']).toEqual({ l: '' });
+    const { body } = await succeed(server, 'POST', configMaps, configMap('a', { data: { x: null } }));
+    expect(body['data']).toEqual({ x: '' });
+    const without = await succeed(server, 'POST', configMaps, configMap('b', { data: null, unknown: 1 }));
+    expect(without.body).not.toHaveProperty('data');
+    expect(without.body).not.toHaveProperty('unknown');
+  },
+
+  'a label that is no text cannot be read, also where there is no object': async (server) => {
+    const { podEnis } = paths(server);
+    const odd = podEni('a', {}, { labels: { l: 5 } });
+    expectRefusal(await call(server, 'POST', podEnis, odd), { code: 400, reason: 'BadRequest' });
+    expectRefusal(await call(server, 'PUT', `${podEnis}/a`, odd), { code: 400, reason: 'BadRequest' });
+    await succeed(server, 'POST', podEnis, podEni('a'));
+    const patched = await merge(server, `${podEnis}/a`, { metadata: { labels: { l: 5 } } });
+    expectRefusal(patched, { code: 422, reason: 'Invalid' });
+    expect(causesOf(patched)).toEqual(['patch FieldValueInvalid']);
+  },
+
+  'a finalizer of a custom kind needs no domain': async (server) => {
+    const { podEnis, configMaps } = paths(server);
+    await succeed(server, 'POST', podEnis, podEni('a', {}, { finalizers: ['bare'] }));
+    const refused = await call(server, 'POST', configMaps, configMap('a', {}, { finalizers: ['bare'] }));
+    expect(causesOf(refused)).toEqual(['metadata.finalizers[0] FieldValueInvalid']);
+  },
+
+  'a copy of a member that is not there is null': async (server) => {
+    const { podEnis } = paths(server);
+    await succeed(server, 'POST', podEnis, podEni('a', { spec: { zone: 'z' } }));
+    const copied = await jsonPatch(server, `${podEnis}/a`, [{ op: 'copy', from: '/metadata/labels', path: '/spec' }]);
+    expect(copied.status).toBe(200);
+    expect(copied.body).not.toHaveProperty('spec');
+    const below = [{ op: 'copy', from: '/metadata/labels/l', path: '/spec' }];
+    expect((await jsonPatch(server, `${podEnis}/a`, below)).status).toBe(422);
   },
 
   'an empty patch is no write': async (server) => {

@@ -1,3 +1,4 @@
+import { jsonEqual } from '../../../src/kube/patch.ts';
 import { rfc3339 } from '../../../src/util/clock.ts';
 import type { ClusterState, WriteContext } from './cluster.ts';
 import type { Collection } from './collection.ts';
@@ -6,10 +7,15 @@ import { requireDeletable } from './namespaces.ts';
 import { type KubeObject, type Metadata, recordAt, type StoredObject, stringAt } from './objects.ts';
 import type { ApiResource } from './resources.ts';
 
+export const PROPAGATION_POLICIES = ['Foreground', 'Background', 'Orphan'] as const;
+export type PropagationPolicy = (typeof PROPAGATION_POLICIES)[number];
+
 export interface DeletionOptions {
   uid?: string | undefined;
   resourceVersion?: string | undefined;
   gracePeriodSeconds?: number | undefined;
+  /** `Foreground` and `Orphan` leave a finalizer for the garbage collector; who plays it takes it away. */
+  propagationPolicy?: PropagationPolicy | undefined;
 }
 
 /** `gone`: with its last state. `held`: it stays until its finalizers are removed or its grace period ends. */
@@ -32,12 +38,26 @@ export function deleteObject(
   checkPreconditions(collection.resource, before.object, options);
   if (isBuiltIn(collection, 'namespaces')) return deleteNamespace(cluster, collection, before, context);
   if (isBuiltIn(collection, 'pods')) return deletePod(cluster, collection, before, options, context);
-  if ((before.object.metadata.finalizers ?? []).length === 0) {
-    return { state: 'gone', object: cluster.remove(collection, before, context) };
-  }
-  if (before.object.metadata.deletionTimestamp !== undefined) return { state: 'held', object: before.object };
-  return { state: 'held', object: mark(cluster, collection, before, 0, context).object };
+  const { finalizers: present = [], deletionTimestamp } = before.object.metadata;
+  const finalizers = withPropagation(present, options.propagationPolicy);
+  if (finalizers.length === 0) return { state: 'gone', object: cluster.remove(collection, before, context) };
+  const isMarked = deletionTimestamp !== undefined && jsonEqual(finalizers, present);
+  if (isMarked) return { state: 'held', object: before.object };
+  return { state: 'held', object: mark(cluster, collection, before, { graceSeconds: 0, finalizers }, context).object };
 }
+
+/** A later policy takes the place of an earlier one. */
+function withPropagation(finalizers: readonly string[], policy: PropagationPolicy | undefined): readonly string[] {
+  if (policy === undefined) return finalizers;
+  const wanted = POLICY_FINALIZERS[policy];
+  const others = finalizers.filter((one) => one === wanted || !Object.values(POLICY_FINALIZERS).includes(one));
+  return wanted === undefined || others.includes(wanted) ? others : [...others, wanted];
+}
+
+const POLICY_FINALIZERS: Readonly<Partial<Record<PropagationPolicy, string>>> = {
+  Foreground: 'foregroundDeletion',
+  Orphan: 'orphan',
+};
 
 function checkPreconditions(resource: ApiResource, object: KubeObject, options: DeletionOptions): void {
   const { name, uid, resourceVersion } = object.metadata;
@@ -67,17 +87,19 @@ function deletePod(
 ): Deletion {
   const { metadata } = before.object;
   const graceSeconds = graceOf(before.object, options);
+  const finalizers = withPropagation(metadata.finalizers ?? [], options.propagationPolicy);
+  const marks = { graceSeconds, finalizers };
   const pendingSeconds = metadata.deletionTimestamp === undefined ? undefined : metadata.deletionGracePeriodSeconds;
   let marked = before;
   if (pendingSeconds === undefined) {
-    marked = mark(cluster, collection, before, graceSeconds, context);
+    marked = mark(cluster, collection, before, marks, context);
   } else if (options.gracePeriodSeconds !== undefined && graceSeconds < pendingSeconds) {
-    marked = mark(cluster, collection, before, graceSeconds, context);
+    marked = mark(cluster, collection, before, marks, context);
   } else if (pendingSeconds > 0 || (metadata.finalizers ?? []).length > 0) {
     return { state: 'held', object: before.object };
   }
   const isHeld = (marked.object.metadata.deletionGracePeriodSeconds ?? 0) > 0;
-  if (isHeld || (metadata.finalizers ?? []).length > 0) return { state: 'held', object: marked.object };
+  if (isHeld || finalizers.length > 0) return { state: 'held', object: marked.object };
   return { state: 'gone', object: cluster.remove(collection, marked, context) };
 }
 
@@ -109,10 +131,10 @@ function mark(
   cluster: ClusterState,
   collection: Collection,
   before: StoredObject,
-  graceSeconds: number,
+  { graceSeconds, finalizers }: { graceSeconds: number; finalizers: readonly string[] },
   context: WriteContext,
 ): StoredObject {
-  const { metadata } = before.object;
+  const { finalizers: _finalizers, ...metadata } = before.object.metadata;
   const requestedMs = requestedAt(metadata) ?? context.nowMs;
   const { generation } = metadata;
   const isFirst = metadata.deletionTimestamp === undefined;
@@ -121,6 +143,7 @@ function mark(
     ...(generation !== undefined && isFirst ? { generation: generation + 1 } : {}),
     deletionTimestamp: rfc3339(requestedMs + graceSeconds * 1000),
     deletionGracePeriodSeconds: graceSeconds,
+    ...(finalizers.length === 0 ? {} : { finalizers }),
   };
   return cluster.put(collection, before.key, { ...before.object, metadata: marked }, context);
 }

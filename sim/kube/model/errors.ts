@@ -91,7 +91,12 @@ export function invalid(
   const lines = causes.map(({ field, message }) => `${field}: ${message}`);
   const list = lines.length === 1 ? lines[0] : `[${lines.join(', ')}]`;
   const qualified = group === '' ? kind : `${kind}.${group}`;
-  const details = { name, ...(group === '' ? {} : { group }), kind, causes: [...causes] };
+  const named = {
+    ...(name === '' ? {} : { name }),
+    ...(group === '' ? {} : { group }),
+    ...(kind === '' ? {} : { kind }),
+  };
+  const details = { ...named, causes: [...causes] };
   return new StatusError(422, 'Invalid', `${qualified} "${name}" is invalid: ${list}`, details);
 }
 

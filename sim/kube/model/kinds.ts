@@ -1,13 +1,15 @@
 import { jsonEqual } from '../../../src/kube/patch.ts';
 import { isRecord } from '../../../src/util/json.ts';
 import type { StatusCause } from './errors.ts';
-import { type KubeObject, recordAt } from './objects.ts';
+import { type KubeObject, recordAt, textsOf } from './objects.ts';
 import type { ApiResource } from './resources.ts';
 
 /** What the server does for one built-in kind only, as far as the product or its workloads notice. */
 interface KindRules {
   /** A node comes with its status; everywhere else the first status comes later. */
   keepsStatusOnCreate?: boolean;
+  /** The only top-level fields that the kind has. */
+  fields?: readonly string[];
   /** Fills in what the server adds. */
   complete?: (object: KubeObject) => KubeObject;
   problems?: (next: KubeObject, before: KubeObject | undefined) => StatusCause[];
@@ -17,7 +19,7 @@ const RULES: Readonly<Record<string, KindRules>> = {
   pods: { complete: completePod, problems: podProblems },
   nodes: { keepsStatusOnCreate: true },
   namespaces: { complete: completeNamespace },
-  configmaps: { problems: dataProblems },
+  configmaps: { fields: ['data', 'binaryData', 'immutable'], problems: dataProblems },
   secrets: { problems: dataProblems },
   leases: { problems: leaseProblems },
 };
@@ -28,6 +30,19 @@ function rulesOf({ plural, isBuiltIn }: ApiResource): KindRules {
 
 export function keepsStatusOnCreate(resource: ApiResource): boolean {
   return rulesOf(resource).keepsStatusOnCreate ?? false;
+}
+
+/**
+ * Of what was sent the fields that a built-in kind has, as they are stored: a null is nothing there, and of no texts at all
+ * nothing is kept. Kinds with a status have nothing but that and a spec.
+ */
+export function keptFields(resource: ApiResource, content: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const fields = rulesOf(resource).fields ?? (resource.hasStatus ? ['spec', 'status'] : undefined);
+  const present = Object.entries(content)
+    .filter(([name, value]) => value !== null && fields?.includes(name) !== false)
+    .map(([name, value]) => [name, name === 'data' ? textsOf(value) : value] as const)
+    .filter(([name, value]) => name !== 'data' || !isRecord(value) || Object.keys(value).length > 0);
+  return Object.fromEntries(present);
 }
 
 export function completed(resource: ApiResource, object: KubeObject): KubeObject {

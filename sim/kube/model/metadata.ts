@@ -1,6 +1,7 @@
 import { jsonEqual } from '../../../src/kube/patch.ts';
 import type { StatusCause } from './errors.ts';
 import type { Metadata } from './objects.ts';
+import type { ApiResource } from './resources.ts';
 
 const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 const LABEL_VALUE = /^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$/;
@@ -11,7 +12,7 @@ const MAX_ANNOTATION_BYTES = 256 * 1024;
 const STANDARD_FINALIZERS = new Set(['kubernetes', 'orphan', 'foregroundDeletion']);
 
 /** Rules for the metadata of any object, as far as a mistake of the product or a workload would break them. */
-export function metadataProblems(metadata: Metadata): StatusCause[] {
+export function metadataProblems({ isBuiltIn }: ApiResource, metadata: Metadata): StatusCause[] {
   const causes: StatusCause[] = [];
   const { name, labels = {}, annotations = {}, finalizers = [] } = metadata;
   if (name.length > LONGEST_NAME || !SUBDOMAIN.test(name)) {
@@ -37,7 +38,7 @@ export function metadataProblems(metadata: Metadata): StatusCause[] {
     causes.push({ reason: 'FieldValueTooLong', message, field: 'metadata.annotations' });
   }
   for (const [at, finalizer] of finalizers.entries()) {
-    if (isFinalizer(finalizer)) continue;
+    if (isFinalizer(finalizer, isBuiltIn)) continue;
     const rule = 'name is neither a standard finalizer name nor is it fully qualified';
     causes.push(badValue(`metadata.finalizers[${at}]`, finalizer, rule));
   }
@@ -62,9 +63,10 @@ export function metadataChangeProblems(next: Metadata, before: Metadata): Status
   return causes;
 }
 
-function isFinalizer(name: unknown): boolean {
-  if (typeof name !== 'string') return false;
-  return STANDARD_FINALIZERS.has(name) || (name.includes('/') && isQualifiedName(name));
+/** @param needsDomain of custom kinds the server only warns when there is none */
+function isFinalizer(name: unknown, needsDomain: boolean): boolean {
+  if (typeof name !== 'string' || !isQualifiedName(name)) return false;
+  return !needsDomain || STANDARD_FINALIZERS.has(name) || name.includes('/');
 }
 
 function isQualifiedName(name: string): boolean {

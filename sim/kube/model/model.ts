@@ -1,5 +1,6 @@
 import { type Backup, ClusterState, type WriteContext } from './cluster.ts';
 import type { Collection } from './collection.ts';
+import { decodeBody } from './decode.ts';
 import { type Deletion, type DeletionOptions, deleteObject } from './deletion.ts';
 import { methodNotAllowed, noSuchPath, notFound, PageNotFoundError } from './errors.ts';
 import type { WriteRecord, WriteVerb } from './journal.ts';
@@ -112,6 +113,8 @@ export class KubeModel {
       return this.#finalize(target, body, caller);
     const collection = this.#writable(target);
     const context = contextOf(caller, 'update', target.subresource);
+    // What cannot be read is refused before anybody looks whether there is such an object.
+    decodeBody(collection.resource, target.namespace, body);
     const before = existing(collection, target);
     return updateObject(this.#cluster, collection, before, { object: body, isReplacement: true }, context);
   }

@@ -64,3 +64,9 @@ export function stringAt(value: unknown, member: string): string | undefined {
   const found = isRecord(value) && Object.hasOwn(value, member) ? value[member] : undefined;
   return typeof found === 'string' ? found : undefined;
 }
+
+/** Texts by name, a null read as the empty text as the server does; what is no object stays as it is. */
+export function textsOf(value: unknown): unknown {
+  if (!isRecord(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, text]) => [key, text ?? '']));
+}

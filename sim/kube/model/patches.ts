@@ -23,25 +23,28 @@ export function applyPatch(target: unknown, contentType: string, body: unknown):
 function operate(document: unknown, operation: unknown): unknown {
   if (!isRecord(operation) || typeof operation['path'] !== 'string') throw doesNotFit();
   const path = parsePointer(operation['path']);
-  const { op, value, from } = operation;
+  const { op, from } = operation;
   switch (op) {
     case 'test':
-      if (!jsonEqual(valueAt(document, path) ?? null, value ?? null)) throw doesNotFit();
+      if (!jsonEqual(valueAt(document, path) ?? null, operation['value'] ?? null)) throw doesNotFit();
       return document;
     case 'add':
-      return changed(document, path, { op, value });
+      return changed(document, path, { op, value: operation['value'] });
     // The server's library puts a member there that is not there yet.
     case 'replace':
-      return changed(document, path, { op, value });
+      return changed(document, path, { op, value: operation['value'] });
     case 'remove':
       return changed(document, path, { op });
     case 'move':
     case 'copy': {
       if (typeof from !== 'string') throw doesNotFit();
-      const moved = valueAt(document, parsePointer(from));
-      if (moved === undefined) throw doesNotFit();
-      const rest = op === 'move' ? changed(document, parsePointer(from), { op: 'remove' }) : document;
-      return changed(rest, path, { op: 'add', value: moved });
+      const source = parsePointer(from);
+      const value = valueAt(document, source);
+      // A member that is not there is copied as null; its object must be there.
+      const isMissing = value === undefined && (op === 'move' || !isRecord(valueAt(document, source.slice(0, -1))));
+      if (isMissing) throw doesNotFit();
+      const rest = op === 'move' ? changed(document, source, { op: 'remove' }) : document;
+      return changed(rest, path, { op: 'add', value: value ?? null });
     }
     default:
       throw doesNotFit();

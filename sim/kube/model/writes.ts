@@ -83,7 +83,7 @@ export function updateObject(
   const { resource } = collection;
   const current = before.object;
   const { name, namespace } = current.metadata;
-  const sent = normalized(resource, decodeBody(resource, namespace, update.object));
+  const sent = normalized(resource, decodeBody(resource, namespace, update.object, !update.isReplacement));
   const sentMetadata = recordAt(sent, 'metadata');
   const sentName = stringAt(sentMetadata, 'name') ?? '';
   if (sentName !== name) {
@@ -193,7 +193,7 @@ function typeOf(sent: SentObject): { apiVersion: string; kind: string } {
 /** @throws StatusError 422 with everything that is wrong */
 function check(resource: ApiResource, next: KubeObject, before: KubeObject | undefined): void {
   const { metadata } = next;
-  const causes: StatusCause[] = metadataProblems(metadata);
+  const causes: StatusCause[] = metadataProblems(resource, metadata);
   if (before !== undefined) causes.push(...metadataChangeProblems(metadata, before.metadata));
   causes.push(...kindProblems(resource, next, before));
   for (const [name, schema] of Object.entries(resource.schema?.properties ?? {})) {
