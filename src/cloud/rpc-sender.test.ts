@@ -2,10 +2,12 @@ import { beforeEach, expect, test } from 'vitest';
 import { TestAccount } from '../../sim/cloud/model/test-account.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { AlibabaCloud } from './alibaba-cloud.ts';
+import { type Credential, CredentialCache } from './credentials.ts';
 import { QuotaScheduler } from './quota.ts';
 import { type CallReport, RpcContext } from './rpc.ts';
-import type { RpcCall, RpcSender } from './rpc-sender.ts';
+import { type RpcCall, type RpcSender, sdkSenders } from './rpc-sender.ts';
 import { failureOf } from './test-support/connect.ts';
+import { startHttpServer } from './test-support/http-server.ts';
 
 /** The adapter with a sender of its own instead of the SDK's: no socket, no credential, virtual time. */
 
@@ -36,6 +38,35 @@ function connect(send: RpcSender): AlibabaCloud {
   const onCall = (report: CallReport) => reports.push(report);
   return new AlibabaCloud(new RpcContext({ quota, clock, regionId: 'cn-hangzhou', onCall }), { ecs: send, vpc: send });
 }
+
+test('a call whose term ended while credentials were being fetched does not leave', async () => {
+  const term = new AbortController();
+  const fetched = Promise.withResolvers<Credential>();
+  const asked = Promise.withResolvers<void>();
+  const credentials = new CredentialCache({
+    clock,
+    signal: new AbortController().signal,
+    source: () => {
+      asked.resolve();
+      return fetched.promise;
+    },
+  });
+  let requests = 0;
+  await using server = await startHttpServer((_request, response) => {
+    requests += 1;
+    response.end('{}');
+  });
+  const endpoint = { host: server.address, protocol: 'HTTP' } as const;
+  const { ecs } = sdkSenders({ ecs: endpoint, vpc: endpoint }, { regionId: 'cn-hangzhou', credentials });
+  const params = { RegionId: 'cn-hangzhou', NetworkInterfaceId: 'eni-1' };
+  const call = ecs({ version: '2014-05-26', action: 'DeleteNetworkInterface', params }, term.signal);
+  await asked.promise;
+  const reason = new Error('the lease was lost');
+  term.abort(reason);
+  fetched.resolve({ accessKeyId: 'id', accessKeySecret: 'secret' });
+  await expect(call).rejects.toBe(reason);
+  expect(requests).toBe(0);
+});
 
 test('a call goes out with its version and its parameters under their wire names', async () => {
   const { vSwitchId, securityGroupId } = account.network;

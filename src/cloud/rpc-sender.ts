@@ -22,8 +22,10 @@ export type RpcValue = string | number | boolean | readonly RpcValue[] | RpcPara
  * `data: { Message }`. An error that lacks `code` or `statusCode` means that no answer came, so that the call may have taken
  * effect; one with "timeout" in its name or message is told as such. A {@link CloudError} passes as it is. `toCloudError`
  * reads all of that.
+ *
+ * A sender that has to wait before it sends does not send once the signal has aborted, and throws its reason.
  */
-export type RpcSender = (call: RpcCall) => Promise<unknown>;
+export type RpcSender = (call: RpcCall, signal: AbortSignal) => Promise<unknown>;
 
 /** Where a service is reached. */
 export interface RpcEndpoint {
@@ -83,7 +85,10 @@ function sdkSender(endpoint: RpcEndpoint, { regionId, credentials, timeouts = TI
       }),
     }),
   );
-  return async ({ version, action, params }) => {
+  return async ({ version, action, params }, signal) => {
+    // Fetching one may take seconds, in which the lease may have gone; the SDK finds it fetched.
+    await credentials.get();
+    signal.throwIfAborted();
     const { body } = await client.callApi(
       new $OpenApiUtil.Params({
         action,

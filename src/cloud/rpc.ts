@@ -161,7 +161,7 @@ export class RpcService {
       });
     try {
       const params = { RegionId: regionId, ...request.toMap() };
-      const body = await abortable(this.#send({ version: this.#version, action, params }), signal);
+      const body = await abortable(this.#send({ version: this.#version, action, params }, signal), signal);
       const parsed = answer.safeParse(body);
       if (!parsed.success) throw malformedAnswer(action, parsed.error);
       report('OK');
