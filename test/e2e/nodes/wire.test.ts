@@ -44,8 +44,7 @@ beforeAll(async () => {
     latencies: { attachMs: 300, detachMs: 300 },
     controlPlaneConfig: { ipStack: 'dual' },
     // The sandbox that waits must do so however long a busy machine takes for the hundred beside it.
-    agentConfig: { addTimeout: '20m' },
-    agentConfig: { syncPeriod: '2s' },
+    agentConfig: { syncPeriod: '2s', addTimeout: '20m' },
   });
   await lab.install();
   [first, second, exclusive] = [lab.node('node-1'), lab.node('node-2'), lab.node('node-3')];
