@@ -259,6 +259,12 @@ describe('a description', () => {
     expect(reports).toHaveLength(2);
   });
 
+  test('of a whole VPC keeps only what is wanted, and says how many pages there were', async () => {
+    const { enis, requests } = await cloud.describeEnis({ vpcId }, leave, ({ id }) => id === ids.at(-1));
+    expect(enis.map(({ id }) => id)).toEqual(ids.slice(-1));
+    expect(requests).toBe(reports.length);
+  });
+
   test('asks for at most 100 ids at once', async () => {
     const wanted = [...ids.slice(0, 250), 'eni-none'];
     const { enis } = await cloud.describeEnis({ ids: wanted }, leave);
@@ -274,7 +280,7 @@ describe('a description', () => {
   });
 
   test('of no ids asks nothing, and claims to be old', async () => {
-    expect(await cloud.describeEnis({ ids: [] }, leave)).toEqual({ enis: [], sentAtMs: 0 });
+    expect(await cloud.describeEnis({ ids: [] }, leave)).toEqual({ enis: [], sentAtMs: 0, requests: 0 });
     expect(reports).toEqual([]);
   });
 

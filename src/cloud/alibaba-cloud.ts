@@ -129,8 +129,13 @@ export class AlibabaCloud implements Cloud {
     return this.#change('ModifyNetworkInterfaceAttribute', model, leave);
   }
 
-  async describeEnis(filter: EniFilter, given: CallLeave): Promise<DescribedEnis> {
+  async describeEnis(
+    filter: EniFilter,
+    given: CallLeave,
+    keep: (eni: Eni) => boolean = () => true,
+  ): Promise<DescribedEnis> {
     const enis: Eni[] = [];
+    let requests = 0;
     let leave = given;
     let firstSentAtMs: number | undefined;
     for (const ids of filter.ids === undefined ? [undefined] : chunks(filter.ids, ENI_IDS_PER_CALL)) {
@@ -155,13 +160,14 @@ export class AlibabaCloud implements Cloud {
         });
         const { answer, sentAtMs } = await this.#ecs.call('DescribeNetworkInterfaces', model, eniPageSchema, leave);
         firstSentAtMs ??= sentAtMs;
+        requests += 1;
         // A turn is for one page.
         if ('turn' in leave) leave = { signal: leave.signal, callClass: leave.turn.callClass };
-        enis.push(...answer.NetworkInterfaceSets.NetworkInterfaceSet.map(toEni));
+        enis.push(...answer.NetworkInterfaceSets.NetworkInterfaceSet.map(toEni).filter(keep));
         nextToken = answer.NextToken ?? '';
       } while (nextToken !== '');
     }
-    return { enis: uniqueById(enis), sentAtMs: firstSentAtMs ?? 0 };
+    return { enis: uniqueById(enis), sentAtMs: firstSentAtMs ?? 0, requests };
   }
 
   async describeInstanceTypes(instanceTypes: string[], leave: ReadLeave) {

@@ -61,9 +61,9 @@ export function withDegradation(cloud: Cloud, level: () => DegradationLevel): Cl
       guard('modifyEniSecurityGroups');
       return cloud.modifyEniSecurityGroups(eniId, securityGroupIds, leave);
     },
-    describeEnis: async (filter, leave) => {
+    describeEnis: async (filter, leave, keep) => {
       guard('describeEnis');
-      return cloud.describeEnis(filter, leave);
+      return cloud.describeEnis(filter, leave, keep);
     },
     describeInstanceTypes: async (instanceTypes, leave) => {
       guard('describeInstanceTypes');

@@ -90,6 +90,8 @@ export interface DescribedEnis {
   enis: Eni[];
   /** When the first request left, after any wait for quota; epoch milliseconds. */
   sentAtMs: number;
+  /** How many requests it took. */
+  requests: number;
 }
 
 /** Limits of an instance type (reference 5.8), figures as the API gives them. */
@@ -151,8 +153,12 @@ export interface Cloud {
   deleteEni(eniId: string, leave: CallLeave): Promise<Receipt>;
   /** Replaces the security groups of an ENI in any state but Deleting. Synchronous; takes effect after a short delay. */
   modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], leave: CallLeave): Promise<Receipt>;
-  /** Follows the pages to the end; ids that do not exist are missing from the answer. */
-  describeEnis(filter: EniFilter, leave: CallLeave): Promise<DescribedEnis>;
+  /**
+   * Follows the pages to the end; ids that do not exist are missing from the answer.
+   *
+   * @param keep which of them to keep in memory; every one without it.
+   */
+  describeEnis(filter: EniFilter, leave: CallLeave, keep?: (eni: Eni) => boolean): Promise<DescribedEnis>;
   describeInstanceTypes(instanceTypes: string[], leave: ReadLeave): Promise<InstanceTypeLimits[]>;
   describeInstances(instanceIds: string[], leave: ReadLeave): Promise<Instance[]>;
   /** By ids, every vSwitch of a VPC, or every one of the region. */

@@ -16,6 +16,7 @@ import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import type { NodePlace } from './cluster-network.ts';
 import type { EniDriver } from './eni/driver.ts';
+import type { EniSearch } from './eni/eni-search.ts';
 import type { EniConfigs } from './eni-configs.ts';
 import type { ControllerEvents } from './events.ts';
 import type { NetworkCatalog } from './network-catalog.ts';
@@ -43,6 +44,8 @@ export interface ControllerContext {
   cloud: Cloud;
   quota: QuotaScheduler;
   observer: EniObserver;
+  /** Finds ENIs whose id is unknown. */
+  search: EniSearch;
   /** The only one that changes the cloud. */
   driver: EniDriver;
   informers: Informers;

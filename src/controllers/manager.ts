@@ -23,6 +23,7 @@ import { CLUSTER_NETWORKING, clusterNetworking } from './cluster-network.ts';
 import { Collector } from './collector/collector.ts';
 import type { ControllerContext, Informers } from './context.ts';
 import { EniDriver } from './eni/driver.ts';
+import { EniSearch } from './eni/eni-search.ts';
 import type { EniConfigs } from './eni-configs.ts';
 import { ControllerEvents } from './events.ts';
 import { NetworkCatalog } from './network-catalog.ts';
@@ -109,6 +110,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     ...{ cloud: options.cloud, clock, wake },
     onError: (message) => log.warn({ err: message }, 'describe failed'),
   });
+  const search = new EniSearch({ ...options, signal });
   const slotsFreed = (instanceId: string) => {
     for (const { metadata } of informers.nodes.store.byIndex('instance', instanceId)) {
       context.waitingRoom.wake({ kind: 'slot', nodeName: metadata.name });
@@ -127,7 +129,8 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
       withIpv6: options.withIpv6,
     },
     observer,
-    driver: new EniDriver({ ...options, observer, signal, wake }),
+    search,
+    driver: new EniDriver({ ...options, observer, search, signal, wake }),
     waitingRoom: new WaitingRoom(
       (key) => queues.pods.add(key),
       (networking) => servicesChanged(networking),

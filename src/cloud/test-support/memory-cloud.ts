@@ -38,7 +38,7 @@ export class MemoryCloud implements Cloud {
     });
     await this.#clock.sleep(this.answerMs, signal);
     if (this.failures.length > 0) throw this.failures.shift();
-    return { enis, sentAtMs };
+    return { enis, sentAtMs, requests: 1 };
   }
 
   createEni = unused;

@@ -1,6 +1,7 @@
+import { isOurs } from '../../allocation/identity.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import type { Eni } from '../../cloud/port.ts';
-import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT, TAG_CLUSTER, TAG_CREATOR, TAG_CREATOR_VALUE } from '../../crds/names.ts';
+import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
 import type { Resource } from '../../kube/types.ts';
@@ -18,56 +19,93 @@ export interface Inventory {
 }
 
 /**
- * Lists the ENIs with our tags, and after that everything that may own one: an ENI of the list has had its intent before
- * (I2), so its owner is in this read. Read from the API server, not from the stores.
+ * Lists the ENIs with our tags, and after that looks for what may own them. The stores may lag: that they name an ENI is
+ * enough to leave it alone, that they do not is not enough to call it an orphan. So when one is left over, everything is read
+ * from the API server: an ENI of the list has had its intent before (I2), so its owner is in this read.
  *
  * @throws CloudError, KubeApiError
  */
 export async function takeInventory(context: ControllerContext): Promise<Inventory> {
-  const { cloud, clusterId, signal } = context;
-  const tags = { [TAG_CLUSTER]: clusterId, [TAG_CREATOR]: TAG_CREATOR_VALUE };
-  const { enis } = await cloud.describeEnis({ tags }, { signal, callClass: 'audit' });
-  const { ids, tokens } = await ownersNow(context);
-  const tokenOf = new Map(enis.map((eni) => [eni.id, eni.tags[TAG_ATTEMPT] ?? '']));
-  return { enis, ownerOf: (eniId) => ids.get(eniId) ?? tokens.get(tokenOf.get(eniId) ?? '') };
+  const { search, clusterId, signal } = context;
+  const { enis } = await search.list(({ tags }) => isOurs(tags, clusterId), { signal, callClass: 'audit' });
+  const stored = ownersInStores(context);
+  const owners = enis.every((eni) => stored.of(eni) !== undefined) ? stored : await ownersNow(context);
+  const byId = new Map(enis.map((eni) => [eni.id, eni]));
+  return {
+    enis,
+    ownerOf: (eniId) => {
+      const eni = byId.get(eniId);
+      return eni === undefined ? owners.ofId(eniId) : owners.of(eni);
+    },
+  };
 }
 
-/** Who names an ENI id or a ClientToken. */
-async function ownersNow(
-  context: ControllerContext,
-): Promise<{ ids: Map<string, string>; tokens: Map<string, string> }> {
-  const ids = new Map<string, string>();
-  const tokens = new Map<string, string>();
-  for (const podEni of await listAll<PodEni>(context, podEniResource)) {
+/** Who names an ENI id or a ClientToken; nothing else of the objects is kept. */
+class Owners {
+  readonly #ids = new Map<string, string>();
+  readonly #tokens = new Map<string, string>();
+
+  addPodEni(podEni: PodEni): void {
     const owner = `PodENI ${podEni.metadata.namespace}/${podEni.metadata.name}`;
     for (const { eni, intent } of podEni.spec.allocations ?? []) {
-      if (eni.id !== '') ids.set(eni.id, owner);
-      if (intent !== undefined) tokens.set(intent.clientToken, owner);
+      if (eni.id !== '') this.#ids.set(eni.id, owner);
+      if (intent !== undefined) this.#tokens.set(intent.clientToken, owner);
     }
   }
-  for (const node of await listAll<TerwayNode>(context, terwayNodeResource)) {
+
+  addNode(node: TerwayNode): void {
     const owner = `Node ${node.metadata.name}`;
-    for (const id of Object.keys(node.status?.networkInterfaces ?? {})) ids.set(id, owner);
+    for (const id of Object.keys(node.status?.networkInterfaces ?? {})) this.#ids.set(id, owner);
     const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-    if (intent === undefined) continue;
-    tokens.set(intent.clientToken, owner);
-    if (intent.eniID !== '') ids.set(intent.eniID, owner);
+    if (intent === undefined) return;
+    this.#tokens.set(intent.clientToken, owner);
+    if (intent.eniID !== '') this.#ids.set(intent.eniID, owner);
   }
-  // A mirror without a PodENI releases its ENI itself.
-  const mirrors = context.informers.networkInterfaces.store;
-  for (const name of [...mirrors.keys(), ...mirrors.unreadableKeys]) {
-    if (!ids.has(name)) ids.set(name, `NetworkInterface ${name}`);
+
+  /** A mirror without a PodENI releases its ENI itself. */
+  addMirror(name: string): void {
+    if (!this.#ids.has(name)) this.#ids.set(name, `NetworkInterface ${name}`);
   }
-  return { ids, tokens };
+
+  ofId(eniId: string): string | undefined {
+    return this.#ids.get(eniId);
+  }
+
+  of({ id, tags }: Eni): string | undefined {
+    return this.#ids.get(id) ?? this.#tokens.get(tags[TAG_ATTEMPT] ?? '');
+  }
 }
 
-async function listAll<T extends PodEni | TerwayNode>({ client, signal }: ControllerContext, resource: Resource<T>) {
-  const all: T[] = [];
+function ownersInStores({ informers }: ControllerContext): Owners {
+  const owners = new Owners();
+  for (const podEni of informers.podEnis.store.values()) owners.addPodEni(podEni);
+  for (const node of informers.nodes.store.values()) owners.addNode(node);
+  addMirrors(owners, informers);
+  return owners;
+}
+
+async function ownersNow(context: ControllerContext): Promise<Owners> {
+  const owners = new Owners();
+  for await (const podEni of listed<PodEni>(context, podEniResource)) owners.addPodEni(podEni);
+  for await (const node of listed<TerwayNode>(context, terwayNodeResource)) owners.addNode(node);
+  addMirrors(owners, context.informers);
+  return owners;
+}
+
+function addMirrors(owners: Owners, { networkInterfaces }: Pick<ControllerContext['informers'], 'networkInterfaces'>) {
+  const { store } = networkInterfaces;
+  for (const name of [...store.keys(), ...store.unreadableKeys]) owners.addMirror(name);
+}
+
+/** One page at a time is in memory. */
+async function* listed<T extends PodEni | TerwayNode>(
+  { client, signal }: ControllerContext,
+  resource: Resource<T>,
+): AsyncGenerator<T> {
   let continueToken: string | undefined;
   do {
     const page = await client.list<T>(resource, { limit: PAGE, continueToken, signal, priority: 'background' });
-    all.push(...page.items);
+    yield* page.items;
     continueToken = page.continueToken;
   } while (continueToken !== undefined);
-  return all;
 }

@@ -1,13 +1,13 @@
-import { attemptTags } from '../../allocation/identity.ts';
 import type { InterfaceStep } from '../../allocation/interface-step.ts';
 import type { Operation, OperationKind } from '../../allocation/observation.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Cloud, CreateEniRequest } from '../../cloud/port.ts';
-import type { QuotaScheduler } from '../../cloud/quota.ts';
+import type { QuotaScheduler, Turn } from '../../cloud/quota.ts';
 import type { AttachTarget } from '../../crds/pod-eni.ts';
 import type { Clock } from '../../util/clock.ts';
 import { assertNever } from '../../util/errors.ts';
+import type { EniSearch, Seat } from './eni-search.ts';
 import { type AtTurn, type EndedCall, PendingCalls } from './pending-calls.ts';
 
 /** What a visit came to: go on at once, or leave, and look again after a time when given. */
@@ -64,22 +64,24 @@ export class EniDriver {
   readonly #cloud: Cloud;
   readonly #observer: EniObserver;
   readonly #clock: Clock;
-  readonly #clusterId: string;
+  readonly #quota: QuotaScheduler;
+  readonly #search: EniSearch;
   readonly #calls: PendingCalls;
 
   constructor(options: {
     cloud: Cloud;
     quota: QuotaScheduler;
     observer: EniObserver;
+    search: EniSearch;
     clock: Clock;
-    clusterId: string;
     signal: AbortSignal;
     wake: (owner: string) => void;
   }) {
     this.#cloud = options.cloud;
     this.#observer = options.observer;
     this.#clock = options.clock;
-    this.#clusterId = options.clusterId;
+    this.#quota = options.quota;
+    this.#search = options.search;
     this.#calls = new PendingCalls(options);
   }
 
@@ -106,7 +108,6 @@ export class EniDriver {
     const { id, owner, eniId } = subject;
     switch (step.do) {
       case 'create':
-      case 'find':
       case 'attach':
       case 'detach':
       case 'delete':
@@ -115,7 +116,18 @@ export class EniDriver {
           step,
           this.#calls.want({
             ...{ id, owner, kind: step.do, callClass: decision.callClass, plannedMs: decision.plannedMs },
-            atTurn: () => this.#atTurn(subject, step),
+            turn: (request, signal) => this.#quota.turn(request, signal),
+            atTurn: () => this.#atTurn(subject, step, (decided) => this.#callOf(decided)),
+            onEnd: (call) => subject.ended?.(call),
+          }),
+        );
+      case 'find':
+        return handler.inProgress(
+          step,
+          this.#calls.want({
+            ...{ id, owner, kind: step.do, callClass: decision.callClass },
+            turn: (request, signal) => this.#search.seat(request, signal),
+            atTurn: () => this.#atTurn(subject, step, (decided) => this.#searchOf(decided)),
             onEnd: (call) => subject.ended?.(call),
           }),
         );
@@ -156,15 +168,28 @@ export class EniDriver {
     }
   }
 
-  #atTurn(subject: EniSubject, wanted: InterfaceStep): AtTurn {
+  #atTurn<T>(subject: EniSubject, wanted: InterfaceStep, callOf: (decided: EniDecision) => AtTurn<T>): AtTurn<T> {
     const decision = subject.decide();
     if (decision?.step.do === 'observe') return 'notYet';
     if (decision?.step.do !== wanted.do) return undefined;
-    return this.#callOf(decision);
+    return callOf(decision);
+  }
+
+  #searchOf({ creation }: EniDecision): AtTurn<Seat> {
+    if (creation === undefined) return undefined;
+    return {
+      eniId: '',
+      send: async ({ turn: seat }) => {
+        const { enis, sentAtMs } = await seat.ask({ attempt: creation.clientToken });
+        const [eni] = enis;
+        if (eni !== undefined) this.#observer.note(eni, sentAtMs);
+        return { eni, asOfMs: sentAtMs };
+      },
+    };
   }
 
   /** The call of a decision; undefined when it is none, or lacks what the call needs. */
-  #callOf({ step, creation, target, securityGroupIds }: EniDecision): AtTurn {
+  #callOf({ step, creation, target, securityGroupIds }: EniDecision): AtTurn<Turn> {
     const cloud = this.#cloud;
     switch (step.do) {
       case 'create':
@@ -177,19 +202,6 @@ export class EniDriver {
             return created;
           },
         };
-      case 'find': {
-        if (creation === undefined) return undefined;
-        const tags = attemptTags(this.#clusterId, creation.clientToken);
-        return {
-          eniId: '',
-          send: async (leave) => {
-            const { enis, sentAtMs } = await cloud.describeEnis({ tags }, leave);
-            const [eni] = enis;
-            if (eni !== undefined) this.#observer.note(eni, sentAtMs);
-            return { eni };
-          },
-        };
-      }
       case 'attach': {
         if (target === undefined) return undefined;
         const request = { eniId: step.eni.id, instanceId: target.instanceID, ...trunkOf(target.trunkENIID) };

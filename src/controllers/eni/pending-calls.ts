@@ -1,7 +1,7 @@
 import type { ObservedEni, Operation, OperationFailure, OperationKind } from '../../allocation/observation.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
-import type { CallLeave, QuotaScheduler, TurnRequest } from '../../cloud/quota.ts';
+import type { QuotaScheduler, TurnRequest } from '../../cloud/quota.ts';
 import type { Clock } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
 
@@ -10,6 +10,8 @@ export interface CallResult {
   /** The ENI that a creation or a search has found. */
   eni?: ObservedEni | undefined;
   requestId?: string;
+  /** As of when that is true, epoch milliseconds; absent: when the answer came. */
+  asOfMs?: number;
 }
 
 /** A call that has ended, for who keeps account of them. */
@@ -22,8 +24,14 @@ export interface EndedCall {
   failure?: OperationFailure;
 }
 
+/** Something that a call waits for before it may leave. */
+interface Leave {
+  /** The call is not made. */
+  giveBack(): void;
+}
+
 /** A call that is wanted. */
-export interface WantedCall {
+export interface WantedCall<T extends Leave> {
   /** Of whom the call is about; has at most one call. */
   id: string;
   /** Who is woken when it has ended, or must be decided anew. */
@@ -32,8 +40,10 @@ export interface WantedCall {
   callClass: CallClass;
   /** When the intent of a creation was persisted, epoch milliseconds. */
   plannedMs?: number | undefined;
+  /** Waits for its turn; rejects when the signal aborts first. */
+  turn: (request: TurnRequest, signal: AbortSignal) => Promise<T>;
   /** By what is known when its turn has come. */
-  atTurn: () => AtTurn;
+  atTurn: () => AtTurn<T>;
   /** Told how it ended, before the owner is woken. */
   onEnd?: ((ended: EndedCall) => void) | undefined;
 }
@@ -42,7 +52,10 @@ export interface WantedCall {
  * What is to be done at a turn: the call as it is decided now; `notYet` when something has to be known first, which keeps
  * the place in line; undefined when it is not wanted any more.
  */
-export type AtTurn = { eniId: string; send: (leave: CallLeave) => Promise<CallResult> } | 'notYet' | undefined;
+export type AtTurn<T> =
+  | { eniId: string; send: (leave: { signal: AbortSignal; turn: T }) => Promise<CallResult> }
+  | 'notYet'
+  | undefined;
 
 /** API by kind of call. */
 export const API_OF_CALL: Readonly<Record<OperationKind, string>> = {
@@ -54,7 +67,9 @@ export const API_OF_CALL: Readonly<Record<OperationKind, string>> = {
   modify: 'ModifyNetworkInterfaceAttribute',
 };
 
-interface Waiting extends WantedCall {
+interface Waiting {
+  kind: OperationKind;
+  callClass: CallClass;
   place: number;
   abort: AbortController;
 }
@@ -124,7 +139,7 @@ export class PendingCalls {
    *
    * @returns whether it was not wanted before.
    */
-  want(wanted: WantedCall): boolean {
+  want<T extends Leave>(wanted: WantedCall<T>): boolean {
     const { id, kind, callClass } = wanted;
     if (this.#signal.aborted || this.#operations.get(id)?.state === 'running') return false;
     const before = this.#waiting.get(id);
@@ -132,20 +147,17 @@ export class PendingCalls {
     const kept = before ?? this.#kept.get(id);
     const place = kept?.kind === kind ? kept.place : undefined;
     this.withdraw(id);
-    const waiting: Waiting = {
-      ...wanted,
-      place: place ?? this.#quota.newPlace(),
-      abort: new AbortController(),
-    };
+    const waiting = { kind, callClass, place: place ?? this.#quota.newPlace(), abort: new AbortController() };
     this.#waiting.set(id, waiting);
-    void this.#wait(waiting, { api: API_OF_CALL[kind], callClass, place: waiting.place });
+    void this.#wait(wanted, waiting);
     return place === undefined;
   }
 
   /** Never rejects. */
-  async #wait(waiting: Waiting, request: TurnRequest): Promise<void> {
-    const { id, owner, kind, atTurn, onEnd } = waiting;
-    const turn = await this.#quota.turn(request, waiting.abort.signal).catch(() => undefined);
+  async #wait<T extends Leave>(wanted: WantedCall<T>, waiting: Waiting): Promise<void> {
+    const { id, owner, kind, callClass, atTurn, onEnd } = wanted;
+    const request = { api: API_OF_CALL[kind], callClass, place: waiting.place };
+    const turn = await wanted.turn(request, waiting.abort.signal).catch(() => undefined);
     if (turn === undefined) return;
     if (this.#waiting.get(id) !== waiting) {
       turn.giveBack();
@@ -161,7 +173,7 @@ export class PendingCalls {
     }
     const before = this.#operations.get(id);
     const failuresBefore = before?.state === 'failed' && before.kind === kind ? before.failures : 0;
-    if (kind === 'create' && (waiting.plannedMs ?? this.#startedMs) < this.#startedMs && !this.#unanswered.has(id)) {
+    if (kind === 'create' && (wanted.plannedMs ?? this.#startedMs) < this.#startedMs && !this.#unanswered.has(id)) {
       // The process before may have sent it.
       this.#unanswered.set(id, this.#startedMs);
     }
@@ -177,8 +189,8 @@ export class PendingCalls {
       this.#wake(owner);
     };
     try {
-      const { eni, requestId = '' } = await decided.send({ signal: this.#signal, turn });
-      const atMs = this.#clock.now();
+      const { eni, requestId = '', asOfMs } = await decided.send({ signal: this.#signal, turn });
+      const atMs = asOfMs ?? this.#clock.now();
       const found = eni === undefined ? {} : { eni };
       finish(
         { kind, state: 'succeeded', atMs, ...found, ...this.#unansweredOf(id) },

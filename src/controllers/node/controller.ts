@@ -268,6 +268,7 @@ export class NodeController {
   /** Writes the intent of a trunk, or says why there can be none now. */
   async #plan(node: TerwayNode, identity: NodeIdentity, attempt: number, signal: AbortSignal): Promise<Outcome> {
     const plan = await this.#planner.plan(node, identity, attempt, signal);
+    if ('asked' in plan) return {};
     if ('message' in plan) {
       await this.#writer.condition(node, plan.reason, plan.message, signal);
       return { requeueAfterMs: RETRY_MS };

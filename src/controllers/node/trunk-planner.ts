@@ -1,3 +1,4 @@
+import { FRESH_MS } from '../../allocation/interface-step.ts';
 import { attachedTrunk } from '../../allocation/node-mode.ts';
 import type { ObservedEni, OperationFailure } from '../../allocation/observation.ts';
 import { planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
@@ -10,12 +11,20 @@ import type { NodeIdentity } from '../node-facts.ts';
 /** vSwitches rarely come or go; that one is full is told by the creation. */
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 
-/** The intent of a trunk, or why there can be none now. */
-export type TrunkPlan = { intent: TrunkIntent } | { reason: 'ConfigError' | 'VSwitchFull'; message: string };
+/** The intent of a trunk, or why there can be none now. `asked`: the node is woken when the cloud has answered. */
+export type TrunkPlan =
+  | { intent: TrunkIntent }
+  | { reason: 'ConfigError' | 'VSwitchFull'; message: string }
+  | { asked: true };
+
+/** What the cloud said of the trunk of an instance. */
+type Survey = { answeredMs: number } & ({ trunk: ObservedEni | undefined } | { error: unknown });
 
 /** Chooses where the trunk of a node is created, or finds the one that its instance has already. */
 export class TrunkPlanner {
   readonly #context: ControllerContext;
+  /** By node and instance; `asked` while there is no answer. */
+  readonly #surveys = new Map<string, Survey | 'asked'>();
 
   constructor(context: ControllerContext) {
     this.#context = context;
@@ -23,7 +32,10 @@ export class TrunkPlanner {
 
   /** @throws CloudError */
   async plan(node: TerwayNode, identity: NodeIdentity, attempt: number, signal: AbortSignal): Promise<TrunkPlan> {
-    const present = await this.#survey(identity.instanceId, signal);
+    const survey = this.#survey(node.metadata.name, identity.instanceId);
+    if (survey === 'asked') return { asked: true };
+    if ('error' in survey) throw survey.error;
+    const present = survey.trunk;
     if (present !== undefined) return { intent: this.#intentFor(node, attempt, { ...present, tags: {} }, present.id) };
     const config = this.#networkConfig(node, identity.zoneId);
     if ('message' in config) return config;
@@ -97,13 +109,45 @@ export class TrunkPlanner {
     return { ...intent, eniID };
   }
 
-  /** A trunk from before, of ours or upstream's, is adopted; an instance takes only one. */
-  async #survey(instanceId: string, signal: AbortSignal): Promise<ObservedEni | undefined> {
-    const { cloud, observer } = this.#context;
-    const { enis, sentAtMs } = await cloud.describeEnis({ instanceId, type: 'Trunk' }, { signal, callClass: 'pod' });
-    const [trunk] = enis;
-    if (trunk !== undefined) observer.note(trunk, sentAtMs);
-    return trunk;
+  /**
+   * A trunk from before, of ours or upstream's, is adopted; an instance takes only one. No worker waits for the answer: the
+   * more nodes ask together, the fewer requests it takes.
+   */
+  #survey(nodeName: string, instanceId: string): Survey | 'asked' {
+    const { clock } = this.#context;
+    const key = `${nodeName}/${instanceId}`;
+    const known = this.#surveys.get(key);
+    if (known === 'asked') return known;
+    this.#surveys.delete(key);
+    if (known !== undefined && clock.monotonicMs() - known.answeredMs < FRESH_MS) return known;
+    this.#forgetOld();
+    this.#surveys.set(key, 'asked');
+    void this.#ask(instanceId).then((survey) => {
+      this.#surveys.set(key, survey);
+      this.#context.wakeNode(nodeName);
+    });
+    return 'asked';
+  }
+
+  /** Never rejects. */
+  async #ask(instanceId: string): Promise<Survey> {
+    const { search, observer, clock, signal } = this.#context;
+    try {
+      const { enis, sentAtMs } = await search.ask({ trunkOf: instanceId }, { signal, callClass: 'pod' });
+      const [trunk] = enis;
+      if (trunk !== undefined) observer.note(trunk, sentAtMs);
+      return { answeredMs: clock.monotonicMs(), trunk };
+    } catch (error) {
+      return { answeredMs: clock.monotonicMs(), error };
+    }
+  }
+
+  /** Answers about nodes that have gone meanwhile. */
+  #forgetOld(): void {
+    const nowMs = this.#context.clock.monotonicMs();
+    for (const [key, survey] of this.#surveys) {
+      if (survey !== 'asked' && nowMs - survey.answeredMs >= FRESH_MS) this.#surveys.delete(key);
+    }
   }
 
   /** What the node daemon wrote into the Node CR counts; else the eni-config of the node. */

@@ -1,0 +1,119 @@
+import { afterEach, expect, test } from 'vitest';
+import { FaultScript } from './script.ts';
+import { World, type WorldOptions } from './world.ts';
+
+/* What is looked for in the cloud without an ENI id. */
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+function emptyCluster(options: WorldOptions): World {
+  world = new World({ ...options, config: { leaderElection: false, ...options.config } });
+  return world;
+}
+
+function describes(world: World, fromMs: number): number {
+  return world.cloud
+    .journal()
+    .filter((entry) => entry.kind === 'call' && entry.action === 'DescribeNetworkInterfaces' && entry.timeMs >= fromMs)
+    .length;
+}
+
+test('after a restart, many creations whose outcome is unknown do not hold up a pod', async () => {
+  const script = new FaultScript();
+  const world = emptyCluster({
+    config: { rateLimit: { DescribeNetworkInterfaces: 80 } },
+    onCloudCall: script.onCloudCall,
+  });
+  const { name: nodeName } = world.addNode();
+  const first = world.startReplica();
+  await world.until('the trunk', () => world.trunkOf(nodeName) !== undefined, 60_000);
+  const names = Array.from({ length: 60 }, (_, at) => `p-${at}`);
+  script.cloud('CreateNetworkInterface', { kind: 'lost-request' }, names.length - 1);
+  for (const name of names) world.createPod({ name, nodeName });
+  await world.until('all are planned', () => world.podEnis().length === names.length, 60_000);
+  await world.run(200);
+  first.kill();
+  for (const name of names) world.deletePod(`default/${name}`, 0);
+  await world.run(60_000 - (world.clock.now() % 60_000) + 1000);
+  const fromMs = world.clock.now();
+  world.startReplica();
+  await world.run(3000);
+  world.createPod({ name: 'lives', nodeName });
+  const boundMs = await world.until('bound', () => world.isBound('default/lives'), 5 * 60_000);
+  expect(boundMs).toBeLessThan(5000);
+  await world.until('the others are released', () => world.podEnis().length === 1, 5 * 60_000);
+  expect(describes(world, fromMs)).toBeLessThan(40);
+  await world.run(60_000);
+  expect(world.unsettled()).toEqual([]);
+});
+
+test('many nodes that join do not hold up a pod', async () => {
+  const world = emptyCluster({ config: { rateLimit: { DescribeNetworkInterfaces: 40 } } });
+  const { name: nodeName } = world.addNode();
+  world.startReplica();
+  await world.until('the trunk', () => world.trunkOf(nodeName) !== undefined, 60_000);
+  await world.run(60_000 - (world.clock.now() % 60_000) + 1000);
+  const joined = Array.from({ length: 40 }, () => world.addNode().name);
+  await world.run(100);
+  world.createPod({ name: 'lives', nodeName });
+  const boundMs = await world.until('bound', () => world.isBound('default/lives'), 5 * 60_000);
+  expect(boundMs).toBeLessThan(10_000);
+  await world.until('trunks', () => joined.every((name) => world.trunkOf(name) !== undefined), 5 * 60_000);
+  await world.run(60_000);
+  expect(world.unsettled()).toEqual([]);
+});
+
+test('while every ENI has an owner, the collector reads no records from the API server', async () => {
+  const script = new FaultScript();
+  const world = emptyCluster({ config: { collector: { interval: '1m' } }, kubeFaults: script.kubeFaults });
+  const { name: nodeName } = world.addNode();
+  const replica = world.startReplica();
+  await world.until('the trunk', () => world.trunkOf(nodeName) !== undefined, 60_000);
+  for (let at = 0; at < 5; at += 1) world.createPod({ name: `p-${at}`, nodeName });
+  await world.until('all are bound', () => world.countOf('Bind') === 5, 60_000);
+  await world.run(60_000);
+  let lists = 0;
+  const isList = ({ verb, resource }: { verb: string; resource: string }) => {
+    if (verb === 'list' && resource.startsWith('podenis.')) lists += 1;
+    return false;
+  };
+  script.kube(isList, { kind: 'refused', status: 500 });
+  const before = replica.term?.collector.latest?.endedAtMs ?? 0;
+  await world.run(10 * 60_000);
+  expect(replica.term?.collector.latest?.endedAtMs).toBeGreaterThan(before);
+  expect(lists).toBe(0);
+});
+
+test('an ENI that was left behind is found among more resources than a tag filter covers', async () => {
+  const script = new FaultScript();
+  const world = emptyCluster({
+    behaviour: { tagFilterMaxResources: 5 },
+    config: { collector: { interval: '1m', minimumAge: '1m' } },
+    onCloudCall: script.onCloudCall,
+  });
+  const { name: nodeName } = world.addNode();
+  const first = world.startReplica();
+  await world.until('the trunk', () => world.trunkOf(nodeName) !== undefined, 60_000);
+  const names = Array.from({ length: 12 }, (_, at) => `p-${at}`);
+  for (const name of names) world.createPod({ name, nodeName });
+  await world.until('all are bound', () => world.countOf('Bind') === names.length, 60_000);
+  await world.run(10_000);
+  const target = { resource: 'podenis.network.alibabacloud.com', namespace: 'default', name: 'p-11', subresource: '' };
+  const caller = { actor: 'user', nowMs: world.clock.now() };
+  const mirrors = 'networkinterfaces.network.alibabacloud.com';
+  const left = world.podEni('default/p-11')?.spec.allocations?.[0]?.eni.id ?? '';
+  first.kill();
+  world.deletePod('default/p-11', 0);
+  world.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
+  world.kube.delete(target, {}, caller);
+  const mirror = { resource: mirrors, namespace: undefined, name: left, subresource: '' };
+  world.kube.patch(mirror, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
+  world.kube.delete(mirror, {}, caller);
+  world.startReplica();
+  const isGone = () => world.cloud.enis().every(({ id }) => id !== left);
+  await world.until('the ENI is collected', isGone, 15 * 60_000);
+  await world.run(60_000);
+  expect(world.unsettled()).toEqual([]);
+});
