@@ -214,6 +214,9 @@ export class PendingCalls {
         { kind, state: 'failed', atMs, failure, failures: failuresBefore + 1, ...this.#unansweredOf(id) },
         { eniId: decided.eniId, requestId: failure.requestId ?? '', failure },
       );
+    } finally {
+      // Of a call that was refused before it left.
+      turn.giveBack();
     }
   }
 
