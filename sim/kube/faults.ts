@@ -10,6 +10,8 @@ export interface ApiCall {
   subresource: string;
   /** `namespace/name`, or `name`; of a collection the namespace, or `''`. */
   key: string;
+  /** Of a list: how many objects at most, if that was said. */
+  limit?: number;
 }
 
 /** One line of a watch. */

@@ -193,8 +193,10 @@ export class SimulatedTransport implements ApiTransport {
   #callOf(request: TransportRequest): ApiCall {
     const { replica } = this.#options;
     try {
-      const { verb, resource, subresource, namespace = '', name = '' } = parseRequest(request);
-      return { replica, verb, resource, subresource, key: namespace === '' ? name : join(namespace, name) };
+      const { verb, resource, subresource, namespace = '', name = '', query } = parseRequest(request);
+      const key = namespace === '' ? name : join(namespace, name);
+      const limit = query.get('limit');
+      return { replica, verb, resource, subresource, key, ...(limit !== null && { limit: Number(limit) }) };
     } catch (error) {
       if (!(error instanceof StatusError)) throw error;
       return { replica, verb: 'get', resource: '', subresource: '', key: request.path };

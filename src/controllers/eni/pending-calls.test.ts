@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { CloudError } from '../../cloud/errors.ts';
-import { QuotaScheduler } from '../../cloud/quota.ts';
+import { QuotaScheduler, type Turn, type TurnRequest } from '../../cloud/quota.ts';
 import { VirtualClock } from '../../util/test-support/virtual-clock.ts';
 import { type AtTurn, PendingCalls } from './pending-calls.ts';
 
@@ -14,8 +14,9 @@ test('a call that is refused before it leaves uses up no quota', async () => {
     code: 'Degraded.l1',
     message: '',
   });
-  const atTurn = (): AtTurn => ({ eniId: 'eni-1', send: () => Promise.reject(refused) });
-  calls.want({ id: 'a', owner: 'a', kind: 'detach', callClass: 'release', atTurn });
+  const turn = (request: TurnRequest, signal: AbortSignal) => quota.turn(request, signal);
+  const atTurn = (): AtTurn<Turn> => ({ eniId: 'eni-1', send: () => Promise.reject(refused) });
+  calls.want({ id: 'a', owner: 'a', kind: 'detach', callClass: 'release', turn, atTurn });
   await clock.advance(1);
   expect(calls.get('a')).toMatchObject({ kind: 'detach', state: 'failed', failure: { kind: 'degraded' } });
   expect(quota.status('DetachNetworkInterface').usedThisMinute).toBe(0);

@@ -130,7 +130,8 @@ function removeAbandoned(): void {
 }
 
 function removeDirectory(directory: string): void {
-  spawnSync(UMOUNT, [join(directory, 'bpf')]);
+  // Lazily: whoever looks through the mounts of the machine just now would keep it busy.
+  spawnSync(UMOUNT, ['--lazy', join(directory, 'bpf')]);
   rmSync(directory, { recursive: true, force: true });
 }
 
