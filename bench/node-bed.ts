@@ -4,6 +4,7 @@ import { stringify } from 'yaml';
 import * as z from 'zod';
 import { buildNative } from '../scripts/build-native.ts';
 import { startVpcSwitch } from '../sim/vpc/vpc-switch.ts';
+import { type FloodKind, floodCommand } from '../src/datapath/test-support/floods.ts';
 import type { CommandResult } from '../test/cluster/access.ts';
 import { type Cluster, startCluster } from '../test/cluster/cluster.ts';
 import { pollUntil } from '../test/cluster/poll.ts';
@@ -29,6 +30,8 @@ const NAMESPACE = 'default';
 const HEALTH = '127.0.0.1:9196';
 const CONFIGURATION = JSON.stringify({ cniVersion: '1.1.0', name: 'terway', type: 'terway' });
 const FOLDER = '/apis/network.alibabacloud.com/v1beta1';
+
+const objectSchema = z.object({ metadata: z.object({ uid: z.string() }) });
 
 /** One call of the plugin, timed from before its start until it has ended. */
 export interface Call {
@@ -150,7 +153,9 @@ export class NodeBed implements AsyncDisposable {
   }
 
   /** Starts the agent. @returns milliseconds until it says that it is ready */
-  async startAgent(): Promise<number> {
+  async startAgent({ syncPeriod = '30s' } = {}): Promise<number> {
+    const paths = { cniBin: `${DIRECTORY}/bin`, cniConf: `${DIRECTORY}/net.d` };
+    await writeFile(this.#path('agent.yaml'), stringify({ healthzBindAddress: HEALTH, paths, syncPeriod }));
     const stop = new AbortController();
     const startedMs = performance.now();
     const done = this.#node.exec(
@@ -189,14 +194,33 @@ export class NodeBed implements AsyncDisposable {
     await agent.done.catch(() => undefined);
   }
 
-  /** Resident memory of each process of the agent, in bytes, by the name of its program. */
-  async agentResidentBytes(): Promise<Map<string, number>> {
-    const resident = new Map<string, number>();
+  /** Resident memory of each process of the agent, now or at its peak, in bytes, by the name of its program. */
+  async agentMemoryBytes(what: 'VmRSS' | 'VmHWM'): Promise<Map<string, number>> {
+    const found = new Map<string, number>();
     for (const [pid, name] of await this.#agentPids()) {
       const status = await readFile(`/proc/${pid}/status`, 'utf8');
-      resident.set(name, Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) * 1024);
+      found.set(name, Number(new RegExp(`${what}:\\s+(\\d+) kB`).exec(status)?.[1] ?? Number.NaN) * 1024);
     }
-    return resident;
+    return found;
+  }
+
+  /** Fills the namespace of a pod whose sandbox has been added. */
+  async flood(pod: string, kind: FloodKind): Promise<void> {
+    const { command, args, input } = floodCommand(kind, pod);
+    await this.#run(command, args, input);
+  }
+
+  /** Waits until the agent has looked at all its pods so many times more. */
+  async synced(times: number): Promise<void> {
+    const count = async () => {
+      const text = await (await fetch(`${this.#healthUrl}/metrics`)).text();
+      const counts = [...text.matchAll(/^terway_agent_syncs_total\S* (\d+)$/gm)].map(([, value]) => Number(value));
+      return counts.reduce((total, value) => total + value, 0);
+    };
+    const before = await count();
+    await pollUntil(async () => ((await count()) >= before + times ? true : undefined), {
+      ...{ what: `${times} syncs of the agent`, timeoutMs: 300_000, intervalMs: 500 },
+    });
   }
 
   async close(): Promise<void> {
@@ -218,10 +242,13 @@ export class NodeBed implements AsyncDisposable {
     await cp(join(distDir, 'chunks'), this.#path('chunks'), { recursive: true });
     // The launcher looks for it on the PATH; where this checkout is may be hidden from nodes.
     await copyFile(process.execPath, this.#path('node'));
-    const paths = { cniBin: `${DIRECTORY}/bin`, cniConf: `${DIRECTORY}/net.d` };
-    await writeFile(this.#path('agent.yaml'), stringify({ healthzBindAddress: HEALTH, paths }));
-    const serviceAccount = { namespace: 'kube-system', name: 'terway-agent' };
-    const kubeconfig = await readFile(await this.#cluster.writeKubeconfig({ serviceAccount }), 'utf8');
+    // As the kubelet gives it: an agent may write what belongs to the node that its token names.
+    const node = objectSchema.parse(await this.#lab.api.get(`/api/v1/nodes/${NODE_NAME}`));
+    const kubeconfigPath = await this.#cluster.writeKubeconfig({
+      serviceAccount: { namespace: 'kube-system', name: 'terway-agent' },
+      boundTo: { apiVersion: 'v1', kind: 'Node', name: NODE_NAME, uid: node.metadata.uid },
+    });
+    const kubeconfig = await readFile(kubeconfigPath, 'utf8');
     const { hub } = this.#cluster;
     if (hub === undefined) throw new Error('the cluster has no hub');
     await writeFile(this.#path('kubeconfig'), kubeconfig.replace(/https:\/\/127\.0\.0\.1:\d+/, hub.serverUrl));

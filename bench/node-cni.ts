@@ -1,3 +1,4 @@
+import { FLOOD_KINDS } from '../src/datapath/test-support/floods.ts';
 import { type Call, NodeBed, type Sandbox } from './node-bed.ts';
 import { median, percentile, type Report, spread } from './report.ts';
 
@@ -8,9 +9,14 @@ const STANDING = 100;
 const PASSING = 10;
 /** ADD of each passing pod with nothing beside it; then DEL likewise. */
 const QUIET_ROUNDS = 10;
+/** Of sandboxes that no other round has. */
+const FLOODED_ROUND = 1000;
 /** ADD of one half of them while the other half is deleted. */
 const BUSY_ROUNDS = 24;
 const STARTS = 3;
+/** While pods flood their namespaces the agent looks at them this often, and so many times. */
+const FLOODED_SYNC_PERIOD_S = 5;
+const FLOODED_SYNCS = 6;
 
 /** ADD, DEL, memory and start of the agent, with {@link STANDING} sandboxes on the node. */
 export async function measureCni({ record, say }: Report, stateDir: string): Promise<void> {
@@ -40,13 +46,13 @@ export async function measureCni({ record, say }: Report, stateDir: string): Pro
   });
   record({ name: name('CNI DEL, p50'), value: median(dels), unit, upstream: '–' });
   record({ name: name('CNI DEL, p99'), value: percentile(dels, 99), unit, upstream: '–' });
-  const worn = await resident(bed, say);
+  const worn = await sum(bed, 'VmRSS', say);
   const starts: number[] = [];
   const fresh: number[] = [];
   for (let round = 0; round < STARTS; round += 1) {
     await bed.stopAgent();
     starts.push(await bed.startAgent());
-    fresh.push(await resident(bed, say));
+    fresh.push(await sum(bed, 'VmRSS', say));
   }
   record({
     name: name('resident memory of the agent, all its processes'),
@@ -56,6 +62,20 @@ export async function measureCni({ record, say }: Report, stateDir: string): Pro
     upstream: '–',
   });
   record({ name: name('agent start → ready'), value: median(starts), unit, upstream: '–' });
+
+  await bed.stopAgent();
+  await bed.startAgent({ syncPeriod: `${FLOODED_SYNC_PERIOD_S}s` });
+  const flooding = passing.slice(0, FLOOD_KINDS.length);
+  await bed.call('ADD', sandboxes(flooding, FLOODED_ROUND));
+  for (const [at, kind] of FLOOD_KINDS.entries()) await bed.flood(flooding[at] ?? '', kind);
+  await bed.synced(FLOODED_SYNCS);
+  record({
+    name: `node: the same, with ${FLOOD_KINDS.length} more pods that flood neighbours, routes, addresses, rules and links; its peak`,
+    value: await sum(bed, 'VmHWM', say),
+    unit: 'MB',
+    budget: 120,
+    upstream: '–',
+  });
 }
 
 interface Calls {
@@ -90,11 +110,11 @@ async function busyRounds(bed: NodeBed, pods: readonly string[]): Promise<Calls>
   return calls;
 }
 
-async function resident(bed: NodeBed, say: Report['say']): Promise<number> {
-  const found = [...(await bed.agentResidentBytes())].map(([name, bytes]) => [name, bytes / MEGABYTE] as const);
-  const sum = found.reduce((total, [, megabytes]) => total + megabytes, 0);
-  say(`  resident: ${found.map(([name, megabytes]) => `${name} ${megabytes.toFixed(1)} MB`).join(', ')}`);
-  return sum;
+/** Of all processes of the agent, in MB. */
+async function sum(bed: NodeBed, what: 'VmRSS' | 'VmHWM', say: Report['say']): Promise<number> {
+  const found = [...(await bed.agentMemoryBytes(what))].map(([name, bytes]) => [name, bytes / MEGABYTE] as const);
+  say(`  ${what}: ${found.map(([name, megabytes]) => `${name} ${megabytes.toFixed(1)} MB`).join(', ')}`);
+  return found.reduce((total, [, megabytes]) => total + megabytes, 0);
 }
 
 function names(prefix: string, count: number): string[] {

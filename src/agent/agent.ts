@@ -165,7 +165,7 @@ export class Agent {
         servers.map((server) => ('closeAllConnections' in server ? closeServer(server) : closed(server))),
       );
       await view;
-      await this.#reporter.flush();
+      await this.#reporter.close();
     }
   }
 

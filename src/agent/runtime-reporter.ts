@@ -39,6 +39,7 @@ export class RuntimeReporter {
   /** Pods whose last word is `deleted`, written or not, with the time of it. */
   readonly #deleted = new Map<string, number>();
   #isPrepared = false;
+  #isClosed = false;
   #timer: { call: ScheduledCall; dueMs: number } | undefined;
   #writing: Promise<void> = Promise.resolve();
 
@@ -96,14 +97,21 @@ export class RuntimeReporter {
     );
   }
 
-  /** Writes what is still to be written; also for the end of the process. */
+  /** Writes what is still to be written. */
   async flush(): Promise<void> {
     this.#timer?.call.cancel();
     this.#timer = undefined;
     await this.#queueWrite();
   }
 
+  /** Writes once more what is still to be written; what fails is not tried again: the next agent of this node says it. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.flush();
+  }
+
   #plan(delayMs: number): void {
+    if (this.#isClosed) return;
     const dueMs = this.#clock.monotonicMs() + delayMs;
     if (this.#timer !== undefined && this.#timer.dueMs <= dueMs) return;
     this.#timer?.call.cancel();

@@ -5,7 +5,8 @@ import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { AGENT_FLAGS } from '../../scripts/launch-flags.ts';
-import { buildTools, Lab, run, TOOLS } from './test-support/lab.ts';
+import { FLOOD_KINDS, type FloodKind, floodCommand, ipv4Of, numbers } from './test-support/floods.ts';
+import { buildTools, Lab, run, runWith, TOOLS } from './test-support/lab.ts';
 import { ScriptedPort } from './test-support/ports.ts';
 import type { PodAttachment } from './types.ts';
 
@@ -13,30 +14,12 @@ import type { PodAttachment } from './types.ts';
 
 const nameOf = ({ netnsPath }: PodAttachment) => netnsPath.slice('/run/netns/'.length);
 
-const numbers = (count: number) => Array.from({ length: count }, (_, at) => at);
-const ipv4 = (net: number, at: number) => `${net}.${(at >> 16) & 255}.${(at >> 8) & 255}.${at & 255}`;
-const ipv6 = (at: number) => `fd55::${(at >> 16).toString(16)}:${(at & 0xffff).toString(16)}`;
+const QDISCS = 'qdiscs and filters';
+const KINDS = [...FLOOD_KINDS, QDISCS] as const;
 
-/** Lines for `ip -batch`, by kind. */
-const FLOODS = {
-  neighbours: () =>
-    numbers(300_000).map((at) => `neigh add ${ipv4(44, at)} lladdr 02:00:00:00:00:01 dev eth0 nud permanent`),
-  routes: () => numbers(60_000).map((at) => `route add ${ipv4(45, at)}/32 dev eth0 proto 84`),
-  'routes of IPv6': () => numbers(60_000).map((at) => `-6 route add ${ipv6(at)}/128 dev eth0 proto 84`),
-  addresses: () => numbers(3000).map((at) => `addr add ${ipv6(at)}/128 dev eth0 nodad`),
-  rules: () => numbers(4000).map((at) => `rule add from ${ipv4(46, at)} lookup 77 pref 512 protocol 84`),
-  links: () => numbers(500).map((at) => `link add a${at} type veth peer name b${at}`),
-} as const;
-
-const isIpv6 = (line: string) => line.startsWith('-6 ');
-
-/** `ip -batch` as a pod would run it; options stand before the commands. */
-function flood(pod: PodAttachment, kind: keyof typeof FLOODS): void {
-  const lines = FLOODS[kind]();
-  const family = lines[0] !== undefined && isIpv6(lines[0]) ? ['-6'] : [];
-  const path = join(lab.directory, `${nameOf(pod)}.batch`);
-  writeFileSync(path, lines.map((line) => `${line.replace(/^-6 /, '')}\n`).join(''));
-  run('ip', ...family, '-n', nameOf(pod), '-batch', path);
+function flood(kind: FloodKind, pod: PodAttachment): void {
+  const { command, args, input } = floodCommand(kind, nameOf(pod));
+  runWith(input, command, ...args);
 }
 
 function qdiscs(pod: PodAttachment): void {
@@ -45,7 +28,7 @@ function qdiscs(pod: PodAttachment): void {
     return [
       `class add dev eth0 parent 1: classid 1:${minor} htb rate 1mbit`,
       `qdisc add dev eth0 parent 1:${minor} pfifo limit 1`,
-      `filter add dev eth0 parent 1: protocol ip pref ${at + 1} u32 match ip dst ${ipv4(47, at)} flowid 1:${minor}`,
+      `filter add dev eth0 parent 1: protocol ip pref ${at + 1} u32 match ip dst ${ipv4Of(47, at)} flowid 1:${minor}`,
     ];
   });
   const path = join(lab.directory, `${nameOf(pod)}.tc`);
@@ -64,7 +47,7 @@ const outcomeSchema = z.object({
 
 let lab: Lab;
 let program: string;
-const pods = new Map<string, PodAttachment>();
+const pods = new Map<(typeof KINDS)[number], PodAttachment>();
 let others: PodAttachment[];
 
 beforeAll(async () => {
@@ -81,7 +64,7 @@ beforeAll(async () => {
     logLevel: 'error',
   });
   await using datapath = lab.datapath();
-  for (const [at, kind] of [...Object.keys(FLOODS), 'qdiscs and filters'].entries()) {
+  for (const [at, kind] of KINDS.entries()) {
     const pod = lab.pod([lab.member(20 + at, 120 + at)]);
     pods.set(kind, pod);
     await datapath.add(pod);
@@ -89,8 +72,8 @@ beforeAll(async () => {
   others = [lab.pod([lab.member(5, 101)]), lab.pod([lab.shared(6)])];
   for (const pod of others) await datapath.add(pod);
   for (const [kind, pod] of pods) {
-    if (kind in FLOODS) flood(pod, kind as keyof typeof FLOODS);
-    else qdiscs(pod);
+    if (kind === QDISCS) qdiscs(pod);
+    else flood(kind, pod);
   }
 }, 300_000);
 
@@ -116,19 +99,16 @@ function syncProcess(known: PodAttachment[]) {
 }
 
 describe('a pod that floods its own namespace', () => {
-  test.each([...Object.keys(FLOODS), 'qdiscs and filters'])(
-    'with %s: the agent stays under its memory limit and mends what the other pods lack',
-    (kind) => {
-      const flooded = pods.get(kind);
-      if (flooded === undefined) throw new Error(kind);
-      lab.ip('route', 'flush', 'table', '911');
-      const { outcome, peakMb } = syncProcess([flooded, ...others]);
-      expect(outcome.error).toBeUndefined();
-      expect(outcome.failed).toEqual([]);
-      expect(peakMb).toBeLessThan(120);
-      expect(lab.ip('route', 'show', 'table', '911')).toContain('10.0.0.5');
-    },
-  );
+  test.each(KINDS)('with %s: the agent stays under its memory limit and mends what the other pods lack', (kind) => {
+    const flooded = pods.get(kind);
+    if (flooded === undefined) throw new Error(kind);
+    lab.ip('route', 'flush', 'table', '911');
+    const { outcome, peakMb } = syncProcess([flooded, ...others]);
+    expect(outcome.error).toBeUndefined();
+    expect(outcome.failed).toEqual([]);
+    expect(peakMb).toBeLessThan(120);
+    expect(lab.ip('route', 'show', 'table', '911')).toContain('10.0.0.5');
+  });
 
   test('all of them at once: others are added and removed meanwhile', async () => {
     await using datapath = lab.datapath();

@@ -39,7 +39,8 @@ export function run(command: string, ...args: string[]): string {
   return runWith('', command, ...args);
 }
 
-function runWith(input: string, command: string, ...args: string[]): string {
+/** With a standard input. */
+export function runWith(input: string, command: string, ...args: string[]): string {
   const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28, input });
   if (status !== 0) throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? stderr}`);
   return stdout;

@@ -16,6 +16,7 @@ import { type CommandOptions, runCommand } from './command.ts';
 import { Helper } from './helper.ts';
 import type { Hub } from './hub.ts';
 import { ensureSandboxImage } from './images.ts';
+import { waitForInotify } from './inotify.ts';
 import { splitLabels } from './labels.ts';
 import {
   BRIDGE_INTERFACE,
@@ -147,6 +148,7 @@ class Machine implements RealNode {
   async start(): Promise<void> {
     await mkdir(join(this.#directory, 'disk'), { recursive: true, mode: 0o700 });
     const bootId = await this.#configure();
+    await waitForInotify(this.#spec.signal);
     const helper = await Helper.start({
       name: this.name,
       command: 'unshare',

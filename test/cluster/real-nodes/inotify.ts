@@ -1,0 +1,47 @@
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { TestClusterError } from '../errors.ts';
+import { pollUntil } from '../poll.ts';
+
+const LIMIT_FILE = '/proc/sys/fs/inotify/max_user_instances';
+/** Of containerd, the kubelet, kube-proxy and a few pods. */
+const PER_NODE = 14;
+/** Other clusters of the same test run end by themselves. */
+const TIMEOUT_MS = 120_000;
+
+/**
+ * Waits until the machine has inotify instances for one node more. containerd that gets none runs without its CRI plugin, and
+ * all that can be seen of it is a kubelet that ends again and again.
+ *
+ * @throws TestClusterError that says which limit is in the way
+ */
+export async function waitForInotify(signal?: AbortSignal): Promise<void> {
+  const limit = Number(await readFile(LIMIT_FILE, 'utf8'));
+  let inUse = 0;
+  const hasRoom = async () => {
+    inUse = await instancesInUse();
+    return inUse + PER_NODE <= limit ? true : undefined;
+  };
+  try {
+    await pollUntil(hasRoom, { what: 'inotify instances', timeoutMs: TIMEOUT_MS, intervalMs: 1000, signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new TestClusterError(
+      `fs.inotify.max_user_instances is ${limit} and ${inUse} are in use, of which a node needs ${PER_NODE}: raise it (sysctl -w fs.inotify.max_user_instances=1024), or run less at once`,
+      { cause: error },
+    );
+  }
+}
+
+/** Of all processes: those of the nodes are root's, as is everything here. */
+async function instancesInUse(): Promise<number> {
+  let count = 0;
+  for (const process of await readdir('/proc')) {
+    if (!/^\d+$/.test(process)) continue;
+    // It may end while it is looked at.
+    for (const fd of await readdir(`/proc/${process}/fd`).catch(() => [])) {
+      const target = await readlink(`/proc/${process}/fd/${fd}`).catch(() => '');
+      if (target.includes('inotify')) count += 1;
+    }
+  }
+  return count;
+}
