@@ -29,6 +29,7 @@ export class Bed implements AsyncDisposable {
   /** The instance of each that is in Bind, and since when the watch shows it there. */
   readonly #places = new Map<string, { instanceId: string | undefined; sinceMs: number }>();
   readonly #nodes = new Map<string, LabNode>();
+  settledRecords = 0;
   #otherPods = { first: 0, next: 0 };
   readonly #present = new Set<string>();
   readonly #waiters = new Set<() => void>();
@@ -286,11 +287,11 @@ export class Bed implements AsyncDisposable {
 
   /** Puts settled Fixed records into the cluster, as a control plane that has run for long would find them. */
   async createSettledRecords(count: number): Promise<void> {
-    let next = 0;
+    const end = this.settledRecords + count;
     const work = async () => {
-      while (next < count) {
-        const name = `settled-${next}`;
-        next += 1;
+      while (this.settledRecords < end) {
+        const name = `settled-${this.settledRecords}`;
+        this.settledRecords += 1;
         await this.#api.create(POD_ENIS, settledRecord(name));
         await this.#api.patch(`${POD_ENIS}/${name}/status`, 'merge', {
           status: { phase: 'Unbind', podLastSeen: new Date().toISOString() },
