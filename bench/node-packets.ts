@@ -76,7 +76,7 @@ export async function measureSync({ record, say }: Report): Promise<void> {
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const startedMs = performance.now();
-    const { repaired, removed, failed } = await crowd.datapath.sync(crowd.pods);
+    const { repaired, removed, failed } = await crowd.datapath.sync(() => crowd.pods);
     times.push(performance.now() - startedMs);
     if (repaired.length + removed.length + failed.length > 0) throw new Error('a settled node was changed');
   }
@@ -171,7 +171,7 @@ async function updateRepeatedly(
     if (turn % CHANGES_PER_REPLACEMENT !== 0) continue;
     await rm(join(lab.bpfDirectory, 'programs'), { recursive: true });
     await using newer = await openLab(lab, 'marks');
-    const { failed } = await newer.sync(pods);
+    const { failed } = await newer.sync(() => pods);
     if (failed.length > 0) throw new Error(`a newer agent could not take over: ${failed[0]?.message}`);
     done.programs += 1;
   }

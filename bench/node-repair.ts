@@ -27,7 +27,7 @@ export async function measureRepair({ record, say }: Report): Promise<void> {
     clock: systemClock,
     periodMs: 3_600_000,
     look: async (scope) => {
-      await datapath.sync(pods, { nodeOnly: scope === 'node' });
+      await datapath.sync(() => pods, { nodeOnly: scope === 'node' });
       looks += 1;
     },
   });

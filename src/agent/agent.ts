@@ -8,12 +8,12 @@ import { closeServer } from '../telemetry/http-server.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
+import { KeyedQueue } from '../util/keyed-queue.ts';
 import type { Random } from '../util/random.ts';
 import { type AgentState, startAdminServer } from './admin-server.ts';
 import { CniError } from './cni/errors.ts';
 import { startCniServer } from './cni/server.ts';
 import { installConflist, installPlugin } from './cni-files.ts';
-import { KernelGate, KeyedQueue } from './gate.ts';
 import { createNodeView, type NodeView, nodeViewSynced, runNodeView } from './informers.ts';
 import { LookLoop, type LookScope } from './look-loop.ts';
 import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
@@ -71,7 +71,6 @@ export class Agent {
       stores: { pods: this.#view.pods.store, podEnis: this.#view.podEnis.store, node: this.#view.node.store },
       ...{ clock, nodeName, mtu: config.mtu },
     });
-    const gate = new KernelGate();
     const queue = new KeyedQueue();
     this.#queue = queue;
     this.#reporter = new RuntimeReporter({
@@ -80,14 +79,14 @@ export class Agent {
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
     this.#plugin = new CniPlugin({
-      ...{ datapath, records, gate, queue, waiter: this.#waiter },
+      ...{ datapath, records, queue, waiter: this.#waiter },
       observer: this.#observer(),
       addTimeoutMs: config.addTimeout,
       notReady: () => this.problem(),
       limited: () => this.#limit,
     });
     this.#sync = new NodeSync({
-      ...{ datapath, records, gate, queue, waiter: this.#waiter, plugin: this.#plugin },
+      ...{ datapath, records, queue, waiter: this.#waiter, plugin: this.#plugin },
       onProblem: (message, error) => log.warn(error === undefined ? {} : { err: errorMessage(error) }, message),
     });
     this.metrics = createAgentMetrics({

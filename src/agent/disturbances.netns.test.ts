@@ -24,7 +24,7 @@ class Watcher implements AsyncDisposable {
       clock: systemClock,
       periodMs: PERIOD_MS,
       look: async (scope) => {
-        await datapath.sync(pods, { nodeOnly: scope === 'node' }).catch(() => undefined);
+        await datapath.sync(() => pods, { nodeOnly: scope === 'node' }).catch(() => undefined);
         this.looks.push(scope);
       },
     });

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import type { Datapath, SyncOptions, SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
+import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { AttachmentRequest } from './cni/request.ts';
-import type { KernelGate, KeyedQueue } from './gate.ts';
 import type { CniPlugin } from './plugin.ts';
 import { type RecordStore, recordKey, type SandboxRecord } from './records.ts';
 import type { AssignmentWaiter } from './waiter.ts';
@@ -11,7 +11,6 @@ export interface NodeSyncOptions {
   datapath: Datapath;
   records: RecordStore;
   waiter: AssignmentWaiter;
-  gate: KernelGate;
   queue: KeyedQueue;
   plugin: CniPlugin;
   /** Told of sandboxes that were removed without a DEL, and of what could not be done. */
@@ -52,16 +51,13 @@ export class NodeSync {
       await this.#removeGone();
       await this.#followAssignments();
     }
-    const { gate, datapath, records } = this.#options;
-    return gate.exclusive(() =>
-      datapath.sync(
-        records
-          .all()
-          .filter(({ phase }) => phase !== 'deleting')
-          .map(({ attachment }) => attachment),
-        { dryRun, nodeOnly },
-      ),
-    );
+    const { datapath, records } = this.#options;
+    const wanted = () =>
+      records
+        .all()
+        .filter(({ phase }) => phase !== 'deleting')
+        .map(({ attachment }) => attachment);
+    return datapath.sync(wanted, { dryRun, nodeOnly });
   }
 
   /** A sandbox whose namespace is gone cannot come back; its DEL was missed or is on its way. */
@@ -91,7 +87,7 @@ export class NodeSync {
    * to the runtime.
    */
   async #followAssignments(): Promise<void> {
-    const { records, waiter, gate, queue, onProblem } = this.#options;
+    const { records, waiter, queue, onProblem } = this.#options;
     for (const { attachment, ifName, network, phase } of records.all()) {
       if (phase !== 'ready') continue;
       const key = recordKey(attachment.containerId, ifName);
@@ -106,15 +102,13 @@ export class NodeSync {
       });
       if (JSON.stringify(interfaces) === JSON.stringify(attachment.interfaces)) continue;
       await queue
-        .run(`${attachment.namespace}/${attachment.name}`, () =>
-          gate.shared(async () => {
-            const record = records.get(key);
-            if (record?.phase !== 'ready') return;
-            const moved = { ...record.attachment, interfaces };
-            // The sync that follows mends the node's side; the pod's own is the pod's.
-            await records.put({ ...record, attachment: moved });
-          }),
-        )
+        .run(`${attachment.namespace}/${attachment.name}`, async () => {
+          const record = records.get(key);
+          if (record?.phase !== 'ready') return;
+          const moved = { ...record.attachment, interfaces };
+          // The sync that follows mends the node's side; the pod's own is the pod's.
+          await records.put({ ...record, attachment: moved });
+        })
         .catch((error: unknown) =>
           onProblem(`the network of ${attachment.namespace}/${attachment.name} did not follow its PodENI`, error),
         );

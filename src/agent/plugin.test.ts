@@ -6,9 +6,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { TerwayNode } from '../crds/node.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import { Store } from '../kube/store.ts';
+import { KeyedQueue } from '../util/keyed-queue.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { CNI_ERROR } from './cni/errors.ts';
-import { KernelGate, KeyedQueue } from './gate.ts';
 import { NodeSync } from './node-sync.ts';
 import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
 import { RecordStore } from './records.ts';
@@ -43,11 +43,10 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 async function start() {
   const { store: records } = await RecordStore.open(directory);
   const waiter = new AssignmentWaiter({ stores: view, clock, nodeName: NODE_NAME, mtu: 1500 });
-  const gate = new KernelGate();
   const queue = new KeyedQueue();
   const told: string[] = [];
   const plugin = new CniPlugin({
-    ...{ datapath, records, waiter, gate, queue },
+    ...{ datapath, records, waiter, queue },
     observer: {
       adding: (attachment) => adding(attachment),
       added: ({ attachment }) => told.push(`added ${attachment.containerId}`),
@@ -60,7 +59,7 @@ async function start() {
   });
   const gone = new Set<string>();
   const sync = new NodeSync({
-    ...{ datapath, records, waiter, gate, queue, plugin },
+    ...{ datapath, records, waiter, queue, plugin },
     onProblem: (message) => told.push(message),
     netnsExists: async (path) => !gone.has(path),
   });
@@ -253,6 +252,25 @@ test('with the classic filters a VLAN device is not put beside members of its tr
   await run('DEL', served);
   await run('ADD', served === device ? aRequest('a') : device);
   expect(datapath.pods.size).toBe(1);
+});
+
+test('a look at the node waits for an ADD and sees what it recorded; an ADD waits for a look', async () => {
+  bound();
+  const held = Promise.withResolvers<void>();
+  const reached = Promise.withResolvers<void>();
+  datapath.beforeAdd = async () => {
+    reached.resolve();
+    await held.promise;
+    datapath.calls.push('made');
+  };
+  const first = run('ADD');
+  await reached.promise;
+  const look = bench.sync.run({ nodeOnly: true });
+  bound('web-1');
+  const second = run('ADD', aRequest('web-1'));
+  held.resolve();
+  await Promise.all([first, look, second]);
+  expect(datapath.calls).toEqual(['add sandbox-web-0', 'made', 'sync sandbox-web-0', 'add sandbox-web-1', 'made']);
 });
 
 test('a failed ADD leaves neither record nor anything to find (weak spots 2 and 15, N7)', async () => {

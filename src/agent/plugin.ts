@@ -1,10 +1,10 @@
 import type { Datapath, PodAttachment, SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
+import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { Assignment } from './assignment.ts';
 import { CNI_ERROR, CniError } from './cni/errors.ts';
 import type { AttachmentRequest, CniRequest } from './cni/request.ts';
 import { addResult } from './cni/result.ts';
-import type { KernelGate, KeyedQueue } from './gate.ts';
 import { type RecordStore, recordKey, type SandboxRecord } from './records.ts';
 import type { AssignmentWaiter } from './waiter.ts';
 
@@ -21,7 +21,6 @@ export interface PluginOptions {
   datapath: Datapath;
   records: RecordStore;
   waiter: AssignmentWaiter;
-  gate: KernelGate;
   queue: KeyedQueue;
   observer: PluginObserver;
   /** How long ADD waits for the PodENI. */
@@ -117,7 +116,7 @@ export class CniPlugin {
     request: AttachmentRequest,
     assignment: Extract<Assignment, { state: 'ready' }>,
   ): Promise<Record<string, unknown>> {
-    const { records, datapath, gate, observer, waiter } = this.#options;
+    const { records, datapath, observer, waiter } = this.#options;
     const { cniVersion, name: network } = request.config;
     const known = records.get(keyOf(request));
     if (known?.phase === 'ready' && known.attached !== undefined) {
@@ -134,11 +133,11 @@ export class CniPlugin {
     // From the question to the answer nothing else runs, so that of two that exclude each other one is refused.
     datapath.assertCoexistence(attachment, [...this.#adding, ...records.all().map((other) => other.attachment)]);
     this.#adding.add(attachment);
-    const attached = await gate
-      .shared(async () => {
+    const attached = await datapath
+      .add(attachment, async (change) => {
         await records.put(record);
         try {
-          return await datapath.add(attachment);
+          return await change();
         } catch (error) {
           // The data path has undone what it did; without the record nothing refers to it any more.
           await records.remove(keyOf(request));
@@ -167,19 +166,19 @@ export class CniPlugin {
   }
 
   async #remove(key: string): Promise<void> {
-    const { records, datapath, gate, observer } = this.#options;
+    const { records, datapath, observer } = this.#options;
     const record = records.get(key);
     if (record === undefined) return;
-    await gate.shared(async () => {
+    await datapath.remove(record.attachment, async (change) => {
       if (record.phase !== 'deleting') await records.put({ ...record, phase: 'deleting' });
-      await datapath.remove(record.attachment);
+      await change();
       await records.remove(key);
     });
     observer.removed(record);
   }
 
   async #check(request: AttachmentRequest): Promise<void> {
-    const { records, datapath, gate } = this.#options;
+    const { records, datapath } = this.#options;
     const record = records.get(keyOf(request));
     if (record?.phase !== 'ready') {
       throw new CniError(
@@ -187,7 +186,7 @@ export class CniPlugin {
         `sandbox ${request.containerId} of pod ${request.pod.namespace}/${request.pod.name} has no network from this node agent`,
       );
     }
-    const found = await gate.shared(() => datapath.check(record.attachment));
+    const found = await datapath.check(record.attachment);
     // Plugins that come after this one may change routes, limits and more (specification 1.1, "CHECK"), not links and addresses.
     const deviations = found.filter(
       ({ inPod, object }) => inPod === undefined || object === 'link' || object === 'address',

@@ -37,8 +37,11 @@ export async function rebuildRecords(options: {
       if (hasRecord) continue;
       const attachment = await findSandbox(pod, containerId, ifName, free, waiter, datapath);
       if (attachment === undefined) continue;
-      const record = { ifName, network: 'terway', attachment };
-      await records.put({ ...record, phase: 'ready', attached: await datapath.add(attachment) });
+      await datapath.add(attachment, async (change) => {
+        const attached = await change();
+        await records.put({ phase: 'ready', ifName, network: 'terway', attachment, attached });
+        return attached;
+      });
       rebuilt.push({ key, pod: `${pod.namespace}/${pod.name}` });
       break;
     }

@@ -2,7 +2,7 @@ import { ANNOTATION_POD_UID } from '../crds/names.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import type { Store } from '../kube/store.ts';
 import { keyOf } from '../kube/types.ts';
-import type { KeyedQueue } from './gate.ts';
+import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { RecordStore } from './records.ts';
 import type { RuntimeReporter } from './runtime-reporter.ts';
 

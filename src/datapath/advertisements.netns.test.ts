@@ -106,7 +106,7 @@ describe('a router that the node listens to', () => {
       await datapath.add(pod);
       expect(lab.sh(lab.node, 'cat /proc/sys/net/ipv6/conf/all/forwarding')).toBe('1\n');
       expect(learnt(lab)).toContain(`default via ${router.address} dev ${link}`);
-      expect(await datapath.sync([pod])).toEqual({ repaired: [], removed: [], failed: [] });
+      expect(await datapath.sync(() => [pod])).toEqual({ repaired: [], removed: [], failed: [] });
     }
     // It is heard later, too.
     lab.ip('-6', 'route', 'del', 'default', 'dev', link);

@@ -53,10 +53,10 @@ describe('A1: a policy-routed pod', () => {
     expect(lab.ip('rule')).toContain(`2048:	from 10.1.0.5 lookup ${table} proto 84`);
     expect(lab.ip('-6', 'rule')).toContain(`2048:	from fd01::5 lookup ${table} proto 84`);
     expect(await datapath.check(pod)).toEqual([]);
-    expect(await datapath.sync([pod])).toEqual({ repaired: [], removed: [], failed: [] });
+    expect(await datapath.sync(() => [pod])).toEqual({ repaired: [], removed: [], failed: [] });
     lab.ip('rule', 'del', 'pref', '2048');
     lab.ip('route', 'del', '10.1.0.5');
-    expect((await datapath.sync([pod])).repaired).toHaveLength(2);
+    expect((await datapath.sync(() => [pod])).repaired).toHaveLength(2);
     expect(await datapath.check(pod)).toEqual([]);
     await datapath.remove(pod);
     expect(lab.ip('rule')).not.toContain('10.1.0.5');
@@ -166,7 +166,7 @@ describe('A2: a pod with several interfaces', () => {
     expect((await first.collect(1, isUdp)).map(({ vlan, source }) => [vlan, source])).toEqual([[101, '10.0.0.5']]);
     expect((await second.collect(1, isUdp)).map(({ vlan, source }) => [vlan, source])).toEqual([[-1, '10.1.0.6']]);
     expect(await datapath.check(pod)).toEqual([]);
-    expect(await datapath.sync([pod])).toEqual({ repaired: [], removed: [], failed: [] });
+    expect(await datapath.sync(() => [pod])).toEqual({ repaired: [], removed: [], failed: [] });
     await datapath.remove(pod);
     expect(inPod(pod, 'rule')).not.toContain('proto 84');
     expect(lab.ip('-o', 'link')).not.toContain('cali');

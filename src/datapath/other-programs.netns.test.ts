@@ -64,7 +64,7 @@ describe('a filter on the way out of a trunk that lets all pass', () => {
     lab.gateways();
     addFilter(lab, 'eni1', 'egress', preference);
     expect(await tagsOnWire(lab, pod)).toEqual([101]);
-    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
   });
 
   test('at 25000 is told in layout perPod, where a chained Cilium has that place, and no pod comes after it', async () => {
@@ -77,7 +77,7 @@ describe('a filter on the way out of a trunk that lets all pass', () => {
       const message = expect.stringMatching(
         /trunk_egress at egress of eni1 .*comes after filter u32 at preference 25000/,
       );
-      expect((await datapath.sync([pod])).failed.map((found) => found.message)).toEqual([message]);
+      expect((await datapath.sync(() => [pod])).failed.map((found) => found.message)).toEqual([message]);
       expect((await datapath.check(pod)).map((found) => found.message)).toEqual([message]);
     }
     await using restarted = lab.datapath({ layout: 'perPod' });
@@ -96,7 +96,7 @@ describe('our TCX program on the way out of a trunk', () => {
     lab.gateways();
     await using _stranger = await tcxProgram(lab, 'eni1', 'egress', 'last');
     expect(await tagsOnWire(lab, pod)).toEqual([101]);
-    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
     await datapath.add(lab.pod([lab.member(6, 102)]));
   });
 
@@ -125,13 +125,13 @@ describe('our TCX program on the way out of a trunk', () => {
     await kernel.detachTcx(linkIndex, 'egress', programs.program('trunk_egress').id);
     await set('trunk_egress', 'replace');
 
-    const { repaired, failed } = await datapath.sync([pod]);
+    const { repaired, failed } = await datapath.sync(() => [pod]);
     expect(failed).toEqual([]);
     expect(repaired.map(({ message }) => message)).toEqual([expect.stringContaining('trunk_egress at egress of eni1')]);
     expect(run('tc', '-n', lab.node, 'filter', 'show', 'dev', 'eni1', 'egress')).toBe('');
     expect(await kernel.tcxPrograms(linkIndex, 'egress')).toEqual([own]);
     expect(await tagsOnWire(lab, pod)).toEqual([101]);
-    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
   });
 
   test('gives way to the filter of layout perPod, and goes with everything else', async () => {
@@ -149,13 +149,13 @@ describe('our TCX program on the way out of a trunk', () => {
     }
     {
       await using datapath = lab.datapath({ layout: 'perPod' });
-      expect((await datapath.sync([pod])).failed).toEqual([]);
-      expect(await datapath.sync([pod])).toEqual(NOTHING);
+      expect((await datapath.sync(() => [pod])).failed).toEqual([]);
+      expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
       expect([await attached(datapath), filters()]).toEqual([[], expect.stringContaining('trunk_egress')]);
     }
     await using datapath = lab.datapath();
-    expect((await datapath.sync([pod])).failed).toEqual([]);
-    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    expect((await datapath.sync(() => [pod])).failed).toEqual([]);
+    expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
     expect([await attached(datapath), filters()]).toEqual([['trunk_egress'], '']);
     await datapath.removeAll();
     expect([await attached(datapath), filters()]).toEqual([[], '']);
@@ -178,7 +178,7 @@ describe('what comes before our filters is told', () => {
     expect(told).toMatchObject({ available: false, required: false });
     expect(told?.message).toContain('comes after filter u32 at preference 100');
     expect(told?.message).toContain('comes after filter u32 at preference 1,');
-    expect((await datapath.sync([pod])).failed.map(({ message }) => message)).toEqual([
+    expect((await datapath.sync(() => [pod])).failed.map(({ message }) => message)).toEqual([
       expect.stringMatching(/trunk_ingress at ingress of eni1 .*comes after filter u32 at preference 100/),
       expect.stringMatching(/veth_ingress at ingress of cali\w+ .*comes after filter u32 at preference 1,/),
     ]);
@@ -194,7 +194,7 @@ describe('what comes before our filters is told', () => {
       {
         await using _stranger = await tcxProgram(lab, 'eni1', direction, 'first');
         const message = expect.stringMatching(/eni1 .*comes after TCX program stranger/);
-        expect((await datapath.sync([pod])).failed.map((found) => found.message)).toEqual([message]);
+        expect((await datapath.sync(() => [pod])).failed.map((found) => found.message)).toEqual([message]);
         expect((await datapath.check(pod)).map((found) => found.message)).toEqual([message]);
         const told = (await datapath.probe()).find(({ feature }) => feature === 'other programs');
         expect(told).toMatchObject({ available: false, message });
@@ -202,7 +202,7 @@ describe('what comes before our filters is told', () => {
         await using restarted = lab.datapath();
         await expect(restarted.add(lab.pod([lab.member(6, 102)]))).rejects.toThrow('TCX program stranger');
       }
-      expect(await datapath.sync([pod])).toEqual(NOTHING);
+      expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
     },
   );
 });
@@ -218,8 +218,8 @@ test('the filter of an earlier release at a pod is replaced', async () => {
   const place = { linkIndex, direction: 'ingress', preference: 1, protocol: ETH_P.all, handle: 1 } as const;
   const program = { name: 'veth_ingress', handle: programs?.program('veth_ingress').handle ?? -1 };
   await kernel.netlink(NODE, setProgramFilter(place, program, 'exclusive'));
-  const { repaired, removed, failed } = await datapath.sync([pod]);
+  const { repaired, removed, failed } = await datapath.sync(() => [pod]);
   expect({ repaired, failed }).toEqual({ repaired: [], failed: [] });
   expect(removed.map(({ message }) => message)).toEqual([expect.stringContaining('pref 1 ')]);
-  expect(await datapath.sync([pod])).toEqual(NOTHING);
+  expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
 });

@@ -12,7 +12,7 @@ const nameOf = ({ netnsPath }: PodAttachment) => netnsPath.slice('/run/netns/'.l
 /** What a sync leaves in the pod, and what it says of it. */
 async function leftBy(lab: Lab, datapath: LinuxDatapath, pod: PodAttachment): Promise<string[]> {
   const before = lab.state(pod);
-  const report = await datapath.sync([pod]);
+  const report = await datapath.sync(() => [pod]);
   expect(report.repaired).toEqual([]);
   expect(report.removed).toEqual([]);
   expect(report.failed).toEqual([]);
@@ -81,7 +81,7 @@ describe('what a pod or a chained plugin changes in the pod is told and left', (
     await datapath.add(pod);
     run('ip', '-n', nameOf(pod), 'link', 'set', 'eth0', 'mtu', '1380');
     lab.ip('route', 'flush', 'table', '911');
-    const { repaired, inPods } = await datapath.sync([pod]);
+    const { repaired, inPods } = await datapath.sync(() => [pod]);
     expect(repaired.map(({ object }) => object)).toEqual(['route']);
     expect(inPods).toHaveLength(1);
     expect(lab.ip('route', 'show', 'table', '911')).toContain('10.0.0.5');

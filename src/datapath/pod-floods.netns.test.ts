@@ -133,7 +133,7 @@ describe('a pod that floods its own namespace', () => {
   test('all of them at once: others are added and removed meanwhile', async () => {
     await using datapath = lab.datapath();
     const all = [...pods.values(), ...others];
-    const syncing = datapath.sync(all);
+    const syncing = datapath.sync(() => all);
     const fresh = lab.pod([lab.member(7, 103)]);
     await datapath.add(fresh);
     expect(await datapath.check(fresh)).toEqual([]);
@@ -141,7 +141,7 @@ describe('a pod that floods its own namespace', () => {
     expect((await syncing).failed).toEqual([]);
     for (const pod of others) expect(await datapath.check(pod)).toEqual([]);
     for (const pod of pods.values()) await datapath.remove(pod);
-    expect((await datapath.sync(others)).failed).toEqual([]);
+    expect((await datapath.sync(() => others)).failed).toEqual([]);
   }, 60_000);
 });
 
@@ -163,7 +163,7 @@ describe('an error in the namespace of one pod', () => {
         if (fields.includes(broken.netnsPath)) scripted.failAt = count;
       };
     }
-    const report = await datapath.sync([broken, healthy]);
+    const report = await datapath.sync(() => [broken, healthy]);
     const told = [...report.failed, ...(report.inPods ?? [])];
     expect(told.map(({ pod }) => pod)).toContain(`default/${broken.name}`);
     expect(told.map(({ pod }) => pod)).not.toContain(`default/${healthy.name}`);

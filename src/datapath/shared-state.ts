@@ -1,8 +1,8 @@
+import { KeyedQueue } from '../util/keyed-queue.ts';
 import { Applier } from './apply.ts';
 import { assertFirst } from './foreign-programs.ts';
 import { canonicalAddress, familyOf, hostPrefix } from './ip.ts';
 import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
-import { KeyedQueue } from './keyed-queue.ts';
 import type { Marks } from './marks.ts';
 import { type Address, decodeAddress, dumpAddresses } from './netlink/network.ts';
 import { type EniUse, planEni, planFilters, planNode, type ResolvedEni } from './plan-node.ts';
@@ -64,10 +64,10 @@ export class SharedState {
           shared.pending = [];
         }
       },
-      abandon: () => this.exclusively(() => this.#abandon(leased)),
+      abandon: () => this.#queue.run('', () => this.#abandon(leased)),
     };
     try {
-      await this.exclusively(async () => {
+      await this.#queue.run('', async () => {
         await this.#use(session, 0, { isTrunk: false, mtu: 0, ipv6 }, leased);
         for (const wanted of enis) await this.#use(session, wanted.eni.index, wanted, leased, wanted.eni);
       });
@@ -146,11 +146,6 @@ export class SharedState {
   /** ENIs for which something was made; 0 is the node. */
   indexes(): number[] {
     return [...this.#shared.keys()];
-  }
-
-  /** Runs while no call makes or takes back shared state. */
-  async exclusively<T>(work: () => Promise<T>): Promise<T> {
-    return this.#queue.run('', work);
   }
 }
 

@@ -135,7 +135,7 @@ describe('tags', () => {
       if (changes % 10 === 0) {
         run('rm', '-r', `${lab.bpfDirectory}/programs`);
         await using next = lab.datapath();
-        await next.sync([withId(ids[changes % 2] ?? 0)]);
+        await next.sync(() => [withId(ids[changes % 2] ?? 0)]);
       }
     }
     await sent;
@@ -163,7 +163,7 @@ describe('tags', () => {
     const packet = { toMac: hostMac(pod), source: '10.0.0.5', destination: '10.9.9.9' };
     const sent = lab.sendInBackground(nameOf(pod), 'eth0', [packet], { count: 20_000 });
     await wire.collect(100, isUdp);
-    const report = await datapath.sync([pod]);
+    const report = await datapath.sync(() => [pod]);
     await sent;
     expect(report.failed).toEqual([]);
     expect(report.repaired.map(({ object }) => object)).toContain('filter');
@@ -221,7 +221,7 @@ describe('tags', () => {
     expect(new Set((await inside.collect(4, isUdp)).map(({ source }) => source))).toEqual(
       new Set(['10.0.0.5', '10.9.9.9', 'fd00::5', 'fd99::9']),
     );
-    expect((await datapath.sync([pod, other, shared])).repaired).toHaveLength(12);
+    expect((await datapath.sync(() => [pod, other, shared])).repaired).toHaveLength(12);
   });
 
   test('a member whose tag entry is lost sends nothing, rather than without a tag', async () => {
@@ -249,7 +249,7 @@ describe('tags', () => {
     expect((await datapath.check(pod)).map(({ message }) => message)).toEqual([
       expect.stringContaining('tag of 10.0.0.5: VLAN 101'),
     ]);
-    await datapath.sync([pod, other]);
+    await datapath.sync(() => [pod, other]);
     expect(await datapath.check(pod)).toEqual([]);
   });
 
@@ -286,7 +286,7 @@ describe('tags', () => {
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
     lab.ip('link', 'del', 'eni1');
-    const gone = await datapath.sync([pod]);
+    const gone = await datapath.sync(() => [pod]);
     expect(gone.failed.map(({ message }) => message)).toEqual([expect.stringContaining(lab.trunk.mac)]);
     // Nothing but what was the device's: the pod is kept, and its packets do not take another way.
     expect(gone.removed.map(({ object }) => object)).toEqual(['rule', 'rule', 'rule', 'rule']);
@@ -305,7 +305,7 @@ describe('tags', () => {
     const trunk = { ...lab.trunk, mac: '00:16:3e:00:00:09' };
     lab.eni('eni9', 'sw9', trunk);
     const moved = { ...pod, interfaces: [lab.member(5, 101, { attachment: { kind: 'member', trunk, vlanId: 101 } })] };
-    const report = await datapath.sync([moved]);
+    const report = await datapath.sync(() => [moved]);
     expect(report.failed).toEqual([]);
     expect(await datapath.check(moved)).toEqual([]);
     lab.ip('neigh', 'replace', '10.0.0.253', 'lladdr', 'ee:ff:ff:ff:ff:ff', 'dev', 'eni9', 'nud', 'permanent');
@@ -392,6 +392,6 @@ describe('a single family', () => {
     expect((await wire.collect(1, isUdp)).map(({ vlan }) => vlan)).toEqual([101]);
     expect(await datapath.check(pod)).toEqual([]);
     await datapath.remove(pod);
-    expect((await datapath.sync([])).failed).toEqual([]);
+    expect((await datapath.sync(() => [])).failed).toEqual([]);
   });
 });

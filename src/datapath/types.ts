@@ -155,6 +155,9 @@ export interface ProbeResult {
   message: string;
 }
 
+/** Runs `change` once, between what the caller writes down before and after it. */
+export type Recording<T> = (change: () => Promise<T>) => Promise<T>;
+
 /**
  * The kernel of this node. All methods may be called at any time and side by side; calls for one pod are one after
  * another. A method that fails leaves nothing half done that the next `add`, `remove` or `sync` does not find.
@@ -173,24 +176,31 @@ export interface Datapath extends AsyncDisposable {
   /**
    * Makes it so; what is there already stays. The order is such that no packet leaves untagged at any time.
    *
+   * @param recording is part of the call: no sync runs between what it writes down and the change
    * @throws DatapathError naming the step; everything that this call made is undone then.
    */
-  add(pod: PodAttachment): Promise<AttachedInterface[]>;
+  add(pod: PodAttachment, recording?: Recording<AttachedInterface[]>): Promise<AttachedInterface[]>;
 
-  /** Removes whatever there is of the pod, also when its namespace is gone or it was never completed. */
-  remove(pod: PodAttachment): Promise<void>;
+  /**
+   * Removes whatever there is of the pod, also when its namespace is gone or it was never completed.
+   *
+   * @param recording is part of the call, as for `add`
+   */
+  remove(pod: PodAttachment, recording?: Recording<void>): Promise<void>;
 
   /** Compares everything of one pod. */
   check(pod: PodAttachment): Promise<Deviation[]>;
 
   /**
    * Compares the whole node, from one dump per kind of object, and mends it: what is missing is added, what is ours and
-   * belongs to none of `pods` is removed. Objects that are not ours are never touched.
+   * belongs to none of `pods` is removed. Objects that are not ours are never touched. It waits for the calls that run, and later
+   * calls wait for it.
    *
+   * @param pods is asked when no call runs any more, so that it names what these have made
    * @param options.dryRun reports what would be done
    * @param options.nodeOnly compares what a few lists of the node's namespace show: no pod's namespace, no sysctl, no neighbour
    */
-  sync(pods: readonly PodAttachment[], options?: SyncOptions): Promise<SyncReport>;
+  sync(pods: () => readonly PodAttachment[], options?: SyncOptions): Promise<SyncReport>;
 
   /**
    * Calls back, until it is disposed, when others may have taken something from the node that the agent made: soon after each change,

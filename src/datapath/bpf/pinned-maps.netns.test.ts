@@ -36,7 +36,7 @@ test.each([
   const fresh = lab.pod([lab.member(7, 103)]);
   // The tags of the others have to be there before the programs are switched.
   await expect(datapath.add(fresh)).rejects.toThrow('the first sync has to fill them');
-  expect((await datapath.sync(pods)).failed).toEqual([]);
+  expect((await datapath.sync(() => pods)).failed).toEqual([]);
   await datapath.add(fresh);
   for (const pod of [...pods, fresh]) expect(await datapath.check(pod)).toEqual([]);
   expect(run('ls', maps)).not.toContain('replaced');

@@ -32,7 +32,7 @@ export function describeFailures(kind: Kind): void {
       // What stays of an ENI that was in use once: it is up, and its sysctls.
       await healer.add(pod);
       await healer.remove(pod);
-      await healer.sync([]);
+      await healer.sync(() => []);
       const before = lab.state(pod);
       let failAt = 0;
       for (let failed = true; failed; ) {
@@ -46,7 +46,7 @@ export function describeFailures(kind: Kind): void {
           expect(outcome.message, `request ${failAt}`).toContain('injected');
           expect(lab.state(pod), `after a failure of request ${failAt}`).toBe(before);
           // The maps, which no other tool here shows.
-          const ours = await healer.sync([], { dryRun: true });
+          const ours = await healer.sync(() => [], { dryRun: true });
           expect(ours, `after a failure of request ${failAt}`).toEqual({ repaired: [], removed: [], failed: [] });
         }
       }
@@ -78,7 +78,7 @@ export function describeFailures(kind: Kind): void {
         await using datapath = lab.datapath({}, total);
         await datapath.add(pod);
         await healer.remove(pod);
-        await healer.sync([]);
+        await healer.sync(() => []);
       }
       expect(leftovers(lab)).toEqual([]);
       for (let stopAfter = 1; stopAfter <= total.count; stopAfter++) {
@@ -89,14 +89,14 @@ export function describeFailures(kind: Kind): void {
           await datapath.add(pod).catch(() => undefined);
         }
         if (stopAfter % 2 === 0 || kind === 'exclusive') {
-          expect((await healer.sync([pod])).failed, `killed after ${stopAfter}`).toEqual([]);
+          expect((await healer.sync(() => [pod])).failed, `killed after ${stopAfter}`).toEqual([]);
           await healer.add(pod);
           expect(await healer.check(pod), `killed after ${stopAfter}`).toEqual([]);
           await healer.remove(pod);
         }
-        expect((await healer.sync([])).failed, `killed after ${stopAfter}`).toEqual([]);
+        expect((await healer.sync(() => [])).failed, `killed after ${stopAfter}`).toEqual([]);
         expect(leftovers(lab), `killed after ${stopAfter}`).toEqual([]);
-        expect((await healer.sync([])).removed, `killed after ${stopAfter}`).toEqual([]);
+        expect((await healer.sync(() => [])).removed, `killed after ${stopAfter}`).toEqual([]);
       }
     });
 
@@ -118,7 +118,7 @@ export function describeFailures(kind: Kind): void {
         );
         // The runtime asks again, as it got no answer.
         if (kind === 'exclusive') await healer.remove(pod);
-        expect((await healer.sync([])).failed).toEqual([]);
+        expect((await healer.sync(() => [])).failed).toEqual([]);
         expect(leftovers(lab), `killed after ${stopAfter}`).toEqual([]);
       }
       await port.close();
@@ -142,7 +142,7 @@ export function describeFailures(kind: Kind): void {
       expect(port.count - count).toBeLessThan(80);
       expect(lab.state(pod)).toBe(after);
       expect(await datapath.check(pod)).toEqual([]);
-      expect(await datapath.sync([pod, ...others])).toEqual({ repaired: [], removed: [], failed: [] });
+      expect(await datapath.sync(() => [pod, ...others])).toEqual({ repaired: [], removed: [], failed: [] });
     });
 
     test('N6, weak spot 7: remove works twice, without the namespace, and before add', async () => {
@@ -156,7 +156,7 @@ export function describeFailures(kind: Kind): void {
       await datapath.add(pod);
       if (kind !== 'exclusive') run('ip', 'netns', 'del', pod.netnsPath.slice('/run/netns/'.length));
       await datapath.remove(pod);
-      await datapath.sync([]);
+      await datapath.sync(() => []);
       expect(leftovers(lab)).toEqual([]);
     });
   });

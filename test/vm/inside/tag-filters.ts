@@ -80,7 +80,7 @@ export const tagFilters: ScenarioGroup = {
         { protocol: '802.1Q', preference: 20_000, matches: ['00000000/00000000 at 0'], action: 'vlan pop reclassify' },
       ]);
       assert.deepEqual(await restarted.check(changed), []);
-      assert.deepEqual(await restarted.sync([changed]), { repaired: [], removed: [], failed: [] });
+      assert.deepEqual(await restarted.sync(() => [changed]), { repaired: [], removed: [], failed: [] });
       await restarted.removeAll();
       assert.deepEqual([...egress(lab), ...ingress(lab)], []);
     },
@@ -107,9 +107,9 @@ export const tagFilters: ScenarioGroup = {
           preference === 777 || action === undefined || / at 16$/.test(matches[0] ?? ''),
       );
       assert.equal(others.length, 3);
-      const dry = await datapath.sync([live], { dryRun: true });
+      const dry = await datapath.sync(() => [live], { dryRun: true });
       assert.equal(dry.removed.length, 4);
-      const report = await datapath.sync([live]);
+      const report = await datapath.sync(() => [live]);
       assert.deepEqual(report.failed, []);
       assert.equal(report.removed.length, 4);
       assertFilters(lab, filtersOf(5, 101), withoutHandles(others));
@@ -117,10 +117,10 @@ export const tagFilters: ScenarioGroup = {
         ingress(lab).map(({ preference }) => preference),
         [778, 20_000],
       );
-      assert.deepEqual(await datapath.sync([live]), { repaired: [], removed: [], failed: [] });
+      assert.deepEqual(await datapath.sync(() => [live]), { repaired: [], removed: [], failed: [] });
       // With no pod at all: ours go, the others stay.
       await datapath.remove(live);
-      assert.deepEqual((await datapath.sync([])).failed, []);
+      assert.deepEqual((await datapath.sync(() => [])).failed, []);
       assertFilters(lab, withoutHandles(others));
       assert.deepEqual(
         ingress(lab).map(({ preference }) => preference),
@@ -142,7 +142,7 @@ export const tagFilters: ScenarioGroup = {
       await datapath.remove(pod);
       assertFilters(lab);
       run('tc', '-n', lab.node, 'filter', 'add', 'dev', 'eni1', ...legacy.split(' '));
-      const report = await datapath.sync([]);
+      const report = await datapath.sync(() => []);
       assert.deepEqual(report.failed, []);
       assert.deepEqual(egress(lab), []);
     },
@@ -154,12 +154,12 @@ export const tagFilters: ScenarioGroup = {
       for (const pod of pods) await datapath.add(pod);
       run('tc', '-n', lab.node, 'qdisc', 'del', 'dev', 'eni1', 'clsact');
       assert.equal((await datapath.check(pods[0] as PodAttachment)).length, 4);
-      const report = await datapath.sync(pods);
+      const report = await datapath.sync(() => pods);
       assert.deepEqual(report.failed, []);
       assertFilters(lab, filtersOf(5, 101), filtersOf(6, 202));
       assert.equal(ingress(lab).length, 1);
       run('tc', '-n', lab.node, 'filter', 'del', 'dev', 'eni1', 'egress', 'protocol', 'ip', 'pref', '50001');
-      assert.equal((await datapath.sync(pods)).repaired.length, 2);
+      assert.equal((await datapath.sync(() => pods)).repaired.length, 2);
       assertFilters(lab, filtersOf(5, 101), filtersOf(6, 202));
     },
 

@@ -32,7 +32,7 @@ function wholeLife(settings: Partial<DatapathSettings>) {
     assert.doesNotMatch(lab.ip('-o', 'link'), /cali/);
     assert.deepEqual(await datapath.check(pod), []);
     assert.deepEqual(await datapath.add(pod), [attached]);
-    assert.deepEqual(await datapath.sync([pod]), { repaired: [], removed: [], failed: [] });
+    assert.deepEqual(await datapath.sync(() => [pod]), { repaired: [], removed: [], failed: [] });
 
     await using wire = await lab.receiver(lab.switchNs, 'sw1');
     await using inside = await lab.receiver(netns, 'eth0');
@@ -55,8 +55,8 @@ function wholeLife(settings: Partial<DatapathSettings>) {
     await datapath.remove(pod);
     assert.doesNotMatch(run('ip', '-n', netns, '-o', 'link'), /eth0/);
     await datapath.remove(pod);
-    assert.deepEqual((await datapath.sync([])).failed, []);
-    assert.deepEqual((await datapath.sync([])).removed, []);
+    assert.deepEqual((await datapath.sync(() => [])).failed, []);
+    assert.deepEqual((await datapath.sync(() => [])).removed, []);
     // The trunk stays up.
     await datapath.add(pod);
     await datapath.remove(pod);
@@ -160,8 +160,8 @@ export const vlanDevices: ScenarioGroup = {
       await datapath.add(pod);
       run('ip', 'netns', 'del', netnsOf(pod));
       await datapath.remove(pod);
-      assert.deepEqual((await datapath.sync([])).failed, []);
-      assert.deepEqual(await datapath.sync([]), { repaired: [], removed: [], failed: [] });
+      assert.deepEqual((await datapath.sync(() => [])).failed, []);
+      assert.deepEqual(await datapath.sync(() => []), { repaired: [], removed: [], failed: [] });
     },
   },
 };
