@@ -19,7 +19,6 @@ struct handle {
 bool handle_keep(int fd, struct handle handle);
 /* NULL when the agent has no such handle. */
 const struct handle *handle_find(uint32_t number, enum handle_kind kind);
-int handle_close(uint32_t number);
 
 /* Remembers the namespace of the node: `path`, or the process's own when it is NULL. Returns 0 or an errno. */
 int netns_init(const char *path);
@@ -35,6 +34,7 @@ int events_socket(void);
 /* Reads the events that have come. Returns 0, or ENOBUFS when some were lost. */
 int events_read(struct answer *answer);
 
+int do_close(struct fields *fields, struct answer *answer);
 int do_watch(struct fields *fields, struct answer *answer);
 int do_netns_new(struct fields *fields, struct answer *answer);
 int do_netlink(struct fields *fields, struct answer *answer);

@@ -1,9 +1,9 @@
+import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { KeyedQueue } from '../util/keyed-queue.ts';
 import { Applier } from './apply.ts';
 import { sumOfCpus, VERDICTS } from './bpf/entries.ts';
 import { assertCoexistence } from './coexistence.ts';
-import type { DatapathOptions } from './datapath.ts';
 import { deviationsOf } from './deviations.ts';
 import { isDisturbance, type OwnWork, WATCHED_GROUPS } from './disturbances.ts';
 import { EniDevices } from './eni-devices.ts';
@@ -15,7 +15,8 @@ import { LinkRemover } from './link-remover.ts';
 import { Marks } from './marks.ts';
 import { hostLinkName, podKey } from './names.ts';
 import { NodeRepair } from './node-repair.ts';
-import { addressesOf, attachedInterfaces, planPod } from './plan-pod.ts';
+import { planPod } from './plan-pod.ts';
+import { addressesOf, attachedInterfaces } from './pod-interfaces.ts';
 import { probe } from './probe.ts';
 import { removePod } from './removal.ts';
 import { enisOf, hasIpv6, ResolvedEnis } from './resolved-enis.ts';
@@ -25,6 +26,7 @@ import { Snapshot } from './snapshot.ts';
 import type {
   AttachedInterface,
   Datapath,
+  DatapathSettings,
   Deviation,
   PodAttachment,
   ProbeResult,
@@ -37,9 +39,20 @@ import type {
 /** For how long what is told of a pod may be what a call for it did. The helper tells of events within 50 ms. */
 const OWN_WORK_MS = 250;
 
+export interface LinuxDatapathOptions {
+  settings: DatapathSettings;
+  /** The object file `terway.bpf.o`. */
+  objectPath: string;
+  clock: Clock;
+  /** Ends waits for devices. */
+  signal: AbortSignal;
+  /** Told of what is no error but should be known, such as a step of a roll-back that failed. */
+  log?: (message: string) => void;
+}
+
 /** The kernel of this node, through the helper. */
 export class LinuxDatapath implements Datapath {
-  readonly #options: DatapathOptions;
+  readonly #options: LinuxDatapathOptions;
   readonly #kernel: Kernel;
   readonly #marks: Marks;
   readonly #devices: EniDevices;
@@ -58,7 +71,7 @@ export class LinuxDatapath implements Datapath {
   /** Pods of calls that run now: what is told of them is the calls' own work. */
   readonly #active = new Map<string, PodAttachment>();
 
-  constructor(port: KernelPort, options: DatapathOptions) {
+  constructor(port: KernelPort, options: LinuxDatapathOptions) {
     this.#options = options;
     this.#kernel = new Kernel(port);
     this.#marks = new Marks(options.settings.markMask);

@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { errorMessage } from '../util/errors.ts';
 import { PROGRAM_NAMES, tryPrograms } from './bpf/programs.ts';
-import type { DatapathOptions } from './datapath.ts';
 import { programsBefore, refusal } from './foreign-programs.ts';
 import { type Kernel, KernelError, NODE } from './kernel/kernel.ts';
 import { findLink, listLinks } from './links.ts';
@@ -20,7 +19,7 @@ import {
 import { describe } from './objects.ts';
 import { PREFERENCE } from './plan-node.ts';
 import { isInBpffs } from './session.ts';
-import type { Layout, ProbeResult } from './types.ts';
+import type { DatapathSettings, Layout, ProbeResult } from './types.ts';
 import { listFilters } from './vlan-filters.ts';
 
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as const;
@@ -30,12 +29,18 @@ const LOOPBACK_INDEX = 1;
 /** What Cilium in DataPath V2 needs (reference 6.3). */
 const OLDEST = { major: 5, minor: 10 };
 
+export interface ProbeOptions {
+  settings: DatapathSettings;
+  /** The object file `terway.bpf.o`. */
+  objectPath: string;
+}
+
 /**
  * Tries everything that the data path uses, in a namespace of its own that is gone afterwards.
  *
  * @throws DatapathError when the helper cannot be run
  */
-export async function probe(kernel: Kernel, { settings, objectPath }: DatapathOptions): Promise<ProbeResult[]> {
+export async function probe(kernel: Kernel, { settings, objectPath }: ProbeOptions): Promise<ProbeResult[]> {
   await kernel.start();
   const isEbpf = settings.tagProgram === 'ebpf';
   const results = [

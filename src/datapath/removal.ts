@@ -9,7 +9,7 @@ import { moveOut } from './moved-links.ts';
 import { aliasOf, hasHostLink, hostLinkName, isOurGroup, ownerOf, RULE_PRIORITY, tableOf } from './names.ts';
 import { deleteLink } from './netlink/link.ts';
 import { decodeRoute, deleteRule, lookUpRoute, OUR_PROTOCOL, type RulePattern } from './netlink/network.ts';
-import { addressesOf } from './plan-pod.ts';
+import { addressesOf } from './pod-interfaces.ts';
 import type { Session } from './session.ts';
 import type { DatapathSettings, PodAttachment, PodInterface } from './types.ts';
 import { deletePush } from './vlan-filters.ts';

@@ -2,7 +2,7 @@ import { formatIp } from '../../util/ip.ts';
 import { addressBytes } from '../ip.ts';
 
 /*
- * Keys and values of the maps as native/bpf/terway.bpf.c lays them out.
+ * Keys and values of the maps as native/bpf/maps.h lays them out.
  */
 
 /** The tag of one address. */
