@@ -240,7 +240,6 @@ export class Lab implements Disposable {
   ): LinuxDatapath {
     return new LinuxDatapath(port, {
       settings: this.settings(change),
-      helperPath: TOOLS.helper,
       objectPath,
       clock: systemClock,
       signal: AbortSignal.timeout(60_000),

@@ -257,7 +257,7 @@ describe('Security group (Trunk)', () => {
 describe('a newcomer', () => {
   /** What an operator types, in a shell that has kubectl and its plugin on the PATH. */
   const kubectl = async (args: readonly string[], input = '') =>
-    lab.cluster.kubectl(args, { input, path: [lab.distDir] });
+    lab.cluster.kubectl(args, { input, path: [lab.product.distDir] });
   const manifest = (vSwitch: string, strategy = 'Never') => `
 apiVersion: network.alibabacloud.com/v1beta1
 kind: PodNetworking

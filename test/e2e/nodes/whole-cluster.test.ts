@@ -9,7 +9,8 @@ import { ApiStatusError } from '../../cluster/errors.ts';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { ZONES } from '../../lab/lab.ts';
-import { NodeLab, PRODUCT_IMAGE } from '../../lab/node-lab.ts';
+import { NodeLab } from '../../lab/node-lab.ts';
+import { PRODUCT_IMAGE } from '../../lab/product.ts';
 import { primaryAddresses } from '../../lab/vpc-host.ts';
 import { PORT, podTemplate, readyNetworking } from './support.ts';
 
