@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { linkMac } from './names.ts';
 import { tokenBucket } from './netlink/traffic.ts';
-import { buildTools, type Frame, Lab, run } from './test-support/lab.ts';
+import { buildTools, DatapathLab, type Frame, run } from './test-support/datapath-lab.ts';
 import type { PodAttachment } from './types.ts';
 
 beforeAll(buildTools);
@@ -31,7 +31,7 @@ function way(pod: PodAttachment, ...args: string[]): string {
 
 describe('A1: a policy-routed pod', () => {
   test('layout perPod has the links, addresses, routes and rules of upstream', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ layout: 'perPod' });
     const pod = lab.pod([lab.shared(5, { mtu: 1499 })]);
     const [attached] = await datapath.add(pod);
@@ -64,7 +64,7 @@ describe('A1: a policy-routed pod', () => {
   });
 
   test('rules of an address that another sandbox has taken over stay', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ layout: 'perPod' });
     const old = lab.pod([lab.shared(5)]);
     const fresh = lab.pod([lab.shared(5)]);
@@ -77,7 +77,7 @@ describe('A1: a policy-routed pod', () => {
 
 describe('A3: an exclusive ENI', () => {
   test('moves into the pod with a veth beside it, can be checked there (weak spot 8), and comes back', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     lab.ip('link', 'set', 'eni2', 'up');
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.exclusive(5, true)]);
@@ -108,7 +108,7 @@ describe('A3: an exclusive ENI', () => {
   });
 
   test('host stack CIDR 0.0.0.0/0 makes the node the default; without a host peer there is no veth', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ hostStackCidrs: ['0.0.0.0/0'] });
     const pod = lab.pod([lab.exclusive(5, true)]);
     await datapath.add(pod);
@@ -124,7 +124,7 @@ describe('A3: an exclusive ENI', () => {
   });
 
   test('an ENI that appears late is waited for', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const trunk = { ...lab.trunk, mac: '00:16:3e:00:00:33' };
     const pod = lab.pod([lab.member(5, 101, { attachment: { kind: 'member', trunk, vlanId: 101 } })]);
@@ -140,7 +140,7 @@ describe('A3: an exclusive ENI', () => {
 
 describe('A2: a pod with several interfaces', () => {
   test('each has its table and rules, one has the default route, extra routes are there, packets take their way', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([
       lab.member(5, 101),
@@ -173,7 +173,7 @@ describe('A2: a pod with several interfaces', () => {
   });
 
   test('a member and an exclusive ENI', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101), lab.exclusive(6, false, { name: 'eth1', defaultRoute: false })]);
     await datapath.add(pod);
@@ -184,7 +184,7 @@ describe('A2: a pod with several interfaces', () => {
   });
 
   test('two default routes are refused before anything is made', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101), lab.shared(6, { name: 'eth1' })]);
     await expect(datapath.add(pod)).rejects.toThrow('more than one default route');
@@ -200,7 +200,7 @@ describe('A8: bandwidth', () => {
   const qdiscs = (netns: string, name: string) => run('tc', '-n', netns, 'qdisc', 'show', 'dev', name);
 
   test('token buckets on both ends, changed in place, taken away', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101, { ingressBytesPerSecond: 12_500_000, egressBytesPerSecond: 1_250_000 })]);
     const [attached] = await datapath.add(pod);
@@ -227,7 +227,7 @@ describe('A8: bandwidth', () => {
 
 describe('probe', () => {
   test('says what this kernel has, and leaves nothing', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const before = lab.state();
     const results = await datapath.probe();
@@ -246,13 +246,13 @@ describe('probe', () => {
 
 describe('N12: large packets', () => {
   test('1500 bytes without fragmentation and segmentation offload pass the tags in both directions', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
     lab.gateways();
     // The other side is a node of the same kind, wire to wire, whose pod has the same VLAN id.
-    using far = new Lab();
+    using far = new DatapathLab();
     for (const side of [lab, far]) run('ip', '-n', side.switchNs, 'link', 'del', 'sw1');
     run('ip', '-n', lab.node, 'link', 'add', 'wire', 'type', 'veth', 'peer', 'name', 'wire', 'netns', far.node);
     const near = { ...lab.trunk, mac: '00:16:3e:00:00:a1' };

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Field } from './kernel/frames.ts';
 import type { LinuxDatapath } from './linux-datapath.ts';
-import { buildTools, Lab, run } from './test-support/lab.ts';
+import { buildTools, DatapathLab, run } from './test-support/datapath-lab.ts';
 import { leftovers } from './test-support/leftovers.ts';
 import { ScriptedPort } from './test-support/ports.ts';
 import type { PodAttachment } from './types.ts';
@@ -46,7 +46,7 @@ class Records {
 
 describe('what happens to a node', () => {
   test('N9, A7, weak spots 8 and 9: clsact deleted, rules flushed, routes deleted, links down: repaired by sync', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pods = [lab.pod([lab.member(5, 101)]), lab.pod([lab.shared(6)])];
     for (const pod of pods) await datapath.add(pod);
@@ -70,7 +70,7 @@ describe('what happens to a node', () => {
   });
 
   test('A7: a deleted veth is made again while its sandbox lives', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     const [attached] = await datapath.add(pod);
@@ -82,7 +82,7 @@ describe('what happens to a node', () => {
   });
 
   test('A1: what is not ours survives teardown and sync', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     lab.ip('rule', 'add', 'from', '10.0.0.0/24', 'lookup', '77', 'pref', '2048');
     lab.ip('rule', 'add', 'to', '10.0.0.5', 'lookup', '78', 'pref', '512');
     lab.ip('link', 'add', 'calideadbeef000', 'type', 'veth', 'peer', 'name', 'foreign0');
@@ -110,7 +110,7 @@ describe('what happens to a node', () => {
   });
 
   test('weak spots 1 and 2: what an earlier agent left of a trunk pod is found without a record', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
     {
       await using datapath = lab.datapath();
@@ -125,7 +125,7 @@ describe('what happens to a node', () => {
   });
 
   test('a late removal of the old sandbox leaves the new one of the same pod alone', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const old = lab.pod([lab.member(5, 101)]);
     await datapath.add(old);
@@ -137,7 +137,7 @@ describe('what happens to a node', () => {
   });
 
   test('A7: a pod whose namespace is gone is named and kept until it is removed', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -152,7 +152,7 @@ describe('what happens to a node', () => {
   });
 
   test('weak spot 14: a sync that is asked for in the middle of an add takes nothing of it away', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const port = new ScriptedPort(lab.port());
     await using datapath = lab.datapath({}, port);
     const records = new Records(datapath);
@@ -174,7 +174,7 @@ describe('what happens to a node', () => {
   });
 
   test('weak spot 14: an add or a removal in the middle of a sync is neither undone nor taken for a fault', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const port = new ScriptedPort(lab.port());
     await using datapath = lab.datapath({}, port);
     const records = new Records(datapath);
@@ -203,7 +203,7 @@ describe('what happens to a node', () => {
   });
 
   test('calls side by side, with syncs among them', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const records = new Records(datapath);
     const pods = Array.from({ length: 8 }, (_, at) => lab.pod([lab.member(10 + at, 300 + at)]));
@@ -217,7 +217,7 @@ describe('what happens to a node', () => {
   });
 
   test('a crowd of removals is a few deletions, and an add beside them does not wait for each', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const port = new ScriptedPort(lab.port());
     await using datapath = lab.datapath({}, port);
     const pods = Array.from({ length: 20 }, (_, at) => lab.pod([lab.member(10 + at, 300 + at)]));
@@ -245,7 +245,7 @@ describe('what happens to a node', () => {
   });
 
   test('a removal that the kernel refuses fails alone; links that were about to go are found again', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const port = new ScriptedPort(lab.port());
     const pods = Array.from({ length: 6 }, (_, at) => lab.pod([lab.member(10 + at, 300 + at)]));
     {
@@ -268,7 +268,7 @@ describe('what happens to a node', () => {
   });
 
   test('the helper dies: the call fails, the next one works', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { NODE } from './kernel/kernel.ts';
 import { hostLinkName, linkMac } from './names.ts';
 import { ETH_P, setProgramFilter } from './netlink/traffic.ts';
-import { buildTools, type Frame, Lab, run, TOOLS } from './test-support/lab.ts';
+import { buildTools, DatapathLab, type Frame, run, TOOLS } from './test-support/datapath-lab.ts';
 import type { PodAttachment } from './types.ts';
 
 /* Programs of others at the hooks where packets of pods get their tags and are checked. */
@@ -15,16 +15,16 @@ const isUdp = ({ protocol }: Frame) => protocol === 17;
 const nameOf = (pod: PodAttachment) => pod.netnsPath.slice('/run/netns/'.length);
 const text = (value: string) => Buffer.from(value).toString('hex');
 
-const indexOf = (lab: Lab, link: string) => Number(/^(\d+):/.exec(lab.ip('-o', 'link', 'show', link))?.[1]);
+const indexOf = (lab: DatapathLab, link: string) => Number(/^(\d+):/.exec(lab.ip('-o', 'link', 'show', link))?.[1]);
 
 /** A filter of u32 without an action lets each packet pass, and no filter after it sees one. */
-function addFilter(lab: Lab, link: string, direction: 'ingress' | 'egress', preference: number): void {
+function addFilter(lab: DatapathLab, link: string, direction: 'ingress' | 'egress', preference: number): void {
   const place = ['dev', link, direction, 'protocol', 'all', 'pref', `${preference}`];
   run('tc', '-n', lab.node, 'filter', 'add', ...place, 'u32', 'match', 'u32', '0', '0', 'classid', '1:1');
 }
 
 async function tcxProgram(
-  lab: Lab,
+  lab: DatapathLab,
   link: string,
   direction: 'ingress' | 'egress',
   position: 'first' | 'last',
@@ -42,7 +42,7 @@ async function tcxProgram(
 }
 
 /** VLAN ids of a packet of the pod on the wire; a frame of the node itself ends it. */
-async function tagsOnWire(lab: Lab, pod: PodAttachment): Promise<number[]> {
+async function tagsOnWire(lab: DatapathLab, pod: PodAttachment): Promise<number[]> {
   await using wire = await lab.receiver(lab.switchNs, 'sw1');
   const toMac = linkMac(pod.containerId, 'eth0', 'host');
   lab.send(nameOf(pod), 'eth0', [{ toMac, source: '10.0.0.5', destination: '10.9.9.9', payload: 'pod' }]);
@@ -57,7 +57,7 @@ const NOTHING = { repaired: [], removed: [], failed: [] };
 
 describe('a filter on the way out of a trunk that lets all pass', () => {
   test.each([1, 2, 25_000])('at %i keeps no packet from its tag', async (preference) => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -68,7 +68,7 @@ describe('a filter on the way out of a trunk that lets all pass', () => {
   });
 
   test('at 25000 is told in layout perPod, where a chained Cilium has that place, and no pod comes after it', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
     {
       await using datapath = lab.datapath({ layout: 'perPod' });
@@ -89,7 +89,7 @@ describe('a filter on the way out of a trunk that lets all pass', () => {
 
 describe('our TCX program on the way out of a trunk', () => {
   test('comes before one that is attached later, which keeps no packet from its tag and no pod from its trunk', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -101,7 +101,7 @@ describe('our TCX program on the way out of a trunk', () => {
   });
 
   test('takes over from the filter of an earlier release, and each packet has its tag meanwhile', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -135,9 +135,9 @@ describe('our TCX program on the way out of a trunk', () => {
   });
 
   test('gives way to the filter of layout perPod, and goes with everything else', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
-    const attached = async (datapath: ReturnType<Lab['datapath']>) => {
+    const attached = async (datapath: ReturnType<DatapathLab['datapath']>) => {
       const { kernel } = await datapath.session();
       return ((await kernel.tcxPrograms(indexOf(lab, 'eni1'), 'egress')) ?? []).map(({ name }) => name);
     };
@@ -164,7 +164,7 @@ describe('our TCX program on the way out of a trunk', () => {
 
 describe('what comes before our filters is told', () => {
   test('on the way in of a trunk and at a pod', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -187,7 +187,7 @@ describe('what comes before our filters is told', () => {
   test.each(['ingress', 'egress'] as const)(
     'a TCX program that is put first at the %s of a trunk; pods are refused, also the next ones of a trunk in use',
     async (direction) => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const pod = lab.pod([lab.member(5, 101)]);
       await using datapath = lab.datapath();
       await datapath.add(pod);
@@ -208,7 +208,7 @@ describe('what comes before our filters is told', () => {
 });
 
 test('the filter of an earlier release at a pod is replaced', async () => {
-  using lab = new Lab();
+  using lab = new DatapathLab();
   await using datapath = lab.datapath();
   const pod = lab.pod([lab.member(5, 101)]);
   await datapath.add(pod);

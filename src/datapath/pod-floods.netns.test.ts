@@ -5,7 +5,7 @@ import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { AGENT_FLAGS } from '../../scripts/launch-flags.ts';
-import { buildTools, Lab, run, TOOLS } from './test-support/lab.ts';
+import { buildTools, DatapathLab, run, TOOLS } from './test-support/datapath-lab.ts';
 import { ScriptedPort } from './test-support/ports.ts';
 import type { PodAttachment } from './types.ts';
 
@@ -62,14 +62,14 @@ const outcomeSchema = z.object({
   peakMb: z.number(),
 });
 
-let lab: Lab;
+let lab: DatapathLab;
 let program: string;
 const pods = new Map<string, PodAttachment>();
 let others: PodAttachment[];
 
 beforeAll(async () => {
   await buildTools();
-  lab = new Lab();
+  lab = new DatapathLab();
   program = join(lab.directory, 'sync-process.mjs');
   await build({
     entryPoints: [join(import.meta.dirname, 'test-support/sync-process.ts')],
@@ -150,7 +150,7 @@ describe('an error in the namespace of one pod', () => {
     ['every request is refused', 'eio'],
     ['the namespace is gone', 'gone'],
   ])('%s: the sync goes on for the others, and names the pod', async (_, how) => {
-    using own = new Lab();
+    using own = new DatapathLab();
     const scripted = new ScriptedPort(own.port());
     await using datapath = own.datapath({}, scripted);
     const broken = own.pod([own.member(5, 101)]);

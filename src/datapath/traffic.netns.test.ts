@@ -2,7 +2,7 @@ import { readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { encodeTag } from './bpf/entries.ts';
-import { buildTools, type Frame, Lab, run } from './test-support/lab.ts';
+import { buildTools, DatapathLab, type Frame, run } from './test-support/datapath-lab.ts';
 import { delivered, fromPod, hostMac, isUdp, nameOf, text } from './test-support/pod-traffic.ts';
 import type { DatapathSettings, PodAttachment } from './types.ts';
 
@@ -15,7 +15,7 @@ describe('tags', () => {
   ])(
     'N11: a NIC without VLAN offload has them in the bytes of its frames, both ways (%s)',
     async (...[, own, other, type]) => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       for (const [netns, link] of [
         [lab.node, 'eni1'],
         [lab.switchNs, 'sw1'],
@@ -49,7 +49,7 @@ describe('tags', () => {
   );
 
   test('N2, weak spot 4: a wrong id, a second tag, no tag and an unknown destination are dropped on the way in', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     const other = lab.pod([lab.member(6, 202)]);
@@ -90,7 +90,7 @@ describe('tags', () => {
   });
 
   test('N1: 4,000 addresses, each with its own tag on the wire', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -114,7 +114,7 @@ describe('tags', () => {
   });
 
   test('N3, weak spot 6: no untagged and no wrong frame while ids change and programs are replaced under load', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const ids = [101, 102];
     const pod = lab.pod([lab.member(5, 101)]);
@@ -147,7 +147,7 @@ describe('tags', () => {
   });
 
   test('N3: maps of another layout are filled before the programs are switched to them', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
     {
       await using old = lab.datapath();
@@ -174,7 +174,7 @@ describe('tags', () => {
   });
 
   test('N4: what a packet has to pass does not grow with the pods', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const lines = (output: string) => output.split('\n').length;
     const passed = () => ({
@@ -189,7 +189,7 @@ describe('tags', () => {
   });
 
   test('N4: in layout perPod, too: what decides comes before the rules of the pods', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ layout: 'perPod' });
     const pod = lab.pod([lab.member(5, 101)]);
     const other = lab.pod([lab.member(6, 102)]);
@@ -225,7 +225,7 @@ describe('tags', () => {
   });
 
   test('a member whose tag entry is lost sends nothing, rather than without a tag', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     const other = lab.pod([lab.member(6, 102)]);
@@ -254,7 +254,7 @@ describe('tags', () => {
   });
 
   test('N10, weak spot 3: an address that moves from a trunk pod to a shared pod leaves without a tag, and back with one', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const onTrunk = lab.pod([lab.member(5, 101)]);
     const { ipv4, ipv6, ...rest } = lab.member(5, 0);
@@ -281,7 +281,7 @@ describe('tags', () => {
   });
 
   test('A7: a trunk that was replaced by another device: sync moves everything to it', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -324,7 +324,7 @@ describe('between pods of a node', () => {
   test.each(cases)(
     'weak spot 5: with $change, members reach each other on the node: $local',
     async ({ change, local }) => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(change);
       const [one, two, shared] = [
         lab.pod([lab.member(5, 101)]),
@@ -360,7 +360,7 @@ describe('between pods of a node', () => {
   );
 
   test('shared pods reach each other directly', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const [one, two] = [lab.pod([lab.shared(5)]), lab.pod([lab.shared(6)])];
     for (const pod of [one, two]) await datapath.add(pod);
@@ -375,7 +375,7 @@ describe('between pods of a node', () => {
 
 describe('a single family', () => {
   test.each(['ipv4', 'ipv6'] as const)('%s only', async (family) => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const { nodeAddress } = lab.settings();
     const own = nodeAddress[family] ?? '';
     await using datapath = lab.datapath({ nodeAddress: family === 'ipv4' ? { ipv4: own } : { ipv6: own } });

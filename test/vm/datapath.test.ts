@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { buildTools } from '../../src/datapath/test-support/lab.ts';
+import { buildTools } from '../../src/datapath/test-support/datapath-lab.ts';
 import { GROUPS } from './inside/groups.ts';
 import { runInVm, type VmResult } from './vm.ts';
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { Kernel } from '../kernel/kernel.ts';
-import { buildTools, Lab, run } from '../test-support/lab.ts';
+import { buildTools, DatapathLab, run } from '../test-support/datapath-lab.ts';
 
 beforeAll(buildTools);
 
@@ -12,7 +12,7 @@ test.each([
   ['room for one entry', { type: HASH, maxEntries: 1 }],
   ['another type', { type: LRU_HASH, maxEntries: 65_536 }],
 ])('a pinned map with our name and %s is replaced, and the pods that run keep their tags', async (_, wrong) => {
-  using lab = new Lab();
+  using lab = new DatapathLab();
   const pods = [lab.pod([lab.member(5, 101)]), lab.pod([lab.member(6, 102)])];
   {
     await using datapath = lab.datapath();

@@ -1,12 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { PodAttachment, PodInterface } from '../types.ts';
-import { buildTools, Lab, run } from './lab.ts';
+import { buildTools, DatapathLab, run } from './datapath-lab.ts';
 import { leftovers } from './leftovers.ts';
 import { ScriptedPort } from './ports.ts';
 
 type Kind = 'member' | 'shared' | 'exclusive';
 
-function interfaceOf(lab: Lab, kind: Kind): PodInterface {
+function interfaceOf(lab: DatapathLab, kind: Kind): PodInterface {
   const limits = { ingressBytesPerSecond: 1_000_000, egressBytesPerSecond: 2_000_000 };
   switch (kind) {
     case 'member':
@@ -26,7 +26,7 @@ export function describeFailures(kind: Kind): void {
   beforeAll(buildTools);
   describe(`a pod with a ${kind} interface`, () => {
     test('N7, weak spots 2 and 15: an add that fails at any request leaves the kernel as it was', async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await using healer = lab.datapath();
       // What stays of an ENI that was in use once: it is up, and its sysctls.
@@ -55,7 +55,7 @@ export function describeFailures(kind: Kind): void {
     });
 
     test('N7: the very first add of a node, too', async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       const before = lab.state(pod);
       for (const failAt of [12, 20, 25, 30, 35, 40]) {
@@ -70,7 +70,7 @@ export function describeFailures(kind: Kind): void {
     });
 
     test("killed between any two requests of add: sync without the pod removes all, the runtime's next add completes all", async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await using healer = lab.datapath();
       const total = new ScriptedPort(lab.port());
@@ -101,7 +101,7 @@ export function describeFailures(kind: Kind): void {
     });
 
     test('killed between any two requests of remove: sync without the pod removes the rest', async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await using healer = lab.datapath();
       const port = new ScriptedPort(lab.port());
@@ -125,7 +125,7 @@ export function describeFailures(kind: Kind): void {
     });
 
     test('add is idempotent and costs the same with other pods around', async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const port = new ScriptedPort(lab.port());
       await using datapath = lab.datapath({}, port);
       const others: PodAttachment[] = [];
@@ -146,7 +146,7 @@ export function describeFailures(kind: Kind): void {
     });
 
     test('N6, weak spot 7: remove works twice, without the namespace, and before add', async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await datapath.remove(pod);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import * as z from 'zod';
-import { buildTools, TOOLS } from '../../../src/datapath/test-support/lab.ts';
+import { buildTools, TOOLS } from '../../../src/datapath/test-support/datapath-lab.ts';
 import type { CommandResult } from '../../cluster/access.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { podTemplate, readyNetworking } from '../../e2e/nodes/support.ts';

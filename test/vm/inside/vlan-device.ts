@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Lab, run } from '../../../src/datapath/test-support/lab.ts';
+import { DatapathLab, run } from '../../../src/datapath/test-support/datapath-lab.ts';
 import type { DatapathSettings, EniDevice, PodInterface } from '../../../src/datapath/types.ts';
 import { isUdp, netnsOf, type ScenarioGroup } from './scenario.ts';
 
@@ -8,7 +8,7 @@ const TAG_PROGRAMS: Readonly<Record<DatapathSettings['tagProgram'], Partial<Data
   ebpf: {},
 };
 
-function vlanDevice(lab: Lab, last: number, vlanId: number, change: Partial<PodInterface> = {}): PodInterface {
+function vlanDevice(lab: DatapathLab, last: number, vlanId: number, change: Partial<PodInterface> = {}): PodInterface {
   return { ...lab.member(last, vlanId), attachment: { kind: 'vlanDevice', trunk: lab.trunk, vlanId }, ...change };
 }
 
@@ -16,7 +16,7 @@ const gatewayMac = 'ee:ff:ff:ff:ff:ff';
 
 function wholeLife(settings: Partial<DatapathSettings>) {
   return async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath(settings);
     const pod = lab.pod([vlanDevice(lab, 5, 101, { mtu: 1400, extraRoutes: ['10.88.0.0/16'] })]);
     const netns = netnsOf(pod);
@@ -72,7 +72,7 @@ export const vlanDevices: ScenarioGroup = {
     'with the eBPF programs: made, used and removed': wholeLife(TAG_PROGRAMS.ebpf),
 
     'replaces the device of another id, and what an earlier agent left on the node': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
       const netns = netnsOf(pod);
@@ -91,7 +91,7 @@ export const vlanDevices: ScenarioGroup = {
     },
 
     'an id that a living pod has is refused, and that pod keeps it': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
       const other = lab.pod([vlanDevice(lab, 6, 101)]);
@@ -102,7 +102,7 @@ export const vlanDevices: ScenarioGroup = {
     },
 
     'a trunk whose name leaves no room for the id': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       // 15 characters, the most that a link's name has.
       const long: EniDevice = { ...lab.trunk, mac: '00:16:3e:00:00:03' };
       lab.eni('enp100s10f0np0v', 'sw3', long);
@@ -117,7 +117,7 @@ export const vlanDevices: ScenarioGroup = {
     },
 
     'cannot send as another, but as one with such a device, when it writes its tags itself': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
       const other = lab.pod([vlanDevice(lab, 6, 202)]);
@@ -154,7 +154,7 @@ export const vlanDevices: ScenarioGroup = {
     },
 
     'goes with the namespace of its pod': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
       await datapath.add(pod);

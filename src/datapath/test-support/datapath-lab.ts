@@ -136,7 +136,7 @@ function removeDirectory(directory: string): void {
 }
 
 /** A node, its trunk and secondary ENI, and the switch behind them, as namespaces of this machine. */
-export class Lab implements Disposable {
+export class DatapathLab implements Disposable {
   readonly id = `${process.pid}-${randomBytes(3).toString('hex')}`;
   readonly directory: string;
   readonly #namespaces: string[] = [];
