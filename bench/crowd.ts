@@ -77,7 +77,9 @@ export class Crowd implements AsyncDisposable {
     if (direction === 'out') return flood(this.#name, 'flood-udp', OUTSIDE, PORT, PAYLOAD_BYTES, packets);
     const [network] = this.pods.at(-1)?.interfaces ?? [];
     const frame = frameBytes({
-      ...{ toMac: this.lab.trunk.mac, source: OUTSIDE, destination: network?.ipv4?.address ?? '' },
+      toMac: this.lab.trunk.mac,
+      source: OUTSIDE,
+      destination: network?.ipv4?.address ?? '',
       vlans: [network?.attachment.kind === 'member' ? network.attachment.vlanId : 0],
       size: Number(PAYLOAD_BYTES),
     });
@@ -111,7 +113,10 @@ export function trunkPod(
 ): PodAttachment {
   const name = `pod-${at}`;
   return {
-    ...{ namespace: 'bench', name, uid: name, containerId: `${name}-${lab.id}` },
+    namespace: 'bench',
+    name,
+    uid: name,
+    containerId: `${name}-${lab.id}`,
     netnsPath: lab.netnsPath(shared?.netns ?? lab.namespace(name)),
     interfaces: [
       {

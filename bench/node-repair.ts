@@ -65,7 +65,9 @@ async function backAfterMs(lab: DatapathLab, disturb: (lab: DatapathLab) => void
   const disturbedMs = performance.now();
   if (state() === before) throw new Error('nothing was taken away, or it was back at once');
   await pollUntil(async () => (state() === before ? true : undefined), {
-    ...{ what: 'what was taken away to be back', timeoutMs: 30_000, intervalMs: 10 },
+    what: 'what was taken away to be back',
+    timeoutMs: 30_000,
+    intervalMs: 10,
   });
   return performance.now() - disturbedMs;
 }

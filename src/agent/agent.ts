@@ -64,29 +64,44 @@ export class Agent {
     this.#records = records;
     this.#corrupt = corrupt;
     this.#view = createNodeView({
-      ...{ client, nodeName, clock, random },
+      client,
+      nodeName,
+      clock,
+      random,
       onError: (kind, error) => log.warn({ kind, err: errorMessage(error) }, 'watch interrupted'),
     });
     this.#waiter = new AssignmentWaiter({
       stores: { pods: this.#view.pods.store, podEnis: this.#view.podEnis.store, node: this.#view.node.store },
-      ...{ clock, nodeName, mtu: config.mtu },
+      clock,
+      nodeName,
+      mtu: config.mtu,
     });
     const queue = new KeyedQueue();
     this.#queue = queue;
     this.#reporter = new RuntimeReporter({
-      ...{ client, nodeName, clock, view: this.#view },
+      client,
+      nodeName,
+      clock,
+      view: this.#view,
       isUsed: (pod) => records.hasSandboxOf(pod.uid) || this.#isAlive(pod),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
     this.#plugin = new CniPlugin({
-      ...{ datapath, records, queue, waiter: this.#waiter },
+      datapath,
+      records,
+      queue,
+      waiter: this.#waiter,
       observer: this.#observer(),
       addTimeoutMs: config.addTimeout,
       notReady: () => this.problem(),
       limited: () => this.#limit,
     });
     this.#sync = new NodeSync({
-      ...{ datapath, records, queue, waiter: this.#waiter, plugin: this.#plugin },
+      datapath,
+      records,
+      queue,
+      waiter: this.#waiter,
+      plugin: this.#plugin,
       onProblem: (message, error) => log.warn(error === undefined ? {} : { err: errorMessage(error) }, message),
     });
     this.metrics = createAgentMetrics({
@@ -153,8 +168,10 @@ export class Agent {
       // Not before every sandbox has its record again.
       this.#reporter.start();
       answerReleases({
-        ...{ podEnis: this.#view.podEnis.store, records: this.#records },
-        ...{ queue: this.#queue, reporter: this.#reporter },
+        podEnis: this.#view.podEnis.store,
+        records: this.#records,
+        queue: this.#queue,
+        reporter: this.#reporter,
       });
       await this.#lookRepeatedly(signal);
     } catch (error) {
@@ -180,7 +197,9 @@ export class Agent {
     const { datapath, log, config } = this.#options;
     const rebuilt = await rebuildRecords({
       keys: this.#corrupt,
-      ...{ records: this.#records, datapath, waiter: this.#waiter },
+      records: this.#records,
+      datapath,
+      waiter: this.#waiter,
       pods: this.#view.pods.store
         .list()
         .map(({ metadata }) => ({ namespace: metadata.namespace ?? '', name: metadata.name })),

@@ -34,8 +34,8 @@ export type Assignment =
 type Part<T> = { value: T } | { waiting: string } | { refused: string };
 
 /**
- * What a sandbox of a pod gets (reference 1.6, 2.1, 6.3 of the control plane): a PodENI counts once it is `Bind`, is not being
- * deleted, carries the pod's uid and is bound to this node's instance; nothing of it may be missing. Pure.
+ * What a sandbox of a pod gets. A PodENI counts once it is `Bind`, is not being deleted, carries the pod's uid, is bound to this
+ * node's instance and is complete. Pure.
  */
 export function assignmentOf(input: AssignmentInput): Assignment {
   const { request, pod, podEni, node } = input;
@@ -111,7 +111,7 @@ interface PodOptions {
   limits: Pick<PodInterface, 'ingressBytesPerSecond' | 'egressBytesPerSecond' | 'priority'>;
 }
 
-/** Limits that the runtime hands over go before the pod's annotations (reference 3.1). */
+/** Limits that the runtime hands over take precedence over the pod's annotations, as upstream has it. */
 function podOptions({ request, mtu }: AssignmentInput, pod: Pod): { options: PodOptions; problems: string[] } {
   const problems: string[] = [];
   const annotations = pod.metadata.annotations ?? {};

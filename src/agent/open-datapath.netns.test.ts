@@ -19,8 +19,12 @@ test('where bpf(2) is refused, `auto` is an error that says what to set, and nev
   const config = agentConfigSchema.parse({ paths: { bpf: bpfDirectory } });
   expect(config.datapath.tagProgram).toBe('auto');
   const opening = openNodeDatapath({
-    ...{ config, nodeAddress, lib, nodeNetns: lab.netnsPath(lab.node) },
-    ...{ clock: systemClock, signal: AbortSignal.timeout(30_000) },
+    config,
+    nodeAddress,
+    lib,
+    nodeNetns: lab.netnsPath(lab.node),
+    clock: systemClock,
+    signal: AbortSignal.timeout(30_000),
     log: { debug: () => undefined },
   });
   await expect(opening).rejects.toThrow(/eBPF programs: .*EPERM.*or set `datapath\.tagProgram: tc`/);

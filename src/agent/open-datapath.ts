@@ -57,12 +57,16 @@ export function openWithTagProgram(options: NodeDatapathOptions, tagProgram: Tag
       hostStackCidrs: config.hostStackCIDRs,
       // Marks are set by eBPF programs.
       layout: tagProgram === 'tc' ? 'perPod' : layout,
-      ...{ markMask, masqueradeMark, isolateMembers, tagProgram },
+      markMask,
+      masqueradeMark,
+      isolateMembers,
+      tagProgram,
       bpfDirectory: config.paths.bpf,
     },
     helperPath: join(lib, 'terway-kernel'),
     objectPath: join(lib, 'terway.bpf.o'),
-    ...{ clock, signal },
+    clock,
+    signal,
     ...(nodeNetns === undefined ? {} : { nodeNetns }),
   });
 }

@@ -46,7 +46,10 @@ async function start() {
   const queue = new KeyedQueue();
   const told: string[] = [];
   const plugin = new CniPlugin({
-    ...{ datapath, records, waiter, queue },
+    datapath,
+    records,
+    waiter,
+    queue,
     observer: {
       adding: (attachment) => adding(attachment),
       added: ({ attachment }) => told.push(`added ${attachment.containerId}`),
@@ -59,7 +62,11 @@ async function start() {
   });
   const gone = new Set<string>();
   const sync = new NodeSync({
-    ...{ datapath, records, waiter, queue, plugin },
+    datapath,
+    records,
+    waiter,
+    queue,
+    plugin,
     onProblem: (message) => told.push(message),
     netnsExists: async (path) => !gone.has(path),
   });
@@ -102,7 +109,7 @@ test('ADD gives the pod its network; a second ADD of the sandbox answers the sam
   expect(datapath.calls).toEqual(['add sandbox-web-0']);
 });
 
-test('DEL removes, twice as well as before ADD, and after a restart (N6, weak spot 7)', async () => {
+test('DEL removes, twice as well as before ADD, and after a restart (weak spot 7)', async () => {
   await run('DEL');
   bound();
   await run('ADD');
@@ -129,7 +136,7 @@ test('a DEL that the kernel refuses fails, is remembered and is finished by the 
   expect(bench.told.at(-1)).toBe('removed sandbox-web-0');
 });
 
-test('DEL of a stale sandbox leaves the network of the next one alone (N6)', async () => {
+test('DEL of a stale sandbox leaves the network of the next one alone', async () => {
   bound();
   await run('ADD');
   await run('ADD', aRequest('web-0', 'second'));
@@ -138,7 +145,7 @@ test('DEL of a stale sandbox leaves the network of the next one alone (N6)', asy
   expect([...datapath.pods.keys()]).toEqual(['second']);
 });
 
-test('a pod without a PodENI waits, then fails with the reason; others are not held up (N8)', async () => {
+test('a pod without a PodENI waits, then fails with the reason; others are not held up', async () => {
   view.pods.upsert(aPod('slow'));
   const slow = run('ADD', aRequest('slow')).catch((error: unknown) => error);
   for (let at = 0; at < 100; at += 1) {
@@ -208,7 +215,9 @@ test('what the node says of an earlier sandbox is taken back before the next one
 test('of a PodENI that leaves is said that no sandbox has it, unless one does', async () => {
   const released: string[] = [];
   answerReleases({
-    ...{ podEnis: view.podEnis, records: bench.records, queue: bench.queue },
+    podEnis: view.podEnis,
+    records: bench.records,
+    queue: bench.queue,
     reporter: { released: ({ uid }) => released.push(uid) },
   });
   const leave = (name: string, phase: 'Bind' | 'Binding' | 'Detaching', deleted = true) => {
@@ -273,7 +282,7 @@ test('a look at the node waits for an ADD and sees what it recorded; an ADD wait
   expect(datapath.calls).toEqual(['add sandbox-web-0', 'made', 'sync sandbox-web-0', 'add sandbox-web-1', 'made']);
 });
 
-test('a failed ADD leaves neither record nor anything to find (weak spots 2 and 15, N7)', async () => {
+test('a failed ADD leaves neither record nor anything to find (weak spots 2 and 15)', async () => {
   bound();
   datapath.beforeAdd = async () => {
     throw new Error('add route: no such device');

@@ -59,7 +59,10 @@ async function findSandbox(
 ): Promise<PodAttachment | undefined> {
   for (const netnsPath of netnsPaths) {
     const request: AttachmentRequest = {
-      ...{ containerId, netnsPath, ifName, pod },
+      containerId,
+      netnsPath,
+      ifName,
+      pod,
       config: { cniVersion: '1.1.0', name: 'terway' },
     };
     const assignment = waiter.now(request);

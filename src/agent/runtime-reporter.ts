@@ -23,7 +23,7 @@ const RETRY_MS = 5000;
 const KEEP_DELETED_MS = 300_000;
 
 /**
- * The only writer of the node's NodeRuntime (reference 1.7): which pods saw ADD (`initial`) and DEL (`deleted`). Each pod has one
+ * The only writer of the node's NodeRuntime: which pods saw ADD (`initial`) and DEL (`deleted`). Each pod has one
  * state at a time, so that the newest never has to be told from its time, which has a resolution of a second. An annotation
  * says that this agent reports, so that the control plane waits for its word.
  */

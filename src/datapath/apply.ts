@@ -261,7 +261,7 @@ export class Applier {
       const found = await findLink(this.#kernel, netns, name);
       if (found?.kind === 'vlan' && found.peerIndex === parentIndex && found.vlanId === vlanId) return;
       if (found !== undefined) await this.#send(netns, deleteLink(found.index));
-      // What upstream's agent left when it ended before it moved the device (reference 3.5 b).
+      // Upstream's agent makes the device on the node and then moves it into the pod; this one it never moved.
       const stale = await findLink(this.#kernel, NODE, `${trunk}.${vlanId}`.slice(-LONGEST_LINK_NAME));
       if (stale?.kind === 'vlan' && stale.peerIndex === parentIndex && stale.vlanId === vlanId) {
         await this.#send(NODE, deleteLink(stale.index));

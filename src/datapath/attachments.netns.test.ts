@@ -244,7 +244,7 @@ describe('probe', () => {
   });
 });
 
-describe('N12: large packets', () => {
+describe('large packets', () => {
   test('1500 bytes without fragmentation and segmentation offload pass the tags in both directions', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();

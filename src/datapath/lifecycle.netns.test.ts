@@ -45,7 +45,7 @@ class Records {
 }
 
 describe('what happens to a node', () => {
-  test('N9, A7, weak spots 8 and 9: clsact deleted, rules flushed, routes deleted, links down: repaired by sync', async () => {
+  test('weak spots 8 and 9: clsact deleted, rules flushed, routes deleted, links down: repaired by sync', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pods = [lab.pod([lab.member(5, 101)]), lab.pod([lab.shared(6)])];

@@ -11,13 +11,13 @@ export function isOurGroup(group: number): boolean {
   return group === OUR_GROUP || group === LEAVING_GROUP;
 }
 
-/** Next hops of pods: the host's end of their veth answers for them (reference 3.3). */
+/** Next hops of pods: the host's end of their veth answers for them. */
 export const LINK_LOCAL_GATEWAY = { ipv4: '169.254.1.1', ipv6: 'fe80::1' } as const;
 
-/** The pod's end of the veth beside an exclusive ENI (reference 3.7). */
+/** The pod's end of the veth beside an exclusive ENI, named as upstream does. */
 export const HOST_PEER_NAME = 'veth1';
 
-/** Routing table of an ENI of the node (reference 3.3), or of an interface in a pod that has several. */
+/** Routing table of an ENI of the node, numbered as upstream does, or of an interface in a pod that has several. */
 export function tableOf(linkIndex: number): number {
   return 1000 + linkIndex;
 }
@@ -44,7 +44,7 @@ export function podKey({ namespace, name }: Pick<PodAttachment, 'namespace' | 'n
   return `${namespace}/${name}`;
 }
 
-/** Name of the host's end of a pod's veth, the same as Calico's (reference 3.1). */
+/** Name of the host's end of a pod's veth: Calico's formula, by which felix and Cilium recognise it. */
 export function hostLinkName(pod: Pick<PodAttachment, 'namespace' | 'name'>, interfaceName: string): string {
   const suffix = interfaceName === 'eth0' ? '' : interfaceName;
   const hash = createHash('sha1').update(`${pod.namespace}.${pod.name}${suffix}`).digest('hex');

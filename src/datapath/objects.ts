@@ -45,7 +45,7 @@ export type KernelObject =
       afterCilium?: boolean;
       beforeFilters?: 'make' | 'keep';
     }
-  /** The classic filters of a trunk (reference 3.5 a). */
+  /** The classic filters of a trunk. */
   | { kind: 'pushFilter'; link: string; source: string; vlanId: number }
   | { kind: 'popFilter'; link: string }
   /** Undefined: there must be no limit. */

@@ -74,8 +74,7 @@ export interface EniUse {
 }
 
 /**
- * What all pods of one ENI share (reference 3.4, "ENI side"). The filters come first: nothing is routed to a trunk that
- * does not tag.
+ * What all pods of one ENI share. The filters come first: nothing is routed to a trunk that does not tag.
  */
 export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSettings, marks: Marks): KernelObject[] {
   const { name: link, index, device } = eni;

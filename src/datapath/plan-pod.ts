@@ -155,8 +155,12 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
       },
       { kind: 'clsact', netns: NODE, link },
       {
-        ...{ kind: 'program', netns: NODE, link, direction: 'ingress' },
-        ...{ preference: PREFERENCE.veth, program: 'veth_ingress' },
+        kind: 'program',
+        netns: NODE,
+        link,
+        direction: 'ingress',
+        preference: PREFERENCE.veth,
+        program: 'veth_ingress',
       },
     );
   }
@@ -172,8 +176,8 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
 function markOf(network: PodInterface, context: PlanContext): { mark: number; markMask: number } {
   const { settings, marks } = context;
   const device = eniOf(network);
-  // The cloud refuses the address of a whole ENI on the node's own: kube-proxy replaces it where the node forwards
-  // (reference 3.7 has a rule of iptables for that).
+  // The cloud drops packets that carry a whole ENI's address but leave by the node's own ENI, so kube-proxy has to replace the
+  // address where the node forwards.
   if (device === undefined) {
     return { mark: settings.masqueradeMark, markMask: (marks.mask | settings.masqueradeMark) >>> 0 };
   }
@@ -216,7 +220,7 @@ function planHostRoutes(pod: PodAttachment, network: PodInterface, context: Plan
   });
 }
 
-/** The veth beside an exclusive ENI: Services, the node itself and what the node serves (reference 3.7). */
+/** The veth beside an exclusive ENI: Services, the node itself and what the node serves. */
 function planHostPeer(pod: PodAttachment, network: PodInterface, context: PlanContext): KernelObject[] {
   const netns = pod.netnsPath;
   const link = HOST_PEER_NAME;
@@ -243,7 +247,12 @@ function planHostPeer(pod: PodAttachment, network: PodInterface, context: PlanCo
 function planAnswers(netns: string, network: PodInterface, { settings }: PlanContext): KernelObject[] {
   if (settings.tagProgram === 'tc') return [];
   const filter = (link: string, direction: Direction, program: ProgramName): KernelObject => ({
-    ...{ kind: 'program', netns, link, direction, preference: PREFERENCE.answers, program },
+    kind: 'program',
+    netns,
+    link,
+    direction,
+    preference: PREFERENCE.answers,
+    program,
   });
   // The kernel takes the greater of the two; sources beyond the node have no route by this link.
   const links = network.ipv4 === undefined ? [] : ['all', HOST_PEER_NAME];

@@ -26,7 +26,7 @@ const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as co
 const ORELSE = "or set `datapath.tagProgram: tc` in the agent's configuration, which protects less (docs/hardening.md)";
 /** In every namespace. */
 const LOOPBACK_INDEX = 1;
-/** What Cilium in DataPath V2 needs (reference 6.3). */
+/** The oldest kernel on which Cilium runs in upstream's DataPath V2. */
 const OLDEST = { major: 5, minor: 10 };
 
 export interface ProbeOptions {

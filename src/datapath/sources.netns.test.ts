@@ -83,7 +83,10 @@ test.each([
   const redirect = 'u32 match u32 0 0 action mirred egress redirect dev eni1';
   lab.sh(lab.node, `tc qdisc add dev in1 clsact && tc filter add dev in1 ingress protocol all ${redirect}`);
   const frame = (payload: string, vlans: number[], source: string) => ({
-    ...{ toMac: 'ee:ff:ff:ff:ff:ff', vlans, payload, source },
+    toMac: 'ee:ff:ff:ff:ff:ff',
+    vlans,
+    payload,
+    source,
     destination: source.includes(':') ? 'fd99::9' : '10.9.9.9',
   });
   const send = (...frames: ReturnType<typeof frame>[]) => lab.tryToSend(lab.node, beside ? 'in0' : 'eni1', frames);

@@ -13,7 +13,7 @@ describe('tags', () => {
     ['IPv4', '10.0.0.5', '10.9.9.9', '0800'],
     ['IPv6', 'fd00::5', 'fd99::9', '86dd'],
   ])(
-    'N11: a NIC without VLAN offload has them in the bytes of its frames, both ways (%s)',
+    'a NIC without VLAN offload has them in the bytes of its frames, both ways (%s)',
     async (...[, own, other, type]) => {
       using lab = new DatapathLab();
       for (const [netns, link] of [
@@ -48,7 +48,7 @@ describe('tags', () => {
     },
   );
 
-  test('N2, weak spot 4: a wrong id, a second tag, no tag and an unknown destination are dropped on the way in', async () => {
+  test('weak spot 4: a wrong id, a second tag, no tag and an unknown destination are dropped on the way in', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
@@ -60,7 +60,11 @@ describe('tags', () => {
       ['fd99::9', 'fd00::5'],
     ] as const) {
       const packet = (payload: string, vlans: number[]) => ({
-        ...{ toMac: lab.trunk.mac, source, destination, payload, vlans },
+        toMac: lab.trunk.mac,
+        source,
+        destination,
+        payload,
+        vlans,
       });
       const seen = await delivered(
         lab,
@@ -89,7 +93,7 @@ describe('tags', () => {
     });
   });
 
-  test('N1: 4,000 addresses, each with its own tag on the wire', async () => {
+  test('4,000 addresses, each with its own tag on the wire', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
@@ -113,7 +117,7 @@ describe('tags', () => {
     expect(new Set(frames.map(({ source }) => source)).size).toBe(4000);
   });
 
-  test('N3, weak spot 6: no untagged and no wrong frame while ids change and programs are replaced under load', async () => {
+  test('weak spot 6: no untagged and no wrong frame while ids change and programs are replaced under load', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const ids = [101, 102];
@@ -146,7 +150,7 @@ describe('tags', () => {
     expect((await datapath.verdicts()).droppedNoEntry).toBe(0);
   });
 
-  test('N3: maps of another layout are filled before the programs are switched to them', async () => {
+  test('maps of another layout are filled before the programs are switched to them', async () => {
     using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
     {
@@ -173,7 +177,7 @@ describe('tags', () => {
     await datapath.add(lab.pod([lab.member(6, 102)]));
   });
 
-  test('N4: what a packet has to pass does not grow with the pods', async () => {
+  test('what a packet has to pass does not grow with the pods', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const lines = (output: string) => output.split('\n').length;
@@ -188,7 +192,7 @@ describe('tags', () => {
     expect(passed()).toEqual(withOne);
   });
 
-  test('N4: in layout perPod, too: what decides comes before the rules of the pods', async () => {
+  test('in layout perPod, too: what decides comes before the rules of the pods', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath({ layout: 'perPod' });
     const pod = lab.pod([lab.member(5, 101)]);
@@ -253,7 +257,7 @@ describe('tags', () => {
     expect(await datapath.check(pod)).toEqual([]);
   });
 
-  test('N10, weak spot 3: an address that moves from a trunk pod to a shared pod leaves without a tag, and back with one', async () => {
+  test('weak spot 3: an address that moves from a trunk pod to a shared pod leaves without a tag, and back with one', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const onTrunk = lab.pod([lab.member(5, 101)]);

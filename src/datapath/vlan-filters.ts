@@ -14,8 +14,8 @@ import {
 import { PREFERENCE } from './plan-node.ts';
 
 /*
- * The classic way to tag (reference 3.5 a): one u32 filter per address, whose handle the kernel chooses. To find one, all
- * are listed, which costs as many steps as there are pods.
+ * The classic way to tag: one u32 filter per address. The kernel chooses its handle, so finding one means listing all of them,
+ * as many as there are pods.
  */
 
 type Undo = () => Promise<void>;

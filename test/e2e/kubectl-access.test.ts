@@ -137,7 +137,8 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
   /** A pod of the control plane, as the chart labels it. */
   async function withReplica(pod: string, name: string, work: () => Promise<void>): Promise<void> {
     await operator.lab.api.create(PODS, {
-      ...{ apiVersion: 'v1', kind: 'Pod' },
+      apiVersion: 'v1',
+      kind: 'Pod',
       metadata: {
         name: pod,
         labels: {
@@ -179,7 +180,8 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
       expect(noLease.stderr).toContain('there is no lease kube-system/edge-network');
       await operator.lab.apply(
         stringify({
-          ...{ apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' },
+          apiVersion: 'coordination.k8s.io/v1',
+          kind: 'Lease',
           metadata: { name: 'edge-network', namespace: 'kube-system' },
           spec: { holderIdentity: 'edge-0_1', leaseDurationSeconds: 15, renewTime: microTime(Date.now()) },
         }),
@@ -211,7 +213,9 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
     beforeAll(async () => {
       const serviceAccount = { namespace: ns, name: 'operator' };
       await operator.lab.api.create(`/api/v1/namespaces/${ns}/serviceaccounts`, {
-        ...{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: serviceAccount.name } },
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name: serviceAccount.name },
       });
       const manifest = await renderChart(
         {

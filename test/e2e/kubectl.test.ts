@@ -66,7 +66,11 @@ async function runPod(name: string, ip: string): Promise<void> {
       conditions: [{ type: 'Ready', status: 'True', lastTransitionTime: now }],
       containerStatuses: [
         {
-          ...{ name: 'main', image: 'pause', imageID: 'pause', ready: true, restartCount: 0 },
+          name: 'main',
+          image: 'pause',
+          imageID: 'pause',
+          ready: true,
+          restartCount: 0,
           state: { running: { startedAt: now } },
         },
       ],
@@ -142,7 +146,9 @@ describe('explain pod', () => {
 
   test('a pod in the network of its node, and one that nobody scheduled', async () => {
     const manifest = (name: string, spec: object) => ({
-      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name } },
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name },
       spec: { containers: [{ name: 'main', image: 'registry.k8s.io/pause:3.10' }], ...spec },
     });
     const path = `/api/v1/namespaces/${ns}/pods`;
@@ -303,7 +309,9 @@ test('adopt tells which records of another control plane are looked after, and w
   );
   expect(adoptees).toContainEqual({ kind: 'PodENI', name: `${ns}/theirs`, state: 'adopted' });
   expect(adoptees).toContainEqual({
-    ...{ kind: 'PodENI', name: `${ns}/damaged`, state: 'hindered' },
+    kind: 'PodENI',
+    name: `${ns}/damaged`,
+    state: 'hindered',
     hindrance: expect.stringContaining('the record says vsw-bp1other'),
   });
   expect((await plugin.run(['adopt'])).stdout).toMatch(/1 adopted, \d+ not/);
@@ -315,15 +323,20 @@ test('a bundle has everything that tells of the network, and no secret', async (
   const SECRET = 'hunter2hunter2';
   const path = '/api/v1/namespaces/kube-system';
   await operator.lab.api.create(`${path}/secrets`, {
-    ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'terway-controlplane-credential' } },
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 'terway-controlplane-credential' },
     stringData: { 'ctrl-secret.yaml': `accessSecret: ${SECRET}` },
   });
   await operator.lab.api.create(`${path}/configmaps`, {
-    ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'terway-controlplane' } },
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'terway-controlplane' },
     data: { 'ctrl-config.yaml': `regionID: cn-hangzhou\naccessSecret: ${SECRET}\n` },
   });
   await operator.lab.api.create(`${path}/pods`, {
-    ...{ apiVersion: 'v1', kind: 'Pod' },
+    apiVersion: 'v1',
+    kind: 'Pod',
     metadata: { name: 'bundled', labels: { 'app.kubernetes.io/part-of': 'terway-controlplane' } },
     spec: {
       nodeName: node.name,
@@ -346,7 +359,10 @@ test('a bundle has everything that tells of the network, and no secret', async (
     },
   });
   await operator.lab.api.create(`${path}/configmaps`, {
-    ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'special-nodes' }, data: { eni_conf: '{}' } },
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'special-nodes' },
+    data: { eni_conf: '{}' },
   });
   const labelNode = (name: string | null) =>
     operator.lab.api.patch(`/api/v1/nodes/${node.name}`, 'merge', { metadata: { labels: { 'terway-config': name } } });

@@ -96,8 +96,14 @@ function workedAgent() {
     sandboxes: () => 1,
     podDeviations: () => [{ labels: { object: 'route' }, value: 1 }],
     verdicts: async () => ({
-      ...{ tagged: 10, untagged: 10, passed: 1, droppedNoEntry: 0, droppedWrongVlan: 0 },
-      ...{ droppedDoubleTag: 0, droppedMissingTag: 0, droppedSpoofedSource: 0 },
+      tagged: 10,
+      untagged: 10,
+      passed: 1,
+      droppedNoEntry: 0,
+      droppedWrongVlan: 0,
+      droppedDoubleTag: 0,
+      droppedMissingTag: 0,
+      droppedSpoofedSource: 0,
     }),
   });
   metrics.cniRequests.inc({ command: 'ADD', code: '0' });

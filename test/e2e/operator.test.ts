@@ -316,7 +316,11 @@ describe.concurrent('a pod that finds no room', () => {
     const name = 'crowded';
     const zoneLabel = (zone: string) => ({ 'topology.kubernetes.io/zone': zone });
     await createNode(operator.lab.api, {
-      ...{ name, instanceId, instanceType: SMALL_TYPE, zone: ZONE_H, region: REGION },
+      name,
+      instanceId,
+      instanceType: SMALL_TYPE,
+      zone: ZONE_H,
+      region: REGION,
       labels: zoneLabel(''),
     });
     // A vSwitch of its own, as upstream's node daemon may choose it.
@@ -354,21 +358,43 @@ describe('to look at', () => {
     const age = expect.stringMatching(/^\d+s$/);
     expect(await table('podenis', '-n', ns)).toMatchObject([
       {
-        ...{ NAME: 'shown', PHASE: 'Bind', NODE: node.name, IPV4: addressOf(podEni), VLAN: vlan, ENI: idOf(podEni) },
-        ...{ REASON: 'Bound', VSWITCH: POD_VSWITCH[ZONE_H], TRUNK: trunk, ALLOCATION: 'Elastic', NETWORKING: 'sound' },
+        NAME: 'shown',
+        PHASE: 'Bind',
+        NODE: node.name,
+        IPV4: addressOf(podEni),
+        VLAN: vlan,
+        ENI: idOf(podEni),
+        REASON: 'Bound',
+        VSWITCH: POD_VSWITCH[ZONE_H],
+        TRUNK: trunk,
+        ALLOCATION: 'Elastic',
+        NETWORKING: 'sound',
         AGE: age,
       },
     ]);
     expect(await table('networkinterfaces', idOf(podEni))).toMatchObject([
       {
-        ...{ NAME: idOf(podEni), PHASE: 'Bind', INSTANCEID: node.instanceId, TRUNKENIID: trunk, NODENAME: node.name },
-        ...{ PODNAMESPACE: ns, PODNAME: 'shown', TYPE: 'Member', VLAN: vlan, IPV4: addressOf(podEni), AGE: age },
+        NAME: idOf(podEni),
+        PHASE: 'Bind',
+        INSTANCEID: node.instanceId,
+        TRUNKENIID: trunk,
+        NODENAME: node.name,
+        PODNAMESPACE: ns,
+        PODNAME: 'shown',
+        TYPE: 'Member',
+        VLAN: vlan,
+        IPV4: addressOf(podEni),
+        AGE: age,
         VSWITCH: POD_VSWITCH[ZONE_H],
       },
     ]);
     expect(await table('podnetworkings', 'no-vswitch', 'sound')).toMatchObject([
       {
-        ...{ NAME: 'no-vswitch', STATUS: 'Fail', ENI: 'Default', ALLOCATION: 'Elastic', REASON: 'VSwitchNotFound' },
+        NAME: 'no-vswitch',
+        STATUS: 'Fail',
+        ENI: 'Default',
+        ALLOCATION: 'Elastic',
+        REASON: 'VSwitchNotFound',
         MESSAGE: 'spec.vSwitchOptions: vsw-bp1nowhere does not exist in this account and region',
       },
       { NAME: 'sound', STATUS: 'Ready', REASON: 'Checked', MESSAGE: '' },

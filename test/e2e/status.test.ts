@@ -54,8 +54,11 @@ test('#55: a bound pod: each kind is Ready for the generation that it has, and t
   );
   expect(podEni.status?.operations).toEqual(
     calls.map(({ action, requestId }) => ({
-      ...{ action, requestID: requestId, eniID: idOf(podEni) },
-      ...{ time: expect.stringMatching(/Z$/), durationMs: expect.any(Number) },
+      action,
+      requestID: requestId,
+      eniID: idOf(podEni),
+      time: expect.stringMatching(/Z$/),
+      durationMs: expect.any(Number),
     })),
   );
   await operator.deletePod(ns, 'plain-0');

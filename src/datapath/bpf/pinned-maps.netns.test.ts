@@ -27,7 +27,10 @@ test.each([
   const kernel = new Kernel(lab.port());
   const handle = await kernel.createMap({
     ...wrong,
-    ...{ keySize: keySize ?? 0, valueSize: valueSize ?? 0, flags: wrong.type === HASH ? 1 : 0, name: 'other' },
+    keySize: keySize ?? 0,
+    valueSize: valueSize ?? 0,
+    flags: wrong.type === HASH ? 1 : 0,
+    name: 'other',
   });
   run('rm', join(maps, pin));
   await kernel.pin(handle, join(maps, pin));

@@ -25,7 +25,7 @@ function interfaceOf(lab: DatapathLab, kind: Kind): PodInterface {
 export function describeFailures(kind: Kind): void {
   beforeAll(buildTools);
   describe(`a pod with a ${kind} interface`, () => {
-    test('N7, weak spots 2 and 15: an add that fails at any request leaves the kernel as it was', async () => {
+    test('weak spots 2 and 15: an add that fails at any request leaves the kernel as it was', async () => {
       using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await using healer = lab.datapath();
@@ -54,7 +54,7 @@ export function describeFailures(kind: Kind): void {
       expect(await healer.check(pod)).toEqual([]);
     });
 
-    test('N7: the very first add of a node, too', async () => {
+    test('the very first add of a node, too', async () => {
       using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       const before = lab.state(pod);
@@ -145,7 +145,7 @@ export function describeFailures(kind: Kind): void {
       expect(await datapath.sync(() => [pod, ...others])).toEqual({ repaired: [], removed: [], failed: [] });
     });
 
-    test('N6, weak spot 7: remove works twice, without the namespace, and before add', async () => {
+    test('weak spot 7: remove works twice, without the namespace, and before add', async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([interfaceOf(lab, kind)]);

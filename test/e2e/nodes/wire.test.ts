@@ -222,8 +222,13 @@ describe('security groups', () => {
     await createPod(lab, ns, 'client', { networking: 'client', node: first });
     const [serving, asking] = [await running(lab, ns, 'server'), await running(lab, ns, 'client')];
     const rule = {
-      ...{ RegionId: REGION, SecurityGroupId: server ?? '', SourceGroupId: client ?? '' },
-      ...{ IpProtocol: 'tcp', PortRange: `${PORT}/${PORT}`, Policy: 'accept', Priority: '1' },
+      RegionId: REGION,
+      SecurityGroupId: server ?? '',
+      SourceGroupId: client ?? '',
+      IpProtocol: 'tcp',
+      PortRange: `${PORT}/${PORT}`,
+      Policy: 'accept',
+      Priority: '1',
     };
     const call = async (Action: string) => {
       const answer = await rpcV1(lab.lab.endpoint, ACCESS_KEY, { method: 'POST', params: { Action, ...rule } });
@@ -274,7 +279,7 @@ test('a fixed pod moves to another node and keeps its address, while a client ke
   expect(await reached(lab, ns, 'b', before.ip)).toBe('fixed-0');
 });
 
-test('a hundred pods at once get their network while one waits for its PodENI, and talk under their own VLAN ids (N8)', async () => {
+test('a hundred pods at once get their network while one waits for its PodENI, and talk under their own VLAN ids', async () => {
   await using sandboxes = await Sandboxes.open(lab, second, ns);
   const names = Array.from({ length: 100 }, (_, at) => `storm-${at}`);
   await sandboxes.create(['slow'], 'no-such-networking');

@@ -197,7 +197,7 @@ async function momentsOf(command: 'ADD' | 'DEL'): Promise<Moment[]> {
 }
 
 test.each(['ADD', 'DEL'] as const)(
-  'at every request of %s: the next agent leaves no trace (N5)',
+  'at every request of %s: the next agent leaves no trace',
   async (command) => {
     if (command === 'DEL') expect((await plugin('ADD')).code).toBe(0);
     const moments = await momentsOf(command);

@@ -92,8 +92,12 @@ export const olderKernel: ScenarioGroup = {
         const open = (datapath: { tagProgram?: 'tc' }) =>
           openNodeDatapath({
             config: agentConfigSchema.parse({ paths: { bpf: bpfDirectory }, datapath }),
-            ...{ nodeAddress, lib, nodeNetns: lab.netnsPath(lab.node) },
-            ...{ clock: systemClock, signal: AbortSignal.timeout(30_000), log: { debug: () => undefined } },
+            nodeAddress,
+            lib,
+            nodeNetns: lab.netnsPath(lab.node),
+            clock: systemClock,
+            signal: AbortSignal.timeout(30_000),
+            log: { debug: () => undefined },
           });
         await assert.rejects(open({}), {
           name: 'DatapathError',
@@ -125,7 +129,7 @@ export const olderKernel: ScenarioGroup = {
         assert.doesNotMatch(lab.ip('-o', 'link'), /cali/);
       },
 
-    'the eBPF programs load, tag both families and drop what does not have the right tag (N2)': async () => {
+    'the eBPF programs load, tag both families and drop what does not have the right tag': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([lab.member(5, 101)]);

@@ -14,7 +14,7 @@ function packetsByBand(lab: DatapathLab, link: string): number[] {
   return bands;
 }
 
-/** Priority classes (reference 3.9), by a trunk whose qdisc has bands. */
+/** Priority classes of pods, by a trunk whose qdisc has bands. */
 export const priorityClasses: ScenarioGroup = {
   title: 'priority classes (A8)',
   scenarios: {

@@ -147,7 +147,7 @@ export const tagFilters: ScenarioGroup = {
       assert.deepEqual(egress(lab), []);
     },
 
-    'N9: filters that somebody deleted come back with the next sync': async () => {
+    'filters that somebody deleted come back with the next sync': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pods = [lab.pod([lab.member(5, 101)]), lab.pod([lab.member(6, 202)])];
@@ -214,7 +214,7 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
-    'N11: a NIC without VLAN offload has the tags in the bytes of its frames, both ways': async () => {
+    'a NIC without VLAN offload has the tags in the bytes of its frames, both ways': async () => {
       using lab = new DatapathLab();
       lab.withoutVlanOffload(lab.node, 'eni1');
       lab.withoutVlanOffload(lab.switchNs, 'sw1');

@@ -14,7 +14,7 @@ function trunk(lab: DatapathLab): (...args: string[]) => string {
 
 /** The kernel by itself, without any of our code: what the rest of these tests stands on. */
 export const tcCommands: ScenarioGroup = {
-  title: 'the commands of upstream (reference 3.5 a)',
+  title: 'the commands of upstream',
   scenarios: {
     'push a tag by IPv4 and by IPv6 source': async () => {
       using lab = new DatapathLab();
