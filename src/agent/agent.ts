@@ -54,7 +54,7 @@ export class Agent {
   readonly metrics: AgentMetrics;
   readonly #corrupt: string[];
   #synced = false;
-  /** What the last look found wrong, and could not mend, among the programs of the ENIs. */
+  /** Problems with the programs of ENIs that the last look found and could not repair. */
   #limit: string | undefined;
   #problem: string | undefined = 'the node has not been looked at yet';
 
@@ -165,7 +165,7 @@ export class Agent {
       this.#synced = true;
       log.info({ sandboxes: this.#records.all().length }, 'the objects of this node are known');
       await this.#rebuild();
-      // Not before every sandbox has its record again.
+      // Only now that every sandbox has its record again.
       this.#reporter.start();
       answerReleases({
         podEnis: this.#view.podEnis.store,
@@ -185,7 +185,7 @@ export class Agent {
     }
   }
 
-  /** As far as the watch has told: the pod neither leaves nor has ended, so that it may get a sandbox. */
+  /** Whether the pod is neither leaving nor finished, as far as the watch shows, so that it may get a sandbox. */
   #isAlive({ namespace, name, uid }: ReportedPod): boolean {
     const pod = this.#view.pods.store.get(`${namespace}/${name}`);
     const hasEnded = pod?.status.phase === 'Succeeded' || pod?.status.phase === 'Failed';
@@ -320,7 +320,7 @@ export class Agent {
       },
       removed: ({ attachment }) => {
         log.info({ pod: `${attachment.namespace}/${attachment.name}` }, 'network removed');
-        // The sandbox of a pod that lives on will have a successor; should its PodENI leave instead, that is answered then.
+        // A pod that lives on gets another sandbox. If its PodENI leaves instead, answerReleases reports it.
         const isUsed = this.#records.hasSandboxOf(attachment.uid) || this.#isAlive(attachment);
         if (!isUsed) this.#reporter.report(attachment, 'deleted');
       },

@@ -12,13 +12,13 @@ import { parseBandwidth } from './bandwidth.ts';
 import type { AttachmentRequest } from './cni/request.ts';
 import type { Pod } from './resources.ts';
 
-/** What is known when an assignment is asked for; what is missing has not been seen (yet). */
+/** What is known when an assignment is requested; undefined fields have not been seen (yet). */
 export interface AssignmentInput {
   request: AttachmentRequest;
   pod: Pod | undefined;
   podEni: PodEni | undefined;
   node: TerwayNode | undefined;
-  /** Where neither request nor network configuration says otherwise. */
+  /** Used unless the request or the network configuration says otherwise. */
   mtu: number;
 }
 
@@ -233,7 +233,7 @@ function addressOf(address: string | undefined, cidr: string | undefined): Inter
   return { address, subnet: cidr };
 }
 
-/** Exactly one interface routes by default; without a word of the PodENI it is the one that the runtime asked for. */
+/** Exactly one interface has the default route: the one that the PodENI names, else the one that the runtime asked for. */
 function settleDefaultRoute(interfaces: PodInterface[], ifName: string): string | undefined {
   const names = interfaces.map(({ name }) => name);
   const twice = names.find((name, at) => names.indexOf(name) !== at);

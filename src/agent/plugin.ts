@@ -8,7 +8,7 @@ import { addResult } from './cni/result.ts';
 import { type RecordStore, recordKey, type SandboxRecord } from './records.ts';
 import type { AssignmentWaiter } from './waiter.ts';
 
-/** Told of what happened, for log, metrics, events and the NodeRuntime. */
+/** Receives what happened, for log, metrics, events and the NodeRuntime. */
 export interface PluginObserver {
   /** Awaited before a sandbox gets its network; may refuse. */
   adding(attachment: PodAttachment): Promise<void>;
@@ -27,11 +27,11 @@ export interface PluginOptions {
   addTimeoutMs: number;
   /** Why the node cannot serve pods now; undefined when it can. */
   notReady: () => string | undefined;
-  /** Why pods that run may have no connections, and new ones are refused, on part of the node. */
+  /** Why running pods may lack connectivity and new ones are refused on part of the node. */
   limited: () => string | undefined;
 }
 
-/** The CNI commands (specification 1.1). Nothing that one pod waits for holds up another. */
+/** The CNI commands (specification 1.1). A pod that waits never holds up another. */
 export class CniPlugin {
   readonly #options: PluginOptions;
   /** ADDs that wait for their PodENI, by record key. They wait outside the pod's queue: DEL must not wait for them. */
@@ -75,7 +75,7 @@ export class CniPlugin {
     }
   }
 
-  /** Removes everything of a sandbox, and its record at last. Safe at any time and any number of times. */
+  /** Removes everything of a sandbox, its record last. Safe at any time and any number of times. */
   removeSandbox(record: SandboxRecord): Promise<void> {
     const { namespace, name, containerId } = record.attachment;
     return this.#options.queue.run(`${namespace}/${name}`, () => this.#remove(recordKey(containerId, record.ifName)));
@@ -124,13 +124,13 @@ export class CniPlugin {
     }
     if (known !== undefined) await this.#remove(keyOf(request));
     await this.#removeOthers(request);
-    // Before it was this pod's turn, the PodENI may have begun to leave.
+    // While the pod waited for its turn, its PodENI may have started to leave.
     const current = known?.phase === 'ready' ? assignment : waiter.now(request);
     if (current.state !== 'ready') throw new CniError(CNI_ERROR.tryAgain, current.reason);
     const { attachment, problems } = current;
     await observer.adding(attachment);
     const record: SandboxRecord = { phase: 'adding', ifName: request.ifName, network, attachment };
-    // From the question to the answer nothing else runs, so that of two that exclude each other one is refused.
+    // There is no await between the check and the note, so of two pods that exclude each other one is refused.
     datapath.assertCoexistence(attachment, [...this.#adding, ...records.all().map((other) => other.attachment)]);
     this.#adding.add(attachment);
     const attached = await datapath
@@ -139,7 +139,7 @@ export class CniPlugin {
         try {
           return await change();
         } catch (error) {
-          // The data path has undone what it did; without the record nothing refers to it any more.
+          // The data path has undone its work, so the record can go.
           await records.remove(keyOf(request));
           throw error;
         }
@@ -152,8 +152,8 @@ export class CniPlugin {
   }
 
   /**
-   * An address is with one sandbox at a time: what an earlier sandbox of the pod still holds goes before the new one gets
-   * it. The runtime's DEL for the earlier one finds nothing then, and succeeds.
+   * Only one sandbox has an address at a time: what an earlier sandbox of the pod still holds is removed before the new one gets it.
+   * The runtime's later DEL for the earlier one finds nothing and succeeds.
    */
   async #removeOthers(request: AttachmentRequest): Promise<void> {
     for (const { attachment, ifName } of this.#options.records.all()) {
@@ -200,7 +200,7 @@ export class CniPlugin {
     }
   }
 
-  /** Specification 1.1, "GC": what the runtime does not name any more goes. */
+  /** Specification 1.1, "GC": removes what the runtime no longer names. */
   async #collect(network: string, valid: readonly { containerId: string; ifName: string }[]): Promise<void> {
     const keep = new Set(valid.map(({ containerId, ifName }) => recordKey(containerId, ifName)));
     const failures: string[] = [];
@@ -217,7 +217,7 @@ function keyOf({ containerId, ifName }: AttachmentRequest): string {
   return recordKey(containerId, ifName);
 }
 
-/** What STATUS says of what a look could not mend for an ENI, and so for each of its pods; undefined when there is nothing. */
+/** The message of STATUS about problems of an ENI, and so of all its pods, that a look could not repair; undefined without any. */
 export function limitOf({ failed }: SyncReport): string | undefined {
   const ofEnis = failed.filter(({ object, pod }) => object === 'filter' && pod === undefined);
   return ofEnis.length === 0 ? undefined : ofEnis.map(({ message }) => message).join('; ');

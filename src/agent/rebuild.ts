@@ -6,11 +6,11 @@ import type { RecordStore } from './records.ts';
 import type { AssignmentWaiter } from './waiter.ts';
 
 /**
- * Makes records again whose files could not be read. The file's name says which sandbox; the API server says which pods have
- * no record; and the kernel says in which namespace such a pod's interface is.
+ * Rebuilds records whose files could not be read. The file name identifies the sandbox, the API server shows which pods have no
+ * record, and the kernel shows in which namespace such a pod's interface is.
  *
  * @param options.keys of the lost records, as `records.ts` names them
- * @returns what was rebuilt; a sandbox that is not found belongs to nobody, and the next look at the node removes its rest.
+ * @returns what was rebuilt; a sandbox that is not found belongs to no pod, and the next look at the node removes what is left of it.
  */
 export async function rebuildRecords(options: {
   keys: readonly string[];
@@ -68,7 +68,7 @@ async function findSandbox(
     const assignment = waiter.now(request);
     if (assignment.state !== 'ready') return undefined;
     const deviations = await datapath.check(assignment.attachment).catch(() => undefined);
-    // Routes, rules and tags may need repair; the links and addresses are what identifies the sandbox.
+    // Routes, rules and tags may need repair; links and addresses identify the sandbox.
     const isHere = deviations?.every(({ object }) => object !== 'link' && object !== 'address') ?? false;
     if (isHere) return assignment.attachment;
   }

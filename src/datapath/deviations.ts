@@ -20,7 +20,7 @@ export async function deviationsOf(
     found.flatMap(({ object, difference }) => (difference.mending === 'link' ? (linkMadeBy(object) ?? []) : [])),
   );
   return found.map(({ object, difference }) => {
-    // A link that is made anew has nothing on it, also in the pod.
+    // A link that is created again has nothing on it, in the pod either.
     const isLeft = difference.mending === 'none' && !standsOn(object, anew);
     return { object, deviation: deviation(object, difference.text, pod, isLeft) };
   });
@@ -32,7 +32,7 @@ export interface ObjectDeviation {
   deviation: Deviation;
 }
 
-/** The link of a pod that the object is. */
+/** The name of the pod's link, if the object is one. */
 function linkMadeBy(object: KernelObject): string | undefined {
   switch (object.kind) {
     case 'veth':
@@ -45,7 +45,7 @@ function linkMadeBy(object: KernelObject): string | undefined {
   }
 }
 
-/** Whether an object of a pod's namespace goes and comes with one of these links. Rules and sysctls come with any. */
+/** Whether an object in a pod's namespace goes away and comes back with one of these links. Rules and sysctls do with any. */
 function standsOn(object: KernelObject, links: ReadonlySet<string>): boolean {
   return 'link' in object ? links.has(object.link) : links.size > 0;
 }
@@ -55,7 +55,7 @@ function deviation(object: KernelObject, difference: string, pod: string | undef
   return { object: reportKind(object), message, ...(pod !== undefined && { pod }), ...(inPod && { inPod }) };
 }
 
-/** Makes what differs, each by itself. */
+/** Repairs each difference by itself: one that fails does not stop the others. */
 export async function repair(
   session: Session,
   deviations: readonly ObjectDeviation[],

@@ -13,17 +13,17 @@ import type { Snapshot } from './snapshot.ts';
 import type { Deviation } from './types.ts';
 import { isTagPreference } from './vlan-filters.ts';
 
-/** Something of ours in the kernel, and how it is taken away. */
+/** Something of ours in the kernel, and how to remove it. */
 export interface Found {
-  /** As the object that would want it. */
+  /** Equals the identity of the planned object that needs it. */
   identity: string;
   deviation: Deviation;
   remove: () => Promise<void>;
 }
 
 /**
- * Everything of ours on the node: by protocol, alias, group, place among the filters, and by being in our maps. The
- * caller removes what it does not want.
+ * Everything of ours on the node, recognised by protocol, alias, group, filter preference, or by being in our maps. The caller
+ * removes what it does not want.
  */
 export async function findOurs(session: Session, snapshot: Snapshot): Promise<Found[]> {
   return [

@@ -36,7 +36,7 @@ import type {
   TagVerdicts,
 } from './types.ts';
 
-/** For how long what is told of a pod may be what a call for it did. The helper tells of events within 50 ms. */
+/** Events about a pod count as our own work for this long after a call. The helper reports events within 50 ms. */
 const OWN_WORK_MS = 250;
 
 export interface LinuxDatapathOptions {
@@ -46,7 +46,7 @@ export interface LinuxDatapathOptions {
   clock: Clock;
   /** Ends waits for devices. */
   signal: AbortSignal;
-  /** Told of what is no error but should be known, such as a step of a roll-back that failed. */
+  /** Called for what is not an error but worth knowing, such as a failed step of a roll-back. */
   log?: (message: string) => void;
 }
 
@@ -58,17 +58,17 @@ export class LinuxDatapath implements Datapath {
   readonly #devices: EniDevices;
   readonly #shared: SharedState;
   readonly #gate = new KernelGate();
-  /** Calls for one pod wait here for each other, before they pass the gate. */
+  /** Serialises the calls for one pod, before they pass the gate. */
   readonly #pods = new KeyedQueue();
   readonly #opening = new KeyedQueue();
   readonly #links = new LinkRemover();
   #session: Session | undefined;
-  /** Maps of an older layout are in use until the first sync has filled the new ones. */
+  /** Set while maps of an older layout are in use: the first sync fills the new ones. */
   #needsSync = false;
-  /** Pods of calls that ended a moment ago: what is told of them is still on its way. */
+  /** Pods whose call ended a moment ago: events about it may still arrive. */
   readonly #recent = new Map<string, { pod: PodAttachment; endedMs: number }>();
   #onDisturbance: ((kind: 'node' | 'lost') => void) | undefined;
-  /** Pods of calls that run now: what is told of them is the calls' own work. */
+  /** Pods with a call in progress: events about them are the call's own work. */
   readonly #active = new Map<string, PodAttachment>();
 
   constructor(port: KernelPort, options: LinuxDatapathOptions) {
@@ -111,7 +111,7 @@ export class LinuxDatapath implements Datapath {
     });
   }
 
-  /** When taking back step by step did not work, as after the end of the helper, what can be derived is removed. */
+  /** When undoing step by step failed, for example because the helper ended, removes whatever the pod can have. */
   async #cleanUp(pod: PodAttachment, failures: readonly unknown[]): Promise<void> {
     for (const failure of failures) this.#log(`roll-back of ${podKey(pod)}: ${errorMessage(failure)}`);
     try {
@@ -265,7 +265,7 @@ export class LinuxDatapath implements Datapath {
     return this.#pods.run(key, () => this.#gate.shared(run));
   }
 
-  /** What belongs to the helper that runs; opened again after it ended. Tests look at the maps with it. */
+  /** The session of the running helper; opened again after the helper ended. Tests read the maps through it. */
   async session(): Promise<Session> {
     return this.#opening.run('', () => inStep('open the data path', () => this.#openSession()));
   }

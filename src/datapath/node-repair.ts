@@ -14,7 +14,7 @@ import { hasNodeAddress, type SharedState, type WantedEni } from './shared-state
 import { Snapshot } from './snapshot.ts';
 import type { DatapathSettings, Deviation, EniDevice, PodAttachment, SyncReport } from './types.ts';
 
-/** What a repair works with. */
+/** What a repair needs. */
 export interface RepairContext {
   session: Session;
   settings: DatapathSettings;
@@ -43,7 +43,7 @@ export class NodeRepair {
     this.#pods = new Map(pods.map((pod) => [pod.containerId, pod]));
   }
 
-  /** @param options.everything also takes away what the node as such has */
+  /** @param options.everything also removes what the node itself has */
   async run(dryRun: boolean, { everything = false, nodeOnly = false } = {}): Promise<SyncReport> {
     const { session } = this.#context;
     const snapshot = await Snapshot.take(session.kernel, session.programs);
@@ -71,7 +71,7 @@ export class NodeRepair {
       (object) => isCompared(object) && (object.kind === 'tag' || object.kind === 'vlanEntry'),
     );
     await this.#repairShared(snapshot, shared.filter(isCompared), dryRun);
-    // A link that was down has lost more than the lists show.
+    // A link that was down has lost things that the lists do not show.
     const isDown = ({ objects }: PodPlan) =>
       objects.some((object) => object.kind === 'veth' && !snapshot.isUp(object.name));
     const whole = plans.filter((plan) => !nodeOnly || isDown(plan));
@@ -104,7 +104,7 @@ export class NodeRepair {
       );
       return planEni(eni, { ...use, hasNodeAddress: own }, settings, marks);
     });
-    // Pods with an ENI of their own use none of the node's, but are reached through it.
+    // Pods with a whole ENI use none of the node's ENIs but are reached through the node.
     return this.#pods.size === 0 ? [] : [...planNode(settings, marks, this.#podsHaveIpv6()), ...enis];
   }
 
@@ -152,7 +152,7 @@ export class NodeRepair {
     }
   }
 
-  /** What is left as it is, as it is in a pod. One line for a namespace that cannot be looked into. */
+  /** Reports differences inside a pod, which are not repaired; one line for a namespace that cannot be read. */
   #tell(deviations: readonly Deviation[]): void {
     const told = deviations.filter(({ inPod }) => inPod === true);
     if (told.length > 0) this.#report.inPods = [...(this.#report.inPods ?? []), ...told];
@@ -188,7 +188,7 @@ export class NodeRepair {
     }
   }
 
-  /** What was removed of the shared state is made again for the next pod that needs it. */
+  /** Forgets removed shared state, so that the next pod that needs it makes it again. */
   #forgetUnused(): void {
     const { shared, marks } = this.#context;
     const used = this.#enis.indexes();
