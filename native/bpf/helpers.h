@@ -1,4 +1,4 @@
-/* What the programs use of the kernel. */
+/* Kernel headers and helper functions that the programs use. */
 #ifndef TERWAY_HELPERS_H
 #define TERWAY_HELPERS_H
 
@@ -19,12 +19,12 @@
 #define NETWORK16(x) ((__u16)((((x) & 0xff) << 8) | ((x) >> 8)))
 
 /*
- * A value that the compiler does not compute anew: it would keep a pointer into the context, or store a part of a word,
- * and the verifier allows neither.
+ * Keeps the compiler from recomputing a value: it would keep a pointer into the context, or store part of a word, and the verifier
+ * allows neither.
  */
 #define FIXED(value) asm volatile("" : "+r"(value))
 
-/* Numbers of the helpers: enum bpf_func_id. */
+/* Helper functions by number: enum bpf_func_id. */
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
 static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
 static long (*map_delete)(void *map, const void *key) = (void *)3;

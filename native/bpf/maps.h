@@ -12,14 +12,14 @@ struct map_definition {
 	__u32 flags;
 };
 
-/* What leaves from, or comes for, one address of a member ENI. */
+/* The tag of packets from and to one address of a member ENI. */
 struct tag {
 	__u16 vlan_id;
-	/* One more than the priority that a qdisc with bands sorts by; 0 leaves what the packet has. */
+	/* One more than the packet priority to set, by which qdiscs with bands sort; 0 leaves the packet's own. */
 	__u16 priority;
 	/* The trunk's index in the node's namespace. */
 	__u32 trunk;
-	/* Which sandbox it is for; only the agent reads it. */
+	/* Hash of the sandbox it belongs to; only the agent reads it. */
 	__u64 owner;
 };
 
@@ -40,7 +40,7 @@ struct vlan_key {
 	__u32 vlan_id;
 };
 
-/* Of an 802.1Q device in a pod, whose tags are none of ours. */
+/* The 802.1Q device of a pod, whose tags are not ours. */
 struct vlan {
 	__u64 owner;
 	__u32 flags;
@@ -58,7 +58,7 @@ struct flow {
 };
 
 struct settings {
-	/* The bit of a mark that says: from a member ENI's pod. */
+	/* The bit of a mark for packets from a pod with a member ENI. */
 	__u32 member_bit;
 };
 

@@ -16,7 +16,7 @@ static bool per_cpu(uint32_t type)
 	return type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_PERCPU_HASH || type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
 }
 
-/* As many as the kernel copies for each entry of a per-CPU map; never fewer. */
+/* At least the number of values that the kernel copies for an entry of a per-CPU map. */
 static uint32_t possible_cpus(void)
 {
 	FILE *file = fopen("/sys/devices/system/cpu/possible", "re");
@@ -37,7 +37,7 @@ static uint32_t possible_cpus(void)
 	return last + 1;
 }
 
-/* Keeps the descriptor of a map or a program with what the kernel says about it, and answers the handle. */
+/* Registers the descriptor of a map or program, with the kernel's information about it, and answers its handle. */
 static int keep_object(int fd, struct answer *answer)
 {
 	struct bpf_map_info map = { 0 };

@@ -43,7 +43,7 @@ export function ipv6Sysctls(netns: string, link: string): KernelObject[] {
   ];
 }
 
-/** The host's end of the veth answers for the link-local next hop without being asked. */
+/** Permanent neighbours: the MAC address of the host's end for the link-local next hops. */
 export function planNextHop(pod: PodAttachment, network: PodInterface, link: string): KernelObject[] {
   const mac = linkMac(pod.containerId, network.name, 'host');
   const neighbour = { kind: 'neighbour', netns: pod.netnsPath, link, mac } as const;
@@ -53,7 +53,7 @@ export function planNextHop(pod: PodAttachment, network: PodInterface, link: str
   ];
 }
 
-/** Packets leave by the interface that they are bound to or have the address of. */
+/** With several interfaces, packets leave by the one that they are bound to or whose address they carry. */
 function planPolicy(netns: string, network: PodInterface, position: number): KernelObject[] {
   const hops = nextHops(network);
   const table = tableOf(position + 1);

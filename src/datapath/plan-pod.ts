@@ -22,7 +22,7 @@ import { ipv6Sysctls, planInside, planNextHop } from './plan-pod-inside.ts';
 import { addressesOf, eniOf, hostPeerDestinations, sourcesOf, vethMac } from './pod-interfaces.ts';
 import type { DatapathSettings, EniDevice, PodAttachment, PodInterface } from './types.ts';
 
-/** What the plan of a pod needs to know besides the pod. */
+/** What a pod's plan depends on besides the pod. */
 export interface PlanContext {
   settings: DatapathSettings;
   marks: Marks;
@@ -31,8 +31,8 @@ export interface PlanContext {
 }
 
 /**
- * Everything that belongs to one pod, in the order in which it is made: the tag before the veth, the filter of the veth
- * before it is up, the route to the pod last.
+ * Everything that belongs to one pod, in the order of creation: the tag before the veth, the veth's filter before it is up, the
+ * route to the pod last.
  *
  * @throws DatapathError when the pod's data contradict each other
  */
@@ -97,7 +97,7 @@ function planInterface(
   }
 }
 
-/** A tag for each address of a member; none for any other, so that no stale one sends it into another's network. */
+/** A tag for each address of a member, and explicitly none for other pods: a stale tag would put their packets into another network. */
 function planTags(network: PodInterface, owner: bigint, context: PlanContext): KernelObject[] {
   const { attachment } = network;
   if (attachment.kind !== 'member') return planNoTags(network, owner, context);
@@ -115,7 +115,7 @@ function planNoTags(network: PodInterface, owner: bigint, { settings }: PlanCont
   return addressesOf(network).map((address) => ({ kind: 'tag', address, tag: undefined, owner }));
 }
 
-/** The pair, and what its host's end needs before it is up. */
+/** The veth pair, and what the host's end needs before it is up. */
 function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, context: PlanContext): KernelObject[] {
   const { settings } = context;
   const link = hostLinkName(pod, network.name);
@@ -128,7 +128,7 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
       alias: aliasOf(pod.containerId),
       peer: { netns: pod.netnsPath, name: podLink, mac: linkMac(pod.containerId, network.name, 'pod') },
     },
-    // Without programs the kernel itself drops what does not come from the address that is routed to this link.
+    // Without our programs, the kernel's own check drops packets whose source is not routed to this link.
     {
       kind: 'sysctl',
       netns: NODE,
@@ -164,7 +164,7 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
       },
     );
   }
-  // What comes for an exclusive ENI does not pass the node.
+  // Traffic to an exclusive ENI does not pass through the node.
   const bytesPerSecond = network.attachment.kind === 'exclusive' ? undefined : network.ingressBytesPerSecond;
   objects.push(
     { kind: 'bandwidth', netns: NODE, link, bytesPerSecond, mtu: network.mtu },
@@ -197,7 +197,7 @@ function planHostRoutes(pod: PodAttachment, network: PodInterface, context: Plan
     const family = familyOf(address);
     const destination = `${address}/${hostPrefix(family)}`;
     const route = { kind: 'route', netns: NODE, link, destination } as const;
-    // Without it the first packets wait until the host's end has a link-local address to ask from, a second or two.
+    // Without this entry the first packets wait a second or two, until the host's end has a link-local address to ask from.
     const neighbour = { kind: 'neighbour', netns: NODE, link, address, mac: vethMac(pod, network) } as const;
     if (settings.layout === 'marks') {
       // Without isolation nothing looks up the second table.
@@ -209,7 +209,7 @@ function planHostRoutes(pod: PodAttachment, network: PodInterface, context: Plan
       device === undefined
         ? []
         : [{ ...rule, priority: RULE_PRIORITY.eni, table: tableOf(context.eni(device).index), from: destination }];
-    // The first route is the one that is looked up; the others are where others look for them.
+    // Only the first route is used; the others are where other programs expect them.
     return [
       neighbour,
       { ...route, table: POD_TABLE.open },
@@ -241,8 +241,8 @@ function planHostPeer(pod: PodAttachment, network: PodInterface, context: PlanCo
 }
 
 /**
- * A connection that comes through the node, such as one to a node port, is answered through the node: what the pod would send
- * by its ENI has a source that the client never asked.
+ * Answers a connection that came through the node, such as one to a node port, through the node: sent by the pod's ENI, the answer
+ * would have a source that the client does not know.
  */
 function planAnswers(netns: string, network: PodInterface, { settings }: PlanContext): KernelObject[] {
   if (settings.tagProgram === 'tc') return [];
@@ -254,7 +254,7 @@ function planAnswers(netns: string, network: PodInterface, { settings }: PlanCon
     preference: PREFERENCE.answers,
     program,
   });
-  // The kernel takes the greater of the two; sources beyond the node have no route by this link.
+  // Sources beyond the node have no route by this link. The kernel uses the greater value of the two.
   const links = network.ipv4 === undefined ? [] : ['all', HOST_PEER_NAME];
   return [
     ...links.map(

@@ -39,7 +39,7 @@ export function nextHops(network: PodInterface): { ipv4?: string; ipv6?: string;
   }
 }
 
-/** Routes of an interface, in words of the CNI result. */
+/** Routes of an interface, in the form of the CNI result. */
 export function podRoutes(network: PodInterface): { destination: string; gateway?: string }[] {
   const hops = nextHops(network);
   const routes: { destination: string; gateway?: string }[] = [];
@@ -67,7 +67,7 @@ export function hostPeerDestinations(network: PodInterface, settings: DatapathSe
   return [...all].filter((cidr) => (familyOf(cidr) === IPV4 ? network.ipv4 : network.ipv6) !== undefined);
 }
 
-/** What the interfaces of a pod are once they were made. */
+/** The links and routes of a pod's interfaces once they are made. */
 export function attachedInterfaces(pod: PodAttachment): AttachedInterface[] {
   return pod.interfaces.map((network) => {
     const own = {

@@ -36,7 +36,7 @@ export interface ProbeOptions {
 }
 
 /**
- * Tries everything that the data path uses, in a namespace of its own that is gone afterwards.
+ * Tries everything that the data path uses, in a temporary namespace.
  *
  * @throws DatapathError when the helper cannot be run
  */
@@ -129,7 +129,7 @@ async function probeCapabilities(): Promise<ProbeResult> {
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
   const has = (bit: number) => ((effective >> BigInt(bit)) & 1n) === 1n;
   const missing = Object.entries(CAPABILITIES)
-    // All that CAP_BPF allows, CAP_SYS_ADMIN does as well.
+    // CAP_SYS_ADMIN includes CAP_BPF.
     .filter(([name, bit]) => !has(bit) && !(name === 'CAP_BPF' && has(CAPABILITIES.CAP_SYS_ADMIN)))
     .map(([name]) => name);
   const message = missing.length === 0 ? 'all are there' : `add ${missing.join(', ')} to the container's capabilities`;
@@ -149,7 +149,7 @@ async function probeBpffs(directory: string, required: boolean): Promise<ProbeRe
   const message = mounted
     ? `${directory} is in one`
     : `none is mounted for ${directory}; the agent mounts it, but share the host's so that maps outlive the container`;
-  // It can be mounted at any time, so its absence stops nothing.
+  // Not required: it can be mounted later.
   return {
     feature: 'bpffs',
     available: mounted,

@@ -17,7 +17,7 @@ export interface TagEntry {
   owner: bigint;
 }
 
-/** What packets from one pod interface must be and become. */
+/** What packets from one pod interface must carry, and the mark that they get. */
 export interface VethEntry {
   /** Index of the host's end. */
   linkIndex: number;
