@@ -29,7 +29,7 @@ function way(pod: PodAttachment, ...args: string[]): string {
   );
 }
 
-describe('A1: a policy-routed pod', () => {
+describe('a policy-routed pod', () => {
   test('layout perPod has the links, addresses, routes and rules of upstream', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath({ layout: 'perPod' });
@@ -75,7 +75,7 @@ describe('A1: a policy-routed pod', () => {
   });
 });
 
-describe('A3: an exclusive ENI', () => {
+describe('an exclusive ENI', () => {
   test('moves into the pod with a veth beside it, can be checked there (weak spot 8), and comes back', async () => {
     using lab = new DatapathLab();
     lab.ip('link', 'set', 'eni2', 'up');
@@ -138,7 +138,7 @@ describe('A3: an exclusive ENI', () => {
   });
 });
 
-describe('A2: a pod with several interfaces', () => {
+describe('a pod with several interfaces', () => {
   test('each has its table and rules, one has the default route, extra routes are there, packets take their way', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
@@ -196,7 +196,7 @@ function udpFrom(source: string): string {
   return `const s = require('dgram').createSocket('udp4'); s.bind(0, '${source}', () => s.send('x', 9, '10.9.9.9', () => s.close()))`;
 }
 
-describe('A8: bandwidth', () => {
+describe('bandwidth', () => {
   const qdiscs = (netns: string, name: string) => run('tc', '-n', netns, 'qdisc', 'show', 'dev', name);
 
   test('token buckets on both ends, changed in place, taken away', async () => {

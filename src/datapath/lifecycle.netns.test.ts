@@ -69,7 +69,7 @@ describe('what happens to a node', () => {
     expect(await datapath.sync(() => pods)).toEqual({ repaired: [], removed: [], failed: [] });
   });
 
-  test('A7: a deleted veth is made again while its sandbox lives', async () => {
+  test('a deleted veth is made again while its sandbox lives', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
@@ -81,7 +81,7 @@ describe('what happens to a node', () => {
     expect(lab.state(pod)).toBe(before);
   });
 
-  test('A1: what is not ours survives teardown and sync', async () => {
+  test('what is not ours survives teardown and sync', async () => {
     using lab = new DatapathLab();
     lab.ip('rule', 'add', 'from', '10.0.0.0/24', 'lookup', '77', 'pref', '2048');
     lab.ip('rule', 'add', 'to', '10.0.0.5', 'lookup', '78', 'pref', '512');
@@ -136,7 +136,7 @@ describe('what happens to a node', () => {
     expect(await datapath.sync(() => [fresh])).toEqual({ repaired: [], removed: [], failed: [] });
   });
 
-  test('A7: a pod whose namespace is gone is named and kept until it is removed', async () => {
+  test('a pod whose namespace is gone is named and kept until it is removed', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);

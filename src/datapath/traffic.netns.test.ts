@@ -284,7 +284,7 @@ describe('tags', () => {
     expect((await first.collect(1, isUdp)).map(({ vlan }) => vlan)).toEqual([101]);
   });
 
-  test('A7: a trunk that was replaced by another device: sync moves everything to it', async () => {
+  test('a trunk that was replaced by another device: sync moves everything to it', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);

@@ -33,7 +33,7 @@ export function parseCidr(text: string): Cidr | undefined {
   const block = parseBlock(text);
   if (block === undefined) return undefined;
   const [address, prefixLength] = block;
-  const cidr = `${address}/${prefixLength}`;
+  const cidr = `${address.toString()}/${prefixLength}`;
   const first =
     address.kind() === 'ipv4' ? ipaddr.IPv4.networkAddressFromCIDR(cidr) : ipaddr.IPv6.networkAddressFromCIDR(cidr);
   const { family, bytes } = ipOf(first);
@@ -50,7 +50,7 @@ export function gatewayOf(cidr: string): string | undefined {
   const block = parseBlock(cidr);
   if (block === undefined) return undefined;
   const [address, prefixLength] = block;
-  const canonical = `${address}/${prefixLength}`;
+  const canonical = `${address.toString()}/${prefixLength}`;
   const last =
     address.kind() === 'ipv4'
       ? ipaddr.IPv4.broadcastAddressFromCIDR(canonical)

@@ -85,7 +85,7 @@ test('GC lists what is valid', () => {
   expect(failure(bytesOf({ CNI_COMMAND: 'GC' })).code).toBe(CNI_ERROR.invalidConfig);
 });
 
-describe('a mistake has the code of the specification and names what is wrong (A12)', () => {
+describe('a mistake has the code of the specification and names what is wrong', () => {
   const cases: [string, Record<string, string | undefined>, unknown, number, RegExp][] = [
     ['no command', { CNI_COMMAND: undefined }, CONFIG, CNI_ERROR.invalidEnvironment, /CNI_COMMAND is not set/],
     ['an unknown command', { CNI_COMMAND: 'FETCH' }, CONFIG, CNI_ERROR.invalidEnvironment, /"FETCH"/],

@@ -129,7 +129,7 @@ describe('pods of trunk nodes', () => {
     await deletePod(lab, ns, limited.name);
   });
 
-  test('with two interfaces have both, with routes and VLAN ids of their own (A2)', async () => {
+  test('with two interfaces have both, with routes and VLAN ids of their own', async () => {
     const request = [
       { interfaceName: 'eth0', network: 'wire', defaultRoute: true },
       { interfaceName: 'net1', network: 'wire', routes: [{ dst: `${b.ip}/32` }] },
@@ -162,7 +162,7 @@ describe('pods of trunk nodes', () => {
 describe('pods of an exclusive node', () => {
   let whole: RunningPod;
 
-  test('have the ENI itself, and talk untagged (A3)', async () => {
+  test('have the ENI itself, and talk untagged', async () => {
     const before = (await exclusive.real.exec('ip', ['-oneline', 'link'])).stdout;
     await createPod(lab, ns, 'whole', { networking: 'wire', node: exclusive, resource: 'aliyun/eni' });
     whole = await running(lab, ns, 'whole');
@@ -210,7 +210,7 @@ describe('pods of an exclusive node', () => {
 });
 
 describe('security groups', () => {
-  test('let one direction pass and stop the other; a rule that is taken away stops the flow (A13)', async () => {
+  test('let one direction pass and stop the other; a rule that is taken away stops the flow', async () => {
     const [server, client] = await Promise.all(
       ['sg-bp1server', 'sg-bp1client'].map((securityGroupId) =>
         lab.lab.cloud.createSecurityGroup({ securityGroupId, vpcId: VPC, innerAccessPolicy: 'Drop' }),

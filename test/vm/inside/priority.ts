@@ -16,7 +16,7 @@ function packetsByBand(lab: DatapathLab, link: string): number[] {
 
 /** Priority classes of pods, by a trunk whose qdisc has bands. */
 export const priorityClasses: ScenarioGroup = {
-  title: 'priority classes (A8)',
+  title: 'priority classes',
   scenarios: {
     'each class goes through its band, IPv4 and IPv6 alike (weak spot 18)': async () => {
       using lab = new DatapathLab();

@@ -51,7 +51,7 @@ function packetsFrom(pod: PodAttachment, last: number) {
 export const tagFilters: ScenarioGroup = {
   title: 'the classic tag filters',
   scenarios: {
-    'A5: two filters for each pod, changed in place; one filter that untags': async () => {
+    'two filters for each pod, changed in place; one filter that untags': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const first = lab.pod([lab.member(5, 101)]);
@@ -85,7 +85,7 @@ export const tagFilters: ScenarioGroup = {
       assert.deepEqual([...egress(lab), ...ingress(lab)], []);
     },
 
-    'A6: filters of pods that are gone are removed, those of others stay': async () => {
+    'filters of pods that are gone are removed, those of others stay': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const live = lab.pod([lab.member(5, 101)]);
@@ -128,7 +128,7 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
-    'A6: an IPv6 filter at the IPv4 preference, as old agents made it, goes with its pod': async () => {
+    'an IPv6 filter at the IPv4 preference, as old agents made it, goes with its pod': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const { ipv4: _, ...ipv6Only } = lab.member(5, 101);

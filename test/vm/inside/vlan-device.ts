@@ -66,7 +66,7 @@ function wholeLife(settings: Partial<DatapathSettings>) {
 
 /** The 802.1Q device of the trunk in the pod, which the kernel of other tests does not have. */
 export const vlanDevices: ScenarioGroup = {
-  title: 'a VLAN device in the pod (A4)',
+  title: 'a VLAN device in the pod',
   scenarios: {
     'with the classic filters: made, used and removed': wholeLife(TAG_PROGRAMS.tc),
     'with the eBPF programs: made, used and removed': wholeLife(TAG_PROGRAMS.ebpf),
