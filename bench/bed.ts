@@ -21,7 +21,7 @@ const podEniSchema = z.object({
   status: z.object({ phase: z.string().optional(), instanceID: z.string().optional() }).optional(),
 });
 
-/** The load of budgets.md: ten nodes with trunks, one networking, pods created over one connection. */
+/** The load that budgets are stated for: ten nodes with trunks, one networking, pods created over one connection. */
 export class Bed implements AsyncDisposable {
   readonly lab: Lab;
   readonly #api: ApiClient;
@@ -214,7 +214,7 @@ export class Bed implements AsyncDisposable {
 
   /**
    * Writes that the API server got from the control plane on account of pods: PodENIs, their mirrors, nodes. Without leases
-   * and events, as budgets.md says, without the pods, which are the harness's, and without the minutely status of the
+   * and events, which do not follow from pods, without the pods, which are the harness's, and without the minutely status of the
    * PodNetworking, which does not grow with the pods.
    */
   async kubeWrites(): Promise<number> {
@@ -308,7 +308,7 @@ interface PodOptions {
   isOfStatefulSet?: boolean;
 }
 
-/** A pod of the load (budgets.md): on its node already, tolerating everything, with what the webhook would add. */
+/** A pod of the load: on its node already, tolerating everything, with what the webhook would add. */
 export function podManifest(
   name: string,
   nodeName: string,

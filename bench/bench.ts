@@ -1,5 +1,5 @@
 /**
- * Measures what budgets.md promises and prints every figure beside its budget and upstream's. Exits 1 when a budget is missed.
+ * Measures what the product promises and prints every figure beside its budget and upstream's. Exits 1 when a budget is missed.
  * `--only NAME[,NAME]` runs some of the sections; `node` stands for all of the node's. `--runs 3` runs them three times and takes the
  * median; `--write` writes what was found into docs/performance.json, from which `make generate` makes the tables of the pages.
  * `--releases`, `--pods`, `--networkings` and `--churn-seconds` make the large sections smaller, for trying them.

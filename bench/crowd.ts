@@ -1,5 +1,5 @@
 import { openDatapath } from '../src/datapath/datapath.ts';
-import { Lab, TOOLS } from '../src/datapath/test-support/lab.ts';
+import { DatapathLab, TOOLS } from '../src/datapath/test-support/datapath-lab.ts';
 import { frameBytes } from '../src/datapath/test-support/packets.ts';
 import type { Datapath, Layout, PodAttachment } from '../src/datapath/types.ts';
 import { systemClock } from '../src/util/clock.ts';
@@ -24,13 +24,13 @@ export type Direction = 'out' | 'in';
  * routes and rules, but may share a few namespaces, as nobody sends from there.
  */
 export class Crowd implements AsyncDisposable {
-  readonly lab: Lab;
+  readonly lab: DatapathLab;
   readonly datapath: Datapath;
   readonly pods: readonly PodAttachment[];
   readonly #sink: FramesProcess;
   readonly #name: string;
 
-  private constructor(fields: { lab: Lab; datapath: Datapath; pods: PodAttachment[]; sink: FramesProcess }) {
+  private constructor(fields: { lab: DatapathLab; datapath: Datapath; pods: PodAttachment[]; sink: FramesProcess }) {
     this.lab = fields.lab;
     this.datapath = fields.datapath;
     this.pods = fields.pods;
@@ -39,7 +39,7 @@ export class Crowd implements AsyncDisposable {
   }
 
   static async make(count: number, layout: Layout, namespaces: 'shared' | 'own'): Promise<Crowd> {
-    const lab = new Lab();
+    const lab = new DatapathLab();
     try {
       const datapath = await openLab(lab, layout);
       const pods = podsOf(lab, count, namespaces);
@@ -77,7 +77,9 @@ export class Crowd implements AsyncDisposable {
     if (direction === 'out') return flood(this.#name, 'flood-udp', OUTSIDE, PORT, PAYLOAD_BYTES, packets);
     const [network] = this.pods.at(-1)?.interfaces ?? [];
     const frame = frameBytes({
-      ...{ toMac: this.lab.trunk.mac, source: OUTSIDE, destination: network?.ipv4?.address ?? '' },
+      toMac: this.lab.trunk.mac,
+      source: OUTSIDE,
+      destination: network?.ipv4?.address ?? '',
       vlans: [network?.attachment.kind === 'member' ? network.attachment.vlanId : 0],
       size: Number(PAYLOAD_BYTES),
     });
@@ -92,7 +94,7 @@ export class Crowd implements AsyncDisposable {
 }
 
 /** The data path of a laboratory's node. */
-export function openLab(lab: Lab, layout: Layout): Promise<Datapath> {
+export function openLab(lab: DatapathLab, layout: Layout): Promise<Datapath> {
   return openDatapath({
     settings: lab.settings({ layout }),
     helperPath: TOOLS.helper,
@@ -104,10 +106,17 @@ export function openLab(lab: Lab, layout: Layout): Promise<Datapath> {
 }
 
 /** A trunk pod, in a namespace of its own if none is given. */
-export function trunkPod(lab: Lab, at: number, shared?: { netns: string; interfaceName: string }): PodAttachment {
+export function trunkPod(
+  lab: DatapathLab,
+  at: number,
+  shared?: { netns: string; interfaceName: string },
+): PodAttachment {
   const name = `pod-${at}`;
   return {
-    ...{ namespace: 'bench', name, uid: name, containerId: `${name}-${lab.id}` },
+    namespace: 'bench',
+    name,
+    uid: name,
+    containerId: `${name}-${lab.id}`,
     netnsPath: lab.netnsPath(shared?.netns ?? lab.namespace(name)),
     interfaces: [
       {
@@ -127,7 +136,7 @@ export function namespaceOf(pod: PodAttachment | undefined): string {
   return pod?.netnsPath.slice('/run/netns/'.length) ?? '';
 }
 
-function podsOf(lab: Lab, count: number, namespaces: 'shared' | 'own'): PodAttachment[] {
+function podsOf(lab: DatapathLab, count: number, namespaces: 'shared' | 'own'): PodAttachment[] {
   if (namespaces === 'own') return Array.from({ length: count }, (_, at) => trunkPod(lab, at + 1));
   const pods: PodAttachment[] = [];
   let netns = '';

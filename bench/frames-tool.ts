@@ -2,7 +2,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import * as z from 'zod';
-import { TOOLS } from '../src/datapath/test-support/lab.ts';
+import { TOOLS } from '../src/datapath/test-support/datapath-lab.ts';
 import { runChecked } from '../test/cluster/real-nodes/command.ts';
 
 const NSENTER = 'nsenter';

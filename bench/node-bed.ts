@@ -87,7 +87,12 @@ export class NodeBed implements AsyncDisposable {
     });
     const node = stack.use(
       await startRealNode(cluster, {
-        ...{ name: NODE_NAME, instanceId, instanceType: INSTANCE_TYPE, zone: ZONE, region: REGION, maxPods: 250 },
+        name: NODE_NAME,
+        instanceId,
+        instanceType: INSTANCE_TYPE,
+        zone: ZONE,
+        region: REGION,
+        maxPods: 250,
         plugInterfaces: (netnsPath) => vpc.addNode({ instanceId, netnsPath, configurePrimary: true }),
       }),
     );

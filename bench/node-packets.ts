@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { buildTools, Lab } from '../src/datapath/test-support/lab.ts';
+import { buildTools, DatapathLab } from '../src/datapath/test-support/datapath-lab.ts';
 import type { Datapath, Layout, PodAttachment } from '../src/datapath/types.ts';
 import { Crowd, type Direction, namespaceOf, OUTSIDE, openLab, PAYLOAD_BYTES, PORT, trunkPod } from './crowd.ts';
 import { FramesProcess, flood, receivedPackets } from './frames-tool.ts';
@@ -76,7 +76,7 @@ export async function measureSync({ record, say }: Report): Promise<void> {
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const startedMs = performance.now();
-    const { repaired, removed, failed } = await crowd.datapath.sync(crowd.pods);
+    const { repaired, removed, failed } = await crowd.datapath.sync(() => crowd.pods);
     times.push(performance.now() - startedMs);
     if (repaired.length + removed.length + failed.length > 0) throw new Error('a settled node was changed');
   }
@@ -90,7 +90,7 @@ export async function measureSync({ record, say }: Report): Promise<void> {
  */
 export async function measureDrain({ record, say }: Report): Promise<void> {
   await buildTools();
-  using lab = new Lab();
+  using lab = new DatapathLab();
   await using datapath = await openLab(lab, 'marks');
   const leaving = Array.from({ length: LEAVING }, (_, at) => trunkPod(lab, at + 1));
   const coming = trunkPod(lab, LEAVING + 1);
@@ -117,7 +117,7 @@ export async function measureDrain({ record, say }: Report): Promise<void> {
  */
 export async function measureStrayTags({ record, say }: Report): Promise<void> {
   await buildTools();
-  using lab = new Lab();
+  using lab = new DatapathLab();
   await using datapath = await openLab(lab, 'marks');
   const pods = [1, 2].map((at) => ({ pod: trunkPod(lab, at), ids: [100 * at + 1, 100 * at + 2] as const }));
   const assigned = (turn: number) => pods.map(({ pod, ids }) => withId(pod, ids[turn % 2 === 0 ? 0 : 1]));
@@ -152,13 +152,13 @@ export async function measureStrayTags({ record, say }: Report): Promise<void> {
 }
 
 /** A frame of the trunk itself, which has no tag: that it is seen says that strays are. */
-async function provoke(lab: Lab, wire: FramesProcess, payload: string): Promise<void> {
+async function provoke(lab: DatapathLab, wire: FramesProcess, payload: string): Promise<void> {
   lab.send(lab.node, 'eni1', [{ toMac: 'ee:ff:ff:ff:ff:ff', source: '10.0.0.99', destination: OUTSIDE, payload }]);
   await wire.printed(Buffer.from(payload).toString('hex'));
 }
 
 async function updateRepeatedly(
-  lab: Lab,
+  lab: DatapathLab,
   datapath: Datapath,
   assigned: (turn: number) => PodAttachment[],
   isOn: () => boolean,
@@ -171,7 +171,7 @@ async function updateRepeatedly(
     if (turn % CHANGES_PER_REPLACEMENT !== 0) continue;
     await rm(join(lab.bpfDirectory, 'programs'), { recursive: true });
     await using newer = await openLab(lab, 'marks');
-    const { failed } = await newer.sync(pods);
+    const { failed } = await newer.sync(() => pods);
     if (failed.length > 0) throw new Error(`a newer agent could not take over: ${failed[0]?.message}`);
     done.programs += 1;
   }

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { LookLoop } from '../src/agent/look-loop.ts';
-import { buildTools, type Lab } from '../src/datapath/test-support/lab.ts';
+import { buildTools, type DatapathLab } from '../src/datapath/test-support/datapath-lab.ts';
 import { systemClock } from '../src/util/clock.ts';
 import { pollUntil } from '../test/cluster/poll.ts';
 import { Crowd } from './crowd.ts';
@@ -11,7 +11,7 @@ const ROUNDS = 3;
 /** Looks at a node that others disturb are limited: one every 5 s after the first few, and a repair may cost two. */
 const BETWEEN_MS = 12_000;
 
-const DISTURBANCES: readonly [what: string, disturb: (lab: Lab) => void][] = [
+const DISTURBANCES: readonly [what: string, disturb: (lab: DatapathLab) => void][] = [
   ['rules', (lab) => lab.ip('rule', 'flush', 'proto', '84')],
   ['routes', (lab) => lab.ip('route', 'flush', 'table', '911')],
 ];
@@ -27,7 +27,7 @@ export async function measureRepair({ record, say }: Report): Promise<void> {
     clock: systemClock,
     periodMs: 3_600_000,
     look: async (scope) => {
-      await datapath.sync(pods, { nodeOnly: scope === 'node' });
+      await datapath.sync(() => pods, { nodeOnly: scope === 'node' });
       looks += 1;
     },
   });
@@ -58,14 +58,16 @@ export async function measureRepair({ record, say }: Report): Promise<void> {
   }
 }
 
-async function backAfterMs(lab: Lab, disturb: (lab: Lab) => void): Promise<number> {
+async function backAfterMs(lab: DatapathLab, disturb: (lab: DatapathLab) => void): Promise<number> {
   const state = () => lab.ip('rule') + lab.ip('route', 'show', 'table', '911');
   const before = state();
   disturb(lab);
   const disturbedMs = performance.now();
   if (state() === before) throw new Error('nothing was taken away, or it was back at once');
   await pollUntil(async () => (state() === before ? true : undefined), {
-    ...{ what: 'what was taken away to be back', timeoutMs: 30_000, intervalMs: 10 },
+    what: 'what was taken away to be back',
+    timeoutMs: 30_000,
+    intervalMs: 10,
   });
   return performance.now() - disturbedMs;
 }

@@ -28,7 +28,9 @@ export async function measureRelease(bed: Bed, { record, say }: Report): Promise
     await bed.deletePods(created.keys());
     const deletedMs = performance.now();
     await pollUntil(async () => ((await bed.podEnis()).length === before ? true : undefined), {
-      ...{ what: 'the ENI to be gone', timeoutMs: 60 * SECONDS, intervalMs: 20 },
+      what: 'the ENI to be gone',
+      timeoutMs: 60 * SECONDS,
+      intervalMs: 20,
     });
     times.push((performance.now() - deletedMs) / SECONDS);
     await bed.released(created.keys(), 20 * SECONDS);

@@ -5,7 +5,7 @@ export interface Measure {
   unit: string;
   /** Absent for what is only told. */
   budget?: number;
-  /** Upstream's figure with its default and tuned settings, as in budgets.md. */
+  /** Upstream's figure with its default and tuned settings. */
   upstream: string;
 }
 

@@ -44,7 +44,11 @@ export async function reviewLatencies(lab: Lab): Promise<number[]> {
 
 async function ask(agent: Agent, port: number, at: number, dueMs: number): Promise<number> {
   const outgoing = request({
-    ...{ host: '127.0.0.1', port, agent, path: '/mutating', method: 'POST' },
+    host: '127.0.0.1',
+    port,
+    agent,
+    path: '/mutating',
+    method: 'POST',
     headers: { 'content-type': 'application/json' },
   });
   outgoing.end(JSON.stringify(review(at)));

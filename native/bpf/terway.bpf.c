@@ -5,165 +5,10 @@
  * The loader (src/datapath/bpf) relocates references to the symbols of section `maps` and nothing else: no global data,
  * no calls between functions.
  */
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
-#include <linux/pkt_cls.h>
-#include <stddef.h>
+#include "helpers.h"
+#include "maps.h"
 
-#define SECTION(name) __attribute__((section(name), used))
-#define INLINE static inline __attribute__((always_inline))
-
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "for little endian machines"
-#endif
-#define NETWORK16(x) ((__u16)((((x) & 0xff) << 8) | ((x) >> 8)))
-
-/*
- * A value that the compiler does not compute anew: it would keep a pointer into the context, or store a part of a word,
- * and the verifier allows neither.
- */
-#define FIXED(value) asm volatile("" : "+r"(value))
-
-/* Numbers of the helpers: enum bpf_func_id. */
-static void *(*map_lookup)(void *map, const void *key) = (void *)1;
-static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
-static long (*map_delete)(void *map, const void *key) = (void *)3;
-static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to, __u32 size) = (void *)26;
-static long (*fib_lookup)(void *context, struct bpf_fib_lookup *route, int size, __u32 flags) = (void *)69;
-static long (*redirect_neigh)(__u32 link, void *next_hop, int size, __u64 flags) = (void *)152;
-static long (*vlan_push)(struct __sk_buff *skb, __u16 protocol, __u16 tci) = (void *)18;
-static long (*vlan_pop)(struct __sk_buff *skb) = (void *)19;
-
-struct map_definition {
-	__u32 type;
-	__u32 key_size;
-	__u32 value_size;
-	__u32 max_entries;
-	__u32 flags;
-};
-
-/* What leaves from, or comes for, one address of a member ENI. */
-struct tag {
-	__u16 vlan_id;
-	/* One more than the priority that a qdisc with bands sorts by; 0 leaves what the packet has. */
-	__u16 priority;
-	/* The trunk's index in the node's namespace. */
-	__u32 trunk;
-	/* Which sandbox it is for; only the agent reads it. */
-	__u64 owner;
-};
-
-/* One pod interface, by the index of the host's end of its veth. */
-struct veth {
-	__u32 mark;
-	__u32 mark_mask;
-	__u32 flags;
-	__u32 ip4;
-	__u8 ip6[16];
-	__u64 owner;
-};
-#define HAS_IPV4 1
-#define HAS_IPV6 2
-
-struct vlan_key {
-	__u32 trunk;
-	__u32 vlan_id;
-};
-
-/* Of an 802.1Q device in a pod, whose tags are none of ours. */
-struct vlan {
-	__u64 owner;
-	__u32 flags;
-	__u32 ip4;
-	__u8 ip6[16];
-};
-
-/* A connection to a pod with a whole ENI, from the pod's side. An IPv4 address is in the first four bytes. */
-struct flow {
-	__u8 pod[16];
-	__u8 peer[16];
-	__u16 pod_port;
-	__u16 peer_port;
-	__u32 protocol;
-};
-
-struct settings {
-	/* The bit of a mark that says: from a member ENI's pod. */
-	__u32 member_bit;
-};
-
-enum verdict {
-	TAGGED,
-	UNTAGGED,
-	PASSED,
-	NO_ENTRY,
-	WRONG_VLAN,
-	DOUBLE_TAG,
-	MISSING_TAG,
-	SPOOFED_SOURCE,
-	VERDICTS,
-};
-
-struct map_definition SECTION("maps") tag4 = { BPF_MAP_TYPE_HASH, 4, sizeof(struct tag), 65536, BPF_F_NO_PREALLOC };
-struct map_definition SECTION("maps") tag6 = { BPF_MAP_TYPE_HASH, 16, sizeof(struct tag), 65536, BPF_F_NO_PREALLOC };
-struct map_definition SECTION("maps") veths = { BPF_MAP_TYPE_HASH, 4, sizeof(struct veth), 16384, BPF_F_NO_PREALLOC };
-struct map_definition SECTION("maps") vlans = { BPF_MAP_TYPE_HASH, sizeof(struct vlan_key), sizeof(struct vlan), 4096,
-						BPF_F_NO_PREALLOC };
-/* Connections that came to a pod with a whole ENI through its node: the link by which they came, in the pod. */
-struct map_definition SECTION("maps") flows = { BPF_MAP_TYPE_LRU_HASH, sizeof(struct flow), 4, 32768, 0 };
-struct map_definition SECTION("maps") verdicts = { BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, VERDICTS, 0 };
-struct map_definition SECTION("maps") settings = { BPF_MAP_TYPE_ARRAY, 4, sizeof(struct settings), 1, 0 };
-
-INLINE void count(enum verdict verdict)
-{
-	__u32 key = verdict;
-	__u64 *counter = map_lookup(&verdicts, &key);
-
-	if (counter)
-		*counter += 1;
-}
-
-INLINE int drop(enum verdict verdict)
-{
-	count(verdict);
-	return TC_ACT_SHOT;
-}
-
-INLINE int pass(void)
-{
-	count(PASSED);
-	return TC_ACT_UNSPEC;
-}
-
-/* The tag of the address at `offset4` of an IPv4 header or at `offset6` of an IPv6 header; NULL for anything else. */
-INLINE struct tag *tag_of(struct __sk_buff *skb, __u32 protocol, __u32 offset4, __u32 offset6)
-{
-	__u8 address[16];
-
-	if (protocol == NETWORK16(ETH_P_IP))
-		return load_bytes(skb, ETH_HLEN + offset4, address, 4) == 0 ? map_lookup(&tag4, address) : NULL;
-	if (protocol == NETWORK16(ETH_P_IPV6))
-		return load_bytes(skb, ETH_HLEN + offset6, address, 16) == 0 ? map_lookup(&tag6, address) : NULL;
-	return NULL;
-}
-
-INLINE int is_tag(__u32 protocol)
-{
-	return protocol == NETWORK16(ETH_P_8021Q) || protocol == NETWORK16(ETH_P_8021AD);
-}
-
-INLINE int same_ip6(const void *a, const void *b)
-{
-	const __u32 *left = a;
-	const __u32 *right = b;
-
-	return left[0] == right[0] && left[1] == right[1] && left[2] == right[2] && left[3] == right[3];
-}
-
-/* What may ask and answer for neighbours; the other types are a router's, and no pod is one. */
+/* The types by which hosts find neighbours; the others are for routers, and no pod is a router. */
 #define NEIGHBOUR_SOLICITATION 135
 #define NEIGHBOUR_ADVERTISEMENT 136
 
@@ -177,7 +22,7 @@ INLINE int is_neighbour_discovery(struct __sk_buff *skb, __u32 offset, __u8 next
 
 enum source { OWN, LINK_LOCAL_NEIGHBOUR, LINK_LOCAL_OTHER, FOREIGN };
 
-/* Whose the source of the packet is whose IP header begins at `offset`: of the pod with these addresses, or else. */
+/* Classifies the packet's source; its IP header begins at `offset`, and the pod has these addresses. */
 INLINE enum source source_of(struct __sk_buff *skb, __u32 protocol, __u32 offset, __u32 flags, __u32 ip4, const __u8 *ip6)
 {
 	struct ipv6hdr header;
@@ -193,16 +38,16 @@ INLINE enum source source_of(struct __sk_buff *skb, __u32 protocol, __u32 offset
 		return FOREIGN;
 	if ((flags & HAS_IPV6) && same_ip6(source, ip6))
 		return OWN;
-	/* From fe80::/10 or ::, which are no spoofed sources, but have no business beyond the link. */
+	/* From fe80::/10 or ::. Not spoofed, but valid only on the link. */
 	if ((source[0] & 0xc0ff) == 0x80fe || !(source[0] | source[1] | source[2] | source[3]))
 		return is_neighbour_discovery(skb, offset, header.nexthdr) ? LINK_LOCAL_NEIGHBOUR : LINK_LOCAL_OTHER;
 	return FOREIGN;
 }
 
 /*
- * A tag that we did not write is from an 802.1Q device in a pod. The kernel writes that device's id beside the bytes; a
- * pod that turns `reorder_hdr` off can write any id into them, so that none is believed there. The source must be an
- * address of the device.
+ * A tag that we did not write comes from an 802.1Q device in a pod. The kernel puts that device's id beside the packet's bytes. A pod
+ * that turns `reorder_hdr` off can write any id into the bytes, so ids there are not trusted. The source must be an address of
+ * the device.
  */
 INLINE int check_foreign_tag(struct __sk_buff *skb, __u32 link, __u32 protocol, int after_own)
 {
@@ -237,9 +82,8 @@ INLINE int check_foreign_tag(struct __sk_buff *skb, __u32 link, __u32 protocol, 
 }
 
 /*
- * A pod's packet whose source is the pod's no longer: this node has replaced it, as kube-proxy and others do for what
- * came for an address of the node, and for what they masquerade. It belongs to nobody on this wire, and leaves as the
- * node's own packets do, which may also be to a pod of this node.
+ * Handles a pod's packet whose source this node has replaced, as kube-proxy and others do for replies to an address of the node and
+ * for what they masquerade. It does not belong on this ENI; it leaves as the node's own packets do, possibly to a pod of this node.
  */
 INLINE int send_as_node(struct __sk_buff *skb, const struct veth *veth, __u32 protocol, __u32 link)
 {
@@ -250,7 +94,7 @@ INLINE int send_as_node(struct __sk_buff *skb, const struct veth *veth, __u32 pr
 	__u32 mark;
 	long result;
 
-	/* The look-up knows no mark, so it finds the way of packets without one. */
+	/* The look-up ignores marks, so it finds the route of unmarked packets. */
 	route.ifindex = skb->ingress_ifindex;
 	if (protocol == NETWORK16(ETH_P_IP)) {
 		if (load_bytes(skb, ETH_HLEN, &header4, sizeof(header4)) != 0)
@@ -276,14 +120,14 @@ INLINE int send_as_node(struct __sk_buff *skb, const struct veth *veth, __u32 pr
 	mark = skb->mark & others;
 	FIXED(mark);
 	skb->mark = mark;
-	/* The node's own way out is this link. */
+	/* This link is the node's own way out. */
 	if (route.ifindex == link)
 		return pass();
 	count(PASSED);
 	return redirect_neigh(route.ifindex, NULL, 0, 0);
 }
 
-/* `after_own`: what has its tag may have it from `trunk_egress`, which came before. */
+/* `after_own`: the packet may already have its tag from `trunk_egress`, which ran before. */
 INLINE int leave_trunk(struct __sk_buff *skb, int after_own)
 {
 	struct tag *tag;
@@ -298,7 +142,7 @@ INLINE int leave_trunk(struct __sk_buff *skb, int after_own)
 
 	FIXED(link);
 	FIXED(from);
-	/* What the packet calls its protocol is the word of whoever sent it, such as a pod by a packet socket. */
+	/* The sender sets the packet's protocol and may lie, for example a pod with a packet socket. */
 	if (load_bytes(skb, offsetof(struct ethhdr, h_proto), &type, sizeof(type)) != 0)
 		return drop(NO_ENTRY);
 	protocol = type;
@@ -308,7 +152,7 @@ INLINE int leave_trunk(struct __sk_buff *skb, int after_own)
 	if (tag) {
 		if (tag->trunk != link || vlan_push(skb, NETWORK16(ETH_P_8021Q), tag->vlan_id) != 0)
 			return drop(NO_ENTRY);
-		/* Here, and not at the pod's veth: forwarding derives it from the packet's type of service. */
+		/* Not at the pod's veth: forwarding would overwrite it with a value from the type of service. */
 		priority = tag->priority;
 		if (priority) {
 			priority -= 1;
@@ -328,8 +172,7 @@ INLINE int leave_trunk(struct __sk_buff *skb, int after_own)
 }
 
 /*
- * On the way out of an ENI that pods use: a pod's source address gets its tag; what a member's pod sends never goes
- * without.
+ * Egress of an ENI that pods use: tags packets by their source address, and never lets a packet of a member's pod out untagged.
  */
 SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 {
@@ -337,18 +180,18 @@ SECTION("tc/trunk_egress") int trunk_egress(struct __sk_buff *skb)
 }
 
 /*
- * The filter while the TCX program is attached that takes over from it: packets meet only this one, and then both. It is
- * removed at once, as it believes an 802.1Q device of a pod that has the tag of a member.
+ * The filter while the TCX program that replaces it is being attached: packets pass only this one, then both. It is removed right
+ * afterwards, because it trusts a pod's 802.1Q device that has the tag of a member.
  */
 SECTION("tc/trunk_handover") int trunk_handover(struct __sk_buff *skb)
 {
 	return leave_trunk(skb, 1);
 }
 
-/* On the way in: the tag must be that of the destination, and there must be no other. */
+/* Ingress: the tag must be the destination's, and the only one. */
 SECTION("tc/trunk_ingress") int trunk_ingress(struct __sk_buff *skb)
 {
-	/* The kernel has taken the outer tag from the bytes by now, whether the device did or not; id 0 is no VLAN. */
+	/* By now the kernel has taken the outer tag out of the bytes, if the device did not; id 0 is no VLAN. */
 	__u16 vlan_id = skb->vlan_present ? skb->vlan_tci & 0xfff : 0;
 	__u32 protocol = skb->protocol;
 	__u32 link = skb->ifindex;
@@ -387,7 +230,7 @@ INLINE int mark(struct __sk_buff *skb, const struct veth *veth)
 	return TC_ACT_UNSPEC;
 }
 
-/* On the host's end of a pod's veth: packets get the pod's mark; those with another source than the pod's are dropped. */
+/* On the host's end of a pod's veth: sets the pod's mark and drops packets with a source that is not the pod's. */
 SECTION("tc/veth_ingress") int veth_ingress(struct __sk_buff *skb)
 {
 	__u32 protocol = skb->protocol;
@@ -412,8 +255,8 @@ SECTION("tc/veth_ingress") int veth_ingress(struct __sk_buff *skb)
 }
 
 /*
- * A pod with a whole ENI answers what came through its node, such as a connection to a node port, through the node: by its
- * ENI the answer would come from an address that the client never asked.
+ * A pod with a whole ENI answers connections that came through its node, such as those to a node port, through the node: sent by its
+ * ENI, the answer would have a source that the client does not know.
  */
 
 /* The connection of a TCP or UDP packet; 0 for anything else, and for later fragments, which have no ports. */
@@ -455,7 +298,7 @@ INLINE int flow_of(struct __sk_buff *skb, struct flow *flow, int is_outgoing)
 	return 1;
 }
 
-/* In the pod, where packets come in from the node: from now on this connection is answered there. */
+/* In the pod, for packets from the node: notes that the connection is answered through the node. */
 SECTION("tc/peer_ingress") int peer_ingress(struct __sk_buff *skb)
 {
 	__u32 link = skb->ifindex;
@@ -470,7 +313,7 @@ SECTION("tc/peer_ingress") int peer_ingress(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* In the pod, where packets come in by its ENI: a new connection may have the ports of one that came through the node. */
+/* In the pod, for packets from its ENI: forgets a noted connection with the same ports, as this is a new one. */
 SECTION("tc/eni_ingress") int eni_ingress(struct __sk_buff *skb)
 {
 	struct flow flow;
@@ -480,7 +323,7 @@ SECTION("tc/eni_ingress") int eni_ingress(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-/* In the pod, on the way out of its ENI. */
+/* In the pod, egress of its ENI: redirects answers of noted connections to the node. */
 SECTION("tc/eni_egress") int eni_egress(struct __sk_buff *skb)
 {
 	struct bpf_redir_neigh next_hop = { 0 };

@@ -122,7 +122,7 @@ static void find_version(const struct buffer *input, char *version, size_t size)
 	version[length] = '\0';
 }
 
-/* Prints an error as the specification wants it; messages and details hold no character that JSON would escape. */
+/* Prints an error in the specification's format; messages and details hold no character that JSON would escape. */
 static int fail(const struct buffer *input, int code, const char *message, const char *details)
 {
 	char version[32];
@@ -154,7 +154,7 @@ static int connect_agent(const char *path)
 	return fd;
 }
 
-/* Connects, and while nobody listens tries again until `wait_ms` have passed. */
+/* Connects; while nobody listens, retries for up to `wait_ms`. */
 static int await_agent(const char *path, long wait_ms)
 {
 	for (;; wait_ms -= RETRY_MS) {
@@ -196,7 +196,7 @@ static bool build_request(struct buffer *request, const struct buffer *input)
 int main(void)
 {
 	struct buffer input = {0}, request = {0}, answer = {0};
-	/* An agent that ends while it is written to must become an error on standard output, not the end of this program. */
+	/* If the agent ends while we write to it, that must be an error on standard output, not the end of this program. */
 	signal(SIGPIPE, SIG_IGN);
 	const char *command = getenv("CNI_COMMAND");
 	const char *path = getenv("TERWAY_CNI_SOCKET");

@@ -32,7 +32,7 @@ const char *field_text(struct fields *fields);
 /* True when everything was read and nothing was malformed. */
 bool fields_done(const struct fields *fields);
 
-/* The answer that is being made. */
+/* The answer under construction. */
 struct answer {
 	uint8_t *data;
 	size_t size;
@@ -41,9 +41,9 @@ struct answer {
 
 void answer_bytes(struct answer *answer, const void *data, size_t size);
 void answer_u32(struct answer *answer, uint32_t value);
-/* Gives back what an unusually large answer took. */
+/* Frees the memory of an unusually large answer. */
 void answer_trim(struct answer *answer);
-/* Replaces what was written by a text about the failure, and returns `error`. */
+/* Replaces the answer by a text about the failure, and returns `error`. */
 int answer_failure(struct answer *answer, int error, const char *what);
 
 /* Reads exactly `size` bytes; false at the end of the stream. */

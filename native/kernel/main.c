@@ -21,45 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HANDLES = 1024 };
-
-static struct handle handles[HANDLES];
-
-bool handle_keep(int fd, struct handle handle)
-{
-	if (fd < 0 || fd >= HANDLES) {
-		close(fd);
-		return false;
-	}
-	handles[fd] = handle;
-	return true;
-}
-
-const struct handle *handle_find(uint32_t number, enum handle_kind kind)
-{
-	return number < HANDLES && handles[number].kind == kind ? &handles[number] : NULL;
-}
-
-int handle_close(uint32_t number)
-{
-	if (number >= HANDLES || handles[number].kind == HANDLE_NONE)
-		return EBADF;
-	handles[number].kind = HANDLE_NONE;
-	return close((int)number) == 0 ? 0 : errno;
-}
-
-/* (u32 handle) → nothing */
-static int do_close(struct fields *fields, struct answer *answer)
-{
-	uint32_t number = field_u32(fields);
-
-	if (!fields_done(fields))
-		return EBADMSG;
-	(void)answer;
-	return handle_close(number);
-}
-
-/* () → nothing: it runs. */
+/* () → nothing; the answer shows that the helper runs. */
 static int do_hello(struct fields *fields, struct answer *answer)
 {
 	(void)answer;
@@ -87,7 +49,7 @@ static int dispatch(const uint8_t *frame, size_t size, struct answer *answer)
 	return error == EBADMSG ? answer_failure(answer, EBADMSG, "malformed request") : error;
 }
 
-/* A frame that is too long is read to its end, so that the next one is found. */
+/* Reads the rest of a frame that is too long, to find the start of the next one. */
 static bool skip(size_t size)
 {
 	uint8_t waste[4096];
@@ -142,8 +104,8 @@ static int64_t now_ms(void)
 }
 
 /*
- * Waits for a request, and meanwhile tells of events, once in a while: who makes many of them must not keep the agent busy, and the
- * kernel says when it could not keep them.
+ * Waits for a request and meanwhile passes on events, at intervals: whoever causes many of them must not keep the agent busy. The
+ * kernel reports it when it had to drop some.
  */
 static bool wait_for_request(struct answer *answer)
 {
@@ -196,7 +158,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "terway-kernel: network namespace of the node: %s\n", strerror(error));
 		return 1;
 	}
-	/* A vanished agent shows as a failed write; signals for the agent's terminal are the agent's. */
+	/* A failed write shows that the agent is gone. Signals from the agent's terminal are for the agent alone. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	while (wait_for_request(&answer) && serve_one(frame, &answer))

@@ -12,7 +12,7 @@
 #define SOL_NETLINK 270
 #endif
 
-/* More than the kernel puts into one datagram of a dump. */
+/* Larger than any datagram of a dump. */
 enum { DATAGRAM = 256 << 10, ATTRIBUTE_HEAD = 4 };
 
 static uint8_t datagram[DATAGRAM];
@@ -29,7 +29,7 @@ static int open_socket(void)
 
 	if (fd < 0)
 		return -errno;
-	/* Options that an older kernel lacks only make its answers poorer. */
+	/* Without these options, on older kernels, answers only have less detail. */
 	for (size_t at = 0; at < sizeof(OPTIONS) / sizeof(*OPTIONS); at++)
 		setsockopt(fd, SOL_NETLINK, OPTIONS[at], &on, sizeof(on));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -123,7 +123,7 @@ static uint32_t node_port(void)
 	return node_socket >= 0 && getsockname(node_socket, (struct sockaddr *)&own, &size) == 0 ? own.nl_pid : 0;
 }
 
-/* What is left out was asked for by this process. */
+/* Leaves out what this process itself caused. */
 static void take_events(size_t size, uint32_t own_port, struct answer *answer)
 {
 	size_t at = 0;
@@ -144,7 +144,7 @@ static void take_events(size_t size, uint32_t own_port, struct answer *answer)
 	}
 }
 
-/* Reads what has come. ENOBUFS: there was more than anybody wants to read, and some of it is lost. */
+/* Reads the pending events. ENOBUFS: there were too many, and some are lost. */
 int events_read(struct answer *answer)
 {
 	enum { EVENTS_LIMIT = 128 << 10 };
@@ -264,7 +264,7 @@ int do_netlink(struct fields *fields, struct answer *answer)
 			answer_u32(answer, limit);
 		} else if (error)
 			answer_failure(answer, error, "netlink");
-		/* What an unfinished exchange leaves in the socket belongs to no later one. */
+		/* The rest of an unfinished exchange must not be taken for the answer to a later request. */
 		if (fd != node_socket || error) {
 			close(fd);
 			if (fd == node_socket)

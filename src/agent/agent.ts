@@ -8,12 +8,12 @@ import { closeServer } from '../telemetry/http-server.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
+import { KeyedQueue } from '../util/keyed-queue.ts';
 import type { Random } from '../util/random.ts';
 import { type AgentState, startAdminServer } from './admin-server.ts';
 import { CniError } from './cni/errors.ts';
 import { startCniServer } from './cni/server.ts';
 import { installConflist, installPlugin } from './cni-files.ts';
-import { KernelGate, KeyedQueue } from './gate.ts';
 import { createNodeView, type NodeView, nodeViewSynced, runNodeView } from './informers.ts';
 import { LookLoop, type LookScope } from './look-loop.ts';
 import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
@@ -54,7 +54,7 @@ export class Agent {
   readonly metrics: AgentMetrics;
   readonly #corrupt: string[];
   #synced = false;
-  /** What the last look found wrong, and could not mend, among the programs of the ENIs. */
+  /** Problems with the programs of ENIs that the last look found and could not repair. */
   #limit: string | undefined;
   #problem: string | undefined = 'the node has not been looked at yet';
 
@@ -64,30 +64,44 @@ export class Agent {
     this.#records = records;
     this.#corrupt = corrupt;
     this.#view = createNodeView({
-      ...{ client, nodeName, clock, random },
+      client,
+      nodeName,
+      clock,
+      random,
       onError: (kind, error) => log.warn({ kind, err: errorMessage(error) }, 'watch interrupted'),
     });
     this.#waiter = new AssignmentWaiter({
       stores: { pods: this.#view.pods.store, podEnis: this.#view.podEnis.store, node: this.#view.node.store },
-      ...{ clock, nodeName, mtu: config.mtu },
+      clock,
+      nodeName,
+      mtu: config.mtu,
     });
-    const gate = new KernelGate();
     const queue = new KeyedQueue();
     this.#queue = queue;
     this.#reporter = new RuntimeReporter({
-      ...{ client, nodeName, clock, view: this.#view },
+      client,
+      nodeName,
+      clock,
+      view: this.#view,
       isUsed: (pod) => records.hasSandboxOf(pod.uid) || this.#isAlive(pod),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
     this.#plugin = new CniPlugin({
-      ...{ datapath, records, gate, queue, waiter: this.#waiter },
+      datapath,
+      records,
+      queue,
+      waiter: this.#waiter,
       observer: this.#observer(),
       addTimeoutMs: config.addTimeout,
       notReady: () => this.problem(),
       limited: () => this.#limit,
     });
     this.#sync = new NodeSync({
-      ...{ datapath, records, gate, queue, waiter: this.#waiter, plugin: this.#plugin },
+      datapath,
+      records,
+      queue,
+      waiter: this.#waiter,
+      plugin: this.#plugin,
       onProblem: (message, error) => log.warn(error === undefined ? {} : { err: errorMessage(error) }, message),
     });
     this.metrics = createAgentMetrics({
@@ -151,11 +165,13 @@ export class Agent {
       this.#synced = true;
       log.info({ sandboxes: this.#records.all().length }, 'the objects of this node are known');
       await this.#rebuild();
-      // Not before every sandbox has its record again.
+      // Only now that every sandbox has its record again.
       this.#reporter.start();
       answerReleases({
-        ...{ podEnis: this.#view.podEnis.store, records: this.#records },
-        ...{ queue: this.#queue, reporter: this.#reporter },
+        podEnis: this.#view.podEnis.store,
+        records: this.#records,
+        queue: this.#queue,
+        reporter: this.#reporter,
       });
       await this.#lookRepeatedly(signal);
     } catch (error) {
@@ -169,7 +185,7 @@ export class Agent {
     }
   }
 
-  /** As far as the watch has told: the pod neither leaves nor has ended, so that it may get a sandbox. */
+  /** Whether the pod is neither leaving nor finished, as far as the watch shows, so that it may get a sandbox. */
   #isAlive({ namespace, name, uid }: ReportedPod): boolean {
     const pod = this.#view.pods.store.get(`${namespace}/${name}`);
     const hasEnded = pod?.status.phase === 'Succeeded' || pod?.status.phase === 'Failed';
@@ -181,7 +197,9 @@ export class Agent {
     const { datapath, log, config } = this.#options;
     const rebuilt = await rebuildRecords({
       keys: this.#corrupt,
-      ...{ records: this.#records, datapath, waiter: this.#waiter },
+      records: this.#records,
+      datapath,
+      waiter: this.#waiter,
       pods: this.#view.pods.store
         .list()
         .map(({ metadata }) => ({ namespace: metadata.namespace ?? '', name: metadata.name })),
@@ -302,7 +320,7 @@ export class Agent {
       },
       removed: ({ attachment }) => {
         log.info({ pod: `${attachment.namespace}/${attachment.name}` }, 'network removed');
-        // The sandbox of a pod that lives on will have a successor; should its PodENI leave instead, that is answered then.
+        // A pod that lives on gets another sandbox. If its PodENI leaves instead, answerReleases reports it.
         const isUsed = this.#records.hasSandboxOf(attachment.uid) || this.#isAlive(attachment);
         if (!isUsed) this.#reporter.report(attachment, 'deleted');
       },

@@ -12,13 +12,13 @@ import { parseBandwidth } from './bandwidth.ts';
 import type { AttachmentRequest } from './cni/request.ts';
 import type { Pod } from './resources.ts';
 
-/** What is known when an assignment is asked for; what is missing has not been seen (yet). */
+/** What is known when an assignment is requested; undefined fields have not been seen (yet). */
 export interface AssignmentInput {
   request: AttachmentRequest;
   pod: Pod | undefined;
   podEni: PodEni | undefined;
   node: TerwayNode | undefined;
-  /** Where neither request nor network configuration says otherwise. */
+  /** Used unless the request or the network configuration says otherwise. */
   mtu: number;
 }
 
@@ -34,8 +34,8 @@ export type Assignment =
 type Part<T> = { value: T } | { waiting: string } | { refused: string };
 
 /**
- * What a sandbox of a pod gets (reference 1.6, 2.1, 6.3 of the control plane): a PodENI counts once it is `Bind`, is not being
- * deleted, carries the pod's uid and is bound to this node's instance; nothing of it may be missing. Pure.
+ * What a sandbox of a pod gets. A PodENI counts once it is `Bind`, is not being deleted, carries the pod's uid, is bound to this
+ * node's instance and is complete. Pure.
  */
 export function assignmentOf(input: AssignmentInput): Assignment {
   const { request, pod, podEni, node } = input;
@@ -111,7 +111,7 @@ interface PodOptions {
   limits: Pick<PodInterface, 'ingressBytesPerSecond' | 'egressBytesPerSecond' | 'priority'>;
 }
 
-/** Limits that the runtime hands over go before the pod's annotations (reference 3.1). */
+/** Limits that the runtime hands over take precedence over the pod's annotations, as upstream has it. */
 function podOptions({ request, mtu }: AssignmentInput, pod: Pod): { options: PodOptions; problems: string[] } {
   const problems: string[] = [];
   const annotations = pod.metadata.annotations ?? {};
@@ -233,7 +233,7 @@ function addressOf(address: string | undefined, cidr: string | undefined): Inter
   return { address, subnet: cidr };
 }
 
-/** Exactly one interface routes by default; without a word of the PodENI it is the one that the runtime asked for. */
+/** Exactly one interface has the default route: the one that the PodENI names, else the one that the runtime asked for. */
 function settleDefaultRoute(interfaces: PodInterface[], ifName: string): string | undefined {
   const names = interfaces.map(({ name }) => name);
   const twice = names.find((name, at) => names.indexOf(name) !== at);

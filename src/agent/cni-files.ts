@@ -1,13 +1,13 @@
 import { access, constants, copyFile, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
-/** The plugin's name in configurations, as upstream's: its conflists work with this plugin. */
+/** The plugin's name in configurations. It is upstream's, so that upstream's conflists work with this plugin. */
 const PLUGIN = 'terway';
 const CONFLIST = '10-terway.conflist';
 
 /** The reference plugin for `hostPort` (containernetworking/plugins). */
 const PORTMAP = 'portmap';
-/** kube-proxy's default, for nodes whose agent is told that nobody masquerades. */
+/** kube-proxy's default, for agents that are configured without a masquerade mark. */
 const DEFAULT_MASQUERADE_MARK = 0x4000;
 
 /**
@@ -24,7 +24,7 @@ function conflist(chained: { portmap: boolean; masqueradeMark: number }): string
 }
 
 /**
- * Puts the plugin where the runtime looks for it. A plugin that runs at this moment goes on from the old file.
+ * Installs the plugin where the runtime looks for it. A plugin that is running keeps the old file.
  */
 export async function installPlugin(source: string, binDirectory: string): Promise<void> {
   await mkdir(binDirectory, { recursive: true });
@@ -70,13 +70,13 @@ export async function installConflist(
   return true;
 }
 
-/** For uninstalling: the runtime must not start pods that nobody serves. */
+/** For uninstalling: the runtime must not start pods that no agent serves. */
 export async function removeCniFiles(binDirectory: string, confDirectory: string): Promise<void> {
   await rm(join(confDirectory, CONFLIST), { force: true });
   await rm(join(binDirectory, PLUGIN), { force: true });
 }
 
-/** A plugin that is listed and not there would fail every pod. */
+/** A listed plugin that is missing would fail every pod. */
 async function isExecutable(path: string): Promise<boolean> {
   return access(path, constants.X_OK).then(
     () => true,

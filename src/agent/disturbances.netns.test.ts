@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { LinuxDatapath } from '../datapath/linux-datapath.ts';
-import { buildTools, Lab, run } from '../datapath/test-support/lab.ts';
+import { buildTools, DatapathLab, run } from '../datapath/test-support/datapath-lab.ts';
 import type { PodAttachment } from '../datapath/types.ts';
 import { systemClock } from '../util/clock.ts';
 import { LookLoop, type LookScope } from './look-loop.ts';
@@ -24,7 +24,7 @@ class Watcher implements AsyncDisposable {
       clock: systemClock,
       periodMs: PERIOD_MS,
       look: async (scope) => {
-        await datapath.sync(pods, { nodeOnly: scope === 'node' }).catch(() => undefined);
+        await datapath.sync(() => pods, { nodeOnly: scope === 'node' }).catch(() => undefined);
         this.looks.push(scope);
       },
     });
@@ -48,16 +48,16 @@ class Watcher implements AsyncDisposable {
 }
 
 /** By an agent before, so that what happens to the pod is nobody's own work. */
-async function added(lab: Lab, pod: PodAttachment): Promise<void> {
+async function added(lab: DatapathLab, pod: PodAttachment): Promise<void> {
   await using datapath = lab.datapath();
   await datapath.add(pod);
 }
 
 const nameOf = ({ netnsPath }: PodAttachment) => netnsPath.slice('/run/netns/'.length);
-const hostLink = (lab: Lab) => /cali[0-9a-f]{11}/.exec(lab.ip('-o', 'link'))?.[0] ?? '';
+const hostLink = (lab: DatapathLab) => /cali[0-9a-f]{11}/.exec(lab.ip('-o', 'link'))?.[0] ?? '';
 
 describe('another program', () => {
-  test.each<[string, (lab: Lab) => void]>([
+  test.each<[string, (lab: DatapathLab) => void]>([
     ['flushes all rules', (lab) => lab.ip('rule', 'flush', 'proto', '84')],
     ['deletes a rule of IPv6', (lab) => lab.ip('-6', 'rule', 'del', 'pref', '2048')],
     ['flushes a table', (lab) => lab.ip('route', 'flush', 'table', '911')],
@@ -68,7 +68,7 @@ describe('another program', () => {
     ['deletes clsact of the trunk', (lab) => run('tc', '-n', lab.node, 'qdisc', 'del', 'dev', 'eni1', 'clsact')],
     ['deletes a filter of a pod', (lab) => run('tc', '-n', lab.node, 'filter', 'del', 'dev', hostLink(lab), 'ingress')],
   ])('%s: it is put back when the kernel tells of it, an hour before the next look', async (_, disturb) => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
     await added(lab, pod);
     await using datapath = lab.datapath();
@@ -84,7 +84,7 @@ describe('another program', () => {
   });
 
   test('that changes what is not ours, and calls for pods, are no reason to look', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const stays = lab.pod([lab.member(5, 101)]);
     await datapath.add(stays);
@@ -112,7 +112,7 @@ describe('another program', () => {
   });
 
   test('that floods the node with changes gets a bounded number of looks, and nothing stays lost', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
     await added(lab, pod);
     await using datapath = lab.datapath();
@@ -129,7 +129,7 @@ describe('another program', () => {
 });
 
 test('after the helper ended, changes are told again', async () => {
-  using lab = new Lab();
+  using lab = new DatapathLab();
   const pod = lab.pod([lab.member(5, 101)]);
   await added(lab, pod);
   await using datapath = lab.datapath();

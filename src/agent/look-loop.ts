@@ -1,19 +1,19 @@
 import type { Clock } from '../util/clock.ts';
 
-/** `node`: the node's namespace only, as something there was changed. */
+/** `node`: only the node's namespace, because something changed there. */
 export type LookScope = 'all' | 'node';
 
 export interface LookLoopOptions {
   clock: Clock;
-  /** How often the whole node is looked at without a reason. */
+  /** How often the whole node is looked at without a trigger. */
   periodMs: number;
   /** Must not throw. */
   look: (scope: LookScope) => Promise<void>;
 }
 
-/** So that a crowd of changes is one look. */
+/** Batches a burst of changes into one look. */
 const SETTLE_MS = { all: 200, node: 50 } as const;
-/** Looks at once after changes by others; then one in so long, as somebody who undoes each repair would keep the agent busy. */
+/** A few looks follow changes at once, then one per interval: somebody who undoes each repair must not keep the agent busy. */
 const BURST = 5;
 const REFILL_MS = 5000;
 
@@ -53,7 +53,7 @@ export class LookLoop {
         timer.cancel();
         continue;
       }
-      // What comes during a look is for the next one. A look at everything looks at the node, too.
+      // Changes during a look are for the next one. A look at everything includes the node.
       this.#dueMs.node = Number.POSITIVE_INFINITY;
       if (scope === 'all') this.#dueMs.all = nowMs + periodMs;
       else this.#tokens -= 1;

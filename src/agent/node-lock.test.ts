@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buildTools, TOOLS } from '../datapath/test-support/lab.ts';
+import { buildTools, TOOLS } from '../datapath/test-support/datapath-lab.ts';
 import { lockNode, NodeLockedError } from './node-lock.ts';
 
 let directory: string;

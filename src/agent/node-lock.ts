@@ -21,8 +21,8 @@ type Holder = z.infer<typeof holderSchema>;
 const HELD_BY_ANOTHER = 3;
 
 /**
- * Locks a file, so that no two agents undo each other's work. Only who can open the file can hold the lock, and it ends with the
- * process however that ends.
+ * Locks a file so that two agents cannot undo each other's work. Only processes that can open the file can hold the lock, and the
+ * kernel releases it however the process ends.
  *
  * @param helper the executable `terway-kernel`; Node cannot lock files
  * @throws NodeLockedError when another process has it
@@ -30,7 +30,7 @@ const HELD_BY_ANOTHER = 3;
 export async function lockNode(options: { path: string; helper: string; now: Date }): Promise<AsyncDisposable> {
   const { path, helper, now } = options;
   await mkdir(dirname(path), { recursive: true });
-  // Not truncated: until it is locked, its content is another's.
+  // Not truncated: until it is locked, the content belongs to another process.
   const file = await open(path, 'a+', 0o600);
   try {
     if (!(await takeLock(file, helper))) throw new NodeLockedError(path, await readHolder(file));
@@ -63,7 +63,7 @@ async function readHolder(file: FileHandle): Promise<Holder | undefined> {
   try {
     return holderSchema.parse(JSON.parse(text));
   } catch {
-    // The other one has the lock and has not written yet.
+    // The other process has the lock but has not written its number yet.
     return undefined;
   }
 }

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
 import type { Datapath, SyncOptions, SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
+import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { AttachmentRequest } from './cni/request.ts';
-import type { KernelGate, KeyedQueue } from './gate.ts';
 import type { CniPlugin } from './plugin.ts';
 import { type RecordStore, recordKey, type SandboxRecord } from './records.ts';
 import type { AssignmentWaiter } from './waiter.ts';
@@ -11,17 +11,17 @@ export interface NodeSyncOptions {
   datapath: Datapath;
   records: RecordStore;
   waiter: AssignmentWaiter;
-  gate: KernelGate;
   queue: KeyedQueue;
   plugin: CniPlugin;
-  /** Told of sandboxes that were removed without a DEL, and of what could not be done. */
+  /** Called for sandboxes that were removed without a DEL, and for failures. */
   onProblem: (message: string, error?: unknown) => void;
   /** Whether the namespace of a sandbox still exists. */
   netnsExists?: (path: string) => Promise<boolean>;
 }
 
 /**
- * Makes the node what the records say. What should be: records of living sandboxes. What is: the data path's dump.
+ * Brings the node into the state that the records describe: those of living sandboxes are what should be, the data path's dump is
+ * what is.
  */
 export class NodeSync {
   readonly #options: NodeSyncOptions;
@@ -31,8 +31,8 @@ export class NodeSync {
   }
 
   /**
-   * After a start: what a crash left in the middle goes. The runtime was never told of a success of these ADDs, and asks
-   * again; of these DELs it asks again or has forgotten them.
+   * After a start, removes what a crash left half done. The runtime never saw these ADDs succeed and asks again; it repeats these
+   * DELs or has forgotten them.
    */
   async recover(): Promise<void> {
     for (const record of this.#options.records.all()) {
@@ -52,19 +52,16 @@ export class NodeSync {
       await this.#removeGone();
       await this.#followAssignments();
     }
-    const { gate, datapath, records } = this.#options;
-    return gate.exclusive(() =>
-      datapath.sync(
-        records
-          .all()
-          .filter(({ phase }) => phase !== 'deleting')
-          .map(({ attachment }) => attachment),
-        { dryRun, nodeOnly },
-      ),
-    );
+    const { datapath, records } = this.#options;
+    const wanted = () =>
+      records
+        .all()
+        .filter(({ phase }) => phase !== 'deleting')
+        .map(({ attachment }) => attachment);
+    return datapath.sync(wanted, { dryRun, nodeOnly });
   }
 
-  /** A sandbox whose namespace is gone cannot come back; its DEL was missed or is on its way. */
+  /** A sandbox whose namespace is gone cannot come back; its DEL was missed or is still to come. */
   async #removeGone(): Promise<void> {
     const exists = this.#options.netnsExists ?? netnsExists;
     for (const record of this.#options.records.all()) {
@@ -75,7 +72,7 @@ export class NodeSync {
     }
   }
 
-  /** What cannot be told of one sandbox must not keep the others from being looked after. */
+  /** An error about one sandbox must not stop the check of the others. */
   async #isGone(record: SandboxRecord, exists: (path: string) => Promise<boolean>): Promise<boolean> {
     const { namespace, name, netnsPath } = record.attachment;
     try {
@@ -91,7 +88,7 @@ export class NodeSync {
    * to the runtime.
    */
   async #followAssignments(): Promise<void> {
-    const { records, waiter, gate, queue, onProblem } = this.#options;
+    const { records, waiter, queue, onProblem } = this.#options;
     for (const { attachment, ifName, network, phase } of records.all()) {
       if (phase !== 'ready') continue;
       const key = recordKey(attachment.containerId, ifName);
@@ -106,15 +103,13 @@ export class NodeSync {
       });
       if (JSON.stringify(interfaces) === JSON.stringify(attachment.interfaces)) continue;
       await queue
-        .run(`${attachment.namespace}/${attachment.name}`, () =>
-          gate.shared(async () => {
-            const record = records.get(key);
-            if (record?.phase !== 'ready') return;
-            const moved = { ...record.attachment, interfaces };
-            // The sync that follows mends the node's side; the pod's own is the pod's.
-            await records.put({ ...record, attachment: moved });
-          }),
-        )
+        .run(`${attachment.namespace}/${attachment.name}`, async () => {
+          const record = records.get(key);
+          if (record?.phase !== 'ready') return;
+          const moved = { ...record.attachment, interfaces };
+          // The sync that follows repairs the node's side; the inside of the pod is left alone.
+          await records.put({ ...record, attachment: moved });
+        })
         .catch((error: unknown) =>
           onProblem(`the network of ${attachment.namespace}/${attachment.name} did not follow its PodENI`, error),
         );
@@ -144,7 +139,7 @@ function requestOf(attachment: SandboxRecord['attachment'], ifName: string, netw
   };
 }
 
-/** The runtime keeps a namespace alive by a mount; what is left without it is an empty file on another file system. */
+/** The runtime keeps a namespace alive by a mount. Without the mount, an empty file on another file system remains. */
 async function netnsExists(path: string): Promise<boolean> {
   const found = await stat(path).catch((error: unknown) => {
     if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))

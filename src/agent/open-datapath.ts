@@ -19,15 +19,15 @@ export interface NodeDatapathOptions {
 }
 
 /**
- * The tag program of a configuration. `auto` never comes to the classic filters: they let pass what the eBPF programs drop,
- * and that is for the operator to choose.
+ * The tag program of a configuration. `auto` never selects the classic filters: they pass packets that the eBPF programs drop, so
+ * the operator has to choose them.
  */
 export function tagProgramOf({ datapath }: Pick<AgentConfig, 'datapath'>): TagProgram {
   return datapath.tagProgram === 'tc' ? 'tc' : 'ebpf';
 }
 
 /**
- * Opens the kernel and sees that it can do what the configuration asks for.
+ * Opens the data path and checks that the kernel can do what the configuration asks for.
  *
  * @throws DatapathError with everything that the kernel lacks, and what to do
  */
@@ -46,7 +46,7 @@ export async function openNodeDatapath(options: NodeDatapathOptions & { log: Pic
   }
 }
 
-/** Opens the kernel without asking what it can do. @throws DatapathError when the settings contradict each other */
+/** Opens the data path without probing the kernel. @throws DatapathError when the settings contradict each other */
 export function openWithTagProgram(options: NodeDatapathOptions, tagProgram: TagProgram): Promise<Datapath> {
   const { config, nodeAddress, lib, clock, signal, nodeNetns } = options;
   const { layout, markMask, masqueradeMark, isolateMembers } = config.datapath;
@@ -57,12 +57,16 @@ export function openWithTagProgram(options: NodeDatapathOptions, tagProgram: Tag
       hostStackCidrs: config.hostStackCIDRs,
       // Marks are set by eBPF programs.
       layout: tagProgram === 'tc' ? 'perPod' : layout,
-      ...{ markMask, masqueradeMark, isolateMembers, tagProgram },
+      markMask,
+      masqueradeMark,
+      isolateMembers,
+      tagProgram,
       bpfDirectory: config.paths.bpf,
     },
     helperPath: join(lib, 'terway-kernel'),
     objectPath: join(lib, 'terway.bpf.o'),
-    ...{ clock, signal },
+    clock,
+    signal,
     ...(nodeNetns === undefined ? {} : { nodeNetns }),
   });
 }

@@ -6,9 +6,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { TerwayNode } from '../crds/node.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import { Store } from '../kube/store.ts';
+import { KeyedQueue } from '../util/keyed-queue.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { CNI_ERROR } from './cni/errors.ts';
-import { KernelGate, KeyedQueue } from './gate.ts';
 import { NodeSync } from './node-sync.ts';
 import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
 import { RecordStore } from './records.ts';
@@ -43,11 +43,13 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 async function start() {
   const { store: records } = await RecordStore.open(directory);
   const waiter = new AssignmentWaiter({ stores: view, clock, nodeName: NODE_NAME, mtu: 1500 });
-  const gate = new KernelGate();
   const queue = new KeyedQueue();
   const told: string[] = [];
   const plugin = new CniPlugin({
-    ...{ datapath, records, waiter, gate, queue },
+    datapath,
+    records,
+    waiter,
+    queue,
     observer: {
       adding: (attachment) => adding(attachment),
       added: ({ attachment }) => told.push(`added ${attachment.containerId}`),
@@ -60,7 +62,11 @@ async function start() {
   });
   const gone = new Set<string>();
   const sync = new NodeSync({
-    ...{ datapath, records, waiter, gate, queue, plugin },
+    datapath,
+    records,
+    waiter,
+    queue,
+    plugin,
     onProblem: (message) => told.push(message),
     netnsExists: async (path) => !gone.has(path),
   });
@@ -103,7 +109,7 @@ test('ADD gives the pod its network; a second ADD of the sandbox answers the sam
   expect(datapath.calls).toEqual(['add sandbox-web-0']);
 });
 
-test('DEL removes, twice as well as before ADD, and after a restart (N6, weak spot 7)', async () => {
+test('DEL removes, twice as well as before ADD, and after a restart (weak spot 7)', async () => {
   await run('DEL');
   bound();
   await run('ADD');
@@ -130,7 +136,7 @@ test('a DEL that the kernel refuses fails, is remembered and is finished by the 
   expect(bench.told.at(-1)).toBe('removed sandbox-web-0');
 });
 
-test('DEL of a stale sandbox leaves the network of the next one alone (N6)', async () => {
+test('DEL of a stale sandbox leaves the network of the next one alone', async () => {
   bound();
   await run('ADD');
   await run('ADD', aRequest('web-0', 'second'));
@@ -139,7 +145,7 @@ test('DEL of a stale sandbox leaves the network of the next one alone (N6)', asy
   expect([...datapath.pods.keys()]).toEqual(['second']);
 });
 
-test('a pod without a PodENI waits, then fails with the reason; others are not held up (N8)', async () => {
+test('a pod without a PodENI waits, then fails with the reason; others are not held up', async () => {
   view.pods.upsert(aPod('slow'));
   const slow = run('ADD', aRequest('slow')).catch((error: unknown) => error);
   for (let at = 0; at < 100; at += 1) {
@@ -209,7 +215,9 @@ test('what the node says of an earlier sandbox is taken back before the next one
 test('of a PodENI that leaves is said that no sandbox has it, unless one does', async () => {
   const released: string[] = [];
   answerReleases({
-    ...{ podEnis: view.podEnis, records: bench.records, queue: bench.queue },
+    podEnis: view.podEnis,
+    records: bench.records,
+    queue: bench.queue,
     reporter: { released: ({ uid }) => released.push(uid) },
   });
   const leave = (name: string, phase: 'Bind' | 'Binding' | 'Detaching', deleted = true) => {
@@ -255,7 +263,26 @@ test('with the classic filters a VLAN device is not put beside members of its tr
   expect(datapath.pods.size).toBe(1);
 });
 
-test('a failed ADD leaves neither record nor anything to find (weak spots 2 and 15, N7)', async () => {
+test('a look at the node waits for an ADD and sees what it recorded; an ADD waits for a look', async () => {
+  bound();
+  const held = Promise.withResolvers<void>();
+  const reached = Promise.withResolvers<void>();
+  datapath.beforeAdd = async () => {
+    reached.resolve();
+    await held.promise;
+    datapath.calls.push('made');
+  };
+  const first = run('ADD');
+  await reached.promise;
+  const look = bench.sync.run({ nodeOnly: true });
+  bound('web-1');
+  const second = run('ADD', aRequest('web-1'));
+  held.resolve();
+  await Promise.all([first, look, second]);
+  expect(datapath.calls).toEqual(['add sandbox-web-0', 'made', 'sync sandbox-web-0', 'add sandbox-web-1', 'made']);
+});
+
+test('a failed ADD leaves neither record nor anything to find (weak spots 2 and 15)', async () => {
   bound();
   datapath.beforeAdd = async () => {
     throw new Error('add route: no such device');

@@ -1,14 +1,14 @@
 import type { Datapath, PodAttachment, SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
+import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { Assignment } from './assignment.ts';
 import { CNI_ERROR, CniError } from './cni/errors.ts';
 import type { AttachmentRequest, CniRequest } from './cni/request.ts';
 import { addResult } from './cni/result.ts';
-import type { KernelGate, KeyedQueue } from './gate.ts';
 import { type RecordStore, recordKey, type SandboxRecord } from './records.ts';
 import type { AssignmentWaiter } from './waiter.ts';
 
-/** Told of what happened, for log, metrics, events and the NodeRuntime. */
+/** Receives what happened, for log, metrics, events and the NodeRuntime. */
 export interface PluginObserver {
   /** Awaited before a sandbox gets its network; may refuse. */
   adding(attachment: PodAttachment): Promise<void>;
@@ -21,18 +21,17 @@ export interface PluginOptions {
   datapath: Datapath;
   records: RecordStore;
   waiter: AssignmentWaiter;
-  gate: KernelGate;
   queue: KeyedQueue;
   observer: PluginObserver;
   /** How long ADD waits for the PodENI. */
   addTimeoutMs: number;
   /** Why the node cannot serve pods now; undefined when it can. */
   notReady: () => string | undefined;
-  /** Why pods that run may have no connections, and new ones are refused, on part of the node. */
+  /** Why running pods may lack connectivity and new ones are refused on part of the node. */
   limited: () => string | undefined;
 }
 
-/** The CNI commands (specification 1.1). Nothing that one pod waits for holds up another. */
+/** The CNI commands (specification 1.1). A pod that waits never holds up another. */
 export class CniPlugin {
   readonly #options: PluginOptions;
   /** ADDs that wait for their PodENI, by record key. They wait outside the pod's queue: DEL must not wait for them. */
@@ -76,7 +75,7 @@ export class CniPlugin {
     }
   }
 
-  /** Removes everything of a sandbox, and its record at last. Safe at any time and any number of times. */
+  /** Removes everything of a sandbox, its record last. Safe at any time and any number of times. */
   removeSandbox(record: SandboxRecord): Promise<void> {
     const { namespace, name, containerId } = record.attachment;
     return this.#options.queue.run(`${namespace}/${name}`, () => this.#remove(recordKey(containerId, record.ifName)));
@@ -117,7 +116,7 @@ export class CniPlugin {
     request: AttachmentRequest,
     assignment: Extract<Assignment, { state: 'ready' }>,
   ): Promise<Record<string, unknown>> {
-    const { records, datapath, gate, observer, waiter } = this.#options;
+    const { records, datapath, observer, waiter } = this.#options;
     const { cniVersion, name: network } = request.config;
     const known = records.get(keyOf(request));
     if (known?.phase === 'ready' && known.attached !== undefined) {
@@ -125,22 +124,22 @@ export class CniPlugin {
     }
     if (known !== undefined) await this.#remove(keyOf(request));
     await this.#removeOthers(request);
-    // Before it was this pod's turn, the PodENI may have begun to leave.
+    // While the pod waited for its turn, its PodENI may have started to leave.
     const current = known?.phase === 'ready' ? assignment : waiter.now(request);
     if (current.state !== 'ready') throw new CniError(CNI_ERROR.tryAgain, current.reason);
     const { attachment, problems } = current;
     await observer.adding(attachment);
     const record: SandboxRecord = { phase: 'adding', ifName: request.ifName, network, attachment };
-    // From the question to the answer nothing else runs, so that of two that exclude each other one is refused.
+    // There is no await between the check and the note, so of two pods that exclude each other one is refused.
     datapath.assertCoexistence(attachment, [...this.#adding, ...records.all().map((other) => other.attachment)]);
     this.#adding.add(attachment);
-    const attached = await gate
-      .shared(async () => {
+    const attached = await datapath
+      .add(attachment, async (change) => {
         await records.put(record);
         try {
-          return await datapath.add(attachment);
+          return await change();
         } catch (error) {
-          // The data path has undone what it did; without the record nothing refers to it any more.
+          // The data path has undone its work, so the record can go.
           await records.remove(keyOf(request));
           throw error;
         }
@@ -153,8 +152,8 @@ export class CniPlugin {
   }
 
   /**
-   * An address is with one sandbox at a time: what an earlier sandbox of the pod still holds goes before the new one gets
-   * it. The runtime's DEL for the earlier one finds nothing then, and succeeds.
+   * Only one sandbox has an address at a time: what an earlier sandbox of the pod still holds is removed before the new one gets it.
+   * The runtime's later DEL for the earlier one finds nothing and succeeds.
    */
   async #removeOthers(request: AttachmentRequest): Promise<void> {
     for (const { attachment, ifName } of this.#options.records.all()) {
@@ -167,19 +166,19 @@ export class CniPlugin {
   }
 
   async #remove(key: string): Promise<void> {
-    const { records, datapath, gate, observer } = this.#options;
+    const { records, datapath, observer } = this.#options;
     const record = records.get(key);
     if (record === undefined) return;
-    await gate.shared(async () => {
+    await datapath.remove(record.attachment, async (change) => {
       if (record.phase !== 'deleting') await records.put({ ...record, phase: 'deleting' });
-      await datapath.remove(record.attachment);
+      await change();
       await records.remove(key);
     });
     observer.removed(record);
   }
 
   async #check(request: AttachmentRequest): Promise<void> {
-    const { records, datapath, gate } = this.#options;
+    const { records, datapath } = this.#options;
     const record = records.get(keyOf(request));
     if (record?.phase !== 'ready') {
       throw new CniError(
@@ -187,7 +186,7 @@ export class CniPlugin {
         `sandbox ${request.containerId} of pod ${request.pod.namespace}/${request.pod.name} has no network from this node agent`,
       );
     }
-    const found = await gate.shared(() => datapath.check(record.attachment));
+    const found = await datapath.check(record.attachment);
     // Plugins that come after this one may change routes, limits and more (specification 1.1, "CHECK"), not links and addresses.
     const deviations = found.filter(
       ({ inPod, object }) => inPod === undefined || object === 'link' || object === 'address',
@@ -201,7 +200,7 @@ export class CniPlugin {
     }
   }
 
-  /** Specification 1.1, "GC": what the runtime does not name any more goes. */
+  /** Specification 1.1, "GC": removes what the runtime no longer names. */
   async #collect(network: string, valid: readonly { containerId: string; ifName: string }[]): Promise<void> {
     const keep = new Set(valid.map(({ containerId, ifName }) => recordKey(containerId, ifName)));
     const failures: string[] = [];
@@ -218,7 +217,7 @@ function keyOf({ containerId, ifName }: AttachmentRequest): string {
   return recordKey(containerId, ifName);
 }
 
-/** What STATUS says of what a look could not mend for an ENI, and so for each of its pods; undefined when there is nothing. */
+/** The message of STATUS about problems of an ENI, and so of all its pods, that a look could not repair; undefined without any. */
 export function limitOf({ failed }: SyncReport): string | undefined {
   const ofEnis = failed.filter(({ object, pod }) => object === 'filter' && pod === undefined);
   return ofEnis.length === 0 ? undefined : ofEnis.map(({ message }) => message).join('; ');

@@ -1,20 +1,20 @@
 import type { Deviation } from '../datapath/types.ts';
 
-/** One pod and what differs in its namespace, in one text. */
+/** One pod and a description of what differs in its namespace. */
 export interface ToldPod {
   pod: string;
   message: string;
 }
 
-/** Differences named in one message. A pod can make any number of them. */
+/** Limit of differences per message: a pod can make any number of them. */
 const MOST_NAMED = 5;
 
-/** What differs inside pods. It stays until somebody in the pod changes it, so it is told when it is new, not at every look. */
+/** Differences inside pods. They last until somebody in the pod changes them, so only new ones are reported. */
 export class PodDeviations {
   #told: ReadonlyMap<string, string> = new Map();
   #current: readonly Deviation[] = [];
 
-  /** Takes what a look at the whole node found; returns the pods of which something else was told before. */
+  /** Takes the result of a look at the whole node; returns the pods whose differences have changed. */
   update(found: readonly Deviation[]): ToldPod[] {
     this.#current = found;
     const told = new Map([...Map.groupBy(found, ({ pod = '' }) => pod)].map(([pod, list]) => [pod, summary(list)]));

@@ -6,11 +6,11 @@ import type { RecordStore } from './records.ts';
 import type { AssignmentWaiter } from './waiter.ts';
 
 /**
- * Makes records again whose files could not be read. The file's name says which sandbox; the API server says which pods have
- * no record; and the kernel says in which namespace such a pod's interface is.
+ * Rebuilds records whose files could not be read. The file name identifies the sandbox, the API server shows which pods have no
+ * record, and the kernel shows in which namespace such a pod's interface is.
  *
  * @param options.keys of the lost records, as `records.ts` names them
- * @returns what was rebuilt; a sandbox that is not found belongs to nobody, and the next look at the node removes its rest.
+ * @returns what was rebuilt; a sandbox that is not found belongs to no pod, and the next look at the node removes what is left of it.
  */
 export async function rebuildRecords(options: {
   keys: readonly string[];
@@ -37,8 +37,11 @@ export async function rebuildRecords(options: {
       if (hasRecord) continue;
       const attachment = await findSandbox(pod, containerId, ifName, free, waiter, datapath);
       if (attachment === undefined) continue;
-      const record = { ifName, network: 'terway', attachment };
-      await records.put({ ...record, phase: 'ready', attached: await datapath.add(attachment) });
+      await datapath.add(attachment, async (change) => {
+        const attached = await change();
+        await records.put({ phase: 'ready', ifName, network: 'terway', attachment, attached });
+        return attached;
+      });
       rebuilt.push({ key, pod: `${pod.namespace}/${pod.name}` });
       break;
     }
@@ -56,13 +59,16 @@ async function findSandbox(
 ): Promise<PodAttachment | undefined> {
   for (const netnsPath of netnsPaths) {
     const request: AttachmentRequest = {
-      ...{ containerId, netnsPath, ifName, pod },
+      containerId,
+      netnsPath,
+      ifName,
+      pod,
       config: { cniVersion: '1.1.0', name: 'terway' },
     };
     const assignment = waiter.now(request);
     if (assignment.state !== 'ready') return undefined;
     const deviations = await datapath.check(assignment.attachment).catch(() => undefined);
-    // Routes, rules and tags may need repair; the links and addresses are what identifies the sandbox.
+    // Routes, rules and tags may need repair; links and addresses identify the sandbox.
     const isHere = deviations?.every(({ object }) => object !== 'link' && object !== 'address') ?? false;
     if (isHere) return assignment.attachment;
   }

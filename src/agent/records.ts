@@ -5,11 +5,11 @@ import type { AttachedInterface, PodAttachment } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
 
 /**
- * What the agent means to have done for one sandbox. Written before the kernel is touched, so that a crash at any moment
- * leaves either no trace or a record that says what to look for.
+ * What the agent intends for one sandbox. Written before the kernel is changed, so that a crash at any moment leaves either no
+ * trace or a record that says what to look for.
  */
 export interface SandboxRecord {
-  /** `adding`: the runtime has not been told of a success. `deleting`: everything of it is to go. */
+  /** `adding`: the runtime has not seen a success yet. `deleting`: everything of it is to be removed. */
   phase: 'adding' | 'ready' | 'deleting';
   /** CNI_IFNAME; with the sandbox's id it names the record. */
   ifName: string;
@@ -92,7 +92,7 @@ export class RecordStore {
   }
 
   /**
-   * Opens the folder, making it if need be. What a crash left half-written is removed; what is no record is set aside.
+   * Opens the folder, making it if necessary. Half-written files of a crash are removed; files that are no records are set aside.
    */
   static async open(directory: string): Promise<{ store: RecordStore; corrupt: CorruptRecord[] }> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -152,7 +152,7 @@ export class RecordStore {
     this.#records.set(key, record);
   }
 
-  /** No error when there is none. */
+  /** A missing record is no error. */
   async remove(key: string): Promise<void> {
     await rm(join(this.#directory, `${key}.json`), { force: true });
     await this.#syncDirectory();

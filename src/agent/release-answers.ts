@@ -2,14 +2,14 @@ import { ANNOTATION_POD_UID } from '../crds/names.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import type { Store } from '../kube/store.ts';
 import { keyOf } from '../kube/types.ts';
-import type { KeyedQueue } from './gate.ts';
+import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { RecordStore } from './records.ts';
 import type { RuntimeReporter } from './runtime-reporter.ts';
 
 /**
- * Answers the control plane for each PodENI that leaves, now or later: no sandbox has its addresses. For a sandbox that there
- * is, its DEL answers; this is for pods that never had one here, and for answers that a crash has lost. No ADD comes after
- * the answer, as it sees in the pod's queue that the PodENI leaves.
+ * Tells the control plane for each PodENI that leaves, now or later, that no sandbox has its addresses. An existing sandbox is
+ * reported at its DEL; this covers pods that never had one here, and reports that a crash has lost. No ADD can follow the report:
+ * in the pod's queue it sees that the PodENI leaves.
  */
 export function answerReleases(options: {
   podEnis: Store<PodEni>;
@@ -32,7 +32,7 @@ export function answerReleases(options: {
   podEnis.addHandler({ onAdd: look, onUpdate: (_, podEni) => look(podEni) });
 }
 
-/** Nothing is given to a sandbox from such a PodENI any more; one that was never bound asks for no answer. */
+/** Sandboxes get nothing from such a PodENI any more. One that was never bound needs no report. */
 function leaves({ metadata, status }: PodEni): boolean {
   if (status?.phase === 'Detaching') return true;
   return status?.phase === 'Bind' && metadata.deletionTimestamp !== undefined;

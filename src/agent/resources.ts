@@ -24,22 +24,42 @@ const coreNodeSchema = z.object({
 export type CoreNode = z.infer<typeof coreNodeSchema>;
 
 export const podResource: Resource<Pod> = {
-  ...{ group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true },
+  group: '',
+  version: 'v1',
+  plural: 'pods',
+  kind: 'Pod',
+  namespaced: true,
   parse: (raw) => podSchema.parse(raw),
 };
 export const coreNodeResource: Resource<CoreNode> = {
-  ...{ group: '', version: 'v1', plural: 'nodes', kind: 'Node', namespaced: false },
+  group: '',
+  version: 'v1',
+  plural: 'nodes',
+  kind: 'Node',
+  namespaced: false,
   parse: (raw) => coreNodeSchema.parse(raw),
 };
 export const podEniResource: Resource<PodEni> = {
-  ...{ group: API_GROUP, version: API_VERSION, plural: 'podenis', kind: 'PodENI', namespaced: true },
+  group: API_GROUP,
+  version: API_VERSION,
+  plural: 'podenis',
+  kind: 'PodENI',
+  namespaced: true,
   parse: (raw) => podEniSchema.parse(raw),
 };
 export const terwayNodeResource: Resource<TerwayNode> = {
-  ...{ group: API_GROUP, version: API_VERSION, plural: 'nodes', kind: 'Node', namespaced: false },
+  group: API_GROUP,
+  version: API_VERSION,
+  plural: 'nodes',
+  kind: 'Node',
+  namespaced: false,
   parse: (raw) => nodeSchema.parse(raw),
 };
 export const nodeRuntimeResource: Resource<NodeRuntime> = {
-  ...{ group: API_GROUP, version: API_VERSION, plural: 'noderuntimes', kind: 'NodeRuntime', namespaced: false },
+  group: API_GROUP,
+  version: API_VERSION,
+  plural: 'noderuntimes',
+  kind: 'NodeRuntime',
+  namespaced: false,
   parse: (raw) => nodeRuntimeSchema.parse(raw),
 };

@@ -16,16 +16,16 @@ export interface ReportedPod {
   uid: string;
 }
 
-/** Changes are gathered this long, so that a crowd of pods is one write. A release waits for `deleted`, nobody for `initial`. */
+/** Changes are batched for this long, so that many pods are one write. Releases wait for `deleted`; nothing waits for `initial`. */
 const GATHER_MS = { initial: 1000, deleted: 50 };
 const RETRY_MS = 5000;
-/** Who waits for a word `deleted` sees it at once; a PodENI that leaves later is answered anew. */
+/** A reader that waits for `deleted` sees it at once; a PodENI that leaves later is reported again. */
 const KEEP_DELETED_MS = 300_000;
 
 /**
- * The only writer of the node's NodeRuntime (reference 1.7): which pods saw ADD (`initial`) and DEL (`deleted`). Each pod has one
- * state at a time, so that the newest never has to be told from its time, which has a resolution of a second. An annotation
- * says that this agent reports, so that the control plane waits for its word.
+ * The only writer of the node's NodeRuntime: which pods saw ADD (`initial`) and DEL (`deleted`). Each pod has one
+ * state at a time, so that readers need not compare times, which have a resolution of a second. An annotation says that this
+ * agent reports, so that the control plane waits for it.
  */
 export class RuntimeReporter {
   readonly #client: KubeClient;
@@ -36,7 +36,7 @@ export class RuntimeReporter {
   readonly #onError: (error: unknown) => void;
   /** Not yet written, by pod uid. */
   readonly #pending = new Map<string, { podId: string; state: SandboxState; atMs: number }>();
-  /** Pods whose last word is `deleted`, written or not, with the time of it. */
+  /** Pods whose latest state is `deleted`, written or not, with its time. */
   readonly #deleted = new Map<string, number>();
   #isPrepared = false;
   #isClosed = false;
@@ -65,7 +65,7 @@ export class RuntimeReporter {
     this.#plan(0);
   }
 
-  /** Takes note; written soon. */
+  /** Records the state; it is written soon. */
   report({ namespace, name, uid }: ReportedPod, state: SandboxState): void {
     if (uid === '') return;
     const atMs = this.#clock.now();
@@ -75,7 +75,7 @@ export class RuntimeReporter {
     this.#plan(GATHER_MS[state]);
   }
 
-  /** The pod has no sandbox and will get none; says so unless it was said. */
+  /** Reports that the pod has no sandbox and will get none, unless that was reported already. */
   released(pod: ReportedPod): void {
     if (!this.#deleted.has(pod.uid)) this.report(pod, 'deleted');
   }
@@ -122,7 +122,7 @@ export class RuntimeReporter {
     this.#timer = { call, dueMs };
   }
 
-  /** One write at a time: what is reported meanwhile is one write after it. */
+  /** One write at a time: reports that arrive meanwhile are written together afterwards. */
   #queueWrite(): Promise<void> {
     this.#writing = this.#writing.then(() => this.#write());
     return this.#writing;

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { hostLinkName, linkMac } from './names.ts';
-import { buildTools, Lab, run } from './test-support/lab.ts';
+import { buildTools, DatapathLab, run } from './test-support/datapath-lab.ts';
 import { routerMessage } from './test-support/packets.ts';
 import type { PodAttachment } from './types.ts';
 
@@ -14,10 +14,10 @@ const ALL_NODES = { mac: '33:33:00:00:00:01', address: 'ff02::1' };
 const ROUTER = 'fe80::bad';
 
 /** Routes of the node that nobody here made, without the kernel's own. */
-const learnt = (lab: Lab) => lab.ip('-6', 'route', 'show', 'table', 'all', 'proto', 'ra');
+const learnt = (lab: DatapathLab) => lab.ip('-6', 'route', 'show', 'table', 'all', 'proto', 'ra');
 
 /** Sends each message that only a router sends: advertisement, redirect, and the question for a router. */
-function poseAsRouter(lab: Lab, pod: PodAttachment): void {
+function poseAsRouter(lab: DatapathLab, pod: PodAttachment): void {
   for (const type of [133, 134, 137] as const) {
     for (const toMac of [ALL_NODES.mac, hostMac(pod)]) {
       lab.sendBytes(nameOf(pod), 'eth0', [
@@ -35,7 +35,7 @@ describe('a pod that poses as a router', () => {
   ] as const)(
     '%s leaves the routes of the node as they are, and is not heard beyond its veth',
     async (_, ipv6, change) => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath({ ...change, nodeAddress: { ipv4: '192.168.0.10' } });
       const network = lab.member(5, 101);
       const { ipv6: address, ...ipv4Only } = network;
@@ -59,7 +59,7 @@ describe('a pod that poses as a router', () => {
   );
 
   test('is not heard either where the filter is away', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ nodeAddress: { ipv4: '192.168.0.10' } });
     const { ipv6: _, ...ipv4Only } = lab.member(5, 101);
     const pod = lab.pod([ipv4Only]);
@@ -78,7 +78,7 @@ describe('a router that the node listens to', () => {
   const router = { mac: 'ee:ff:ff:ff:ff:ff', address: 'fe80::1:1' };
 
   /** A node with one link of its own, and what the router says, as often as wanted. */
-  async function advertised(lab: Lab, link: string, other: string) {
+  async function advertised(lab: DatapathLab, link: string, other: string) {
     lab.ip('link', 'set', link, 'up');
     const say = () =>
       lab.sendBytes(lab.switchNs, other, [
@@ -92,10 +92,10 @@ describe('a router that the node listens to', () => {
   }
 
   test.each([
-    ['of the node', 'up0', (lab: Lab) => lab.eni('up0', 'swup', { mac: '00:16:3e:00:00:07', gateway: {} })],
+    ['of the node', 'up0', (lab: DatapathLab) => lab.eni('up0', 'swup', { mac: '00:16:3e:00:00:07', gateway: {} })],
     ['that pods use as well', 'eni2', () => undefined],
   ] as const)('on a link %s stays its router when the first pod with IPv6 comes', async (_, link, prepare) => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     prepare(lab);
     const other = link === 'up0' ? 'swup' : 'sw2';
     if (link === 'eni2') lab.ip('addr', 'add', '192.168.0.10/24', 'dev', 'eni2');
@@ -106,7 +106,7 @@ describe('a router that the node listens to', () => {
       await datapath.add(pod);
       expect(lab.sh(lab.node, 'cat /proc/sys/net/ipv6/conf/all/forwarding')).toBe('1\n');
       expect(learnt(lab)).toContain(`default via ${router.address} dev ${link}`);
-      expect(await datapath.sync([pod])).toEqual({ repaired: [], removed: [], failed: [] });
+      expect(await datapath.sync(() => [pod])).toEqual({ repaired: [], removed: [], failed: [] });
     }
     // It is heard later, too.
     lab.ip('-6', 'route', 'del', 'default', 'dev', link);
@@ -117,7 +117,7 @@ describe('a router that the node listens to', () => {
   });
 
   test('loses nothing where the add fails afterwards', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     lab.eni('up0', 'swup', { mac: '00:16:3e:00:00:07', gateway: {} });
     await advertised(lab, 'up0', 'swup');
     await using datapath = lab.datapath({ nodeAddress: { ipv4: '192.168.0.10' } });

@@ -42,7 +42,7 @@ import { ensurePop, ensurePush, listFilters } from './vlan-filters.ts';
 
 type ObjectOf<K extends KernelObject['kind']> = Extract<KernelObject, { kind: K }>;
 
-/** Takes back what one step changed. */
+/** Undoes one step. */
 type Undo = () => Promise<void>;
 
 const isOurProgram = (action: FilterAction) =>
@@ -53,8 +53,8 @@ const LONGEST_LINK_NAME = 15;
 const ALREADY_GONE = ['ENOENT', 'ENODEV', 'ESRCH', 'EADDRNOTAVAIL', 'EINVAL'] as const;
 
 /**
- * Makes objects one after another and can take all of it back. What stands on a link that was made here goes with the
- * link. For one piece of work: it remembers indexes of links.
+ * Makes objects one after another and can undo all of it. Undoing a link that was made here also removes what is on it.
+ * Use one per piece of work: it remembers link indexes.
  */
 export class Applier {
   readonly #kernel: Kernel;
@@ -71,7 +71,7 @@ export class Applier {
   }
 
   /**
-   * Makes it so; what is there already stays.
+   * Creates the object unless it is there already.
    *
    * @throws DatapathError naming the object
    */
@@ -79,7 +79,7 @@ export class Applier {
     await inStep(describe(object), () => this.#ensure(object));
   }
 
-  /** Takes back what was made, last first; goes on when one step fails. Returns the failures. */
+  /** Undoes everything, last step first, and continues when a step fails. Returns the failures. */
   async rollBack(): Promise<unknown[]> {
     const failures: unknown[] = [];
     for (const undo of this.#undo.splice(0).reverse()) {
@@ -180,13 +180,13 @@ export class Applier {
   }
 
   /**
-   * A node that begins to forward forgets at once what routers told it, on all of its links, and hears them no more: also
-   * the default route by which it is reached. A link with such a route keeps it with `accept_ra` 2.
+   * When a node starts to forward, the kernel drops everything learnt from router advertisements on all links and ignores new
+   * ones, which would cost the node its own default route. With `accept_ra` 2 a link keeps such a route.
    */
   async #keepRouters(netns: string, forwarding: string): Promise<void> {
     if ((await this.#kernel.readSysctl(netns, forwarding)) === '1') return;
     const routes = await this.#kernel.netlink(netns, dumpRoutes(IPV6, RA_PROTOCOL));
-    // A kernel that does not filter lists all.
+    // Older kernels ignore the filter and list everything.
     const learnt = routes.flatMap(({ payload }) => decodeRoute(payload) ?? []).filter(isLearnt);
     for (const index of new Set(learnt.map(({ linkIndex }) => linkIndex))) {
       const link = await linkAt(this.#kernel, netns, index);
@@ -205,7 +205,7 @@ export class Applier {
     await this.#kernel.netlink(netns, request);
   }
 
-  /** False when it was there. */
+  /** Returns false when it existed already. */
   async #create(netns: string, request: NetlinkRequest): Promise<boolean> {
     try {
       await this.#send(netns, request);
@@ -216,7 +216,7 @@ export class Applier {
     }
   }
 
-  /** Nothing to take back for a link that will be deleted as a whole. */
+  /** Nothing to undo on a link that will be deleted as a whole. */
   #onUndo(netns: string, link: string, undo: Undo): void {
     if (!this.#made.has(`${netns} ${link}`)) this.#undo.push(undo);
   }
@@ -243,11 +243,11 @@ export class Applier {
     await this.#send(NODE, changeLink(await this.#links.indexOf(NODE, name), { alias }));
   }
 
-  /** Both ends are where they should be; an alias that a crash left out is given. */
+  /** Checks that both ends are where they should be, and sets the alias if a crash prevented that. */
   async #isThisVeth({ name, mac, alias, peer }: ObjectOf<'veth'>): Promise<boolean> {
     const host = await findLink(this.#kernel, NODE, name);
     if (host?.kind !== 'veth' || host.mac !== mac) return false;
-    // Its address and its name are the pod's to change.
+    // The pod may change its address and name.
     const pod = host.peerIndex === undefined ? undefined : await linkAt(this.#kernel, peer.netns, host.peerIndex);
     if (pod?.kind !== 'veth' || pod.peerIndex !== host.index) return false;
     if (host.alias !== alias) await this.#send(NODE, changeLink(host.index, { alias }));
@@ -261,7 +261,7 @@ export class Applier {
       const found = await findLink(this.#kernel, netns, name);
       if (found?.kind === 'vlan' && found.peerIndex === parentIndex && found.vlanId === vlanId) return;
       if (found !== undefined) await this.#send(netns, deleteLink(found.index));
-      // What upstream's agent left when it ended before it moved the device (reference 3.5 b).
+      // Upstream's agent makes the device on the node and then moves it into the pod; this one it never moved.
       const stale = await findLink(this.#kernel, NODE, `${trunk}.${vlanId}`.slice(-LONGEST_LINK_NAME));
       if (stale?.kind === 'vlan' && stale.peerIndex === parentIndex && stale.vlanId === vlanId) {
         await this.#send(NODE, deleteLink(stale.index));
@@ -280,7 +280,7 @@ export class Applier {
     if (found !== undefined && mayBeMoved(found, mac)) return;
     this.#made.add(`${netns} ${name}`);
     let before: Link | undefined;
-    // Before it moves, as a move can fail after it happened.
+    // Noted before the move: a move can report a failure although it happened.
     this.#undo.push(() => moveOut(this.#kernel, { netns, name, mac }, before));
     await moveIn(this.#kernel, { netns, name, mac }, (link) => {
       before = link;
@@ -328,14 +328,14 @@ export class Applier {
     } else {
       await this.#send(netns, setProgramFilter(place, program, 'replace'));
     }
-    // It was one with another layout.
+    // Left over from another layout.
     if (own !== undefined) await this.#kernel.detachTcx(place.linkIndex, place.direction, own.id);
-    // What else a pod has on its links is its own business.
+    // Other qdiscs on a pod's links are the pod's own.
     if (netns !== NODE || this.#made.has(`${netns} ${link}`)) return;
     await assertFirst(this.#kernel, object, place.linkIndex);
   }
 
-  /** As the first TCX program, instead of the filter that it was for an agent or a kernel before. */
+  /** Attaches it as the first TCX program and removes the filter that an earlier agent or kernel used in its place. */
   async #ensureTcx(object: ObjectOf<'program'>, place: FilterPlace, own: TcxProgram | undefined): Promise<void> {
     const programs = this.#needPrograms();
     const { handle, id } = programs.program(object.program);
@@ -384,7 +384,7 @@ export class Applier {
     if (this.#programs !== undefined) await this.#kernel.deleteEntries(this.#programs.map(map), [key]);
   }
 
-  /** Undefined: there must be none. */
+  /** Undefined means that there must be none. */
   async #ensureEntry(map: MapName, key: Buffer, value: Buffer | undefined): Promise<void> {
     const handle = this.#needPrograms().map(map);
     const before = await this.#kernel.lookup(handle, key);

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { linkMac } from './names.ts';
 import { tokenBucket } from './netlink/traffic.ts';
-import { buildTools, type Frame, Lab, run } from './test-support/lab.ts';
+import { buildTools, DatapathLab, type Frame, run } from './test-support/datapath-lab.ts';
 import type { PodAttachment } from './types.ts';
 
 beforeAll(buildTools);
@@ -29,9 +29,9 @@ function way(pod: PodAttachment, ...args: string[]): string {
   );
 }
 
-describe('A1: a policy-routed pod', () => {
+describe('a policy-routed pod', () => {
   test('layout perPod has the links, addresses, routes and rules of upstream', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ layout: 'perPod' });
     const pod = lab.pod([lab.shared(5, { mtu: 1499 })]);
     const [attached] = await datapath.add(pod);
@@ -53,10 +53,10 @@ describe('A1: a policy-routed pod', () => {
     expect(lab.ip('rule')).toContain(`2048:	from 10.1.0.5 lookup ${table} proto 84`);
     expect(lab.ip('-6', 'rule')).toContain(`2048:	from fd01::5 lookup ${table} proto 84`);
     expect(await datapath.check(pod)).toEqual([]);
-    expect(await datapath.sync([pod])).toEqual({ repaired: [], removed: [], failed: [] });
+    expect(await datapath.sync(() => [pod])).toEqual({ repaired: [], removed: [], failed: [] });
     lab.ip('rule', 'del', 'pref', '2048');
     lab.ip('route', 'del', '10.1.0.5');
-    expect((await datapath.sync([pod])).repaired).toHaveLength(2);
+    expect((await datapath.sync(() => [pod])).repaired).toHaveLength(2);
     expect(await datapath.check(pod)).toEqual([]);
     await datapath.remove(pod);
     expect(lab.ip('rule')).not.toContain('10.1.0.5');
@@ -64,7 +64,7 @@ describe('A1: a policy-routed pod', () => {
   });
 
   test('rules of an address that another sandbox has taken over stay', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ layout: 'perPod' });
     const old = lab.pod([lab.shared(5)]);
     const fresh = lab.pod([lab.shared(5)]);
@@ -75,9 +75,9 @@ describe('A1: a policy-routed pod', () => {
   });
 });
 
-describe('A3: an exclusive ENI', () => {
+describe('an exclusive ENI', () => {
   test('moves into the pod with a veth beside it, can be checked there (weak spot 8), and comes back', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     lab.ip('link', 'set', 'eni2', 'up');
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.exclusive(5, true)]);
@@ -108,7 +108,7 @@ describe('A3: an exclusive ENI', () => {
   });
 
   test('host stack CIDR 0.0.0.0/0 makes the node the default; without a host peer there is no veth', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ hostStackCidrs: ['0.0.0.0/0'] });
     const pod = lab.pod([lab.exclusive(5, true)]);
     await datapath.add(pod);
@@ -124,7 +124,7 @@ describe('A3: an exclusive ENI', () => {
   });
 
   test('an ENI that appears late is waited for', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const trunk = { ...lab.trunk, mac: '00:16:3e:00:00:33' };
     const pod = lab.pod([lab.member(5, 101, { attachment: { kind: 'member', trunk, vlanId: 101 } })]);
@@ -138,9 +138,9 @@ describe('A3: an exclusive ENI', () => {
   });
 });
 
-describe('A2: a pod with several interfaces', () => {
+describe('a pod with several interfaces', () => {
   test('each has its table and rules, one has the default route, extra routes are there, packets take their way', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([
       lab.member(5, 101),
@@ -166,14 +166,14 @@ describe('A2: a pod with several interfaces', () => {
     expect((await first.collect(1, isUdp)).map(({ vlan, source }) => [vlan, source])).toEqual([[101, '10.0.0.5']]);
     expect((await second.collect(1, isUdp)).map(({ vlan, source }) => [vlan, source])).toEqual([[-1, '10.1.0.6']]);
     expect(await datapath.check(pod)).toEqual([]);
-    expect(await datapath.sync([pod])).toEqual({ repaired: [], removed: [], failed: [] });
+    expect(await datapath.sync(() => [pod])).toEqual({ repaired: [], removed: [], failed: [] });
     await datapath.remove(pod);
     expect(inPod(pod, 'rule')).not.toContain('proto 84');
     expect(lab.ip('-o', 'link')).not.toContain('cali');
   });
 
   test('a member and an exclusive ENI', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101), lab.exclusive(6, false, { name: 'eth1', defaultRoute: false })]);
     await datapath.add(pod);
@@ -184,7 +184,7 @@ describe('A2: a pod with several interfaces', () => {
   });
 
   test('two default routes are refused before anything is made', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101), lab.shared(6, { name: 'eth1' })]);
     await expect(datapath.add(pod)).rejects.toThrow('more than one default route');
@@ -196,11 +196,11 @@ function udpFrom(source: string): string {
   return `const s = require('dgram').createSocket('udp4'); s.bind(0, '${source}', () => s.send('x', 9, '10.9.9.9', () => s.close()))`;
 }
 
-describe('A8: bandwidth', () => {
+describe('bandwidth', () => {
   const qdiscs = (netns: string, name: string) => run('tc', '-n', netns, 'qdisc', 'show', 'dev', name);
 
   test('token buckets on both ends, changed in place, taken away', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101, { ingressBytesPerSecond: 12_500_000, egressBytesPerSecond: 1_250_000 })]);
     const [attached] = await datapath.add(pod);
@@ -227,7 +227,7 @@ describe('A8: bandwidth', () => {
 
 describe('probe', () => {
   test('says what this kernel has, and leaves nothing', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const before = lab.state();
     const results = await datapath.probe();
@@ -244,15 +244,15 @@ describe('probe', () => {
   });
 });
 
-describe('N12: large packets', () => {
+describe('large packets', () => {
   test('1500 bytes without fragmentation and segmentation offload pass the tags in both directions', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
     lab.gateways();
     // The other side is a node of the same kind, wire to wire, whose pod has the same VLAN id.
-    using far = new Lab();
+    using far = new DatapathLab();
     for (const side of [lab, far]) run('ip', '-n', side.switchNs, 'link', 'del', 'sw1');
     run('ip', '-n', lab.node, 'link', 'add', 'wire', 'type', 'veth', 'peer', 'name', 'wire', 'netns', far.node);
     const near = { ...lab.trunk, mac: '00:16:3e:00:00:a1' };

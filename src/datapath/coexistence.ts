@@ -2,7 +2,7 @@ import { DatapathError } from './errors.ts';
 import { podKey } from './names.ts';
 import type { PodAttachment, PodInterface, TagProgram } from './types.ts';
 
-/** A pod cannot have its network beside another one of the node. */
+/** A pod cannot get its network because of another pod on the node. */
 export class CoexistenceError extends DatapathError {
   constructor(step: string, message: string) {
     super(step, message);
@@ -11,8 +11,8 @@ export class CoexistenceError extends DatapathError {
 }
 
 /**
- * With the classic filters, members and VLAN devices of one trunk exclude each other: the filter that takes the tags off for
- * the members takes those of the VLAN devices as well, whose packets would be lost without a word.
+ * With the classic filters, members and VLAN devices of one trunk exclude each other: the filter that removes the tags of
+ * members also removes those of VLAN devices, so their packets would be lost silently.
  *
  * @param others pods that have, or are being given, their network on this node
  * @throws CoexistenceError
@@ -35,7 +35,7 @@ export function assertCoexistence(pod: PodAttachment, others: readonly PodAttach
   }
 }
 
-/** MAC address of the trunk that an interface's tags pass. */
+/** MAC address of the trunk that carries an interface's tags. */
 function trunkOf({ attachment }: PodInterface): string | undefined {
   const isTagged = attachment.kind === 'member' || attachment.kind === 'vlanDevice';
   return isTagged ? attachment.trunk.mac.toLowerCase() : undefined;

@@ -1,23 +1,14 @@
-import type { Clock } from '../util/clock.ts';
 import { DatapathError } from './errors.ts';
 import { HelperProcess } from './kernel/helper-process.ts';
-import { LinuxDatapath } from './linux-datapath.ts';
-import type { Datapath, DatapathSettings } from './types.ts';
+import { LinuxDatapath, type LinuxDatapathOptions } from './linux-datapath.ts';
+import type { Datapath } from './types.ts';
 
 /** What the data path needs. */
-export interface DatapathOptions {
-  settings: DatapathSettings;
+export interface DatapathOptions extends LinuxDatapathOptions {
   /** The executable `terway-kernel`. */
   helperPath: string;
-  /** The object file `terway.bpf.o`. */
-  objectPath: string;
-  clock: Clock;
-  /** Ends waits for devices. */
-  signal: AbortSignal;
   /** Path of the namespace that is the node; absent: the one of this process. */
   nodeNetns?: string;
-  /** What was not worth an error but should be known, such as a step of a roll-back that failed. */
-  log?: (message: string) => void;
 }
 
 /**

@@ -8,7 +8,7 @@ import { decodeAddress, decodeRoute, decodeRule, OUR_PROTOCOL } from './netlink/
 /** RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, TC */
 export const WATCHED_GROUPS = [1, 5, 7, 8, 9, 11, 19, 4] as const;
 
-/** What the agent is about just now: changes of it are its own. */
+/** What the agent itself is changing at the moment. */
 export interface OwnWork {
   links: ReadonlySet<string>;
   addresses: ReadonlySet<string>;
@@ -16,14 +16,14 @@ export interface OwnWork {
 }
 
 /**
- * Whether a message tells of something that may have taken from the node what the agent made. Everybody's links, routes and rules
- * change all the time on a node; few of these messages are worth a look.
+ * Whether a message means that something the agent made may be gone. Links, routes and rules of others change all the time on a
+ * node, so few messages are worth a look.
  */
 export function isDisturbance(message: NetlinkMessage, own: OwnWork): boolean {
   try {
     return mayDisturb(message, own);
   } catch {
-    // Nothing is known of it, so that it may be anything.
+    // Unknown message: assume the worst.
     return true;
   }
 }
@@ -39,7 +39,7 @@ function mayDisturb({ type, payload }: NetlinkMessage, own: OwnWork): boolean {
       const family = familyOf(route.destination);
       const isOwn = own.addresses.has(route.destination.replace(`/${hostPrefix(family)}`, ''));
       if (type === RTM.delRoute) return route.protocol === OUR_PROTOCOL && !isOwn;
-      // One that replaces ours is not told of as a deletion.
+      // Replacing our object is not reported as a deletion.
       return route.protocol !== OUR_PROTOCOL && (route.table === POD_TABLE.open || route.table === POD_TABLE.isolated);
     }
     case RTM.delAddress:
@@ -58,7 +58,7 @@ function mayDisturb({ type, payload }: NetlinkMessage, own: OwnWork): boolean {
   }
 }
 
-/** A pod's link that nobody is making or removing, or an ENI in use. */
+/** A pod's link that no call is making or removing, or an ENI in use. */
 function isWatched(link: Link, own: OwnWork): boolean {
   const isPods = containerOf(link.alias) !== undefined || isOurGroup(link.group);
   if (isPods) return link.group !== LEAVING_GROUP && !own.links.has(link.name);

@@ -7,14 +7,14 @@ import type { Link } from './netlink/link.ts';
 import type { ResolvedEni } from './plan-node.ts';
 import type { EniDevice } from './types.ts';
 
-/** How long a device is waited for that the cloud has attached but the kernel does not show yet. */
+/** How long to wait for a device that the cloud has attached but the kernel does not show yet. */
 const APPEAR_TIMEOUT_MS = 10_000;
 const POLL_MS = 100;
 
-/** Kinds of links that have the MAC address of an ENI without being one: they stand upon it. */
+/** Kinds of links that have an ENI's MAC address because they are stacked on it. */
 const NO_DEVICES = ['vlan', 'macvlan', 'macvtap', 'ipvlan', 'ipvtap', 'bridge', 'bond', 'team'];
 
-/** Whether a link may be the device of an ENI: neither ours nor one that stands upon another. */
+/** Whether a link may be the device of an ENI: neither ours nor stacked on another link. */
 export function mayBeEni(link: Link): boolean {
   return (
     !link.loopback &&
@@ -36,7 +36,7 @@ export class EniDevices {
   }
 
   /**
-   * Finds the device, one look-up when it is where it was. Waits for one that has not appeared.
+   * Finds the device, with a single look-up if it has not moved. Waits for it if it has not appeared yet.
    *
    * @throws DatapathError when it does not appear in time
    */

@@ -1,12 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { buildTools, Lab } from './test-support/lab.ts';
+import { buildTools, DatapathLab } from './test-support/datapath-lab.ts';
 import { ScriptedPort } from './test-support/ports.ts';
 
 beforeAll(buildTools);
 
 describe('a repeated add with another VLAN id and other limits', () => {
-  test('N7: leaves the old state when it fails at any request', async () => {
-    using lab = new Lab();
+  test('leaves the old state when it fails at any request', async () => {
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101, { ingressBytesPerSecond: 1_000_000 })]);
     await using healer = lab.datapath();
     await healer.add(pod);

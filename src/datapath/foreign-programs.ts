@@ -11,8 +11,8 @@ type Place = Extract<KernelObject, { kind: 'program' }>;
 const CILIUM = /^cil_/;
 
 /**
- * Programs of others that see a packet before ours does, in words. A verdict of theirs ends the way of the packet through
- * the filters: it would leave a trunk without its tag, or a pod with a source that is not its own.
+ * Describes programs of others that see a packet before ours does. Their verdict may end filtering: the packet would then leave a
+ * trunk without its tag, or a pod with a source that is not its own.
  *
  * @param filters of the same hook
  */
@@ -30,13 +30,13 @@ export async function programsBefore(
   const before = filters.filter((filter) => filter.preference <= place.preference && !isOurs(filter, place));
   const accepted = before.filter(({ action }) => !(place.afterCilium === true && isCilium(action)));
   return [
-    // Whatever the preferences of filters, these are first.
+    // TCX programs run before all filters, whatever their preference.
     ...(tcx ?? []).map(wordsOfTcx),
     ...accepted.map((filter) => `filter ${nameOf(filter)} at preference ${filter.preference}`),
   ];
 }
 
-/** Whether ours is, or should be, a TCX program on a kernel that has such. */
+/** Whether our program is, or should be, a TCX program on a kernel that supports them. */
 export function isTcx({ beforeFilters }: Place, own: TcxProgram | undefined): boolean {
   return beforeFilters === 'make' || (beforeFilters === 'keep' && own !== undefined);
 }

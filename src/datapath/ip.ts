@@ -35,13 +35,13 @@ export function addressBytes(text: string): Buffer {
   return ip.bytes;
 }
 
-/** The one form in which an address is compared. */
+/** The canonical text, by which addresses are compared. */
 export function canonicalAddress(text: string): string {
   return formatIp(addressBytes(text));
 }
 
 /**
- * Parses `address/prefix length`, or an address, which is a network of one.
+ * Parses `address/prefix length`; a plain address is a network of one.
  *
  * @throws DatapathError when it is neither.
  */

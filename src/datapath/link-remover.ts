@@ -10,15 +10,15 @@ interface Removal {
 }
 
 /**
- * Removes links of the node. The kernel takes some 20 ms for each deletion, in which nothing else can change, however many
- * links it deletes at a time. So what comes while a deletion runs is put into a group of its own and deleted at once.
+ * Removes links of the node. A deletion blocks all other changes for some 20 ms, however many links it covers. So links that are
+ * to go while one deletion runs are put into a group and deleted together afterwards.
  */
 export class LinkRemover {
   #waiting: Removal[] = [];
   #isRunning = false;
 
   /**
-   * Resolves when there is no link with this index; one that is gone already is no failure.
+   * Resolves when there is no link with this index. A link that is already gone is no failure.
    *
    * @throws KernelError
    */
@@ -47,7 +47,7 @@ export class LinkRemover {
   }
 }
 
-/** @returns false when something stands in the way, whatever it is: one after another tells which link it is. */
+/** @returns false on any failure; deleting them one by one then shows which link failed. */
 async function removeTogether(batch: readonly Removal[]): Promise<boolean> {
   try {
     for (const { kernel, index } of batch) {

@@ -1,62 +1,77 @@
+import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
+import { KeyedQueue } from '../util/keyed-queue.ts';
 import { Applier } from './apply.ts';
 import { sumOfCpus, VERDICTS } from './bpf/entries.ts';
 import { assertCoexistence } from './coexistence.ts';
-import type { DatapathOptions } from './datapath.ts';
+import { deviationsOf } from './deviations.ts';
 import { isDisturbance, type OwnWork, WATCHED_GROUPS } from './disturbances.ts';
 import { EniDevices } from './eni-devices.ts';
 import { DatapathError } from './errors.ts';
 import type { KernelPort } from './kernel/helper-process.ts';
 import { inStep, Kernel } from './kernel/kernel.ts';
-import { KeyedQueue } from './keyed-queue.ts';
+import { KernelGate } from './kernel-gate.ts';
 import { LinkRemover } from './link-remover.ts';
 import { Marks } from './marks.ts';
 import { hostLinkName, podKey } from './names.ts';
-import { NodeSync } from './node-sync.ts';
-import { addressesOf, attachedInterfaces, planPod } from './plan-pod.ts';
+import { NodeRepair } from './node-repair.ts';
+import { planPod } from './plan-pod.ts';
+import { addressesOf, attachedInterfaces } from './pod-interfaces.ts';
 import { probe } from './probe.ts';
 import { removePod } from './removal.ts';
 import { enisOf, hasIpv6, ResolvedEnis } from './resolved-enis.ts';
 import { openSession, type Session } from './session.ts';
 import { SharedState } from './shared-state.ts';
 import { Snapshot } from './snapshot.ts';
-import { deviationsOf } from './sync.ts';
 import type {
   AttachedInterface,
   Datapath,
+  DatapathSettings,
   Deviation,
   PodAttachment,
   ProbeResult,
+  Recording,
   SyncOptions,
   SyncReport,
   TagVerdicts,
 } from './types.ts';
 
-/** For how long what is told of a pod may be what a call for it did. The helper tells of events within 50 ms. */
+/** Events about a pod count as our own work for this long after a call. The helper reports events within 50 ms. */
 const OWN_WORK_MS = 250;
+
+export interface LinuxDatapathOptions {
+  settings: DatapathSettings;
+  /** The object file `terway.bpf.o`. */
+  objectPath: string;
+  clock: Clock;
+  /** Ends waits for devices. */
+  signal: AbortSignal;
+  /** Called for what is not an error but worth knowing, such as a failed step of a roll-back. */
+  log?: (message: string) => void;
+}
 
 /** The kernel of this node, through the helper. */
 export class LinuxDatapath implements Datapath {
-  readonly #options: DatapathOptions;
+  readonly #options: LinuxDatapathOptions;
   readonly #kernel: Kernel;
   readonly #marks: Marks;
   readonly #devices: EniDevices;
   readonly #shared: SharedState;
+  readonly #gate = new KernelGate();
+  /** Serialises the calls for one pod, before they pass the gate. */
   readonly #pods = new KeyedQueue();
   readonly #opening = new KeyedQueue();
   readonly #links = new LinkRemover();
   #session: Session | undefined;
-  /** Maps of an older layout are in use until the first sync has filled the new ones. */
+  /** Set while maps of an older layout are in use: the first sync fills the new ones. */
   #needsSync = false;
-  /** Syncs that run, each with the pods that calls have concerned since it began. */
-  readonly #syncs = new Set<NodeSync>();
-  /** Pods of calls that ended a moment ago: what is told of them is still on its way. */
+  /** Pods whose call ended a moment ago: events about it may still arrive. */
   readonly #recent = new Map<string, { pod: PodAttachment; endedMs: number }>();
   #onDisturbance: ((kind: 'node' | 'lost') => void) | undefined;
-  /** Pods of calls that run now. */
+  /** Pods with a call in progress: events about them are the call's own work. */
   readonly #active = new Map<string, PodAttachment>();
 
-  constructor(port: KernelPort, options: DatapathOptions) {
+  constructor(port: KernelPort, options: LinuxDatapathOptions) {
     this.#options = options;
     this.#kernel = new Kernel(port);
     this.#marks = new Marks(options.settings.markMask);
@@ -72,8 +87,11 @@ export class LinuxDatapath implements Datapath {
     assertCoexistence(pod, others, this.#options.settings.tagProgram);
   }
 
-  async add(pod: PodAttachment): Promise<AttachedInterface[]> {
-    return this.#forPod(pod, async () => {
+  async add(
+    pod: PodAttachment,
+    recording: Recording<AttachedInterface[]> = (change) => change(),
+  ): Promise<AttachedInterface[]> {
+    return this.#forPod(pod, recording, async () => {
       const session = await this.session();
       if (this.#needsSync) {
         throw new DatapathError('add', 'the maps have a new layout; the first sync has to fill them before');
@@ -93,7 +111,7 @@ export class LinuxDatapath implements Datapath {
     });
   }
 
-  /** When taking back step by step did not work, as after the end of the helper, what can be derived is removed. */
+  /** When undoing step by step failed, for example because the helper ended, removes whatever the pod can have. */
   async #cleanUp(pod: PodAttachment, failures: readonly unknown[]): Promise<void> {
     for (const failure of failures) this.#log(`roll-back of ${podKey(pod)}: ${errorMessage(failure)}`);
     try {
@@ -103,8 +121,8 @@ export class LinuxDatapath implements Datapath {
     }
   }
 
-  async remove(pod: PodAttachment): Promise<void> {
-    await this.#forPod(pod, () => this.#remove(pod));
+  async remove(pod: PodAttachment, recording: Recording<void> = (change) => change()): Promise<void> {
+    await this.#forPod(pod, recording, () => this.#remove(pod));
   }
 
   async #remove(pod: PodAttachment): Promise<void> {
@@ -113,7 +131,8 @@ export class LinuxDatapath implements Datapath {
   }
 
   async check(pod: PodAttachment): Promise<Deviation[]> {
-    return this.#pods.run(podKey(pod), () => inStep(`check ${podKey(pod)}`, () => this.#check(pod)));
+    const key = podKey(pod);
+    return this.#pods.run(key, () => this.#gate.shared(() => inStep(`check ${key}`, () => this.#check(pod))));
   }
 
   async #check(pod: PodAttachment): Promise<Deviation[]> {
@@ -127,8 +146,7 @@ export class LinuxDatapath implements Datapath {
     }
     if (found.length > 0) return found;
     const snapshot = await Snapshot.take(session.kernel, session.programs);
-    const sync = this.#newSync(session, [pod]);
-    const shared = await sync.sharedPlan(snapshot, enis.wantedBy(pod));
+    const shared = await this.#repairOf(session, [pod]).sharedPlan(snapshot, enis.wantedBy(pod));
     found.push(...(await deviationsOf(snapshot, shared)).map((entry) => entry.deviation));
     const plan = planPod(pod, enis);
     return [...found, ...(await deviationsOf(snapshot, plan, podKey(pod))).map((entry) => entry.deviation)];
@@ -163,43 +181,25 @@ export class LinuxDatapath implements Datapath {
     };
   }
 
-  async sync(
-    pods: readonly PodAttachment[],
-    { dryRun = false, nodeOnly = false }: SyncOptions = {},
-  ): Promise<SyncReport> {
-    const session = await this.session();
-    const sync = this.#newSync(session, pods);
-    for (const active of this.#active.values()) sync.touch(active);
-    this.#syncs.add(sync);
-    try {
-      const report = await inStep('sync', () => sync.run(dryRun, { nodeOnly }));
-      if (
-        !dryRun &&
-        !nodeOnly &&
-        this.#needsSync &&
-        report.failed.every(({ object }) => object !== 'map' && object !== 'filter')
-      ) {
-        await inStep('remove maps of an older layout', async () => session.programs?.forgetOldMaps());
-        this.#needsSync = false;
-      }
-      return report;
-    } finally {
-      this.#syncs.delete(sync);
-    }
+  async sync(pods: () => readonly PodAttachment[], options: SyncOptions = {}): Promise<SyncReport> {
+    return this.#gate.exclusive(() => this.#sync(pods(), options));
   }
 
-  #newSync(session: Session, pods: readonly PodAttachment[]): NodeSync {
-    return new NodeSync(
-      {
-        session,
-        settings: this.#options.settings,
-        marks: this.#marks,
-        devices: this.#devices,
-        shared: this.#shared,
-        pods: this.#pods,
-      },
-      pods,
-    );
+  async #sync(pods: readonly PodAttachment[], { dryRun = false, nodeOnly = false }: SyncOptions): Promise<SyncReport> {
+    const session = await this.session();
+    const report = await inStep('sync', () => this.#repairOf(session, pods).run(dryRun, { nodeOnly }));
+    const areMapsComplete = report.failed.every(({ object }) => object !== 'map' && object !== 'filter');
+    if (!dryRun && !nodeOnly && this.#needsSync && areMapsComplete) {
+      await inStep('remove maps of an older layout', async () => session.programs?.forgetOldMaps());
+      this.#needsSync = false;
+    }
+    return report;
+  }
+
+  #repairOf(session: Session, pods: readonly PodAttachment[]): NodeRepair {
+    const { settings } = this.#options;
+    const context = { session, settings, marks: this.#marks, devices: this.#devices, shared: this.#shared };
+    return new NodeRepair(context, pods);
   }
 
   async verdicts(): Promise<TagVerdicts> {
@@ -224,9 +224,13 @@ export class LinuxDatapath implements Datapath {
   }
 
   async removeAll(): Promise<void> {
+    return this.#gate.exclusive(() => this.#removeAll());
+  }
+
+  async #removeAll(): Promise<void> {
     const session = await this.session();
-    const sync = this.#newSync(session, []);
-    const report = await inStep('remove everything', () => sync.run(false, { everything: true }));
+    const repair = this.#repairOf(session, []);
+    const report = await inStep('remove everything', () => repair.run(false, { everything: true }));
     const [failure] = report.failed;
     if (failure !== undefined) throw new DatapathError('remove everything', failure.message);
     await inStep('unpin maps and programs', async () => {
@@ -245,23 +249,23 @@ export class LinuxDatapath implements Datapath {
     this.#options.log?.(message);
   }
 
-  /** Runs after other calls for the pod, and so that syncs leave the pod alone. */
-  async #forPod<T>(pod: PodAttachment, work: () => Promise<T>): Promise<T> {
+  /** Runs after other calls for the pod, and while no sync runs. */
+  async #forPod<T>(pod: PodAttachment, recording: Recording<T>, change: () => Promise<T>): Promise<T> {
     const key = podKey(pod);
-    return this.#pods.run(key, async () => {
+    const run = async () => {
       this.#active.set(key, pod);
-      for (const sync of this.#syncs) sync.touch(pod);
       try {
-        return await inStep(`pod ${key}`, work);
+        return await recording(() => inStep(`pod ${key}`, change));
       } finally {
         this.#active.delete(key);
         this.#recent.set(key, { pod, endedMs: this.#options.clock.monotonicMs() });
         this.#ownWork();
       }
-    });
+    };
+    return this.#pods.run(key, () => this.#gate.shared(run));
   }
 
-  /** What belongs to the helper that runs; opened again after it ended. Tests look at the maps with it. */
+  /** The session of the running helper; opened again after the helper ended. Tests read the maps through it. */
   async session(): Promise<Session> {
     return this.#opening.run('', () => inStep('open the data path', () => this.#openSession()));
   }

@@ -1,8 +1,8 @@
 import { DatapathError } from './errors.ts';
 
 /**
- * What the bits of a packet's mark mean: of the bits in the mask, the highest says "from a pod of a trunk's member", the
- * others together are the number of the ENI, from 1. Numbers live in the kernel's rules; this only remembers them.
+ * The meaning of a packet's mark: the highest bit of the mask says "from a pod with a member ENI", the others hold the number of
+ * the ENI, from 1. The kernel's rules are the record of these numbers; this class only caches them.
  */
 export class Marks {
   readonly mask: number;
@@ -36,7 +36,7 @@ export class Marks {
     return this.#numberBits.reduce((number, bit, at) => ((mark & bit) === 0 ? number : number | (1 << at)), 0);
   }
 
-  /** Takes over what a rule in the kernel says: this mark looks up the table of this ENI. */
+  /** Adopts the number of an existing rule: this mark looks up this ENI's table. */
   learn(linkIndex: number, mark: number): void {
     const number = this.numberOf(mark);
     if (number !== 0 && ![...this.#numbers.values()].includes(number)) this.#numbers.set(linkIndex, number);
@@ -68,7 +68,7 @@ export class Marks {
     return [...this.#numbers.keys()];
   }
 
-  /** Its rules are gone; the number may be another's. */
+  /** Frees the number: its rules are gone. */
   forget(linkIndex: number): void {
     this.#numbers.delete(linkIndex);
   }

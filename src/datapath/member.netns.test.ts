@@ -1,12 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { linkMac } from './names.ts';
-import { buildTools, Lab } from './test-support/lab.ts';
+import { buildTools, DatapathLab } from './test-support/datapath-lab.ts';
 
 beforeAll(buildTools);
 
 describe('a pod on a trunk', () => {
   test('its packets leave the trunk with its VLAN id and come back with it', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     const netns = pod.netnsPath.slice('/run/netns/'.length);

@@ -13,9 +13,9 @@ async function findByMac(kernel: Kernel, netns: string, mac: string): Promise<Li
 }
 
 /**
- * Moves a device of the node into a namespace under a new name. One that an earlier attempt left there gets its name.
+ * Moves a device of the node into a namespace under a new name. If an earlier attempt left it there, only renames it.
  *
- * @param onFound is told what it was on the node before anything is changed
+ * @param onFound called with its state on the node before anything is changed
  * @throws DatapathError when neither has it
  */
 export async function moveIn(
@@ -38,8 +38,8 @@ export async function moveIn(
 }
 
 /**
- * Moves the device back to the node, under the name that it had or else a free one, and down unless it was up. Nothing happens when
- * it is not found: the kernel gives the devices of a namespace that ends back to the first namespace.
+ * Moves the device back to the node, under its former name or else a free one, and down unless it was up. Does nothing when the
+ * device is not found: when a namespace ends, the kernel returns its devices to the first namespace.
  *
  * @param name what it was called in the pod
  */
@@ -53,7 +53,7 @@ export async function moveOut(
   if (inside === undefined) return;
   await kernel.netlink(netns, changeLink(inside.index, { up: false }));
   const isNameFree = before !== undefined && (await findLink(kernel, NODE, before.name)) === undefined;
-  // The pod may have given it another address, by which the node would not find it.
+  // The pod may have changed its address; the node would not find it by that.
   if (inside.mac !== mac) await kernel.netlink(netns, changeLink(inside.index, { mac }));
   await kernel.netlink(netns, changeLink(inside.index, { netns: NODE, name: isNameFree ? before.name : FREE_NAME }));
   if (before?.up !== true) return;
@@ -62,8 +62,8 @@ export async function moveOut(
 }
 
 /**
- * The device in the pod. The address that the hardware has tells, as a pod can change the other one. A device without one, as in
- * virtual networks, keeps its MAC address or at least its name; it is no link that the pod made, as what moves to the node must not be.
+ * The device in the pod, found by its hardware address, as a pod can change the other one. A virtual device has no hardware
+ * address and is found by MAC address or name; it must not be a link that the pod made, since it moves to the node.
  */
 async function findMoved(
   kernel: Kernel,
@@ -72,7 +72,7 @@ async function findMoved(
   const named = await findLink(kernel, netns, name);
   if (named?.permanentMac === mac) return named;
   const links = await listLinks(kernel, netns).catch((error: unknown) => {
-    // A pod that makes so many links keeps its ENI until its namespace ends, which is next.
+    // A pod with that many links keeps its ENI until its namespace ends, which follows soon.
     if (error instanceof AnswerTooLargeError) return [];
     throw error;
   });
@@ -85,7 +85,7 @@ async function findMoved(
   );
 }
 
-/** A pod can make no link without a kind, and no pair with one end in a namespace that is not its own. */
+/** Only real devices have no kind, and a pod cannot make a pair with one end in a foreign namespace. */
 function isNotOfPod(link: Link): boolean {
   return mayBeEni(link) && (link.kind === '' || link.peerNetnsId !== undefined);
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { PodAttachment, PodInterface } from './types.ts';
 
-/** Links that we make carry it from the moment they are there, before they have an alias. */
+/** Links that we make are in it from the start, before they have an alias. */
 export const OUR_GROUP = 84_084;
 /** Links that are about to be deleted together. */
 export const LEAVING_GROUP = 84_085;
@@ -11,13 +11,13 @@ export function isOurGroup(group: number): boolean {
   return group === OUR_GROUP || group === LEAVING_GROUP;
 }
 
-/** Next hops of pods: the host's end of their veth answers for them (reference 3.3). */
+/** Next hops of pods: the host's end of their veth answers for them. */
 export const LINK_LOCAL_GATEWAY = { ipv4: '169.254.1.1', ipv6: 'fe80::1' } as const;
 
-/** The pod's end of the veth beside an exclusive ENI (reference 3.7). */
+/** The pod's end of the veth beside an exclusive ENI, named as upstream does. */
 export const HOST_PEER_NAME = 'veth1';
 
-/** Routing table of an ENI of the node (reference 3.3), or of an interface in a pod that has several. */
+/** Routing table of an ENI of the node, numbered as upstream does, or of an interface in a pod that has several. */
 export function tableOf(linkIndex: number): number {
   return 1000 + linkIndex;
 }
@@ -27,7 +27,7 @@ export const POD_TABLE = { open: 910, isolated: 911 } as const;
 
 export const RULE_PRIORITY = {
   isolated: 510,
-  /** Layout `perPod`: what decides before the rules of each pod, which are there for those who look for them. */
+  /** Layout `perPod`: decides before the rules of each pod, which exist only for programs that look for them. */
   podsFirst: 510,
   eniFirst: 511,
   pods: 512,
@@ -44,7 +44,7 @@ export function podKey({ namespace, name }: Pick<PodAttachment, 'namespace' | 'n
   return `${namespace}/${name}`;
 }
 
-/** Name of the host's end of a pod's veth, the same as Calico's (reference 3.1). */
+/** Name of the host's end of a pod's veth: Calico's formula, by which felix and Cilium recognise it. */
 export function hostLinkName(pod: Pick<PodAttachment, 'namespace' | 'name'>, interfaceName: string): string {
   const suffix = interfaceName === 'eth0' ? '' : interfaceName;
   const hash = createHash('sha1').update(`${pod.namespace}.${pod.name}${suffix}`).digest('hex');
@@ -53,7 +53,7 @@ export function hostLinkName(pod: Pick<PodAttachment, 'namespace' | 'name'>, int
 
 const ALIAS = 'terway:';
 
-/** Says of a link whose it is. */
+/** The alias that names the owner of a link. */
 export function aliasOf(containerId: string): string {
   return `${ALIAS}${containerId}`;
 }
@@ -63,14 +63,14 @@ export function containerOf(alias: string): string | undefined {
   return alias.startsWith(ALIAS) ? alias.slice(ALIAS.length) : undefined;
 }
 
-/** Says of a map entry whose it is. */
+/** The hash that names the owner of a map entry. */
 export function ownerOf(containerId: string): bigint {
   return createHash('sha1').update(containerId).digest().readBigUInt64LE(0);
 }
 
 /**
  * MAC address of a veth's end. Chosen here, not by the kernel, so that everything about a pod is known before anything
- * is made, and so that udev, which gives random addresses a new value, leaves it.
+ * is made. It is not flagged as random either, so udev does not replace it.
  */
 export function linkMac(containerId: string, interfaceName: string, end: 'host' | 'pod'): string {
   const bytes = createHash('sha1').update(`${containerId}/${interfaceName}/${end}`).digest().subarray(0, 6);

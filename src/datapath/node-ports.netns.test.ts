@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { buildTools, Lab, run } from './test-support/lab.ts';
+import { buildTools, DatapathLab, run } from './test-support/datapath-lab.ts';
 import type { DatapathSettings, PodAttachment, PodInterface } from './types.ts';
 
 /*
@@ -56,7 +56,7 @@ const nameOf = (pod: PodAttachment) => pod.netnsPath.slice('/run/netns/'.length)
 
 const KINDS = ['member', 'shared', 'exclusive'] as const;
 
-function interfaceOf(lab: Lab, kind: (typeof KINDS)[number]): PodInterface {
+function interfaceOf(lab: DatapathLab, kind: (typeof KINDS)[number]): PodInterface {
   switch (kind) {
     case 'member':
       return lab.member(5, 101);
@@ -68,7 +68,7 @@ function interfaceOf(lab: Lab, kind: (typeof KINDS)[number]): PodInterface {
 }
 
 /** A node whose own ENI is `up0`, with a neighbour and a router that forwards to the outside behind it. */
-function makeNode(lab: Lab): void {
+function makeNode(lab: DatapathLab): void {
   lab.eni('up0', 'swup', { mac: '00:16:3e:00:00:07', gateway: {} });
   const there = (...args: string[]) => run('ip', '-n', lab.switchNs, ...args);
   for (const { ipv4, ipv6 } of [NEIGHBOUR]) {
@@ -87,7 +87,7 @@ function makeNode(lab: Lab): void {
 }
 
 /** As a router would answer, which there is none of here. */
-function knowGateways(lab: Lab, pod: PodAttachment): void {
+function knowGateways(lab: DatapathLab, pod: PodAttachment): void {
   for (const address of Object.values(lab.secondary.gateway)) {
     run(
       'ip',
@@ -107,7 +107,7 @@ function knowGateways(lab: Lab, pod: PodAttachment): void {
 }
 
 /** One NodePort as kube-proxy has it in nftables mode. */
-function withNftables(lab: Lab, pod: Addresses, masqueraded: boolean): void {
+function withNftables(lab: DatapathLab, pod: Addresses, masqueraded: boolean): void {
   const mark = masqueraded ? 'meta mark set meta mark or 0x4000' : 'counter';
   const dnat = (protocol: string) => [
     `fib daddr type local meta nfproto ipv4 ${protocol} dport ${NODE_PORT} ${mark} dnat ip to ${pod.ipv4}:${POD_PORT}`,
@@ -138,7 +138,7 @@ END`,
 }
 
 /** The same in iptables mode. */
-function withIptables(lab: Lab, pod: Addresses, masqueraded: boolean): void {
+function withIptables(lab: DatapathLab, pod: Addresses, masqueraded: boolean): void {
   for (const [iptables, to] of [
     ['iptables', `${pod.ipv4}:${POD_PORT}`],
     ['ip6tables', `[${pod.ipv6}]:${POD_PORT}`],
@@ -158,7 +158,7 @@ function withIptables(lab: Lab, pod: Addresses, masqueraded: boolean): void {
   }
 }
 
-async function serving(lab: Lab, pod: PodAttachment): Promise<AsyncDisposable> {
+async function serving(lab: DatapathLab, pod: PodAttachment): Promise<AsyncDisposable> {
   const child = lab.start(nameOf(pod), process.execPath, '-e', SERVER);
   await once(createInterface({ input: child.stdout }), 'line');
   return {
@@ -171,7 +171,7 @@ async function serving(lab: Lab, pod: PodAttachment): Promise<AsyncDisposable> {
 }
 
 /** What TCP and UDP in both families are answered with. */
-async function ask(lab: Lab, netns: string, own?: Addresses): Promise<string[]> {
+async function ask(lab: DatapathLab, netns: string, own?: Addresses): Promise<string[]> {
   const words = JSON.stringify(own === undefined ? [NODE_ADDRESS] : [NODE_ADDRESS, own]);
   const child = lab.start(netns, process.execPath, '-e', CLIENT, words);
   const [line] = await once(createInterface({ input: child.stdout }), 'line');
@@ -190,7 +190,7 @@ describe.each<{ layout: string; change: Partial<DatapathSettings> }>([
     ['iptables', withIptables],
   ] as const)('%s', (_, withProxy) => {
     test.each(KINDS)('pods of kind %s answer whoever is masqueraded', async (kind) => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       makeNode(lab);
       await using datapath = lab.datapath(change);
       const pod = lab.pod([interfaceOf(lab, kind)]);
@@ -214,7 +214,7 @@ describe.each<{ layout: string; change: Partial<DatapathSettings> }>([
     });
 
     test.each(KINDS)('pods of kind %s see whoever is not masqueraded, and answer', async (kind) => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       makeNode(lab);
       await using datapath = lab.datapath(change);
       const pod = lab.pod([interfaceOf(lab, kind)]);

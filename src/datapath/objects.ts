@@ -7,8 +7,8 @@ import { type Direction, ETH_P, type FilterPlace } from './netlink/traffic.ts';
 import type { Deviation } from './types.ts';
 
 /**
- * One thing in the kernel that should be. All of it is plain data that is known before anything is made: links are
- * named, not numbered. `netns` is a path, or `NODE`.
+ * One thing that should exist in the kernel: plain data that is known before anything is made, so links are named, not
+ * numbered. `netns` is a path, or `NODE`.
  */
 export type KernelObject =
   /** Both ends of a pair; {@link LinkState} says what they must be like. */
@@ -28,7 +28,7 @@ export type KernelObject =
   | { kind: 'neighbour'; netns: string; link: string; address: string; mac: string }
   | RouteObject
   | RuleObject
-  /** `ifThere`: a kernel without it, as one that was started without IPv6, needs it no more. */
+  /** `ifThere`: not needed where the kernel lacks it, for example when it was started without IPv6. */
   | { kind: 'sysctl'; netns: string; name: string; value: string; ifThere?: boolean }
   | { kind: 'clsact'; netns: string; link: string }
   /**
@@ -45,7 +45,7 @@ export type KernelObject =
       afterCilium?: boolean;
       beforeFilters?: 'make' | 'keep';
     }
-  /** The classic filters of a trunk (reference 3.5 a). */
+  /** The classic filters of a trunk. */
   | { kind: 'pushFilter'; link: string; source: string; vlanId: number }
   | { kind: 'popFilter'; link: string }
   /** Undefined: there must be no limit. */
@@ -92,7 +92,7 @@ export interface VethEntryObject extends Omit<VethEntry, 'linkIndex'> {
   link: string;
 }
 
-/** As a message to the kernel has it. */
+/** In the form of a message to the kernel. */
 export function ruleOf(rule: Pick<Rule, 'family' | 'priority' | 'table'> & Partial<Rule>): Rule {
   const { family, priority, table, mark, from, to, outLink } = rule;
   return { family, priority, table, mark, from, to, outLink, protocol: OUR_PROTOCOL };
@@ -106,7 +106,7 @@ export function placeOf(
   return { linkIndex, direction, preference, protocol: ETH_P.all, handle: 1 };
 }
 
-/** Which object it is; two with the same identity exclude each other. */
+/** Identifies the object; two objects with the same identity exclude each other. */
 export function identityOf(object: KernelObject): string {
   const parts = (...values: (string | number | undefined)[]) => [object.kind, ...values].join(' ');
   switch (object.kind) {

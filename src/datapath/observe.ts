@@ -20,7 +20,7 @@ import {
 import { decodeQdisc, dumpQdiscs, type Filter, type Qdisc } from './netlink/traffic.ts';
 import { listFilters } from './vlan-filters.ts';
 
-/** What the node's namespace has, one dump per kind; routes and rules only those with our protocol. */
+/** The contents of the node's namespace, one dump per kind; of routes and rules only those with our protocol. */
 export interface NodeView {
   links: Link[];
   addresses: Address[];
@@ -43,7 +43,7 @@ export interface FilterView {
   egress: Filter[];
 }
 
-/** Looks at the node's namespace. */
+/** Reads the node's namespace. */
 export async function observeNode(kernel: Kernel): Promise<NodeView> {
   const both = async <T>(
     dump: (family: Family) => Parameters<Kernel['netlink']>[1],
@@ -56,14 +56,14 @@ export async function observeNode(kernel: Kernel): Promise<NodeView> {
   return {
     links: await listLinks(kernel, NODE),
     addresses: (await kernel.netlink(NODE, dumpAddresses())).map(({ payload }) => decodeAddress(payload)),
-    // A kernel that does not filter lists all.
+    // Older kernels ignore the filter and list everything.
     routes: (await both(dumpRoutes, decodeRoute)).filter(({ protocol }) => protocol === OUR_PROTOCOL),
     rules: rules.filter(({ protocol }) => protocol === OUR_PROTOCOL),
     qdiscs: (await kernel.netlink(NODE, dumpQdiscs())).map(({ payload }) => decodeQdisc(payload)),
   };
 }
 
-/** Looks at the maps. */
+/** Reads the maps. */
 export async function observeMaps(kernel: Kernel, programs: BpfPrograms): Promise<MapView> {
   const tags = [...(await kernel.dumpMap(programs.map('tag4'))), ...(await kernel.dumpMap(programs.map('tag6')))];
   const [settings] = await kernel.dumpMap(programs.map('settings'));
@@ -75,7 +75,7 @@ export async function observeMaps(kernel: Kernel, programs: BpfPrograms): Promis
   };
 }
 
-/** Looks at the filters of a link of the node that has clsact. */
+/** Reads the filters of a link of the node that has clsact. */
 export async function observeFilters(kernel: Kernel, linkIndex: number): Promise<FilterView> {
   return {
     ingress: await listFilters(kernel, linkIndex, 'ingress'),

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { NODE } from './kernel/kernel.ts';
 import { hostLinkName, linkMac } from './names.ts';
 import { ETH_P, setProgramFilter } from './netlink/traffic.ts';
-import { buildTools, type Frame, Lab, run, TOOLS } from './test-support/lab.ts';
+import { buildTools, DatapathLab, type Frame, run, TOOLS } from './test-support/datapath-lab.ts';
 import type { PodAttachment } from './types.ts';
 
 /* Programs of others at the hooks where packets of pods get their tags and are checked. */
@@ -15,16 +15,16 @@ const isUdp = ({ protocol }: Frame) => protocol === 17;
 const nameOf = (pod: PodAttachment) => pod.netnsPath.slice('/run/netns/'.length);
 const text = (value: string) => Buffer.from(value).toString('hex');
 
-const indexOf = (lab: Lab, link: string) => Number(/^(\d+):/.exec(lab.ip('-o', 'link', 'show', link))?.[1]);
+const indexOf = (lab: DatapathLab, link: string) => Number(/^(\d+):/.exec(lab.ip('-o', 'link', 'show', link))?.[1]);
 
 /** A filter of u32 without an action lets each packet pass, and no filter after it sees one. */
-function addFilter(lab: Lab, link: string, direction: 'ingress' | 'egress', preference: number): void {
+function addFilter(lab: DatapathLab, link: string, direction: 'ingress' | 'egress', preference: number): void {
   const place = ['dev', link, direction, 'protocol', 'all', 'pref', `${preference}`];
   run('tc', '-n', lab.node, 'filter', 'add', ...place, 'u32', 'match', 'u32', '0', '0', 'classid', '1:1');
 }
 
 async function tcxProgram(
-  lab: Lab,
+  lab: DatapathLab,
   link: string,
   direction: 'ingress' | 'egress',
   position: 'first' | 'last',
@@ -42,7 +42,7 @@ async function tcxProgram(
 }
 
 /** VLAN ids of a packet of the pod on the wire; a frame of the node itself ends it. */
-async function tagsOnWire(lab: Lab, pod: PodAttachment): Promise<number[]> {
+async function tagsOnWire(lab: DatapathLab, pod: PodAttachment): Promise<number[]> {
   await using wire = await lab.receiver(lab.switchNs, 'sw1');
   const toMac = linkMac(pod.containerId, 'eth0', 'host');
   lab.send(nameOf(pod), 'eth0', [{ toMac, source: '10.0.0.5', destination: '10.9.9.9', payload: 'pod' }]);
@@ -57,18 +57,18 @@ const NOTHING = { repaired: [], removed: [], failed: [] };
 
 describe('a filter on the way out of a trunk that lets all pass', () => {
   test.each([1, 2, 25_000])('at %i keeps no packet from its tag', async (preference) => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
     lab.gateways();
     addFilter(lab, 'eni1', 'egress', preference);
     expect(await tagsOnWire(lab, pod)).toEqual([101]);
-    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
   });
 
   test('at 25000 is told in layout perPod, where a chained Cilium has that place, and no pod comes after it', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
     {
       await using datapath = lab.datapath({ layout: 'perPod' });
@@ -77,7 +77,7 @@ describe('a filter on the way out of a trunk that lets all pass', () => {
       const message = expect.stringMatching(
         /trunk_egress at egress of eni1 .*comes after filter u32 at preference 25000/,
       );
-      expect((await datapath.sync([pod])).failed.map((found) => found.message)).toEqual([message]);
+      expect((await datapath.sync(() => [pod])).failed.map((found) => found.message)).toEqual([message]);
       expect((await datapath.check(pod)).map((found) => found.message)).toEqual([message]);
     }
     await using restarted = lab.datapath({ layout: 'perPod' });
@@ -89,19 +89,19 @@ describe('a filter on the way out of a trunk that lets all pass', () => {
 
 describe('our TCX program on the way out of a trunk', () => {
   test('comes before one that is attached later, which keeps no packet from its tag and no pod from its trunk', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
     lab.gateways();
     await using _stranger = await tcxProgram(lab, 'eni1', 'egress', 'last');
     expect(await tagsOnWire(lab, pod)).toEqual([101]);
-    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
     await datapath.add(lab.pod([lab.member(6, 102)]));
   });
 
   test('takes over from the filter of an earlier release, and each packet has its tag meanwhile', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -125,19 +125,19 @@ describe('our TCX program on the way out of a trunk', () => {
     await kernel.detachTcx(linkIndex, 'egress', programs.program('trunk_egress').id);
     await set('trunk_egress', 'replace');
 
-    const { repaired, failed } = await datapath.sync([pod]);
+    const { repaired, failed } = await datapath.sync(() => [pod]);
     expect(failed).toEqual([]);
     expect(repaired.map(({ message }) => message)).toEqual([expect.stringContaining('trunk_egress at egress of eni1')]);
     expect(run('tc', '-n', lab.node, 'filter', 'show', 'dev', 'eni1', 'egress')).toBe('');
     expect(await kernel.tcxPrograms(linkIndex, 'egress')).toEqual([own]);
     expect(await tagsOnWire(lab, pod)).toEqual([101]);
-    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
   });
 
   test('gives way to the filter of layout perPod, and goes with everything else', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
-    const attached = async (datapath: ReturnType<Lab['datapath']>) => {
+    const attached = async (datapath: ReturnType<DatapathLab['datapath']>) => {
       const { kernel } = await datapath.session();
       return ((await kernel.tcxPrograms(indexOf(lab, 'eni1'), 'egress')) ?? []).map(({ name }) => name);
     };
@@ -149,13 +149,13 @@ describe('our TCX program on the way out of a trunk', () => {
     }
     {
       await using datapath = lab.datapath({ layout: 'perPod' });
-      expect((await datapath.sync([pod])).failed).toEqual([]);
-      expect(await datapath.sync([pod])).toEqual(NOTHING);
+      expect((await datapath.sync(() => [pod])).failed).toEqual([]);
+      expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
       expect([await attached(datapath), filters()]).toEqual([[], expect.stringContaining('trunk_egress')]);
     }
     await using datapath = lab.datapath();
-    expect((await datapath.sync([pod])).failed).toEqual([]);
-    expect(await datapath.sync([pod])).toEqual(NOTHING);
+    expect((await datapath.sync(() => [pod])).failed).toEqual([]);
+    expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
     expect([await attached(datapath), filters()]).toEqual([['trunk_egress'], '']);
     await datapath.removeAll();
     expect([await attached(datapath), filters()]).toEqual([[], '']);
@@ -164,7 +164,7 @@ describe('our TCX program on the way out of a trunk', () => {
 
 describe('what comes before our filters is told', () => {
   test('on the way in of a trunk and at a pod', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -178,7 +178,7 @@ describe('what comes before our filters is told', () => {
     expect(told).toMatchObject({ available: false, required: false });
     expect(told?.message).toContain('comes after filter u32 at preference 100');
     expect(told?.message).toContain('comes after filter u32 at preference 1,');
-    expect((await datapath.sync([pod])).failed.map(({ message }) => message)).toEqual([
+    expect((await datapath.sync(() => [pod])).failed.map(({ message }) => message)).toEqual([
       expect.stringMatching(/trunk_ingress at ingress of eni1 .*comes after filter u32 at preference 100/),
       expect.stringMatching(/veth_ingress at ingress of cali\w+ .*comes after filter u32 at preference 1,/),
     ]);
@@ -187,14 +187,14 @@ describe('what comes before our filters is told', () => {
   test.each(['ingress', 'egress'] as const)(
     'a TCX program that is put first at the %s of a trunk; pods are refused, also the next ones of a trunk in use',
     async (direction) => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const pod = lab.pod([lab.member(5, 101)]);
       await using datapath = lab.datapath();
       await datapath.add(pod);
       {
         await using _stranger = await tcxProgram(lab, 'eni1', direction, 'first');
         const message = expect.stringMatching(/eni1 .*comes after TCX program stranger/);
-        expect((await datapath.sync([pod])).failed.map((found) => found.message)).toEqual([message]);
+        expect((await datapath.sync(() => [pod])).failed.map((found) => found.message)).toEqual([message]);
         expect((await datapath.check(pod)).map((found) => found.message)).toEqual([message]);
         const told = (await datapath.probe()).find(({ feature }) => feature === 'other programs');
         expect(told).toMatchObject({ available: false, message });
@@ -202,13 +202,13 @@ describe('what comes before our filters is told', () => {
         await using restarted = lab.datapath();
         await expect(restarted.add(lab.pod([lab.member(6, 102)]))).rejects.toThrow('TCX program stranger');
       }
-      expect(await datapath.sync([pod])).toEqual(NOTHING);
+      expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
     },
   );
 });
 
 test('the filter of an earlier release at a pod is replaced', async () => {
-  using lab = new Lab();
+  using lab = new DatapathLab();
   await using datapath = lab.datapath();
   const pod = lab.pod([lab.member(5, 101)]);
   await datapath.add(pod);
@@ -218,8 +218,8 @@ test('the filter of an earlier release at a pod is replaced', async () => {
   const place = { linkIndex, direction: 'ingress', preference: 1, protocol: ETH_P.all, handle: 1 } as const;
   const program = { name: 'veth_ingress', handle: programs?.program('veth_ingress').handle ?? -1 };
   await kernel.netlink(NODE, setProgramFilter(place, program, 'exclusive'));
-  const { repaired, removed, failed } = await datapath.sync([pod]);
+  const { repaired, removed, failed } = await datapath.sync(() => [pod]);
   expect({ repaired, failed }).toEqual({ repaired: [], failed: [] });
   expect(removed.map(({ message }) => message)).toEqual([expect.stringContaining('pref 1 ')]);
-  expect(await datapath.sync([pod])).toEqual(NOTHING);
+  expect(await datapath.sync(() => [pod])).toEqual(NOTHING);
 });

@@ -7,9 +7,9 @@ import type { KernelObject } from './objects.ts';
 import type { DatapathSettings, EniDevice } from './types.ts';
 
 /**
- * Where our filters stand among those of others. On the way out of a trunk ours is the first, so that nobody's verdict can
- * keep a packet from its tag; behind a chained Cilium, whose programs are at 25000 and do not know tags, it is where
- * Terway has it. `veth` is before Cilium's, but not in the place that Cilium takes without asking, 1.
+ * The preferences of our filters among those of others. At the egress of a trunk ours is first, so that no other verdict can keep
+ * a packet from its tag. Behind a chained Cilium, whose programs are at 25000 and do not know tags, it has Terway's preference.
+ * `veth` comes before Cilium's filters but leaves preference 1 free, which Cilium takes without asking.
  */
 export const PREFERENCE = { tag: 1, veth: 10, untag: 20_000, tag4: 50_001, tag6: 50_002, answers: 50_001 } as const;
 
@@ -21,8 +21,7 @@ export interface ResolvedEni {
 }
 
 /**
- * IPv6 is set up for a node that has it and for pods that have it: its sysctls stop a node from following router
- * advertisements, so it is not touched where nobody needs it.
+ * IPv6 is set up only for nodes or pods that have it: its sysctls stop a node from following router advertisements.
  */
 const families = (settings: DatapathSettings, podsHaveIpv6: boolean): Family[] => [
   ...(settings.nodeAddress.ipv4 === undefined ? [] : [IPV4]),
@@ -30,8 +29,8 @@ const families = (settings: DatapathSettings, podsHaveIpv6: boolean): Family[] =
 ];
 
 /**
- * On a link by which pods are reached nobody tells the node its routes: a pod could make itself the node's router, also
- * one without an IPv6 address.
+ * Turns off router advertisements on a link to a pod: any pod, even one without an IPv6 address, could otherwise make itself the
+ * node's router.
  */
 export function noRouterAdvertisements(link: string): KernelObject {
   return { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/accept_ra`, value: '0', ifThere: true };
@@ -63,19 +62,18 @@ export function planNode(settings: DatapathSettings, marks: Marks, podsHaveIpv6:
   return objects;
 }
 
-/** How an ENI is used by the pods that are, or become, its. */
+/** How the pods of an ENI, present and new, use it. */
 export interface EniUse {
   isTrunk: boolean;
   mtu: number;
-  /** The node's own address stands on this link already, as it is the one that the node came up with. */
+  /** The link already has the node's own address: the node booted with it. */
   hasNodeAddress: boolean;
   /** One of the pods has an IPv6 address. */
   ipv6: boolean;
 }
 
 /**
- * What all pods of one ENI share (reference 3.4, "ENI side"). The filters come first: nothing is routed to a trunk that
- * does not tag.
+ * What all pods of one ENI share. The filters come first: nothing is routed to a trunk that does not tag.
  */
 export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSettings, marks: Marks): KernelObject[] {
   const { name: link, index, device } = eni;
@@ -84,8 +82,8 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/rp_filter`, value: '0' },
     { kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/forwarding`, value: '1' },
   );
-  // Else the kernel looks for the way back to the source of each packet that comes in, through all the rules of the pods.
-  // What that could find is the node's own address as a source, which the VPC lets nobody else use.
+  // Otherwise the kernel looks up the way back to the source of each incoming packet, through all the rules of the pods. That could
+  // only detect the node's own address as a source, which the VPC lets nobody else use.
   if (settings.layout === 'perPod') {
     objects.push({ kind: 'sysctl', netns: NODE, name: `net/ipv4/conf/${link}/accept_local`, value: '1' });
   }
@@ -95,7 +93,7 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
       { kind: 'sysctl', netns: NODE, name: `net/ipv6/conf/${link}/forwarding`, value: '1' },
     );
   }
-  // The node's own link may have its routes from advertisements; those that come up for pods only must not add others.
+  // The node's own link may get its routes from advertisements; links that are up only for pods must not add any.
   if (!use.hasNodeAddress) objects.push(noRouterAdvertisements(link));
   objects.push({ kind: 'linkState', netns: NODE, link, mtu: use.mtu, mtuIs: 'minimum' });
   for (const address of [settings.nodeAddress.ipv4, settings.nodeAddress.ipv6]) {
@@ -122,7 +120,7 @@ export function planEni(eni: ResolvedEni, use: EniUse, settings: DatapathSetting
   return settings.tagProgram === 'tc' ? objects : [...objects, ...planEniRules(index, use, settings, marks)];
 }
 
-/** Every address of a VPC resolves to this MAC address; the link-local address is the one that it makes (RFC 4291). */
+/** Every address of a VPC resolves to this MAC address; the link-local address is derived from it (RFC 4291). */
 const VPC_ROUTER = { mac: 'ee:ff:ff:ff:ff:ff', linkLocal: 'fe80::ecff:ffff:feff:ffff' };
 
 function planEniRules(index: number, use: EniUse, settings: DatapathSettings, marks: Marks): KernelObject[] {
@@ -142,8 +140,8 @@ function planEniRules(index: number, use: EniUse, settings: DatapathSettings, ma
 }
 
 /**
- * What stands on the wire's side of an ENI. The program on the way out also returns to the node what belongs to the node:
- * packets whose source was replaced after they had been routed by their pod's mark.
+ * The filters of an ENI. The egress program also returns packets to the node whose source was replaced after their pod's mark had
+ * routed them.
  */
 export function planFilters(link: string, isTrunk: boolean, settings: DatapathSettings): KernelObject[] {
   const clsact: KernelObject = { kind: 'clsact', netns: NODE, link };
@@ -153,7 +151,7 @@ export function planFilters(link: string, isTrunk: boolean, settings: DatapathSe
     ...({ kind: 'program', netns: NODE, link, direction: 'egress', program: 'trunk_egress' } as const),
     ...(isChained ? { preference: PREFERENCE.tag4, afterCilium: true } : { preference: PREFERENCE.tag }),
   };
-  // A device that may go into a pod gets none: a TCX program would go with it.
+  // Not on a device that may move into a pod: a TCX program would move with it.
   const first = isChained ? egress : { ...egress, beforeFilters: isTrunk ? ('make' as const) : ('keep' as const) };
   if (!isTrunk) return [clsact, first];
   const ingress = { preference: PREFERENCE.untag, program: 'trunk_ingress' } as const;

@@ -1,12 +1,11 @@
 import type { ProgramName } from './bpf/programs.ts';
 import { DatapathError } from './errors.ts';
-import { canonicalAddress, cidrText, familyOf, hostPrefix, IPV4, parseCidr } from './ip.ts';
+import { familyOf, hostPrefix, IPV4 } from './ip.ts';
 import { NODE } from './kernel/kernel.ts';
 import type { Marks } from './marks.ts';
 import {
   aliasOf,
   HOST_PEER_NAME,
-  hasHostLink,
   hostLinkName,
   LINK_LOCAL_GATEWAY,
   linkMac,
@@ -19,9 +18,11 @@ import {
 import type { Direction } from './netlink/traffic.ts';
 import type { KernelObject } from './objects.ts';
 import { noRouterAdvertisements, PREFERENCE, type ResolvedEni } from './plan-node.ts';
-import type { AttachedInterface, DatapathSettings, EniDevice, PodAttachment, PodInterface } from './types.ts';
+import { ipv6Sysctls, planInside, planNextHop } from './plan-pod-inside.ts';
+import { addressesOf, eniOf, hostPeerDestinations, sourcesOf, vethMac } from './pod-interfaces.ts';
+import type { DatapathSettings, EniDevice, PodAttachment, PodInterface } from './types.ts';
 
-/** What the plan of a pod needs to know besides the pod. */
+/** What a pod's plan depends on besides the pod. */
 export interface PlanContext {
   settings: DatapathSettings;
   marks: Marks;
@@ -29,32 +30,9 @@ export interface PlanContext {
   eni(device: EniDevice): ResolvedEni;
 }
 
-/** The ENI that must be a link of the node for this interface; an exclusive one moves into the pod instead. */
-export function eniOf({ attachment }: PodInterface): EniDevice | undefined {
-  switch (attachment.kind) {
-    case 'member':
-    case 'vlanDevice':
-      return attachment.trunk;
-    case 'shared':
-      return attachment.eni;
-    case 'exclusive':
-      return undefined;
-  }
-}
-
-/** Addresses of an interface in canonical form. */
-export function addressesOf(network: PodInterface): string[] {
-  return [network.ipv4, network.ipv6].flatMap((ip) => (ip === undefined ? [] : [canonicalAddress(ip.address)]));
-}
-
-/** The addresses that its packets may come from, in canonical form. */
-function sourcesOf({ ipv4, ipv6 }: PodInterface): { ipv4: string | undefined; ipv6: string | undefined } {
-  return { ipv4: ipv4 && canonicalAddress(ipv4.address), ipv6: ipv6 && canonicalAddress(ipv6.address) };
-}
-
 /**
- * Everything that belongs to one pod, in the order in which it is made: the tag before the veth, the filter of the veth
- * before it is up, the route to the pod last.
+ * Everything that belongs to one pod, in the order of creation: the tag before the veth, the veth's filter before it is up, the
+ * route to the pod last.
  *
  * @throws DatapathError when the pod's data contradict each other
  */
@@ -73,7 +51,7 @@ function planInterface(
 ): KernelObject[] {
   const owner = ownerOf(pod.containerId);
   const { attachment } = network;
-  const inside = planInside(pod, network, position, context);
+  const inside = planInside(pod, network, position, context.settings);
   switch (attachment.kind) {
     case 'member':
     case 'shared':
@@ -119,7 +97,7 @@ function planInterface(
   }
 }
 
-/** A tag for each address of a member; none for any other, so that no stale one sends it into another's network. */
+/** A tag for each address of a member, and explicitly none for other pods: a stale tag would put their packets into another network. */
 function planTags(network: PodInterface, owner: bigint, context: PlanContext): KernelObject[] {
   const { attachment } = network;
   if (attachment.kind !== 'member') return planNoTags(network, owner, context);
@@ -137,7 +115,7 @@ function planNoTags(network: PodInterface, owner: bigint, { settings }: PlanCont
   return addressesOf(network).map((address) => ({ kind: 'tag', address, tag: undefined, owner }));
 }
 
-/** The pair, and what its host's end needs before it is up. */
+/** The veth pair, and what the host's end needs before it is up. */
 function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, context: PlanContext): KernelObject[] {
   const { settings } = context;
   const link = hostLinkName(pod, network.name);
@@ -150,7 +128,7 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
       alias: aliasOf(pod.containerId),
       peer: { netns: pod.netnsPath, name: podLink, mac: linkMac(pod.containerId, network.name, 'pod') },
     },
-    // Without programs the kernel itself drops what does not come from the address that is routed to this link.
+    // Without our programs, the kernel's own check drops packets whose source is not routed to this link.
     {
       kind: 'sysctl',
       netns: NODE,
@@ -177,12 +155,16 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
       },
       { kind: 'clsact', netns: NODE, link },
       {
-        ...{ kind: 'program', netns: NODE, link, direction: 'ingress' },
-        ...{ preference: PREFERENCE.veth, program: 'veth_ingress' },
+        kind: 'program',
+        netns: NODE,
+        link,
+        direction: 'ingress',
+        preference: PREFERENCE.veth,
+        program: 'veth_ingress',
       },
     );
   }
-  // What comes for an exclusive ENI does not pass the node.
+  // Traffic to an exclusive ENI does not pass through the node.
   const bytesPerSecond = network.attachment.kind === 'exclusive' ? undefined : network.ingressBytesPerSecond;
   objects.push(
     { kind: 'bandwidth', netns: NODE, link, bytesPerSecond, mtu: network.mtu },
@@ -194,115 +176,14 @@ function planVeth(pod: PodAttachment, network: PodInterface, podLink: string, co
 function markOf(network: PodInterface, context: PlanContext): { mark: number; markMask: number } {
   const { settings, marks } = context;
   const device = eniOf(network);
-  // The cloud refuses the address of a whole ENI on the node's own: kube-proxy replaces it where the node forwards
-  // (reference 3.7 has a rule of iptables for that).
+  // The cloud drops packets that carry a whole ENI's address but leave by the node's own ENI, so kube-proxy has to replace the
+  // address where the node forwards.
   if (device === undefined) {
     return { mark: settings.masqueradeMark, markMask: (marks.mask | settings.masqueradeMark) >>> 0 };
   }
   const number = marks.of(context.eni(device).index);
   const mark = network.attachment.kind === 'member' ? (number | marks.memberBit) >>> 0 : number;
   return { mark, markMask: marks.mask };
-}
-
-/** Next hops of an interface and whether the host's end of the veth answers for them. */
-function nextHops(network: PodInterface): { ipv4?: string; ipv6?: string; isHost: boolean } {
-  const { attachment } = network;
-  switch (attachment.kind) {
-    case 'member':
-    case 'shared':
-      return { ...LINK_LOCAL_GATEWAY, isHost: true };
-    case 'vlanDevice':
-      return { ...attachment.trunk.gateway, isHost: false };
-    case 'exclusive':
-      return { ...attachment.eni.gateway, isHost: false };
-  }
-}
-
-/** Routes of an interface, in words of the CNI result. */
-export function podRoutes(network: PodInterface): { destination: string; gateway?: string }[] {
-  const hops = nextHops(network);
-  const routes: { destination: string; gateway?: string }[] = [];
-  for (const ip of [network.ipv4, network.ipv6]) {
-    if (ip === undefined) continue;
-    const family = familyOf(ip.address);
-    const gateway = family === IPV4 ? hops.ipv4 : hops.ipv6;
-    const destinations = network.extraRoutes.filter((cidr) => familyOf(cidr) === family);
-    if (network.defaultRoute) destinations.unshift(family === IPV4 ? '0.0.0.0/0' : '::/0');
-    for (const destination of destinations) {
-      if (gateway === undefined) continue;
-      routes.push({ destination: cidrText(parseCidr(destination)), gateway });
-    }
-  }
-  return routes;
-}
-
-/** The pod's side: addresses, neighbours, routes and, with several interfaces, rules (reference 3.3, 3.4). */
-function planInside(
-  pod: PodAttachment,
-  network: PodInterface,
-  position: number,
-  { settings }: PlanContext,
-): KernelObject[] {
-  const netns = pod.netnsPath;
-  const link = network.name;
-  const objects: KernelObject[] = network.ipv6 === undefined ? [] : ipv6Sysctls(netns, link);
-  for (const ip of [network.ipv4, network.ipv6]) {
-    if (ip === undefined) continue;
-    const single = hostPrefix(familyOf(ip.address));
-    const prefixLength = network.attachment.kind === 'vlanDevice' ? parseCidr(ip.subnet).prefixLength : single;
-    objects.push({ kind: 'address', netns, link, address: canonicalAddress(ip.address), prefixLength });
-  }
-  objects.push(
-    { kind: 'bandwidth', netns, link, bytesPerSecond: network.egressBytesPerSecond, mtu: network.mtu },
-    { kind: 'linkState', netns, link, mtu: network.mtu, mtuIs: 'exact' },
-  );
-  const hops = nextHops(network);
-  if (hops.isHost) objects.push(...planNextHop(pod, network, link));
-  const byHost = hostPeerDestinations(network, settings);
-  for (const { destination, gateway } of podRoutes(network)) {
-    if (byHost.includes(destination)) continue;
-    objects.push({ kind: 'route', netns, link, table: TABLE_MAIN, destination, ...(gateway && { gateway }) });
-  }
-  if (pod.interfaces.length > 1) objects.push(...planPolicy(netns, network, position));
-  return objects;
-}
-
-function ipv6Sysctls(netns: string, link: string): KernelObject[] {
-  const names = ['lo', 'all', 'default', link].map((name) => `net/ipv6/conf/${name}/disable_ipv6`);
-  return [
-    ...names.map((name) => ({ kind: 'sysctl', netns, name, value: '0' }) as const),
-    { kind: 'sysctl', netns, name: `net/ipv6/conf/${link}/accept_ra`, value: '0' },
-  ];
-}
-
-/** The host's end of the veth answers for the link-local next hop without being asked. */
-function planNextHop(pod: PodAttachment, network: PodInterface, link: string): KernelObject[] {
-  const mac = linkMac(pod.containerId, network.name, 'host');
-  const neighbour = { kind: 'neighbour', netns: pod.netnsPath, link, mac } as const;
-  return [
-    ...(network.ipv4 === undefined ? [] : [{ ...neighbour, address: LINK_LOCAL_GATEWAY.ipv4 }]),
-    ...(network.ipv6 === undefined ? [] : [{ ...neighbour, address: LINK_LOCAL_GATEWAY.ipv6 }]),
-  ];
-}
-
-/** Packets leave by the interface that they are bound to or have the address of. */
-function planPolicy(netns: string, network: PodInterface, position: number): KernelObject[] {
-  const hops = nextHops(network);
-  const table = tableOf(position + 1);
-  return [network.ipv4, network.ipv6].flatMap((ip) => {
-    if (ip === undefined) return [];
-    const family = familyOf(ip.address);
-    const gateway = family === IPV4 ? hops.ipv4 : hops.ipv6;
-    const destination = family === IPV4 ? '0.0.0.0/0' : '::/0';
-    const from = `${canonicalAddress(ip.address)}/${hostPrefix(family)}`;
-    const rule = { kind: 'rule', netns, family, priority: RULE_PRIORITY.pod, table } as const;
-    const route = { kind: 'route', netns, link: network.name, table, destination } as const;
-    return [
-      ...(gateway === undefined ? [] : [{ ...route, gateway }]),
-      { ...rule, from },
-      { ...rule, outLink: network.name },
-    ];
-  });
 }
 
 /** How the node reaches the pod, and in layout `perPod` which table the pod's packets look up. */
@@ -316,7 +197,7 @@ function planHostRoutes(pod: PodAttachment, network: PodInterface, context: Plan
     const family = familyOf(address);
     const destination = `${address}/${hostPrefix(family)}`;
     const route = { kind: 'route', netns: NODE, link, destination } as const;
-    // Without it the first packets wait until the host's end has a link-local address to ask from, a second or two.
+    // Without this entry the first packets wait a second or two, until the host's end has a link-local address to ask from.
     const neighbour = { kind: 'neighbour', netns: NODE, link, address, mac: vethMac(pod, network) } as const;
     if (settings.layout === 'marks') {
       // Without isolation nothing looks up the second table.
@@ -328,7 +209,7 @@ function planHostRoutes(pod: PodAttachment, network: PodInterface, context: Plan
       device === undefined
         ? []
         : [{ ...rule, priority: RULE_PRIORITY.eni, table: tableOf(context.eni(device).index), from: destination }];
-    // The first route is the one that is looked up; the others are where others look for them.
+    // Only the first route is used; the others are where other programs expect them.
     return [
       neighbour,
       { ...route, table: POD_TABLE.open },
@@ -339,17 +220,7 @@ function planHostRoutes(pod: PodAttachment, network: PodInterface, context: Plan
   });
 }
 
-/** What a pod with an exclusive ENI reaches through the node; `0.0.0.0/0` is possible. */
-function hostPeerDestinations(network: PodInterface, settings: DatapathSettings): string[] {
-  const { attachment } = network;
-  if (attachment.kind !== 'exclusive' || !attachment.hostPeer) return [];
-  const { nodeAddress, serviceCidrs, hostStackCidrs } = settings;
-  const own = [nodeAddress.ipv4, nodeAddress.ipv6].filter((address) => address !== undefined);
-  const all = new Set([...serviceCidrs, ...own, ...hostStackCidrs].map((cidr) => cidrText(parseCidr(cidr))));
-  return [...all].filter((cidr) => (familyOf(cidr) === IPV4 ? network.ipv4 : network.ipv6) !== undefined);
-}
-
-/** The veth beside an exclusive ENI: Services, the node itself and what the node serves (reference 3.7). */
+/** The veth beside an exclusive ENI: Services, the node itself and what the node serves. */
 function planHostPeer(pod: PodAttachment, network: PodInterface, context: PlanContext): KernelObject[] {
   const netns = pod.netnsPath;
   const link = HOST_PEER_NAME;
@@ -370,15 +241,20 @@ function planHostPeer(pod: PodAttachment, network: PodInterface, context: PlanCo
 }
 
 /**
- * A connection that comes through the node, such as one to a node port, is answered through the node: what the pod would send
- * by its ENI has a source that the client never asked.
+ * Answers a connection that came through the node, such as one to a node port, through the node: sent by the pod's ENI, the answer
+ * would have a source that the client does not know.
  */
 function planAnswers(netns: string, network: PodInterface, { settings }: PlanContext): KernelObject[] {
   if (settings.tagProgram === 'tc') return [];
   const filter = (link: string, direction: Direction, program: ProgramName): KernelObject => ({
-    ...{ kind: 'program', netns, link, direction, preference: PREFERENCE.answers, program },
+    kind: 'program',
+    netns,
+    link,
+    direction,
+    preference: PREFERENCE.answers,
+    program,
   });
-  // The kernel takes the greater of the two; sources beyond the node have no route by this link.
+  // Sources beyond the node have no route by this link. The kernel uses the greater value of the two.
   const links = network.ipv4 === undefined ? [] : ['all', HOST_PEER_NAME];
   return [
     ...links.map(
@@ -390,34 +266,4 @@ function planAnswers(netns: string, network: PodInterface, { settings }: PlanCon
     filter(network.name, 'ingress', 'eni_ingress'),
     filter(network.name, 'egress', 'eni_egress'),
   ];
-}
-
-/** What the interfaces of a pod are once they were made. */
-export function attachedInterfaces(pod: PodAttachment): AttachedInterface[] {
-  return pod.interfaces.map((network) => {
-    const own = {
-      pod: { name: network.name, mac: podMac(pod, network), mtu: network.mtu },
-      routes: podRoutes(network),
-    };
-    if (!hasHostLink(network)) return own;
-    const mac = linkMac(pod.containerId, network.name, 'host');
-    return { ...own, host: { name: hostLinkName(pod, network.name), mac, mtu: network.mtu } };
-  });
-}
-
-function vethMac(pod: PodAttachment, network: PodInterface): string {
-  return linkMac(pod.containerId, network.name, 'pod');
-}
-
-function podMac(pod: PodAttachment, network: PodInterface): string {
-  const { attachment } = network;
-  switch (attachment.kind) {
-    case 'member':
-    case 'shared':
-      return vethMac(pod, network);
-    case 'vlanDevice':
-      return attachment.trunk.mac.toLowerCase();
-    case 'exclusive':
-      return attachment.eni.mac.toLowerCase();
-  }
 }

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { LinuxDatapath } from './linux-datapath.ts';
-import { buildTools, Lab, run } from './test-support/lab.ts';
+import { buildTools, DatapathLab, run } from './test-support/datapath-lab.ts';
 import type { PodAttachment } from './types.ts';
 
 /* After ADD a pod's namespace is its own: a VPN, a chained plugin or an init container changes it, and is not undone. */
@@ -10,9 +10,9 @@ beforeAll(buildTools);
 const nameOf = ({ netnsPath }: PodAttachment) => netnsPath.slice('/run/netns/'.length);
 
 /** What a sync leaves in the pod, and what it says of it. */
-async function leftBy(lab: Lab, datapath: LinuxDatapath, pod: PodAttachment): Promise<string[]> {
+async function leftBy(lab: DatapathLab, datapath: LinuxDatapath, pod: PodAttachment): Promise<string[]> {
   const before = lab.state(pod);
-  const report = await datapath.sync([pod]);
+  const report = await datapath.sync(() => [pod]);
   expect(report.repaired).toEqual([]);
   expect(report.removed).toEqual([]);
   expect(report.failed).toEqual([]);
@@ -52,7 +52,7 @@ describe('what a pod or a chained plugin changes in the pod is told and left', (
       /is called wan0 in the pod/,
     ],
   ])('%s', async (_, change, told) => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -61,7 +61,7 @@ describe('what a pod or a chained plugin changes in the pod is told and left', (
   });
 
   test('a MAC address: the veth that is in use is not made anew', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     const [attached] = await datapath.add(pod);
@@ -75,13 +75,13 @@ describe('what a pod or a chained plugin changes in the pod is told and left', (
   });
 
   test('the side of the node is mended meanwhile', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
     run('ip', '-n', nameOf(pod), 'link', 'set', 'eth0', 'mtu', '1380');
     lab.ip('route', 'flush', 'table', '911');
-    const { repaired, inPods } = await datapath.sync([pod]);
+    const { repaired, inPods } = await datapath.sync(() => [pod]);
     expect(repaired.map(({ object }) => object)).toEqual(['route']);
     expect(inPods).toHaveLength(1);
     expect(lab.ip('route', 'show', 'table', '911')).toContain('10.0.0.5');
@@ -100,7 +100,7 @@ describe('an ENI that a pod had', () => {
       ],
     ],
   ])('%s goes back to the node under the address of the ENI', async (_, commands) => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.exclusive(5, false)]);
     await datapath.add(pod);

@@ -5,8 +5,8 @@ import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { AGENT_FLAGS } from '../../scripts/launch-flags.ts';
+import { buildTools, DatapathLab, run, runWith, TOOLS } from './test-support/datapath-lab.ts';
 import { FLOOD_KINDS, type FloodKind, floodCommand, ipv4Of, numbers } from './test-support/floods.ts';
-import { buildTools, Lab, run, runWith, TOOLS } from './test-support/lab.ts';
 import { ScriptedPort } from './test-support/ports.ts';
 import type { PodAttachment } from './types.ts';
 
@@ -45,14 +45,14 @@ const outcomeSchema = z.object({
   peakMb: z.number(),
 });
 
-let lab: Lab;
+let lab: DatapathLab;
 let program: string;
 const pods = new Map<(typeof KINDS)[number], PodAttachment>();
 let others: PodAttachment[];
 
 beforeAll(async () => {
   await buildTools();
-  lab = new Lab();
+  lab = new DatapathLab();
   program = join(lab.directory, 'sync-process.mjs');
   await build({
     entryPoints: [join(import.meta.dirname, 'test-support/sync-process.ts')],
@@ -113,7 +113,7 @@ describe('a pod that floods its own namespace', () => {
   test('all of them at once: others are added and removed meanwhile', async () => {
     await using datapath = lab.datapath();
     const all = [...pods.values(), ...others];
-    const syncing = datapath.sync(all);
+    const syncing = datapath.sync(() => all);
     const fresh = lab.pod([lab.member(7, 103)]);
     await datapath.add(fresh);
     expect(await datapath.check(fresh)).toEqual([]);
@@ -121,7 +121,7 @@ describe('a pod that floods its own namespace', () => {
     expect((await syncing).failed).toEqual([]);
     for (const pod of others) expect(await datapath.check(pod)).toEqual([]);
     for (const pod of pods.values()) await datapath.remove(pod);
-    expect((await datapath.sync(others)).failed).toEqual([]);
+    expect((await datapath.sync(() => others)).failed).toEqual([]);
   }, 60_000);
 });
 
@@ -130,7 +130,7 @@ describe('an error in the namespace of one pod', () => {
     ['every request is refused', 'eio'],
     ['the namespace is gone', 'gone'],
   ])('%s: the sync goes on for the others, and names the pod', async (_, how) => {
-    using own = new Lab();
+    using own = new DatapathLab();
     const scripted = new ScriptedPort(own.port());
     await using datapath = own.datapath({}, scripted);
     const broken = own.pod([own.member(5, 101)]);
@@ -143,7 +143,7 @@ describe('an error in the namespace of one pod', () => {
         if (fields.includes(broken.netnsPath)) scripted.failAt = count;
       };
     }
-    const report = await datapath.sync([broken, healthy]);
+    const report = await datapath.sync(() => [broken, healthy]);
     const told = [...report.failed, ...(report.inPods ?? [])];
     expect(told.map(({ pod }) => pod)).toContain(`default/${broken.name}`);
     expect(told.map(({ pod }) => pod)).not.toContain(`default/${healthy.name}`);

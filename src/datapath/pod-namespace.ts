@@ -32,7 +32,7 @@ import {
 /** The loopback of every namespace, whatever its name. */
 const LOOPBACK = 1;
 
-/** Answers that were asked for once. */
+/** Caches answers. */
 class Memo<T> {
   readonly #answers = new Map<string, Promise<T>>();
 
@@ -44,8 +44,8 @@ class Memo<T> {
 }
 
 /**
- * The namespace of a pod, as far as somebody asks. Whoever has NET_ADMIN there can fill it with anything, so nothing is listed
- * that can be asked for by itself, and the kernel filters what must be listed.
+ * The namespace of a pod, read on demand. Anyone with NET_ADMIN there can fill it, so objects are requested one by one where
+ * possible, and the kernel filters where a list is needed.
  */
 export class PodNamespace {
   readonly #kernel: Kernel;
@@ -61,7 +61,7 @@ export class PodNamespace {
     this.#netns = netns;
   }
 
-  /** False only when it is known to be gone: other errors are told by what is asked next. */
+  /** False only when it is known to be gone. Other errors show up in the next request. */
   exists(): Promise<boolean> {
     return this.#exists.get('', async () => {
       try {
@@ -155,7 +155,7 @@ function textOfAddress({ address, prefixLength }: Address): string {
   return `${address}/${prefixLength}`;
 }
 
-/** Whether there is this permanent entry. Asked for by itself: a neighbour table holds what anybody on the wire puts there. */
+/** Whether this permanent entry exists. Requested by itself: anyone on the wire can fill a neighbour table. */
 export async function hasNeighbour(kernel: Kernel, netns: string, wanted: Neighbour): Promise<boolean> {
   try {
     const [message] = await kernel.netlink(netns, getNeighbour(wanted));

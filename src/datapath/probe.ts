@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
 import { errorMessage } from '../util/errors.ts';
 import { PROGRAM_NAMES, tryPrograms } from './bpf/programs.ts';
-import type { DatapathOptions } from './datapath.ts';
 import { programsBefore, refusal } from './foreign-programs.ts';
 import { type Kernel, KernelError, NODE } from './kernel/kernel.ts';
 import { findLink, listLinks } from './links.ts';
@@ -20,22 +19,28 @@ import {
 import { describe } from './objects.ts';
 import { PREFERENCE } from './plan-node.ts';
 import { isInBpffs } from './session.ts';
-import type { Layout, ProbeResult } from './types.ts';
+import type { DatapathSettings, Layout, ProbeResult } from './types.ts';
 import { listFilters } from './vlan-filters.ts';
 
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as const;
 const ORELSE = "or set `datapath.tagProgram: tc` in the agent's configuration, which protects less (docs/hardening.md)";
 /** In every namespace. */
 const LOOPBACK_INDEX = 1;
-/** What Cilium in DataPath V2 needs (reference 6.3). */
+/** The oldest kernel on which Cilium runs in upstream's DataPath V2. */
 const OLDEST = { major: 5, minor: 10 };
 
+export interface ProbeOptions {
+  settings: DatapathSettings;
+  /** The object file `terway.bpf.o`. */
+  objectPath: string;
+}
+
 /**
- * Tries everything that the data path uses, in a namespace of its own that is gone afterwards.
+ * Tries everything that the data path uses, in a temporary namespace.
  *
  * @throws DatapathError when the helper cannot be run
  */
-export async function probe(kernel: Kernel, { settings, objectPath }: DatapathOptions): Promise<ProbeResult[]> {
+export async function probe(kernel: Kernel, { settings, objectPath }: ProbeOptions): Promise<ProbeResult[]> {
   await kernel.start();
   const isEbpf = settings.tagProgram === 'ebpf';
   const results = [
@@ -124,7 +129,7 @@ async function probeCapabilities(): Promise<ProbeResult> {
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
   const has = (bit: number) => ((effective >> BigInt(bit)) & 1n) === 1n;
   const missing = Object.entries(CAPABILITIES)
-    // All that CAP_BPF allows, CAP_SYS_ADMIN does as well.
+    // CAP_SYS_ADMIN includes CAP_BPF.
     .filter(([name, bit]) => !has(bit) && !(name === 'CAP_BPF' && has(CAPABILITIES.CAP_SYS_ADMIN)))
     .map(([name]) => name);
   const message = missing.length === 0 ? 'all are there' : `add ${missing.join(', ')} to the container's capabilities`;
@@ -144,7 +149,7 @@ async function probeBpffs(directory: string, required: boolean): Promise<ProbeRe
   const message = mounted
     ? `${directory} is in one`
     : `none is mounted for ${directory}; the agent mounts it, but share the host's so that maps outlive the container`;
-  // It can be mounted at any time, so its absence stops nothing.
+  // Not required: it can be mounted later.
   return {
     feature: 'bpffs',
     available: mounted,

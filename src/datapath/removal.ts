@@ -9,12 +9,12 @@ import { moveOut } from './moved-links.ts';
 import { aliasOf, hasHostLink, hostLinkName, isOurGroup, ownerOf, RULE_PRIORITY, tableOf } from './names.ts';
 import { deleteLink } from './netlink/link.ts';
 import { decodeRoute, deleteRule, lookUpRoute, OUR_PROTOCOL, type RulePattern } from './netlink/network.ts';
-import { addressesOf } from './plan-pod.ts';
+import { addressesOf } from './pod-interfaces.ts';
 import type { Session } from './session.ts';
 import type { DatapathSettings, PodAttachment, PodInterface } from './types.ts';
 import { deletePush } from './vlan-filters.ts';
 
-/** What removal works with. */
+/** What removal needs. */
 export interface RemovalContext extends Session {
   settings: DatapathSettings;
   devices: EniDevices;
@@ -22,9 +22,9 @@ export interface RemovalContext extends Session {
 }
 
 /**
- * Removes everything that a pod can have, found from the pod's data and what the kernel says of it, so that it does not
- * matter how far an `add` came. The veth goes before the tag. What another sandbox has taken over stays: links by their
- * alias, map entries by their owner, rules while a route leads to the address.
+ * Removes everything that a pod can have, derived from the pod's data and the kernel's state, so it does not matter how far `add`
+ * got. The veth goes before the tag. What another sandbox has taken over stays, recognised by a link's alias, a map entry's owner,
+ * or a route that leads to the address.
  *
  * @throws DatapathError the first failure, after everything was tried
  */
@@ -77,7 +77,7 @@ async function removeHostLink(
     return;
   }
   if (programs === undefined) return;
-  // The link went with the pod's namespace, and with it the number under which its entry stands.
+  // The link, and with it the index that is the entry's key, went with the pod's namespace.
   const owner = ownerOf(pod.containerId);
   const entries = (await kernel.dumpMap(programs.map('veths'))).filter((entry) => decodeVeth(entry).owner === owner);
   const keys = entries.map(({ key }) => key);
@@ -109,10 +109,10 @@ async function removePolicy(kernel: Kernel, pod: PodAttachment): Promise<void> {
   }
 }
 
-/** More than an interface has for one priority. A pod that made more of them keeps these until its namespace ends. */
+/** More rules of one priority than an interface has. A pod that added more keeps them until its namespace ends. */
 const MOST_RULES = 16;
 
-/** The rules that fit. */
+/** Deletes all rules that match. */
 async function removeRules(kernel: Kernel, netns: string, pattern: RulePattern): Promise<void> {
   for (let removed = 0; removed < MOST_RULES; removed++) {
     try {

@@ -1,7 +1,8 @@
 import { DatapathError } from './errors.ts';
 import type { Marks } from './marks.ts';
 import type { ResolvedEni } from './plan-node.ts';
-import { eniOf, type PlanContext } from './plan-pod.ts';
+import type { PlanContext } from './plan-pod.ts';
+import { eniOf } from './pod-interfaces.ts';
 import type { WantedEni } from './shared-state.ts';
 import type { DatapathSettings, EniDevice, PodAttachment } from './types.ts';
 

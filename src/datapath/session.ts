@@ -10,7 +10,7 @@ import type { DatapathSettings } from './types.ts';
 
 const BPF_FS_MAGIC = 0xcafe4a11;
 
-/** What is valid as long as one helper process lives. */
+/** State that is valid for the life of one helper process. */
 export interface Session {
   kernel: Kernel;
   /** Of the helper process. */

@@ -1,15 +1,15 @@
+import { KeyedQueue } from '../util/keyed-queue.ts';
 import { Applier } from './apply.ts';
 import { assertFirst } from './foreign-programs.ts';
 import { canonicalAddress, familyOf, hostPrefix } from './ip.ts';
 import { inStep, type Kernel, NODE } from './kernel/kernel.ts';
-import { KeyedQueue } from './keyed-queue.ts';
 import type { Marks } from './marks.ts';
 import { type Address, decodeAddress, dumpAddresses } from './netlink/network.ts';
 import { type EniUse, planEni, planFilters, planNode, type ResolvedEni } from './plan-node.ts';
 import type { Session } from './session.ts';
 import type { DatapathSettings } from './types.ts';
 
-/** What several pods share and the first one makes: the node's rules, and what an ENI needs. */
+/** State that pods share and the first one creates: the node's rules, and the setup of an ENI. */
 interface Shared {
   /** What it was made for. */
   isTrunk: boolean;
@@ -17,14 +17,14 @@ interface Shared {
   ipv6: boolean;
   /** Calls that build on it now. */
   users: number;
-  /** What no call that succeeded has used yet: it is taken back when the last that could fails. */
+  /** Changes that no successful call relies on yet. They are undone when the last call that could rely on them fails. */
   pending: Applier[];
 }
 
-/** A use of shared state by one call. It ends with one of the two. */
+/** One call's use of shared state. It ends with one of these two. */
 export interface Lease {
   keep(): void;
-  /** Takes back what was made for this call, unless others have come to build on it. Returns failures. */
+  /** Undoes what was made for this call, unless other calls use it by now. Returns the failures. */
   abandon(): Promise<unknown[]>;
 }
 
@@ -36,7 +36,7 @@ export interface WantedEni {
   ipv6: boolean;
 }
 
-/** Remembers what of the shared state was made, so that the next pod costs nothing for it. */
+/** Remembers which shared state exists, so that it costs the next pod nothing. */
 export class SharedState {
   readonly #settings: DatapathSettings;
   readonly #marks: Marks;
@@ -50,7 +50,7 @@ export class SharedState {
   }
 
   /**
-   * Makes what the ENIs need, in one go with other calls.
+   * Makes what the ENIs need, together with other calls.
    *
    * @param ipv6 whether the pod has an IPv6 address on any interface
    * @throws DatapathError; then it is as it was before
@@ -64,10 +64,10 @@ export class SharedState {
           shared.pending = [];
         }
       },
-      abandon: () => this.exclusively(() => this.#abandon(leased)),
+      abandon: () => this.#queue.run('', () => this.#abandon(leased)),
     };
     try {
-      await this.exclusively(async () => {
+      await this.#queue.run('', async () => {
         await this.#use(session, 0, { isTrunk: false, mtu: 0, ipv6 }, leased);
         for (const wanted of enis) await this.#use(session, wanted.eni.index, wanted, leased, wanted.eni);
       });
@@ -94,7 +94,7 @@ export class SharedState {
     const suffices = (shared.isTrunk || !wanted.isTrunk) && (shared.ipv6 || !wanted.ipv6);
     if (shared.mtu >= wanted.mtu && suffices) {
       if (eni === undefined) return;
-      // Others may have put something before our programs since.
+      // Other programs may have been put before ours since.
       for (const object of planFilters(eni.name, shared.isTrunk, this.#settings)) {
         if (object.kind === 'program') await assertFirst(session.kernel, object, index);
       }
@@ -133,7 +133,7 @@ export class SharedState {
     return failures;
   }
 
-  /** The next call that needs it looks again. */
+  /** Makes the next call that needs it set it up again. */
   forget(index: number): void {
     const shared = this.#shared.get(index);
     if (shared === undefined) return;
@@ -146,11 +146,6 @@ export class SharedState {
   /** ENIs for which something was made; 0 is the node. */
   indexes(): number[] {
     return [...this.#shared.keys()];
-  }
-
-  /** Runs while no call makes or takes back shared state. */
-  async exclusively<T>(work: () => Promise<T>): Promise<T> {
-    return this.#queue.run('', work);
   }
 }
 

@@ -106,8 +106,8 @@ export interface Difference {
   /** After the name of the object, such as `is missing`. */
   text: string;
   /**
-   * `none`: it is in the namespace of a pod and so, since ADD, the business of the pod and of the plugins that come after ours: it
-   * is told and left. `link`: the link is made anew, with everything that belongs on it.
+   * `none`: it is in a pod's namespace, which after ADD is up to the pod and later plugins, so it is only reported. `link`: the link is
+   * created again, with everything on it.
    */
   mending: 'object' | 'link' | 'none';
 }
@@ -180,19 +180,19 @@ export class Snapshot {
       const text = await this.#text(object, pod);
       return text === undefined ? undefined : { text, mending: (await this.#isGone(object, pod)) ? 'link' : 'none' };
     } catch (error) {
-      // Whoever has rights in the namespace can make every question to it fail.
+      // Anyone with rights in the namespace can make every request to it fail.
       return inPod(`cannot be compared: ${errorMessage(error)}`);
     }
   }
 
-  /** Whether it is a link that went without the pod's doing: with its trunk, or as the cloud took it. */
+  /** Whether it is a link whose loss the pod did not cause: it went with its trunk, or the cloud detached it. */
   async #isGone(object: KernelObject, pod: PodNamespace): Promise<boolean> {
     if (object.kind === 'movedLink') {
       return (await pod.link(object.name)) === undefined && this.#node.eni(object.mac) !== undefined;
     }
     if (object.kind !== 'vlanLink') return false;
     const link = await pod.link(object.name);
-    // One of ours with another VLAN id is of an earlier assignment.
+    // A device of ours with another VLAN id belongs to an earlier assignment.
     return link === undefined || (link.kind === 'vlan' && isOurGroup(link.group));
   }
 
@@ -275,7 +275,7 @@ export class Snapshot {
     }
   }
 
-  /** The pair lives as long as the host's end; what a pod does with its own end is its own business. */
+  /** Only the host's end matters: the pair lives as long as it does, and the pod may change its own end. */
   async #peerDifference(
     { peer }: Extract<KernelObject, { kind: 'veth' }>,
     host: Link,

@@ -1,17 +1,17 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { encodeVlan } from './bpf/entries.ts';
-import { buildTools, Lab, run } from './test-support/lab.ts';
+import { buildTools, DatapathLab, run } from './test-support/datapath-lab.ts';
 import { delivered, fromPod, isUdp, nameOf, text } from './test-support/pod-traffic.ts';
 
 /* What a pod may send: its own sources, and with an 802.1Q device its own id. */
 
 beforeAll(buildTools);
 
-const hostLink = (lab: Lab) => /cali\w+/.exec(lab.ip('-o', 'link'))?.[0] ?? '';
+const hostLink = (lab: DatapathLab) => /cali\w+/.exec(lab.ip('-o', 'link'))?.[0] ?? '';
 
 describe('sources', () => {
   test('what is not the address of the pod is dropped, ARP and neighbour discovery pass', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -44,7 +44,7 @@ describe('sources', () => {
 
 describe('sources without programs', () => {
   test('the kernel drops what is not the address of the pod (IPv4)', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ tagProgram: 'tc', layout: 'perPod' });
     // What a trunk needs is not in every kernel; their veths are alike.
     const pod = lab.pod([lab.shared(5)]);
@@ -71,7 +71,7 @@ test.each([
   ['none with a tag in the bytes', false],
   ['those with its own id beside the bytes and its own source', true],
 ])('of the frames of an 802.1Q device in a pod leave: %s', async (_, beside) => {
-  using lab = new Lab();
+  using lab = new DatapathLab();
   await using datapath = lab.datapath();
   const pod = lab.pod([lab.member(5, 101)]);
   await datapath.add(pod);
@@ -83,7 +83,10 @@ test.each([
   const redirect = 'u32 match u32 0 0 action mirred egress redirect dev eni1';
   lab.sh(lab.node, `tc qdisc add dev in1 clsact && tc filter add dev in1 ingress protocol all ${redirect}`);
   const frame = (payload: string, vlans: number[], source: string) => ({
-    ...{ toMac: 'ee:ff:ff:ff:ff:ff', vlans, payload, source },
+    toMac: 'ee:ff:ff:ff:ff:ff',
+    vlans,
+    payload,
+    source,
     destination: source.includes(':') ? 'fd99::9' : '10.9.9.9',
   });
   const send = (...frames: ReturnType<typeof frame>[]) => lab.tryToSend(lab.node, beside ? 'in0' : 'eni1', frames);

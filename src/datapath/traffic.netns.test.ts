@@ -2,7 +2,7 @@ import { readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { encodeTag } from './bpf/entries.ts';
-import { buildTools, type Frame, Lab, run } from './test-support/lab.ts';
+import { buildTools, DatapathLab, type Frame, run } from './test-support/datapath-lab.ts';
 import { delivered, fromPod, hostMac, isUdp, nameOf, text } from './test-support/pod-traffic.ts';
 import type { DatapathSettings, PodAttachment } from './types.ts';
 
@@ -13,9 +13,9 @@ describe('tags', () => {
     ['IPv4', '10.0.0.5', '10.9.9.9', '0800'],
     ['IPv6', 'fd00::5', 'fd99::9', '86dd'],
   ])(
-    'N11: a NIC without VLAN offload has them in the bytes of its frames, both ways (%s)',
+    'a NIC without VLAN offload has them in the bytes of its frames, both ways (%s)',
     async (...[, own, other, type]) => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       for (const [netns, link] of [
         [lab.node, 'eni1'],
         [lab.switchNs, 'sw1'],
@@ -48,8 +48,8 @@ describe('tags', () => {
     },
   );
 
-  test('N2, weak spot 4: a wrong id, a second tag, no tag and an unknown destination are dropped on the way in', async () => {
-    using lab = new Lab();
+  test('weak spot 4: a wrong id, a second tag, no tag and an unknown destination are dropped on the way in', async () => {
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     const other = lab.pod([lab.member(6, 202)]);
@@ -60,7 +60,11 @@ describe('tags', () => {
       ['fd99::9', 'fd00::5'],
     ] as const) {
       const packet = (payload: string, vlans: number[]) => ({
-        ...{ toMac: lab.trunk.mac, source, destination, payload, vlans },
+        toMac: lab.trunk.mac,
+        source,
+        destination,
+        payload,
+        vlans,
       });
       const seen = await delivered(
         lab,
@@ -89,8 +93,8 @@ describe('tags', () => {
     });
   });
 
-  test('N1: 4,000 addresses, each with its own tag on the wire', async () => {
-    using lab = new Lab();
+  test('4,000 addresses, each with its own tag on the wire', async () => {
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
@@ -113,8 +117,8 @@ describe('tags', () => {
     expect(new Set(frames.map(({ source }) => source)).size).toBe(4000);
   });
 
-  test('N3, weak spot 6: no untagged and no wrong frame while ids change and programs are replaced under load', async () => {
-    using lab = new Lab();
+  test('weak spot 6: no untagged and no wrong frame while ids change and programs are replaced under load', async () => {
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const ids = [101, 102];
     const pod = lab.pod([lab.member(5, 101)]);
@@ -135,7 +139,7 @@ describe('tags', () => {
       if (changes % 10 === 0) {
         run('rm', '-r', `${lab.bpfDirectory}/programs`);
         await using next = lab.datapath();
-        await next.sync([withId(ids[changes % 2] ?? 0)]);
+        await next.sync(() => [withId(ids[changes % 2] ?? 0)]);
       }
     }
     await sent;
@@ -146,8 +150,8 @@ describe('tags', () => {
     expect((await datapath.verdicts()).droppedNoEntry).toBe(0);
   });
 
-  test('N3: maps of another layout are filled before the programs are switched to them', async () => {
-    using lab = new Lab();
+  test('maps of another layout are filled before the programs are switched to them', async () => {
+    using lab = new DatapathLab();
     const pod = lab.pod([lab.member(5, 101)]);
     {
       await using old = lab.datapath();
@@ -163,7 +167,7 @@ describe('tags', () => {
     const packet = { toMac: hostMac(pod), source: '10.0.0.5', destination: '10.9.9.9' };
     const sent = lab.sendInBackground(nameOf(pod), 'eth0', [packet], { count: 20_000 });
     await wire.collect(100, isUdp);
-    const report = await datapath.sync([pod]);
+    const report = await datapath.sync(() => [pod]);
     await sent;
     expect(report.failed).toEqual([]);
     expect(report.repaired.map(({ object }) => object)).toContain('filter');
@@ -173,8 +177,8 @@ describe('tags', () => {
     await datapath.add(lab.pod([lab.member(6, 102)]));
   });
 
-  test('N4: what a packet has to pass does not grow with the pods', async () => {
-    using lab = new Lab();
+  test('what a packet has to pass does not grow with the pods', async () => {
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const lines = (output: string) => output.split('\n').length;
     const passed = () => ({
@@ -188,8 +192,8 @@ describe('tags', () => {
     expect(passed()).toEqual(withOne);
   });
 
-  test('N4: in layout perPod, too: what decides comes before the rules of the pods', async () => {
-    using lab = new Lab();
+  test('in layout perPod, too: what decides comes before the rules of the pods', async () => {
+    using lab = new DatapathLab();
     await using datapath = lab.datapath({ layout: 'perPod' });
     const pod = lab.pod([lab.member(5, 101)]);
     const other = lab.pod([lab.member(6, 102)]);
@@ -221,11 +225,11 @@ describe('tags', () => {
     expect(new Set((await inside.collect(4, isUdp)).map(({ source }) => source))).toEqual(
       new Set(['10.0.0.5', '10.9.9.9', 'fd00::5', 'fd99::9']),
     );
-    expect((await datapath.sync([pod, other, shared])).repaired).toHaveLength(12);
+    expect((await datapath.sync(() => [pod, other, shared])).repaired).toHaveLength(12);
   });
 
   test('a member whose tag entry is lost sends nothing, rather than without a tag', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     const other = lab.pod([lab.member(6, 102)]);
@@ -249,12 +253,12 @@ describe('tags', () => {
     expect((await datapath.check(pod)).map(({ message }) => message)).toEqual([
       expect.stringContaining('tag of 10.0.0.5: VLAN 101'),
     ]);
-    await datapath.sync([pod, other]);
+    await datapath.sync(() => [pod, other]);
     expect(await datapath.check(pod)).toEqual([]);
   });
 
-  test('N10, weak spot 3: an address that moves from a trunk pod to a shared pod leaves without a tag, and back with one', async () => {
-    using lab = new Lab();
+  test('weak spot 3: an address that moves from a trunk pod to a shared pod leaves without a tag, and back with one', async () => {
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const onTrunk = lab.pod([lab.member(5, 101)]);
     const { ipv4, ipv6, ...rest } = lab.member(5, 0);
@@ -280,13 +284,13 @@ describe('tags', () => {
     expect((await first.collect(1, isUdp)).map(({ vlan }) => vlan)).toEqual([101]);
   });
 
-  test('A7: a trunk that was replaced by another device: sync moves everything to it', async () => {
-    using lab = new Lab();
+  test('a trunk that was replaced by another device: sync moves everything to it', async () => {
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const pod = lab.pod([lab.member(5, 101)]);
     await datapath.add(pod);
     lab.ip('link', 'del', 'eni1');
-    const gone = await datapath.sync([pod]);
+    const gone = await datapath.sync(() => [pod]);
     expect(gone.failed.map(({ message }) => message)).toEqual([expect.stringContaining(lab.trunk.mac)]);
     // Nothing but what was the device's: the pod is kept, and its packets do not take another way.
     expect(gone.removed.map(({ object }) => object)).toEqual(['rule', 'rule', 'rule', 'rule']);
@@ -305,7 +309,7 @@ describe('tags', () => {
     const trunk = { ...lab.trunk, mac: '00:16:3e:00:00:09' };
     lab.eni('eni9', 'sw9', trunk);
     const moved = { ...pod, interfaces: [lab.member(5, 101, { attachment: { kind: 'member', trunk, vlanId: 101 } })] };
-    const report = await datapath.sync([moved]);
+    const report = await datapath.sync(() => [moved]);
     expect(report.failed).toEqual([]);
     expect(await datapath.check(moved)).toEqual([]);
     lab.ip('neigh', 'replace', '10.0.0.253', 'lladdr', 'ee:ff:ff:ff:ff:ff', 'dev', 'eni9', 'nud', 'permanent');
@@ -324,7 +328,7 @@ describe('between pods of a node', () => {
   test.each(cases)(
     'weak spot 5: with $change, members reach each other on the node: $local',
     async ({ change, local }) => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(change);
       const [one, two, shared] = [
         lab.pod([lab.member(5, 101)]),
@@ -360,7 +364,7 @@ describe('between pods of a node', () => {
   );
 
   test('shared pods reach each other directly', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath();
     const [one, two] = [lab.pod([lab.shared(5)]), lab.pod([lab.shared(6)])];
     for (const pod of [one, two]) await datapath.add(pod);
@@ -375,7 +379,7 @@ describe('between pods of a node', () => {
 
 describe('a single family', () => {
   test.each(['ipv4', 'ipv6'] as const)('%s only', async (family) => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const { nodeAddress } = lab.settings();
     const own = nodeAddress[family] ?? '';
     await using datapath = lab.datapath({ nodeAddress: family === 'ipv4' ? { ipv4: own } : { ipv6: own } });
@@ -392,6 +396,6 @@ describe('a single family', () => {
     expect((await wire.collect(1, isUdp)).map(({ vlan }) => vlan)).toEqual([101]);
     expect(await datapath.check(pod)).toEqual([]);
     await datapath.remove(pod);
-    expect((await datapath.sync([])).failed).toEqual([]);
+    expect((await datapath.sync(() => [])).failed).toEqual([]);
   });
 });

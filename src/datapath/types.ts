@@ -1,6 +1,6 @@
 /**
- * What should be in a node's kernel, in the words of the node agent. The data path compares it with what is there.
- * Everything is plain data, so that it can be written to a record file as it is.
+ * The desired state of a node's kernel. The data path compares it with the actual state. Everything is plain data, so that it can be
+ * written to a record file unchanged.
  */
 
 /** One address family of one interface. */
@@ -89,7 +89,7 @@ export interface Deviation {
   pod?: string;
   /** Such as `route 10.0.0.7 dev cali1 table 910 is missing`. */
   message: string;
-  /** Set for what is in the pod's own namespace, where nothing is mended after ADD. */
+  /** Set for what is in the pod's own namespace, where nothing is repaired after ADD. */
   inPod?: true;
 }
 
@@ -98,9 +98,9 @@ export interface SyncReport {
   repaired: Deviation[];
   /** Objects of ours that nothing wants any more, and that were removed. */
   removed: Deviation[];
-  /** What could not be mended, with the reason. */
+  /** What could not be repaired, with the reason. */
   failed: Deviation[];
-  /** What differs inside pods, where nothing is mended after ADD: it may be what somebody wants there. Absent: nothing. */
+  /** Differences inside pods. Nothing is repaired there after ADD, as they may be intended. Absent if there are none. */
   inPods?: Deviation[];
 }
 
@@ -149,11 +149,14 @@ export interface ProbeResult {
   /** Such as `cls_bpf`. */
   feature: string;
   available: boolean;
-  /** Without it the agent cannot work; the others choose between ways. */
+  /** The agent cannot work without it; other features only select between methods. */
   required: boolean;
   /** What is missing and what to do, or what was found. */
   message: string;
 }
+
+/** Runs `change` once, between the caller's own writes before and after it. */
+export type Recording<T> = (change: () => Promise<T>) => Promise<T>;
 
 /**
  * The kernel of this node. All methods may be called at any time and side by side; calls for one pod are one after
@@ -171,30 +174,37 @@ export interface Datapath extends AsyncDisposable {
   assertCoexistence(pod: PodAttachment, others: readonly PodAttachment[]): void;
 
   /**
-   * Makes it so; what is there already stays. The order is such that no packet leaves untagged at any time.
+   * Sets up the pod's network; what exists already stays. No packet leaves untagged at any time.
    *
+   * @param recording part of the call: no sync runs between its writes and the change
    * @throws DatapathError naming the step; everything that this call made is undone then.
    */
-  add(pod: PodAttachment): Promise<AttachedInterface[]>;
+  add(pod: PodAttachment, recording?: Recording<AttachedInterface[]>): Promise<AttachedInterface[]>;
 
-  /** Removes whatever there is of the pod, also when its namespace is gone or it was never completed. */
-  remove(pod: PodAttachment): Promise<void>;
+  /**
+   * Removes whatever there is of the pod, also when its namespace is gone or it was never completed.
+   *
+   * @param recording is part of the call, as for `add`
+   */
+  remove(pod: PodAttachment, recording?: Recording<void>): Promise<void>;
 
   /** Compares everything of one pod. */
   check(pod: PodAttachment): Promise<Deviation[]>;
 
   /**
    * Compares the whole node, from one dump per kind of object, and mends it: what is missing is added, what is ours and
-   * belongs to none of `pods` is removed. Objects that are not ours are never touched.
+   * belongs to none of `pods` is removed. Objects that are not ours are never touched. It waits for running calls, and later calls
+   * wait for it.
    *
+   * @param pods called when no other call runs any more, so it includes what those have added or removed
    * @param options.dryRun reports what would be done
    * @param options.nodeOnly compares what a few lists of the node's namespace show: no pod's namespace, no sysctl, no neighbour
    */
-  sync(pods: readonly PodAttachment[], options?: SyncOptions): Promise<SyncReport>;
+  sync(pods: () => readonly PodAttachment[], options?: SyncOptions): Promise<SyncReport>;
 
   /**
-   * Calls back, until it is disposed, when others may have taken something from the node that the agent made: soon after each change,
-   * and without saying what. `lost`: it is not known what happened.
+   * Calls back, until disposal, when others may have removed something that the agent made: soon after each change, and without
+   * saying what. `lost`: events were lost.
    */
   watch(onDisturbance: (kind: 'node' | 'lost') => void): Promise<void>;
 

@@ -14,8 +14,8 @@ import {
 import { PREFERENCE } from './plan-node.ts';
 
 /*
- * The classic way to tag (reference 3.5 a): one u32 filter per address, whose handle the kernel chooses. To find one, all
- * are listed, which costs as many steps as there are pods.
+ * The classic way to tag: one u32 filter per address. The kernel chooses its handle, so finding one means listing all of them,
+ * as many as there are pods.
  */
 
 type Undo = () => Promise<void>;
@@ -31,7 +31,7 @@ export async function listFilters(kernel: Kernel, linkIndex: number, direction: 
   }
 }
 
-/** Whether filters that push are ours there; one at another preference is somebody else's. */
+/** Whether push filters at this preference are ours. */
 export function isTagPreference(preference: number): boolean {
   return preference === PREFERENCE.tag4 || preference === PREFERENCE.tag6;
 }
@@ -72,7 +72,7 @@ async function findPush(
   return undefined;
 }
 
-/** @returns how to take it back; undefined when nothing was changed */
+/** @returns how to undo it; undefined when nothing was changed */
 export async function ensurePush(
   kernel: Kernel,
   linkIndex: number,
@@ -101,7 +101,7 @@ async function findPop(kernel: Kernel, linkIndex: number): Promise<Filter | unde
   );
 }
 
-/** @returns how to take it back; undefined when it was there */
+/** @returns how to undo it; undefined when it was there already */
 export async function ensurePop(kernel: Kernel, linkIndex: number): Promise<Undo | undefined> {
   if ((await findPop(kernel, linkIndex)) !== undefined) return undefined;
   await kernel.netlink(NODE, setPopFilter(popPlace(linkIndex, 0), 'exclusive'));

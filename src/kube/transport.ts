@@ -4,8 +4,8 @@ import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
 import type { KubeConfig } from './config.ts';
 import { type Connection, type ConnectionOptions, openConnection } from './connection.ts';
+import { ConnectionSlot } from './connection-slot.ts';
 import { TransportError } from './errors.ts';
-import { Lane } from './lane.ts';
 import { type Priority, PriorityGate } from './priority-gate.ts';
 
 export interface TransportOptions {
@@ -87,8 +87,8 @@ export class Transport implements ApiTransport {
   readonly #config: KubeConfig;
   readonly #clock: Clock;
   readonly #requestTimeoutMs: number;
-  readonly #requests: Lane;
-  readonly #watches: Lane;
+  readonly #requests: ConnectionSlot;
+  readonly #watches: ConnectionSlot;
   readonly #gate: PriorityGate;
   readonly #baseHeaders: Record<string, string>;
   /** Of servers behind a proxy that serves several clusters; `''` for most. */
@@ -112,17 +112,17 @@ export class Transport implements ApiTransport {
       pingTimeoutMs: options.pingTimeoutMs ?? 5000,
       maxStreams: 200,
     };
-    const lane = (connectionOptions: ConnectionOptions) =>
-      new Lane({
+    const slot = (connectionOptions: ConnectionOptions) =>
+      new ConnectionSlot({
         connect: (listener, signal) => openConnection(config, connectionOptions, listener, signal),
         clock,
         random,
         minBackOffMs: 100,
         maxBackOffMs: 5000,
       });
-    this.#requests = lane({ ...connection, streamWindowBytes: 4 * 1024 * 1024 });
+    this.#requests = slot({ ...connection, streamWindowBytes: 4 * 1024 * 1024 });
     // What has arrived of a watch is parsed in one go; the window bounds how long that holds up the event loop.
-    this.#watches = lane({ ...connection, streamWindowBytes: 512 * 1024 });
+    this.#watches = slot({ ...connection, streamWindowBytes: 512 * 1024 });
     const url = new URL(config.serverUrl);
     this.#pathPrefix = url.pathname.replace(/\/$/, '');
     this.#baseHeaders = {
@@ -211,12 +211,12 @@ export class Transport implements ApiTransport {
   }
 
   async #open(
-    lane: Lane,
+    slot: ConnectionSlot,
     headers: Record<string, string>,
     body: string | undefined,
     call: Deadline,
   ): Promise<{ stream: ClientHttp2Stream; connection: Connection }> {
-    const opened = await lane.withConnection((connection) => {
+    const opened = await slot.withConnection((connection) => {
       const stream = connection.open(headers, body === undefined);
       call.isSent = true;
       stream.setEncoding('utf8');

@@ -35,7 +35,7 @@ export interface AddOptions {
 const HIGH_PICKS_IN_A_ROW = 4;
 
 type Entry =
-  /** In a lane. `ticket` names the one place in line that is valid; others with the same key are leftovers. */
+  /** In a queue. `ticket` names the one place in line that is valid; others with the same key are leftovers. */
   | { state: 'queued'; priority: QueuePriority; ticket: number; sinceMs: number }
   | { state: 'processing'; startedMs: number }
   /** Being worked on, and added again meanwhile: goes back in line when done. */
@@ -57,7 +57,7 @@ export class WorkQueue {
   readonly #maxDelayMs: number;
   readonly #metrics: WorkQueueMetrics;
   readonly #entries = new Map<string, Entry>();
-  readonly #lanes: Record<QueuePriority, Lane> = { high: new Lane(), normal: new Lane() };
+  readonly #queues: Record<QueuePriority, FifoQueue> = { high: new FifoQueue(), normal: new FifoQueue() };
   readonly #failures = new Map<string, number>();
   readonly #delayed: DelayHeap<QueuePriority>;
   readonly #waiters = new Set<Waiter>();
@@ -118,7 +118,7 @@ export class WorkQueue {
         if (priority === 'high' && entry.priority === 'normal') {
           entry.priority = 'high';
           entry.ticket = ++this.#tickets;
-          this.#lanes.high.push(key, entry.ticket);
+          this.#queues.high.push(key, entry.ticket);
         }
         return;
       case 'processing': {
@@ -210,7 +210,7 @@ export class WorkQueue {
   #enqueue(key: string, priority: QueuePriority, sinceMs: number): void {
     const ticket = ++this.#tickets;
     this.#entries.set(key, { state: 'queued', priority, ticket, sinceMs });
-    this.#lanes[priority].push(key, ticket);
+    this.#queues[priority].push(key, ticket);
     this.#setDepth(this.#depth + 1);
     for (const waiter of this.#waiters) {
       this.#waiters.delete(waiter);
@@ -228,8 +228,8 @@ export class WorkQueue {
   }
 
   #takeFrom(priority: QueuePriority): string | undefined {
-    const lane = this.#lanes[priority];
-    for (let place = lane.shift(); place !== undefined; place = lane.shift()) {
+    const queue = this.#queues[priority];
+    for (let place = queue.shift(); place !== undefined; place = queue.shift()) {
       const entry = this.#entries.get(place.key);
       if (entry?.state !== 'queued' || entry.ticket !== place.ticket) continue;
       const startedMs = this.#clock.monotonicMs();
@@ -254,7 +254,7 @@ interface Place {
 }
 
 /** A first-in-first-out line on an array: cheap at both ends, and it gives memory back. */
-class Lane {
+class FifoQueue {
   #places: Place[] = [];
   #head = 0;
 

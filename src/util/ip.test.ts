@@ -44,3 +44,65 @@ test('whatever the text, it is an address, a block or neither', () => {
     }),
   );
 });
+
+test('an IPv6 address has one text: the one that URLs are written with', () => {
+  const groups = fc
+    .array(fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.nat(0xffff)), { minLength: 8, maxLength: 8 })
+    .map((words) => words.map((word) => word.toString(16)).join(':'));
+  const dotted = fc.tuple(fc.constantFrom('::', '::ffff:', '0::', '64:ff9b::', '1:2:3:4:5:6:'), fc.ipV4());
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.ipV6(),
+        groups,
+        dotted.map(([head, tail]) => head + tail),
+      ),
+      (text) => {
+        const { hostname } = new URL(`http://[${text}]`);
+        expect(`[${formatIp(parseIp(text)?.bytes ?? Buffer.alloc(4))}]`).toBe(hostname);
+      },
+    ),
+  );
+});
+
+test.each([
+  '010.0.0.1',
+  '10.0.0.08',
+  '0x0a.0.0.1',
+  '10.1',
+  '167772161',
+  '10.0.0.1.',
+  '10.0.0.0.1',
+  ' 10.0.0.1',
+  '10.0.0.1\n',
+  'fe80::1%eth0',
+  'fe80::1%1',
+  '::10.1',
+  '::010.0.0.1',
+  '::ffff:0x0a.0.0.1',
+  '::ffff:10.0.0.256',
+  '1:2:3:4:5:6:7:8::',
+  '12345::',
+  ':1::',
+  '[::1]',
+  '::1/128',
+])('%j is no address, nor is it one of a block', (text) => {
+  expect(parseIp(text)).toBeUndefined();
+  expect(parseCidr(`${text}/8`)).toBeUndefined();
+  expect(cidrContains('0.0.0.0/0', text)).toBe(false);
+  expect(cidrContains('::/0', text)).toBe(false);
+});
+
+test.each([
+  '10.0.0.0/',
+  '10.0.0.0/33',
+  '10.0.0.0/-1',
+  '10.0.0.0/+8',
+  '10.0.0.0/8.0',
+  '10.0.0.0/8/8',
+  'fd00::/129',
+  '/8',
+])('%j is no block', (text) => {
+  expect(parseCidr(text)).toBeUndefined();
+  expect(gatewayOf(text)).toBeUndefined();
+});

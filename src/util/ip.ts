@@ -1,4 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net';
+import ipaddr from 'ipaddr.js';
 
 /** An address as the 4 or 16 bytes of the wire. */
 export interface Ip {
@@ -14,79 +15,78 @@ export interface Cidr {
   prefixLength: number;
 }
 
+type Address = ipaddr.IPv4 | ipaddr.IPv6;
+
 /** Parses an address without a prefix length and without a zone; undefined when it is none. */
 export function parseIp(text: string): Ip | undefined {
-  if (isIPv4(text)) return { family: 4, bytes: Buffer.from(text.split('.').map(Number)) };
-  if (!isIPv6(text) || text.includes('%')) return undefined;
-  const dotted = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text);
-  const groups = dotted === null ? text : `${dotted[1]}${dottedAsGroups(dotted[2] ?? '')}`;
-  const [head = '', tail] = groups.split('::');
-  const left = head === '' ? [] : head.split(':');
-  const right = tail === undefined || tail === '' ? [] : tail.split(':');
-  const zeros = Array.from({ length: 8 - left.length - right.length }, () => '0');
-  const bytes = Buffer.alloc(16);
-  for (const [at, group] of [...left, ...zeros, ...right].entries()) {
-    bytes.writeUInt16BE(Number.parseInt(group, 16), at * 2);
-  }
-  return { family: 6, bytes };
-}
-
-function dottedAsGroups(text: string): string {
-  const bytes = Buffer.from(text.split('.').map(Number));
-  return `${bytes.readUInt16BE(0).toString(16)}:${bytes.readUInt16BE(2).toString(16)}`;
+  const address = parseAddress(text);
+  return address === undefined ? undefined : ipOf(address);
 }
 
 /** The text of 4 or 16 bytes; IPv6 as RFC 5952 without dotted forms. */
 export function formatIp(bytes: Uint8Array): string {
-  if (bytes.length === 4) return bytes.join('.');
-  const view = Buffer.from(bytes);
-  const groups = Array.from({ length: 8 }, (_, at) => view.readUInt16BE(at * 2));
-  let best = { start: 0, length: 1 };
-  for (let start = 0; start < 8; start += 1) {
-    let length = 0;
-    while (start + length < 8 && groups[start + length] === 0) length += 1;
-    if (length > best.length) best = { start, length };
-  }
-  const hex = (part: number[]) => part.map((group) => group.toString(16)).join(':');
-  if (best.length === 1) return hex(groups);
-  return `${hex(groups.slice(0, best.start))}::${hex(groups.slice(best.start + best.length))}`;
+  return ipaddr.fromByteArray([...bytes]).toString();
 }
 
 /** Parses `address/length`; bits behind the prefix are cleared. Undefined when it is none. */
 export function parseCidr(text: string): Cidr | undefined {
-  const [address = '', length = '', rest] = text.split('/');
-  const ip = parseIp(address);
-  if (ip === undefined || rest !== undefined || !/^\d{1,3}$/.test(length)) return undefined;
-  const prefixLength = Number(length);
-  if (prefixLength > ip.bytes.length * 8) return undefined;
-  return { family: ip.family, first: masked(ip.bytes, prefixLength), prefixLength };
+  const block = parseBlock(text);
+  if (block === undefined) return undefined;
+  const [address, prefixLength] = block;
+  const cidr = `${address.toString()}/${prefixLength}`;
+  const first =
+    address.kind() === 'ipv4' ? ipaddr.IPv4.networkAddressFromCIDR(cidr) : ipaddr.IPv6.networkAddressFromCIDR(cidr);
+  const { family, bytes } = ipOf(first);
+  return { family, first: bytes, prefixLength };
 }
 
 /**
- * The gateway of a vSwitch: the last but two addresses of its block, such as x.x.x.253 of a /24 (alicloud-protocol.md, VPC);
- * upstream's daemon derives it in the same way.
+ * The gateway of a vSwitch: the last but two addresses of its block, such as x.x.x.253 of a /24, as VPC reserves it. Terway's own
+ * daemon derives it in the same way.
  *
  * @returns undefined for what is no CIDR or has no room for a gateway.
  */
 export function gatewayOf(cidr: string): string | undefined {
-  const block = parseCidr(cidr);
-  if (block === undefined || block.first.length * 8 - block.prefixLength < 2) return undefined;
-  const hostBits = masked(Buffer.alloc(block.first.length, 0xff), block.prefixLength);
-  const last = block.first.map((byte, at) => byte | (~(hostBits[at] ?? 0) & 0xff));
+  const block = parseBlock(cidr);
+  if (block === undefined) return undefined;
+  const [address, prefixLength] = block;
+  const canonical = `${address.toString()}/${prefixLength}`;
+  const last =
+    address.kind() === 'ipv4'
+      ? ipaddr.IPv4.broadcastAddressFromCIDR(canonical)
+      : ipaddr.IPv6.broadcastAddressFromCIDR(canonical);
+  const bytes = last.toByteArray();
+  if (bytes.length * 8 - prefixLength < 2) return undefined;
   // All host bits are set, so two less is the second lowest bit.
-  return formatIp(last.map((byte, at) => (at === last.length - 1 ? byte - 2 : byte)));
+  return formatIp(Uint8Array.from(bytes.with(-1, (bytes.at(-1) ?? 0) - 2)));
 }
 
 /** Whether the address lies in the block. */
 export function cidrContains(cidr: string, address: string): boolean {
-  const block = parseCidr(cidr);
-  const ip = parseIp(address);
-  if (block === undefined || ip === undefined || block.family !== ip.family) return false;
-  return masked(ip.bytes, block.prefixLength).equals(block.first);
+  const block = parseBlock(cidr);
+  const ip = parseAddress(address);
+  return block !== undefined && ip !== undefined && ip.kind() === block[0].kind() && ip.match(block);
 }
 
-function masked(bytes: Buffer, prefixLength: number): Buffer {
-  return Buffer.from(
-    bytes.map((byte, at) => byte & (0xff << (8 - Math.min(8, Math.max(0, prefixLength - at * 8)))) & 0xff),
-  );
+/**
+ * ipaddr.js also takes what Kubernetes and ECS refuse: octal, hexadecimal and short IPv4 addresses, within IPv6 addresses too, and zones.
+ * So Node says what an address is.
+ */
+function parseAddress(text: string): Address | undefined {
+  if (isIPv4(text)) return ipaddr.IPv4.parse(text);
+  if (!isIPv6(text) || text.includes('%')) return undefined;
+  // It reads `::1.2.3.4` as `::ffff:1.2.3.4`, which is another address.
+  return ipaddr.IPv6.parse(text.replace(/^::(?=\d+\.)/, '0::'));
+}
+
+function parseBlock(text: string): [Address, number] | undefined {
+  const [, address = '', length = ''] = /^([^/]*)\/(\d{1,3})$/.exec(text) ?? [];
+  const ip = parseAddress(address);
+  const prefixLength = Number(length);
+  if (ip === undefined || prefixLength > ip.toByteArray().length * 8) return undefined;
+  return [ip, prefixLength];
+}
+
+function ipOf(address: Address): Ip {
+  return { family: address.kind() === 'ipv4' ? 4 : 6, bytes: Buffer.from(address.toByteArray()) };
 }

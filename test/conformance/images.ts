@@ -29,7 +29,9 @@ const VALIDITY = { notBeforeMs: Date.UTC(2020, 0), notAfterMs: Date.UTC(2049, 0)
 const IMAGES: readonly ImageConfig[] = [
   ...['2.55', '2.63.0'].map((tag) => ({
     reference: `${REGISTRY}/agnhost:${tag}`,
-    ...{ env: PATH, entrypoint: ['/agnhost'], command: ['pause'] },
+    env: PATH,
+    entrypoint: ['/agnhost'],
+    command: ['pause'],
   })),
   { reference: `${REGISTRY}/busybox:1.37.0-1`, env: PATH, command: ['sh'] },
   { reference: `${REGISTRY}/glibc-dns-testing:2.0.0`, env: PATH, command: ['sh'] },

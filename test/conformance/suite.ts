@@ -76,7 +76,9 @@ export class ConformanceCluster implements AsyncDisposable {
         // 112 member slots.
         instanceType: 'ecs.g7.16xlarge',
       })),
-      ...{ installer: 'helm', dualStack: true, controlPlaneConfig: { ipStack: 'dual' } },
+      installer: 'helm',
+      dualStack: true,
+      controlPlaneConfig: { ipStack: 'dual' },
       latencies: { createMs: 100, attachMs: 300, detachMs: 300, deleteMs: 100 },
       log,
       ...(signal === undefined ? {} : { signal }),

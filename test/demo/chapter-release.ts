@@ -92,7 +92,9 @@ export async function tellRelease(
   const [snapshot, counters] = await Promise.all([stage.lab.cloud.state(), stage.lab.cloud.counters()]);
   const { nodeCount, otherInstances, clusterMembers } = stage;
   const problems = cloudProblems(snapshot, counters, {
-    ...{ nodes: nodeCount, otherInstances, memberIds: [...kept, ...clusterMembers] },
+    nodes: nodeCount,
+    otherInstances,
+    memberIds: [...kept, ...clusterMembers],
     membersCreated: membersCreated + clusterMembers.length,
   });
   if (problems.length > 0) throw new DemoError(problems.join('; '));

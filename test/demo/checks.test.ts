@@ -12,7 +12,10 @@ function account() {
   cloud.wait(1500);
   const problems = (memberIds: string[], membersCreated = 2) =>
     cloudProblems(cloud.model.snapshot(cloud.nowMs), cloud.model.counters(), {
-      ...{ nodes: 1, otherInstances: 0, memberIds, membersCreated },
+      nodes: 1,
+      otherInstances: 0,
+      memberIds,
+      membersCreated,
     });
   return { cloud, members, trunk, problems };
 }

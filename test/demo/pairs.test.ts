@@ -3,8 +3,17 @@ import { acrossNodes, onOneNode } from './pairs.ts';
 import type { PodRow } from './pod-record.ts';
 
 const pod = (name: string, node: string, vlan: string): PodRow => ({
-  ...{ name, node, vlan, app: 'web', phase: 'Running', address: '10.10.0.2', eniId: 'eni-a', trunkId: 'eni-t' },
-  ...{ vSwitch: 'vsw-pods', tookMs: 2000, served: true },
+  name,
+  node,
+  vlan,
+  app: 'web',
+  phase: 'Running',
+  address: '10.10.0.2',
+  eniId: 'eni-a',
+  trunkId: 'eni-t',
+  vSwitch: 'vsw-pods',
+  tookMs: 2000,
+  served: true,
 });
 
 const [a, b, c] = [pod('a', 'node-1', '1'), pod('b', 'node-2', '1'), pod('c', 'node-2', '2')];

@@ -7,11 +7,11 @@ import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH } from '../lab/lab.ts';
 import { applyWebhookConfigurations, bundlesOf, certificateOf, removeWebhookConfigurations } from '../lab/webhook.ts';
-import { API, Bed, ZONE_H, ZONE_I } from './support.ts';
+import { API, OperatorLab, ZONE_H, ZONE_I } from './support.ts';
 
 /** Pods and PodNetworkings as the API server admits them, asking a control plane that runs as a process. */
 
-let bed: Bed;
+let operator: OperatorLab;
 let namespace: TestNamespace;
 let ns: string;
 let port: number;
@@ -34,25 +34,25 @@ const settings = (changes: object = {}) => ({
 beforeAll(async () => {
   const cluster = await sharedCluster();
   [port = 0] = await chooseFreePorts(1);
-  bed = await Bed.start(cluster);
+  operator = await OperatorLab.start(cluster);
   namespace = await withNamespace(cluster, 'admission');
   ns = namespace.name;
-  await bed.startControlPlane(settings());
+  await operator.startControlPlane(settings());
   await webhookIsAsked(true);
-  await bed.addNode(ZONE_H);
-  await bed.readyNetworking('web', { ...WEB, vSwitchOptions: [POD_VSWITCH[ZONE_H]] });
+  await operator.addNode(ZONE_H);
+  await operator.readyNetworking('web', { ...WEB, vSwitchOptions: [POD_VSWITCH[ZONE_H]] });
 });
 
 afterAll(async () => {
-  if (bed !== undefined) await removeWebhookConfigurations(bed.lab);
-  await bed?.close();
+  if (operator !== undefined) await removeWebhookConfigurations(operator.lab);
+  await operator?.close();
   await namespace?.delete();
 });
 
 /** Registers the webhook, or takes it away, and waits until the API server has heard of it. */
 async function webhookIsAsked(isAsked: boolean): Promise<void> {
-  if (isAsked) await applyWebhookConfigurations(bed.lab, port);
-  else await removeWebhookConfigurations(bed.lab, { keepSecret: true });
+  if (isAsked) await applyWebhookConfigurations(operator.lab, port);
+  else await removeWebhookConfigurations(operator.lab, { keepSecret: true });
   await pollUntil(
     async () => {
       // Two interfaces of one name: nobody but the webhook minds.
@@ -65,7 +65,7 @@ async function webhookIsAsked(isAsked: boolean): Promise<void> {
 }
 
 async function createPod(name: string, metadata: object, query: Record<string, string> = {}, spec: object = {}) {
-  const created = await bed.lab.api.create(
+  const created = await operator.lab.api.create(
     `/api/v1/namespaces/${ns}/pods`,
     {
       apiVersion: 'v1',
@@ -105,7 +105,7 @@ describe('a pod', () => {
         },
       },
     });
-    await bed.bound(ns, 'first');
+    await operator.bound(ns, 'first');
   });
 
   test('#61, #14: that asks for what cannot be is refused, and told why', async () => {
@@ -122,12 +122,12 @@ describe('a pod', () => {
     });
     const both = { annotations: { ...networks('web').annotations, 'k8s.aliyun.com/pod-networking': 'web' } };
     expect((await refusal(createPod('both', both)))?.message).toMatch(/mutually exclusive/);
-    await bed.readyNetworking('far', { vSwitchOptions: [POD_VSWITCH[ZONE_I]] });
+    await operator.readyNetworking('far', { vSwitchOptions: [POD_VSWITCH[ZONE_I]] });
     expect((await refusal(createPod('disjoint', networks('web', 'far'))))?.message).toMatch(/no zone in common/);
   });
 
   test('gets several interfaces by a request, and those that it describes itself', async () => {
-    await bed.readyNetworking('second', { vSwitchOptions: [POD_VSWITCH[ZONE_H]] });
+    await operator.readyNetworking('second', { vSwitchOptions: [POD_VSWITCH[ZONE_H]] });
     const request = [
       { interfaceName: 'eth0', network: 'web' },
       { interfaceName: 'eth1', network: 'second', defaultRoute: true, routes: [{ dst: '10.99.0.0/16' }] },
@@ -136,7 +136,7 @@ describe('a pod', () => {
       annotations: { 'k8s.aliyun.com/pod-networks-request': JSON.stringify(request) },
     });
     expect(asked.spec.containers[0]?.resources.limits).toEqual({ 'aliyun/member-eni': '2' });
-    const { spec } = await bed.bound(ns, 'several');
+    const { spec } = await operator.bound(ns, 'several');
     expect(
       spec.allocations?.map(({ interface: name, intent, defaultRoute }) => [name, intent?.networking, defaultRoute]),
     ).toEqual([
@@ -147,7 +147,7 @@ describe('a pod', () => {
 
     const described = { podNetworks: [{ interface: 'eth0', securityGroupIDs: [POD_SECURITY_GROUP] }] };
     await createPod('described', { annotations: { 'k8s.aliyun.com/pod-networks': JSON.stringify(described) } });
-    const own = await bed.bound(ns, 'described');
+    const own = await operator.bound(ns, 'described');
     expect(own.spec.allocations?.[0]?.eni).toMatchObject({
       vSwitchID: NODE_VSWITCH[ZONE_H],
       securityGroupIDs: [POD_SECURITY_GROUP],
@@ -159,12 +159,12 @@ describe('a pod', () => {
       selector: { podSelector: { matchLabels: { net: 'overlap' } } },
       vSwitchOptions: [POD_VSWITCH[ZONE_H]],
     };
-    await bed.readyNetworking('a-low', overlapping);
-    await bed.readyNetworking('z-high', { ...overlapping, priority: 10 });
+    await operator.readyNetworking('a-low', overlapping);
+    await operator.readyNetworking('z-high', { ...overlapping, priority: 10 });
     const created = await createPod('overlap', { labels: { net: 'overlap' } });
     expect(created.metadata.annotations).toMatchObject({ 'k8s.aliyun.com/pod-networking': 'z-high' });
-    await bed.bound(ns, 'overlap');
-    expect((await bed.podEvent(ns, 'overlap', 'PodNetworkingsOverlap')).note).toMatch(
+    await operator.bound(ns, 'overlap');
+    expect((await operator.podEvent(ns, 'overlap', 'PodNetworkingsOverlap')).note).toMatch(
       /z-high serves the pod; a-low select/,
     );
   });
@@ -173,7 +173,7 @@ describe('a pod', () => {
 describe('a PodNetworking', () => {
   const path = `${API}/podnetworkings`;
   const create = (name: string, spec: object) =>
-    bed.lab.api.create(path, {
+    operator.lab.api.create(path, {
       apiVersion: 'network.alibabacloud.com/v1beta1',
       kind: 'PodNetworking',
       metadata: { name },
@@ -182,7 +182,7 @@ describe('a PodNetworking', () => {
 
   test('gets what it leaves out from eni-config', async () => {
     await create('defaulted', {});
-    const { spec } = await bed.networking('defaulted', () => true);
+    const { spec } = await operator.networking('defaulted', () => true);
     expect(spec).toMatchObject({
       vSwitchOptions: Object.values(NODE_VSWITCH).sort(),
       securityGroupIDs: [NODE_SECURITY_GROUP],
@@ -193,17 +193,17 @@ describe('a PodNetworking', () => {
     const broken = { selector: { podSelector: { matchExpressions: [{ key: 'a', operator: 'Like' }] } } };
     const message = /spec\.selector\.podSelector\.matchExpressions\[0\]\.operator: "Like" is none of/;
     expect((await refusal(create('broken', broken)))?.message).toMatch(message);
-    const patched = await refusal(bed.lab.api.patch(`${path}/web`, 'merge', { spec: broken }));
+    const patched = await refusal(operator.lab.api.patch(`${path}/web`, 'merge', { spec: broken }));
     expect(patched).toMatchObject({ status: 422, message: expect.stringMatching(message) });
     // What does not touch the spec always passes.
-    await bed.lab.api.patch(`${path}/web`, 'merge', { metadata: { labels: { a: 'b' } } });
+    await operator.lab.api.patch(`${path}/web`, 'merge', { metadata: { labels: { a: 'b' } } });
   });
 });
 
 describe('#12: a pod that came past the webhook', () => {
   beforeAll(async () => {
     // Pods of the first seconds of a PodNetworking are not called escaped.
-    const { metadata } = await bed.networking('web', () => true);
+    const { metadata } = await operator.networking('web', () => true);
     const made = Date.parse(metadata.creationTimestamp ?? '');
     await pollUntil(() => Promise.resolve(Date.now() > made + 7000 ? true : undefined), {
       what: 'the PodNetworking to be a little older',
@@ -213,31 +213,31 @@ describe('#12: a pod that came past the webhook', () => {
 
   test('in a namespace that opted out has not escaped: it is served when it names a PodNetworking', async () => {
     await using out = await withNamespace(await sharedCluster(), 'out', { 'k8s.aliyun.com/pod-eni': 'false' });
-    await bed.createPod(out.name, 'named', { annotations: { 'k8s.aliyun.com/pod-networking': 'web' } });
-    await bed.bound(out.name, 'named');
+    await operator.createPod(out.name, 'named', { annotations: { 'k8s.aliyun.com/pod-networking': 'web' } });
+    await operator.bound(out.name, 'named');
   });
 
   test('is held, and told what to do; made again it is served', async () => {
     await webhookIsAsked(false);
     const escaped = await createPod('escaped', labelled);
     expect(escaped.metadata.annotations).toEqual({});
-    const event = await bed.podEvent(ns, 'escaped', 'EscapedWebhook');
+    const event = await operator.podEvent(ns, 'escaped', 'EscapedWebhook');
     expect(event).toMatchObject({
       type: 'Warning',
       note: expect.stringMatching(/gets no network: delete the pod and create it again/),
     });
-    expect(await bed.findPodEni(ns, 'escaped')).toBeUndefined();
+    expect(await operator.findPodEni(ns, 'escaped')).toBeUndefined();
     await webhookIsAsked(true);
-    await bed.deletePod(ns, 'escaped');
+    await operator.deletePod(ns, 'escaped');
     await createPod('escaped', labelled);
-    await bed.bound(ns, 'escaped');
+    await operator.bound(ns, 'escaped');
   });
 
   test('is evicted if that is wanted, and its owner makes one that is served; a pod without an owner is not', async () => {
-    await bed.stopControlPlane();
-    await bed.startControlPlane(settings({ escapedPods: 'evict' }));
+    await operator.stopControlPlane();
+    await operator.startControlPlane(settings({ escapedPods: 'evict' }));
     await webhookIsAsked(false);
-    await bed.lab.api.create(`/apis/apps/v1/namespaces/${ns}/replicasets`, {
+    await operator.lab.api.create(`/apis/apps/v1/namespaces/${ns}/replicasets`, {
       apiVersion: 'apps/v1',
       kind: 'ReplicaSet',
       metadata: { name: 'crowd' },
@@ -254,7 +254,7 @@ describe('#12: a pod that came past the webhook', () => {
       },
     });
     const ofCrowd = async () => {
-      const { objects } = await bed.lab.api.list(`/api/v1/namespaces/${ns}/pods`, {
+      const { objects } = await operator.lab.api.list(`/api/v1/namespaces/${ns}/pods`, {
         query: { labelSelector: 'set=crowd' },
       });
       return objects.map((object) => podSchema.parse(object).metadata);
@@ -268,29 +268,29 @@ describe('#12: a pod that came past the webhook', () => {
       { what: 'a pod that the webhook has seen', timeoutMs: 60_000 },
     );
     expect(successor.uid).not.toBe(first.uid);
-    await bed.bound(ns, successor.name);
-    expect((await bed.podEvent(ns, 'alone', 'EscapedWebhook')).note).toMatch(/create it again/);
-    await bed.lab.api.delete(`/apis/apps/v1/namespaces/${ns}/replicasets/crowd`, {
+    await operator.bound(ns, successor.name);
+    expect((await operator.podEvent(ns, 'alone', 'EscapedWebhook')).note).toMatch(/create it again/);
+    await operator.lab.api.delete(`/apis/apps/v1/namespaces/${ns}/replicasets/crowd`, {
       query: { propagationPolicy: 'Foreground' },
     });
-    await bed.stopControlPlane();
-    await bed.startControlPlane(settings());
+    await operator.stopControlPlane();
+    await operator.startControlPlane(settings());
   });
 });
 
 describe('#27: the certificate', () => {
   test('is one for all replicas, which trust nothing but the Secret', async () => {
     const [other = 0] = await chooseFreePorts(1);
-    const second = await bed.lab.startControlPlane({ config: settings({ port: other }) });
+    const second = await operator.lab.startControlPlane({ config: settings({ port: other }) });
     try {
       const [mine, theirs] = await Promise.all([certificateOf(port), certificateOf(other)]);
       expect(theirs.fingerprint256).toBe(mine.fingerprint256);
       // Somebody empties a bundle by hand; it is right again without anybody's doing.
       const path = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/terway-controlplane';
-      const [wanted] = await bundlesOf(bed.lab);
-      await bed.lab.api.patch(path, 'json', [{ op: 'remove', path: '/webhooks/0/clientConfig/caBundle' }]);
+      const [wanted] = await bundlesOf(operator.lab);
+      await operator.lab.api.patch(path, 'json', [{ op: 'remove', path: '/webhooks/0/clientConfig/caBundle' }]);
       await pollUntil(
-        async () => ((await bundlesOf(bed.lab)).every((bundle) => bundle === wanted) ? true : undefined),
+        async () => ((await bundlesOf(operator.lab)).every((bundle) => bundle === wanted) ? true : undefined),
         {
           what: 'the bundle to be right again',
           timeoutMs: 20_000,
@@ -304,12 +304,12 @@ describe('#27: the certificate', () => {
   test('#64: that somebody else makes is waited for before it is ready, read, and never written', async () => {
     const path = '/api/v1/namespaces/kube-system/secrets/terway-controlplane-webhook-cert';
     const schema = z.looseObject({ data: z.record(z.string(), z.string()), type: z.string() });
-    const secret = schema.parse(await bed.lab.api.get(path));
-    await bed.stopControlPlane();
-    await bed.lab.api.delete(path);
+    const secret = schema.parse(await operator.lab.api.get(path));
+    await operator.stopControlPlane();
+    await operator.lab.api.delete(path);
     const [other = 0] = await chooseFreePorts(1);
     const config = settings({ port: other, certificates: 'secret' });
-    const reader = await bed.lab.startControlPlane({ config, waitReady: false });
+    const reader = await operator.lab.startControlPlane({ config, waitReady: false });
     try {
       const readiness = async () => (await fetch(`${reader.telemetryUrl}/readyz`).catch(() => undefined))?.text();
       await pollUntil(
@@ -320,7 +320,7 @@ describe('#27: the certificate', () => {
         },
       );
       const { 'ca.crt': _ca, ...data } = secret.data;
-      await bed.lab.api.create('/api/v1/namespaces/kube-system/secrets', {
+      await operator.lab.api.create('/api/v1/namespaces/kube-system/secrets', {
         metadata: { name: 'terway-controlplane-webhook-cert' },
         type: secret.type,
         data,
@@ -331,19 +331,19 @@ describe('#27: the certificate', () => {
       });
       const shown = new X509Certificate((await certificateOf(other)).raw).fingerprint256;
       expect(shown).toBe(new X509Certificate(Buffer.from(data['tls.crt'] ?? '', 'base64')).fingerprint256);
-      expect(schema.parse(await bed.lab.api.get(path)).data).toEqual(data);
+      expect(schema.parse(await operator.lab.api.get(path)).data).toEqual(data);
     } finally {
       await reader.process.stop();
-      await bed.startControlPlane(settings());
+      await operator.startControlPlane(settings());
     }
   });
 
   test('is rotated while pods are created, and no admission fails', async () => {
-    await bed.stopControlPlane();
+    await operator.stopControlPlane();
     // Renewed ten seconds after it was made.
-    await bed.startControlPlane(settings({ certificateValidity: '30s' }));
-    const strict = await withNamespace(bed.lab.cluster, 'strict');
-    await bed.lab.api.patch(`/api/v1/namespaces/${strict.name}`, 'merge', {
+    await operator.startControlPlane(settings({ certificateValidity: '30s' }));
+    const strict = await withNamespace(operator.lab.cluster, 'strict');
+    await operator.lab.api.patch(`/api/v1/namespaces/${strict.name}`, 'merge', {
       metadata: { labels: { 'network.alibabacloud.com/webhook-failure-policy': 'Fail' } },
     });
     const seen = new Set<string>();
@@ -353,7 +353,7 @@ describe('#27: the certificate', () => {
       await pollUntil(
         async () => {
           created += 1;
-          const made = bed.lab.api.create(
+          const made = operator.lab.api.create(
             `/api/v1/namespaces/${strict.name}/pods`,
             {
               apiVersion: 'v1',
@@ -379,12 +379,12 @@ describe('#27: the certificate', () => {
       await strict.delete();
     }
     expect(failures).toEqual([]);
-    const metrics = await (await fetch(`${bed.controlPlane.telemetryUrl}/metrics`)).text();
+    const metrics = await (await fetch(`${operator.controlPlane.telemetryUrl}/metrics`)).text();
     expect(metrics).toMatch(/terway_webhook_requests_total\{kind="Pod",result="patched"\} \d{2,}/);
     const ends = Number(/terway_webhook_certificate_expiry_timestamp_seconds (\d+)/.exec(metrics)?.[1]);
     expect(ends).toBeGreaterThan(Date.now() / 1000);
     // Nothing of a key is ever in the log.
-    expect(await bed.controlPlane.process.output()).not.toMatch(/PRIVATE KEY/);
+    expect(await operator.controlPlane.process.output()).not.toMatch(/PRIVATE KEY/);
     expect(new X509Certificate((await certificateOf(port)).raw).checkIP('127.0.0.1')).toBe('127.0.0.1');
   }, 90_000);
 });

@@ -6,44 +6,44 @@ import { ignoreMissing } from '../cluster/nodes.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH } from '../lab/lab.ts';
-import { API, Bed, chartRights, conditionOf, idOf, isEmpty, SMALL_TYPE, ZONE_H } from './support.ts';
+import { API, chartRights, conditionOf, idOf, isEmpty, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /* What can be changed while the control plane runs, and what it says of a file that is wrong. */
 
 const NODE_CONFIG_MAPS = ['special', 'absent'];
 
-let bed: Bed;
+let operator: OperatorLab;
 let namespace: TestNamespace;
 let ns: string;
 let node: LabNode;
 
 beforeAll(async () => {
   const cluster = await sharedCluster();
-  bed = await Bed.start(cluster, {
+  operator = await OperatorLab.start(cluster, {
     nodeLabelWhiteList: { pool: 'eni' },
     nodeConfigMaps: NODE_CONFIG_MAPS,
     customStatefulWorkloadKinds: ['CloneSet'],
     // What is said of the file must not wait for it.
     podNetworkingRecheck: '1h',
   });
-  await bed.lab.apply(await chartRights(NODE_CONFIG_MAPS));
+  await operator.lab.apply(await chartRights(NODE_CONFIG_MAPS));
   namespace = await withNamespace(cluster, 'configuration');
   ns = namespace.name;
-  await bed.startControlPlane();
-  node = await bed.lab.addNode(ZONE_H, undefined, { pool: 'eni' });
-  await bed.trunkOf(node.name);
-  await bed.readyNetworking('plain');
+  await operator.startControlPlane();
+  node = await operator.lab.addNode(ZONE_H, undefined, { pool: 'eni' });
+  await operator.trunkOf(node.name);
+  await operator.readyNetworking('plain');
 });
 
 afterAll(async () => {
-  if (bed !== undefined) await ignoreMissing(bed.lab.api.delete(`${CONFIG_MAPS}/special`));
-  await bed?.close();
+  if (operator !== undefined) await ignoreMissing(operator.lab.api.delete(`${CONFIG_MAPS}/special`));
+  await operator?.close();
   await namespace?.delete();
 });
 
 /** Changes the configuration file as an editor does: a new file in place of the old one. */
 async function edit(change: Record<string, unknown> | string): Promise<void> {
-  const path = bed.controlPlane.configPath;
+  const path = operator.controlPlane.configPath;
   const text =
     typeof change === 'string'
       ? change
@@ -58,17 +58,18 @@ const CONFIG_MAPS = '/api/v1/namespaces/kube-system/configmaps';
 async function writeEniConf(name: string, conf: Record<string, unknown> | string): Promise<void> {
   const data = { eni_conf: typeof conf === 'string' ? conf : JSON.stringify(conf) };
   const metadata = { name, namespace: 'kube-system' };
-  await bed.lab.apply(stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data }));
+  await operator.lab.apply(stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data }));
 }
 
 /** A node that is served, with these labels besides. */
 const addNode = (labels: Record<string, string> = {}) =>
-  bed.lab.addNode(ZONE_H, SMALL_TYPE, { pool: 'eni', ...labels });
+  operator.lab.addNode(ZONE_H, SMALL_TYPE, { pool: 'eni', ...labels });
 
 const label = (name: string, labels: Record<string, string | null>) =>
-  bed.lab.api.patch(`/api/v1/nodes/${name}`, 'merge', { metadata: { labels } });
+  operator.lab.api.patch(`/api/v1/nodes/${name}`, 'merge', { metadata: { labels } });
 
-const conditionOfNode = async (name: string, type: string) => conditionOf((await bed.terwayNode(name)) ?? {}, type);
+const conditionOfNode = async (name: string, type: string) =>
+  conditionOf((await operator.terwayNode(name)) ?? {}, type);
 
 /** Waits until a condition of the Node CR is this. */
 const nodeSays = (name: string, words: string) =>
@@ -82,13 +83,13 @@ const nodeSays = (name: string, words: string) =>
 
 /** What the trunk of a node was created with. */
 async function trunkOf(name: string) {
-  const eni = await bed.eni(await bed.trunkOf(name));
+  const eni = await operator.eni(await operator.trunkOf(name));
   return { vSwitchId: eni?.vSwitchId, securityGroupIds: eni?.securityGroupIds, tags: eni?.tags };
 }
 
 /** Value of a metric of the control plane, by name and labels as they are exposed. */
 async function metric(name: string): Promise<number | undefined> {
-  const text = await (await fetch(`${bed.controlPlane.telemetryUrl}/metrics`)).text();
+  const text = await (await fetch(`${operator.controlPlane.telemetryUrl}/metrics`)).text();
   const line = text.split('\n').find((each) => each.startsWith(`${name} `));
   return line === undefined ? undefined : Number(line.split(' ').at(-1));
 }
@@ -100,7 +101,7 @@ const becomes = (name: string, value: number) =>
   });
 
 const logged = (words: string) =>
-  pollUntil(async () => ((await bed.controlPlane.process.output()).includes(words) ? true : undefined), {
+  pollUntil(async () => ((await operator.controlPlane.process.output()).includes(words) ? true : undefined), {
     what: `the log to say "${words}"`,
     timeoutMs: 20_000,
   });
@@ -109,51 +110,51 @@ describe('#19: the degradation switch', () => {
   test('l1 creates and attaches, but gives nothing up until it is lifted', async () => {
     await edit({ degradation: 'l1' });
     await becomes('terway_degradation_level{level="l1"}', 1);
-    await bed.createPod(ns, 'kept', { node: node.name, networking: 'plain' });
-    const podEni = await bed.bound(ns, 'kept');
+    await operator.createPod(ns, 'kept', { node: node.name, networking: 'plain' });
+    const podEni = await operator.bound(ns, 'kept');
     const eniId = podEni.spec.allocations?.[0]?.eni.id ?? '';
-    const before = (await bed.lab.cloud.counters()).calls;
-    await bed.deletePod(ns, 'kept');
-    await bed.podEni(ns, 'kept', ({ metadata, status }) => {
+    const before = (await operator.lab.cloud.counters()).calls;
+    await operator.deletePod(ns, 'kept');
+    await operator.podEni(ns, 'kept', ({ metadata, status }) => {
       const ready = status?.conditions?.find(({ type }) => type === 'Ready');
       return metadata.deletionTimestamp !== undefined && ready?.reason === 'CloudDegraded';
     });
-    const { calls } = await bed.lab.cloud.counters();
+    const { calls } = await operator.lab.cloud.counters();
     expect([calls['DetachNetworkInterface'], calls['DeleteNetworkInterface']]).toEqual([
       before['DetachNetworkInterface'],
       before['DeleteNetworkInterface'],
     ]);
-    expect((await bed.eni(eniId))?.status).toBe('InUse');
+    expect((await operator.eni(eniId))?.status).toBe('InUse');
 
     await edit({ degradation: '' });
     await becomes('terway_degradation_level{level="none"}', 1);
-    await bed.settled(isEmpty);
+    await operator.settled(isEmpty);
   });
 
   test('l0 calls nothing: a pod waits, and says for what', async () => {
     await edit({ degradation: 'l0' });
     await becomes('terway_degradation_level{level="l0"}', 1);
-    const mutations = await bed.mutations();
-    await bed.createPod(ns, 'waits', { node: node.name, networking: 'plain' });
-    expect((await bed.podEvent(ns, 'waits', 'CloudDegraded')).note).toContain('with degradation l0');
-    expect(await bed.mutations()).toEqual(mutations);
+    const mutations = await operator.mutations();
+    await operator.createPod(ns, 'waits', { node: node.name, networking: 'plain' });
+    expect((await operator.podEvent(ns, 'waits', 'CloudDegraded')).note).toContain('with degradation l0');
+    expect(await operator.mutations()).toEqual(mutations);
     // The next leader finds the pod waiting.
-    await bed.stopControlPlane();
-    await bed.startControlPlane();
-    await bed.bound(ns, 'waits');
+    await operator.stopControlPlane();
+    await operator.startControlPlane();
+    await operator.bound(ns, 'waits');
     await becomes('terway_pod_network_ready_seconds_count{path="adopted"}', 1);
-    await bed.deletePod(ns, 'waits');
-    await bed.settled(isEmpty);
+    await operator.deletePod(ns, 'waits');
+    await operator.settled(isEmpty);
   });
 });
 
 describe('the configuration file', () => {
   test('that becomes wrong changes nothing, and log, metric and condition say so', async () => {
-    const good = await readFile(bed.controlPlane.configPath, 'utf8');
+    const good = await readFile(operator.controlPlane.configPath, 'utf8');
     await edit({ rateLimit: { CreateNetworkInterface: 0 } });
     await becomes('terway_config_reload_failed', 1);
     await logged('the configuration file is wrong; the one before it stays in force');
-    const networking = await bed.networking(
+    const networking = await operator.networking(
       'plain',
       ({ status }) => status?.conditions?.some(({ type }) => type === 'ConfigurationValid') === true,
     );
@@ -165,7 +166,7 @@ describe('the configuration file', () => {
     await logged('is not YAML');
     await edit(good);
     await becomes('terway_config_reload_failed', 0);
-    await bed.networking(
+    await operator.networking(
       'plain',
       ({ status }) =>
         status?.conditions?.some(({ type, status: is }) => type === 'ConfigurationValid' && is === 'True') === true,
@@ -185,31 +186,31 @@ describe('the configuration file', () => {
 });
 
 test('nodeLabelWhiteList: a node without the labels is left alone', async () => {
-  const { name } = await bed.lab.addNode(ZONE_H, SMALL_TYPE);
+  const { name } = await operator.lab.addNode(ZONE_H, SMALL_TYPE);
   // Something that happens after it was looked at: another node that is served.
-  const served = await bed.lab.addNode(ZONE_H, SMALL_TYPE, { pool: 'eni' });
-  await bed.trunkOf(served.name);
-  expect(await bed.terwayNode(name)).toBeUndefined();
+  const served = await operator.lab.addNode(ZONE_H, SMALL_TYPE, { pool: 'eni' });
+  await operator.trunkOf(served.name);
+  expect(await operator.terwayNode(name)).toBeUndefined();
 });
 
 test('customStatefulWorkloadKinds: pods of such an owner may have fixed addresses', async () => {
-  await bed.readyNetworking('fixed', { allocationType: { type: 'Fixed', releaseStrategy: 'Never' } });
+  await operator.readyNetworking('fixed', { allocationType: { type: 'Fixed', releaseStrategy: 'Never' } });
   const owner = (kind: string) => ({
     ownerReferences: [{ apiVersion: 'apps.kruise.io/v1alpha1', kind, name: 'o', uid: 'u', controller: true }],
   });
-  await bed.createPod(ns, 'of-clone-set', { node: node.name, networking: 'fixed', ...owner('CloneSet') });
-  await bed.bound(ns, 'of-clone-set');
-  await bed.createPod(ns, 'of-other', { node: node.name, networking: 'fixed', ...owner('OtherSet') });
-  await bed.podEvent(ns, 'of-other', 'FixedNeedsStableName');
+  await operator.createPod(ns, 'of-clone-set', { node: node.name, networking: 'fixed', ...owner('CloneSet') });
+  await operator.bound(ns, 'of-clone-set');
+  await operator.createPod(ns, 'of-other', { node: node.name, networking: 'fixed', ...owner('OtherSet') });
+  await operator.podEvent(ns, 'of-other', 'FixedNeedsStableName');
   // The next pod of the name gets the address that was kept.
-  await bed.deletePod(ns, 'of-clone-set');
-  await bed.podEni(ns, 'of-clone-set', ({ status }) => status?.phase === 'Unbind');
+  await operator.deletePod(ns, 'of-clone-set');
+  await operator.podEni(ns, 'of-clone-set', ({ status }) => status?.phase === 'Unbind');
   const next = { node: node.name, networking: 'fixed', ...owner('CloneSet') };
-  await bed.bound(ns, 'of-clone-set', await bed.createPod(ns, 'of-clone-set', next));
+  await operator.bound(ns, 'of-clone-set', await operator.createPod(ns, 'of-clone-set', next));
   await becomes('terway_pod_network_ready_seconds_count{path="fixed"}', 1);
-  for (const name of ['of-clone-set', 'of-other']) await bed.deletePod(ns, name);
-  await bed.lab.api.delete(`${API}/namespaces/${ns}/podenis/of-clone-set`);
-  await bed.settled(isEmpty);
+  for (const name of ['of-clone-set', 'of-other']) await operator.deletePod(ns, name);
+  await operator.lab.api.delete(`${API}/namespaces/${ns}/podenis/of-clone-set`);
+  await operator.settled(isEmpty);
 });
 
 describe('a node whose label terway-config names a ConfigMap', () => {
@@ -259,7 +260,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
     await writeEniConf('special', { ...special, security_group: [POD_SECURITY_GROUP] });
     const words = `ConfigMap kube-system/special over eni-config, key eni_conf: security_group: must be of type string, not array (it is ["${POD_SECURITY_GROUP}"]); what it said before stays in force`;
     await nodeSays(name, `ConfigurationValid=False ConfigError: ${words}`);
-    await pollUntil(async () => (await bed.events('Node', 'default', name)).find(({ note }) => note === words), {
+    await pollUntil(async () => (await operator.events('Node', 'default', name)).find(({ note }) => note === words), {
       what: 'the event of the node',
       timeoutMs: 20_000,
     });
@@ -287,7 +288,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
 
   test('may be left without a trunk; one that is there stays', async () => {
     const before = await addNode(SPECIAL);
-    const trunk = await bed.trunkOf(before.name);
+    const trunk = await operator.trunkOf(before.name);
     await writeEniConf('special', { ...special, enable_eni_trunking: false });
     const { name } = await addNode(SPECIAL);
     await nodeSays(
@@ -295,21 +296,21 @@ describe('a node whose label terway-config names a ConfigMap', () => {
       'TrunkReady=False TrunkNotSupported: enable_eni_trunking is false in ConfigMap kube-system/special over eni-config',
     );
     expect(await conditionOfNode(before.name, 'TrunkReady')).toContain('TrunkReady=True');
-    expect(await bed.trunkOf(before.name)).toBe(trunk);
+    expect(await operator.trunkOf(before.name)).toBe(trunk);
     // Where nothing is said, nothing is wanted: enableTrunk merely permits it.
     await writeEniConf('special', { ...special, enable_eni_trunking: null });
     await nodeSays(
       name,
       'TrunkReady=False TrunkNotSupported: enable_eni_trunking is not set in ConfigMap kube-system/special',
     );
-    expect(await bed.trunkOf(before.name)).toBe(trunk);
+    expect(await operator.trunkOf(before.name)).toBe(trunk);
     await writeEniConf('special', special);
     expect(await trunkOf(name)).toMatchObject(ofSpecial);
   });
 
   test('an eni-config that leaves addresses to Terway’s control plane is refused while it runs; trunks stay', async () => {
     const before = await addNode();
-    const trunk = await bed.trunkOf(before.name);
+    const trunk = await operator.trunkOf(before.name);
     await writeEniConf('eni-config', { ...base, ipam_type: 'crd' });
     try {
       const { name } = await addNode();
@@ -317,7 +318,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
         name,
         'TrunkReady=False ConfigError: ConfigMap kube-system/eni-config, key eni_conf: ipam_type: crd is not supported',
       );
-      expect(await bed.trunkOf(before.name)).toBe(trunk);
+      expect(await operator.trunkOf(before.name)).toBe(trunk);
     } finally {
       await writeEniConf('eni-config', base);
     }
@@ -334,27 +335,27 @@ describe('a node whose label terway-config names a ConfigMap', () => {
   test('of whole ENIs gives them to pods by it, from the moment it has the label', async () => {
     const { name } = await addNode({ 'k8s.aliyun.com/exclusive-mode-eni-type': 'eniOnly' });
     const eniOf = async (pod: string) => {
-      await bed.createPod(ns, pod, { node: name });
-      return bed.eni(idOf(await bed.bound(ns, pod)));
+      await operator.createPod(ns, pod, { node: name });
+      return operator.eni(idOf(await operator.bound(ns, pod)));
     };
     expect(await eniOf('of-base')).toMatchObject(ofBase);
     await label(name, SPECIAL);
     await nodeSays(name, IN_FORCE);
     expect(await eniOf('of-special')).toMatchObject(ofSpecial);
 
-    for (const pod of ['of-base', 'of-special']) await bed.deletePod(ns, pod);
+    for (const pod of ['of-base', 'of-special']) await operator.deletePod(ns, pod);
     await writeEniConf('special', { ...special, security_group: 'sg-bp1nowhere' });
     // A node that was added later has seen it.
     await nodeSays((await addNode(SPECIAL)).name, REFUSED);
-    await bed.createPod(ns, 'refused', { node: name });
-    await bed.podEvent(ns, 'refused', 'CloudError');
+    await operator.createPod(ns, 'refused', { node: name });
+    await operator.podEvent(ns, 'refused', 'CloudError');
     await writeEniConf('special', special);
-    expect(await bed.eni(idOf(await bed.bound(ns, 'refused')))).toMatchObject(ofSpecial);
-    await bed.deletePod(ns, 'refused');
+    expect(await operator.eni(idOf(await operator.bound(ns, 'refused')))).toMatchObject(ofSpecial);
+    await operator.deletePod(ns, 'refused');
   });
 
   test('is told of keys that nobody knows once, however often the ConfigMap changes', async () => {
-    const lines = (await bed.controlPlane.process.output())
+    const lines = (await operator.controlPlane.process.output())
       .split('\n')
       .filter((line) => line.includes('eni_conf has keys that are not known'));
     expect(lines.filter((line) => line.includes('"configMap":"kube-system/special","keys":["vswitch"]'))).toHaveLength(

@@ -5,11 +5,11 @@ import { cidrContains } from '../../src/util/ip.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { type LabNode, NODE_VSWITCH } from '../lab/lab.ts';
-import { API, Bed, idOf, SMALL_TYPE, ZONE_H } from './support.ts';
+import { API, idOf, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /** Other kinds of interfaces than one member ENI with an IPv4 address. */
 
-let bed: Bed;
+let operator: OperatorLab;
 let exclusive: LabNode;
 let shared: LabNode;
 let namespace: TestNamespace;
@@ -17,18 +17,18 @@ let ns: string;
 
 beforeAll(async () => {
   const cluster = await sharedCluster();
-  bed = await Bed.start(cluster, { ipStack: 'dual' });
-  await bed.startControlPlane();
+  operator = await OperatorLab.start(cluster, { ipStack: 'dual' });
+  await operator.startControlPlane();
   namespace = await withNamespace(cluster, 'interfaces');
   ns = namespace.name;
-  exclusive = await bed.lab.addNode(ZONE_H, SMALL_TYPE, { 'k8s.aliyun.com/exclusive-mode-eni-type': 'ENIOnly' });
-  shared = await bed.addNode();
-  await bed.readyNetworking('plain');
-  await bed.readyNetworking('storage');
+  exclusive = await operator.lab.addNode(ZONE_H, SMALL_TYPE, { 'k8s.aliyun.com/exclusive-mode-eni-type': 'ENIOnly' });
+  shared = await operator.addNode();
+  await operator.readyNetworking('plain');
+  await operator.readyNetworking('storage');
 });
 
 afterAll(async () => {
-  await bed?.close();
+  await operator?.close();
   await namespace?.delete();
 });
 
@@ -43,7 +43,7 @@ describe('a node with the label eniOnly', () => {
   test('shows its ENIs to the scheduler, and has no trunk', async () => {
     const { metadata, status } = await pollUntil(
       async () => {
-        const node = shownNode.parse(await bed.lab.api.get(`/api/v1/nodes/${exclusive.name}`));
+        const node = shownNode.parse(await operator.lab.api.get(`/api/v1/nodes/${exclusive.name}`));
         return node.status.allocatable['aliyun/eni'] === undefined ? undefined : node;
       },
       { what: 'aliyun/eni of the node', timeoutMs: 20_000 },
@@ -52,7 +52,7 @@ describe('a node with the label eniOnly', () => {
     expect(slots).toBeGreaterThan(0);
     expect(status.allocatable['aliyun/member-eni']).toBeUndefined();
     expect(metadata.annotations['k8s.aliyun.com/trunk-on']).toBeUndefined();
-    const node = nodeSchema.parse(await bed.lab.api.get(`${API}/nodes/${exclusive.name}`));
+    const node = nodeSchema.parse(await operator.lab.api.get(`${API}/nodes/${exclusive.name}`));
     expect(node.status?.conditions).toMatchObject([
       { type: 'TrunkReady', status: 'False', reason: 'ExclusiveMode' },
       { type: 'Ready', status: 'True', reason: 'ExclusiveMode' },
@@ -60,43 +60,44 @@ describe('a node with the label eniOnly', () => {
   });
 
   test('gives every pod a whole ENI, from eni-config when no PodNetworking picks it', async () => {
-    await bed.createPod(ns, 'any', { node: exclusive.name });
-    const podEni = await bed.bound(ns, 'any');
+    await operator.createPod(ns, 'any', { node: exclusive.name });
+    const podEni = await operator.bound(ns, 'any');
     expect(podEni.status).toMatchObject({ instanceID: exclusive.instanceId });
     expect(podEni.status?.trunkENIID ?? '').toBe('');
     expect(podEni.status?.eniInfos?.[idOf(podEni)]).toMatchObject({ type: 'Secondary' });
     expect(podEni.spec.allocations).toMatchObject([{ intent: { networking: 'kube-system/eni-config' } }]);
-    expect(await bed.eni(idOf(podEni))).toMatchObject({
+    expect(await operator.eni(idOf(podEni))).toMatchObject({
       type: 'Secondary',
       status: 'InUse',
       vSwitchId: NODE_VSWITCH[ZONE_H],
       attachment: { instanceId: exclusive.instanceId },
     });
-    await bed.deletePod(ns, 'any');
-    await bed.released(podEni);
+    await operator.deletePod(ns, 'any');
+    await operator.released(podEni);
   });
 
   test('serves as many pods as it has ENIs; the next one waits, is told why, and is served', async () => {
     const names = Array.from({ length: slots }, (_, at) => `full-${at}`);
-    for (const name of names) await bed.createPod(ns, name, { node: exclusive.name, networking: 'plain' });
-    const records = await Promise.all(names.map((name) => bed.bound(ns, name)));
-    await bed.createPod(ns, 'late', { node: exclusive.name, networking: 'plain' });
-    const { note } = await bed.podEvent(ns, 'late', 'NoEniSlot');
+    for (const name of names) await operator.createPod(ns, name, { node: exclusive.name, networking: 'plain' });
+    const records = await Promise.all(names.map((name) => operator.bound(ns, name)));
+    await operator.createPod(ns, 'late', { node: exclusive.name, networking: 'plain' });
+    const { note } = await operator.podEvent(ns, 'late', 'NoEniSlot');
     expect(note).toContain(`all ${slots} ENIs that node ${exclusive.name} can hold for pods are in use`);
     const [first] = records;
-    await bed.deletePod(ns, 'full-0');
-    const late = await bed.bound(ns, 'late');
-    if (first !== undefined) await bed.released(first);
-    for (const name of [...names.slice(1), 'late']) await bed.deletePod(ns, name);
-    for (const record of [...records.slice(1), late]) await bed.released(record);
+    await operator.deletePod(ns, 'full-0');
+    const late = await operator.bound(ns, 'late');
+    if (first !== undefined) await operator.released(first);
+    for (const name of [...names.slice(1), 'late']) await operator.deletePod(ns, name);
+    for (const record of [...records.slice(1), late]) await operator.released(record);
   });
 
   test('keeps its mode: a label that changes later is reported', async () => {
-    await bed.lab.api.patch(`/api/v1/nodes/${exclusive.name}`, 'merge', {
+    await operator.lab.api.patch(`/api/v1/nodes/${exclusive.name}`, 'merge', {
       metadata: { labels: { 'k8s.aliyun.com/exclusive-mode-eni-type': 'default' } },
     });
     const event = await pollUntil(
-      async () => (await bed.events('Node', 'default', exclusive.name)).find(({ reason }) => reason === 'ConfigError'),
+      async () =>
+        (await operator.events('Node', 'default', exclusive.name)).find(({ reason }) => reason === 'ConfigError'),
       { what: 'event ConfigError of the node', timeoutMs: 20_000 },
     );
     expect(event.note).toContain('was eniOnly when the node joined and stays so');
@@ -104,17 +105,17 @@ describe('a node with the label eniOnly', () => {
 });
 
 test('with ipStack dual an ENI has an IPv6 address of its vSwitch', async () => {
-  await bed.createPod(ns, 'dual', { node: shared.name, networking: 'plain' });
-  const podEni = await bed.bound(ns, 'dual');
+  await operator.createPod(ns, 'dual', { node: shared.name, networking: 'plain' });
+  const podEni = await operator.bound(ns, 'dual');
   const [allocation] = podEni.spec.allocations ?? [];
-  const eni = await bed.eni(idOf(podEni));
+  const eni = await operator.eni(idOf(podEni));
   expect(eni?.ipv6).toHaveLength(1);
   expect(eni?.ipv6).toEqual([allocation?.ipv6]);
   expect(cidrContains(allocation?.ipv6CIDR ?? '', allocation?.ipv6 ?? '')).toBe(true);
-  const node = nodeSchema.parse(await bed.lab.api.get(`${API}/nodes/${shared.name}`));
+  const node = nodeSchema.parse(await operator.lab.api.get(`${API}/nodes/${shared.name}`));
   expect(Object.values(node.status?.networkInterfaces ?? {})).toMatchObject([{ ipv6CIDR: 'fd00:10:0:0::/64' }]);
-  await bed.deletePod(ns, 'dual');
-  await bed.released(podEni);
+  await operator.deletePod(ns, 'dual');
+  await operator.released(podEni);
 });
 
 test('a pod that asks for two interfaces gets both, bound together and released together', async () => {
@@ -122,11 +123,11 @@ test('a pod that asks for two interfaces gets both, bound together and released 
     { interfaceName: 'eth0', network: 'plain', defaultRoute: true },
     { interfaceName: 'net1', network: 'storage', routes: [{ dst: '10.99.0.0/16' }] },
   ];
-  await bed.createPod(ns, 'double', {
+  await operator.createPod(ns, 'double', {
     node: shared.name,
     annotations: { 'k8s.aliyun.com/pod-networks-request': JSON.stringify(request) },
   });
-  const podEni = await bed.bound(ns, 'double');
+  const podEni = await operator.bound(ns, 'double');
   expect(podEni.spec.allocations).toMatchObject([
     { interface: 'eth0', defaultRoute: true },
     { interface: 'net1', extraRoutes: [{ dst: '10.99.0.0/16' }] },
@@ -135,18 +136,18 @@ test('a pod that asks for two interfaces gets both, bound together and released 
   const vids = ids.map((id) => podEni.status?.eniInfos?.[id]?.vid);
   expect(new Set(vids).size).toBe(2);
   expect(vids.every((vid) => vid !== undefined && vid > 0)).toBe(true);
-  await bed.deletePod(ns, 'double');
-  await bed.released(podEni);
-  const { enis } = await bed.lab.cloud.state();
+  await operator.deletePod(ns, 'double');
+  await operator.released(podEni);
+  const { enis } = await operator.lab.cloud.state();
   expect(enis.filter(({ id }) => ids.includes(id))).toEqual([]);
 });
 
 test('a request that is wrong is answered with an event that names field and rule', async () => {
-  await bed.createPod(ns, 'wrong', {
+  await operator.createPod(ns, 'wrong', {
     node: shared.name,
     annotations: { 'k8s.aliyun.com/pod-networks-request': '[{"network":"plain","interfaceName":"net1"}]' },
   });
-  const { note } = await bed.podEvent(ns, 'wrong', 'NetworkRequestInvalid');
+  const { note } = await operator.podEvent(ns, 'wrong', 'NetworkRequestInvalid');
   expect(note).toContain('no entry is for eth0');
-  await bed.deletePod(ns, 'wrong');
+  await operator.deletePod(ns, 'wrong');
 });

@@ -10,7 +10,7 @@ import type { ClusterAccess } from '../cluster/access.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import type { ControlPlane, LabNode } from '../lab/lab.ts';
 import { type Asked, Plugin } from './plugin.ts';
-import { Bed } from './support.ts';
+import { OperatorLab } from './support.ts';
 
 /** How `kubectl terway` finds a control plane, what it may, and what it says to a wrong command line. */
 
@@ -22,7 +22,7 @@ const roleSchema = z.looseObject({
 type Role = z.infer<typeof roleSchema>;
 
 let cluster: ClusterAccess;
-let bed: Bed;
+let operator: OperatorLab;
 let plugin: Plugin;
 let node: LabNode;
 let namespace: TestNamespace;
@@ -31,18 +31,18 @@ let folder: string;
 
 beforeAll(async () => {
   cluster = await sharedCluster();
-  bed = await Bed.start(cluster);
-  await bed.startControlPlane();
-  plugin = new Plugin(cluster, bed);
+  operator = await OperatorLab.start(cluster);
+  await operator.startControlPlane();
+  plugin = new Plugin(cluster, operator);
   namespace = await withNamespace(cluster, 'kubectl');
   ns = namespace.name;
   folder = await mkdtemp(join(tmpdir(), 'terway-kubectl-'));
-  node = await bed.addNode();
-  await bed.readyNetworking('web');
+  node = await operator.addNode();
+  await operator.readyNetworking('web');
 });
 
 afterAll(async () => {
-  await bed?.close();
+  await operator?.close();
   await namespace?.delete();
   if (folder !== undefined) await rm(folder, { recursive: true, force: true });
 });
@@ -58,7 +58,7 @@ describe('a replica that does not lead', () => {
   let second: ControlPlane;
 
   beforeAll(async () => {
-    second = await bed.lab.startControlPlane({
+    second = await operator.lab.startControlPlane({
       config: { leaseDuration: '4s', renewDeadline: '3s', retryPeriod: '500ms' },
     });
   });
@@ -90,7 +90,7 @@ describe('a replica that does not lead', () => {
   test('a socket that cannot be made is a warning', async () => {
     const file = join(folder, 'file');
     await writeFile(file, '');
-    const third = await bed.lab.startControlPlane({ config: { adminSocket: join(file, 'admin.sock') } });
+    const third = await operator.lab.startControlPlane({ config: { adminSocket: join(file, 'admin.sock') } });
     try {
       expect(await third.process.output()).toContain('no admin channel');
       expect(third.process.isRunning).toBe(true);
@@ -100,7 +100,7 @@ describe('a replica that does not lead', () => {
   });
 
   test('a socket that another replica serves is left to it', async () => {
-    const third = await bed.lab.startControlPlane({ config: { adminSocket: second.adminSocket } });
+    const third = await operator.lab.startControlPlane({ config: { adminSocket: second.adminSocket } });
     try {
       expect(await third.process.output()).toContain('another process serves it');
     } finally {
@@ -125,7 +125,7 @@ case " $* " in *" exec "*)
   echo "$@" >> ${folder}/exec.log
   while [ "$1" != -- ]; do shift; done
   shift 2
-  exec ${plugin.dist}/terway-controlplane "$@" --socket ${bed.controlPlane.adminSocket};;
+  exec ${plugin.dist}/terway-controlplane "$@" --socket ${operator.controlPlane.adminSocket};;
 esac
 exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
 `,
@@ -136,8 +136,9 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
 
   /** A pod of the control plane, as the chart labels it. */
   async function withReplica(pod: string, name: string, work: () => Promise<void>): Promise<void> {
-    await bed.lab.api.create(PODS, {
-      ...{ apiVersion: 'v1', kind: 'Pod' },
+    await operator.lab.api.create(PODS, {
+      apiVersion: 'v1',
+      kind: 'Pod',
       metadata: {
         name: pod,
         labels: {
@@ -155,7 +156,7 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
     try {
       await work();
     } finally {
-      await bed.strip(`${PODS}/${pod}`);
+      await operator.strip(`${PODS}/${pod}`);
     }
   }
 
@@ -177,9 +178,10 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
     await withReplica('edge-0', 'edge-network', async () => {
       const noLease = await plugin.run(['quota'], asked);
       expect(noLease.stderr).toContain('there is no lease kube-system/edge-network');
-      await bed.lab.apply(
+      await operator.lab.apply(
         stringify({
-          ...{ apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' },
+          apiVersion: 'coordination.k8s.io/v1',
+          kind: 'Lease',
           metadata: { name: 'edge-network', namespace: 'kube-system' },
           spec: { holderIdentity: 'edge-0_1', leaseDurationSeconds: 15, renewTime: microTime(Date.now()) },
         }),
@@ -199,7 +201,7 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
           expect(chosen).toMatchObject({ code: 0, stderr: '' });
         });
       } finally {
-        await bed.lab.api.delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/edge-network');
+        await operator.lab.api.delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/edge-network');
       }
     });
   });
@@ -210,8 +212,10 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
 
     beforeAll(async () => {
       const serviceAccount = { namespace: ns, name: 'operator' };
-      await bed.lab.api.create(`/api/v1/namespaces/${ns}/serviceaccounts`, {
-        ...{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: serviceAccount.name } },
+      await operator.lab.api.create(`/api/v1/namespaces/${ns}/serviceaccounts`, {
+        apiVersion: 'v1',
+        kind: 'ServiceAccount',
+        metadata: { name: serviceAccount.name },
       });
       const manifest = await renderChart(
         {
@@ -220,12 +224,12 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
         },
         ['--show-only', 'templates/operator.yaml'],
       );
-      await bed.lab.apply(manifest);
+      await operator.lab.apply(manifest);
       roles = parseAllDocuments(manifest).flatMap((document) => roleSchema.safeParse(document.toJS()).data ?? []);
       kubeconfig = await cluster.writeKubeconfig({ serviceAccount });
-      await bed.createPod(ns, 'web-0', { node: node.name, networking: 'web' });
-      await bed.bound(ns, 'web-0');
-      await bed.lab.api.patch(`/api/v1/nodes/${node.name}`, 'merge', {
+      await operator.createPod(ns, 'web-0', { node: node.name, networking: 'web' });
+      await operator.bound(ns, 'web-0');
+      await operator.lab.api.patch(`/api/v1/nodes/${node.name}`, 'merge', {
         metadata: { labels: { 'terway-config': 'special-nodes' } },
       });
     });
@@ -274,10 +278,10 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
         for (const role of roles) {
           for (const [at, { resources }] of role.rules.entries()) {
             const what = resources.join(', ');
-            await bed.lab.apply(stringify({ ...role, rules: role.rules.filter((_rule, index) => index !== at) }));
+            await operator.lab.apply(stringify({ ...role, rules: role.rules.filter((_rule, index) => index !== at) }));
             const { text } = await (withoutRightTo[what] ?? (() => asOperator(bundle())))();
             expect(text, `${role.kind} ${role.metadata.name} without ${what}`).toMatch(/forbidden/i);
-            await bed.lab.apply(stringify(role));
+            await operator.lab.apply(stringify(role));
           }
         }
       });

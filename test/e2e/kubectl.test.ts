@@ -8,12 +8,12 @@ import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { type LabNode, POD_VSWITCH } from '../lab/lab.ts';
 import { Plugin } from './plugin.ts';
-import { API, addressOf, Bed, idOf, SMALL_TYPE, TRUNKLESS_TYPE, ZONE_H } from './support.ts';
+import { API, addressOf, idOf, OperatorLab, SMALL_TYPE, TRUNKLESS_TYPE, ZONE_H } from './support.ts';
 
 /** What the commands of `kubectl terway` tell and do, against a control plane that runs. */
 
 let cluster: ClusterAccess;
-let bed: Bed;
+let operator: OperatorLab;
 let plugin: Plugin;
 let node: LabNode;
 let small: LabNode;
@@ -24,19 +24,19 @@ let folder: string;
 beforeAll(async () => {
   cluster = await sharedCluster();
   // Orphans are released by the commands, not by rounds that come in between.
-  bed = await Bed.start(cluster, { collector: { interval: '20s', minimumAge: '1s' } });
-  await bed.startControlPlane();
-  plugin = new Plugin(cluster, bed);
+  operator = await OperatorLab.start(cluster, { collector: { interval: '20s', minimumAge: '1s' } });
+  await operator.startControlPlane();
+  plugin = new Plugin(cluster, operator);
   namespace = await withNamespace(cluster, 'kubectl');
   ns = namespace.name;
   folder = await mkdtemp(join(tmpdir(), 'terway-kubectl-'));
-  node = await bed.addNode();
-  small = await bed.addNode(ZONE_H, SMALL_TYPE);
-  await bed.readyNetworking('web');
+  node = await operator.addNode();
+  small = await operator.addNode(ZONE_H, SMALL_TYPE);
+  await operator.readyNetworking('web');
 });
 
 afterAll(async () => {
-  await bed?.close();
+  await operator?.close();
   await namespace?.delete();
   if (folder !== undefined) await rm(folder, { recursive: true, force: true });
 });
@@ -58,7 +58,7 @@ const explain = (name: string) => plugin.json(['explain', 'pod', `${ns}/${name}`
 
 async function runPod(name: string, ip: string): Promise<void> {
   const now = new Date().toISOString();
-  await bed.lab.api.patch(`/api/v1/namespaces/${ns}/pods/${name}/status`, 'merge', {
+  await operator.lab.api.patch(`/api/v1/namespaces/${ns}/pods/${name}/status`, 'merge', {
     status: {
       phase: 'Running',
       podIP: ip,
@@ -66,7 +66,11 @@ async function runPod(name: string, ip: string): Promise<void> {
       conditions: [{ type: 'Ready', status: 'True', lastTransitionTime: now }],
       containerStatuses: [
         {
-          ...{ name: 'main', image: 'pause', imageID: 'pause', ready: true, restartCount: 0 },
+          name: 'main',
+          image: 'pause',
+          imageID: 'pause',
+          ready: true,
+          restartCount: 0,
           state: { running: { startedAt: now } },
         },
       ],
@@ -76,10 +80,10 @@ async function runPod(name: string, ip: string): Promise<void> {
 
 describe('explain pod', () => {
   test('a pod that runs: one time line from the pod, its record, the cloud and events', async () => {
-    await bed.createPod(ns, 'web-0', { node: node.name, networking: 'web' });
-    const podEni = await bed.bound(ns, 'web-0');
+    await operator.createPod(ns, 'web-0', { node: node.name, networking: 'web' });
+    const podEni = await operator.bound(ns, 'web-0');
     await runPod('web-0', addressOf(podEni));
-    await bed.podEvent(ns, 'web-0', 'AttachENISucceed');
+    await operator.podEvent(ns, 'web-0', 'AttachENISucceed');
     const { code, data } = await explain('web-0');
     expect(data.verdict).toEqual({
       well: true,
@@ -108,11 +112,11 @@ describe('explain pod', () => {
 
   test('a pod that waits for a slot: the reason, its place and the remedy of the catalogue', async () => {
     for (const at of [0, 1, 2]) {
-      await bed.createPod(ns, `small-${at}`, { node: small.name, networking: 'web' });
-      await bed.bound(ns, `small-${at}`);
+      await operator.createPod(ns, `small-${at}`, { node: small.name, networking: 'web' });
+      await operator.bound(ns, `small-${at}`);
     }
-    await bed.createPod(ns, 'small-3', { node: small.name, networking: 'web' });
-    await bed.podEvent(ns, 'small-3', 'NoMemberSlot');
+    await operator.createPod(ns, 'small-3', { node: small.name, networking: 'web' });
+    await operator.podEvent(ns, 'small-3', 'NoMemberSlot');
     const { code, data } = await explain('small-3');
     expect(code).toBe(1);
     expect(data.verdict).toMatchObject({
@@ -134,7 +138,7 @@ describe('explain pod', () => {
     ['is picked by nothing', 'plain', {}, /No PodNetworking picks the pod/],
     ['was opted out', 'ignored', { labels: { 'k8s.aliyun.com/ignore-by-terway': 'true' } }, /ignore-by-terway=true/],
   ] as const)('a pod that %s', async (_, name, options, text) => {
-    if (options !== undefined) await bed.createPod(ns, name, { node: node.name, ...options });
+    if (options !== undefined) await operator.createPod(ns, name, { node: node.name, ...options });
     const { code, data } = await explain(name);
     expect(data.verdict.text).toMatch(text);
     expect(code).toBe(1);
@@ -142,34 +146,36 @@ describe('explain pod', () => {
 
   test('a pod in the network of its node, and one that nobody scheduled', async () => {
     const manifest = (name: string, spec: object) => ({
-      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name } },
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name },
       spec: { containers: [{ name: 'main', image: 'registry.k8s.io/pause:3.10' }], ...spec },
     });
     const path = `/api/v1/namespaces/${ns}/pods`;
-    await bed.lab.api.create(path, manifest('host', { nodeName: node.name, hostNetwork: true }));
-    await bed.lab.api.create(path, manifest('homeless', { nodeSelector: { there: 'is-none' } }));
+    await operator.lab.api.create(path, manifest('host', { nodeName: node.name, hostNetwork: true }));
+    await operator.lab.api.create(path, manifest('homeless', { nodeSelector: { there: 'is-none' } }));
     expect((await explain('host')).data.verdict.text).toContain('hostNetwork');
     expect((await explain('homeless')).data.verdict.text).toMatch(/^The pod waits for the scheduler/);
   });
 
   test('an address that is kept without its pod is nothing wrong', async () => {
-    await bed.readyNetworking('db', { allocationType: { type: 'Fixed', releaseStrategy: 'Never' } });
-    await bed.createPod(ns, 'db-0', { node: node.name, networking: 'db' });
-    const address = addressOf(await bed.bound(ns, 'db-0'));
-    await bed.deletePod(ns, 'db-0');
-    await bed.podEni(ns, 'db-0', ({ status }) => status?.phase === 'Unbind');
+    await operator.readyNetworking('db', { allocationType: { type: 'Fixed', releaseStrategy: 'Never' } });
+    await operator.createPod(ns, 'db-0', { node: node.name, networking: 'db' });
+    const address = addressOf(await operator.bound(ns, 'db-0'));
+    await operator.deletePod(ns, 'db-0');
+    await operator.podEni(ns, 'db-0', ({ status }) => status?.phase === 'Unbind');
     const { code, data } = await explain('db-0');
     expect(data.verdict).toEqual({
       well: true,
       text: `There is no such pod now. Its fixed address ${address} is kept until its PodENI is deleted, for the next pod of the name.`,
     });
     expect(code).toBe(0);
-    await bed.lab.api.delete(`${API}/namespaces/${ns}/podenis/db-0`);
+    await operator.lab.api.delete(`${API}/namespaces/${ns}/podenis/db-0`);
   });
 });
 
 test('tables of nodes, vSwitches and quota tell the same as their JSON', async () => {
-  await bed.lab.addNode(ZONE_H, TRUNKLESS_TYPE);
+  await operator.lab.addNode(ZONE_H, TRUNKLESS_TYPE);
   const nodes = z.object({
     nodes: z.array(
       z.object({
@@ -229,13 +235,13 @@ test('gc tells what it would release and why not, then releases it', async () =>
     released: z.array(z.object({ eniID: z.string(), call: z.string() })).optional(),
   });
   expect((await plugin.run(['gc', '--plan'])).stdout).toMatch(/^No orphans: each of the \d+ ENIs/);
-  await bed.createPod(ns, 'orphan', { node: node.name, networking: 'web' });
-  const eniId = idOf(await bed.bound(ns, 'orphan'));
-  await bed.stopControlPlane();
-  await bed.deletePod(ns, 'orphan');
-  await bed.strip(`${API}/namespaces/${ns}/podenis/orphan`);
-  await bed.strip(`${API}/networkinterfaces/${eniId}`);
-  await bed.startControlPlane();
+  await operator.createPod(ns, 'orphan', { node: node.name, networking: 'web' });
+  const eniId = idOf(await operator.bound(ns, 'orphan'));
+  await operator.stopControlPlane();
+  await operator.deletePod(ns, 'orphan');
+  await operator.strip(`${API}/namespaces/${ns}/podenis/orphan`);
+  await operator.strip(`${API}/networkinterfaces/${eniId}`);
+  await operator.startControlPlane();
   const look = async (decision: string) =>
     pollUntil(
       async () => {
@@ -253,7 +259,7 @@ test('gc tells what it would release and why not, then releases it', async () =>
   });
   const early = await plugin.json(['gc', '--apply'], plan);
   expect(early.data.released).toEqual([]);
-  expect(await bed.eni(eniId)).toMatchObject({ status: 'InUse' });
+  expect(await operator.eni(eniId)).toMatchObject({ status: 'InUse' });
   const adoption = await plugin.json(
     ['adopt'],
     z.object({ adoptees: z.array(z.object({ name: z.string(), hindrance: z.string().optional() })) }),
@@ -267,7 +273,7 @@ test('gc tells what it would release and why not, then releases it', async () =>
   await look('release');
   const applied = await plugin.json(['gc', '--apply'], plan);
   expect(applied).toMatchObject({ code: 0, data: { released: [{ eniID: eniId, call: 'detach' }] } });
-  await pollUntil(async () => ((await bed.eni(eniId)) === undefined ? true : undefined), {
+  await pollUntil(async () => ((await operator.eni(eniId)) === undefined ? true : undefined), {
     what: `${eniId} to go`,
     timeoutMs: 60_000,
   });
@@ -275,11 +281,11 @@ test('gc tells what it would release and why not, then releases it', async () =>
 
 test('adopt tells which records of another control plane are looked after, and what hinders the others', async () => {
   for (const name of ['theirs', 'damaged']) {
-    await bed.createPod(ns, name, { node: node.name, networking: 'web' });
-    const found = await bed.bound(ns, name);
+    await operator.createPod(ns, name, { node: node.name, networking: 'web' });
+    const found = await operator.bound(ns, name);
     const [{ intent: _intent, ...allocation } = { eni: { id: '' } }] = found.spec.allocations ?? [];
     // Without what only this control plane writes.
-    await bed.lab.api.patch(`${API}/namespaces/${ns}/podenis/${name}`, 'merge', {
+    await operator.lab.api.patch(`${API}/namespaces/${ns}/podenis/${name}`, 'merge', {
       spec: {
         target: null,
         allocations: [
@@ -303,7 +309,9 @@ test('adopt tells which records of another control plane are looked after, and w
   );
   expect(adoptees).toContainEqual({ kind: 'PodENI', name: `${ns}/theirs`, state: 'adopted' });
   expect(adoptees).toContainEqual({
-    ...{ kind: 'PodENI', name: `${ns}/damaged`, state: 'hindered' },
+    kind: 'PodENI',
+    name: `${ns}/damaged`,
+    state: 'hindered',
     hindrance: expect.stringContaining('the record says vsw-bp1other'),
   });
   expect((await plugin.run(['adopt'])).stdout).toMatch(/1 adopted, \d+ not/);
@@ -314,16 +322,21 @@ test('adopt tells which records of another control plane are looked after, and w
 test('a bundle has everything that tells of the network, and no secret', async () => {
   const SECRET = 'hunter2hunter2';
   const path = '/api/v1/namespaces/kube-system';
-  await bed.lab.api.create(`${path}/secrets`, {
-    ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'terway-controlplane-credential' } },
+  await operator.lab.api.create(`${path}/secrets`, {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 'terway-controlplane-credential' },
     stringData: { 'ctrl-secret.yaml': `accessSecret: ${SECRET}` },
   });
-  await bed.lab.api.create(`${path}/configmaps`, {
-    ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'terway-controlplane' } },
+  await operator.lab.api.create(`${path}/configmaps`, {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'terway-controlplane' },
     data: { 'ctrl-config.yaml': `regionID: cn-hangzhou\naccessSecret: ${SECRET}\n` },
   });
-  await bed.lab.api.create(`${path}/pods`, {
-    ...{ apiVersion: 'v1', kind: 'Pod' },
+  await operator.lab.api.create(`${path}/pods`, {
+    apiVersion: 'v1',
+    kind: 'Pod',
     metadata: { name: 'bundled', labels: { 'app.kubernetes.io/part-of': 'terway-controlplane' } },
     spec: {
       nodeName: node.name,
@@ -345,11 +358,14 @@ test('a bundle has everything that tells of the network, and no secret', async (
       ],
     },
   });
-  await bed.lab.api.create(`${path}/configmaps`, {
-    ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'special-nodes' }, data: { eni_conf: '{}' } },
+  await operator.lab.api.create(`${path}/configmaps`, {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'special-nodes' },
+    data: { eni_conf: '{}' },
   });
   const labelNode = (name: string | null) =>
-    bed.lab.api.patch(`/api/v1/nodes/${node.name}`, 'merge', { metadata: { labels: { 'terway-config': name } } });
+    operator.lab.api.patch(`/api/v1/nodes/${node.name}`, 'merge', { metadata: { labels: { 'terway-config': name } } });
   await labelNode('special-nodes');
   const file = join(folder, 'bundle.tar.gz');
   try {
@@ -390,7 +406,7 @@ test('a bundle has everything that tells of the network, and no secret', async (
       ...['secrets/terway-controlplane-credential', 'configmaps/terway-controlplane', 'configmaps/special-nodes'],
       'pods/bundled',
     ]) {
-      await bed.strip(`${path}/${object}`);
+      await operator.strip(`${path}/${object}`);
     }
   }
 });
@@ -403,17 +419,17 @@ test('uninstall --check proves that nothing is left, or tells how it goes', asyn
   });
   const before = await plugin.json(['uninstall', '--check'], schema);
   expect(before).toMatchObject({ code: 1, data: { proven: false } });
-  const podEni = await bed.findPodEni(ns, 'web-0');
+  const podEni = await operator.findPodEni(ns, 'web-0');
   if (podEni === undefined) throw new Error('web-0 has its record');
   expect(before.data.enis.find(({ eniID }) => eniID === idOf(podEni))?.remedy).toMatch(/^delete the pod/);
   expect(before.data.enis.some(({ remedy }) => remedy.startsWith('remove the node'))).toBe(true);
   const blind = await plugin.json(['uninstall', '--check'], schema, { socket: join(folder, 'nobody.sock') });
   expect(blind).toMatchObject({ code: 1, data: { proven: false, problem: expect.stringContaining('nobody answers') } });
 
-  const pods = await bed.lab.api.list(`/api/v1/namespaces/${ns}/pods`);
+  const pods = await operator.lab.api.list(`/api/v1/namespaces/${ns}/pods`);
   const named = z.object({ metadata: z.object({ name: z.string() }) });
-  for (const pod of pods.objects) await bed.deletePod(ns, named.parse(pod).metadata.name);
-  await bed.lab.api.delete('/api/v1/nodes');
+  for (const pod of pods.objects) await operator.deletePod(ns, named.parse(pod).metadata.name);
+  await operator.lab.api.delete('/api/v1/nodes');
   const after = await pollUntil(
     async () => {
       const asked = await plugin.json(['uninstall', '--check'], schema);
@@ -422,5 +438,5 @@ test('uninstall --check proves that nothing is left, or tells how it goes', asyn
     { what: 'the last ENI to go', timeoutMs: 60_000 },
   );
   expect(after).toMatchObject({ proven: true, enis: [] });
-  expect((await bed.world()).cloud.enis.filter(({ type }) => type !== 'Primary')).toEqual([]);
+  expect((await operator.world()).cloud.enis.filter(({ type }) => type !== 'Primary')).toEqual([]);
 });

@@ -14,7 +14,7 @@ import { type LabNode, VPC } from '../lab/lab.ts';
 import { ALERT_CASES, CASE_MINUTES } from './monitoring/alert-cases.ts';
 import { alertsOf, namesIn, RULES, type Rules, readDashboards, readRules, runbookAnchors } from './monitoring/files.ts';
 import { ensurePrometheus, Prometheus } from './monitoring/prometheus.ts';
-import { Bed, ZONE_H } from './support.ts';
+import { OperatorLab, ZONE_H } from './support.ts';
 
 /** Metrics, alerts and dashboards with the real Prometheus, a control plane that works, and the agent's own metrics. */
 
@@ -96,8 +96,14 @@ function workedAgent() {
     sandboxes: () => 1,
     podDeviations: () => [{ labels: { object: 'route' }, value: 1 }],
     verdicts: async () => ({
-      ...{ tagged: 10, untagged: 10, passed: 1, droppedNoEntry: 0, droppedWrongVlan: 0 },
-      ...{ droppedDoubleTag: 0, droppedMissingTag: 0, droppedSpoofedSource: 0 },
+      tagged: 10,
+      untagged: 10,
+      passed: 1,
+      droppedNoEntry: 0,
+      droppedWrongVlan: 0,
+      droppedDoubleTag: 0,
+      droppedMissingTag: 0,
+      droppedSpoofedSource: 0,
     }),
   });
   metrics.cniRequests.inc({ command: 'ADD', code: '0' });
@@ -110,20 +116,20 @@ function workedAgent() {
 describe('with a control plane that works', () => {
   const agent = workedAgent();
   const server = telemetryServer({ ready: () => undefined, registry: agent.registry });
-  let bed: Bed;
+  let operator: OperatorLab;
   let node: LabNode;
   let namespace: TestNamespace;
   let prometheus: Prometheus;
 
   beforeAll(async () => {
     const cluster = await sharedCluster();
-    bed = await Bed.start(cluster);
+    operator = await OperatorLab.start(cluster);
     namespace = await withNamespace(cluster, 'monitoring');
-    await bed.startControlPlane();
+    await operator.startControlPlane();
     const port = await listen(server, { host: '127.0.0.1', port: 0 });
     prometheus = await Prometheus.start({
       targets: {
-        'terway-controlplane': new URL(bed.controlPlane.telemetryUrl).host,
+        'terway-controlplane': new URL(operator.controlPlane.telemetryUrl).host,
         'terway-agent': `127.0.0.1:${port}`,
       },
       rules: stringify({
@@ -133,33 +139,33 @@ describe('with a control plane that works', () => {
         })),
       }),
     });
-    node = await bed.addNode(ZONE_H);
-    await bed.lab.cloud.createVSwitch({
+    node = await operator.addNode(ZONE_H);
+    await operator.lab.cloud.createVSwitch({
       vSwitchId: 'vsw-bp1one',
       vpcId: VPC,
       zoneId: ZONE_H,
       cidrBlock: '10.68.0.0/29',
     });
-    await bed.readyNetworking('plain');
-    await bed.readyNetworking('small', { vSwitchOptions: ['vsw-bp1one'] });
+    await operator.readyNetworking('plain');
+    await operator.readyNetworking('small', { vSwitchOptions: ['vsw-bp1one'] });
     // A failure: this one has no vSwitch.
-    await bed.createNetworking('broken', { vSwitchOptions: ['vsw-bp1nowhere'] });
-    await bed.networking('broken', ({ status }) => status?.status === 'Fail');
-    await bed.createPod(namespace.name, 'plain-0', { node: node.name, networking: 'plain' });
-    await bed.bound(namespace.name, 'plain-0');
+    await operator.createNetworking('broken', { vSwitchOptions: ['vsw-bp1nowhere'] });
+    await operator.networking('broken', ({ status }) => status?.status === 'Fail');
+    await operator.createPod(namespace.name, 'plain-0', { node: node.name, networking: 'plain' });
+    await operator.bound(namespace.name, 'plain-0');
   });
 
   afterAll(async () => {
     await prometheus?.close();
     await closeServer(server);
-    await bed?.close();
+    await operator?.close();
     await namespace?.delete();
   });
 
   const exported = async () =>
     (
       await Promise.all([
-        fetch(`${bed.controlPlane.telemetryUrl}/metrics`).then((answer) => answer.text()),
+        fetch(`${operator.controlPlane.telemetryUrl}/metrics`).then((answer) => answer.text()),
         agent.registry.metrics(),
       ])
     ).join('\n');
@@ -235,10 +241,10 @@ describe('with a control plane that works', () => {
   test('a vSwitch that is full, a broken PodNetworking and a refused configuration fire', async () => {
     await firing('TerwayPodNetworkingNotReady');
     for (let at = 0; at < 5; at += 1) {
-      await bed.createPod(namespace.name, `small-${at}`, { node: node.name, networking: 'small' });
+      await operator.createPod(namespace.name, `small-${at}`, { node: node.name, networking: 'small' });
     }
     await firing('TerwayVSwitchFull');
-    const { configPath } = bed.controlPlane;
+    const { configPath } = operator.controlPlane;
     const before = await readFile(configPath, 'utf8');
     await writeFile(configPath, `${before}\nnoSuchKey: 1\n`);
     await firing('TerwayConfigurationRefused');
@@ -251,8 +257,8 @@ describe('with a control plane that works', () => {
 
   test('a vSwitch that nobody names any more has no series', async () => {
     expect(await exported()).toContain('vswitch="vsw-bp1one"');
-    for (let at = 0; at < 5; at += 1) await bed.deletePod(namespace.name, `small-${at}`);
-    await bed.lab.api.delete('/apis/network.alibabacloud.com/v1beta1/podnetworkings/small');
+    for (let at = 0; at < 5; at += 1) await operator.deletePod(namespace.name, `small-${at}`);
+    await operator.lab.api.delete('/apis/network.alibabacloud.com/v1beta1/podnetworkings/small');
     await pollUntil(async () => ((await exported()).includes('vsw-bp1one') ? undefined : true), {
       what: 'the series to go',
       timeoutMs: 30_000,

@@ -1,12 +1,12 @@
 import { podNetworkingSchema } from '../../src/crds/pod-networking.ts';
 import { pollUntil } from '../cluster/poll.ts';
-import { API, type Bed } from './support.ts';
+import { API, type OperatorLab } from './support.ts';
 
 /** What an onlooker sees of the system: tables, and whether it is at rest. */
 
 /** A table of `kubectl get -o wide`: its rows by their headings. */
-export async function tableOf(bed: Bed, args: string[]): Promise<Record<string, string>[]> {
-  const { stdout, stderr, code } = await bed.lab.cluster.kubectl(['get', ...args, '-o', 'wide']);
+export async function tableOf(operator: OperatorLab, args: string[]): Promise<Record<string, string>[]> {
+  const { stdout, stderr, code } = await operator.lab.cluster.kubectl(['get', ...args, '-o', 'wide']);
   if (code !== 0) throw new Error(`kubectl get ${args.join(' ')}: ${stderr}`);
   const [headings = '', ...rows] = stdout.trimEnd().split('\n');
   const columns = [...headings.matchAll(/\S+ */g)].map(({ 0: heading, index }) => ({ heading, index }));
@@ -22,8 +22,8 @@ export async function tableOf(bed: Bed, args: string[]): Promise<Record<string, 
 }
 
 /** Two looks of the collector at the cloud: time for whatever was under way to end. */
-export async function twoLooks(bed: Bed): Promise<void> {
-  const looks = async () => (await bed.lab.cloud.counters()).calls['DescribeNetworkInterfaces']?.['OK'] ?? 0;
+export async function twoLooks(operator: OperatorLab): Promise<void> {
+  const looks = async () => (await operator.lab.cloud.counters()).calls['DescribeNetworkInterfaces']?.['OK'] ?? 0;
   const before = await looks();
   await pollUntil(async () => ((await looks()) >= before + 2 ? true : undefined), {
     what: 'two looks of the collector',
@@ -32,9 +32,9 @@ export async function twoLooks(bed: Bed): Promise<void> {
 }
 
 /** Time in which something could happen: rounds of whatever looks again by itself, counted by the questions to the cloud. */
-export async function rounds(bed: Bed, count: number): Promise<void> {
+export async function rounds(operator: OperatorLab, count: number): Promise<void> {
   const asked = async () => {
-    const { calls } = await bed.lab.cloud.counters();
+    const { calls } = await operator.lab.cloud.counters();
     return [calls['DescribeVSwitches']?.['OK'] ?? 0, calls['DescribeNetworkInterfaces']?.['OK'] ?? 0];
   };
   const [vSwitches = 0, enis = 0] = await asked();
@@ -49,28 +49,28 @@ export async function rounds(bed: Bed, count: number): Promise<void> {
 }
 
 /** Waits until each PodNetworking tells as many free addresses as there are; it may do so only every ten seconds. */
-export async function figuresFollow(bed: Bed): Promise<void> {
-  const { vSwitches } = await bed.lab.cloud.state();
+export async function figuresFollow(operator: OperatorLab): Promise<void> {
+  const { vSwitches } = await operator.lab.cloud.state();
   const free = new Map(vSwitches.map(({ id, availableIpAddressCount }) => [id, availableIpAddressCount]));
-  const { objects } = await bed.lab.api.list(`${API}/podnetworkings`);
+  const { objects } = await operator.lab.api.list(`${API}/podnetworkings`);
   for (const { metadata } of objects.map((object) => podNetworkingSchema.parse(object))) {
-    await bed.networking(metadata.name, ({ status }) =>
+    await operator.networking(metadata.name, ({ status }) =>
       (status?.vSwitches ?? []).every(({ id, availableIPCount }) => availableIPCount === free.get(id)),
     );
   }
 }
 
 /** Versions of all objects, calls that change something, and writes. */
-export async function everythingOf(bed: Bed) {
-  const { podEnis, networkInterfaces, nodes } = await bed.world();
+export async function everythingOf(operator: OperatorLab) {
+  const { podEnis, networkInterfaces, nodes } = await operator.world();
   const versions = [...podEnis, ...networkInterfaces, ...nodes].map(
     ({ metadata }) => `${metadata.name} ${metadata.resourceVersion}`,
   );
-  return { versions, mutations: await bed.mutations(), writes: await writesOf(bed) };
+  return { versions, mutations: await operator.mutations(), writes: await writesOf(operator) };
 }
 
 /** Writes that the control plane has sent, without its lease and events. */
-async function writesOf({ controlPlane }: Bed): Promise<string[]> {
+async function writesOf({ controlPlane }: OperatorLab): Promise<string[]> {
   const text = await (await fetch(`${controlPlane.telemetryUrl}/metrics`)).text();
   return text
     .split('\n')

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import type * as z from 'zod';
 import type { ClusterAccess, CommandResult } from '../cluster/access.ts';
-import type { Bed } from './support.ts';
+import type { OperatorLab } from './support.ts';
 
 /** How the plugin is called. */
 export interface Asked {
-  /** Of the control plane's admin channel. Default: that of the bed's control plane. */
+  /** Of the control plane's admin channel. Default: that of the operator's control plane. */
   socket?: string;
   /** Folders in front of the PATH. */
   path?: readonly string[];
@@ -13,25 +13,25 @@ export interface Asked {
   byKubectl?: boolean;
 }
 
-/** `kubectl terway` against the control plane of a bed, as shipped. */
+/** `kubectl terway` against the control plane of a operator, as shipped. */
 export class Plugin {
   readonly #cluster: ClusterAccess;
-  readonly #bed: Bed;
+  readonly #operator: OperatorLab;
 
-  constructor(cluster: ClusterAccess, bed: Bed) {
+  constructor(cluster: ClusterAccess, operator: OperatorLab) {
     this.#cluster = cluster;
-    this.#bed = bed;
+    this.#operator = operator;
   }
 
   /** Where its executable and that of the control plane are. */
   get dist(): string {
-    return join(this.#bed.lab.stateDir, 'dist');
+    return join(this.#operator.lab.stateDir, 'dist');
   }
 
   run(args: readonly string[], { socket, path = [], byKubectl = false }: Asked = {}): Promise<CommandResult> {
     const options = {
       path: [...path, this.dist],
-      env: { TERWAY_ADMIN_SOCKET: socket ?? this.#bed.controlPlane.adminSocket },
+      env: { TERWAY_ADMIN_SOCKET: socket ?? this.#operator.controlPlane.adminSocket },
     };
     return byKubectl
       ? this.#cluster.run('kubectl', ['terway', ...args], options)

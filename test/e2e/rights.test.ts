@@ -7,7 +7,7 @@ import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { CLUSTER_ID, type LabNode } from '../lab/lab.ts';
 import { applyWebhookConfigurations, removeWebhookConfigurations } from '../lab/webhook.ts';
-import { API, Bed, chartRights, SMALL_TYPE, ZONE_H } from './support.ts';
+import { API, chartRights, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /*
  * config/rbac, with the rule that nodeConfigMaps adds, is exactly what the control plane needs: with all of it nothing is
@@ -54,7 +54,7 @@ const OCCASIONAL: Readonly<Record<string, RegExp>> = {
   'a certificate that is renewed': /^patch secrets$/,
 };
 
-let bed: Bed;
+let operator: OperatorLab;
 let namespace: TestNamespace;
 let ns: string;
 let port: number;
@@ -65,24 +65,24 @@ let visits = 0;
 beforeAll(async () => {
   const cluster = await sharedCluster();
   [port = 0] = await chooseFreePorts(1);
-  bed = await Bed.start(cluster, {
+  operator = await OperatorLab.start(cluster, {
     nodeConfigMaps: NODE_CONFIG_MAPS,
     webhook: { port, bindHost: '127.0.0.1', hosts: ['127.0.0.1'], drain: '100ms', escapedPods: 'evict' },
   });
-  await bed.lab.apply(RBAC);
+  await operator.lab.apply(RBAC);
   namespace = await withNamespace(cluster, 'rights');
   ns = namespace.name;
   const configMap = (name: string, space: string, data: Record<string, string>) =>
     stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: space }, data });
-  await bed.lab.apply(configMap('ack-cluster-profile', 'kube-system', { clusterid: CLUSTER_ID }));
-  await bed.lab.apply(configMap('owner', ns, {}));
-  const owner = await bed.lab.api.get(`/api/v1/namespaces/${ns}/configmaps/owner`);
+  await operator.lab.apply(configMap('ack-cluster-profile', 'kube-system', { clusterid: CLUSTER_ID }));
+  await operator.lab.apply(configMap('owner', ns, {}));
+  const owner = await operator.lab.api.get(`/api/v1/namespaces/${ns}/configmaps/owner`);
   ownerUid = z.object({ metadata: z.object({ uid: z.string() }) }).parse(owner).metadata.uid;
-  await bed.startControlPlane();
-  await bed.readyNetworking('rights');
-  await bed.stopControlPlane();
+  await operator.startControlPlane();
+  await operator.readyNetworking('rights');
+  await operator.stopControlPlane();
   // A pod that is hardly younger than its PodNetworking is no escaped one.
-  const madeMs = Date.parse((await bed.networking('rights', () => true)).metadata.creationTimestamp ?? '');
+  const madeMs = Date.parse((await operator.networking('rights', () => true)).metadata.creationTimestamp ?? '');
   await pollUntil(async () => (Date.now() > madeMs + 7000 ? true : undefined), {
     what: 'the PodNetworking to be older than a moment',
     timeoutMs: 20_000,
@@ -90,11 +90,11 @@ beforeAll(async () => {
 }, 120_000);
 
 afterAll(async () => {
-  if (bed !== undefined) {
-    await removeWebhookConfigurations(bed.lab);
-    await bed.lab.api.delete('/api/v1/namespaces/kube-system/configmaps/ack-cluster-profile');
+  if (operator !== undefined) {
+    await removeWebhookConfigurations(operator.lab);
+    await operator.lab.api.delete('/api/v1/namespaces/kube-system/configmaps/ack-cluster-profile');
   }
-  await bed?.close();
+  await operator?.close();
   await namespace?.delete();
 });
 
@@ -104,28 +104,28 @@ afterAll(async () => {
  */
 async function start(): Promise<void> {
   visits += 1;
-  node = await bed.lab.addNode(ZONE_H, SMALL_TYPE);
-  await removeWebhookConfigurations(bed.lab);
-  await bed.createPod(ns, `escaped-${visits}`, {
+  node = await operator.lab.addNode(ZONE_H, SMALL_TYPE);
+  await removeWebhookConfigurations(operator.lab);
+  await operator.createPod(ns, `escaped-${visits}`, {
     node: node.name,
     annotations: { 'k8s.aliyun.com/pod-networking': 'rights' },
     ownerReferences: [{ apiVersion: 'v1', kind: 'ConfigMap', name: 'owner', uid: ownerUid, controller: true }],
   });
-  await bed.lab.api.patch(`${API}/podnetworkings/rights`, 'merge', { spec: { priority: visits } });
+  await operator.lab.api.patch(`${API}/podnetworkings/rights`, 'merge', { spec: { priority: visits } });
   // Without its rights the one before may never have had it.
   await ignoreMissing(
-    bed.lab.api.delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/terway-controlplane'),
+    operator.lab.api.delete('/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/terway-controlplane'),
   );
-  await applyWebhookConfigurations(bed.lab, port);
-  await bed.startControlPlane({ clusterID: undefined }, { waitReady: false });
+  await applyWebhookConfigurations(operator.lab, port);
+  await operator.startControlPlane({ clusterID: undefined }, { waitReady: false });
 }
 
 /** Has everything done that the control plane does: a trunk, a pod that is bound and released, and one that is evicted. */
 async function everything(): Promise<{ end: () => Promise<void>; done: () => Promise<boolean> }> {
   const [served, escaped] = [`served-${visits}`, `escaped-${visits}`];
-  await bed.createPod(ns, served, { node: node.name, networking: 'rights' });
+  await operator.createPod(ns, served, { node: node.name, networking: 'rights' });
   const pods = async () => {
-    const { objects } = await bed.lab.api.list(`/api/v1/namespaces/${ns}/pods`);
+    const { objects } = await operator.lab.api.list(`/api/v1/namespaces/${ns}/pods`);
     return objects.map((object) => z.object({ metadata: z.looseObject({ name: z.string() }) }).parse(object).metadata);
   };
   return {
@@ -133,17 +133,17 @@ async function everything(): Promise<{ end: () => Promise<void>; done: () => Pro
       const found = await pods();
       const evicted = found.find(({ name }) => name === escaped);
       if (evicted !== undefined && evicted['deletionTimestamp'] === undefined) return false;
-      return (await bed.findPodEni(ns, served))?.status?.phase === 'Bind';
+      return (await operator.findPodEni(ns, served))?.status?.phase === 'Bind';
     },
     end: async () => {
-      for (const { name } of await pods()) await bed.deletePod(ns, name);
+      for (const { name } of await pods()) await operator.deletePod(ns, name);
     },
   };
 }
 
 /** Requests by `verb resource/subresource` and HTTP status. */
 async function requests(): Promise<{ what: string; code: string }[]> {
-  const response = await fetch(`${bed.controlPlane.telemetryUrl}/metrics`).catch(() => undefined);
+  const response = await fetch(`${operator.controlPlane.telemetryUrl}/metrics`).catch(() => undefined);
   const lines = (await response?.text())?.split('\n') ?? [];
   return lines.flatMap((line) => {
     const found = /^terway_kube_requests_total\{verb="(\w+)",resource="(\w+)",subresource="(\w*)",code="(\d+)"\}/.exec(
@@ -158,7 +158,7 @@ async function requests(): Promise<{ what: string; code: string }[]> {
 const refused = async () => (await requests()).filter(({ code }) => code === '403').map(({ what }) => what);
 
 async function setRole(role: Role): Promise<void> {
-  await bed.lab.apply(stringify(role));
+  await operator.lab.apply(stringify(role));
 }
 
 describe('with all rules', () => {
@@ -172,11 +172,11 @@ describe('with all rules', () => {
         timeoutMs: 45_000,
       });
       await world.end();
-      await bed.settled(({ podEnis }) => podEnis.length === 0);
+      await operator.settled(({ podEnis }) => podEnis.length === 0);
       used = new Set((await requests()).map(({ what }) => what));
       expect(await refused()).toEqual([]);
     } finally {
-      await bed.stopControlPlane();
+      await operator.stopControlPlane();
     }
     const granted = ROLES.flatMap(({ rules }) =>
       rules.flatMap(({ verbs, resources }) =>
@@ -197,7 +197,7 @@ describe('without', () => {
       const resources = role.rules[at]?.resources ?? [];
       await pollUntil(
         async () => {
-          const { process } = bed.controlPlane;
+          const { process } = operator.controlPlane;
           // What it needs to start at all ends it with a word.
           if (!process.isRunning) return /is forbidden|cannot (get|list)/.test(await process.tail()) ? true : undefined;
           return (await refused()).some((what) => resources.includes(what.split(' ')[1] ?? '')) ? true : undefined;
@@ -206,7 +206,7 @@ describe('without', () => {
       );
       await world.end();
     } finally {
-      await bed.stopControlPlane();
+      await operator.stopControlPlane();
       await setRole(role);
     }
   });

@@ -13,7 +13,10 @@ import { LabProcess } from '../lab/process.ts';
 /** What a start says that cannot succeed, or not yet. Every line here is read by somebody who looks for the mistake. */
 
 const CONFIG = {
-  ...{ regionID: 'cn-hangzhou', clusterID: 'c1', vpcID: 'vpc-bp1lab', metricsBindAddress: '0' },
+  regionID: 'cn-hangzhou',
+  clusterID: 'c1',
+  vpcID: 'vpc-bp1lab',
+  metricsBindAddress: '0',
   webhook: { enabled: false },
 };
 const CREDENTIAL = { accessKey: 'LTAI5tKey', accessSecret: 'Sesame' };

@@ -78,7 +78,7 @@ export async function chartRights(nodeConfigMaps: readonly string[]): Promise<st
 }
 
 /** A laboratory with one control plane, and the words that the tests are written in. */
-export class Bed implements AsyncDisposable {
+export class OperatorLab implements AsyncDisposable {
   readonly lab: Lab;
   #controlPlane: ControlPlane | undefined;
   readonly #config: Record<string, unknown>;
@@ -89,8 +89,8 @@ export class Bed implements AsyncDisposable {
   }
 
   /** @param config is merged over {@link QUICK}. */
-  static async start(cluster: ClusterAccess, config: Record<string, unknown> = {}): Promise<Bed> {
-    return new Bed(await Lab.start({ cluster, latencies: LATENCIES }), { ...QUICK, ...config });
+  static async start(cluster: ClusterAccess, config: Record<string, unknown> = {}): Promise<OperatorLab> {
+    return new OperatorLab(await Lab.start({ cluster, latencies: LATENCIES }), { ...QUICK, ...config });
   }
 
   get controlPlane(): ControlPlane {

@@ -97,8 +97,13 @@ const event = (name: string, reportingInstance: string) => ({
   apiVersion: 'events.k8s.io/v1',
   kind: 'Event',
   metadata: { name },
-  ...{ eventTime: new Date().toISOString().replace('Z', '000Z'), type: 'Warning', reason: 'AllocIPFailed' },
-  ...{ action: 'AttachNetwork', note: 'no PodENI', reportingController: 'terway-agent', reportingInstance },
+  eventTime: new Date().toISOString().replace('Z', '000Z'),
+  type: 'Warning',
+  reason: 'AllocIPFailed',
+  action: 'AttachNetwork',
+  note: 'no PodENI',
+  reportingController: 'terway-agent',
+  reportingInstance,
   regarding: { apiVersion: 'v1', kind: 'Pod', namespace: 'default', name: 'web-0' },
 });
 

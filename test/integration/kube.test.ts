@@ -187,8 +187,12 @@ test('events and their series are accepted by the server', async () => {
   const errors: unknown[] = [];
   const onError = (error: unknown) => errors.push(error);
   const recorder = new EventRecorder({
-    ...{ client, controller: 'pod', instance: 'test', clock: machine.clock },
-    ...{ onError, seriesIntervalMs: 100 },
+    client,
+    controller: 'pod',
+    instance: 'test',
+    clock: machine.clock,
+    onError,
+    seriesIntervalMs: 100,
   });
   const regarding = await client.create(configMaps, { metadata: key('told') });
   const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'worker', uid: 'abc' } };

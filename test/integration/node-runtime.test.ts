@@ -10,7 +10,7 @@ import type { ApiClient } from '../cluster/api.ts';
 import { sharedCluster } from '../cluster/shared.ts';
 import { installCrds, manifests, paths } from './crd-cluster.ts';
 
-/** The hand-shake by which the control plane learns which pods a node has let go (reference 1.7). */
+/** The hand-shake by which the control plane learns which pods a node has let go. */
 
 const NODE = 'runtime-node';
 let api: ApiClient;
@@ -37,7 +37,11 @@ beforeAll(async () => {
   coreNode.store.upsert(await client.get(coreNodeResource, { name: NODE }));
   newReporter = () =>
     new RuntimeReporter({
-      ...{ client, nodeName: NODE, view: { coreNode }, clock, isUsed: ({ uid }) => sandboxes.has(uid) },
+      client,
+      nodeName: NODE,
+      view: { coreNode },
+      clock,
+      isUsed: ({ uid }) => sandboxes.has(uid),
       onError: (error) => errors.push(error),
     });
   reporter = newReporter();

@@ -33,7 +33,9 @@ export function dnsManifests({ explicit }: { explicit: boolean }): string {
   const subject = { kind: 'ServiceAccount', ...metadata };
   const role = { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'system:coredns' };
   const watched = (apiGroup: string, resources: readonly string[]) => ({
-    ...{ apiGroups: [apiGroup], resources, verbs: ['list', 'watch'] },
+    apiGroups: [apiGroup],
+    resources,
+    verbs: ['list', 'watch'],
   });
   const objects = [
     {
@@ -51,19 +53,26 @@ export function dnsManifests({ explicit }: { explicit: boolean }): string {
     },
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
     {
-      ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRole', metadata: { name: role.name } },
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRole',
+      metadata: { name: role.name },
       rules: [
         watched('', ['endpoints', 'services', 'pods', 'namespaces']),
         watched('discovery.k8s.io', ['endpointslices']),
       ],
     },
     {
-      ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding', metadata: { name: role.name } },
-      ...{ roleRef: role, subjects: [subject] },
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRoleBinding',
+      metadata: { name: role.name },
+      roleRef: role,
+      subjects: [subject],
     },
     { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { Corefile: COREFILE } },
     {
-      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'kube-dns', namespace: NAMESPACE, labels: LABELS } },
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'kube-dns', namespace: NAMESPACE, labels: LABELS },
       spec: {
         clusterIP: DNS_ADDRESS,
         selector: LABELS,
@@ -75,7 +84,9 @@ export function dnsManifests({ explicit }: { explicit: boolean }): string {
       },
     },
     {
-      ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { ...metadata, labels: LABELS } },
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { ...metadata, labels: LABELS },
       spec: {
         replicas: DNS_REPLICAS,
         selector: { matchLabels: LABELS },
@@ -92,14 +103,18 @@ export function dnsManifests({ explicit }: { explicit: boolean }): string {
             dnsPolicy: 'Default',
             topologySpreadConstraints: [
               {
-                ...{ maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'ScheduleAnyway' },
+                maxSkew: 1,
+                topologyKey: 'kubernetes.io/hostname',
+                whenUnsatisfiable: 'ScheduleAnyway',
                 labelSelector: { matchLabels: LABELS },
               },
             ],
             containers: [
               {
                 name: 'coredns',
-                ...{ image: IMAGE, imagePullPolicy: 'Never', args: ['-conf', '/etc/coredns/Corefile'] },
+                image: IMAGE,
+                imagePullPolicy: 'Never',
+                args: ['-conf', '/etc/coredns/Corefile'],
                 volumeMounts: [{ name: 'config', mountPath: '/etc/coredns', readOnly: true }],
                 readinessProbe: { httpGet: { path: '/ready', port: 8181 }, periodSeconds: 1 },
                 livenessProbe: { httpGet: { path: '/health', port: 8080 }, initialDelaySeconds: 60 },

@@ -1,17 +1,12 @@
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { stringify } from 'yaml';
 import * as z from 'zod';
-import { buildNative } from '../../scripts/build-native.ts';
-import { writeProductImage } from '../../scripts/image/product.ts';
 import { rpcV1 } from '../../sim/cloud/http/raw-clients.ts';
 import { startVpcSwitch, type VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
 import type { CommandResult } from '../cluster/access.ts';
 import type { ApiClient } from '../cluster/api.ts';
-import { type Manifest, parseManifests } from '../cluster/apply.ts';
 import { type Cluster, startCluster } from '../cluster/cluster.ts';
-import { ensureHelm } from '../cluster/helm.ts';
 import { parseJson } from '../cluster/lock.ts';
 import { pollUntil } from '../cluster/poll.ts';
 import type { KubeProxyMode } from '../cluster/real-nodes/machine-config.ts';
@@ -19,28 +14,21 @@ import { type RealNode, startRealNode } from '../cluster/real-nodes/real-node.ts
 import { dnsManifests, writeDnsImage } from './cluster-dns.ts';
 import {
   ACCESS_KEY,
-  CLUSTER_ID,
   Lab,
   type LabOptions,
   NODE_SECURITY_GROUP,
   NODE_VSWITCH,
   POD_SECURITY_GROUP,
   REGION,
-  VPC,
   ZONES,
   type Zone,
 } from './lab.ts';
+import { Product, type ProductOptions, SERVICE_CIDRS } from './product.ts';
 import { primaryAddresses, VpcHost } from './vpc-host.ts';
 
-const root = join(import.meta.dirname, '..', '..');
-export const PRODUCT_IMAGE = 'docker.io/library/terway-controlplane:lab';
 const INSTANCE_TYPE = 'ecs.g7.4xlarge';
 /** Of the API server in the VPC, as ACK gives its managed control plane one there. */
 const API_SERVER_ADDRESS = '10.0.15.200';
-/** Name of the Helm release. */
-export const RELEASE = 'terway-controlplane';
-export const CHART = join(root, 'charts', 'terway-controlplane');
-const CREDENTIAL = { accessKey: ACCESS_KEY.accessKeyId, accessSecret: ACCESS_KEY.accessKeySecret };
 
 /** What a start consists of, in this order. */
 export type LabPart = 'cluster' | 'cloud' | 'switch' | 'nodes' | 'image';
@@ -60,17 +48,8 @@ export interface NodeOptions {
   kubeProxyMode?: KubeProxyMode;
 }
 
-export interface NodeLabOptions extends Omit<LabOptions, 'cluster' | 'stateDir'> {
+export interface NodeLabOptions extends Omit<LabOptions, 'cluster' | 'stateDir'>, ProductOptions {
   nodes: readonly NodeOptions[];
-  /** Merged over the agent's configuration. */
-  agentConfig?: Record<string, unknown>;
-  /** Merged over the control plane's configuration. */
-  controlPlaneConfig?: Record<string, unknown>;
-  replicas?: number;
-  /** Whether nodes and Services have IPv6 addresses, too. */
-  dualStack?: boolean;
-  /** What the product is installed from. Default `manifests`. */
-  installer?: 'manifests' | 'helm';
   /** Runs each part of the start, for those who show how it goes; `log` is told the lines of this part. */
   part?: <T>(name: LabPart, run: (log: (line: string) => void) => Promise<T>) => Promise<T>;
 }
@@ -84,11 +63,10 @@ export class NodeLab implements AsyncDisposable {
   readonly lab: Lab;
   readonly vpc: VpcSwitch;
   readonly nodes: WiredNode[] = [];
+  readonly product: Product;
   readonly stateDir: string;
   readonly #hosts: VpcHost[] = [];
   readonly #options: NodeLabOptions;
-  #imagePath: string | undefined;
-  #cloudForNodes: Promise<string> | undefined;
   #booting = 0;
 
   private constructor(
@@ -99,6 +77,7 @@ export class NodeLab implements AsyncDisposable {
     this.lab = parts.lab;
     this.vpc = parts.vpc;
     this.stateDir = parts.stateDir;
+    this.product = new Product(parts, options);
     this.#options = options;
   }
 
@@ -111,11 +90,6 @@ export class NodeLab implements AsyncDisposable {
 
   get api(): ApiClient {
     return this.lab.api;
-  }
-
-  /** Folder of bundles and native programs that the image was made of. */
-  get distDir(): string {
-    return join(this.lab.stateDir, 'dist');
   }
 
   /**
@@ -161,7 +135,7 @@ export class NodeLab implements AsyncDisposable {
       await nodeLab.#connectApiServer();
       const [path] = await part('nodes', (log) => {
         log('starting nodes');
-        return allOf([nodeLab.#writeImage(), ...options.nodes.map((node) => nodeLab.addNode(node))]);
+        return allOf([nodeLab.product.writeImage(), ...options.nodes.map((node) => nodeLab.addNode(node))]);
       });
       await part('image', (log) => {
         log('giving the image to the nodes');
@@ -191,7 +165,13 @@ export class NodeLab implements AsyncDisposable {
       name,
     });
     const real = await startRealNode(this.cluster, {
-      ...{ name, instanceId, instanceType, zone, region: REGION, labels, kubeProxyMode },
+      name,
+      instanceId,
+      instanceType,
+      zone,
+      region: REGION,
+      labels,
+      kubeProxyMode,
       internalIps: await primaryAddresses(this.lab.cloud, instanceId),
       plugInterfaces: async (netnsPath) => {
         await this.vpc.removeNode(instanceId);
@@ -202,7 +182,7 @@ export class NodeLab implements AsyncDisposable {
     const booted = { name, zone, instanceId, real };
     this.nodes.push(booted);
     this.nodes.sort((a, b) => a.name.localeCompare(b.name));
-    if (this.#imagePath !== undefined) await real.importImage(this.#imagePath);
+    if (this.product.imagePath !== undefined) await real.importImage(this.product.imagePath);
     return booted;
   }
 
@@ -230,24 +210,17 @@ export class NodeLab implements AsyncDisposable {
     const answer = await rpcV1(this.lab.endpoint, ACCESS_KEY, {
       method: 'POST',
       params: {
-        ...{ Action: 'AuthorizeSecurityGroup', RegionId: REGION, SecurityGroupId: into, SourceGroupId: from },
+        Action: 'AuthorizeSecurityGroup',
+        RegionId: REGION,
+        SecurityGroupId: into,
+        SourceGroupId: from,
         ...(ports === undefined ? { IpProtocol: 'all', PortRange: '-1/-1' } : { IpProtocol: 'tcp', PortRange: ports }),
-        ...{ Policy: 'accept', Priority: '1' },
+        Policy: 'accept',
+        Priority: '1',
       },
     });
     if (!answer.ok) throw new Error(`AuthorizeSecurityGroup: ${answer.status} ${await answer.text()}`);
     await this.vpc.settled();
-  }
-
-  /** Installs control plane and agent from `config/deploy` or the chart, and waits until every node is Ready. */
-  async install(): Promise<void> {
-    if (this.#options.installer === 'helm') {
-      await this.helmChecked(['install', RELEASE, CHART, '--wait', '--timeout', '120s'], await this.chartValues());
-    } else {
-      await this.installControlPlane();
-      await this.installAgent();
-    }
-    await this.nodesReady();
   }
 
   /** Installs CoreDNS as ordinary pods and waits until it answers. The product has to be there. */
@@ -257,95 +230,26 @@ export class NodeLab implements AsyncDisposable {
     await writeDnsImage(path, { signal, log });
     await allOf(this.nodes.map(({ real }) => real.importImage(path)));
     await this.lab.apply(dnsManifests({ explicit: this.#options.installer !== 'helm' }));
-    await this.#rolledOut('deployment/coredns');
+    await this.product.rolledOut('deployment/coredns');
   }
 
   /** A machine of the VPC that is no node. It ends with the laboratory at the latest. */
   async startHost(name: string): Promise<VpcHost> {
     const host = await VpcHost.start({
-      ...{ vpc: this.vpc, cloud: this.lab.cloud, logDirectory: this.stateDir, name, zone: ZONES[0] },
+      vpc: this.vpc,
+      cloud: this.lab.cloud,
+      logDirectory: this.stateDir,
+      name,
+      zone: ZONES[0],
     });
     this.#hosts.push(host);
     return host;
   }
 
-  /** Values of the chart for this laboratory. */
-  async chartValues(): Promise<Record<string, unknown>> {
-    const [repository = '', tag = ''] = PRODUCT_IMAGE.split(':');
-    return {
-      image: { repository, tag },
-      controlPlane: {
-        replicas: this.#options.replicas ?? 1,
-        config: await this.#controlPlaneConfig(),
-        credential: { file: CREDENTIAL },
-      },
-      agent: { config: this.#agentConfig },
-    };
-  }
-
-  /** Runs helm in the namespace of the product; a failure is a `code`. */
-  async helm(args: readonly string[], values?: Record<string, unknown>): Promise<CommandResult> {
-    const { signal } = this.#options;
-    return this.cluster.run(
-      await ensureHelm(signal === undefined ? {} : { signal }),
-      [...args, '--namespace', 'kube-system', ...(values === undefined ? [] : ['--values', '-'])],
-      { input: values === undefined ? '' : stringify(values), ...(signal === undefined ? {} : { signal }) },
-    );
-  }
-
-  /** @returns what helm printed. @throws with what it complained about, and how the pods of the product are. */
-  async helmChecked(args: readonly string[], values?: Record<string, unknown>): Promise<string> {
-    const { code, stdout, stderr } = await this.helm(args, values);
-    if (code === 0) return stdout;
-    throw new Error(`helm ${args.join(' ')}: ${stderr}\n${await this.#stateOfProduct()}`);
-  }
-
-  get #agentConfig(): Record<string, unknown> {
-    const { agentConfig, dualStack } = this.#options;
-    return { ...(dualStack === true ? { serviceCIDRs: SERVICE_CIDRS.split(',') } : {}), ...agentConfig };
-  }
-
-  async #controlPlaneConfig(): Promise<Record<string, unknown>> {
-    this.#cloudForNodes ??= this.#exposeCloud();
-    const endpoint = `http://${await this.#cloudForNodes}`;
-    return {
-      ...{ regionID: REGION, clusterID: CLUSTER_ID, vpcID: VPC },
-      ...(this.#options.installer === 'helm' ? {} : { webhook: { enabled: false } }),
-      endpoints: { ecs: endpoint, vpc: endpoint },
-      ...this.#options.controlPlaneConfig,
-    };
-  }
-
-  /** @returns host and port of the simulated cloud for the nodes. */
-  async #exposeCloud(): Promise<string> {
-    const { hub } = this.cluster;
-    if (hub === undefined) throw new Error('the cluster has no hub');
-    return (await hub.exposeToNodes(Number(this.lab.endpoint.split(':').at(-1)))).address;
-  }
-
-  async installControlPlane(): Promise<void> {
-    const config = await this.#controlPlaneConfig();
-    const secret = {
-      apiVersion: 'v1',
-      kind: 'Secret',
-      metadata: { name: 'terway-controlplane-credential', namespace: 'kube-system' },
-      stringData: { 'ctrl-secret.yaml': stringify(CREDENTIAL) },
-    };
-    const manifest = await this.#manifest('control-plane.yaml', (object) => {
-      if (object.kind === 'Secret') Object.assign(object, secret);
-      if (object.kind === 'ConfigMap') object['data'] = { 'ctrl-config.yaml': stringify(config) };
-      if (object.kind === 'Deployment') Object.assign(object['spec'] ?? {}, { replicas: this.#options.replicas ?? 1 });
-    });
-    await this.lab.apply(manifest);
-    await this.#rolledOut('deployment/terway-controlplane');
-  }
-
-  async installAgent(): Promise<void> {
-    const manifest = await this.#manifest('agent.yaml', (object) => {
-      if (object.kind === 'ConfigMap') object['data'] = { 'agent.yaml': stringify(this.#agentConfig) };
-    });
-    await this.lab.apply(manifest);
-    await this.#rolledOut('daemonset/terway-agent');
+  /** Installs the product, and waits until every node is Ready. */
+  async install(): Promise<void> {
+    await this.product.install();
+    await this.nodesReady();
   }
 
   async nodesReady(): Promise<void> {
@@ -430,57 +334,6 @@ export class NodeLab implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-
-  async #writeImage(): Promise<string> {
-    const distDir = this.distDir;
-    await buildNative(distDir);
-    const cacheDir = join(root, 'node_modules', '.cache', 'terway-controlplane-image');
-    await mkdir(cacheDir, { recursive: true });
-    const outPath = join(this.stateDir, 'image.tar');
-    await writeProductImage({
-      distDir,
-      nodePath: process.execPath,
-      cacheDir,
-      reference: PRODUCT_IMAGE,
-      version: 'lab',
-      outPath,
-    });
-    this.#imagePath = outPath;
-    return outPath;
-  }
-
-  /** A file of config/deploy with the image of this laboratory. */
-  async #manifest(file: string, change: (object: Manifest) => void): Promise<string> {
-    const text = await readFile(join(root, 'config', 'deploy', file), 'utf8');
-    return parseManifests(text.replaceAll(/\bterway-controlplane:\d[\w.-]*/g, PRODUCT_IMAGE))
-      .map((object) => {
-        change(object);
-        return stringify(object);
-      })
-      .join('---\n');
-  }
-
-  async #rolledOut(what: string): Promise<void> {
-    await this.#kubectl(['rollout', 'status', '-n', 'kube-system', '--timeout=90s', what]).catch(
-      async (error: unknown) => {
-        throw new Error(`${String(error)}\n${await this.#stateOfProduct()}`);
-      },
-    );
-  }
-
-  async #stateOfProduct(): Promise<string> {
-    const pods = await this.cluster.kubectl(['describe', 'pods', '-n', 'kube-system']);
-    const selector = 'app.kubernetes.io/part-of=terway-controlplane';
-    const logs = await this.cluster.kubectl(['logs', '-n', 'kube-system', '--tail=20', '--prefix', '-l', selector]);
-    return `${pods.stdout.slice(-3000)}\n${logs.stdout}${logs.stderr}`;
-  }
-
-  async #kubectl(args: readonly string[]): Promise<string> {
-    const { signal } = this.#options;
-    const { code, stdout, stderr } = await this.cluster.kubectl(args, signal === undefined ? {} : { signal });
-    if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr || stdout}`);
-    return stdout;
-  }
 }
 
 /** As Promise.all, but a failure is told only when all have ended: none of them goes on while the others are cleaned up. */
@@ -490,9 +343,6 @@ async function allOf<T extends readonly unknown[] | []>(
   await Promise.allSettled(promises);
   return Promise.all(promises);
 }
-
-/** With IPv6. The IPv4 range is the one that every test cluster has. */
-const SERVICE_CIDRS = '10.96.0.0/16,fd00:96::/112';
 
 /** Where the agent keeps its records, and what of them is needed here (src/agent/records.ts). */
 const RECORDS = '/var/lib/terway-agent/pods';

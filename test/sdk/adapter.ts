@@ -116,14 +116,19 @@ const APIS = new Map(
     DescribeInstances: api({ InstanceIds: jsonTexts }, async (cloud, params) => {
       const instances = await cloud.describeInstances(params.InstanceIds, leave);
       const Instance = instances.map(({ id, status, zoneId, instanceType }) => ({
-        ...{ InstanceId: id, Status: status, ZoneId: zoneId, InstanceType: instanceType },
+        InstanceId: id,
+        Status: status,
+        ZoneId: zoneId,
+        InstanceType: instanceType,
       }));
       return { TotalCount: Instance.length, Instances: { Instance } };
     }),
     DescribeInstanceTypes: api({ InstanceTypes: texts }, async (cloud, params) => {
       const types = await cloud.describeInstanceTypes(params.InstanceTypes, leave);
       const InstanceType = types.map(({ instanceType, eniQuantity, trunkSupported }) => ({
-        ...{ InstanceTypeId: instanceType, EniQuantity: eniQuantity, EniTrunkSupported: trunkSupported },
+        InstanceTypeId: instanceType,
+        EniQuantity: eniQuantity,
+        EniTrunkSupported: trunkSupported,
       }));
       return { InstanceTypes: { InstanceType } };
     }),
@@ -148,7 +153,9 @@ const APIS = new Map(
     DescribeSecurityGroups: api({ SecurityGroupIds: jsonTexts, MaxResults }, async (cloud, params) => {
       const groups = await cloud.describeSecurityGroups(params.SecurityGroupIds, leave);
       const SecurityGroup = groups.map(({ id, vpcId, type }) => ({
-        ...{ SecurityGroupId: id, VpcId: vpcId, SecurityGroupType: type },
+        SecurityGroupId: id,
+        VpcId: vpcId,
+        SecurityGroupType: type,
       }));
       return { SecurityGroups: { SecurityGroup } };
     }),

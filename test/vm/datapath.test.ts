@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { buildTools } from '../../src/datapath/test-support/lab.ts';
+import { buildTools } from '../../src/datapath/test-support/datapath-lab.ts';
 import { GROUPS } from './inside/groups.ts';
 import { runInVm, type VmResult } from './vm.ts';
 
@@ -29,8 +29,15 @@ beforeAll(async () => {
   await buildTools();
   // One file without types: reading hundreds and stripping them takes half a minute on an emulated processor.
   await build({
-    ...{ entryPoints: [join(ROOT, 'test/vm/inside/main.ts')], outfile: BUNDLE, absWorkingDir: ROOT },
-    ...{ bundle: true, platform: 'node', format: 'esm', target: 'node24', keepNames: true, logLevel: 'warning' },
+    entryPoints: [join(ROOT, 'test/vm/inside/main.ts')],
+    outfile: BUNDLE,
+    absWorkingDir: ROOT,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node24',
+    keepNames: true,
+    logLevel: 'warning',
   });
   for (const { title, scenarios } of GROUPS) {
     for (const name of Object.keys(scenarios)) outcomes.set(keyOf({ title, name }), Promise.withResolvers());

@@ -1,5 +1,8 @@
 /** Arithmetic on IPv4 and IPv6 addresses and blocks, in canonical text on the outside and integers inside. */
 
+import { isIPv4, isIPv6 } from 'node:net';
+import ipaddr from 'ipaddr.js';
+
 export interface Ipv4Block {
   /** First address of the block. */
   base: number;
@@ -15,19 +18,14 @@ export interface Ipv6Block {
 
 /** Returns the address as an unsigned integer, undefined for anything but four plain decimal octets. */
 export function parseIpv4(text: string): number | undefined {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
-  if (match === null) return undefined;
-  let value = 0;
-  for (const part of match.slice(1)) {
-    const octet = Number(part);
-    if (octet > 255 || (part.length > 1 && part.startsWith('0'))) return undefined;
-    value = value * 256 + octet;
-  }
-  return value;
+  // ipaddr.js also takes octal, hexadecimal and short forms.
+  return isIPv4(text) ? Buffer.from(ipaddr.IPv4.parse(text).toByteArray()).readUInt32BE() : undefined;
 }
 
 export function formatIpv4(value: number): string {
-  return `${Math.floor(value / 16777216) % 256}.${Math.floor(value / 65536) % 256}.${Math.floor(value / 256) % 256}.${value % 256}`;
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return ipaddr.fromByteArray([...bytes]).toString();
 }
 
 /** Undefined unless the text is an IPv4 block whose host bits are zero. */
@@ -46,36 +44,13 @@ export function ipv4BlockContains(outer: Ipv4Block, inner: Ipv4Block): boolean {
 
 /** Returns the 128-bit value; undefined for malformed text. Zone ids and embedded IPv4 are not accepted. */
 export function parseIpv6(text: string): bigint | undefined {
-  if (!/^[0-9a-fA-F:]{2,39}$/.test(text)) return undefined;
-  const halves = text.split('::');
-  if (halves.length > 2) return undefined;
-  const head = groups(halves[0] ?? '');
-  const tail = halves.length === 2 ? groups(halves[1] ?? '') : [];
-  if (head === undefined || tail === undefined) return undefined;
-  const missing = 8 - head.length - tail.length;
-  if (halves.length === 2 ? missing < 1 : missing !== 0) return undefined;
-  let value = 0n;
-  for (const group of [...head, ...new Array<number>(missing).fill(0), ...tail]) value = (value << 16n) | BigInt(group);
-  return value;
+  if (!isIPv6(text) || /[%.]/.test(text)) return undefined;
+  return BigInt(`0x${Buffer.from(ipaddr.IPv6.parse(text).toByteArray()).toString('hex')}`);
 }
 
 /** Canonical text of RFC 5952. */
 export function formatIpv6(value: bigint): string {
-  const words: number[] = [];
-  for (let shift = 112n; shift >= 0n; shift -= 16n) words.push(Number((value >> shift) & 0xffffn));
-  let bestStart = -1;
-  let bestLength = 1;
-  for (let start = 0; start < 8; start++) {
-    let length = 0;
-    while (start + length < 8 && words[start + length] === 0) length++;
-    if (length > bestLength) {
-      bestStart = start;
-      bestLength = length;
-    }
-  }
-  const hex = words.map((word) => word.toString(16));
-  if (bestStart < 0) return hex.join(':');
-  return `${hex.slice(0, bestStart).join(':')}::${hex.slice(bestStart + bestLength).join(':')}`;
+  return ipaddr.fromByteArray([...Buffer.from(value.toString(16).padStart(32, '0'), 'hex')]).toString();
 }
 
 /** Undefined unless the text is an IPv6 block whose host bits are zero. */
@@ -104,11 +79,4 @@ function splitBlock(text: string, maxLength: number): { address: string; prefixL
   if (address === undefined || digits === undefined) return undefined;
   const prefixLength = Number(digits);
   return prefixLength <= maxLength ? { address, prefixLength } : undefined;
-}
-
-function groups(text: string): number[] | undefined {
-  if (text === '') return [];
-  const parts = text.split(':');
-  if (parts.some((part) => !/^[0-9a-fA-F]{1,4}$/.test(part))) return undefined;
-  return parts.map((part) => Number.parseInt(part, 16));
 }

@@ -22,8 +22,8 @@ const bandwidthSchema = z.preprocess(
 );
 
 /**
- * The network configuration. Unknown keys are kept by nobody and refused by nobody, as the specification wants it; upstream's
- * keys (reference 3.1) that would change the data path are decided by the agent's own configuration.
+ * The network configuration. Unknown keys are ignored, as the specification asks. So are upstream's keys for the data path: the
+ * agent's own configuration decides there.
  */
 const networkConfigSchema = z.looseObject({
   cniVersion: z.enum(CNI_VERSIONS),

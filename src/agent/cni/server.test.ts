@@ -105,7 +105,7 @@ describe('with an agent', () => {
     ['JSON that is none', {}, '{"cniVersion": "1.0.0", ', 6],
     ['a missing variable', { CNI_CONTAINERID: '' }, JSON.stringify(CONFIG), 4],
     ['a version of the future', {}, '{"cniVersion":"9.0.0","name":"x"}', 1],
-  ])('%s gets the code of the specification (A12)', async (_, environment, input, expected) => {
+  ])('%s gets the code of the specification', async (_, environment, input, expected) => {
     await serve(async () => ({}));
     const { code, error } = await run(environment, input);
     expect([code, error().code]).toEqual([1, expected]);
@@ -128,7 +128,7 @@ describe('with an agent', () => {
   });
 });
 
-describe('without an agent (A12)', () => {
+describe('without an agent', () => {
   test('VERSION is answered all the same', async () => {
     const { code, output } = await run({ CNI_COMMAND: 'VERSION' });
     expect(code).toBe(0);

@@ -1,9 +1,11 @@
 import { assertCoexistence } from '../../datapath/coexistence.ts';
+import { KernelGate } from '../../datapath/kernel-gate.ts';
 import type {
   AttachedInterface,
   Datapath,
   Deviation,
   PodAttachment,
+  Recording,
   SyncReport,
   TagProgram,
 } from '../../datapath/types.ts';
@@ -13,6 +15,7 @@ export class MemoryDatapath implements Datapath {
   /** By sandbox. */
   readonly pods = new Map<string, PodAttachment>();
   readonly calls: string[] = [];
+  readonly #gate = new KernelGate();
   /** Awaited before each `add`; may throw. */
   beforeAdd: (pod: PodAttachment) => Promise<void> = async () => undefined;
   /** Awaited before each `remove`; may throw. */
@@ -28,7 +31,14 @@ export class MemoryDatapath implements Datapath {
     assertCoexistence(pod, others, this.tagProgram);
   }
 
-  async add(pod: PodAttachment): Promise<AttachedInterface[]> {
+  async add(
+    pod: PodAttachment,
+    recording: Recording<AttachedInterface[]> = (change) => change(),
+  ): Promise<AttachedInterface[]> {
+    return this.#gate.shared(() => recording(() => this.#add(pod)));
+  }
+
+  async #add(pod: PodAttachment): Promise<AttachedInterface[]> {
     this.calls.push(`add ${pod.containerId}`);
     await this.beforeAdd(pod);
     this.pods.set(pod.containerId, pod);
@@ -39,7 +49,11 @@ export class MemoryDatapath implements Datapath {
     }));
   }
 
-  async remove(pod: PodAttachment): Promise<void> {
+  async remove(pod: PodAttachment, recording: Recording<void> = (change) => change()): Promise<void> {
+    await this.#gate.shared(() => recording(() => this.#remove(pod)));
+  }
+
+  async #remove(pod: PodAttachment): Promise<void> {
     this.calls.push(`remove ${pod.containerId}`);
     await this.beforeRemove(pod);
     this.pods.delete(pod.containerId);
@@ -49,7 +63,11 @@ export class MemoryDatapath implements Datapath {
     return this.deviations;
   }
 
-  async sync(pods: readonly PodAttachment[]): Promise<SyncReport> {
+  async sync(pods: () => readonly PodAttachment[]): Promise<SyncReport> {
+    return this.#gate.exclusive(() => this.#sync(pods()));
+  }
+
+  async #sync(pods: readonly PodAttachment[]): Promise<SyncReport> {
     this.calls.push(`sync ${pods.map(({ containerId }) => containerId).join(' ')}`.trim());
     for (const pod of pods) this.pods.set(pod.containerId, pod);
     return { repaired: [], removed: [], failed: [] };

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { beforeAll, expect, test } from 'vitest';
 import { DatapathError } from '../errors.ts';
-import { buildTools, TOOLS } from '../test-support/lab.ts';
+import { buildTools, TOOLS } from '../test-support/datapath-lab.ts';
 import { linkProgram, parseBpfObject } from './elf.ts';
 import { decodeTag, decodeVeth, decodeVlan, encodeTag, encodeVeth, encodeVlan, VERDICTS } from './entries.ts';
 import { PROGRAM_NAMES } from './programs.ts';

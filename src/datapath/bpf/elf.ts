@@ -50,7 +50,7 @@ const PSEUDO_MAP_FD = 1;
 
 /**
  * Reads an object file that clang made for the bpf machine. Sections `tc/NAME` hold one program each, section `maps`
- * the definitions of maps; what else is there (debug information) is passed over.
+ * the definitions of maps; everything else, such as debug information, is ignored.
  *
  * @throws DatapathError when it is no such file or needs more than references to maps.
  */

@@ -2,7 +2,7 @@ import { formatIp } from '../../util/ip.ts';
 import { addressBytes } from '../ip.ts';
 
 /*
- * Keys and values of the maps as native/bpf/terway.bpf.c lays them out.
+ * Keys and values of the maps as native/bpf/maps.h lays them out.
  */
 
 /** The tag of one address. */
@@ -17,7 +17,7 @@ export interface TagEntry {
   owner: bigint;
 }
 
-/** What packets from one pod interface must be and become. */
+/** What packets from one pod interface must carry, and the mark that they get. */
 export interface VethEntry {
   /** Index of the host's end. */
   linkIndex: number;

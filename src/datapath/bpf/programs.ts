@@ -23,9 +23,9 @@ export interface LoadedProgram {
 const SCHED_CLS = 3;
 
 /**
- * The maps and programs of the object file, pinned below a directory of a bpf file system, so that they live on without
- * the agent. The name of a map's pin holds the sizes of its key and value: with another layout it is another map, and
- * the old ones stay until {@link forgetOldMaps}, as the programs at the filters still use them.
+ * The maps and programs of the object file, pinned in a bpf file system so that they outlive the agent. The name of a map's pin
+ * contains the sizes of key and value, so another layout is another map. Old maps stay until {@link forgetOldMaps}, as programs of
+ * filters still use them.
  */
 export class BpfPrograms {
   readonly #kernel: Kernel;
@@ -33,7 +33,7 @@ export class BpfPrograms {
   readonly #maps: ReadonlyMap<string, number>;
   readonly #programs: ReadonlyMap<string, LoadedProgram>;
   readonly #pins: ReadonlySet<string>;
-  /** Maps of another layout are there: the entries have to be written before the programs are switched. */
+  /** Set when maps of another layout exist: entries have to be written before the programs are switched. */
   readonly hasOldMaps: boolean;
 
   private constructor(
@@ -52,7 +52,7 @@ export class BpfPrograms {
   }
 
   /**
-   * Opens what is pinned and makes what is not. A program that is pinned stays when it equals the file's.
+   * Opens pinned objects and creates missing ones. A pinned program stays if it equals the file's.
    *
    * @throws DatapathError when the file is none, the directory is in no bpf file system, or the kernel refuses a program
    */
@@ -90,7 +90,7 @@ export class BpfPrograms {
     return this.#programs.get(name) ?? { handle: -1, id: -1 };
   }
 
-  /** After no filter uses them any more: unpins maps of other layouts. */
+  /** Unpins maps of other layouts. Call it once no filter uses them. */
   async forgetOldMaps(): Promise<void> {
     const found = await readdir(join(this.#directory, 'maps'));
     for (const pin of found.filter((name) => !this.#pins.has(name))) await rm(join(this.#directory, 'maps', pin));
@@ -157,7 +157,7 @@ async function openProgram(
       }
       await kernel.closeHandle(pinned);
     }
-    // Renamed into place, so that there is a pin at any time.
+    // Renamed into place, so that the pin exists at every moment.
     await rm(`${path}_new`, { force: true });
     await kernel.pin(handle, `${path}_new`);
     await rename(`${path}_new`, path);
@@ -184,7 +184,7 @@ async function loadProgram(
 }
 
 /**
- * Loads everything and keeps nothing: what the kernel says to it.
+ * Loads everything on trial and keeps nothing.
  *
  * @throws DatapathError with the verifier's words
  */

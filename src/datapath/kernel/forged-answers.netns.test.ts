@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { beforeAll, expect, test } from 'vitest';
 import { IPV4 } from '../ip.ts';
 import { dumpRoutes } from '../netlink/network.ts';
-import { buildTools, Lab, run, TOOLS } from '../test-support/lab.ts';
+import { buildTools, DatapathLab, run, TOOLS } from '../test-support/datapath-lab.ts';
 import { HelperProcess } from './helper-process.ts';
 import { Kernel } from './kernel.ts';
 
@@ -14,7 +14,7 @@ const ROUTES = 3000;
 const LOOKS = 100;
 
 test('what a pod sends to the agent’s socket in its namespace is not taken for the kernel’s answer', async () => {
-  using lab = new Lab();
+  using lab = new DatapathLab();
   const name = lab.namespace('pod');
   lab.sh(
     name,

@@ -60,7 +60,7 @@ export interface HelperAnswer {
   data: Buffer;
 }
 
-/** Puts answers together from what the pipe delivers. */
+/** Assembles answers from the chunks that the pipe delivers. */
 export class AnswerDecoder {
   #chunks: Buffer[] = [];
   #size = 0;

@@ -4,10 +4,10 @@ import type { Readable, Writable } from 'node:stream';
 import { DatapathError } from '../errors.ts';
 import { AnswerDecoder, encodeFrame, type Field, type HelperAnswer, OPERATION, type Operation } from './frames.ts';
 
-/** The id of what nobody asked for. */
+/** The id of events, which answer no request. */
 const EVENTS = 0;
 
-/** Carries requests to the kernel. Tests put themselves between. */
+/** Carries requests to the kernel. Tests replace it to intervene. */
 export interface KernelPort {
   /** Counts the helpers that ended: handles do not outlive theirs. */
   readonly generation: number;
@@ -16,7 +16,7 @@ export interface KernelPort {
    * @throws DatapathError when the helper cannot be run or ended before it answered.
    */
   request(operation: Operation, fields: readonly Field[], generation?: number): Promise<HelperAnswer>;
-  /** What is told without a request: answers with id 0, and one with an errno when the helper ended. */
+  /** Receives events: answers with id 0, and one with an errno when the helper ended. */
   onEvents: ((answer: HelperAnswer) => void) | undefined;
   close(): Promise<void>;
 }
@@ -94,7 +94,7 @@ export class HelperProcess implements KernelPort {
       };
       child.on('error', (error) => onEnd(`cannot run ${this.#path}: ${error.message}`));
       child.on('close', (code, signal) => onEnd(`ended with ${signal ?? `code ${code}`}`));
-      // Shows as the end of the process as well.
+      // The process ends as well, and that is handled.
       child.stdin.on('error', () => {});
     });
     return running;

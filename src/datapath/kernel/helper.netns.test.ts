@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { DatapathError } from '../errors.ts';
 import { getLinkByName } from '../netlink/link.ts';
-import { buildTools, Lab, run, TOOLS } from '../test-support/lab.ts';
+import { buildTools, DatapathLab, run, TOOLS } from '../test-support/datapath-lab.ts';
 import { AnswerDecoder, encodeFrame, OPERATION } from './frames.ts';
 import { HelperProcess } from './helper-process.ts';
 import { isErrno, isNetnsGone, Kernel, NODE } from './kernel.ts';
@@ -13,7 +13,7 @@ beforeAll(buildTools);
 const HELLO = encodeFrame(7, OPERATION.hello, []);
 
 /** Sends bytes to a helper, then a request that does nothing; what it answers. */
-async function answersTo(lab: Lab, bytes: Buffer) {
+async function answersTo(lab: DatapathLab, bytes: Buffer) {
   const child = spawn(TOOLS.helper, [lab.netnsPath(lab.node)], { stdio: ['pipe', 'pipe', 'inherit'] });
   const decoder = new AnswerDecoder();
   const answers: ReturnType<AnswerDecoder['push']> = [];
@@ -27,7 +27,7 @@ async function answersTo(lab: Lab, bytes: Buffer) {
 
 describe('a bad frame', () => {
   test('of any operation with any fields is answered, and the next one too', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const field = fc.oneof(
       fc.nat(0xffffffff),
       fc.constantFrom('', '/run/netns/none', '/etc/passwd', '/proc/self/ns/net', 'net/ipv4/../../kernel/hostname'),
@@ -49,7 +49,7 @@ describe('a bad frame', () => {
   });
 
   test('that is too short or too long is passed over', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const short = Buffer.from([5, 0, 0, 0, 1, 0, 0, 0, 9]);
     const long = Buffer.alloc(4 + (17 << 20));
     long.writeUInt32LE(17 << 20, 0);
@@ -61,7 +61,7 @@ describe('a bad frame', () => {
   });
 
   test('that is cut off ends the helper', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const child = await answersTo(lab, Buffer.from([0xff, 0xff, 0, 0]));
     expect(child).toEqual({ code: 0, answers: [] });
   });
@@ -69,7 +69,7 @@ describe('a bad frame', () => {
 
 describe('the helper', () => {
   test('says ENOENT for a namespace that is gone or never was, and stays in its own', async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     const port = new HelperProcess(TOOLS.helper, lab.netnsPath(lab.node));
     const kernel = new Kernel(port);
     const gone = lab.namespace('gone');

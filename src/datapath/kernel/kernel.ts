@@ -14,11 +14,11 @@ import type { KernelPort } from './helper-process.ts';
 
 const { errno: ERRNO } = constants;
 const NAMES = new Map(Object.entries(ERRNO).map(([name, number]) => [number, name]));
-/** How often a list is asked for anew that changed meanwhile; a pod may change its own without end. */
+/** How often to repeat a dump that changed meanwhile: a pod may change its own objects forever. */
 const INTERRUPTED_DUMPS = { node: 20, pod: 3 } as const;
 /**
- * Bytes of one answer. A pod's is a few objects, as the kernel filters; more is what somebody put there. The node's has room for
- * thousands of links.
+ * Limit of one answer in bytes. The kernel filters, so a pod's answer holds a few objects unless somebody put more there. The
+ * node's has room for thousands of links.
  */
 const ANSWER_LIMIT = { node: 8 << 20, pod: 256 << 10 } as const;
 const LOG_LINES = 10;
@@ -27,7 +27,7 @@ const PROGRAM_NAME = 16;
 /** The namespace of the node, where a request names one. */
 export const NODE = '';
 
-/** A program at a hook of a link that is no filter. */
+/** A TCX program of a link. */
 export interface TcxProgram {
   id: number;
   name: string;
@@ -47,7 +47,7 @@ export class KernelError extends Error {
   }
 }
 
-/** There are more objects than the agent is ready to read. */
+/** There are more objects than the agent reads. */
 export class AnswerTooLargeError extends KernelError {
   constructor(limit: number) {
     super(ERRNO.EOVERFLOW, `more than ${limit} bytes of objects in the namespace`);
@@ -80,13 +80,13 @@ export class Kernel {
     this.#boundTo = boundTo;
   }
 
-  /** The same kernel for as long as the helper lives that runs now; then every call fails. */
+  /** The same kernel, bound to the helper that runs now: once that has ended, every call fails. */
   bound(): Kernel {
     return new Kernel(this.#port, this.#port.generation);
   }
 
   /**
-   * Tells of changes in the node's namespace that others make, as netlink messages; undefined when some were lost.
+   * Reports changes that others make in the node's namespace, as netlink messages; undefined when some were lost.
    *
    * @param groups multicast groups (include/uapi/linux/rtnetlink.h)
    */
@@ -110,7 +110,7 @@ export class Kernel {
   async #call(operation: Operation, ...fields: Field[]): Promise<Buffer> {
     const { errno, data } = await this.#port.request(operation, fields, this.#boundTo);
     if (errno === 0) return data;
-    // Of a long log, such as the verifier's, the end says what is wrong.
+    // The end of a long log, such as the verifier's, has the reason.
     if (errno === ERRNO.EOVERFLOW) throw new AnswerTooLargeError(data.readUInt32LE(0));
     const text = data.toString().trimEnd().split('\n').slice(-LOG_LINES).join('\n');
     throw new KernelError(errno, text, { netnsGone: errno === ERRNO.ENOENT && text.endsWith('network namespace') });
@@ -158,7 +158,7 @@ export class Kernel {
     return (await this.#call('sysctl', netns, name, 1, Buffer.from(value))).toString();
   }
 
-  /** Mounts a bpf file system unless there is one; true when it did. */
+  /** Mounts a bpf file system unless there is one; returns whether it did. */
   async mountBpffs(directory: string): Promise<boolean> {
     return (await this.#call('mountBpffs', directory)).readUInt32LE(0) === 1;
   }
@@ -195,7 +195,7 @@ export class Kernel {
     }
   }
 
-  /** Writes entries; each of them at once, all of them one after another. */
+  /** Writes entries one after another; each entry changes atomically. */
   async update(map: number, entries: readonly { key: Buffer; value: Buffer }[]): Promise<void> {
     await this.#call('mapUpdate', map, 0, Buffer.concat(entries.flatMap(({ key, value }) => [key, value])));
   }
@@ -250,7 +250,7 @@ export class Kernel {
     };
   }
 
-  /** Tag is the hash of the instructions without the numbers of maps. */
+  /** `tag` is a hash of the instructions without map ids. */
   async programInfo(handle: number): Promise<{ id: number; tag: string; mapIds: number[] }> {
     const data = await this.#call('info', handle);
     const mapIds: number[] = [];
@@ -299,7 +299,7 @@ export class Kernel {
 const NO_PROGRAMS = Buffer.from([1, 0, 0, 0]);
 const NO_TCX = Buffer.alloc(4);
 
-/** Puts the name of a step before whatever failed in it. */
+/** Prefixes an error with the name of the step that failed. */
 export async function inStep<T>(step: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();

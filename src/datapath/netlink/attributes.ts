@@ -3,7 +3,7 @@
  * to four bytes, and attributes of length, type and value (include/uapi/linux/netlink.h).
  */
 
-/** What came from the kernel, or from a broken pipe to it, is no netlink message. */
+/** Bytes from the kernel, or from a broken pipe to it, that are no netlink message. */
 export class MalformedMessageError extends Error {
   constructor(message: string) {
     super(`malformed netlink message: ${message}`);
@@ -96,7 +96,7 @@ export class MessageWriter {
     return this;
   }
 
-  /** An attribute of attributes; `plain` is without the flag that says so, as traffic control has it. */
+  /** A nested attribute; `plain` omits the flag for nesting, as traffic control does. */
   nest(type: number, content: () => void, plain = false): this {
     const start = this.#grow(4);
     content();

@@ -148,7 +148,10 @@ describe('what is encoded is decoded again', () => {
       fc.property(address, fc.integer({ min: 1, max: 4094 }), (source, vlanId) => {
         const decoded = decodeFilter(setPushFilter(place, source, vlanId, 'replace').payload);
         expect(decoded).toEqual({
-          ...{ linkIndex: 7, preference: 50_001, protocol: ETH_P.ipv4, handle: 0x80000801 },
+          linkIndex: 7,
+          preference: 50_001,
+          protocol: ETH_P.ipv4,
+          handle: 0x80000801,
           action: { kind: 'push', source, vlanId },
         });
       }),
@@ -217,7 +220,9 @@ describe('answers', () => {
     head.writeUInt16LE(0x300, 6);
     head.writeInt32LE(-22, 16);
     expect(decodeAnswer(Buffer.concat([head, text]))).toEqual({
-      ...{ kind: 'refused', errno: 22, message: 'Nexthop has invalid gateway' },
+      kind: 'refused',
+      errno: 22,
+      message: 'Nexthop has invalid gateway',
     });
   });
 
@@ -227,7 +232,7 @@ describe('answers', () => {
   });
 });
 
-describe('the classic tag filters as bytes (reference 3.5 a)', () => {
+describe('the classic tag filters as bytes', () => {
   // What `tc` of iproute2 6.1 sends for these commands, without its header and on link 3.
   test.each([
     {

@@ -103,7 +103,7 @@ export function createVeth(options: {
   return request(RTM.newLink, NLM_F.create | NLM_F.excl, writer, peer.netns);
 }
 
-/** The 802.1Q device of `parentIndex`, made at once in `netns` (reference 3.5 b). It is down. */
+/** The 802.1Q device of `parentIndex`, made directly in `netns`. It is down. */
 export function createVlanLink(options: {
   name: string;
   parentIndex: number;

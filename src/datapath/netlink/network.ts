@@ -7,10 +7,10 @@ import { type NetlinkRequest, NLM_F, RTM, request } from './message.ts';
 /** Protocol number of everything that is ours, in routes, rules, neighbours and addresses. */
 export const OUR_PROTOCOL = 84;
 
-/** Of routes that the kernel made of a router's advertisement (include/uapi/linux/rtnetlink.h). */
+/** Protocol of routes from router advertisements (include/uapi/linux/rtnetlink.h). */
 export const RA_PROTOCOL = 9;
 
-/** How an object that may exist is made. */
+/** What to do when the object may exist already. */
 export type Mode = 'exclusive' | 'replace';
 
 const flagsOf = (mode: Mode) => NLM_F.create | (mode === 'exclusive' ? NLM_F.excl : NLM_F.replace);
@@ -61,7 +61,7 @@ export interface Neighbour {
 }
 
 const IFA = { address: 1, local: 2, flags: 8, proto: 11 } as const;
-/** An address that the VPC assigned is nobody else's: no time is spent on looking whether it is. */
+/** Without duplicate address detection, which takes time: the VPC gives an address to one ENI only. */
 const NO_DUPLICATE_DETECTION = 2;
 
 function addressHeader(linkIndex: number, family: number, prefixLength: number, scope: number): MessageWriter {
@@ -206,7 +206,7 @@ const FRA = {
 const TO_TABLE = 1;
 const UNREACHABLE = 7;
 
-/** What of a rule is known when it is deleted; the rest may be anything. */
+/** The known fields of a rule to delete; the others match anything. */
 export type RulePattern = Pick<Rule, 'family' | 'priority'> & Partial<Rule>;
 
 function ruleMessage(type: number, flags: number, rule: RulePattern): NetlinkRequest {

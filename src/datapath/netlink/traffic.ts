@@ -49,7 +49,7 @@ const TBF = { parms: 1, rate64: 4, burst: 6 } as const;
 const LINKLAYER_ETHERNET = 1;
 const MAX_U32 = 0xffffffff;
 
-/** The bucket for a rate (reference 3.9): bursts of a millisecond or two packets, 25 ms of waiting. */
+/** The bucket for a rate, as upstream sizes it: bursts of a millisecond or two packets, 25 ms of waiting. */
 export function tokenBucket(bytesPerSecond: number, mtu: number): TokenBucket {
   const burst = Math.ceil(Math.max(bytesPerSecond / 1000, mtu + 1500));
   return { bytesPerSecond, burst, limit: Math.min(MAX_U32, Math.ceil(bytesPerSecond * 0.025) + burst) };
@@ -122,7 +122,7 @@ export const ETH_P = { all: 0x0003, ipv4: 0x0800, vlan: 0x8100, ipv6: 0x86dd } a
 export type FilterAction =
   /** cls_bpf in direct-action mode. */
   | { kind: 'bpf'; name: string; programId: number }
-  /** u32 on the source address, then push (reference 3.5 a). */
+  /** u32 on the source address, then push. */
   | { kind: 'push'; source: string; vlanId: number }
   /** u32 on everything, then pop. */
   | { kind: 'pop' }

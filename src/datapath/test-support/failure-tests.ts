@@ -1,12 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { PodAttachment, PodInterface } from '../types.ts';
-import { buildTools, Lab, run } from './lab.ts';
+import { buildTools, DatapathLab, run } from './datapath-lab.ts';
 import { leftovers } from './leftovers.ts';
 import { ScriptedPort } from './ports.ts';
 
 type Kind = 'member' | 'shared' | 'exclusive';
 
-function interfaceOf(lab: Lab, kind: Kind): PodInterface {
+function interfaceOf(lab: DatapathLab, kind: Kind): PodInterface {
   const limits = { ingressBytesPerSecond: 1_000_000, egressBytesPerSecond: 2_000_000 };
   switch (kind) {
     case 'member':
@@ -25,14 +25,14 @@ function interfaceOf(lab: Lab, kind: Kind): PodInterface {
 export function describeFailures(kind: Kind): void {
   beforeAll(buildTools);
   describe(`a pod with a ${kind} interface`, () => {
-    test('N7, weak spots 2 and 15: an add that fails at any request leaves the kernel as it was', async () => {
-      using lab = new Lab();
+    test('weak spots 2 and 15: an add that fails at any request leaves the kernel as it was', async () => {
+      using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await using healer = lab.datapath();
       // What stays of an ENI that was in use once: it is up, and its sysctls.
       await healer.add(pod);
       await healer.remove(pod);
-      await healer.sync([]);
+      await healer.sync(() => []);
       const before = lab.state(pod);
       let failAt = 0;
       for (let failed = true; failed; ) {
@@ -46,7 +46,7 @@ export function describeFailures(kind: Kind): void {
           expect(outcome.message, `request ${failAt}`).toContain('injected');
           expect(lab.state(pod), `after a failure of request ${failAt}`).toBe(before);
           // The maps, which no other tool here shows.
-          const ours = await healer.sync([], { dryRun: true });
+          const ours = await healer.sync(() => [], { dryRun: true });
           expect(ours, `after a failure of request ${failAt}`).toEqual({ repaired: [], removed: [], failed: [] });
         }
       }
@@ -54,8 +54,8 @@ export function describeFailures(kind: Kind): void {
       expect(await healer.check(pod)).toEqual([]);
     });
 
-    test('N7: the very first add of a node, too', async () => {
-      using lab = new Lab();
+    test('the very first add of a node, too', async () => {
+      using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       const before = lab.state(pod);
       for (const failAt of [12, 20, 25, 30, 35, 40]) {
@@ -70,7 +70,7 @@ export function describeFailures(kind: Kind): void {
     });
 
     test("killed between any two requests of add: sync without the pod removes all, the runtime's next add completes all", async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await using healer = lab.datapath();
       const total = new ScriptedPort(lab.port());
@@ -78,7 +78,7 @@ export function describeFailures(kind: Kind): void {
         await using datapath = lab.datapath({}, total);
         await datapath.add(pod);
         await healer.remove(pod);
-        await healer.sync([]);
+        await healer.sync(() => []);
       }
       expect(leftovers(lab)).toEqual([]);
       for (let stopAfter = 1; stopAfter <= total.count; stopAfter++) {
@@ -89,19 +89,19 @@ export function describeFailures(kind: Kind): void {
           await datapath.add(pod).catch(() => undefined);
         }
         if (stopAfter % 2 === 0 || kind === 'exclusive') {
-          expect((await healer.sync([pod])).failed, `killed after ${stopAfter}`).toEqual([]);
+          expect((await healer.sync(() => [pod])).failed, `killed after ${stopAfter}`).toEqual([]);
           await healer.add(pod);
           expect(await healer.check(pod), `killed after ${stopAfter}`).toEqual([]);
           await healer.remove(pod);
         }
-        expect((await healer.sync([])).failed, `killed after ${stopAfter}`).toEqual([]);
+        expect((await healer.sync(() => [])).failed, `killed after ${stopAfter}`).toEqual([]);
         expect(leftovers(lab), `killed after ${stopAfter}`).toEqual([]);
-        expect((await healer.sync([])).removed, `killed after ${stopAfter}`).toEqual([]);
+        expect((await healer.sync(() => [])).removed, `killed after ${stopAfter}`).toEqual([]);
       }
     });
 
     test('killed between any two requests of remove: sync without the pod removes the rest', async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await using healer = lab.datapath();
       const port = new ScriptedPort(lab.port());
@@ -118,14 +118,14 @@ export function describeFailures(kind: Kind): void {
         );
         // The runtime asks again, as it got no answer.
         if (kind === 'exclusive') await healer.remove(pod);
-        expect((await healer.sync([])).failed).toEqual([]);
+        expect((await healer.sync(() => [])).failed).toEqual([]);
         expect(leftovers(lab), `killed after ${stopAfter}`).toEqual([]);
       }
       await port.close();
     });
 
     test('add is idempotent and costs the same with other pods around', async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const port = new ScriptedPort(lab.port());
       await using datapath = lab.datapath({}, port);
       const others: PodAttachment[] = [];
@@ -142,11 +142,11 @@ export function describeFailures(kind: Kind): void {
       expect(port.count - count).toBeLessThan(80);
       expect(lab.state(pod)).toBe(after);
       expect(await datapath.check(pod)).toEqual([]);
-      expect(await datapath.sync([pod, ...others])).toEqual({ repaired: [], removed: [], failed: [] });
+      expect(await datapath.sync(() => [pod, ...others])).toEqual({ repaired: [], removed: [], failed: [] });
     });
 
-    test('N6, weak spot 7: remove works twice, without the namespace, and before add', async () => {
-      using lab = new Lab();
+    test('weak spot 7: remove works twice, without the namespace, and before add', async () => {
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([interfaceOf(lab, kind)]);
       await datapath.remove(pod);
@@ -156,7 +156,7 @@ export function describeFailures(kind: Kind): void {
       await datapath.add(pod);
       if (kind !== 'exclusive') run('ip', 'netns', 'del', pod.netnsPath.slice('/run/netns/'.length));
       await datapath.remove(pod);
-      await datapath.sync([]);
+      await datapath.sync(() => []);
       expect(leftovers(lab)).toEqual([]);
     });
   });

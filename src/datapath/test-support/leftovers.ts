@@ -1,4 +1,4 @@
-import type { Lab } from './lab.ts';
+import type { DatapathLab } from './datapath-lab.ts';
 
 /** By few processes, as it is asked for hundreds of times. */
 const SHOW = String.raw`
@@ -19,7 +19,7 @@ const OURS: readonly RegExp[] = [
 ];
 
 /** Objects of ours on the node, by looking with other tools. */
-export function leftovers(lab: Lab): string[] {
+export function leftovers(lab: DatapathLab): string[] {
   const lines = lab.sh(lab.node, SHOW).split('\n');
   return lines.filter((line) => OURS.some((pattern) => pattern.test(line)));
 }

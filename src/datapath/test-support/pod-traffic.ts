@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import { linkMac } from '../names.ts';
 import type { PodAttachment } from '../types.ts';
-import type { Frame, Lab } from './lab.ts';
+import type { DatapathLab, Frame } from './datapath-lab.ts';
 import type { Packet } from './packets.ts';
 
 /** What the frames of {@link frameBytes} are. */
@@ -14,7 +14,7 @@ export const hostMac = (pod: PodAttachment) => linkMac(pod.containerId, 'eth0', 
 export const text = (value: string) => Buffer.from(value).toString('hex');
 
 /** Sends from a pod as if its interface had sent it. */
-export function fromPod(lab: Lab, pod: PodAttachment, packets: Omit<Packet, 'toMac'>[]): void {
+export function fromPod(lab: DatapathLab, pod: PodAttachment, packets: Omit<Packet, 'toMac'>[]): void {
   lab.send(
     nameOf(pod),
     'eth0',
@@ -24,7 +24,7 @@ export function fromPod(lab: Lab, pod: PodAttachment, packets: Omit<Packet, 'toM
 
 /** What arrives at `receive` of these, in the end; the last one is known to come. */
 export async function delivered(
-  lab: Lab,
+  lab: DatapathLab,
   at: { netns: string; link: string },
   send: () => void,
   lastPayload: string,

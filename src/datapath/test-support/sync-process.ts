@@ -28,7 +28,7 @@ const datapath = await openDatapath({
 });
 let outcome: unknown;
 for (let at = 0; at < task.times; at++) {
-  outcome = await datapath.sync(task.pods).catch((error: unknown) => ({ error: String(error) }));
+  outcome = await datapath.sync(() => task.pods).catch((error: unknown) => ({ error: String(error) }));
 }
 const peakKb = [process.pid, ...children()].map(peakOf);
 process.stdout.write(JSON.stringify({ outcome, peakMb: peakKb.reduce((sum, kb) => sum + kb, 0) / 1024 }));

@@ -39,8 +39,21 @@ test('numbers are aligned at their end', () => {
   ]);
 });
 
+test('columns stand below each other also where values are Chinese', () => {
+  const rows: Row[] = [{ name: '网页', id: 'eni-1', note: '一切正常' }, ROW];
+  const [titles, chinese = '', latin = ''] = renderTable(layoutTable(COLUMNS, rows, 80), rows, createStyle(false));
+  expect(titles).toBe('NAME  ID              NOTE');
+  expect(textWidth(chinese.slice(0, chinese.indexOf('一')))).toBe(latin.indexOf('all'));
+});
+
 test('a table takes no more than its width once it can', () => {
-  const rows = fc.array(fc.record({ name: fc.string({ maxLength: 12 }), id: fc.string(), note: fc.string() }));
+  const text = fc.oneof(
+    fc.string(),
+    fc.string({ unit: fc.constantFrom('a', '网', 'e', '\u0301', '…', '👩', '\u200d', '🔬', 'ｱ', 'ﾞ') }),
+  );
+  // The name may not be shortened: at most 12 columns.
+  const name = text.map((value) => Array.from(value).slice(0, 6).join(''));
+  const rows = fc.array(fc.record({ name, id: text, note: text }));
   // 12 + 2 + 5 are the columns that stay, at their smallest.
   fc.assert(
     fc.property(rows, fc.integer({ min: 19, max: 200 }), (some, width) => {

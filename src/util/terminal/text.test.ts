@@ -10,6 +10,13 @@ describe('shorten', () => {
     ['node-1', 6, 'start', 'node-1'],
     ['node-1', 1, 'both', '…'],
     ['node-1', 0, 'both', ''],
+    ['生产环境交换机', 14, 'start', '生产环境交换机'],
+    ['生产环境交换机', 13, 'start', '生产环境交换…'],
+    ['生产环境交换机', 12, 'start', '生产环境交…'],
+    ['生产环境交换机', 5, 'end', '…换机'],
+    ['生产环境交换机', 9, 'both', '生产…换机'],
+    ['cafe\u0301-1', 5, 'start', 'cafe\u0301…'],
+    ['👩‍🔬👩‍🔬', 3, 'end', '…👩‍🔬'],
   ] as const)('%s to %i columns, keeping the %s', (text, width, keep, expected) => {
     expect(shorten(text, width, keep)).toBe(expected);
   });
@@ -19,6 +26,13 @@ test('colours take no columns, and padding counts none of them', () => {
   const style = createStyle(true);
   expect(textWidth(style.bold(style.green('● Bind')))).toBe(6);
   expect(textWidth(pad(style.green('1'), 4, 'right'))).toBe(4);
+});
+
+test('a Chinese character takes two columns, and what joins the one before it takes none', () => {
+  expect(textWidth('可用区')).toBe(6);
+  expect(textWidth(pad('可用区', 8))).toBe(8);
+  expect(textWidth('e\u0301')).toBe(1);
+  expect(wrap('交换机 没有 空闲地址', 11)).toEqual(['交换机 没有', '空闲地址']);
 });
 
 test('without colours text is as it was', () => {

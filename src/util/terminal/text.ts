@@ -1,24 +1,36 @@
-import { stripVTControlCharacters } from 'node:util';
+import stringWidth from 'string-width';
 
 const ELLIPSIS = '…';
+const graphemes = new Intl.Segmenter();
 
 /** Which part of a text says most, and stays when it has to be shortened. */
 export type Keep = 'start' | 'end' | 'both';
 
-/** Columns that the text takes; colours take none. What the product writes is one column per code point. */
+/** Terminal columns that the text takes: two for a Chinese character, none for colours. */
 export function textWidth(text: string): number {
-  return Array.from(stripVTControlCharacters(text)).length;
+  return stringWidth(text);
 }
 
-/** The text, if need be shortened to `width` columns; without colours in it. */
+/** The text, shortened if need be to at most `width` columns. Expects a text without colours. */
 export function shorten(text: string, width: number, keep: Keep = 'start'): string {
-  const characters = Array.from(text);
-  if (characters.length <= width) return text;
+  if (textWidth(text) <= width) return text;
   const room = width - 1;
   if (room < 0) return '';
-  const head = keep === 'start' ? room : keep === 'end' ? 0 : Math.floor(room / 2);
-  const tail = room - head;
-  return `${characters.slice(0, head).join('')}${ELLIPSIS}${tail === 0 ? '' : characters.slice(-tail).join('')}`;
+  const characters = Array.from(graphemes.segment(text), ({ segment }) => segment);
+  const headRoom = keep === 'start' ? room : keep === 'end' ? 0 : Math.floor(room / 2);
+  const head = fitting(characters, headRoom);
+  const tail = fitting(characters.toReversed(), room - headRoom).toReversed();
+  return [...head, ELLIPSIS, ...tail].join('');
+}
+
+/** As many of the first characters as `width` columns have room for. */
+function fitting(characters: readonly string[], width: number): string[] {
+  let used = 0;
+  const end = characters.findIndex((character) => {
+    used += textWidth(character);
+    return used > width;
+  });
+  return characters.slice(0, end < 0 ? characters.length : end);
 }
 
 /** Fills up with spaces to `width` columns. */

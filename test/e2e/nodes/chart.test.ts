@@ -3,7 +3,8 @@ import * as z from 'zod';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { ZONES } from '../../lab/lab.ts';
-import { CHART, NodeLab, RELEASE } from '../../lab/node-lab.ts';
+import { NodeLab } from '../../lab/node-lab.ts';
+import { CHART, RELEASE } from '../../lab/product.ts';
 import { API, ask, deletePod, podTemplate, type RunningPod, readyNetworking, running } from './support.ts';
 
 /*
@@ -47,7 +48,7 @@ async function createPlainPod(name: string): Promise<RunningPod> {
 }
 
 const revisions = async () => {
-  const history = await lab.helmChecked(['history', RELEASE, '-o', 'json']);
+  const history = await lab.product.helmChecked(['history', RELEASE, '-o', 'json']);
   return z.array(z.object({ revision: z.number(), status: z.string() })).parse(JSON.parse(history));
 };
 
@@ -59,7 +60,7 @@ const configMap = async () => {
 
 test('helm install brings everything up; helm test agrees', async () => {
   expect(await revisions()).toEqual([{ revision: 1, status: 'deployed' }]);
-  expect(await lab.helmChecked(['test', RELEASE, '--timeout', '60s'])).toMatch(/Phase: +Succeeded/);
+  expect(await lab.product.helmChecked(['test', RELEASE, '--timeout', '60s'])).toMatch(/Phase: +Succeeded/);
 });
 
 test('a pod that asks for nothing is admitted through the Service of the webhook, runs, and answers', async () => {
@@ -83,8 +84,8 @@ test('a pod that asks for nothing is admitted through the Service of the webhook
 
 test('Upgrade: helm upgrade and rollback change the configuration while pods go on talking', async () => {
   const before = await configMap();
-  const values = await lab.chartValues();
-  const stdout = await lab.helmChecked(
+  const values = await lab.product.chartValues();
+  const stdout = await lab.product.helmChecked(
     [
       ...['upgrade', RELEASE, CHART, '--wait', '--timeout', '120s'],
       ...[
@@ -100,7 +101,7 @@ test('Upgrade: helm upgrade and rollback change the configuration while pods go 
   expect(await configMap()).toContain('rateLimitShare: 0.5');
   expect(await ask(lab, ns, 'other', web.ip)).toBe('web');
 
-  await lab.helmChecked(['rollback', RELEASE, '1', '--wait', '--timeout', '120s']);
+  await lab.product.helmChecked(['rollback', RELEASE, '1', '--wait', '--timeout', '120s']);
   expect(await configMap()).toBe(before);
   expect((await revisions()).map(({ status }) => status)).toEqual(['superseded', 'superseded', 'deployed']);
   const third = await createPlainPod('third');
@@ -108,9 +109,9 @@ test('Upgrade: helm upgrade and rollback change the configuration while pods go 
 });
 
 test('values that are wrong change nothing, and helm says which', async () => {
-  const { code, stderr } = await lab.helm(
+  const { code, stderr } = await lab.product.helm(
     ['upgrade', RELEASE, CHART, '--set-json', 'controlPlane.config.rateLimitShar=0.5'],
-    await lab.chartValues(),
+    await lab.product.chartValues(),
   );
   expect(code).not.toBe(0);
   expect(stderr).toContain("additional properties 'rateLimitShar' not allowed");
@@ -133,7 +134,7 @@ test('beside Terway’s own daemon the agent is installed only on nodes that are
     },
   });
   const rehearse = async (...flags: string[]) =>
-    lab.helm(['upgrade', RELEASE, CHART, '--dry-run=server', ...flags], await lab.chartValues());
+    lab.product.helm(['upgrade', RELEASE, CHART, '--dry-run=server', ...flags], await lab.product.chartValues());
   const refused = await rehearse();
   expect(refused.code).not.toBe(0);
   expect(refused.stderr).toContain("kube-system has Terway's own daemon");
@@ -148,7 +149,7 @@ test('helm uninstall leaves CRDs and their objects; an ENI is given back once th
     what: 'the release of every ENI',
     timeoutMs: 60_000,
   });
-  await lab.helmChecked(['uninstall', RELEASE, '--wait', '--timeout', '60s']);
+  await lab.product.helmChecked(['uninstall', RELEASE, '--wait', '--timeout', '60s']);
   const { stdout } = await lab.cluster.kubectl(['get', 'crd,podnetworkings', '-o', 'name']);
   expect(stdout).toContain('podnetworkings.network.alibabacloud.com');
   expect(stdout).toContain('podnetworking.network.alibabacloud.com/web');

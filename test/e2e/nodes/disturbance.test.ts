@@ -88,7 +88,7 @@ test('an ENI is not taken from a sandbox that may live: its node has to say that
   await clean(first);
 });
 
-test('filters, rules and routes that somebody removed come back within a period (N9, weak spot 9)', async () => {
+test('filters, rules and routes that somebody removed come back within a period (weak spot 9)', async () => {
   const broken = [
     ['tc', 'qdisc', 'del', 'dev', 'eth1', 'clsact'],
     ['ip', 'rule', 'del', 'priority', '510'],

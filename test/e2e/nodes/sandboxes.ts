@@ -81,7 +81,10 @@ export class Sandboxes implements AsyncDisposable {
 
   #plugin(command: string, name: string): string {
     const environment = {
-      ...{ CNI_COMMAND: command, CNI_CONTAINERID: name, CNI_NETNS: `/run/netns/${name}`, CNI_IFNAME: 'eth0' },
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: name,
+      CNI_NETNS: `/run/netns/${name}`,
+      CNI_IFNAME: 'eth0',
       CNI_ARGS: `K8S_POD_NAMESPACE=${this.#namespace};K8S_POD_NAME=${name}`,
     };
     const words = Object.entries(environment).map(([variable, value]) => `${variable}='${value}'`);

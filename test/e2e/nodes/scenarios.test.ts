@@ -18,7 +18,7 @@ import {
 } from './support.ts';
 
 /*
- * The acceptance scenarios of reference 9.2 that concern the control plane, by their names, on the product as Helm installs
+ * Upstream's own acceptance scenarios that concern the control plane, under upstream's names, on the product as Helm installs
  * it. Pods say nothing about networks but what their labels say: the webhook does the rest. Scenarios about upgrades are in
  * chart.test.ts; those about pools, prefixes and LingJun concern the node daemon or what is not built yet.
  */
@@ -70,7 +70,8 @@ async function create(name: string, { labels = {}, annotations = {}, node, in: s
     kind: 'Pod',
     metadata: { name, labels: { pod: name, ...labels }, annotations },
     spec: {
-      ...{ ...spec, ...place },
+      ...spec,
+      ...place,
       containers: [{ name: 'main', image: container?.image, imagePullPolicy: 'Never', command: container?.command }],
     },
   });
@@ -257,7 +258,7 @@ describe('Security group (Trunk)', () => {
 describe('a newcomer', () => {
   /** What an operator types, in a shell that has kubectl and its plugin on the PATH. */
   const kubectl = async (args: readonly string[], input = '') =>
-    lab.cluster.kubectl(args, { input, path: [lab.distDir] });
+    lab.cluster.kubectl(args, { input, path: [lab.product.distDir] });
   const manifest = (vSwitch: string, strategy = 'Never') => `
 apiVersion: network.alibabacloud.com/v1beta1
 kind: PodNetworking

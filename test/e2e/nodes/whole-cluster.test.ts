@@ -9,7 +9,8 @@ import { ApiStatusError } from '../../cluster/errors.ts';
 import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { ZONES } from '../../lab/lab.ts';
-import { NodeLab, PRODUCT_IMAGE } from '../../lab/node-lab.ts';
+import { NodeLab } from '../../lab/node-lab.ts';
+import { PRODUCT_IMAGE } from '../../lab/product.ts';
 import { primaryAddresses } from '../../lab/vpc-host.ts';
 import { PORT, podTemplate, readyNetworking } from './support.ts';
 
@@ -56,7 +57,10 @@ async function create(
       ...spec,
       containers: [
         {
-          ...{ name: 'main', image: BUSYBOX_IMAGE, imagePullPolicy: 'Never', ...container },
+          name: 'main',
+          image: BUSYBOX_IMAGE,
+          imagePullPolicy: 'Never',
+          ...container,
           volumeMounts: [{ name: tools.name, mountPath: '/tools', readOnly: true }, ...(container.volumeMounts ?? [])],
         },
       ],
@@ -142,7 +146,9 @@ test('a webhook of somebody else’s runs as an ordinary pod', async () => {
   const authority = createAuthority('hook', validity);
   const pair = issueCertificate(authority, { commonName: host, usage: 'server', hosts: [host] }, validity);
   await lab.api.create(`/api/v1/namespaces/${ns}/configmaps`, {
-    ...{ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'hook' } },
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'hook' },
     data: { 'tls.crt': pair.certificatePem, 'tls.key': pair.privateKeyPem, 'hook.mjs': HOOK },
   });
   await create(
@@ -156,11 +162,14 @@ test('a webhook of somebody else’s runs as an ordinary pod', async () => {
   );
   await lab.podReady(ns, 'hook');
   await lab.api.create(`/api/v1/namespaces/${ns}/services`, {
-    ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'hook' } },
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'hook' },
     spec: { selector: { pod: 'hook' }, ports: [{ port: 443, targetPort: 8443 }] },
   });
   await lab.api.create('/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations', {
-    ...{ apiVersion: 'admissionregistration.k8s.io/v1', kind: 'ValidatingWebhookConfiguration' },
+    apiVersion: 'admissionregistration.k8s.io/v1',
+    kind: 'ValidatingWebhookConfiguration',
     metadata: { name: 'hook' },
     webhooks: [
       {
@@ -171,7 +180,9 @@ test('a webhook of somebody else’s runs as an ordinary pod', async () => {
         },
         rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }],
         namespaceSelector: { matchLabels: NAMESPACE_LABELS() },
-        ...{ admissionReviewVersions: ['v1'], sideEffects: 'None', failurePolicy: 'Ignore' },
+        admissionReviewVersions: ['v1'],
+        sideEffects: 'None',
+        failurePolicy: 'Ignore',
       },
     ],
   });

@@ -129,7 +129,7 @@ describe('pods of trunk nodes', () => {
     await deletePod(lab, ns, limited.name);
   });
 
-  test('with two interfaces have both, with routes and VLAN ids of their own (A2)', async () => {
+  test('with two interfaces have both, with routes and VLAN ids of their own', async () => {
     const request = [
       { interfaceName: 'eth0', network: 'wire', defaultRoute: true },
       { interfaceName: 'net1', network: 'wire', routes: [{ dst: `${b.ip}/32` }] },
@@ -162,7 +162,7 @@ describe('pods of trunk nodes', () => {
 describe('pods of an exclusive node', () => {
   let whole: RunningPod;
 
-  test('have the ENI itself, and talk untagged (A3)', async () => {
+  test('have the ENI itself, and talk untagged', async () => {
     const before = (await exclusive.real.exec('ip', ['-oneline', 'link'])).stdout;
     await createPod(lab, ns, 'whole', { networking: 'wire', node: exclusive, resource: 'aliyun/eni' });
     whole = await running(lab, ns, 'whole');
@@ -210,7 +210,7 @@ describe('pods of an exclusive node', () => {
 });
 
 describe('security groups', () => {
-  test('let one direction pass and stop the other; a rule that is taken away stops the flow (A13)', async () => {
+  test('let one direction pass and stop the other; a rule that is taken away stops the flow', async () => {
     const [server, client] = await Promise.all(
       ['sg-bp1server', 'sg-bp1client'].map((securityGroupId) =>
         lab.lab.cloud.createSecurityGroup({ securityGroupId, vpcId: VPC, innerAccessPolicy: 'Drop' }),
@@ -222,8 +222,13 @@ describe('security groups', () => {
     await createPod(lab, ns, 'client', { networking: 'client', node: first });
     const [serving, asking] = [await running(lab, ns, 'server'), await running(lab, ns, 'client')];
     const rule = {
-      ...{ RegionId: REGION, SecurityGroupId: server ?? '', SourceGroupId: client ?? '' },
-      ...{ IpProtocol: 'tcp', PortRange: `${PORT}/${PORT}`, Policy: 'accept', Priority: '1' },
+      RegionId: REGION,
+      SecurityGroupId: server ?? '',
+      SourceGroupId: client ?? '',
+      IpProtocol: 'tcp',
+      PortRange: `${PORT}/${PORT}`,
+      Policy: 'accept',
+      Priority: '1',
     };
     const call = async (Action: string) => {
       const answer = await rpcV1(lab.lab.endpoint, ACCESS_KEY, { method: 'POST', params: { Action, ...rule } });
@@ -274,7 +279,7 @@ test('a fixed pod moves to another node and keeps its address, while a client ke
   expect(await reached(lab, ns, 'b', before.ip)).toBe('fixed-0');
 });
 
-test('a hundred pods at once get their network while one waits for its PodENI, and talk under their own VLAN ids (N8)', async () => {
+test('a hundred pods at once get their network while one waits for its PodENI, and talk under their own VLAN ids', async () => {
   await using sandboxes = await Sandboxes.open(lab, second, ns);
   const names = Array.from({ length: 100 }, (_, at) => `storm-${at}`);
   await sandboxes.create(['slow'], 'no-such-networking');

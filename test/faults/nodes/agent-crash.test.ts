@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import * as z from 'zod';
-import { buildTools, TOOLS } from '../../../src/datapath/test-support/lab.ts';
+import { buildTools, TOOLS } from '../../../src/datapath/test-support/datapath-lab.ts';
 import type { CommandResult } from '../../cluster/access.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { podTemplate, readyNetworking } from '../../e2e/nodes/support.ts';
@@ -31,7 +31,7 @@ let running: { done: Promise<CommandResult>; stop: AbortController } | undefined
 
 beforeAll(async () => {
   lab = await NodeLab.start({ nodes: [{ zone: ZONES[0] }], latencies: { attachMs: 100, detachMs: 100 } });
-  await lab.installControlPlane();
+  await lab.product.installControlPlane();
   node = lab.node('node-1');
   namespace = await withNamespace(lab.cluster, 'agent-crash');
   await readyNetworking(lab, 'crash');
@@ -63,9 +63,9 @@ const onNode = (path: string) => `/proc/${node.real.pid}/root${path}`;
 async function prepare(): Promise<void> {
   await mkdir(onNode(DIRECTORY), { recursive: true });
   for (const file of ['terway-agent.mjs', 'terway-cni', 'terway.bpf.o']) {
-    await copyFile(join(lab.distDir, file), onNode(join(DIRECTORY, file)));
+    await copyFile(join(lab.product.distDir, file), onNode(join(DIRECTORY, file)));
   }
-  await copyFile(join(lab.distDir, 'terway-kernel'), onNode(join(DIRECTORY, 'terway-kernel.real')));
+  await copyFile(join(lab.product.distDir, 'terway-kernel'), onNode(join(DIRECTORY, 'terway-kernel.real')));
   await buildTools();
   await copyFile(TOOLS.frames, onNode(join(DIRECTORY, 'frames')));
   // Where this checkout is may be hidden from nodes, as their /tmp is their own.
@@ -73,7 +73,7 @@ async function prepare(): Promise<void> {
   const lock = `[ "$1" = --lock ] && exec ${DIRECTORY}/terway-kernel.real --lock`;
   const launcher = `#!/bin/sh\n${lock}\nexec ${DIRECTORY}/frames kernel-trap ${DIRECTORY} ${RECORDS} ${DIRECTORY}/terway-kernel.real "$@"\n`;
   await writeFile(onNode(join(DIRECTORY, 'terway-kernel')), launcher, { mode: 0o755 });
-  await cp(join(lab.distDir, 'chunks'), onNode(join(DIRECTORY, 'chunks')), { recursive: true });
+  await cp(join(lab.product.distDir, 'chunks'), onNode(join(DIRECTORY, 'chunks')), { recursive: true });
   const config = {
     syncPeriod: '1h',
     addTimeout: '60s',
@@ -197,7 +197,7 @@ async function momentsOf(command: 'ADD' | 'DEL'): Promise<Moment[]> {
 }
 
 test.each(['ADD', 'DEL'] as const)(
-  'at every request of %s: the next agent leaves no trace (N5)',
+  'at every request of %s: the next agent leaves no trace',
   async (command) => {
     if (command === 'DEL') expect((await plugin('ADD')).code).toBe(0);
     const moments = await momentsOf(command);

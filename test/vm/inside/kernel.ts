@@ -4,7 +4,7 @@ import { release } from 'node:os';
 import { join } from 'node:path';
 import { openNodeDatapath } from '../../../src/agent/open-datapath.ts';
 import { agentConfigSchema } from '../../../src/config/agent.ts';
-import { Lab, run, TOOLS } from '../../../src/datapath/test-support/lab.ts';
+import { DatapathLab, run, TOOLS } from '../../../src/datapath/test-support/datapath-lab.ts';
 import { systemClock } from '../../../src/util/clock.ts';
 import { isUdp, netnsOf, type ScenarioGroup, shownFilters, until } from './scenario.ts';
 
@@ -26,7 +26,7 @@ async function without(module: string): Promise<Disposable> {
   };
 }
 
-async function probed(lab: Lab, tagProgram: 'ebpf' | 'tc') {
+async function probed(lab: DatapathLab, tagProgram: 'ebpf' | 'tc') {
   await using datapath = lab.datapath(tagProgram === 'tc' ? { tagProgram, layout: 'perPod' } : {});
   return new Map((await datapath.probe()).map((result) => [result.feature, result]));
 }
@@ -36,7 +36,7 @@ export const olderKernel: ScenarioGroup = {
   title: "Debian's kernel",
   scenarios: {
     'everything that the probe asks for is there': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const features = await probed(lab, 'ebpf');
       // A file system that is mounted when it is needed.
       features.delete('bpffs');
@@ -53,7 +53,7 @@ export const olderKernel: ScenarioGroup = {
     },
 
     'without a module, the probe names it and says what to do': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       {
         using _ = await without('act_vlan');
         const features = await probed(lab, 'tc');
@@ -82,7 +82,7 @@ export const olderKernel: ScenarioGroup = {
 
     'where bpf(2) is refused, the agent says what to do; the classic filters, asked for, give packets their tags':
       async () => {
-        using lab = new Lab();
+        using lab = new DatapathLab();
         const lib = join(lab.directory, 'lib');
         mkdirSync(lib);
         const launcher = `#!/bin/sh\nexec ${TOOLS.frames} without-bpf ${TOOLS.helper} "$@"\n`;
@@ -92,8 +92,12 @@ export const olderKernel: ScenarioGroup = {
         const open = (datapath: { tagProgram?: 'tc' }) =>
           openNodeDatapath({
             config: agentConfigSchema.parse({ paths: { bpf: bpfDirectory }, datapath }),
-            ...{ nodeAddress, lib, nodeNetns: lab.netnsPath(lab.node) },
-            ...{ clock: systemClock, signal: AbortSignal.timeout(30_000), log: { debug: () => undefined } },
+            nodeAddress,
+            lib,
+            nodeNetns: lab.netnsPath(lab.node),
+            clock: systemClock,
+            signal: AbortSignal.timeout(30_000),
+            log: { debug: () => undefined },
           });
         await assert.rejects(open({}), {
           name: 'DatapathError',
@@ -125,8 +129,8 @@ export const olderKernel: ScenarioGroup = {
         assert.doesNotMatch(lab.ip('-o', 'link'), /cali/);
       },
 
-    'the eBPF programs load, tag both families and drop what does not have the right tag (N2)': async () => {
-      using lab = new Lab();
+    'the eBPF programs load, tag both families and drop what does not have the right tag': async () => {
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([lab.member(5, 101)]);
       const [attached] = await datapath.add(pod);

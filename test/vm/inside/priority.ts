@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { linkMac } from '../../../src/datapath/names.ts';
-import { Lab, run } from '../../../src/datapath/test-support/lab.ts';
+import { DatapathLab, run } from '../../../src/datapath/test-support/datapath-lab.ts';
 import type { PodInterface } from '../../../src/datapath/types.ts';
 import { netnsOf, type ScenarioGroup } from './scenario.ts';
 
 /** Packets that each band of the qdisc `1:` of a link has sent. */
-function packetsByBand(lab: Lab, link: string): number[] {
+function packetsByBand(lab: DatapathLab, link: string): number[] {
   const text = run('tc', '-n', lab.node, '-s', 'class', 'show', 'dev', link);
   const bands = [0, 0, 0];
   for (const [, band, packets] of text.matchAll(/class prio 1:(\d) .*\n Sent \d+ bytes (\d+) pkt/g)) {
@@ -14,12 +14,12 @@ function packetsByBand(lab: Lab, link: string): number[] {
   return bands;
 }
 
-/** Priority classes (reference 3.9), by a trunk whose qdisc has bands. */
+/** Priority classes of pods, by a trunk whose qdisc has bands. */
 export const priorityClasses: ScenarioGroup = {
-  title: 'priority classes (A8)',
+  title: 'priority classes',
   scenarios: {
     'each class goes through its band, IPv4 and IPv6 alike (weak spot 18)': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       run('tc', '-n', lab.node, 'qdisc', 'replace', 'dev', 'eni1', 'root', 'handle', '1:', 'prio');
       await using datapath = lab.datapath();
       const classes: [NonNullable<PodInterface['priority']>, number][] = [

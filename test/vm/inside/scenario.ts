@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Frame, run } from '../../../src/datapath/test-support/lab.ts';
+import { type Frame, run } from '../../../src/datapath/test-support/datapath-lab.ts';
 import type { PodAttachment } from '../../../src/datapath/types.ts';
 
 /** What must hold in the VM; it fails by throwing. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { linkMac } from '../../../src/datapath/names.ts';
-import { Lab, run } from '../../../src/datapath/test-support/lab.ts';
+import { DatapathLab, run } from '../../../src/datapath/test-support/datapath-lab.ts';
 import type { DatapathSettings, PodAttachment } from '../../../src/datapath/types.ts';
 import {
   isUdp,
@@ -29,12 +29,12 @@ function filtersOf(last: number, vlanId: number): Omit<ShownFilter, 'handle'>[] 
   ];
 }
 
-const egress = (lab: Lab) => shownFilters(lab.node, 'eni1', 'egress');
-const ingress = (lab: Lab) => shownFilters(lab.node, 'eni1', 'ingress');
+const egress = (lab: DatapathLab) => shownFilters(lab.node, 'eni1', 'egress');
+const ingress = (lab: DatapathLab) => shownFilters(lab.node, 'eni1', 'ingress');
 const byPreference = (filters: Omit<ShownFilter, 'handle'>[]) =>
   filters.toSorted((a, b) => a.preference - b.preference || (a.matches.join() < b.matches.join() ? -1 : 1));
 
-function assertFilters(lab: Lab, ...expected: Omit<ShownFilter, 'handle'>[][]): void {
+function assertFilters(lab: DatapathLab, ...expected: Omit<ShownFilter, 'handle'>[][]): void {
   assert.deepEqual(byPreference(withoutHandles(egress(lab))), byPreference(expected.flat()));
 }
 
@@ -51,8 +51,8 @@ function packetsFrom(pod: PodAttachment, last: number) {
 export const tagFilters: ScenarioGroup = {
   title: 'the classic tag filters',
   scenarios: {
-    'A5: two filters for each pod, changed in place; one filter that untags': async () => {
-      using lab = new Lab();
+    'two filters for each pod, changed in place; one filter that untags': async () => {
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const first = lab.pod([lab.member(5, 101)]);
       const second = lab.pod([lab.member(6, 202)]);
@@ -80,13 +80,13 @@ export const tagFilters: ScenarioGroup = {
         { protocol: '802.1Q', preference: 20_000, matches: ['00000000/00000000 at 0'], action: 'vlan pop reclassify' },
       ]);
       assert.deepEqual(await restarted.check(changed), []);
-      assert.deepEqual(await restarted.sync([changed]), { repaired: [], removed: [], failed: [] });
+      assert.deepEqual(await restarted.sync(() => [changed]), { repaired: [], removed: [], failed: [] });
       await restarted.removeAll();
       assert.deepEqual([...egress(lab), ...ingress(lab)], []);
     },
 
-    'A6: filters of pods that are gone are removed, those of others stay': async () => {
-      using lab = new Lab();
+    'filters of pods that are gone are removed, those of others stay': async () => {
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const live = lab.pod([lab.member(5, 101)]);
       await datapath.add(live);
@@ -107,9 +107,9 @@ export const tagFilters: ScenarioGroup = {
           preference === 777 || action === undefined || / at 16$/.test(matches[0] ?? ''),
       );
       assert.equal(others.length, 3);
-      const dry = await datapath.sync([live], { dryRun: true });
+      const dry = await datapath.sync(() => [live], { dryRun: true });
       assert.equal(dry.removed.length, 4);
-      const report = await datapath.sync([live]);
+      const report = await datapath.sync(() => [live]);
       assert.deepEqual(report.failed, []);
       assert.equal(report.removed.length, 4);
       assertFilters(lab, filtersOf(5, 101), withoutHandles(others));
@@ -117,10 +117,10 @@ export const tagFilters: ScenarioGroup = {
         ingress(lab).map(({ preference }) => preference),
         [778, 20_000],
       );
-      assert.deepEqual(await datapath.sync([live]), { repaired: [], removed: [], failed: [] });
+      assert.deepEqual(await datapath.sync(() => [live]), { repaired: [], removed: [], failed: [] });
       // With no pod at all: ours go, the others stay.
       await datapath.remove(live);
-      assert.deepEqual((await datapath.sync([])).failed, []);
+      assert.deepEqual((await datapath.sync(() => [])).failed, []);
       assertFilters(lab, withoutHandles(others));
       assert.deepEqual(
         ingress(lab).map(({ preference }) => preference),
@@ -128,8 +128,8 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
-    'A6: an IPv6 filter at the IPv4 preference, as old agents made it, goes with its pod': async () => {
-      using lab = new Lab();
+    'an IPv6 filter at the IPv4 preference, as old agents made it, goes with its pod': async () => {
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const { ipv4: _, ...ipv6Only } = lab.member(5, 101);
       const pod = lab.pod([ipv6Only]);
@@ -142,29 +142,29 @@ export const tagFilters: ScenarioGroup = {
       await datapath.remove(pod);
       assertFilters(lab);
       run('tc', '-n', lab.node, 'filter', 'add', 'dev', 'eni1', ...legacy.split(' '));
-      const report = await datapath.sync([]);
+      const report = await datapath.sync(() => []);
       assert.deepEqual(report.failed, []);
       assert.deepEqual(egress(lab), []);
     },
 
-    'N9: filters that somebody deleted come back with the next sync': async () => {
-      using lab = new Lab();
+    'filters that somebody deleted come back with the next sync': async () => {
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pods = [lab.pod([lab.member(5, 101)]), lab.pod([lab.member(6, 202)])];
       for (const pod of pods) await datapath.add(pod);
       run('tc', '-n', lab.node, 'qdisc', 'del', 'dev', 'eni1', 'clsact');
       assert.equal((await datapath.check(pods[0] as PodAttachment)).length, 4);
-      const report = await datapath.sync(pods);
+      const report = await datapath.sync(() => pods);
       assert.deepEqual(report.failed, []);
       assertFilters(lab, filtersOf(5, 101), filtersOf(6, 202));
       assert.equal(ingress(lab).length, 1);
       run('tc', '-n', lab.node, 'filter', 'del', 'dev', 'eni1', 'egress', 'protocol', 'ip', 'pref', '50001');
-      assert.equal((await datapath.sync(pods)).repaired.length, 2);
+      assert.equal((await datapath.sync(() => pods)).repaired.length, 2);
       assertFilters(lab, filtersOf(5, 101), filtersOf(6, 202));
     },
 
     'packets of every pod leave with its id and come back': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const members = Array.from({ length: 8 }, (_, at) => ({ last: 10 + at, vlanId: 4094 - at * 500 }));
       const pods = members.map(({ last, vlanId }) => lab.pod([lab.member(last, vlanId)]));
@@ -197,7 +197,7 @@ export const tagFilters: ScenarioGroup = {
     },
 
     'a pod does not send as its neighbour (IPv4)': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pod = lab.pod([lab.member(5, 101)]);
       const neighbour = lab.pod([lab.member(6, 202)]);
@@ -214,8 +214,8 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
-    'N11: a NIC without VLAN offload has the tags in the bytes of its frames, both ways': async () => {
-      using lab = new Lab();
+    'a NIC without VLAN offload has the tags in the bytes of its frames, both ways': async () => {
+      using lab = new DatapathLab();
       lab.withoutVlanOffload(lab.node, 'eni1');
       lab.withoutVlanOffload(lab.switchNs, 'sw1');
       await using datapath = lab.datapath(CLASSIC);
@@ -245,7 +245,7 @@ export const tagFilters: ScenarioGroup = {
     },
 
     'a changed id: every packet has the old or the new one, none is untagged': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pod = lab.pod([lab.member(5, 101)]);
       await datapath.add(pod);
@@ -263,7 +263,7 @@ export const tagFilters: ScenarioGroup = {
     },
 
     'N2 is out of its reach: a wrong id, two tags and no tag are delivered as well': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pod = lab.pod([lab.member(5, 101)]);
       await datapath.add(pod);

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { Lab, run } from '../../../src/datapath/test-support/lab.ts';
+import { DatapathLab, run } from '../../../src/datapath/test-support/datapath-lab.ts';
 import { isUdp, pushFilter, type ScenarioGroup, shownFilters, withoutHandles } from './scenario.ts';
 
 const toMac = 'ee:ff:ff:ff:ff:ff';
 const EGRESS = ['filter', 'add', 'dev', 'eni1', 'egress', 'protocol'];
 
-function trunk(lab: Lab): (...args: string[]) => string {
+function trunk(lab: DatapathLab): (...args: string[]) => string {
   const tc = (...args: string[]) => run('tc', '-n', lab.node, ...args);
   lab.ip('link', 'set', 'eni1', 'up');
   tc('qdisc', 'replace', 'dev', 'eni1', 'clsact');
@@ -14,10 +14,10 @@ function trunk(lab: Lab): (...args: string[]) => string {
 
 /** The kernel by itself, without any of our code: what the rest of these tests stands on. */
 export const tcCommands: ScenarioGroup = {
-  title: 'the commands of upstream (reference 3.5 a)',
+  title: 'the commands of upstream',
   scenarios: {
     'push a tag by IPv4 and by IPv6 source': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const tc = trunk(lab);
       tc(...`${EGRESS.join(' ')} ip pref 50001 u32 match ip src 10.0.0.5/32 action vlan push id 101 pipe`.split(' '));
       tc(
@@ -50,7 +50,7 @@ export const tcCommands: ScenarioGroup = {
     },
 
     'refuse both families at one preference, and a push without an id': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const tc = trunk(lab);
       const ip = `${EGRESS.join(' ')} ip pref 50001 u32 match ip src 10.0.0.5/32 action vlan push id 101 pipe`;
       tc(...ip.split(' '));
@@ -60,7 +60,7 @@ export const tcCommands: ScenarioGroup = {
     },
 
     'take off the tag, whatever its id, and a second one': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       const tc = trunk(lab);
       const pop = 'filter add dev eni1 ingress protocol 802.1Q pref 20000 u32 match u32 0 0 action vlan pop reclassify';
       tc(...pop.split(' '));

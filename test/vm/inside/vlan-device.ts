@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Lab, run } from '../../../src/datapath/test-support/lab.ts';
+import { DatapathLab, run } from '../../../src/datapath/test-support/datapath-lab.ts';
 import type { DatapathSettings, EniDevice, PodInterface } from '../../../src/datapath/types.ts';
 import { isUdp, netnsOf, type ScenarioGroup } from './scenario.ts';
 
@@ -8,7 +8,7 @@ const TAG_PROGRAMS: Readonly<Record<DatapathSettings['tagProgram'], Partial<Data
   ebpf: {},
 };
 
-function vlanDevice(lab: Lab, last: number, vlanId: number, change: Partial<PodInterface> = {}): PodInterface {
+function vlanDevice(lab: DatapathLab, last: number, vlanId: number, change: Partial<PodInterface> = {}): PodInterface {
   return { ...lab.member(last, vlanId), attachment: { kind: 'vlanDevice', trunk: lab.trunk, vlanId }, ...change };
 }
 
@@ -16,7 +16,7 @@ const gatewayMac = 'ee:ff:ff:ff:ff:ff';
 
 function wholeLife(settings: Partial<DatapathSettings>) {
   return async () => {
-    using lab = new Lab();
+    using lab = new DatapathLab();
     await using datapath = lab.datapath(settings);
     const pod = lab.pod([vlanDevice(lab, 5, 101, { mtu: 1400, extraRoutes: ['10.88.0.0/16'] })]);
     const netns = netnsOf(pod);
@@ -32,7 +32,7 @@ function wholeLife(settings: Partial<DatapathSettings>) {
     assert.doesNotMatch(lab.ip('-o', 'link'), /cali/);
     assert.deepEqual(await datapath.check(pod), []);
     assert.deepEqual(await datapath.add(pod), [attached]);
-    assert.deepEqual(await datapath.sync([pod]), { repaired: [], removed: [], failed: [] });
+    assert.deepEqual(await datapath.sync(() => [pod]), { repaired: [], removed: [], failed: [] });
 
     await using wire = await lab.receiver(lab.switchNs, 'sw1');
     await using inside = await lab.receiver(netns, 'eth0');
@@ -55,8 +55,8 @@ function wholeLife(settings: Partial<DatapathSettings>) {
     await datapath.remove(pod);
     assert.doesNotMatch(run('ip', '-n', netns, '-o', 'link'), /eth0/);
     await datapath.remove(pod);
-    assert.deepEqual((await datapath.sync([])).failed, []);
-    assert.deepEqual((await datapath.sync([])).removed, []);
+    assert.deepEqual((await datapath.sync(() => [])).failed, []);
+    assert.deepEqual((await datapath.sync(() => [])).removed, []);
     // The trunk stays up.
     await datapath.add(pod);
     await datapath.remove(pod);
@@ -66,13 +66,13 @@ function wholeLife(settings: Partial<DatapathSettings>) {
 
 /** The 802.1Q device of the trunk in the pod, which the kernel of other tests does not have. */
 export const vlanDevices: ScenarioGroup = {
-  title: 'a VLAN device in the pod (A4)',
+  title: 'a VLAN device in the pod',
   scenarios: {
     'with the classic filters: made, used and removed': wholeLife(TAG_PROGRAMS.tc),
     'with the eBPF programs: made, used and removed': wholeLife(TAG_PROGRAMS.ebpf),
 
     'replaces the device of another id, and what an earlier agent left on the node': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
       const netns = netnsOf(pod);
@@ -91,7 +91,7 @@ export const vlanDevices: ScenarioGroup = {
     },
 
     'an id that a living pod has is refused, and that pod keeps it': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
       const other = lab.pod([vlanDevice(lab, 6, 101)]);
@@ -102,7 +102,7 @@ export const vlanDevices: ScenarioGroup = {
     },
 
     'a trunk whose name leaves no room for the id': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       // 15 characters, the most that a link's name has.
       const long: EniDevice = { ...lab.trunk, mac: '00:16:3e:00:00:03' };
       lab.eni('enp100s10f0np0v', 'sw3', long);
@@ -117,7 +117,7 @@ export const vlanDevices: ScenarioGroup = {
     },
 
     'cannot send as another, but as one with such a device, when it writes its tags itself': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
       const other = lab.pod([vlanDevice(lab, 6, 202)]);
@@ -154,14 +154,14 @@ export const vlanDevices: ScenarioGroup = {
     },
 
     'goes with the namespace of its pod': async () => {
-      using lab = new Lab();
+      using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
       await datapath.add(pod);
       run('ip', 'netns', 'del', netnsOf(pod));
       await datapath.remove(pod);
-      assert.deepEqual((await datapath.sync([])).failed, []);
-      assert.deepEqual(await datapath.sync([]), { repaired: [], removed: [], failed: [] });
+      assert.deepEqual((await datapath.sync(() => [])).failed, []);
+      assert.deepEqual(await datapath.sync(() => []), { repaired: [], removed: [], failed: [] });
     },
   },
 };

@@ -1,38 +1,18 @@
-/** Runs the work of one key one after another, in the order of the calls; different keys run side by side. */
-export class KeyedQueue {
-  readonly #tails = new Map<string, Promise<void>>();
-
-  async run<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#tails.get(key) ?? Promise.resolve();
-    const done = Promise.withResolvers<void>();
-    const tail = before.then(() => done.promise);
-    this.#tails.set(key, tail);
-    await before;
-    try {
-      return await work();
-    } finally {
-      done.resolve();
-      if (this.#tails.get(key) === tail) this.#tails.delete(key);
-    }
-  }
-}
-
 /**
- * Work on single pods runs side by side; a look at the whole node has the kernel to itself, or it would take what is just
- * being made for a leftover. Waiting for an assignment is not work: nobody holds the gate meanwhile. A look that waits goes
- * before work that comes later, so that neither starves.
+ * The lock between calls for single pods and a comparison of the whole node. Calls run side by side; a comparison runs alone, or it
+ * would remove what a call is just making. Turns are given in the order of asking, so that neither starves.
  */
 export class KernelGate {
   #shared = 0;
   #exclusive = false;
   readonly #waiting: { exclusive: boolean; start: () => void }[] = [];
 
-  /** For work on one pod. */
+  /** For a call for one pod. */
   shared<T>(work: () => Promise<T>): Promise<T> {
     return this.#run(false, work);
   }
 
-  /** For work on the whole node. */
+  /** For a comparison of the whole node. */
   exclusive<T>(work: () => Promise<T>): Promise<T> {
     return this.#run(true, work);
   }

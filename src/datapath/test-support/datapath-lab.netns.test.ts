@@ -6,15 +6,15 @@ import { createInterface } from 'node:readline';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
 import { abandoned } from '../../util/test-support/abandoned.ts';
-import { run } from './lab.ts';
+import { run } from './datapath-lab.ts';
 
 const LAB = join(import.meta.dirname, 'lab.ts');
 
 /** Runs a program in a process of its own that has a laboratory, until it prints its first line. */
 async function labInProcess(then: string) {
   const program = `
-    import { Lab } from ${JSON.stringify(LAB)};
-    const lab = new Lab();
+    import { DatapathLab } from ${JSON.stringify(LAB)};
+    const lab = new DatapathLab();
     console.log(JSON.stringify({ namespace: lab.node, directory: lab.directory }));
     ${then}`;
   const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {

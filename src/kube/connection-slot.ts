@@ -6,7 +6,7 @@ import { TransportError } from './errors.ts';
 /** Opens a connection; see `openConnection`. */
 export type Connect = (listener: ConnectionListener, signal: AbortSignal) => Promise<Connection>;
 
-export interface LaneOptions {
+export interface ConnectionSlotOptions {
   connect: Connect;
   clock: Clock;
   random: Random;
@@ -15,7 +15,7 @@ export interface LaneOptions {
   maxBackOffMs: number;
 }
 
-type LaneState =
+type SlotState =
   /** No connection, and nobody asked for one. */
   | { kind: 'idle' }
   | { kind: 'connecting'; abort: AbortController }
@@ -26,7 +26,7 @@ type LaneState =
   | { kind: 'closed' };
 
 /** Which states may follow which. */
-const LEGAL: Record<LaneState['kind'], readonly LaneState['kind'][]> = {
+const LEGAL: Record<SlotState['kind'], readonly SlotState['kind'][]> = {
   idle: ['connecting', 'closed'],
   connecting: ['ready', 'backing-off', 'closed'],
   ready: ['idle', 'closed'],
@@ -43,19 +43,19 @@ interface Waiter {
  * Keeps one connection that takes new streams, and replaces it when the server asks to (GOAWAY) or when it dies. A draining
  * connection is left alone: its streams end by themselves. Whoever finds no connection, or no free stream, waits in line.
  */
-export class Lane {
-  readonly #options: LaneOptions;
+export class ConnectionSlot {
+  readonly #options: ConnectionSlotOptions;
   readonly #waiters = new Set<Waiter>();
   /** Draining ones included; to be destroyed on close. */
   readonly #connections = new Set<Connection>();
-  #state: LaneState = { kind: 'idle' };
+  #state: SlotState = { kind: 'idle' };
   #failures = 0;
 
-  constructor(options: LaneOptions) {
+  constructor(options: ConnectionSlotOptions) {
     this.#options = options;
   }
 
-  get state(): LaneState['kind'] {
+  get state(): SlotState['kind'] {
     return this.#state.kind;
   }
 
@@ -111,8 +111,9 @@ export class Lane {
     this.#rejectAll(closedError());
   }
 
-  #transition(next: LaneState): void {
-    if (!LEGAL[this.#state.kind].includes(next.kind)) throw new Error(`lane: ${this.#state.kind} -> ${next.kind}`);
+  #transition(next: SlotState): void {
+    if (!LEGAL[this.#state.kind].includes(next.kind))
+      throw new Error(`connection slot: ${this.#state.kind} -> ${next.kind}`);
     this.#state = next;
   }
 

@@ -137,7 +137,7 @@ function removeDirectory(directory: string): void {
 }
 
 /** A node, its trunk and secondary ENI, and the switch behind them, as namespaces of this machine. */
-export class Lab implements Disposable {
+export class DatapathLab implements Disposable {
   readonly id = `${process.pid}-${randomBytes(3).toString('hex')}`;
   readonly directory: string;
   readonly #namespaces: string[] = [];
@@ -241,7 +241,6 @@ export class Lab implements Disposable {
   ): LinuxDatapath {
     return new LinuxDatapath(port, {
       settings: this.settings(change),
-      helperPath: TOOLS.helper,
       objectPath,
       clock: systemClock,
       signal: AbortSignal.timeout(60_000),

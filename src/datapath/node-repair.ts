@@ -1,7 +1,8 @@
 import { errorMessage } from '../util/errors.ts';
+import { deviationsOf, repair } from './deviations.ts';
 import type { EniDevices } from './eni-devices.ts';
 import { inStep, NODE } from './kernel/kernel.ts';
-import type { KeyedQueue } from './keyed-queue.ts';
+import { type Found, findOurs } from './leftovers.ts';
 import { Marks } from './marks.ts';
 import { podKey } from './names.ts';
 import { identityOf, type KernelObject } from './objects.ts';
@@ -11,18 +12,15 @@ import { enisOf, hasIpv6, ResolvedEnis } from './resolved-enis.ts';
 import type { Session } from './session.ts';
 import { hasNodeAddress, type SharedState, type WantedEni } from './shared-state.ts';
 import { Snapshot } from './snapshot.ts';
-import { deviationsOf, type Found, findOurs, repair } from './sync.ts';
 import type { DatapathSettings, Deviation, EniDevice, PodAttachment, SyncReport } from './types.ts';
 
-/** What a sync works with. */
-export interface SyncContext {
+/** What a repair needs. */
+export interface RepairContext {
   session: Session;
   settings: DatapathSettings;
   marks: Marks;
   devices: EniDevices;
   shared: SharedState;
-  /** Calls for one pod wait here for each other. */
-  pods: KeyedQueue;
 }
 
 interface PodPlan {
@@ -30,43 +28,30 @@ interface PodPlan {
   objects: KernelObject[];
 }
 
-/**
- * One comparison of the whole node. Pods that a call concerns while it runs are the call's: they are neither repaired
- * nor taken for leftovers, as what was seen of them is no longer so.
- */
-export class NodeSync {
-  readonly #context: SyncContext;
+/** One comparison of the whole node, and its repair. No call for a pod runs meanwhile, so what was seen stays so. */
+export class NodeRepair {
+  readonly #context: RepairContext;
   readonly #pods: ReadonlyMap<string, PodAttachment>;
-  readonly #touched = new Map<string, PodAttachment>();
   readonly #enis: ResolvedEnis;
   readonly #kept: KernelObject[] = [];
   readonly #report: SyncReport = { repaired: [], removed: [], failed: [] };
 
-  constructor(context: SyncContext, pods: readonly PodAttachment[]) {
+  constructor(context: RepairContext, pods: readonly PodAttachment[]) {
     this.#context = context;
     this.#enis = new ResolvedEnis(context.settings, context.marks);
     // Sandboxes, not names: a pod can have a new sandbox while the old one goes.
     this.#pods = new Map(pods.map((pod) => [pod.containerId, pod]));
   }
 
-  /** A call concerns this pod from now on. */
-  touch(pod: PodAttachment): void {
-    this.#touched.set(pod.containerId, pod);
-  }
-
-  #isTouched(pod: PodAttachment): boolean {
-    return [...this.#touched.values()].some((other) => podKey(other) === podKey(pod));
-  }
-
-  /** @param options.everything also takes away what the node as such has */
+  /** @param options.everything also removes what the node itself has */
   async run(dryRun: boolean, { everything = false, nodeOnly = false } = {}): Promise<SyncReport> {
     const { session } = this.#context;
     const snapshot = await Snapshot.take(session.kernel, session.programs);
     if (everything) {
-      await this.#removeLeftovers(snapshot, dryRun, () => new Set());
+      await this.#removeLeftovers(snapshot, dryRun, new Set());
       return this.#report;
     }
-    const plans = await this.#plans([...this.#pods.values()], this.#report.failed);
+    const plans = await this.#plans();
     for (const { pod } of plans) {
       if (nodeOnly || (await snapshot.exists(pod.netnsPath))) continue;
       // Its record tells the agent to remove it; until then nothing of it is touched.
@@ -86,7 +71,7 @@ export class NodeSync {
       (object) => isCompared(object) && (object.kind === 'tag' || object.kind === 'vlanEntry'),
     );
     await this.#repairShared(snapshot, shared.filter(isCompared), dryRun);
-    // A link that was down has lost more than the lists show.
+    // A link that was down has lost things that the lists do not show.
     const isDown = ({ objects }: PodPlan) =>
       objects.some((object) => object.kind === 'veth' && !snapshot.isUp(object.name));
     const whole = plans.filter((plan) => !nodeOnly || isDown(plan));
@@ -94,7 +79,7 @@ export class NodeSync {
     const isOther = ({ kind }: KernelObject) => kind !== 'tag' && kind !== 'vlanEntry';
     await this.#eachPod(whole, dryRun, snapshot, isOther);
     await this.#eachPod(listed, dryRun, snapshot, (object) => isOther(object) && isListed(object));
-    await this.#removeLeftovers(snapshot, dryRun, () => this.#wantedIdentities(plans, shared));
+    await this.#removeLeftovers(snapshot, dryRun, this.#wantedIdentities(plans, shared));
     return this.#report;
   }
 
@@ -119,23 +104,23 @@ export class NodeSync {
       );
       return planEni(eni, { ...use, hasNodeAddress: own }, settings, marks);
     });
-    // Pods with an ENI of their own use none of the node's, but are reached through it.
+    // Pods with a whole ENI use none of the node's ENIs but are reached through the node.
     return this.#pods.size === 0 ? [] : [...planNode(settings, marks, this.#podsHaveIpv6()), ...enis];
   }
 
   #podsHaveIpv6(): boolean {
-    return [...this.#pods.values(), ...this.#touched.values()].some(hasIpv6);
+    return [...this.#pods.values()].some(hasIpv6);
   }
 
-  /** Plans of the pods. What fails goes to `failed`; what such a pod has must not be taken for a leftover. */
-  async #plans(pods: readonly PodAttachment[], failed: Deviation[]): Promise<PodPlan[]> {
+  /** Plans of the pods. A pod that has none is reported, and what it has is no leftover. */
+  async #plans(): Promise<PodPlan[]> {
     const plans: PodPlan[] = [];
-    for (const pod of pods) {
+    for (const pod of this.#pods.values()) {
       try {
         for (const device of enisOf(pod)) await this.#find(device);
         plans.push({ pod, objects: planPod(pod, this.#enis) });
       } catch (error) {
-        failed.push({ object: 'link', pod: podKey(pod), message: errorMessage(error) });
+        this.#report.failed.push({ object: 'link', pod: podKey(pod), message: errorMessage(error) });
         this.#kept.push(...keptOf(pod, this.#context.settings));
       }
     }
@@ -154,26 +139,20 @@ export class NodeSync {
     snapshot: Snapshot,
     concerns: (object: KernelObject) => boolean,
   ): Promise<void> {
-    const { session, pods } = this.#context;
+    const { session } = this.#context;
     for (const { pod, objects } of plans) {
       const wanted = objects.filter(concerns);
       const looksInside = wanted.some((object) => !isListed(object));
       if (looksInside && !(await snapshot.exists(pod.netnsPath))) continue;
       const found = await deviationsOf(snapshot, wanted, podKey(pod));
-      if (!this.#isTouched(pod)) this.#tell(found.map((entry) => entry.deviation));
+      this.#tell(found.map((entry) => entry.deviation));
       const deviations = found.filter((entry) => entry.deviation.inPod === undefined);
-      if (deviations.length === 0) continue;
-      if (dryRun) {
-        this.#report.repaired.push(...deviations.map((entry) => entry.deviation));
-        continue;
-      }
-      await pods.run(podKey(pod), async () => {
-        if (!this.#isTouched(pod)) await repair(session, deviations, this.#report);
-      });
+      if (dryRun) this.#report.repaired.push(...deviations.map((entry) => entry.deviation));
+      else await repair(session, deviations, this.#report);
     }
   }
 
-  /** What is left as it is, as it is in a pod. One line for a namespace that cannot be looked into. */
+  /** Reports differences inside a pod, which are not repaired; one line for a namespace that cannot be read. */
   #tell(deviations: readonly Deviation[]): void {
     const told = deviations.filter(({ inPod }) => inPod === true);
     if (told.length > 0) this.#report.inPods = [...(this.#report.inPods ?? []), ...told];
@@ -181,48 +160,23 @@ export class NodeSync {
 
   async #repairShared(snapshot: Snapshot, objects: readonly KernelObject[], dryRun: boolean): Promise<void> {
     const deviations = await deviationsOf(snapshot, objects);
-    if (dryRun) {
-      this.#report.repaired.push(...deviations.map((entry) => entry.deviation));
-      return;
-    }
-    const { session, shared } = this.#context;
-    if (deviations.length > 0) await shared.exclusively(() => repair(session, deviations, this.#report));
+    if (dryRun) this.#report.repaired.push(...deviations.map((entry) => entry.deviation));
+    else await repair(this.#context.session, deviations, this.#report);
   }
 
-  /** What must stay, with what calls have come to need meanwhile. */
-  async #wantedIdentities(plans: readonly PodPlan[], shared: readonly KernelObject[]): Promise<ReadonlySet<string>> {
-    const touched = [...this.#touched.values()];
-    const touchedPlans = await this.#plans(touched, []);
+  #wantedIdentities(plans: readonly PodPlan[], shared: readonly KernelObject[]): ReadonlySet<string> {
     const { settings, marks } = this.#context;
-    const enis = touched
-      .flatMap((pod) => this.#enis.wantedBy(pod))
-      .flatMap(({ eni, ...use }) => planEni(eni, { ...use, hasNodeAddress: false }, settings, marks));
-    const isUsed = shared.length > 0 || touched.length > 0 || this.#kept.length > 0;
+    const isUsed = shared.length > 0 || this.#kept.length > 0;
     const node = isUsed ? planNode(settings, marks, this.#podsHaveIpv6()) : [];
-    const objects = [...plans, ...touchedPlans].flatMap((plan) => plan.objects);
-    const wanted = [...node, ...shared, ...enis, ...objects, ...this.#kept];
+    const wanted = [...node, ...shared, ...plans.flatMap((plan) => plan.objects), ...this.#kept];
     return new Set(wanted.filter((object) => object.kind !== 'tag' || object.tag !== undefined).map(identityOf));
   }
 
-  async #removeLeftovers(
-    snapshot: Snapshot,
-    dryRun: boolean,
-    wantedNow: () => Promise<ReadonlySet<string>> | ReadonlySet<string>,
-  ): Promise<void> {
-    const { session, shared } = this.#context;
-    const found = await findOurs(session, snapshot);
-    await shared.exclusively(async () => {
-      let touched = this.#touched.size;
-      let wanted = await wantedNow();
-      for (const leftover of found) {
-        if (touched !== this.#touched.size) {
-          touched = this.#touched.size;
-          wanted = await wantedNow();
-        }
-        if (!wanted.has(leftover.identity)) await this.#removeLeftover(leftover, dryRun);
-      }
-      if (!dryRun) this.#forgetUnused();
-    });
+  async #removeLeftovers(snapshot: Snapshot, dryRun: boolean, wanted: ReadonlySet<string>): Promise<void> {
+    for (const leftover of await findOurs(this.#context.session, snapshot)) {
+      if (!wanted.has(leftover.identity)) await this.#removeLeftover(leftover, dryRun);
+    }
+    if (!dryRun) this.#forgetUnused();
   }
 
   async #removeLeftover({ deviation, remove }: Found, dryRun: boolean): Promise<void> {
@@ -234,7 +188,7 @@ export class NodeSync {
     }
   }
 
-  /** What was removed of the shared state is made again for the next pod that needs it. */
+  /** Forgets removed shared state, so that the next pod that needs it makes it again. */
   #forgetUnused(): void {
     const { shared, marks } = this.#context;
     const used = this.#enis.indexes();
