@@ -30,6 +30,7 @@ test('a tree that keeps the directions has no violation', async () => {
 
 test.each([
   ['src/allocation/plan.ts', "import { CloudError } from '../cloud/errors.ts';\n", 'src/cloud/errors.ts'],
+  ['src/ecs/eni.ts', "import type { Cloud } from '../cloud/port.ts';\n", 'src/cloud/port.ts'],
   ['src/kube/client.ts', "import {\n  a,\n  b,\n} from '../crds/names.ts';\n", 'src/crds/names.ts'],
   ['src/cloud/rpc.ts', "export { x } from '../kube/client.ts';\n", 'src/kube/client.ts'],
   ['src/cloud/lazy.ts', "const m = await import('../controllers/context.ts');\n", 'src/controllers/context.ts'],

@@ -14,6 +14,7 @@ import { DescribeSecurityGroupsRequest } from '@alicloud/ecs20140526/dist/models
 import { DetachNetworkInterfaceRequest } from '@alicloud/ecs20140526/dist/models/DetachNetworkInterfaceRequest.js';
 import { ModifyNetworkInterfaceAttributeRequest } from '@alicloud/ecs20140526/dist/models/ModifyNetworkInterfaceAttributeRequest.js';
 import { DescribeVSwitchesRequest } from '@alicloud/vpc20160428/dist/models/DescribeVswitchesRequest.js';
+import type { Eni } from '../ecs/eni.ts';
 import {
   createAnswerSchema,
   eniPageSchema,
@@ -28,7 +29,7 @@ import {
   vSwitchPageSchema,
 } from './answers.ts';
 import { CloudError } from './errors.ts';
-import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, Eni, EniFilter, Receipt } from './port.ts';
+import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, EniFilter, Receipt } from './port.ts';
 import type { CallLeave, ReadLeave } from './quota.ts';
 import { type RpcContext, RpcService } from './rpc.ts';
 import type { RpcSender } from './rpc-sender.ts';

@@ -1,4 +1,4 @@
-import type { SandboxReport } from '../allocation/observation.ts';
+import type { SandboxReport } from '../allocation/operation.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_REPORTS_RELEASE, LABEL_NODE } from '../crds/names.ts';
 import { type NodeRuntime, saysDeleted } from '../crds/node-runtime.ts';
 import type { PodEni } from '../crds/pod-eni.ts';

@@ -1,8 +1,8 @@
 import { isOurs } from '../../allocation/identity.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
-import type { Eni } from '../../cloud/port.ts';
 import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, TAG_OWNER } from '../../crds/names.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { keyOf } from '../../kube/types.ts';
 import { takeInventory } from '../collector/inventory.ts';
 import type { ControllerContext } from '../context.ts';

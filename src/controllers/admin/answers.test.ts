@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Eni } from '../../cloud/port.ts';
 import { TAG_OWNER } from '../../crds/names.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { orphansAnswer } from './answers.ts';
 
 const eni: Eni = {

@@ -1,5 +1,5 @@
-import type { Eni } from '../../cloud/port.ts';
 import { TAG_OWNER } from '../../crds/names.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import type { OrphanPlan } from '../collector/collector.ts';
 import type { OrphanRelease } from '../collector/orphan-releaser.ts';

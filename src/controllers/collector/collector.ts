@@ -1,8 +1,8 @@
 import { holdOf, isBraked, judgeOrphans, type OrphanHold } from '../../allocation/orphans.ts';
 import { sameSecurityGroups } from '../../allocation/security-groups.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
-import type { Eni } from '../../cloud/port.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { errorMessage } from '../../util/errors.ts';
 import { jitter } from '../../util/random.ts';
 import type { ControllerContext } from '../context.ts';

@@ -1,8 +1,8 @@
 import { isOurs } from '../../allocation/identity.ts';
 import { nextInterfaceStep } from '../../allocation/interface-step.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
-import type { Eni } from '../../cloud/port.ts';
 import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT, TAG_OWNER } from '../../crds/names.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
 import { errorMessage } from '../../util/errors.ts';

@@ -1,6 +1,6 @@
 import { ownershipTags } from '../../allocation/identity.ts';
 import { eniLimitOf, isExclusive } from '../../allocation/node-mode.ts';
-import { type OperationFailure, reasonOfFailure } from '../../allocation/observation.ts';
+import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import {

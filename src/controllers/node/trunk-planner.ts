@@ -1,8 +1,9 @@
 import { FRESH_MS } from '../../allocation/interface-step.ts';
 import { attachedTrunk } from '../../allocation/node-mode.ts';
-import type { ObservedEni, OperationFailure } from '../../allocation/observation.ts';
+import type { OperationFailure } from '../../allocation/operation.ts';
 import { planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
 import type { TerwayNode } from '../../crds/node.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { jsonEqual } from '../../kube/patch.ts';
 import { type ClusterNetwork, clusterNetwork } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
@@ -18,7 +19,7 @@ export type TrunkPlan =
   | { asked: true };
 
 /** What the cloud said of the trunk of an instance. */
-type Survey = { answeredMs: number } & ({ trunk: ObservedEni | undefined } | { error: unknown });
+type Survey = { answeredMs: number } & ({ trunk: Eni | undefined } | { error: unknown });
 
 /** Chooses where the trunk of a node is created, or finds the one that its instance has already. */
 export class TrunkPlanner {

@@ -1,5 +1,4 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
-import type { ObservedEni } from '../../allocation/observation.ts';
 import type { TrunkIntent } from '../../allocation/trunk.ts';
 import {
   ANNOTATION_TRUNK_INTENT,
@@ -10,6 +9,7 @@ import {
 } from '../../crds/names.ts';
 import type { NodeCap, TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { findCondition } from '../../kube/conditions.ts';
 import { isNotFound } from '../../kube/errors.ts';
@@ -112,7 +112,7 @@ export class NodeWriter {
   /** Records the attached trunk where upstream's daemon reads it. */
   async attached(
     node: TerwayNode,
-    eni: ObservedEni,
+    eni: Eni,
     cidrs: { ipv4: string; ipv6: string },
     signal: AbortSignal,
   ): Promise<void> {

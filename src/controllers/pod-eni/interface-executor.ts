@@ -1,12 +1,7 @@
 import { ownershipTags } from '../../allocation/identity.ts';
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { targetOf } from '../../allocation/lifecycle.ts';
-import {
-  type ObservedEni,
-  type Operation,
-  type OperationFailure,
-  reasonOfFailure,
-} from '../../allocation/observation.ts';
+import { type Operation, type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import { planNewAttempt } from '../../allocation/plan.ts';
 import { isRewritten } from '../../allocation/rewritten.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
@@ -14,6 +9,7 @@ import { ANNOTATION_POD_UID } from '../../crds/names.ts';
 import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { jsonEqual } from '../../kube/patch.ts';
 import { apiVersionOf } from '../../kube/types.ts';
 import { rfc3339 } from '../../util/clock.ts';
@@ -183,7 +179,7 @@ export class InterfaceExecutor {
   }
 
   /** The record names the groups, be it since a rollout or from the beginning: the ENI gets them. */
-  async #modifying(work: InterfaceWork, eni: ObservedEni): Promise<Outcome> {
+  async #modifying(work: InterfaceWork, eni: Eni): Promise<Outcome> {
     const { podEni, allocation } = work;
     const wanted = allocation.eni.securityGroupIDs ?? [];
     const shown = `${eni.id} has the security groups ${eni.securityGroupIds.join(', ')}, the PodENI records ${wanted.join(', ')}`;

@@ -1,6 +1,6 @@
 import { checkNetworking } from '../../allocation/networking-check.ts';
 import type { NetworkingTally } from '../../allocation/networking-tally.ts';
-import { reasonOfFailure } from '../../allocation/observation.ts';
+import { reasonOfFailure } from '../../allocation/operation.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import { jsonEqual, patchObject } from '../../kube/patch.ts';
