@@ -9,6 +9,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'src/util': [],
   // Types alone, so that allocation and cloud speak of the same ENI without knowing each other.
   'src/ecs': [],
+  // What goes over the sockets between our programs: one schema for both ends.
+  'src/wire': [],
   'src/crds': ['src/util'],
   'src/config': ['src/crds', 'src/util'],
   'src/allocation': ['src/crds', 'src/ecs', 'src/util'],
@@ -16,16 +18,16 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'src/cloud': ['src/ecs', 'src/util'],
   'src/telemetry': ['src/util'],
   'src/datapath': ['src/util'],
-  'src/agent': ['src/crds', 'src/config', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util'],
+  'src/agent': [...['src/crds', 'src/config', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util', 'src/wire']],
   'src/controllers': [
     ...['src/allocation', 'src/cloud', 'src/config', 'src/crds', 'src/ecs'],
-    ...['src/kube', 'src/telemetry', 'src/util'],
+    ...['src/kube', 'src/telemetry', 'src/util', 'src/wire'],
   ],
   'src/admission': ['src/allocation', 'src/config', 'src/crds', 'src/kube', 'src/telemetry', 'src/util'],
-  'src/kubectl': ['src/allocation', 'src/crds', 'src/config', 'src/kube', 'src/util'],
+  'src/kubectl': ['src/allocation', 'src/crds', 'src/config', 'src/kube', 'src/util', 'src/wire'],
   'src/cli': [
     ...['src/admission', 'src/agent', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
-    ...['src/crds', 'src/datapath', 'src/kube', 'src/kubectl', 'src/telemetry', 'src/util'],
+    ...['src/crds', 'src/datapath', 'src/kube', 'src/kubectl', 'src/telemetry', 'src/util', 'src/wire'],
     // The version of the product.
     'package.json',
   ],

@@ -1,5 +1,10 @@
 import { targetOf } from '../allocation/lifecycle.ts';
 import { ENI_CONFIG } from '../config/eni-config.ts';
+import { networkInterfaceResource } from '../crds/network-interface.ts';
+import { terwayNodeResource } from '../crds/node.ts';
+import { nodeRuntimeResource } from '../crds/node-runtime.ts';
+import { podEniResource } from '../crds/pod-eni.ts';
+import { podNetworkingResource } from '../crds/pod-networking.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Informer } from '../kube/informer.ts';
 import { NamedInformers } from '../kube/named-informers.ts';
@@ -8,17 +13,7 @@ import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
 import type { Informers } from './context.ts';
-import {
-  configMapResource,
-  coreNodeResource,
-  namespaceResource,
-  networkInterfaceResource,
-  nodeRuntimeResource,
-  podEniResource,
-  podNetworkingResource,
-  podResource,
-  terwayNodeResource,
-} from './resources.ts';
+import { configMapResource, coreNodeResource, namespaceResource, podResource } from './resources.ts';
 
 /** Beyond this the API server has been silent for too long. */
 const STALE_MS = 180_000;

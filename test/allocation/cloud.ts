@@ -4,7 +4,7 @@ import { CloudModel } from '../../sim/cloud/model/model.ts';
 import type { EniSnapshot } from '../../sim/cloud/model/snapshot.ts';
 import { isOurs } from '../../src/allocation/identity.ts';
 import type { NodeFacts } from '../../src/allocation/plan.ts';
-import { createAnswerSchema, toEni } from '../../src/cloud/answers.ts';
+import { createAnswerSchema, toEni } from '../../src/cloud/responses.ts';
 import type { AttachTarget } from '../../src/crds/pod-eni.ts';
 import type { Eni } from '../../src/ecs/eni.ts';
 import type { VSwitch } from '../../src/ecs/vpc.ts';

@@ -1,12 +1,11 @@
 import { isOurs } from '../../allocation/identity.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../crds/names.ts';
-import type { TerwayNode } from '../../crds/node.ts';
-import type { PodEni } from '../../crds/pod-eni.ts';
+import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
+import { type PodEni, podEniResource } from '../../crds/pod-eni.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import type { Resource } from '../../kube/types.ts';
 import type { ControllerContext } from '../context.ts';
-import { podEniResource, terwayNodeResource } from '../resources.ts';
 
 const PAGE = 500;
 

@@ -2,6 +2,7 @@ import { isOurs } from '../../allocation/identity.ts';
 import { nextInterfaceStep } from '../../allocation/interface-step.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT, TAG_OWNER } from '../../crds/names.ts';
+import { podEniResource } from '../../crds/pod-eni.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
@@ -10,7 +11,6 @@ import type { ControllerContext } from '../context.ts';
 import type { EniDecision } from '../eni/driver.ts';
 import type { EndedCall } from '../eni/pending-calls.ts';
 import { orphanOwner } from '../owners.ts';
-import { podEniResource } from '../resources.ts';
 
 /** One call that was made to release an orphan, or failed. */
 export interface OrphanRelease {

@@ -1,15 +1,14 @@
 import { nextInterfaceStep } from '../../allocation/interface-step.ts';
 import { isBraked } from '../../allocation/orphans.ts';
 import { FINALIZER_NETWORK_INTERFACE, LABEL_NODE } from '../../crds/names.ts';
-import type { NetworkInterface } from '../../crds/network-interface.ts';
-import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
+import { type NetworkInterface, networkInterfaceResource } from '../../crds/network-interface.ts';
+import { type Allocation, type PodEni, podEniResource } from '../../crds/pod-eni.ts';
 import { isAlreadyExists, isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import { stateCondition } from '../conditions.ts';
 import type { ControllerContext } from '../context.ts';
 import type { EniDecision } from '../eni/driver.ts';
 import { eniOwner } from '../owners.ts';
-import { networkInterfaceResource, podEniResource } from '../resources.ts';
 
 /** A mirror may wait: it must not take the API server's time from a pod that has no network yet. */
 const BACKGROUND = { priority: 'background' } as const;

@@ -7,7 +7,7 @@ import {
   LABEL_EXCLUSIVE_MODE,
   RESOURCE_MEMBER_ENI,
 } from '../../crds/names.ts';
-import type { NodeCap, TerwayNode } from '../../crds/node.ts';
+import { type NodeCap, type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import type { KubeClient } from '../../kube/client.ts';
@@ -19,7 +19,7 @@ import { stateCondition } from '../conditions.ts';
 import type { Informers } from '../context.ts';
 import type { NodeEniConfig } from '../eni-configs.ts';
 import type { NodeIdentity } from '../node-facts.ts';
-import { type CoreNode, coreNodeResource, terwayNodeResource } from '../resources.ts';
+import { type CoreNode, coreNodeResource } from '../resources.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
 
 /** Every write of a Node CR and of what the Kubernetes node shows of it. */

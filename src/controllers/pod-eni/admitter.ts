@@ -4,6 +4,7 @@ import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request
 import { isExclusive } from '../../allocation/node-mode.ts';
 import { type NodeFacts, planPodEni, slotLimitOf, type WaitsFor, type WantedInterface } from '../../allocation/plan.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
+import { podEniResource } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import { isAlreadyExists, isNotFound, KubeApiError, TransportError } from '../../kube/errors.ts';
@@ -12,7 +13,7 @@ import { clusterNetworking } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
 import { nodeFacts } from '../node-facts.ts';
 import { isCandidate, podToJudge, podToMatch } from '../pod-facts.ts';
-import { type Pod, podEniResource } from '../resources.ts';
+import type { Pod } from '../resources.ts';
 import { EscapedPods } from './escaped-pods.ts';
 import type { PodEniWriter } from './writer.ts';
 

@@ -3,10 +3,10 @@ import { nextStep, type Snapshot, type Step, targetOf } from '../../allocation/l
 import { planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
 import { isRewritten } from '../../allocation/rewritten.ts';
-import { isChecked, retargeted } from '../../allocation/security-groups.ts';
+import { retargeted } from '../../allocation/security-groups.ts';
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from '../../crds/names.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
-import type { PodNetworking } from '../../crds/pod-networking.ts';
+import { isChecked, type PodNetworking } from '../../crds/pod-networking.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
 import { assertNever } from '../../util/errors.ts';

@@ -6,8 +6,8 @@ import { planNewAttempt } from '../../allocation/plan.ts';
 import { isRewritten } from '../../allocation/rewritten.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import { ANNOTATION_POD_UID } from '../../crds/names.ts';
-import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
-import type { PodNetworking } from '../../crds/pod-networking.ts';
+import { type Allocation, type PodEni, podEniResource } from '../../crds/pod-eni.ts';
+import { isChecked, type PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import { jsonEqual } from '../../kube/patch.ts';
@@ -19,7 +19,6 @@ import type { EniDecision, Outcome } from '../eni/driver.ts';
 import { API_OF_CALL, type EndedCall } from '../eni/pending-calls.ts';
 import { nodeOwner } from '../owners.ts';
 import { isFinished } from '../pod-facts.ts';
-import { podEniResource } from '../resources.ts';
 import type { OperationLog } from './operation-log.ts';
 import type { Report, Reporter } from './reporter.ts';
 import type { PodEniWriter } from './writer.ts';
@@ -226,9 +225,8 @@ export class InterfaceExecutor {
       return isPlannedSo ? undefined : current;
     }
     const networking = this.#context.informers.podNetworkings.store.get(intent.networking);
-    const { generation } = networking?.metadata ?? {};
-    const isReady = networking?.status?.status === 'Ready' && networking.status.observedGeneration === generation;
-    return isReady && generation !== intent.networkingGeneration ? networking : undefined;
+    if (networking === undefined || !isChecked(networking)) return undefined;
+    return networking.metadata.generation === intent.networkingGeneration ? undefined : networking;
   }
 
   #networkingOf(podEni: PodEni, name: string): PodNetworking | undefined {

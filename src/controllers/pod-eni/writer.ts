@@ -1,5 +1,11 @@
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY, LABEL_NODE } from '../../crds/names.ts';
-import type { Allocation, AttachTarget, PodEni, PodEniStatus } from '../../crds/pod-eni.ts';
+import {
+  type Allocation,
+  type AttachTarget,
+  type PodEni,
+  type PodEniStatus,
+  podEniResource,
+} from '../../crds/pod-eni.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import type { KubeClient } from '../../kube/client.ts';
@@ -8,7 +14,6 @@ import type { Store } from '../../kube/store.ts';
 import { keyOf } from '../../kube/types.ts';
 import { type Clock, rfc3339 } from '../../util/clock.ts';
 import { type StatedCondition, stateCondition } from '../conditions.ts';
-import { podEniResource } from '../resources.ts';
 import { joinOperations, type OperationLog } from './operation-log.ts';
 
 /**

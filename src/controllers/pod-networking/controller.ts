@@ -2,11 +2,10 @@ import { checkNetworking } from '../../allocation/networking-check.ts';
 import type { NetworkingTally } from '../../allocation/networking-tally.ts';
 import { reasonOfFailure } from '../../allocation/operation.ts';
 import { CloudError } from '../../cloud/errors.ts';
-import type { PodNetworking } from '../../crds/pod-networking.ts';
+import { isChecked, type PodNetworking, podNetworkingResource } from '../../crds/pod-networking.ts';
 import { jsonEqual, patchObject } from '../../kube/patch.ts';
 import { jitter } from '../../util/random.ts';
 import type { ControllerContext } from '../context.ts';
-import { podNetworkingResource } from '../resources.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
 import { Overlaps } from './overlaps.ts';
 import { type Retarget, SecurityGroupRollout } from './rollout.ts';
@@ -99,14 +98,14 @@ export class PodNetworkingController {
     const nowMs = clock.now();
     if (before !== undefined && before.generation === generation && nowMs < before.checkDueMs) return before;
     const checked = await this.#check(networking, signal);
-    const isReady = checked.conditions.every((condition) => condition.ok);
-    const periodMs = isReady ? networkingRecheckMs : networkingRecheckMs / FAILED_RECHECKS;
+    const isSound = checked.conditions.every((condition) => condition.ok);
+    const periodMs = isSound ? networkingRecheckMs : networkingRecheckMs / FAILED_RECHECKS;
     const known = {
       checked: { ...checked, answer: checked.answer ?? before?.checked.answer },
       generation,
       checkDueMs: clock.now() + jitter(random, periodMs, RECHECK_JITTER),
       writtenMs: before?.writtenMs ?? (Date.parse(networking.status?.updateAt ?? '') || 0),
-      isNews: isReady && checked.answer !== undefined,
+      isNews: isSound && checked.answer !== undefined,
     };
     this.#known.set(name, known);
     return known;
@@ -127,10 +126,7 @@ export class PodNetworkingController {
     } catch (error) {
       if (!(error instanceof CloudError)) throw error;
       // Known to work before: a cloud that does not answer is no reason to stop serving pods.
-      if (
-        networking.status?.status === 'Ready' &&
-        networking.status.observedGeneration === networking.metadata.generation
-      ) {
+      if (isChecked(networking)) {
         this.#context.log.warn({ podNetworking: networking.metadata.name, err: error.message }, 'check postponed');
         return { conditions: [] };
       }
@@ -188,18 +184,17 @@ export class PodNetworkingController {
   #announce(networking: PodNetworking): void {
     const regarding = { apiVersion: 'network.alibabacloud.com/v1beta1', kind: 'PodNetworking', object: networking };
     const { events } = this.#context;
-    const said =
-      networking.status?.status === 'Ready'
-        ? ({
-            type: 'Normal',
-            reason: 'SyncPodNetworkingSucceed',
-            cause: 'vSwitches and security groups exist; pods can use it',
-          } as const)
-        : ({
-            type: 'Warning',
-            reason: 'SyncPodNetworkingFailed',
-            cause: networking.status?.message ?? '',
-          } as const);
+    const said = isChecked(networking)
+      ? ({
+          type: 'Normal',
+          reason: 'SyncPodNetworkingSucceed',
+          cause: 'vSwitches and security groups exist; pods can use it',
+        } as const)
+      : ({
+          type: 'Warning',
+          reason: 'SyncPodNetworkingFailed',
+          cause: networking.status?.message ?? '',
+        } as const);
     events.transition(regarding, said, 'pod-networking');
   }
 }
