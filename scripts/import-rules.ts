@@ -19,14 +19,17 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'src/telemetry': ['src/util'],
   'src/datapath': ['src/util'],
   'src/agent': [...['src/crds', 'src/config', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util', 'src/wire']],
+  // What the control plane sees of the cluster; nothing in it belongs to a term of leadership.
+  'src/cluster': ['src/allocation', 'src/config', 'src/crds', 'src/kube', 'src/telemetry', 'src/util'],
   'src/controllers': [
+    'src/cluster',
     ...['src/allocation', 'src/cloud', 'src/config', 'src/crds', 'src/ecs'],
     ...['src/kube', 'src/telemetry', 'src/util', 'src/wire'],
   ],
   'src/admission': ['src/allocation', 'src/config', 'src/crds', 'src/kube', 'src/telemetry', 'src/util'],
   'src/kubectl': ['src/allocation', 'src/crds', 'src/config', 'src/kube', 'src/util', 'src/wire'],
   'src/cli': [
-    ...['src/admission', 'src/agent', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
+    ...['src/admission', 'src/agent', 'src/allocation', 'src/cloud', 'src/cluster', 'src/config', 'src/controllers'],
     ...['src/crds', 'src/datapath', 'src/kube', 'src/kubectl', 'src/telemetry', 'src/util', 'src/wire'],
     // The version of the product.
     'package.json',
@@ -79,7 +82,7 @@ const AMBIENT: readonly { found: RegExp; only: readonly string[]; instead: strin
 /** Folders that a simulation runs, and their files that reach the machine; in the others of src that is their purpose. */
 const SIMULATED = [
   ...['src/util', 'src/crds', 'src/config', 'src/allocation', 'src/kube', 'src/cloud', 'src/telemetry'],
-  ...['src/controllers', 'src/admission'],
+  ...['src/cluster', 'src/controllers', 'src/admission'],
 ];
 const PORTS = [
   // Of the executables: files, sockets, addresses.

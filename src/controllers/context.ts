@@ -2,41 +2,21 @@ import type { Room } from '../allocation/plan.ts';
 import type { EniObserver } from '../cloud/observer.ts';
 import type { Cloud } from '../cloud/port.ts';
 import type { QuotaScheduler } from '../cloud/quota.ts';
-import type { NetworkInterface } from '../crds/network-interface.ts';
-import type { TerwayNode } from '../crds/node.ts';
-import type { NodeRuntime } from '../crds/node-runtime.ts';
-import type { PodEni } from '../crds/pod-eni.ts';
+import type { NodePlace } from '../cluster/cluster-network.ts';
+import type { EniConfigs } from '../cluster/eni-configs.ts';
+import type { Informers } from '../cluster/informers.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import type { KubeClient } from '../kube/client.ts';
-import type { Informer } from '../kube/informer.ts';
-import type { NamedInformers } from '../kube/named-informers.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
-import type { NodePlace } from './cluster-network.ts';
 import type { EniDriver } from './eni/driver.ts';
 import type { EniSearch } from './eni/eni-search.ts';
-import type { EniConfigs } from './eni-configs.ts';
 import type { ControllerEvents } from './events.ts';
 import type { NetworkCatalog } from './network-catalog.ts';
 import type { PodStarts } from './pod-starts.ts';
-import type { ConfigMap, CoreNode, Namespace, Pod } from './resources.ts';
 import type { WaitingRoom } from './waiting-room.ts';
-
-/** The stores that the controllers read; they run on every replica, so that a new leader starts warm. */
-export interface Informers {
-  pods: Informer<Pod>;
-  coreNodes: Informer<CoreNode>;
-  namespaces: Informer<Namespace>;
-  /** `eni-config`, and those that nodes may name. */
-  configMaps: NamedInformers<ConfigMap>;
-  podNetworkings: Informer<PodNetworking>;
-  podEnis: Informer<PodEni>;
-  networkInterfaces: Informer<NetworkInterface>;
-  nodes: Informer<TerwayNode>;
-  nodeRuntimes: Informer<NodeRuntime>;
-}
 
 /** What the controllers of one term of leadership share. */
 export interface ControllerContext {

@@ -1,11 +1,12 @@
 import type { NetworkingTally } from '../allocation/networking-tally.ts';
 import { CloudError } from '../cloud/errors.ts';
 import type { QuotaScheduler } from '../cloud/quota.ts';
+import type { Informers } from '../cluster/informers.ts';
+import { storeAges } from '../cluster/informers.ts';
 import { KubeApiError, TransportError } from '../kube/errors.ts';
 import type { WorkQueue } from '../kube/workqueue.ts';
 import type { LeaderState, ReplicaState } from '../telemetry/state.ts';
-import type { ControllerContext, Informers } from './context.ts';
-import { storeAges } from './informers.ts';
+import type { ControllerContext } from './context.ts';
 
 /** What metrics tell of every replica. Looks at memory alone. */
 export function replicaState(informers: Informers, quota: QuotaScheduler): ReplicaState {

@@ -3,6 +3,9 @@ import { eniLimitOf, isExclusive } from '../../allocation/node-mode.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import { CloudError } from '../../cloud/errors.ts';
+import { clusterNetwork } from '../../cluster/cluster-network.ts';
+import { type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
+import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
 import {
   ANNOTATION_TRUNK_INTENT,
   FINALIZER_NODE,
@@ -15,12 +18,9 @@ import type { TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { keyOf } from '../../kube/types.ts';
-import { clusterNetwork } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
 import type { EniDecision, Outcome } from '../eni/driver.ts';
-import { type NodeIdentity, nodeIdentity } from '../node-facts.ts';
 import { nodeOwner } from '../owners.ts';
-import { type CoreNode, coreNodeResource } from '../resources.ts';
 import { InstanceTypeCatalog } from './instance-types.ts';
 import { TrunkPlanner } from './trunk-planner.ts';
 import { NodeWriter } from './writer.ts';

@@ -2,12 +2,12 @@ import { FRESH_MS } from '../../allocation/interface-step.ts';
 import { attachedTrunk } from '../../allocation/node-mode.ts';
 import type { OperationFailure } from '../../allocation/operation.ts';
 import { planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
+import { type ClusterNetwork, clusterNetwork } from '../../cluster/cluster-network.ts';
+import type { NodeIdentity } from '../../cluster/node-view.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import { jsonEqual } from '../../kube/patch.ts';
-import { type ClusterNetwork, clusterNetwork } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
-import type { NodeIdentity } from '../node-facts.ts';
 
 /** vSwitches rarely come or go; that one is full is told by the creation. */
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;

@@ -1,5 +1,9 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import type { TrunkIntent } from '../../allocation/trunk.ts';
+import type { NodeEniConfig } from '../../cluster/eni-configs.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import type { NodeIdentity } from '../../cluster/node-view.ts';
+import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
 import {
   ANNOTATION_TRUNK_INTENT,
   ANNOTATION_TRUNK_ON,
@@ -16,10 +20,6 @@ import { isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import type { Clock } from '../../util/clock.ts';
 import { stateCondition } from '../conditions.ts';
-import type { Informers } from '../context.ts';
-import type { NodeEniConfig } from '../eni-configs.ts';
-import type { NodeIdentity } from '../node-facts.ts';
-import { type CoreNode, coreNodeResource } from '../resources.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
 
 /** Every write of a Node CR and of what the Kubernetes node shows of it. */

@@ -1,7 +1,7 @@
 import { remaker } from '../../allocation/escape.ts';
+import type { Pod } from '../../cluster/resources.ts';
 import { isConflict, isNotFound, isTooManyRequests } from '../../kube/errors.ts';
 import type { ControllerContext } from '../context.ts';
-import type { Pod } from '../resources.ts';
 
 /** While the webhook is down each new pod escapes, too: its owner loses no more than one pod in this time. */
 const EVICT_EVERY_MS = 10_000;

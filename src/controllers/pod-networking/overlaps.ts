@@ -1,6 +1,6 @@
 import { overlappingNetworkings } from '../../allocation/match.ts';
+import { isCandidate, podToMatch } from '../../cluster/pod-view.ts';
 import type { ControllerContext } from '../context.ts';
-import { isCandidate, podToMatch } from '../pod-facts.ts';
 
 /** PodNetworkings of one pod are few; the pods are many, so that they are gone through once for all PodNetworkings. */
 export class Overlaps {

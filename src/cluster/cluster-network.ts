@@ -1,4 +1,5 @@
-import { ENI_CONFIG } from '../config/eni-config.ts';
+import type { NetworkDefaults } from '../allocation/match.ts';
+import { ENI_CONFIG, nameOfConfigMap } from '../config/eni-config.ts';
 import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.ts';
 import type { EniConfigs } from './eni-configs.ts';
 
@@ -31,7 +32,16 @@ export function clusterNetwork(
   return { message: `${source}, key ${ENI_CONFIG.key}: vswitches has no entry for zone ${zone}` };
 }
 
-/** The same as a PodNetworking, for pods of exclusive nodes that no PodNetworking picks (reference 4.1, step 4). */
+/** vSwitches of every zone and security groups, for whoever names none; or one line about what eni-config lacks. */
+export function networkDefaults({ ofCluster }: Pick<EniConfigs, 'ofCluster'>): NetworkDefaults | { message: string } {
+  if ('error' in ofCluster) return { message: ofCluster.error };
+  const { vSwitchesByZone, vSwitchesAnywhere, securityGroupIds } = ofCluster.config;
+  const vSwitchOptions = [...new Set([...Object.values(vSwitchesByZone).flat(), ...vSwitchesAnywhere])].sort();
+  if (vSwitchOptions.length > 0) return { vSwitchOptions, securityGroupIDs: securityGroupIds };
+  return { message: `${nameOfConfigMap(ENI_CONFIG.name)}, key ${ENI_CONFIG.key}: names no vSwitches` };
+}
+
+/** What {@link clusterNetwork} gives as a PodNetworking, for pods of exclusive nodes that no PodNetworking picks (reference 4.1, step 4). */
 export function clusterNetworking(eniConfigs: EniConfigs, place: NodePlace): PodNetworking | { message: string } {
   const network = clusterNetwork(eniConfigs, place);
   if ('message' in network) return network;

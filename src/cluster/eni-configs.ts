@@ -12,7 +12,7 @@ import {
 } from '../config/eni-config.ts';
 import { LABEL_CONFIG } from '../crds/names.ts';
 import type { Log } from '../telemetry/log.ts';
-import type { Informers } from './context.ts';
+import type { Informers } from './informers.ts';
 
 /** The `eni_conf` that counts for a node. */
 export interface NodeEniConfig {
@@ -57,6 +57,11 @@ export class EniConfigs {
     const parse = () => this.#parse();
     options.informers.configMaps.addHandler({ onAdd: parse, onUpdate: parse, onDelete: parse });
     parse();
+  }
+
+  /** What counts where no node says otherwise. */
+  get ofCluster(): ParsedEniConfig {
+    return this.#cluster;
   }
 
   /** What counts for a node; for one that is not known, what counts for the cluster. */
