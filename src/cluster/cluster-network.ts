@@ -1,7 +1,10 @@
 import type { NetworkDefaults } from '../allocation/match.ts';
+import { inlineNetworking, inlineOwner, parsePodNetworks } from '../allocation/network-request.ts';
 import { ENI_CONFIG, nameOfConfigMap } from '../config/eni-config.ts';
+import { ANNOTATION_POD_NETWORKS } from '../crds/names.ts';
 import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.ts';
 import type { EniConfigs } from './eni-configs.ts';
+import type { Informers } from './informers.ts';
 
 /** Stands where records name a PodNetworking; the slash keeps it apart from every real one. */
 export const CLUSTER_NETWORKING = `${ENI_CONFIG.namespace}/${ENI_CONFIG.name}`;
@@ -50,4 +53,30 @@ export function clusterNetworking(eniConfigs: EniConfigs, place: NodePlace): Pod
     spec: { vSwitchOptions: network.vSwitchIds, securityGroupIDs: network.securityGroupIds },
     status: { status: 'Ready' },
   });
+}
+
+/** A PodNetworking by the name that a record has: a real one, eni-config's, or what the annotation of a pod describes now. */
+export function networkingByName(
+  { pods, podNetworkings }: Pick<Informers, 'pods' | 'podNetworkings'>,
+  eniConfigs: EniConfigs,
+  name: string,
+  place: NodePlace,
+): PodNetworking | undefined {
+  const inline = inlineOwner(name);
+  if (inline !== undefined) return inlineNetworkingOf(pods, inline);
+  if (name !== CLUSTER_NETWORKING) return podNetworkings.store.get(name);
+  const networking = clusterNetworking(eniConfigs, place);
+  return 'message' in networking ? undefined : networking;
+}
+
+/** Undefined when the pod is gone. */
+function inlineNetworkingOf(
+  pods: Informers['pods'],
+  { podKey, interfaceName }: { podKey: string; interfaceName: string },
+): PodNetworking | undefined {
+  const annotations = pods.store.get(podKey)?.metadata.annotations;
+  const described = parsePodNetworks(annotations?.[ANNOTATION_POD_NETWORKS] || '{}');
+  if ('error' in described) return undefined;
+  const entry = described.entries.find((candidate) => candidate.interface === interfaceName);
+  return entry === undefined ? undefined : inlineNetworking(podKey, entry);
 }

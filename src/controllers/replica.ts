@@ -17,7 +17,7 @@ import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
 import { runControllers, type Term } from './manager.ts';
-import { replicaState } from './states.ts';
+import { replicaState } from './metrics-snapshot.ts';
 
 /** The configuration as it may change while the process runs. */
 export interface LiveSettings {

@@ -60,7 +60,7 @@ export class AdminChannel {
         const { plan, released } = await this.#leading().collector.release(overrideBrake);
         return orphansResponse(plan, overrideBrake, released);
       },
-      'GET /adopt': () => reportAdoption(this.#leading().context),
+      'GET /adopt': () => reportAdoption(this.#leading().inventory),
       'POST /adopt': () => this.#adopt(),
       'GET /enis': () => this.#enis(),
       'GET /configuration': async () => options.configuration(),
@@ -127,8 +127,8 @@ export class AdminChannel {
             queues: Object.entries(term.queues).map(([name, queue]) => ({
               ...{ name, waiting: queue.depth, working: queue.processingCount, delayed: queue.delayedCount },
             })),
-            inFlight: Object.values(term.context.observer.inFlight()).reduce((sum, count) => sum + count, 0),
-            waiting: term.context.waitingRoom.places().map(({ waitsFor, pods }) => ({
+            inFlight: Object.values(term.observer.inFlight()).reduce((sum, count) => sum + count, 0),
+            waiting: term.pendingPods.places().map(({ waitsFor, pods }) => ({
               waitsFor: waitsFor.kind,
               name:
                 waitsFor.kind === 'vSwitch'
@@ -158,18 +158,18 @@ export class AdminChannel {
 
   /** Adoption needs no step of its own: the records are looked at again now instead of at their next turn. */
   async #adopt(): Promise<SentAdoption> {
-    const { context } = this.#leading();
-    const report = await reportAdoption(context);
+    const { inventory, wakePod, wakeNode } = this.#leading();
+    const report = await reportAdoption(inventory);
     for (const { kind, name, state } of report.adoptees) {
       if (state === 'adopted') continue;
-      if (kind === 'PodENI') context.wakePod(name);
-      if (kind === 'Trunk') context.wakeNode(name);
+      if (kind === 'PodENI') wakePod(name);
+      if (kind === 'Trunk') wakeNode(name);
     }
     return report;
   }
 
   async #enis(): Promise<SentEnis> {
-    const { enis, ownerOf } = await takeInventory(this.#leading().context);
+    const { enis, ownerOf } = await takeInventory(this.#leading().inventory);
     return {
       enis: enis.map((eni) => {
         const namedBy = ownerOf(eni.id);

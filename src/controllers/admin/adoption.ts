@@ -1,15 +1,19 @@
 import { isOurs } from '../../allocation/identity.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
+import type { Cloud } from '../../cloud/port.ts';
+import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, TAG_OWNER } from '../../crds/names.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import { keyOf } from '../../kube/types.ts';
 import type { SentAdoption } from '../../wire/admin-channel.ts';
-import { takeInventory } from '../collector/inventory.ts';
-import type { ControllerContext } from '../context.ts';
+import { type InventoryContext, takeInventory } from '../collector/inventory.ts';
 
 /** One thing that another control plane made, and whether this one looks after it. */
 type Adoptee = SentAdoption['adoptees'][number];
+
+/** What a report on adoption is made from. */
+export type AdoptionContext = InventoryContext & { cloud: Cloud; informers: Pick<Informers, 'coreNodes'> };
 
 /**
  * Which records and ENIs of an upstream control plane are looked after. Adoption needs no step: a record whose ENI is as the
@@ -18,7 +22,7 @@ type Adoptee = SentAdoption['adoptees'][number];
  *
  * @throws CloudError, KubeApiError
  */
-export async function reportAdoption(context: ControllerContext): Promise<SentAdoption> {
+export async function reportAdoption(context: AdoptionContext): Promise<SentAdoption> {
   const { cloud, clusterId, informers, signal } = context;
   const { enis, ownerOf } = await takeInventory(context);
   const podEnis = informers.podEnis.store.list();
