@@ -44,7 +44,7 @@ export function networkDefaults({ ofCluster }: Pick<EniConfigs, 'ofCluster'>): N
   return { message: `${nameOfConfigMap(ENI_CONFIG.name)}, key ${ENI_CONFIG.key}: names no vSwitches` };
 }
 
-/** What {@link clusterNetwork} gives as a PodNetworking, for pods of exclusive nodes that no PodNetworking picks (reference 4.1, step 4). */
+/** What {@link clusterNetwork} gives as a PodNetworking, for pods of exclusive nodes that no PodNetworking picks. */
 export function clusterNetworking(eniConfigs: EniConfigs, place: NodePlace): PodNetworking | { message: string } {
   const network = clusterNetwork(eniConfigs, place);
   if ('message' in network) return network;

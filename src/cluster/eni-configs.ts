@@ -32,12 +32,18 @@ interface Named {
   problem: string | undefined;
 }
 
+/** What of the stores is read. */
+interface EniConfigSources {
+  configMaps: Pick<Informers['configMaps'], 'get' | 'addHandler'>;
+  coreNodes: { store: Pick<Informers['coreNodes']['store'], 'get'> };
+}
+
 /**
  * `eni-config`, and what the ConfigMaps that nodes name by their label `terway-config` make of it. Everything is parsed when a
  * ConfigMap changes, on every replica, so that all of them know what was right last; whoever uses a configuration asks at each use.
  */
 export class EniConfigs {
-  readonly #informers: Pick<Informers, 'configMaps' | 'coreNodes'>;
+  readonly #informers: EniConfigSources;
   readonly #allowed: readonly string[];
   readonly #log: Pick<Log, 'warn'>;
   #cluster: ParsedEniConfig = NO_CLUSTER_CONFIG;
@@ -47,7 +53,7 @@ export class EniConfigs {
 
   /** @param options.allowed names of the ConfigMaps that nodes may name; the informer of ConfigMaps has them. */
   constructor(options: {
-    informers: Pick<Informers, 'configMaps' | 'coreNodes'>;
+    informers: EniConfigSources;
     allowed: readonly string[];
     log: Pick<Log, 'warn'>;
   }) {
