@@ -67,7 +67,7 @@ export interface ManagerOptions {
 export interface Term {
   observer: Pick<EniObserver, 'inFlight'>;
   pendingPods: Pick<PendingPods, 'places'>;
-  collector: Collector;
+  collector: Pick<Collector, 'latest' | 'plan' | 'release'>;
   inventory: AdoptionContext;
   /** By controller. */
   queues: ReturnType<Queues['byController']>;
