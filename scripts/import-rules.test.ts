@@ -30,12 +30,13 @@ test('a tree that keeps the directions has no violation', async () => {
 
 test.each([
   ['src/allocation/plan.ts', "import { CloudError } from '../cloud/errors.ts';\n", 'src/cloud/errors.ts'],
+  ['src/ecs/eni.ts', "import type { Cloud } from '../cloud/port.ts';\n", 'src/cloud/port.ts'],
   ['src/kube/client.ts', "import {\n  a,\n  b,\n} from '../crds/names.ts';\n", 'src/crds/names.ts'],
   ['src/cloud/rpc.ts', "export { x } from '../kube/client.ts';\n", 'src/kube/client.ts'],
-  ['src/cloud/lazy.ts', "const m = await import('../controllers/context.ts');\n", 'src/controllers/context.ts'],
+  ['src/cloud/lazy.ts', "const m = await import('../controllers/manager.ts');\n", 'src/controllers/manager.ts'],
   ['src/cli/terway-controlplane.ts', "import { m } from '../../sim/cloud/model.ts';\n", 'sim/cloud/model.ts'],
   ['src/controllers/x.ts', "import '../../test/lab/lab.ts';\n", 'test/lab/lab.ts'],
-  ['sim/kube/model.ts', "import { x } from '../../src/controllers/context.ts';\n", 'src/controllers/context.ts'],
+  ['sim/kube/model.ts', "import { x } from '../../src/controllers/manager.ts';\n", 'src/controllers/manager.ts'],
   ['sim/kube/model.ts', "import { m } from '../cloud/model.ts';\n", 'sim/cloud/model.ts'],
   ['sim/cloud/model.ts', "import { m } from '../kube/model.ts';\n", 'sim/kube/model.ts'],
   ['sim/kube/model.ts', "import { w } from '../world/world.ts';\n", 'sim/world/world.ts'],

@@ -7,23 +7,30 @@ import { dirname, join, relative, sep } from 'node:path';
  */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'src/util': [],
+  // Types alone, so that allocation and cloud speak of the same ENI without knowing each other.
+  'src/ecs': [],
+  // What goes over the sockets between our programs: one schema for both ends.
+  'src/wire': [],
   'src/crds': ['src/util'],
   'src/config': ['src/crds', 'src/util'],
-  'src/allocation': ['src/crds', 'src/util'],
+  'src/allocation': ['src/crds', 'src/ecs', 'src/util'],
   'src/kube': ['src/util'],
-  'src/cloud': ['src/util'],
+  'src/cloud': ['src/ecs', 'src/util'],
   'src/telemetry': ['src/util'],
   'src/datapath': ['src/util'],
-  'src/agent': ['src/crds', 'src/config', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util'],
+  'src/agent': [...['src/crds', 'src/config', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util', 'src/wire']],
+  // What the control plane sees of the cluster; nothing in it belongs to a term of leadership.
+  'src/cluster': ['src/allocation', 'src/config', 'src/crds', 'src/kube', 'src/telemetry', 'src/util'],
   'src/controllers': [
-    ...['src/allocation', 'src/cloud', 'src/config', 'src/crds'],
-    ...['src/kube', 'src/telemetry', 'src/util'],
+    'src/cluster',
+    ...['src/allocation', 'src/cloud', 'src/config', 'src/crds', 'src/ecs'],
+    ...['src/kube', 'src/telemetry', 'src/util', 'src/wire'],
   ],
   'src/admission': ['src/allocation', 'src/config', 'src/crds', 'src/kube', 'src/telemetry', 'src/util'],
-  'src/kubectl': ['src/allocation', 'src/crds', 'src/config', 'src/kube', 'src/util'],
+  'src/kubectl': ['src/allocation', 'src/crds', 'src/config', 'src/kube', 'src/util', 'src/wire'],
   'src/cli': [
-    ...['src/admission', 'src/agent', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
-    ...['src/crds', 'src/datapath', 'src/kube', 'src/kubectl', 'src/telemetry', 'src/util'],
+    ...['src/admission', 'src/agent', 'src/allocation', 'src/cloud', 'src/cluster', 'src/config', 'src/controllers'],
+    ...['src/crds', 'src/datapath', 'src/kube', 'src/kubectl', 'src/telemetry', 'src/util', 'src/wire'],
     // The version of the product.
     'package.json',
   ],
@@ -75,7 +82,7 @@ const AMBIENT: readonly { found: RegExp; only: readonly string[]; instead: strin
 /** Folders that a simulation runs, and their files that reach the machine; in the others of src that is their purpose. */
 const SIMULATED = [
   ...['src/util', 'src/crds', 'src/config', 'src/allocation', 'src/kube', 'src/cloud', 'src/telemetry'],
-  ...['src/controllers', 'src/admission'],
+  ...['src/cluster', 'src/controllers', 'src/admission'],
 ];
 const PORTS = [
   // Of the executables: files, sockets, addresses.
@@ -100,9 +107,8 @@ const IMPORT =
 export async function importViolations(root: string): Promise<string[]> {
   const violations: string[] = [];
   for (const top of ['src', 'sim']) {
-    for (const path of await typescriptFiles(join(root, top))) {
+    for (const { path, text } of await sourceFiles(root, top)) {
       const file = relative(root, path).split(sep).join('/');
-      const text = await readFile(path, 'utf8');
       violations.push(...forbiddenImports(root, path, file, text), ...ambientUse(file, text), ...keptWhole(file, text));
     }
   }
@@ -112,24 +118,31 @@ export async function importViolations(root: string): Promise<string[]> {
 function forbiddenImports(root: string, path: string, file: string, text: string): string[] {
   const from = areaOf(file);
   // Tests stand beside the code and may use the laboratory.
-  if (file.endsWith('.test.ts') || file.includes('/test-support/')) return [];
+  if (isTest(file)) return [];
   const allowed = ALLOWED[from];
   if (allowed === undefined) return [`${file}: the folder ${from} has no rule in scripts/import-rules.ts`];
   const permitted = [from, ...allowed, ...(EXEMPT[file] ?? [])];
-  return [...text.matchAll(IMPORT)].flatMap((match) => {
+  return importsOf(root, path, text)
+    .filter((target) => !permitted.includes(areaOf(target)))
+    .map((target) => `${file}: imports ${target}, but ${from} may import only ${permitted.join(', ')}`);
+}
+
+/** Files that a file of `root` imports, types included, as paths below `root`. */
+export function importsOf(root: string, path: string, text: string): string[] {
+  return [...text.matchAll(IMPORT)].map((match) => {
     const specifier = match[1] ?? match[2] ?? match[3] ?? '';
-    const target = relative(root, join(dirname(path), specifier))
+    return relative(root, join(dirname(path), specifier))
       .split(sep)
       .join('/');
-    return permitted.includes(areaOf(target))
-      ? []
-      : [`${file}: imports ${target}, but ${from} may import only ${permitted.join(', ')}`];
   });
 }
 
+export function isTest(file: string): boolean {
+  return file.endsWith('.test.ts') || file.includes('/test-support/');
+}
+
 function ambientUse(file: string, text: string): string[] {
-  const isTest = file.endsWith('.test.ts') || file.includes('/test-support/');
-  if (!file.startsWith('src/') || isTest) return [];
+  if (!file.startsWith('src/') || isTest(file)) return [];
   const rules = AMBIENT.filter(({ only }) => !only.some((place) => file === place || isBelow(file, place)));
   const uses = text.split('\n').flatMap((line, at) => {
     const code = line.replace(/^\s*(\*|\/\/|\/\*).*$/, '');
@@ -155,14 +168,15 @@ function keptWhole(file: string, text: string): string[] {
 }
 
 /** `src/kube`, `sim/kube`, or the top folder elsewhere. */
-function areaOf(file: string): string {
+export function areaOf(file: string): string {
   const [top = '', second = ''] = file.split('/');
   return top === 'src' || (top === 'sim' && SIM_ROOMS.includes(second)) ? `${top}/${second}` : top;
 }
 
-async function typescriptFiles(directory: string): Promise<string[]> {
-  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
-  return entries
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
-    .map((entry) => join(entry.parentPath, entry.name));
+/** TypeScript files below a folder of `root`, by path. */
+export async function sourceFiles(root: string, folder: string): Promise<{ path: string; text: string }[]> {
+  const entries = await readdir(join(root, folder), { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile() && entry.name.endsWith('.ts'));
+  const paths = files.map((entry) => join(entry.parentPath, entry.name)).sort();
+  return Promise.all(paths.map(async (path) => ({ path, text: await readFile(path, 'utf8') })));
 }

@@ -1,6 +1,5 @@
 import type { NetworkDefaults } from '../allocation/match.ts';
 import { parseNetworkRequest, parsePodNetworks } from '../allocation/network-request.ts';
-import { ENI_CONFIG, parseEniConfig } from '../config/eni-config.ts';
 import { API_GROUP } from '../crds/define.ts';
 import { ANNOTATION_POD_NETWORKING, ANNOTATION_POD_NETWORKS, ANNOTATION_POD_NETWORKS_REQUEST } from '../crds/names.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
@@ -14,8 +13,8 @@ import type { ReviewPath } from './server.ts';
 export interface ReviewSources {
   networkings(): PodNetworking[];
   podEni(namespace: string, name: string): PodEni | undefined;
-  /** Data of the ConfigMap `eni-config`; undefined when there is none. */
-  eniConfig(): Record<string, string> | undefined;
+  /** vSwitches and security groups of the cluster, or why they are not known. */
+  defaults(): NetworkDefaults | { message: string };
   /** Labels of a namespace; one that was just made may only be known to the API server. */
   namespaceLabels(name: string, signal: AbortSignal): Promise<Record<string, string>>;
   /** A PodNetworking that the store does not have; undefined when it does not exist. */
@@ -44,7 +43,7 @@ export class Reviewer {
     const { metadata } = object;
     // Nothing may keep one that is being deleted from losing its finalizers.
     if (typeof metadata === 'object' && metadata !== null && 'deletionTimestamp' in metadata) return UNCHANGED;
-    const defaults = this.#defaults();
+    const defaults = this.#sources.defaults();
     if (path === '/mutating') return defaultNetworking(object, defaults);
     const missing = 'message' in defaults ? defaults.message : undefined;
     return validateNetworking(object, oldObject ?? undefined, this.#rules, missing);
@@ -61,7 +60,7 @@ export class Reviewer {
       namespaceLabels: await this.#sources.namespaceLabels(namespace, signal),
       networkings: await this.#networkings(read, signal),
       fixedZone: this.#fixedZone(namespace, read),
-      defaults: this.#defaults(),
+      defaults: this.#sources.defaults(),
     });
   }
 
@@ -82,19 +81,6 @@ export class Reviewer {
     if (podEni === undefined || podEni.metadata.deletionTimestamp !== undefined) return undefined;
     const isFixed = (podEni.spec.allocations ?? []).some(({ allocationType }) => allocationType?.type === 'Fixed');
     return isFixed && podEni.status?.phase !== 'Deleting' ? podEni.spec.zone : undefined;
-  }
-
-  #defaults(): NetworkDefaults | { message: string } {
-    const data = this.#sources.eniConfig();
-    const where = `ConfigMap ${ENI_CONFIG.namespace}/${ENI_CONFIG.name}`;
-    if (data === undefined) return { message: `${where} does not exist` };
-    const parsed = parseEniConfig(data);
-    if ('error' in parsed) return { message: parsed.error };
-    const { vSwitchesByZone, vSwitchesAnywhere } = parsed.config;
-    const named = [...Object.values(vSwitchesByZone).flat(), ...vSwitchesAnywhere];
-    const vSwitchOptions = [...new Set(named)].sort();
-    if (vSwitchOptions.length === 0) return { message: `${where}, key ${ENI_CONFIG.key}: names no vSwitches` };
-    return { vSwitchOptions, securityGroupIDs: parsed.config.securityGroupIds };
   }
 }
 

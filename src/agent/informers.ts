@@ -1,19 +1,12 @@
 import { LABEL_NODE } from '../crds/names.ts';
-import type { TerwayNode } from '../crds/node.ts';
-import type { PodEni } from '../crds/pod-eni.ts';
+import { type TerwayNode, terwayNodeResource } from '../crds/node.ts';
+import { type PodEni, podEniResource } from '../crds/pod-eni.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Informer } from '../kube/informer.ts';
 import type { HasMetadata, Resource } from '../kube/types.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
-import {
-  type CoreNode,
-  coreNodeResource,
-  type Pod,
-  podEniResource,
-  podResource,
-  terwayNodeResource,
-} from './resources.ts';
+import { type CoreNode, coreNodeResource, type Pod, podResource } from './resources.ts';
 
 /** What the agent sees of the cluster: the objects of its own node, nothing else. */
 export interface NodeView {

@@ -1,11 +1,10 @@
 import { ANNOTATION_REPORTS_RELEASE } from '../crds/names.ts';
-import { type NodeRuntime, saysDeleted } from '../crds/node-runtime.ts';
+import { type NodeRuntime, nodeRuntimeResource, saysDeleted } from '../crds/node-runtime.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { isAlreadyExists, isNotFound } from '../kube/errors.ts';
 import { type Clock, rfc3339, type ScheduledCall } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { NodeView } from './informers.ts';
-import { nodeRuntimeResource } from './resources.ts';
 
 export type SandboxState = 'initial' | 'deleted';
 

@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { nodeCapOf, type TypeLimits } from './capacity.ts';
+import type { InstanceTypeLimits } from '../ecs/instance.ts';
+import { nodeCapOf } from './capacity.ts';
 
 /** ecs.g7.xlarge as the API answers. */
-const g7xlarge: TypeLimits = {
+const g7xlarge: InstanceTypeLimits = {
+  instanceType: 'ecs.g7.xlarge',
   eniQuantity: 4,
   eniTotalQuantity: 20,
   trunkSupported: true,

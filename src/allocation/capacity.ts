@@ -1,20 +1,8 @@
 import type { NodeCap } from '../crds/node.ts';
-
-/** Figures of DescribeInstanceTypes that capacity is derived from. */
-export interface TypeLimits {
-  eniQuantity: number;
-  eniTotalQuantity: number;
-  trunkSupported: boolean;
-  ipv4PerEni: number;
-  ipv6PerEni: number;
-  eriQuantity: number;
-  bandwidthRx: number;
-  bandwidthTx: number;
-  networkCardIndexes: number[];
-}
+import type { InstanceTypeLimits } from '../ecs/instance.ts';
 
 /** `spec.nodeCap` of a Node CR (reference 5.8). */
-export function nodeCapOf(limits: TypeLimits): NodeCap {
+export function nodeCapOf(limits: InstanceTypeLimits): NodeCap {
   const members = (minus: number) => (limits.trunkSupported ? Math.max(0, limits.eniTotalQuantity - minus) : 0);
   return {
     adapters: limits.eniQuantity,
@@ -31,7 +19,7 @@ export function nodeCapOf(limits: TypeLimits): NodeCap {
   };
 }
 
-function publishedEri({ eriQuantity, eniQuantity }: TypeLimits): number {
+function publishedEri({ eriQuantity, eniQuantity }: InstanceTypeLimits): number {
   if (eriQuantity <= 0 || eniQuantity <= 2) return 0;
   return Math.min(eniQuantity >= 8 ? 2 : 1, eriQuantity);
 }

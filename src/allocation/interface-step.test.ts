@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import type { Eni } from '../ecs/eni.ts';
 import { rfc3339 } from '../util/clock.ts';
 import { FRESH_MS, type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } from './interface-step.ts';
-import type { ObservedEni, OperationFailure, OperationKind } from './observation.ts';
+import type { OperationFailure, OperationKind } from './operation.ts';
 import {
   allocation,
   boundEni,
@@ -37,7 +38,7 @@ function word(taken: InterfaceStep): string {
 const goals: readonly Goal[] = ['bind', 'hold', 'release'];
 
 /** Rows of the design's table: what the cloud shows, and the step towards bind, hold and release. */
-const table: [shown: string, ObservedEni | undefined, bind: string, hold: string, release: string][] = [
+const table: [shown: string, Eni | undefined, bind: string, hold: string, release: string][] = [
   ['Available', eni('Available'), 'attach', 'done', 'delete'],
   ['Attaching', eni('Attaching', { instanceId: 'i-1' }), 'wait attach', 'wait attach', 'wait attach'],
   ['InUse at the target', boundEni(), 'done', 'detach', 'detach'],
@@ -379,7 +380,7 @@ describe('a destructive call (I3)', () => {
 
 describe('an ENI that is not what the record promises (I8)', () => {
   const groups = [['sg-9'], ['sg-1'], [], ['sg-1', 'sg-9']];
-  const elsewhere: Partial<ObservedEni> = { vSwitchId: 'vsw-9' };
+  const elsewhere: Partial<Eni> = { vSwitchId: 'vsw-9' };
 
   test('in another vSwitch is neither attached nor bound', () => {
     const message = 'eni-1 lies in vSwitch vsw-9, the PodENI records vsw-1';

@@ -1,7 +1,8 @@
 import type { Allocation, AttachTarget } from '../crds/pod-eni.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
+import type { Eni, EniObservation } from '../ecs/eni.ts';
 import { isOurs } from './identity.ts';
-import type { Observation, ObservedEni, Operation, OperationFailure } from './observation.ts';
+import type { Operation, OperationFailure } from './operation.ts';
 import { sameSecurityGroups } from './security-groups.ts';
 
 /** A destructive call rests on an observation no older than this (I3). */
@@ -27,7 +28,7 @@ export interface InterfaceView {
   /** Until when its detachment waits for the node's word that the sandbox is gone; absent when nothing is missing. */
   sandboxDueMs?: number;
   target?: AttachTarget;
-  observation?: Observation;
+  observation?: EniObservation;
   operation?: Operation;
 }
 
@@ -38,17 +39,17 @@ export type InterfaceStep =
   /** Look for an ENI that carries the owner's and attempt's tags. */
   | { do: 'find' }
   /** Persist what the cloud created. */
-  | { do: 'record'; eni: ObservedEni }
+  | { do: 'record'; eni: Eni }
   /** Persist a new intent with other parameters. */
   | { do: 'newAttempt'; avoidVSwitch: boolean; failure?: OperationFailure }
   /** Ask the cloud for the state. */
   | { do: 'observe' }
-  | { do: 'attach'; eni: ObservedEni }
+  | { do: 'attach'; eni: Eni }
   /** `unconfirmed`: the node never said that the sandbox is gone. */
-  | { do: 'detach'; eni: ObservedEni; unconfirmed?: true }
-  | { do: 'delete'; eni: ObservedEni }
+  | { do: 'detach'; eni: Eni; unconfirmed?: true }
+  | { do: 'delete'; eni: Eni }
   /** Give the ENI the security groups of the record. */
-  | { do: 'modify'; eni: ObservedEni }
+  | { do: 'modify'; eni: Eni }
   /** A sandbox may still use it; the node is to say that it is gone. */
   | { do: 'waitForNode'; untilMs: number }
   /** A call of ours is under way. */
@@ -60,7 +61,7 @@ export type InterfaceStep =
   /** Only a person or another object can help. */
   | { do: 'blocked'; reason: BlockedReason; message: string }
   /** The goal is reached; for `bind` with the ENI as it is attached. */
-  | { do: 'done'; eni?: ObservedEni };
+  | { do: 'done'; eni?: Eni };
 
 /** Reasons of a step that only another hand can go on from. */
 export type BlockedReason = Extract<Reason, 'EniLost' | 'EniNotOurs' | 'EniMismatch'>;
@@ -107,7 +108,7 @@ function transitionOf(kind: Operation['kind']): 'attach' | 'detach' | 'delete' |
 }
 
 /** No call that takes something away on an old answer, and none on an ENI that is not ours (I3). */
-function guard(step: InterfaceStep, observation: Observation, clusterId: string, nowMs: number): InterfaceStep {
+function guard(step: InterfaceStep, observation: EniObservation, clusterId: string, nowMs: number): InterfaceStep {
   if (step.do !== 'detach' && step.do !== 'delete' && step.do !== 'modify') return step;
   if (nowMs - observation.atMs > FRESH_MS) return { do: 'observe' };
   if (!isOurs(step.eni.tags, clusterId)) {
@@ -181,7 +182,7 @@ function findLost(view: InterfaceView, createdAtMs: number, nowMs: number): Inte
   return pausedAfterFailure(operation, 'find', nowMs) ?? { do: 'find' };
 }
 
-function whenGone(goal: Goal, view: InterfaceView, observation: Observation, nowMs: number): InterfaceStep {
+function whenGone(goal: Goal, view: InterfaceView, observation: EniObservation, nowMs: number): InterfaceStep {
   if (goal !== 'bind') {
     // Of what was created right before the pod went, a describe may not know yet.
     const isExpected = hasSucceeded(view, goal === 'hold' ? 'detach' : 'delete');
@@ -202,7 +203,7 @@ function whenGone(goal: Goal, view: InterfaceView, observation: Observation, now
 }
 
 /** A describe may not show yet what was created a moment ago; to give it up would leave it to nobody. */
-function confirmGone(operation: Operation | undefined, observation: Observation, nowMs: number): InterfaceStep {
+function confirmGone(operation: Operation | undefined, observation: EniObservation, nowMs: number): InterfaceStep {
   if (operation?.kind !== 'find' || operation.state !== 'succeeded') {
     return pausedAfterFailure(operation, 'find', nowMs) ?? { do: 'find' };
   }
@@ -212,8 +213,8 @@ function confirmGone(operation: Operation | undefined, observation: Observation,
 function whenShown(
   goal: Goal,
   view: InterfaceView,
-  observation: Observation,
-  eni: ObservedEni,
+  observation: EniObservation,
+  eni: Eni,
   nowMs: number,
 ): InterfaceStep {
   switch (eni.status) {
@@ -236,8 +237,8 @@ function whenShown(
 function whenAvailable(
   goal: Goal,
   view: InterfaceView,
-  observation: Observation,
-  eni: ObservedEni,
+  observation: EniObservation,
+  eni: Eni,
   nowMs: number,
 ): InterfaceStep {
   if (goal === 'hold') {
@@ -250,12 +251,12 @@ function whenAvailable(
   return pausedAfterFailure(view.operation, 'attach', nowMs) ?? mismatchOf(view, eni, nowMs) ?? { do: 'attach', eni };
 }
 
-function remove(view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep {
+function remove(view: InterfaceView, eni: Eni, nowMs: number): InterfaceStep {
   if (mayLag(view, 'delete', nowMs)) return { do: 'waitForCloud', transition: 'delete' };
   return pausedAfterFailure(view.operation, 'delete', nowMs) ?? { do: 'delete', eni };
 }
 
-function whenInUse(goal: Goal, view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep {
+function whenInUse(goal: Goal, view: InterfaceView, eni: Eni, nowMs: number): InterfaceStep {
   if (goal === 'bind' && isAtTarget(view.target, eni)) return mismatchOf(view, eni, nowMs) ?? { do: 'done', eni };
   if (mayLag(view, 'detach', nowMs)) return { do: 'waitForCloud', transition: 'detach' };
   const paused = pausedAfterFailure(view.operation, 'detach', nowMs);
@@ -266,14 +267,14 @@ function whenInUse(goal: Goal, view: InterfaceView, eni: ObservedEni, nowMs: num
     : { do: 'detach', eni, unconfirmed: true };
 }
 
-function isAtTarget(target: AttachTarget | undefined, eni: ObservedEni): boolean {
+function isAtTarget(target: AttachTarget | undefined, eni: Eni): boolean {
   if (target === undefined || eni.instanceId !== target.instanceID) return false;
   if (target.trunkENIID === undefined) return eni.trunkEniId === undefined;
   return eni.trunkEniId === target.trunkENIID && (eni.vlanId ?? 0) > 0;
 }
 
 /** I8: what is attached must be what the record promises. Security groups can be changed, the vSwitch is for life. */
-function mismatchOf(view: InterfaceView, eni: ObservedEni, nowMs: number): InterfaceStep | undefined {
+function mismatchOf(view: InterfaceView, eni: Eni, nowMs: number): InterfaceStep | undefined {
   const { vSwitchID, securityGroupIDs } = view.allocation.eni;
   if (vSwitchID !== undefined && vSwitchID !== eni.vSwitchId) {
     return {
@@ -296,12 +297,12 @@ function mayLag(view: InterfaceView, kind: Operation['kind'], nowMs: number): bo
 }
 
 /** The answer may show the state from before the last call that was sent before the goal. */
-function mayPrecede(view: InterfaceView, observation: Observation, nowMs: number): InterfaceStep | undefined {
+function mayPrecede(view: InterfaceView, observation: EniObservation, nowMs: number): InterfaceStep | undefined {
   return olderThan((view.goalSinceMs ?? 0) + LAG_MS, observation, nowMs);
 }
 
 /** Waits until `sinceMs`, and for an answer from after it. */
-function olderThan(sinceMs: number, observation: Observation, nowMs: number): InterfaceStep | undefined {
+function olderThan(sinceMs: number, observation: EniObservation, nowMs: number): InterfaceStep | undefined {
   if (observation.atMs >= sinceMs) return undefined;
   return nowMs < sinceMs ? { do: 'pause', untilMs: sinceMs } : { do: 'observe' };
 }

@@ -1,7 +1,8 @@
 import { ANNOTATION_POD_UID } from '../crds/names.ts';
 import type { AttachTarget, PodEni } from '../crds/pod-eni.ts';
+import type { Eni, EniObservation } from '../ecs/eni.ts';
 import { type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } from './interface-step.ts';
-import type { Observation, ObservedEni, Operation, SandboxReport } from './observation.ts';
+import type { Operation, SandboxReport } from './operation.ts';
 import { isFixed, releaseDueMs } from './retention.ts';
 import { isRewritten } from './rewritten.ts';
 
@@ -14,7 +15,7 @@ export interface Snapshot {
   /** A pod of the name was there while the record was unbound, and went without being bound. */
   successorGone?: boolean;
   /** Per entry of `spec.allocations`. */
-  interfaces: { observation?: Observation; operation?: Operation }[];
+  interfaces: { observation?: EniObservation; operation?: Operation }[];
   /** The pod's node as it is now, when it is known; without an ENI id it has no trunk. */
   trunk?: { eniId?: string };
   /** Absent when nobody will report about the pod's sandbox: no agent of ours, or its node is gone or not ready. */
@@ -36,7 +37,7 @@ export type Step =
   /** Steps of interfaces, by their index; at least one. */
   | { do: 'interfaces'; goal: Goal; steps: { index: number; step: InterfaceStep }[] }
   /** Every interface is attached: write phase Bind. */
-  | { do: 'bind'; enis: ObservedEni[] }
+  | { do: 'bind'; enis: Eni[] }
   /** Every interface is detached: write phase Unbind. */
   | { do: 'unbind' }
   /** Nothing is left in the cloud: remove the finalizer. */
@@ -158,7 +159,7 @@ function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number | undefi
   return goalSinceMs - nowMs > sandbox.timeoutMs ? nowMs : goalSinceMs + sandbox.timeoutMs;
 }
 
-function matchesStatus(podEni: PodEni, enis: ObservedEni[]): boolean {
+function matchesStatus(podEni: PodEni, enis: Eni[]): boolean {
   return enis.every((eni) => {
     const info = podEni.status?.eniInfos?.[eni.id];
     return (

@@ -5,7 +5,7 @@ import {
   ANNOTATION_POD_NETWORKS_REQUEST,
   LABEL_POD_ENI,
 } from '../crds/names.ts';
-import type { PodNetworking } from '../crds/pod-networking.ts';
+import { isReady, type PodNetworking } from '../crds/pod-networking.ts';
 import { matchesSelector } from './labels.ts';
 import {
   DEFAULT_INTERFACE,
@@ -213,12 +213,6 @@ function chosen(pod: PodToMatch, wanted: WantedInterface[], others: string[]): N
     };
   }
   return { kind: 'chosen', wanted, others };
-}
-
-function isReady({ metadata, status }: PodNetworking): boolean {
-  // An edit that has not been checked yet may name what does not exist.
-  const isChecked = status?.observedGeneration === undefined || status.observedGeneration === metadata.generation;
-  return status?.status === 'Ready' && isChecked;
 }
 
 function byPrecedence(a: PodNetworking, b: PodNetworking): number {

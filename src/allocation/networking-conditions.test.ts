@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { type ServiceFacts, serviceConditions } from './networking-conditions.ts';
-import type { Failing, Tally } from './networking-tally.ts';
+import type { Failing, Tally } from './pod-networking-stats.ts';
 
 const VSWITCHES = [
   { id: 'vsw-1', zone: 'z-1', free: 5 },

@@ -1,5 +1,5 @@
 import type { Reason } from '../crds/reasons/catalogue.ts';
-import type { Tally } from './networking-tally.ts';
+import type { Tally } from './pod-networking-stats.ts';
 import type { RolloutGate } from './security-groups.ts';
 
 /** What a PodNetworking says of the pods that it serves. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { VSwitch } from '../ecs/vpc.ts';
 import { seededRandom } from '../util/random.ts';
 import { type NodeFacts, planNewAttempt, planPodEni, planRebind, type Room, type WantedInterface } from './plan.ts';
 import { SlotLedger } from './slots.ts';
@@ -12,7 +13,7 @@ import {
   podEni,
   podNetworking,
 } from './test-support/fixtures.ts';
-import { type VSwitchFacts, VSwitchPool } from './vswitch-pool.ts';
+import { VSwitchPool } from './vswitch-pool.ts';
 
 const pod = { namespace: 'default', name: 'web-0', uid: 'uid-1' };
 const node: NodeFacts = {
@@ -25,11 +26,12 @@ const node: NodeFacts = {
   memberLimit: 2,
 };
 
-function vSwitch(id: string, changes: Partial<VSwitchFacts> = {}): VSwitchFacts {
-  return { id, zoneId: 'z-a', cidrBlock: '10.0.0.0/24', ipv6CidrBlock: '', availableIpCount: 5, ...changes };
+function vSwitch(id: string, changes: Partial<VSwitch> = {}): VSwitch {
+  const subnet = { cidrBlock: '10.0.0.0/24', ipv6CidrBlock: '', availableIpCount: 5 };
+  return { id, vpcId: 'vpc-1', zoneId: 'z-a', status: 'Available', ...subnet, ...changes };
 }
 
-function room(vSwitches: VSwitchFacts[] = [vSwitch('vsw-1'), vSwitch('vsw-2')]): Room {
+function room(vSwitches: VSwitch[] = [vSwitch('vsw-1'), vSwitch('vsw-2')]): Room {
   const pool = new VSwitchPool();
   pool.update(vSwitches);
   return {

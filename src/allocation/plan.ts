@@ -2,12 +2,13 @@ import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, LABEL_EXCLUSIVE_MODE, LABEL_NODE
 import type { Allocation, AttachTarget, PodEni } from '../crds/pod-eni.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
+import type { VSwitch } from '../ecs/vpc.ts';
 import { rfc3339 } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import { clientTokenOf } from './identity.ts';
 import { DEFAULT_INTERFACE } from './network-request.ts';
 import type { SlotLedger } from './slots.ts';
-import type { VSwitchFacts, VSwitchPool } from './vswitch-pool.ts';
+import type { VSwitchPool } from './vswitch-pool.ts';
 
 /** Where a pod's ENI is to be attached, as the node controller knows it. */
 export interface NodeFacts {
@@ -193,7 +194,7 @@ function allocationFor(plan: {
   pod: PodToServe;
   interfaceName: string;
   attempt: number;
-  vSwitch: VSwitchFacts;
+  vSwitch: VSwitch;
   networking: PodNetworking;
   trunk: boolean;
   room: Room;
@@ -290,7 +291,7 @@ function chooseVSwitch(
   networking: PodNetworking,
   zone: string,
   room: Room,
-): { kind: 'taken'; vSwitch: VSwitchFacts } | Waiting {
+): { kind: 'taken'; vSwitch: VSwitch } | Waiting {
   const options = networking.spec.vSwitchOptions ?? [];
   const hasIpv6 = (id: string) => (room.vSwitches.get(id)?.ipv6CidrBlock ?? '') !== '';
   const candidates = room.withIpv6 ? options.filter(hasIpv6) : options;

@@ -1,5 +1,5 @@
 import type { Allocation, PodEni } from '../crds/pod-eni.ts';
-import type { PodNetworking } from '../crds/pod-networking.ts';
+import { isChecked, type PodNetworking } from '../crds/pod-networking.ts';
 import { isRewritten } from './rewritten.ts';
 
 /** An order has no meaning among security groups. */
@@ -41,11 +41,6 @@ const AT_ONCE = 20;
 
 /** Whether security groups of running pods may be changed now; else the reason of RolloutComplete. */
 export type RolloutGate = 'open' | 'AwaitingRecreation' | 'RolloutBlocked';
-
-/** The spec as it stands was checked with the cloud and found sound. */
-export function isChecked({ metadata, status }: PodNetworking): boolean {
-  return status?.status === 'Ready' && status.observedGeneration === metadata.generation;
-}
 
 /** An edit is rolled out when it was checked, and unless its author wants it otherwise. */
 export function rolloutGate(networking: PodNetworking): RolloutGate {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { EniStatus } from '../ecs/eni.ts';
 import { attemptTags, clientTokenOf, isOurs, ownershipTags } from './identity.ts';
 import { CLUSTER, eni, NOW_MS, seen, succeeded } from './test-support/fixtures.ts';
 import { nextTrunkStep, parseTrunkIntent, planTrunk, type TrunkIntent } from './trunk.ts';
@@ -68,7 +69,7 @@ describe('the next step of a trunk', () => {
       nowMs: NOW_MS,
       ...view,
     });
-  const trunk = (status: string, instanceId?: string) =>
+  const trunk = (status: EniStatus, instanceId?: string) =>
     seen(eni(status, { type: 'Trunk', ...(instanceId === undefined ? {} : { instanceId }) }));
 
   test('leads from the intent to the attachment', () => {

@@ -1,9 +1,10 @@
 import * as z from 'zod';
 import type { Allocation } from '../crds/pod-eni.ts';
+import type { EniObservation } from '../ecs/eni.ts';
 import { rfc3339 } from '../util/clock.ts';
 import { clientTokenOf } from './identity.ts';
 import { type InterfaceStep, nextInterfaceStep } from './interface-step.ts';
-import type { Observation, Operation } from './observation.ts';
+import type { Operation } from './operation.ts';
 
 /**
  * The trunk of a node lives like an interface of a pod (interface-step.ts) whose target has no trunk above it. Its record is
@@ -73,7 +74,7 @@ export function nextTrunkStep(view: {
   nodeName: string;
   /** Node CR says that it is attached. */
   bound: boolean;
-  observation?: Observation | undefined;
+  observation?: EniObservation | undefined;
   operation?: Operation | undefined;
   clusterId: string;
   nowMs: number;

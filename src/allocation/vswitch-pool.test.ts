@@ -1,17 +1,20 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { VSwitch } from '../ecs/vpc.ts';
 import { seededRandom } from '../util/random.ts';
-import { type SelectionPolicy, type VSwitchFacts, VSwitchPool } from './vswitch-pool.ts';
+import { type SelectionPolicy, VSwitchPool } from './vswitch-pool.ts';
 
-const facts = (id: string, availableIpCount: number, zoneId = 'z-a'): VSwitchFacts => ({
+const facts = (id: string, availableIpCount: number, zoneId = 'z-a'): VSwitch => ({
   id,
+  vpcId: 'vpc-1',
   zoneId,
+  status: 'Available',
   cidrBlock: '10.0.0.0/24',
   ipv6CidrBlock: '',
   availableIpCount,
 });
 
-function pool(...described: VSwitchFacts[]): VSwitchPool {
+function pool(...described: VSwitch[]): VSwitchPool {
   const result = new VSwitchPool();
   result.update(described);
   return result;

@@ -1,18 +1,10 @@
+import type { VSwitch } from '../ecs/vpc.ts';
 import type { Random } from '../util/random.ts';
 
 export type SelectionPolicy = 'ordered' | 'random' | 'most';
 
-/** A vSwitch as the pool needs it. */
-export interface VSwitchFacts {
-  id: string;
-  zoneId: string;
-  cidrBlock: string;
-  ipv6CidrBlock: string;
-  availableIpCount: number;
-}
-
 export type VSwitchChoice =
-  | { kind: 'taken'; vSwitch: VSwitchFacts }
+  | { kind: 'taken'; vSwitch: VSwitch }
   /** None of the candidates lies in the zone. */
   | { kind: 'noneInZone' }
   /** Those in the zone have no free address. */
@@ -26,10 +18,10 @@ const BLOCK_MS = 15_000;
  * answers of DescribeVSwitches.
  */
 export class VSwitchPool {
-  readonly #entries = new Map<string, { facts: VSwitchFacts; free: number; blockedUntilMs: number }>();
+  readonly #entries = new Map<string, { facts: VSwitch; free: number; blockedUntilMs: number }>();
 
   /** Takes over what the cloud described; counts that were reserved meanwhile are superseded. */
-  update(described: VSwitchFacts[]): void {
+  update(described: VSwitch[]): void {
     for (const facts of described) {
       const blockedUntilMs = this.#entries.get(facts.id)?.blockedUntilMs ?? 0;
       this.#entries.set(facts.id, { facts, free: facts.availableIpCount, blockedUntilMs });
@@ -41,7 +33,7 @@ export class VSwitchPool {
     this.#entries.delete(id);
   }
 
-  get(id: string): VSwitchFacts | undefined {
+  get(id: string): VSwitch | undefined {
     return this.#entries.get(id)?.facts;
   }
 

@@ -1,42 +1,8 @@
-import * as z from 'zod';
-
-const stateSchema = z.looseObject({
-  node: z.string(),
-  problem: z.string().optional(),
-  waiting: z.number(),
-  verdicts: z.record(z.string(), z.number()),
-  sandboxes: z.array(
-    z.looseObject({
-      phase: z.string(),
-      attachment: z.looseObject({
-        namespace: z.string(),
-        name: z.string(),
-        containerId: z.string(),
-        interfaces: z.array(
-          z.looseObject({
-            name: z.string(),
-            ipv4: z.looseObject({ address: z.string() }).optional(),
-            ipv6: z.looseObject({ address: z.string() }).optional(),
-            attachment: z.looseObject({ kind: z.string(), vlanId: z.number().optional() }),
-          }),
-        ),
-      }),
-      attached: z.array(z.looseObject({ host: z.looseObject({ name: z.string() }).optional() })).optional(),
-    }),
-  ),
-});
-
-const deviationsSchema = z.array(z.looseObject({ pod: z.string().optional(), message: z.string() }));
-const reportSchema = z.object({
-  repaired: deviationsSchema,
-  removed: deviationsSchema,
-  failed: deviationsSchema,
-  inPods: deviationsSchema.default([]),
-});
+import { agentReport, agentState, type Deviations } from '../wire/agent-socket.ts';
 
 /** Prints what the agent says of itself as a table; nothing with `json`, which was printed as it came. Returns the exit code. */
 export function printState(body: string, json: boolean): number {
-  const state = stateSchema.parse(JSON.parse(body));
+  const state = agentState.parse(JSON.parse(body));
   if (!json) {
     const rows = [['POD', 'INTERFACE', 'ADDRESS', 'KIND', 'VLAN', 'HOST LINK', 'SANDBOX', 'STATE']];
     for (const { phase, attachment, attached } of state.sandboxes) {
@@ -71,9 +37,9 @@ export function printState(body: string, json: boolean): number {
 
 /** Prints what a comparison found, a line each; what differs inside pods is no fault of the node. Returns the exit code: 1 when something differs or could not be mended. */
 export function printReport(body: string, json: boolean, repair: boolean): number {
-  const { repaired, removed, failed, inPods } = reportSchema.parse(JSON.parse(body));
+  const { repaired, removed, failed, inPods } = agentReport.parse(JSON.parse(body));
   if (!json) {
-    const print = (heading: string, deviations: z.infer<typeof deviationsSchema>) => {
+    const print = (heading: string, deviations: Deviations) => {
       for (const { pod, message } of deviations) {
         process.stdout.write(`${heading}  ${pod === undefined ? '' : `${pod}: `}${message}\n`);
       }

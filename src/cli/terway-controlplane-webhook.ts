@@ -1,10 +1,13 @@
 import { issueWithNewAuthority } from '../admission/issue-certificate.ts';
 import type { ReviewSources } from '../admission/reviewer.ts';
 import { Webhook } from '../admission/webhook.ts';
+import { networkDefaults } from '../cluster/cluster-network.ts';
+import type { EniConfigs } from '../cluster/eni-configs.ts';
+import type { Informers } from '../cluster/informers.ts';
+import { namespaceResource } from '../cluster/resources.ts';
 import type { ControlPlaneConfig } from '../config/control-plane.ts';
-import { CLUSTER_NETWORKING } from '../controllers/cluster-network.ts';
-import type { Informers } from '../controllers/context.ts';
-import { namespaceResource, podNetworkingResource } from '../controllers/resources.ts';
+import type { Replica } from '../controllers/replica.ts';
+import { podNetworkingResource } from '../crds/pod-networking.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { isNotFound } from '../kube/errors.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -19,7 +22,7 @@ const OBJECT_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 export function createWebhook(
   config: ControlPlaneConfig,
   client: KubeClient,
-  informers: Informers,
+  { informers, eniConfigs }: Pick<Replica, 'informers' | 'eniConfigs'>,
   log: Log,
   metrics: Metrics,
 ): Webhook | undefined {
@@ -27,7 +30,7 @@ export function createWebhook(
   if (!webhook.enabled) return undefined;
   return new Webhook({
     ...{ client, log, metrics, clock: systemClock, random: systemRandom, issue: issueWithNewAuthority },
-    sources: sourcesOf(client, informers),
+    sources: sourcesOf(client, informers, eniConfigs),
     rules: {
       ...{ enableTrunk: enableTrunk !== false, injectResources: webhook.injectResources },
       stableNameKinds: config.customStatefulWorkloadKinds,
@@ -46,11 +49,11 @@ export function createWebhook(
   });
 }
 
-function sourcesOf(client: KubeClient, informers: Informers): ReviewSources {
+function sourcesOf(client: KubeClient, informers: Informers, eniConfigs: EniConfigs): ReviewSources {
   return {
     networkings: () => informers.podNetworkings.store.list(),
     podEni: (namespace, name) => informers.podEnis.store.get(`${namespace}/${name}`),
-    eniConfig: () => informers.configMaps.get(CLUSTER_NETWORKING)?.data,
+    defaults: () => networkDefaults(eniConfigs),
     namespaceLabels: async (name, signal) => {
       const known = informers.namespaces.store.get(name);
       const namespace = known ?? (await client.get(namespaceResource, { name }, { signal }));

@@ -102,7 +102,7 @@ async function main(): Promise<void> {
     ...{ client, cloud, quota, config, live, cluster: identity, instance, log, metrics },
     ...{ clock: systemClock, random: systemRandom },
   });
-  webhook = createWebhook(config, client, replica.informers, log, metrics);
+  webhook = createWebhook(config, client, replica, log, metrics);
   identityProblem = undefined;
   const admin = createAdminChannel({ config: live, identity, instance, quota, metrics, log, ready });
   await admin.listen();

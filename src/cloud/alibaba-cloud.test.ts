@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type CloudSimulator, startCloudSimulator } from '../../sim/cloud/server.ts';
+import type { Eni } from '../ecs/eni.ts';
 import { systemClock } from '../util/clock.ts';
 import type { AlibabaCloud } from './alibaba-cloud.ts';
 import { CloudError } from './errors.ts';
-import type { CreateEniRequest, Eni } from './port.ts';
+import type { CreateEniRequest } from './port.ts';
 import type { CallReport } from './rpc.ts';
 import { regionalEndpoints } from './rpc-sender.ts';
 import { connectCloud, failureOf } from './test-support/connect.ts';

@@ -14,6 +14,10 @@ import { DescribeSecurityGroupsRequest } from '@alicloud/ecs20140526/dist/models
 import { DetachNetworkInterfaceRequest } from '@alicloud/ecs20140526/dist/models/DetachNetworkInterfaceRequest.js';
 import { ModifyNetworkInterfaceAttributeRequest } from '@alicloud/ecs20140526/dist/models/ModifyNetworkInterfaceAttributeRequest.js';
 import { DescribeVSwitchesRequest } from '@alicloud/vpc20160428/dist/models/DescribeVswitchesRequest.js';
+import type { Eni } from '../ecs/eni.ts';
+import { CloudError } from './errors.ts';
+import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, EniFilter, Receipt } from './port.ts';
+import type { CallLeave, ReadLeave } from './quota.ts';
 import {
   createAnswerSchema,
   eniPageSchema,
@@ -26,10 +30,7 @@ import {
   toInstanceType,
   toVSwitch,
   vSwitchPageSchema,
-} from './answers.ts';
-import { CloudError } from './errors.ts';
-import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, Eni, EniFilter, Receipt } from './port.ts';
-import type { CallLeave, ReadLeave } from './quota.ts';
+} from './responses.ts';
 import { type RpcContext, RpcService } from './rpc.ts';
 import type { RpcSender } from './rpc-sender.ts';
 

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { CloudError, type CloudErrorKind, kindOf, toCloudError } from './errors.ts';
+import type { FailureKind } from '../ecs/failure.ts';
+import { CloudError, kindOf, toCloudError } from './errors.ts';
 
-test.each<[string, number, CloudErrorKind]>([
+test.each<[string, number, FailureKind]>([
   ['Throttling', 400, 'throttled'],
   ['Throttling.User', 400, 'throttled'],
   ['Throttling.Api', 503, 'throttled'],

@@ -1,23 +1,11 @@
 import * as z from 'zod';
+import type { FailureKind } from '../ecs/failure.ts';
 import { errorMessage } from '../util/errors.ts';
-
-/** What a failed call means for its caller (reference 5.5); the allocation core decides by it. */
-export type CloudErrorKind =
-  | 'throttled'
-  | 'unavailable'
-  | 'exhausted'
-  | 'limit'
-  | 'state'
-  | 'notFound'
-  | 'token'
-  | 'forbidden'
-  | 'degraded'
-  | 'invalid';
 
 /** Thrown by every call of the cloud layer that did not succeed. */
 export class CloudError extends Error {
   override readonly name = 'CloudError';
-  readonly kind: CloudErrorKind;
+  readonly kind: FailureKind;
   /** The API action, such as `CreateNetworkInterface`. */
   readonly action: string;
   /** The cloud's error code; `RequestTimeout` or `ConnectionFailed` when no answer came. */
@@ -26,7 +14,7 @@ export class CloudError extends Error {
   readonly statusCode: number | undefined;
 
   constructor(fields: {
-    kind: CloudErrorKind;
+    kind: FailureKind;
     action: string;
     code: string;
     message: string;
@@ -43,7 +31,7 @@ export class CloudError extends Error {
   }
 }
 
-const KIND_BY_CODE: ReadonlyMap<string, CloudErrorKind> = new Map(
+const KIND_BY_CODE: ReadonlyMap<string, FailureKind> = new Map(
   Object.entries({
     'InvalidVSwitchId.IpNotEnough': 'exhausted',
     'QuotaExceeded.PrivateIpAddress': 'exhausted',
@@ -63,7 +51,7 @@ const KIND_BY_CODE: ReadonlyMap<string, CloudErrorKind> = new Map(
 );
 
 /** Sorts an error code; the HTTP status decides where the code is not known. */
-export function kindOf(code: string, statusCode: number | undefined): CloudErrorKind {
+export function kindOf(code: string, statusCode: number | undefined): FailureKind {
   const known = KIND_BY_CODE.get(code);
   if (known !== undefined) return known;
   if (code.startsWith('Throttling')) return 'throttled';

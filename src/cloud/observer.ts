@@ -1,16 +1,11 @@
+import type { Eni, EniObservation } from '../ecs/eni.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CALL_CLASSES, type CallClass } from './call-line.ts';
-import type { Cloud, Eni } from './port.ts';
+import type { Cloud } from './port.ts';
 
 /** What the cloud is expected to finish; `read` only asks for the state as it is. */
 export type Expectation = 'read' | 'attach' | 'detach' | 'delete';
-
-/** Newest answer about one ENI; `eni` is absent when the cloud does not know the id. */
-export interface EniObservation {
-  atMs: number;
-  eni?: Eni;
-}
 
 const BATCH_IDS = 100;
 /** Requests that one look at the cloud may take; they are sent together. */

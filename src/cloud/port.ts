@@ -6,50 +6,10 @@
  * for quota before the request leaves.
  */
 
+import type { Eni, EniStatus, EniType } from '../ecs/eni.ts';
+import type { Instance, InstanceTypeLimits } from '../ecs/instance.ts';
+import type { SecurityGroup, VSwitch } from '../ecs/vpc.ts';
 import type { CallLeave, ReadLeave } from './quota.ts';
-
-/** Status of an ENI as DescribeNetworkInterfaces reports it. */
-export type EniStatus =
-  | 'Available'
-  | 'Attaching'
-  | 'InUse'
-  | 'Detaching'
-  | 'Deleting'
-  | 'Creating'
-  | 'CreateFailed'
-  | 'Unknown';
-
-/** `Type` of an ENI; an ENI is `Member` only while it is attached to a trunk. */
-export type EniType = 'Primary' | 'Secondary' | 'Trunk' | 'Member';
-
-/** One elastic network interface as the cloud describes it. */
-export interface Eni {
-  id: string;
-  type: EniType;
-  status: EniStatus;
-  macAddress: string;
-  vpcId: string;
-  vSwitchId: string;
-  zoneId: string;
-  primaryIp: string;
-  /** Every IPv4 address, the primary one first. */
-  ipv4: string[];
-  ipv6: string[];
-  securityGroupIds: string[];
-  resourceGroupId: string;
-  tags: Record<string, string>;
-  /** Absent while not attached. */
-  instanceId?: string;
-  /** ENI id of the trunk; only for a Member. */
-  trunkEniId?: string;
-  /** VLAN id of a Member (`Attachment.DeviceIndex`), chosen by the cloud. */
-  vlanId?: number;
-  networkCardIndex?: number;
-  deleteOnRelease: boolean;
-  /** Epoch milliseconds; absent when the answer carries none. */
-  createdAtMs?: number;
-  description: string;
-}
 
 export interface CreateEniRequest {
   kind: 'Secondary' | 'Trunk';
@@ -92,48 +52,6 @@ export interface DescribedEnis {
   sentAtMs: number;
   /** How many requests it took. */
   requests: number;
-}
-
-/** Limits of an instance type (reference 5.8), figures as the API gives them. */
-export interface InstanceTypeLimits {
-  instanceType: string;
-  eniQuantity: number;
-  eniTotalQuantity: number;
-  trunkSupported: boolean;
-  ipv4PerEni: number;
-  ipv6PerEni: number;
-  eriQuantity: number;
-  /** kbit/s */
-  bandwidthRx: number;
-  /** kbit/s */
-  bandwidthTx: number;
-  networkCardIndexes: number[];
-}
-
-export interface Instance {
-  id: string;
-  instanceType: string;
-  zoneId: string;
-  vpcId: string;
-  vSwitchId: string;
-  status: string;
-  securityGroupIds: string[];
-}
-
-export interface VSwitch {
-  id: string;
-  vpcId: string;
-  zoneId: string;
-  cidrBlock: string;
-  ipv6CidrBlock: string;
-  availableIpCount: number;
-  status: string;
-}
-
-export interface SecurityGroup {
-  id: string;
-  vpcId: string;
-  type: string;
 }
 
 /** What the cloud answered to a call that changes something; its support asks for the request id. */

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
+import type { Pod } from '../cluster/resources.ts';
 import type { EventInput } from '../kube/events.ts';
 import { Store } from '../kube/store.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { ControllerEvents } from './events.ts';
-import type { Pod } from './resources.ts';
 
 function events() {
   const said: (EventInput & { controller: string; kind: string | undefined })[] = [];

@@ -1,9 +1,9 @@
+import type { Pod } from '../cluster/resources.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { EventRecorder } from '../kube/events.ts';
 import type { Store } from '../kube/store.ts';
 import type { HasMetadata } from '../kube/types.ts';
 import type { Clock } from '../util/clock.ts';
-import type { Pod } from './resources.ts';
 import { withoutRequestId } from './same-failure.ts';
 
 /** The same reason and cause about the same object are not repeated within this time. */

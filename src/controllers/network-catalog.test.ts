@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { VSwitchPool } from '../allocation/vswitch-pool.ts';
-import type { Cloud, VSwitch } from '../cloud/port.ts';
+import type { Cloud } from '../cloud/port.ts';
 import { QuotaScheduler } from '../cloud/quota.ts';
 import { MemoryCloud } from '../cloud/test-support/memory-cloud.ts';
+import type { VSwitch } from '../ecs/vpc.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { NetworkCatalog } from './network-catalog.ts';
 

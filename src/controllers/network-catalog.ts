@@ -1,5 +1,6 @@
 import type { VSwitchPool } from '../allocation/vswitch-pool.ts';
-import type { Cloud, SecurityGroup, VSwitch } from '../cloud/port.ts';
+import type { Cloud } from '../cloud/port.ts';
+import type { SecurityGroup, VSwitch } from '../ecs/vpc.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 

@@ -1,6 +1,9 @@
 import { withDegradation } from '../cloud/degradation.ts';
 import type { Cloud } from '../cloud/port.ts';
 import type { QuotaScheduler } from '../cloud/quota.ts';
+import { EniConfigs } from '../cluster/eni-configs.ts';
+import type { Informers } from '../cluster/informers.ts';
+import { createInformers, informersSynced, runInformers, StoreHealth } from '../cluster/informers.ts';
 import type { ControlPlaneConfig } from '../config/control-plane.ts';
 import { ConfigError } from '../config/errors.ts';
 import type { Identity } from '../config/identity.ts';
@@ -13,11 +16,8 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
-import type { Informers } from './context.ts';
-import { EniConfigs } from './eni-configs.ts';
-import { createInformers, informersSynced, runInformers, StoreHealth } from './informers.ts';
 import { runControllers, type Term } from './manager.ts';
-import { replicaState } from './states.ts';
+import { replicaState } from './metrics-snapshot.ts';
 
 /** The configuration as it may change while the process runs. */
 export interface LiveSettings {
@@ -64,9 +64,9 @@ const FLUSH_MS = 2000;
  */
 export class Replica {
   readonly informers: Informers;
+  readonly eniConfigs: EniConfigs;
   readonly #options: ReplicaOptions;
   readonly #health = new StoreHealth();
-  readonly #eniConfigs: EniConfigs;
   readonly #recorder: EventRecorder;
 
   constructor(options: ReplicaOptions) {
@@ -79,7 +79,7 @@ export class Replica {
         log.warn({ kind, err: errorMessage(error) }, 'watch interrupted');
       },
     });
-    this.#eniConfigs = new EniConfigs({ informers: this.informers, allowed: config.nodeConfigMaps, log });
+    this.eniConfigs = new EniConfigs({ informers: this.informers, allowed: config.nodeConfigMaps, log });
     this.#recorder = new EventRecorder({
       ...{ client, clock, instance, controller: 'terway-controlplane' },
       onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
@@ -105,7 +105,7 @@ export class Replica {
     try {
       await informersSynced(this.informers, signal);
       log.info('stores synced');
-      if (this.#eniConfigs.refusal !== undefined) throw new ConfigError(this.#eniConfigs.refusal);
+      if (this.eniConfigs.refusal !== undefined) throw new ConfigError(this.eniConfigs.refusal);
       await hooks.server?.start();
       await this.#lead(signal, hooks);
     } catch (error) {
@@ -156,7 +156,7 @@ export class Replica {
       {
         ...{ client, quota, clock, random, log, metrics },
         informers: this.informers,
-        eniConfigs: this.#eniConfigs,
+        eniConfigs: this.eniConfigs,
         recorder: this.#recorder,
         cloud: withDegradation(cloud, () => live.settings.degradation),
         clusterId: cluster.clusterID,

@@ -1,8 +1,8 @@
-import type { SandboxReport } from '../allocation/observation.ts';
+import type { SandboxReport } from '../allocation/operation.ts';
+import type { Informers } from '../cluster/informers.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_REPORTS_RELEASE, LABEL_NODE } from '../crds/names.ts';
 import { type NodeRuntime, saysDeleted } from '../crds/node-runtime.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
-import type { Informers } from './context.ts';
 
 /**
  * What the node of a PodENI says of the sandbox of its pod.

@@ -63,6 +63,20 @@ export function defineCrd<Spec extends z.ZodType, Status extends z.ZodType>(
   };
 }
 
+/**
+ * Where the objects of a kind are in the API, and how they are read: the `Resource` of src/kube, which this folder does not
+ * import.
+ */
+export function resourceOf<T>(
+  { kind, plural, scope }: Pick<CrdDefinition<z.ZodType, z.ZodType>, 'kind' | 'plural' | 'scope'>,
+  schema: z.ZodType<T>,
+) {
+  return {
+    ...{ group: API_GROUP, version: API_VERSION, plural, kind, namespaced: scope === 'Namespaced' },
+    parse: (raw: unknown): T => schema.parse(raw),
+  };
+}
+
 function manifestOf(definition: CrdDefinition<z.ZodType, z.ZodType>): CrdManifest {
   const { kind, plural, singular, shortNames, scope, description, printerColumns } = definition;
   return {

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { conditionedStatus, eniFields, eniInfoSchema, objectMetaSchema } from './common.ts';
-import { defineCrd } from './define.ts';
+import { defineCrd, resourceOf } from './define.ts';
 
 const specSchema = z.object({
   eni: z
@@ -87,3 +87,4 @@ export const networkInterfaceSchema = z.object({
   status: statusSchema.partial().optional(),
 });
 export type NetworkInterface = z.infer<typeof networkInterfaceSchema>;
+export const networkInterfaceResource = resourceOf(networkInterfaceCrd, networkInterfaceSchema);

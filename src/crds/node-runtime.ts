@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { conditionedStatus, objectMetaSchema } from './common.ts';
-import { defineCrd } from './define.ts';
+import { defineCrd, resourceOf } from './define.ts';
 
 const specSchema = z.object({});
 
@@ -39,6 +39,7 @@ export const nodeRuntimeSchema = z.object({
   status: statusSchema.optional(),
 });
 export type NodeRuntime = z.infer<typeof nodeRuntimeSchema>;
+export const nodeRuntimeResource = resourceOf(nodeRuntimeCrd, nodeRuntimeSchema);
 
 type PodEntry = NonNullable<NonNullable<NodeRuntime['status']>['pods']>[string];
 

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { conditionedStatus, objectMetaSchema } from './common.ts';
-import { defineCrd } from './define.ts';
+import { defineCrd, resourceOf } from './define.ts';
 
 const tagsSchema = z.record(z.string(), z.string());
 
@@ -170,3 +170,4 @@ export const nodeSchema = z.object({
   status: statusSchema.optional(),
 });
 export type TerwayNode = z.infer<typeof nodeSchema>;
+export const terwayNodeResource = resourceOf(nodeCrd, nodeSchema);

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { allocationTypeSchema, conditionedStatus, eniFields, eniInfoSchema, objectMetaSchema } from './common.ts';
-import { defineCrd } from './define.ts';
+import { defineCrd, resourceOf } from './define.ts';
 
 /** The write-ahead record of a creation (invariant I2): persisted before the cloud is called. */
 const intentSchema = z.looseObject({
@@ -134,4 +134,5 @@ export const podEniSchema = z.object({
     .optional(),
 });
 export type PodEni = z.infer<typeof podEniSchema>;
+export const podEniResource = resourceOf(podEniCrd, podEniSchema);
 export type PodEniStatus = NonNullable<PodEni['status']>;

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { allocationTypeFields, conditionedStatus, objectMetaSchema } from './common.ts';
-import { defineCrd } from './define.ts';
+import { defineCrd, resourceOf } from './define.ts';
 
 const GO_DURATION = '^([0-9]{1,6}(\\\\.[0-9]{1,9})?(h|ms|m|s|us|ns)){1,6}$';
 
@@ -184,4 +184,19 @@ export const podNetworkingSchema = z.object({
   status: statusSchema.optional(),
 });
 export type PodNetworking = z.infer<typeof podNetworkingSchema>;
+
+type Verdict = Pick<PodNetworking, 'metadata' | 'status'>;
+
+/** The spec as it stands was checked with the cloud and found sound; an edit that was not may name what does not exist. */
+export function isChecked({ metadata, status }: Verdict): boolean {
+  return status?.status === 'Ready' && status.observedGeneration === metadata.generation;
+}
+
+/** May serve pods: upstream's verdict counts until our own is there. Upstream writes no generation. */
+export function isReady(networking: Verdict): boolean {
+  const { status } = networking;
+  return isChecked(networking) || (status?.status === 'Ready' && status.observedGeneration === undefined);
+}
+
+export const podNetworkingResource = resourceOf(podNetworkingCrd, podNetworkingSchema);
 export type PodNetworkingStatus = z.infer<typeof statusSchema>;

@@ -16,6 +16,7 @@ import type {
 } from './client-types.ts';
 import type { KubeConfig } from './config.ts';
 import { errorOfStatus, isOutage, isTooManyRequests, KubeApiError, TransportError } from './errors.ts';
+import { POD } from './kinds.ts';
 import { type ApiTransport, Transport, type TransportOptions, type TransportResponse } from './transport.ts';
 import { apiVersionOf, type HasMetadata, keyOf, type ObjectKey, type Resource } from './types.ts';
 import { decodeWatch, type WatchEvent } from './watch-decoder.ts';
@@ -171,17 +172,24 @@ export class KubeClient {
    *   that uid is gone
    */
   async evict(pod: ObjectKey, uid: string, options: CallOptions = {}): Promise<void> {
-    const resource: Resource<HasMetadata> = { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true };
     const body = {
       apiVersion: 'policy/v1',
       kind: 'Eviction',
       metadata: { name: pod.name, namespace: pod.namespace },
       deleteOptions: { preconditions: { uid } },
     };
-    const path = `${objectPath(resource, pod)}/eviction`;
+    const path = `${objectPath(POD, pod)}/eviction`;
     // A budget may forbid it for hours, which is no reason to wait here.
     const once = { maxTries: 1, ...options };
-    await this.#call({ verb: 'create', method: 'POST', resource, subresource: 'eviction', path, body, options: once });
+    await this.#call({
+      verb: 'create',
+      method: 'POST',
+      resource: POD,
+      subresource: 'eviction',
+      path,
+      body,
+      options: once,
+    });
   }
 
   /**

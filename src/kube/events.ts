@@ -2,6 +2,7 @@ import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { KubeClient } from './client.ts';
 import { isNotFound } from './errors.ts';
+import { EVENT } from './kinds.ts';
 import { microTime } from './micro-time.ts';
 import { TokenBuckets } from './token-buckets.ts';
 import { type HasMetadata, keyOf, type Resource } from './types.ts';
@@ -31,13 +32,7 @@ export interface KubeEvent extends HasMetadata {
 
 export type EventType = 'Normal' | 'Warning';
 
-export const eventResource: Resource<KubeEvent> = {
-  group: 'events.k8s.io',
-  version: 'v1',
-  plural: 'events',
-  kind: 'Event',
-  namespaced: true,
-};
+export const eventResource: Resource<KubeEvent> = EVENT;
 
 /** What happened, for a human reader. */
 export interface EventInput {

@@ -1,12 +1,12 @@
 import type { Column } from '../util/terminal/table.ts';
 import { count } from '../util/terminal/text.ts';
-import { adoptAnswer } from './answers.ts';
+import { adoptResponse } from '../wire/admin-channel.ts';
 import type { CommandContext } from './command.ts';
 import { paragraph, type Report, tableLines } from './report.ts';
 
 /** `adopt`: what another control plane made, and whether this one looks after it. 1 when something is not adopted. */
 export async function adoptCommand({ controlPlane }: CommandContext, { apply }: { apply: boolean }): Promise<Report> {
-  const answer = await controlPlane.ask({ command: 'adopt', apply }, adoptAnswer);
+  const answer = await controlPlane.ask({ command: 'adopt', apply }, adoptResponse);
   const { adoptees, ownRecords } = answer;
   const columns: Column<(typeof adoptees)[number]>[] = [
     { title: 'KIND', value: ({ kind }) => kind },

@@ -5,6 +5,10 @@ import { createGzip } from 'node:zlib';
 import * as z from 'zod';
 import { ENI_CONFIG } from '../config/eni-config.ts';
 import { LABEL_CONFIG } from '../crds/names.ts';
+import { terwayNodeResource } from '../crds/node.ts';
+import { nodeRuntimeResource } from '../crds/node-runtime.ts';
+import { podEniResource } from '../crds/pod-eni.ts';
+import { podNetworkingResource } from '../crds/pod-networking.ts';
 import { errorMessage, fileProblem } from '../util/errors.ts';
 import { type TarEntry, tarStream } from '../util/tar.ts';
 import { count } from '../util/terminal/text.ts';
@@ -18,12 +22,8 @@ import {
   coreNodeResource,
   eventResource,
   networkInterfaceResource,
-  nodeRuntimeResource,
-  podEniResource,
-  podNetworkingResource,
   podResource,
   type RawObject,
-  terwayNodeResource,
   unread,
 } from './resources.ts';
 

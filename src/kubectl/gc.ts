@@ -1,6 +1,6 @@
 import type { Column } from '../util/terminal/table.ts';
 import { count } from '../util/terminal/text.ts';
-import { orphansAnswer } from './answers.ts';
+import { orphansResponse } from '../wire/admin-channel.ts';
 import type { CommandContext } from './command.ts';
 import { ageText, paragraph, type Report, tableLines } from './report.ts';
 
@@ -12,7 +12,7 @@ export async function gcCommand(
   { controlPlane, clock }: CommandContext,
   { apply, overrideBrake }: { apply: boolean; overrideBrake: boolean },
 ): Promise<Report> {
-  const answer = await controlPlane.ask({ command: 'orphans', apply, overrideBrake }, orphansAnswer);
+  const answer = await controlPlane.ask({ command: 'orphans', apply, overrideBrake }, orphansResponse);
   const outcomes = new Map((answer.released ?? []).map((release) => [release.eniID, release]));
   const verdict = ({ eniID, decision, why }: (typeof answer.orphans)[number]) => {
     const outcome = outcomes.get(eniID);

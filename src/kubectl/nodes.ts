@@ -1,13 +1,14 @@
 import { targetOf } from '../allocation/lifecycle.ts';
 import { attachedTrunk, eniLimitOf, isExclusive } from '../allocation/node-mode.ts';
 import { ANNOTATION_TRUNK_ON, LABEL_NODE } from '../crds/names.ts';
-import type { NodeRuntime } from '../crds/node-runtime.ts';
-import type { PodEni } from '../crds/pod-eni.ts';
+import { terwayNodeResource } from '../crds/node.ts';
+import { type NodeRuntime, nodeRuntimeResource } from '../crds/node-runtime.ts';
+import { type PodEni, podEniResource } from '../crds/pod-eni.ts';
 import type { Column } from '../util/terminal/table.ts';
-import { statusAnswer } from './answers.ts';
+import { statusResponse } from '../wire/admin-channel.ts';
 import { type CommandContext, orProblem } from './command.ts';
 import { ageText, paragraph, type Report, tableLines } from './report.ts';
-import { coreNodeResource, nodeRuntimeResource, podEniResource, terwayNodeResource } from './resources.ts';
+import { coreNodeResource } from './resources.ts';
 
 /** One node as the network sees it. */
 export interface NodeRow {
@@ -82,7 +83,7 @@ export async function nodeRows({
     cluster.list(terwayNodeResource),
     cluster.list(nodeRuntimeResource),
     cluster.list(podEniResource),
-    orProblem(controlPlane.ask({ command: 'status' }, statusAnswer)),
+    orProblem(controlPlane.ask({ command: 'status' }, statusResponse)),
   ]);
   const waitingOf =
     'answer' in status && status.answer.leading

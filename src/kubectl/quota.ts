@@ -1,11 +1,11 @@
 import type { Column } from '../util/terminal/table.ts';
-import { quotaAnswer } from './answers.ts';
+import { quotaResponse } from '../wire/admin-channel.ts';
 import type { CommandContext } from './command.ts';
 import { type Report, tableLines } from './report.ts';
 
 /** `quota`: calls of this minute by API. 1 when calls wait. */
 export async function quotaCommand({ controlPlane, clock }: CommandContext): Promise<Report> {
-  const answer = await controlPlane.ask({ command: 'quota' }, quotaAnswer);
+  const answer = await controlPlane.ask({ command: 'quota' }, quotaResponse);
   const columns: Column<(typeof answer.apis)[number]>[] = [
     { title: 'API', value: ({ api }) => api },
     { title: 'LIMIT', value: ({ limitPerMinute }) => String(limitPerMinute), align: 'right' },

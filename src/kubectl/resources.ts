@@ -1,10 +1,7 @@
 import * as z from 'zod';
 import { objectMetaSchema } from '../crds/common.ts';
-import { API_GROUP, API_VERSION } from '../crds/define.ts';
-import { nodeSchema, type TerwayNode } from '../crds/node.ts';
-import { type NodeRuntime, nodeRuntimeSchema } from '../crds/node-runtime.ts';
-import { type PodEni, podEniSchema } from '../crds/pod-eni.ts';
-import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.ts';
+import { networkInterfaceResource as NETWORK_INTERFACE } from '../crds/network-interface.ts';
+import { CONFIG_MAP, EVENT, NAMESPACE, NODE, POD, readAs } from '../kube/kinds.ts';
 import type { HasMetadata, Resource } from '../kube/types.ts';
 
 /** The kinds that the commands read, as far as they read them. */
@@ -77,57 +74,15 @@ export type PlainObject = z.infer<typeof plainSchema>;
 export type RawObject = z.infer<typeof rawSchema>;
 const rawSchema = z.looseObject({ metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }) });
 
-function resource<T extends HasMetadata>(
-  where: Pick<Resource<T>, 'group' | 'version' | 'plural' | 'kind' | 'namespaced'>,
-  schema: z.ZodType<T>,
-): Resource<T> {
-  return { ...where, parse: (raw) => schema.parse(raw) };
-}
-
-const core = { group: '', version: 'v1' };
-const ours = { group: API_GROUP, version: API_VERSION };
-
-export const podResource = resource<Pod>({ ...core, plural: 'pods', kind: 'Pod', namespaced: true }, podSchema);
-export const coreNodeResource = resource<CoreNode>(
-  { ...core, plural: 'nodes', kind: 'Node', namespaced: false },
-  coreNodeSchema,
-);
-export const namespaceResource = resource<PlainObject>(
-  { ...core, plural: 'namespaces', kind: 'Namespace', namespaced: false },
-  plainSchema,
-);
-export const eventResource = resource<Event>(
-  { group: 'events.k8s.io', version: 'v1', plural: 'events', kind: 'Event', namespaced: true },
-  eventSchema,
-);
-export const podNetworkingResource = resource<PodNetworking>(
-  { ...ours, plural: 'podnetworkings', kind: 'PodNetworking', namespaced: false },
-  podNetworkingSchema,
-);
-export const podEniResource = resource<PodEni>(
-  { ...ours, plural: 'podenis', kind: 'PodENI', namespaced: true },
-  podEniSchema,
-);
-export const terwayNodeResource = resource<TerwayNode>(
-  { ...ours, plural: 'nodes', kind: 'Node', namespaced: false },
-  nodeSchema,
-);
-export const nodeRuntimeResource = resource<NodeRuntime>(
-  { ...ours, plural: 'noderuntimes', kind: 'NodeRuntime', namespaced: false },
-  nodeRuntimeSchema,
-);
-export const networkInterfaceResource = resource<PlainObject>(
-  { ...ours, plural: 'networkinterfaces', kind: 'NetworkInterface', namespaced: false },
-  plainSchema,
-);
+export const podResource = readAs<Pod>(POD, podSchema);
+export const coreNodeResource = readAs<CoreNode>(NODE, coreNodeSchema);
+export const namespaceResource = readAs<PlainObject>(NAMESPACE, plainSchema);
+export const eventResource = readAs<Event>(EVENT, eventSchema);
+export const configMapResource = readAs<RawObject>(CONFIG_MAP, rawSchema);
+/** The metadata alone. */
+export const networkInterfaceResource = readAs<PlainObject>(NETWORK_INTERFACE, plainSchema);
 
 /** The same kind, with everything that the API server has of an object. */
 export function unread(of: Resource<HasMetadata>): Resource<RawObject> {
-  const { group, version, plural, kind, namespaced } = of;
-  return resource<RawObject>({ group, version, plural, kind, namespaced }, rawSchema);
+  return readAs<RawObject>(of, rawSchema);
 }
-
-export const configMapResource = resource<RawObject>(
-  { ...core, plural: 'configmaps', kind: 'ConfigMap', namespaced: true },
-  rawSchema,
-);

@@ -1,13 +1,15 @@
+import { podEniResource } from '../crds/pod-eni.ts';
+import { podNetworkingResource } from '../crds/pod-networking.ts';
 import { reasonEntry } from '../crds/reasons/catalogue.ts';
 import { leaseResource } from '../kube/lease.ts';
 import type { Style } from '../util/terminal/style.ts';
 import { count, pad } from '../util/terminal/text.ts';
-import { type StatusAnswer, statusAnswer } from './answers.ts';
+import { type StatusResponse, statusResponse } from '../wire/admin-channel.ts';
 import { type CommandContext, orProblem } from './command.ts';
 import { holderName, NAME_LABEL } from './control-plane.ts';
 import { nodeRows } from './nodes.ts';
 import { ageText, paragraph, type Report } from './report.ts';
-import { podEniResource, podNetworkingResource, podResource } from './resources.ts';
+import { podResource } from './resources.ts';
 import { vSwitchRows } from './vswitches.ts';
 
 /** One line of the state of health. `unknown`: who could tell was not to be asked. */
@@ -26,7 +28,7 @@ const NAMED = 5;
 /** `status`: whether all is well, in ten lines. 1 when a line is bad. */
 export async function statusCommand(context: CommandContext): Promise<Report> {
   const { controlPlane, clock } = context;
-  const asked = await orProblem(controlPlane.ask({ command: 'status' }, statusAnswer));
+  const asked = await orProblem(controlPlane.ask({ command: 'status' }, statusResponse));
   const answer = 'answer' in asked ? asked.answer : undefined;
   const lines: HealthLine[] = [
     await controlPlaneLine(context, answer),
@@ -78,7 +80,7 @@ function names(all: readonly string[]): string {
 
 async function controlPlaneLine(
   { cluster, systemNamespace, controlPlaneName, clock }: CommandContext,
-  answer: StatusAnswer | undefined,
+  answer: StatusResponse | undefined,
 ): Promise<HealthLine> {
   const what = 'Control plane';
   const name = await controlPlaneName();
@@ -125,7 +127,7 @@ async function networkingLines({ cluster }: CommandContext): Promise<HealthLine[
   ];
 }
 
-async function podLine({ cluster }: CommandContext, answer: StatusAnswer | undefined): Promise<HealthLine> {
+async function podLine({ cluster }: CommandContext, answer: StatusResponse | undefined): Promise<HealthLine> {
   const byReason = new Map<string, number>();
   const add = (reason: string, pods: number) => byReason.set(reason, (byReason.get(reason) ?? 0) + pods);
   const podEnis = await cluster.list(podEniResource);
@@ -177,7 +179,7 @@ async function vSwitchLine(context: CommandContext): Promise<HealthLine> {
 }
 
 /** What only the control plane knows. */
-function ownLines(answer: StatusAnswer, nowMs: number): HealthLine[] {
+function ownLines(answer: StatusResponse, nowMs: number): HealthLine[] {
   const lines: HealthLine[] = [];
   const { collector, degradation, configurationProblem, certificateEndsAt, queues, inFlight = 0 } = answer;
   if (!answer.leading)

@@ -1,14 +1,17 @@
+import { terwayNodeResource } from '../crds/node.ts';
+import { podEniResource } from '../crds/pod-eni.ts';
+import { podNetworkingResource } from '../crds/pod-networking.ts';
 import type { Column } from '../util/terminal/table.ts';
 import { count } from '../util/terminal/text.ts';
-import { enisAnswer } from './answers.ts';
+import { enisResponse } from '../wire/admin-channel.ts';
 import { type CommandContext, orProblem } from './command.ts';
 import { paragraph, type Report, tableLines } from './report.ts';
-import { networkInterfaceResource, podEniResource, podNetworkingResource, terwayNodeResource } from './resources.ts';
+import { networkInterfaceResource } from './resources.ts';
 
 /** `uninstall --check`: whether an ENI with the tags of this cluster is left. 1 unless it is proven that none is. */
 export async function uninstallCommand({ cluster, controlPlane }: CommandContext): Promise<Report> {
   const [asked, podNetworkings, podEnis, networkInterfaces, nodes] = await Promise.all([
-    orProblem(controlPlane.ask({ command: 'enis' }, enisAnswer)),
+    orProblem(controlPlane.ask({ command: 'enis' }, enisResponse)),
     cluster.list(podNetworkingResource),
     cluster.list(podEniResource),
     cluster.list(networkInterfaceResource),

@@ -1,7 +1,7 @@
+import { podNetworkingResource } from '../crds/pod-networking.ts';
 import type { Column } from '../util/terminal/table.ts';
 import type { CommandContext } from './command.ts';
 import { type Report, tableLines } from './report.ts';
-import { podNetworkingResource } from './resources.ts';
 
 /** A vSwitch that PodNetworkings name. */
 export interface VSwitchRow {

@@ -3,7 +3,7 @@ export interface LeaderState {
   queues: readonly { controller: string; depth: number; oldestWaitMs: number }[];
   /** Asynchronous operations in the cloud that are being awaited, by kind. */
   inFlight: Readonly<Record<string, number>>;
-  /** Pods in the waiting room by what they wait for. */
+  /** Pending pods by what they wait for. */
   waiting: Readonly<Record<string, number>>;
   /** How long the pod that waits longest for its interface has done so; 0 when none does. */
   oldestPodWaitMs: number;

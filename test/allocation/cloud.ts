@@ -3,13 +3,13 @@ import { accountViolations } from '../../sim/cloud/model/invariants.ts';
 import { CloudModel } from '../../sim/cloud/model/model.ts';
 import type { EniSnapshot } from '../../sim/cloud/model/snapshot.ts';
 import { isOurs } from '../../src/allocation/identity.ts';
-import type { ObservedEni } from '../../src/allocation/observation.ts';
 import type { NodeFacts } from '../../src/allocation/plan.ts';
-import type { VSwitchFacts } from '../../src/allocation/vswitch-pool.ts';
-import { createAnswerSchema, toEni } from '../../src/cloud/answers.ts';
+import { createAnswerSchema, toEni } from '../../src/cloud/responses.ts';
 import type { AttachTarget } from '../../src/crds/pod-eni.ts';
+import type { Eni } from '../../src/ecs/eni.ts';
+import type { VSwitch } from '../../src/ecs/vpc.ts';
 
-type Answer = { ok: true; eni?: ObservedEni } | { ok: false; code: string; status: number };
+type Answer = { ok: true; eni?: Eni } | { ok: false; code: string; status: number };
 
 const REGION = 'cn-hangzhou';
 const ZONE = 'z-a';
@@ -28,7 +28,7 @@ export class SimulatedCloud {
   readonly otherSecurityGroupIds: string[];
   readonly nodes: NodeFacts[];
   readonly #clusterId: string;
-  readonly #history: { atMs: number; enis: Map<string, ObservedEni> }[] = [];
+  readonly #history: { atMs: number; enis: Map<string, Eni> }[] = [];
 
   constructor(clusterId: string) {
     this.#clusterId = clusterId;
@@ -73,7 +73,7 @@ export class SimulatedCloud {
     });
   }
 
-  detach(eni: ObservedEni): Answer {
+  detach(eni: Eni): Answer {
     return this.#call('DetachNetworkInterface', {
       NetworkInterfaceId: eni.id,
       InstanceId: eni.instanceId ?? '',
@@ -99,13 +99,15 @@ export class SimulatedCloud {
   }
 
   /** One ENI, as it was at a time. */
-  describe(id: string, atMs: number): ObservedEni | undefined {
+  describe(id: string, atMs: number): Eni | undefined {
     return this.#at(atMs).get(id);
   }
 
-  vSwitches(): VSwitchFacts[] {
+  vSwitches(): VSwitch[] {
     return this.model.snapshot(this.nowMs).vSwitches.map((vSwitch) => ({
       id: vSwitch.id,
+      vpcId: vSwitch.vpcId,
+      status: 'Available',
       zoneId: vSwitch.zoneId,
       cidrBlock: vSwitch.cidrBlock,
       ipv6CidrBlock: '',
@@ -162,7 +164,7 @@ export class SimulatedCloud {
     return { ok: true, eni: toEni(createAnswerSchema.parse(outcome.body)) };
   }
 
-  #at(atMs: number): Map<string, ObservedEni> {
+  #at(atMs: number): Map<string, Eni> {
     this.#remember();
     return (this.#history.findLast((entry) => entry.atMs <= atMs) ?? this.#history[0])?.enis ?? new Map();
   }
@@ -188,7 +190,7 @@ export class SimulatedCloud {
   }
 }
 
-function observed(eni: EniSnapshot): ObservedEni {
+function observed(eni: EniSnapshot): Eni {
   const { attachment } = eni;
   return {
     id: eni.id,
@@ -199,10 +201,13 @@ function observed(eni: EniSnapshot): ObservedEni {
     vSwitchId: eni.vSwitchId,
     zoneId: eni.zoneId,
     primaryIp: eni.ipv4[0] ?? '',
+    ipv4: eni.ipv4,
     ipv6: eni.ipv6,
     securityGroupIds: eni.securityGroupIds,
     resourceGroupId: eni.resourceGroupId,
     tags: eni.tags,
+    deleteOnRelease: eni.deleteOnRelease,
+    description: eni.description,
     ...(attachment === undefined ? {} : { instanceId: attachment.instanceId }),
     ...(attachment?.trunk === undefined ? {} : { trunkEniId: attachment.trunk.eniId, vlanId: attachment.trunk.vlanId }),
   };

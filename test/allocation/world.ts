@@ -1,13 +1,7 @@
 import { attemptTags, isOurs, ownershipTags } from '../../src/allocation/identity.ts';
 import type { Goal, InterfaceStep } from '../../src/allocation/interface-step.ts';
 import { nextStep, type PodView, type Step, targetOf } from '../../src/allocation/lifecycle.ts';
-import type {
-  FailureKind,
-  Observation,
-  ObservedEni,
-  Operation,
-  OperationKind,
-} from '../../src/allocation/observation.ts';
+import type { Operation, OperationKind } from '../../src/allocation/operation.ts';
 import { type NodeFacts, planNewAttempt, planPodEni, planRebind, type Room } from '../../src/allocation/plan.ts';
 import { isFixed } from '../../src/allocation/retention.ts';
 import { retargeted, rolloutState, sameSecurityGroups } from '../../src/allocation/security-groups.ts';
@@ -17,6 +11,8 @@ import { kindOf } from '../../src/cloud/errors.ts';
 import { ANNOTATION_POD_UID } from '../../src/crds/names.ts';
 import type { Allocation, PodEni } from '../../src/crds/pod-eni.ts';
 import { type PodNetworking, podNetworkingSchema } from '../../src/crds/pod-networking.ts';
+import type { Eni, EniObservation } from '../../src/ecs/eni.ts';
+import type { FailureKind } from '../../src/ecs/failure.ts';
 import { rfc3339 } from '../../src/util/clock.ts';
 import { seededRandom } from '../../src/util/random.ts';
 import { SimulatedCloud } from './cloud.ts';
@@ -32,7 +28,7 @@ const LATE_MS = 2000;
 interface Call {
   kind: OperationKind;
   /** Makes the call at the cloud. */
-  apply: () => { ok: true; eni?: ObservedEni } | { ok: false; code: string; status: number };
+  apply: () => { ok: true; eni?: Eni } | { ok: false; code: string; status: number };
 }
 
 /**
@@ -55,7 +51,7 @@ export class World {
   readonly #nodes: NodeFacts[];
   /** Pods as our watch shows them; it may be behind. */
   #seenPods = new Map<string, PodView>();
-  #observations = new Map<string, Observation>();
+  #observations = new Map<string, EniObservation>();
   #operations = new Map<string, Operation>();
   #calls = new Map<string, Call>();
   #questions = new Set<string>();
@@ -389,7 +385,7 @@ export class World {
     record.metadata.generation = (record.metadata.generation ?? 0) + 1;
   }
 
-  #bind(record: PodEni, enis: ObservedEni[]): void {
+  #bind(record: PodEni, enis: Eni[]): void {
     const [eni] = enis;
     if (eni === undefined) return;
     const { instanceId = '', trunkEniId = '', vlanId = 0 } = eni;
@@ -439,7 +435,7 @@ export class World {
     return { slots, vSwitches, random: seededRandom(1), clusterId: CLUSTER, withIpv6: false, nowMs: this.nowMs };
   }
 
-  #checkDestructive(name: string, record: PodEni, goal: Goal, call: string, eni: ObservedEni): void {
+  #checkDestructive(name: string, record: PodEni, goal: Goal, call: string, eni: Eni): void {
     const { deletionTimestamp, uid = '' } = record.metadata;
     const about = `${name}: ${call} of ${eni.id} towards ${goal} (I3)`;
     if (!isOurs(eni.tags, CLUSTER)) this.violations.push(`${about}: not ours`);

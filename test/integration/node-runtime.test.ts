@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type CoreNode, coreNodeResource, nodeRuntimeResource } from '../../src/agent/resources.ts';
+import { type CoreNode, coreNodeResource } from '../../src/agent/resources.ts';
 import { RuntimeReporter } from '../../src/agent/runtime-reporter.ts';
+import { nodeRuntimeResource } from '../../src/crds/node-runtime.ts';
 import { connectKube, type KubeClient } from '../../src/kube/client.ts';
 import { loadKubeConfig } from '../../src/kube/config.ts';
 import { Informer } from '../../src/kube/informer.ts';

@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { CloudError } from '../../src/cloud/errors.ts';
-import type { Cloud, Eni, Receipt } from '../../src/cloud/port.ts';
+import type { Cloud, Receipt } from '../../src/cloud/port.ts';
 import { connectCloud } from '../../src/cloud/test-support/connect.ts';
+import type { Eni } from '../../src/ecs/eni.ts';
 import type { Answer, ConnectSdk, Params } from './clients.ts';
 
 /**

@@ -1,9 +1,10 @@
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, LABEL_NODE } from '../../crds/names.ts';
 import type { Allocation, AttachTarget, CreateIntent, PodEni, PodEniStatus } from '../../crds/pod-eni.ts';
 import { type PodNetworking, podNetworkingSchema } from '../../crds/pod-networking.ts';
+import type { Eni, EniObservation, EniStatus } from '../../ecs/eni.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import { clientTokenOf, ownershipTags } from '../identity.ts';
-import type { Observation, ObservedEni, Operation, OperationFailure, OperationKind } from '../observation.ts';
+import type { Operation, OperationFailure, OperationKind } from '../operation.ts';
 
 /** The moment at which decisions of these tests are made. */
 export const NOW_MS = Date.parse('2026-01-01T12:00:00Z');
@@ -75,7 +76,7 @@ export function podEni(
 }
 
 /** An ENI of ours in vSwitch and security groups of {@link allocation}. */
-export function eni(status: string, changes: Partial<ObservedEni> = {}): ObservedEni {
+export function eni(status: EniStatus, changes: Partial<Eni> = {}): Eni {
   return {
     id: 'eni-1',
     type: 'Secondary',
@@ -85,25 +86,28 @@ export function eni(status: string, changes: Partial<ObservedEni> = {}): Observe
     vSwitchId: 'vsw-1',
     zoneId: 'z-a',
     primaryIp: '10.0.0.5',
+    ipv4: ['10.0.0.5'],
     ipv6: [],
     securityGroupIds: ['sg-2', 'sg-1'],
     resourceGroupId: '',
     tags: ownershipTags({ clusterId: CLUSTER, owner: 'default/web-0', ownerUid: 'uid-1', clientToken: TOKEN }),
+    deleteOnRelease: true,
+    description: '',
     ...changes,
   };
 }
 
 /** Attached where {@link TARGET} says. */
-export function boundEni(changes: Partial<ObservedEni> = {}): ObservedEni {
+export function boundEni(changes: Partial<Eni> = {}): Eni {
   return eni('InUse', { type: 'Member', instanceId: 'i-1', trunkEniId: 'eni-trunk-1', vlanId: 7, ...changes });
 }
 
 /** Attached to another node. */
-export function elsewhere(changes: Partial<ObservedEni> = {}): ObservedEni {
+export function elsewhere(changes: Partial<Eni> = {}): Eni {
   return boundEni({ instanceId: 'i-2', trunkEniId: 'eni-trunk-2', ...changes });
 }
 
-export function seen(shown: ObservedEni | undefined, ageMs = 100): Observation {
+export function seen(shown: Eni | undefined, ageMs = 100): EniObservation {
   return shown === undefined ? { atMs: NOW_MS - ageMs } : { atMs: NOW_MS - ageMs, eni: shown };
 }
 
@@ -111,7 +115,7 @@ export function running(kind: OperationKind): Operation {
   return { kind, state: 'running', sinceMs: NOW_MS - 200 };
 }
 
-export function succeeded(kind: OperationKind, ageMs: number, created?: ObservedEni): Operation {
+export function succeeded(kind: OperationKind, ageMs: number, created?: Eni): Operation {
   return { kind, state: 'succeeded', atMs: NOW_MS - ageMs, ...(created === undefined ? {} : { eni: created }) };
 }
 

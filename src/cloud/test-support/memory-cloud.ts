@@ -1,5 +1,6 @@
+import type { Eni, EniStatus } from '../../ecs/eni.ts';
 import type { Clock } from '../../util/clock.ts';
-import type { Cloud, DescribedEnis, Eni, EniFilter, EniStatus } from '../port.ts';
+import type { Cloud, DescribedEnis, EniFilter } from '../port.ts';
 import type { CallLeave } from '../quota.ts';
 
 const unused = (): never => {

@@ -6,10 +6,11 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import { type Clock, rfc3339 } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
 import { isAnswered, listenOnSocket, SocketRefusal, socketServer } from '../../util/unix-socket.ts';
+import type { SentAdoption, SentEnis, SentQuota, SentStatus } from '../../wire/admin-channel.ts';
 import { takeInventory } from '../collector/inventory.ts';
 import type { Term } from '../manager.ts';
 import { reportAdoption } from './adoption.ts';
-import { listedEni, orphansAnswer } from './answers.ts';
+import { listedEni, orphansResponse } from './responses.ts';
 
 export interface AdminChannelOptions {
   /** Path of the unix socket; `''` for no channel. */
@@ -52,14 +53,14 @@ export class AdminChannel {
     this.#startedAtMs = options.clock.now();
     this.#server = socketServer({
       'GET /status': () => this.#status(),
-      'GET /quota': async () => ({ apis: this.#leading() && quotaOf(options.quota) }),
-      'GET /orphans': async () => orphansAnswer(await this.#leading().collector.plan(), false),
+      'GET /quota': async () => this.#quota(),
+      'GET /orphans': async () => orphansResponse(await this.#leading().collector.plan(), false),
       'POST /orphans': async (query) => {
         const overrideBrake = query.get('overrideBrake') === 'true';
         const { plan, released } = await this.#leading().collector.release(overrideBrake);
-        return orphansAnswer(plan, overrideBrake, released);
+        return orphansResponse(plan, overrideBrake, released);
       },
-      'GET /adopt': () => reportAdoption(this.#leading().context),
+      'GET /adopt': () => reportAdoption(this.#leading().inventory),
       'POST /adopt': () => this.#adopt(),
       'GET /enis': () => this.#enis(),
       'GET /configuration': async () => options.configuration(),
@@ -103,7 +104,7 @@ export class AdminChannel {
     throw new SocketRefusal(409, `${this.#options.identity} does not lead; ${leader}`);
   }
 
-  async #status() {
+  async #status(): Promise<SentStatus> {
     const { identity, version, cluster, clock, metrics } = this.#options;
     const term = this.#term;
     const configurationProblem = this.#options.configurationProblem();
@@ -126,8 +127,8 @@ export class AdminChannel {
             queues: Object.entries(term.queues).map(([name, queue]) => ({
               ...{ name, waiting: queue.depth, working: queue.processingCount, delayed: queue.delayedCount },
             })),
-            inFlight: Object.values(term.context.observer.inFlight()).reduce((sum, count) => sum + count, 0),
-            waiting: term.context.waitingRoom.places().map(({ waitsFor, pods }) => ({
+            inFlight: Object.values(term.observer.inFlight()).reduce((sum, count) => sum + count, 0),
+            waiting: term.pendingPods.places().map(({ waitsFor, pods }) => ({
               waitsFor: waitsFor.kind,
               name:
                 waitsFor.kind === 'vSwitch'
@@ -150,20 +151,25 @@ export class AdminChannel {
     };
   }
 
+  #quota(): SentQuota {
+    this.#leading();
+    return { apis: quotaOf(this.#options.quota) };
+  }
+
   /** Adoption needs no step of its own: the records are looked at again now instead of at their next turn. */
-  async #adopt() {
-    const { context } = this.#leading();
-    const report = await reportAdoption(context);
+  async #adopt(): Promise<SentAdoption> {
+    const { inventory, wakePod, wakeNode } = this.#leading();
+    const report = await reportAdoption(inventory);
     for (const { kind, name, state } of report.adoptees) {
       if (state === 'adopted') continue;
-      if (kind === 'PodENI') context.wakePod(name);
-      if (kind === 'Trunk') context.wakeNode(name);
+      if (kind === 'PodENI') wakePod(name);
+      if (kind === 'Trunk') wakeNode(name);
     }
     return report;
   }
 
-  async #enis() {
-    const { enis, ownerOf } = await takeInventory(this.#leading().context);
+  async #enis(): Promise<SentEnis> {
+    const { enis, ownerOf } = await takeInventory(this.#leading().inventory);
     return {
       enis: enis.map((eni) => {
         const namedBy = ownerOf(eni.id);
@@ -173,7 +179,7 @@ export class AdminChannel {
   }
 }
 
-function quotaOf(quota: QuotaScheduler) {
+function quotaOf(quota: QuotaScheduler): SentQuota['apis'] {
   return quota.apis().map((api) => {
     const { limitPerMinute, usedThisMinute, waiting, nextMinuteAtMs } = quota.status(api);
     return { api, limitPerMinute, usedThisMinute, waiting, nextMinuteAt: rfc3339(nextMinuteAtMs) };

@@ -1,28 +1,19 @@
 import { isOurs } from '../../allocation/identity.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
-import type { Eni } from '../../cloud/port.ts';
+import type { Cloud } from '../../cloud/port.ts';
+import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, TAG_OWNER } from '../../crds/names.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { keyOf } from '../../kube/types.ts';
-import { takeInventory } from '../collector/inventory.ts';
-import type { ControllerContext } from '../context.ts';
+import type { SentAdoption } from '../../wire/admin-channel.ts';
+import { type InventoryContext, takeInventory } from '../collector/inventory.ts';
 
 /** One thing that another control plane made, and whether this one looks after it. */
-export interface Adoptee {
-  kind: 'PodENI' | 'Trunk' | 'ENI';
-  /** `namespace/name` of the PodENI, name of the node, or ENI id. */
-  name: string;
-  eniIDs: string[];
-  state: 'adopted' | 'hindered';
-  /** Why it is not adopted and what to do. */
-  hindrance?: string;
-}
+type Adoptee = SentAdoption['adoptees'][number];
 
-/** What there is of upstream's making, and how many records are our own. */
-export interface AdoptionReport {
-  ownRecords: number;
-  adoptees: Adoptee[];
-}
+/** What a report on adoption is made from. */
+export type AdoptionContext = InventoryContext & { cloud: Cloud; informers: Pick<Informers, 'coreNodes'> };
 
 /**
  * Which records and ENIs of an upstream control plane are looked after. Adoption needs no step: a record whose ENI is as the
@@ -31,7 +22,7 @@ export interface AdoptionReport {
  *
  * @throws CloudError, KubeApiError
  */
-export async function reportAdoption(context: ControllerContext): Promise<AdoptionReport> {
+export async function reportAdoption(context: AdoptionContext): Promise<SentAdoption> {
   const { cloud, clusterId, informers, signal } = context;
   const { enis, ownerOf } = await takeInventory(context);
   const podEnis = informers.podEnis.store.list();

@@ -1,14 +1,18 @@
 import { holdOf, isBraked, judgeOrphans, type OrphanHold } from '../../allocation/orphans.ts';
 import { sameSecurityGroups } from '../../allocation/security-groups.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
-import type { Eni } from '../../cloud/port.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
+import type { Eni } from '../../ecs/eni.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Clock } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
-import { jitter } from '../../util/random.ts';
-import type { ControllerContext } from '../context.ts';
+import { jitter, type Random } from '../../util/random.ts';
 import { nodeOwner } from '../owners.ts';
-import { takeInventory } from './inventory.ts';
-import { type OrphanRelease, OrphanReleaser } from './orphan-releaser.ts';
+import { type InventoryContext, takeInventory } from './inventory.ts';
+import { type OrphanRelease, OrphanReleaser, type OrphanReleaserContext } from './orphan-releaser.ts';
 
 /** What one round releases at most. */
 const RELEASED_PER_ROUND = 50;
@@ -35,32 +39,35 @@ export interface OrphanPlan {
   orphans: { eni: Eni; hold: OrphanHold | 'moving' | undefined }[];
 }
 
+/** What it works with. */
+export type CollectorContext = InventoryContext &
+  OrphanReleaserContext & {
+    clock: Clock;
+    log: Log;
+    observer: EniObserver;
+    random: Random;
+    metrics: Pick<Metrics, 'collected'>;
+    /** Ends the term. */
+    signal: AbortSignal;
+    informers: Pick<Informers, 'podEnis' | 'nodes'>;
+  };
+
 /**
  * Compares the cloud with the cluster in both directions: ENIs that nothing names are released with evidence, and records
  * whose ENI is gone or detached are looked at again. Needed for what other hands do; our own crashes are made good by
  * replays (docs/design/allocation.md).
  */
 export class Collector {
-  readonly #context: ControllerContext;
+  readonly #context: CollectorContext;
   readonly #releaser: OrphanReleaser;
   readonly #options: { intervalMs: number; minimumAgeMs: number };
-  readonly #report: (round: CollectorRound) => void;
   #latest: CollectorRound | undefined;
   #orphansBefore: ReadonlySet<string> = new Set();
 
-  constructor(
-    context: ControllerContext,
-    options: {
-      intervalMs: number;
-      minimumAgeMs: number;
-      /** Told of every round; for metrics. */
-      report: (round: CollectorRound) => void;
-    },
-  ) {
+  constructor(context: CollectorContext, options: { intervalMs: number; minimumAgeMs: number }) {
     this.#context = context;
     this.#releaser = new OrphanReleaser(context);
     this.#options = options;
-    this.#report = options.report;
   }
 
   /** Rounds until the signal aborts. */
@@ -79,14 +86,9 @@ export class Collector {
     }
   }
 
-  /** There is news of an ENI that is being released. */
-  wakeOrphan(eniId: string): void {
-    this.#releaser.wake(eniId);
-  }
-
   /** One comparison. @throws CloudError, KubeApiError */
   async round(): Promise<void> {
-    const { clock, log } = this.#context;
+    const { clock, log, metrics } = this.#context;
     const { enis, ownerOf } = await takeInventory(this.#context);
     const byId = new Map(enis.map((eni) => [eni.id, eni]));
     const verdict = judgeOrphans(enis, ({ id }) => ownerOf(id) !== undefined, this.#orphansBefore, {
@@ -108,7 +110,8 @@ export class Collector {
       ...{ orphans: verdict.orphans.length, released, suspected, braked: verdict.braked },
       endedAtMs: clock.now(),
     };
-    this.#report(this.#latest);
+    metrics.collected.inc({ kind: 'orphan' }, released);
+    metrics.collected.inc({ kind: 'suspect' }, suspected);
   }
 
   /** The latest round of this term. */

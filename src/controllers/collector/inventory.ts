@@ -1,12 +1,13 @@
 import { isOurs } from '../../allocation/identity.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
-import type { Eni } from '../../cloud/port.ts';
+import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../crds/names.ts';
-import type { TerwayNode } from '../../crds/node.ts';
-import type { PodEni } from '../../crds/pod-eni.ts';
+import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
+import { type PodEni, podEniResource } from '../../crds/pod-eni.ts';
+import type { Eni } from '../../ecs/eni.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import type { Resource } from '../../kube/types.ts';
-import type { ControllerContext } from '../context.ts';
-import { podEniResource, terwayNodeResource } from '../resources.ts';
+import type { EniSearch } from '../eni/eni-search.ts';
 
 const PAGE = 500;
 
@@ -18,6 +19,17 @@ export interface Inventory {
   ownerOf: (eniId: string) => string | undefined;
 }
 
+/** What an inventory is taken from. */
+export interface InventoryContext {
+  client: KubeClient;
+  clusterId: string;
+  /** Finds ENIs whose id is unknown. */
+  search: EniSearch;
+  /** Ends the term. */
+  signal: AbortSignal;
+  informers: Pick<Informers, 'podEnis' | 'nodes' | 'networkInterfaces'>;
+}
+
 /**
  * Lists the ENIs with our tags, and after that looks for what may own them. The stores may lag: that they name an ENI is
  * enough to leave it alone, that they do not is not enough to call it an orphan. So when one is left over, everything is read
@@ -25,7 +37,7 @@ export interface Inventory {
  *
  * @throws CloudError, KubeApiError
  */
-export async function takeInventory(context: ControllerContext): Promise<Inventory> {
+export async function takeInventory(context: InventoryContext): Promise<Inventory> {
   const { search, clusterId, signal } = context;
   const { enis } = await search.list(({ tags }) => isOurs(tags, clusterId), { signal, callClass: 'audit' });
   const stored = ownersInStores(context);
@@ -76,7 +88,7 @@ class Owners {
   }
 }
 
-function ownersInStores({ informers }: ControllerContext): Owners {
+function ownersInStores({ informers }: InventoryContext): Owners {
   const owners = new Owners();
   for (const podEni of informers.podEnis.store.values()) owners.addPodEni(podEni);
   for (const node of informers.nodes.store.values()) owners.addNode(node);
@@ -84,7 +96,7 @@ function ownersInStores({ informers }: ControllerContext): Owners {
   return owners;
 }
 
-async function ownersNow(context: ControllerContext): Promise<Owners> {
+async function ownersNow(context: InventoryContext): Promise<Owners> {
   const owners = new Owners();
   for await (const podEni of listed<PodEni>(context, podEniResource)) owners.addPodEni(podEni);
   for await (const node of listed<TerwayNode>(context, terwayNodeResource)) owners.addNode(node);
@@ -92,14 +104,14 @@ async function ownersNow(context: ControllerContext): Promise<Owners> {
   return owners;
 }
 
-function addMirrors(owners: Owners, { networkInterfaces }: Pick<ControllerContext['informers'], 'networkInterfaces'>) {
+function addMirrors(owners: Owners, { networkInterfaces }: Pick<Informers, 'networkInterfaces'>) {
   const { store } = networkInterfaces;
   for (const name of [...store.keys(), ...store.unreadableKeys]) owners.addMirror(name);
 }
 
 /** One page at a time is in memory. */
 async function* listed<T extends PodEni | TerwayNode>(
-  { client, signal }: ControllerContext,
+  { client, signal }: InventoryContext,
   resource: Resource<T>,
 ): AsyncGenerator<T> {
   let continueToken: string | undefined;

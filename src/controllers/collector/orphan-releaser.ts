@@ -1,16 +1,20 @@
 import { isOurs } from '../../allocation/identity.ts';
 import { nextInterfaceStep } from '../../allocation/interface-step.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
-import type { Eni } from '../../cloud/port.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT, TAG_OWNER } from '../../crds/names.ts';
+import { podEniResource } from '../../crds/pod-eni.ts';
+import type { Eni } from '../../ecs/eni.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Clock } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
-import type { ControllerContext } from '../context.ts';
-import type { EniDecision } from '../eni/driver.ts';
+import type { EniDecision, EniDriver } from '../eni/driver.ts';
 import type { EndedCall } from '../eni/pending-calls.ts';
 import { orphanOwner } from '../owners.ts';
-import { podEniResource } from '../resources.ts';
 
 /** One call that was made to release an orphan, or failed. */
 export interface OrphanRelease {
@@ -22,19 +26,28 @@ export interface OrphanRelease {
 /** Longest that one release may take, waiting for quota behind everybody else included. */
 const LONGEST_MS = 120_000;
 
+/** What it works with. */
+export interface OrphanReleaserContext {
+  client: KubeClient;
+  clock: Clock;
+  clusterId: string;
+  /** The only one that changes the cloud. */
+  driver: EniDriver;
+  log: Log;
+  observer: EniObserver;
+  /** Ends the term. */
+  signal: AbortSignal;
+  informers: Pick<Informers, 'podEnis' | 'nodes' | 'networkInterfaces'>;
+  /** Told of news of an orphan, by ENI id. */
+  orphanNews: Map<string, () => void>;
+}
+
 /** Releases ENIs that nothing names, each by the call that comes next for it; later rounds go on from there. */
 export class OrphanReleaser {
-  readonly #context: ControllerContext;
-  /** Who waits for news of an orphan. */
-  readonly #wakers = new Map<string, () => void>();
+  readonly #context: OrphanReleaserContext;
 
-  constructor(context: ControllerContext) {
+  constructor(context: OrphanReleaserContext) {
     this.#context = context;
-  }
-
-  /** There is news of an orphan. */
-  wake(eniId: string): void {
-    this.#wakers.get(eniId)?.();
   }
 
   /** Makes the next call for an ENI that was listed as an orphan. Never rejects, but with the signal's reason. */
@@ -95,13 +108,13 @@ export class OrphanReleaser {
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const onAbort = () => resolve(false);
     const timer = clock.schedule(Math.max(1, withinMs), () => resolve(false));
-    this.#wakers.set(eniId, () => resolve(true));
+    this.#context.orphanNews.set(eniId, () => resolve(true));
     signal.addEventListener('abort', onAbort, { once: true });
     return {
       promise,
       end: () => {
         timer.cancel();
-        this.#wakers.delete(eniId);
+        this.#context.orphanNews.delete(eniId);
         signal.removeEventListener('abort', onAbort);
       },
     };

@@ -1,5 +1,5 @@
 import type { InterfaceStep } from '../../allocation/interface-step.ts';
-import type { Operation, OperationKind } from '../../allocation/observation.ts';
+import type { Operation, OperationKind } from '../../allocation/operation.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Cloud, CreateEniRequest } from '../../cloud/port.ts';

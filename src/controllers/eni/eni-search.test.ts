@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CallClass } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
-import type { DescribedEnis, Eni, EniFilter } from '../../cloud/port.ts';
+import type { DescribedEnis, EniFilter } from '../../cloud/port.ts';
 import { type CallLeave, QuotaScheduler } from '../../cloud/quota.ts';
 import { MemoryCloud } from '../../cloud/test-support/memory-cloud.ts';
 import { TAG_ATTEMPT, TAG_CLUSTER } from '../../crds/names.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { VirtualClock } from '../../util/test-support/virtual-clock.ts';
 import { type EniQuestion, EniSearch } from './eni-search.ts';
 

@@ -1,9 +1,10 @@
 import { attemptTags } from '../../allocation/identity.ts';
 import { CALL_CLASSES, type CallClass } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
-import type { Cloud, DescribedEnis, Eni, EniFilter } from '../../cloud/port.ts';
+import type { Cloud, DescribedEnis, EniFilter } from '../../cloud/port.ts';
 import type { QuotaScheduler, ReadLeave, Turn, TurnRequest } from '../../cloud/quota.ts';
 import { TAG_ATTEMPT, TAG_CLUSTER } from '../../crds/names.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import type { Clock } from '../../util/clock.ts';
 
 /** What is known of an ENI whose id is not: the ClientToken of its creation, or the instance that it is the trunk of. */

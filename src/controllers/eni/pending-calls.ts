@@ -1,14 +1,15 @@
-import type { ObservedEni, Operation, OperationFailure, OperationKind } from '../../allocation/observation.ts';
+import type { Operation, OperationFailure, OperationKind } from '../../allocation/operation.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { QuotaScheduler, TurnRequest } from '../../cloud/quota.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import type { Clock } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
 
 /** What a call brought. */
 export interface CallResult {
   /** The ENI that a creation or a search has found. */
-  eni?: ObservedEni | undefined;
+  eni?: Eni | undefined;
   requestId?: string;
   /** As of when that is true, epoch milliseconds; absent: when the answer came. */
   asOfMs?: number;

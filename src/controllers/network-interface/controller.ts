@@ -1,20 +1,38 @@
 import { nextInterfaceStep } from '../../allocation/interface-step.ts';
 import { isBraked } from '../../allocation/orphans.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import type { Informers } from '../../cluster/informers.ts';
 import { FINALIZER_NETWORK_INTERFACE, LABEL_NODE } from '../../crds/names.ts';
-import type { NetworkInterface } from '../../crds/network-interface.ts';
-import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
+import { type NetworkInterface, networkInterfaceResource } from '../../crds/network-interface.ts';
+import { type Allocation, type PodEni, podEniResource } from '../../crds/pod-eni.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import { isAlreadyExists, isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Clock } from '../../util/clock.ts';
 import { stateCondition } from '../conditions.ts';
-import type { ControllerContext } from '../context.ts';
-import type { EniDecision } from '../eni/driver.ts';
+import type { EniDecision, EniDriver } from '../eni/driver.ts';
 import { eniOwner } from '../owners.ts';
-import { networkInterfaceResource, podEniResource } from '../resources.ts';
+import { type Watch, watch } from '../watch.ts';
 
 /** A mirror may wait: it must not take the API server's time from a pod that has no network yet. */
 const BACKGROUND = { priority: 'background' } as const;
 const RETRY_MS = 2000;
 const RETRY_BRAKED_MS = 30_000;
+
+/** What it works with. */
+export interface NetworkInterfaceContext {
+  client: KubeClient;
+  clock: Clock;
+  clusterId: string;
+  /** The only one that changes the cloud. */
+  driver: EniDriver;
+  log: Log;
+  observer: EniObserver;
+  /** ENIs that the cloud showed gone while their PodENI was released; their mirrors may go. */
+  released: Set<string>;
+  informers: Pick<Informers, 'podEnis' | 'networkInterfaces'>;
+}
 
 /**
  * Keeps one NetworkInterface per ENI of a pod: the mirror of the PodENI that upstream's tools and its control plane read.
@@ -22,12 +40,30 @@ const RETRY_BRAKED_MS = 30_000;
  * that itself when the PodENI did not.
  */
 export class NetworkInterfaceController {
-  readonly #context: ControllerContext;
+  readonly #context: NetworkInterfaceContext;
   #braked = false;
   #countedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(context: ControllerContext) {
+  constructor(context: NetworkInterfaceContext) {
     this.#context = context;
+  }
+
+  /** Mirrors, and the part of a PodENI that they repeat. */
+  watches(): Watch[] {
+    const { podEnis, networkInterfaces } = this.#context.informers;
+    return [
+      watch(podEnis, {
+        // Of one that is written now the ENI is not known yet.
+        added: (podEni, origin) => (origin === 'list' ? eniIdsOf(podEni) : []),
+        changed: (before, podEni) => (mirroredPart(before) === mirroredPart(podEni) ? [] : eniIdsOf(podEni)),
+        removed: eniIdsOf,
+      }),
+      watch(networkInterfaces, {
+        added: ({ metadata }, origin) => (origin === 'list' ? [metadata.name] : []),
+        changed: (_, { metadata }, origin) => (origin === 'write' ? [] : [metadata.name]),
+        removed: ({ metadata }) => [metadata.name],
+      }),
+    ];
   }
 
   /** Reconciles the mirror of one ENI. */
@@ -270,4 +306,15 @@ function mirrorOf(podEni: PodEni, allocation: Allocation) {
       ...(info === undefined ? {} : { eniInfo: info }),
     },
   };
+}
+
+function eniIdsOf({ spec }: PodEni): string[] {
+  return (spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== '');
+}
+
+/** Fields of a PodENI that its mirrors repeat. */
+function mirroredPart({ spec, status }: PodEni): string {
+  const { phase, instanceID, trunkENIID, eniInfos } = status ?? {};
+  const groups = spec.allocations?.map(({ eni }) => eni.securityGroupIDs);
+  return JSON.stringify([spec.target?.nodeName, phase, instanceID, trunkENIID, eniInfos, groups]);
 }

@@ -1,8 +1,14 @@
-import { ownershipTags } from '../../allocation/identity.ts';
 import { eniLimitOf, isExclusive } from '../../allocation/node-mode.ts';
-import { type OperationFailure, reasonOfFailure } from '../../allocation/observation.ts';
-import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
+import { reasonOfFailure } from '../../allocation/operation.ts';
+import { parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import { CloudError } from '../../cloud/errors.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import type { Cloud } from '../../cloud/port.ts';
+import { clusterNetwork } from '../../cluster/cluster-network.ts';
+import type { EniConfigs } from '../../cluster/eni-configs.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import { type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
+import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
 import {
   ANNOTATION_TRUNK_INTENT,
   FINALIZER_NODE,
@@ -13,16 +19,19 @@ import {
 } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import { isNotFound } from '../../kube/errors.ts';
-import { keyOf } from '../../kube/types.ts';
-import { clusterNetwork } from '../cluster-network.ts';
-import type { ControllerContext } from '../context.ts';
-import type { EniDecision, Outcome } from '../eni/driver.ts';
-import { type NodeIdentity, nodeIdentity } from '../node-facts.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { EniDriver, Outcome } from '../eni/driver.ts';
+import type { ControllerEvents } from '../events.ts';
+import type { NetworkCatalog } from '../network-catalog.ts';
 import { nodeOwner } from '../owners.ts';
-import { type CoreNode, coreNodeResource } from '../resources.ts';
+import type { PendingPods } from '../pending-pods.ts';
+import { type Watch, watch } from '../watch.ts';
 import { InstanceTypeCatalog } from './instance-types.ts';
-import { TrunkPlanner } from './trunk-planner.ts';
+import { recordedTrunk, releasedIdentity, TrunkExecutor, type TrunkExecutorContext } from './trunk-executor.ts';
+import { TrunkPlanner, type TrunkPlannerContext } from './trunk-planner.ts';
 import { NodeWriter } from './writer.ts';
 
 const STEPS_PER_VISIT = 10;
@@ -33,41 +42,74 @@ const LAST_RETRY_MS = 60_000;
 /** vSwitches rarely come or go. */
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 /** How old the CIDR of a vSwitch may be; it never changes. */
-const CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
+const _CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
 /** A node that the store does not show but the API server does: the store lags. */
 const LAG_RETRY_MS = 2000;
 /** While pods of a leaving node still hold member ENIs of its trunk. */
 const LEAVING_RECHECK_MS = 60_000;
 
-/** The trunk of an intent that is being worked on. */
-interface TrunkWork {
-  goal: 'bind' | 'release';
-  node: TerwayNode;
-  identity: NodeIdentity;
-  intent: TrunkIntent;
-  signal: AbortSignal;
-}
+/** What it works with. */
+export type NodeContext = TrunkPlannerContext &
+  TrunkExecutorContext & {
+    catalog: NetworkCatalog;
+    client: KubeClient;
+    clock: Clock;
+    cloud: Cloud;
+    /** The only one that changes the cloud. */
+    driver: EniDriver;
+    eniConfigs: EniConfigs;
+    events: ControllerEvents;
+    log: Log;
+    /** Labels that a node must carry to be looked after; empty: every node. */
+    nodeLabels: Readonly<Record<string, string>>;
+    observer: EniObserver;
+    pendingPods: PendingPods;
+    informers: Pick<Informers, 'coreNodes' | 'nodes' | 'configMaps'>;
+  };
 
 /**
  * Looks after the network of each Kubernetes node: capacity from the instance type, one trunk ENI, and what scheduler and
  * node daemon read (annotation `trunk-on`, extended resource `aliyun/member-eni`).
  */
 export class NodeController {
-  readonly #context: ControllerContext;
+  readonly #context: NodeContext;
   readonly #writer: NodeWriter;
   readonly #types: InstanceTypeCatalog;
   readonly #planner: TrunkPlanner;
-  /** Refusals for want of an address that have been charged to their vSwitch. */
-  readonly #charged = new WeakSet<OperationFailure>();
+  readonly #trunks: TrunkExecutor;
   /** Failed cloud calls in a row, by node. */
   readonly #failures = new Map<string, number>();
 
-  constructor(context: ControllerContext) {
+  constructor(context: NodeContext) {
     this.#context = context;
     const { client, clock, informers, cloud } = context;
     this.#writer = new NodeWriter({ client, informers, clock });
     this.#types = new InstanceTypeCatalog({ cloud, clock });
     this.#planner = new TrunkPlanner(context);
+    this.#trunks = new TrunkExecutor(context, {
+      ...{ writer: this.#writer, planner: this.#planner },
+      released: (node, signal) => this.#released(node, signal),
+    });
+  }
+
+  /** Kubernetes nodes, Node CRs, and what `eni-config` says of all of them. */
+  watches(): Watch[] {
+    const { coreNodes, nodes, configMaps } = this.#context.informers;
+    const allNodes = () => coreNodes.store.keys();
+    return [
+      watch(coreNodes, {
+        added: ({ metadata }) => [metadata.name],
+        changed: (before, node) => (watchedPart(before) === watchedPart(node) ? [] : [node.metadata.name]),
+        removed: ({ metadata }) => [metadata.name],
+      }),
+      watch(nodes, {
+        added: ({ metadata }) => [metadata.name],
+        // Our own write comes from a reconcile that goes on anyway.
+        changed: (_, { metadata }, origin) => (origin === 'write' ? [] : [metadata.name]),
+        removed: ({ metadata }) => [metadata.name],
+      }),
+      watch(configMaps, { added: allNodes, changed: allNodes, removed: allNodes }),
+    ];
   }
 
   /** Reconciles one node by name. */
@@ -174,7 +216,7 @@ export class NodeController {
 
   /** Pods of the node get whole ENIs: there is no trunk, and the scheduler counts ENIs. */
   async #exclusive(core: CoreNode, node: TerwayNode, identity: NodeIdentity, signal: AbortSignal): Promise<Outcome> {
-    const { eniConfigs, catalog, waitingRoom } = this.#context;
+    const { eniConfigs, catalog, pendingPods } = this.#context;
     const label = `label ${LABEL_EXCLUSIVE_MODE}=eniOnly: pods of this node get whole ENIs`;
     await this.#writer.condition(node, 'ExclusiveMode', label, signal);
     // Pods that no PodNetworking picks are served from these.
@@ -183,7 +225,7 @@ export class NodeController {
       await catalog.lookUp({ vSwitchIds: network.vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal);
     }
     await this.#writer.publishSlots(core, RESOURCE_ENI, eniLimitOf(node), signal);
-    waitingRoom.wake({ kind: 'node', nodeName: node.metadata.name });
+    pendingPods.wake({ kind: 'node', nodeName: node.metadata.name });
     return {};
   }
 
@@ -203,154 +245,13 @@ export class NodeController {
     ) {
       await this.#writer.publishTrunk(core, node, recorded.id, signal);
       await this.#writer.ready(node, recorded.id, signal);
-      this.#context.waitingRoom.wake({ kind: 'node', nodeName: name });
+      this.#context.pendingPods.wake({ kind: 'node', nodeName: name });
       // Who waits for a slot was not woken while there was no trunk.
-      this.#context.waitingRoom.wake({ kind: 'slot', nodeName: name });
+      this.#context.pendingPods.wake({ kind: 'slot', nodeName: name });
       return {};
     }
-    if (intent === undefined) return this.#plan(node, identity, 1, signal);
-    return this.#execute({ goal: 'bind', node, identity, intent, signal });
-  }
-
-  /** What there is to do for the trunk of an intent, by what is known now. */
-  #decide({ goal, node, identity, intent }: Omit<TrunkWork, 'signal'>): EniDecision {
-    const { observer, driver, clusterId, clock } = this.#context;
-    const { name, uid } = node.metadata;
-    const { instanceId } = identity;
-    const step = nextTrunkStep({
-      ...{ goal, intent, instanceId, clusterId },
-      nodeName: name,
-      bound: goal === 'bind' && recordedTrunk(node) !== undefined,
-      observation: observer.latest(intent.eniID),
-      operation: driver.operation(nodeOwner(name)),
-      nowMs: clock.now(),
-    });
-    const creation = {
-      kind: 'Trunk' as const,
-      vSwitchId: intent.vSwitchID,
-      securityGroupIds: intent.securityGroupIDs,
-      // The trunk goes with its instance.
-      deleteOnRelease: true,
-      description: 'interface create by terway',
-      clientToken: intent.clientToken,
-      tags: {
-        ...intent.tags,
-        // Ours last: by them it is known whose the ENI is.
-        ...ownershipTags({ clusterId, owner: `node/${name}`, ownerUid: uid ?? '', clientToken: intent.clientToken }),
-      },
-    };
-    return {
-      ...{ step, creation, plannedMs: Date.parse(intent.createdAt) },
-      callClass: goal === 'bind' ? 'pod' : 'release',
-      target: { instanceID: instanceId },
-      securityGroupIds: intent.securityGroupIDs,
-    };
-  }
-
-  /** The same once more, as the stores have it now; undefined when it is about another intent or goal by now. */
-  #decideAgain({ goal, node, intent }: TrunkWork): EniDecision | undefined {
-    const { coreNodes, nodes } = this.#context.informers;
-    const { name } = node.metadata;
-    const current = nodes.store.get(name);
-    const core = coreNodes.store.get(name);
-    if (current === undefined || (goal === 'bind') !== (core !== undefined)) return undefined;
-    const now = parseTrunkIntent(current.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-    if (now === undefined || now.clientToken !== intent.clientToken) return undefined;
-    if (goal === 'release') {
-      if (this.#isInUse(current, now)) return undefined;
-      return this.#decide({ goal, node: current, identity: releasedIdentity(current), intent: now });
-    }
-    const found = core === undefined ? undefined : nodeIdentity(core);
-    if (found === undefined || 'missing' in found) return undefined;
-    return this.#decide({ goal, node: current, identity: found.identity, intent: now });
-  }
-
-  /** Writes the intent of a trunk, or says why there can be none now. */
-  async #plan(node: TerwayNode, identity: NodeIdentity, attempt: number, signal: AbortSignal): Promise<Outcome> {
-    const plan = await this.#planner.plan(node, identity, attempt, signal);
-    if ('asked' in plan) return {};
-    if ('message' in plan) {
-      await this.#writer.condition(node, plan.reason, plan.message, signal);
-      return { requeueAfterMs: RETRY_MS };
-    }
-    await this.#writer.intent(node, plan.intent, signal);
-    this.#context.driver.forget(nodeOwner(node.metadata.name));
-    return 'again';
-  }
-
-  async #execute(work: TrunkWork): Promise<Outcome> {
-    const { goal, node, identity, intent, signal } = work;
-    const { observer, clock, driver } = this.#context;
-    const { name } = node.metadata;
-    const owner = nodeOwner(name);
-    const subject = { id: owner, owner, eniId: intent.eniID, decide: () => this.#decideAgain(work) };
-    return driver.perform(subject, this.#decide(work), {
-      record: async ({ eni }) => {
-        await this.#writer.intent(node, { ...intent, eniID: eni.id }, signal);
-        return 'again';
-      },
-      newAttempt: async ({ avoidVSwitch, failure }) => {
-        observer.forget(intent.eniID);
-        // Once per refusal: the intent stays until there is room elsewhere, and is looked at again meanwhile.
-        if (avoidVSwitch && failure !== undefined && !this.#charged.has(failure)) {
-          this.#charged.add(failure);
-          this.#context.room.vSwitches.block(intent.vSwitchID, clock.now());
-        }
-        const current = await this.#lost(node, intent, signal);
-        return this.#plan(current, identity, intent.attempt + 1, signal);
-      },
-      inProgress: () => ({}),
-      pause: async ({ untilMs, failure }) => {
-        if (failure !== undefined) {
-          if (goal === 'bind' && this.#planner.isCorrected(node, identity, intent, failure)) {
-            return this.#plan(node, identity, intent.attempt + 1, signal);
-          }
-          await this.#writer.condition(node, reasonOfFailure(failure), failure.message, signal);
-        }
-        return { requeueAfterMs: Math.max(1, untilMs - clock.now()) };
-      },
-      blocked: async ({ reason, message }) => {
-        // An ENI that is not ours, such as an adopted trunk of upstream's pool, stays with its instance.
-        if (goal === 'release' && reason === 'EniNotOurs') return this.#released(node, signal);
-        if (clock.now() - (observer.latest(intent.eniID)?.atMs ?? 0) >= RETRY_MS) {
-          observer.expect(intent.eniID, 'read', owner, 'audit');
-        }
-        await this.#writer.condition(node, reason, message, signal);
-        return { requeueAfterMs: RETRY_MS };
-      },
-      done: async ({ eni }) => {
-        if (goal === 'release') return this.#released(node, signal);
-        if (eni === undefined) return {};
-        await this.#writer.attached(node, eni, await this.#cidrsOf(eni.vSwitchId, signal), signal);
-        this.#context.log.info({ node: name, trunk: eni.id }, 'trunk attached');
-        driver.forget(owner, eni.id);
-        return 'again';
-      },
-    });
-  }
-
-  /** The recorded trunk is gone: says so, and looks after the pods that hung below it. */
-  async #lost(node: TerwayNode, intent: TrunkIntent, signal: AbortSignal): Promise<TerwayNode> {
-    if (node.status?.networkInterfaces?.[intent.eniID] === undefined) return node;
-    const { informers, observer, log } = this.#context;
-    const message = `trunk ${intent.eniID} no longer exists in the cloud; another one is created`;
-    const current = await this.#writer.forgetTrunk(node, 'TrunkLost', message, signal);
-    log.warn({ node: node.metadata.name, trunk: intent.eniID }, 'trunk lost');
-    for (const podEni of informers.podEnis.store.byIndex('trunk', intent.eniID)) {
-      for (const { eni } of podEni.spec.allocations ?? []) {
-        if (eni.id !== '') observer.expect(eni.id, 'read', keyOf(podEni.metadata), 'repair');
-      }
-    }
-    return current;
-  }
-
-  /** Node agents derive the gateways from them. */
-  async #cidrsOf(vSwitchId: string, signal: AbortSignal): Promise<{ ipv4: string; ipv6: string }> {
-    const { catalog } = this.#context;
-    const wanted = { vSwitchIds: [vSwitchId], securityGroupIds: [] };
-    const { vSwitches } = await catalog.lookUp(wanted, CIDR_MAX_AGE_MS, signal);
-    const vSwitch = vSwitches.get(vSwitchId);
-    return { ipv4: vSwitch?.cidrBlock ?? '', ipv6: vSwitch?.ipv6CidrBlock ?? '' };
+    if (intent === undefined) return this.#trunks.plan(node, identity, 1, signal);
+    return this.#trunks.execute({ goal: 'bind', node, identity, intent, signal });
   }
 
   /** The Kubernetes node is gone: release its trunk when no pod uses it any more, then let the Node CR go. */
@@ -367,16 +268,8 @@ export class NodeController {
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
     if (intent === undefined) return this.#released(node, signal);
     // Woken when the last of them lets go.
-    if (this.#isInUse(node, intent)) return { requeueAfterMs: LEAVING_RECHECK_MS };
-    return this.#execute({ goal: 'release', node, identity: releasedIdentity(node), intent, signal });
-  }
-
-  /** Whether pods still have interfaces below a trunk. */
-  #isInUse(node: TerwayNode, { eniID }: TrunkIntent): boolean {
-    const { room, informers } = this.#context;
-    if (eniID === '') return false;
-    const instanceId = node.spec.nodeMetadata?.instanceID ?? '';
-    return room.slots.used(instanceId) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
+    if (this.#trunks.isInUse(node, intent)) return { requeueAfterMs: LEAVING_RECHECK_MS };
+    return this.#trunks.execute({ goal: 'release', node, identity: releasedIdentity(node), intent, signal });
   }
 
   async #released(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
@@ -423,20 +316,15 @@ export class NodeController {
   }
 }
 
+/** Node fields that trigger a reconcile; heartbeats do not. */
+function watchedPart(node: CoreNode): string {
+  const { resourceVersion: _version, ...metadata } = { resourceVersion: '', ...node.metadata };
+  return JSON.stringify([metadata, node.spec, node.status]);
+}
+
 /** Nodes that are not ours to serve (reference 4.6). */
 function isForeign(core: CoreNode, wanted: Readonly<Record<string, string>>): boolean {
   const labels = core.metadata.labels ?? {};
   if (Object.entries(wanted).some(([name, value]) => labels[name] !== value)) return true;
   return labels[LABEL_IGNORE] === 'true' || labels['type'] === 'virtual-kubelet' || labels[LABEL_LINGJUN] === 'true';
-}
-
-function recordedTrunk({ status }: TerwayNode) {
-  return Object.values(status?.networkInterfaces ?? {}).find(
-    (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
-  );
-}
-
-/** Of a node that is gone only the instance is known. */
-function releasedIdentity({ spec }: TerwayNode): NodeIdentity {
-  return { instanceId: spec.nodeMetadata?.instanceID ?? '', instanceType: '', regionId: '', zoneId: '' };
 }

@@ -1,12 +1,19 @@
 import { FRESH_MS } from '../../allocation/interface-step.ts';
 import { attachedTrunk } from '../../allocation/node-mode.ts';
-import type { ObservedEni, OperationFailure } from '../../allocation/observation.ts';
+import type { OperationFailure } from '../../allocation/operation.ts';
+import type { Room } from '../../allocation/plan.ts';
 import { planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import { type ClusterNetwork, clusterNetwork } from '../../cluster/cluster-network.ts';
+import type { EniConfigs } from '../../cluster/eni-configs.ts';
+import type { NodeIdentity } from '../../cluster/node-view.ts';
 import type { TerwayNode } from '../../crds/node.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { jsonEqual } from '../../kube/patch.ts';
-import { type ClusterNetwork, clusterNetwork } from '../cluster-network.ts';
-import type { ControllerContext } from '../context.ts';
-import type { NodeIdentity } from '../node-facts.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { Random } from '../../util/random.ts';
+import type { EniSearch } from '../eni/eni-search.ts';
+import type { NetworkCatalog } from '../network-catalog.ts';
 
 /** vSwitches rarely come or go; that one is full is told by the creation. */
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
@@ -18,15 +25,33 @@ export type TrunkPlan =
   | { asked: true };
 
 /** What the cloud said of the trunk of an instance. */
-type Survey = { answeredMs: number } & ({ trunk: ObservedEni | undefined } | { error: unknown });
+type Survey = { answeredMs: number } & ({ trunk: Eni | undefined } | { error: unknown });
+
+/** What it works with. */
+export interface TrunkPlannerContext {
+  catalog: NetworkCatalog;
+  clock: Clock;
+  clusterId: string;
+  enableTrunk: boolean | 'always';
+  eniConfigs: EniConfigs;
+  observer: EniObserver;
+  random: Random;
+  /** Slots and addresses; `nowMs` is set by each plan. */
+  room: Omit<Room, 'nowMs'>;
+  /** Finds ENIs whose id is unknown. */
+  search: EniSearch;
+  /** Ends the term. */
+  signal: AbortSignal;
+  wakeNode: (name: string) => void;
+}
 
 /** Chooses where the trunk of a node is created, or finds the one that its instance has already. */
 export class TrunkPlanner {
-  readonly #context: ControllerContext;
+  readonly #context: TrunkPlannerContext;
   /** By node and instance; `asked` while there is no answer. */
   readonly #surveys = new Map<string, Survey | 'asked'>();
 
-  constructor(context: ControllerContext) {
+  constructor(context: TrunkPlannerContext) {
     this.#context = context;
   }
 

@@ -1,6 +1,9 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
-import type { ObservedEni } from '../../allocation/observation.ts';
 import type { TrunkIntent } from '../../allocation/trunk.ts';
+import type { NodeEniConfig } from '../../cluster/eni-configs.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import type { NodeIdentity } from '../../cluster/node-view.ts';
+import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
 import {
   ANNOTATION_TRUNK_INTENT,
   ANNOTATION_TRUNK_ON,
@@ -8,18 +11,15 @@ import {
   LABEL_EXCLUSIVE_MODE,
   RESOURCE_MEMBER_ENI,
 } from '../../crds/names.ts';
-import type { NodeCap, TerwayNode } from '../../crds/node.ts';
+import { type NodeCap, type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { findCondition } from '../../kube/conditions.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import type { Clock } from '../../util/clock.ts';
 import { stateCondition } from '../conditions.ts';
-import type { Informers } from '../context.ts';
-import type { NodeEniConfig } from '../eni-configs.ts';
-import type { NodeIdentity } from '../node-facts.ts';
-import { type CoreNode, coreNodeResource, terwayNodeResource } from '../resources.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
 
 /** Every write of a Node CR and of what the Kubernetes node shows of it. */
@@ -112,7 +112,7 @@ export class NodeWriter {
   /** Records the attached trunk where upstream's daemon reads it. */
   async attached(
     node: TerwayNode,
-    eni: ObservedEni,
+    eni: Eni,
     cidrs: { ipv4: string; ipv6: string },
     signal: AbortSignal,
   ): Promise<void> {

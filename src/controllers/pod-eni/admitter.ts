@@ -2,18 +2,33 @@ import { passageOf } from '../../allocation/escape.ts';
 import { matchNetworking } from '../../allocation/match.ts';
 import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request.ts';
 import { isExclusive } from '../../allocation/node-mode.ts';
-import { type NodeFacts, planPodEni, slotLimitOf, type WaitsFor, type WantedInterface } from '../../allocation/plan.ts';
+import {
+  type NodeFacts,
+  planPodEni,
+  type Room,
+  slotLimitOf,
+  type WaitsFor,
+  type WantedInterface,
+} from '../../allocation/plan.ts';
+import { clusterNetworking } from '../../cluster/cluster-network.ts';
+import type { EniConfigs } from '../../cluster/eni-configs.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import { nodeFacts } from '../../cluster/node-view.ts';
+import { isCandidate, podToJudge, podToMatch } from '../../cluster/pod-view.ts';
+import type { Pod } from '../../cluster/resources.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
+import { podEniResource } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import { isAlreadyExists, isNotFound, KubeApiError, TransportError } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
-import { clusterNetworking } from '../cluster-network.ts';
-import type { ControllerContext } from '../context.ts';
-import { nodeFacts } from '../node-facts.ts';
-import { isCandidate, podToJudge, podToMatch } from '../pod-facts.ts';
-import { type Pod, podEniResource } from '../resources.ts';
-import { EscapedPods } from './escaped-pods.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { ControllerEvents } from '../events.ts';
+import type { NetworkCatalog } from '../network-catalog.ts';
+import type { PendingPods } from '../pending-pods.ts';
+import type { PodStarts } from '../pod-starts.ts';
+import { EscapedPods, type EscapedPodsContext } from './escaped-pods.ts';
 import type { PodEniWriter } from './writer.ts';
 
 /** Nothing wakes a pod whose namespace is not in the store yet. */
@@ -27,9 +42,35 @@ const UNREADABLE_RECHECK_MS = 30_000;
 
 type Admission = 'again' | { requeueAfterMs?: number };
 
-/** Gives a pod that should have an ENI its PodENI, or a place in the waiting room. */
+/** What it works with. */
+export type PodAdmitterContext = EscapedPodsContext & {
+  catalog: NetworkCatalog;
+  client: KubeClient;
+  clock: Clock;
+  eniConfigs: EniConfigs;
+  /** Pods that get no network because the webhook has not seen them. */
+  escaped: Set<string>;
+  /** What becomes of a pod that a PodNetworking picks and the webhook has not seen; `serve` where there is no webhook. */
+  escapedPods: () => 'serve' | 'hold' | 'evict';
+  events: ControllerEvents;
+  /** Slots and addresses; `nowMs` is set by each plan. */
+  room: Omit<Room, 'nowMs'>;
+  /** Ends the term. */
+  signal: AbortSignal;
+  /** Kinds of owners besides StatefulSet whose pods keep their names. */
+  stableNameKinds: readonly string[];
+  /** Since when pods wait for their interfaces. */
+  starts: PodStarts;
+  pendingPods: PendingPods;
+  /** Queues a PodNetworking for a check after this time: who waits for an address of it is woken when there is one. */
+  wakeNetworking: (name: string, afterMs: number) => void;
+  wakePod: (key: string) => void;
+  informers: Pick<Informers, 'pods' | 'coreNodes' | 'namespaces' | 'podNetworkings' | 'podEnis' | 'nodes'>;
+};
+
+/** Gives a pod that should have an ENI its PodENI, or a place among the pending pods. */
 export class PodAdmitter {
-  readonly #context: ControllerContext;
+  readonly #context: PodAdmitterContext;
   readonly #writer: PodEniWriter;
   readonly #escapes: EscapedPods;
   /** Pods of which it is not known whether their PodENI was written. */
@@ -37,7 +78,7 @@ export class PodAdmitter {
   /** Pods whose own vSwitches are being asked for. */
   readonly #lookups = new Set<string>();
 
-  constructor(context: ControllerContext, writer: PodEniWriter) {
+  constructor(context: PodAdmitterContext, writer: PodEniWriter) {
     this.#context = context;
     this.#writer = writer;
     this.#escapes = new EscapedPods(context);
@@ -115,13 +156,13 @@ export class PodAdmitter {
    * @param networkings that are to serve the pod, when it has no PodENI yet.
    */
   standsBehindOthers(key: string, node: NodeFacts | undefined, networkings: readonly string[] = []): boolean {
-    const { waitingRoom, room } = this.#context;
+    const { pendingPods, room } = this.#context;
     const limit = node === undefined ? undefined : slotLimitOf(node);
     if (node === undefined || limit === undefined) return false;
     const slot: WaitsFor = { kind: 'slot', nodeName: node.nodeName };
     const free = limit - room.slots.usedByOthers(node.instanceId, key);
-    if (free <= 0 || waitingRoom.ahead(key, slot) < free) return false;
-    waitingRoom.park(key, slot, networkings);
+    if (free <= 0 || pendingPods.ahead(key, slot) < free) return false;
+    pendingPods.park(key, slot, networkings);
     return true;
   }
 
@@ -168,25 +209,25 @@ export class PodAdmitter {
   /** The pod waits until somebody changes its PodNetworking. */
   #refuse(key: string, pod: Pod, networking: string, reason: Reason, message: string): Admission {
     this.#context.starts.begin(key, pod.metadata.uid ?? '');
-    this.#context.waitingRoom.park(key, { kind: 'networking', name: networking }, [networking]);
+    this.#context.pendingPods.park(key, { kind: 'networking', name: networking }, [networking]);
     this.#context.events.podWarning(key, reason, message);
     return {};
   }
 
   /** On an exclusive node every pod gets an ENI, from the cluster's eni-config if from nowhere else; elsewhere none. */
   async #withoutNetworking(key: string, pod: Pod, signal: AbortSignal): Promise<Admission> {
-    const { informers, eniConfigs, waitingRoom, events, catalog } = this.#context;
+    const { informers, eniConfigs, pendingPods, events, catalog } = this.#context;
     const node = this.#nodeOf(pod);
     if (node?.exclusive !== true) {
       const { nodeName } = pod.spec;
       const willBe = node === undefined && isExclusive(informers.coreNodes.store.get(nodeName)?.metadata.labels);
-      if (willBe) waitingRoom.park(key, { kind: 'node', nodeName });
+      if (willBe) pendingPods.park(key, { kind: 'node', nodeName });
       else this.#leave(key);
       return {};
     }
     const networking = clusterNetworking(eniConfigs, node);
     if ('message' in networking || !catalog.knows(networking.spec.vSwitchOptions ?? [])) {
-      waitingRoom.park(key, { kind: 'node', nodeName: node.nodeName });
+      pendingPods.park(key, { kind: 'node', nodeName: node.nodeName });
       if ('message' in networking) events.podWarning(key, 'ConfigError', networking.message);
       return {};
     }
@@ -195,7 +236,7 @@ export class PodAdmitter {
 
   /** The pod waits for nothing of ours. */
   #leave(key: string): void {
-    this.#context.waitingRoom.leave(key);
+    this.#context.pendingPods.leave(key);
     this.#context.starts.end(key);
   }
 
@@ -210,7 +251,7 @@ export class PodAdmitter {
     { wanted, others }: { wanted: WantedInterface[]; others: string[] },
     signal: AbortSignal,
   ): Promise<Admission> {
-    const { waitingRoom, room, events, clock, starts } = this.#context;
+    const { pendingPods, room, events, clock, starts } = this.#context;
     const { nodeName } = pod.spec;
     starts.begin(key, pod.metadata.uid ?? '');
     const node = this.#nodeOf(pod);
@@ -223,8 +264,8 @@ export class PodAdmitter {
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
     const plan = planPodEni(identity, wanted, node, nodeName, { ...room, nowMs: clock.now() });
     if (plan.kind === 'wait') {
-      waitingRoom.park(key, plan.waitsFor, networkings);
-      events.podWarning(key, plan.reason, plan.message, () => waitingRoom.placeOf(key));
+      pendingPods.park(key, plan.waitsFor, networkings);
+      events.podWarning(key, plan.reason, plan.message, () => pendingPods.placeOf(key));
       if (plan.waitsFor.kind === 'vSwitch') {
         for (const name of networkings) this.#context.wakeNetworking(name, RECHECK_MS);
       }
@@ -245,7 +286,7 @@ export class PodAdmitter {
       room.slots.release(key);
       throw error;
     }
-    waitingRoom.leave(key);
+    pendingPods.leave(key);
     if (others.length > 0) {
       events.podNormal(
         key,
@@ -290,12 +331,12 @@ export class PodAdmitter {
    * @returns undefined when they are known.
    */
   #awaitsCatalog(key: string, networking: PodNetworking): Admission | undefined {
-    const { catalog, waitingRoom, events } = this.#context;
+    const { catalog, pendingPods, events } = this.#context;
     const vSwitchIds = networking.spec.vSwitchOptions ?? [];
     if (isInline(networking) && !catalog.knows(vSwitchIds)) this.#lookUp(key, vSwitchIds);
     if (catalog.knows(vSwitchIds)) return undefined;
     const { name } = networking.metadata;
-    waitingRoom.park(key, { kind: 'networking', name }, [name]);
+    pendingPods.park(key, { kind: 'networking', name }, [name]);
     if (catalog.problem !== undefined) {
       events.podWarning(key, 'CloudError', `the vSwitches of PodNetworking ${name} are not known: ${catalog.problem}`);
     }

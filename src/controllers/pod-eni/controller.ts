@@ -1,23 +1,32 @@
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
-import { planRebind, type Waiting } from '../../allocation/plan.ts';
+import { planRebind, type Room, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
-import { isRewritten } from '../../allocation/rewritten.ts';
-import { isChecked, retargeted } from '../../allocation/security-groups.ts';
+import { retargeted } from '../../allocation/security-groups.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import { nodeFacts } from '../../cluster/node-view.ts';
+import { isFinished, podView } from '../../cluster/pod-view.ts';
+import { type Pod, podResource } from '../../cluster/resources.ts';
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from '../../crds/names.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
-import type { PodNetworking } from '../../crds/pod-networking.ts';
+import { isChecked, type PodNetworking } from '../../crds/pod-networking.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import { isNotFound } from '../../kube/errors.ts';
-import { splitKey } from '../../kube/types.ts';
+import type { ChangeOrigin } from '../../kube/store.ts';
+import { keyOf, splitKey } from '../../kube/types.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Clock } from '../../util/clock.ts';
 import { assertNever } from '../../util/errors.ts';
-import type { ControllerContext } from '../context.ts';
 import type { Outcome } from '../eni/driver.ts';
-import { nodeFacts } from '../node-facts.ts';
-import { isFinished, podView } from '../pod-facts.ts';
-import { podResource } from '../resources.ts';
-import { sandboxReport } from '../sandbox-reports.ts';
-import { PodAdmitter } from './admitter.ts';
-import { InterfaceExecutor, type InterfaceWork } from './interface-executor.ts';
+import type { ControllerEvents } from '../events.ts';
+import type { PendingPods } from '../pending-pods.ts';
+import type { PodStarts } from '../pod-starts.ts';
+import { newlyDeleted, sandboxReport } from '../sandbox-reports.ts';
+import { type Watch, watch } from '../watch.ts';
+import { PodAdmitter, type PodAdmitterContext } from './admitter.ts';
+import { BindReport, type BindReportContext } from './bind-report.ts';
+import { InterfaceExecutor, type InterfaceExecutorContext, type InterfaceWork } from './interface-executor.ts';
 import { OperationLog } from './operation-log.ts';
 import { Reporter } from './reporter.ts';
 import { PodEniWriter } from './writer.ts';
@@ -27,25 +36,53 @@ const STEPS_PER_VISIT = 10;
 /** A pod that the store does not show but the API server does: the store lags. */
 const LAG_RECHECK_MS = 1000;
 
+/** What it works with. */
+export type PodEniContext = PodAdmitterContext &
+  InterfaceExecutorContext &
+  BindReportContext & {
+    client: KubeClient;
+    clock: Clock;
+    clusterId: string;
+    events: ControllerEvents;
+    log: Log;
+    observer: EniObserver;
+    /** How long a detachment waits for the node's word that the sandbox is gone. */
+    releaseConfirmationMs: number;
+    /** ENIs that the cloud showed gone while their PodENI was released; their mirrors may go. */
+    released: Set<string>;
+    /** Slots and addresses; `nowMs` is set by each plan. */
+    room: Omit<Room, 'nowMs'>;
+    /** Since when pods wait for their interfaces. */
+    starts: PodStarts;
+    pendingPods: PendingPods;
+    wakePod: (key: string) => void;
+    informers: Pick<
+      Informers,
+      'pods' | 'coreNodes' | 'namespaces' | 'podNetworkings' | 'podEnis' | 'nodes' | 'nodeRuntimes'
+    >;
+  };
+
 /**
  * Looks after the PodENI of each name: plans it for its pod, drives its life cycle (allocation/lifecycle.ts), and lets it go.
  * One queue key is `namespace/name` of pod and PodENI alike (docs/design/allocation.md).
  */
 export class PodEniController {
-  readonly #context: ControllerContext;
+  readonly #context: PodEniContext;
   readonly #interfaces: InterfaceExecutor;
   readonly #writer: PodEniWriter;
   readonly #admitter: PodAdmitter;
   readonly #reporter: Reporter;
+  readonly #bindReport: BindReport;
   /** Names of unbound records that a pod has now, as far as it was seen. */
   readonly #successors = new Set<string>();
 
-  constructor(context: ControllerContext) {
+  constructor(context: PodEniContext) {
     this.#context = context;
     const { client, clock, informers, events } = context;
     const operations = new OperationLog();
     this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock, operations });
     this.#reporter = new Reporter({ writer: this.#writer, events, clock });
+    this.#bindReport = new BindReport(context);
     this.#interfaces = new InterfaceExecutor(context, {
       ...{ writer: this.#writer, reporter: this.#reporter, log: operations },
       decide: (key, index) => this.#decide(key, index),
@@ -53,13 +90,71 @@ export class PodEniController {
     this.#admitter = new PodAdmitter(context, this.#writer);
   }
 
+  /** Pods and their records; PodNetworkings that may serve them; what nodes say of sandboxes; labels of namespaces. */
+  watches(): Watch[] {
+    const { informers, pendingPods } = this.#context;
+    const keyOfPod = ({ metadata }: Pod) => [keyOf(metadata)];
+    return [
+      watch(informers.pods, { added: keyOfPod, changed: (_, pod) => keyOfPod(pod), removed: keyOfPod }),
+      watch(informers.podEnis, {
+        added: (podEni, origin) => this.#seen(podEni, origin),
+        changed: (_, podEni, origin) => this.#seen(podEni, origin),
+        removed: (podEni) => {
+          this.#gone(podEni);
+          return [keyOf(podEni.metadata)];
+        },
+      }),
+      watch(informers.podNetworkings, {
+        added: ({ metadata }) => {
+          pendingPods.wake({ kind: 'networking', name: metadata.name });
+          return this.#withoutRecord();
+        },
+        changed: (before, { metadata, status }) => {
+          const isNewVerdict = before.status?.status !== status?.status;
+          if (isNewVerdict) pendingPods.wake({ kind: 'networking', name: metadata.name });
+          return [
+            ...(isNewVerdict ? this.#unboundOf(metadata.name) : []),
+            ...(before.metadata.generation === metadata.generation ? [] : this.#withoutRecord()),
+          ];
+        },
+        removed: ({ metadata }) => {
+          pendingPods.wake({ kind: 'networking', name: metadata.name });
+          return [];
+        },
+      }),
+      watch(informers.nodeRuntimes, { changed: newlyDeleted }),
+      watch(informers.namespaces, {
+        changed: (before, { metadata }) =>
+          JSON.stringify(before.metadata.labels) === JSON.stringify(metadata.labels) ? [] : this.#withoutRecord(),
+      }),
+    ];
+  }
+
+  #seen(podEni: PodEni, origin: ChangeOrigin): readonly string[] {
+    this.#claim(podEni);
+    // Our own write comes from a reconcile that goes on anyway.
+    return origin === 'write' ? [] : [keyOf(podEni.metadata)];
+  }
+
+  /** A networking that appears or changes may pick pods that nobody waits with. */
+  #withoutRecord(): string[] {
+    const { pods, podEnis } = this.#context.informers;
+    return pods.store.keys().filter((key) => podEnis.store.get(key) === undefined);
+  }
+
+  /** Their creation may have been refused for what has been corrected now. */
+  #unboundOf(networking: string): string[] {
+    const podEnis = this.#context.informers.podEnis.store.byIndex('networking', networking);
+    return podEnis.filter(({ status }) => status?.phase !== 'Bind').map(({ metadata }) => keyOf(metadata));
+  }
+
   /**
    * Notes the slots that a record holds: at the start of a term, and when a record appears or changes by another
    * hand, such as that of the leader before.
    */
-  claim(podEni: PodEni): void {
+  #claim(podEni: PodEni): void {
     const { informers, room } = this.#context;
-    const key = keyOf(podEni);
+    const key = keyOf(podEni.metadata);
     const target = targetOf(podEni);
     if (target === undefined) return;
     const pod = informers.pods.store.get(key);
@@ -73,14 +168,13 @@ export class PodEniController {
   }
 
   /** A PodENI vanished, by our hand or another: its slots are free. */
-  podEniGone(podEni: PodEni): void {
-    const key = keyOf(podEni);
+  #gone(podEni: PodEni): void {
+    const key = keyOf(podEni.metadata);
     // A pod that came meanwhile begins anew; an old wait must not count for it.
     this.#context.starts.end(key);
     this.#forget(key, podEni);
     this.#successors.delete(key);
     this.#context.room.slots.release(key);
-    this.#context.wakePod(key);
   }
 
   /** Reconciles one name. @throws KubeApiError, TransportError: the queue tries again. */
@@ -144,12 +238,12 @@ export class PodEniController {
         return 'again';
       case 'deleteObject':
         if (!(await this.#podIsGone(key, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
-        this.#context.waitingRoom.leave(key);
+        this.#context.pendingPods.leave(key);
         await this.#writer.deleteObject(podEni, signal);
         return 'again';
       case 'startDetach':
         if (!(await this.#podIsGone(key, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
-        this.#context.waitingRoom.leave(key);
+        this.#context.pendingPods.leave(key);
         await this.#writer.detaching(podEni, signal);
         return 'again';
       case 'rebind':
@@ -195,7 +289,7 @@ export class PodEniController {
   }
 
   async #rebind(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {
-    const { informers, waitingRoom, room, clock } = this.#context;
+    const { informers, pendingPods, room, clock } = this.#context;
     const pod = informers.pods.store.get(key);
     if (pod === undefined || pod.spec.nodeName === '') return this.#settled(key, podEni, undefined);
     const { nodeName } = pod.spec;
@@ -207,7 +301,7 @@ export class PodEniController {
     if (plan.kind === 'wait') return this.#park(key, podEni, plan, signal);
     await this.#writer.rebind(podEni, identity.uid, plan.target, this.#allocationsToBind(podEni), signal);
     // Not before: were the write to fail, those who came later would have the place.
-    waitingRoom.leave(key);
+    pendingPods.leave(key);
     return 'again';
   }
 
@@ -225,12 +319,12 @@ export class PodEniController {
   async retarget(podEni: PodEni, networking: PodNetworking, signal: AbortSignal): Promise<void> {
     const allocations = (podEni.spec.allocations ?? []).map((allocation) => retargeted(allocation, networking));
     await this.#writer.retarget(podEni, allocations, signal);
-    this.#context.wakePod(keyOf(podEni));
+    this.#context.wakePod(keyOf(podEni.metadata));
   }
 
   async #park(key: string, podEni: PodEni, plan: Waiting, signal: AbortSignal): Promise<Outcome> {
-    this.#context.waitingRoom.park(key, plan.waitsFor);
-    const detail = this.#context.waitingRoom.placeOf(key);
+    this.#context.pendingPods.park(key, plan.waitsFor);
+    const detail = this.#context.pendingPods.placeOf(key);
     return this.#reporter.problem({ key, podEni, reason: plan.reason, message: plan.message, detail, signal });
   }
 
@@ -240,48 +334,16 @@ export class PodEniController {
     enis: Parameters<PodEniWriter['bind']>[1],
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const { events, log } = this.#context;
     await this.#writer.bind(podEni, enis, { fixed: isFixed(podEni) }, signal);
     this.#reporter.forget(key);
-    const wasBound = podEni.status?.phase === 'Bind';
-    if (!wasBound) this.#measure(key, podEni);
-    for (const [index, eni] of enis.entries()) {
-      if (wasBound && this.#interfaces.operation(key, index)?.kind === 'modify') {
-        const groups = eni.securityGroupIds.join(', ');
-        events.podNormal(key, 'SecurityGroupsChanged', `${eni.id} has the security groups ${groups} now`);
-        log.info({ podEni: key, eni: eni.id, securityGroups: eni.securityGroupIds }, 'security groups changed');
-        continue;
-      }
-      // What a rollout found as it should be already, or a second interface that was not touched.
-      if (wasBound && isRewritten(podEni)) continue;
-      events.podNormal(
-        key,
-        'AttachENISucceed',
-        `${eni.id} (${eni.primaryIp}, ${eni.vSwitchId}) is attached${eni.vlanId === undefined ? '' : ` with VLAN id ${eni.vlanId}`}`,
-      );
-      log.info({ podEni: key, eni: eni.id, ip: eni.primaryIp, vlan: eni.vlanId, trunk: eni.trunkEniId }, 'bound');
-    }
+    this.#bindReport.tell(key, podEni, enis, (index) => this.#interfaces.operation(key, index)?.kind === 'modify');
     return 'again';
-  }
-
-  /** How long the pod has waited for its interfaces. What began before this leader counts from the pod's creation. */
-  #measure(key: string, podEni: PodEni): void {
-    const { starts, metrics, informers, clock } = this.#context;
-    const waitedMs = starts.end(key);
-    if (waitedMs !== undefined) {
-      const path = podEni.status?.phase === 'Binding' ? 'fixed' : 'cold';
-      metrics.podReadySeconds.observe({ path }, waitedMs / 1000);
-      return;
-    }
-    const createdMs = Date.parse(informers.pods.store.get(key)?.metadata.creationTimestamp ?? '');
-    if (Number.isNaN(createdMs)) return;
-    metrics.podReadySeconds.observe({ path: 'adopted' }, Math.max(0, clock.now() - createdMs) / 1000);
   }
 
   /** Nothing to do: memory keeps nothing of a settled record. */
   #settled(key: string, podEni: PodEni, untilMs: number | undefined): Outcome {
     this.#forget(key, podEni);
-    this.#context.waitingRoom.leave(key);
+    this.#context.pendingPods.leave(key);
     this.#context.starts.end(key);
     return untilMs === undefined ? {} : { requeueAfterMs: Math.max(1, untilMs - this.#context.clock.now()) };
   }
@@ -292,7 +354,7 @@ export class PodEniController {
   }
 
   async #finish(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {
-    const { released, room, waitingRoom, log } = this.#context;
+    const { released, room, pendingPods, log } = this.#context;
     if (!isHeldByUs(podEni)) return this.#settled(key, podEni, undefined);
     // Before the object goes, as its going is what makes the mirror look here.
     for (const { eni } of podEni.spec.allocations ?? []) if (eni.id !== '') released.add(eni.id);
@@ -301,7 +363,7 @@ export class PodEniController {
     for (const { eni } of podEni.spec.allocations ?? []) {
       if (eni.id === '' || eni.vSwitchID === undefined) continue;
       room.vSwitches.released(eni.vSwitchID);
-      waitingRoom.wakeForAddress(eni.vSwitchID, 1);
+      pendingPods.wakeForAddress(eni.vSwitchID, 1);
     }
     return 'again';
   }
@@ -332,8 +394,4 @@ export class PodEniController {
 function isHeldByUs({ metadata }: PodEni): boolean {
   const finalizers = metadata.finalizers ?? [];
   return finalizers.includes(FINALIZER_POD_ENI) || finalizers.includes(FINALIZER_POD_ENI_LEGACY);
-}
-
-function keyOf(podEni: PodEni): string {
-  return `${podEni.metadata.namespace}/${podEni.metadata.name}`;
 }

@@ -1,19 +1,32 @@
 import { remaker } from '../../allocation/escape.ts';
+import type { Pod } from '../../cluster/resources.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import { isConflict, isNotFound, isTooManyRequests } from '../../kube/errors.ts';
-import type { ControllerContext } from '../context.ts';
-import type { Pod } from '../resources.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { ControllerEvents } from '../events.ts';
 
 /** While the webhook is down each new pod escapes, too: its owner loses no more than one pod in this time. */
 const EVICT_EVERY_MS = 10_000;
 const REMEMBERED_OWNERS = 1000;
 
+/** What it works with. */
+export interface EscapedPodsContext {
+  client: KubeClient;
+  clock: Clock;
+  /** Pods that get no network because the webhook has not seen them. */
+  escaped: Set<string>;
+  events: ControllerEvents;
+  metrics: Pick<Metrics, 'podsEvicted'>;
+}
+
 /** Holds or evicts pods that a PodNetworking picks and that the webhook has not seen. */
 export class EscapedPods {
-  readonly #context: ControllerContext;
+  readonly #context: EscapedPodsContext;
   /** When a pod of an owner was evicted last, by the owner's uid. */
   readonly #evictedAtMs = new Map<string, number>();
 
-  constructor(context: ControllerContext) {
+  constructor(context: EscapedPodsContext) {
     this.#context = context;
   }
 

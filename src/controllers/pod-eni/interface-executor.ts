@@ -1,29 +1,29 @@
 import { ownershipTags } from '../../allocation/identity.ts';
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { targetOf } from '../../allocation/lifecycle.ts';
-import {
-  type ObservedEni,
-  type Operation,
-  type OperationFailure,
-  reasonOfFailure,
-} from '../../allocation/observation.ts';
-import { planNewAttempt } from '../../allocation/plan.ts';
+import { type Operation, type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
+import { planNewAttempt, type Room } from '../../allocation/plan.ts';
 import { isRewritten } from '../../allocation/rewritten.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import type { QuotaScheduler } from '../../cloud/quota.ts';
+import { CLUSTER_NETWORKING, type NodePlace } from '../../cluster/cluster-network.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import { isFinished } from '../../cluster/pod-view.ts';
 import { ANNOTATION_POD_UID } from '../../crds/names.ts';
-import type { Allocation, PodEni } from '../../crds/pod-eni.ts';
-import type { PodNetworking } from '../../crds/pod-networking.ts';
+import { type Allocation, type PodEni, podEniResource } from '../../crds/pod-eni.ts';
+import { isChecked, type PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { jsonEqual } from '../../kube/patch.ts';
 import { apiVersionOf } from '../../kube/types.ts';
-import { rfc3339 } from '../../util/clock.ts';
-import { CLUSTER_NETWORKING } from '../cluster-network.ts';
-import type { ControllerContext } from '../context.ts';
-import type { EniDecision, Outcome } from '../eni/driver.ts';
+import type { Log } from '../../telemetry/log.ts';
+import { type Clock, rfc3339 } from '../../util/clock.ts';
+import type { EniDecision, EniDriver, Outcome } from '../eni/driver.ts';
 import { API_OF_CALL, type EndedCall } from '../eni/pending-calls.ts';
+import type { ControllerEvents } from '../events.ts';
 import { nodeOwner } from '../owners.ts';
-import { isFinished } from '../pod-facts.ts';
-import { podEniResource } from '../resources.ts';
+import type { PendingPods } from '../pending-pods.ts';
 import type { OperationLog } from './operation-log.ts';
 import type { Report, Reporter } from './reporter.ts';
 import type { PodEniWriter } from './writer.ts';
@@ -46,9 +46,31 @@ const RECHECK_BLOCKED_MS = 60_000;
 
 const CALL_REASON = { attach: 'Attaching', detach: 'Detaching', delete: 'Deleting' } as const;
 
+/** What it works with. */
+export interface InterfaceExecutorContext {
+  clock: Clock;
+  clusterId: string;
+  /** The only one that changes the cloud. */
+  driver: EniDriver;
+  events: ControllerEvents;
+  log: Log;
+  /** A PodNetworking by the name that a record has, the cluster's eni-config included. */
+  networkingOf: (name: string, place: NodePlace) => PodNetworking | undefined;
+  observer: EniObserver;
+  quota: QuotaScheduler;
+  /** How long a detachment waits for the node's word that the sandbox is gone. */
+  releaseConfirmationMs: number;
+  /** Slots and addresses; `nowMs` is set by each plan. */
+  room: Omit<Room, 'nowMs'>;
+  pendingPods: PendingPods;
+  /** Queues a PodNetworking for a check after this time: who waits for an address of it is woken when there is one. */
+  wakeNetworking: (name: string, afterMs: number) => void;
+  informers: Pick<Informers, 'podNetworkings' | 'pods'>;
+}
+
 /** Does what the life cycle has decided for one interface: records, waits, reports. Calls are the driver's (eni/driver.ts). */
 export class InterfaceExecutor {
-  readonly #context: ControllerContext;
+  readonly #context: InterfaceExecutorContext;
   readonly #decide: (key: string, index: number) => Omit<InterfaceWork, 'signal'> | undefined;
   readonly #writer: PodEniWriter;
   readonly #reporter: Reporter;
@@ -58,7 +80,7 @@ export class InterfaceExecutor {
 
   /** @param decide what there is to do for an interface, from what is known when it is called. */
   constructor(
-    context: ControllerContext,
+    context: InterfaceExecutorContext,
     options: {
       writer: PodEniWriter;
       reporter: Reporter;
@@ -183,7 +205,7 @@ export class InterfaceExecutor {
   }
 
   /** The record names the groups, be it since a rollout or from the beginning: the ENI gets them. */
-  async #modifying(work: InterfaceWork, eni: ObservedEni): Promise<Outcome> {
+  async #modifying(work: InterfaceWork, eni: Eni): Promise<Outcome> {
     const { podEni, allocation } = work;
     const wanted = allocation.eni.securityGroupIDs ?? [];
     const shown = `${eni.id} has the security groups ${eni.securityGroupIds.join(', ')}, the PodENI records ${wanted.join(', ')}`;
@@ -230,9 +252,8 @@ export class InterfaceExecutor {
       return isPlannedSo ? undefined : current;
     }
     const networking = this.#context.informers.podNetworkings.store.get(intent.networking);
-    const { generation } = networking?.metadata ?? {};
-    const isReady = networking?.status?.status === 'Ready' && networking.status.observedGeneration === generation;
-    return isReady && generation !== intent.networkingGeneration ? networking : undefined;
+    if (networking === undefined || !isChecked(networking)) return undefined;
+    return networking.metadata.generation === intent.networkingGeneration ? undefined : networking;
   }
 
   #networkingOf(podEni: PodEni, name: string): PodNetworking | undefined {
@@ -250,7 +271,7 @@ export class InterfaceExecutor {
 
   async #newAttempt(work: InterfaceWork, avoidVSwitch: boolean, failure?: OperationFailure): Promise<Outcome> {
     const { key, podEni, index, allocation, signal } = work;
-    const { room, clock, waitingRoom } = this.#context;
+    const { room, clock, pendingPods } = this.#context;
     const { vSwitchID } = allocation.eni;
     // Once per refusal: the interface is looked at again while it waits, which says nothing about the vSwitch.
     if (avoidVSwitch && vSwitchID !== undefined && failure !== undefined && !this.#charged.has(failure)) {
@@ -260,7 +281,7 @@ export class InterfaceExecutor {
     const name = allocation.intent?.networking ?? '';
     const networking = this.#networkingOf(podEni, name);
     if (networking === undefined) {
-      waitingRoom.park(key, { kind: 'networking', name });
+      pendingPods.park(key, { kind: 'networking', name });
       const message =
         name === ''
           ? 'the record names neither an ENI nor a PodNetworking to create one from; delete this PodENI'
@@ -270,14 +291,14 @@ export class InterfaceExecutor {
     }
     const plan = planNewAttempt(podEni, index, networking, { ...room, nowMs: clock.now() });
     if (plan.kind === 'wait') {
-      waitingRoom.park(key, plan.waitsFor);
+      pendingPods.park(key, plan.waitsFor);
       this.#context.wakeNetworking(name, RETRY_FULL_MS);
       const message = failure === undefined ? plan.message : `${plan.message} (${failure.message})`;
-      await this.#reporter.problem(reportOf(work, plan.reason, message, waitingRoom.placeOf(key)));
+      await this.#reporter.problem(reportOf(work, plan.reason, message, pendingPods.placeOf(key)));
       return { requeueAfterMs: RETRY_FULL_MS };
     }
     await this.#writer.replaceAllocation(podEni, index, plan.allocation, signal);
-    waitingRoom.leave(key);
+    pendingPods.leave(key);
     this.#context.driver.forget(subjectId(key, index), allocation.eni.id);
     return 'again';
   }

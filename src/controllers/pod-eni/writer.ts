@@ -1,14 +1,19 @@
-import type { ObservedEni } from '../../allocation/observation.ts';
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY, LABEL_NODE } from '../../crds/names.ts';
-import type { Allocation, AttachTarget, PodEni, PodEniStatus } from '../../crds/pod-eni.ts';
+import {
+  type Allocation,
+  type AttachTarget,
+  type PodEni,
+  type PodEniStatus,
+  podEniResource,
+} from '../../crds/pod-eni.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { jsonEqual, patchObject } from '../../kube/patch.ts';
 import type { Store } from '../../kube/store.ts';
 import { keyOf } from '../../kube/types.ts';
 import { type Clock, rfc3339 } from '../../util/clock.ts';
 import { type StatedCondition, stateCondition } from '../conditions.ts';
-import { podEniResource } from '../resources.ts';
 import { joinOperations, type OperationLog } from './operation-log.ts';
 
 /**
@@ -35,7 +40,7 @@ export class PodEniWriter {
   }
 
   /** Persists what the cloud created for an allocation. */
-  async record(podEni: PodEni, index: number, eni: ObservedEni, signal: AbortSignal): Promise<void> {
+  async record(podEni: PodEni, index: number, eni: Eni, signal: AbortSignal): Promise<void> {
     await this.#patch(podEni, signal, (draft) => {
       const allocation = draft.spec.allocations?.[index];
       if (allocation === undefined) return;
@@ -108,7 +113,7 @@ export class PodEniWriter {
   }
 
   /** Everything is attached: what a node daemon waits for. */
-  async bind(podEni: PodEni, enis: ObservedEni[], options: { fixed: boolean }, signal: AbortSignal): Promise<void> {
+  async bind(podEni: PodEni, enis: Eni[], options: { fixed: boolean }, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(podEni, signal, (status) => {
       const [first] = enis;
       status.phase = 'Bind';
@@ -226,7 +231,7 @@ export class PodEniWriter {
   }
 }
 
-function boundMessage(enis: ObservedEni[]): string {
+function boundMessage(enis: Eni[]): string {
   return enis
     .map((eni) =>
       eni.trunkEniId === undefined

@@ -1,15 +1,24 @@
 import { checkNetworking } from '../../allocation/networking-check.ts';
-import type { NetworkingTally } from '../../allocation/networking-tally.ts';
-import { reasonOfFailure } from '../../allocation/observation.ts';
+import { reasonOfFailure } from '../../allocation/operation.ts';
+import type { Room } from '../../allocation/plan.ts';
+import type { PodNetworkingStats } from '../../allocation/pod-networking-stats.ts';
 import { CloudError } from '../../cloud/errors.ts';
-import type { PodNetworking } from '../../crds/pod-networking.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import type { PodEni } from '../../crds/pod-eni.ts';
+import { isChecked, type PodNetworking, podNetworkingResource } from '../../crds/pod-networking.ts';
+import type { KubeClient } from '../../kube/client.ts';
 import { jsonEqual, patchObject } from '../../kube/patch.ts';
-import { jitter } from '../../util/random.ts';
-import type { ControllerContext } from '../context.ts';
-import { podNetworkingResource } from '../resources.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Clock } from '../../util/clock.ts';
+import { jitter, type Random } from '../../util/random.ts';
+import type { ControllerEvents } from '../events.ts';
+import type { NetworkCatalog } from '../network-catalog.ts';
+import type { PendingPods } from '../pending-pods.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
-import { Overlaps } from './overlaps.ts';
-import { type Retarget, SecurityGroupRollout } from './rollout.ts';
+import { type Watch, watch } from '../watch.ts';
+import { FIGURES_EVERY_MS, type Known, type NetworkingNews } from './news.ts';
+import { Overlaps, type OverlapsContext } from './overlaps.ts';
+import { type RolloutContext, SecurityGroupRollout } from './rollout.ts';
 import { type Checked, isNewVerdict, networkingStatus } from './status.ts';
 
 /** A failing networking is looked at again this much more often than a Ready one. */
@@ -17,55 +26,78 @@ const FAILED_RECHECKS = 6;
 const RECHECK_JITTER = 0.1;
 /** How old the catalogue may be, in parts of the time between checks: one shortly after another costs nothing. */
 const MAX_AGE = 0.8;
-/** Between two writes that tell nothing new about the spec (budgets.md). */
-const FIGURES_EVERY_MS = 10_000;
-/** Changes of pods come in crowds; they are looked at together. */
-const GATHER_MS = 250;
 /** A rollout that pods hold up looks again. */
 const ROLLOUT_RETRY_MS = 2000;
 
-/** What this process knows of one PodNetworking. */
-interface Known {
-  checked: Checked;
-  generation: number | undefined;
-  checkDueMs: number;
-  writtenMs: number;
-  /** The cloud has told that there is room, and nobody was woken yet. */
-  isNews: boolean;
-}
+/** What it works with. */
+export type PodNetworkingContext = OverlapsContext &
+  RolloutContext & {
+    catalog: NetworkCatalog;
+    client: KubeClient;
+    clock: Clock;
+    /** Why the configuration file on disk is not in force; undefined when it is. Asked at each use. */
+    configProblem: () => string | undefined;
+    events: ControllerEvents;
+    log: Log;
+    /** How often a Ready PodNetworking is looked at again. */
+    networkingRecheckMs: number;
+    random: Random;
+    /** Slots and addresses; `nowMs` is set by each plan. */
+    room: Omit<Room, 'nowMs'>;
+    vpcId: string;
+    pendingPods: PendingPods;
+    news: NetworkingNews;
+    /** Calls back whenever the configuration file was taken over or refused, until what it returns is called. */
+    onConfigVerdict: (listener: () => void) => () => void;
+    informers: Pick<Informers, 'podNetworkings' | 'podEnis'>;
+  };
 
 /**
  * Checks with the cloud what a PodNetworking names, says in its status what is wrong and how its pods are served, and rolls
  * edited security groups out.
  */
 export class PodNetworkingController {
-  readonly #context: ControllerContext;
-  readonly #tally: NetworkingTally;
+  readonly #context: PodNetworkingContext;
+  readonly #tally: PodNetworkingStats;
   readonly #rollout: SecurityGroupRollout;
   readonly #overlaps: Overlaps;
-  readonly #known = new Map<string, Known>();
+  readonly #known: Map<string, Known>;
 
-  /** @param options.tally is kept by the owner; this controller tells it the security groups. */
-  constructor(context: ControllerContext, options: { tally: NetworkingTally; retarget: Retarget }) {
+  constructor(context: PodNetworkingContext) {
     this.#context = context;
-    this.#tally = options.tally;
-    this.#rollout = new SecurityGroupRollout(context, options.retarget);
+    this.#known = context.news.known;
+    this.#tally = context.news.stats;
+    this.#rollout = new SecurityGroupRollout(context);
     this.#overlaps = new Overlaps(context);
   }
 
-  /** A check is wanted at this time, earlier than it would be by itself. @param atMs epoch milliseconds. */
-  wantCheck(name: string, atMs: number): void {
-    const known = this.#known.get(name);
-    if (known !== undefined) known.checkDueMs = Math.min(known.checkDueMs, atMs);
+  /** PodNetworkings; records of their pods, whose news is counted first; and whether the configuration file is in force. */
+  watches(): Watch[] {
+    const { informers, onConfigVerdict } = this.#context;
+    return [
+      watch(informers.podNetworkings, {
+        added: ({ metadata }) => [metadata.name],
+        // Our own write comes from a reconcile that goes on anyway.
+        changed: (_, { metadata }, origin) => (origin === 'write' ? [] : [metadata.name]),
+      }),
+      watch(informers.podEnis, {
+        added: (podEni) => this.#count(podEni),
+        changed: (_, podEni) => this.#count(podEni),
+        removed: (podEni) => {
+          this.#tally.remove(podEni);
+          return [];
+        },
+      }),
+      (add) =>
+        onConfigVerdict(() => {
+          for (const name of informers.podNetworkings.store.keys()) add(name);
+        }),
+    ];
   }
 
-  /** After how long news of its pods is worth a look; milliseconds. */
-  delayOfNews(name: string): number {
-    const isRollingOut = this.#tally.of(name).rollout.outdated.size > 0;
-    const writtenMs = this.#known.get(name)?.writtenMs ?? Number.NEGATIVE_INFINITY;
-    if (isRollingOut) return GATHER_MS;
-    const restMs = writtenMs + FIGURES_EVERY_MS - this.#context.clock.now();
-    return Math.min(FIGURES_EVERY_MS, Math.max(GATHER_MS, restMs));
+  #count(podEni: PodEni): readonly string[] {
+    this.#tally.put(podEni);
+    return [];
   }
 
   /** Reconciles one PodNetworking. @throws KubeApiError, TransportError */
@@ -99,14 +131,14 @@ export class PodNetworkingController {
     const nowMs = clock.now();
     if (before !== undefined && before.generation === generation && nowMs < before.checkDueMs) return before;
     const checked = await this.#check(networking, signal);
-    const isReady = checked.conditions.every((condition) => condition.ok);
-    const periodMs = isReady ? networkingRecheckMs : networkingRecheckMs / FAILED_RECHECKS;
+    const isSound = checked.conditions.every((condition) => condition.ok);
+    const periodMs = isSound ? networkingRecheckMs : networkingRecheckMs / FAILED_RECHECKS;
     const known = {
       checked: { ...checked, answer: checked.answer ?? before?.checked.answer },
       generation,
       checkDueMs: clock.now() + jitter(random, periodMs, RECHECK_JITTER),
       writtenMs: before?.writtenMs ?? (Date.parse(networking.status?.updateAt ?? '') || 0),
-      isNews: isReady && checked.answer !== undefined,
+      isNews: isSound && checked.answer !== undefined,
     };
     this.#known.set(name, known);
     return known;
@@ -127,10 +159,7 @@ export class PodNetworkingController {
     } catch (error) {
       if (!(error instanceof CloudError)) throw error;
       // Known to work before: a cloud that does not answer is no reason to stop serving pods.
-      if (
-        networking.status?.status === 'Ready' &&
-        networking.status.observedGeneration === networking.metadata.generation
-      ) {
+      if (isChecked(networking)) {
         this.#context.log.warn({ podNetworking: networking.metadata.name, err: error.message }, 'check postponed');
         return { conditions: [] };
       }
@@ -142,13 +171,13 @@ export class PodNetworkingController {
 
   /** @returns after how long what is not worth a write yet is to be written; undefined when nothing is left. */
   async #write(networking: PodNetworking, known: Known, signal: AbortSignal): Promise<number | undefined> {
-    const { client, informers, waitingRoom, room, clock, log, configProblem } = this.#context;
+    const { client, informers, pendingPods, room, clock, log, configProblem } = this.#context;
     const { name } = networking.metadata;
     const nowMs = clock.now();
     const status = networkingStatus(networking, {
       checked: known.checked,
       tally: this.#tally.of(name),
-      unserved: waitingRoom.unserved(name),
+      unserved: pendingPods.unserved(name),
       free: (id) => room.vSwitches.free(id),
       remark: this.#overlaps.remarkOn(name),
       configProblem: configProblem(),
@@ -177,29 +206,28 @@ export class PodNetworkingController {
 
   /** After the status was written, which is what those who wait look at. */
   #wakeWaiting(name: string, known: Known): void {
-    const { waitingRoom } = this.#context;
+    const { pendingPods } = this.#context;
     known.isNews = false;
-    waitingRoom.wake({ kind: 'networking', name });
+    pendingPods.wake({ kind: 'networking', name });
     for (const vSwitch of known.checked.answer?.vSwitches.values() ?? []) {
-      waitingRoom.wakeForAddress(vSwitch.id, vSwitch.availableIpCount);
+      pendingPods.wakeForAddress(vSwitch.id, vSwitch.availableIpCount);
     }
   }
 
   #announce(networking: PodNetworking): void {
     const regarding = { apiVersion: 'network.alibabacloud.com/v1beta1', kind: 'PodNetworking', object: networking };
     const { events } = this.#context;
-    const said =
-      networking.status?.status === 'Ready'
-        ? ({
-            type: 'Normal',
-            reason: 'SyncPodNetworkingSucceed',
-            cause: 'vSwitches and security groups exist; pods can use it',
-          } as const)
-        : ({
-            type: 'Warning',
-            reason: 'SyncPodNetworkingFailed',
-            cause: networking.status?.message ?? '',
-          } as const);
+    const said = isChecked(networking)
+      ? ({
+          type: 'Normal',
+          reason: 'SyncPodNetworkingSucceed',
+          cause: 'vSwitches and security groups exist; pods can use it',
+        } as const)
+      : ({
+          type: 'Warning',
+          reason: 'SyncPodNetworkingFailed',
+          cause: networking.status?.message ?? '',
+        } as const);
     events.transition(regarding, said, 'pod-networking');
   }
 }

@@ -1,14 +1,25 @@
 import { overlappingNetworkings } from '../../allocation/match.ts';
-import type { ControllerContext } from '../context.ts';
-import { isCandidate, podToMatch } from '../pod-facts.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import { isCandidate, podToMatch } from '../../cluster/pod-view.ts';
+import type { Clock } from '../../util/clock.ts';
+
+/** What it works with. */
+export interface OverlapsContext {
+  clock: Clock;
+  /** How often a Ready PodNetworking is looked at again. */
+  networkingRecheckMs: number;
+  /** Kinds of owners besides StatefulSet whose pods keep their names. */
+  stableNameKinds: readonly string[];
+  informers: Pick<Informers, 'pods' | 'namespaces' | 'podNetworkings'>;
+}
 
 /** PodNetworkings of one pod are few; the pods are many, so that they are gone through once for all PodNetworkings. */
 export class Overlaps {
-  readonly #context: Pick<ControllerContext, 'clock' | 'informers' | 'networkingRecheckMs' | 'stableNameKinds'>;
+  readonly #context: OverlapsContext;
   #losses: ReturnType<typeof overlappingNetworkings> = new Map();
   #foundAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(context: Pick<ControllerContext, 'clock' | 'informers' | 'networkingRecheckMs' | 'stableNameKinds'>) {
+  constructor(context: OverlapsContext) {
     this.#context = context;
   }
 

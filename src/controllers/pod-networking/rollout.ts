@@ -1,15 +1,23 @@
-import type { Tally } from '../../allocation/networking-tally.ts';
+import type { Tally } from '../../allocation/pod-networking-stats.ts';
 import { rolloutAllowance, rolloutGate } from '../../allocation/security-groups.ts';
+import type { QuotaScheduler } from '../../cloud/quota.ts';
+import type { Informers } from '../../cluster/informers.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import { isConflict, isNotFound } from '../../kube/errors.ts';
-import type { ControllerContext } from '../context.ts';
 
 /** APIs whose calls a pod waits for. */
 const PODS_WAIT_FOR = ['CreateNetworkInterface', 'AttachNetworkInterface'] as const;
 
 /** Writes the security groups of an edited PodNetworking into one record; the record's controller does the rest. */
-export type Retarget = (podEni: PodEni, networking: PodNetworking, signal: AbortSignal) => Promise<void>;
+type Retarget = (podEni: PodEni, networking: PodNetworking, signal: AbortSignal) => Promise<void>;
+
+/** What it works with. */
+export interface RolloutContext {
+  quota: Pick<QuotaScheduler, 'status'>;
+  retarget: Retarget;
+  informers: Pick<Informers, 'podEnis'>;
+}
 
 /**
  * Rolls the security groups of a PodNetworking out to running pods, a few records at a time. Nothing is kept in memory:
@@ -17,12 +25,10 @@ export type Retarget = (podEni: PodEni, networking: PodNetworking, signal: Abort
  * on its way and holds its place, so that a rollout that fails stops after a few pods.
  */
 export class SecurityGroupRollout {
-  readonly #context: ControllerContext;
-  readonly #retarget: Retarget;
+  readonly #context: RolloutContext;
 
-  constructor(context: ControllerContext, retarget: Retarget) {
+  constructor(context: RolloutContext) {
     this.#context = context;
-    this.#retarget = retarget;
   }
 
   /**
@@ -41,7 +47,7 @@ export class SecurityGroupRollout {
       const podEni = informers.podEnis.store.get(key);
       if (podEni === undefined) continue;
       try {
-        await this.#retarget(podEni, networking, signal);
+        await this.#context.retarget(podEni, networking, signal);
       } catch (error) {
         // It changed or went meanwhile; the watch brings it, and with it the next look.
         if (!isConflict(error) && !isNotFound(error)) throw error;

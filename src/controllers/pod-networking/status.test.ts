@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { NetworkingTally } from '../../allocation/networking-tally.ts';
+import { PodNetworkingStats } from '../../allocation/pod-networking-stats.ts';
 import { type PodNetworking, type PodNetworkingStatus, podNetworkingSchema } from '../../crds/pod-networking.ts';
 import { isNewVerdict, networkingStatus, type StatusFacts } from './status.ts';
 
@@ -23,7 +23,7 @@ function facts(changes: Partial<StatusFacts> = {}): StatusFacts {
       conditions: [...SOUND],
       answer: { vSwitches: new Map([['vsw-1', { ...vSwitch, availableIpCount: 7 }]]), securityGroups: new Map() },
     },
-    tally: new NetworkingTally(() => {}).of('web'),
+    tally: new PodNetworkingStats(() => {}).of('web'),
     unserved: { pods: 2, zonesWithoutAddress: new Set() },
     free: () => undefined,
     nowMs: NOW_MS,

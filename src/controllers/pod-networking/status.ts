@@ -1,6 +1,6 @@
 import type { CheckedCondition } from '../../allocation/networking-check.ts';
 import { type ServiceCondition, serviceConditions } from '../../allocation/networking-conditions.ts';
-import type { Tally } from '../../allocation/networking-tally.ts';
+import type { Tally } from '../../allocation/pod-networking-stats.ts';
 import { rolloutGate } from '../../allocation/security-groups.ts';
 import type { PodNetworking, PodNetworkingStatus } from '../../crds/pod-networking.ts';
 import { jsonEqual } from '../../kube/patch.ts';

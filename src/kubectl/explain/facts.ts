@@ -1,10 +1,10 @@
 import * as z from 'zod';
 import { parseControlPlaneConfig } from '../../config/config-file.ts';
 import { ConfigError } from '../../config/errors.ts';
-import type { TerwayNode } from '../../crds/node.ts';
-import type { NodeRuntime } from '../../crds/node-runtime.ts';
-import type { PodEni } from '../../crds/pod-eni.ts';
-import type { PodNetworking } from '../../crds/pod-networking.ts';
+import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
+import { type NodeRuntime, nodeRuntimeResource } from '../../crds/node-runtime.ts';
+import { type PodEni, podEniResource } from '../../crds/pod-eni.ts';
+import { type PodNetworking, podNetworkingResource } from '../../crds/pod-networking.ts';
 import { KubeApiError } from '../../kube/errors.ts';
 import type { ClusterReader } from '../cluster.ts';
 import type { CommandContext } from '../command.ts';
@@ -15,12 +15,8 @@ import {
   type Event,
   eventResource,
   namespaceResource,
-  nodeRuntimeResource,
   type Pod,
-  podEniResource,
-  podNetworkingResource,
   podResource,
-  terwayNodeResource,
 } from '../resources.ts';
 
 /** Everything in the cluster that tells of the network of one pod. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import type { Eni } from '../../cloud/port.ts';
 import { TAG_OWNER } from '../../crds/names.ts';
-import { orphansAnswer } from './answers.ts';
+import type { Eni } from '../../ecs/eni.ts';
+import { orphansResponse } from './responses.ts';
 
 const eni: Eni = {
   ...{ id: 'eni-1', type: 'Member', status: 'InUse', macAddress: '', vpcId: 'vpc-1', vSwitchId: 'vsw-1', zoneId: 'z' },
@@ -14,10 +14,10 @@ const orphans = [
   { eni: { ...eni, id: 'eni-2' }, hold: 'tooYoung' as const },
 ];
 const decisions = (braked: boolean, override: boolean) =>
-  orphansAnswer({ listed: 9, braked, orphans }, override).orphans.map(({ decision, why }) => [decision, why]);
+  orphansResponse({ listed: 9, braked, orphans }, override).orphans.map(({ decision, why }) => [decision, why]);
 
 test('an orphan is told with whom it was made for, what becomes of it and why', () => {
-  const [first] = orphansAnswer({ listed: 9, braked: false, orphans }, false).orphans;
+  const [first] = orphansResponse({ listed: 9, braked: false, orphans }, false).orphans;
   expect(first).toEqual({
     ...{ eniID: 'eni-1', type: 'Member', status: 'InUse', vSwitchID: 'vsw-1', ip: '10.0.0.1', instanceID: 'i-1' },
     ...{ trunkENIID: 'eni-9', createdAt: '2026-03-01T10:00:00Z', madeFor: 'shop/web-0' },

@@ -12,7 +12,7 @@ import {
 } from '../config/eni-config.ts';
 import { LABEL_CONFIG } from '../crds/names.ts';
 import type { Log } from '../telemetry/log.ts';
-import type { Informers } from './context.ts';
+import type { Informers } from './informers.ts';
 
 /** The `eni_conf` that counts for a node. */
 export interface NodeEniConfig {
@@ -32,12 +32,18 @@ interface Named {
   problem: string | undefined;
 }
 
+/** What of the stores is read. */
+interface EniConfigSources {
+  configMaps: Pick<Informers['configMaps'], 'get' | 'addHandler'>;
+  coreNodes: { store: Pick<Informers['coreNodes']['store'], 'get'> };
+}
+
 /**
  * `eni-config`, and what the ConfigMaps that nodes name by their label `terway-config` make of it. Everything is parsed when a
  * ConfigMap changes, on every replica, so that all of them know what was right last; whoever uses a configuration asks at each use.
  */
 export class EniConfigs {
-  readonly #informers: Pick<Informers, 'configMaps' | 'coreNodes'>;
+  readonly #informers: EniConfigSources;
   readonly #allowed: readonly string[];
   readonly #log: Pick<Log, 'warn'>;
   #cluster: ParsedEniConfig = NO_CLUSTER_CONFIG;
@@ -47,7 +53,7 @@ export class EniConfigs {
 
   /** @param options.allowed names of the ConfigMaps that nodes may name; the informer of ConfigMaps has them. */
   constructor(options: {
-    informers: Pick<Informers, 'configMaps' | 'coreNodes'>;
+    informers: EniConfigSources;
     allowed: readonly string[];
     log: Pick<Log, 'warn'>;
   }) {
@@ -57,6 +63,11 @@ export class EniConfigs {
     const parse = () => this.#parse();
     options.informers.configMaps.addHandler({ onAdd: parse, onUpdate: parse, onDelete: parse });
     parse();
+  }
+
+  /** What counts where no node says otherwise. */
+  get ofCluster(): ParsedEniConfig {
+    return this.#cluster;
   }
 
   /** What counts for a node; for one that is not known, what counts for the cluster. */

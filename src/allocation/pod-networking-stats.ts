@@ -60,7 +60,7 @@ class Sum implements Tally {
  * Keeps count of the PodENIs of each PodNetworking, change by change, so that a status costs no look at all of them. Not
  * I/O; the owner feeds it with the store's changes.
  */
-export class NetworkingTally {
+export class PodNetworkingStats {
   readonly #onChange: (networking: string) => void;
   readonly #sums = new Map<string, Sum>();
   readonly #shares = new Map<string, ReadonlyMap<string, Share>>();

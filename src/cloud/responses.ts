@@ -1,5 +1,7 @@
 import * as z from 'zod';
-import type { Eni, EniStatus, EniType, Instance, InstanceTypeLimits, VSwitch } from './port.ts';
+import { ENI_STATUSES, ENI_TYPES, type Eni } from '../ecs/eni.ts';
+import type { Instance, InstanceTypeLimits } from '../ecs/instance.ts';
+import type { VSwitch } from '../ecs/vpc.ts';
 
 /**
  * Answers of ECS and VPC as they come over the wire (alicloud-fields.json). Only what is read is described; absent fields
@@ -117,17 +119,6 @@ export const securityGroupPageSchema = z.object({
     .prefault({}),
 });
 
-const eniStatuses: readonly EniStatus[] = [
-  'Available',
-  'Attaching',
-  'InUse',
-  'Detaching',
-  'Deleting',
-  'Creating',
-  'CreateFailed',
-];
-const eniTypes: readonly EniType[] = ['Primary', 'Secondary', 'Trunk', 'Member'];
-
 export function toEni(answer: z.infer<typeof eniSchema>): Eni {
   const { Attachment: attachment } = answer;
   const addresses = answer.PrivateIpSets.PrivateIpSet;
@@ -136,8 +127,8 @@ export function toEni(answer: z.infer<typeof eniSchema>): Eni {
   const createdAtMs = Date.parse(answer.CreationTime);
   return {
     id: answer.NetworkInterfaceId,
-    type: eniTypes.find((type) => type === answer.Type) ?? 'Secondary',
-    status: eniStatuses.find((status) => status === answer.Status) ?? 'Unknown',
+    type: ENI_TYPES.find((type) => type === answer.Type) ?? 'Secondary',
+    status: ENI_STATUSES.find((status) => status === answer.Status) ?? 'Unknown',
     macAddress: answer.MacAddress,
     vpcId: answer.VpcId,
     vSwitchId: answer.VSwitchId,

@@ -1,22 +1,9 @@
-import type { Eni } from '../../cloud/port.ts';
 import { TAG_OWNER } from '../../crds/names.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import { rfc3339 } from '../../util/clock.ts';
+import type { ListedEni, SentOrphans } from '../../wire/admin-channel.ts';
 import type { OrphanPlan } from '../collector/collector.ts';
 import type { OrphanRelease } from '../collector/orphan-releaser.ts';
-
-/** One ENI with the tags of the cluster. */
-export interface ListedEni {
-  eniID: string;
-  type: string;
-  status: string;
-  vSwitchID: string;
-  ip: string;
-  instanceID?: string;
-  trunkENIID?: string;
-  createdAt?: string;
-  /** Whom it was made for, by its tag: `namespace/pod` or `node/name`. */
-  madeFor?: string;
-}
 
 export function listedEni(eni: Eni): ListedEni {
   const madeFor = eni.tags[TAG_OWNER];
@@ -29,29 +16,13 @@ export function listedEni(eni: Eni): ListedEni {
   };
 }
 
-/** What the collector would do with an orphan now. */
-interface JudgedOrphan extends ListedEni {
-  decision: 'release' | 'keep';
-  why: string;
-}
-
-export interface OrphansAnswer {
-  /** ENIs with the tags of the cluster. */
-  listed: number;
-  /** So many are orphans that the cluster's memory is rather to be doubted; none is released. */
-  braked: boolean;
-  orphans: JudgedOrphan[];
-  /** Calls that were made; absent from a plan. */
-  released?: { eniID: string; call: string; error?: string }[];
-}
-
 const WHY: Record<Exclude<OrphanPlan['orphans'][number]['hold'], undefined>, string> = {
   seenOnce: 'orphan for one round only',
   tooYoung: 'younger than collector.minimumAge',
   moving: 'the cloud is changing it',
 };
 
-export function orphansAnswer(plan: OrphanPlan, overrideBrake: boolean, released?: OrphanRelease[]): OrphansAnswer {
+export function orphansResponse(plan: OrphanPlan, overrideBrake: boolean, released?: OrphanRelease[]): SentOrphans {
   const isHeld = plan.braked && !overrideBrake;
   return {
     listed: plan.listed,

@@ -15,7 +15,7 @@ export function podView(pod: Pod | undefined): PodView {
   return { state: 'live', uid: pod.metadata.uid ?? '', nodeName: pod.spec.nodeName };
 }
 
-/** Whether the pod may get an ENI at all (reference 4.1): on a node, in its own network, not opted out, not leaving. */
+/** Whether the pod may get an ENI at all: on a node, in its own network, not opted out, not leaving. */
 export function isCandidate(pod: Pod): boolean {
   return (
     pod.spec.nodeName !== '' &&

@@ -1,11 +1,16 @@
-import type { NetworkingTally } from '../allocation/networking-tally.ts';
+import type { Room } from '../allocation/plan.ts';
+import type { PodNetworkingStats } from '../allocation/pod-networking-stats.ts';
 import { CloudError } from '../cloud/errors.ts';
+import type { EniObserver } from '../cloud/observer.ts';
 import type { QuotaScheduler } from '../cloud/quota.ts';
+import type { Informers } from '../cluster/informers.ts';
+import { storeAges } from '../cluster/informers.ts';
 import { KubeApiError, TransportError } from '../kube/errors.ts';
 import type { WorkQueue } from '../kube/workqueue.ts';
 import type { LeaderState, ReplicaState } from '../telemetry/state.ts';
-import type { ControllerContext, Informers } from './context.ts';
-import { storeAges } from './informers.ts';
+import type { Collector } from './collector/collector.ts';
+import type { PendingPods } from './pending-pods.ts';
+import type { PodStarts } from './pod-starts.ts';
 
 /** What metrics tell of every replica. Looks at memory alone. */
 export function replicaState(informers: Informers, quota: QuotaScheduler): ReplicaState {
@@ -18,36 +23,49 @@ export function replicaState(informers: Informers, quota: QuotaScheduler): Repli
   };
 }
 
+/** What of a term metrics tell. */
+export interface LeaderSources {
+  informers: Pick<Informers, 'podNetworkings'>;
+  observer: Pick<EniObserver, 'inFlight'>;
+  pendingPods: Pick<PendingPods, 'unserved' | 'counts'>;
+  starts: Pick<PodStarts, 'oldestMs'>;
+  escaped: ReadonlySet<string>;
+  room: Pick<Room, 'vSwitches'>;
+  stats: Pick<PodNetworkingStats, 'of'>;
+  collector: Pick<Collector, 'latest'>;
+  queues: Readonly<Record<string, WorkQueue>>;
+}
+
 /** What metrics tell of a leader. Looks at memory alone, and at no store of pods or PodENIs. */
-export function leaderState(
-  { informers, observer, waitingRoom, starts, escaped, room }: ControllerContext,
-  queues: ReadonlyMap<string, WorkQueue>,
-  tally: NetworkingTally,
-  orphans: LeaderState['orphans'],
-): LeaderState {
+export function leaderState(sources: LeaderSources): LeaderState {
+  const { informers, observer, pendingPods, starts, escaped, room, stats, collector, queues } = sources;
+  const round = collector.latest;
   const networkings = informers.podNetworkings.store
     .list()
     .map((networking) => {
       const { name } = networking.metadata;
-      const { pods, reserved } = tally.of(name);
+      const { pods, reserved } = stats.of(name);
       return {
         ...{ name, reserved, vSwitchIds: networking.spec.vSwitchOptions ?? [] },
-        pods: { ...pods, waiting: pods.waiting + waitingRoom.unserved(name).pods },
+        pods: { ...pods, waiting: pods.waiting + pendingPods.unserved(name).pods },
         conditions: networking.status?.conditions ?? [],
       };
     })
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const vSwitchIds = new Set(networkings.flatMap((networking) => networking.vSwitchIds));
   return {
-    queues: [...queues].map(([controller, queue]) => ({
+    queues: Object.entries(queues).map(([controller, queue]) => ({
       ...{ controller, depth: queue.depth },
       oldestWaitMs: queue.oldestWaitMs(),
     })),
     inFlight: observer.inFlight(),
-    waiting: waitingRoom.counts(),
+    waiting: pendingPods.counts(),
     oldestPodWaitMs: starts.oldestMs(),
     escapedPods: escaped.size,
-    orphans,
+    orphans:
+      round === undefined
+        ? undefined
+        : { found: round.orphans, held: round.orphans - round.released, braked: round.braked },
     networkings,
     vSwitches: [...vSwitchIds].flatMap((id) => {
       const free = room.vSwitches.free(id);

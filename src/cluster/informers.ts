@@ -1,5 +1,15 @@
 import { targetOf } from '../allocation/lifecycle.ts';
 import { ENI_CONFIG } from '../config/eni-config.ts';
+import type { NetworkInterface } from '../crds/network-interface.ts';
+import { networkInterfaceResource } from '../crds/network-interface.ts';
+import type { TerwayNode } from '../crds/node.ts';
+import { terwayNodeResource } from '../crds/node.ts';
+import type { NodeRuntime } from '../crds/node-runtime.ts';
+import { nodeRuntimeResource } from '../crds/node-runtime.ts';
+import type { PodEni } from '../crds/pod-eni.ts';
+import { podEniResource } from '../crds/pod-eni.ts';
+import type { PodNetworking } from '../crds/pod-networking.ts';
+import { podNetworkingResource } from '../crds/pod-networking.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { Informer } from '../kube/informer.ts';
 import { NamedInformers } from '../kube/named-informers.ts';
@@ -7,18 +17,22 @@ import type { HasMetadata, Resource } from '../kube/types.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
-import type { Informers } from './context.ts';
-import {
-  configMapResource,
-  coreNodeResource,
-  namespaceResource,
-  networkInterfaceResource,
-  nodeRuntimeResource,
-  podEniResource,
-  podNetworkingResource,
-  podResource,
-  terwayNodeResource,
-} from './resources.ts';
+import type { ConfigMap, CoreNode, Namespace, Pod } from './resources.ts';
+import { configMapResource, coreNodeResource, namespaceResource, podResource } from './resources.ts';
+
+/** The stores that the control plane reads; they run on every replica, so that a new leader starts warm. */
+export interface Informers {
+  pods: Informer<Pod>;
+  coreNodes: Informer<CoreNode>;
+  namespaces: Informer<Namespace>;
+  /** `eni-config`, and those that nodes may name. */
+  configMaps: NamedInformers<ConfigMap>;
+  podNetworkings: Informer<PodNetworking>;
+  podEnis: Informer<PodEni>;
+  networkInterfaces: Informer<NetworkInterface>;
+  nodes: Informer<TerwayNode>;
+  nodeRuntimes: Informer<NodeRuntime>;
+}
 
 /** Beyond this the API server has been silent for too long. */
 const STALE_MS = 180_000;

@@ -1,7 +1,7 @@
 import type { WaitsFor } from '../allocation/plan.ts';
 
 /** Pods that found no room, in arrival order behind what they wait for (L3). */
-export class WaitingRoom {
+export class PendingPods {
   /** Pods without a PodENI, by the PodNetworkings that are to serve them. */
   readonly #unserved = new Map<string, Set<string>>();
   readonly #networkingsOf = new Map<string, readonly string[]>();

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type PodEni, podEniSchema } from '../crds/pod-eni.ts';
-import { NetworkingTally, podProgress, type Tally } from './networking-tally.ts';
+import { PodNetworkingStats, podProgress, type Tally } from './pod-networking-stats.ts';
 
 const GROUPS = ['sg-1', 'sg-2'];
 
@@ -88,7 +88,7 @@ test.each([
 
 test('counts by PodNetworking, and tells whose count has changed', () => {
   const changed: string[] = [];
-  const tally = new NetworkingTally((name) => changed.push(name));
+  const tally = new PodNetworkingStats((name) => changed.push(name));
   tally.target('web', GROUPS, () => []);
   tally.put(record({ name: 'a' }));
   tally.put(record({ name: 'b', networking: 'db', phase: 'Unbind' }));
@@ -103,7 +103,7 @@ test('counts by PodNetworking, and tells whose count has changed', () => {
 });
 
 test('an edit makes running pods outdated, and each is changing until the cloud was seen to agree', () => {
-  const tally = new NetworkingTally(() => {});
+  const tally = new PodNetworkingStats(() => {});
   const records = [record({ name: 'a' }), record({ name: 'b' }), record({ name: 'kept', phase: 'Unbind' })];
   for (const each of records) tally.put(each);
   expect(plain(tally.of('web'))).toMatchObject({ updated: 0, outdated: [] });
@@ -138,7 +138,7 @@ test('change by change it comes to the same as counted anew', () => {
   );
   fc.assert(
     fc.property(fc.array(change, { maxLength: 60 }), (changes) => {
-      const tally = new NetworkingTally(() => {});
+      const tally = new PodNetworkingStats(() => {});
       const records = new Map<string, PodEni>();
       const targets = new Map<string, readonly string[]>();
       for (const each of changes) {
@@ -153,7 +153,7 @@ test('change by change it comes to the same as counted anew', () => {
           tally.target(each.target, each.groups, () => records.values());
         }
       }
-      const anew = new NetworkingTally(() => {});
+      const anew = new PodNetworkingStats(() => {});
       for (const [name, groups] of targets) anew.target(name, groups, () => []);
       for (const each of records.values()) anew.put(each);
       for (const name of ['web', 'db']) expect(plain(tally.of(name))).toEqual(plain(anew.of(name)));

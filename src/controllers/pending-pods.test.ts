@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import { WaitingRoom } from './waiting-room.ts';
+import { PendingPods } from './pending-pods.ts';
 
 const slot = { kind: 'slot', nodeName: 'node-1' } as const;
 
 function room() {
   const woken: string[] = [];
-  return { woken, waiting: new WaitingRoom((key) => woken.push(key)) };
+  return { woken, waiting: new PendingPods((key) => woken.push(key)) };
 }
 
 test('who waits for the same is looked at in the order of arrival, and keeps its place until it leaves', () => {
@@ -41,7 +41,7 @@ test('who waits for something else from now on holds nobody up where it was', ()
 
 test('who waits without a PodENI is counted for the PodNetworking that is to serve it', () => {
   const changed: string[] = [];
-  const room = new WaitingRoom(
+  const room = new PendingPods(
     () => {},
     (name) => changed.push(name),
   );
@@ -60,7 +60,7 @@ test('who waits without a PodENI is counted for the PodNetworking that is to ser
 });
 
 test('the place in line is told where places are given out by turns', () => {
-  const room = new WaitingRoom(() => {});
+  const room = new PendingPods(() => {});
   for (const key of ['default/a', 'default/b', 'default/c']) room.park(key, { kind: 'slot', nodeName: 'n' });
   room.park('default/d', { kind: 'networking', name: 'web' });
   expect(['a', 'c', 'd', 'e'].map((name) => room.placeOf(`default/${name}`))).toEqual([
@@ -72,7 +72,7 @@ test('the place in line is told where places are given out by turns', () => {
 });
 
 test('places tell what is waited for, the longest line first, each in the order of arrival', () => {
-  const room = new WaitingRoom(() => {});
+  const room = new PendingPods(() => {});
   room.park('a/1', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] });
   room.park('a/2', { kind: 'slot', nodeName: 'n' });
   room.park('a/3', { kind: 'slot', nodeName: 'n' });
@@ -86,7 +86,7 @@ test('places tell what is waited for, the longest line first, each in the order 
 
 test('no more are looked at than there are addresses, and who leaves without one has the next looked at', () => {
   const woken: string[] = [];
-  const room = new WaitingRoom((key) => woken.push(key));
+  const room = new PendingPods((key) => woken.push(key));
   const since = () => woken.splice(0);
   const both = { kind: 'vSwitch', zone: 'z', ids: ['vsw-1', 'vsw-2'] } as const;
   for (const name of ['a', 'b', 'c', 'd']) room.park(`x/${name}`, both);

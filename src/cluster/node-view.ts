@@ -9,7 +9,7 @@ const LABEL_ZONE_LEGACY = 'failure-domain.beta.kubernetes.io/zone';
 const LABEL_REGION = 'topology.kubernetes.io/region';
 const LABEL_INSTANCE_TYPE = 'node.kubernetes.io/instance-type';
 
-/** Identity of the ECS instance behind a Kubernetes node (reference 4.1). */
+/** Identity of the ECS instance behind a Kubernetes node. */
 export interface NodeIdentity {
   regionId: string;
   zoneId: string;

@@ -1,0 +1,59 @@
+import { relative, sep } from 'node:path';
+import { areaOf, importsOf, isTest, sourceFiles } from './import-rules.ts';
+
+/** Where the shape of files and folders is held. */
+const HELD = /^src\/(?!datapath\/)/;
+
+/** A file that is longer asks for its second concept to move out. */
+const MOST_LINES = 400;
+/** Files that are read from top to bottom to see how things hang together. */
+const MOST_LINES_OF: Readonly<Record<string, number>> = { 'src/controllers/manager.ts': 200 };
+
+/** By file or folder, what it imports. */
+type Imports = ReadonlyMap<string, ReadonlySet<string>>;
+
+/**
+ * Checks that no file and no folder of `src` reaches itself through what it imports, types included, and that none has grown
+ * too long. Tests are left out.
+ *
+ * @returns one line per violation.
+ */
+export async function shapeViolations(root: string): Promise<string[]> {
+  const imports = new Map<string, Set<string>>();
+  const violations: string[] = [];
+  for (const { path, text } of await sourceFiles(root, 'src')) {
+    const file = relative(root, path).split(sep).join('/');
+    if (!HELD.test(file) || isTest(file)) continue;
+    imports.set(file, new Set(importsOf(root, path, text)));
+    const most = MOST_LINES_OF[file] ?? MOST_LINES;
+    const lines = text.split('\n').length - 1;
+    if (lines > most) violations.push(`${file}: has ${lines} lines, at most ${most} are allowed; move a concept out`);
+  }
+  return [...violations, ...circlesOf(imports, 'file'), ...circlesOf(byFolder(imports), 'folder')];
+}
+
+function byFolder(imports: Imports): Imports {
+  const folders = new Map<string, Set<string>>();
+  for (const [file, targets] of imports) {
+    const folder = areaOf(file);
+    const known = folders.get(folder) ?? new Set();
+    for (const target of targets) if (areaOf(target) !== folder) known.add(areaOf(target));
+    folders.set(folder, known);
+  }
+  return folders;
+}
+
+/** One circle for each import that closes one on the way from any start. */
+function circlesOf(imports: Imports, what: string): string[] {
+  const done = new Set<string>();
+  const circles: string[] = [];
+  const follow = (node: string, way: readonly string[]) => {
+    const at = way.indexOf(node);
+    if (at >= 0) circles.push(`circle of ${what}s: ${[...way.slice(at), node].join(' imports ')}`);
+    if (at >= 0 || done.has(node)) return;
+    for (const target of imports.get(node) ?? []) follow(target, [...way, node]);
+    done.add(node);
+  };
+  for (const node of imports.keys()) follow(node, []);
+  return circles;
+}

@@ -1,0 +1,48 @@
+import * as z from 'zod';
+import { objectMetaSchema } from '../crds/common.ts';
+import { CONFIG_MAP, NAMESPACE, NODE, POD, readAs } from '../kube/kinds.ts';
+
+/**
+ * Kubernetes' own kinds as the control plane reads them. Parsing keeps what is read and drops the rest, so that a store of 10,000 pods stays
+ * small; writers send merge patches of differences, so that nothing that was dropped here is lost in the cluster.
+ */
+
+const podSchema = z.object({
+  metadata: objectMetaSchema,
+  spec: z.object({ nodeName: z.string().default(''), hostNetwork: z.boolean().default(false) }).prefault({}),
+  status: z.object({ phase: z.string().default(''), podIP: z.string().default('') }).prefault({}),
+});
+export type Pod = z.infer<typeof podSchema>;
+
+const quantities = z.record(z.string(), z.string()).default({});
+
+const coreNodeSchema = z.object({
+  metadata: objectMetaSchema,
+  spec: z.object({ providerID: z.string().default('') }).prefault({}),
+  status: z
+    .object({
+      capacity: quantities,
+      allocatable: quantities,
+      /** Only `Ready`: the others change with every heartbeat of a busy node. */
+      conditions: z
+        .array(z.object({ type: z.string(), status: z.string() }))
+        .default([])
+        .transform((all) => all.filter(({ type }) => type === 'Ready')),
+    })
+    .prefault({}),
+});
+export type CoreNode = z.infer<typeof coreNodeSchema>;
+
+const namespaceSchema = z.object({ metadata: objectMetaSchema });
+export type Namespace = z.infer<typeof namespaceSchema>;
+
+const configMapSchema = z.object({
+  metadata: objectMetaSchema,
+  data: z.record(z.string(), z.string()).default({}),
+});
+export type ConfigMap = z.infer<typeof configMapSchema>;
+
+export const podResource = readAs<Pod>(POD, podSchema);
+export const coreNodeResource = readAs<CoreNode>(NODE, coreNodeSchema);
+export const namespaceResource = readAs<Namespace>(NAMESPACE, namespaceSchema);
+export const configMapResource = readAs<ConfigMap>(CONFIG_MAP, configMapSchema);

@@ -1,0 +1,88 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type * as z from 'zod';
+import { QuotaScheduler } from '../../cloud/quota.ts';
+import { MemoryCloud } from '../../cloud/test-support/memory-cloud.ts';
+import { createInformers } from '../../cluster/informers.ts';
+import { KubeClient } from '../../kube/client.ts';
+import { createMetrics } from '../../telemetry/metrics.ts';
+import { seededRandom } from '../../util/random.ts';
+import { VirtualClock } from '../../util/test-support/virtual-clock.ts';
+import { askSocket } from '../../util/unix-socket.ts';
+import { orphansResponse, quotaResponse, statusResponse } from '../../wire/admin-channel.ts';
+import { EniSearch } from '../eni/eni-search.ts';
+import type { Term } from '../manager.ts';
+import { AdminChannel } from './admin-channel.ts';
+
+let folder: string;
+let channel: AdminChannel;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'admin-channel-'));
+  const clock = new VirtualClock();
+  channel = new AdminChannel({
+    ...{ socketPath: join(folder, 'admin.sock'), identity: 'pod-a_1', version: '1.0.0', clock },
+    cluster: { clusterID: 'c-1', regionID: 'cn-hangzhou', vpcID: 'vpc-1' },
+    quota: new QuotaScheduler({ clock }),
+    metrics: createMetrics(),
+    log: pino({ level: 'silent' }),
+    degradation: () => '',
+    configurationProblem: () => 'line 3 is wrong',
+    configuration: () => ({}),
+    problem: () => undefined,
+  });
+  await channel.listen();
+});
+
+afterEach(async () => {
+  await channel.close();
+  await rm(folder, { recursive: true });
+});
+
+async function ask(path: string): Promise<{ status: number; body: Record<string, unknown> }> {
+  const { status, body } = await askSocket(join(folder, 'admin.sock'), 'GET', path);
+  return { status, body: JSON.parse(body) };
+}
+
+const unused = (): never => {
+  throw new Error('not part of this test');
+};
+
+/** A term in which one pod waits, and the collector has found one orphan. */
+function term(): Term {
+  const clock = new VirtualClock();
+  const random = seededRandom(1);
+  const client = new KubeClient({ transport: { request: unused, openStream: unused, close: unused }, clock, random });
+  const cloud = new MemoryCloud(clock);
+  const { signal } = new AbortController();
+  const wide = { cloud, clock, quota: new QuotaScheduler({ clock }), clusterId: 'c-1', vpcId: 'vpc-1', signal };
+  const informers = createInformers({ client, clock, random, nodeConfigMaps: [], onError: unused });
+  return {
+    observer: { inFlight: () => ({ read: 0, attach: 2, detach: 1, delete: 0 }) },
+    pendingPods: { places: () => [{ waitsFor: { kind: 'slot', nodeName: 'node-1' }, pods: ['shop/web-0'] }] },
+    collector: {
+      latest: { orphans: 1, released: 1, suspected: 0, braked: false, endedAtMs: 0 },
+      plan: async () => ({ listed: 7, braked: false, orphans: [] }),
+      release: async () => ({ plan: { listed: 7, braked: false, orphans: [] }, released: [] }),
+    },
+    queues: {},
+    inventory: { ...wide, client, informers, search: new EniSearch(wide) },
+    wakePod: unused,
+    wakeNode: unused,
+  };
+}
+
+test.each([
+  ['/status', statusResponse],
+  ['/quota', quotaResponse],
+  ['/orphans', orphansResponse],
+] as const)('what %s sends is what its reader knows, and nothing besides', async (path, schema: z.ZodObject) => {
+  channel.noteTerm(term());
+  const { status, body } = await ask(path);
+  expect(status).toBe(200);
+  expect(schema.parse(body)).toEqual(body);
+  expect(Object.keys(schema.shape)).toEqual(expect.arrayContaining(Object.keys(body)));
+});

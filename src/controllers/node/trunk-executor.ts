@@ -1,0 +1,230 @@
+import { ownershipTags } from '../../allocation/identity.ts';
+import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
+import type { Room } from '../../allocation/plan.ts';
+import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import { type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
+import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
+import type { TerwayNode } from '../../crds/node.ts';
+import { keyOf } from '../../kube/types.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { EniDecision, EniDriver, Outcome } from '../eni/driver.ts';
+import type { NetworkCatalog } from '../network-catalog.ts';
+import { nodeOwner } from '../owners.ts';
+import type { TrunkPlanner } from './trunk-planner.ts';
+import type { NodeWriter } from './writer.ts';
+
+const RETRY_MS = 15_000;
+/** How old the CIDR of a vSwitch may be; it never changes. */
+const CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
+
+/** The trunk of an intent that is being worked on. */
+interface TrunkWork {
+  goal: 'bind' | 'release';
+  node: TerwayNode;
+  identity: NodeIdentity;
+  intent: TrunkIntent;
+  signal: AbortSignal;
+}
+
+/** What it works with. */
+export interface TrunkExecutorContext {
+  catalog: NetworkCatalog;
+  clock: Clock;
+  clusterId: string;
+  /** The only one that changes the cloud. */
+  driver: EniDriver;
+  log: Log;
+  observer: EniObserver;
+  /** Slots and addresses; `nowMs` is set by each plan. */
+  room: Omit<Room, 'nowMs'>;
+  informers: Pick<Informers, 'coreNodes' | 'nodes' | 'podEnis'>;
+}
+
+/** Does what has been decided for the trunk of a node: records, waits, reports. Calls are the driver's (eni/driver.ts). */
+export class TrunkExecutor {
+  readonly #context: TrunkExecutorContext;
+  readonly #writer: NodeWriter;
+  readonly #planner: TrunkPlanner;
+  readonly #released: (node: TerwayNode, signal: AbortSignal) => Promise<Outcome>;
+  /** Refusals for want of an address that have been charged to their vSwitch. */
+  readonly #charged = new WeakSet<OperationFailure>();
+
+  /** @param options.released lets the record go when its trunk is gone. */
+  constructor(
+    context: TrunkExecutorContext,
+    options: {
+      writer: NodeWriter;
+      planner: TrunkPlanner;
+      released: (node: TerwayNode, signal: AbortSignal) => Promise<Outcome>;
+    },
+  ) {
+    this.#context = context;
+    this.#writer = options.writer;
+    this.#planner = options.planner;
+    this.#released = options.released;
+  }
+
+  /** Writes the intent of a trunk, or says why there can be none now. */
+  async plan(node: TerwayNode, identity: NodeIdentity, attempt: number, signal: AbortSignal): Promise<Outcome> {
+    const plan = await this.#planner.plan(node, identity, attempt, signal);
+    if ('asked' in plan) return {};
+    if ('message' in plan) {
+      await this.#writer.condition(node, plan.reason, plan.message, signal);
+      return { requeueAfterMs: RETRY_MS };
+    }
+    await this.#writer.intent(node, plan.intent, signal);
+    this.#context.driver.forget(nodeOwner(node.metadata.name));
+    return 'again';
+  }
+
+  /** One step of a trunk towards its goal. @throws CloudError, KubeApiError, TransportError */
+  async execute(work: TrunkWork): Promise<Outcome> {
+    const { goal, node, identity, intent, signal } = work;
+    const { observer, clock, driver } = this.#context;
+    const { name } = node.metadata;
+    const owner = nodeOwner(name);
+    const subject = { id: owner, owner, eniId: intent.eniID, decide: () => this.#decideAgain(work) };
+    return driver.perform(subject, this.#decide(work), {
+      record: async ({ eni }) => {
+        await this.#writer.intent(node, { ...intent, eniID: eni.id }, signal);
+        return 'again';
+      },
+      newAttempt: async ({ avoidVSwitch, failure }) => {
+        observer.forget(intent.eniID);
+        // Once per refusal: the intent stays until there is room elsewhere, and is looked at again meanwhile.
+        if (avoidVSwitch && failure !== undefined && !this.#charged.has(failure)) {
+          this.#charged.add(failure);
+          this.#context.room.vSwitches.block(intent.vSwitchID, clock.now());
+        }
+        const current = await this.#lost(node, intent, signal);
+        return this.plan(current, identity, intent.attempt + 1, signal);
+      },
+      inProgress: () => ({}),
+      pause: async ({ untilMs, failure }) => {
+        if (failure !== undefined) {
+          if (goal === 'bind' && this.#planner.isCorrected(node, identity, intent, failure)) {
+            return this.plan(node, identity, intent.attempt + 1, signal);
+          }
+          await this.#writer.condition(node, reasonOfFailure(failure), failure.message, signal);
+        }
+        return { requeueAfterMs: Math.max(1, untilMs - clock.now()) };
+      },
+      blocked: async ({ reason, message }) => {
+        // An ENI that is not ours, such as an adopted trunk of upstream's pool, stays with its instance.
+        if (goal === 'release' && reason === 'EniNotOurs') return this.#released(node, signal);
+        if (clock.now() - (observer.latest(intent.eniID)?.atMs ?? 0) >= RETRY_MS) {
+          observer.expect(intent.eniID, 'read', owner, 'audit');
+        }
+        await this.#writer.condition(node, reason, message, signal);
+        return { requeueAfterMs: RETRY_MS };
+      },
+      done: async ({ eni }) => {
+        if (goal === 'release') return this.#released(node, signal);
+        if (eni === undefined) return {};
+        await this.#writer.attached(node, eni, await this.#cidrsOf(eni.vSwitchId, signal), signal);
+        this.#context.log.info({ node: name, trunk: eni.id }, 'trunk attached');
+        driver.forget(owner, eni.id);
+        return 'again';
+      },
+    });
+  }
+
+  /** Whether pods still have interfaces below a trunk. */
+  isInUse(node: TerwayNode, { eniID }: TrunkIntent): boolean {
+    const { room, informers } = this.#context;
+    if (eniID === '') return false;
+    const instanceId = node.spec.nodeMetadata?.instanceID ?? '';
+    return room.slots.used(instanceId) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
+  }
+
+  /** What there is to do for the trunk of an intent, by what is known now. */
+  #decide({ goal, node, identity, intent }: Omit<TrunkWork, 'signal'>): EniDecision {
+    const { observer, driver, clusterId, clock } = this.#context;
+    const { name, uid } = node.metadata;
+    const { instanceId } = identity;
+    const step = nextTrunkStep({
+      ...{ goal, intent, instanceId, clusterId },
+      nodeName: name,
+      bound: goal === 'bind' && recordedTrunk(node) !== undefined,
+      observation: observer.latest(intent.eniID),
+      operation: driver.operation(nodeOwner(name)),
+      nowMs: clock.now(),
+    });
+    const creation = {
+      kind: 'Trunk' as const,
+      vSwitchId: intent.vSwitchID,
+      securityGroupIds: intent.securityGroupIDs,
+      // The trunk goes with its instance.
+      deleteOnRelease: true,
+      description: 'interface create by terway',
+      clientToken: intent.clientToken,
+      tags: {
+        ...intent.tags,
+        // Ours last: by them it is known whose the ENI is.
+        ...ownershipTags({ clusterId, owner: `node/${name}`, ownerUid: uid ?? '', clientToken: intent.clientToken }),
+      },
+    };
+    return {
+      ...{ step, creation, plannedMs: Date.parse(intent.createdAt) },
+      callClass: goal === 'bind' ? 'pod' : 'release',
+      target: { instanceID: instanceId },
+      securityGroupIds: intent.securityGroupIDs,
+    };
+  }
+
+  /** The same once more, as the stores have it now; undefined when it is about another intent or goal by now. */
+  #decideAgain({ goal, node, intent }: TrunkWork): EniDecision | undefined {
+    const { coreNodes, nodes } = this.#context.informers;
+    const { name } = node.metadata;
+    const current = nodes.store.get(name);
+    const core = coreNodes.store.get(name);
+    if (current === undefined || (goal === 'bind') !== (core !== undefined)) return undefined;
+    const now = parseTrunkIntent(current.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (now === undefined || now.clientToken !== intent.clientToken) return undefined;
+    if (goal === 'release') {
+      if (this.isInUse(current, now)) return undefined;
+      return this.#decide({ goal, node: current, identity: releasedIdentity(current), intent: now });
+    }
+    const found = core === undefined ? undefined : nodeIdentity(core);
+    if (found === undefined || 'missing' in found) return undefined;
+    return this.#decide({ goal, node: current, identity: found.identity, intent: now });
+  }
+
+  /** The recorded trunk is gone: says so, and looks after the pods that hung below it. */
+  async #lost(node: TerwayNode, intent: TrunkIntent, signal: AbortSignal): Promise<TerwayNode> {
+    if (node.status?.networkInterfaces?.[intent.eniID] === undefined) return node;
+    const { informers, observer, log } = this.#context;
+    const message = `trunk ${intent.eniID} no longer exists in the cloud; another one is created`;
+    const current = await this.#writer.forgetTrunk(node, 'TrunkLost', message, signal);
+    log.warn({ node: node.metadata.name, trunk: intent.eniID }, 'trunk lost');
+    for (const podEni of informers.podEnis.store.byIndex('trunk', intent.eniID)) {
+      for (const { eni } of podEni.spec.allocations ?? []) {
+        if (eni.id !== '') observer.expect(eni.id, 'read', keyOf(podEni.metadata), 'repair');
+      }
+    }
+    return current;
+  }
+
+  /** Node agents derive the gateways from them. */
+  async #cidrsOf(vSwitchId: string, signal: AbortSignal): Promise<{ ipv4: string; ipv6: string }> {
+    const { catalog } = this.#context;
+    const wanted = { vSwitchIds: [vSwitchId], securityGroupIds: [] };
+    const { vSwitches } = await catalog.lookUp(wanted, CIDR_MAX_AGE_MS, signal);
+    const vSwitch = vSwitches.get(vSwitchId);
+    return { ipv4: vSwitch?.cidrBlock ?? '', ipv6: vSwitch?.ipv6CidrBlock ?? '' };
+  }
+}
+
+export function recordedTrunk({ status }: TerwayNode) {
+  return Object.values(status?.networkInterfaces ?? {}).find(
+    (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
+  );
+}
+
+/** Of a node that is gone only the instance is known. */
+export function releasedIdentity({ spec }: TerwayNode): NodeIdentity {
+  return { instanceId: spec.nodeMetadata?.instanceID ?? '', instanceType: '', regionId: '', zoneId: '' };
+}

@@ -1,0 +1,52 @@
+import { PodNetworkingStats } from '../../allocation/pod-networking-stats.ts';
+import type { WorkQueue } from '../../kube/workqueue.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { Checked } from './status.ts';
+
+/** Between two writes that tell nothing new about the spec. */
+export const FIGURES_EVERY_MS = 10_000;
+/** Changes of pods come in crowds; they are looked at together. */
+const GATHER_MS = 250;
+
+/** What this process knows of one PodNetworking. */
+export interface Known {
+  checked: Checked;
+  generation: number | undefined;
+  checkDueMs: number;
+  writtenMs: number;
+  /** The cloud has told that there is room, and nobody was woken yet. */
+  isNews: boolean;
+}
+
+/** Queues a PodNetworking when its pods are served otherwise than before, and when somebody wants it checked. */
+export class NetworkingNews {
+  readonly stats = new PodNetworkingStats((name) => this.changed(name));
+  readonly known = new Map<string, Known>();
+  readonly #clock: Clock;
+  readonly #queue: Pick<WorkQueue, 'addAfter'>;
+
+  constructor(options: { clock: Clock; queue: Pick<WorkQueue, 'addAfter'> }) {
+    this.#clock = options.clock;
+    this.#queue = options.queue;
+  }
+
+  /** Its pods are served otherwise than before. */
+  changed(name: string): void {
+    this.#queue.addAfter(name, this.#delayOf(name));
+  }
+
+  /** A check is wanted after this time, earlier than it would be by itself. */
+  wantCheck(name: string, afterMs: number): void {
+    const known = this.known.get(name);
+    if (known !== undefined) known.checkDueMs = Math.min(known.checkDueMs, this.#clock.now() + afterMs);
+    this.#queue.addAfter(name, afterMs);
+  }
+
+  #delayOf(name: string): number {
+    const isRollingOut = this.stats.of(name).rollout.outdated.size > 0;
+    if (isRollingOut) return GATHER_MS;
+    const writtenMs = this.known.get(name)?.writtenMs ?? Number.NEGATIVE_INFINITY;
+    const restMs = writtenMs + FIGURES_EVERY_MS - this.#clock.now();
+    return Math.min(FIGURES_EVERY_MS, Math.max(GATHER_MS, restMs));
+  }
+}

@@ -1,0 +1,46 @@
+import { WorkQueue } from '../kube/workqueue.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import type { Clock } from '../util/clock.ts';
+import type { Random } from '../util/random.ts';
+import { ENI_OWNER_PREFIX, NODE_OWNER_PREFIX, ORPHAN_OWNER_PREFIX } from './owners.ts';
+
+/** The queues of a term, one for each controller, and who waits for news of an orphan. */
+export class Queues {
+  readonly pods: WorkQueue;
+  readonly nodes: WorkQueue;
+  readonly mirrors: WorkQueue;
+  readonly networkings: WorkQueue;
+  /** By ENI id. */
+  readonly orphans = new Map<string, () => void>();
+
+  constructor(options: { clock: Clock; random: Random; metrics: Pick<Metrics, 'queueSeconds'> }) {
+    const { clock, random, metrics } = options;
+    const queueOf = (controller: string) =>
+      new WorkQueue({
+        ...{ clock, random },
+        metrics: { onLatency: (waitedMs) => metrics.queueSeconds.observe({ controller }, waitedMs / 1000) },
+      });
+    this.pods = queueOf('pod-eni');
+    this.nodes = queueOf('node');
+    this.mirrors = queueOf('networkinterface');
+    this.networkings = queueOf('podnetworking');
+  }
+
+  /** As metrics and `admin status` name them. */
+  byController(): Readonly<Record<string, WorkQueue>> {
+    return {
+      'pod-eni': this.pods,
+      node: this.nodes,
+      networkinterface: this.mirrors,
+      podnetworking: this.networkings,
+    };
+  }
+
+  /** There is news of an ENI, or of a call about it. @param owner see owners.ts */
+  wake(owner: string): void {
+    if (owner.startsWith(NODE_OWNER_PREFIX)) this.nodes.add(owner.slice(NODE_OWNER_PREFIX.length));
+    else if (owner.startsWith(ENI_OWNER_PREFIX)) this.mirrors.add(owner.slice(ENI_OWNER_PREFIX.length));
+    else if (owner.startsWith(ORPHAN_OWNER_PREFIX)) this.orphans.get(owner.slice(ORPHAN_OWNER_PREFIX.length))?.();
+    else this.pods.add(owner);
+  }
+}

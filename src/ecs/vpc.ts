@@ -1,0 +1,15 @@
+export interface VSwitch {
+  id: string;
+  vpcId: string;
+  zoneId: string;
+  cidrBlock: string;
+  ipv6CidrBlock: string;
+  availableIpCount: number;
+  status: string;
+}
+
+export interface SecurityGroup {
+  id: string;
+  vpcId: string;
+  type: string;
+}

@@ -1,0 +1,98 @@
+import * as z from 'zod';
+
+/**
+ * What the control plane answers over its admin channel. Both ends have it from here. Loose and with defaults: the plugin and the
+ * control plane may be of different versions, and what one does not know is handed on.
+ */
+
+export const statusResponse = z.looseObject({
+  identity: z.string(),
+  version: z.string().optional(),
+  clusterID: z.string().optional(),
+  regionID: z.string().optional(),
+  vpcID: z.string().optional(),
+  startedAt: z.string().optional(),
+  now: z.string().optional(),
+  leading: z.boolean(),
+  leader: z.string(),
+  degradation: z.string().default(''),
+  configurationProblem: z.string().optional(),
+  problem: z.string().optional(),
+  certificateEndsAt: z.string().optional(),
+  queues: z
+    .array(z.looseObject({ name: z.string(), waiting: z.number(), working: z.number(), delayed: z.number() }))
+    .default([]),
+  inFlight: z.number().optional(),
+  waiting: z
+    .array(z.looseObject({ waitsFor: z.string(), name: z.string(), count: z.number(), pods: z.array(z.string()) }))
+    .default([]),
+  collector: z
+    .looseObject({ orphans: z.number(), released: z.number(), braked: z.boolean(), endedAt: z.string() })
+    .optional(),
+});
+/** As it is read. */
+export type StatusResponse = z.output<typeof statusResponse>;
+
+export type SentStatus = z.input<typeof statusResponse>;
+
+export const quotaResponse = z.looseObject({
+  apis: z.array(
+    z.looseObject({
+      api: z.string(),
+      limitPerMinute: z.number(),
+      usedThisMinute: z.number(),
+      waiting: z.number(),
+      nextMinuteAt: z.string(),
+    }),
+  ),
+});
+export type SentQuota = z.input<typeof quotaResponse>;
+
+const listedEni = z.looseObject({
+  eniID: z.string(),
+  type: z.string(),
+  status: z.string(),
+  vSwitchID: z.string().optional(),
+  ip: z.string().default(''),
+  instanceID: z.string().optional(),
+  trunkENIID: z.string().optional(),
+  createdAt: z.string().optional(),
+  /** Whom it was made for, by its tag: `namespace/pod` or `node/name`. */
+  madeFor: z.string().optional(),
+});
+/** One ENI with the tags of the cluster, as it is sent. */
+export type ListedEni = z.input<typeof listedEni>;
+
+export const orphansResponse = z.looseObject({
+  /** ENIs with the tags of the cluster. */
+  listed: z.number(),
+  /** So many are orphans that the cluster's memory is rather to be doubted; none is released. */
+  braked: z.boolean(),
+  orphans: z.array(listedEni.extend({ decision: z.string(), why: z.string() })),
+  /** Calls that were made; absent from a plan. */
+  released: z.array(z.looseObject({ eniID: z.string(), call: z.string(), error: z.string().optional() })).optional(),
+});
+export type SentOrphans = z.input<typeof orphansResponse>;
+
+export const adoptResponse = z.looseObject({
+  ownRecords: z.number(),
+  adoptees: z.array(
+    z.looseObject({
+      /** `PodENI`, `Trunk` or `ENI`. */
+      kind: z.string(),
+      /** `namespace/name` of the PodENI, name of the node, or ENI id. */
+      name: z.string(),
+      eniIDs: z.array(z.string()),
+      /** `adopted` or `hindered`. */
+      state: z.string(),
+      /** Why it is not adopted and what to do. */
+      hindrance: z.string().optional(),
+    }),
+  ),
+});
+export type SentAdoption = z.input<typeof adoptResponse>;
+
+export const enisResponse = z.looseObject({
+  enis: z.array(listedEni.extend({ namedBy: z.string().optional() })),
+});
+export type SentEnis = z.input<typeof enisResponse>;
