@@ -8,6 +8,7 @@ import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
 import type { Informers } from './context.ts';
+import { NETWORKING_INDEXERS } from './networking-lookup.ts';
 import {
   configMapResource,
   coreNodeResource,
@@ -60,7 +61,7 @@ export function createInformers(options: {
           fieldSelector: `metadata.name=${name}`,
         }),
     ),
-    podNetworkings: new Informer({ ...base(podNetworkingResource) }),
+    podNetworkings: new Informer({ ...base(podNetworkingResource), indexers: NETWORKING_INDEXERS }),
     podEnis: new Informer({
       ...base(podEniResource),
       indexers: {

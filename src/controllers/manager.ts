@@ -17,6 +17,7 @@ import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { LeaderState } from '../telemetry/state.ts';
 import type { Clock } from '../util/clock.ts';
+import { Coalesced } from '../util/coalesced.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
 import { CLUSTER_NETWORKING, clusterNetworking } from './cluster-network.ts';
@@ -277,13 +278,13 @@ function connect(
   const addMirrors = (podEni: PodEni) => {
     for (const { eni } of podEni.spec.allocations ?? []) if (eni.id !== '') queues.mirrors.add(eni.id);
   };
-  const addUnservedPods = () => {
-    // A networking that appears or changes may pick pods that nobody waits with.
+  // A networking that appears or changes may pick pods that nobody waits with. Hundreds appear at once when a term begins.
+  const unservedPods = new Coalesced(context.clock, () => {
     for (const pod of informers.pods.store.values()) {
       const key = keyOf(pod.metadata);
       if (informers.podEnis.store.get(key) === undefined) queues.pods.add(key);
     }
-  };
+  });
   const addUnboundPodEnis = (networking: string) => {
     // Their creation may have been refused for what has been corrected now.
     for (const podEni of informers.podEnis.store.byIndex('networking', networking)) {
@@ -326,7 +327,7 @@ function connect(
         const { name } = networking.metadata;
         queues.networkings.add(name);
         waitingRoom.wake({ kind: 'networking', name });
-        addUnservedPods();
+        unservedPods.want();
       },
       onUpdate: (before, networking, origin) => {
         if (origin !== 'write') queues.networkings.add(networking.metadata.name);
@@ -334,7 +335,7 @@ function connect(
           waitingRoom.wake({ kind: 'networking', name: networking.metadata.name });
           addUnboundPodEnis(networking.metadata.name);
         }
-        if (before.metadata.generation !== networking.metadata.generation) addUnservedPods();
+        if (before.metadata.generation !== networking.metadata.generation) unservedPods.want();
       },
       onDelete: (networking) => waitingRoom.wake({ kind: 'networking', name: networking.metadata.name }),
     }),
@@ -362,7 +363,7 @@ function connect(
     }),
     informers.namespaces.addHandler({
       onUpdate: (before, namespace) => {
-        if (JSON.stringify(before.metadata.labels) !== JSON.stringify(namespace.metadata.labels)) addUnservedPods();
+        if (JSON.stringify(before.metadata.labels) !== JSON.stringify(namespace.metadata.labels)) unservedPods.want();
       },
     }),
   ];
@@ -373,6 +374,7 @@ function connect(
   for (const podEni of informers.podEnis.store.values()) addMirrors(podEni);
   return () => {
     for (const disconnect of disconnects) disconnect();
+    unservedPods.cancel();
   };
 }
 

@@ -1,6 +1,7 @@
 import { passageOf } from '../../allocation/escape.ts';
 import { matchNetworking } from '../../allocation/match.ts';
 import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request.ts';
+import { candidatesFor } from '../../allocation/networking-candidates.ts';
 import { isExclusive } from '../../allocation/node-mode.ts';
 import { type NodeFacts, planPodEni, slotLimitOf, type WaitsFor, type WantedInterface } from '../../allocation/plan.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
@@ -10,6 +11,7 @@ import { isAlreadyExists, isNotFound, KubeApiError, TransportError } from '../..
 import { splitKey } from '../../kube/types.ts';
 import { clusterNetworking } from '../cluster-network.ts';
 import type { ControllerContext } from '../context.ts';
+import { networkingLookup } from '../networking-lookup.ts';
 import { nodeFacts } from '../node-facts.ts';
 import { isCandidate, podToJudge, podToMatch } from '../pod-facts.ts';
 import { type Pod, podEniResource } from '../resources.ts';
@@ -64,10 +66,9 @@ export class PodAdmitter {
     }
     const namespace = informers.namespaces.store.get(pod.metadata.namespace ?? '');
     if (namespace === undefined) return { requeueAfterMs: NAMESPACE_LAG_MS };
-    const match = matchNetworking(
-      podToMatch(pod, namespace.metadata.labels, this.#context.stableNameKinds),
-      informers.podNetworkings.store.list(),
-    );
+    const toMatch = podToMatch(pod, namespace.metadata.labels, this.#context.stableNameKinds);
+    const networkings = networkingLookup(informers.podNetworkings.store);
+    const match = matchNetworking(toMatch, candidatesFor(toMatch, networkings));
     if (match.kind === 'matched' || match.kind === 'notReady') {
       const outcome = await this.#escaped(key, pod, namespace.metadata.labels, match, signal);
       if (outcome !== undefined) return outcome;
