@@ -98,7 +98,7 @@ function rpcSender(endpoint: RpcEndpoint, options: RpcOptions): RpcSender {
     };
     const signature = OpenApiUtil.getRPCSignature(unsigned, 'POST', accessKeySecret);
     const query = new URLSearchParams({ ...unsigned, Signature: signature });
-    const { status, text } = await post({ endpoint, agent, clock, timeouts, path: `/?${query}`, leave });
+    const { status, text } = await post({ endpoint, agent, clock, timeouts, path: `/?${query.toString()}`, leave });
     if (status < 400) return JSON.parse(text);
     throw refusal(status, text);
   };
