@@ -161,7 +161,8 @@ export class PodEniController {
         return this.#bind(key, podEni, step.enis, signal);
       case 'unbind':
         await this.#writer.unbind(podEni, signal);
-        this.#forget(key, podEni);
+        // What the cloud has shown is kept for a successor that is there already; without one it is forgotten right away.
+        this.#reporter.forget(key);
         this.#context.room.slots.release(key);
         return 'again';
       case 'finish':
@@ -202,9 +203,16 @@ export class PodEniController {
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
     this.#context.starts.begin(key, identity.uid);
     const node = this.#nodeFacts(nodeName);
-    if (this.#admitter.standsBehindOthers(key, node)) return {};
+    if (this.#admitter.standsBehindOthers(key, node)) {
+      this.#interfaces.forget(key, podEni);
+      return {};
+    }
     const plan = planRebind(podEni, identity, node, nodeName, { ...room, nowMs: clock.now() });
-    if (plan.kind === 'wait') return this.#park(key, podEni, plan, signal);
+    if (plan.kind === 'wait') {
+      // What the cloud has shown is old when the wait ends.
+      this.#interfaces.forget(key, podEni);
+      return this.#park(key, podEni, plan, signal);
+    }
     await this.#writer.rebind(podEni, identity.uid, plan.target, this.#allocationsToBind(podEni), signal);
     // Not before: were the write to fail, those who came later would have the place.
     waitingRoom.leave(key);
