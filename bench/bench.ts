@@ -17,7 +17,7 @@ import { measureRepair } from './node-repair.ts';
 import { MINUTE_MS, SECONDS, settled, untilSecondOfMinute } from './pace.ts';
 import { medians, writePerformance } from './performance.ts';
 import { measureFixedMove, measureRelease, measureWaitBehindReleases } from './releases.ts';
-import { formatMeasure, formatTable, isMet, type Measure, median, overtaken } from './report.ts';
+import { formatMeasure, formatTable, isMet, type Measure, median, overtaken, percentOf } from './report.ts';
 import { reviewLatencies } from './webhook.ts';
 
 const MEGABYTE = 1024 * 1024;
@@ -165,7 +165,7 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
     await bed.lab.cloud.setBehaviour({ rateWindows: {} });
     record({
       name: 'throttled answers after the first minute when the real limit is 60 % of the believed one',
-      value: (100 * (atEnd.throttled - atMinute.throttled)) / (atEnd.all - atMinute.all),
+      value: percentOf(atEnd.throttled - atMinute.throttled, atEnd.all - atMinute.all),
       unit: '%',
       budget: 2,
       upstream: '–',

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { overtaken } from './report.ts';
+import { overtaken, percentOf } from './report.ts';
 
 const created = new Map(['a', 'b', 'c', 'd'].map((name) => [name, 0]));
 const bound = (a: number, b: number, c: number, d: number) => new Map(Object.entries({ a, b, c, d }));
@@ -11,4 +11,9 @@ test('nobody is overtaken when all are bound in the order of their creation, or 
 
 test('everybody is overtaken before whom somebody created later is bound', () => {
   expect(overtaken(created, bound(70, 60, 5, 61), 10)).toEqual({ count: 2, worstMs: 65 });
+});
+
+test('when no call was made, none was throttled', () => {
+  expect(percentOf(0, 0)).toBe(0);
+  expect(percentOf(1, 50)).toBe(2);
 });

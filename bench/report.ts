@@ -50,6 +50,11 @@ export function formatTable(measures: Measure[]): string {
     .join('\n');
 }
 
+/** How much of the whole that is, in percent; none of nothing. */
+export function percentOf(part: number, whole: number): number {
+  return whole === 0 ? 0 : (100 * part) / whole;
+}
+
 /** Median and range, for people. */
 export function spread(values: readonly number[]): string {
   return `${round(median([...values]))} (${round(Math.min(...values))}–${round(Math.max(...values))})`;

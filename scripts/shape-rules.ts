@@ -2,7 +2,7 @@ import { relative, sep } from 'node:path';
 import { areaOf, importsOf, isTest, sourceFiles } from './import-rules.ts';
 
 /** Where the shape of files and folders is held. */
-const HELD = /^src\/(?!datapath\/)/;
+const HELD = /^src\//;
 
 /** A file that is longer asks for its second concept to move out. */
 const MOST_LINES = 400;

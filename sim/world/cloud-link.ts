@@ -48,9 +48,10 @@ export class CloudLink {
     this.#isCut = true;
   }
 
-  readonly send: RpcSender = async (call) => {
+  readonly send: RpcSender = async (call, leave) => {
     const { model, clock, replica, onCall } = this.#options;
     if (this.#isCut) return new Promise(() => undefined);
+    leave();
     const fault = onCall?.({ ...call, replica });
     const { requestMs = 0, answerMs = 0 } = fault?.kind === 'slow' ? fault : NO_DELAY;
     await clock.sleep(LATENCY_MS + requestMs);

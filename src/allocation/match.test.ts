@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { LabelSelector } from '../crds/pod-networking.ts';
 import { matchesSelector } from './labels.ts';
-import { chooseNetworkings, matchNetworking, overlappingNetworkings, type PodToMatch } from './match.ts';
+import { chooseNetworkings, type Losses, matchNetworking, noteLosses, type PodToMatch } from './match.ts';
 import { inlineOwner } from './network-request.ts';
 import { ALLOCATION_TYPE, podNetworking } from './test-support/fixtures.ts';
 
@@ -108,7 +108,9 @@ describe('the PodNetworking of a pod', () => {
     // What the webhook wrote is no reason to forget who lost; what a user chose against all selectors is nobody's loss.
     expect(matchNetworking(pod({ annotations: named('b') }), all)).toMatchObject({ others: ['a'] });
     expect(matchNetworking(pod({ annotations: named('c') }), all)).toMatchObject({ others: [] });
-    const losses = overlappingNetworkings([pod(), pod(), pod({ labels: {} }), pod({ annotations: named('a') })], all);
+    const losses: Losses = new Map();
+    for (const each of [pod(), pod(), pod({ labels: {} }), pod({ annotations: named('a') })])
+      noteLosses(losses, each, all);
     expect(losses).toEqual(
       new Map([
         ['a', new Map([['b', 2]])],

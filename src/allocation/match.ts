@@ -99,27 +99,19 @@ export function isAdmitted(annotations: Record<string, string> | undefined): boo
   return annotations?.[ANNOTATION_POD_ENI] === 'true';
 }
 
-/**
- * Who loses pods to whom, for the status of the losers.
- *
- * @returns by name of a PodNetworking: how many pods its selector matches that another one serves, by that one's name.
- */
-export function overlappingNetworkings(
-  pods: Iterable<PodToMatch>,
-  networkings: readonly PodNetworking[],
-): Map<string, Map<string, number>> {
-  const losses = new Map<string, Map<string, number>>();
-  for (const pod of pods) {
-    const choice = chooseNetworkings(pod, networkings);
-    if (choice.kind !== 'chosen') continue;
-    const winner = choice.wanted[0]?.networking.metadata.name ?? '';
-    for (const loser of choice.others) {
-      const winners = losses.get(loser) ?? new Map<string, number>();
-      winners.set(winner, (winners.get(winner) ?? 0) + 1);
-      losses.set(loser, winners);
-    }
+/** By name of a PodNetworking: how many pods its selector matches that another one serves, by that one's name. */
+export type Losses = Map<string, Map<string, number>>;
+
+/** Notes who loses this pod to whom, for the status of the losers. */
+export function noteLosses(losses: Losses, pod: PodToMatch, networkings: readonly PodNetworking[]): void {
+  const choice = chooseNetworkings(pod, networkings);
+  if (choice.kind !== 'chosen') return;
+  const winner = choice.wanted[0]?.networking.metadata.name ?? '';
+  for (const loser of choice.others) {
+    const winners = losses.get(loser) ?? new Map<string, number>();
+    winners.set(winner, (winners.get(winner) ?? 0) + 1);
+    losses.set(loser, winners);
   }
-  return losses;
 }
 
 /** An eth0 of `pod-networks` that names no vSwitches or security groups gets those of the cluster (reference 3.2, step 6). */

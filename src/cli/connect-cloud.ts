@@ -3,7 +3,7 @@ import { CredentialCache, type CredentialConfig, credentialSource } from '../clo
 import { METADATA_ENDPOINT, openMetadata } from '../cloud/metadata.ts';
 import { QuotaScheduler } from '../cloud/quota.ts';
 import { RpcContext } from '../cloud/rpc.ts';
-import { regionalEndpoints, sdkSenders } from '../cloud/rpc-sender.ts';
+import { regionalEndpoints, rpcSenders } from '../cloud/rpc-sender.ts';
 import { configMapResource } from '../cluster/resources.ts';
 import type { ControlPlaneConfig, CredentialFile } from '../config/control-plane.ts';
 import { CLUSTER_PROFILE, type Identity, type IdentitySources } from '../config/identity.ts';
@@ -68,9 +68,9 @@ export function connectCloud(
         if (throttled) metrics.cloudThrottles.inc({ action });
       },
     }),
-    sdkSenders(
+    rpcSenders(
       { ecs: config.endpoints.ecs ?? defaults.ecs, vpc: config.endpoints.vpc ?? defaults.vpc },
-      { regionId: regionID, credentials: new CredentialCache({ source, clock: systemClock, signal }) },
+      { credentials: new CredentialCache({ source, clock: systemClock, signal }), clock: systemClock },
     ),
   );
   return { quota, cloud };

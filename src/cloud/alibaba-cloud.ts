@@ -163,7 +163,10 @@ export class AlibabaCloud implements Cloud {
         firstSentAtMs ??= sentAtMs;
         requests += 1;
         // A turn is for one page.
-        if ('turn' in leave) leave = { signal: leave.signal, callClass: leave.turn.callClass };
+        if ('turn' in leave) {
+          const { turn, ...limit } = leave;
+          leave = { ...limit, callClass: turn.callClass };
+        }
         enis.push(...answer.NetworkInterfaceSets.NetworkInterfaceSet.map(toEni).filter(keep));
         nextToken = answer.NextToken ?? '';
       } while (nextToken !== '');

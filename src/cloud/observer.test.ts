@@ -175,6 +175,29 @@ describe('questions are few', () => {
   });
 });
 
+describe('what is known of a duration', () => {
+  test('is learnt once from an answer, however many ENIs it is about', async () => {
+    const usualAfter = async (count: number, round: number) => {
+      for (let i = 0; i < count; i++) attach(`eni-${round}-${i}`, 600);
+      await clock.advance(20_000);
+      return observer.usualMs('attach');
+    };
+    // They have all ended when they are asked for.
+    const usualMs = await usualAfter(1, 0);
+    expect(await usualAfter(90, 1)).toBeGreaterThan(usualMs * 0.97);
+  });
+
+  test('follows a cloud that has become faster', async () => {
+    for (let round = 0; round < 70; round++) {
+      attach(`eni-${round}`, round < 10 ? 6000 : 1500);
+      await clock.advance(20_000);
+      if (round === 9) expect(observer.usualMs('attach')).toBeGreaterThan(5000);
+    }
+    expect(observer.usualMs('attach')).toBeGreaterThan(1300);
+    expect(observer.usualMs('attach')).toBeLessThan(1800);
+  });
+});
+
 test('nothing starves: a slow one is answered in the midst of many that come and go', async () => {
   attach('eni-slow', 10_000);
   for (let tick = 0; tick < 100; tick++) {

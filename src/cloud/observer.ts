@@ -14,16 +14,34 @@ const BATCHES_AT_ONCE = 5;
 const LAG_MS = 5000;
 /** While a transition lasts, its owner is woken this often so that it can report. */
 const REPORT_MS = 15_000;
-const PACE_MIN_MS = { attach: 100, other: 500 };
+const PACE_MIN_MS = { attach: 100, other: 300 };
 const PACE_MAX_MS = { attach: 500, other: 1000 };
-/** Reads come in crowds, such as when a Deployment goes: one question for all of them. */
-const READ_GATHER_MS = 250;
+/** Reads that come together, such as when a Deployment goes, are one question; for those that come later there is the pace. */
+const READ_GATHER_MS = 20;
 /**
  * Between two questions lies this much per ENI in flight: few ENIs are answered fast, many in few calls. A pod waits for an
  * attachment; nobody waits for a release.
  */
 const PACE_PER_ENI_MS = { attach: 2.5, other: 5 };
 const FAILURE_PAUSE_MS = 1000;
+/** Of what is known of a duration, the part that the newest answer makes up; the first ones count for more. */
+const NEWEST_SHARE = 0.2;
+/** An operation that had ended when it was asked for: the next question comes a little earlier, and each time by more. */
+const SHORTEN_STEP = 0.02;
+const SHORTEN_MOST = 0.2;
+
+const LONGEST_SAMPLE_MS = 60_000;
+
+type Lasting = Exclude<Expectation, 'read'>;
+
+/** How long one kind of operation takes. */
+interface Duration {
+  ms: number;
+  /** Answers that have told of it. */
+  answers: number;
+  /** Of those, how many of the last in a row came after it had ended. */
+  lateInARow: number;
+}
 
 interface Watched {
   id: string;
@@ -49,8 +67,12 @@ export class EniObserver {
   readonly #onError: (message: string) => void;
   readonly #watched = new Map<string, Watched>();
   readonly #latest = new Map<string, EniObservation>();
-  /** Until there is experience: early for what a pod waits for, late for the rest. */
-  readonly #expectedMs: Record<Exclude<Expectation, 'read'>, number> = { attach: 1000, detach: 2500, delete: 2500 };
+  /** Until there is experience a question rather comes too early. */
+  readonly #durations: Record<Lasting, Duration> = {
+    attach: { ms: 1000, answers: 0, lateInARow: 0 },
+    detach: { ms: 1000, answers: 0, lateInARow: 0 },
+    delete: { ms: 1000, answers: 0, lateInARow: 0 },
+  };
   #lastAskedMs = 0;
   #rouse: (() => void) | undefined;
 
@@ -75,8 +97,8 @@ export class EniObserver {
   }
 
   /** How long an operation of this kind takes as a rule, as far as it was seen; milliseconds. */
-  usualMs(kind: Exclude<Expectation, 'read'>): number {
-    return this.#expectedMs[kind];
+  usualMs(kind: Lasting): number {
+    return this.#durations[kind].ms;
   }
 
   latest(eniId: string): EniObservation | undefined {
@@ -106,7 +128,7 @@ export class EniObserver {
       known.callClass = moreUrgent(known.callClass, callClass);
       return;
     }
-    const dueMs = expectation === 'read' ? nowMs + READ_GATHER_MS : nowMs + this.#expectedMs[expectation];
+    const dueMs = expectation === 'read' ? nowMs + READ_GATHER_MS : nowMs + this.#durations[expectation].ms;
     this.#watched.set(eniId, {
       id: eniId,
       expectation,
@@ -170,16 +192,18 @@ export class EniObserver {
     const { enis, sentAtMs } = await this.#cloud.describeEnis({ ids }, { signal, callClass });
     const shown = new Map(enis.map((eni) => [eni.id, eni]));
     const nowMs = this.#clock.monotonicMs();
+    const met: Watched[] = [];
     for (const entry of batch) {
       // Replaced or forgotten while the question was under way: the answer is about an older wish.
       if (this.#watched.get(entry.id) !== entry) continue;
       const eni = shown.get(entry.id);
       this.#latest.set(entry.id, eni === undefined ? { atMs: sentAtMs } : { atMs: sentAtMs, eni });
-      this.#judge(entry, eni, nowMs);
+      if (this.#judge(entry, eni, nowMs) === 'met') met.push(entry);
     }
+    this.#learn(met, nowMs);
   }
 
-  #judge(entry: Watched, eni: Eni | undefined, nowMs: number): void {
+  #judge(entry: Watched, eni: Eni | undefined, nowMs: number): 'met' | 'pending' | 'other' {
     const elapsedMs = nowMs - entry.sinceMs;
     const verdict = entry.expectation === 'read' ? 'met' : verdictOf(entry.expectation, eni, elapsedMs);
     if (verdict === 'pending') {
@@ -189,23 +213,35 @@ export class EniObserver {
         entry.reportedMs = nowMs;
         this.#wake(entry.owner);
       }
-      return;
-    }
-    if (verdict === 'met' && entry.expectation !== 'read') {
-      this.#learn(entry.expectation, entry.unfinishedMs, elapsedMs);
+      return verdict;
     }
     this.#watched.delete(entry.id);
     this.#wake(entry.owner);
+    return verdict;
   }
 
   /**
-   * It took between `unfinishedMs` and `elapsedMs`. When it was never seen unfinished the question may have come late, for
-   * reasons of ours, so that it can only shorten the estimate.
+   * Each took between `unfinishedMs` and now. When none was ever seen unfinished the question may have come late, for reasons
+   * of ours, so that it can only shorten the estimate. An answer teaches once, however many ENIs it is about.
    */
-  #learn(kind: Exclude<Expectation, 'read'>, unfinishedMs: number, elapsedMs: number): void {
-    const expectedMs = this.#expectedMs[kind];
-    const sampleMs = unfinishedMs === 0 ? Math.min(expectedMs, elapsedMs) * 0.97 : (unfinishedMs + elapsedMs) / 2;
-    this.#expectedMs[kind] = 0.8 * expectedMs + 0.2 * Math.min(sampleMs, 60_000);
+  #learn(met: readonly Watched[], nowMs: number): void {
+    for (const kind of ['attach', 'detach', 'delete'] as const) {
+      const ended = met.filter(({ expectation }) => expectation === kind);
+      if (ended.length === 0) continue;
+      const known = this.#durations[kind];
+      const bounds = ended.filter(({ unfinishedMs }) => unfinishedMs > 0);
+      known.answers += 1;
+      if (bounds.length === 0) {
+        known.lateInARow += 1;
+        const shortestMs = Math.min(known.ms, ...ended.map(({ sinceMs }) => nowMs - sinceMs));
+        known.ms += NEWEST_SHARE * (shortestMs * (1 - shorteningOf(known.lateInARow)) - known.ms);
+        continue;
+      }
+      known.lateInARow = 0;
+      const samples = bounds.map(({ unfinishedMs, sinceMs }) => (unfinishedMs + nowMs - sinceMs) / 2);
+      const sampleMs = samples.reduce((sum, ms) => sum + Math.min(ms, LONGEST_SAMPLE_MS), 0) / samples.length;
+      known.ms += Math.max(NEWEST_SHARE, 1 / known.answers) * (sampleMs - known.ms);
+    }
   }
 
   async #rest(ms: number, signal: AbortSignal, deaf = false): Promise<void> {
@@ -221,6 +257,10 @@ export class EniObserver {
       if (!deaf) this.#rouse = finish;
     });
   }
+}
+
+function shorteningOf(lateInARow: number): number {
+  return Math.min(SHORTEN_MOST, SHORTEN_STEP * lateInARow);
 }
 
 function urgencyOf(callClass: CallClass): number {

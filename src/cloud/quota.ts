@@ -58,14 +58,20 @@ export interface TurnRequest {
   place?: number;
 }
 
-/** Leave to read: whom the wait for quota is for. */
-export interface ReadLeave {
+/** Until when a call may be sent. */
+export interface SendLimit {
   signal: AbortSignal;
+  /** Asked right before the call is written: throws when nothing may leave any more, though the signal has not aborted yet. */
+  assertHeld?: () => void;
+}
+
+/** Leave to read: whom the wait for quota is for. */
+export interface ReadLeave extends SendLimit {
   callClass: CallClass;
 }
 
 /** Leave to change something: a turn that the caller has, or as for reading. */
-export type CallLeave = ReadLeave | { signal: AbortSignal; turn: Turn };
+export type CallLeave = ReadLeave | (SendLimit & { turn: Turn });
 
 interface TurnWaiter extends Waiter {
   resolve: (turn: Turn) => void;

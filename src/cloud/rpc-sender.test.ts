@@ -1,11 +1,11 @@
 import { beforeEach, expect, test } from 'vitest';
 import { TestAccount } from '../../sim/cloud/model/test-account.ts';
-import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import { settled, VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { AlibabaCloud } from './alibaba-cloud.ts';
 import { type Credential, CredentialCache } from './credentials.ts';
 import { QuotaScheduler } from './quota.ts';
 import { type CallReport, RpcContext } from './rpc.ts';
-import { type RpcCall, type RpcSender, sdkSenders } from './rpc-sender.ts';
+import { type RpcCall, type RpcSender, rpcSenders } from './rpc-sender.ts';
 import { failureOf } from './test-support/connect.ts';
 import { startHttpServer } from './test-support/http-server.ts';
 
@@ -24,7 +24,8 @@ beforeEach(() => {
   reports = [];
 });
 
-const toModel: RpcSender = async (call) => {
+const toModel: RpcSender = async (call, leaves) => {
+  leaves();
   calls.push(call);
   await clock.sleep(100);
   const outcome = account.model.apply(call, account.nowMs);
@@ -33,39 +34,93 @@ const toModel: RpcSender = async (call) => {
   throw Object.assign(new Error(message), { code, statusCode: status, requestId: outcome.requestId });
 };
 
-function connect(send: RpcSender): AlibabaCloud {
-  const quota = new QuotaScheduler({ clock, limits: { default: 1000 } });
+function connect(send: RpcSender, quota = new QuotaScheduler({ clock, limits: { default: 1000 } })): AlibabaCloud {
   const onCall = (report: CallReport) => reports.push(report);
   return new AlibabaCloud(new RpcContext({ quota, clock, regionId: 'cn-hangzhou', onCall }), { ecs: send, vpc: send });
 }
 
-test('a call whose term ended while credentials were being fetched does not leave', async () => {
-  const term = new AbortController();
-  const fetched = Promise.withResolvers<Credential>();
-  const asked = Promise.withResolvers<void>();
-  const credentials = new CredentialCache({
-    clock,
-    signal: new AbortController().signal,
-    source: () => {
-      asked.resolve();
-      return fetched.promise;
-    },
-  });
+/** A sender over real sockets, and how many requests have arrived at the other end. */
+async function overHttp(source: () => Promise<Credential> = async () => key) {
   let requests = 0;
-  await using server = await startHttpServer((_request, response) => {
+  const server = await startHttpServer((_request, response) => {
     requests += 1;
-    response.end('{}');
+    response.end('{"RequestId":"R-1"}');
   });
   const endpoint = { host: server.address, protocol: 'HTTP' } as const;
-  const { ecs } = sdkSenders({ ecs: endpoint, vpc: endpoint }, { regionId: 'cn-hangzhou', credentials });
-  const params = { RegionId: 'cn-hangzhou', NetworkInterfaceId: 'eni-1' };
-  const call = ecs({ version: '2014-05-26', action: 'DeleteNetworkInterface', params }, term.signal);
+  const credentials = new CredentialCache({ clock, signal: new AbortController().signal, source });
+  const { ecs } = rpcSenders({ ecs: endpoint, vpc: endpoint }, { credentials, clock });
+  return { ecs, arrived: () => requests, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+const key: Credential = { accessKeyId: 'id', accessKeySecret: 'secret' };
+
+/** A lease of 10 s of which no timer tells that it has run out, as when the process was stopped. */
+function lease() {
+  const untilMs = clock.monotonicMs() + 10_000;
+  const over = new Error('the lease was lost');
+  const assertHeld = () => {
+    if (clock.monotonicMs() >= untilMs) throw over;
+  };
+  return { over, assertHeld };
+}
+
+test('a call whose lease ran out while credentials were being fetched does not leave', async () => {
+  const fetched = Promise.withResolvers<Credential>();
+  const asked = Promise.withResolvers<void>();
+  await using http = await overHttp(() => {
+    asked.resolve();
+    return fetched.promise;
+  });
+  const { over, assertHeld } = lease();
+  const call = connect(http.ecs).deleteEni('eni-1', { ...leave, assertHeld });
+  await asked.promise;
+  clock.freeze(20_000);
+  fetched.resolve(key);
+  await expect(call).rejects.toBe(over);
+  expect(http.arrived()).toBe(0);
+});
+
+test('a call whose lease ran out while the connection was being made does not leave, nor one on a connection from before', async () => {
+  await using http = await overHttp();
+  const cloud = connect(http.ecs);
+  const { over, assertHeld } = lease();
+  const call = cloud.deleteEni('eni-1', { ...leave, assertHeld });
+  // Everything up to the connection happens before Node looks at its sockets again.
+  await settled();
+  clock.freeze(20_000);
+  await expect(call).rejects.toBe(over);
+  expect(http.arrived()).toBe(0);
+  await cloud.deleteEni('eni-1', leave);
+  expect(http.arrived()).toBe(1);
+  await expect(cloud.deleteEni('eni-1', { ...leave, assertHeld })).rejects.toBe(over);
+  expect(http.arrived()).toBe(1);
+});
+
+test('a call whose term ended while credentials were being fetched does not leave', async () => {
+  const fetched = Promise.withResolvers<Credential>();
+  const asked = Promise.withResolvers<void>();
+  await using http = await overHttp(() => {
+    asked.resolve();
+    return fetched.promise;
+  });
+  const term = new AbortController();
+  const call = connect(http.ecs).deleteEni('eni-1', { ...leave, signal: term.signal });
   await asked.promise;
   const reason = new Error('the lease was lost');
   term.abort(reason);
-  fetched.resolve({ accessKeyId: 'id', accessKeySecret: 'secret' });
+  fetched.resolve(key);
   await expect(call).rejects.toBe(reason);
-  expect(requests).toBe(0);
+  expect(http.arrived()).toBe(0);
+});
+
+test('a call that is held back at the last moment gives its turn back', async () => {
+  const quota = new QuotaScheduler({ clock, limits: { default: 1000 } });
+  const { over, assertHeld } = lease();
+  const held = connect(toModel, quota).deleteEni('eni-1', { ...leave, assertHeld });
+  clock.freeze(20_000);
+  await expect(held).rejects.toBe(over);
+  expect(calls).toEqual([]);
+  expect(quota.status('DeleteNetworkInterface').usedThisMinute).toBe(0);
 });
 
 test('a call goes out with its version and its parameters under their wire names', async () => {
@@ -108,7 +163,8 @@ test('a refusal that a sender throws is told as one of the SDK is', async () => 
 });
 
 test('an error without a code says that no answer came', async () => {
-  const lost = connect(async () => {
+  const lost = connect(async (_call, leaves) => {
+    leaves();
     throw new Error('timeout');
   });
   expect(await failureOf(lost.deleteEni('eni-1', leave))).toMatchObject({

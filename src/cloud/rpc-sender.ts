@@ -1,6 +1,9 @@
-import credentialsPackage from '@alicloud/credentials';
-import openApiCore, { $OpenApiUtil, OpenApiUtil } from '@alicloud/openapi-core';
-import { RuntimeOptions } from '@darabonba/typescript';
+import { Agent as HttpAgent, request as httpRequest } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { text as readText } from 'node:stream/consumers';
+import { OpenApiUtil } from '@alicloud/openapi-core';
+import * as z from 'zod';
+import type { Clock } from '../util/clock.ts';
 import type { CredentialCache } from './credentials.ts';
 
 /** One call as its service reads it. */
@@ -23,9 +26,10 @@ export type RpcValue = string | number | boolean | readonly RpcValue[] | RpcPara
  * effect; one with "timeout" in its name or message is told as such. A {@link CloudError} passes as it is. `toCloudError`
  * reads all of that.
  *
- * A sender that has to wait before it sends does not send once the signal has aborted, and throws its reason.
+ * @param leave called right before the request is written, when there is nothing left to wait for. When it throws, nothing is
+ *   sent, and what it threw is thrown.
  */
-export type RpcSender = (call: RpcCall, signal: AbortSignal) => Promise<unknown>;
+export type RpcSender = (call: RpcCall, leave: () => void) => Promise<unknown>;
 
 /** Where a service is reached. */
 export interface RpcEndpoint {
@@ -49,61 +53,107 @@ export function regionalEndpoints(regionId: string, network: 'vpc' | 'public'): 
   };
 }
 
-/** The SDK's own 3 s would give up on calls that then take effect. */
+/** A shorter one, such as the SDK's 3 s, would give up on calls that then take effect. */
 const TIMEOUTS = { connectMs: 10_000, readMs: 20_000 };
 
-export interface SdkOptions {
-  regionId: string;
+export interface RpcOptions {
   credentials: CredentialCache;
+  clock: Clock;
   timeouts?: { connectMs: number; readMs: number };
 }
 
-/** Senders to ECS and VPC through the official SDK. */
-export function sdkSenders(endpoints: CloudEndpoints, options: SdkOptions): { ecs: RpcSender; vpc: RpcSender } {
-  return { ecs: sdkSender(endpoints.ecs, options), vpc: sdkSender(endpoints.vpc, options) };
+const refusalSchema = z
+  .string()
+  .transform((text, context): unknown => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      context.addIssue({ code: 'custom', message: 'is not JSON' });
+      return z.NEVER;
+    }
+  })
+  .pipe(z.object({ Code: z.string(), Message: z.string().default(''), RequestId: z.string().optional() }));
+
+/** Senders to ECS and VPC. */
+export function rpcSenders(endpoints: CloudEndpoints, options: RpcOptions): { ecs: RpcSender; vpc: RpcSender } {
+  return { ecs: rpcSender(endpoints.ecs, options), vpc: rpcSender(endpoints.vpc, options) };
 }
 
 /**
- * Sends through the official SDK's core, which signs and encodes. The generated client classes are left out: they load every
- * model of the service.
+ * Signs as the official SDK does, with its code, and sends by itself: the SDK waits for a connection after the last moment at
+ * which it can be held back, and a process that was stopped meanwhile would send what only the next leader may.
  */
-function sdkSender(endpoint: RpcEndpoint, { regionId, credentials, timeouts = TIMEOUTS }: SdkOptions): RpcSender {
-  const client = new openApiCore.default(
-    new $OpenApiUtil.Config({
-      endpoint: endpoint.host,
-      protocol: endpoint.protocol,
-      regionId,
-      connectTimeout: timeouts.connectMs,
-      readTimeout: timeouts.readMs,
-      userAgent: 'terway-controlplane',
-      credential: new credentialsPackage.default(null, {
-        getProviderName: () => 'terway',
-        getCredentials: async () => {
-          const { accessKeyId, accessKeySecret, securityToken } = await credentials.get();
-          return { accessKeyId, accessKeySecret, securityToken, providerName: 'terway' };
-        },
-      }),
-    }),
-  );
-  return async ({ version, action, params }, signal) => {
-    // Fetching one may take seconds, in which the lease may have gone; the SDK finds it fetched.
-    await credentials.get();
-    signal.throwIfAborted();
-    const { body } = await client.callApi(
-      new $OpenApiUtil.Params({
-        action,
-        version,
-        protocol: endpoint.protocol,
-        pathname: '/',
-        method: 'POST',
-        authType: 'AK',
-        style: 'RPC',
-        reqBodyType: 'formData',
-        bodyType: 'json',
-      }),
-      new $OpenApiUtil.OpenApiRequest({ query: OpenApiUtil.query({ ...params }) }),
-      new RuntimeOptions({}),
-    );
-    return body;
+function rpcSender(endpoint: RpcEndpoint, options: RpcOptions): RpcSender {
+  const { credentials, clock, timeouts = TIMEOUTS } = options;
+  const agent =
+    endpoint.protocol === 'HTTPS' ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true });
+  return async ({ version, action, params }, leave) => {
+    const { accessKeyId, accessKeySecret, securityToken } = await credentials.get();
+    const unsigned: Record<string, string> = {
+      ...OpenApiUtil.query({ ...params }),
+      ...{ Action: action, Version: version, Format: 'json', AccessKeyId: accessKeyId },
+      ...{ SignatureMethod: 'HMAC-SHA1', SignatureVersion: '1.0' },
+      ...{ SignatureNonce: OpenApiUtil.getNonce(), Timestamp: OpenApiUtil.getTimestamp() },
+      ...(securityToken === undefined ? {} : { SecurityToken: securityToken }),
+    };
+    const signature = OpenApiUtil.getRPCSignature(unsigned, 'POST', accessKeySecret);
+    const query = new URLSearchParams({ ...unsigned, Signature: signature });
+    const { status, text } = await post({ endpoint, agent, clock, timeouts, path: `/?${query.toString()}`, leave });
+    if (status < 400) return JSON.parse(text);
+    throw refusal(status, text);
   };
+}
+
+interface Post {
+  endpoint: RpcEndpoint;
+  agent: HttpAgent | HttpsAgent;
+  clock: Clock;
+  timeouts: { connectMs: number; readMs: number };
+  path: string;
+  leave: () => void;
+}
+
+function post({ endpoint, agent, clock, timeouts, path, leave }: Post): Promise<{ status: number; text: string }> {
+  const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
+  const url = `${endpoint.protocol.toLowerCase()}://${endpoint.host}${path}`;
+  const headers = { accept: 'application/json', 'user-agent': 'terway-controlplane', 'content-length': '0' };
+  const open = endpoint.protocol === 'HTTPS' ? httpsRequest : httpRequest;
+  const request = open(url, { method: 'POST', agent, headers });
+  const fail = (error: unknown) => {
+    reject(error);
+    request.destroy();
+  };
+  const limit = (what: string, ms: number) =>
+    clock.schedule(ms, () => fail(new Error(`${what} timeout: nothing within ${ms} ms`)));
+  let timer = limit('connect', timeouts.connectMs);
+  // Nothing is written before end(), and that is called where the connection is there.
+  const send = () => {
+    timer.cancel();
+    try {
+      leave();
+    } catch (error) {
+      fail(error);
+      return;
+    }
+    timer = limit('read', timeouts.readMs);
+    request.end();
+  };
+  request.once('socket', (socket) => {
+    if (request.reusedSocket || !socket.connecting) send();
+    else socket.once(endpoint.protocol === 'HTTPS' ? 'secureConnect' : 'connect', send);
+  });
+  request.once('response', (response) => {
+    readText(response).then((text) => resolve({ status: response.statusCode ?? 0, text }), reject);
+  });
+  request.on('error', reject);
+  request.once('close', () => timer.cancel());
+  return promise;
+}
+
+/** As `toCloudError` reads one; without a code when it is no answer of the service, such as a proxy's page. */
+function refusal(statusCode: number, text: string): Error {
+  const parsed = refusalSchema.safeParse(text);
+  if (!parsed.success) return new Error(`HTTP ${statusCode} without a code of the service: ${text.slice(0, 200)}`);
+  const { Code: code, Message: message, RequestId: requestId } = parsed.data;
+  return Object.assign(new Error(message), { code, statusCode, requestId, data: { Message: message } });
 }

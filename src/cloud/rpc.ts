@@ -1,7 +1,7 @@
 import type * as z from 'zod';
 import type { Clock } from '../util/clock.ts';
 import { CloudError, toCloudError } from './errors.ts';
-import type { CallLeave, QuotaScheduler, Turn, TurnRequest } from './quota.ts';
+import type { CallLeave, QuotaScheduler, SendLimit, Turn, TurnRequest } from './quota.ts';
 import type { RpcParams, RpcSender } from './rpc-sender.ts';
 
 /** One finished call, for metrics and logs. */
@@ -21,6 +21,8 @@ interface RequestModel {
   toMap(): RpcParams;
 }
 
+type CallLimit = { askedMs: number } & Pick<SendLimit, 'signal'> & { assertHeld: SendLimit['assertHeld'] };
+
 type Exchanged<T> =
   | { state: 'answered'; answer: T; sentAtMs: number }
   | { state: 'throttled'; error: CloudError; next: TurnRequest }
@@ -31,6 +33,31 @@ type Exchanged<T> =
 const THROTTLED_TRIES = 5;
 /** Connections to one service; a creation keeps one for as long as the cloud takes. */
 export const CONCURRENT_CALLS = 250;
+
+/** Whether one call may be written, and has been. */
+class Exit {
+  hasLeft = false;
+  /** It came too late. */
+  isClosed = false;
+  readonly #signal: AbortSignal;
+  readonly #assertHeld: SendLimit['assertHeld'];
+
+  constructor(signal: AbortSignal, assertHeld: SendLimit['assertHeld']) {
+    this.#signal = signal;
+    this.#assertHeld = assertHeld;
+  }
+
+  leave(): void {
+    try {
+      this.#assertHeld?.();
+      this.#signal.throwIfAborted();
+    } catch (error) {
+      this.isClosed = true;
+      throw error;
+    }
+    this.hasLeft = true;
+  }
+}
 
 /** What the services of one account and region share: quota and the cap on concurrent calls. */
 export class RpcContext {
@@ -86,7 +113,8 @@ export class RpcService {
    * a turn of the caller's nothing is repeated, as only the caller knows whether that is safe.
    *
    * @returns the parsed answer and when the request left (epoch milliseconds).
-   * @throws CloudError; also when the answer does not fit `answer`. The signal's reason when it aborts.
+   * @throws CloudError; also when the answer does not fit `answer`. The signal's reason when it aborts, and what `assertHeld`
+   *   throws. A call that has not left gives its turn back.
    */
   async call<T>(
     action: string,
@@ -94,10 +122,10 @@ export class RpcService {
     answer: z.ZodType<T>,
     leave: CallLeave,
   ): Promise<{ answer: T; sentAtMs: number }> {
-    const { signal } = leave;
+    const { signal, assertHeld } = leave;
     const { clock, quota } = this.#context;
     const askedMs = clock.monotonicMs();
-    const exchange = (turn: Turn) => this.#withTurn(turn, action, request, answer, { askedMs, signal });
+    const exchange = (turn: Turn) => this.#withTurn(turn, action, request, answer, { askedMs, signal, assertHeld });
     if ('turn' in leave) {
       const answered = await exchange(leave.turn);
       if (answered.state === 'answered') return answered;
@@ -117,20 +145,21 @@ export class RpcService {
     action: string,
     request: RequestModel,
     answer: z.ZodType<T>,
-    { askedMs, signal }: { askedMs: number; signal: AbortSignal },
+    { askedMs, signal, assertHeld }: CallLimit,
   ): Promise<Exchanged<T>> {
     const { clock } = this.#context;
+    const exit = new Exit(signal, assertHeld);
     try {
       return await this.#context.withConnection(async (): Promise<Exchanged<T>> => {
         signal.throwIfAborted();
         // The wait for a connection reached into the next minute, which this call is not charged to.
         if (clock.now() > turn.validUntilMs) return { state: 'missed', next: turn.end('unknown') };
         try {
-          const answered = await this.#exchange(action, request, answer, { askedMs, signal });
+          const answered = await this.#exchange(action, request, answer, { askedMs, signal, exit });
           turn.end('accepted');
           return { state: 'answered', ...answered };
         } catch (error) {
-          if (!(error instanceof CloudError)) throw error;
+          if (!(error instanceof CloudError) || !exit.hasLeft) throw error;
           const isThrottled = error.kind === 'throttled';
           const next = turn.end(isThrottled ? 'throttled' : error.kind === 'unavailable' ? 'unknown' : 'accepted');
           if (!isThrottled) throw error;
@@ -139,7 +168,8 @@ export class RpcService {
       });
     } catch (error) {
       // Aborted on the way: whether it counts, nobody knows.
-      turn.end('unknown');
+      if (exit.hasLeft) turn.end('unknown');
+      else turn.giveBack();
       throw error;
     }
   }
@@ -148,7 +178,7 @@ export class RpcService {
     action: string,
     request: RequestModel,
     answer: z.ZodType<T>,
-    { askedMs, signal }: { askedMs: number; signal: AbortSignal },
+    { askedMs, signal, exit }: { askedMs: number; signal: AbortSignal; exit: Exit },
   ): Promise<{ answer: T; sentAtMs: number }> {
     const { clock, regionId, onCall } = this.#context;
     const sentAtMs = clock.now();
@@ -161,13 +191,17 @@ export class RpcService {
       });
     try {
       const params = { RegionId: regionId, ...request.toMap() };
-      const body = await abortable(this.#send({ version: this.#version, action, params }, signal), signal);
+      const body = await abortable(
+        this.#send({ version: this.#version, action, params }, () => exit.leave()),
+        signal,
+      );
       const parsed = answer.safeParse(body);
       if (!parsed.success) throw malformedAnswer(action, parsed.error);
       report('OK');
       return { answer: parsed.data, sentAtMs };
     } catch (thrown) {
       if (signal.aborted) throw signal.reason;
+      if (exit.isClosed) throw thrown;
       const error = toCloudError(action, thrown);
       report(error.code, error.kind === 'throttled');
       throw error;
@@ -175,7 +209,7 @@ export class RpcService {
   }
 }
 
-/** A sender takes no signal; an aborted call goes on in the background and its answer is dropped. */
+/** An aborted call that has left goes on in the background, and its answer is dropped. */
 async function abortable<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
   let onAbort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {

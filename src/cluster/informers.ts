@@ -17,6 +17,7 @@ import type { HasMetadata, Resource } from '../kube/types.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
+import { NETWORKING_INDEXERS } from './networking-lookup.ts';
 import type { ConfigMap, CoreNode, Namespace, Pod } from './resources.ts';
 import { configMapResource, coreNodeResource, namespaceResource, podResource } from './resources.ts';
 
@@ -74,7 +75,7 @@ export function createInformers(options: {
           fieldSelector: `metadata.name=${name}`,
         }),
     ),
-    podNetworkings: new Informer({ ...base(podNetworkingResource) }),
+    podNetworkings: new Informer({ ...base(podNetworkingResource), indexers: NETWORKING_INDEXERS }),
     podEnis: new Informer({
       ...base(podEniResource),
       indexers: {

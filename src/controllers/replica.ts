@@ -1,4 +1,5 @@
 import { withDegradation } from '../cloud/degradation.ts';
+import { withFence } from '../cloud/fence.ts';
 import type { Cloud } from '../cloud/port.ts';
 import type { QuotaScheduler } from '../cloud/quota.ts';
 import { EniConfigs } from '../cluster/eni-configs.ts';
@@ -139,10 +140,10 @@ export class Replica {
           hooks.onHolder?.(holder);
         },
         onError: (error) => log.warn({ err: errorMessage(error) }, 'lease request failed'),
-        onLead: async (term) => {
+        onLead: async (term, lease) => {
           metrics.leader.set(1);
           log.info('leading');
-          await this.#runTerm(term, hooks);
+          await this.#runTerm(term, hooks, () => lease.assertHeld());
           metrics.leader.set(0);
         },
       });
@@ -150,15 +151,16 @@ export class Replica {
     }
   }
 
-  async #runTerm(signal: AbortSignal, { onTerm }: ReplicaHooks): Promise<void> {
-    const { client, cloud, quota, config, live, cluster, clock, random, log, metrics } = this.#options;
+  async #runTerm(signal: AbortSignal, { onTerm }: ReplicaHooks, assertHeld?: () => void): Promise<void> {
+    const { client, quota, config, live, cluster, clock, random, log, metrics } = this.#options;
+    const cloud = withDegradation(this.#options.cloud, () => live.settings.degradation);
     await runControllers(
       {
         ...{ client, quota, clock, random, log, metrics },
         informers: this.informers,
         eniConfigs: this.eniConfigs,
         recorder: this.#recorder,
-        cloud: withDegradation(cloud, () => live.settings.degradation),
+        cloud: assertHeld === undefined ? cloud : withFence(cloud, assertHeld),
         clusterId: cluster.clusterID,
         vpcId: cluster.vpcID,
         enableTrunk: config.enableTrunk,

@@ -1,6 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
 import { seededRandom } from '../util/random.ts';
-import { VirtualClock } from '../util/test-support/virtual-clock.ts';
+import { settled, VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { type ControllerOptions, type ReconcileOutcome, ReconcileTimeoutError, runController } from './controller.ts';
 import { KubeApiError } from './errors.ts';
 import { WorkQueue } from './workqueue.ts';
@@ -35,6 +35,26 @@ test('runs keys side by side up to the number of workers, and one key only once'
   await clock.advance(100);
   expect(most).toBe(2);
   expect(outcomes).toHaveLength(6);
+  abort.abort();
+  await ended;
+});
+
+test('many keys that wait for nothing do not hold the event loop', async () => {
+  let done = 0;
+  const ended = start(async () => {
+    // A millisecond of work.
+    clock.freeze(1);
+    done += 1;
+  });
+  for (let i = 0; i < 200; i++) queue.add(`key-${i}`);
+  let [most, before] = [0, 0];
+  do {
+    await settled();
+    most = Math.max(most, done - before);
+    before = done;
+  } while (await clock.step());
+  expect(done).toBe(200);
+  expect(most).toBeLessThan(20);
   abort.abort();
   await ended;
 });

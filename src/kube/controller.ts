@@ -41,6 +41,32 @@ export class ReconcileTimeoutError extends Error {
   override name = 'ReconcileTimeoutError';
 }
 
+/** Reconciles that need not wait follow each other within one turn of the event loop; after this long it may turn. */
+const LONGEST_TURN_MS = 8;
+
+/** How long the workers of a controller have held the event loop. */
+class TurnWatch {
+  readonly #clock: Clock;
+  #sinceMs: number | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Resolves when the event loop has turned, if it has not for too long. */
+  async breathe(signal: AbortSignal): Promise<void> {
+    const nowMs = this.#clock.monotonicMs();
+    if (this.#sinceMs === undefined) {
+      this.#sinceMs = nowMs;
+      this.#clock.schedule(0, () => {
+        this.#sinceMs = undefined;
+      });
+    } else if (nowMs - this.#sinceMs >= LONGEST_TURN_MS) {
+      await this.#clock.sleep(0, signal).catch(() => undefined);
+    }
+  }
+}
+
 /**
  * Hands the queue's keys to `reconcile`, `workers` at a time, until the signal aborts.
  *
@@ -48,13 +74,15 @@ export class ReconcileTimeoutError extends Error {
  */
 export async function runController(options: ControllerOptions): Promise<void> {
   const { queue, workers, signal } = options;
-  await Promise.all(Array.from({ length: workers }, () => work(options)));
+  const turn = new TurnWatch(options.clock);
+  await Promise.all(Array.from({ length: workers }, () => work(options, turn)));
   if (signal.aborted) queue.shutDown();
 }
 
-async function work(options: ControllerOptions): Promise<void> {
+async function work(options: ControllerOptions, turn: TurnWatch): Promise<void> {
   const { name, queue, signal, clock, onReconcile } = options;
   while (!signal.aborted) {
+    await turn.breathe(signal);
     const key = await queue.get(signal).catch(() => undefined);
     // Only an aborted signal or a shut-down queue leaves nothing to do.
     if (key === undefined) return;

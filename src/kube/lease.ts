@@ -30,10 +30,12 @@ export const leaseResource: Resource<Lease> = {
 /** Proof of leadership for whoever is about to do something that only the leader may do. */
 export interface HeldLease {
   /**
-   * How long the lease is certainly ours, by a clock that a late timer cannot fool: after the process was stopped for a
-   * while, the signal may not have aborted yet, but this is 0 already.
+   * Throws when the lease may be somebody else's by now, and ends the term then: after the process was stopped for a while,
+   * answers are read before the timer that aborts the signal.
+   *
+   * @throws LeaseLostError, or what the signal was aborted with
    */
-  validForMs(): number;
+  assertHeld(): void;
 }
 
 export interface RunWithLeaseOptions {
@@ -145,8 +147,13 @@ class Candidate {
     signal.addEventListener('abort', onStop, { once: true });
     // Renewing goes on while onLead winds down: until it has ended nobody else may lead.
     const ended = new AbortController();
-    const held: HeldLease = { validForMs: () => this.#validForMs() };
-    const renewing = this.#keepRenewing(ended.signal, (reason) => leader.abort(reason));
+    const held: HeldLease = {
+      assertHeld: () => {
+        if (!leader.signal.aborted && this.#validForMs() <= 0) this.#lose('expired', leader);
+        leader.signal.throwIfAborted();
+      },
+    };
+    const renewing = this.#keepRenewing(ended.signal, leader);
     try {
       await onLead(leader.signal, held);
     } finally {
@@ -155,27 +162,28 @@ class Candidate {
       await renewing;
       if (this.#validForMs() > 0) await this.#release();
     }
-    if (this.#heldSinceMs === undefined) return 'lost';
+    if (leader.signal.reason instanceof LeaseLostError) return 'lost';
     return signal.aborted ? 'stopped' : 'finished';
   }
 
   /** Returns when `ended` aborts, or after it has reported the loss. */
-  async #keepRenewing(ended: AbortSignal, onLost: (reason: Error) => void): Promise<void> {
-    while (!ended.aborted) {
+  async #keepRenewing(ended: AbortSignal, leader: AbortController): Promise<void> {
+    while (!ended.aborted && this.isHolder) {
       await this.#clock.sleep(Math.min(this.#timing.retryPeriodMs, this.#validForMs()), ended).catch(() => {});
-      if (ended.aborted) return;
+      if (ended.aborted || !this.isHolder) return;
       const result = this.#validForMs() > 0 ? await this.#renew() : 'expired';
       if (ended.aborted || result === 'renewed') continue;
       if (result === 'taken' || this.#validForMs() <= 0) {
-        this.#heldSinceMs = undefined;
-        onLost(
-          new LeaseLostError(
-            `lease ${this.#options.name}: ${result === 'taken' ? 'taken over' : 'not renewed in time'}`,
-          ),
-        );
+        this.#lose(result === 'taken' ? 'taken' : 'expired', leader);
         return;
       }
     }
+  }
+
+  #lose(how: 'taken' | 'expired', leader: AbortController): void {
+    this.#heldSinceMs = undefined;
+    const { name } = this.#options;
+    leader.abort(new LeaseLostError(`lease ${name}: ${how === 'taken' ? 'taken over' : 'not renewed in time'}`));
   }
 
   async #renew(): Promise<'renewed' | 'taken' | 'failed'> {

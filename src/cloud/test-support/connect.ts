@@ -3,7 +3,7 @@ import { AlibabaCloud } from '../alibaba-cloud.ts';
 import { CredentialCache } from '../credentials.ts';
 import { QuotaScheduler } from '../quota.ts';
 import { type CallReport, RpcContext } from '../rpc.ts';
-import { sdkSenders } from '../rpc-sender.ts';
+import { rpcSenders } from '../rpc-sender.ts';
 
 const REGION = 'cn-hangzhou';
 
@@ -32,10 +32,10 @@ export function connectCloud(
     ...(options.onCall === undefined ? {} : { onCall: options.onCall }),
   });
   const endpoint = { host: address, protocol: 'HTTP' } as const;
-  const senders = sdkSenders(
+  const senders = rpcSenders(
     { ecs: endpoint, vpc: endpoint },
     {
-      regionId: REGION,
+      clock,
       credentials: new CredentialCache({ source: async () => accessKey, clock, signal: new AbortController().signal }),
       timeouts: { connectMs: 10_000, readMs: options.readMs ?? 10_000 },
     },

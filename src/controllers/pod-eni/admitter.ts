@@ -1,6 +1,7 @@
 import { passageOf } from '../../allocation/escape.ts';
 import { matchNetworking } from '../../allocation/match.ts';
 import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request.ts';
+import { candidatesFor } from '../../allocation/networking-candidates.ts';
 import { isExclusive } from '../../allocation/node-mode.ts';
 import {
   type NodeFacts,
@@ -13,6 +14,7 @@ import {
 import { clusterNetworking } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
+import { networkingLookup } from '../../cluster/networking-lookup.ts';
 import { nodeFacts } from '../../cluster/node-view.ts';
 import { isCandidate, podToJudge, podToMatch } from '../../cluster/pod-view.ts';
 import type { Pod } from '../../cluster/resources.ts';
@@ -105,10 +107,9 @@ export class PodAdmitter {
     }
     const namespace = informers.namespaces.store.get(pod.metadata.namespace ?? '');
     if (namespace === undefined) return { requeueAfterMs: NAMESPACE_LAG_MS };
-    const match = matchNetworking(
-      podToMatch(pod, namespace.metadata.labels, this.#context.stableNameKinds),
-      informers.podNetworkings.store.list(),
-    );
+    const toMatch = podToMatch(pod, namespace.metadata.labels, this.#context.stableNameKinds);
+    const networkings = networkingLookup(informers.podNetworkings.store);
+    const match = matchNetworking(toMatch, candidatesFor(toMatch, networkings));
     if (match.kind === 'matched' || match.kind === 'notReady') {
       const outcome = await this.#escaped(key, pod, namespace.metadata.labels, match, signal);
       if (outcome !== undefined) return outcome;

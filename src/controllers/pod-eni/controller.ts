@@ -29,6 +29,7 @@ import { BindReport, type BindReportContext } from './bind-report.ts';
 import { InterfaceExecutor, type InterfaceExecutorContext, type InterfaceWork } from './interface-executor.ts';
 import { OperationLog } from './operation-log.ts';
 import { Reporter } from './reporter.ts';
+import { watchMatching } from './watch-matching.ts';
 import { PodEniWriter } from './writer.ts';
 
 /** Steps that one visit may take before others get their turn. */
@@ -92,7 +93,7 @@ export class PodEniController {
 
   /** Pods and their records; PodNetworkings that may serve them; what nodes say of sandboxes; labels of namespaces. */
   watches(): Watch[] {
-    const { informers, pendingPods } = this.#context;
+    const { informers } = this.#context;
     const keyOfPod = ({ metadata }: Pod) => [keyOf(metadata)];
     return [
       watch(informers.pods, { added: keyOfPod, changed: (_, pod) => keyOfPod(pod), removed: keyOfPod }),
@@ -104,29 +105,8 @@ export class PodEniController {
           return [keyOf(podEni.metadata)];
         },
       }),
-      watch(informers.podNetworkings, {
-        added: ({ metadata }) => {
-          pendingPods.wake({ kind: 'networking', name: metadata.name });
-          return this.#withoutRecord();
-        },
-        changed: (before, { metadata, status }) => {
-          const isNewVerdict = before.status?.status !== status?.status;
-          if (isNewVerdict) pendingPods.wake({ kind: 'networking', name: metadata.name });
-          return [
-            ...(isNewVerdict ? this.#unboundOf(metadata.name) : []),
-            ...(before.metadata.generation === metadata.generation ? [] : this.#withoutRecord()),
-          ];
-        },
-        removed: ({ metadata }) => {
-          pendingPods.wake({ kind: 'networking', name: metadata.name });
-          return [];
-        },
-      }),
+      watchMatching(this.#context),
       watch(informers.nodeRuntimes, { changed: newlyDeleted }),
-      watch(informers.namespaces, {
-        changed: (before, { metadata }) =>
-          JSON.stringify(before.metadata.labels) === JSON.stringify(metadata.labels) ? [] : this.#withoutRecord(),
-      }),
     ];
   }
 
@@ -134,18 +114,6 @@ export class PodEniController {
     this.#claim(podEni);
     // Our own write comes from a reconcile that goes on anyway.
     return origin === 'write' ? [] : [keyOf(podEni.metadata)];
-  }
-
-  /** A networking that appears or changes may pick pods that nobody waits with. */
-  #withoutRecord(): string[] {
-    const { pods, podEnis } = this.#context.informers;
-    return pods.store.keys().filter((key) => podEnis.store.get(key) === undefined);
-  }
-
-  /** Their creation may have been refused for what has been corrected now. */
-  #unboundOf(networking: string): string[] {
-    const podEnis = this.#context.informers.podEnis.store.byIndex('networking', networking);
-    return podEnis.filter(({ status }) => status?.phase !== 'Bind').map(({ metadata }) => keyOf(metadata));
   }
 
   /**
@@ -255,7 +223,8 @@ export class PodEniController {
         return this.#bind(key, podEni, step.enis, signal);
       case 'unbind':
         await this.#writer.unbind(podEni, signal);
-        this.#forget(key, podEni);
+        // What the cloud has shown is kept for a successor that is there already; without one it is forgotten right away.
+        this.#reporter.forget(key);
         this.#context.room.slots.release(key);
         return 'again';
       case 'finish':
@@ -296,9 +265,16 @@ export class PodEniController {
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
     this.#context.starts.begin(key, identity.uid);
     const node = this.#nodeFacts(nodeName);
-    if (this.#admitter.standsBehindOthers(key, node)) return {};
+    if (this.#admitter.standsBehindOthers(key, node)) {
+      this.#interfaces.forget(key, podEni);
+      return {};
+    }
     const plan = planRebind(podEni, identity, node, nodeName, { ...room, nowMs: clock.now() });
-    if (plan.kind === 'wait') return this.#park(key, podEni, plan, signal);
+    if (plan.kind === 'wait') {
+      // What the cloud has shown is old when the wait ends.
+      this.#interfaces.forget(key, podEni);
+      return this.#park(key, podEni, plan, signal);
+    }
     await this.#writer.rebind(podEni, identity.uid, plan.target, this.#allocationsToBind(podEni), signal);
     // Not before: were the write to fail, those who came later would have the place.
     pendingPods.leave(key);

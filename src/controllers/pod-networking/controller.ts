@@ -173,13 +173,14 @@ export class PodNetworkingController {
   async #write(networking: PodNetworking, known: Known, signal: AbortSignal): Promise<number | undefined> {
     const { client, informers, pendingPods, room, clock, log, configProblem } = this.#context;
     const { name } = networking.metadata;
+    const remark = await this.#overlaps.remarkOn(name, signal);
     const nowMs = clock.now();
     const status = networkingStatus(networking, {
       checked: known.checked,
       tally: this.#tally.of(name),
       unserved: pendingPods.unserved(name),
       free: (id) => room.vSwitches.free(id),
-      remark: this.#overlaps.remarkOn(name),
+      remark,
       configProblem: configProblem(),
       nowMs,
     });
