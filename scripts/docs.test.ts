@@ -406,3 +406,28 @@ function unknownKeys(value: unknown, schema: unknown, path = ''): string[] {
     return known === undefined ? [`${path}.${name}`] : unknownKeys(inner, known, `${path}.${name}`);
   });
 }
+
+describe('the walk through the code in CONTRIBUTING.md', () => {
+  let walk: string;
+
+  beforeAll(async () => {
+    const text = await readFile(join(root, 'CONTRIBUTING.md'), 'utf8');
+    walk = /^## From `kubectl apply` to the packet\n(.*?)^## /ms.exec(text)?.[1] ?? '';
+  });
+
+  test('names files and folders that are there', () => {
+    const paths = [...walk.matchAll(/`([a-z-]+\/[\w./-]+)`/g)].map(([, path = '']) => path);
+    expect(paths.length).toBeGreaterThan(20);
+    expect(paths.filter((path) => ![path, join('src', path)].some((found) => existsSync(join(root, found))))).toEqual(
+      [],
+    );
+  });
+
+  test('names what is in those files', async () => {
+    const places = [...walk.matchAll(/`(\w+)` in `([\w./-]+)`/g)];
+    expect(places.length).toBeGreaterThan(4);
+    for (const [, name = '', path = ''] of places) {
+      expect(await readFile(join(root, path), 'utf8'), path).toMatch(new RegExp(`\\b${name}\\b`));
+    }
+  });
+});
