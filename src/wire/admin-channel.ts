@@ -39,7 +39,11 @@ export const quotaResponse = z.looseObject({
   apis: z.array(
     z.looseObject({
       api: z.string(),
+      /** The lower one of what is configured and what was learnt. */
       limitPerMinute: z.number(),
+      /** What the cloud accepts, as far as it has refused more. */
+      learntPerMinute: z.number().optional(),
+      learntPerSecond: z.number().optional(),
       usedThisMinute: z.number(),
       waiting: z.number(),
       nextMinuteAt: z.string(),

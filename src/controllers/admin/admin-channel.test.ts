@@ -19,14 +19,17 @@ import { AdminChannel } from './admin-channel.ts';
 
 let folder: string;
 let channel: AdminChannel;
+let clock: VirtualClock;
+let quota: QuotaScheduler;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'admin-channel-'));
-  const clock = new VirtualClock();
+  clock = new VirtualClock();
+  quota = new QuotaScheduler({ clock });
   channel = new AdminChannel({
     ...{ socketPath: join(folder, 'admin.sock'), identity: 'pod-a_1', version: '1.0.0', clock },
     cluster: { clusterID: 'c-1', regionID: 'cn-hangzhou', vpcID: 'vpc-1' },
-    quota: new QuotaScheduler({ clock }),
+    quota,
     metrics: createMetrics(),
     log: pino({ level: 'silent' }),
     degradation: () => '',
@@ -85,4 +88,20 @@ test.each([
   expect(status).toBe(200);
   expect(schema.parse(body)).toEqual(body);
   expect(Object.keys(schema.shape)).toEqual(expect.arrayContaining(Object.keys(body)));
+});
+
+test('/quota tells what the refusals of the cloud have taught', async () => {
+  const turn = () => quota.turn({ api: 'AttachNetworkInterface', callClass: 'pod' }, new AbortController().signal);
+  (await turn()).end('accepted');
+  (await turn()).end('throttled');
+  await clock.advance(1000);
+  // Who finds out whether it was the limit of a second or of a minute.
+  (await turn()).end('throttled');
+  channel.noteTerm(term());
+  const { body } = await ask('/quota');
+  const { apis } = quotaResponse.parse(body);
+  expect(apis.find(({ api }) => api === 'AttachNetworkInterface')).toMatchObject({
+    limitPerMinute: 1,
+    learntPerMinute: 1,
+  });
 });

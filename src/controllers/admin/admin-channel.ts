@@ -181,7 +181,7 @@ export class AdminChannel {
 
 function quotaOf(quota: QuotaScheduler): SentQuota['apis'] {
   return quota.apis().map((api) => {
-    const { limitPerMinute, usedThisMinute, waiting, nextMinuteAtMs } = quota.status(api);
-    return { api, limitPerMinute, usedThisMinute, waiting, nextMinuteAt: rfc3339(nextMinuteAtMs) };
+    const { nextMinuteAtMs, waitingByClass: _, ...status } = quota.status(api);
+    return { api, ...status, nextMinuteAt: rfc3339(nextMinuteAtMs) };
   });
 }
