@@ -8,7 +8,7 @@ import * as z from 'zod';
 import { abandoned } from '../../util/test-support/abandoned.ts';
 import { run } from './datapath-lab.ts';
 
-const LAB = join(import.meta.dirname, 'lab.ts');
+const LAB = join(import.meta.dirname, 'datapath-lab.ts');
 
 /** Runs a program in a process of its own that has a laboratory, until it prints its first line. */
 async function labInProcess(then: string) {
@@ -20,7 +20,12 @@ async function labInProcess(then: string) {
   const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  const [line] = await once(createInterface({ input: child.stdout }), 'line');
+  const ended = once(child, 'close').then(() => {
+    throw new Error('the process ended before it had a laboratory');
+  });
+  const [line] = await Promise.race([once(createInterface({ input: child.stdout }), 'line'), ended]);
+  // From now on it may end.
+  ended.catch(() => undefined);
   const made = z.object({ namespace: z.string(), directory: z.string() }).parse(JSON.parse(String(line)));
   return { child, ...made };
 }
