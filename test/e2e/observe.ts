@@ -48,15 +48,25 @@ export async function rounds(operator: OperatorLab, count: number): Promise<void
   );
 }
 
-/** Waits until each PodNetworking tells as many free addresses as there are; it may do so only every ten seconds. */
+/** Waits until each PodNetworking tells how far its pods are and how many addresses are free; it may do so only every ten seconds. */
 export async function figuresFollow(operator: OperatorLab): Promise<void> {
   const { vSwitches } = await operator.lab.cloud.state();
   const free = new Map(vSwitches.map(({ id, availableIpAddressCount }) => [id, availableIpAddressCount]));
+  const { podEnis } = await operator.world();
   const { objects } = await operator.lab.api.list(`${API}/podnetworkings`);
   for (const { metadata } of objects.map((object) => podNetworkingSchema.parse(object))) {
-    await operator.networking(metadata.name, ({ status }) =>
-      (status?.vSwitches ?? []).every(({ id, availableIPCount }) => availableIPCount === free.get(id)),
+    const records = podEnis.filter(({ spec }) =>
+      spec.allocations?.some(({ intent }) => intent?.networking === metadata.name),
     );
+    const inPhase = (phase: string) => records.filter(({ status }) => status?.phase === phase).length;
+    const settled = { bound: inPhase('Bind'), reserved: inPhase('Unbind'), starting: 0, releasing: 0 };
+    await operator.networking(metadata.name, ({ status }) => {
+      const pods: Readonly<Record<string, number | undefined>> = status?.pods ?? {};
+      return (
+        Object.entries(settled).every(([how, count]) => (pods[how] ?? 0) === count) &&
+        (status?.vSwitches ?? []).every(({ id, availableIPCount }) => availableIPCount === free.get(id))
+      );
+    });
   }
 }
 
