@@ -36,7 +36,7 @@ import { UNCHANGED, type Verdict } from './review.ts';
 import { zonesFor } from './zones.ts';
 
 /** What the mutation of a pod is decided on. */
-export interface PodMutationFacts {
+export interface PodMutationView {
   namespace: string;
   namespaceLabels: Record<string, string>;
   networkings: readonly PodNetworking[];
@@ -72,15 +72,15 @@ export function isExempt({ metadata, spec }: IncomingPod): boolean {
  * Decides how a new pod is changed so that scheduler and control plane serve it (reference 3.2): which PodNetworkings
  * serve it, the ENIs that it counts for, and the zones where it can run. Pure; `raw` is not changed.
  */
-export function mutatePod({ raw, pod }: PodUnderReview, facts: PodMutationFacts): Verdict {
+export function mutatePod({ raw, pod }: PodUnderReview, view: PodMutationView): Verdict {
   if (isExempt(pod)) return UNCHANGED;
   const { annotations } = pod.metadata;
   const conflict = conflictOf(annotations);
-  if (conflict !== undefined && !isOwnWork(pod, facts)) return denied(conflict);
-  const { choice, annotations: asked } = choose(pod, facts);
+  if (conflict !== undefined && !isOwnWork(pod, view)) return denied(conflict);
+  const { choice, annotations: asked } = choose(pod, view);
   switch (choice.kind) {
     case 'none':
-      return withoutNetworking(raw, pod, facts);
+      return withoutNetworking(raw, pod, view);
     case 'invalidRequest':
       return denied(choice.message);
     case 'unknown':
@@ -92,7 +92,7 @@ export function mutatePod({ raw, pod }: PodUnderReview, facts: PodMutationFacts)
         `PodNetworking ${choice.name} gives Fixed addresses, which need a pod whose name comes back: use a StatefulSet, or allocationType Elastic`,
       );
     case 'chosen':
-      return serve({ raw, pod }, { ...choice, annotations: asked }, facts);
+      return serve({ raw, pod }, { ...choice, annotations: asked }, view);
   }
 }
 
@@ -106,41 +106,41 @@ function conflictOf(annotations: Record<string, string>): string | undefined {
 }
 
 /** The pod was here before: another webhook changed it, and the API server asks again. */
-function isOwnWork(pod: IncomingPod, facts: PodMutationFacts): boolean {
+function isOwnWork(pod: IncomingPod, view: PodMutationView): boolean {
   const { [ANNOTATION_POD_NETWORKS]: written, ...before } = pod.metadata.annotations;
   if (!isAdmitted(before) || written === undefined || before[ANNOTATION_POD_NETWORKING] !== undefined) return false;
-  const { choice } = choose({ ...pod, metadata: { ...pod.metadata, annotations: before } }, facts);
+  const { choice } = choose({ ...pod, metadata: { ...pod.metadata, annotations: before } }, view);
   return choice.kind === 'chosen' && formatPodNetworks(choice.wanted.map(entryOf)) === written;
 }
 
 /** The choice, and the annotations that led to it: a pod that only says `pod-eni` is read as asking for a plain eth0. */
 function choose(
   pod: IncomingPod,
-  facts: PodMutationFacts,
+  view: PodMutationView,
 ): { choice: NetworkingChoice; annotations: Record<string, string> } {
   const { annotations, labels, name, generateName, ownerReferences } = pod.metadata;
   const toMatch: PodToMatch = {
-    key: `${facts.namespace}/${name === '' ? generateName : name}`,
+    key: `${view.namespace}/${name === '' ? generateName : name}`,
     labels,
     annotations,
-    namespaceLabels: facts.namespaceLabels,
-    hasStableName: hasStableName(ownerReferences, facts.stableNameKinds),
+    namespaceLabels: view.namespaceLabels,
+    hasStableName: hasStableName(ownerReferences, view.stableNameKinds),
   };
-  const defaults = defaultsOf(facts);
-  const choice = chooseNetworkings(toMatch, facts.networkings, defaults);
+  const defaults = defaultsOf(view);
+  const choice = chooseNetworkings(toMatch, view.networkings, defaults);
   if (choice.kind !== 'none' || !isAdmitted(annotations)) return { choice, annotations };
-  if ('message' in facts.defaults) {
-    const message = `annotation ${ANNOTATION_POD_ENI} asks for an ENI and no PodNetworking picks the pod, but ${facts.defaults.message}`;
+  if ('message' in view.defaults) {
+    const message = `annotation ${ANNOTATION_POD_ENI} asks for an ENI and no PodNetworking picks the pod, but ${view.defaults.message}`;
     return { choice: { kind: 'invalidRequest', message }, annotations };
   }
   const asking = { ...annotations, [ANNOTATION_POD_NETWORKS]: formatPodNetworks([{ interface: DEFAULT_INTERFACE }]) };
   return {
-    choice: chooseNetworkings({ ...toMatch, annotations: asking }, facts.networkings, defaults),
+    choice: chooseNetworkings({ ...toMatch, annotations: asking }, view.networkings, defaults),
     annotations: asking,
   };
 }
 
-function defaultsOf({ defaults }: PodMutationFacts): NetworkDefaults | undefined {
+function defaultsOf({ defaults }: PodMutationView): NetworkDefaults | undefined {
   return 'message' in defaults ? undefined : defaults;
 }
 
@@ -152,8 +152,8 @@ function sourceOf(annotations: Record<string, string>): string {
 }
 
 /** No PodNetworking picks it. On exclusive nodes every pod has an ENI all the same, which has to be counted (#69). */
-function withoutNetworking(raw: Record<string, unknown>, pod: IncomingPod, facts: PodMutationFacts): Verdict {
-  if (!facts.injectResources || !asksForExclusiveNode(pod) || requestedBy(pod, RESOURCE_ENI) !== undefined) {
+function withoutNetworking(raw: Record<string, unknown>, pod: IncomingPod, view: PodMutationView): Verdict {
+  if (!view.injectResources || !asksForExclusiveNode(pod) || requestedBy(pod, RESOURCE_ENI) !== undefined) {
     return UNCHANGED;
   }
   const changed = cloneJson(raw);
@@ -164,18 +164,18 @@ function withoutNetworking(raw: Record<string, unknown>, pod: IncomingPod, facts
 function serve(
   { raw, pod }: PodUnderReview,
   asked: { wanted: WantedInterface[]; others: string[]; annotations: Record<string, string> },
-  facts: PodMutationFacts,
+  view: PodMutationView,
 ): Verdict {
   const { wanted, others } = asked;
   const networkings = wanted.map(({ networking }) => networking);
-  const resource = resourceFor(pod, networkings, facts);
+  const resource = resourceFor(pod, networkings, view);
   if ('refusal' in resource) return denied(resource.refusal);
   const zones = zonesFor(networkings);
   if (zones.kind === 'disjoint') return denied(zones.message);
 
   const changed = cloneJson(raw);
   const annotations = childOf(childOf(changed, 'metadata'), 'annotations');
-  Object.assign(annotations, annotationsFor(asked.annotations, wanted, defaultsOf(facts)));
+  Object.assign(annotations, annotationsFor(asked.annotations, wanted, defaultsOf(view)));
 
   const warnings: string[] = [];
   const spec = childOf(changed, 'spec');
@@ -185,7 +185,7 @@ function serve(
       `the pod asks for ${requested} ${resource.name} but has ${wanted.length} interfaces: its node may lack room`,
     );
   }
-  if (facts.injectResources && requested === undefined) requestEnis(spec, resource.name, wanted.length);
+  if (view.injectResources && requested === undefined) requestEnis(spec, resource.name, wanted.length);
   if (others.length > 0) {
     warnings.push(
       `PodNetworking ${others.join(', ')} select the pod too; ${networkings[0]?.metadata.name} goes before by priority and name`,
@@ -194,7 +194,7 @@ function serve(
   // The scheduler does not choose the node of a pod of a DaemonSet.
   if (!pod.metadata.ownerReferences.some(({ kind }) => kind === 'DaemonSet')) {
     // What holds a fixed address goes where that lies, and takes nothing from a vSwitch.
-    if (facts.fixedZone !== undefined) requireZones(spec, [facts.fixedZone]);
+    if (view.fixedZone !== undefined) requireZones(spec, [view.fixedZone]);
     else if (zones.kind === 'zones') requireZones(spec, zones.zones);
   }
   return { kind: 'allowed', patch: diffJsonPatch(raw, changed), warnings };
@@ -224,7 +224,7 @@ function annotationsFor(
 function resourceFor(
   pod: IncomingPod,
   networkings: readonly PodNetworking[],
-  { enableTrunk }: PodMutationFacts,
+  { enableTrunk }: PodMutationView,
 ): { name: EniResource } | { refusal: string } {
   const [first] = networkings;
   const eniType = first?.spec.eniOptions.eniType ?? 'Default';

@@ -65,8 +65,8 @@ function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Ste
   if (phase === 'Unbind') {
     if (pod.state === 'live') {
       if (pod.nodeName === '') return { do: 'nothing' };
-      const retargeted = isOwner && podEni.spec.target?.nodeName === pod.nodeName;
-      return retargeted ? { do: 'startBinding' } : { do: 'rebind' };
+      const isRebound = isOwner && podEni.spec.target?.nodeName === pod.nodeName;
+      return isRebound ? { do: 'startBinding' } : { do: 'rebind' };
     }
     if (snapshot.successorGone === true) return { do: 'podVanished' };
     const dueMs = releaseDueMs(podEni);

@@ -1,15 +1,15 @@
 import { expect, test } from 'vitest';
-import { type ServiceFacts, serviceConditions } from './networking-conditions.ts';
-import type { Failing, Tally } from './pod-networking-stats.ts';
+import { type ServiceView, serviceConditions } from './networking-conditions.ts';
+import type { Failing, NetworkingStats } from './pod-networking-stats.ts';
 
 const VSWITCHES = [
   { id: 'vsw-1', zone: 'z-1', free: 5 },
   { id: 'vsw-2', zone: 'z-2', free: 5 },
 ];
 
-function tally(
+function stats(
   changes: { failing?: Failing[]; updated?: number; changing?: string[]; outdated?: string[] } = {},
-): Tally {
+): NetworkingStats {
   const { failing = [], updated = 0, changing = [], outdated = [] } = changes;
   return {
     pods: { bound: 0, starting: 0, waiting: 0, releasing: 0, reserved: 0, failed: 0 },
@@ -19,20 +19,20 @@ function tally(
   };
 }
 
-function said(type: string, facts: Partial<ServiceFacts>): string {
+function said(type: string, view: Partial<ServiceView>): string {
   const all = serviceConditions({
-    tally: tally(),
+    stats: stats(),
     gate: 'open',
     zonesWithoutAddress: new Set(),
     vSwitches: VSWITCHES,
-    ...facts,
+    ...view,
   });
   const condition = all.find((each) => each.type === type);
   return `${condition?.status} ${condition?.reason}: ${condition?.message}`;
 }
 
 test('capacity is short when a zone with waiting pods is full, or everything is', () => {
-  const capacity = (facts: Partial<ServiceFacts>) => said('CapacityAvailable', facts);
+  const capacity = (view: Partial<ServiceView>) => said('CapacityAvailable', view);
   const [first, second] = VSWITCHES.map((vSwitch) => ({ ...vSwitch, free: 0 }));
   const oneFull = [...(first === undefined ? [] : [first]), ...VSWITCHES.slice(1)];
   const allFull = [first, second].filter((each) => each !== undefined);
@@ -55,27 +55,27 @@ test('the last failure is told with its words', () => {
     message: `CreateNetworkInterface: Code-${second}: no (request id R-${second})`,
   }));
   expect(said('AllocationHealthy', {})).toBe('True Healthy: no pod fails');
-  expect(said('AllocationHealthy', { tally: tally({ failing: failing.slice(0, 1) }) })).toMatch(
+  expect(said('AllocationHealthy', { stats: stats({ failing: failing.slice(0, 1) }) })).toMatch(
     /^False PodsFailing: the interface of one pod fails/,
   );
-  expect(said('AllocationHealthy', { tally: tally({ failing }) })).toBe(
+  expect(said('AllocationHealthy', { stats: stats({ failing }) })).toBe(
     'False PodsFailing: the interfaces of 3 pods fail, the last that of default/web-03: CloudError: CreateNetworkInterface: Code-03: no (request id R-03)',
   );
 });
 
 test('a rollout is counted, and says what holds it up', () => {
-  const half = tally({ updated: 2, changing: ['c'], outdated: ['d'] });
-  const rollout = (facts: Partial<ServiceFacts>) => said('RolloutComplete', facts);
-  expect(rollout({ tally: tally({ updated: 4 }) })).toMatch(/^True UpToDate/);
-  expect(rollout({ tally: half })).toBe(
+  const half = stats({ updated: 2, changing: ['c'], outdated: ['d'] });
+  const rollout = (view: Partial<ServiceView>) => said('RolloutComplete', view);
+  expect(rollout({ stats: stats({ updated: 4 }) })).toMatch(/^True UpToDate/);
+  expect(rollout({ stats: half })).toBe(
     'False RollingOut: 2 of 4 running pods have the security groups of the spec, 1 are being changed',
   );
-  expect(rollout({ tally: half, gate: 'AwaitingRecreation' })).toMatch(
+  expect(rollout({ stats: half, gate: 'AwaitingRecreation' })).toMatch(
     /^False AwaitingRecreation: 2 of 4 .*OnRecreate/,
   );
-  expect(rollout({ tally: half, gate: 'RolloutBlocked' })).toMatch(
+  expect(rollout({ stats: half, gate: 'RolloutBlocked' })).toMatch(
     /^False RolloutBlocked: 2 of 4 .*until the PodNetworking is Ready/,
   );
   // What was begun is finished whatever the gate says now.
-  expect(rollout({ tally: tally({ changing: ['c'] }), gate: 'AwaitingRecreation' })).toMatch(/^False RollingOut/);
+  expect(rollout({ stats: stats({ changing: ['c'] }), gate: 'AwaitingRecreation' })).toMatch(/^False RollingOut/);
 });

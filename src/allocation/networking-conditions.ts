@@ -1,5 +1,5 @@
 import type { Reason } from '../crds/reasons/catalogue.ts';
-import type { Tally } from './pod-networking-stats.ts';
+import type { NetworkingStats } from './pod-networking-stats.ts';
 import type { RolloutGate } from './security-groups.ts';
 
 /** What a PodNetworking says of the pods that it serves. */
@@ -11,8 +11,8 @@ export interface ServiceCondition {
 }
 
 /** What these conditions are derived from. */
-export interface ServiceFacts {
-  tally: Tally;
+export interface ServiceView {
+  stats: NetworkingStats;
   gate: RolloutGate;
   /** Zones in which pods wait for an address. */
   zonesWithoutAddress: ReadonlySet<string>;
@@ -21,11 +21,11 @@ export interface ServiceFacts {
 }
 
 /** `CapacityAvailable`, `AllocationHealthy` and `RolloutComplete`. Pure. */
-export function serviceConditions(facts: ServiceFacts): ServiceCondition[] {
-  return [capacity(facts), allocation(facts.tally), rollout(facts)];
+export function serviceConditions(view: ServiceView): ServiceCondition[] {
+  return [capacity(view), allocation(view.stats), rollout(view)];
 }
 
-function capacity({ vSwitches, zonesWithoutAddress }: ServiceFacts): ServiceCondition {
+function capacity({ vSwitches, zonesWithoutAddress }: ServiceView): ServiceCondition {
   const type = 'CapacityAvailable';
   if (vSwitches === undefined || vSwitches.length === 0) {
     return {
@@ -53,7 +53,7 @@ function capacity({ vSwitches, zonesWithoutAddress }: ServiceFacts): ServiceCond
   return { type, status: 'True', reason: 'AddressesFree', message };
 }
 
-function allocation({ failing }: Tally): ServiceCondition {
+function allocation({ failing }: NetworkingStats): ServiceCondition {
   const type = 'AllocationHealthy';
   if (failing.size === 0) return { type, status: 'True', reason: 'Healthy', message: 'no pod fails' };
   const [last] = [...failing.values()].sort((a, b) => (a.since === b.since ? 0 : a.since > b.since ? -1 : 1));
@@ -64,9 +64,9 @@ function allocation({ failing }: Tally): ServiceCondition {
   return { type, status: 'False', reason, message: `${count}${words}` };
 }
 
-function rollout({ tally, gate }: ServiceFacts): ServiceCondition {
+function rollout({ stats, gate }: ServiceView): ServiceCondition {
   const type = 'RolloutComplete';
-  const { updated, changing, outdated } = tally.rollout;
+  const { updated, changing, outdated } = stats.rollout;
   if (changing.size === 0 && outdated.size === 0) {
     return { type, status: 'True', reason: 'UpToDate', message: 'running pods have the security groups of the spec' };
   }

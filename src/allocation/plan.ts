@@ -11,7 +11,7 @@ import type { SlotLedger } from './slots.ts';
 import type { VSwitchPool } from './vswitch-pool.ts';
 
 /** Where a pod's ENI is to be attached, as the node controller knows it. */
-export interface NodeFacts {
+export interface NodeView {
   nodeName: string;
   instanceId: string;
   zone: string;
@@ -26,7 +26,7 @@ export interface NodeFacts {
 }
 
 /** How many interfaces of pods a node can have. Undefined until it has a trunk, where it needs one. */
-export function slotLimitOf(node: NodeFacts): number | undefined {
+export function slotLimitOf(node: NodeView): number | undefined {
   if (node.exclusive) return node.eniLimit;
   return node.trunkEniId === undefined ? undefined : node.memberLimit;
 }
@@ -65,7 +65,7 @@ export type Plan = { kind: 'create'; podEni: PodEni } | Waiting;
 export type Rebinding = { kind: 'rebind'; target: AttachTarget } | Waiting;
 
 /** What plans are made from; `slots` and `vSwitches` are reserved by a plan that succeeds. */
-export interface Room {
+export interface Capacity {
   slots: SlotLedger;
   vSwitches: VSwitchPool;
   random: Random;
@@ -85,30 +85,30 @@ export interface Room {
 export function planPodEni(
   pod: PodToServe,
   wanted: readonly WantedInterface[],
-  node: NodeFacts | undefined,
+  node: NodeView | undefined,
   nodeName: string,
-  room: Room,
+  capacity: Capacity,
 ): Plan {
   const key = `${pod.namespace}/${pod.name}`;
   const networkings = wanted.map(({ networking }) => networking);
-  const place = findSlots(node, nodeName, { owner: key, count: wanted.length, networkings }, room);
+  const place = findSlots(node, nodeName, { owner: key, count: wanted.length, networkings }, capacity);
   if (place.kind === 'wait') return place;
   const allocations: Allocation[] = [];
   for (const { name, networking, defaultRoute, extraRoutes } of wanted) {
-    const choice = chooseVSwitch(networking, place.node.zone, room);
+    const choice = chooseVSwitch(networking, place.node.zone, capacity);
     if (choice.kind === 'wait') {
-      for (const { eni } of allocations) room.vSwitches.giveBack(eni.vSwitchID ?? '');
+      for (const { eni } of allocations) capacity.vSwitches.giveBack(eni.vSwitchID ?? '');
       return choice;
     }
     const trunk = !place.node.exclusive;
     allocations.push({
-      ...allocationFor({ pod, interfaceName: name, attempt: 1, vSwitch: choice.vSwitch, networking, trunk, room }),
+      ...allocationFor({ pod, interfaceName: name, attempt: 1, vSwitch: choice.vSwitch, networking, trunk, capacity }),
       allocationType: networking.spec.allocationType,
       ...(defaultRoute === undefined ? {} : { defaultRoute }),
       ...(extraRoutes === undefined ? {} : { extraRoutes }),
     });
   }
-  room.slots.reserve(key, place.node.instanceId, wanted.length);
+  capacity.slots.reserve(key, place.node.instanceId, wanted.length);
   return {
     kind: 'create',
     podEni: {
@@ -124,7 +124,7 @@ export function planPodEni(
   };
 }
 
-function targetOn({ nodeName, instanceId, exclusive, trunkEniId }: NodeFacts): AttachTarget {
+function targetOn({ nodeName, instanceId, exclusive, trunkEniId }: NodeView): AttachTarget {
   return {
     nodeName,
     instanceID: instanceId,
@@ -140,9 +140,9 @@ export function planNewAttempt(
   podEni: PodEni,
   index: number,
   networking: PodNetworking,
-  room: Room,
+  capacity: Capacity,
 ): { kind: 'attempt'; allocation: Allocation } | Waiting {
-  const choice = chooseVSwitch(networking, podEni.spec.zone ?? '', room);
+  const choice = chooseVSwitch(networking, podEni.spec.zone ?? '', capacity);
   if (choice.kind === 'wait') return choice;
   const before = podEni.spec.allocations?.[index];
   const pod = {
@@ -158,7 +158,7 @@ export function planNewAttempt(
     kind: 'attempt',
     allocation: {
       ...kept,
-      ...allocationFor({ pod, interfaceName, attempt, vSwitch: choice.vSwitch, networking, trunk, room }),
+      ...allocationFor({ pod, interfaceName, attempt, vSwitch: choice.vSwitch, networking, trunk, capacity }),
     },
   };
 }
@@ -170,9 +170,9 @@ export function planNewAttempt(
 export function planRebind(
   podEni: PodEni,
   pod: PodToServe,
-  node: NodeFacts | undefined,
+  node: NodeView | undefined,
   nodeName: string,
-  room: Room,
+  capacity: Capacity,
 ): Rebinding {
   if (node !== undefined && podEni.spec.zone !== undefined && node.zone !== podEni.spec.zone) {
     return {
@@ -184,9 +184,9 @@ export function planRebind(
   }
   const owner = `${pod.namespace}/${pod.name}`;
   const count = podEni.spec.allocations?.length ?? 1;
-  const place = findSlots(node, nodeName, { owner, count, networkings: [] }, room);
+  const place = findSlots(node, nodeName, { owner, count, networkings: [] }, capacity);
   if (place.kind === 'wait') return place;
-  room.slots.reserve(owner, place.node.instanceId, count);
+  capacity.slots.reserve(owner, place.node.instanceId, count);
   return { kind: 'rebind', target: targetOn(place.node) };
 }
 
@@ -197,15 +197,15 @@ function allocationFor(plan: {
   vSwitch: VSwitch;
   networking: PodNetworking;
   trunk: boolean;
-  room: Room;
+  capacity: Capacity;
 }): Allocation {
-  const { pod, interfaceName, attempt, vSwitch, networking, trunk, room } = plan;
+  const { pod, interfaceName, attempt, vSwitch, networking, trunk, capacity } = plan;
   const securityGroupIds = networking.spec.securityGroupIDs ?? [];
   const generation = networking.metadata.generation;
   return {
     interface: interfaceName,
     ipv4CIDR: vSwitch.cidrBlock,
-    ...(room.withIpv6 ? { ipv6CIDR: vSwitch.ipv6CidrBlock } : {}),
+    ...(capacity.withIpv6 ? { ipv6CIDR: vSwitch.ipv6CidrBlock } : {}),
     eni: {
       id: '',
       zone: vSwitch.zoneId,
@@ -216,16 +216,16 @@ function allocationFor(plan: {
     intent: {
       attempt,
       clientToken: clientTokenOf({
-        clusterId: room.clusterId,
+        clusterId: capacity.clusterId,
         owner: `${pod.namespace}/${pod.name}`,
         ownerUid: pod.uid,
         interfaceName,
         attempt,
-        plannedAt: new Date(room.nowMs).toISOString(),
+        plannedAt: new Date(capacity.nowMs).toISOString(),
         vSwitchId: vSwitch.id,
         securityGroupIds,
       }),
-      createdAt: rfc3339(room.nowMs),
+      createdAt: rfc3339(capacity.nowMs),
       networking: networking.metadata.name,
       ...(generation === undefined ? {} : { networkingGeneration: generation }),
     },
@@ -234,11 +234,11 @@ function allocationFor(plan: {
 
 /** What the owner holds already counts as free for it: it may be planned again before it was attached. */
 function findSlots(
-  node: NodeFacts | undefined,
+  node: NodeView | undefined,
   nodeName: string,
   request: { owner: string; count: number; networkings: readonly PodNetworking[] },
-  room: Room,
-): { kind: 'found'; node: NodeFacts } | Waiting {
+  capacity: Capacity,
+): { kind: 'found'; node: NodeView } | Waiting {
   const wait = (waitsFor: WaitsFor, reason: Waiting['reason'], message: string): Waiting => ({
     ...{ kind: 'wait', waitsFor, reason, message },
   });
@@ -262,7 +262,7 @@ function findSlots(
       `node ${nodeName} has no trunk ENI yet; condition TrunkReady of nodes.network.alibabacloud.com ${nodeName} says why`,
     );
   }
-  const used = room.slots.usedByOthers(node.instanceId, request.owner);
+  const used = capacity.slots.usedByOthers(node.instanceId, request.owner);
   if (used + request.count > limit) {
     const [reason, what] = node.exclusive
       ? (['NoEniSlot', `ENIs that node ${nodeName} can hold for pods`] as const)
@@ -276,7 +276,7 @@ function findSlots(
   return { kind: 'found', node };
 }
 
-function eniTypeRefusal({ metadata, spec }: PodNetworking, node: NodeFacts): string | undefined {
+function eniTypeRefusal({ metadata, spec }: PodNetworking, node: NodeView): string | undefined {
   const { eniType } = spec.eniOptions;
   if (eniType === 'ENI' && !node.exclusive) {
     return `PodNetworking ${metadata.name} asks for whole ENIs (eniType ENI), node ${node.nodeName} gives members of its trunk; whole ENIs are given by nodes with the label ${LABEL_EXCLUSIVE_MODE}=eniOnly`;
@@ -290,13 +290,13 @@ function eniTypeRefusal({ metadata, spec }: PodNetworking, node: NodeFacts): str
 function chooseVSwitch(
   networking: PodNetworking,
   zone: string,
-  room: Room,
+  capacity: Capacity,
 ): { kind: 'taken'; vSwitch: VSwitch } | Waiting {
   const options = networking.spec.vSwitchOptions ?? [];
-  const hasIpv6 = (id: string) => (room.vSwitches.get(id)?.ipv6CidrBlock ?? '') !== '';
-  const candidates = room.withIpv6 ? options.filter(hasIpv6) : options;
+  const hasIpv6 = (id: string) => (capacity.vSwitches.get(id)?.ipv6CidrBlock ?? '') !== '';
+  const candidates = capacity.withIpv6 ? options.filter(hasIpv6) : options;
   const policy = networking.spec.vSwitchSelectOptions.vSwitchSelectionPolicy;
-  const choice = room.vSwitches.take(zone, candidates, policy, room.random, room.nowMs);
+  const choice = capacity.vSwitches.take(zone, candidates, policy, capacity.random, capacity.nowMs);
   switch (choice.kind) {
     case 'taken':
       return choice;
@@ -305,7 +305,7 @@ function chooseVSwitch(
         kind: 'wait',
         waitsFor: { kind: 'networking', name: networking.metadata.name },
         reason: 'NoVSwitchInZone',
-        message: `PodNetworking ${networking.metadata.name} has no vSwitch${room.withIpv6 ? ' with an IPv6 CIDR' : ''} in zone ${zone} of the node; add one to vSwitchOptions or keep the pod in another zone`,
+        message: `PodNetworking ${networking.metadata.name} has no vSwitch${capacity.withIpv6 ? ' with an IPv6 CIDR' : ''} in zone ${zone} of the node; add one to vSwitchOptions or keep the pod in another zone`,
       };
     case 'full':
       return {

@@ -16,7 +16,7 @@ export interface Failing {
 }
 
 /** What the PodENIs of one PodNetworking add up to. */
-export interface Tally {
+export interface NetworkingStats {
   pods: Record<PodProgress, number>;
   /** Fixed addresses without a pod, by vSwitch. */
   reserved: ReadonlyMap<string, number>;
@@ -32,7 +32,7 @@ interface Share {
   rollout: RolloutState;
 }
 
-class Sum implements Tally {
+class Sum implements NetworkingStats {
   readonly pods = { bound: 0, starting: 0, waiting: 0, releasing: 0, reserved: 0, failed: 0 };
   readonly reserved = new Map<string, number>();
   readonly failing = new Map<string, Failing>();
@@ -65,14 +65,14 @@ export class PodNetworkingStats {
   readonly #sums = new Map<string, Sum>();
   readonly #shares = new Map<string, ReadonlyMap<string, Share>>();
   /** Security groups by PodNetworking; a rollout is judged against them. */
-  readonly #targets = new Map<string, readonly string[]>();
+  readonly #securityGroups = new Map<string, readonly string[]>();
 
-  /** @param onChange is called with a PodNetworking whose tally differs from before. */
+  /** @param onChange is called with a PodNetworking whose stats changed. */
   constructor(onChange: (networking: string) => void) {
     this.#onChange = onChange;
   }
 
-  of(networking: string): Tally {
+  of(networking: string): NetworkingStats {
     return this.#sums.get(networking) ?? new Sum();
   }
 
@@ -90,15 +90,15 @@ export class PodNetworkingStats {
    *
    * @param podEnis its own; asked for only when the groups are others than before.
    */
-  target(networking: string, securityGroupIds: readonly string[], podEnis: () => Iterable<PodEni>): void {
-    if (this.#targets.get(networking)?.join() === securityGroupIds.join()) return;
-    this.#targets.set(networking, securityGroupIds);
+  setSecurityGroups(networking: string, securityGroupIds: readonly string[], podEnis: () => Iterable<PodEni>): void {
+    if (this.#securityGroups.get(networking)?.join() === securityGroupIds.join()) return;
+    this.#securityGroups.set(networking, securityGroupIds);
     for (const podEni of podEnis()) this.put(podEni);
   }
 
   /** A PodNetworking is gone; its pods stay counted, as long as there are any. */
-  untarget(networking: string): void {
-    this.#targets.delete(networking);
+  forgetSecurityGroups(networking: string): void {
+    this.#securityGroups.delete(networking);
   }
 
   #sharesOf(podEni: PodEni): Map<string, Share> {
@@ -111,7 +111,7 @@ export class PodNetworkingStats {
   }
 
   #shareOf(podEni: PodEni, networking: string): Share {
-    const groups = this.#targets.get(networking);
+    const groups = this.#securityGroups.get(networking);
     const progress = podProgress(podEni);
     const held = progress === 'reserved' ? (podEni.spec.allocations ?? []) : [];
     return {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { podEniSchema } from '../crds/pod-eni.ts';
 import { podNetworkingSchema } from '../crds/pod-networking.ts';
-import { retargeted, rolloutAllowance, rolloutGate, sameSecurityGroups } from './security-groups.ts';
+import { rolloutAllowance, rolloutGate, sameSecurityGroups, withSecurityGroups } from './security-groups.ts';
 
 const networking = (changes: { spec?: object; status?: object } = {}) =>
   podNetworkingSchema.parse({
@@ -57,7 +57,7 @@ describe('a rollout', () => {
         ],
       },
     });
-    const [own, ...others] = (spec.allocations ?? []).map((allocation) => retargeted(allocation, networking()));
+    const [own, ...others] = (spec.allocations ?? []).map((allocation) => withSecurityGroups(allocation, networking()));
     expect(own).toEqual({
       ...spec.allocations?.[0],
       eni: { id: 'eni-1', mac: 'm', securityGroupIDs: ['sg-1'] },

@@ -25,7 +25,7 @@ export function rolloutState(podEni: PodEni, networking: string, securityGroupId
 }
 
 /** An allocation with the security groups and the generation of its PodNetworking; of another one's it stays as it is. */
-export function retargeted(allocation: Allocation, { metadata, spec }: PodNetworking): Allocation {
+export function withSecurityGroups(allocation: Allocation, { metadata, spec }: PodNetworking): Allocation {
   const { intent, eni } = allocation;
   if (intent?.networking !== metadata.name) return allocation;
   const { generation } = metadata;

@@ -1,5 +1,5 @@
 import { attachedTrunk, eniLimitOf, isExclusive } from '../allocation/node-mode.ts';
-import type { NodeFacts } from '../allocation/plan.ts';
+import type { NodeView } from '../allocation/plan.ts';
 import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON } from '../crds/names.ts';
 import type { TerwayNode } from '../crds/node.ts';
 import type { CoreNode } from './resources.ts';
@@ -35,7 +35,7 @@ export function nodeIdentity(node: CoreNode): { identity: NodeIdentity } | { mis
  * What plans need to know of a node. The Node CR's record of the trunk counts; the annotation `trunk-on` is what an upstream
  * node daemon leaves behind where it manages the trunk itself.
  */
-export function nodeFacts(core: CoreNode | undefined, node: TerwayNode | undefined): NodeFacts | undefined {
+export function nodeView(core: CoreNode | undefined, node: TerwayNode | undefined): NodeView | undefined {
   if (core === undefined || node?.spec.nodeMetadata === undefined) return undefined;
   // On its way out, or of another instance that had the name before: nothing new may be attached there.
   if (node.metadata.deletionTimestamp !== undefined) return undefined;

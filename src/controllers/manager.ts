@@ -1,4 +1,4 @@
-import type { Room } from '../allocation/plan.ts';
+import type { Capacity } from '../allocation/plan.ts';
 import { SlotLedger } from '../allocation/slots.ts';
 import { VSwitchPool } from '../allocation/vswitch-pool.ts';
 import { EniObserver } from '../cloud/observer.ts';
@@ -108,10 +108,10 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     }
   });
   const vSwitches = new VSwitchPool();
-  const room: Omit<Room, 'nowMs'> = { slots, vSwitches, random, clusterId, withIpv6 };
+  const capacity: Omit<Capacity, 'nowMs'> = { slots, vSwitches, random, clusterId, withIpv6 };
 
   const shared = {
-    ...{ ...options, signal, observer, search, driver, news, pendingPods, room, wakePod, wakeNode },
+    ...{ ...options, signal, observer, search, driver, news, pendingPods, capacity, wakePod, wakeNode },
     catalog: new NetworkCatalog({ cloud, clock, vpcId: options.vpcId, pool: vSwitches }),
     events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
     starts: new PodStarts(clock),
@@ -126,7 +126,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   const mirrors = new NetworkInterfaceController(shared);
   const networkings = new PodNetworkingController({
     ...shared,
-    retarget: (podEni, networking, run) => podEnis.retarget(podEni, networking, run),
+    applySecurityGroups: (podEni, networking, run) => podEnis.applySecurityGroups(podEni, networking, run),
   });
   const collector = new Collector(shared, options.collector);
 

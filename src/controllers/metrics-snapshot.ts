@@ -1,4 +1,4 @@
-import type { Room } from '../allocation/plan.ts';
+import type { Capacity } from '../allocation/plan.ts';
 import type { PodNetworkingStats } from '../allocation/pod-networking-stats.ts';
 import { CloudError } from '../cloud/errors.ts';
 import type { EniObserver } from '../cloud/observer.ts';
@@ -30,7 +30,7 @@ export interface LeaderSources {
   pendingPods: Pick<PendingPods, 'unserved' | 'counts'>;
   starts: Pick<PodStarts, 'oldestMs'>;
   escaped: ReadonlySet<string>;
-  room: Pick<Room, 'vSwitches'>;
+  capacity: Pick<Capacity, 'vSwitches'>;
   stats: Pick<PodNetworkingStats, 'of'>;
   collector: Pick<Collector, 'latest'>;
   queues: Readonly<Record<string, WorkQueue>>;
@@ -38,7 +38,7 @@ export interface LeaderSources {
 
 /** What metrics tell of a leader. Looks at memory alone, and at no store of pods or PodENIs. */
 export function leaderState(sources: LeaderSources): LeaderState {
-  const { informers, observer, pendingPods, starts, escaped, room, stats, collector, queues } = sources;
+  const { informers, observer, pendingPods, starts, escaped, capacity, stats, collector, queues } = sources;
   const round = collector.latest;
   const networkings = informers.podNetworkings.store
     .list()
@@ -68,8 +68,8 @@ export function leaderState(sources: LeaderSources): LeaderState {
         : { found: round.orphans, held: round.orphans - round.released, braked: round.braked },
     networkings,
     vSwitches: [...vSwitchIds].flatMap((id) => {
-      const free = room.vSwitches.free(id);
-      const facts = room.vSwitches.get(id);
+      const free = capacity.vSwitches.free(id);
+      const facts = capacity.vSwitches.get(id);
       if (free === undefined || facts === undefined) return [];
       const reserved = networkings.reduce((sum, networking) => sum + (networking.reserved.get(id) ?? 0), 0);
       return [{ id, zone: facts.zoneId, free: Math.max(0, free), reserved }];

@@ -1,6 +1,6 @@
 import { ownershipTags } from '../../allocation/identity.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
-import type { Room } from '../../allocation/plan.ts';
+import type { Capacity } from '../../allocation/plan.ts';
 import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -39,7 +39,7 @@ export interface TrunkExecutorContext {
   log: Log;
   observer: EniObserver;
   /** Slots and addresses; `nowMs` is set by each plan. */
-  room: Omit<Room, 'nowMs'>;
+  capacity: Omit<Capacity, 'nowMs'>;
   informers: Pick<Informers, 'coreNodes' | 'nodes' | 'podEnis'>;
 }
 
@@ -97,7 +97,7 @@ export class TrunkExecutor {
         // Once per refusal: the intent stays until there is room elsewhere, and is looked at again meanwhile.
         if (avoidVSwitch && failure !== undefined && !this.#charged.has(failure)) {
           this.#charged.add(failure);
-          this.#context.room.vSwitches.block(intent.vSwitchID, clock.now());
+          this.#context.capacity.vSwitches.block(intent.vSwitchID, clock.now());
         }
         const current = await this.#lost(node, intent, signal);
         return this.plan(current, identity, intent.attempt + 1, signal);
@@ -134,10 +134,10 @@ export class TrunkExecutor {
 
   /** Whether pods still have interfaces below a trunk. */
   isInUse(node: TerwayNode, { eniID }: TrunkIntent): boolean {
-    const { room, informers } = this.#context;
+    const { capacity, informers } = this.#context;
     if (eniID === '') return false;
     const instanceId = node.spec.nodeMetadata?.instanceID ?? '';
-    return room.slots.used(instanceId) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
+    return capacity.slots.used(instanceId) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
   }
 
   /** What there is to do for the trunk of an intent, by what is known now. */

@@ -1,7 +1,7 @@
 import { FRESH_MS } from '../../allocation/interface-step.ts';
 import { attachedTrunk } from '../../allocation/node-mode.ts';
 import type { OperationFailure } from '../../allocation/operation.ts';
-import type { Room } from '../../allocation/plan.ts';
+import type { Capacity } from '../../allocation/plan.ts';
 import { planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import { type ClusterNetwork, clusterNetwork } from '../../cluster/cluster-network.ts';
@@ -37,7 +37,7 @@ export interface TrunkPlannerContext {
   observer: EniObserver;
   random: Random;
   /** Slots and addresses; `nowMs` is set by each plan. */
-  room: Omit<Room, 'nowMs'>;
+  capacity: Omit<Capacity, 'nowMs'>;
   /** Finds ENIs whose id is unknown. */
   search: EniSearch;
   /** Ends the term. */
@@ -65,9 +65,9 @@ export class TrunkPlanner {
     const config = this.#networkConfig(node, identity.zoneId);
     if ('message' in config) return config;
     const { vSwitchIds, securityGroupIds, tags } = config;
-    const { catalog, room, random, clock } = this.#context;
+    const { catalog, capacity, random, clock } = this.#context;
     await catalog.lookUp({ vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal);
-    const choice = room.vSwitches.take(identity.zoneId, vSwitchIds, 'ordered', random, clock.now());
+    const choice = capacity.vSwitches.take(identity.zoneId, vSwitchIds, 'ordered', random, clock.now());
     switch (choice.kind) {
       case 'taken':
         return { intent: this.#intentFor(node, attempt, { vSwitchId: choice.vSwitch.id, securityGroupIds, tags }, '') };

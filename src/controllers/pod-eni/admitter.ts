@@ -4,9 +4,9 @@ import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request
 import { candidatesFor } from '../../allocation/networking-candidates.ts';
 import { isExclusive } from '../../allocation/node-mode.ts';
 import {
-  type NodeFacts,
+  type Capacity,
+  type NodeView,
   planPodEni,
-  type Room,
   slotLimitOf,
   type WaitsFor,
   type WantedInterface,
@@ -15,7 +15,7 @@ import { clusterNetworking } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { networkingLookup } from '../../cluster/networking-lookup.ts';
-import { nodeFacts } from '../../cluster/node-view.ts';
+import { nodeView } from '../../cluster/node-view.ts';
 import { isCandidate, podToJudge, podToMatch } from '../../cluster/pod-view.ts';
 import type { Pod } from '../../cluster/resources.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
@@ -56,7 +56,7 @@ export type PodAdmitterContext = EscapedPodsContext & {
   escapedPods: () => 'serve' | 'hold' | 'evict';
   events: ControllerEvents;
   /** Slots and addresses; `nowMs` is set by each plan. */
-  room: Omit<Room, 'nowMs'>;
+  capacity: Omit<Capacity, 'nowMs'>;
   /** Ends the term. */
   signal: AbortSignal;
   /** Kinds of owners besides StatefulSet whose pods keep their names. */
@@ -156,12 +156,12 @@ export class PodAdmitter {
    *
    * @param networkings that are to serve the pod, when it has no PodENI yet.
    */
-  standsBehindOthers(key: string, node: NodeFacts | undefined, networkings: readonly string[] = []): boolean {
-    const { pendingPods, room } = this.#context;
+  standsBehindOthers(key: string, node: NodeView | undefined, networkings: readonly string[] = []): boolean {
+    const { pendingPods, capacity } = this.#context;
     const limit = node === undefined ? undefined : slotLimitOf(node);
     if (node === undefined || limit === undefined) return false;
     const slot: WaitsFor = { kind: 'slot', nodeName: node.nodeName };
-    const free = limit - room.slots.usedByOthers(node.instanceId, key);
+    const free = limit - capacity.slots.usedByOthers(node.instanceId, key);
     if (free <= 0 || pendingPods.ahead(key, slot) < free) return false;
     pendingPods.park(key, slot, networkings);
     return true;
@@ -184,14 +184,14 @@ export class PodAdmitter {
 
   /** Finds out whether a PodENI was written, whose slot counts as taken so far. @throws KubeApiError, TransportError */
   async #resolve(key: string, signal: AbortSignal): Promise<'exists' | 'none'> {
-    const { client, informers, room } = this.#context;
+    const { client, informers, capacity } = this.#context;
     const found = await client.get(podEniResource, splitKey(key), { signal }).catch((error: unknown) => {
       if (!isNotFound(error)) throw error;
       return undefined;
     });
     this.#unresolved.delete(key);
     if (found === undefined) {
-      room.slots.release(key);
+      capacity.slots.release(key);
       return 'none';
     }
     // Before the watch brings it: it has what was planned, or what another leader has planned.
@@ -241,9 +241,9 @@ export class PodAdmitter {
     this.#context.starts.end(key);
   }
 
-  #nodeOf(pod: Pod): NodeFacts | undefined {
+  #nodeOf(pod: Pod): NodeView | undefined {
     const { coreNodes, nodes } = this.#context.informers;
-    return nodeFacts(coreNodes.store.get(pod.spec.nodeName), nodes.store.get(pod.spec.nodeName));
+    return nodeView(coreNodes.store.get(pod.spec.nodeName), nodes.store.get(pod.spec.nodeName));
   }
 
   async #plan(
@@ -252,7 +252,7 @@ export class PodAdmitter {
     { wanted, others }: { wanted: WantedInterface[]; others: string[] },
     signal: AbortSignal,
   ): Promise<Admission> {
-    const { pendingPods, room, events, clock, starts } = this.#context;
+    const { pendingPods, capacity, events, clock, starts } = this.#context;
     const { nodeName } = pod.spec;
     starts.begin(key, pod.metadata.uid ?? '');
     const node = this.#nodeOf(pod);
@@ -263,7 +263,7 @@ export class PodAdmitter {
     const networkings = wanted.map(({ networking }) => networking.metadata.name);
     if (this.standsBehindOthers(key, node, networkings)) return {};
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
-    const plan = planPodEni(identity, wanted, node, nodeName, { ...room, nowMs: clock.now() });
+    const plan = planPodEni(identity, wanted, node, nodeName, { ...capacity, nowMs: clock.now() });
     if (plan.kind === 'wait') {
       pendingPods.park(key, plan.waitsFor, networkings);
       events.podWarning(key, plan.reason, plan.message, () => pendingPods.placeOf(key));
@@ -282,9 +282,9 @@ export class PodAdmitter {
         return { requeueAfterMs: UNRESOLVED_RECHECK_MS };
       }
       for (const { eni } of plan.podEni.spec.allocations ?? []) {
-        if (eni.vSwitchID !== undefined) room.vSwitches.giveBack(eni.vSwitchID);
+        if (eni.vSwitchID !== undefined) capacity.vSwitches.giveBack(eni.vSwitchID);
       }
-      room.slots.release(key);
+      capacity.slots.release(key);
       throw error;
     }
     pendingPods.leave(key);

@@ -1,11 +1,11 @@
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
-import { planRebind, type Room, type Waiting } from '../../allocation/plan.ts';
+import { type Capacity, planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
-import { retargeted } from '../../allocation/security-groups.ts';
+import { withSecurityGroups } from '../../allocation/security-groups.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { nodeFacts } from '../../cluster/node-view.ts';
+import { nodeView } from '../../cluster/node-view.ts';
 import { isFinished, podView } from '../../cluster/pod-view.ts';
 import { type Pod, podResource } from '../../cluster/resources.ts';
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from '../../crds/names.ts';
@@ -52,7 +52,7 @@ export type PodEniContext = PodAdmitterContext &
     /** ENIs that the cloud showed gone while their PodENI was released; their mirrors may go. */
     released: Set<string>;
     /** Slots and addresses; `nowMs` is set by each plan. */
-    room: Omit<Room, 'nowMs'>;
+    capacity: Omit<Capacity, 'nowMs'>;
     /** Since when pods wait for their interfaces. */
     starts: PodStarts;
     pendingPods: PendingPods;
@@ -121,7 +121,7 @@ export class PodEniController {
    * hand, such as that of the leader before.
    */
   #claim(podEni: PodEni): void {
-    const { informers, room } = this.#context;
+    const { informers, capacity } = this.#context;
     const key = keyOf(podEni.metadata);
     const target = targetOf(podEni);
     if (target === undefined) return;
@@ -132,7 +132,7 @@ export class PodEniController {
       pod.metadata.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID] &&
       pod.spec.nodeName === target.nodeName;
     if (podEni.status?.phase === 'Unbind' && !isTaken) return;
-    room.slots.reserve(key, target.instanceID, podEni.spec.allocations?.length ?? 1);
+    capacity.slots.reserve(key, target.instanceID, podEni.spec.allocations?.length ?? 1);
   }
 
   /** A PodENI vanished, by our hand or another: its slots are free. */
@@ -142,7 +142,7 @@ export class PodEniController {
     this.#context.starts.end(key);
     this.#forget(key, podEni);
     this.#successors.delete(key);
-    this.#context.room.slots.release(key);
+    this.#context.capacity.slots.release(key);
   }
 
   /** Reconciles one name. @throws KubeApiError, TransportError: the queue tries again. */
@@ -174,7 +174,7 @@ export class PodEniController {
     const { informers, observer, clock, clusterId, releaseConfirmationMs } = this.#context;
     const sandbox = sandboxReport(podEni, informers, releaseConfirmationMs);
     const pod = podView(informers.pods.store.get(key));
-    const node = pod.state === 'live' ? this.#nodeFacts(pod.nodeName) : undefined;
+    const node = pod.state === 'live' ? this.#nodeView(pod.nodeName) : undefined;
     if (podEni.status?.phase !== 'Unbind') this.#successors.delete(key);
     else if (pod.state === 'live') this.#successors.add(key);
     return {
@@ -225,7 +225,7 @@ export class PodEniController {
         await this.#writer.unbind(podEni, signal);
         // What the cloud has shown is kept for a successor that is there already; without one it is forgotten right away.
         this.#reporter.forget(key);
-        this.#context.room.slots.release(key);
+        this.#context.capacity.slots.release(key);
         return 'again';
       case 'finish':
         return this.#finish(key, podEni, signal);
@@ -258,18 +258,18 @@ export class PodEniController {
   }
 
   async #rebind(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {
-    const { informers, pendingPods, room, clock } = this.#context;
+    const { informers, pendingPods, capacity, clock } = this.#context;
     const pod = informers.pods.store.get(key);
     if (pod === undefined || pod.spec.nodeName === '') return this.#settled(key, podEni, undefined);
     const { nodeName } = pod.spec;
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
     this.#context.starts.begin(key, identity.uid);
-    const node = this.#nodeFacts(nodeName);
+    const node = this.#nodeView(nodeName);
     if (this.#admitter.standsBehindOthers(key, node)) {
       this.#interfaces.forget(key, podEni);
       return {};
     }
-    const plan = planRebind(podEni, identity, node, nodeName, { ...room, nowMs: clock.now() });
+    const plan = planRebind(podEni, identity, node, nodeName, { ...capacity, nowMs: clock.now() });
     if (plan.kind === 'wait') {
       // What the cloud has shown is old when the wait ends.
       this.#interfaces.forget(key, podEni);
@@ -287,14 +287,16 @@ export class PodEniController {
     if (status?.phase !== 'Unbind') return spec.allocations;
     return spec.allocations?.map((allocation) => {
       const networking = this.#context.informers.podNetworkings.store.get(allocation.intent?.networking ?? '');
-      return networking === undefined || !isChecked(networking) ? allocation : retargeted(allocation, networking);
+      return networking === undefined || !isChecked(networking)
+        ? allocation
+        : withSecurityGroups(allocation, networking);
     });
   }
 
   /** Writes the security groups of an edited PodNetworking into the record of a running pod, and sees to the rest. */
-  async retarget(podEni: PodEni, networking: PodNetworking, signal: AbortSignal): Promise<void> {
-    const allocations = (podEni.spec.allocations ?? []).map((allocation) => retargeted(allocation, networking));
-    await this.#writer.retarget(podEni, allocations, signal);
+  async applySecurityGroups(podEni: PodEni, networking: PodNetworking, signal: AbortSignal): Promise<void> {
+    const allocations = (podEni.spec.allocations ?? []).map((allocation) => withSecurityGroups(allocation, networking));
+    await this.#writer.applySecurityGroups(podEni, allocations, signal);
     this.#context.wakePod(keyOf(podEni.metadata));
   }
 
@@ -330,7 +332,7 @@ export class PodEniController {
   }
 
   async #finish(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {
-    const { released, room, pendingPods, log } = this.#context;
+    const { released, capacity, pendingPods, log } = this.#context;
     if (!isHeldByUs(podEni)) return this.#settled(key, podEni, undefined);
     // Before the object goes, as its going is what makes the mirror look here.
     for (const { eni } of podEni.spec.allocations ?? []) if (eni.id !== '') released.add(eni.id);
@@ -338,15 +340,15 @@ export class PodEniController {
     log.debug({ podEni: key }, 'released');
     for (const { eni } of podEni.spec.allocations ?? []) {
       if (eni.id === '' || eni.vSwitchID === undefined) continue;
-      room.vSwitches.released(eni.vSwitchID);
+      capacity.vSwitches.released(eni.vSwitchID);
       pendingPods.wakeForAddress(eni.vSwitchID, 1);
     }
     return 'again';
   }
 
-  #nodeFacts(nodeName: string) {
+  #nodeView(nodeName: string) {
     const { coreNodes, nodes } = this.#context.informers;
-    return nodeFacts(coreNodes.store.get(nodeName), nodes.store.get(nodeName));
+    return nodeView(coreNodes.store.get(nodeName), nodes.store.get(nodeName));
   }
 
   /**

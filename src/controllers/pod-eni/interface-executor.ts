@@ -2,7 +2,7 @@ import { ownershipTags } from '../../allocation/identity.ts';
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { targetOf } from '../../allocation/lifecycle.ts';
 import { type Operation, type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
-import { planNewAttempt, type Room } from '../../allocation/plan.ts';
+import { type Capacity, planNewAttempt } from '../../allocation/plan.ts';
 import { isRewritten } from '../../allocation/rewritten.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -61,7 +61,7 @@ export interface InterfaceExecutorContext {
   /** How long a detachment waits for the node's word that the sandbox is gone. */
   releaseConfirmationMs: number;
   /** Slots and addresses; `nowMs` is set by each plan. */
-  room: Omit<Room, 'nowMs'>;
+  capacity: Omit<Capacity, 'nowMs'>;
   pendingPods: PendingPods;
   /** Queues a PodNetworking for a check after this time: who waits for an address of it is woken when there is one. */
   wakeNetworking: (name: string, afterMs: number) => void;
@@ -271,12 +271,12 @@ export class InterfaceExecutor {
 
   async #newAttempt(work: InterfaceWork, avoidVSwitch: boolean, failure?: OperationFailure): Promise<Outcome> {
     const { key, podEni, index, allocation, signal } = work;
-    const { room, clock, pendingPods } = this.#context;
+    const { capacity, clock, pendingPods } = this.#context;
     const { vSwitchID } = allocation.eni;
     // Once per refusal: the interface is looked at again while it waits, which says nothing about the vSwitch.
     if (avoidVSwitch && vSwitchID !== undefined && failure !== undefined && !this.#charged.has(failure)) {
       this.#charged.add(failure);
-      room.vSwitches.block(vSwitchID, clock.now());
+      capacity.vSwitches.block(vSwitchID, clock.now());
     }
     const name = allocation.intent?.networking ?? '';
     const networking = this.#networkingOf(podEni, name);
@@ -289,7 +289,7 @@ export class InterfaceExecutor {
       await this.#reporter.problem(reportOf(work, 'NetworkingGone', message));
       return { requeueAfterMs: RECHECK_BLOCKED_MS };
     }
-    const plan = planNewAttempt(podEni, index, networking, { ...room, nowMs: clock.now() });
+    const plan = planNewAttempt(podEni, index, networking, { ...capacity, nowMs: clock.now() });
     if (plan.kind === 'wait') {
       pendingPods.park(key, plan.waitsFor);
       this.#context.wakeNetworking(name, RETRY_FULL_MS);

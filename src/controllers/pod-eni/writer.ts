@@ -86,7 +86,7 @@ export class PodEniWriter {
   }
 
   /** Persists other security groups for a running pod; nobody waits for it. */
-  async retarget(podEni: PodEni, allocations: Allocation[], signal: AbortSignal): Promise<void> {
+  async applySecurityGroups(podEni: PodEni, allocations: Allocation[], signal: AbortSignal): Promise<void> {
     const mutate = (draft: PodEni) => {
       draft.spec.allocations = allocations;
     };

@@ -1,6 +1,6 @@
 import { checkNetworking } from '../../allocation/networking-check.ts';
 import { reasonOfFailure } from '../../allocation/operation.ts';
-import type { Room } from '../../allocation/plan.ts';
+import type { Capacity } from '../../allocation/plan.ts';
 import type { PodNetworkingStats } from '../../allocation/pod-networking-stats.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -43,7 +43,7 @@ export type PodNetworkingContext = OverlapsContext &
     networkingRecheckMs: number;
     random: Random;
     /** Slots and addresses; `nowMs` is set by each plan. */
-    room: Omit<Room, 'nowMs'>;
+    capacity: Omit<Capacity, 'nowMs'>;
     vpcId: string;
     pendingPods: PendingPods;
     news: NetworkingNews;
@@ -58,7 +58,7 @@ export type PodNetworkingContext = OverlapsContext &
  */
 export class PodNetworkingController {
   readonly #context: PodNetworkingContext;
-  readonly #tally: PodNetworkingStats;
+  readonly #stats: PodNetworkingStats;
   readonly #rollout: SecurityGroupRollout;
   readonly #overlaps: Overlaps;
   readonly #known: Map<string, Known>;
@@ -66,7 +66,7 @@ export class PodNetworkingController {
   constructor(context: PodNetworkingContext) {
     this.#context = context;
     this.#known = context.news.known;
-    this.#tally = context.news.stats;
+    this.#stats = context.news.stats;
     this.#rollout = new SecurityGroupRollout(context);
     this.#overlaps = new Overlaps(context);
   }
@@ -84,7 +84,7 @@ export class PodNetworkingController {
         added: (podEni) => this.#count(podEni),
         changed: (_, podEni) => this.#count(podEni),
         removed: (podEni) => {
-          this.#tally.remove(podEni);
+          this.#stats.remove(podEni);
           return [];
         },
       }),
@@ -96,7 +96,7 @@ export class PodNetworkingController {
   }
 
   #count(podEni: PodEni): readonly string[] {
-    this.#tally.put(podEni);
+    this.#stats.put(podEni);
     return [];
   }
 
@@ -106,17 +106,17 @@ export class PodNetworkingController {
     const networking = informers.podNetworkings.store.get(name);
     if (networking === undefined || networking.metadata.deletionTimestamp !== undefined) {
       this.#known.delete(name);
-      this.#tally.untarget(name);
+      this.#stats.forgetSecurityGroups(name);
       return {};
     }
-    this.#tally.target(name, networking.spec.securityGroupIDs ?? [], () =>
+    this.#stats.setSecurityGroups(name, networking.spec.securityGroupIDs ?? [], () =>
       informers.podEnis.store.byIndex('networking', name),
     );
     const known = await this.#checked(networking, signal);
     const writeAfterMs = await this.#write(networking, known, signal);
     if (known.isNews) this.#wakeWaiting(name, known);
     const current = informers.podNetworkings.store.get(name) ?? networking;
-    const isUnderWay = await this.#rollout.advance(current, this.#tally.of(name), signal);
+    const isUnderWay = await this.#rollout.advance(current, this.#stats.of(name), signal);
     // The longest of them also bounds the wait when the clock was set back.
     const checkAfterMs = Math.min(known.checkDueMs - clock.now(), this.#context.networkingRecheckMs);
     const next = [checkAfterMs, writeAfterMs, isUnderWay ? ROLLOUT_RETRY_MS : undefined];
@@ -152,7 +152,7 @@ export class PodNetworkingController {
       const answer = await this.#context.catalog.lookUp({ vSwitchIds, securityGroupIds }, maxAgeMs, signal);
       const conditions = checkNetworking(networking.spec, {
         vpcId: this.#context.vpcId,
-        withIpv6: this.#context.room.withIpv6,
+        withIpv6: this.#context.capacity.withIpv6,
         ...answer,
       });
       return { conditions, answer };
@@ -171,15 +171,15 @@ export class PodNetworkingController {
 
   /** @returns after how long what is not worth a write yet is to be written; undefined when nothing is left. */
   async #write(networking: PodNetworking, known: Known, signal: AbortSignal): Promise<number | undefined> {
-    const { client, informers, pendingPods, room, clock, log, configProblem } = this.#context;
+    const { client, informers, pendingPods, capacity, clock, log, configProblem } = this.#context;
     const { name } = networking.metadata;
     const remark = await this.#overlaps.remarkOn(name, signal);
     const nowMs = clock.now();
     const status = networkingStatus(networking, {
       checked: known.checked,
-      tally: this.#tally.of(name),
+      stats: this.#stats.of(name),
       unserved: pendingPods.unserved(name),
-      free: (id) => room.vSwitches.free(id),
+      free: (id) => capacity.vSwitches.free(id),
       remark,
       configProblem: configProblem(),
       nowMs,

@@ -1,4 +1,4 @@
-import type { Tally } from '../../allocation/pod-networking-stats.ts';
+import type { NetworkingStats } from '../../allocation/pod-networking-stats.ts';
 import { rolloutAllowance, rolloutGate } from '../../allocation/security-groups.ts';
 import type { QuotaScheduler } from '../../cloud/quota.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -10,12 +10,12 @@ import { isConflict, isNotFound } from '../../kube/errors.ts';
 const PODS_WAIT_FOR = ['CreateNetworkInterface', 'AttachNetworkInterface'] as const;
 
 /** Writes the security groups of an edited PodNetworking into one record; the record's controller does the rest. */
-type Retarget = (podEni: PodEni, networking: PodNetworking, signal: AbortSignal) => Promise<void>;
+type ApplySecurityGroups = (podEni: PodEni, networking: PodNetworking, signal: AbortSignal) => Promise<void>;
 
 /** What it works with. */
 export interface RolloutContext {
   quota: Pick<QuotaScheduler, 'status'>;
-  retarget: Retarget;
+  applySecurityGroups: ApplySecurityGroups;
   informers: Pick<Informers, 'podEnis'>;
 }
 
@@ -37,17 +37,17 @@ export class SecurityGroupRollout {
    * @returns whether there is more to do later.
    * @throws KubeApiError, TransportError
    */
-  async advance(networking: PodNetworking, tally: Tally, signal: AbortSignal): Promise<boolean> {
-    const { outdated, changing } = tally.rollout;
+  async advance(networking: PodNetworking, stats: NetworkingStats, signal: AbortSignal): Promise<boolean> {
+    const { outdated, changing } = stats.rollout;
     if (outdated.size === 0 || rolloutGate(networking) !== 'open') return false;
     const { quota, informers } = this.#context;
     const podsWaitForCalls = PODS_WAIT_FOR.some((api) => quota.status(api).waiting > 0);
-    // A copy: each write changes the tally.
+    // A copy: each write changes the stats.
     for (const key of [...outdated].slice(0, rolloutAllowance(changing.size, podsWaitForCalls))) {
       const podEni = informers.podEnis.store.get(key);
       if (podEni === undefined) continue;
       try {
-        await this.#context.retarget(podEni, networking, signal);
+        await this.#context.applySecurityGroups(podEni, networking, signal);
       } catch (error) {
         // It changed or went meanwhile; the watch brings it, and with it the next look.
         if (!isConflict(error) && !isNotFound(error)) throw error;
