@@ -46,16 +46,16 @@ describe('#58: a PodNetworking is refused with field, value and rule', () => {
     [{ securityGroupIDs: [] }, /^spec\.securityGroupIDs: is empty/],
     [
       selector({ key: 'a', operator: 'Like' }),
-      /^spec\.selector\.podSelector\.matchExpressions\[0\]\.operator: "Like" is none of In, NotIn, /,
+      /^spec\.selector\.podSelector\.matchExpressions\[0\]\.operator: "Like" is not one of In, NotIn, /,
     ],
-    [selector({ key: 'a', operator: 'In' }), /matchExpressions\[0\]\.values: is empty; operator In needs/],
+    [selector({ key: 'a', operator: 'In' }), /matchExpressions\[0\]\.values: empty; operator In needs/],
     [selector({ key: 'a', operator: 'Exists', values: ['x'] }), /values: must be empty with operator Exists/],
-    [selector({ key: 'a b', operator: 'Exists' }), /matchExpressions\[0\]\.key: "a b" is no label key/],
-    [selector({ key: 'UPPER/a', operator: 'Exists' }), /"UPPER\/a" is no label key/],
-    [selector({ key: 'constructor', operator: 'constructor' }), /"constructor" is none of/],
+    [selector({ key: 'a b', operator: 'Exists' }), /matchExpressions\[0\]\.key: "a b" is not a label key/],
+    [selector({ key: 'UPPER/a', operator: 'Exists' }), /"UPPER\/a" is not a label key/],
+    [selector({ key: 'constructor', operator: 'constructor' }), /"constructor" is not one of/],
     [
       { selector: { namespaceSelector: { matchLabels: { a: '-x' } } } },
-      /^spec\.selector\.namespaceSelector\.matchLabels\[a\]: "-x" is no label value/,
+      /^spec\.selector\.namespaceSelector\.matchLabels\[a\]: "-x" is not a label value/,
     ],
   ])('%j', (spec, message) => {
     expect(refusal(spec, RULES, 'because')).toMatch(message);

@@ -47,7 +47,7 @@ describe('every problem is named', () => {
     [
       { vSwitchOptions: ['vsw-1', 'vsw-far', 'vsw-farther'] },
       'VSwitchInOtherVPC',
-      'spec.vSwitchOptions: vsw-far (vpc-2), vsw-farther (vpc-3) lie in another VPC; the cluster uses vpc-1',
+      'spec.vSwitchOptions: vsw-far (vpc-2), vsw-farther (vpc-3) are in another VPC; the cluster uses vpc-1',
     ],
   ])('of vSwitches: %j', (changes, reason, message) => {
     const [vSwitches, securityGroups] = checkNetworking({ ...good, ...changes }, view);
@@ -61,7 +61,7 @@ describe('every problem is named', () => {
     [
       ['sg-1', 'sg-far'],
       'SecurityGroupInOtherVPC',
-      'spec.securityGroupIDs: sg-far (vpc-2) lies in another VPC; the cluster uses vpc-1',
+      'spec.securityGroupIDs: sg-far (vpc-2) is in another VPC; the cluster uses vpc-1',
     ],
     [
       ['sg-1', 'sg-e'],

@@ -1,13 +1,13 @@
 import type { Reason } from '../crds/reasons/catalogue.ts';
 
-/** What the cloud shows of the ids that a PodNetworking names; an id that is missing does not exist. */
+/** What the cloud returned for the ids that a PodNetworking names; an id that is missing does not exist. */
 export interface NetworkView {
   vpcId: string;
   vSwitches: Map<
     string,
     { id: string; vpcId: string; zoneId: string; availableIpCount: number; ipv6CidrBlock: string }
   >;
-  /** ENIs of pods get an IPv6 address, too. */
+  /** Pod ENIs also get an IPv6 address. */
   withIpv6: boolean;
   securityGroups: Map<string, { id: string; vpcId: string; type: string }>;
 }
@@ -19,7 +19,7 @@ export interface CheckedCondition {
   message: string;
 }
 
-/** Checks the vSwitches and security groups of a PodNetworking; every problem is named, not only the first. */
+/** Checks the vSwitches and security groups of a PodNetworking. Each problem is reported in its own condition. */
 export function checkNetworking(
   spec: { vSwitchOptions?: string[] | undefined; securityGroupIDs?: string[] | undefined },
   view: NetworkView,
@@ -50,7 +50,7 @@ function checkVSwitches(ids: string[], view: NetworkView): CheckedCondition {
       type,
       ok: false,
       reason: 'NoIPv6CIDR',
-      message: `spec.vSwitchOptions: none of ${ids.join(', ')} has an IPv6 CIDR, which ipStack in the control plane's configuration asks for`,
+      message: `spec.vSwitchOptions: none of ${ids.join(', ')} has an IPv6 CIDR, which ipStack in the control plane's configuration requires`,
     };
   }
   return { type, ok: true, reason: 'Found', message: `${ids.length} vSwitches exist in ${view.vpcId}` };
@@ -97,5 +97,5 @@ function notFound(field: string, ids: string[]): string {
 }
 
 function inOtherVpc(field: string, ids: string[], vpcId: string): string {
-  return `spec.${field}: ${ids.join(', ')} ${ids.length === 1 ? 'lies' : 'lie'} in another VPC; the cluster uses ${vpcId}`;
+  return `spec.${field}: ${ids.join(', ')} ${ids.length === 1 ? 'is' : 'are'} in another VPC; the cluster uses ${vpcId}`;
 }

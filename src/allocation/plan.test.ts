@@ -55,7 +55,7 @@ function planned(in_: Capacity, name = 'web-0', networking = podNetworking()) {
 }
 
 describe('the plan of a PodENI', () => {
-  test('holds everything that creation and attachment need, and the intent (I2)', () => {
+  test('contains everything that create and attach need, and the intent (I2)', () => {
     const record = planned(
       capacity(),
       'web-0',
@@ -125,7 +125,7 @@ describe('the plan of a PodENI', () => {
     expect(in_.vSwitches.free('vsw-1')).toBe(vSwitches?.[0]?.availableIpCount ?? 5);
   });
 
-  test('another pod, time, attempt or parameter has another token; the same has the same', () => {
+  test('a different pod, time, attempt or parameter gives a different token; equal ones give the same', () => {
     const tokenOf = (in_: Capacity, name?: string, networking = podNetworking()) =>
       planned(in_, name, networking).spec.allocations?.[0]?.intent?.clientToken;
     const tokens = [
@@ -141,7 +141,7 @@ describe('the plan of a PodENI', () => {
   });
 });
 
-test('slots are never given out beyond the limit of the node (I7), and all of them are', () => {
+test('all slots of a node are given out, but never more than its limit (I7)', () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 5 }), fc.array(fc.nat(7), { maxLength: 40 }), (memberLimit, pods) => {
       const in_ = capacity([vSwitch('vsw-1', { availableIpCount: 100 })]);
@@ -162,7 +162,7 @@ test('slots are never given out beyond the limit of the node (I7), and all of th
 });
 
 describe('a new attempt', () => {
-  test('takes another vSwitch and token, and counts up', () => {
+  test('takes another vSwitch and token and increments the attempt', () => {
     const before = podEni({ allocations: [allocation({ allocationType: ALLOCATION_TYPE.fixedTtl })] });
     const in_ = capacity();
     in_.vSwitches.block('vsw-1', NOW_MS);
@@ -175,7 +175,7 @@ describe('a new attempt', () => {
       intent: { attempt: 2 },
     });
     expect(plan.allocation.intent?.clientToken).not.toBe(intent().clientToken);
-    // The address of the ENI that is gone must not be taken for that of the next one.
+    // The address of the old ENI must not be mistaken for that of the next one.
     expect(plan.allocation.ipv4).toBeUndefined();
     expect(plan.allocation.eni.mac).toBeUndefined();
   });
@@ -190,8 +190,8 @@ describe('a new attempt', () => {
   });
 });
 
-describe('the way back of a fixed address', () => {
-  test('leads to the node of the pod', () => {
+describe('rebinding a fixed address', () => {
+  test('targets the node of the pod', () => {
     const in_ = capacity();
     const there = { ...node, nodeName: 'node-2', instanceId: 'i-2', trunkEniId: 'eni-trunk-2' };
     expect(planRebind(podEni(), pod, there, 'node-2', in_)).toEqual({
@@ -201,14 +201,14 @@ describe('the way back of a fixed address', () => {
     expect(in_.slots.used('i-2')).toBe(1);
   });
 
-  test('does not lead to another zone (I4)', () => {
+  test('never targets another zone (I4)', () => {
     const in_ = capacity();
     const plan = planRebind(podEni(), pod, { ...node, zone: 'z-b' }, 'node-1', in_);
     expect(plan).toMatchObject({ kind: 'wait', reason: 'ZoneMismatch' });
     expect(in_.slots.used('i-1')).toBe(0);
   });
 
-  test('counts a slot that the record holds already as free for it', () => {
+  test('counts a slot that the record already holds as free for it', () => {
     const in_ = capacity();
     const full = { ...node, memberLimit: 1 };
     expect(planRebind(podEni(), pod, full, 'node-1', in_)).toMatchObject({ kind: 'rebind' });
@@ -243,7 +243,7 @@ describe('several interfaces', () => {
     { name: 'net1', networking: second, extraRoutes: [{ dst: '10.99.0.0/16' }] },
   ];
 
-  test('are allocations of one record with a slot and an intent each', () => {
+  test('are allocations of one record, each with its own slot and intent', () => {
     const in_ = capacity();
     const plan = planPodEni(pod, two(), node, 'node-1', in_);
     if (plan.kind !== 'create') throw new Error(plan.message);
@@ -300,9 +300,9 @@ describe('a node whose pods get whole ENIs', () => {
   test.each([
     ['Trunk', exclusive],
     ['ENI', node],
-  ])('eniType %s is refused where the node gives the other kind', (eniType, facts) => {
+  ])('eniType %s is refused where the node provides the other kind', (eniType, view) => {
     const networking = podNetworking({ eniOptions: { eniType } });
-    expect(planPodEni(pod, wanted(networking), facts, 'node-1', capacity())).toMatchObject({
+    expect(planPodEni(pod, wanted(networking), view, 'node-1', capacity())).toMatchObject({
       kind: 'wait',
       reason: 'EniTypeNotSupported',
       waitsFor: { kind: 'node', nodeName: 'node-1' },
@@ -312,12 +312,12 @@ describe('a node whose pods get whole ENIs', () => {
 });
 
 describe('with IPv6', () => {
-  test('a vSwitch is taken that has it', () => {
+  test('a vSwitch with an IPv6 CIDR is chosen', () => {
     const in_ = { ...capacity([vSwitch('vsw-1'), vSwitch('vsw-2', { ipv6CidrBlock: 'fd00::/64' })]), withIpv6: true };
     expect(planned(in_).spec.allocations).toMatchObject([{ ipv6CIDR: 'fd00::/64', eni: { vSwitchID: 'vsw-2' } }]);
   });
 
-  test('the message says so when there is none', () => {
+  test('the message says so when no vSwitch has one', () => {
     const plan = planPodEni(pod, wanted(), node, 'node-1', { ...capacity(), withIpv6: true });
     expect(plan).toMatchObject({ reason: 'NoVSwitchInZone', message: expect.stringContaining('with an IPv6 CIDR') });
   });

@@ -10,30 +10,33 @@ import { DEFAULT_INTERFACE } from './network-request.ts';
 import type { SlotLedger } from './slots.ts';
 import type { VSwitchPool } from './vswitch-pool.ts';
 
-/** Where a pod's ENI is to be attached, as the node controller knows it. */
+/** The node state that plans depend on. */
 export interface NodeView {
   nodeName: string;
   instanceId: string;
   zone: string;
-  /** Pods get whole ENIs of the instance instead of members of its trunk (reference 0, "exclusive-ENI node"). */
+  /**
+   * Pods get whole ENIs of the instance instead of members of its trunk (label
+   * `k8s.aliyun.com/exclusive-mode-eni-type`).
+   */
   exclusive: boolean;
-  /** ENIs that the instance takes besides its primary one; they count on exclusive nodes. */
+  /** ENIs that the instance supports besides its primary one; the limit on exclusive nodes. */
   eniLimit: number;
   /** Absent until the trunk is attached. */
   trunkEniId?: string;
-  /** Member ENIs that the trunk takes. */
+  /** Member ENIs that the trunk supports. */
   memberLimit: number;
 }
 
-/** How many interfaces of pods a node can have. Undefined until it has a trunk, where it needs one. */
+/** How many pod interfaces a node can have. Undefined while a trunk that it needs is missing. */
 export function slotLimitOf(node: NodeView): number | undefined {
   if (node.exclusive) return node.eniLimit;
   return node.trunkEniId === undefined ? undefined : node.memberLimit;
 }
 
-/** One interface that a pod asks for. */
+/** One interface that a pod requests. */
 export interface WantedInterface {
-  /** Inside the pod. */
+  /** Name inside the pod. */
   name: string;
   networking: PodNetworking;
   defaultRoute?: boolean | undefined;
@@ -47,7 +50,7 @@ export interface PodToServe {
   uid: string;
 }
 
-/** What a pod waits for; it is looked at again when this changes. */
+/** What a pod waits for; a change to it triggers another attempt. */
 export type WaitsFor =
   | { kind: 'node'; nodeName: string }
   | { kind: 'slot'; nodeName: string }
@@ -64,20 +67,20 @@ export interface Waiting {
 export type Plan = { kind: 'create'; podEni: PodEni } | Waiting;
 export type Rebinding = { kind: 'rebind'; target: AttachTarget } | Waiting;
 
-/** What plans are made from; `slots` and `vSwitches` are reserved by a plan that succeeds. */
+/** What plans draw on. A successful plan reserves from `slots` and `vSwitches`. */
 export interface Capacity {
   slots: SlotLedger;
   vSwitches: VSwitchPool;
   random: Random;
   clusterId: string;
-  /** ENIs of pods get an IPv6 address besides the IPv4 one (reference 1.2, `ipStack`). */
+  /** Pod ENIs get an IPv6 address besides the IPv4 one (configuration key `ipStack`). */
   withIpv6: boolean;
   nowMs: number;
 }
 
 /**
- * Plans the PodENI of a pod: vSwitches, security groups, target and the intents of its creations. Reserves slots and
- * addresses; the caller gives them back when the PodENI could not be written.
+ * Plans the PodENI of a pod: vSwitches, security groups, target and creation intents. Reserves slots and addresses; the
+ * caller must return them when the PodENI could not be written.
  *
  * @param wanted at least one interface.
  * @param node undefined when the node is not known yet.
@@ -133,8 +136,8 @@ function targetOn({ nodeName, instanceId, exclusive, trunkEniId }: NodeView): At
 }
 
 /**
- * Plans a new attempt for an allocation whose creation cannot succeed as it was planned, with another vSwitch if need be.
- * The ENI of the attempt before, if any, is gone.
+ * Plans a new attempt, with another vSwitch if necessary, for an allocation whose create cannot succeed as planned. The
+ * ENI of the previous attempt, if any, is gone.
  */
 export function planNewAttempt(
   podEni: PodEni,
@@ -164,7 +167,7 @@ export function planNewAttempt(
 }
 
 /**
- * Plans where an unbound Fixed PodENI goes now that its pod is back: it stays in its zone, as the address lies in a
+ * Plans where an unbound Fixed PodENI goes when its pod is back. It stays in its zone because its address belongs to a
  * vSwitch of that zone (I4).
  */
 export function planRebind(
@@ -179,7 +182,7 @@ export function planRebind(
       kind: 'wait',
       waitsFor: { kind: 'node', nodeName },
       reason: 'ZoneMismatch',
-      message: `the fixed address lies in zone ${podEni.spec.zone}, node ${nodeName} in ${node.zone}: let the pod be scheduled to zone ${podEni.spec.zone}, or delete PodENI ${pod.namespace}/${pod.name} to give up the address`,
+      message: `the fixed address is in zone ${podEni.spec.zone}, but node ${nodeName} is in ${node.zone}: schedule the pod to zone ${podEni.spec.zone}, or delete PodENI ${pod.namespace}/${pod.name} to give up the address`,
     };
   }
   const owner = `${pod.namespace}/${pod.name}`;
@@ -232,7 +235,7 @@ function allocationFor(plan: {
   };
 }
 
-/** What the owner holds already counts as free for it: it may be planned again before it was attached. */
+/** Slots that the owner already holds count as free for it, because it may be planned again before it is attached. */
 function findSlots(
   node: NodeView | undefined,
   nodeName: string,
@@ -240,7 +243,10 @@ function findSlots(
   capacity: Capacity,
 ): { kind: 'found'; node: NodeView } | Waiting {
   const wait = (waitsFor: WaitsFor, reason: Waiting['reason'], message: string): Waiting => ({
-    ...{ kind: 'wait', waitsFor, reason, message },
+    kind: 'wait',
+    waitsFor,
+    reason,
+    message,
   });
   const itself: WaitsFor = { kind: 'node', nodeName };
   if (node === undefined) {
@@ -279,10 +285,10 @@ function findSlots(
 function eniTypeRefusal({ metadata, spec }: PodNetworking, node: NodeView): string | undefined {
   const { eniType } = spec.eniOptions;
   if (eniType === 'ENI' && !node.exclusive) {
-    return `PodNetworking ${metadata.name} asks for whole ENIs (eniType ENI), node ${node.nodeName} gives members of its trunk; whole ENIs are given by nodes with the label ${LABEL_EXCLUSIVE_MODE}=eniOnly`;
+    return `PodNetworking ${metadata.name} requires whole ENIs (eniType ENI), but node ${node.nodeName} provides trunk members; only nodes with this label provide whole ENIs: ${LABEL_EXCLUSIVE_MODE}=eniOnly`;
   }
   if (eniType === 'Trunk' && node.exclusive) {
-    return `PodNetworking ${metadata.name} asks for members of a trunk (eniType Trunk), node ${node.nodeName} gives whole ENIs (label ${LABEL_EXCLUSIVE_MODE}=eniOnly)`;
+    return `PodNetworking ${metadata.name} requires trunk members (eniType Trunk), but node ${node.nodeName} provides whole ENIs (label ${LABEL_EXCLUSIVE_MODE}=eniOnly)`;
   }
   return undefined;
 }
@@ -305,7 +311,7 @@ function chooseVSwitch(
         kind: 'wait',
         waitsFor: { kind: 'networking', name: networking.metadata.name },
         reason: 'NoVSwitchInZone',
-        message: `PodNetworking ${networking.metadata.name} has no vSwitch${capacity.withIpv6 ? ' with an IPv6 CIDR' : ''} in zone ${zone} of the node; add one to vSwitchOptions or keep the pod in another zone`,
+        message: `PodNetworking ${networking.metadata.name} has no vSwitch${capacity.withIpv6 ? ' with an IPv6 CIDR' : ''} in zone ${zone} of the node; add one to vSwitchOptions or schedule the pod to another zone`,
       };
     case 'full':
       return {

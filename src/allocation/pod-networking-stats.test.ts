@@ -86,7 +86,7 @@ test.each([
   expect(podProgress(record({ name: 'a', ...wish }))).toBe(progress);
 });
 
-test('counts by PodNetworking, and tells whose count has changed', () => {
+test('counts by PodNetworking and reports whose count changed', () => {
   const changed: string[] = [];
   const stats = new PodNetworkingStats((name) => changed.push(name));
   stats.setSecurityGroups('web', GROUPS, () => []);
@@ -102,7 +102,7 @@ test('counts by PodNetworking, and tells whose count has changed', () => {
   expect([stats.of('web').pods.bound, stats.of('db').pods.bound]).toEqual([0, 1]);
 });
 
-test('an edit makes running pods outdated, and each is changing until the cloud was seen to agree', () => {
+test('an edit makes running pods outdated, and each is changing until an observation shows that the cloud agrees', () => {
   const stats = new PodNetworkingStats(() => {});
   const records = [record({ name: 'a' }), record({ name: 'b' }), record({ name: 'kept', phase: 'Unbind' })];
   for (const each of records) stats.put(each);
@@ -117,7 +117,7 @@ test('an edit makes running pods outdated, and each is changing until the cloud 
   expect(plain(stats.of('web'))).toMatchObject({ updated: 1, changing: [], outdated: ['default/b'] });
 });
 
-test('change by change it comes to the same as counted anew', () => {
+test('incremental counts equal a full recount', () => {
   const wish = fc.record({
     name: fc.constantFrom('a', 'b', 'c', 'd'),
     networking: fc.constantFrom('web', 'db'),

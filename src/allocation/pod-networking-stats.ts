@@ -2,7 +2,7 @@ import type { PodEni } from '../crds/pod-eni.ts';
 import { reasonEntry } from '../crds/reasons/catalogue.ts';
 import { type RolloutState, rolloutState } from './security-groups.ts';
 
-/** How far a pod's interface is (`status.pods` of a PodNetworking). */
+/** Progress of a pod's interface (`status.pods` of a PodNetworking). */
 export type PodProgress = 'bound' | 'starting' | 'waiting' | 'releasing' | 'reserved' | 'failed';
 
 /** Why the interface of a pod fails. */
@@ -15,7 +15,7 @@ export interface Failing {
   message: string;
 }
 
-/** What the PodENIs of one PodNetworking add up to. */
+/** Totals over the PodENIs of one PodNetworking. */
 export interface NetworkingStats {
   pods: Record<PodProgress, number>;
   /** Fixed addresses without a pod, by vSwitch. */
@@ -24,7 +24,7 @@ export interface NetworkingStats {
   rollout: { updated: number; changing: ReadonlySet<string>; outdated: ReadonlySet<string> };
 }
 
-/** What one PodENI adds to one PodNetworking. */
+/** What one PodENI contributes to one PodNetworking. */
 interface Share {
   progress: PodProgress;
   reserved: readonly string[];
@@ -57,14 +57,14 @@ class Sum implements NetworkingStats {
 }
 
 /**
- * Keeps count of the PodENIs of each PodNetworking, change by change, so that a status costs no look at all of them. Not
- * I/O; the owner feeds it with the store's changes.
+ * Counts the PodENIs of each PodNetworking incrementally, so that writing a status does not scan all of them. Does no
+ * I/O; the owner feeds it with the changes of the store.
  */
 export class PodNetworkingStats {
   readonly #onChange: (networking: string) => void;
   readonly #sums = new Map<string, Sum>();
   readonly #shares = new Map<string, ReadonlyMap<string, Share>>();
-  /** Security groups by PodNetworking; a rollout is judged against them. */
+  /** Security groups by PodNetworking; they decide whether a record is outdated. */
   readonly #securityGroups = new Map<string, readonly string[]>();
 
   /** @param onChange is called with a PodNetworking whose stats changed. */
@@ -88,7 +88,7 @@ export class PodNetworkingStats {
   /**
    * A PodNetworking appeared or changed.
    *
-   * @param podEnis its own; asked for only when the groups are others than before.
+   * @param podEnis its PodENIs; read only when the groups differ from before.
    */
   setSecurityGroups(networking: string, securityGroupIds: readonly string[], podEnis: () => Iterable<PodEni>): void {
     if (this.#securityGroups.get(networking)?.join() === securityGroupIds.join()) return;
@@ -96,7 +96,7 @@ export class PodNetworkingStats {
     for (const podEni of podEnis()) this.put(podEni);
   }
 
-  /** A PodNetworking is gone; its pods stay counted, as long as there are any. */
+  /** A PodNetworking is gone. Its pods stay counted as long as they exist. */
   forgetSecurityGroups(networking: string): void {
     this.#securityGroups.delete(networking);
   }
@@ -139,7 +139,7 @@ export class PodNetworkingStats {
   }
 }
 
-/** How far the interface of a pod is, by phase and condition of its record. */
+/** Progress of a pod's interface by phase and condition of its record. */
 export function podProgress({ metadata, status }: PodEni): PodProgress {
   if (metadata.deletionTimestamp !== undefined) return 'releasing';
   const ready = status?.conditions?.find(({ type }) => type === 'Ready');

@@ -33,7 +33,7 @@ describe('the policy', () => {
     expect(take(pool(vSwitch('vsw-1', 1), vSwitch('vsw-2', 5)), 'ordered', ['vsw-2', 'vsw-1'])).toBe('vsw-2');
   });
 
-  test('most takes the emptiest, what was handed out since counted', () => {
+  test('most takes the one with the most free addresses, minus those handed out since', () => {
     const vSwitches = pool(vSwitch('vsw-1', 3), vSwitch('vsw-2', 5));
     expect([1, 2, 3, 4].map(() => take(vSwitches, 'most'))).toEqual(['vsw-2', 'vsw-2', 'vsw-1', 'vsw-2']);
   });
@@ -50,7 +50,7 @@ describe('the policy', () => {
   });
 });
 
-test('vSwitches of other zones, and such as nobody knows, are not taken', () => {
+test('vSwitches of other zones and unknown vSwitches are not taken', () => {
   expect(take(pool(vSwitch('vsw-1', 5, 'z-b')), 'ordered')).toEqual({ kind: 'noneInZone' });
   expect(take(pool(), 'ordered')).toEqual({ kind: 'noneInZone' });
   expect(take(pool(vSwitch('vsw-1', 5, 'z-b'), vSwitch('vsw-2', 0)), 'ordered')).toEqual({
@@ -59,17 +59,17 @@ test('vSwitches of other zones, and such as nobody knows, are not taken', () => 
   });
 });
 
-test('one that the cloud called full is left alone for a while, then tried again', () => {
+test('one that the cloud reported full is skipped for a while, then tried again', () => {
   const vSwitches = pool(vSwitch('vsw-1', 5), vSwitch('vsw-2', 5));
   vSwitches.block('vsw-1', 0);
   expect(take(vSwitches, 'ordered')).toBe('vsw-2');
-  // A description does not end that: its count is that of before.
+  // A new description does not end the pause; its count may be older.
   vSwitches.update([vSwitch('vsw-1', 5)]);
   expect(take(vSwitches, 'ordered', undefined, 14_999)).toBe('vsw-2');
   expect(take(vSwitches, 'ordered', undefined, 15_000)).toBe('vsw-1');
 });
 
-test('one that the cloud called full is tried at once when an ENI of ours in it is gone', () => {
+test('one that the cloud reported full is tried at once when one of our ENIs in it is deleted', () => {
   const vSwitches = pool(vSwitch('vsw-1', 0));
   vSwitches.block('vsw-1', 0);
   vSwitches.released('vsw-1');
@@ -88,7 +88,7 @@ test('one that the cloud no longer knows is not offered', () => {
   expect(vSwitches.get('vsw-1')).toBeUndefined();
 });
 
-test('no more addresses are handed out than there are, and every one of them is', () => {
+test('every free address is handed out exactly once', () => {
   const policy = fc.constantFrom<SelectionPolicy>('ordered', 'random', 'most');
   const action = fc.oneof({ weight: 3, arbitrary: policy }, { weight: 1, arbitrary: fc.constant('giveBack' as const) });
   fc.assert(
@@ -112,7 +112,7 @@ test('no more addresses are handed out than there are, and every one of them is'
   );
 });
 
-test('one that the cloud called full is tried again at once when an address of it went back', () => {
+test('one that the cloud reported full is tried again at once when one of its addresses is released', () => {
   const vSwitches = pool(vSwitch('vsw-1', 0));
   vSwitches.block('vsw-1', 0);
   vSwitches.released('vsw-1');

@@ -148,6 +148,6 @@ test('a request that is wrong is answered with an event that names field and rul
     annotations: { 'k8s.aliyun.com/pod-networks-request': '[{"network":"plain","interfaceName":"net1"}]' },
   });
   const { note } = await operator.podEvent(ns, 'wrong', 'NetworkRequestInvalid');
-  expect(note).toContain('no entry is for eth0');
+  expect(note).toContain('no entry for eth0');
   await operator.deletePod(ns, 'wrong');
 });

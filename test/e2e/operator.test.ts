@@ -62,7 +62,7 @@ describe.concurrent('a PodNetworking', () => {
       spec: { vSwitchOptions: ['vsw-bp1elsewhere'] },
       type: 'VSwitchesReady',
       reason: 'VSwitchInOtherVPC',
-      message: `spec.vSwitchOptions: vsw-bp1elsewhere (${OTHER_VPC}) lies in another VPC; the cluster uses ${VPC}`,
+      message: `spec.vSwitchOptions: vsw-bp1elsewhere (${OTHER_VPC}) is in another VPC; the cluster uses ${VPC}`,
     },
     {
       name: 'no-group',

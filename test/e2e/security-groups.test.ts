@@ -120,7 +120,7 @@ test('an edit that names what does not exist changes no pod, and says so', async
     conditionOf(found, 'RolloutComplete').includes('RolloutBlocked'),
   );
   expect(conditionOf(blocked, 'RolloutComplete')).toBe(
-    'RolloutComplete=False RolloutBlocked: 0 of 1 running pods have the security groups of the spec; the others keep theirs until the PodNetworking is Ready',
+    'RolloutComplete=False RolloutBlocked: 0 of 1 running pods have the security groups of the spec; the others keep their old groups until the PodNetworking is Ready',
   );
   for (const podEni of before)
     expect((await callsAbout(idOf(podEni))).map(({ action }) => action)).not.toContain(MODIFY);

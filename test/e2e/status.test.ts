@@ -145,7 +145,7 @@ test('#56, #57: a failure is one event however often it repeats, and the PodNetw
   expect(failing.status?.pods?.failed).toBe(1);
   expect(conditionOf(failing, 'AllocationHealthy')).toMatch(
     new RegExp(
-      `^AllocationHealthy=False PodsFailing: the interface of one pod fails, the last that of ${ns}/failing-0: CloudError: CreateNetworkInterface: InvalidSecurityGroupId\\.NotFound: .*\\(request id [0-9A-F-]+\\)$`,
+      `^AllocationHealthy=False PodsFailing: the interface of one pod fails, most recently ${ns}/failing-0: CloudError: CreateNetworkInterface: InvalidSecurityGroupId\\.NotFound: .*\\(request id [0-9A-F-]+\\)$`,
     ),
   );
   const refused = async () =>
