@@ -158,12 +158,12 @@ describe('the choice', () => {
   test('#71: of a Fixed one needs a pod whose name comes back', () => {
     const known = view([networking('web', { selector: WEB, allocationType: ALLOCATION_TYPE.fixedForever })]);
     const owned = (kind: string) => pod({ metadata: { ownerReferences: [{ kind, name: 'x' }] } });
-    expect(refusal(owned('ReplicaSet'), known)).toMatch(/Fixed addresses/);
+    expect(refusal(owned('ReplicaSet'), known)).toMatch(/allocationType Fixed/);
     expect(admitted(owned('StatefulSet'), known).metadata.annotations).toMatchObject({
       'k8s.aliyun.com/pod-eni': 'true',
     });
     // Kinds that are configured count for webhook and controller alike.
-    expect(refusal(owned('CloneSet'), known)).toMatch(/Fixed addresses/);
+    expect(refusal(owned('CloneSet'), known)).toMatch(/allocationType Fixed/);
     expect(admitted(owned('CloneSet'), { ...known, stableNameKinds: ['CloneSet'] })).toBeDefined();
   });
 });
@@ -196,7 +196,7 @@ describe('several interfaces', () => {
   test('of networks that do not exist or are of different types are denied', () => {
     expect(refusal(raw, view([networking('a')]))).toMatch(/pod-networks-request names PodNetworking b/);
     const mixed = view([networking('a', { eniOptions: { eniType: 'ENI' } }), networking('b')]);
-    expect(refusal(raw, mixed)).toMatch(/different eniType \(eth0 ENI, net1 Default\)/);
+    expect(refusal(raw, mixed)).toMatch(/different eniTypes \(eth0 ENI, net1 Default\)/);
   });
 
   test('that the pod describes itself are completed from eni-config, and nothing else of them changes', () => {

@@ -89,7 +89,7 @@ export function mutatePod({ raw, pod }: PodUnderReview, view: PodMutationView): 
       );
     case 'needsStableName':
       return denied(
-        `PodNetworking ${choice.name} gives Fixed addresses, which need a pod whose name comes back: use a StatefulSet, or allocationType Elastic`,
+        `PodNetworking ${choice.name} has allocationType Fixed, which needs pods with stable names: use a StatefulSet or allocationType Elastic`,
       );
     case 'chosen':
       return serve({ raw, pod }, { ...choice, annotations: asked }, view);

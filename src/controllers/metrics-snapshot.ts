@@ -12,7 +12,7 @@ import type { Collector } from './collector/collector.ts';
 import type { PendingPods } from './pending-pods.ts';
 import type { PodStarts } from './pod-starts.ts';
 
-/** What metrics tell of every replica. Looks at memory alone. */
+/** Metrics of every replica. Reads memory only. */
 export function replicaState(informers: Informers, quota: QuotaScheduler): ReplicaState {
   return {
     stores: storeAges(informers),
@@ -23,7 +23,7 @@ export function replicaState(informers: Informers, quota: QuotaScheduler): Repli
   };
 }
 
-/** What of a term metrics tell. */
+/** The parts of a term that metrics read. */
 export interface LeaderSources {
   informers: Pick<Informers, 'podNetworkings'>;
   observer: Pick<EniObserver, 'inFlight'>;
@@ -36,7 +36,7 @@ export interface LeaderSources {
   queues: Readonly<Record<string, WorkQueue>>;
 }
 
-/** What metrics tell of a leader. Looks at memory alone, and at no store of pods or PodENIs. */
+/** Metrics of a leader. Reads memory only, and does not scan the stores of pods or PodENIs. */
 export function leaderState(sources: LeaderSources): LeaderState {
   const { informers, observer, pendingPods, starts, escaped, capacity, stats, collector, queues } = sources;
   const round = collector.latest;
@@ -46,7 +46,9 @@ export function leaderState(sources: LeaderSources): LeaderState {
       const { name } = networking.metadata;
       const { pods, reserved } = stats.of(name);
       return {
-        ...{ name, reserved, vSwitchIds: networking.spec.vSwitchOptions ?? [] },
+        name,
+        reserved,
+        vSwitchIds: networking.spec.vSwitchOptions ?? [],
         pods: { ...pods, waiting: pods.waiting + pendingPods.unserved(name).pods },
         conditions: networking.status?.conditions ?? [],
       };
@@ -55,7 +57,8 @@ export function leaderState(sources: LeaderSources): LeaderState {
   const vSwitchIds = new Set(networkings.flatMap((networking) => networking.vSwitchIds));
   return {
     queues: Object.entries(queues).map(([controller, queue]) => ({
-      ...{ controller, depth: queue.depth },
+      controller,
+      depth: queue.depth,
       oldestWaitMs: queue.oldestWaitMs(),
     })),
     inFlight: observer.inFlight(),
@@ -77,7 +80,7 @@ export function leaderState(sources: LeaderSources): LeaderState {
   };
 }
 
-/** Why a reconcile failed, in one of few words. */
+/** Why a reconcile failed, as a label value from a small set. */
 export function failureReason(error: unknown): string {
   if (error instanceof CloudError) return `cloud_${error.kind}`;
   if (error instanceof KubeApiError) return `kube_${error.code}`;

@@ -8,7 +8,7 @@ function pending() {
   return { woken, waiting: new PendingPods((key) => woken.push(key)) };
 }
 
-test('who waits for the same is looked at in the order of arrival, and keeps its place until it leaves', () => {
+test('pods that wait for the same thing are woken in order of arrival and keep their place until they leave', () => {
   const { woken, waiting } = pending();
   for (const key of ['a', 'b', 'c', 'a']) waiting.park(key, slot);
   waiting.park('elsewhere', { kind: 'slot', nodeName: 'node-2' });
@@ -18,7 +18,7 @@ test('who waits for the same is looked at in the order of arrival, and keeps its
   expect(waiting.counts()).toMatchObject({ slot: 4, vSwitch: 0 });
 });
 
-test('who stands behind one that gives up is looked at, as nobody else may come to wake it', () => {
+test('when a pod gives up, the next one is woken, because nothing else may wake it', () => {
   const { woken, waiting } = pending();
   for (const key of ['a', 'b', 'c']) waiting.park(key, slot);
   waiting.leave('a');
@@ -30,7 +30,7 @@ test('who stands behind one that gives up is looked at, as nobody else may come 
   expect(waiting.counts()).toMatchObject({ slot: 0 });
 });
 
-test('who waits for something else from now on holds nobody up where it was', () => {
+test('a pod that now waits for something else does not block its former queue', () => {
   const { woken, waiting } = pending();
   waiting.park('a', slot);
   waiting.park('b', slot);
@@ -39,7 +39,7 @@ test('who waits for something else from now on holds nobody up where it was', ()
   expect(waiting.ahead('b', slot)).toBe(0);
 });
 
-test('who waits without a PodENI is counted for the PodNetworking that is to serve it', () => {
+test('a waiting pod without a PodENI is counted for the PodNetworking that will serve it', () => {
   const changed: string[] = [];
   const pending = new PendingPods(
     () => {},
@@ -54,12 +54,12 @@ test('who waits without a PodENI is counted for the PodNetworking that is to ser
   expect(pending.unserved('db').pods).toBe(1);
   pending.leave('default/b');
   expect(pending.unserved('web')).toEqual({ pods: 1, zonesWithoutAddress: new Set() });
-  // It has a PodENI now, which counts for itself.
+  // It has a PodENI now, which is counted separately.
   pending.park('default/a', { kind: 'slot', nodeName: 'n' });
   expect(pending.unserved('web').pods).toBe(0);
 });
 
-test('the place in line is told where places are given out by turns', () => {
+test('the place in line is reported where pods are served in turn', () => {
   const pending = new PendingPods(() => {});
   for (const key of ['default/a', 'default/b', 'default/c']) pending.park(key, { kind: 'slot', nodeName: 'n' });
   pending.park('default/d', { kind: 'networking', name: 'web' });
@@ -71,7 +71,7 @@ test('the place in line is told where places are given out by turns', () => {
   ]);
 });
 
-test('places tell what is waited for, the longest line first, each in the order of arrival', () => {
+test('queues are listed longest first, each in order of arrival', () => {
   const pending = new PendingPods(() => {});
   pending.park('a/1', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] });
   pending.park('a/2', { kind: 'slot', nodeName: 'n' });
@@ -84,7 +84,7 @@ test('places tell what is waited for, the longest line first, each in the order 
   expect(pending.places()).toHaveLength(1);
 });
 
-test('no more are looked at than there are addresses, and who leaves without one has the next looked at', () => {
+test('no more pods are woken than there are addresses, and one that leaves without an address wakes the next', () => {
   const woken: string[] = [];
   const pending = new PendingPods((key) => woken.push(key));
   const since = () => woken.splice(0);

@@ -100,7 +100,7 @@ describe('a node with the label eniOnly', () => {
         (await operator.events('Node', 'default', exclusive.name)).find(({ reason }) => reason === 'ConfigError'),
       { what: 'event ConfigError of the node', timeoutMs: 20_000 },
     );
-    expect(event.note).toContain('was eniOnly when the node joined and stays so');
+    expect(event.note).toContain('was eniOnly when the node joined and cannot change');
   });
 });
 

@@ -193,7 +193,7 @@ describe.concurrent('a pod that finds no room', () => {
       { what: 'the condition of the node', timeoutMs: 10_000 },
     );
     expect(conditionOf(described, 'TrunkReady')).toBe(
-      `TrunkReady=False TrunkNotSupported: instance type ${TRUNKLESS_TYPE} takes no member ENIs`,
+      `TrunkReady=False TrunkNotSupported: instance type ${TRUNKLESS_TYPE} does not support member ENIs`,
     );
     await operator.deletePod(ns, 'trunkless');
   });

@@ -186,7 +186,7 @@ test('groups that another hand changes are put right, and the pod says so', asyn
   const event = await operator.podEvent(ns, 'drifting-0', 'SecurityGroupDrift');
   expect(event).toMatchObject({
     type: 'Warning',
-    note: `${idOf(podEni)} has the security groups ${GROUP}, the PodENI records ${POD_SECURITY_GROUP}; they are set again`,
+    note: `${idOf(podEni)} has the security groups ${GROUP}, but the PodENI records ${POD_SECURITY_GROUP}; restoring them`,
   });
   const after = await groupsOf(podEni, [POD_SECURITY_GROUP]);
   expect(after.spec).toEqual(podEni.spec);

@@ -33,51 +33,52 @@ import type { PodStarts } from '../pod-starts.ts';
 import { EscapedPods, type EscapedPodsContext } from './escaped-pods.ts';
 import type { PodEniWriter } from './writer.ts';
 
-/** Nothing wakes a pod whose namespace is not in the store yet. */
+/** Nothing wakes a pod whose namespace is missing from the store. */
 const NAMESPACE_LAG_MS = 500;
-/** A write whose answer was lost is asked about after so long. */
+/** After this time a write without a response is checked. */
 const UNRESOLVED_RECHECK_MS = 200;
-/** Free addresses come back without our doing, too. */
+/** Others may release addresses, too. */
 const RECHECK_MS = 15_000;
-/** An object that cannot be read has to be corrected by somebody first. */
+/** An unreadable object must be corrected by a person first. */
 const UNREADABLE_RECHECK_MS = 30_000;
 
 type Admission = 'again' | { requeueAfterMs?: number };
 
-/** What it works with. */
 export type PodAdmitterContext = EscapedPodsContext & {
   catalog: NetworkCatalog;
   client: KubeClient;
   clock: Clock;
   eniConfigs: EniConfigs;
-  /** Pods that get no network because the webhook has not seen them. */
+  /** Pods without a network because the webhook did not process them. */
   escaped: Set<string>;
-  /** What becomes of a pod that a PodNetworking picks and the webhook has not seen; `serve` where there is no webhook. */
+  /**
+   * How to treat a pod that a PodNetworking selects and the webhook did not process; `serve` where there is no webhook.
+   */
   escapedPods: () => 'serve' | 'hold' | 'evict';
   events: ControllerEvents;
-  /** Slots and addresses; `nowMs` is set by each plan. */
+  /** Slots and addresses; each plan adds `nowMs`. */
   capacity: Omit<Capacity, 'nowMs'>;
-  /** Ends the term. */
+  /** Ends with the term. */
   signal: AbortSignal;
-  /** Kinds of owners besides StatefulSet whose pods keep their names. */
+  /** Owner kinds besides StatefulSet whose pods keep their names. */
   stableNameKinds: readonly string[];
   /** Since when pods wait for their interfaces. */
   starts: PodStarts;
   pendingPods: PendingPods;
-  /** Queues a PodNetworking for a check after this time: who waits for an address of it is woken when there is one. */
+  /** Queues a PodNetworking for a check after this time; the check wakes pods that wait for an address of it. */
   wakeNetworking: (name: string, afterMs: number) => void;
   wakePod: (key: string) => void;
   informers: Pick<Informers, 'pods' | 'coreNodes' | 'namespaces' | 'podNetworkings' | 'podEnis' | 'nodes'>;
 };
 
-/** Gives a pod that should have an ENI its PodENI, or a place among the pending pods. */
+/** Creates the PodENI of a pod, or queues the pod among the pending pods. */
 export class PodAdmitter {
   readonly #context: PodAdmitterContext;
   readonly #writer: PodEniWriter;
   readonly #escapes: EscapedPods;
-  /** Pods of which it is not known whether their PodENI was written. */
+  /** Pods whose PodENI may or may not have been written. */
   readonly #unresolved = new Set<string>();
-  /** Pods whose own vSwitches are being asked for. */
+  /** Pods whose own vSwitches are being looked up. */
   readonly #lookups = new Set<string>();
 
   constructor(context: PodAdmitterContext, writer: PodEniWriter) {
@@ -101,7 +102,7 @@ export class PodAdmitter {
       this.#context.events.podWarning(
         key,
         'Unreadable',
-        `${unreadable} has a form that the control plane does not understand; correct or delete it`,
+        `${unreadable} cannot be parsed by the control plane; correct or delete it`,
       );
       return { requeueAfterMs: UNREADABLE_RECHECK_MS };
     }
@@ -145,16 +146,16 @@ export class PodAdmitter {
           pod,
           match.name,
           'FixedNeedsStableName',
-          `PodNetworking ${match.name} gives Fixed addresses, which need a pod whose name comes back: use a StatefulSet, or allocationType Elastic`,
+          `PodNetworking ${match.name} has allocationType Fixed, which needs pods with stable names: use a StatefulSet or allocationType Elastic`,
         );
     }
   }
 
   /**
-   * Whether the free slots of the node are those of pods that came before (L3); the pod then stands in line. All
-   * of those before it are on their way.
+   * Whether the free slots of the node belong to pods that came earlier (L3); the pod then joins the queue. All earlier
+   * pods are being processed.
    *
-   * @param networkings that are to serve the pod, when it has no PodENI yet.
+   * @param networkings that will serve the pod, if it has no PodENI yet.
    */
   standsBehindOthers(key: string, node: NodeView | undefined, networkings: readonly string[] = []): boolean {
     const { pendingPods, capacity } = this.#context;
@@ -167,7 +168,7 @@ export class PodAdmitter {
     return true;
   }
 
-  /** Asks for vSwitches outside the worker; the pod is looked at again when they are known. */
+  /** Looks vSwitches up outside the worker; the pod is reconciled again when they are known. */
   #lookUp(key: string, vSwitchIds: string[]): void {
     const { catalog, wakePod, signal } = this.#context;
     if (this.#lookups.has(key)) return;
@@ -176,13 +177,15 @@ export class PodAdmitter {
       .lookUp({ vSwitchIds, securityGroupIds: [] }, RECHECK_MS, signal)
       .then(
         () => wakePod(key),
-        // The catalog says why; the pod is looked at again after a while.
+        // The catalog reports why; the pod is retried after a while.
         () => undefined,
       )
       .finally(() => this.#lookups.delete(key));
   }
 
-  /** Finds out whether a PodENI was written, whose slot counts as taken so far. @throws KubeApiError, TransportError */
+  /**
+   * Finds out whether a PodENI was written; its slot counts as taken until then. @throws KubeApiError, TransportError
+   */
   async #resolve(key: string, signal: AbortSignal): Promise<'exists' | 'none'> {
     const { client, informers, capacity } = this.#context;
     const found = await client.get(podEniResource, splitKey(key), { signal }).catch((error: unknown) => {
@@ -194,12 +197,12 @@ export class PodAdmitter {
       capacity.slots.release(key);
       return 'none';
     }
-    // Before the watch brings it: it has what was planned, or what another leader has planned.
+    // Known before the watch delivers it; it contains this plan, or that of another leader.
     informers.podEnis.store.noteWritten(found);
     return 'exists';
   }
 
-  /** Who concludes from absence must know that it is not only unreadable (kube/store.ts). */
+  /** An object may be missing from the store because it could not be parsed (kube/store.ts). */
   #unreadable(key: string, pod: Pod): string | undefined {
     const { podEnis, podNetworkings } = this.#context.informers;
     if (podEnis.store.unreadableKeys.has(key)) return `PodENI ${key}`;
@@ -207,7 +210,7 @@ export class PodAdmitter {
     return podNetworkings.store.unreadableKeys.has(named) ? `PodNetworking ${named}` : undefined;
   }
 
-  /** The pod waits until somebody changes its PodNetworking. */
+  /** The pod waits for a change to its PodNetworking. */
   #refuse(key: string, pod: Pod, networking: string, reason: Reason, message: string): Admission {
     this.#context.starts.begin(key, pod.metadata.uid ?? '');
     this.#context.pendingPods.park(key, { kind: 'networking', name: networking }, [networking]);
@@ -215,7 +218,7 @@ export class PodAdmitter {
     return {};
   }
 
-  /** On an exclusive node every pod gets an ENI, from the cluster's eni-config if from nowhere else; elsewhere none. */
+  /** On an exclusive node every pod gets an ENI, if necessary from the cluster's eni-config; elsewhere none. */
   async #withoutNetworking(key: string, pod: Pod, signal: AbortSignal): Promise<Admission> {
     const { informers, eniConfigs, pendingPods, events, catalog } = this.#context;
     const node = this.#nodeOf(pod);
@@ -235,7 +238,7 @@ export class PodAdmitter {
     return this.#plan(key, pod, { wanted: [{ name: DEFAULT_INTERFACE, networking }], others: [] }, signal);
   }
 
-  /** The pod waits for nothing of ours. */
+  /** The pod waits for nothing of ours any more. */
   #leave(key: string): void {
     this.#context.pendingPods.leave(key);
     this.#context.starts.end(key);
@@ -270,13 +273,13 @@ export class PodAdmitter {
       if (plan.waitsFor.kind === 'vSwitch') {
         for (const name of networkings) this.#context.wakeNetworking(name, RECHECK_MS);
       }
-      // Nobody checks what a pod describes by itself.
+      // Nothing else checks the vSwitches that a pod itself describes.
       return wanted.some(({ networking }) => isInline(networking)) ? { requeueAfterMs: RECHECK_MS } : {};
     }
     try {
       await this.#writer.create(plan.podEni, signal);
     } catch (error) {
-      // Written by this attempt, by a leader before, or by nobody: until that is known the slot counts as taken.
+      // This attempt, an earlier leader or nobody wrote it. Until that is known the slot counts as taken.
       if (isAlreadyExists(error) || mayHaveWritten(error)) {
         this.#unresolved.add(key);
         return { requeueAfterMs: UNRESOLVED_RECHECK_MS };
@@ -292,15 +295,14 @@ export class PodAdmitter {
       events.podNormal(
         key,
         'PodNetworkingsOverlap',
-        `PodNetworking ${wanted[0]?.networking.metadata.name} serves the pod; ${others.join(', ')} select it too, but stand behind it by spec.priority and name`,
+        `PodNetworking ${wanted[0]?.networking.metadata.name} serves the pod; ${others.join(', ')} also select it but have lower precedence by spec.priority and name`,
       );
     }
     return 'again';
   }
 
   /**
-   * What is done about a pod that came past the webhook (docs/design/operators.md, "Admission"); undefined when the pod is
-   * served.
+   * Handles a pod that bypassed the webhook (docs/design/operators.md, "Admission"); undefined when the pod is served.
    */
   async #escaped(
     key: string,
@@ -326,8 +328,8 @@ export class PodAdmitter {
   }
 
   /**
-   * After a start the status may say Ready before the cloud has been asked what the vSwitches are. What a pod describes by
-   * itself is asked for here.
+   * After a restart a status may be Ready before the cloud was asked about the vSwitches. The vSwitches that a pod
+   * itself describes are looked up here.
    *
    * @returns undefined when they are known.
    */
@@ -349,7 +351,7 @@ function isInline(networking: PodNetworking): boolean {
   return inlineOwner(networking.metadata.name) !== undefined;
 }
 
-/** Whether a write may have taken effect although it failed. */
+/** Whether a failed write may have taken effect. */
 function mayHaveWritten(error: unknown): boolean {
   if (error instanceof TransportError) return error.sent;
   return error instanceof KubeApiError && error.code >= 500;

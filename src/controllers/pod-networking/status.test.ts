@@ -45,14 +45,17 @@ test('states everything; repeating the same view changes nothing, not even the t
     RolloutComplete: 'True UpToDate',
   });
   expect(status).toMatchObject({
-    ...{ status: 'Ready', observedGeneration: 2, updateAt: '2026-01-01T00:00:00Z', availableIPCount: 7 },
+    status: 'Ready',
+    observedGeneration: 2,
+    updateAt: '2026-01-01T00:00:00Z',
+    availableIPCount: 7,
     pods: { waiting: 2 },
     vSwitches: [{ id: 'vsw-1', zone: 'z', availableIPCount: 7, reservedIPCount: 0 }],
   });
   expect(networkingStatus(networking(status), view({ nowMs: NOW_MS + 60_000 }))).toEqual(status);
 });
 
-test('a cloud that does not answer takes nothing back', () => {
+test('a cloud that does not respond changes nothing', () => {
   const status = networkingStatus(networking(), view());
   expect(networkingStatus(networking(status), view({ checked: { conditions: [] } }))).toEqual(status);
 });
@@ -62,7 +65,7 @@ test('a remark follows the verdict', () => {
   expect(status.conditions?.find(({ type }) => type === 'Ready')?.message).toMatch(/; PodNetworking db picks some/);
 });
 
-test('a configuration file that was refused is told, and that it was mended; before that nothing', () => {
+test('a refused configuration file is reported, then its correction; nothing before that', () => {
   const told = (status: PodNetworkingStatus) => conditions(status)['ConfigurationValid'];
   const sound = networkingStatus(networking(), view());
   expect(told(sound)).toBeUndefined();
@@ -71,10 +74,10 @@ test('a configuration file that was refused is told, and that it was mended; bef
   expect(told(networkingStatus(networking(refused), view()))).toBe('True ConfigurationInForce');
 });
 
-describe('is news that cannot wait', () => {
+describe('a status is written at once', () => {
   const before = networkingStatus(networking(), view());
 
-  test('when it is about the spec', () => {
+  test('when it has news about the spec', () => {
     const [, groups] = SOUND;
     const broken = { ...SOUND[0], ok: false, reason: 'VSwitchNotFound', message: 'no' } as const;
     const after = networkingStatus(networking(before), view({ checked: { conditions: [broken, groups] } }));
@@ -84,7 +87,7 @@ describe('is news that cannot wait', () => {
     expect(isNewVerdict(undefined, before)).toBe(true);
   });
 
-  test('but not when pods came or went, or addresses did', () => {
+  test('but not when only pods or addresses changed', () => {
     const unserved = { pods: 9, zonesWithoutAddress: new Set(['z']) };
     const after = networkingStatus(networking(before), view({ unserved, free: () => 0 }));
     expect(conditions(after)['CapacityAvailable']).toBe('False AllVSwitchesFull');

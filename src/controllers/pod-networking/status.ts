@@ -9,28 +9,28 @@ import { stateCondition } from '../conditions.ts';
 import type { CatalogAnswer } from '../network-catalog.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
 
-/** What the cloud told about the spec. Without conditions it did not answer, and what was known before counts. */
+/** The cloud's response about the spec. Without conditions there was no response, and the last known state stays. */
 export interface Checked {
   conditions: CheckedCondition[];
   answer?: CatalogAnswer | undefined;
 }
 
-/** Everything that a status is made from. */
+/** The inputs of a status. */
 export interface StatusView {
   checked: Checked;
   stats: NetworkingStats;
-  /** Pods without a PodENI that wait, and the zones in which they wait for an address. */
+  /** Waiting pods without a PodENI, and the zones in which they wait for an address. */
   unserved: { pods: number; zonesWithoutAddress: ReadonlySet<string> };
-  /** Addresses believed to be free, less what was promised since the cloud was asked. */
+  /** Addresses believed to be free: the last count minus reservations since then. */
   free: (vSwitchId: string) => number | undefined;
-  /** What the reader should know besides, such as other PodNetworkings that pick the same pods; follows the Ready message. */
+  /** Appended to the Ready message, for example about other PodNetworkings that select the same pods. */
   remark?: string | undefined;
   /** Why the control plane's configuration file is not in force; undefined when it is. */
   configProblem?: string | undefined;
   nowMs: number;
 }
 
-/** The status of a PodNetworking as it should be. Pure; `updateAt` moves only when anything else does. */
+/** The desired status of a PodNetworking. Pure; `updateAt` changes only when anything else does. */
 export function networkingStatus(networking: PodNetworking, view: StatusView): PodNetworkingStatus {
   const { checked, nowMs } = view;
   const before = networking.status ?? {};
@@ -53,7 +53,7 @@ export function networkingStatus(networking: PodNetworking, view: StatusView): P
   }
   const { configProblem } = view;
   const saidSo = status.conditions?.some(({ type }) => type === 'ConfigurationValid') === true;
-  // Said only once there is something to say, so that objects of a system that is well are not all written for it.
+  // Set only once a file was refused, so that the objects of a healthy system are not all written for it.
   if (configProblem !== undefined || saidSo) {
     const stated =
       configProblem === undefined
@@ -65,7 +65,7 @@ export function networkingStatus(networking: PodNetworking, view: StatusView): P
   return status;
 }
 
-/** Whether a status tells something about spec or configuration that the one before did not; figures may wait, this may not. */
+/** Whether a status has news about spec or configuration, which is written at once; statistics may wait. */
 export function isNewVerdict(before: PodNetworkingStatus | undefined, after: PodNetworkingStatus): boolean {
   const words = (status: PodNetworkingStatus | undefined) =>
     ['Ready', 'VSwitchesReady', 'SecurityGroupsReady', 'ConfigurationValid'].map((wanted) => {
@@ -125,7 +125,7 @@ function figures(networking: PodNetworking, { checked, stats, unserved }: Status
   };
 }
 
-/** An error that repeats with another request id is no reason to write. */
+/** A repeated error with another request id is no reason to write. */
 function withOldRequestId({ conditions }: PodNetworkingStatus, stated: ServiceCondition): ServiceCondition {
   const before = conditions?.find(({ type }) => type === stated.type);
   return { ...stated, message: withoutNewRequestId(before?.message, stated.message) };
