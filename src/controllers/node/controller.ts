@@ -318,7 +318,7 @@ function watchedPart(node: CoreNode): string {
   return JSON.stringify([metadata, node.spec, node.status]);
 }
 
-/** Nodes that are not ours: deleted, virtual or without the wanted labels. */
+/** Nodes that are not ours: without the wanted labels, ignored, virtual or Lingjun. */
 function isForeign(core: CoreNode, wanted: Readonly<Record<string, string>>): boolean {
   const labels = core.metadata.labels ?? {};
   if (Object.entries(wanted).some(([name, value]) => labels[name] !== value)) return true;
