@@ -12,31 +12,34 @@ const metadataSchema = z.object({
 });
 
 const capSchema = z.object({
-  adapters: z.int().optional().describe('ENIs that the instance takes, the primary one included (EniQuantity).'),
-  eriQuantity: z.int().optional().describe('Of them with RDMA.'),
-  totalAdapters: z.int().optional().describe('ENIs that it takes, members of a trunk included (EniTotalQuantity).'),
-  ipv4PerAdapter: z.int().optional().describe('IPv4 addresses that one ENI takes.'),
-  ipv6PerAdapter: z.int().optional().describe('IPv6 addresses that one ENI takes.'),
+  adapters: z.int().optional().describe('ENIs that the instance supports, including the primary one (EniQuantity).'),
+  eriQuantity: z.int().optional().describe('ENIs among them that support RDMA.'),
+  totalAdapters: z
+    .int()
+    .optional()
+    .describe('ENIs that the instance supports, including trunk members (EniTotalQuantity).'),
+  ipv4PerAdapter: z.int().optional().describe('IPv4 addresses that one ENI supports.'),
+  ipv6PerAdapter: z.int().optional().describe('IPv6 addresses that one ENI supports.'),
   memberAdapterLimit: z
     .int()
     .optional()
-    .describe('Members of the trunk that pods can have: EniTotalQuantity - EniQuantity; 0 without trunk support.'),
+    .describe('Trunk members available to pods: EniTotalQuantity - EniQuantity; 0 without trunk support.'),
   maxMemberAdapterLimit: z.int().optional().describe('EniTotalQuantity - 2; 0 without trunk support.'),
-  instanceBandwidthRx: z.int().optional().describe('Bandwidth inwards, as the cloud states it.'),
-  instanceBandwidthTx: z.int().optional().describe('Bandwidth outwards, as the cloud states it.'),
+  instanceBandwidthRx: z.int().optional().describe('Inbound bandwidth, as reported by the cloud.'),
+  instanceBandwidthTx: z.int().optional().describe('Outbound bandwidth, as reported by the cloud.'),
   networkCards: z
     .array(z.object({ index: z.int() }))
     .optional()
     .describe('Network cards of the instance type.'),
-  networkCardsCount: z.int().optional().describe('How many network cards there are.'),
+  networkCardsCount: z.int().optional().describe('Number of network cards.'),
 });
 export type NodeCap = z.infer<typeof capSchema>;
 
 const nonNegative = z.int().min(0).optional();
 
 const specSchema = z.object({
-  nodeMetadata: metadataSchema.optional().describe('What the instance is; written by the control plane.'),
-  nodeCap: capSchema.optional().describe('What the instance type takes; written by the control plane.'),
+  nodeMetadata: metadataSchema.optional().describe('Identity of the instance; written by the control plane.'),
+  nodeCap: capSchema.optional().describe('Limits of the instance type; written by the control plane.'),
   datapath: z
     .object({ type: z.enum(['veth', 'ipvlan', 'datapathv2']).optional() })
     .optional()
@@ -142,7 +145,7 @@ const statusSchema = z.object({
   ...conditionedStatus,
 });
 
-/** Network capacity and interfaces of one Kubernetes node; same name as the node (reference 2.4). */
+/** Network capacity and interfaces of one Kubernetes node; has the name of the node. */
 export const nodeCrd = defineCrd({
   kind: 'Node',
   plural: 'nodes',
