@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type PodToJudge, passageOf, remaker } from './escape.ts';
+import { type PodToJudge, recreatingOwner, webhookOutcome } from './escape.ts';
 
 const pod = (changes: Partial<PodToJudge> = {}): PodToJudge => ({
   annotations: {},
@@ -28,14 +28,14 @@ describe('#12: whether a pod bypassed the webhook', () => {
     ],
     ['with a network of another kind', pod({ hasNetwork: true }), ['2026-01-01T11:00:00Z'], 'settled'],
   ])('%s', (_name, judged, createdAt, passage) => {
-    expect(passageOf(judged, createdAt)).toBe(passage);
+    expect(webhookOutcome(judged, createdAt)).toBe(passage);
   });
 
   test('only a controller that creates another pod counts as recreating it', () => {
     const owner = { kind: 'ReplicaSet', uid: 'u', controller: true };
-    expect(remaker(pod({ owners: [owner] }))).toBe('u');
-    expect(remaker(pod({ owners: [{ ...owner, controller: false }] }))).toBeUndefined();
-    expect(remaker(pod({ owners: [{ ...owner, kind: 'Node' }] }))).toBeUndefined();
-    expect(remaker(pod())).toBeUndefined();
+    expect(recreatingOwner(pod({ owners: [owner] }))).toBe('u');
+    expect(recreatingOwner(pod({ owners: [{ ...owner, controller: false }] }))).toBeUndefined();
+    expect(recreatingOwner(pod({ owners: [{ ...owner, kind: 'Node' }] }))).toBeUndefined();
+    expect(recreatingOwner(pod())).toBeUndefined();
   });
 });

@@ -25,10 +25,10 @@ export interface PodToJudge {
  * - `escaped`: the webhook should have processed it and did not.
  * - `settled`: it runs on some other network.
  */
-export type Passage = 'admitted' | 'unasked' | 'escaped' | 'settled';
+export type WebhookOutcome = 'admitted' | 'unasked' | 'escaped' | 'settled';
 
 /** @param networkingCreatedAt RFC 3339; of several PodNetworkings the youngest counts. */
-export function passageOf(pod: PodToJudge, networkingCreatedAt: readonly (string | undefined)[]): Passage {
+export function webhookOutcome(pod: PodToJudge, networkingCreatedAt: readonly (string | undefined)[]): WebhookOutcome {
   if (isAdmitted(pod.annotations)) return 'admitted';
   if (pod.hasNetwork) return 'settled';
   if (pod.namespaceLabels?.[LABEL_POD_ENI] === 'false') return 'unasked';
@@ -41,6 +41,6 @@ export function passageOf(pod: PodToJudge, networkingCreatedAt: readonly (string
  * The owner that recreates an evicted pod; undefined when there is none. A kubelet recreates its static pods unchanged,
  * so they do not count.
  */
-export function remaker(pod: Pick<PodToJudge, 'owners'>): string | undefined {
+export function recreatingOwner(pod: Pick<PodToJudge, 'owners'>): string | undefined {
   return pod.owners.find(({ kind, controller }) => controller === true && kind !== 'Node')?.uid;
 }

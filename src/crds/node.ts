@@ -43,7 +43,7 @@ const specSchema = z.object({
   datapath: z
     .object({ type: z.enum(['veth', 'ipvlan', 'datapathv2']).optional() })
     .optional()
-    .describe("Data path of Terway's daemon; written by it."),
+    .describe("Data path of Terway's daemon; written by that daemon."),
   eni: z
     .object({
       tag: tagsSchema.optional(),
@@ -131,13 +131,19 @@ const networkInterfaceSchema = z.object({
 const time = () => z.string().optional().meta({ format: 'date-time' });
 
 const statusSchema = z.object({
-  nextSyncOpenAPITime: time().describe("Of Terway's address pool; kept, not set by this version."),
-  lastSyncOpenAPITime: time().describe("Of Terway's address pool; kept, not set by this version."),
-  lastModifiedTime: time().describe("Of Terway's address pool; kept, not set by this version."),
-  nextIdleIPReclaimTime: time().describe("Of Terway's address pool; kept, not set by this version."),
-  warmUpTarget: z.int().optional().describe("Of Terway's address pool; kept, not set by this version."),
-  warmUpAllocatedCount: z.int().optional().describe("Of Terway's address pool; kept, not set by this version."),
-  warmUpCompleted: z.boolean().optional().describe("Of Terway's address pool; kept, not set by this version."),
+  nextSyncOpenAPITime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
+  lastSyncOpenAPITime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
+  lastModifiedTime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
+  nextIdleIPReclaimTime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
+  warmUpTarget: z.int().optional().describe("Used by Terway's address pool; preserved, not set by this version."),
+  warmUpAllocatedCount: z
+    .int()
+    .optional()
+    .describe("Used by Terway's address pool; preserved, not set by this version."),
+  warmUpCompleted: z
+    .boolean()
+    .optional()
+    .describe("Used by Terway's address pool; preserved, not set by this version."),
   networkInterfaces: z
     .record(z.string(), networkInterfaceSchema)
     .optional()

@@ -1,4 +1,4 @@
-import { passageOf } from '../../allocation/escape.ts';
+import { webhookOutcome } from '../../allocation/escape.ts';
 import { matchNetworking } from '../../allocation/match.ts';
 import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request.ts';
 import { candidatesFor } from '../../allocation/networking-candidates.ts';
@@ -319,10 +319,10 @@ export class PodAdmitter {
         ? match.wanted.map(({ networking }) => networking)
         : [informers.podNetworkings.store.get(match.name)];
     const createdAt = networkings.map((networking) => networking?.metadata.creationTimestamp);
-    const passage = passageOf(podToJudge(pod, namespaceLabels), createdAt);
-    if (passage === 'admitted' || passage === 'unasked') return undefined;
+    const outcome = webhookOutcome(podToJudge(pod, namespaceLabels), createdAt);
+    if (outcome === 'admitted' || outcome === 'unasked') return undefined;
     this.#leave(key);
-    if (passage === 'settled') return {};
+    if (outcome === 'settled') return {};
     const names = networkings.map((networking) => networking?.metadata.name ?? '');
     return this.#escapes.deal(key, pod, policy, names.join(', '), signal);
   }

@@ -1,4 +1,4 @@
-import { remaker } from '../../allocation/escape.ts';
+import { recreatingOwner } from '../../allocation/escape.ts';
 import type { Pod } from '../../cluster/resources.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { isConflict, isNotFound, isTooManyRequests } from '../../kube/errors.ts';
@@ -40,7 +40,7 @@ export class EscapedPods {
     const { client, events, clock, escaped, metrics } = this.#context;
     escaped.add(key);
     const what = `PodNetworking ${networking} selects the pod, but the webhook did not process it (it was unavailable, or the PodNetworking changed since), so the pod gets no network`;
-    const owner = remaker({ owners: pod.metadata.ownerReferences ?? [] });
+    const owner = recreatingOwner({ owners: pod.metadata.ownerReferences ?? [] });
     if (policy === 'hold' || owner === undefined) {
       const make =
         owner === undefined ? 'delete the pod and create it again' : 'delete the pod; its owner recreates it';
