@@ -31,7 +31,7 @@ function fresh(nowMs = START_MS): CertificateData {
   return made;
 }
 
-/** Whether an API server that trusts the bundle accepts what is shown. */
+/** Whether an API server that trusts the bundle accepts the served certificate. */
 function isTrusted(bundle: string, certificatePem: string, nowMs: number): boolean {
   const certificate = new X509Certificate(certificatePem);
   const authorities = (bundle.match(/-----BEGIN[^-]+-----[^-]+-----END[^-]+-----/g) ?? []).map(
@@ -45,7 +45,7 @@ function isTrusted(bundle: string, certificatePem: string, nowMs: number): boole
 }
 
 describe('the certificate', () => {
-  test('is made when there is none, and then left alone until a third of its life is left', () => {
+  test('is issued when there is none, then left alone until a third of its lifetime is left', () => {
     expect(nextCertificateStep(undefined, POLICY, START_MS, 0)).toMatchObject({ kind: 'replace' });
     const data = fresh();
     expect(nextCertificateStep(data, POLICY, START_MS, 0)).toEqual({ kind: 'wait', forMs: 16 * HOUR_MS });
@@ -53,12 +53,12 @@ describe('the certificate', () => {
     expect(nextCertificateStep(data, POLICY, START_MS + 16 * HOUR_MS, 0)).toMatchObject({ kind: 'announce' });
   });
 
-  test('is made anew at once when it cannot be used, whatever somebody wrote there', () => {
+  test('is reissued at once when it is unusable, whatever the Secret contains', () => {
     const good = fresh();
     const other = fresh();
     for (const [data, because] of [
       [{}, 'tls.crt is missing'],
-      [{ ...good, 'tls.crt': 'x' }, 'tls.crt is no certificate'],
+      [{ ...good, 'tls.crt': 'x' }, 'tls.crt is not a certificate'],
       [{ ...good, 'tls.key': 'x' }, 'tls.key is not the key of tls.crt'],
       [{ ...good, 'tls.key': other['tls.key'] }, 'tls.key is not the key of tls.crt'],
       [{ ...good, 'ca.crt': other['ca.crt'] }, 'tls.crt was not signed by a CA of ca.crt'],
@@ -69,29 +69,29 @@ describe('the certificate', () => {
     const late = START_MS + 24 * HOUR_MS;
     expect(nextCertificateStep(good, POLICY, late, 0)).toMatchObject({
       kind: 'replace',
-      because: expect.stringMatching(/ended/),
+      because: expect.stringMatching(/expired/),
     });
     const replaced = dataAfter({ kind: 'replace', because: '' }, good, () => issue(late), late);
     expect(problemOf(replaced ?? {}, 'tls', late)).toBeUndefined();
   });
 
-  test('is rotated when it lives longer than it may by now', () => {
+  test('is rotated when its lifetime exceeds the configured one', () => {
     const policy = { ...POLICY, validityMs: HOUR_MS };
     expect(nextCertificateStep(fresh(), policy, START_MS, 0)).toEqual({
       kind: 'announce',
-      because: 'the certificate lives longer than webhook.certificateValidity',
+      because: 'the certificate is valid longer than webhook.certificateValidity',
     });
   });
 
-  test('is rotated when it lacks a name by which the API server comes', () => {
+  test('is rotated when it lacks a name by which the API server connects', () => {
     const policy = { ...POLICY, hosts: [...POLICY.hosts, '10.0.0.1'] };
     expect(nextCertificateStep(fresh(), policy, START_MS, 0)).toEqual({
       kind: 'announce',
-      because: 'the certificate is not for 10.0.0.1',
+      because: 'the certificate is not valid for 10.0.0.1',
     });
   });
 
-  test('#27: of any bytes says what is wrong and throws nothing', () => {
+  test('#27: with any bytes reports what is wrong and throws nothing', () => {
     const good = fresh();
     const part = fc.oneof(fc.string(), fc.constantFrom(...Object.values(good)));
     const anyData = fc.record(
@@ -110,8 +110,9 @@ describe('the certificate', () => {
 });
 
 describe('a rotation', () => {
-  test('never lets a reader that lags behind see a certificate that it does not trust', () => {
-    // For ten lives: what is shown by replicas, and what API servers trust, may each be as old as settleMs.
+  test('never shows a lagging reader a certificate that it does not trust', () => {
+    // For ten lifetimes: the certificates served by replicas and the CAs trusted by API servers may each be as old as
+    // settleMs.
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 1000, max: 30_000 }), { minLength: 5, maxLength: 20 }), (paces) => {
         const policy = { ...POLICY, validityMs: 600_000, settleMs: 60_000 };
@@ -151,7 +152,7 @@ describe('a rotation', () => {
     );
   });
 
-  test('waits for everybody at each step, and can be taken up by any replica', () => {
+  test('waits for every reader at each step, and can be continued by any replica', () => {
     const late = START_MS + 20 * HOUR_MS;
     const announced = dataAfter({ kind: 'announce', because: '' }, fresh(), () => issue(late), late);
     expect(nextCertificateStep(announced, POLICY, late, 10_000)).toEqual({ kind: 'wait', forMs: 50_000 });

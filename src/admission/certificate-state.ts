@@ -1,17 +1,17 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 
-/** What the Secret `<controllerName>-webhook-cert` holds, as text. Upstream's keys, and the certificate that comes next. */
+/** Contents of the Secret `<controllerName>-webhook-cert` as text: upstream's keys, plus the next certificate. */
 export interface CertificateData {
-  /** CAs that the API server is to trust: one, two during a rotation. */
+  /** CAs that the API server trusts: one, or two during a rotation. */
   'ca.crt': string;
   'tls.crt': string;
   'tls.key': string;
-  /** Made together with a new CA; served once every API server trusts that. */
+  /** Issued together with a new CA; served once every API server trusts that CA. */
   'next.crt'?: string | undefined;
   'next.key'?: string | undefined;
 }
 
-/** A CA and a certificate of it. The CA's key signs once and is forgotten. */
+/** A CA and a certificate that it signed. The CA's key signs once and is discarded. */
 export interface Issued {
   caPem: string;
   certificatePem: string;
@@ -19,34 +19,33 @@ export interface Issued {
 }
 
 export interface CertificatePolicy {
-  /** Names and addresses under which the API server reaches us. */
+  /** Names and addresses by which the API server reaches us. */
   hosts: readonly string[];
-  /** How long a new certificate lives; it is replaced when a third of that is left. */
+  /** Lifetime of a new certificate; it is replaced when a third of it is left. */
   validityMs: number;
-  /** How long every reader of Secret and webhook configurations may take to see a change. */
+  /** How long a change of Secret and webhook configurations may take to reach every reader. */
   settleMs: number;
 }
 
 const CLOCK_SLACK_MS = 60_000;
 
 export type CertificateStep =
-  /** Nothing usable is there: a new CA and certificate at once. `data` is what to write. */
+  /** Nothing usable exists: issue a new CA and certificate at once. `data` is what to write. */
   | { kind: 'replace'; because: string }
-  /** The CA of the next certificate joins the bundle. */
+  /** Add the CA of the next certificate to the bundle. */
   | { kind: 'announce'; because: string }
-  /** The next certificate is served. */
+  /** Serve the next certificate. */
   | { kind: 'switch' }
-  /** CAs that no certificate needs any more leave the bundle. */
+  /** Remove CAs that no certificate needs any more from the bundle. */
   | { kind: 'finish' }
   | { kind: 'wait'; forMs: number };
 
 /**
- * What is to be done about the certificate now. A rotation goes through `announce`, `switch` and `finish`, each of them one
- * write of the Secret after which everybody has had time to see it. What is there says how far it has got, so any replica
- * can go on.
+ * The next step for the certificate. A rotation goes through `announce`, `switch` and `finish`. Each is one write of
+ * the Secret, after which everyone gets time to see it. The Secret shows the progress, so any replica can continue.
  *
- * @param data of the Secret; undefined when there is none.
- * @param unchangedForMs how long the Secret, and the bundles of the webhook configurations, have been as they are.
+ * @param data of the Secret; undefined when it does not exist.
+ * @param unchangedForMs how long the Secret and the bundles of the webhook configurations have been unchanged.
  */
 export function nextCertificateStep(
   data: Partial<CertificateData> | undefined,
@@ -68,18 +67,22 @@ export function nextCertificateStep(
   }
   const certificate = new X509Certificate(data['tls.crt'] ?? '');
   const lacking = policy.hosts.filter((host) => !covers(certificate, host));
-  if (lacking.length > 0) return { kind: 'announce', because: `the certificate is not for ${lacking.join(', ')}` };
+  if (lacking.length > 0)
+    return { kind: 'announce', because: `the certificate is not valid for ${lacking.join(', ')}` };
   const leftMs = certificate.validToDate.getTime() - nowMs;
-  // Made under another configuration; the slack is for another machine's clock.
+  // Issued under another configuration; the slack allows for another machine's clock.
   if (leftMs > policy.validityMs * 1.1 + CLOCK_SLACK_MS) {
-    return { kind: 'announce', because: 'the certificate lives longer than webhook.certificateValidity' };
+    return { kind: 'announce', because: 'the certificate is valid longer than webhook.certificateValidity' };
   }
   const renewInMs = leftMs - policy.validityMs / 3;
   if (renewInMs > 0) return { kind: 'wait', forMs: renewInMs };
-  return { kind: 'announce', because: `the certificate ends at ${certificate.validToDate.toISOString()}` };
+  return { kind: 'announce', because: `the certificate expires at ${certificate.validToDate.toISOString()}` };
 }
 
-/** What is written for a step; undefined for one that writes nothing. `issue` is called where something new is needed. */
+/**
+ * The data to write for a step; undefined for a step that writes nothing. `issue` is called when a new certificate is
+ * needed.
+ */
 export function dataAfter(
   step: CertificateStep,
   data: Partial<CertificateData> | undefined,
@@ -90,27 +93,31 @@ export function dataAfter(
   switch (step.kind) {
     case 'replace': {
       const issued = issue();
-      // Another replica may show a certificate of the old CA until it has read this.
+      // Until it has read this write, another replica may serve a certificate of the old CA.
       const kept = certificatesOf(bundle).filter((authority) => authority.validToDate.getTime() > nowMs);
       const cas = [...kept.slice(-1).map((authority) => authority.toString()), issued.caPem];
       return { 'ca.crt': joinPem(cas), 'tls.crt': issued.certificatePem, 'tls.key': issued.privateKeyPem };
     }
     case 'announce': {
       const issued = issue();
-      // Only the CA in use stays beside the new one: what an abandoned rotation left behind goes.
+      // Only the CA in use stays besides the new one; leftovers of an abandoned rotation are dropped.
       const used = authorityOf(bundle, certificate);
       const cas = [...(used === undefined ? [] : [used.toString()]), issued.caPem];
       return {
-        ...{ 'ca.crt': joinPem(cas), 'tls.crt': certificate, 'tls.key': key },
-        ...{ 'next.crt': issued.certificatePem, 'next.key': issued.privateKeyPem },
+        'ca.crt': joinPem(cas),
+        'tls.crt': certificate,
+        'tls.key': key,
+        'next.crt': issued.certificatePem,
+        'next.key': issued.privateKeyPem,
       };
     }
     case 'switch':
       return { 'ca.crt': bundle, 'tls.crt': data?.['next.crt'] ?? '', 'tls.key': data?.['next.key'] ?? '' };
     case 'finish':
       return {
-        ...{ 'ca.crt': joinPem([authorityOf(bundle, certificate)?.toString() ?? '']) },
-        ...{ 'tls.crt': certificate, 'tls.key': key },
+        'ca.crt': joinPem([authorityOf(bundle, certificate)?.toString() ?? '']),
+        'tls.crt': certificate,
+        'tls.key': key,
       };
     case 'wait':
       return undefined;
@@ -118,7 +125,7 @@ export function dataAfter(
 }
 
 /**
- * Why the certificate cannot be shown to the API server, whoever made it.
+ * Why the certificate cannot be served, whoever issued it.
  *
  * @returns one line, or undefined when it can.
  */
@@ -133,10 +140,10 @@ export function problemOf(
     if (value === undefined || value === '') return `${key} is missing`;
   }
   const certificate = readCertificate(certificatePem ?? '');
-  if (certificate === undefined) return `${which}.crt is no certificate`;
+  if (certificate === undefined) return `${which}.crt is not a certificate`;
   if (!isKeyOf(certificate, keyPem ?? '')) return `${which}.key is not the key of ${which}.crt`;
   if (certificate.validToDate.getTime() <= nowMs)
-    return `${which}.crt ended at ${certificate.validToDate.toISOString()}`;
+    return `${which}.crt expired at ${certificate.validToDate.toISOString()}`;
   const bundle = data['ca.crt'] ?? '';
   if (!options.checkAuthority) return undefined;
   if (bundle === '') return 'ca.crt is missing';
@@ -144,7 +151,7 @@ export function problemOf(
   return undefined;
 }
 
-/** When a PEM certificate ends, in milliseconds since the epoch; undefined when it is none. */
+/** Expiry of a PEM certificate, in epoch milliseconds; undefined when it is not a certificate. */
 export function notAfterMs(certificatePem: string): number | undefined {
   return readCertificate(certificatePem)?.validToDate.getTime();
 }

@@ -30,33 +30,35 @@ export interface WebhookCertificatesOptions {
   clock: Clock;
   random: Random;
   issue: CertificateIssuer;
-  /** Of the Secret. */
+  /** Namespace of the Secret. */
   namespace: string;
   /** Name of the webhook configurations and of the Service; the Secret is `<name>-webhook-cert`. */
   name: string;
-  /** `self`: we make and rotate certificate and bundles. `secret`: somebody else does, and we read. */
+  /**
+   * `self`: we issue and rotate the certificate and update the bundles. `secret`: someone else does, and we only read.
+   */
   mode: 'self' | 'secret';
   policy: Omit<CertificatePolicy, 'hosts'> & {
-    /** Besides the names of the Service. */
+    /** Host names besides those of the Service. */
     furtherHosts: readonly string[];
   };
-  /** A certificate to show from now on. */
+  /** Called with each certificate to serve from now on. */
   onCertificate: (certificate: ServingCertificate, endsAtMs: number) => void;
   onInfo: (message: string) => void;
-  /** Something went wrong and is tried again. */
+  /** Called with a problem that is being retried. */
   onProblem: (message: string) => void;
 }
 
 const KEYS = ['ca.crt', 'tls.crt', 'tls.key', 'next.crt', 'next.key'] as const;
-/** For the clock of an API server that is behind. */
+/** Tolerance for an API server whose clock is behind. */
 const BACKDATE_MS = 300_000;
 const RETRY_MS = 1000;
 const LONGEST_WAIT_MS = 3_600_000;
 
 /**
- * Keeps the webhook's certificate: reads it from the Secret, makes and rotates it there together with the other replicas,
- * and keeps the CA bundles of the webhook configurations as the Secret says. Every replica does all of that; of two that
- * write the same step one wins by the resource version.
+ * Manages the webhook's certificate: reads it from the Secret, issues and rotates it there together with the other
+ * replicas, and keeps the CA bundles of the webhook configurations in line with the Secret. Every replica does all of
+ * this; when two write the same step, the resourceVersion lets one win.
  */
 export class WebhookCertificates {
   readonly #options: WebhookCertificatesOptions;
@@ -86,14 +88,14 @@ export class WebhookCertificates {
     ]);
   }
 
-  /** Why there is no certificate to show; undefined when there is one. */
+  /** Why there is no certificate to serve; undefined when there is one. */
   get problem(): string | undefined {
     if (this.#shown !== undefined) return undefined;
     const why = this.#problem === undefined ? '' : `: ${this.#problem}`;
     return `the webhook has no certificate yet (Secret ${this.#options.namespace}/${this.#secretName})${why}`;
   }
 
-  /** Works until the signal aborts. Never throws because of the server. */
+  /** Runs until the signal aborts. Errors of the server do not end it. */
   async run(signal: AbortSignal): Promise<void> {
     const informers = [this.#secrets, ...(this.#isSelf ? this.#configurations.map(([, informer]) => informer) : [])];
     const running = Promise.all(informers.map((informer) => informer.run(signal)));
@@ -110,7 +112,7 @@ export class WebhookCertificates {
     return this.#options.mode === 'self';
   }
 
-  /** Looks at everything once, then waits for a change or for the time of the next step. */
+  /** Checks everything once, then waits for a change or for the time of the next step. */
   async #round(signal: AbortSignal): Promise<void> {
     const { clock, random, onProblem } = this.#options;
     const changed = Promise.withResolvers<void>();
@@ -124,7 +126,7 @@ export class WebhookCertificates {
       }
     } catch (error) {
       signal.throwIfAborted();
-      // Another replica was faster; its write is on its way to us.
+      // Another replica was faster; the watch will deliver its write.
       if (!isConflict(error) && !isAlreadyExists(error)) {
         this.#problem = errorMessage(error);
         onProblem(this.#problem);
@@ -134,22 +136,23 @@ export class WebhookCertificates {
     const timer = new AbortController();
     const stop = () => timer.abort(signal.reason);
     signal.addEventListener('abort', stop, { once: true });
-    // Spread, so that replicas rarely write the same step at once.
+    // Jitter, so that replicas rarely write the same step at once.
     const delayMs = jitter(random, Math.min(waitMs, LONGEST_WAIT_MS) * 1.1, 0.09) + 1;
     await Promise.race([changed.promise, clock.sleep(delayMs, timer.signal).catch(() => undefined)]);
     signal.removeEventListener('abort', stop);
     timer.abort();
   }
 
-  /** Shows the certificate of the Secret, unless it is shown already or cannot be. */
+  /** Serves the certificate of the Secret, unless it is already served or unusable. */
   #show(): void {
     const { clock, onCertificate, onInfo, onProblem, mode } = this.#options;
     const data = this.#data();
     if (data === undefined) {
-      if (mode === 'secret') this.#problem = 'it does not exist; whoever makes certificates has to write it';
+      if (mode === 'secret')
+        this.#problem = 'it does not exist; with webhook.certificates: secret, an external issuer must create it';
       return;
     }
-    // Somebody else's CA need not stand in the Secret.
+    // The CA of an external issuer need not be in the Secret.
     const problem = problemOf(data, 'tls', clock.now(), { checkAuthority: mode === 'self' });
     if (problem !== undefined) {
       if (this.#problem !== problem) onProblem(`Secret ${this.#secretName}: ${problem}`);
@@ -162,10 +165,10 @@ export class WebhookCertificates {
     if (this.#shown === certificatePem) return;
     this.#shown = certificatePem;
     onCertificate({ certificatePem, privateKeyPem }, endsAtMs);
-    onInfo(`the webhook shows a certificate that ends at ${new Date(endsAtMs).toISOString()}`);
+    onInfo(`the webhook serves a certificate that expires at ${new Date(endsAtMs).toISOString()}`);
   }
 
-  /** Makes the step that is due. @returns how long there is nothing to do. */
+  /** Performs the step that is due. @returns how long until the next one. */
   async #advance(signal: AbortSignal): Promise<number> {
     const { client, clock, namespace, onInfo } = this.#options;
     const nowMs = clock.now();
@@ -185,18 +188,18 @@ export class WebhookCertificates {
       written = await client.create(secretResource, body, { signal });
     } else {
       const { uid, resourceVersion } = present.metadata;
-      // A merge patch removes what is null.
+      // A merge patch removes keys that are null.
       const data = Object.fromEntries(KEYS.map((name) => [name, encoded[name] ?? null]));
       const body = { metadata: { uid, resourceVersion }, data };
       written = await client.patch(secretResource, key, { type: 'merge', body }, { signal });
     }
     const because = 'because' in step ? `: ${step.because}` : '';
-    onInfo(`certificate of the webhook: ${step.kind}${because}`);
+    onInfo(`webhook certificate: ${step.kind}${because}`);
     this.#secrets.store.noteWritten(written);
     return 0;
   }
 
-  /** Lets each webhook configuration trust what the Secret says, and nothing else. */
+  /** Makes each webhook configuration trust the CAs of the Secret and nothing else. */
   async #keepBundles(signal: AbortSignal): Promise<void> {
     const bundle = this.#data()?.['ca.crt'];
     if (bundle === undefined) return;
@@ -211,7 +214,7 @@ export class WebhookCertificates {
         clientConfig.caBundle === wanted
           ? []
           : [
-              // Somebody may have put another webhook in this place since.
+              // The entry at this index may have been replaced by another webhook.
               { op: 'test', path: `/webhooks/${at}/name`, value: name },
               { op: 'add', path: `/webhooks/${at}/clientConfig/caBundle`, value: wanted },
             ],
@@ -231,7 +234,7 @@ export class WebhookCertificates {
     if (this.#isMissingSaid) return;
     this.#isMissingSaid = true;
     this.#options.onProblem(
-      `there is no ${kind} ${this.#options.name}, so the API server does not ask the webhook: apply config/deploy/webhook.yaml, or set webhook.enabled to false`,
+      `there is no ${kind} ${this.#options.name}, so the API server does not call the webhook: apply config/deploy/webhook.yaml, or set webhook.enabled to false`,
     );
   }
 
@@ -249,7 +252,7 @@ export class WebhookCertificates {
   #issue(nowMs: number): Issued {
     const { name, namespace, issue } = this.#options;
     const validity = { notBeforeMs: nowMs - BACKDATE_MS, notAfterMs: nowMs + this.#policy.validityMs };
-    // A name of its own, so that nobody takes one CA of the bundle for the other.
+    // A unique name, so that no client confuses two CAs of the bundle.
     const authorityName = `${name}-webhook-ca-${Math.round(nowMs).toString(36)}`;
     return issue(authorityName, { commonName: `${name}.${namespace}.svc`, hosts: this.#policy.hosts }, validity);
   }
@@ -257,7 +260,10 @@ export class WebhookCertificates {
   #informer<T extends HasMetadata>(resource: Resource<T>, name: string, namespace: string | undefined): Informer<T> {
     const { client, clock, random, onProblem } = this.#options;
     const informer = new Informer<T>({
-      ...{ client, clock, random, resource },
+      client,
+      clock,
+      random,
+      resource,
       ...(namespace === undefined ? {} : { namespace }),
       fieldSelector: `metadata.name=${name}`,
       onError: (error) => {

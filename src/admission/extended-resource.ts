@@ -5,12 +5,12 @@ import type { IncomingContainer, IncomingPod } from './pod.ts';
 
 export type EniResource = typeof RESOURCE_ENI | typeof RESOURCE_MEMBER_ENI;
 
-/** Containers that run side by side, whose requests the scheduler adds up: an init container that restarts is one of them. */
+/** Containers that run concurrently and whose requests the scheduler adds up, including restartable init containers. */
 function runningContainers({ spec }: IncomingPod): IncomingContainer[] {
   return [...(spec.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always'), ...spec.containers];
 }
 
-/** How many of the resource the pod asks for by itself; undefined when no container that stays names it. */
+/** How many of the resource the pod requests itself; undefined when no long-running container requests any. */
 export function requestedBy(pod: IncomingPod, resource: EniResource): number | undefined {
   const amounts = runningContainers(pod).flatMap(({ resources }) => {
     const amount = resources?.requests?.[resource] ?? resources?.limits?.[resource];
@@ -20,9 +20,9 @@ export function requestedBy(pod: IncomingPod, resource: EniResource): number | u
 }
 
 /**
- * Lets the first container of a pod ask for ENIs, so that the scheduler counts them.
+ * Adds an ENI request to the first container of a pod, so that the scheduler counts its ENIs.
  *
- * @param spec of the raw pod; it is changed.
+ * @param spec of the raw pod; it is modified.
  */
 export function requestEnis(spec: Record<string, unknown>, resource: EniResource, count: number): void {
   const containers: unknown = spec['containers'];

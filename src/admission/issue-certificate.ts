@@ -1,14 +1,14 @@
 import { type CertificateRequest, createAuthority, issueCertificate, type Validity } from '../util/x509.ts';
 import type { Issued } from './certificate-state.ts';
 
-/** Makes keys, a CA that is known by `authorityName`, and a server's certificate of it. */
+/** Issues keys, a CA named `authorityName` and a server certificate signed by it. */
 export type CertificateIssuer = (
   authorityName: string,
   request: Pick<CertificateRequest, 'commonName' | 'hosts'>,
   validity: Validity,
 ) => Issued;
 
-/** With keys from the machine's randomness; that of the CA is forgotten. */
+/** Uses the machine's randomness; the key of the CA is discarded. */
 export const issueWithNewAuthority: CertificateIssuer = (authorityName, request, validity) => {
   const authority = createAuthority(authorityName, validity);
   const { certificatePem, privateKeyPem } = issueCertificate(authority, { ...request, usage: 'server' }, validity);

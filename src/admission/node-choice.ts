@@ -2,10 +2,12 @@ import { LABEL_EXCLUSIVE_MODE } from '../crds/names.ts';
 import { isRecord } from '../util/json.ts';
 import type { IncomingPod, NodeSelectorTerm } from './pod.ts';
 
-/** Well-known label by which the scheduler knows zones. */
+/** Well-known label that holds the zone of a node. */
 export const LABEL_ZONE = 'topology.kubernetes.io/zone';
 
-/** Whether the pod can only run on nodes that give whole ENIs: by its nodeSelector, or by every term of its affinity. */
+/**
+ * Whether the pod can only run on nodes that provide whole ENIs, by its nodeSelector or by every term of its affinity.
+ */
 export function asksForExclusiveNode({ spec }: IncomingPod): boolean {
   if (isExclusiveValue(spec.nodeSelector?.[LABEL_EXCLUSIVE_MODE])) return true;
   const terms = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms ?? [];
@@ -27,16 +29,16 @@ function isExclusiveValue(value: string | undefined): boolean {
   return value?.toLowerCase() === 'enionly';
 }
 
-/** The scheduler lets a term without any requirement match nothing; one more requirement would let it match. */
+/** A term without requirements matches nothing; adding a requirement would make it match. */
 function isEmpty({ matchExpressions, matchFields }: NodeSelectorTerm): boolean {
   return (matchExpressions ?? []).length === 0 && (matchFields ?? []).length === 0;
 }
 
 /**
- * Restricts a pod to zones: each term of its required node affinity gets the requirement, as terms are alternatives. A pod
- * that says the same already is left as it is.
+ * Restricts a pod to zones. Each term of its required node affinity gets the requirement, because terms are
+ * alternatives. A pod that already has it is left unchanged.
  *
- * @param spec of the raw pod; it is changed.
+ * @param spec of the raw pod; it is modified.
  */
 export function requireZones(spec: Record<string, unknown>, zones: readonly string[]): void {
   const requirement = { key: LABEL_ZONE, operator: 'In', values: [...zones].sort() };
@@ -65,7 +67,7 @@ function saysTheSame(other: unknown, { key, operator, values }: { key: string; o
   return Array.isArray(theirs) && [...new Set(theirs.map(String))].sort().join() === values.join();
 }
 
-/** The object below `key`, made if there is none. */
+/** The object under `key`, created if missing. */
 export function childOf(parent: Record<string, unknown>, key: string): Record<string, unknown> {
   const child = parent[key];
   if (isRecord(child)) return child;

@@ -4,7 +4,7 @@ import { parsePodNetworks } from '../allocation/network-request.ts';
 import { ALLOCATION_TYPE, podNetworking } from '../allocation/test-support/fixtures.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import { applyJsonPatch } from '../kube/test-support/json-patch.ts';
-import { mutatePod, type PodMutationFacts, readPod } from './pod-mutation.ts';
+import { mutatePod, type PodMutationView, readPod } from './pod-mutation.ts';
 import type { Verdict } from './review.ts';
 
 const WEB = { podSelector: { matchLabels: { app: 'web' } } };
@@ -21,7 +21,7 @@ function networking(name: string, spec: object = {}, zones: Record<string, numbe
   return { ...made, status: { ...made.status, vSwitches } };
 }
 
-function facts(networkings: PodNetworking[], changes: Partial<PodMutationFacts> = {}): PodMutationFacts {
+function view(networkings: PodNetworking[], changes: Partial<PodMutationView> = {}): PodMutationView {
   return {
     namespace: 'default',
     namespaceLabels: {},
@@ -51,20 +51,20 @@ function pod(changes: { metadata?: object; spec?: object } = {}): Record<string,
   };
 }
 
-function decide(raw: Record<string, unknown>, known: PodMutationFacts): Verdict {
+function decide(raw: Record<string, unknown>, known: PodMutationView): Verdict {
   const read = readPod(raw);
   if ('error' in read) throw new Error(read.error);
   return mutatePod(read, known);
 }
 
-/** The pod as the API server has it afterwards. */
-function admitted(raw: Record<string, unknown>, known: PodMutationFacts): PodShape {
+/** The pod after the patch, as the API server stores it. */
+function admitted(raw: Record<string, unknown>, known: PodMutationView): PodShape {
   const verdict = decide(raw, known);
   if (verdict.kind === 'denied') throw new Error(`denied: ${verdict.message}`);
   return applyJsonPatch(raw, verdict.patch) as PodShape;
 }
 
-function refusal(raw: Record<string, unknown>, known: PodMutationFacts): string {
+function refusal(raw: Record<string, unknown>, known: PodMutationView): string {
   const verdict = decide(raw, known);
   if (verdict.kind !== 'denied') throw new Error('not denied');
   expect(verdict.code).toBe(403);
@@ -87,83 +87,83 @@ const annotation = (name: string, value: unknown) => ({
   annotations: { [`k8s.aliyun.com/${name}`]: typeof value === 'string' ? value : JSON.stringify(value) },
 });
 
-describe('left alone is a pod', () => {
-  const known = facts([networking('web', { selector: WEB })]);
+describe('a pod is left unchanged', () => {
+  const known = view([networking('web', { selector: WEB })]);
   test.each([
     ['in the network of its node', pod({ spec: { hostNetwork: true } })],
     ['with the ignore label', pod({ metadata: { labels: { app: 'web', 'k8s.aliyun.com/ignore-by-terway': 'true' } } })],
     ['without containers', pod({ spec: { containers: [] } })],
-    ['that nothing picks', pod({ metadata: { labels: { app: 'other' } } })],
+    ['that no PodNetworking selects', pod({ metadata: { labels: { app: 'other' } } })],
   ])('%s', (_name, raw) => {
     expect(decide(raw, known)).toEqual({ kind: 'allowed', patch: [], warnings: [] });
   });
 
   test('in a namespace that opted out', () => {
-    const outside = facts(known.networkings.slice(), { namespaceLabels: { 'k8s.aliyun.com/pod-eni': 'false' } });
+    const outside = view(known.networkings.slice(), { namespaceLabels: { 'k8s.aliyun.com/pod-eni': 'false' } });
     expect(decide(pod(), outside)).toMatchObject({ kind: 'allowed', patch: [] });
   });
 });
 
 describe('the choice', () => {
-  test('#11: among overlapping ones is by priority, then name, whatever their order, and the author is told', () => {
+  test('#11: among overlapping PodNetworkings is by priority, then name, whatever their order, and the author gets a warning', () => {
     const all = [
       networking('c', { selector: WEB }),
       networking('a', { selector: WEB }),
       networking('z', { selector: WEB, priority: 5 }),
     ];
     for (const order of [all, [...all].reverse()]) {
-      const verdict = decide(pod(), facts(order));
+      const verdict = decide(pod(), view(order));
       expect(verdict).toMatchObject({
-        warnings: ['PodNetworking a, c select the pod too; z goes before by priority and name'],
+        warnings: ['PodNetworking a, c also select the pod; z has precedence by priority and name'],
       });
-      expect(admitted(pod(), facts(order)).metadata.annotations).toEqual({
+      expect(admitted(pod(), view(order)).metadata.annotations).toEqual({
         'k8s.aliyun.com/pod-eni': 'true',
         'k8s.aliyun.com/pod-networking': 'z',
       });
     }
   });
 
-  test('#61: of the user counts without a selector, and must exist', () => {
+  test('#61: by annotation needs no selector, but the PodNetworking must exist', () => {
     const raw = pod({ metadata: annotation('pod-networking', 'named') });
-    expect(admitted(raw, facts([networking('named')])).metadata.annotations).toMatchObject({
+    expect(admitted(raw, view([networking('named')])).metadata.annotations).toMatchObject({
       'k8s.aliyun.com/pod-eni': 'true',
       'k8s.aliyun.com/pod-networking': 'named',
     });
-    expect(refusal(raw, facts([]))).toMatch(/pod-networking names PodNetworking named, which does not exist/);
+    expect(refusal(raw, view([]))).toMatch(/pod-networking names PodNetworking named, which does not exist/);
   });
 
-  test('takes one that is not Ready: the pod waits rather than start elsewhere', () => {
+  test('takes one that is not Ready: the pod waits instead of getting another network', () => {
     const failing = { ...networking('web', { selector: WEB }), status: { status: 'Fail' as const } };
-    expect(admitted(pod(), facts([failing])).metadata.annotations).toMatchObject({
+    expect(admitted(pod(), view([failing])).metadata.annotations).toMatchObject({
       'k8s.aliyun.com/pod-networking': 'web',
     });
   });
 
-  test('between annotations is not ours', () => {
+  test('between contradictory annotations is refused', () => {
     const raw = pod({
       metadata: { annotations: { 'k8s.aliyun.com/pod-networking': 'a', 'k8s.aliyun.com/pod-networks': '' } },
     });
-    expect(refusal(raw, facts([networking('a')]))).toMatch(/pod-networks and .*pod-networking are mutually exclusive/);
+    expect(refusal(raw, view([networking('a')]))).toMatch(/pod-networks and .*pod-networking are mutually exclusive/);
   });
 
-  test('#58: an invalid selector elsewhere does not matter', () => {
+  test('#58: ignores an invalid selector of another PodNetworking', () => {
     const broken = networking('a', {
       selector: { podSelector: { matchExpressions: [{ key: 'x', operator: 'Like' }] } },
     });
-    expect(admitted(pod(), facts([broken, networking('b', { selector: WEB })])).metadata.annotations).toMatchObject({
+    expect(admitted(pod(), view([broken, networking('b', { selector: WEB })])).metadata.annotations).toMatchObject({
       'k8s.aliyun.com/pod-networking': 'b',
     });
   });
 
-  test('#71: of a Fixed one needs a pod whose name comes back', () => {
-    const known = facts([networking('web', { selector: WEB, allocationType: ALLOCATION_TYPE.fixedForever })]);
+  test('#71: of a Fixed PodNetworking needs a pod with a stable name', () => {
+    const known = view([networking('web', { selector: WEB, allocationType: ALLOCATION_TYPE.fixedForever })]);
     const owned = (kind: string) => pod({ metadata: { ownerReferences: [{ kind, name: 'x' }] } });
-    expect(refusal(owned('ReplicaSet'), known)).toMatch(/Fixed addresses/);
+    expect(refusal(owned('ReplicaSet'), known)).toMatch(/allocationType Fixed/);
     expect(admitted(owned('StatefulSet'), known).metadata.annotations).toMatchObject({
       'k8s.aliyun.com/pod-eni': 'true',
     });
-    // Kinds that are configured count for webhook and controller alike.
-    expect(refusal(owned('CloneSet'), known)).toMatch(/Fixed addresses/);
+    // Configured kinds count for both webhook and controller.
+    expect(refusal(owned('CloneSet'), known)).toMatch(/allocationType Fixed/);
     expect(admitted(owned('CloneSet'), { ...known, stableNameKinds: ['CloneSet'] })).toBeDefined();
   });
 });
@@ -175,8 +175,8 @@ describe('several interfaces', () => {
   ];
   const raw = pod({ metadata: annotation('pod-networks-request', request) });
 
-  test('count once each, in zones that all their networks have, with routes for the controller', () => {
-    const result = admitted(raw, facts([networking('a', {}, { h: 5, i: 5 }), networking('b', {}, { i: 5, j: 5 })]));
+  test('count once each, in zones that all their PodNetworkings share, with routes for the controller', () => {
+    const result = admitted(raw, view([networking('a', {}, { h: 5, i: 5 }), networking('b', {}, { i: 5, j: 5 })]));
     expect(limitsOf(result)).toEqual([{ 'aliyun/member-eni': '2' }]);
     expect(termsOf(result)).toEqual([{ matchExpressions: [inZones('i')] }]);
     const written = parsePodNetworks(result.metadata.annotations?.['k8s.aliyun.com/pod-networks'] ?? '');
@@ -188,18 +188,18 @@ describe('several interfaces', () => {
     });
   });
 
-  test('#14: of networks without a common zone are denied, and the zones are named', () => {
-    const known = facts([networking('a', {}, { h: 5 }), networking('b', {}, { i: 5 })]);
+  test('#14: of PodNetworkings without a common zone are denied with the zones named', () => {
+    const known = view([networking('a', {}, { h: 5 }), networking('b', {}, { i: 5 })]);
     expect(refusal(raw, known)).toMatch(/no zone in common \(vSwitches of a in h; of b in i\)/);
   });
 
-  test('of networks that do not exist or are of different types are denied', () => {
-    expect(refusal(raw, facts([networking('a')]))).toMatch(/pod-networks-request names PodNetworking b/);
-    const mixed = facts([networking('a', { eniOptions: { eniType: 'ENI' } }), networking('b')]);
-    expect(refusal(raw, mixed)).toMatch(/different eniType \(eth0 ENI, net1 Default\)/);
+  test('of PodNetworkings that do not exist or have different types are denied', () => {
+    expect(refusal(raw, view([networking('a')]))).toMatch(/pod-networks-request names PodNetworking b/);
+    const mixed = view([networking('a', { eniOptions: { eniType: 'ENI' } }), networking('b')]);
+    expect(refusal(raw, mixed)).toMatch(/different eniTypes \(eth0 ENI, net1 Default\)/);
   });
 
-  test('that the pod describes itself are completed from eni-config, and nothing else of them changes', () => {
+  test('that the pod itself describes are completed from eni-config and otherwise unchanged', () => {
     const described = {
       podNetworks: [
         { interface: 'eth0', resourceGroupID: 'rg-1' },
@@ -207,26 +207,26 @@ describe('several interfaces', () => {
       ],
     };
     const own = pod({ metadata: { labels: {}, ...annotation('pod-networks', described) } });
-    const result = admitted(own, facts([]));
+    const result = admitted(own, view([]));
     expect(JSON.parse(result.metadata.annotations?.['k8s.aliyun.com/pod-networks'] ?? '')).toEqual({
       podNetworks: [{ ...described.podNetworks[0], ...DEFAULTS }, described.podNetworks[1]],
     });
     expect(limitsOf(result)).toEqual([{ 'aliyun/member-eni': '2' }]);
     const asksOnly = pod({ metadata: { labels: {}, ...annotation('pod-eni', 'true') } });
-    expect(admitted(asksOnly, facts([])).metadata.annotations?.['k8s.aliyun.com/pod-networks']).toContain('vsw-c1');
-    expect(refusal(asksOnly, facts([], { defaults: { message: 'there is no eni-config' } }))).toMatch(/no eni-config/);
+    expect(admitted(asksOnly, view([])).metadata.annotations?.['k8s.aliyun.com/pod-networks']).toContain('vsw-c1');
+    expect(refusal(asksOnly, view([], { defaults: { message: 'there is no eni-config' } }))).toMatch(/no eni-config/);
   });
 });
 
 describe('#62: the request for ENIs', () => {
-  const known = facts([networking('web', { selector: WEB })]);
+  const known = view([networking('web', { selector: WEB })]);
   const asks = (name: string, amount: string, more: object = {}) => ({
     name,
     resources: { requests: { [name]: amount }, limits: { [name]: amount } },
     ...more,
   });
 
-  test('goes to the first container, beside what that asks for', () => {
+  test('goes to the first container, in addition to its own requests', () => {
     const containers = [{ name: 'a', resources: { limits: { cpu: '1' } } }, { name: 'b' }];
     const result = admitted(pod({ spec: { containers } }), known);
     expect(result.spec.containers[0]?.resources).toEqual({
@@ -248,14 +248,14 @@ describe('#62: the request for ENIs', () => {
     ).toEqual([undefined]);
   });
 
-  test('of an init container that ends is none: what runs has to count', () => {
+  test('of an init container that ends does not count; running containers need one', () => {
     const initContainers = [asks('aliyun/member-eni', '1')];
     expect(limitsOf(admitted(pod({ spec: { initContainers, containers: [{ name: 'a' }] } }), known))).toEqual([
       { 'aliyun/member-eni': '1' },
     ]);
   });
 
-  test('that is too small is respected, and said', () => {
+  test('that is too small is respected, with a warning', () => {
     const two = [{ network: 'web' }, { interfaceName: 'net1', network: 'web' }];
     const raw = pod({
       metadata: annotation('pod-networks-request', two),
@@ -266,23 +266,23 @@ describe('#62: the request for ENIs', () => {
     });
   });
 
-  test('is none when it is turned off', () => {
-    expect(limitsOf(admitted(pod(), facts([...known.networkings], { injectResources: false })))).toEqual([undefined]);
+  test('is not added when injection is turned off', () => {
+    expect(limitsOf(admitted(pod(), view([...known.networkings], { injectResources: false })))).toEqual([undefined]);
   });
 
-  test('names what the nodes give: members of a trunk, or whole ENIs', () => {
+  test('names what the nodes provide: trunk members or whole ENIs', () => {
     const of = (eniType: string) => [networking('web', { selector: WEB, eniOptions: { eniType } })];
-    const resource = (raw: Record<string, unknown>, known: PodMutationFacts) =>
+    const resource = (raw: Record<string, unknown>, known: PodMutationView) =>
       Object.keys(limitsOf(admitted(raw, known))[0] ?? {});
-    expect(resource(pod(), facts(of('ENI')))).toEqual(['aliyun/eni']);
-    expect(resource(pod(), facts(of('Trunk')))).toEqual(['aliyun/member-eni']);
-    expect(resource(pod(), facts(of('Default'), { enableTrunk: false }))).toEqual(['aliyun/eni']);
-    expect(resource(pod({ spec: { nodeSelector: ENI_ONLY } }), facts(of('Default')))).toEqual(['aliyun/eni']);
-    expect(refusal(pod(), facts(of('Trunk'), { enableTrunk: false }))).toMatch(
+    expect(resource(pod(), view(of('ENI')))).toEqual(['aliyun/eni']);
+    expect(resource(pod(), view(of('Trunk')))).toEqual(['aliyun/member-eni']);
+    expect(resource(pod(), view(of('Default'), { enableTrunk: false }))).toEqual(['aliyun/eni']);
+    expect(resource(pod({ spec: { nodeSelector: ENI_ONLY } }), view(of('Default')))).toEqual(['aliyun/eni']);
+    expect(refusal(pod(), view(of('Trunk'), { enableTrunk: false }))).toMatch(
       /web has eniType Trunk, but enableTrunk is false/,
     );
-    expect(refusal(pod({ spec: { nodeSelector: ENI_ONLY } }), facts(of('Trunk')))).toMatch(
-      /eniOnly, which give whole ENIs/,
+    expect(refusal(pod({ spec: { nodeSelector: ENI_ONLY } }), view(of('Trunk')))).toMatch(
+      /eniOnly, which provide whole ENIs/,
     );
   });
 });
@@ -305,15 +305,15 @@ describe('#69: a pod that asks for exclusive nodes', () => {
     ['not', required({ matchExpressions: [{ ...expression, operator: 'NotIn' }] }), false],
   ])('%s', (_name, spec, asks) => {
     const raw = pod({ metadata: { labels: {} }, spec });
-    expect(limitsOf(admitted(raw, facts([])))).toEqual([asks ? { 'aliyun/eni': '1' } : undefined]);
+    expect(limitsOf(admitted(raw, view([])))).toEqual([asks ? { 'aliyun/eni': '1' } : undefined]);
   });
 });
 
 describe('the zones', () => {
-  const known = (zones: Record<string, number | undefined>, changes: Partial<PodMutationFacts> = {}) =>
-    facts([networking('web', { selector: WEB }, zones)], changes);
+  const known = (zones: Record<string, number | undefined>, changes: Partial<PodMutationView> = {}) =>
+    view([networking('web', { selector: WEB }, zones)], changes);
 
-  test('are those of the vSwitches; full ones are left out while another is left', () => {
+  test('are those of the vSwitches; full ones are left out while another zone is left', () => {
     const zones = (counts: Record<string, number | undefined>) => termsOf(admitted(pod(), known(counts)));
     expect(zones({ h: 5, i: 5 })).toEqual([{ matchExpressions: [inZones('h', 'i')] }]);
     expect(zones({ h: 0, i: 5 })).toEqual([{ matchExpressions: [inZones('i')] }]);
@@ -322,18 +322,18 @@ describe('the zones', () => {
     expect(zones({})).toBeUndefined();
   });
 
-  test('of a pod with a fixed address is where that lies, even if the vSwitch is full', () => {
+  test('of a pod with a fixed address is that of the address, even if the vSwitch is full', () => {
     expect(termsOf(admitted(pod(), known({ h: 0, i: 5 }, { fixedZone: 'h' })))).toEqual([
       { matchExpressions: [inZones('h')] },
     ]);
   });
 
-  test('are not for pods of a DaemonSet', () => {
+  test('are not set for pods of a DaemonSet', () => {
     const raw = pod({ metadata: { ownerReferences: [{ kind: 'DaemonSet' }] } });
     expect(termsOf(admitted(raw, known({ h: 5 })))).toBeUndefined();
   });
 
-  test('are ANDed into each term; one that matches nothing still matches nothing', () => {
+  test('are ANDed into each term; a term that matches nothing still matches nothing', () => {
     const terms = [
       { matchExpressions: [{ key: 'a', operator: 'Exists' }] },
       { matchFields: [{ key: 'metadata.name', operator: 'In', values: ['n'] }] },
@@ -348,7 +348,7 @@ describe('the zones', () => {
   });
 });
 
-describe('#13: of any pod the patch changes only what it is for, and a second look changes nothing', () => {
+describe('#13: for any pod the patch changes only what it must, and a second review changes nothing', () => {
   const extra = fc.dictionary(fc.constantFrom('unknownField', 'newer/field', '__x'), fc.jsonValue({ maxDepth: 2 }), {
     maxKeys: 2,
   });
@@ -387,21 +387,21 @@ describe('#13: of any pod the patch changes only what it is for, and a second lo
     status: extra,
   });
 
-  test('also of one whose unknown fields have names that JavaScript reserves', () => {
+  test('also for a pod whose unknown fields have names reserved in JavaScript', () => {
     const managed: unknown = JSON.parse('{"field":{"__proto__":0,"constructor":0}}');
-    const after = admitted(pod({ metadata: { managed } }), facts([networking('web', { selector: WEB }, { h: 1 })]));
+    const after = admitted(pod({ metadata: { managed } }), view([networking('web', { selector: WEB }, { h: 1 })]));
     expect(JSON.stringify(after)).toContain(JSON.stringify(managed));
   });
 
   test('holds', () => {
-    const known = facts([networking('web', { selector: WEB }, { h: 1, i: 0 })]);
+    const known = view([networking('web', { selector: WEB }, { h: 1, i: 0 })]);
     fc.assert(
       fc.property(anyPod, (raw) => {
         const before = structuredClone(raw);
         const after = admitted(raw, known);
         expect(raw).toEqual(before);
         expect(decide(after as unknown as Record<string, unknown>, known)).toMatchObject({ patch: [] });
-        // Taking away what is intended leaves the pod as its author wrote it.
+        // Without the intended changes the pod is as its author wrote it.
         const { annotations = {}, ...metadata } = after.metadata;
         const theirs = Object.fromEntries(
           Object.entries(annotations).filter(([key]) => !key.startsWith('k8s.aliyun.com/')),

@@ -35,27 +35,27 @@ import { type IncomingPod, incomingPodSchema } from './pod.ts';
 import { UNCHANGED, type Verdict } from './review.ts';
 import { zonesFor } from './zones.ts';
 
-/** What the mutation of a pod is decided on. */
-export interface PodMutationFacts {
+/** The inputs of a pod's mutation. */
+export interface PodMutationView {
   namespace: string;
   namespaceLabels: Record<string, string>;
   networkings: readonly PodNetworking[];
-  /** Zone in which the fixed address of a pod of this name lies, if there is one. */
+  /** Zone of the fixed address reserved for a pod of this name, if there is one. */
   fixedZone: string | undefined;
-  /** vSwitches and security groups of the cluster, or why they are not known. */
+  /** vSwitches and security groups of the cluster, or why they are unknown. */
   defaults: NetworkDefaults | { message: string };
   enableTrunk: boolean;
   stableNameKinds: readonly string[];
   injectResources: boolean;
 }
 
-/** A pod as the raw object and as it was read. */
+/** A pod as raw object and parsed. */
 export interface PodUnderReview {
   raw: Record<string, unknown>;
   pod: IncomingPod;
 }
 
-/** @returns the pod, or one line that names the field that cannot be read. */
+/** @returns the pod, or one line that names the field that cannot be parsed. */
 export function readPod(raw: Record<string, unknown>): PodUnderReview | { error: string } {
   const parsed = incomingPodSchema.safeParse(raw);
   if (parsed.success) return { raw, pod: parsed.data };
@@ -63,24 +63,24 @@ export function readPod(raw: Record<string, unknown>): PodUnderReview | { error:
   return { error: `${field}: ${rule}` };
 }
 
-/** Whether the pod is none of our business (reference 3.2, step 1). */
+/** Whether the pod needs no network of ours: host network, ignore label or no containers. */
 export function isExempt({ metadata, spec }: IncomingPod): boolean {
   return spec.hostNetwork === true || spec.containers.length === 0 || metadata.labels[LABEL_IGNORE] === 'true';
 }
 
 /**
- * Decides how a new pod is changed so that scheduler and control plane serve it (reference 3.2): which PodNetworkings
- * serve it, the ENIs that it counts for, and the zones where it can run. Pure; `raw` is not changed.
+ * Decides how a new pod is changed so that scheduler and control plane can serve it: its PodNetworkings, its ENI
+ * resource request and its zones. Pure; `raw` is not modified.
  */
-export function mutatePod({ raw, pod }: PodUnderReview, facts: PodMutationFacts): Verdict {
+export function mutatePod({ raw, pod }: PodUnderReview, view: PodMutationView): Verdict {
   if (isExempt(pod)) return UNCHANGED;
   const { annotations } = pod.metadata;
   const conflict = conflictOf(annotations);
-  if (conflict !== undefined && !isOwnWork(pod, facts)) return denied(conflict);
-  const { choice, annotations: asked } = choose(pod, facts);
+  if (conflict !== undefined && !isOwnWork(pod, view)) return denied(conflict);
+  const { choice, annotations: asked } = choose(pod, view);
   switch (choice.kind) {
     case 'none':
-      return withoutNetworking(raw, pod, facts);
+      return withoutNetworking(raw, pod, view);
     case 'invalidRequest':
       return denied(choice.message);
     case 'unknown':
@@ -89,14 +89,14 @@ export function mutatePod({ raw, pod }: PodUnderReview, facts: PodMutationFacts)
       );
     case 'needsStableName':
       return denied(
-        `PodNetworking ${choice.name} gives Fixed addresses, which need a pod whose name comes back: use a StatefulSet, or allocationType Elastic`,
+        `PodNetworking ${choice.name} has allocationType Fixed, which needs pods with stable names: use a StatefulSet or allocationType Elastic`,
       );
     case 'chosen':
-      return serve({ raw, pod }, { ...choice, annotations: asked }, facts);
+      return serve({ raw, pod }, { ...choice, annotations: asked }, view);
   }
 }
 
-/** Upstream's rule and word: presence counts, not the value. */
+/** Upstream's rule and wording: presence counts, not the value. */
 function conflictOf(annotations: Record<string, string>): string | undefined {
   const present = [ANNOTATION_POD_NETWORKS, ANNOTATION_POD_NETWORKS_REQUEST, ANNOTATION_POD_NETWORKING].filter(
     (name) => annotations[name] !== undefined,
@@ -105,42 +105,42 @@ function conflictOf(annotations: Record<string, string>): string | undefined {
   return `the annotations ${present.join(' and ')} are mutually exclusive: keep one of them`;
 }
 
-/** The pod was here before: another webhook changed it, and the API server asks again. */
-function isOwnWork(pod: IncomingPod, facts: PodMutationFacts): boolean {
+/** The pod already went through this webhook; another one changed it and the API server calls again. */
+function isOwnWork(pod: IncomingPod, view: PodMutationView): boolean {
   const { [ANNOTATION_POD_NETWORKS]: written, ...before } = pod.metadata.annotations;
   if (!isAdmitted(before) || written === undefined || before[ANNOTATION_POD_NETWORKING] !== undefined) return false;
-  const { choice } = choose({ ...pod, metadata: { ...pod.metadata, annotations: before } }, facts);
+  const { choice } = choose({ ...pod, metadata: { ...pod.metadata, annotations: before } }, view);
   return choice.kind === 'chosen' && formatPodNetworks(choice.wanted.map(entryOf)) === written;
 }
 
-/** The choice, and the annotations that led to it: a pod that only says `pod-eni` is read as asking for a plain eth0. */
+/** The choice and the annotations that led to it. A pod with only `pod-eni` is treated as requesting a plain eth0. */
 function choose(
   pod: IncomingPod,
-  facts: PodMutationFacts,
+  view: PodMutationView,
 ): { choice: NetworkingChoice; annotations: Record<string, string> } {
   const { annotations, labels, name, generateName, ownerReferences } = pod.metadata;
   const toMatch: PodToMatch = {
-    key: `${facts.namespace}/${name === '' ? generateName : name}`,
+    key: `${view.namespace}/${name === '' ? generateName : name}`,
     labels,
     annotations,
-    namespaceLabels: facts.namespaceLabels,
-    hasStableName: hasStableName(ownerReferences, facts.stableNameKinds),
+    namespaceLabels: view.namespaceLabels,
+    hasStableName: hasStableName(ownerReferences, view.stableNameKinds),
   };
-  const defaults = defaultsOf(facts);
-  const choice = chooseNetworkings(toMatch, facts.networkings, defaults);
+  const defaults = defaultsOf(view);
+  const choice = chooseNetworkings(toMatch, view.networkings, defaults);
   if (choice.kind !== 'none' || !isAdmitted(annotations)) return { choice, annotations };
-  if ('message' in facts.defaults) {
-    const message = `annotation ${ANNOTATION_POD_ENI} asks for an ENI and no PodNetworking picks the pod, but ${facts.defaults.message}`;
+  if ('message' in view.defaults) {
+    const message = `annotation ${ANNOTATION_POD_ENI} asks for an ENI and no PodNetworking selects the pod, but ${view.defaults.message}`;
     return { choice: { kind: 'invalidRequest', message }, annotations };
   }
   const asking = { ...annotations, [ANNOTATION_POD_NETWORKS]: formatPodNetworks([{ interface: DEFAULT_INTERFACE }]) };
   return {
-    choice: chooseNetworkings({ ...toMatch, annotations: asking }, facts.networkings, defaults),
+    choice: chooseNetworkings({ ...toMatch, annotations: asking }, view.networkings, defaults),
     annotations: asking,
   };
 }
 
-function defaultsOf({ defaults }: PodMutationFacts): NetworkDefaults | undefined {
+function defaultsOf({ defaults }: PodMutationView): NetworkDefaults | undefined {
   return 'message' in defaults ? undefined : defaults;
 }
 
@@ -151,9 +151,9 @@ function sourceOf(annotations: Record<string, string>): string {
   return `annotation ${source ?? ANNOTATION_POD_NETWORKING}`;
 }
 
-/** No PodNetworking picks it. On exclusive nodes every pod has an ENI all the same, which has to be counted (#69). */
-function withoutNetworking(raw: Record<string, unknown>, pod: IncomingPod, facts: PodMutationFacts): Verdict {
-  if (!facts.injectResources || !asksForExclusiveNode(pod) || requestedBy(pod, RESOURCE_ENI) !== undefined) {
+/** No PodNetworking selects the pod. On exclusive nodes it still gets an ENI, which must be counted. */
+function withoutNetworking(raw: Record<string, unknown>, pod: IncomingPod, view: PodMutationView): Verdict {
+  if (!view.injectResources || !asksForExclusiveNode(pod) || requestedBy(pod, RESOURCE_ENI) !== undefined) {
     return UNCHANGED;
   }
   const changed = cloneJson(raw);
@@ -164,43 +164,43 @@ function withoutNetworking(raw: Record<string, unknown>, pod: IncomingPod, facts
 function serve(
   { raw, pod }: PodUnderReview,
   asked: { wanted: WantedInterface[]; others: string[]; annotations: Record<string, string> },
-  facts: PodMutationFacts,
+  view: PodMutationView,
 ): Verdict {
   const { wanted, others } = asked;
   const networkings = wanted.map(({ networking }) => networking);
-  const resource = resourceFor(pod, networkings, facts);
+  const resource = resourceFor(pod, networkings, view);
   if ('refusal' in resource) return denied(resource.refusal);
   const zones = zonesFor(networkings);
   if (zones.kind === 'disjoint') return denied(zones.message);
 
   const changed = cloneJson(raw);
   const annotations = childOf(childOf(changed, 'metadata'), 'annotations');
-  Object.assign(annotations, annotationsFor(asked.annotations, wanted, defaultsOf(facts)));
+  Object.assign(annotations, annotationsFor(asked.annotations, wanted, defaultsOf(view)));
 
   const warnings: string[] = [];
   const spec = childOf(changed, 'spec');
   const requested = requestedBy(pod, resource.name);
   if (requested !== undefined && requested < wanted.length) {
     warnings.push(
-      `the pod asks for ${requested} ${resource.name} but has ${wanted.length} interfaces: its node may lack room`,
+      `the pod asks for ${requested} ${resource.name} but has ${wanted.length} interfaces, so its node may lack a free ENI`,
     );
   }
-  if (facts.injectResources && requested === undefined) requestEnis(spec, resource.name, wanted.length);
+  if (view.injectResources && requested === undefined) requestEnis(spec, resource.name, wanted.length);
   if (others.length > 0) {
     warnings.push(
-      `PodNetworking ${others.join(', ')} select the pod too; ${networkings[0]?.metadata.name} goes before by priority and name`,
+      `PodNetworking ${others.join(', ')} also select the pod; ${networkings[0]?.metadata.name} has precedence by priority and name`,
     );
   }
-  // The scheduler does not choose the node of a pod of a DaemonSet.
+  // The DaemonSet controller, not the scheduler, chooses the node of its pods.
   if (!pod.metadata.ownerReferences.some(({ kind }) => kind === 'DaemonSet')) {
-    // What holds a fixed address goes where that lies, and takes nothing from a vSwitch.
-    if (facts.fixedZone !== undefined) requireZones(spec, [facts.fixedZone]);
+    // A pod with a fixed address must go to its zone, and needs no free address there.
+    if (view.fixedZone !== undefined) requireZones(spec, [view.fixedZone]);
     else if (zones.kind === 'zones') requireZones(spec, zones.zones);
   }
   return { kind: 'allowed', patch: diffJsonPatch(raw, changed), warnings };
 }
 
-/** What the controller reads back: one PodNetworking by `pod-networking`, anything else by `pod-networks`. */
+/** What the controller reads back: `pod-networking` for one PodNetworking, `pod-networks` for anything else. */
 function annotationsFor(
   annotations: Record<string, string>,
   wanted: readonly WantedInterface[],
@@ -220,11 +220,11 @@ function annotationsFor(
   return { ...admitted, [ANNOTATION_POD_NETWORKING]: wanted[0]?.networking.metadata.name ?? '' };
 }
 
-/** Which resource the pod's interfaces count as; what can never be served is refused. */
+/** The resource that the pod's interfaces count as, or a refusal if no node can ever serve it. */
 function resourceFor(
   pod: IncomingPod,
   networkings: readonly PodNetworking[],
-  { enableTrunk }: PodMutationFacts,
+  { enableTrunk }: PodMutationView,
 ): { name: EniResource } | { refusal: string } {
   const [first] = networkings;
   const eniType = first?.spec.eniOptions.eniType ?? 'Default';
@@ -236,12 +236,12 @@ function resourceFor(
   if (eniType === 'Trunk') {
     if (!enableTrunk) {
       return {
-        refusal: `${name} has eniType Trunk, but enableTrunk is false in the control plane's configuration: turn it on, or use eniType ENI`,
+        refusal: `${name} has eniType Trunk, but enableTrunk is false in the control plane's configuration: enable it or use eniType ENI`,
       };
     }
     if (onExclusive) {
       return {
-        refusal: `${name} has eniType Trunk, but the pod asks for nodes with ${LABEL_EXCLUSIVE_MODE}=eniOnly, which give whole ENIs: use eniType ENI or Default, or other nodes`,
+        refusal: `${name} has eniType Trunk, but the pod selects nodes with ${LABEL_EXCLUSIVE_MODE}=eniOnly, which provide whole ENIs: use eniType ENI or Default, or other nodes`,
       };
     }
     return { name: RESOURCE_MEMBER_ENI };
@@ -254,7 +254,7 @@ function denied(message: string): Verdict {
   return { kind: 'denied', code: 403, message };
 }
 
-/** Whether {@link mutatePod} could need what is known of the pod's name: only then it is looked up. */
+/** Whether {@link mutatePod} could need the fixed zone of the pod's name; it is looked up only then. */
 export function mayHoldFixedAddress({ metadata }: IncomingPod, stableNameKinds: readonly string[]): boolean {
   return metadata.name !== '' && hasStableName(metadata.ownerReferences, stableNameKinds);
 }

@@ -11,7 +11,7 @@ const networking = (spec: object, metadata: object = {}): Record<string, unknown
   spec,
 });
 
-describe('what a PodNetworking leaves out is filled in', () => {
+describe('missing fields of a PodNetworking are filled in', () => {
   const filled = (raw: Record<string, unknown>) => {
     const verdict = defaultNetworking(raw, DEFAULTS);
     return verdict.kind === 'allowed' ? applyJsonPatch(raw, verdict.patch) : verdict;
@@ -25,7 +25,7 @@ describe('what a PodNetworking leaves out is filled in', () => {
     expect(filled(networking(spec))).toEqual(networking(expected));
   });
 
-  test('even the whole spec; nothing while the cluster has no defaults, or of what the schema will refuse', () => {
+  test('even the whole spec, but nothing while the cluster has no defaults or the schema will refuse the object', () => {
     expect(filled({ metadata: { name: 'web' } })).toEqual(networking(DEFAULTS));
     expect(defaultNetworking(networking({}), { message: 'none' })).toMatchObject({ patch: [] });
     expect(defaultNetworking(networking({ vSwitchOptions: 'vsw-1' }), DEFAULTS)).toMatchObject({ patch: [] });
@@ -41,27 +41,27 @@ describe('#58: a PodNetworking is refused with field, value and rule', () => {
   test.each([
     [
       { vSwitchOptions: [] },
-      /^spec\.vSwitchOptions: is empty; name at least one vSwitch, and there is no default: because$/,
+      /^spec\.vSwitchOptions: empty; name at least one vSwitch, and there is no default: because$/,
     ],
-    [{ securityGroupIDs: [] }, /^spec\.securityGroupIDs: is empty/],
+    [{ securityGroupIDs: [] }, /^spec\.securityGroupIDs: empty/],
     [
       selector({ key: 'a', operator: 'Like' }),
-      /^spec\.selector\.podSelector\.matchExpressions\[0\]\.operator: "Like" is none of In, NotIn, /,
+      /^spec\.selector\.podSelector\.matchExpressions\[0\]\.operator: "Like" is not one of In, NotIn, /,
     ],
-    [selector({ key: 'a', operator: 'In' }), /matchExpressions\[0\]\.values: is empty; operator In needs/],
+    [selector({ key: 'a', operator: 'In' }), /matchExpressions\[0\]\.values: empty; operator In needs/],
     [selector({ key: 'a', operator: 'Exists', values: ['x'] }), /values: must be empty with operator Exists/],
-    [selector({ key: 'a b', operator: 'Exists' }), /matchExpressions\[0\]\.key: "a b" is no label key/],
-    [selector({ key: 'UPPER/a', operator: 'Exists' }), /"UPPER\/a" is no label key/],
-    [selector({ key: 'constructor', operator: 'constructor' }), /"constructor" is none of/],
+    [selector({ key: 'a b', operator: 'Exists' }), /matchExpressions\[0\]\.key: "a b" is not a label key/],
+    [selector({ key: 'UPPER/a', operator: 'Exists' }), /"UPPER\/a" is not a label key/],
+    [selector({ key: 'constructor', operator: 'constructor' }), /"constructor" is not one of/],
     [
       { selector: { namespaceSelector: { matchLabels: { a: '-x' } } } },
-      /^spec\.selector\.namespaceSelector\.matchLabels\[a\]: "-x" is no label value/,
+      /^spec\.selector\.namespaceSelector\.matchLabels\[a\]: "-x" is not a label value/,
     ],
   ])('%j', (spec, message) => {
     expect(refusal(spec, RULES, 'because')).toMatch(message);
   });
 
-  test('a type that only a request by hand could use, while none is made', () => {
+  test('an eniType that needs an explicit resource request while none is injected', () => {
     const off = { ...RULES, injectResources: false };
     expect(refusal({ eniOptions: { eniType: 'ENI' } }, off)).toMatch(
       /ENI needs a selector while webhook\.injectResources is false/,
@@ -69,7 +69,7 @@ describe('#58: a PodNetworking is refused with field, value and rule', () => {
     expect(refusal({ eniOptions: { eniType: 'Default' } }, off)).toBe('allowed');
   });
 
-  test('not for what it does not change: an old mistake can still lose a finalizer', () => {
+  test('but not for an unchanged spec: an invalid object can still lose a finalizer', () => {
     const old = networking({ vSwitchOptions: [] });
     expect(validateNetworking({ ...old, metadata: { name: 'web', labels: {} } }, old, RULES, undefined).kind).toBe(
       'allowed',
@@ -77,7 +77,7 @@ describe('#58: a PodNetworking is refused with field, value and rule', () => {
     expect(validateNetworking(networking({}), old, RULES, undefined).kind).toBe('denied');
   });
 
-  test('and told of what is allowed but hardly meant', () => {
+  test('and warned about what is allowed but probably a mistake', () => {
     const warnings = (spec: object, rules = RULES) => {
       const verdict = validateNetworking(networking({ ...SOUND, ...spec }), undefined, rules, undefined);
       return verdict.kind === 'allowed' ? verdict.warnings : [];

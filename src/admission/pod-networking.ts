@@ -7,21 +7,21 @@ import { firstIssue } from '../util/issues.ts';
 import { childOf } from './node-choice.ts';
 import { UNCHANGED, type Verdict } from './review.ts';
 
-/** What the control plane's configuration says that matters to a PodNetworking. */
+/** Configuration of the control plane that affects PodNetworkings. */
 export interface NetworkingRules {
   enableTrunk: boolean;
-  /** Kinds of owners besides StatefulSet whose pods keep their names. */
+  /** Owner kinds besides StatefulSet whose pods keep their names. */
   stableNameKinds: readonly string[];
   injectResources: boolean;
 }
 
-/** Fills vSwitches and security groups that the user left out from the cluster's (reference 3.4). */
+/** Fills missing vSwitches and security groups from the cluster's defaults. */
 export function defaultNetworking(
   raw: Record<string, unknown>,
   defaults: NetworkDefaults | { message: string },
 ): Verdict {
   const parsed = podNetworkingSchema.safeParse(raw);
-  // The schema of the API server says what is wrong, and the validation what is missing.
+  // Schema errors are reported by the API server, and missing fields by the validation.
   if (!parsed.success || 'message' in defaults) return UNCHANGED;
   const { spec } = parsed.data;
   const changed = cloneJson(raw);
@@ -32,10 +32,11 @@ export function defaultNetworking(
 }
 
 /**
- * Checks what the schema of the CRD cannot say (reference 3.5, 8.3 #58). Whether vSwitches and security groups exist is
- * not asked: they may be made later, and the status tells.
+ * Checks what the CRD schema cannot express. Does not check whether vSwitches and security groups exist: they may be
+ * created later, and the status reports it.
  *
- * @param before the object that is replaced. One whose spec stays as it is may be edited whatever is wrong with it.
+ * @param before the object that is replaced. An update that leaves the spec unchanged is allowed whatever is wrong with
+ * it.
  * @param missing why the cluster has no defaults, for a PodNetworking that needs them.
  */
 export function validateNetworking(
@@ -66,7 +67,7 @@ function problemsOf(
     ['vSwitchOptions', 'vSwitch'],
     ['securityGroupIDs', 'security group'],
   ] as const) {
-    if ((spec[field] ?? []).length === 0) problems.push(`spec.${field}: is empty; name at least one ${what}${because}`);
+    if ((spec[field] ?? []).length === 0) problems.push(`spec.${field}: empty; name at least one ${what}${because}`);
   }
   const { podSelector, namespaceSelector } = spec.selector ?? {};
   for (const [name, selector] of Object.entries({ podSelector, namespaceSelector })) {
@@ -75,7 +76,7 @@ function problemsOf(
   const { eniType } = spec.eniOptions;
   if (!injectResources && podSelector === undefined && namespaceSelector === undefined && eniType !== 'Default') {
     problems.push(
-      `spec.eniOptions.eniType: ${eniType} needs a selector while webhook.injectResources is false; use Default, or set spec.selector`,
+      `spec.eniOptions.eniType: ${eniType} needs a selector while webhook.injectResources is false; use Default or set spec.selector`,
     );
   }
   return problems;

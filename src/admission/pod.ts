@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-/** What is read of a pod that is being created. It is never written back: changes are made to the raw object. */
+/** The fields that are read from a pod under review. It is never written back: changes are made to the raw object. */
 const quantities = z.record(z.string(), z.union([z.string(), z.number()])).nullish();
 
 const containerSchema = z.object({

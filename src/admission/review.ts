@@ -20,25 +20,25 @@ const reviewSchema = z.object({
   }),
 });
 
-/** What the API server asks (reference 3.1); `object` is as its author sent it, fields that nobody here knows included. */
+/** The request of the API server; `object` is unchanged, including fields unknown here. */
 export type AdmissionReview = z.infer<typeof reviewSchema>;
 export type AdmissionRequest = AdmissionReview['request'];
 
-/** The answer to one request. */
+/** The response to one request. */
 export type Verdict =
   | { kind: 'allowed'; patch: JsonPatchOperation[]; warnings: string[] }
-  /** `code` is an HTTP status and `reason` its word in Kubernetes. */
+  /** `code` is an HTTP status and `reason` its name in Kubernetes. */
   | { kind: 'denied'; code: 403 | 422 | 500 | 504; message: string };
 
 export const UNCHANGED: Verdict = { kind: 'allowed', patch: [], warnings: [] };
 
 const REASONS = { 403: 'Forbidden', 422: 'Invalid', 500: 'InternalError', 504: 'Timeout' } as const;
 
-/** Kubernetes asks for at most 120 characters and cuts the rest. */
+/** Kubernetes recommends at most 120 characters and truncates long warnings. */
 const MAX_WARNING_LENGTH = 256;
 
 /**
- * Reads the body of a request.
+ * Parses the body of a request.
  *
  * @returns the review, or one line that names field and rule.
  */
@@ -49,7 +49,7 @@ export function parseReview(body: unknown): { review: AdmissionReview } | { erro
   return { error: `not an AdmissionReview of ${API_VERSIONS.join(' or ')}: ${field}: ${rule}` };
 }
 
-/** The answer as the API server wants it, in the version in which it asked. */
+/** The response in the AdmissionReview version of the request. */
 export function answerTo(review: Pick<AdmissionReview, 'apiVersion'> & { request: { uid: string } }, verdict: Verdict) {
   const { uid } = review.request;
   const response =

@@ -9,19 +9,19 @@ import { defaultNetworking, type NetworkingRules, validateNetworking } from './p
 import { type AdmissionRequest, UNCHANGED, type Verdict } from './review.ts';
 import type { ReviewPath } from './server.ts';
 
-/** What reviews are decided on; stores where there are some, the API server where a store may lag behind. */
+/** Data sources of reviews: stores where possible, the API server where a store may lag. */
 export interface ReviewSources {
   networkings(): PodNetworking[];
   podEni(namespace: string, name: string): PodEni | undefined;
-  /** vSwitches and security groups of the cluster, or why they are not known. */
+  /** vSwitches and security groups of the cluster, or why they are unknown. */
   defaults(): NetworkDefaults | { message: string };
-  /** Labels of a namespace; one that was just made may only be known to the API server. */
+  /** Labels of a namespace; a new one may be known only to the API server. */
   namespaceLabels(name: string, signal: AbortSignal): Promise<Record<string, string>>;
-  /** A PodNetworking that the store does not have; undefined when it does not exist. */
+  /** A PodNetworking that is missing from the store; undefined when it does not exist. */
   findNetworking(name: string, signal: AbortSignal): Promise<PodNetworking | undefined>;
 }
 
-/** Answers the API server's questions about pods and PodNetworkings; lets everything else pass. */
+/** Reviews pods and PodNetworkings; allows everything else. */
 export class Reviewer {
   readonly #sources: ReviewSources;
   readonly #rules: NetworkingRules;
@@ -31,7 +31,7 @@ export class Reviewer {
     this.#rules = rules;
   }
 
-  /** @throws what the sources throw; the signal's reason. */
+  /** @throws errors of the sources; the signal's reason. */
   async review(path: ReviewPath, request: AdmissionRequest, signal: AbortSignal): Promise<Verdict> {
     const { kind, object, oldObject, operation, subResource } = request;
     if (object === undefined || object === null || subResource !== '') return UNCHANGED;
@@ -41,7 +41,7 @@ export class Reviewer {
     if (kind.group !== API_GROUP || kind.kind !== 'PodNetworking') return UNCHANGED;
     if (operation !== 'CREATE' && operation !== 'UPDATE') return UNCHANGED;
     const { metadata } = object;
-    // Nothing may keep one that is being deleted from losing its finalizers.
+    // A PodNetworking that is being deleted must always be able to lose its finalizers.
     if (typeof metadata === 'object' && metadata !== null && 'deletionTimestamp' in metadata) return UNCHANGED;
     const defaults = this.#sources.defaults();
     if (path === '/mutating') return defaultNetworking(object, defaults);
@@ -64,7 +64,7 @@ export class Reviewer {
     });
   }
 
-  /** Those of the store, and those that the pod names and the store has not seen yet. */
+  /** PodNetworkings of the store, plus those that the pod names and the store does not have yet. */
   async #networkings({ pod }: PodUnderReview, signal: AbortSignal): Promise<PodNetworking[]> {
     const known = this.#sources.networkings();
     const missing = namedBy(pod.metadata.annotations).filter(
@@ -74,7 +74,7 @@ export class Reviewer {
     return [...known, ...found.filter((networking) => networking !== undefined)];
   }
 
-  /** Where the fixed address of a pod of this name lies that a pod before it left behind. */
+  /** Zone of the fixed address that an earlier pod of this name left behind. */
   #fixedZone(namespace: string, { pod }: PodUnderReview): string | undefined {
     if (!mayHoldFixedAddress(pod, this.#rules.stableNameKinds)) return undefined;
     const podEni = this.#sources.podEni(namespace, pod.metadata.name);
@@ -84,7 +84,7 @@ export class Reviewer {
   }
 }
 
-/** Names of PodNetworkings in the annotations of a pod; none where they cannot be read. */
+/** Names of PodNetworkings in the annotations of a pod; none where they cannot be parsed. */
 function namedBy(annotations: Record<string, string>): string[] {
   const named = annotations[ANNOTATION_POD_NETWORKING] ?? '';
   const request = parseNetworkRequest(annotations[ANNOTATION_POD_NETWORKS_REQUEST] || '[]');

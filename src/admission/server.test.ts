@@ -92,7 +92,7 @@ const ask = (changes: object = {}, apiVersion = 'admission.k8s.io/v1') => ({
 
 describe('the webhook server', () => {
   test.each(['admission.k8s.io/v1', 'admission.k8s.io/v1beta1'])(
-    'answers in %s when asked in it',
+    'responds in the version %s of the request',
     async (apiVersion) => {
       review = () =>
         Promise.resolve({ kind: 'allowed', patch: [{ op: 'add', path: '/a', value: 1 }], warnings: ['w'] });
@@ -106,7 +106,7 @@ describe('the webhook server', () => {
   );
 
   test.each([
-    ['another method', ask(), { method: 'PUT' }, 405, /only POST/],
+    ['another method', ask(), { method: 'PUT' }, 405, /only POST is allowed/],
     ['another path', ask(), { path: '/nowhere' }, 404, /\/mutating and \/validate/],
     ['another content type', ask(), { type: 'text/plain' }, 415, /"text\/plain" is not application\/json/],
     ['no JSON', 'x{', {}, 400, /the body is not JSON/],
@@ -120,13 +120,13 @@ describe('the webhook server', () => {
     expect(answer.text).toMatch(message);
   });
 
-  test('refuses a body that no object of etcd can need, and goes on', async () => {
+  test('refuses a body that is larger than any etcd object needs, and keeps serving', async () => {
     const answer = await send(Buffer.alloc(8 * 1024 * 1024 + 1, ' '));
     expect(answer.status).toBe(413);
     expect((await send(JSON.stringify(ask()))).status).toBe(200);
   });
 
-  test('#59: denies with a status that HTTP knows', async () => {
+  test('#59: denies with a valid HTTP status', async () => {
     review = () => Promise.resolve({ kind: 'denied', code: 403, message: 'no' });
     const denied = answerSchema.parse(JSON.parse((await send(JSON.stringify(ask()))).text));
     expect(denied.response).toMatchObject({
@@ -139,7 +139,7 @@ describe('the webhook server', () => {
     expect(failed.response.status?.message).toContain('broken');
   });
 
-  test('answers before the API server gives up, and lets the review end', async () => {
+  test('responds before the API server times out, and lets the review end', async () => {
     const { promise: asked, resolve: begin } = Promise.withResolvers<AbortSignal>();
     review = (_path, _request, signal) => {
       begin(signal);
@@ -152,7 +152,7 @@ describe('the webhook server', () => {
     expect(signal.aborted).toBe(true);
   });
 
-  test('counts what it did', async () => {
+  test('counts its reviews', async () => {
     observed.length = 0;
     review = () => Promise.resolve(UNCHANGED);
     await send(JSON.stringify(ask()));
@@ -163,7 +163,7 @@ describe('the webhook server', () => {
     ]);
   });
 
-  test('survives whatever is sent to it', async () => {
+  test('survives any input', async () => {
     review = () => Promise.resolve(UNCHANGED);
     const body = fc.oneof(
       fc.json(),
@@ -189,7 +189,7 @@ describe('the webhook server', () => {
     );
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), async (bytes) => {
-        // Beneath HTTP, in a TLS connection, cut off at any place.
+        // Below HTTP, inside a TLS connection, cut off at any point.
         const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
         await once(socket, 'secureConnect');
         socket.on('error', () => undefined);
@@ -202,7 +202,7 @@ describe('the webhook server', () => {
     expect((await send(JSON.stringify(ask()))).status).toBe(200);
   });
 
-  test('shows a new certificate to new connections; those that exist go on', async () => {
+  test('serves a new certificate to new connections; existing ones continue', async () => {
     const second = certificate('second');
     server.use(second);
     expect((await send(JSON.stringify(ask()))).status).toBe(200);
@@ -212,7 +212,7 @@ describe('the webhook server', () => {
     old.destroy();
   });
 
-  test('ends its connections one by one when it is drained', async () => {
+  test('closes its connections one by one when it is drained', async () => {
     expect((await send(JSON.stringify(ask()))).connection).toBe('keep-alive');
     server.drain();
     expect(await send(JSON.stringify(ask()))).toMatchObject({ status: 200, connection: 'close' });

@@ -4,22 +4,22 @@ import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { type AdmissionRequest, answerTo, parseReview, type Verdict } from './review.ts';
 
-/** Key and certificate chain as PEM. */
+/** Private key and certificate chain as PEM. */
 export interface ServingCertificate {
   certificatePem: string;
   privateKeyPem: string;
 }
 
-/** Decides about one request; `path` is `/mutating` or `/validate`. Should end soon after the signal aborts. */
+/** Reviews one request; `path` is `/mutating` or `/validate`. Should end soon after the signal aborts. */
 export type Review = (path: ReviewPath, request: AdmissionRequest, signal: AbortSignal) => Promise<Verdict>;
 
 export const REVIEW_PATHS = ['/mutating', '/validate'] as const;
 export type ReviewPath = (typeof REVIEW_PATHS)[number];
 
-/** What became of one HTTP request, for metrics. */
+/** The result of one HTTP request, for metrics. */
 export interface ReviewObservation {
   path: ReviewPath | '';
-  /** Kind of the object, `''` when the body could not be read. */
+  /** Kind of the object, `''` when the body could not be parsed. */
   kind: string;
   result: 'unchanged' | 'patched' | 'denied' | 'error' | 'malformed';
   durationMs: number;
@@ -28,24 +28,23 @@ export interface ReviewObservation {
 export interface WebhookServerOptions {
   review: Review;
   clock: Clock;
-  /** For one review; shorter than the `timeoutSeconds` of the webhook. */
+  /** Limit for one review; shorter than the `timeoutSeconds` of the webhook. */
   timeoutMs: number;
   onReview?: (observation: ReviewObservation) => void;
-  /** A review threw. */
   onError?: (error: unknown) => void;
 }
 
-/** An object of 1.5 MiB is the largest that etcd takes; a review holds two of them, and JSON inside JSON grows. */
+/** etcd objects have at most 1.5 MiB; a review holds two of them, and nested JSON grows by escaping. */
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
 /**
- * The API server lets go of an idle connection after 90 seconds. It must be the one that does: a request that meets a
- * connection which we close is lost, and a pod with failurePolicy Ignore escapes.
+ * The API server closes an idle connection after 90 seconds. It must close first: a request that meets a connection
+ * closed by us is lost, and with failurePolicy Ignore its pod bypasses the webhook.
  */
 const KEEP_ALIVE_MS = 120_000;
-/** From the first byte of a request to its last. */
+/** From the first byte of a request to the last. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** A request that cannot be answered with a review. */
+/** A request that cannot be answered with an AdmissionReview. */
 class HttpProblem extends Error {
   readonly status: number;
   constructor(status: number, message: string) {
@@ -55,8 +54,9 @@ class HttpProblem extends Error {
 }
 
 /**
- * The HTTPS server that the API server asks. Answers HTTP 4xx to what is no review, an AdmissionReview to everything else,
- * and survives whatever is sent. Without a certificate no handshake succeeds; {@link WebhookServer.use} gives it one.
+ * The HTTPS server that the API server calls. Responds HTTP 4xx to anything that is not a review and an AdmissionReview
+ * to everything else, and survives any input. Without a certificate every handshake fails; {@link WebhookServer.use}
+ * sets one.
  */
 export class WebhookServer {
   readonly #options: WebhookServerOptions;
@@ -69,7 +69,7 @@ export class WebhookServer {
       void this.#serve(request, response);
     });
     this.#server.requestTimeout = REQUEST_TIMEOUT_MS;
-    // Scanners and clients with another CA; there is nothing to do about them.
+    // Scanners and clients with another CA cause these; there is nothing to do.
     this.#server.on('tlsClientError', () => undefined);
     this.#server.on('clientError', (_error, socket) => socket.destroy());
   }
@@ -79,12 +79,14 @@ export class WebhookServer {
     return this.#server;
   }
 
-  /** From the next handshake on this certificate is shown; connections that exist go on. */
+  /** Serves this certificate from the next handshake on; existing connections continue. */
   use({ certificatePem, privateKeyPem }: ServingCertificate): void {
     this.#server.setSecureContext({ cert: certificatePem, key: privateKeyPem, minVersion: 'TLSv1.2' });
   }
 
-  /** From now on each answer ends its connection, so that the API server goes elsewhere without losing a request. */
+  /**
+   * From now on each response closes its connection, so that the API server moves elsewhere without losing a request.
+   */
   drain(): void {
     this.#isDraining = true;
   }
@@ -98,7 +100,7 @@ export class WebhookServer {
       this.#send(response, 200, 'application/json', body);
     } catch (error) {
       const status = error instanceof HttpProblem ? error.status : 400;
-      // The rest of a body is skipped, so that its sender gets to read why; the time for a request bounds that.
+      // The rest of the body is discarded so that the client can read the response; the request timeout bounds this.
       this.#send(response, status, 'text/plain; charset=utf-8', `${errorMessage(error)}\n`);
     }
     onReview?.({ ...seen, durationMs: clock.monotonicMs() - startedMs });
@@ -115,9 +117,9 @@ export class WebhookServer {
     seen: Pick<ReviewObservation, 'path' | 'kind' | 'result'>,
   ): Promise<ReturnType<typeof answerTo>> {
     const path = REVIEW_PATHS.find((known) => known === request.url?.split('?')[0]);
-    if (path === undefined) throw new HttpProblem(404, `there are ${REVIEW_PATHS.join(' and ')}`);
+    if (path === undefined) throw new HttpProblem(404, `unknown path; known are ${REVIEW_PATHS.join(' and ')}`);
     seen.path = path;
-    if (request.method !== 'POST') throw new HttpProblem(405, 'only POST');
+    if (request.method !== 'POST') throw new HttpProblem(405, 'only POST is allowed');
     const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? '';
     if (type !== 'application/json') throw new HttpProblem(415, `content-type: "${type}" is not application/json`);
     const parsed = parseReview(parseJson(await readBody(request)));
@@ -129,7 +131,7 @@ export class WebhookServer {
     return answerTo(review, verdict);
   }
 
-  /** Never throws: what goes wrong denies, and whoever creates pods tries again. */
+  /** Never throws: an error denies the request, and the pod's creator retries. */
   async #review(path: ReviewPath, request: AdmissionRequest): Promise<Verdict> {
     const { clock, timeoutMs, review, onError } = this.#options;
     const abort = new AbortController();
@@ -179,6 +181,6 @@ async function readBody(request: IncomingMessage): Promise<string> {
   });
   request.on('end', () => resolve(Buffer.concat(chunks).toString('utf8')));
   request.on('error', reject);
-  request.on('close', () => reject(new HttpProblem(400, 'the request was cut off')));
+  request.on('close', () => reject(new HttpProblem(400, 'the request ended early')));
   return promise;
 }

@@ -16,7 +16,7 @@ export interface WebhookOptions {
   rules: NetworkingRules;
   address: { host: string; port: number };
   timeoutMs: number;
-  /** How long requests are still answered after {@link Webhook.close} was called. */
+  /** How long requests are still served after {@link Webhook.close}. */
   drainMs: number;
   certificates: Pick<WebhookCertificatesOptions, 'namespace' | 'name' | 'mode' | 'policy'>;
   issue: WebhookCertificatesOptions['issue'];
@@ -26,7 +26,7 @@ export interface WebhookOptions {
   metrics: Metrics;
 }
 
-/** Kinds by which requests are counted; others could be anything. */
+/** Kinds with a metric of their own; others could be anything. */
 const COUNTED_KINDS = ['Pod', 'PodNetworking'];
 
 /** The admission webhooks of one replica: server, reviews and certificate. */
@@ -41,7 +41,8 @@ export class Webhook {
     const { clock, timeoutMs, metrics, log, client, random, issue } = options;
     const reviewer = new Reviewer(options.sources, options.rules);
     this.#server = new WebhookServer({
-      ...{ clock, timeoutMs },
+      clock,
+      timeoutMs,
       review: (path, request, signal) => reviewer.review(path, request, signal),
       onReview: ({ kind: reviewed, result, durationMs }) => {
         const kind = COUNTED_KINDS.includes(reviewed) ? reviewed : 'other';
@@ -51,7 +52,11 @@ export class Webhook {
       onError: (error) => log.warn({ err: errorMessage(error) }, 'review failed'),
     });
     this.#certificates = new WebhookCertificates({
-      ...{ client, clock, random, issue, ...options.certificates },
+      client,
+      clock,
+      random,
+      issue,
+      ...options.certificates,
       onCertificate: (certificate, endsAtMs) => {
         this.#server.use(certificate);
         metrics.webhookCertificateEnds.set(endsAtMs / 1000);
@@ -61,24 +66,24 @@ export class Webhook {
     });
   }
 
-  /** Why no request could be answered; undefined when they can. */
+  /** Why requests cannot be served; undefined when they can. */
   get problem(): string | undefined {
     return this.#certificates.problem;
   }
 
-  /** Begins to listen; @returns the port. Rejects when the address cannot be bound. */
+  /** Starts listening; @returns the port. Rejects when the address cannot be bound. */
   async listen(): Promise<number> {
     const port = await listen(this.#server.server, this.#options.address);
     this.#isListening = true;
     return port;
   }
 
-  /** Keeps the certificate until the signal aborts. */
+  /** Manages the certificate until the signal aborts. */
   run(signal: AbortSignal): Promise<void> {
     return this.#certificates.run(signal);
   }
 
-  /** Answers for a while longer, each answer the last one of its connection; then ends the server. */
+  /** Serves for a while longer, closing each connection after its response; then stops the server. */
   async close(): Promise<void> {
     if (!this.#isListening) return;
     this.#server.drain();

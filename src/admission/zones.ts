@@ -4,12 +4,12 @@ import type { PodNetworking } from '../crds/pod-networking.ts';
 export type ZoneChoice =
   | { kind: 'any' }
   | { kind: 'zones'; zones: string[] }
-  /** No node can serve all of them. */
+  /** The PodNetworkings share no zone. */
   | { kind: 'disjoint'; message: string };
 
 /**
- * Where a pod can get all its interfaces: zones that all its PodNetworkings share. Of those, zones whose vSwitches are all
- * full are left out as long as another one is left. A PodNetworking whose vSwitches are not known yet does not restrict.
+ * Where a pod can get all its interfaces: the zones that its PodNetworkings share. Full zones are left out as long as
+ * another zone is left. A PodNetworking whose vSwitches are unknown does not restrict.
  */
 export function zonesFor(networkings: readonly PodNetworking[]): ZoneChoice {
   const known = networkings.filter(({ status }) => (status?.vSwitches ?? []).some(({ zone }) => (zone ?? '') !== ''));
@@ -23,8 +23,8 @@ export function zonesFor(networkings: readonly PodNetworking[]): ZoneChoice {
       message: `the PodNetworkings of the pod have no zone in common (vSwitches of ${each.join('; of ')}), so no node can serve it: add vSwitches of a common zone to spec.vSwitchOptions`,
     };
   }
-  const withRoom = shared.filter((zone) => known.every((networking) => hasRoom(networking, zone)));
-  return { kind: 'zones', zones: withRoom.length > 0 ? withRoom : shared };
+  const withFreeAddress = shared.filter((zone) => known.every((networking) => hasFreeAddress(networking, zone)));
+  return { kind: 'zones', zones: withFreeAddress.length > 0 ? withFreeAddress : shared };
 }
 
 function zonesOf({ status }: PodNetworking): string[] {
@@ -32,7 +32,7 @@ function zonesOf({ status }: PodNetworking): string[] {
   return [...new Set(zones)].sort();
 }
 
-/** A count that is not known counts as room. */
-function hasRoom({ status }: PodNetworking, zone: string): boolean {
+/** An unknown count counts as free. */
+function hasFreeAddress({ status }: PodNetworking, zone: string): boolean {
   return (status?.vSwitches ?? []).some((vSwitch) => vSwitch.zone === zone && vSwitch.availableIPCount !== 0);
 }

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { InstanceTypeLimits } from '../ecs/instance.ts';
 import { nodeCapOf } from './capacity.ts';
 
-/** ecs.g7.xlarge as the API answers. */
+/** ecs.g7.xlarge as returned by DescribeInstanceTypes. */
 const g7xlarge: InstanceTypeLimits = {
   instanceType: 'ecs.g7.xlarge',
   eniQuantity: 4,
@@ -17,7 +17,7 @@ const g7xlarge: InstanceTypeLimits = {
   networkCardIndexes: [],
 };
 
-test('the figures of a type with a trunk', () => {
+test('a type with a trunk', () => {
   expect(nodeCapOf(g7xlarge)).toEqual({
     adapters: 4,
     totalAdapters: 20,
@@ -33,7 +33,7 @@ test('the figures of a type with a trunk', () => {
   });
 });
 
-test('a type without a trunk takes no members', () => {
+test('a type without a trunk supports no members', () => {
   expect(nodeCapOf({ ...g7xlarge, trunkSupported: false })).toMatchObject({
     memberAdapterLimit: 0,
     maxMemberAdapterLimit: 0,

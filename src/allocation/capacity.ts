@@ -1,7 +1,7 @@
 import type { NodeCap } from '../crds/node.ts';
 import type { InstanceTypeLimits } from '../ecs/instance.ts';
 
-/** `spec.nodeCap` of a Node CR (reference 5.8). */
+/** `spec.nodeCap` of a Node CR, from the limits of its instance type. */
 export function nodeCapOf(limits: InstanceTypeLimits): NodeCap {
   const members = (minus: number) => (limits.trunkSupported ? Math.max(0, limits.eniTotalQuantity - minus) : 0);
   return {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { TAG_ATTEMPT, TAG_CLUSTER, TAG_CREATOR, TAG_CREATOR_VALUE, TAG_OWNER, TAG_OWNER_UID } from '../crds/names.ts';
 
-/** What makes one creation differ from every other; the ClientToken is derived from nothing else. */
+/** The parameters that identify one creation; the ClientToken is derived from them alone. */
 export interface CreationIdentity {
   clusterId: string;
   /** `namespace/name` of the pod, or `node/NAME` for a trunk. */
@@ -12,15 +12,15 @@ export interface CreationIdentity {
   interfaceName: string;
   attempt: number;
   /**
-   * Time of the plan, RFC 3339 with milliseconds: tells apart two plans for the same pod with a release in between, which
-   * may take less than a second when another hand removes the record.
+   * Time of the plan, RFC 3339 with milliseconds. Distinguishes two plans for the same pod with a release in between,
+   * which may take less than a second when someone else removes the record.
    */
   plannedAt: string;
   vSwitchId: string;
   securityGroupIds: string[];
 }
 
-/** ClientToken of a creation: 64 hexadecimal characters, the longest that the API takes; equal identities give equal tokens. */
+/** ClientToken of a creation: 64 hexadecimal characters, the API's maximum. Equal identities give equal tokens. */
 export function clientTokenOf(identity: CreationIdentity): string {
   const fields = [
     identity.clusterId,
@@ -35,12 +35,12 @@ export function clientTokenOf(identity: CreationIdentity): string {
   return createHash('sha256').update(fields.join('\n')).digest('hex');
 }
 
-/** A tag value holds at most 128 characters; the end of a long name tells more than its beginning. */
+/** A tag value holds at most 128 characters; long names are cut at the front because their ends differ more. */
 const TAG_VALUE_MAX = 128;
 
 /**
- * Tags that every ENI of ours carries: cluster, creator, owner and attempt (architecture 2). The attempt is named by its
- * ClientToken, so that a lost answer is found again by one filter.
+ * Tags of every ENI of ours: cluster, creator, owner and attempt. The attempt is tagged with its ClientToken, so that
+ * one filter finds the ENI after a lost response.
  */
 export function ownershipTags(owner: {
   clusterId: string;
@@ -62,7 +62,7 @@ export function attemptTags(clusterId: string, clientToken: string): Record<stri
   return { [TAG_CLUSTER]: clusterId, [TAG_ATTEMPT]: clientToken };
 }
 
-/** Whether an ENI was created by a control plane of this cluster, ours or upstream's (I3). */
+/** Whether a control plane of this cluster, ours or upstream's, created the ENI (I3). */
 export function isOurs(tags: Record<string, string>, clusterId: string): boolean {
   return tags[TAG_CLUSTER] === clusterId && tags[TAG_CREATOR] === TAG_CREATOR_VALUE;
 }

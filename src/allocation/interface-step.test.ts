@@ -23,7 +23,7 @@ function step(goal: Goal, view: Partial<InterfaceView>): InterfaceStep {
   return nextInterfaceStep(goal, known, CLUSTER, NOW_MS);
 }
 
-/** The step as the table of docs/design/allocation.md words it. */
+/** The step in the words of the table in docs/design/allocation.md. */
 function word(taken: InterfaceStep): string {
   switch (taken.do) {
     case 'waitForCloud':
@@ -37,7 +37,9 @@ function word(taken: InterfaceStep): string {
 
 const goals: readonly Goal[] = ['bind', 'hold', 'release'];
 
-/** Rows of the design's table: what the cloud shows, and the step towards bind, hold and release. */
+/**
+ * Rows of the table in docs/design/allocation.md: the state in the cloud, and the step towards bind, hold and release.
+ */
 const table: [shown: string, Eni | undefined, bind: string, hold: string, release: string][] = [
   ['Available', eni('Available'), 'attach', 'done', 'delete'],
   ['Attaching', eni('Attaching', { instanceId: 'i-1' }), 'wait attach', 'wait attach', 'wait attach'],
@@ -49,7 +51,7 @@ const table: [shown: string, Eni | undefined, bind: string, hold: string, releas
   ['Detaching', boundEni({ status: 'Detaching' }), 'wait detach', 'wait detach', 'wait detach'],
   ['Deleting', eni('Deleting'), 'wait delete', 'wait delete', 'wait delete'],
   ['Creating', eni('Creating'), 'wait attach', 'wait attach', 'wait attach'],
-  ['a status that nobody knows', eni('Unknown'), 'wait attach', 'wait attach', 'wait attach'],
+  ['an unknown status', eni('Unknown'), 'wait attach', 'wait attach', 'wait attach'],
   ['CreateFailed', eni('CreateFailed'), 'delete', 'done', 'delete'],
   ['nothing', undefined, 'find', 'done', 'done'],
 ];
@@ -60,16 +62,16 @@ describe.each(table)('when the cloud shows %s', (_name, shown, ...expected) => {
   });
 });
 
-test('bind is done with the ENI as it is attached, so that VLAN id and address can be written', () => {
+test('bind is done with the attached ENI, so that its VLAN id and address can be written', () => {
   expect(step('bind', { observation: seen(boundEni()) })).toEqual({ do: 'done', eni: boundEni() });
 });
 
 describe('without an observation', () => {
-  test.each(goals)('%s asks', (goal) => {
+  test.each(goals)('%s observes', (goal) => {
     expect(step(goal, {})).toEqual({ do: 'observe' });
   });
 
-  test.each(goals)('%s waits for a call of ours first', (goal) => {
+  test.each(goals)('%s waits for our own call first', (goal) => {
     for (const kind of ['create', 'find', 'attach', 'detach', 'delete'] as const) {
       for (const shown of [undefined, eni('Available'), boundEni()]) {
         expect(step(goal, { observation: seen(shown), operation: running(kind) })).toEqual({ do: 'waitForCall' });
@@ -79,15 +81,15 @@ describe('without an observation', () => {
   });
 });
 
-describe('an answer from before the end of a call', () => {
-  test.each<OperationKind>(['attach', 'detach', 'delete'])('of %s that was accepted: the cloud works', (kind) => {
+describe('an observation from before the end of a call', () => {
+  test.each<OperationKind>(['attach', 'detach', 'delete'])('after an accepted %s waits for the cloud', (kind) => {
     for (const goal of goals) {
       const view = { observation: seen(eni('Available'), 500), operation: succeeded(kind, 200) };
       expect(step(goal, view)).toEqual({ do: 'waitForCloud', transition: kind });
     }
   });
 
-  test.each<OperationKind>(['attach', 'detach', 'delete'])('of %s that failed says nothing', (kind) => {
+  test.each<OperationKind>(['attach', 'detach', 'delete'])('after a failed %s is ignored', (kind) => {
     for (const failureKind of failureKinds) {
       const view = { observation: seen(eni('Available'), 500), operation: failed(kind, failureKind) };
       for (const goal of goals) expect(step(goal, view)).toEqual({ do: 'observe' });
@@ -118,7 +120,7 @@ describe('a describe that lags behind an accepted call is not acted upon', () =>
     const at = (ageMs: number) => step(goal, { observation: seen(shown, 0), operation: succeeded(kind, ageMs) });
     expect(at(100)).toEqual({ do: 'waitForCloud', transition: kind });
     expect(at(4999)).toEqual({ do: 'waitForCloud', transition: kind });
-    // It did not happen, such as an attachment that fell back: asked for again.
+    // It did not take effect, for example an attach that was rolled back: sent again.
     expect(at(5001)).toMatchObject({ do: kind });
   });
 });
@@ -169,20 +171,20 @@ describe('while no id is recorded', () => {
     expect(step('release', missing)).toEqual({ do: 'find' });
   });
 
-  test.each(goals)('%s records what the cloud answered, by creation or by search', (goal) => {
+  test.each(goals)('%s records the ENI that a create or a search returned', (goal) => {
     for (const kind of ['create', 'find'] as const) {
       const operation = succeeded(kind, 50, eni('Available'));
       expect(step(goal, { ...missing, operation })).toEqual({ do: 'record', eni: eni('Available') });
     }
   });
 
-  test('a creation without a persisted intent is never sent (I2)', () => {
+  test('a create without a persisted intent is never sent (I2)', () => {
     const { intent: _intent, ...plain } = unborn();
     expect(step('bind', { allocation: plain })).toEqual({ do: 'newAttempt', avoidVSwitch: false });
     expect(step('release', { allocation: plain })).toEqual({ do: 'done' });
   });
 
-  test('a vSwitch without addresses is given up at once, by name of its failure', () => {
+  test('a vSwitch without free addresses is given up at once, with its failure', () => {
     const operation = failed('create', 'exhausted', { ageMs: 1 });
     expect(step('bind', { ...missing, operation })).toMatchObject({
       do: 'newAttempt',
@@ -191,7 +193,7 @@ describe('while no id is recorded', () => {
     });
   });
 
-  test('not before what an unanswered creation may have left has been looked for, as long as it may show up', () => {
+  test('but only after a search for the ENI of an unanswered create, as long as it may appear', () => {
     const operation = failed('create', 'exhausted', { ageMs: 1, unansweredMsAgo: 1500 });
     expect(step('bind', { ...missing, operation })).toEqual({ do: 'find' });
     const searched = (ageMs: number, unansweredMsAgo: number) =>
@@ -204,7 +206,7 @@ describe('while no id is recorded', () => {
     expect(searched(100, 30_100)).toEqual({ do: 'newAttempt', avoidVSwitch: false });
   });
 
-  test('a token that is spent: what it created is adopted, else a new attempt is made', () => {
+  test('a used token: the ENI it created is adopted; otherwise a new attempt is made', () => {
     expect(step('bind', { ...missing, operation: failed('create', 'token', { ageMs: 1 }) })).toEqual({ do: 'find' });
     expect(step('bind', { ...missing, operation: succeeded('find', 1, eni('Available')) })).toMatchObject({
       do: 'record',
@@ -216,7 +218,7 @@ describe('while no id is recorded', () => {
   });
 
   test.each(failureKinds.filter((kind) => kind !== 'exhausted' && kind !== 'token'))(
-    'after %s the same creation is sent again',
+    'after %s the same create is sent again',
     (kind) => {
       expect(step('bind', { ...missing, operation: failed('create', kind) })).toMatchObject({ do: 'pause' });
       expect(step('bind', { ...missing, operation: failed('create', kind, { ageMs: 1000 }) })).toEqual({
@@ -225,12 +227,12 @@ describe('while no id is recorded', () => {
     },
   );
 
-  test.each(failureKinds)('release looks for the ENI even if the last creation failed with %s', (kind) => {
-    // One sent before it, by a process that crashed, may have taken effect.
+  test.each(failureKinds)('release looks for the ENI even if the last create failed with %s', (kind) => {
+    // An earlier create, sent by a process that crashed, may have taken effect.
     expect(step('release', { ...missing, operation: failed('create', kind) })).toEqual({ do: 'find' });
   });
 
-  describe('release does not give up the search', () => {
+  describe('release keeps searching', () => {
     const at = (createdMsAgo: number, searchedMsAgo: number, releasedMsAgo = 600_000) =>
       step('release', {
         allocation: unborn({ createdAt: rfc3339(NOW_MS - createdMsAgo) }),
@@ -244,12 +246,12 @@ describe('while no id is recorded', () => {
       expect(at(29_000, 1000)).toEqual({ do: 'pause', untilMs: NOW_MS + 1000 });
     });
 
-    test('on a search from before that', () => {
+    test('after a search from before that', () => {
       expect(at(31_000, 2000)).toEqual({ do: 'find' });
       expect(at(31_000, 500)).toEqual({ do: 'done' });
     });
 
-    test('while an answer may lag behind a creation that waited for quota until the release', () => {
+    test('while a response may lag behind a create that waited for quota until the release', () => {
       expect(at(600_000, 100, 1000)).toEqual({ do: 'pause', untilMs: NOW_MS + 4000 });
       expect(at(600_000, 100, 6000)).toEqual({ do: 'done' });
     });
@@ -257,7 +259,7 @@ describe('while no id is recorded', () => {
 });
 
 describe('an ENI that is gone while it should be bound', () => {
-  test('is looked for by its tags before a new attempt: a describe may lag behind its creation', () => {
+  test('is searched for by its tags before a new attempt: a describe may lag behind its create', () => {
     const gone = seen(undefined, 0);
     expect(step('bind', { observation: gone })).toEqual({ do: 'find' });
     expect(step('bind', { observation: seen(undefined, 500), operation: succeeded('find', 100) })).toEqual({
@@ -267,7 +269,7 @@ describe('an ENI that is gone while it should be bound', () => {
       do: 'pause',
       untilMs: NOW_MS + 4900,
     });
-    // An answer from before the end of the wait does not count, however late it is looked at.
+    // An observation from before the end of the wait does not count, however late it is examined.
     expect(step('bind', { observation: seen(undefined, 100), operation: succeeded('find', 5000) })).toEqual({
       do: 'observe',
     });
@@ -291,7 +293,7 @@ describe('an ENI that is gone while it should be bound', () => {
     expect(step('bind', { ...view, fixed: true })).toMatchObject({ do: 'blocked', reason: 'EniLost' });
   });
 
-  test('is never replaced silently when it holds a fixed address (I4), but looked for like any other', () => {
+  test('is never replaced silently when it holds a fixed address (I4), but searched for like any other', () => {
     const view = { fixed: true, observation: seen(undefined, 0) };
     expect(step('bind', view)).toEqual({ do: 'find' });
     expect(step('bind', { ...view, operation: succeeded('find', 100) })).toMatchObject({ do: 'pause' });
@@ -312,13 +314,13 @@ describe('an ENI that is free while it should be held', () => {
       ...(operation === undefined ? {} : { operation }),
     });
 
-  test('may have been attached right before: a describe does not show it yet', () => {
+  test('may have been attached a moment ago: a describe does not show it yet', () => {
     expect(at(1000)).toEqual({ do: 'pause', untilMs: NOW_MS + 4000 });
     expect(at(1000, succeeded('attach', 1200))).toEqual({ do: 'pause', untilMs: NOW_MS + 4000 });
     expect(at(5000)).toMatchObject({ do: 'done' });
   });
 
-  test('is believed to be after our own detachment', () => {
+  test('is believed to be free after our own detach', () => {
     expect(at(1000, succeeded('detach', 100))).toMatchObject({ do: 'done' });
   });
 });
@@ -331,13 +333,13 @@ describe('an ENI that is gone while it should be released', () => {
       ...(operation === undefined ? {} : { operation }),
     });
 
-  test('may have been created right before: a describe does not know of it yet', () => {
+  test('may have been created a moment ago: a describe does not show it yet', () => {
     expect(at(1000)).toEqual({ do: 'pause', untilMs: NOW_MS + 4000 });
     expect(at(4999)).toEqual({ do: 'pause', untilMs: NOW_MS + 1 });
     expect(at(5000)).toEqual({ do: 'done' });
   });
 
-  test('is believed to be after our own deletion', () => {
+  test('is believed to be gone after our own delete', () => {
     expect(at(1000, succeeded('delete', 100))).toEqual({ do: 'done' });
   });
 });
@@ -352,7 +354,7 @@ describe('a destructive call (I3)', () => {
     ['bind', eni('CreateFailed'), 'delete'],
   ] as const;
 
-  test.each(destructive)('towards %s rests on a fresh answer', (goal, shown, call) => {
+  test.each(destructive)('towards %s needs a fresh observation', (goal, shown, call) => {
     expect(step(goal, { observation: seen(shown, FRESH_MS) })).toMatchObject({ do: call });
     expect(step(goal, { observation: seen(shown, FRESH_MS + 1) })).toEqual({ do: 'observe' });
   });
@@ -378,37 +380,37 @@ describe('a destructive call (I3)', () => {
   });
 });
 
-describe('an ENI that is not what the record promises (I8)', () => {
+describe('an ENI that does not match its record (I8)', () => {
   const groups = [['sg-9'], ['sg-1'], [], ['sg-1', 'sg-9']];
   const elsewhere: Partial<Eni> = { vSwitchId: 'vsw-9' };
 
   test('in another vSwitch is neither attached nor bound', () => {
-    const message = 'eni-1 lies in vSwitch vsw-9, the PodENI records vsw-1';
+    const message = 'eni-1 is in vSwitch vsw-9, but the PodENI records vsw-1';
     for (const shown of [eni('Available', elsewhere), boundEni(elsewhere)]) {
       expect(step('bind', { observation: seen(shown) })).toEqual({ do: 'blocked', reason: 'EniMismatch', message });
     }
   });
 
-  test.each(groups)('with other security groups gets those of the record before it goes on: %j', (...ids) => {
+  test.each(groups)('with other security groups gets those of the record first: %j', (...ids) => {
     for (const shown of [eni('Available', { securityGroupIds: ids }), boundEni({ securityGroupIds: ids })]) {
       expect(step('bind', { observation: seen(shown) })).toEqual({ do: 'modify', eni: shown });
     }
   });
 
-  test('with the same security groups in another order is as it should be', () => {
+  test('with the same security groups in another order matches', () => {
     const observation = seen(boundEni({ securityGroupIds: ['sg-2', 'sg-1'] }));
     expect(step('bind', { observation })).toMatchObject({ do: 'done' });
   });
 
   test.each([...groups.map((ids) => ({ securityGroupIds: ids })), elsewhere])(
-    'is released all the same: %j',
+    'is released nevertheless: %j',
     (changes) => {
       expect(step('release', { observation: seen(eni('Available', changes)) })).toMatchObject({ do: 'delete' });
       expect(step('release', { observation: seen(boundEni(changes)) })).toMatchObject({ do: 'detach' });
     },
   );
 
-  test('a record of upstream that names neither is taken as it is', () => {
+  test('a record of upstream that names neither matches anything', () => {
     const observation = seen(boundEni());
     expect(step('bind', { allocation: { eni: { id: 'eni-1' } }, observation })).toMatchObject({ do: 'done' });
   });
@@ -417,7 +419,7 @@ describe('an ENI that is not what the record promises (I8)', () => {
 describe('a change of security groups', () => {
   const drifted = boundEni({ securityGroupIds: ['sg-9'] });
 
-  test('rests on a fresh answer, as whoever changes must know what it changes', () => {
+  test('needs a fresh observation', () => {
     expect(step('bind', { observation: seen(drifted, 5001) })).toEqual({ do: 'observe' });
   });
 
@@ -428,7 +430,7 @@ describe('a change of security groups', () => {
     });
   });
 
-  test('that was accepted may not show for a while, and is asked about', () => {
+  test('that was accepted may not be visible for a while and is observed again', () => {
     const operation = succeeded('modify', 1000);
     expect(step('bind', { observation: seen(drifted, 2000), operation })).toEqual({ do: 'observe' });
     expect(step('bind', { observation: seen(drifted, 500), operation })).toEqual({ do: 'observe' });
@@ -438,7 +440,7 @@ describe('a change of security groups', () => {
     expect(step('bind', { observation: seen(boundEni(), 500), operation })).toMatchObject({ do: 'done' });
   });
 
-  test('that was refused is repeated after a pause', () => {
+  test('that was refused is sent again after a pause', () => {
     const operation = failed('modify', 'invalid', { ageMs: 500 });
     expect(step('bind', { observation: seen(drifted), operation })).toMatchObject({ do: 'pause' });
     expect(
@@ -447,7 +449,7 @@ describe('a change of security groups', () => {
   });
 });
 
-test('a target without a trunk means an ENI of its own', () => {
+test('a target without a trunk means a whole ENI', () => {
   const target = { nodeName: 'n', instanceID: 'i-1' };
   const own = eni('InUse', { instanceId: 'i-1' });
   expect(step('bind', { target, observation: seen(own) })).toMatchObject({ do: 'done' });
@@ -457,7 +459,7 @@ test('a target without a trunk means an ENI of its own', () => {
 describe('after the clock was set back by an hour', () => {
   const future = -3600_000;
 
-  test('nothing is waited for until the hour has passed', () => {
+  test('nothing waits for the hour to pass', () => {
     expect(step('bind', { observation: seen(boundEni(), future) })).toEqual({ do: 'observe' });
     for (const operation of [succeeded('attach', future), failed('attach', 'throttled', { ageMs: future })]) {
       expect(step('bind', { observation: seen(eni('Available')), operation })).toMatchObject({ do: 'attach' });
@@ -467,7 +469,7 @@ describe('after the clock was set back by an hour', () => {
     expect(step('bind', { allocation: unborn(), operation })).toEqual({ do: 'create' });
   });
 
-  test('what was created is still recorded, and a call that runs still waited for', () => {
+  test('a created ENI is still recorded, and a running call is still waited for', () => {
     const operation = succeeded('create', future, eni('Available'));
     expect(step('bind', { allocation: unborn(), operation })).toMatchObject({ do: 'record' });
     const call = { kind: 'attach', state: 'running', sinceMs: NOW_MS - future } as const;

@@ -5,16 +5,16 @@ import { isOurs } from './identity.ts';
 import type { Operation, OperationFailure } from './operation.ts';
 import { sameSecurityGroups } from './security-groups.ts';
 
-/** A destructive call rests on an observation no older than this (I3). */
+/** A destructive call needs an observation no older than this (I3). */
 export const FRESH_MS = 5000;
-/** How long a describe may show the state from before a call that the cloud has accepted. */
+/** How long a describe may still show the state before an accepted call. */
 const LAG_MS = 5000;
-/** A creation whose answer was lost may show up until this long after its intent. */
+/** An ENI whose create response was lost may appear up to this long after its intent. */
 const LOST_CREATE_MS = 30_000;
 const BACKOFF_FIRST_MS = 1000;
 const BACKOFF_MAX_MS = 60_000;
 
-/** What an interface is to become. */
+/** The desired state of an interface. */
 export type Goal = 'bind' | 'hold' | 'release';
 
 /** Everything that is known about one interface of a PodENI. */
@@ -23,9 +23,11 @@ export interface InterfaceView {
   fixed: boolean;
   /** The record says that the pod uses it now. */
   bound: boolean;
-  /** When `hold` or `release` was persisted; no creation and no attachment was sent after it. */
+  /** When `hold` or `release` was persisted; no create or attach was sent after it. */
   goalSinceMs?: number;
-  /** Until when its detachment waits for the node's word that the sandbox is gone; absent when nothing is missing. */
+  /**
+   * How long the detach waits for the node to confirm that the sandbox is gone; absent when no confirmation is needed.
+   */
   sandboxDueMs?: number;
   target?: AttachTarget;
   observation?: EniObservation;
@@ -45,25 +47,25 @@ export type InterfaceStep =
   /** Ask the cloud for the state. */
   | { do: 'observe' }
   | { do: 'attach'; eni: Eni }
-  /** `unconfirmed`: the node never said that the sandbox is gone. */
+  /** `unconfirmed`: the node never confirmed that the sandbox is gone. */
   | { do: 'detach'; eni: Eni; unconfirmed?: true }
   | { do: 'delete'; eni: Eni }
   /** Give the ENI the security groups of the record. */
   | { do: 'modify'; eni: Eni }
-  /** A sandbox may still use it; the node is to say that it is gone. */
+  /** A sandbox may still use the interface; wait until the node confirms that it is gone. */
   | { do: 'waitForNode'; untilMs: number }
-  /** A call of ours is under way. */
+  /** One of our calls is in progress. */
   | { do: 'waitForCall' }
-  /** The cloud works on it; the observer asks until the state changes. */
+  /** The cloud is processing a change; the observer polls until the state changes. */
   | { do: 'waitForCloud'; transition: 'attach' | 'detach' | 'delete' }
-  /** Nothing before `untilMs`. */
+  /** Do nothing before `untilMs`. */
   | { do: 'pause'; untilMs: number; failure?: OperationFailure }
-  /** Only a person or another object can help. */
+  /** Only a person or a change to another object can help. */
   | { do: 'blocked'; reason: BlockedReason; message: string }
   /** The goal is reached; for `bind` with the ENI as it is attached. */
   | { do: 'done'; eni?: Eni };
 
-/** Reasons of a step that only another hand can go on from. */
+/** Reasons of a `blocked` step. */
 export type BlockedReason = Extract<Reason, 'EniLost' | 'EniNotOurs' | 'EniMismatch'>;
 
 /**
@@ -89,8 +91,8 @@ export function nextInterfaceStep(goal: Goal, known: InterfaceView, clusterId: s
 }
 
 /**
- * After the clock was set back, what was noted before it is of unknown age; it is left out rather than waited for. What a
- * creation or a search brought is kept until it is recorded.
+ * After the clock was set back, the age of earlier entries is unknown. They are dropped, because waiting for them could
+ * take arbitrarily long. An ENI that a create or search returned is kept until it is recorded.
  */
 function withoutFuture(view: InterfaceView, nowMs: number): InterfaceView {
   const { observation, operation, ...rest } = view;
@@ -107,7 +109,7 @@ function transitionOf(kind: Operation['kind']): 'attach' | 'detach' | 'delete' |
   return kind === 'create' || kind === 'find' || kind === 'modify' ? undefined : kind;
 }
 
-/** No call that takes something away on an old answer, and none on an ENI that is not ours (I3). */
+/** Allows no destructive call on a stale observation or on an ENI that is not ours (I3). */
 function guard(step: InterfaceStep, observation: EniObservation, clusterId: string, nowMs: number): InterfaceStep {
   if (step.do !== 'detach' && step.do !== 'delete' && step.do !== 'modify') return step;
   if (nowMs - observation.atMs > FRESH_MS) return { do: 'observe' };
@@ -127,11 +129,11 @@ function withoutId(goal: Goal, view: InterfaceView, nowMs: number): InterfaceSte
   if (operation?.state === 'succeeded' && operation.eni !== undefined) return { do: 'record', eni: operation.eni };
   switch (goal) {
     case 'bind':
-      // Without an intent there is no token, and a creation without one cannot be repeated (I2).
+      // Without an intent there is no token, and a create without a token cannot be repeated safely (I2).
       if (intent === undefined) return { do: 'newAttempt', avoidVSwitch: false };
       return withoutIdToBind(operation, nowMs);
     case 'hold':
-      // Nothing is attached; the intent still covers what a lost answer may have created.
+      // Nothing is attached. The intent still covers an ENI that a create with a lost response may have made.
       return { do: 'done' };
     case 'release':
       if (intent === undefined) return { do: 'done' };
@@ -148,17 +150,17 @@ function withoutIdToBind(operation: Operation | undefined, nowMs: number): Inter
   }
   if (operation?.kind === 'create' && operation.state === 'failed') {
     if (operation.failure.kind === 'exhausted') {
-      // An earlier request of the same token may have been served before the last address went.
+      // An earlier request with the same token may have succeeded before the last address was taken.
       if (operation.unansweredMs !== undefined) return { do: 'find' };
       return { do: 'newAttempt', avoidVSwitch: true, failure: operation.failure };
     }
-    // The token was used before: what it created is looked for before it is given up.
+    // The token was used before. Look for the ENI that it created before giving the token up.
     if (operation.failure.kind === 'token') return { do: 'find' };
   }
   return pausedAfterFailure(operation, 'create', nowMs) ?? { do: 'create' };
 }
 
-/** A search came too early to prove that an unanswered creation will not show up any more. */
+/** The search came too early to prove that an unanswered create has no effect. */
 function untilLost(search: Extract<Operation, { state: 'succeeded' }>, nowMs: number): InterfaceStep | undefined {
   if (search.unansweredMs === undefined) return undefined;
   const lostAtMs = search.unansweredMs + LOST_CREATE_MS;
@@ -168,8 +170,8 @@ function untilLost(search: Extract<Operation, { state: 'succeeded' }>, nowMs: nu
 }
 
 /**
- * A creation may have been sent, by this process or one before it; that the last one was refused says nothing about an
- * earlier one. It is looked for until no request can be under way and no answer lags any more.
+ * A create may have been sent by this process or a previous one; a refusal of the last call says nothing about earlier
+ * ones. Search until no request can still be in progress and no response can lag.
  */
 function findLost(view: InterfaceView, createdAtMs: number, nowMs: number): InterfaceStep {
   const { operation, goalSinceMs = 0 } = view;
@@ -184,7 +186,7 @@ function findLost(view: InterfaceView, createdAtMs: number, nowMs: number): Inte
 
 function whenGone(goal: Goal, view: InterfaceView, observation: EniObservation, nowMs: number): InterfaceStep {
   if (goal !== 'bind') {
-    // Of what was created right before the pod went, a describe may not know yet.
+    // A describe may not show yet what was created right before the pod went away.
     const isExpected = hasSucceeded(view, goal === 'hold' ? 'detach' : 'delete');
     return isExpected ? { do: 'done' } : (mayPrecede(view, observation, nowMs) ?? { do: 'done' });
   }
@@ -202,7 +204,7 @@ function whenGone(goal: Goal, view: InterfaceView, observation: EniObservation, 
   };
 }
 
-/** A describe may not show yet what was created a moment ago; to give it up would leave it to nobody. */
+/** A describe may not show an ENI that was created a moment ago; giving it up would leak it. */
 function confirmGone(operation: Operation | undefined, observation: EniObservation, nowMs: number): InterfaceStep {
   if (operation?.kind !== 'find' || operation.state !== 'succeeded') {
     return pausedAfterFailure(operation, 'find', nowMs) ?? { do: 'find' };
@@ -227,7 +229,7 @@ function whenShown(
     case 'Deleting':
       return { do: 'waitForCloud', transition: 'delete' };
     case 'CreateFailed':
-      // Of no use; what replaces it is planned when it is gone.
+      // Unusable. Its replacement is planned once it is gone.
       return goal === 'hold' ? { do: 'done' } : remove(view, eni, nowMs);
     default:
       return { do: 'waitForCloud', transition: 'attach' };
@@ -242,7 +244,7 @@ function whenAvailable(
   nowMs: number,
 ): InterfaceStep {
   if (goal === 'hold') {
-    // An attachment that was accepted right before the pod went may not show yet.
+    // A describe may not show yet an attach that was accepted right before the pod went away.
     if (hasSucceeded(view, 'detach')) return { do: 'done', eni };
     return mayPrecede(view, observation, nowMs) ?? { do: 'done', eni };
   }
@@ -273,35 +275,35 @@ function isAtTarget(target: AttachTarget | undefined, eni: Eni): boolean {
   return eni.trunkEniId === target.trunkENIID && (eni.vlanId ?? 0) > 0;
 }
 
-/** I8: what is attached must be what the record promises. Security groups can be changed, the vSwitch is for life. */
+/** I8: an attached ENI must match its record. Security groups can be changed; the vSwitch cannot. */
 function mismatchOf(view: InterfaceView, eni: Eni, nowMs: number): InterfaceStep | undefined {
   const { vSwitchID, securityGroupIDs } = view.allocation.eni;
   if (vSwitchID !== undefined && vSwitchID !== eni.vSwitchId) {
     return {
       do: 'blocked',
       reason: 'EniMismatch',
-      message: `${eni.id} lies in vSwitch ${eni.vSwitchId}, the PodENI records ${vSwitchID}`,
+      message: `${eni.id} is in vSwitch ${eni.vSwitchId}, but the PodENI records ${vSwitchID}`,
     };
   }
   if (securityGroupIDs === undefined || securityGroupIDs.length === 0) return undefined;
   if (sameSecurityGroups(securityGroupIDs, eni.securityGroupIds)) return undefined;
-  // The answer may still show the groups from before the change.
+  // The response may still show the groups from before the change.
   if (mayLag(view, 'modify', nowMs)) return { do: 'observe' };
   return pausedAfterFailure(view.operation, 'modify', nowMs) ?? { do: 'modify', eni };
 }
 
-/** The call was accepted a moment ago and the answer may still show the state before it. */
+/** The call was accepted a moment ago, so the response may still show the earlier state. */
 function mayLag(view: InterfaceView, kind: Operation['kind'], nowMs: number): boolean {
   const { operation } = view;
   return operation?.kind === kind && operation.state === 'succeeded' && nowMs - operation.atMs < LAG_MS;
 }
 
-/** The answer may show the state from before the last call that was sent before the goal. */
+/** The observation may predate the effect of the last call that was sent before the goal was persisted. */
 function mayPrecede(view: InterfaceView, observation: EniObservation, nowMs: number): InterfaceStep | undefined {
   return olderThan((view.goalSinceMs ?? 0) + LAG_MS, observation, nowMs);
 }
 
-/** Waits until `sinceMs`, and for an answer from after it. */
+/** Waits until `sinceMs`, then for an observation made after it. */
 function olderThan(sinceMs: number, observation: EniObservation, nowMs: number): InterfaceStep | undefined {
   if (observation.atMs >= sinceMs) return undefined;
   return nowMs < sinceMs ? { do: 'pause', untilMs: sinceMs } : { do: 'observe' };

@@ -31,7 +31,7 @@ export function matchesSelector(selector: LabelSelector, labels: Record<string, 
   return true;
 }
 
-/** A key such as `constructor` is a label like any other. */
+/** Own properties only: a key such as `constructor` is an ordinary label. */
 function labelOf(labels: Record<string, string>, key: string): string | undefined {
   return Object.hasOwn(labels, key) ? labels[key] : undefined;
 }
@@ -42,10 +42,10 @@ const MAX_PREFIX_LENGTH = 253;
 const NEEDS_VALUES: Record<string, boolean> = { In: true, NotIn: true, Exists: false, DoesNotExist: false };
 
 /**
- * What the API server would refuse in a selector of its own kinds, but cannot see in a custom resource.
+ * What the API server would refuse in a selector of its own kinds but does not validate in a custom resource.
  *
  * @param path of the selector, such as `spec.selector.podSelector`.
- * @returns one line per mistake, naming field, value and rule.
+ * @returns one line per mistake that names field, value and rule.
  */
 export function selectorProblems(selector: LabelSelector, path: string): string[] {
   const problems: string[] = [];
@@ -57,9 +57,9 @@ export function selectorProblems(selector: LabelSelector, path: string): string[
     problems.push(...keyProblems(key, `${place}.key`));
     const needsValues = Object.hasOwn(NEEDS_VALUES, operator) ? NEEDS_VALUES[operator] : undefined;
     if (needsValues === undefined) {
-      problems.push(`${place}.operator: "${operator}" is none of ${Object.keys(NEEDS_VALUES).join(', ')}`);
+      problems.push(`${place}.operator: "${operator}" is not one of ${Object.keys(NEEDS_VALUES).join(', ')}`);
     } else if (needsValues && values.length === 0) {
-      problems.push(`${place}.values: is empty; operator ${operator} needs at least one value`);
+      problems.push(`${place}.values: empty; operator ${operator} needs at least one value`);
     } else if (!needsValues && values.length > 0) {
       problems.push(`${place}.values: must be empty with operator ${operator}`);
     }
@@ -74,13 +74,13 @@ function keyProblems(key: string, place: string): string[] {
   const isPrefixRight = prefix === undefined || (prefix.length <= MAX_PREFIX_LENGTH && PREFIX.test(prefix));
   if (isPrefixRight && NAME.test(name)) return [];
   return [
-    `${place}: "${key}" is no label key; it is a name of at most 63 letters, digits, '-', '_' or '.', with an optional DNS name and '/' before it`,
+    `${place}: "${key}" is not a label key, which is a name of at most 63 letters, digits, '-', '_' or '.', optionally with a DNS name and '/' before it`,
   ];
 }
 
 function valueProblems(value: string, place: string): string[] {
   if (value === '' || NAME.test(value)) return [];
   return [
-    `${place}: "${value}" is no label value; it has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit`,
+    `${place}: "${value}" is not a label value, which has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit`,
   ];
 }

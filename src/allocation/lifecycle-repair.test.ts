@@ -23,14 +23,14 @@ function next(record: PodEni, more: Partial<Snapshot> = {}): Step {
 }
 
 describe('a bound PodENI whose condition says that it is not ready', () => {
-  test('is looked at, also by a process that remembers nothing of the repair', () => {
+  test('is observed, even by a process that did not start the repair', () => {
     expect(next(podEni({ status: notReady }))).toMatchObject({
       do: 'interfaces',
       steps: [{ step: { do: 'observe' } }],
     });
   });
 
-  test('says that it is ready once the cloud shows what the record tells', () => {
+  test('becomes ready once the cloud matches the record', () => {
     expect(next(podEni({ status: notReady }), { interfaces: [{ observation: seen(boundEni()) }] })).toEqual({
       do: 'bind',
       enis: [boundEni()],
@@ -38,7 +38,7 @@ describe('a bound PodENI whose condition says that it is not ready', () => {
   });
 });
 
-describe('when the node has another trunk than the target', () => {
+describe('when the node has a different trunk than the target', () => {
   const trunk = { eniId: 'eni-trunk-9' };
 
   test.each([
@@ -48,29 +48,29 @@ describe('when the node has another trunk than the target', () => {
     expect(next(podEni({ status: bindStatus }), { trunk, interfaces: [known] })).toEqual({ do: 'rebind' });
   });
 
-  test('a PodENI that is not bound yet gets it at once', () => {
+  test('a PodENI that is not bound yet gets the new target at once', () => {
     expect(next(podEni({ allocations: [unborn()] }), { trunk })).toEqual({ do: 'rebind' });
     expect(next(podEni({ allocations: [unborn()] }), { trunk: {} })).toEqual({ do: 'rebind' });
   });
 
-  test('a bound PodENI stays where the cloud shows it, or where nobody has looked', () => {
+  test('a bound PodENI stays where the cloud shows it, and without an observation', () => {
     const status = bindStatus;
     expect(next(podEni({ status }), { trunk })).toEqual({ do: 'nothing' });
     expect(next(podEni({ status }), { trunk, interfaces: [{ observation: seen(boundEni()) }] })).toEqual({
       do: 'nothing',
     });
-    // Gone for good: another trunk does not bring it back.
+    // Deleted for good: another trunk does not bring it back.
     expect(next(podEni({ status }), { trunk, interfaces: [{ observation: seen(undefined) }] })).toMatchObject({
       steps: [{ step: { do: 'blocked', reason: 'EniLost' } }],
     });
   });
 
-  test('a call that is under way is waited for', () => {
+  test('a call in progress is waited for', () => {
     const known = { observation: seen(eni('Available')), operation: running('attach') };
     expect(next(podEni(), { trunk, interfaces: [known] })).toMatchObject({ steps: [{ step: { do: 'waitForCall' } }] });
   });
 
-  test('nothing changes while the trunk is the one of the target, or the node is not known', () => {
+  test('nothing changes while the trunk matches the target or the node is unknown', () => {
     const interfaces = [{ observation: seen(eni('Available')) }];
     const attach = { steps: [{ step: { do: 'attach' } }] };
     expect(next(podEni(), { trunk: { eniId: 'eni-trunk-1' }, interfaces })).toMatchObject(attach);

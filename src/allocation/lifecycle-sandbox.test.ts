@@ -5,7 +5,7 @@ import { ALLOCATION_TYPE, allocation, boundEni, CLUSTER, eni, NOW_MS, podEni, se
 const TIMEOUT_MS = 90_000;
 const unsaid = { deleted: false, timeoutMs: TIMEOUT_MS };
 const gone: PodView = { state: 'none' };
-// Deleted a minute ago, as the fixture has it.
+// Deleted a minute ago by the fixture.
 const leaving = (phase: 'Bind' | 'Binding' | 'Detaching') => podEni({ deleted: true, status: { phase } });
 
 function stepOf(record: Snapshot['podEni'], more: Partial<Snapshot> = {}) {
@@ -21,7 +21,7 @@ function stepOf(record: Snapshot['podEni'], more: Partial<Snapshot> = {}) {
   return step.do === 'interfaces' ? step.steps[0]?.step : step;
 }
 
-test('an ENI that was bound stays attached until its node says that the sandbox is gone', () => {
+test('an ENI that was bound stays attached until its node confirms that the sandbox is gone', () => {
   expect(stepOf(leaving('Bind'))).toEqual({ do: 'waitForNode', untilMs: NOW_MS - 60_000 + TIMEOUT_MS });
   expect(stepOf(leaving('Bind'), { sandbox: { deleted: true, timeoutMs: TIMEOUT_MS } })).toEqual({
     do: 'detach',
@@ -29,7 +29,7 @@ test('an ENI that was bound stays attached until its node says that the sandbox 
   });
 });
 
-test('so does one that is kept for the next pod', () => {
+test('so does an ENI that is kept for the next pod', () => {
   const kept = (podLastSeen: string) =>
     podEni({
       allocations: [allocation({ allocationType: ALLOCATION_TYPE.fixedForever })],
@@ -39,7 +39,7 @@ test('so does one that is kept for the next pod', () => {
   expect(stepOf(kept('2026-01-01T11:58:00Z'))).toMatchObject({ do: 'detach', unconfirmed: true });
 });
 
-test('a node that never says it holds up nobody for longer than the bound, and that is told (L4)', () => {
+test('a node that never confirms delays the detach only up to the bound, and the step says so (L4)', () => {
   expect(stepOf(leaving('Bind'), { sandbox: { deleted: false, timeoutMs: 60_000 } })).toEqual({
     do: 'detach',
     eni: boundEni(),
@@ -47,7 +47,7 @@ test('a node that never says it holds up nobody for longer than the bound, and t
   });
 });
 
-test('nothing waits without an agent, for a record that was never bound, or for an ENI that is detached', () => {
+test('nothing waits without an agent, for a record that was never bound, or for a detached ENI', () => {
   const { sandbox: _sandbox, ...withoutAgent } = { sandbox: unsaid, pod: gone };
   expect(
     nextStep({
@@ -64,7 +64,7 @@ test('nothing waits without an agent, for a record that was never bound, or for 
   });
 });
 
-test('who deletes the PodENI of a living pod is not made to wait for its sandbox', () => {
+test('deleting the PodENI of a running pod does not wait for its sandbox', () => {
   const pod: PodView = { state: 'live', uid: 'uid-1', nodeName: 'node-1' };
   expect(stepOf(leaving('Bind'), { pod })).toEqual({ do: 'detach', eni: boundEni() });
   expect(stepOf(leaving('Bind'), { pod: { ...pod, uid: 'uid-2' } })).toMatchObject({ do: 'waitForNode' });

@@ -4,12 +4,12 @@ import { type Ending, World } from '../../test/allocation/world.ts';
 import { isFixed } from './retention.ts';
 
 /**
- * Random histories of a small cluster: crashes that lose everything in memory, calls whose answers are lost, describes that
- * lag, pods that come and go on other nodes, a watch that is behind, and hands in the cloud. The invariants are checked after
- * every step of the life cycle, and after the faults stop everything has to settle.
+ * Random histories of a small cluster: crashes that lose all memory, calls whose responses are lost, lagging describes,
+ * pods that come and go on other nodes, a lagging watch, and manual changes in the cloud. The invariants are checked
+ * after every step, and after the faults stop everything must settle.
  */
 
-/** More pods than one node has slots, and than the first vSwitch has addresses. */
+/** More pods than one node has slots and than the first vSwitch has addresses. */
 const names = ['fixed-0', 'fixed-1', 'elastic-0', 'elastic-1', 'elastic-2'];
 const name = fc.constantFrom(...names);
 const ending = fc.constantFrom<Ending>('ok', 'ok', 'ok', 'answerLost', 'neverArrived', 'throttled');
@@ -30,9 +30,9 @@ const action = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant('rollOut'), name }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('userDeletes'), name }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('nodeWorks'), name }) },
-  // An agent that comes, or stops for good.
+  // An agent appears, or stops for good.
   { weight: 1, arbitrary: fc.record({ do: fc.constant('agent'), node: fc.constantFrom('node-1', 'node-2') }) },
-  // What a control plane does when nothing is in its way, so that histories get somewhere.
+  // Undisturbed rounds of the control plane, so that histories make progress.
   {
     weight: 6,
     arbitrary: fc.record({ do: fc.constant('work'), rounds: fc.integer({ min: 1, max: 8 }), nodes: fc.boolean() }),
@@ -94,7 +94,7 @@ function take(world: World, next: Action): void {
   }
 }
 
-/** One round without faults; without `nodes` no kubelet does anything. @returns what each name did. */
+/** One round without faults; without `nodes` the kubelets are idle. @returns the step of each name. */
 function work(world: World, ms: number, nodes = true): string[] {
   world.syncPods();
   world.findLagMs = 0;
@@ -109,7 +109,7 @@ function work(world: World, ms: number, nodes = true): string[] {
   return done;
 }
 
-/** A round is a second. Two tries are at most a minute apart, and at most three waits follow one another. */
+/** A round is a second. Retries are at most a minute apart, and at most three waits follow one another. */
 const SETTLE_ROUNDS = 240;
 const isQuiet = (done: string[]) => done.every((did) => /^(nothing|wait )/.test(did));
 
@@ -123,7 +123,7 @@ function settle(world: World): string[] {
     if (wasQuiet && isQuiet(done)) return done;
     for (const [at, did] of done.entries()) {
       const each = names[at] ?? '';
-      // What only a person can mend, as the message says: another pod, or another record.
+      // Only a person can fix this, as the message says: with another pod or another record.
       if (did !== 'EniLost') continue;
       world.podGoes(each);
       world.userDeletesRecord(each);
@@ -156,7 +156,7 @@ function expectSettled(world: World, done: string[]): void {
     const eni = world.cloud.model.eni(allocation?.eni.id ?? '');
     if (pod?.state === 'live') {
       if (record === undefined || record.status?.phase === 'Unbind') {
-        // No slot is left on its node, for a new pod or one that is back.
+        // Its node has no free slot, for a new pod or a returning one.
         expect(done[at], each).toBe('wait NoMemberSlot');
         expect(membersOf(world, pod.nodeName), each).toBe(3);
       } else {
@@ -169,7 +169,7 @@ function expectSettled(world: World, done: string[]): void {
           },
         });
         expect(record.spec.target?.nodeName, each).toBe(pod.nodeName);
-        // I8: record, cloud and PodNetworking agree, whatever was edited or drifted on the way.
+        // I8: record, cloud and PodNetworking agree after every edit and drift.
         expect(sorted(eni?.securityGroupIds), each).toEqual(sorted(allocation?.eni.securityGroupIDs));
         expect(sorted(allocation?.eni.securityGroupIDs), each).toEqual(sorted(world.securityGroupsOf(each)));
         expect(record.status?.observedGeneration, each).toBe(record.metadata.generation);
@@ -194,7 +194,7 @@ test('whatever happens, the invariants hold at every step, and everything settle
       expectSettled(world, settle(world));
       expect(world.violations).toEqual([]);
 
-      // L2: a second look at a settled system does nothing, at what the cloud shows neither.
+      // L2: a second look at a settled system does nothing, including the cloud.
       const before = JSON.stringify([...world.records]);
       const calls = world.cloud.model.counters().calls;
       for (const { spec } of world.records.values())
@@ -207,7 +207,7 @@ test('whatever happens, the invariants hold at every step, and everything settle
   );
 }, 300_000);
 
-test('a detachment waits for the node to say that the sandbox is gone, and not for ever when it never does', () => {
+test('a detach waits for the node to confirm that the sandbox is gone, but not forever', () => {
   const world = new World();
   world.agents.add('node-1');
   world.podComes('elastic-0', 0);
@@ -226,7 +226,7 @@ test('a detachment waits for the node to say that the sandbox is gone, and not f
   }
   expect(did).toContain('waitForNode');
   expect(did).not.toContain('detach');
-  // One node says it, the other is never heard of again.
+  // One node confirms; the other stays silent.
   world.nodeWorks('elastic-0');
   expect(world.reconcile('elastic-0')).toBe('observe');
   for (let round = 0; round < 30; round++) {

@@ -71,13 +71,13 @@ describe('an elastic PodENI', () => {
 
   test.each([
     ['another VLAN id', boundEni({ vlanId: 8 }), { do: 'bind', enis: [boundEni({ vlanId: 8 })] }],
-    ['that it was detached', eni('Available'), bind({ do: 'attach', eni: eni('Available') })],
-    ['that it is elsewhere', elsewhere(), bind({ do: 'detach', eni: elsewhere() })],
+    ['a detached ENI', eni('Available'), bind({ do: 'attach', eni: eni('Available') })],
+    ['an ENI attached elsewhere', elsewhere(), bind({ do: 'detach', eni: elsewhere() })],
   ])('that is bound is repaired when the cloud shows %s', (_name, shown, expected) => {
     expect(next(podEni({ status: bindStatus }), owner, [{ observation: seen(shown) }])).toEqual(expected);
   });
 
-  test('that is bound and whose ENI is gone asks for a person', () => {
+  test('that is bound and whose ENI is gone is blocked until a person acts', () => {
     expect(next(podEni({ status: bindStatus }), owner, [{ observation: seen(undefined) }])).toMatchObject(
       bind({ do: 'blocked', reason: 'EniLost' }),
     );
@@ -87,7 +87,7 @@ describe('an elastic PodENI', () => {
     ['is gone', none],
     ['was replaced by one of the same name', successor],
     ['was replaced and the new one has no node', unscheduled],
-  ])('is deleted first when its pod %s, whatever the cloud shows', (_name, pod) => {
+  ])('is deleted first when its pod %s, whatever the state in the cloud', (_name, pod) => {
     for (const phase of ['', 'Initial', 'Binding', 'Bind', 'Detaching', 'Unbind'] as const) {
       for (const shown of [undefined, eni('Available'), boundEni()]) {
         const observed = shown === undefined ? {} : { observation: seen(shown) };
@@ -118,7 +118,7 @@ describe('a PodENI that is being deleted', () => {
     }
   });
 
-  test('never sends a creation; what one may have left is found', () => {
+  test('never sends a create; an ENI left by an earlier one is found', () => {
     const record = podEni({ allocations: [unborn()], deleted: true });
     expect(next(record, owner)).toEqual(release({ do: 'find' }));
     expect(next(record, owner, [{ operation: running('create') }])).toEqual(release({ do: 'waitForCall' }));
@@ -136,7 +136,7 @@ describe('a PodENI that is being deleted', () => {
     });
   });
 
-  test('without allocations is let go', () => {
+  test('without allocations loses its finalizer', () => {
     expect(next(podEni({ allocations: [], deleted: true }), none, [])).toEqual({ do: 'finish' });
   });
 });
@@ -148,7 +148,7 @@ describe('a fixed PodENI', () => {
     expect(next(fixedIn('Binding'), owner, [{ observation: seen(boundEni()) }])).toMatchObject({ do: 'bind' });
   });
 
-  test.each([none, successor, unscheduled])('persists that it is detached before it is: %j', (pod) => {
+  test.each([none, successor, unscheduled])('persists the detach before sending it: %j', (pod) => {
     for (const phase of [undefined, '', 'Initial', 'Binding', 'Bind'] as const) {
       expect(next(fixedIn(phase), pod, [{ observation: seen(boundEni()) }])).toEqual({ do: 'startDetach' });
     }
@@ -164,7 +164,7 @@ describe('a fixed PodENI', () => {
     }
   });
 
-  test('whose creation was not answered is kept with its intent', () => {
+  test('whose create got no response is kept with its intent', () => {
     const record = fixedIn('Detaching', {
       allocations: [{ ...unborn(), allocationType: ALLOCATION_TYPE.fixedForever }],
     });
@@ -172,7 +172,7 @@ describe('a fixed PodENI', () => {
     expect(next(record, none, [{ operation: running('create') }])).toEqual(hold({ do: 'waitForCall' }));
   });
 
-  test('goes to the next pod of its name, on the node of that pod', () => {
+  test('moves to the next pod of its name and to its node', () => {
     expect(next(fixedIn('Unbind'), unscheduled)).toEqual({ do: 'nothing' });
     expect(next(fixedIn('Unbind'), successor)).toEqual({ do: 'rebind' });
     const rebound = { target: { ...TARGET, nodeName: 'node-2' }, uid: 'uid-2' };
@@ -182,7 +182,7 @@ describe('a fixed PodENI', () => {
     );
   });
 
-  test('is targeted anew when that pod is replaced, or moves, before it was bound', () => {
+  test('gets a new target when that pod is replaced or moves before it is bound', () => {
     const third: PodView = { state: 'live', uid: 'uid-3', nodeName: 'node-2' };
     const moved: PodView = { state: 'live', uid: 'uid-2', nodeName: 'node-3' };
     const rebound = { target: { ...TARGET, nodeName: 'node-2' }, uid: 'uid-2' };
@@ -190,7 +190,7 @@ describe('a fixed PodENI', () => {
     expect(next(fixedIn('Unbind', rebound), moved)).toEqual({ do: 'rebind' });
   });
 
-  test('without a pod stays for ever by strategy Never', () => {
+  test('without a pod stays forever with strategy Never', () => {
     const lastSeen = { podLastSeen: rfc3339(NOW_MS - 400 * 86_400_000) };
     expect(next(fixedIn('Unbind', { status: { phase: 'Unbind', ...lastSeen } }), none)).toEqual({ do: 'nothing' });
   });
@@ -203,11 +203,11 @@ describe('a fixed PodENI', () => {
       });
     expect(next(lastSeenSecondsAgo(599), none)).toEqual({ do: 'nothing', untilMs: NOW_MS + 1000 });
     expect(next(lastSeenSecondsAgo(600), none)).toEqual({ do: 'deleteObject' });
-    // Back at the last moment: served.
+    // The pod came back at the last moment and is served.
     expect(next(lastSeenSecondsAgo(600), successor)).toEqual({ do: 'rebind' });
   });
 
-  test('keeps the whole record for one interface that is to be kept', () => {
+  test('keeps the whole record when one interface must be kept', () => {
     const record = podEni({
       allocations: [fixedTtl(), fixedForever(), allocation()],
       status: { phase: 'Unbind', podLastSeen: rfc3339(NOW_MS - 86_400_000) },
@@ -239,7 +239,7 @@ describe('a PodENI of upstream, without target and intent,', () => {
     expect(next(upstream({ phase: 'Bind' }), owner, [{ observation: seen(boundEni()) }])).toEqual({ do: 'rebind' });
   });
 
-  test('is detached, kept and handed on when it is fixed', () => {
+  test('is detached, kept and given to the next pod when it is fixed', () => {
     const fixed = ALLOCATION_TYPE.fixedForever;
     expect(next(upstream(bindStatus, fixed), none)).toEqual({ do: 'startDetach' });
     expect(next(upstream({ ...bindStatus, phase: 'Detaching' }, fixed), none)).toEqual(hold({ do: 'observe' }));
@@ -298,7 +298,7 @@ describe('a condition that says not ready', () => {
   const record = (status: 'True' | 'False') =>
     podEni({ status: { ...bindStatus, conditions: [{ ...ready, status }] } });
 
-  test('is looked into and taken back when the cloud shows that all is well', () => {
+  test('triggers an observation and is cleared when the cloud state is correct', () => {
     expect(next(record('False'), owner)).toEqual(bind({ do: 'observe' }));
     expect(next(record('False'), owner, [{ observation: seen(boundEni()) }])).toMatchObject({ do: 'bind' });
     expect(next(record('True'), owner)).toEqual({ do: 'nothing' });
@@ -306,28 +306,28 @@ describe('a condition that says not ready', () => {
   });
 });
 
-describe('a trunk that was replaced', () => {
+describe('a replaced trunk', () => {
   const replaced = { trunk: { eniId: 'eni-trunk-9' } };
   const bound = podEni({ status: bindStatus });
 
-  test('is followed by a record that is not bound', () => {
+  test('becomes the target of a record that is not bound', () => {
     expect(next(podEni(), owner, [{}], replaced)).toEqual({ do: 'rebind' });
     expect(next(podEni(), owner, [{ observation: seen(eni('Available')) }], replaced)).toEqual({ do: 'rebind' });
     expect(next(podEni(), owner, [{}], { trunk: {} })).toEqual({ do: 'rebind' });
   });
 
-  test('is followed by one that is bound only when the cloud shows that it is detached', () => {
+  test('becomes the target of a bound record only when the cloud shows its ENI detached', () => {
     expect(next(bound, owner, [{}], replaced)).toEqual({ do: 'nothing' });
     expect(next(bound, owner, [{ observation: seen(boundEni()) }], replaced)).toEqual({ do: 'nothing' });
     expect(next(bound, owner, [{ observation: seen(eni('Available')) }], replaced)).toEqual({ do: 'rebind' });
     expect(next(bound, owner, [{ observation: seen(undefined) }], replaced)).toMatchObject(bind({ do: 'blocked' }));
   });
 
-  test('is not followed while a call is under way', () => {
+  test('does not become the target while a call is in progress', () => {
     expect(next(podEni(), owner, [{ operation: running('attach') }], replaced)).toEqual(bind({ do: 'waitForCall' }));
   });
 
-  test.each([{}, { trunk: { eniId: 'eni-trunk-1' } }])('is no concern of %j', (more) => {
+  test.each([{}, { trunk: { eniId: 'eni-trunk-1' } }])('is not assumed from %j', (more) => {
     expect(next(podEni(), owner, [{ observation: seen(eni('Available')) }], more)).toMatchObject(
       bind({ do: 'attach' }),
     );

@@ -12,13 +12,13 @@ export type PodView = { state: 'none' } | { state: 'live'; uid: string; nodeName
 export interface Snapshot {
   podEni: PodEni;
   pod: PodView;
-  /** A pod of the name was there while the record was unbound, and went without being bound. */
+  /** A pod of this name existed while the record was unbound and went away without being bound. */
   successorGone?: boolean;
   /** Per entry of `spec.allocations`. */
   interfaces: { observation?: EniObservation; operation?: Operation }[];
-  /** The pod's node as it is now, when it is known; without an ENI id it has no trunk. */
+  /** The current trunk of the pod's node, when known; without an ENI id the node has no trunk. */
   trunk?: { eniId?: string };
-  /** Absent when nobody will report about the pod's sandbox: no agent of ours, or its node is gone or not ready. */
+  /** Absent when no sandbox report will come: the node runs no agent of ours, is gone or is not ready. */
   sandbox?: SandboxReport;
   clusterId: string;
   nowMs: number;
@@ -26,15 +26,15 @@ export interface Snapshot {
 
 /** What to do next for a PodENI. */
 export type Step =
-  /** Delete the PodENI object: persists that everything is to be released. */
+  /** Delete the PodENI object: persists that everything must be released. */
   | { do: 'deleteObject' }
-  /** Persist that the interfaces are to be detached and kept. */
+  /** Persist that the interfaces will be detached and kept. */
   | { do: 'startDetach' }
   /** Give an unbound Fixed PodENI to the new pod: uid, node label and target. */
   | { do: 'rebind' }
-  /** Write phase Binding: the record belongs to the new pod now. */
+  /** Write phase Binding: the record now belongs to the new pod. */
   | { do: 'startBinding' }
-  /** Steps of interfaces, by their index; at least one. */
+  /** Steps of interfaces by index; at least one. */
   | { do: 'interfaces'; goal: Goal; steps: { index: number; step: InterfaceStep }[] }
   /** Every interface is attached: write phase Bind. */
   | { do: 'bind'; enis: Eni[] }
@@ -42,7 +42,7 @@ export type Step =
   | { do: 'unbind' }
   /** Nothing is left in the cloud: remove the finalizer. */
   | { do: 'finish' }
-  /** Persist that the last pod of the name went now: what is reserved is kept from then on. */
+  /** Persist that the last pod of the name is gone: the retention of the reservation starts now. */
   | { do: 'podVanished' }
   /** Settled; look again at `untilMs` when given. */
   | { do: 'nothing'; untilMs?: number };
@@ -65,8 +65,8 @@ function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Ste
   if (phase === 'Unbind') {
     if (pod.state === 'live') {
       if (pod.nodeName === '') return { do: 'nothing' };
-      const retargeted = isOwner && podEni.spec.target?.nodeName === pod.nodeName;
-      return retargeted ? { do: 'startBinding' } : { do: 'rebind' };
+      const isRebound = isOwner && podEni.spec.target?.nodeName === pod.nodeName;
+      return isRebound ? { do: 'startBinding' } : { do: 'rebind' };
     }
     if (snapshot.successorGone === true) return { do: 'podVanished' };
     const dueMs = releaseDueMs(podEni);
@@ -85,7 +85,7 @@ function towardsBind(snapshot: Snapshot, phase: string): Step {
   return towards('bind', snapshot);
 }
 
-/** The trunk of the target is no longer that of the node, and nothing of the pod hangs below it any more. */
+/** The node has a different trunk than the target, and no interface of the pod is attached to the old one. */
 function isTrunkReplaced(snapshot: Snapshot, target: AttachTarget): boolean {
   const { trunk, podEni, interfaces } = snapshot;
   if (trunk === undefined || target.trunkENIID === undefined || trunk.eniId === target.trunkENIID) return false;
@@ -103,7 +103,7 @@ function saysNotReady(podEni: PodEni): boolean {
   return podEni.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'False') === true;
 }
 
-/** Where the interfaces belong; a PodENI that upstream bound has it in its status only. */
+/** Where the interfaces belong. For a PodENI that upstream bound, only its status says so. */
 export function targetOf(podEni: PodEni): AttachTarget | undefined {
   if (podEni.spec.target !== undefined) return podEni.spec.target;
   const { instanceID, trunkENIID } = podEni.status ?? {};
@@ -140,14 +140,15 @@ function towards(goal: Goal, snapshot: Snapshot): Step {
 }
 
 function goalSince(goal: Goal, podEni: PodEni): number | undefined {
-  // With phase Detaching the time is written at which the pod was last known.
+  // The time at which the pod was last known is written together with phase Detaching.
   const text = goal === 'release' ? podEni.metadata.deletionTimestamp : podEni.status?.podLastSeen;
   return goal === 'bind' || text === undefined ? undefined : Date.parse(text);
 }
 
 /**
- * An address may go to another pod only when no sandbox has it any more. A record that was never Bind has none, as no agent
- * gives a pod its network before. Somebody who deletes the PodENI of a living pod wants its ENI to go in spite of it.
+ * An address may go to another pod only after no sandbox uses it. A record that was never bound has no sandbox, because
+ * the agent sets up pod networking only after Bind. Someone who deletes the PodENI of a running pod wants its ENI
+ * released regardless.
  */
 function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number | undefined): number | undefined {
   const { podEni, pod, sandbox, nowMs } = snapshot;
@@ -155,7 +156,7 @@ function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number | undefi
   const phase = podEni.status?.phase;
   if (phase !== 'Bind' && phase !== 'Detaching') return undefined;
   if (pod.state === 'live' && pod.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID]) return undefined;
-  // A time far ahead was written before a clock was set back.
+  // A time far in the future was written before the clock was set back.
   return goalSinceMs - nowMs > sandbox.timeoutMs ? nowMs : goalSinceMs + sandbox.timeoutMs;
 }
 

@@ -29,7 +29,7 @@ describe('a label selector', () => {
     ['DoesNotExist, absent', expression('other', 'DoesNotExist'), true],
     ['both kinds', { matchLabels: { app: 'web' }, ...expression('tier', 'NotIn', ['front']) }, false],
     ['an unknown operator', expression('app', 'Gt', ['1']), undefined],
-    ['a key that objects inherit', expression('constructor', 'Exists'), false],
+    ['a key that objects inherit from Object', expression('constructor', 'Exists'), false],
     ['its absence', expression('toString', 'DoesNotExist'), true],
   ])('%s', (_name, selector, expected) => {
     expect(matchesSelector(selector, labels)).toBe(expected);
@@ -82,7 +82,7 @@ describe('the PodNetworking of a pod', () => {
     expect(matchNetworking(pod(), [networking('a', spec)]).kind).toBe(matched ? 'matched' : 'none');
   });
 
-  test('of several is the first by name, whatever their order, and the others are told', () => {
+  test('is the first of several by name, whatever their order; the others are reported', () => {
     const all = ['b', 'a', 'c'].map((name) => networking(name, { selector: web }));
     for (const order of [all, [...all].reverse()]) {
       expect(matchNetworking(pod(), order)).toMatchObject({
@@ -105,7 +105,7 @@ describe('the PodNetworking of a pod', () => {
         others: ['a'],
       });
     }
-    // What the webhook wrote is no reason to forget who lost; what a user chose against all selectors is nobody's loss.
+    // A choice written by the webhook still has losers; against a user's explicit choice nobody loses.
     expect(matchNetworking(pod({ annotations: named('b') }), all)).toMatchObject({ others: ['a'] });
     expect(matchNetworking(pod({ annotations: named('c') }), all)).toMatchObject({ others: [] });
     const losses: Losses = new Map();
@@ -137,7 +137,7 @@ describe('the PodNetworking of a pod', () => {
     });
   });
 
-  test('with fixed addresses is not for a pod whose name does not come back', () => {
+  test('with fixed addresses does not serve a pod whose name is not stable', () => {
     const fixed = networking('a', { selector: web, allocationType: ALLOCATION_TYPE.fixedForever });
     const elastic = networking('b', { selector: web });
     const passing = pod({ hasStableName: false });
@@ -151,7 +151,7 @@ describe('the PodNetworking of a pod', () => {
     expect(matchNetworking({ ...passing, annotations: named('a') }, [fixed, elastic]).kind).toBe('needsStableName');
   });
 
-  test('serves no pod before it was checked as it is now', () => {
+  test('serves no pod before its current generation was checked', () => {
     const base = networking('a', { selector: web });
     const judge = (status: typeof base.status) =>
       matchNetworking(pod(), [
@@ -161,11 +161,11 @@ describe('the PodNetworking of a pod', () => {
     expect(judge({ status: 'Fail', observedGeneration: 2 })).toBe('notReady');
     expect(judge({ status: 'Ready', observedGeneration: 1 })).toBe('notReady');
     expect(judge({ status: 'Ready', observedGeneration: 2 })).toBe('matched');
-    // Of upstream, which writes no generation.
+    // Upstream writes no generation.
     expect(judge({ status: 'Ready' })).toBe('matched');
   });
 
-  test('that is first by name but not ready is waited for, not passed over', () => {
+  test('that is first by name but not ready is waited for, not skipped', () => {
     const first = { ...networking('a', { selector: web }), status: { status: 'Fail' as const } };
     expect(matchNetworking(pod(), [first, networking('b', { selector: web })])).toEqual({
       kind: 'notReady',
@@ -182,7 +182,7 @@ describe('a request for several interfaces', () => {
         labels: {},
         annotations: {
           'k8s.aliyun.com/pod-networks-request': typeof request === 'string' ? request : JSON.stringify(request),
-          // The request counts.
+          // The request takes precedence.
           'k8s.aliyun.com/pod-networking': 'other',
         },
         namespaceLabels: {},
@@ -207,7 +207,7 @@ describe('a request for several interfaces', () => {
     });
   });
 
-  test('is refused with field and rule', () => {
+  test('is refused with a message that names field and rule', () => {
     const message = (request: unknown) => {
       const match = ask(request);
       return match.kind === 'invalidRequest' ? match.message : match.kind;
@@ -215,8 +215,8 @@ describe('a request for several interfaces', () => {
     expect(message('[')).toMatch(/pod-networks-request: is not JSON/);
     expect(message([])).toMatch(/top level/);
     expect(message([{ network: 'a', interfaceName: 'a/b' }])).toMatch(/0\.interfaceName: must be an interface name/);
-    expect(message([{ network: 'a' }, { network: 'b' }])).toMatch(/interfaceName eth0 is there twice/);
-    expect(message([{ network: 'a', interfaceName: 'net1' }])).toMatch(/no entry is for eth0/);
+    expect(message([{ network: 'a' }, { network: 'b' }])).toMatch(/interfaceName eth0 appears twice/);
+    expect(message([{ network: 'a', interfaceName: 'net1' }])).toMatch(/no entry for eth0/);
     expect(message([{ network: 'a', routes: [{ dst: 'x' }] }])).toMatch(/0\.routes\.0\.dst: must be a CIDR/);
     expect(
       message([
@@ -241,7 +241,7 @@ describe('interfaces that a pod describes', () => {
   });
   const entry = { interface: 'eth0', vSwitchOptions: ['vsw-1'], securityGroupIDs: ['sg-1'] };
 
-  test('are networkings of their own, which lead back to the pod', () => {
+  test('become PodNetworkings of their own whose names lead back to the pod', () => {
     const match = matchNetworking(of([{ ...entry, vSwitchSelectOptions: { vSwitchSelectionPolicy: 'most' } }]), []);
     expect(match).toMatchObject({
       kind: 'matched',
@@ -259,18 +259,18 @@ describe('interfaces that a pod describes', () => {
     expect(inlineOwner('web')).toBeUndefined();
   });
 
-  test('as the webhook wrote them go before the request that led to them', () => {
+  test('written by the webhook take precedence over the request', () => {
     const written = of([{ interface: 'eth0', network: 'a' }], {
       'k8s.aliyun.com/pod-networks-request': JSON.stringify([{ network: 'b' }]),
     });
     const all = ['a', 'b'].map((name) => podNetworking({}, { name }));
     expect(matchNetworking(written, all)).toMatchObject({ wanted: [{ networking: { metadata: { name: 'a' } } }] });
-    // As upstream's webhook writes them: a copy of vSwitches, beside the name that counts.
+    // Upstream's webhook writes a copy of the vSwitches besides the name; the name takes precedence.
     const upstreams = of([entry], { 'k8s.aliyun.com/pod-networking': 'b' });
     expect(matchNetworking(upstreams, all)).toMatchObject({ wanted: [{ networking: { metadata: { name: 'b' } } }] });
   });
 
-  test('are refused with field and rule, and an empty list is none', () => {
+  test('are refused with a message that names field and rule; an empty list means none', () => {
     const message = (podNetworks: unknown) => {
       const choice = chooseNetworkings(of(podNetworks), []);
       return choice.kind === 'invalidRequest' ? choice.message : choice.kind;
@@ -278,12 +278,12 @@ describe('interfaces that a pod describes', () => {
     expect(message([])).toBe('none');
     expect(message(null)).toBe('none');
     expect(message([{ ...entry, vSwitchOptions: [] }])).toMatch(/vSwitchOptions of interface eth0 is empty/);
-    expect(message([{ ...entry, interface: 'eth1' }])).toMatch(/no entry is for eth0/);
+    expect(message([{ ...entry, interface: 'eth1' }])).toMatch(/no entry for eth0/);
     const groups = Array.from({ length: 11 }, (_, at) => `sg-${at}`);
     expect(message([{ ...entry, securityGroupIDs: groups }])).toMatch(/0\.securityGroupIDs: must name at most 10/);
   });
 
-  test('may be any text', () => {
+  test('may be any text without a crash', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
         chooseNetworkings({ ...of([]), annotations: { 'k8s.aliyun.com/pod-networks': text } }, []);

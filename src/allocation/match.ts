@@ -17,14 +17,14 @@ import {
 } from './network-request.ts';
 import type { WantedInterface } from './plan.ts';
 
-/** What the choice of a PodNetworking needs of a pod. */
+/** Pod fields that the choice of a PodNetworking depends on. */
 export interface PodToMatch {
-  /** `namespace/name`; a pod that has no name yet may stand under its generateName. */
+  /** `namespace/name`; a pod without a name yet may use its generateName. */
   key: string;
   labels: Record<string, string>;
   annotations: Record<string, string>;
   namespaceLabels: Record<string, string>;
-  /** Owned by a StatefulSet or by nothing: its successor has the same name. */
+  /** Owned by a StatefulSet or by nothing, so its successor has the same name. */
   hasStableName: boolean;
 }
 
@@ -37,35 +37,36 @@ export interface NetworkDefaults {
 /** Which PodNetworkings serve a pod, ready or not. */
 export type NetworkingChoice =
   | { kind: 'none' }
-  /** `others` would have been picked by their selectors, too, but stand behind. */
+  /** `others`: PodNetworkings whose selectors also match but that have lower precedence. */
   | { kind: 'chosen'; wanted: WantedInterface[]; others: string[] }
-  /** An annotation that asks for interfaces is wrong. */
+  /** An annotation that requests interfaces is invalid. */
   | { kind: 'invalidRequest'; message: string }
   | { kind: 'unknown'; name: string }
-  /** A Fixed networking needs a pod whose name comes back. */
+  /** A PodNetworking with fixed addresses needs a pod whose successor has the same name. */
   | { kind: 'needsStableName'; name: string };
 
 export type NetworkingMatch =
   | Exclude<NetworkingChoice, { kind: 'chosen' }>
   | { kind: 'matched'; wanted: WantedInterface[]; others: string[] }
-  /** It is picked, but cannot serve the pod now. */
+  /** It is chosen but cannot serve the pod now. */
   | { kind: 'notReady'; name: string };
 
 /**
- * A successor of the pod has the same name: it belongs to a StatefulSet or to nobody (reference 3.2).
+ * Whether the pod's successor has the same name: it belongs to a StatefulSet or to no owner.
  *
- * @param kinds of owners besides StatefulSet that do the same
+ * @param kinds other owner kinds that also keep pod names
  */
 export function hasStableName(owners: readonly { kind: string }[], kinds: readonly string[]): boolean {
   return owners.length === 0 || owners.some(({ kind }) => kind === 'StatefulSet' || kinds.includes(kind));
 }
 
 /**
- * The PodNetworkings of a pod: those that the webhook wrote down or that the pod asks for by interface, else the one that
- * the annotation names, else of those whose selectors match the one with the highest priority, then the first by name.
- * Webhook and controller both choose by this.
+ * The PodNetworkings of a pod, by precedence: those that the webhook recorded or that the pod requests by interface;
+ * the one that the annotation names; of those whose selectors match, the one with the highest priority, then the first
+ * by name. Webhook and controller both use this function.
  *
- * @param defaults fill an eth0 of `pod-networks` that names no vSwitches or security groups; without them it is refused.
+ * @param defaults fill an eth0 of `pod-networks` that names no vSwitches or security groups; without them it is
+ * refused.
  */
 export function chooseNetworkings(
   pod: PodToMatch,
@@ -94,15 +95,18 @@ export function matchNetworking(pod: PodToMatch, networkings: readonly PodNetwor
   return { kind: 'matched', wanted: choice.wanted, others: choice.others };
 }
 
-/** Whether the webhook has seen the pod, or its author spoke for it. */
+/** The webhook has processed the pod, or its author explicitly asked for an ENI. */
 export function isAdmitted(annotations: Record<string, string> | undefined): boolean {
   return annotations?.[ANNOTATION_POD_ENI] === 'true';
 }
 
-/** By name of a PodNetworking: how many pods its selector matches that another one serves, by that one's name. */
+/**
+ * For each PodNetworking: how many pods its selector matches but another PodNetworking serves, counted by that one's
+ * name.
+ */
 export type Losses = Map<string, Map<string, number>>;
 
-/** Notes who loses this pod to whom, for the status of the losers. */
+/** Records which PodNetworkings lost this pod to which, for the status of the losers. */
 export function noteLosses(losses: Losses, pod: PodToMatch, networkings: readonly PodNetworking[]): void {
   const choice = chooseNetworkings(pod, networkings);
   if (choice.kind !== 'chosen') return;
@@ -114,7 +118,7 @@ export function noteLosses(losses: Losses, pod: PodToMatch, networkings: readonl
   }
 }
 
-/** An eth0 of `pod-networks` that names no vSwitches or security groups gets those of the cluster (reference 3.2, step 6). */
+/** An eth0 of `pod-networks` without vSwitches or security groups gets those of the cluster. */
 export function fillDefaults(entry: PodNetworksEntry, defaults: NetworkDefaults | undefined): PodNetworksEntry {
   if (defaults === undefined || entry.interface !== DEFAULT_INTERFACE || entry.network !== undefined) return entry;
   const filled = { ...entry };
@@ -170,7 +174,7 @@ function chooseDescribed(
 function chooseNamed(pod: PodToMatch, name: string, networkings: readonly PodNetworking[]): NetworkingChoice {
   const networking = networkings.find((candidate) => candidate.metadata.name === name);
   if (networking === undefined) return { kind: 'unknown', name };
-  // One that would not have picked the pod by itself was named on purpose; nobody lost it then.
+  // A PodNetworking whose selector does not match was named on purpose; no other one lost the pod.
   const others = selects(networking, pod) ? othersOf(pod, networking, networkings) : [];
   return chosen(pod, [{ name: DEFAULT_INTERFACE, networking }], others);
 }
@@ -201,7 +205,7 @@ function chosen(pod: PodToMatch, wanted: WantedInterface[], others: string[]): N
     const each = wanted.map(({ name, networking }) => `${name} ${networking.spec.eniOptions.eniType}`);
     return {
       kind: 'invalidRequest',
-      message: `the interfaces of the pod are of different eniType (${each.join(', ')}); a node gives all interfaces of a pod in one way`,
+      message: `the interfaces of the pod have different eniTypes (${each.join(', ')}); all interfaces of a pod must have the same eniType`,
     };
   }
   return { kind: 'chosen', wanted, others };
@@ -215,7 +219,7 @@ function wantsFixed(networking: PodNetworking): boolean {
   return networking.spec.allocationType.type === 'Fixed';
 }
 
-/** Both selectors given: both must match. None given, or one that is invalid: never. */
+/** If both selectors are given, both must match. A missing or invalid selector matches nothing. */
 function selects(networking: PodNetworking, pod: PodToMatch): boolean {
   const { podSelector, namespaceSelector } = networking.spec.selector ?? {};
   if (podSelector === undefined && namespaceSelector === undefined) return false;

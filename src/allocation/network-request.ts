@@ -6,11 +6,11 @@ import { errorMessage } from '../util/errors.ts';
 import { parseCidr } from '../util/ip.ts';
 import { firstIssue } from '../util/issues.ts';
 
-/** The interface of a pod that asks for none by name. */
+/** The interface of a pod that requests none by name. */
 export const DEFAULT_INTERFACE = 'eth0';
 
 const MAX_INTERFACES = 8;
-/** What an ENI takes. */
+/** The most that one ENI accepts. */
 const MAX_SECURITY_GROUPS = 10;
 
 const interfaceName = z
@@ -32,7 +32,7 @@ const requestSchema = z
 
 const ids = z.array(z.string().min(1)).nullish();
 
-/** Loose: keys that only others read are handed on. */
+/** Loose: keys that only other programs read are passed on. */
 const podNetworksSchema = z.object({
   podNetworks: z
     .array(
@@ -43,7 +43,7 @@ const podNetworksSchema = z.object({
         network: z.string().min(1).optional(),
         vSwitchOptions: ids,
         securityGroupIDs: ids.refine((groups) => (groups?.length ?? 0) <= MAX_SECURITY_GROUPS, {
-          error: `must name at most ${MAX_SECURITY_GROUPS} security groups, which is what an ENI takes`,
+          error: `must name at most ${MAX_SECURITY_GROUPS} security groups, the limit of an ENI`,
         }),
         eniOptions: z.looseObject({ eniType: z.enum(['Default', 'ENI', 'Trunk']).optional() }).nullish(),
         vSwitchSelectOptions: z
@@ -59,16 +59,16 @@ const podNetworksSchema = z.object({
     .transform((entries) => entries ?? []),
 });
 
-/** Interfaces that a pod asks for by PodNetworking. */
+/** Interfaces that a pod requests by PodNetworking. */
 export type NetworkRequest = z.infer<typeof requestSchema>;
-/** Interfaces as `k8s.aliyun.com/pod-networks` describes them (reference 3.2). */
+/** Interfaces as the annotation `k8s.aliyun.com/pod-networks` describes them. */
 export type PodNetworks = z.infer<typeof podNetworksSchema>['podNetworks'];
 export type PodNetworksEntry = PodNetworks[number];
 
 /**
- * Reads the annotation `k8s.aliyun.com/pod-networks-request` (reference 3.2, 4b).
+ * Reads the annotation `k8s.aliyun.com/pod-networks-request`.
  *
- * @returns the request, or one line that names field and rule.
+ * @returns the request, or one line that names the field and the rule.
  */
 export function parseNetworkRequest(text: string): { request: NetworkRequest } | { error: string } {
   const where = `annotation ${ANNOTATION_POD_NETWORKS_REQUEST}`;
@@ -82,9 +82,9 @@ export function parseNetworkRequest(text: string): { request: NetworkRequest } |
 }
 
 /**
- * Reads the annotation `k8s.aliyun.com/pod-networks` (reference 3.2, 4a): what a user wrote there, or the webhook.
+ * Reads the annotation `k8s.aliyun.com/pod-networks`, which either the user or the webhook wrote.
  *
- * @returns the entries, none when the list is empty; or one line that names field and rule.
+ * @returns the entries, none when the list is empty; or one line that names the field and the rule.
  */
 export function parsePodNetworks(text: string): { entries: PodNetworks } | { error: string } {
   const where = `annotation ${ANNOTATION_POD_NETWORKS}`;
@@ -104,7 +104,10 @@ export function formatPodNetworks(entries: PodNetworks): string {
   return JSON.stringify({ podNetworks: entries });
 }
 
-/** What the webhook writes about an interface that a PodNetworking gives. `network` counts; the rest is for others to see. */
+/**
+ * The entry that the webhook writes for an interface of a PodNetworking. Only `network` is binding; the other fields
+ * are for readers.
+ */
 export function entryOf(wanted: {
   name: string;
   networking: PodNetworking;
@@ -129,8 +132,8 @@ export function entryOf(wanted: {
 const INLINE_PREFIX = 'pod:';
 
 /**
- * An entry that names no PodNetworking, as one of its own: Ready, as nobody but its pod uses it. Its name stands in records
- * and leads back to the pod ({@link inlineOwner}); no real PodNetworking has a colon in its name.
+ * Turns an entry that names no PodNetworking into one of its own. It is Ready because only its pod uses it. Records
+ * store its name, which leads back to the pod ({@link inlineOwner}); a real PodNetworking has no colon in its name.
  *
  * @param podKey `namespace/name`
  */
@@ -151,7 +154,7 @@ export function inlineNetworking(podKey: string, entry: PodNetworksEntry): PodNe
   });
 }
 
-/** Pod and interface that the name of an {@link inlineNetworking} stands for; undefined for any other name. */
+/** Pod and interface encoded in the name of an {@link inlineNetworking}; undefined for any other name. */
 export function inlineOwner(networkingName: string): { podKey: string; interfaceName: string } | undefined {
   const [, podKey, interfaceName] = /^pod:([^:]+):([^:]+)$/.exec(networkingName) ?? [];
   return podKey === undefined || interfaceName === undefined ? undefined : { podKey, interfaceName };
@@ -176,8 +179,8 @@ function interfacesProblem(
 ): string | undefined {
   const names = interfaces.map(({ name }) => name);
   const twice = names.find((name, at) => names.indexOf(name) !== at);
-  if (twice !== undefined) return `${field} ${twice} is there twice`;
-  if (!names.includes(DEFAULT_INTERFACE)) return `no entry is for ${DEFAULT_INTERFACE}, which every pod has`;
+  if (twice !== undefined) return `${field} ${twice} appears twice`;
+  if (!names.includes(DEFAULT_INTERFACE)) return `no entry for ${DEFAULT_INTERFACE}, which every pod needs`;
   if (interfaces.filter(({ defaultRoute }) => defaultRoute === true).length > 1) {
     return 'defaultRoute is true for more than one interface';
   }

@@ -53,7 +53,7 @@ function lookupOf(networkings: readonly ReturnType<typeof podNetworking>[]) {
   };
 }
 
-test('a choice among the candidates is the choice among all', () => {
+test('a choice among the candidates equals the choice among all', () => {
   fc.assert(
     fc.property(
       fc.array(spec, { maxLength: NAMES.length }),
@@ -68,14 +68,16 @@ test('a choice among the candidates is the choice among all', () => {
   );
 });
 
-test('PodNetworkings that ask for other labels are not looked at', () => {
+test('PodNetworkings that require other labels are not considered', () => {
   const all = Array.from({ length: 500 }, (_, at) =>
     podNetworking({ selector: { podSelector: { matchLabels: { app: `app-${at}` } } } }, { name: `n-${at}` }),
   );
   const pod: PodToMatch = {
     key: 'default/pod',
-    ...{ labels: { app: 'app-7', tier: 'front' }, annotations: { 'k8s.aliyun.com/pod-networking': 'n-9' } },
-    ...{ namespaceLabels: { app: 'app-8' }, hasStableName: true },
+    labels: { app: 'app-7', tier: 'front' },
+    annotations: { 'k8s.aliyun.com/pod-networking': 'n-9' },
+    namespaceLabels: { app: 'app-8' },
+    hasStableName: true,
   };
   expect(candidatesFor(pod, lookupOf(all)).map(({ metadata }) => metadata.name)).toEqual(['n-7', 'n-9']);
 });

@@ -3,7 +3,7 @@ import type { LabelSelector, PodNetworking } from '../crds/pod-networking.ts';
 import type { PodToMatch } from './match.ts';
 import { parseNetworkRequest, parsePodNetworks } from './network-request.ts';
 
-/** Stands for every pod: of selectors that ask for no label by its value. */
+/** Index key of selectors that require no label value; every pod has it. */
 const ANY = '*';
 
 /** PodNetworkings by name, and by {@link selectorKeys}. */
@@ -13,8 +13,8 @@ export interface NetworkingLookup {
 }
 
 /**
- * Labels of which a pod or its namespace has at least one if the selector of the PodNetworking matches it; for an index. None
- * when it selects nothing.
+ * Index keys of a PodNetworking. Every pod that its selector matches, or that pod's namespace, has at least one of
+ * them. Empty when it selects nothing.
  */
 export function selectorKeys({ spec }: PodNetworking): string[] {
   const { podSelector, namespaceSelector } = spec.selector ?? {};
@@ -24,8 +24,9 @@ export function selectorKeys({ spec }: PodNetworking): string[] {
 }
 
 /**
- * The PodNetworkings that a choice for this pod can depend on (match.ts), out of all: those that its annotations name and those
- * whose selectors it may match. With thousands of pods and hundreds of PodNetworkings nearly every pair has nothing in common.
+ * The PodNetworkings that can affect the choice for this pod (match.ts): those its annotations name and those whose
+ * selectors may match. Avoids comparing thousands of pods with hundreds of PodNetworkings, of which nearly all have
+ * nothing in common.
  */
 export function candidatesFor(pod: PodToMatch, all: NetworkingLookup): PodNetworking[] {
   const found = new Set<PodNetworking>(all.bySelectorKey(ANY));
@@ -44,7 +45,7 @@ export function candidatesFor(pod: PodToMatch, all: NetworkingLookup): PodNetwor
   return [...found];
 }
 
-/** Undefined when the selector asks for no label by its value. */
+/** Undefined when the selector requires no label value. */
 function demanded(whose: 'pod' | 'namespace', selector: LabelSelector | undefined): string[] | undefined {
   for (const [key, value] of Object.entries(selector?.matchLabels ?? {})) return [keyOf(whose, key, value)];
   const isIn = selector?.matchExpressions?.find(({ operator }) => operator === 'In');

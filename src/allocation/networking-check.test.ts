@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { checkNetworking, type NetworkFacts } from './networking-check.ts';
+import { checkNetworking, type NetworkView } from './networking-check.ts';
 
-const facts: NetworkFacts = {
+const view: NetworkView = {
   withIpv6: false,
   vpcId: 'vpc-1',
   vSwitches: new Map(
@@ -24,7 +24,7 @@ const facts: NetworkFacts = {
 const good = { vSwitchOptions: ['vsw-1', 'vsw-2'], securityGroupIDs: ['sg-1', 'sg-2'] };
 
 test('all that exists in the VPC of the cluster is ready', () => {
-  expect(checkNetworking(good, facts)).toEqual([
+  expect(checkNetworking(good, view)).toEqual([
     { type: 'VSwitchesReady', ok: true, reason: 'Found', message: '2 vSwitches exist in vpc-1' },
     { type: 'SecurityGroupsReady', ok: true, reason: 'Found', message: '2 security groups exist in vpc-1' },
   ]);
@@ -47,10 +47,10 @@ describe('every problem is named', () => {
     [
       { vSwitchOptions: ['vsw-1', 'vsw-far', 'vsw-farther'] },
       'VSwitchInOtherVPC',
-      'spec.vSwitchOptions: vsw-far (vpc-2), vsw-farther (vpc-3) lie in another VPC; the cluster uses vpc-1',
+      'spec.vSwitchOptions: vsw-far (vpc-2), vsw-farther (vpc-3) are in another VPC; the cluster uses vpc-1',
     ],
   ])('of vSwitches: %j', (changes, reason, message) => {
-    const [vSwitches, securityGroups] = checkNetworking({ ...good, ...changes }, facts);
+    const [vSwitches, securityGroups] = checkNetworking({ ...good, ...changes }, view);
     expect(vSwitches).toEqual({ type: 'VSwitchesReady', ok: false, reason, message });
     expect(securityGroups?.ok).toBe(true);
   });
@@ -61,7 +61,7 @@ describe('every problem is named', () => {
     [
       ['sg-1', 'sg-far'],
       'SecurityGroupInOtherVPC',
-      'spec.securityGroupIDs: sg-far (vpc-2) lies in another VPC; the cluster uses vpc-1',
+      'spec.securityGroupIDs: sg-far (vpc-2) is in another VPC; the cluster uses vpc-1',
     ],
     [
       ['sg-1', 'sg-e'],
@@ -69,13 +69,13 @@ describe('every problem is named', () => {
       'spec.securityGroupIDs mixes basic and enterprise security groups (sg-1, sg-e); all groups of one ENI must be of one kind',
     ],
   ])('of security groups: %j', (securityGroupIDs, reason, message) => {
-    const [vSwitches, securityGroups] = checkNetworking({ ...good, securityGroupIDs }, facts);
+    const [vSwitches, securityGroups] = checkNetworking({ ...good, securityGroupIDs }, view);
     expect(securityGroups).toEqual({ type: 'SecurityGroupsReady', ok: false, reason, message });
     expect(vSwitches?.ok).toBe(true);
   });
 
   test('of both at once', () => {
-    expect(checkNetworking({}, facts).map((condition) => condition.reason)).toEqual([
+    expect(checkNetworking({}, view).map((condition) => condition.reason)).toEqual([
       'VSwitchMissing',
       'SecurityGroupMissing',
     ]);

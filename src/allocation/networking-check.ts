@@ -1,13 +1,13 @@
 import type { Reason } from '../crds/reasons/catalogue.ts';
 
-/** What the cloud shows of the ids that a PodNetworking names; an id that is missing does not exist. */
-export interface NetworkFacts {
+/** What the cloud returned for the ids that a PodNetworking names; an id that is missing does not exist. */
+export interface NetworkView {
   vpcId: string;
   vSwitches: Map<
     string,
     { id: string; vpcId: string; zoneId: string; availableIpCount: number; ipv6CidrBlock: string }
   >;
-  /** ENIs of pods get an IPv6 address, too. */
+  /** Pod ENIs also get an IPv6 address. */
   withIpv6: boolean;
   securityGroups: Map<string, { id: string; vpcId: string; type: string }>;
 }
@@ -19,15 +19,15 @@ export interface CheckedCondition {
   message: string;
 }
 
-/** Checks the vSwitches and security groups of a PodNetworking; every problem is named, not only the first. */
+/** Checks the vSwitches and security groups of a PodNetworking. Each problem is reported in its own condition. */
 export function checkNetworking(
   spec: { vSwitchOptions?: string[] | undefined; securityGroupIDs?: string[] | undefined },
-  facts: NetworkFacts,
+  view: NetworkView,
 ): CheckedCondition[] {
-  return [checkVSwitches(spec.vSwitchOptions ?? [], facts), checkSecurityGroups(spec.securityGroupIDs ?? [], facts)];
+  return [checkVSwitches(spec.vSwitchOptions ?? [], view), checkSecurityGroups(spec.securityGroupIDs ?? [], view)];
 }
 
-function checkVSwitches(ids: string[], facts: NetworkFacts): CheckedCondition {
+function checkVSwitches(ids: string[], view: NetworkView): CheckedCondition {
   const type = 'VSwitchesReady';
   if (ids.length === 0) {
     return {
@@ -37,26 +37,26 @@ function checkVSwitches(ids: string[], facts: NetworkFacts): CheckedCondition {
       message: 'spec.vSwitchOptions is empty; name at least one vSwitch',
     };
   }
-  const missing = ids.filter((id) => !facts.vSwitches.has(id));
+  const missing = ids.filter((id) => !view.vSwitches.has(id));
   if (missing.length > 0)
     return { type, ok: false, reason: 'VSwitchNotFound', message: notFound('vSwitchOptions', missing) };
-  const elsewhere = ids.filter((id) => facts.vSwitches.get(id)?.vpcId !== facts.vpcId);
+  const elsewhere = ids.filter((id) => view.vSwitches.get(id)?.vpcId !== view.vpcId);
   if (elsewhere.length > 0) {
-    const where = elsewhere.map((id) => `${id} (${facts.vSwitches.get(id)?.vpcId})`);
-    return { type, ok: false, reason: 'VSwitchInOtherVPC', message: inOtherVpc('vSwitchOptions', where, facts.vpcId) };
+    const where = elsewhere.map((id) => `${id} (${view.vSwitches.get(id)?.vpcId})`);
+    return { type, ok: false, reason: 'VSwitchInOtherVPC', message: inOtherVpc('vSwitchOptions', where, view.vpcId) };
   }
-  if (facts.withIpv6 && ids.every((id) => facts.vSwitches.get(id)?.ipv6CidrBlock === '')) {
+  if (view.withIpv6 && ids.every((id) => view.vSwitches.get(id)?.ipv6CidrBlock === '')) {
     return {
       type,
       ok: false,
       reason: 'NoIPv6CIDR',
-      message: `spec.vSwitchOptions: none of ${ids.join(', ')} has an IPv6 CIDR, which ipStack in the control plane's configuration asks for`,
+      message: `spec.vSwitchOptions: none of ${ids.join(', ')} has an IPv6 CIDR, which ipStack in the control plane's configuration requires`,
     };
   }
-  return { type, ok: true, reason: 'Found', message: `${ids.length} vSwitches exist in ${facts.vpcId}` };
+  return { type, ok: true, reason: 'Found', message: `${ids.length} vSwitches exist in ${view.vpcId}` };
 }
 
-function checkSecurityGroups(ids: string[], facts: NetworkFacts): CheckedCondition {
+function checkSecurityGroups(ids: string[], view: NetworkView): CheckedCondition {
   const type = 'SecurityGroupsReady';
   if (ids.length === 0) {
     return {
@@ -66,21 +66,21 @@ function checkSecurityGroups(ids: string[], facts: NetworkFacts): CheckedConditi
       message: 'spec.securityGroupIDs is empty; name at least one security group',
     };
   }
-  const missing = ids.filter((id) => !facts.securityGroups.has(id));
+  const missing = ids.filter((id) => !view.securityGroups.has(id));
   if (missing.length > 0) {
     return { type, ok: false, reason: 'SecurityGroupNotFound', message: notFound('securityGroupIDs', missing) };
   }
-  const elsewhere = ids.filter((id) => facts.securityGroups.get(id)?.vpcId !== facts.vpcId);
+  const elsewhere = ids.filter((id) => view.securityGroups.get(id)?.vpcId !== view.vpcId);
   if (elsewhere.length > 0) {
-    const where = elsewhere.map((id) => `${id} (${facts.securityGroups.get(id)?.vpcId})`);
+    const where = elsewhere.map((id) => `${id} (${view.securityGroups.get(id)?.vpcId})`);
     return {
       type,
       ok: false,
       reason: 'SecurityGroupInOtherVPC',
-      message: inOtherVpc('securityGroupIDs', where, facts.vpcId),
+      message: inOtherVpc('securityGroupIDs', where, view.vpcId),
     };
   }
-  const kinds = new Set(ids.map((id) => facts.securityGroups.get(id)?.type ?? ''));
+  const kinds = new Set(ids.map((id) => view.securityGroups.get(id)?.type ?? ''));
   if (kinds.size > 1) {
     return {
       type,
@@ -89,7 +89,7 @@ function checkSecurityGroups(ids: string[], facts: NetworkFacts): CheckedConditi
       message: `spec.securityGroupIDs mixes basic and enterprise security groups (${ids.join(', ')}); all groups of one ENI must be of one kind`,
     };
   }
-  return { type, ok: true, reason: 'Found', message: `${ids.length} security groups exist in ${facts.vpcId}` };
+  return { type, ok: true, reason: 'Found', message: `${ids.length} security groups exist in ${view.vpcId}` };
 }
 
 function notFound(field: string, ids: string[]): string {
@@ -97,5 +97,5 @@ function notFound(field: string, ids: string[]): string {
 }
 
 function inOtherVpc(field: string, ids: string[], vpcId: string): string {
-  return `spec.${field}: ${ids.join(', ')} ${ids.length === 1 ? 'lies' : 'lie'} in another VPC; the cluster uses ${vpcId}`;
+  return `spec.${field}: ${ids.join(', ')} ${ids.length === 1 ? 'is' : 'are'} in another VPC; the cluster uses ${vpcId}`;
 }

@@ -1,15 +1,15 @@
 import { expect, test } from 'vitest';
-import { type ServiceFacts, serviceConditions } from './networking-conditions.ts';
-import type { Failing, Tally } from './pod-networking-stats.ts';
+import { type ServiceView, serviceConditions } from './networking-conditions.ts';
+import type { Failing, NetworkingStats } from './pod-networking-stats.ts';
 
 const VSWITCHES = [
   { id: 'vsw-1', zone: 'z-1', free: 5 },
   { id: 'vsw-2', zone: 'z-2', free: 5 },
 ];
 
-function tally(
+function stats(
   changes: { failing?: Failing[]; updated?: number; changing?: string[]; outdated?: string[] } = {},
-): Tally {
+): NetworkingStats {
   const { failing = [], updated = 0, changing = [], outdated = [] } = changes;
   return {
     pods: { bound: 0, starting: 0, waiting: 0, releasing: 0, reserved: 0, failed: 0 },
@@ -19,63 +19,63 @@ function tally(
   };
 }
 
-function said(type: string, facts: Partial<ServiceFacts>): string {
+function said(type: string, view: Partial<ServiceView>): string {
   const all = serviceConditions({
-    tally: tally(),
+    stats: stats(),
     gate: 'open',
     zonesWithoutAddress: new Set(),
     vSwitches: VSWITCHES,
-    ...facts,
+    ...view,
   });
   const condition = all.find((each) => each.type === type);
   return `${condition?.status} ${condition?.reason}: ${condition?.message}`;
 }
 
 test('capacity is short when a zone with waiting pods is full, or everything is', () => {
-  const capacity = (facts: Partial<ServiceFacts>) => said('CapacityAvailable', facts);
+  const capacity = (view: Partial<ServiceView>) => said('CapacityAvailable', view);
   const [first, second] = VSWITCHES.map((vSwitch) => ({ ...vSwitch, free: 0 }));
   const oneFull = [...(first === undefined ? [] : [first]), ...VSWITCHES.slice(1)];
   const allFull = [first, second].filter((each) => each !== undefined);
   expect(capacity({})).toBe('True AddressesFree: every vSwitch has free addresses');
-  expect(capacity({ vSwitches: oneFull })).toBe('True AddressesFree: no pod waits; vsw-1 is full');
+  expect(capacity({ vSwitches: oneFull })).toBe('True AddressesFree: no pod is waiting; no free address in vsw-1');
   expect(capacity({ vSwitches: oneFull, zonesWithoutAddress: new Set(['z-1']) })).toMatch(
     /^False ZoneFull: pods wait for an address in z-1 \(vsw-1\)/,
   );
-  // Somebody else has taken the last one of that zone since, and it has been given back.
+  // Someone took the last address of the zone, and it has been returned since.
   expect(capacity({ zonesWithoutAddress: new Set(['z-1']) })).toMatch(/^True/);
   expect(capacity({ vSwitches: allFull })).toBe('False AllVSwitchesFull: no free address in vsw-1, vsw-2');
   expect(capacity({ vSwitches: undefined })).toMatch(/^Unknown NotKnown/);
 });
 
-test('the last failure is told with its words', () => {
+test('the last failure is quoted', () => {
   const failing = ['01', '03', '02'].map((second) => ({
     key: `default/web-${second}`,
     since: `2026-01-01T00:00:${second}Z`,
     reason: 'CloudError',
     message: `CreateNetworkInterface: Code-${second}: no (request id R-${second})`,
   }));
-  expect(said('AllocationHealthy', {})).toBe('True Healthy: no pod fails');
-  expect(said('AllocationHealthy', { tally: tally({ failing: failing.slice(0, 1) }) })).toMatch(
+  expect(said('AllocationHealthy', {})).toBe('True Healthy: no failing pods');
+  expect(said('AllocationHealthy', { stats: stats({ failing: failing.slice(0, 1) }) })).toMatch(
     /^False PodsFailing: the interface of one pod fails/,
   );
-  expect(said('AllocationHealthy', { tally: tally({ failing }) })).toBe(
-    'False PodsFailing: the interfaces of 3 pods fail, the last that of default/web-03: CloudError: CreateNetworkInterface: Code-03: no (request id R-03)',
+  expect(said('AllocationHealthy', { stats: stats({ failing }) })).toBe(
+    'False PodsFailing: the interfaces of 3 pods fail, most recently default/web-03: CloudError: CreateNetworkInterface: Code-03: no (request id R-03)',
   );
 });
 
 test('a rollout is counted, and says what holds it up', () => {
-  const half = tally({ updated: 2, changing: ['c'], outdated: ['d'] });
-  const rollout = (facts: Partial<ServiceFacts>) => said('RolloutComplete', facts);
-  expect(rollout({ tally: tally({ updated: 4 }) })).toMatch(/^True UpToDate/);
-  expect(rollout({ tally: half })).toBe(
-    'False RollingOut: 2 of 4 running pods have the security groups of the spec, 1 are being changed',
+  const half = stats({ updated: 2, changing: ['c'], outdated: ['d'] });
+  const rollout = (view: Partial<ServiceView>) => said('RolloutComplete', view);
+  expect(rollout({ stats: stats({ updated: 4 }) })).toMatch(/^True UpToDate/);
+  expect(rollout({ stats: half })).toBe(
+    'False RollingOut: 2 of 4 running pods have the security groups of the spec, 1 in progress',
   );
-  expect(rollout({ tally: half, gate: 'AwaitingRecreation' })).toMatch(
+  expect(rollout({ stats: half, gate: 'AwaitingRecreation' })).toMatch(
     /^False AwaitingRecreation: 2 of 4 .*OnRecreate/,
   );
-  expect(rollout({ tally: half, gate: 'RolloutBlocked' })).toMatch(
+  expect(rollout({ stats: half, gate: 'RolloutBlocked' })).toMatch(
     /^False RolloutBlocked: 2 of 4 .*until the PodNetworking is Ready/,
   );
-  // What was begun is finished whatever the gate says now.
-  expect(rollout({ tally: tally({ changing: ['c'] }), gate: 'AwaitingRecreation' })).toMatch(/^False RollingOut/);
+  // A rollout that has begun is finished whatever the gate says.
+  expect(rollout({ stats: stats({ changing: ['c'] }), gate: 'AwaitingRecreation' })).toMatch(/^False RollingOut/);
 });

@@ -1,8 +1,8 @@
 import type { Reason } from '../crds/reasons/catalogue.ts';
-import type { Tally } from './pod-networking-stats.ts';
+import type { NetworkingStats } from './pod-networking-stats.ts';
 import type { RolloutGate } from './security-groups.ts';
 
-/** What a PodNetworking says of the pods that it serves. */
+/** A condition about the pods that a PodNetworking serves. */
 export interface ServiceCondition {
   type: 'CapacityAvailable' | 'AllocationHealthy' | 'RolloutComplete';
   status: 'True' | 'False' | 'Unknown';
@@ -11,28 +11,28 @@ export interface ServiceCondition {
 }
 
 /** What these conditions are derived from. */
-export interface ServiceFacts {
-  tally: Tally;
+export interface ServiceView {
+  stats: NetworkingStats;
   gate: RolloutGate;
   /** Zones in which pods wait for an address. */
   zonesWithoutAddress: ReadonlySet<string>;
-  /** Candidates that exist, with what is free after all that was promised; undefined until the cloud has told. */
+  /** Existing candidates and their free addresses after all reservations; undefined until the cloud has responded. */
   vSwitches: readonly { id: string; zone: string; free: number }[] | undefined;
 }
 
 /** `CapacityAvailable`, `AllocationHealthy` and `RolloutComplete`. Pure. */
-export function serviceConditions(facts: ServiceFacts): ServiceCondition[] {
-  return [capacity(facts), allocation(facts.tally), rollout(facts)];
+export function serviceConditions(view: ServiceView): ServiceCondition[] {
+  return [capacity(view), allocation(view.stats), rollout(view)];
 }
 
-function capacity({ vSwitches, zonesWithoutAddress }: ServiceFacts): ServiceCondition {
+function capacity({ vSwitches, zonesWithoutAddress }: ServiceView): ServiceCondition {
   const type = 'CapacityAvailable';
   if (vSwitches === undefined || vSwitches.length === 0) {
     return {
       type,
       status: 'Unknown',
       reason: 'NotKnown',
-      message: 'the cloud has not told how many addresses are free',
+      message: 'the number of free addresses is not known yet',
     };
   }
   const full = vSwitches.filter(({ free }) => free <= 0);
@@ -46,39 +46,41 @@ function capacity({ vSwitches, zonesWithoutAddress }: ServiceFacts): ServiceCond
     return isFull ? [`${zone} (${ids(inZone)})`] : [];
   });
   if (zones.length > 0) {
-    const message = `pods wait for an address in ${zones.join(', ')}; add a vSwitch of that zone to vSwitchOptions, or free addresses`;
+    const message = `pods wait for an address in ${zones.join(', ')}; add a vSwitch of that zone to vSwitchOptions or free some addresses`;
     return { type, status: 'False', reason: 'ZoneFull', message };
   }
-  const message = full.length === 0 ? 'every vSwitch has free addresses' : `no pod waits; ${ids(full)} is full`;
+  const message =
+    full.length === 0 ? 'every vSwitch has free addresses' : `no pod is waiting; no free address in ${ids(full)}`;
   return { type, status: 'True', reason: 'AddressesFree', message };
 }
 
-function allocation({ failing }: Tally): ServiceCondition {
+function allocation({ failing }: NetworkingStats): ServiceCondition {
   const type = 'AllocationHealthy';
-  if (failing.size === 0) return { type, status: 'True', reason: 'Healthy', message: 'no pod fails' };
+  if (failing.size === 0) return { type, status: 'True', reason: 'Healthy', message: 'no failing pods' };
   const [last] = [...failing.values()].sort((a, b) => (a.since === b.since ? 0 : a.since > b.since ? -1 : 1));
   const count = failing.size === 1 ? 'the interface of one pod fails' : `the interfaces of ${failing.size} pods fail`;
   const isDegraded = [...failing.values()].every(({ reason }) => reason === 'CloudDegraded');
-  const words = last === undefined ? '' : `, the last that of ${last.key}: ${last.reason}: ${last.message}`;
+  const words = last === undefined ? '' : `, most recently ${last.key}: ${last.reason}: ${last.message}`;
   const reason = isDegraded ? 'CloudDegraded' : 'PodsFailing';
   return { type, status: 'False', reason, message: `${count}${words}` };
 }
 
-function rollout({ tally, gate }: ServiceFacts): ServiceCondition {
+function rollout({ stats, gate }: ServiceView): ServiceCondition {
   const type = 'RolloutComplete';
-  const { updated, changing, outdated } = tally.rollout;
+  const { updated, changing, outdated } = stats.rollout;
   if (changing.size === 0 && outdated.size === 0) {
     return { type, status: 'True', reason: 'UpToDate', message: 'running pods have the security groups of the spec' };
   }
   const total = updated + changing.size + outdated.size;
   const progress = `${updated} of ${total} running pods have the security groups of the spec`;
   if (gate === 'open' || outdated.size === 0) {
-    const message = `${progress}, ${changing.size} are being changed`;
+    const message = `${progress}, ${changing.size} in progress`;
     return { type, status: 'False', reason: 'RollingOut', message };
   }
   const why = {
-    AwaitingRecreation: 'the others keep theirs until they are created again (securityGroupRolloutPolicy: OnRecreate)',
-    RolloutBlocked: 'the others keep theirs until the PodNetworking is Ready',
+    AwaitingRecreation:
+      'the others keep their old groups until they are recreated (securityGroupRolloutPolicy: OnRecreate)',
+    RolloutBlocked: 'the others keep their old groups until the PodNetworking is Ready',
   }[gate];
   return { type, status: 'False', reason: gate, message: `${progress}; ${why}` };
 }

@@ -1,12 +1,12 @@
 import { LABEL_EXCLUSIVE_MODE } from '../crds/names.ts';
 import type { TerwayNode } from '../crds/node.ts';
 
-/** Whether the label says that pods get whole ENIs; upper and lower case are the same (reference 0). */
+/** Whether the label says that pods get whole ENIs; case does not matter, as in upstream. */
 export function isExclusive(labels: Record<string, string> | undefined): boolean {
   return labels?.[LABEL_EXCLUSIVE_MODE]?.toLowerCase() === 'enionly';
 }
 
-/** ENIs that the instance takes for pods: all but its primary one (reference 5.8). */
+/** ENIs that the instance supports for pods: all except its primary one. */
 export function eniLimitOf(node: TerwayNode): number {
   return Math.max(0, (node.spec.nodeCap?.adapters ?? 0) - 1);
 }

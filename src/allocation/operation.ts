@@ -11,26 +11,26 @@ export interface OperationFailure {
 
 export type OperationKind = 'create' | 'find' | 'attach' | 'detach' | 'delete' | 'modify';
 
-/** What a condition or event about the failure is called. */
+/** The reason that a condition or event uses for the failure. */
 export function reasonOfFailure({ kind }: { kind: FailureKind }): Extract<Reason, 'CloudError' | 'CloudDegraded'> {
   return kind === 'degraded' ? 'CloudDegraded' : 'CloudError';
 }
 
-/** The last cloud call for one interface in this process; nothing after a restart. */
+/** The last cloud call for one interface in this process; lost on restart. */
 export type Operation =
   | { kind: OperationKind; state: 'running'; sinceMs: number }
   | ({ kind: OperationKind; state: 'succeeded'; atMs: number; eni?: Eni } & Unanswered)
   | ({ kind: OperationKind; state: 'failed'; atMs: number; failure: OperationFailure; failures: number } & Unanswered);
 
-/** What earlier calls may still bring about. */
+/** Earlier calls that may still take effect. */
 interface Unanswered {
-  /** When a creation of the same intent was last under way without an answer, of this process or one before it. */
+  /** When a create of the same intent was last in progress without a response, in this process or a previous one. */
   unansweredMs?: number;
 }
 
-/** What a node whose agent reports about its sandboxes says of the one that an interface was bound for. */
+/** What the node agent reports about the sandbox that an interface was bound for. */
 export interface SandboxReport {
   deleted: boolean;
-  /** How long after the goal was persisted the word `deleted` is waited for. */
+  /** How long after the goal was persisted to wait for the report `deleted`. */
   timeoutMs: number;
 }

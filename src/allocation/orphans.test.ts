@@ -17,7 +17,7 @@ const owned = list(90, 3600_000, 'owned');
 const isOwned = (eni: ListedEni) => eni.id.startsWith('owned');
 const idsOf = (enis: ListedEni[]) => new Set(enis.map((eni) => eni.id));
 
-describe('an ENI that nobody names is released', () => {
+describe('an ENI that no object names is released', () => {
   const old = list(3, 600_000);
 
   test('when it was seen in two rounds', () => {
@@ -35,14 +35,14 @@ describe('an ENI that nobody names is released', () => {
     expect(judgeOrphans([...owned, ...old], isOwned, idsOf(old), options).release).toHaveLength(3);
   });
 
-  test('in its second round when nobody knows its age', () => {
+  test('in its second round when its age is unknown', () => {
     const ageless = { id: 'eni-9', type: 'Secondary', status: 'Available' };
     expect(judgeOrphans([ageless], isOwned, new Set(), options).release).toEqual([]);
     expect(judgeOrphans([ageless], isOwned, idsOf([ageless]), options).release).toEqual(['eni-9']);
   });
 });
 
-describe('too many at once are not believed', () => {
+describe('implausibly many at once release nothing', () => {
   test.each([
     [10, 0, false],
     [11, 0, true],
@@ -59,7 +59,7 @@ describe('too many at once are not believed', () => {
   });
 });
 
-test('nothing with an owner is ever released, nor anything that is new', () => {
+test('nothing that has an owner or is new is ever released', () => {
   const eni = fc.record({ id: fc.nat(30), ageMs: fc.nat(1_200_000), owned: fc.boolean(), known: fc.boolean() });
   fc.assert(
     fc.property(fc.uniqueArray(eni, { selector: (item) => item.id, maxLength: 25 }), (items) => {

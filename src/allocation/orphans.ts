@@ -1,4 +1,4 @@
-/** An ENI of ours as a listing showed it. */
+/** An ENI of ours from a listing. */
 export interface ListedEni {
   id: string;
   type: string;
@@ -11,16 +11,16 @@ export interface OrphanVerdict {
   orphans: string[];
   /** Those that may be released now. */
   release: string[];
-  /** So many look orphaned that the cluster's memory is rather to be doubted: nothing may be released. */
+  /** Implausibly many orphans: suspect our own data, not the owners. Nothing may be released. */
   braked: boolean;
 }
 
-/** More orphans than this share of all ENIs at once are not believed. */
+/** A larger share of orphans among all ENIs is implausible. */
 const BRAKE_SHARE = 0.2;
-/** Up to this number the share does not count. */
+/** Up to this number the share is ignored. */
 const BRAKE_MINIMUM = 10;
 
-/** Whether so many of all have lost their owners at once that the memory is rather to be doubted than the owners. */
+/** Whether implausibly many of all ENIs are orphans. */
 export function isBraked(orphans: number, all: number): boolean {
   return orphans > Math.max(BRAKE_MINIMUM, all * BRAKE_SHARE);
 }
@@ -29,8 +29,8 @@ export function isBraked(orphans: number, all: number): boolean {
 export type OrphanHold = 'seenOnce' | 'tooYoung';
 
 /**
- * Released is only what was an orphan in the round before as well and is older than `minimumAgeMs`; undefined when both hold.
- * An ENI without a creation time is as old as our first sight of it, which is two rounds.
+ * Why an orphan must not be released yet; undefined when it may be. It must have been an orphan in the previous round
+ * and be older than `minimumAgeMs`. An ENI without a creation time must have been seen in two rounds.
  */
 export function holdOf(
   eni: ListedEni,
@@ -42,10 +42,10 @@ export function holdOf(
 }
 
 /**
- * Which ENIs with our tags belong to nobody, and which of them may be released now ({@link holdOf}). Pure.
+ * Finds ENIs with our tags that have no owner, and which of them may be released now ({@link holdOf}). Pure.
  *
- * @param isOwned whether anything in the cluster names the ENI.
- * @param orphansBefore the orphans of the round before.
+ * @param isOwned whether any object in the cluster names the ENI.
+ * @param orphansBefore the orphans of the previous round.
  */
 export function judgeOrphans(
   listed: ListedEni[],

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { VSwitch } from '../ecs/vpc.ts';
 import { seededRandom } from '../util/random.ts';
-import { type NodeFacts, planNewAttempt, planPodEni, planRebind, type Room, type WantedInterface } from './plan.ts';
+import { type Capacity, type NodeView, planNewAttempt, planPodEni, planRebind, type WantedInterface } from './plan.ts';
 import { SlotLedger } from './slots.ts';
 import {
   ALLOCATION_TYPE,
@@ -16,7 +16,7 @@ import {
 import { VSwitchPool } from './vswitch-pool.ts';
 
 const pod = { namespace: 'default', name: 'web-0', uid: 'uid-1' };
-const node: NodeFacts = {
+const node: NodeView = {
   nodeName: 'node-1',
   instanceId: 'i-1',
   zone: 'z-a',
@@ -31,7 +31,7 @@ function vSwitch(id: string, changes: Partial<VSwitch> = {}): VSwitch {
   return { id, vpcId: 'vpc-1', zoneId: 'z-a', status: 'Available', ...subnet, ...changes };
 }
 
-function room(vSwitches: VSwitch[] = [vSwitch('vsw-1'), vSwitch('vsw-2')]): Room {
+function capacity(vSwitches: VSwitch[] = [vSwitch('vsw-1'), vSwitch('vsw-2')]): Capacity {
   const pool = new VSwitchPool();
   pool.update(vSwitches);
   return {
@@ -48,16 +48,16 @@ function wanted(networking = podNetworking()): WantedInterface[] {
   return [{ name: 'eth0', networking }];
 }
 
-function planned(in_: Room, name = 'web-0', networking = podNetworking()) {
+function planned(in_: Capacity, name = 'web-0', networking = podNetworking()) {
   const plan = planPodEni({ ...pod, name }, wanted(networking), node, 'node-1', in_);
   if (plan.kind !== 'create') throw new Error(plan.message);
   return plan.podEni;
 }
 
 describe('the plan of a PodENI', () => {
-  test('holds everything that creation and attachment need, and the intent (I2)', () => {
+  test('contains everything that create and attach need, and the intent (I2)', () => {
     const record = planned(
-      room(),
+      capacity(),
       'web-0',
       podNetworking({ allocationType: ALLOCATION_TYPE.fixedTtl }, { generation: 7 }),
     );
@@ -96,7 +96,7 @@ describe('the plan of a PodENI', () => {
   });
 
   test('reserves a slot and an address', () => {
-    const in_ = room();
+    const in_ = capacity();
     planned(in_);
     expect(in_.slots.used('i-1')).toBe(1);
     expect(in_.vSwitches.free('vsw-1')).toBe(4);
@@ -115,7 +115,7 @@ describe('the plan of a PodENI', () => {
     ],
     ['zone has none', {}, [vSwitch('vsw-1', { zoneId: 'z-b' })], 'NoVSwitchInZone', { kind: 'networking', name: 'pn' }],
   ] as const)('waits, and reserves nothing, when the %s', (_name, changes, vSwitches, reason, waitsFor) => {
-    const in_ = room(vSwitches === undefined ? undefined : [...vSwitches]);
+    const in_ = capacity(vSwitches === undefined ? undefined : [...vSwitches]);
     const { trunkEniId, ...rest } = { ...node, ...changes };
     const facts = changes === undefined ? undefined : { ...rest, ...(trunkEniId === undefined ? {} : { trunkEniId }) };
     const plan = planPodEni(pod, wanted(), facts, 'node-1', in_);
@@ -125,26 +125,26 @@ describe('the plan of a PodENI', () => {
     expect(in_.vSwitches.free('vsw-1')).toBe(vSwitches?.[0]?.availableIpCount ?? 5);
   });
 
-  test('another pod, time, attempt or parameter has another token; the same has the same', () => {
-    const tokenOf = (in_: Room, name?: string, networking = podNetworking()) =>
+  test('a different pod, time, attempt or parameter gives a different token; equal ones give the same', () => {
+    const tokenOf = (in_: Capacity, name?: string, networking = podNetworking()) =>
       planned(in_, name, networking).spec.allocations?.[0]?.intent?.clientToken;
     const tokens = [
-      tokenOf(room()),
-      tokenOf(room(), 'web-1'),
-      tokenOf({ ...room(), nowMs: NOW_MS + 1000 }),
-      tokenOf(room(), 'web-0', podNetworking({ vSwitchOptions: ['vsw-2'] })),
-      tokenOf(room(), 'web-0', podNetworking({ securityGroupIDs: ['sg-1'] })),
-      tokenOf({ ...room(), clusterId: 'another' }),
+      tokenOf(capacity()),
+      tokenOf(capacity(), 'web-1'),
+      tokenOf({ ...capacity(), nowMs: NOW_MS + 1000 }),
+      tokenOf(capacity(), 'web-0', podNetworking({ vSwitchOptions: ['vsw-2'] })),
+      tokenOf(capacity(), 'web-0', podNetworking({ securityGroupIDs: ['sg-1'] })),
+      tokenOf({ ...capacity(), clusterId: 'another' }),
     ];
     expect(new Set(tokens).size).toBe(tokens.length);
-    expect(tokenOf(room())).toBe(tokens[0]);
+    expect(tokenOf(capacity())).toBe(tokens[0]);
   });
 });
 
-test('slots are never given out beyond the limit of the node (I7), and all of them are', () => {
+test('all slots of a node are given out, but never more than its limit (I7)', () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 5 }), fc.array(fc.nat(7), { maxLength: 40 }), (memberLimit, pods) => {
-      const in_ = room([vSwitch('vsw-1', { availableIpCount: 100 })]);
+      const in_ = capacity([vSwitch('vsw-1', { availableIpCount: 100 })]);
       const holders = new Set<string>();
       for (const at of pods) {
         const name = `web-${at}`;
@@ -162,9 +162,9 @@ test('slots are never given out beyond the limit of the node (I7), and all of th
 });
 
 describe('a new attempt', () => {
-  test('takes another vSwitch and token, and counts up', () => {
+  test('takes another vSwitch and token and increments the attempt', () => {
     const before = podEni({ allocations: [allocation({ allocationType: ALLOCATION_TYPE.fixedTtl })] });
-    const in_ = room();
+    const in_ = capacity();
     in_.vSwitches.block('vsw-1', NOW_MS);
     const plan = planNewAttempt(before, 0, podNetworking(), in_);
     if (plan.kind !== 'attempt') throw new Error(plan.message);
@@ -175,13 +175,13 @@ describe('a new attempt', () => {
       intent: { attempt: 2 },
     });
     expect(plan.allocation.intent?.clientToken).not.toBe(intent().clientToken);
-    // The address of the ENI that is gone must not be taken for that of the next one.
+    // The address of the old ENI must not be mistaken for that of the next one.
     expect(plan.allocation.ipv4).toBeUndefined();
     expect(plan.allocation.eni.mac).toBeUndefined();
   });
 
   test('stays in the zone of the record, and waits when that is full', () => {
-    const in_ = room([vSwitch('vsw-1', { zoneId: 'z-b' }), vSwitch('vsw-2', { availableIpCount: 0 })]);
+    const in_ = capacity([vSwitch('vsw-1', { zoneId: 'z-b' }), vSwitch('vsw-2', { availableIpCount: 0 })]);
     expect(planNewAttempt(podEni(), 0, podNetworking(), in_)).toMatchObject({
       kind: 'wait',
       reason: 'VSwitchFull',
@@ -190,9 +190,9 @@ describe('a new attempt', () => {
   });
 });
 
-describe('the way back of a fixed address', () => {
-  test('leads to the node of the pod', () => {
-    const in_ = room();
+describe('rebinding a fixed address', () => {
+  test('targets the node of the pod', () => {
+    const in_ = capacity();
     const there = { ...node, nodeName: 'node-2', instanceId: 'i-2', trunkEniId: 'eni-trunk-2' };
     expect(planRebind(podEni(), pod, there, 'node-2', in_)).toEqual({
       kind: 'rebind',
@@ -201,15 +201,15 @@ describe('the way back of a fixed address', () => {
     expect(in_.slots.used('i-2')).toBe(1);
   });
 
-  test('does not lead to another zone (I4)', () => {
-    const in_ = room();
+  test('never targets another zone (I4)', () => {
+    const in_ = capacity();
     const plan = planRebind(podEni(), pod, { ...node, zone: 'z-b' }, 'node-1', in_);
     expect(plan).toMatchObject({ kind: 'wait', reason: 'ZoneMismatch' });
     expect(in_.slots.used('i-1')).toBe(0);
   });
 
-  test('counts a slot that the record holds already as free for it', () => {
-    const in_ = room();
+  test('counts a slot that the record already holds as free for it', () => {
+    const in_ = capacity();
     const full = { ...node, memberLimit: 1 };
     expect(planRebind(podEni(), pod, full, 'node-1', in_)).toMatchObject({ kind: 'rebind' });
     expect(planRebind(podEni(), { ...pod, uid: 'uid-2' }, full, 'node-1', in_)).toMatchObject({ kind: 'rebind' });
@@ -222,7 +222,7 @@ describe('the way back of a fixed address', () => {
 
   test('needs a slot for each of its interfaces (I7)', () => {
     const two = podEni({ allocations: [allocation(), allocation({ eni: { id: 'eni-2' } })] });
-    const in_ = room();
+    const in_ = capacity();
     in_.slots.reserve('default/other', 'i-1', 1);
     expect(planRebind(two, pod, node, 'node-1', in_)).toMatchObject({ kind: 'wait', reason: 'NoMemberSlot' });
     in_.slots.release('default/other');
@@ -232,7 +232,7 @@ describe('the way back of a fixed address', () => {
 });
 
 test('two plans for one pod within a second send different tokens', () => {
-  const tokenAt = (nowMs: number) => planned({ ...room(), nowMs }).spec.allocations?.[0]?.intent?.clientToken;
+  const tokenAt = (nowMs: number) => planned({ ...capacity(), nowMs }).spec.allocations?.[0]?.intent?.clientToken;
   expect(tokenAt(NOW_MS)).toBe(tokenAt(NOW_MS));
   expect(tokenAt(NOW_MS)).not.toBe(tokenAt(NOW_MS + 1));
 });
@@ -243,8 +243,8 @@ describe('several interfaces', () => {
     { name: 'net1', networking: second, extraRoutes: [{ dst: '10.99.0.0/16' }] },
   ];
 
-  test('are allocations of one record with a slot and an intent each', () => {
-    const in_ = room();
+  test('are allocations of one record, each with its own slot and intent', () => {
+    const in_ = capacity();
     const plan = planPodEni(pod, two(), node, 'node-1', in_);
     if (plan.kind !== 'create') throw new Error(plan.message);
     const allocations = plan.podEni.spec.allocations ?? [];
@@ -262,11 +262,11 @@ describe('several interfaces', () => {
   });
 
   test('are planned all or none', () => {
-    const in_ = room([vSwitch('vsw-1'), vSwitch('vsw-2', { availableIpCount: 0 })]);
+    const in_ = capacity([vSwitch('vsw-1'), vSwitch('vsw-2', { availableIpCount: 0 })]);
     expect(planPodEni(pod, two(), node, 'node-1', in_)).toMatchObject({ kind: 'wait', reason: 'VSwitchFull' });
     expect(in_.vSwitches.free('vsw-1')).toBe(5);
     expect(in_.slots.used('i-1')).toBe(0);
-    expect(planPodEni(pod, two(), { ...node, memberLimit: 1 }, 'node-1', room())).toMatchObject({
+    expect(planPodEni(pod, two(), { ...node, memberLimit: 1 }, 'node-1', capacity())).toMatchObject({
       reason: 'NoMemberSlot',
     });
   });
@@ -274,10 +274,10 @@ describe('several interfaces', () => {
 
 describe('a node whose pods get whole ENIs', () => {
   const { trunkEniId: _trunk, ...withoutTrunk } = node;
-  const exclusive: NodeFacts = { ...withoutTrunk, exclusive: true, eniLimit: 2 };
+  const exclusive: NodeView = { ...withoutTrunk, exclusive: true, eniLimit: 2 };
 
   test('needs no trunk, and counts the ENIs of the instance', () => {
-    const in_ = room();
+    const in_ = capacity();
     const plan = planPodEni(pod, wanted(), exclusive, 'node-1', in_);
     expect(plan).toMatchObject({
       podEni: {
@@ -300,9 +300,9 @@ describe('a node whose pods get whole ENIs', () => {
   test.each([
     ['Trunk', exclusive],
     ['ENI', node],
-  ])('eniType %s is refused where the node gives the other kind', (eniType, facts) => {
+  ])('eniType %s is refused where the node provides the other kind', (eniType, view) => {
     const networking = podNetworking({ eniOptions: { eniType } });
-    expect(planPodEni(pod, wanted(networking), facts, 'node-1', room())).toMatchObject({
+    expect(planPodEni(pod, wanted(networking), view, 'node-1', capacity())).toMatchObject({
       kind: 'wait',
       reason: 'EniTypeNotSupported',
       waitsFor: { kind: 'node', nodeName: 'node-1' },
@@ -312,13 +312,13 @@ describe('a node whose pods get whole ENIs', () => {
 });
 
 describe('with IPv6', () => {
-  test('a vSwitch is taken that has it', () => {
-    const in_ = { ...room([vSwitch('vsw-1'), vSwitch('vsw-2', { ipv6CidrBlock: 'fd00::/64' })]), withIpv6: true };
+  test('a vSwitch with an IPv6 CIDR is chosen', () => {
+    const in_ = { ...capacity([vSwitch('vsw-1'), vSwitch('vsw-2', { ipv6CidrBlock: 'fd00::/64' })]), withIpv6: true };
     expect(planned(in_).spec.allocations).toMatchObject([{ ipv6CIDR: 'fd00::/64', eni: { vSwitchID: 'vsw-2' } }]);
   });
 
-  test('the message says so when there is none', () => {
-    const plan = planPodEni(pod, wanted(), node, 'node-1', { ...room(), withIpv6: true });
+  test('the message says so when no vSwitch has one', () => {
+    const plan = planPodEni(pod, wanted(), node, 'node-1', { ...capacity(), withIpv6: true });
     expect(plan).toMatchObject({ reason: 'NoVSwitchInZone', message: expect.stringContaining('with an IPv6 CIDR') });
   });
 });

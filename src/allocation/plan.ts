@@ -10,30 +10,33 @@ import { DEFAULT_INTERFACE } from './network-request.ts';
 import type { SlotLedger } from './slots.ts';
 import type { VSwitchPool } from './vswitch-pool.ts';
 
-/** Where a pod's ENI is to be attached, as the node controller knows it. */
-export interface NodeFacts {
+/** The node state that plans depend on. */
+export interface NodeView {
   nodeName: string;
   instanceId: string;
   zone: string;
-  /** Pods get whole ENIs of the instance instead of members of its trunk (reference 0, "exclusive-ENI node"). */
+  /**
+   * Pods get whole ENIs of the instance instead of members of its trunk (label
+   * `k8s.aliyun.com/exclusive-mode-eni-type`).
+   */
   exclusive: boolean;
-  /** ENIs that the instance takes besides its primary one; they count on exclusive nodes. */
+  /** ENIs that the instance supports besides its primary one; the limit on exclusive nodes. */
   eniLimit: number;
   /** Absent until the trunk is attached. */
   trunkEniId?: string;
-  /** Member ENIs that the trunk takes. */
+  /** Member ENIs that the trunk supports. */
   memberLimit: number;
 }
 
-/** How many interfaces of pods a node can have. Undefined until it has a trunk, where it needs one. */
-export function slotLimitOf(node: NodeFacts): number | undefined {
+/** How many pod interfaces a node can have. Undefined while a trunk that it needs is missing. */
+export function slotLimitOf(node: NodeView): number | undefined {
   if (node.exclusive) return node.eniLimit;
   return node.trunkEniId === undefined ? undefined : node.memberLimit;
 }
 
-/** One interface that a pod asks for. */
+/** One interface that a pod requests. */
 export interface WantedInterface {
-  /** Inside the pod. */
+  /** Name inside the pod. */
   name: string;
   networking: PodNetworking;
   defaultRoute?: boolean | undefined;
@@ -47,7 +50,7 @@ export interface PodToServe {
   uid: string;
 }
 
-/** What a pod waits for; it is looked at again when this changes. */
+/** What a pod waits for; a change to it triggers another attempt. */
 export type WaitsFor =
   | { kind: 'node'; nodeName: string }
   | { kind: 'slot'; nodeName: string }
@@ -64,20 +67,20 @@ export interface Waiting {
 export type Plan = { kind: 'create'; podEni: PodEni } | Waiting;
 export type Rebinding = { kind: 'rebind'; target: AttachTarget } | Waiting;
 
-/** What plans are made from; `slots` and `vSwitches` are reserved by a plan that succeeds. */
-export interface Room {
+/** What plans draw on. A successful plan reserves from `slots` and `vSwitches`. */
+export interface Capacity {
   slots: SlotLedger;
   vSwitches: VSwitchPool;
   random: Random;
   clusterId: string;
-  /** ENIs of pods get an IPv6 address besides the IPv4 one (reference 1.2, `ipStack`). */
+  /** Pod ENIs get an IPv6 address besides the IPv4 one (configuration key `ipStack`). */
   withIpv6: boolean;
   nowMs: number;
 }
 
 /**
- * Plans the PodENI of a pod: vSwitches, security groups, target and the intents of its creations. Reserves slots and
- * addresses; the caller gives them back when the PodENI could not be written.
+ * Plans the PodENI of a pod: vSwitches, security groups, target and creation intents. Reserves slots and addresses; the
+ * caller must return them when the PodENI could not be written.
  *
  * @param wanted at least one interface.
  * @param node undefined when the node is not known yet.
@@ -85,30 +88,30 @@ export interface Room {
 export function planPodEni(
   pod: PodToServe,
   wanted: readonly WantedInterface[],
-  node: NodeFacts | undefined,
+  node: NodeView | undefined,
   nodeName: string,
-  room: Room,
+  capacity: Capacity,
 ): Plan {
   const key = `${pod.namespace}/${pod.name}`;
   const networkings = wanted.map(({ networking }) => networking);
-  const place = findSlots(node, nodeName, { owner: key, count: wanted.length, networkings }, room);
+  const place = findSlots(node, nodeName, { owner: key, count: wanted.length, networkings }, capacity);
   if (place.kind === 'wait') return place;
   const allocations: Allocation[] = [];
   for (const { name, networking, defaultRoute, extraRoutes } of wanted) {
-    const choice = chooseVSwitch(networking, place.node.zone, room);
+    const choice = chooseVSwitch(networking, place.node.zone, capacity);
     if (choice.kind === 'wait') {
-      for (const { eni } of allocations) room.vSwitches.giveBack(eni.vSwitchID ?? '');
+      for (const { eni } of allocations) capacity.vSwitches.giveBack(eni.vSwitchID ?? '');
       return choice;
     }
     const trunk = !place.node.exclusive;
     allocations.push({
-      ...allocationFor({ pod, interfaceName: name, attempt: 1, vSwitch: choice.vSwitch, networking, trunk, room }),
+      ...allocationFor({ pod, interfaceName: name, attempt: 1, vSwitch: choice.vSwitch, networking, trunk, capacity }),
       allocationType: networking.spec.allocationType,
       ...(defaultRoute === undefined ? {} : { defaultRoute }),
       ...(extraRoutes === undefined ? {} : { extraRoutes }),
     });
   }
-  room.slots.reserve(key, place.node.instanceId, wanted.length);
+  capacity.slots.reserve(key, place.node.instanceId, wanted.length);
   return {
     kind: 'create',
     podEni: {
@@ -124,7 +127,7 @@ export function planPodEni(
   };
 }
 
-function targetOn({ nodeName, instanceId, exclusive, trunkEniId }: NodeFacts): AttachTarget {
+function targetOn({ nodeName, instanceId, exclusive, trunkEniId }: NodeView): AttachTarget {
   return {
     nodeName,
     instanceID: instanceId,
@@ -133,16 +136,16 @@ function targetOn({ nodeName, instanceId, exclusive, trunkEniId }: NodeFacts): A
 }
 
 /**
- * Plans a new attempt for an allocation whose creation cannot succeed as it was planned, with another vSwitch if need be.
- * The ENI of the attempt before, if any, is gone.
+ * Plans a new attempt, with another vSwitch if necessary, for an allocation whose create cannot succeed as planned. The
+ * ENI of the previous attempt, if any, is gone.
  */
 export function planNewAttempt(
   podEni: PodEni,
   index: number,
   networking: PodNetworking,
-  room: Room,
+  capacity: Capacity,
 ): { kind: 'attempt'; allocation: Allocation } | Waiting {
-  const choice = chooseVSwitch(networking, podEni.spec.zone ?? '', room);
+  const choice = chooseVSwitch(networking, podEni.spec.zone ?? '', capacity);
   if (choice.kind === 'wait') return choice;
   const before = podEni.spec.allocations?.[index];
   const pod = {
@@ -158,35 +161,35 @@ export function planNewAttempt(
     kind: 'attempt',
     allocation: {
       ...kept,
-      ...allocationFor({ pod, interfaceName, attempt, vSwitch: choice.vSwitch, networking, trunk, room }),
+      ...allocationFor({ pod, interfaceName, attempt, vSwitch: choice.vSwitch, networking, trunk, capacity }),
     },
   };
 }
 
 /**
- * Plans where an unbound Fixed PodENI goes now that its pod is back: it stays in its zone, as the address lies in a
+ * Plans where an unbound Fixed PodENI goes when its pod is back. It stays in its zone because its address belongs to a
  * vSwitch of that zone (I4).
  */
 export function planRebind(
   podEni: PodEni,
   pod: PodToServe,
-  node: NodeFacts | undefined,
+  node: NodeView | undefined,
   nodeName: string,
-  room: Room,
+  capacity: Capacity,
 ): Rebinding {
   if (node !== undefined && podEni.spec.zone !== undefined && node.zone !== podEni.spec.zone) {
     return {
       kind: 'wait',
       waitsFor: { kind: 'node', nodeName },
       reason: 'ZoneMismatch',
-      message: `the fixed address lies in zone ${podEni.spec.zone}, node ${nodeName} in ${node.zone}: let the pod be scheduled to zone ${podEni.spec.zone}, or delete PodENI ${pod.namespace}/${pod.name} to give up the address`,
+      message: `the fixed address is in zone ${podEni.spec.zone}, but node ${nodeName} is in ${node.zone}: schedule the pod to zone ${podEni.spec.zone}, or delete PodENI ${pod.namespace}/${pod.name} to give up the address`,
     };
   }
   const owner = `${pod.namespace}/${pod.name}`;
   const count = podEni.spec.allocations?.length ?? 1;
-  const place = findSlots(node, nodeName, { owner, count, networkings: [] }, room);
+  const place = findSlots(node, nodeName, { owner, count, networkings: [] }, capacity);
   if (place.kind === 'wait') return place;
-  room.slots.reserve(owner, place.node.instanceId, count);
+  capacity.slots.reserve(owner, place.node.instanceId, count);
   return { kind: 'rebind', target: targetOn(place.node) };
 }
 
@@ -197,15 +200,15 @@ function allocationFor(plan: {
   vSwitch: VSwitch;
   networking: PodNetworking;
   trunk: boolean;
-  room: Room;
+  capacity: Capacity;
 }): Allocation {
-  const { pod, interfaceName, attempt, vSwitch, networking, trunk, room } = plan;
+  const { pod, interfaceName, attempt, vSwitch, networking, trunk, capacity } = plan;
   const securityGroupIds = networking.spec.securityGroupIDs ?? [];
   const generation = networking.metadata.generation;
   return {
     interface: interfaceName,
     ipv4CIDR: vSwitch.cidrBlock,
-    ...(room.withIpv6 ? { ipv6CIDR: vSwitch.ipv6CidrBlock } : {}),
+    ...(capacity.withIpv6 ? { ipv6CIDR: vSwitch.ipv6CidrBlock } : {}),
     eni: {
       id: '',
       zone: vSwitch.zoneId,
@@ -216,31 +219,34 @@ function allocationFor(plan: {
     intent: {
       attempt,
       clientToken: clientTokenOf({
-        clusterId: room.clusterId,
+        clusterId: capacity.clusterId,
         owner: `${pod.namespace}/${pod.name}`,
         ownerUid: pod.uid,
         interfaceName,
         attempt,
-        plannedAt: new Date(room.nowMs).toISOString(),
+        plannedAt: new Date(capacity.nowMs).toISOString(),
         vSwitchId: vSwitch.id,
         securityGroupIds,
       }),
-      createdAt: rfc3339(room.nowMs),
+      createdAt: rfc3339(capacity.nowMs),
       networking: networking.metadata.name,
       ...(generation === undefined ? {} : { networkingGeneration: generation }),
     },
   };
 }
 
-/** What the owner holds already counts as free for it: it may be planned again before it was attached. */
+/** Slots that the owner already holds count as free for it, because it may be planned again before it is attached. */
 function findSlots(
-  node: NodeFacts | undefined,
+  node: NodeView | undefined,
   nodeName: string,
   request: { owner: string; count: number; networkings: readonly PodNetworking[] },
-  room: Room,
-): { kind: 'found'; node: NodeFacts } | Waiting {
+  capacity: Capacity,
+): { kind: 'found'; node: NodeView } | Waiting {
   const wait = (waitsFor: WaitsFor, reason: Waiting['reason'], message: string): Waiting => ({
-    ...{ kind: 'wait', waitsFor, reason, message },
+    kind: 'wait',
+    waitsFor,
+    reason,
+    message,
   });
   const itself: WaitsFor = { kind: 'node', nodeName };
   if (node === undefined) {
@@ -262,7 +268,7 @@ function findSlots(
       `node ${nodeName} has no trunk ENI yet; condition TrunkReady of nodes.network.alibabacloud.com ${nodeName} says why`,
     );
   }
-  const used = room.slots.usedByOthers(node.instanceId, request.owner);
+  const used = capacity.slots.usedByOthers(node.instanceId, request.owner);
   if (used + request.count > limit) {
     const [reason, what] = node.exclusive
       ? (['NoEniSlot', `ENIs that node ${nodeName} can hold for pods`] as const)
@@ -276,13 +282,13 @@ function findSlots(
   return { kind: 'found', node };
 }
 
-function eniTypeRefusal({ metadata, spec }: PodNetworking, node: NodeFacts): string | undefined {
+function eniTypeRefusal({ metadata, spec }: PodNetworking, node: NodeView): string | undefined {
   const { eniType } = spec.eniOptions;
   if (eniType === 'ENI' && !node.exclusive) {
-    return `PodNetworking ${metadata.name} asks for whole ENIs (eniType ENI), node ${node.nodeName} gives members of its trunk; whole ENIs are given by nodes with the label ${LABEL_EXCLUSIVE_MODE}=eniOnly`;
+    return `PodNetworking ${metadata.name} requires whole ENIs (eniType ENI), but node ${node.nodeName} provides trunk members; only nodes with this label provide whole ENIs: ${LABEL_EXCLUSIVE_MODE}=eniOnly`;
   }
   if (eniType === 'Trunk' && node.exclusive) {
-    return `PodNetworking ${metadata.name} asks for members of a trunk (eniType Trunk), node ${node.nodeName} gives whole ENIs (label ${LABEL_EXCLUSIVE_MODE}=eniOnly)`;
+    return `PodNetworking ${metadata.name} requires trunk members (eniType Trunk), but node ${node.nodeName} provides whole ENIs (label ${LABEL_EXCLUSIVE_MODE}=eniOnly)`;
   }
   return undefined;
 }
@@ -290,13 +296,13 @@ function eniTypeRefusal({ metadata, spec }: PodNetworking, node: NodeFacts): str
 function chooseVSwitch(
   networking: PodNetworking,
   zone: string,
-  room: Room,
+  capacity: Capacity,
 ): { kind: 'taken'; vSwitch: VSwitch } | Waiting {
   const options = networking.spec.vSwitchOptions ?? [];
-  const hasIpv6 = (id: string) => (room.vSwitches.get(id)?.ipv6CidrBlock ?? '') !== '';
-  const candidates = room.withIpv6 ? options.filter(hasIpv6) : options;
+  const hasIpv6 = (id: string) => (capacity.vSwitches.get(id)?.ipv6CidrBlock ?? '') !== '';
+  const candidates = capacity.withIpv6 ? options.filter(hasIpv6) : options;
   const policy = networking.spec.vSwitchSelectOptions.vSwitchSelectionPolicy;
-  const choice = room.vSwitches.take(zone, candidates, policy, room.random, room.nowMs);
+  const choice = capacity.vSwitches.take(zone, candidates, policy, capacity.random, capacity.nowMs);
   switch (choice.kind) {
     case 'taken':
       return choice;
@@ -305,7 +311,7 @@ function chooseVSwitch(
         kind: 'wait',
         waitsFor: { kind: 'networking', name: networking.metadata.name },
         reason: 'NoVSwitchInZone',
-        message: `PodNetworking ${networking.metadata.name} has no vSwitch${room.withIpv6 ? ' with an IPv6 CIDR' : ''} in zone ${zone} of the node; add one to vSwitchOptions or keep the pod in another zone`,
+        message: `PodNetworking ${networking.metadata.name} has no vSwitch${capacity.withIpv6 ? ' with an IPv6 CIDR' : ''} in zone ${zone} of the node; add one to vSwitchOptions or schedule the pod to another zone`,
       };
     case 'full':
       return {

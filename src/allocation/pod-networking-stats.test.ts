@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type PodEni, podEniSchema } from '../crds/pod-eni.ts';
-import { PodNetworkingStats, podProgress, type Tally } from './pod-networking-stats.ts';
+import { type NetworkingStats, PodNetworkingStats, podProgress } from './pod-networking-stats.ts';
 
 const GROUPS = ['sg-1', 'sg-2'];
 
@@ -55,7 +55,7 @@ function record({
   });
 }
 
-function plain({ pods, reserved, failing, rollout }: Tally) {
+function plain({ pods, reserved, failing, rollout }: NetworkingStats) {
   const { updated, changing, outdated } = rollout;
   return {
     pods,
@@ -86,38 +86,38 @@ test.each([
   expect(podProgress(record({ name: 'a', ...wish }))).toBe(progress);
 });
 
-test('counts by PodNetworking, and tells whose count has changed', () => {
+test('counts by PodNetworking and reports whose count changed', () => {
   const changed: string[] = [];
-  const tally = new PodNetworkingStats((name) => changed.push(name));
-  tally.target('web', GROUPS, () => []);
-  tally.put(record({ name: 'a' }));
-  tally.put(record({ name: 'b', networking: 'db', phase: 'Unbind' }));
-  tally.put(record({ name: 'a' }));
+  const stats = new PodNetworkingStats((name) => changed.push(name));
+  stats.setSecurityGroups('web', GROUPS, () => []);
+  stats.put(record({ name: 'a' }));
+  stats.put(record({ name: 'b', networking: 'db', phase: 'Unbind' }));
+  stats.put(record({ name: 'a' }));
   expect(changed).toEqual(['web', 'db']);
-  expect(tally.of('web').pods.bound).toBe(1);
-  expect([...tally.of('db').reserved]).toEqual([['vsw-1', 1]]);
-  tally.remove(record({ name: 'b', networking: 'db' }));
-  expect(plain(tally.of('db'))).toEqual(plain(tally.of('none')));
-  tally.put(record({ name: 'a', networking: 'db' }));
-  expect([tally.of('web').pods.bound, tally.of('db').pods.bound]).toEqual([0, 1]);
+  expect(stats.of('web').pods.bound).toBe(1);
+  expect([...stats.of('db').reserved]).toEqual([['vsw-1', 1]]);
+  stats.remove(record({ name: 'b', networking: 'db' }));
+  expect(plain(stats.of('db'))).toEqual(plain(stats.of('none')));
+  stats.put(record({ name: 'a', networking: 'db' }));
+  expect([stats.of('web').pods.bound, stats.of('db').pods.bound]).toEqual([0, 1]);
 });
 
-test('an edit makes running pods outdated, and each is changing until the cloud was seen to agree', () => {
-  const tally = new PodNetworkingStats(() => {});
+test('an edit makes running pods outdated, and each is changing until an observation shows that the cloud agrees', () => {
+  const stats = new PodNetworkingStats(() => {});
   const records = [record({ name: 'a' }), record({ name: 'b' }), record({ name: 'kept', phase: 'Unbind' })];
-  for (const each of records) tally.put(each);
-  expect(plain(tally.of('web'))).toMatchObject({ updated: 0, outdated: [] });
-  tally.target('web', ['sg-2', 'sg-1'], () => records);
-  expect(plain(tally.of('web'))).toMatchObject({ updated: 2, outdated: [] });
-  tally.target('web', ['sg-3'], () => records);
-  expect(plain(tally.of('web'))).toMatchObject({ updated: 0, outdated: ['default/a', 'default/b'] });
-  tally.put(record({ name: 'a', groups: ['sg-3'], generation: 2, observed: 1 }));
-  expect(plain(tally.of('web'))).toMatchObject({ changing: ['default/a'], outdated: ['default/b'] });
-  tally.put(record({ name: 'a', groups: ['sg-3'], generation: 2 }));
-  expect(plain(tally.of('web'))).toMatchObject({ updated: 1, changing: [], outdated: ['default/b'] });
+  for (const each of records) stats.put(each);
+  expect(plain(stats.of('web'))).toMatchObject({ updated: 0, outdated: [] });
+  stats.setSecurityGroups('web', ['sg-2', 'sg-1'], () => records);
+  expect(plain(stats.of('web'))).toMatchObject({ updated: 2, outdated: [] });
+  stats.setSecurityGroups('web', ['sg-3'], () => records);
+  expect(plain(stats.of('web'))).toMatchObject({ updated: 0, outdated: ['default/a', 'default/b'] });
+  stats.put(record({ name: 'a', groups: ['sg-3'], generation: 2, observed: 1 }));
+  expect(plain(stats.of('web'))).toMatchObject({ changing: ['default/a'], outdated: ['default/b'] });
+  stats.put(record({ name: 'a', groups: ['sg-3'], generation: 2 }));
+  expect(plain(stats.of('web'))).toMatchObject({ updated: 1, changing: [], outdated: ['default/b'] });
 });
 
-test('change by change it comes to the same as counted anew', () => {
+test('incremental counts equal a full recount', () => {
   const wish = fc.record({
     name: fc.constantFrom('a', 'b', 'c', 'd'),
     networking: fc.constantFrom('web', 'db'),
@@ -138,25 +138,25 @@ test('change by change it comes to the same as counted anew', () => {
   );
   fc.assert(
     fc.property(fc.array(change, { maxLength: 60 }), (changes) => {
-      const tally = new PodNetworkingStats(() => {});
+      const stats = new PodNetworkingStats(() => {});
       const records = new Map<string, PodEni>();
       const targets = new Map<string, readonly string[]>();
       for (const each of changes) {
         if ('put' in each) {
           records.set(each.put.name, record(each.put));
-          tally.put(record(each.put));
+          stats.put(record(each.put));
         } else if ('remove' in each) {
           records.delete(each.remove.name);
-          tally.remove(record(each.remove));
+          stats.remove(record(each.remove));
         } else {
           targets.set(each.target, each.groups);
-          tally.target(each.target, each.groups, () => records.values());
+          stats.setSecurityGroups(each.target, each.groups, () => records.values());
         }
       }
       const anew = new PodNetworkingStats(() => {});
-      for (const [name, groups] of targets) anew.target(name, groups, () => []);
+      for (const [name, groups] of targets) anew.setSecurityGroups(name, groups, () => []);
       for (const each of records.values()) anew.put(each);
-      for (const name of ['web', 'db']) expect(plain(tally.of(name))).toEqual(plain(anew.of(name)));
+      for (const name of ['web', 'db']) expect(plain(stats.of(name))).toEqual(plain(anew.of(name)));
     }),
   );
 });

@@ -2,7 +2,7 @@ import type { PodEni } from '../crds/pod-eni.ts';
 import { reasonEntry } from '../crds/reasons/catalogue.ts';
 import { type RolloutState, rolloutState } from './security-groups.ts';
 
-/** How far a pod's interface is (`status.pods` of a PodNetworking). */
+/** Progress of a pod's interface (`status.pods` of a PodNetworking). */
 export type PodProgress = 'bound' | 'starting' | 'waiting' | 'releasing' | 'reserved' | 'failed';
 
 /** Why the interface of a pod fails. */
@@ -15,8 +15,8 @@ export interface Failing {
   message: string;
 }
 
-/** What the PodENIs of one PodNetworking add up to. */
-export interface Tally {
+/** Totals over the PodENIs of one PodNetworking. */
+export interface NetworkingStats {
   pods: Record<PodProgress, number>;
   /** Fixed addresses without a pod, by vSwitch. */
   reserved: ReadonlyMap<string, number>;
@@ -24,7 +24,7 @@ export interface Tally {
   rollout: { updated: number; changing: ReadonlySet<string>; outdated: ReadonlySet<string> };
 }
 
-/** What one PodENI adds to one PodNetworking. */
+/** What one PodENI contributes to one PodNetworking. */
 interface Share {
   progress: PodProgress;
   reserved: readonly string[];
@@ -32,7 +32,7 @@ interface Share {
   rollout: RolloutState;
 }
 
-class Sum implements Tally {
+class Sum implements NetworkingStats {
   readonly pods = { bound: 0, starting: 0, waiting: 0, releasing: 0, reserved: 0, failed: 0 };
   readonly reserved = new Map<string, number>();
   readonly failing = new Map<string, Failing>();
@@ -57,22 +57,22 @@ class Sum implements Tally {
 }
 
 /**
- * Keeps count of the PodENIs of each PodNetworking, change by change, so that a status costs no look at all of them. Not
- * I/O; the owner feeds it with the store's changes.
+ * Counts the PodENIs of each PodNetworking incrementally, so that writing a status does not scan all of them. Does no
+ * I/O; the owner feeds it with the changes of the store.
  */
 export class PodNetworkingStats {
   readonly #onChange: (networking: string) => void;
   readonly #sums = new Map<string, Sum>();
   readonly #shares = new Map<string, ReadonlyMap<string, Share>>();
-  /** Security groups by PodNetworking; a rollout is judged against them. */
-  readonly #targets = new Map<string, readonly string[]>();
+  /** Security groups by PodNetworking; they decide whether a record is outdated. */
+  readonly #securityGroups = new Map<string, readonly string[]>();
 
-  /** @param onChange is called with a PodNetworking whose tally differs from before. */
+  /** @param onChange is called with a PodNetworking whose stats changed. */
   constructor(onChange: (networking: string) => void) {
     this.#onChange = onChange;
   }
 
-  of(networking: string): Tally {
+  of(networking: string): NetworkingStats {
     return this.#sums.get(networking) ?? new Sum();
   }
 
@@ -88,17 +88,17 @@ export class PodNetworkingStats {
   /**
    * A PodNetworking appeared or changed.
    *
-   * @param podEnis its own; asked for only when the groups are others than before.
+   * @param podEnis its PodENIs; read only when the groups differ from before.
    */
-  target(networking: string, securityGroupIds: readonly string[], podEnis: () => Iterable<PodEni>): void {
-    if (this.#targets.get(networking)?.join() === securityGroupIds.join()) return;
-    this.#targets.set(networking, securityGroupIds);
+  setSecurityGroups(networking: string, securityGroupIds: readonly string[], podEnis: () => Iterable<PodEni>): void {
+    if (this.#securityGroups.get(networking)?.join() === securityGroupIds.join()) return;
+    this.#securityGroups.set(networking, securityGroupIds);
     for (const podEni of podEnis()) this.put(podEni);
   }
 
-  /** A PodNetworking is gone; its pods stay counted, as long as there are any. */
-  untarget(networking: string): void {
-    this.#targets.delete(networking);
+  /** A PodNetworking is gone. Its pods stay counted as long as they exist. */
+  forgetSecurityGroups(networking: string): void {
+    this.#securityGroups.delete(networking);
   }
 
   #sharesOf(podEni: PodEni): Map<string, Share> {
@@ -111,7 +111,7 @@ export class PodNetworkingStats {
   }
 
   #shareOf(podEni: PodEni, networking: string): Share {
-    const groups = this.#targets.get(networking);
+    const groups = this.#securityGroups.get(networking);
     const progress = podProgress(podEni);
     const held = progress === 'reserved' ? (podEni.spec.allocations ?? []) : [];
     return {
@@ -139,7 +139,7 @@ export class PodNetworkingStats {
   }
 }
 
-/** How far the interface of a pod is, by phase and condition of its record. */
+/** Progress of a pod's interface by phase and condition of its record. */
 export function podProgress({ metadata, status }: PodEni): PodProgress {
   if (metadata.deletionTimestamp !== undefined) return 'releasing';
   const ready = status?.conditions?.find(({ type }) => type === 'Ready');

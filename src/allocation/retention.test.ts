@@ -21,22 +21,22 @@ const seenAt = rfc3339(NOW_MS);
 describe('a record without a pod is due', () => {
   test.each([
     ['after its TTL', [ttl('10m')], NOW_MS + 600_000],
-    ['after a TTL of nothing at once', [ttl('0')], NOW_MS],
+    ['at once with a TTL of zero', [ttl('0')], NOW_MS],
     ['after the longest of its TTLs', [ttl('10m'), ttl('1h30m'), ttl('1s')], NOW_MS + 5_400_000],
-    ['with the fixed one of its interfaces', [{}, ttl('10m')], NOW_MS + 600_000],
+    ['by its only fixed interface', [{}, ttl('10m')], NOW_MS + 600_000],
     ['at once when nothing is fixed', [{}], NOW_MS],
-    ['never by strategy Never', [{ allocationType: ALLOCATION_TYPE.fixedForever }], 'never'],
+    ['never with strategy Never', [{ allocationType: ALLOCATION_TYPE.fixedForever }], 'never'],
     ['never without a strategy', [{ allocationType: { type: 'Fixed' as const } }], 'never'],
-    ['never when one of them is kept for ever', [ttl('1s'), { allocationType: ALLOCATION_TYPE.fixedForever }], 'never'],
-    // Formerly legal, and kept as upstream keeps it: nobody loses an address to a typing error.
-    ['never with a TTL that is none', [ttl('10x')], 'never'],
+    ['never when one of them is kept forever', [ttl('1s'), { allocationType: ALLOCATION_TYPE.fixedForever }], 'never'],
+    // Once legal and kept by upstream: nobody loses an address to a typing error.
+    ['never with an invalid TTL', [ttl('10x')], 'never'],
     ['never with a negative TTL', [ttl('-10m')], 'never'],
-    ['never without the duration', [ttl()], 'never'],
+    ['never without a duration', [ttl()], 'never'],
   ] as const)('%s', (_name, types, expected) => {
     expect(releaseDueMs(record([...types], seenAt))).toBe(expected);
   });
 
-  test('never, when nobody knows since when the pod is gone', () => {
+  test('never, when it is unknown since when the pod is gone', () => {
     expect(releaseDueMs(record([ttl('10m')]))).toBe('never');
     expect(releaseDueMs(record([ttl('10m')], 'yesterday'))).toBe('never');
   });

@@ -10,8 +10,8 @@ export function isFixed(podEni: PodEni): boolean {
 /**
  * When an unbound Fixed PodENI may be released: epoch milliseconds, or `never`.
  *
- * Kept for ever: strategy Never, no strategy, and a `releaseAfter` that is no duration (reference 4.2.2). One allocation
- * that is to be kept keeps the whole record.
+ * Strategy Never, a missing strategy and a `releaseAfter` that is not a duration all keep the record forever: keeping
+ * an address too long is safer than losing it. One allocation to keep is enough to keep the whole record.
  */
 export function releaseDueMs(podEni: PodEni): number | 'never' {
   const lastSeenMs = Date.parse(podEni.status?.podLastSeen ?? '');

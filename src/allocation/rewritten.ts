@@ -1,8 +1,8 @@
 import type { PodEni } from '../crds/pod-eni.ts';
 
 /**
- * The record was changed since it was bound, such as by a rollout of security groups: the cloud has to be asked whether it
- * agrees. A status of upstream tells nothing of generations.
+ * The record was changed after it was bound, for example by a rollout of security groups, so the cloud must be asked
+ * whether it agrees. A status written by upstream carries no generation and never counts as rewritten.
  */
 export function isRewritten({ metadata, status }: PodEni): boolean {
   const { generation } = metadata;

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { podEniSchema } from '../crds/pod-eni.ts';
 import { podNetworkingSchema } from '../crds/pod-networking.ts';
-import { retargeted, rolloutAllowance, rolloutGate, sameSecurityGroups } from './security-groups.ts';
+import { rolloutAllowance, rolloutGate, sameSecurityGroups, withSecurityGroups } from './security-groups.ts';
 
 const networking = (changes: { spec?: object; status?: object } = {}) =>
   podNetworkingSchema.parse({
@@ -11,7 +11,7 @@ const networking = (changes: { spec?: object; status?: object } = {}) =>
     status: { status: 'Ready', observedGeneration: 3, ...changes.status },
   });
 
-test('security groups are a set: the order says nothing', () => {
+test('security groups are a set: their order does not matter', () => {
   const ids = fc.uniqueArray(fc.constantFrom('sg-1', 'sg-2', 'sg-3', 'sg-4'), { maxLength: 4 });
   fc.assert(
     fc.property(ids, ids, (some, others) => {
@@ -21,7 +21,7 @@ test('security groups are a set: the order says nothing', () => {
 });
 
 describe('a rollout', () => {
-  test('begins when the edit was checked and found sound', () => {
+  test('starts after the edit passed its check', () => {
     expect(rolloutGate(networking())).toBe('open');
     expect(rolloutGate(networking({ status: { observedGeneration: 2 } }))).toBe('RolloutBlocked');
     expect(rolloutGate(networking({ status: { status: 'Fail' } }))).toBe('RolloutBlocked');
@@ -29,19 +29,19 @@ describe('a rollout', () => {
     expect(rolloutGate(networking({ spec: { securityGroupRolloutPolicy: 'OnRecreate' } }))).toBe('AwaitingRecreation');
   });
 
-  test('has a bounded number of records on their way, and goes on one by one while pods wait', () => {
+  test('changes a bounded number of records at once, and one at a time while pods wait', () => {
     fc.assert(
       fc.property(fc.nat(100), fc.boolean(), (changing, podsWait) => {
         const allowance = rolloutAllowance(changing, podsWait);
         expect(allowance).toBeGreaterThanOrEqual(0);
         expect(changing + allowance).toBeLessThanOrEqual(Math.max(changing, podsWait ? 1 : 20));
-        // L3: what has nothing on its way may always begin.
+        // L3: when no change is in progress, one may always start.
         if (changing === 0) expect(allowance).toBeGreaterThan(0);
       }),
     );
   });
 
-  test('changes groups and generation of its own allocations, and nothing else', () => {
+  test('changes the groups and generation of its own allocations and nothing else', () => {
     const { spec } = podEniSchema.parse({
       metadata: { name: 'a' },
       spec: {
@@ -57,7 +57,7 @@ describe('a rollout', () => {
         ],
       },
     });
-    const [own, ...others] = (spec.allocations ?? []).map((allocation) => retargeted(allocation, networking()));
+    const [own, ...others] = (spec.allocations ?? []).map((allocation) => withSecurityGroups(allocation, networking()));
     expect(own).toEqual({
       ...spec.allocations?.[0],
       eni: { id: 'eni-1', mac: 'm', securityGroupIDs: ['sg-1'] },

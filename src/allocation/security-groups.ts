@@ -2,15 +2,17 @@ import type { Allocation, PodEni } from '../crds/pod-eni.ts';
 import { isChecked, type PodNetworking } from '../crds/pod-networking.ts';
 import { isRewritten } from './rewritten.ts';
 
-/** An order has no meaning among security groups. */
+/** Security groups have no order. */
 export function sameSecurityGroups(some: readonly string[], others: readonly string[]): boolean {
   return some.length === others.length && some.every((id) => others.includes(id));
 }
 
 /**
- * How far a running pod is with the security groups of a PodNetworking. `outdated`: its record names others. `changing`:
- * the record names them, and the cloud has yet to be seen to agree. `none`: the record has nothing to do with it now; what
- * is created or given to a pod gets the groups of the time anyway.
+ * Progress of a running pod towards the security groups of its PodNetworking.
+ *
+ * - `outdated`: the record names other groups.
+ * - `changing`: the record names the right groups, and the cloud has not been seen to agree.
+ * - `none`: the rollout does not concern the record. A pod that is bound later gets the current groups anyway.
  */
 export type RolloutState = 'none' | 'outdated' | 'changing' | 'updated';
 
@@ -24,8 +26,10 @@ export function rolloutState(podEni: PodEni, networking: string, securityGroupId
   return isRewritten(podEni) ? 'changing' : 'updated';
 }
 
-/** An allocation with the security groups and the generation of its PodNetworking; of another one's it stays as it is. */
-export function retargeted(allocation: Allocation, { metadata, spec }: PodNetworking): Allocation {
+/**
+ * The allocation with the security groups and generation of its PodNetworking; unchanged if it belongs to another one.
+ */
+export function withSecurityGroups(allocation: Allocation, { metadata, spec }: PodNetworking): Allocation {
   const { intent, eni } = allocation;
   if (intent?.networking !== metadata.name) return allocation;
   const { generation } = metadata;
@@ -36,13 +40,13 @@ export function retargeted(allocation: Allocation, { metadata, spec }: PodNetwor
   };
 }
 
-/** Records that a rollout may have on their way at once. */
+/** How many records a rollout may change at once. */
 const AT_ONCE = 20;
 
-/** Whether security groups of running pods may be changed now; else the reason of RolloutComplete. */
+/** Whether the security groups of running pods may be changed now; if not, the reason shown in RolloutComplete. */
 export type RolloutGate = 'open' | 'AwaitingRecreation' | 'RolloutBlocked';
 
-/** An edit is rolled out when it was checked, and unless its author wants it otherwise. */
+/** An edit is rolled out after it passed its check, unless its author chose OnRecreate. */
 export function rolloutGate(networking: PodNetworking): RolloutGate {
   const { spec } = networking;
   if (!isChecked(networking) || (spec.securityGroupIDs ?? []).length === 0) return 'RolloutBlocked';
@@ -50,10 +54,10 @@ export function rolloutGate(networking: PodNetworking): RolloutGate {
 }
 
 /**
- * How many records may be rewritten now. While pods wait for calls to the cloud a rollout goes on one by one: it does not
- * take their place, and it does not starve (L3).
+ * How many records may be rewritten now. While pods wait for cloud calls, a rollout continues one record at a time, so
+ * that it neither delays the pods nor starves (L3).
  *
- * @param changing records that are on their way.
+ * @param changing records whose change is in progress.
  */
 export function rolloutAllowance(changing: number, podsWaitForCalls: boolean): number {
   return Math.max(0, (podsWaitForCalls ? 1 : AT_ONCE) - changing);

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { SlotLedger } from './slots.ts';
 
-test('whatever makes an instance have fewer slots in use is told of, and nothing else', () => {
+test('every drop in the used slots of an instance is reported, and nothing else', () => {
   const freed: string[] = [];
   const ledger = new SlotLedger((instanceId) => freed.push(instanceId));
   const since = () => freed.splice(0);
@@ -19,7 +19,7 @@ test('whatever makes an instance have fewer slots in use is told of, and nothing
   expect([ledger.used('i-1'), ledger.used('i-2')]).toEqual([0, 0]);
 });
 
-test('it is told when the sum is what it is', () => {
+test('the report comes after the sum has changed', () => {
   const sums: number[] = [];
   const ledger: SlotLedger = new SlotLedger((instanceId) => sums.push(ledger.used(instanceId)));
   ledger.reserve('default/a', 'i-1', 2);
@@ -29,7 +29,7 @@ test('it is told when the sum is what it is', () => {
   expect(sums).toEqual([1, 0]);
 });
 
-test('the sums are those of the owners, whatever happened', () => {
+test('the sums match the owners after any sequence', () => {
   const change = fc.record({
     owner: fc.constantFrom('a', 'b', 'c', 'd'),
     instance: fc.option(fc.constantFrom('i-1', 'i-2')),

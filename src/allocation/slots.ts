@@ -1,30 +1,29 @@
 /**
- * Slots of each instance that are reserved by PodENIs, planned ones included: members of its trunk, or ENIs where pods get whole
- * ones. They are those of the instance, not of the trunk, so that pods keep theirs while a lost trunk is replaced. One entry per
- * PodENI; rebuilt from the PodENIs at start.
+ * Slots that PodENIs reserve on each instance, including planned ones: members of its trunk, or ENIs on nodes where
+ * pods get whole ENIs. They belong to the instance rather than the trunk, so that pods keep them while a lost trunk is
+ * replaced. One entry per PodENI; rebuilt from the PodENIs at start.
  */
 export class SlotLedger {
   readonly #byOwner = new Map<string, { instanceId: string; count: number }>();
   readonly #used = new Map<string, number>();
   readonly #onFreed: (instanceId: string) => void;
 
-  /** @param onFreed is called whenever an instance has fewer reserved slots than before, whoever was the cause */
+  /** @param onFreed is called whenever the number of reserved slots of an instance drops, for whatever reason */
   constructor(onFreed: (instanceId: string) => void) {
     this.#onFreed = onFreed;
   }
 
-  /** Slots of the instance that are reserved. */
   used(instanceId: string): number {
     return this.#used.get(instanceId) ?? 0;
   }
 
-  /** Slots of the instance that are reserved by others than the owner. */
+  /** Reserved slots of the instance without those of the owner. */
   usedByOthers(instanceId: string, owner: string): number {
     const own = this.#byOwner.get(owner);
     return this.used(instanceId) - (own?.instanceId === instanceId ? own.count : 0);
   }
 
-  /** The owner holds `count` slots of this instance and none of another. */
+  /** The owner holds `count` slots of this instance and none of any other. */
   reserve(owner: string, instanceId: string, count: number): void {
     const before = this.#byOwner.get(owner);
     this.#byOwner.set(owner, { instanceId, count });
@@ -34,7 +33,6 @@ export class SlotLedger {
     if (before.instanceId !== instanceId || before.count > count) this.#onFreed(before.instanceId);
   }
 
-  /** The owner holds no slot. */
   release(owner: string): void {
     const held = this.#byOwner.get(owner);
     if (held === undefined) return;

@@ -17,7 +17,7 @@ const plan = {
 const intent = planTrunk(plan);
 
 describe('the intent of a trunk', () => {
-  test('is read back from its annotation as it was written', () => {
+  test('survives a round trip through its annotation', () => {
     expect(parseTrunkIntent(JSON.stringify(intent))).toEqual(intent);
     expect(parseTrunkIntent(JSON.stringify({ ...intent, eniID: 'eni-1' }))).toEqual({ ...intent, eniID: 'eni-1' });
   });
@@ -38,11 +38,11 @@ describe('the intent of a trunk', () => {
     JSON.stringify({ ...intent, clientToken: 'a'.repeat(65) }),
     JSON.stringify({ ...intent, attempt: 0 }),
     JSON.stringify({ ...intent, vSwitchID: '' }),
-  ])('that is damaged is none: %s', (text) => {
+  ])('that is damaged counts as absent: %s', (text) => {
     expect(parseTrunkIntent(text)).toBeUndefined();
   });
 
-  test('has a token of its own per node, attempt, vSwitch and time', () => {
+  test('has a different token per node, attempt, vSwitch and time', () => {
     const tokens = [
       {},
       { nodeUid: 'again' },
@@ -83,7 +83,7 @@ describe('the next step of a trunk', () => {
     expect(next('bind', { observation: trunk('InUse', 'i-2') })).toMatchObject({ do: 'detach' });
   });
 
-  test('replaces one that vanished, even if it was in use', () => {
+  test('replaces a trunk that vanished, even if it was in use', () => {
     const observation = seen(undefined, 0);
     expect(next('bind', { bound: true, observation })).toEqual({ do: 'find' });
     expect(next('bind', { bound: true, observation, operation: succeeded('find', 6000) })).toEqual({
@@ -113,21 +113,21 @@ describe('tags and tokens', () => {
     securityGroupIds: ['sg-1'],
   };
 
-  test('a token fits the API, and names its creation only', () => {
+  test('a token fits the API and identifies one creation only', () => {
     expect(clientTokenOf(identity)).toMatch(/^[0-9a-f]{64}$/);
     expect(clientTokenOf({ ...identity, securityGroupIds: ['sg-1', 'sg-2'] })).not.toBe(clientTokenOf(identity));
-    // The parts cannot run into one another.
+    // Adjacent parts cannot be confused.
     expect(clientTokenOf({ ...identity, owner: 'default/web-01', ownerUid: '' })).not.toBe(
       clientTokenOf({ ...identity, owner: 'default/web-0', ownerUid: '1' }),
     );
   });
 
-  test('tags say whose an ENI is, and find the one of an attempt', () => {
+  test('tags identify the owner of an ENI, and find the ENI of an attempt', () => {
     const tags = ownershipTags({ clusterId: CLUSTER, owner: 'default/web-0', ownerUid: 'u', clientToken: 't' });
     expect(isOurs(tags, CLUSTER)).toBe(true);
     expect(isOurs(tags, 'another')).toBe(false);
     expect(tags).toMatchObject(attemptTags(CLUSTER, 't'));
-    // A namespace and a name may have 63 and 253 characters, a tag value 128.
+    // A namespace may have 63 characters, a name 253, and a tag value 128.
     const long = ownershipTags({
       clusterId: CLUSTER,
       owner: `${'n'.repeat(63)}/${'p'.repeat(253)}`,

@@ -7,8 +7,8 @@ import { type InterfaceStep, nextInterfaceStep } from './interface-step.ts';
 import type { Operation } from './operation.ts';
 
 /**
- * The trunk of a node lives like an interface of a pod (interface-step.ts) whose target has no trunk above it. Its record is
- * an annotation of the Node CR, as Node.spec is rewritten by upstream's daemon (architecture 4).
+ * The trunk of a node follows the life cycle of a pod interface (interface-step.ts) whose target has no trunk. Its
+ * record is an annotation of the Node CR because upstream's daemon rewrites Node.spec.
  */
 const trunkIntentSchema = z.object({
   attempt: z.int().min(1),
@@ -16,14 +16,14 @@ const trunkIntentSchema = z.object({
   createdAt: z.string(),
   vSwitchID: z.string().min(1),
   securityGroupIDs: z.array(z.string()),
-  /** Tags besides our own; they belong to the ClientToken like every parameter. */
+  /** Tags besides our own. Like every parameter, they are part of the ClientToken. */
   tags: z.record(z.string(), z.string()).default({}),
   /** ENI id, once the cloud has answered. */
   eniID: z.string().default(''),
 });
 export type TrunkIntent = z.infer<typeof trunkIntentSchema>;
 
-/** Reads the annotation; undefined when it is absent or damaged, which starts a new intent. */
+/** Reads the annotation; undefined when it is absent or damaged, which leads to a new intent. */
 export function parseTrunkIntent(text: string | undefined): TrunkIntent | undefined {
   if (text === undefined) return undefined;
   try {
@@ -72,7 +72,7 @@ export function nextTrunkStep(view: {
   intent: TrunkIntent;
   instanceId: string;
   nodeName: string;
-  /** Node CR says that it is attached. */
+  /** The Node CR records the trunk as attached. */
   bound: boolean;
   observation?: EniObservation | undefined;
   operation?: Operation | undefined;
@@ -89,7 +89,7 @@ export function nextTrunkStep(view: {
     {
       allocation,
       fixed: false,
-      // A trunk that vanished is replaced; members of the old one are repaired by their own records.
+      // A trunk that vanished is replaced. Members of the old trunk are repaired through their own records.
       bound: false,
       target: { nodeName: view.nodeName, instanceID: view.instanceId },
       ...(observation === undefined ? {} : { observation }),

@@ -5,22 +5,22 @@ export type SelectionPolicy = 'ordered' | 'random' | 'most';
 
 export type VSwitchChoice =
   | { kind: 'taken'; vSwitch: VSwitch }
-  /** None of the candidates lies in the zone. */
+  /** No candidate is in the zone. */
   | { kind: 'noneInZone' }
-  /** Those in the zone have no free address. */
+  /** The candidates in the zone have no free address. */
   | { kind: 'full'; ids: string[] };
 
-/** How long a vSwitch that answered "no address left" is left alone before it is tried again. */
+/** How long a vSwitch that reported no free address is skipped before it is tried again. */
 const BLOCK_MS = 15_000;
 
 /**
- * Free addresses per vSwitch: what the cloud said last, less what was handed out since. Not I/O; the owner feeds it with
- * answers of DescribeVSwitches.
+ * Free addresses per vSwitch: the last count from DescribeVSwitches minus what was handed out since. Does no I/O; the
+ * owner feeds it.
  */
 export class VSwitchPool {
   readonly #entries = new Map<string, { facts: VSwitch; free: number; blockedUntilMs: number }>();
 
-  /** Takes over what the cloud described; counts that were reserved meanwhile are superseded. */
+  /** Takes over described counts; they supersede reservations made in the meantime. */
   update(described: VSwitch[]): void {
     for (const facts of described) {
       const blockedUntilMs = this.#entries.get(facts.id)?.blockedUntilMs ?? 0;
@@ -60,13 +60,13 @@ export class VSwitchPool {
     return { kind: 'taken', vSwitch: chosen.facts };
   }
 
-  /** An address that was taken is free again. */
+  /** Returns an address that was taken but not used. */
   giveBack(id: string): void {
     const entry = this.#entries.get(id);
     if (entry !== undefined) entry.free += 1;
   }
 
-  /** The cloud has taken an ENI of ours back: there is a free address now, whatever it said before. */
+  /** The cloud deleted one of our ENIs, so an address is free now, whatever the last description said. */
   released(id: string): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
@@ -74,7 +74,7 @@ export class VSwitchPool {
     entry.blockedUntilMs = 0;
   }
 
-  /** The cloud said that no address is left (reference 5.5); tried again after a short time. */
+  /** The cloud reported that no address is left; the vSwitch is tried again after a short time. */
   block(id: string, nowMs: number): void {
     const entry = this.#entries.get(id);
     if (entry !== undefined) entry.blockedUntilMs = nowMs + BLOCK_MS;

@@ -53,7 +53,7 @@ function request(changes: Partial<CreateEniRequest> = {}): CreateEniRequest {
   };
 }
 
-/** Waits until the cloud shows the ENI in this status, `gone` when it knows it no more. */
+/** Waits until the cloud shows the ENI in this status, `gone` when the ENI no longer exists. */
 async function until(id: string, status: Eni['status'] | 'gone'): Promise<Eni | undefined> {
   let eni: Eni | undefined;
   const look = async () => {
@@ -79,7 +79,7 @@ async function trunk(): Promise<string> {
   return id;
 }
 
-test('a member ENI lives through creation, attachment, detachment and deletion', async () => {
+test('a member ENI is created, attached, detached and deleted', async () => {
   const trunkEniId = await trunk();
   const { eni: created } = await cloud.createEni(request(), leave);
   expect(created).toMatchObject({
@@ -95,7 +95,7 @@ test('a member ENI lives through creation, attachment, detachment and deletion',
     tags: request().tags,
   });
   expect(created.instanceId).toBeUndefined();
-  // What a creation answers and what a describe shows is the same ENI.
+  // The responses of create and describe agree.
   const [shown] = (await cloud.describeEnis({ ids: [created.id] }, leave)).enis;
   expect(shown).toMatchObject({ ...created, deleteOnRelease: true });
   expect(shown?.createdAtMs).toBeGreaterThan(sim.clock.now() - 60_000);
@@ -116,7 +116,7 @@ test('a member ENI lives through creation, attachment, detachment and deletion',
   await until(created.id, 'gone');
 });
 
-test('the security groups of an ENI are replaced, and each change tells its request id', async () => {
+test('the security groups of an ENI are replaced, and each change returns its request id', async () => {
   const { eni, requestId } = await cloud.createEni(request(), leave);
   expect(requestId).toMatch(/^[0-9A-F-]{36}$/);
   const [other = ''] = groups;
@@ -133,17 +133,17 @@ test('the security groups of an ENI are replaced, and each change tells its requ
 });
 
 describe('a ClientToken', () => {
-  test('that is sent again gives the same ENI, and the cloud has one', async () => {
+  test('that is sent again returns the same ENI and creates no second one', async () => {
     const wish = request();
     const before = sim.model.counters().eniCreated;
-    // The order of tags is no part of the wish.
+    // The order of tags does not matter.
     const again = { ...wish, tags: Object.fromEntries(Object.entries(wish.tags).reverse()) };
     const [first, second] = [await cloud.createEni(wish, leave), await cloud.createEni(again, leave)];
     expect(second.eni.id).toBe(first.eni.id);
     expect(sim.model.counters().eniCreated).toBe(before + 1);
   });
 
-  test('with other parameters is refused as spent', async () => {
+  test('with other parameters is refused', async () => {
     const wish = request();
     await cloud.createEni(wish, leave);
     const failure = await refusalOf(cloud.createEni({ ...wish, securityGroupIds: groups.slice(1) }, leave));
@@ -164,7 +164,7 @@ describe('#56: a refusal carries kind, code and request id', () => {
       { kind: 'notFound', code: 'InvalidSecurityGroupId.NotFound' },
     ],
     [
-      'attaching what is gone',
+      'attaching an ENI that is gone',
       () => cloud.attachEni({ eniId: 'eni-none', instanceId }, leave),
       { kind: 'notFound', code: 'InvalidEniId.NotFound', statusCode: 404 },
     ],
@@ -183,7 +183,7 @@ describe('#56: a refusal carries kind, code and request id', () => {
       { kind: 'limit', code: 'EniPerInstanceLimitExceeded' },
     ],
     [
-      'deleting what is attached',
+      'deleting an attached ENI',
       async () => cloud.deleteEni(await trunk(), leave),
       { kind: 'state', code: 'InvalidOperation.InvalidEniState' },
     ],
@@ -218,7 +218,7 @@ describe('#56: a refusal carries kind, code and request id', () => {
   });
 });
 
-test('detaching and deleting what is gone counts as done', async () => {
+test('detaching and deleting an ENI that is gone succeeds', async () => {
   await cloud.detachEni({ eniId: 'eni-none', instanceId }, leave);
   const { id } = (await cloud.createEni(request(), leave)).eni;
   await cloud.detachEni({ eniId: id, instanceId: 'i-none' }, leave);
@@ -254,33 +254,33 @@ describe('a description', () => {
     ids = sim.model.enis().flatMap((eni) => (eni.tags['many'] === 'yes' ? [eni.id] : []));
   });
 
-  test('follows the pages to the end', async () => {
+  test('reads all pages', async () => {
     const { enis } = await cloud.describeEnis({ tags: { many: 'yes' }, vpcId }, leave);
     expect(enis.map((eni) => eni.id).sort()).toEqual([...ids].sort());
     expect(reports).toHaveLength(2);
   });
 
-  test('of a whole VPC keeps only what is wanted, and says how many pages there were', async () => {
+  test('of a whole VPC keeps only the wanted ENIs, and returns the number of pages', async () => {
     const { enis, requests } = await cloud.describeEnis({ vpcId }, leave, ({ id }) => id === ids.at(-1));
     expect(enis.map(({ id }) => id)).toEqual(ids.slice(-1));
     expect(requests).toBe(reports.length);
   });
 
-  test('asks for at most 100 ids at once', async () => {
+  test('requests at most 100 ids at once', async () => {
     const wanted = [...ids.slice(0, 250), 'eni-none'];
     const { enis } = await cloud.describeEnis({ ids: wanted }, leave);
     expect(enis.map((eni) => eni.id).sort()).toEqual(ids.slice(0, 250).sort());
     expect(reports).toHaveLength(3);
   });
 
-  test('says when its first request left, which is not later than what it shows', async () => {
+  test('returns when its first request was sent, which is not later than its content', async () => {
     const beforeMs = systemClock.now();
     const { sentAtMs } = await cloud.describeEnis({ tags: { many: 'yes' } }, leave);
     expect(sentAtMs).toBeGreaterThanOrEqual(beforeMs);
     expect(sentAtMs).toBeLessThanOrEqual(systemClock.now() - (reports[1]?.durationMs ?? 0) + 1);
   });
 
-  test('of no ids asks nothing, and claims to be old', async () => {
+  test('of no ids sends no request and claims no freshness', async () => {
     expect(await cloud.describeEnis({ ids: [] }, leave)).toEqual({ enis: [], sentAtMs: 0, requests: 0 });
     expect(reports).toEqual([]);
   });
@@ -297,7 +297,7 @@ describe('a description', () => {
   });
 });
 
-test('instance types, instances, vSwitches and security groups are described in the domain’s words', async () => {
+test('instance types, instances, vSwitches and security groups are described in domain terms', async () => {
   expect(await cloud.describeInstanceTypes([TYPE, 'ecs.none.large'], leave)).toEqual([
     expect.objectContaining({
       instanceType: TYPE,
@@ -338,7 +338,7 @@ test('vSwitches of a VPC are listed over all pages', async () => {
   expect(reports).toHaveLength(3);
 });
 
-test('the endpoints are those of the region, inside the VPC or public', () => {
+test('the endpoints are regional, inside the VPC or public', () => {
   expect(regionalEndpoints('cn-hangzhou', 'vpc')).toEqual({
     ecs: { host: 'ecs-vpc.cn-hangzhou.aliyuncs.com', protocol: 'HTTPS' },
     vpc: { host: 'vpc-vpc.cn-hangzhou.aliyuncs.com', protocol: 'HTTPS' },

@@ -43,13 +43,13 @@ const INSTANCES_PER_CALL = 100;
 const SECURITY_GROUPS_PER_CALL = 100;
 const INSTANCE_TYPES_PER_CALL = 10;
 
-/** What calls of ECS and VPC leave through. */
+/** Senders for ECS and VPC. */
 export interface CloudSenders {
   ecs: RpcSender;
   vpc: RpcSender;
 }
 
-/** {@link Cloud} with the requests and answers of ECS and VPC. */
+/** {@link Cloud} implemented with the requests and responses of ECS and VPC. */
 export class AlibabaCloud implements Cloud {
   readonly #ecs: RpcService;
   readonly #vpc: RpcService;
@@ -71,7 +71,7 @@ export class AlibabaCloud implements Cloud {
       deleteOnRelease: request.deleteOnRelease,
       sourceDestCheck: false,
       clientToken: request.clientToken,
-      // Sorted, as the same token demands the same parameters.
+      // Sorted, because a repeated token requires identical parameters.
       tag: Object.entries(request.tags)
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .map(([key, value]) => new CreateNetworkInterfaceRequestTag({ key, value })),
@@ -85,11 +85,11 @@ export class AlibabaCloud implements Cloud {
         kind: 'unavailable',
         action: 'CreateNetworkInterface',
         code: 'EmptyAnswer',
-        message: `CreateNetworkInterface answered without an ENI id (request id ${answer.RequestId})`,
+        message: `CreateNetworkInterface returned no ENI id (request id ${answer.RequestId})`,
         requestId: answer.RequestId,
       });
     }
-    // The answer leaves the tags out in some regions; they are those that were sent.
+    // Some regions leave the tags out of the response; they are the ones that were sent.
     const eni = toEni(answer);
     return { eni: { ...eni, tags: { ...request.tags, ...eni.tags } }, requestId: answer.RequestId };
   }
@@ -162,7 +162,7 @@ export class AlibabaCloud implements Cloud {
         const { answer, sentAtMs } = await this.#ecs.call('DescribeNetworkInterfaces', model, eniPageSchema, leave);
         firstSentAtMs ??= sentAtMs;
         requests += 1;
-        // A turn is for one page.
+        // A turn covers one page.
         if ('turn' in leave) {
           const { turn, ...limit } = leave;
           leave = { ...limit, callClass: turn.callClass };
@@ -248,7 +248,7 @@ function chunks<T>(items: T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, at) => items.slice(at * size, (at + 1) * size));
 }
 
-/** Pages can overlap when ENIs come and go between two requests. */
+/** Pages can overlap when ENIs are created or deleted between two requests. */
 function uniqueById(enis: Eni[]): Eni[] {
   return [...new Map(enis.map((eni) => [eni.id, eni])).values()];
 }

@@ -1,25 +1,27 @@
-/** Who a call is for, the most urgent first. */
+/** The purpose of a call, most urgent first. */
 export const CALL_CLASSES = ['pod', 'move', 'repair', 'release', 'audit'] as const;
 
 /**
- * `pod`: a pod waits for its first interface. `move`: a fixed address goes to its next pod. `repair`: what runs is put right, or
- * a check that others wait for. `release`: nobody waits for it at once. `audit`: looking for what has been left behind.
+ * `pod`: a pod waits for its first interface. `move`: a fixed address moves to its next pod. `repair`: fixes a running
+ * pod, or a check that others wait for. `release`: nobody is waiting for it. `audit`: searches for leftovers.
  */
 export type CallClass = (typeof CALL_CLASSES)[number];
 
-/** Who waits for one API. */
+/** A call that waits for one API. */
 export interface Waiter {
   readonly callClass: CallClass;
-  /** Its place by age: grows with every call. One that must wait again keeps it. */
+  /** Its place by age, which grows with every call. A call that must wait again keeps it. */
   readonly place: number;
 }
 
-/** So many go by class, then one by age: with the most urgent alone, the others would wait as long as those keep coming. */
+/**
+ * After this many turns by class, one goes by age. Otherwise a steady stream of urgent calls would starve the others.
+ */
 const BY_CLASS_IN_A_ROW = 9;
 
-/** Those who wait for one API: by class, within a class in order of arrival, and now and then whoever has waited longest. */
+/** The queue of one API: by class, within a class in order of arrival, and now and then the oldest call. */
 export class CallLine<W extends Waiter> {
-  /** Who arrives stands at the end of a set, which gives up any place at once; who returns stands before, by age. */
+  /** New arrivals form a set, which supports fast removal; returning calls come before them, ordered by age. */
   readonly #byClass = new Map<CallClass, { returned: W[]; arrived: Set<W>; last: number }>(
     CALL_CLASSES.map((name) => [name, { returned: [], arrived: new Set(), last: 0 }]),
   );
@@ -30,7 +32,7 @@ export class CallLine<W extends Waiter> {
     return this.#size;
   }
 
-  /** How many wait by class. */
+  /** Number of waiting calls by class. */
   counts(): Record<CallClass, number> {
     const countOf = (name: CallClass) => {
       const line = this.#byClass.get(name);
@@ -45,7 +47,7 @@ export class CallLine<W extends Waiter> {
     };
   }
 
-  /** One that has waited before stands before those of its class that came later. */
+  /** A call that has waited before goes before those of its class that came later. */
   add(waiter: W): void {
     const line = this.#byClass.get(waiter.callClass);
     if (line === undefined) return;
@@ -59,7 +61,7 @@ export class CallLine<W extends Waiter> {
     this.#size += 1;
   }
 
-  /** @returns whether it was in the line. */
+  /** @returns whether it was in the queue. */
   remove(waiter: W): boolean {
     const line = this.#byClass.get(waiter.callClass);
     if (line === undefined) return false;
@@ -70,7 +72,7 @@ export class CallLine<W extends Waiter> {
     return isRemoved;
   }
 
-  /** Takes out whose turn it is; undefined when nobody waits. */
+  /** Removes and returns the next call; undefined when none waits. */
   next(): W | undefined {
     const isByAge = this.#byClassInARow >= BY_CLASS_IN_A_ROW;
     const waiter = isByAge ? this.#oldest() : this.#mostUrgent();

@@ -43,7 +43,7 @@ test.each([
     { type: 'sts', accessKeyId: 'a', accessKeySecret: 's', securityToken: 't' } as const,
     { accessKeyId: 'a', accessKeySecret: 's', securityToken: 't' },
   ],
-])('a given key is taken as it is: %j', async (config, expected) => {
+])('a configured key is used unchanged: %j', async (config, expected) => {
   expect(await fetchOnce(config)).toEqual(expected);
 });
 
@@ -54,7 +54,7 @@ describe('the role of the instance', () => {
     status?: number;
   }
 
-  /** As the metadata service with IMDSv2 enforced: everything but the token needs the token. */
+  // Like the metadata service with IMDSv2 enforced: everything but the token request needs the token.
   function metadata({ role = 'terway-role', body = JSON.stringify(temporary('role')), status = 200 }: Metadata = {}) {
     const seen: string[] = [];
     return startHttpServer((request, response) => {
@@ -76,20 +76,20 @@ describe('the role of the instance', () => {
     }).then((server) => ({ ...server, seen, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() }));
   }
 
-  test('is asked for by IMDSv2', async () => {
+  test('is requested by IMDSv2', async () => {
     await using server = await metadata();
     expect(await fetchOnce({ type: 'ecsRamRole', metadataEndpoint: server.url })).toEqual(credential('role'));
     expect(server.seen).toHaveLength(3);
   });
 
-  test('is not asked for its name when that is configured', async () => {
+  test('is requested by its configured name', async () => {
     await using server = await metadata({ role: 'mine' });
     const config = { type: 'ecsRamRole', roleName: 'mine', metadataEndpoint: server.url } as const;
     expect(await fetchOnce(config)).toEqual(credential('role'));
     expect(server.seen).toHaveLength(2);
   });
 
-  test('that is not the instance’s is refused', async () => {
+  test('that the instance does not have is refused', async () => {
     await using server = await metadata();
     const failure = await failureOf(fetchOnce({ type: 'ecsRamRole', roleName: 'other', metadataEndpoint: server.url }));
     expect(failure).toMatchObject({ kind: 'forbidden', code: 'CredentialRefused', statusCode: 404 });
@@ -109,7 +109,7 @@ describe('the role of the instance', () => {
     expect(failure.message).not.toContain('STS.x');
   });
 
-  test('is unavailable while the service fails or nobody answers', async () => {
+  test('is unavailable while the service fails or does not respond', async () => {
     await using server = await metadata({ status: 503, body: 'later' });
     expect(await failureOf(fetchOnce({ type: 'ecsRamRole', metadataEndpoint: server.url }))).toMatchObject({
       kind: 'unavailable',
@@ -123,7 +123,7 @@ describe('the role of the instance', () => {
     });
   });
 
-  test('is given up after ten seconds without an answer', async () => {
+  test('times out after ten seconds without a response', async () => {
     const clock = new VirtualClock();
     const asked = Promise.withResolvers<void>();
     await using server = await startHttpServer(() => asked.resolve());
@@ -133,11 +133,11 @@ describe('the role of the instance', () => {
     await clock.advance(10_000);
     const failure = await failing;
     expect(failure).toMatchObject({ kind: 'unavailable', code: 'CredentialUnavailable' });
-    expect(failure.message).toContain('it took longer than 10 s');
+    expect(failure.message).toContain('timed out after 10 s');
     expect(clock.pendingCalls).toBe(0);
   });
 
-  test('is given up when the signal aborts', async () => {
+  test('ends when the signal aborts', async () => {
     const abort = new AbortController();
     await using server = await startHttpServer(() => abort.abort());
     const failure = await failureOf(fetchOnce({ type: 'ecsRamRole', metadataEndpoint: server.url }, abort.signal));
@@ -168,7 +168,7 @@ describe('the role of the service account', () => {
     ...changes,
   });
 
-  test('is assumed with the token of the file as it is at that moment', async () => {
+  test('is assumed with the current token from the file', async () => {
     const tokens: (string | null)[] = [];
     await using server = await startHttpServer((request, response, body) => {
       const form = new URLSearchParams(body);
@@ -192,7 +192,7 @@ describe('the role of the service account', () => {
     expect(tokens).toEqual(['a.b.c', 'd.e.f']);
   });
 
-  test('that may not be assumed is forbidden, in the words of STS', async () => {
+  test('that may not be assumed is forbidden, with the message of STS', async () => {
     await using server = await startHttpServer((_request, response) => {
       response.writeHead(400).end(JSON.stringify({ Code: 'AuthenticationFail.OIDCToken.Expired', Message: 'expired' }));
     });
@@ -201,13 +201,13 @@ describe('the role of the service account', () => {
     expect(failure.message).toContain('AuthenticationFail.OIDCToken.Expired');
   });
 
-  test('without a token file names the file', async () => {
+  test('without a token file fails with the name of the file', async () => {
     const failure = await failureOf(fetchOnce(oidc('http://127.0.0.1:1', { oidcTokenFile: join(directory, 'none') })));
     expect(failure).toMatchObject({ kind: 'forbidden', code: 'OIDCTokenUnreadable' });
     expect(failure.message).toContain(join(directory, 'none'));
   });
 
-  test('is fetched once for 100 calls at the same moment', async () => {
+  test('is fetched once for 100 calls at the same time', async () => {
     let requests = 0;
     await using server = await startHttpServer((_request, response) => {
       requests += 1;
@@ -256,14 +256,14 @@ describe('the cache', () => {
     return { clock, source, cache, id: async () => (await cache.get()).accessKeyId };
   }
 
-  test('asks nobody while the credential is good', async () => {
+  test('sends no request while the credential is valid', async () => {
     const { clock, source, id } = await filled(60);
     await clock.advance(45 * MINUTE_MS);
     expect(await id()).toBe('n1');
     expect(source.fetched).toBe(1);
   });
 
-  test('renews in the background, once, and nobody waits for it', async () => {
+  test('renews once in the background without blocking calls', async () => {
     const { clock, source, id } = await filled(60);
     await clock.advance(46 * MINUTE_MS);
     expect(await Promise.all(Array.from({ length: 50 }, id))).toEqual(new Array<string>(50).fill('n1'));
@@ -273,7 +273,7 @@ describe('the cache', () => {
     expect(source.fetched).toBe(2);
   });
 
-  test('goes on with the old one while the renewal fails, and tries again at a measured pace', async () => {
+  test('keeps the old credential while the renewal fails, and retries at a bounded rate', async () => {
     const { clock, source, id } = await filled(60);
     await clock.advance(46 * MINUTE_MS);
     expect(await id()).toBe('n1');
@@ -294,7 +294,7 @@ describe('the cache', () => {
     expect(source.fetched).toBe(2);
   });
 
-  test('tells all who wait about a failure, and asks anew for the next call', async () => {
+  test('fails all waiting calls, and sends a new request for the next call', async () => {
     const { clock, source, cache } = await filled(60);
     await clock.advance(60 * MINUTE_MS);
     const waiting = Promise.allSettled([cache.get(), cache.get()]);

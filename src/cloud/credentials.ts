@@ -5,7 +5,7 @@ import { errorMessage } from '../util/errors.ts';
 import { CloudError } from './errors.ts';
 import { httpText, METADATA_ENDPOINT, openMetadata } from './metadata.ts';
 
-/** An access key, with a security token when it is temporary. */
+/** An access key, with a security token if it is temporary. */
 export interface Credential {
   accessKeyId: string;
   accessKeySecret: string;
@@ -14,13 +14,13 @@ export interface Credential {
   expiresAtMs?: number;
 }
 
-/** Where credentials come from. */
+/** The origin of credentials. */
 export type CredentialConfig =
   | { type: 'accessKey'; accessKeyId: string; accessKeySecret: string }
   | { type: 'sts'; accessKeyId: string; accessKeySecret: string; securityToken: string }
   /** RAM role of the ECS instance, through the metadata service (IMDSv2). */
   | { type: 'ecsRamRole'; roleName?: string | undefined; metadataEndpoint?: string | undefined }
-  /** RRSA: the service account's OIDC token for a role's credential. */
+  /** RRSA: exchanges the service account's OIDC token for the credential of a role. */
   | {
       type: 'oidc';
       roleArn: string;
@@ -35,14 +35,14 @@ export type CredentialSource = (signal: AbortSignal) => Promise<Credential>;
 
 const SESSION_NAME = 'terway-controlplane';
 const SESSION_SECONDS = 3600;
-/** Renewed in the background when less than this is left, so that no call waits for it. */
+/** Renewed in the background when less than this is left, so that no call has to wait. */
 const RENEW_BEFORE_MS = 15 * 60_000;
-/** With less than this left a call waits for the renewal. */
+/** With less than this left, calls wait for the renewal. */
 const REFUSE_BEFORE_MS = 60_000;
-/** After a failed background renewal, the next try is not earlier than this. */
+/** Minimum time after a failed background renewal before the next attempt. */
 const RETRY_MS = 30_000;
 
-/** The source that a configuration asks for. `regionId` chooses the regional STS endpoint. */
+/** The source for a configuration. `regionId` selects the regional STS endpoint. */
 export function credentialSource(config: CredentialConfig, regionId: string, clock: Clock): CredentialSource {
   switch (config.type) {
     case 'accessKey': {
@@ -62,8 +62,8 @@ export function credentialSource(config: CredentialConfig, regionId: string, clo
 }
 
 /**
- * Keeps a credential and renews it with one request in flight, however many calls ask: the SDK's own providers send one
- * request per call (typescript-facts 2.3).
+ * Caches a credential and renews it with a single request, however many calls need it. The SDK's own providers send one
+ * request per concurrent call.
  */
 export class CredentialCache {
   readonly #source: CredentialSource;

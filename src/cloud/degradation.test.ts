@@ -9,14 +9,19 @@ const leave = { signal: new AbortController().signal, callClass: 'pod' } as cons
 
 const ATTACHMENT = { eniId: 'eni-1', instanceId: 'i-1' };
 
-/** Each method of the port, and the least level that forbids it. */
+/** Each method of the port, and the lowest level that forbids it. */
 const CALLS: Record<keyof Cloud, { call: (cloud: Cloud) => Promise<unknown>; forbiddenBy: DegradationLevel[] }> = {
   createEni: {
     call: (cloud) =>
       cloud.createEni(
         {
-          ...{ kind: 'Secondary', vSwitchId: 'vsw-1', securityGroupIds: ['sg-1'], tags: {}, deleteOnRelease: true },
-          ...{ description: '', clientToken: 't' },
+          kind: 'Secondary',
+          vSwitchId: 'vsw-1',
+          securityGroupIds: ['sg-1'],
+          tags: {},
+          deleteOnRelease: true,
+          description: '',
+          clientToken: 't',
         },
         leave,
       ),
@@ -36,7 +41,7 @@ const CALLS: Record<keyof Cloud, { call: (cloud: Cloud) => Promise<unknown>; for
   describeSecurityGroups: { call: (cloud) => cloud.describeSecurityGroups([], leave), forbiddenBy: ['l0'] },
 };
 
-/** A cloud that only counts what reaches it. */
+/** A cloud that only counts the calls that reach it. */
 function counting() {
   const reached: string[] = [];
   const cloud = new Proxy(new MemoryCloud(systemClock), {
@@ -65,7 +70,7 @@ describe.each<DegradationLevel>(['', 'l1', 'l0'])('with degradation "%s"', (leve
   });
 });
 
-test('the level is that of the moment of the call', async () => {
+test('the level is read at each call', async () => {
   const { cloud, reached } = counting();
   let level: DegradationLevel = 'l1';
   const guarded = withDegradation(cloud, () => level);

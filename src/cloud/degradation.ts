@@ -2,12 +2,12 @@ import { CloudError } from './errors.ts';
 import type { Cloud } from './port.ts';
 
 /**
- * How much of the cloud may be used (reference 1.9). `''`: all of it. `l1`: nothing is detached, deleted or otherwise given
- * up. `l0`: the cloud is not called at all; what is attached goes on working.
+ * How much of the cloud may be used. `''`: everything. `l1`: nothing is detached, deleted or otherwise released. `l0`:
+ * the cloud is not called at all; attached interfaces keep working.
  */
 export type DegradationLevel = '' | 'l1' | 'l0';
 
-/** The API action of each method, for messages, and whether it gives something up. */
+/** The API action of each method, for messages, and whether it releases something. */
 const CALLS: Readonly<Record<keyof Cloud, { action: string; releases: boolean }>> = {
   createEni: { action: 'CreateNetworkInterface', releases: false },
   attachEni: { action: 'AttachNetworkInterface', releases: false },
@@ -22,10 +22,10 @@ const CALLS: Readonly<Record<keyof Cloud, { action: string; releases: boolean }>
 };
 
 /**
- * The cloud behind a switch: a call that the level of the moment forbids is refused with a CloudError of kind `degraded`
- * and does not leave the process. There is no other way to the cloud, so that every caller keeps to it.
+ * The cloud with a switch: a call that the current level forbids fails with a CloudError of kind `degraded` and is not
+ * sent. All access to the cloud goes through it.
  *
- * @param level asked at each call
+ * @param level read on each call
  */
 export function withDegradation(cloud: Cloud, level: () => DegradationLevel): Cloud {
   const guard = (method: keyof Cloud): void => {
@@ -37,7 +37,7 @@ export function withDegradation(cloud: Cloud, level: () => DegradationLevel): Cl
       kind: 'degraded',
       action,
       code: `Degraded.${now}`,
-      message: `${action} is not called: with degradation ${now} the control plane ${what}; set degradation to "" in its configuration when the cloud is well again`,
+      message: `${action} is not called: with degradation ${now} the control plane ${what}; set degradation to "" in its configuration when the cloud has recovered`,
     });
   };
   return {

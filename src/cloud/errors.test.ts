@@ -44,7 +44,7 @@ describe('what the SDK throws', () => {
     data: { Code: 'Throttling.User', Message: 'Request was denied.', RequestId: 'R-1', HostId: 'h' },
   });
 
-  test('keeps code, request id, the cloud’s own words and the cause', () => {
+  test('keeps code, request id, the cloud’s message and the cause', () => {
     const error = toCloudError('AttachNetworkInterface', thrown);
     expect(error).toMatchObject({ kind: 'throttled', code: 'Throttling.User', requestId: 'R-1', statusCode: 400 });
     expect(error.message).toBe('AttachNetworkInterface: Throttling.User: Request was denied. (request id R-1)');
@@ -61,7 +61,7 @@ describe('what the SDK throws', () => {
     ['its timeout', Object.assign(new Error('ConnectTimeout'), { name: 'RequestTimeoutError' }), 'RequestTimeout'],
     ['a refused connection', Object.assign(new Error('connect'), { code: 'ECONNREFUSED' }), 'ConnectionFailed'],
     ['a reset', Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' }), 'ConnectionFailed'],
-    ['a body that is no JSON', new SyntaxError('Unexpected token <'), 'ConnectionFailed'],
+    ['a body that is not JSON', new SyntaxError('Unexpected token <'), 'ConnectionFailed'],
     ['anything else', 'oops', 'ConnectionFailed'],
     ['nothing', undefined, 'ConnectionFailed'],
     ['fields of other types', { code: 7, statusCode: 'x', data: 'y' }, 'ConnectionFailed'],

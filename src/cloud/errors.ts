@@ -2,13 +2,13 @@ import * as z from 'zod';
 import type { FailureKind } from '../ecs/failure.ts';
 import { errorMessage } from '../util/errors.ts';
 
-/** Thrown by every call of the cloud layer that did not succeed. */
+/** Thrown by every failed call of the cloud layer. */
 export class CloudError extends Error {
   override readonly name = 'CloudError';
   readonly kind: FailureKind;
   /** The API action, such as `CreateNetworkInterface`. */
   readonly action: string;
-  /** The cloud's error code; `RequestTimeout` or `ConnectionFailed` when no answer came. */
+  /** The cloud's error code; `RequestTimeout` or `ConnectionFailed` when no response came. */
   readonly code: string;
   readonly requestId: string | undefined;
   readonly statusCode: number | undefined;
@@ -50,7 +50,7 @@ const KIND_BY_CODE: ReadonlyMap<string, FailureKind> = new Map(
   } as const),
 );
 
-/** Sorts an error code; the HTTP status decides where the code is not known. */
+/** Classifies an error code; the HTTP status decides for unknown codes. */
 export function kindOf(code: string, statusCode: number | undefined): FailureKind {
   const known = KIND_BY_CODE.get(code);
   if (known !== undefined) return known;
@@ -79,8 +79,8 @@ const sdkErrorSchema = z.object({
 });
 
 /**
- * Translates whatever the SDK threw. Its timeouts carry neither code nor a true message (typescript-facts 2.2), so an
- * error without a code counts as "no answer": the effect of the call is unknown.
+ * Translates whatever the SDK threw. Its timeouts carry neither a code nor an accurate message, so an error without a
+ * code counts as "no answer": the effect of the call is unknown.
  */
 export function toCloudError(action: string, thrown: unknown): CloudError {
   if (thrown instanceof CloudError) return thrown;

@@ -1,10 +1,11 @@
 import type { Cloud } from './port.ts';
 
 /**
- * The cloud for as long as a lease is held: every call asks right before it is written, and one that comes too late is not
- * sent. Reads as well: nobody of the term waits for the answer, and the quota of the minute is the next leader's.
+ * The cloud while a lease is held: every call checks the lease right before it is written, and is not sent if the lease
+ * may be lost. This includes reads, because nobody in the term waits for the response and the quota belongs to the next
+ * leader.
  *
- * @param assertHeld throws when the lease may be somebody else's by now
+ * @param assertHeld throws when someone else may hold the lease by now
  */
 export function withFence(cloud: Cloud, assertHeld: () => void): Cloud {
   return {

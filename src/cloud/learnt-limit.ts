@@ -1,13 +1,13 @@
-/** Share by which a learnt limit grows after a minute without a refusal; doubled with each further one. */
+/** Growth of a learnt limit after a minute without a refusal; doubled with each further one. */
 const FIRST_GROWTH = 0.01;
-/** How long no call is sent after the first refusal: a window of one second is over by then. */
+/** Pause after the first refusal: a one-second window has passed by then. */
 const FIRST_PAUSE_MS = 1000;
 
 /**
- * What the refusals of one API tell about its real limit. The first refusal stops all calls for a second; then one goes ahead to
- * see. When it is refused as well, the minute is used up: what was accepted in it is the limit, and the next minute is waited
- * for. When it is accepted, calls are counted in short windows: what was accepted in the second before is the limit of a second.
- * When the minute turns meanwhile, nothing is learnt. Either limit is forgotten slowly, as limits are raised, too.
+ * Learns the real limit of one API from refusals. The first refusal stops all calls for a second; then one call is sent
+ * as a probe. If it is refused too, the minute is used up: the calls accepted in it are the limit per minute, and calls
+ * wait for the next minute. If it is accepted, the limit is per second: what was accepted in the second before the
+ * refusal. If the minute ends first, nothing is learnt. Both limits grow slowly again, because limits are also raised.
  */
 export class LearntLimit {
   #perMinute: number | undefined;
@@ -15,26 +15,26 @@ export class LearntLimit {
   #growth = FIRST_GROWTH;
   #acceptedThisMinute = 0;
   #hasRefusal = false;
-  /** Calls accepted in the running second, and in the one when the first refusal came. */
+  /** Calls accepted in the current second, and in the second of the first refusal. */
   #second = { at: 0, accepted: 0 };
   #acceptedBeforeRefusal = 0;
   #state: 'open' | 'paused' | 'probing' = 'open';
   #closedUntilMs = 0;
 
-  /** Calls in a minute that the cloud accepts, as far as it has refused more; undefined when it has not. */
+  /** Calls per minute that the cloud accepts, learnt from refusals; undefined without any. */
   get perMinute(): number | undefined {
     return this.#perMinute === undefined ? undefined : Math.floor(this.#perMinute);
   }
 
-  /** The same for a second. */
+  /** Calls per second that the cloud accepts, learnt from refusals; undefined without any. */
   get perSecond(): number | undefined {
     return this.#perSecond === undefined ? undefined : Math.floor(this.#perSecond);
   }
 
   /**
-   * When the next call may be sent, epoch milliseconds; not after `nowMs` when at once.
+   * When the next call may be sent, epoch milliseconds; not after `nowMs` means at once.
    *
-   * @param sentThisSecond calls of the running second.
+   * @param sentThisSecond calls of the current second.
    */
   opensAtMs(nowMs: number, sentThisSecond: number): number {
     if (this.#state === 'probing') return Number.POSITIVE_INFINITY;
@@ -43,14 +43,14 @@ export class LearntLimit {
     return perSecond !== undefined && sentThisSecond >= perSecond ? (Math.floor(nowMs / 1000) + 1) * 1000 : nowMs;
   }
 
-  /** A call leaves. @returns whether it is the one that finds out. */
+  /** A call is sent. @returns whether it is the probe. */
   sent(): boolean {
     if (this.#state !== 'paused') return false;
     this.#state = 'probing';
     return true;
   }
 
-  /** The call that was to find out did not leave, or nobody knows how it ended. */
+  /** The probe was not sent, or its result is unknown. */
   probeLost(): void {
     if (this.#state === 'probing') this.#state = 'paused';
   }
@@ -66,7 +66,7 @@ export class LearntLimit {
     this.#growth = FIRST_GROWTH;
   }
 
-  /** @param minuteEndsAtMs when calls count anew. */
+  /** @param minuteEndsAtMs when the next minute starts. */
   refused(isProbe: boolean, sentAtMs: number, minuteEndsAtMs: number): void {
     this.#hasRefusal = true;
     if (this.#state === 'open') {
@@ -81,12 +81,12 @@ export class LearntLimit {
     }
   }
 
-  /** A minute has begun. @param limit what is believed without experience, per minute. */
+  /** A minute has started. @param limit the assumed limit per minute. */
   minuteTurned(limit: number): void {
     if (!this.#hasRefusal) this.#forget(limit);
     this.#hasRefusal = false;
     this.#acceptedThisMinute = 0;
-    // A call of this minute tells nothing about a refusal of the last one.
+    // A call of this minute says nothing about a refusal of the previous one.
     this.#state = 'open';
   }
 

@@ -2,19 +2,20 @@ import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CloudError } from './errors.ts';
 
-/** Where an ECS instance asks who it is. */
+/** Address of the metadata service on an ECS instance. */
 export const METADATA_ENDPOINT = 'http://100.100.100.200';
 
 const TOKEN_TTL_S = 300;
 const FETCH_TIMEOUT_MS = 10_000;
 
-/** Reads one item below `/latest/meta-data/`, such as `region-id`. */
+/** Reads one item under `/latest/meta-data/`, such as `region-id`. */
 export type MetadataReader = (path: string) => Promise<string>;
 
 /**
  * Opens a session with the metadata service of the ECS instance (IMDSv2).
  *
- * @throws CloudError of kind `unavailable` (no answer) or `forbidden` (an answer that is none); so does the reader
+ * @throws CloudError of kind `unavailable` (no response) or `forbidden` (a response other than success); so does the
+ * reader
  */
 export async function openMetadata(endpoint: string, clock: Clock, signal: AbortSignal): Promise<MetadataReader> {
   const token = await httpText(`${endpoint}/latest/api/token`, clock, signal, {
@@ -25,12 +26,12 @@ export async function openMetadata(endpoint: string, clock: Clock, signal: Abort
   return (path) => httpText(`${endpoint}/latest/meta-data/${path}`, clock, signal, { headers });
 }
 
-/** @returns the text of an answer that is a success. @throws CloudError of kind `unavailable` or `forbidden` */
+/** @returns the text of a successful response. @throws CloudError of kind `unavailable` or `forbidden` */
 export async function httpText(url: string, clock: Clock, signal: AbortSignal, init: RequestInit): Promise<string> {
   const action = 'GetCredential';
   const limit = new AbortController();
   const timer = clock.schedule(FETCH_TIMEOUT_MS, () =>
-    limit.abort(new Error(`it took longer than ${FETCH_TIMEOUT_MS / 1000} s`)),
+    limit.abort(new Error(`timed out after ${FETCH_TIMEOUT_MS / 1000} s`)),
   );
   let response: Response;
   let text: string;

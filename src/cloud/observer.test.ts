@@ -34,7 +34,7 @@ afterEach(async () => {
 
 const owners = () => woken.map(({ owner }) => owner);
 
-/** Begins an attachment that the cloud finishes after `ms`. */
+/** Starts an attach that the cloud finishes after `ms`. */
 function attach(id: string, ms: number): void {
   cloud.plan(id, 0, 'Attaching');
   cloud.plan(id, ms, 'InUse');
@@ -45,13 +45,13 @@ function inFlight(): number {
   return Object.values(observer.inFlight()).reduce((sum, count) => sum + count, 0);
 }
 
-test('asks nothing while there is nothing to ask', async () => {
+test('sends no request while nothing is expected', async () => {
   await clock.advance(3_600_000);
   expect(cloud.asked).toEqual([]);
   expect(clock.pendingCalls).toBe(0);
 });
 
-test('a read is answered soon, whatever the answer', async () => {
+test('a read is answered soon, whatever its result', async () => {
   cloud.plan('eni-1', 0, 'Detaching');
   observer.expect('eni-1', 'read', 'pod/a', 'pod');
   observer.expect('eni-2', 'read', 'pod/b', 'pod');
@@ -71,7 +71,7 @@ describe('a transition', () => {
     ['detach', 'Detaching', 'Available'],
     ['detach', 'Detaching', 'gone'],
     ['delete', 'Deleting', 'gone'],
-  ] as const)('%s is reported when the cloud shows %s → %s, and not before', async (expectation, during, after) => {
+  ] as const)('%s is reported when the cloud shows %s → %s, not before', async (expectation, during, after) => {
     cloud.plan('eni-1', 0, during);
     cloud.plan('eni-1', 8000, after);
     observer.expect('eni-1', expectation, 'pod/a', 'pod');
@@ -87,7 +87,7 @@ describe('a transition', () => {
     ['attach', 'gone', 'Attaching', 'InUse'],
     ['detach', 'InUse', 'Detaching', 'Available'],
     ['delete', 'Available', 'Deleting', 'gone'],
-  ] as const)('%s is awaited although describe still shows %s', async (expectation, before, during, after) => {
+  ] as const)('%s is awaited while a describe still shows %s', async (expectation, before, during, after) => {
     cloud.plan('eni-1', 0, before);
     cloud.plan('eni-1', 3000, during);
     cloud.plan('eni-1', 4000, after);
@@ -103,7 +103,7 @@ describe('a transition', () => {
     ['attach', 'gone'],
     ['detach', 'InUse'],
     ['delete', 'Available'],
-  ] as const)('%s that never begins is reported with what the cloud shows: %s', async (expectation, shown) => {
+  ] as const)('%s that never begins is reported with the state in the cloud: %s', async (expectation, shown) => {
     cloud.plan('eni-1', 0, shown);
     observer.expect('eni-1', expectation, 'pod/a', 'pod');
     await clock.advance(5000);
@@ -113,12 +113,12 @@ describe('a transition', () => {
     expect(inFlight()).toBe(0);
   });
 
-  test('that takes long wakes its owner now and then, so that it can say so', async () => {
+  test('that takes long wakes its owner now and then so that it can report', async () => {
     attach('eni-1', 100_000);
     await clock.advance(61_000);
     expect(woken.length).toBeGreaterThanOrEqual(3);
     expect(woken.length).toBeLessThanOrEqual(4);
-    // And is asked about at a walking pace.
+    // And it is polled slowly.
     expect(cloud.asked.length).toBeLessThanOrEqual(40);
     expect(inFlight()).toBe(1);
     await clock.advance(60_000);
@@ -126,7 +126,7 @@ describe('a transition', () => {
   });
 });
 
-describe('questions are few', () => {
+describe('requests are few', () => {
   test.each([
     [200, 1500, 10],
     [200, 5000, 20],
@@ -138,7 +138,7 @@ describe('questions are few', () => {
     expect(cloud.asked.length).toBeLessThanOrEqual(most);
   });
 
-  test('a question names each id once, and at most 100', async () => {
+  test('a request contains each id once, and at most 100 ids', async () => {
     for (let i = 0; i < 350; i++) {
       attach(`eni-${i}`, 1500 + i);
       observer.expect(`eni-${i}`, 'attach', `pod/eni-${i}`, 'pod');
@@ -175,19 +175,19 @@ describe('questions are few', () => {
   });
 });
 
-describe('what is known of a duration', () => {
-  test('is learnt once from an answer, however many ENIs it is about', async () => {
+describe('a learnt duration', () => {
+  test('gets one sample per response, however many ENIs it is about', async () => {
     const usualAfter = async (count: number, round: number) => {
       for (let i = 0; i < count; i++) attach(`eni-${round}-${i}`, 600);
       await clock.advance(20_000);
       return observer.usualMs('attach');
     };
-    // They have all ended when they are asked for.
+    // All have ended when they are polled.
     const usualMs = await usualAfter(1, 0);
     expect(await usualAfter(90, 1)).toBeGreaterThan(usualMs * 0.97);
   });
 
-  test('follows a cloud that has become faster', async () => {
+  test('adapts to a cloud that has become faster', async () => {
     for (let round = 0; round < 70; round++) {
       attach(`eni-${round}`, round < 10 ? 6000 : 1500);
       await clock.advance(20_000);
@@ -198,7 +198,7 @@ describe('what is known of a duration', () => {
   });
 });
 
-test('nothing starves: a slow one is answered in the midst of many that come and go', async () => {
+test('nothing starves: a slow one is answered amid many that come and go', async () => {
   attach('eni-slow', 10_000);
   for (let tick = 0; tick < 100; tick++) {
     for (let i = 0; i < 30; i++) attach(`eni-${tick}-${i}`, 1500);
@@ -210,7 +210,7 @@ test('nothing starves: a slow one is answered in the midst of many that come and
 });
 
 describe('a failure', () => {
-  test('is told, delays the next question, and loses nothing', async () => {
+  test('is reported, delays the next request and loses nothing', async () => {
     cloud.failures.push(new Error('DescribeNetworkInterfaces: Throttling.User'), new Error('again'));
     attach('eni-1', 500);
     await clock.advance(10_000);
@@ -219,7 +219,7 @@ describe('a failure', () => {
     expect(cloud.asked).toHaveLength(3);
   });
 
-  test('that lasts costs one question per second, whoever comes meanwhile', async () => {
+  test('that persists costs one request per second, whatever else is expected', async () => {
     cloud.failures.push(...Array.from({ length: 100 }, () => new Error('down')));
     for (let i = 0; i < 100; i++) {
       attach(`eni-${i}`, 500);
@@ -230,7 +230,7 @@ describe('a failure', () => {
 });
 
 describe('an answer', () => {
-  test('does not count for an expectation that was put after its question', async () => {
+  test('does not count for an expectation that came after its request', async () => {
     cloud.answerMs = 1000;
     cloud.plan('eni-1', 0, 'Available');
     observer.expect('eni-1', 'read', 'pod/a', 'pod');
@@ -246,7 +246,7 @@ describe('an answer', () => {
     expect(owners()).toEqual(['pod/a']);
   });
 
-  test('does not bring back what was forgotten meanwhile', async () => {
+  test('does not restore an ENI that was forgotten in the meantime', async () => {
     cloud.answerMs = 1000;
     cloud.plan('eni-1', 0, 'InUse');
     observer.expect('eni-1', 'read', 'pod/a', 'pod');
@@ -259,7 +259,7 @@ describe('an answer', () => {
   });
 });
 
-test('an abort ends a question that is under way', async () => {
+test('an abort ends a request in progress', async () => {
   cloud.answerMs = 3_600_000;
   attach('eni-1', 500);
   await clock.advance(5000);
@@ -268,7 +268,7 @@ test('an abort ends a question that is under way', async () => {
   expect(errors).toEqual([]);
 });
 
-test('a clock that is set back, or forward, stops nothing', async () => {
+test('a clock that is set back or forward stops nothing', async () => {
   attach('eni-1', 3000);
   await clock.advance(2000);
   clock.setWallClock(-3_600_000);

@@ -4,29 +4,34 @@ import { errorMessage } from '../util/errors.ts';
 import { CALL_CLASSES, type CallClass } from './call-line.ts';
 import type { Cloud } from './port.ts';
 
-/** What the cloud is expected to finish; `read` only asks for the state as it is. */
+/** The transition that the cloud is expected to finish; `read` only asks for the current state. */
 export type Expectation = 'read' | 'attach' | 'detach' | 'delete';
 
 const BATCH_IDS = 100;
-/** Requests that one look at the cloud may take; they are sent together. */
+/** Requests per poll; they are sent together. */
 const BATCHES_AT_ONCE = 5;
-/** A describe may show the state from before the call that started the transition. */
+/** A describe may still show the state before the call that started the transition. */
 const LAG_MS = 5000;
-/** While a transition lasts, its owner is woken this often so that it can report. */
+/** While a transition takes long, its owner is woken this often so that it can report. */
 const REPORT_MS = 15_000;
 const PACE_MIN_MS = { attach: 100, other: 300 };
 const PACE_MAX_MS = { attach: 500, other: 1000 };
-/** Reads that come together, such as when a Deployment goes, are one question; for those that come later there is the pace. */
+/**
+ * Reads that arrive together, for example when a Deployment is deleted, share a request; later ones follow the pace.
+ */
 const READ_GATHER_MS = 20;
 /**
- * Between two questions lies this much per ENI in flight: few ENIs are answered fast, many in few calls. A pod waits for an
- * attachment; nobody waits for a release.
+ * Minimum time between two polls per ENI in flight, so that few ENIs get fast answers and many take few calls. Attaches
+ * are polled faster, because a pod waits for them.
  */
 const PACE_PER_ENI_MS = { attach: 2.5, other: 5 };
 const FAILURE_PAUSE_MS = 1000;
-/** Of what is known of a duration, the part that the newest answer makes up; the first ones count for more. */
+/** Weight of the newest sample in a learnt duration; the first samples weigh more. */
 const NEWEST_SHARE = 0.2;
-/** An operation that had ended when it was asked for: the next question comes a little earlier, and each time by more. */
+/**
+ * After a poll found an operation already finished, the next poll comes a little earlier; the effect grows with each
+ * such poll.
+ */
 const SHORTEN_STEP = 0.02;
 const SHORTEN_MOST = 0.2;
 
@@ -34,12 +39,12 @@ const LONGEST_SAMPLE_MS = 60_000;
 
 type Lasting = Exclude<Expectation, 'read'>;
 
-/** How long one kind of operation takes. */
+/** Learnt duration of one kind of operation. */
 interface Duration {
   ms: number;
-  /** Answers that have told of it. */
+  /** Number of samples. */
   answers: number;
-  /** Of those, how many of the last in a row came after it had ended. */
+  /** How many of the latest samples in a row came after the operation had ended. */
   lateInARow: number;
 }
 
@@ -50,15 +55,15 @@ interface Watched {
   callClass: CallClass;
   sinceMs: number;
   dueMs: number;
-  /** How long it had lasted when it was last seen unfinished; 0 when it never was. */
+  /** Its age when it was last seen unfinished; 0 if it never was. */
   unfinishedMs: number;
   reportedMs: number;
 }
 
 /**
- * The one place that asks the cloud how asynchronous operations are doing. It batches everything in flight into describes
- * of up to 100 ids, learns how long each kind of operation takes so that it does not ask before an answer is likely, and
- * wakes the owners.
+ * Polls the cloud for the state of asynchronous operations, and is the only place that does. It batches everything in
+ * flight into describes of up to 100 ids, learns how long each kind of operation takes to avoid early polls, and wakes
+ * the owners.
  */
 export class EniObserver {
   readonly #cloud: Cloud;
@@ -67,7 +72,7 @@ export class EniObserver {
   readonly #onError: (message: string) => void;
   readonly #watched = new Map<string, Watched>();
   readonly #latest = new Map<string, EniObservation>();
-  /** Until there is experience a question rather comes too early. */
+  /** Initial estimates are short, so that the first poll is early rather than late. */
   readonly #durations: Record<Lasting, Duration> = {
     attach: { ms: 1000, answers: 0, lateInARow: 0 },
     detach: { ms: 1000, answers: 0, lateInARow: 0 },
@@ -76,7 +81,7 @@ export class EniObserver {
   #lastAskedMs = 0;
   #rouse: (() => void) | undefined;
 
-  /** @param options.wake is called with the owner when there is news about one of its ENIs. */
+  /** @param options.wake is called with the owner on news of one of its ENIs. */
   constructor(options: {
     cloud: Cloud;
     clock: Clock;
@@ -89,14 +94,14 @@ export class EniObserver {
     this.#onError = options.onError;
   }
 
-  /** ENIs that are asked about now, by what is expected of them. */
+  /** Number of ENIs being polled, by expected transition. */
   inFlight(): Record<Expectation, number> {
     const counts = { read: 0, attach: 0, detach: 0, delete: 0 };
     for (const { expectation } of this.#watched.values()) counts[expectation] += 1;
     return counts;
   }
 
-  /** How long an operation of this kind takes as a rule, as far as it was seen; milliseconds. */
+  /** The usual duration of an operation of this kind, learnt so far; milliseconds. */
   usualMs(kind: Lasting): number {
     return this.#durations[kind].ms;
   }
@@ -105,21 +110,22 @@ export class EniObserver {
     return this.#latest.get(eniId);
   }
 
-  /** Takes over a state that another call returned, such as a creation. */
+  /** Records a state that another call returned, such as a create. */
   note(eni: Eni, atMs: number): void {
     this.#latest.set(eni.id, { atMs, eni });
   }
 
-  /** Drops what is known about a settled ENI; memory holds only what moves. */
+  /** Drops the state of a settled ENI; memory holds only ENIs in transition. */
   forget(eniId: string): void {
     this.#watched.delete(eniId);
     this.#latest.delete(eniId);
   }
 
   /**
-   * Asks until the expectation is met or the cloud shows something else, then wakes the owner. Asking twice is one question.
+   * Polls until the expectation is met or the cloud shows a different outcome, then wakes the owner. Repeated calls
+   * share one poll.
    *
-   * @param callClass whom the answer is for; a request is as urgent as the most urgent ENI in it.
+   * @param callClass the class that waits for the result; a request is as urgent as the most urgent ENI in it.
    */
   expect(eniId: string, expectation: Expectation, owner: string, callClass: CallClass): void {
     const nowMs = this.#clock.monotonicMs();
@@ -176,7 +182,9 @@ export class EniObserver {
     return Math.min(nextOf('attach'), nextOf('other'));
   }
 
-  /** Everything due, the urgent first; what is due next fills the last request, where a place costs nothing. */
+  /**
+   * Everything that is due, urgent ENIs first. ENIs that are due soon fill the last request, where they cost nothing.
+   */
   #batches(): Watched[][] {
     const nowMs = this.#clock.monotonicMs();
     const rankOf = ({ dueMs, callClass }: Watched) => (dueMs <= nowMs ? urgencyOf(callClass) : CALL_CLASSES.length);
@@ -194,7 +202,7 @@ export class EniObserver {
     const nowMs = this.#clock.monotonicMs();
     const met: Watched[] = [];
     for (const entry of batch) {
-      // Replaced or forgotten while the question was under way: the answer is about an older wish.
+      // Replaced or forgotten while the request was in progress: the response belongs to an older expectation.
       if (this.#watched.get(entry.id) !== entry) continue;
       const eni = shown.get(entry.id);
       this.#latest.set(entry.id, eni === undefined ? { atMs: sentAtMs } : { atMs: sentAtMs, eni });
@@ -221,8 +229,9 @@ export class EniObserver {
   }
 
   /**
-   * Each took between `unfinishedMs` and now. When none was ever seen unfinished the question may have come late, for reasons
-   * of ours, so that it can only shorten the estimate. An answer teaches once, however many ENIs it is about.
+   * Each operation took between `unfinishedMs` and now. If none was ever seen unfinished, the poll may have been late
+   * for reasons of ours, so it can only shorten the estimate. One response counts as one sample, however many ENIs it
+   * contains.
    */
   #learn(met: readonly Watched[], nowMs: number): void {
     for (const kind of ['attach', 'detach', 'delete'] as const) {

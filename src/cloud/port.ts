@@ -1,9 +1,9 @@
 /**
- * What the control plane needs from Alibaba Cloud, in the domain's words. The adapters on the official SDKs implement
- * it; nothing above `src/cloud` sees a request or response of the SDK.
+ * The Alibaba Cloud operations that the control plane needs, in domain terms. The adapters on the official SDKs
+ * implement it; code above `src/cloud` sees no SDK request or response.
  *
- * Every method throws a `CloudError` (errors.ts), and the reason of its signal when that aborts. Without a turn a method waits
- * for quota before the request leaves.
+ * Every method throws a `CloudError` (errors.ts), or the reason of its signal when that aborts. Without a turn, a
+ * method waits for quota before it sends the request.
  */
 
 import type { Eni, EniStatus, EniType } from '../ecs/eni.ts';
@@ -20,7 +20,7 @@ export interface CreateEniRequest {
   description: string;
   /** At most 64 ASCII characters; the same token and parameters give the same ENI. */
   clientToken: string;
-  /** A given primary address instead of one that the cloud picks. */
+  /** A specific primary address; by default the cloud picks one. */
   primaryIp?: string;
   ipv6Count?: number;
   resourceGroupId?: string;
@@ -45,41 +45,41 @@ export interface EniFilter {
   tags?: Record<string, string>;
 }
 
-/** An answer and how old it is. */
+/** A response and its age. */
 export interface DescribedEnis {
   enis: Eni[];
-  /** When the first request left, after any wait for quota; epoch milliseconds. */
+  /** When the first request was sent, after any wait for quota; epoch milliseconds. */
   sentAtMs: number;
-  /** How many requests it took. */
+  /** Number of requests. */
   requests: number;
 }
 
-/** What the cloud answered to a call that changes something; its support asks for the request id. */
+/** The response to a mutating call; Alibaba Cloud's support asks for the request id. */
 export interface Receipt {
-  /** Empty when the answer carries none. */
+  /** Empty when the response has none. */
   requestId: string;
 }
 
 export interface Cloud {
   /** Returns the created ENI, `Available`. Synchronous in the cloud. */
   createEni(request: CreateEniRequest, leave: CallLeave): Promise<Receipt & { eni: Eni }>;
-  /** Starts the attachment; the ENI is `Attaching` on return and `InUse` later. */
+  /** Starts the attach; the ENI is `Attaching` on return and `InUse` later. */
   attachEni(request: AttachEniRequest, leave: CallLeave): Promise<Receipt>;
-  /** Starts the detachment. An ENI or instance that no longer exists counts as success (reference 5.5). */
+  /** Starts the detach. Succeeds if the ENI or instance no longer exists. */
   detachEni(request: DetachEniRequest, leave: CallLeave): Promise<Receipt>;
-  /** Starts the deletion. An ENI that no longer exists counts as success. */
+  /** Starts the deletion. Succeeds if the ENI no longer exists. */
   deleteEni(eniId: string, leave: CallLeave): Promise<Receipt>;
   /** Replaces the security groups of an ENI in any state but Deleting. Synchronous; takes effect after a short delay. */
   modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], leave: CallLeave): Promise<Receipt>;
   /**
-   * Follows the pages to the end; ids that do not exist are missing from the answer.
+   * Reads all pages; ids that do not exist are missing from the result.
    *
-   * @param keep which of them to keep in memory; every one without it.
+   * @param keep selects the ENIs to keep in memory; all by default.
    */
   describeEnis(filter: EniFilter, leave: CallLeave, keep?: (eni: Eni) => boolean): Promise<DescribedEnis>;
   describeInstanceTypes(instanceTypes: string[], leave: ReadLeave): Promise<InstanceTypeLimits[]>;
   describeInstances(instanceIds: string[], leave: ReadLeave): Promise<Instance[]>;
-  /** By ids, every vSwitch of a VPC, or every one of the region. */
+  /** By ids, all vSwitches of a VPC, or all of the region. */
   describeVSwitches(filter: { ids?: string[]; vpcId?: string }, leave: ReadLeave): Promise<VSwitch[]>;
   describeSecurityGroups(ids: string[], leave: ReadLeave): Promise<SecurityGroup[]>;
 }

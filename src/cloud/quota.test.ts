@@ -8,7 +8,7 @@ const MINUTE_MS = 60_000;
 const API = 'AttachNetworkInterface';
 const never = new AbortController().signal;
 
-/** When each of `count` calls was let through, in the order in which they asked. */
+/** When each of `count` calls was let through, in request order. */
 class Calls {
   readonly clock = new VirtualClock();
   readonly quota: QuotaScheduler;
@@ -43,7 +43,7 @@ class Calls {
   }
 }
 
-test('calls go at once while the minute has room, then in order from the next minute on', async () => {
+test('calls go at once while the minute has turns left, then in order from the next minute on', async () => {
   const calls = new Calls(3);
   await calls.clock.advance(10_000);
   calls.ask(8);
@@ -63,7 +63,7 @@ test('a newcomer does not overtake those who wait', async () => {
   const calls = new Calls(2);
   calls.ask(3);
   await calls.clock.advance(MINUTE_MS - 1);
-  // The minute has turned for the clock, but the queue has not been served yet.
+  // The clock shows the next minute, but the queue has not been served yet.
   calls.clock.freeze(60);
   calls.ask(1);
   await calls.clock.advance(1000);
@@ -90,7 +90,7 @@ test.each([
 });
 
 describe('an abort', () => {
-  test('leaves the queue, and lets the next one have the place', async () => {
+  test('leaves the queue and gives the place to the next call', async () => {
     const calls = new Calls(1);
     const abort = new AbortController();
     calls.ask(1);
@@ -105,7 +105,7 @@ describe('an abort', () => {
     expect(calls.released).toHaveLength(2);
   });
 
-  test('before the question takes no place', async () => {
+  test('before the request takes no place', async () => {
     const calls = new Calls(1);
     await expect(
       calls.quota.turn({ api: API, callClass: 'pod' }, AbortSignal.abort(new Error('gone'))),
@@ -113,7 +113,7 @@ describe('an abort', () => {
     expect(calls.quota.status(API).usedThisMinute).toBe(0);
   });
 
-  test('of all who wait leaves no timer behind', async () => {
+  test('of all waiting calls leaves no timer behind', async () => {
     const calls = new Calls(1);
     const abort = new AbortController();
     calls.ask(5, abort.signal);
@@ -124,8 +124,8 @@ describe('an abort', () => {
   });
 });
 
-describe('a call near the turn of a minute', () => {
-  // Its arrival may be counted in either minute, and the cloud's clock may differ a little.
+describe('a call near the end of a minute', () => {
+  // It may be counted in either minute, and the cloud's clock may differ a little.
   test.each([
     [-200, 50],
     [-200, 250],
@@ -144,7 +144,7 @@ describe('a call near the turn of a minute', () => {
     expect(calls.released).toHaveLength(8);
   });
 
-  test('that waits for a connection until the minute has turned is not covered any more', async () => {
+  test('that waits for a connection until the minute has ended is no longer covered', async () => {
     const calls = new Calls(4);
     const startMs = calls.clock.now();
     await calls.clock.advance(MINUTE_MS - 1000);
@@ -152,7 +152,7 @@ describe('a call near the turn of a minute', () => {
       startMs + MINUTE_MS - 250,
     );
     await calls.clock.advance(900);
-    // Charged to both minutes, it may leave in either.
+    // It is charged to both minutes, so it may be sent in either.
     expect((await calls.quota.turn({ api: API, callClass: 'pod' }, never)).validUntilMs).toBe(
       startMs + 2 * MINUTE_MS - 250,
     );
@@ -162,7 +162,7 @@ describe('a call near the turn of a minute', () => {
 });
 
 describe('a clock that is set back', () => {
-  test.each([100, 61_000, 3_600_000])('by %i ms opens no second window, and stops nothing for long', async (backMs) => {
+  test.each([100, 61_000, 3_600_000])('by %i ms opens no second window and stops nothing for long', async (backMs) => {
     const calls = new Calls(5);
     await calls.clock.advance(10 * MINUTE_MS + 5000);
     calls.ask(12);
@@ -179,7 +179,7 @@ describe('a clock that is set back', () => {
     expect(Math.max(...calls.counts)).toBeLessThanOrEqual(5);
   });
 
-  test('or forward serves those who wait', async () => {
+  test('or forward serves waiting calls', async () => {
     const calls = new Calls(1);
     calls.ask(3);
     calls.clock.setWallClock(3_600_000);
@@ -189,7 +189,7 @@ describe('a clock that is set back', () => {
 });
 
 describe('classes', () => {
-  /** The classes of calls in the order in which they had their turn. */
+  /** The classes of calls in the order of their turns. */
   async function served(asked: readonly CallClass[], limit: number, minutes: number): Promise<CallClass[]> {
     const clock = new VirtualClock();
     const quota = new QuotaScheduler({ clock, limits: { [API]: limit } });
@@ -203,7 +203,7 @@ describe('classes', () => {
     return order;
   }
 
-  test('the more urgent goes first, whoever came first', async () => {
+  test('the more urgent call goes first, even if it came later', async () => {
     expect(await served(['audit', 'release', 'repair', 'move', 'pod'], 5, 1)).toEqual([
       'pod',
       'move',
@@ -213,12 +213,12 @@ describe('classes', () => {
     ]);
   });
 
-  test('a pod behind two thousand releases waits for the turn of the minute', async () => {
+  test('a pod behind two thousand releases waits only for the next minute', async () => {
     const asked: CallClass[] = [...Array.from({ length: 2000 }, () => 'release' as const), 'pod'];
     expect((await served(asked, 400, 1))[0]).toBe('pod');
   });
 
-  test('nobody starves: one turn of ten is for who has waited longest', async () => {
+  test('nobody starves: one turn in ten is for the oldest call', async () => {
     const asked: CallClass[] = ['audit', ...Array.from({ length: 500 }, () => 'pod' as const)];
     const order = await served(asked, 50, 1);
     expect(order.indexOf('audit')).toBe(9);
@@ -226,7 +226,7 @@ describe('classes', () => {
 });
 
 describe('a turn', () => {
-  test('that is given back is the next one’s, and counts nothing', async () => {
+  test('that is given back goes to the next call and is not counted', async () => {
     const calls = new Calls(1);
     const turn = await calls.quota.turn({ api: API, callClass: 'release' }, never);
     calls.ask(1);
@@ -237,7 +237,7 @@ describe('a turn', () => {
     expect(calls.quota.status(API)).toMatchObject({ usedThisMinute: 1, waiting: 0 });
   });
 
-  test('of the end of a minute that is given back in the next one is free there', async () => {
+  test('from the end of a minute that is given back in the next one is free there', async () => {
     const calls = new Calls(1);
     await calls.clock.advance(MINUTE_MS - 100);
     const turn = await calls.quota.turn({ api: API, callClass: 'release' }, never);
@@ -247,7 +247,7 @@ describe('a turn', () => {
     expect(calls.quota.status(API).usedThisMinute).toBe(0);
   });
 
-  test('after a takeover half of the minute counts as used by the leader before', async () => {
+  test('after a takeover half of the minute counts as used by the previous leader', async () => {
     const calls = new Calls(10);
     await calls.clock.advance(10_000);
     calls.quota.takeOver();
@@ -259,7 +259,7 @@ describe('a turn', () => {
   });
 });
 
-describe('a cloud that accepts less than is believed', () => {
+describe('a cloud that accepts less than is assumed', () => {
   /** The cloud's own count, in windows of `windowMs`. */
   async function scene(options: { believed: number; real: number; windowMs: number; calls: number; minutes: number }) {
     const clock = new VirtualClock();
@@ -292,7 +292,7 @@ describe('a cloud that accepts less than is believed', () => {
     return { quota, perMinute, order };
   }
 
-  test('in a minute: hardly any refusal after the first minute, and nobody is overtaken', async () => {
+  test('in a minute: hardly any refusals after the first minute, and no call is overtaken', async () => {
     const { quota, perMinute, order } = await scene({
       believed: 500,
       real: 300,
@@ -309,20 +309,20 @@ describe('a cloud that accepts less than is believed', () => {
     expect(order).toEqual([...order].sort((a, b) => a - b));
   });
 
-  test('in a second: calls go on at that pace within the minute', async () => {
+  test('in a second: calls continue at that rate within the minute', async () => {
     const { perMinute, order } = await scene({ believed: 500, real: 10, windowMs: 1000, calls: 300, minutes: 1 });
     expect(order).toHaveLength(300);
-    // All that were let through at once are refused in one go; then only who tries whether more is accepted by now.
+    // All calls let through at once are refused together; afterwards only probes are refused.
     expect(perMinute[0]?.refused).toBeLessThan(300);
   });
 
-  test('and learns that it accepts more again', async () => {
+  test('and later accepts more again', async () => {
     const { quota } = await scene({ believed: 500, real: 300, windowMs: MINUTE_MS, calls: 400, minutes: 30 });
     expect(quota.status(API).learntPerMinute).toBeUndefined();
   });
 });
 
-test('in no minute of the cloud are there more calls than the limit, and all come through in order', async () => {
+test('in no minute of the cloud are there more calls than the limit, and all get through in order', async () => {
   const burst = fc.record({ pauseMs: fc.oneof(fc.nat(400), fc.nat(70_000)), count: fc.nat(8) });
   await fc.assert(
     fc.asyncProperty(

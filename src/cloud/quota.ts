@@ -4,12 +4,12 @@ import { LearntLimit } from './learnt-limit.ts';
 
 const MINUTE_MS = 60_000;
 const SECOND_MS = 1000;
-/** A call released this close to the end of a minute may be counted by the cloud in the next one; it is charged to both. */
+/** A call sent this close to the end of a minute may be counted by the cloud in the next one; it is charged to both. */
 const TAIL_MS = 250;
-/** After the turn of a minute, how long the cloud's clock may lag behind ours. */
+/** After a minute starts, how far the cloud's clock may lag behind ours. */
 const GUARD_MS = 50;
 
-/** Calls per minute that upstream assumes. The account's real figures stand in its quota centre. */
+/** Calls per minute that upstream assumes. The account's actual limits are in Alibaba Cloud's Quota Center. */
 export const DEFAULT_LIMITS: Readonly<Record<string, number>> = {
   default: 500,
   AttachNetworkInterface: 500,
@@ -21,56 +21,61 @@ export const DEFAULT_LIMITS: Readonly<Record<string, number>> = {
   DescribeInstanceTypes: 400,
 };
 
-/** How busy one API is. */
+/** Current use of one API. */
 export interface QuotaStatus {
-  /** As configured, or as refusals have taught, whichever is less. */
+  /** The configured limit or the one learnt from refusals, whichever is lower. */
   limitPerMinute: number;
-  /** What refusals have taught; absent without such. */
+  /** The limit learnt from refusals; absent without any. */
   learntPerMinute?: number;
   learntPerSecond?: number;
   usedThisMinute: number;
   waiting: number;
   waitingByClass: Readonly<Record<CallClass, number>>;
-  /** When the count starts again, epoch milliseconds. */
+  /** When the next minute starts, epoch milliseconds. */
   nextMinuteAtMs: number;
 }
 
-/** Leave to make one call now. Whoever holds one either gives it back or says how the call ended. */
+/** Permission to make one call now. The holder must either give it back or report how the call ended. */
 export interface Turn {
   readonly callClass: CallClass;
-  /** Until when the call may leave, epoch milliseconds: later it would count in a minute that it is not charged to. */
+  /**
+   * The latest time to send the call, epoch milliseconds; later it would count in a minute that it is not charged to.
+   */
   readonly validUntilMs: number;
-  /** The call is not made: the next in line has the turn. Idempotent. */
+  /** The call is not made; the next in line gets the turn. Idempotent. */
   giveBack(): void;
   /**
-   * How the call ended. Idempotent.
+   * Reports how the call ended. Idempotent.
    *
-   * @returns after `throttled`, a request for another turn at the place in line that the call has had.
+   * @returns after `throttled`, a request for another turn at the same place in line.
    */
   end(how: 'accepted' | 'throttled' | 'unknown'): TurnRequest;
 }
 
-/** Who asks for a turn. */
+/** A request for a turn. */
 export interface TurnRequest {
   api: string;
   callClass: CallClass;
-  /** Of {@link QuotaScheduler.newPlace}, for a call that has waited before; absent for a new one. */
+  /** From {@link QuotaScheduler.newPlace}, for a call that has waited before; absent for a new one. */
   place?: number;
 }
 
-/** Until when a call may be sent. */
+/** Conditions under which a call may be sent. */
 export interface SendLimit {
   signal: AbortSignal;
-  /** Asked right before the call is written: throws when nothing may leave any more, though the signal has not aborted yet. */
+  /**
+   * Called right before the call is written: throws when nothing may be sent any more, even if the signal has not
+   * aborted yet.
+   */
   assertHeld?: () => void;
 }
 
-/** Leave to read: whom the wait for quota is for. */
+/** Permission to read: the class whose waiting call it is for. */
 export interface ReadLeave extends SendLimit {
   callClass: CallClass;
 }
 
-/** Leave to change something: a turn that the caller has, or as for reading. */
+/** Permission to change something: a turn that the caller holds, or as for reading. */
 export type CallLeave = ReadLeave | (SendLimit & { turn: Turn });
 
 interface TurnWaiter extends Waiter {
@@ -81,7 +86,7 @@ interface Window {
   api: string;
   minute: number;
   used: number;
-  /** Of `used`, those charged to the next minute as well. */
+  /** The part of `used` that is charged to the next minute as well. */
   tail: number;
   second: number;
   usedThisSecond: number;
@@ -91,16 +96,17 @@ interface Window {
 }
 
 /**
- * Gives `limit × share` turns per API in a clock minute: at once while the minute has room, then by class (call-line.ts) from
- * the next minute on. The cloud counts in fixed one-minute windows, so a token bucket would let twice the quota through. A
- * refusal closes the API until it is known what the cloud does accept (learnt-limit.ts).
+ * Gives `limit × share` turns per API and clock minute: at once while the minute has turns left, then by class
+ * (call-line.ts) from the next minute on. The cloud counts in fixed one-minute windows, so a token bucket would let up
+ * to twice the quota through. After a refusal the API is closed until it is known what the cloud accepts
+ * (learnt-limit.ts).
  */
 export class QuotaScheduler {
   readonly #clock: Clock;
   #limits: Record<string, number>;
   #share: number;
   readonly #windows = new Map<string, Window>();
-  /** A minute of which others may have used a part. */
+  /** A minute of which others may have used part. */
   #sharedMinute: number | undefined;
   #lastPlace = 0;
 
@@ -114,16 +120,14 @@ export class QuotaScheduler {
     this.#share = options.share ?? 1;
   }
 
-  /** Other limits from now on; what waits goes as soon as they let it. */
+  /** Applies new limits; waiting calls go as soon as these permit. */
   setLimits({ limits, share }: { limits: Record<string, number>; share: number }): void {
     this.#limits = { ...DEFAULT_LIMITS, ...limits };
     this.#share = share;
     for (const window of this.#windows.values()) this.#release(window);
   }
 
-  /**
-   * A term begins. The leader before may have used the running minute, so half of it counts as used.
-   */
+  /** A term starts. The previous leader may have used the current minute, so half of it counts as used. */
   takeOver(): void {
     this.#sharedMinute = this.#minute();
     for (const window of this.#windows.values()) {
@@ -133,8 +137,8 @@ export class QuotaScheduler {
   }
 
   /**
-   * Resolves when a call may be made; rejects with the signal's reason when it aborts first. Who then finds that the call is not
-   * needed any more gives the turn back.
+   * Resolves when a call may be made; rejects with the signal's reason when it aborts first. If the call is no longer
+   * needed by then, the holder gives the turn back.
    */
   async turn({ api, callClass, place }: TurnRequest, signal: AbortSignal): Promise<Turn> {
     signal.throwIfAborted();
@@ -155,18 +159,18 @@ export class QuotaScheduler {
     };
     signal.addEventListener('abort', onAbort, { once: true });
     window.line.add(waiter);
-    // Nobody overtakes those whom a timer has not served yet.
+    // Must not overtake waiters whose timer has not fired yet.
     this.#release(window);
     return promise;
   }
 
-  /** A place behind everybody's, for a call that may come to wait again. */
+  /** A place behind all others, for a call that may have to wait again. */
   newPlace(): number {
     this.#lastPlace += 1;
     return this.#lastPlace;
   }
 
-  /** Every API that has a limit of its own or was called, by name. */
+  /** Names of the APIs that have a limit of their own or were called. */
   apis(): string[] {
     const named = Object.keys(this.#limits).filter((api) => api !== 'default');
     return [...new Set([...named, ...this.#windows.keys()])].sort();
@@ -232,8 +236,8 @@ export class QuotaScheduler {
     const minute = this.#minute();
     if (minute === window.minute) return;
     if (minute < window.minute) {
-      // The clock was set back. Which minute of the cloud this is, nobody knows: what was let through counts in it and in
-      // the next one, so that neither opens a second full window.
+      // The clock was set back, so it is unknown which of the cloud's minutes this is. What was let through counts in
+      // this minute and the next, so that neither opens a second full window.
       window.tail = window.used;
     } else {
       window.used = minute === window.minute + 1 ? window.tail : 0;
@@ -243,7 +247,7 @@ export class QuotaScheduler {
     window.minute = minute;
   }
 
-  /** When the next call may leave, epoch milliseconds; infinite while one that left is to tell. */
+  /** When the next call may be sent, epoch milliseconds; infinite while a probe is in progress. */
   #opensAtMs(window: Window): number {
     this.#roll(window);
     const nowMs = this.#clock.now();
@@ -251,7 +255,7 @@ export class QuotaScheduler {
     return window.learnt.opensAtMs(nowMs, window.usedThisSecond);
   }
 
-  /** Lets go whoever may, and plans for the rest. */
+  /** Releases the calls that may go, and sets a timer for the rest. */
   #release(window: Window): void {
     this.#unplan(window);
     while (window.line.size > 0) {
@@ -299,7 +303,7 @@ export class QuotaScheduler {
           isOver = true;
           if (how === 'accepted') learnt.accepted(isProbe, sentAtMs);
           else if (how === 'throttled') {
-            // What is refused uses nothing up.
+            // A refused call uses no quota.
             refund();
             learnt.refused(isProbe, sentAtMs, this.#minuteEndsAtMs(window) + GUARD_MS);
           } else if (isProbe) learnt.probeLost();

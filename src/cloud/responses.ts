@@ -4,8 +4,8 @@ import type { Instance, InstanceTypeLimits } from '../ecs/instance.ts';
 import type { VSwitch } from '../ecs/vpc.ts';
 
 /**
- * Answers of ECS and VPC as they come over the wire (alicloud-fields.json). Only what is read is described; absent fields
- * have the neutral value, as the API leaves out what is empty.
+ * Wire format of ECS and VPC responses. Only fields that are read are described. Absent fields get a neutral value,
+ * because the API leaves empty ones out.
  */
 
 const text = z.string().default('');

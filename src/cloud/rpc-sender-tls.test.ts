@@ -7,7 +7,7 @@ import { CredentialCache } from './credentials.ts';
 import { type RpcSender, rpcSenders } from './rpc-sender.ts';
 import { failureOf } from './test-support/connect.ts';
 
-/* As the cloud is reached: over TLS, which takes its time before a request can be written. */
+// The cloud is reached over TLS, whose handshake takes time before a request can be written.
 
 const nowMs = Date.now();
 const validity = { notBeforeMs: nowMs - 3_600_000, notAfterMs: nowMs + 3_600_000 };
@@ -55,7 +55,7 @@ function sender(clock: VirtualClock): RpcSender {
   return rpcSenders({ ecs: endpoint, vpc: endpoint }, { credentials, clock }).ecs;
 }
 
-test('a call is written when the connection is there, and the next one goes on the same', async () => {
+test('a call is written once the connection is established, and the next one reuses it', async () => {
   const send = sender(new VirtualClock());
   const left: number[] = [];
   let connections = 0;
@@ -70,7 +70,7 @@ test('a call is written when the connection is there, and the next one goes on t
   expect(connections).toBe(1);
 });
 
-test('a call whose lease runs out during the handshake does not leave', async () => {
+test('a call whose lease runs out during the handshake is not sent', async () => {
   const clock = new VirtualClock();
   const over = new Error('the lease was lost');
   const arrived = requests;
@@ -82,7 +82,7 @@ test('a call whose lease runs out during the handshake does not leave', async ()
   expect(requests).toBe(arrived);
 });
 
-test('a server that cannot show whose it is gets no call', async () => {
+test('a server with an untrusted certificate gets no call', async () => {
   const arrived = requests;
   setDefaultCACertificates(before);
   onConnection = () => {};

@@ -9,7 +9,7 @@ import { type RpcCall, type RpcSender, rpcSenders } from './rpc-sender.ts';
 import { failureOf } from './test-support/connect.ts';
 import { startHttpServer } from './test-support/http-server.ts';
 
-/** The adapter with a sender of its own instead of the SDK's: no socket, no credential, virtual time. */
+/** The adapter with a custom sender instead of the SDK's: no socket, no credential, virtual time. */
 
 const leave = { signal: new AbortController().signal, callClass: 'pod' } as const;
 let account: TestAccount;
@@ -39,7 +39,7 @@ function connect(send: RpcSender, quota = new QuotaScheduler({ clock, limits: { 
   return new AlibabaCloud(new RpcContext({ quota, clock, regionId: 'cn-hangzhou', onCall }), { ecs: send, vpc: send });
 }
 
-/** A sender over real sockets, and how many requests have arrived at the other end. */
+/** A sender over real sockets, and the number of requests that arrived at the other end. */
 async function overHttp(source: () => Promise<Credential> = async () => key) {
   let requests = 0;
   const server = await startHttpServer((_request, response) => {
@@ -54,7 +54,7 @@ async function overHttp(source: () => Promise<Credential> = async () => key) {
 
 const key: Credential = { accessKeyId: 'id', accessKeySecret: 'secret' };
 
-/** A lease of 10 s of which no timer tells that it has run out, as when the process was stopped. */
+/** A lease of 10 s whose expiry no timer reports, as after the process was suspended. */
 function lease() {
   const untilMs = clock.monotonicMs() + 10_000;
   const over = new Error('the lease was lost');
@@ -64,7 +64,7 @@ function lease() {
   return { over, assertHeld };
 }
 
-test('a call whose lease ran out while credentials were being fetched does not leave', async () => {
+test('a call whose lease ran out while credentials were being fetched is not sent', async () => {
   const fetched = Promise.withResolvers<Credential>();
   const asked = Promise.withResolvers<void>();
   await using http = await overHttp(() => {
@@ -80,12 +80,12 @@ test('a call whose lease ran out while credentials were being fetched does not l
   expect(http.arrived()).toBe(0);
 });
 
-test('a call whose lease ran out while the connection was being made does not leave, nor one on a connection from before', async () => {
+test('a call whose lease ran out while the connection was being made is not sent, nor is one on an existing connection', async () => {
   await using http = await overHttp();
   const cloud = connect(http.ecs);
   const { over, assertHeld } = lease();
   const call = cloud.deleteEni('eni-1', { ...leave, assertHeld });
-  // Everything up to the connection happens before Node looks at its sockets again.
+  // Everything up to the connection happens before Node polls its sockets again.
   await settled();
   clock.freeze(20_000);
   await expect(call).rejects.toBe(over);
@@ -96,7 +96,7 @@ test('a call whose lease ran out while the connection was being made does not le
   expect(http.arrived()).toBe(1);
 });
 
-test('a call whose term ended while credentials were being fetched does not leave', async () => {
+test('a call whose term ended while credentials were being fetched is not sent', async () => {
   const fetched = Promise.withResolvers<Credential>();
   const asked = Promise.withResolvers<void>();
   await using http = await overHttp(() => {
@@ -113,7 +113,7 @@ test('a call whose term ended while credentials were being fetched does not leav
   expect(http.arrived()).toBe(0);
 });
 
-test('a call that is held back at the last moment gives its turn back', async () => {
+test('a call that is stopped at the last moment gives its turn back', async () => {
   const quota = new QuotaScheduler({ clock, limits: { default: 1000 } });
   const { over, assertHeld } = lease();
   const held = connect(toModel, quota).deleteEni('eni-1', { ...leave, assertHeld });
@@ -123,12 +123,17 @@ test('a call that is held back at the last moment gives its turn back', async ()
   expect(quota.status('DeleteNetworkInterface').usedThisMinute).toBe(0);
 });
 
-test('a call goes out with its version and its parameters under their wire names', async () => {
+test('a call is sent with its version and its parameters by wire name', async () => {
   const { vSwitchId, securityGroupId } = account.network;
   const creating = connect(toModel).createEni(
     {
-      ...{ kind: 'Secondary', vSwitchId, securityGroupIds: [securityGroupId], tags: { owner: 'us' } },
-      ...{ deleteOnRelease: true, description: '', clientToken: 'token' },
+      kind: 'Secondary',
+      vSwitchId,
+      securityGroupIds: [securityGroupId],
+      tags: { owner: 'us' },
+      deleteOnRelease: true,
+      description: '',
+      clientToken: 'token',
     },
     leave,
   );
@@ -149,7 +154,7 @@ test('a call goes out with its version and its parameters under their wire names
   expect(reports).toMatchObject([{ code: 'OK', durationMs: 100 }, { code: 'OK' }]);
 });
 
-test('a refusal that a sender throws is told as one of the SDK is', async () => {
+test('a refusal from a sender is reported like one from the SDK', async () => {
   const attaching = failureOf(
     connect(toModel).attachEni({ eniId: 'eni-none', instanceId: account.network.instanceId }, leave),
   );
@@ -162,7 +167,7 @@ test('a refusal that a sender throws is told as one of the SDK is', async () => 
   });
 });
 
-test('an error without a code says that no answer came', async () => {
+test('an error without a code means that no response came', async () => {
   const lost = connect(async (_call, leaves) => {
     leaves();
     throw new Error('timeout');

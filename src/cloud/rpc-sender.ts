@@ -6,12 +6,12 @@ import * as z from 'zod';
 import type { Clock } from '../util/clock.ts';
 import type { CredentialCache } from './credentials.ts';
 
-/** One call as its service reads it. */
+/** One call in wire format. */
 export interface RpcCall {
   /** API version, such as `2014-05-26` for ECS. */
   version: string;
   action: string;
-  /** By wire name, `RegionId` among them; lists and objects as such, without what is absent. */
+  /** By wire name, including `RegionId`; lists and objects unflattened, absent values left out. */
   params: RpcParams;
 }
 
@@ -19,32 +19,32 @@ export type RpcParams = { readonly [name: string]: RpcValue };
 export type RpcValue = string | number | boolean | readonly RpcValue[] | RpcParams;
 
 /**
- * Sends one call to a service, once, and returns the body of its answer as parsed JSON.
+ * Sends one call to a service exactly once and returns the parsed JSON body of the response.
  *
  * A refusal is thrown as an error with `code` (the cloud's), `statusCode` (HTTP) and, where known, `requestId` and
- * `data: { Message }`. An error that lacks `code` or `statusCode` means that no answer came, so that the call may have taken
- * effect; one with "timeout" in its name or message is told as such. A {@link CloudError} passes as it is. `toCloudError`
- * reads all of that.
+ * `data: { Message }`. An error without `code` or `statusCode` means that no response came, so the call may have taken
+ * effect; "timeout" in its name or message marks a timeout. A {@link CloudError} passes unchanged. `toCloudError`
+ * interprets all of this.
  *
- * @param leave called right before the request is written, when there is nothing left to wait for. When it throws, nothing is
- *   sent, and what it threw is thrown.
+ * @param leave called right before the request is written, when nothing is left to wait for. If it throws, nothing is
+ * sent and the error is thrown.
  */
 export type RpcSender = (call: RpcCall, leave: () => void) => Promise<unknown>;
 
-/** Where a service is reached. */
+/** The address of a service. */
 export interface RpcEndpoint {
   /** `host` or `host:port`. */
   host: string;
   protocol: 'HTTP' | 'HTTPS';
 }
 
-/** Where ECS and VPC are reached. */
+/** The addresses of ECS and VPC. */
 export interface CloudEndpoints {
   ecs: RpcEndpoint;
   vpc: RpcEndpoint;
 }
 
-/** The regional endpoints; inside a VPC by default. */
+/** The regional endpoints; inside the VPC by default. */
 export function regionalEndpoints(regionId: string, network: 'vpc' | 'public'): CloudEndpoints {
   const infix = network === 'vpc' ? '-vpc' : '';
   return {
@@ -53,7 +53,7 @@ export function regionalEndpoints(regionId: string, network: 'vpc' | 'public'): 
   };
 }
 
-/** A shorter one, such as the SDK's 3 s, would give up on calls that then take effect. */
+/** Shorter timeouts, such as the SDK's 3 s, give up on calls that then take effect. */
 const TIMEOUTS = { connectMs: 10_000, readMs: 20_000 };
 
 export interface RpcOptions {
@@ -74,14 +74,14 @@ const refusalSchema = z
   })
   .pipe(z.object({ Code: z.string(), Message: z.string().default(''), RequestId: z.string().optional() }));
 
-/** Senders to ECS and VPC. */
 export function rpcSenders(endpoints: CloudEndpoints, options: RpcOptions): { ecs: RpcSender; vpc: RpcSender } {
   return { ecs: rpcSender(endpoints.ecs, options), vpc: rpcSender(endpoints.vpc, options) };
 }
 
 /**
- * Signs as the official SDK does, with its code, and sends by itself: the SDK waits for a connection after the last moment at
- * which it can be held back, and a process that was stopped meanwhile would send what only the next leader may.
+ * Signs with the code of the official SDK but sends by itself. The SDK waits for a connection after the last point at
+ * which a call can be stopped, so a process that was suspended in the meantime would send calls that belong to the next
+ * leader.
  */
 function rpcSender(endpoint: RpcEndpoint, options: RpcOptions): RpcSender {
   const { credentials, clock, timeouts = TIMEOUTS } = options;
@@ -91,9 +91,14 @@ function rpcSender(endpoint: RpcEndpoint, options: RpcOptions): RpcSender {
     const { accessKeyId, accessKeySecret, securityToken } = await credentials.get();
     const unsigned: Record<string, string> = {
       ...OpenApiUtil.query({ ...params }),
-      ...{ Action: action, Version: version, Format: 'json', AccessKeyId: accessKeyId },
-      ...{ SignatureMethod: 'HMAC-SHA1', SignatureVersion: '1.0' },
-      ...{ SignatureNonce: OpenApiUtil.getNonce(), Timestamp: OpenApiUtil.getTimestamp() },
+      Action: action,
+      Version: version,
+      Format: 'json',
+      AccessKeyId: accessKeyId,
+      SignatureMethod: 'HMAC-SHA1',
+      SignatureVersion: '1.0',
+      SignatureNonce: OpenApiUtil.getNonce(),
+      Timestamp: OpenApiUtil.getTimestamp(),
       ...(securityToken === undefined ? {} : { SecurityToken: securityToken }),
     };
     const signature = OpenApiUtil.getRPCSignature(unsigned, 'POST', accessKeySecret);
@@ -124,9 +129,9 @@ function post({ endpoint, agent, clock, timeouts, path, leave }: Post): Promise<
     request.destroy();
   };
   const limit = (what: string, ms: number) =>
-    clock.schedule(ms, () => fail(new Error(`${what} timeout: nothing within ${ms} ms`)));
+    clock.schedule(ms, () => fail(new Error(`${what} timeout: no data within ${ms} ms`)));
   let timer = limit('connect', timeouts.connectMs);
-  // Nothing is written before end(), and that is called where the connection is there.
+  // Nothing is written before end(), which is called once the connection is established.
   const send = () => {
     timer.cancel();
     try {
@@ -150,10 +155,12 @@ function post({ endpoint, agent, clock, timeouts, path, leave }: Post): Promise<
   return promise;
 }
 
-/** As `toCloudError` reads one; without a code when it is no answer of the service, such as a proxy's page. */
+/**
+ * In the form that `toCloudError` reads; without a code when the response is not the service's, such as a proxy's page.
+ */
 function refusal(statusCode: number, text: string): Error {
   const parsed = refusalSchema.safeParse(text);
-  if (!parsed.success) return new Error(`HTTP ${statusCode} without a code of the service: ${text.slice(0, 200)}`);
+  if (!parsed.success) return new Error(`HTTP ${statusCode} without an error code: ${text.slice(0, 200)}`);
   const { Code: code, Message: message, RequestId: requestId } = parsed.data;
   return Object.assign(new Error(message), { code, statusCode, requestId, data: { Message: message } });
 }

@@ -7,7 +7,7 @@ import { CONCURRENT_CALLS } from './rpc.ts';
 import { connectCloud, failureOf } from './test-support/connect.ts';
 import { startHttpServer } from './test-support/http-server.ts';
 
-/** What the simulator does not do: answer late, leave, or wrongly. */
+/** Behaviour that the simulator does not have: late, missing or wrong responses. */
 
 const leave = { signal: new AbortController().signal, callClass: 'pod' } as const;
 const wish: CreateEniRequest = {
@@ -25,7 +25,7 @@ const answering = (status: number, body: string) =>
     response.writeHead(status, { 'content-type': 'application/json' }).end(body);
   });
 
-describe('a cloud that does not answer as it should', () => {
+describe('a cloud that does not respond as it should', () => {
   test('in time: the effect of the call is unknown', async () => {
     await using server = await startHttpServer(() => {});
     expect(await failureOf(connectCloud(server.address, { readMs: 100 }).deleteEni('eni-1', leave))).toMatchObject({
@@ -61,7 +61,7 @@ describe('a cloud that does not answer as it should', () => {
     [400, '{"Code":"Throttling.User","Message":"m","RequestId":"R-1"}', 'throttled', 'Throttling.User'],
   ])('but with HTTP %i', async (status, body, kind, code) => {
     await using server = await answering(status, body);
-    // Without a turn of the caller's it would be sent again when the quota allows.
+    // Without a turn of the caller's the call would be repeated when the quota allows.
     const request = { api: 'DescribeNetworkInterfaces', callClass: 'pod' } as const;
     const turn = await new QuotaScheduler({ clock: new VirtualClock() }).turn(request, leave.signal);
     const call = connectCloud(server.address).describeEnis(
@@ -71,14 +71,14 @@ describe('a cloud that does not answer as it should', () => {
     expect(await failureOf(call)).toMatchObject({ kind, code, requestId: 'R-1' });
   });
 
-  test('but with a page of HTML from a proxy', async () => {
+  test('but with an HTML page from a proxy', async () => {
     await using server = await answering(502, '<html>Bad Gateway</html>');
     expect(await failureOf(connectCloud(server.address).describeEnis({}, leave))).toMatchObject({
       kind: 'unavailable',
     });
   });
 
-  test('doubles what changes between two pages: every ENI counts once', async () => {
+  test('but repeats ENIs on two pages: every ENI counts once', async () => {
     const page = (ids: string[], NextToken: string) =>
       JSON.stringify({
         NetworkInterfaceSets: { NetworkInterfaceSet: ids.map((NetworkInterfaceId) => ({ NetworkInterfaceId })) },
@@ -96,7 +96,7 @@ describe('a cloud that does not answer as it should', () => {
 });
 
 describe('an abort', () => {
-  test('ends a call that is under way, with the reason, and leaves no listener', async () => {
+  test('ends a call in progress with its reason and leaves no listener', async () => {
     const abort = new AbortController();
     const reason = new Error('the lease was lost');
     await using server = await startHttpServer(() => abort.abort(reason));
@@ -106,7 +106,7 @@ describe('an abort', () => {
     expect(getEventListeners(abort.signal, 'abort')).toHaveLength(0);
   });
 
-  test('before it, or while it waits for quota, sends nothing', async () => {
+  test('before a call, or while it waits for quota, sends nothing', async () => {
     const codes: string[] = [];
     await using server = await answering(200, '{}');
     const limited = connectCloud(server.address, { limit: 1, onCall: ({ code }) => codes.push(code) });
@@ -122,14 +122,14 @@ describe('an abort', () => {
   });
 });
 
-test('no more calls are under way at once than there are connections', async () => {
+test('no more calls are in progress than there are connections', async () => {
   const open: (() => void)[] = [];
   let most = 0;
   await using server = await startHttpServer((_request, response) => {
     open.push(() => response.writeHead(200, { 'content-type': 'application/json' }).end('{}'));
     most = Math.max(most, open.length);
     if (open.length !== CONCURRENT_CALLS) return;
-    // All that may come are there; one too many has a moment to show itself.
+    // All permitted calls have arrived; give one too many a moment to show up.
     setTimeout(() => {
       for (const answer of open.splice(0)) answer();
     }, 50);
@@ -141,7 +141,7 @@ test('no more calls are under way at once than there are connections', async () 
   expect(most).toBe(CONCURRENT_CALLS);
 });
 
-test('a call that waited for a connection into the next minute is charged to that one (I6)', async () => {
+test('a call that waited for a connection into the next minute is charged to that minute (I6)', async () => {
   const clock = new VirtualClock();
   const quota = new QuotaScheduler({ clock, limits: { DescribeNetworkInterfaces: CONCURRENT_CALLS + 1 } });
   const held: (() => void)[] = [];

@@ -10,9 +10,9 @@ export interface CallReport {
   /** `OK` or the error code. */
   code: string;
   durationMs: number;
-  /** Wait for quota and for a free connection before it. */
+  /** Time spent waiting for quota and for a free connection. */
   waitedMs: number;
-  /** The cloud refused it because there were too many. */
+  /** The cloud refused it for exceeding a limit. */
   throttled: boolean;
 }
 
@@ -26,18 +26,18 @@ type CallLimit = { askedMs: number } & Pick<SendLimit, 'signal'> & { assertHeld:
 type Exchanged<T> =
   | { state: 'answered'; answer: T; sentAtMs: number }
   | { state: 'throttled'; error: CloudError; next: TurnRequest }
-  /** The turn was over before a connection was free. */
+  /** The turn expired before a connection was free. */
   | { state: 'missed'; next: TurnRequest };
 
-/** A read that the cloud throttles this often in a row is given up; its caller says so. */
+/** After this many throttled attempts in a row a read fails; its caller reports that. */
 const THROTTLED_TRIES = 5;
-/** Connections to one service; a creation keeps one for as long as the cloud takes. */
+/** Connections to one service; a create occupies one for as long as the cloud takes. */
 export const CONCURRENT_CALLS = 250;
 
-/** Whether one call may be written, and has been. */
+/** Tracks whether one call may be written, and whether it was. */
 class Exit {
   hasLeft = false;
-  /** It came too late. */
+  /** The call was cancelled; it must not be written any more. */
   isClosed = false;
   readonly #signal: AbortSignal;
   readonly #assertHeld: SendLimit['assertHeld'];
@@ -59,7 +59,7 @@ class Exit {
   }
 }
 
-/** What the services of one account and region share: quota and the cap on concurrent calls. */
+/** Shared by the services of one account and region: quota and the limit on concurrent calls. */
 export class RpcContext {
   readonly quota: QuotaScheduler;
   readonly clock: Clock;
@@ -95,7 +95,7 @@ export class RpcContext {
 }
 
 /**
- * Calls actions of one service with the request models of the official SDK. Answers are parsed by the caller's schema.
+ * Calls actions of one service with the request models of the official SDK. The caller's schema parses the responses.
  */
 export class RpcService {
   readonly #context: RpcContext;
@@ -109,12 +109,12 @@ export class RpcService {
   }
 
   /**
-   * Sends one request. What the cloud throttles is sent again, at its place in the line, when the call waits for quota here; with
-   * a turn of the caller's nothing is repeated, as only the caller knows whether that is safe.
+   * Sends one request. A throttled call that waits for quota here is sent again from its place in the line. With the
+   * caller's own turn nothing is repeated, because only the caller knows whether that is safe.
    *
-   * @returns the parsed answer and when the request left (epoch milliseconds).
-   * @throws CloudError; also when the answer does not fit `answer`. The signal's reason when it aborts, and what `assertHeld`
-   *   throws. A call that has not left gives its turn back.
+   * @returns the parsed response and when the request was sent (epoch milliseconds).
+   * @throws CloudError, also when the response does not fit `answer`; the signal's reason when it aborts; what
+   * `assertHeld` throws. A call that was not sent gives its turn back.
    */
   async call<T>(
     action: string,
@@ -152,7 +152,7 @@ export class RpcService {
     try {
       return await this.#context.withConnection(async (): Promise<Exchanged<T>> => {
         signal.throwIfAborted();
-        // The wait for a connection reached into the next minute, which this call is not charged to.
+        // The wait for a connection extended into the next minute, to which this call is not charged.
         if (clock.now() > turn.validUntilMs) return { state: 'missed', next: turn.end('unknown') };
         try {
           const answered = await this.#exchange(action, request, answer, { askedMs, signal, exit });
@@ -167,7 +167,7 @@ export class RpcService {
         }
       });
     } catch (error) {
-      // Aborted on the way: whether it counts, nobody knows.
+      // Aborted in transit: it is unknown whether the cloud counts it.
       if (exit.hasLeft) turn.end('unknown');
       else turn.giveBack();
       throw error;
@@ -185,7 +185,9 @@ export class RpcService {
     const startedMs = clock.monotonicMs();
     const report = (code: string, throttled = false) =>
       onCall({
-        ...{ action, code, throttled },
+        action,
+        code,
+        throttled,
         durationMs: clock.monotonicMs() - startedMs,
         waitedMs: startedMs - askedMs,
       });
@@ -209,7 +211,7 @@ export class RpcService {
   }
 }
 
-/** An aborted call that has left goes on in the background, and its answer is dropped. */
+/** An aborted call that was already sent continues in the background, and its response is dropped. */
 async function abortable<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
   let onAbort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {
@@ -226,11 +228,11 @@ async function abortable<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
 function malformedAnswer(action: string, error: z.ZodError): CloudError {
   const issue = error.issues[0];
   return new CloudError({
-    // It came with HTTP 200, so the call may well have taken effect.
+    // The status was HTTP 200, so the call may well have taken effect.
     kind: 'unavailable',
     action,
     code: 'MalformedAnswer',
-    message: `${action}: the answer's ${issue?.path.join('.')} is wrong: ${issue?.message}`,
+    message: `${action}: invalid ${issue?.path.join('.')} in the response: ${issue?.message}`,
   });
 }
 

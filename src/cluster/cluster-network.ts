@@ -6,23 +6,23 @@ import { type PodNetworking, podNetworkingSchema } from '../crds/pod-networking.
 import type { EniConfigs } from './eni-configs.ts';
 import type { Informers } from './informers.ts';
 
-/** Stands where records name a PodNetworking; the slash keeps it apart from every real one. */
+/** Used in records in place of a PodNetworking's name; a real one contains no slash. */
 export const CLUSTER_NETWORKING = `${ENI_CONFIG.namespace}/${ENI_CONFIG.name}`;
 
-/** A node and where it lies. */
+/** A node and its zone. */
 export interface NodePlace {
   nodeName: string;
   zone: string;
 }
 
-/** What ENIs of a node are created with when nobody says otherwise. */
+/** Defaults for the ENIs of a node. */
 export interface ClusterNetwork {
   vSwitchIds: string[];
   securityGroupIds: string[];
   tags: Record<string, string>;
 }
 
-/** vSwitches of the zone and security groups as the eni-config of a node names them, or one line about what it lacks. */
+/** vSwitches of the zone and security groups from the eni-config of a node, or one line about what it lacks. */
 export function clusterNetwork(
   eniConfigs: EniConfigs,
   { nodeName, zone }: NodePlace,
@@ -35,7 +35,7 @@ export function clusterNetwork(
   return { message: `${source}, key ${ENI_CONFIG.key}: vswitches has no entry for zone ${zone}` };
 }
 
-/** vSwitches of every zone and security groups, for whoever names none; or one line about what eni-config lacks. */
+/** The vSwitches of all zones and security groups, as defaults; or one line about what eni-config lacks. */
 export function networkDefaults({ ofCluster }: Pick<EniConfigs, 'ofCluster'>): NetworkDefaults | { message: string } {
   if ('error' in ofCluster) return { message: ofCluster.error };
   const { vSwitchesByZone, vSwitchesAnywhere, securityGroupIds } = ofCluster.config;
@@ -44,7 +44,7 @@ export function networkDefaults({ ofCluster }: Pick<EniConfigs, 'ofCluster'>): N
   return { message: `${nameOfConfigMap(ENI_CONFIG.name)}, key ${ENI_CONFIG.key}: names no vSwitches` };
 }
 
-/** What {@link clusterNetwork} gives as a PodNetworking, for pods of exclusive nodes that no PodNetworking picks. */
+/** The {@link clusterNetwork} as a PodNetworking, for pods of exclusive nodes that no PodNetworking selects. */
 export function clusterNetworking(eniConfigs: EniConfigs, place: NodePlace): PodNetworking | { message: string } {
   const network = clusterNetwork(eniConfigs, place);
   if ('message' in network) return network;
@@ -55,7 +55,9 @@ export function clusterNetworking(eniConfigs: EniConfigs, place: NodePlace): Pod
   });
 }
 
-/** A PodNetworking by the name that a record has: a real one, eni-config's, or what the annotation of a pod describes now. */
+/**
+ * A PodNetworking by the name in a record: a real one, that of eni-config, or what a pod's annotation describes now.
+ */
 export function networkingByName(
   { pods, podNetworkings }: Pick<Informers, 'pods' | 'podNetworkings'>,
   eniConfigs: EniConfigs,

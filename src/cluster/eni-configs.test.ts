@@ -35,7 +35,7 @@ function scene() {
   return { configs, write, reads: () => reads };
 }
 
-test('the defaults of the cluster are every vSwitch once, in order, and its security groups', () => {
+test('the cluster defaults are every vSwitch once, in order, and the security groups', () => {
   const { configs, write } = scene();
   write({ vswitches: { 'z-b': ['vsw-3', 'vsw-1'], 'z-a': ['vsw-2', 'vsw-1'] }, security_groups: ['sg-2', 'sg-1'] });
   expect(networkDefaults(configs)).toEqual({
@@ -48,14 +48,14 @@ test.each([
   [undefined, 'does not exist'],
   [{ vswitches: {}, security_group: 'sg-1' }, 'names no vSwitches'],
   [{ vswitches: { 'z-a': ['vsw-1'] } }, 'names no security group'],
-])('what eni-config %j lacks is said in one line', (conf, message) => {
+])('what eni-config %j lacks is reported in one line', (conf, message) => {
   const { configs, write } = scene();
   if (conf !== undefined) write(conf);
   expect(networkDefaults(configs)).toEqual({ message: expect.stringContaining(message) });
   expect(networkDefaults(configs)).toEqual({ message: expect.stringContaining(ENI_CONFIG.name) });
 });
 
-test('the ConfigMap is read when it changes, not whenever somebody asks', () => {
+test('the ConfigMap is read when it changes, not on each use', () => {
   const { configs, write, reads } = scene();
   write({ vswitches: { 'z-a': ['vsw-1'] }, security_group: 'sg-1' });
   const before = reads();

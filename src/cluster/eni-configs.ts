@@ -14,33 +14,34 @@ import { LABEL_CONFIG } from '../crds/names.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Informers } from './informers.ts';
 
-/** The `eni_conf` that counts for a node. */
+/** The `eni_conf` in force for a node. */
 export interface NodeEniConfig {
-  /** What counts, or one line about what it lacks. */
+  /** The configuration in force, or one line about what it lacks. */
   parsed: ParsedEniConfig;
-  /** Where it comes from, as messages name it. */
+  /** Its origin, for messages. */
   source: string;
   /** The node's label names a ConfigMap. */
   isOwn: boolean;
-  /** Why that ConfigMap is not what counts, in one line; undefined when it is. */
+  /** Why that ConfigMap is not in force, in one line; undefined when it is. */
   problem?: string;
 }
 
-/** Of the nodes whose label names one ConfigMap: what was right last, and what is wrong now. */
+/** State of one ConfigMap that node labels name: its last good content, and its current problem. */
 interface Named {
   lastGood: EniConfig | undefined;
   problem: string | undefined;
 }
 
-/** What of the stores is read. */
+/** The stores that are read. */
 interface EniConfigSources {
   configMaps: Pick<Informers['configMaps'], 'get' | 'addHandler'>;
   coreNodes: { store: Pick<Informers['coreNodes']['store'], 'get'> };
 }
 
 /**
- * `eni-config`, and what the ConfigMaps that nodes name by their label `terway-config` make of it. Everything is parsed when a
- * ConfigMap changes, on every replica, so that all of them know what was right last; whoever uses a configuration asks at each use.
+ * `eni-config`, merged with the ConfigMaps that nodes name by their label `terway-config`. Every replica parses
+ * everything when a ConfigMap changes, so that each knows the last good content. Users read the configuration at each
+ * use.
  */
 export class EniConfigs {
   readonly #informers: EniConfigSources;
@@ -48,10 +49,10 @@ export class EniConfigs {
   readonly #log: Pick<Log, 'warn'>;
   #cluster: ParsedEniConfig = NO_CLUSTER_CONFIG;
   readonly #named = new Map<string, Named>();
-  /** ConfigMap and keys that nobody knows, as they were reported. */
+  /** ConfigMaps with unknown keys that were already reported. */
   readonly #reported = new Set<string>();
 
-  /** @param options.allowed names of the ConfigMaps that nodes may name; the informer of ConfigMaps has them. */
+  /** @param options.allowed names of the ConfigMaps that node labels may name; their informer watches these. */
   constructor(options: {
     informers: EniConfigSources;
     allowed: readonly string[];
@@ -65,12 +66,12 @@ export class EniConfigs {
     parse();
   }
 
-  /** What counts where no node says otherwise. */
+  /** The configuration for nodes without a label. */
   get ofCluster(): ParsedEniConfig {
     return this.#cluster;
   }
 
-  /** What counts for a node; for one that is not known, what counts for the cluster. */
+  /** The configuration of a node; for an unknown node, that of the cluster. */
   ofNode(name: string): NodeEniConfig {
     const label = this.#informers.coreNodes.store.get(name)?.metadata.labels?.[LABEL_CONFIG] ?? '';
     const ofCluster = { parsed: this.#cluster, source: nameOfConfigMap(ENI_CONFIG.name) };
@@ -81,17 +82,17 @@ export class EniConfigs {
         ? `label ${LABEL_CONFIG} is ${label}, which is not among nodeConfigMaps of the control plane's configuration (${this.#allowed.join(', ') || 'none'})`
         : named.problem;
     if (named?.lastGood === undefined) {
-      return { ...ofCluster, isOwn: true, problem: `${problem}; ${ENI_CONFIG.name} counts without it` };
+      return { ...ofCluster, isOwn: true, problem: `${problem}; using ${ENI_CONFIG.name} alone` };
     }
     return {
       parsed: { config: named.lastGood },
       source: `${nameOfConfigMap(label)} over ${ENI_CONFIG.name}`,
       isOwn: true,
-      ...(problem === undefined ? {} : { problem: `${problem}; what it said before stays in force` }),
+      ...(problem === undefined ? {} : { problem: `${problem}; its previous content stays in force` }),
     };
   }
 
-  /** Why the control plane must not begin its work with `eni-config` as it is, in one line; undefined when it may. */
+  /** Why the control plane must not start with the present `eni-config`, in one line; undefined when it may. */
   get refusal(): string | undefined {
     const data = this.#data(ENI_CONFIG.name);
     return data === undefined ? undefined : refusalOfEniConfig(data);
@@ -128,7 +129,7 @@ export class EniConfigs {
     const what = `${name}: ${keys.join()}`;
     if (keys.length === 0 || this.#reported.has(what)) return;
     this.#reported.add(what);
-    this.#log.warn({ configMap: `${ENI_CONFIG.namespace}/${name}`, keys }, 'eni_conf has keys that are not known');
+    this.#log.warn({ configMap: `${ENI_CONFIG.namespace}/${name}`, keys }, 'eni_conf has unknown keys');
   }
 }
 

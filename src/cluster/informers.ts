@@ -21,12 +21,12 @@ import { NETWORKING_INDEXERS } from './networking-lookup.ts';
 import type { ConfigMap, CoreNode, Namespace, Pod } from './resources.ts';
 import { configMapResource, coreNodeResource, namespaceResource, podResource } from './resources.ts';
 
-/** The stores that the control plane reads; they run on every replica, so that a new leader starts warm. */
+/** The stores that the control plane reads. They run on every replica, so that a new leader starts with warm stores. */
 export interface Informers {
   pods: Informer<Pod>;
   coreNodes: Informer<CoreNode>;
   namespaces: Informer<Namespace>;
-  /** `eni-config`, and those that nodes may name. */
+  /** `eni-config`, and the ConfigMaps that node labels may name. */
   configMaps: NamedInformers<ConfigMap>;
   podNetworkings: Informer<PodNetworking>;
   podEnis: Informer<PodEni>;
@@ -35,14 +35,14 @@ export interface Informers {
   nodeRuntimes: Informer<NodeRuntime>;
 }
 
-/** Beyond this the API server has been silent for too long. */
+/** A store without news from the API server for longer than this is stale. */
 const STALE_MS = 180_000;
 
 /**
- * Builds the informers of every kind that the controllers read; nothing runs yet.
+ * Builds the informers of every kind that the controllers read, without starting them.
  *
- * @param options.nodeConfigMaps ConfigMaps besides `eni-config` that nodes may name
- * @param options.onError is told, with the kind as `kubectl` names it, what goes wrong and is being dealt with.
+ * @param options.nodeConfigMaps ConfigMaps besides `eni-config` that node labels may name
+ * @param options.onError is called with the plural of the kind and each error that is being retried.
  */
 export function createInformers(options: {
   client: KubeClient;
@@ -81,7 +81,7 @@ export function createInformers(options: {
       indexers: {
         eni: (podEni) => (podEni.spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== ''),
         trunk: (podEni) => {
-          // A reserved address keeps its last target, and hangs below no trunk.
+          // A reserved address keeps its last target but uses no trunk.
           const trunk = podEni.status?.phase === 'Unbind' ? undefined : targetOf(podEni)?.trunkENIID;
           return trunk === undefined ? [] : [trunk];
         },
@@ -109,14 +109,14 @@ export async function runInformers(informers: Informers, signal: AbortSignal): P
   );
 }
 
-/** Resolves when every store was filled once. */
+/** Resolves when every store has synced. */
 export async function informersSynced(informers: Informers, signal: AbortSignal): Promise<void> {
   await Promise.all(
     Object.values(informers).map((informer: { synced(signal: AbortSignal): Promise<void> }) => informer.synced(signal)),
   );
 }
 
-/** Since when each store has heard nothing from the API server; milliseconds. */
+/** For each store, the time since the API server was last heard; milliseconds. */
 export function storeAges(informers: Informers): { store: string; staleMs: number }[] {
   return Object.entries(informers).map(([key, { staleForMs }]: [string, { staleForMs: number }]) => ({
     store: STORE_NAMES[key] ?? key,
@@ -124,11 +124,11 @@ export function storeAges(informers: Informers): { store: string; staleMs: numbe
   }));
 }
 
-/** Why the stores cannot be relied on, for readiness. */
+/** Why the stores are unreliable, for readiness. */
 export class StoreHealth {
   readonly #lastErrors = new Map<string, string>();
 
-  /** Takes note of what {@link createInformers} reports. */
+  /** Records an error that {@link createInformers} reported. */
   note(plural: string, error: unknown): void {
     this.#lastErrors.set(plural, errorMessage(error));
   }
@@ -165,7 +165,7 @@ const STORE_NAMES: Record<string, string> = {
   nodeRuntimes: nameOf(nodeRuntimeResource),
 } satisfies Record<keyof Informers, string>;
 
-/** Annotations that are read; the rest can be large. A merge patch of differences leaves them as they are. */
+/** Annotations that are kept; others can be large. Merge patches of differences leave those unchanged. */
 const ANNOTATION_PREFIX = 'k8s.aliyun.com/';
 
 function trimAnnotations<T extends HasMetadata>(object: T): T {

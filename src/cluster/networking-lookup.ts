@@ -2,10 +2,10 @@ import { type NetworkingLookup, selectorKeys } from '../allocation/networking-ca
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import type { Store } from '../kube/store.ts';
 
-/** Of the store of PodNetworkings, for {@link networkingLookup}. */
+/** Indexers of the PodNetworking store, for {@link networkingLookup}. */
 export const NETWORKING_INDEXERS = { selectorKey: selectorKeys };
 
-/** Finds the PodNetworkings that a pod may have, without going through all of them. */
+/** Finds the PodNetworkings that a pod may have without scanning all of them. */
 export function networkingLookup(store: Pick<Store<PodNetworking>, 'get' | 'byIndex'>): NetworkingLookup {
   return {
     get: (name) => store.get(name),

@@ -1,5 +1,5 @@
 import { attachedTrunk, eniLimitOf, isExclusive } from '../allocation/node-mode.ts';
-import type { NodeFacts } from '../allocation/plan.ts';
+import type { NodeView } from '../allocation/plan.ts';
 import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON } from '../crds/names.ts';
 import type { TerwayNode } from '../crds/node.ts';
 import type { CoreNode } from './resources.ts';
@@ -17,7 +17,7 @@ export interface NodeIdentity {
   instanceType: string;
 }
 
-/** @returns the identity, or the first thing that the node lacks. */
+/** @returns the identity, or the first thing that is missing on the node. */
 export function nodeIdentity(node: CoreNode): { identity: NodeIdentity } | { missing: string } {
   const labels = node.metadata.labels ?? {};
   const regionId = labels[LABEL_REGION] ?? '';
@@ -32,16 +32,16 @@ export function nodeIdentity(node: CoreNode): { identity: NodeIdentity } | { mis
 }
 
 /**
- * What plans need to know of a node. The Node CR's record of the trunk counts; the annotation `trunk-on` is what an upstream
- * node daemon leaves behind where it manages the trunk itself.
+ * The node state that plans depend on. The trunk recorded in the Node CR takes precedence; the annotation `trunk-on` is
+ * what an upstream node daemon leaves behind where it manages the trunk itself.
  */
-export function nodeFacts(core: CoreNode | undefined, node: TerwayNode | undefined): NodeFacts | undefined {
+export function nodeView(core: CoreNode | undefined, node: TerwayNode | undefined): NodeView | undefined {
   if (core === undefined || node?.spec.nodeMetadata === undefined) return undefined;
-  // On its way out, or of another instance that had the name before: nothing new may be attached there.
+  // It is being deleted, or belongs to an earlier instance of this name: nothing new may be attached there.
   if (node.metadata.deletionTimestamp !== undefined) return undefined;
   const found = nodeIdentity(core);
   if ('identity' in found && found.identity.instanceId !== node.spec.nodeMetadata.instanceID) return undefined;
-  // Where the trunk is our business, the annotation only repeats what the record said a moment ago.
+  // Where we manage the trunk, the annotation only repeats an older state of the record.
   const isOurs = node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT] !== undefined;
   const trunkEniId = attachedTrunk(node) ?? (isOurs ? undefined : core.metadata.annotations?.[ANNOTATION_TRUNK_ON]);
   return {

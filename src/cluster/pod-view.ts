@@ -4,18 +4,21 @@ import { hasStableName, type PodToMatch } from '../allocation/match.ts';
 import { LABEL_IGNORE } from '../crds/names.ts';
 import type { Pod } from './resources.ts';
 
-/** Finished pods give their interface back although the object still exists. */
+/** Finished pods give up their interfaces although the object still exists. */
 export function isFinished(pod: Pod): boolean {
   return pod.status.phase === 'Succeeded' || pod.status.phase === 'Failed';
 }
 
-/** The pod as the life cycle sees it. A pod that is being deleted lives until its object is gone: its containers may run. */
+/**
+ * The pod state for the life cycle. A pod that is being deleted stays live until its object is gone, because its
+ * containers may run.
+ */
 export function podView(pod: Pod | undefined): PodView {
   if (pod === undefined || isFinished(pod)) return { state: 'none' };
   return { state: 'live', uid: pod.metadata.uid ?? '', nodeName: pod.spec.nodeName };
 }
 
-/** Whether the pod may get an ENI at all: on a node, in its own network, not opted out, not leaving. */
+/** Whether the pod can get an ENI at all: on a node, in its own network, not opted out, not being deleted. */
 export function isCandidate(pod: Pod): boolean {
   return (
     pod.spec.nodeName !== '' &&
@@ -26,7 +29,7 @@ export function isCandidate(pod: Pod): boolean {
   );
 }
 
-/** The pod as the choice of its PodNetworking sees it. */
+/** Pod fields for the choice of a PodNetworking. */
 export function podToMatch(
   pod: Pod,
   namespaceLabels: Record<string, string> | undefined,
@@ -41,7 +44,7 @@ export function podToMatch(
   };
 }
 
-/** The pod as the question sees it how it came past the webhook. */
+/** Pod fields that show whether the webhook saw it. */
 export function podToJudge({ metadata, status }: Pod, namespaceLabels: Record<string, string> | undefined): PodToJudge {
   return {
     annotations: metadata.annotations,

@@ -3,8 +3,8 @@ import { objectMetaSchema } from '../crds/common.ts';
 import { CONFIG_MAP, NAMESPACE, NODE, POD, readAs } from '../kube/kinds.ts';
 
 /**
- * Kubernetes' own kinds as the control plane reads them. Parsing keeps what is read and drops the rest, so that a store of 10,000 pods stays
- * small; writers send merge patches of differences, so that nothing that was dropped here is lost in the cluster.
+ * Kubernetes' own kinds, reduced to the fields that the control plane reads, so that a store of 10,000 pods stays
+ * small. Writers send merge patches of differences, so that fields dropped here are not lost in the cluster.
  */
 
 const podSchema = z.object({
@@ -23,7 +23,7 @@ const coreNodeSchema = z.object({
     .object({
       capacity: quantities,
       allocatable: quantities,
-      /** Only `Ready`: the others change with every heartbeat of a busy node. */
+      /** Only `Ready`: the other conditions change with every heartbeat. */
       conditions: z
         .array(z.object({ type: z.string(), status: z.string() }))
         .default([])

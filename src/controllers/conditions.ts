@@ -1,7 +1,7 @@
 import type { Reason } from '../crds/reasons/catalogue.ts';
 import { type Condition, setCondition } from '../kube/conditions.ts';
 
-/** A condition as a controller states it. */
+/** A condition as a controller sets it. */
 export interface StatedCondition {
   type: string;
   status: 'True' | 'False' | 'Unknown';
@@ -9,7 +9,7 @@ export interface StatedCondition {
   message: string;
 }
 
-/** {@link setCondition} with a reason of the catalogue, and the generation of the object that it is about. */
+/** {@link setCondition} with a reason from the catalogue and the observed generation. */
 export function stateCondition(
   conditions: Condition[] | undefined,
   { metadata }: { metadata: { generation?: number | undefined } },

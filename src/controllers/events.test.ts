@@ -28,18 +28,18 @@ function events() {
   return { said, clock, pods: new ControllerEvents({ recorder, pods, clock }) };
 }
 
-test('#57: one event per transition: a failure that repeats with another request id is the same', () => {
+test('#57: one event per transition: a repeated failure with another request id is the same', () => {
   const { said, pods } = events();
   for (const id of ['A', 'B', 'C']) {
     pods.podWarning('default/web-0', 'CloudError', `AttachNetworkInterface: NoPermission: no (request id ${id})`);
   }
   expect(said.map(({ note }) => note)).toEqual(['AttachNetworkInterface: NoPermission: no (request id A)']);
   expect(said[0]).toMatchObject({ kind: 'Pod', controller: 'pod-eni', type: 'Warning', reason: 'CloudError' });
-  // Of one series, should it be said again.
+  // Recorded as one series if it is repeated.
   expect(said[0]?.noteKey).toBe('AttachNetworkInterface: NoPermission: no');
 });
 
-test('another cause, or another reason, is another event', () => {
+test('a different cause or reason is a different event', () => {
   const { said, pods } = events();
   pods.podWarning('default/web-0', 'CloudError', 'AttachNetworkInterface: NoPermission: no (request id A)');
   pods.podWarning('default/web-0', 'CloudError', 'AttachNetworkInterface: InvalidEniId.NotFound: no (request id B)');
@@ -47,7 +47,7 @@ test('another cause, or another reason, is another event', () => {
   expect(said).toHaveLength(3);
 });
 
-test('the place in line is told where the event is written, and a step forward is no event', () => {
+test('the event contains the place in line, but a step forward is not a new event', () => {
   const { said, pods } = events();
   let place = 3;
   const asked: number[] = [];
@@ -60,7 +60,7 @@ test('the place in line is told where the event is written, and a step forward i
   expect(asked).toEqual([3]);
 });
 
-test('what lasts is said again after ten minutes, so that it does not expire', async () => {
+test('a lasting problem is repeated after ten minutes so that the event does not expire', async () => {
   const { said, pods, clock } = events();
   const say = () => pods.podWarning('default/web-0', 'NodeNotReady', 'node n is not known');
   say();
@@ -72,7 +72,7 @@ test('what lasts is said again after ten minutes, so that it does not expire', a
   expect(said).toHaveLength(2);
 });
 
-test('nothing is said of a pod that is gone', () => {
+test('a pod that is gone gets no event', () => {
   const { said, pods } = events();
   pods.podNormal('default/gone', 'AttachENISucceed', 'eni-1 is attached');
   expect(said).toEqual([]);

@@ -6,7 +6,7 @@ import type { HasMetadata } from '../kube/types.ts';
 import type { Clock } from '../util/clock.ts';
 import { withoutRequestId } from './same-failure.ts';
 
-/** The same reason and cause about the same object are not repeated within this time. */
+/** An event with the same reason, cause and object is not repeated within this time. */
 const REPEAT_AFTER_MS = 600_000;
 const REMEMBERED = 10_000;
 
@@ -17,19 +17,19 @@ export interface Regarding {
   object: HasMetadata;
 }
 
-/** What happened, in words. */
+/** The text of an event. */
 export interface Said {
   type: 'Normal' | 'Warning';
   reason: Reason;
-  /** Makes it differ from what was said before, together with the reason; a request id does not count. */
+  /** Distinguishes the event from earlier ones, together with the reason; request ids do not count. */
   cause: string;
-  /** Follows the cause where the event is written, such as a place in line; asked for only then. */
+  /** Follows the cause in the event, for example a place in line; called only when the event is written. */
   detail?: (() => string | undefined) | undefined;
 }
 
 /**
- * Events of the controllers: one per transition, on the pod where a pod is concerned. What is found anew at each look, or
- * fails again with another request id, is the same event and is said once.
+ * Events of the controllers: one per transition, on the pod where a pod is concerned. A problem that is found again on
+ * each reconcile, or fails again with another request id, is the same event and is written once.
  */
 export class ControllerEvents {
   readonly #recorder: Pick<EventRecorder, 'forController'>;
@@ -43,7 +43,7 @@ export class ControllerEvents {
     this.#clock = options.clock;
   }
 
-  /** @param key `namespace/name` of the pod; nothing is said about a pod that is gone. */
+  /** @param key `namespace/name` of the pod; a pod that is gone gets no event. */
   podNormal(key: string, reason: Reason, note: string): void {
     this.#pod(key, { type: 'Normal', reason, cause: note });
   }
@@ -52,7 +52,7 @@ export class ControllerEvents {
     this.#pod(key, { type: 'Warning', reason, cause, detail });
   }
 
-  /** Something that is found anew at each look; it is said once in a while. */
+  /** For a problem that each reconcile finds again; it is repeated only once in a while. */
   about(regarding: Regarding, said: Said, controller: string): void {
     const { uid } = regarding.object.metadata;
     if (!this.#justSaid(`${uid}/${said.reason}/${withoutRequestId(said.cause)}`)) {
@@ -60,7 +60,7 @@ export class ControllerEvents {
     }
   }
 
-  /** Something that the caller says once, when it happens. */
+  /** For something that the caller reports once, when it happens. */
   transition(regarding: Regarding, { type, reason, cause, detail }: Said, controller: string): void {
     const { apiVersion, kind, object } = regarding;
     const { metadata } = object;
@@ -80,7 +80,7 @@ export class ControllerEvents {
     const nowMs = this.#clock.now();
     const saidMs = this.#said.get(what);
     if (saidMs !== undefined && nowMs >= saidMs && nowMs - saidMs < REPEAT_AFTER_MS) return true;
-    // Deleted first, so that the map stays in the order of the last mention.
+    // Deleted first, so that the map stays ordered by last mention.
     this.#said.delete(what);
     this.#said.set(what, nowMs);
     if (this.#said.size > REMEMBERED) {
@@ -91,7 +91,7 @@ export class ControllerEvents {
   }
 }
 
-/** Actions as upstream names them (reference 10.2). */
+/** The same action names as upstream. */
 const ACTIONS: Partial<Record<Reason, string>> = {
   AttachENISucceed: 'AttachENI',
   SyncPodNetworkingSucceed: 'SyncPodNetworking',

@@ -1,4 +1,4 @@
-import type { Room } from '../allocation/plan.ts';
+import type { Capacity } from '../allocation/plan.ts';
 import { SlotLedger } from '../allocation/slots.ts';
 import { VSwitchPool } from '../allocation/vswitch-pool.ts';
 import { EniObserver } from '../cloud/observer.ts';
@@ -30,7 +30,7 @@ import { PodStarts } from './pod-starts.ts';
 import { Queues } from './queues.ts';
 import { connect, type Running, runCounted } from './run-controller.ts';
 
-/** What lives as long as the process. */
+/** Everything that lives as long as the process. */
 export interface ManagerOptions {
   client: KubeClient;
   cloud: Cloud;
@@ -46,24 +46,24 @@ export interface ManagerOptions {
   vpcId: string;
   /** Whether nodes get trunk ENIs. */
   enableTrunk: boolean | 'always';
-  /** Whether ENIs of pods get an IPv6 address, too. */
+  /** Whether pod ENIs also get an IPv6 address. */
   withIpv6: boolean;
   networkingRecheckMs: number;
   releaseConfirmationMs: number;
   stableNameKinds: readonly string[];
   nodeLabels: Readonly<Record<string, string>>;
   configProblem: () => string | undefined;
-  /** Calls back whenever the configuration file was taken over or refused, until what it returns is called. */
+  /** Calls the listener when the configuration file was accepted or refused, until the returned function is called. */
   onConfigVerdict: (listener: () => void) => () => void;
-  /** Asked at each use, as it may change. */
+  /** Read at each use, because it may change. */
   escapedPods: () => 'serve' | 'hold' | 'evict';
   workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };
   collector: { intervalMs: number; minimumAgeMs: number };
-  /** Told of the term when everything of it is there, and undefined when it ends. */
+  /** Called with the term once it is complete, and with undefined when it ends. */
   onTerm?: (term: Term | undefined) => void;
 }
 
-/** What of a term of leadership can be asked from outside. */
+/** The parts of a term that others may query. */
 export interface Term {
   observer: Pick<EniObserver, 'inFlight'>;
   pendingPods: Pick<PendingPods, 'places'>;
@@ -71,19 +71,17 @@ export interface Term {
   inventory: AdoptionContext;
   /** By controller. */
   queues: ReturnType<Queues['byController']>;
-  /** Queues a pod's name. */
   wakePod: (key: string) => void;
-  /** Queues a node. */
   wakeNode: (name: string) => void;
 }
 
 /**
- * Runs every controller for one term of leadership: builds what they share, connects stores and queues, and ends when the signal
- * aborts. Nothing of a term survives it.
+ * Runs every controller for one term of leadership: builds what they share, connects stores and queues, and ends when
+ * the signal aborts. No state outlives the term.
  */
 export async function runControllers(options: ManagerOptions, signal: AbortSignal): Promise<void> {
   const { clock, random, cloud, informers, eniConfigs, metrics, log, clusterId, withIpv6, workers } = options;
-  // The leader before may have used a part of this minute.
+  // The previous leader may have used part of this minute.
   options.quota.takeOver();
 
   const queues = new Queues(options);
@@ -92,7 +90,9 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   const wake = (owner: string) => queues.wake(owner);
 
   const observer = new EniObserver({
-    ...{ cloud, clock, wake },
+    cloud,
+    clock,
+    wake,
     onError: (message) => log.warn({ err: message }, 'describe failed'),
   });
   const search = new EniSearch({ ...options, signal });
@@ -103,15 +103,24 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   const slots = new SlotLedger((instanceId) => {
     for (const { metadata } of informers.nodes.store.byIndex('instance', instanceId)) {
       pendingPods.wake({ kind: 'slot', nodeName: metadata.name });
-      // One that is leaving waits for its last pod.
+      // A leaving node waits for its last pod.
       if (metadata.deletionTimestamp !== undefined) wakeNode(metadata.name);
     }
   });
   const vSwitches = new VSwitchPool();
-  const room: Omit<Room, 'nowMs'> = { slots, vSwitches, random, clusterId, withIpv6 };
+  const capacity: Omit<Capacity, 'nowMs'> = { slots, vSwitches, random, clusterId, withIpv6 };
 
   const shared = {
-    ...{ ...options, signal, observer, search, driver, news, pendingPods, room, wakePod, wakeNode },
+    ...options,
+    signal,
+    observer,
+    search,
+    driver,
+    news,
+    pendingPods,
+    capacity,
+    wakePod,
+    wakeNode,
     catalog: new NetworkCatalog({ cloud, clock, vpcId: options.vpcId, pool: vSwitches }),
     events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
     starts: new PodStarts(clock),
@@ -126,7 +135,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   const mirrors = new NetworkInterfaceController(shared);
   const networkings = new PodNetworkingController({
     ...shared,
-    retarget: (podEni, networking, run) => podEnis.retarget(podEni, networking, run),
+    applySecurityGroups: (podEni, networking, run) => podEnis.applySecurityGroups(podEni, networking, run),
   });
   const collector = new Collector(shared, options.collector);
 
@@ -140,7 +149,12 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   const byController = queues.byController();
   metrics.sources.leader = () => leaderState({ ...shared, stats: news.stats, collector, queues: byController });
   options.onTerm?.({
-    ...{ observer, pendingPods, collector, wakePod, wakeNode, queues: byController },
+    observer,
+    pendingPods,
+    collector,
+    wakePod,
+    wakeNode,
+    queues: byController,
     inventory: shared,
   });
   try {

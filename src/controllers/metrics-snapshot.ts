@@ -1,4 +1,4 @@
-import type { Room } from '../allocation/plan.ts';
+import type { Capacity } from '../allocation/plan.ts';
 import type { PodNetworkingStats } from '../allocation/pod-networking-stats.ts';
 import { CloudError } from '../cloud/errors.ts';
 import type { EniObserver } from '../cloud/observer.ts';
@@ -12,7 +12,7 @@ import type { Collector } from './collector/collector.ts';
 import type { PendingPods } from './pending-pods.ts';
 import type { PodStarts } from './pod-starts.ts';
 
-/** What metrics tell of every replica. Looks at memory alone. */
+/** Metrics of every replica. Reads memory only. */
 export function replicaState(informers: Informers, quota: QuotaScheduler): ReplicaState {
   return {
     stores: storeAges(informers),
@@ -23,22 +23,22 @@ export function replicaState(informers: Informers, quota: QuotaScheduler): Repli
   };
 }
 
-/** What of a term metrics tell. */
+/** The parts of a term that metrics read. */
 export interface LeaderSources {
   informers: Pick<Informers, 'podNetworkings'>;
   observer: Pick<EniObserver, 'inFlight'>;
   pendingPods: Pick<PendingPods, 'unserved' | 'counts'>;
   starts: Pick<PodStarts, 'oldestMs'>;
   escaped: ReadonlySet<string>;
-  room: Pick<Room, 'vSwitches'>;
+  capacity: Pick<Capacity, 'vSwitches'>;
   stats: Pick<PodNetworkingStats, 'of'>;
   collector: Pick<Collector, 'latest'>;
   queues: Readonly<Record<string, WorkQueue>>;
 }
 
-/** What metrics tell of a leader. Looks at memory alone, and at no store of pods or PodENIs. */
+/** Metrics of a leader. Reads memory only, and does not scan the stores of pods or PodENIs. */
 export function leaderState(sources: LeaderSources): LeaderState {
-  const { informers, observer, pendingPods, starts, escaped, room, stats, collector, queues } = sources;
+  const { informers, observer, pendingPods, starts, escaped, capacity, stats, collector, queues } = sources;
   const round = collector.latest;
   const networkings = informers.podNetworkings.store
     .list()
@@ -46,7 +46,9 @@ export function leaderState(sources: LeaderSources): LeaderState {
       const { name } = networking.metadata;
       const { pods, reserved } = stats.of(name);
       return {
-        ...{ name, reserved, vSwitchIds: networking.spec.vSwitchOptions ?? [] },
+        name,
+        reserved,
+        vSwitchIds: networking.spec.vSwitchOptions ?? [],
         pods: { ...pods, waiting: pods.waiting + pendingPods.unserved(name).pods },
         conditions: networking.status?.conditions ?? [],
       };
@@ -55,7 +57,8 @@ export function leaderState(sources: LeaderSources): LeaderState {
   const vSwitchIds = new Set(networkings.flatMap((networking) => networking.vSwitchIds));
   return {
     queues: Object.entries(queues).map(([controller, queue]) => ({
-      ...{ controller, depth: queue.depth },
+      controller,
+      depth: queue.depth,
       oldestWaitMs: queue.oldestWaitMs(),
     })),
     inFlight: observer.inFlight(),
@@ -68,8 +71,8 @@ export function leaderState(sources: LeaderSources): LeaderState {
         : { found: round.orphans, held: round.orphans - round.released, braked: round.braked },
     networkings,
     vSwitches: [...vSwitchIds].flatMap((id) => {
-      const free = room.vSwitches.free(id);
-      const facts = room.vSwitches.get(id);
+      const free = capacity.vSwitches.free(id);
+      const facts = capacity.vSwitches.get(id);
       if (free === undefined || facts === undefined) return [];
       const reserved = networkings.reduce((sum, networking) => sum + (networking.reserved.get(id) ?? 0), 0);
       return [{ id, zone: facts.zoneId, free: Math.max(0, free), reserved }];
@@ -77,7 +80,7 @@ export function leaderState(sources: LeaderSources): LeaderState {
   };
 }
 
-/** Why a reconcile failed, in one of few words. */
+/** Why a reconcile failed, as a label value from a small set. */
 export function failureReason(error: unknown): string {
   if (error instanceof CloudError) return `cloud_${error.kind}`;
   if (error instanceof KubeApiError) return `kube_${error.code}`;

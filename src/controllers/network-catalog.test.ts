@@ -10,10 +10,16 @@ import { NetworkCatalog } from './network-catalog.ts';
 const { signal } = new AbortController();
 
 const vSwitch = (id: string, vpcId = 'vpc-1'): VSwitch => ({
-  ...{ id, vpcId, zoneId: 'z', cidrBlock: '10.0.0.0/24', ipv6CidrBlock: '', availableIpCount: 10, status: 'Available' },
+  id,
+  vpcId,
+  zoneId: 'z',
+  cidrBlock: '10.0.0.0/24',
+  ipv6CidrBlock: '',
+  availableIpCount: 10,
+  status: 'Available',
 });
 
-/** A cloud with vSwitches, whose DescribeVSwitches is limited as the product limits itself. */
+/** A cloud with vSwitches and a DescribeVSwitches that is limited like the real quota. */
 function scene() {
   const clock = new VirtualClock();
   const quota = new QuotaScheduler({ clock });
@@ -22,7 +28,7 @@ function scene() {
   const existing = [vSwitch('vsw-sound'), vSwitch('vsw-elsewhere', 'vpc-2')];
   const cloud: Cloud = Object.assign(new MemoryCloud(clock), {
     describeVSwitches: async (filter: { ids?: string[]; vpcId?: string }) => {
-      // As the real one: it takes one id at a time.
+      // Like the real API, it accepts one id at a time.
       const all = filter.vpcId === undefined ? 'all of the region' : 'all of the VPC';
       calls.push(...(filter.ids ?? [all]));
       await quota.turn({ api: 'DescribeVSwitches', callClass: 'pod' }, signal);
@@ -37,8 +43,8 @@ function scene() {
   return { clock, calls, failures, existing, catalog: new NetworkCatalog({ cloud, clock, vpcId: 'vpc-1', pool }) };
 }
 
-describe('vSwitches that PodNetworkings name wrongly', () => {
-  test('do not use up the quota that the sound ones need: fifty checked every 10 s cost as much as one', async () => {
+describe('wrong vSwitch ids in PodNetworkings', () => {
+  test('do not use up the quota that correct ones need: fifty checked every 10 s cost as much as one', async () => {
     const { clock, calls, catalog } = scene();
     const wrong = Array.from({ length: 50 }, (_, at) => `vsw-wrong-${at}`);
     const look = (id: string) => catalog.lookUp({ vSwitchIds: [id], securityGroupIds: [] }, 8000, signal);
@@ -49,14 +55,14 @@ describe('vSwitches that PodNetworkings name wrongly', () => {
         const answer = await look(id);
         if (id === 'vsw-sound') sound = answer.vSwitches.get(id)?.id;
       });
-      // Whoever stands behind them in the line is answered at once.
+      // Callers that queue behind them are answered at once.
       await clock.advance(150);
       expect(sound, `round ${round}, after ${calls.length} calls`).toBe('vsw-sound');
       await Promise.all(checks);
       await clock.advance(9850);
     }
     expect(calls.filter((call) => call === 'all of the VPC')).toHaveLength(6 * minutes);
-    // Where they are is asked for once, and again after a while.
+    // Their VPC is looked up once, and again after a while.
     expect(calls.length - 6 * minutes).toBeLessThanOrEqual(2);
   });
 
@@ -74,13 +80,13 @@ describe('vSwitches that PodNetworkings name wrongly', () => {
     expect(calls.filter((call) => call.startsWith('vsw-'))).toEqual([]);
   });
 
-  test('are asked for by id when they are few, as a listing of the region has many pages', async () => {
+  test('are requested by id when they are few, because a listing of the region has many pages', async () => {
     const { calls, catalog } = scene();
     await catalog.lookUp({ vSwitchIds: ['vsw-a', 'vsw-b'], securityGroupIds: [] }, 0, signal);
     expect(calls).toEqual(['all of the VPC', 'vsw-a', 'vsw-b']);
   });
 
-  test('are known to be wrong whoever asks next', async () => {
+  test('are known to be wrong for the next caller', async () => {
     const { clock, catalog } = scene();
     for (const id of ['vsw-a', 'vsw-b']) {
       await catalog.lookUp({ vSwitchIds: [id], securityGroupIds: [] }, 0, signal);
@@ -89,7 +95,7 @@ describe('vSwitches that PodNetworkings name wrongly', () => {
     expect(catalog.knows(['vsw-a', 'vsw-b'])).toBe(true);
   });
 
-  test('say in which VPC they lie, and count as soon as they appear in ours', async () => {
+  test('show their VPC, and count as soon as they appear in ours', async () => {
     const { clock, existing, catalog } = scene();
     const look = async (id: string) =>
       (await catalog.lookUp({ vSwitchIds: [id], securityGroupIds: [] }, 0, signal)).vSwitches.get(id)?.vpcId;
@@ -103,9 +109,9 @@ describe('vSwitches that PodNetworkings name wrongly', () => {
     expect(await look('vsw-late')).toBeUndefined();
   });
 
-  test('are asked for again by whoever stands behind a question that failed', async () => {
+  test('are requested again by the next caller after a failure', async () => {
     const { catalog, failures } = scene();
-    failures.push(new Error('the cloud is away'));
+    failures.push(new Error('the cloud is unavailable'));
     const [first, second] = await Promise.allSettled(
       ['vsw-late', 'vsw-elsewhere'].map((id) => catalog.lookUp({ vSwitchIds: [id], securityGroupIds: [] }, 0, signal)),
     );
@@ -113,7 +119,7 @@ describe('vSwitches that PodNetworkings name wrongly', () => {
     expect(second?.status === 'fulfilled' ? second.value.vSwitches.get('vsw-elsewhere')?.vpcId : second).toBe('vpc-2');
   });
 
-  test('are forgotten when nobody has named them for an hour', async () => {
+  test('are forgotten when nothing has used them for an hour', async () => {
     const { clock, catalog } = scene();
     await catalog.lookUp({ vSwitchIds: ['vsw-a'], securityGroupIds: [] }, 0, signal);
     await clock.advance(3_600_001);

@@ -4,21 +4,21 @@ import type { SecurityGroup, VSwitch } from '../ecs/vpc.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 
-/** What the cloud knows of the ids that were asked about. */
+/** What the cloud knows about the requested ids. */
 export interface CatalogAnswer {
-  /** Every vSwitch that exists, also in another VPC. */
+  /** Every vSwitch that exists, even in another VPC. */
   vSwitches: Map<string, VSwitch>;
   securityGroups: Map<string, SecurityGroup>;
 }
 
-/** A vSwitch stays in its VPC for life, so where one lies that is not in ours changes only when it is made or deleted. */
+/** A vSwitch never changes its VPC, so one outside ours changes only when it is created or deleted. */
 const ELSEWHERE_MAX_AGE_MS = 10 * 60_000;
 /**
- * The cloud takes one id at a time. So many are asked about one by one; more are looked for in a listing of the region, whose
- * pages of 50 do not grow with the number of wrong ids.
+ * The cloud accepts one id per call. Up to this many are requested one by one; more are searched in a listing of the
+ * region, whose number of pages of 50 does not grow with the number of wrong ids.
  */
 const ASKED_ONE_BY_ONE = 5;
-/** What the cloud lacks is remembered while somebody names it, and this long after. */
+/** Missing ids are remembered while they are in use and this long afterwards. */
 const FORGET_AFTER_MS = 3_600_000;
 
 interface Known<T> {
@@ -29,8 +29,8 @@ interface Known<T> {
 }
 
 /**
- * vSwitches of the VPC and security groups that PodNetworkings name, asked for in as few calls as possible and shared by
- * everyone who needs them. Feeds the pool of free addresses.
+ * The vSwitches of the VPC and the security groups that PodNetworkings name, fetched in as few calls as possible and
+ * shared. Feeds the pool of free addresses.
  */
 export class NetworkCatalog {
   readonly #cloud: Cloud;
@@ -38,10 +38,10 @@ export class NetworkCatalog {
   readonly #vpcId: string;
   readonly #pool: VSwitchPool;
   readonly #vSwitches = new Map<string, Known<VSwitch>>();
-  /** When it was asked where a vSwitch is that the VPC lacks, and what came back. */
+  /** When a vSwitch that is not in our VPC was last looked up, and the result. */
   readonly #elsewhere = new Map<string, { value: VSwitch | undefined; atMs: number }>();
   readonly #securityGroups = new Map<string, Known<SecurityGroup>>();
-  /** What those in the line want: whoever is first asks for all of them. */
+  /** What the queued callers want: the first one requests everything. */
   readonly #inLine = { vSwitchIds: new Set<string>(), securityGroupIds: new Set<string>() };
   #running: Promise<void> = Promise.resolve();
   #problem: string | undefined;
@@ -53,20 +53,20 @@ export class NetworkCatalog {
     this.#pool = options.pool;
   }
 
-  /** Why the last question to the cloud failed; undefined when it did not. */
+  /** Why the last request failed; undefined when it succeeded. */
   get problem(): string | undefined {
     return this.#problem;
   }
 
-  /** Whether the cloud has been asked about all of these; it may not have any of them. */
+  /** Whether the cloud was asked about all of these; some may not exist. */
   knows(vSwitchIds: string[]): boolean {
     return vSwitchIds.every((id) => this.#vSwitches.has(id));
   }
 
   /**
-   * Looks ids up; what was asked for less than `maxAgeMs` ago is answered from memory. Only one refresh runs at a time, and
-   * it asks for every id that is known, so that many PodNetworkings cost as much as one, also those that name what does not
-   * exist: they are checked more often than the others and must not use up the quota that these need.
+   * Looks ids up; an answer younger than `maxAgeMs` comes from memory. Only one refresh runs at a time, and it requests
+   * every known id, so that many PodNetworkings cost as much as one. This includes PodNetworkings with wrong ids: they
+   * are checked more often and must not use up the quota of the others.
    *
    * @throws CloudError
    */
@@ -120,7 +120,7 @@ export class NetworkCatalog {
     }
     const lacking = [...new Set([...this.#vSwitches.keys(), ...wanted])].filter((id) => !known.has(id));
     const named = new Set(wanted);
-    // Seldom: the message can then say whether it exists in another VPC.
+    // Rare; lets the message say that the vSwitch is in another VPC.
     await this.#findElsewhere(
       lacking.filter((id) => named.has(id)),
       atMs,
@@ -173,14 +173,14 @@ export class NetworkCatalog {
   }
 }
 
-/** Whoever was first may have failed, so what this one wants is in it in any case. */
+/** Includes this caller's own wish even if the first caller failed. */
 function takeAll(inLine: Set<string>, wanted: readonly string[]): string[] {
   const all = [...new Set([...wanted, ...inLine])];
   inLine.clear();
   return all;
 }
 
-/** Notes that somebody names them. */
+/** Notes that the ids are in use. */
 function touch(known: ReadonlyMap<string, { wantedMs: number }>, ids: string[], nowMs: number): void {
   for (const id of ids) {
     const entry = known.get(id);

@@ -1,6 +1,6 @@
 /**
- * Whom the observer wakes when there is news of an ENI: the PodENI `namespace/name`, or with a prefix somebody else.
- * No pod's name holds a colon.
+ * Keys that the observer wakes on news of an ENI: the PodENI `namespace/name`, or another owner with a prefix. Pod
+ * names contain no colon.
  */
 
 /** The trunk of a node. */
@@ -16,7 +16,7 @@ export function eniOwner(eniId: string): string {
   return `${ENI_OWNER_PREFIX}${eniId}`;
 }
 
-/** An ENI that nothing names. */
+/** An ENI that no object names. */
 export const ORPHAN_OWNER_PREFIX = 'orphan:';
 
 export function orphanOwner(eniId: string): string {

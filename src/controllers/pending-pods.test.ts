@@ -3,13 +3,13 @@ import { PendingPods } from './pending-pods.ts';
 
 const slot = { kind: 'slot', nodeName: 'node-1' } as const;
 
-function room() {
+function pending() {
   const woken: string[] = [];
   return { woken, waiting: new PendingPods((key) => woken.push(key)) };
 }
 
-test('who waits for the same is looked at in the order of arrival, and keeps its place until it leaves', () => {
-  const { woken, waiting } = room();
+test('pods that wait for the same thing are woken in order of arrival and keep their place until they leave', () => {
+  const { woken, waiting } = pending();
   for (const key of ['a', 'b', 'c', 'a']) waiting.park(key, slot);
   waiting.park('elsewhere', { kind: 'slot', nodeName: 'node-2' });
   waiting.wake(slot);
@@ -18,8 +18,8 @@ test('who waits for the same is looked at in the order of arrival, and keeps its
   expect(waiting.counts()).toMatchObject({ slot: 4, vSwitch: 0 });
 });
 
-test('who stands behind one that gives up is looked at, as nobody else may come to wake it', () => {
-  const { woken, waiting } = room();
+test('when a pod gives up, the next one is woken, because nothing else may wake it', () => {
+  const { woken, waiting } = pending();
   for (const key of ['a', 'b', 'c']) waiting.park(key, slot);
   waiting.leave('a');
   expect(woken).toEqual(['b']);
@@ -30,8 +30,8 @@ test('who stands behind one that gives up is looked at, as nobody else may come 
   expect(waiting.counts()).toMatchObject({ slot: 0 });
 });
 
-test('who waits for something else from now on holds nobody up where it was', () => {
-  const { woken, waiting } = room();
+test('a pod that now waits for something else does not block its former queue', () => {
+  const { woken, waiting } = pending();
   waiting.park('a', slot);
   waiting.park('b', slot);
   waiting.park('a', { kind: 'networking', name: 'n' });
@@ -39,31 +39,31 @@ test('who waits for something else from now on holds nobody up where it was', ()
   expect(waiting.ahead('b', slot)).toBe(0);
 });
 
-test('who waits without a PodENI is counted for the PodNetworking that is to serve it', () => {
+test('a waiting pod without a PodENI is counted for the PodNetworking that will serve it', () => {
   const changed: string[] = [];
-  const room = new PendingPods(
+  const pending = new PendingPods(
     () => {},
     (name) => changed.push(name),
   );
-  room.park('default/a', { kind: 'slot', nodeName: 'n' }, ['web']);
-  room.park('default/b', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] }, ['web', 'db']);
-  room.park('default/b', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] }, ['web', 'db']);
-  room.park('default/c', { kind: 'vSwitch', zone: 'y', ids: ['vsw-2'] });
+  pending.park('default/a', { kind: 'slot', nodeName: 'n' }, ['web']);
+  pending.park('default/b', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] }, ['web', 'db']);
+  pending.park('default/b', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] }, ['web', 'db']);
+  pending.park('default/c', { kind: 'vSwitch', zone: 'y', ids: ['vsw-2'] });
   expect(changed).toEqual(['web', 'web', 'db']);
-  expect(room.unserved('web')).toEqual({ pods: 2, zonesWithoutAddress: new Set(['z']) });
-  expect(room.unserved('db').pods).toBe(1);
-  room.leave('default/b');
-  expect(room.unserved('web')).toEqual({ pods: 1, zonesWithoutAddress: new Set() });
-  // It has a PodENI now, which counts for itself.
-  room.park('default/a', { kind: 'slot', nodeName: 'n' });
-  expect(room.unserved('web').pods).toBe(0);
+  expect(pending.unserved('web')).toEqual({ pods: 2, zonesWithoutAddress: new Set(['z']) });
+  expect(pending.unserved('db').pods).toBe(1);
+  pending.leave('default/b');
+  expect(pending.unserved('web')).toEqual({ pods: 1, zonesWithoutAddress: new Set() });
+  // It has a PodENI now, which is counted separately.
+  pending.park('default/a', { kind: 'slot', nodeName: 'n' });
+  expect(pending.unserved('web').pods).toBe(0);
 });
 
-test('the place in line is told where places are given out by turns', () => {
-  const room = new PendingPods(() => {});
-  for (const key of ['default/a', 'default/b', 'default/c']) room.park(key, { kind: 'slot', nodeName: 'n' });
-  room.park('default/d', { kind: 'networking', name: 'web' });
-  expect(['a', 'c', 'd', 'e'].map((name) => room.placeOf(`default/${name}`))).toEqual([
+test('the place in line is reported where pods are served in turn', () => {
+  const pending = new PendingPods(() => {});
+  for (const key of ['default/a', 'default/b', 'default/c']) pending.park(key, { kind: 'slot', nodeName: 'n' });
+  pending.park('default/d', { kind: 'networking', name: 'web' });
+  expect(['a', 'c', 'd', 'e'].map((name) => pending.placeOf(`default/${name}`))).toEqual([
     'place 1 of 3 in line',
     'place 3 of 3 in line',
     undefined,
@@ -71,34 +71,34 @@ test('the place in line is told where places are given out by turns', () => {
   ]);
 });
 
-test('places tell what is waited for, the longest line first, each in the order of arrival', () => {
-  const room = new PendingPods(() => {});
-  room.park('a/1', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] });
-  room.park('a/2', { kind: 'slot', nodeName: 'n' });
-  room.park('a/3', { kind: 'slot', nodeName: 'n' });
-  expect(room.places()).toEqual([
+test('queues are listed longest first, each in order of arrival', () => {
+  const pending = new PendingPods(() => {});
+  pending.park('a/1', { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] });
+  pending.park('a/2', { kind: 'slot', nodeName: 'n' });
+  pending.park('a/3', { kind: 'slot', nodeName: 'n' });
+  expect(pending.places()).toEqual([
     { waitsFor: { kind: 'slot', nodeName: 'n' }, pods: ['a/2', 'a/3'] },
     { waitsFor: { kind: 'vSwitch', zone: 'z', ids: ['vsw-1'] }, pods: ['a/1'] },
   ]);
-  room.leave('a/1');
-  expect(room.places()).toHaveLength(1);
+  pending.leave('a/1');
+  expect(pending.places()).toHaveLength(1);
 });
 
-test('no more are looked at than there are addresses, and who leaves without one has the next looked at', () => {
+test('no more pods are woken than there are addresses, and one that leaves without an address wakes the next', () => {
   const woken: string[] = [];
-  const room = new PendingPods((key) => woken.push(key));
+  const pending = new PendingPods((key) => woken.push(key));
   const since = () => woken.splice(0);
   const both = { kind: 'vSwitch', zone: 'z', ids: ['vsw-1', 'vsw-2'] } as const;
-  for (const name of ['a', 'b', 'c', 'd']) room.park(`x/${name}`, both);
-  room.park('y/other', { kind: 'vSwitch', zone: 'z', ids: ['vsw-3'] });
-  room.wakeForAddress('vsw-2', 2);
+  for (const name of ['a', 'b', 'c', 'd']) pending.park(`x/${name}`, both);
+  pending.park('y/other', { kind: 'vSwitch', zone: 'z', ids: ['vsw-3'] });
+  pending.wakeForAddress('vsw-2', 2);
   expect(since()).toEqual(['x/a', 'x/b']);
-  room.leave('x/a');
+  pending.leave('x/a');
   expect(since()).toEqual(['x/b']);
-  room.park('x/b', { kind: 'slot', nodeName: 'n' });
+  pending.park('x/b', { kind: 'slot', nodeName: 'n' });
   expect(since()).toEqual(['x/c']);
-  room.wakeForAddress('vsw-3', 10);
+  pending.wakeForAddress('vsw-3', 10);
   expect(since()).toEqual(['y/other']);
-  room.wakeForAddress('vsw-1', 0);
+  pending.wakeForAddress('vsw-1', 0);
   expect(since()).toEqual([]);
 });

@@ -1,8 +1,8 @@
 import type { WaitsFor } from '../allocation/plan.ts';
 
-/** Pods that found no room, in arrival order behind what they wait for (L3). */
+/** Pods for which no slot or address was free, in order of arrival by what they wait for (L3). */
 export class PendingPods {
-  /** Pods without a PodENI, by the PodNetworkings that are to serve them. */
+  /** Pods without a PodENI, by the PodNetworkings that will serve them. */
   readonly #unserved = new Map<string, Set<string>>();
   readonly #networkingsOf = new Map<string, readonly string[]>();
   readonly #queues = new Map<string, Set<string>>();
@@ -11,15 +11,14 @@ export class PendingPods {
   readonly #onChange: (networking: string) => void;
 
   /**
-   * @param wake is called for every pod that should be looked at again.
-   * @param onChange is called with a PodNetworking when other pods than before wait for it to serve them.
+   * @param wake is called for every pod that should be reconciled again.
+   * @param onChange is called with a PodNetworking when the set of pods that wait for it changed.
    */
   constructor(wake: (key: string) => void, onChange: (networking: string) => void = () => {}) {
     this.#wake = wake;
     this.#onChange = onChange;
   }
 
-  /** How many pods wait, by what they wait for. */
   counts(): Record<WaitsFor['kind'], number> {
     const counts = { node: 0, slot: 0, vSwitch: 0, networking: 0 };
     for (const { kind } of this.#placeOf.values()) counts[kind] += 1;
@@ -27,9 +26,9 @@ export class PendingPods {
   }
 
   /**
-   * Puts a pod at the end of a queue; one that is in it already keeps its place.
+   * Puts a pod at the end of a queue; one that is already there keeps its place.
    *
-   * @param networkings that are to serve the pod, when it has no PodENI yet.
+   * @param networkings that will serve the pod, if it has no PodENI yet.
    */
   park(key: string, waitsFor: WaitsFor, networkings: readonly string[] = []): void {
     const place = nameOf(waitsFor);
@@ -46,7 +45,7 @@ export class PendingPods {
     this.#placeOf.set(key, waitsFor);
   }
 
-  /** The pod waits no longer. Who stands behind it may have been held up by it alone, so the next one is looked at. */
+  /** The pod no longer waits. It may have been all that blocked the next pod, so that one is woken. */
   leave(key: string): void {
     const waitsFor = this.#placeOf.get(key);
     if (waitsFor === undefined) return;
@@ -61,7 +60,7 @@ export class PendingPods {
     if (next !== undefined) this.#wake(next);
   }
 
-  /** How many pods stand before this one; for one that does not wait yet, all of them. */
+  /** How many pods are ahead of this one; for one that does not wait yet, all of them. */
   ahead(key: string, waitsFor: WaitsFor): number {
     const queue = this.#queues.get(nameOf(waitsFor));
     if (queue === undefined) return 0;
@@ -73,7 +72,7 @@ export class PendingPods {
     return ahead;
   }
 
-  /** Where a pod that waits stands, in words; undefined for one that waits for nothing that goes by turns. */
+  /** The place of a waiting pod as text; undefined when it does not wait in a queue. */
   placeOf(key: string): string | undefined {
     const waitsFor = this.#placeOf.get(key);
     if (waitsFor === undefined || (waitsFor.kind !== 'slot' && waitsFor.kind !== 'vSwitch')) return undefined;
@@ -81,7 +80,7 @@ export class PendingPods {
     return `place ${this.ahead(key, waitsFor) + 1} of ${length} in line`;
   }
 
-  /** How many pods without a PodENI wait for a PodNetworking to serve them, and in which zones for an address. */
+  /** How many pods without a PodENI wait for a PodNetworking, and in which zones they wait for an address. */
   unserved(networking: string): { pods: number; zonesWithoutAddress: Set<string> } {
     const zonesWithoutAddress = new Set<string>();
     const keys = this.#unserved.get(networking) ?? new Set();
@@ -92,7 +91,7 @@ export class PendingPods {
     return { pods: keys.size, zonesWithoutAddress };
   }
 
-  /** What is waited for, and by whom in which order; the longest line first. */
+  /** All queues with their pods in order; the longest queue first. */
   places(): { waitsFor: WaitsFor; pods: string[] }[] {
     return [...this.#queues.values()]
       .flatMap((queue) => {
@@ -118,8 +117,8 @@ export class PendingPods {
   }
 
   /**
-   * Looks again at those who wait for an address of this vSwitch: at no more of each line than there are addresses. Who leaves
-   * the line without one has the next looked at.
+   * Wakes pods that wait for an address of this vSwitch, in each queue at most as many as there are addresses. A pod
+   * that leaves the queue without an address wakes the next.
    */
   wakeForAddress(vSwitchId: string, addresses: number): void {
     for (const [first] of this.#queues.values()) {
@@ -134,7 +133,7 @@ export class PendingPods {
     }
   }
 
-  /** Looks again at those who wait for this, the longest waiting first. They keep their place until they leave. */
+  /** Wakes the pods that wait for this, the longest waiting first. They keep their place until they leave. */
   wake(waitsFor: Exclude<WaitsFor, { kind: 'vSwitch' }>): void {
     for (const key of this.#queues.get(nameOf(waitsFor)) ?? []) this.#wake(key);
   }

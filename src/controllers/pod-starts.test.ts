@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { PodStarts } from './pod-starts.ts';
 
-test('a pod waits from its first begin to its end; another pod of the name begins anew', async () => {
+test('a pod waits from its first start to its end; another pod of the name starts over', async () => {
   const clock = new VirtualClock();
   const starts = new PodStarts(clock);
   expect(starts.oldestMs()).toBe(0);

@@ -4,7 +4,7 @@ import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import { ENI_OWNER_PREFIX, NODE_OWNER_PREFIX, ORPHAN_OWNER_PREFIX } from './owners.ts';
 
-/** The queues of a term, one for each controller, and who waits for news of an orphan. */
+/** The queues of a term, one per controller, and the callbacks for news of orphans. */
 export class Queues {
   readonly pods: WorkQueue;
   readonly nodes: WorkQueue;
@@ -17,7 +17,8 @@ export class Queues {
     const { clock, random, metrics } = options;
     const queueOf = (controller: string) =>
       new WorkQueue({
-        ...{ clock, random },
+        clock,
+        random,
         metrics: { onLatency: (waitedMs) => metrics.queueSeconds.observe({ controller }, waitedMs / 1000) },
       });
     this.pods = queueOf('pod-eni');
@@ -26,7 +27,7 @@ export class Queues {
     this.networkings = queueOf('podnetworking');
   }
 
-  /** As metrics and `admin status` name them. */
+  /** Keyed by the names used in metrics and `admin status`. */
   byController(): Readonly<Record<string, WorkQueue>> {
     return {
       'pod-eni': this.pods,
@@ -36,7 +37,7 @@ export class Queues {
     };
   }
 
-  /** There is news of an ENI, or of a call about it. @param owner see owners.ts */
+  /** Wakes the owner on news of an ENI or of a call for it. @param owner see owners.ts */
   wake(owner: string): void {
     if (owner.startsWith(NODE_OWNER_PREFIX)) this.nodes.add(owner.slice(NODE_OWNER_PREFIX.length));
     else if (owner.startsWith(ENI_OWNER_PREFIX)) this.mirrors.add(owner.slice(ENI_OWNER_PREFIX.length));

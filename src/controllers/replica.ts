@@ -20,13 +20,13 @@ import type { Random } from '../util/random.ts';
 import { runControllers, type Term } from './manager.ts';
 import { replicaState } from './metrics-snapshot.ts';
 
-/** The configuration as it may change while the process runs. */
+/** The configuration, which may change while the process runs. */
 export interface LiveSettings {
-  /** In force now. */
+  /** Currently in force. */
   readonly settings: Settings;
   /** Why the configuration file is not in force, in one line; undefined when it is. */
   readonly problem: string | undefined;
-  /** @param listener is called after the file was taken over or refused. @returns takes it away again. */
+  /** @param listener is called after the file was accepted or refused. @returns removes the listener. */
   onVerdict(listener: () => void): () => void;
 }
 
@@ -34,12 +34,11 @@ export interface ReplicaOptions {
   client: KubeClient;
   cloud: Cloud;
   quota: QuotaScheduler;
-  /** Of the start; what may change since is asked of `live`. */
+  /** The configuration at startup; later changes come from `live`. */
   config: ControlPlaneConfig;
   live: LiveSettings;
-  /** Where the cluster lives. */
   cluster: Identity;
-  /** Of this process and no other: its name in the lease and in events. */
+  /** Unique to this process: its name in the lease and in events. */
   instance: string;
   clock: Clock;
   random: Random;
@@ -48,20 +47,20 @@ export interface ReplicaOptions {
 }
 
 export interface ReplicaHooks {
-  /** Answers from the stores: started once they are filled and before the first term, stopped before they end. */
+  /** Serves from the stores: started once they are filled and before the first term, stopped before they end. */
   server?: { start(): Promise<void>; stop(): Promise<void> } | undefined;
-  /** Told who holds the lease, `''` when nobody does. */
+  /** Called with the lease holder, `''` when there is none. */
   onHolder?: (holder: string) => void;
-  /** Told of each term when everything of it is there, and undefined when it ends. */
+  /** Called with each term once it is complete, and with undefined when it ends. */
   onTerm?: (term: Term | undefined) => void;
 }
 
-/** After the signal to stop, how long events may take to leave. */
+/** After the signal to stop, how long pending events may take to be sent. */
 const FLUSH_MS = 2000;
 
 /**
- * One replica of the control plane: the stores that it keeps current, and the controllers while it leads. It reaches the world
- * through its options alone: no file, no socket, no timer of its own.
+ * One replica of the control plane: the stores that it keeps current, and the controllers while it leads. It reaches
+ * the outside world only through its options: no file, socket or timer of its own.
  */
 export class Replica {
   readonly informers: Informers;
@@ -74,7 +73,10 @@ export class Replica {
     const { client, config, clock, random, instance, log, metrics, quota } = options;
     this.#options = options;
     this.informers = createInformers({
-      ...{ client, clock, random, nodeConfigMaps: config.nodeConfigMaps },
+      client,
+      clock,
+      random,
+      nodeConfigMaps: config.nodeConfigMaps,
       onError: (kind, error) => {
         this.#health.note(kind, error);
         log.warn({ kind, err: errorMessage(error) }, 'watch interrupted');
@@ -82,22 +84,25 @@ export class Replica {
     });
     this.eniConfigs = new EniConfigs({ informers: this.informers, allowed: config.nodeConfigMaps, log });
     this.#recorder = new EventRecorder({
-      ...{ client, clock, instance, controller: 'terway-controlplane' },
+      client,
+      clock,
+      instance,
+      controller: 'terway-controlplane',
       onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
     });
     metrics.sources.replica = () => replicaState(this.informers, quota);
   }
 
-  /** Why the stores cannot be relied on, in one line; undefined when they can. */
+  /** Why the stores are unreliable, in one line; undefined when they are fine. */
   get problem(): string | undefined {
     return this.#health.problem(this.informers);
   }
 
   /**
-   * Runs until the signal aborts. To be called once.
+   * Runs until the signal aborts. Call it once.
    *
-   * @returns when everything has ended and what was recorded as an event has left, or had its time.
-   * @throws ConfigError when `eni-config` does not let the work begin; what a controller or the server throws.
+   * @returns when everything has ended and pending events were sent or timed out.
+   * @throws ConfigError when `eni-config` is unusable at startup; whatever a controller or the server throws.
    */
   async run(signal: AbortSignal, hooks: ReplicaHooks = {}): Promise<void> {
     const { log } = this.#options;
@@ -119,7 +124,10 @@ export class Replica {
     }
   }
 
-  /** Runs the controllers while this replica leads. A lost lease ends the term only: the stores stay warm for the next. */
+  /**
+   * Runs the controllers while this replica leads. A lost lease ends only the term; the stores stay warm for the next
+   * one.
+   */
   async #lead(signal: AbortSignal, hooks: ReplicaHooks): Promise<void> {
     const { client, config, instance, clock, random, log, metrics } = this.#options;
     if (!config.leaderElection) {
@@ -129,7 +137,11 @@ export class Replica {
     }
     while (!signal.aborted) {
       const outcome = await runWithLease({
-        ...{ client, clock, random, signal, identity: instance },
+        client,
+        clock,
+        random,
+        signal,
+        identity: instance,
         namespace: config.controllerNamespace,
         name: config.controllerName,
         leaseDurationMs: config.leaseDuration,
@@ -147,7 +159,7 @@ export class Replica {
           metrics.leader.set(0);
         },
       });
-      if (outcome === 'lost') log.warn('the lease was lost; waiting for it again');
+      if (outcome === 'lost') log.warn('lost the lease; waiting to acquire it again');
     }
   }
 
@@ -156,7 +168,12 @@ export class Replica {
     const cloud = withDegradation(this.#options.cloud, () => live.settings.degradation);
     await runControllers(
       {
-        ...{ client, quota, clock, random, log, metrics },
+        client,
+        quota,
+        clock,
+        random,
+        log,
+        metrics,
         informers: this.informers,
         eniConfigs: this.eniConfigs,
         recorder: this.#recorder,

@@ -7,17 +7,17 @@ import { errorMessage } from '../util/errors.ts';
 import { failureReason } from './metrics-snapshot.ts';
 import type { Watch } from './watch.ts';
 
-/** Looks after one kind of object. */
+/** Reconciles one kind of object. */
 export interface Controller {
   /** Where its keys come from. */
   watches(): Watch[];
-  /** Brings what one key stands for to what it should be. */
+  /** Brings the object of one key to its desired state. */
   reconcile(key: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }>;
 }
 
 /** A controller with its queue. */
 export interface Running {
-  /** In metrics and logs. */
+  /** Its name in metrics and logs. */
   name: string;
   controller: Controller;
   queue: WorkQueue;
@@ -26,7 +26,7 @@ export interface Running {
 
 const RECONCILE_TIMEOUT_MS = 120_000;
 
-/** Connects a controller with what it watches. @returns undoes the connection. */
+/** Connects a controller to its watches. @returns disconnects it. */
 export function connect({ controller, queue }: Running): () => void {
   const disconnects = controller.watches().map((watch) => watch((key) => queue.add(key)));
   return () => {
@@ -34,14 +34,18 @@ export function connect({ controller, queue }: Running): () => void {
   };
 }
 
-/** Runs a controller until the signal aborts, and tells metrics and log of each reconcile. */
+/** Runs a controller until the signal aborts, with metrics and log for each reconcile. */
 export async function runCounted(
   { name, controller, queue, workers }: Running,
   { clock, log, metrics }: { clock: Clock; log: Log; metrics: Metrics },
   signal: AbortSignal,
 ): Promise<void> {
   await runController({
-    ...{ name, queue, workers, signal, clock },
+    name,
+    queue,
+    workers,
+    signal,
+    clock,
     reconcile: (key, run) => controller.reconcile(key, run),
     reconcileTimeoutMs: RECONCILE_TIMEOUT_MS,
     onReconcile: ({ key, outcome, durationMs }) => {

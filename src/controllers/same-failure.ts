@@ -1,12 +1,12 @@
 const REQUEST_ID = / \(request id [^)]*\)/g;
 
-/** A failure that repeats differs in its request id only. */
+/** A repeated failure differs only in its request id. */
 export function withoutRequestId(text: string): string {
   return text.replace(REQUEST_ID, '');
 }
 
 /**
- * The words of the first of equal failures stay, so that a status is not written anew each time that the cloud is asked.
+ * Keeps the first of equal messages, so that a status is not rewritten for every new request id.
  *
  * @returns `before` when it says the same, else `now`.
  */

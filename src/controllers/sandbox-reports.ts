@@ -5,10 +5,10 @@ import { type NodeRuntime, saysDeleted } from '../crds/node-runtime.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 
 /**
- * What the node of a PodENI says of the sandbox of its pod.
+ * What the node of a PodENI reports about the sandbox of its pod.
  *
- * @param timeoutMs how long its word is waited for
- * @returns undefined when nothing can be expected of the node: no agent of ours runs there, or it is gone or not Ready
+ * @param timeoutMs how long to wait for its report
+ * @returns undefined when no report can be expected: the node runs no agent of ours, is gone or is not Ready
  */
 export function sandboxReport(
   { metadata, spec }: PodEni,
@@ -24,7 +24,7 @@ export function sandboxReport(
   return { deleted: saysDeleted(runtime.status?.pods?.[uid]), timeoutMs };
 }
 
-/** Pods, as `namespace/name`, whose sandbox is gone by the newer object and was not by the older one. */
+/** Pods, as `namespace/name`, whose sandbox is gone in the newer object but not in the older one. */
 export function newlyDeleted(before: NodeRuntime, after: NodeRuntime): string[] {
   return Object.entries(after.status?.pods ?? {}).flatMap(([uid, entry]) => {
     const isNews = saysDeleted(entry) && !saysDeleted(before.status?.pods?.[uid]);

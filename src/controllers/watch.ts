@@ -1,16 +1,15 @@
 import type { ChangeOrigin, StoreHandler } from '../kube/store.ts';
 
-/** Hands on the keys that a controller is to look at, until what it returns is called. */
+/** Passes on the keys that a controller must look at, until the returned function is called. */
 export type Watch = (add: (key: string) => void) => () => void;
 
-/** Which keys a change of an object concerns. What the store holds already counts as added. */
+/** Which keys a change to an object concerns. Objects already in the store count as added. */
 export interface KeysOf<T> {
   added?(object: T, origin: ChangeOrigin): readonly string[];
   changed?(before: T, after: T, origin: ChangeOrigin): readonly string[];
   removed?(last: T): readonly string[];
 }
 
-/** A store, or something like one, as the source of a controller's keys. */
 export function watch<T>(source: { addHandler(handler: StoreHandler<T>): () => void }, keysOf: KeysOf<T>): Watch {
   return (add) => {
     const addAll = (keys: readonly string[] = []) => {

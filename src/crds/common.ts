@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-/** Kubernetes object metadata as far as the product reads it. */
+/** Kubernetes object metadata, as far as it is read. */
 export const objectMetaSchema = z.object({
   name: z.string(),
   namespace: z.string().optional(),
@@ -36,19 +36,16 @@ export const conditionSchema = z.object({
   message: z.string().max(32768),
 });
 
-/** `status.conditions` and `status.observedGeneration`, the same on each kind. */
+/** `status.conditions` and `status.observedGeneration`, shared by all kinds. */
 export const conditionedStatus = {
-  observedGeneration: z
-    .int()
-    .optional()
-    .describe('metadata.generation that the control plane had seen when it wrote this status.'),
+  observedGeneration: z.int().optional().describe('metadata.generation on which the control plane based this status.'),
   conditions: z
     .array(conditionSchema)
     .optional()
     .meta({ 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': ['type'] }),
 };
 
-/** How long an address belongs to a pod identity (reference 2.1). */
+/** How long an address is reserved for a pod name. */
 export const allocationTypeFields = {
   type: z
     .enum(['Elastic', 'Fixed'])
@@ -61,35 +58,38 @@ export const allocationTypeFields = {
     .describe('Go duration, such as 10m: how long a Fixed allocation with strategy TTL outlives its pod.'),
 };
 
-/** As a record holds it: no rules, as it may have been copied from an object from before them. */
+/** In a record: without rules, because it may be copied from an object that is older than the rules. */
 export const allocationTypeSchema = z.looseObject(allocationTypeFields);
 export type AllocationType = z.infer<typeof allocationTypeSchema>;
 
-/** One elastic network interface as PodENI and NetworkInterface record it (reference 2.2). */
+/** One elastic network interface in PodENI and NetworkInterface. */
 export const eniFields = {
   id: z.string().default('').describe('Id of the ENI; empty until the cloud has created it.'),
   vpcID: z.string().optional().describe('VPC of the ENI.'),
   mac: z.string().optional().describe('MAC address of the ENI.'),
   zone: z.string().optional().describe('Zone of the vSwitch.'),
-  vSwitchID: z.string().optional().describe('vSwitch in which the ENI lies.'),
-  resourceGroupID: z.string().optional().describe('Resource group; kept from other versions, not set by this one.'),
-  securityGroupIDs: z.array(z.string()).optional().describe('Security groups that the ENI shall have.'),
+  vSwitchID: z.string().optional().describe('vSwitch of the ENI.'),
+  resourceGroupID: z
+    .string()
+    .optional()
+    .describe('Resource group; preserved from other versions, not set by this one.'),
+  securityGroupIDs: z.array(z.string()).optional().describe('Desired security groups of the ENI.'),
   attachmentOptions: z
     .looseObject({ trunk: z.boolean().optional() })
     .optional()
     .describe('How it is attached; trunk: as a member of the trunk ENI of the node.'),
 };
 
-/** Binding of one ENI to an instance, keyed by ENI id in a PodENI (reference 2.2). */
+/** Attachment of one ENI to an instance; in a PodENI keyed by ENI id. */
 export const eniInfoSchema = z.object({
   id: z.string().optional().describe('Id of the ENI.'),
   type: z
     .enum(['Secondary', 'Trunk', 'Primary', 'Member'])
     .optional()
-    .describe('Member: of a trunk. Secondary: attached to the instance as a whole.'),
+    .describe('Member: of a trunk. Secondary: attached to the instance directly.'),
   vid: z.int().optional().describe('VLAN id of a member ENI on its trunk.'),
-  // No enum: upstream's control plane writes this field too, and may have more words for it.
+  // No enum, because upstream's control plane writes this field too and may use more values.
   status: z.string().optional().describe('Whether the ENI is attached: Bind, Unbind or Deleted.'),
-  networkCardIndex: z.int().optional().describe('Kept from other versions, not set by this one.'),
-  vfID: z.int().optional().describe('Kept from other versions, not set by this one.'),
+  networkCardIndex: z.int().optional().describe('Preserved from other versions, not set by this one.'),
+  vfID: z.int().optional().describe('Preserved from other versions, not set by this one.'),
 });

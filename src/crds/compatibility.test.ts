@@ -9,7 +9,7 @@ import { podNetworkingSchema } from './pod-networking.ts';
 
 const metadata = { name: 'web-0', namespace: 'default' };
 
-/** As upstream's control plane leaves it: no target, no intent. */
+/** As upstream's control plane writes it: no target, no intent. */
 const upstreamPodEni = {
   apiVersion: 'network.alibabacloud.com/v1beta1',
   kind: 'PodENI',
@@ -55,7 +55,7 @@ const upstreamPodEni = {
 };
 
 describe('a PodENI', () => {
-  test('of upstream is read, with all that the control plane needs', () => {
+  test('of upstream is parsed with all fields that the control plane needs', () => {
     const parsed = podEniSchema.parse(upstreamPodEni);
     expect(parsed.spec).toEqual(upstreamPodEni.spec);
     expect(parsed.status).toEqual(upstreamPodEni.status);
@@ -68,7 +68,7 @@ describe('a PodENI', () => {
     [{ metadata, spec: {} }],
     [{ metadata, spec: { allocations: [] } }],
     [{ metadata, spec: { allocations: [{}] }, status: {} }],
-  ])('with next to nothing in it is read: %j', (object) => {
+  ])('with hardly any fields is parsed: %j', (object) => {
     expect(podEniSchema.safeParse(object).error).toBeUndefined();
   });
 
@@ -76,11 +76,11 @@ describe('a PodENI', () => {
     expect(podEniSchema.parse({ metadata, status: { phase } }).status?.phase).toBe(phase);
   });
 
-  test('in a phase that nobody knows reads as one in none', () => {
+  test('with an unknown phase is parsed as one without a phase', () => {
     expect(podEniSchema.parse({ metadata, status: { phase: 'Sleeping' } }).status?.phase).toBe('');
   });
 
-  test('keeps fields of a later version, at every depth of an allocation, over a rewrite of the list', () => {
+  test('keeps fields of a later version, at every depth of an allocation, when the list is rewritten', () => {
     const later = structuredClone(upstreamPodEni);
     const [allocation] = later.spec.allocations;
     const future = { added: { in: 'a later version' } };
@@ -96,12 +96,12 @@ describe('a PodENI', () => {
     expect(diffMergePatch(before, after)).toEqual({ spec: { allocations: [{ ...allocation, ipv4: '10.0.0.2' }] } });
   });
 
-  test('is not changed by being read: reading it again gives the same', () => {
+  test('parses to itself: parsing twice gives the same', () => {
     fc.assert(
       fc.property(fc.dictionary(fc.stringMatching(/^[a-z]{1,8}$/), fc.jsonValue()), (extra) => {
         const allocation = { ...extra, eni: { id: 'eni-1', ...pick(extra) } };
         const once = podEniSchema.safeParse({ metadata, spec: { allocations: [allocation] } });
-        // Names that we know with a value of another type are refused by the API server.
+        // The API server refuses known names with a value of another type.
         fc.pre(once.success);
         expect(once.data?.spec.allocations?.[0]).toEqual(allocation);
       }),
@@ -109,7 +109,7 @@ describe('a PodENI', () => {
   });
 });
 
-/** Without what would replace a known field of an ENI. */
+/** Without fields that would replace a known field of an ENI. */
 function pick(extra: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(extra).map(([key, value]) => [`x-${key}`, value]));
 }
@@ -131,12 +131,12 @@ describe('a PodNetworking', () => {
     { allocationType: { type: 'Fixed', releaseStrategy: 'TTL', releaseAfter: '1h'.repeat(60) } },
     { securityGroupIDs: Array.from({ length: 11 }, () => 'default_group') },
     { vSwitchOptions: ['VSW_1', 'vsw-1', 'vsw-1'] },
-  ])('from before a rule is still read: %j', (spec) => {
+  ])('older than a rule is still parsed: %j', (spec) => {
     expect(podNetworkingSchema.parse({ metadata, spec }).spec).toMatchObject(spec);
   });
 });
 
-test('a NetworkInterface of upstream is read', () => {
+test('a NetworkInterface of upstream is parsed', () => {
   const eni = { id: 'eni-1', mac: '00:16:3e:00:00:01', attachmentOptions: { trunk: true } };
   const podENIRef = { kind: 'Pod', namespace: 'default', name: 'web-0' };
   const status = { phase: '', eniInfo: { id: 'eni-1', status: 'Unbind' }, nodeName: 'n' };
@@ -146,7 +146,7 @@ test('a NetworkInterface of upstream is read', () => {
   expect(networkInterfaceSchema.parse({ metadata }).spec.eni.id).toBe('');
 });
 
-test('a Node of upstream is read', () => {
+test('a Node of upstream is parsed', () => {
   const spec = {
     nodeMetadata: { regionID: 'cn-hangzhou', instanceType: 'ecs.g7.xlarge', instanceID: 'i-1', zoneID: 'z' },
     nodeCap: { adapters: 4, totalAdapters: 20, memberAdapterLimit: 16, networkCards: [{ index: 0 }] },
@@ -172,7 +172,7 @@ test('a Node of upstream is read', () => {
   expect(nodeSchema.parse({ metadata }).spec).toEqual({});
 });
 
-test('a NodeRuntime of upstream is read', () => {
+test('a NodeRuntime of upstream is parsed', () => {
   const pods = { uid: { podID: 'default/web-0', status: { initial: { lastUpdateTime: '2025-01-01T00:00:00Z' } } } };
   expect(nodeRuntimeSchema.parse({ metadata, spec: {}, status: { pods } }).status?.pods).toEqual(pods);
 });

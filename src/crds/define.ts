@@ -1,14 +1,14 @@
 import type * as z from 'zod';
 import { toStructuralSchema } from './structural.ts';
 
-/** API group of every kind that this product defines (reference 2). */
+/** API group of all kinds of this product. */
 export const API_GROUP = 'network.alibabacloud.com';
-/** The one served and stored version. */
+/** The only served and stored version. */
 export const API_VERSION = 'v1beta1';
 
 /**
- * Upstream replaces a CRD whose annotation carries a lower version than its own (reference 1.5). Ours stays above every
- * upstream version, so that a roll-back to upstream's control plane does not drop the fields that we added.
+ * Upstream replaces a CRD whose version annotation is lower than its own. Ours stays above every upstream version, so
+ * that a roll-back to upstream's control plane does not drop our fields.
  */
 const CRD_VERSION = 'v1.0.0';
 
@@ -17,11 +17,11 @@ export interface PrinterColumn {
   type: 'string' | 'integer' | 'date' | 'boolean';
   jsonPath: string;
   description?: string;
-  /** 0 (default) is shown always, 1 with `-o wide`. */
+  /** 0 (default) is always shown, 1 only with `-o wide`. */
   priority?: 0 | 1;
 }
 
-/** Everything about a kind except its schemas' content. */
+/** The definition of a kind; the content of its schemas is in the type parameters. */
 export interface CrdDefinition<Spec extends z.ZodType, Status extends z.ZodType> {
   kind: string;
   plural: string;
@@ -34,7 +34,7 @@ export interface CrdDefinition<Spec extends z.ZodType, Status extends z.ZodType>
   printerColumns: PrinterColumn[];
 }
 
-/** A custom resource definition as `kubectl apply` takes it. */
+/** A custom resource definition in the form that `kubectl apply` accepts. */
 export interface CrdManifest {
   apiVersion: 'apiextensions.k8s.io/v1';
   kind: 'CustomResourceDefinition';
@@ -63,16 +63,17 @@ export function defineCrd<Spec extends z.ZodType, Status extends z.ZodType>(
   };
 }
 
-/**
- * Where the objects of a kind are in the API, and how they are read: the `Resource` of src/kube, which this folder does not
- * import.
- */
+/** API location and parser of a kind: the `Resource` of src/kube, which this folder does not import. */
 export function resourceOf<T>(
   { kind, plural, scope }: Pick<CrdDefinition<z.ZodType, z.ZodType>, 'kind' | 'plural' | 'scope'>,
   schema: z.ZodType<T>,
 ) {
   return {
-    ...{ group: API_GROUP, version: API_VERSION, plural, kind, namespaced: scope === 'Namespaced' },
+    group: API_GROUP,
+    version: API_VERSION,
+    plural,
+    kind,
+    namespaced: scope === 'Namespaced',
     parse: (raw: unknown): T => schema.parse(raw),
   };
 }

@@ -16,7 +16,7 @@ interface SchemaNode {
 
 const record = z.record(z.string(), z.unknown());
 
-/** Every schema of a manifest, the root included. */
+/** Every schema of a manifest, including the root. */
 function schemasOf(node: unknown, path: string): SchemaNode[] {
   const schema = record.parse(node);
   const properties = Object.entries(record.parse(schema['properties'] ?? {}));
@@ -42,7 +42,7 @@ function rootOf(crd: (typeof allCrds)[number]): Record<string, unknown> {
 describe.each(allCrds.map((crd) => ({ kind: crd.kind, crd })))('the manifest of $kind', ({ crd }) => {
   const schemas = schemasOf(rootOf(crd), crd.kind);
 
-  test('is structural: each node has one type, and no key that OpenAPI v3 of the API server lacks', () => {
+  test('is structural: each node has one type and only keys that the API server supports', () => {
     const allowed =
       /^(type|description|default|enum|format|pattern|(min|max)(Length|Items|imum)|required|nullable|properties|items|additionalProperties|x-kubernetes-(validations|list-type|list-map-keys|map-type|preserve-unknown-fields))$/;
     for (const { path, node } of schemas) {
@@ -72,7 +72,7 @@ describe.each(allCrds.map((crd) => ({ kind: crd.kind, crd })))('the manifest of 
     }
   });
 
-  test('carries a version above every one of upstream, and the status subresource', () => {
+  test('has a version above every upstream version, and the status subresource', () => {
     const { metadata, spec } = crd.manifest();
     expect(metadata.annotations['crd.network.alibabacloud.com/version']).toMatch(/^v[1-9]/);
     expect(spec).toMatchObject({ versions: [{ served: true, storage: true, subresources: { status: {} } }] });
@@ -84,12 +84,12 @@ describe.each(allCrds.map((crd) => ({ kind: crd.kind, crd })))('the manifest of 
   });
 });
 
-test('no other file lies among the generated ones', async () => {
+test('there is no other file among the generated ones', async () => {
   const expected = allCrds.map((crd) => `${crd.manifest().metadata.name}.yaml`);
   expect((await readdir(directory)).sort()).toEqual(expected.sort());
 });
 
-test('no short name means two kinds', () => {
+test('short names are unique', () => {
   const names = allCrds.flatMap((crd) => crd.shortNames);
   expect(new Set(names).size).toBe(names.length);
 });
@@ -101,7 +101,7 @@ describe('toStructuralSchema refuses, with the path,', () => {
     [
       'look-around',
       z.object({ list: z.array(z.string().regex(/^(?!x)/)) }),
-      "Kind.spec.list[]: the API server's patterns are RE2 and know no look-around: ^(?!x)",
+      "Kind.spec.list[]: the API server's patterns are RE2 and do not support look-around: ^(?!x)",
     ],
     [
       'what is wrong inside a map',
@@ -124,7 +124,7 @@ describe('toStructuralSchema refuses, with the path,', () => {
     expect(() => broken.manifest()).toThrow(message);
   });
 
-  test('what zod cannot express in JSON at all', () => {
+  test('what zod cannot express in JSON', () => {
     expect(() => toStructuralSchema(z.object({ at: z.date() }), 'Kind.spec')).toThrow();
   });
 });

@@ -1,4 +1,4 @@
-/** Names that upstream Terway fixed; existing nodes, manifests and tools rely on them (reference 10.1). */
+/** Names that upstream Terway defined; existing nodes, manifests and tools rely on them. */
 
 export const ANNOTATION_TRUNK_ON = 'k8s.aliyun.com/trunk-on';
 export const ANNOTATION_POD_NETWORKING = 'k8s.aliyun.com/pod-networking';
@@ -10,7 +10,7 @@ export const ANNOTATION_INGRESS_BANDWIDTH = 'k8s.aliyun.com/ingress-bandwidth';
 export const ANNOTATION_EGRESS_BANDWIDTH = 'k8s.aliyun.com/egress-bandwidth';
 export const ANNOTATION_NETWORK_PRIORITY = 'k8s.aliyun.com/network-priority';
 export const LABEL_NODE = 'k8s.aliyun.com/node';
-/** On a namespace, with the value `false`: no PodNetworking picks its pods by selector. */
+/** On a namespace, with the value `false`: no PodNetworking selects its pods by selector. */
 export const LABEL_POD_ENI = 'k8s.aliyun.com/pod-eni';
 export const LABEL_IGNORE = 'k8s.aliyun.com/ignore-by-terway';
 /** On a Kubernetes node: name of the ConfigMap whose `eni_conf` is merged over that of the cluster. */
@@ -24,12 +24,14 @@ export const FINALIZER_NODE = 'network.alibabacloud.com/node-controller';
 export const RESOURCE_MEMBER_ENI = 'aliyun/member-eni';
 export const RESOURCE_ENI = 'aliyun/eni';
 
-/** Names of our own. */
+// Our own names.
 export const ANNOTATION_TRUNK_INTENT = 'terway.alibabacloud.com/trunk-intent';
-/** On a NodeRuntime, `true`: the node's agent reports sandboxes of PodENIs, too, so that their release can wait for it. */
+/**
+ * On a NodeRuntime, `true`: the node's agent also reports sandboxes of PodENIs, so that their release can wait for it.
+ */
 export const ANNOTATION_REPORTS_RELEASE = 'terway.alibabacloud.com/reports-release';
 
-/** Tags on every ENI that the control plane creates (reference 5.2); the first two are upstream's. */
+/** Tags on every ENI that the control plane creates; the first two are upstream's. */
 export const TAG_CLUSTER = 'ack.aliyun.com';
 export const TAG_CREATOR = 'creator';
 export const TAG_CREATOR_VALUE = 'terway-controller';

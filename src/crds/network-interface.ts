@@ -12,7 +12,7 @@ const specSchema = z.object({
         .meta({ 'x-kubernetes-validations': [{ rule: 'self == oldSelf', message: 'eni.id cannot be changed' }] }),
     })
     .prefault({})
-    // Here and not on `mac`: a rule with oldSelf is not asked when its own field is removed.
+    // Here and not on `mac`: a rule with oldSelf is not evaluated when its own field is removed.
     .meta({
       'x-kubernetes-validations': [
         {
@@ -26,11 +26,14 @@ const specSchema = z.object({
   ipv6: z.string().optional().describe('IPv6 address of the ENI.'),
   ipv4CIDR: z.string().optional().describe('IPv4 CIDR of the vSwitch.'),
   ipv6CIDR: z.string().optional().describe('IPv6 CIDR of the vSwitch.'),
-  extraConfig: z.record(z.string(), z.string()).optional().describe('Kept from other versions, not set by this one.'),
+  extraConfig: z
+    .record(z.string(), z.string())
+    .optional()
+    .describe('Preserved from other versions, not set by this one.'),
   managePolicy: z
     .object({ cache: z.boolean().optional(), unManaged: z.boolean().optional() })
     .optional()
-    .describe('Kept from other versions, not set by this one.'),
+    .describe('Preserved from other versions, not set by this one.'),
   podENIRef: z
     .object({
       apiVersion: z.string().optional(),
@@ -47,14 +50,14 @@ const specSchema = z.object({
 const statusSchema = z.object({
   phase: z.string().describe('The same as in the PodENI.'),
   eniInfo: eniInfoSchema.optional().describe('Binding of the ENI.'),
-  instanceID: z.string().optional().describe('ECS instance to which it is attached.'),
-  trunkENIID: z.string().optional().describe('Trunk ENI to which it is attached.'),
-  networkCardIndex: z.int().optional().describe('Kept from other versions, not set by this one.'),
+  instanceID: z.string().optional().describe('ECS instance of the attachment.'),
+  trunkENIID: z.string().optional().describe('Trunk ENI of the attachment.'),
+  networkCardIndex: z.int().optional().describe('Preserved from other versions, not set by this one.'),
   nodeName: z.string().optional().describe('Kubernetes node of that instance.'),
   ...conditionedStatus,
 });
 
-/** One ENI that belongs to one pod; named after the ENI id (reference 2.3). */
+/** One ENI of one pod; named after the ENI id. */
 export const networkInterfaceCrd = defineCrd({
   kind: 'NetworkInterface',
   plural: 'networkinterfaces',
@@ -62,7 +65,7 @@ export const networkInterfaceCrd = defineCrd({
   shortNames: ['ni', 'netif'],
   scope: 'Cluster',
   description: 'An elastic network interface of a pod, named after the ENI id. Written by the control plane.',
-  // Defaulted, down to eni.id: the identity of an ENI cannot be lost by removing what surrounds it.
+  // Defaults down to eni.id: removing an enclosing object must not lose the identity of an ENI.
   spec: specSchema.prefault({}),
   status: statusSchema,
   printerColumns: [

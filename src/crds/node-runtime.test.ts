@@ -18,8 +18,11 @@ test.each([
   ['initial after deleted', entry({ deleted: EARLY, initial: LATE }), false],
   ['both within a second, in either order', entry({ initial: EARLY, deleted: EARLY }), true],
   ['both within a second, the other way round', entry({ deleted: EARLY, initial: EARLY }), true],
-  ['a time that is none, against one that is', entry({ deleted: 'then', initial: EARLY }), false],
+  ['an invalid time against a valid one', entry({ deleted: 'then', initial: EARLY }), false],
   ['deleted without a time', entry({ deleted: undefined }), true],
-])('the newest word of a node counts, and deleted of two of one second: %s (weak spot 11)', (_, said, deleted) => {
-  expect(saysDeleted(said)).toBe(deleted);
-});
+])(
+  'the newest state reported by a node counts, and of two in the same second deleted: %s (weak spot 11)',
+  (_, said, deleted) => {
+    expect(saysDeleted(said)).toBe(deleted);
+  },
+);

@@ -20,7 +20,7 @@ const statusSchema = z.object({
   ...conditionedStatus,
 });
 
-/** Which pod sandboxes of a node saw CNI ADD and DEL; written by the node agent (reference 2.5). */
+/** Which pod sandboxes of a node saw CNI ADD and DEL; written by the node agent. */
 export const nodeRuntimeCrd = defineCrd({
   kind: 'NodeRuntime',
   plural: 'noderuntimes',
@@ -44,8 +44,8 @@ export const nodeRuntimeResource = resourceOf(nodeRuntimeCrd, nodeRuntimeSchema)
 type PodEntry = NonNullable<NonNullable<NodeRuntime['status']>['pods']>[string];
 
 /**
- * Whether a node's word on a pod is that its sandbox is gone: the newest of its states counts, and of two of one second
- * `deleted` does (reference 1.7). No entry says nothing.
+ * Whether a node reports that the sandbox of a pod is gone. The newest of its states counts; of two in the same second,
+ * `deleted` counts, because times have whole seconds. A missing entry says nothing.
  */
 export function saysDeleted(entry: PodEntry | undefined): boolean {
   const states = Object.entries(entry?.status ?? {}).map(([state, { lastUpdateTime = '' }]) => ({

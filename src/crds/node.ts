@@ -12,35 +12,38 @@ const metadataSchema = z.object({
 });
 
 const capSchema = z.object({
-  adapters: z.int().optional().describe('ENIs that the instance takes, the primary one included (EniQuantity).'),
-  eriQuantity: z.int().optional().describe('Of them with RDMA.'),
-  totalAdapters: z.int().optional().describe('ENIs that it takes, members of a trunk included (EniTotalQuantity).'),
-  ipv4PerAdapter: z.int().optional().describe('IPv4 addresses that one ENI takes.'),
-  ipv6PerAdapter: z.int().optional().describe('IPv6 addresses that one ENI takes.'),
+  adapters: z.int().optional().describe('ENIs that the instance supports, including the primary one (EniQuantity).'),
+  eriQuantity: z.int().optional().describe('ENIs among them that support RDMA.'),
+  totalAdapters: z
+    .int()
+    .optional()
+    .describe('ENIs that the instance supports, including trunk members (EniTotalQuantity).'),
+  ipv4PerAdapter: z.int().optional().describe('IPv4 addresses that one ENI supports.'),
+  ipv6PerAdapter: z.int().optional().describe('IPv6 addresses that one ENI supports.'),
   memberAdapterLimit: z
     .int()
     .optional()
-    .describe('Members of the trunk that pods can have: EniTotalQuantity - EniQuantity; 0 without trunk support.'),
+    .describe('Trunk members available to pods: EniTotalQuantity - EniQuantity; 0 without trunk support.'),
   maxMemberAdapterLimit: z.int().optional().describe('EniTotalQuantity - 2; 0 without trunk support.'),
-  instanceBandwidthRx: z.int().optional().describe('Bandwidth inwards, as the cloud states it.'),
-  instanceBandwidthTx: z.int().optional().describe('Bandwidth outwards, as the cloud states it.'),
+  instanceBandwidthRx: z.int().optional().describe('Inbound bandwidth, as reported by the cloud.'),
+  instanceBandwidthTx: z.int().optional().describe('Outbound bandwidth, as reported by the cloud.'),
   networkCards: z
     .array(z.object({ index: z.int() }))
     .optional()
     .describe('Network cards of the instance type.'),
-  networkCardsCount: z.int().optional().describe('How many network cards there are.'),
+  networkCardsCount: z.int().optional().describe('Number of network cards.'),
 });
 export type NodeCap = z.infer<typeof capSchema>;
 
 const nonNegative = z.int().min(0).optional();
 
 const specSchema = z.object({
-  nodeMetadata: metadataSchema.optional().describe('What the instance is; written by the control plane.'),
-  nodeCap: capSchema.optional().describe('What the instance type takes; written by the control plane.'),
+  nodeMetadata: metadataSchema.optional().describe('Identity of the instance; written by the control plane.'),
+  nodeCap: capSchema.optional().describe('Limits of the instance type; written by the control plane.'),
   datapath: z
     .object({ type: z.enum(['veth', 'ipvlan', 'datapathv2']).optional() })
     .optional()
-    .describe("Data path of Terway's daemon; written by it."),
+    .describe("Data path of Terway's daemon; written by that daemon."),
   eni: z
     .object({
       tag: tagsSchema.optional(),
@@ -128,13 +131,19 @@ const networkInterfaceSchema = z.object({
 const time = () => z.string().optional().meta({ format: 'date-time' });
 
 const statusSchema = z.object({
-  nextSyncOpenAPITime: time().describe("Of Terway's address pool; kept, not set by this version."),
-  lastSyncOpenAPITime: time().describe("Of Terway's address pool; kept, not set by this version."),
-  lastModifiedTime: time().describe("Of Terway's address pool; kept, not set by this version."),
-  nextIdleIPReclaimTime: time().describe("Of Terway's address pool; kept, not set by this version."),
-  warmUpTarget: z.int().optional().describe("Of Terway's address pool; kept, not set by this version."),
-  warmUpAllocatedCount: z.int().optional().describe("Of Terway's address pool; kept, not set by this version."),
-  warmUpCompleted: z.boolean().optional().describe("Of Terway's address pool; kept, not set by this version."),
+  nextSyncOpenAPITime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
+  lastSyncOpenAPITime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
+  lastModifiedTime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
+  nextIdleIPReclaimTime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
+  warmUpTarget: z.int().optional().describe("Used by Terway's address pool; preserved, not set by this version."),
+  warmUpAllocatedCount: z
+    .int()
+    .optional()
+    .describe("Used by Terway's address pool; preserved, not set by this version."),
+  warmUpCompleted: z
+    .boolean()
+    .optional()
+    .describe("Used by Terway's address pool; preserved, not set by this version."),
   networkInterfaces: z
     .record(z.string(), networkInterfaceSchema)
     .optional()
@@ -142,7 +151,7 @@ const statusSchema = z.object({
   ...conditionedStatus,
 });
 
-/** Network capacity and interfaces of one Kubernetes node; same name as the node (reference 2.4). */
+/** Network capacity and interfaces of one Kubernetes node; has the name of the node. */
 export const nodeCrd = defineCrd({
   kind: 'Node',
   plural: 'nodes',

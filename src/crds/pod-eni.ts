@@ -2,10 +2,10 @@ import * as z from 'zod';
 import { allocationTypeSchema, conditionedStatus, eniFields, eniInfoSchema, objectMetaSchema } from './common.ts';
 import { defineCrd, resourceOf } from './define.ts';
 
-/** The write-ahead record of a creation (invariant I2): persisted before the cloud is called. */
+/** The write-ahead record of a create (invariant I2): persisted before the cloud is called. */
 const intentSchema = z.looseObject({
-  attempt: z.int().describe('Counts up whenever the parameters of the creation change.'),
-  clientToken: z.string().describe('ClientToken that is sent; the same intent always sends the same one.'),
+  attempt: z.int().describe('Incremented whenever the parameters of the create change.'),
+  clientToken: z.string().describe('ClientToken of the create; the same intent always sends the same token.'),
   createdAt: z.string().meta({ format: 'date-time' }),
   networking: z.string().optional().describe('PodNetworking whose vSwitches and security groups were used.'),
   networkingGeneration: z.int().optional().describe('metadata.generation of that PodNetworking.'),
@@ -13,13 +13,13 @@ const intentSchema = z.looseObject({
 export type CreateIntent = z.infer<typeof intentSchema>;
 
 /**
- * Loose, as is every object inside: a merge patch replaces the whole list of allocations, so what this version does not
- * know has to survive reading.
+ * Loose, like every object inside: a merge patch replaces the whole list of allocations, so fields unknown to this
+ * version must survive parsing.
  */
 const allocationSchema = z.looseObject({
   allocationType: allocationTypeSchema
     .optional()
-    .describe('How long the address belongs to the name of the pod; copied from the PodNetworking.'),
+    .describe('How long the address is reserved for the name of the pod; copied from the PodNetworking.'),
   eni: z.looseObject(eniFields).prefault({}).describe('The ENI.'),
   ipv4: z.string().optional().describe('IPv4 address of the ENI, and of the pod.'),
   ipv6: z.string().optional().describe('IPv6 address of the ENI, and of the pod.'),
@@ -29,17 +29,20 @@ const allocationSchema = z.looseObject({
   defaultRoute: z
     .boolean()
     .optional()
-    .describe('Whether the default route of the pod leads through this interface; eth0 when no interface has it.'),
+    .describe('Whether the default route of the pod uses this interface; eth0 when no interface has it.'),
   extraRoutes: z
     .array(z.looseObject({ dst: z.string().optional() }))
     .optional()
-    .describe('Further destinations that are reached through this interface.'),
-  extraConfig: z.record(z.string(), z.string()).optional().describe('Kept from other versions, not set by this one.'),
-  intent: intentSchema.optional().describe('The creation of the ENI, written down before the cloud is called.'),
+    .describe('Additional destinations reached through this interface.'),
+  extraConfig: z
+    .record(z.string(), z.string())
+    .optional()
+    .describe('Preserved from other versions, not set by this one.'),
+  intent: intentSchema.optional().describe('The intended create of the ENI, persisted before the cloud is called.'),
 });
 export type Allocation = z.infer<typeof allocationSchema>;
 
-/** Where the ENIs are to be attached; persisted before the attachment is asked for (I2). */
+/** Where the ENIs will be attached; persisted before the attach is requested (I2). */
 const targetSchema = z.object({
   nodeName: z.string().describe('Kubernetes node of the pod.'),
   instanceID: z.string().describe('ECS instance of that node.'),
@@ -48,52 +51,52 @@ const targetSchema = z.object({
 export type AttachTarget = z.infer<typeof targetSchema>;
 
 const specSchema = z.object({
-  zone: z.string().optional().describe('Zone in which the addresses lie.'),
+  zone: z.string().optional().describe('Zone of the addresses.'),
   allocations: z.array(allocationSchema).optional().describe('One entry per interface of the pod.'),
-  target: targetSchema
-    .optional()
-    .describe('Where the ENIs are to be attached, written down before the cloud is called.'),
+  target: targetSchema.optional().describe('Where the ENIs will be attached, persisted before the cloud is called.'),
 });
 
-/** One cloud call for this record. Loose, and all but two fields may be missing: another version may have written it. */
+/**
+ * One cloud call for this record. Loose, with only two required fields, because another version may have written it.
+ */
 const operationSchema = z.looseObject({
   time: z.string().meta({ format: 'date-time' }).describe('When the call ended.'),
   action: z.string().describe('API, such as CreateNetworkInterface.'),
-  eniID: z.string().optional().describe('ENI that the call was about.'),
-  requestID: z.string().optional().describe("What the cloud's support asks for."),
-  durationMs: z.int().optional().describe('From the decision to the answer, waits for quota included.'),
+  eniID: z.string().optional().describe('ENI of the call.'),
+  requestID: z.string().optional().describe('Request id, for support cases with Alibaba Cloud.'),
+  durationMs: z.int().optional().describe('From the decision to the response, including waits for quota.'),
   code: z.string().optional().describe('Error code; absent when the call succeeded.'),
 });
 export type OperationRecord = z.infer<typeof operationSchema>;
 
-/** Life-cycle phases (reference 4.4); Initial is the empty string. */
+/** Life-cycle phases; Initial is the empty string. */
 const podEniPhaseSchema = z.enum(['', 'Initial', 'Binding', 'Bind', 'Detaching', 'Unbind', 'Deleting']);
 
 const statusFields = {
   operations: z
     .array(operationSchema)
     .optional()
-    .describe('The latest cloud calls, oldest first; at most 20. Written with what is written anyway.'),
+    .describe('The latest cloud calls, oldest first; at most 20. Updated only together with other changes.'),
   instanceID: z.string().optional().describe('ECS instance to which the ENIs are attached.'),
   trunkENIID: z.string().optional().describe('Trunk ENI to which they are attached.'),
-  msg: z.string().optional().describe('Kept from other versions; conditions tell more.'),
+  msg: z.string().optional().describe('Preserved from other versions; see the conditions.'),
   podLastSeen: z
     .string()
     .optional()
     .meta({ format: 'date-time' })
-    .describe('When the pod was last there; the TTL of a fixed address counts from it.'),
-  eniInfos: z.record(z.string(), eniInfoSchema).optional().describe('Binding of each ENI, by its id.'),
+    .describe('When the pod was last seen; the TTL of a fixed address starts then.'),
+  eniInfos: z.record(z.string(), eniInfoSchema).optional().describe('Binding of each ENI, by id.'),
   ...conditionedStatus,
 };
 const statusSchema = z.object({
   phase: z
     .string()
     .optional()
-    .describe('Initial (empty), Binding, Bind, Detaching, Unbind or Deleting. Bind: the node may use it.'),
+    .describe('Initial (empty), Binding, Bind, Detaching, Unbind or Deleting. Bind: ready for use on the node.'),
   ...statusFields,
 });
 
-/** Record of the network interfaces of one pod; same namespace and name as the pod (reference 2.2). */
+/** Record of the network interfaces of one pod; has the namespace and name of the pod. */
 export const podEniCrd = defineCrd({
   kind: 'PodENI',
   plural: 'podenis',
@@ -124,7 +127,10 @@ export const podEniCrd = defineCrd({
 export const podEniSchema = z.object({
   metadata: objectMetaSchema,
   spec: specSchema.prefault({}),
-  /** A phase that is not in reference 4.4 reads as none, and so do operations of another form: a hand-edited status cannot stop the reflector. */
+  /**
+   * An unknown phase is parsed as none, and so are operations of another form: a hand-edited status must not stop the
+   * reflector.
+   */
   status: z
     .object({
       phase: podEniPhaseSchema.catch('').optional(),

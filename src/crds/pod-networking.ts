@@ -5,14 +5,14 @@ import { defineCrd, resourceOf } from './define.ts';
 const GO_DURATION = '^([0-9]{1,6}(\\\\.[0-9]{1,9})?(h|ms|m|s|us|ns)){1,6}$';
 
 /**
- * The rules that a user's allocation type must keep. They stand on this object and nowhere wider: the API server forgives
- * an unchanged node (ratcheting), so a PodNetworking from before the rules can still be edited elsewhere. `duration()`
- * fails on text that is none, so it is reached only behind `matches()`.
+ * Rules for a user's allocation type. They are on this object and not above it: the API server tolerates an unchanged
+ * invalid node (CRD validation ratcheting), so an older PodNetworking can still be edited elsewhere. `duration()` fails
+ * on invalid text, so it is evaluated only after `matches()`.
  */
 const allocationTypeSchema = z
   .object({
     ...allocationTypeFields,
-    // A bound, without which the cost of the rules is too high for the API server.
+    // Without a length limit the API server estimates the cost of the rules as too high.
     releaseAfter: allocationTypeFields.releaseAfter.meta({ maxLength: 64 }),
   })
   .meta({
@@ -29,7 +29,7 @@ const allocationTypeSchema = z
       },
       {
         rule: "!has(self.releaseAfter) || (has(self.releaseStrategy) && self.releaseStrategy == 'TTL')",
-        message: 'releaseAfter has a meaning only with releaseStrategy: TTL; remove it or set the strategy',
+        message: 'releaseAfter requires releaseStrategy: TTL; remove it or set the strategy',
       },
     ],
   });
@@ -51,8 +51,8 @@ const noDuplicates = (what: string) => ({
 });
 
 /**
- * Bounds and patterns stand in `meta`: the API server holds new objects to them, while one from before them, which it
- * keeps, can still be read here.
+ * Bounds and patterns are in `meta`: the API server enforces them on new objects, while older objects, which it keeps,
+ * can still be parsed here.
  */
 const specSchema = z.object({
   eniOptions: z
@@ -60,7 +60,7 @@ const specSchema = z.object({
       eniType: z
         .enum(['Default', 'ENI', 'Trunk'])
         .default('Default')
-        .describe('Trunk: a member ENI of the trunk of the node. ENI: a whole ENI. Default: what the node offers.'),
+        .describe('Trunk: a member ENI of the trunk of the node. ENI: a whole ENI. Default: what the node provides.'),
     })
     .prefault({})
     .describe('How the ENI of a pod is attached.'),
@@ -71,42 +71,46 @@ const specSchema = z.object({
       namespaceSelector: labelSelectorSchema.optional(),
     })
     .optional()
-    .describe('Which pods use this networking. Both given: both must match. None given: only pods that name it.'),
+    .describe(
+      'Which pods use this PodNetworking. If both are given, both must match. If none is given, only pods that name it use it.',
+    ),
   priority: z
     .int()
     .default(0)
     .meta({ minimum: -1_000_000, maximum: 1_000_000 })
     .describe(
-      'Of several networkings that select a pod the one with the highest priority is used, then the first by name.',
+      'If several PodNetworkings select a pod, the one with the highest priority is used, then the first by name.',
     ),
   securityGroupIDs: z
     .array(z.string().meta({ maxLength: 64, pattern: '^sg-[A-Za-z0-9][A-Za-z0-9-]*$' }))
     .optional()
     .meta({ maxItems: 10, ...noDuplicates('security group') })
-    .describe('Security groups of the ENI of each pod; at most 10.'),
+    .describe('Security groups of each pod ENI; at most 10.'),
   securityGroupRolloutPolicy: z
     .enum(['Immediate', 'OnRecreate'])
     .default('Immediate')
     .describe(
-      'Whether an edit of securityGroupIDs changes the ENIs of running pods, or only those of pods created later.',
+      'Whether an edit of securityGroupIDs changes the ENIs of running pods, or applies only to pods created later.',
     ),
   vSwitchOptions: z
     .array(z.string().meta({ maxLength: 64, pattern: '^vsw-[A-Za-z0-9][A-Za-z0-9-]*$' }))
     .optional()
     .meta({ maxItems: 100, ...noDuplicates('vSwitch') })
-    .describe('Candidate vSwitches; a pod gets one in the zone of its node.'),
+    .describe('Candidate vSwitches; a pod gets an address from one in the zone of its node.'),
   vSwitchSelectOptions: z
     .object({
       vSwitchSelectionPolicy: z
         .enum(['ordered', 'random', 'most'])
         .default('ordered')
-        .describe('Which of the candidates in the zone is taken: the first with a free address, any, or the emptiest.'),
+        .describe(
+          'How to choose among the candidates in the zone: the first with a free address, a random one, or the one with the most free addresses.',
+        ),
     })
     .prefault({}),
 });
 
 const statusSchema = z.object({
-  // No enum: upstream's control plane writes this field too. What is not Ready serves no pods.
+  // No enum, because upstream's control plane writes this field too. Anything but Ready serves no pods.
   status: z.string().optional().describe('Ready or Fail.'),
   message: z.string().optional(),
   updateAt: z.string().optional().meta({ format: 'date-time' }),
@@ -115,8 +119,11 @@ const statusSchema = z.object({
       z.object({
         id: z.string(),
         zone: z.string().optional(),
-        availableIPCount: z.int().optional().describe('Free addresses when the cloud was last asked.'),
-        reservedIPCount: z.int().optional().describe('Fixed addresses of this PodNetworking that wait for their pods.'),
+        availableIPCount: z.int().optional().describe('Free addresses at the last check.'),
+        reservedIPCount: z
+          .int()
+          .optional()
+          .describe('Fixed addresses of this PodNetworking that are reserved without a pod.'),
       }),
     )
     .optional(),
@@ -124,27 +131,27 @@ const statusSchema = z.object({
   reservedIPCount: z.int().optional().describe('Sum of the reserved addresses of the vSwitches.'),
   pods: z
     .object({
-      bound: z.int().optional().describe('Have their interface.'),
-      starting: z.int().optional().describe('The cloud creates or attaches their interface.'),
-      waiting: z.int().optional().describe('Wait for a slot, an address, the node or the quota.'),
-      releasing: z.int().optional().describe('Are gone; their interface is being released or detached.'),
-      reserved: z.int().optional().describe('Are gone; their fixed address is kept.'),
-      failed: z.int().optional().describe('The cloud refuses, or what they had is lost.'),
+      bound: z.int().optional().describe('Pods that have their interface.'),
+      starting: z.int().optional().describe('Pods whose interface is being created or attached.'),
+      waiting: z.int().optional().describe('Pods that wait for a slot, an address, the node or the quota.'),
+      releasing: z.int().optional().describe('Deleted pods whose interface is being released or detached.'),
+      reserved: z.int().optional().describe('Deleted pods whose fixed address is kept.'),
+      failed: z.int().optional().describe('Pods whose calls the cloud refuses, or whose ENI is lost.'),
     })
     .optional()
-    .describe('How many pods of this PodNetworking are how far.'),
+    .describe('Number of pods of this PodNetworking by progress.'),
   rollout: z
     .object({
-      updated: z.int().optional().describe('Have the security groups of the spec.'),
-      changing: z.int().optional().describe('Are being given them.'),
-      outdated: z.int().optional().describe('Have others still.'),
+      updated: z.int().optional().describe('Running pods with the security groups of the spec.'),
+      changing: z.int().optional().describe('Running pods whose security groups are being changed.'),
+      outdated: z.int().optional().describe('Running pods that still have other security groups.'),
     })
     .optional()
-    .describe('How many running pods have the security groups of the spec.'),
+    .describe('Progress of applying the security groups of the spec to running pods.'),
   ...conditionedStatus,
 });
 
-/** What a user applies to give a set of pods their own network interfaces (reference 2.1). */
+/** What a user creates to give a set of pods their own network interfaces. */
 export const podNetworkingCrd = defineCrd({
   kind: 'PodNetworking',
   plural: 'podnetworkings',
@@ -187,12 +194,12 @@ export type PodNetworking = z.infer<typeof podNetworkingSchema>;
 
 type Verdict = Pick<PodNetworking, 'metadata' | 'status'>;
 
-/** The spec as it stands was checked with the cloud and found sound; an edit that was not may name what does not exist. */
+/** The current spec passed its check; an unchecked edit may name resources that do not exist. */
 export function isChecked({ metadata, status }: Verdict): boolean {
   return status?.status === 'Ready' && status.observedGeneration === metadata.generation;
 }
 
-/** May serve pods: upstream's verdict counts until our own is there. Upstream writes no generation. */
+/** May serve pods. Upstream's verdict counts until ours exists; upstream writes no generation. */
 export function isReady(networking: Verdict): boolean {
   const { status } = networking;
   return isChecked(networking) || (status?.status === 'Ready' && status.observedGeneration === undefined);

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-/** Keys of a JSON schema that the API server's structural schemas know and that zod emits. */
+/** JSON schema keys that zod emits and the API server's structural schemas support. */
 const KEPT_KEYS = new Set([
   'type',
   'description',
@@ -21,8 +21,9 @@ const KEPT_KEYS = new Set([
 const objectSchema = z.record(z.string(), z.unknown());
 
 /**
- * Turns a zod schema into an OpenAPI v3 structural schema, the dialect of CustomResourceDefinitions: objects carry either
- * `properties` or `additionalProperties`, never both, and bounds that only restate an integer's width are left out.
+ * Turns a zod schema into an OpenAPI v3 structural schema, the dialect of CustomResourceDefinitions: objects have
+ * either `properties` or `additionalProperties`, never both, and bounds that only restate the width of an integer are
+ * left out.
  *
  * @param path names the schema in errors, such as `PodENI.spec`.
  * @throws Error naming the path when something has no structural form (unions, look-around patterns, unknown values).
@@ -49,7 +50,7 @@ function convert(node: Record<string, unknown>, path: string): Record<string, un
     if (KEPT_KEYS.has(key) || key.startsWith('x-kubernetes-')) result[key] = value;
   }
   if (typeof result['pattern'] === 'string' && /\(\?[=!<]/.test(result['pattern'])) {
-    throw new Error(`${path}: the API server's patterns are RE2 and know no look-around: ${result['pattern']}`);
+    throw new Error(`${path}: the API server's patterns are RE2 and do not support look-around: ${result['pattern']}`);
   }
   if (node['type'] === 'integer') narrowInteger(result);
   if (node['properties'] !== undefined) {
@@ -65,7 +66,7 @@ function convert(node: Record<string, unknown>, path: string): Record<string, un
   return result;
 }
 
-/** zod states ±2^53 for every safe integer; the API server has `format` for the width. */
+/** zod emits ±2^53 for every safe integer; the API server uses `format` for the width. */
 function narrowInteger(result: Record<string, unknown>): void {
   if (result['minimum'] === Number.MIN_SAFE_INTEGER) delete result['minimum'];
   if (result['maximum'] === Number.MAX_SAFE_INTEGER) delete result['maximum'];

@@ -8,14 +8,14 @@ export const ENI_STATUSES = [
   'Creating',
   'CreateFailed',
 ] as const;
-/** `Unknown` stands for a state that this release has no name for. */
+/** `Unknown` stands for a state that this version does not know. */
 export type EniStatus = (typeof ENI_STATUSES)[number] | 'Unknown';
 
 /** `Type` of an ENI; an ENI is `Member` only while it is attached to a trunk. */
 export const ENI_TYPES = ['Primary', 'Secondary', 'Trunk', 'Member'] as const;
 export type EniType = (typeof ENI_TYPES)[number];
 
-/** One elastic network interface as the cloud describes it. */
+/** One elastic network interface as DescribeNetworkInterfaces returns it. */
 export interface Eni {
   id: string;
   type: EniType;
@@ -39,14 +39,14 @@ export interface Eni {
   vlanId?: number;
   networkCardIndex?: number;
   deleteOnRelease: boolean;
-  /** Epoch milliseconds; absent when the answer carries none. */
+  /** Epoch milliseconds; absent when the response has none. */
   createdAtMs?: number;
   description: string;
 }
 
-/** The newest answer about one ENI. `eni` is absent when the cloud does not know the id. */
+/** The latest observation of one ENI. `eni` is absent when the cloud does not know the id. */
 export interface EniObservation {
-  /** When the request that brought the answer was sent, epoch milliseconds. */
+  /** When the request was sent, epoch milliseconds. */
   atMs: number;
   eni?: Eni;
 }

@@ -1,12 +1,12 @@
-/** What a failed call means for its caller; derived from the error code and the HTTP status. */
+/** Class of a failed call; derived from error code and HTTP status. */
 export type FailureKind =
-  /** The quota is used up; nothing happened. */
+  /** The quota is used up; the call had no effect. */
   | 'throttled'
-  /** Connection, timeout or 5xx: whether it took effect is unknown. */
+  /** Connection error, timeout or 5xx: the call may have taken effect. */
   | 'unavailable'
   /** The vSwitch has no free address. */
   | 'exhausted'
-  /** The instance takes no more ENIs. */
+  /** The instance supports no more ENIs. */
   | 'limit'
   /** The object is not in a state that allows the call. */
   | 'state'
@@ -15,7 +15,7 @@ export type FailureKind =
   | 'token'
   /** Credentials or RAM policy. */
   | 'forbidden'
-  /** The operator has told the control plane not to make such calls. */
+  /** The configured degradation level forbids such calls. */
   | 'degraded'
-  /** Any other refusal; repeating it unchanged will not help soon. */
+  /** Any other refusal; an unchanged retry will not help soon. */
   | 'invalid';

@@ -1,4 +1,4 @@
-/** Limits of an instance type, figures as DescribeInstanceTypes gives them. */
+/** Limits of an instance type, as DescribeInstanceTypes returns them. */
 export interface InstanceTypeLimits {
   instanceType: string;
   eniQuantity: number;

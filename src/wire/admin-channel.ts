@@ -1,8 +1,8 @@
 import * as z from 'zod';
 
 /**
- * What the control plane answers over its admin channel. Both ends have it from here. Loose and with defaults: the plugin and the
- * control plane may be of different versions, and what one does not know is handed on.
+ * Responses of the control plane on its admin channel, used by both ends. Loose and with defaults, because plugin and
+ * control plane may have different versions; unknown fields are passed on.
  */
 
 export const statusResponse = z.looseObject({
@@ -30,7 +30,6 @@ export const statusResponse = z.looseObject({
     .looseObject({ orphans: z.number(), released: z.number(), braked: z.boolean(), endedAt: z.string() })
     .optional(),
 });
-/** As it is read. */
 export type StatusResponse = z.output<typeof statusResponse>;
 
 export type SentStatus = z.input<typeof statusResponse>;
@@ -61,16 +60,16 @@ const listedEni = z.looseObject({
   instanceID: z.string().optional(),
   trunkENIID: z.string().optional(),
   createdAt: z.string().optional(),
-  /** Whom it was made for, by its tag: `namespace/pod` or `node/name`. */
+  /** The former owner by its tag: `namespace/pod` or `node/name`. */
   madeFor: z.string().optional(),
 });
-/** One ENI with the tags of the cluster, as it is sent. */
+/** One ENI with the tags of the cluster. */
 export type ListedEni = z.input<typeof listedEni>;
 
 export const orphansResponse = z.looseObject({
   /** ENIs with the tags of the cluster. */
   listed: z.number(),
-  /** So many are orphans that the cluster's memory is rather to be doubted; none is released. */
+  /** Implausibly many ENIs are orphans; none is released. */
   braked: z.boolean(),
   orphans: z.array(listedEni.extend({ decision: z.string(), why: z.string() })),
   /** Calls that were made; absent from a plan. */
@@ -89,7 +88,7 @@ export const adoptResponse = z.looseObject({
       eniIDs: z.array(z.string()),
       /** `adopted` or `hindered`. */
       state: z.string(),
-      /** Why it is not adopted and what to do. */
+      /** Why it is not adopted, and what to do about it. */
       hindrance: z.string().optional(),
     }),
   ),

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-/** What the node agent answers its own commands over its socket. Both ends have it from here. */
+/** Responses of the node agent on its socket, used by both ends. */
 
 const addressSchema = z.object({ address: z.string() });
 
@@ -10,7 +10,7 @@ export const agentState = z.object({
   /** Why the node cannot serve pods; absent when it can. */
   problem: z.string().exactOptional(),
   waiting: z.number(),
-  /** Packets by what the tag programs did with them. */
+  /** Packets by verdict of the tag programs. */
   verdicts: z.record(z.string(), z.number()),
   sandboxes: z.array(
     z.object({
@@ -32,7 +32,7 @@ export const agentState = z.object({
     }),
   ),
 });
-/** What is sent has more, which `--json` prints. */
+/** The response may have more fields, which `--json` prints. */
 export type AgentState = z.input<typeof agentState>;
 
 const deviations = z.array(z.object({ pod: z.string().optional(), message: z.string() }));

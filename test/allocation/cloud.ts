@@ -3,7 +3,7 @@ import { accountViolations } from '../../sim/cloud/model/invariants.ts';
 import { CloudModel } from '../../sim/cloud/model/model.ts';
 import type { EniSnapshot } from '../../sim/cloud/model/snapshot.ts';
 import { isOurs } from '../../src/allocation/identity.ts';
-import type { NodeFacts } from '../../src/allocation/plan.ts';
+import type { NodeView } from '../../src/allocation/plan.ts';
 import { createAnswerSchema, toEni } from '../../src/cloud/responses.ts';
 import type { AttachTarget } from '../../src/crds/pod-eni.ts';
 import type { Eni } from '../../src/ecs/eni.ts';
@@ -26,7 +26,7 @@ export class SimulatedCloud {
   readonly securityGroupIds: string[];
   /** One more, to be changed to. */
   readonly otherSecurityGroupIds: string[];
-  readonly nodes: NodeFacts[];
+  readonly nodes: NodeView[];
   readonly #clusterId: string;
   readonly #history: { atMs: number; enis: Map<string, Eni> }[] = [];
 

@@ -2,9 +2,9 @@ import { attemptTags, isOurs, ownershipTags } from '../../src/allocation/identit
 import type { Goal, InterfaceStep } from '../../src/allocation/interface-step.ts';
 import { nextStep, type PodView, type Step, targetOf } from '../../src/allocation/lifecycle.ts';
 import type { Operation, OperationKind } from '../../src/allocation/operation.ts';
-import { type NodeFacts, planNewAttempt, planPodEni, planRebind, type Room } from '../../src/allocation/plan.ts';
+import { type Capacity, type NodeView, planNewAttempt, planPodEni, planRebind } from '../../src/allocation/plan.ts';
 import { isFixed } from '../../src/allocation/retention.ts';
-import { retargeted, rolloutState, sameSecurityGroups } from '../../src/allocation/security-groups.ts';
+import { rolloutState, sameSecurityGroups, withSecurityGroups } from '../../src/allocation/security-groups.ts';
 import { SlotLedger } from '../../src/allocation/slots.ts';
 import { VSwitchPool } from '../../src/allocation/vswitch-pool.ts';
 import { kindOf } from '../../src/cloud/errors.ts';
@@ -48,7 +48,7 @@ export class World {
   readonly records = new Map<string, PodEni>();
   nowMs = this.cloud.startMs;
   readonly #networkings: { elastic: PodNetworking; fixed: PodNetworking };
-  readonly #nodes: NodeFacts[];
+  readonly #nodes: NodeView[];
   /** Pods as our watch shows them; it may be behind. */
   #seenPods = new Map<string, PodView>();
   #observations = new Map<string, EniObservation>();
@@ -56,7 +56,7 @@ export class World {
   #calls = new Map<string, Call>();
   #questions = new Set<string>();
   #late: { atMs: number; apply: () => unknown }[] = [];
-  #room: Room;
+  #capacity: Capacity;
   #uids = 0;
   /** What fixed records have promised: by uid of the record. */
   readonly #promises = new Map<string, string>();
@@ -72,7 +72,7 @@ export class World {
       fixed: networking('fixed', { type: 'Fixed', releaseStrategy: 'TTL', releaseAfter: '10m' }),
     };
     this.#nodes = this.cloud.nodes;
-    this.#room = this.#newRoom();
+    this.#capacity = this.#newCapacity();
   }
 
   // What happens to pods, and in the cloud behind our back.
@@ -98,7 +98,7 @@ export class World {
     const networking = this.#networkingOf(name);
     const groups = networking.spec.securityGroupIDs ?? [];
     if (record === undefined || rolloutState(record, networking.metadata.name, groups) !== 'outdated') return false;
-    this.#rewrite(record, (allocation) => retargeted(allocation, networking));
+    this.#rewrite(record, (allocation) => withSecurityGroups(allocation, networking));
     return true;
   }
 
@@ -162,7 +162,7 @@ export class World {
     this.#operations = new Map();
     this.#calls = new Map();
     this.#questions = new Set();
-    this.#room = this.#newRoom();
+    this.#capacity = this.#newCapacity();
   }
 
   /** Ends the call of this pod that is under way. */
@@ -267,12 +267,12 @@ export class World {
       case 'unbind':
         record.status = { ...record.status, phase: 'Unbind', instanceID: '', trunkENIID: '' };
         this.#forget(name, record);
-        this.#room.slots.release(`default/${name}`);
+        this.#capacity.slots.release(`default/${name}`);
         break;
       case 'finish':
         this.records.delete(name);
         this.#forget(name, record);
-        this.#room.slots.release(`default/${name}`);
+        this.#capacity.slots.release(`default/${name}`);
         break;
       case 'interfaces': {
         const [first] = step.steps;
@@ -310,9 +310,9 @@ export class World {
         this.#operations.delete(name);
         break;
       case 'newAttempt': {
-        const room = this.#now();
-        if (step.avoidVSwitch) room.vSwitches.block(allocation.eni.vSwitchID ?? '', this.nowMs);
-        const plan = planNewAttempt(record, 0, this.#networkingOf(name), room);
+        const capacity = this.#now();
+        if (step.avoidVSwitch) capacity.vSwitches.block(allocation.eni.vSwitchID ?? '', this.nowMs);
+        const plan = planNewAttempt(record, 0, this.#networkingOf(name), capacity);
         if (plan.kind === 'wait') return `wait ${plan.reason}`;
         this.#rewrite(record, () => plan.allocation);
         this.#operations.delete(name);
@@ -371,7 +371,7 @@ export class World {
     record.spec.target = plan.target;
     const networking = this.#networkingOf(name);
     const isReserved = record.status?.phase === 'Unbind';
-    this.#rewrite(record, (allocation) => (isReserved ? retargeted(allocation, networking) : allocation));
+    this.#rewrite(record, (allocation) => (isReserved ? withSecurityGroups(allocation, networking) : allocation));
     return 'rebind';
   }
 
@@ -413,12 +413,12 @@ export class World {
     return pod?.state !== 'live' || pod.uid !== podUidOf(record);
   }
 
-  #now(): Room {
-    return { ...this.#room, nowMs: this.nowMs };
+  #now(): Capacity {
+    return { ...this.#capacity, nowMs: this.nowMs };
   }
 
   /** As the control plane rebuilds it at its start. */
-  #newRoom(): Room {
+  #newCapacity(): Capacity {
     const vSwitches = new VSwitchPool();
     vSwitches.update(this.cloud.vSwitches());
     const slots = new SlotLedger(() => undefined);

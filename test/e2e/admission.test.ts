@@ -191,7 +191,7 @@ describe('a PodNetworking', () => {
 
   test('#58: is checked when it is made and when it is changed', async () => {
     const broken = { selector: { podSelector: { matchExpressions: [{ key: 'a', operator: 'Like' }] } } };
-    const message = /spec\.selector\.podSelector\.matchExpressions\[0\]\.operator: "Like" is none of/;
+    const message = /spec\.selector\.podSelector\.matchExpressions\[0\]\.operator: "Like" is not one of/;
     expect((await refusal(create('broken', broken)))?.message).toMatch(message);
     const patched = await refusal(operator.lab.api.patch(`${path}/web`, 'merge', { spec: broken }));
     expect(patched).toMatchObject({ status: 422, message: expect.stringMatching(message) });

@@ -258,7 +258,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
     const { name } = await addNode(SPECIAL);
     await nodeSays(name, IN_FORCE);
     await writeEniConf('special', { ...special, security_group: [POD_SECURITY_GROUP] });
-    const words = `ConfigMap kube-system/special over eni-config, key eni_conf: security_group: must be of type string, not array (it is ["${POD_SECURITY_GROUP}"]); what it said before stays in force`;
+    const words = `ConfigMap kube-system/special over eni-config, key eni_conf: security_group: must be of type string, not array (it is ["${POD_SECURITY_GROUP}"]); its previous content stays in force`;
     await nodeSays(name, `ConfigurationValid=False ConfigError: ${words}`);
     await pollUntil(async () => (await operator.events('Node', 'default', name)).find(({ note }) => note === words), {
       what: 'the event of the node',
@@ -276,7 +276,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
   });
 
   test.each([
-    ['absent', 'ConfigMap kube-system/absent does not exist; eni-config counts without it'],
+    ['absent', 'ConfigMap kube-system/absent does not exist; using eni-config alone'],
     ['stranger', 'label terway-config is stranger, which is not among nodeConfigMaps'],
   ])('that counts for nothing (%s) is served by eni-config, and says so', async (configMap, words) => {
     const { name } = await addNode({ 'terway-config': configMap });
@@ -357,7 +357,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
   test('is told of keys that nobody knows once, however often the ConfigMap changes', async () => {
     const lines = (await operator.controlPlane.process.output())
       .split('\n')
-      .filter((line) => line.includes('eni_conf has keys that are not known'));
+      .filter((line) => line.includes('eni_conf has unknown keys'));
     expect(lines.filter((line) => line.includes('"configMap":"kube-system/special","keys":["vswitch"]'))).toHaveLength(
       1,
     );

@@ -100,7 +100,7 @@ describe('a node with the label eniOnly', () => {
         (await operator.events('Node', 'default', exclusive.name)).find(({ reason }) => reason === 'ConfigError'),
       { what: 'event ConfigError of the node', timeoutMs: 20_000 },
     );
-    expect(event.note).toContain('was eniOnly when the node joined and stays so');
+    expect(event.note).toContain('was eniOnly when the node joined and cannot change');
   });
 });
 
@@ -148,6 +148,6 @@ test('a request that is wrong is answered with an event that names field and rul
     annotations: { 'k8s.aliyun.com/pod-networks-request': '[{"network":"plain","interfaceName":"net1"}]' },
   });
   const { note } = await operator.podEvent(ns, 'wrong', 'NetworkRequestInvalid');
-  expect(note).toContain('no entry is for eth0');
+  expect(note).toContain('no entry for eth0');
   await operator.deletePod(ns, 'wrong');
 });

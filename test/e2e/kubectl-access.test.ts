@@ -79,7 +79,7 @@ describe('a replica that does not lead', () => {
     });
     const quota = await plugin.run(['quota'], asked);
     expect(quota).toMatchObject({ code: 1, stdout: '' });
-    expect(quota.stderr).toContain(`does not lead; ${status.data.controlPlane.leader} does`);
+    expect(quota.stderr).toContain(`does not lead; the leader is ${status.data.controlPlane.leader}`);
     const admin = await cluster.run(join(plugin.dist, 'terway-controlplane'), [
       ...['admin', 'orphans', '--socket', second.adminSocket],
     ]);
@@ -102,7 +102,7 @@ describe('a replica that does not lead', () => {
   test('a socket that another replica serves is left to it', async () => {
     const third = await operator.lab.startControlPlane({ config: { adminSocket: second.adminSocket } });
     try {
-      expect(await third.process.output()).toContain('another process serves it');
+      expect(await third.process.output()).toContain('another process listens on it');
     } finally {
       await third.process.stop();
     }

@@ -62,7 +62,7 @@ describe.concurrent('a PodNetworking', () => {
       spec: { vSwitchOptions: ['vsw-bp1elsewhere'] },
       type: 'VSwitchesReady',
       reason: 'VSwitchInOtherVPC',
-      message: `spec.vSwitchOptions: vsw-bp1elsewhere (${OTHER_VPC}) lies in another VPC; the cluster uses ${VPC}`,
+      message: `spec.vSwitchOptions: vsw-bp1elsewhere (${OTHER_VPC}) is in another VPC; the cluster uses ${VPC}`,
     },
     {
       name: 'no-group',
@@ -193,7 +193,7 @@ describe.concurrent('a pod that finds no room', () => {
       { what: 'the condition of the node', timeoutMs: 10_000 },
     );
     expect(conditionOf(described, 'TrunkReady')).toBe(
-      `TrunkReady=False TrunkNotSupported: instance type ${TRUNKLESS_TYPE} takes no member ENIs`,
+      `TrunkReady=False TrunkNotSupported: instance type ${TRUNKLESS_TYPE} does not support member ENIs`,
     );
     await operator.deletePod(ns, 'trunkless');
   });

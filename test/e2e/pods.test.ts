@@ -248,7 +248,7 @@ describe.concurrent('a fixed pod', () => {
     await operator.createPod(ns, 'zonal', { node: nodeFar.name, networking: 'ttl' });
     const { note } = await operator.podEvent(ns, 'zonal', 'ZoneMismatch');
     expect(note).toBe(
-      `the fixed address lies in zone ${nodeA.zone}, node ${nodeFar.name} in ${nodeFar.zone}: let the pod be scheduled to zone ${nodeA.zone}, or delete PodENI ${ns}/zonal to give up the address`,
+      `the fixed address is in zone ${nodeA.zone}, but node ${nodeFar.name} is in ${nodeFar.zone}: schedule the pod to zone ${nodeA.zone}, or delete PodENI ${ns}/zonal to give up the address`,
     );
     const waiting = await operator.podEni(
       ns,

@@ -375,14 +375,14 @@ test('so much that nobody owns at once is believed to be a lost memory: nothing 
       what: text,
       timeoutMs: 30_000,
     });
-  await said('so many NetworkInterfaces have lost their PodENIs');
+  await said('implausibly many NetworkInterfaces have lost their PodENIs');
   expect(await operator.mutations()).toEqual(before);
 
   // Not even the mirrors are left to tell.
   await operator.stopControlPlane();
   await Promise.all(records.map((record) => operator.strip(`${API}/networkinterfaces/${idOf(record)}`)));
   await operator.startControlPlane();
-  await said('so many ENIs look orphaned');
+  await said('implausibly many ENIs look orphaned');
   const metrics = async () => (await fetch(`${operator.controlPlane.telemetryUrl}/metrics`)).text();
   await pollUntil(async () => (/^terway_collector_braked 1$/m.test(await metrics()) ? true : undefined), {
     what: 'the brake in the metrics',

@@ -120,7 +120,7 @@ test('an edit that names what does not exist changes no pod, and says so', async
     conditionOf(found, 'RolloutComplete').includes('RolloutBlocked'),
   );
   expect(conditionOf(blocked, 'RolloutComplete')).toBe(
-    'RolloutComplete=False RolloutBlocked: 0 of 1 running pods have the security groups of the spec; the others keep theirs until the PodNetworking is Ready',
+    'RolloutComplete=False RolloutBlocked: 0 of 1 running pods have the security groups of the spec; the others keep their old groups until the PodNetworking is Ready',
   );
   for (const podEni of before)
     expect((await callsAbout(idOf(podEni))).map(({ action }) => action)).not.toContain(MODIFY);
@@ -186,7 +186,7 @@ test('groups that another hand changes are put right, and the pod says so', asyn
   const event = await operator.podEvent(ns, 'drifting-0', 'SecurityGroupDrift');
   expect(event).toMatchObject({
     type: 'Warning',
-    note: `${idOf(podEni)} has the security groups ${GROUP}, the PodENI records ${POD_SECURITY_GROUP}; they are set again`,
+    note: `${idOf(podEni)} has the security groups ${GROUP}, but the PodENI records ${POD_SECURITY_GROUP}; restoring them`,
   });
   const after = await groupsOf(podEni, [POD_SECURITY_GROUP]);
   expect(after.spec).toEqual(podEni.spec);

@@ -145,7 +145,7 @@ test('#56, #57: a failure is one event however often it repeats, and the PodNetw
   expect(failing.status?.pods?.failed).toBe(1);
   expect(conditionOf(failing, 'AllocationHealthy')).toMatch(
     new RegExp(
-      `^AllocationHealthy=False PodsFailing: the interface of one pod fails, the last that of ${ns}/failing-0: CloudError: CreateNetworkInterface: InvalidSecurityGroupId\\.NotFound: .*\\(request id [0-9A-F-]+\\)$`,
+      `^AllocationHealthy=False PodsFailing: the interface of one pod fails, most recently ${ns}/failing-0: CloudError: CreateNetworkInterface: InvalidSecurityGroupId\\.NotFound: .*\\(request id [0-9A-F-]+\\)$`,
     ),
   );
   const refused = async () =>
@@ -235,7 +235,7 @@ test('a wait that lasts is told with what is usual', async () => {
   await operator.createPod(ns, 'slow-0', { node: node.name, networking: 'slow' });
   const waiting = await operator.podEni(ns, 'slow-0', (podEni) => conditionOf(podEni).includes('Attaching'));
   expect(conditionOf(waiting)).toMatch(
-    /^Ready=False Attaching: the cloud has accepted the attach of eni-\S+, which takes \d+ s as a rule$/,
+    /^Ready=False Attaching: the cloud has accepted the attach of eni-\S+, which usually takes \d+ s$/,
   );
   await operator.networking('slow', ({ status }) => status?.pods?.starting === 1);
   await operator.lab.cloud.completeAll();
@@ -283,7 +283,7 @@ test('a wait for the quota tells how many calls wait, and when the last of them 
     { what: 'a PodENI that waits for the quota', timeoutMs: 30_000 },
   );
   expect(words).toMatch(
-    /^Ready=False WaitingForQuota: the quota of CreateNetworkInterface \(1 calls per minute\) is used up: [1-3] calls wait in line, the last goes out at \d{4}-\S+:00Z/,
+    /^Ready=False WaitingForQuota: the quota of CreateNetworkInterface \(1 calls per minute\) is used up: [1-3] calls are waiting, the last will be sent at \d{4}-\S+:00Z/,
   );
   await operator.networking('rationed', ({ status }) => (status?.pods?.waiting ?? 0) > 0);
 });

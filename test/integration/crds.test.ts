@@ -49,7 +49,7 @@ const tryPodNetworking = (spec: object) =>
 const message = {
   strategy: 'a Fixed allocation needs releaseStrategy: TTL (with releaseAfter) or Never',
   duration: 'releaseStrategy TTL needs releaseAfter, a Go duration of at least 5m such as 10m or 1h30m',
-  afterAlone: 'releaseAfter has a meaning only with releaseStrategy: TTL; remove it or set the strategy',
+  afterAlone: 'releaseAfter requires releaseStrategy: TTL; remove it or set the strategy',
   securityGroupTwice: 'a security group may be named only once',
   vSwitchTwice: 'a vSwitch may be named only once',
 };

@@ -6,7 +6,7 @@ import { rfc3339 } from '../../util/clock.ts';
 import { clientTokenOf, ownershipTags } from '../identity.ts';
 import type { Operation, OperationFailure, OperationKind } from '../operation.ts';
 
-/** The moment at which decisions of these tests are made. */
+/** The moment at which these tests make decisions. */
 export const NOW_MS = Date.parse('2026-01-01T12:00:00Z');
 export const CLUSTER = 'c1';
 export const TARGET: AttachTarget = { nodeName: 'node-1', instanceID: 'i-1', trunkENIID: 'eni-trunk-1' };
@@ -39,7 +39,7 @@ export function allocation(changes: Partial<Allocation> = {}): Allocation {
   };
 }
 
-/** An allocation that the cloud has not answered for yet. */
+/** An allocation whose create has no response yet. */
 export function unborn(changes: Partial<CreateIntent> = {}): Allocation {
   const { ipv4: _ipv4, ...rest } = allocation({ intent: intent(changes) });
   return { ...rest, eni: { ...rest.eni, id: '' } };
@@ -75,7 +75,7 @@ export function podEni(
   };
 }
 
-/** An ENI of ours in vSwitch and security groups of {@link allocation}. */
+/** An ENI of ours in the vSwitch and security groups of {@link allocation}. */
 export function eni(status: EniStatus, changes: Partial<Eni> = {}): Eni {
   return {
     id: 'eni-1',

@@ -7,7 +7,7 @@ import { rpcSenders } from '../rpc-sender.ts';
 
 const REGION = 'cn-hangzhou';
 
-/** An adapter for ECS and VPC at one address, without a limit of calls unless given. */
+/** An adapter for ECS and VPC at one address, without a call limit unless given. */
 export function connectCloud(
   address: string,
   options: {
@@ -43,7 +43,7 @@ export function connectCloud(
   return new AlibabaCloud(context, senders);
 }
 
-/** The failure of a call that must fail. */
+/** The error of a call that must fail. */
 export async function failureOf(promise: Promise<unknown>): Promise<unknown> {
   try {
     await promise;

@@ -6,7 +6,7 @@ export interface TestHttpServer extends AsyncDisposable {
   address: string;
 }
 
-/** A server on a free port of this machine, for answers that the simulator does not give. */
+/** A server on a free local port, for responses that the simulator does not produce. */
 export async function startHttpServer(
   answer: (request: IncomingMessage, response: ServerResponse, body: string) => void,
 ): Promise<TestHttpServer> {

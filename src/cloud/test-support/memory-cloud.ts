@@ -7,7 +7,7 @@ const unused = (): never => {
   throw new Error('not part of this test');
 };
 
-/** ENIs that change their status at given times, and a record of the questions about them. */
+/** ENIs that change their status at given times, and a record of the requests for them. */
 export class MemoryCloud implements Cloud {
   readonly #clock: Clock;
   readonly #plans = new Map<string, { atMs: number; status: EniStatus | 'gone' }[]>();
@@ -15,14 +15,14 @@ export class MemoryCloud implements Cloud {
   readonly asked: string[][] = [];
   /** Thrown by the next describes, one each. */
   readonly failures: unknown[] = [];
-  /** How long a describe takes; its answer is that of its beginning. */
+  /** Duration of a describe; it returns the state at its start. */
   answerMs = 20;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** From `inMs` from now on the ENI shows this status. */
+  /** After `inMs` the ENI shows this status. */
   plan(id: string, inMs: number, status: EniStatus | 'gone'): void {
     const plans = this.#plans.get(id) ?? [];
     plans.push({ atMs: this.#clock.monotonicMs() + inMs, status });

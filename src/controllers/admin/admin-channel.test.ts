@@ -27,7 +27,10 @@ beforeEach(async () => {
   clock = new VirtualClock();
   quota = new QuotaScheduler({ clock });
   channel = new AdminChannel({
-    ...{ socketPath: join(folder, 'admin.sock'), identity: 'pod-a_1', version: '1.0.0', clock },
+    socketPath: join(folder, 'admin.sock'),
+    identity: 'pod-a_1',
+    version: '1.0.0',
+    clock,
     cluster: { clusterID: 'c-1', regionID: 'cn-hangzhou', vpcID: 'vpc-1' },
     quota,
     metrics: createMetrics(),
@@ -54,7 +57,7 @@ const unused = (): never => {
   throw new Error('not part of this test');
 };
 
-/** A term in which one pod waits, and the collector has found one orphan. */
+/** A term with one waiting pod and one orphan. */
 function term(): Term {
   const clock = new VirtualClock();
   const random = seededRandom(1);
@@ -82,7 +85,7 @@ test.each([
   ['/status', statusResponse],
   ['/quota', quotaResponse],
   ['/orphans', orphansResponse],
-] as const)('what %s sends is what its reader knows, and nothing besides', async (path, schema: z.ZodObject) => {
+] as const)('the response to %s has exactly the fields that its reader knows', async (path, schema: z.ZodObject) => {
   channel.noteTerm(term());
   const { status, body } = await ask(path);
   expect(status).toBe(200);

@@ -13,9 +13,9 @@ import { reportAdoption } from './adoption.ts';
 import { listedEni, orphansResponse } from './responses.ts';
 
 export interface AdminChannelOptions {
-  /** Path of the unix socket; `''` for no channel. */
+  /** Path of the unix socket; `''` disables the channel. */
   socketPath: string;
-  /** Of this replica, as the lease names its holder. */
+  /** The holder name of this replica in the lease. */
   identity: string;
   version: string;
   cluster: { clusterID: string; regionID: string; vpcID: string };
@@ -23,7 +23,7 @@ export interface AdminChannelOptions {
   metrics: Metrics;
   clock: Clock;
   log: Log;
-  /** Asked at each request. */
+  /** Read on each request. */
   degradation: () => string;
   /** Why the configuration file is not in force; undefined when it is. */
   configurationProblem: () => string | undefined;
@@ -33,12 +33,13 @@ export interface AdminChannelOptions {
   problem: () => string | undefined;
 }
 
-/** Pods that an answer names for each thing that is waited for. */
+/** Pods that a response names for each thing they wait for. */
 const NAMED_PODS = 1000;
 
 /**
- * Answers `terway-controlplane admin …` over a unix socket: what only this process knows, and releases that a person asks for.
- * Whoever may open the socket may ask. What only a leader knows is refused elsewhere, with the leader's name.
+ * Serves `terway-controlplane admin …` on a unix socket: state that only this process has, and releases that a person
+ * requests. Access is controlled by the permissions of the socket. Other replicas refuse what only the leader knows and
+ * name the leader.
  */
 export class AdminChannel {
   readonly #options: AdminChannelOptions;
@@ -68,12 +69,12 @@ export class AdminChannel {
     });
   }
 
-  /** Begins to serve. What hinders it is a warning: nothing but commands needs the channel. */
+  /** Starts serving. Failure is only a warning, because nothing but commands needs the channel. */
   async listen(): Promise<void> {
     const { socketPath, log } = this.#options;
     if (socketPath === '') return;
     try {
-      if (await isAnswered(socketPath)) throw new Error('another process serves it');
+      if (await isAnswered(socketPath)) throw new Error('another process listens on it');
       await listenOnSocket(this.#server, socketPath);
       this.#isListening = true;
     } catch (error) {
@@ -84,12 +85,12 @@ export class AdminChannel {
     }
   }
 
-  /** Who holds the lease; `''` when nobody does. */
+  /** The lease holder; `''` when there is none. */
   noteLeader(identity: string): void {
     this.#leader = identity;
   }
 
-  /** A term of this replica begins, or with undefined ends. */
+  /** A term of this replica starts, or, with undefined, ends. */
   noteTerm(term: Term | undefined): void {
     this.#term = term;
   }
@@ -100,7 +101,7 @@ export class AdminChannel {
 
   #leading(): Term {
     if (this.#term !== undefined) return this.#term;
-    const leader = this.#leader === '' ? 'nobody leads now' : `${this.#leader} does`;
+    const leader = this.#leader === '' ? 'there is no leader now' : `the leader is ${this.#leader}`;
     throw new SocketRefusal(409, `${this.#options.identity} does not lead; ${leader}`);
   }
 
@@ -112,7 +113,9 @@ export class AdminChannel {
     const certificateEndsAtS = (await metrics.webhookCertificateEnds.get()).values[0]?.value ?? 0;
     const round = term?.collector.latest;
     return {
-      ...{ identity, version, ...cluster },
+      identity,
+      version,
+      ...cluster,
       startedAt: rfc3339(this.#startedAtMs),
       now: rfc3339(clock.now()),
       leading: term !== undefined,
@@ -125,7 +128,10 @@ export class AdminChannel {
         ? {}
         : {
             queues: Object.entries(term.queues).map(([name, queue]) => ({
-              ...{ name, waiting: queue.depth, working: queue.processingCount, delayed: queue.delayedCount },
+              name,
+              waiting: queue.depth,
+              working: queue.processingCount,
+              delayed: queue.delayedCount,
             })),
             inFlight: Object.values(term.observer.inFlight()).reduce((sum, count) => sum + count, 0),
             waiting: term.pendingPods.places().map(({ waitsFor, pods }) => ({
@@ -143,7 +149,9 @@ export class AdminChannel {
               ? {}
               : {
                   collector: {
-                    ...{ orphans: round.orphans, released: round.released, braked: round.braked },
+                    orphans: round.orphans,
+                    released: round.released,
+                    braked: round.braked,
                     endedAt: rfc3339(round.endedAtMs),
                   },
                 }),
@@ -156,7 +164,7 @@ export class AdminChannel {
     return { apis: quotaOf(this.#options.quota) };
   }
 
-  /** Adoption needs no step of its own: the records are looked at again now instead of at their next turn. */
+  /** Adoption needs no step of its own: the records are reconciled now instead of later. */
   async #adopt(): Promise<SentAdoption> {
     const { inventory, wakePod, wakeNode } = this.#leading();
     const report = await reportAdoption(inventory);

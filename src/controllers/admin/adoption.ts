@@ -9,16 +9,15 @@ import { keyOf } from '../../kube/types.ts';
 import type { SentAdoption } from '../../wire/admin-channel.ts';
 import { type InventoryContext, takeInventory } from '../collector/inventory.ts';
 
-/** One thing that another control plane made, and whether this one looks after it. */
+/** One object that another control plane made, and whether this one manages it. */
 type Adoptee = SentAdoption['adoptees'][number];
 
-/** What a report on adoption is made from. */
 export type AdoptionContext = InventoryContext & { cloud: Cloud; informers: Pick<Informers, 'coreNodes'> };
 
 /**
- * Which records and ENIs of an upstream control plane are looked after. Adoption needs no step: a record whose ENI is as the
- * record says is served from the first look on. What is wrong is left alone, and told here. ENIs without a record cannot be
- * adopted; they are here so that nobody takes them for forgotten.
+ * Which records and ENIs of an upstream control plane are managed. Adoption needs no step: a record that matches its
+ * ENI is served from the first reconcile on. Mismatches are left alone and reported here. ENIs without a record cannot
+ * be adopted; they are listed so that nobody overlooks them.
  *
  * @throws CloudError, KubeApiError
  */
@@ -30,7 +29,7 @@ export async function reportAdoption(context: AdoptionContext): Promise<SentAdop
   const byId = new Map(enis.map((eni) => [eni.id, eni]));
   const unlisted = theirs.flatMap(idsOf).filter((id) => !byId.has(id));
   if (unlisted.length > 0) {
-    // They exist without our tags, or not at all.
+    // These lack our tags or do not exist.
     for (const eni of (await cloud.describeEnis({ ids: unlisted }, { signal, callClass: 'audit' })).enis)
       byId.set(eni.id, eni);
   }
@@ -42,7 +41,7 @@ export async function reportAdoption(context: AdoptionContext): Promise<SentAdop
     const trunkId = metadata.annotations?.[ANNOTATION_TRUNK_ON] ?? '';
     const node = informers.nodes.store.get(metadata.name);
     const intent = parseTrunkIntent(node?.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-    // One that we made carries the token of its intent.
+    // A trunk that we created carries the token of its intent.
     if (trunkId === '' || byId.get(trunkId)?.tags[TAG_OWNER] !== undefined) continue;
     const hindrance =
       intent?.eniID === trunkId
@@ -78,18 +77,17 @@ function idsOf({ spec }: PodEni): string[] {
 
 function hindranceOf(podEni: PodEni, byId: ReadonlyMap<string, Eni>, clusterId: string): string | undefined {
   for (const { eni: recorded } of podEni.spec.allocations ?? []) {
-    if (recorded.id === '') return 'the record names no ENI; delete the pod, so that its successor gets one';
+    if (recorded.id === '') return 'the record names no ENI; delete the pod so that its successor gets one';
     const eni = byId.get(recorded.id);
-    if (eni === undefined)
-      return `${recorded.id} does not exist any more; delete the pod, so that its successor gets one`;
+    if (eni === undefined) return `${recorded.id} no longer exists; delete the pod so that its successor gets one`;
     if (!isOurs(eni.tags, clusterId)) {
-      return `${eni.id} lacks the tags of this cluster, so it is not touched; restore them, or delete the pod and release the ENI by hand`;
+      return `${eni.id} lacks the tags of this cluster, so it is left alone; restore the tags, or delete the pod and release the ENI by hand`;
     }
     if (recorded.vSwitchID !== undefined && recorded.vSwitchID !== '' && recorded.vSwitchID !== eni.vSwitchId) {
-      return `${eni.id} lies in ${eni.vSwitchId}, the record says ${recorded.vSwitchID}; delete the pod, so that its successor gets another`;
+      return `${eni.id} is in ${eni.vSwitchId}, but the record says ${recorded.vSwitchID}; delete the pod so that its successor gets another`;
     }
     if (podEni.status?.phase === 'Bind' && eni.status !== 'InUse') {
-      return `the record says that ${eni.id} is attached, the cloud ${eni.status}; conditions of the PodENI say what is being done`;
+      return `the record says that ${eni.id} is attached, but the cloud reports ${eni.status}; the conditions of the PodENI show the repair`;
     }
   }
   return undefined;

@@ -8,7 +8,11 @@ import type { OrphanRelease } from '../collector/orphan-releaser.ts';
 export function listedEni(eni: Eni): ListedEni {
   const madeFor = eni.tags[TAG_OWNER];
   return {
-    ...{ eniID: eni.id, type: eni.type, status: eni.status, vSwitchID: eni.vSwitchId, ip: eni.primaryIp },
+    eniID: eni.id,
+    type: eni.type,
+    status: eni.status,
+    vSwitchID: eni.vSwitchId,
+    ip: eni.primaryIp,
     ...(eni.instanceId === undefined ? {} : { instanceID: eni.instanceId }),
     ...(eni.trunkEniId === undefined ? {} : { trunkENIID: eni.trunkEniId }),
     ...(eni.createdAtMs === undefined ? {} : { createdAt: rfc3339(eni.createdAtMs) }),
@@ -28,7 +32,7 @@ export function orphansResponse(plan: OrphanPlan, overrideBrake: boolean, releas
     listed: plan.listed,
     braked: plan.braked,
     orphans: plan.orphans.map(({ eni, hold }) => {
-      const why = hold === undefined ? 'nothing names it' : WHY[hold];
+      const why = hold === undefined ? 'no object names it' : WHY[hold];
       return {
         ...listedEni(eni),
         decision: hold === undefined && !isHeld ? 'release' : 'keep',

@@ -14,14 +14,14 @@ import { nodeOwner } from '../owners.ts';
 import { type InventoryContext, takeInventory } from './inventory.ts';
 import { type OrphanRelease, OrphanReleaser, type OrphanReleaserContext } from './orphan-releaser.ts';
 
-/** What one round releases at most. */
+/** The most ENIs that one round releases. */
 const RELEASED_PER_ROUND = 50;
-/** Repairs of security groups that one round starts at most. */
+/** The most security group repairs that one round starts. */
 const DRIFTED_PER_ROUND = 100;
 const FIRST_ROUND_MS = 15_000;
 const JITTER = 0.1;
 
-/** What one round came to. */
+/** The result of one round. */
 export interface CollectorRound {
   orphans: number;
   released: number;
@@ -30,16 +30,14 @@ export interface CollectorRound {
   endedAtMs: number;
 }
 
-/** What a round would release. */
 export interface OrphanPlan {
-  /** ENIs with our tags. */
+  /** Number of ENIs with our tags. */
   listed: number;
   braked: boolean;
   /** `moving`: its status is neither InUse nor Available. */
   orphans: { eni: Eni; hold: OrphanHold | 'moving' | undefined }[];
 }
 
-/** What it works with. */
 export type CollectorContext = InventoryContext &
   OrphanReleaserContext & {
     clock: Clock;
@@ -47,15 +45,15 @@ export type CollectorContext = InventoryContext &
     observer: EniObserver;
     random: Random;
     metrics: Pick<Metrics, 'collected'>;
-    /** Ends the term. */
+    /** Ends with the term. */
     signal: AbortSignal;
     informers: Pick<Informers, 'podEnis' | 'nodes'>;
   };
 
 /**
- * Compares the cloud with the cluster in both directions: ENIs that nothing names are released with evidence, and records
- * whose ENI is gone or detached are looked at again. Needed for what other hands do; our own crashes are made good by
- * replays (docs/design/allocation.md).
+ * Compares the cloud with the cluster in both directions. ENIs that no object names are released once the evidence
+ * suffices, and records whose ENI is gone or detached are observed again. Handles changes made by others; our own
+ * crashes are covered by persisted intents (docs/design/allocation.md).
  */
 export class Collector {
   readonly #context: CollectorContext;
@@ -70,7 +68,7 @@ export class Collector {
     this.#options = options;
   }
 
-  /** Rounds until the signal aborts. */
+  /** Runs rounds until the signal aborts. */
   async run(): Promise<void> {
     const { clock, random, log, signal } = this.#context;
     let waitMs = Math.min(FIRST_ROUND_MS, this.#options.intervalMs);
@@ -99,7 +97,7 @@ export class Collector {
     if (verdict.braked) {
       log.error(
         { orphans: verdict.orphans.length, enis: enis.length },
-        'so many ENIs look orphaned that the cluster may have lost its memory (etcd restored?); nothing is released',
+        'implausibly many ENIs look orphaned (was etcd restored from a backup?); nothing is released',
       );
     }
     const chosen = verdict.release.slice(0, RELEASED_PER_ROUND).flatMap((id) => byId.get(id) ?? []);
@@ -107,7 +105,10 @@ export class Collector {
     const released = releases.filter(({ error }) => error === undefined).length;
     const suspected = this.#suspectRecords(byId);
     this.#latest = {
-      ...{ orphans: verdict.orphans.length, released, suspected, braked: verdict.braked },
+      orphans: verdict.orphans.length,
+      released,
+      suspected,
+      braked: verdict.braked,
       endedAtMs: clock.now(),
     };
     metrics.collected.inc({ kind: 'orphan' }, released);
@@ -119,7 +120,7 @@ export class Collector {
     return this.#latest;
   }
 
-  /** What a round would release now, and why not the rest. Changes nothing. @throws CloudError, KubeApiError */
+  /** What a round would release now, and why it keeps the rest. Changes nothing. @throws CloudError, KubeApiError */
   async plan(): Promise<OrphanPlan> {
     const { enis, ownerOf } = await takeInventory(this.#context);
     const orphans = enis.filter(({ id }) => ownerOf(id) === undefined);
@@ -135,10 +136,10 @@ export class Collector {
   }
 
   /**
-   * Releases now what {@link plan} holds for no reason; an attached ENI is detached, and deleted by a later round.
+   * Releases every ENI that {@link plan} does not hold. An attached ENI is detached now and deleted by a later round.
    *
-   * @param overrideBrake whether to believe that so many are orphans.
-   * @returns the plan, and what became of each release. @throws CloudError, KubeApiError
+   * @param overrideBrake release even if implausibly many ENIs are orphans.
+   * @returns the plan and the result of each release. @throws CloudError, KubeApiError
    */
   async release(overrideBrake: boolean): Promise<{ plan: OrphanPlan; released: OrphanRelease[] }> {
     const plan = await this.plan();
@@ -148,8 +149,8 @@ export class Collector {
   }
 
   /**
-   * Bound records whose ENI the listing does not show attached, or with other security groups than theirs, are asked about;
-   * their own controllers decide.
+   * Triggers an observation of bound records whose ENI is not attached in the listing or has other security groups.
+   * Their own controllers decide.
    */
   #suspectRecords(listed: Map<string, Eni>): number {
     const { informers, observer } = this.#context;
@@ -183,7 +184,7 @@ function isSettled({ status }: Eni): boolean {
   return status === 'InUse' || status === 'Available';
 }
 
-/** Records of upstream may name no groups: then any will do. */
+/** Upstream's records may name no groups; then any groups match. */
 function hasDrifted(recorded: string[] | undefined, shown: Eni): boolean {
   return recorded !== undefined && recorded.length > 0 && !sameSecurityGroups(recorded, shown.securityGroupIds);
 }

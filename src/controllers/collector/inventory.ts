@@ -11,29 +11,28 @@ import type { EniSearch } from '../eni/eni-search.ts';
 
 const PAGE = 500;
 
-/** The ENIs of the cluster as the cloud has them, and who in the cluster names each. */
+/** The ENIs of the cluster in the cloud, and the object that names each. */
 export interface Inventory {
-  /** With the tags of this cluster. */
+  /** ENIs with the tags of this cluster. */
   enis: Eni[];
-  /** Such as `PodENI default/web-0`, by ENI id; undefined for an ENI that nothing names. */
+  /** For example `PodENI default/web-0`, by ENI id; undefined when no object names the ENI. */
   ownerOf: (eniId: string) => string | undefined;
 }
 
-/** What an inventory is taken from. */
 export interface InventoryContext {
   client: KubeClient;
   clusterId: string;
   /** Finds ENIs whose id is unknown. */
   search: EniSearch;
-  /** Ends the term. */
+  /** Ends with the term. */
   signal: AbortSignal;
   informers: Pick<Informers, 'podEnis' | 'nodes' | 'networkInterfaces'>;
 }
 
 /**
- * Lists the ENIs with our tags, and after that looks for what may own them. The stores may lag: that they name an ENI is
- * enough to leave it alone, that they do not is not enough to call it an orphan. So when one is left over, everything is read
- * from the API server: an ENI of the list has had its intent before (I2), so its owner is in this read.
+ * Lists the ENIs with our tags, then looks for their owners. The stores may lag: an ENI that they name is left alone,
+ * but an ENI that they do not name is not yet an orphan. If any is left over, everything is read from the API server. A
+ * listed ENI had a persisted intent before it existed (I2), so this read contains its owner.
  *
  * @throws CloudError, KubeApiError
  */
@@ -52,7 +51,7 @@ export async function takeInventory(context: InventoryContext): Promise<Inventor
   };
 }
 
-/** Who names an ENI id or a ClientToken; nothing else of the objects is kept. */
+/** Maps ENI ids and ClientTokens to the objects that name them; keeps nothing else of the objects. */
 class Owners {
   readonly #ids = new Map<string, string>();
   readonly #tokens = new Map<string, string>();
@@ -74,7 +73,7 @@ class Owners {
     if (intent.eniID !== '') this.#ids.set(intent.eniID, owner);
   }
 
-  /** A mirror without a PodENI releases its ENI itself. */
+  /** A mirror without a PodENI releases its own ENI. */
   addMirror(name: string): void {
     if (!this.#ids.has(name)) this.#ids.set(name, `NetworkInterface ${name}`);
   }
@@ -109,7 +108,7 @@ function addMirrors(owners: Owners, { networkInterfaces }: Pick<Informers, 'netw
   for (const name of [...store.keys(), ...store.unreadableKeys]) owners.addMirror(name);
 }
 
-/** One page at a time is in memory. */
+/** Holds one page at a time in memory. */
 async function* listed<T extends PodEni | TerwayNode>(
   { client, signal }: InventoryContext,
   resource: Resource<T>,

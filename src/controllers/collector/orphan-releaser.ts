@@ -16,33 +16,31 @@ import type { EniDecision, EniDriver } from '../eni/driver.ts';
 import type { EndedCall } from '../eni/pending-calls.ts';
 import { orphanOwner } from '../owners.ts';
 
-/** One call that was made to release an orphan, or failed. */
+/** One call to release an orphan, made or failed. */
 export interface OrphanRelease {
   eniId: string;
   call: 'detach' | 'delete';
   error?: string;
 }
 
-/** Longest that one release may take, waiting for quota behind everybody else included. */
+/** The longest that one release may take, including the wait for quota in the last class. */
 const LONGEST_MS = 120_000;
 
-/** What it works with. */
 export interface OrphanReleaserContext {
   client: KubeClient;
   clock: Clock;
   clusterId: string;
-  /** The only one that changes the cloud. */
   driver: EniDriver;
   log: Log;
   observer: EniObserver;
-  /** Ends the term. */
+  /** Ends with the term. */
   signal: AbortSignal;
   informers: Pick<Informers, 'podEnis' | 'nodes' | 'networkInterfaces'>;
-  /** Told of news of an orphan, by ENI id. */
+  /** Callbacks for news of an orphan, by ENI id. */
   orphanNews: Map<string, () => void>;
 }
 
-/** Releases ENIs that nothing names, each by the call that comes next for it; later rounds go on from there. */
+/** Releases ENIs that no object names, one call at a time; later rounds continue. */
 export class OrphanReleaser {
   readonly #context: OrphanReleaserContext;
 
@@ -50,7 +48,7 @@ export class OrphanReleaser {
     this.#context = context;
   }
 
-  /** Makes the next call for an ENI that was listed as an orphan. Never rejects, but with the signal's reason. */
+  /** Makes the next call for an ENI that was listed as an orphan. Rejects only with the signal's reason. */
   async release(eni: Eni): Promise<OrphanRelease> {
     const { driver, clock, log, signal } = this.#context;
     const owner = orphanOwner(eni.id);
@@ -58,7 +56,9 @@ export class OrphanReleaser {
     let ended: EndedCall | undefined;
     let problem: string | undefined;
     const subject = {
-      ...{ id: owner, owner, eniId: eni.id },
+      id: owner,
+      owner,
+      eniId: eni.id,
       decide: () => this.#decide(eni),
       ended: (how: EndedCall) => {
         ended = how;
@@ -72,20 +72,21 @@ export class OrphanReleaser {
       record: async () => ({}),
       newAttempt: async () => ({}),
       inProgress: () => ({}),
-      pause: async () => give('the call before failed a moment ago'),
+      pause: async () => give('the previous call failed a moment ago'),
       blocked: async ({ message }: { message: string }) => give(message),
-      done: () => give('it is gone'),
+      done: () => give('the ENI is already gone'),
     };
     const deadlineMs = clock.monotonicMs() + LONGEST_MS;
     try {
       while (ended === undefined && problem === undefined) {
         const named = await this.#ownerNow(eni);
         const decision = named === undefined ? this.#decide(eni) : undefined;
-        if (decision === undefined) return { eniId: eni.id, call, error: `it is named by ${named ?? 'a record'} now` };
+        if (decision === undefined) return { eniId: eni.id, call, error: `${named ?? 'a record'} now names it` };
         const news = this.#news(eni.id, deadlineMs - clock.monotonicMs());
         try {
           await driver.perform(subject, decision, handler);
-          if (ended === undefined && problem === undefined && !(await news.promise)) problem = 'it waits for quota';
+          if (ended === undefined && problem === undefined && !(await news.promise))
+            problem = 'still waiting for quota';
         } finally {
           news.end();
         }
@@ -102,7 +103,7 @@ export class OrphanReleaser {
     return { eniId: eni.id, call, ...(error === undefined ? {} : { error }) };
   }
 
-  /** @returns a promise of true at the next news, of false when none came in time; `end` must be called. */
+  /** @returns a promise of true at the next news, or false when none comes in time; `end` must be called. */
   #news(eniId: string, withinMs: number): { promise: Promise<boolean>; end: () => void } {
     const { clock, signal } = this.#context;
     const { promise, resolve } = Promise.withResolvers<boolean>();
@@ -120,7 +121,7 @@ export class OrphanReleaser {
     };
   }
 
-  /** By what the stores know; undefined when something names it. */
+  /** Decides from the stores; undefined when an object names the ENI. */
   #decide(eni: Eni): EniDecision | undefined {
     const { observer, driver, clusterId, clock } = this.#context;
     if (this.#isNamed(eni)) return undefined;
@@ -128,7 +129,8 @@ export class OrphanReleaser {
     const operation = driver.operation(orphanOwner(eni.id));
     const view = {
       allocation: { eni: { id: eni.id } },
-      ...{ fixed: false, bound: false },
+      fixed: false,
+      bound: false,
       ...(observation === undefined ? {} : { observation }),
       ...(operation === undefined ? {} : { operation }),
     };
@@ -149,7 +151,7 @@ export class OrphanReleaser {
     return intent !== undefined && (intent.eniID === id || intent.clientToken === token);
   }
 
-  /** Whether the record that the ENI was made for names it by now; the store may be behind. @throws KubeApiError */
+  /** Whether the object that the ENI was made for names it by now; the store may lag. @throws KubeApiError */
   async #ownerNow({ id, tags }: Eni): Promise<string | undefined> {
     const { client, clusterId, signal } = this.#context;
     const key = tags[TAG_OWNER] ?? '';

@@ -10,46 +10,45 @@ import { assertNever } from '../../util/errors.ts';
 import type { EniSearch, Seat } from './eni-search.ts';
 import { type AtTurn, type EndedCall, PendingCalls } from './pending-calls.ts';
 
-/** What a visit came to: go on at once, or leave, and look again after a time when given. */
+/** Result of a step: continue at once, or stop and look again after the given time. */
 export type Outcome = 'again' | { requeueAfterMs?: number };
 
-/** What is to become of one ENI, as it is decided from what is known now. */
+/** The next step of one ENI, decided from current knowledge. */
 export interface EniDecision {
   step: InterfaceStep;
   callClass: CallClass;
-  /** What is, or was, asked for by the persisted intent; absent without an intent. */
+  /** The create request of the persisted intent; absent without an intent. */
   creation?: CreateEniRequest;
   /** When that intent was persisted, epoch milliseconds. */
   plannedMs?: number;
-  /** Where it is to be attached. */
   target?: Pick<AttachTarget, 'instanceID' | 'trunkENIID'>;
-  /** Those of the record. */
+  /** The security groups of the record. */
   securityGroupIds?: readonly string[];
 }
 
-/** Whoever has, or is to have, one ENI: an interface of a pod, the trunk of a node, a mirror, an orphan. */
+/** The owner of one ENI: an interface of a pod, the trunk of a node, a mirror or an orphan. */
 export interface EniSubject {
-  /** Its own among all subjects; at most one call is made for it at a time. */
+  /** Unique among all subjects; at most one call is in progress for it. */
   readonly id: string;
-  /** Who is woken when there is news (owners.ts). */
+  /** The key to wake on news (owners.ts). */
   readonly owner: string;
-  /** ENI id of its record; empty without. */
+  /** ENI id of its record; empty without one. */
   readonly eniId: string;
-  /** Decides anew, from stores and observations; undefined when there is no such subject any more. */
+  /** Decides again from stores and observations; undefined when the subject no longer exists. */
   decide(): EniDecision | undefined;
-  /** Told of each call that has ended. */
+  /** Called with each call that has ended. */
   ended?(call: EndedCall): void;
 }
 
 type StepOf<Do extends InterfaceStep['do']> = Extract<InterfaceStep, { do: Do }>;
 
-/** What differs between subjects: how something is recorded and told. */
+/** What differs between subjects: how results are recorded and reported. */
 export interface EniHandler {
-  /** Persists what the cloud created. */
+  /** Persists the ENI that was created. */
   record(step: StepOf<'record'>): Promise<Outcome>;
-  /** Persists a new intent, or says why there can be none now. */
+  /** Persists a new intent, or reports why none is possible now. */
   newAttempt(step: StepOf<'newAttempt'>): Promise<Outcome>;
-  /** A call is wanted, under way, or has been accepted. @param isNew it was not wanted before. */
+  /** A call waits, is in progress or was accepted. @param isNew it was not wanted before. */
   inProgress(step: InterfaceStep, isNew: boolean): Promise<Outcome> | Outcome;
   pause(step: StepOf<'pause'>): Promise<Outcome>;
   blocked(step: StepOf<'blocked'>): Promise<Outcome>;
@@ -57,8 +56,9 @@ export interface EniHandler {
 }
 
 /**
- * The only one that changes the cloud. A step that is a call waits for its turn by class, and is decided anew when that comes: a
- * call that nobody needs any more is not sent, and what takes something away rests on an answer that is fresh when it leaves.
+ * All mutating calls to the cloud go through here. A call waits for its turn by class and is decided again when it
+ * comes. A call that is no longer needed is not sent, and a destructive call is based on an observation that is fresh
+ * when it is sent (I3).
  */
 export class EniDriver {
   readonly #cloud: Cloud;
@@ -90,19 +90,19 @@ export class EniDriver {
     return this.#calls.get(id);
   }
 
-  /** What waits for its turn, or is under way. */
+  /** The call that waits for its turn or is in progress. */
   callOf(id: string): OperationKind | undefined {
     const operation = this.#calls.get(id);
     return this.#calls.waiting(id) ?? (operation?.state === 'running' ? operation.kind : undefined);
   }
 
-  /** A subject is settled, gone, or begins anew: memory keeps nothing of its calls, and of its ENI when named. */
+  /** A subject is settled, gone or starts over: drops its calls, and the observation of its ENI when given. */
   forget(id: string, eniId = ''): void {
     this.#calls.clear(id);
     if (eniId !== '') this.#observer.forget(eniId);
   }
 
-  /** Does what has been decided. @throws KubeApiError, TransportError of the handler */
+  /** Performs the decided step. @throws KubeApiError, TransportError of the handler */
   async perform(subject: EniSubject, decision: EniDecision, handler: EniHandler): Promise<Outcome> {
     const { step } = decision;
     const { id, owner, eniId } = subject;
@@ -115,7 +115,11 @@ export class EniDriver {
         return handler.inProgress(
           step,
           this.#calls.want({
-            ...{ id, owner, kind: step.do, callClass: decision.callClass, plannedMs: decision.plannedMs },
+            id,
+            owner,
+            kind: step.do,
+            callClass: decision.callClass,
+            plannedMs: decision.plannedMs,
             turn: (request, signal) => this.#quota.turn(request, signal),
             atTurn: () => this.#atTurn(subject, step, (decided) => this.#callOf(decided)),
             onEnd: (call) => subject.ended?.(call),
@@ -125,14 +129,17 @@ export class EniDriver {
         return handler.inProgress(
           step,
           this.#calls.want({
-            ...{ id, owner, kind: step.do, callClass: decision.callClass },
+            id,
+            owner,
+            kind: step.do,
+            callClass: decision.callClass,
             turn: (request, signal) => this.#search.seat(request, signal),
             atTurn: () => this.#atTurn(subject, step, (decided) => this.#searchOf(decided)),
             onEnd: (call) => subject.ended?.(call),
           }),
         );
       case 'observe':
-        // A call that has had its turn waits for this: it keeps its place.
+        // A call whose turn has come waits for this and keeps its place.
         this.#observer.expect(eniId, 'read', owner, decision.callClass);
         return {};
       case 'waitForCall':
@@ -154,7 +161,7 @@ export class EniDriver {
         return handler.newAttempt(step);
       case 'pause':
         this.#calls.withdraw(id);
-        // The last answer is older than what the pause waits for; ask again when it ends.
+        // The last observation is older than what the pause waits for; observe again when it ends.
         if (step.failure === undefined && eniId !== '') this.#observer.forget(eniId);
         return handler.pause(step);
       case 'blocked':
@@ -188,7 +195,7 @@ export class EniDriver {
     };
   }
 
-  /** The call of a decision; undefined when it is none, or lacks what the call needs. */
+  /** The call of a decision; undefined when the step is not a call or lacks its parameters. */
   #callOf({ step, creation, target, securityGroupIds }: EniDecision): AtTurn<Turn> {
     const cloud = this.#cloud;
     switch (step.do) {

@@ -13,7 +13,7 @@ const API = 'DescribeNetworkInterfaces';
 const CLUSTER = 'c-1';
 const ANSWER_MS = 100;
 
-/** ENIs of one VPC. Takes the turns that it is given, and one of the quota for each further page. */
+/** ENIs of one VPC. Consumes the turns that it is given, and one more turn per further page. */
 class ListedCloud extends MemoryCloud {
   enis: Eni[] = [];
   pages = 1;
@@ -69,9 +69,21 @@ function fits(eni: Eni, { vpcId, instanceId, type, tags = {} }: EniFilter): bool
 
 function eni(id: string, rest: Partial<Eni>): Eni {
   return {
-    ...{ id, type: 'Secondary', status: 'Available', macAddress: '', vpcId: 'vpc-1', vSwitchId: 'vsw-1', zoneId: 'z' },
-    ...{ primaryIp: '', ipv4: [], ipv6: [], securityGroupIds: [], resourceGroupId: '', tags: {} },
-    ...{ deleteOnRelease: true, description: '' },
+    id,
+    type: 'Secondary',
+    status: 'Available',
+    macAddress: '',
+    vpcId: 'vpc-1',
+    vSwitchId: 'vsw-1',
+    zoneId: 'z',
+    primaryIp: '',
+    ipv4: [],
+    ipv6: [],
+    securityGroupIds: [],
+    resourceGroupId: '',
+    tags: {},
+    deleteOnRelease: true,
+    description: '',
     ...rest,
   };
 }
@@ -79,7 +91,7 @@ function eni(id: string, rest: Partial<Eni>): Eni {
 const created = (attempt: string, cluster = CLUSTER) =>
   eni(`eni-${cluster}-${attempt}`, { tags: { [TAG_CLUSTER]: cluster, [TAG_ATTEMPT]: attempt } });
 
-/** Asks, and tells the ids that were found, or why there are none. */
+/** Asks, and returns the ids found or the error. */
 function ask(question: EniQuestion, callClass: CallClass = 'release') {
   const asked: { ids?: string[]; sentAtMs?: number; error?: unknown } = {};
   void search.ask(question, { signal: term.signal, callClass }).then(
@@ -91,7 +103,7 @@ function ask(question: EniQuestion, callClass: CallClass = 'release') {
 
 const attempts = (count: number) => Array.from({ length: count }, (_, at) => ({ attempt: `t-${at}` }));
 
-/** A crowd that is answered by a listing, after which its pages are known. */
+/** Asks a batch that is answered by a listing, after which the number of pages is known. */
 async function learnPages(pages: number): Promise<void> {
   cloud.pages = pages;
   for (const question of attempts(10)) ask(question);
@@ -101,7 +113,7 @@ async function learnPages(pages: number): Promise<void> {
   cloud.filters.length = 0;
 }
 
-test('a single question is asked by itself', async () => {
+test('a single question gets its own request', async () => {
   cloud.enis = [created('t-0')];
   const found = ask({ attempt: 't-0' });
   await clock.advance(1000);
@@ -109,7 +121,7 @@ test('a single question is asked by itself', async () => {
   expect(cloud.filters).toEqual([{ tags: { [TAG_CLUSTER]: CLUSTER, [TAG_ATTEMPT]: 't-0' } }]);
 });
 
-test('a crowd is answered by one listing, each with its own', async () => {
+test('one listing answers a batch, each question with its own result', async () => {
   const trunk = eni('eni-trunk', { type: 'Trunk', instanceId: 'i-1' });
   const others = [created('t-1', 'c-2'), eni('eni-x', { instanceId: 'i-1' }), eni('eni-y', { type: 'Trunk' })];
   cloud.enis = [trunk, created('t-0'), ...others];
@@ -120,7 +132,7 @@ test('a crowd is answered by one listing, each with its own', async () => {
   expect(asked.every(({ ids }) => ids !== undefined)).toBe(true);
 });
 
-test('a listing that has more pages than there are questions is not made', async () => {
+test('no listing is made when it has more pages than there are questions', async () => {
   await learnPages(20);
   const asked = attempts(8).map((question) => ask(question));
   await clock.advance(10_000);
@@ -129,7 +141,7 @@ test('a listing that has more pages than there are questions is not made', async
   expect(asked.every(({ ids }) => ids !== undefined)).toBe(true);
 });
 
-test('a listing does not answer what was asked after it had left', async () => {
+test('a listing does not answer a question that arrived after it was sent', async () => {
   for (const question of attempts(10)) ask(question);
   await clock.advance(300);
   expect(cloud.filters).toHaveLength(1);
@@ -141,7 +153,7 @@ test('a listing does not answer what was asked after it had left', async () => {
   expect(late.sentAtMs).toBeGreaterThan(askedMs);
 });
 
-test('what is not asked at its turn costs nothing', async () => {
+test('a seat that is given back costs nothing', async () => {
   const seats = Array.from({ length: 10 }, () => search.seat({ callClass: 'release' }, term.signal));
   for (const seat of seats) void seat.then((had) => had.giveBack());
   await clock.advance(1000);
@@ -149,7 +161,7 @@ test('what is not asked at its turn costs nothing', async () => {
   expect(quota.status(API)).toMatchObject({ usedThisMinute: 0, waiting: 0 });
 });
 
-test('a question that is withdrawn costs nothing, and those behind it are asked', async () => {
+test('a withdrawn question costs nothing, and those behind it are asked', async () => {
   const abort = new AbortController();
   const withdrawn = search.seat({ callClass: 'pod' }, abort.signal);
   withdrawn.catch(() => undefined);
@@ -161,7 +173,7 @@ test('a question that is withdrawn costs nothing, and those behind it are asked'
   expect(cloud.filters).toHaveLength(1);
 });
 
-test('a request is as urgent as the most urgent who waits for it', async () => {
+test('a request is as urgent as its most urgent waiter', async () => {
   quota.setLimits({ limits: { [API]: 1 }, share: 1 });
   (await quota.turn({ api: API, callClass: 'audit' }, term.signal)).end('accepted');
   for (const question of attempts(10)) ask(question, 'audit');
@@ -172,7 +184,7 @@ test('a request is as urgent as the most urgent who waits for it', async () => {
   expect(quota.status(API).waitingByClass).toMatchObject({ audit: 0, pod: 1 });
 });
 
-test('searches leave most of the quota to others, however many come', async () => {
+test('searches leave most of the quota to others, however many there are', async () => {
   await learnPages(400);
   await clock.advance(600_000);
   for (let second = 0; second < 60; second += 1) {
@@ -180,11 +192,11 @@ test('searches leave most of the quota to others, however many come', async () =
     await clock.advance(1000);
   }
   expect(cloud.requests).toBeGreaterThan(100);
-  // A listing is one thing; what comes after it waits for what it has cost.
+  // One listing may exceed the share; later requests then wait until it is paid off.
   expect(cloud.requests).toBeLessThanOrEqual(200 + 8 + 400);
 });
 
-test('what was throttled is asked again', async () => {
+test('a throttled question is asked again', async () => {
   const throttled = new CloudError({ kind: 'throttled', action: API, code: 'Throttling', message: 'slow down' });
   cloud.failures.push(throttled, throttled);
   const asked = attempts(10).map((question) => ask(question));
@@ -193,7 +205,7 @@ test('what was throttled is asked again', async () => {
   expect(cloud.filters).toHaveLength(3);
 });
 
-test('a failed listing fails for everyone who asked, and nobody else', async () => {
+test('a failed listing fails for everyone who asked and for nobody else', async () => {
   cloud.failures.push(new Error('down'));
   const asked = attempts(10).map((question) => ask(question));
   await clock.advance(300);

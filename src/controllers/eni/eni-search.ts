@@ -7,26 +7,26 @@ import { TAG_ATTEMPT, TAG_CLUSTER } from '../../crds/names.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import type { Clock } from '../../util/clock.ts';
 
-/** What is known of an ENI whose id is not: the ClientToken of its creation, or the instance that it is the trunk of. */
+/** Identifies an ENI without an id: the ClientToken of its create, or the instance whose trunk it is. */
 export type EniQuestion = { attempt: string } | { trunkOf: string };
 
-/** A share of a turn: the request leaves when everyone who has a seat in it has asked or given it back. */
+/** A place in the next request. The request leaves once every seat has asked or was given back. */
 export interface Seat {
   ask(question: EniQuestion): Promise<DescribedEnis>;
-  /** Nothing is asked after all. Idempotent. */
+  /** Gives up the place without asking. Idempotent. */
   giveBack(): void;
 }
 
 const API = 'DescribeNetworkInterfaces';
-/** Questions come in crowds, such as after a restart or when nodes join. */
+/** Questions come in batches, for example after a restart or when nodes join. */
 const GATHER_MS = 250;
-/** The most of the API's limit that searches take for long: those who wait for an ENI with an id ask by the same API. */
+/** Share of the API's limit that searches may use in the long run; waits for ENIs with an id use the same API. */
 const SHARE = 0.25;
-/** So many requests may leave at once before that share counts. */
+/** This many requests may leave at once before the share applies. */
 const BURST = 8;
-/** Pages of a listing before the first one was made. */
+/** Assumed pages of a listing before the first one was made. */
 const PAGES_AT_FIRST = 4;
-/** Throttled answers in a row after which a question is given up; who asked decides anew. */
+/** After this many throttled responses in a row a question fails; its owner decides again. */
 const THROTTLED_TRIES = 10;
 
 interface Asker {
@@ -44,9 +44,9 @@ interface Asked {
 }
 
 /**
- * Finds ENIs whose id is unknown. The API takes one tag value or one instance in a request, so that each question would cost
- * one; when more are asked together than a listing of the VPC has pages, that listing answers all of them. An answer is for
- * questions asked before its request left.
+ * Finds ENIs whose id is unknown. The API filters by one tag value or one instance per request, so each question would
+ * cost one request. When more questions wait than a listing of the VPC has pages, the listing answers all of them. An
+ * answer is valid only for questions asked before its request was sent.
  */
 export class EniSearch {
   readonly #cloud: Cloud;
@@ -57,10 +57,10 @@ export class EniSearch {
   readonly #signal: AbortSignal;
   readonly #waiting = new Set<Asker>();
   #pages = PAGES_AT_FIRST;
-  /** Until when the share is used up by what was sent, monotonic milliseconds. */
+  /** Until when requests already sent use up the share, monotonic milliseconds. */
   #spentUntilMs = 0;
   #isServing = false;
-  /** Ends the wait for a turn that was asked for somebody who is not the first any more. */
+  /** Cancels the wait for a turn that was requested for a waiter who is no longer first. */
   #turnWait: AbortController | undefined;
 
   /** @param options.signal ends every search, when the lease is lost or the process stops. */
@@ -82,8 +82,8 @@ export class EniSearch {
   }
 
   /**
-   * Resolves when a request is about to leave in which a question has a place. Whoever gets the seat asks or gives it back before
-   * doing anything else: the others in the request wait for that.
+   * Resolves when a request is about to leave that has a place for one question. The holder of the seat must ask or
+   * give it back before doing anything else, because the other seats wait for it.
    *
    * @throws the signal's reason when it aborts first
    */
@@ -116,7 +116,7 @@ export class EniSearch {
     return promise;
   }
 
-  /** Waits for a seat and asks; what the cloud throttles is asked again at its place. @throws CloudError */
+  /** Waits for a seat and asks; a throttled question is asked again at its place. @throws CloudError */
   async ask(question: EniQuestion, { signal, callClass }: ReadLeave): Promise<DescribedEnis> {
     const place = this.#quota.newPlace();
     for (let throttled = 1; ; throttled += 1) {
@@ -130,7 +130,8 @@ export class EniSearch {
   }
 
   /**
-   * Lists the VPC page by page, and keeps what is wanted. Not by tag: such a filter covers 1,000 resources at most.
+   * Lists the VPC page by page and returns what `keep` selects. Does not filter by tag, because a tag filter covers at
+   * most 1,000 resources.
    *
    * @throws CloudError
    */
@@ -140,7 +141,7 @@ export class EniSearch {
     return described;
   }
 
-  /** Serves until nobody waits. Never rejects. */
+  /** Serves until no question waits. Never rejects. */
   async #serve(): Promise<void> {
     this.#isServing = true;
     try {
@@ -151,7 +152,7 @@ export class EniSearch {
         if (turn !== undefined) await this.#board(turn);
       }
     } catch (reason) {
-      // Only the signal ends it early.
+      // Only the signal ends the loop early.
       for (const asker of this.#waiting) asker.reject(reason);
       this.#waiting.clear();
     } finally {
@@ -159,7 +160,7 @@ export class EniSearch {
     }
   }
 
-  /** When the next request may leave as far as others are concerned; infinitely early when nobody waits. */
+  /** When the share of the quota permits the next request; infinitely early when nobody waits. */
   #opensAtMs(): number {
     let sinceMs = Number.POSITIVE_INFINITY;
     for (const asker of this.#waiting) sinceMs = Math.min(sinceMs, asker.sinceMs);
@@ -171,7 +172,7 @@ export class EniSearch {
     return 60_000 / (this.#quota.status(API).limitPerMinute * SHARE);
   }
 
-  /** For the first of those who wait; undefined when that is another one by now, or nobody. */
+  /** A turn for the first waiter; undefined when the first waiter has changed, or nobody waits. */
   async #turn(): Promise<Turn | undefined> {
     const first = this.#first();
     if (first === undefined) return undefined;
@@ -194,7 +195,7 @@ export class EniSearch {
     return first;
   }
 
-  /** Everybody when a listing is cheaper than a request for each, else the first alone. */
+  /** Takes everyone when a listing is cheaper than one request each, otherwise only the first. */
   async #board(turn: Turn): Promise<void> {
     const first = this.#first();
     const boarding = this.#waiting.size > this.#pages ? [...this.#waiting] : first === undefined ? [] : [first];
@@ -216,7 +217,7 @@ export class EniSearch {
     const [only] = asked;
     if (only === undefined) turn.giveBack();
     else if (asked.length === 1) void this.#askOne(only, turn);
-    // Who comes meanwhile is served by the next one: two listings at a time would cost twice.
+    // Questions that arrive in the meantime wait for the next one: two concurrent listings would cost twice.
     else await this.#askAll(asked, turn);
   }
 
@@ -257,7 +258,6 @@ export class EniSearch {
     return { tags: attemptTags(this.#clusterId, question.attempt) };
   }
 
-  /** Keys of the questions that an ENI answers. */
   #keysOf({ tags, type, instanceId }: Eni): string[] {
     const attempt = tags[TAG_CLUSTER] === this.#clusterId ? tags[TAG_ATTEMPT] : undefined;
     return [

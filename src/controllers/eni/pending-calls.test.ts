@@ -4,7 +4,7 @@ import { QuotaScheduler, type Turn, type TurnRequest } from '../../cloud/quota.t
 import { VirtualClock } from '../../util/test-support/virtual-clock.ts';
 import { type AtTurn, PendingCalls } from './pending-calls.ts';
 
-test('a call that is refused before it leaves uses up no quota', async () => {
+test('a call that is refused before it is sent uses no quota', async () => {
   const clock = new VirtualClock();
   const quota = new QuotaScheduler({ clock });
   const calls = new PendingCalls({ clock, quota, signal: new AbortController().signal, wake: () => undefined });

@@ -6,16 +6,16 @@ import type { Eni } from '../../ecs/eni.ts';
 import type { Clock } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
 
-/** What a call brought. */
+/** The result of a call. */
 export interface CallResult {
-  /** The ENI that a creation or a search has found. */
+  /** The ENI that a create or a search returned. */
   eni?: Eni | undefined;
   requestId?: string;
-  /** As of when that is true, epoch milliseconds; absent: when the answer came. */
+  /** The moment at which the result was true, epoch milliseconds; absent: when the response came. */
   asOfMs?: number;
 }
 
-/** A call that has ended, for who keeps account of them. */
+/** A call that has ended, for metrics and the operation log. */
 export interface EndedCall {
   kind: OperationKind;
   endedMs: number;
@@ -25,40 +25,38 @@ export interface EndedCall {
   failure?: OperationFailure;
 }
 
-/** Something that a call waits for before it may leave. */
+/** A permission to send a call, such as a turn of the quota. */
 interface Leave {
-  /** The call is not made. */
+  /** The call will not be made. */
   giveBack(): void;
 }
 
-/** A call that is wanted. */
 export interface WantedCall<T extends Leave> {
-  /** Of whom the call is about; has at most one call. */
+  /** The subject of the call; it has at most one call. */
   id: string;
-  /** Who is woken when it has ended, or must be decided anew. */
+  /** The key to wake when the call has ended or must be decided again. */
   owner: string;
   kind: OperationKind;
   callClass: CallClass;
-  /** When the intent of a creation was persisted, epoch milliseconds. */
+  /** When the intent of a create was persisted, epoch milliseconds. */
   plannedMs?: number | undefined;
   /** Waits for its turn; rejects when the signal aborts first. */
   turn: (request: TurnRequest, signal: AbortSignal) => Promise<T>;
-  /** By what is known when its turn has come. */
+  /** Decides again, from current state, when the turn has come. */
   atTurn: () => AtTurn<T>;
-  /** Told how it ended, before the owner is woken. */
+  /** Called with the result before the owner is woken. */
   onEnd?: ((ended: EndedCall) => void) | undefined;
 }
 
 /**
- * What is to be done at a turn: the call as it is decided now; `notYet` when something has to be known first, which keeps
- * the place in line; undefined when it is not wanted any more.
+ * What to do at a turn: the call as decided now; `notYet` when something must be known first, which keeps the place in
+ * line; undefined when no call is wanted any more.
  */
 export type AtTurn<T> =
   | { eniId: string; send: (leave: { signal: AbortSignal; turn: T }) => Promise<CallResult> }
   | 'notYet'
   | undefined;
 
-/** API by kind of call. */
 export const API_OF_CALL: Readonly<Record<OperationKind, string>> = {
   create: 'CreateNetworkInterface',
   find: 'DescribeNetworkInterfaces',
@@ -76,9 +74,9 @@ interface Waiting {
 }
 
 /**
- * Cloud calls outside the workers. A call first waits for its turn, and is decided anew when that comes; until then it can be
- * withdrawn without a trace. How it ended is kept until its reconciler has taken that over; a crash loses it, which is why every
- * call is preceded by a persisted intent.
+ * Cloud calls that run outside the workers. A call waits for its turn and is decided again when it comes; until then it
+ * can be withdrawn without a trace. Its result is kept until its reconciler has processed it. A crash loses the result,
+ * which is why an intent is persisted before every call.
  */
 export class PendingCalls {
   readonly #clock: Clock;
@@ -87,15 +85,15 @@ export class PendingCalls {
   readonly #wake: (owner: string) => void;
   readonly #operations = new Map<string, Operation>();
   readonly #waiting = new Map<string, Waiting>();
-  /** When a creation was last under way without an answer, by id. */
+  /** When a create was last in progress without a response, by id. */
   readonly #unanswered = new Map<string, number>();
   readonly #startedMs: number;
-  /** Places in line of calls that have had their turn too early. */
+  /** Places in line of calls whose turn came too early. */
   readonly #kept = new Map<string, { kind: OperationKind; place: number }>();
 
   /**
-   * @param options.signal ends what is under way, when the lease is lost or the process stops.
-   * @param options.wake is called with the owner when one of its calls has ended or must be decided anew.
+   * @param options.signal cancels calls in progress when the lease is lost or the process stops.
+   * @param options.wake is called with the owner when one of its calls has ended or must be decided again.
    */
   constructor(options: {
     clock: Clock;
@@ -111,24 +109,24 @@ export class PendingCalls {
     options.signal.addEventListener('abort', () => this.#abortAll(), { once: true });
   }
 
-  /** The last call that was sent: under way, or as it ended. */
+  /** The last call that was sent: in progress, or its result. */
   get(id: string): Operation | undefined {
     return this.#operations.get(id);
   }
 
-  /** The call that waits for its turn. */
+  /** The kind of the call that waits for its turn. */
   waiting(id: string): OperationKind | undefined {
     return this.#waiting.get(id)?.kind;
   }
 
-  /** The call that waits is not wanted any more. */
+  /** Cancels a waiting call. */
   withdraw(id: string): void {
     this.#kept.delete(id);
     this.#waiting.get(id)?.abort.abort();
     this.#waiting.delete(id);
   }
 
-  /** As withdraw; and how the last call ended has been taken over. */
+  /** Withdraws, and drops the result of the last call after it was processed. */
   clear(id: string): void {
     this.withdraw(id);
     this.#operations.delete(id);
@@ -136,9 +134,9 @@ export class PendingCalls {
   }
 
   /**
-   * Wants a call, unless one of this id is under way. One that waits already keeps its place.
+   * Queues a call unless one with this id is in progress. One that already waits keeps its place.
    *
-   * @returns whether it was not wanted before.
+   * @returns whether the call is new.
    */
   want<T extends Leave>(wanted: WantedCall<T>): boolean {
     const { id, kind, callClass } = wanted;
@@ -175,14 +173,14 @@ export class PendingCalls {
     const before = this.#operations.get(id);
     const failuresBefore = before?.state === 'failed' && before.kind === kind ? before.failures : 0;
     if (kind === 'create' && (wanted.plannedMs ?? this.#startedMs) < this.#startedMs && !this.#unanswered.has(id)) {
-      // The process before may have sent it.
+      // A previous process may have sent it.
       this.#unanswered.set(id, this.#startedMs);
     }
     const running: Operation = { kind, state: 'running', sinceMs: this.#clock.now() };
     this.#operations.set(id, running);
     const startedMs = this.#clock.monotonicMs();
     const finish = (operation: Operation, ended: Pick<EndedCall, 'eniId' | 'requestId' | 'failure'>) => {
-      // Cleared meanwhile: nobody waits for this outcome.
+      // Cleared in the meantime: the result is not needed.
       if (this.#operations.get(id) !== running) return;
       this.#operations.set(id, operation);
       const durationMs = Math.round(this.#clock.monotonicMs() - startedMs);
@@ -200,7 +198,7 @@ export class PendingCalls {
     } catch (error) {
       const failure = failureOf(error);
       if (failure.kind === 'throttled' && this.#operations.get(id) === running) {
-        // Nothing happened. It keeps its place, and what it waits for is the quota.
+        // A throttled call had no effect. It keeps its place and waits for quota.
         if (before === undefined) this.#operations.delete(id);
         else this.#operations.set(id, before);
         this.#kept.set(id, { kind, place: waiting.place });
@@ -216,7 +214,7 @@ export class PendingCalls {
         { eniId: decided.eniId, requestId: failure.requestId ?? '', failure },
       );
     } finally {
-      // Of a call that was refused before it left.
+      // In case the call was refused before it was sent.
       turn.giveBack();
     }
   }

@@ -15,29 +15,27 @@ import type { EniDecision, EniDriver } from '../eni/driver.ts';
 import { eniOwner } from '../owners.ts';
 import { type Watch, watch } from '../watch.ts';
 
-/** A mirror may wait: it must not take the API server's time from a pod that has no network yet. */
+/** Mirrors can wait: they must not delay API calls for a pod that has no network yet. */
 const BACKGROUND = { priority: 'background' } as const;
 const RETRY_MS = 2000;
 const RETRY_BRAKED_MS = 30_000;
 
-/** What it works with. */
 export interface NetworkInterfaceContext {
   client: KubeClient;
   clock: Clock;
   clusterId: string;
-  /** The only one that changes the cloud. */
   driver: EniDriver;
   log: Log;
   observer: EniObserver;
-  /** ENIs that the cloud showed gone while their PodENI was released; their mirrors may go. */
+  /** ENIs that the cloud showed gone during the release of their PodENI; their mirrors may go. */
   released: Set<string>;
   informers: Pick<Informers, 'podEnis' | 'networkInterfaces'>;
 }
 
 /**
- * Keeps one NetworkInterface per ENI of a pod: the mirror of the PodENI that upstream's tools and its control plane read.
- * One queue key is an ENI id. A mirror whose PodENI is gone keeps its finalizer until the ENI is gone as well, and sees to
- * that itself when the PodENI did not.
+ * Keeps one NetworkInterface per pod ENI: a mirror of the PodENI that upstream's tools and control plane read. One
+ * queue key is an ENI id. A mirror without a PodENI keeps its finalizer until the ENI is gone, and releases the ENI
+ * itself if the PodENI did not.
  */
 export class NetworkInterfaceController {
   readonly #context: NetworkInterfaceContext;
@@ -48,12 +46,12 @@ export class NetworkInterfaceController {
     this.#context = context;
   }
 
-  /** Mirrors, and the part of a PodENI that they repeat. */
+  /** Mirrors, and the parts of PodENIs that they copy. */
   watches(): Watch[] {
     const { podEnis, networkInterfaces } = this.#context.informers;
     return [
       watch(podEnis, {
-        // Of one that is written now the ENI is not known yet.
+        // A PodENI that is written now has no ENI yet.
         added: (podEni, origin) => (origin === 'list' ? eniIdsOf(podEni) : []),
         changed: (before, podEni) => (mirroredPart(before) === mirroredPart(podEni) ? [] : eniIdsOf(podEni)),
         removed: eniIdsOf,
@@ -66,7 +64,6 @@ export class NetworkInterfaceController {
     ];
   }
 
-  /** Reconciles the mirror of one ENI. */
   async reconcile(eniId: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
     const { informers, released } = this.#context;
     const mirror = informers.networkInterfaces.store.get(eniId);
@@ -80,11 +77,11 @@ export class NetworkInterfaceController {
     }
     const allocation = podEni.spec.allocations?.find(({ eni }) => eni.id === eniId);
     const phase = podEni.status?.phase ?? '';
-    // Written after the bind: until then the PodENI alone tells, and the pod is not kept waiting.
+    // Written only after the bind, so that the pod does not wait for it.
     if (allocation === undefined || podEni.metadata.deletionTimestamp !== undefined) return {};
     if (phase !== 'Bind' && phase !== 'Unbind') return {};
     if (mirror?.metadata.deletionTimestamp !== undefined) {
-      // Deleted by hand. The ENI belongs to the PodENI: the mirror goes, and its going brings a new one.
+      // Deleted by hand. The ENI belongs to the PodENI, so the mirror goes, and its deletion triggers a new one.
       await this.#remove(mirror, signal);
       return {};
     }
@@ -150,7 +147,7 @@ export class NetworkInterfaceController {
     store.noteWritten(written);
   }
 
-  /** The PodENI is gone: so must be the ENI, then the mirror. */
+  /** The PodENI is gone: releases the ENI, then the mirror. */
   async #retire(mirror: NetworkInterface, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
     const { released, driver } = this.#context;
     const eniId = mirror.metadata.name;
@@ -164,7 +161,7 @@ export class NetworkInterfaceController {
     return {};
   }
 
-  /** A PodENI that the store does not show may have been written meanwhile. */
+  /** A PodENI that is missing from the store may have been written in the meantime. */
   async #hasNoOwner(mirror: NetworkInterface, signal: AbortSignal): Promise<boolean> {
     const { namespace, name } = mirror.spec.podENIRef ?? {};
     if (namespace === undefined || name === undefined) return true;
@@ -177,7 +174,7 @@ export class NetworkInterfaceController {
     }
   }
 
-  /** One step towards an ENI that is gone. @returns true when the cloud shows that it is. */
+  /** One step towards releasing the ENI. @returns true when the cloud shows that it is gone. */
   async #releaseEni(mirror: NetworkInterface): Promise<boolean> {
     const eniId = mirror.metadata.name;
     const decision = this.#decide(eniId);
@@ -193,14 +190,14 @@ export class NetworkInterfaceController {
       newAttempt: async () => ({}),
       inProgress: () => ({}),
       pause: async () => ({}),
-      // Not ours to delete; the mirror has no reason to stay, though.
+      // Not ours to delete, and no reason to keep the mirror.
       blocked: async ({ reason }) => finish(reason === 'EniNotOurs'),
       done: () => finish(true),
     });
     return isGone.value;
   }
 
-  /** By what the stores know; undefined when a PodENI names the ENI, or nothing is to be released now. */
+  /** Decides from the stores; undefined when a PodENI names the ENI, or nothing may be released now. */
   #decide(eniId: string): EniDecision | undefined {
     const { informers, observer, driver, clusterId, clock } = this.#context;
     const mirror = informers.networkInterfaces.store.get(eniId);
@@ -209,7 +206,8 @@ export class NetworkInterfaceController {
     const operation = driver.operation(eniOwner(eniId));
     const view = {
       allocation: { eni: { id: eniId } },
-      ...{ fixed: false, bound: false },
+      fixed: false,
+      bound: false,
       ...(observation === undefined ? {} : { observation }),
       ...(operation === undefined ? {} : { operation }),
     };
@@ -220,8 +218,8 @@ export class NetworkInterfaceController {
   }
 
   /**
-   * So many mirrors have lost their PodENIs that it is rather the cluster which has lost its memory (allocation/orphans.ts).
-   * A mirror that somebody deletes is taken at that word.
+   * Implausibly many mirrors have lost their PodENIs: suspect our own data (allocation/orphans.ts). A mirror that
+   * someone deleted explicitly is released nevertheless.
    */
   #isBraked(): boolean {
     const { informers, released, clock, log } = this.#context;
@@ -236,7 +234,7 @@ export class NetworkInterfaceController {
     if (this.#braked) {
       log.error(
         { bereft: bereft.length, networkInterfaces: mirrors.length },
-        'so many NetworkInterfaces have lost their PodENIs that the cluster may have lost its memory (etcd restored?); no ENI is released until they are deleted by hand',
+        'implausibly many NetworkInterfaces have lost their PodENIs (was etcd restored from a backup?); no ENI is released until the NetworkInterfaces are deleted by hand',
       );
     }
     return this.#braked;
@@ -312,7 +310,7 @@ function eniIdsOf({ spec }: PodEni): string[] {
   return (spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== '');
 }
 
-/** Fields of a PodENI that its mirrors repeat. */
+/** Fields of a PodENI that its mirrors copy. */
 function mirroredPart({ spec, status }: PodEni): string {
   const { phase, instanceID, trunkENIID, eniInfos } = status ?? {};
   const groups = spec.allocations?.map(({ eni }) => eni.securityGroupIDs);

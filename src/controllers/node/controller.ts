@@ -36,31 +36,27 @@ import { NodeWriter } from './writer.ts';
 
 const STEPS_PER_VISIT = 10;
 const RETRY_MS = 15_000;
-/** After a failed cloud call; doubled with each further one. */
+/** Delay after a failed cloud call; doubled with each further failure. */
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 60_000;
-/** vSwitches rarely come or go. */
+/** vSwitches rarely change. */
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
-/** How old the CIDR of a vSwitch may be; it never changes. */
-const _CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
-/** A node that the store does not show but the API server does: the store lags. */
+/** Delay when the API server still has a node that the store has lost: the store lags. */
 const LAG_RETRY_MS = 2000;
-/** While pods of a leaving node still hold member ENIs of its trunk. */
+/** Delay while pods of a leaving node still hold member ENIs of its trunk. */
 const LEAVING_RECHECK_MS = 60_000;
 
-/** What it works with. */
 export type NodeContext = TrunkPlannerContext &
   TrunkExecutorContext & {
     catalog: NetworkCatalog;
     client: KubeClient;
     clock: Clock;
     cloud: Cloud;
-    /** The only one that changes the cloud. */
     driver: EniDriver;
     eniConfigs: EniConfigs;
     events: ControllerEvents;
     log: Log;
-    /** Labels that a node must carry to be looked after; empty: every node. */
+    /** Labels of the nodes to manage; empty: every node. */
     nodeLabels: Readonly<Record<string, string>>;
     observer: EniObserver;
     pendingPods: PendingPods;
@@ -68,8 +64,8 @@ export type NodeContext = TrunkPlannerContext &
   };
 
 /**
- * Looks after the network of each Kubernetes node: capacity from the instance type, one trunk ENI, and what scheduler and
- * node daemon read (annotation `trunk-on`, extended resource `aliyun/member-eni`).
+ * Manages the network of each Kubernetes node: capacity from the instance type, one trunk ENI, and what the scheduler
+ * and the node daemon read (annotation `trunk-on`, extended resource `aliyun/member-eni`).
  */
 export class NodeController {
   readonly #context: NodeContext;
@@ -77,7 +73,7 @@ export class NodeController {
   readonly #types: InstanceTypeCatalog;
   readonly #planner: TrunkPlanner;
   readonly #trunks: TrunkExecutor;
-  /** Failed cloud calls in a row, by node. */
+  /** Consecutive failed cloud calls, by node. */
   readonly #failures = new Map<string, number>();
 
   constructor(context: NodeContext) {
@@ -87,12 +83,13 @@ export class NodeController {
     this.#types = new InstanceTypeCatalog({ cloud, clock });
     this.#planner = new TrunkPlanner(context);
     this.#trunks = new TrunkExecutor(context, {
-      ...{ writer: this.#writer, planner: this.#planner },
+      writer: this.#writer,
+      planner: this.#planner,
       released: (node, signal) => this.#released(node, signal),
     });
   }
 
-  /** Kubernetes nodes, Node CRs, and what `eni-config` says of all of them. */
+  /** Kubernetes nodes, Node CRs, and changes to `eni-config`, which concern all nodes. */
   watches(): Watch[] {
     const { coreNodes, nodes, configMaps } = this.#context.informers;
     const allNodes = () => coreNodes.store.keys();
@@ -104,7 +101,7 @@ export class NodeController {
       }),
       watch(nodes, {
         added: ({ metadata }) => [metadata.name],
-        // Our own write comes from a reconcile that goes on anyway.
+        // Our own write comes from a reconcile that continues anyway.
         changed: (_, { metadata }, origin) => (origin === 'write' ? [] : [metadata.name]),
         removed: ({ metadata }) => [metadata.name],
       }),
@@ -112,7 +109,6 @@ export class NodeController {
     ];
   }
 
-  /** Reconciles one node by name. */
   async reconcile(name: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
     try {
       for (let count = 0; count < STEPS_PER_VISIT; count += 1) {
@@ -134,8 +130,8 @@ export class NodeController {
     const node = informers.nodes.store.get(name);
     if (core === undefined) return node === undefined ? {} : this.#release(node, signal);
     if (node?.metadata.deletionTimestamp !== undefined) {
-      // Deleted by hand, or with a Kubernetes node that had the name before. The trunk stays with the instance, where the
-      // next record finds it.
+      // Deleted by hand, or together with an earlier Kubernetes node of the name. The trunk stays on the instance,
+      // where the next record finds it.
       await this.#dropRecord(node, signal);
       return {};
     }
@@ -154,7 +150,7 @@ export class NodeController {
       this.#warn(
         core,
         'ConfigError',
-        `label ${LABEL_EXCLUSIVE_MODE} was ${node.metadata.labels?.[LABEL_EXCLUSIVE_MODE]} when the node joined and stays so; to change it, drain the node and let it join anew`,
+        `label ${LABEL_EXCLUSIVE_MODE} was ${node.metadata.labels?.[LABEL_EXCLUSIVE_MODE]} when the node joined and cannot change; drain the node and join it again to change the mode`,
       );
     }
     if (await this.#configured(core, node, signal)) return 'again';
@@ -168,7 +164,7 @@ export class NodeController {
     return this.#trunk(core, node, identity, intent, signal);
   }
 
-  /** Says whether the ConfigMap that the node's label names counts. @returns whether that was news. */
+  /** Reports whether the ConfigMap named by the node's label is in force. @returns whether that was news. */
   async #configured(core: CoreNode, node: TerwayNode, signal: AbortSignal): Promise<boolean> {
     const config = this.#context.eniConfigs.ofNode(node.metadata.name);
     if (config.problem !== undefined) this.#warn(core, 'ConfigError', config.problem);
@@ -178,7 +174,7 @@ export class NodeController {
   #isOutdated(core: CoreNode, node: TerwayNode, identity: NodeIdentity): boolean {
     const { nodeMetadata, nodeCap } = node.spec;
     return (
-      // The garbage collector deletes what belongs to a node of the same name from before.
+      // The garbage collector deletes objects that belong to an earlier node of the name.
       node.metadata.ownerReferences?.some(({ uid }) => uid === core.metadata.uid) !== true ||
       nodeCap?.networkCardsCount === undefined ||
       node.metadata.labels?.[LABEL_EXCLUSIVE_MODE] === undefined ||
@@ -204,9 +200,9 @@ export class NodeController {
       await this.#writer.describe(core, node, identity, cap, signal);
       return 'again';
     }
-    // Another instance has the name now. The trunk of the one before goes with it, or is collected.
+    // The name belongs to another instance now. The old trunk is deleted with its instance or collected.
     const { name } = node.metadata;
-    const message = `node ${name} was ${known} before and is ${identity.instanceId} now`;
+    const message = `node ${name} was instance ${known} and is now ${identity.instanceId}`;
     let current = await this.#writer.forgetTrunk(node, 'InstanceReplaced', message, signal);
     current = await this.#writer.dropIntent(current, signal);
     this.#context.driver.forget(nodeOwner(name));
@@ -214,12 +210,12 @@ export class NodeController {
     return 'again';
   }
 
-  /** Pods of the node get whole ENIs: there is no trunk, and the scheduler counts ENIs. */
+  /** Pods of the node get whole ENIs: it has no trunk, and the scheduler counts ENIs. */
   async #exclusive(core: CoreNode, node: TerwayNode, identity: NodeIdentity, signal: AbortSignal): Promise<Outcome> {
     const { eniConfigs, catalog, pendingPods } = this.#context;
     const label = `label ${LABEL_EXCLUSIVE_MODE}=eniOnly: pods of this node get whole ENIs`;
     await this.#writer.condition(node, 'ExclusiveMode', label, signal);
-    // Pods that no PodNetworking picks are served from these.
+    // Pods that no PodNetworking selects use these.
     const network = clusterNetwork(eniConfigs, { nodeName: node.metadata.name, zone: identity.zoneId });
     if (!('message' in network)) {
       await catalog.lookUp({ vSwitchIds: network.vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal);
@@ -246,7 +242,7 @@ export class NodeController {
       await this.#writer.publishTrunk(core, node, recorded.id, signal);
       await this.#writer.ready(node, recorded.id, signal);
       this.#context.pendingPods.wake({ kind: 'node', nodeName: name });
-      // Who waits for a slot was not woken while there was no trunk.
+      // Pods that waited for a slot were not woken while the trunk was missing.
       this.#context.pendingPods.wake({ kind: 'slot', nodeName: name });
       return {};
     }
@@ -254,20 +250,20 @@ export class NodeController {
     return this.#trunks.execute({ goal: 'bind', node, identity, intent, signal });
   }
 
-  /** The Kubernetes node is gone: release its trunk when no pod uses it any more, then let the Node CR go. */
+  /** The Kubernetes node is gone: releases its trunk once no pod uses it, then removes the Node CR. */
   async #release(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
     const { name, finalizers, annotations, deletionTimestamp } = node.metadata;
-    // The watch's store may be behind, and may lack what it cannot read.
+    // The store of the watch may lag, and lacks objects that it could not parse.
     if (!(await this.#nodeIsGone(name, signal))) return { requeueAfterMs: LAG_RETRY_MS };
     if (deletionTimestamp === undefined) {
-      // Its owner reference makes the garbage collector delete it; that may take a while or never come in a test cluster.
+      // Through its owner reference the garbage collector deletes it too, but late, or never in a test cluster.
       await this.#writer.deleteObject(node, signal);
       return 'again';
     }
     if (!(finalizers ?? []).includes(FINALIZER_NODE)) return {};
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
     if (intent === undefined) return this.#released(node, signal);
-    // Woken when the last of them lets go.
+    // The last pod to go wakes this node.
     if (this.#trunks.isInUse(node, intent)) return { requeueAfterMs: LEAVING_RECHECK_MS };
     return this.#trunks.execute({ goal: 'release', node, identity: releasedIdentity(node), intent, signal });
   }
@@ -277,7 +273,7 @@ export class NodeController {
     return {};
   }
 
-  /** Lets a Node CR go; memory keeps nothing of it. */
+  /** Removes the Node CR and forgets the node. */
   async #dropRecord(node: TerwayNode, signal: AbortSignal): Promise<void> {
     const { name, annotations } = node.metadata;
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
@@ -301,7 +297,7 @@ export class NodeController {
     this.#context.events.about(regarding, { type: 'Warning', reason, cause }, 'node');
   }
 
-  /** A direct cloud call failed: says so where the node's network is described, and tries again later. */
+  /** A direct cloud call failed: reports it on the Node CR and schedules a retry. */
   async #cloudFailed(name: string, error: CloudError, signal: AbortSignal): Promise<{ requeueAfterMs: number }> {
     const { informers, log } = this.#context;
     const failures = this.#failures.get(name) ?? 0;
@@ -322,7 +318,7 @@ function watchedPart(node: CoreNode): string {
   return JSON.stringify([metadata, node.spec, node.status]);
 }
 
-/** Nodes that are not ours to serve (reference 4.6). */
+/** Nodes that are not ours: without the wanted labels, ignored, virtual or Lingjun. */
 function isForeign(core: CoreNode, wanted: Readonly<Record<string, string>>): boolean {
   const labels = core.metadata.labels ?? {};
   if (Object.entries(wanted).some(([name, value]) => labels[name] !== value)) return true;

@@ -3,7 +3,7 @@ import type { Cloud } from '../../cloud/port.ts';
 import type { NodeCap } from '../../crds/node.ts';
 import type { Clock } from '../../util/clock.ts';
 
-/** Instance types change rarely, but they do (upstream keeps them for 15 days and never looks again). */
+/** Instance types change rarely, but they do change (upstream caches them for 15 days and never refreshes). */
 const MAX_AGE_MS = 60 * 60_000;
 
 /** Capacity by instance type from DescribeInstanceTypes; one request in flight per type. */

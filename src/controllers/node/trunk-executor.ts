@@ -1,6 +1,6 @@
 import { ownershipTags } from '../../allocation/identity.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
-import type { Room } from '../../allocation/plan.ts';
+import type { Capacity } from '../../allocation/plan.ts';
 import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -20,7 +20,7 @@ const RETRY_MS = 15_000;
 /** How old the CIDR of a vSwitch may be; it never changes. */
 const CIDR_MAX_AGE_MS = 24 * 60 * 60_000;
 
-/** The trunk of an intent that is being worked on. */
+/** A trunk with its intent, being processed. */
 interface TrunkWork {
   goal: 'bind' | 'release';
   node: TerwayNode;
@@ -29,30 +29,30 @@ interface TrunkWork {
   signal: AbortSignal;
 }
 
-/** What it works with. */
 export interface TrunkExecutorContext {
   catalog: NetworkCatalog;
   clock: Clock;
   clusterId: string;
-  /** The only one that changes the cloud. */
   driver: EniDriver;
   log: Log;
   observer: EniObserver;
-  /** Slots and addresses; `nowMs` is set by each plan. */
-  room: Omit<Room, 'nowMs'>;
+  /** Slots and addresses; each plan adds `nowMs`. */
+  capacity: Omit<Capacity, 'nowMs'>;
   informers: Pick<Informers, 'coreNodes' | 'nodes' | 'podEnis'>;
 }
 
-/** Does what has been decided for the trunk of a node: records, waits, reports. Calls are the driver's (eni/driver.ts). */
+/**
+ * Executes decided steps for the trunk of a node: records, waits, reports. The driver makes the calls (eni/driver.ts).
+ */
 export class TrunkExecutor {
   readonly #context: TrunkExecutorContext;
   readonly #writer: NodeWriter;
   readonly #planner: TrunkPlanner;
   readonly #released: (node: TerwayNode, signal: AbortSignal) => Promise<Outcome>;
-  /** Refusals for want of an address that have been charged to their vSwitch. */
+  /** Failures for lack of an address that were already counted against their vSwitch. */
   readonly #charged = new WeakSet<OperationFailure>();
 
-  /** @param options.released lets the record go when its trunk is gone. */
+  /** @param options.released removes the record once its trunk is gone. */
   constructor(
     context: TrunkExecutorContext,
     options: {
@@ -67,7 +67,7 @@ export class TrunkExecutor {
     this.#released = options.released;
   }
 
-  /** Writes the intent of a trunk, or says why there can be none now. */
+  /** Writes the intent of a trunk, or reports why none is possible now. */
   async plan(node: TerwayNode, identity: NodeIdentity, attempt: number, signal: AbortSignal): Promise<Outcome> {
     const plan = await this.#planner.plan(node, identity, attempt, signal);
     if ('asked' in plan) return {};
@@ -94,10 +94,10 @@ export class TrunkExecutor {
       },
       newAttempt: async ({ avoidVSwitch, failure }) => {
         observer.forget(intent.eniID);
-        // Once per refusal: the intent stays until there is room elsewhere, and is looked at again meanwhile.
+        // Once per failure: the intent stays until an address is free elsewhere, and is examined repeatedly until then.
         if (avoidVSwitch && failure !== undefined && !this.#charged.has(failure)) {
           this.#charged.add(failure);
-          this.#context.room.vSwitches.block(intent.vSwitchID, clock.now());
+          this.#context.capacity.vSwitches.block(intent.vSwitchID, clock.now());
         }
         const current = await this.#lost(node, intent, signal);
         return this.plan(current, identity, intent.attempt + 1, signal);
@@ -113,7 +113,7 @@ export class TrunkExecutor {
         return { requeueAfterMs: Math.max(1, untilMs - clock.now()) };
       },
       blocked: async ({ reason, message }) => {
-        // An ENI that is not ours, such as an adopted trunk of upstream's pool, stays with its instance.
+        // An ENI that is not ours, such as a trunk adopted from upstream's pool, stays on its instance.
         if (goal === 'release' && reason === 'EniNotOurs') return this.#released(node, signal);
         if (clock.now() - (observer.latest(intent.eniID)?.atMs ?? 0) >= RETRY_MS) {
           observer.expect(intent.eniID, 'read', owner, 'audit');
@@ -132,21 +132,24 @@ export class TrunkExecutor {
     });
   }
 
-  /** Whether pods still have interfaces below a trunk. */
+  /** Whether pods still have interfaces on a trunk. */
   isInUse(node: TerwayNode, { eniID }: TrunkIntent): boolean {
-    const { room, informers } = this.#context;
+    const { capacity, informers } = this.#context;
     if (eniID === '') return false;
     const instanceId = node.spec.nodeMetadata?.instanceID ?? '';
-    return room.slots.used(instanceId) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
+    return capacity.slots.used(instanceId) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
   }
 
-  /** What there is to do for the trunk of an intent, by what is known now. */
+  /** The next step for the trunk of an intent. */
   #decide({ goal, node, identity, intent }: Omit<TrunkWork, 'signal'>): EniDecision {
     const { observer, driver, clusterId, clock } = this.#context;
     const { name, uid } = node.metadata;
     const { instanceId } = identity;
     const step = nextTrunkStep({
-      ...{ goal, intent, instanceId, clusterId },
+      goal,
+      intent,
+      instanceId,
+      clusterId,
       nodeName: name,
       bound: goal === 'bind' && recordedTrunk(node) !== undefined,
       observation: observer.latest(intent.eniID),
@@ -157,25 +160,27 @@ export class TrunkExecutor {
       kind: 'Trunk' as const,
       vSwitchId: intent.vSwitchID,
       securityGroupIds: intent.securityGroupIDs,
-      // The trunk goes with its instance.
+      // The trunk is deleted with its instance.
       deleteOnRelease: true,
       description: 'interface create by terway',
       clientToken: intent.clientToken,
       tags: {
         ...intent.tags,
-        // Ours last: by them it is known whose the ENI is.
+        // Our tags come last, so that they win: they identify the owner of the ENI.
         ...ownershipTags({ clusterId, owner: `node/${name}`, ownerUid: uid ?? '', clientToken: intent.clientToken }),
       },
     };
     return {
-      ...{ step, creation, plannedMs: Date.parse(intent.createdAt) },
+      step,
+      creation,
+      plannedMs: Date.parse(intent.createdAt),
       callClass: goal === 'bind' ? 'pod' : 'release',
       target: { instanceID: instanceId },
       securityGroupIds: intent.securityGroupIDs,
     };
   }
 
-  /** The same once more, as the stores have it now; undefined when it is about another intent or goal by now. */
+  /** Decides again from the current stores; undefined when intent or goal have changed. */
   #decideAgain({ goal, node, intent }: TrunkWork): EniDecision | undefined {
     const { coreNodes, nodes } = this.#context.informers;
     const { name } = node.metadata;
@@ -193,11 +198,11 @@ export class TrunkExecutor {
     return this.#decide({ goal, node: current, identity: found.identity, intent: now });
   }
 
-  /** The recorded trunk is gone: says so, and looks after the pods that hung below it. */
+  /** The recorded trunk is gone: reports it, and wakes the pods that were attached to it. */
   async #lost(node: TerwayNode, intent: TrunkIntent, signal: AbortSignal): Promise<TerwayNode> {
     if (node.status?.networkInterfaces?.[intent.eniID] === undefined) return node;
     const { informers, observer, log } = this.#context;
-    const message = `trunk ${intent.eniID} no longer exists in the cloud; another one is created`;
+    const message = `trunk ${intent.eniID} no longer exists in the cloud; a new one will be created`;
     const current = await this.#writer.forgetTrunk(node, 'TrunkLost', message, signal);
     log.warn({ node: node.metadata.name, trunk: intent.eniID }, 'trunk lost');
     for (const podEni of informers.podEnis.store.byIndex('trunk', intent.eniID)) {
@@ -208,7 +213,7 @@ export class TrunkExecutor {
     return current;
   }
 
-  /** Node agents derive the gateways from them. */
+  /** Node agents derive the gateways from the CIDRs. */
   async #cidrsOf(vSwitchId: string, signal: AbortSignal): Promise<{ ipv4: string; ipv6: string }> {
     const { catalog } = this.#context;
     const wanted = { vSwitchIds: [vSwitchId], securityGroupIds: [] };
@@ -224,7 +229,7 @@ export function recordedTrunk({ status }: TerwayNode) {
   );
 }
 
-/** Of a node that is gone only the instance is known. */
+/** For a node that is gone only the instance is known. */
 export function releasedIdentity({ spec }: TerwayNode): NodeIdentity {
   return { instanceId: spec.nodeMetadata?.instanceID ?? '', instanceType: '', regionId: '', zoneId: '' };
 }

@@ -1,7 +1,7 @@
 import { FRESH_MS } from '../../allocation/interface-step.ts';
 import { attachedTrunk } from '../../allocation/node-mode.ts';
 import type { OperationFailure } from '../../allocation/operation.ts';
-import type { Room } from '../../allocation/plan.ts';
+import type { Capacity } from '../../allocation/plan.ts';
 import { planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import { type ClusterNetwork, clusterNetwork } from '../../cluster/cluster-network.ts';
@@ -15,19 +15,18 @@ import type { Random } from '../../util/random.ts';
 import type { EniSearch } from '../eni/eni-search.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 
-/** vSwitches rarely come or go; that one is full is told by the creation. */
+/** vSwitches rarely change; a full one shows when the create fails. */
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 
-/** The intent of a trunk, or why there can be none now. `asked`: the node is woken when the cloud has answered. */
+/** The intent of a trunk, or why none is possible now. `asked`: the node is woken when the cloud has responded. */
 export type TrunkPlan =
   | { intent: TrunkIntent }
   | { reason: 'ConfigError' | 'VSwitchFull'; message: string }
   | { asked: true };
 
-/** What the cloud said of the trunk of an instance. */
+/** The cloud's response about the trunk of an instance. */
 type Survey = { answeredMs: number } & ({ trunk: Eni | undefined } | { error: unknown });
 
-/** What it works with. */
 export interface TrunkPlannerContext {
   catalog: NetworkCatalog;
   clock: Clock;
@@ -36,19 +35,19 @@ export interface TrunkPlannerContext {
   eniConfigs: EniConfigs;
   observer: EniObserver;
   random: Random;
-  /** Slots and addresses; `nowMs` is set by each plan. */
-  room: Omit<Room, 'nowMs'>;
+  /** Slots and addresses; each plan adds `nowMs`. */
+  capacity: Omit<Capacity, 'nowMs'>;
   /** Finds ENIs whose id is unknown. */
   search: EniSearch;
-  /** Ends the term. */
+  /** Ends with the term. */
   signal: AbortSignal;
   wakeNode: (name: string) => void;
 }
 
-/** Chooses where the trunk of a node is created, or finds the one that its instance has already. */
+/** Chooses where to create the trunk of a node, or finds the one that its instance already has. */
 export class TrunkPlanner {
   readonly #context: TrunkPlannerContext;
-  /** By node and instance; `asked` while there is no answer. */
+  /** By node and instance; `asked` while the response is pending. */
   readonly #surveys = new Map<string, Survey | 'asked'>();
 
   constructor(context: TrunkPlannerContext) {
@@ -65,16 +64,16 @@ export class TrunkPlanner {
     const config = this.#networkConfig(node, identity.zoneId);
     if ('message' in config) return config;
     const { vSwitchIds, securityGroupIds, tags } = config;
-    const { catalog, room, random, clock } = this.#context;
+    const { catalog, capacity, random, clock } = this.#context;
     await catalog.lookUp({ vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal);
-    const choice = room.vSwitches.take(identity.zoneId, vSwitchIds, 'ordered', random, clock.now());
+    const choice = capacity.vSwitches.take(identity.zoneId, vSwitchIds, 'ordered', random, clock.now());
     switch (choice.kind) {
       case 'taken':
         return { intent: this.#intentFor(node, attempt, { vSwitchId: choice.vSwitch.id, securityGroupIds, tags }, '') };
       case 'noneInZone':
         return {
           reason: 'ConfigError',
-          message: `none of the vSwitches for trunk ENIs (${vSwitchIds.join(', ')}) exists in the VPC and lies in zone ${identity.zoneId} of the node`,
+          message: `none of the vSwitches for trunk ENIs (${vSwitchIds.join(', ')}) exists in the VPC and in zone ${identity.zoneId} of the node`,
         };
       case 'full':
         return {
@@ -84,14 +83,14 @@ export class TrunkPlanner {
     }
   }
 
-  /** Why the node is to have no trunk, or undefined. */
+  /** Why the node gets no trunk, or undefined. */
   whyNone(node: TerwayNode, intent: TrunkIntent | undefined): string | undefined {
     const { enableTrunk } = this.#context;
     if (enableTrunk === false) return 'trunk mode is turned off in the configuration (enableTrunk: false)';
     if ((node.spec.nodeCap?.memberAdapterLimit ?? 0) === 0) {
-      return `instance type ${node.spec.nodeMetadata?.instanceType ?? ''} takes no member ENIs`;
+      return `instance type ${node.spec.nodeMetadata?.instanceType ?? ''} does not support member ENIs`;
     }
-    // Pods may hang below one that is there.
+    // Pods may use an existing trunk.
     if (intent !== undefined || attachedTrunk(node) !== undefined) return undefined;
     if (enableTrunk === 'always') return undefined;
     const { parsed, source } = this.#context.eniConfigs.ofNode(node.metadata.name);
@@ -101,8 +100,8 @@ export class TrunkPlanner {
   }
 
   /**
-   * What the cloud refuses to create will not be accepted later, unless somebody corrects the configuration that it was planned
-   * from: then the correction is what counts.
+   * A create that the cloud refused will fail again unless someone corrects the configuration that it was planned from.
+   * In that case the corrected configuration is used.
    */
   isCorrected(node: TerwayNode, identity: NodeIdentity, intent: TrunkIntent, failure: OperationFailure): boolean {
     if (intent.eniID !== '' || (failure.kind !== 'invalid' && failure.kind !== 'notFound')) return false;
@@ -135,8 +134,8 @@ export class TrunkPlanner {
   }
 
   /**
-   * A trunk from before, of ours or upstream's, is adopted; an instance takes only one. No worker waits for the answer: the
-   * more nodes ask together, the fewer requests it takes.
+   * An existing trunk, ours or upstream's, is adopted, because an instance supports only one. No worker waits for the
+   * response, so that nodes that ask together share requests.
    */
   #survey(nodeName: string, instanceId: string): Survey | 'asked' {
     const { clock } = this.#context;
@@ -167,7 +166,7 @@ export class TrunkPlanner {
     }
   }
 
-  /** Answers about nodes that have gone meanwhile. */
+  /** Drops responses about nodes that are gone. */
   #forgetOld(): void {
     const nowMs = this.#context.clock.monotonicMs();
     for (const [key, survey] of this.#surveys) {
@@ -175,7 +174,7 @@ export class TrunkPlanner {
     }
   }
 
-  /** What the node daemon wrote into the Node CR counts; else the eni-config of the node. */
+  /** The node daemon's configuration in the Node CR takes precedence over the node's eni-config. */
   #networkConfig(node: TerwayNode, zone: string): ClusterNetwork | { reason: 'ConfigError'; message: string } {
     const { eni } = node.spec;
     if (eni !== undefined && eni.vSwitchOptions.length > 0) {

@@ -22,7 +22,7 @@ import type { Clock } from '../../util/clock.ts';
 import { stateCondition } from '../conditions.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
 
-/** Every write of a Node CR and of what the Kubernetes node shows of it. */
+/** Every write of a Node CR and of its effects on the Kubernetes node. */
 export class NodeWriter {
   readonly #client: KubeClient;
   readonly #informers: Pick<Informers, 'nodes' | 'coreNodes'>;
@@ -34,7 +34,7 @@ export class NodeWriter {
     this.#clock = options.clock;
   }
 
-  /** Creates the Node CR or brings metadata and capacity up to date. */
+  /** Creates the Node CR or updates its metadata and capacity. */
   async describe(
     core: CoreNode,
     node: TerwayNode | undefined,
@@ -77,7 +77,8 @@ export class NodeWriter {
   }
 
   /**
-   * The name belongs to another instance now. The record of the trunk goes first: until then the change is seen again.
+   * The name belongs to another instance now. The trunk record goes first, so that an interrupted change is detected
+   * again.
    */
   async forgetTrunk(node: TerwayNode, reason: Reason, message: string, signal: AbortSignal): Promise<TerwayNode> {
     await this.#patchStatus(node, signal, (status) => {
@@ -90,7 +91,7 @@ export class NodeWriter {
     return this.#informers.nodes.store.get(node.metadata.name) ?? node;
   }
 
-  /** Drops the intent of a trunk that belongs to another instance. */
+  /** Drops the intent of a trunk on another instance. */
   async dropIntent(node: TerwayNode, signal: AbortSignal): Promise<TerwayNode> {
     await this.#patch(node, signal, (draft) => {
       const { [ANNOTATION_TRUNK_INTENT]: _dropped, ...kept } = draft.metadata.annotations ?? {};
@@ -99,7 +100,6 @@ export class NodeWriter {
     return this.#informers.nodes.store.get(node.metadata.name) ?? node;
   }
 
-  /** Persists the intent of the trunk. */
   async intent(node: TerwayNode, intent: TrunkIntent, signal: AbortSignal): Promise<void> {
     await this.#patch(node, signal, (draft) => {
       draft.metadata.annotations = {
@@ -141,7 +141,8 @@ export class NodeWriter {
   }
 
   /**
-   * Says whether the ConfigMap that the node's label names is in force; of a node that never had the label nothing is said.
+   * Reports whether the ConfigMap named by the node's label is in force; a node that never had the label gets no
+   * condition.
    *
    * @returns whether that was written
    */
@@ -161,7 +162,7 @@ export class NodeWriter {
     });
   }
 
-  /** Says why the node has no trunk. */
+  /** Reports why the node has no trunk. */
   async condition(node: TerwayNode, reason: Reason, message: string, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(node, signal, (status) => {
       const before = status.conditions?.find(({ type }) => type === 'TrunkReady');
@@ -170,14 +171,14 @@ export class NodeWriter {
     });
   }
 
-  /** Says that the recorded trunk is attached, be it one that a node daemon has recorded; writes only what differs. */
+  /** Reports that the recorded trunk is attached, even one that a node daemon recorded; writes only changes. */
   async ready(node: TerwayNode, trunkEniId: string, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(node, signal, (status) => {
       this.#trunkReady(node, status, 'True', 'Attached', `trunk ${trunkEniId} is attached`);
     });
   }
 
-  /** Shows trunk and member slots on the Kubernetes node. */
+  /** Publishes trunk and member slots on the Kubernetes node. */
   async publishTrunk(core: CoreNode, node: TerwayNode, trunkEniId: string, signal: AbortSignal): Promise<void> {
     const { store } = this.#informers.coreNodes;
     let current = core;
@@ -189,7 +190,7 @@ export class NodeWriter {
         (draft) => {
           draft.metadata.annotations = { ...draft.metadata.annotations, [ANNOTATION_TRUNK_ON]: trunkEniId };
         },
-        // The kubelet writes this object all the time; ours are fields that nobody else sets.
+        // The kubelet writes this object all the time; nobody else writes our fields.
         { signal, optimisticLock: false },
       );
       store.noteWritten(current);
@@ -197,7 +198,9 @@ export class NodeWriter {
     await this.publishSlots(current, RESOURCE_MEMBER_ENI, node.spec.nodeCap?.memberAdapterLimit ?? 0, signal);
   }
 
-  /** Shows an extended resource to the scheduler; writes only what differs, such as after a kubelet reset it to 0. */
+  /**
+   * Publishes an extended resource to the scheduler; writes only changes, for example after a kubelet reset it to 0.
+   */
   async publishSlots(core: CoreNode, resource: string, count: number, signal: AbortSignal): Promise<void> {
     const slots = String(count);
     const { capacity, allocatable } = core.status;
@@ -267,7 +270,7 @@ export class NodeWriter {
     return written !== node;
   }
 
-  /** The node is Ready when pods get their interfaces: below its trunk, or in exclusive mode without one. */
+  /** The node is Ready when pods can get interfaces: through its trunk, or without one in exclusive mode. */
   #trunkReady(
     node: TerwayNode,
     status: NonNullable<TerwayNode['status']>,
@@ -285,7 +288,9 @@ export class NodeWriter {
   }
 }
 
-/** The mode of a node is taken over when it is first seen and stays: ENIs of the other kind may be in use (reference 4.6). */
+/**
+ * The mode of a node is set when the node is first seen and then stays, because ENIs of the other kind may be in use.
+ */
 function modeLabel(core: CoreNode, node: TerwayNode | undefined): Record<string, string> {
   const known = node?.metadata.labels?.[LABEL_EXCLUSIVE_MODE];
   return { [LABEL_EXCLUSIVE_MODE]: known ?? (isExclusive(core.metadata.labels) ? 'eniOnly' : 'default') };

@@ -1,12 +1,12 @@
-import { passageOf } from '../../allocation/escape.ts';
+import { webhookOutcome } from '../../allocation/escape.ts';
 import { matchNetworking } from '../../allocation/match.ts';
 import { DEFAULT_INTERFACE, inlineOwner } from '../../allocation/network-request.ts';
 import { candidatesFor } from '../../allocation/networking-candidates.ts';
 import { isExclusive } from '../../allocation/node-mode.ts';
 import {
-  type NodeFacts,
+  type Capacity,
+  type NodeView,
   planPodEni,
-  type Room,
   slotLimitOf,
   type WaitsFor,
   type WantedInterface,
@@ -15,7 +15,7 @@ import { clusterNetworking } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { networkingLookup } from '../../cluster/networking-lookup.ts';
-import { nodeFacts } from '../../cluster/node-view.ts';
+import { nodeView } from '../../cluster/node-view.ts';
 import { isCandidate, podToJudge, podToMatch } from '../../cluster/pod-view.ts';
 import type { Pod } from '../../cluster/resources.ts';
 import { ANNOTATION_POD_NETWORKING } from '../../crds/names.ts';
@@ -33,51 +33,52 @@ import type { PodStarts } from '../pod-starts.ts';
 import { EscapedPods, type EscapedPodsContext } from './escaped-pods.ts';
 import type { PodEniWriter } from './writer.ts';
 
-/** Nothing wakes a pod whose namespace is not in the store yet. */
+/** Nothing wakes a pod whose namespace is missing from the store. */
 const NAMESPACE_LAG_MS = 500;
-/** A write whose answer was lost is asked about after so long. */
+/** After this time a write without a response is checked. */
 const UNRESOLVED_RECHECK_MS = 200;
-/** Free addresses come back without our doing, too. */
+/** Others may release addresses, too. */
 const RECHECK_MS = 15_000;
-/** An object that cannot be read has to be corrected by somebody first. */
+/** An unreadable object must be corrected by a person first. */
 const UNREADABLE_RECHECK_MS = 30_000;
 
 type Admission = 'again' | { requeueAfterMs?: number };
 
-/** What it works with. */
 export type PodAdmitterContext = EscapedPodsContext & {
   catalog: NetworkCatalog;
   client: KubeClient;
   clock: Clock;
   eniConfigs: EniConfigs;
-  /** Pods that get no network because the webhook has not seen them. */
+  /** Pods without a network because the webhook did not process them. */
   escaped: Set<string>;
-  /** What becomes of a pod that a PodNetworking picks and the webhook has not seen; `serve` where there is no webhook. */
+  /**
+   * How to treat a pod that a PodNetworking selects and the webhook did not process; `serve` where there is no webhook.
+   */
   escapedPods: () => 'serve' | 'hold' | 'evict';
   events: ControllerEvents;
-  /** Slots and addresses; `nowMs` is set by each plan. */
-  room: Omit<Room, 'nowMs'>;
-  /** Ends the term. */
+  /** Slots and addresses; each plan adds `nowMs`. */
+  capacity: Omit<Capacity, 'nowMs'>;
+  /** Ends with the term. */
   signal: AbortSignal;
-  /** Kinds of owners besides StatefulSet whose pods keep their names. */
+  /** Owner kinds besides StatefulSet whose pods keep their names. */
   stableNameKinds: readonly string[];
   /** Since when pods wait for their interfaces. */
   starts: PodStarts;
   pendingPods: PendingPods;
-  /** Queues a PodNetworking for a check after this time: who waits for an address of it is woken when there is one. */
+  /** Queues a PodNetworking for a check after this time; the check wakes pods that wait for an address of it. */
   wakeNetworking: (name: string, afterMs: number) => void;
   wakePod: (key: string) => void;
   informers: Pick<Informers, 'pods' | 'coreNodes' | 'namespaces' | 'podNetworkings' | 'podEnis' | 'nodes'>;
 };
 
-/** Gives a pod that should have an ENI its PodENI, or a place among the pending pods. */
+/** Creates the PodENI of a pod, or queues the pod among the pending pods. */
 export class PodAdmitter {
   readonly #context: PodAdmitterContext;
   readonly #writer: PodEniWriter;
   readonly #escapes: EscapedPods;
-  /** Pods of which it is not known whether their PodENI was written. */
+  /** Pods whose PodENI may or may not have been written. */
   readonly #unresolved = new Set<string>();
-  /** Pods whose own vSwitches are being asked for. */
+  /** Pods whose own vSwitches are being looked up. */
   readonly #lookups = new Set<string>();
 
   constructor(context: PodAdmitterContext, writer: PodEniWriter) {
@@ -101,7 +102,7 @@ export class PodAdmitter {
       this.#context.events.podWarning(
         key,
         'Unreadable',
-        `${unreadable} has a form that the control plane does not understand; correct or delete it`,
+        `${unreadable} cannot be parsed by the control plane; correct or delete it`,
       );
       return { requeueAfterMs: UNREADABLE_RECHECK_MS };
     }
@@ -145,29 +146,29 @@ export class PodAdmitter {
           pod,
           match.name,
           'FixedNeedsStableName',
-          `PodNetworking ${match.name} gives Fixed addresses, which need a pod whose name comes back: use a StatefulSet, or allocationType Elastic`,
+          `PodNetworking ${match.name} has allocationType Fixed, which needs pods with stable names: use a StatefulSet or allocationType Elastic`,
         );
     }
   }
 
   /**
-   * Whether the free slots of the node are those of pods that came before (L3); the pod then stands in line. All
-   * of those before it are on their way.
+   * Whether the free slots of the node belong to pods that came earlier (L3); the pod then joins the queue. All earlier
+   * pods are being processed.
    *
-   * @param networkings that are to serve the pod, when it has no PodENI yet.
+   * @param networkings that will serve the pod, if it has no PodENI yet.
    */
-  standsBehindOthers(key: string, node: NodeFacts | undefined, networkings: readonly string[] = []): boolean {
-    const { pendingPods, room } = this.#context;
+  standsBehindOthers(key: string, node: NodeView | undefined, networkings: readonly string[] = []): boolean {
+    const { pendingPods, capacity } = this.#context;
     const limit = node === undefined ? undefined : slotLimitOf(node);
     if (node === undefined || limit === undefined) return false;
     const slot: WaitsFor = { kind: 'slot', nodeName: node.nodeName };
-    const free = limit - room.slots.usedByOthers(node.instanceId, key);
+    const free = limit - capacity.slots.usedByOthers(node.instanceId, key);
     if (free <= 0 || pendingPods.ahead(key, slot) < free) return false;
     pendingPods.park(key, slot, networkings);
     return true;
   }
 
-  /** Asks for vSwitches outside the worker; the pod is looked at again when they are known. */
+  /** Looks vSwitches up outside the worker; the pod is reconciled again when they are known. */
   #lookUp(key: string, vSwitchIds: string[]): void {
     const { catalog, wakePod, signal } = this.#context;
     if (this.#lookups.has(key)) return;
@@ -176,30 +177,32 @@ export class PodAdmitter {
       .lookUp({ vSwitchIds, securityGroupIds: [] }, RECHECK_MS, signal)
       .then(
         () => wakePod(key),
-        // The catalog says why; the pod is looked at again after a while.
+        // The catalog reports why; the pod is retried after a while.
         () => undefined,
       )
       .finally(() => this.#lookups.delete(key));
   }
 
-  /** Finds out whether a PodENI was written, whose slot counts as taken so far. @throws KubeApiError, TransportError */
+  /**
+   * Finds out whether a PodENI was written; its slot counts as taken until then. @throws KubeApiError, TransportError
+   */
   async #resolve(key: string, signal: AbortSignal): Promise<'exists' | 'none'> {
-    const { client, informers, room } = this.#context;
+    const { client, informers, capacity } = this.#context;
     const found = await client.get(podEniResource, splitKey(key), { signal }).catch((error: unknown) => {
       if (!isNotFound(error)) throw error;
       return undefined;
     });
     this.#unresolved.delete(key);
     if (found === undefined) {
-      room.slots.release(key);
+      capacity.slots.release(key);
       return 'none';
     }
-    // Before the watch brings it: it has what was planned, or what another leader has planned.
+    // Known before the watch delivers it; it contains this plan, or that of another leader.
     informers.podEnis.store.noteWritten(found);
     return 'exists';
   }
 
-  /** Who concludes from absence must know that it is not only unreadable (kube/store.ts). */
+  /** An object may be missing from the store because it could not be parsed (kube/store.ts). */
   #unreadable(key: string, pod: Pod): string | undefined {
     const { podEnis, podNetworkings } = this.#context.informers;
     if (podEnis.store.unreadableKeys.has(key)) return `PodENI ${key}`;
@@ -207,7 +210,7 @@ export class PodAdmitter {
     return podNetworkings.store.unreadableKeys.has(named) ? `PodNetworking ${named}` : undefined;
   }
 
-  /** The pod waits until somebody changes its PodNetworking. */
+  /** The pod waits for a change to its PodNetworking. */
   #refuse(key: string, pod: Pod, networking: string, reason: Reason, message: string): Admission {
     this.#context.starts.begin(key, pod.metadata.uid ?? '');
     this.#context.pendingPods.park(key, { kind: 'networking', name: networking }, [networking]);
@@ -215,7 +218,7 @@ export class PodAdmitter {
     return {};
   }
 
-  /** On an exclusive node every pod gets an ENI, from the cluster's eni-config if from nowhere else; elsewhere none. */
+  /** On an exclusive node every pod gets an ENI, if necessary from the cluster's eni-config; elsewhere none. */
   async #withoutNetworking(key: string, pod: Pod, signal: AbortSignal): Promise<Admission> {
     const { informers, eniConfigs, pendingPods, events, catalog } = this.#context;
     const node = this.#nodeOf(pod);
@@ -235,15 +238,15 @@ export class PodAdmitter {
     return this.#plan(key, pod, { wanted: [{ name: DEFAULT_INTERFACE, networking }], others: [] }, signal);
   }
 
-  /** The pod waits for nothing of ours. */
+  /** The pod waits for nothing of ours any more. */
   #leave(key: string): void {
     this.#context.pendingPods.leave(key);
     this.#context.starts.end(key);
   }
 
-  #nodeOf(pod: Pod): NodeFacts | undefined {
+  #nodeOf(pod: Pod): NodeView | undefined {
     const { coreNodes, nodes } = this.#context.informers;
-    return nodeFacts(coreNodes.store.get(pod.spec.nodeName), nodes.store.get(pod.spec.nodeName));
+    return nodeView(coreNodes.store.get(pod.spec.nodeName), nodes.store.get(pod.spec.nodeName));
   }
 
   async #plan(
@@ -252,7 +255,7 @@ export class PodAdmitter {
     { wanted, others }: { wanted: WantedInterface[]; others: string[] },
     signal: AbortSignal,
   ): Promise<Admission> {
-    const { pendingPods, room, events, clock, starts } = this.#context;
+    const { pendingPods, capacity, events, clock, starts } = this.#context;
     const { nodeName } = pod.spec;
     starts.begin(key, pod.metadata.uid ?? '');
     const node = this.#nodeOf(pod);
@@ -263,28 +266,28 @@ export class PodAdmitter {
     const networkings = wanted.map(({ networking }) => networking.metadata.name);
     if (this.standsBehindOthers(key, node, networkings)) return {};
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
-    const plan = planPodEni(identity, wanted, node, nodeName, { ...room, nowMs: clock.now() });
+    const plan = planPodEni(identity, wanted, node, nodeName, { ...capacity, nowMs: clock.now() });
     if (plan.kind === 'wait') {
       pendingPods.park(key, plan.waitsFor, networkings);
       events.podWarning(key, plan.reason, plan.message, () => pendingPods.placeOf(key));
       if (plan.waitsFor.kind === 'vSwitch') {
         for (const name of networkings) this.#context.wakeNetworking(name, RECHECK_MS);
       }
-      // Nobody checks what a pod describes by itself.
+      // Nothing else checks the vSwitches that a pod itself describes.
       return wanted.some(({ networking }) => isInline(networking)) ? { requeueAfterMs: RECHECK_MS } : {};
     }
     try {
       await this.#writer.create(plan.podEni, signal);
     } catch (error) {
-      // Written by this attempt, by a leader before, or by nobody: until that is known the slot counts as taken.
+      // This attempt, an earlier leader or nobody wrote it. Until that is known the slot counts as taken.
       if (isAlreadyExists(error) || mayHaveWritten(error)) {
         this.#unresolved.add(key);
         return { requeueAfterMs: UNRESOLVED_RECHECK_MS };
       }
       for (const { eni } of plan.podEni.spec.allocations ?? []) {
-        if (eni.vSwitchID !== undefined) room.vSwitches.giveBack(eni.vSwitchID);
+        if (eni.vSwitchID !== undefined) capacity.vSwitches.giveBack(eni.vSwitchID);
       }
-      room.slots.release(key);
+      capacity.slots.release(key);
       throw error;
     }
     pendingPods.leave(key);
@@ -292,15 +295,14 @@ export class PodAdmitter {
       events.podNormal(
         key,
         'PodNetworkingsOverlap',
-        `PodNetworking ${wanted[0]?.networking.metadata.name} serves the pod; ${others.join(', ')} select it too, but stand behind it by spec.priority and name`,
+        `PodNetworking ${wanted[0]?.networking.metadata.name} serves the pod; ${others.join(', ')} also select it but have lower precedence by spec.priority and name`,
       );
     }
     return 'again';
   }
 
   /**
-   * What is done about a pod that came past the webhook (docs/design/operators.md, "Admission"); undefined when the pod is
-   * served.
+   * Handles a pod that bypassed the webhook (docs/design/operators.md, "Admission"); undefined when the pod is served.
    */
   async #escaped(
     key: string,
@@ -317,17 +319,17 @@ export class PodAdmitter {
         ? match.wanted.map(({ networking }) => networking)
         : [informers.podNetworkings.store.get(match.name)];
     const createdAt = networkings.map((networking) => networking?.metadata.creationTimestamp);
-    const passage = passageOf(podToJudge(pod, namespaceLabels), createdAt);
-    if (passage === 'admitted' || passage === 'unasked') return undefined;
+    const outcome = webhookOutcome(podToJudge(pod, namespaceLabels), createdAt);
+    if (outcome === 'admitted' || outcome === 'unasked') return undefined;
     this.#leave(key);
-    if (passage === 'settled') return {};
+    if (outcome === 'settled') return {};
     const names = networkings.map((networking) => networking?.metadata.name ?? '');
     return this.#escapes.deal(key, pod, policy, names.join(', '), signal);
   }
 
   /**
-   * After a start the status may say Ready before the cloud has been asked what the vSwitches are. What a pod describes by
-   * itself is asked for here.
+   * After a restart a status may be Ready before the cloud was asked about the vSwitches. The vSwitches that a pod
+   * itself describes are looked up here.
    *
    * @returns undefined when they are known.
    */
@@ -349,7 +351,7 @@ function isInline(networking: PodNetworking): boolean {
   return inlineOwner(networking.metadata.name) !== undefined;
 }
 
-/** Whether a write may have taken effect although it failed. */
+/** Whether a failed write may have taken effect. */
 function mayHaveWritten(error: unknown): boolean {
   if (error instanceof TransportError) return error.sent;
   return error instanceof KubeApiError && error.code >= 500;

@@ -8,7 +8,6 @@ import type { Clock } from '../../util/clock.ts';
 import type { ControllerEvents } from '../events.ts';
 import type { PodStarts } from '../pod-starts.ts';
 
-/** What it works with. */
 export interface BindReportContext {
   clock: Clock;
   events: ControllerEvents;
@@ -19,7 +18,7 @@ export interface BindReportContext {
   informers: Pick<Informers, 'pods'>;
 }
 
-/** Tells, in events, log and metrics, that a pod has its interfaces, or has them with other security groups. */
+/** Reports in events, log and metrics that a pod has its interfaces, or has new security groups. */
 export class BindReport {
   readonly #context: BindReportContext;
 
@@ -28,8 +27,8 @@ export class BindReport {
   }
 
   /**
-   * @param podEni the record as it was before the bind
-   * @param isModified whether the security groups of an interface, by its index, were changed
+   * @param podEni the record before the bind
+   * @param isModified whether the security groups of an interface, by index, were changed
    */
   tell(key: string, podEni: PodEni, enis: readonly Eni[], isModified: (index: number) => boolean): void {
     const { events, log } = this.#context;
@@ -38,11 +37,11 @@ export class BindReport {
     for (const [index, eni] of enis.entries()) {
       if (wasBound && isModified(index)) {
         const groups = eni.securityGroupIds.join(', ');
-        events.podNormal(key, 'SecurityGroupsChanged', `${eni.id} has the security groups ${groups} now`);
+        events.podNormal(key, 'SecurityGroupsChanged', `${eni.id} now has the security groups ${groups}`);
         log.info({ podEni: key, eni: eni.id, securityGroups: eni.securityGroupIds }, 'security groups changed');
         continue;
       }
-      // What a rollout found as it should be already, or a second interface that was not touched.
+      // A rollout that found nothing to change, or a second interface that was not changed.
       if (wasBound && isRewritten(podEni)) continue;
       events.podNormal(
         key,
@@ -53,7 +52,9 @@ export class BindReport {
     }
   }
 
-  /** How long the pod has waited for its interfaces. What began before this leader counts from the pod's creation. */
+  /**
+   * How long the pod waited for its interfaces. A wait that started before this leader counts from the pod's creation.
+   */
   #measure(key: string, podEni: PodEni): void {
     const { starts, metrics, informers, clock } = this.#context;
     const waitedMs = starts.end(key);

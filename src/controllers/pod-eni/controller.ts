@@ -1,11 +1,11 @@
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
-import { planRebind, type Room, type Waiting } from '../../allocation/plan.ts';
+import { type Capacity, planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
-import { retargeted } from '../../allocation/security-groups.ts';
+import { withSecurityGroups } from '../../allocation/security-groups.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { nodeFacts } from '../../cluster/node-view.ts';
+import { nodeView } from '../../cluster/node-view.ts';
 import { isFinished, podView } from '../../cluster/pod-view.ts';
 import { type Pod, podResource } from '../../cluster/resources.ts';
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from '../../crds/names.ts';
@@ -32,12 +32,11 @@ import { Reporter } from './reporter.ts';
 import { watchMatching } from './watch-matching.ts';
 import { PodEniWriter } from './writer.ts';
 
-/** Steps that one visit may take before others get their turn. */
+/** Steps per reconcile before other keys get their turn. */
 const STEPS_PER_VISIT = 10;
-/** A pod that the store does not show but the API server does: the store lags. */
+/** Delay when the API server still has a pod that the store has lost: the store lags. */
 const LAG_RECHECK_MS = 1000;
 
-/** What it works with. */
 export type PodEniContext = PodAdmitterContext &
   InterfaceExecutorContext &
   BindReportContext & {
@@ -47,12 +46,12 @@ export type PodEniContext = PodAdmitterContext &
     events: ControllerEvents;
     log: Log;
     observer: EniObserver;
-    /** How long a detachment waits for the node's word that the sandbox is gone. */
+    /** How long a detach waits for the node to confirm that the sandbox is gone. */
     releaseConfirmationMs: number;
-    /** ENIs that the cloud showed gone while their PodENI was released; their mirrors may go. */
+    /** ENIs that the cloud showed gone during the release of their PodENI; their mirrors may go. */
     released: Set<string>;
-    /** Slots and addresses; `nowMs` is set by each plan. */
-    room: Omit<Room, 'nowMs'>;
+    /** Slots and addresses; each plan adds `nowMs`. */
+    capacity: Omit<Capacity, 'nowMs'>;
     /** Since when pods wait for their interfaces. */
     starts: PodStarts;
     pendingPods: PendingPods;
@@ -64,8 +63,8 @@ export type PodEniContext = PodAdmitterContext &
   };
 
 /**
- * Looks after the PodENI of each name: plans it for its pod, drives its life cycle (allocation/lifecycle.ts), and lets it go.
- * One queue key is `namespace/name` of pod and PodENI alike (docs/design/allocation.md).
+ * Manages the PodENI of each name: plans it for its pod, drives its life cycle (allocation/lifecycle.ts) and removes
+ * it. One queue key is `namespace/name` of both pod and PodENI (docs/design/allocation.md).
  */
 export class PodEniController {
   readonly #context: PodEniContext;
@@ -74,7 +73,7 @@ export class PodEniController {
   readonly #admitter: PodAdmitter;
   readonly #reporter: Reporter;
   readonly #bindReport: BindReport;
-  /** Names of unbound records that a pod has now, as far as it was seen. */
+  /** Names of unbound records that were seen to have a pod now. */
   readonly #successors = new Set<string>();
 
   constructor(context: PodEniContext) {
@@ -85,13 +84,15 @@ export class PodEniController {
     this.#reporter = new Reporter({ writer: this.#writer, events, clock });
     this.#bindReport = new BindReport(context);
     this.#interfaces = new InterfaceExecutor(context, {
-      ...{ writer: this.#writer, reporter: this.#reporter, log: operations },
+      writer: this.#writer,
+      reporter: this.#reporter,
+      log: operations,
       decide: (key, index) => this.#decide(key, index),
     });
     this.#admitter = new PodAdmitter(context, this.#writer);
   }
 
-  /** Pods and their records; PodNetworkings that may serve them; what nodes say of sandboxes; labels of namespaces. */
+  /** Pods and their records, PodNetworkings that may serve them, sandbox reports of nodes, and labels of namespaces. */
   watches(): Watch[] {
     const { informers } = this.#context;
     const keyOfPod = ({ metadata }: Pod) => [keyOf(metadata)];
@@ -112,16 +113,16 @@ export class PodEniController {
 
   #seen(podEni: PodEni, origin: ChangeOrigin): readonly string[] {
     this.#claim(podEni);
-    // Our own write comes from a reconcile that goes on anyway.
+    // Our own write comes from a reconcile that continues anyway.
     return origin === 'write' ? [] : [keyOf(podEni.metadata)];
   }
 
   /**
-   * Notes the slots that a record holds: at the start of a term, and when a record appears or changes by another
-   * hand, such as that of the leader before.
+   * Reserves the slots that a record holds: at the start of a term, and when someone else, such as the previous leader,
+   * creates or changes it.
    */
   #claim(podEni: PodEni): void {
-    const { informers, room } = this.#context;
+    const { informers, capacity } = this.#context;
     const key = keyOf(podEni.metadata);
     const target = targetOf(podEni);
     if (target === undefined) return;
@@ -132,20 +133,20 @@ export class PodEniController {
       pod.metadata.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID] &&
       pod.spec.nodeName === target.nodeName;
     if (podEni.status?.phase === 'Unbind' && !isTaken) return;
-    room.slots.reserve(key, target.instanceID, podEni.spec.allocations?.length ?? 1);
+    capacity.slots.reserve(key, target.instanceID, podEni.spec.allocations?.length ?? 1);
   }
 
-  /** A PodENI vanished, by our hand or another: its slots are free. */
+  /** A PodENI vanished, whoever removed it: its slots are free. */
   #gone(podEni: PodEni): void {
     const key = keyOf(podEni.metadata);
-    // A pod that came meanwhile begins anew; an old wait must not count for it.
+    // A pod that appeared in the meantime starts over; an old wait must not count for it.
     this.#context.starts.end(key);
     this.#forget(key, podEni);
     this.#successors.delete(key);
-    this.#context.room.slots.release(key);
+    this.#context.capacity.slots.release(key);
   }
 
-  /** Reconciles one name. @throws KubeApiError, TransportError: the queue tries again. */
+  /** Reconciles one name. @throws KubeApiError, TransportError: the queue retries. */
   async reconcile(key: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
     const { informers } = this.#context;
     for (let count = 0; count < STEPS_PER_VISIT; count += 1) {
@@ -159,7 +160,7 @@ export class PodEniController {
     return { requeueAfterMs: 1 };
   }
 
-  /** What there is to do for one interface by what is known now; undefined when it is nothing. */
+  /** The next step of one interface; undefined when there is nothing to do. */
   #decide(key: string, index: number): Omit<InterfaceWork, 'signal'> | undefined {
     const podEni = this.#context.informers.podEnis.store.get(key);
     const allocation = podEni?.spec.allocations?.[index];
@@ -174,7 +175,7 @@ export class PodEniController {
     const { informers, observer, clock, clusterId, releaseConfirmationMs } = this.#context;
     const sandbox = sandboxReport(podEni, informers, releaseConfirmationMs);
     const pod = podView(informers.pods.store.get(key));
-    const node = pod.state === 'live' ? this.#nodeFacts(pod.nodeName) : undefined;
+    const node = pod.state === 'live' ? this.#nodeView(pod.nodeName) : undefined;
     if (podEni.status?.phase !== 'Unbind') this.#successors.delete(key);
     else if (pod.state === 'live') this.#successors.add(key);
     return {
@@ -223,9 +224,9 @@ export class PodEniController {
         return this.#bind(key, podEni, step.enis, signal);
       case 'unbind':
         await this.#writer.unbind(podEni, signal);
-        // What the cloud has shown is kept for a successor that is there already; without one it is forgotten right away.
+        // Observations are kept for a successor that already exists; otherwise they are forgotten at once.
         this.#reporter.forget(key);
-        this.#context.room.slots.release(key);
+        this.#context.capacity.slots.release(key);
         return 'again';
       case 'finish':
         return this.#finish(key, podEni, signal);
@@ -243,14 +244,14 @@ export class PodEniController {
     steps: { index: number; step: InterfaceStep }[],
     signal: AbortSignal,
   ): Promise<Outcome> {
-    // What nothing of ours holds back will go by itself; a foreign finalizer is not ours to wait for.
+    // Without our finalizer the object goes by itself; a foreign finalizer is not ours to wait for.
     if (goal === 'release' && !isHeldByUs(podEni)) return this.#settled(key, podEni, undefined);
     let soonestMs: number | undefined;
     for (const { index, step } of steps) {
       const allocation = podEni.spec.allocations?.[index];
       if (allocation === undefined) continue;
       const outcome = await this.#interfaces.execute({ key, podEni, goal, index, allocation, step, signal });
-      // The record changed under the other steps: decide anew.
+      // The record changed under the other steps: decide again.
       if (outcome === 'again') return 'again';
       soonestMs = Math.min(soonestMs ?? Number.POSITIVE_INFINITY, outcome.requeueAfterMs ?? Number.POSITIVE_INFINITY);
     }
@@ -258,43 +259,47 @@ export class PodEniController {
   }
 
   async #rebind(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {
-    const { informers, pendingPods, room, clock } = this.#context;
+    const { informers, pendingPods, capacity, clock } = this.#context;
     const pod = informers.pods.store.get(key);
     if (pod === undefined || pod.spec.nodeName === '') return this.#settled(key, podEni, undefined);
     const { nodeName } = pod.spec;
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
     this.#context.starts.begin(key, identity.uid);
-    const node = this.#nodeFacts(nodeName);
+    const node = this.#nodeView(nodeName);
     if (this.#admitter.standsBehindOthers(key, node)) {
       this.#interfaces.forget(key, podEni);
       return {};
     }
-    const plan = planRebind(podEni, identity, node, nodeName, { ...room, nowMs: clock.now() });
+    const plan = planRebind(podEni, identity, node, nodeName, { ...capacity, nowMs: clock.now() });
     if (plan.kind === 'wait') {
-      // What the cloud has shown is old when the wait ends.
+      // Observations will be stale when the wait ends.
       this.#interfaces.forget(key, podEni);
       return this.#park(key, podEni, plan, signal);
     }
     await this.#writer.rebind(podEni, identity.uid, plan.target, this.#allocationsToBind(podEni), signal);
-    // Not before: were the write to fail, those who came later would have the place.
+    // Only after the write: if it failed, later pods would take the place.
     pendingPods.leave(key);
     return 'again';
   }
 
-  /** A fixed address that goes to its next pod does so with the security groups of now. */
+  /** A fixed address moves to its next pod with the current security groups. */
   #allocationsToBind(podEni: PodEni): PodEni['spec']['allocations'] {
     const { spec, status } = podEni;
     if (status?.phase !== 'Unbind') return spec.allocations;
     return spec.allocations?.map((allocation) => {
       const networking = this.#context.informers.podNetworkings.store.get(allocation.intent?.networking ?? '');
-      return networking === undefined || !isChecked(networking) ? allocation : retargeted(allocation, networking);
+      return networking === undefined || !isChecked(networking)
+        ? allocation
+        : withSecurityGroups(allocation, networking);
     });
   }
 
-  /** Writes the security groups of an edited PodNetworking into the record of a running pod, and sees to the rest. */
-  async retarget(podEni: PodEni, networking: PodNetworking, signal: AbortSignal): Promise<void> {
-    const allocations = (podEni.spec.allocations ?? []).map((allocation) => retargeted(allocation, networking));
-    await this.#writer.retarget(podEni, allocations, signal);
+  /**
+   * Writes the security groups of an edited PodNetworking into the record of a running pod, and wakes its reconcile.
+   */
+  async applySecurityGroups(podEni: PodEni, networking: PodNetworking, signal: AbortSignal): Promise<void> {
+    const allocations = (podEni.spec.allocations ?? []).map((allocation) => withSecurityGroups(allocation, networking));
+    await this.#writer.applySecurityGroups(podEni, allocations, signal);
     this.#context.wakePod(keyOf(podEni.metadata));
   }
 
@@ -316,7 +321,7 @@ export class PodEniController {
     return 'again';
   }
 
-  /** Nothing to do: memory keeps nothing of a settled record. */
+  /** Nothing left to do: drops what is remembered of the record. */
   #settled(key: string, podEni: PodEni, untilMs: number | undefined): Outcome {
     this.#forget(key, podEni);
     this.#context.pendingPods.leave(key);
@@ -330,28 +335,28 @@ export class PodEniController {
   }
 
   async #finish(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {
-    const { released, room, pendingPods, log } = this.#context;
+    const { released, capacity, pendingPods, log } = this.#context;
     if (!isHeldByUs(podEni)) return this.#settled(key, podEni, undefined);
-    // Before the object goes, as its going is what makes the mirror look here.
+    // Before the object goes, because its deletion makes the mirror check this.
     for (const { eni } of podEni.spec.allocations ?? []) if (eni.id !== '') released.add(eni.id);
     await this.#writer.removeFinalizers(podEni, signal);
     log.debug({ podEni: key }, 'released');
     for (const { eni } of podEni.spec.allocations ?? []) {
       if (eni.id === '' || eni.vSwitchID === undefined) continue;
-      room.vSwitches.released(eni.vSwitchID);
+      capacity.vSwitches.released(eni.vSwitchID);
       pendingPods.wakeForAddress(eni.vSwitchID, 1);
     }
     return 'again';
   }
 
-  #nodeFacts(nodeName: string) {
+  #nodeView(nodeName: string) {
     const { coreNodes, nodes } = this.#context.informers;
-    return nodeFacts(coreNodes.store.get(nodeName), nodes.store.get(nodeName));
+    return nodeView(coreNodes.store.get(nodeName), nodes.store.get(nodeName));
   }
 
   /**
-   * The pod that the record belongs to is gone, by a read that is newer than this decision. The watch's store may be behind. What
-   * is reserved belongs to the name: a pod of another uid is the next one to have it.
+   * Whether the pod of the record is gone, from a read that is newer than this decision; the store of the watch may
+   * lag. A reservation belongs to the name, so a pod with another uid is its next user.
    */
   async #podIsGone(key: string, podEni: PodEni, signal: AbortSignal): Promise<boolean> {
     try {

@@ -2,7 +2,7 @@ import { ownershipTags } from '../../allocation/identity.ts';
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
 import { targetOf } from '../../allocation/lifecycle.ts';
 import { type Operation, type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
-import { planNewAttempt, type Room } from '../../allocation/plan.ts';
+import { type Capacity, planNewAttempt } from '../../allocation/plan.ts';
 import { isRewritten } from '../../allocation/rewritten.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -28,7 +28,7 @@ import type { OperationLog } from './operation-log.ts';
 import type { Report, Reporter } from './reporter.ts';
 import type { PodEniWriter } from './writer.ts';
 
-/** One interface of a PodENI that is being worked on. */
+/** One interface of a PodENI, being processed. */
 export interface InterfaceWork {
   key: string;
   podEni: PodEni;
@@ -41,44 +41,42 @@ export interface InterfaceWork {
 
 const RETRY_FULL_MS = 15_000;
 const MINUTE_MS = 60_000;
-/** Only another hand can help; whether it did is asked this often. */
+/** How often a blocked interface is observed again, in case someone has fixed it. */
 const RECHECK_BLOCKED_MS = 60_000;
 
 const CALL_REASON = { attach: 'Attaching', detach: 'Detaching', delete: 'Deleting' } as const;
 
-/** What it works with. */
 export interface InterfaceExecutorContext {
   clock: Clock;
   clusterId: string;
-  /** The only one that changes the cloud. */
   driver: EniDriver;
   events: ControllerEvents;
   log: Log;
-  /** A PodNetworking by the name that a record has, the cluster's eni-config included. */
+  /** A PodNetworking by the name in a record; includes the cluster's eni-config. */
   networkingOf: (name: string, place: NodePlace) => PodNetworking | undefined;
   observer: EniObserver;
   quota: QuotaScheduler;
-  /** How long a detachment waits for the node's word that the sandbox is gone. */
+  /** How long a detach waits for the node to confirm that the sandbox is gone. */
   releaseConfirmationMs: number;
-  /** Slots and addresses; `nowMs` is set by each plan. */
-  room: Omit<Room, 'nowMs'>;
+  /** Slots and addresses; each plan adds `nowMs`. */
+  capacity: Omit<Capacity, 'nowMs'>;
   pendingPods: PendingPods;
-  /** Queues a PodNetworking for a check after this time: who waits for an address of it is woken when there is one. */
+  /** Queues a PodNetworking for a check after this time; the check wakes pods that wait for an address of it. */
   wakeNetworking: (name: string, afterMs: number) => void;
   informers: Pick<Informers, 'podNetworkings' | 'pods'>;
 }
 
-/** Does what the life cycle has decided for one interface: records, waits, reports. Calls are the driver's (eni/driver.ts). */
+/** Executes decided steps for one interface: records, waits, reports. The driver makes the calls (eni/driver.ts). */
 export class InterfaceExecutor {
   readonly #context: InterfaceExecutorContext;
   readonly #decide: (key: string, index: number) => Omit<InterfaceWork, 'signal'> | undefined;
   readonly #writer: PodEniWriter;
   readonly #reporter: Reporter;
-  /** Refusals for want of an address that have been charged to their vSwitch. */
+  /** Failures for lack of an address that were already counted against their vSwitch. */
   readonly #charged = new WeakSet<OperationFailure>();
   readonly #log: OperationLog;
 
-  /** @param decide what there is to do for an interface, from what is known when it is called. */
+  /** @param decide the next step of an interface, from current knowledge. */
   constructor(
     context: InterfaceExecutorContext,
     options: {
@@ -95,12 +93,12 @@ export class InterfaceExecutor {
     this.#log = options.log;
   }
 
-  /** The last call for an interface, as far as this process knows. */
+  /** The last call for an interface in this process. */
   operation(key: string, index: number): Operation | undefined {
     return this.#context.driver.operation(subjectId(key, index));
   }
 
-  /** Memory keeps nothing of a record that is settled or gone. */
+  /** Drops what is remembered of a record that is settled or gone. */
   forget(key: string, podEni: PodEni): void {
     this.#log.forget(key);
     for (const [index, { eni }] of (podEni.spec.allocations ?? []).entries()) {
@@ -145,7 +143,7 @@ export class InterfaceExecutor {
       deleteOnRelease: allocation.allocationType?.type !== 'Fixed',
       description: 'interface create by terway',
       clientToken: token ?? '',
-      // By the plan, not by the configuration: a token belongs to its parameters.
+      // By the plan, not the configuration: a token is bound to its parameters.
       ...(allocation.ipv6CIDR === undefined || allocation.ipv6CIDR === '' ? {} : { ipv6Count: 1 }),
       tags: ownershipTags({
         clusterId,
@@ -163,7 +161,7 @@ export class InterfaceExecutor {
     };
   }
 
-  /** Whom the call is for. */
+  /** The priority class of the call. */
   #classOf(key: string, podEni: PodEni, goal: Goal): CallClass {
     const { pods } = this.#context.informers;
     if (goal === 'bind') {
@@ -178,7 +176,7 @@ export class InterfaceExecutor {
     return isAwaited ? 'move' : 'release';
   }
 
-  /** Says what is waited for, and first what is out of the ordinary about it. */
+  /** Reports what the interface waits for, and unusual circumstances first. */
   async #inProgress(work: InterfaceWork, isNew: boolean): Promise<Outcome> {
     const { allocation, step } = work;
     const { id } = allocation.eni;
@@ -189,14 +187,14 @@ export class InterfaceExecutor {
       case 'detach':
       case 'delete':
         if (step.do === 'detach' && step.unconfirmed === true && isNew) this.#sayUnconfirmed(work);
-        return this.#waiting(work, CALL_REASON[step.do], `${step.do} of ${id} is being asked for`);
+        return this.#waiting(work, CALL_REASON[step.do], `requesting ${step.do} of ${id}`);
       case 'modify':
         return this.#modifying(work, step.eni);
       case 'waitForCall':
-        return this.#waiting(work, 'CallingCloud', 'the call to the cloud has not ended');
+        return this.#waiting(work, 'CallingCloud', 'the call to the cloud is still in progress');
       case 'waitForCloud': {
         const usualS = Math.ceil(this.#context.observer.usualMs(step.transition) / 1000);
-        const accepted = `the cloud has accepted the ${step.transition} of ${id}, which takes ${usualS} s as a rule`;
+        const accepted = `the cloud has accepted the ${step.transition} of ${id}, which usually takes ${usualS} s`;
         return this.#waiting(work, CALL_REASON[step.transition], accepted);
       }
       default:
@@ -204,24 +202,27 @@ export class InterfaceExecutor {
     }
   }
 
-  /** The record names the groups, be it since a rollout or from the beginning: the ENI gets them. */
+  /** Gives the ENI the groups of its record, which come from the plan or a rollout. */
   async #modifying(work: InterfaceWork, eni: Eni): Promise<Outcome> {
     const { podEni, allocation } = work;
     const wanted = allocation.eni.securityGroupIDs ?? [];
-    const shown = `${eni.id} has the security groups ${eni.securityGroupIds.join(', ')}, the PodENI records ${wanted.join(', ')}`;
+    const shown = `${eni.id} has the security groups ${eni.securityGroupIds.join(', ')}, but the PodENI records ${wanted.join(', ')}`;
     const isDrift = podEni.status?.phase === 'Bind' && !isRewritten(podEni);
     if (!isDrift) return this.#waiting(work, 'ChangingSecurityGroups', shown);
-    // At once: it is what makes a repair that a crash interrupts go on.
-    return this.#reporter.problem(reportOf(work, 'SecurityGroupDrift', `${shown}; they are set again`));
+    // Written at once: the condition makes a repair continue after a crash.
+    return this.#reporter.problem(reportOf(work, 'SecurityGroupDrift', `${shown}; restoring them`));
   }
 
   #sayUnconfirmed({ key, podEni, allocation }: InterfaceWork): void {
     const { log, events, releaseConfirmationMs } = this.#context;
     const node = podEni.spec.target?.nodeName ?? '';
-    const note = `${allocation.eni.id} is detached although the agent of node ${node} did not say within ${releaseConfirmationMs / 1000} s that the pod's sandbox is gone; a container that still runs loses its network`;
+    const note = `${allocation.eni.id} is detached although the agent of node ${node} did not confirm within ${releaseConfirmationMs / 1000} s that the pod's sandbox is gone; a container that is still running loses its network`;
     const regarding = { apiVersion: apiVersionOf(podEniResource), kind: podEniResource.kind, object: podEni };
     events.transition(regarding, { type: 'Warning', reason: 'ReleaseUnconfirmed', cause: note }, 'pod-eni');
-    log.warn({ podEni: key, eni: allocation.eni.id, node }, 'detaching without the word of the node');
+    log.warn(
+      { podEni: key, eni: allocation.eni.id, node },
+      'detaching: the node agent did not confirm sandbox removal',
+    );
   }
 
   async #pause(work: InterfaceWork, untilMs: number, failure: OperationFailure | undefined): Promise<Outcome> {
@@ -236,8 +237,8 @@ export class InterfaceExecutor {
   }
 
   /**
-   * What the cloud refuses to create will not be accepted later, unless somebody corrects the PodNetworking or the eni-config
-   * that it was planned from: then the correction is what counts.
+   * A create that the cloud refused will fail again unless someone corrects the PodNetworking or the eni-config that it
+   * was planned from. In that case the corrected one is used.
    */
   #newerNetworking({ goal, podEni, allocation }: InterfaceWork, failure: OperationFailure): PodNetworking | undefined {
     const { intent, eni } = allocation;
@@ -245,7 +246,7 @@ export class InterfaceExecutor {
     if (failure.kind !== 'invalid' && failure.kind !== 'notFound') return undefined;
     if (intent.networking === CLUSTER_NETWORKING) {
       const current = this.#networkingOf(podEni, CLUSTER_NETWORKING);
-      // It has no generation.
+      // The eni-config has no generation.
       const isPlannedSo =
         current?.spec.vSwitchOptions?.includes(eni.vSwitchID ?? '') === true &&
         jsonEqual(current.spec.securityGroupIDs, eni.securityGroupIDs);
@@ -261,7 +262,7 @@ export class InterfaceExecutor {
     return this.#context.networkingOf(name, place);
   }
 
-  /** An attachment that finds something missing tells that the trunk vanished before the collector does. */
+  /** An attach that finds something missing reveals a vanished trunk before the collector does. */
   #suspectTrunk({ podEni, goal }: InterfaceWork, failure: OperationFailure): void {
     const target = targetOf(podEni);
     if (goal !== 'bind' || failure.kind !== 'notFound' || target?.trunkENIID === undefined) return;
@@ -271,12 +272,12 @@ export class InterfaceExecutor {
 
   async #newAttempt(work: InterfaceWork, avoidVSwitch: boolean, failure?: OperationFailure): Promise<Outcome> {
     const { key, podEni, index, allocation, signal } = work;
-    const { room, clock, pendingPods } = this.#context;
+    const { capacity, clock, pendingPods } = this.#context;
     const { vSwitchID } = allocation.eni;
-    // Once per refusal: the interface is looked at again while it waits, which says nothing about the vSwitch.
+    // Once per failure: the interface is examined repeatedly while it waits, which says nothing new about the vSwitch.
     if (avoidVSwitch && vSwitchID !== undefined && failure !== undefined && !this.#charged.has(failure)) {
       this.#charged.add(failure);
-      room.vSwitches.block(vSwitchID, clock.now());
+      capacity.vSwitches.block(vSwitchID, clock.now());
     }
     const name = allocation.intent?.networking ?? '';
     const networking = this.#networkingOf(podEni, name);
@@ -284,12 +285,12 @@ export class InterfaceExecutor {
       pendingPods.park(key, { kind: 'networking', name });
       const message =
         name === ''
-          ? 'the record names neither an ENI nor a PodNetworking to create one from; delete this PodENI'
-          : `PodNetworking ${name}, which the ENI was to be created from, no longer exists`;
+          ? 'the record names neither an ENI nor a PodNetworking to create it from; delete this PodENI'
+          : `PodNetworking ${name}, from which the ENI was to be created, no longer exists`;
       await this.#reporter.problem(reportOf(work, 'NetworkingGone', message));
       return { requeueAfterMs: RECHECK_BLOCKED_MS };
     }
-    const plan = planNewAttempt(podEni, index, networking, { ...room, nowMs: clock.now() });
+    const plan = planNewAttempt(podEni, index, networking, { ...capacity, nowMs: clock.now() });
     if (plan.kind === 'wait') {
       pendingPods.park(key, plan.waitsFor);
       this.#context.wakeNetworking(name, RETRY_FULL_MS);
@@ -317,7 +318,7 @@ export class InterfaceExecutor {
   async #waiting(work: InterfaceWork, reason: Reason, message: string): Promise<Outcome> {
     if (work.goal !== 'bind') return {};
     const before = this.#log.lastFailure(work.key);
-    const detail = before === undefined ? undefined : `the call before failed: ${before}`;
+    const detail = before === undefined ? undefined : `the previous call failed: ${before}`;
     const call = this.#context.driver.callOf(subjectId(work.key, work.index));
     const api = call === undefined ? undefined : API_OF_CALL[call];
     const quota = api === undefined ? undefined : this.#context.quota.status(api);
@@ -326,7 +327,7 @@ export class InterfaceExecutor {
     }
     const { waiting, limitPerMinute, nextMinuteAtMs } = quota;
     const lastAtMs = nextMinuteAtMs + Math.floor((waiting - 1) / limitPerMinute) * MINUTE_MS;
-    const text = `the quota of ${api} (${limitPerMinute} calls per minute) is used up: ${waiting} calls wait in line, the last goes out at ${rfc3339(lastAtMs)}`;
+    const text = `the quota of ${api} (${limitPerMinute} calls per minute) is used up: ${waiting} calls are waiting, the last will be sent at ${rfc3339(lastAtMs)}`;
     return this.#reporter.waiting(reportOf(work, 'WaitingForQuota', text, detail));
   }
 }

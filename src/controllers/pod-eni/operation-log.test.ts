@@ -16,7 +16,7 @@ const failure = {
   message: 'AttachNetworkInterface: Throttling.User: no (request id R-2)',
 } as const;
 
-test('keeps what was called until it is written', () => {
+test('keeps calls until they are written', () => {
   const log = new OperationLog();
   log.note('default/a', call());
   const first = log.pending('default/a');
@@ -29,7 +29,7 @@ test('keeps what was called until it is written', () => {
       durationMs: 120,
     },
   ]);
-  // Ends while the write is under way.
+  // Ends while the write is in progress.
   log.note('default/a', call({ kind: 'create', eniId: '', requestId: 'R-2', failure }));
   log.written('default/a', first);
   expect(log.pending('default/a')).toEqual([
@@ -45,7 +45,7 @@ test('keeps what was called until it is written', () => {
   expect(log.pending('default/a')).toEqual([]);
 });
 
-test('questions are no operations, but their failures are told', () => {
+test('reads are not operations, but their failures are recorded', () => {
   const log = new OperationLog();
   log.note('default/a', call({ kind: 'find', failure }));
   expect(log.pending('default/a')).toEqual([]);

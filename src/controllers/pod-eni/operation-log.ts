@@ -2,10 +2,10 @@ import type { OperationRecord } from '../../crds/pod-eni.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import { API_OF_CALL, type EndedCall } from '../eni/pending-calls.ts';
 
-/** Calls that a record keeps. */
+/** The most calls that a record keeps. */
 const KEPT = 20;
 
-/** What a status told before, with what is pending; oldest first. */
+/** The operations of a status plus pending ones; oldest first. */
 export function joinOperations(
   before: readonly OperationRecord[] | undefined,
   pending: readonly OperationRecord[],
@@ -14,8 +14,8 @@ export function joinOperations(
 }
 
 /**
- * The cloud calls for each PodENI that its status does not tell yet. They go into it with the next status write that is
- * made anyway; a crash before that loses them.
+ * Cloud calls for each PodENI that its status does not contain yet. They are written with the next status update that
+ * is made anyway; a crash before that loses them.
  */
 export class OperationLog {
   readonly #pending = new Map<string, OperationRecord[]>();
@@ -37,7 +37,7 @@ export class OperationLog {
     this.#pending.set(key, [...(this.#pending.get(key) ?? []), record].slice(-KEPT));
   }
 
-  /** The message of the last call when it failed; code and request id are in it. */
+  /** The message of the last call if it failed, including code and request id. */
   lastFailure(key: string): string | undefined {
     return this.#failures.get(key);
   }
@@ -46,14 +46,14 @@ export class OperationLog {
     return this.#pending.get(key) ?? [];
   }
 
-  /** These have been written. */
+  /** Drops records that have been written. */
   written(key: string, records: readonly OperationRecord[]): void {
     const left = this.pending(key).filter((record) => !records.includes(record));
     if (left.length === 0) this.#pending.delete(key);
     else this.#pending.set(key, left);
   }
 
-  /** Nobody will write about this PodENI any more. */
+  /** The PodENI will not be written again. */
   forget(key: string): void {
     this.#pending.delete(key);
     this.#failures.delete(key);

@@ -1,8 +1,8 @@
 import type { Clock } from '../../util/clock.ts';
 
-/** A wait shorter than this is not written: the pod is served before anyone could read it. */
+/** A shorter wait is not written: the pod is served before anyone could read it. */
 const FIRST_AFTER_MS = 5000;
-/** Between two writes about the same PodENI. */
+/** Minimum interval between two writes for the same PodENI. */
 const BETWEEN_MS = 15_000;
 
 interface Noted {
@@ -11,13 +11,16 @@ interface Noted {
   text: string;
 }
 
-/** What to do about news of a wait. */
+/** What to do about a change in a wait. */
 export type ProgressVerdict =
   | { write: true }
-  /** Not now; ask again after this time. */
+  /** Do not write now; ask again after this time. */
   | { write: false; againAfterMs?: number };
 
-/** Decides when waiting is written to the status: after 5 s, then at most every 15 s and only when it changed (budgets.md). */
+/**
+ * Decides when a wait is written to the status: after 5 s, then at most every 15 s and only if it changed. Keeps the
+ * load of many waiting pods on the API server low.
+ */
 export class ProgressPacer {
   readonly #clock: Clock;
   readonly #noted = new Map<string, Noted>();
@@ -26,7 +29,7 @@ export class ProgressPacer {
     this.#clock = clock;
   }
 
-  /** @param urgent an error is written at once when it is the first word about the key. */
+  /** @param urgent an error is written at once when it is the first report for the key. */
   judge(key: string, text: string, urgent: boolean): ProgressVerdict {
     const nowMs = this.#clock.now();
     const noted = this.#noted.get(key) ?? { sinceMs: nowMs, writtenMs: Number.NEGATIVE_INFINITY, text: '' };

@@ -6,19 +6,18 @@ import { withoutRequestId } from '../same-failure.ts';
 import { ProgressPacer } from './progress.ts';
 import type { PodEniWriter } from './writer.ts';
 
-/** What a PodENI waits for, in words for its condition and the pod's events. */
+/** What a PodENI waits for, for its condition and the pod's events. */
 export interface Report {
   key: string;
   podEni: PodEni;
   reason: Reason;
-  /** What is the matter. */
   message: string;
-  /** What changes while the matter stays, such as the place in line. */
+  /** Details that change while the message stays, such as the place in line. */
   detail?: string | undefined;
   signal: AbortSignal;
 }
 
-/** Says why a PodENI is not ready. Each method tells after how long the same word should be said again, if at all. */
+/** Reports why a PodENI is not ready. Each method returns after how long the report should be repeated, if at all. */
 export class Reporter {
   readonly #writer: PodEniWriter;
   readonly #events: ControllerEvents;
@@ -30,12 +29,12 @@ export class Reporter {
     this.#pacer = new ProgressPacer(options.clock);
   }
 
-  /** An ordinary wait: written only when it lasts. */
+  /** An ordinary wait: written only when it takes long. */
   async waiting(report: Report): Promise<{ requeueAfterMs?: number }> {
     return this.#say(report, false);
   }
 
-  /** Something that a person should know: an event on the pod, and the condition at once. */
+  /** A problem that a person should know about: an event on the pod, and the condition at once. */
   async problem(report: Report): Promise<{ requeueAfterMs?: number }> {
     this.#events.podWarning(report.key, report.reason, report.message, () => report.detail);
     return this.#say(report, true);
@@ -49,7 +48,7 @@ export class Reporter {
   async #say(report: Report, urgent: boolean): Promise<{ requeueAfterMs?: number }> {
     const { key, podEni, reason, detail, signal } = report;
     const message = detail === undefined ? report.message : `${report.message}; ${detail}`;
-    // A failure that repeats with another request id is no news.
+    // A repeated failure with another request id is not news.
     const verdict = this.#pacer.judge(key, withoutRequestId(`${reason}: ${message}`), urgent);
     if (verdict.write) await this.#writer.notReady(podEni, reason, message, signal);
     else if (verdict.againAfterMs !== undefined) return { requeueAfterMs: verdict.againAfterMs };

@@ -6,8 +6,8 @@ import type { PendingPods } from '../pending-pods.ts';
 import { type Watch, watch } from '../watch.ts';
 
 /**
- * Pods that a PodNetworking which appears or changes may pick, or one whose namespace got other labels. Hundreds of
- * PodNetworkings appear at once when a term begins: the pods are gone through once for all of them.
+ * Pods that a new or changed PodNetworking may select, or whose namespace changed its labels. When a term starts,
+ * hundreds of PodNetworkings appear at once; one pass over the pods serves all of them.
  */
 export function watchMatching(context: {
   clock: Clock;
@@ -17,7 +17,7 @@ export function watchMatching(context: {
   const { clock, informers, pendingPods } = context;
   const { pods, podEnis } = informers;
   const wake = (name: string) => pendingPods.wake({ kind: 'networking', name });
-  // Their creation may have been refused for what has been corrected now.
+  // Their create may have failed because of what was corrected now.
   const unboundOf = (networking: string) => {
     const records = podEnis.store.byIndex('networking', networking);
     return records.filter(({ status }) => status?.phase !== 'Bind').map(({ metadata }) => keyOf(metadata));

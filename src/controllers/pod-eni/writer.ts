@@ -17,8 +17,8 @@ import { type StatedCondition, stateCondition } from '../conditions.ts';
 import { joinOperations, type OperationLog } from './operation-log.ts';
 
 /**
- * Every write of a PodENI. Each carries the resourceVersion that the decision was made on, so that a decision on an old
- * record, or of a leader that was replaced, is refused (409); the answer goes into the store at once.
+ * Every write of a PodENI. Each carries the resourceVersion that the decision was based on, so that a decision on a
+ * stale record, or by a replaced leader, is refused (409). The response goes into the store at once.
  */
 export class PodEniWriter {
   readonly #client: KubeClient;
@@ -26,7 +26,7 @@ export class PodEniWriter {
   readonly #clock: Clock;
   readonly #operations: OperationLog;
 
-  /** @param options.operations goes into each status that is written. */
+  /** @param options.operations are added to each status that is written. */
   constructor(options: { client: KubeClient; store: Store<PodEni>; clock: Clock; operations: OperationLog }) {
     this.#client = options.client;
     this.#store = options.store;
@@ -39,7 +39,7 @@ export class PodEniWriter {
     this.#store.noteWritten(await this.#client.create(podEniResource, podEni, { signal }));
   }
 
-  /** Persists what the cloud created for an allocation. */
+  /** Persists the ENI that was created for an allocation. */
   async record(podEni: PodEni, index: number, eni: Eni, signal: AbortSignal): Promise<void> {
     await this.#patch(podEni, signal, (draft) => {
       const allocation = draft.spec.allocations?.[index];
@@ -66,7 +66,7 @@ export class PodEniWriter {
   }
 
   /**
-   * Hands the record to a pod: uid, node label, target and what is to be attached in one write.
+   * Gives the record to a pod: uid, node label, target and allocations in one write.
    *
    * @param allocations the record's own, or with other security groups.
    */
@@ -85,8 +85,8 @@ export class PodEniWriter {
     });
   }
 
-  /** Persists other security groups for a running pod; nobody waits for it. */
-  async retarget(podEni: PodEni, allocations: Allocation[], signal: AbortSignal): Promise<void> {
+  /** Persists other security groups for a running pod, at background priority because no pod waits for it. */
+  async applySecurityGroups(podEni: PodEni, allocations: Allocation[], signal: AbortSignal): Promise<void> {
     const mutate = (draft: PodEni) => {
       draft.spec.allocations = allocations;
     };
@@ -94,12 +94,12 @@ export class PodEniWriter {
     this.#store.noteWritten(await patchObject(this.#client, podEniResource, podEni, mutate, options));
   }
 
-  /** The interfaces are to be detached and kept; the retention of a fixed address counts from now. */
+  /** The interfaces will be detached and kept; the retention of a fixed address starts now. */
   async detaching(podEni: PodEni, signal: AbortSignal): Promise<void> {
     await this.#onTheWay(podEni, 'Detaching', 'the pod is gone; its interface is being detached and kept', signal);
   }
 
-  /** The interfaces are to be attached for a pod that came back. */
+  /** The interfaces will be attached for a pod that came back. */
   async binding(podEni: PodEni, signal: AbortSignal): Promise<void> {
     const message = `the interface is being attached to node ${podEni.spec.target?.nodeName}`;
     await this.#onTheWay(podEni, 'Binding', message, signal);
@@ -112,7 +112,7 @@ export class PodEniWriter {
     });
   }
 
-  /** Everything is attached: what a node daemon waits for. */
+  /** Everything is attached: the phase that a node daemon waits for. */
   async bind(podEni: PodEni, enis: Eni[], options: { fixed: boolean }, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(podEni, signal, (status) => {
       const [first] = enis;
@@ -154,7 +154,6 @@ export class PodEniWriter {
     });
   }
 
-  /** Says why the record is not ready. */
   async notReady(podEni: PodEni, reason: Reason, message: string, signal: AbortSignal): Promise<void> {
     await this.#patchStatus(podEni, signal, (status) => {
       status.msg = message;
@@ -162,7 +161,7 @@ export class PodEniWriter {
     });
   }
 
-  /** Deletes the object; the finalizer keeps it until the cloud is clean. */
+  /** Deletes the object; its finalizer keeps it until the cloud resources are gone. */
   async deleteObject(podEni: PodEni, signal: AbortSignal): Promise<void> {
     const { uid, resourceVersion } = podEni.metadata;
     const result = await this.#client.delete(podEniResource, podEni.metadata, {
@@ -173,7 +172,7 @@ export class PodEniWriter {
     else this.#store.noteDeleted(keyOf(podEni.metadata), uid ?? '');
   }
 
-  /** Lets the object go; one that a foreign finalizer holds stays for a while. */
+  /** Lets the object go; a foreign finalizer may keep it for a while. */
   async removeFinalizers(podEni: PodEni, signal: AbortSignal): Promise<void> {
     const written = await patchObject(
       this.#client,
@@ -212,7 +211,7 @@ export class PodEniWriter {
       (draft) => {
         draft.status ??= {};
         mutate(draft.status);
-        // Of themselves they are not worth a write.
+        // Operations alone are not worth a write.
         if (jsonEqual(podEni.status, draft.status) || pending.length === 0) return;
         draft.status.operations = joinOperations(draft.status.operations, pending);
       },
@@ -224,7 +223,8 @@ export class PodEniWriter {
 
   #setReady(status: PodEniStatus, podEni: PodEni, condition: Omit<StatedCondition, 'type'>): void {
     const { generation } = podEni.metadata;
-    // While the record was rewritten and the cloud does not agree yet, this is what tells (allocation/lifecycle.ts).
+    // While a record is rewritten and the cloud does not agree yet, a stale observedGeneration shows it
+    // (allocation/lifecycle.ts).
     const isSettled = status.phase !== 'Bind' || condition.status === 'True';
     if (generation !== undefined && isSettled) status.observedGeneration = generation;
     status.conditions = stateCondition(status.conditions, podEni, { type: 'Ready', ...condition }, this.#clock.now());

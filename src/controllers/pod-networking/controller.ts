@@ -1,6 +1,6 @@
 import { checkNetworking } from '../../allocation/networking-check.ts';
 import { reasonOfFailure } from '../../allocation/operation.ts';
-import type { Room } from '../../allocation/plan.ts';
+import type { Capacity } from '../../allocation/plan.ts';
 import type { PodNetworkingStats } from '../../allocation/pod-networking-stats.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -21,44 +21,47 @@ import { Overlaps, type OverlapsContext } from './overlaps.ts';
 import { type RolloutContext, SecurityGroupRollout } from './rollout.ts';
 import { type Checked, isNewVerdict, networkingStatus } from './status.ts';
 
-/** A failing networking is looked at again this much more often than a Ready one. */
+/** A failing PodNetworking is checked this many times as often as a Ready one. */
 const FAILED_RECHECKS = 6;
 const RECHECK_JITTER = 0.1;
-/** How old the catalogue may be, in parts of the time between checks: one shortly after another costs nothing. */
+/**
+ * Allowed age of the catalogue as a fraction of the check interval, so that checks close together share one request.
+ */
 const MAX_AGE = 0.8;
-/** A rollout that pods hold up looks again. */
+/** Delay of a rollout that yields to waiting pods. */
 const ROLLOUT_RETRY_MS = 2000;
 
-/** What it works with. */
 export type PodNetworkingContext = OverlapsContext &
   RolloutContext & {
     catalog: NetworkCatalog;
     client: KubeClient;
     clock: Clock;
-    /** Why the configuration file on disk is not in force; undefined when it is. Asked at each use. */
+    /** Why the configuration file on disk is not in force; undefined when it is. Read at each use. */
     configProblem: () => string | undefined;
     events: ControllerEvents;
     log: Log;
-    /** How often a Ready PodNetworking is looked at again. */
+    /** How often a Ready PodNetworking is checked again. */
     networkingRecheckMs: number;
     random: Random;
-    /** Slots and addresses; `nowMs` is set by each plan. */
-    room: Omit<Room, 'nowMs'>;
+    /** Slots and addresses; each plan adds `nowMs`. */
+    capacity: Omit<Capacity, 'nowMs'>;
     vpcId: string;
     pendingPods: PendingPods;
     news: NetworkingNews;
-    /** Calls back whenever the configuration file was taken over or refused, until what it returns is called. */
+    /**
+     * Calls the listener when the configuration file was accepted or refused, until the returned function is called.
+     */
     onConfigVerdict: (listener: () => void) => () => void;
     informers: Pick<Informers, 'podNetworkings' | 'podEnis'>;
   };
 
 /**
- * Checks with the cloud what a PodNetworking names, says in its status what is wrong and how its pods are served, and rolls
- * edited security groups out.
+ * Checks the resources that a PodNetworking names with the cloud, reports problems and the state of its pods in the
+ * status, and rolls out edited security groups.
  */
 export class PodNetworkingController {
   readonly #context: PodNetworkingContext;
-  readonly #tally: PodNetworkingStats;
+  readonly #stats: PodNetworkingStats;
   readonly #rollout: SecurityGroupRollout;
   readonly #overlaps: Overlaps;
   readonly #known: Map<string, Known>;
@@ -66,25 +69,25 @@ export class PodNetworkingController {
   constructor(context: PodNetworkingContext) {
     this.#context = context;
     this.#known = context.news.known;
-    this.#tally = context.news.stats;
+    this.#stats = context.news.stats;
     this.#rollout = new SecurityGroupRollout(context);
     this.#overlaps = new Overlaps(context);
   }
 
-  /** PodNetworkings; records of their pods, whose news is counted first; and whether the configuration file is in force. */
+  /** PodNetworkings; PodENIs, which are counted first; and changes of the configuration file. */
   watches(): Watch[] {
     const { informers, onConfigVerdict } = this.#context;
     return [
       watch(informers.podNetworkings, {
         added: ({ metadata }) => [metadata.name],
-        // Our own write comes from a reconcile that goes on anyway.
+        // Our own write comes from a reconcile that continues anyway.
         changed: (_, { metadata }, origin) => (origin === 'write' ? [] : [metadata.name]),
       }),
       watch(informers.podEnis, {
         added: (podEni) => this.#count(podEni),
         changed: (_, podEni) => this.#count(podEni),
         removed: (podEni) => {
-          this.#tally.remove(podEni);
+          this.#stats.remove(podEni);
           return [];
         },
       }),
@@ -96,7 +99,7 @@ export class PodNetworkingController {
   }
 
   #count(podEni: PodEni): readonly string[] {
-    this.#tally.put(podEni);
+    this.#stats.put(podEni);
     return [];
   }
 
@@ -106,24 +109,24 @@ export class PodNetworkingController {
     const networking = informers.podNetworkings.store.get(name);
     if (networking === undefined || networking.metadata.deletionTimestamp !== undefined) {
       this.#known.delete(name);
-      this.#tally.untarget(name);
+      this.#stats.forgetSecurityGroups(name);
       return {};
     }
-    this.#tally.target(name, networking.spec.securityGroupIDs ?? [], () =>
+    this.#stats.setSecurityGroups(name, networking.spec.securityGroupIDs ?? [], () =>
       informers.podEnis.store.byIndex('networking', name),
     );
     const known = await this.#checked(networking, signal);
     const writeAfterMs = await this.#write(networking, known, signal);
     if (known.isNews) this.#wakeWaiting(name, known);
     const current = informers.podNetworkings.store.get(name) ?? networking;
-    const isUnderWay = await this.#rollout.advance(current, this.#tally.of(name), signal);
-    // The longest of them also bounds the wait when the clock was set back.
+    const isUnderWay = await this.#rollout.advance(current, this.#stats.of(name), signal);
+    // The maximum interval also bounds the wait when the clock was set back.
     const checkAfterMs = Math.min(known.checkDueMs - clock.now(), this.#context.networkingRecheckMs);
     const next = [checkAfterMs, writeAfterMs, isUnderWay ? ROLLOUT_RETRY_MS : undefined];
     return { requeueAfterMs: Math.max(1, Math.min(...next.filter((ms) => ms !== undefined))) };
   }
 
-  /** What the cloud says, asked for only when it is due; news of pods alone is no reason. */
+  /** The cloud's response, requested only when due; news of pods alone does not trigger a request. */
   async #checked(networking: PodNetworking, signal: AbortSignal): Promise<Known> {
     const { random, clock, networkingRecheckMs } = this.#context;
     const { name, generation } = networking.metadata;
@@ -152,13 +155,13 @@ export class PodNetworkingController {
       const answer = await this.#context.catalog.lookUp({ vSwitchIds, securityGroupIds }, maxAgeMs, signal);
       const conditions = checkNetworking(networking.spec, {
         vpcId: this.#context.vpcId,
-        withIpv6: this.#context.room.withIpv6,
+        withIpv6: this.#context.capacity.withIpv6,
         ...answer,
       });
       return { conditions, answer };
     } catch (error) {
       if (!(error instanceof CloudError)) throw error;
-      // Known to work before: a cloud that does not answer is no reason to stop serving pods.
+      // It worked before: a cloud that does not respond is no reason to stop serving pods.
       if (isChecked(networking)) {
         this.#context.log.warn({ podNetworking: networking.metadata.name, err: error.message }, 'check postponed');
         return { conditions: [] };
@@ -169,24 +172,24 @@ export class PodNetworkingController {
     }
   }
 
-  /** @returns after how long what is not worth a write yet is to be written; undefined when nothing is left. */
+  /** @returns after how long deferred statistics are to be written; undefined when none are left. */
   async #write(networking: PodNetworking, known: Known, signal: AbortSignal): Promise<number | undefined> {
-    const { client, informers, pendingPods, room, clock, log, configProblem } = this.#context;
+    const { client, informers, pendingPods, capacity, clock, log, configProblem } = this.#context;
     const { name } = networking.metadata;
     const remark = await this.#overlaps.remarkOn(name, signal);
     const nowMs = clock.now();
     const status = networkingStatus(networking, {
       checked: known.checked,
-      tally: this.#tally.of(name),
+      stats: this.#stats.of(name),
       unserved: pendingPods.unserved(name),
-      free: (id) => room.vSwitches.free(id),
+      free: (id) => capacity.vSwitches.free(id),
       remark,
       configProblem: configProblem(),
       nowMs,
     });
     if (jsonEqual(status, networking.status)) return undefined;
     const sinceMs = nowMs - known.writtenMs;
-    // After the clock was set back nobody knows how long it has been.
+    // After the clock was set back the elapsed time is unknown.
     const isTooSoon = sinceMs >= 0 && sinceMs < FIGURES_EVERY_MS;
     if (isTooSoon && !isNewVerdict(networking.status, status)) return FIGURES_EVERY_MS - sinceMs;
     const written = await patchObject(
@@ -205,7 +208,7 @@ export class PodNetworkingController {
     return undefined;
   }
 
-  /** After the status was written, which is what those who wait look at. */
+  /** Called after the status was written, because waiting pods read it. */
   #wakeWaiting(name: string, known: Known): void {
     const { pendingPods } = this.#context;
     known.isNews = false;

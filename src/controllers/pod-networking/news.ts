@@ -3,9 +3,9 @@ import type { WorkQueue } from '../../kube/workqueue.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { Checked } from './status.ts';
 
-/** Between two writes that tell nothing new about the spec. */
+/** Minimum interval between two writes without news about the spec. */
 export const FIGURES_EVERY_MS = 10_000;
-/** Changes of pods come in crowds; they are looked at together. */
+/** Pod changes come in batches and are processed together. */
 const GATHER_MS = 250;
 
 /** What this process knows of one PodNetworking. */
@@ -14,11 +14,11 @@ export interface Known {
   generation: number | undefined;
   checkDueMs: number;
   writtenMs: number;
-  /** The cloud has told that there is room, and nobody was woken yet. */
+  /** The cloud reported free addresses, and no pod was woken yet. */
   isNews: boolean;
 }
 
-/** Queues a PodNetworking when its pods are served otherwise than before, and when somebody wants it checked. */
+/** Queues a PodNetworking when the stats of its pods changed, and when someone wants it checked. */
 export class NetworkingNews {
   readonly stats = new PodNetworkingStats((name) => this.changed(name));
   readonly known = new Map<string, Known>();
@@ -30,12 +30,12 @@ export class NetworkingNews {
     this.#queue = options.queue;
   }
 
-  /** Its pods are served otherwise than before. */
+  /** The stats of its pods changed. */
   changed(name: string): void {
     this.#queue.addAfter(name, this.#delayOf(name));
   }
 
-  /** A check is wanted after this time, earlier than it would be by itself. */
+  /** Requests a check after this time, earlier than the regular one. */
   wantCheck(name: string, afterMs: number): void {
     const known = this.known.get(name);
     if (known !== undefined) known.checkDueMs = Math.min(known.checkDueMs, this.#clock.now() + afterMs);

@@ -54,16 +54,16 @@ function cluster() {
   return { clock, overlaps, looks };
 }
 
-test('pods are told from PodNetworkings that have nothing to do with them without a look at each', async () => {
+test('pods are not compared with PodNetworkings that cannot select them', async () => {
   const { clock, overlaps, looks } = cluster();
   const remark = overlaps.remarkOn('n-1', new AbortController().signal);
   while (await clock.step());
   expect(await remark).toContain('4 by n-0');
-  // By their own PodNetworkings: to choose among them, and for who else would have been chosen.
+  // Only by their own PodNetworkings: once for the choice, once for the losers.
   expect(looks.selectors).toBeLessThan(NETWORKINGS + 5 * PODS);
 });
 
-test('the pods of a large cluster are gone through in many turns of the event loop', async () => {
+test('the pods of a large cluster are scanned in many turns of the event loop', async () => {
   const { clock, overlaps, looks } = cluster();
   const remark = overlaps.remarkOn('n-1', new AbortController().signal);
   let [most, before] = [0, NETWORKINGS];

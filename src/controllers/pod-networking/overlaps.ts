@@ -7,7 +7,6 @@ import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Store } from '../../kube/store.ts';
 import type { Clock } from '../../util/clock.ts';
 
-/** What it works with. */
 export interface OverlapsContext {
   clock: Clock;
   informers: {
@@ -15,16 +14,19 @@ export interface OverlapsContext {
     namespaces: { store: Pick<Store<Namespace>, 'get'> };
     podNetworkings: { store: Pick<Store<PodNetworking>, 'values' | 'get' | 'byIndex'> };
   };
-  /** How often a Ready PodNetworking is looked at again. */
+  /** How often a Ready PodNetworking is checked again. */
   networkingRecheckMs: number;
-  /** Kinds of owners besides StatefulSet whose pods keep their names. */
+  /** Owner kinds besides StatefulSet whose pods keep their names. */
   stableNameKinds: readonly string[];
 }
 
-/** Between two turns of the event loop: a few milliseconds. */
+/** Pods per turn of the event loop: a few milliseconds. */
 const PODS_PER_TURN = 250;
 
-/** PodNetworkings of one pod are few; the pods are many, so that they are gone through once for all PodNetworkings. */
+/**
+ * Finds pods that several PodNetworkings select. One pass over the pods serves all PodNetworkings, because pods are
+ * many.
+ */
 export class Overlaps {
   readonly #context: OverlapsContext;
   #losses: Losses = new Map();
@@ -34,7 +36,10 @@ export class Overlaps {
     this.#context = context;
   }
 
-  /** Who serves pods that this PodNetworking selects as well, in words for its status; undefined when nobody does. */
+  /**
+   * Which other PodNetworkings serve pods that this one also selects, as text for its status; undefined when there are
+   * none.
+   */
   async remarkOn(name: string, signal: AbortSignal): Promise<string | undefined> {
     const { clock, networkingRecheckMs } = this.#context;
     const nowMs = clock.monotonicMs();
@@ -45,7 +50,7 @@ export class Overlaps {
     const winners = [...(this.#losses.get(name) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
     if (winners.length === 0) return undefined;
     const pods = winners.map(([winner, count]) => `${count} by ${winner}`);
-    return `pods that it selects are served by other PodNetworkings, which go before by priority and name: ${pods.join(', ')}`;
+    return `pods that it selects are served by other PodNetworkings, which have higher precedence by priority and name: ${pods.join(', ')}`;
   }
 
   async #find(signal: AbortSignal): Promise<Losses> {
@@ -53,7 +58,7 @@ export class Overlaps {
     const losses: Losses = new Map();
     let selectors = 0;
     for (const { spec } of informers.podNetworkings.store.values()) if (spec.selector !== undefined) selectors += 1;
-    // Nobody can lose where at most one has a selector.
+    // With at most one selector there is no overlap.
     if (selectors < 2) return losses;
     const networkings = networkingLookup(informers.podNetworkings.store);
     for (const [at, pod] of informers.pods.store.list().entries()) {

@@ -1,4 +1,4 @@
-import type { Tally } from '../../allocation/pod-networking-stats.ts';
+import type { NetworkingStats } from '../../allocation/pod-networking-stats.ts';
 import { rolloutAllowance, rolloutGate } from '../../allocation/security-groups.ts';
 import type { QuotaScheduler } from '../../cloud/quota.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -10,19 +10,18 @@ import { isConflict, isNotFound } from '../../kube/errors.ts';
 const PODS_WAIT_FOR = ['CreateNetworkInterface', 'AttachNetworkInterface'] as const;
 
 /** Writes the security groups of an edited PodNetworking into one record; the record's controller does the rest. */
-type Retarget = (podEni: PodEni, networking: PodNetworking, signal: AbortSignal) => Promise<void>;
+type ApplySecurityGroups = (podEni: PodEni, networking: PodNetworking, signal: AbortSignal) => Promise<void>;
 
-/** What it works with. */
 export interface RolloutContext {
   quota: Pick<QuotaScheduler, 'status'>;
-  retarget: Retarget;
+  applySecurityGroups: ApplySecurityGroups;
   informers: Pick<Informers, 'podEnis'>;
 }
 
 /**
- * Rolls the security groups of a PodNetworking out to running pods, a few records at a time. Nothing is kept in memory:
- * how far it is stands in the records, so that another leader goes on where this one ends. One that the cloud refuses stays
- * on its way and holds its place, so that a rollout that fails stops after a few pods.
+ * Rolls the security groups of a PodNetworking out to running pods, a few records at a time. It keeps no state in
+ * memory: progress is in the records, so that the next leader continues. A record that the cloud refuses keeps its
+ * place, so that a failing rollout stops after a few pods.
  */
 export class SecurityGroupRollout {
   readonly #context: RolloutContext;
@@ -32,24 +31,24 @@ export class SecurityGroupRollout {
   }
 
   /**
-   * Rewrites as many records as may be now.
+   * Rewrites as many records as allowed now.
    *
-   * @returns whether there is more to do later.
+   * @returns whether more remains for later.
    * @throws KubeApiError, TransportError
    */
-  async advance(networking: PodNetworking, tally: Tally, signal: AbortSignal): Promise<boolean> {
-    const { outdated, changing } = tally.rollout;
+  async advance(networking: PodNetworking, stats: NetworkingStats, signal: AbortSignal): Promise<boolean> {
+    const { outdated, changing } = stats.rollout;
     if (outdated.size === 0 || rolloutGate(networking) !== 'open') return false;
     const { quota, informers } = this.#context;
     const podsWaitForCalls = PODS_WAIT_FOR.some((api) => quota.status(api).waiting > 0);
-    // A copy: each write changes the tally.
+    // A copy, because each write changes the stats.
     for (const key of [...outdated].slice(0, rolloutAllowance(changing.size, podsWaitForCalls))) {
       const podEni = informers.podEnis.store.get(key);
       if (podEni === undefined) continue;
       try {
-        await this.#context.retarget(podEni, networking, signal);
+        await this.#context.applySecurityGroups(podEni, networking, signal);
       } catch (error) {
-        // It changed or went meanwhile; the watch brings it, and with it the next look.
+        // It changed or was deleted in the meantime; the watch triggers the next attempt.
         if (!isConflict(error) && !isNotFound(error)) throw error;
       }
     }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { PodNetworkingStats } from '../../allocation/pod-networking-stats.ts';
 import { type PodNetworking, type PodNetworkingStatus, podNetworkingSchema } from '../../crds/pod-networking.ts';
-import { isNewVerdict, networkingStatus, type StatusFacts } from './status.ts';
+import { isNewVerdict, networkingStatus, type StatusView } from './status.ts';
 
 const NOW_MS = Date.parse('2026-01-01T00:00:00Z');
 const SOUND = [
@@ -16,14 +16,14 @@ const networking = (status?: PodNetworking['status']) =>
     ...(status === undefined ? {} : { status }),
   });
 
-function facts(changes: Partial<StatusFacts> = {}): StatusFacts {
+function view(changes: Partial<StatusView> = {}): StatusView {
   const vSwitch = { id: 'vsw-1', vpcId: 'vpc-1', zoneId: 'z', cidrBlock: '10.0.0.0/24', ipv6CidrBlock: '', status: '' };
   return {
     checked: {
       conditions: [...SOUND],
       answer: { vSwitches: new Map([['vsw-1', { ...vSwitch, availableIpCount: 7 }]]), securityGroups: new Map() },
     },
-    tally: new PodNetworkingStats(() => {}).of('web'),
+    stats: new PodNetworkingStats(() => {}).of('web'),
     unserved: { pods: 2, zonesWithoutAddress: new Set() },
     free: () => undefined,
     nowMs: NOW_MS,
@@ -34,8 +34,8 @@ function facts(changes: Partial<StatusFacts> = {}): StatusFacts {
 const conditions = (status: PodNetworking['status']) =>
   Object.fromEntries((status?.conditions ?? []).map(({ type, status: is, reason }) => [type, `${is} ${reason}`]));
 
-test('says all of it, and the same facts again change nothing, not even the time', () => {
-  const status = networkingStatus(networking(), facts());
+test('states everything; repeating the same view changes nothing, not even the time', () => {
+  const status = networkingStatus(networking(), view());
   expect(conditions(status)).toEqual({
     Ready: 'True Checked',
     VSwitchesReady: 'True Found',
@@ -45,48 +45,51 @@ test('says all of it, and the same facts again change nothing, not even the time
     RolloutComplete: 'True UpToDate',
   });
   expect(status).toMatchObject({
-    ...{ status: 'Ready', observedGeneration: 2, updateAt: '2026-01-01T00:00:00Z', availableIPCount: 7 },
+    status: 'Ready',
+    observedGeneration: 2,
+    updateAt: '2026-01-01T00:00:00Z',
+    availableIPCount: 7,
     pods: { waiting: 2 },
     vSwitches: [{ id: 'vsw-1', zone: 'z', availableIPCount: 7, reservedIPCount: 0 }],
   });
-  expect(networkingStatus(networking(status), facts({ nowMs: NOW_MS + 60_000 }))).toEqual(status);
+  expect(networkingStatus(networking(status), view({ nowMs: NOW_MS + 60_000 }))).toEqual(status);
 });
 
-test('a cloud that does not answer takes nothing back', () => {
-  const status = networkingStatus(networking(), facts());
-  expect(networkingStatus(networking(status), facts({ checked: { conditions: [] } }))).toEqual(status);
+test('a cloud that does not respond changes nothing', () => {
+  const status = networkingStatus(networking(), view());
+  expect(networkingStatus(networking(status), view({ checked: { conditions: [] } }))).toEqual(status);
 });
 
 test('a remark follows the verdict', () => {
-  const status = networkingStatus(networking(), facts({ remark: 'PodNetworking db picks some of its pods' }));
+  const status = networkingStatus(networking(), view({ remark: 'PodNetworking db picks some of its pods' }));
   expect(status.conditions?.find(({ type }) => type === 'Ready')?.message).toMatch(/; PodNetworking db picks some/);
 });
 
-test('a configuration file that was refused is told, and that it was mended; before that nothing', () => {
+test('a refused configuration file is reported, then its correction; nothing before that', () => {
   const told = (status: PodNetworkingStatus) => conditions(status)['ConfigurationValid'];
-  const sound = networkingStatus(networking(), facts());
+  const sound = networkingStatus(networking(), view());
   expect(told(sound)).toBeUndefined();
-  const refused = networkingStatus(networking(sound), facts({ configProblem: 'f.yaml: rateLimit: must be a map' }));
+  const refused = networkingStatus(networking(sound), view({ configProblem: 'f.yaml: rateLimit: must be a map' }));
   expect(told(refused)).toBe('False ConfigurationRefused');
-  expect(told(networkingStatus(networking(refused), facts()))).toBe('True ConfigurationInForce');
+  expect(told(networkingStatus(networking(refused), view()))).toBe('True ConfigurationInForce');
 });
 
-describe('is news that cannot wait', () => {
-  const before = networkingStatus(networking(), facts());
+describe('a status is written at once', () => {
+  const before = networkingStatus(networking(), view());
 
-  test('when it is about the spec', () => {
+  test('when it has news about the spec', () => {
     const [, groups] = SOUND;
     const broken = { ...SOUND[0], ok: false, reason: 'VSwitchNotFound', message: 'no' } as const;
-    const after = networkingStatus(networking(before), facts({ checked: { conditions: [broken, groups] } }));
+    const after = networkingStatus(networking(before), view({ checked: { conditions: [broken, groups] } }));
     expect(after.status).toBe('Fail');
     expect(isNewVerdict(before, after)).toBe(true);
     expect(isNewVerdict({ ...before, observedGeneration: 1 }, before)).toBe(true);
     expect(isNewVerdict(undefined, before)).toBe(true);
   });
 
-  test('but not when pods came or went, or addresses did', () => {
+  test('but not when only pods or addresses changed', () => {
     const unserved = { pods: 9, zonesWithoutAddress: new Set(['z']) };
-    const after = networkingStatus(networking(before), facts({ unserved, free: () => 0 }));
+    const after = networkingStatus(networking(before), view({ unserved, free: () => 0 }));
     expect(conditions(after)['CapacityAvailable']).toBe('False AllVSwitchesFull');
     expect(isNewVerdict(before, after)).toBe(false);
   });

@@ -1,6 +1,6 @@
 import type { CheckedCondition } from '../../allocation/networking-check.ts';
 import { type ServiceCondition, serviceConditions } from '../../allocation/networking-conditions.ts';
-import type { Tally } from '../../allocation/pod-networking-stats.ts';
+import type { NetworkingStats } from '../../allocation/pod-networking-stats.ts';
 import { rolloutGate } from '../../allocation/security-groups.ts';
 import type { PodNetworking, PodNetworkingStatus } from '../../crds/pod-networking.ts';
 import { jsonEqual } from '../../kube/patch.ts';
@@ -9,51 +9,51 @@ import { stateCondition } from '../conditions.ts';
 import type { CatalogAnswer } from '../network-catalog.ts';
 import { withoutNewRequestId } from '../same-failure.ts';
 
-/** What the cloud told about the spec. Without conditions it did not answer, and what was known before counts. */
+/** The cloud's response about the spec. Without conditions there was no response, and the last known state stays. */
 export interface Checked {
   conditions: CheckedCondition[];
   answer?: CatalogAnswer | undefined;
 }
 
-/** Everything that a status is made from. */
-export interface StatusFacts {
+/** The inputs of a status. */
+export interface StatusView {
   checked: Checked;
-  tally: Tally;
-  /** Pods without a PodENI that wait, and the zones in which they wait for an address. */
+  stats: NetworkingStats;
+  /** Waiting pods without a PodENI, and the zones in which they wait for an address. */
   unserved: { pods: number; zonesWithoutAddress: ReadonlySet<string> };
-  /** Addresses believed to be free, less what was promised since the cloud was asked. */
+  /** Addresses believed to be free: the last count minus reservations since then. */
   free: (vSwitchId: string) => number | undefined;
-  /** What the reader should know besides, such as other PodNetworkings that pick the same pods; follows the Ready message. */
+  /** Appended to the Ready message, for example about other PodNetworkings that select the same pods. */
   remark?: string | undefined;
   /** Why the control plane's configuration file is not in force; undefined when it is. */
   configProblem?: string | undefined;
   nowMs: number;
 }
 
-/** The status of a PodNetworking as it should be. Pure; `updateAt` moves only when anything else does. */
-export function networkingStatus(networking: PodNetworking, facts: StatusFacts): PodNetworkingStatus {
-  const { checked, nowMs } = facts;
+/** The desired status of a PodNetworking. Pure; `updateAt` changes only when anything else does. */
+export function networkingStatus(networking: PodNetworking, view: StatusView): PodNetworkingStatus {
+  const { checked, nowMs } = view;
   const before = networking.status ?? {};
   const problem = checked.conditions.find((condition) => !condition.ok);
-  const verdict = checked.conditions.length === 0 ? {} : verdictOf(networking, facts, problem);
+  const verdict = checked.conditions.length === 0 ? {} : verdictOf(networking, view, problem);
   const current: PodNetworking = { ...networking, status: { ...before, ...verdict } };
-  const status: PodNetworkingStatus = { ...current.status, ...figures(networking, facts) };
+  const status: PodNetworkingStatus = { ...current.status, ...figures(networking, view) };
   const about = serviceConditions({
-    tally: facts.tally,
+    stats: view.stats,
     gate: rolloutGate(current),
-    zonesWithoutAddress: facts.unserved.zonesWithoutAddress,
+    zonesWithoutAddress: view.unserved.zonesWithoutAddress,
     vSwitches: status.vSwitches?.map(({ id, zone = '', availableIPCount = 0 }) => ({
       id,
       zone,
-      free: facts.free(id) ?? availableIPCount,
+      free: view.free(id) ?? availableIPCount,
     })),
   });
   for (const stated of about) {
     status.conditions = stateCondition(status.conditions, networking, withOldRequestId(status, stated), nowMs);
   }
-  const { configProblem } = facts;
+  const { configProblem } = view;
   const saidSo = status.conditions?.some(({ type }) => type === 'ConfigurationValid') === true;
-  // Said only once there is something to say, so that objects of a system that is well are not all written for it.
+  // Set only once a file was refused, so that the objects of a healthy system are not all written for it.
   if (configProblem !== undefined || saidSo) {
     const stated =
       configProblem === undefined
@@ -65,7 +65,7 @@ export function networkingStatus(networking: PodNetworking, facts: StatusFacts):
   return status;
 }
 
-/** Whether a status tells something about spec or configuration that the one before did not; figures may wait, this may not. */
+/** Whether a status has news about spec or configuration, which is written at once; statistics may wait. */
 export function isNewVerdict(before: PodNetworkingStatus | undefined, after: PodNetworkingStatus): boolean {
   const words = (status: PodNetworkingStatus | undefined) =>
     ['Ready', 'VSwitchesReady', 'SecurityGroupsReady', 'ConfigurationValid'].map((wanted) => {
@@ -81,7 +81,7 @@ export function isNewVerdict(before: PodNetworkingStatus | undefined, after: Pod
 
 function verdictOf(
   networking: PodNetworking,
-  { checked, remark, nowMs }: StatusFacts,
+  { checked, remark, nowMs }: StatusView,
   problem: CheckedCondition | undefined,
 ): PodNetworkingStatus {
   const { generation } = networking.metadata;
@@ -106,9 +106,9 @@ function verdictOf(
   };
 }
 
-function figures(networking: PodNetworking, { checked, tally, unserved }: StatusFacts): PodNetworkingStatus {
-  const { updated, changing, outdated } = tally.rollout;
-  const reservedOf = (id: string) => tally.reserved.get(id) ?? 0;
+function figures(networking: PodNetworking, { checked, stats, unserved }: StatusView): PodNetworkingStatus {
+  const { updated, changing, outdated } = stats.rollout;
+  const reservedOf = (id: string) => stats.reserved.get(id) ?? 0;
   const sum = (numbers: number[]) => numbers.reduce((total, count) => total + count, 0);
   const described = (networking.spec.vSwitchOptions ?? []).flatMap((id) => {
     const found = checked.answer?.vSwitches.get(id);
@@ -117,15 +117,15 @@ function figures(networking: PodNetworking, { checked, tally, unserved }: Status
   const known = checked.answer === undefined ? (networking.status?.vSwitches ?? []) : described;
   const vSwitches = known.map((vSwitch) => ({ ...vSwitch, reservedIPCount: reservedOf(vSwitch.id) }));
   return {
-    pods: { ...tally.pods, waiting: tally.pods.waiting + unserved.pods },
+    pods: { ...stats.pods, waiting: stats.pods.waiting + unserved.pods },
     rollout: { updated, changing: changing.size, outdated: outdated.size },
     vSwitches,
     availableIPCount: sum(vSwitches.map(({ availableIPCount = 0 }) => availableIPCount)),
-    reservedIPCount: sum([...tally.reserved.values()]),
+    reservedIPCount: sum([...stats.reserved.values()]),
   };
 }
 
-/** An error that repeats with another request id is no reason to write. */
+/** A repeated error with another request id is no reason to write. */
 function withOldRequestId({ conditions }: PodNetworkingStatus, stated: ServiceCondition): ServiceCondition {
   const before = conditions?.find(({ type }) => type === stated.type);
   return { ...stated, message: withoutNewRequestId(before?.message, stated.message) };

@@ -5,8 +5,8 @@ import { NODE_REASONS } from './node.ts';
 import { WAITING_REASONS } from './waiting.ts';
 
 /**
- * Every reason of a condition or event that the product writes. What is not a key here does not compile where conditions
- * are set and events are sent; docs/reference/reasons.md is generated from it.
+ * Every reason of a condition or event that the product writes. Conditions and events with any other reason do not
+ * compile; docs/reference/reasons.md is generated from this.
  */
 const CATALOGUE = { ...WAITING_REASONS, ...INTERFACE_REASONS, ...NETWORKING_REASONS, ...NODE_REASONS } as const;
 
@@ -16,7 +16,7 @@ export type Reason = keyof typeof CATALOGUE;
 /** The catalogue by name. */
 export const REASONS: Readonly<Record<Reason, ReasonEntry>> = CATALOGUE;
 
-/** What the catalogue says of a reason that was read; undefined for one of another version or hand. */
+/** The catalogue entry of a reason that was read; undefined for an unknown reason. */
 export function reasonEntry(reason: string): ReasonEntry | undefined {
   return BY_TEXT.get(reason);
 }

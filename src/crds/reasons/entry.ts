@@ -1,16 +1,18 @@
-/** Where a reason is read: an event on an object, or a condition of it. `Node` is Kubernetes' own, `Node CR` ours. */
+/**
+ * Where a reason appears: an event on an object, or a condition of it. `Node` is Kubernetes' own kind, `Node CR` ours.
+ */
 export type ReasonPlace =
   | { kind: 'Pod' | 'PodENI' | 'PodNetworking' | 'Node'; event: 'Normal' | 'Warning' }
   | { kind: 'PodENI' | 'NetworkInterface' | 'PodNetworking' | 'Node CR'; condition: string };
 
-/** One reason: what it means and what the reader can do. */
+/** One reason: its meaning and what the reader can do. */
 export interface ReasonEntry {
   on: readonly ReasonPlace[];
-  /** What has happened, or what is waited for. */
+  /** What has happened, or what the object waits for. */
   cause: string;
-  /** What to do; absent where nothing is to be done. */
+  /** What to do; absent when there is nothing to do. */
   remedy?: string;
-  /** As what a pod counts whose PodENI says this; neither: it is on its way. */
+  /** How a pod counts whose PodENI has this reason; without it, the pod counts as in progress. */
   pod?: 'waiting' | 'failed';
 }
 

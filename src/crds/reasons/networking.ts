@@ -10,7 +10,7 @@ import {
   type ReasonEntry,
 } from './entry.ts';
 
-/** What a PodNetworking says of its check and of the pods that it serves. */
+/** Reasons for the check of a PodNetworking and for the pods that it serves. */
 export const NETWORKING_REASONS = {
   SyncPodNetworkingSucceed: {
     on: [{ kind: 'PodNetworking', event: 'Normal' }],
@@ -19,7 +19,7 @@ export const NETWORKING_REASONS = {
   SyncPodNetworkingFailed: {
     on: [{ kind: 'PodNetworking', event: 'Warning' }],
     cause: 'The check failed; the note says what is wrong.',
-    remedy: 'Mend the spec, or create what is missing.',
+    remedy: 'Correct the spec, or create what is missing.',
   },
   Checked: { on: [NETWORKING_READY], cause: 'vSwitches and security groups exist in the VPC.' },
   Found: { on: [NETWORKING_VSWITCHES, NETWORKING_GROUPS], cause: 'All of them exist in the VPC.' },
@@ -35,12 +35,12 @@ export const NETWORKING_REASONS = {
   },
   VSwitchInOtherVPC: {
     on: [NETWORKING_VSWITCHES, NETWORKING_READY],
-    cause: 'A vSwitch lies in another VPC than the cluster.',
+    cause: 'A vSwitch is not in the VPC of the cluster.',
     remedy: 'Name vSwitches of the VPC of the cluster.',
   },
   NoIPv6CIDR: {
     on: [NETWORKING_VSWITCHES, NETWORKING_READY],
-    cause: 'No vSwitch has an IPv6 CIDR, which `ipStack` asks for.',
+    cause: 'No vSwitch has an IPv6 CIDR, which `ipStack` requires.',
     remedy: 'Give a vSwitch an IPv6 CIDR, or name another.',
   },
   SecurityGroupMissing: {
@@ -55,34 +55,34 @@ export const NETWORKING_REASONS = {
   },
   SecurityGroupInOtherVPC: {
     on: [NETWORKING_GROUPS, NETWORKING_READY],
-    cause: 'A security group lies in another VPC than the cluster.',
+    cause: 'A security group is not in the VPC of the cluster.',
     remedy: 'Name security groups of the VPC of the cluster.',
   },
   SecurityGroupKindsDiffer: {
     on: [NETWORKING_GROUPS, NETWORKING_READY],
-    cause: 'Basic and enterprise security groups are mixed; an ENI takes only one kind.',
+    cause: 'Basic and enterprise security groups are mixed; an ENI supports only one kind.',
     remedy: 'Name groups of one kind.',
   },
   AddressesFree: { on: [NETWORKING_CAPACITY], cause: 'There are free addresses wherever pods need them.' },
   ZoneFull: {
     on: [NETWORKING_CAPACITY],
-    cause: 'Pods wait in a zone all of whose vSwitches are full; the message names zone and vSwitches.',
-    remedy: 'Add a vSwitch of that zone to `vSwitchOptions`, or free addresses.',
+    cause: 'Pods wait in a zone where all vSwitches are full; the message names zone and vSwitches.',
+    remedy: 'Add a vSwitch of that zone to `vSwitchOptions`, or free some addresses.',
   },
   AllVSwitchesFull: {
     on: [NETWORKING_CAPACITY],
     cause: 'No vSwitch has a free address.',
-    remedy: 'Add a vSwitch to `vSwitchOptions`, or free addresses.',
+    remedy: 'Add a vSwitch to `vSwitchOptions`, or free some addresses.',
   },
   NotKnown: {
     on: [NETWORKING_CAPACITY],
-    cause: 'The cloud has not told yet how many addresses are free.',
+    cause: 'The number of free addresses is not known yet.',
     remedy: 'See condition `VSwitchesReady`.',
   },
   Healthy: { on: [NETWORKING_ALLOCATION], cause: 'No pod fails to get its interface.' },
   PodsFailing: {
     on: [NETWORKING_ALLOCATION],
-    cause: 'Interfaces of pods fail; the message tells how many, and the last error with its request id.',
+    cause: 'Some pods fail to get their interface; the message shows how many, and the last error with its request id.',
     remedy: 'See the PodENIs that are not Ready: `kubectl get podeni -A -o wide`.',
   },
   ConfigurationInForce: {
@@ -92,23 +92,23 @@ export const NETWORKING_REASONS = {
   },
   ConfigurationRefused: {
     on: [NETWORKING_CONFIGURATION],
-    cause: "The control plane's configuration file was changed and is wrong; the one before it stays in force.",
-    remedy: 'Correct the key that the message names.',
+    cause: "The control plane's configuration file was changed and is invalid; the previous one stays in force.",
+    remedy: 'Correct the key named in the message.',
   },
   UpToDate: { on: [NETWORKING_ROLLOUT], cause: 'Every running pod has the security groups of the spec.' },
   RollingOut: {
     on: [NETWORKING_ROLLOUT],
-    cause: 'Running pods are being given the security groups of the spec; the message counts them.',
+    cause: 'The security groups of the spec are being applied to running pods; the message counts them.',
     remedy: 'Wait; pods that wait for their network go first.',
   },
   RolloutBlocked: {
     on: [NETWORKING_ROLLOUT],
-    cause: 'The security groups of the spec are not rolled out, as the PodNetworking is not Ready.',
+    cause: 'The security groups of the spec are not rolled out, because the PodNetworking is not Ready.',
     remedy: 'See condition `Ready`.',
   },
   AwaitingRecreation: {
     on: [NETWORKING_ROLLOUT],
     cause: 'With `securityGroupRolloutPolicy: OnRecreate` running pods keep their security groups.',
-    remedy: 'Create the pods again, or set the policy to `Immediate`.',
+    remedy: 'Recreate the pods, or set the policy to `Immediate`.',
   },
 } as const satisfies Record<string, ReasonEntry>;

@@ -7,7 +7,7 @@ import {
   type ReasonEntry,
 } from './entry.ts';
 
-/** What the node's network says of itself, and what the node agent tells of a pod. */
+/** Reasons for the network of a node, and for what the node agent reports about a pod. */
 export const NODE_REASONS = {
   Attached: { on: [NODE_CR_TRUNK, NODE_CR_READY], cause: 'The trunk ENI is attached.' },
   ExclusiveMode: {
@@ -16,38 +16,39 @@ export const NODE_REASONS = {
   },
   TrunkNotSupported: {
     on: [NODE_CR_TRUNK, NODE_CR_READY],
-    cause: 'The instance type takes no member ENIs, or trunk mode is turned off, for the cluster or for this node.',
+    cause:
+      'The instance type does not support member ENIs, or trunk mode is turned off, for the cluster or for this node.',
     remedy: 'Use an instance type with member ENIs for nodes whose pods need them.',
   },
   TrunkLost: {
     on: [NODE_CR_TRUNK, NODE_CR_READY],
-    cause: 'The trunk no longer exists in the cloud; another one is created.',
+    cause: 'The trunk no longer exists in the cloud; a new one will be created.',
   },
   InstanceReplaced: {
     on: [NODE_CR_TRUNK, NODE_CR_READY],
-    cause: 'The name of the node belongs to another instance now.',
+    cause: 'The name of the node now belongs to another instance.',
   },
   ConfigError: {
     on: [NODE_CR_TRUNK, NODE_CR_READY, NODE_CR_CONFIGURATION, NODE_WARNING, POD_WARNING],
     cause:
-      "`eni-config`, or the ConfigMap that the node's label names, is missing, malformed, or has no vSwitch for the zone; or the node lacks what describes it.",
+      "`eni-config`, or the ConfigMap that the node's label names, is missing, malformed, or has no vSwitch for the zone; or the node lacks its identity (`spec.providerID`, topology labels).",
     remedy: 'The message names the key, label or field.',
   },
   AllocIPFailed: {
     on: [POD_WARNING],
-    cause: 'The node agent could not attach the network; the note says what it waited for.',
-    remedy: 'See the PodENI; the kubelet tries again by itself.',
+    cause: 'The node agent could not attach the network; the note shows what it waited for.',
+    remedy: 'See the PodENI; the kubelet retries automatically.',
   },
   NetworkChangedInPod: {
     on: [POD_WARNING],
     cause:
-      'Something in the namespace of the pod is not as ADD made it: a VPN, a chained plugin or an init container changed it, or so much was put there that it cannot be compared. The node agent leaves it.',
+      'Something in the namespace of the pod differs from what ADD set up: a VPN, a chained plugin or an init container changed it, or there is too much to compare. The node agent leaves it unchanged.',
     remedy:
-      'Nothing, where the change is meant. Otherwise see who in the pod has NET_ADMIN; a new sandbox has the network anew.',
+      'None if the change is intended. Otherwise find out which container has NET_ADMIN; a new sandbox gets a fresh network.',
   },
   ParseFailed: {
     on: [POD_WARNING],
-    cause: 'An annotation about bandwidth or priority is wrong, and was ignored.',
-    remedy: 'Correct it; it counts for the next sandbox.',
+    cause: 'An annotation about bandwidth or priority is invalid and was ignored.',
+    remedy: 'Correct it; it takes effect with the next sandbox.',
   },
 } as const satisfies Record<string, ReasonEntry>;

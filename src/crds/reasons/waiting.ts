@@ -6,8 +6,8 @@ const POD_AND_RECORD = [POD_WARNING, POD_ENI_READY] as const;
 export const WAITING_REASONS = {
   PodNetworkingNotReady: {
     on: [POD_WARNING],
-    cause: 'The PodNetworking that picks the pod failed its check.',
-    remedy: 'See its conditions; the pod is served when it is mended.',
+    cause: 'The PodNetworking that selects the pod failed its check.',
+    remedy: 'See its conditions; the pod is served once it passes.',
   },
   PodNetworkingNotFound: {
     on: [POD_WARNING],
@@ -16,7 +16,7 @@ export const WAITING_REASONS = {
   },
   FixedNeedsStableName: {
     on: [POD_WARNING],
-    cause: 'A Fixed PodNetworking picks a pod whose name will not come back.',
+    cause: 'A Fixed PodNetworking selects a pod without a stable name.',
     remedy: 'Use a StatefulSet, or an Elastic PodNetworking.',
   },
   NetworkRequestInvalid: {
@@ -26,17 +26,18 @@ export const WAITING_REASONS = {
   },
   PodNetworkingsOverlap: {
     on: [POD_WARNING],
-    cause: 'Several PodNetworkings select the pod; the note names the one that serves it and those that stand behind.',
-    remedy: 'Make the selectors disjoint, or say with `spec.priority` which one is meant.',
+    cause:
+      'Several PodNetworkings select the pod; the note names the one that serves it and those with lower precedence.',
+    remedy: 'Make the selectors disjoint, or set `spec.priority`.',
   },
   EscapedWebhook: {
     on: [POD_WARNING],
-    cause: 'A PodNetworking picks the pod, but the webhook did not see it when it was created.',
-    remedy: 'Delete the pod, so that its owner makes another; `webhook.escapedPods: evict` does it by itself.',
+    cause: 'A PodNetworking selects the pod, but the webhook did not process it when it was created.',
+    remedy: 'Delete the pod so that its owner recreates it; `webhook.escapedPods: evict` does this automatically.',
   },
   Unreadable: {
     on: [POD_WARNING],
-    cause: 'The PodENI or PodNetworking of the pod has a form that this version does not understand.',
+    cause: 'The PodENI or PodNetworking of the pod cannot be parsed by this version.',
     remedy: 'Correct or delete the object that the note names.',
   },
   NodeNotReady: {
@@ -56,7 +57,7 @@ export const WAITING_REASONS = {
     on: POD_AND_RECORD,
     cause: 'Every member ENI that the instance type allows is in use.',
     remedy:
-      'Wait, add nodes, or use a larger type; pods are served in arrival order, and the note tells the place in line.',
+      'Wait, add nodes, or use a larger type; pods are served in arrival order, and the note shows the place in line.',
   },
   NoEniSlot: {
     pod: 'waiting',
@@ -68,13 +69,13 @@ export const WAITING_REASONS = {
     pod: 'waiting',
     on: POD_AND_RECORD,
     cause: 'The PodNetworking has no vSwitch in the zone of the node.',
-    remedy: 'Add one to `vSwitchOptions`, or keep the pod out of that zone.',
+    remedy: 'Add one to `vSwitchOptions`, or schedule the pod to another zone.',
   },
   VSwitchFull: {
     pod: 'waiting',
     on: [...POD_AND_RECORD, NODE_CR_TRUNK, NODE_CR_READY],
     cause: 'There is no free address in the vSwitches of the zone.',
-    remedy: 'Add a vSwitch, or free addresses; it is looked at again within 15 s.',
+    remedy: 'Add a vSwitch, or free some addresses; the pod is retried within 15 s.',
   },
   ZoneMismatch: {
     pod: 'waiting',
@@ -85,19 +86,19 @@ export const WAITING_REASONS = {
   EniTypeNotSupported: {
     pod: 'waiting',
     on: POD_AND_RECORD,
-    cause: 'The PodNetworking asks for whole ENIs on a node that gives trunk members, or the reverse.',
+    cause: 'The PodNetworking requires whole ENIs on a node that provides trunk members, or the reverse.',
     remedy: 'Use `Default`, or nodes with the label `k8s.aliyun.com/exclusive-mode-eni-type=eniOnly` for whole ENIs.',
   },
   NetworkingGone: {
     pod: 'failed',
     on: POD_AND_RECORD,
-    cause: 'The PodNetworking was deleted before the creation of the ENI succeeded.',
+    cause: 'The PodNetworking was deleted before the ENI was created.',
     remedy: 'Create it again, or delete the pod.',
   },
   WaitingForQuota: {
     pod: 'waiting',
     on: [POD_ENI_READY],
-    cause: "The account's calls per minute are used up; the message tells how many calls wait and until when.",
-    remedy: 'Ask for a higher quota and set `rateLimit`, or wait.',
+    cause: "The account's calls per minute are used up; the message shows how many calls wait and until when.",
+    remedy: 'Request a higher quota and set `rateLimit`, or wait.',
   },
 } as const satisfies Record<string, ReasonEntry>;

@@ -1,4 +1,4 @@
-import { passageOf } from '../../allocation/escape.ts';
+import { webhookOutcome } from '../../allocation/escape.ts';
 import { isExclusive } from '../../allocation/node-mode.ts';
 import { isFixed, releaseDueMs } from '../../allocation/retention.ts';
 import { ANNOTATION_POD_NETWORKING, ANNOTATION_POD_UID, LABEL_IGNORE } from '../../crds/names.ts';
@@ -139,7 +139,7 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
     case 'matched': {
       const names = choice.wanted.map(({ networking }) => networking.metadata.name).join(', ');
       const createdAt = choice.wanted.map(({ networking }) => networking.metadata.creationTimestamp);
-      const passage = passageOf(
+      const passage = webhookOutcome(
         {
           annotations: pod.metadata.annotations,
           createdAt: pod.metadata.creationTimestamp,
