@@ -224,7 +224,9 @@ export class NodeBed implements AsyncDisposable {
     };
     const before = await count();
     await pollUntil(async () => ((await count()) >= before + times ? true : undefined), {
-      ...{ what: `${times} syncs of the agent`, timeoutMs: 300_000, intervalMs: 500 },
+      what: `${times} syncs of the agent`,
+      timeoutMs: 300_000,
+      intervalMs: 500,
     });
   }
 

@@ -264,19 +264,29 @@ export function dashboardFiles(): [string, string][] {
 
 function dashboard(uid: string, title: string, panels: readonly Panel[]) {
   return {
-    ...{ uid, title, tags: ['terway'], schemaVersion: 38, version: 1, editable: true, refresh: '30s' },
+    uid,
+    title,
+    tags: ['terway'],
+    schemaVersion: 38,
+    version: 1,
+    editable: true,
+    refresh: '30s',
     time: { from: 'now-3h', to: 'now' },
     templating: {
       list: [{ name: 'datasource', type: 'datasource', query: 'prometheus', label: 'Data source' }],
     },
     panels: panels.map((panel, at) => ({
-      ...{ id: at + 1, type: 'timeseries', title: panel.title },
+      id: at + 1,
+      type: 'timeseries',
+      title: panel.title,
       ...(panel.empty === undefined ? {} : { description: `Empty while ${panel.empty}` }),
       gridPos: { x: (at % COLUMNS) * WIDTH, y: Math.floor(at / COLUMNS) * HEIGHT, w: WIDTH, h: HEIGHT },
       datasource: { type: 'prometheus', uid: '$datasource' },
       fieldConfig: { defaults: { unit: panel.unit, min: 0 }, overrides: [] },
       targets: Object.entries(panel.queries).map(([legendFormat, expr], index) => ({
-        ...{ refId: String.fromCharCode(65 + index), expr, legendFormat },
+        refId: String.fromCharCode(65 + index),
+        expr,
+        legendFormat,
       })),
     })),
   };

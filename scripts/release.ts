@@ -55,13 +55,21 @@ const { version: nodeVersion } = await read(
 await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
 await writeProductImage({
-  ...{ distDir, nodePath, version, reference: `docker.io/library/${name}:${version}` },
+  distDir,
+  nodePath,
+  version,
+  reference: `docker.io/library/${name}:${version}`,
   cacheDir: join(root, 'node_modules', '.cache', 'terway-controlplane-image'),
   outPath: join(out, `${name}-${version}-image.tar`),
 });
 await promisify(execFile)(await ensureHelm(), ['package', join(root, 'charts', name), '--destination', out]);
 const sbom = await imageSbom({
-  ...{ root, distDir, name, version, nodeVersion, now: startedAt },
+  root,
+  distDir,
+  name,
+  version,
+  nodeVersion,
+  now: startedAt,
   systemFiles: await systemFiles(nodePath),
 });
 await writeFile(join(out, `${name}-${version}-sbom.cdx.json`), `${JSON.stringify(sbom, undefined, 2)}\n`);

@@ -82,7 +82,10 @@ function npmComponent(name: string, entry: z.infer<typeof lockSchema>['packages'
   const { version, integrity, license } = entry;
   const sha512 = /^sha512-(\S+)/.exec(integrity ?? '')?.[1];
   return {
-    ...{ type: 'library', name, version, purl: `pkg:npm/${name.replace('@', '%40')}@${version}` },
+    type: 'library',
+    name,
+    version,
+    purl: `pkg:npm/${name.replace('@', '%40')}@${version}`,
     ...(sha512 === undefined
       ? {}
       : { hashes: [{ alg: 'SHA-512', content: Buffer.from(sha512, 'base64').toString('hex') }] }),

@@ -11,7 +11,11 @@ import { KubeModel } from './model/model.ts';
 import { SimulatedTransport } from './transport.ts';
 
 const configMaps: Resource<HasMetadata> = {
-  ...{ group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true },
+  group: '',
+  version: 'v1',
+  plural: 'configmaps',
+  kind: 'ConfigMap',
+  namespaced: true,
 };
 const target = { resource: 'configmaps', namespace: 'default' };
 
@@ -47,8 +51,13 @@ test('of two replicas one leads, and the other after it was cut off', async () =
   for (const [at, name] of ['a', 'bb'].entries()) {
     const { client } = replica(name, { onRequest: () => (isCutOff && at === 0 ? cut : undefined) });
     const run = runWithLease({
-      ...{ client, clock, random: seededRandom(at), signal: abort.signal },
-      ...{ namespace: 'kube-system', name: 'lease', identity: name },
+      client,
+      clock,
+      random: seededRandom(at),
+      signal: abort.signal,
+      namespace: 'kube-system',
+      name: 'lease',
+      identity: name,
       onLead: async (signal) => {
         leaders.push(`${name} leads`);
         await clock.sleep(86_400_000, signal).catch(() => {});

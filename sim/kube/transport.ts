@@ -164,8 +164,13 @@ export class SimulatedTransport implements ApiTransport {
     const { clock, bookmarkIntervalMs = 60_000, maxBufferedEvents = 10_000 } = this.#options;
     const timers = new WatchTimers(clock);
     const stream: WatchStream = new WatchStream({
-      ...{ clock, call, faults: this.#faults, counts: this.#counts, signal: request.signal },
-      ...{ eventMs: this.#latency.eventMs, maxBuffered: maxBufferedEvents },
+      clock,
+      call,
+      faults: this.#faults,
+      counts: this.#counts,
+      signal: request.signal,
+      eventMs: this.#latency.eventMs,
+      maxBuffered: maxBufferedEvents,
       onEnd: () => {
         opened.close();
         timers.cancel();

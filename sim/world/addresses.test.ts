@@ -39,7 +39,8 @@ test('pods that describe their own networks hold nobody up while the VPC API is 
   const script = new FaultScript();
   const made = new World({
     config: { leaderElection: false, podENIMaxConcurrent: 10 },
-    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+    kubeFaults: script.kubeFaults,
+    onCloudCall: script.onCloudCall,
   });
   world = made;
   made.addNode();

@@ -11,7 +11,8 @@ afterEach(() => world?.end());
 async function cluster(script: FaultScript): Promise<World> {
   const made = new World({
     config: { leaderElection: false, collector: { interval: '1h', minimumAge: '1h' } },
-    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+    kubeFaults: script.kubeFaults,
+    onCloudCall: script.onCloudCall,
   });
   world = made;
   made.addNode();

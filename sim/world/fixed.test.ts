@@ -11,7 +11,8 @@ afterEach(() => world?.end());
 async function cluster(script = new FaultScript()): Promise<World> {
   const made = new World({
     config: { leaderElection: false },
-    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+    kubeFaults: script.kubeFaults,
+    onCloudCall: script.onCloudCall,
   });
   world = made;
   made.addNode();

@@ -17,7 +17,8 @@ async function smallNode(options: WorldOptions = {}): Promise<{ world: World; no
   script = new FaultScript();
   const made = new World({
     config: { leaderElection: false, ...options.config },
-    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+    kubeFaults: script.kubeFaults,
+    onCloudCall: script.onCloudCall,
   });
   world = made;
   const { name } = made.addNode(SMALL);

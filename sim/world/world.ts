@@ -117,7 +117,9 @@ export class World {
       metadata: { name },
       spec: {
         selector: { podSelector: { matchLabels: { networking: name } } },
-        ...{ allocationType, vSwitchOptions: vSwitchIds, securityGroupIDs: [this.securityGroupId] },
+        allocationType,
+        vSwitchOptions: vSwitchIds,
+        securityGroupIDs: [this.securityGroupId],
       },
     });
   }
@@ -179,10 +181,17 @@ export class World {
 
   startReplica(name = `replica-${this.#replicas.length + 1}`): WorldReplica {
     const replica = new WorldReplica({
-      ...{ name, kube: this.kube, cloud: this.cloud, clock: this.clock, random: this.random },
+      name,
+      kube: this.kube,
+      cloud: this.cloud,
+      clock: this.clock,
+      random: this.random,
       config: stringify({ webhook: { enabled: false }, ...this.#options.config }),
-      ...{ clusterId: CLUSTER_ID, vpcId: this.vpcId, regionId: REGION },
-      ...{ kubeFaults: this.#options.kubeFaults, onCloudCall: this.#options.onCloudCall },
+      clusterId: CLUSTER_ID,
+      vpcId: this.vpcId,
+      regionId: REGION,
+      kubeFaults: this.#options.kubeFaults,
+      onCloudCall: this.#options.onCloudCall,
     });
     this.#replicas.push(replica);
     return replica;

@@ -179,7 +179,12 @@ async function withContext(flags: Flags, work: (context: CommandContext) => Prom
           : Promise.resolve(flags['control-plane']));
     const socket = flags.socket ?? process.env['TERWAY_ADMIN_SOCKET'] ?? '';
     return await work({
-      ...{ cluster, kubectl, systemNamespace, controlPlaneName, clock: systemClock, version: VERSION },
+      cluster,
+      kubectl,
+      systemNamespace,
+      controlPlaneName,
+      clock: systemClock,
+      version: VERSION,
       controlPlane:
         socket === ''
           ? new ExecChannel({ cluster, namespace: systemNamespace, name: controlPlaneName, kubectl })

@@ -56,7 +56,9 @@ export class LiveConfig {
     showLevel(metrics, this.settings);
     await watchConfig(
       {
-        ...{ path, text, clock },
+        path,
+        text,
+        clock,
         onReload: (reload) => {
           if (reload.kind === 'refused') {
             this.#problem = reload.message;

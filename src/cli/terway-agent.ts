@@ -95,12 +95,22 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
   const client = connectKube(kubeConfig, { userAgent: 'terway-agent', clock: systemClock, random: systemRandom });
   const datapath = await openNodeDatapath({ ...options, log });
   const recorder = new EventRecorder({
-    ...{ client, controller: 'terway-agent', instance: nodeName, clock: systemClock },
+    client,
+    controller: 'terway-agent',
+    instance: nodeName,
+    clock: systemClock,
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
   });
   const agent = await Agent.create({
-    ...{ nodeName, config, client, datapath, recorder, log },
-    ...{ clock: systemClock, random: systemRandom, pluginPath: join(lib, 'terway-cni') },
+    nodeName,
+    config,
+    client,
+    datapath,
+    recorder,
+    log,
+    clock: systemClock,
+    random: systemRandom,
+    pluginPath: join(lib, 'terway-cni'),
   });
   addProcessMetrics(agent.metrics.registry);
   const servers = [];

@@ -47,7 +47,13 @@ export function createAdminChannel(options: {
 }): AdminChannel {
   const { config, identity, instance, quota, metrics, log, ready } = options;
   return new AdminChannel({
-    ...{ quota, metrics, log, clock: systemClock, version: VERSION, identity: instance, cluster: identity },
+    quota,
+    metrics,
+    log,
+    clock: systemClock,
+    version: VERSION,
+    identity: instance,
+    cluster: identity,
     socketPath: config.config.adminSocket,
     degradation: () => config.settings.degradation,
     configurationProblem: () => config.problem,

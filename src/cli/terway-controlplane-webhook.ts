@@ -29,17 +29,25 @@ export function createWebhook(
   const { webhook, enableTrunk, controllerNamespace: namespace, controllerName: name } = config;
   if (!webhook.enabled) return undefined;
   return new Webhook({
-    ...{ client, log, metrics, clock: systemClock, random: systemRandom, issue: issueWithNewAuthority },
+    client,
+    log,
+    metrics,
+    clock: systemClock,
+    random: systemRandom,
+    issue: issueWithNewAuthority,
     sources: sourcesOf(client, informers, eniConfigs),
     rules: {
-      ...{ enableTrunk: enableTrunk !== false, injectResources: webhook.injectResources },
+      enableTrunk: enableTrunk !== false,
+      injectResources: webhook.injectResources,
       stableNameKinds: config.customStatefulWorkloadKinds,
     },
     address: { host: webhook.bindHost, port: webhook.port },
     timeoutMs: webhook.timeout,
     drainMs: webhook.drain,
     certificates: {
-      ...{ namespace, name, mode: webhook.certificates },
+      namespace,
+      name,
+      mode: webhook.certificates,
       policy: {
         validityMs: webhook.certificateValidity,
         settleMs: webhook.rotationStep,

@@ -99,8 +99,17 @@ async function main(): Promise<void> {
   }
   const { quota, cloud } = connectCloud(config, identity, credential, metrics, stop.signal);
   replica = new Replica({
-    ...{ client, cloud, quota, config, live, cluster: identity, instance, log, metrics },
-    ...{ clock: systemClock, random: systemRandom },
+    client,
+    cloud,
+    quota,
+    config,
+    live,
+    cluster: identity,
+    instance,
+    log,
+    metrics,
+    clock: systemClock,
+    random: systemRandom,
   });
   webhook = createWebhook(config, client, replica, log, metrics);
   identityProblem = undefined;
@@ -113,7 +122,11 @@ async function main(): Promise<void> {
   );
   const following = live.follow(
     {
-      ...{ path: flags.config, text: configText, clock: systemClock, log, metrics },
+      path: flags.config,
+      text: configText,
+      clock: systemClock,
+      log,
+      metrics,
       apply: ({ logLevel, rateLimit, rateLimitShare }) => {
         log.level = logLevel;
         quota.setLimits({ limits: rateLimit, share: rateLimitShare });

@@ -43,8 +43,12 @@ backoffOverride: { eni_create: { Duration: 10000000000 } }
   test('is read; what has no effect here is said, each key once', () => {
     const { config, notes } = parseControlPlaneConfig('ctrl-config.yaml', text);
     expect(config).toMatchObject({
-      ...{ regionID: 'cn-hangzhou', enableTrunk: false, degradation: 'l1', podENIMaxConcurrent: 10 },
-      ...{ customStatefulWorkloadKinds: ['CloneSet'], nodeLabelWhiteList: { pool: 'trunk' } },
+      regionID: 'cn-hangzhou',
+      enableTrunk: false,
+      degradation: 'l1',
+      podENIMaxConcurrent: 10,
+      customStatefulWorkloadKinds: ['CloneSet'],
+      nodeLabelWhiteList: { pool: 'trunk' },
     });
     const keys = notes.map((note) => note.split(' ')[0]);
     expect(keys).toEqual([...new Set(keys)]);

@@ -107,7 +107,10 @@ export async function nodeRows({
     const problem = exclusive || noTrunk || (trunk ?? '') !== '' ? undefined : (condition?.reason ?? 'NoRecord');
     const seenAt = latestWord(runtimes.find((runtime) => runtime.metadata.name === name));
     return {
-      ...{ name, zone: zoneID, instanceID, instanceType },
+      name,
+      zone: zoneID,
+      instanceID,
+      instanceType,
       mode: exclusive ? 'exclusive' : noTrunk ? 'none' : 'trunk',
       ...(trunk === undefined || trunk === '' ? {} : { trunkENIID: trunk }),
       ...(problem === undefined

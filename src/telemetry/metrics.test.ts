@@ -55,7 +55,8 @@ test('a vSwitch that is gone has no series any more', async () => {
 test('any number of PodNetworkings gives a bounded number of series, and no pod is lost in them', async () => {
   const metrics = createMetrics();
   const networkings = Array.from({ length: 1000 }, (_, at) => ({
-    ...{ name: `n-${at}`, pods: { bound: 2, waiting: 1 } },
+    name: `n-${at}`,
+    pods: { bound: 2, waiting: 1 },
     conditions: [{ type: 'Ready', status: 'True' }],
   }));
   metrics.sources.leader = () => ({ ...LEADER, networkings });

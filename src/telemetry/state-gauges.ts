@@ -12,7 +12,9 @@ const NETWORKING = `the first ${NAMED_NETWORKINGS} PodNetworkings by name, ${RES
 export function defineReplicaGauges(set: MetricSet, sources: { replica?: () => ReplicaState }): void {
   const quotaGauge = (field: 'limit' | 'left' | 'waiting', name: string, help: string) =>
     set.readGauge({
-      ...{ name, help, labels: { action: ACTION } },
+      name,
+      help,
+      labels: { action: ACTION },
       read: () =>
         (sources.replica?.().quota ?? []).map((row) => ({ labels: { action: row.action }, value: row[field] })),
     });

@@ -60,7 +60,10 @@ test.each([
 ])('%j is refused, naming field and rule, and changes nothing', async (changes, words) => {
   await expect(admin.setBehaviour(changes)).rejects.toThrow(words);
   expect(await admin.setBehaviour({})).toEqual({
-    ...{ rateWindows: {}, tagFilterMaxResources: 0, attachFaults: [], instanceFilterReturnsMembers: true },
+    rateWindows: {},
+    tagFilterMaxResources: 0,
+    attachFaults: [],
+    instanceFilterReturnsMembers: true,
     listLag: { createdMs: 0, deletedMs: 0 },
   });
 });

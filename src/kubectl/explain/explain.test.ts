@@ -25,8 +25,13 @@ function podOf(spec: object = {}, status: object = {}, metadata: object = {}): P
 
 function eventOf(reason: string, note: string, second: number, more: object = {}): Event {
   return parsed(eventResource, {
-    ...{ metadata: { name: `${reason}.${second}` }, eventTime: at(second), type: 'Warning', reason, note },
-    ...{ regarding: { kind: 'Pod', name: 'web-0', uid: 'u1' }, ...more },
+    metadata: { name: `${reason}.${second}` },
+    eventTime: at(second),
+    type: 'Warning',
+    reason,
+    note,
+    regarding: { kind: 'Pod', name: 'web-0', uid: 'u1' },
+    ...more,
   });
 }
 
@@ -122,7 +127,10 @@ describe('the time line', () => {
       operations: [{ time: at(3), action: 'AttachNetworkInterface', code: 'Throttling', requestID: 'R-2' }],
     });
     expect(timelineOf(factsOf({ podEni })).at(-1)).toEqual({
-      ...{ time: at(3), source: 'Cloud', bad: true, what: 'AttachNetworkInterface: Throttling (request R-2)' },
+      time: at(3),
+      source: 'Cloud',
+      bad: true,
+      what: 'AttachNetworkInterface: Throttling (request R-2)',
     });
   });
 

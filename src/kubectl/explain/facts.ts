@@ -71,7 +71,13 @@ export async function gatherPodFacts(
         ]);
   return {
     ...key,
-    ...{ pod, podEni, networkings, coreNode, node, stableNameKinds, nowMs: clock.now() },
+    pod,
+    podEni,
+    networkings,
+    coreNode,
+    node,
+    stableNameKinds,
+    nowMs: clock.now(),
     namespaceLabels: namespace === undefined ? undefined : (namespace.metadata.labels ?? {}),
     events: events.filter(({ regarding }) => ['Pod', 'PodENI'].includes(regarding.kind)),
     runtime: runtime?.status?.pods?.[pod?.metadata.uid ?? ''],

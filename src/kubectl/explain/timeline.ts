@@ -123,7 +123,10 @@ function nodeEntries({ node, pod, podEni }: PodFacts): TimelineEntry[] {
 function agentEntries({ runtime }: PodFacts): TimelineEntry[] {
   const words: Record<string, string> = { initial: 'sandbox has its network', deleted: 'sandbox is gone' };
   return Object.entries(runtime?.status ?? {}).map(([state, { lastUpdateTime = '' }]) => ({
-    ...{ time: lastUpdateTime, source: 'Agent' as const, what: words[state] ?? state, bad: false },
+    time: lastUpdateTime,
+    source: 'Agent' as const,
+    what: words[state] ?? state,
+    bad: false,
   }));
 }
 
@@ -150,7 +153,9 @@ function eventEntries(events: readonly Event[]): TimelineEntry[] {
   return [...groups.values()].map(({ first, last, count, event }) => {
     const often = count === 1 ? '' : ` (${count} times, last ${clockTime(last)})`;
     return {
-      ...{ time: first, source: 'Event', what: `${event.reason}${often}: ${event.note}` },
+      time: first,
+      source: 'Event',
+      what: `${event.reason}${often}: ${event.note}`,
       bad: event.type === 'Warning',
     };
   });

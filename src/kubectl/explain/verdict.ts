@@ -208,7 +208,8 @@ function well(text: string): Verdict {
 function bad(text: string, reason?: string): Verdict {
   const entry = reason === undefined ? undefined : reasonEntry(reason);
   return {
-    ...{ well: false, text },
+    well: false,
+    text,
     ...(reason === undefined ? {} : { reason }),
     ...(entry === undefined ? {} : { cause: entry.cause }),
     ...(entry?.remedy === undefined ? {} : { remedy: entry.remedy }),
