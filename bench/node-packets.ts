@@ -2,9 +2,18 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildTools, DatapathLab } from '../src/datapath/test-support/datapath-lab.ts';
 import type { Datapath, Layout, PodAttachment } from '../src/datapath/types.ts';
-import { Crowd, type Direction, namespaceOf, OUTSIDE, openLab, PAYLOAD_BYTES, PORT, trunkPod } from './crowd.ts';
 import { FramesProcess, flood, receivedPackets } from './frames-tool.ts';
 import { median, type Report, spread } from './report.ts';
+import {
+  type Direction,
+  namespaceOf,
+  OUTSIDE,
+  openLab,
+  PAYLOAD_BYTES,
+  PORT,
+  TrunkPodFleet,
+  trunkPod,
+} from './trunk-pod-fleet.ts';
 
 const ROUNDS = 7;
 const PACKETS = 60_000;
@@ -31,12 +40,13 @@ const CONFIGURATIONS: readonly { count: number; layout: Layout; packets: number 
 export async function measurePacketCost({ record, say }: Report): Promise<void> {
   await buildTools();
   await using stack = new AsyncDisposableStack();
-  const crowds: Crowd[] = [];
-  for (const { count, layout } of CONFIGURATIONS) crowds.push(stack.use(await Crowd.make(count, layout, 'shared')));
+  const fleets: TrunkPodFleet[] = [];
+  for (const { count, layout } of CONFIGURATIONS)
+    fleets.push(stack.use(await TrunkPodFleet.make(count, layout, 'shared')));
   const ratios: Record<'100' | '1000' | 'perPod', number[]> = { '100': [], '1000': [], perPod: [] };
   for (const direction of ['out', 'in'] as const) {
     const rounds: number[][] = [];
-    for (let round = 0; round < ROUNDS; round += 1) rounds.push(await oneRound(crowds, direction));
+    for (let round = 0; round < ROUNDS; round += 1) rounds.push(await oneRound(fleets, direction));
     const column = (at: number) => rounds.map((costs) => costs[at] ?? Number.NaN);
     for (const [at, { count, layout }] of CONFIGURATIONS.entries()) {
       say(`  ${direction}, ${layout}, ${count} pods: ${spread(column(at).map((cost) => cost / 1000))} µs a packet`);
@@ -61,10 +71,10 @@ export async function measurePacketCost({ record, say }: Report): Promise<void> 
   });
 }
 
-async function oneRound(crowds: readonly Crowd[], direction: Direction): Promise<number[]> {
+async function oneRound(fleets: readonly TrunkPodFleet[], direction: Direction): Promise<number[]> {
   const costs: number[] = [];
   for (const [at, { packets }] of CONFIGURATIONS.entries()) {
-    costs.push((await crowds[at]?.costNs(direction, packets)) ?? Number.NaN);
+    costs.push((await fleets[at]?.costNs(direction, packets)) ?? Number.NaN);
   }
   return costs;
 }
@@ -72,11 +82,11 @@ async function oneRound(crowds: readonly Crowd[], direction: Direction): Promise
 /** How long the whole look at a node with 200 pods takes when all is well. */
 export async function measureSync({ record, say }: Report): Promise<void> {
   await buildTools();
-  await using crowd = await Crowd.make(200, 'marks', 'own');
+  await using fleet = await TrunkPodFleet.make(200, 'marks', 'own');
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const startedMs = performance.now();
-    const { repaired, removed, failed } = await crowd.datapath.sync(() => crowd.pods);
+    const { repaired, removed, failed } = await fleet.datapath.sync(() => fleet.pods);
     times.push(performance.now() - startedMs);
     if (repaired.length + removed.length + failed.length > 0) throw new Error('a settled node was changed');
   }

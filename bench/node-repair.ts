@@ -3,8 +3,8 @@ import { LookLoop } from '../src/agent/look-loop.ts';
 import { buildTools, type DatapathLab } from '../src/datapath/test-support/datapath-lab.ts';
 import { systemClock } from '../src/util/clock.ts';
 import { pollUntil } from '../test/cluster/poll.ts';
-import { Crowd } from './crowd.ts';
 import { type Report, spread } from './report.ts';
+import { TrunkPodFleet } from './trunk-pod-fleet.ts';
 
 const PODS = 100;
 const ROUNDS = 3;
@@ -19,8 +19,8 @@ const DISTURBANCES: readonly [what: string, disturb: (lab: DatapathLab) => void]
 /** Another program takes rules or routes away: the real data path and the loop of the agent, without its other parts. */
 export async function measureRepair({ record, say }: Report): Promise<void> {
   await buildTools();
-  await using crowd = await Crowd.make(PODS, 'marks', 'own');
-  const { lab, datapath, pods } = crowd;
+  await using fleet = await TrunkPodFleet.make(PODS, 'marks', 'own');
+  const { lab, datapath, pods } = fleet;
   const stop = new AbortController();
   let looks = 0;
   const loop = new LookLoop({

@@ -1,4 +1,4 @@
-import type { Bed } from './bed.ts';
+import type { ControlPlaneBench } from './control-plane-bench.ts';
 import type { Report } from './report.ts';
 
 export const SECONDS = 1000;
@@ -14,10 +14,10 @@ export async function untilSecondOfMinute(second: number, say: Report['say']): P
 }
 
 /** Resolves when no write has come for a second: mirrors and events are through. */
-export async function settled(bed: Bed): Promise<void> {
+export async function settled(bench: ControlPlaneBench): Promise<void> {
   let before = -1;
   for (;;) {
-    const now = await bed.kubeWrites();
+    const now = await bench.kubeWrites();
     if (now === before) return;
     before = now;
     await new Promise((resolve) => setTimeout(resolve, SECONDS));

@@ -3,7 +3,7 @@ import { Agent, request } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { chooseFreePorts } from '../test/cluster/ports.ts';
-import { type Lab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
+import { type ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
 
 const PER_SECOND = 200;
 const SECONDS = 20;
@@ -15,7 +15,7 @@ const CONNECTIONS = 16;
  * Asks the webhook of a second replica about pods, 200 times a second whether or not the answers keep up, as many
  * PodNetworkings to choose from as a large cluster has. @returns milliseconds of each answer, counted from when it was due.
  */
-export async function reviewLatencies(lab: Lab): Promise<number[]> {
+export async function reviewLatencies(lab: ControlPlaneLab): Promise<number[]> {
   const [port = 0] = await chooseFreePorts(1);
   await lab.apply(Array.from({ length: NETWORKINGS }, (_, at) => networking(at)).join('---\n'));
   const { process } = await lab.startControlPlane({

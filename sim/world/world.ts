@@ -15,7 +15,7 @@ import { resourceOfCrd } from '../kube/model/crd.ts';
 import { KubeModel } from '../kube/model/model.ts';
 import type { KubeObject } from '../kube/model/objects.ts';
 import type { CloudCall, CloudFault } from './cloud-link.ts';
-import { unsettled, violations, type World as WorldState } from './invariants.ts';
+import { unsettled, violations, type WorldState } from './invariants.ts';
 import { Kubelets } from './kubelets.ts';
 import { WorldReplica } from './replica.ts';
 

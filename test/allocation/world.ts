@@ -36,7 +36,7 @@ interface Call {
  * decisions as the control plane, one small action at a time. What is persisted survives `crash`, everything else does not.
  * Violations of the invariants are collected as lines.
  */
-export class World {
+export class AllocationWorld {
   readonly cloud = new SimulatedCloud(CLUSTER);
   readonly violations: string[] = [];
   /** Nodes whose agent works: it gives pods their network, and says so when a sandbox is gone. */

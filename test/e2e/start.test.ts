@@ -7,7 +7,7 @@ import * as z from 'zod';
 import { pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster } from '../cluster/shared.ts';
-import { Lab } from '../lab/lab.ts';
+import { ControlPlaneLab } from '../lab/lab.ts';
 import { LabProcess } from '../lab/process.ts';
 
 /** What a start says that cannot succeed, or not yet. Every line here is read by somebody who looks for the mistake. */
@@ -21,11 +21,11 @@ const CONFIG = {
 };
 const CREDENTIAL = { accessKey: 'LTAI5tKey', accessSecret: 'Sesame' };
 
-let lab: Lab;
+let lab: ControlPlaneLab;
 let started = 0;
 
 beforeAll(async () => {
-  lab = await Lab.start({ cluster: await sharedCluster() });
+  lab = await ControlPlaneLab.start({ cluster: await sharedCluster() });
 });
 
 afterAll(async () => {
@@ -257,6 +257,6 @@ test('a cluster whose shared ENIs get their addresses from Terway’s control pl
   }
 });
 
-function endpointsOf({ endpoint }: Lab) {
+function endpointsOf({ endpoint }: ControlPlaneLab) {
   return { ecs: `http://${endpoint}`, vpc: `http://${endpoint}` };
 }

@@ -23,7 +23,7 @@ export type Direction = 'out' | 'in';
  * its own and was added last, the worst place in a list. The others are real for the node, with address, veth, map entries,
  * routes and rules, but may share a few namespaces, as nobody sends from there.
  */
-export class Crowd implements AsyncDisposable {
+export class TrunkPodFleet implements AsyncDisposable {
   readonly lab: DatapathLab;
   readonly datapath: Datapath;
   readonly pods: readonly PodAttachment[];
@@ -38,7 +38,7 @@ export class Crowd implements AsyncDisposable {
     this.#name = namespaceOf(this.pods.at(-1));
   }
 
-  static async make(count: number, layout: Layout, namespaces: 'shared' | 'own'): Promise<Crowd> {
+  static async make(count: number, layout: Layout, namespaces: 'shared' | 'own'): Promise<TrunkPodFleet> {
     const lab = new DatapathLab();
     try {
       const datapath = await openLab(lab, layout);
@@ -51,7 +51,7 @@ export class Crowd implements AsyncDisposable {
       for (const pod of pods.slice(-1)) await datapath.add(pod);
       lab.gateways();
       const sink = await FramesProcess.start(namespaceOf(pods.at(-1)), 'sink', PORT);
-      return new Crowd({ lab, datapath, pods, sink });
+      return new TrunkPodFleet({ lab, datapath, pods, sink });
     } catch (error) {
       lab[Symbol.dispose]();
       throw error;
@@ -141,7 +141,7 @@ function podsOf(lab: DatapathLab, count: number, namespaces: 'shared' | 'own'): 
   const pods: PodAttachment[] = [];
   let netns = '';
   for (let at = 1; at < count; at += 1) {
-    if ((at - 1) % LINKS_PER_NAMESPACE === 0) netns = lab.namespace(`crowd${at}`);
+    if ((at - 1) % LINKS_PER_NAMESPACE === 0) netns = lab.namespace(`fleet${at}`);
     pods.push(trunkPod(lab, at, { netns, interfaceName: `eth${at}` }));
   }
   return [...pods, trunkPod(lab, count)];

@@ -3,7 +3,14 @@ import * as z from 'zod';
 import type { ApiClient } from '../test/cluster/api.ts';
 import type { Cluster } from '../test/cluster/cluster.ts';
 import { watch } from '../test/cluster/watch.ts';
-import { type ControlPlane, Lab, type LabNode, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
+import {
+  type ControlPlane,
+  ControlPlaneLab,
+  type LabNode,
+  POD_SECURITY_GROUP,
+  POD_VSWITCH,
+  ZONES,
+} from '../test/lab/lab.ts';
 
 const NAMESPACE = 'default';
 const NODES = 10;
@@ -22,8 +29,8 @@ const podEniSchema = z.object({
 });
 
 /** The load that budgets are stated for: ten nodes with trunks, one networking, pods created over one connection. */
-export class Bed implements AsyncDisposable {
-  readonly lab: Lab;
+export class ControlPlaneBench implements AsyncDisposable {
+  readonly lab: ControlPlaneLab;
   readonly #api: ApiClient;
   readonly #boundMs = new Map<string, number>();
   /** The instance of each that is in Bind, and since when the watch shows it there. */
@@ -38,16 +45,16 @@ export class Bed implements AsyncDisposable {
   #serial = 0;
   controlPlane: ControlPlane | undefined;
 
-  private constructor(lab: Lab) {
+  private constructor(lab: ControlPlaneLab) {
     this.lab = lab;
     this.#api = lab.api;
   }
 
   /** Starts simulator and control plane, registers the nodes and waits for their trunks. */
-  static async start(cluster: Cluster): Promise<Bed> {
-    const lab = await Lab.start({ cluster });
-    const bed = new Bed(lab);
-    await bed.#addNodes(NODES);
+  static async start(cluster: Cluster): Promise<ControlPlaneBench> {
+    const lab = await ControlPlaneLab.start({ cluster });
+    const bench = new ControlPlaneBench(lab);
+    await bench.#addNodes(NODES);
     await lab.apply(
       stringify({
         apiVersion: 'network.alibabacloud.com/v1beta1',
@@ -56,10 +63,10 @@ export class Bed implements AsyncDisposable {
         spec: { vSwitchOptions: ZONES.map((zone) => POD_VSWITCH[zone]), securityGroupIDs: [POD_SECURITY_GROUP] },
       }),
     );
-    await bed.startControlPlane();
-    bed.#watching = bed.#watch();
-    await bed.#trunksAttached();
-    return bed;
+    await bench.startControlPlane();
+    bench.#watching = bench.#watch();
+    await bench.#trunksAttached();
+    return bench;
   }
 
   /** Adds nodes until there are so many. */

@@ -10,7 +10,7 @@ import { type Cluster, startCluster } from '../test/cluster/cluster.ts';
 import { pollUntil } from '../test/cluster/poll.ts';
 import { type RealNode, startRealNode } from '../test/cluster/real-nodes/real-node.ts';
 import {
-  Lab,
+  ControlPlaneLab,
   NODE_SECURITY_GROUP,
   NODE_VSWITCH,
   POD_SECURITY_GROUP,
@@ -18,7 +18,7 @@ import {
   REGION,
   ZONES,
 } from '../test/lab/lab.ts';
-import { podManifest } from './bed.ts';
+import { podManifest } from './control-plane-bench.ts';
 
 /** On the node; the rest of its root is the machine's. */
 const DIRECTORY = '/opt/agent-bench';
@@ -51,15 +51,15 @@ export interface Sandbox {
  * One node with a kubelet's Node object, a trunk of the simulated cloud and pods whose addresses are assigned, and the agent as
  * it is shipped. The runtime does not know the plugin: what calls it is the harness.
  */
-export class NodeBed implements AsyncDisposable {
+export class NodeBench implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
   readonly #cluster: Cluster;
-  readonly #lab: Lab;
+  readonly #lab: ControlPlaneLab;
   readonly #node: RealNode;
   #agent: { done: Promise<CommandResult>; stop: AbortController } | undefined;
   #healthUrl = '';
 
-  private constructor(parts: { stack: AsyncDisposableStack; cluster: Cluster; lab: Lab; node: RealNode }) {
+  private constructor(parts: { stack: AsyncDisposableStack; cluster: Cluster; lab: ControlPlaneLab; node: RealNode }) {
     this.#stack = parts.stack;
     this.#cluster = parts.cluster;
     this.#lab = parts.lab;
@@ -67,7 +67,7 @@ export class NodeBed implements AsyncDisposable {
   }
 
   /** @param stateDir made and removed by the caller */
-  static async start(stateDir: string): Promise<NodeBed> {
+  static async start(stateDir: string): Promise<NodeBench> {
     await using stack = new AsyncDisposableStack();
     const cluster = stack.use(
       await startCluster({
@@ -77,7 +77,7 @@ export class NodeBed implements AsyncDisposable {
       }),
     );
     const latencies = { createMs: 50, attachMs: 100, detachMs: 100 };
-    const lab = stack.use(await Lab.start({ cluster, stateDir: join(stateDir, 'lab'), latencies }));
+    const lab = stack.use(await ControlPlaneLab.start({ cluster, stateDir: join(stateDir, 'lab'), latencies }));
     const vpc = stack.use(await startVpcSwitch({ cloud: lab.cloud, stateDir: join(stateDir, 'vpc') }));
     const { instanceId } = await lab.cloud.runInstance({
       instanceType: INSTANCE_TYPE,
@@ -97,12 +97,12 @@ export class NodeBed implements AsyncDisposable {
       }),
     );
     await lab.startControlPlane();
-    const bed = new NodeBed({ stack: stack.move(), cluster, lab, node });
+    const bench = new NodeBench({ stack: stack.move(), cluster, lab, node });
     try {
-      await bed.#prepare(join(stateDir, 'lab', 'dist'));
-      return bed;
+      await bench.#prepare(join(stateDir, 'lab', 'dist'));
+      return bench;
     } catch (error) {
-      await bed.close();
+      await bench.close();
       throw error;
     }
   }
