@@ -3,7 +3,7 @@ import { quotaResponse } from '../wire/admin-channel.ts';
 import type { CommandContext } from './command.ts';
 import { type Report, tableLines } from './report.ts';
 
-/** `quota`: calls of this minute by API. 1 when calls wait. */
+/** `quota`: calls in this minute by API. 1 when calls wait. */
 export async function quotaCommand({ controlPlane, clock }: CommandContext): Promise<Report> {
   const answer = await controlPlane.ask({ command: 'quota' }, quotaResponse);
   const columns: Column<(typeof answer.apis)[number]>[] = [

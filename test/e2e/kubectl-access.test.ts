@@ -289,21 +289,21 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
   });
 });
 
-describe('a wrong command line is told, with exit code 2', () => {
+describe('a wrong command line is reported, with exit code 2', () => {
   test.each([
-    [['toString'], /"toString" is not a command/],
-    [['stauts'], /"stauts" is not a command; there are status, explain/],
-    [['status', 'now'], /status takes no arguments; "now" is too much/],
-    [['gc'], /gc wants one of --plan and --apply/],
-    [['gc', '--plan', '--override-brake'], /--override-brake has a meaning only with --apply/],
+    [['toString'], /unknown command "toString"/],
+    [['stauts'], /unknown command "stauts"; valid commands: status, explain/],
+    [['status', 'now'], /status takes no arguments; unexpected argument "now"/],
+    [['gc'], /gc needs either --plan or --apply/],
+    [['gc', '--plan', '--override-brake'], /--override-brake is only valid with --apply/],
     [['status', '--apply'], /status has no flag --apply/],
-    [['explain'], /explain wants to know what/],
-    [['explain', 'node', 'a'], /"node" is not explained/],
+    [['explain'], /explain needs an argument/],
+    [['explain', 'node', 'a'], /cannot explain "node"/],
     [['explain', 'pod', 'a/b/c'], /write explain pod NAMESPACE\/NAME/],
     [['explain', 'pod', 'a/b', '-n', 'c'], /are different namespaces/],
-    [['uninstall'], /uninstall wants --check/],
-    [['nodes', '-o', 'wide'], /-o wide: there are table, json, yaml/],
-    [['nodes', '--colour'], /--colour is not a flag\n/],
+    [['uninstall'], /uninstall needs --check/],
+    [['nodes', '-o', 'wide'], /-o wide: valid formats: table, json, yaml/],
+    [['nodes', '--colour'], /unknown flag --colour\n/],
     [['bundle', '-o', '/nowhere/bundle.tar.gz'], /bundle -o \/nowhere\/bundle.tar.gz: cannot be written: ENOENT/],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await plugin.run(args);

@@ -65,7 +65,7 @@ describe.concurrent('#64: one line says what is wrong with', () => {
     [
       'a flag',
       { flags: ['--confg', 'x'] },
-      'command line: --confg is not a flag; there are --config, --credential, --kubeconfig, --help',
+      'command line: unknown flag --confg; valid flags: --config, --credential, --kubeconfig, --help',
     ],
     ['a config that is no YAML', { config: 'regionID: [' }, /config: is not YAML: .* at line 1, column \d+$/],
     [
