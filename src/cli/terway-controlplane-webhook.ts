@@ -15,10 +15,10 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { systemClock } from '../util/clock.ts';
 import { systemRandom } from '../util/random.ts';
 
-/** What a name in the API looks like; anything else names nothing and must not become part of a path. */
+/** A valid API name; anything else must not become part of a path. */
 const OBJECT_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
-/** The webhook of a control plane; undefined when it is turned off. */
+/** Creates the webhook; undefined when it is disabled. */
 export function createWebhook(
   config: ControlPlaneConfig,
   client: KubeClient,

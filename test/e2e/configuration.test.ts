@@ -153,7 +153,7 @@ describe('the configuration file', () => {
     const good = await readFile(operator.controlPlane.configPath, 'utf8');
     await edit({ rateLimit: { CreateNetworkInterface: 0 } });
     await becomes('terway_config_reload_failed', 1);
-    await logged('the configuration file is wrong; the one before it stays in force');
+    await logged('the configuration file is invalid; the previous one stays in force');
     const networking = await operator.networking(
       'plain',
       ({ status }) => status?.conditions?.some(({ type }) => type === 'ConfigurationValid') === true,
@@ -175,7 +175,7 @@ describe('the configuration file', () => {
 
   test('whose change needs another start says so', async () => {
     await edit({ ipStack: 'dual' });
-    await logged('these changes take effect at the next start');
+    await logged('these changes need a restart to take effect');
     await edit({ ipStack: 'ipv4' });
   });
 
