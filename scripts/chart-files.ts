@@ -108,7 +108,7 @@ Control plane and node agent that give Kubernetes pods their own network interfa
 helm install terway-controlplane charts/terway-controlplane --namespace kube-system
 \`\`\`
 
-On ACK the cluster's id, region and VPC are found by themselves; elsewhere set \`controlPlane.config.clusterID\`.
+On ACK, the cluster's id, region and VPC are found automatically; elsewhere set \`controlPlane.config.clusterID\`.
 
 CRDs are part of the release and stay when it is uninstalled. \`helm test terway-controlplane -n kube-system\` asks the control
 plane whether it is ready.
