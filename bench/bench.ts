@@ -1,8 +1,8 @@
 /**
- * Measures what the product promises and prints every figure beside its budget and upstream's. Exits 1 when a budget is missed.
- * `--only NAME[,NAME]` runs some of the sections; `node` stands for all of the node's. `--runs 3` runs them three times and takes the
- * median; `--write` writes what was found into docs/performance.json, from which `make generate` makes the tables of the pages.
- * `--releases`, `--pods`, `--networkings` and `--churn-seconds` make the large sections smaller, for trying them.
+ * Runs the benchmarks and prints every figure next to its budget and upstream's. Exits with 1 when a budget is missed.
+ * `--only NAME[,NAME]` runs some of the sections; `node` selects all node sections. `--runs 3` runs them three times and takes the
+ * median; `--write` writes the results to docs/performance.json, from which `make generate` fills the tables in the docs.
+ * `--releases`, `--pods`, `--networkings` and `--churn-seconds` shrink the large sections for quick runs.
  */
 import { rm } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -45,10 +45,10 @@ function record(measure: Measure): void {
   say(`  ${formatMeasure(measure)}`);
 }
 
-/** What a cold pod takes by the budget: pods that are on their way together may change places within it. */
+/** The budget of a cold pod: within it, pods that start together may finish in any order. */
 const COLD_POD_MS = 2100;
 
-/** As long as two looks of the collector and every re-check take. */
+/** Covers two rounds of the collector and every periodic check. */
 const SETTLED_FOR_MS = MINUTE_MS;
 
 const sections: Record<string, (bench: ControlPlaneBench) => Promise<void>> = {
@@ -110,7 +110,7 @@ const sections: Record<string, (bench: ControlPlaneBench) => Promise<void>> = {
     const calls = await bench.cloudCalls();
     const writes = await bench.kubeWrites();
     const names = await burst(bench, 200, { budget: 4, upstream: '– / 8.3', keep: true });
-    // The mirrors follow the bind.
+    // NetworkInterfaces are written after the bind.
     await settled(bench);
     const callsCreated = await bench.cloudCalls();
     const writesCreated = await bench.kubeWrites();
@@ -151,7 +151,7 @@ const sections: Record<string, (bench: ControlPlaneBench) => Promise<void>> = {
   },
 
   async throttled(bench) {
-    // The account lets 60 % of what the control plane believes through; 500 creations and as many attachments are believed.
+    // The account allows 60 % of the limits that the control plane assumes: 500 creations and 500 attachments.
     const window = { limit: 300, windowMs: MINUTE_MS } as const;
     await bench.lab.cloud.setBehaviour({
       rateWindows: { CreateNetworkInterface: window, AttachNetworkInterface: window },
@@ -171,7 +171,7 @@ const sections: Record<string, (bench: ControlPlaneBench) => Promise<void>> = {
       upstream: '–',
     });
     const late = overtaken(created, bound, COLD_POD_MS);
-    say(`  the longest that a pod was bound after one created later: ${(late.worstMs / SECONDS).toFixed(2)} s`);
+    say(`  longest time that a pod was bound after one created later: ${(late.worstMs / SECONDS).toFixed(2)} s`);
     record({
       name: 'pods overtaken then: bound later, by more than a cold pod takes, than one created after them',
       value: late.count,
@@ -284,7 +284,7 @@ const sections: Record<string, (bench: ControlPlaneBench) => Promise<void>> = {
 
   async large(bench) {
     say('  creating 20,000 settled records and 50,000 other pods');
-    // The section before may have made 10,000.
+    // The previous section may have created 10,000.
     await bench.createSettledRecords(20_000 - bench.settledRecords);
     await bench.createOtherPods(50_000);
     await restart(bench, 'restart to ready with 20,000 PodENIs and 50,000 other pods');
@@ -305,7 +305,7 @@ async function burst(
   count: number,
   options: { budget: number; upstream: string; keep?: boolean },
 ): Promise<string[]> {
-  // Mirrors and finalizers of the section before.
+  // Wait for mirrors and finalizers of the previous section.
   await settled(bench);
   await untilSecondOfMinute(2, say);
   const startedMs = performance.now();
@@ -343,18 +343,18 @@ async function restart(bench: ControlPlaneBench, name: string, budget?: number):
   });
 }
 
-/** The node's, each with namespaces or a cluster of its own. */
+/** Node sections, each with its own namespaces or cluster. */
 const nodeSections: Record<string, () => Promise<void>> = {
   'node-sync': () => measureSync({ record, say }),
   'node-drain': () => measureDrain({ record, say }),
   'node-repair': () => measureRepair({ record, say }),
   'node-tags': () => measureStrayTags({ record, say }),
-  // The kernel takes thousands of links away in the background: nothing that waits for the same lock comes right after it.
+  // The kernel removes thousands of links in the background, so no section that needs the same lock may follow directly.
   'node-packets': () => measurePacketCost({ record, say }),
   'node-cni': () => withStateDir((stateDir) => measureCni({ record, say }, stateDir)),
 };
 
-/** How many a section is to have. */
+/** Sizes of the large sections. */
 function amount(flag: 'throttled-pods' | 'releases' | 'pods' | 'networkings' | 'churn-seconds'): number {
   const value = Number(flags[flag]);
   if (!Number.isInteger(value) || value < 1 || value > 100_000) {
@@ -389,7 +389,7 @@ async function measureControlPlane(stateDir: string): Promise<void> {
 async function measureNode(): Promise<void> {
   const support = await realNodeSupport();
   if (!support.supported) {
-    say(`the node is not measured: ${support.reason}`);
+    say(`node sections skipped: ${support.reason}`);
     return;
   }
   for (const [name, section] of Object.entries(nodeSections)) {
@@ -402,7 +402,7 @@ async function measureNode(): Promise<void> {
 const known = [...Object.keys(sections), ...Object.keys(nodeSections), 'node'];
 const unknown = only?.find((name) => !known.includes(name));
 if (unknown !== undefined) {
-  say(`there is no section ${unknown}; there are ${known.join(', ')}`);
+  say(`unknown section ${unknown}; valid sections: ${known.join(', ')}`);
   process.exit(2);
 }
 const runs = Number(flags.runs);

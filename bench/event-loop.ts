@@ -5,7 +5,7 @@ import type { ControlPlaneBench } from './control-plane-bench.ts';
 import { SECONDS, settled } from './pace.ts';
 import type { Report } from './report.ts';
 
-/** Pods of other networks that come and go, and PodNetworkings that are edited. */
+/** Churn: other pods are replaced and PodNetworkings are edited. */
 const PER_TICK = 2;
 const TICK_MS = 100;
 const TICKS_PER_LOOK = 50;
@@ -14,7 +14,7 @@ const LABEL = 'bench=event-loop';
 
 const FOLDER = '/apis/network.alibabacloud.com/v1beta1/podnetworkings';
 
-/** The longest turn of the control plane's event loop, as its own metrics tell it, in a large cluster where things change. */
+/** The longest turn of the control plane's event loop, from its own metrics, in a large cluster under churn. */
 export async function measureEventLoop(
   bench: ControlPlaneBench,
   { record, say }: Report,
@@ -25,7 +25,7 @@ export async function measureEventLoop(
   await bench.lab.apply(Array.from({ length: networkings }, (_, at) => networking(at)).join('---\n'));
   await bench.createOtherPods(pods);
   await settled(bench);
-  // The metric counts from the look before.
+  // The metric covers the time since the last scrape.
   say(`  before, all of it created: ${(await longestTurnMs(bench)).toFixed(1)} ms`);
   const turns: number[] = [];
   const ticks = (seconds * SECONDS) / TICK_MS;
@@ -51,11 +51,11 @@ export async function measureEventLoop(
   await bench.lab.api.delete(FOLDER, { query: { labelSelector: LABEL } });
 }
 
-/** Since the last call. Its timer has 10 ms between two looks at the clock, which are part of it. */
+/** Since the last call. The metric samples every 10 ms and includes that interval. */
 async function longestTurnMs(bench: ControlPlaneBench): Promise<number> {
   const text = await (await fetch(`${bench.controlPlane?.telemetryUrl}/metrics`)).text();
   const value = /^nodejs_eventloop_lag_max_seconds (\S+)$/m.exec(text)?.[1];
-  if (value === undefined) throw new Error('the control plane does not tell nodejs_eventloop_lag_max_seconds');
+  if (value === undefined) throw new Error('the control plane does not export nodejs_eventloop_lag_max_seconds');
   return Number(value) * 1000;
 }
 

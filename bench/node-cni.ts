@@ -3,18 +3,18 @@ import { type Call, NodeBench, type Sandbox } from './node-bench.ts';
 import { median, percentile, type Report, spread } from './report.ts';
 
 const MEGABYTE = 1024 * 1024;
-/** Sandboxes that are there all the time. */
+/** Sandboxes that exist during the whole run. */
 const STANDING = 100;
 /** Pods whose sandboxes come and go. */
 const PASSING = 10;
-/** ADD of each passing pod with nothing beside it; then DEL likewise. */
+/** Rounds of ADD for each passing pod without other load, then DEL. */
 const QUIET_ROUNDS = 10;
-/** Of sandboxes that no other round has. */
+/** Round number that no other round uses. */
 const FLOODED_ROUND = 1000;
-/** ADD of one half of them while the other half is deleted. */
+/** Rounds of ADD for one half of them during DEL of the other half. */
 const BUSY_ROUNDS = 24;
 const STARTS = 3;
-/** While pods flood their namespaces the agent looks at them this often, and so many times. */
+/** Sync period, and number of syncs, while pods flood their namespaces. */
 const FLOODED_SYNC_PERIOD_S = 5;
 const FLOODED_SYNCS = 6;
 
@@ -110,7 +110,7 @@ async function busyRounds(bench: NodeBench, pods: readonly string[]): Promise<Ca
   return calls;
 }
 
-/** Of all processes of the agent, in MB. */
+/** Memory of all agent processes, in MB. */
 async function sum(bench: NodeBench, what: 'VmRSS' | 'VmHWM', say: Report['say']): Promise<number> {
   const found = [...(await bench.agentMemoryBytes(what))].map(([name, bytes]) => [name, bytes / MEGABYTE] as const);
   say(`  ${what}: ${found.map(([name, megabytes]) => `${name} ${megabytes.toFixed(1)} MB`).join(', ')}`);

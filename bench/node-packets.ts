@@ -17,12 +17,12 @@ import {
 
 const ROUNDS = 7;
 const PACKETS = 60_000;
-/** Of each of two pods. */
+/** Packets of each of the two pods. */
 const WATCHED_PACKETS = 600_000;
-/** Pods that leave at once. */
+/** Pods that are deleted at once. */
 const LEAVING = 40;
 const DRAINS = 3;
-/** Every so many changes of an id, the programs are replaced too. */
+/** The programs are also replaced after this many id changes. */
 const CHANGES_PER_REPLACEMENT = 10;
 
 const CONFIGURATIONS: readonly { count: number; layout: Layout; packets: number }[] = [
@@ -34,8 +34,8 @@ const CONFIGURATIONS: readonly { count: number; layout: Layout; packets: number 
 ];
 
 /**
- * Cost per packet with more and more pods. All configurations exist at the same time and take turns, so that what else the
- * machine does concerns all alike; what counts is the ratio within each round.
+ * Cost per packet with an increasing number of pods. All configurations exist at the same time and take turns, so that other
+ * load affects all equally; the result is the ratio within each round.
  */
 export async function measurePacketCost({ record, say }: Report): Promise<void> {
   await buildTools();
@@ -57,7 +57,7 @@ export async function measurePacketCost({ record, say }: Report): Promise<void> 
     ratios['1000'].push(ratio(2, 0));
     ratios.perPod.push(ratio(4, 3));
   }
-  // The worse direction.
+  // Report the worse direction.
   const worst = (values: number[]) => Math.max(...values);
   const name = (count: string) => `node: cost per packet, 1 → ${count} trunk pods`;
   record({ name: name('100'), value: worst(ratios['100']), unit: '×', budget: 1.1, upstream: '2.0 (3.2 → 6.3 µs)' });
@@ -79,7 +79,7 @@ async function oneRound(fleets: readonly TrunkPodFleet[], direction: Direction):
   return costs;
 }
 
-/** How long the whole look at a node with 200 pods takes when all is well. */
+/** Duration of a full sync of a settled node with 200 pods. */
 export async function measureSync({ record, say }: Report): Promise<void> {
   await buildTools();
   await using fleet = await TrunkPodFleet.make(200, 'marks', 'own');
@@ -91,12 +91,12 @@ export async function measureSync({ record, say }: Report): Promise<void> {
     if (repaired.length + removed.length + failed.length > 0) throw new Error('a settled node was changed');
   }
   say(`  a sync: ${spread(times)} ms`);
-  record({ name: 'node: sync of 200 pods, nothing to mend', value: median(times), unit: 'ms', upstream: '–' });
+  record({ name: 'node: sync of 200 pods, nothing to repair', value: median(times), unit: 'ms', upstream: '–' });
 }
 
 /**
- * A node that is drained while a pod comes to it. Links are deleted one after another, and each deletion waits in the kernel for
- * all its readers: the figure is that wait, as the other pod sees it. Without plugin and records, which wait for the same.
+ * An ADD during a node drain. Links are deleted in sequence, and each deletion waits in the kernel for all readers. This
+ * measures how long the ADD waits. Plugin and records are left out because they wait for the same.
  */
 export async function measureDrain({ record, say }: Report): Promise<void> {
   await buildTools();
@@ -122,8 +122,8 @@ export async function measureDrain({ record, say }: Report): Promise<void> {
 }
 
 /**
- * Two pods send as fast as they can while their ids are changed in place, again and again, and now and then a newer agent takes
- * over and replaces the programs. A filter in the kernel passes on what leaves without a tag, or with one that the pod never had.
+ * Two pods send as fast as they can while their ids keep changing in place and newer agents repeatedly take over and replace
+ * the programs. A kernel filter captures packets that leave without a tag, or with one that the pod never had.
  */
 export async function measureStrayTags({ record, say }: Report): Promise<void> {
   await buildTools();
@@ -145,7 +145,7 @@ export async function measureStrayTags({ record, say }: Report): Promise<void> {
   const updates = await updateRepeatedly(lab, datapath, assigned, () => sending);
   await sent;
   const arrived = (await receivedPackets(lab.switchNs, 'sw1')) - before;
-  // What is seen now comes after everything else.
+  // Anything captured from now on comes after all packets.
   await provoke(lab, wire, 'after');
   const strays = wire.lines.length - 2;
   say(
@@ -161,7 +161,7 @@ export async function measureStrayTags({ record, say }: Report): Promise<void> {
   });
 }
 
-/** A frame of the trunk itself, which has no tag: that it is seen says that strays are. */
+/** An untagged frame of the trunk itself: capturing it proves that stray packets would be captured. */
 async function provoke(lab: DatapathLab, wire: FramesProcess, payload: string): Promise<void> {
   lab.send(lab.node, 'eni1', [{ toMac: 'ee:ff:ff:ff:ff:ff', source: '10.0.0.99', destination: OUTSIDE, payload }]);
   await wire.printed(Buffer.from(payload).toString('hex'));

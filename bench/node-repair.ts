@@ -8,7 +8,7 @@ import { TrunkPodFleet } from './trunk-pod-fleet.ts';
 
 const PODS = 100;
 const ROUNDS = 3;
-/** Looks at a node that others disturb are limited: one every 5 s after the first few, and a repair may cost two. */
+/** Syncs after disturbances are rate-limited to one every 5 s after the first few, and a repair may cost two. */
 const BETWEEN_MS = 12_000;
 
 const DISTURBANCES: readonly [what: string, disturb: (lab: DatapathLab) => void][] = [
@@ -16,7 +16,7 @@ const DISTURBANCES: readonly [what: string, disturb: (lab: DatapathLab) => void]
   ['routes', (lab) => lab.ip('route', 'flush', 'table', '911')],
 ];
 
-/** Another program takes rules or routes away: the real data path and the loop of the agent, without its other parts. */
+/** Repair after another program removes rules or routes, with the real data path and the agent's loop only. */
 export async function measureRepair({ record, say }: Report): Promise<void> {
   await buildTools();
   await using fleet = await TrunkPodFleet.make(PODS, 'marks', 'own');
@@ -63,9 +63,9 @@ async function backAfterMs(lab: DatapathLab, disturb: (lab: DatapathLab) => void
   const before = state();
   disturb(lab);
   const disturbedMs = performance.now();
-  if (state() === before) throw new Error('nothing was taken away, or it was back at once');
+  if (state() === before) throw new Error('nothing was removed, or it was restored at once');
   await pollUntil(async () => (state() === before ? true : undefined), {
-    what: 'what was taken away to be back',
+    what: 'the removed objects to be restored',
     timeoutMs: 30_000,
     intervalMs: 10,
   });

@@ -7,7 +7,7 @@ import { MINUTE_MS, SECONDS, settled, untilSecondOfMinute } from './pace.ts';
 import { median, type Report, spread } from './report.ts';
 
 const FIXED = 'bench-fixed';
-/** Of the same zone, as the address of a fixed pod does not leave it. */
+/** Two nodes in the same zone, because a fixed address cannot leave its zone. */
 const [FROM, TO] = ['node-1', 'node-3'];
 const ROUNDS = 5;
 const CREATIONS_PER_MINUTE = 500;
@@ -17,7 +17,7 @@ const podEniSchema = z.object({
   spec: z.object({ allocations: z.array(z.object({ eni: z.object({ id: z.string() }) })).min(1) }),
 });
 
-/** One pod deleted while nothing else goes on, until the cloud has no ENI of it. */
+/** One pod deleted on an idle cluster, until its ENI is gone from the cloud. */
 export async function measureRelease(bench: ControlPlaneBench, { record, say }: Report): Promise<void> {
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
@@ -45,7 +45,7 @@ export async function measureRelease(bench: ControlPlaneBench, { record, say }: 
   });
 }
 
-/** A fixed pod is deleted and made again on another node. There are no kubelets, so that it is measured until Bind. */
+/** A fixed pod is deleted and recreated on another node. Measured until Bind, because there are no kubelets. */
 export async function measureFixedMove(bench: ControlPlaneBench, { record, say }: Report): Promise<void> {
   const name = 'moving-0';
   await applyFixed(bench);
@@ -71,7 +71,7 @@ export async function measureFixedMove(bench: ControlPlaneBench, { record, say }
   });
 }
 
-/** A fixed pod comes back elsewhere while many pods are released: its detachment goes before those that nobody waits for. */
+/** A fixed pod moves while many pods are released: its detachment comes before those that no pod waits for. */
 export async function measureWaitBehindReleases(
   bench: ControlPlaneBench,
   { record, say }: Report,
@@ -126,7 +126,7 @@ async function createFixed(bench: ControlPlaneBench, name: string, node: string)
   await bench.createPod(name, node, { networking: FIXED, isOfStatefulSet: true });
 }
 
-/** The pod, then its record, which stays otherwise. */
+/** Deletes the pod, then its record, which would stay otherwise. */
 async function removeFixed(bench: ControlPlaneBench, name: string): Promise<void> {
   await bench.deletePods([name]);
   await settled(bench);
@@ -140,7 +140,7 @@ async function eniOf(bench: ControlPlaneBench, name: string): Promise<string> {
   return allocation.eni.id;
 }
 
-/** When the cloud got the call that took the ENI off. */
+/** When the cloud received the call that detached the ENI. */
 async function detachmentSentMs(bench: ControlPlaneBench, eniId: string): Promise<number> {
   let last = 0;
   for (;;) {

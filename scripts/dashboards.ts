@@ -1,11 +1,11 @@
-/** A panel: what it shows, and what an empty one means. */
+/** A panel, and when an empty one is normal. */
 interface Panel {
   title: string;
-  /** Unit in Grafana's words. */
+  /** Grafana's name of the unit. */
   unit: string;
   /** PromQL by legend. */
   queries: Readonly<Record<string, string>>;
-  /** When the queries give nothing, and that is well. */
+  /** When no data is normal. */
   empty?: string;
 }
 
