@@ -120,8 +120,8 @@ function expectSame(informer: Informer<HasMetadata>): void {
   expect(informer.store.list().map(versions).sort()).toEqual(model.objects('configmaps').map(versions).sort());
 }
 
-// The real server, too, shows nothing of a version that is still to come: who only resumes the watch waits for ever.
-test('an informer finds its way after a backup was restored', async () => {
+// Like the real server, the model sends nothing for a watch from a future version, so merely resuming would wait forever.
+test('an informer recovers after a backup was restored', async () => {
   const informer = await restored((transport) => {
     for (const watch of transport.watches) watch.break();
   });

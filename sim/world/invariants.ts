@@ -20,7 +20,7 @@ export interface WorldState {
   counters: Counters & { eniCount: number };
 }
 
-/** What of I1, I5 and I7 (invariants.md) does not hold; true at any moment, also in the middle of a rollout. */
+/** Violations of I1, I5 and I7 (docs/design/invariants.md), which must hold at any moment, even during a rollout. */
 export function violations(world: WorldState): string[] {
   return [
     ...orphans(world),
@@ -32,7 +32,7 @@ export function violations(world: WorldState): string[] {
   ];
 }
 
-/** What is not as it should be once nothing moves any more (L1, L4): every record agrees with the cloud. */
+/** Violations of L1 and L4 in a settled system: every record must agree with the cloud. */
 export function unsettled(world: WorldState): string[] {
   const byId = new Map(world.cloud.enis.map((eni) => [eni.id, eni]));
   const problems = violations(world);
@@ -100,8 +100,8 @@ function sharedEnis(world: WorldState): string[] {
 }
 
 /**
- * I1: an address belongs to one pod. A record that is being deleted repeats what it had until the cloud has taken it back,
- * and by then the cloud may have given it to the next one; so it is here, and with the VLAN ids.
+ * I1: an address belongs to one pod. A record that is being deleted keeps its address until the cloud has released the ENI,
+ * and by then the cloud may have given the address to the next pod, so such records are skipped. The same holds for VLAN ids.
  */
 function sharedAddresses(world: WorldState): string[] {
   const holders = world.podEnis
@@ -141,7 +141,7 @@ function sharedVlans(world: WorldState): string[] {
   );
 }
 
-/** I7: no more members than the trunk takes, those counted that are still to be attached. */
+/** I7: no more members than the trunk's limit, including those still to be attached. */
 function overcommitted({ nodes, podEnis }: WorldState): string[] {
   return nodes.flatMap(({ metadata, spec, status }) => {
     const trunks = Object.values(status?.networkInterfaces ?? {}).filter((eni) => eni.networkInterfaceType === 'Trunk');
@@ -157,7 +157,7 @@ function overcommitted({ nodes, podEnis }: WorldState): string[] {
   });
 }
 
-/** I5: created − deleted = what there is. All three are of one moment: calls of a killed process end after the kill. */
+/** I5: created − deleted = existing. All three are from one moment, because calls of a killed process end after the kill. */
 function books({ counters }: WorldState): string[] {
   const { eniCreated, eniDeleted, eniCount } = counters;
   const expected = eniCreated - eniDeleted;
