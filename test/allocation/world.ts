@@ -32,8 +32,8 @@ interface Call {
 }
 
 /**
- * A cluster with a handful of pods and the life cycle of their PodENIs, driven against the model of the cloud by the same
- * decisions as the control plane, one small action at a time. What is persisted survives `crash`, everything else does not.
+ * A cluster with a handful of pods and the life cycle of their PodENIs, driven against the cloud model by the same decisions
+ * as the control plane, one small action at a time. Persisted state survives `crash`, everything else does not.
  * Violations of the invariants are collected as lines.
  */
 export class AllocationWorld {

@@ -12,7 +12,7 @@ import type { ControlPlane, LabNode } from '../lab/lab.ts';
 import { type Asked, Plugin } from './plugin.ts';
 import { OperatorLab } from './support.ts';
 
-/** How `kubectl terway` finds a control plane, what it may, and what it says to a wrong command line. */
+/** How `kubectl terway` finds a control plane, its rights, and its errors for a wrong command line. */
 
 const roleSchema = z.looseObject({
   kind: z.enum(['ClusterRole', 'Role']),
@@ -66,7 +66,7 @@ describe('a replica that does not lead', () => {
     await second?.process.stop();
   });
 
-  test('tells of itself, and names the leader for the rest', async () => {
+  test('reports on itself, and names the leader for the rest', async () => {
     const asked = { socket: second.adminSocket };
     const status = await plugin.json(
       ['status'],
@@ -87,7 +87,7 @@ describe('a replica that does not lead', () => {
     expect(JSON.parse(admin.stdout)).toEqual({ error: expect.stringContaining('does not lead') });
   });
 
-  test('a socket that cannot be made is a warning', async () => {
+  test('a socket that cannot be created is a warning', async () => {
     const file = join(folder, 'file');
     await writeFile(file, '');
     const third = await operator.lab.startControlPlane({ config: { adminSocket: join(file, 'admin.sock') } });
@@ -311,7 +311,7 @@ describe('a wrong command line is reported, with exit code 2', () => {
     expect(stderr).toMatch(message);
   });
 
-  test('help is no mistake', async () => {
+  test('help is not an error', async () => {
     const all = await plugin.run(['--help']);
     expect(all).toMatchObject({ code: 0, stderr: '' });
     for (const [, command = ''] of all.stdout.matchAll(/^ {2}([a-z]+) /gm)) {
