@@ -10,7 +10,7 @@ import { sharedCluster } from '../cluster/shared.ts';
 import { ControlPlaneLab } from '../lab/lab.ts';
 import { LabProcess } from '../lab/process.ts';
 
-/** What a start says that cannot succeed, or not yet. Every line here is read by somebody who looks for the mistake. */
+/** Messages of a start that fails or must wait. Each must help the reader find the mistake. */
 
 const CONFIG = {
   regionID: 'cn-hangzhou',
@@ -130,7 +130,7 @@ describe.concurrent('#64: one line says what is wrong with', () => {
     expect(line).not.toMatch(/Sesame|undefined|\[object/);
   });
 
-  test('an address that somebody else listens on', async () => {
+  test('an address in use', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const address = other.address();

@@ -40,7 +40,7 @@ afterAll(async () => {
   await lab?.close();
 });
 
-test('a control plane that is killed at a random moment loses, doubles and forgets nothing', async () => {
+test('a control plane that is killed at a random moment loses, duplicates and forgets nothing', async () => {
   const hits = new Map<WindowName, number>();
   let reservations = new Map<string, string>();
   for (let round = 1; round <= SEEDS || (round <= MORE_SEEDS && hits.size < ALL_WINDOWS.length); round += 1) {
@@ -121,7 +121,7 @@ function mutations({ counters }: WorldState): Record<string, unknown> {
   return Object.fromEntries(Object.entries(counters.calls).filter(([action]) => !action.startsWith('Describe')));
 }
 
-test('two replicas with one lease: killing the leader under load loses and doubles nothing', async () => {
+test('two replicas with one lease: killing the leader under load loses and duplicates nothing', async () => {
   let standby = await lab.startControlPlane({ config: LEASE });
   for (const phase of ['rollout', 'deletion'] as const) {
     await expectLeading();
