@@ -1,15 +1,15 @@
 /**
- * Measures what the product promises and prints every figure beside its budget and upstream's. Exits 1 when a budget is missed.
- * `--only NAME[,NAME]` runs some of the sections; `node` stands for all of the node's. `--runs 3` runs them three times and takes the
- * median; `--write` writes what was found into docs/performance.json, from which `make generate` makes the tables of the pages.
- * `--releases`, `--pods`, `--networkings` and `--churn-seconds` make the large sections smaller, for trying them.
+ * Runs the benchmarks and prints every figure next to its budget and upstream's. Exits with 1 when a budget is missed.
+ * `--only NAME[,NAME]` runs some of the sections; `node` selects all node sections. `--runs 3` runs them three times and takes the
+ * median; `--write` writes the results to docs/performance.json, from which `make generate` fills the tables in the docs.
+ * `--releases`, `--pods`, `--networkings` and `--churn-seconds` shrink the large sections for quick runs.
  */
 import { rm } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { startCluster } from '../test/cluster/cluster.ts';
 import { realNodeSupport } from '../test/cluster/real-nodes/support.ts';
 import { createStateDir } from '../test/cluster/shared.ts';
-import { Bed } from './bed.ts';
+import { ControlPlaneBench } from './control-plane-bench.ts';
 import { measureEventLoop } from './event-loop.ts';
 import { measureCni } from './node-cni.ts';
 import { measureDrain, measurePacketCost, measureStrayTags, measureSync } from './node-packets.ts';
@@ -45,32 +45,32 @@ function record(measure: Measure): void {
   say(`  ${formatMeasure(measure)}`);
 }
 
-/** What a cold pod takes by the budget: pods that are on their way together may change places within it. */
+/** The budget of a cold pod: within it, pods that start together may finish in any order. */
 const COLD_POD_MS = 2100;
 
-/** As long as two looks of the collector and every re-check take. */
+/** Covers two rounds of the collector and every periodic check. */
 const SETTLED_FOR_MS = MINUTE_MS;
 
-const sections: Record<string, (bed: Bed) => Promise<void>> = {
-  async idle(bed) {
-    await settled(bed);
+const sections: Record<string, (bench: ControlPlaneBench) => Promise<void>> = {
+  async idle(bench) {
+    await settled(bench);
     record({
       name: 'resident memory, idle',
-      value: ((await bed.controlPlane?.process.residentBytes()) ?? Number.NaN) / MEGABYTE,
+      value: ((await bench.controlPlane?.process.residentBytes()) ?? Number.NaN) / MEGABYTE,
       unit: 'MB',
       budget: 150,
       upstream: '–',
     });
   },
 
-  async cold(bed) {
+  async cold(bench) {
     const latencies: number[] = [];
     for (let at = 0; at < 7; at += 1) {
-      const created = await bed.createPods(1);
-      const bound = await bed.bound(created.keys(), 20 * SECONDS);
+      const created = await bench.createPods(1);
+      const bound = await bench.bound(created.keys(), 20 * SECONDS);
       for (const [name, ms] of bound) latencies.push(ms - (created.get(name) ?? 0));
-      await bed.deletePods(created.keys());
-      await bed.released(created.keys(), 20 * SECONDS);
+      await bench.deletePods(created.keys());
+      await bench.released(created.keys(), 20 * SECONDS);
     }
     record({
       name: 'cold trunk pod, idle, created → Bind (median of 7)',
@@ -81,16 +81,16 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
     });
   },
 
-  async release(bed) {
-    await measureRelease(bed, { record, say });
+  async release(bench) {
+    await measureRelease(bench, { record, say });
   },
 
-  async fixed(bed) {
-    await measureFixedMove(bed, { record, say });
+  async fixed(bench) {
+    await measureFixedMove(bench, { record, say });
   },
 
-  async webhook(bed) {
-    const sorted = (await reviewLatencies(bed.lab)).sort((a, b) => a - b);
+  async webhook(bench) {
+    const sorted = (await reviewLatencies(bench.lab)).sort((a, b) => a - b);
     say(`  median ${median(sorted).toFixed(1)} ms, worst ${sorted.at(-1)?.toFixed(1)} ms`);
     record({
       name: 'webhook, p99 of 200 reviews a second',
@@ -101,19 +101,19 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
     });
   },
 
-  async burst100(bed) {
-    await burst(bed, 100, { budget: 3, upstream: '35 / –' });
+  async burst100(bench) {
+    await burst(bench, 100, { budget: 3, upstream: '35 / –' });
   },
 
-  async burst200(bed) {
-    await settled(bed);
-    const calls = await bed.cloudCalls();
-    const writes = await bed.kubeWrites();
-    const names = await burst(bed, 200, { budget: 4, upstream: '– / 8.3', keep: true });
-    // The mirrors follow the bind.
-    await settled(bed);
-    const callsCreated = await bed.cloudCalls();
-    const writesCreated = await bed.kubeWrites();
+  async burst200(bench) {
+    await settled(bench);
+    const calls = await bench.cloudCalls();
+    const writes = await bench.kubeWrites();
+    const names = await burst(bench, 200, { budget: 4, upstream: '– / 8.3', keep: true });
+    // NetworkInterfaces are written after the bind.
+    await settled(bench);
+    const callsCreated = await bench.cloudCalls();
+    const writesCreated = await bench.kubeWrites();
     const per = (amount: number) => amount / names.length;
     record({
       name: 'cloud calls per pod, create',
@@ -130,39 +130,39 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
       upstream: '6.0 / the same',
     });
     const startedMs = performance.now();
-    await bed.deletePods(names);
-    await bed.released(names, 60 * SECONDS);
+    await bench.deletePods(names);
+    await bench.released(names, 60 * SECONDS);
     say(`  200 pods deleted, all ENIs gone: ${((performance.now() - startedMs) / SECONDS).toFixed(2)} s`);
-    await settled(bed);
+    await settled(bench);
     record({
       name: 'cloud calls per pod, life cycle',
-      value: per((await bed.cloudCalls()) - calls),
+      value: per((await bench.cloudCalls()) - calls),
       unit: '',
       budget: 4.1,
       upstream: '7.0–7.9 / the same',
     });
     record({
       name: 'API-server writes per pod, life cycle',
-      value: per((await bed.kubeWrites()) - writes),
+      value: per((await bench.kubeWrites()) - writes),
       unit: '',
       budget: 9,
       upstream: '13.2–13.9 / the same',
     });
   },
 
-  async throttled(bed) {
-    // The account lets 60 % of what the control plane believes through; 500 creations and as many attachments are believed.
+  async throttled(bench) {
+    // The account allows 60 % of the limits that the control plane assumes: 500 creations and 500 attachments.
     const window = { limit: 300, windowMs: MINUTE_MS } as const;
-    await bed.lab.cloud.setBehaviour({
+    await bench.lab.cloud.setBehaviour({
       rateWindows: { CreateNetworkInterface: window, AttachNetworkInterface: window },
     });
     await untilSecondOfMinute(0, say);
-    const created = await bed.createPods(amount('throttled-pods'));
+    const created = await bench.createPods(amount('throttled-pods'));
     await untilSecondOfMinute(0, say);
-    const atMinute = await bed.outcomes(['CreateNetworkInterface', 'AttachNetworkInterface']);
-    const bound = await bed.bound(created.keys(), 360 * SECONDS);
-    const atEnd = await bed.outcomes(['CreateNetworkInterface', 'AttachNetworkInterface']);
-    await bed.lab.cloud.setBehaviour({ rateWindows: {} });
+    const atMinute = await bench.outcomes(['CreateNetworkInterface', 'AttachNetworkInterface']);
+    const bound = await bench.bound(created.keys(), 360 * SECONDS);
+    const atEnd = await bench.outcomes(['CreateNetworkInterface', 'AttachNetworkInterface']);
+    await bench.lab.cloud.setBehaviour({ rateWindows: {} });
     record({
       name: 'throttled answers after the first minute when the real limit is 60 % of the believed one',
       value: percentOf(atEnd.throttled - atMinute.throttled, atEnd.all - atMinute.all),
@@ -171,7 +171,7 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
       upstream: '–',
     });
     const late = overtaken(created, bound, COLD_POD_MS);
-    say(`  the longest that a pod was bound after one created later: ${(late.worstMs / SECONDS).toFixed(2)} s`);
+    say(`  longest time that a pod was bound after one created later: ${(late.worstMs / SECONDS).toFixed(2)} s`);
     record({
       name: 'pods overtaken then: bound later, by more than a cold pod takes, than one created after them',
       value: late.count,
@@ -179,25 +179,25 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
       budget: 0,
       upstream: '–',
     });
-    await settled(bed);
-    await bed.deletePods(created.keys());
-    await bed.released(created.keys(), 300 * SECONDS);
+    await settled(bench);
+    await bench.deletePods(created.keys());
+    await bench.released(created.keys(), 300 * SECONDS);
   },
 
-  async releases(bed) {
-    await measureWaitBehindReleases(bed, { record, say }, amount('releases'));
+  async releases(bench) {
+    await measureWaitBehindReleases(bench, { record, say }, amount('releases'));
   },
 
-  async sigkill(bed) {
+  async sigkill(bench) {
     await untilSecondOfMinute(5, say);
-    const created = await bed.createPods(50);
-    await bed.bound([...created.keys()].slice(0, 10), 20 * SECONDS);
-    await bed.controlPlane?.process.stop('SIGKILL');
-    await bed.startControlPlane();
+    const created = await bench.createPods(50);
+    await bench.bound([...created.keys()].slice(0, 10), 20 * SECONDS);
+    await bench.controlPlane?.process.stop('SIGKILL');
+    await bench.startControlPlane();
     const restartedMs = performance.now();
-    await bed.bound(created.keys(), 60 * SECONDS);
+    await bench.bound(created.keys(), 60 * SECONDS);
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, 30 * SECONDS - (performance.now() - restartedMs))));
-    const orphans = (await bed.podEnis()).length - created.size;
+    const orphans = (await bench.podEnis()).length - created.size;
     record({
       name: 'ENIs orphaned by one SIGKILL in a 50-pod rollout, 30 s after the restart',
       value: orphans,
@@ -205,16 +205,16 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
       budget: 0,
       upstream: '– / 28, 0, 30',
     });
-    await bed.deletePods(created.keys());
-    await bed.released(created.keys(), 60 * SECONDS);
+    await bench.deletePods(created.keys());
+    await bench.released(created.keys(), 60 * SECONDS);
   },
 
-  async thousand(bed) {
+  async thousand(bench) {
     await untilSecondOfMinute(30, say);
     const startedMs = performance.now();
     const restOfMinuteMs = MINUTE_MS - (Date.now() % MINUTE_MS);
-    const created = await bed.createPods(1000);
-    const bound = await bed.bound(created.keys(), 180 * SECONDS);
+    const created = await bench.createPods(1000);
+    const bound = await bench.bound(created.keys(), 180 * SECONDS);
     record({
       name: '1,000 cold pods (budget: rest of the running minute + 5 s)',
       value: (Math.max(...bound.values()) - startedMs) / SECONDS,
@@ -222,8 +222,8 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
       budget: restOfMinuteMs / SECONDS + 5,
       upstream: '~350 / 64',
     });
-    await settled(bed);
-    const resident = (await bed.controlPlane?.process.residentBytes()) ?? Number.NaN;
+    await settled(bench);
+    const resident = (await bench.controlPlane?.process.residentBytes()) ?? Number.NaN;
     record({
       name: 'resident memory at 1,000 pods',
       value: resident / MEGABYTE,
@@ -231,14 +231,14 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
       budget: 150,
       upstream: '– / 97',
     });
-    await restart(bed, 'restart to ready at 1,000 PodENIs', 10);
+    await restart(bench, 'restart to ready at 1,000 PodENIs', 10);
 
     await untilSecondOfMinute(30, say);
     const deletedMs = performance.now();
     // 400 detaches a minute: the rest of this one, one more, and 200 in the third.
     const quotaMs = MINUTE_MS - (Date.now() % MINUTE_MS) + MINUTE_MS;
-    await bed.deletePods(created.keys());
-    await bed.released(created.keys(), 300 * SECONDS);
+    await bench.deletePods(created.keys());
+    await bench.released(created.keys(), 300 * SECONDS);
     record({
       name: '1,000 pods deleted, all ENIs gone (budget: what the detach quota allows + 5 s)',
       value: (performance.now() - deletedMs) / SECONDS,
@@ -246,23 +246,23 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
       budget: quotaMs / SECONDS + 5,
       upstream: '– / 126',
     });
-    const left = await bed.podEnis();
+    const left = await bench.podEnis();
     if (left.length > 0) throw new Error(`${left.length} ENIs are left in the cloud`);
   },
 
-  'event-loop': (bed) =>
+  'event-loop': (bench) =>
     measureEventLoop(
-      bed,
+      bench,
       { record, say },
       { pods: amount('pods'), networkings: amount('networkings'), seconds: amount('churn-seconds') },
     ),
 
-  async restart(bed) {
+  async restart(bench) {
     say('  creating 10,000 settled records');
-    await bed.createSettledRecords(10_000);
-    await restart(bed, 'restart to ready with 10,000 PodENIs', 3);
-    await settled(bed);
-    const resident = (await bed.controlPlane?.process.residentBytes()) ?? Number.NaN;
+    await bench.createSettledRecords(10_000);
+    await restart(bench, 'restart to ready with 10,000 PodENIs', 3);
+    await settled(bench);
+    const resident = (await bench.controlPlane?.process.residentBytes()) ?? Number.NaN;
     record({
       name: 'resident memory at 10,000 PodENIs',
       value: resident / MEGABYTE,
@@ -270,26 +270,26 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
       budget: 220,
       upstream: '–',
     });
-    const writes = await bed.kubeWrites();
-    const calls = await bed.mutations();
+    const writes = await bench.kubeWrites();
+    const calls = await bench.mutations();
     await new Promise((resolve) => setTimeout(resolve, SETTLED_FOR_MS));
     record({
       name: 'writes and mutations of a settled system with 10,000 fixed pods, in a minute',
-      value: (await bed.kubeWrites()) - writes + (await bed.mutations()) - calls,
+      value: (await bench.kubeWrites()) - writes + (await bench.mutations()) - calls,
       unit: '',
       budget: 0,
       upstream: '–',
     });
   },
 
-  async large(bed) {
+  async large(bench) {
     say('  creating 20,000 settled records and 50,000 other pods');
-    // The section before may have made 10,000.
-    await bed.createSettledRecords(20_000 - bed.settledRecords);
-    await bed.createOtherPods(50_000);
-    await restart(bed, 'restart to ready with 20,000 PodENIs and 50,000 other pods');
-    await settled(bed);
-    const resident = (await bed.controlPlane?.process.residentBytes()) ?? Number.NaN;
+    // The previous section may have created 10,000.
+    await bench.createSettledRecords(20_000 - bench.settledRecords);
+    await bench.createOtherPods(50_000);
+    await restart(bench, 'restart to ready with 20,000 PodENIs and 50,000 other pods');
+    await settled(bench);
+    const resident = (await bench.controlPlane?.process.residentBytes()) ?? Number.NaN;
     record({
       name: 'resident memory at 20,000 PodENIs and 50,000 other pods',
       value: resident / MEGABYTE,
@@ -301,16 +301,16 @@ const sections: Record<string, (bed: Bed) => Promise<void>> = {
 };
 
 async function burst(
-  bed: Bed,
+  bench: ControlPlaneBench,
   count: number,
   options: { budget: number; upstream: string; keep?: boolean },
 ): Promise<string[]> {
-  // Mirrors and finalizers of the section before.
-  await settled(bed);
+  // Wait for mirrors and finalizers of the previous section.
+  await settled(bench);
   await untilSecondOfMinute(2, say);
   const startedMs = performance.now();
-  const created = await bed.createPods(count);
-  const bound = await bed.bound(created.keys(), 60 * SECONDS);
+  const created = await bench.createPods(count);
+  const bound = await bench.bound(created.keys(), 60 * SECONDS);
   const latencies = [...bound].map(([name, ms]) => ms - (created.get(name) ?? 0));
   say(
     `  latency of a pod: median ${(median(latencies) / SECONDS).toFixed(2)} s, worst ${(Math.max(...latencies) / SECONDS).toFixed(2)} s`,
@@ -323,17 +323,17 @@ async function burst(
   });
   const names = [...created.keys()];
   if (options.keep !== true) {
-    await settled(bed);
-    await bed.deletePods(names);
-    await bed.released(names, 60 * SECONDS);
+    await settled(bench);
+    await bench.deletePods(names);
+    await bench.released(names, 60 * SECONDS);
   }
   return names;
 }
 
-async function restart(bed: Bed, name: string, budget?: number): Promise<void> {
-  await bed.controlPlane?.process.stop();
+async function restart(bench: ControlPlaneBench, name: string, budget?: number): Promise<void> {
+  await bench.controlPlane?.process.stop();
   const startedMs = performance.now();
-  await bed.startControlPlane();
+  await bench.startControlPlane();
   record({
     name,
     value: (performance.now() - startedMs) / SECONDS,
@@ -343,18 +343,18 @@ async function restart(bed: Bed, name: string, budget?: number): Promise<void> {
   });
 }
 
-/** The node's, each with namespaces or a cluster of its own. */
+/** Node sections, each with its own namespaces or cluster. */
 const nodeSections: Record<string, () => Promise<void>> = {
   'node-sync': () => measureSync({ record, say }),
   'node-drain': () => measureDrain({ record, say }),
   'node-repair': () => measureRepair({ record, say }),
   'node-tags': () => measureStrayTags({ record, say }),
-  // The kernel takes thousands of links away in the background: nothing that waits for the same lock comes right after it.
+  // The kernel removes thousands of links in the background, so no section that needs the same lock may follow directly.
   'node-packets': () => measurePacketCost({ record, say }),
   'node-cni': () => withStateDir((stateDir) => measureCni({ record, say }, stateDir)),
 };
 
-/** How many a section is to have. */
+/** Sizes of the large sections. */
 function amount(flag: 'throttled-pods' | 'releases' | 'pods' | 'networkings' | 'churn-seconds'): number {
   const value = Number(flags[flag]);
   if (!Number.isInteger(value) || value < 1 || value > 100_000) {
@@ -378,18 +378,18 @@ async function withStateDir(work: (stateDir: string) => Promise<void>): Promise<
 
 async function measureControlPlane(stateDir: string): Promise<void> {
   await using cluster = await startCluster({ stateDir, features: { scheduler: false, controllerManager: false } });
-  await using bed = await Bed.start(cluster);
+  await using bench = await ControlPlaneBench.start(cluster);
   for (const [name, section] of Object.entries(sections)) {
     if (!isChosen(name)) continue;
     say(name);
-    await section(bed);
+    await section(bench);
   }
 }
 
 async function measureNode(): Promise<void> {
   const support = await realNodeSupport();
   if (!support.supported) {
-    say(`the node is not measured: ${support.reason}`);
+    say(`node sections skipped: ${support.reason}`);
     return;
   }
   for (const [name, section] of Object.entries(nodeSections)) {
@@ -402,7 +402,7 @@ async function measureNode(): Promise<void> {
 const known = [...Object.keys(sections), ...Object.keys(nodeSections), 'node'];
 const unknown = only?.find((name) => !known.includes(name));
 if (unknown !== undefined) {
-  say(`there is no section ${unknown}; there are ${known.join(', ')}`);
+  say(`unknown section ${unknown}; valid sections: ${known.join(', ')}`);
   process.exit(2);
 }
 const runs = Number(flags.runs);

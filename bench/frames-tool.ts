@@ -9,11 +9,11 @@ const NSENTER = 'nsenter';
 
 const floodSchema = z.object({ sent: z.number(), cpuNs: z.number(), wallNs: z.number() });
 
-/** What a flood of packets cost. */
+/** The cost of a packet flood. */
 export type Flood = z.infer<typeof floodSchema>;
 
 /**
- * Sends packets as fast as it goes (native/test/flood.c).
+ * Sends packets as fast as possible (native/test/flood.c).
  *
  * @param command `flood-udp` or `flood-link`, with its arguments
  */
@@ -22,14 +22,14 @@ export async function flood(netns: string, ...command: string[]): Promise<Flood>
   return floodSchema.parse(JSON.parse(text));
 }
 
-/** Packets that a link has received, as the kernel counts them. */
+/** The kernel's count of packets that a link has received. */
 export async function receivedPackets(netns: string, link: string): Promise<number> {
   const schema = z.tuple([z.object({ stats64: z.object({ rx: z.object({ packets: z.number() }) }) })]);
   const text = await runChecked('ip', ['-n', netns, '-s', '-j', 'link', 'show', link]);
   return schema.parse(JSON.parse(text))[0].stats64.rx.packets;
 }
 
-/** A command of the tool that runs until it is disposed, and the lines that it prints. */
+/** A running command of the tool, and the lines that it prints. Ends when disposed. */
 export class FramesProcess implements AsyncDisposable {
   readonly lines: string[] = [];
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;

@@ -2,18 +2,27 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildTools, DatapathLab } from '../src/datapath/test-support/datapath-lab.ts';
 import type { Datapath, Layout, PodAttachment } from '../src/datapath/types.ts';
-import { Crowd, type Direction, namespaceOf, OUTSIDE, openLab, PAYLOAD_BYTES, PORT, trunkPod } from './crowd.ts';
 import { FramesProcess, flood, receivedPackets } from './frames-tool.ts';
 import { median, type Report, spread } from './report.ts';
+import {
+  type Direction,
+  namespaceOf,
+  OUTSIDE,
+  openLab,
+  PAYLOAD_BYTES,
+  PORT,
+  TrunkPodFleet,
+  trunkPod,
+} from './trunk-pod-fleet.ts';
 
 const ROUNDS = 7;
 const PACKETS = 60_000;
-/** Of each of two pods. */
+/** Packets of each of the two pods. */
 const WATCHED_PACKETS = 600_000;
-/** Pods that leave at once. */
+/** Pods that are deleted at once. */
 const LEAVING = 40;
 const DRAINS = 3;
-/** Every so many changes of an id, the programs are replaced too. */
+/** The programs are also replaced after this many id changes. */
 const CHANGES_PER_REPLACEMENT = 10;
 
 const CONFIGURATIONS: readonly { count: number; layout: Layout; packets: number }[] = [
@@ -25,18 +34,19 @@ const CONFIGURATIONS: readonly { count: number; layout: Layout; packets: number 
 ];
 
 /**
- * Cost per packet with more and more pods. All configurations exist at the same time and take turns, so that what else the
- * machine does concerns all alike; what counts is the ratio within each round.
+ * Cost per packet with an increasing number of pods. All configurations exist at the same time and take turns, so that other
+ * load affects all equally; the result is the ratio within each round.
  */
 export async function measurePacketCost({ record, say }: Report): Promise<void> {
   await buildTools();
   await using stack = new AsyncDisposableStack();
-  const crowds: Crowd[] = [];
-  for (const { count, layout } of CONFIGURATIONS) crowds.push(stack.use(await Crowd.make(count, layout, 'shared')));
+  const fleets: TrunkPodFleet[] = [];
+  for (const { count, layout } of CONFIGURATIONS)
+    fleets.push(stack.use(await TrunkPodFleet.make(count, layout, 'shared')));
   const ratios: Record<'100' | '1000' | 'perPod', number[]> = { '100': [], '1000': [], perPod: [] };
   for (const direction of ['out', 'in'] as const) {
     const rounds: number[][] = [];
-    for (let round = 0; round < ROUNDS; round += 1) rounds.push(await oneRound(crowds, direction));
+    for (let round = 0; round < ROUNDS; round += 1) rounds.push(await oneRound(fleets, direction));
     const column = (at: number) => rounds.map((costs) => costs[at] ?? Number.NaN);
     for (const [at, { count, layout }] of CONFIGURATIONS.entries()) {
       say(`  ${direction}, ${layout}, ${count} pods: ${spread(column(at).map((cost) => cost / 1000))} µs a packet`);
@@ -47,7 +57,7 @@ export async function measurePacketCost({ record, say }: Report): Promise<void> 
     ratios['1000'].push(ratio(2, 0));
     ratios.perPod.push(ratio(4, 3));
   }
-  // The worse direction.
+  // Report the worse direction.
   const worst = (values: number[]) => Math.max(...values);
   const name = (count: string) => `node: cost per packet, 1 → ${count} trunk pods`;
   record({ name: name('100'), value: worst(ratios['100']), unit: '×', budget: 1.1, upstream: '2.0 (3.2 → 6.3 µs)' });
@@ -61,32 +71,32 @@ export async function measurePacketCost({ record, say }: Report): Promise<void> 
   });
 }
 
-async function oneRound(crowds: readonly Crowd[], direction: Direction): Promise<number[]> {
+async function oneRound(fleets: readonly TrunkPodFleet[], direction: Direction): Promise<number[]> {
   const costs: number[] = [];
   for (const [at, { packets }] of CONFIGURATIONS.entries()) {
-    costs.push((await crowds[at]?.costNs(direction, packets)) ?? Number.NaN);
+    costs.push((await fleets[at]?.costNs(direction, packets)) ?? Number.NaN);
   }
   return costs;
 }
 
-/** How long the whole look at a node with 200 pods takes when all is well. */
+/** Duration of a full sync of a settled node with 200 pods. */
 export async function measureSync({ record, say }: Report): Promise<void> {
   await buildTools();
-  await using crowd = await Crowd.make(200, 'marks', 'own');
+  await using fleet = await TrunkPodFleet.make(200, 'marks', 'own');
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const startedMs = performance.now();
-    const { repaired, removed, failed } = await crowd.datapath.sync(() => crowd.pods);
+    const { repaired, removed, failed } = await fleet.datapath.sync(() => fleet.pods);
     times.push(performance.now() - startedMs);
     if (repaired.length + removed.length + failed.length > 0) throw new Error('a settled node was changed');
   }
   say(`  a sync: ${spread(times)} ms`);
-  record({ name: 'node: sync of 200 pods, nothing to mend', value: median(times), unit: 'ms', upstream: '–' });
+  record({ name: 'node: sync of 200 pods, nothing to repair', value: median(times), unit: 'ms', upstream: '–' });
 }
 
 /**
- * A node that is drained while a pod comes to it. Links are deleted one after another, and each deletion waits in the kernel for
- * all its readers: the figure is that wait, as the other pod sees it. Without plugin and records, which wait for the same.
+ * An ADD during a node drain. Links are deleted in sequence, and each deletion waits in the kernel for all readers. This
+ * measures how long the ADD waits. Plugin and records are left out because they wait for the same.
  */
 export async function measureDrain({ record, say }: Report): Promise<void> {
   await buildTools();
@@ -112,8 +122,8 @@ export async function measureDrain({ record, say }: Report): Promise<void> {
 }
 
 /**
- * Two pods send as fast as they can while their ids are changed in place, again and again, and now and then a newer agent takes
- * over and replaces the programs. A filter in the kernel passes on what leaves without a tag, or with one that the pod never had.
+ * Two pods send as fast as they can while their ids keep changing in place and newer agents repeatedly take over and replace
+ * the programs. A kernel filter captures packets that leave without a tag, or with one that the pod never had.
  */
 export async function measureStrayTags({ record, say }: Report): Promise<void> {
   await buildTools();
@@ -135,7 +145,7 @@ export async function measureStrayTags({ record, say }: Report): Promise<void> {
   const updates = await updateRepeatedly(lab, datapath, assigned, () => sending);
   await sent;
   const arrived = (await receivedPackets(lab.switchNs, 'sw1')) - before;
-  // What is seen now comes after everything else.
+  // Anything captured from now on comes after all packets.
   await provoke(lab, wire, 'after');
   const strays = wire.lines.length - 2;
   say(
@@ -151,7 +161,7 @@ export async function measureStrayTags({ record, say }: Report): Promise<void> {
   });
 }
 
-/** A frame of the trunk itself, which has no tag: that it is seen says that strays are. */
+/** An untagged frame of the trunk itself: capturing it proves that stray packets would be captured. */
 async function provoke(lab: DatapathLab, wire: FramesProcess, payload: string): Promise<void> {
   lab.send(lab.node, 'eni1', [{ toMac: 'ee:ff:ff:ff:ff:ff', source: '10.0.0.99', destination: OUTSIDE, payload }]);
   await wire.printed(Buffer.from(payload).toString('hex'));

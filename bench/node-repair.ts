@@ -3,12 +3,12 @@ import { LookLoop } from '../src/agent/look-loop.ts';
 import { buildTools, type DatapathLab } from '../src/datapath/test-support/datapath-lab.ts';
 import { systemClock } from '../src/util/clock.ts';
 import { pollUntil } from '../test/cluster/poll.ts';
-import { Crowd } from './crowd.ts';
 import { type Report, spread } from './report.ts';
+import { TrunkPodFleet } from './trunk-pod-fleet.ts';
 
 const PODS = 100;
 const ROUNDS = 3;
-/** Looks at a node that others disturb are limited: one every 5 s after the first few, and a repair may cost two. */
+/** Syncs after disturbances are rate-limited to one every 5 s after the first few, and a repair may cost two. */
 const BETWEEN_MS = 12_000;
 
 const DISTURBANCES: readonly [what: string, disturb: (lab: DatapathLab) => void][] = [
@@ -16,11 +16,11 @@ const DISTURBANCES: readonly [what: string, disturb: (lab: DatapathLab) => void]
   ['routes', (lab) => lab.ip('route', 'flush', 'table', '911')],
 ];
 
-/** Another program takes rules or routes away: the real data path and the loop of the agent, without its other parts. */
+/** Repair after another program removes rules or routes, with the real data path and the agent's loop only. */
 export async function measureRepair({ record, say }: Report): Promise<void> {
   await buildTools();
-  await using crowd = await Crowd.make(PODS, 'marks', 'own');
-  const { lab, datapath, pods } = crowd;
+  await using fleet = await TrunkPodFleet.make(PODS, 'marks', 'own');
+  const { lab, datapath, pods } = fleet;
   const stop = new AbortController();
   let looks = 0;
   const loop = new LookLoop({
@@ -63,9 +63,9 @@ async function backAfterMs(lab: DatapathLab, disturb: (lab: DatapathLab) => void
   const before = state();
   disturb(lab);
   const disturbedMs = performance.now();
-  if (state() === before) throw new Error('nothing was taken away, or it was back at once');
+  if (state() === before) throw new Error('nothing was removed, or it was restored at once');
   await pollUntil(async () => (state() === before ? true : undefined), {
-    what: 'what was taken away to be back',
+    what: 'the removed objects to be restored',
     timeoutMs: 30_000,
     intervalMs: 10,
   });

@@ -1,10 +1,10 @@
-import type { Bed } from './bed.ts';
+import type { ControlPlaneBench } from './control-plane-bench.ts';
 import type { Report } from './report.ts';
 
 export const SECONDS = 1000;
 export const MINUTE_MS = 60_000;
 
-/** Quota windows are clock minutes; a section that is to be judged by one needs it unused. */
+/** Quota windows are clock minutes; a section that measures one needs it unused. */
 export async function untilSecondOfMinute(second: number, say: Report['say']): Promise<void> {
   const now = Date.now();
   const at = Math.floor(now / MINUTE_MS) * MINUTE_MS + second * SECONDS;
@@ -13,11 +13,11 @@ export async function untilSecondOfMinute(second: number, say: Report['say']): P
   await new Promise((resolve) => setTimeout(resolve, waitMs));
 }
 
-/** Resolves when no write has come for a second: mirrors and events are through. */
-export async function settled(bed: Bed): Promise<void> {
+/** Resolves after a second without writes: mirrors and events are done. */
+export async function settled(bench: ControlPlaneBench): Promise<void> {
   let before = -1;
   for (;;) {
-    const now = await bed.kubeWrites();
+    const now = await bench.kubeWrites();
     if (now === before) return;
     before = now;
     await new Promise((resolve) => setTimeout(resolve, SECONDS));

@@ -7,7 +7,7 @@ import { isMet, type Measure, median } from './report.ts';
 
 const root = join(import.meta.dirname, '..');
 
-/** Of the same measure in several runs: its median, judged by the median of the budgets, which may depend on the moment. */
+/** The median of a measure over several runs, compared with the median of its budgets, which may vary between runs. */
 export function medians(runs: readonly (readonly Measure[])[]): (Measure & { runs: number[] })[] {
   const byName = Map.groupBy(runs.flat(), ({ name }) => name);
   return [...byName].flatMap(([, same]) => {
@@ -23,7 +23,7 @@ export function medians(runs: readonly (readonly Measure[])[]): (Measure & { run
   });
 }
 
-/** Writes what was measured into docs/performance.json; what was not measured now stays as it is. */
+/** Writes the results to docs/performance.json; measures that were not run keep their values. */
 export async function writePerformance(measured: ReturnType<typeof medians>): Promise<void> {
   const path = join(root, PERFORMANCE_FILE);
   const before = performanceSchema.parse(JSON.parse(await readFile(path, 'utf8')));

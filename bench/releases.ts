@@ -2,12 +2,12 @@ import { stringify } from 'yaml';
 import * as z from 'zod';
 import { pollUntil } from '../test/cluster/poll.ts';
 import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
-import { type Bed, SLOTS_PER_NODE } from './bed.ts';
+import { type ControlPlaneBench, SLOTS_PER_NODE } from './control-plane-bench.ts';
 import { MINUTE_MS, SECONDS, settled, untilSecondOfMinute } from './pace.ts';
 import { median, type Report, spread } from './report.ts';
 
 const FIXED = 'bench-fixed';
-/** Of the same zone, as the address of a fixed pod does not leave it. */
+/** Two nodes in the same zone, because a fixed address cannot leave its zone. */
 const [FROM, TO] = ['node-1', 'node-3'];
 const ROUNDS = 5;
 const CREATIONS_PER_MINUTE = 500;
@@ -17,23 +17,23 @@ const podEniSchema = z.object({
   spec: z.object({ allocations: z.array(z.object({ eni: z.object({ id: z.string() }) })).min(1) }),
 });
 
-/** One pod deleted while nothing else goes on, until the cloud has no ENI of it. */
-export async function measureRelease(bed: Bed, { record, say }: Report): Promise<void> {
+/** One pod deleted on an idle cluster, until its ENI is gone from the cloud. */
+export async function measureRelease(bench: ControlPlaneBench, { record, say }: Report): Promise<void> {
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
-    const before = (await bed.podEnis()).length;
-    const created = await bed.createPods(1);
-    await bed.bound(created.keys(), 20 * SECONDS);
-    await settled(bed);
-    await bed.deletePods(created.keys());
+    const before = (await bench.podEnis()).length;
+    const created = await bench.createPods(1);
+    await bench.bound(created.keys(), 20 * SECONDS);
+    await settled(bench);
+    await bench.deletePods(created.keys());
     const deletedMs = performance.now();
-    await pollUntil(async () => ((await bed.podEnis()).length === before ? true : undefined), {
+    await pollUntil(async () => ((await bench.podEnis()).length === before ? true : undefined), {
       what: 'the ENI to be gone',
       timeoutMs: 60 * SECONDS,
       intervalMs: 20,
     });
     times.push((performance.now() - deletedMs) / SECONDS);
-    await bed.released(created.keys(), 20 * SECONDS);
+    await bench.released(created.keys(), 20 * SECONDS);
   }
   say(`  ${spread(times)} s`);
   record({
@@ -45,22 +45,22 @@ export async function measureRelease(bed: Bed, { record, say }: Report): Promise
   });
 }
 
-/** A fixed pod is deleted and made again on another node. There are no kubelets, so that it is measured until Bind. */
-export async function measureFixedMove(bed: Bed, { record, say }: Report): Promise<void> {
+/** A fixed pod is deleted and recreated on another node. Measured until Bind, because there are no kubelets. */
+export async function measureFixedMove(bench: ControlPlaneBench, { record, say }: Report): Promise<void> {
   const name = 'moving-0';
-  await applyFixed(bed);
-  await createFixed(bed, name, FROM);
-  await bed.boundOn(name, FROM, 20 * SECONDS);
+  await applyFixed(bench);
+  await createFixed(bench, name, FROM);
+  await bench.boundOn(name, FROM, 20 * SECONDS);
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
-    await settled(bed);
+    await settled(bench);
     const target = round % 2 === 0 ? TO : FROM;
-    await bed.deletePods([name]);
+    await bench.deletePods([name]);
     const deletedMs = performance.now();
-    await createFixed(bed, name, target);
-    times.push(((await bed.boundOn(name, target, 60 * SECONDS)) - deletedMs) / SECONDS);
+    await createFixed(bench, name, target);
+    times.push(((await bench.boundOn(name, target, 60 * SECONDS)) - deletedMs) / SECONDS);
   }
-  await removeFixed(bed, name);
+  await removeFixed(bench, name);
   say(`  ${spread(times)} s`);
   record({
     name: `fixed pod moves to another node, deleted → Bind there (median of ${ROUNDS})`,
@@ -71,26 +71,30 @@ export async function measureFixedMove(bed: Bed, { record, say }: Report): Promi
   });
 }
 
-/** A fixed pod comes back elsewhere while many pods are released: its detachment goes before those that nobody waits for. */
-export async function measureWaitBehindReleases(bed: Bed, { record, say }: Report, releases: number): Promise<void> {
+/** A fixed pod moves while many pods are released: its detachment comes before those that no pod waits for. */
+export async function measureWaitBehindReleases(
+  bench: ControlPlaneBench,
+  { record, say }: Report,
+  releases: number,
+): Promise<void> {
   const name = 'waiting-0';
-  await bed.growTo(Math.ceil((releases + 1) / SLOTS_PER_NODE) + 1);
-  await applyFixed(bed);
-  await createFixed(bed, name, FROM);
-  await bed.boundOn(name, FROM, 20 * SECONDS);
-  const eniId = await eniOf(bed, name);
-  const created = await bed.createPods(releases);
-  await bed.bound(created.keys(), (Math.ceil(releases / CREATIONS_PER_MINUTE) + 2) * MINUTE_MS);
-  await settled(bed);
+  await bench.growTo(Math.ceil((releases + 1) / SLOTS_PER_NODE) + 1);
+  await applyFixed(bench);
+  await createFixed(bench, name, FROM);
+  await bench.boundOn(name, FROM, 20 * SECONDS);
+  const eniId = await eniOf(bench, name);
+  const created = await bench.createPods(releases);
+  await bench.bound(created.keys(), (Math.ceil(releases / CREATIONS_PER_MINUTE) + 2) * MINUTE_MS);
+  await settled(bench);
   await untilSecondOfMinute(20, say);
-  await bed.deletePods(created.keys());
-  await bed.deletePods([name]);
-  await createFixed(bed, name, TO);
+  await bench.deletePods(created.keys());
+  await bench.deletePods([name]);
+  await createFixed(bench, name, TO);
   const waitsSinceMs = Date.now();
   const restOfMinuteMs = MINUTE_MS - (waitsSinceMs % MINUTE_MS);
-  say(`  ${(await bed.podEnis()).length} ENIs of pods are left when it begins to wait`);
-  await bed.boundOn(name, TO, 5 * MINUTE_MS);
-  const detachedMs = await detachmentSentMs(bed, eniId);
+  say(`  ${(await bench.podEnis()).length} ENIs of pods are left when it begins to wait`);
+  await bench.boundOn(name, TO, 5 * MINUTE_MS);
+  const detachedMs = await detachmentSentMs(bench, eniId);
   record({
     name: `a waiting pod behind ${releases} releases: its wait for quota (budget: rest of the minute + 1 s)`,
     value: Math.max(0, detachedMs - waitsSinceMs) / SECONDS,
@@ -98,12 +102,12 @@ export async function measureWaitBehindReleases(bed: Bed, { record, say }: Repor
     budget: restOfMinuteMs / SECONDS + 1,
     upstream: '–',
   });
-  await bed.released(created.keys(), (Math.ceil(releases / DETACHES_PER_MINUTE) + 2) * MINUTE_MS);
-  await removeFixed(bed, name);
+  await bench.released(created.keys(), (Math.ceil(releases / DETACHES_PER_MINUTE) + 2) * MINUTE_MS);
+  await removeFixed(bench, name);
 }
 
-async function applyFixed(bed: Bed): Promise<void> {
-  await bed.lab.apply(
+async function applyFixed(bench: ControlPlaneBench): Promise<void> {
+  await bench.lab.apply(
     stringify({
       apiVersion: 'network.alibabacloud.com/v1beta1',
       kind: 'PodNetworking',
@@ -115,32 +119,32 @@ async function applyFixed(bed: Bed): Promise<void> {
       },
     }),
   );
-  await bed.lab.networkingReady(FIXED);
+  await bench.lab.networkingReady(FIXED);
 }
 
-async function createFixed(bed: Bed, name: string, node: string): Promise<void> {
-  await bed.createPod(name, node, { networking: FIXED, isOfStatefulSet: true });
+async function createFixed(bench: ControlPlaneBench, name: string, node: string): Promise<void> {
+  await bench.createPod(name, node, { networking: FIXED, isOfStatefulSet: true });
 }
 
-/** The pod, then its record, which stays otherwise. */
-async function removeFixed(bed: Bed, name: string): Promise<void> {
-  await bed.deletePods([name]);
-  await settled(bed);
-  await bed.deletePodEni(name);
-  await bed.released([name], 60 * SECONDS);
+/** Deletes the pod, then its record, which would stay otherwise. */
+async function removeFixed(bench: ControlPlaneBench, name: string): Promise<void> {
+  await bench.deletePods([name]);
+  await settled(bench);
+  await bench.deletePodEni(name);
+  await bench.released([name], 60 * SECONDS);
 }
 
-async function eniOf(bed: Bed, name: string): Promise<string> {
-  const [allocation] = podEniSchema.parse(await bed.podEni(name)).spec.allocations;
+async function eniOf(bench: ControlPlaneBench, name: string): Promise<string> {
+  const [allocation] = podEniSchema.parse(await bench.podEni(name)).spec.allocations;
   if (allocation === undefined) throw new Error(`PodENI ${name} has no ENI`);
   return allocation.eni.id;
 }
 
-/** When the cloud got the call that took the ENI off. */
-async function detachmentSentMs(bed: Bed, eniId: string): Promise<number> {
+/** When the cloud received the call that detached the ENI. */
+async function detachmentSentMs(bench: ControlPlaneBench, eniId: string): Promise<number> {
   let last = 0;
   for (;;) {
-    const entries = await bed.lab.cloud.journal(last);
+    const entries = await bench.lab.cloud.journal(last);
     const found = entries.find(
       ({ kind, action, outcome, objectIds }) =>
         kind === 'call' && action === 'DetachNetworkInterface' && outcome === 'OK' && objectIds.includes(eniId),

@@ -1,27 +1,27 @@
-/** One line of the result: a figure beside its budget and upstream's. */
+/** One line of the result: a figure with its budget and upstream's figure. */
 export interface Measure {
   name: string;
   value: number;
   unit: string;
-  /** Absent for what is only told. */
+  /** Absent for figures without a budget. */
   budget?: number;
   /** Upstream's figure with its default and tuned settings. */
   upstream: string;
 }
 
-/** Where sections put what they find. */
+/** Callbacks for the results of sections. */
 export interface Report {
   record: (measure: Measure) => void;
-  /** For what explains a figure and is no figure itself. */
+  /** Prints an explanation. */
   say: (line: string) => void;
 }
 
-/** True when the figure keeps its budget, or has none. */
+/** True when the figure is within its budget, or has none. */
 export function isMet({ value, budget }: Measure): boolean {
   return budget === undefined || value <= budget;
 }
 
-/** One figure as it is found. */
+/** Formats one figure. */
 export function formatMeasure({ name, value, unit, budget }: Measure): string {
   const promised = budget === undefined ? 'no budget' : `budget ${budget.toFixed(2)}`;
   return `${name}: ${value.toFixed(2)} ${unit} (${promised})`;
@@ -50,7 +50,7 @@ export function formatTable(measures: Measure[]): string {
     .join('\n');
 }
 
-/** How much of the whole that is, in percent; none of nothing. */
+/** Share in percent; 0 when the total is 0. */
 export function percentOf(part: number, whole: number): number {
   return whole === 0 ? 0 : (100 * part) / whole;
 }
@@ -60,14 +60,14 @@ export function spread(values: readonly number[]): string {
   return `${round(median([...values]))} (${round(Math.min(...values))}–${round(Math.max(...values))})`;
 }
 
-/** The value that so many of hundred do not exceed. */
+/** The given percentile. */
 export function percentile(values: readonly number[], percent: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil((sorted.length * percent) / 100) - 1)] ?? Number.NaN;
 }
 
 /**
- * Who was bound after somebody created later, by more than `toleranceMs`, and the longest that this was for anybody.
+ * Pods that were bound more than `toleranceMs` after one that was created later, and the longest such delay.
  *
  * @param created names in the order of creation
  */

@@ -3,19 +3,19 @@ import { Agent, request } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { chooseFreePorts } from '../test/cluster/ports.ts';
-import { type Lab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
+import { type ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
 
 const PER_SECOND = 200;
 const SECONDS = 20;
 const NETWORKINGS = 50;
-/** The API server keeps as many connections as it has requests on their way. */
+/** Like the API server, uses one connection per concurrent request. */
 const CONNECTIONS = 16;
 
 /**
- * Asks the webhook of a second replica about pods, 200 times a second whether or not the answers keep up, as many
- * PodNetworkings to choose from as a large cluster has. @returns milliseconds of each answer, counted from when it was due.
+ * Sends 200 pod reviews a second to the webhook of a second replica at a fixed rate, with the number of PodNetworkings of a
+ * large cluster. @returns latency of each response in milliseconds, from when its request was due
  */
-export async function reviewLatencies(lab: Lab): Promise<number[]> {
+export async function reviewLatencies(lab: ControlPlaneLab): Promise<number[]> {
   const [port = 0] = await chooseFreePorts(1);
   await lab.apply(Array.from({ length: NETWORKINGS }, (_, at) => networking(at)).join('---\n'));
   const { process } = await lab.startControlPlane({
@@ -31,7 +31,7 @@ export async function reviewLatencies(lab: Lab): Promise<number[]> {
       answers.push(ask(agent, port, at, dueMs));
     }
     const latencies = await Promise.all(answers);
-    // Before that the code was cold, and connections were being made.
+    // Earlier requests include cold code and connection setup.
     return latencies.slice(PER_SECOND);
   } finally {
     agent.destroy();

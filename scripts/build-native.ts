@@ -1,6 +1,6 @@
 /**
- * Compiles what is written in C: the kernel helper, the eBPF programs and, where it is, the CNI shim; into `dist/` or the
- * folder of `--outdir`. What is newer than its sources stays.
+ * Compiles the C code (the kernel helper, the eBPF programs and the CNI shim) into `dist/` or the folder of `--outdir`. Skips
+ * outputs that are newer than their sources.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -14,7 +14,7 @@ const native = join(root, 'native');
 interface Target {
   /** In the output folder. */
   name: string;
-  /** Below `native`; every `.c` of it is compiled. */
+  /** Folder below `native`; every `.c` file in it is compiled. */
   folder: string;
   compiler: 'gcc' | 'clang';
   flags: readonly string[];
@@ -33,14 +33,14 @@ const TARGETS: readonly Target[] = [
   },
 ];
 
-/** The tool with which tests look at wires. */
+/** The tool that tests use to capture frames. */
 const TEST_TARGETS: readonly Target[] = [{ name: 'frames', folder: 'test', compiler: 'gcc', flags: STATIC }];
 
 /**
  * Compiles what is out of date.
  *
- * @returns the names of the files that were made
- * @throws Error with what a compiler said, or which compiler is missing
+ * @returns the names of the built files
+ * @throws Error with the compiler's message, or the name of a missing compiler
  */
 export async function buildNative(outdir: string, options: { tests?: boolean } = {}): Promise<string[]> {
   await mkdir(outdir, { recursive: true });
@@ -63,7 +63,7 @@ async function build(target: Target, outdir: string): Promise<boolean> {
   ) {
     return false;
   }
-  // Renamed into place: somebody may be starting the old one, or building as well.
+  // Renamed into place, because another process may be starting the old file or building too.
   const temporary = `${output}.${process.pid}`;
   try {
     compile(target, [...target.flags, ...systemIncludes(target), '-o', temporary, ...sources]);
@@ -74,7 +74,7 @@ async function build(target: Target, outdir: string): Promise<boolean> {
   return true;
 }
 
-/** clang for bpf does not look where Debian keeps the machine's own headers. */
+/** With the bpf target, clang does not search Debian's multiarch include folder. */
 function systemIncludes({ compiler }: Target): string[] {
   const multiarch = `/usr/include/${{ x64: 'x86_64', arm64: 'aarch64' }[process.arch as string] ?? process.arch}-linux-gnu`;
   return compiler === 'clang' && existsSync(multiarch) ? [`-I${multiarch}`] : [];

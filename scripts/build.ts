@@ -1,6 +1,6 @@
 /**
- * Bundles the executables into `dist/`, or the folder of `--outdir`: start-up and memory are those of what is used, not of the packages
- * (budgets.md on memory).
+ * Bundles the executables into `dist/`, or the folder of `--outdir`, so that startup time and memory depend on the code that
+ * is used and not on whole packages.
  */
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,8 +13,8 @@ const { values: flags } = parseArgs({ options: { outdir: { type: 'string', defau
 const { outdir } = flags;
 
 /**
- * Of the Kubernetes client only the kubeconfig and its credentials are used (typescript-facts 1). They import two functions from the
- * index of the generated API, and with it 17 MB of classes, as the package does not say that its modules are free of side effects.
+ * We use only kubeconfig and credentials of the Kubernetes client. These import two functions from the index of the generated
+ * API, and with it 17 MB of classes, because the package does not declare its modules free of side effects.
  */
 const narrowKubernetesClient: Plugin = {
   name: 'narrow-kubernetes-client',
@@ -26,8 +26,8 @@ const narrowKubernetesClient: Plugin = {
 };
 
 /**
- * A module that imports `node:http` reads all that it exports, and one of these loads a WebSocket client of half a megabyte: an eighth of
- * what it takes to start. Asked for as CommonJS, an export is read when it is used.
+ * Importing `node:http` as a module reads all its exports, and one of them loads a WebSocket client of half a megabyte, an
+ * eighth of the startup time. With `require`, an export is read only when it is used.
  */
 const lazyHttp: Plugin = {
   name: 'lazy-http',
@@ -49,7 +49,7 @@ await build({
   outdir,
   outExtension: { '.js': '.mjs' },
   bundle: true,
-  // What is imported only when needed, such as the kubeconfig loader, is read only then.
+  // Splitting keeps lazy imports, such as the kubeconfig loader, in separate files.
   splitting: true,
   chunkNames: 'chunks/[name]-[hash]',
   platform: 'node',
@@ -57,10 +57,10 @@ await build({
   format: 'esm',
   // The SDK's packages are CommonJS and require Node's own modules.
   banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
-  // Only a terminal needs it, see src/telemetry/log.ts.
+  // Only a terminal needs it; see src/telemetry/log.ts.
   external: ['pino-pretty'],
   plugins: [narrowKubernetesClient, lazyHttp],
-  // Identifiers stay, for stack traces; of two that are the same one gets a number.
+  // Keep identifiers for readable stack traces; duplicates get a number.
   minifyWhitespace: true,
   minifySyntax: true,
   sourcemap: 'linked',

@@ -10,7 +10,7 @@ const CHART = 'charts/terway-controlplane';
 
 const json = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
 
-/** What a user may write; defaults, units and rules that JSON Schema cannot say are checked by the program itself. */
+/** The schema of user input. The program itself checks what JSON Schema cannot express. */
 function schemaOf(schema: z.ZodType): Record<string, unknown> {
   const { $schema: _draft, ...rest } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
   return rest;
@@ -18,13 +18,13 @@ function schemaOf(schema: z.ZodType): Record<string, unknown> {
 
 const DRAFT = 'https://json-schema.org/draft/2020-12/schema';
 
-/** In the chart no key is required: the rest comes from the chart itself, or is asked for by the program. */
+/** No key is required in the chart: it sets defaults, and the program finds or demands the rest. */
 function optional(schema: Record<string, unknown>): Record<string, unknown> {
   const { required: _required, ...rest } = schema;
   return rest;
 }
 
-/** A schema of the values as they stand in values.yaml: known keys only, of the type of their default. */
+/** A schema derived from values.yaml: known keys only, with the type of their default. */
 function schemaOfValues(value: unknown, path: string): Record<string, unknown> {
   const known = VALUE_SCHEMAS[path];
   if (known !== undefined) return known;
@@ -78,7 +78,7 @@ interface Row {
   about: string;
 }
 
-/** A row per value that has a description, `# -- …` above it, or that is a plain value. */
+/** A row per value that has a description (`# -- …`) or is a plain value. */
 function rowsOf(map: YAMLMap, path: string): Row[] {
   return map.items.flatMap(({ key, value }) => {
     if (!isScalar(key)) return [];
@@ -108,7 +108,7 @@ Control plane and node agent that give Kubernetes pods their own network interfa
 helm install terway-controlplane charts/terway-controlplane --namespace kube-system
 \`\`\`
 
-On ACK the cluster's id, region and VPC are found by themselves; elsewhere set \`controlPlane.config.clusterID\`.
+On ACK, the cluster's id, region and VPC are found automatically; elsewhere set \`controlPlane.config.clusterID\`.
 
 CRDs are part of the release and stay when it is uninstalled. \`helm test terway-controlplane -n kube-system\` asks the control
 plane whether it is ready.
@@ -124,7 +124,7 @@ This page is made from values.yaml by \`make generate\`.
 }
 
 /**
- * Files that follow from the configuration's schemas and the CRDs: JSON Schemas for editors, and in the chart the CRDs,
+ * Files generated from the configuration schemas and the CRDs: JSON Schemas for editors, and the chart's CRDs,
  * values.schema.json and README.md.
  *
  * @param crds manifests by file name

@@ -1,4 +1,4 @@
-/** Checks the directions of imports, circles and the length of files; prints a line per violation and exits 1 when there is any. */
+/** Checks import directions, import cycles and file length. Prints a line per violation, and exits with 1 if there is one. */
 import { join } from 'node:path';
 import { importViolations } from './import-rules.ts';
 import { shapeViolations } from './shape-rules.ts';

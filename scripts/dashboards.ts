@@ -1,11 +1,11 @@
-/** A panel: what it shows, and what an empty one means. */
+/** A panel, and when an empty one is normal. */
 interface Panel {
   title: string;
-  /** Unit in Grafana's words. */
+  /** Grafana's name of the unit. */
   unit: string;
   /** PromQL by legend. */
   queries: Readonly<Record<string, string>>;
-  /** When the queries give nothing, and that is well. */
+  /** When no data is normal. */
   empty?: string;
 }
 
@@ -264,19 +264,29 @@ export function dashboardFiles(): [string, string][] {
 
 function dashboard(uid: string, title: string, panels: readonly Panel[]) {
   return {
-    ...{ uid, title, tags: ['terway'], schemaVersion: 38, version: 1, editable: true, refresh: '30s' },
+    uid,
+    title,
+    tags: ['terway'],
+    schemaVersion: 38,
+    version: 1,
+    editable: true,
+    refresh: '30s',
     time: { from: 'now-3h', to: 'now' },
     templating: {
       list: [{ name: 'datasource', type: 'datasource', query: 'prometheus', label: 'Data source' }],
     },
     panels: panels.map((panel, at) => ({
-      ...{ id: at + 1, type: 'timeseries', title: panel.title },
+      id: at + 1,
+      type: 'timeseries',
+      title: panel.title,
       ...(panel.empty === undefined ? {} : { description: `Empty while ${panel.empty}` }),
       gridPos: { x: (at % COLUMNS) * WIDTH, y: Math.floor(at / COLUMNS) * HEIGHT, w: WIDTH, h: HEIGHT },
       datasource: { type: 'prometheus', uid: '$datasource' },
       fieldConfig: { defaults: { unit: panel.unit, min: 0 }, overrides: [] },
       targets: Object.entries(panel.queries).map(([legendFormat, expr], index) => ({
-        ...{ refId: String.fromCharCode(65 + index), expr, legendFormat },
+        refId: String.fromCharCode(65 + index),
+        expr,
+        legendFormat,
       })),
     })),
   };

@@ -16,7 +16,7 @@ import { podEniSchema } from '../src/crds/pod-eni.ts';
 import { podNetworkingSchema } from '../src/crds/pod-networking.ts';
 import { REASONS, reasonEntry } from '../src/crds/reasons/catalogue.ts';
 
-/* What the documentation says must be there: links, files, commands, reasons, messages, keys, and the other language. */
+/* Checks that everything the documentation refers to exists: links, files, commands, reasons, messages, keys, and the other language. */
 
 const root = join(import.meta.dirname, '..');
 
@@ -80,7 +80,7 @@ function pageAt(path: string): Page {
   return page;
 }
 
-test('every link leads to a file that is there, and to a heading of it', () => {
+test('every link leads to an existing file and heading', () => {
   const broken = everyPage().flatMap(({ path, prose }) =>
     [...prose.matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target = '']) => {
       if (/^(https?|mailto):/.test(target)) return [];
@@ -95,7 +95,7 @@ test('every link leads to a file that is there, and to a heading of it', () => {
   expect(broken).toEqual([]);
 });
 
-test('every alert names a heading that is there', async () => {
+test('every alert names an existing heading', async () => {
   const folder = join(root, 'charts/terway-controlplane');
   const files = (await readdir(folder, { recursive: true })).filter((name) => /\.(ya?ml|json|tpl)$/.test(name));
   const named = (await Promise.all(files.map((name) => readFile(join(folder, name), 'utf8')))).flatMap((text) => [
@@ -119,7 +119,7 @@ test('every alert is found by its name', async () => {
 describe('each page exists in both languages', () => {
   const twinOf = (path: string) => path.replace('docs/', 'docs/zh/');
 
-  test('and only there where it is meant to', () => {
+  test('and English-only pages exist only in English', () => {
     const paths = originals().map(({ path }) => twinOf(path));
     expect(translated().map(({ path }) => path)).toEqual(expect.arrayContaining(paths));
     expect(paths).toEqual(expect.arrayContaining(translated().map(({ path }) => path)));
@@ -150,7 +150,7 @@ describe('each page exists in both languages', () => {
   });
 });
 
-test('every file of this repository that a page names is there', () => {
+test('every file of this repository that a page names exists', () => {
   const missing = everyPage().flatMap(({ path, text }) =>
     [...text.matchAll(/(?<=^|[\s`(=])(?:config|charts|docs|src|sim|test|scripts)\/[\w./-]+/gm)]
       .map(([name]) => name.replace(/[.]$/, ''))
@@ -284,7 +284,7 @@ describe('docs/design/weak-spots.md', () => {
   });
 });
 
-describe('what is to be copied is right:', () => {
+describe('examples to copy are valid:', () => {
   const yamlBlocks = () =>
     everyPage().flatMap(({ path, blocks }) =>
       blocks.flatMap(({ language, text }) => (language === 'yaml' ? [{ path, text }] : [])),
@@ -362,7 +362,7 @@ describe('every key is described', () => {
     expect(keysOf(agentConfigSchema).filter((key) => !isNamed(key))).toEqual([]);
   });
 
-  test('keys of Terway that are said to change nothing change nothing', () => {
+  test('the listed keys of Terway really have no effect', () => {
     const { prose } = pageAt('docs/configuration.md');
     const section = prose.slice(prose.indexOf('### Keys of Terway'), prose.indexOf('## `--credential`'));
     const keys = [...section.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell = '']) =>

@@ -1,7 +1,7 @@
 /**
  * Writes what is derived from the code: the CRD manifests of `src/crds` to `config/crd/` and the chart, schemas of the
- * configuration, the references of reasons and of custom resources, and the tables of figures. With `--check` it writes nothing and exits 1 when a file differs, so that a forgotten generation
- * cannot land.
+ * configuration, the references of reasons and of custom resources, and the tables of figures. With `--check` it writes nothing
+ * and exits with 1 when a file is out of date.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -39,7 +39,7 @@ for (const [name, text] of files) {
   if (current === text) continue;
   if (check) {
     drifted = true;
-    process.stderr.write(`${name} is not what its sources give: run \`make generate\`\n`);
+    process.stderr.write(`${name} is out of date: run \`make generate\`\n`);
   } else {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, text);

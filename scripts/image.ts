@@ -1,6 +1,6 @@
 /**
- * Writes `dist/terway-controlplane-image.tar`, the product's image, of what `make build` left in dist/; the Dockerfile gives
- * the same where there is a container engine. `--out PATH`, `--dist FOLDER`.
+ * Writes the product's image, `dist/terway-controlplane-image.tar`, from the output of `make build` in dist/. With a container
+ * engine the Dockerfile gives the same. `--out PATH`, `--dist FOLDER`.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';

@@ -21,7 +21,7 @@ async function plant(file: string, text: string): Promise<void> {
   await writeFile(join(root, file), text);
 }
 
-test('a tree that keeps the directions has no violation', async () => {
+test('a tree that follows the rules has no violation', async () => {
   await plant('src/controllers/x/controller.ts', "import type { A } from '../../allocation/plan.ts';\n");
   await plant('src/cli/alicloud-sim.ts', "import { m } from '../../sim/cloud/model.ts';\n");
   await plant('sim/kube/transport.ts', "import type { T } from '../../src/kube/transport.ts';\n");
@@ -50,7 +50,7 @@ test.each([
   expect(violations[0]).toContain(target);
 });
 
-test('time and chance of the machine are found outside the clock', async () => {
+test('use of the machine’s time and randomness outside the clock is found', async () => {
   await plant('src/kube/lease.ts', 'export const at = Date.now();\n// Date.now() in a comment\n');
   expect(await importViolations(root)).toEqual([
     "src/kube/lease.ts:1: uses the machine's own time or chance; take a Clock or a Random",
@@ -67,12 +67,12 @@ test.each([
   ['src/kube/client.ts', 'const clock = options.clock ?? systemClock;', 'let the executable pass it'],
   ['src/controllers/x.ts', "import {\n  readFile,\n  stat,\n} from 'node:fs/promises';", 'imports node:fs/promises'],
   ['src/cloud/rpc.ts', "import core from '@alicloud/openapi-core';", 'imports @alicloud/openapi-core'],
-])('what of the machine is reached in %s by %s is found', async (file, line, message) => {
+])('machine access in %s by %s is found', async (file, line, message) => {
   await plant(file, `${line}\n`);
   expect(await importViolations(root)).toEqual([expect.stringContaining(message)]);
 });
 
-test('ports, executables and types may name the machine', async () => {
+test('ports, executables and types may use the machine', async () => {
   await plant('src/util/x509.ts', "import { randomBytes } from 'node:crypto';\nexport const some = randomBytes(15);\n");
   await plant('src/cloud/metadata.ts', 'export const answer = fetch(url);\nexport const other = cache.fetch(url);\n');
   await plant('src/kube/connection.ts', "import { connect } from 'node:http2';\n");

@@ -2,14 +2,14 @@ import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 
 /**
- * Which folder may import which (docs/design/allocation.md, "Directions"). A folder may always import itself; what is not
- * listed here may import anything.
+ * Which folder may import which (docs/design/allocation.md, "Directions"). A folder may always import itself; folders that are
+ * not listed may import anything.
  */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'src/util': [],
-  // Types alone, so that allocation and cloud speak of the same ENI without knowing each other.
+  // Types only, so that allocation and cloud share them without importing each other.
   'src/ecs': [],
-  // What goes over the sockets between our programs: one schema for both ends.
+  // Messages on the sockets between our programs: one schema for both ends.
   'src/wire': [],
   'src/crds': ['src/util'],
   'src/config': ['src/crds', 'src/util'],
@@ -19,7 +19,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'src/telemetry': ['src/util'],
   'src/datapath': ['src/util'],
   'src/agent': [...['src/crds', 'src/config', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util', 'src/wire']],
-  // What the control plane sees of the cluster; nothing in it belongs to a term of leadership.
+  // The control plane's view of the cluster; nothing in it belongs to a term of leadership.
   'src/cluster': ['src/allocation', 'src/config', 'src/crds', 'src/kube', 'src/telemetry', 'src/util'],
   'src/controllers': [
     'src/cluster',
@@ -34,7 +34,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     // The version of the product.
     'package.json',
   ],
-  // Runs the shipped client against itself; the other simulators stand for the cloud, which knows nothing of Kubernetes.
+  // Runs the shipped client against itself; the other simulators model the cloud, which is independent of Kubernetes.
   'sim/kube': ['src/kube', 'src/util'],
   // Runs the shipped control plane on both models.
   'sim/world': [
@@ -44,15 +44,15 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   sim: ['src/util'],
 };
 
-/** Folders below `sim` with rules of their own. */
+/** Folders below `sim` with their own rules. */
 const SIM_ROOMS = ['kube', 'world'];
 
-/** The executable that starts the simulator (architecture 1). */
+/** The executable that starts the simulator, so the only one that may import it. */
 const EXEMPT: Readonly<Record<string, readonly string[]>> = { 'src/cli/alicloud-sim.ts': ['sim'] };
 
 /**
- * Time, chance and I/O come in from outside, so that a simulation can run the shipped code. What of the machine is touched, and
- * the only places that may.
+ * Time, randomness and I/O are injected, so that a simulation can run the shipped code. These are the patterns that touch the
+ * machine, and the only places that may use them.
  */
 const AMBIENT: readonly { found: RegExp; only: readonly string[]; instead: string }[] = [
   {
@@ -79,13 +79,13 @@ const AMBIENT: readonly { found: RegExp; only: readonly string[]; instead: strin
   },
 ];
 
-/** Folders that a simulation runs, and their files that reach the machine; in the others of src that is their purpose. */
+/** Folders that a simulation runs, and their files that touch the machine. Other folders of src exist to do so. */
 const SIMULATED = [
   ...['src/util', 'src/crds', 'src/config', 'src/allocation', 'src/kube', 'src/cloud', 'src/telemetry'],
   ...['src/cluster', 'src/controllers', 'src/admission'],
 ];
 const PORTS = [
-  // Of the executables: files, sockets, addresses.
+  // Used by the executables: files, sockets, addresses.
   ...['src/util/tar.ts', 'src/util/unix-socket.ts', 'src/util/ip.ts'],
   ...['src/config/config-file.ts', 'src/config/reload.ts', 'src/telemetry/http-server.ts', 'src/admission/server.ts'],
   // Below ApiTransport and KubeConfig.
@@ -117,7 +117,7 @@ export async function importViolations(root: string): Promise<string[]> {
 
 function forbiddenImports(root: string, path: string, file: string, text: string): string[] {
   const from = areaOf(file);
-  // Tests stand beside the code and may use the laboratory.
+  // Tests are next to the code and may use the test harness.
   if (isTest(file)) return [];
   const allowed = ALLOWED[from];
   if (allowed === undefined) return [`${file}: the folder ${from} has no rule in scripts/import-rules.ts`];
@@ -155,12 +155,12 @@ function ambientUse(file: string, text: string): string[] {
   return [...uses, ...modules];
 }
 
-/** @param place a folder with a slash at its end; of a file nothing is below. */
+/** @param place a folder with a trailing slash, or a file */
 function isBelow(file: string, place: string): boolean {
   return place.endsWith('/') && file.startsWith(place);
 }
 
-/** Of the object `z` a bundle keeps everything, half of which is never used; of a namespace only what is named. */
+/** A bundle keeps all of the object `z`, half of which is never used, but only the used names of a namespace import. */
 function keptWhole(file: string, text: string): string[] {
   return /import\s*(type\s*)?\{[^}]*\bz\b[^}]*\}\s*from\s*['"]zod['"]/.test(text)
     ? [`${file}: imports { z } from zod; write import * as z from 'zod'`]

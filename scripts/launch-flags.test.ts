@@ -12,7 +12,7 @@ const valuesSchema = z.looseObject({
   controlPlane: z.looseObject({ resources: z.object({ limits: z.object({ memory: z.string().regex(/^\d+Mi$/) }) }) }),
 });
 
-test("the control plane's heap may grow to most of the container, and ends before the container does", async () => {
+test("the control plane's heap may use most of the container's memory, but not all", async () => {
   const text = readFileSync(join(import.meta.dirname, '../charts/terway-controlplane/values.yaml'), 'utf8');
   const limit = Number.parseInt(valuesSchema.parse(parse(text)).controlPlane.resources.limits.memory, 10) * MEBIBYTE;
   const version1 = '/sys/fs/cgroup/memory';
@@ -28,7 +28,7 @@ test("the control plane's heap may grow to most of the container, and ends befor
     const output = execFileSync('sh', ['-c', script, process.execPath, ...LAUNCH_FLAGS, '-e', print], {
       encoding: 'utf8',
     });
-    // Code, stacks, buffers and the young generation have taken less than a fifth in every measurement.
+    // Code, stacks, buffers and the young generation took less than a fifth in every measurement.
     expect(Number(output) / limit).toBeGreaterThan(0.7);
     expect(Number(output) / limit).toBeLessThan(0.8);
   } finally {

@@ -1,6 +1,6 @@
 /**
- * Writes what `kubectl apply` needs without Helm, from the chart, which is the one source: config/rbac and config/deploy. With
- * `--check` it writes nothing and exits 1 when a file differs.
+ * Renders config/rbac and config/deploy from the chart, for `kubectl apply` without Helm. With `--check` it writes nothing and
+ * exits with 1 when a file is out of date.
  */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ for (const path of MANIFEST_FILES) {
   if (current === text) continue;
   if (check) {
     drifted = true;
-    process.stderr.write(`config/${path} is not what the chart gives: run \`make manifests\`\n`);
+    process.stderr.write(`config/${path} is out of date: run \`make manifests\`\n`);
   } else if (text === undefined) {
     await rm(target, { force: true });
   } else {

@@ -13,7 +13,7 @@ export function markdownTable([head = [], ...rows]: string[][]): string {
   ].join('');
 }
 
-/** Chinese characters and their punctuation take two. */
+/** Display width: Chinese characters and punctuation count as two. */
 function columns(text: string): number {
   const wide = text.match(
     /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\uffe0-\uffe6]/g,

@@ -4,8 +4,7 @@ import * as z from 'zod';
 import { markdownTable } from './markdown-table.ts';
 
 /**
- * The figures of docs/performance.json, which `make bench` writes, as the tables of the pages that show them. They stand nowhere
- * else, so that no two pages differ.
+ * Tables of the figures in docs/performance.json, which `make bench` writes. This is the only source, so pages cannot differ.
  */
 
 export const PERFORMANCE_FILE = 'docs/performance.json';
@@ -13,10 +12,10 @@ export const PERFORMANCE_FILE = 'docs/performance.json';
 const measureSchema = z.strictObject({
   name: z.string(),
   unit: z.string(),
-  /** One figure a run, in their order. */
+  /** One figure per run, in order. */
   runs: z.array(z.number()).min(1).max(9),
   median: z.number(),
-  /** Absent for what is only told. */
+  /** Absent for figures without a budget. */
   budget: z.number().optional(),
   verdict: z.enum(['met', 'missed', 'none']),
   upstream: z.string(),
@@ -27,7 +26,7 @@ const measureSchema = z.strictObject({
 export const performanceSchema = z.strictObject({ measures: z.array(measureSchema) });
 export type MeasuredFigure = z.infer<typeof measureSchema>;
 
-/** Measures of the limits pages, with their words there. */
+/** Measures of the limits pages, with their labels. */
 const SPEED: readonly Row[] = [
   { name: 'cold trunk pod, idle, created → Bind (median of 7)', en: 'one cold pod, idle', zh: '空闲时创建 1 个 Pod' },
   { name: '100 pods at once, first POST → last Bind', en: '100 pods at once', zh: '同时创建 100 个 Pod' },
@@ -59,7 +58,7 @@ interface Row {
 }
 
 /**
- * The pages with their tables written anew, between `<!-- performance: NAME -->` and `<!-- performance: end -->`.
+ * The pages with updated tables between `<!-- performance: NAME -->` and `<!-- performance: end -->`.
  *
  * @throws Error when a page lacks a marker, or the file a measure
  */
@@ -96,7 +95,7 @@ function everything(measures: readonly MeasuredFigure[]): string {
   return `${markdownTable([['measure', 'measured', 'budget', '', 'upstream (default / tuned)'], ...rows])}\n${origin(measures)}\n`;
 }
 
-/** Figures of one machine and commit are told once; `--only` may have left some of another. */
+/** Names each machine and commit once; after `--only` there may be several. */
 function origin(measures: readonly MeasuredFigure[]): string {
   const origins = new Map<string, number>();
   for (const { commit, date, cores, runs } of measures) {
@@ -122,7 +121,7 @@ function someOf(
   return markdownTable([head, ...cells]);
 }
 
-/** With as many digits as mean something. */
+/** Rounds to the significant digits. */
 export function figure(value: number, unit: string): string {
   const digits = unit === 'MB' || value >= 100 || value === 0 ? 0 : value >= 10 ? 1 : 2;
   return `${value.toFixed(digits)} ${unit}`.trim();

@@ -1,8 +1,8 @@
 /**
- * `--bundles FOLDER` puts the bundles of the executables and the native programs there, for all laboratories of one run.
+ * `--bundles FOLDER` puts the bundles of the executables and the native programs there, for all tests of one run.
  *
  * Builds what the tests need and the cache lacks: Kubernetes and its e2e suite, containerd, Helm, CoreDNS, the VPC switch, the VM's
- * kernel, Prometheus and the Python SDKs. One after another and before any test, as compilers beside tests make both slow.
+ * kernel, Prometheus and the Python SDKs. Runs in sequence before any test, because compiling during tests slows both.
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';

@@ -9,7 +9,7 @@ What stands in the reason of a condition or an event, by the object on which it 
 tells where to look first.
 `;
 
-/** The sections of the page in the order in which a reader looks. */
+/** The sections of the page, most useful first. */
 const SECTIONS: readonly { title: string; has: (place: ReasonPlace) => boolean }[] = [
   { title: 'Pod: events', has: (place) => place.kind === 'Pod' },
   { title: 'PodENI: condition `Ready`', has: (place) => place.kind === 'PodENI' },
@@ -40,7 +40,7 @@ export function reasonsPage(): string {
   return `${INTRODUCTION}${sections.join('')}`;
 }
 
-/** Events are Warnings unless it is said. */
+/** Marks Normal events; all others are Warnings. */
 function typeOf(places: readonly ReasonPlace[]): string {
   return places.some((place) => 'event' in place && place.event === 'Normal') ? ' (Normal)' : '';
 }

@@ -1,6 +1,6 @@
 /**
- * Puts together what is published, in `dist/release/`: image, chart, SBOM, provenance, and their checksums. With SIGNING_KEY, the path of
- * an ECDSA key in PEM, the checksums are signed, as `cosign verify-blob` and openssl check it. `--out FOLDER`, `--dist FOLDER`.
+ * Builds a release in `dist/release/`: image, chart, SBOM, provenance, and their checksums. With SIGNING_KEY, the path of an
+ * ECDSA key in PEM, it signs the checksums for `cosign verify-blob` and openssl. `--out FOLDER`, `--dist FOLDER`.
  */
 import { execFile } from 'node:child_process';
 import { createHash, createPrivateKey, type KeyObject, sign } from 'node:crypto';
@@ -32,19 +32,19 @@ async function digestOf(folder: string, name: string): Promise<ReleaseFile> {
   return { name, sha256: hash.digest('hex') };
 }
 
-/** @returns the key; ends the program with a word when the file has none. */
+/** @returns the key; exits with a message when the file has none */
 async function readKey(path: string): Promise<KeyObject> {
   try {
     return createPrivateKey(await readFile(path));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`SIGNING_KEY=${path}: no private key in PEM can be read there: ${why}\n`);
+    process.stderr.write(`SIGNING_KEY=${path}: cannot read a private key in PEM: ${why}\n`);
     process.exit(2);
   }
 }
 
 const startedAt = new Date();
-// Told before minutes of work: a key that cannot be read is the mistake that is made here.
+// Checked before minutes of work, because an unreadable key is the most common mistake.
 const key = signingKey === '' ? undefined : await readKey(signingKey);
 const { name, version } = await read('package.json', z.object({ name: z.string(), version: z.string() }));
 const { version: nodeVersion } = await read(
@@ -55,13 +55,21 @@ const { version: nodeVersion } = await read(
 await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
 await writeProductImage({
-  ...{ distDir, nodePath, version, reference: `docker.io/library/${name}:${version}` },
+  distDir,
+  nodePath,
+  version,
+  reference: `docker.io/library/${name}:${version}`,
   cacheDir: join(root, 'node_modules', '.cache', 'terway-controlplane-image'),
   outPath: join(out, `${name}-${version}-image.tar`),
 });
 await promisify(execFile)(await ensureHelm(), ['package', join(root, 'charts', name), '--destination', out]);
 const sbom = await imageSbom({
-  ...{ root, distDir, name, version, nodeVersion, now: startedAt },
+  root,
+  distDir,
+  name,
+  version,
+  nodeVersion,
+  now: startedAt,
   systemFiles: await systemFiles(nodePath),
 });
 await writeFile(join(out, `${name}-${version}-sbom.cdx.json`), `${JSON.stringify(sbom, undefined, 2)}\n`);

@@ -21,12 +21,12 @@ async function plant(files: Record<string, string>): Promise<void> {
   }
 }
 
-test('a tree whose imports run one way has no violation, however often its files meet', async () => {
+test('a tree without import cycles has no violation', async () => {
   await plant({
     'src/util/a.ts': 'export type A = 1;\n',
     'src/kube/b.ts': "import type { A } from '../util/a.ts';\n",
     'src/kube/c.ts': "import type { B } from './b.ts';\nimport type { A } from '../util/a.ts';\n",
-    // A test may look at what looks at it.
+    // Tests may import in both directions.
     'src/util/a.test.ts': "import type { C } from '../kube/c.ts';\n",
   });
   expect(await shapeViolations(root)).toEqual([]);
@@ -39,7 +39,7 @@ test('files that import each other are found, also when it is a type and over se
     'src/kube/c.ts': "export { b } from './b.ts';\n",
   });
   expect(await shapeViolations(root)).toEqual([
-    'circle of files: src/kube/a.ts imports src/kube/c.ts imports src/kube/b.ts imports src/kube/a.ts',
+    'import cycle of files: src/kube/a.ts imports src/kube/c.ts imports src/kube/b.ts imports src/kube/a.ts',
   ]);
 });
 
@@ -50,7 +50,7 @@ test('folders that import each other are found where no file does', async () => 
     'src/util/x.ts': '',
     'src/util/y.ts': "import type { B } from '../kube/b.ts';\n",
   });
-  expect(await shapeViolations(root)).toEqual(['circle of folders: src/kube imports src/util imports src/kube']);
+  expect(await shapeViolations(root)).toEqual(['import cycle of folders: src/kube imports src/util imports src/kube']);
 });
 
 test.each([
@@ -65,7 +65,7 @@ test.each([
   ]);
 });
 
-test('a test may be as long as it takes', async () => {
+test('tests have no length limit', async () => {
   await plant({ 'src/kube/long.test.ts': '\n'.repeat(500) });
   expect(await shapeViolations(root)).toEqual([]);
 });

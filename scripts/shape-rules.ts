@@ -1,20 +1,20 @@
 import { relative, sep } from 'node:path';
 import { areaOf, importsOf, isTest, sourceFiles } from './import-rules.ts';
 
-/** Where the shape of files and folders is held. */
+/** Folders with limits on file length and cycles. */
 const HELD = /^src\//;
 
-/** A file that is longer asks for its second concept to move out. */
+/** A longer file usually contains a second concept that should move out. */
 const MOST_LINES = 400;
-/** Files that are read from top to bottom to see how things hang together. */
+/** Files that give an overview, read from top to bottom. */
 const MOST_LINES_OF: Readonly<Record<string, number>> = { 'src/controllers/manager.ts': 200 };
 
-/** By file or folder, what it imports. */
+/** Imports of each file or folder. */
 type Imports = ReadonlyMap<string, ReadonlySet<string>>;
 
 /**
- * Checks that no file and no folder of `src` reaches itself through what it imports, types included, and that none has grown
- * too long. Tests are left out.
+ * Checks that `src` has no import cycles between files or folders, types included, and no file that is too long. Tests are
+ * skipped.
  *
  * @returns one line per violation.
  */
@@ -43,13 +43,13 @@ function byFolder(imports: Imports): Imports {
   return folders;
 }
 
-/** One circle for each import that closes one on the way from any start. */
+/** One cycle for each import that closes one during a depth-first search. */
 function circlesOf(imports: Imports, what: string): string[] {
   const done = new Set<string>();
   const circles: string[] = [];
   const follow = (node: string, way: readonly string[]) => {
     const at = way.indexOf(node);
-    if (at >= 0) circles.push(`circle of ${what}s: ${[...way.slice(at), node].join(' imports ')}`);
+    if (at >= 0) circles.push(`import cycle of ${what}s: ${[...way.slice(at), node].join(' imports ')}`);
     if (at >= 0 || done.has(node)) return;
     for (const target of imports.get(node) ?? []) follow(target, [...way, node]);
     done.add(node);

@@ -1,7 +1,7 @@
 /**
- * Runs the tests that depend on chance with fresh seeds: `node scripts/soak.ts [--minutes 10] [--project unit|integration|faults]`.
- * `unit` is every property test, `integration` random requests to the simulated and the real API server, `faults` the kills at
- * random moments. Ends with the first failure, and says how to repeat it.
+ * Runs the randomised tests with new seeds: `node scripts/soak.ts [--minutes 10] [--project unit|integration|faults]`.
+ * `unit`: every property test; `integration`: random requests to the simulated and the real API server; `faults`: kills at
+ * random moments. Stops at the first failure, and says how to repeat it.
  */
 import { spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
@@ -28,7 +28,7 @@ const files =
         .filter((file) => !file.includes('.netns.') && readFileSync(join(root, file), 'utf8').includes("'fast-check'"))
         .sort()
     : [project === 'faults' ? 'test/faults/crash.test.ts' : 'test/integration/kube-differential.test.ts'];
-// Not `node`, which outside of make may be an older one.
+// Not `node`, which may be an older version outside make.
 const command = ['node_modules/.bin/node', 'node_modules/vitest/vitest.mjs', 'run', '--project', project, ...files];
 
 const endMs = performance.now() + minutes * 60_000;

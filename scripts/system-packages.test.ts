@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { missingPackages, SYSTEM_PACKAGES } from './system-packages.ts';
 
-test('a package is missing when its proof is no command on the PATH and no file', async () => {
+test('a package is missing when its proof is neither a command on the PATH nor a file', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'terway-packages-'));
   try {
     const command = join(directory, 'some-command-of-ours');

@@ -1,8 +1,8 @@
 /**
- * Debian packages that builds and tests need, and their installation: `node scripts/system-packages.ts` installs what is
- * missing and asks apt nothing when nothing is. With `--check` it only names what is missing and exits 1.
+ * Debian packages for builds and tests: `node scripts/system-packages.ts` installs missing ones, and does not run apt if there
+ * are none. With `--check` it only lists missing packages and exits with 1.
  *
- * Runs before the project's own Node is there, so it uses nothing but Node's modules and the list stands in one file.
+ * Runs before the project's own Node is installed, so it is a single file and uses only Node's modules.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
@@ -10,11 +10,11 @@ import { delimiter, isAbsolute, join } from 'node:path';
 
 /** One Debian package. */
 export interface SystemPackage {
-  /** Its name for apt. */
+  /** Package name. */
   name: string;
-  /** What of it is used: a command on the PATH, or an absolute path. Its presence proves that the package is there. */
+  /** A command on the PATH or an absolute path that we use. If it exists, the package is installed. */
   proof: string;
-  /** Who needs it. */
+  /** What needs it. */
   purpose: string;
 }
 
@@ -41,7 +41,7 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'netcat-openbsd', proof: 'nc.openbsd', purpose: 'in the images of Kubernetes’ own e2e specs' },
   { name: 'nftables', proof: 'nft', purpose: 'kube-proxy of real nodes' },
   { name: 'openssl', proof: 'openssl', purpose: 'checks the signature of a release in tests' },
-  // What it brings lies in a folder that is named after the version of Python.
+  // Its files are in a folder named after the Python version.
   {
     name: 'python3-venv',
     proof: '/var/lib/dpkg/info/python3-venv.list',
@@ -58,7 +58,7 @@ export function missingPackages(
   packages: readonly SystemPackage[] = SYSTEM_PACKAGES,
   searchPath: string = process.env['PATH'] ?? '',
 ): SystemPackage[] {
-  // Where root's commands are, which a user's PATH may lack.
+  // Folders of system commands, which a user's PATH may lack.
   const directories = [...searchPath.split(delimiter), '/usr/sbin', '/sbin'].filter((directory) => directory !== '');
   return packages.filter(({ proof }) =>
     isAbsolute(proof) ? !exists(proof) : !directories.some((directory) => isExecutable(join(directory, proof))),
@@ -82,7 +82,7 @@ export function installMissing({ checkOnly }: { checkOnly: boolean }): number {
   if (!isDebian()) {
     const needs = missing.map(({ proof, purpose }) => `  ${proof}: ${purpose}\n`).join('');
     process.stderr.write(
-      `this is no Debian; install what provides the following, then run make setup again:\n${needs}`,
+      `this is not Debian; install the packages that provide the following, then run make setup again:\n${needs}`,
     );
     return 1;
   }
@@ -95,14 +95,14 @@ export function installMissing({ checkOnly }: { checkOnly: boolean }): number {
   return apt(head, ['update']) && apt(head, rest) ? stillMissing() : 1;
 }
 
-/** Guards against a list whose proof is not what its package provides. */
+/** Detects an entry whose proof its package does not provide. */
 function stillMissing(): number {
   const missing = missingPackages();
   for (const { name, proof } of missing) process.stderr.write(`${name} is installed, but ${proof} is not there\n`);
   return missing.length === 0 ? 0 : 1;
 }
 
-/** Runs it quietly; its output is shown when it fails. */
+/** Runs it quietly, and shows its output on failure. */
 function apt(command: string, args: readonly string[]): boolean {
   const { status, stdout, stderr } = spawnSync(command, ['-q', ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,8 +1,8 @@
 /**
- * Runs the checks and every test project, and closes with a line that counts the tests. Parts of one stage run side by side,
- * as most of them wait more than they compute; the next stage starts only when all before it passed.
- * `--only NAME[,NAME]` runs some of the parts, one after another, and shows their output as it comes. `--keep-going` runs the
- * rest also after a part has failed.
+ * Runs the checks and every test project, and ends with a summary line. Parts of one stage run in parallel, because most of
+ * them wait more than they compute; the next stage starts only when all parts before it have passed.
+ * `--only NAME[,NAME]` runs some of the parts in sequence and streams their output. `--keep-going` continues after a failed
+ * part.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -16,41 +16,41 @@ const root = join(import.meta.dirname, '..');
 
 interface Part {
   name: string;
-  /** Of a project whose files are divided among processes, each with a cluster of its own. */
+  /** Number of shards of a project; each is a process with its own cluster. */
   shard?: string;
-  /** Parts of the same stage that must have ended before. */
+  /** Parts of the same stage that must end first. */
   after?: string;
   /** Whether it runs clusters with nodes: see {@link NODE_LANES}. */
   hasNodes?: boolean;
 }
 
 interface Stage {
-  /** In the order in which they begin. */
+  /** In starting order. */
   parts: readonly Part[];
   /** How many run at once, at least and, while the processors have time left, at most. */
   lanes: readonly [least: number, most: number];
 }
 
-/** A cluster with three nodes takes about 40 inotify instances, one without takes 5; root has 128 where nobody raised the limit. */
+/** A cluster with three nodes takes about 40 inotify instances, one without nodes 5; root's default limit is 128. */
 const NODE_LANES = 2;
 
 const part = (name: string): Part => ({ name });
 const shards = (name: string, count: number, more: Omit<Part, 'name' | 'shard'> = {}): Part[] =>
   Array.from({ length: count }, (_, at) => ({ name, shard: `${at + 1}/${count}`, ...more }));
 
-/** What the others need; then what fails fast, then the long ones, so that no lane is left with one at the end. */
+/** Prerequisites first, then fast checks, then the longest parts, so that none runs alone at the end. */
 const STAGES: readonly Stage[] = [
   { parts: [part('build')], lanes: [1, 1] },
   {
     parts: [
       ...[part('check'), part('unit'), part('netns')],
-      // Two at a time, from the beginning: they are a third of all.
+      // Two at a time from the beginning, because they are a third of the work.
       ...shards('nodes', 8, { hasNodes: true }),
-      // Looks whether the machine is as it was; netns mounts file systems.
+      // Checks that the machine is unchanged, so it must not overlap with netns, which mounts file systems.
       { name: 'cluster', after: 'netns', hasNodes: true },
       ...[part('vm'), ...shards('e2e', 4), ...shards('faults', 2).reverse(), part('integration')],
     ],
-    // With more that compute, two cores do more and get less done: what polls goes on polling.
+    // More parts would slow down busy cores, because waiting tests poll.
     lanes: [4, 6],
   },
 ];
@@ -72,7 +72,7 @@ const resultSchema = z.object({
   ),
 });
 
-/** Of a message, in the summary. */
+/** Length limit of a message in the summary. */
 const SUMMARY_LINES = 8;
 
 const STILL_RUNNING_EVERY_MS = 60_000;
@@ -83,16 +83,16 @@ const IDLE_LOOK_MS = 10_000;
 
 class Run {
   readonly counts = { passed: 0, failed: 0, skipped: 0 };
-  /** What failed, to be said once more at the end: the output of the part may be far up. */
+  /** Failures, repeated at the end because the output of their part may be far up. */
   readonly failures: string[] = [];
   ok = true;
   readonly #directory: string;
   readonly #keepGoing: boolean;
   #isEnded = false;
-  /** Whether output is kept until the part has ended: that of several at once cannot be read. */
+  /** Buffers output until the part has ended, because interleaved output is unreadable. */
   #buffered = false;
   readonly #running = new Map<string, number>();
-  /** Parts that are no project of vitest. */
+  /** Parts that are not vitest projects. */
   readonly #commands: Readonly<Record<string, readonly [string, ...string[]]>>;
 
   constructor(directory: string, keepGoing: boolean) {
@@ -105,12 +105,12 @@ class Run {
     };
   }
 
-  /** Whether parts may begin: none once one has failed, unless that is wished for. */
+  /** Whether new parts may start; after a failure only with `--keep-going`. */
   get goesOn(): boolean {
     return !this.#isEnded && (this.ok || this.#keepGoing);
   }
 
-  /** Nothing new begins. */
+  /** Stop starting parts. */
   end(): void {
     this.ok = false;
     this.#isEnded = true;
@@ -166,7 +166,7 @@ class Run {
       const what = failures.length > 0 ? failures : [`exit code ${code}; its output is above`];
       this.failures.push(...what.map((text) => `${title}: ${text}`));
     }
-    // Laboratories take them from there.
+    // The test harness takes them from there.
     else if (name === 'build') process.env['TERWAY_TEST_BUNDLES'] = join(this.#directory, 'bundles');
     if (this.#buffered) process.stdout.write(`\n=== ${title}\n${output}`);
     process.stdout.write(`=== ${title}: ${code === 0 ? 'ok' : 'FAILED'} after ${seconds(startedMs)} s\n`);
@@ -190,7 +190,7 @@ class Run {
     return { code: await promise, output };
   }
 
-  /** Counts the tests of a part; gives those that failed. A part that ended before its report counts as nothing. */
+  /** Counts the tests of a part and returns its failures. A part that ended without a report counts as zero tests. */
   async #count(report: string): Promise<string[]> {
     const text = await readFile(report, 'utf8').catch(() => undefined);
     if (text === undefined) {
@@ -253,7 +253,7 @@ const startedMs = performance.now();
 const directory = await mkdtemp(join(tmpdir(), 'terway-tests-'));
 const run = new Run(directory, flags['keep-going']);
 const heartbeat = setInterval(() => run.stillRunning(), STILL_RUNNING_EVERY_MS);
-// The terminal's Ctrl-C reaches every part; they end by themselves and clean up.
+// The terminal's Ctrl-C reaches every part, and each cleans up on its own.
 process.on('SIGINT', () => run.end());
 try {
   for (const stage of stages) if (run.goesOn) await run.stage(stage);

@@ -6,12 +6,12 @@ import { writeSingleLayerImage } from './oci.ts';
 /** Name of the image of {@link writeBusyboxImage}, for pods with `imagePullPolicy: Never`. */
 export const BUSYBOX_IMAGE = 'terway.test/busybox:1';
 
-/** Of Debian's package busybox-static; what the package `busybox` has there needs libraries. */
+/** From Debian's package busybox-static; the one from `busybox` needs shared libraries. */
 export const BUSYBOX = '/bin/busybox';
 
 /**
  * Writes the archive of a small image for test pods: busybox, with a link for each of its commands (sh, nc, httpd, wget,
- * ping, ip …). When nothing else is said it sleeps, so it also is the sandbox image of a node.
+ * ping, ip …). By default it sleeps, so it also serves as the sandbox image of a node.
  */
 export async function writeBusyboxImage(path: string): Promise<void> {
   const entries: TarEntry[] = [

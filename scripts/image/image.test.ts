@@ -22,7 +22,7 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-/** Unpacks with the system's tar, so that ours is not checked with itself. @returns the folder. */
+/** Unpacks with the system's tar, independent of our own code. @returns the folder */
 async function unpack(archive: string, name: string): Promise<string> {
   const folder = join(directory, name);
   await mkdir(folder);
@@ -63,7 +63,7 @@ describe('a tar archive', () => {
     expect((await stat(join(folder, 'a/block'))).mtimeMs).toBe(0);
   });
 
-  test('refuses what ustar has no room for', async () => {
+  test('refuses what is too long for ustar', async () => {
     const path = 'x'.repeat(101);
     await expect(archiveOf([{ kind: 'directory', path }], 'x.tar')).rejects.toBeInstanceOf(RangeError);
     const link: TarEntry = { kind: 'symlink', path: 'x', target: 'x'.repeat(101) };
@@ -146,7 +146,7 @@ describe('the image of the product', () => {
 
   const options = (distDir: string, outPath: string) => ({
     distDir,
-    // What runs this test is as good as any other Node.
+    // Any Node will do, so use the one that runs this test.
     nodePath: process.execPath,
     cacheDir: join(directory, 'cache'),
     reference: 'docker.io/library/terway-controlplane:1.0.0',
@@ -188,7 +188,7 @@ describe('the image of the product', () => {
     }
   }, 60_000);
 
-  test('has the same bytes when it is made of the same', async () => {
+  test('has the same bytes for the same inputs', async () => {
     const dist = join(directory, 'dist');
     await plant(join(dist, 'a.mjs'), 'a');
     const [first, second] = [join(directory, '1.tar'), join(directory, '2.tar')];

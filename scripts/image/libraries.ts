@@ -4,14 +4,14 @@ import { open } from 'node:fs/promises';
 const LOADER = '/lib64/ld-linux-x86-64.so.2';
 
 /**
- * Paths of the shared libraries, and of the loader, that a program needs, sorted; none for one that is linked
- * statically or is no ELF file.
+ * Sorted paths of the shared libraries and the loader that a program needs; empty for a statically linked program or a file
+ * that is not ELF.
  *
- * @throws Error that names a library which this machine does not have.
+ * @throws Error that names a missing library
  */
 export async function sharedLibraries(program: string): Promise<string[]> {
   if (!(await isElf(program))) return [];
-  // What ldd does: a program that is linked statically is none for the loader.
+  // Like ldd: the loader refuses a statically linked program.
   if ((await runLoader('--verify', program)).code !== 0) return [];
   const output = (await runLoader('--list', program)).stdout;
   const missing = /^\s*(\S+) => not found/m.exec(output)?.[1];

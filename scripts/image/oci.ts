@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type TarEntry, tarStream } from '../../src/util/tar.ts';
 
-/** A tar archive on disk that is one layer of an image; not compressed, so that its bytes depend on no zlib. */
+/** A tar archive on disk that is one layer of an image; uncompressed, so that its bytes do not depend on a zlib version. */
 export interface Layer {
   path: string;
   sizeBytes: number;
@@ -88,7 +88,7 @@ export async function writeSingleLayerImage(
   }
 }
 
-/** What an archive has of one image: its blobs by digest, and its entries in both indexes. */
+/** One image of an archive: its blobs by digest, and its entries in both indexes. */
 function describeImage({ layers, config: image }: Image) {
   const config = json({
     architecture: 'amd64',
@@ -123,7 +123,7 @@ function describeImage({ layers, config: image }: Image) {
       size: manifest.length,
       platform: { architecture: 'amd64', os: 'linux' },
       annotations: {
-        // How containerd and how everybody else finds the name.
+        // The name for containerd, and for everything else.
         'io.containerd.image.name': image.reference,
         'org.opencontainers.image.ref.name': image.reference.slice(image.reference.lastIndexOf(':') + 1),
       },
@@ -136,7 +136,7 @@ function describeImage({ layers, config: image }: Image) {
   };
 }
 
-/** Nobody finds the file half written. */
+/** Writes atomically, so that no reader sees a partial file. */
 async function writeWhole(path: string, chunks: () => AsyncGenerator<Buffer>): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
   const temporary = `${path}.${process.pid}.tmp`;

@@ -10,7 +10,7 @@ import { type Layer, writeImageArchive, writeLayer } from './oci.ts';
 export interface ProductImageOptions {
   /** Folder with the bundles and native programs. */
   distDir: string;
-  /** The Node that the image gets. */
+  /** The Node binary for the image. */
   nodePath: string;
   /** Folder for layers; the one with Node is kept there. */
   cacheDir: string;
@@ -29,7 +29,7 @@ const CA_CERTIFICATES_PACKAGE = '/usr/sbin/update-ca-certificates';
 
 /**
  * Writes the product's image, without a container engine: a layer with Node and what it needs, and one with the product.
- * It has several executables on its PATH and runs none by itself. Equal inputs give equal bytes.
+ * It has several executables on its PATH and no default command. Equal inputs give equal bytes.
  */
 export async function writeProductImage(options: ProductImageOptions): Promise<void> {
   await mkdir(options.cacheDir, { recursive: true });
@@ -37,7 +37,7 @@ export async function writeProductImage(options: ProductImageOptions): Promise<v
   const runtimeLayer = await cachedLayer(options.cacheDir, runtime);
   const known = new Set(runtime.map(({ path }) => path));
   const product = (await productEntries(options.distDir)).filter(({ path }) => !known.has(path));
-  // Others may be writing an image at the same time.
+  // Other processes may be writing an image at the same time.
   const directory = await mkdtemp(join(options.cacheDir, 'product-'));
   try {
     const productLayer = await writeLayer(join(directory, 'layer.tar'), product);
@@ -57,7 +57,7 @@ export async function writeProductImage(options: ProductImageOptions): Promise<v
   }
 }
 
-/** Files of this machine that the image has copies of. */
+/** Files that are copied from this machine into the image. */
 export async function systemFiles(nodePath: string): Promise<string[]> {
   const certificates = (await hasCertificates()) ? [CA_CERTIFICATES_PACKAGE] : [];
   const libraries = await Promise.all((await sharedLibraries(nodePath)).map((path) => realpath(path)));
@@ -94,10 +94,10 @@ async function runtimeEntries(nodePath: string): Promise<TarEntry[]> {
   ];
 }
 
-/** Everything in `dist`, and a way to each of its executables on the PATH. */
+/** Everything in `dist`, with a link to each executable on the PATH. */
 async function productEntries(distDir: string): Promise<TarEntry[]> {
   const files = (await readdir(distDir, { recursive: true, withFileTypes: true }))
-    // Node reads source maps only when it is told to.
+    // Node reads source maps only with a flag.
     .filter((entry) => entry.isFile() && !/\.(map|tar)$/.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
@@ -121,7 +121,7 @@ export async function libraryEntries(program: string): Promise<TarEntry[]> {
   return Promise.all((await sharedLibraries(program)).map((path) => copyOf(path, 0o755)));
 }
 
-/** The file at the same path in the image; where the machine has a link there, what it leads to. */
+/** The file at the same path in the image; a link is replaced by its target. */
 export async function copyOf(path: string, mode: number): Promise<TarEntry> {
   return { kind: 'file', path: path.slice(1), mode, content: { from: await realpath(path) } };
 }

@@ -5,17 +5,17 @@ import { ensureHelm } from '../../test/cluster/helm.ts';
 
 const chart = join(import.meta.dirname, '..', '..', 'charts', 'terway-controlplane');
 
-/** Kubernetes that is rendered for, as no cluster is asked. */
+/** The Kubernetes version to render for, because no cluster is queried. */
 const KUBERNETES = 'v1.36.3';
 
 const NOTICE = '# Made from charts/terway-controlplane by `make manifests`; do not edit.\n';
 
-/** What is filled in by hand stands in angle brackets. */
+/** Placeholders for values to fill in by hand. */
 const PLACEHOLDERS = {
   controlPlane: { config: { regionID: '<region>', clusterID: '<cluster id>', vpcID: 'vpc-0000' } },
 };
 
-/** Files below config/, and the templates that each is made of. */
+/** Files below config/, and the templates of each. */
 const FILES: Readonly<Record<string, { about: string; templates: readonly string[] }>> = {
   'rbac/control-plane.yaml': { about: '', templates: ['control-plane/rbac'] },
   'rbac/agent.yaml': { about: '', templates: ['agent/rbac', 'agent/own-node'] },
@@ -55,7 +55,7 @@ export async function renderChart(values: Record<string, unknown>, args: readonl
   return (await run).stdout;
 }
 
-/** The files below config/ as the chart gives them. */
+/** The files below config/, rendered from the chart. */
 export async function chartManifests(): Promise<Map<string, string>> {
   const sources = bySource(await renderChart(PLACEHOLDERS));
   return new Map(
@@ -69,7 +69,7 @@ export async function chartManifests(): Promise<Map<string, string>> {
   );
 }
 
-/** Documents by the template that they come from, without the chart's name and the ending. */
+/** Documents by template, without the chart's name and the extension. */
 function bySource(text: string): Map<string, string[]> {
   const found = new Map<string, string[]>();
   for (const part of text.split(/^---\n/m)) {
@@ -79,7 +79,7 @@ function bySource(text: string): Map<string, string[]> {
   return found;
 }
 
-/** Labels that say who manages the objects would be wrong. */
+/** Removes Helm's labels, which would be wrong without Helm. */
 function withoutHelm(text: string): string {
   return text
     .replaceAll(/^ *(app\.kubernetes\.io\/managed-by|helm\.sh\/chart): .*\n/gm, '')

@@ -6,7 +6,7 @@ import * as z from 'zod';
 
 const execute = promisify(execFile);
 
-/** One thing that is in the image (CycloneDX 1.6, component). */
+/** A component of the image (CycloneDX 1.6). */
 interface Component {
   type: 'application' | 'library';
   name: string;
@@ -25,13 +25,13 @@ const lockSchema = z.object({
 });
 
 /**
- * What is in the image, as CycloneDX JSON: the packages that the bundles have code of, Node itself, and what comes from Debian. From the
- * bundles and not from `npm sbom`, which leaves out what is a dependency of tools as well (npm 11).
+ * The SBOM of the image as CycloneDX JSON: the packages in the bundles, Node itself, and files from Debian. It is derived from
+ * the bundles because `npm sbom` (npm 11) omits packages that dev tools depend on too.
  *
  * @param options.root folder of the lock file
  * @param options.distDir the bundles with their source maps
- * @param options.systemFiles files of this machine that the image has copies of
- * @throws Error for a package that the lock file lacks, or with what dpkg said
+ * @param options.systemFiles files that are copied from this machine into the image
+ * @throws Error for a package that the lock file lacks, or with dpkg's message
  */
 export async function imageSbom(options: {
   root: string;
@@ -66,7 +66,7 @@ async function npmPackages(root: string, distDir: string): Promise<Component[]> 
     if (!file.endsWith('.mjs.map')) continue;
     const { sources } = sourceMapSchema.parse(JSON.parse(await readFile(join(distDir, file), 'utf8')));
     for (const source of sources) {
-      // Up to the last package in the path: one may be installed below another.
+      // The last package in the path, because packages may be nested.
       const [path] = /node_modules\/(?:.*\/node_modules\/)?(?:@[^/]+\/)?[^/]+/.exec(source) ?? [];
       if (path !== undefined) found.add(path);
     }
@@ -82,7 +82,10 @@ function npmComponent(name: string, entry: z.infer<typeof lockSchema>['packages'
   const { version, integrity, license } = entry;
   const sha512 = /^sha512-(\S+)/.exec(integrity ?? '')?.[1];
   return {
-    ...{ type: 'library', name, version, purl: `pkg:npm/${name.replace('@', '%40')}@${version}` },
+    type: 'library',
+    name,
+    version,
+    purl: `pkg:npm/${name.replace('@', '%40')}@${version}`,
     ...(sha512 === undefined
       ? {}
       : { hashes: [{ alg: 'SHA-512', content: Buffer.from(sha512, 'base64').toString('hex') }] }),
@@ -107,7 +110,7 @@ async function debianPackages(files: readonly string[]): Promise<Component[]> {
     });
 }
 
-/** The package that a file belongs to; dpkg may know it by its path from before /usr was merged. */
+/** The package of a file; dpkg may know the file by its path before the /usr merge. */
 async function packageOf(file: string): Promise<string> {
   const paths = [file, file.startsWith('/usr/') ? file.slice('/usr'.length) : `/usr${file}`];
   for (const path of paths) {

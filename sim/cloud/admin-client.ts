@@ -24,17 +24,17 @@ export class AdminError extends Error {
 
 const errorBody = z.object({ code: z.string(), message: z.string() });
 
-// These come from a server of the same build, so only the outline is checked.
+// These come from a server of the same build, so only their outline is checked.
 const anObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
 const stateBody = z.custom<Snapshot>(anObject);
 const countersBody = z.custom<Counters & { eniCount: number }>(anObject);
 const journalBody = z.array(z.custom<JournalEntry>(anObject));
 
-/** Drives a simulator in another process. Every method throws AdminError, or TypeError when nobody answers. */
+/** Controls a simulator in another process. Every method throws AdminError, or TypeError when nothing responds. */
 export class AdminClient {
   readonly #adminUrl: string;
 
-  /** @param adminUrl as `startCloudSimulator` or the executable's ready line gives it. */
+  /** @param adminUrl from `startCloudSimulator` or the executable's ready line */
   constructor(adminUrl: string) {
     this.#adminUrl = adminUrl.replace(/\/+$/, '');
   }
@@ -95,12 +95,12 @@ export class AdminClient {
     return this.#post('deleteVpc', { vpcId }, adminOperations.deleteVpc.result);
   }
 
-  /** Returns what holds afterwards. */
+  /** Returns the new settings. */
   setLatencies(changes: RequestOf<'setLatencies'>): Promise<Latencies> {
     return this.#post('setLatencies', changes, adminOperations.setLatencies.result);
   }
 
-  /** Limits of calls, lists that lag, attachments that go wrong: each part given replaces the one before. Returns what holds. */
+  /** Rate limits, lagging lists, failing attachments: each given part replaces the previous one. Returns the new settings. */
   setBehaviour(changes: RequestOf<'setBehaviour'>): Promise<Behaviour> {
     return this.#post('setBehaviour', changes, adminOperations.setBehaviour.result);
   }
@@ -114,8 +114,8 @@ export class AdminClient {
   }
 
   /**
-   * The state as soon as its generation is another than `generation`; after some seconds without a change the same
-   * again. Rejects with the signal's reason.
+   * Long poll: returns the state once its generation differs from `generation`, or the same state after a few seconds. Rejects
+   * with the signal's reason.
    */
   stateAfter(generation: number, signal?: AbortSignal): Promise<Snapshot> {
     return this.#request(`state?after=${generation}`, { method: 'GET', ...(signal ? { signal } : {}) }, stateBody);

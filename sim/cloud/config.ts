@@ -63,7 +63,7 @@ const configSchema = z.strictObject({
 
 export type SimulatorConfig = z.output<typeof configSchema>;
 
-/** A configuration that cannot be used; the message names the field and the rule on one line. */
+/** An unusable configuration; the message names field and rule in one line. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
@@ -85,7 +85,7 @@ export function parseSimulatorConfig(text: string): SimulatorConfig {
   );
 }
 
-/** What of the configuration `startCloudSimulator` takes. */
+/** The options of `startCloudSimulator` in the configuration. */
 export function simulatorOptions(config: SimulatorConfig): Pick<CloudSimulatorOptions, 'accessKeys' | 'account'> {
   return {
     accessKeys: config.accessKeys,

@@ -14,7 +14,11 @@ interface ConfigMap extends HasMetadata {
 }
 
 const configMaps: Resource<ConfigMap> = {
-  ...{ group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true },
+  group: '',
+  version: 'v1',
+  plural: 'configmaps',
+  kind: 'ConfigMap',
+  namespaced: true,
 };
 const target = { resource: 'configmaps', namespace: 'default' };
 const key = (name: string) => ({ namespace: 'default', name });

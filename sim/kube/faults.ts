@@ -1,6 +1,6 @@
 import type { ServerVerb } from './handler.ts';
 
-/** A request, as a plan of faults sees it. */
+/** A request, as a fault plan sees it. */
 export interface ApiCall {
   /** Whose transport it goes through. */
   replica: string;
@@ -59,7 +59,7 @@ export type EventFault =
   | { kind: 'late'; ms: number }
   | { kind: 'frozen' | 'broken' | 'ended' | 'expired' | 'doubled' | 'missed' };
 
-/** Decides what goes wrong. Asked once for each request, each watch and each line of a watch; it must not write to the model. */
+/** Decides what goes wrong. Called once for each request, watch and watch line; it must not write to the model. */
 export interface FaultPlan {
   onRequest?(call: ApiCall): RequestFault | undefined;
   onWatch?(call: ApiCall): WatchFault | undefined;

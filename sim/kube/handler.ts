@@ -137,7 +137,7 @@ function carryOut(model: KubeModel, request: ServerRequest, parsed: ParsedReques
       if (parsed.name === undefined) throw methodNotAllowed();
       const target = objectTarget(model, parsed);
       const { contentType = '' } = request;
-      // The kind of patch is looked at before the patch.
+      // The patch type is checked before the patch itself.
       if (!PATCH_TYPES.some((type) => contentType.startsWith(type))) throw unsupportedMediaType();
       return ok(JSON.stringify(model.patch(target, contentType, bodyOf(request), caller)));
     }
@@ -175,7 +175,7 @@ function created(model: KubeModel, request: ServerRequest, parsed: ParsedRequest
 function deleted(model: KubeModel, request: ServerRequest, parsed: ParsedRequest, caller: Caller): ServerAnswer {
   const target = objectTarget(model, parsed);
   const { state, object } = model.delete(target, deletionOptions(request, parsed.query), caller);
-  // Of pods the last state is the answer, of everything else a word of success.
+  // The response is the last state for pods, and a Success status for everything else.
   if (state === 'held' || parsed.resource === 'pods') return ok(JSON.stringify(object));
   const { group, plural } = model.resource(parsed.resource);
   const { name, uid } = object.metadata;

@@ -11,7 +11,11 @@ import { KubeModel } from './model/model.ts';
 import { SimulatedTransport } from './transport.ts';
 
 const configMaps: Resource<HasMetadata> = {
-  ...{ group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true },
+  group: '',
+  version: 'v1',
+  plural: 'configmaps',
+  kind: 'ConfigMap',
+  namespaced: true,
 };
 const target = { resource: 'configmaps', namespace: 'default' };
 
@@ -47,8 +51,13 @@ test('of two replicas one leads, and the other after it was cut off', async () =
   for (const [at, name] of ['a', 'bb'].entries()) {
     const { client } = replica(name, { onRequest: () => (isCutOff && at === 0 ? cut : undefined) });
     const run = runWithLease({
-      ...{ client, clock, random: seededRandom(at), signal: abort.signal },
-      ...{ namespace: 'kube-system', name: 'lease', identity: name },
+      client,
+      clock,
+      random: seededRandom(at),
+      signal: abort.signal,
+      namespace: 'kube-system',
+      name: 'lease',
+      identity: name,
       onLead: async (signal) => {
         leaders.push(`${name} leads`);
         await clock.sleep(86_400_000, signal).catch(() => {});
@@ -111,8 +120,8 @@ function expectSame(informer: Informer<HasMetadata>): void {
   expect(informer.store.list().map(versions).sort()).toEqual(model.objects('configmaps').map(versions).sort());
 }
 
-// The real server, too, shows nothing of a version that is still to come: who only resumes the watch waits for ever.
-test('an informer finds its way after a backup was restored', async () => {
+// Like the real server, the model sends nothing for a watch from a future version, so merely resuming would wait forever.
+test('an informer recovers after a backup was restored', async () => {
   const informer = await restored((transport) => {
     for (const watch of transport.watches) watch.break();
   });

@@ -12,7 +12,11 @@ interface ConfigMap extends HasMetadata {
 }
 
 const configMaps: Resource<ConfigMap> = {
-  ...{ group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true },
+  group: '',
+  version: 'v1',
+  plural: 'configmaps',
+  kind: 'ConfigMap',
+  namespaced: true,
 };
 
 let clock: VirtualClock;
@@ -24,7 +28,8 @@ beforeEach(() => {
   model = new KubeModel();
   client = new KubeClient({
     transport: new SimulatedTransport({ model, clock, replica: 'a' }),
-    ...{ clock, random: seededRandom(1) },
+    clock,
+    random: seededRandom(1),
   });
 });
 

@@ -40,9 +40,8 @@ const DEFAULT_WATCH_SECONDS = 1800;
 const LAST_BOOKMARK_MS = 2000;
 
 /**
- * Carries requests to a {@link KubeModel} on the time of a clock: both ways as text, so that nothing is shared between
- * replicas. What goes wrong is decided by a plan of faults. A request that was sent is carried out even when its caller
- * gives up, as a real server does.
+ * Carries requests to a {@link KubeModel} in the time of a clock, as text in both directions, so that replicas share nothing.
+ * A fault plan decides what goes wrong. As with a real server, a request that was sent is executed even if its caller gives up.
  */
 export class SimulatedTransport implements ApiTransport {
   readonly #options: SimulatedTransportOptions;
@@ -164,8 +163,13 @@ export class SimulatedTransport implements ApiTransport {
     const { clock, bookmarkIntervalMs = 60_000, maxBufferedEvents = 10_000 } = this.#options;
     const timers = new WatchTimers(clock);
     const stream: WatchStream = new WatchStream({
-      ...{ clock, call, faults: this.#faults, counts: this.#counts, signal: request.signal },
-      ...{ eventMs: this.#latency.eventMs, maxBuffered: maxBufferedEvents },
+      clock,
+      call,
+      faults: this.#faults,
+      counts: this.#counts,
+      signal: request.signal,
+      eventMs: this.#latency.eventMs,
+      maxBuffered: maxBufferedEvents,
       onEnd: () => {
         opened.close();
         timers.cancel();

@@ -37,11 +37,11 @@ export async function ensureSwitchProgram(options: BuildOptions = {}): Promise<s
     const flags = ['-mod=readonly', '-buildvcs=false', '-trimpath', '-ldflags', '-s -w'];
     await run('go', ['build', ...flags, '-o', join(temporary, PROGRAM), '.'], {
       cwd: SOURCE,
-      // A Go that is too old should be named, not silently replaced by a download.
+      // Report an old Go instead of silently downloading a newer one.
       env: { ...process.env, CGO_ENABLED: '0', GOTOOLCHAIN: 'local', GOWORK: 'off' },
       ...(options.signal ? { signal: options.signal } : {}),
     });
-    // Whoever else built the same at the same time was as right: the first to arrive stays.
+    // If another process built the same concurrently, either result is fine, so the first one stays.
     await rename(temporary, directory).catch(async (error: unknown) => {
       if (!(await isExecutable(program))) throw error;
     });

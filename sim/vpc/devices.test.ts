@@ -26,7 +26,9 @@ test('each adapter is a device with its name, MAC address and MTU, down but for 
   });
   await lab.vpcSwitch.settled();
   const expected = (eniId: string, name: string, up: boolean) => ({
-    ...{ name, up, mtu: 1500 },
+    name,
+    up,
+    mtu: 1500,
     mac: lab.eni(eniId).macAddress,
   });
   expect(await namespace.links()).toEqual([

@@ -11,7 +11,7 @@ import {
 } from './test-frames.ts';
 import { type LabMember, type LabNode, onWire, SwitchLab } from './test-lab.ts';
 
-/** One frame for every reason, and what the switch says about it. */
+/** One frame for every reason of refusal. */
 
 let lab: SwitchLab;
 let node: LabNode;

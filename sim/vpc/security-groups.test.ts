@@ -34,7 +34,12 @@ async function scene(type: 'normal' | 'enterprise' = 'normal'): Promise<Scene> {
   const server = await lab.addMember(node, lab.createEni({ SecurityGroupIds: [serverGroup] }));
   const owned = cleanup.move();
   return {
-    ...{ lab, node, client, server, clientGroup, serverGroup },
+    lab,
+    node,
+    client,
+    server,
+    clientGroup,
+    serverGroup,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -117,7 +122,9 @@ test('the lower priority wins, Drop at equal ones, over all groups of the ENI', 
   await add(s.clientGroup, 'drop', 1);
   expect(await outcome(s.lab, s.client, s.server)).toBe('passed');
   await change(s.lab, 'AuthorizeSecurityGroupEgress', s.clientGroup, {
-    ...{ IpProtocol: 'UDP', PortRange: '5000/5000', Policy: 'drop' },
+    IpProtocol: 'UDP',
+    PortRange: '5000/5000',
+    Policy: 'drop',
     DestCidrIp: s.server.ip,
   });
   expect(await outcome(s.lab, s.client, s.server)).toBe('security-group-egress');

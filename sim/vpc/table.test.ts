@@ -29,8 +29,17 @@ describe('ENIs', () => {
     const member = account.create({ Ipv6AddressCount: 1, Ipv4PrefixCount: 1 });
     const snapshot = account.model.eni(member);
     expect(eniOf(account, member)).toEqual({
-      ...{ id: member, kind: 'secondary', attached: false, plugged: false, status: 'Available' },
-      ...{ instanceId: '', trunkId: '', vlanId: 0, vpcId, vSwitchId, mac: snapshot?.macAddress },
+      id: member,
+      kind: 'secondary',
+      attached: false,
+      plugged: false,
+      status: 'Available',
+      instanceId: '',
+      trunkId: '',
+      vlanId: 0,
+      vpcId,
+      vSwitchId,
+      mac: snapshot?.macAddress,
       addresses: [snapshot?.ipv4[0], '2408:4321:180:1701::10'],
       prefixes: snapshot?.ipv4Prefixes,
       securityGroupIds: [securityGroupId],
@@ -95,11 +104,20 @@ test('rules of security groups, seen from the group', () => {
   const authorize = (action: string, rule: Record<string, string>) =>
     account.ok(action, { SecurityGroupId: securityGroupId, Permissions: [rule] });
   authorize('AuthorizeSecurityGroup', {
-    ...{ IpProtocol: 'tcp', PortRange: '80/90', SourcePortRange: '1/9', Policy: 'drop', Priority: '7' },
-    ...{ SourceCidrIp: '10.0.0.9', Ipv6SourceCidrIp: 'fd00::/64', DestCidrIp: '10.1.0.0/16' },
+    IpProtocol: 'tcp',
+    PortRange: '80/90',
+    SourcePortRange: '1/9',
+    Policy: 'drop',
+    Priority: '7',
+    SourceCidrIp: '10.0.0.9',
+    Ipv6SourceCidrIp: 'fd00::/64',
+    DestCidrIp: '10.1.0.0/16',
   });
   authorize('AuthorizeSecurityGroupEgress', {
-    ...{ IpProtocol: 'ICMPv6', PortRange: '-1/-1', DestGroupId: otherSecurityGroupId, Ipv6DestCidrIp: 'fd00::1' },
+    IpProtocol: 'ICMPv6',
+    PortRange: '-1/-1',
+    DestGroupId: otherSecurityGroupId,
+    Ipv6DestCidrIp: 'fd00::1',
   });
   expect(compile(account).securityGroups).toEqual([
     {
@@ -108,13 +126,27 @@ test('rules of security groups, seen from the group', () => {
       innerAccess: true,
       rules: [
         {
-          ...{ id: expect.any(String), egress: false, drop: true, priority: 7, protocol: 'tcp' },
-          ...{ ports: [80, 90], sourcePorts: [1, 9], remoteCidrs: ['10.0.0.9/32', 'fd00::/64'], remoteGroup: '' },
+          id: expect.any(String),
+          egress: false,
+          drop: true,
+          priority: 7,
+          protocol: 'tcp',
+          ports: [80, 90],
+          sourcePorts: [1, 9],
+          remoteCidrs: ['10.0.0.9/32', 'fd00::/64'],
+          remoteGroup: '',
           localCidrs: ['10.1.0.0/16'],
         },
         {
-          ...{ id: expect.any(String), egress: true, drop: false, priority: 1, protocol: 'icmpv6' },
-          ...{ ports: null, sourcePorts: null, remoteCidrs: ['fd00::1/128'], remoteGroup: otherSecurityGroupId },
+          id: expect.any(String),
+          egress: true,
+          drop: false,
+          priority: 1,
+          protocol: 'icmpv6',
+          ports: null,
+          sourcePorts: null,
+          remoteCidrs: ['fd00::1/128'],
+          remoteGroup: otherSecurityGroupId,
           localCidrs: [],
         },
       ],

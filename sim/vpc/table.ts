@@ -8,9 +8,9 @@ import type {
   VSwitchSnapshot,
 } from '../cloud/model/snapshot.ts';
 
-/** What the forwarding program knows: the simulator's state in the words of the data plane. Addresses are text. */
+/** The forwarding program's input: the simulator's state in terms of the data plane. Addresses are text. */
 
-/** A node that takes part: the network namespace that stands for an instance's own. */
+/** A participating node: the network namespace that represents an instance. */
 export interface SwitchNode {
   instanceId: string;
   netnsPath: string;

@@ -245,7 +245,7 @@ class RunningSwitch implements VpcSwitch {
         const known = this.#snapshot?.generation ?? 0;
         const next = await cloud.stateAfter(known, signal);
         silent = false;
-        // Generations only grow: this is another simulator at the same address.
+        // Generations only grow, so this is another simulator at the same address.
         if (next.generation < known) this.#snapshot = undefined;
         // Not awaited: a device that goes takes the kernel a while, and the next change must not wait for it.
         if (this.#accept(next)) void this.#pushed().catch((error: unknown) => this.#pushFailed(error));
@@ -258,7 +258,7 @@ class RunningSwitch implements VpcSwitch {
     }
   }
 
-  /** Answers to two questions may overtake each other: an older state is not taken. */
+  /** Responses may arrive out of order: an older state is ignored. */
   #accept(next: Snapshot): boolean {
     if (this.#snapshot !== undefined && next.generation <= this.#snapshot.generation) return false;
     this.#snapshot = next;

@@ -3,13 +3,13 @@ import { ANNOTATION_POD_NETWORKS } from '../../src/crds/names.ts';
 import { FaultScript } from './script.ts';
 import { World } from './world.ts';
 
-/* Addresses of vSwitches: who gets the ones that become free, and at what cost. */
+/* vSwitch addresses: which pod gets a freed one, and at what cost. */
 
 let world: World | undefined;
 
 afterEach(() => world?.end());
 
-test('an address that becomes free is given to one who waits, without a look at all the others', async () => {
+test('a freed address goes to one waiting pod, without reconciling all the others', async () => {
   const made = new World({ config: { leaderElection: false } });
   world = made;
   for (let at = 0; at < 3; at += 1) made.addNode();
@@ -31,15 +31,16 @@ test('an address that becomes free is given to one who waits, without a look at 
   const areGone = () => gone.every((key) => made.podEni(key) === undefined);
   await made.until('their successors are bound', () => areGone() && made.countOf('Bind') === room, 60_000);
   expect(made.violations()).toEqual([]);
-  // Those that went, those that came, and a look at the next in line for each.
+  // The deleted pods, the new pods, and one reconcile of the next in line for each.
   expect((await replica.reconciles('pod-eni')) - before).toBeLessThan(400);
 });
 
-test('pods that describe their own networks hold nobody up while the VPC API is silent', async () => {
+test('pods that describe their own networks do not block others while the VPC API is silent', async () => {
   const script = new FaultScript();
   const made = new World({
     config: { leaderElection: false, podENIMaxConcurrent: 10 },
-    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+    kubeFaults: script.kubeFaults,
+    onCloudCall: script.onCloudCall,
   });
   world = made;
   made.addNode();

@@ -2,7 +2,7 @@ import type { RpcCall, RpcSender } from '../../src/cloud/rpc-sender.ts';
 import type { Clock } from '../../src/util/clock.ts';
 import type { CloudModel } from '../cloud/model/model.ts';
 
-/** A call to the cloud, as a plan of faults sees it. */
+/** A call to the cloud, as a fault plan sees it. */
 export interface CloudCall extends RpcCall {
   /** Whose call it is. */
   replica: string;
@@ -34,7 +34,7 @@ const LATENCY_MS = 10;
 /** As the SDK waits for an answer. */
 const TIMEOUT_MS = 20_000;
 
-/** One replica's way to the model of the cloud, on the time of a clock. A call that was sent arrives, whoever ends meanwhile. */
+/** One replica's connection to the cloud model, in the time of a clock. A call that was sent arrives even if its replica ends. */
 export class CloudLink {
   readonly #options: CloudLinkOptions;
   #isCut = false;
@@ -43,7 +43,7 @@ export class CloudLink {
     this.#options = options;
   }
 
-  /** Nothing is sent any more, as from a process that is gone. */
+  /** Stops sending, like a killed process. */
   cut(): void {
     this.#isCut = true;
   }

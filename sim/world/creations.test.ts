@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from './script.ts';
 import { World } from './world.ts';
 
-/* Every ENI that was created has an owner, or gets none. */
+/* Every created ENI has an owner. */
 
 let world: World | undefined;
 
@@ -11,7 +11,8 @@ afterEach(() => world?.end());
 async function cluster(script: FaultScript): Promise<World> {
   const made = new World({
     config: { leaderElection: false, collector: { interval: '1h', minimumAge: '1h' } },
-    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+    kubeFaults: script.kubeFaults,
+    onCloudCall: script.onCloudCall,
   });
   world = made;
   made.addNode();
@@ -20,7 +21,7 @@ async function cluster(script: FaultScript): Promise<World> {
   return made;
 }
 
-test('an unanswered creation is looked for before another one is planned, though the cloud says that addresses ran out', async () => {
+test('after an unanswered creation the ENI is searched for before another is planned, even if the cloud is out of addresses', async () => {
   const script = new FaultScript();
   const world = await cluster(script);
   script.cloud('CreateNetworkInterface', { kind: 'lost-answer' });
@@ -28,12 +29,12 @@ test('an unanswered creation is looked for before another one is planned, though
   world.createPod({ name: 'a', nodeName: 'node-1' });
   await world.until('bound', () => world.isBound('default/a'), 5 * 60_000);
   await world.run(60_000);
-  // Nobody collects in this world.
+  // The collector is off in this world.
   expect(world.unsettled()).toEqual([]);
   expect(world.cloud.enis().filter(({ type }) => type === 'Member')).toHaveLength(1);
 });
 
-test('a process that ends while its creation is under way is followed by one that finds it', async () => {
+test('after a crash during a creation, the next process finds the ENI', async () => {
   const script = new FaultScript();
   const world = await cluster(script);
   script.cloud('CreateNetworkInterface', { kind: 'slow', requestMs: 5000 });

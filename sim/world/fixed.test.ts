@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from './script.ts';
 import { World } from './world.ts';
 
-/* What is promised to a pod with a fixed address. */
+/* Guarantees for pods with a fixed address. */
 
 let world: World | undefined;
 
@@ -11,7 +11,8 @@ afterEach(() => world?.end());
 async function cluster(script = new FaultScript()): Promise<World> {
   const made = new World({
     config: { leaderElection: false },
-    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+    kubeFaults: script.kubeFaults,
+    onCloudCall: script.onCloudCall,
   });
   world = made;
   made.addNode();
@@ -32,13 +33,13 @@ async function boundOnce(world: World): Promise<string | undefined> {
   return addressOf(world);
 }
 
-test('the address stays while a successor waits for a node, however long', async () => {
+test('the address is kept while a successor waits for a node, however long', async () => {
   const world = await cluster();
   const address = await boundOnce(world);
   world.deletePod('default/db-0', 0);
   await world.run(100);
   world.createPod({ name: 'db-0', nodeName: '', ...FIXED });
-  // The TTL is ten minutes, and the pod has been there all the time.
+  // The TTL is ten minutes, but the pod has existed all the time.
   await world.run(15 * 60_000);
   const caller = { actor: 'scheduler', nowMs: world.clock.now() };
   world.kube.bind({ namespace: 'default', name: 'db-0' }, 'node-2', caller);
@@ -50,14 +51,14 @@ test('the address stays while a successor waits for a node, however long', async
   expect(addressOf(world)).toBe(address);
 });
 
-test('the time to keep it runs from the end of the last pod of the name, whether that was ever bound or not', async () => {
+test('the TTL starts at the end of the last pod of the name, even if that was never bound', async () => {
   const world = await cluster();
   const address = await boundOnce(world);
   world.deletePod('default/db-0', 0);
   await world.run(100);
   world.createPod({ name: 'db-0', nodeName: '', ...FIXED });
   await world.run(15 * 60_000);
-  // Longer than the TTL after the first one's end, and a moment after the second one's.
+  // More than a TTL after the first pod's end, but just after the second's.
   world.deletePod('default/db-0', 0);
   await world.run(1000);
   world.createPod({ name: 'db-0', nodeName: 'node-2', ...FIXED });
@@ -69,7 +70,7 @@ test('the time to keep it runs from the end of the last pod of the name, whether
   await world.until('released', () => world.podEni('default/db-0') === undefined, 11 * 60_000);
 });
 
-test('a store that does not show the successor yet gives no address away', async () => {
+test('a store that does not show the successor yet does not release the address', async () => {
   const script = new FaultScript();
   const world = await cluster(script);
   const address = await boundOnce(world);
@@ -82,7 +83,7 @@ test('a store that does not show the successor yet gives no address away', async
   expect(addressOf(world)).toBe(address);
 });
 
-test('a node that is gone leaves no record, even when a reservation was made on it', async () => {
+test('a deleted node leaves no Node CR, even with a reservation on it', async () => {
   const world = await cluster();
   world.addNetworking('never', { type: 'Fixed', releaseStrategy: 'Never' });
   world.createPod({ name: 'db-0', nodeName: 'node-1', networking: 'never', ownerKind: 'StatefulSet' });

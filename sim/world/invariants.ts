@@ -11,7 +11,7 @@ import type { Counters } from '../cloud/model/journal.ts';
 import type { EniSnapshot, Snapshot } from '../cloud/model/snapshot.ts';
 
 /** Cluster and cloud at one moment, the cluster read after the cloud. */
-export interface World {
+export interface WorldState {
   clusterId: string;
   podEnis: PodEni[];
   networkInterfaces: NetworkInterface[];
@@ -20,8 +20,8 @@ export interface World {
   counters: Counters & { eniCount: number };
 }
 
-/** What of I1, I5 and I7 (invariants.md) does not hold; true at any moment, also in the middle of a rollout. */
-export function violations(world: World): string[] {
+/** Violations of I1, I5 and I7 (docs/design/invariants.md), which must hold at any moment, even during a rollout. */
+export function violations(world: WorldState): string[] {
   return [
     ...orphans(world),
     ...sharedEnis(world),
@@ -32,8 +32,8 @@ export function violations(world: World): string[] {
   ];
 }
 
-/** What is not as it should be once nothing moves any more (L1, L4): every record agrees with the cloud. */
-export function unsettled(world: World): string[] {
+/** Violations of L1 and L4 in a settled system: every record must agree with the cloud. */
+export function unsettled(world: WorldState): string[] {
   const byId = new Map(world.cloud.enis.map((eni) => [eni.id, eni]));
   const problems = violations(world);
   for (const podEni of world.podEnis) {
@@ -58,7 +58,7 @@ export function unsettled(world: World): string[] {
 }
 
 /** I5: every ENI of ours is recorded or covered by a persisted intent. */
-function orphans(world: World): string[] {
+function orphans(world: WorldState): string[] {
   const ids = new Set<string>();
   const tokens = new Set<string>();
   for (const podEni of world.podEnis) {
@@ -79,7 +79,7 @@ function orphans(world: World): string[] {
 }
 
 /** I1: an ENI belongs to one record, and one attempt has one ENI. */
-function sharedEnis(world: World): string[] {
+function sharedEnis(world: WorldState): string[] {
   const owners = new Map<string, string[]>();
   for (const podEni of world.podEnis) {
     for (const { eni } of podEni.spec.allocations ?? []) {
@@ -100,10 +100,10 @@ function sharedEnis(world: World): string[] {
 }
 
 /**
- * I1: an address belongs to one pod. A record that is being deleted repeats what it had until the cloud has taken it back,
- * and by then the cloud may have given it to the next one; so it is here, and with the VLAN ids.
+ * I1: an address belongs to one pod. A record that is being deleted keeps its address until the cloud has released the ENI,
+ * and by then the cloud may have given the address to the next pod, so such records are skipped. The same holds for VLAN ids.
  */
-function sharedAddresses(world: World): string[] {
+function sharedAddresses(world: WorldState): string[] {
   const holders = world.podEnis
     .filter(isLive)
     .flatMap((podEni) =>
@@ -122,7 +122,7 @@ function sharedAddresses(world: World): string[] {
 }
 
 /** I1: a VLAN id is unique per trunk. */
-function sharedVlans(world: World): string[] {
+function sharedVlans(world: WorldState): string[] {
   const bound = world.podEnis.filter(isLive).flatMap((podEni) => {
     const trunk = podEni.status?.trunkENIID;
     if (podEni.status?.phase !== 'Bind' || trunk === undefined) return [];
@@ -141,8 +141,8 @@ function sharedVlans(world: World): string[] {
   );
 }
 
-/** I7: no more members than the trunk takes, those counted that are still to be attached. */
-function overcommitted({ nodes, podEnis }: World): string[] {
+/** I7: no more members than the trunk's limit, including those still to be attached. */
+function overcommitted({ nodes, podEnis }: WorldState): string[] {
   return nodes.flatMap(({ metadata, spec, status }) => {
     const trunks = Object.values(status?.networkInterfaces ?? {}).filter((eni) => eni.networkInterfaceType === 'Trunk');
     const limit = spec.nodeCap?.memberAdapterLimit ?? 0;
@@ -157,8 +157,8 @@ function overcommitted({ nodes, podEnis }: World): string[] {
   });
 }
 
-/** I5: created − deleted = what there is. All three are of one moment: calls of a killed process end after the kill. */
-function books({ counters }: World): string[] {
+/** I5: created − deleted = existing. All three are from one moment, because calls of a killed process end after the kill. */
+function books({ counters }: WorldState): string[] {
   const { eniCreated, eniDeleted, eniCount } = counters;
   const expected = eniCreated - eniDeleted;
   return expected === eniCount ? [] : [`created − deleted = ${expected}, but the cloud has ${eniCount} ENIs`];
@@ -191,7 +191,7 @@ function isLive({ metadata }: PodEni): boolean {
   return metadata.deletionTimestamp === undefined;
 }
 
-function oursOf({ cloud, clusterId }: World): EniSnapshot[] {
+function oursOf({ cloud, clusterId }: WorldState): EniSnapshot[] {
   return cloud.enis.filter((eni) => isOurs(eni.tags, clusterId));
 }
 

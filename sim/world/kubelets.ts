@@ -5,7 +5,7 @@ import type { KubeModel } from '../kube/model/model.ts';
 /** How long containers take to end. */
 const TERMINATION_MS = 1000;
 
-/** Ends the pods of every node as their kubelets would: what is being deleted goes when its containers have ended. */
+/** Ends the pods of every node as kubelets do: a pod that is being deleted goes when its containers have ended. */
 export class Kubelets {
   readonly #kube: KubeModel;
   readonly #clock: Clock;
@@ -35,7 +35,7 @@ export class Kubelets {
       try {
         this.#kube.delete(target, options, { actor: 'kubelet', nowMs: this.#clock.now() });
       } catch {
-        // It is gone already, or another pod has the name.
+        // It is already gone, or another pod has the name.
       }
     });
   }

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { World } from './world.ts';
 
-/* How long the control plane itself takes. On virtual time that is exact, whatever else the machine does. */
+/* Latency of the control plane itself, which is exact on virtual time, whatever the machine's load. */
 
 const CREATE_MS = 300;
 /** Of an attachment, a detachment and a deletion alike. */
@@ -31,7 +31,7 @@ async function cluster(nodes: number): Promise<World> {
   return made;
 }
 
-/** Of the minute after the next, so that nothing of the start counts in it. */
+/** Start of the minute after the next, so that startup calls do not count. */
 async function untilSecondOfMinute(world: World, second: number): Promise<void> {
   const sinceMinuteMs = world.clock.now() % MINUTE_MS;
   await world.run(2 * MINUTE_MS - sinceMinuteMs + second * 1000);
@@ -43,7 +43,7 @@ function podEnis(world: World): number {
   return enis.filter(({ type }) => type === 'Member' || type === 'Secondary').length;
 }
 
-/** The cloud tells nobody: it is looked at every 10 ms. @returns after how long, milliseconds */
+/** Polls the cloud every 10 ms. @returns the elapsed milliseconds */
 async function untilNoPodEnis(world: World): Promise<number> {
   const startMs = world.clock.monotonicMs();
   while (podEnis(world) > 0) {

@@ -6,7 +6,7 @@ let world: World | undefined;
 
 afterEach(() => world?.end());
 
-test('a process that goes on after its lease has run out sends nothing before it leads again', async () => {
+test('a process that resumes after its lease has expired sends nothing before it leads again', async () => {
   const calls: CloudCall[] = [];
   world = new World({
     onCloudCall: (call) => {
@@ -23,7 +23,7 @@ test('a process that goes on after its lease has run out sends nothing before it
   await world.until('the intent is stored', () => world?.podEni('default/a') !== undefined, 60_000);
   const stopped = replica.term;
   calls.length = 0;
-  // The answer to that write is on its way, and is read before the timer that ends the term.
+  // The response to that write is in flight, and is read before the timer that ends the term.
   clock.freeze(20_000);
   while (replica.term === stopped && (await clock.step()));
   expect(calls.map(({ action }) => action)).toEqual([]);

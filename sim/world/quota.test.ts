@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from './script.ts';
 import { World, type WorldOptions } from './world.ts';
 
-/* Who has the next call of a minute, and what is still wanted when its turn comes. */
+/* The order of calls within a quota, and whether a call is still wanted at its turn. */
 
 let world: World | undefined;
 
@@ -24,7 +24,7 @@ function calls(world: World, action: string, fromMs = 0) {
     .filter((entry) => entry.kind === 'call' && entry.action === action && entry.timeMs >= fromMs);
 }
 
-test('what is deleted before its turn is not created, and who lives does not wait behind it', async () => {
+test('a pod deleted before its turn gets no ENI, and does not delay live pods', async () => {
   const world = await cluster(5, { config: { rateLimit: { CreateNetworkInterface: 60 } } });
   await world.run(60_000);
   const fromMs = world.clock.now();
@@ -35,14 +35,14 @@ test('what is deleted before its turn is not created, and who lives does not wai
   await world.run(2000);
   world.createPod({ name: 'lives', nodeName: 'node-1' });
   const boundMs = await world.until('bound', () => world.isBound('default/lives'), 10 * 60_000);
-  // The rest of the minute that was used up, and its own calls.
+  // The rest of the used-up minute, and its own calls.
   expect(boundMs).toBeLessThan(65_000);
   await world.run(10 * 60_000);
   expect(calls(world, 'CreateNetworkInterface', fromMs).length).toBeLessThanOrEqual(61);
   expect(world.unsettled()).toEqual([]);
 });
 
-test('a PodENI that is removed by force leaves no creation behind that nothing records', async () => {
+test('a PodENI that is removed by force leaves no unrecorded ENI', async () => {
   const world = await cluster(1, { config: { rateLimit: { CreateNetworkInterface: 20 } } });
   await world.run(60_000);
   const names = Array.from({ length: 60 }, (_, at) => `p-${at}`);
@@ -79,7 +79,7 @@ test('a fixed address moves before the releases that wait', async () => {
   expect(world.violations()).toEqual([]);
 });
 
-test('a limit below the one that is believed is learnt: few refusals after the first minute', async () => {
+test('a limit lower than configured is learnt: few refusals after the first minute', async () => {
   const rateWindows = { CreateNetworkInterface: { limit: 60, windowMs: 60_000 as const } };
   const world = await cluster(4, {
     behaviour: { rateWindows },
@@ -94,7 +94,7 @@ test('a limit below the one that is believed is learnt: few refusals after the f
   expect(refused.length / later.length).toBeLessThan(0.02);
 });
 
-test('a mirror whose ENI may not be detached asks ever more seldom', async () => {
+test('a NetworkInterface whose ENI cannot be detached retries with growing back-off', async () => {
   const script = new FaultScript();
   const world = await cluster(1, { kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall });
   const names = Array.from({ length: 10 }, (_, at) => `p-${at}`);

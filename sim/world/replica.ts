@@ -31,7 +31,7 @@ export interface WorldReplicaOptions {
   onCloudCall?: ((call: CloudCall) => CloudFault | undefined) | undefined;
 }
 
-/** One replica as it is shipped; only the bottom of its two connections is a model. */
+/** One replica of the shipped control plane; only the bottom of its two connections is a model. */
 export class WorldReplica {
   readonly name: string;
   readonly transport: SimulatedTransport;
@@ -71,23 +71,23 @@ export class WorldReplica {
     this.ended.catch(() => undefined);
   }
 
-  /** How often a controller has looked at one of its keys. */
+  /** How often a controller has reconciled one of its keys. */
   async reconciles(controller: string): Promise<number> {
     const { values } = await this.#metrics.reconciles.get();
     return values.filter(({ labels }) => labels.controller === controller).reduce((sum, { value }) => sum + value, 0);
   }
 
-  /** What can be asked of it while it leads. */
+  /** The leader's admin interface. */
   get term(): Term | undefined {
     return this.#term;
   }
 
-  /** Ends it as SIGTERM does. Time must go on until {@link ended}. */
+  /** Ends it as SIGTERM does. Time must advance until {@link ended}. */
   stop(): void {
     this.#stop.abort(new Error('stopped'));
   }
 
-  /** Ends it as SIGKILL does: what was sent arrives, nothing else ever leaves. */
+  /** Ends it as SIGKILL does: what was sent arrives, and nothing more is sent. */
   kill(): void {
     this.#link.cut();
     this.transport.close();

@@ -1,12 +1,12 @@
 import type { ApiCall, FaultPlan, RequestFault } from '../kube/faults.ts';
 import type { CloudCall, CloudFault } from './cloud-link.ts';
 
-/** What goes wrong when, as a test wrote it down: each line strikes the next calls that fit, so many times. */
+/** A test's list of faults: each line applies to the next matching calls, a given number of times. */
 export class FaultScript {
   readonly #kube: { fits: (call: ApiCall) => boolean; fault: RequestFault; left: number }[] = [];
   readonly #cloud: { fits: (call: CloudCall) => boolean; fault: CloudFault; left: number }[] = [];
 
-  /** As the options of a world take it. */
+  /** For the options of a world. */
   readonly kubeFaults: FaultPlan = { onRequest: (call) => strike(this.#kube, call) };
   readonly onCloudCall = (call: CloudCall) => strike(this.#cloud, call);
 

@@ -3,7 +3,7 @@ import type { ApiCall } from '../kube/faults.ts';
 import { FaultScript } from './script.ts';
 import { World, type WorldOptions } from './world.ts';
 
-/* What is looked for in the cloud without an ENI id. */
+/* Searches in the cloud without an ENI id. */
 
 let world: World | undefined;
 
@@ -21,7 +21,7 @@ function describes(world: World, fromMs: number): number {
     .length;
 }
 
-test('after a restart, many creations whose outcome is unknown do not hold up a pod', async () => {
+test('after a restart, many creations with unknown outcome do not delay a pod', async () => {
   const script = new FaultScript();
   const world = emptyCluster({
     config: { rateLimit: { DescribeNetworkInterfaces: 80 } },
@@ -50,7 +50,7 @@ test('after a restart, many creations whose outcome is unknown do not hold up a 
   expect(world.unsettled()).toEqual([]);
 });
 
-test('many nodes that join do not hold up a pod', async () => {
+test('many joining nodes do not delay a pod', async () => {
   const world = emptyCluster({ config: { rateLimit: { DescribeNetworkInterfaces: 40 } } });
   const { name: nodeName } = world.addNode();
   world.startReplica();
@@ -88,7 +88,7 @@ test('while every ENI has an owner, the collector reads no records from the API 
   expect(lists).toBe(0);
 });
 
-test('an ENI that was left behind is found among more resources than a tag filter covers', async () => {
+test('an orphan is found among more resources than a tag filter covers', async () => {
   const script = new FaultScript();
   const world = emptyCluster({
     behaviour: { tagFilterMaxResources: 5 },

@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from './script.ts';
 import { World, type WorldOptions } from './world.ts';
 
-/* Slots of a node: who has one, who waits, and who is woken. */
+/* Slots of a node: which pods have one, which wait, and which are woken. */
 
 /** Three member slots. */
 const SMALL = 'ecs.u1-c1m4.xlarge';
@@ -17,7 +17,8 @@ async function smallNode(options: WorldOptions = {}): Promise<{ world: World; no
   script = new FaultScript();
   const made = new World({
     config: { leaderElection: false, ...options.config },
-    ...{ kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall },
+    kubeFaults: script.kubeFaults,
+    onCloudCall: script.onCloudCall,
   });
   world = made;
   const { name } = made.addNode(SMALL);
@@ -29,7 +30,7 @@ async function smallNode(options: WorldOptions = {}): Promise<{ world: World; no
 const isCreation = (key: string) => (call: { verb: string; resource: string; key: string }) =>
   call.verb === 'create' && call.resource.startsWith('podenis.') && [key, key.split('/')[0]].includes(call.key);
 
-test('one failed write of the API server costs nobody the last slot', async () => {
+test('a failed write to the API server does not lose the last slot', async () => {
   const { world, nodeName } = await smallNode();
   for (const name of ['x', 'y']) world.createPod({ name, nodeName });
   await world.until('both are bound', () => world.isBound('default/x') && world.isBound('default/y'), 30_000);
@@ -40,7 +41,7 @@ test('one failed write of the API server costs nobody the last slot', async () =
   expect(world.violations()).toEqual([]);
 });
 
-test('slots of pods that go are given to those who wait, in the order in which they came', async () => {
+test('slots of deleted pods go to waiting pods in order', async () => {
   const { world, nodeName } = await smallNode();
   for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });
   await world.until('all are bound', () => world.countOf('Bind') === 3, 30_000);
@@ -55,7 +56,7 @@ test('slots of pods that go are given to those who wait, in the order in which t
   await world.until('the second has it', () => world.isBound('default/second'), 60_000);
 });
 
-test('a creation that times out and is applied all the same gives no slot away twice', async () => {
+test('a creation that times out but is applied does not assign a slot twice', async () => {
   const { world, nodeName } = await smallNode();
   script.kube(isCreation('default/a'), { kind: 'lost-answer', failure: 'broken' });
   for (const name of ['a', 'b', 'c', 'd']) world.createPod({ name, nodeName });
@@ -71,7 +72,7 @@ test('a creation that times out and is applied all the same gives no slot away t
   expect(world.violations()).toEqual([]);
 });
 
-test('after the trunk was replaced, a freed slot wakes who waits', async () => {
+test('after the trunk was replaced, a freed slot wakes the waiting pod', async () => {
   const { world, nodeName } = await smallNode();
   for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });
   const bound = (name: string) => world.isBound(`default/${name}`);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { World } from './world.ts';
 
-test('a replica as it is shipped gives a node its trunk and a pod its ENI, and takes it back', async () => {
+test('the shipped replica gives a node its trunk and a pod its ENI, and releases the ENI', async () => {
   const world = new World({ config: { leaderElection: false } });
   const node = world.addNode();
   world.startReplica();

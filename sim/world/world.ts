@@ -15,7 +15,7 @@ import { resourceOfCrd } from '../kube/model/crd.ts';
 import { KubeModel } from '../kube/model/model.ts';
 import type { KubeObject } from '../kube/model/objects.ts';
 import type { CloudCall, CloudFault } from './cloud-link.ts';
-import { unsettled, violations, type World as WorldState } from './invariants.ts';
+import { unsettled, violations, type WorldState } from './invariants.ts';
 import { Kubelets } from './kubelets.ts';
 import { WorldReplica } from './replica.ts';
 
@@ -56,8 +56,8 @@ const CRDS = readdirSync(CRD_DIRECTORY)
   .map((file) => resourceOfCrd(parse(readFileSync(join(CRD_DIRECTORY, file), 'utf8'))));
 
 /**
- * A cluster and its cloud on virtual time: models of the API server and of ECS, kubelets, and replicas of the control plane as
- * they are shipped. The same options and the same calls give the same run.
+ * A cluster and its cloud on virtual time: models of the API server and of ECS, kubelets, and replicas of the shipped control
+ * plane. The same options and the same calls give the same run.
  */
 export class World {
   readonly clock = new VirtualClock();
@@ -98,7 +98,7 @@ export class World {
     this.addNetworking('fixed', { type: 'Fixed', releaseStrategy: 'TTL', releaseAfter: '10m' });
   }
 
-  // What users, kubelets and the cloud's console do.
+  // Actions of users, kubelets and the cloud's console.
 
   create(resource: string, namespace: string | undefined, body: object, actor = 'user'): KubeObject {
     const { group, version, kind } = this.kube.resource(resource);
@@ -117,7 +117,9 @@ export class World {
       metadata: { name },
       spec: {
         selector: { podSelector: { matchLabels: { networking: name } } },
-        ...{ allocationType, vSwitchOptions: vSwitchIds, securityGroupIDs: [this.securityGroupId] },
+        allocationType,
+        vSwitchOptions: vSwitchIds,
+        securityGroupIDs: [this.securityGroupId],
       },
     });
   }
@@ -179,10 +181,17 @@ export class World {
 
   startReplica(name = `replica-${this.#replicas.length + 1}`): WorldReplica {
     const replica = new WorldReplica({
-      ...{ name, kube: this.kube, cloud: this.cloud, clock: this.clock, random: this.random },
+      name,
+      kube: this.kube,
+      cloud: this.cloud,
+      clock: this.clock,
+      random: this.random,
       config: stringify({ webhook: { enabled: false }, ...this.#options.config }),
-      ...{ clusterId: CLUSTER_ID, vpcId: this.vpcId, regionId: REGION },
-      ...{ kubeFaults: this.#options.kubeFaults, onCloudCall: this.#options.onCloudCall },
+      clusterId: CLUSTER_ID,
+      vpcId: this.vpcId,
+      regionId: REGION,
+      kubeFaults: this.#options.kubeFaults,
+      onCloudCall: this.#options.onCloudCall,
     });
     this.#replicas.push(replica);
     return replica;
@@ -195,15 +204,15 @@ export class World {
   }
 
   /**
-   * Lets time pass until something holds, looking after each call of the clock.
+   * Lets time pass until a condition holds, checking after each call of the clock.
    *
-   * @returns after how long, milliseconds
-   * @throws Error when it does not within this time
+   * @returns the elapsed milliseconds
+   * @throws Error when it does not hold in time
    */
   async until(what: string, holds: () => boolean, withinMs: number): Promise<number> {
     const startMs = this.clock.monotonicMs();
     for (let seen = -1; ; ) {
-      // What is asked about stands in the API server or in the cloud: nothing else can make it hold.
+      // Conditions depend only on the API server and the cloud, so skip the check when neither changed.
       const now = this.kube.version + this.cloud.generation;
       if (now !== seen && holds()) break;
       seen = now;
@@ -222,7 +231,7 @@ export class World {
     this.#kubelets.end();
   }
 
-  // What is seen of it.
+  // Observations.
 
   get replicas(): readonly WorldReplica[] {
     return this.#replicas;
@@ -267,12 +276,12 @@ export class World {
     };
   }
 
-  /** What of the invariants does not hold now. */
+  /** Violations of the invariants right now. */
   violations(): string[] {
     return violations(this.state());
   }
 
-  /** What is not as it should be once nothing moves any more. */
+  /** Violations in a settled system. */
   unsettled(): string[] {
     return unsettled(this.state());
   }

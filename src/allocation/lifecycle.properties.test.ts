@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type Ending, World } from '../../test/allocation/world.ts';
+import { AllocationWorld, type Ending } from '../../test/allocation/world.ts';
 import { isFixed } from './retention.ts';
 
 /**
@@ -40,7 +40,7 @@ const action = fc.oneof(
 );
 type Action = typeof action extends fc.Arbitrary<infer A> ? A : never;
 
-function take(world: World, next: Action): void {
+function take(world: AllocationWorld, next: Action): void {
   switch (next.do) {
     case 'reconcile':
       world.reconcile(next.name);
@@ -95,7 +95,7 @@ function take(world: World, next: Action): void {
 }
 
 /** One round without faults; without `nodes` the kubelets are idle. @returns the step of each name. */
-function work(world: World, ms: number, nodes = true): string[] {
+function work(world: AllocationWorld, ms: number, nodes = true): string[] {
   world.syncPods();
   world.findLagMs = 0;
   const done = names.map((each) => {
@@ -114,7 +114,7 @@ const SETTLE_ROUNDS = 240;
 const isQuiet = (done: string[]) => done.every((did) => /^(nothing|wait )/.test(did));
 
 /** Rounds without faults until nothing happens any more. */
-function settle(world: World): string[] {
+function settle(world: AllocationWorld): string[] {
   let done: string[] = [];
   for (let round = 0; round < SETTLE_ROUNDS; round++) {
     const wasQuiet = isQuiet(done) && names.filter((each) => world.rollOut(each)).length === 0;
@@ -133,7 +133,7 @@ function settle(world: World): string[] {
 }
 
 /** Compares what is recorded with the cloud, as the collector does once a minute. */
-function collect(world: World): void {
+function collect(world: AllocationWorld): void {
   for (const { spec } of world.records.values()) {
     for (const { eni } of spec.allocations ?? []) if (eni.id !== '') world.observe(eni.id);
   }
@@ -143,12 +143,12 @@ function sorted(ids: readonly string[] | undefined): string[] {
   return [...(ids ?? [])].sort();
 }
 
-function membersOf(world: World, nodeName: string): number {
+function membersOf(world: AllocationWorld, nodeName: string): number {
   const trunk = world.cloud.nodes.find((node) => node.nodeName === nodeName)?.trunkEniId;
   return world.cloud.model.enis().filter((eni) => eni.attachment?.trunk?.eniId === trunk).length;
 }
 
-function expectSettled(world: World, done: string[]): void {
+function expectSettled(world: AllocationWorld, done: string[]): void {
   for (const [at, each] of names.entries()) {
     const pod = world.pods.get(each);
     const record = world.records.get(each);
@@ -185,7 +185,7 @@ function expectSettled(world: World, done: string[]): void {
 test('whatever happens, the invariants hold at every step, and everything settles when the faults stop', () => {
   fc.assert(
     fc.property(fc.array(action, { maxLength: 120, size: 'max' }), (history) => {
-      const world = new World();
+      const world = new AllocationWorld();
       world.agents.add('node-1');
       for (const next of history) {
         take(world, next);
@@ -208,7 +208,7 @@ test('whatever happens, the invariants hold at every step, and everything settle
 }, 300_000);
 
 test('a detach waits for the node to confirm that the sandbox is gone, but not forever', () => {
-  const world = new World();
+  const world = new AllocationWorld();
   world.agents.add('node-1');
   world.podComes('elastic-0', 0);
   world.podComes('fixed-0', 0);
@@ -242,7 +242,7 @@ test('a detach waits for the node to confirm that the sandbox is gone, but not f
 });
 
 test('without faults every pod is bound in a few rounds, and released in a few more', () => {
-  const world = new World();
+  const world = new AllocationWorld();
   names.forEach((each, at) => {
     world.podComes(each, at);
   });

@@ -9,7 +9,7 @@ import { systemClock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 
 /**
- * Runs the Alibaba Cloud simulator as a process of its own. When it is ready it prints one line of JSON:
+ * Runs the Alibaba Cloud simulator as a separate process. When ready, it prints one line of JSON:
  * `{"ready":true,"endpoint":"127.0.0.1:8100","adminUrl":"http://127.0.0.1:8101/_sim","regionId":"cn-hangzhou"}`.
  * Exit status: 0 after SIGTERM or SIGINT, 2 for a malformed flag or configuration, 1 for anything else.
  */

@@ -3,9 +3,9 @@ import { ConfigError } from '../config/errors.ts';
 import { errorMessage } from '../util/errors.ts';
 
 /**
- * What `parseArgs` found wrong, in one sentence. What it says behind that is advice for who writes programs.
+ * What `parseArgs` found wrong, in one sentence. The rest of its message is advice for programmers.
  *
- * @param options those that there are, to be named when a flag is none of them.
+ * @param options the known flags, listed in the message about an unknown one
  */
 export function commandLineMistake(error: unknown, options: ParseArgsOptionsConfig = {}): string {
   const [sentence = ''] = errorMessage(error).split(/\.\s/);
@@ -14,14 +14,14 @@ export function commandLineMistake(error: unknown, options: ParseArgsOptionsConf
   switch (`${before} …${behind}`) {
     case 'Unknown option …': {
       const flags = Object.keys(options).map((name) => `--${name}`);
-      return `${flag} is not a flag${flags.length === 0 ? '' : `; there are ${flags.join(', ')}`}`;
+      return `unknown flag ${flag}${flags.length === 0 ? '' : `; valid flags: ${flags.join(', ')}`}`;
     }
     case 'Option … argument missing':
       return `${flag} needs a value`;
     case 'Option … argument is ambiguous':
-      return `${flag} needs a value; one that begins with a dash is written ${flag}=VALUE`;
+      return `${flag} needs a value; write a value that begins with a dash as ${flag}=VALUE`;
     case 'Unexpected argument …':
-      return `"${word}" is too much; there are flags only`;
+      return `unexpected argument "${word}"; only flags are accepted`;
     default:
       return sentence;
   }
@@ -39,7 +39,7 @@ export function parseFlags<O extends ParseArgsOptionsConfig>(options: O) {
 }
 
 /**
- * Parses the command line of a program with commands; without one it is the first.
+ * Parses the command line of a program with commands; the first command is the default.
  *
  * @throws ConfigError in one line that names the flag or the command
  */
@@ -59,7 +59,7 @@ export function parseCommandLine<O extends ParseArgsOptionsConfig, C extends str
   const command = commands.find((known) => known === word);
   if (command === undefined || rest.length > 0) {
     throw new ConfigError(
-      `command line: "${positionals.join(' ')}" is not a command; there are ${commands.join(', ')}`,
+      `command line: unknown command "${positionals.join(' ')}"; valid commands: ${commands.join(', ')}`,
     );
   }
   return { values, command };

@@ -12,14 +12,13 @@ import { isNotFound, isOutage } from '../kube/errors.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { systemClock } from '../util/clock.ts';
 
-/** Between two questions to an API server that does not answer; each is tried several times by the client. */
+/** Delay between attempts while the API server does not respond; the client retries each one itself. */
 const OUTAGE_RETRY_MS = 2000;
 
 /**
- * Whom to ask for what the configuration leaves out. An API server that does not answer is asked until it does, or the
- * signal aborts.
+ * Sources for what the configuration leaves out. Retries until the API server responds or the signal aborts.
  *
- * @param onOutage told each time that it does not answer
+ * @param onOutage called each time it does not respond
  */
 export function identitySources(
   config: ControlPlaneConfig,
@@ -45,7 +44,7 @@ export function identitySources(
   };
 }
 
-/** The cloud and the scheduler of its quota, as the configuration has them. */
+/** Creates the cloud and its quota scheduler from the configuration. */
 export function connectCloud(
   config: ControlPlaneConfig,
   { regionID }: Identity,

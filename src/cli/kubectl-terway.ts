@@ -45,7 +45,7 @@ const COMMAND_OPTIONS = {
   check: { type: 'boolean', default: false },
 } as const;
 
-/** Flags that a command takes besides the global ones. */
+/** Flags of each command besides the global ones. */
 const COMMAND_FLAGS: Readonly<Record<string, readonly (keyof typeof COMMAND_OPTIONS)[]>> = {
   status: [],
   explain: [],
@@ -70,7 +70,7 @@ async function main(): Promise<number> {
   }
   const taken = Object.hasOwn(COMMAND_FLAGS, command) ? COMMAND_FLAGS[command] : undefined;
   if (taken === undefined) {
-    throw new UsageError(`"${command}" is not a command; there are ${Object.keys(COMMAND_FLAGS).join(', ')}`);
+    throw new UsageError(`unknown command "${command}"; valid commands: ${Object.keys(COMMAND_FLAGS).join(', ')}`);
   }
   if (flags.help) {
     process.stdout.write(commandUsage(command));
@@ -104,18 +104,18 @@ function isCommandFlag(name: string): name is keyof typeof COMMAND_OPTIONS {
   return name in COMMAND_OPTIONS;
 }
 
-/** `-o` is the file of a bundle, and the format of everything else. */
+/** For `bundle`, `-o` is a file; for every other command it is the format. */
 function formatOf(command: string, output: string | undefined): OutputFormat {
   if (command === 'bundle' || output === undefined) return 'table';
   const format = FORMATS.find((known) => known === output);
-  if (format === undefined) throw new UsageError(`-o ${output}: there are ${FORMATS.join(', ')}`);
+  if (format === undefined) throw new UsageError(`-o ${output}: valid formats: ${FORMATS.join(', ')}`);
   return format;
 }
 
-/** What to do, once the words behind the command are understood. @throws UsageError */
+/** The command to run, with its arguments checked. @throws UsageError */
 function workOf(command: string, words: string[], flags: Flags): (context: CommandContext) => Promise<Report> {
   if (command === 'explain') return explainOf(words, flags);
-  if (words.length > 0) throw new UsageError(`${command} takes no arguments; "${words.join(' ')}" is too much`);
+  if (words.length > 0) throw new UsageError(`${command} takes no arguments; unexpected argument "${words.join(' ')}"`);
   switch (command) {
     case 'status':
       return statusCommand;
@@ -130,22 +130,21 @@ function workOf(command: string, words: string[], flags: Flags): (context: Comma
     case 'bundle':
       return (context) => bundleCommand(context, { output: flags.output });
     case 'gc': {
-      if (flags.plan === flags.apply) throw new UsageError('gc wants one of --plan and --apply');
+      if (flags.plan === flags.apply) throw new UsageError('gc needs either --plan or --apply');
       const overrideBrake = flags['override-brake'];
-      if (overrideBrake && !flags.apply) throw new UsageError('gc: --override-brake has a meaning only with --apply');
+      if (overrideBrake && !flags.apply) throw new UsageError('gc: --override-brake is only valid with --apply');
       return (context) => gcCommand(context, { apply: flags.apply, overrideBrake });
     }
     default:
-      if (!flags.check) throw new UsageError('uninstall wants --check; it only looks, and removes nothing');
+      if (!flags.check) throw new UsageError('uninstall needs --check; it only checks, and removes nothing');
       return uninstallCommand;
   }
 }
 
 function explainOf([what, text = '', ...rest]: string[], flags: Flags): (context: CommandContext) => Promise<Report> {
   const form = 'explain pod NAMESPACE/NAME, or explain pod -n NAMESPACE NAME';
-  if (what === undefined) throw new UsageError(`explain wants to know what: ${form}`);
-  if (!['pod', 'pods', 'po'].includes(what))
-    throw new UsageError(`explain: "${what}" is not explained; there is ${form}`);
+  if (what === undefined) throw new UsageError(`explain needs an argument: ${form}`);
+  if (!['pod', 'pods', 'po'].includes(what)) throw new UsageError(`explain: cannot explain "${what}"; write ${form}`);
   const parts = text.split('/');
   const name = parts.at(-1) ?? '';
   if (name === '' || parts.length > 2 || parts.includes('') || rest.length > 0)
@@ -179,7 +178,12 @@ async function withContext(flags: Flags, work: (context: CommandContext) => Prom
           : Promise.resolve(flags['control-plane']));
     const socket = flags.socket ?? process.env['TERWAY_ADMIN_SOCKET'] ?? '';
     return await work({
-      ...{ cluster, kubectl, systemNamespace, controlPlaneName, clock: systemClock, version: VERSION },
+      cluster,
+      kubectl,
+      systemNamespace,
+      controlPlaneName,
+      clock: systemClock,
+      version: VERSION,
       controlPlane:
         socket === ''
           ? new ExecChannel({ cluster, namespace: systemNamespace, name: controlPlaneName, kubectl })
@@ -198,7 +202,7 @@ main().then(
   },
   (error: unknown) => {
     if (error instanceof UsageError) {
-      process.stderr.write(`kubectl terway: ${error.message}\nkubectl terway --help tells commands and flags\n`);
+      process.stderr.write(`kubectl terway: ${error.message}\nkubectl terway --help lists commands and flags\n`);
       process.exit(2);
     }
     process.stderr.write(`kubectl terway: ${errorMessage(error)}\n`);

@@ -5,7 +5,7 @@ import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Clock } from '../util/clock.ts';
 
-/** The settings in force, and whether the file on disk is another that was refused. */
+/** The settings in force, and whether the file on disk was refused. */
 export class LiveConfig {
   #config: ControlPlaneConfig;
   #problem: string | undefined;
@@ -19,7 +19,7 @@ export class LiveConfig {
     return settingsOf(this.#config);
   }
 
-  /** The configuration in force: that of the start with the settings of now. */
+  /** The configuration in force: that of the start with the current settings. */
   get config(): ControlPlaneConfig {
     return this.#config;
   }
@@ -29,16 +29,16 @@ export class LiveConfig {
     return this.#problem;
   }
 
-  /** @param listener is called after the file was taken over or refused. @returns takes it away again. */
+  /** @param listener called after the file was accepted or refused. @returns a function that removes the listener */
   onVerdict(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
   /**
-   * Follows the file until the signal aborts. A change is logged and counted; a file that is wrong leaves everything as it is.
+   * Follows the file until the signal aborts. A change is logged and counted; an invalid file changes nothing.
    *
-   * @param options.text what the process was started with
+   * @param options.text the text that the process started with
    * @param options.apply called with the settings when they changed
    */
   async follow(
@@ -56,18 +56,20 @@ export class LiveConfig {
     showLevel(metrics, this.settings);
     await watchConfig(
       {
-        ...{ path, text, clock },
+        path,
+        text,
+        clock,
         onReload: (reload) => {
           if (reload.kind === 'refused') {
             this.#problem = reload.message;
             metrics.configReloads.inc({ result: 'refused' });
             metrics.configReloadFailed.set(1);
-            log.error({ err: reload.message }, 'the configuration file is wrong; the one before it stays in force');
+            log.error({ err: reload.message }, 'the configuration file is invalid; the previous one stays in force');
             for (const listener of this.#listeners) listener();
             return;
           }
           const { live, atNextStart } = changedKeys(this.#config, reload.read.config);
-          // What needs another start is not in force: the next comparison is still with what is.
+          // Keys that need a restart are not in force, so the next comparison is against those that are.
           this.#config = applied(this.#config, reload.read.config);
           this.#problem = undefined;
           metrics.configReloads.inc({ result: 'applied' });
@@ -76,7 +78,7 @@ export class LiveConfig {
           options.apply(this.settings);
           for (const listener of this.#listeners) listener();
           log.info({ keys: live }, 'the configuration was read again');
-          if (atNextStart.length > 0) log.warn({ keys: atNextStart }, 'these changes take effect at the next start');
+          if (atNextStart.length > 0) log.warn({ keys: atNextStart }, 'these changes need a restart to take effect');
         },
       },
       signal,

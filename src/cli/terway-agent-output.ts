@@ -1,6 +1,6 @@
 import { agentReport, agentState, type Deviations } from '../wire/agent-socket.ts';
 
-/** Prints what the agent says of itself as a table; nothing with `json`, which was printed as it came. Returns the exit code. */
+/** Prints the agent's state as a table; nothing with `json`, which was already printed. Returns the exit code. */
 export function printState(body: string, json: boolean): number {
   const state = agentState.parse(JSON.parse(body));
   if (!json) {
@@ -35,7 +35,7 @@ export function printState(body: string, json: boolean): number {
   return state.problem === undefined ? 0 : 1;
 }
 
-/** Prints what a comparison found, a line each; what differs inside pods is no fault of the node. Returns the exit code: 1 when something differs or could not be mended. */
+/** Prints one line per finding. Differences inside pods are not the node's fault. Returns 1 when the node differs or a repair failed. */
 export function printReport(body: string, json: boolean, repair: boolean): number {
   const { repaired, removed, failed, inPods } = agentReport.parse(JSON.parse(body));
   if (!json) {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-/** What an agent says that cannot start. Every line here is read by somebody who looks for the mistake. */
+/** Messages of an agent that cannot start. Each must help the reader find the mistake. */
 
 let directory: string;
 beforeAll(async () => {
@@ -47,15 +47,15 @@ describe.concurrent('one line says what is wrong with', () => {
     [
       'a flag',
       { args: ['--confg', 'x'] },
-      /command line: --confg is not a flag; there are --config, --kubeconfig, --lib/,
+      /command line: unknown flag --confg; valid flags: --config, --kubeconfig, --lib/,
     ],
     ['a flag without its value', { args: ['--config'] }, /command line: --config needs a value$/m],
     [
       'a flag before another',
       { args: ['--config', '--json'] },
-      /--config needs a value; one .* is written --config=VALUE/,
+      /--config needs a value; write a value .* as --config=VALUE/,
     ],
-    ['a command', { args: ['shwo'] }, /command line: "shwo" is not a command; there are run, show, check/],
+    ['a command', { args: ['shwo'] }, /command line: unknown command "shwo"; valid commands: run, show, check/],
     ['a missing node name', {}, /environment: NODE_NAME is not set/],
     [
       'a config that is not there',

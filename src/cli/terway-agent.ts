@@ -27,7 +27,7 @@ import { askSocket, SocketUnreachableError } from '../util/unix-socket.ts';
 import { parseCommandLine } from './arguments.ts';
 import { printReport, printState } from './terway-agent-output.ts';
 
-const USAGE = `terway-agent: carries the assignments of PodENIs into the kernel of this node
+const USAGE = `terway-agent: applies the assignments of PodENIs to the kernel of this node
 
   terway-agent [run]       serve CNI requests and keep the node as it should be
   terway-agent show        sandboxes of this node, and what became of packets on the trunk
@@ -42,7 +42,7 @@ const USAGE = `terway-agent: carries the assignments of PodENIs into the kernel 
   --json              print JSON (show, check, repair, probe)
   --help              this text
 
-Environment: NODE_NAME, and NODE_IP with the node's addresses, separated by commas.
+Environment: NODE_NAME, and NODE_IP with the node's addresses, comma-separated.
 `;
 
 const COMMANDS = ['run', 'show', 'check', 'repair', 'probe', 'uninstall'] as const;
@@ -95,12 +95,22 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
   const client = connectKube(kubeConfig, { userAgent: 'terway-agent', clock: systemClock, random: systemRandom });
   const datapath = await openNodeDatapath({ ...options, log });
   const recorder = new EventRecorder({
-    ...{ client, controller: 'terway-agent', instance: nodeName, clock: systemClock },
+    client,
+    controller: 'terway-agent',
+    instance: nodeName,
+    clock: systemClock,
     onError: (error) => log.debug({ err: errorMessage(error) }, 'event not sent'),
   });
   const agent = await Agent.create({
-    ...{ nodeName, config, client, datapath, recorder, log },
-    ...{ clock: systemClock, random: systemRandom, pluginPath: join(lib, 'terway-cni') },
+    nodeName,
+    config,
+    client,
+    datapath,
+    recorder,
+    log,
+    clock: systemClock,
+    random: systemRandom,
+    pluginPath: join(lib, 'terway-cni'),
   });
   addProcessMetrics(agent.metrics.registry);
   const servers = [];
@@ -134,7 +144,7 @@ function lock(config: AgentConfig, lib: string): Promise<AsyncDisposable> {
   return lockNode({ path, helper: join(lib, 'terway-kernel'), now: new Date(systemClock.now()) });
 }
 
-/** What the data path of this machine is opened with. */
+/** Options of this machine's data path. */
 function datapathOptions(config: AgentConfig, lib: string, signal: AbortSignal): NodeDatapathOptions {
   return { config, lib, signal, clock: systemClock, nodeAddress: nodeAddress(process.env['NODE_IP'] ?? '') };
 }
@@ -147,7 +157,7 @@ function nodeAddress(text: string): { ipv4?: string; ipv6?: string } {
     address[ip.family === 4 ? 'ipv4' : 'ipv6'] ??= part;
   }
   if (address.ipv4 === undefined && address.ipv6 === undefined) {
-    throw new ConfigError("environment: NODE_IP is not set; it holds the node's addresses, separated by commas");
+    throw new ConfigError("environment: NODE_IP is not set; it holds the node's addresses, comma-separated");
   }
   return address;
 }
@@ -155,7 +165,7 @@ function nodeAddress(text: string): { ipv4?: string; ipv6?: string } {
 const ANY_ADDRESS = { ipv4: '0.0.0.0' };
 
 async function probe(config: AgentConfig, lib: string, json: boolean): Promise<number> {
-  // It changes nothing, so that any address of the node will do.
+  // It changes nothing, so any address will do.
   const options = { config, lib, signal: new AbortController().signal, clock: systemClock, nodeAddress: ANY_ADDRESS };
   const datapath = await openWithTagProgram(options, tagProgramOf(config));
   try {
@@ -176,7 +186,7 @@ async function probe(config: AgentConfig, lib: string, json: boolean): Promise<n
 async function uninstall(config: AgentConfig, lib: string): Promise<number> {
   await using _ = await lock(config, lib);
   await removeCniFiles(config.paths.cniBin, config.paths.cniConf);
-  // With the programs of the configuration: where eBPF is refused, its maps cannot be opened to be removed.
+  // Use the programs of the configuration: where eBPF is not permitted, its maps cannot be opened for removal.
   const log = await createLog({ level: 'error', pretty: process.stdout.isTTY === true });
   const options = datapathOptions(config, lib, new AbortController().signal);
   const datapath = await openNodeDatapath({ ...options, log });
@@ -188,7 +198,7 @@ async function uninstall(config: AgentConfig, lib: string): Promise<number> {
   return 0;
 }
 
-/** Asks the agent that runs on this node. */
+/** Queries the running agent of this node. */
 async function askAgent(command: 'show' | 'check' | 'repair', config: AgentConfig, json: boolean): Promise<number> {
   const socketPath = join(config.paths.run, 'agent.sock');
   const [method, path] = command === 'show' ? (['GET', '/state'] as const) : (['POST', `/${command}`] as const);

@@ -12,7 +12,7 @@ import { commandLineMistake } from './arguments.ts';
 import type { LiveConfig } from './live-config.ts';
 import { VERSION } from './version.ts';
 
-const USAGE = `terway-controlplane admin: asks the control plane that runs in this pod or on this machine; prints JSON
+const USAGE = `terway-controlplane admin: queries the control plane in this pod or on this machine; prints JSON
 
   terway-controlplane admin status          who leads, queues, what pods wait for, degradation
   terway-controlplane admin quota           calls of this minute by API
@@ -34,7 +34,7 @@ Only the leader answers; another replica exits 1 and names it. status, configura
 const COMMANDS = ['status', 'quota', 'orphans', 'adopt', 'enis', 'configuration', 'metrics'];
 const WITH_APPLY = ['orphans', 'adopt'];
 
-/** The channel of this process. */
+/** The admin channel of this process. */
 export function createAdminChannel(options: {
   config: LiveConfig;
   identity: Identity;
@@ -47,11 +47,17 @@ export function createAdminChannel(options: {
 }): AdminChannel {
   const { config, identity, instance, quota, metrics, log, ready } = options;
   return new AdminChannel({
-    ...{ quota, metrics, log, clock: systemClock, version: VERSION, identity: instance, cluster: identity },
+    quota,
+    metrics,
+    log,
+    clock: systemClock,
+    version: VERSION,
+    identity: instance,
+    cluster: identity,
     socketPath: config.config.adminSocket,
     degradation: () => config.settings.degradation,
     configurationProblem: () => config.problem,
-    // It holds no secret; credentials are a file of their own.
+    // It holds no secret; credentials are in a separate file.
     configuration: () => config.config,
     problem: ready,
   });
@@ -60,8 +66,8 @@ export function createAdminChannel(options: {
 /**
  * `terway-controlplane admin …`.
  *
- * @param args after the word `admin`
- * @returns the exit code: 1 when the control plane refuses.
+ * @param args the arguments after `admin`
+ * @returns the exit code: 1 when the control plane refuses the request
  * @throws ConfigError for a wrong command line, or when no control plane answers.
  */
 export async function runAdminCommand(args: string[]): Promise<number> {
@@ -74,14 +80,14 @@ export async function runAdminCommand(args: string[]): Promise<number> {
   if (!COMMANDS.includes(command) || rest.length > 0) {
     const given = ['admin', ...positionals].join(' ');
     throw new ConfigError(
-      `command line: "${given}" is not a command; there are ${COMMANDS.map((name) => `admin ${name}`).join(', ')}`,
+      `command line: unknown command "${given}"; valid commands: ${COMMANDS.map((name) => `admin ${name}`).join(', ')}`,
     );
   }
   if (flags.apply && !WITH_APPLY.includes(command)) {
-    throw new ConfigError(`command line: --apply has a meaning only with ${WITH_APPLY.join(' and ')}`);
+    throw new ConfigError(`command line: --apply is only valid with ${WITH_APPLY.join(' and ')}`);
   }
   if (flags['override-brake'] && !(command === 'orphans' && flags.apply)) {
-    throw new ConfigError('command line: --override-brake has a meaning only with orphans --apply');
+    throw new ConfigError('command line: --override-brake is only valid with orphans --apply');
   }
   const query = flags['override-brake'] ? '?overrideBrake=true' : '';
   const socketPath = flags.socket ?? (await socketOf(flags.config));

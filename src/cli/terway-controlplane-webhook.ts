@@ -15,10 +15,10 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { systemClock } from '../util/clock.ts';
 import { systemRandom } from '../util/random.ts';
 
-/** What a name in the API looks like; anything else names nothing and must not become part of a path. */
+/** A valid API name; anything else must not become part of a path. */
 const OBJECT_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
-/** The webhook of a control plane; undefined when it is turned off. */
+/** Creates the webhook; undefined when it is disabled. */
 export function createWebhook(
   config: ControlPlaneConfig,
   client: KubeClient,
@@ -29,17 +29,25 @@ export function createWebhook(
   const { webhook, enableTrunk, controllerNamespace: namespace, controllerName: name } = config;
   if (!webhook.enabled) return undefined;
   return new Webhook({
-    ...{ client, log, metrics, clock: systemClock, random: systemRandom, issue: issueWithNewAuthority },
+    client,
+    log,
+    metrics,
+    clock: systemClock,
+    random: systemRandom,
+    issue: issueWithNewAuthority,
     sources: sourcesOf(client, informers, eniConfigs),
     rules: {
-      ...{ enableTrunk: enableTrunk !== false, injectResources: webhook.injectResources },
+      enableTrunk: enableTrunk !== false,
+      injectResources: webhook.injectResources,
       stableNameKinds: config.customStatefulWorkloadKinds,
     },
     address: { host: webhook.bindHost, port: webhook.port },
     timeoutMs: webhook.timeout,
     drainMs: webhook.drain,
     certificates: {
-      ...{ namespace, name, mode: webhook.certificates },
+      namespace,
+      name,
+      mode: webhook.certificates,
       policy: {
         validityMs: webhook.certificateValidity,
         settleMs: webhook.rotationStep,

@@ -32,11 +32,11 @@ const USAGE = `terway-controlplane: gives Kubernetes pods their own network inte
   terway-controlplane admin --help   questions to a control plane that runs
 `;
 
-/** How long a mirror or an event gives way to writes that a pod waits for. */
+/** How long a mirror or an event yields to writes that a pod waits for. */
 const MIRRORS_YIELD_MS = 10_000;
 
 async function main(): Promise<void> {
-  // The cloud SDK's transport calls url.parse; a warning about that tells an operator nothing.
+  // The cloud SDK's transport calls url.parse; that deprecation warning is of no use to an operator.
   process.noDeprecation = true;
   if (process.argv[2] === 'admin') {
     process.exitCode = await runAdminCommand(process.argv.slice(3));
@@ -68,7 +68,7 @@ async function main(): Promise<void> {
     userAgent: 'terway-controlplane',
     clock: systemClock,
     random: systemRandom,
-    // Mirrors and events can wait until a crowd of pods has its network.
+    // Mirrors and events can wait while many pods get their network.
     maxYieldMs: MIRRORS_YIELD_MS,
     onRequest: ({ verb, resource, subresource, code, durationMs }) => {
       metrics.kubeRequests.inc({ verb, resource, subresource, code: String(code) });
@@ -85,7 +85,10 @@ async function main(): Promise<void> {
 
   const noteWait = (error: unknown) => {
     identityProblem = `it is not known yet where the cluster lives: ${errorMessage(error)}`;
-    log.warn({ err: errorMessage(error) }, 'the API server does not answer; asking it again where the cluster lives');
+    log.warn(
+      { err: errorMessage(error) },
+      'the API server does not respond; retrying to find out where the cluster lives',
+    );
   };
   const sources = identitySources(config, client, stop.signal, noteWait);
   const identity = await findIdentity(config, sources).catch((error: unknown) => {
@@ -99,8 +102,17 @@ async function main(): Promise<void> {
   }
   const { quota, cloud } = connectCloud(config, identity, credential, metrics, stop.signal);
   replica = new Replica({
-    ...{ client, cloud, quota, config, live, cluster: identity, instance, log, metrics },
-    ...{ clock: systemClock, random: systemRandom },
+    client,
+    cloud,
+    quota,
+    config,
+    live,
+    cluster: identity,
+    instance,
+    log,
+    metrics,
+    clock: systemClock,
+    random: systemRandom,
   });
   webhook = createWebhook(config, client, replica, log, metrics);
   identityProblem = undefined;
@@ -113,7 +125,11 @@ async function main(): Promise<void> {
   );
   const following = live.follow(
     {
-      ...{ path: flags.config, text: configText, clock: systemClock, log, metrics },
+      path: flags.config,
+      text: configText,
+      clock: systemClock,
+      log,
+      metrics,
       apply: ({ logLevel, rateLimit, rateLimitShare }) => {
         log.level = logLevel;
         quota.setLimits({ limits: rateLimit, share: rateLimitShare });
@@ -136,7 +152,7 @@ async function main(): Promise<void> {
   log.info('stopped');
 }
 
-/** The webhook beside the stores that it answers from, until it has been drained. */
+/** Hooks that start the webhook and drain it at the end. */
 function webhookServer(
   webhook: Webhook | undefined,
   { webhook: { bindHost, port } }: ControlPlaneConfig,
@@ -155,7 +171,7 @@ function webhookServer(
       running = webhook.run(end.signal);
     },
     stop: async () => {
-      // Not ready from now on, also when it is an error that ends the process: nobody is to send what is not answered.
+      // Not ready from now on, even when an error ends the process, so that no more requests are sent here.
       stop.abort();
       await webhook?.close();
       end.abort(stop.signal.reason);

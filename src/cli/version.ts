@@ -1,4 +1,4 @@
 import packageJson from '../../package.json' with { type: 'json' };
 
-/** Of the product. */
+/** Version of the product. */
 export const VERSION = packageJson.version;

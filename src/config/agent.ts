@@ -6,7 +6,7 @@ const absolutePath = (fallback: string) => z.string().regex(/^\//, 'must be an a
 
 const cidr = z.string().refine((text) => parseCidr(text) !== undefined, 'must be a CIDR such as 10.96.0.0/12');
 
-/** Bits of the packet mark that other programs of a node use; the reasons stand in docs/design/node.md. */
+/** Bits of the packet mark that other programs on a node use; docs/design/node.md says why. */
 const TAKEN_MARKS: readonly [bits: number, whose: string][] = [
   [0x4000, 'kube-proxy'],
   [0x8000, 'kube-proxy'],
@@ -38,14 +38,14 @@ function markMaskProblem(mask: number): string | undefined {
   return taken === undefined ? undefined : `${text} has bits of 0x${taken[0].toString(16)}, which ${taken[1]} uses`;
 }
 
-/** The configuration of the node agent. A key that is not known is an error, as a misspelt one would be ignored otherwise. */
+/** The configuration of the node agent. Unknown keys are errors; otherwise a misspelt key would be silently ignored. */
 export const agentConfigSchema = z.strictObject({
   healthzBindAddress: bindAddress.prefault('127.0.0.1:9196'),
   metricsBindAddress: bindAddress.prefault('0'),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
   /** How long CNI ADD waits for the PodENI; the kubelet gives a sandbox four minutes. */
   addTimeout: duration('100s'),
-  /** How often the whole node is compared with what should be. */
+  /** How often the whole node is compared with its desired state. */
   syncPeriod: duration('30s'),
   mtu: z.int().min(576).max(65_535).default(1500),
   serviceCIDRs: z.array(cidr).default(['10.96.0.0/12']),
@@ -55,7 +55,7 @@ export const agentConfigSchema = z.strictObject({
     .strictObject({
       layout: z.enum(['marks', 'perPod']).default('marks'),
       markMask,
-      /** kube-proxy's `masqueradeBit` as a mask; 0 where nobody masquerades. */
+      /** kube-proxy's `masqueradeBit` as a mask; 0 when nothing masquerades. */
       masqueradeMark: hexNumber
         .refine((mask) => Number.isInteger(Math.log2(Math.max(mask, 1))), 'must be a single bit such as 0x4000, or 0')
         .default(0x4000),

@@ -26,13 +26,13 @@ async function read(text: string) {
   return readConfigFile(path, controlPlaneConfigSchema, '--config');
 }
 
-/** The message of the refusal, without the path of the file that it begins with. */
+/** The error message, without the file path at its beginning. */
 async function refusalOf(reading: Promise<unknown>): Promise<string> {
   const error: unknown = await reading.then(
     () => undefined,
     (thrown: unknown) => thrown,
   );
-  if (!(error instanceof ConfigError)) throw new Error(`should have been refused by a ConfigError: ${String(error)}`);
+  if (!(error instanceof ConfigError)) throw new Error(`expected a ConfigError: ${String(error)}`);
   expect(error.message).not.toContain('\n');
   expect(error.message.startsWith(`${path}: `)).toBe(true);
   return error.message.slice(path.length + 2);
@@ -44,7 +44,11 @@ describe('the configuration of the control plane', () => {
       ...minimal,
       ipStack: 'ipv4',
       adminSocket: '/run/terway-controlplane/admin.sock',
-      ...{ degradation: '', ipamType: '', nodeLabelWhiteList: {}, nodeConfigMaps: [], customStatefulWorkloadKinds: [] },
+      degradation: '',
+      ipamType: '',
+      nodeLabelWhiteList: {},
+      nodeConfigMaps: [],
+      customStatefulWorkloadKinds: [],
       controllerNamespace: 'kube-system',
       controllerName: 'terway-controlplane',
       leaderElection: true,
@@ -53,9 +57,17 @@ describe('the configuration of the control plane', () => {
       retryPeriod: 2000,
       healthzBindAddress: { host: '0.0.0.0', port: 8080 },
       webhook: {
-        ...{ enabled: true, bindHost: '0.0.0.0', port: 4443, hosts: [], timeout: 4000, drain: 5000 },
-        ...{ certificates: 'self', certificateValidity: 31_536_000_000, rotationStep: 120_000 },
-        ...{ injectResources: true, escapedPods: 'hold' },
+        enabled: true,
+        bindHost: '0.0.0.0',
+        port: 4443,
+        hosts: [],
+        timeout: 4000,
+        drain: 5000,
+        certificates: 'self',
+        certificateValidity: 31_536_000_000,
+        rotationStep: 120_000,
+        injectResources: true,
+        escapedPods: 'hold',
       },
       metricsBindAddress: { host: '0.0.0.0', port: 9090 },
       enableTrunk: true,
@@ -140,13 +152,13 @@ describe('a file', () => {
     ['a tab for indentation', 'endpoints:\n\tnetwork: vpc\n'],
     ['a key twice', 'regionID: a\nregionID: b\n'],
     ['two documents', 'regionID: a\n---\nregionID: b\n'],
-  ])('that is no YAML, %s, is named with the place', async (_name, text) => {
+  ])('that is not YAML, %s, is reported with its place', async (_name, text) => {
     const message = await refusalOf(read(text));
     expect(message).toMatch(/^is not YAML: /);
     expect(message).toMatch(/at line \d+, column \d+$|multiple documents/);
   });
 
-  test('that does not exist is named', async () => {
+  test('that does not exist is reported by its path', async () => {
     const missing = join(directory, 'missing.yaml');
     await expect(readConfigFile(missing, controlPlaneConfigSchema, '--config')).rejects.toThrow(
       `${missing}: cannot be read: ENOENT: no such file or directory; --config names another file`,
@@ -170,7 +182,7 @@ describe('the credential file', () => {
     { ecsRamRole: { roleName: 'r', metadataEndpoint: 'http://127.0.0.1:1' } },
     { rrsa },
     { rrsa: { ...rrsa, stsEndpoint: 'http://127.0.0.1:1', roleSessionName: 's' } },
-  ])('holds one way to get at credentials: %j', async (content) => {
+  ])('holds one source of credentials: %j', async (content) => {
     expect(await readCredential(content)).toEqual(content);
   });
 
@@ -186,7 +198,7 @@ describe('the credential file', () => {
     expect(await refusalOf(readCredential(content))).toBe(expected);
   });
 
-  test('does not show its secret when it is no YAML', async () => {
+  test('does not leak its secret when it is not YAML', async () => {
     await writeFile(path, 'accessKey: a\naccessSecret: hush: hush\n');
     expect(await refusalOf(readConfigFile(path, credentialFileSchema, '--credential'))).not.toContain('hush');
   });

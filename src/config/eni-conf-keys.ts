@@ -1,5 +1,5 @@
 /**
- * Keys of `eni_conf` that this control plane or Terway's daemon reads, those of its older versions included (node reference 6.2).
+ * Keys of `eni_conf` that this control plane or any version of Terway's daemon reads.
  */
 const KNOWN = new Set([
   ...['version', 'region_id', 'prefix', 'service_cidr', 'ip_stack', 'ipam_type', 'resource_group_id'],
@@ -19,7 +19,7 @@ const KNOWN = new Set([
   ...['custom_stateful_workload_kinds', 'extra_routes', 'kube_client_qps', 'kube_client_burst'],
 ]);
 
-/** Keys that nobody reads, sorted. They are no error: another version of the daemon may know them. */
+/** Unknown keys, sorted. They are not errors, because another version of the daemon may know them. */
 export function unknownEniConfKeys(conf: Readonly<Record<string, unknown>>): string[] {
   return Object.keys(conf)
     .filter((key) => !KNOWN.has(key))

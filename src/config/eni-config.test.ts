@@ -7,7 +7,7 @@ const parse = (value: unknown) =>
 const groups = (n: number) => Array.from({ length: n }, (_, at) => `sg-${at}`);
 
 describe('eni-config', () => {
-  test('of a cluster as upstream installs it is read; what only the node daemon knows is left alone', () => {
+  test('of a cluster that upstream installed is read; keys for the node daemon are ignored', () => {
     const parsed = parse({
       version: '1',
       max_pool_size: 5,
@@ -94,14 +94,14 @@ describe('eni-config', () => {
     expect(refusalOfEniConfig({ eni_conf: '{}' })).toBeUndefined();
   });
 
-  test('that is missing is named', () => {
+  test('that is missing is reported by name', () => {
     expect(parseEniConfig({ '10-terway.conf': '{}' })).toEqual({
       error: 'ConfigMap kube-system/eni-config, key eni_conf: is missing',
     });
   });
 
   test.each(['', '{', '{\n  "security_group": "sg-1",\n}\n', '{\n"a": \'b\'\n}', '{"a":\n"\n"}'])(
-    'that is no JSON is refused in one line: %j',
+    'that is not JSON is refused in one line: %j',
     (text) => {
       const parsed = parse(text);
       const error = 'error' in parsed ? parsed.error : '';
@@ -120,7 +120,7 @@ describe('the ConfigMap that a node names', () => {
   });
   const merged = (node: object, over: EniConf = cluster) => mergeEniConf([over, conf('gpu', node)], 'gpu');
 
-  test('is merged over that of the cluster: objects member by member, lists as a whole, and null takes away', () => {
+  test('is merged over that of the cluster: objects member by member, lists as a whole, and null removes', () => {
     expect(
       merged({ vswitches: { h: ['vsw-3'] }, security_groups: ['sg-3'], eni_tags: { team: null, own: 'x' } }),
     ).toEqual({
@@ -139,11 +139,11 @@ describe('the ConfigMap that a node names', () => {
     [{ security_groups: null }, 'names no security group (security_group or security_groups)'],
     [{ security_groups: 'sg-1' }, 'security_groups: must be of type array, not string (it is "sg-1")'],
     [{ vswitches: 7 }, 'vswitches: must be a map of zone to vSwitch ids, or a list of vSwitch ids (it is 7)'],
-  ])('is refused by what comes of it: %j', (node, message) => {
+  ])('is refused when the merged result is wrong: %j', (node, message) => {
     expect(merged(node)).toEqual({ error: `ConfigMap kube-system/gpu over eni-config, key eni_conf: ${message}` });
   });
 
-  test('may give what that of the cluster lacks', () => {
+  test('may add what that of the cluster lacks', () => {
     expect(merged({ security_group: 'sg-9' }, conf('eni-config', { vswitches: 'vsw-1' }))).toMatchObject({
       config: { securityGroupIds: ['sg-9'], vSwitchesAnywhere: ['vsw-1'] },
     });
@@ -158,7 +158,7 @@ describe('the ConfigMap that a node names', () => {
   });
 });
 
-test('keys that nobody knows are named, those of the node daemon are not among them', () => {
+test('unknown keys are reported, keys of the node daemon are not', () => {
   const known = {
     version: '1',
     max_pool_size: 5,

@@ -3,7 +3,7 @@ import { errorMessage } from '../util/errors.ts';
 import { firstIssue } from '../util/issues.ts';
 import { applyMergePatch, isRecord } from '../util/json.ts';
 
-/** Where the cluster's defaults stand (reference 6.1). */
+/** ConfigMap with the cluster's defaults. */
 export const ENI_CONFIG = { namespace: 'kube-system', name: 'eni-config', key: 'eni_conf' } as const;
 
 const SECURITY_GROUPS_MAX = 10;
@@ -11,7 +11,7 @@ const SECURITY_GROUPS_MAX = 10;
 const ids = z.union([z.array(z.string()), z.string().transform((id) => [id])]);
 
 /**
- * What the control plane reads of `eni_conf`. Keys that only the node daemon knows are left alone.
+ * The keys of `eni_conf` that the control plane reads. Keys for the node daemon are ignored.
  */
 const eniConfSchema = z.looseObject({
   vswitches: z
@@ -21,7 +21,7 @@ const eniConfSchema = z.looseObject({
   security_groups: z.array(z.string()).optional(),
   eni_tags: z.record(z.string(), z.string()).nullish(),
   enable_eni_trunking: z.boolean().nullish(),
-  // Every other value means that the node daemon hands addresses out by itself.
+  // With every other value the node daemon hands out addresses itself.
   ipam_type: z
     .unknown()
     .refine(
@@ -34,21 +34,21 @@ const eniConfSchema = z.looseObject({
 /** What an `eni_conf` asks for, of a cluster or of a node. */
 export interface EniConfig {
   vSwitchesByZone: Record<string, string[]>;
-  /** Of a configuration that names no zones; each counts in the zone where it lies. */
+  /** From a configuration without zones; each vSwitch is used in the zone it lies in. */
   vSwitchesAnywhere: string[];
   securityGroupIds: string[];
-  /** For trunk ENIs, besides those by which the control plane knows its own. */
+  /** Tags for trunk ENIs, besides those that mark them as the control plane's. */
   tags: Record<string, string>;
-  /** Whether nodes are to get a trunk ENI, as `enable_eni_trunking` says; undefined where it says nothing. */
+  /** `enable_eni_trunking`: whether nodes get a trunk ENI; undefined when the key is absent. */
   trunking: boolean | undefined;
 }
 
 /** The members of an `eni_conf`, or one line that names ConfigMap, key and rule. */
 export type EniConf = { conf: Record<string, unknown> } | { error: string };
-/** `isRefusal`: nothing that the control plane could do in such a cluster would be right. */
+/** `isRefusal`: the control plane must not run in such a cluster. */
 export type ParsedEniConfig = { config: EniConfig } | { error: string; isRefusal?: true };
 
-/** A ConfigMap as messages name it. */
+/** Name of a ConfigMap in messages. */
 export function nameOfConfigMap(name: string): string {
   return `ConfigMap ${ENI_CONFIG.namespace}/${name}`;
 }
@@ -66,7 +66,7 @@ export function readEniConf(name: string, data: Record<string, string>): EniConf
   try {
     raw = JSON.parse(text);
   } catch (error) {
-    // V8 quotes the text around the mistake, line breaks included.
+    // V8 quotes the text around the error, line breaks included.
     return { error: `${where}: is not JSON: ${errorMessage(error).replace(/\s+/g, ' ')}` };
   }
   return isRecord(raw) ? { conf: raw } : { error: `${where}: must be a JSON object` };
@@ -85,7 +85,7 @@ export function parseEniConfig(data: Record<string, string>): ParsedEniConfig {
 }
 
 /**
- * The configuration of nodes whose label names a ConfigMap: its `eni_conf` is a merge patch (RFC 7396) over that of the cluster.
+ * The configuration of nodes whose label names a ConfigMap. Its `eni_conf` is a merge patch (RFC 7396) over the cluster's.
  *
  * @param over the two that are merged, the cluster's first
  * @param name of the node's ConfigMap, for messages
@@ -123,7 +123,7 @@ function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
 
 const VALUE_MAX = 80;
 
-/** The value that was refused. Only keys of the schema get here, and none of them holds a secret. */
+/** The refused value. It is safe to print: only keys of the schema get here, and none of them holds a secret. */
 function valueAt(raw: unknown, path: readonly PropertyKey[]): string {
   let value = raw;
   for (const key of path) value = isRecord(value) || Array.isArray(value) ? Reflect.get(value, key) : undefined;

@@ -1,4 +1,4 @@
-/** Thrown for a configuration that cannot be used; the message is one line that names file, field and rule. Exit code 2. */
+/** Thrown for an unusable configuration; the message is one line that names file, field and rule. Exit code 2. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }

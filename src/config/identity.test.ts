@@ -20,14 +20,14 @@ const sources = (given: { profile?: Record<string, string>; metadata?: Record<st
 };
 
 describe('#64: where the cluster lives', () => {
-  test('what is configured is not asked for', async () => {
+  test('configured values are not looked up', async () => {
     const { ask, asked } = sources({});
     const config = { regionID: 'cn-hangzhou', clusterID: 'c1', vpcID: 'vpc-1' };
     expect(await findIdentity(config, ask)).toEqual(config);
     expect(asked).toEqual([]);
   });
 
-  test('on ACK the cluster’s profile and the instance’s metadata know it, each asked once', async () => {
+  test('on ACK it comes from the cluster’s profile and the instance’s metadata, each read once', async () => {
     const { ask, asked } = sources({
       profile: { clusterid: 'c2', vpcid: 'vpc-2' },
       metadata: { 'region-id': 'cn-beijing\n' },
@@ -36,12 +36,12 @@ describe('#64: where the cluster lives', () => {
     expect(asked.sort()).toEqual(['profile', 'region-id']);
   });
 
-  test('on ECS without a profile the VPC is that of the instance', async () => {
+  test('on ECS without a profile the VPC comes from the instance’s metadata', async () => {
     const { ask } = sources({ metadata: { 'region-id': 'cn-beijing', 'vpc-id': 'vpc-3' } });
     expect(await findIdentity({ clusterID: 'c3' }, ask)).toMatchObject({ vpcID: 'vpc-3' });
   });
 
-  test('what is found nowhere is named, with where it was looked for and what to set', async () => {
+  test('the error for a value that is found nowhere says where it was looked up and what to set', async () => {
     const failure = await findIdentity({ regionID: 'r', vpcID: 'vpc-1' }, sources({}).ask).catch((e: unknown) => e);
     expect(failure).toBeInstanceOf(ConfigError);
     expect(failure).toHaveProperty(

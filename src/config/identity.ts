@@ -2,7 +2,7 @@ import { errorMessage } from '../util/errors.ts';
 import type { ControlPlaneConfig } from './control-plane.ts';
 import { ConfigError } from './errors.ts';
 
-/** ConfigMap in which ACK says what cluster this is; its keys are `clusterid` and `vpcid`. */
+/** ConfigMap in which ACK identifies the cluster; its keys are `clusterid` and `vpcid`. */
 export const CLUSTER_PROFILE = { namespace: 'kube-system', name: 'ack-cluster-profile' } as const;
 
 /** Where the cluster lives. */
@@ -12,7 +12,7 @@ export interface Identity {
   vpcID: string;
 }
 
-/** Whom to ask for what the configuration leaves out. */
+/** Where to look up what the configuration leaves out. */
 export interface IdentitySources {
   /** Data of {@link CLUSTER_PROFILE}; undefined when there is none. */
   clusterProfile: () => Promise<Record<string, string> | undefined>;
@@ -21,7 +21,7 @@ export interface IdentitySources {
 }
 
 /**
- * What the configuration says about where the cluster lives; the rest is asked for.
+ * Where the cluster lives: from the configuration, and for missing keys from the sources.
  *
  * @throws ConfigError naming the key that is neither configured nor found, where it was looked for, why that failed, and what to set
  */

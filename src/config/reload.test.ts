@@ -33,7 +33,7 @@ const limitOf = (reload: Reload | undefined) =>
   reload?.kind === 'changed' ? reload.read.config.rateLimit['CreateNetworkInterface'] : reload?.message;
 
 describe('a configuration file', () => {
-  test('that changes is read again; one that is wrong is told once and changes nothing', async () => {
+  test('that changes is read again; an invalid one is reported once and changes nothing', async () => {
     const path = join(directory, 'ctrl-config.yaml');
     await writeFile(path, limit(1));
     const { told } = follow(path, limit(1));
@@ -52,7 +52,7 @@ describe('a configuration file', () => {
     await vi.waitFor(() => expect(told.map(limitOf)).toEqual([2, expect.any(String), 3]));
   });
 
-  test('that Kubernetes mounts, whose folder is turned to another, is read again', async () => {
+  test('in a ConfigMap volume is read again when Kubernetes swaps the symlink', async () => {
     const version = async (name: string, text: string) => {
       await mkdir(join(directory, name));
       await writeFile(join(directory, name, 'ctrl-config.yaml'), text);
@@ -66,10 +66,10 @@ describe('a configuration file', () => {
     await vi.waitFor(() => expect(told.map(limitOf)).toEqual([2]));
   });
 
-  test('whose change nobody tells of is looked at now and then', async () => {
+  test('is also polled, for changes that the file system does not report', async () => {
     const path = join(directory, 'late', 'ctrl-config.yaml');
     const { told, clock } = follow(path, limit(1));
-    // The folder was not there to be watched.
+    // The folder did not exist, so it could not be watched.
     await mkdir(join(directory, 'late'));
     await writeFile(path, limit(2));
     await vi.waitFor(async () => {

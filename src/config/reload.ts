@@ -4,23 +4,23 @@ import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { parseControlPlaneConfig, type ReadConfig, readText } from './config-file.ts';
 
-/** What became of a look at the file; nothing is told of one that did not change. */
+/** The result of reading a changed file. */
 export type Reload = { kind: 'changed'; read: ReadConfig } | { kind: 'refused'; message: string };
 
 export interface ReloaderOptions {
   path: string;
-  /** What the process was started with. */
+  /** The text that the process started with. */
   text: string;
   clock: Clock;
   onReload: (reload: Reload) => void;
 }
 
-/** A file system may tell nothing of a change. */
+/** Poll as well, because a file system may not report a change. */
 const LOOK_EVERY_MS = 30_000;
 
 /**
- * Reads the configuration file again whenever it changed, until the signal aborts. A file that cannot be read or is wrong is
- * told once and changes nothing. Kubernetes replaces a mounted ConfigMap by turning a link, so it is the folder that is watched.
+ * Rereads the configuration file whenever it changes, until the signal aborts. A file that is unreadable or invalid is
+ * reported once and changes nothing. Kubernetes replaces a mounted ConfigMap by swapping a symlink, so the folder is watched.
  */
 export async function watchConfig(options: ReloaderOptions, signal: AbortSignal): Promise<void> {
   let known = options.text;
@@ -40,26 +40,26 @@ export async function watchConfig(options: ReloaderOptions, signal: AbortSignal)
       options.onReload({ kind: 'refused', message });
     }
   };
-  await Promise.all([lookNowAndThen(options.clock, look, signal), lookWhenTold(dirname(options.path), look, signal)]);
+  await Promise.all([poll(options.clock, look, signal), followFolder(dirname(options.path), look, signal)]);
 }
 
-async function lookNowAndThen(clock: Clock, look: () => Promise<void>, signal: AbortSignal): Promise<void> {
+async function poll(clock: Clock, look: () => Promise<void>, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     await clock.sleep(LOOK_EVERY_MS, signal).catch(() => undefined);
     if (!signal.aborted) await look();
   }
 }
 
-async function lookWhenTold(directory: string, look: () => Promise<void>, signal: AbortSignal): Promise<void> {
+async function followFolder(directory: string, look: () => Promise<void>, signal: AbortSignal): Promise<void> {
   try {
     const events = watch(directory, { signal })[Symbol.asyncIterator]();
-    // Watching begins with the first question; what changed before it is seen by a look.
+    // Watching starts with the first `next`; polling catches what changed before.
     const first = events.next();
-    // It may fail while the look goes on; that is seen below.
+    // It may fail while the file is being read; that is handled below.
     first.catch(() => undefined);
     await look();
     for (let next = await first; next.done !== true; next = await events.next()) await look();
   } catch {
-    // Aborted, or not to be watched: then there are the looks now and then.
+    // Aborted, or it cannot be watched; then polling has to do.
   }
 }

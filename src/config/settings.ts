@@ -1,9 +1,9 @@
 import type { ControlPlaneConfig } from './control-plane.ts';
 
-/** Keys that take effect while the process runs; the others need another start. */
+/** Keys that take effect while the process runs; the others need a restart. */
 const LIVE_KEYS = ['logLevel', 'rateLimit', 'rateLimitShare', 'degradation'] as const;
 
-/** What may change while the process runs. Whoever uses one of them asks at each use. */
+/** Settings that may change while the process runs, so they are read at each use. */
 export type Settings = Pick<ControlPlaneConfig, (typeof LIVE_KEYS)[number]> & {
   escapedPods: ControlPlaneConfig['webhook']['escapedPods'];
 };
@@ -13,13 +13,13 @@ export function settingsOf(config: ControlPlaneConfig): Settings {
   return { logLevel, rateLimit, rateLimitShare, degradation, escapedPods: webhook.escapedPods };
 }
 
-/** The configuration in force after a change: what needs another start stays as it was. */
+/** The configuration in force after a change: keys that need a restart keep their old value. */
 export function applied(before: ControlPlaneConfig, after: ControlPlaneConfig): ControlPlaneConfig {
   const { escapedPods, ...live } = settingsOf(after);
   return { ...before, ...live, webhook: { ...before.webhook, escapedPods } };
 }
 
-/** Keys in which two configurations differ, by whether the change takes effect at once. */
+/** Keys in which two configurations differ, split by whether the change takes effect at once. */
 export function changedKeys(
   before: ControlPlaneConfig,
   after: ControlPlaneConfig,

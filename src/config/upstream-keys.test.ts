@@ -4,7 +4,7 @@ import { parseControlPlaneConfig } from './config-file.ts';
 import { fromUpstreamKeys } from './upstream-keys.ts';
 
 describe('#64: a configuration that was written for upstream’s control plane', () => {
-  // What upstream's chart renders (reference 7.2), with everything that it lets one set.
+  // What upstream's chart renders with every value set.
   const text = `
 leaseLockName: terway-controller-lock
 leaseLockNamespace: kube-system
@@ -40,11 +40,15 @@ rateLimit: { CreateNetworkInterface: 800 }
 backoffOverride: { eni_create: { Duration: 10000000000 } }
 `;
 
-  test('is read; what has no effect here is said, each key once', () => {
+  test('is read; keys without effect here are reported, each once', () => {
     const { config, notes } = parseControlPlaneConfig('ctrl-config.yaml', text);
     expect(config).toMatchObject({
-      ...{ regionID: 'cn-hangzhou', enableTrunk: false, degradation: 'l1', podENIMaxConcurrent: 10 },
-      ...{ customStatefulWorkloadKinds: ['CloneSet'], nodeLabelWhiteList: { pool: 'trunk' } },
+      regionID: 'cn-hangzhou',
+      enableTrunk: false,
+      degradation: 'l1',
+      podENIMaxConcurrent: 10,
+      customStatefulWorkloadKinds: ['CloneSet'],
+      nodeLabelWhiteList: { pool: 'trunk' },
     });
     const keys = notes.map((note) => note.split(' ')[0]);
     expect(keys).toEqual([...new Set(keys)]);
@@ -53,24 +57,24 @@ backoffOverride: { eni_create: { Duration: 10000000000 } }
   });
 
   test.each([
-    ['a key that neither has', 'rateLimits: {}', 'unknown key rateLimits'],
+    ['a key that neither knows', 'rateLimits: {}', 'unknown key rateLimits'],
     ['the legacy mode', 'ipamType: crd', 'only "" is supported: instead of crd, use a PodNetworking'],
     [
       'central IPAM',
       'centralizedIPAM: true',
       'centralizedIPAM: only false is supported, as shared ENIs are not built yet',
     ],
-    ['a level that there is not', 'degradation: l2', 'degradation: '],
+    ['a level that does not exist', 'degradation: l2', 'degradation: '],
   ])('%s is refused', (_title, line, words) => {
     expect(() => parseControlPlaneConfig('f.yaml', line)).toThrow(words);
   });
 
-  test('our own key goes before the one that moved', () => {
+  test('our own key wins over the one that moved', () => {
     expect(fromUpstreamKeys({ webhookPort: 1, webhook: { port: 2 } }).raw).toEqual({ webhook: { port: 2 } });
     expect(fromUpstreamKeys({ disableWebhook: true }).raw).toEqual({ webhook: { enabled: false } });
   });
 
-  test('whatever it is, it is not lost and nothing is thrown', () => {
+  test('any input is kept, and nothing is thrown', () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         const { raw, notes } = fromUpstreamKeys(value);

@@ -1,20 +1,20 @@
 import { isRecord } from '../util/json.ts';
 
-/** Keys of upstream's configuration (reference 1.2) that stand elsewhere here. */
+/** Keys of upstream's configuration that have another place here. */
 const MOVED: Readonly<Record<string, { to: readonly [string, string]; convert?: (value: unknown) => unknown }>> = {
   disableWebhook: { to: ['webhook', 'enabled'], convert: (value) => (typeof value === 'boolean' ? !value : value) },
   webhookPort: { to: ['webhook', 'port'] },
   enableWebhookInjectResource: { to: ['webhook', 'injectResources'] },
 };
 
-/** Those that change nothing here, and why a configuration that has them still means the same. */
+/** Keys without effect here, and why the configuration still means the same. */
 const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
-  leaseLockName: 'the lease is called as the controller (controllerName)',
-  leaseLockNamespace: 'the lease stands in controllerNamespace',
+  leaseLockName: 'the lease has the name of the controller (controllerName)',
+  leaseLockNamespace: 'the lease is in controllerNamespace',
   clusterDomain: 'the certificate needs no domain',
   certDir: 'certificates are kept in memory',
-  enableDevicePlugin: 'it has none in Terway either',
-  podMaxConcurrent: 'pods and PodENIs have one queue; podENIMaxConcurrent counts',
+  enableDevicePlugin: 'it has no effect in Terway either',
+  podMaxConcurrent: 'pods and PodENIs share one queue; podENIMaxConcurrent applies',
   controllers: 'every controller runs',
   multiIPPodMaxConcurrent: 'addresses of shared ENIs are left to the node daemon',
   multiIPNodeMaxConcurrent: 'addresses of shared ENIs are left to the node daemon',
@@ -22,12 +22,12 @@ const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   multiIPGCPeriod: 'addresses of shared ENIs are left to the node daemon',
   multiIPMinSyncPeriodOnFailure: 'addresses of shared ENIs are left to the node daemon',
   multiIPMaxSyncPeriodOnFailure: 'addresses of shared ENIs are left to the node daemon',
-  kubeClientQPS: 'the API server’s own fairness limits requests',
-  kubeClientBurst: 'the API server’s own fairness limits requests',
-  vSwitchPoolSize: 'the vSwitches in use are all known',
-  vSwitchCacheTTL: 'podNetworkingRecheck says how often vSwitches are looked at',
-  backoffOverride: 'waits follow what the cloud shows, not a table',
-  enableTrace: 'there are no traces; metrics and status.operations of PodENIs tell durations',
+  kubeClientQPS: 'API Priority and Fairness limits requests',
+  kubeClientBurst: 'API Priority and Fairness limits requests',
+  vSwitchPoolSize: 'all vSwitches in use are cached',
+  vSwitchCacheTTL: 'podNetworkingRecheck says how often vSwitches are checked',
+  backoffOverride: 'waits adapt to what the cloud shows instead of a table',
+  enableTrace: 'there are no traces; metrics and status.operations of PodENIs have durations',
 };
 
 /**
@@ -51,7 +51,7 @@ export function fromUpstreamKeys(raw: unknown): { raw: unknown; notes: string[] 
   }
   for (const [section, key, value] of moved) {
     const known = result[section] ?? {};
-    // Our own key goes before; a section that is none is refused by the schema.
+    // Our own key wins; the schema refuses a section of the wrong type.
     if (isRecord(known)) result[section] = { [key]: value, ...known };
   }
   return { raw: result, notes };

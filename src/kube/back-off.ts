@@ -6,7 +6,7 @@ export interface BackOffOptions {
   maxMs: number;
 }
 
-/** Delays that double from `minMs` to `maxMs`, each spread by half so that many clients do not come in step. */
+/** Delays that double from `minMs` to `maxMs`, each with 50 % jitter so that many clients do not retry in step. */
 export class BackOff {
   readonly #options: BackOffOptions;
   #steps = 0;

@@ -17,11 +17,11 @@ export type Verb = 'get' | 'list' | 'create' | 'patch' | 'delete' | 'watch';
 
 export interface CallOptions {
   signal?: AbortSignal | undefined;
-  /** `background` yields to urgent requests while these are many. Default `normal`. */
+  /** `background` yields while many normal requests are in flight. Default `normal`. */
   priority?: Priority | undefined;
-  /** For one try, queueing included. Default: the transport's. */
+  /** Time limit of one try, queueing included. Default: the transport's. */
   timeoutMs?: number | undefined;
-  /** Sends in total when repeating is safe. Default 5; 1 turns repeating off. */
+  /** How often the request is sent at most, if retrying is safe. Default 5; 1 disables retries. */
   maxTries?: number | undefined;
 }
 
@@ -44,11 +44,11 @@ export interface WatchOptions {
   namespace?: string | undefined;
   labelSelector?: string | undefined;
   fieldSelector?: string | undefined;
-  /** Events after this version. Unset only together with `sendInitialEvents`. */
+  /** Only events after this version. Unset only together with `sendInitialEvents`. */
   resourceVersion?: string | undefined;
-  /** Starts with the present objects as ADDED events, ended by a bookmark (a watch-list). */
+  /** Starts with the existing objects as ADDED events, ended by a bookmark (a watch-list). */
   sendInitialEvents?: boolean | undefined;
-  /** After which the server ends the watch, in seconds. */
+  /** The server ends the watch after this many seconds. */
   timeoutSeconds?: number | undefined;
 }
 
@@ -61,7 +61,7 @@ export interface ObjectList<T> {
   continueToken: string | undefined;
 }
 
-/** A patch and how the server is to read it. */
+/** A patch and its type. */
 export type Patch =
   | { type: 'merge'; body: Record<string, unknown> }
   | { type: 'json'; body: readonly Record<string, unknown>[] }
@@ -75,7 +75,7 @@ export interface DeleteOptions extends CallOptions {
 }
 
 /**
- * What became of a delete. `gone`: the object has left the API. `deleting`: it stays until its finalizers are removed or
+ * The result of a delete. `gone`: the object has left the API. `deleting`: it stays until its finalizers are removed or
  * its grace period ends.
  */
 export type DeleteResult<T> = { state: 'gone' } | { state: 'deleting'; object: T };

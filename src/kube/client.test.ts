@@ -93,12 +93,12 @@ test('creates, reads, lists, patches and deletes', async () => {
   expect(client.counts).toEqual({ get: 2, list: 1, create: 1, patch: 2, delete: 1, watch: 0 });
 });
 
-test('a delete tells whether finalizers hold the object', async () => {
+test('the result of a delete says whether finalizers hold the object', async () => {
   server.put(THINGS, 'ns', 'x', { metadata: { finalizers: ['example.com/hold'] } });
   expect(await client.delete(things, x)).toMatchObject({ state: 'deleting', object: { metadata: { name: 'x' } } });
 });
 
-test('patches say how they are to be read', async () => {
+test('patches carry their content type', async () => {
   server.put(THINGS, 'ns', 'x');
   server.intercept = ({ method }) => (method === 'PATCH' ? { status: 200, body: { metadata: x } } : undefined);
   await client.patch(things, x, { type: 'merge', body: {} });
@@ -112,13 +112,13 @@ test('patches say how they are to be read', async () => {
   expect(server.requests.at(-1)?.query.toString()).toBe('fieldManager=me&force=true');
 });
 
-test('an incomplete key never reaches the collection', async () => {
+test('an incomplete key never addresses the collection', async () => {
   await expect(client.delete(things, { namespace: 'ns', name: '' })).rejects.toThrow('incomplete key');
   await expect(client.delete(things, { name: 'x' })).rejects.toThrow('incomplete key');
   expect(server.requests).toHaveLength(0);
 });
 
-test('list items carry their type, and pages their token', async () => {
+test('list items have apiVersion and kind, and pages their token', async () => {
   for (const name of ['a', 'b', 'c']) server.put('/api/v1/nodes', undefined, name);
   const page = await client.list(nodes, { limit: 2, labelSelector: 'a=b,c in (d)' });
   expect(page.items[0]).toMatchObject({ apiVersion: 'v1', kind: 'Node' });
@@ -128,7 +128,7 @@ test('list items carry their type, and pages their token', async () => {
   expect(rest.continueToken).toBeUndefined();
 });
 
-test('errors are told apart', async () => {
+test('errors can be told apart', async () => {
   const cases: [number, string, (error: unknown) => boolean][] = [
     [404, 'NotFound', isNotFound],
     [409, 'Conflict', isConflict],
@@ -148,7 +148,7 @@ test('errors are told apart', async () => {
   expect(await errorOf(client.get(things, x, { maxTries: 1 }))).toBeInstanceOf(KubeApiError);
 });
 
-test('reads are repeated after 5xx; writes are not', async () => {
+test('reads are retried after 5xx; writes are not', async () => {
   server.put(THINGS, 'ns', 'x');
   let failures = 2;
   server.intercept = () => (failures-- > 0 ? failure(503, 'ServiceUnavailable', 'later') : undefined);
@@ -159,7 +159,7 @@ test('reads are repeated after 5xx; writes are not', async () => {
   expect(server.requests).toHaveLength(4);
 });
 
-test('writes are repeated after 429, no sooner than asked', async () => {
+test('writes are retried after 429, no sooner than Retry-After says', async () => {
   server.put(THINGS, 'ns', 'x');
   let failures = 1;
   const busy = () => failure(429, 'TooManyRequests', 'slow down', { 'retry-after': '1' });
@@ -172,7 +172,7 @@ test('writes are repeated after 429, no sooner than asked', async () => {
   expect(error).toMatchObject({ code: 429, retryAfterMs: 1000 });
 });
 
-test('writes are repeated when nothing was sent', async () => {
+test('writes are retried when nothing was sent', async () => {
   server.put(THINGS, 'ns', 'x');
   await server.stop();
   const patched = client.patch(things, x, { type: 'merge', body: { spec: { size: 9 } } });
@@ -181,7 +181,7 @@ test('writes are repeated when nothing was sent', async () => {
   expect(server.requests).toHaveLength(1);
 });
 
-test('a write whose answer got lost is not repeated', async () => {
+test('a write whose response was lost is not retried', async () => {
   server.put(THINGS, 'ns', 'x');
   server.intercept = (_, stream) => {
     stream.session?.destroy();
@@ -194,7 +194,7 @@ test('a write whose answer got lost is not repeated', async () => {
   expect(server.requests).toHaveLength(1);
 });
 
-test('an abort ends the waiting between tries', async () => {
+test('an abort ends the wait between tries', async () => {
   server.intercept = () => failure(429, 'TooManyRequests', 'slow down', { 'retry-after': '60' });
   const abort = new AbortController();
   const failed = errorOf(client.get(things, x, { signal: abort.signal }));
@@ -202,7 +202,7 @@ test('an abort ends the waiting between tries', async () => {
   expect(String(await failed)).toContain('enough');
 });
 
-test('parse is applied to what comes back', async () => {
+test('parse is applied to responses', async () => {
   const parse = (): Thing => ({ metadata: { name: 'parsed' } });
   server.put(THINGS, 'ns', 'x');
   expect((await client.get({ ...things, parse }, x)).metadata.name).toBe('parsed');

@@ -37,13 +37,13 @@ export interface KubeClientOptions {
 
 const DEFAULT_MAX_TRIES = 5;
 const FIRST_RETRY_MS = 100;
-/** A server that asks for longer is asked again after this; whoever called has its own back-off. */
+/** Upper limit for Retry-After; callers have their own back-off. */
 const LONGEST_RETRY_MS = 10_000;
 
 /**
- * A typed client for the Kubernetes REST API on plain JSON: what the types do not name is kept. Every method throws
- * {@link KubeApiError} for what the server refuses, {@link TransportError} when no answer came, and the signal's reason
- * when it aborts. Reads are repeated with jittered back-off after 429, 5xx and connection failures; writes only when the
+ * A typed client for the Kubernetes REST API on plain JSON: fields that the types do not name are kept. Every method throws
+ * {@link KubeApiError} when the server refuses, {@link TransportError} when no response came, and the signal's reason
+ * when it aborts. Reads are retried with jittered back-off after 429, 5xx and connection failures; writes only when the
  * server certainly did not act (429, connection refused, stream refused).
  */
 export class KubeClient {
@@ -60,7 +60,7 @@ export class KubeClient {
     this.#onRequest = options.onRequest;
   }
 
-  /** Requests sent so far by verb, repeated ones included. */
+  /** Requests sent so far by verb, retries included. */
   get counts(): Readonly<Record<Verb, number>> {
     return { ...this.#counts };
   }
@@ -166,7 +166,7 @@ export class KubeClient {
   }
 
   /**
-   * Asks that a pod be deleted as far as disruption budgets allow; it is told to end in its own time.
+   * Evicts a pod: the server deletes it, with its grace period, if disruption budgets allow.
    *
    * @throws KubeApiError `isTooManyRequests` when a budget forbids it now, `isNotFound` and `isConflict` when the pod of
    *   that uid is gone
@@ -179,7 +179,7 @@ export class KubeClient {
       deleteOptions: { preconditions: { uid } },
     };
     const path = `${objectPath(POD, pod)}/eviction`;
-    // A budget may forbid it for hours, which is no reason to wait here.
+    // A budget may forbid it for hours, so do not wait here.
     const once = { maxTries: 1, ...options };
     await this.#call({
       verb: 'create',
@@ -195,7 +195,7 @@ export class KubeClient {
   /**
    * Opens a watch. The events come as an asynchronous iterable, parsed as they arrive; leaving the loop closes the stream.
    * The iteration ends when the server ends the watch, and throws KubeApiError for an ERROR event (`isExpired` when the
-   * version is too old), TransportError when the connection breaks or a line is not JSON. Never repeated: that is the
+   * version is too old), TransportError when the connection breaks or a line is not JSON. Never retried: that is the
    * reflector's task.
    */
   async watch<T extends HasMetadata>(
@@ -250,7 +250,7 @@ export class KubeClient {
         if (signal?.aborted || attempt >= maxTries || !isRepeatable(error, call.method)) throw error;
         const backOffMs = jitter(this.#random, FIRST_RETRY_MS * 2 ** (attempt - 1), 0.5);
         const askedMs = error instanceof KubeApiError ? (error.retryAfterMs ?? 0) : 0;
-        // Spread above what the server asked for, or all clients come back in the same instant.
+        // Add jitter on top of Retry-After, or all clients come back at the same instant.
         const delayMs = Math.max(backOffMs, askedMs === 0 ? 0 : askedMs + backOffMs);
         await this.#clock.sleep(Math.min(delayMs, LONGEST_RETRY_MS), signal);
       }
@@ -295,7 +295,7 @@ interface Call {
 
 export interface ConnectOptions extends Omit<TransportOptions, 'config'>, Omit<KubeClientOptions, 'transport'> {}
 
-/** A client for the cluster that `config` names. Connects with the first request, so it neither waits nor fails here. */
+/** A client for the cluster in `config`. It connects on the first request, so creating it neither waits nor fails. */
 export function connectKube(config: KubeConfig, options: ConnectOptions): KubeClient {
   return new KubeClient({ ...options, transport: new Transport({ ...options, config }) });
 }
@@ -311,7 +311,7 @@ function isHeld(metadata: unknown): boolean {
   return (Array.isArray(finalizers) && finalizers.length > 0) || (typeof graceSeconds === 'number' && graceSeconds > 0);
 }
 
-/** The trust boundary: a descriptor without `parse` states that the server's own schema is check enough. */
+/** The trust boundary: a descriptor without `parse` relies on the server's own schema. */
 export function decode<T extends HasMetadata>(resource: Resource<T>, raw: unknown): T {
   return resource.parse === undefined ? (raw as T) : resource.parse(raw);
 }
@@ -358,7 +358,7 @@ function apiErrorOf(response: TransportResponse, what: string): KubeApiError {
   try {
     status = JSON.parse(response.body);
   } catch (error) {
-    // Proxies and load balancers answer in their own words.
+    // Proxies and load balancers do not answer with a Status.
     status = { message: response.body.trim().slice(0, 200) || errorMessage(error) };
   }
   const retryAfterMs = Number(response.retryAfter ?? 0) * 1000;

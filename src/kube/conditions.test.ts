@@ -23,7 +23,7 @@ test('an equal condition leaves the very same list', () => {
   expect(setCondition(list, { ...ready }, T1)).toBe(list);
 });
 
-test('the transition time moves with the status only', () => {
+test('the transition time changes only with the status', () => {
   const list = setCondition(undefined, ready, T0);
   const reworded = setCondition(list, { ...ready, message: 'still attaching' }, T1);
   expect(reworded[0]).toMatchObject({ message: 'still attaching', lastTransitionTime: '2026-01-01T00:00:00Z' });

@@ -19,8 +19,8 @@ export function findCondition(conditions: readonly Condition[] | undefined, type
 }
 
 /**
- * Puts one condition into a list. The list that comes in is never changed. `lastTransitionTime` moves only when the status
- * does; when nothing differs the very same array comes back, so that a comparison by identity tells whether to write.
+ * Sets one condition in a list, without changing the argument. `lastTransitionTime` changes only with the status. When
+ * nothing differs, the same array is returned, so an identity comparison tells whether a write is needed.
  *
  * @param nowMs wall-clock time in milliseconds since the epoch
  */

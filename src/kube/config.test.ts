@@ -71,7 +71,7 @@ test('a token file is read again after a minute, and at once when refused', asyn
   expect(await config.auth({ refresh: true })).toBe('Bearer three');
 });
 
-test('an exec plugin runs once for all who ask', async () => {
+test('an exec plugin runs once for concurrent callers', async () => {
   const plugin = join(dir, 'plugin.sh');
   const answer =
     '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"from-plugin"}}';
@@ -114,16 +114,16 @@ test('impersonation and passwords are sent', async () => {
   expect(config.headers).toEqual({ 'impersonate-user': 'admin' });
 });
 
-test('every mistake is one line that names file, field and reason', async () => {
+test('every error is one line that names file, field and reason', async () => {
   const cases: [() => Promise<string>, RegExp][] = [
     [() => Promise.resolve(join(dir, 'absent')), /absent: cannot be read: ENOENT/],
     [() => raw('a: [b'), /config: is not YAML: /],
     [() => raw(''), /config: is empty/],
     [() => raw('hello'), /config: the file: /],
     [() => write({ top: { 'current-context': '' } }), /current-context is not set/],
-    [() => write({ top: { 'current-context': 'typo' } }), /there is no context 'typo'/],
-    [() => write({ top: { clusters: [] } }), /context 'ctx' names the unknown cluster 'c'/],
-    [() => write({ top: { users: [] } }), /context 'ctx' names the unknown user 'u'/],
+    [() => write({ top: { 'current-context': 'typo' } }), /no context 'typo'/],
+    [() => write({ top: { clusters: [] } }), /context 'ctx' refers to the unknown cluster 'c'/],
+    [() => write({ top: { users: [] } }), /context 'ctx' refers to the unknown user 'u'/],
     [() => write({ cluster: { server: 'nonsense' } }), /clusters\[0\]\.cluster\.server: is not an http/],
     [() => write({ cluster: { server: 5 } }), /clusters\[0\]\.cluster\.server: /],
     [() => write({ cluster: { 'certificate-authority-data': '%%%' } }), /certificate-authority-data holds no PEM/],

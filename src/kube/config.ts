@@ -25,14 +25,14 @@ export interface KubeConfig {
   /** For every request, such as `impersonate-user`. */
   headers: Readonly<Record<string, string>>;
   auth: Credentials['auth'];
-  /** Read anew for each connection, so that rotated files come into effect. */
+  /** Read again for each connection, so that rotated files take effect. */
   tls: () => Promise<TlsMaterial>;
 }
 
 export interface LoadKubeConfigOptions {
   /** A kubeconfig file. */
   path?: string | undefined;
-  /** Instead of the file's current context. */
+  /** Overrides the file's current context. */
   context?: string | undefined;
   env?: Readonly<Record<string, string | undefined>>;
   clock: Clock;
@@ -42,7 +42,7 @@ export interface LoadKubeConfigOptions {
 
 /**
  * Finds and reads the configuration: `path`, else the files of `KUBECONFIG`, else the service account of the pod, else
- * `~/.kube/config`; the order of controller-runtime. Certificates are read once here, so that a mistake shows at the start.
+ * `~/.kube/config`; the order of controller-runtime. Certificates are read once here, so that an error shows at startup.
  *
  * @throws KubeConfigError in one line that names the file, the field and why
  */

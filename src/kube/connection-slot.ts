@@ -16,12 +16,12 @@ export interface ConnectionSlotOptions {
 }
 
 type SlotState =
-  /** No connection, and nobody asked for one. */
+  /** No connection, and none is needed. */
   | { kind: 'idle' }
   | { kind: 'connecting'; abort: AbortController }
   /** `connection` takes streams: it is neither draining nor closed. */
   | { kind: 'ready'; connection: Connection }
-  /** The last attempt failed; the next one follows by itself if somebody waits then. */
+  /** The last attempt failed; the next one starts after the back-off if anyone is waiting. */
   | { kind: 'backing-off'; timer: ScheduledCall }
   | { kind: 'closed' };
 
@@ -41,12 +41,12 @@ interface Waiter {
 
 /**
  * Keeps one connection that takes new streams, and replaces it when the server asks to (GOAWAY) or when it dies. A draining
- * connection is left alone: its streams end by themselves. Whoever finds no connection, or no free stream, waits in line.
+ * connection is left alone until its streams end. Callers queue while there is no connection or no free stream.
  */
 export class ConnectionSlot {
   readonly #options: ConnectionSlotOptions;
   readonly #waiters = new Set<Waiter>();
-  /** Draining ones included; to be destroyed on close. */
+  /** Every open connection, draining ones included; destroyed on close. */
   readonly #connections = new Set<Connection>();
   #state: SlotState = { kind: 'idle' };
   #failures = 0;
@@ -59,13 +59,13 @@ export class ConnectionSlot {
     return this.#state.kind;
   }
 
-  /** Those that wait for a connection or a free stream. */
+  /** Callers that wait for a connection or a free stream. */
   get waiting(): number {
     return this.#waiters.size;
   }
 
   /**
-   * A connection with room for a stream, handed to `use` in the same turn so that nobody else takes the room.
+   * A connection with a free stream, handed to `use` in the same turn of the event loop so that no one else takes the stream.
    *
    * @throws TransportError `connect` when the attempt to connect failed, `closed` after {@link close}; the signal's reason
    */
@@ -117,7 +117,7 @@ export class ConnectionSlot {
     this.#state = next;
   }
 
-  /** Does what the present state and the present waiters ask for. */
+  /** Acts on the current state and waiters. */
   #advance(): void {
     switch (this.#state.kind) {
       case 'ready':
@@ -173,7 +173,7 @@ export class ConnectionSlot {
       (error: unknown) => {
         if (this.#state.kind === 'closed') return;
         this.#backOff();
-        // Whoever waits learns of the failure; those who try again join the line for the next attempt.
+        // Every waiter gets the failure; those that retry queue for the next attempt.
         this.#rejectAll(error);
       },
     );

@@ -8,25 +8,25 @@ export interface ConnectionOptions {
   clock: Clock;
   /** For TCP, TLS and the protocol negotiation together. */
   connectTimeoutMs: number;
-  /** Silence after which a PING asks whether the other side is still there. */
+  /** Silence after which a PING checks that the peer is still there. */
   pingIntervalMs: number;
   /** For the answer to a PING. */
   pingTimeoutMs: number;
-  /** Bytes that the server may send ahead on one stream. */
+  /** Flow-control window of one stream, in bytes. */
   streamWindowBytes: number;
-  /** Never more streams at a time, even if the server allows it. */
+  /** Upper limit for concurrent streams, even if the server allows more. */
   maxStreams: number;
 }
 
-/** Assumed until the server's settings arrive; RFC 9113 recommends to allow no less. */
+/** Assumed until the server's settings arrive; RFC 9113 recommends that servers allow at least this many. */
 const ASSUMED_MAX_STREAMS = 100;
 const SESSION_WINDOW_BYTES = 16 * 1024 * 1024;
-/** The silence is looked at in fractions of the interval, so that a PING is late by no more than one of them. */
+/** Silence is checked this many times per interval, so a PING is late by at most one such step. */
 const LOOKS_PER_INTERVAL = 5;
 const READ_GRACE_MS = 20;
 const PORT_BY_PROTOCOL: Record<string, number> = { 'https:': 443, 'http:': 80 };
 
-/** What becomes of a connection, told to its owner. Each call is made at most once. */
+/** Callbacks to the owner of a connection. */
 export interface ConnectionListener {
   /** The server wants no new streams here (GOAWAY); those that are open run to their end. */
   onDraining(): void;
@@ -47,7 +47,7 @@ export class Connection {
   #openStreams = 0;
   #maxStreams: number;
   #phase: 'open' | 'draining' | 'closed' = 'open';
-  /** Of the socket; growth means that the peer lives. */
+  /** Bytes read from the socket; growth means that the peer is alive. */
   #bytesRead = 0;
   #quietSinceMs: number;
   #look: ScheduledCall | undefined;
@@ -101,18 +101,18 @@ export class Connection {
     return stream;
   }
 
-  /** Asks the peer at once whether it lives, rather than after the next silence. */
+  /** Sends a PING now instead of after the next silence. */
   verify(): void {
     if (this.#phase === 'closed' || this.#pingDeadline !== undefined) return;
     const { clock, pingTimeoutMs } = this.#options;
     const expire = () => {
       this.#pingDeadline = undefined;
-      // Bytes prove life as well as a PONG, which may stand behind them in a full pipe.
+      // Received bytes prove that the peer is alive, and the PONG may be queued behind them.
       if (this.#sawBytes()) return;
       this.destroy(new TransportError('silent', `no answer to a PING in ${pingTimeoutMs} ms`, { sent: true }));
     };
     this.#pingDeadline = clock.schedule(pingTimeoutMs, () => {
-      // When the event loop was held up, timers run before the sockets are read: the answer may be there already.
+      // After a blocked event loop, timers run before sockets are read: the PONG may already be there.
       this.#pingDeadline = clock.schedule(READ_GRACE_MS, expire);
     });
     const answered = () => {
@@ -123,7 +123,7 @@ export class Connection {
     try {
       this.#session.ping(answered);
     } catch {
-      // The session is being destroyed; its close event does the rest.
+      // The session is being destroyed; its close event handles the rest.
       answered();
     }
   }
@@ -153,7 +153,7 @@ export class Connection {
     this.#look = clock.schedule(pingIntervalMs / LOOKS_PER_INTERVAL, () => {
       this.#planLook();
       if (this.#sawBytes()) return;
-      // A look or two early rather than late.
+      // Rather a check or two early than late.
       if (clock.monotonicMs() - this.#quietSinceMs >= pingIntervalMs * (1 - 0.5 / LOOKS_PER_INTERVAL)) this.verify();
     });
   }
@@ -190,7 +190,7 @@ export async function openConnection(
     session = connect(url.origin, {
       ...tls,
       settings: { enablePush: false, initialWindowSize: options.streamWindowBytes },
-      // The limit, in MB, counts what is buffered for streams; with large windows the default of 10 refuses streams.
+      // In MB. It counts what is buffered for streams; with large windows the default of 10 would refuse streams.
       maxSessionMemory: 256,
     });
   } catch (cause) {
@@ -208,7 +208,7 @@ export async function openConnection(
     const onAbort = () => giveUp(signal.reason);
     const onConnect = () => {
       settle();
-      // Before the connection is there this call throws; afterwards it lets large lists flow without pauses.
+      // This call throws before the connection is up. It lets large lists flow without pauses.
       session.setLocalWindowSize(SESSION_WINDOW_BYTES);
       resolve(new Connection(session, options, listener));
     };

@@ -39,7 +39,7 @@ test('runs keys side by side up to the number of workers, and one key only once'
   await ended;
 });
 
-test('many keys that wait for nothing do not hold the event loop', async () => {
+test('many keys that never await do not block the event loop', async () => {
   let done = 0;
   const ended = start(async () => {
     // A millisecond of work.
@@ -59,7 +59,7 @@ test('many keys that wait for nothing do not hold the event loop', async () => {
   await ended;
 });
 
-test('a failure comes again with back-off, a success ends it', async () => {
+test('a failed key is retried with back-off, and a success ends it', async () => {
   let calls = 0;
   const ended = start(async () => {
     calls += 1;
@@ -74,7 +74,7 @@ test('a failure comes again with back-off, a success ends it', async () => {
   await ended;
 });
 
-test('a conflict comes again at once and is told apart from a failure', async () => {
+test('a conflict is retried at once and does not count as a failure', async () => {
   let calls = 0;
   const ended = start(async () => {
     if (++calls === 1) throw new KubeApiError({ code: 409, reason: 'Conflict', message: 'modified' });
@@ -86,7 +86,7 @@ test('a conflict comes again at once and is told apart from a failure', async ()
   await ended;
 });
 
-test('a requeue comes after its time', async () => {
+test('a requeued key runs after its delay', async () => {
   const at: number[] = [];
   const ended = start(async () => {
     at.push(clock.monotonicMs());
@@ -116,7 +116,7 @@ test('the time limit aborts the run of a key, not the others', async () => {
   await ended;
 });
 
-test('stopping aborts the runs, waits for them, and is no failure', async () => {
+test('stopping aborts the runs, waits for them, and does not count as a failure', async () => {
   let isCleanedUp = false;
   const ended = start(async (_, signal) => {
     try {

@@ -2,14 +2,14 @@ import type { Clock } from '../util/clock.ts';
 import { isConflict } from './errors.ts';
 import type { WorkQueue } from './workqueue.ts';
 
-/** What became of one run of a reconcile function. */
+/** The result of one run of a reconcile function. */
 export type ReconcileOutcome =
   | { kind: 'done' }
   | { kind: 'requeued'; requeueAfterMs: number }
-  /** Somebody else wrote the object meanwhile; it is looked at again at once. */
+  /** The object changed meanwhile; it is reconciled again at once. */
   | { kind: 'conflict'; requeueAfterMs: number }
   | { kind: 'failed'; error: unknown; requeueAfterMs: number; failures: number }
-  /** The controller was stopped in the middle; the key will be seen again after the next start. */
+  /** The controller stopped in the middle; the key is reconciled again after the next start. */
   | { kind: 'aborted' };
 
 export interface ControllerOptions {
@@ -18,16 +18,16 @@ export interface ControllerOptions {
   queue: WorkQueue;
   workers: number;
   /**
-   * Brings one object to what it should be. Never runs twice at a time for a key. Throwing means: again, with back-off. The
+   * Brings one object to its desired state. Never runs concurrently for one key. Throwing means: retry with back-off. The
    * signal aborts when the controller stops and when the time limit has passed.
    */
   // biome-ignore lint/suspicious/noConfusingVoidType: a function that never asks for a requeue needs no return value
   reconcile: (key: string, signal: AbortSignal) => Promise<{ requeueAfterMs?: number | undefined } | void>;
   signal: AbortSignal;
-  /** After which a run's signal aborts; the run itself must end by that. Default: none. */
+  /** Time after which a run's signal aborts; the run must end when it does. Default: no limit. */
   reconcileTimeoutMs?: number;
   clock: Clock;
-  /** Told of every run; for logs and metrics. Must not throw. */
+  /** Called after every run; for logs and metrics. Must not throw. */
   onReconcile?: (observation: {
     controller: string;
     key: string;
@@ -36,12 +36,12 @@ export interface ControllerOptions {
   }) => void;
 }
 
-/** Thrown into a reconcile run, as its signal's reason, when it exceeds the controller's time limit. */
+/** The reason of a run's signal when the run exceeds the controller's time limit. */
 export class ReconcileTimeoutError extends Error {
   override name = 'ReconcileTimeoutError';
 }
 
-/** Reconciles that need not wait follow each other within one turn of the event loop; after this long it may turn. */
+/** Reconciles that never await run back to back in one turn of the event loop; after this long it gets a turn. */
 const LONGEST_TURN_MS = 8;
 
 /** How long the workers of a controller have held the event loop. */
@@ -53,7 +53,7 @@ class TurnWatch {
     this.#clock = clock;
   }
 
-  /** Resolves when the event loop has turned, if it has not for too long. */
+  /** Yields to the event loop if the workers have held it for too long. */
   async breathe(signal: AbortSignal): Promise<void> {
     const nowMs = this.#clock.monotonicMs();
     if (this.#sinceMs === undefined) {
@@ -68,9 +68,9 @@ class TurnWatch {
 }
 
 /**
- * Hands the queue's keys to `reconcile`, `workers` at a time, until the signal aborts.
+ * Runs `reconcile` on the queue's keys, `workers` at a time, until the signal aborts.
  *
- * @returns resolves when the signal has aborted and every run has ended; the queue is shut down then
+ * @returns resolves when the signal has aborted, every run has ended and the queue is shut down
  */
 export async function runController(options: ControllerOptions): Promise<void> {
   const { queue, workers, signal } = options;

@@ -7,19 +7,19 @@ import { isRecord } from '../util/json.ts';
 import { KubeConfigError } from './errors.ts';
 import type { UserEntry } from './kubeconfig-file.ts';
 
-/** Projected service account tokens are replaced at 80 % of a life of ten minutes or more; client-go caches as long. */
+/** Projected tokens live ten minutes or more and are rotated at 80 % of that; client-go caches for as long. */
 const TOKEN_FILE_TTL_MS = 60_000;
 
 export interface AuthOptions {
-  /** True after a 401: what is cached is thrown away. */
+  /** True after a 401: discards the cached value. */
   refresh?: boolean;
 }
 
-/** How a user proves who they are. */
+/** A user's credentials. */
 export interface Credentials {
-  /** The value of the Authorization header, if any. Cheap: cached, and never computed twice at a time. */
+  /** The value of the Authorization header, if any. Cheap: cached, and concurrent callers share one load. */
   auth: (options?: AuthOptions) => Promise<string | undefined>;
-  /** Certificate and key for TLS, as PEM; empty if there are none. Read anew with each call, so that rotation is seen. */
+  /** Certificate and key for TLS, as PEM; empty if there are none. Read on each call, so that rotation takes effect. */
   clientCertificate: () => Promise<{ cert?: string; key?: string }>;
 }
 
@@ -80,7 +80,7 @@ function basicAuth(user: UserEntry): string | undefined {
   return `Basic ${Buffer.from(`${user.username}:${user.password ?? ''}`).toString('base64')}`;
 }
 
-/** What a plugin gave: both parts come from the same run. */
+/** The output of a plugin; both parts come from the same run. */
 interface PluginResult {
   header: string | undefined;
   certificate: { cert?: string; key?: string };
@@ -96,7 +96,7 @@ function pluginCredentials(user: UserEntry, file: string, clock: Clock): Credent
 }
 
 async function runPlugin(user: UserEntry, file: string): Promise<PluginResult> {
-  // Not the whole package: its index has every class of the API, and importing them is most of what it costs.
+  // Import only this file: the package's index loads every class of the API, which is most of its cost.
   const { KubeConfig } = await import('@kubernetes/client-node/dist/config.js');
   const loader = new KubeConfig();
   const entry: User = { name: 'user', exec: execOf(user), authProvider: user['auth-provider'] };
@@ -130,7 +130,7 @@ interface Fresh<V> {
   ttlMs: number;
 }
 
-/** Remembers a value for its time, and shares one load among all who ask meanwhile. */
+/** Caches a value for a while; concurrent callers share one load. */
 function cached<V>(clock: Clock, load: () => Promise<Fresh<V>>): (options?: AuthOptions) => Promise<V> {
   let state:
     | { kind: 'empty' }

@@ -1,6 +1,6 @@
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 
-/** The platform's timers overflow beyond 2^31 ms; a longer wait is cut into pieces. */
+/** Timers overflow beyond 2^31 ms, so longer waits are split. */
 const LONGEST_TIMER_MS = 3_600_000;
 
 interface Item<V> {
@@ -10,14 +10,14 @@ interface Item<V> {
 }
 
 /**
- * Keys that become due at a time. A binary heap under a single scheduled call, so that 100,000 delayed keys cost one timer.
- * Adding a key that waits already keeps the earlier of the two times.
+ * Keys with a due time, in a binary heap with one timer, so that 100,000 delayed keys cost one timer. Adding a key again
+ * keeps the earlier of its two times.
  */
 export class DelayHeap<V> {
   readonly #clock: Clock;
   readonly #onDue: (key: string, value: V) => void;
   readonly #heap: Item<V>[] = [];
-  /** The valid item of each key; an item of the heap that is not in here was replaced by an earlier one. */
+  /** The valid item of each key; a heap item that is not in here was replaced by an earlier one. */
   readonly #items = new Map<string, Item<V>>();
   #timer: { dueMs: number; call: ScheduledCall } | undefined;
 
@@ -40,7 +40,7 @@ export class DelayHeap<V> {
     this.#arm();
   }
 
-  /** Forgets everything. */
+  /** Drops every key. */
   clear(): void {
     this.#timer?.call.cancel();
     this.#timer = undefined;
@@ -62,7 +62,7 @@ export class DelayHeap<V> {
 
   #fire(): void {
     this.#timer = undefined;
-    // Timers of the platform may fire a fraction of a millisecond early.
+    // Timers may fire a fraction of a millisecond early.
     const nowMs = this.#clock.monotonicMs() + 0.5;
     for (let first = this.#heap[0]; first !== undefined && first.dueMs <= nowMs; first = this.#heap[0]) {
       this.#pop();

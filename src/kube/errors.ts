@@ -1,10 +1,10 @@
 import { isRecord } from '../util/json.ts';
 
-/** What the API server says about a failure (`metav1.Status`), as far as it is read. */
+/** The fields of a `metav1.Status` that are used. */
 export interface KubeApiErrorOptions {
   /** HTTP status. */
   code: number;
-  /** `Status.reason`, such as `NotFound`; `''` when the answer carried none. */
+  /** `Status.reason`, such as `NotFound`; `''` when there is none. */
   reason: string;
   message: string;
   /** `Status.details` as it came. */
@@ -13,7 +13,7 @@ export interface KubeApiErrorOptions {
   retryAfterMs?: number | undefined;
 }
 
-/** Thrown when the API server answered a request, or ended a watch, with a failure. */
+/** Thrown when the API server fails a request or ends a watch with an error. */
 export class KubeApiError extends Error {
   readonly code: number;
   readonly reason: string;
@@ -31,21 +31,21 @@ export class KubeApiError extends Error {
 }
 
 /**
- * Why a request got no answer.
+ * Why a request got no response.
  * - `connect`: no connection could be made; nothing was sent.
- * - `refused`: the server closed the stream unprocessed (GOAWAY, REFUSED_STREAM); as good as not sent.
+ * - `refused`: the server closed the stream without processing it (GOAWAY, REFUSED_STREAM); equivalent to not sent.
  * - `broken`: the connection or the stream broke after sending; the server may have acted.
  * - `silent`: the server did not answer a PING; it may have acted.
  * - `timeout`: the request's own deadline passed; the server may have acted if `sent`.
- * - `malformed`: an answer came that is not what the protocol says.
+ * - `malformed`: the response violates the protocol.
  * - `closed`: the client was closed.
  */
 export type TransportFailure = 'connect' | 'refused' | 'broken' | 'silent' | 'timeout' | 'malformed' | 'closed';
 
-/** Thrown when no usable answer came: the connection failed, broke, fell silent, or a deadline passed. */
+/** Thrown when no usable response came: the connection failed, broke, fell silent, or a deadline passed. */
 export class TransportError extends Error {
   readonly failure: TransportFailure;
-  /** False when the server certainly has not processed the request, so that repeating even a write is safe. */
+  /** False when the server certainly has not processed the request, so that even a write can be retried. */
   readonly sent: boolean;
 
   constructor(failure: TransportFailure, message: string, options: { sent: boolean; cause?: unknown }) {
@@ -56,7 +56,7 @@ export class TransportError extends Error {
   }
 }
 
-/** Turns a `metav1.Status` into an error; what it lacks comes from `fallback`. */
+/** Turns a `metav1.Status` into an error; missing fields come from `fallback`. */
 export function errorOfStatus(
   status: unknown,
   fallback: { code: number; prefix: string; retryAfterMs?: number },
@@ -86,12 +86,12 @@ export function isNotFound(error: unknown): boolean {
   return hasCode(error, 404);
 }
 
-/** The object changed since it was read; read it again and decide anew. */
+/** The object changed since it was read; read it again and decide again. */
 export function isConflict(error: unknown): boolean {
   return hasCode(error, 409) && !hasReason(error, 'AlreadyExists');
 }
 
-/** A create whose name is taken. */
+/** A create with a name that is taken. */
 export function isAlreadyExists(error: unknown): boolean {
   return hasReason(error, 'AlreadyExists');
 }
@@ -111,13 +111,13 @@ export function isTooManyRequests(error: unknown): boolean {
   return hasCode(error, 429);
 }
 
-/** The server cannot be reached, or cannot answer now: the same question may be answered later. */
+/** The server is unreachable or unavailable; the same request may succeed later. */
 export function isOutage(error: unknown): boolean {
   if (error instanceof TransportError) return error.failure !== 'closed' && error.failure !== 'malformed';
   return isTooManyRequests(error) || (error instanceof KubeApiError && error.code >= 500);
 }
 
-/** No answer in time, either from the server or from what stands behind it. The write may have been applied. */
+/** No response in time from the server or its backend. The write may have been applied. */
 export function isTimeout(error: unknown): boolean {
   if (error instanceof TransportError) return error.failure === 'timeout' || error.failure === 'silent';
   return hasCode(error, 504) || hasReason(error, 'Timeout', 'ServerTimeout');
@@ -134,7 +134,7 @@ export function isTooLargeResourceVersion(error: unknown): boolean {
   return Array.isArray(causes) && causes.some((c) => isRecord(c) && c['reason'] === 'ResourceVersionTooLarge');
 }
 
-/** Thrown when the configuration of the connection cannot be used; one line that names the file, the field and why. */
+/** Thrown for an unusable connection configuration; one line that names the file, the field and why. */
 export class KubeConfigError extends Error {
   constructor(message: string, cause?: unknown) {
     super(message.replace(/\s*\n\s*/g, ' '), cause === undefined ? undefined : { cause });

@@ -44,7 +44,7 @@ function stored(): Stored | undefined {
   return server.read('/apis/events.k8s.io/v1/events', 'shop', String(name.name));
 }
 
-test('writes an event as the server wants it', async () => {
+test('writes an event in the form that the server accepts', async () => {
   recorder.event(pod, { ...failed, related: node });
   await eventually(() => sent('POST').length === 1);
   expect(sent('POST')[0]).toMatchObject({
@@ -69,7 +69,7 @@ test('an event of a cluster-scoped object is in default', async () => {
   expect(sent('POST')[0]?.body).toMatchObject({ reportingController: 'terway-controlplane/node' });
 });
 
-test('repetitions become a series that is written now and then', async () => {
+test('repetitions become a series that is written at intervals', async () => {
   recorder.event(pod, failed);
   await eventually(() => stored());
   await clock.advance(1000);
@@ -110,7 +110,7 @@ test('after the window a repetition is a new event', async () => {
   await eventually(() => sent('POST').length === 2);
 });
 
-test('an event that the server has forgotten is written anew', async () => {
+test('an event that has expired on the server is written again', async () => {
   recorder.event(pod, failed);
   await eventually(() => stored());
   server.remove('/apis/events.k8s.io/v1/events', 'shop', stored()?.metadata.name ?? '');
@@ -120,7 +120,7 @@ test('an event that the server has forgotten is written anew', async () => {
   expect(errors).toEqual([]);
 });
 
-test('one object may not flood: 25, then one in five minutes', async () => {
+test('events of one object are limited to 25, then one in five minutes', async () => {
   for (let i = 0; i < 40; i++) recorder.event(pod, { ...failed, note: `attempt ${i}` });
   recorder.event(node, failed);
   await eventually(() => sent('POST').length === 26);
@@ -141,14 +141,14 @@ test('failures are reported, never thrown', async () => {
   await eventually(() => sent('POST').length === 2);
 });
 
-test('a repetition while the event is being sent goes out with it, not a series later', async () => {
+test('a repetition while the event is being sent goes out right away', async () => {
   recorder.event(pod, failed);
   recorder.event(pod, failed);
   await eventually(() => sent('PATCH').length === 1);
   expect(stored()?.['series']).toMatchObject({ count: 2 });
 });
 
-test('a full queue drops and tells', async () => {
+test('a full queue drops events and reports it', async () => {
   server.intercept = () => 'handled';
   const onError = (error: unknown) => errors.push(error);
   recorder = new EventRecorder({ client, controller: 'pod', instance: 'x', clock, onError, maxQueued: 5 });

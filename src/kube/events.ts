@@ -39,9 +39,9 @@ export interface EventInput {
   type: EventType;
   /** CamelCase, such as `AttachFailed`. */
   reason: string;
-  /** What was being done, CamelCase, such as `Attach`. */
+  /** The action that was being taken, CamelCase, such as `Attach`. */
   action: string;
-  /** Cut at 1,024 bytes. */
+  /** Truncated to 1,024 bytes. */
   note: string;
   related?: HasMetadata;
   /** Events of one object and reason with equal keys are one series. Default: the note. */
@@ -50,7 +50,7 @@ export interface EventInput {
 
 export interface EventRecorderOptions {
   client: Pick<KubeClient, 'create' | 'patch'>;
-  /** Names the part of the product: `terway-controlplane/<controller>`. */
+  /** Name of the component: `terway-controlplane/<controller>`. */
   controller: string;
   /** This process, normally the pod's name. */
   instance: string;
@@ -59,9 +59,9 @@ export interface EventRecorderOptions {
   onError?: (error: unknown) => void;
   /** An occurrence within this time after the last one belongs to the same series. Default 10 min. */
   seriesWindowMs?: number;
-  /** A series is written at most so often. Default 10 s. */
+  /** Minimum time between two writes of a series. Default 10 s. */
   seriesIntervalMs?: number;
-  /** Events that may wait to be sent. Default 1,000. */
+  /** Capacity of the queue of unsent events. Default 1,000. */
   maxQueued?: number;
 }
 
@@ -71,18 +71,18 @@ export interface EventSink {
   event(regarding: HasMetadata, input: EventInput): void;
 }
 
-/** Occurrences that belong together. */
+/** Occurrences of the same event. */
 interface Series {
   body: KubeEvent;
   count: number;
   lastMs: number;
   /** Of the last write that was queued. */
   writtenMs: number;
-  state: /** In the queue or being sent; what happens meanwhile goes with it or marks it dirty. */
+  state: /** In the queue or being sent; an occurrence meanwhile goes with it or marks it dirty. */
     | { kind: 'sending'; isDirty: boolean }
-    /** The server has everything. */
+    /** Everything is on the server. */
     | { kind: 'clean' }
-    /** Occurrences that the server has not been told of. */
+    /** There are occurrences that are not on the server. */
     | { kind: 'dirty' };
   isCreated: boolean;
 }
@@ -95,8 +95,8 @@ const MAX_SERIES = 4096;
 const PER_OBJECT = { capacity: 25, refillIntervalMs: 300_000 };
 
 /**
- * Writes `events.k8s.io/v1` events without ever standing in anybody's way: {@link event} only queues, a few senders write
- * with background priority, and failures are reported and forgotten. What repeats becomes a series instead of more events.
+ * Writes `events.k8s.io/v1` events without ever blocking a caller: {@link event} only queues, a few senders write with
+ * background priority, and failures are reported and dropped. Repeated events become a series instead of new events.
  */
 export class EventRecorder implements EventSink {
   readonly #options: Required<Omit<EventRecorderOptions, 'onError'>>;
@@ -188,7 +188,7 @@ export class EventRecorder implements EventSink {
     this.#sendWhenDue(known, subject);
   }
 
-  /** The first repetition is news; later ones are counted and written now and then. */
+  /** The first repetition is written soon; later ones are counted and written at intervals. */
   #sendWhenDue(series: Series, subject: string): void {
     const { clock, seriesIntervalMs } = this.#options;
     const isDue = series.count === 2 || clock.monotonicMs() - series.writtenMs >= seriesIntervalMs;
@@ -236,11 +236,11 @@ export class EventRecorder implements EventSink {
     const call = { priority: 'background', maxTries: 3 } as const;
     if (series.isCreated) {
       try {
-        // Of an event that exists the server lets nothing change but the series.
+        // The server allows no change to an existing event except to its series.
         await client.patch(eventResource, body.metadata, { type: 'merge', body: { series: body.series } }, call);
         return;
       } catch (error) {
-        // Events live for an hour on the server; one that ran out is written anew.
+        // Events expire on the server after an hour; an expired one is written again.
         if (!isNotFound(error)) throw error;
         body.metadata.name = this.#nameFor(body.regarding.name);
       }
@@ -267,7 +267,7 @@ export class EventRecorder implements EventSink {
     });
   }
 
-  /** The map is in the order of the first occurrence; a series that is still growing may be cut in two by this. */
+  /** The map is in the order of the first occurrence, so this may split a series that is still growing. */
   #forgetOldSeries(nowMs: number): void {
     for (const [key, series] of this.#series) {
       const isOver = nowMs - series.lastMs > this.#options.seriesWindowMs;
@@ -280,7 +280,7 @@ export class EventRecorder implements EventSink {
     const { clock, instance } = this.#options;
     const reference = referenceTo(regarding);
     return {
-      // The server demands that the event lives with its object; cluster-scoped objects have their events in `default`.
+      // The server requires the namespace of the object; events of cluster-scoped objects are in `default`.
       metadata: { namespace: reference.namespace ?? 'default', name: this.#nameFor(reference.name) },
       eventTime: microTime(clock.now()),
       type: input.type,
@@ -294,7 +294,7 @@ export class EventRecorder implements EventSink {
     };
   }
 
-  /** Unique among all processes that tell of the object: time, and a number for what falls into one millisecond. */
+  /** Unique among all processes that report on the object: the time, and a number for events in the same millisecond. */
   #nameFor(regardingName: string): string {
     this.#names = (this.#names + 1) % 0x100000;
     const suffix = (BigInt(Math.floor(this.#options.clock.now())) * 0x100000n + BigInt(this.#names)).toString(16);
@@ -310,7 +310,7 @@ function describe(event: KubeEvent): string {
   return `${event.reason} of ${event.regarding.kind ?? 'object'} ${keyOf(event.regarding)}`;
 }
 
-/** The longest beginning of `text` that takes no more than `maxBytes` in UTF-8, without cutting a character. */
+/** The longest prefix of `text` that fits into `maxBytes` of UTF-8, without splitting a character. */
 export function cutUtf8(text: string, maxBytes: number): string {
   const bytes = Buffer.from(text, 'utf8');
   if (bytes.length <= maxBytes) return text;

@@ -14,7 +14,7 @@ interface Pod extends HasMetadata {
 
 const PODS = '/api/v1/pods';
 const podResource: Resource<Pod> = { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true };
-/** Fast enough for tests, in the proportions of the defaults. */
+/** The defaults, scaled down for tests. */
 const timing = { minBackOffMs: 5, maxBackOffMs: 40, silenceLimitMs: 60_000, initialSilenceLimitMs: 60_000 };
 
 let server: TestApiServer;
@@ -57,19 +57,19 @@ function start(options: Partial<InformerOptions<Pod>> = {}): Informer<Pod> {
   return informer;
 }
 
-/** Makes the server lose its watches by `cut`, and waits until the next one is there. */
+/** Ends the server's watches with `cut`, and waits for the next one. */
 async function nextWatchAfter(cut: () => void): Promise<void> {
   const before = server.requestsOf('watch').length;
   cut();
   await eventually(() => server.requestsOf('watch').length > before && server.watchers.size === 1);
 }
 
-/** Lists of one object, which only ask where the server is. */
+/** Lists with limit 1, which only ask for the server's current version. */
 function looks(): number {
   return server.requestsOf('list').filter(({ query }) => query.get('limit') === '1').length;
 }
 
-/** What handlers are told, as short lines. */
+/** The handler calls, as short lines. */
 function record(informer: Informer<Pod>): string[] {
   const log: string[] = [];
   informer.addHandler({
@@ -100,7 +100,7 @@ test('fills the store by watch-list and follows', async () => {
   expect(errors).toEqual([]);
 });
 
-test('lists in pages where the server has no watch-list', async () => {
+test('lists in pages when the server has no watch-list', async () => {
   server.supportsWatchList = false;
   for (let i = 0; i < 25; i++) server.put(PODS, 'a', `pod-${i}`, { value: '1' });
   const informer = start({ timing: { ...timing, pageSize: 10 } });
@@ -113,7 +113,7 @@ test('lists in pages where the server has no watch-list', async () => {
   expect(errors).toEqual([]);
 });
 
-test('lists in pages where the server ignores the watch-list parameters', async () => {
+test('lists in pages when the server ignores the watch-list parameters', async () => {
   server.put(PODS, 'a', 'one');
   server.intercept = ({ query }, stream) => {
     if (query.get('sendInitialEvents') !== 'true') return undefined;
@@ -125,7 +125,7 @@ test('lists in pages where the server ignores the watch-list parameters', async 
   expect(informer.store.size).toBe(1);
 });
 
-test('a continue token that expires in the middle starts the list anew', async () => {
+test('a continue token that expires in the middle restarts the list', async () => {
   server.supportsWatchList = false;
   for (let i = 0; i < 25; i++) server.put(PODS, 'a', `pod-${i}`);
   let expired = 0;
@@ -140,7 +140,7 @@ test('a continue token that expires in the middle starts the list anew', async (
   expect(expired).toBe(1);
 });
 
-test('resumes a watch that ends from the last version, without a list', async () => {
+test('resumes an ended watch from the last version, without a list', async () => {
   server.put(PODS, 'a', 'one', { value: '1' });
   const informer = start();
   const log = record(informer);
@@ -155,7 +155,7 @@ test('resumes a watch that ends from the last version, without a list', async ()
   expect(looks()).toBe(server.requestsOf('list').length);
 });
 
-test('410 leads to a new list; deletions and re-creations meanwhile are told', async () => {
+test('410 leads to a new list; deletions and re-creations meanwhile reach the handlers', async () => {
   server.put(PODS, 'a', 'stays', { value: '1' });
   server.put(PODS, 'a', 'goes', { value: '1' });
   server.put(PODS, 'a', 'reborn', { value: '1' });
@@ -163,7 +163,7 @@ test('410 leads to a new list; deletions and re-creations meanwhile are told', a
   const log = record(informer);
   await informer.synced(abort.signal);
   const uid = informer.store.get('a/reborn')?.metadata.uid;
-  // While nobody watches.
+  // While there is no watch.
   server.intercept = ({ query }) => (query.has('watch') ? failure(503, 'ServiceUnavailable', 'not now') : undefined);
   server.cutWatches();
   await eventually(() => server.watchers.size === 0);
@@ -175,11 +175,11 @@ test('410 leads to a new list; deletions and re-creations meanwhile are told', a
   await eventually(() => log.length === 6);
   expect(log.slice(3)).toEqual(['delete goes 1 list', 'delete reborn 1 list', 'add reborn 2 list']);
   expect(informer.store.get('a/reborn')?.metadata.uid).not.toBe(uid);
-  // Not asked for the forgotten version a second time.
+  // The expired version is not requested a second time.
   expect(errors.filter((error) => String(error).includes('too old resource version'))).toHaveLength(1);
 });
 
-test('never silent: goes on after every kind of failure', async () => {
+test('continues after every kind of failure', async () => {
   server.put(PODS, 'a', 'one', { value: '0' });
   const informer = start();
   await informer.synced(abort.signal);
@@ -232,7 +232,7 @@ test('notices a black-holed connection', async () => {
   await proxy.stop();
 });
 
-test('replaces a watch that stays open and says nothing', async () => {
+test('replaces a watch that stays open but sends nothing', async () => {
   const informer = start({ timing: { ...timing, silenceLimitMs: 100 } });
   await informer.synced(abort.signal);
   // The server forgets its watcher without closing the stream.
@@ -249,7 +249,7 @@ test('ends a watch that the server does not end', async () => {
   await eventually(() => server.requestsOf('watch').length >= 3, 1000);
 });
 
-test('a history that goes backwards is taken over as it is', async () => {
+test('a history that goes backwards replaces the store', async () => {
   server.put(PODS, 'a', 'old', { value: '1' });
   const backup = server.version;
   const informer = start();
@@ -262,7 +262,7 @@ test('a history that goes backwards is taken over as it is', async () => {
   await eventually(() => informer.store.keys().sort().join() === 'a/new,a/old');
 });
 
-test('an object that cannot be parsed is reported, kept as it was, and not taken for deleted', async () => {
+test('an object that cannot be parsed is reported, keeps its last state, and does not count as deleted', async () => {
   const parse = (raw: unknown): Pod => {
     const pod = raw as Pod;
     if (pod.value === 'bad') throw new Error('bad value');
@@ -305,7 +305,7 @@ test('a handler that throws is reported and stops nothing', async () => {
   expect(errors).toHaveLength(2);
 });
 
-test('lines that come in pieces, and many in one piece', async () => {
+test('lines split over chunks, and many lines in one chunk', async () => {
   const informer = start();
   await informer.synced(abort.signal);
   const value = 'ä€😀'.repeat(30_000);
@@ -315,7 +315,7 @@ test('lines that come in pieces, and many in one piece', async () => {
   expect(informer.store.get('a/big')?.value).toBe(value);
 });
 
-test('staleness grows without contact and ends with it', async () => {
+test('staleness grows without contact and resets with it', async () => {
   const informer = start();
   await informer.synced(abort.signal);
   await pause(60);

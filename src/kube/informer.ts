@@ -12,20 +12,20 @@ export interface InformerOptions<T extends HasMetadata> {
   namespace?: string;
   labelSelector?: string;
   fieldSelector?: string;
-  /** Name → the values under which an object is found with `store.byIndex`. */
+  /** Index name → function that returns the values for `store.byIndex`. */
   indexers?: Readonly<Record<string, Indexer<T>>>;
-  /** Reduces each object to what is needed before it is stored; may change its argument. */
+  /** Reduces each object to the needed fields before it is stored; may change its argument. */
   transform?: (object: T) => T;
   clock: Clock;
   random: Random;
-  /** Everything that goes wrong and is being dealt with; never fatal. */
+  /** Called for every error; the informer handles it, so none is fatal. */
   onError?: (error: unknown) => void;
   /** The store was filled from a complete list: the first time, and after each relist. */
   onSynced?: (resourceVersion: string) => void;
   timing?: Partial<ReflectorTiming>;
 }
 
-/** A store that is kept current. One per kind and process; controllers share it. */
+/** A store that is kept up to date. One per kind and process, shared by all controllers. */
 export class Informer<T extends HasMetadata> {
   readonly store: Store<T>;
   readonly #reflector: Reflector<T>;
@@ -62,7 +62,7 @@ export class Informer<T extends HasMetadata> {
     return this.#reflector.lastSyncedResourceVersion;
   }
 
-  /** Milliseconds since the server last told us anything; for readiness. Beyond three minutes something is wrong. */
+  /** Milliseconds since the server last sent anything; for readiness. Beyond three minutes something is wrong. */
   get staleForMs(): number {
     return this.#reflector.staleForMs;
   }
@@ -72,7 +72,7 @@ export class Informer<T extends HasMetadata> {
     return this.store.addHandler(handler);
   }
 
-  /** Keeps the store current until the signal aborts; then resolves. Never throws because of the server. */
+  /** Keeps the store up to date until the signal aborts, then resolves. Never throws because of the server. */
   async run(signal: AbortSignal): Promise<void> {
     if (this.#hasStarted) throw new Error('this informer was started before');
     this.#hasStarted = true;

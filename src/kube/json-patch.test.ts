@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { diffJsonPatch } from './json-patch.ts';
 import { applyJsonPatch } from './test-support/json-patch.ts';
 
-/** As objects of the API are: no member is null, as the server reads that as absent. */
+/** Like API objects, without null members: the server treats null as absent. */
 const json = fc.letrec<{ value: unknown }>((tie) => ({
   value: fc.oneof(
     { maxDepth: 4 },
@@ -14,7 +14,7 @@ const json = fc.letrec<{ value: unknown }>((tie) => ({
 })).value;
 
 describe('a JSON patch', () => {
-  test('makes of the first what the second is', () => {
+  test('turns the first into the second', () => {
     fc.assert(
       fc.property(json, json, (before, after) => {
         expect(applyJsonPatch(before, diffJsonPatch(before, after))).toEqual(after);
@@ -30,7 +30,7 @@ describe('a JSON patch', () => {
     );
   });
 
-  test('touches the deepest place that differs', () => {
+  test('changes the deepest place that differs', () => {
     expect(
       diffJsonPatch(
         { metadata: { name: 'x' }, list: [{ a: 1, unknown: { deep: true } }] },

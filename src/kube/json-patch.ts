@@ -7,10 +7,10 @@ export type JsonPatchOperation =
   | { op: 'remove'; path: string };
 
 /**
- * The operations that turn `before` into `after`, each as deep in the tree as it can be: what is the same in both is not
- * touched, whatever it is. Both are plain JSON; a member that is `undefined` is absent.
+ * The operations that turn `before` into `after`, each as deep in the tree as possible, so that equal parts stay untouched.
+ * Both are plain JSON; a member that is `undefined` counts as absent.
  *
- * Lists are compared place by place; one that is shorter than before is replaced as a whole.
+ * Lists are compared element by element; a list that became shorter is replaced as a whole.
  */
 export function diffJsonPatch(before: unknown, after: unknown, path = ''): JsonPatchOperation[] {
   if (jsonEqual(before, after)) return [];

@@ -1,6 +1,6 @@
 import type { HasMetadata, Resource } from './types.ts';
 
-/** Where a kind lives in the API; how much of its objects is read is for each reader to say. */
+/** Group, version and plural of a kind; each reader brings its own schema. */
 export type Kind = Omit<Resource<HasMetadata>, 'parse'>;
 
 export const POD: Kind = { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true };
@@ -15,7 +15,7 @@ export const EVENT: Kind = {
   namespaced: true,
 };
 
-/** A kind as it is read with a schema, which keeps what its reader needs and drops the rest. */
+/** A kind read with a schema, which keeps what the reader needs and drops the rest. */
 export function readAs<T extends HasMetadata>(kind: Kind, schema: { parse(raw: unknown): T }): Resource<T> {
   const { group, version, plural, kind: name, namespaced } = kind;
   return { group, version, plural, kind: name, namespaced, parse: (raw) => schema.parse(raw) };

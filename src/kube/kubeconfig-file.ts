@@ -6,7 +6,7 @@ import { errorMessage, fileProblem } from '../util/errors.ts';
 import { firstIssue } from '../util/issues.ts';
 import { KubeConfigError } from './errors.ts';
 
-/** Kubeconfig files are often edited by hand; an empty entry is null in YAML. */
+/** An empty entry is null in YAML, which is common in kubeconfig files edited by hand. */
 const text = z.string().nullish();
 
 const clusterSchema = z.object({
@@ -51,7 +51,7 @@ const fileSchema = z.object({
 export type ClusterEntry = z.infer<typeof clusterSchema>;
 export type UserEntry = z.infer<typeof userSchema>;
 
-/** What one context of a kubeconfig names; paths are absolute. */
+/** One context of a kubeconfig with its cluster and user; paths are absolute. */
 export interface SelectedContext {
   /** The file, for messages. */
   file: string;
@@ -61,7 +61,7 @@ export interface SelectedContext {
 }
 
 /**
- * Reads kubeconfig files and picks one context. Of several files the first that defines an entry, or a current context,
+ * Reads kubeconfig files and picks one context. When several files define an entry or the current context, the first one
  * wins, as with kubectl.
  *
  * @throws KubeConfigError naming the file, the field and why
@@ -78,15 +78,17 @@ export async function selectContext(files: readonly string[], contextName?: stri
   const found = firstOf(parsed, ({ content }) => content.contexts?.find((entry) => entry.name === wanted)?.context);
   if (found === undefined) {
     const known = parsed.flatMap(({ content }) => content.contexts?.map(({ name }) => name) ?? []);
-    const there = known.length === 0 ? 'it has none' : `there are ${known.join(', ')}`;
-    throw new KubeConfigError(`kubeconfig ${all}: there is no context '${wanted}'; ${there}`);
+    const there = known.length === 0 ? 'it has no contexts' : `its contexts are ${known.join(', ')}`;
+    throw new KubeConfigError(`kubeconfig ${all}: no context '${wanted}'; ${there}`);
   }
   const cluster = firstOf(parsed, (origin) => {
     const entry = origin.content.clusters?.find(({ name }) => name === found.cluster);
     return entry && { file: origin.file, cluster: withAbsolutePaths(origin.file, entry.cluster, clusterPaths) };
   });
   if (cluster === undefined) {
-    throw new KubeConfigError(`kubeconfig ${all}: context '${wanted}' names the unknown cluster '${found.cluster}'`);
+    throw new KubeConfigError(
+      `kubeconfig ${all}: context '${wanted}' refers to the unknown cluster '${found.cluster}'`,
+    );
   }
   const user = found.user
     ? firstOf(parsed, (origin) => {
@@ -97,7 +99,7 @@ export async function selectContext(files: readonly string[], contextName?: stri
       })
     : {};
   if (user === undefined) {
-    throw new KubeConfigError(`kubeconfig ${all}: context '${wanted}' names the unknown user '${found.user}'`);
+    throw new KubeConfigError(`kubeconfig ${all}: context '${wanted}' refers to the unknown user '${found.user}'`);
   }
   return { ...cluster, user, namespace: found.namespace ?? 'default' };
 }

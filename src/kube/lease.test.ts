@@ -13,7 +13,7 @@ let server: TestApiServer;
 let clock: VirtualClock;
 const clients: KubeClient[] = [];
 let abort: AbortController;
-/** Requests without an answer, and how many the server has kept without giving one. */
+/** Open requests, and how many of them the server holds back. */
 const underWay = new Set<Promise<unknown>>();
 let kept = 0;
 
@@ -34,7 +34,7 @@ afterEach(async () => {
   await server.stop();
 });
 
-/** Virtual time in small steps; between them every request that the server does not keep has its answer. */
+/** Virtual time in small steps; between them every request that the server does not hold back completes. */
 async function passTime(ms: number, between: () => void = () => {}): Promise<void> {
   for (let passed = 0; passed < ms; passed += 250) {
     await clock.advance(250);
@@ -44,11 +44,11 @@ async function passTime(ms: number, between: () => void = () => {}): Promise<voi
 }
 
 async function answered(): Promise<void> {
-  // What an answer sets off may be another request.
+  // A response may trigger another request.
   for (let quiet = 0; quiet < 2; quiet = underWay.size > kept ? 0 : quiet + 1) await pause(1);
 }
 
-/** A client whose requests are seen while they are under way. */
+/** A client that counts its open requests. */
 function watched(client: KubeClient): KubeClient {
   return new Proxy(client, {
     get: (target, property) => {
@@ -116,13 +116,13 @@ function holder(): unknown {
   return typeof spec === 'object' && spec !== null && 'holderIdentity' in spec ? spec.holderIdentity : undefined;
 }
 
-/** Answers everything of one candidate with an error, before or after it took effect. */
+/** Fails every request of one candidate, before or after it took effect. */
 function cutOff(name: string): void {
   server.intercept = ({ body }) =>
     JSON.stringify(body ?? '').includes(`"${name}"`) ? failure(503, 'ServiceUnavailable', 'cut off') : undefined;
 }
 
-test('one leads, keeps the lease, and the other waits', async () => {
+test('one candidate leads and keeps the lease while the other waits', async () => {
   const one = candidate('one');
   await passTime(500);
   const two = candidate('second');
@@ -137,7 +137,7 @@ test('a clean stop hands over within seconds, after the work has ended', async (
     onLead: async (signal) => {
       isWorking = true;
       await clock.sleep(1_000_000, signal).catch(() => {});
-      // Winding down takes longer than the lease would last without renewal.
+      // Stopping takes longer than the lease lasts without renewal.
       await clock.sleep(20_000);
       isWorking = false;
     },
@@ -185,7 +185,7 @@ test('requests that hang do not delay the end of leadership', async () => {
   expect(await one.outcome).toBe('lost');
 });
 
-test('the right to lead counts from when the renewal was sent, not from when it was answered', async () => {
+test('leadership is counted from when the renewal was sent, not from when it was answered', async () => {
   const one = candidate('one');
   await passTime(1000);
   let answer: (() => void) | undefined;
@@ -212,7 +212,7 @@ test('the right to lead counts from when the renewal was sent, not from when it 
   expect(await one.outcome).toBe('lost');
 });
 
-test('after a stopped process the lease is known to be over before any timer fires', async () => {
+test('after the process was suspended, the lease counts as lost before any timer fires', async () => {
   const one = candidate('one');
   await passTime(1000);
   one.lease?.assertHeld();
@@ -232,7 +232,7 @@ test('a lease taken over by force is noticed at the next renewal', async () => {
   expect(holder()).toBe('thief');
 });
 
-test('a foreign change that leaves us the holder is no loss', async () => {
+test('a change by someone else that keeps us as the holder does not end leadership', async () => {
   const one = candidate('one');
   await passTime(1000);
   const stored = server.read(LEASES, 'kube-system', 'controlplane');
@@ -244,7 +244,7 @@ test('a foreign change that leaves us the holder is no loss', async () => {
   expect(server.read(LEASES, 'kube-system', 'controlplane')?.metadata.labels).toEqual({ x: 'y' });
 });
 
-test('the clock of the former holder does not matter', async () => {
+test('the clock of the previous holder does not matter', async () => {
   const renewTime = '2036-01-01T00:00:00.000000Z';
   const spec = { holderIdentity: 'gone', leaseDurationSeconds: 15, renewTime, leaseTransitions: 4 };
   server.put(LEASES, 'kube-system', 'controlplane', { spec });
@@ -255,7 +255,7 @@ test('the clock of the former holder does not matter', async () => {
   expect(server.read(LEASES, 'kube-system', 'controlplane')?.['spec']).toMatchObject({ leaseTransitions: 5 });
 });
 
-test('when the work ends by itself, or fails, the lease is given back', async () => {
+test('when the work finishes or fails, the lease is released', async () => {
   const one = candidate('one', { onLead: () => Promise.resolve() });
   await passTime(500);
   expect(await one.outcome).toBe('finished');

@@ -27,13 +27,13 @@ export const leaseResource: Resource<Lease> = {
   namespaced: true,
 };
 
-/** Proof of leadership for whoever is about to do something that only the leader may do. */
+/** Proof of leadership, to check right before doing something that only the leader may do. */
 export interface HeldLease {
   /**
-   * Throws when the lease may be somebody else's by now, and ends the term then: after the process was stopped for a while,
-   * answers are read before the timer that aborts the signal.
+   * Throws and ends the term when another process may hold the lease by now. The signal alone is not enough: after the process
+   * was suspended, sockets may be read before the timer that aborts it fires.
    *
-   * @throws LeaseLostError, or what the signal was aborted with
+   * @throws LeaseLostError, or the reason of the signal
    */
   assertHeld(): void;
 }
@@ -45,39 +45,39 @@ export interface RunWithLeaseOptions {
   /** Runs while we lead. Must end soon after its signal aborts: within `leaseDurationMs - renewDeadlineMs`. */
   onLead: (signal: AbortSignal, lease: HeldLease) => Promise<void>;
   signal: AbortSignal;
-  /** Of this process and no other: one that restarts must be another candidate. */
+  /** Unique to this process: after a restart it must be a new candidate. */
   identity: string;
-  /** How long others wait after the last renewal that they saw. Whole seconds. Default 15,000. */
+  /** How long others wait after the last renewal they saw. Whole seconds. Default 15,000. */
   leaseDurationMs?: number;
-  /** How long we lead without a successful renewal. Default 10,000. */
+  /** How long we stay leader without a successful renewal. Default 10,000. */
   renewDeadlineMs?: number;
   /** Between two attempts. Default 2,000. */
   retryPeriodMs?: number;
   clock: Clock;
   random: Random;
-  /** Another holder was seen; `''` when nobody holds the lease. */
+  /** The holder changed; `''` when nobody holds the lease. */
   onHolder?: (identity: string) => void;
-  /** A request failed and will be repeated. */
+  /** A request failed and will be retried. */
   onError?: (error: unknown) => void;
 }
 
 /**
  * - `stopped`: the signal aborted.
- * - `finished`: `onLead` returned by itself.
- * - `lost`: the lease could not be renewed in time, or somebody else has it.
+ * - `finished`: `onLead` returned on its own.
+ * - `lost`: the lease could not be renewed in time, or another process took it.
  */
 export type LeaseOutcome = 'stopped' | 'finished' | 'lost';
 
 /**
- * Waits until the lease is ours, runs `onLead`, and keeps renewing until that has ended. The rules are those of client-go's
- * leader election; beyond them the leader is fenced: its signal aborts `renewDeadlineMs` after it *sent* the last
- * successful renewal, while others wait `leaseDurationMs` after they *saw* it, so that no two lead at a time even if their
- * clocks show different times. Only the speed of the clocks matters.
+ * Waits until the lease is ours, runs `onLead`, and renews the lease until `onLead` has ended. The rules are those of
+ * client-go's leader election. In addition the leader is fenced: its signal aborts `renewDeadlineMs` after it *sent* the last
+ * successful renewal, while others wait `leaseDurationMs` after they *saw* it, so no two lead at once even if their clocks
+ * differ. Only the speed of the clocks matters.
  *
- * A clean stop gives the lease back, after `onLead` has ended, so that the next leader need not wait.
+ * A clean stop releases the lease after `onLead` has ended, so that the next leader need not wait.
  *
  * @returns when `onLead` has ended
- * @throws what `onLead` throws, after the lease was given back
+ * @throws what `onLead` throws, after the lease was released
  */
 export async function runWithLease(options: RunWithLeaseOptions): Promise<LeaseOutcome> {
   const { leaseDurationMs = 15_000, renewDeadlineMs = 10_000, retryPeriodMs = 2000 } = options;
@@ -103,9 +103,9 @@ class Candidate {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #identity: string;
-  /** The lease as last read or written, and when that state was first seen here. */
+  /** The lease as last read or written, and when we first saw that state. */
   #seen: { lease: Lease; sinceMs: number } | undefined;
-  /** When the last successful acquisition or renewal was sent; undefined while somebody else may hold the lease. */
+  /** When the last successful acquisition or renewal was sent; undefined while another process may hold the lease. */
   #heldSinceMs: number | undefined;
 
   constructor(options: RunWithLeaseOptions, timing: Timing) {
@@ -128,13 +128,13 @@ class Candidate {
       if (!this.#isFree(lease)) return false;
       return await this.#write(lease, signal);
     } catch (error) {
-      // Somebody was faster; that is how an election goes.
+      // Another candidate was faster, which is normal in an election.
       if (!signal.aborted && !isConflict(error) && !isAlreadyExists(error)) this.#options.onError?.(error);
       return false;
     }
   }
 
-  /** Spread, so that candidates that started together do not stay in step. */
+  /** Jittered, so that candidates that started together do not stay in step. */
   async pause(signal: AbortSignal): Promise<void> {
     const delayMs = jitter(this.#random, this.#timing.retryPeriodMs * 1.2, 0.2);
     await this.#clock.sleep(delayMs, signal).catch(() => {});
@@ -145,7 +145,7 @@ class Candidate {
     const onStop = () => leader.abort(signal.reason);
     if (signal.aborted) onStop();
     signal.addEventListener('abort', onStop, { once: true });
-    // Renewing goes on while onLead winds down: until it has ended nobody else may lead.
+    // Keep renewing while onLead stops: until it has ended nobody else may lead.
     const ended = new AbortController();
     const held: HeldLease = {
       assertHeld: () => {
@@ -187,7 +187,7 @@ class Candidate {
   }
 
   async #renew(): Promise<'renewed' | 'taken' | 'failed'> {
-    // A request must not outlive our right to lead: the abort has to come in time even if no answer does.
+    // A request must not outlive our leadership: abort it in time even if no response comes.
     const limit = new AbortController();
     const timer = this.#clock.schedule(this.#validForMs(), () => limit.abort(new Error('the renew deadline passed')));
     try {
@@ -205,7 +205,7 @@ class Candidate {
     }
   }
 
-  /** Saves the read when nobody else touched the lease since our last write, which is the rule. */
+  /** Skips the read when nobody else changed the lease since our last write, which is the normal case. */
   async #writeUnlessChanged(lease: Lease, signal: AbortSignal): Promise<boolean> {
     try {
       return await this.#write(lease, signal);
@@ -236,7 +236,7 @@ class Candidate {
     return true;
   }
 
-  /** Takes or renews the lease in the state that was read; throws a conflict when it changed since. */
+  /** Acquires or renews the lease that was read; throws a conflict when it changed since. */
   async #write(lease: Lease, signal: AbortSignal): Promise<boolean> {
     const { client, namespace, name } = this.#options;
     const { holderIdentity, leaseTransitions = 0, acquireTime } = lease.spec ?? {};
@@ -255,11 +255,11 @@ class Candidate {
     return true;
   }
 
-  /** Never throws: a lease that cannot be given back runs out by itself. */
+  /** Never throws: a lease that cannot be released expires. */
   async #release(): Promise<void> {
     const { client, namespace, name, onError } = this.#options;
     const spec = { holderIdentity: '', leaseDurationSeconds: 1, renewTime: microTime(this.#clock.now()) };
-    // The second try is for a renewal that was applied although its answer got lost.
+    // The second try covers a renewal that was applied although its response was lost.
     for (let attempt = 1, lease = this.#seen?.lease; attempt <= 2; attempt++) {
       if (lease?.spec?.holderIdentity !== this.#identity) return;
       const { uid, resourceVersion } = lease.metadata;
@@ -280,7 +280,7 @@ class Candidate {
     return { holderIdentity: this.#identity, leaseDurationSeconds, acquireTime: now, renewTime: now };
   }
 
-  /** A changed record starts a new wait, counted by our own clock: the times in the record are another machine's. */
+  /** A changed record restarts the wait, measured by our own clock, because the times in the record are another machine's. */
   #saw(lease: Lease): void {
     const before = this.#seen?.lease;
     if (before?.metadata.resourceVersion === lease.metadata.resourceVersion) return;
@@ -307,7 +307,7 @@ class Candidate {
   }
 }
 
-/** The reason of the leader's signal when leadership was lost. */
+/** The reason of the leader's signal when it lost leadership. */
 export class LeaseLostError extends Error {
   override name = 'LeaseLostError';
 }

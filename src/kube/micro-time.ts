@@ -1,4 +1,4 @@
-/** `metav1.MicroTime`: RFC 3339 with six digits, which the server demands. */
+/** `metav1.MicroTime`: RFC 3339 with six fractional digits, which the server requires. */
 export function microTime(epochMs: number): string {
   return new Date(epochMs).toISOString().replace('Z', '000Z');
 }

@@ -3,13 +3,13 @@ import type { StoreHandler } from './store.ts';
 import type { HasMetadata } from './types.ts';
 
 /**
- * Single objects of a kind, each with a watch of its own: RBAC can grant a watch of objects by name only when the request
- * selects one name. To its users it is one informer.
+ * Watches single objects of a kind, each with its own watch, because RBAC can restrict a watch to object names only when the
+ * request selects one name. It has the interface of one informer.
  */
 export class NamedInformers<T extends HasMetadata> {
   readonly #informers: readonly Informer<T>[];
 
-  /** @param make an informer whose selector finds the object of this name and no other */
+  /** @param make creates an informer that selects only the object with this name */
   constructor(names: readonly string[], make: (name: string) => Informer<T>) {
     this.#informers = [...new Set(names)].map(make);
   }
@@ -24,7 +24,7 @@ export class NamedInformers<T extends HasMetadata> {
     return this.#informers.every(({ hasSynced }) => hasSynced);
   }
 
-  /** Of the one that has heard nothing for the longest time; milliseconds. */
+  /** The highest staleness of all informers, in milliseconds. */
   get staleForMs(): number {
     return Math.max(0, ...this.#informers.map(({ staleForMs }) => staleForMs));
   }

@@ -8,7 +8,7 @@ import { cloneJson, diffMergePatch, patchObject } from './patch.ts';
 import { TestApiServer } from './test-support/api-server.ts';
 import type { HasMetadata, Resource } from './types.ts';
 
-/** JSON objects without null (which Kubernetes takes for absence) and without the one key that is no ordinary member. */
+/** JSON objects without null (Kubernetes treats it as absent) and without `__proto__`. */
 const json = fc.letrec((tie) => ({
   value: fc.oneof(
     { maxDepth: 4 },
@@ -21,7 +21,7 @@ const json = fc.letrec((tie) => ({
   object: fc.dictionary(fc.constantFrom('a', 'b', 'c', 'd'), tie('value'), { maxKeys: 4, noNullPrototype: true }),
 })).object;
 
-test('applying the difference gives the other object', () => {
+test('applying the patch gives the other object', () => {
   fc.assert(
     fc.property(json, json, (before, after) => {
       if (!isObject(before) || !isObject(after)) throw new Error('not an object');
@@ -35,7 +35,7 @@ test('applying the difference gives the other object', () => {
   );
 });
 
-test('only differences are in the patch', () => {
+test('the patch contains only differences', () => {
   const before = { spec: { a: 1, list: [1, 2], gone: 'x' }, status: { phase: 'Bind' } };
   const after = { spec: { a: 1, list: [1, 3], gone: undefined }, status: { phase: 'Bind' } };
   expect(diffMergePatch(before, after)).toEqual({ spec: { list: [1, 3], gone: null } });
@@ -46,7 +46,7 @@ test('undefined, null and absent are the same', () => {
   expect(diffMergePatch({}, { a: undefined, b: null })).toBeUndefined();
 });
 
-test('a clone is equal and shares nothing', () => {
+test('a clone is equal and shares no structure', () => {
   fc.assert(
     fc.property(json, (value) => {
       const clone = cloneJson(value);

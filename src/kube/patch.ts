@@ -42,12 +42,12 @@ function diffMembers(before: Record<string, unknown>, after: Record<string, unkn
   return patch;
 }
 
-/** Kubernetes reads null and absence alike, and a merge patch cannot tell them apart. */
+/** Kubernetes treats null as absent, and a merge patch cannot tell the two apart. */
 function isAbsent(value: unknown): value is null | undefined {
   return value === undefined || value === null;
 }
 
-/** Views any object as its members; classes and interfaces without an index signature included. */
+/** Views any object as a record, including types without an index signature. */
 function entriesOf(value: object): Record<string, unknown> {
   return isRecord(value) ? value : {};
 }
@@ -63,13 +63,13 @@ export function jsonEqual(a: unknown, b: unknown): boolean {
     if (!jsonEqual(a[key], b[key])) return false;
   }
   for (const key of Object.keys(b)) {
-    // A name such as `constructor` is inherited where it is not there.
+    // Inherited names such as `constructor` are not members.
     if (b[key] !== undefined && (!Object.hasOwn(a, key) || a[key] === undefined)) return false;
   }
   return true;
 }
 
-/** A deep copy of plain JSON. Several times cheaper than `structuredClone`, which also copies what JSON cannot hold. */
+/** A deep copy of plain JSON. Several times cheaper than `structuredClone`, which also handles what JSON cannot hold. */
 export function cloneJson<T>(value: T): T {
   return copy(value);
 }
@@ -84,18 +84,18 @@ function copy(value: unknown): unknown {
 }
 
 export interface PatchObjectOptions extends CallOptions {
-  /** `status` writes to the status subresource, where the server ignores changes of anything else. */
+  /** `status` writes to the status subresource, where the server ignores all other changes. */
   subresource?: 'status';
   /**
    * True (default): the patch carries the resource version of `current`, so that the server answers 409 when the object
-   * changed meanwhile. False: the differences are applied to whatever is there, still only if the uid is the same.
+   * changed meanwhile. False: the differences are applied to any version, but still only if the uid is the same.
    */
   optimisticLock?: boolean;
 }
 
 /**
- * Writes the differences that `mutate` makes, and only these: fields that our types do not know, and those that a
- * transform dropped on ingest, stay as the server has them.
+ * Writes only the differences that `mutate` makes. Fields that our types do not know, or that a transform dropped on ingest,
+ * stay unchanged on the server.
  *
  * @param current the object as last read, normally from a store; it is not changed
  * @param mutate changes the draft (a deep copy of `current`) in place

@@ -1,6 +1,6 @@
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 
-/** `background`: mirrors, events and other writes for which nobody waits. */
+/** `background`: mirrors, events and other writes that nobody waits for. */
 export type Priority = 'normal' | 'background';
 
 export interface PriorityGateOptions {
@@ -9,7 +9,7 @@ export interface PriorityGateOptions {
   yieldAboveNormal: number;
   /** Background requests in flight at a time. */
   maxBackground: number;
-  /** After which a background request goes even if normal ones never become few. */
+  /** A background request passes after this time, however many normal ones are in flight. */
   maxWaitMs: number;
 }
 
@@ -19,8 +19,8 @@ interface Waiter {
 }
 
 /**
- * Lets normal requests pass at once, and background ones only in the gaps. They never starve: after `maxWaitMs` the oldest
- * goes regardless, still no more than `maxBackground` at a time.
+ * Lets normal requests pass at once, and background ones only when few normal ones are in flight. Background requests never
+ * starve: after `maxWaitMs` the oldest passes anyway, but never more than `maxBackground` at a time.
  */
 export class PriorityGate {
   readonly #options: PriorityGateOptions;
@@ -38,8 +38,8 @@ export class PriorityGate {
   }
 
   /**
-   * Passes the gate; {@link leave} is owed afterwards. Undefined when the way is free, so that the common case costs no
-   * turn of the event loop.
+   * Passes the gate; the caller must call {@link leave} afterwards. Returns undefined when there is no wait, so that the
+   * common case costs no turn of the event loop.
    *
    * @throws the signal's reason when it aborts while waiting
    */
@@ -95,7 +95,7 @@ export class PriorityGate {
     this.#plan();
   }
 
-  /** One timer, for the oldest. While all background places are taken, {@link leave} looks again. */
+  /** One timer, for the oldest. While all background places are taken, {@link leave} checks again. */
   #plan(): void {
     const [oldest] = this.#waiters;
     if (this.#timer !== undefined || oldest === undefined || this.#background >= this.#options.maxBackground) return;

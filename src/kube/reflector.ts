@@ -23,7 +23,7 @@ export interface ReflectorOptions<T extends HasMetadata> {
   fieldSelector?: string | undefined;
   clock: Clock;
   random: Random;
-  /** Something went wrong and is being dealt with: a failed list or watch, an object that cannot be parsed. */
+  /** Called for errors that the reflector recovers from: a failed list or watch, an object that cannot be parsed. */
   onError?: ((error: unknown) => void) | undefined;
   /** The store was filled from a complete list. */
   onSynced?: ((resourceVersion: string) => void) | undefined;
@@ -31,16 +31,16 @@ export interface ReflectorOptions<T extends HasMetadata> {
 }
 
 export interface ReflectorTiming {
-  /** The server ends a watch after a time from `[min, 2 × min)`, so that the watches of many clients do not end together. */
+  /** The requested duration of a watch is random in `[min, 2 × min)`, so that the watches of many clients do not end together. */
   minWatchSeconds: number;
-  /** Beyond the server's own limit, before we end the watch ourselves. */
+  /** Grace after the server's own limit, before we end the watch ourselves. */
   watchGraceMs: number;
   /**
-   * A watch that brought nothing for so long, not even one of the bookmarks that a server sends each minute, is taken for
-   * dead even though its connection lives.
+   * A watch that brought nothing for this long, not even one of the bookmarks that a server sends every minute, counts as dead
+   * even though its connection is alive.
    */
   silenceLimitMs: number;
-  /** The same for a watch that is still bringing the present objects. */
+  /** The same for a watch that is still sending the initial objects. */
   initialSilenceLimitMs: number;
   minBackOffMs: number;
   maxBackOffMs: number;
@@ -57,14 +57,14 @@ const DEFAULT_TIMING: ReflectorTiming = {
   pageSize: 500,
 };
 
-/** A watch that failed this often in a row from the same version is not tried from there again. */
+/** After this many failures in a row from the same version, everything is listed again. */
 const FAILURES_UNTIL_RELIST = 5;
-/** A watch that ended sooner than this, without an event, did not do its work. */
+/** A watch that ended sooner than this, without an event, counts as failed. */
 const SHORT_WATCH_MS = 1000;
-/** A watch that ended so much before its time was ended by something else. */
+/** A watch that ended this much before its requested duration did not end normally. */
 const EARLY_END_MS = 1000;
 
-/** A watch-list brought nothing more although its end was still to come. */
+/** A watch-list went silent before its final bookmark. */
 class NoInitialEventsEndError extends Error {
   override name = 'NoInitialEventsEndError';
 }
@@ -75,25 +75,25 @@ class RewoundError extends Error {
 }
 
 /**
- * Keeps a store equal to what the API server has: one complete list, then a watch from its version, for ever. There is no
- * way for it to fall silent: every failure leads to another attempt, after a jittered back-off.
+ * Keeps a store in sync with the API server: one complete list, then watches from its version, forever. Every failure leads
+ * to another attempt, after a jittered back-off.
  *
- * The list comes as a stream (watch-list) where the server can, otherwise in pages. Neither asks for a version, so that it
- * is current, never a stale cache's. A watch that breaks is resumed from the last version seen; only when the server has
- * forgotten that version, has not come to it yet, or keeps failing on it, everything is listed again.
+ * The list comes as a stream (watch-list) if the server supports that, otherwise in pages. Neither asks for a version, so
+ * the result is current and never from a stale cache. A broken watch is resumed from the last version seen. Everything is
+ * listed again only when the server has compacted that version, has not reached it yet, or keeps failing on it.
  */
 export class Reflector<T extends HasMetadata> {
   readonly #options: ReflectorOptions<T>;
   readonly #timing: ReflectorTiming;
   readonly #backOff: BackOff;
-  /** The same resource without `parse`: one object that cannot be read must not take the others with it. */
+  /** The same resource without `parse`, so that one object that cannot be parsed does not fail the whole list. */
   readonly #raw: Resource<HasMetadata>;
   #listMode: 'watch-list' | 'pages' = 'watch-list';
-  /** From where the next watch goes on; undefined when a complete list is needed. */
+  /** Version from which the next watch resumes; undefined when a complete list is needed. */
   #resumeFrom: string | undefined;
   /**
-   * The last watch did not end as it should, so the server may have been restored from a backup. Of a watch from a version that
-   * is still to come it shows nothing and refuses nothing: who does not look would wait for ever.
+   * The last watch did not end normally, so the server may have been restored from a backup. It accepts a watch from a version
+   * in its future and sends nothing, so without a check the watch would wait forever.
    */
   #mayBeRewound = false;
   #failuresInARow = 0;
@@ -109,12 +109,12 @@ export class Reflector<T extends HasMetadata> {
     this.#lastContactMs = options.clock.monotonicMs();
   }
 
-  /** Version up to which the store is complete; undefined before the first list, and when a new one is needed. */
+  /** Version up to which the store is complete; undefined before the first list and when a new one is needed. */
   get lastSyncedResourceVersion(): string | undefined {
     return this.#resumeFrom;
   }
 
-  /** Milliseconds since the server last told us anything; a healthy server sends a bookmark each minute. */
+  /** Milliseconds since the server last sent anything; a healthy server sends a bookmark every minute. */
   get staleForMs(): number {
     return this.#options.clock.monotonicMs() - this.#lastContactMs;
   }
@@ -157,7 +157,7 @@ export class Reflector<T extends HasMetadata> {
       isExpired(error) ||
       isTooLargeResourceVersion(error) ||
       error instanceof RewoundError ||
-      // A server that is away says nothing about our version; listing everything again would hit it when it comes back.
+      // An unreachable server says nothing about our version, and listing everything again would hit it when it comes back.
       (this.#failuresInARow >= FAILURES_UNTIL_RELIST && !isConnectionFailure(error));
     if (mustRelist) {
       this.#resumeFrom = undefined;
@@ -168,8 +168,8 @@ export class Reflector<T extends HasMetadata> {
   }
 
   /**
-   * Looks where the server is: the version of a list that asks for none is the newest of all. A server that was restored and
-   * has passed our version since cannot be told from one that was not; so this comes before the watch is resumed.
+   * Checks the server's current version: a list without a version returns the newest. A restored server that has since passed
+   * our version cannot be told from one that was not restored, so this comes before the watch is resumed.
    *
    * @throws RewoundError
    */
@@ -195,7 +195,7 @@ export class Reflector<T extends HasMetadata> {
         limit: this.#timing.pageSize,
         continueToken,
         signal,
-        // The loop around this has its own back-off; an expired token must come here, not be repeated.
+        // The loop around this has its own back-off, and an expired token must not be retried.
         maxTries: 2,
       });
       for (const raw of page.items) {
@@ -254,14 +254,14 @@ export class Reflector<T extends HasMetadata> {
           guard.setSilenceLimit(silenceLimitMs);
         }
       }
-      // Its bookmarks tell that the server is where we are, and its end at the time agreed that it did not restart.
+      // Its bookmarks prove that the server is at our version, and its timely end that the server did not restart.
       this.#mayBeRewound = eventCount === 0 || clock.monotonicMs() - startedMs < timeoutSeconds * 1000 - EARLY_END_MS;
       return eventCount;
     } catch (error) {
       if (guard.reason?.failure === 'silent' && this.#resumeFrom === undefined) {
         throw new NoInitialEventsEndError(guard.reason.message, { cause: guard.reason });
       }
-      // What the guard found out is more to the point than the broken stream that follows from it.
+      // The guard's error says more than the broken stream that it causes.
       throw guard.reason ?? error;
     } finally {
       guard.end();
@@ -282,7 +282,7 @@ export class Reflector<T extends HasMetadata> {
     this.#options.store.progressTo(resourceVersion);
   }
 
-  /** Versions of one watch only grow. When they do not, etcd was restored, and our store shows a future that is no more. */
+  /** Versions within a watch only grow. If not, etcd was restored, and our store shows a state that no longer exists. */
   #advanceTo(resourceVersion: string | undefined): void {
     if (resourceVersion === undefined) return;
     this.#checkProgress(resourceVersion);
@@ -293,11 +293,11 @@ export class Reflector<T extends HasMetadata> {
   #checkProgress(resourceVersion: string): void {
     if (compareResourceVersions(resourceVersion, this.#resumeFrom) >= 0) return;
     throw new RewoundError(
-      `${this.#raw.plural}: the server is at version ${resourceVersion}, but had been at ${this.#resumeFrom}`,
+      `${this.#raw.plural}: the server went back from version ${this.#resumeFrom} to ${resourceVersion}`,
     );
   }
 
-  /** Parses and reduces; undefined, and reported, when the object cannot be read. */
+  /** Parses and reduces an object; when it cannot be parsed, reports that and returns undefined. */
   #read(raw: HasMetadata): T | undefined {
     try {
       return this.#options.store.ingest(decode(this.#options.resource, raw));
@@ -324,8 +324,8 @@ export class Reflector<T extends HasMetadata> {
 }
 
 /**
- * Servers without watch-list refuse its parameters (400, 422). Those older still ignore them, and then the bookmark that
- * ends the initial events never comes.
+ * Servers without watch-list refuse its parameters (400, 422). Even older ones ignore them, and then the bookmark that ends
+ * the initial events never comes.
  */
 function isUnsupportedWatchList(error: unknown): boolean {
   if (error instanceof NoInitialEventsEndError) return true;

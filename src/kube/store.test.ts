@@ -24,7 +24,7 @@ beforeEach(() => {
   });
 });
 
-test('a write is seen at once, and its echo is dropped', () => {
+test('a write is visible at once, and its echo is dropped', () => {
   store.replace([thing('x', 10)], '10');
   store.noteWritten(thing('x', 12, 'b'));
   expect(store.get('ns/x')?.zone).toBe('b');
@@ -50,7 +50,7 @@ test('a write that the watch has overtaken changes nothing', () => {
   expect(store.get('ns/x')).toBeUndefined();
 });
 
-test('a deletion of ours hides what the watch still has to tell of that uid', () => {
+test('after our own deletion, late watch events of that uid are ignored', () => {
   store.replace([thing('x', 10)], '10');
   store.noteDeleted('ns/x', 'uid-x');
   store.upsert(thing('x', 11));
@@ -61,13 +61,13 @@ test('a deletion of ours hides what the watch still has to tell of that uid', ()
   expect(store.get('ns/x')?.metadata.uid).toBe('uid-next');
 });
 
-test('a deletion is for one uid only', () => {
+test('a deletion affects one uid only', () => {
   store.replace([thing('x', 10)], '10');
   store.noteDeleted('ns/x', 'another');
   expect(store.size).toBe(1);
 });
 
-test('another uid under the same name is a deletion and an addition', () => {
+test('a new uid under the same name is a deletion and an addition', () => {
   store.replace([thing('x', 10)], '10');
   store.noteWritten(thing('x', 15, 'b', 'uid-next'));
   expect(log.slice(1)).toEqual(['delete x@10 write', 'add x@15 write']);
@@ -77,7 +77,7 @@ test('another uid under the same name is a deletion and an addition', () => {
   expect(store.get('ns/x')?.metadata.uid).toBe('uid-next');
 });
 
-test('a list does not undo what was written after it was taken', () => {
+test('a list does not undo what was written after its version', () => {
   store.replace([thing('old', 10)], '10');
   store.noteWritten(thing('old', 14, 'b'));
   store.noteWritten(thing('new', 15));
@@ -88,13 +88,13 @@ test('a list does not undo what was written after it was taken', () => {
   expect(store.get('ns/new')).toBeUndefined();
 });
 
-test('a list that is older than what was seen before counts alone', () => {
+test('a list older than the last known version replaces everything', () => {
   store.replace([thing('x', 50), thing('y', 60)], '60');
   store.replace([thing('x', 20, 'restored')], '30');
   expect(store.list()).toEqual([thing('x', 20, 'restored')]);
 });
 
-test('a list at a later version counts even where it shows an older state, as after a restore under versions of its own', () => {
+test('a list at a later version replaces even a newer state, as after a restore that bumped the versions', () => {
   store.replace([thing('x', 50, 'lost')], '60');
   store.noteWritten(thing('y', 1200, 'written'));
   store.replace([thing('x', 20, 'restored')], '1000');
@@ -102,7 +102,7 @@ test('a list at a later version counts even where it shows an older state, as af
   expect(store.get('ns/y')?.zone).toBe('written');
 });
 
-test('after a rewind the next list alone counts, however new it is', () => {
+test('after a rewind the next list replaces everything, whatever its version', () => {
   store.replace([thing('x', 50, 'lost'), thing('same', 10)], '60');
   store.noteWritten(thing('y', 90, 'lost'));
   store.noteDeleted('ns/same', 'uid-same');
@@ -144,7 +144,7 @@ test('an indexer that throws leaves the object in the store', () => {
   expect(reported).toEqual(['ns/x']);
 });
 
-test('late observers are told what is there', () => {
+test('a late handler is called for the existing objects', () => {
   store.replace([thing('x', 1)], '1');
   const seen: string[] = [];
   const stop = store.addHandler({ onAdd: (t) => seen.push(t.metadata.name) });
@@ -153,7 +153,7 @@ test('late observers are told what is there', () => {
   expect(seen).toEqual(['x']);
 });
 
-test('however writes and their echoes cross, the store ends as the server has it, and handlers saw every state once', () => {
+test('in any order of writes and echoes, the store ends in sync and handlers see every state once', () => {
   const step = fc.record({
     name: fc.constantFrom('x', 'y'),
     kind: fc.constantFrom('write', 'delete', 'other'),

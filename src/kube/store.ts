@@ -4,7 +4,7 @@ import { compareResourceVersions, type HasMetadata, keyOf, type ObjectKey, type 
 /** How a change became known: by a full list, by a watch event, or because we wrote it ourselves. */
 export type ChangeOrigin = 'list' | 'watch' | 'write';
 
-/** Observers of a store. Called in the order of the changes, after the store has changed. */
+/** Callbacks for changes of a store, called in order, after the store has changed. */
 export interface StoreHandler<T> {
   onAdd?(object: T, origin: ChangeOrigin): void;
   onUpdate?(previous: T, current: T, origin: ChangeOrigin): void;
@@ -12,22 +12,22 @@ export interface StoreHandler<T> {
   onDelete?(last: T, origin: ChangeOrigin): void;
 }
 
-/** The values under which an object is found; an empty list leaves it out. Pure: it is called again to take it out. */
+/** The index values of an object; an empty list leaves it out. Must be pure: it is called again to remove the object. */
 export type Indexer<T> = (object: T) => readonly string[];
 
 export interface StoreOptions<T> {
   indexers?: Readonly<Record<string, Indexer<T>>>;
-  /** Reduces an object to what is needed before it is stored. May change and return its argument. */
+  /** Reduces an object to the needed fields before it is stored. May change and return its argument. */
   transform?: (object: T) => T;
   /** A handler or an indexer threw. */
   onHandlerError?: (error: unknown, key: string) => void;
 }
 
 /**
- * The objects of one kind as the API server has them, as far as we know. Objects are shared: nobody may change them.
+ * The latest known objects of one kind. Objects are shared, so nobody may change them.
  *
- * An older state never replaces a newer one. That matters because there are two sources: the watch, which is in order but
- * late, and the server's answers to our own writes ({@link noteWritten}), which are at once but cross the watch.
+ * An older state never replaces a newer one. There are two sources: the watch, which is ordered but late, and the server's
+ * responses to our own writes ({@link noteWritten}), which are immediate but may overtake the watch.
  */
 export class Store<T extends HasMetadata> {
   readonly #objects = new Map<string, T>();
@@ -35,10 +35,10 @@ export class Store<T extends HasMetadata> {
   readonly #handlers = new Set<StoreHandler<T>>();
   readonly #transform: ((object: T) => T) | undefined;
   readonly #onHandlerError: ((error: unknown, key: string) => void) | undefined;
-  /** Uids that we know to be gone while the watch may still report their past; an entry goes when the watch caught up. */
+  /** Deleted uids that the watch may still report; an entry is dropped when the watch has caught up. */
   readonly #deletedUids = new Set<string>();
   #unreadableKeys: ReadonlySet<string> = new Set();
-  /** Up to here the list and the watch have told us everything. */
+  /** Version up to which the list and the watch are complete. */
   #progress: string | undefined;
   /** The server's history went backwards since the last list. */
   #isRewound = false;
@@ -55,7 +55,7 @@ export class Store<T extends HasMetadata> {
     return this.#objects.size;
   }
 
-  /** Objects that the server has but that could not be parsed: who concludes from absence must look here too. */
+  /** Objects on the server that could not be parsed. Check here too before concluding that an object does not exist. */
   get unreadableKeys(): ReadonlySet<string> {
     return this.#unreadableKeys;
   }
@@ -69,7 +69,7 @@ export class Store<T extends HasMetadata> {
     return [...this.#objects.values()];
   }
 
-  /** Like {@link list} without the array; the store must not change while it is read. */
+  /** Like {@link list} without the array; the store must not change during iteration. */
   values(): IterableIterator<T> {
     return this.#objects.values();
   }
@@ -88,15 +88,15 @@ export class Store<T extends HasMetadata> {
     return found;
   }
 
-  /** All values that some object has in the index. */
+  /** All values in the index. */
   indexValues(name: string): string[] {
     return this.#index(name).values();
   }
 
   /**
-   * Adds an observer, which is told of the objects that are there already as additions.
+   * Adds a handler and calls its `onAdd` for the existing objects.
    *
-   * @returns takes the observer away again
+   * @returns a function that removes the handler
    */
   addHandler(handler: StoreHandler<T>): () => void {
     this.#handlers.add(handler);
@@ -107,8 +107,8 @@ export class Store<T extends HasMetadata> {
   }
 
   /**
-   * Enters the server's answer to a write of ours, so that the next reader sees it before the watch brings it. Its echo is
-   * then dropped. Only for objects that the selector of the informer covers.
+   * Stores the server's response to our own write, so that readers see it before the watch brings it. The echo on the watch is
+   * then dropped. Only for objects that the informer's selector covers.
    */
   noteWritten(written: T): void {
     const object = this.#transform === undefined ? written : this.#transform(written);
@@ -120,14 +120,14 @@ export class Store<T extends HasMetadata> {
       if (isNewer(object, stored)) this.#put(key, object, 'write');
       return;
     }
-    // The watch is past this version and yet the object is not here: it was deleted since.
+    // The watch is past this version but the object is not here, so it was deleted since.
     if (this.#progress !== undefined && compareResourceVersions(resourceVersion, this.#progress) <= 0) return;
     this.#put(key, object, 'write');
   }
 
   /**
-   * Takes out an object of which the server said that it is gone (`DeleteResult` `gone`, or a 404). What the watch still
-   * tells about that uid is ignored.
+   * Removes an object that the server reported as gone (`DeleteResult` `gone`, or a 404). Later watch events of that uid are
+   * ignored.
    */
   noteDeleted(key: string, uid: string): void {
     const stored = this.#objects.get(key);
@@ -136,7 +136,7 @@ export class Store<T extends HasMetadata> {
     this.#take(key, stored, stored, 'write');
   }
 
-  /** For the reflector: reduces an object before it is handed to {@link upsert} or {@link replace}. */
+  /** For the reflector: reduces an object before it is passed to {@link upsert} or {@link replace}. */
   ingest(object: T): T {
     return this.#transform === undefined ? object : this.#transform(object);
   }
@@ -160,37 +160,36 @@ export class Store<T extends HasMetadata> {
     if (meta.uid !== undefined) this.#deletedUids.delete(meta.uid);
     const stored = this.#objects.get(key);
     if (stored === undefined || stored.metadata.uid !== meta.uid) return;
-    // With a selector DELETED also means "does not match any more"; a write of ours may have brought it back since.
+    // With a selector DELETED also means "no longer matches", and our own write may have brought it back since.
     if (compareResourceVersions(meta.resourceVersion, stored.metadata.resourceVersion) < 0) return;
     this.#take(key, stored, last ?? stored, 'watch');
   }
 
-  /** For the reflector: an event whose object could not be parsed. What was stored before stays. */
+  /** For the reflector: an event with an object that could not be parsed. The stored state stays. */
   markUnreadable(meta: ObjectKey & { resourceVersion?: string | undefined }): void {
     this.progressTo(meta.resourceVersion);
     this.#unreadableKeys = new Set(this.#unreadableKeys).add(keyOf(meta));
   }
 
-  /** For the reflector: everything up to this version has been told. */
+  /** For the reflector: every change up to this version has been delivered. */
   progressTo(resourceVersion: string | undefined): void {
     if (compareResourceVersions(resourceVersion, this.#progress) > 0) this.#progress = resourceVersion;
   }
 
   /**
-   * For the reflector: the server's history went backwards (etcd restored from a backup). Versions are given out again, so
-   * that they say nothing about what is newer: the next list alone counts.
+   * For the reflector: the server's history went backwards (etcd restored from a backup). Versions are reused, so they no
+   * longer say what is newer, and the next list replaces everything.
    */
   rewound(): void {
     this.#isRewound = true;
   }
 
   /**
-   * For the reflector: a complete list taken at `resourceVersion`. It counts for everything but what we wrote after that
-   * version: what it lacks is deleted, what it shows differently is taken over. A list older than what was seen before means
-   * {@link rewound}.
+   * For the reflector: a complete list at `resourceVersion`. It replaces everything except what we wrote after that version:
+   * missing objects are deleted, different ones are updated. A list older than the last known version implies {@link rewound}.
    *
-   * @param objects went through {@link ingest}
-   * @param unreadable keys that are in the list but could not be parsed; what is stored of them stays
+   * @param objects that went through {@link ingest}
+   * @param unreadable keys in the list that could not be parsed; their stored state stays
    */
   replace(objects: readonly T[], resourceVersion: string, unreadable: ReadonlySet<string> = new Set()): void {
     const isRewound = this.#isRewound || compareResourceVersions(resourceVersion, this.#progress) < 0;
@@ -204,11 +203,11 @@ export class Store<T extends HasMetadata> {
     }
     this.#progress = resourceVersion;
     this.#unreadableKeys = unreadable;
-    // A deletion that the list has seen needs no remembering; one that it has not seen is still to come by the watch.
+    // Forget deletions that the list includes; the watch will still report the others.
     for (const uid of this.#deletedUids) if (!listedUids.has(uid)) this.#deletedUids.delete(uid);
     const isLaterWrite = (stored: T) =>
       !isRewound && compareResourceVersions(stored.metadata.resourceVersion, resourceVersion) > 0;
-    // Deletions first: an address or a name may have moved from one object to another.
+    // Deletions first, because an address or a name may have moved from one object to another.
     for (const [key, stored] of [...this.#objects]) {
       if (listed.has(key) || unreadable.has(key)) continue;
       if (!isLaterWrite(stored)) this.#take(key, stored, stored, 'list');
@@ -218,18 +217,18 @@ export class Store<T extends HasMetadata> {
       const { uid } = object.metadata;
       if (uid !== undefined && this.#deletedUids.has(uid)) continue;
       const stored = this.#objects.get(key);
-      // The same version may be another state when versions are given out twice.
+      // The same version may be another state when versions are reused.
       const isSame = isRewound
         ? jsonEqual(stored, object)
         : stored?.metadata.resourceVersion === object.metadata.resourceVersion;
-      // Even over a newer version: an etcd that was restored under versions of its own shows an older state at a newer one.
+      // Even over a newer version: an etcd restored with bumped versions shows an older state at a newer version.
       if (stored === undefined || !(isSame || isLaterWrite(stored))) this.#put(key, object, 'list');
     }
   }
 
   #put(key: string, object: T, origin: ChangeOrigin): void {
     const stored = this.#objects.get(key);
-    // Another uid is another object: whoever watches must see the first one go, or it would keep what belonged to it.
+    // Another uid is another object: handlers must see the deletion of the first, or they would keep its state.
     if (stored !== undefined && stored.metadata.uid !== object.metadata.uid) this.#take(key, stored, stored, origin);
     const previous = this.#objects.get(key);
     this.#objects.set(key, object);
@@ -256,7 +255,7 @@ export class Store<T extends HasMetadata> {
     }
   }
 
-  /** An object that an indexer cannot digest is found by its key only, rather than stopping all others. */
+  /** When an indexer throws, the object is found by its key only, and the others are unaffected. */
   #guardIndexer(indexer: Indexer<T>): Indexer<T> {
     return (object) => {
       try {
@@ -286,7 +285,7 @@ function isNewer(object: HasMetadata, stored: HasMetadata): boolean {
   return compareResourceVersions(object.metadata.resourceVersion, stored.metadata.resourceVersion) > 0;
 }
 
-/** Keys by value. Most values have one key, for which a Set would cost more than the rest of the entry. */
+/** Keys by value. Most values have one key, and a Set for it would cost more than the rest of the entry. */
 class Index<T> {
   readonly #indexer: Indexer<T>;
   readonly #keys = new Map<string, string | Set<string>>();

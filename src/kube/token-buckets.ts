@@ -2,9 +2,9 @@ import type { Clock } from '../util/clock.ts';
 
 export interface TokenBucketsOptions {
   clock: Clock;
-  /** Tokens of a key that was never seen. */
+  /** Tokens of a new key. */
   capacity: number;
-  /** One token comes back in this time. */
+  /** Time in which one token is refilled. */
   refillIntervalMs: number;
 }
 

@@ -41,7 +41,7 @@ test('many requests share one connection', async () => {
   expect(server.sessions.size).toBe(1);
 });
 
-test('sends the token of each moment, and asks for a fresh one after 401', async () => {
+test('sends the current token, and gets a fresh one after 401', async () => {
   const tokens = ['Bearer old', 'Bearer new'];
   const config = {
     ...server.configFor(),
@@ -58,7 +58,7 @@ test('sends the token of each moment, and asks for a fresh one after 401', async
   expect(server.requests).toHaveLength(3);
 });
 
-test('keeps within the streams that the server allows', async () => {
+test('never opens more streams than the server allows', async () => {
   await server.stop();
   server.maxConcurrentStreams = 3;
   await server.start();
@@ -95,7 +95,7 @@ test('an abort ends a request at once with its reason', async () => {
   await expect(failed).rejects.toThrow('enough');
 });
 
-test('an answer that is cut off is not taken for complete', async () => {
+test('a truncated response does not count as complete', async () => {
   const { proxy, port } = await proxied();
   server.intercept = (_, stream) => {
     stream.respond({ ':status': 200 });
@@ -112,7 +112,7 @@ test('an answer that is cut off is not taken for complete', async () => {
   await checked;
 });
 
-test('nobody there: fails as not sent, in one line that names the address', async () => {
+test('nothing listens: fails as not sent, in one line that names the address', async () => {
   const { port } = server;
   await server.stop();
   const failed = open().request({ method: 'PATCH', path: PODS, body: '{}' });
@@ -162,7 +162,7 @@ test('a black-holed connection is noticed by PING and replaced', async () => {
   });
 });
 
-test('a silent but living connection is left alone', async () => {
+test('a silent but live connection is left alone', async () => {
   const transport = open({ pingIntervalMs: 50 });
   const opened = await transport.openStream({ method: 'GET', path: `${PODS}?watch=true&resourceVersion=100` });
   if (opened.state !== 'open') throw new Error('the watch was refused');
@@ -176,7 +176,7 @@ test('a silent but living connection is left alone', async () => {
   await iterator.return?.();
 });
 
-test('GOAWAY: running streams end on the old connection, new ones use another', async () => {
+test('GOAWAY: open streams finish on the old connection, new ones use another', async () => {
   const transport = open();
   let release: (() => void) | undefined;
   server.intercept = ({ path }, stream) => {
@@ -207,7 +207,7 @@ test('a refused stream counts as not sent', async () => {
   await expect(failed).rejects.toMatchObject({ failure: 'refused', sent: false });
 });
 
-test('background requests wait for a gap, but not for ever', async () => {
+test('background requests wait for a gap, but not forever', async () => {
   const order: string[] = [];
   const finish: (() => void)[] = [];
   server.intercept = ({ path }, stream) => {
@@ -255,7 +255,7 @@ test('speaks HTTP/2 over TLS and refuses a certificate of an unknown authority',
   await expect(wary.request({ method: 'GET', path: '/' })).rejects.toMatchObject({ failure: 'connect', sent: false });
 });
 
-test('close ends what runs and refuses what comes', async () => {
+test('close ends open requests and refuses new ones', async () => {
   server.intercept = () => 'handled';
   const transport = open();
   const running = transport.request({ method: 'GET', path: PODS });
@@ -265,7 +265,7 @@ test('close ends what runs and refuses what comes', async () => {
   await expect(transport.request({ method: 'GET', path: PODS })).rejects.toMatchObject({ failure: 'closed' });
 });
 
-test('a large answer passes', async () => {
+test('a large response passes', async () => {
   const body = 'x'.repeat(20 * 1024 * 1024);
   const big = createServer();
   big.on('stream', (stream) => {

@@ -13,7 +13,7 @@ export interface TransportOptions {
   clock: Clock;
   random: Random;
   userAgent?: string;
-  /** For a request, from the call to the complete answer, waiting for a connection included. Default 30,000. */
+  /** Time limit of a request, from the call to the complete response, waiting for a connection included. Default 30,000. */
   requestTimeoutMs?: number;
   /** Default 10,000. */
   connectTimeoutMs?: number;
@@ -23,7 +23,7 @@ export interface TransportOptions {
   pingTimeoutMs?: number;
   /** Background requests wait while this many normal ones are in flight. Default 8. */
   yieldAboveNormal?: number;
-  /** Longest that a background request yields. Default 2,000. */
+  /** How long a background request yields at most. Default 2,000. */
   maxYieldMs?: number;
 }
 
@@ -40,30 +40,30 @@ export interface TransportRequest {
 
 export interface TransportResponse {
   status: number;
-  /** The header as it came, in seconds. */
+  /** The header's value, in seconds. */
   retryAfter: string | undefined;
   body: string;
 }
 
-/** The answer to a request whose body is read as it comes. Anything but 200 is read whole, as an error text. */
+/** The response to a streaming request. Anything but 200 is read completely, as an error text. */
 export type StreamResponse =
   | { state: 'open'; status: number; chunks: AsyncIterable<string> }
   | ({ state: 'refused' } & TransportResponse);
 
-/** How requests reach an API server. Authentication, time limits and priorities are its own; repeating is its caller's. */
+/** How requests reach an API server. It handles authentication, time limits and priorities; its caller handles retries. */
 export interface ApiTransport {
   /**
-   * Sends a request and reads the whole answer, whatever its status.
+   * Sends a request and reads the whole response, whatever its status.
    *
-   * @throws TransportError when no complete answer came; its `sent` says whether the server may have acted. The signal's
+   * @throws TransportError when no complete response came; its `sent` says whether the server may have acted. The signal's
    *   reason when it aborts first.
    */
   request(request: TransportRequest): Promise<TransportResponse>;
   /**
-   * Sends a GET and hands the answer over when its headers are there. The deadline covers the headers only. The stream is
+   * Sends a GET and returns the response when its headers have arrived. The deadline covers the headers only. The stream is
    * closed when the iteration is left or the signal aborts.
    *
-   * @throws TransportError when no answer came, and from the iteration when the stream ends other than by the server's will;
+   * @throws TransportError when no response came, and from the iteration when the stream does not end normally;
    *   the signal's reason when it aborts first.
    */
   openStream(request: TransportRequest): Promise<StreamResponse>;
@@ -80,8 +80,8 @@ const MAX_BACKGROUND = 8;
 const UNAUTHORIZED = 401;
 
 /**
- * Carries requests to the API server over two shared HTTP/2 connections: one for requests, one for watches, so that
- * watches use up no request's stream and a large list does not stand in the way of an event.
+ * Carries requests to the API server over two shared HTTP/2 connections, one for requests and one for watches, so that
+ * watches do not use up streams of requests and a large list does not delay an event.
  */
 export class Transport implements ApiTransport {
   readonly #config: KubeConfig;
@@ -91,7 +91,7 @@ export class Transport implements ApiTransport {
   readonly #watches: ConnectionSlot;
   readonly #gate: PriorityGate;
   readonly #baseHeaders: Record<string, string>;
-  /** Of servers behind a proxy that serves several clusters; `''` for most. */
+  /** Path prefix of a server behind a proxy for several clusters; `''` for most. */
   readonly #pathPrefix: string;
 
   constructor(options: TransportOptions) {
@@ -121,7 +121,7 @@ export class Transport implements ApiTransport {
         maxBackOffMs: 5000,
       });
     this.#requests = slot({ ...connection, streamWindowBytes: 4 * 1024 * 1024 });
-    // What has arrived of a watch is parsed in one go; the window bounds how long that holds up the event loop.
+    // All buffered data of a watch is parsed at once; the window limits how long that blocks the event loop.
     this.#watches = slot({ ...connection, streamWindowBytes: 512 * 1024 });
     const url = new URL(config.serverUrl);
     this.#pathPrefix = url.pathname.replace(/\/$/, '');
@@ -143,7 +143,7 @@ export class Transport implements ApiTransport {
       if (waiting !== undefined) await waiting;
       hasEntered = true;
       const response = await this.#exchange(request, call, false);
-      // The token may have been revoked or rotated before its time.
+      // The token may have been revoked or rotated early.
       if (response.status === UNAUTHORIZED) return await this.#exchange(request, call, true);
       return response;
     } finally {
@@ -192,7 +192,7 @@ export class Transport implements ApiTransport {
       const body = await readAll(stream, call.signal);
       return { status, retryAfter, body };
     } catch (error) {
-      // A late answer may be the first sign of a dead connection; found out now rather than after the next silence.
+      // A timeout may be the first sign of a dead connection; check now instead of after the next silence.
       if (call.hasExpired) connection.verify();
       throw error;
     }
@@ -221,7 +221,7 @@ export class Transport implements ApiTransport {
       call.isSent = true;
       stream.setEncoding('utf8');
       if (body !== undefined) stream.end(body);
-      // Errors are read where the answer is awaited; this one keeps a late error from being an uncaught exception.
+      // Errors are handled where the response is awaited; this listener keeps a late one from being an uncaught exception.
       stream.on('error', () => {});
       return { stream, connection };
     }, call.signal);
@@ -229,7 +229,7 @@ export class Transport implements ApiTransport {
   }
 }
 
-/** One call's time limit joined with the caller's signal. Must be ended, or the caller's signal keeps it alive. */
+/** One call's time limit combined with the caller's signal. Must be ended, or the caller's signal keeps it alive. */
 class Deadline {
   isSent = false;
   hasExpired = false;
@@ -322,7 +322,7 @@ async function* chunksOf(
     signal?.throwIfAborted();
     for await (const chunk of stream) yield String(chunk);
     signal?.throwIfAborted();
-    // Node ends the stream in good order also when the connection was lost; only the code tells.
+    // Node ends the stream normally even when the connection was lost; only the code shows it.
     if ((stream.rstCode ?? NGHTTP2_NO_ERROR) !== NGHTTP2_NO_ERROR) throw streamError(stream, undefined);
   } catch (error) {
     signal?.throwIfAborted();

@@ -26,14 +26,14 @@ export interface ObjectMeta {
   finalizers?: string[] | undefined;
 }
 
-/** What every function of this layer asks of an object: interfaces without an index signature fit too. */
+/** What every function of this layer needs of an object; interfaces without an index signature fit too. */
 export interface HasMetadata {
   apiVersion?: string | undefined;
   kind?: string | undefined;
   metadata: ObjectMeta;
 }
 
-/** Where a kind lives in the API, and how its objects are read. */
+/** The location of a kind in the API, and how its objects are parsed. */
 export interface Resource<T extends HasMetadata> {
   /** `''` for the core group. */
   group: string;
@@ -43,7 +43,7 @@ export interface Resource<T extends HasMetadata> {
   namespaced: boolean;
   /**
    * Checks and types what the server sent. Runs once per received object. Without it the JSON is taken as `T` unchecked,
-   * which is right only for kinds whose schema the server itself enforces.
+   * which is safe only for kinds whose schema the server itself enforces.
    */
   parse?: (raw: unknown) => T;
 }
@@ -54,7 +54,7 @@ export interface ObjectKey {
   namespace?: string | undefined;
 }
 
-/** `apiVersion` as objects of the resource carry it. */
+/** `apiVersion` of the resource's objects. */
 export function apiVersionOf(resource: { group: string; version: string }): string {
   return resource.group === '' ? resource.version : `${resource.group}/${resource.version}`;
 }

@@ -6,19 +6,19 @@ import type { HasMetadata } from './types.ts';
 export type WatchEvent<T> =
   | { type: 'ADDED' | 'MODIFIED' | 'DELETED'; object: T }
   /**
-   * Everything up to this version has been delivered. `initialEventsEnd` marks the one that ends a watch-list; only from
-   * there on are versions in order.
+   * Everything up to this version has been delivered. `initialEventsEnd` marks the one that ends a watch-list; versions are
+   * ordered only after it.
    */
   | { type: 'BOOKMARK'; resourceVersion: string; initialEventsEnd: boolean };
 
 const INITIAL_EVENTS_END = 'k8s.io/initial-events-end';
 
 /**
- * Cuts a byte stream into lines and reads each as a watch event.
+ * Splits a byte stream into lines and parses each as a watch event.
  *
- * @param decodeObject gives an event's object its type; what it throws ends the iteration
+ * @param decodeObject parses an event's object; an error ends the iteration
  * @throws KubeApiError for an ERROR event
- * @throws TransportError `malformed` for a line that is no watch event
+ * @throws TransportError `malformed` for a line that is not a watch event
  */
 export async function* decodeWatch<T extends HasMetadata>(
   chunks: AsyncIterable<string>,
@@ -37,7 +37,7 @@ export async function* decodeWatch<T extends HasMetadata>(
     }
     if (start < chunk.length) parts.push(chunk.slice(start));
   }
-  // A stream that was cut in the middle of a line: the rest comes again with the next watch.
+  // The stream broke in the middle of a line: the next watch sends the event again.
 }
 
 function decodeLine<T extends HasMetadata>(line: string, decodeObject: (raw: unknown) => T): WatchEvent<T> {

@@ -7,13 +7,13 @@ export interface WatchGuardOptions {
   signal: AbortSignal;
   /** Names the watch in errors. */
   what: string;
-  /** For the whole watch. */
+  /** Time limit of the whole watch. */
   limitMs: number;
-  /** Between two signs of life. */
+  /** Maximum time without data. */
   silenceLimitMs: number;
 }
 
-/** Ends a watch that lasts too long or says nothing for too long: the net below PING, which only proves the connection. */
+/** Ends a watch that lasts too long or is silent for too long. PING alone only proves that the connection is alive. */
 export class WatchGuard {
   readonly #options: WatchGuardOptions;
   readonly #abort = new AbortController();
@@ -43,7 +43,7 @@ export class WatchGuard {
     return this.#reason;
   }
 
-  /** Something came. Cheap: the timer looks at it when it fires. */
+  /** Data arrived. Cheap: the timer checks it when it fires. */
   alive(): void {
     this.#lastSignMs = this.#options.clock.monotonicMs();
   }
@@ -53,7 +53,7 @@ export class WatchGuard {
     this.#plan();
   }
 
-  /** To be called when the watch is over. */
+  /** Call when the watch is over. */
   end(): void {
     this.#timer?.cancel();
     this.#options.signal.removeEventListener('abort', this.#onParentAbort);

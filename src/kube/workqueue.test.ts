@@ -12,7 +12,7 @@ beforeEach(() => {
   queue = new WorkQueue({ clock, random: seededRandom(1) });
 });
 
-/** Takes what is there without waiting. */
+/** Takes the waiting keys without waiting for more. */
 async function drain(): Promise<string[]> {
   const keys: string[] = [];
   while (queue.depth > 0) {
@@ -24,13 +24,13 @@ async function drain(): Promise<string[]> {
   return keys;
 }
 
-test('a key waits once, and keys come in the order of their first addition', async () => {
+test('a key is queued once, and keys come in the order of their first addition', async () => {
   for (const key of ['a', 'b', 'a', 'c', 'b']) queue.add(key);
   expect(queue.depth).toBe(3);
   expect(await drain()).toEqual(['a', 'b', 'c']);
 });
 
-test('a key that is worked on is not handed out again until done', async () => {
+test('a key in progress is not handed out again until done', async () => {
   queue.add('a');
   expect(await queue.get()).toBe('a');
   queue.add('a');
@@ -58,7 +58,7 @@ test('an aborted wait takes no key', async () => {
   expect(await drain()).toEqual(['a']);
 });
 
-test('of several delays the earliest counts, under one timer', async () => {
+test('the earliest of several delays wins, with one timer', async () => {
   queue.addAfter('a', 1000);
   queue.addAfter('a', 200);
   queue.addAfter('a', 500);
@@ -81,7 +81,7 @@ test('a delay beyond the longest timer is kept', async () => {
   expect(queue.depth).toBe(1);
 });
 
-test('back-off doubles from 5 ms, never exceeds a minute, and ends with forget', () => {
+test('back-off doubles from 5 ms, never exceeds a minute, and resets with forget', () => {
   const delays = Array.from({ length: 25 }, () => queue.addRateLimited('a'));
   for (const [i, delayMs] of delays.entries()) {
     const fullMs = Math.min(60_000, 5 * 2 ** i);
@@ -102,14 +102,14 @@ test('high keys go first, but normal ones do not starve', async () => {
   expect(new Set(order).size).toBe(20);
 });
 
-test('a waiting key is promoted, not doubled', async () => {
+test('a waiting key is promoted, not duplicated', async () => {
   queue.add('a');
   queue.add('b');
   queue.add('b', { priority: 'high' });
   expect(await drain()).toEqual(['b', 'a']);
 });
 
-test('the place that a promoted key gave up is not used again', async () => {
+test('the old place of a promoted key is skipped', async () => {
   queue.add('a');
   queue.add('b');
   queue.add('a', { priority: 'high' });
@@ -120,7 +120,7 @@ test('the place that a promoted key gave up is not used again', async () => {
   expect(await drain()).toEqual(['b', 'c', 'a']);
 });
 
-test('a key added high while worked on comes back high', async () => {
+test('a key added as high while in progress comes back as high', async () => {
   queue.add('a');
   await queue.get();
   queue.add('b');
@@ -129,7 +129,7 @@ test('a key added high while worked on comes back high', async () => {
   expect(await drain()).toEqual(['a', 'b']);
 });
 
-test('after shutdown the line empties, waiting workers leave, and nothing is added', async () => {
+test('after shutdown the queue drains, waiting workers are released, and nothing is added', async () => {
   queue.add('a');
   queue.addAfter('later', 10);
   queue.shutDown();
@@ -142,7 +142,7 @@ test('after shutdown the line empties, waiting workers leave, and nothing is add
   expect(clock.pendingCalls).toBe(0);
 });
 
-test('metrics tell depth, waiting and working time', async () => {
+test('metrics report depth, waiting time and working time', async () => {
   const seen: string[] = [];
   queue = new WorkQueue({
     clock,
@@ -161,7 +161,7 @@ test('metrics tell depth, waiting and working time', async () => {
   expect(seen).toEqual(['depth 1', 'depth 0', 'waited 30', 'worked 20']);
 });
 
-test('whatever is added is handed out after its last addition, and never twice at a time', async () => {
+test('every key is handed out after its last addition, and never twice at a time', async () => {
   const operation = fc.record({
     kind: fc.constantFrom('add', 'high', 'after', 'limited', 'get', 'done', 'tick'),
     key: fc.constantFrom('a', 'b', 'c', 'd'),

@@ -5,15 +5,15 @@ import { DelayHeap } from './delay-heap.ts';
 /** `high` keys are handed out first, but every fifth pick goes to a waiting `normal` key. */
 export type QueuePriority = 'high' | 'normal';
 
-/** Observers of a queue. They must not throw and should be cheap. */
+/** Metrics callbacks of a queue. They must not throw and should be cheap. */
 export interface WorkQueueMetrics {
-  /** The number of keys that wait changed. */
+  /** The number of waiting keys changed. */
   onDepth?(depth: number): void;
   /** A key was handed out after waiting this long. */
   onLatency?(waitedMs: number): void;
-  /** A key was handed back after being worked on this long. */
+  /** A key was done after this working time. */
   onWorkDuration?(durationMs: number): void;
-  /** A key was put back with back-off. */
+  /** A key was requeued with back-off. */
   onRetry?(): void;
 }
 
@@ -22,7 +22,7 @@ export interface WorkQueueOptions {
   random: Random;
   /** First back-off of a key; doubles with each failure. Default 5. */
   baseDelayMs?: number;
-  /** Longest back-off of a key. Default 60,000, so that nothing waits for upstream's quarter of an hour. */
+  /** Longest back-off of a key. Default 60,000; upstream's 15 minutes would leave pods waiting too long. */
   maxDelayMs?: number;
   metrics?: WorkQueueMetrics;
 }
@@ -31,14 +31,14 @@ export interface AddOptions {
   priority?: QueuePriority;
 }
 
-/** Low-priority keys are never left behind for more than this many picks in a row. */
+/** High keys picked in a row before a waiting normal key gets its turn. */
 const HIGH_PICKS_IN_A_ROW = 4;
 
 type Entry =
-  /** In a queue. `ticket` names the one place in line that is valid; others with the same key are leftovers. */
+  /** In a queue. `ticket` identifies the key's valid place; other places with the same key are stale. */
   | { state: 'queued'; priority: QueuePriority; ticket: number; sinceMs: number }
   | { state: 'processing'; startedMs: number }
-  /** Being worked on, and added again meanwhile: goes back in line when done. */
+  /** In progress and added again meanwhile: queued again when done. */
   | { state: 'dirty'; priority: QueuePriority; startedMs: number; sinceMs: number };
 
 interface Waiter {
@@ -46,9 +46,9 @@ interface Waiter {
 }
 
 /**
- * A queue of keys with the guarantees of client-go's: a key waits at most once, however often it is added; it is never
- * handed to two workers at a time; added while being worked on, it comes again afterwards. Keys are handed out in the
- * order in which they came, per priority.
+ * A queue of keys with the guarantees of client-go's workqueue: a key is queued at most once, however often it is added; it
+ * is never handed to two workers at a time; a key that is added while in progress is queued again afterwards. Keys of one
+ * priority are handed out in order.
  */
 export class WorkQueue {
   readonly #clock: Clock;
@@ -75,12 +75,12 @@ export class WorkQueue {
     this.#delayed = new DelayHeap(this.#clock, (key, priority) => this.add(key, { priority }));
   }
 
-  /** Keys that wait in line; those being worked on and those delayed do not count. */
+  /** Number of waiting keys, without those in progress and those delayed. */
   get depth(): number {
     return this.#depth;
   }
 
-  /** How long the key that waits longest in line has done so; 0 when none waits. Looks at every key. */
+  /** Waiting time of the key that has waited longest; 0 when none waits. Iterates over all keys. */
   oldestWaitMs(): number {
     const nowMs = this.#clock.monotonicMs();
     let oldestMs = nowMs;
@@ -90,7 +90,7 @@ export class WorkQueue {
     return nowMs - oldestMs;
   }
 
-  /** Keys that wait for their time. */
+  /** Number of delayed keys. */
   get delayedCount(): number {
     return this.#delayed.size;
   }
@@ -104,7 +104,7 @@ export class WorkQueue {
     return this.#shutDown;
   }
 
-  /** Puts a key in line. Without effect while it waits already (except that `high` promotes it) and after shutdown. */
+  /** Queues a key. No effect while it is waiting (except that `high` promotes it) and after shutdown. */
   add(key: string, options: AddOptions = {}): void {
     if (this.#shutDown) return;
     const priority = options.priority ?? 'normal';
@@ -131,7 +131,7 @@ export class WorkQueue {
     }
   }
 
-  /** Adds the key after `delayMs`; of several pending delays of one key the earliest counts. */
+  /** Adds the key after `delayMs`; of several pending delays of one key the earliest wins. */
   addAfter(key: string, delayMs: number, options: AddOptions = {}): void {
     if (this.#shutDown) return;
     if (delayMs <= 0) this.add(key, options);
@@ -140,7 +140,7 @@ export class WorkQueue {
 
   /**
    * Adds the key after its back-off: `baseDelayMs` doubled for every failure since the last {@link forget}, never more
-   * than `maxDelayMs`, spread downwards by up to a fifth.
+   * than `maxDelayMs`, minus up to 20 % jitter.
    *
    * @returns the delay that was chosen
    */
@@ -154,7 +154,7 @@ export class WorkQueue {
     return delayMs;
   }
 
-  /** The key succeeded: its back-off starts anew. Does not take it out of the line. */
+  /** The key succeeded: resets its back-off. Does not remove it from the queue. */
   forget(key: string): void {
     this.#failures.delete(key);
   }
@@ -165,7 +165,7 @@ export class WorkQueue {
   }
 
   /**
-   * The next key, as soon as there is one. The caller owes a {@link done} for it.
+   * Waits for the next key. The caller must call {@link done} for it.
    *
    * @returns undefined once the queue is shut down and empty
    * @throws the signal's reason when it aborts first
@@ -190,7 +190,7 @@ export class WorkQueue {
     });
   }
 
-  /** The worker is through with the key. If it was added meanwhile it goes back in line. */
+  /** The worker has finished the key. If it was added meanwhile, it is queued again. */
   done(key: string): void {
     const entry = this.#entries.get(key);
     if (entry === undefined || entry.state === 'queued') return;
@@ -199,7 +199,7 @@ export class WorkQueue {
     if (entry.state === 'dirty' && !this.#shutDown) this.#enqueue(key, entry.priority, entry.sinceMs);
   }
 
-  /** Takes no more keys, drops the delayed ones, and lets waiting workers go once the line is empty. Idempotent. */
+  /** Accepts no more keys, drops the delayed ones, and releases waiting workers once the queue is empty. Idempotent. */
   shutDown(): void {
     this.#shutDown = true;
     this.#delayed.clear();
@@ -253,7 +253,7 @@ interface Place {
   ticket: number;
 }
 
-/** A first-in-first-out line on an array: cheap at both ends, and it gives memory back. */
+/** A FIFO queue on an array: cheap at both ends, and it frees memory. */
 class FifoQueue {
   #places: Place[] = [];
   #head = 0;

@@ -4,7 +4,7 @@ import { adoptResponse } from '../wire/admin-channel.ts';
 import type { CommandContext } from './command.ts';
 import { paragraph, type Report, tableLines } from './report.ts';
 
-/** `adopt`: what another control plane made, and whether this one looks after it. 1 when something is not adopted. */
+/** `adopt`: what another control plane created, and whether this one manages it. 1 when something is not adopted. */
 export async function adoptCommand({ controlPlane }: CommandContext, { apply }: { apply: boolean }): Promise<Report> {
   const answer = await controlPlane.ask({ command: 'adopt', apply }, adoptResponse);
   const { adoptees, ownRecords } = answer;
@@ -18,15 +18,15 @@ export async function adoptCommand({ controlPlane }: CommandContext, { apply }: 
   return {
     data: answer,
     lines: (screen) => {
-      const own = `${count(ownRecords, 'PodENI')} of this control plane's own making.`;
-      if (adoptees.length === 0) return paragraph(`Nothing of another control plane's making; ${own}`, screen);
-      const looked = apply && hindered > 0 ? ' The records that are not adopted are being looked at again.' : '';
+      const own = `${count(ownRecords, 'PodENI')} created by this control plane.`;
+      if (adoptees.length === 0) return paragraph(`Nothing created by another control plane; ${own}`, screen);
+      const looked = apply && hindered > 0 ? ' The records that are not adopted are being checked again.' : '';
       const hindrances = adoptees.flatMap(({ name, hindrance }) =>
         hindrance === undefined ? [] : paragraph(`${name}: ${hindrance}`, screen, '    ', '  '),
       );
       return [
         ...tableLines(columns, adoptees, screen),
-        ...(hindrances.length === 0 ? [] : ['', 'What hinders:', ...hindrances]),
+        ...(hindrances.length === 0 ? [] : ['', 'Blocked by:', ...hindrances]),
         '',
         ...paragraph(`${adoptees.length - hindered} adopted, ${hindered} not; ${own}${looked}`, screen),
       ];

@@ -27,7 +27,7 @@ import {
   unread,
 } from './resources.ts';
 
-/** Containers of ours; of others in the same pods no environment is told. */
+/** Our containers; the bundle leaves out the environment of others in the same pods. */
 const OUR_CONTAINERS = ['controlplane', 'agent'];
 const LOG_LINES = 5000;
 
@@ -41,8 +41,8 @@ const podSpecSchema = z.looseObject({
 });
 
 /**
- * `bundle`: what somebody else needs to see what is wrong, in one file. Secrets are not read, and what looks like one is
- * taken out of everything else. What could not be had is told inside, and is no failure.
+ * `bundle`: everything that somebody else needs for a diagnosis, in one file. Secrets are not read, and what looks like one
+ * is removed from everything else. What could not be collected is listed inside, and is not a failure.
  *
  * @throws UsageError when the file cannot be written.
  */
@@ -60,7 +60,7 @@ export async function bundleCommand(
   bundle.json('errors.json', bundle.problems);
   const top = `terway-bundle-${stamp}`;
   const entries = bundle.entries.map((entry): TarEntry => ({ ...entry, path: `${top}/${entry.path}` }));
-  // Only for the user: what is inside is about the whole cluster.
+  // Readable by the user only: the content is about the whole cluster.
   const file = createWriteStream(path, { mode: 0o600 });
   await pipeline(Readable.from(tarStream(entries)), createGzip(), file).catch((error: unknown) => {
     throw new UsageError(`bundle -o ${path}: cannot be written: ${fileProblem(error)}`);
@@ -70,14 +70,14 @@ export async function bundleCommand(
     data: { path, files: entries.map((entry) => entry.path), problems },
     lines: (screen) => [
       `${path}: ${count(entries.length, 'file')}`,
-      ...problems.flatMap((problem) => paragraph(`not in it: ${problem}`, screen)),
-      ...paragraph('Secrets were taken out; look through it before you give it away all the same.', screen),
+      ...problems.flatMap((problem) => paragraph(`missing: ${problem}`, screen)),
+      ...paragraph('Secrets were removed; still, review the file before you share it.', screen),
     ],
     exitCode: 0,
   };
 }
 
-/** Files of a bundle. Everything passes through here, and without its secrets. */
+/** Files of a bundle. Everything passes through here and is redacted. */
 class Bundle {
   readonly entries: TarEntry[] = [];
   readonly problems: string[] = [];
@@ -90,7 +90,7 @@ class Bundle {
     this.#add(path, redactText(text));
   }
 
-  /** Adds what `make` gives, or takes note of why there is none. */
+  /** Adds what `make` returns, or records why it failed. */
   async attempt(what: string, make: () => Promise<void>): Promise<void> {
     try {
       await make();
@@ -120,7 +120,7 @@ async function addObjects(
       bundle.json(`objects/${resource.plural}.json`, objects.map(tidy));
     });
   }
-  /** ConfigMaps that nodes name by their label. */
+  /** ConfigMaps that node labels name. */
   const ofNodes = new Set<string>();
   await bundle.attempt('nodes of Kubernetes', async () => {
     const nodes = await cluster.list(unread(coreNodeResource));
@@ -180,7 +180,7 @@ async function addAnswers(bundle: Bundle, { controlPlane }: CommandContext): Pro
   });
 }
 
-/** Without what only the API server and kubectl need. */
+/** Drops what only the API server and kubectl need. */
 function tidy(object: RawObject): RawObject {
   const { managedFields: _fields, ...metadata } = object.metadata;
   const annotations = textsSchema.parse(metadata['annotations']);

@@ -4,7 +4,7 @@ import type { HasMetadata, ObjectKey, Resource } from '../kube/types.ts';
 
 const PAGE = 500;
 
-/** The API server as the commands read it: they write nothing. */
+/** Read-only access to the API server. */
 export class ClusterReader {
   readonly #client: KubeClient;
   readonly #signal: AbortSignal;
@@ -15,7 +15,7 @@ export class ClusterReader {
   }
 
   /**
-   * Every object, or those of a namespace or selector; none of a kind that the cluster does not have.
+   * Every object, or those of a namespace or selector; an empty list for a kind that the cluster does not have.
    *
    * @throws KubeApiError, TransportError
    */
@@ -51,7 +51,7 @@ export class ClusterReader {
     });
   }
 
-  /** A path without objects, such as `/version`. */
+  /** A path that returns no objects, such as `/version`. */
   async path(path: string): Promise<unknown> {
     return this.#client.getPath(path, { signal: this.#signal });
   }

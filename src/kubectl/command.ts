@@ -11,7 +11,7 @@ export interface CommandContext {
   clock: Clock;
   /** Of the control plane. */
   systemNamespace: string;
-  /** What the control plane is called. */
+  /** Name of the control plane. */
   controlPlaneName: () => Promise<string>;
   /** Of the kubeconfig's context, or of `-n`. */
   namespace: string;
@@ -19,7 +19,7 @@ export interface CommandContext {
   version: string;
 }
 
-/** An answer, or in one line why there is none; for commands that have something to say without it. */
+/** An answer, or one line on why there is none; for commands that are useful without it. */
 export async function orProblem<T>(answer: Promise<T>): Promise<{ answer: T } | { problem: string }> {
   try {
     return { answer: await answer };

@@ -9,33 +9,33 @@ import type { ClusterReader } from './cluster.ts';
 import { NoControlPlaneError } from './errors.ts';
 import { podResource } from './resources.ts';
 
-/** Of everything in the product. */
+/** Label that everything in the product carries. */
 export const PRODUCT_SELECTOR = 'app.kubernetes.io/part-of=terway-controlplane';
 /** Label of the control plane's pods with its name. */
 export const NAME_LABEL = 'app.kubernetes.io/name';
 const CONTROL_PLANE_SELECTOR = `${PRODUCT_SELECTOR},app.kubernetes.io/component=control-plane`;
-/** The name where no pod says another. */
+/** Default name, for when no pod has the label. */
 const DEFAULT_NAME = 'terway-controlplane';
 const CONTAINER = 'controlplane';
 
-/** One question, as words of `terway-controlplane admin`. */
+/** One query, as arguments of `terway-controlplane admin`. */
 export interface Question {
   command: 'status' | 'quota' | 'orphans' | 'adopt' | 'enis' | 'configuration' | 'metrics';
   apply?: boolean;
   overrideBrake?: boolean;
 }
 
-/** Asks the control plane what only it knows. */
+/** Queries the control plane for what only it knows. */
 export interface ControlPlaneChannel {
-  /** @throws NoControlPlaneError in one line that says whom it asked and what came of it. */
+  /** @throws NoControlPlaneError with one line that names what was asked and how it failed */
   ask<T>(question: Question, schema: z.ZodType<T>): Promise<T>;
 }
 
 const refusalSchema = z.object({ error: z.string() });
 
 /**
- * The name of the control plane of a namespace, which its Deployment, lease and ConfigMap have in common. Its pods carry it in a label;
- * without such pods, and for whoever may not list them, it is the usual one.
+ * The name of the control plane of a namespace, shared by its Deployment, lease and ConfigMap. It comes from a label of its
+ * pods. Without such pods, or without the right to list them, it is the default name.
  *
  * @throws NoControlPlaneError when there are several; KubeApiError, TransportError
  */
@@ -54,7 +54,7 @@ export async function findControlPlaneName(cluster: ClusterReader, namespace: st
   );
 }
 
-/** Through the unix socket of a control plane that runs as a process of this machine. */
+/** Asks a control plane that runs as a process on this machine, through its unix socket. */
 export class SocketChannel implements ControlPlaneChannel {
   readonly #socketPath: string;
 
@@ -71,7 +71,7 @@ export class SocketChannel implements ControlPlaneChannel {
   }
 }
 
-/** Through `kubectl exec` into the pod of the leader: whoever may exec there may ask. */
+/** Runs `kubectl exec` in the leader's pod, so the right to exec there is the right to query. */
 export class ExecChannel implements ControlPlaneChannel {
   readonly #cluster: ClusterReader;
   readonly #namespace: string;
@@ -115,12 +115,12 @@ export class ExecChannel implements ControlPlaneChannel {
     const pod = await this.#cluster.find(podResource, { namespace: this.#namespace, name });
     if (pod !== undefined) return name;
     throw new NoControlPlaneError(
-      `${where} is held by ${name}, which is no pod; for a control plane that runs as a process name its socket with --socket or TERWAY_ADMIN_SOCKET`,
+      `${where} is held by ${name}, which is no pod; if the control plane runs as a process, name its socket with --socket or TERWAY_ADMIN_SOCKET`,
     );
   }
 }
 
-/** Of `<pod>_<random>`, the pod. */
+/** The pod in `<pod>_<random>`. */
 export function holderName(identity: string | undefined): string {
   return (identity ?? '').replace(/_[^_]*$/, '');
 }
@@ -130,17 +130,17 @@ function readAnswer<T>(body: string, schema: z.ZodType<T>, from: string): T {
   try {
     json = JSON.parse(body);
   } catch (error) {
-    throw new NoControlPlaneError(`${from} gave no JSON: ${errorMessage(error)}`, { cause: error });
+    throw new NoControlPlaneError(`${from} did not return JSON: ${errorMessage(error)}`, { cause: error });
   }
   const refusal = refusalSchema.safeParse(json);
   if (refusal.success) throw new NoControlPlaneError(`${from}: ${refusal.data.error}`);
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const { field, rule } = firstIssue(parsed.error);
-  throw new NoControlPlaneError(`${from}: the answer is of another version: ${field}: ${rule}`);
+  throw new NoControlPlaneError(`${from}: the response has an unexpected format (another version?): ${field}: ${rule}`);
 }
 
-/** Runs kubectl with the connection of this command. A failure is a `code`, not an exception. */
+/** Runs kubectl with this command's connection flags. A failure is a `code`, not an exception. */
 export type Kubectl = (args: readonly string[]) => Promise<{ stdout: string; stderr: string; code: number }>;
 
 /** @param connection flags such as `--context`, put before every command line. */

@@ -1,9 +1,9 @@
-/** The command line is wrong. The message says what is, and what there is instead. */
+/** The command line is wrong. The message says what is wrong and what is valid. */
 export class UsageError extends Error {
   override name = 'UsageError';
 }
 
-/** No answer of a leading control plane could be had. */
+/** The leading control plane could not be queried. */
 export class NoControlPlaneError extends Error {
   override name = 'NoControlPlaneError';
 }

@@ -5,8 +5,8 @@ import type { CommandContext } from './command.ts';
 import { ageText, paragraph, type Report, tableLines } from './report.ts';
 
 /**
- * `gc`: ENIs that nothing in the cluster names. With `apply` those are released that the collector would release; 1 when one
- * of them could not be, or the brake is on.
+ * `gc`: ENIs that no object in the cluster refers to. `apply` releases those that the collector would release. 1 when a
+ * release failed or the brake is on.
  */
 export async function gcCommand(
   { controlPlane, clock }: CommandContext,
@@ -42,7 +42,7 @@ export async function gcCommand(
       const { orphans, listed } = answer;
       const brake = answer.braked
         ? paragraph(
-            `The brake is on: ${orphans.length} of ${count(listed, 'ENI')} look orphaned, which rather tells of a cluster that lost its records (was etcd restored?). ${overrideBrake ? 'It was overridden.' : 'When they are orphans indeed: gc --apply --override-brake.'}`,
+            `The brake is on: ${orphans.length} of ${count(listed, 'ENI')} look orphaned, so the cluster has probably lost its records (was etcd restored?). ${overrideBrake ? 'It was overridden.' : 'If they really are orphans: gc --apply --override-brake.'}`,
             screen,
           ).map(screen.style.red)
         : [];

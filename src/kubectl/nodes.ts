@@ -21,12 +21,12 @@ export interface NodeRow {
   trunkENIID?: string;
   /** Why there is no trunk: reason and message of the condition. */
   trunkProblem?: string;
-  /** ENIs of pods that are attached to the node or on their way there. */
+  /** ENIs of pods that are attached to the node or being attached. */
   used: number;
   limit: number;
-  /** Pods that wait for the node or a slot of it; absent when the control plane could not be asked. */
+  /** Pods that wait for the node or one of its slots; absent when the control plane could not be queried. */
   waiting?: number;
-  /** Latest word of the node agent about a pod. */
+  /** The node agent's latest report about a pod. */
   agentSeenAt?: string;
 }
 
@@ -66,7 +66,7 @@ export async function nodesCommand(context: CommandContext): Promise<Report> {
       });
       return [
         ...(rows.length === 0 ? ['There are no nodes.'] : tableLines(painted, rows, screen)),
-        ...(problem === undefined ? [] : ['', ...paragraph(`Who waits is not known: ${problem}`, screen)]),
+        ...(problem === undefined ? [] : ['', ...paragraph(`WAITING is unknown: ${problem}`, screen)]),
       ];
     },
     exitCode: rows.some(({ trunkProblem }) => trunkProblem !== undefined) ? 1 : 0,
@@ -107,7 +107,10 @@ export async function nodeRows({
     const problem = exclusive || noTrunk || (trunk ?? '') !== '' ? undefined : (condition?.reason ?? 'NoRecord');
     const seenAt = latestWord(runtimes.find((runtime) => runtime.metadata.name === name));
     return {
-      ...{ name, zone: zoneID, instanceID, instanceType },
+      name,
+      zone: zoneID,
+      instanceID,
+      instanceType,
       mode: exclusive ? 'exclusive' : noTrunk ? 'none' : 'trunk',
       ...(trunk === undefined || trunk === '' ? {} : { trunkENIID: trunk }),
       ...(problem === undefined

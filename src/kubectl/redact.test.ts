@@ -5,7 +5,7 @@ import { REDACTED, redact, redactText } from './redact.ts';
 
 const SECRET = 'hunter2hunter2';
 
-describe('what is named like a secret is taken out', () => {
+describe('what is named like a secret is removed', () => {
   test.each([
     ['a credential file', `accessKey: LTAI5tabcdefgh\naccessSecret: ${SECRET}\n`],
     ['JSON inside of a text', JSON.stringify({ eni_conf: { access_key: SECRET, region: 'cn-hangzhou' } })],
@@ -21,7 +21,7 @@ describe('what is named like a secret is taken out', () => {
     expect(redactText(text)).toContain(REDACTED);
   });
 
-  test('a web token and an access key, whatever they are called', () => {
+  test('a JSON web token and an access key, whatever their key is', () => {
     const token = 'eyJhbGciOiJSUzI1NiIsImtpZCI6IiJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl';
     expect(redactText(`x=${token} y=LTAI5tQnKxaPqRsTuVwX`)).toBe(`x=${REDACTED} y=${REDACTED}`);
   });
@@ -61,7 +61,7 @@ describe('what is named like a secret is taken out', () => {
   });
 });
 
-test('what only sounds like a secret stays: it is what one looks for', () => {
+test('what only sounds like a secret stays, because diagnosis needs it', () => {
   const spec = {
     intent: { clientToken: 't-1', attempt: 1 },
     volumes: [{ secret: { secretName: 'terway-controlplane-credential' } }],

@@ -1,11 +1,11 @@
 import * as z from 'zod';
 
-/** What stands where a secret was. */
+/** Replaces a secret. */
 export const REDACTED = '<redacted>';
 
 const SECRET_KEY =
   /secret|passw|token|access_?key|credential|private_?key|authori[sz]ation|api_?key|client-key|\bak\b|\bsk\b/i;
-/** Named like a secret, and none. */
+/** Keys that are named like a secret but are none. */
 const HARMLESS_KEY =
   /^(clientToken|secretName|secretRef|secretKeyRef|secrets?|imagePullSecrets|certificates|tokenExpirationSeconds|automountServiceAccountToken|credentialSecret|projected|oidcTokenFile|serviceAccountToken)$/;
 
@@ -14,16 +14,16 @@ const SECRET_TEXT: readonly RegExp[] = [
   // JSON web tokens, such as those of service accounts.
   /\beyJ[\w-]{8,}\.[\w-]{8,}(\.[\w-]*)?/g,
   /\b(Bearer|Basic)\s+[\w.~+/=-]{8,}/gi,
-  // Access keys of Alibaba Cloud, and its temporary ones.
+  // Access keys of Alibaba Cloud, permanent and temporary.
   /\b(LTAI|STS\.)[A-Za-z0-9]{8,}/g,
-  // User and password of an address.
+  // User and password in a URL.
   /(?<=:\/\/)[^\s/@:]+:[^\s/@]+(?=@)/g,
 ];
 
 /** `key: value`, `"key": "value"` and `key=value` inside a text, one per line or in JSON. */
 const KEY_VALUE = /(["']?)([\w.-]+)\1(\s*[:=]\s*)("(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,;{}[\]"'][^\s,;}\]]*)/g;
 
-/** The text without what looks like a secret: keys that are named so, and values that have such a form. */
+/** The text without what looks like a secret, by its key or by the form of its value. */
 export function redactText(text: string): string {
   const shaped = SECRET_TEXT.reduce((safe, pattern) => safe.replace(pattern, REDACTED), text);
   return shaped.replace(KEY_VALUE, (all, quote: string, key: string, between: string, value: string) => {
@@ -34,19 +34,19 @@ export function redactText(text: string): string {
   });
 }
 
-/** A quoted text may hold JSON of its own. */
+/** A quoted text may itself hold JSON. */
 function redactQuoted(quoted: string): string {
   try {
     const inner = z.string().parse(JSON.parse(quoted));
     const safe = redactText(inner);
     return safe === inner ? quoted : JSON.stringify(safe);
   } catch {
-    // No JSON, so it holds none either.
+    // The text is not JSON.
     return quoted;
   }
 }
 
-/** The same value with secrets taken out, at any depth; also those in texts that hold JSON or YAML. */
+/** The same value without secrets, at any depth; also those in texts that hold JSON or YAML. */
 export function redact(value: unknown): unknown {
   if (typeof value === 'string') return redactText(value);
   if (Array.isArray(value)) return value.map(redact);

@@ -13,22 +13,22 @@ const columns = [
   { title: 'WHY', value: (row: (typeof rows)[number]) => row.why, minWidth: 8 },
 ];
 
-test('a table is never wider than the terminal, and tells which columns had no room', () => {
+test('a table is never wider than the terminal, and names the columns that were left out', () => {
   const screen = (width: number) => ({ width, style: createStyle(false) });
   fc.assert(
     fc.property(fc.integer({ min: 24, max: 200 }), (width) => {
       for (const line of tableLines(columns, rows, screen(width))) expect(textWidth(line)).toBeLessThanOrEqual(width);
     }),
   );
-  expect(tableLines(columns, rows, screen(18)).join(' ')).toContain('Not shown for want of room: ZONE.');
+  expect(tableLines(columns, rows, screen(18)).join(' ')).toContain('Not shown, terminal too narrow: ZONE.');
 });
 
-test('whoever reads no terminal gets everything and no colours', () => {
+test('output to a pipe is complete and without colours', () => {
   const screen = screenOf({ isTerminal: false, columns: 20, colours: false });
   expect(tableLines(columns, rows, screen)[1]).toBe(`${rows[0]?.name}  z     ${rows[0]?.why}`);
 });
 
-test('all formats are of the same data', () => {
+test('all formats show the same data', () => {
   const report = { data: { a: [1] }, lines: () => ['a', 'b'], exitCode: 0 as const };
   const screen = screenOf({ isTerminal: true, columns: undefined, colours: false });
   expect(screen.width).toBe(80);

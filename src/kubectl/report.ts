@@ -5,7 +5,7 @@ import { textWidth, wrap } from '../util/terminal/text.ts';
 
 /** Where text is shown. */
 export interface Screen {
-  /** Columns; infinite where nobody looks at a terminal. */
+  /** Columns; infinite when the output is not a terminal. */
   width: number;
   style: Style;
 }
@@ -35,23 +35,23 @@ export function formatReport(report: Report, format: OutputFormat, screen: Scree
   }
 }
 
-/** A table that fits the screen, and the names of columns for which there was no room. */
+/** A table that fits the screen, and the names of the columns that were left out. */
 export function tableLines<R>(columns: readonly Column<R>[], rows: readonly R[], screen: Screen): string[] {
   const layout = layoutTable(columns, rows, screen.width);
   const lines = renderTable(layout, rows, screen.style);
   if (layout.omitted.length === 0) return lines;
   const names = layout.omitted.map(({ title }) => title).join(', ');
-  return [...lines, ...paragraph(`Not shown for want of room: ${names}.`, screen).map(screen.style.dim)];
+  return [...lines, ...paragraph(`Not shown, terminal too narrow: ${names}.`, screen).map(screen.style.dim)];
 }
 
-/** Text in lines of the screen, each behind `indent`; the first one behind `heading` instead, of the same width. */
+/** Wraps text to the screen. Each line begins with `indent`, the first with `heading` (of the same width) instead. */
 export function paragraph(text: string, { width }: Screen, indent = '', heading = indent): string[] {
   const indentWidth = textWidth(indent);
   const [first = '', ...rest] = wrap(text, Math.max(20, width - indentWidth));
   return [heading + first, ...rest.map((line) => indent + line)];
 }
 
-/** For a terminal, or for whatever reads standard output. */
+/** The screen of a terminal, or of a pipe. */
 export function screenOf(options: { isTerminal: boolean; columns: number | undefined; colours: boolean }): Screen {
   const width = options.isTerminal ? (options.columns ?? 80) : Number.POSITIVE_INFINITY;
   return { width, style: createStyle(options.colours) };

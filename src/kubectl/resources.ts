@@ -4,7 +4,7 @@ import { networkInterfaceResource as NETWORK_INTERFACE } from '../crds/network-i
 import { CONFIG_MAP, EVENT, NAMESPACE, NODE, POD, readAs } from '../kube/kinds.ts';
 import type { HasMetadata, Resource } from '../kube/types.ts';
 
-/** The kinds that the commands read, as far as they read them. */
+/** The kinds that the commands read, with the fields that they use. */
 
 const podConditionSchema = z.object({
   type: z.string(),
@@ -68,9 +68,9 @@ const coreNodeSchema = z.object({
 export type CoreNode = z.infer<typeof coreNodeSchema>;
 
 const plainSchema = z.object({ metadata: objectMetaSchema });
-/** An object of which only the metadata is read. */
+/** An object with only its metadata checked. */
 export type PlainObject = z.infer<typeof plainSchema>;
-/** As the API server has it; for bundles. */
+/** Exactly as the API server returns it; for bundles. */
 export type RawObject = z.infer<typeof rawSchema>;
 const rawSchema = z.looseObject({ metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }) });
 
@@ -82,7 +82,7 @@ export const configMapResource = readAs<RawObject>(CONFIG_MAP, rawSchema);
 /** The metadata alone. */
 export const networkInterfaceResource = readAs<PlainObject>(NETWORK_INTERFACE, plainSchema);
 
-/** The same kind, with everything that the API server has of an object. */
+/** The same kind, with every field that the API server returns. */
 export function unread(of: Resource<HasMetadata>): Resource<RawObject> {
   return readAs<RawObject>(of, rawSchema);
 }

@@ -12,7 +12,7 @@ import { ageText, paragraph, type Report } from './report.ts';
 import { podResource } from './resources.ts';
 import { vSwitchRows } from './vswitches.ts';
 
-/** One line of the state of health. `unknown`: who could tell was not to be asked. */
+/** One line of the health check. `unknown`: it could not be checked. */
 export interface HealthLine {
   what: string;
   state: 'ok' | 'bad' | 'unknown';
@@ -20,12 +20,12 @@ export interface HealthLine {
 }
 
 const DAY_MS = 86_400_000;
-/** A certificate is renewed long before; one that ends so soon is not being renewed. */
+/** A certificate is renewed long before this, so one that expires this soon is not being renewed. */
 const CERTIFICATE_WARNING_MS = 7 * DAY_MS;
-/** Names that a line tells. */
+/** How many names a line lists. */
 const NAMED = 5;
 
-/** `status`: whether all is well, in ten lines. 1 when a line is bad. */
+/** `status`: a health check in ten lines. 1 when a line is bad. */
 export async function statusCommand(context: CommandContext): Promise<Report> {
   const { controlPlane, clock } = context;
   const asked = await orProblem(controlPlane.ask({ command: 'status' }, statusResponse));
@@ -38,7 +38,7 @@ export async function statusCommand(context: CommandContext): Promise<Report> {
     await vSwitchLine(context),
     ...(answer === undefined
       ? [
-          line('Orphans', 'unknown', 'the control plane could not be asked'),
+          line('Orphans', 'unknown', 'the control plane could not be queried'),
           line('Cloud', 'unknown', 'problem' in asked ? asked.problem : ''),
         ]
       : ownLines(answer, clock.now())),
@@ -95,7 +95,7 @@ async function controlPlaneLine(
     pods.length === 0 ? `no pods in ${systemNamespace}` : `${ready.length} of ${count(pods.length, 'replica')} ready`;
   const { holderIdentity = '', renewTime, leaseDurationSeconds = 0 } = lease?.spec ?? {};
   const sinceMs = clock.now() - Date.parse(renewTime ?? '');
-  // A clock that differs a little from the cluster's must not end a lease.
+  // Allow for a small clock difference: it must not make a lease look expired.
   const isHeld = holderIdentity !== '' && sinceMs < 2 * leaseDurationSeconds * 1000;
   if (!isHeld && answer?.leading !== true) {
     const since = Number.isNaN(sinceMs) ? '' : ` since ${ageText(sinceMs)}`;
@@ -162,7 +162,7 @@ async function nodeLine(context: CommandContext): Promise<HealthLine> {
   const words = without.map(({ name, trunkProblem = '' }) => `${name} (${trunkProblem.split(':')[0]})`);
   const text =
     without.length === 0
-      ? `${rows.length}, each with what it needs`
+      ? `${rows.length}, all set up`
       : `${without.length} of ${rows.length} without trunk: ${names(words)}`;
   return verdict('Nodes', without.length === 0, text);
 }
@@ -178,15 +178,15 @@ async function vSwitchLine(context: CommandContext): Promise<HealthLine> {
   return verdict('vSwitches', full.length === 0, text);
 }
 
-/** What only the control plane knows. */
+/** Lines that only the control plane can answer. */
 function ownLines(answer: StatusResponse, nowMs: number): HealthLine[] {
   const lines: HealthLine[] = [];
   const { collector, degradation, configurationProblem, certificateEndsAt, queues, inFlight = 0 } = answer;
   if (!answer.leading)
     lines.push(line('Orphans', 'unknown', `${answer.identity} does not lead; ask ${answer.leader || 'the leader'}`));
-  else if (collector === undefined) lines.push(line('Orphans', 'unknown', 'the collector has not looked yet'));
+  else if (collector === undefined) lines.push(line('Orphans', 'unknown', 'the collector has not run yet'));
   else {
-    const braked = collector.braked ? ', which is so many that none is released (kubectl terway gc)' : '';
+    const braked = collector.braked ? ', too many at once, so none is released (kubectl terway gc)' : '';
     lines.push(
       verdict(
         'Orphans',
@@ -196,19 +196,15 @@ function ownLines(answer: StatusResponse, nowMs: number): HealthLine[] {
     );
   }
   const levels: Record<string, string> = {
-    '': 'used without restriction',
+    '': 'no restriction',
     l1: 'l1: nothing is released',
-    l0: 'l0: not called at all',
+    l0: 'l0: not called',
   };
   const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
-  const work = answer.leading ? `; ${count(inFlight, 'ENI')} on the way, ${waiting} keys queued` : '';
+  const work = answer.leading ? `; ${count(inFlight, 'ENI')} in progress, ${waiting} keys queued` : '';
   lines.push(verdict('Cloud', degradation === '', `${levels[degradation] ?? degradation}${work}`));
   lines.push(
-    verdict(
-      'Configuration',
-      configurationProblem === undefined,
-      configurationProblem ?? 'in force as it stands in the file',
-    ),
+    verdict('Configuration', configurationProblem === undefined, configurationProblem ?? 'the file is in force'),
   );
   if (certificateEndsAt !== undefined) {
     const leftMs = Date.parse(certificateEndsAt) - nowMs;

@@ -47,16 +47,16 @@ export async function uninstallCommand({ cluster, controlPlane }: CommandContext
       if (problem !== undefined) {
         const hint =
           left.length === 0
-            ? 'No object of ours is left, which does not prove that no ENI is.'
+            ? 'None of our objects is left, but that does not prove that no ENI is.'
             : `These objects are left, and ENIs with them: ${leftText}.`;
         return [
-          ...paragraph(`The cloud cannot be looked at without a control plane: ${problem}.`, screen).map(
+          ...paragraph(`The cloud cannot be checked without a control plane: ${problem}.`, screen).map(
             screen.style.red,
           ),
           ...paragraph(hint, screen),
         ];
       }
-      const objectsText = left.length === 0 ? 'No object of ours is left.' : `Objects that are left: ${leftText}.`;
+      const objectsText = left.length === 0 ? 'None of our objects is left.' : `Objects left: ${leftText}.`;
       if (enis.length === 0)
         return [screen.style.green('No ENI with the tags of this cluster is left.'), ...paragraph(objectsText, screen)];
       const kinds = [...new Set(enis.map(({ namedBy }) => kindOf(namedBy)))];
@@ -65,11 +65,11 @@ export async function uninstallCommand({ cluster, controlPlane }: CommandContext
         ...tableLines(columns, enis, screen),
         '',
         ...paragraph(
-          `${count(enis.length, 'ENI')} with the tags of this cluster. ${objectsText} Uninstalling now would leave them behind, and they cost addresses.`,
+          `${count(enis.length, 'ENI')} with the tags of this cluster. ${objectsText} Uninstalling now would leave them behind, and they keep their addresses.`,
           screen,
         ),
         '',
-        'How they go, by what names them:',
+        'How to remove them, by owner:',
         ...remedies,
       ];
     },
@@ -77,7 +77,7 @@ export async function uninstallCommand({ cluster, controlPlane }: CommandContext
   };
 }
 
-/** Of `PodENI default/web-0`, the kind. */
+/** The kind in `PodENI default/web-0`. */
 function kindOf(namedBy = 'nothing'): string {
   return namedBy.split(' ')[0] ?? '';
 }
@@ -85,12 +85,12 @@ function kindOf(namedBy = 'nothing'): string {
 function remedyOf(kind: string): string {
   switch (kind) {
     case 'PodENI':
-      return 'delete the pod; a fixed address that is kept without one: kubectl delete podeni -n NAMESPACE NAME';
+      return 'delete the pod; for a fixed address without a pod: kubectl delete podeni -n NAMESPACE NAME';
     case 'Node':
-      return 'remove the node from the cluster; its trunk goes when nothing hangs below it';
+      return 'remove the node from the cluster; its trunk is deleted once it has no members';
     case 'NetworkInterface':
       return 'kubectl delete networkinterfaces.network.alibabacloud.com NAME';
     default:
-      return 'kubectl terway gc --apply; the collector releases it by itself, too';
+      return 'kubectl terway gc --apply, or wait: the collector releases it later';
   }
 }

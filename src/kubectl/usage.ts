@@ -6,16 +6,16 @@ const GLOBAL = `
   --no-color               no colours; they are used on a terminal only
   --socket PATH            admin socket of a control plane that runs as a process; also TERWAY_ADMIN_SOCKET
   --system-namespace NS    namespace of the control plane (default kube-system)
-  --control-plane NAME     name of the control plane (default: as its pods are labelled)
+  --control-plane NAME     name of the control plane (default: from the labels of its pods)
 
-Exit code: 0, 1 when something is wrong or could not be asked, 2 when the command line is.
+Exit code: 0; 1 when something is wrong or could not be checked; 2 when the command line is wrong.
 `;
 
 const COMMANDS: Readonly<Record<string, { form: string; about: string; more: string }>> = {
   status: {
     form: 'status',
-    about: 'whether all is well, in ten lines',
-    more: 'Exit code 1 when a line is BAD; a line with ? could not be known.',
+    about: 'a health check in ten lines',
+    more: 'Exit code 1 when a line is BAD; a line with ? could not be checked.',
   },
   explain: {
     form: 'explain pod NS/NAME',
@@ -34,29 +34,29 @@ const COMMANDS: Readonly<Record<string, { form: string; about: string; more: str
   },
   gc: {
     form: 'gc --plan | --apply',
-    about: 'ENIs that nothing names; release them now',
+    about: 'ENIs that no object refers to; release them now',
     more: `--apply releases what the collector would release by its own rules: seen without an owner in two rounds, older than
-collector.minimumAge. When so many look orphaned that the brake is on, it releases none but with --override-brake.`,
+collector.minimumAge. While the brake is on because too many look orphaned, only --override-brake releases any.`,
   },
   quota: {
     form: 'quota',
-    about: 'calls to the cloud of this minute, by API',
+    about: 'cloud API calls in this minute, by API',
     more: 'Exit code 1 when calls wait for the next minute.',
   },
   adopt: {
     form: 'adopt [--apply]',
-    about: 'what another control plane made, and whether this one looks after it',
-    more: `Records of Terway's control plane are adopted by themselves; this tells which are, and what hinders the others. --apply has
-the control plane look at those again now. Exit code 1 when something is not adopted.`,
+    about: 'what another control plane created, and whether this one manages it',
+    more: `Records of Terway's control plane are adopted automatically; this lists which are, and what blocks the others. --apply has
+    the control plane check those again now. Exit code 1 when something is not adopted.`,
   },
   bundle: {
     form: 'bundle [-o FILE.tar.gz]',
     about: 'objects, events, logs and answers in one file, without secrets',
-    more: 'What could not be had is told in errors.json inside.',
+    more: 'errors.json inside lists what could not be collected.',
   },
   uninstall: {
     form: 'uninstall --check',
-    about: 'whether ENIs of this cluster are left in the cloud, and how they go',
+    about: 'whether ENIs of this cluster are left in the cloud, and how to remove them',
     more: 'Exit code 0 only when it is proven that none is left. It removes nothing.',
   },
 };
@@ -64,7 +64,7 @@ the control plane look at those again now. Exit code 1 when something is not ado
 const WIDTH = Math.max(...Object.values(COMMANDS).map(({ form }) => form.length)) + 3;
 
 /** All commands. */
-export const USAGE = `kubectl terway: looks into the network that terway-controlplane gives to pods
+export const USAGE = `kubectl terway: inspects the network that terway-controlplane gives to pods
 
 ${Object.values(COMMANDS)
   .map(({ form, about }) => `  ${form.padEnd(WIDTH)}${about}`)

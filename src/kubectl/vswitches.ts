@@ -7,7 +7,7 @@ import { type Report, tableLines } from './report.ts';
 export interface VSwitchRow {
   id: string;
   zone: string;
-  /** Free addresses when the cloud was last asked; absent when it was not yet. */
+  /** Free addresses when the cloud was last asked; absent before that. */
   free?: number;
   /** Fixed addresses that wait for their pods. */
   reserved: number;
@@ -53,7 +53,7 @@ export async function vSwitchRows({ cluster }: Pick<CommandContext, 'cluster'>):
       row.zone ||= known?.zone ?? '';
       row.reserved += known?.reservedIPCount ?? 0;
       const free = known?.availableIPCount;
-      // They were told at different times; the least is nearest to the truth when it matters.
+      // The figures are of different ages; the lowest is the safe one when addresses run out.
       if (free !== undefined) row.free = Math.min(row.free ?? free, free);
       row.full = row.free === 0;
       rows.set(id, row);

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { Registry } from 'prom-client';
 
-/** What `/readyz` asks: undefined when ready, else why not. */
+/** Behind `/readyz`: undefined when ready, otherwise the reason. */
 export type ReadinessCheck = () => string | undefined;
 
 export interface TelemetryAddress {
@@ -41,7 +41,7 @@ export function telemetryServer(options: { ready: ReadinessCheck; registry: Regi
   });
 }
 
-/** Listens; resolves with the port in use. Rejects when the address cannot be bound. */
+/** Starts listening; resolves with the port. Rejects when the address cannot be bound. */
 export async function listen(server: Server, address: TelemetryAddress): Promise<number> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -54,7 +54,7 @@ export async function listen(server: Server, address: TelemetryAddress): Promise
   return typeof bound === 'object' && bound !== null ? bound.port : address.port;
 }
 
-/** Ends the server and its open connections. */
+/** Closes the server and its open connections. */
 export async function closeServer(server: Server): Promise<void> {
   server.closeAllConnections();
   await new Promise<void>((resolve) => {

@@ -1,12 +1,12 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 /**
- * What users may rely on. STABLE: name, labels and meaning stay within a major version. BETA: a change is announced one minor
- * version before. ALPHA: may change or go at any time.
+ * Stability promise. STABLE: name, labels and meaning do not change within a major version. BETA: changes are announced one
+ * minor version ahead. ALPHA: may change or disappear at any time.
  */
 export type Stability = 'STABLE' | 'BETA' | 'ALPHA';
 
-/** One row of the table of metrics, as the reference shows it. */
+/** One row of the metrics reference. */
 export interface MetricDefinition {
   name: string;
   type: 'counter' | 'gauge' | 'histogram';
@@ -14,7 +14,7 @@ export interface MetricDefinition {
   stability: Stability;
   /** Each label with what bounds its values. */
   labels: Readonly<Record<string, string>>;
-  /** Whether only the leader has it. */
+  /** True when only the leader exports it. */
   leaderOnly: boolean;
 }
 
@@ -27,21 +27,21 @@ interface Row<L extends string> {
   stability?: Stability;
 }
 
-/** One series of a gauge that is read when the metrics are. */
+/** One series of a gauge that is read at each scrape. */
 export interface Sample<L extends string> {
   labels: Readonly<Record<L, string>>;
   value: number;
 }
 
 /**
- * Adds what Node tells about the process: memory, CPU, event loop and garbage collection. From now on the event loop and the
- * collector are watched for as long as the process lives, so only an executable does this, once.
+ * Adds Node's process metrics: memory, CPU, event loop and garbage collection. This monitors the event loop and the garbage
+ * collector until the process exits, so only an executable may call it, once.
  */
 export function addProcessMetrics(registry: Registry): void {
   collectDefaultMetrics({ register: registry });
 }
 
-/** The metrics of one process. Each is defined once, where it gets its type; the definitions are what the reference is made of. */
+/** The metrics of one process. The reference is generated from the definitions. */
 export class MetricSet {
   readonly registry = new Registry();
   readonly definitions: MetricDefinition[] = [];
@@ -59,7 +59,7 @@ export class MetricSet {
     return new Gauge(this.#define('gauge', row));
   }
 
-  /** A gauge whose series are those that `read` gives at each scrape, and no others. @param row.leaderOnly for the reference. */
+  /** A gauge with exactly the series that `read` returns at each scrape. @param row.leaderOnly for the reference */
   readGauge<L extends string = never>(
     row: Row<L> & { leaderOnly?: boolean; read: () => Iterable<Sample<L>> },
   ): Gauge<L> {
@@ -67,7 +67,7 @@ export class MetricSet {
       ...this.#define('gauge', row, row.leaderOnly),
       collect: () => {
         gauge.reset();
-        // Without labels a reset leaves a zero, which would be a statement.
+        // Without labels, reset leaves a zero, which would be a false value.
         if (row.labels === undefined) gauge.remove();
         for (const { labels, value } of row.read()) gauge.set(labels, value);
       },

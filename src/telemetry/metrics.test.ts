@@ -26,7 +26,7 @@ test('the process is watched only when an executable asks for it', async () => {
   expect(await watched()).toBe(true);
 });
 
-test('what only a leader knows is absent before, there while it leads, and absent afterwards', async () => {
+test('leader metrics exist only while the replica leads', async () => {
   const metrics = createMetrics();
   const leaderOnly = metrics.definitions.filter((row) => row.leaderOnly).map(({ name }) => name);
   const shown = async () => (await Promise.all(leaderOnly.map((name) => linesOf(metrics, name)))).flat();
@@ -37,14 +37,14 @@ test('what only a leader knows is absent before, there while it leads, and absen
   expect(await linesOf(metrics, 'terway_queue_oldest_seconds')).toEqual([
     'terway_queue_oldest_seconds{controller="node"} 1.5',
   ]);
-  // The collector has not looked yet, so there is nothing to say.
+  // The collector has not run yet, so there is no value.
   expect(await linesOf(metrics, 'terway_orphaned_enis')).toEqual([]);
   metrics.sources.leader = undefined;
   expect(await shown()).toEqual([]);
   expect(await linesOf(metrics, 'terway_leader')).toEqual(['terway_leader 0']);
 });
 
-test('a vSwitch that is gone has no series any more', async () => {
+test('a removed vSwitch no longer has a series', async () => {
   const metrics = createMetrics();
   metrics.sources.leader = () => LEADER;
   expect(await linesOf(metrics, 'terway_vswitch_free_addresses')).toHaveLength(1);
@@ -52,10 +52,11 @@ test('a vSwitch that is gone has no series any more', async () => {
   expect(await linesOf(metrics, 'terway_vswitch_free_addresses')).toEqual([]);
 });
 
-test('any number of PodNetworkings gives a bounded number of series, and no pod is lost in them', async () => {
+test('any number of PodNetworkings gives a bounded number of series that count every pod', async () => {
   const metrics = createMetrics();
   const networkings = Array.from({ length: 1000 }, (_, at) => ({
-    ...{ name: `n-${at}`, pods: { bound: 2, waiting: 1 } },
+    name: `n-${at}`,
+    pods: { bound: 2, waiting: 1 },
     conditions: [{ type: 'Ready', status: 'True' }],
   }));
   metrics.sources.leader = () => ({ ...LEADER, networkings });
@@ -65,7 +66,7 @@ test('any number of PodNetworkings gives a bounded number of series, and no pod 
   expect(await linesOf(metrics, 'terway_podnetworking_condition')).toHaveLength(200);
 });
 
-test('every name carries its unit, and counters say that they are', () => {
+test('every name ends with its unit, and counters with _total', () => {
   for (const { name, type } of createMetrics().definitions) {
     expect(name).toMatch(/^terway_[a-z_]+$/);
     expect(name.endsWith('_total'), name).toBe(type === 'counter');

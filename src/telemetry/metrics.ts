@@ -3,7 +3,7 @@ import { type MetricDefinition, MetricSet } from './metric-set.ts';
 import type { LeaderState, ReplicaState } from './state.ts';
 import { defineLeaderGauges, defineReplicaGauges } from './state-gauges.ts';
 
-/** Every metric of the control plane, with its unit in the name and bounded labels; none names a node or a pod. */
+/** Every metric of the control plane, with its unit in the name and bounded labels; no label holds a node or a pod. */
 export interface Metrics {
   registry: Registry;
   definitions: readonly MetricDefinition[];
@@ -27,7 +27,7 @@ export interface Metrics {
   configReloads: Counter<'result'>;
   configReloadFailed: Gauge;
   degradationLevel: Gauge<'level'>;
-  /** Gauges that are read when they are scraped ask here; what is absent gives no series. */
+  /** Source of the gauges that are read at each scrape; absent values give no series. */
   sources: { replica?: () => ReplicaState; leader?: (() => LeaderState) | undefined };
 }
 
@@ -41,7 +41,7 @@ const ACTION = 'API actions that are called, about ten';
 const CONTROLLER = 'pod-eni, node, networkinterface, podnetworking';
 const KIND = 'Pod, PodNetworking, unknown';
 
-/** The table of metrics: a registry with every metric at zero, and their definitions. */
+/** Creates the registry with every metric at zero, and their definitions. */
 export function createMetrics(): Metrics {
   const set = new MetricSet();
   const sources: Metrics['sources'] = {};

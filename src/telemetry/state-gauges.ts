@@ -1,18 +1,20 @@
 import type { MetricSet, Sample } from './metric-set.ts';
 import type { LeaderState, NetworkingState, ReplicaState } from './state.ts';
 
-/** More PodNetworkings than this are shown as one, so that nobody's naming can flood a Prometheus. */
+/** PodNetworkings beyond this number share one series, which bounds the load on Prometheus. */
 const NAMED_NETWORKINGS = 200;
 const REST = '(others)';
 const ACTION = 'API actions that were called, about ten';
 const CONTROLLER = 'pod-eni, node, networkinterface, podnetworking';
 const NETWORKING = `the first ${NAMED_NETWORKINGS} PodNetworkings by name, ${REST} for the rest`;
 
-/** Gauges that every replica has. */
+/** Gauges of every replica. */
 export function defineReplicaGauges(set: MetricSet, sources: { replica?: () => ReplicaState }): void {
   const quotaGauge = (field: 'limit' | 'left' | 'waiting', name: string, help: string) =>
     set.readGauge({
-      ...{ name, help, labels: { action: ACTION } },
+      name,
+      help,
+      labels: { action: ACTION },
       read: () =>
         (sources.replica?.().quota ?? []).map((row) => ({ labels: { action: row.action }, value: row[field] })),
     });
@@ -28,7 +30,7 @@ export function defineReplicaGauges(set: MetricSet, sources: { replica?: () => R
   });
 }
 
-/** Gauges that only a leader has: on a standby they are absent, so that nothing old is taken for true. */
+/** Gauges of the leader. A standby does not export them, because its values would be stale. */
 export function defineLeaderGauges(set: MetricSet, sources: { leader?: (() => LeaderState) | undefined }): void {
   const define = <L extends string = never>(
     row: { name: string; help: string; labels?: Readonly<Record<L, string>>; stability?: 'STABLE' | 'ALPHA' },

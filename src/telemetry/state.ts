@@ -1,11 +1,11 @@
-/** What a leader knows of its work, read when the metrics are. Plain figures, so that whoever has them can give them. */
+/** The leader's state, read at each scrape. Plain numbers, so that this module depends on no controller. */
 export interface LeaderState {
   queues: readonly { controller: string; depth: number; oldestWaitMs: number }[];
-  /** Asynchronous operations in the cloud that are being awaited, by kind. */
+  /** Asynchronous cloud operations in progress, by kind. */
   inFlight: Readonly<Record<string, number>>;
   /** Pending pods by what they wait for. */
   waiting: Readonly<Record<string, number>>;
-  /** How long the pod that waits longest for its interface has done so; 0 when none does. */
+  /** Waiting time of the pod that has waited longest for its interface; 0 when none waits. */
   oldestPodWaitMs: number;
   escapedPods: number;
   /** The collector's last round; absent before the first. */
@@ -14,14 +14,14 @@ export interface LeaderState {
   vSwitches: readonly { id: string; zone: string; free: number; reserved: number }[];
 }
 
-/** How one PodNetworking is served. */
+/** State of one PodNetworking. */
 export interface NetworkingState {
   name: string;
   pods: Readonly<Record<string, number>>;
   conditions: readonly { type: string; status: string }[];
 }
 
-/** What every replica knows, read when the metrics are. */
+/** State of every replica, read at each scrape. */
 export interface ReplicaState {
   stores: readonly { store: string; staleMs: number }[];
   quota: readonly { action: string; limit: number; left: number; waiting: number }[];

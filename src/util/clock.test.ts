@@ -9,7 +9,7 @@ describe.each([
   ['the machine’s clock', systemClock],
   ['the virtual clock', new VirtualClock()],
 ])('%s', (_name, clock) => {
-  test('rejects a sleep with the reason of the abort, and leaves nothing behind', async () => {
+  test('an abort rejects a sleep with its reason, and leaves no timer behind', async () => {
     const abort = new AbortController();
     const reason = new Error('the lease was lost');
     const sleeping = clock.sleep(LONG_MS, abort.signal);
@@ -20,12 +20,12 @@ describe.each([
     if (clock instanceof VirtualClock) expect(clock.pendingCalls).toBe(0);
   });
 
-  test('rejects a sleep under a signal that has aborted', async () => {
+  test('a sleep with an aborted signal rejects', async () => {
     const reason = new Error('too late');
     await expect(clock.sleep(0, AbortSignal.abort(reason))).rejects.toBe(reason);
   });
 
-  test('never makes a call that was cancelled, and takes a second cancellation', async () => {
+  test('never makes a cancelled call, and allows a second cancellation', async () => {
     const calls: string[] = [];
     const cancelled = clock.schedule(1, () => calls.push('cancelled'));
     cancelled.cancel();
@@ -41,7 +41,7 @@ describe.each([
     expect(calls).toEqual(['made']);
   });
 
-  test('resolves a sleep, after which its signal is free', async () => {
+  test('resolves a sleep, and then releases its signal', async () => {
     const abort = new AbortController();
     const sleeping = clock.sleep(1, abort.signal);
     if (clock instanceof VirtualClock) await clock.advance(1);
@@ -59,7 +59,7 @@ describe.each([
   });
 });
 
-test('a virtual clock that is set back has the same time to its calls', async () => {
+test('setting a virtual clock back does not delay its calls', async () => {
   const clock = new VirtualClock();
   const startMs = clock.now();
   const times: number[] = [];
@@ -72,6 +72,6 @@ test('a virtual clock that is set back has the same time to its calls', async ()
   expect(clock.monotonicMs()).toBe(1000);
 });
 
-test('times are written as Kubernetes writes them, without fractions', () => {
+test('times have the format of Kubernetes, without fractions', () => {
   expect(rfc3339(Date.UTC(2026, 0, 2, 3, 4, 5, 999))).toBe('2026-01-02T03:04:05Z');
 });

@@ -1,6 +1,5 @@
 /**
- * Time as the product sees it. No other module touches `Date.now` or a timer, so the whole control plane can run on
- * virtual time.
+ * The only source of time. No other module uses `Date.now` or a timer, so the whole control plane can run on virtual time.
  */
 export interface Clock {
   /** Wall-clock time in milliseconds since the epoch; may jump. */
@@ -13,13 +12,13 @@ export interface Clock {
   schedule(ms: number, callback: () => void): ScheduledCall;
 }
 
-/** Handle of a call planned with {@link Clock.schedule}. */
+/** Handle of a call scheduled with {@link Clock.schedule}. */
 export interface ScheduledCall {
-  /** Idempotent; without effect once the call has been made. */
+  /** Idempotent; no effect once the call has been made. */
   cancel(): void;
 }
 
-/** The longest wait that Node's timers can express, 24.8 days. */
+/** The longest delay of a Node timer, 24.8 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** The machine's own clock. */
@@ -43,7 +42,7 @@ export const systemClock: Clock = {
       signal?.addEventListener('abort', onAbort, { once: true });
     }),
   schedule: (ms, callback) => {
-    // A longer timer would fire at once; one that comes early finds that its time has not come and is set again.
+    // A longer timer would fire at once. When this one fires before the due time, it is set again.
     const timer = setTimeout(callback, Math.min(ms, LONGEST_TIMER_MS));
     return { cancel: () => clearTimeout(timer) };
   },

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { Coalesced } from './coalesced.ts';
 import { VirtualClock } from './test-support/virtual-clock.ts';
 
-test('what many ask for at once is done once, and again when it is asked for later', async () => {
+test('concurrent requests run the work once, and a later request runs it again', async () => {
   const clock = new VirtualClock();
   let runs = 0;
   const work = new Coalesced(clock, () => {

@@ -1,6 +1,6 @@
 import type { Clock, ScheduledCall } from './clock.ts';
 
-/** Work that many ask for at one time and that is done once for all of them, when the event loop turns. */
+/** Work that runs once for all requests in one turn of the event loop. */
 export class Coalesced {
   readonly #clock: Clock;
   readonly #run: () => void;

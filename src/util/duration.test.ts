@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { parseGoDurationMs } from './duration.ts';
 
 describe('a Go duration', () => {
-  // From the table of Go's own time_test.go, and what users write.
+  // From the table in Go's time_test.go, and what users write.
   test.each([
     ['0', 0],
     ['5s', 5000],
@@ -56,7 +56,7 @@ describe('a Go duration', () => {
     expect(parseGoDurationMs(text)).toBeUndefined();
   });
 
-  test('that was written from parts is read back as their sum', () => {
+  test('that is composed of parts parses as their sum', () => {
     const units = [
       ['h', 3_600_000],
       ['m', 60_000],
@@ -78,7 +78,7 @@ describe('a Go duration', () => {
     );
   });
 
-  test('is a finite number that is not negative, or none', () => {
+  test('is a finite, non-negative number, or undefined', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[0-9.hmsuµn ]{0,12}$/), (text) => {
         const ms = parseGoDurationMs(text);

@@ -4,13 +4,13 @@ const UNIT_MS: Record<string, number> = {
   s: 1000,
   ms: 1,
   us: 0.001,
-  // The micro sign and the Greek letter, as Go.
+  // The micro sign and the Greek letter, as in Go.
   '\u00b5s': 0.001,
   '\u03bcs': 0.001,
   ns: 0.000001,
 };
 
-/** Milliseconds of a Go duration such as `1h30m` (Go's `time.ParseDuration` without a sign); undefined when it is none. */
+/** Milliseconds of a Go duration such as `1h30m` (Go's `time.ParseDuration` without a sign); undefined when invalid. */
 export function parseGoDurationMs(text: string): number | undefined {
   if (text === '0') return 0;
   const parts = [...text.matchAll(/(\d+(?:\.\d*)?|\.\d+)(h|ms|m|s|us|\u00b5s|\u03bcs|ns)/g)];

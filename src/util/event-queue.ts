@@ -1,4 +1,4 @@
-/** What is due at a time: a binary heap, ties in the order of planning. */
+/** A binary heap of events by due time; events with the same time keep their order of insertion. */
 
 export interface DueEvent<T> {
   dueMs: number;
@@ -14,12 +14,12 @@ export class EventQueue<T> {
     return this.#heap.length;
   }
 
-  /** Time of the earliest event; undefined when nothing is planned. */
+  /** Time of the earliest event; undefined when there is none. */
   nextDueMs(): number | undefined {
     return this.#heap[0]?.dueMs;
   }
 
-  /** What is due first, left in its place. */
+  /** The earliest event, without removing it. */
   peek(): DueEvent<T> | undefined {
     return this.#heap[0];
   }
@@ -39,7 +39,7 @@ export class EventQueue<T> {
     heap[index] = event;
   }
 
-  /** Takes the earliest event if it is due at `nowMs`. */
+  /** Removes and returns the earliest event if it is due at `nowMs`. */
   takeDue(nowMs: number): DueEvent<T> | undefined {
     const heap = this.#heap;
     const first = heap[0];

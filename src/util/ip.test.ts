@@ -16,7 +16,7 @@ test.each([
   expect(gatewayOf(cidr)).toBe(gateway);
 });
 
-test('a block holds the addresses with its prefix, its gateway among them', () => {
+test('a block contains the addresses with its prefix, including its gateway', () => {
   expect(cidrContains('10.1.0.0/20', '10.1.15.255')).toBe(true);
   expect(cidrContains('10.1.0.0/20', '10.1.16.0')).toBe(false);
   expect(cidrContains('10.1.0.0/20', 'fd00::1')).toBe(false);
@@ -34,7 +34,7 @@ test('a block holds the addresses with its prefix, its gateway among them', () =
   );
 });
 
-test('whatever the text, it is an address, a block or neither', () => {
+test('any text is an address, a block or neither', () => {
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.ipV4(), fc.ipV6(), fc.stringMatching(/^[0-9a-f:.%/]{0,40}$/)), (text) => {
       const ip = parseIp(text);
@@ -45,7 +45,7 @@ test('whatever the text, it is an address, a block or neither', () => {
   );
 });
 
-test('an IPv6 address has one text: the one that URLs are written with', () => {
+test('an IPv6 address has one canonical text, the one that URLs use', () => {
   const groups = fc
     .array(fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.nat(0xffff)), { minLength: 8, maxLength: 8 })
     .map((words) => words.map((word) => word.toString(16)).join(':'));
@@ -86,7 +86,7 @@ test.each([
   ':1::',
   '[::1]',
   '::1/128',
-])('%j is no address, nor is it one of a block', (text) => {
+])('%j is not an address, and not in any block', (text) => {
   expect(parseIp(text)).toBeUndefined();
   expect(parseCidr(`${text}/8`)).toBeUndefined();
   expect(cidrContains('0.0.0.0/0', text)).toBe(false);
@@ -102,7 +102,7 @@ test.each([
   '10.0.0.0/8/8',
   'fd00::/129',
   '/8',
-])('%j is no block', (text) => {
+])('%j is not a block', (text) => {
   expect(parseCidr(text)).toBeUndefined();
   expect(gatewayOf(text)).toBeUndefined();
 });

@@ -1,7 +1,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
-/** An address as the 4 or 16 bytes of the wire. */
+/** The 4 or 16 bytes of an address, in network order. */
 export interface Ip {
   family: 4 | 6;
   bytes: Buffer;
@@ -17,7 +17,7 @@ export interface Cidr {
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
-/** Parses an address without a prefix length and without a zone; undefined when it is none. */
+/** Parses an address without prefix length and zone; undefined when invalid. */
 export function parseIp(text: string): Ip | undefined {
   const address = parseAddress(text);
   return address === undefined ? undefined : ipOf(address);
@@ -28,7 +28,7 @@ export function formatIp(bytes: Uint8Array): string {
   return ipaddr.fromByteArray([...bytes]).toString();
 }
 
-/** Parses `address/length`; bits behind the prefix are cleared. Undefined when it is none. */
+/** Parses `address/length` and clears the bits after the prefix; undefined when invalid. */
 export function parseCidr(text: string): Cidr | undefined {
   const block = parseBlock(text);
   if (block === undefined) return undefined;
@@ -41,10 +41,10 @@ export function parseCidr(text: string): Cidr | undefined {
 }
 
 /**
- * The gateway of a vSwitch: the last but two addresses of its block, such as x.x.x.253 of a /24, as VPC reserves it. Terway's own
+ * The gateway of a vSwitch: the third-last address of its block, such as x.x.x.253 in a /24, which VPC reserves. Terway's own
  * daemon derives it in the same way.
  *
- * @returns undefined for what is no CIDR or has no room for a gateway.
+ * @returns undefined for an invalid CIDR or one without room for a gateway
  */
 export function gatewayOf(cidr: string): string | undefined {
   const block = parseBlock(cidr);
@@ -61,7 +61,7 @@ export function gatewayOf(cidr: string): string | undefined {
   return formatIp(Uint8Array.from(bytes.with(-1, (bytes.at(-1) ?? 0) - 2)));
 }
 
-/** Whether the address lies in the block. */
+/** True when the address is in the block. */
 export function cidrContains(cidr: string, address: string): boolean {
   const block = parseBlock(cidr);
   const ip = parseAddress(address);
@@ -69,13 +69,13 @@ export function cidrContains(cidr: string, address: string): boolean {
 }
 
 /**
- * ipaddr.js also takes what Kubernetes and ECS refuse: octal, hexadecimal and short IPv4 addresses, within IPv6 addresses too, and zones.
- * So Node says what an address is.
+ * ipaddr.js also accepts what Kubernetes and ECS refuse: zones, and octal, hexadecimal and short IPv4 addresses, even within
+ * IPv6 addresses. So Node's `isIP` decides first.
  */
 function parseAddress(text: string): Address | undefined {
   if (isIPv4(text)) return ipaddr.IPv4.parse(text);
   if (!isIPv6(text) || text.includes('%')) return undefined;
-  // It reads `::1.2.3.4` as `::ffff:1.2.3.4`, which is another address.
+  // ipaddr.js parses `::1.2.3.4` as `::ffff:1.2.3.4`, which is another address.
   return ipaddr.IPv6.parse(text.replace(/^::(?=\d+\.)/, '0::'));
 }
 

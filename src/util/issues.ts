@@ -1,10 +1,10 @@
 import type * as z from 'zod';
 
 /**
- * What is wrong with data that a schema refused: its first issue, in the words of whoever wrote the data.
+ * The first issue of data that a schema refused, in terms of the file that it came from.
  *
- * @returns field, as `collector.interval`, and rule. A value is quoted only where it is a number or one word of several: what
- *   may be a secret never is. For that, parse with `reportInput`.
+ * @returns field, such as `collector.interval`, and rule. Only numbers and enum values are quoted (parse with `reportInput`
+ *   for that); a value that may be a secret never is.
  */
 export function firstIssue(error: z.ZodError): { field: string; rule: string } {
   const [issue] = error.issues;
@@ -12,7 +12,7 @@ export function firstIssue(error: z.ZodError): { field: string; rule: string } {
   return { field: issue.path.length === 0 ? 'top level' : issue.path.join('.'), rule: ruleOf(issue) };
 }
 
-/** A message that the schema brings itself is the better one. */
+/** Prefers the schema's own message. */
 function ruleOf(issue: z.core.$ZodIssue): string {
   const { message } = issue;
   const [, expected = '', received] = /^Invalid input: expected (\w+), received (\w+)$/.exec(message) ?? [];

@@ -21,7 +21,7 @@ test.each<[unknown, unknown, unknown]>([
 
 const json = fc.jsonValue({ maxDepth: 4 });
 
-test('the patch is what comes out: its nulls are gone, everything else of it is there, and the rest is as before', () => {
+test('the result has the members of the patch without its nulls, and otherwise those of the original', () => {
   fc.assert(
     fc.property(json, json, (target, patch) => {
       const frozen = JSON.stringify([target, patch]);
@@ -49,7 +49,7 @@ function holds(target: unknown, patch: unknown, result: unknown): void {
   }
 }
 
-test('a member named __proto__ is an ordinary one', () => {
+test('a member named __proto__ is treated like any other', () => {
   const patched = applyMergePatch({}, JSON.parse('{"__proto__": {"a": 1}}'));
   expect(JSON.stringify(patched)).toBe('{"__proto__":{"a":1}}');
   expect(Object.getPrototypeOf(patched)).toBe(Object.prototype);

@@ -4,8 +4,8 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 /**
- * Applies a JSON merge patch as RFC 7396 has it: objects are merged, null takes a member away, everything else takes the place
- * of what was there. Neither argument is changed; the result shares structure with both.
+ * Applies a JSON merge patch (RFC 7396): objects are merged, null removes a member, everything else replaces the old value.
+ * Neither argument is changed; the result shares structure with both.
  */
 export function applyMergePatch(target: unknown, patch: unknown): unknown {
   if (!isRecord(patch)) return patch;
@@ -14,11 +14,11 @@ export function applyMergePatch(target: unknown, patch: unknown): unknown {
     if (value === null) members.delete(key);
     else members.set(key, applyMergePatch(members.get(key), value));
   }
-  // A member named __proto__ stays an ordinary one.
+  // Handle a member named __proto__ like any other.
   return Object.fromEntries(members);
 }
 
-/** Sets a member of a plain object. `__proto__` is a name like any other in JSON, while an assignment would set the prototype. */
+/** Sets a member of a plain object. In JSON `__proto__` is an ordinary name, but an assignment would set the prototype. */
 export function setMember(object: Record<string, unknown>, key: string, value: unknown): void {
   if (key !== '__proto__') object[key] = value;
   else Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });

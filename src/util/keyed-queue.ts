@@ -1,4 +1,4 @@
-/** Runs pieces of work with the same key one after another, others side by side. */
+/** Runs work with the same key in sequence, and work with different keys concurrently. */
 export class KeyedQueue {
   readonly #last = new Map<string, Promise<void>>();
 
@@ -16,7 +16,7 @@ export class KeyedQueue {
     }
   }
 
-  /** Resolves when everything that is queued now has ended. */
+  /** Resolves when all work queued so far has ended. */
   async idle(): Promise<void> {
     await Promise.all(this.#last.values());
   }

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { jitter, seededRandom, systemRandom } from './random.ts';
 
-test('a seed repeats a run, another seed does not', () => {
+test('the same seed repeats a run, another seed does not', () => {
   const run = (seed: number) => {
     const random = seededRandom(seed);
     return Array.from({ length: 20 }, () => random.next());
@@ -11,7 +11,7 @@ test('a seed repeats a run, another seed does not', () => {
   expect(run(7)).not.toEqual(run(8));
 });
 
-test('numbers lie in [0, 1), evenly', () => {
+test('numbers are uniform in [0, 1)', () => {
   fc.assert(
     fc.property(fc.integer(), (seed) => {
       const random = seededRandom(seed);
@@ -20,7 +20,7 @@ test('numbers lie in [0, 1), evenly', () => {
       expect(Math.max(...numbers)).toBeLessThan(1);
       const tenths = new Array<number>(10).fill(0);
       for (const number of numbers) tenths[Math.floor(number * 10)] = (tenths[Math.floor(number * 10)] ?? 0) + 1;
-      // Binomial: 200 ± 13.4; eight deviations are as good as never by chance.
+      // Binomial: 200 ± 13.4; eight standard deviations practically never happen by chance.
       for (const count of tenths) expect(Math.abs(count - 200)).toBeLessThan(108);
     }),
     { numRuns: 50 },
@@ -28,7 +28,7 @@ test('numbers lie in [0, 1), evenly', () => {
   expect(systemRandom.next()).toBeLessThan(1);
 });
 
-test('jitter spreads around its base', () => {
+test('jitter is spread around its base', () => {
   fc.assert(
     fc.property(fc.integer(), fc.nat(100_000), fc.double({ min: 0, max: 1, noNaN: true }), (seed, baseMs, share) => {
       const value = jitter(seededRandom(seed), baseMs, share);

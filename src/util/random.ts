@@ -1,4 +1,4 @@
-/** Source of chance; injected wherever jitter or a shuffle is needed, so that a seed repeats a run. */
+/** Source of randomness; injected wherever jitter or a shuffle is needed, so that a seed repeats a run. */
 export interface Random {
   /** Uniform in [0, 1). */
   next(): number;

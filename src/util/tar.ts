@@ -1,6 +1,6 @@
 import { open, stat } from 'node:fs/promises';
 
-/** What an archive consists of. Everything belongs to root and was changed at the epoch: equal content, equal bytes. */
+/** An entry of an archive. Owner is root and the time is the epoch, so equal content gives equal bytes. */
 export type TarEntry =
   | { kind: 'directory'; path: string; mode?: number }
   | { kind: 'symlink'; path: string; target: string }
@@ -11,10 +11,9 @@ const BLOCK_BYTES = 512;
 const CHUNK_BYTES = 1 << 20;
 
 /**
- * The bytes of a tar archive (POSIX.1-1988, ustar) of the entries in the order given; missing parent directories are
- * put before them.
+ * The bytes of a tar archive (POSIX.1-1988, ustar) with the entries in the given order, after any missing parent directories.
  *
- * @throws RangeError for a path or a target that ustar has no room for.
+ * @throws RangeError for a path or a target that is too long for ustar
  */
 export async function* tarStream(entries: Iterable<TarEntry>): AsyncGenerator<Buffer> {
   const known = new Set<string>();

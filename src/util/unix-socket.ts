@@ -5,8 +5,8 @@ import { dirname } from 'node:path';
 import { errorMessage } from './errors.ts';
 
 /**
- * Listens on a unix socket that only the owner of the process may use. What a process left that was killed is removed: the
- * caller knows that no other one listens there, by a lock or by {@link isAnswered}.
+ * Listens on a unix socket that only the owner of the process may use. Removes the leftover socket of a killed process: the
+ * caller must know that no other process listens there, by a lock or by {@link isAnswered}.
  */
 export async function listenOnSocket(server: Server, socketPath: string): Promise<void> {
   await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
@@ -33,7 +33,7 @@ export async function isAnswered(socketPath: string): Promise<boolean> {
   });
 }
 
-/** Thrown by a route whose answer is not 200. */
+/** Thrown by a route for a status other than 200. */
 export class SocketRefusal extends Error {
   override name = 'SocketRefusal';
   /** HTTP status. */
@@ -45,12 +45,12 @@ export class SocketRefusal extends Error {
   }
 }
 
-/** By `METHOD /path`; what it returns is the answer, as JSON. */
+/** By `METHOD /path`; the result is sent as JSON. */
 export type SocketRoutes = Readonly<Record<string, (query: URLSearchParams) => Promise<unknown>>>;
 
 /**
- * A server of JSON for the commands of a program that runs; it does not listen yet. A route that throws answers with
- * `{"error": message}` and the status of the {@link SocketRefusal}, else 500.
+ * A JSON server for the commands of a running program; it does not listen yet. When a route throws, the response is
+ * `{"error": message}` with the status of the {@link SocketRefusal}, or 500.
  */
 export function socketServer(routes: SocketRoutes): HttpServer {
   return createServer((request, response) => {
@@ -72,7 +72,7 @@ export function socketServer(routes: SocketRoutes): HttpServer {
   });
 }
 
-/** No process answers on the socket. */
+/** No process responds on the socket. */
 export class SocketUnreachableError extends Error {
   override name = 'SocketUnreachableError';
 }
@@ -80,7 +80,7 @@ export class SocketUnreachableError extends Error {
 /**
  * Sends a request without a body to a {@link socketServer}.
  *
- * @throws SocketUnreachableError when nobody listens or the answer breaks off.
+ * @throws SocketUnreachableError when nothing listens or the response breaks off
  */
 export async function askSocket(
   socketPath: string,

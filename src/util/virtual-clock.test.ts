@@ -3,11 +3,11 @@ import { expect, test } from 'vitest';
 import { seededRandom } from './random.ts';
 import { settled, VirtualClock } from './test-support/virtual-clock.ts';
 
-/** What simulation on virtual time relies on. */
+/** Guarantees that simulations on virtual time rely on. */
 
 const plans = fc.array(fc.record({ inMs: fc.nat(20), isCancelled: fc.boolean() }), { maxLength: 60 });
 
-test('each call is made once, at its time, those of one instant in the order of their planning', async () => {
+test('each call is made once, at its time, and calls of one instant in their order of scheduling', async () => {
   await fc.assert(
     fc.asyncProperty(plans, async (planned) => {
       const clock = new VirtualClock();
@@ -29,7 +29,7 @@ test('each call is made once, at its time, those of one instant in the order of 
   );
 });
 
-test('calls that plan and cancel others leave time going forward, and wall clocks that jump change none of it', async () => {
+test('time only moves forward when calls schedule and cancel others, and wall clock jumps do not matter', async () => {
   await fc.assert(
     fc.asyncProperty(fc.nat(), async (seed) => {
       const run = async (jumps: boolean): Promise<string[]> => {
@@ -66,7 +66,7 @@ test('calls that plan and cancel others leave time going forward, and wall clock
   );
 });
 
-test('promise chains of any length and kind have ended when everything has settled', async () => {
+test('settling completes promise chains of any length and kind', async () => {
   const links = fc.array(fc.constantFrom('await', 'microtask', 'tick', 'generator', 'abort'), { maxLength: 300 });
   await fc.assert(
     fc.asyncProperty(links, async (chain) => {
@@ -83,7 +83,7 @@ test('promise chains of any length and kind have ended when everything has settl
   );
 });
 
-/** One wait of the kinds that code without sockets, files and timers has. */
+/** One await of a kind that needs no socket, file or timer. */
 async function hop(kind: 'await' | 'microtask' | 'tick' | 'generator' | 'abort'): Promise<void> {
   switch (kind) {
     case 'await':
@@ -111,7 +111,7 @@ async function* three(): AsyncGenerator<number> {
   for (let i = 0; i < 3; i++) yield i;
 }
 
-test('a step makes one call, with all that it set off, and none beyond its limit', async () => {
+test('a step makes one call, with all its effects, and none beyond its limit', async () => {
   const clock = new VirtualClock();
   const log: string[] = [];
   const worker = async (name: string) => {
@@ -130,7 +130,7 @@ test('a step makes one call, with all that it set off, and none beyond its limit
   expect(await clock.step()).toBe(false);
 });
 
-test('what slept while the process was stopped is called late', async () => {
+test('calls that were due while the process was suspended are made late', async () => {
   const clock = new VirtualClock();
   const times: number[] = [];
   clock.schedule(10, () => times.push(clock.monotonicMs()));
@@ -139,7 +139,7 @@ test('what slept while the process was stopped is called late', async () => {
   expect(times).toEqual([50]);
 });
 
-test('a cancellation by a call of the same instant counts', async () => {
+test('a call can cancel another of the same instant', async () => {
   const clock = new VirtualClock();
   const log: string[] = [];
   clock.schedule(5, () => second.cancel());

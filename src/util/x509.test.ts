@@ -34,7 +34,7 @@ describe('certificates', () => {
     expect(new X509Certificate(server.certificatePem).checkIP('::1')).toBe('::1');
   });
 
-  test('name user and groups as Kubernetes reads them', () => {
+  test('carry user and groups in the form that Kubernetes reads', () => {
     const authority = createAuthority('some authority', VALIDITY);
     const client = issueCertificate(
       authority,
@@ -47,7 +47,7 @@ describe('certificates', () => {
     expect(certificate.ca).toBe(false);
   });
 
-  test('live as long as asked, to the second, in this century and the next', () => {
+  test('are valid for exactly the requested time, in this century and the next', () => {
     for (const notAfter of ['2030-02-03T04:05:06.000Z', '2149-12-31T23:59:59.000Z']) {
       const validity = { notBeforeMs: Date.parse('2026-01-01T00:00:00Z'), notAfterMs: Date.parse(notAfter) };
       const certificate = new X509Certificate(createAuthority('a', validity).certificatePem);

@@ -21,7 +21,7 @@ export interface CertificateRequest {
   hosts?: readonly string[];
 }
 
-/** In milliseconds since the epoch; certificates know whole seconds. */
+/** In milliseconds since the epoch; certificates have a resolution of seconds. */
 export interface Validity {
   notBeforeMs: number;
   notAfterMs: number;
@@ -44,8 +44,8 @@ const OID = {
 /**
  * Makes a self-signed authority.
  *
- * The certificates are written here because Node only reads X.509, and neither the image nor every test machine has
- * openssl. P-256 throughout: an RSA key costs more time than the rest together.
+ * This code encodes certificates itself because Node can only read X.509, and neither the image nor every test machine has
+ * openssl. P-256 throughout: generating an RSA key would take longer than everything else.
  */
 export function createAuthority(commonName: string, validity: Validity): CertificateAuthority {
   const { privateKeyPem, spki } = newKey();
@@ -67,7 +67,7 @@ export function createAuthority(commonName: string, validity: Validity): Certifi
   return { commonName, privateKeyPem, certificatePem };
 }
 
-/** Makes a key and a certificate for it that `authority` signed. */
+/** Creates a key and a certificate for it, signed by `authority`. */
 export function issueCertificate(
   authority: CertificateAuthority,
   request: CertificateRequest,
@@ -91,7 +91,7 @@ export function issueCertificate(
   return { privateKeyPem, certificatePem: certificate({ issuer, subject, spki, extensions, validity, signingKeyPem }) };
 }
 
-/** Makes a P-256 key without a certificate; PEM of both halves. */
+/** Creates a P-256 key without a certificate; PEM of both halves. */
 export function createSigningKey(): { privateKeyPem: string; publicKeyPem: string } {
   const { privateKeyPem } = newKey();
   return {

@@ -14,17 +14,17 @@ type Answer = { ok: true; eni?: Eni } | { ok: false; code: string; status: numbe
 const REGION = 'cn-hangzhou';
 const ZONE = 'z-a';
 const MEMBERS = 3;
-/** States of the past are kept this long, for answers that lag. */
+/** How long past states are kept, for lagging answers. */
 const HISTORY_MS = 10_000;
 
-/** The simulator's model as the life cycle sees the cloud: two nodes with a trunk each, a tiny vSwitch and a larger one. */
+/** The cloud model behind the life cycle: two nodes with a trunk each, a tiny vSwitch and a larger one. */
 export class SimulatedCloud {
   readonly startMs = Date.parse('2026-01-01T00:00:00Z');
   nowMs = this.startMs;
   readonly model: CloudModel;
   readonly vSwitchIds: string[];
   readonly securityGroupIds: string[];
-  /** One more, to be changed to. */
+  /** A second group, to change to. */
   readonly otherSecurityGroupIds: string[];
   readonly nodes: NodeView[];
   readonly #clusterId: string;
@@ -160,7 +160,7 @@ export class SimulatedCloud {
     this.#remember();
     if (!outcome.ok) return { ok: false, code: outcome.error.code, status: outcome.error.status };
     if (action !== 'CreateNetworkInterface') return { ok: true };
-    // As the adapter reads it. A token that is recognised brings the first answer again, whatever has become of the ENI.
+    // As the adapter reads it. A known token returns the first answer again, whatever the ENI's state is now.
     return { ok: true, eni: toEni(createAnswerSchema.parse(outcome.body)) };
   }
 
@@ -169,7 +169,7 @@ export class SimulatedCloud {
     return (this.#history.findLast((entry) => entry.atMs <= atMs) ?? this.#history[0])?.enis ?? new Map();
   }
 
-  /** Notes the present state, and those between the last one and it. */
+  /** Records the current state, and the states since the last record. */
   #remember(): void {
     for (
       let dueMs = this.model.nextDueMs();

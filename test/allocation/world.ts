@@ -32,11 +32,11 @@ interface Call {
 }
 
 /**
- * A cluster with a handful of pods and the life cycle of their PodENIs, driven against the model of the cloud by the same
- * decisions as the control plane, one small action at a time. What is persisted survives `crash`, everything else does not.
+ * A cluster with a handful of pods and the life cycle of their PodENIs, driven against the cloud model by the same decisions
+ * as the control plane, one small action at a time. Persisted state survives `crash`, everything else does not.
  * Violations of the invariants are collected as lines.
  */
-export class World {
+export class AllocationWorld {
   readonly cloud = new SimulatedCloud(CLUSTER);
   readonly violations: string[] = [];
   /** Nodes whose agent works: it gives pods their network, and says so when a sandbox is gone. */

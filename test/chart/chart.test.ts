@@ -8,7 +8,7 @@ import * as z from 'zod';
 import { chartManifests, MANIFEST_FILES, renderChart } from '../../scripts/manifests/render.ts';
 import { ensureHelm } from '../cluster/helm.ts';
 
-/* The chart as Helm renders it, without a cluster. */
+/* The rendered chart, without a cluster. */
 
 const root = join(import.meta.dirname, '..', '..');
 const CHART = join(root, 'charts', 'terway-controlplane');
@@ -19,7 +19,7 @@ const objectSchema = z.looseObject({
   metadata: z.looseObject({ name: z.string(), annotations: z.record(z.string(), z.string()).optional() }),
 });
 
-/** Everything that can be turned on. */
+/** Enables everything. */
 const EVERYTHING = {
   'controlPlane.config.clusterID': 'c1',
   'image.digest': `sha256:${'0'.repeat(64)}`,
@@ -65,7 +65,7 @@ function objectsOf(text: string) {
   });
 }
 
-/** What Helm says when it refuses values. */
+/** Helm's error message for refused values. */
 async function refusal(values: Record<string, unknown>): Promise<string> {
   const error: unknown = await renderChart(values).then(
     () => undefined,
@@ -99,7 +99,7 @@ describe('the chart', () => {
     await expect(rendered).toMatchFileSnapshot(`golden/${name}.yaml`);
   });
 
-  test('keeps its CRDs when it is uninstalled, and they say which version they are', async () => {
+  test('keeps its CRDs when it is uninstalled, and they carry their version', async () => {
     const crds = objectsOf(await renderChart({})).filter(({ kind }) => kind === 'CustomResourceDefinition');
     expect(crds.map(({ metadata }) => metadata.name).sort()).toHaveLength(5);
     for (const { metadata } of crds) {
@@ -108,7 +108,7 @@ describe('the chart', () => {
     }
   });
 
-  test('names nothing twice', async () => {
+  test('has no duplicate names', async () => {
     const names = objectsOf(await renderChart(EVERYTHING)).map(
       ({ apiVersion, kind, metadata }) => `${apiVersion} ${kind} ${String(metadata['namespace'])} ${metadata.name}`,
     );
@@ -128,7 +128,7 @@ describe('addresses and paths of the configuration files', () => {
     return { container: containers[0], volumes };
   };
 
-  test('what does not listen has no port and is not probed', async () => {
+  test('a disabled listener has no port and no probe', async () => {
     const { container } = await podOf('Deployment', {
       'controlPlane.config.healthzBindAddress': '0',
       'controlPlane.config.metricsBindAddress': '0',
@@ -149,7 +149,7 @@ describe('addresses and paths of the configuration files', () => {
     expect(container).toMatchObject({ readinessProbe: { httpGet }, livenessProbe: { httpGet } });
   });
 
-  test('the agent has the folders of the node that its configuration names', async () => {
+  test('the agent mounts the node folders in its configuration', async () => {
     const paths = { cniBin: '/opt/cni-bin', cniConf: '/etc/cni-conf', state: '/data/agent' };
     const { container, volumes } = await podOf('DaemonSet', { 'agent.config.paths': paths });
     for (const path of Object.values(paths)) {
@@ -161,7 +161,7 @@ describe('addresses and paths of the configuration files', () => {
   });
 });
 
-describe('values that are refused, by name', () => {
+describe('invalid values are refused by name', () => {
   test.each([
     ['an unknown value', { replicas: 2 }, "additional properties 'replicas' not allowed"],
     ['a misspelt key', { 'controlPlane.replica': 2 }, "additional properties 'replica' not allowed"],

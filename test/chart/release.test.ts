@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import * as z from 'zod';
 import { ensureHelm } from '../cluster/helm.ts';
 
-/** What `make release` publishes, looked at by the tools of those who get it. */
+/** The output of `make release`, verified with its users' tools. */
 
 const execute = promisify(execFile);
 const root = join(import.meta.dirname, '..', '..');
@@ -103,7 +103,7 @@ test('the SBOM names packages, Node and what comes from Debian; the provenance h
   expect(source?.digest['gitCommit']).toMatch(/^[0-9a-f]{40}$/);
 });
 
-test('a key that cannot be read is said before anything is made', async () => {
+test('an unreadable key is reported before anything is built', async () => {
   const failed = execute(process.execPath, [join(root, 'scripts', 'release.ts'), '--out', join(folder, 'none')], {
     env: { ...process.env, SIGNING_KEY: '/nowhere/key.pem' },
   });

@@ -9,7 +9,7 @@ import { NODE_CACHE } from './node-cache.ts';
 import { issueUser, loadAuthority, writeSecret } from './pki.ts';
 import { readRecord } from './state.ts';
 
-/** Whom a kubeconfig is for. */
+/** The subject of a kubeconfig. */
 export type KubeconfigSubject =
   | { user: string; groups?: readonly string[] }
   | {
@@ -31,11 +31,11 @@ export interface CommandOptions {
   kubeconfig?: string;
   signal?: AbortSignal;
   env?: Readonly<Record<string, string>>;
-  /** Folders in front of the PATH. */
+  /** Folders to prepend to the PATH. */
   path?: readonly string[];
 }
 
-/** A running test cluster as any process of this machine can use it. */
+/** Access to a running test cluster from any process on this machine. */
 export interface ClusterAccess {
   readonly stateDir: string;
   readonly serverUrl: string;
@@ -168,7 +168,7 @@ function runCommand(
     });
     child.once('error', (error) => reject(options.signal?.aborted ? options.signal.reason : error));
     child.once('close', (code) => resolve({ stdout, stderr, code: code ?? 1 }));
-    // It may end without having read everything, which is no failure of ours.
+    // It may end before it has read everything, which is not our failure.
     child.stdin.once('error', () => undefined);
     child.stdin.end(options.input);
   });

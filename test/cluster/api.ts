@@ -17,7 +17,7 @@ export interface RequestOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** How a PATCH body is meant. */
+/** Type of a PATCH body. */
 export type PatchType = 'merge' | 'strategic-merge' | 'json' | 'apply';
 
 const PATCH_CONTENT_TYPE: Record<PatchType, string> = {
@@ -37,9 +37,9 @@ export const listSchema = z.object({
 /**
  * A small client of the API server, for tests and benchmarks.
  *
- * It shares no code with the product's own, so that a test does not check the code under test with itself. Paths are
- * given as the API has them (`/api/v1/namespaces/default/pods`); what comes back is unknown until the caller parses it.
- * Requests answered by 429 are repeated when the server says after how long.
+ * It is independent of the product's own client, so that tests do not check the code with itself. Paths are those of the API
+ * (`/api/v1/namespaces/default/pods`); responses are `unknown` until the caller parses them. Requests that get a 429 with
+ * Retry-After are retried.
  */
 export class ApiClient {
   readonly serverUrl: string;

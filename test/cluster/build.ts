@@ -27,7 +27,7 @@ export interface KubeBinaries {
 const PROGRAM = 'kube';
 export const KUBERNETES_VERSION = 'v1.36.3';
 
-/** Clients refuse a server that says v0.0.0, which is what an unlinked version comes to. */
+/** Clients refuse a server of version v0.0.0, which an unlinked version would be. */
 export const VERSION_FLAGS = [
   '-s',
   '-w',

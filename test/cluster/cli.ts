@@ -85,7 +85,7 @@ async function stop(): Promise<void> {
   if (record && (await signalRecorded(record.owner, SUPERVISOR, 'SIGTERM'))) {
     await waitGone(record.owner, STOP_TIMEOUT_MS);
   }
-  // Of a supervisor that was killed, or could not clean up after itself.
+  // Left by a supervisor that was killed or could not clean up.
   await removeLeftovers(STATE_DIR);
   console.error(record ? 'the test cluster has been stopped' : 'no test cluster runs');
 }

@@ -67,7 +67,7 @@ describe('a running cluster', () => {
     expect(missing.stderr).toContain('NotFound');
   });
 
-  test('RBAC is on: a user may do nothing until a role says so', async () => {
+  test('RBAC is on: a user has no rights without a role', async () => {
     await using namespace = await withNamespace(cluster);
     const kubeconfig = await cluster.writeKubeconfig({ user: 'nobody', groups: ['readers'] });
     const client = await cluster.client({ kubeconfig });
@@ -204,7 +204,7 @@ describe('the end of a cluster', () => {
     expect(existsSync(stateDir)).toBe(false);
   }, 60_000);
 
-  test('comes by an abort, too', async () => {
+  test('also happens on abort', async () => {
     const stateDir = await createStateDir();
     const abort = new AbortController();
     const started = startCluster({
@@ -233,7 +233,7 @@ describe('the end of a cluster', () => {
     expect(existsSync(stateDir)).toBe(false);
   }, 60_000);
 
-  test('comes when its parent is killed, and the next start cleans up', async () => {
+  test('happens when its parent is killed, and the next start cleans up', async () => {
     const stateDir = await createStateDir();
     const script = join(stateDir, '..', `parent-${process.pid}.ts`);
     const clusterModule = fileURLToPath(new URL('cluster.ts', import.meta.url));
@@ -259,7 +259,7 @@ describe('the end of a cluster', () => {
     }
   }, 60_000);
 
-  test('a directory with files of others is left alone', async () => {
+  test('a directory with foreign files is left alone', async () => {
     const stateDir = await createStateDir();
     await mkdir(join(stateDir, 'precious'));
     await expect(startCluster({ stateDir })).rejects.toBeInstanceOf(StateDirInUseError);

@@ -27,7 +27,7 @@ export interface ClusterOptions {
   stateDir: string;
   /** Aborted during the start: the start fails with its reason. Aborted later: the cluster stops. */
   signal?: AbortSignal;
-  /** Told, line by line, what goes on. Default: standard error for the build, nothing else. */
+  /** Receives progress lines. Default: standard error during the build, nothing afterwards. */
   log?: (line: string) => void;
   /** Default: both, as far as KUBEBUILDER_ASSETS has them. */
   features?: { scheduler?: boolean; controllerManager?: boolean };
@@ -36,7 +36,7 @@ export interface ClusterOptions {
   kubeApiBurst?: number;
   /** Further DNS names and IPv4 addresses for the API server's certificate. */
   serverHosts?: readonly string[];
-  /** Appended to ours, and therefore stronger. */
+  /** Appended after ours, so these take precedence. */
   extraFlags?: Partial<Record<ControlPlaneComponent, readonly string[]>>;
   /**
    * Whether nodes can be started with `startRealNode` (real-nodes/real-node.ts). Needs root; see real-nodes/support.ts.
@@ -55,7 +55,7 @@ export interface Cluster extends ClusterAccess, AsyncDisposable {
   readonly binaries: KubeBinaries;
   /** The network of the real nodes, with the option `realNodes`. */
   readonly hub: Hub | undefined;
-  /** Ends all components in order and removes the state directory. Any number of calls; all wait for the end. */
+  /** Stops all components in order and removes the state directory. May be called repeatedly; every call waits for the end. */
   stop(): Promise<void>;
   /** Ends the API server without warning, as a crash would. */
   killApiServer(): Promise<void>;
@@ -63,11 +63,11 @@ export interface Cluster extends ClusterAccess, AsyncDisposable {
   restartApiServer(): Promise<void>;
 }
 
-/** After the nodes. Components that others need come later. Stopping an etcd before its API server makes that one hang. */
+/** Stop order, after the nodes: dependencies last. The API server would hang if etcd stopped first. */
 const STOP_ORDER = ['kube-scheduler', 'kube-controller-manager', 'kube-apiserver', 'etcd'] as const;
 const STOP_GRACE_MS = { 'kube-scheduler': 3000, 'kube-controller-manager': 5000, 'kube-apiserver': 10_000, etcd: 5000 };
 
-// Generous, for a machine that runs other things: a component that fails ends, and that is noticed at once.
+// Generous, for a busy machine: a failing component exits, which is noticed at once.
 const START_TIMEOUT_MS = 90_000;
 
 /**
@@ -128,7 +128,7 @@ class ControlPlane {
   readonly #binaries: KubeBinaries;
   readonly #nodePrograms: RealNodePrograms | undefined;
   readonly #running = new Map<ControlPlaneComponent, Component>();
-  /** Components whose end is our doing. */
+  /** Components that we are stopping. */
   readonly #stopping = new Set<Component>();
   #record: ClusterRecord;
   #settings: ControlPlaneSettings | undefined;

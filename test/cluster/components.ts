@@ -23,7 +23,7 @@ export interface ControlPlaneSettings {
   /** Requests per second of the controller-manager and of the scheduler. */
   kubeApiQps: number;
   kubeApiBurst: number;
-  /** Appended, and therefore stronger than ours. */
+  /** Appended after ours, so these take precedence. */
   extraFlags: Partial<Record<ControlPlaneComponent, readonly string[]>>;
 }
 
@@ -86,9 +86,9 @@ function etcdFlags({ stateDir, ports }: ControlPlaneSettings): string[] {
     `--data-dir=${join(stateDir, 'etcd')}`,
     `--listen-client-urls=${url}`,
     `--advertise-client-urls=${url}`,
-    // A single member has no peers, but no way not to listen for them.
+    // A single member has no peers, but cannot disable the peer listener.
     '--listen-peer-urls=http://127.0.0.1:0',
-    // The data are thrown away at the end; waiting for the disk would only slow the tests down.
+    // The data is discarded at the end, so waiting for the disk would only slow down the tests.
     '--unsafe-no-fsync',
     '--log-level=warn',
   ];

@@ -51,7 +51,7 @@ export async function onceAtATime(
   try {
     if (await exists(directory)) return;
     progress.say(`preparing ${options.what}, once`);
-    // Only the lock's holder gets here: what else lies about is older, or of builders that were killed.
+    // Only the lock holder gets here, so leftovers are older versions or from killed builders.
     const old = (await readdir(cache)).filter((entry) => entry !== 'build.lock' && !entry.startsWith('build.lock.'));
     await options.build();
     for (const entry of old) await rm(join(cache, entry), { recursive: true, force: true });

@@ -10,7 +10,7 @@ import { BuildProgress } from './progress.ts';
 
 export interface BuildOptions {
   signal?: AbortSignal | undefined;
-  /** Told, line by line, what goes on. Default: standard error, where a terminal gets one line that updates. */
+  /** Receives progress lines. Default: standard error, with one updating line on a terminal. */
   log?: ((line: string) => void) | undefined;
 }
 
@@ -92,7 +92,7 @@ async function compile(
   progress: BuildProgress,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  // Only the lock's holder gets here: what lies about is of builders that were killed.
+  // Only the lock holder gets here, so leftovers are from killed builders.
   for (const entry of await readdir(cache)) {
     if (entry.startsWith('tmp-')) await rm(join(cache, entry), { recursive: true, force: true });
   }
@@ -108,7 +108,7 @@ async function compile(
       run([...command, ...flags, '-o', output, ...what], build.sourceDir, progress, signal);
     await go(['build'], `${temporary}/${build.output}`, packages);
     if (tests !== undefined) {
-      // First what it tests: `go test -c` does not say what it compiles.
+      // Build the tested packages first, because `go test -c` reports no progress.
       await go(['build'], '/dev/null', [tests.package]);
       await go(['test', '-c'], `${temporary}/${tests.program}`, [tests.package]);
     }
@@ -163,7 +163,7 @@ function goEnvironment(): NodeJS.ProcessEnv {
   return {
     ...process.env,
     CGO_ENABLED: '0',
-    // A Go that is too old should be named, not silently replaced by a download.
+    // Report an old Go instead of silently downloading a newer one.
     GOTOOLCHAIN: 'local',
     GOWORK: 'off',
   };

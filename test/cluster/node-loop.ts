@@ -9,7 +9,7 @@ import { isTransient, watch } from './watch.ts';
 
 export interface NodeLoopOptions extends PodHooks {
   signal?: AbortSignal;
-  /** Told what goes wrong; nothing that does ends the loop. */
+  /** Called for errors; none of them ends the loop. */
   log?: (line: string) => void;
   /** Default 10 s, the kubelet's. The node controller gives up on a node after 50 s. */
   leaseIntervalMs?: number;
@@ -17,9 +17,9 @@ export interface NodeLoopOptions extends PodHooks {
   maxConnections?: number;
 }
 
-/** Stands for the kubelets of all nodes that `createNode` made. */
+/** Plays the kubelets of all nodes from `createNode`. */
 export interface NodeLoop extends AsyncDisposable {
-  /** The nodes that it looks after now. */
+  /** The nodes that it currently manages. */
   readonly nodes: ReadonlySet<string>;
   /** Makes a node fall silent, as if its instance had crashed: no lease, no pods. */
   silence(node: string): void;

@@ -7,7 +7,7 @@ import { pauseQuietly } from './poll.ts';
 const stringMapSchema = z.record(z.string(), z.string()).default({});
 const containersSchema = z.array(z.object({ name: z.string(), image: z.string().default('') })).default([]);
 
-/** As much of a Pod as hollow nodes and their hooks need. */
+/** The fields of a Pod that hollow nodes and their hooks need. */
 export const hollowPodSchema = z.object({
   metadata: z.object({
     name: z.string(),
@@ -27,7 +27,7 @@ export const hollowPodSchema = z.object({
 });
 export type HollowPod = z.infer<typeof hollowPodSchema>;
 
-/** What a test decides about pods on hollow nodes. */
+/** Test hooks for pods on hollow nodes. */
 export interface PodHooks {
   /**
    * Whether the pod's network is there, and with which address: what a CNI plugin would answer. Asked until it answers
@@ -56,7 +56,7 @@ export interface PodDriverContext {
   nodeIp: (node: string) => string | undefined;
 }
 
-/** How far the pod has been brought; only forwards, whatever an event that comes late says. */
+/** Progress of the pod; it only moves forward, even when a late event says otherwise. */
 type Stage = 'pending' | 'running' | 'gone';
 
 const RETRY_MS = 500;

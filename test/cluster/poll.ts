@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DeadlineError } from './errors.ts';
 
 export interface PollOptions {
-  /** What is waited for, as it should read after "timed out waiting for". */
+  /** Completes the message "timed out waiting for …". */
   what: string;
   timeoutMs: number;
   /** Default: ever less often, so that a long wait does not cost the API server more than a short one is late. */
@@ -11,7 +11,7 @@ export interface PollOptions {
 }
 
 /**
- * Asks `condition` until it answers with something other than undefined, and returns that.
+ * Polls `condition` until it returns something other than undefined, and returns that.
  *
  * A condition that throws ends the wait: what is worth another try has to answer undefined.
  *

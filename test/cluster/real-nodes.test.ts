@@ -46,7 +46,7 @@ const podSchema = z.object({
 });
 type Pod = z.infer<typeof podSchema>;
 
-/** What of this machine must be the same before and after. */
+/** State of this machine that must be the same before and after. */
 async function machineState() {
   const sysctl = (name: string) => readFile(`/proc/sys/${name}`, 'utf8');
   return {
@@ -361,7 +361,7 @@ describe('two real nodes', () => {
     expect(await readyCondition(client, 'real-1')).toMatchObject({ status: 'True' });
   });
 
-  test('are stopped together with the cluster, and nothing of them is left', async () => {
+  test('are stopped together with the cluster, and leave nothing behind', async () => {
     const pids = nodes.map(({ pid }) => pid);
     const namespaces = await Promise.all(
       [cluster.hub?.netnsPath ?? '', ...pids.map((pid) => `/proc/${pid}/ns/net`)].map((path) => readlink(path)),

@@ -14,7 +14,7 @@ export const CONFORMANCE: SpecSelection = {
   skip: EXCLUDED,
 };
 
-/** Further specs by which a network plugin is judged. */
+/** Further specs that are relevant for a network plugin. */
 export const BEYOND: SpecSelection = {
   focus: [
     '\\[sig-network\\] HostPort',

@@ -1,11 +1,11 @@
 import { formatDuration } from '../../src/util/terminal/text.ts';
-import { answerProblems, describeAnswers, longestSilenceMs } from './answers.ts';
 import type { Witness } from './chapter-fixed-address.ts';
 import { DemoError } from './errors.ts';
 import type { Narrator } from './narrator.ts';
 import { PageClient } from './page-client.ts';
 import type { PodRow } from './pod-record.ts';
 import type { RealStage } from './real-stage.ts';
+import { describeResponses, longestSilenceMs, responseProblems } from './responses.ts';
 
 const ANSWER_TIMEOUT_MS = 30_000;
 const ENOUGH_ANSWERS = 3;
@@ -35,8 +35,8 @@ export class AskingWitness implements Witness, AsyncDisposable {
   }
 
   progress(): string {
-    const answers = describeAnswers(this.#asking?.answers ?? [], performance.now());
-    return `${this.#client.name} asks ${this.#before?.address ?? ''} and gets: ${answers}`;
+    const responses = describeResponses(this.#asking?.responses ?? [], performance.now());
+    return `${this.#client.name} asks ${this.#before?.address ?? ''} and gets: ${responses}`;
   }
 
   async end(after: PodRow): Promise<void> {
@@ -45,12 +45,12 @@ export class AskingWitness implements Witness, AsyncDisposable {
     if (asking === undefined || before === undefined) throw new DemoError('nobody has asked');
     await this.#answered(asking, after);
     await asking[Symbol.asyncDispose]();
-    const { answers } = asking;
-    const problems = answerProblems(answers, pageOf(before), pageOf(after));
+    const { responses } = asking;
+    const problems = responseProblems(responses, pageOf(before), pageOf(after));
     if (problems.length > 0) throw new DemoError(problems.join('; '));
-    this.silenceMs = longestSilenceMs(answers);
+    this.silenceMs = longestSilenceMs(responses);
     this.#narrator.done(
-      `${this.#client.name} asked ${before.address} all the time and got ${describeAnswers(answers, performance.now())}; ` +
+      `${this.#client.name} asked ${before.address} all the time and got ${describeResponses(responses, performance.now())}; ` +
         `at most ${formatDuration(this.silenceMs)} without an answer`,
     );
   }

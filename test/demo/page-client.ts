@@ -2,10 +2,10 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
-import { type Answer, NO_ANSWER } from './answers.ts';
 import { Changes, type WaitOptions } from './changes.ts';
 import { PAGE_PORT } from './real-samples.ts';
 import type { RealStage } from './real-stage.ts';
+import { NO_RESPONSE, type PodResponse } from './responses.ts';
 
 const INTERVAL_MICROSECONDS = 200_000;
 /** Should nobody be there to end it. */
@@ -13,7 +13,7 @@ const MOST_REQUESTS = 1500;
 
 /** A pod that asks an address for its page, again and again, until it is disposed. */
 export class PageClient implements AsyncDisposable {
-  readonly #answers: Answer[] = [];
+  readonly #responses: PodResponse[] = [];
   readonly #changes = new Changes();
   readonly #child: ChildProcessByStdio<null, Readable, null>;
   readonly #closed: Promise<unknown>;
@@ -22,13 +22,13 @@ export class PageClient implements AsyncDisposable {
     this.#child = child;
     this.#closed = once(child, 'close');
     createInterface({ input: child.stdout }).on('line', (text) => {
-      this.#answers.push({ text, atMs: performance.now() });
+      this.#responses.push({ text, atMs: performance.now() });
       this.#changes.notify();
     });
   }
 
   static start(stage: RealStage, from: string, address: string): PageClient {
-    const ask = `timeout 1 wget -q -O - http://${address}:${PAGE_PORT}/ 2>/dev/null || echo ${NO_ANSWER}`;
+    const ask = `timeout 1 wget -q -O - http://${address}:${PAGE_PORT}/ 2>/dev/null || echo ${NO_RESPONSE}`;
     const loop = `n=0; while [ $((n += 1)) -le ${MOST_REQUESTS} ]; do ${ask}; usleep ${INTERVAL_MICROSECONDS}; done`;
     const child = spawn(stage.cluster.binaries.path('kubectl'), ['exec', from, '--', 'sh', '-c', loop], {
       stdio: ['ignore', 'pipe', 'ignore'],
@@ -39,15 +39,15 @@ export class PageClient implements AsyncDisposable {
     return new PageClient(child);
   }
 
-  get answers(): readonly Answer[] {
-    return this.#answers;
+  get responses(): readonly PodResponse[] {
+    return this.#responses;
   }
 
-  /** Resolves when the last answers are this one, so many times. @throws DeadlineError; the signal's reason */
+  /** Resolves when the last `times` responses all have this `text`. @throws DeadlineError; the signal's reason */
   async until(text: string, times: number, options: WaitOptions): Promise<void> {
     await this.#changes.until(() => {
-      const last = this.#answers.slice(-times);
-      return last.length === times && last.every((answer) => answer.text === text) ? true : undefined;
+      const last = this.#responses.slice(-times);
+      return last.length === times && last.every((response) => response.text === text) ? true : undefined;
     }, options);
   }
 

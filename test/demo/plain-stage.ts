@@ -4,7 +4,7 @@ import { startCluster } from '../cluster/cluster.ts';
 import { startNodeLoop } from '../cluster/node-loop.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';
 import { createStateDir, removeStateDir } from '../cluster/shared.ts';
-import { type ControlPlane, Lab, type Zone } from '../lab/lab.ts';
+import { type ControlPlane, ControlPlaneLab, type Zone } from '../lab/lab.ts';
 import { applyWebhookConfigurations } from '../lab/webhook.ts';
 import type { Closers } from './closers.ts';
 import { DemoError } from './errors.ts';
@@ -51,7 +51,7 @@ export class PlainStage extends Stage {
     );
     closers.add(() => cluster.stop());
     const lab = await narrator.step('the simulated cloud; CRDs, RBAC and eni-config in the cluster', (log) =>
-      Lab.start({ cluster, signal, log, stateDir: join(stateDir, 'lab') }),
+      ControlPlaneLab.start({ cluster, signal, log, stateDir: join(stateDir, 'lab') }),
     );
     closers.add(() => lab.close());
     const samples = await readSamples();

@@ -1,5 +1,5 @@
 import type { Cluster } from '../cluster/cluster.ts';
-import type { Lab } from '../lab/lab.ts';
+import type { ControlPlaneLab } from '../lab/lab.ts';
 import type { Closers } from './closers.ts';
 import { CloudCalls } from './cloud-calls.ts';
 import { DemoError } from './errors.ts';
@@ -13,7 +13,7 @@ const SUPERVISION_INTERVAL_MS = 500;
 
 export interface StageParts {
   cluster: Cluster;
-  lab: Lab;
+  lab: ControlPlaneLab;
   samples: Samples;
   nodeCount: number;
   goal: Goal;
@@ -27,7 +27,7 @@ export interface StageParts {
 /** Everything that runs during the demo, whatever the nodes are. */
 export class Stage {
   readonly cluster: Cluster;
-  readonly lab: Lab;
+  readonly lab: ControlPlaneLab;
   /** What is deployed on it. */
   readonly samples: Samples;
   readonly nodeCount: number;

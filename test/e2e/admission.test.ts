@@ -9,7 +9,7 @@ import { NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH } fr
 import { applyWebhookConfigurations, bundlesOf, certificateOf, removeWebhookConfigurations } from '../lab/webhook.ts';
 import { API, OperatorLab, ZONE_H, ZONE_I } from './support.ts';
 
-/** Pods and PodNetworkings as the API server admits them, asking a control plane that runs as a process. */
+/** Admission of pods and PodNetworkings by the API server, with a control plane that runs as a process. */
 
 let operator: OperatorLab;
 let namespace: TestNamespace;
@@ -55,7 +55,7 @@ async function webhookIsAsked(isAsked: boolean): Promise<void> {
   else await removeWebhookConfigurations(operator.lab, { keepSecret: true });
   await pollUntil(
     async () => {
-      // Two interfaces of one name: nobody but the webhook minds.
+      // Two interfaces with one name, which only the webhook refuses.
       const wrong = { 'k8s.aliyun.com/pod-networks-request': '[]' };
       const refused = await refusal(createPod('probe', { annotations: wrong }, { dryRun: 'All' }));
       return (refused !== undefined) === isAsked ? true : undefined;
@@ -92,7 +92,7 @@ async function refusal(request: Promise<unknown>): Promise<{ status: number; mes
 const labelled = { labels: { net: 'web' } };
 
 describe('a pod', () => {
-  test('that a PodNetworking picks is told so, counted and kept to its zones, and served', async () => {
+  test('that a PodNetworking selects gets annotations, resources and zone affinity, and is served', async () => {
     const created = await createPod('first', labelled);
     expect(created.metadata.annotations).toEqual(ELASTIC);
     expect(created.spec.containers[0]?.resources.limits).toEqual({ 'aliyun/member-eni': '1' });
@@ -108,7 +108,7 @@ describe('a pod', () => {
     await operator.bound(ns, 'first');
   });
 
-  test('#61, #14: that asks for what cannot be is refused, and told why', async () => {
+  test('#61, #14: that asks for the impossible is refused with a reason', async () => {
     const networks = (...names: string[]) => ({
       annotations: {
         'k8s.aliyun.com/pod-networks-request': JSON.stringify(
@@ -154,7 +154,7 @@ describe('a pod', () => {
     });
   });
 
-  test('#11: that several PodNetworkings select is told which one serves it', async () => {
+  test('#11: that several PodNetworkings select gets an event that names the one serving it', async () => {
     const overlapping = {
       selector: { podSelector: { matchLabels: { net: 'overlap' } } },
       vSwitchOptions: [POD_VSWITCH[ZONE_H]],
@@ -189,7 +189,7 @@ describe('a PodNetworking', () => {
     });
   });
 
-  test('#58: is checked when it is made and when it is changed', async () => {
+  test('#58: is checked when it is created and when it is changed', async () => {
     const broken = { selector: { podSelector: { matchExpressions: [{ key: 'a', operator: 'Like' }] } } };
     const message = /spec\.selector\.podSelector\.matchExpressions\[0\]\.operator: "Like" is not one of/;
     expect((await refusal(create('broken', broken)))?.message).toMatch(message);
@@ -200,7 +200,7 @@ describe('a PodNetworking', () => {
   });
 });
 
-describe('#12: a pod that came past the webhook', () => {
+describe('#12: a pod that the webhook has not seen', () => {
   beforeAll(async () => {
     // Pods of the first seconds of a PodNetworking are not called escaped.
     const { metadata } = await operator.networking('web', () => true);
@@ -217,7 +217,7 @@ describe('#12: a pod that came past the webhook', () => {
     await operator.bound(out.name, 'named');
   });
 
-  test('is held, and told what to do; made again it is served', async () => {
+  test('is held with an event that says what to do; recreated, it is served', async () => {
     await webhookIsAsked(false);
     const escaped = await createPod('escaped', labelled);
     expect(escaped.metadata.annotations).toEqual({});
@@ -233,7 +233,7 @@ describe('#12: a pod that came past the webhook', () => {
     await operator.bound(ns, 'escaped');
   });
 
-  test('is evicted if that is wanted, and its owner makes one that is served; a pod without an owner is not', async () => {
+  test('is evicted if configured, and its owner creates one that is served; a pod without an owner is not evicted', async () => {
     await operator.stopControlPlane();
     await operator.startControlPlane(settings({ escapedPods: 'evict' }));
     await webhookIsAsked(false);
@@ -285,7 +285,7 @@ describe('#27: the certificate', () => {
     try {
       const [mine, theirs] = await Promise.all([certificateOf(port), certificateOf(other)]);
       expect(theirs.fingerprint256).toBe(mine.fingerprint256);
-      // Somebody empties a bundle by hand; it is right again without anybody's doing.
+      // A bundle that somebody empties by hand is restored automatically.
       const path = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/terway-controlplane';
       const [wanted] = await bundlesOf(operator.lab);
       await operator.lab.api.patch(path, 'json', [{ op: 'remove', path: '/webhooks/0/clientConfig/caBundle' }]);
@@ -301,7 +301,7 @@ describe('#27: the certificate', () => {
     }
   });
 
-  test('#64: that somebody else makes is waited for before it is ready, read, and never written', async () => {
+  test('#64: that something else provides is awaited before ready, read, and never written', async () => {
     const path = '/api/v1/namespaces/kube-system/secrets/terway-controlplane-webhook-cert';
     const schema = z.looseObject({ data: z.record(z.string(), z.string()), type: z.string() });
     const secret = schema.parse(await operator.lab.api.get(path));

@@ -8,7 +8,7 @@ import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/sha
 import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH } from '../lab/lab.ts';
 import { API, chartRights, conditionOf, idOf, isEmpty, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 
-/* What can be changed while the control plane runs, and what it says of a file that is wrong. */
+/* Configuration changes at run time, and how an invalid file is reported. */
 
 const NODE_CONFIG_MAPS = ['special', 'absent'];
 
@@ -23,7 +23,7 @@ beforeAll(async () => {
     nodeLabelWhiteList: { pool: 'eni' },
     nodeConfigMaps: NODE_CONFIG_MAPS,
     customStatefulWorkloadKinds: ['CloneSet'],
-    // What is said of the file must not wait for it.
+    // Reports about the file must not wait for it.
     podNetworkingRecheck: '1h',
   });
   await operator.lab.apply(await chartRights(NODE_CONFIG_MAPS));
@@ -131,7 +131,7 @@ describe('#19: the degradation switch', () => {
     await operator.settled(isEmpty);
   });
 
-  test('l0 calls nothing: a pod waits, and says for what', async () => {
+  test('l0 makes no calls: a pod waits, and says for what', async () => {
     await edit({ degradation: 'l0' });
     await becomes('terway_degradation_level{level="l0"}', 1);
     const mutations = await operator.mutations();
@@ -149,11 +149,11 @@ describe('#19: the degradation switch', () => {
 });
 
 describe('the configuration file', () => {
-  test('that becomes wrong changes nothing, and log, metric and condition say so', async () => {
+  test('that becomes invalid changes nothing, and log, metric and condition say so', async () => {
     const good = await readFile(operator.controlPlane.configPath, 'utf8');
     await edit({ rateLimit: { CreateNetworkInterface: 0 } });
     await becomes('terway_config_reload_failed', 1);
-    await logged('the configuration file is wrong; the one before it stays in force');
+    await logged('the configuration file is invalid; the previous one stays in force');
     const networking = await operator.networking(
       'plain',
       ({ status }) => status?.conditions?.some(({ type }) => type === 'ConfigurationValid') === true,
@@ -173,9 +173,9 @@ describe('the configuration file', () => {
     );
   });
 
-  test('whose change needs another start says so', async () => {
+  test('whose change needs a restart says so', async () => {
     await edit({ ipStack: 'dual' });
-    await logged('these changes take effect at the next start');
+    await logged('these changes need a restart to take effect');
     await edit({ ipStack: 'ipv4' });
   });
 
@@ -185,7 +185,7 @@ describe('the configuration file', () => {
   });
 });
 
-test('nodeLabelWhiteList: a node without the labels is left alone', async () => {
+test('nodeLabelWhiteList: a node without the labels is ignored', async () => {
   const { name } = await operator.lab.addNode(ZONE_H, SMALL_TYPE);
   // Something that happens after it was looked at: another node that is served.
   const served = await operator.lab.addNode(ZONE_H, SMALL_TYPE, { pool: 'eni' });
@@ -238,7 +238,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
     await writeEniConf('special', special);
   });
 
-  test('gets its trunk by what that makes of eni-config; others get theirs by eni-config alone', async () => {
+  test('gets its trunk from the merged configuration; others use eni-config alone', async () => {
     const [own, other] = [await addNode(SPECIAL), await addNode()];
     const { tags, ...rest } = await trunkOf(own.name);
     expect(rest).toEqual(ofSpecial);
@@ -254,7 +254,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
     expect(await conditionOfNode(other.name, 'ConfigurationValid')).toBe('absent');
   });
 
-  test('keeps what was right when the ConfigMap becomes wrong, and says so until it is corrected', async () => {
+  test('keeps the last valid configuration when the ConfigMap becomes invalid, and says so until it is corrected', async () => {
     const { name } = await addNode(SPECIAL);
     await nodeSays(name, IN_FORCE);
     await writeEniConf('special', { ...special, security_group: [POD_SECURITY_GROUP] });
@@ -286,7 +286,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
     await nodeSays(name, 'ConfigurationValid=True ConfigurationInForce: ConfigMap kube-system/eni-config is in force');
   });
 
-  test('may be left without a trunk; one that is there stays', async () => {
+  test('may be configured without a trunk; an existing one stays', async () => {
     const before = await addNode(SPECIAL);
     const trunk = await operator.trunkOf(before.name);
     await writeEniConf('special', { ...special, enable_eni_trunking: false });
@@ -354,7 +354,7 @@ describe('a node whose label terway-config names a ConfigMap', () => {
     await operator.deletePod(ns, 'refused');
   });
 
-  test('is told of keys that nobody knows once, however often the ConfigMap changes', async () => {
+  test('gets one report of unknown keys, however often the ConfigMap changes', async () => {
     const lines = (await operator.controlPlane.process.output())
       .split('\n')
       .filter((line) => line.includes('eni_conf has unknown keys'));

@@ -59,7 +59,7 @@ describe('a node with the label eniOnly', () => {
     ]);
   });
 
-  test('gives every pod a whole ENI, from eni-config when no PodNetworking picks it', async () => {
+  test('gives every pod a whole ENI, from eni-config when no PodNetworking selects it', async () => {
     await operator.createPod(ns, 'any', { node: exclusive.name });
     const podEni = await operator.bound(ns, 'any');
     expect(podEni.status).toMatchObject({ instanceID: exclusive.instanceId });
@@ -76,7 +76,7 @@ describe('a node with the label eniOnly', () => {
     await operator.released(podEni);
   });
 
-  test('serves as many pods as it has ENIs; the next one waits, is told why, and is served', async () => {
+  test('serves as many pods as it has ENIs; the next one waits with a reason, and is then served', async () => {
     const names = Array.from({ length: slots }, (_, at) => `full-${at}`);
     for (const name of names) await operator.createPod(ns, name, { node: exclusive.name, networking: 'plain' });
     const records = await Promise.all(names.map((name) => operator.bound(ns, name)));
@@ -142,7 +142,7 @@ test('a pod that asks for two interfaces gets both, bound together and released 
   expect(enis.filter(({ id }) => ids.includes(id))).toEqual([]);
 });
 
-test('a request that is wrong is answered with an event that names field and rule', async () => {
+test('an invalid request gets an event that names field and rule', async () => {
   await operator.createPod(ns, 'wrong', {
     node: shared.name,
     annotations: { 'k8s.aliyun.com/pod-networks-request': '[{"network":"plain","interfaceName":"net1"}]' },

@@ -12,7 +12,7 @@ import type { ControlPlane, LabNode } from '../lab/lab.ts';
 import { type Asked, Plugin } from './plugin.ts';
 import { OperatorLab } from './support.ts';
 
-/** How `kubectl terway` finds a control plane, what it may, and what it says to a wrong command line. */
+/** How `kubectl terway` finds a control plane, its rights, and its errors for a wrong command line. */
 
 const roleSchema = z.looseObject({
   kind: z.enum(['ClusterRole', 'Role']),
@@ -66,7 +66,7 @@ describe('a replica that does not lead', () => {
     await second?.process.stop();
   });
 
-  test('tells of itself, and names the leader for the rest', async () => {
+  test('reports on itself, and names the leader for the rest', async () => {
     const asked = { socket: second.adminSocket };
     const status = await plugin.json(
       ['status'],
@@ -87,7 +87,7 @@ describe('a replica that does not lead', () => {
     expect(JSON.parse(admin.stdout)).toEqual({ error: expect.stringContaining('does not lead') });
   });
 
-  test('a socket that cannot be made is a warning', async () => {
+  test('a socket that cannot be created is a warning', async () => {
     const file = join(folder, 'file');
     await writeFile(file, '');
     const third = await operator.lab.startControlPlane({ config: { adminSocket: join(file, 'admin.sock') } });
@@ -289,21 +289,21 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
   });
 });
 
-describe('a wrong command line is told, with exit code 2', () => {
+describe('a wrong command line is reported, with exit code 2', () => {
   test.each([
-    [['toString'], /"toString" is not a command/],
-    [['stauts'], /"stauts" is not a command; there are status, explain/],
-    [['status', 'now'], /status takes no arguments; "now" is too much/],
-    [['gc'], /gc wants one of --plan and --apply/],
-    [['gc', '--plan', '--override-brake'], /--override-brake has a meaning only with --apply/],
+    [['toString'], /unknown command "toString"/],
+    [['stauts'], /unknown command "stauts"; valid commands: status, explain/],
+    [['status', 'now'], /status takes no arguments; unexpected argument "now"/],
+    [['gc'], /gc needs either --plan or --apply/],
+    [['gc', '--plan', '--override-brake'], /--override-brake is only valid with --apply/],
     [['status', '--apply'], /status has no flag --apply/],
-    [['explain'], /explain wants to know what/],
-    [['explain', 'node', 'a'], /"node" is not explained/],
+    [['explain'], /explain needs an argument/],
+    [['explain', 'node', 'a'], /cannot explain "node"/],
     [['explain', 'pod', 'a/b/c'], /write explain pod NAMESPACE\/NAME/],
     [['explain', 'pod', 'a/b', '-n', 'c'], /are different namespaces/],
-    [['uninstall'], /uninstall wants --check/],
-    [['nodes', '-o', 'wide'], /-o wide: there are table, json, yaml/],
-    [['nodes', '--colour'], /--colour is not a flag\n/],
+    [['uninstall'], /uninstall needs --check/],
+    [['nodes', '-o', 'wide'], /-o wide: valid formats: table, json, yaml/],
+    [['nodes', '--colour'], /unknown flag --colour\n/],
     [['bundle', '-o', '/nowhere/bundle.tar.gz'], /bundle -o \/nowhere\/bundle.tar.gz: cannot be written: ENOENT/],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr } = await plugin.run(args);
@@ -311,7 +311,7 @@ describe('a wrong command line is told, with exit code 2', () => {
     expect(stderr).toMatch(message);
   });
 
-  test('help is no mistake', async () => {
+  test('help is not an error', async () => {
     const all = await plugin.run(['--help']);
     expect(all).toMatchObject({ code: 0, stderr: '' });
     for (const [, command = ''] of all.stdout.matchAll(/^ {2}([a-z]+) /gm)) {

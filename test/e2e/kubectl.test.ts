@@ -10,7 +10,7 @@ import { type LabNode, POD_VSWITCH } from '../lab/lab.ts';
 import { Plugin } from './plugin.ts';
 import { API, addressOf, idOf, OperatorLab, SMALL_TYPE, TRUNKLESS_TYPE, ZONE_H } from './support.ts';
 
-/** What the commands of `kubectl terway` tell and do, against a control plane that runs. */
+/** Output and effects of the `kubectl terway` commands, against a running control plane. */
 
 let cluster: ClusterAccess;
 let operator: OperatorLab;
@@ -23,7 +23,7 @@ let folder: string;
 
 beforeAll(async () => {
   cluster = await sharedCluster();
-  // Orphans are released by the commands, not by rounds that come in between.
+  // The commands release orphans, not rounds of the collector in between.
   operator = await OperatorLab.start(cluster, { collector: { interval: '20s', minimumAge: '1s' } });
   await operator.startControlPlane();
   plugin = new Plugin(cluster, operator);
@@ -79,7 +79,7 @@ async function runPod(name: string, ip: string): Promise<void> {
 }
 
 describe('explain pod', () => {
-  test('a pod that runs: one time line from the pod, its record, the cloud and events', async () => {
+  test('a running pod: one timeline from the pod, its record, the cloud and events', async () => {
     await operator.createPod(ns, 'web-0', { node: node.name, networking: 'web' });
     const podEni = await operator.bound(ns, 'web-0');
     await runPod('web-0', addressOf(podEni));
@@ -158,7 +158,7 @@ describe('explain pod', () => {
     expect((await explain('homeless')).data.verdict.text).toMatch(/^The pod waits for the scheduler/);
   });
 
-  test('an address that is kept without its pod is nothing wrong', async () => {
+  test('an address that is kept without its pod is not a problem', async () => {
     await operator.readyNetworking('db', { allocationType: { type: 'Fixed', releaseStrategy: 'Never' } });
     await operator.createPod(ns, 'db-0', { node: node.name, networking: 'db' });
     const address = addressOf(await operator.bound(ns, 'db-0'));
@@ -174,7 +174,7 @@ describe('explain pod', () => {
   });
 });
 
-test('tables of nodes, vSwitches and quota tell the same as their JSON', async () => {
+test('tables of nodes, vSwitches and quota show the same data as their JSON', async () => {
   await operator.lab.addNode(ZONE_H, TRUNKLESS_TYPE);
   const nodes = z.object({
     nodes: z.array(
@@ -226,7 +226,7 @@ test('status finds what is wrong, and only that', async () => {
   });
 });
 
-test('gc tells what it would release and why not, then releases it', async () => {
+test('gc shows what it would release and what it keeps, then releases it', async () => {
   const plan = z.object({
     listed: z.number(),
     orphans: z.array(
@@ -246,7 +246,7 @@ test('gc tells what it would release and why not, then releases it', async () =>
     pollUntil(
       async () => {
         const { stdout } = await plugin.run(['gc', '--plan', '-o', 'json']);
-        // Nobody leads in the first moment.
+        // There is no leader at first.
         const found =
           stdout === '' ? undefined : plan.parse(JSON.parse(stdout)).orphans.find((orphan) => orphan.eniID === eniId);
         return found?.decision === decision ? found : undefined;
@@ -279,7 +279,7 @@ test('gc tells what it would release and why not, then releases it', async () =>
   });
 });
 
-test('adopt tells which records of another control plane are looked after, and what hinders the others', async () => {
+test('adopt lists which records of another control plane are adopted, and what blocks the others', async () => {
   for (const name of ['theirs', 'damaged']) {
     await operator.createPod(ns, name, { node: node.name, networking: 'web' });
     const found = await operator.bound(ns, name);
@@ -319,7 +319,7 @@ test('adopt tells which records of another control plane are looked after, and w
   expect(data.verdict.text).toMatch(/^The ENI is attached/);
 });
 
-test('a bundle has everything that tells of the network, and no secret', async () => {
+test('a bundle has everything about the network, and no secret', async () => {
   const SECRET = 'hunter2hunter2';
   const path = '/api/v1/namespaces/kube-system';
   await operator.lab.api.create(`${path}/secrets`, {
@@ -411,7 +411,7 @@ test('a bundle has everything that tells of the network, and no secret', async (
   }
 });
 
-test('uninstall --check proves that nothing is left, or tells how it goes', async () => {
+test('uninstall --check proves that nothing is left, or says how to remove it', async () => {
   const schema = z.object({
     proven: z.boolean(),
     enis: z.array(z.object({ eniID: z.string(), remedy: z.string() })),

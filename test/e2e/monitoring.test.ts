@@ -65,7 +65,7 @@ describe('the rules', () => {
   }, 120_000);
 });
 
-/** What fires does so at the end; what is quiet has not fired at any of a few moments. */
+/** Firing cases fire at the end; quiet cases have not fired at any of a few moments. */
 function unitTests(alert: string) {
   const input = (series: Readonly<Record<string, string>> = {}) =>
     Object.entries(series).map(([name, values]) => ({ series: name, values }));
@@ -197,7 +197,7 @@ describe('with a control plane that works', () => {
     }
   });
 
-  test('help says how far a metric can be relied on, and no label names a node or a pod', async () => {
+  test('help states the stability of a metric, and no label holds a node or a pod', async () => {
     const text = await exported();
     const helps = [...text.matchAll(/^# HELP (terway_\S+) (.*)$/gm)];
     expect(helps.length).toBeGreaterThan(40);
@@ -255,7 +255,7 @@ describe('with a control plane that works', () => {
     );
   }, 180_000);
 
-  test('a vSwitch that nobody names any more has no series', async () => {
+  test('a vSwitch that no PodNetworking names any more has no series', async () => {
     expect(await exported()).toContain('vswitch="vsw-bp1one"');
     for (let at = 0; at < 5; at += 1) await operator.deletePod(namespace.name, `small-${at}`);
     await operator.lab.api.delete('/apis/network.alibabacloud.com/v1beta1/podnetworkings/small');

@@ -25,7 +25,7 @@ import {
   ZONE_H,
 } from './support.ts';
 
-/** What an operator of a cluster sees: conditions, events, tables, and what the system waits for. */
+/** The operator's view: conditions, events, tables, and what the system waits for. */
 
 let operator: OperatorLab;
 let node: LabNode;
@@ -149,7 +149,7 @@ describe.concurrent('a PodNetworking', () => {
     );
   });
 
-  test('whose security group is deleted behind it brings the cloud’s words to PodENI and pod, and goes on once it is corrected', async () => {
+  test('whose security group was deleted shows the cloud’s error on PodENI and pod, and continues once it is corrected', async () => {
     await operator.lab.cloud.createSecurityGroup({ securityGroupId: 'sg-bp1brief', vpcId: VPC });
     await operator.readyNetworking('brief', { securityGroupIDs: ['sg-bp1brief'] });
     await operator.lab.cloud.deleteSecurityGroup('sg-bp1brief');
@@ -179,7 +179,7 @@ describe.concurrent('a PodNetworking', () => {
 });
 
 describe.concurrent('a pod that finds no room', () => {
-  test('on a node whose type has no trunk is told where to read why', async () => {
+  test('on a node whose type has no trunk gets an event that says where to read why', async () => {
     const { name } = await operator.lab.addNode(ZONE_H, TRUNKLESS_TYPE);
     await operator.createPod(ns, 'trunkless', { node: name, networking: 'sound' });
     expect((await operator.podEvent(ns, 'trunkless', 'TrunkNotReady')).note).toBe(
@@ -240,7 +240,7 @@ describe.concurrent('a pod that finds no room', () => {
         `all 3 member ENIs that node ${small.name} can hold are in use; the pod is served when one is released; place ${at + 1} of ${at + 1} in line`,
       );
     }
-    // One that gives up in the middle of the line holds nobody up.
+    // A pod that leaves the queue does not delay the others.
     await operator.deletePod(ns, 'slot-4');
     await operator.deletePod(ns, 'slot-1');
     await operator.bound(ns, 'slot-3');
@@ -347,7 +347,7 @@ describe.concurrent('a pod that finds no room', () => {
 });
 
 describe('to look at', () => {
-  test('tables and descriptions show what one looks for', async () => {
+  test('tables and descriptions show the relevant fields', async () => {
     await operator.settled(isEmpty);
     await operator.createPod(ns, 'shown', { node: node.name, networking: 'sound' });
     const podEni = await operator.bound(ns, 'shown');

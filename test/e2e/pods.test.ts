@@ -80,7 +80,7 @@ describe.concurrent('an elastic pod', () => {
     await operator.released(selected);
   });
 
-  test('keeps its interface while it terminates, and gives it back when it is finished', async () => {
+  test('keeps its interface while it terminates, and releases it when it has finished', async () => {
     await operator.createPod(ns, 'finished', {
       node: nodeA.name,
       networking: 'elastic',
@@ -103,7 +103,7 @@ describe.concurrent('an elastic pod', () => {
     await operator.strip(`/api/v1/namespaces/${ns}/pods/finished`);
   });
 
-  test('of a node whose agent reports is released at its word, or without it after a while and not in silence', async () => {
+  test('on a node whose agent reports is released on its confirmation, or after a timeout with an event', async () => {
     const node = await operator.addNode();
     await operator.lab.api.create(`${API}/noderuntimes`, {
       apiVersion: 'network.alibabacloud.com/v1beta1',
@@ -150,7 +150,7 @@ describe.concurrent('an elastic pod', () => {
   });
 
   test('that is deleted while its interface is attached leaves nothing', async () => {
-    // So long that nobody misses it, however busy the machine is.
+    // Long enough to be observed on a busy machine.
     await operator.lab.cloud.setLatencies({ attachMs: 10_000 });
     await operator.createPod(ns, 'attaching', { node: nodeA.name, networking: 'elastic' });
     const podEni = await operator.podEni(ns, 'attaching', ({ spec }) => (spec.allocations?.[0]?.eni.id ?? '') !== '');
@@ -164,7 +164,7 @@ describe.concurrent('an elastic pod', () => {
     expect(await operator.events('Pod', ns, 'attaching')).toEqual([]);
   });
 
-  test('that comes back under its name before the old interface is gone gets one of its own', async () => {
+  test('that is recreated before the old interface is gone gets its own interface', async () => {
     await operator.createPod(ns, 'again', { node: nodeA.name, networking: 'elastic' });
     const first = await operator.bound(ns, 'again');
     await operator.deletePod(ns, 'again');
@@ -179,7 +179,7 @@ describe.concurrent('an elastic pod', () => {
 });
 
 describe.concurrent('a fixed pod', () => {
-  test('finds its interface and address again on another node of the zone, and gives them up after its time', async () => {
+  test('gets its interface and address again on another node of the zone, and loses them after the TTL', async () => {
     await operator.createPod(ns, 'fixed', { node: nodeA.name, networking: 'ttl' });
     const first = await operator.bound(ns, 'fixed');
     await operator.deletePod(ns, 'fixed');
@@ -223,7 +223,7 @@ describe.concurrent('a fixed pod', () => {
     await operator.released(second);
   });
 
-  test('with strategy Never is kept however long it is gone', async () => {
+  test('with strategy Never is kept, however long the pod is gone', async () => {
     await operator.createPod(ns, 'never', { node: nodeA.name, networking: 'never' });
     await operator.bound(ns, 'never');
     await operator.deletePod(ns, 'never');
@@ -317,7 +317,7 @@ describe.concurrent('a fixed pod', () => {
   });
 });
 
-test('twenty at once, half of them deleted at once: nothing is shared, lost or left', async () => {
+test('twenty at once, half of them deleted at once: nothing is shared, lost or left behind', async () => {
   // What the fixed pods of the tests above reserve goes with their records.
   await operator.lab.api.delete(`${API}/namespaces/${ns}/podenis`);
   await operator.settled(isEmpty);

@@ -9,7 +9,7 @@ import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, REGION } from '../lab/
 import { twoLooks } from './observe.ts';
 import { API, addressOf, conditionOf, idOf, isEmpty, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 
-/** What other hands do to cloud and cluster, and what becomes of it. A cluster of its own, as its API server is restarted. */
+/** Repair after changes by others in cloud and cluster. Uses its own cluster, because its API server is restarted. */
 
 let cluster: Cluster;
 let operator: OperatorLab;
@@ -61,7 +61,7 @@ async function agreeing(name: string, beside: (podEni: PodEni) => boolean = () =
 }
 
 describe.concurrent('of a pod that is bound', () => {
-  test('the ENI is deleted by hand: the pod is told what to do, and its going clears up', async () => {
+  test('the ENI is deleted by hand: the pod gets an event that says what to do, and its deletion cleans up', async () => {
     const podEni = await podOn('eni-deleted');
     await operator.lab.cloud.deleteEniByHand(idOf(podEni));
     const message = `${idOf(podEni)} no longer exists in the cloud; delete the pod to give its successor a new ENI`;
@@ -76,7 +76,7 @@ describe.concurrent('of a pod that is bound', () => {
     await operator.released(podEni);
   });
 
-  test('the ENI is detached by hand: it is attached again, and the record tells its VLAN id', async () => {
+  test('the ENI is detached by hand: it is attached again, and the record has its VLAN id', async () => {
     const [podEni, other] = [await podOn('eni-detached'), await podOn('eni-detached-too')];
     await operator.lab.cloud.detachEniByHand(idOf(podEni));
     await operator.lab.cloud.detachEniByHand(idOf(other));
@@ -90,7 +90,7 @@ describe.concurrent('of a pod that is bound', () => {
     }
   });
 
-  test('the NetworkInterface is deleted by hand: there is another one, and the ENI was not touched', async () => {
+  test('the NetworkInterface is deleted by hand: it is recreated, and the ENI is not touched', async () => {
     const podEni = await agreeing((await podOn('mirror-deleted')).metadata.name);
     const before = await operator.networkInterface(idOf(podEni));
     const path = `${API}/networkinterfaces/${idOf(podEni)}`;
@@ -124,7 +124,7 @@ describe.concurrent('of a pod that is bound', () => {
     await operator.released(next);
   });
 
-  test('the PodENI loses its finalizer and goes: its ENI is released by the mirror, or without one by the collector', async () => {
+  test('the PodENI is removed by force: its ENI is released by the mirror, or without one by the collector', async () => {
     const [mirrored, bare] = [await agreeing((await podOn('stripped')).metadata.name), await podOn('stripped-bare')];
     await agreeing('stripped-bare');
     await operator.strip(`${API}/namespaces/${ns}/podenis/stripped`);
@@ -158,7 +158,7 @@ describe.concurrent('of a node', () => {
     expect(stdout).toBe('52 52');
   });
 
-  test('the trunk is deleted by hand: there is another, and the pods hang below it', async () => {
+  test('the trunk is deleted by hand: it is recreated, and the pods are attached to it', async () => {
     const lossy = await operator.addNode();
     const pods = [await podOn('trunk-lost', lossy), await podOn('trunk-lost-fixed', lossy, 'fixed')];
     const trunk = pods[0]?.status?.trunkENIID ?? '';
@@ -231,7 +231,7 @@ describe.concurrent('of a node', () => {
     expect((await operator.eni(next))?.attachment?.instanceId).toBe(instanceId);
   });
 
-  test('the object is replaced while nobody looks: what was of the instance before is not used', async () => {
+  test('the object is replaced while no control plane runs: state of the previous instance is not used', async () => {
     const old = await operator.addNode();
     const trunk = await operator.trunkOf(old.name);
     // Both changes in one moment; the watch may show them as one.
@@ -257,7 +257,7 @@ describe.concurrent('of a node', () => {
     });
   });
 
-  test('the Node CR is deleted by hand: there is another with the same trunk, and the pods go on', async () => {
+  test('the Node CR is deleted by hand: it is recreated with the same trunk, and the pods keep working', async () => {
     const kept = await operator.addNode();
     const podEni = await podOn('node-record', kept);
     const before = await operator.terwayNode(kept.name);
@@ -297,7 +297,7 @@ async function renewed(name: string): Promise<string> {
   return instanceId;
 }
 
-test('ten pods in flight while the API server restarts: all are bound, nothing is doubled', async () => {
+test('ten pods in flight while the API server restarts: all are bound, nothing is duplicated', async () => {
   await operator.settled(isEmpty);
   const names = Array.from({ length: 10 }, (_, at) => `restart-${at}`);
   for (const name of names) await operator.createPod(ns, name, { node: node.name, networking: 'elastic' });
@@ -360,7 +360,7 @@ function errorsOf(outcomes: unknown): object {
   return typeof outcomes === 'object' && outcomes !== null ? outcomes : {};
 }
 
-test('so much that nobody owns at once is believed to be a lost memory: nothing is released', async () => {
+test('too many orphans at once count as lost records: nothing is released', async () => {
   const names = Array.from({ length: 14 }, (_, at) => `amnesia-${at}`);
   for (const name of names) await operator.createPod(ns, name, { node: node.name, networking: 'elastic' });
   const records = await Promise.all(names.map((name) => operator.bound(ns, name)));

@@ -173,7 +173,7 @@ test('with OnRecreate running pods keep theirs; one that is created again, or co
   await remove([again]);
 });
 
-test('groups that another hand changes are put right, and the pod says so', async () => {
+test('groups that somebody else changes are restored, and the pod says so', async () => {
   await operator.readyNetworking('drifting');
   const before = await podsOf('drifting', ['drifting-0']);
   const [podEni] = before;
@@ -194,7 +194,7 @@ test('groups that another hand changes are put right, and the pod says so', asyn
   await remove(before);
 });
 
-test('a crash in the middle of a rollout: another goes on, and everybody gets the groups', async () => {
+test('a crash in the middle of a rollout: the next leader continues, and every pod gets the groups', async () => {
   await operator.readyNetworking('crashing');
   const names = Array.from({ length: 30 }, (_, at) => `crashing-${at}`);
   const before = await podsOf('crashing', names);

@@ -7,10 +7,10 @@ import * as z from 'zod';
 import { pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster } from '../cluster/shared.ts';
-import { Lab } from '../lab/lab.ts';
+import { ControlPlaneLab } from '../lab/lab.ts';
 import { LabProcess } from '../lab/process.ts';
 
-/** What a start says that cannot succeed, or not yet. Every line here is read by somebody who looks for the mistake. */
+/** Messages of a start that fails or must wait. Each must help the reader find the mistake. */
 
 const CONFIG = {
   regionID: 'cn-hangzhou',
@@ -21,11 +21,11 @@ const CONFIG = {
 };
 const CREDENTIAL = { accessKey: 'LTAI5tKey', accessSecret: 'Sesame' };
 
-let lab: Lab;
+let lab: ControlPlaneLab;
 let started = 0;
 
 beforeAll(async () => {
-  lab = await Lab.start({ cluster: await sharedCluster() });
+  lab = await ControlPlaneLab.start({ cluster: await sharedCluster() });
 });
 
 afterAll(async () => {
@@ -65,7 +65,7 @@ describe.concurrent('#64: one line says what is wrong with', () => {
     [
       'a flag',
       { flags: ['--confg', 'x'] },
-      'command line: --confg is not a flag; there are --config, --credential, --kubeconfig, --help',
+      'command line: unknown flag --confg; valid flags: --config, --credential, --kubeconfig, --help',
     ],
     ['a config that is no YAML', { config: 'regionID: [' }, /config: is not YAML: .* at line 1, column \d+$/],
     [
@@ -130,7 +130,7 @@ describe.concurrent('#64: one line says what is wrong with', () => {
     expect(line).not.toMatch(/Sesame|undefined|\[object/);
   });
 
-  test('an address that somebody else listens on', async () => {
+  test('an address in use', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     const address = other.address();
@@ -257,6 +257,6 @@ test('a cluster whose shared ENIs get their addresses from Terway’s control pl
   }
 });
 
-function endpointsOf({ endpoint }: Lab) {
+function endpointsOf({ endpoint }: ControlPlaneLab) {
   return { ecs: `http://${endpoint}`, vpc: `http://${endpoint}` };
 }

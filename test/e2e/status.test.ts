@@ -6,7 +6,7 @@ import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, PO
 import { twoLooks } from './observe.ts';
 import { API, conditionOf, idOf, LATENCIES, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 
-/** What operators read in the status of each kind: how pods are served, what waits for what, what the cloud was asked. */
+/** The status of each kind: how pods are served, what waits for what, and which cloud calls were made. */
 
 let operator: OperatorLab;
 let node: LabNode;
@@ -101,7 +101,7 @@ test('a PodNetworking counts its pods: bound, waiting with their place in line, 
   await operator.networking('counted', ({ status }) => Object.values(status?.pods ?? {}).every((count) => count === 0));
 });
 
-test('a PodNetworking whose zone is full says which vSwitch, and that it has room again', async () => {
+test('a PodNetworking whose zone is full names the vSwitch, and recovers when addresses are free again', async () => {
   await operator.lab.cloud.createVSwitch({
     vSwitchId: 'vsw-bp1few',
     vpcId: VPC,
@@ -229,7 +229,7 @@ test('#65: a node says what eni-config lacks, and has its trunk once it is there
   }
 });
 
-test('a wait that lasts is told with what is usual', async () => {
+test('a long wait is reported with the usual duration', async () => {
   await operator.readyNetworking('slow');
   await operator.lab.cloud.setLatencies({ attachMs: 60_000 });
   await operator.createPod(ns, 'slow-0', { node: node.name, networking: 'slow' });
@@ -244,7 +244,7 @@ test('a wait that lasts is told with what is usual', async () => {
   await operator.deletePod(ns, 'slow-0');
 });
 
-test('a crowd of pods costs the PodNetworking a write in ten seconds, and a settled one none', async () => {
+test('many pods cost the PodNetworking one write in ten seconds, and settled ones none', async () => {
   await operator.readyNetworking('crowd');
   const writes = async () => {
     const text = await (await fetch(`${operator.controlPlane.telemetryUrl}/metrics`)).text();

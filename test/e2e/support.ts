@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { renderChart } from '../../scripts/manifests/render.ts';
-import { unsettled, type World } from '../../sim/world/invariants.ts';
+import { unsettled, type WorldState } from '../../sim/world/invariants.ts';
 import { type NetworkInterface, networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema, type TerwayNode } from '../../src/crds/node.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
@@ -13,8 +13,8 @@ import { isTransient } from '../cluster/watch.ts';
 import {
   CLUSTER_ID,
   type ControlPlane,
+  ControlPlaneLab,
   type ControlPlaneOptions,
-  Lab,
   type LabNode,
   POD_SECURITY_GROUP,
   POD_VSWITCH,
@@ -79,18 +79,18 @@ export async function chartRights(nodeConfigMaps: readonly string[]): Promise<st
 
 /** A laboratory with one control plane, and the words that the tests are written in. */
 export class OperatorLab implements AsyncDisposable {
-  readonly lab: Lab;
+  readonly lab: ControlPlaneLab;
   #controlPlane: ControlPlane | undefined;
   readonly #config: Record<string, unknown>;
 
-  private constructor(lab: Lab, config: Record<string, unknown>) {
+  private constructor(lab: ControlPlaneLab, config: Record<string, unknown>) {
     this.lab = lab;
     this.#config = config;
   }
 
   /** @param config is merged over {@link QUICK}. */
   static async start(cluster: ClusterAccess, config: Record<string, unknown> = {}): Promise<OperatorLab> {
-    return new OperatorLab(await Lab.start({ cluster, latencies: LATENCIES }), { ...QUICK, ...config });
+    return new OperatorLab(await ControlPlaneLab.start({ cluster, latencies: LATENCIES }), { ...QUICK, ...config });
   }
 
   get controlPlane(): ControlPlane {
@@ -264,7 +264,7 @@ export class OperatorLab implements AsyncDisposable {
   }
 
   /** Cluster and cloud now; the cluster is read after the cloud. */
-  async world(): Promise<World> {
+  async world(): Promise<WorldState> {
     const [cloud, counters] = [await this.lab.cloud.state(), await this.lab.cloud.counters()];
     const list = async <T>(plural: string, schema: z.ZodType<T>): Promise<T[]> => {
       const { objects } = await this.lab.api.list(`${API}/${plural}`);
@@ -284,7 +284,7 @@ export class OperatorLab implements AsyncDisposable {
    * Waits until every record agrees with the cloud and nothing moves. Just after a change the system may not have noticed
    * it yet: what must have happened by then is said by `wanted`.
    */
-  async settled(wanted: (world: World) => boolean = () => true, timeoutMs = WAIT_MS): Promise<World> {
+  async settled(wanted: (world: WorldState) => boolean = () => true, timeoutMs = WAIT_MS): Promise<WorldState> {
     let problems: string[] = [];
     try {
       return await pollUntil(
@@ -377,7 +377,7 @@ export class OperatorLab implements AsyncDisposable {
 const ownSchema = z.object({ metadata: z.object({ name: z.string(), namespace: z.string().optional() }) });
 
 /** No pod has or had an interface. */
-export function isEmpty({ podEnis, networkInterfaces }: World): boolean {
+export function isEmpty({ podEnis, networkInterfaces }: WorldState): boolean {
   return podEnis.length === 0 && networkInterfaces.length === 0;
 }
 

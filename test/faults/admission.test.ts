@@ -5,7 +5,7 @@ import { pause, pollUntil } from '../cluster/poll.ts';
 import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { Balancer } from '../lab/balancer.ts';
-import { type ControlPlane, Lab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../lab/lab.ts';
+import { type ControlPlane, ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../lab/lab.ts';
 import { applyWebhookConfigurations, certificateOf, removeWebhookConfigurations } from '../lab/webhook.ts';
 
 /** The webhook while everything about it changes: its certificate, and the processes behind its Service. */
@@ -18,7 +18,7 @@ const PACE_MS = 120;
 const ROTATING = { certificateValidity: '36s', rotationStep: '1s' };
 const QUICK_LEASE = { leaseDuration: '4s', renewDeadline: '3s', retryPeriod: '500ms' };
 
-let lab: Lab;
+let lab: ControlPlaneLab;
 let balancer: Balancer;
 let servicePort: number;
 let namespace: TestNamespace;
@@ -29,7 +29,7 @@ const podSchema = z.object({
 
 beforeAll(async () => {
   const cluster = await sharedCluster();
-  lab = await Lab.start({ cluster });
+  lab = await ControlPlaneLab.start({ cluster });
   namespace = await withNamespace(cluster, 'admission-faults');
   [servicePort = 0] = await chooseFreePorts(1);
   balancer = await Balancer.start(servicePort);

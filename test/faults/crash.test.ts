@@ -3,7 +3,7 @@ import { violations } from '../../sim/world/invariants.ts';
 import { seededRandom } from '../../src/util/random.ts';
 import { sharedCluster, withNamespace } from '../cluster/shared.ts';
 import { TEST_SEED } from '../harness/chance.ts';
-import { type ControlPlane, Lab } from '../lab/lab.ts';
+import { type ControlPlane, ControlPlaneLab } from '../lab/lab.ts';
 import { fixedReservations, Rollout, type WindowName, windowsOf } from '../lab/rollout.ts';
 
 /** Short terms, so that a successor of a killed leader need not wait for long. */
@@ -19,14 +19,14 @@ const KILL_WITHIN_MS = { rollout: 2800, deletion: 4500 };
 const SETTLE_MS = 60_000;
 const ALL_WINDOWS: WindowName[] = ['intentWritten', 'createdNotRecorded', 'attaching', 'detaching', 'deleting'];
 
-let lab: Lab;
+let lab: ControlPlaneLab;
 let namespace: Awaited<ReturnType<typeof withNamespace>>;
 let rollout: Rollout;
 let controlPlane: ControlPlane;
 
 beforeAll(async () => {
   const cluster = await sharedCluster();
-  lab = await Lab.start({ cluster });
+  lab = await ControlPlaneLab.start({ cluster });
   namespace = await withNamespace(cluster, 'sigkill');
   const nodes = [];
   for (let count = 0; count < 2; count += 1) nodes.push((await lab.addNode('cn-hangzhou-h', 'ecs.g7.16xlarge')).name);
@@ -40,7 +40,7 @@ afterAll(async () => {
   await lab?.close();
 });
 
-test('a control plane that is killed at a random moment loses, doubles and forgets nothing', async () => {
+test('a control plane that is killed at a random moment loses, duplicates and forgets nothing', async () => {
   const hits = new Map<WindowName, number>();
   let reservations = new Map<string, string>();
   for (let round = 1; round <= SEEDS || (round <= MORE_SEEDS && hits.size < ALL_WINDOWS.length); round += 1) {
@@ -109,19 +109,19 @@ async function expectLeading(): Promise<void> {
     .toBe(true);
 }
 
-type World = Awaited<ReturnType<Rollout['world']>>;
+type WorldState = Awaited<ReturnType<Rollout['world']>>;
 
-function versionsOf(world: World): string[] {
+function versionsOf(world: WorldState): string[] {
   return [...world.podEnis, ...world.networkInterfaces, ...world.nodes].map(
     ({ metadata }) => `${metadata.name} ${metadata.resourceVersion}`,
   );
 }
 
-function mutations({ counters }: World): Record<string, unknown> {
+function mutations({ counters }: WorldState): Record<string, unknown> {
   return Object.fromEntries(Object.entries(counters.calls).filter(([action]) => !action.startsWith('Describe')));
 }
 
-test('two replicas with one lease: killing the leader under load loses and doubles nothing', async () => {
+test('two replicas with one lease: killing the leader under load loses and duplicates nothing', async () => {
   let standby = await lab.startControlPlane({ config: LEASE });
   for (const phase of ['rollout', 'deletion'] as const) {
     await expectLeading();

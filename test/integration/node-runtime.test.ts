@@ -93,7 +93,7 @@ test('the earlier pod of a name has its own entry (weak spot 12)', async () => {
   expect(await states()).toEqual({ u1: ['shop/web-0', 'deleted'], u2: ['shop/web-0', 'initial'] });
 });
 
-test('a crowd is one write; what nobody waits for any more goes', async () => {
+test('many reports are one write; obsolete ones are dropped', async () => {
   const before = client.counts.patch;
   for (let at = 0; at < 50; at += 1) reporter.report(pod(`crowd-${at}`, `crowd-${at}`), 'initial');
   await clock.advance(1000);
@@ -107,7 +107,7 @@ test('a crowd is one write; what nobody waits for any more goes', async () => {
   expect(errors).toEqual([]);
 });
 
-test('a release does not wait for the crowd: `deleted` is written at once', async () => {
+test('a release does not wait for the batch: `deleted` is written at once', async () => {
   reporter.report(pod('crowd-1'), 'initial');
   reporter.report(pod('crowd-0'), 'deleted');
   await clock.advance(100);

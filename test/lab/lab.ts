@@ -77,7 +77,7 @@ const readyLine = z.object({ endpoint: z.string(), adminUrl: z.string() });
  * A cluster, a simulated cloud and control planes as processes of their own: everything real but the cloud. Built from the
  * bundles that are shipped. One folder holds its state; `close` ends every process and removes it.
  */
-export class Lab implements AsyncDisposable {
+export class ControlPlaneLab implements AsyncDisposable {
   readonly cluster: ClusterAccess;
   readonly api: ApiClient;
   readonly cloud: AdminClient;
@@ -118,7 +118,7 @@ export class Lab implements AsyncDisposable {
    *
    * @throws the signal's reason; nothing is left behind by a start that fails.
    */
-  static async start(options: LabOptions): Promise<Lab> {
+  static async start(options: LabOptions): Promise<ControlPlaneLab> {
     const { cluster, signal, log = () => undefined } = options;
     const stateDir = options.stateDir ?? (await mkdtemp(join(tmpdir(), 'terway-lab-')));
     await mkdir(stateDir, { recursive: true, mode: 0o700 });
@@ -137,7 +137,7 @@ export class Lab implements AsyncDisposable {
       const ready = await untilReadyLine(simulator, signal);
       const cloud = new AdminClient(ready.adminUrl);
       const api = await cluster.client();
-      const lab = new Lab({ cluster, api, cloud, stateDir, ...ready, simulator, signal });
+      const lab = new ControlPlaneLab({ cluster, api, cloud, stateDir, ...ready, simulator, signal });
       const manifests = options.manifests !== false;
       log(`applying ${manifests ? 'CRDs, RBAC and ' : ''}eni-config`);
       if (manifests) await lab.#applyManifests();

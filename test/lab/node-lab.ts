@@ -14,7 +14,7 @@ import { type RealNode, startRealNode } from '../cluster/real-nodes/real-node.ts
 import { dnsManifests, writeDnsImage } from './cluster-dns.ts';
 import {
   ACCESS_KEY,
-  Lab,
+  ControlPlaneLab,
   type LabOptions,
   NODE_SECURITY_GROUP,
   NODE_VSWITCH,
@@ -60,7 +60,7 @@ export interface NodeLabOptions extends Omit<LabOptions, 'cluster' | 'stateDir'>
  */
 export class NodeLab implements AsyncDisposable {
   readonly cluster: Cluster;
-  readonly lab: Lab;
+  readonly lab: ControlPlaneLab;
   readonly vpc: VpcSwitch;
   readonly nodes: WiredNode[] = [];
   readonly product: Product;
@@ -70,7 +70,7 @@ export class NodeLab implements AsyncDisposable {
   #booting = 0;
 
   private constructor(
-    parts: { cluster: Cluster; lab: Lab; vpc: VpcSwitch; stateDir: string },
+    parts: { cluster: Cluster; lab: ControlPlaneLab; vpc: VpcSwitch; stateDir: string },
     options: NodeLabOptions,
   ) {
     this.cluster = parts.cluster;
@@ -117,7 +117,7 @@ export class NodeLab implements AsyncDisposable {
       closers.push(() => cluster.stop());
       const { latencies } = options;
       const lab = await part('cloud', (log) =>
-        Lab.start({
+        ControlPlaneLab.start({
           cluster,
           stateDir: join(stateDir, 'lab'),
           log,

@@ -7,7 +7,7 @@ import type { CommandResult } from '../cluster/access.ts';
 import { type Manifest, parseManifests } from '../cluster/apply.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { ensureHelm } from '../cluster/helm.ts';
-import { ACCESS_KEY, CLUSTER_ID, type Lab, REGION, VPC } from './lab.ts';
+import { ACCESS_KEY, CLUSTER_ID, type ControlPlaneLab, REGION, VPC } from './lab.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 export const PRODUCT_IMAGE = 'docker.io/library/terway-controlplane:lab';
@@ -35,14 +35,14 @@ export interface ProductOptions {
 /** The product as its users get it: its image, and its installation in the cluster of a laboratory. */
 export class Product {
   readonly #cluster: Cluster;
-  readonly #lab: Lab;
+  readonly #lab: ControlPlaneLab;
   readonly #stateDir: string;
   readonly #options: ProductOptions;
   /** Of the archive, once it is written. */
   imagePath: string | undefined;
   #cloudForNodes: Promise<string> | undefined;
 
-  constructor(parts: { cluster: Cluster; lab: Lab; stateDir: string }, options: ProductOptions) {
+  constructor(parts: { cluster: Cluster; lab: ControlPlaneLab; stateDir: string }, options: ProductOptions) {
     this.#cluster = parts.cluster;
     this.#lab = parts.lab;
     this.#stateDir = parts.stateDir;

@@ -1,13 +1,13 @@
 import { stringify } from 'yaml';
 import * as z from 'zod';
-import { unsettled, type World } from '../../sim/world/invariants.ts';
+import { unsettled, type WorldState } from '../../sim/world/invariants.ts';
 import { ANNOTATION_POD_NETWORKING, TAG_ATTEMPT } from '../../src/crds/names.ts';
 import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema } from '../../src/crds/node.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
 import { ApiStatusError } from '../cluster/errors.ts';
 import { pollUntil } from '../cluster/poll.ts';
-import { CLUSTER_ID, type Lab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from './lab.ts';
+import { CLUSTER_ID, type ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from './lab.ts';
 
 const GROUP = '/apis/network.alibabacloud.com/v1beta1';
 const ZONE = ZONES[0];
@@ -17,12 +17,12 @@ export type WindowName = 'intentWritten' | 'createdNotRecorded' | 'attaching' | 
 
 /** Pods of a namespace that are made and removed as a rollout does, some with elastic and some with fixed addresses. */
 export class Rollout {
-  readonly #lab: Lab;
+  readonly #lab: ControlPlaneLab;
   readonly #namespace: string;
   readonly #nodes: string[];
 
   /** @param nodes names of nodes in the first zone, used in turn. */
-  constructor(lab: Lab, namespace: string, nodes: string[]) {
+  constructor(lab: ControlPlaneLab, namespace: string, nodes: string[]) {
     this.#lab = lab;
     this.#namespace = namespace;
     this.#nodes = nodes;
@@ -75,7 +75,7 @@ export class Rollout {
   }
 
   /** Cluster and cloud as they are now. */
-  async world(): Promise<World> {
+  async world(): Promise<WorldState> {
     const { api, cloud } = this.#lab;
     const [state, counters] = await Promise.all([cloud.state(), cloud.counters()]);
     const list = async <T>(path: string, schema: z.ZodType<T>) =>
@@ -95,7 +95,7 @@ export class Rollout {
    *
    * @throws DeadlineError whose cause names what is still wrong.
    */
-  async settled(done: (world: World) => boolean, timeoutMs: number): Promise<World> {
+  async settled(done: (world: WorldState) => boolean, timeoutMs: number): Promise<WorldState> {
     let last: string[] = [];
     try {
       return await pollUntil(
@@ -113,7 +113,7 @@ export class Rollout {
 }
 
 /** In which windows a world was caught, with how many interfaces in each. */
-export function windowsOf(world: World): Partial<Record<WindowName, number>> {
+export function windowsOf(world: WorldState): Partial<Record<WindowName, number>> {
   const caught: Partial<Record<WindowName, number>> = {};
   const count = (name: WindowName) => {
     caught[name] = (caught[name] ?? 0) + 1;

@@ -5,7 +5,7 @@ import { connect, type DetailedPeerCertificate } from 'node:tls';
 import { parseAllDocuments, stringify } from 'yaml';
 import * as z from 'zod';
 import { ApiStatusError } from '../cluster/errors.ts';
-import type { Lab } from './lab.ts';
+import type { ControlPlaneLab } from './lab.ts';
 
 const manifestPath = join(import.meta.dirname, '..', '..', 'config', 'deploy', 'webhook.yaml');
 
@@ -23,7 +23,7 @@ const PATHS: Record<string, string> = {
 };
 
 /** Applies config/deploy/webhook.yaml as it is, but for the way to the webhook: the API server of a laboratory knows no Services. */
-export async function applyWebhookConfigurations(lab: Lab, port: number): Promise<void> {
+export async function applyWebhookConfigurations(lab: ControlPlaneLab, port: number): Promise<void> {
   const documents = parseAllDocuments(await readFile(manifestPath, 'utf8')).map((document): unknown => document.toJS());
   const configurations = documents.flatMap((document) => {
     const parsed = configurationSchema.safeParse(document);
@@ -40,7 +40,10 @@ export async function applyWebhookConfigurations(lab: Lab, port: number): Promis
 }
 
 /** Takes the configurations away again: they hold for the whole cluster, and nobody would answer. */
-export async function removeWebhookConfigurations(lab: Lab, options: { keepSecret?: boolean } = {}): Promise<void> {
+export async function removeWebhookConfigurations(
+  lab: ControlPlaneLab,
+  options: { keepSecret?: boolean } = {},
+): Promise<void> {
   const paths = Object.values(PATHS).map((path) => `${path}/terway-controlplane`);
   if (options.keepSecret !== true)
     paths.push('/api/v1/namespaces/kube-system/secrets/terway-controlplane-webhook-cert');
@@ -56,7 +59,7 @@ const bundlesSchema = z.object({
 });
 
 /** The CA bundle of every webhook that is registered. */
-export async function bundlesOf(lab: Lab): Promise<string[]> {
+export async function bundlesOf(lab: ControlPlaneLab): Promise<string[]> {
   const all = await Promise.all(
     Object.values(PATHS).map(
       async (path) => bundlesSchema.parse(await lab.api.get(`${path}/terway-controlplane`)).webhooks,

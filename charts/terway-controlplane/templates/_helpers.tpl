@@ -10,7 +10,7 @@
 {{ .Values.fullnameOverride | default "terway" | trimSuffix "-controlplane" }}-operator
 {{- end }}
 
-{{/* One label for selectors; the others may change from release to release. */}}
+{{/* Selectors use one label only, because the others may change between releases. */}}
 {{- define "terway.selector" -}}
 app.kubernetes.io/name: {{ . }}
 {{- end }}
@@ -29,7 +29,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end }}
 {{- end }}
 
-{{/* What the chart knows better than its user stands last. */}}
+{{/* Keys that the chart must control come last, so they win. */}}
 {{- define "terway.config" -}}
 {{- $known := dict "controllerName" (include "terway.name" .) "controllerNamespace" .Release.Namespace -}}
 {{- $webhook := dict "enabled" .Values.webhook.enabled "port" (.Values.webhook.port | int) -}}
@@ -43,7 +43,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ .Values.controlPlane.credential.existingSecret | default (printf "%s-credential" (include "terway.name" .)) }}
 {{- end }}
 
-{{/* The agent's configuration; metrics are served for whoever is told to scrape them. */}}
+{{/* The agent's configuration; it serves metrics when a PodMonitor is to scrape them. */}}
 {{- define "terway.agentConfig" -}}
 {{- $given := .Values.agent.config -}}
 {{- with .Values.metrics.podMonitor -}}
@@ -57,7 +57,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ toYaml $given }}
 {{- end }}
 
-{{/* Port number of an address such as 0.0.0.0:8080; 0 of one that is turned off. */}}
+{{/* Port number of an address such as 0.0.0.0:8080; 0 when it is disabled. */}}
 {{- define "terway.port" -}}
 {{ . | splitList ":" | last }}
 {{- end }}
@@ -70,13 +70,13 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{ include "terway.port" (.Values.controlPlane.config.metricsBindAddress | default "0.0.0.0:9090") }}
 {{- end }}
 
-{{/* Where the agent listens, as its node reaches it. */}}
+{{/* The agent's address as seen from its node. */}}
 {{- define "terway.agentHost" -}}
 {{- $host := . | trimSuffix (include "terway.port" .) | trimSuffix ":" | trimAll "[]" -}}
 {{ if has $host (list "" "0.0.0.0" "::") }}127.0.0.1{{ else if contains ":" $host }}{{ $host | quote }}{{ else }}{{ $host }}{{ end }}
 {{- end }}
 
-{{/* What both webhooks for pods have in common. */}}
+{{/* Common part of both webhooks for pods. */}}
 {{- define "terway.podWebhook" }}
     admissionReviewVersions: [v1, v1beta1]
     # Another webhook may add containers.
@@ -86,7 +86,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
     clientConfig: { service: { name: {{ .name }}, namespace: {{ .namespace }}, path: /mutating, port: 443 } }
     rules:
       - { apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods], scope: Namespaced }
-    # Pods that no PodNetworking can pick do not come here; the control plane's own are among them.
+    # Skips pods that no PodNetworking can select, including the control plane's own.
     matchConditions:
       - name: has-a-network-of-its-own
         expression: "!(has(object.spec.hostNetwork) && object.spec.hostNetwork)"

@@ -10,7 +10,7 @@ import { header } from './signature.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
-/** How long `state?after=` waits for a change, below the time-outs of clients. */
+/** How long `state?after=` waits for a change; shorter than the timeouts of clients. */
 const LONGEST_WAIT_MS = 20_000;
 
 export interface AdminHandlerOptions {
@@ -45,7 +45,7 @@ async function answerAdmin(
 ): Promise<unknown> {
   const body = await readBody(request, MAX_BODY_BYTES);
   if (body === undefined) throw new ApiError('RequestEntityTooLarge', 413, 'The request body is too large.');
-  // A page in a browser could reach a loopback port; it cannot send this content type without being asked first.
+  // A web page can reach a loopback port, but cannot send this content type without a CORS preflight.
   const url = new URL(`http://admin${request.url ?? '/'}`);
   const path = url.pathname.replace(/^\/_sim\//, '');
   if (request.method === 'GET') {
@@ -72,7 +72,7 @@ async function answerAdmin(
   return operation(model, parseJson(body.toString('utf8')), clock.now());
 }
 
-/** Resolves when the generation is not `after`, when nobody waits for the answer any more, or after a while. */
+/** Resolves when the generation is not `after`, when the client has gone, or after a while. */
 async function changeAfter(
   model: CloudModel,
   clock: Clock,

@@ -5,7 +5,7 @@ import { type CloudSimulator, DEFAULT_ACCESS_KEY, startCloudSimulator } from '..
 import { REGION, seedNetwork, type TestNetwork } from '../test-network.ts';
 import { rpcV3 } from './raw-clients.ts';
 
-/** What the control channel switches on, as clients of the API see it; time stands still unless a test moves it. */
+/** Behaviour set through the control channel, as API clients see it. Time stands still unless a test advances it. */
 
 let clock: VirtualClock;
 let simulator: CloudSimulator;
@@ -60,7 +60,10 @@ test.each([
 ])('%j is refused, naming field and rule, and changes nothing', async (changes, words) => {
   await expect(admin.setBehaviour(changes)).rejects.toThrow(words);
   expect(await admin.setBehaviour({})).toEqual({
-    ...{ rateWindows: {}, tagFilterMaxResources: 0, attachFaults: [], instanceFilterReturnsMembers: true },
+    rateWindows: {},
+    tagFilterMaxResources: 0,
+    attachFaults: [],
+    instanceFilterReturnsMembers: true,
     listLag: { createdMs: 0, deletedMs: 0 },
   });
 });

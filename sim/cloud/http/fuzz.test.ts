@@ -9,7 +9,7 @@ import { type CloudSimulator, DEFAULT_ACCESS_KEY, startCloudSimulator } from '..
 import { seedNetwork } from '../test-network.ts';
 import { rpcV1, rpcV3 } from './raw-clients.ts';
 
-/** Whatever arrives, the answer is below 500 and the next request is served. */
+/** Any input gets a status below 500, and the next request is served. */
 
 let simulator: CloudSimulator;
 const bugs: unknown[] = [];
@@ -29,7 +29,7 @@ afterAll(async () => {
   await simulator.close();
 });
 
-/** Ids that exist, so that some of the random parameters reach the depth of an action. */
+/** Existing ids, so that some random requests get past the checks of an action. */
 const known: string[] = ['eni-none'];
 
 const oddText = fc.oneof(
@@ -174,7 +174,7 @@ test('unsigned requests with random method, path, headers and body', async () =>
   expect(bugs).toEqual([]);
 });
 
-test('bytes that are no HTTP, and connections that break off', async () => {
+test('bytes that are not HTTP, and connections that break', async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), fc.boolean(), async (bytes, announced) => {
       const [host = '', port = ''] = simulator.endpoint.split(':');

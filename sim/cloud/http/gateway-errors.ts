@@ -1,6 +1,6 @@
 import { ApiError } from '../model/errors.ts';
 
-/** Refusals of the API gateway, before an API is reached. Codes documented; the HTTP statuses are assumed where unsaid. */
+/** Refusals of the API gateway, before an API is reached. The codes are documented; HTTP statuses are assumed where the documentation has none. */
 export const gatewayErrors = {
   missing: (parameter: string) =>
     new ApiError(`Missing${parameter}`, 400, `${parameter} is mandatory for this action.`),

@@ -58,7 +58,7 @@ describe('RPC with HMAC-SHA1', () => {
     });
   });
 
-  // So the older generation of the SDKs sends every request.
+  // Older SDKs send every request like this.
   test.each<'GET' | 'POST'>(['GET', 'POST'])(
     '%s with the headers of the newer scheme beside the signature',
     async (method) => {
@@ -75,7 +75,7 @@ describe('RPC with HMAC-SHA1', () => {
     },
   );
 
-  test('an Authorization header of ACS3 counts, also beside a parameter named Signature', async () => {
+  test('an ACS3 Authorization header wins over a parameter named Signature', async () => {
     const call: V3Call = { action: 'DescribeRegions', query: { Signature: 'x' } };
     expect((await v3(call)).status).toBe(200);
     const dropped = { tamper: (headers: Record<string, string>) => void delete headers['authorization'] };
@@ -112,7 +112,7 @@ describe('RPC with HMAC-SHA1', () => {
     expect(refusal(await v1({ ...call, tamper: changed }))).toBe('400 SignatureDoesNotMatch');
   });
 
-  test('refuses an unknown key, an old date, a doubled nonce and what is missing', async () => {
+  test('refuses an unknown key, an old date, a repeated nonce and missing parameters', async () => {
     const call: RpcCall = { method: 'GET', params: { Action: 'DescribeRegions', Format: 'JSON' } };
     expect(refusal(await v1(call, { ...DEFAULT_ACCESS_KEY, accessKeyId: 'none' }))).toBe(
       '404 InvalidAccessKeyId.NotFound',
@@ -191,7 +191,7 @@ describe('ACS3-HMAC-SHA256', () => {
     expect(refusal(await v3({ ...regions, tamper: unsigned }))).toBe('400 IncompleteSignature');
   });
 
-  test('refuses old dates and doubled nonces', async () => {
+  test('refuses old dates and repeated nonces', async () => {
     expect(refusal(await v3({ ...regions, nowMs: Date.now() - 16 * 60_000 }))).toBe('400 InvalidTimeStamp.Expired');
     expect(refusal(await v3({ ...regions, nonce: 'v3-once' }))).toBe('200 none');
     expect(refusal(await v3({ ...regions, nonce: 'v3-once' }))).toBe('400 SignatureNonceUsed');
@@ -231,7 +231,7 @@ describe('ACS3-HMAC-SHA256', () => {
   });
 });
 
-describe('what is no request of the API', () => {
+describe('a request that is not an API call', () => {
   test('too long a URL, too large a body, another method', async () => {
     const url = `http://${simulator.endpoint}/`;
     expect((await fetch(`${url}?${'a'.repeat(MAX_URL_LENGTH + 1)}`)).status).toBe(414);
@@ -240,7 +240,7 @@ describe('what is no request of the API', () => {
     expect((await fetch(url)).status).toBe(400);
   });
 
-  test('headers beyond the limit, and bytes that are no HTTP', async () => {
+  test('headers beyond the limit, and bytes that are not HTTP', async () => {
     const status = await new Promise<number | undefined>((resolve, reject) => {
       request(`http://${simulator.endpoint}/`, { headers: { x: 'y'.repeat(200_000) } }, (response) =>
         resolve(response.statusCode),

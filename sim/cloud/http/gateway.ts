@@ -20,7 +20,7 @@ export interface GatewayOptions {
   accessKeys: readonly AccessKey[];
 }
 
-/** What the answer's form depends on; known as far as the request could be read. */
+/** Format of the response, as far as the request could be read. */
 interface Answering {
   requestId: string;
   action: string;
@@ -61,7 +61,7 @@ export class Gateway {
         this.#sendError(response, answering, outcome.error);
       }
     } catch (error) {
-      // Either the client went away while sending, which nobody will read, or a bug.
+      // Either the client disconnected while sending, or this is a bug.
       if (request.destroyed && !request.complete) return;
       const refusal = error instanceof ApiError ? error : internalError(error);
       this.#recordRefusal(answering, refusal);
@@ -159,7 +159,7 @@ const COMMON_PARAMETERS = new Set([
   'SecurityToken',
 ]);
 
-/** What is left for the API, and may appear in the journal: no signature, no security token. */
+/** The parameters for the API and the journal, without signature and security token. */
 function withoutCommon(params: ReadonlyMap<string, string>): ReadonlyMap<string, string> {
   return new Map([...params].filter(([name]) => !COMMON_PARAMETERS.has(name)));
 }

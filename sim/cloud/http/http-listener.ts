@@ -20,7 +20,7 @@ export async function listen(
     // `handle` never rejects; an error of the socket itself ends in the server's events.
     void handle(request, response);
   });
-  // A client that speaks no HTTP gets a 4xx and loses the connection, nobody else notices.
+  // A client that does not speak HTTP gets a 4xx and is disconnected; others are not affected.
   server.on('clientError', (error, socket) => {
     const tooLarge = 'code' in error && error.code === 'HPE_HEADER_OVERFLOW';
     const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';

@@ -10,7 +10,7 @@ export class NonceStore {
   #previous = new Set<string>();
   #startedMs = Number.NEGATIVE_INFINITY;
 
-  /** False when the nonce was taken before. */
+  /** False when the nonce was used before. */
   take(nonce: string, nowMs: number): boolean {
     if (nowMs - this.#startedMs > GENERATION_MS || this.#current.size >= GENERATION_SIZE) {
       this.#previous = this.#current;

@@ -1,8 +1,8 @@
 import { createHash, createHmac, randomUUID } from 'node:crypto';
 
 /**
- * Two clients for tests, written from the description of the schemes and sharing nothing with the verification, so that
- * a mistake in one of them shows. Every part of a request can be replaced.
+ * Two clients for tests, written from the documentation and independent of the verification code, so that a mistake in either
+ * shows. Every part of a request can be replaced.
  */
 
 export interface Credentials {

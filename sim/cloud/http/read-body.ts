@@ -7,7 +7,7 @@ export async function readBody(request: IncomingMessage, maxBytes: number): Prom
   for await (const chunk of request) {
     if (!Buffer.isBuffer(chunk)) continue;
     size += chunk.length;
-    // The rest is still read, so that the client sees the answer instead of a broken connection.
+    // Still drain the rest, so that the client sees the response instead of a broken connection.
     if (size <= maxBytes) chunks.push(chunk);
   }
   return size <= maxBytes ? Buffer.concat(chunks) : undefined;

@@ -26,7 +26,7 @@ export function toParamTree(flat: FlatParams): ParamTree {
     let node = root;
     for (const part of parts.slice(0, -1)) {
       const existing = node[part];
-      // A scalar in the way of a structure is replaced: `Tag=x&Tag.1.Key=y` means the structure.
+      // A structure replaces a scalar: in `Tag=x&Tag.1.Key=y` the structure wins.
       const child = isNode(existing) ? existing : emptyNode();
       node[part] = child;
       node = child;

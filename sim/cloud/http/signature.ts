@@ -107,9 +107,9 @@ export function verifyV1(request: SignedRequest, verifier: Verifier): string {
 }
 
 /**
- * True when the request claims the V3 scheme. The `Authorization` header or the `Signature` parameter decides, whatever comes
- * beside it: the older generation of the SDKs sends x-acs-action with every request that it signs by HMAC-SHA1. What carries
- * neither is refused in the words of the scheme that its headers suggest.
+ * True when the request uses the V3 scheme. The `Authorization` header or the `Signature` parameter decides, whatever else is
+ * present: older SDKs send x-acs-action even with requests signed by HMAC-SHA1. A request with neither is refused with the
+ * error of the scheme that its headers suggest.
  *
  * @param params of query and body; absent while the body has not been read
  */

@@ -16,7 +16,7 @@ import type { InstanceType } from './instance-types.ts';
 import { Journal } from './journal.ts';
 import { MultiIndex } from './multi-index.ts';
 
-/** How long the cloud takes. All in milliseconds; changed at run time by the administrator. */
+/** Durations of cloud operations, in milliseconds. The administrator can change them at run time. */
 export interface Latencies {
   /** Answer of CreateNetworkInterface; the ENI exists from the start of the call. */
   createMs: number;
@@ -57,7 +57,7 @@ export interface AccountOptions {
   journalCapacity: number;
 }
 
-/** What ends asynchronously; `epoch` tells a stale completion from the awaited one. */
+/** A pending completion; `epoch` marks stale ones. */
 export interface Completion {
   kind: 'attach' | 'attach-fails' | 'detach' | 'delete';
   eniId: string;
@@ -116,7 +116,7 @@ export class Account {
     return this.#behaviour;
   }
 
-  /** Counts of what is replaced begin anew. */
+  /** Counters of replaced parts restart. */
   changeBehaviour(changes: BehaviourChanges): Behaviour {
     this.#behaviour = withBehaviour(this.#behaviour, changes);
     if (changes.attachFaults !== undefined) this.attachFaults.set(changes.attachFaults);
@@ -124,12 +124,12 @@ export class Account {
     return this.#behaviour;
   }
 
-  /** Whether a list shows the ENI already. */
+  /** Whether lists already show the ENI. */
   isListed(eni: Eni): boolean {
     return eni.creationTimeMs + this.#behaviour.listLag.createdMs <= this.nowMs;
   }
 
-  /** ENIs that are gone and that a list shows nevertheless. */
+  /** Deleted ENIs that lists still show. */
   ghosts(): Eni[] {
     return this.#ghosts.visible(this.#behaviour.listLag, this.nowMs);
   }

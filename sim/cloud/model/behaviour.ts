@@ -2,8 +2,8 @@ import type { Eni } from './entities.ts';
 import { ApiError } from './errors.ts';
 
 /**
- * What the cloud does to its clients beyond answering them: limits of calls, lists that are behind, attachments that go
- * wrong. All of it is off by default, and can be changed while the account runs.
+ * Unpleasant behaviour of the cloud: rate limits, lagging lists, failing attachments. All off by default, and changeable at
+ * run time.
  */
 export interface Behaviour {
   /** Calls that one window takes, by API name; `default` for every API that is not named. */
@@ -11,9 +11,9 @@ export interface Behaviour {
   /** How many resources a tag or resource-group filter of DescribeNetworkInterfaces covers; 0: all. */
   tagFilterMaxResources: number;
   listLag: ListLag;
-  /** The first that fits an attachment decides how it ends. */
+  /** The first match decides how an attachment ends. */
   attachFaults: readonly AttachFault[];
-  /** Whether DescribeNetworkInterfaces with InstanceId returns ENIs of type Member. Unknown of the real cloud. */
+  /** Whether DescribeNetworkInterfaces with InstanceId returns ENIs of type Member. What the real cloud does is unknown. */
   instanceFilterReturnsMembers: boolean;
 }
 
@@ -40,11 +40,11 @@ export interface AttachFault {
   /** Only attachments to this instance, or of this ENI. */
   instanceId?: string | undefined;
   eniId?: string | undefined;
-  /** How many attachments it strikes; absent: every one until the behaviour is changed. */
+  /** How many attachments it affects; absent: all. */
   count?: number | undefined;
 }
 
-/** What to change; each part that is given replaces the one before as a whole. */
+/** A change; each given part replaces the previous one completely. */
 export type BehaviourChanges = { [K in keyof Behaviour]?: Behaviour[K] | undefined };
 
 export const QUIET: Behaviour = {
@@ -95,7 +95,7 @@ export class CallMeter {
   }
 }
 
-/** Decides how each attachment ends, and counts what it struck. */
+/** Decides how each attachment ends, and counts the affected ones. */
 export class AttachFaults {
   #left: { fault: AttachFault; count: number }[] = [];
 

@@ -79,7 +79,7 @@ export function instanceTypeFamily(instanceTypeId: string): string {
   return instanceTypeId.slice(0, instanceTypeId.lastIndexOf('.'));
 }
 
-/** Member slots of an instance: 0 without trunk support (reference 5.8). */
+/** Member slots of an instance: EniTotalQuantity - EniQuantity, or 0 without trunk support. */
 export function memberLimit(type: InstanceType): number {
   return type.eniTrunkSupported ? Math.max(0, type.eniTotalQuantity - type.eniQuantity) : 0;
 }

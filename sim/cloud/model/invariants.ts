@@ -4,8 +4,8 @@ import type { CloudModel } from './model.ts';
 import type { EniSnapshot, Snapshot } from './snapshot.ts';
 
 /**
- * What holds in every state of an account, whatever clients and administrators did. Returns one line per violation; for
- * the model's own tests and for the simulation of whole worlds.
+ * Invariants of every state of an account, whatever clients and administrators did. Returns one line per violation. Used by
+ * the model's own tests and the simulated world.
  */
 export function accountViolations(model: CloudModel): string[] {
   const state = model.snapshot();

@@ -36,7 +36,7 @@ export interface Command {
   accessKeyId?: string | undefined;
 }
 
-/** `delayMs`: how long the cloud keeps the answer back; the state has changed already. */
+/** `delayMs`: how long the cloud delays the response; the state has already changed. */
 export type Outcome =
   | { ok: true; body: { RequestId: string }; delayMs: number }
   | { ok: false; error: ApiError; requestId: string; delayMs: number };
@@ -52,8 +52,8 @@ const DEFAULT_LATENCIES: Latencies = {
 const LONGEST_JOURNAL_VALUE = 200;
 
 /**
- * One account of Alibaba Cloud in one region, as a state machine: time comes in with every call, nothing else moves it.
- * A time before an earlier one counts as the earlier one.
+ * One Alibaba Cloud account in one region, as a state machine. Time is a parameter of every call, and nothing else advances
+ * it. A time in the past counts as the latest known time.
  */
 export class CloudModel {
   readonly #account: Account;
@@ -91,7 +91,7 @@ export class CloudModel {
     return this.#account.journal.lastChange;
   }
 
-  /** Lets everything happen that is due at `nowMs`, each change at its own time. */
+  /** Applies every change that is due at `nowMs`, each at its own time. */
   advance(nowMs: number): void {
     const account = this.#account;
     for (let event = account.completions.takeDue(nowMs); event !== undefined; ) {
@@ -107,7 +107,7 @@ export class CloudModel {
     this.#account.nowMs = this.#nowMs;
   }
 
-  /** Makes one call. Never throws for a refused call; the refusal is in the outcome. */
+  /** Makes one call. A refusal does not throw; it is in the outcome. */
   apply(command: Command, nowMs: number): Outcome {
     this.advance(nowMs);
     const requestId = this.nextRequestId();
@@ -186,7 +186,7 @@ export class CloudModel {
     return this.#account.journal.subscribe(listener);
   }
 
-  // What follows is done by hand, not by API. Every method throws ApiError.
+  // Administrator actions, outside the API. Every method throws ApiError.
 
   /** Returns the id of the VPC. */
   createVpc(request: admin.CreateVpc, nowMs: number): string {
@@ -334,7 +334,7 @@ export class CloudModel {
   ): void {
     this.#record({
       kind: 'call',
-      // A name that does not exist is not kept: it would let a client grow the counters without bound.
+      // Unknown names are not kept: a client could grow the counters without bound.
       action: action?.name ?? 'Unknown',
       outcome,
       objectIds,

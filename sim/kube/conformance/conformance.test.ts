@@ -9,7 +9,7 @@ import { SimulatedTransport } from '../transport.ts';
 import { conformance } from './all.ts';
 import type { Server } from './server.ts';
 
-/** A case on virtual time: the clock moves on for as long as the case waits for something. */
+/** Runs a case on virtual time: the clock advances while the case waits. */
 async function onModel(run: (server: Server) => Promise<void>): Promise<void> {
   const clock = new VirtualClock();
   const model = new KubeModel({
@@ -27,7 +27,7 @@ async function onModel(run: (server: Server) => Promise<void>): Promise<void> {
   const running = run({ transport, client, clock, namespace: 'test', forgetHistory });
   running.then(over, over);
   for (let steps = 0; !isOver; steps++) {
-    if (steps > 20_000) throw new Error('the case waits for something that does not come');
+    if (steps > 20_000) throw new Error('the case waits for something that never happens');
     await clock.advance(5);
   }
   await running;

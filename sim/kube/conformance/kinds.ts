@@ -124,10 +124,17 @@ export const kindCases: Cases = {
   'an event is written, found by its object, and becomes a series': async (server) => {
     const { events } = paths(server);
     const event = {
-      ...{ apiVersion: 'events.k8s.io/v1', kind: 'Event', metadata: { name: 'e' } },
-      ...{ eventTime: '2026-01-01T00:00:00.000000Z', type: 'Normal', action: 'A', reason: 'R', note: 'n' },
+      apiVersion: 'events.k8s.io/v1',
+      kind: 'Event',
+      metadata: { name: 'e' },
+      eventTime: '2026-01-01T00:00:00.000000Z',
+      type: 'Normal',
+      action: 'A',
+      reason: 'R',
+      note: 'n',
       regarding: { kind: 'Pod', namespace: server.namespace, name: 'a' },
-      ...{ reportingController: 'e.com/c', reportingInstance: 'i' },
+      reportingController: 'e.com/c',
+      reportingInstance: 'i',
     };
     await succeed(server, 'POST', events, event);
     const series = { count: 2, lastObservedTime: '2026-01-01T00:00:01.000000Z' };

@@ -3,8 +3,8 @@ import { isRecord } from '../../../src/util/json.ts';
 import type { RandomRequest } from './random-requests.ts';
 
 /**
- * Sends requests to one server and tells its answers in a form that two servers share: uids and versions become the order in
- * which they were first seen.
+ * Sends requests to one server and normalises the responses so that two servers can be compared: uids and versions become
+ * numbers in order of first appearance.
  */
 export class NormalisedServer {
   readonly #send: ApiTransport['request'];
@@ -53,11 +53,11 @@ export class NormalisedServer {
     const { managedFields: _, remainingItemCount: __, continue: token, ...members } = value;
     const { spec, status } = members;
     if (isRecord(spec) && Array.isArray(spec['containers'])) {
-      // The real server fills a pod with defaults that nobody here reads.
+      // The real server adds pod defaults that nothing here reads.
       members['spec'] = { nodeName: spec['nodeName'] };
       members['status'] = { phase: isRecord(status) ? status['phase'] : undefined };
     }
-    // Others write to the real server, too, which shows in the version of a list.
+    // Other clients write to the real server too, which changes list versions.
     if (String(members['kind']).endsWith('List')) delete members['metadata'];
     const result: Record<string, unknown> = token === undefined || token === '' ? {} : { hasMore: true };
     for (const [key, member] of Object.entries(members)) {

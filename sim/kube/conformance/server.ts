@@ -45,13 +45,25 @@ export interface TestObject extends HasMetadata {
 }
 
 export const configMapResource: Resource<TestObject> = {
-  ...{ group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true },
+  group: '',
+  version: 'v1',
+  plural: 'configmaps',
+  kind: 'ConfigMap',
+  namespaced: true,
 };
 export const podResource: Resource<TestObject> = {
-  ...{ group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true },
+  group: '',
+  version: 'v1',
+  plural: 'pods',
+  kind: 'Pod',
+  namespaced: true,
 };
 export const podEniResource: Resource<TestObject> = {
-  ...{ group: GROUP, version: 'v1beta1', plural: 'podenis', kind: 'PodENI', namespaced: true },
+  group: GROUP,
+  version: 'v1beta1',
+  plural: 'podenis',
+  kind: 'PodENI',
+  namespaced: true,
 };
 
 export function configMap(name: string, rest: object = {}, metadata: object = {}): object {
@@ -119,7 +131,9 @@ export function expectRefusal(
   expected: { code: number; reason: string; message?: string; details?: Record<string, unknown> },
 ): void {
   expect({ status, ...body }).toMatchObject({
-    ...{ status: 'Failure', kind: 'Status', apiVersion: 'v1' },
+    status: 'Failure',
+    kind: 'Status',
+    apiVersion: 'v1',
     ...expected,
   });
   expect(status).toBe(expected.code);

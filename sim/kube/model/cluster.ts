@@ -85,7 +85,7 @@ export class ClusterState {
     return withVersion(previous.object, version);
   }
 
-  /** Looks random, repeats with the seed, and never comes twice. */
+  /** Looks random, is determined by the seed, and never repeats. */
   nextUid(): string {
     this.#uidCount += 1;
     const [high, low] = [this.#bits32(), this.#bits32()];
@@ -115,14 +115,14 @@ export class ClusterState {
     return { version: this.#version, objects };
   }
 
-  /** Back to a backup, version included. Whoever watches is not told: the server restarts, and its connections break. */
+  /** Restores a backup, version included. Watchers are not notified: the server restarts, and its connections break. */
   restore({ version, objects }: Backup): void {
     this.#version = version;
     for (const [name, collection] of this.#collections) collection.reset(objects.get(name) ?? [], version);
   }
 
   #commit(collection: Collection, change: Change, { nowMs, ...context }: WriteContext): void {
-    if (this.#isCommitting) throw new Error('whoever is told of a write must not write');
+    if (this.#isCommitting) throw new Error('a listener for writes must not write');
     this.#isCommitting = true;
     try {
       this.#tell(collection, change, { nowMs, ...context });

@@ -32,7 +32,10 @@ export function resourceOfCrd(manifest: unknown): ApiResource {
   const version = spec.versions.find(({ served, storage }) => served && storage);
   if (version === undefined) throw new Error(`${names.plural}.${group} has no version that is served and stored`);
   return {
-    ...{ group, version: version.name, plural: names.plural, kind: names.kind },
+    group,
+    version: version.name,
+    plural: names.plural,
+    kind: names.kind,
     namespaced: spec.scope === 'Namespaced',
     schema: version.schema.openAPIV3Schema,
     hasStatus: version.subresources?.status !== undefined,

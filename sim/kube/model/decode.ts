@@ -14,9 +14,17 @@ const text = z.string().nullish();
 
 /** Types of the metadata's fields; a null is nothing there. */
 const metadataSchema = z.looseObject({
-  ...{ name: text, generateName: text, namespace: text, uid: text, resourceVersion: text, deletionTimestamp: text },
-  ...{ labels: texts, annotations: texts, finalizers: z.array(z.string()).nullish() },
-  ...{ generation: z.number().nullish(), deletionGracePeriodSeconds: z.number().nullish() },
+  name: text,
+  generateName: text,
+  namespace: text,
+  uid: text,
+  resourceVersion: text,
+  deletionTimestamp: text,
+  labels: texts,
+  annotations: texts,
+  finalizers: z.array(z.string()).nullish(),
+  generation: z.number().nullish(),
+  deletionGracePeriodSeconds: z.number().nullish(),
   ownerReferences: z.array(z.looseObject({})).nullish(),
 });
 
@@ -82,7 +90,8 @@ export function normalized(resource: ApiResource, sent: SentObject): SentObject 
   const kept = resource.schema === undefined ? keptFields(resource, content) : normalize(resource.schema, content);
   return {
     ...(isRecord(kept) ? kept : {}),
-    ...{ apiVersion: apiVersionOf(resource), kind: resource.kind },
+    apiVersion: apiVersionOf(resource),
+    kind: resource.kind,
     metadata: withoutNulls(recordAt(sent, 'metadata')),
   };
 }

@@ -38,7 +38,12 @@ export class StatusError extends Error {
   get status(): Record<string, unknown> {
     const { message, reason, details, code } = this;
     return {
-      ...{ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason },
+      kind: 'Status',
+      apiVersion: 'v1',
+      metadata: {},
+      status: 'Failure',
+      message,
+      reason,
       ...(details === undefined ? {} : { details }),
       code,
     };

@@ -93,7 +93,7 @@ test('history is bounded: what is older is gone for watches and pages', () => {
   expect(watchFrom()).toEqual(['ERROR']);
 });
 
-test('the journal says who did what, with the state before and after', () => {
+test('the journal records who did what, with the state before and after', () => {
   const model = newModel({ journalCapacity: 3 });
   const seen: number[] = [];
   const end = model.subscribe(({ seq }) => seen.push(seq));
@@ -127,7 +127,7 @@ test('a namespace goes once its content is gone', () => {
   expect(model.peek('namespaces', namespace)).toBeUndefined();
 });
 
-test('an object that an older schema admitted can still be written, where it is left as it was', () => {
+test('an object that is valid only under an older schema can be written if the invalid part is unchanged', () => {
   const current = allCrds.map((crd) => resourceOfCrd(crd.manifest())).find(({ kind }) => kind === 'PodNetworking');
   if (current === undefined) throw new Error('there is no PodNetworking');
   const model = new KubeModel({ resources: [{ ...current, schema: undefined }], startMs });
@@ -169,7 +169,7 @@ test('a restored backup has the objects, and the version, of its time', () => {
   expect(lines).toEqual([]);
 });
 
-test('who is told of a write must not write', () => {
+test('a listener for writes must not write', () => {
   const model = newModel();
   model.subscribe(() => model.create(configMaps, { metadata: { name: 'b' } }, caller));
   expect(() => model.create(configMaps, { metadata: { name: 'a' } }, caller)).toThrow('must not write');

@@ -50,8 +50,8 @@ export interface ObjectTarget extends Target {
 const BASE_NAMESPACES = ['default', 'kube-system'];
 
 /**
- * A Kubernetes API server as a state machine: time comes in with every call, nothing else moves it. Every method throws
- * {@link StatusError} for what the server would refuse.
+ * A Kubernetes API server as a state machine. Time is a parameter of every call, and nothing else advances it. Every method
+ * throws {@link StatusError} for what the server would refuse.
  */
 export class KubeModel {
   readonly #cluster: ClusterState;
@@ -113,7 +113,7 @@ export class KubeModel {
       return this.#finalize(target, body, caller);
     const collection = this.#writable(target);
     const context = contextOf(caller, 'update', target.subresource);
-    // What cannot be read is refused before anybody looks whether there is such an object.
+    // Malformed input is refused before the object is looked up.
     decodeBody(collection.resource, target.namespace, body);
     const before = existing(collection, target);
     return updateObject(this.#cluster, collection, before, { object: body, isReplacement: true }, context);
@@ -161,7 +161,7 @@ export class KubeModel {
     bindPod(this.#cluster, pods, existing(pods, target), nodeName, contextOf(caller, 'create', 'binding'));
   }
 
-  // What follows is for tests and workloads, which see more than a client does.
+  // For tests and workloads, which see more than a client does.
 
   /** The object as it is; undefined when there is none. It is shared: nobody may change it. */
   peek(resource: string, place: ObjectPlace): KubeObject | undefined {
@@ -176,8 +176,8 @@ export class KubeModel {
   }
 
   /**
-   * What a namespace's deletion waits for: deletes all that is in it, and the namespace itself once it is empty. The real
-   * cluster's controller does so; here whoever plays it calls this as often as it takes.
+   * Plays the namespace controller: deletes the content of a namespace, and the namespace itself once it is empty. Call it until
+   * it returns true.
    *
    * @returns whether the namespace is gone
    */

@@ -14,10 +14,13 @@ export function requireNamespace(cluster: ClusterState, resource: ApiResource, n
   if (found.object.metadata.deletionTimestamp === undefined) return;
   const why = `unable to create new content in namespace ${namespace} because it is being terminated`;
   throw new StatusError(403, 'Forbidden', `${qualifiedName(resource)} "${name}" is forbidden: ${why}`, {
-    ...{ name, ...(resource.group === '' ? {} : { group: resource.group }), kind: resource.plural },
+    name,
+    ...(resource.group === '' ? {} : { group: resource.group }),
+    kind: resource.plural,
     causes: [
       {
-        ...{ reason: 'NamespaceTerminating', field: 'metadata.namespace' },
+        reason: 'NamespaceTerminating',
+        field: 'metadata.namespace',
         message: `namespace ${namespace} is being terminated`,
       },
     ],

@@ -50,8 +50,11 @@ export function evictPod(
     return;
   }
   const condition = {
-    ...{ type: 'DisruptionTarget', status: 'True', lastTransitionTime: rfc3339(context.nowMs) },
-    ...{ reason: 'EvictionByEvictionAPI', message: 'Eviction API: evicting' },
+    type: 'DisruptionTarget',
+    status: 'True',
+    lastTransitionTime: rfc3339(context.nowMs),
+    reason: 'EvictionByEvictionAPI',
+    message: 'Eviction API: evicting',
   };
   const marked = cluster.put(pods, before.key, withCondition(pod, condition), context);
   deleteObject(cluster, pods, marked, { ...options, resourceVersion: undefined }, context);

@@ -28,7 +28,11 @@ const counted = { hasStatus: true, hasGeneration: true };
 
 const BUILT_INS: readonly BuiltIn[] = [
   {
-    ...{ group: '', plural: 'pods', kind: 'Pod', namespaced: true, ...counted },
+    group: '',
+    plural: 'pods',
+    kind: 'Pod',
+    namespaced: true,
+    ...counted,
     selectableFields: ['spec.nodeName', 'status.phase', 'spec.serviceAccountName', 'spec.schedulerName'],
   },
   { group: '', plural: 'nodes', kind: 'Node', namespaced: false, hasStatus: true },
@@ -39,7 +43,10 @@ const BUILT_INS: readonly BuiltIn[] = [
   { group: '', plural: 'services', kind: 'Service', namespaced: true, hasStatus: true },
   { group: 'coordination.k8s.io', plural: 'leases', kind: 'Lease', namespaced: true, unconditionalUpdate: false },
   {
-    ...{ group: 'events.k8s.io', plural: 'events', kind: 'Event', namespaced: true },
+    group: 'events.k8s.io',
+    plural: 'events',
+    kind: 'Event',
+    namespaced: true,
     selectableFields: ['regarding.name', 'regarding.kind', 'regarding.namespace', 'regarding.uid', 'reason', 'type'],
   },
   { group: 'apps', plural: 'deployments', kind: 'Deployment', namespaced: true, ...counted },
@@ -48,20 +55,33 @@ const BUILT_INS: readonly BuiltIn[] = [
   { group: 'apps', plural: 'daemonsets', kind: 'DaemonSet', namespaced: true, ...counted },
   { group: 'batch', plural: 'jobs', kind: 'Job', namespaced: true, ...counted },
   {
-    ...{ group: 'admissionregistration.k8s.io', plural: 'mutatingwebhookconfigurations' },
-    ...{ kind: 'MutatingWebhookConfiguration', namespaced: false, hasGeneration: true, unconditionalUpdate: false },
+    group: 'admissionregistration.k8s.io',
+    plural: 'mutatingwebhookconfigurations',
+    kind: 'MutatingWebhookConfiguration',
+    namespaced: false,
+    hasGeneration: true,
+    unconditionalUpdate: false,
   },
   {
-    ...{ group: 'admissionregistration.k8s.io', plural: 'validatingwebhookconfigurations' },
-    ...{ kind: 'ValidatingWebhookConfiguration', namespaced: false, hasGeneration: true, unconditionalUpdate: false },
+    group: 'admissionregistration.k8s.io',
+    plural: 'validatingwebhookconfigurations',
+    kind: 'ValidatingWebhookConfiguration',
+    namespaced: false,
+    hasGeneration: true,
+    unconditionalUpdate: false,
   },
 ];
 
 /** The kinds that every server has, as far as the product and its workloads meet them. */
 export function builtInResources(): ApiResource[] {
   return BUILT_INS.map((builtIn) => ({
-    ...{ version: 'v1', schema: undefined, isBuiltIn: true },
-    ...{ hasStatus: false, hasGeneration: false, unconditionalUpdate: true, selectableFields: [] },
+    version: 'v1',
+    schema: undefined,
+    isBuiltIn: true,
+    hasStatus: false,
+    hasGeneration: false,
+    unconditionalUpdate: true,
+    selectableFields: [],
     ...builtIn,
   }));
 }

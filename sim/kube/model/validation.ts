@@ -7,8 +7,8 @@ const DATE_TIME = /^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2
 const INT_LIMITS: Readonly<Record<string, number>> = { int32: 2 ** 31, int64: 2 ** 63 };
 
 /**
- * What of `value` violates the schema. A part that is as it was is not looked at, so that an object which an older schema
- * admitted can still be written (ratcheting).
+ * The schema violations of `value`. Unchanged parts are not checked, so that an object which only an older schema allowed can
+ * still be written (ratcheting).
  *
  * @param path of the value, such as `spec`
  * @param old what was at that place before; undefined when nothing was

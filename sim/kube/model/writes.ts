@@ -46,8 +46,10 @@ export function createObject(
   const name = nameOf(cluster, resource, sentMetadata);
   if (namespace !== undefined) requireNamespace(cluster, resource, namespace, name);
   const metadata: Metadata = {
-    ...{ name, ...(namespace === undefined ? {} : { namespace }) },
-    ...{ uid: cluster.nextUid(), resourceVersion: '' },
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    uid: cluster.nextUid(),
+    resourceVersion: '',
     ...firstGeneration(resource, sentMetadata['generation']),
     creationTimestamp: rfc3339(context.nowMs),
     ...clientMetadata(sentMetadata),
@@ -148,8 +150,10 @@ function mergedMetadata(kept: Metadata, sent: SentObject): Metadata {
   const graceSeconds =
     typeof deletionGracePeriodSeconds === 'number' ? deletionGracePeriodSeconds : kept.deletionGracePeriodSeconds;
   return {
-    ...{ name, ...(namespace === undefined ? {} : { namespace }) },
-    ...{ uid: typeof uid === 'string' && uid !== '' ? uid : kept.uid, resourceVersion },
+    name,
+    ...(namespace === undefined ? {} : { namespace }),
+    uid: typeof uid === 'string' && uid !== '' ? uid : kept.uid,
+    resourceVersion,
     ...(generation === undefined ? {} : { generation }),
     creationTimestamp,
     ...(deletedAt === undefined ? {} : { deletionTimestamp: deletedAt }),

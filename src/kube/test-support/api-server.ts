@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { applyMergePatch, isRecord } from '../../util/json.ts';
 import type { KubeConfig } from '../config.ts';
 
-/** A plain object as the server keeps it. */
+/** A plain object as the server stores it. */
 export interface Stored {
   metadata: {
     name: string;
@@ -44,13 +44,13 @@ interface Watcher {
 /**
  * A small API server over real HTTP/2 sockets for the tests of this layer: one flat version counter, collections by path,
  * lists in pages, watches with initial events, merge patches with optimistic locks. The real server is what integration
- * tests use; this one can be made to misbehave.
+ * tests use; this one can misbehave on demand.
  */
 export class TestApiServer {
   readonly requests: Received[] = [];
   readonly watchers = new Set<Watcher>();
   readonly sessions = new Set<ServerHttp2Session>();
-  /** Versions up to this one are forgotten: a watch from there gets 410. */
+  /** Versions up to this one are compacted: a watch from there gets 410. */
   compactedBefore = 0;
   supportsWatchList = true;
   intercept: Intercept | undefined;
@@ -107,7 +107,7 @@ export class TestApiServer {
     };
   }
 
-  /** Creates or replaces an object behind everybody's back. `collection` such as `/api/v1/pods`. */
+  /** Creates or replaces an object without a request. `collection` such as `/api/v1/pods`. */
   put(collection: string, namespace: string | undefined, name: string, fields: Record<string, unknown> = {}): Stored {
     const key = keyFor(collection, namespace, name);
     const previous = this.#objects.get(key);
@@ -139,7 +139,7 @@ export class TestApiServer {
     return this.#objects.get(keyFor(collection, namespace, name));
   }
 
-  /** Back to an earlier state, as after restoring etcd from a backup; watches are cut. */
+  /** Goes back to an earlier state, as when etcd is restored from a backup; watches break. */
   rewind(version: number, keep: (object: Stored) => boolean): void {
     this.#version = version;
     this.#history.length = 0;
@@ -284,7 +284,7 @@ export class TestApiServer {
   }
 }
 
-/** A failed answer as the API server words it. */
+/** An error response in the form of the API server. */
 export function failure(code: number, reason: string, message: string, headers: Record<string, string> = {}): Answer {
   return { status: code, body: statusOf(code, reason, message), headers };
 }

@@ -1,6 +1,6 @@
 import type { JsonPatchOperation } from '../json-patch.ts';
 
-/** Applies a patch as the API server does (RFC 6902); written apart from the code that makes patches. @throws on a path that is not there. */
+/** Applies a patch as the API server does (RFC 6902); independent of the code that creates patches. @throws on a missing path */
 export function applyJsonPatch(document: unknown, operations: readonly JsonPatchOperation[]): unknown {
   const root: Record<string, unknown> = { root: structuredClone(document) };
   for (const operation of operations) {

@@ -32,7 +32,7 @@ export class TcpProxy {
     await once(this.#server, 'close');
   }
 
-  /** From now on nothing passes on the connections that exist; new ones work. */
+  /** From now on nothing passes on existing connections; new ones work. */
   swallowPresentConnections(): void {
     for (const socket of this.#sockets) {
       socket.removeAllListeners('data');

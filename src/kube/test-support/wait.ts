@@ -1,4 +1,4 @@
-/** Waits in real time until `probe` gives something truthy; fails after `timeoutMs`. */
+/** Waits in real time until `probe` returns something truthy; fails after `timeoutMs`. */
 export async function eventually<T>(probe: () => T, timeoutMs = 5000): Promise<T> {
   const untilMs = performance.now() + timeoutMs;
   for (;;) {

@@ -4,7 +4,7 @@ import { LABEL_POD_ENI } from '../../crds/names.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { PodFacts } from './facts.ts';
 
-/** Which PodNetworkings serve the pod by the rule that webhook and controller use; undefined without a pod. */
+/** The PodNetworkings that serve the pod, by the rule that webhook and controller share; undefined without a pod. */
 export function choiceOf(facts: PodFacts): NetworkingMatch | undefined {
   const pod = toMatch(facts);
   return pod === undefined ? undefined : matchNetworking(pod, facts.networkings);

@@ -25,8 +25,13 @@ function podOf(spec: object = {}, status: object = {}, metadata: object = {}): P
 
 function eventOf(reason: string, note: string, second: number, more: object = {}): Event {
   return parsed(eventResource, {
-    ...{ metadata: { name: `${reason}.${second}` }, eventTime: at(second), type: 'Warning', reason, note },
-    ...{ regarding: { kind: 'Pod', name: 'web-0', uid: 'u1' }, ...more },
+    metadata: { name: `${reason}.${second}` },
+    eventTime: at(second),
+    type: 'Warning',
+    reason,
+    note,
+    regarding: { kind: 'Pod', name: 'web-0', uid: 'u1' },
+    ...more,
   });
 }
 
@@ -81,7 +86,7 @@ const condition = (status: string, reason: string, message: string) => ({
 });
 
 describe('the time line', () => {
-  test('of one second it has the order in which things can only have happened', () => {
+  test('entries with the same second are in causal order', () => {
     const podEni = podEniOf(
       {
         phase: 'Bind',
@@ -101,7 +106,7 @@ describe('the time line', () => {
     ]);
   });
 
-  test('events of one cause are one entry, whatever their place in line was', () => {
+  test('events with one cause are one entry, whatever their place in line', () => {
     const events = [
       eventOf('NoMemberSlot', 'all slots are in use; place 3 of 3 in line', 2),
       eventOf('NoMemberSlot', 'all slots are in use; place 1 of 3 in line', 9, {
@@ -117,16 +122,19 @@ describe('the time line', () => {
     expect(entries[0]?.time).toBe(at(2));
   });
 
-  test('a cloud call that failed is trouble, and has its code', () => {
+  test('a failed cloud call is marked as bad, with its error code', () => {
     const podEni = podEniOf({
       operations: [{ time: at(3), action: 'AttachNetworkInterface', code: 'Throttling', requestID: 'R-2' }],
     });
     expect(timelineOf(factsOf({ podEni })).at(-1)).toEqual({
-      ...{ time: at(3), source: 'Cloud', bad: true, what: 'AttachNetworkInterface: Throttling (request R-2)' },
+      time: at(3),
+      source: 'Cloud',
+      bad: true,
+      what: 'AttachNetworkInterface: Throttling (request R-2)',
     });
   });
 
-  test('is in order for any times, and what has none is left out', () => {
+  test('is in order for any times, and leaves out what has none', () => {
     const seconds = fc.array(fc.option(fc.integer({ min: 0, max: 100 }), { nil: undefined }), { maxLength: 10 });
     fc.assert(
       fc.property(seconds, (all) => {
@@ -191,7 +199,7 @@ describe('the verdict', () => {
     ],
     ['escaped the webhook', { pod: podOf(), networkings: [web] }, false, /webhook has not seen it/, 'EscapedWebhook'],
     ['had a network before', { pod: podOf({}, running), networkings: [web] }, true, /keeps it/],
-    ['nobody served it', { pod: podOf({}, {}, admitted), networkings: [web] }, false, /does a replica lead/],
+    ['nobody served it', { pod: podOf({}, {}, admitted), networkings: [web] }, false, /is there a leader/],
     [
       'what the control plane said last',
       {
@@ -233,7 +241,7 @@ describe('the verdict', () => {
           { deletionTimestamp: at(3) },
         ),
       },
-      ...([false, /no further: tags are missing/, 'EniNotOurs'] as const),
+      ...([false, /stuck: tags are missing/, 'EniNotOurs'] as const),
     ],
   ])('%s', (_, facts, well, text, reason) => {
     const verdict = verdictOf(factsOf(facts));

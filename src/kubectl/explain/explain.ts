@@ -84,7 +84,7 @@ function summaryLines(title: string, text: string | string[], screen: Screen): s
   return [text].flat().flatMap((each) => paragraph(each, screen, indent, screen.style.bold(heading)));
 }
 
-/** What happened is told in full, in further lines if need be: request ids and remedies stand at its end. */
+/** Never shortened, but wrapped: request ids and remedies stand at the end of a message. */
 function timelineLines(timeline: readonly TimelineEntry[], screen: Screen): string[] {
   const [first] = timeline;
   const startMs = Date.parse(first?.time ?? '');

@@ -19,7 +19,7 @@ import {
   podResource,
 } from '../resources.ts';
 
-/** Everything in the cluster that tells of the network of one pod. */
+/** Everything in the cluster that concerns the network of one pod. */
 export interface PodFacts {
   namespace: string;
   name: string;
@@ -32,7 +32,7 @@ export interface PodFacts {
   events: Event[];
   coreNode?: CoreNode | undefined;
   node?: TerwayNode | undefined;
-  /** What the node agent says of this pod. */
+  /** What the node agent reports about this pod. */
   runtime?: NonNullable<NonNullable<NodeRuntime['status']>['pods']>[string] | undefined;
   /** Kinds of owners whose pods come back under their name, besides StatefulSet. */
   stableNameKinds: readonly string[];
@@ -71,14 +71,20 @@ export async function gatherPodFacts(
         ]);
   return {
     ...key,
-    ...{ pod, podEni, networkings, coreNode, node, stableNameKinds, nowMs: clock.now() },
+    pod,
+    podEni,
+    networkings,
+    coreNode,
+    node,
+    stableNameKinds,
+    nowMs: clock.now(),
     namespaceLabels: namespace === undefined ? undefined : (namespace.metadata.labels ?? {}),
     events: events.filter(({ regarding }) => ['Pod', 'PodENI'].includes(regarding.kind)),
     runtime: runtime?.status?.pods?.[pod?.metadata.uid ?? ''],
   };
 }
 
-/** As the control plane is configured; none for whoever may not read its configuration. */
+/** From the control plane's configuration; empty without the right to read it. */
 async function stableNameKindsOf(
   cluster: ClusterReader,
   namespace: string,

@@ -7,15 +7,15 @@ import type { PodFacts } from './facts.ts';
 export interface TimelineEntry {
   /** RFC 3339. */
   time: string;
-  /** Where it stands. */
+  /** Where it is recorded. */
   source: 'Pod' | 'PodENI' | 'Cloud' | 'Event' | 'Node' | 'Agent';
   what: string;
-  /** Whether it tells of trouble. */
+  /** Whether something went wrong. */
   bad: boolean;
 }
 
 /**
- * What is known to have happened, oldest first; of one second in the order in which it can only have been. Events of one
+ * What is known to have happened, oldest first; entries with the same second are in causal order. Events with the same
  * reason and note are one entry, at the time of the first with the time of the last. Pure.
  */
 export function timelineOf(facts: PodFacts): TimelineEntry[] {
@@ -71,7 +71,7 @@ function podEntries({ pod }: PodFacts): TimelineEntry[] {
     entries.push({
       time: metadata.deletionTimestamp,
       source: 'Pod',
-      what: 'is to be gone by now (deletion)',
+      what: 'deletion deadline (end of the grace period)',
       bad: false,
     });
   }
@@ -114,7 +114,7 @@ function nodeEntries({ node, pod, podEni }: PodFacts): TimelineEntry[] {
   if (node === undefined || condition === undefined) return [];
   const { status, reason, message, lastTransitionTime } = condition;
   const sinceMs = Date.parse(pod?.metadata.creationTimestamp ?? podEni?.metadata.creationTimestamp ?? '');
-  // A trunk that was there long before the pod is no news of the pod.
+  // A trunk that existed long before the pod is not part of its story.
   if (status === 'True' && !(Date.parse(lastTransitionTime) >= sinceMs)) return [];
   const what = `${node.metadata.name}: TrunkReady=${status} ${reason}${message === '' ? '' : `: ${message}`}`;
   return [{ time: lastTransitionTime, source: 'Node', what, bad: status === 'False' && reason !== 'ExclusiveMode' }];
@@ -123,11 +123,14 @@ function nodeEntries({ node, pod, podEni }: PodFacts): TimelineEntry[] {
 function agentEntries({ runtime }: PodFacts): TimelineEntry[] {
   const words: Record<string, string> = { initial: 'sandbox has its network', deleted: 'sandbox is gone' };
   return Object.entries(runtime?.status ?? {}).map(([state, { lastUpdateTime = '' }]) => ({
-    ...{ time: lastUpdateTime, source: 'Agent' as const, what: words[state] ?? state, bad: false },
+    time: lastUpdateTime,
+    source: 'Agent' as const,
+    what: words[state] ?? state,
+    bad: false,
   }));
 }
 
-/** When an event happened first and last, and how often. */
+/** First and last time of an event, and how often it happened. */
 export function timesOf(event: Event): { first: string; last: string; count: number } {
   const first = event.eventTime ?? event.deprecatedFirstTimestamp ?? event.metadata.creationTimestamp ?? '';
   const last = event.series?.lastObservedTime ?? event.deprecatedLastTimestamp ?? first;
@@ -150,13 +153,15 @@ function eventEntries(events: readonly Event[]): TimelineEntry[] {
   return [...groups.values()].map(({ first, last, count, event }) => {
     const often = count === 1 ? '' : ` (${count} times, last ${clockTime(last)})`;
     return {
-      ...{ time: first, source: 'Event', what: `${event.reason}${often}: ${event.note}` },
+      time: first,
+      source: 'Event',
+      what: `${event.reason}${often}: ${event.note}`,
       bad: event.type === 'Warning',
     };
   });
 }
 
-/** The place in line changes without anything having happened. */
+/** The place in line changes even when nothing happened to this pod. */
 function withoutPlace(note: string): string {
   return note.replace(/; place \d+ of \d+ in line$/, '');
 }

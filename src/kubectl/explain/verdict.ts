@@ -10,19 +10,19 @@ import { choiceOf } from './choice.ts';
 import type { PodFacts } from './facts.ts';
 import { timesOf } from './timeline.ts';
 
-/** What is to be said of a pod in the end. */
+/** The conclusion about a pod. */
 export interface Verdict {
-  /** Whether nothing is wrong and nothing is waited for. */
+  /** True when nothing is wrong and the pod waits for nothing. */
   well: boolean;
   /** One or two sentences. */
   text: string;
-  /** Of the catalogue of reasons, with what it says of it. */
+  /** A reason of the catalogue, with its cause and remedy. */
   reason?: string;
   cause?: string;
   remedy?: string;
 }
 
-/** Why the pod waits, or that all is well. Pure. */
+/** Why the pod waits, or that everything is fine. Pure. */
 export function verdictOf(facts: PodFacts): Verdict {
   const { pod, podEni, namespace, name } = facts;
   if (facts.namespaceLabels === undefined) return bad(`There is no namespace ${namespace}.`);
@@ -36,7 +36,7 @@ export function verdictOf(facts: PodFacts): Verdict {
     return working(pod, `The pod has the label ${LABEL_IGNORE}=true, so it gets no ENI.`);
   }
   if (isFinished(pod)) {
-    const kept = podEni === undefined ? 'it has no interface any more' : 'its interface is being given back';
+    const kept = podEni === undefined ? 'it no longer has an interface' : 'its interface is being released';
     return well(`The pod has finished (${pod.status.phase}); ${kept}.`);
   }
   if (podEni !== undefined) return withRecord(facts, pod, podEni);
@@ -63,7 +63,7 @@ function withoutPod(podEni: PodEni): Verdict {
   const entry = reasonEntry(ready?.reason ?? '');
   const doing = isKept ? 'is being detached and kept' : 'is being released';
   if (ready !== undefined && entry?.pod !== undefined) {
-    return bad(`The pod is gone, but its ENI ${doing} no further: ${ready.message}`, ready.reason);
+    return bad(`The pod is gone. Its ENI ${doing}, but that is stuck: ${ready.message}`, ready.reason);
   }
   return well(`The pod is gone; its ENI with ${address} ${doing}.`);
 }
@@ -74,7 +74,7 @@ function withRecord(facts: PodFacts, pod: Pod, podEni: PodEni): Verdict {
   const address = podEni.spec.allocations?.map(({ ipv4 }) => ipv4 ?? '').join(', ') ?? '';
   if (metadata.annotations?.[ANNOTATION_POD_UID] !== pod.metadata.uid) {
     return bad(
-      'The PodENI still belongs to an earlier pod of the same name; this one gets its own when that is released.',
+      'The PodENI still belongs to an earlier pod of the same name; this one gets its own after that is released.',
       ready?.status === 'False' ? ready.reason : undefined,
     );
   }
@@ -82,14 +82,14 @@ function withRecord(facts: PodFacts, pod: Pod, podEni: PodEni): Verdict {
   if (ready?.status === 'False' && entry?.pod !== undefined) return bad(sentence(ready.message), ready.reason);
   if (metadata.deletionTimestamp !== undefined) {
     return bad(
-      'The PodENI is being deleted while its pod lives; the pod loses its network and has to be made again.',
+      'The PodENI is being deleted while its pod runs; the pod loses its network and must be recreated.',
       ready?.reason,
     );
   }
   if (status?.phase !== 'Bind') {
     const why = ready === undefined || ready.status === 'True' ? '' : ` ${sentence(ready.message)}`;
     const step = (status?.phase ?? '') === '' ? 'created' : 'attached';
-    return bad(`The ENI is being ${step}, which takes some seconds as a rule.${why}`, ready?.reason);
+    return bad(`The ENI is being ${step}, which usually takes a few seconds.${why}`, ready?.reason);
   }
   if (pod.status.phase === 'Running' && pod.status.podIP !== '') {
     return working(pod, `The pod has its ENI, with the address ${address}.`);
@@ -116,7 +116,7 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
       }
       return (
         fromEvents(facts) ??
-        bad(`Node ${nodeName} gives whole ENIs to all pods; the control plane has not served this one yet.`)
+        bad(`Node ${nodeName} gives every pod a whole ENI; the control plane has not served this one yet.`)
       );
     case 'invalidRequest':
       return bad(sentence(choice.message), 'NetworkRequestInvalid');
@@ -127,7 +127,7 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
       );
     case 'needsStableName':
       return bad(
-        `PodNetworking ${choice.name} gives fixed addresses, and the name of this pod will not come back.`,
+        `PodNetworking ${choice.name} gives fixed addresses, but this pod's name will not be reused.`,
         'FixedNeedsStableName',
       );
     case 'notReady': {
@@ -161,13 +161,13 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
         return bad(`PodNetworking ${names} picks the pod, but the webhook has not seen it.`, 'EscapedWebhook');
       }
       return bad(
-        `PodNetworking ${names} picks the pod, but the control plane has not served it yet: does a replica lead (kubectl terway status)?`,
+        `PodNetworking ${names} picks the pod, but the control plane has not served it yet: is there a leader (kubectl terway status)?`,
       );
     }
   }
 }
 
-/** What the control plane said last about the pod. */
+/** The control plane's latest event about the pod. */
 function fromEvents(facts: PodFacts): Verdict | undefined {
   const event = latestWarning(facts, (reason) => {
     const entry = reasonEntry(reason);
@@ -180,7 +180,7 @@ function latestWarning({ events, pod }: PodFacts, wanted: (reason: string) => bo
   return (
     events
       .filter(({ type, reason, regarding }) => type === 'Warning' && regarding.kind === 'Pod' && wanted(reason))
-      // Of an earlier pod of the name.
+      // It is about an earlier pod with this name.
       .filter(({ regarding }) => regarding.uid === undefined || regarding.uid === pod?.metadata.uid)
       .sort((a, b) => Date.parse(timesOf(a).last) - Date.parse(timesOf(b).last))
       .at(-1)
@@ -191,7 +191,7 @@ function isFinished({ status }: Pod): boolean {
   return status.phase === 'Succeeded' || status.phase === 'Failed';
 }
 
-/** The network is as it should be; whether the pod works as well is for its own conditions to say. */
+/** The network is fine; the pod's own conditions decide whether the pod works too. */
 function working(pod: Pod, text: string): Verdict {
   const ready = pod.status.conditions.find(({ type }) => type === 'Ready');
   if (pod.status.phase === 'Running' && ready?.status !== 'False') return well(`All is well. ${text}`);
@@ -208,7 +208,8 @@ function well(text: string): Verdict {
 function bad(text: string, reason?: string): Verdict {
   const entry = reason === undefined ? undefined : reasonEntry(reason);
   return {
-    ...{ well: false, text },
+    well: false,
+    text,
     ...(reason === undefined ? {} : { reason }),
     ...(entry === undefined ? {} : { cause: entry.cause }),
     ...(entry?.remedy === undefined ? {} : { remedy: entry.remedy }),

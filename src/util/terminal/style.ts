@@ -1,4 +1,4 @@
-/** Colours text for a terminal; every function returns its argument as it is where colours are not wanted. */
+/** Colours text for a terminal; without colours every function returns its argument unchanged. */
 export interface Style {
   bold: (text: string) => string;
   dim: (text: string) => string;
@@ -8,7 +8,7 @@ export interface Style {
   cyan: (text: string) => string;
 }
 
-/** Codes 0–7 only: what these look like is the user's choice, on light and on dark backgrounds. */
+/** Codes 0–7 only: users configure these to suit their background. */
 const CODES: Record<keyof Style, [on: number, off: number]> = {
   bold: [1, 22],
   dim: [2, 22],
@@ -33,7 +33,7 @@ export function createStyle(colours: boolean): Style {
   };
 }
 
-/** Whether colours are wanted: on a terminal that is not dumb, unless NO_COLOR says otherwise (no-color.org). */
+/** Whether to use colours: on a terminal that is not dumb, unless NO_COLOR is set (no-color.org). */
 export function wantsColours(isTerminal: boolean, environment: NodeJS.ProcessEnv): boolean {
   return isTerminal && (environment['NO_COLOR'] ?? '') === '' && environment['TERM'] !== 'dumb';
 }

@@ -19,18 +19,18 @@ const ROW: Row = { name: 'web', id: 'eni-0123456789', note: 'all is well' };
 
 const lines = (width: number) => renderTable(layoutTable(COLUMNS, [ROW], width), [ROW], createStyle(false));
 
-test('first long values are shortened, then columns are left out', () => {
+test('long values are shortened first, then columns are left out', () => {
   expect(lines(40)).toEqual(['NAME  ID              NOTE', 'web   eni-0123456789  all is well']);
   expect(lines(24)).toEqual(['NAME  ID     NOTE', 'web   …6789  all is well']);
   expect(lines(23)).toEqual(['NAME  ID', 'web   eni-0123456789']);
   expect(layoutTable(COLUMNS, [ROW], 23).omitted.map(({ title }) => title)).toEqual(['NOTE']);
 });
 
-test('what must stay is there even where it does not fit', () => {
+test('mandatory columns stay even when they do not fit', () => {
   expect(lines(1)).toEqual(['NAME  ID', 'web   …6789']);
 });
 
-test('numbers are aligned at their end', () => {
+test('numbers are aligned right', () => {
   const column: Column<number> = { title: 'VLAN', value: String, align: 'right' };
   expect(renderTable(layoutTable([column], [7, 42], 80), [7, 42], createStyle(false))).toEqual([
     'VLAN',
@@ -39,14 +39,14 @@ test('numbers are aligned at their end', () => {
   ]);
 });
 
-test('columns stand below each other also where values are Chinese', () => {
+test('columns are aligned with Chinese values too', () => {
   const rows: Row[] = [{ name: '网页', id: 'eni-1', note: '一切正常' }, ROW];
   const [titles, chinese = '', latin = ''] = renderTable(layoutTable(COLUMNS, rows, 80), rows, createStyle(false));
   expect(titles).toBe('NAME  ID              NOTE');
   expect(textWidth(chinese.slice(0, chinese.indexOf('一')))).toBe(latin.indexOf('all'));
 });
 
-test('a table takes no more than its width once it can', () => {
+test('a table never exceeds its width if it can fit', () => {
   const text = fc.oneof(
     fc.string(),
     fc.string({ unit: fc.constantFrom('a', '网', 'e', '\u0301', '…', '👩', '\u200d', '🔬', 'ｱ', 'ﾞ') }),
@@ -54,7 +54,7 @@ test('a table takes no more than its width once it can', () => {
   // The name may not be shortened: at most 12 columns.
   const name = text.map((value) => Array.from(value).slice(0, 6).join(''));
   const rows = fc.array(fc.record({ name, id: text, note: text }));
-  // 12 + 2 + 5 are the columns that stay, at their smallest.
+  // 12 + 2 + 5: the mandatory columns at their minimum.
   fc.assert(
     fc.property(rows, fc.integer({ min: 19, max: 200 }), (some, width) => {
       const layout = layoutTable(COLUMNS, some, width);

@@ -6,12 +6,12 @@ export interface Column<R> {
   title: string;
   value: (row: R) => string;
   align?: 'left' | 'right';
-  /** May be shortened to this many columns, losing what `keep` does not name. Without it, it is whole or not there. */
+  /** May be shortened to this many columns, keeping the part that `keep` names. Without it, the value is never shortened. */
   minWidth?: number;
   keep?: Keep;
-  /** What a value commonly takes; a live table has this from the beginning, so that columns do not jump. */
+  /** Typical width of a value; a live table starts with it so that columns do not jump. */
   usualWidth?: number;
-  /** Where room is short, the column with the highest number goes first; those without one stay. */
+  /** When space is short, the column with the highest number is dropped first; those without one stay. */
   dropOrder?: number;
   /** Colours a padded cell. */
   paint?: (text: string, row: R) => string;
@@ -19,16 +19,16 @@ export interface Column<R> {
 
 export interface Layout<R> {
   columns: { column: Column<R>; width: number }[];
-  /** For which there was no room, in their own order. */
+  /** Columns that were left out, in their original order. */
   omitted: Column<R>[];
 }
 
 const GAP = '  ';
 
 /**
- * Chooses columns and their widths so that a line takes at most `width` columns: first values are shortened, those
- * that can give most first; then columns are left out by their `dropOrder`. When only those are left that must stay, their values
- * are shortened as far as they may be, and lines may be longer.
+ * Chooses columns and their widths so that a line has at most `width` characters. Values are shortened first, the longest
+ * slack first; then columns are left out by `dropOrder`. Mandatory columns are shortened as far as allowed, and lines may
+ * still be too long.
  */
 export function layoutTable<R>(
   columns: readonly Column<R>[],
@@ -61,7 +61,7 @@ export function renderTable<R>(layout: Layout<R>, rows: readonly R[], style: Sty
       return column.paint === undefined ? text : column.paint(text, row);
     }),
   );
-  // Trailing spaces would wrap on a terminal that becomes narrower.
+  // Trailing spaces would wrap when the terminal gets narrower.
   return [titles, ...body].map((cells) => cells.join(GAP).trimEnd());
 }
 
@@ -69,7 +69,7 @@ function cell<R>(text: string, width: number, column: Column<R>): string {
   return pad(shorten(text, width, column.keep), width, column.align);
 }
 
-/** Takes from the one that can give most, one column of the terminal at a time. @returns whether it fits then. */
+/** Shrinks the column with the most slack, one character at a time. @returns whether the line fits */
 function shrink<R>(sized: { column: Column<R>; width: number }[], width: number): boolean {
   let excess = sized.reduce((sum, each) => sum + each.width, 0) + GAP.length * (sized.length - 1) - width;
   while (excess > 0) {

@@ -22,20 +22,20 @@ describe('shorten', () => {
   });
 });
 
-test('colours take no columns, and padding counts none of them', () => {
+test('colours have no width, also for padding', () => {
   const style = createStyle(true);
   expect(textWidth(style.bold(style.green('● Bind')))).toBe(6);
   expect(textWidth(pad(style.green('1'), 4, 'right'))).toBe(4);
 });
 
-test('a Chinese character takes two columns, and what joins the one before it takes none', () => {
+test('a Chinese character is two columns wide, and a combining one has no width', () => {
   expect(textWidth('可用区')).toBe(6);
   expect(textWidth(pad('可用区', 8))).toBe(8);
   expect(textWidth('e\u0301')).toBe(1);
   expect(wrap('交换机 没有 空闲地址', 11)).toEqual(['交换机 没有', '空闲地址']);
 });
 
-test('without colours text is as it was', () => {
+test('without colours text is unchanged', () => {
   expect(createStyle(false).red('✗')).toBe('✗');
 });
 
@@ -49,7 +49,7 @@ test.each([
   expect(wantsColours(isTerminal, environment)).toBe(expected);
 });
 
-test('paragraphs break at spaces; a word that is too long stays whole', () => {
+test('paragraphs break at spaces; an overlong word stays whole', () => {
   expect(wrap('a trunk for every node', 9)).toEqual(['a trunk', 'for every', 'node']);
   expect(wrap('see eni-bp112yn7qppa7kcqrp35 there', 10)).toEqual(['see', 'eni-bp112yn7qppa7kcqrp35', 'there']);
   expect(wrap('', 10)).toEqual([]);
@@ -67,7 +67,7 @@ test.each([
   expect(formatDuration(ms)).toBe(expected);
 });
 
-test('numbers with their noun, and the value in the middle', () => {
+test('counts with their noun, and the median', () => {
   expect([count(0, 'pod'), count(1, 'pod'), count(2, 'pod')]).toEqual(['0 pods', '1 pod', '2 pods']);
   expect([median([3, 1, 2]), median([4, 1, 2, 3]), median([])]).toEqual([2, 2.5, undefined]);
 });

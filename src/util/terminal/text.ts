@@ -3,15 +3,15 @@ import stringWidth from 'string-width';
 const ELLIPSIS = '…';
 const graphemes = new Intl.Segmenter();
 
-/** Which part of a text says most, and stays when it has to be shortened. */
+/** The part of a text that stays when it is shortened. */
 export type Keep = 'start' | 'end' | 'both';
 
-/** Terminal columns that the text takes: two for a Chinese character, none for colours. */
+/** Width of the text in terminal columns: two for a Chinese character, none for colours. */
 export function textWidth(text: string): number {
   return stringWidth(text);
 }
 
-/** The text, shortened if need be to at most `width` columns. Expects a text without colours. */
+/** Shortens the text to at most `width` columns. Expects text without colours. */
 export function shorten(text: string, width: number, keep: Keep = 'start'): string {
   if (textWidth(text) <= width) return text;
   const room = width - 1;
@@ -23,7 +23,7 @@ export function shorten(text: string, width: number, keep: Keep = 'start'): stri
   return [...head, ELLIPSIS, ...tail].join('');
 }
 
-/** As many of the first characters as `width` columns have room for. */
+/** The longest prefix that fits into `width` columns. */
 function fitting(characters: readonly string[], width: number): string[] {
   let used = 0;
   const end = characters.findIndex((character) => {
@@ -33,13 +33,13 @@ function fitting(characters: readonly string[], width: number): string[] {
   return characters.slice(0, end < 0 ? characters.length : end);
 }
 
-/** Fills up with spaces to `width` columns. */
+/** Pads with spaces to `width` columns. */
 export function pad(text: string, width: number, align: 'left' | 'right' = 'left'): string {
   const spaces = ' '.repeat(Math.max(0, width - textWidth(text)));
   return align === 'left' ? text + spaces : spaces + text;
 }
 
-/** Breaks a paragraph at spaces into lines of at most `width` columns; a longer word has a line of its own. */
+/** Breaks a paragraph at spaces into lines of at most `width` columns; a longer word gets its own line. */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = '';
@@ -68,7 +68,7 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-/** The middle value, or the mean of the two middle ones; undefined of nothing. */
+/** The median; undefined for an empty list. */
 export function median(values: readonly number[]): number | undefined {
   const sorted = [...values].sort((left, right) => left - right);
   const upper = sorted[Math.floor(sorted.length / 2)];

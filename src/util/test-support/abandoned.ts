@@ -1,8 +1,8 @@
 /**
- * What tests make outside their process carries its number: `PREFIX<pid>-…`. A run that was killed leaves it behind, and the
- * next one removes it.
+ * What tests create outside their process has its pid in the name: `PREFIX<pid>-…`. A killed run leaves it behind, and the
+ * next run removes it.
  *
- * @returns those of the names whose process is gone
+ * @returns the names whose process is gone
  */
 export function abandoned(names: readonly string[], prefix: string): string[] {
   return names.filter((name) => {
@@ -15,7 +15,7 @@ function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {
-    // Of somebody else, it lives as well.
+    // EPERM: the process belongs to another user, but it is alive.
     return error instanceof Error && 'code' in error && error.code === 'EPERM';
   }
 }

@@ -1,10 +1,10 @@
 import type { Clock, ScheduledCall } from '../clock.ts';
 import { EventQueue } from '../event-queue.ts';
 
-/** A fixed date, so that written times are readable. */
+/** A fixed date, for readable timestamps. */
 const START_MS = Date.parse('2026-01-01T00:00:00Z');
 
-/** So many calls in a row at one instant are a loop that waits for nothing. */
+/** This many calls in a row at one instant mean a loop that never waits. */
 const MOST_CALLS_AT_ONE_INSTANT = 1_000_000;
 
 interface Call {
@@ -13,14 +13,14 @@ interface Call {
 }
 
 /**
- * A clock that moves only when told to. Calls are made at exactly their time, those of one instant in the order in which they
- * were planned, and everything that a call set off has ended before the next one is made. So the same start and the same
- * chance always lead to the same run.
+ * A clock that moves only when told to. Calls are made exactly at their time, calls of one instant in the order in which they
+ * were scheduled, and all effects of a call settle before the next one. So the same start and the same seed always give the
+ * same run.
  */
 export class VirtualClock implements Clock {
   #monotonicMs = 0;
   #epochMs = START_MS;
-  /** Calls that were cancelled stay until their time, as far as they are not at the front. */
+  /** Cancelled calls stay until their time, unless they are at the front. */
   readonly #queue = new EventQueue<Call>();
   #pending = 0;
   #callsAtThisInstant = 0;
@@ -34,8 +34,8 @@ export class VirtualClock implements Clock {
   }
 
   schedule(ms: number, callback: () => void): ScheduledCall {
-    // It would come before or after nothing, and with it whatever is planned behind it.
-    if (Number.isNaN(ms)) throw new RangeError('a call was planned in NaN ms; the time until it must be a number');
+    // NaN has no order, so it would break the queue.
+    if (Number.isNaN(ms)) throw new RangeError('a call was scheduled in NaN ms; the delay must be a number');
     const call: Call = { callback, isOver: false };
     this.#queue.plan(this.#monotonicMs + Math.max(0, ms), call);
     this.#pending += 1;
@@ -60,12 +60,12 @@ export class VirtualClock implements Clock {
     });
   }
 
-  /** Calls that are still to be made. */
+  /** Number of pending calls. */
   get pendingCalls(): number {
     return this.#pending;
   }
 
-  /** When the next call is due, as {@link monotonicMs} tells time; undefined when none is planned. */
+  /** When the next call is due, in {@link monotonicMs}; undefined when none is scheduled. */
   nextDueMs(): number | undefined {
     for (let first = this.#queue.peek(); first !== undefined; first = this.#queue.peek()) {
       if (!first.payload.isOver) return first.dueMs;
@@ -75,10 +75,10 @@ export class VirtualClock implements Clock {
   }
 
   /**
-   * Lets what can happen at this instant happen, moves on to the next call, makes it, and lets happen what it set off.
+   * Settles the current instant, moves on to the next call, makes it, and settles its effects.
    *
-   * @param untilMs a call that is due later, as {@link monotonicMs} tells time, is not made
-   * @returns false when there was none to make; time has not moved then.
+   * @param untilMs limit in {@link monotonicMs}; calls after it are not made
+   * @returns false when there was no call to make; time has not moved then
    * @throws Error when time stands still for a million calls
    */
   async step(untilMs = Number.POSITIVE_INFINITY): Promise<boolean> {
@@ -94,17 +94,17 @@ export class VirtualClock implements Clock {
     this.#moveTo(untilMs);
   }
 
-  /** Moves on without making any call, as a process that was stopped sees it; they are made late, at the next step. */
+  /** Moves on without making calls, like a suspended process; they are made late, at the next step. */
   freeze(ms: number): void {
     this.#moveTo(this.#monotonicMs + ms);
   }
 
-  /** Sets the wall clock by `ms`, back when negative; no time passes. */
+  /** Shifts the wall clock by `ms`, back when negative; no time passes. */
   setWallClock(ms: number): void {
     this.#epochMs += ms;
   }
 
-  /** {@link step} from where everything has settled. */
+  /** {@link step} when everything has settled. */
   async #makeNext(untilMs: number): Promise<boolean> {
     const dueMs = this.nextDueMs();
     if (dueMs === undefined || dueMs > untilMs) return false;
@@ -135,13 +135,13 @@ export class VirtualClock implements Clock {
 }
 
 /**
- * Resolves when nothing is left that can happen without time passing.
+ * Resolves when nothing more can happen without time passing.
  *
  * Node runs the callback of `setImmediate` in a later phase of its event loop, and between two phases it empties the queues of
- * `process.nextTick` and of promises, what these queue themselves included. So after one turn every promise chain has come to
- * an end or waits for something from outside: the clock, or a socket, file, timer, thread or `setImmediate`. Code that reaches
- * the world through ports on virtual time has none of the latter, and then only the clock can set anything off. Code under test
- * that has a socket is not settled by this; its tests wait for what they expect.
+ * `process.nextTick` and of promises, including what these queue themselves. So after one turn every promise chain has ended
+ * or waits for something external: the clock, or a socket, file, timer, thread or `setImmediate`. Code whose I/O is on virtual
+ * time has none of the latter, so only the clock can trigger anything. Code with a real socket is not settled by this; its
+ * tests wait for what they expect.
  */
 export function settled(): Promise<void> {
   return new Promise((resolve) => {

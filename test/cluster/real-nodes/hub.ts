@@ -33,7 +33,7 @@ interface Guest {
 }
 
 /**
- * What stands between real nodes and the machine: a namespace with two doors. Nodes and pods reach the API server at the
+ * Separates real nodes from the machine: a namespace with two gateways. Nodes and pods reach the API server at the
  * hub's address, on the port that it has on 127.0.0.1; the API server reaches them through {@link proxySocketPath}. The
  * control plane itself stays where it is in any test cluster.
  *

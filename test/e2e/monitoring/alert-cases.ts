@@ -1,7 +1,7 @@
 /** Series in the notation of `promtool test rules`: start, step and number of repeats, a sample per minute. */
 type Series = Readonly<Record<string, string>>;
 
-/** What makes an alert fire, and what is near to it and must not. */
+/** A case that makes an alert fire, and a similar one that must not. */
 interface AlertCase {
   fires: Series;
   quiet: Series;

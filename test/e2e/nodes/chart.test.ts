@@ -108,7 +108,7 @@ test('Upgrade: helm upgrade and rollback change the configuration while pods go 
   expect(await ask(lab, ns, 'other', third.ip)).toBe('third');
 });
 
-test('values that are wrong change nothing, and helm says which', async () => {
+test('invalid values change nothing, and helm names them', async () => {
   const { code, stderr } = await lab.product.helm(
     ['upgrade', RELEASE, CHART, '--set-json', 'controlPlane.config.rateLimitShar=0.5'],
     await lab.product.chartValues(),
@@ -118,7 +118,7 @@ test('values that are wrong change nothing, and helm says which', async () => {
   expect((await revisions()).at(-1)).toMatchObject({ revision: 3, status: 'deployed' });
 });
 
-test('beside Terway’s own daemon the agent is installed only on nodes that are chosen for it', async () => {
+test('next to Terway’s own daemon the agent is installed only on selected nodes', async () => {
   const path = '/apis/apps/v1/namespaces/kube-system/daemonsets';
   const labels = { app: 'terway-eniip' };
   await lab.api.create(path, {

@@ -36,7 +36,7 @@ afterAll(async () => {
   await lab?.close();
 }, 60_000);
 
-/** Waits until the node's agent finds nothing to mend. */
+/** Waits until the node's agent finds nothing to repair. */
 async function clean(node: WiredNode): Promise<void> {
   await expect
     .poll(async () => (await lab.agent(node, 'check').catch(() => undefined))?.stdout, { timeout: 30_000 })
@@ -59,7 +59,7 @@ test('kill -9 of the agent: pods do not notice, and new ones are served when it 
   await clean(first);
 });
 
-test('an ENI is not taken from a sandbox that may live: its node has to say that it is gone', async () => {
+test('an ENI is not taken from a sandbox that may be running: its node must first report it gone', async () => {
   const member = async (eniId: string) => (await lab.lab.cloud.state()).enis.find(({ id }) => id === eniId);
   const released = async (pod: RunningPod) => {
     await expect.poll(() => member(pod.eniId), { timeout: 30_000, interval: 200 }).toBeUndefined();
@@ -104,7 +104,7 @@ test('filters, rules and routes that somebody removed come back within a period 
   expect((await first.real.exec('tc', ['filter', 'show', 'dev', 'eth1', 'ingress'])).stdout).toContain('trunk_ingress');
 });
 
-test('a record that cannot be read is set aside and made again', async () => {
+test('an unreadable record is set aside and rebuilt', async () => {
   const { stdout } = await first.real.exec('sh', ['-c', 'ls /var/lib/terway-agent/pods/*.json']);
   const [path = ''] = stdout.trim().split('\n');
   await first.real.exec('sh', ['-c', `echo '{"version":1,' > ${path}`]);
@@ -144,7 +144,7 @@ test('the node is switched off and on: its pods are there again', async () => {
   await clean(first);
 });
 
-test('everything that was there goes with its pods', async () => {
+test('deleting the pods removes everything', async () => {
   await deletePod(lab, ns, 'a');
   await deletePod(lab, ns, 'b');
   for (const node of lab.nodes) {

@@ -172,7 +172,7 @@ describe.each(TARGETS)('a pod of kind %s', (target, nodeName) => {
   });
 });
 
-test('no agent finds anything to mend', async () => {
+test('no agent finds anything to repair', async () => {
   for (const node of lab.nodes) {
     await expect
       .poll(async () => (await lab.agent(node, 'check')).stdout, { timeout: 20_000 })

@@ -3,15 +3,22 @@ import * as z from 'zod';
 import type { ApiClient } from '../test/cluster/api.ts';
 import type { Cluster } from '../test/cluster/cluster.ts';
 import { watch } from '../test/cluster/watch.ts';
-import { type ControlPlane, Lab, type LabNode, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
+import {
+  type ControlPlane,
+  ControlPlaneLab,
+  type LabNode,
+  POD_SECURITY_GROUP,
+  POD_VSWITCH,
+  ZONES,
+} from '../test/lab/lab.ts';
 
 const NAMESPACE = 'default';
 const NODES = 10;
-/** Of {@link NODE_TYPE}. */
+/** Member slots of {@link NODE_TYPE}. */
 export const SLOTS_PER_NODE = 112;
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
 const POD_ENIS = `/apis/network.alibabacloud.com/v1beta1/namespaces/${NAMESPACE}/podenis`;
-/** Of pods that have nothing to do with ENIs. */
+/** Name prefix of pods without ENIs. */
 const OTHER = { bench: 'other' };
 const NODE_TYPE = 'ecs.g7.16xlarge';
 const WORKERS = 8;
@@ -21,12 +28,12 @@ const podEniSchema = z.object({
   status: z.object({ phase: z.string().optional(), instanceID: z.string().optional() }).optional(),
 });
 
-/** The load that budgets are stated for: ten nodes with trunks, one networking, pods created over one connection. */
-export class Bed implements AsyncDisposable {
-  readonly lab: Lab;
+/** The load that the budgets assume: ten nodes with trunks, one PodNetworking, pods created over one connection. */
+export class ControlPlaneBench implements AsyncDisposable {
+  readonly lab: ControlPlaneLab;
   readonly #api: ApiClient;
   readonly #boundMs = new Map<string, number>();
-  /** The instance of each that is in Bind, and since when the watch shows it there. */
+  /** Instance of each PodENI in Bind, and since when the watch shows it there. */
   readonly #places = new Map<string, { instanceId: string | undefined; sinceMs: number }>();
   readonly #nodes = new Map<string, LabNode>();
   settledRecords = 0;
@@ -38,16 +45,16 @@ export class Bed implements AsyncDisposable {
   #serial = 0;
   controlPlane: ControlPlane | undefined;
 
-  private constructor(lab: Lab) {
+  private constructor(lab: ControlPlaneLab) {
     this.lab = lab;
     this.#api = lab.api;
   }
 
   /** Starts simulator and control plane, registers the nodes and waits for their trunks. */
-  static async start(cluster: Cluster): Promise<Bed> {
-    const lab = await Lab.start({ cluster });
-    const bed = new Bed(lab);
-    await bed.#addNodes(NODES);
+  static async start(cluster: Cluster): Promise<ControlPlaneBench> {
+    const lab = await ControlPlaneLab.start({ cluster });
+    const bench = new ControlPlaneBench(lab);
+    await bench.#addNodes(NODES);
     await lab.apply(
       stringify({
         apiVersion: 'network.alibabacloud.com/v1beta1',
@@ -56,13 +63,13 @@ export class Bed implements AsyncDisposable {
         spec: { vSwitchOptions: ZONES.map((zone) => POD_VSWITCH[zone]), securityGroupIDs: [POD_SECURITY_GROUP] },
       }),
     );
-    await bed.startControlPlane();
-    bed.#watching = bed.#watch();
-    await bed.#trunksAttached();
-    return bed;
+    await bench.startControlPlane();
+    bench.#watching = bench.#watch();
+    await bench.#trunksAttached();
+    return bench;
   }
 
-  /** Adds nodes until there are so many. */
+  /** Adds nodes up to this number. */
   async growTo(count: number): Promise<void> {
     if (count <= this.#nodes.size) return;
     await this.#addNodes(count);
@@ -120,7 +127,7 @@ export class Bed implements AsyncDisposable {
     await this.#api.delete(`${POD_ENIS}/${name}`);
   }
 
-  /** Creates pods that have nothing to do with ENIs. */
+  /** Creates pods without ENIs. */
   async createOtherPods(count: number): Promise<void> {
     const end = this.#otherPods.next + count;
     const work = async () => {
@@ -134,7 +141,7 @@ export class Bed implements AsyncDisposable {
     await Promise.all(Array.from({ length: WORKERS }, work));
   }
 
-  /** Deletes the oldest of them, and creates as many. */
+  /** Replaces the oldest of them. */
   async replaceOtherPods(count: number): Promise<void> {
     const names = Array.from({ length: count }, (_, at) => `other-${this.#otherPods.first + at}`);
     this.#otherPods.first += count;
@@ -147,7 +154,7 @@ export class Bed implements AsyncDisposable {
     await this.#api.delete(PODS, { query: { labelSelector, gracePeriodSeconds: 0 } });
   }
 
-  /** Deletes pods as a node that has stopped them would. */
+  /** Deletes pods without a grace period, as a kubelet does after stopping them. */
   async deletePods(names: Iterable<string>): Promise<void> {
     for (const name of names) {
       await this.#api.delete(`${PODS}/${name}`, { query: { gracePeriodSeconds: 0 } });
@@ -181,13 +188,13 @@ export class Bed implements AsyncDisposable {
     );
   }
 
-  /** Member ENIs of pods that the cloud has, by the simulator's own state. */
+  /** Member ENIs of pods in the simulated cloud. */
   async podEnis(): Promise<string[]> {
     const { enis } = await this.lab.cloud.state();
     return enis.filter((eni) => eni.type !== 'Primary' && eni.type !== 'Trunk').map((eni) => eni.id);
   }
 
-  /** Calls that the simulated cloud got since it started. */
+  /** Calls that the simulated cloud has received. */
   async cloudCalls(): Promise<number> {
     const { calls } = await this.lab.cloud.counters();
     return Object.values(calls)
@@ -203,7 +210,7 @@ export class Bed implements AsyncDisposable {
     return { all: sum(counted), throttled: sum(counted.filter(([code]) => code.startsWith('Throttling'))) };
   }
 
-  /** Of these, those that change something. */
+  /** Mutating calls among them. */
   async mutations(): Promise<number> {
     const { calls } = await this.lab.cloud.counters();
     return Object.entries(calls)
@@ -213,9 +220,8 @@ export class Bed implements AsyncDisposable {
   }
 
   /**
-   * Writes that the API server got from the control plane on account of pods: PodENIs, their mirrors, nodes. Without leases
-   * and events, which do not follow from pods, without the pods, which are the harness's, and without the minutely status of the
-   * PodNetworking, which does not grow with the pods.
+   * Writes to the API server that the control plane makes for pods: PodENIs, mirrors, nodes. Excludes leases and events, the
+   * pods themselves (the harness writes them), and the status of the PodNetworking, which does not grow with the pods.
    */
   async kubeWrites(): Promise<number> {
     const text = await this.#api.requestText('GET', '/metrics');
@@ -285,7 +291,7 @@ export class Bed implements AsyncDisposable {
     });
   }
 
-  /** Puts settled Fixed records into the cluster, as a control plane that has run for long would find them. */
+  /** Creates settled Fixed PodENIs, as in a cluster that has run for a long time. */
   async createSettledRecords(count: number): Promise<void> {
     const end = this.settledRecords + count;
     const work = async () => {
@@ -304,11 +310,11 @@ export class Bed implements AsyncDisposable {
 
 interface PodOptions {
   networking?: string;
-  /** So that its name counts as one that comes back. */
+  /** Gives the pod a stable name. */
   isOfStatefulSet?: boolean;
 }
 
-/** A pod of the load: on its node already, tolerating everything, with what the webhook would add. */
+/** A pod of the load: bound to its node, tolerating everything, with what the webhook would add. */
 export function podManifest(
   name: string,
   nodeName: string,

@@ -10,7 +10,7 @@ import { type Cluster, startCluster } from '../test/cluster/cluster.ts';
 import { pollUntil } from '../test/cluster/poll.ts';
 import { type RealNode, startRealNode } from '../test/cluster/real-nodes/real-node.ts';
 import {
-  Lab,
+  ControlPlaneLab,
   NODE_SECURITY_GROUP,
   NODE_VSWITCH,
   POD_SECURITY_GROUP,
@@ -18,9 +18,9 @@ import {
   REGION,
   ZONES,
 } from '../test/lab/lab.ts';
-import { podManifest } from './bed.ts';
+import { podManifest } from './control-plane-bench.ts';
 
-/** On the node; the rest of its root is the machine's. */
+/** Directory on the node; the rest of its root file system is the machine's. */
 const DIRECTORY = '/opt/agent-bench';
 const PROGRAMS = ['terway-agent', 'terway-agent.mjs', 'terway-cni', 'terway-kernel', 'terway.bpf.o', 'frames'];
 const INSTANCE_TYPE = 'ecs.g7.16xlarge';
@@ -33,7 +33,7 @@ const FOLDER = '/apis/network.alibabacloud.com/v1beta1';
 
 const objectSchema = z.object({ metadata: z.object({ uid: z.string() }) });
 
-/** One call of the plugin, timed from before its start until it has ended. */
+/** One call of the plugin, timed from before its start until it ended. */
 export interface Call {
   ms: number;
   code: number;
@@ -43,23 +43,23 @@ export interface Call {
 /** A sandbox that the runtime would make for a pod. */
 export interface Sandbox {
   pod: string;
-  /** Another one for each sandbox. */
+  /** Unique per sandbox. */
   containerId: string;
 }
 
 /**
- * One node with a kubelet's Node object, a trunk of the simulated cloud and pods whose addresses are assigned, and the agent as
- * it is shipped. The runtime does not know the plugin: what calls it is the harness.
+ * One node with a kubelet's Node object, a simulated trunk and pods with assigned addresses, and the shipped agent. The
+ * runtime does not use the plugin; the harness calls it.
  */
-export class NodeBed implements AsyncDisposable {
+export class NodeBench implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
   readonly #cluster: Cluster;
-  readonly #lab: Lab;
+  readonly #lab: ControlPlaneLab;
   readonly #node: RealNode;
   #agent: { done: Promise<CommandResult>; stop: AbortController } | undefined;
   #healthUrl = '';
 
-  private constructor(parts: { stack: AsyncDisposableStack; cluster: Cluster; lab: Lab; node: RealNode }) {
+  private constructor(parts: { stack: AsyncDisposableStack; cluster: Cluster; lab: ControlPlaneLab; node: RealNode }) {
     this.#stack = parts.stack;
     this.#cluster = parts.cluster;
     this.#lab = parts.lab;
@@ -67,7 +67,7 @@ export class NodeBed implements AsyncDisposable {
   }
 
   /** @param stateDir made and removed by the caller */
-  static async start(stateDir: string): Promise<NodeBed> {
+  static async start(stateDir: string): Promise<NodeBench> {
     await using stack = new AsyncDisposableStack();
     const cluster = stack.use(
       await startCluster({
@@ -77,7 +77,7 @@ export class NodeBed implements AsyncDisposable {
       }),
     );
     const latencies = { createMs: 50, attachMs: 100, detachMs: 100 };
-    const lab = stack.use(await Lab.start({ cluster, stateDir: join(stateDir, 'lab'), latencies }));
+    const lab = stack.use(await ControlPlaneLab.start({ cluster, stateDir: join(stateDir, 'lab'), latencies }));
     const vpc = stack.use(await startVpcSwitch({ cloud: lab.cloud, stateDir: join(stateDir, 'vpc') }));
     const { instanceId } = await lab.cloud.runInstance({
       instanceType: INSTANCE_TYPE,
@@ -97,17 +97,17 @@ export class NodeBed implements AsyncDisposable {
       }),
     );
     await lab.startControlPlane();
-    const bed = new NodeBed({ stack: stack.move(), cluster, lab, node });
+    const bench = new NodeBench({ stack: stack.move(), cluster, lab, node });
     try {
-      await bed.#prepare(join(stateDir, 'lab', 'dist'));
-      return bed;
+      await bench.#prepare(join(stateDir, 'lab', 'dist'));
+      return bench;
     } catch (error) {
-      await bed.close();
+      await bench.close();
       throw error;
     }
   }
 
-  /** Creates pods for the node and waits until each has its address; makes their network namespaces. */
+  /** Creates pods and their network namespaces, and waits until each pod has its address. */
   async assignPods(names: readonly string[]): Promise<void> {
     await this.#lab.apply(
       stringify({
@@ -129,11 +129,11 @@ export class NodeBed implements AsyncDisposable {
       { what: `${names.length} PodENIs to be in Bind`, timeoutMs: 90_000, intervalMs: 200 },
     );
     await this.#run('sh', ['-c', names.map((name) => `ip netns add ${name}`).join(' && ')]);
-    // It would try to start the pods, which it cannot, again every second.
+    // The kubelet would retry every second to start the pods, which it cannot.
     await this.#run('sh', ['-c', 'kill -STOP $(cat /run/units/kubelet.pid)']);
   }
 
-  /** Runs the plugin for one sandbox after another, as the runtime does. Side by side with other calls of this. */
+  /** Runs the plugin for the sandboxes in sequence, as the runtime does. Several calls may run concurrently. */
   async call(command: 'ADD' | 'DEL', sandboxes: readonly Sandbox[]): Promise<Call[]> {
     const lines = sandboxes.map(({ pod, containerId }) => {
       const args = `K8S_POD_NAMESPACE=${NAMESPACE};K8S_POD_NAME=${pod}`;
@@ -209,13 +209,13 @@ export class NodeBed implements AsyncDisposable {
     return found;
   }
 
-  /** Fills the namespace of a pod whose sandbox has been added. */
+  /** Floods the namespace of a pod after its ADD. */
   async flood(pod: string, kind: FloodKind): Promise<void> {
     const { command, args, input } = floodCommand(kind, pod);
     await this.#run(command, args, input);
   }
 
-  /** Waits until the agent has looked at all its pods so many times more. */
+  /** Waits for this many more full syncs of the agent. */
   async synced(times: number): Promise<void> {
     const count = async () => {
       const text = await (await fetch(`${this.#healthUrl}/metrics`)).text();
@@ -224,7 +224,9 @@ export class NodeBed implements AsyncDisposable {
     };
     const before = await count();
     await pollUntil(async () => ((await count()) >= before + times ? true : undefined), {
-      ...{ what: `${times} syncs of the agent`, timeoutMs: 300_000, intervalMs: 500 },
+      what: `${times} syncs of the agent`,
+      timeoutMs: 300_000,
+      intervalMs: 500,
     });
   }
 
@@ -245,9 +247,9 @@ export class NodeBed implements AsyncDisposable {
       await copyFile(join(distDir, file), this.#path(file));
     }
     await cp(join(distDir, 'chunks'), this.#path('chunks'), { recursive: true });
-    // The launcher looks for it on the PATH; where this checkout is may be hidden from nodes.
+    // The launcher finds it on the PATH; nodes may not see this checkout.
     await copyFile(process.execPath, this.#path('node'));
-    // As the kubelet gives it: an agent may write what belongs to the node that its token names.
+    // Like a token from the kubelet: the agent may only write objects of the node that its token names.
     const node = objectSchema.parse(await this.#lab.api.get(`/api/v1/nodes/${NODE_NAME}`));
     const kubeconfigPath = await this.#cluster.writeKubeconfig({
       serviceAccount: { namespace: 'kube-system', name: 'terway-agent' },
@@ -261,7 +263,7 @@ export class NodeBed implements AsyncDisposable {
     this.#healthUrl = `http://${address}`;
   }
 
-  /** A file of {@link DIRECTORY}, seen from the machine. */
+  /** Path of a file in {@link DIRECTORY} on the machine. */
   #path(name: string): string {
     return join(`/proc/${this.#node.pid}/root`, DIRECTORY, name);
   }
@@ -272,13 +274,13 @@ export class NodeBed implements AsyncDisposable {
     return stdout;
   }
 
-  /** The agent and its helper, as the machine counts them, with the names of their programs. */
+  /** Pids of the agent and its helper on the machine, with their program names. */
   async #agentPids(): Promise<Map<number, string>> {
     const found = new Map<number, string>();
     const namespace = await readlink(`/proc/${this.#node.pid}/ns/pid`);
     for (const entry of await readdir('/proc')) {
       if (!/^\d+$/.test(entry)) continue;
-      // It may have ended.
+      // The process may have ended.
       if ((await readlink(`/proc/${entry}/ns/pid`).catch(() => '')) !== namespace) continue;
       const words = (await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '')).split('\0');
       const program = words.find((word) => /\/terway-(agent\.mjs|kernel)$/.test(word));

@@ -7,11 +7,11 @@ import { FramesProcess, flood, receivedPackets } from './frames-tool.ts';
 
 export const OUTSIDE = '10.9.9.9';
 export const PORT = '4000';
-/** With the headers of UDP and IPv4, 50 bytes: the size of the peer's measurement. */
+/** 50 bytes with the headers of UDP and IPv4, the packet size in upstream's measurement. */
 export const PAYLOAD_BYTES = '22';
 
 const SUBNET = '10.0.0.0/16';
-/** So that no namespace has thousands of links. */
+/** Limits the number of links in one namespace. */
 const LINKS_PER_NAMESPACE = 250;
 const WORKERS = 8;
 
@@ -19,11 +19,11 @@ const WORKERS = 8;
 export type Direction = 'out' | 'in';
 
 /**
- * A node of its own with so many trunk pods, added through the data path. The pod that sends and receives has a namespace of
- * its own and was added last, the worst place in a list. The others are real for the node, with address, veth, map entries,
- * routes and rules, but may share a few namespaces, as nobody sends from there.
+ * A node with many trunk pods, added through the data path. The pod that sends and receives has its own namespace and was
+ * added last, the worst position in a list. The others are real for the node, with address, veth, map entries, routes and
+ * rules, but may share a few namespaces, because they send nothing.
  */
-export class Crowd implements AsyncDisposable {
+export class TrunkPodFleet implements AsyncDisposable {
   readonly lab: DatapathLab;
   readonly datapath: Datapath;
   readonly pods: readonly PodAttachment[];
@@ -38,7 +38,7 @@ export class Crowd implements AsyncDisposable {
     this.#name = namespaceOf(this.pods.at(-1));
   }
 
-  static async make(count: number, layout: Layout, namespaces: 'shared' | 'own'): Promise<Crowd> {
+  static async make(count: number, layout: Layout, namespaces: 'shared' | 'own'): Promise<TrunkPodFleet> {
     const lab = new DatapathLab();
     try {
       const datapath = await openLab(lab, layout);
@@ -51,7 +51,7 @@ export class Crowd implements AsyncDisposable {
       for (const pod of pods.slice(-1)) await datapath.add(pod);
       lab.gateways();
       const sink = await FramesProcess.start(namespaceOf(pods.at(-1)), 'sink', PORT);
-      return new Crowd({ lab, datapath, pods, sink });
+      return new TrunkPodFleet({ lab, datapath, pods, sink });
     } catch (error) {
       lab[Symbol.dispose]();
       throw error;
@@ -59,10 +59,10 @@ export class Crowd implements AsyncDisposable {
   }
 
   /**
-   * Sends packets of the last pod, or to it.
+   * Sends packets from or to the last pod.
    *
-   * @returns CPU time per packet in nanoseconds, everything counted from the sender's socket to the end of the way
-   * @throws Error when one of them did not arrive
+   * @returns CPU time per packet in nanoseconds, from the sender's socket to the receiver
+   * @throws Error when a packet did not arrive
    */
   async costNs(direction: Direction, packets: number): Promise<number> {
     const end: [string, string] = direction === 'out' ? [this.lab.switchNs, 'sw1'] : [this.#name, 'eth0'];
@@ -93,7 +93,7 @@ export class Crowd implements AsyncDisposable {
   }
 }
 
-/** The data path of a laboratory's node. */
+/** Opens the data path of the lab's node. */
 export function openLab(lab: DatapathLab, layout: Layout): Promise<Datapath> {
   return openDatapath({
     settings: lab.settings({ layout }),
@@ -105,7 +105,7 @@ export function openLab(lab: DatapathLab, layout: Layout): Promise<Datapath> {
   });
 }
 
-/** A trunk pod, in a namespace of its own if none is given. */
+/** A trunk pod, in its own namespace if none is given. */
 export function trunkPod(
   lab: DatapathLab,
   at: number,
@@ -123,7 +123,7 @@ export function trunkPod(
         name: shared?.interfaceName ?? 'eth0',
         ipv4: { address: `10.0.${4 + (at >> 8)}.${at & 255}`, subnet: SUBNET },
         mtu: 1500,
-        // One namespace has one default route.
+        // A namespace can have only one default route.
         defaultRoute: shared === undefined,
         extraRoutes: [],
         attachment: { kind: 'member', trunk: lab.trunk, vlanId: at },
@@ -141,7 +141,7 @@ function podsOf(lab: DatapathLab, count: number, namespaces: 'shared' | 'own'): 
   const pods: PodAttachment[] = [];
   let netns = '';
   for (let at = 1; at < count; at += 1) {
-    if ((at - 1) % LINKS_PER_NAMESPACE === 0) netns = lab.namespace(`crowd${at}`);
+    if ((at - 1) % LINKS_PER_NAMESPACE === 0) netns = lab.namespace(`fleet${at}`);
     pods.push(trunkPod(lab, at, { netns, interfaceName: `eth${at}` }));
   }
   return [...pods, trunkPod(lab, count)];
