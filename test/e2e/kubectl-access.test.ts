@@ -167,7 +167,7 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
     await withReplica(hostname(), 'terway-controlplane', async () => {
       const quota = await plugin.run(['quota'], asked);
       expect(quota).toMatchObject({ code: 0, stderr: '' });
-      expect(quota.stdout).toMatch(/^API +LIMIT +USED/);
+      expect(quota.stdout).toMatch(/^API +LIMIT +LEARNT +USED/);
       expect(await readFile(join(folder, 'exec.log'), 'utf8')).toBe(
         `exec --namespace kube-system ${hostname()} --container controlplane -- terway-controlplane admin quota\n`,
       );
