@@ -165,7 +165,7 @@ describe('a pod', () => {
     expect(created.metadata.annotations).toMatchObject({ 'k8s.aliyun.com/pod-networking': 'z-high' });
     await operator.bound(ns, 'overlap');
     expect((await operator.podEvent(ns, 'overlap', 'PodNetworkingsOverlap')).note).toMatch(
-      /z-high serves the pod; a-low select/,
+      /z-high serves the pod; a-low also selects it/,
     );
   });
 });

@@ -172,7 +172,7 @@ async function unready(server: string, user: object, reason: RegExp, config: obj
     expect((await fetch(`http://127.0.0.1:${port}/healthz`)).status).toBe(200);
     expect(process.isRunning).toBe(true);
     // The log says the same, for those who look there.
-    expect(await process.output()).toMatch(/watch interrupted|the API server does not answer/);
+    expect(await process.output()).toMatch(/watch interrupted|the API server does not respond/);
   } finally {
     expect(await process.stop()).toBe('exit code 0');
   }

@@ -295,7 +295,7 @@ export class PodAdmitter {
       events.podNormal(
         key,
         'PodNetworkingsOverlap',
-        `PodNetworking ${wanted[0]?.networking.metadata.name} serves the pod; ${others.join(', ')} also select it but have lower precedence by spec.priority and name`,
+        `PodNetworking ${wanted[0]?.networking.metadata.name} serves the pod; ${others.join(', ')} ${others.length === 1 ? 'also selects it but has' : 'also select it but have'} lower precedence by spec.priority and name`,
       );
     }
     return 'again';
