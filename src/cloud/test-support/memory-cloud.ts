@@ -35,7 +35,7 @@ export class MemoryCloud implements Cloud {
     const atMs = this.#clock.monotonicMs();
     const enis = ids.flatMap((id) => {
       const status = this.#plans.get(id)?.findLast((plan) => plan.atMs <= atMs)?.status ?? 'gone';
-      return status === 'gone' ? [] : [eniOf(id, status)];
+      return status === 'gone' ? [] : [eniOf(id, { status })];
     });
     await this.#clock.sleep(this.answerMs, signal);
     if (this.failures.length > 0) throw this.failures.shift();
@@ -53,11 +53,12 @@ export class MemoryCloud implements Cloud {
   describeSecurityGroups = unused;
 }
 
-function eniOf(id: string, status: EniStatus): Eni {
+/** A secondary ENI with nothing special about it but `rest`. */
+export function eniOf(id: string, rest: Partial<Eni>): Eni {
   return {
     id,
     type: 'Secondary',
-    status,
+    status: 'Available',
     macAddress: '',
     vpcId: 'vpc-1',
     vSwitchId: 'vsw-1',
@@ -70,5 +71,6 @@ function eniOf(id: string, status: EniStatus): Eni {
     tags: {},
     deleteOnRelease: true,
     description: '',
+    ...rest,
   };
 }

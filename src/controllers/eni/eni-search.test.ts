@@ -3,7 +3,7 @@ import type { CallClass } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { DescribedEnis, EniFilter } from '../../cloud/port.ts';
 import { type CallLeave, QuotaScheduler } from '../../cloud/quota.ts';
-import { MemoryCloud } from '../../cloud/test-support/memory-cloud.ts';
+import { eniOf, MemoryCloud } from '../../cloud/test-support/memory-cloud.ts';
 import { TAG_ATTEMPT, TAG_CLUSTER } from '../../crds/names.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import { VirtualClock } from '../../util/test-support/virtual-clock.ts';
@@ -67,29 +67,8 @@ function fits(eni: Eni, { vpcId, instanceId, type, tags = {} }: EniFilter): bool
   );
 }
 
-function eni(id: string, rest: Partial<Eni>): Eni {
-  return {
-    id,
-    type: 'Secondary',
-    status: 'Available',
-    macAddress: '',
-    vpcId: 'vpc-1',
-    vSwitchId: 'vsw-1',
-    zoneId: 'z',
-    primaryIp: '',
-    ipv4: [],
-    ipv6: [],
-    securityGroupIds: [],
-    resourceGroupId: '',
-    tags: {},
-    deleteOnRelease: true,
-    description: '',
-    ...rest,
-  };
-}
-
 const created = (attempt: string, cluster = CLUSTER) =>
-  eni(`eni-${cluster}-${attempt}`, { tags: { [TAG_CLUSTER]: cluster, [TAG_ATTEMPT]: attempt } });
+  eniOf(`eni-${cluster}-${attempt}`, { tags: { [TAG_CLUSTER]: cluster, [TAG_ATTEMPT]: attempt } });
 
 /** Asks, and returns the ids found or the error. */
 function ask(question: EniQuestion, callClass: CallClass = 'release') {
@@ -122,8 +101,8 @@ test('a single question gets its own request', async () => {
 });
 
 test('one listing answers a batch, each question with its own result', async () => {
-  const trunk = eni('eni-trunk', { type: 'Trunk', instanceId: 'i-1' });
-  const others = [created('t-1', 'c-2'), eni('eni-x', { instanceId: 'i-1' }), eni('eni-y', { type: 'Trunk' })];
+  const trunk = eniOf('eni-trunk', { type: 'Trunk', instanceId: 'i-1' });
+  const others = [created('t-1', 'c-2'), eniOf('eni-x', { instanceId: 'i-1' }), eniOf('eni-y', { type: 'Trunk' })];
   cloud.enis = [trunk, created('t-0'), ...others];
   const asked = [{ trunkOf: 'i-1' }, { trunkOf: 'i-2' }, ...attempts(20)].map((question) => ask(question));
   await clock.advance(1000);
