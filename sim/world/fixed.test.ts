@@ -33,38 +33,38 @@ async function boundOnce(world: World): Promise<string | undefined> {
   return addressOf(world);
 }
 
-test('the address is kept while a successor waits for a node, however long', async () => {
+function isBoundOnNode2(world: World): boolean {
+  return world.isBound('default/db-0') && world.podEni('default/db-0')?.spec.target?.nodeName === 'node-2';
+}
+
+/** A pod was bound and is gone; another one of its name has no node yet. */
+async function withPendingSuccessor(): Promise<{ world: World; address: string | undefined }> {
   const world = await cluster();
   const address = await boundOnce(world);
   world.deletePod('default/db-0', 0);
   await world.run(100);
   world.createPod({ name: 'db-0', nodeName: '', ...FIXED });
+  return { world, address };
+}
+
+test('the address is kept while a successor waits for a node, however long', async () => {
+  const { world, address } = await withPendingSuccessor();
   // The TTL is ten minutes, but the pod has existed all the time.
   await world.run(15 * 60_000);
   const caller = { actor: 'scheduler', nowMs: world.clock.now() };
   world.kube.bind({ namespace: 'default', name: 'db-0' }, 'node-2', caller);
-  await world.until(
-    'bound again',
-    () => world.isBound('default/db-0') && world.podEni('default/db-0')?.spec.target?.nodeName === 'node-2',
-    60_000,
-  );
+  await world.until('bound again', () => isBoundOnNode2(world), 60_000);
   expect(addressOf(world)).toBe(address);
 });
 
 test('the TTL starts at the end of the last pod of the name, even if that was never bound', async () => {
-  const world = await cluster();
-  const address = await boundOnce(world);
-  world.deletePod('default/db-0', 0);
-  await world.run(100);
-  world.createPod({ name: 'db-0', nodeName: '', ...FIXED });
+  const { world, address } = await withPendingSuccessor();
   await world.run(15 * 60_000);
   // More than a TTL after the first pod's end, but just after the second's.
   world.deletePod('default/db-0', 0);
   await world.run(1000);
   world.createPod({ name: 'db-0', nodeName: 'node-2', ...FIXED });
-  const isBack = () =>
-    world.isBound('default/db-0') && world.podEni('default/db-0')?.spec.target?.nodeName === 'node-2';
-  await world.until('bound again', isBack, 60_000);
+  await world.until('bound again', () => isBoundOnNode2(world), 60_000);
   expect(addressOf(world)).toBe(address);
   world.deletePod('default/db-0', 0);
   await world.until('released', () => world.podEni('default/db-0') === undefined, 11 * 60_000);

@@ -106,6 +106,8 @@ export class EniDriver {
   async perform(subject: EniSubject, decision: EniDecision, handler: EniHandler): Promise<Outcome> {
     const { step } = decision;
     const { id, owner, eniId } = subject;
+    const { callClass } = decision;
+    const wanted = { id, owner, callClass, onEnd: (call: EndedCall) => subject.ended?.(call) };
     switch (step.do) {
       case 'create':
       case 'attach':
@@ -115,38 +117,32 @@ export class EniDriver {
         return handler.inProgress(
           step,
           this.#calls.want({
-            id,
-            owner,
+            ...wanted,
             kind: step.do,
-            callClass: decision.callClass,
             plannedMs: decision.plannedMs,
             turn: (request, signal) => this.#quota.turn(request, signal),
             atTurn: () => this.#atTurn(subject, step, (decided) => this.#callOf(decided)),
-            onEnd: (call) => subject.ended?.(call),
           }),
         );
       case 'find':
         return handler.inProgress(
           step,
           this.#calls.want({
-            id,
-            owner,
+            ...wanted,
             kind: step.do,
-            callClass: decision.callClass,
             turn: (request, signal) => this.#search.seat(request, signal),
             atTurn: () => this.#atTurn(subject, step, (decided) => this.#searchOf(decided)),
-            onEnd: (call) => subject.ended?.(call),
           }),
         );
       case 'observe':
         // A call whose turn has come waits for this and keeps its place.
-        this.#observer.expect(eniId, 'read', owner, decision.callClass);
+        this.#observer.expect(eniId, 'read', owner, callClass);
         return {};
       case 'waitForCall':
         return handler.inProgress(step, false);
       case 'waitForCloud':
         this.#calls.withdraw(id);
-        this.#observer.expect(eniId, step.transition, owner, decision.callClass);
+        this.#observer.expect(eniId, step.transition, owner, callClass);
         return handler.inProgress(step, false);
       case 'waitForNode':
         this.#calls.withdraw(id);
