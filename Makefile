@@ -25,10 +25,10 @@ $(SYSTEM_STAMP): scripts/system-packages.ts | $(STAMP)
 	@touch $@
 
 demo: $(STAMP) $(SYSTEM_STAMP) ## See it work: real nodes and pods, a simulated cloud, a live tour; Ctrl-C ends it
-	@exec node test/demo/demo.ts
+	@exec node demo/demo.ts
 
 demo-once: $(STAMP) $(SYSTEM_STAMP) ## The same without a stop; exits 0, or 1 with what was wrong
-	@exec node test/demo/demo.ts --once
+	@exec node demo/demo.ts --once
 
 test: $(STAMP) $(SYSTEM_STAMP) ## All checks and tests; KEEP_GOING=1 runs the rest after a failure, too
 	@exec node scripts/test.ts $(if $(KEEP_GOING),--keep-going)

@@ -19,7 +19,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'unit',
-          include: ['{src,sim,scripts,bench,test/demo,test/lab,test/sdk,test/harness}/**/*.test.ts'],
+          include: ['{src,sim,tools,scripts,demo,bench,test/harness,test/sdk}/**/*.test.ts'],
           exclude: ['**/*.netns.test.ts'],
           // Modules are loaded once for all files of a worker: that is half of what these tests cost.
           isolate: false,

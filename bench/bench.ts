@@ -106,6 +106,7 @@ const sections: Record<string, (bench: ControlPlaneBench) => Promise<void>> = {
   },
 
   async burst200(bench) {
+    await measureRequestsAlone(bench, 200);
     await settled(bench);
     const calls = await bench.cloudCalls();
     const writes = await bench.kubeWrites();
@@ -299,6 +300,18 @@ const sections: Record<string, (bench: ControlPlaneBench) => Promise<void>> = {
     });
   },
 };
+
+/** What of a burst is the machine's: the same requests, while no control plane runs. */
+async function measureRequestsAlone(bench: ControlPlaneBench, count: number): Promise<void> {
+  await bench.controlPlane?.process.stop();
+  record({
+    name: `the API server alone: ${count} POSTs of pods, and 3 writes of a PodENI for each`,
+    value: (await bench.requestsAlone(count)) / SECONDS,
+    unit: 's',
+    upstream: '–',
+  });
+  await bench.startControlPlane();
+}
 
 async function burst(
   bench: ControlPlaneBench,

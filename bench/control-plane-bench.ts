@@ -10,7 +10,7 @@ import {
   POD_SECURITY_GROUP,
   POD_VSWITCH,
   ZONES,
-} from '../test/lab/lab.ts';
+} from '../test/harness/lab.ts';
 
 const NAMESPACE = 'default';
 const NODES = 10;
@@ -105,6 +105,35 @@ export class ControlPlaneBench implements AsyncDisposable {
       answeredMs.set(name, performance.now());
     }
     return answeredMs;
+  }
+
+  /**
+   * Creates pods one after another and, for each, writes a PodENI three times, as the control plane does until the bind.
+   * Deletes both.
+   *
+   * @returns the time until everything was written; milliseconds.
+   */
+  async requestsAlone(count: number): Promise<number> {
+    const names = Array.from({ length: count }, (_, at) => `alone-${at}`);
+    const startedMs = performance.now();
+    const writes: Promise<void>[] = [];
+    for (const [at, name] of names.entries()) {
+      await this.createPod(name, `node-${(at % this.#nodes.size) + 1}`);
+      writes.push(this.#writeRecord(name));
+    }
+    await Promise.all(writes);
+    const tookMs = performance.now() - startedMs;
+    await this.deletePods(names);
+    for (const name of names) await this.deletePodEni(name);
+    return tookMs;
+  }
+
+  async #writeRecord(name: string): Promise<void> {
+    await this.#api.create(POD_ENIS, settledRecord(name));
+    await this.#api.patch(`${POD_ENIS}/${name}`, 'merge', {
+      metadata: { labels: { 'k8s.aliyun.com/node': 'node-2' } },
+    });
+    await this.#api.patch(`${POD_ENIS}/${name}/status`, 'merge', { status: { phase: 'Unbind' } });
   }
 
   async createPod(name: string, node: string, options: PodOptions = {}): Promise<void> {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
-import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
+import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/harness/lab.ts';
 import type { ControlPlaneBench } from './control-plane-bench.ts';
 import { SECONDS, settled } from './pace.ts';
 import type { Report } from './report.ts';

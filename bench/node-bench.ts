@@ -2,12 +2,10 @@ import { copyFile, cp, mkdir, readdir, readFile, readlink, writeFile } from 'nod
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import * as z from 'zod';
-import { buildNative } from '../scripts/build-native.ts';
 import { startVpcSwitch } from '../sim/vpc/vpc-switch.ts';
 import { type FloodKind, floodCommand } from '../src/datapath/test-support/floods.ts';
 import type { CommandResult } from '../test/cluster/access.ts';
 import { type Cluster, startCluster } from '../test/cluster/cluster.ts';
-import { pollUntil } from '../test/cluster/poll.ts';
 import { type RealNode, startRealNode } from '../test/cluster/real-nodes/real-node.ts';
 import {
   ControlPlaneLab,
@@ -17,7 +15,9 @@ import {
   POD_VSWITCH,
   REGION,
   ZONES,
-} from '../test/lab/lab.ts';
+} from '../test/harness/lab.ts';
+import { pollUntil } from '../tools/machine/poll.ts';
+import { buildNative } from '../tools/product/native.ts';
 import { podManifest } from './control-plane-bench.ts';
 
 /** Directory on the node; the rest of its root file system is the machine's. */

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { LookLoop } from '../src/agent/look-loop.ts';
 import { buildTools, type DatapathLab } from '../src/datapath/test-support/datapath-lab.ts';
 import { systemClock } from '../src/util/clock.ts';
-import { pollUntil } from '../test/cluster/poll.ts';
+import { pollUntil } from '../tools/machine/poll.ts';
 import { type Report, spread } from './report.ts';
 import { TrunkPodFleet } from './trunk-pod-fleet.ts';
 

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type MeasuredFigure, PERFORMANCE_FILE, performanceSchema } from '../scripts/performance.ts';
+import { type MeasuredFigure, PERFORMANCE_FILE, performanceSchema } from '../tools/docs/performance.ts';
 import { isMet, type Measure, median } from './report.ts';
 
 const root = join(import.meta.dirname, '..');

@@ -1,7 +1,7 @@
 import { stringify } from 'yaml';
 import * as z from 'zod';
-import { pollUntil } from '../test/cluster/poll.ts';
-import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
+import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/harness/lab.ts';
+import { pollUntil } from '../tools/machine/poll.ts';
 import { type ControlPlaneBench, SLOTS_PER_NODE } from './control-plane-bench.ts';
 import { MINUTE_MS, SECONDS, settled, untilSecondOfMinute } from './pace.ts';
 import { median, type Report, spread } from './report.ts';

@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { Agent, request } from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
-import { chooseFreePorts } from '../test/cluster/ports.ts';
-import { type ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/lab/lab.ts';
+import { type ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../test/harness/lab.ts';
+import { chooseFreePorts } from '../tools/machine/ports.ts';
 
 const PER_SECOND = 200;
 const SECONDS = 20;

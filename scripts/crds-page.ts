@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { allCrds } from '../src/crds/all.ts';
-import { markdownTable } from './markdown-table.ts';
+import { markdownTable } from '../tools/docs/markdown-table.ts';
 
 const INTRODUCTION = `<!-- Generated from src/crds by \`make generate\`; do not edit. -->
 # Custom resources

@@ -152,7 +152,7 @@ describe('each page exists in both languages', () => {
 
 test('every file of this repository that a page names exists', () => {
   const missing = everyPage().flatMap(({ path, text }) =>
-    [...text.matchAll(/(?<=^|[\s`(=])(?:config|charts|docs|src|sim|test|scripts)\/[\w./-]+/gm)]
+    [...text.matchAll(/(?<=^|[\s`(=])(?:config|charts|docs|src|sim|tools|test|demo|scripts)\/[\w./-]+/gm)]
       .map(([name]) => name.replace(/[.]$/, ''))
       .filter((name) => !existsSync(join(root, name)) && !existsSync(join(root, dirname(path), name)))
       .map((name) => `${path}: ${name}`),
@@ -225,7 +225,7 @@ describe('docs/design/weak-spots.md', () => {
   /** Titles of tests by path, as they stand in the sources. */
   async function titles(): Promise<Map<string, string[]>> {
     const found = new Map<string, string[]>();
-    for (const folder of ['src', 'test']) {
+    for (const folder of ['src', 'test', 'demo', 'tools']) {
       const names = await readdir(join(root, folder), { recursive: true });
       for (const name of names.filter((path) => path.endsWith('.test.ts'))) {
         const text = await readFile(join(root, folder, name), 'utf8');

@@ -7,11 +7,11 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { allCrds } from '../src/crds/all.ts';
+import { performancePages } from '../tools/docs/performance.ts';
 import { chartFiles } from './chart-files.ts';
 import { crdsPage } from './crds-page.ts';
 import { dashboardFiles } from './dashboards.ts';
 import { metricsPage } from './metrics-page.ts';
-import { performancePages } from './performance.ts';
 import { reasonsPage } from './reasons-page.ts';
 
 const root = join(import.meta.dirname, '..');

@@ -6,7 +6,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import * as z from 'zod';
-import { writeProductImage } from './image/product.ts';
+import { writeProductImage } from '../tools/product/image/product.ts';
 
 const root = join(import.meta.dirname, '..');
 const { values: flags } = parseArgs({ options: { out: { type: 'string' }, dist: { type: 'string' } } });

@@ -35,13 +35,20 @@ test.each([
   ['src/cloud/rpc.ts', "export { x } from '../kube/client.ts';\n", 'src/kube/client.ts'],
   ['src/cloud/lazy.ts', "const m = await import('../controllers/manager.ts');\n", 'src/controllers/manager.ts'],
   ['src/cli/terway-controlplane.ts', "import { m } from '../../sim/cloud/model.ts';\n", 'sim/cloud/model.ts'],
-  ['src/controllers/x.ts', "import '../../test/lab/lab.ts';\n", 'test/lab/lab.ts'],
+  ['src/controllers/x.ts', "import '../../test/harness/lab.ts';\n", 'test/harness/lab.ts'],
   ['sim/kube/model.ts', "import { x } from '../../src/controllers/manager.ts';\n", 'src/controllers/manager.ts'],
   ['sim/kube/model.ts', "import { m } from '../cloud/model.ts';\n", 'sim/cloud/model.ts'],
   ['sim/cloud/model.ts', "import { m } from '../kube/model.ts';\n", 'sim/kube/model.ts'],
   ['sim/kube/model.ts', "import { w } from '../world/world.ts';\n", 'sim/world/world.ts'],
   ['sim/world/world.ts', "import { a } from '../../src/agent/agent.ts';\n", 'src/agent/agent.ts'],
   ['src/kube/client.ts', "import { m } from '../../sim/kube/model.ts';\n", 'sim/kube/model.ts'],
+  ['scripts/prepare.ts', "import { c } from '../test/cluster/cluster.ts';\n", 'test/cluster/cluster.ts'],
+  ['scripts/docs.test.ts', "import { c } from '../sim/cloud/model.ts';\n", 'sim/cloud/model.ts'],
+  ['tools/product/chart.ts', "import { b } from '../../scripts/build.ts';\n", 'scripts/build.ts'],
+  ['tools/programs/helm.ts', "import { c } from '../../test/cluster/cluster.ts';\n", 'test/cluster/cluster.ts'],
+  ['test/chart/chart.test.ts', "import { b } from '../../scripts/build.ts';\n", 'scripts/build.ts'],
+  ['test/harness/lab.ts', "import { t } from '../../demo/tour.ts';\n", 'demo/tour.ts'],
+  ['demo/demo.ts', "import { s } from '../test/e2e/support.ts';\n", 'test/e2e/support.ts'],
 ])('a forbidden import planted in %s is found', async (file, text, target) => {
   await plant(file, text);
   const violations = await importViolations(root);

@@ -1,9 +1,13 @@
+import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 
+/** For what runs in a laboratory: the product, the simulators, a cluster. */
+const LABORATORY = ['sim', 'sim/*', 'src/*', 'test/cluster', 'test/harness', 'tools'];
+
 /**
- * Which folder may import which (docs/design/allocation.md, "Directions"). A folder may always import itself; folders that are
- * not listed may import anything.
+ * Which folder may import which (docs/design/allocation.md, "Directions"). A folder may always import itself.
+ * `src/*` stands for all folders of src.
  */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'src/util': [],
@@ -41,11 +45,28 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     ...['sim', 'sim/kube', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
     ...['src/crds', 'src/kube', 'src/telemetry', 'src/util'],
   ],
-  sim: ['src/util'],
+  sim: ['src/util', 'tools'],
+  // What scripts, tests, benchmarks and the demo share: processes of the machine, programs in the cache, the built product.
+  tools: ['src/util'],
+  scripts: ['src/*', 'tools', 'package.json'],
+  'test/cluster': ['sim', 'src/util', 'tools'],
+  'test/harness': ['sim', 'sim/*', 'src/*', 'test/cluster', 'tools'],
+  'test/allocation': ['sim', 'src/*'],
+  'test/conformance': LABORATORY,
+  'test/e2e': LABORATORY,
+  'test/faults': LABORATORY,
+  'test/integration': LABORATORY,
+  'test/sdk': LABORATORY,
+  'test/vm': LABORATORY,
+  demo: LABORATORY,
+  bench: LABORATORY,
 };
 
-/** Folders below `sim` with their own rules. */
+/** Folders of `sim` with their own rules. */
 const SIM_ROOMS = ['kube', 'world'];
+
+/** `make` runs the scripts; nothing else may depend on them, nor they on what they run. Holds for tests as well. */
+const NOT_FOR_SCRIPTS = ['bench', 'demo', 'sim', 'test'];
 
 /** The executable that starts the simulator, so the only one that may import it. */
 const EXEMPT: Readonly<Record<string, readonly string[]>> = { 'src/cli/alicloud-sim.ts': ['sim'] };
@@ -106,7 +127,7 @@ const IMPORT =
  */
 export async function importViolations(root: string): Promise<string[]> {
   const violations: string[] = [];
-  for (const top of ['src', 'sim']) {
+  for (const top of ['src', 'sim', 'tools', 'scripts', 'test', 'demo', 'bench']) {
     for (const { path, text } of await sourceFiles(root, top)) {
       const file = relative(root, path).split(sep).join('/');
       violations.push(...forbiddenImports(root, path, file, text), ...ambientUse(file, text), ...keptWhole(file, text));
@@ -117,14 +138,28 @@ export async function importViolations(root: string): Promise<string[]> {
 
 function forbiddenImports(root: string, path: string, file: string, text: string): string[] {
   const from = areaOf(file);
+  const imports = importsOf(root, path, text);
   // Tests are next to the code and may use the test harness.
-  if (isTest(file)) return [];
+  if (isTest(file)) {
+    return imports
+      .filter((target) => isOfScripts(file, target))
+      .map((target) => `${file}: imports ${target}; what scripts and others share belongs in tools`);
+  }
   const allowed = ALLOWED[from];
   if (allowed === undefined) return [`${file}: the folder ${from} has no rule in scripts/import-rules.ts`];
   const permitted = [from, ...allowed, ...(EXEMPT[file] ?? [])];
-  return importsOf(root, path, text)
-    .filter((target) => !permitted.includes(areaOf(target)))
+  return imports
+    .filter((target) => !permitted.includes(areaOf(target)) && !permitted.includes(`${topOf(target)}/*`))
     .map((target) => `${file}: imports ${target}, but ${from} may import only ${permitted.join(', ')}`);
+}
+
+function isOfScripts(file: string, target: string): boolean {
+  if (topOf(file) === 'scripts') return NOT_FOR_SCRIPTS.includes(topOf(target));
+  return topOf(target) === 'scripts';
+}
+
+function topOf(file: string): string {
+  return file.split('/')[0] ?? '';
 }
 
 /** Files that a file of `root` imports, types included, as paths below `root`. */
@@ -162,19 +197,21 @@ function isBelow(file: string, place: string): boolean {
 
 /** A bundle keeps all of the object `z`, half of which is never used, but only the used names of a namespace import. */
 function keptWhole(file: string, text: string): string[] {
-  return /import\s*(type\s*)?\{[^}]*\bz\b[^}]*\}\s*from\s*['"]zod['"]/.test(text)
+  return topOf(file) === 'src' && /import\s*(type\s*)?\{[^}]*\bz\b[^}]*\}\s*from\s*['"]zod['"]/.test(text)
     ? [`${file}: imports { z } from zod; write import * as z from 'zod'`]
     : [];
 }
 
-/** `src/kube`, `sim/kube`, or the top folder elsewhere. */
+/** `src/kube`, `sim/kube`, `test/cluster`, or the top folder elsewhere. */
 export function areaOf(file: string): string {
   const [top = '', second = ''] = file.split('/');
-  return top === 'src' || (top === 'sim' && SIM_ROOMS.includes(second)) ? `${top}/${second}` : top;
+  const isDivided = top === 'src' || top === 'test' || (top === 'sim' && SIM_ROOMS.includes(second));
+  return isDivided ? `${top}/${second}` : top;
 }
 
-/** TypeScript files below a folder of `root`, by path. */
+/** TypeScript files below a folder of `root`, by path; none when there is no such folder. */
 export async function sourceFiles(root: string, folder: string): Promise<{ path: string; text: string }[]> {
+  if (!existsSync(join(root, folder))) return [];
   const entries = await readdir(join(root, folder), { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile() && entry.name.endsWith('.ts'));
   const paths = files.map((entry) => join(entry.parentPath, entry.name)).sort();

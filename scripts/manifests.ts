@@ -4,7 +4,7 @@
  */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { chartManifests, MANIFEST_FILES } from './manifests/render.ts';
+import { chartManifests, MANIFEST_FILES } from '../tools/product/render-chart.ts';
 
 const root = join(import.meta.dirname, '..');
 const check = process.argv.includes('--check');

@@ -1,7 +1,7 @@
 import { createAgentMetrics } from '../src/agent/metrics.ts';
 import type { MetricDefinition } from '../src/telemetry/metric-set.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
-import { markdownTable } from './markdown-table.ts';
+import { markdownTable } from '../tools/docs/markdown-table.ts';
 
 const INTRODUCTION = `<!-- Generated from src/telemetry/metrics.ts and src/agent/metrics.ts by \`make generate\`; do not edit. -->
 # Metrics

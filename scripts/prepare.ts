@@ -7,17 +7,17 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { ensureSwitchProgram } from '../sim/vpc/build.ts';
-import { ensureKubeBinaries } from '../test/cluster/build.ts';
-import { ensureCoreDns } from '../test/cluster/coredns.ts';
-import { TestClusterError } from '../test/cluster/errors.ts';
-import { ensureHelm } from '../test/cluster/helm.ts';
-import { ensureRealNodePrograms } from '../test/cluster/real-nodes/programs.ts';
-import { ensureConformancePrograms } from '../test/conformance/programs.ts';
-import { ensurePrometheus } from '../test/e2e/monitoring/prometheus.ts';
-import { ensurePythonSdks } from '../test/sdk/python-sdks.ts';
-import { ensureVmKernel } from '../test/vm/kernel.ts';
-import { buildNative } from './build-native.ts';
+import { ToolError } from '../tools/errors.ts';
+import { buildNative } from '../tools/product/native.ts';
+import { ensureConformancePrograms } from '../tools/programs/conformance.ts';
+import { ensureCoreDns } from '../tools/programs/coredns.ts';
+import { ensureHelm } from '../tools/programs/helm.ts';
+import { ensureKubeBinaries } from '../tools/programs/kubernetes.ts';
+import { ensureRealNodePrograms } from '../tools/programs/node-programs.ts';
+import { ensurePrometheus } from '../tools/programs/prometheus.ts';
+import { ensurePythonSdks } from '../tools/programs/python-sdks.ts';
+import { ensureVmKernel } from '../tools/programs/vm-kernel.ts';
+import { ensureSwitchProgram } from '../tools/programs/vpc-switch.ts';
 
 const log = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -36,7 +36,7 @@ try {
     await ensure({ log });
   }
 } catch (error) {
-  if (!(error instanceof TestClusterError)) throw error;
+  if (!(error instanceof ToolError)) throw error;
   process.stderr.write(`${error.message}\n`);
   process.exit(1);
 }

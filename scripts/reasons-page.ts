@@ -1,6 +1,6 @@
 import { REASONS } from '../src/crds/reasons/catalogue.ts';
 import type { ReasonEntry, ReasonPlace } from '../src/crds/reasons/entry.ts';
-import { markdownTable } from './markdown-table.ts';
+import { markdownTable } from '../tools/docs/markdown-table.ts';
 
 const INTRODUCTION = `<!-- Generated from src/crds/reasons by \`make generate\`; do not edit. -->
 # Reasons

@@ -10,8 +10,8 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { parseArgs, promisify } from 'node:util';
 import * as z from 'zod';
-import { ensureHelm } from '../test/cluster/helm.ts';
-import { systemFiles, writeProductImage } from './image/product.ts';
+import { systemFiles, writeProductImage } from '../tools/product/image/product.ts';
+import { ensureHelm } from '../tools/programs/helm.ts';
 import { provenanceOf, type ReleaseFile } from './release/provenance.ts';
 import { imageSbom } from './release/sbom.ts';
 

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import * as z from 'zod';
 import { systemClock } from '../../src/util/clock.ts';
 import { abandoned } from '../../src/util/test-support/abandoned.ts';
-import { ensureSwitchProgram } from './build.ts';
+import { ensureSwitchProgram } from '../../tools/programs/vpc-switch.ts';
 import { EventLog } from './event-log.ts';
 import { type ParsedFrame, parseFrame } from './test-frames.ts';
 

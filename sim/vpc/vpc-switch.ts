@@ -3,9 +3,9 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../../src/util/clock.ts';
 import { errorMessage } from '../../src/util/errors.ts';
+import { ensureSwitchProgram } from '../../tools/programs/vpc-switch.ts';
 import { AdminClient } from '../cloud/admin-client.ts';
 import type { Snapshot } from '../cloud/model/snapshot.ts';
-import { ensureSwitchProgram } from './build.ts';
 import { DeviceFailedError, SwitchEndedError, VpcSwitchError } from './errors.ts';
 import { EventLog } from './event-log.ts';
 import type { CapturedFrame, DeviceEvent, Refusal, SwitchCounters, SwitchEvent } from './protocol.ts';
@@ -84,7 +84,7 @@ export interface VpcSwitch extends AsyncDisposable {
  * Starts the data plane of a simulated account: builds and runs the forwarding program and keeps it up to date with the
  * simulator. Needs root (network namespaces, TAP devices).
  *
- * @throws SwitchProgramError; AdminError or TypeError when the simulator does not answer; the signal's reason.
+ * @throws ToolError without Go; SwitchProgramError; AdminError or TypeError when the simulator does not answer; the signal's reason.
  */
 export async function startVpcSwitch(options: VpcSwitchOptions): Promise<VpcSwitch> {
   const { signal, log = () => undefined } = options;

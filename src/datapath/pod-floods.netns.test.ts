@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { AGENT_FLAGS } from '../../scripts/launch-flags.ts';
+import { AGENT_FLAGS } from '../../tools/product/launch-flags.ts';
 import { buildTools, DatapathLab, run, runWith, TOOLS } from './test-support/datapath-lab.ts';
 import { FLOOD_KINDS, type FloodKind, floodCommand, ipv4Of, numbers } from './test-support/floods.ts';
 import { ScriptedPort } from './test-support/ports.ts';

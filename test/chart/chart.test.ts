@@ -5,8 +5,8 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import * as z from 'zod';
-import { chartManifests, MANIFEST_FILES, renderChart } from '../../scripts/manifests/render.ts';
-import { ensureHelm } from '../cluster/helm.ts';
+import { chartManifests, MANIFEST_FILES, renderChart } from '../../tools/product/render-chart.ts';
+import { ensureHelm } from '../../tools/programs/helm.ts';
 
 /* The rendered chart, without a cluster. */
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import * as z from 'zod';
-import { ensureHelm } from '../cluster/helm.ts';
+import { ensureHelm } from '../../tools/programs/helm.ts';
 
 /** The output of `make release`, verified with its users' tools. */
 
@@ -27,8 +27,8 @@ beforeAll(async () => {
   await writeFile(join(folder, 'key.pem'), privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
   await writeFile(join(folder, 'key.pub'), publicKey.export({ type: 'spki', format: 'pem' }));
   const dist = join(folder, 'dist');
-  for (const script of ['build', 'build-native']) {
-    await execute(process.execPath, [join(root, 'scripts', `${script}.ts`), '--outdir', dist], { cwd: root });
+  for (const script of ['scripts/build.ts', 'tools/product/native.ts']) {
+    await execute(process.execPath, [join(root, script), '--outdir', dist], { cwd: root });
   }
   await execute(process.execPath, [join(root, 'scripts', 'release.ts'), '--dist', dist, '--out', release], {
     cwd: root,

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import * as z from 'zod';
+import { parseJson } from '../../tools/machine/lock.ts';
+import { pause } from '../../tools/machine/poll.ts';
 import { ApiStatusError } from './errors.ts';
 import { type ClientCredentials, readKubeconfig } from './kubeconfig.ts';
-import { parseJson } from './lock.ts';
-import { pause } from './poll.ts';
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 

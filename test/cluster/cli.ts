@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ToolError } from '../../tools/errors.ts';
+import { isRunning, signalRecorded, waitGone } from '../../tools/machine/process-table.ts';
+import { ensureKubeBinaries } from '../../tools/programs/kubernetes.ts';
 import { adminKubeconfigPath } from './access.ts';
-import { ensureKubeBinaries } from './build.ts';
-import { TestClusterError } from './errors.ts';
-import { isRunning, signalRecorded, waitGone } from './process-table.ts';
 import { readRecord, removeLeftovers } from './state.ts';
 import { supervisorMessageSchema } from './supervisor-messages.ts';
 
@@ -66,11 +66,11 @@ async function start(): Promise<void> {
   });
   await new Promise<void>((resolve, reject) => {
     child.once('error', reject);
-    child.once('exit', (code) => reject(new TestClusterError(`the supervisor ended with code ${code}`)));
+    child.once('exit', (code) => reject(new ToolError(`the supervisor ended with code ${code}`)));
     child.on('message', (raw) => {
       const message = supervisorMessageSchema.parse(raw);
       if (message.type === 'ready') resolve();
-      else if (message.type === 'failed') reject(new TestClusterError(message.reason));
+      else if (message.type === 'failed') reject(new ToolError(message.reason));
       else console.error(message.line);
     });
   });

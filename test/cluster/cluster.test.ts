@@ -7,13 +7,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { openCluster } from './access.ts';
-import { type Cluster, startCluster } from './cluster.ts';
-import { ApiStatusError, ComponentFailedError, StateDirInUseError } from './errors.ts';
-import { startNodeLoop } from './node-loop.ts';
-import { createNode } from './nodes.ts';
-import { pollUntil } from './poll.ts';
-import { isPortFree } from './ports.ts';
+import { ComponentFailedError } from '../../tools/errors.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
+import { isPortFree } from '../../tools/machine/ports.ts';
 import {
   commandLine,
   identifyProcess,
@@ -21,7 +17,12 @@ import {
   type ProcessIdentity,
   processIdentitySchema,
   waitGone,
-} from './process-table.ts';
+} from '../../tools/machine/process-table.ts';
+import { openCluster } from './access.ts';
+import { type Cluster, startCluster } from './cluster.ts';
+import { ApiStatusError, StateDirInUseError } from './errors.ts';
+import { startNodeLoop } from './node-loop.ts';
+import { createNode } from './nodes.ts';
 import { createStateDir, removeStateDir, withNamespace } from './shared.ts';
 import { watch } from './watch.ts';
 

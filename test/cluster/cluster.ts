@@ -1,7 +1,13 @@
 import { isAbsolute, resolve } from 'node:path';
+import { MissingToolError } from '../../tools/errors.ts';
+import { removeAbandonedCgroups } from '../../tools/machine/cgroups.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
+import { chooseFreePorts } from '../../tools/machine/ports.ts';
+import { Component, describeExit } from '../../tools/machine/process.ts';
+import { type ComponentName, ensureKubeBinaries, type KubeBinaries } from '../../tools/programs/kubernetes.ts';
+import { ensureRealNodePrograms, type RealNodePrograms } from '../../tools/programs/node-programs.ts';
 import { adminKubeconfigPath, type ClusterAccess, createAccess } from './access.ts';
 import { ApiClient } from './api.ts';
-import { type ComponentName, ensureKubeBinaries, type KubeBinaries } from './build.ts';
 import {
   type ControlPlaneComponent,
   type ControlPlaneSettings,
@@ -9,16 +15,11 @@ import {
   serverUrl,
   writeComponentFiles,
 } from './components.ts';
-import { ApiStatusError, MissingToolError, TestClusterError } from './errors.ts';
+import { ApiStatusError, TestClusterError } from './errors.ts';
 import { formatKubeconfig, readKubeconfig } from './kubeconfig.ts';
 import { createPki, issueUser, writeSecret } from './pki.ts';
-import { pollUntil } from './poll.ts';
-import { chooseFreePorts } from './ports.ts';
-import { Component, describeExit } from './process.ts';
 import { apiServerFlagsForNodes, writeFilesForNodes } from './real-nodes/api-server.ts';
-import { removeAbandonedCgroups } from './real-nodes/cgroups.ts';
 import { BRIDGE_ADDRESS, Hub } from './real-nodes/hub.ts';
-import { ensureRealNodePrograms, type RealNodePrograms } from './real-nodes/programs.ts';
 import { type ClusterRecord, claimStateDir, removeState, writeRecord } from './state.ts';
 import { isTransient } from './watch.ts';
 

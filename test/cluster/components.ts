@@ -1,10 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CertificateAuthority } from '../../src/util/x509.ts';
-import type { ComponentName, KubeBinaries } from './build.ts';
+import type { ComponentSpec } from '../../tools/machine/process.ts';
+import type { ComponentName, KubeBinaries } from '../../tools/programs/kubernetes.ts';
 import { formatKubeconfig } from './kubeconfig.ts';
 import { issueUser, pkiPaths, writeSecret } from './pki.ts';
-import type { ComponentSpec } from './process.ts';
 
 /** Components that a control plane may consist of; the others are for nodes and people. */
 export type ControlPlaneComponent = Exclude<ComponentName, 'kubelet' | 'kube-proxy' | 'kubectl'>;

@@ -1,10 +1,10 @@
 import * as z from 'zod';
+import { pauseQuietly } from '../../tools/machine/poll.ts';
 import type { ClusterAccess } from './access.ts';
 import type { ApiClient } from './api.ts';
 import { ApiStatusError } from './errors.ts';
 import { HOLLOW_NODE_LABEL, renewNodeLease, reportNodeReady } from './nodes.ts';
 import { type HollowPod, hollowPodSchema, PodDriver, type PodHooks } from './pod-driver.ts';
-import { pauseQuietly } from './poll.ts';
 import { isTransient, watch } from './watch.ts';
 
 export interface NodeLoopOptions extends PodHooks {

@@ -1,8 +1,8 @@
 import * as z from 'zod';
+import { pauseQuietly } from '../../tools/machine/poll.ts';
 import type { ApiClient } from './api.ts';
 import { ApiStatusError } from './errors.ts';
 import { ignoreMissing } from './nodes.ts';
-import { pauseQuietly } from './poll.ts';
 
 const stringMapSchema = z.record(z.string(), z.string()).default({});
 const containersSchema = z.array(z.object({ name: z.string(), image: z.string().default('') })).default([]);

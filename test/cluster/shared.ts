@@ -3,10 +3,10 @@ import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { inject } from 'vitest';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import { type ClusterAccess, openCluster } from './access.ts';
 import { type ClusterOptions, startCluster } from './cluster.ts';
 import { ApiStatusError, StateDirInUseError } from './errors.ts';
-import { pollUntil } from './poll.ts';
 import { removeLeftovers } from './state.ts';
 
 declare module 'vitest' {

@@ -1,9 +1,15 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { createComplete, parseJson, temporaryName } from '../../tools/machine/lock.ts';
+import {
+  identifyProcess,
+  isRunning,
+  processIdentitySchema,
+  signalRecorded,
+  waitGone,
+} from '../../tools/machine/process-table.ts';
 import { StateDirInUseError, TestClusterError } from './errors.ts';
-import { createComplete, parseJson, temporaryName } from './lock.ts';
-import { identifyProcess, isRunning, processIdentitySchema, signalRecorded, waitGone } from './process-table.ts';
 
 const RECORD = 'cluster.json';
 

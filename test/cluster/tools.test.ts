@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { acquireLock } from './lock.ts';
-import { isRunning, waitGone } from './process-table.ts';
+import { acquireLock } from '../../tools/machine/lock.ts';
+import { isRunning, waitGone } from '../../tools/machine/process-table.ts';
 import { readRecord } from './state.ts';
 
 let directory: string;
@@ -99,14 +99,18 @@ describe('the programs', () => {
   test('without Go there is one line that says what to do', async () => {
     const run = await cli(['build'], bare());
     expect(run.code).toBe(1);
-    expect(run.stderr).toMatch(/^the test cluster needs Go, and there is no "go" on the PATH: install Go 1\.\d+.*\n$/);
+    expect(run.stderr).toMatch(
+      /^Go is needed to build Kubernetes v[\d.]+ and etcd for the tests, and there is no "go" on the PATH: install Go 1\.\d+.*\n$/,
+    );
   });
 
   test('a Go that is too old is named', async () => {
     await executable('go', '#!/bin/sh\necho go1.20.3\n');
     const run = await cli(['build'], bare());
     expect(run.code).toBe(1);
-    expect(run.stderr).toMatch(/^the test cluster needs Go 1\.\d+\.\d+, found go1\.20\.3: install Go.*\n$/);
+    expect(run.stderr).toMatch(
+      /^Go 1\.\d+\.\d+ is needed to build Kubernetes v[\d.]+ and etcd for the tests, found go1\.20\.3: install Go.*\n$/,
+    );
   });
 
   test('a build that fails ends with what the compiler said, and leaves nothing', async () => {
@@ -152,7 +156,7 @@ describe('the lock', () => {
   test('of a process that was killed is taken over', async () => {
     const path = join(directory, 'lock');
     const script = join(directory, 'holder.ts');
-    const lockModule = fileURLToPath(new URL('lock.ts', import.meta.url));
+    const lockModule = fileURLToPath(new URL('../../tools/machine/lock.ts', import.meta.url));
     await writeFile(
       script,
       `import { acquireLock } from ${JSON.stringify(lockModule)};

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
 import * as z from 'zod';
+import { parseJson } from '../../tools/machine/lock.ts';
+import { pauseQuietly } from '../../tools/machine/poll.ts';
 import type { ApiClient, Query } from './api.ts';
 import { ApiStatusError } from './errors.ts';
-import { parseJson } from './lock.ts';
-import { pauseQuietly } from './poll.ts';
 
 /** What a watch tells; `LISTED` replaces everything that was told before. */
 export type WatchEvent<T> = { type: 'LISTED'; objects: T[] } | { type: 'ADDED' | 'MODIFIED' | 'DELETED'; object: T };

@@ -1,11 +1,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { busyboxEntries } from '../../scripts/image/busybox.ts';
-import { type ImageConfig, writeImageArchive, writeLayer } from '../../scripts/image/oci.ts';
-import { libraryEntries } from '../../scripts/image/product.ts';
 import type { TarEntry } from '../../src/util/tar.ts';
 import { createAuthority, issueCertificate } from '../../src/util/x509.ts';
-import type { ConformancePrograms } from './programs.ts';
+import { busyboxEntries } from '../../tools/product/image/busybox.ts';
+import { type ImageConfig, writeImageArchive, writeLayer } from '../../tools/product/image/oci.ts';
+import { libraryEntries } from '../../tools/product/image/product.ts';
+import type { ConformancePrograms } from '../../tools/programs/conformance.ts';
 
 const REGISTRY = 'registry.k8s.io/e2e-test-images';
 

@@ -8,9 +8,9 @@ import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { markdownTable } from '../../scripts/markdown-table.ts';
-import { KUBERNETES_VERSION } from '../cluster/build.ts';
-import { TestClusterError } from '../cluster/errors.ts';
+import { markdownTable } from '../../tools/docs/markdown-table.ts';
+import { ToolError } from '../../tools/errors.ts';
+import { KUBERNETES_VERSION } from '../../tools/programs/kubernetes.ts';
 import { BEYOND, CONFORMANCE, NOT_RUN } from './selections.ts';
 import { ConformanceCluster, type SpecResult } from './suite.ts';
 
@@ -119,7 +119,7 @@ function focusOf({ focus, skip = [] }: { focus: readonly string[]; skip?: readon
 try {
   await main();
 } catch (error) {
-  if (!(error instanceof TestClusterError || error instanceof EndedBySignal)) throw error;
+  if (!(error instanceof ToolError || error instanceof EndedBySignal)) throw error;
   process.stderr.write(`${error.message}\n`);
   process.exitCode = 1;
 }

@@ -4,12 +4,12 @@ import { createInterface } from 'node:readline';
 import { PassThrough } from 'node:stream';
 import { stringify } from 'yaml';
 import * as z from 'zod';
+import { type ConformancePrograms, ensureConformancePrograms } from '../../tools/programs/conformance.ts';
 import { formatKubeconfig, readKubeconfig } from '../cluster/kubeconfig.ts';
-import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../lab/lab.ts';
-import { NodeLab } from '../lab/node-lab.ts';
-import type { VpcHost } from '../lab/vpc-host.ts';
+import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../harness/lab.ts';
+import { NodeLab } from '../harness/node-lab.ts';
+import type { VpcHost } from '../harness/vpc-host.ts';
 import { writeConformanceImages } from './images.ts';
-import { type ConformancePrograms, ensureConformancePrograms } from './programs.ts';
 
 /** What specs of the suite are run. */
 export interface SpecSelection {

@@ -1,12 +1,17 @@
 import { X509Certificate } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
+import { pollUntil } from '../../tools/machine/poll.ts';
+import { chooseFreePorts } from '../../tools/machine/ports.ts';
 import { ApiStatusError } from '../cluster/errors.ts';
-import { pollUntil } from '../cluster/poll.ts';
-import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH } from '../lab/lab.ts';
-import { applyWebhookConfigurations, bundlesOf, certificateOf, removeWebhookConfigurations } from '../lab/webhook.ts';
+import { NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH } from '../harness/lab.ts';
+import {
+  applyWebhookConfigurations,
+  bundlesOf,
+  certificateOf,
+  removeWebhookConfigurations,
+} from '../harness/webhook.ts';
 import { API, OperatorLab, ZONE_H, ZONE_I } from './support.ts';
 
 /** Admission of pods and PodNetworkings by the API server, with a control plane that runs as a process. */

@@ -2,10 +2,10 @@ import { readFile, rename, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
 import * as z from 'zod';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import { ignoreMissing } from '../cluster/nodes.ts';
-import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH } from '../lab/lab.ts';
+import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH } from '../harness/lab.ts';
 import { API, chartRights, conditionOf, idOf, isEmpty, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /* Configuration changes at run time, and how an invalid file is reported. */

@@ -2,9 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { nodeSchema } from '../../src/crds/node.ts';
 import { cidrContains } from '../../src/util/ip.ts';
-import { pollUntil } from '../cluster/poll.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { type LabNode, NODE_VSWITCH } from '../lab/lab.ts';
+import { type LabNode, NODE_VSWITCH } from '../harness/lab.ts';
 import { API, idOf, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /** Other kinds of interfaces than one member ENI with an IPv4 address. */

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments, stringify } from 'yaml';
 import * as z from 'zod';
-import { renderChart } from '../../scripts/manifests/render.ts';
 import { microTime } from '../../src/kube/micro-time.ts';
+import { renderChart } from '../../tools/product/render-chart.ts';
 import type { ClusterAccess } from '../cluster/access.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import type { ControlPlane, LabNode } from '../lab/lab.ts';
+import type { ControlPlane, LabNode } from '../harness/lab.ts';
 import { type Asked, Plugin } from './plugin.ts';
 import { OperatorLab } from './support.ts';
 

@@ -3,10 +3,10 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import type { ClusterAccess } from '../cluster/access.ts';
-import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { type LabNode, POD_VSWITCH } from '../lab/lab.ts';
+import { type LabNode, POD_VSWITCH } from '../harness/lab.ts';
 import { Plugin } from './plugin.ts';
 import { API, addressOf, idOf, OperatorLab, SMALL_TYPE, TRUNKLESS_TYPE, ZONE_H } from './support.ts';
 

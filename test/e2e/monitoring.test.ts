@@ -8,12 +8,13 @@ import { stringify } from 'yaml';
 import { createAgentMetrics } from '../../src/agent/metrics.ts';
 import { closeServer, listen, telemetryServer } from '../../src/telemetry/http-server.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
-import { pollUntil } from '../cluster/poll.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
+import { ensurePrometheus } from '../../tools/programs/prometheus.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { type LabNode, VPC } from '../lab/lab.ts';
+import { type LabNode, VPC } from '../harness/lab.ts';
 import { ALERT_CASES, CASE_MINUTES } from './monitoring/alert-cases.ts';
 import { alertsOf, namesIn, RULES, type Rules, readDashboards, readRules, runbookAnchors } from './monitoring/files.ts';
-import { ensurePrometheus, Prometheus } from './monitoring/prometheus.ts';
+import { Prometheus } from './monitoring/prometheus.ts';
 import { OperatorLab, ZONE_H } from './support.ts';
 
 /** Metrics, alerts and dashboards with the real Prometheus, a control plane that works, and the agent's own metrics. */

@@ -1,5 +1,5 @@
 import { podNetworkingSchema } from '../../src/crds/pod-networking.ts';
-import { pollUntil } from '../cluster/poll.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import { API, type OperatorLab } from './support.ts';
 
 /** What an onlooker sees of the system: tables, and whether it is at rest. */

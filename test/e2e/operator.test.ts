@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import { createNode } from '../cluster/nodes.ts';
-import { pollUntil } from '../cluster/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import {
   type LabNode,
@@ -11,7 +11,7 @@ import {
   POD_VSWITCH,
   REGION,
   VPC,
-} from '../lab/lab.ts';
+} from '../harness/lab.ts';
 import { everythingOf, figuresFollow, rounds, tableOf } from './observe.ts';
 import {
   API,

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { violations } from '../../sim/world/invariants.ts';
 import { TAG_OWNER } from '../../src/crds/names.ts';
-import { pollUntil } from '../cluster/poll.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import type { LabNode } from '../lab/lab.ts';
+import type { LabNode } from '../harness/lab.ts';
 import { API, addressOf, conditionOf, idOf, isEmpty, LATENCIES, OperatorLab, ZONE_I } from './support.ts';
 
 /** The life of a pod's interface: every way in which pods come, go and come back. */

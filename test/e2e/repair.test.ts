@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { violations } from '../../sim/world/invariants.ts';
 import type { PodEni } from '../../src/crds/pod-eni.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import { type Cluster, startCluster } from '../cluster/cluster.ts';
 import { createNode, deleteNode } from '../cluster/nodes.ts';
-import { pollUntil } from '../cluster/poll.ts';
 import { createStateDir, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, REGION } from '../lab/lab.ts';
+import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, REGION } from '../harness/lab.ts';
 import { twoLooks } from './observe.ts';
 import { API, addressOf, conditionOf, idOf, isEmpty, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments, stringify } from 'yaml';
 import * as z from 'zod';
+import { pollUntil } from '../../tools/machine/poll.ts';
+import { chooseFreePorts } from '../../tools/machine/ports.ts';
 import { ignoreMissing } from '../cluster/nodes.ts';
-import { pollUntil } from '../cluster/poll.ts';
-import { chooseFreePorts } from '../cluster/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { CLUSTER_ID, type LabNode } from '../lab/lab.ts';
-import { applyWebhookConfigurations, removeWebhookConfigurations } from '../lab/webhook.ts';
+import { CLUSTER_ID, type LabNode } from '../harness/lab.ts';
+import { applyWebhookConfigurations, removeWebhookConfigurations } from '../harness/webhook.ts';
 import { API, chartRights, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 
 /*

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { connectCloud } from '../../src/cloud/test-support/connect.ts';
 import type { PodEni } from '../../src/crds/pod-eni.ts';
-import { pollUntil } from '../cluster/poll.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { ACCESS_KEY, type LabNode, POD_SECURITY_GROUP, VPC } from '../lab/lab.ts';
+import { ACCESS_KEY, type LabNode, POD_SECURITY_GROUP, VPC } from '../harness/lab.ts';
 import { API, conditionOf, idOf, OperatorLab } from './support.ts';
 
 /** Security groups of running pods: an edit reaches them, and what another hand changes is put right. */

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import * as z from 'zod';
-import { pollUntil } from '../cluster/poll.ts';
-import { chooseFreePorts } from '../cluster/ports.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
+import { chooseFreePorts } from '../../tools/machine/ports.ts';
 import { sharedCluster } from '../cluster/shared.ts';
-import { ControlPlaneLab } from '../lab/lab.ts';
-import { LabProcess } from '../lab/process.ts';
+import { ControlPlaneLab } from '../harness/lab.ts';
+import { LabProcess } from '../harness/process.ts';
 
 /** Messages of a start that fails or must wait. Each must help the reader find the mistake. */
 

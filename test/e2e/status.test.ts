@@ -1,8 +1,15 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import * as z from 'zod';
-import { pollUntil } from '../cluster/poll.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { type LabNode, NODE_SECURITY_GROUP, NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH, VPC } from '../lab/lab.ts';
+import {
+  type LabNode,
+  NODE_SECURITY_GROUP,
+  NODE_VSWITCH,
+  POD_SECURITY_GROUP,
+  POD_VSWITCH,
+  VPC,
+} from '../harness/lab.ts';
 import { twoLooks } from './observe.ts';
 import { API, conditionOf, idOf, LATENCIES, OperatorLab, SMALL_TYPE, ZONE_H } from './support.ts';
 

@@ -1,14 +1,14 @@
 import * as z from 'zod';
-import { renderChart } from '../../scripts/manifests/render.ts';
 import { unsettled, type WorldState } from '../../sim/world/invariants.ts';
 import { type NetworkInterface, networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema, type TerwayNode } from '../../src/crds/node.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
 import { type PodNetworking, podNetworkingSchema } from '../../src/crds/pod-networking.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
+import { renderChart } from '../../tools/product/render-chart.ts';
 import type { ClusterAccess } from '../cluster/access.ts';
 import { ApiStatusError } from '../cluster/errors.ts';
 import { ignoreMissing } from '../cluster/nodes.ts';
-import { pollUntil } from '../cluster/poll.ts';
 import { isTransient } from '../cluster/watch.ts';
 import {
   CLUSTER_ID,
@@ -20,7 +20,7 @@ import {
   POD_VSWITCH,
   ZONES,
   type Zone,
-} from '../lab/lab.ts';
+} from '../harness/lab.ts';
 
 export const API = '/apis/network.alibabacloud.com/v1beta1';
 export const [ZONE_H, ZONE_I] = ZONES;

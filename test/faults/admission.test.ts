@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import * as z from 'zod';
-import { pause, pollUntil } from '../cluster/poll.ts';
-import { chooseFreePorts } from '../cluster/ports.ts';
+import { pause, pollUntil } from '../../tools/machine/poll.ts';
+import { chooseFreePorts } from '../../tools/machine/ports.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
-import { Balancer } from '../lab/balancer.ts';
-import { type ControlPlane, ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../lab/lab.ts';
-import { applyWebhookConfigurations, certificateOf, removeWebhookConfigurations } from '../lab/webhook.ts';
+import { Balancer } from '../harness/balancer.ts';
+import { type ControlPlane, ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../harness/lab.ts';
+import { applyWebhookConfigurations, certificateOf, removeWebhookConfigurations } from '../harness/webhook.ts';
 
 /** The webhook while everything about it changes: its certificate, and the processes behind its Service. */
 

@@ -3,8 +3,8 @@ import { violations } from '../../sim/world/invariants.ts';
 import { seededRandom } from '../../src/util/random.ts';
 import { sharedCluster, withNamespace } from '../cluster/shared.ts';
 import { TEST_SEED } from '../harness/chance.ts';
-import { type ControlPlane, ControlPlaneLab } from '../lab/lab.ts';
-import { fixedReservations, Rollout, type WindowName, windowsOf } from '../lab/rollout.ts';
+import { type ControlPlane, ControlPlaneLab } from '../harness/lab.ts';
+import { fixedReservations, Rollout, type WindowName, windowsOf } from '../harness/rollout.ts';
 
 /** Short terms, so that a successor of a killed leader need not wait for long. */
 const LEASE = { leaseDuration: '3s', renewDeadline: '2s', retryPeriod: '500ms' };

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import * as z from 'zod';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import type { ApiClient } from '../cluster/api.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { ApiStatusError } from '../cluster/errors.ts';
-import { pollUntil } from '../cluster/poll.ts';
 import { installCrds, manifests, paths, startApiServer } from './crd-cluster.ts';
 
 /* What the token of one node's agent may write, under config/rbac/agent.yaml as it is installed. */

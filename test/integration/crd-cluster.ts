@@ -1,9 +1,9 @@
 import { allCrds } from '../../src/crds/all.ts';
 import { API_GROUP, API_VERSION, type CrdManifest } from '../../src/crds/define.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
 import type { ApiClient } from '../cluster/api.ts';
 import { type Cluster, startCluster } from '../cluster/cluster.ts';
 import { ApiStatusError } from '../cluster/errors.ts';
-import { pollUntil } from '../cluster/poll.ts';
 import { createStateDir } from '../cluster/shared.ts';
 
 const BASE = `/apis/${API_GROUP}/${API_VERSION}`;

@@ -8,7 +8,7 @@ import * as z from 'zod';
 import type { CloudSimulator } from '../../sim/cloud/server.ts';
 import { REGION } from '../../sim/cloud/test-network.ts';
 import { sdkClients } from '../../sim/cloud/test-sdk.ts';
-import { ensurePythonSdks } from './python-sdks.ts';
+import { ensurePythonSdks } from '../../tools/programs/python-sdks.ts';
 
 export type Product = 'Ecs' | 'Vpc';
 export type Params = Readonly<Record<string, unknown>>;

@@ -3,8 +3,8 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { pollUntil } from '../cluster/poll.ts';
-import { ensureVmKernel } from './kernel.ts';
+import { pollUntil } from '../../tools/machine/poll.ts';
+import { ensureVmKernel } from '../../tools/programs/vm-kernel.ts';
 import { runInVm, VmError } from './vm.ts';
 
 const silent = () => undefined;

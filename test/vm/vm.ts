@@ -2,8 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
-import { MissingToolError, TestClusterError } from '../cluster/errors.ts';
-import { ensureVmKernel, type VmKernel } from './kernel.ts';
+import { MissingToolError, ToolError } from '../../tools/errors.ts';
+import { ensureVmKernel, type VmKernel } from '../../tools/programs/vm-kernel.ts';
 
 /** What is run in a VM, and how long. */
 export interface VmJob {
@@ -30,7 +30,7 @@ export interface VmResult {
 }
 
 /** The VM ended without the result of its job, or had to be ended; the message closes with the end of its console. */
-export class VmError extends TestClusterError {
+export class VmError extends ToolError {
   override readonly name = 'VmError';
 }
 

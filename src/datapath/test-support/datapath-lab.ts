@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import * as z from 'zod';
-import { buildNative } from '../../../scripts/build-native.ts';
+import { buildNative } from '../../../tools/product/native.ts';
 import { systemClock } from '../../util/clock.ts';
 import { abandoned } from '../../util/test-support/abandoned.ts';
 import { HelperProcess, type KernelPort } from '../kernel/helper-process.ts';

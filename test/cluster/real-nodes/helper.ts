@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
-import { ComponentFailedError } from '../errors.ts';
+import { ComponentFailedError } from '../../../tools/errors.ts';
 
 export interface HelperOptions {
   name: string;

@@ -1,9 +1,9 @@
 import { readlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { RealNodePrograms } from '../../../tools/programs/node-programs.ts';
 import { TestClusterError } from '../errors.ts';
 import { runChecked } from './command.ts';
 import { Helper } from './helper.ts';
-import type { RealNodePrograms } from './programs.ts';
 
 /**
  * The hub's address on its own bridge. That is in a network namespace of its own, so every cluster can have the same one,

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { writeBusyboxImage } from '../../../scripts/image/busybox.ts';
+import { writeBusyboxImage } from '../../../tools/product/image/busybox.ts';
 
 const written = new Map<string, Promise<string>>();
 

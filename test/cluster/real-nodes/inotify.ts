@@ -1,6 +1,6 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { pollUntil } from '../../../tools/machine/poll.ts';
 import { TestClusterError } from '../errors.ts';
-import { pollUntil } from '../poll.ts';
 
 const LIMIT_FILE = '/proc/sys/fs/inotify/max_user_instances';
 /** Of containerd, the kubelet, kube-proxy and a few pods. */

@@ -1,6 +1,6 @@
 import { stringify } from 'yaml';
-import { BUSYBOX_IMAGE } from '../../../scripts/image/busybox.ts';
 import type { CertificateAuthority } from '../../../src/util/x509.ts';
+import { BUSYBOX_IMAGE } from '../../../tools/product/image/busybox.ts';
 import { formatKubeconfig } from '../kubeconfig.ts';
 import { issueUser } from '../pki.ts';
 import { BRIDGE_PREFIX_LENGTH } from './hub.ts';

@@ -1,34 +1,12 @@
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import * as z from 'zod';
-import { exists, newestPackage, onceAtATime, unpackPackage } from '../../cluster/debian-package.ts';
-import { type BuildOptions, cacheDirectory } from '../../cluster/go-build.ts';
-import { pollUntil } from '../../cluster/poll.ts';
-import { chooseFreePorts } from '../../cluster/ports.ts';
-import { Component } from '../../cluster/process.ts';
-
-/** Debian's Prometheus from the cache, or downloaded into it. @returns the folder of the programs. @throws MissingToolError, BuildFailedError */
-export async function ensurePrometheus(options: BuildOptions = {}): Promise<string> {
-  const wanted = await newestPackage('prometheus');
-  const cache = join(cacheDirectory(), 'prometheus');
-  const directory = join(cache, wanted.version.replaceAll(/[^\w.+~-]/g, '_'));
-  if (!(await exists(directory))) {
-    const build = async () => {
-      const temporary = await mkdtemp(join(cache, 'tmp-'));
-      try {
-        const unpacked = join(temporary, 'unpacked');
-        await unpackPackage(wanted, temporary, unpacked, options.signal);
-        await rename(join(unpacked, 'usr', 'bin'), directory);
-      } finally {
-        await rm(temporary, { recursive: true, force: true });
-      }
-    };
-    await onceAtATime(cache, directory, { ...options, what: `prometheus ${wanted.version}`, build });
-  }
-  return directory;
-}
+import { pollUntil } from '../../../tools/machine/poll.ts';
+import { chooseFreePorts } from '../../../tools/machine/ports.ts';
+import { Component } from '../../../tools/machine/process.ts';
+import { ensurePrometheus } from '../../../tools/programs/prometheus.ts';
 
 /** How long it may take to close its database. */
 const STOP_MS = 10_000;

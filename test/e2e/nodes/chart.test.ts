@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import * as z from 'zod';
-import { pollUntil } from '../../cluster/poll.ts';
+import { pollUntil } from '../../../tools/machine/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
-import { ZONES } from '../../lab/lab.ts';
-import { NodeLab } from '../../lab/node-lab.ts';
-import { CHART, RELEASE } from '../../lab/product.ts';
+import { ZONES } from '../../harness/lab.ts';
+import { NodeLab } from '../../harness/node-lab.ts';
+import { CHART, RELEASE } from '../../harness/product.ts';
 import { API, ask, deletePod, podTemplate, type RunningPod, readyNetworking, running } from './support.ts';
 
 /*

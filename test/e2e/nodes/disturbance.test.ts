@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import * as z from 'zod';
-import { pollUntil } from '../../cluster/poll.ts';
+import { pollUntil } from '../../../tools/machine/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
-import { ZONES } from '../../lab/lab.ts';
-import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
+import { ZONES } from '../../harness/lab.ts';
+import { NodeLab, type WiredNode } from '../../harness/node-lab.ts';
 import { API, createPod, deletePod, type RunningPod, reached, readyNetworking, running } from './support.ts';
 
 /** What happens to a node in its life; pods keep their network or get it back, and nothing is left over. */

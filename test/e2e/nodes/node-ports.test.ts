@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
+import { pollUntil } from '../../../tools/machine/poll.ts';
 import type { CommandResult } from '../../cluster/access.ts';
-import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
-import { ZONES } from '../../lab/lab.ts';
-import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
-import type { VpcHost } from '../../lab/vpc-host.ts';
+import { ZONES } from '../../harness/lab.ts';
+import { NodeLab, type WiredNode } from '../../harness/node-lab.ts';
+import type { VpcHost } from '../../harness/vpc-host.ts';
 import { createPod, PORT, type RunningPod, readyNetworking, running, type WirePod } from './support.ts';
 
 /*

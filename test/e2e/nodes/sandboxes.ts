@@ -1,4 +1,4 @@
-import type { NodeLab, WiredNode } from '../../lab/node-lab.ts';
+import type { NodeLab, WiredNode } from '../../harness/node-lab.ts';
 import { podTemplate } from './support.ts';
 
 const CONFIGURATION = JSON.stringify({ cniVersion: '1.1.0', name: 'terway', type: 'terway' });

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { podEniSchema } from '../../../src/crds/pod-eni.ts';
-import { pollUntil } from '../../cluster/poll.ts';
+import { pollUntil } from '../../../tools/machine/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
-import { NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH, VPC, ZONES } from '../../lab/lab.ts';
-import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
+import { NODE_VSWITCH, POD_SECURITY_GROUP, POD_VSWITCH, VPC, ZONES } from '../../harness/lab.ts';
+import { NodeLab, type WiredNode } from '../../harness/node-lab.ts';
 import {
   API,
   ask,

@@ -1,9 +1,9 @@
 import * as z from 'zod';
-import { BUSYBOX_IMAGE } from '../../../scripts/image/busybox.ts';
 import { type PodEni, podEniSchema } from '../../../src/crds/pod-eni.ts';
-import { pollUntil } from '../../cluster/poll.ts';
-import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../../lab/lab.ts';
-import type { NodeLab, WiredNode } from '../../lab/node-lab.ts';
+import { pollUntil } from '../../../tools/machine/poll.ts';
+import { BUSYBOX_IMAGE } from '../../../tools/product/image/busybox.ts';
+import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../../harness/lab.ts';
+import type { NodeLab, WiredNode } from '../../harness/node-lab.ts';
 
 export const API = '/apis/network.alibabacloud.com/v1beta1';
 /** Port on which every pod of these tests serves a page with its name. */

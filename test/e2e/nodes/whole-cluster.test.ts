@@ -3,15 +3,15 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import * as z from 'zod';
-import { BUSYBOX_IMAGE } from '../../../scripts/image/busybox.ts';
 import { createAuthority, issueCertificate } from '../../../src/util/x509.ts';
+import { pollUntil } from '../../../tools/machine/poll.ts';
+import { BUSYBOX_IMAGE } from '../../../tools/product/image/busybox.ts';
 import { ApiStatusError } from '../../cluster/errors.ts';
-import { pollUntil } from '../../cluster/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
-import { ZONES } from '../../lab/lab.ts';
-import { NodeLab } from '../../lab/node-lab.ts';
-import { PRODUCT_IMAGE } from '../../lab/product.ts';
-import { primaryAddresses } from '../../lab/vpc-host.ts';
+import { ZONES } from '../../harness/lab.ts';
+import { NodeLab } from '../../harness/node-lab.ts';
+import { PRODUCT_IMAGE } from '../../harness/product.ts';
+import { primaryAddresses } from '../../harness/vpc-host.ts';
 import { PORT, podTemplate, readyNetworking } from './support.ts';
 
 /** A cluster as users have one: pods that talk with the API server, names that resolve, and an API server that talks with pods. */

@@ -3,10 +3,10 @@ import * as z from 'zod';
 import { rpcV1 } from '../../../sim/cloud/http/raw-clients.ts';
 import { nodeRuntimeSchema } from '../../../src/crds/node-runtime.ts';
 import { podEniSchema } from '../../../src/crds/pod-eni.ts';
-import { pollUntil } from '../../cluster/poll.ts';
+import { pollUntil } from '../../../tools/machine/poll.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
-import { ACCESS_KEY, REGION, VPC, ZONES } from '../../lab/lab.ts';
-import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
+import { ACCESS_KEY, REGION, VPC, ZONES } from '../../harness/lab.ts';
+import { NodeLab, type WiredNode } from '../../harness/node-lab.ts';
 import { Sandboxes } from './sandboxes.ts';
 import {
   API,

@@ -7,8 +7,8 @@ import { buildTools, TOOLS } from '../../../src/datapath/test-support/datapath-l
 import type { CommandResult } from '../../cluster/access.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { podTemplate, readyNetworking } from '../../e2e/nodes/support.ts';
-import { ZONES } from '../../lab/lab.ts';
-import { NodeLab, type WiredNode } from '../../lab/node-lab.ts';
+import { ZONES } from '../../harness/lab.ts';
+import { NodeLab, type WiredNode } from '../../harness/node-lab.ts';
 
 /**
  * kill -9 of the agent at every request to the kernel of ADD and of DEL, before it is made and before its answer comes back:

@@ -1,0 +1,84 @@
+import { randomBytes } from 'node:crypto';
+import { link, readFile, rename, unlink, writeFile } from 'node:fs/promises';
+import { ToolError } from '../errors.ts';
+import { pause } from './poll.ts';
+import { identifyProcess, isRunning, processIdentitySchema } from './process-table.ts';
+
+export interface LockOptions {
+  signal?: AbortSignal | undefined;
+  /** Called once when another process holds the lock, with its pid. */
+  onWait?: (holderPid: number) => void;
+}
+
+/**
+ * Takes an exclusive lock between processes of this machine, and waits for it as long as its holder lives.
+ *
+ * The lock is a file that names its holder; that of a holder that is gone is taken over.
+ *
+ * @returns a function that gives the lock back.
+ * @throws the signal's reason when it aborts.
+ */
+export async function acquireLock(path: string, options: LockOptions = {}): Promise<() => Promise<void>> {
+  const self = await identifyProcess(process.pid);
+  if (self === undefined) throw new ToolError('cannot read /proc: the test cluster needs Linux');
+  let told = false;
+  while (!(await createComplete(path, JSON.stringify(self)))) {
+    const content = await readFile(path, 'utf8').catch(() => undefined);
+    if (content === undefined) continue;
+    const holder = processIdentitySchema.safeParse(parseJson(content));
+    if (!holder.success || !(await isRunning(holder.data))) {
+      await breakLock(path, content);
+      continue;
+    }
+    if (!told) options.onWait?.(holder.data.pid);
+    told = true;
+    await pause(200, options.signal);
+  }
+  return () => unlink(path);
+}
+
+/**
+ * Creates a file together with its content, so that no reader ever finds it half written.
+ *
+ * @returns false when the file exists already.
+ */
+export async function createComplete(path: string, content: string): Promise<boolean> {
+  const temporary = temporaryName(path);
+  await writeFile(temporary, content, { mode: 0o600 });
+  try {
+    await link(temporary, path);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
+    throw error;
+  } finally {
+    await unlink(temporary);
+  }
+}
+
+/** A name beside `path` that nobody else uses. */
+export function temporaryName(path: string): string {
+  return `${path}.${process.pid}-${randomBytes(4).toString('hex')}`;
+}
+
+/** JSON that may be damaged; undefined when it is. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+async function breakLock(path: string, observed: string): Promise<void> {
+  // By renaming, because of two that break the same lock only one finds the file. What it finds may already be the
+  // lock of a third: then it goes back.
+  const aside = temporaryName(path);
+  try {
+    await rename(path, aside);
+  } catch {
+    return;
+  }
+  if ((await readFile(aside, 'utf8')) !== observed) await link(aside, path).catch(() => undefined);
+  await unlink(aside);
+}
