@@ -89,13 +89,19 @@ test('a second look at the settled system writes and changes nothing (L2)', asyn
   expect(mutations(after)).toEqual(mutations(before));
 });
 
+const LEADS = /^terway_leader 1$/m;
+
+async function metricsOf({ telemetryUrl }: ControlPlane): Promise<string> {
+  return (await fetch(`${telemetryUrl}/metrics`)).text();
+}
+
 /** The new leader has reconciled what it found: its queues have been worked off. */
 async function expectLeading(): Promise<void> {
   await expect
     .poll(
       async () => {
-        const metrics = await (await fetch(`${controlPlane.telemetryUrl}/metrics`)).text();
-        const leads = /^terway_leader 1$/m.test(metrics);
+        const metrics = await metricsOf(controlPlane);
+        const leads = LEADS.test(metrics);
         const done = /^terway_reconciles_total\{controller="networkinterface",result="success"\} ([1-9]\d*)$/m.test(
           metrics,
         );
@@ -139,4 +145,28 @@ test('two replicas with one lease: killing the leader under load loses and dupli
     controlPlane = standby;
     standby = await lab.startControlPlane({ config: LEASE });
   }
+});
+
+test('a leader that stands still for longer than its lease changes nothing when it goes on', async () => {
+  const stopped = controlPlane;
+  await expectLeading();
+  const work = rollout.create(PODS);
+  await new Promise((resolve) => setTimeout(resolve, KILL_WITHIN_MS.rollout / 2));
+  process.kill(stopped.process.pid, 'SIGSTOP');
+  let before: WorldState;
+  try {
+    await work;
+    // Its successor binds every pod, also those that it was working on.
+    before = await rollout.settled(
+      ({ podEnis }) => podEnis.length === PODS.length && podEnis.every(({ status }) => status?.phase === 'Bind'),
+      SETTLE_MS,
+    );
+  } finally {
+    process.kill(stopped.process.pid, 'SIGCONT');
+  }
+  await expect.poll(async () => LEADS.test(await metricsOf(stopped)), { timeout: 20_000, interval: 100 }).toBe(false);
+  const after = await rollout.world();
+  expect(mutations(after)).toEqual(mutations(before));
+  expect(violations(after)).toEqual([]);
+  expect(stopped.process.isRunning).toBe(true);
 });
