@@ -96,3 +96,15 @@ test('a deleted node leaves no Node CR, even with a reservation on it', async ()
   await world.until('the Node CR is gone', isGone, 10 * 60_000);
   expect(world.podEni('default/db-0')?.status?.phase).toBe('Unbind');
 });
+
+test('a pod that goes before it has an ENI leaves no reservation', async () => {
+  const world = await cluster();
+  world.addNetworking('never', { type: 'Fixed', releaseStrategy: 'Never' });
+  world.createPod({ name: 'db-0', nodeName: 'node-1', networking: 'never', ownerKind: 'StatefulSet' });
+  await world.until('a record', () => world.podEni('default/db-0') !== undefined, 60_000);
+  world.deletePod('default/db-0', 0);
+  await world.until('released', () => world.podEni('default/db-0') === undefined, 60_000);
+  await world.run(60_000);
+  expect(world.podEni('default/db-0')).toBeUndefined();
+  expect(world.unsettled()).toEqual([]);
+});

@@ -89,3 +89,18 @@ test('after the trunk was replaced, a freed slot wakes the waiting pod', async (
   await world.until('the next one has it', () => bound('late'), 60_000);
   expect(world.violations()).toEqual([]);
 });
+
+test('pods of a lost trunk keep their slots, also from pods that have waited for one', async () => {
+  const { world, nodeName } = await smallNode();
+  for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });
+  const bound = (name: string) => world.isBound(`default/${name}`);
+  await world.until('all are bound', () => ['x', 'y', 'z'].every(bound), 30_000);
+  world.createPod({ name: 'waits', nodeName });
+  const trunk = world.trunkOf(nodeName) ?? '';
+  world.cloud.detachEniByHand(trunk, world.clock.now());
+  world.cloud.deleteEniByHand(trunk, world.clock.now());
+  await world.until('another trunk is there', () => (world.trunkOf(nodeName) ?? trunk) !== trunk, 15 * 60_000);
+  await world.until('they are its members', () => world.unsettled().length === 0, 5 * 60_000);
+  expect(['x', 'y', 'z'].every(bound)).toBe(true);
+  expect(bound('waits')).toBe(false);
+});

@@ -73,7 +73,13 @@ function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Ste
     if (dueMs === 'never') return { do: 'nothing' };
     return nowMs >= dueMs ? { do: 'deleteObject' } : { do: 'nothing', untilMs: dueMs };
   }
-  return isOwner ? towardsBind(snapshot, phase) : { do: 'startDetach' };
+  if (isOwner) return towardsBind(snapshot, phase);
+  // Its pod went before there was an ENI, so there is no address to keep.
+  return hasEni(podEni) ? { do: 'startDetach' } : { do: 'deleteObject' };
+}
+
+function hasEni({ spec }: PodEni): boolean {
+  return (spec.allocations ?? []).some(({ eni }) => eni.id !== '');
 }
 
 function towardsBind(snapshot: Snapshot, phase: string): Step {

@@ -163,6 +163,8 @@ export class PodAdmitter {
     if (node === undefined || limit === undefined) return false;
     const slot: WaitsFor = { kind: 'slot', nodeName: node.nodeName };
     const free = limit - capacity.slots.usedByOthers(node.instanceId, key);
+    // A pod that holds its slot, such as one whose trunk was replaced, takes none away.
+    if (capacity.slots.used(node.instanceId) > limit - free) return false;
     if (free <= 0 || pendingPods.ahead(key, slot) < free) return false;
     pendingPods.park(key, slot, networkings);
     return true;
