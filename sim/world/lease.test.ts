@@ -30,3 +30,29 @@ test('a process that resumes after its lease has expired sends nothing before it
   await world.until('bound', () => world?.isBound('default/a') === true, 60_000);
   expect(world.violations()).toEqual([]);
 });
+
+test('a new leader whose store is old does not detach what its predecessor has attached since', async () => {
+  const made = new World();
+  world = made;
+  for (const _ of [1, 2]) made.addNode();
+  const first = made.startReplica();
+  await made.until('trunks', () => ['node-1', 'node-2'].every((name) => made.trunkOf(name) !== undefined), 60_000);
+  const second = made.startReplica();
+  await made.run(1000);
+  const pod = { name: 'db-0', networking: 'fixed', ownerKind: 'StatefulSet' } as const;
+  made.createPod({ ...pod, nodeName: 'node-1' });
+  await made.until('bound', () => made.isBound('default/db-0'), 60_000);
+  made.deletePod('default/db-0', 0);
+  made.createPod({ ...pod, nodeName: 'node-2' });
+  await made.until('detaching', () => made.podEni('default/db-0')?.status?.phase === 'Detaching', 60_000);
+  await made.run(10);
+  for (const watch of second.transport.watches) watch.freeze();
+  await made.until('moved', () => made.isBound('default/db-0'), 60_000);
+  first.kill();
+  const fromMs = made.clock.now();
+  await made.run(60_000);
+  expect(second.term).toBeDefined();
+  const detaches = made.cloud.journal().filter(({ action, timeMs }) => action.startsWith('Detach') && timeMs > fromMs);
+  expect(detaches).toEqual([]);
+  expect(made.unsettled()).toEqual([]);
+});

@@ -242,6 +242,29 @@ test('replaces a watch that stays open but sends nothing', async () => {
   expect(errors.map(String).join()).toContain('nothing came in 100 ms');
 });
 
+test('a relist shows what a late watch has not brought yet', async () => {
+  server.put(PODS, 'ns', 'a', { value: '1' });
+  const informer = start();
+  await informer.synced(abort.signal);
+  const log = record(informer);
+  // The server forgets its watcher without closing the stream.
+  server.watchers.clear();
+  server.put(PODS, 'ns', 'a', { value: '2' });
+  server.put(PODS, 'ns', 'b', {});
+  expect(informer.store.get('ns/b')).toBeUndefined();
+  await informer.relist(abort.signal);
+  expect(informer.store.get('ns/a')?.value).toBe('2');
+  expect(informer.store.get('ns/b')).toBeDefined();
+  expect(log.length).toBeGreaterThan(0);
+  expect(errors).toEqual([]);
+  // It follows again.
+  server.put(PODS, 'ns', 'c', {});
+  await eventually(() => informer.store.get('ns/c') !== undefined);
+  const waiting = informer.relist(abort.signal);
+  abort.abort(new Error('over'));
+  await expect(waiting).rejects.toThrow('over');
+});
+
 test('ends a watch that the server does not end', async () => {
   server.put(PODS, 'a', 'one');
   const informer = start({ timing: { ...timing, minWatchSeconds: 0, watchGraceMs: 60 } });

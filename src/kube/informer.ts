@@ -67,6 +67,16 @@ export class Informer<T extends HasMetadata> {
     return this.#reflector.staleForMs;
   }
 
+  /**
+   * Lists everything again, because a watch may be late. Resolves when the store shows a state that is not older than this
+   * call and the handlers have seen it.
+   *
+   * @throws the signal's reason when it aborts first
+   */
+  async relist(signal: AbortSignal): Promise<void> {
+    await orAborted(this.#reflector.relist(), signal);
+  }
+
   /** See {@link Store.addHandler}. */
   addHandler(handler: StoreHandler<T>): () => void {
     return this.store.addHandler(handler);
@@ -85,15 +95,19 @@ export class Informer<T extends HasMetadata> {
    * @throws the signal's reason when it aborts first
    */
   async synced(signal: AbortSignal): Promise<void> {
-    if (this.#hasSynced) return;
-    signal.throwIfAborted();
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = () => aborted.reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      await Promise.race([this.#firstSync.promise, aborted.promise]);
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-    }
+    if (!this.#hasSynced) await orAborted(this.#firstSync.promise, signal);
+  }
+}
+
+/** @throws the signal's reason when it aborts first */
+async function orAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = () => aborted.reject(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }

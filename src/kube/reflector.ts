@@ -98,6 +98,10 @@ export class Reflector<T extends HasMetadata> {
   #mayBeRewound = false;
   #failuresInARow = 0;
   #lastContactMs: number;
+  /** Ends the present round, so that a new list begins at once. */
+  #round = new AbortController();
+  /** Those who wait for a list that began after their call. */
+  #relists = Promise.withResolvers<void>();
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
@@ -119,17 +123,26 @@ export class Reflector<T extends HasMetadata> {
     return this.#options.clock.monotonicMs() - this.#lastContactMs;
   }
 
+  /** Lists everything again. Resolves when the store shows a state that is not older than this call. */
+  relist(): Promise<void> {
+    this.#resumeFrom = undefined;
+    this.#round.abort(new Error('everything is listed again'));
+    return this.#relists.promise;
+  }
+
   /** Runs until the signal aborts; never throws. To be called once. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     while (!signal.aborted) {
-      const delayMs = await this.#round(signal);
-      if (delayMs > 0 && !signal.aborted) await clock.sleep(delayMs, signal).catch(() => {});
+      this.#round = new AbortController();
+      const either = AbortSignal.any([signal, this.#round.signal]);
+      const delayMs = await this.#listAndWatch(either);
+      if (delayMs > 0 && !either.aborted) await clock.sleep(delayMs, either).catch(() => {});
     }
   }
 
   /** One list if needed, and one watch. Returns how long to wait before the next. */
-  async #round(signal: AbortSignal): Promise<number> {
+  async #listAndWatch(signal: AbortSignal): Promise<number> {
     const startedMs = this.#options.clock.monotonicMs();
     try {
       if (this.#resumeFrom !== undefined && this.#mayBeRewound) await this.#checkHistory(signal);
@@ -310,6 +323,8 @@ export class Reflector<T extends HasMetadata> {
   #synced(resourceVersion: string): void {
     this.#resumeFrom = resourceVersion;
     this.#mayBeRewound = false;
+    this.#relists.resolve();
+    this.#relists = Promise.withResolvers<void>();
     this.#options.onSynced?.(resourceVersion);
   }
 

@@ -218,6 +218,8 @@ export class PodEniController {
       case 'rebind':
         return this.#rebind(key, podEni, signal);
       case 'startBinding':
+        // A store that is late may still show the pod whose end the record has seen.
+        if (await this.#podIsGone(key, podEni, signal)) return { requeueAfterMs: LAG_RECHECK_MS };
         await this.#writer.binding(podEni, signal);
         return 'again';
       case 'bind':
