@@ -54,6 +54,9 @@ conformance: $(STAMP) $(SYSTEM_STAMP) ## Kubernetes' own network specs on our no
 soak: $(STAMP) ## Tests that depend on chance, with fresh seeds for MINUTES (10); PROJECT=faults kills processes, PROJECT=integration asks the API server
 	@exec node scripts/soak.ts --minutes $(or $(MINUTES),10) --project $(or $(PROJECT),unit)
 
+world: $(STAMP) ## Random histories of the shipped control plane on virtual time, SEEDS (200) of them; SEED=n tells one that failed
+	@exec node sim/world/seeded/cli.ts $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),1))
+
 bench: $(STAMP) ## Measure everything that has a budget, three times; writes docs/performance.json (about 50 minutes)
 	@node bench/bench.ts --runs 3 --write; code=$$?; node scripts/generate.ts; exit $$code
 
@@ -84,4 +87,4 @@ cluster-stop: $(STAMP) ## End that cluster
 clean: ## Remove what was built
 	rm -rf dist node_modules
 
-.PHONY: help setup demo demo-once test check unit integration e2e faults conformance soak bench generate manifests format build image release cluster-start cluster-stop clean
+.PHONY: help setup demo demo-once test check unit integration e2e faults conformance soak world bench generate manifests format build image release cluster-start cluster-stop clean

@@ -21,6 +21,8 @@ import { WorldReplica } from './replica.ts';
 
 export interface WorldOptions {
   seed?: number;
+  /** Default: one of its own. */
+  clock?: VirtualClock;
   /** Keys of the configuration file of every replica. */
   config?: Record<string, unknown>;
   latencies?: LatencyChanges;
@@ -48,7 +50,10 @@ export const ZONE = 'cn-hangzhou-i';
 /** Member slots: 112. */
 export const INSTANCE_TYPE = 'ecs.g7.16xlarge';
 const GROUP = 'network.alibabacloud.com';
-const PODENIS = `podenis.${GROUP}`;
+export const PODENIS = `podenis.${GROUP}`;
+export const PODNETWORKINGS = `podnetworkings.${GROUP}`;
+const NODES = `nodes.${GROUP}`;
+export const NETWORKINTERFACES = `networkinterfaces.${GROUP}`;
 
 /** Read once: the files do not change while a world runs. */
 const CRDS = readdirSync(CRD_DIRECTORY)
@@ -60,7 +65,7 @@ const CRDS = readdirSync(CRD_DIRECTORY)
  * plane. The same options and the same calls give the same run.
  */
 export class World {
-  readonly clock = new VirtualClock();
+  readonly clock: VirtualClock;
   readonly random: Random;
   readonly cloud: CloudModel;
   readonly kube: KubeModel;
@@ -71,11 +76,15 @@ export class World {
   readonly #kubelets: Kubelets;
   readonly #nodeVSwitchId: string;
   readonly #replicas: WorldReplica[] = [];
+  readonly #readPodEni = readOnce((object) => podEniSchema.parse(object));
+  readonly #readNetworkInterface = readOnce((object) => networkInterfaceSchema.parse(object));
+  readonly #readNode = readOnce((object) => nodeSchema.parse(object));
   #nodes = 0;
 
   constructor(options: WorldOptions = {}) {
     const { seed = 1, latencies, behaviour } = options;
     this.#options = options;
+    this.clock = options.clock ?? new VirtualClock();
     this.random = seededRandom(seed);
     const nowMs = this.clock.now();
     this.kube = new KubeModel({ resources: CRDS, seed, startMs: nowMs, journalCapacity: 200_000 });
@@ -113,7 +122,7 @@ export class World {
 
   /** A PodNetworking that selects pods with the label `networking` of its name. */
   addNetworking(name: string, allocationType: object, vSwitchIds: readonly string[] = [this.podVSwitchId]): void {
-    this.create(`podnetworkings.${GROUP}`, undefined, {
+    this.create(PODNETWORKINGS, undefined, {
       metadata: { name },
       spec: {
         selector: { podSelector: { matchLabels: { networking: name } } },
@@ -125,9 +134,8 @@ export class World {
   }
 
   /** @returns name and instance id. */
-  addNode(instanceType = INSTANCE_TYPE): { name: string; instanceId: string } {
+  addNode(instanceType = INSTANCE_TYPE, name = `node-${this.#nodes + 1}`): { name: string; instanceId: string } {
     this.#nodes += 1;
-    const name = `node-${this.#nodes}`;
     const { instanceId } = this.cloud.runInstance(
       { instanceType, vSwitchId: this.#nodeVSwitchId, securityGroupIds: [this.securityGroupId] },
       this.clock.now(),
@@ -240,11 +248,11 @@ export class World {
   podEni(key: string): PodEni | undefined {
     const [namespace, name = ''] = key.split('/');
     const found = this.kube.peek(PODENIS, { namespace, name });
-    return found === undefined ? undefined : podEniSchema.parse(found);
+    return found === undefined ? undefined : this.#readPodEni(found);
   }
 
   podEnis(): PodEni[] {
-    return this.kube.objects(PODENIS).map((object) => podEniSchema.parse(object));
+    return this.kube.objects(PODENIS).map(this.#readPodEni);
   }
 
   isBound(key: string): boolean {
@@ -258,8 +266,8 @@ export class World {
 
   /** Trunk ENI id of a node, once it is recorded as attached. */
   trunkOf(nodeName: string): string | undefined {
-    const found = this.kube.peek(`nodes.${GROUP}`, { namespace: undefined, name: nodeName });
-    const node = found === undefined ? undefined : nodeSchema.parse(found);
+    const found = this.kube.peek(NODES, { namespace: undefined, name: nodeName });
+    const node = found === undefined ? undefined : this.#readNode(found);
     return Object.values(node?.status?.networkInterfaces ?? {}).find(({ status }) => status === 'InUse')?.id;
   }
 
@@ -267,10 +275,8 @@ export class World {
     return {
       clusterId: CLUSTER_ID,
       podEnis: this.podEnis(),
-      networkInterfaces: this.kube
-        .objects(`networkinterfaces.${GROUP}`)
-        .map((object) => networkInterfaceSchema.parse(object)),
-      nodes: this.kube.objects(`nodes.${GROUP}`).map((object) => nodeSchema.parse(object)),
+      networkInterfaces: this.kube.objects(NETWORKINTERFACES).map(this.#readNetworkInterface),
+      nodes: this.kube.objects(NODES).map(this.#readNode),
       cloud: this.cloud.snapshot(this.clock.now()),
       counters: this.cloud.counters(),
     };
@@ -285,4 +291,14 @@ export class World {
   unsettled(): string[] {
     return unsettled(this.state());
   }
+}
+
+/** Stored objects never change, so each is parsed once. */
+function readOnce<T>(parse: (object: KubeObject) => T): (object: KubeObject) => T {
+  const known = new WeakMap<KubeObject, { value: T }>();
+  return (object) => {
+    const found = known.get(object) ?? { value: parse(object) };
+    known.set(object, found);
+    return found.value;
+  };
 }

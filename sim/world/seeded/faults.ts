@@ -1,0 +1,117 @@
+import type { Clock } from '../../../src/util/clock.ts';
+import { type Random, seededRandom } from '../../../src/util/random.ts';
+import type { ApiCall, EventFault, FaultPlan, RequestFault, WatchFault } from '../../kube/faults.ts';
+import type { CloudCall, CloudFault } from '../cloud-link.ts';
+import type { FaultKind, FaultRates } from './plan.ts';
+
+const THROTTLING = { code: 'Throttling.User', status: 400 };
+const INTERNAL = { code: 'InternalError', status: 500 };
+/**
+ * Nothing can fence a creation that the API server receives when the lease of its sender has ended, so a request is not held
+ * back for longer than a leader would go without renewing its lease.
+ */
+const LONGEST_DELAY_MS = 10_000;
+const SLOW_MS = 3000;
+const LATE_MS = 20_000;
+
+/** Decides by chance what goes wrong with each call, until it is told to stop. Counts what happened. */
+export class SeededFaults {
+  readonly #random: Random;
+  readonly #rates: FaultRates;
+  readonly #clock: Clock;
+  readonly #counts = new Map<FaultKind, number>();
+  /** Until when nothing that a replica sends arrives. */
+  readonly #stalls = new Map<string, number>();
+  #isOver = false;
+
+  readonly kube: FaultPlan = {
+    onRequest: (call) => this.#onRequest(call),
+    onWatch: (call) => this.#onWatch(call),
+    onEvent: () => this.#onEvent(),
+  };
+  readonly cloud = (call: CloudCall): CloudFault | undefined => this.#onCloudCall(call);
+
+  constructor(options: { seed: number; rates: FaultRates; clock: Clock }) {
+    this.#random = seededRandom(options.seed ^ 0x5eed);
+    this.#rates = options.rates;
+    this.#clock = options.clock;
+  }
+
+  /** Nothing goes wrong from now on. */
+  stop(): void {
+    this.#isOver = true;
+    this.#stalls.clear();
+  }
+
+  /** Whatever this replica sends before that time arrives then. */
+  stall(replica: string, untilMs: number): void {
+    this.#stalls.set(replica, untilMs);
+  }
+
+  get counts(): ReadonlyMap<FaultKind, number> {
+    return this.#counts;
+  }
+
+  #onRequest({ replica, verb, subresource }: ApiCall): RequestFault | undefined {
+    const stallMs = this.#stallOf(replica);
+    if (stallMs > LONGEST_DELAY_MS) return { kind: 'lost-request', failure: 'timeout' };
+    if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
+    const isWrite = verb !== 'get' && verb !== 'list' && verb !== 'watch';
+    if (this.#hits('kube-slow')) return { kind: 'slow', requestMs: this.#upTo(SLOW_MS), answerMs: this.#upTo(SLOW_MS) };
+    if (isWrite && subresource !== 'status' && verb !== 'create' && this.#hits('kube-conflict')) {
+      return { kind: 'refused', status: 409 };
+    }
+    if (this.#hits('kube-throttled')) return { kind: 'refused', status: 429, retryAfterSeconds: 1 };
+    if (this.#hits('kube-error')) return { kind: 'refused', status: 500 };
+    if (this.#hits('kube-not-sent')) return { kind: 'not-sent', failure: 'connect' };
+    if (this.#hits('kube-lost-request')) return { kind: 'lost-request', failure: this.#failure() };
+    if (this.#hits('kube-lost-answer')) return { kind: 'lost-answer', failure: this.#failure() };
+    return undefined;
+  }
+
+  #onWatch({ replica }: ApiCall): WatchFault | undefined {
+    const stallMs = this.#stallOf(replica);
+    if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
+    return this.#hits('watch-expired')
+      ? { kind: 'expired', as: this.#random.next() < 0.5 ? 'answer' : 'event' }
+      : undefined;
+  }
+
+  #onEvent(): EventFault | undefined {
+    if (this.#hits('watch-late')) return { kind: 'late', ms: this.#upTo(LATE_MS) };
+    if (this.#hits('watch-doubled')) return { kind: 'doubled' };
+    if (this.#hits('watch-broken')) return { kind: this.#random.next() < 0.5 ? 'broken' : 'ended' };
+    return undefined;
+  }
+
+  #onCloudCall({ replica }: CloudCall): CloudFault | undefined {
+    const stallMs = this.#stallOf(replica);
+    if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
+    if (this.#hits('cloud-slow'))
+      return { kind: 'slow', requestMs: this.#upTo(SLOW_MS), answerMs: this.#upTo(SLOW_MS) };
+    if (this.#hits('cloud-throttled')) return { kind: 'refused', ...THROTTLING };
+    if (this.#hits('cloud-error')) return { kind: 'refused', ...INTERNAL };
+    if (this.#hits('cloud-lost-request')) return { kind: 'lost-request' };
+    if (this.#hits('cloud-lost-answer')) return { kind: 'lost-answer' };
+    return undefined;
+  }
+
+  #stallOf(replica: string): number {
+    return (this.#stalls.get(replica) ?? 0) - this.#clock.monotonicMs();
+  }
+
+  #hits(kind: FaultKind): boolean {
+    const rate = this.#isOver ? undefined : this.#rates[kind];
+    if (rate === undefined || this.#random.next() >= rate) return false;
+    this.#counts.set(kind, (this.#counts.get(kind) ?? 0) + 1);
+    return true;
+  }
+
+  #upTo(ms: number): number {
+    return Math.floor(this.#random.next() * ms);
+  }
+
+  #failure(): 'broken' | 'timeout' {
+    return this.#random.next() < 0.5 ? 'broken' : 'timeout';
+  }
+}

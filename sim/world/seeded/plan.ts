@@ -1,0 +1,200 @@
+import { type Random, seededRandom } from '../../../src/util/random.ts';
+
+/** PodNetworkings of the workload. Pods of the two fixed ones belong to a StatefulSet. */
+export const NETWORKINGS = ['elastic', 'fixed', 'never'] as const;
+export type Networking = (typeof NETWORKINGS)[number];
+
+/** Few names, so that a new pod often has the name of one whose release has not ended. */
+export const PODS: readonly { name: string; networking: Networking }[] = [
+  ...Array.from({ length: 7 }, (_, at) => ({ name: `web-${at}`, networking: 'elastic' as const })),
+  ...Array.from({ length: 3 }, (_, at) => ({ name: `db-${at}`, networking: 'fixed' as const })),
+  ...Array.from({ length: 2 }, (_, at) => ({ name: `keep-${at}`, networking: 'never' as const })),
+];
+
+/** What users, nodes, the cloud's console or the machine do to the system. Pods, nodes and replicas are given by number. */
+export type Act =
+  | { kind: 'create-pod'; pod: number; node: number }
+  | { kind: 'delete-pod'; pod: number; isForced: boolean }
+  | { kind: 'replace-pod'; pod: number; node: number }
+  | { kind: 'delete-podeni'; pod: number }
+  | { kind: 'strip-podeni'; pod: number }
+  | { kind: 'delete-mirror'; pod: number }
+  | { kind: 'detach-eni'; pod: number }
+  | { kind: 'delete-eni'; pod: number }
+  | { kind: 'delete-trunk'; node: number }
+  | { kind: 'remove-node'; node: number }
+  | { kind: 'add-node'; node: number }
+  | { kind: 'edit-networking'; networking: Networking; vSwitches: readonly number[]; groups: readonly number[] }
+  | { kind: 'kill-replica'; replica: number; forMs: number }
+  | { kind: 'stall-replica'; replica: number; forMs: number }
+  | { kind: 'freeze-watches'; replica: number }
+  | { kind: 'break-watches'; replica: number }
+  | { kind: 'throttle'; action: string; limit: number; forMs: number }
+  | { kind: 'fail-attachments'; outcome: 'fails' | 'hangs'; count: number }
+  | { kind: 'lag-lists'; createdMs: number; deletedMs: number; forMs: number };
+
+export interface Step {
+  /** Since the start of the workload. */
+  atMs: number;
+  act: Act;
+}
+
+/** How likely each kind of fault is for each call; see {@link FAULT_KINDS}. */
+export type FaultRates = Readonly<Partial<Record<FaultKind, number>>>;
+
+/** What can go wrong with one call: to the API server, with a watch event, or to the cloud. */
+export const FAULT_KINDS = [
+  'kube-slow',
+  'kube-conflict',
+  'kube-throttled',
+  'kube-error',
+  'kube-not-sent',
+  'kube-lost-request',
+  'kube-lost-answer',
+  'watch-late',
+  'watch-broken',
+  'watch-doubled',
+  'watch-expired',
+  'cloud-slow',
+  'cloud-throttled',
+  'cloud-error',
+  'cloud-lost-request',
+  'cloud-lost-answer',
+] as const;
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
+/** Everything that a run depends on. */
+export interface Plan {
+  seed: number;
+  replicas: number;
+  nodes: number;
+  /** Of calls per minute and API; undefined: the defaults. */
+  rateLimit: number | undefined;
+  rates: FaultRates;
+  steps: readonly Step[];
+}
+
+const WORKLOAD_MS = 90_000;
+
+/** The plan of a seed: always the same. */
+export function planOf(seed: number): Plan {
+  const random = seededRandom(seed);
+  const replicas = pick(random, [1, 2, 2, 3]);
+  const nodes = pick(random, [1, 2, 2, 3]);
+  const rateLimit = random.next() < 0.25 ? 30 : undefined;
+  const count = 10 + whole(random, 40);
+  const steps = Array.from({ length: count }, () => ({
+    atMs: whole(random, WORKLOAD_MS),
+    act: actOf(random, { replicas, nodes }),
+  })).sort((a, b) => a.atMs - b.atMs);
+  return { seed, replicas, nodes, rateLimit, rates: ratesOf(random), steps };
+}
+
+/** Some seeds have no faults at all, most have a few kinds, some have all of them. */
+function ratesOf(random: Random): FaultRates {
+  const share = pick(random, [0, 0.2, 0.2, 0.5, 1]);
+  const rates: Partial<Record<FaultKind, number>> = {};
+  for (const kind of FAULT_KINDS) {
+    const isChosen = random.next() < share;
+    const rate = 0.005 + 0.05 * random.next() ** 2;
+    if (isChosen) rates[kind] = rate;
+  }
+  return rates;
+}
+
+type Draft = (random: Random, size: { replicas: number; nodes: number }) => Act;
+
+const API_NAMES = [
+  'CreateNetworkInterface',
+  'AttachNetworkInterface',
+  'DetachNetworkInterface',
+  'DeleteNetworkInterface',
+];
+
+/** Acts with their weights. */
+const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
+  [30, (random, { nodes }) => ({ kind: 'create-pod', pod: podOf(random), node: whole(random, nodes) })],
+  [14, (random) => ({ kind: 'delete-pod', pod: podOf(random), isForced: random.next() < 0.4 })],
+  [8, (random, { nodes }) => ({ kind: 'replace-pod', pod: podOf(random), node: whole(random, nodes) })],
+  [2, (random) => ({ kind: 'delete-podeni', pod: podOf(random) })],
+  [1, (random) => ({ kind: 'strip-podeni', pod: podOf(random) })],
+  [2, (random) => ({ kind: 'delete-mirror', pod: podOf(random) })],
+  [2, (random) => ({ kind: 'detach-eni', pod: podOf(random) })],
+  [1, (random) => ({ kind: 'delete-eni', pod: podOf(random) })],
+  [1, (random, { nodes }) => ({ kind: 'delete-trunk', node: whole(random, nodes) })],
+  [2, (random, { nodes }) => ({ kind: 'remove-node', node: whole(random, nodes) })],
+  [3, (random, { nodes }) => ({ kind: 'add-node', node: whole(random, nodes) })],
+  [
+    3,
+    (random) => ({
+      kind: 'edit-networking',
+      networking: pick(random, NETWORKINGS),
+      vSwitches: pick(random, [[0], [1], [0, 1]]),
+      groups: pick(random, [[0], [1], [0, 1]]),
+    }),
+  ],
+  [
+    4,
+    (random, { replicas }) => ({ kind: 'kill-replica', replica: whole(random, replicas), forMs: span(random, 20_000) }),
+  ],
+  [
+    3,
+    (random, { replicas }) => ({
+      kind: 'stall-replica',
+      replica: whole(random, replicas),
+      forMs: span(random, 40_000),
+    }),
+  ],
+  [2, (random, { replicas }) => ({ kind: 'freeze-watches', replica: whole(random, replicas) })],
+  [2, (random, { replicas }) => ({ kind: 'break-watches', replica: whole(random, replicas) })],
+  [
+    2,
+    (random) => ({
+      kind: 'throttle',
+      action: pick(random, API_NAMES),
+      limit: whole(random, 5),
+      forMs: span(random, 60_000),
+    }),
+  ],
+  [
+    2,
+    (random) => ({ kind: 'fail-attachments', outcome: pick(random, ['fails', 'hangs']), count: 1 + whole(random, 3) }),
+  ],
+  [
+    2,
+    (random) => ({
+      kind: 'lag-lists',
+      createdMs: whole(random, 6000),
+      deletedMs: whole(random, 6000),
+      forMs: span(random, 30_000),
+    }),
+  ],
+];
+const TOTAL_WEIGHT = ACTS.reduce((sum, [weight]) => sum + weight, 0);
+
+function actOf(random: Random, size: { replicas: number; nodes: number }): Act {
+  let left = random.next() * TOTAL_WEIGHT;
+  for (const [weight, draft] of ACTS) {
+    left -= weight;
+    if (left < 0) return draft(random, size);
+  }
+  return { kind: 'create-pod', pod: podOf(random), node: 0 };
+}
+
+function podOf(random: Random): number {
+  return whole(random, PODS.length);
+}
+
+function whole(random: Random, below: number): number {
+  return Math.floor(random.next() * below);
+}
+
+function span(random: Random, mostMs: number): number {
+  return 500 + whole(random, mostMs);
+}
+
+function pick<T>(random: Random, from: readonly T[]): T {
+  const found = from[whole(random, from.length)];
+  if (found === undefined) throw new RangeError('nothing to pick from');
+  return found;
+}

@@ -1,0 +1,335 @@
+import { TAG_ATTEMPT, TAG_OWNER } from '../../../src/crds/names.ts';
+import { VirtualClock } from '../../../src/util/test-support/virtual-clock.ts';
+import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
+import type { KubeObject } from '../../kube/model/objects.ts';
+import type { WorldReplica } from '../replica.ts';
+import { INSTANCE_TYPE, NETWORKINTERFACES, PODENIS, PODNETWORKINGS, World } from '../world.ts';
+import { SeededFaults } from './faults.ts';
+import { type Act, type Networking, type Plan, PODS } from './plan.ts';
+
+/** Three member slots, so that pods wait for one; the other nodes have plenty. */
+const SMALL_TYPE = 'ecs.u1-c1m4.xlarge';
+const NAMESPACE = 'default';
+const MERGE_PATCH = 'application/merge-patch+json';
+const ALLOCATION_TYPES: Readonly<Record<Networking, object>> = {
+  elastic: { type: 'Elastic' },
+  fixed: { type: 'Fixed', releaseStrategy: 'TTL', releaseAfter: '5m' },
+  never: { type: 'Fixed', releaseStrategy: 'Never' },
+};
+
+/** A place among the replicas, like a pod of the Deployment: when its process is killed, another one follows. */
+interface ReplicaPlace {
+  current: WorldReplica | undefined;
+  starts: number;
+}
+
+/** A world that carries out the acts of a plan. Acts that make no sense at their time, such as deleting a pod that does not exist, do nothing. */
+export class SeededWorld {
+  readonly world: World;
+  readonly faults: SeededFaults;
+  /** ENIs that a user took out of our records, or out of the cloud. */
+  readonly touchedByHand = new Set<string>();
+  /** Replicas that ended by themselves. */
+  readonly failures: string[] = [];
+  /** Is called with each act, for a trace. */
+  onAct: (act: Act) => void = () => undefined;
+  readonly #places: ReplicaPlace[];
+  readonly #vSwitches: readonly string[];
+  readonly #groups: readonly string[];
+  readonly #instances = new Map<string, string>();
+  readonly #removedNodes = new Set<string>();
+  /** Of creations whose record a user removed. */
+  readonly #strippedTokens = new Set<string>();
+
+  constructor(plan: Plan) {
+    const clock = new VirtualClock();
+    this.faults = new SeededFaults({ seed: plan.seed, rates: plan.rates, clock });
+    this.world = new World({
+      clock,
+      seed: plan.seed,
+      config: plan.rateLimit === undefined ? {} : { rateLimit: limitsOf(plan.rateLimit) },
+      kubeFaults: this.faults.kube,
+      onCloudCall: this.faults.cloud,
+    });
+    const { world } = this;
+    this.#vSwitches = [world.podVSwitchId, world.addVSwitch('10.2.0.0/16')];
+    const group = world.cloud.createSecurityGroup({ vpcId: world.vpcId, name: 'others' }, world.clock.now());
+    this.#groups = [world.securityGroupId, group];
+    world.addNetworking('never', ALLOCATION_TYPES.never);
+    for (let node = 0; node < plan.nodes; node += 1) this.#addNode(node);
+    this.#places = Array.from({ length: plan.replicas }, () => ({ current: undefined, starts: 0 }));
+    this.startReplicas();
+  }
+
+  /** Starts the replicas that do not run. */
+  startReplicas(): void {
+    for (const at of this.#places.keys()) this.#start(at);
+  }
+
+  /** No fault, no lag and no limit from now on, and people do what the documentation tells them to do. */
+  quiet(): void {
+    const { cloud, clock } = this.world;
+    this.faults.stop();
+    cloud.setBehaviour({ rateWindows: {}, listLag: { createdMs: 0, deletedMs: 0 }, attachFaults: [] }, clock.now());
+    this.startReplicas();
+    this.#endHangingAttachments();
+    this.#replaceLostEnis();
+  }
+
+  /** As the cloud's support does. */
+  #endHangingAttachments(): void {
+    const { cloud, clock } = this.world;
+    cloud.advance(clock.now());
+    if (cloud.nextDueMs() !== undefined) cloud.completeAll(clock.now());
+    for (const { id, status } of cloud.enis()) if (status === 'Attaching') cloud.detachEniByHand(id, clock.now());
+  }
+
+  /** `EniLost`: delete the pod, or the PodENI of a fixed address (docs/troubleshooting.md). */
+  #replaceLostEnis(): void {
+    for (const podEni of this.world.podEnis()) {
+      const ids = (podEni.spec.allocations ?? []).map(({ eni }) => eni.id);
+      if (!ids.some((id) => this.touchedByHand.has(id) && this.world.cloud.eni(id) === undefined)) continue;
+      const key = `${podEni.metadata.namespace}/${podEni.metadata.name}`;
+      if (this.#peek('pods', key) !== undefined) this.world.deletePod(key, 0);
+      this.#delete(PODENIS, key);
+    }
+  }
+
+  /** Pods that are to have a network: they exist, are not being deleted, and their node exists. */
+  livePods(): KubeObject[] {
+    return this.world.kube.objects('pods').filter((pod) => {
+      if (pod.metadata.deletionTimestamp !== undefined) return false;
+      return this.#node(nodeNameOf(pod)) !== undefined;
+    });
+  }
+
+  /**
+   * Whether an ENI may have no owner until the collector finds it: a user took it away, or it was made for a trunk of a node
+   * whose instance is gone.
+   */
+  isTouched({ id, tags }: EniSnapshot): boolean {
+    const [kind, name = ''] = (tags[TAG_OWNER] ?? '').split('/');
+    if (this.#strippedTokens.has(tags[TAG_ATTEMPT] ?? '')) return true;
+    return this.touchedByHand.has(id) || (kind === 'node' && this.#removedNodes.has(name));
+  }
+
+  end(): void {
+    this.world.end();
+  }
+
+  perform(act: Act): void {
+    this.onAct(act);
+    const { world } = this;
+    const nowMs = world.clock.now();
+    switch (act.kind) {
+      case 'create-pod':
+        this.#createPod(act.pod, act.node);
+        return;
+      case 'delete-pod':
+        this.#deletePod(act.pod, act.isForced);
+        return;
+      case 'replace-pod':
+        this.#deletePod(act.pod, true);
+        this.#createPod(act.pod, act.node);
+        return;
+      case 'delete-podeni':
+        this.#delete(PODENIS, keyOfPod(act.pod));
+        return;
+      case 'strip-podeni':
+        this.#stripPodEni(keyOfPod(act.pod));
+        return;
+      case 'delete-mirror': {
+        const eniId = this.#eniOf(act.pod);
+        if (eniId !== undefined) this.#delete(NETWORKINTERFACES, eniId);
+        return;
+      }
+      case 'detach-eni':
+      case 'delete-eni': {
+        const eniId = this.#eniOf(act.pod);
+        if (eniId === undefined || world.cloud.eni(eniId) === undefined) return;
+        this.touchedByHand.add(eniId);
+        if (act.kind === 'detach-eni') world.cloud.detachEniByHand(eniId, nowMs);
+        else world.cloud.deleteEniByHand(eniId, nowMs);
+        return;
+      }
+      case 'delete-trunk': {
+        const trunk = world.trunkOf(nodeName(act.node));
+        if (trunk === undefined || world.cloud.eni(trunk) === undefined) return;
+        for (const eni of world.cloud.enis())
+          if (eni.attachment?.trunk?.eniId === trunk) this.touchedByHand.add(eni.id);
+        this.touchedByHand.add(trunk);
+        world.cloud.detachEniByHand(trunk, nowMs);
+        world.cloud.deleteEniByHand(trunk, nowMs);
+        return;
+      }
+      case 'remove-node':
+        this.#removeNode(act.node);
+        return;
+      case 'add-node':
+        if (this.#node(nodeName(act.node)) === undefined) this.#addNode(act.node);
+        return;
+      case 'edit-networking':
+        this.#editNetworking(act.networking, act.vSwitches, act.groups);
+        return;
+      case 'kill-replica':
+        this.#killReplica(act.replica, act.forMs);
+        return;
+      case 'stall-replica': {
+        const name = this.#places[act.replica]?.current?.name;
+        if (name !== undefined) this.faults.stall(name, world.clock.monotonicMs() + act.forMs);
+        return;
+      }
+      case 'freeze-watches':
+      case 'break-watches':
+        for (const watch of this.#places[act.replica]?.current?.transport.watches ?? []) {
+          if (act.kind === 'freeze-watches') watch.freeze();
+          else watch.break();
+        }
+        return;
+      case 'throttle':
+        world.cloud.setBehaviour({ rateWindows: { [act.action]: { limit: act.limit, windowMs: 60_000 } } }, nowMs);
+        world.clock.schedule(act.forMs, () => world.cloud.setBehaviour({ rateWindows: {} }, world.clock.now()));
+        return;
+      case 'fail-attachments':
+        world.cloud.setBehaviour({ attachFaults: [{ outcome: act.outcome, count: act.count }] }, nowMs);
+        return;
+      case 'lag-lists': {
+        const { createdMs, deletedMs } = act;
+        world.cloud.setBehaviour({ listLag: { createdMs, deletedMs } }, nowMs);
+        const end = () => world.cloud.setBehaviour({ listLag: { createdMs: 0, deletedMs: 0 } }, world.clock.now());
+        world.clock.schedule(act.forMs, end);
+      }
+    }
+  }
+
+  #createPod(pod: number, node: number): void {
+    const known = PODS[pod];
+    if (known === undefined || this.#node(nodeName(node)) === undefined) return;
+    if (this.world.kube.peek('pods', { namespace: NAMESPACE, name: known.name }) !== undefined) return;
+    this.world.createPod({
+      name: known.name,
+      nodeName: nodeName(node),
+      networking: known.networking,
+      ...(known.networking === 'elastic' ? {} : { ownerKind: 'StatefulSet' }),
+    });
+  }
+
+  #deletePod(pod: number, isForced: boolean): void {
+    const key = keyOfPod(pod);
+    if (this.#peek('pods', key) !== undefined) this.world.deletePod(key, isForced ? 0 : undefined);
+  }
+
+  #stripPodEni(key: string): void {
+    const found = this.world.podEni(key);
+    if (found === undefined) return;
+    for (const { eni, intent } of found.spec.allocations ?? []) {
+      if (eni.id !== '') this.touchedByHand.add(eni.id);
+      if (intent !== undefined) this.#strippedTokens.add(intent.clientToken);
+    }
+    const target = { resource: PODENIS, ...placeOf(key), subresource: '' };
+    this.world.kube.patch(target, MERGE_PATCH, { metadata: { finalizers: null } }, this.#user());
+    this.#delete(PODENIS, key);
+  }
+
+  #removeNode(node: number): void {
+    const name = nodeName(node);
+    if (this.#node(name) === undefined) return;
+    this.#delete('nodes', name);
+    this.#removedNodes.add(name);
+    const instanceId = this.#instances.get(name);
+    if (instanceId !== undefined) {
+      for (const id of this.world.cloud.releaseInstance(instanceId, this.world.clock.now())) this.touchedByHand.add(id);
+    }
+    // As the pod garbage collector does.
+    for (const pod of this.world.kube.objects('pods')) {
+      if (nodeNameOf(pod) === name) this.world.deletePod(`${NAMESPACE}/${pod.metadata.name}`, 0);
+    }
+  }
+
+  #addNode(node: number): void {
+    const name = nodeName(node);
+    const { instanceId } = this.world.addNode(node === 0 ? SMALL_TYPE : INSTANCE_TYPE, name);
+    this.#instances.set(name, instanceId);
+  }
+
+  #editNetworking(networking: Networking, vSwitches: readonly number[], groups: readonly number[]): void {
+    const target = { resource: PODNETWORKINGS, namespace: undefined, name: networking, subresource: '' };
+    const spec = {
+      vSwitchOptions: vSwitches.map((at) => this.#vSwitches[at]),
+      securityGroupIDs: groups.map((at) => this.#groups[at]),
+    };
+    this.world.kube.patch(target, MERGE_PATCH, { spec }, this.#user());
+  }
+
+  #killReplica(at: number, forMs: number): void {
+    const place = this.#places[at];
+    if (place?.current === undefined) return;
+    place.current.kill();
+    place.current = undefined;
+    this.world.clock.schedule(forMs, () => this.#start(at));
+  }
+
+  #start(at: number): void {
+    const place = this.#places[at];
+    if (place === undefined || place.current !== undefined) return;
+    place.starts += 1;
+    const name = `replica-${at + 1}${'abcdefghijklmnopqrstuvwxyz'.charAt(place.starts - 1)}`;
+    const replica = this.world.startReplica(name);
+    place.current = replica;
+    const failed = (why: string) => {
+      if (place.current !== replica) return;
+      place.current = undefined;
+      this.failures.push(`${name} ended by itself: ${why}`);
+    };
+    replica.ended.then(
+      () => failed('without an error'),
+      (error: unknown) => failed(String(error)),
+    );
+  }
+
+  #eniOf(pod: number): string | undefined {
+    const id = this.world.podEni(keyOfPod(pod))?.spec.allocations?.[0]?.eni.id;
+    return id === '' ? undefined : id;
+  }
+
+  #node(name: string): KubeObject | undefined {
+    return this.#peek('nodes', name);
+  }
+
+  #peek(resource: string, key: string): KubeObject | undefined {
+    return this.world.kube.peek(resource, placeOf(key));
+  }
+
+  #delete(resource: string, key: string): void {
+    if (this.#peek(resource, key) === undefined) return;
+    this.world.kube.delete({ resource, ...placeOf(key), subresource: '' }, {}, this.#user());
+  }
+
+  #user(): { actor: string; nowMs: number } {
+    return { actor: 'user', nowMs: this.world.clock.now() };
+  }
+}
+
+export function keyOfPod(pod: number): string {
+  return `${NAMESPACE}/${PODS[pod]?.name ?? ''}`;
+}
+
+export function nodeNameOf(pod: KubeObject): string {
+  const { spec } = pod;
+  const name = typeof spec === 'object' && spec !== null && 'nodeName' in spec ? spec.nodeName : undefined;
+  return typeof name === 'string' ? name : '';
+}
+
+function nodeName(node: number): string {
+  return `node-${node + 1}`;
+}
+
+function placeOf(key: string): { namespace: string | undefined; name: string } {
+  const at = key.indexOf('/');
+  return at < 0 ? { namespace: undefined, name: key } : { namespace: key.slice(0, at), name: key.slice(at + 1) };
+}
+
+function limitsOf(limit: number): Record<string, number> {
+  const apis = ['CreateNetworkInterface', 'AttachNetworkInterface', 'DetachNetworkInterface', 'DeleteNetworkInterface'];
+  return Object.fromEntries(apis.map((api) => [api, limit]));
+}

@@ -1,0 +1,204 @@
+import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
+import { parseTrunkIntent } from '../../../src/allocation/trunk.ts';
+import { ANNOTATION_POD_UID, ANNOTATION_TRUNK_INTENT } from '../../../src/crds/names.ts';
+import type { PodEni } from '../../../src/crds/pod-eni.ts';
+import { podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
+import type { JournalEntry } from '../../cloud/model/journal.ts';
+import type { WriteRecord } from '../../kube/model/journal.ts';
+import { unsettled, violations, type WorldState } from '../invariants.ts';
+import { PODENIS, PODNETWORKINGS } from '../world.ts';
+import { nodeNameOf, type SeededWorld } from './seeded-world.ts';
+
+const MINUTE_MS = 60_000;
+
+/** Watches every write and every call, and holds them against the invariants (docs/design/invariants.md). */
+export class Witness {
+  readonly #seeded: SeededWorld;
+  readonly #rateLimit: number | undefined;
+  /** Tokens of creations that were persisted at some time. */
+  readonly #tokens = new Set<string>();
+  /** ENIs whose attachment was persisted at some time: `eniId instanceOrTrunkId`. */
+  readonly #targets = new Set<string>();
+  /** Address of each fixed record, by uid. */
+  readonly #reserved = new Map<string, string>();
+  /** Accepted calls: `replica action minute`. */
+  readonly #calls = new Map<string, number>();
+  readonly #problems: string[] = [];
+  readonly #unsubscribe: (() => void)[];
+  #seen = -1;
+
+  constructor(seeded: SeededWorld, rateLimit: number | undefined) {
+    this.#seeded = seeded;
+    this.#rateLimit = rateLimit;
+    const { kube, cloud } = seeded.world;
+    this.#unsubscribe = [
+      kube.subscribe((write) => this.#onWrite(write)),
+      cloud.subscribe((entry) => this.#onCall(entry)),
+    ];
+  }
+
+  /** Violations since the last call; looks at the whole state only if it has changed. */
+  look(): string[] {
+    const { world } = this.#seeded;
+    const version = world.kube.version + world.cloud.generation;
+    if (version !== this.#seen) {
+      this.#seen = version;
+      this.#problems.push(...violations(this.#untouched(world.state())));
+    }
+    this.#problems.push(...this.#seeded.failures.splice(0));
+    return this.#problems.splice(0);
+  }
+
+  /** What keeps the system from being settled (L1, L4); empty when it is. */
+  unsettled(): string[] {
+    const { world } = this.#seeded;
+    const state = world.state();
+    return [...unsettled(state), ...this.#unbound(state), ...this.#unreleased(state), ...this.#outdated(state)];
+  }
+
+  end(): void {
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+  }
+
+  /** Records that are still bound, or reserved for a limited time, though their pod is gone. */
+  #unreleased({ podEnis }: WorldState): string[] {
+    const { kube } = this.#seeded.world;
+    return podEnis.flatMap(({ metadata, spec, status }) => {
+      const { namespace, name } = metadata;
+      if (kube.peek('pods', { namespace, name }) !== undefined) return [];
+      const isKept = spec.allocations?.[0]?.allocationType?.releaseStrategy === 'Never' && status?.phase === 'Unbind';
+      return isKept ? [] : [`PodENI ${namespace}/${name} outlives its pod`];
+    });
+  }
+
+  /** Running pods whose security groups are not those of their PodNetworking. */
+  #outdated({ podEnis }: WorldState): string[] {
+    const { kube } = this.#seeded.world;
+    return podEnis.flatMap(({ metadata, spec, status }) => {
+      const [allocation] = spec.allocations ?? [];
+      const name = allocation?.intent?.networking ?? '';
+      const found = status?.phase === 'Bind' ? kube.peek(PODNETWORKINGS, { namespace: undefined, name }) : undefined;
+      if (found === undefined) return [];
+      const wanted = podNetworkingSchema.parse(found).spec.securityGroupIDs ?? [];
+      const isSame = sameSecurityGroups(wanted, allocation?.eni.securityGroupIDs ?? []);
+      return isSame ? [] : [`PodENI ${metadata.namespace}/${metadata.name} has not the security groups of ${name}`];
+    });
+  }
+
+  /** Live pods without a network, unless every slot of their node is taken. */
+  #unbound(state: WorldState): string[] {
+    const { world } = this.#seeded;
+    const limits = new Map(
+      state.nodes.map(({ metadata, spec }) => [metadata.name, spec.nodeCap?.memberAdapterLimit ?? 0]),
+    );
+    const waiting = new Map<string, string[]>();
+    for (const pod of this.#seeded.livePods()) {
+      const key = `${pod.metadata.namespace}/${pod.metadata.name}`;
+      const podEni = world.podEni(key);
+      const isBound =
+        podEni?.status?.phase === 'Bind' && podEni.metadata.annotations?.[ANNOTATION_POD_UID] === pod.metadata.uid;
+      const node = nodeNameOf(pod);
+      if (!isBound) waiting.set(node, [...(waiting.get(node) ?? []), key]);
+    }
+    return [...waiting].flatMap(([node, keys]) => {
+      const bound = state.podEnis.filter(
+        ({ spec, status }) => status?.phase === 'Bind' && spec.target?.nodeName === node,
+      );
+      return bound.length >= (limits.get(node) ?? Number.POSITIVE_INFINITY)
+        ? []
+        : keys.map((key) => `pod ${key} on ${node} has no network`);
+    });
+  }
+
+  /**
+   * Without the ENIs that a user took out of our records or out of the cloud: such an ENI has no owner until the collector
+   * finds it, and the cloud gives its VLAN id to the next one.
+   */
+  #untouched(state: WorldState): WorldState {
+    const touched = new Set(state.cloud.enis.filter((eni) => this.#seeded.isTouched(eni)).map(({ id }) => id));
+    if (touched.size + this.#seeded.touchedByHand.size === 0) return state;
+    const isGone = (id: string) => this.#seeded.touchedByHand.has(id);
+    const podEnis = state.podEnis.filter(({ spec }) => !(spec.allocations ?? []).some(({ eni }) => isGone(eni.id)));
+    const enis = state.cloud.enis.filter(({ id }) => !touched.has(id));
+    return { ...state, podEnis, cloud: { ...state.cloud, enis } };
+  }
+
+  #onWrite({ resource, key, before, after }: WriteRecord): void {
+    if (resource.startsWith('nodes.') && after !== undefined) {
+      const intent = parseTrunkIntent(after.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+      if (intent !== undefined) this.#tokens.add(intent.clientToken);
+      return;
+    }
+    if (resource !== PODENIS || after === undefined) return;
+    const podEni = this.#seeded.world.podEni(key);
+    if (podEni === undefined) return;
+    for (const { eni, intent } of podEni.spec.allocations ?? []) {
+      if (intent !== undefined) this.#tokens.add(intent.clientToken);
+      const { target } = podEni.spec;
+      if (eni.id !== '' && target !== undefined)
+        this.#targets.add(`${eni.id} ${target.trunkENIID ?? target.instanceID ?? ''}`);
+    }
+    if (before !== undefined) this.#checkReservation(podEni);
+  }
+
+  /** I4: while a record with a fixed address exists, its address stays. */
+  #checkReservation(podEni: PodEni): void {
+    const [allocation] = podEni.spec.allocations ?? [];
+    const { uid = '', name } = podEni.metadata;
+    if (allocation?.allocationType?.type !== 'Fixed' || (allocation.ipv4 ?? '') === '') return;
+    const known = this.#reserved.get(uid);
+    if (known === undefined) this.#reserved.set(uid, allocation.ipv4 ?? '');
+    else if (known !== allocation.ipv4)
+      this.#problems.push(`I4: ${name} had the address ${known}, now ${allocation.ipv4}`);
+  }
+
+  #onCall({ kind, action, outcome, params, clientToken, accessKeyId, timeMs, replayed }: JournalEntry): void {
+    if (kind !== 'call' || outcome !== 'OK') return;
+    this.#countCall(accessKeyId, action, timeMs);
+    const eniId = params['NetworkInterfaceId'] ?? '';
+    switch (action) {
+      case 'CreateNetworkInterface':
+        if (!this.#tokens.has(clientToken))
+          this.#problems.push(`I2: a creation with token ${clientToken} that no record ever had`);
+        return;
+      case 'AttachNetworkInterface': {
+        const place = params['TrunkNetworkInstanceId'] ?? params['InstanceId'] ?? '';
+        const isMember = params['TrunkNetworkInstanceId'] !== undefined;
+        if (isMember && !this.#targets.has(`${eniId} ${place}`)) {
+          this.#problems.push(`I2: ${eniId} is attached to ${place}, which no record ever had as its target`);
+        }
+        return;
+      }
+      case 'DetachNetworkInterface':
+        if (!replayed) this.#checkLiveOwner('detached', eniId);
+        return;
+      case 'DeleteNetworkInterface':
+        this.#checkLiveOwner('deleted', eniId);
+    }
+  }
+
+  /** I3: nobody takes the ENI of a live pod away while it is bound where the pod is. */
+  #checkLiveOwner(what: string, eniId: string): void {
+    const { world } = this.#seeded;
+    if (this.#seeded.touchedByHand.has(eniId)) return;
+    for (const podEni of world.podEnis()) {
+      if (!(podEni.spec.allocations ?? []).some(({ eni }) => eni.id === eniId)) continue;
+      const { namespace, name, annotations, deletionTimestamp } = podEni.metadata;
+      const pod = world.kube.peek('pods', { namespace, name });
+      const isAlive = pod !== undefined && pod.metadata.uid === annotations?.[ANNOTATION_POD_UID];
+      const isHere = isAlive && nodeNameOf(pod) === podEni.spec.target?.nodeName;
+      if (isHere && deletionTimestamp === undefined && podEni.status?.phase === 'Bind') {
+        this.#problems.push(`I3: ${eniId} was ${what} while pod ${namespace}/${name} runs with it`);
+      }
+    }
+  }
+
+  /** I6: each replica keeps to the configured limit in every minute of the clock. */
+  #countCall(replica: string, action: string, timeMs: number): void {
+    if (this.#rateLimit === undefined || action.startsWith('Describe')) return;
+    const key = `${replica} ${action} ${Math.floor(timeMs / MINUTE_MS)}`;
+    const count = (this.#calls.get(key) ?? 0) + 1;
+    this.#calls.set(key, count);
+    if (count === this.#rateLimit + 1) this.#problems.push(`I6: more than ${this.#rateLimit} calls: ${key}`);
+  }
+}
