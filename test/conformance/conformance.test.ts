@@ -23,6 +23,6 @@ afterAll(async () => {
 test('specs of Kubernetes’ e2e suite pass on our nodes', async () => {
   const results = await cluster.run(CHOICE, reportDir);
   expect(results.filter(({ state }) => state !== 'passed')).toEqual([]);
-  // Each pattern names at least one.
+  // Each pattern matches at least one spec.
   expect(results.length).toBeGreaterThanOrEqual(CHOICE.focus.length);
 }, 600_000);

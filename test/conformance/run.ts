@@ -1,8 +1,8 @@
 /**
- * Runs Kubernetes' own network specs on nodes of the laboratory: `node test/conformance/run.ts`. Exits 1 when a spec fails.
+ * Runs Kubernetes' own network specs on the nodes of a lab: `node test/conformance/run.ts`. Exits 1 when a spec fails.
  *
  *   --record        writes docs/reference/conformance.md from this run
- *   --focus REGEX   only specs that match, once more or several; nothing is recorded then
+ *   --focus REGEX   runs only the specs that match; may be repeated; records nothing
  */
 import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -59,7 +59,7 @@ async function main(): Promise<void> {
   log(`JUnit files and logs: dist/conformance; ${((performance.now() - started) / 60_000).toFixed(1)} minutes`);
   if (flags.record && flags.focus === undefined) await record(chapters, serial);
   log(`${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`);
-  // None at all is no success either.
+  // A run in which nothing passed is not a success either.
   process.exitCode = count('failed') === 0 && count('passed') > 0 ? 0 : 1;
 }
 

@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { markdownTable } from './markdown-table.ts';
 
 /**
- * Tables of the figures in docs/performance.json, which `make bench` writes. This is the only source, so pages cannot differ.
+ * Tables of the figures in docs/performance.json, which `make bench` writes. The pages have no other source, so they agree.
  */
 
 export const PERFORMANCE_FILE = 'docs/performance.json';
@@ -26,7 +26,7 @@ const measureSchema = z.strictObject({
 export const performanceSchema = z.strictObject({ measures: z.array(measureSchema) });
 export type MeasuredFigure = z.infer<typeof measureSchema>;
 
-/** Measures of the limits pages, with their labels. */
+/** Rows of the limits pages. */
 const SPEED: readonly Row[] = [
   { name: 'cold trunk pod, idle, created → Bind (median of 7)', en: 'one cold pod, idle', zh: '空闲时创建 1 个 Pod' },
   { name: '100 pods at once, first POST → last Bind', en: '100 pods at once', zh: '同时创建 100 个 Pod' },
@@ -58,9 +58,9 @@ interface Row {
 }
 
 /**
- * The pages with updated tables between `<!-- performance: NAME -->` and `<!-- performance: end -->`.
+ * The pages, with the tables between `<!-- performance: NAME -->` and `<!-- performance: end -->` updated.
  *
- * @throws Error when a page lacks a marker, or the file a measure
+ * @throws Error when a page lacks a marker or the file lacks a figure
  */
 export async function performancePages(root: string): Promise<[path: string, text: string][]> {
   const { measures } = performanceSchema.parse(JSON.parse(await readFile(join(root, PERFORMANCE_FILE), 'utf8')));
@@ -95,7 +95,7 @@ function everything(measures: readonly MeasuredFigure[]): string {
   return `${markdownTable([['measure', 'measured', 'budget', '', 'upstream (default / tuned)'], ...rows])}\n${origin(measures)}\n`;
 }
 
-/** Names each machine and commit once; after `--only` there may be several. */
+/** Names each machine and commit once. There may be several after `--only`. */
 function origin(measures: readonly MeasuredFigure[]): string {
   const origins = new Map<string, number>();
   for (const { commit, date, cores, runs } of measures) {

@@ -6,13 +6,13 @@ import { acquireLock } from '../machine/lock.ts';
 import { BuildProgress } from '../machine/progress.ts';
 import type { BuildOptions } from './cache.ts';
 
-/** A package that apt can download. It is unpacked into the cache, never installed: nothing of the machine changes. */
+/** A package that apt can download. It is unpacked into the cache and never installed, so the machine does not change. */
 export interface DebianPackage {
   name: string;
   version: string;
 }
 
-/** The newest version that apt knows. @throws MissingToolError when it knows none. */
+/** The newest version that apt knows. @throws MissingToolError when apt does not know the package. */
 export async function newestPackage(name: string): Promise<DebianPackage> {
   const shown = await run('apt-cache', ['show', '--no-all-versions', name]).catch(() => '');
   const version = /^Version: (\S+)$/m.exec(shown)?.[1];
@@ -34,8 +34,8 @@ export async function unpackPackage(
 }
 
 /**
- * Makes `directory` in the folder `cache` unless it exists; of several processes one does it and the others wait. What else lies in the
- * folder, such as an older version, is removed then.
+ * Creates `directory` in the folder `cache` unless it exists: one process does the work while others wait. Then removes everything
+ * else in the folder, such as older versions.
  */
 export async function onceAtATime(
   cache: string,
@@ -66,7 +66,7 @@ interface RunOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Runs a program to its end. @returns what it printed. @throws MissingToolError; BuildFailedError with the end of what it complained about. */
+/** Runs a program to its end. @returns its output. @throws MissingToolError; BuildFailedError with the end of its error output. */
 export async function run(command: string, args: readonly string[], { cwd, signal }: RunOptions = {}): Promise<string> {
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
