@@ -3,25 +3,25 @@ import type { BehaviourChanges } from '../../sim/cloud/model/behaviour.ts';
 import type { Params, Product } from './clients.ts';
 
 /**
- * What every SDK must get from the simulator. Cases run in their order against one account; `$name` in parameters and in what is
- * expected stands for what an earlier case saved, or for a part of the seeded network.
+ * What every SDK must get from the simulator. The cases run in order, against one account. `$name` in parameters and expectations
+ * stands for a value that an earlier case saved, or for a part of the seeded network.
  */
 export interface Case {
   title: string;
   /** Ecs when absent. */
   product?: Product;
   action: string;
-  /** RegionId is added. */
+  /** RegionId is added to them. */
   params?: Params;
   /** A part of the body, or the refusal. */
   expect: object | { code: string; status: number };
-  /** What our own adapter makes of a refusal that its port counts as success. */
+  /** What our own adapter returns, where its port treats a refusal as success. */
   ofAdapter?: object;
-  /** Name to path in the body, parts separated by dots. */
+  /** Name → path in the body, with dots between its parts. */
   save?: Readonly<Record<string, string>>;
-  /** Set before the call. */
+  /** Applied before the call. */
   behaviour?: BehaviourChanges;
-  /** By how much the simulator's clock moves before the call; it stands still otherwise. */
+  /** How far the simulator's clock moves before the call. It stands still otherwise. */
   advanceMs?: number;
 }
 
@@ -325,7 +325,7 @@ export const CASES: readonly Case[] = [
     params: { NextToken: 'nonsense' },
     expect: refused('InvalidParameter'),
   },
-  // The life of an ENI. Asynchronous changes end with the next call.
+  // The life of an ENI. Changes that take time are complete by the next call.
   {
     title: 'a member before its trunk is attached',
     action: 'AttachNetworkInterface',
@@ -590,7 +590,7 @@ export const CASES: readonly Case[] = [
     params: { ResourceType: 'cloud' },
     expect: refused('InvalidResourceType.NotFound', 404),
   },
-  // What the cloud does to its clients.
+  // Throttling, lagging lists and failing attachments.
   {
     title: 'a full window',
     behaviour: { rateWindows: { DescribeZones: { limit: 0, windowMs: 60_000 } } },
@@ -640,7 +640,7 @@ export const CASES: readonly Case[] = [
     params: { NetworkInterfaceId: ['$late'], MaxResults: 10 },
     expect: eniSet({ Status: 'Available', Type: 'Secondary' }),
   },
-  // The way back.
+  // Detachment and deletion.
   {
     title: 'a member is detached',
     action: 'DetachNetworkInterface',
