@@ -9,7 +9,7 @@ import { runInVm, VmError } from './vm.ts';
 
 const silent = () => undefined;
 
-/** Process ids of the machines that a process has started. */
+/** Process ids of the VMs that a process has started. */
 async function machinesOf(owner: number): Promise<number[]> {
   const found: number[] = [];
   for (const entry of await readdir('/proc')) {

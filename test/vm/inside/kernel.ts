@@ -8,7 +8,7 @@ import { DatapathLab, run, TOOLS } from '../../../src/datapath/test-support/data
 import { systemClock } from '../../../src/util/clock.ts';
 import { isUdp, netnsOf, type ScenarioGroup, shownFilters, until } from './scenario.ts';
 
-/** Takes a module out as soon as the last user is gone: the kernel takes namespaces apart in the background. */
+/** Unloads a module once nothing uses it. That can take a moment, because the kernel removes namespaces in the background. */
 async function without(module: string): Promise<Disposable> {
   await until(() => {
     try {
@@ -31,16 +31,16 @@ async function probed(lab: DatapathLab, tagProgram: 'ebpf' | 'tc') {
   return new Map((await datapath.probe()).map((result) => [result.feature, result]));
 }
 
-/** What this older kernel offers, and how the product finds out. */
+/** What this older kernel supports, and whether the product detects it. */
 export const olderKernel: ScenarioGroup = {
   title: "Debian's kernel",
   scenarios: {
     'everything that the probe asks for is there': async () => {
       using lab = new DatapathLab();
       const features = await probed(lab, 'ebpf');
-      // A file system that is mounted when it is needed.
+      // A file system that the product mounts when needed.
       features.delete('bpffs');
-      // Not on kernels before 6.6.
+      // Needs kernel 6.6.
       features.delete('TCX');
       assert.deepEqual(
         [...features.values()].filter(({ available }) => !available),
@@ -123,7 +123,7 @@ export const olderKernel: ScenarioGroup = {
           { ...lab.member(6, 102), attachment: { kind: 'vlanDevice', trunk: lab.trunk, vlanId: 102 } },
         ]);
         assert.throws(() => datapath.assertCoexistence(rejected, [pod]), { name: 'CoexistenceError' });
-        // As `terway-agent uninstall` does.
+        // What `terway-agent uninstall` calls.
         await datapath.removeAll();
         assert.deepEqual(shownFilters(lab.node, 'eni1', 'egress'), []);
         assert.doesNotMatch(lab.ip('-o', 'link'), /cali/);

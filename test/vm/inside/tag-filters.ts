@@ -38,7 +38,7 @@ function assertFilters(lab: DatapathLab, ...expected: Omit<ShownFilter, 'handle'
   assert.deepEqual(byPreference(withoutHandles(egress(lab))), byPreference(expected.flat()));
 }
 
-/** One packet of each family, from the pod to somewhere else. */
+/** One packet of each family, from the pod to an address outside. */
 function packetsFrom(pod: PodAttachment, last: number) {
   const toMac = linkMac(pod.containerId, 'eth0', 'host');
   return [
@@ -47,7 +47,7 @@ function packetsFrom(pod: PodAttachment, last: number) {
   ];
 }
 
-/** The product with `tagProgram: 'tc'`, looked at with other tools. */
+/** The product with `tagProgram: 'tc'`, inspected with other tools. */
 export const tagFilters: ScenarioGroup = {
   title: 'the classic tag filters',
   scenarios: {
@@ -91,16 +91,16 @@ export const tagFilters: ScenarioGroup = {
       const live = lab.pod([lab.member(5, 101)]);
       await datapath.add(live);
       const add = (text: string) => run('tc', '-n', lab.node, 'filter', 'add', 'dev', 'eni1', ...text.split(' '));
-      // What an earlier agent left: dual, IPv4 only, IPv6 only.
+      // Left by an earlier agent: dual stack, IPv4 only, IPv6 only.
       add('egress protocol ip pref 50001 u32 match ip src 10.0.0.7/32 action vlan push id 7 pipe');
       add('egress protocol ipv6 pref 50002 u32 match ip6 src fd00::7/128 action vlan push id 7 pipe');
       add('egress protocol ip pref 50001 u32 match ip src 10.0.0.8/32 action vlan push id 8 pipe');
       add('egress protocol ipv6 pref 50002 u32 match ip6 src fd00::9/128 action vlan push id 9 pipe');
-      // Of somebody else: at our places without a tag, and with a tag at other places.
+      // Foreign filters: with our preference but another match or action, and with a tag at another preference.
       add('egress protocol ip pref 50001 u32 match ip src 10.0.0.7/32 classid 1:1');
       add('egress protocol ip pref 50001 u32 match ip dst 10.0.0.7/32 action vlan push id 7 pipe');
       add('egress protocol ip pref 777 u32 match ip src 10.0.0.5/32 action vlan push id 7 pipe');
-      // Not at 777, as the kernel lists u32 filters of one preference at both hooks.
+      // Not at 777: the kernel lists the u32 filters of one preference at both hooks.
       add('ingress protocol 802.1Q pref 778 u32 match u32 0 0 action vlan pop reclassify');
       const others = egress(lab).filter(
         ({ preference, matches, action }) =>
@@ -118,7 +118,7 @@ export const tagFilters: ScenarioGroup = {
         [778, 20_000],
       );
       assert.deepEqual(await datapath.sync(() => [live]), { repaired: [], removed: [], failed: [] });
-      // With no pod at all: ours go, the others stay.
+      // Without any pod, our filters go and the foreign ones stay.
       await datapath.remove(live);
       assert.deepEqual((await datapath.sync(() => [])).failed, []);
       assertFilters(lab, withoutHandles(others));
