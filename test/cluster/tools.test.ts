@@ -43,13 +43,13 @@ async function executable(name: string, text: string): Promise<void> {
 
 describe('the command line', () => {
   test.each([
-    { args: [], says: 'a command is needed' },
-    { args: ['launch'], says: 'unknown command "launch"' },
-    { args: ['stop', 'now'], says: 'unexpected argument "now"' },
-  ])('refuses $args with one line and code 2', async ({ args, says }) => {
+    { args: [], message: 'a command is needed' },
+    { args: ['launch'], message: 'unknown command "launch"' },
+    { args: ['stop', 'now'], message: 'unexpected argument "now"' },
+  ])('refuses $args with one line and code 2', async ({ args, message }) => {
     const run = await cli(args, { TERWAY_TEST_CLUSTER: join(directory, 'state') });
     expect(run.code).toBe(2);
-    expect(run.stderr).toContain(says);
+    expect(run.stderr).toContain(message);
     expect(run.stderr.trimEnd().split('\n')).toHaveLength(1);
   });
 

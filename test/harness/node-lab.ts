@@ -208,7 +208,7 @@ export class NodeLab implements AsyncDisposable {
 
   /** Lets the members of one security group reach those of another. `ports`, such as `80/80`, limits this to TCP. */
   async allow({ into, from, ports }: { into: string; from: string; ports?: string }): Promise<void> {
-    const answer = await rpcV1(this.lab.endpoint, ACCESS_KEY, {
+    const response = await rpcV1(this.lab.endpoint, ACCESS_KEY, {
       method: 'POST',
       params: {
         Action: 'AuthorizeSecurityGroup',
@@ -220,7 +220,7 @@ export class NodeLab implements AsyncDisposable {
         Priority: '1',
       },
     });
-    if (!answer.ok) throw new Error(`AuthorizeSecurityGroup: ${answer.status} ${await answer.text()}`);
+    if (!response.ok) throw new Error(`AuthorizeSecurityGroup: ${response.status} ${await response.text()}`);
     await this.vpc.settled();
   }
 

@@ -44,7 +44,7 @@ export class VpcHost implements AsyncDisposable {
       logPath: join(options.logDirectory, `${name}.log`),
     });
     try {
-      await helper.answer();
+      await helper.nextLine();
       const instance = await cloud.runInstance({
         instanceType: 'ecs.g7.xlarge',
         vSwitchId: NODE_VSWITCH[options.zone],

@@ -39,7 +39,7 @@ export async function applyWebhookConfigurations(lab: ControlPlaneLab, port: num
   await lab.apply(changed.map((configuration) => stringify(configuration)).join('---\n'));
 }
 
-/** Removes the configurations. They apply to the whole cluster, and the webhook no longer answers. */
+/** Removes the configurations. They apply to the whole cluster, and after the test nothing answers their calls. */
 export async function removeWebhookConfigurations(
   lab: ControlPlaneLab,
   options: { keepSecret?: boolean } = {},
