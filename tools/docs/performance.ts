@@ -99,12 +99,12 @@ function everything(measures: readonly MeasuredFigure[]): string {
 function origin(measures: readonly MeasuredFigure[]): string {
   const origins = new Map<string, number>();
   for (const { commit, date, cores, runs } of measures) {
-    const often = runs.length === 1 ? 'one run' : `the median of ${runs.length} runs`;
-    const words = `commit ${commit.slice(0, 8)} of ${date} on ${cores} cores, ${often}`;
-    origins.set(words, (origins.get(words) ?? 0) + 1);
+    const statistic = runs.length === 1 ? 'one run' : `the median of ${runs.length} runs`;
+    const text = `commit ${commit.slice(0, 8)} of ${date} on ${cores} cores, ${statistic}`;
+    origins.set(text, (origins.get(text) ?? 0) + 1);
   }
-  const told = [...origins].map(([words, count]) => (origins.size === 1 ? words : `${count} of ${words}`));
-  return `Measured: ${told.join('; ')} ([performance.json](${PERFORMANCE_FILE})).`;
+  const list = [...origins].map(([text, count]) => (origins.size === 1 ? text : `${count} of ${text}`));
+  return `Measured: ${list.join('; ')} ([performance.json](${PERFORMANCE_FILE})).`;
 }
 
 function someOf(

@@ -21,7 +21,7 @@ export interface LockOptions {
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<() => Promise<void>> {
   const self = await identifyProcess(process.pid);
   if (self === undefined) throw new ToolError('cannot read /proc: the test cluster needs Linux');
-  let told = false;
+  let notified = false;
   while (!(await createComplete(path, JSON.stringify(self)))) {
     const content = await readFile(path, 'utf8').catch(() => undefined);
     if (content === undefined) continue;
@@ -30,8 +30,8 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
       await breakLock(path, content);
       continue;
     }
-    if (!told) options.onWait?.(holder.data.pid);
-    told = true;
+    if (!notified) options.onWait?.(holder.data.pid);
+    notified = true;
     await pause(200, options.signal);
   }
   return () => unlink(path);

@@ -21,8 +21,8 @@ export async function pollUntil<T>(condition: () => Promise<T | undefined>, opti
   const startedMs = performance.now();
   for (let waitedMs = 0; waitedMs < options.timeoutMs; waitedMs = performance.now() - startedMs) {
     options.signal?.throwIfAborted();
-    const answer = await condition();
-    if (answer !== undefined) return answer;
+    const result = await condition();
+    if (result !== undefined) return result;
     await pause(options.intervalMs ?? Math.min(Math.max(waitedMs / 10, 50), 250), options.signal);
   }
   throw new DeadlineError(`timed out after ${options.timeoutMs} ms waiting for ${options.what}`);

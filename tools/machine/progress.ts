@@ -13,7 +13,7 @@ export class BuildProgress {
 
   /** Announces the build and reports its progress until {@link stop}. */
   start(line: string): void {
-    this.say(line);
+    this.print(line);
     this.#timer = setInterval(() => this.#report(), this.#isTerminal() ? 500 : 10_000);
     // Must not keep the process alive after an abandoned build.
     this.#timer.unref();
@@ -23,14 +23,14 @@ export class BuildProgress {
     this.#compiled++;
   }
 
-  say(line: string): void {
+  print(line: string): void {
     if (this.#log) this.#log(line);
     else process.stderr.write(this.#isTerminal() ? `\r\u001b[K${line}\n` : `${line}\n`);
   }
 
   finish(line: string): void {
     this.stop();
-    this.say(`${line} in ${this.#elapsed()}`);
+    this.print(`${line} in ${this.#elapsed()}`);
   }
 
   stop(): void {
@@ -42,7 +42,7 @@ export class BuildProgress {
     const of = this.total > 0 ? ` of at most ${this.total}` : '';
     const line = `  ${this.#elapsed()}: ${this.#compiled}${of} packages compiled`;
     if (this.#isTerminal()) process.stderr.write(`\r\u001b[K${line}`);
-    else this.say(line);
+    else this.print(line);
   }
 
   #isTerminal(): boolean {

@@ -46,11 +46,11 @@ export async function onceAtATime(
   const progress = new BuildProgress(options.log);
   const release = await acquireLock(join(cache, 'build.lock'), {
     signal: options.signal,
-    onWait: (pid) => progress.say(`waiting for process ${pid}, which is preparing ${options.what}`),
+    onWait: (pid) => progress.print(`waiting for process ${pid}, which is preparing ${options.what}`),
   });
   try {
     if (await exists(directory)) return;
-    progress.say(`preparing ${options.what}, once`);
+    progress.print(`preparing ${options.what}, once`);
     // Only the lock holder gets here, so leftovers are older versions or from killed builders.
     const old = (await readdir(cache)).filter((entry) => entry !== 'build.lock' && !entry.startsWith('build.lock.'));
     await options.build();

@@ -53,7 +53,7 @@ export async function ensureBuilt(build: GoBuild, options: BuildOptions = {}): P
   const progress = new BuildProgress(options.log);
   const release = await acquireLock(join(cache, 'build.lock'), {
     signal: options.signal,
-    onWait: (pid) => progress.say(`waiting for process ${pid}, which is building ${build.what}`),
+    onWait: (pid) => progress.print(`waiting for process ${pid}, which is building ${build.what}`),
   });
   try {
     if (!(await isThere())) await compile(build, cache, directory, progress, options.signal);
