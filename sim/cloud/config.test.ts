@@ -78,7 +78,7 @@ describe('the executable', () => {
 
   afterAll(() => rm(folder, { recursive: true }));
 
-  /** Runs it until it ends; `onLine` sees the first line of its output. */
+  /** Runs the program until it ends. `onLine` gets the first line of its output. */
   function run(args: string[], onLine?: (line: string, stop: () => void) => Promise<void>) {
     const executable = join(import.meta.dirname, '../../src/cli/alicloud-sim.ts');
     const child = spawn(process.execPath, [executable, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -61,7 +61,7 @@ describe('the control channel', () => {
     const { generation } = await admin.state();
     expect((await admin.stateAfter(generation - 1)).generation).toBe(generation);
     const next = admin.stateAfter(generation);
-    // Neither a refused change nor a read is one.
+    // Neither a refused change nor a read counts as a change.
     await expect(admin.createVSwitch({ vpcId, zoneId: 'cn-none', cidrBlock: '10.9.0.0/24' })).rejects.toThrow(
       /cn-none/,
     );

@@ -10,7 +10,7 @@ import { header } from './signature.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
-/** How long `state?after=` waits for a change; shorter than the timeouts of clients. */
+/** How long `state?after=` waits for a change. Shorter than the timeouts of clients. */
 const LONGEST_WAIT_MS = 20_000;
 
 export interface AdminHandlerOptions {
@@ -19,17 +19,17 @@ export interface AdminHandlerOptions {
 }
 
 /**
- * The control channel: `GET /_sim/state`, `/_sim/state?after=GENERATION` (answers when the state has another generation, or
- * after a while with the same), `/_sim/journal?since=N&limit=M`, `/_sim/counters`, and `POST /_sim/<operation>`
- * with a JSON body. An error is `{code, message}` with a 4xx status. Never rejects.
+ * The control channel: `GET /_sim/state`, `/_sim/state?after=GENERATION` (responds when the generation differs, or after a while
+ * with the same state), `/_sim/journal?since=N&limit=M`, `/_sim/counters`, and `POST /_sim/<operation>` with a JSON body. An
+ * error is `{code, message}` with a 4xx status. Never rejects.
  */
 export function adminHandler(
   options: AdminHandlerOptions,
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
   return async (request, response) => {
     try {
-      const answer = await answerAdmin(options, request, response);
-      sendJson(response, 200, answer);
+      const result = await handleAdmin(options, request, response);
+      sendJson(response, 200, result);
     } catch (error) {
       if (request.destroyed && !request.complete) return;
       if (error instanceof ApiError) sendJson(response, error.status, { code: error.code, message: error.message });
@@ -38,7 +38,7 @@ export function adminHandler(
   };
 }
 
-async function answerAdmin(
+async function handleAdmin(
   { model, clock }: AdminHandlerOptions,
   request: IncomingMessage,
   response: ServerResponse,
@@ -72,7 +72,7 @@ async function answerAdmin(
   return operation(model, parseJson(body.toString('utf8')), clock.now());
 }
 
-/** Resolves when the generation is not `after`, when the client has gone, or after a while. */
+/** Resolves when the generation is no longer `after`, when the client has disconnected, or after a while. */
 async function changeAfter(
   model: CloudModel,
   clock: Clock,
@@ -175,7 +175,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** A number in the query; undefined when absent. */
+/** A whole number from the query; undefined when absent. */
 function whole(url: URL, parameter: string): number | undefined {
   const text = url.searchParams.get(parameter);
   if (text === null) return undefined;

@@ -5,7 +5,7 @@ import { type CloudSimulator, DEFAULT_ACCESS_KEY, startCloudSimulator } from '..
 import { REGION, seedNetwork, type TestNetwork } from '../test-network.ts';
 import { rpcV3 } from './raw-clients.ts';
 
-/** Behaviour set through the control channel, as API clients see it. Time stands still unless a test advances it. */
+/** Behaviour set through the control channel, as API clients see it. The clock stands still unless a test advances it. */
 
 let clock: VirtualClock;
 let simulator: CloudSimulator;

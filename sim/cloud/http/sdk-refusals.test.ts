@@ -4,7 +4,7 @@ import { type CloudSimulator, startCloudSimulator } from '../server.ts';
 import { REGION } from '../test-network.ts';
 import { sdkClients } from '../test-sdk.ts';
 
-/** Refusals as the official SDKs show them. */
+/** Refusals as the official SDKs report them. */
 
 let simulator: CloudSimulator;
 let ecs: ReturnType<typeof sdkClients>['ecs'];

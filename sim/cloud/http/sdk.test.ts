@@ -227,7 +227,7 @@ test('filters and pages of DescribeNetworkInterfaces', async () => {
     );
   const first = await page();
   const second = await page(first.body?.nextToken);
-  const seen = [first, second].flatMap((answer) => answer.body?.networkInterfaceSets?.networkInterfaceSet ?? []);
+  const seen = [first, second].flatMap((response) => response.body?.networkInterfaceSets?.networkInterfaceSet ?? []);
   expect(new Set(seen.map((eni) => eni.networkInterfaceId))).toEqual(new Set(ids));
   expect(seen).toHaveLength(ids.length);
   expect([first.body?.totalCount, second.body?.nextToken]).toEqual([12, '']);

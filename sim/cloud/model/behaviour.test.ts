@@ -3,7 +3,7 @@ import type { BehaviourChanges } from './behaviour.ts';
 import { accountViolations } from './invariants.ts';
 import { TestAccount } from './test-account.ts';
 
-/** Limits of calls, lists that lag and attachments that go wrong, on virtual time. */
+/** Rate limits, lagging lists and failing attachments, on virtual time. */
 
 function accountWith(changes: BehaviourChanges): TestAccount {
   const account = new TestAccount();
@@ -11,7 +11,7 @@ function accountWith(changes: BehaviourChanges): TestAccount {
   return account;
 }
 
-/** Ids that DescribeNetworkInterfaces returns, in its order. */
+/** Ids from DescribeNetworkInterfaces, in its order. */
 function listed(account: TestAccount, filter: object = {}): string[] {
   const body = account.ok('DescribeNetworkInterfaces', { MaxResults: 500, ...filter });
   return [...JSON.stringify(body).matchAll(/"NetworkInterfaceId":"(eni-[^"]+)"/g)].map(([, id = '']) => id);
@@ -67,7 +67,7 @@ describe('a tag filter', () => {
     expect(listed(account, { Tag, SecurityGroupId: otherSecurityGroupId })).toEqual([]);
     expect(listed(account, { Tag, VSwitchId: otherZoneVSwitchId, NetworkInterfaceId: [young] })).toEqual([]);
     expect(listed(account, { SecurityGroupId: otherSecurityGroupId })).toEqual([young]);
-    // ListTagResources is what the vendor names instead.
+    // The vendor recommends ListTagResources instead.
     const page = account.ok('ListTagResources', { ResourceType: 'eni', ResourceId: [young] });
     expect(JSON.stringify(page)).toContain(young);
   });

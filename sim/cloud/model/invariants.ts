@@ -4,8 +4,8 @@ import type { CloudModel } from './model.ts';
 import type { EniSnapshot, Snapshot } from './snapshot.ts';
 
 /**
- * Invariants of every state of an account, whatever clients and administrators did. Returns one line per violation. Used by
- * the model's own tests and the simulated world.
+ * Invariants that hold in every state of an account, whatever clients and administrators have done. Returns one line per
+ * violation. Used by the model's tests and the simulated world.
  */
 export function accountViolations(model: CloudModel): string[] {
   const state = model.snapshot();
@@ -58,7 +58,7 @@ function addressViolations(state: Snapshot): string[] {
   return violations;
 }
 
-/** Every IPv4 address that the ENI takes, those of its prefixes included. */
+/** Every IPv4 address that the ENI takes, including those of its prefixes. */
 function ipv4Values(eni: EniSnapshot): number[] {
   const values = eni.ipv4.map((ip) => parseIpv4(ip) ?? -1);
   for (const prefix of eni.ipv4Prefixes) {

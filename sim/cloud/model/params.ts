@@ -1,14 +1,14 @@
 import * as z from 'zod';
 import { MISSING } from './action.ts';
 
-/** Types of request parameters. On the wire every value is text; in-process callers may pass the typed value. */
+/** Types of request parameters. On the wire every value is text. In-process callers may pass typed values. */
 
 const LONGEST_TEXT = 4096;
 
-/** Lets an absent parameter reach the transformation, which decides what absence means. */
+/** Lets an absent parameter reach the transformation, which decides what that means. */
 const present = z.unknown().optional();
 
-/** Any text; an empty value counts as absent, as the gateway treats it. */
+/** Any text. An empty value counts as absent, as in the gateway. */
 export const text = z
   .unknown()
   .transform((value, context): string | undefined => {
@@ -26,7 +26,7 @@ export const requiredText = present.transform((value, context): string => {
   return refuse(context, 'a text is expected');
 });
 
-/** Text in which the empty value is meaningful (a tag's value). */
+/** Text in which the empty value has a meaning (a tag's value). */
 export const anyText = z
   .unknown()
   .transform((value, context): string | undefined => {
@@ -72,7 +72,7 @@ export const boolean = z
   })
   .optional();
 
-/** `X.1`, `X.2` …; empty when absent. Gaps in the numbering are tolerated, the order is that of the numbers. */
+/** `X.1`, `X.2` …; empty when absent. Items are in numerical order, and gaps are accepted. */
 export function list<T extends z.ZodType>(item: T, max: number) {
   return present
     .transform((value, context): unknown[] => {
@@ -84,7 +84,7 @@ export function list<T extends z.ZodType>(item: T, max: number) {
     .pipe(z.array(item));
 }
 
-/** A JSON array of texts in one parameter, like `InstanceIds` of DescribeInstances; undefined when absent. */
+/** A parameter with a JSON array of texts, like `InstanceIds` of DescribeInstances; undefined when absent. */
 export function jsonTextList(max: number) {
   return z
     .unknown()
@@ -108,7 +108,7 @@ export function texts(max: number) {
   return list(requiredText, max);
 }
 
-/** `Tag.N.Key` and `Tag.N.Value`, unchecked: filters and assignments have different rules. */
+/** `Tag.N.Key` and `Tag.N.Value`. Not checked here, because filters and assignments have different rules. */
 export const tags = list(z.object({ Key: anyText, Value: anyText }), 20);
 
 function refuse(context: z.RefinementCtx, message: string): never {
