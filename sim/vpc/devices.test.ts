@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { udp } from './test-frames.ts';
 import { SwitchLab } from './test-lab.ts';
 
-/** Adapters of instances: they come and go with attachments, and with the program that carries them. */
+/** Adapters of instances. They come and go with attachments and with the forwarding program. */
 
 test('each adapter is a device with its name, MAC address and MTU, down but for eth0', async () => {
   await using lab = await SwitchLab.start();

@@ -12,7 +12,7 @@ import {
 } from './test-frames.ts';
 import { type LabMember, type LabNode, onWire, SwitchLab } from './test-lab.ts';
 
-/** ARP and neighbour discovery: everything of the VPC is behind the router's MAC address. */
+/** ARP and neighbour discovery: every address of the VPC resolves to the router's MAC address. */
 
 let lab: SwitchLab;
 let node: LabNode;

@@ -11,7 +11,7 @@ import {
 } from './test-frames.ts';
 import { type LabMember, type LabNode, onWire, SwitchLab } from './test-lab.ts';
 
-/** One frame for every reason of refusal. */
+/** One frame for each reason of refusal. */
 
 let lab: SwitchLab;
 let node: LabNode;
@@ -35,7 +35,7 @@ beforeEach(() => {
 
 const seen = new Set<RefusalReason>();
 
-/** Sends the frame and sees it refused; nothing but a later frame arrives. */
+/** Sends a frame that must be refused, and a later one that must arrive. */
 async function refused(frame: Buffer, expected: Partial<Refusal> & { reason: RefusalReason }): Promise<void> {
   node.wire.send(frame);
   const refusal = await lab.vpcSwitch.refusals.wait(({ reason }) => reason === expected.reason);
@@ -119,7 +119,7 @@ test('a destination that exists but is not attached', async () => {
 
 test('headers that contradict each other', () => {
   const frame = udp(wire, datagram());
-  frame.writeUInt16BE(2000, 20); // the total length of the IP header
+  frame.writeUInt16BE(2000, 20); // total length in the IP header
   return refused(frame, { reason: 'malformed', eni: one.eniId });
 });
 

@@ -2,14 +2,14 @@ import { beforeEach, expect, test } from 'vitest';
 import type { ParamTree } from '../cloud/model/action.ts';
 import { type LabMember, type LabNode, SwitchLab } from './test-lab.ts';
 
-/** What the rules of both ends make of a flow's first packet, and that the rest of it follows. */
+/** How the rules of both ends judge the first packet of a flow, and that the rest of the flow follows that decision. */
 
 const ANY = { IpProtocol: 'ALL', PortRange: '-1/-1' };
 
 interface Scene extends AsyncDisposable {
   lab: SwitchLab;
   node: LabNode;
-  /** `client` and `server` are in groups of their own. */
+  /** `client` and `server` are each in a group of their own. */
   client: LabMember;
   server: LabMember;
   clientGroup: string;
@@ -67,7 +67,7 @@ test('a basic group lets out, and in only from itself', async () => {
   const sibling = await s.lab.addMember(s.node, s.lab.createEni({ SecurityGroupIds: [s.serverGroup] }));
   expect(await outcome(s.lab, s.client, s.server)).toBe('security-group-ingress');
   expect(await outcome(s.lab, sibling, s.server)).toBe('passed');
-  // Inner access wins over rules, as documented.
+  // Inner access takes precedence over rules, as documented.
   await change(s.lab, 'AuthorizeSecurityGroup', s.serverGroup, { ...ANY, Policy: 'drop', SourceCidrIp: '0.0.0.0/0' });
   expect(await outcome(s.lab, sibling, s.server)).toBe('passed');
 });
