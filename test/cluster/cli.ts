@@ -54,7 +54,7 @@ async function main(args: readonly string[]): Promise<void> {
 async function start(): Promise<void> {
   const record = await readRecord(STATE_DIR);
   if (record?.phase === 'running' && (await isRunning(record.owner))) {
-    console.error('the test cluster runs already');
+    console.error('the test cluster is already running');
     printExport();
     return;
   }

@@ -176,7 +176,7 @@ describe('two real nodes', () => {
     });
   });
 
-  test('run privileged host-network pods with folders of their own node', async () => {
+  test('run privileged host-network pods with hostPath folders of their own node', async () => {
     await using namespace = await withNamespace(cluster);
     const paths = ['/opt/cni/bin', '/etc/cni/net.d', '/var/lib/terway', '/run/netns', '/sys/fs/bpf', '/proc'];
     const template = podSpec({
@@ -231,7 +231,7 @@ describe('two real nodes', () => {
     }
   });
 
-  test('run programs from an image of the product that was made without a container engine', async () => {
+  test('run programs from the product image, which is made without a container engine', async () => {
     const distDir = join(cluster.stateDir, 'dist');
     const outPath = join(cluster.stateDir, 'product.tar');
     await mkdir(distDir);
@@ -333,7 +333,7 @@ describe('two real nodes', () => {
     );
   });
 
-  test('come back after a restart: /run is empty, the disk is not, and the pods are started again', async () => {
+  test('come back after a restart: /run is empty, the disk is kept, and the pods start again', async () => {
     await using namespace = await withNamespace(cluster);
     await client.create(`/api/v1/namespaces/${namespace.name}/pods`, {
       metadata: { name: 'p' },

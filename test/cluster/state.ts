@@ -56,7 +56,7 @@ export async function removeLeftovers(stateDir: string): Promise<boolean> {
     const entries = await readdir(stateDir).catch(() => undefined);
     if (entries === undefined) return false;
     if (entries.length === 0) return true;
-    throw new StateDirInUseError(`${stateDir} has files in it, but none of a test cluster: give another directory`);
+    throw new StateDirInUseError(`${stateDir} has files that no test cluster wrote: use another directory`);
   }
   if (record.phase !== 'stopped' && (await isRunning(record.owner))) {
     throw new StateDirInUseError(

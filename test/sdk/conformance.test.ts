@@ -46,7 +46,7 @@ describe('our own adapter', () => {
     expect(new Set(FITTING.map((step) => step.case.action))).toEqual(new Set(ADAPTER_ACTIONS));
   });
 
-  test('lacks these APIs of the simulator, which others of its users need', () => {
+  test('lacks these APIs of the simulator, which its other users need', () => {
     const lacking = ACTIONS.map(({ name }) => name).filter((name) => !ADAPTER_ACTIONS.includes(name));
     expect([...new Set(lacking)].sort()).toEqual([
       'AssignIpv6Addresses',

@@ -75,6 +75,6 @@ describe.each(GROUPS)('$title', ({ title, scenarios }) => {
   });
 });
 
-test('nothing was complained about', async () => {
+test('the program in the VM wrote nothing to standard error', async () => {
   expect(await vm).toMatchObject({ code: 0, stderr: '' });
 });

@@ -24,7 +24,7 @@ const someMachineOf = (owner: number) =>
   pollUntil(async () => (await machinesOf(owner))[0], { what: 'a machine', timeoutMs: 30_000 });
 
 describe('a program in a VM', () => {
-  test('leaves its exit code and output; sees this machine and changes nothing of it', async () => {
+  test('returns its exit code and output; sees the files of this machine but cannot change them', async () => {
     const lines: string[] = [];
     const text = `it's $HOME, "quoted"`;
     const script = [
@@ -52,14 +52,14 @@ describe('a program in a VM', () => {
     expect(await machinesOf(process.pid)).toEqual([]);
   });
 
-  test('that ends the VM is an error that closes with the console', async () => {
+  test('that ends the VM causes an error with the end of the console', async () => {
     const command = ['sh', '-c', 'echo last words >/dev/console; echo o >/proc/sysrq-trigger; sleep 60'] as const;
     const running = runInVm({ command, timeoutMs: 120_000, log: silent });
     await expect(running).rejects.toThrow(VmError);
     await expect(running).rejects.toThrow(/ended by itself with code 0; the end of its console:\n(?:.*\n)*last words/);
   });
 
-  test('is ended when its time is up', async () => {
+  test('is ended after its timeout', async () => {
     await ensureVmKernel();
     const running = runInVm({ command: ['sleep', 'infinity'], timeoutMs: 500, log: silent });
     await expect(running).rejects.toThrow('the VM was ended after 500 ms without a result');
@@ -80,7 +80,7 @@ describe('a program in a VM', () => {
     expect(await machinesOf(process.pid)).toEqual([]);
   });
 
-  test('ends with its owner, also when that is killed', async () => {
+  test('ends with its owner, even if the owner is killed', async () => {
     const module = JSON.stringify(join(import.meta.dirname, 'vm.ts'));
     const program = `const { runInVm } = await import(${module}); await runInVm({ command: ['sleep', '60'], timeoutMs: 60000 });`;
     const owner = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'ignore' });

@@ -68,7 +68,7 @@ export async function performancePages(root: string): Promise<[path: string, tex
     let text = await readFile(join(root, path), 'utf8');
     for (const [name, table] of Object.entries(tables)) {
       const place = new RegExp(`(<!-- performance: ${name} -->\n\n)[^]*?(\n<!-- performance: end -->)`);
-      if (!place.test(text)) throw new Error(`${path} has no place for the table ${name}`);
+      if (!place.test(text)) throw new Error(`${path} has no marker for the table ${name}`);
       text = text.replace(place, (_all, begin: string, end: string) => `${begin}${table}${end}`);
     }
     return [path, text];

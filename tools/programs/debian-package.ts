@@ -17,7 +17,7 @@ export async function newestPackage(name: string): Promise<DebianPackage> {
   const shown = await run('apt-cache', ['show', '--no-all-versions', name]).catch(() => '');
   const version = /^Version: (\S+)$/m.exec(shown)?.[1];
   if (version !== undefined) return { name, version };
-  throw new MissingToolError(`apt knows no package ${name}, which tests need; run as root: apt-get update`);
+  throw new MissingToolError(`apt does not know the package ${name}, which tests need: run apt-get update as root`);
 }
 
 /** Downloads a package into the folder `temporary` and unpacks it to `unpacked`. @throws BuildFailedError, MissingToolError */
@@ -29,7 +29,7 @@ export async function unpackPackage(
 ): Promise<void> {
   await run('apt-get', ['download', '-q', `${name}=${version}`], { cwd: temporary, signal });
   const archive = (await readdir(temporary)).find((entry) => entry.endsWith('.deb'));
-  if (archive === undefined) throw new BuildFailedError(`apt-get download left no package of ${name}`);
+  if (archive === undefined) throw new BuildFailedError(`apt-get download wrote no file for ${name}`);
   await run('dpkg-deb', ['--extract', join(temporary, archive), unpacked], { signal });
 }
 
@@ -90,7 +90,7 @@ export async function run(command: string, args: readonly string[], { cwd, signa
   });
   if (code === 0) return output.stdout;
   const why = output.stderr.trim().split('\n').slice(-5).join(' | ');
-  const hint = command === 'apt-get' ? ' (are the lists of packages old? run as root: apt-get update)' : '';
+  const hint = command === 'apt-get' ? ' (if the package lists are out of date, run apt-get update as root)' : '';
   throw new BuildFailedError(`${command} ${args[0] ?? ''} failed with code ${code}${hint}: ${why}`);
 }
 

@@ -26,7 +26,7 @@ export async function waitForInotify(signal?: AbortSignal): Promise<void> {
   } catch (error) {
     signal?.throwIfAborted();
     throw new TestClusterError(
-      `fs.inotify.max_user_instances is ${limit} and ${inUse} are in use, of which a node needs ${PER_NODE}: raise it (sysctl -w fs.inotify.max_user_instances=1024), or run less at once`,
+      `fs.inotify.max_user_instances is ${limit}, ${inUse} are in use, and a node needs ${PER_NODE} more: raise it (sysctl -w fs.inotify.max_user_instances=1024), or run fewer tests at once`,
       { cause: error },
     );
   }

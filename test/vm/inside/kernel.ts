@@ -35,7 +35,7 @@ async function probed(lab: DatapathLab, tagProgram: 'ebpf' | 'tc') {
 export const olderKernel: ScenarioGroup = {
   title: "Debian's kernel",
   scenarios: {
-    'everything that the probe asks for is there': async () => {
+    'the probe finds every feature': async () => {
       using lab = new DatapathLab();
       const features = await probed(lab, 'ebpf');
       // A file system that the product mounts when needed.
@@ -80,7 +80,7 @@ export const olderKernel: ScenarioGroup = {
       assert.equal((await probed(lab, 'tc')).get('8021q')?.available, true);
     },
 
-    'where bpf(2) is refused, the agent says what to do; the classic filters, asked for, give packets their tags':
+    'where bpf(2) is refused, the agent says what to do; with tagProgram tc, the classic filters tag packets':
       async () => {
         using lab = new DatapathLab();
         const lib = join(lab.directory, 'lib');
@@ -129,7 +129,7 @@ export const olderKernel: ScenarioGroup = {
         assert.doesNotMatch(lab.ip('-o', 'link'), /cali/);
       },
 
-    'the eBPF programs load, tag both families and drop what does not have the right tag': async () => {
+    'the eBPF programs load, tag both families and drop packets without the right tag': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([lab.member(5, 101)]);

@@ -18,7 +18,7 @@ function packetsByBand(lab: DatapathLab, link: string): number[] {
 export const priorityClasses: ScenarioGroup = {
   title: 'priority classes',
   scenarios: {
-    'each class goes through its band, IPv4 and IPv6 alike (weak spot 18)': async () => {
+    'each class uses its own band, for IPv4 and IPv6 (weak spot 18)': async () => {
       using lab = new DatapathLab();
       run('tc', '-n', lab.node, 'qdisc', 'replace', 'dev', 'eni1', 'root', 'handle', '1:', 'prio');
       await using datapath = lab.datapath();

@@ -51,7 +51,7 @@ function packetsFrom(pod: PodAttachment, last: number) {
 export const tagFilters: ScenarioGroup = {
   title: 'the classic tag filters',
   scenarios: {
-    'two filters for each pod, changed in place; one filter that untags': async () => {
+    'each pod has two filters, changed in place; one filter removes tags': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const first = lab.pod([lab.member(5, 101)]);
@@ -85,7 +85,7 @@ export const tagFilters: ScenarioGroup = {
       assert.deepEqual([...egress(lab), ...ingress(lab)], []);
     },
 
-    'filters of pods that are gone are removed, those of others stay': async () => {
+    'filters of deleted pods are removed, foreign filters stay': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const live = lab.pod([lab.member(5, 101)]);
@@ -128,7 +128,7 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
-    'an IPv6 filter at the IPv4 preference, as old agents made it, goes with its pod': async () => {
+    'an IPv6 filter at the IPv4 preference, as older agents made it, is removed with its pod': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const { ipv4: _, ...ipv6Only } = lab.member(5, 101);
@@ -147,7 +147,7 @@ export const tagFilters: ScenarioGroup = {
       assert.deepEqual(egress(lab), []);
     },
 
-    'filters that somebody deleted come back with the next sync': async () => {
+    'the next sync restores deleted filters': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pods = [lab.pod([lab.member(5, 101)]), lab.pod([lab.member(6, 202)])];
@@ -163,7 +163,7 @@ export const tagFilters: ScenarioGroup = {
       assertFilters(lab, filtersOf(5, 101), filtersOf(6, 202));
     },
 
-    'packets of every pod leave with its id and come back': async () => {
+    'packets of every pod leave with its id, and replies reach it': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const members = Array.from({ length: 8 }, (_, at) => ({ last: 10 + at, vlanId: 4094 - at * 500 }));
@@ -196,7 +196,7 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
-    'a pod does not send as its neighbour (IPv4)': async () => {
+    'a pod cannot send with the address of its neighbour (IPv4)': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pod = lab.pod([lab.member(5, 101)]);
@@ -262,7 +262,7 @@ export const tagFilters: ScenarioGroup = {
       assert.deepEqual(new Set(frames.map(({ vlan }) => vlan)), new Set([101, 202]));
     },
 
-    'N2 is out of its reach: a wrong id, two tags and no tag are delivered as well': async () => {
+    'cannot provide N2: packets with a wrong id, two tags or no tag are delivered': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pod = lab.pod([lab.member(5, 101)]);

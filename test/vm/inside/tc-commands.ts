@@ -59,7 +59,7 @@ export const tcCommands: ScenarioGroup = {
       assert.throws(() => tc(...ip.replace('push id 101', 'push').split(' ')));
     },
 
-    'take off the tag, whatever its id, and a second one': async () => {
+    'remove a tag with any id, and a second tag': async () => {
       using lab = new DatapathLab();
       const tc = trunk(lab);
       const pop = 'filter add dev eni1 ingress protocol 802.1Q pref 20000 u32 match u32 0 0 action vlan pop reclassify';

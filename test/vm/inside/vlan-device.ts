@@ -71,7 +71,7 @@ export const vlanDevices: ScenarioGroup = {
     'with the classic filters: made, used and removed': wholeLife(TAG_PROGRAMS.tc),
     'with the eBPF programs: made, used and removed': wholeLife(TAG_PROGRAMS.ebpf),
 
-    'replaces the device of another id, and what an earlier agent left on the node': async () => {
+    'replaces a device with another id, and one that an earlier agent left on the node': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
@@ -90,7 +90,7 @@ export const vlanDevices: ScenarioGroup = {
       assert.deepEqual(await datapath.check(changed), []);
     },
 
-    'an id that a living pod has is refused, and that pod keeps it': async () => {
+    'the id of a live pod is refused to others': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
@@ -116,7 +116,7 @@ export const vlanDevices: ScenarioGroup = {
       assert.doesNotMatch(run('ip', '-n', netnsOf(pod), '-o', 'link'), /eth0/);
     },
 
-    'cannot send as another, but as one with such a device, when it writes its tags itself': async () => {
+    'cannot spoof other pods, except those with a VLAN device, by writing its own tags': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
@@ -153,7 +153,7 @@ export const vlanDevices: ScenarioGroup = {
       );
     },
 
-    'goes with the namespace of its pod': async () => {
+    'disappears with the namespace of its pod': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);

@@ -39,7 +39,7 @@ async function archiveOf(entries: TarEntry[], name: string): Promise<string> {
 }
 
 describe('a tar archive', () => {
-  test('has files, links and folders with their modes, also below long paths', async () => {
+  test('has files, links and folders with their modes, even below long paths', async () => {
     const source = join(directory, 'source');
     await writeFile(source, Buffer.alloc(3_000_001, 7));
     const long = `${'folder-with-a-long-name/'.repeat(6)}${'f'.repeat(90)}`;
@@ -63,7 +63,7 @@ describe('a tar archive', () => {
     expect((await stat(join(folder, 'a/block'))).mtimeMs).toBe(0);
   });
 
-  test('refuses what is too long for ustar', async () => {
+  test('refuses names that are too long for ustar', async () => {
     const path = 'x'.repeat(101);
     await expect(archiveOf([{ kind: 'directory', path }], 'x.tar')).rejects.toBeInstanceOf(RangeError);
     const link: TarEntry = { kind: 'symlink', path: 'x', target: 'x'.repeat(101) };
@@ -101,7 +101,7 @@ async function readLayout(folder: string) {
 }
 
 describe('an image', () => {
-  test('is an OCI layout whose digests hold, with the manifest of Docker beside it', async () => {
+  test("is an OCI layout with correct digests, and has Docker's manifest", async () => {
     const layers = await Promise.all(
       ['one', 'two'].map((name) =>
         writeLayer(join(directory, `${name}.tar`), [{ kind: 'file', path: name, content: Buffer.from(name) }]),
@@ -154,7 +154,7 @@ describe('the image of the product', () => {
     outPath,
   });
 
-  test('has Node with its libraries below, the product above, and its programs on the PATH', async () => {
+  test('has a layer with Node and its libraries, one with the product, and its programs on the PATH', async () => {
     const dist = join(directory, 'dist');
     await plant(
       join(dist, 'terway-x'),

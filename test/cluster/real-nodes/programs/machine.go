@@ -79,7 +79,7 @@ type machine struct {
 
 func runMachine(args []string) error {
 	if len(args) != 1 {
-		return errors.New("one argument is needed: the configuration")
+		return errors.New("expected one argument: the configuration")
 	}
 	config, err := readConfig(args[0])
 	if err != nil {
@@ -127,7 +127,7 @@ func (m *machine) obey(command string) error {
 
 func (m *machine) on() error {
 	if m.process1 != 0 {
-		return errors.New("on: the machine is on already")
+		return errors.New("on: the machine is already on")
 	}
 	if err := createCgroups(m.config.Cgroup); err != nil {
 		return errors.Join(err, removeCgroups(m.config.Cgroup))
