@@ -52,7 +52,7 @@ test('a member reaches a member of another node and of its own trunk, each with 
   });
 });
 
-test('the trunk ENI itself speaks untagged', async () => {
+test('the trunk ENI itself sends and receives untagged frames', async () => {
   await using lab = await SwitchLab.start();
   const [a, b] = [await lab.addNode(), await lab.addNode()];
   const member = await lab.addMember(b);
@@ -63,7 +63,7 @@ test('the trunk ENI itself speaks untagged', async () => {
   expect(await a.wire.frames.wait((frame) => frame.payload === '#back')).toMatchObject({ vlans: [] });
 });
 
-test('IPv6 and prefixes are forwarded alike', async () => {
+test('IPv6 and prefixes are forwarded too', async () => {
   await using lab = await SwitchLab.start();
   const [a, b] = [await lab.addNode(), await lab.addNode()];
   const [one, two] = [await lab.addMember(a), await lab.addMember(b)];
@@ -79,7 +79,7 @@ test('IPv6 and prefixes are forwarded alike', async () => {
   });
 });
 
-test('a detachment in the middle of a flow ends it, and the address counts no more', async () => {
+test('a detachment in the middle of a flow ends it, and the address is no longer valid', async () => {
   await using lab = await SwitchLab.start();
   const [a, b] = [await lab.addNode(), await lab.addNode()];
   const [one, two, other] = [await lab.addMember(a), await lab.addMember(b), await lab.addMember(b)];
@@ -115,7 +115,7 @@ test('a detachment in the middle of a flow ends it, and the address counts no mo
   });
 });
 
-test('nothing passes before the attachment has ended, nor while it is being undone', async () => {
+test('nothing passes before the attachment is complete, or during the detachment', async () => {
   await using lab = await SwitchLab.start();
   const node = await lab.addNode();
   const [one, two] = [await lab.addMember(node), await lab.addMember(node)];
@@ -146,7 +146,7 @@ test('nothing passes before the attachment has ended, nor while it is being undo
   expect(refusal.reason).toBe('not-attached');
 });
 
-test('a change of the cloud reaches the switch without anybody asking', async () => {
+test('a change of the cloud reaches the switch by itself', async () => {
   await using lab = await SwitchLab.start();
   const node = await lab.addNode();
   const [one, two] = [await lab.addMember(node), await lab.addMember(node)];

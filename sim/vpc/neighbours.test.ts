@@ -51,13 +51,13 @@ test('the gateway, with and without a tag', async () => {
   await arp({ src: node.trunk.macAddress }, node.trunk.ipv4[0] ?? '', gateway);
 });
 
-test('any address of the VPC, whoever has it, and a unicast request', async () => {
+test('any address of the VPC, used or not, and a unicast request', async () => {
   await arp(onWire(member), member.ip, '10.200.3.4');
   node.wire.frames.clear();
   await arp({ ...onWire(member), dst: ROUTER_MAC }, member.ip, gateway);
 });
 
-test('a node that speaks of itself gets no answer', async () => {
+test('a node that asks for its own address gets no answer', async () => {
   const header = onWire(member);
   const about = { sender: member.ip, target: member.ip };
   node.wire.send(arpRequest(header, about));

@@ -75,7 +75,7 @@ test('an ARP that names another sender', async () => {
   await refused(ethernet({ ...wire, dst: BROADCAST_MAC }, 0x0806, body), { reason: 'wrong-source-mac' });
 });
 
-test('a MAC address that is not the router', () =>
+test('a destination MAC address that is not the router', () =>
   refused(udp({ ...wire, dst: '02:00:00:00:00:02' }, datagram()), { reason: 'wrong-destination-mac' }));
 
 test('a source address that the ENI does not have', () =>
@@ -107,7 +107,7 @@ test('an IPv6 neighbour outside the VPC', () =>
 test('a destination outside the VPC', () =>
   refused(udp(wire, { ...datagram(), dst: '192.168.0.1' }), { reason: 'no-route', dst: '192.168.0.1' }));
 
-test('a destination that nobody has', () =>
+test('a destination that no ENI has', () =>
   refused(udp(wire, { ...datagram(), dst: '10.1.200.200' }), { reason: 'unknown-destination' }));
 
 test('a destination that exists but is not attached', async () => {
@@ -128,7 +128,7 @@ test('a fragment whose first part was not seen', () =>
     reason: 'fragment-without-first',
   }));
 
-test('a receiver whose device is down, and one whose node is not there', async () => {
+test('a receiver whose device is down, and one whose node has not been added', async () => {
   const { instanceId } = lab.runInstance();
   const eniId = lab.createEni();
   lab.call('AttachNetworkInterface', { NetworkInterfaceId: eniId, InstanceId: instanceId });
@@ -142,7 +142,7 @@ test('a receiver whose device is down, and one whose node is not there', async (
   await refused(frame(2), { reason: 'device-down', peer: eniId });
 });
 
-test('what the security groups do not allow', async () => {
+test('packets that the security groups do not allow', async () => {
   const { model, clock } = lab.simulator;
   const enterprise = model.createSecurityGroup({ vpcId: lab.vpcId, type: 'enterprise' }, clock.now());
   const lonely = await lab.addMember(node, lab.createEni({ SecurityGroupIds: [enterprise] }));
@@ -161,7 +161,7 @@ test('what the security groups do not allow', async () => {
   });
 });
 
-test('frames alike are counted, not written each', async () => {
+test('similar frames are counted, not written each', async () => {
   const frame = udp({ ...wire, vlans: [78] }, datagram());
   for (let sent = 0; sent < 50; sent++) node.wire.send(frame);
   await lab.sees(one, two, '#after');

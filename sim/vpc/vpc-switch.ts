@@ -213,7 +213,7 @@ class RunningSwitch implements VpcSwitch {
 
   async counters(): Promise<SwitchCounters> {
     const counters = await this.#running().request({ op: 'counters' });
-    if (counters === undefined) throw new VpcSwitchError('the VPC switch did not answer with counters');
+    if (counters === undefined) throw new VpcSwitchError('the VPC switch responded without counters');
     return counters;
   }
 
@@ -251,7 +251,7 @@ class RunningSwitch implements VpcSwitch {
         if (this.#accept(next)) void this.#pushed().catch((error: unknown) => this.#pushFailed(error));
       } catch (error) {
         if (signal.aborted || this.#process?.ended !== undefined) return;
-        if (!silent) log(`the VPC switch keeps the state it has: ${errorMessage(error)}`);
+        if (!silent) log(`the VPC switch keeps its last state: ${errorMessage(error)}`);
         silent = true;
         await clock.sleep(RETRY_MS, signal).catch(() => undefined);
       }

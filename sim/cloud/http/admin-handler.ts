@@ -65,7 +65,7 @@ async function handleAdmin(
   }
   if (request.method !== 'POST') throw new ApiError('MethodNotAllowed', 405, 'GET and POST only.');
   if (!header(request.headers, 'content-type').startsWith('application/json')) {
-    throw new ApiError('UnsupportedMediaType', 415, 'application/json is expected.');
+    throw new ApiError('UnsupportedMediaType', 415, 'Expected application/json.');
   }
   const operation = operations.get(path);
   if (operation === undefined) throw new ApiError('NotFound', 404, `There is no operation ${path.slice(0, 64)}.`);

@@ -75,14 +75,14 @@ describe('RPC with HMAC-SHA1', () => {
     },
   );
 
-  test('an ACS3 Authorization header wins over a parameter named Signature', async () => {
+  test('an ACS3 Authorization header takes precedence over a parameter named Signature', async () => {
     const call: V3Call = { action: 'DescribeRegions', query: { Signature: 'x' } };
     expect((await v3(call)).status).toBe(200);
     const dropped = { tamper: (headers: Record<string, string>) => void delete headers['authorization'] };
     expect(refusal(await v3({ action: 'DescribeRegions', ...dropped }))).toBe('400 MissingAuthorization');
   });
 
-  test('answers in XML unless asked for JSON', async () => {
+  test('responds in XML unless asked for JSON', async () => {
     const { Format: _json, ...params } = createParams();
     const response = await v1({ method: 'POST', params });
     expect(response.text).toMatch(/^<\?xml version='1.0' encoding='UTF-8'\?><CreateNetworkInterfaceResponse>/);
@@ -96,7 +96,7 @@ describe('RPC with HMAC-SHA1', () => {
     );
   });
 
-  test('serves the VPC API by its version', async () => {
+  test('serves the VPC API when the request has its version', async () => {
     const params = { Action: 'DescribeVSwitches', Version: '2016-04-28', Format: 'JSON', VpcId: network.vpcId };
     expect(JSON.parse((await v1({ method: 'GET', params })).text)).toMatchObject({ TotalCount: 2 });
   });

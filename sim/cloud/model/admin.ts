@@ -217,7 +217,8 @@ export function setInstanceStatus(account: Account, instanceId: string, status: 
 /** Deletes an ENI at once, whatever its status. In the console this would take several steps. */
 export function deleteEniByHand(account: Account, eniId: string): string[] {
   const eni = account.eni(eniId);
-  if (eni.type === 'Primary') throw new ApiError('InvalidOperation.InvalidEniType', 403, 'A primary ENI stays.');
+  if (eni.type === 'Primary')
+    throw new ApiError('InvalidOperation.InvalidEniType', 403, 'A primary ENI cannot be deleted.');
   const changed = detachMembers(account, eni);
   account.removeEni(eni);
   return [eni.id, ...changed];
@@ -227,7 +228,7 @@ export function deleteEniByHand(account: Account, eniId: string): string[] {
 export function detachEniByHand(account: Account, eniId: string): string[] {
   const eni = account.eni(eniId);
   if (eni.type === 'Primary')
-    throw new ApiError('InvalidOperation.DetachPrimaryEniNotAllowed', 400, 'A primary ENI stays.');
+    throw new ApiError('InvalidOperation.DetachPrimaryEniNotAllowed', 400, 'A primary ENI cannot be detached.');
   if (eni.attachment === undefined) return [];
   const changed = detachMembers(account, eni);
   becomeAvailable(account, eni);

@@ -245,7 +245,7 @@ function at(ids: readonly string[], index: number): string {
   return choose(ids, index) ?? '';
 }
 
-test('no history of calls breaks the rules of the account', () => {
+test('no history of calls breaks the invariants of the account', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps) => {
       const history = new History();
@@ -273,7 +273,7 @@ test('the same history gives the same account', () => {
   );
 });
 
-test('a repeated ClientToken changes nothing and gives the first answer', () => {
+test('a repeated ClientToken changes nothing and gets the first response', () => {
   fc.assert(
     fc.property(
       fc.array(fc.record({ token: fc.nat(3), vSwitch: fc.nat(2), count: fc.nat(2) }), { maxLength: 25 }),

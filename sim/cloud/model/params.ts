@@ -15,7 +15,7 @@ export const text = z
     if (value === undefined || value === '') return undefined;
     if (typeof value === 'number' || typeof value === 'boolean') return String(value);
     if (typeof value === 'string' && value.length <= LONGEST_TEXT) return value;
-    return refuse(context, 'a text is expected');
+    return refuse(context, 'expected text');
   })
   .optional();
 
@@ -23,7 +23,7 @@ export const requiredText = present.transform((value, context): string => {
   if (value === undefined || value === '') return refuse(context, MISSING);
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
   if (typeof value === 'string' && value.length <= LONGEST_TEXT) return value;
-  return refuse(context, 'a text is expected');
+  return refuse(context, 'expected text');
 });
 
 /** Text in which the empty value has a meaning (a tag's value). */
@@ -33,7 +33,7 @@ export const anyText = z
     if (value === undefined) return undefined;
     if (typeof value === 'number' || typeof value === 'boolean') return String(value);
     if (typeof value === 'string' && value.length <= LONGEST_TEXT) return value;
-    return refuse(context, 'a text is expected');
+    return refuse(context, 'expected text');
   })
   .optional();
 
@@ -55,7 +55,7 @@ export function integer(min = 0, max = Number.MAX_SAFE_INTEGER) {
     .transform((value, context): number | undefined => {
       if (value === undefined || value === '') return undefined;
       const number = typeof value === 'string' && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
-      if (typeof number !== 'number' || !Number.isSafeInteger(number)) return refuse(context, 'an integer is expected');
+      if (typeof number !== 'number' || !Number.isSafeInteger(number)) return refuse(context, 'expected an integer');
       return number >= min && number <= max ? number : refuse(context, `expected ${min} to ${max}`);
     })
     .optional();
@@ -68,7 +68,7 @@ export const boolean = z
     if (typeof value === 'boolean') return value;
     const lower = typeof value === 'string' ? value.toLowerCase() : '';
     if (lower === 'true') return true;
-    return lower === 'false' ? false : refuse(context, 'true or false is expected');
+    return lower === 'false' ? false : refuse(context, 'expected true or false');
   })
   .optional();
 
@@ -78,7 +78,7 @@ export function list<T extends z.ZodType>(item: T, max: number) {
     .transform((value, context): unknown[] => {
       if (value === undefined || value === '') return [];
       const items = Array.isArray(value) ? value : numbered(value);
-      if (items === undefined) return refuse(context, 'a list (Name.1, Name.2, …) is expected');
+      if (items === undefined) return refuse(context, 'expected a list (Name.1, Name.2, …)');
       return items.length <= max ? items : refuse(context, `at most ${max} items`);
     })
     .pipe(z.array(item));
@@ -90,15 +90,15 @@ export function jsonTextList(max: number) {
     .unknown()
     .transform((value, context): string[] | undefined => {
       if (value === undefined || value === '') return undefined;
-      if (typeof value !== 'string') return refuse(context, 'a JSON array in a text is expected');
+      if (typeof value !== 'string') return refuse(context, 'expected a JSON array as text');
       let parsed: unknown;
       try {
         parsed = JSON.parse(value);
       } catch {
-        return refuse(context, 'not a JSON array');
+        return refuse(context, 'expected a JSON array');
       }
       const texts = z.array(z.string()).max(max).safeParse(parsed);
-      return texts.success ? texts.data : refuse(context, `a JSON array of at most ${max} texts is expected`);
+      return texts.success ? texts.data : refuse(context, `expected a JSON array of at most ${max} texts`);
     })
     .optional();
 }

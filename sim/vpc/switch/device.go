@@ -40,7 +40,7 @@ func openDevice(t *table, e *eni, node nodeEntry) (*device, error) {
 			}
 		}
 		if linkIndex(d.name) != 0 {
-			return errors.New("there is a device of that name already: call the node's other links differently")
+			return errors.New("a device with this name already exists: rename the node's other link")
 		}
 		if err := d.create(); err != nil {
 			return err

@@ -187,11 +187,11 @@ func buildTable(generation int64, message *tableMessage) (*table, error) {
 	for _, entry := range message.Enis {
 		e := &eni{eniEntry: entry, deviceID: entry.ID, vpc: vpcs[entry.VpcID]}
 		if e.vpc == nil {
-			return nil, fmt.Errorf("%s lies in the unknown VPC %q", e.ID, e.VpcID)
+			return nil, fmt.Errorf("%s is in the unknown VPC %q", e.ID, e.VpcID)
 		}
 		address, err := net.ParseMAC(entry.Mac)
 		if err != nil || len(address) != 6 {
-			return nil, fmt.Errorf("%s has the MAC address %q", e.ID, entry.Mac)
+			return nil, fmt.Errorf("%s has the malformed MAC address %q", e.ID, entry.Mac)
 		}
 		copy(e.mac[:], address)
 		for _, id := range entry.SecurityGroupIDs {
