@@ -53,7 +53,7 @@ export async function createNode(client: ApiClient, spec: NodeSpec): Promise<unk
       capacity: resources,
       allocatable: resources,
       addresses: [
-        { type: 'InternalIP', address: spec.internalIp ?? madeUpNodeIp(spec.name) },
+        { type: 'InternalIP', address: spec.internalIp ?? nodeIpFor(spec.name) },
         { type: 'Hostname', address: spec.name },
       ],
       conditions: nodeConditions(),
@@ -145,7 +145,7 @@ function nodeConditions(): object[] {
 }
 
 /** An address in 198.19.0.0/16 (RFC 2544 reserves 198.18.0.0/15 for tests). Equal names get equal addresses. */
-function madeUpNodeIp(name: string): string {
+function nodeIpFor(name: string): string {
   let hash = 0;
   for (const character of name) hash = (Math.imul(hash, 31) + character.charCodeAt(0)) >>> 0;
   return `198.19.${(hash >>> 8) & 255}.${hash & 255}`;

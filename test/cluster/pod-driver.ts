@@ -173,7 +173,7 @@ export class PodDriver {
 
   async #askForAddress(signal: AbortSignal): Promise<string | undefined> {
     const { podReady } = this.#context.hooks;
-    if (!podReady) return madeUpPodIp();
+    if (!podReady) return nextPodIp();
     try {
       return (await podReady(this.#pod, signal))?.ip;
     } catch (error) {
@@ -232,7 +232,7 @@ export class PodDriver {
 let podIps = 0;
 
 /** An address in 198.18.0.0/16, reserved for tests (RFC 2544). It is used again only after 65 000 others. */
-function madeUpPodIp(): string {
+function nextPodIp(): string {
   podIps = (podIps % 65_534) + 1;
   return `198.18.${podIps >>> 8}.${podIps & 255}`;
 }

@@ -8,7 +8,7 @@ import type { Params, Product } from './clients.ts';
  */
 export interface Case {
   title: string;
-  /** Ecs when absent. */
+  /** Default: Ecs. */
   product?: Product;
   action: string;
   /** RegionId is added to them. */
@@ -16,7 +16,7 @@ export interface Case {
   /** A part of the body, or the refusal. */
   expect: object | { code: string; status: number };
   /** What our own adapter returns, where its port treats a refusal as success. */
-  ofAdapter?: object;
+  expectOfAdapter?: object;
   /** Name → path in the body, with dots between its parts. */
   save?: Readonly<Record<string, string>>;
   /** Applied before the call. */
@@ -653,7 +653,7 @@ export const CASES: readonly Case[] = [
     action: 'DeleteNetworkInterface',
     params: { NetworkInterfaceId: '$eni' },
     expect: refused('InvalidEniId.NotFound', 404),
-    ofAdapter: OK,
+    expectOfAdapter: OK,
   },
   {
     title: 'an API that the simulator lacks',

@@ -40,7 +40,7 @@ describe.each(SDKS)('%s', (_name, connect) => {
 });
 
 describe('our own adapter', () => {
-  holdToTable(ownAdapter, FITTING, (each) => each.ofAdapter ?? each.expect);
+  holdToTable(ownAdapter, FITTING, (each) => each.expectOfAdapter ?? each.expect);
 
   test('has these APIs, each with a case that it can express', () => {
     expect(new Set(FITTING.map((step) => step.case.action))).toEqual(new Set(ADAPTER_ACTIONS));

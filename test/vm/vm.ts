@@ -49,16 +49,16 @@ export async function runInVm(job: VmJob): Promise<VmResult> {
   job.signal?.throwIfAborted();
   // The program must not print the end mark by accident.
   const mark = `end-of-output-${randomBytes(12).toString('hex')}`;
-  const machine = start(kernel, jobScript(job, mark));
+  const vm = start(kernel, jobScript(job, mark));
   try {
-    return await resultOf(machine, job, mark);
+    return await resultOf(vm, job, mark);
   } finally {
-    machine.child.kill('SIGKILL');
-    await machine.ended;
+    vm.child.kill('SIGKILL');
+    await vm.ended;
   }
 }
 
-interface Machine {
+interface RunningVm {
   child: ChildProcess;
   stdout: Readable;
   stderr: Readable;
@@ -90,7 +90,7 @@ function jobScript({ command, cwd = process.cwd(), env = {} }: VmJob, mark: stri
 
 const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`;
 
-function start({ kernel, initramfs }: VmKernel, script: string): Machine {
+function start({ kernel, initramfs }: VmKernel, script: string): RunningVm {
   const port = (number: number, id: string, fd: number) => [
     ...['-chardev', `socket,id=${id},fd=${fd}`],
     ...['-device', `virtserialport,nr=${number},chardev=${id}`],
@@ -112,10 +112,10 @@ function start({ kernel, initramfs }: VmKernel, script: string): Machine {
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', QEMU, ...args], {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
   });
-  const [, console_, complaints, stdout, stderr] = child.stdio as Readable[];
-  if (!console_ || !complaints || !stdout || !stderr) throw new VmError('no pipes to the VM');
+  const [, console_, qemuErrors, stdout, stderr] = child.stdio as Readable[];
+  if (!console_ || !qemuErrors || !stdout || !stderr) throw new VmError('no pipes to the VM');
   let tail = '';
-  for (const stream of [console_, complaints]) {
+  for (const stream of [console_, qemuErrors]) {
     stream.setEncoding('utf8').on('data', (text: string) => {
       tail = (tail + text).slice(-16_384);
     });
@@ -135,18 +135,18 @@ function lastLines(text: string): string {
     .join('\n');
 }
 
-async function resultOf(machine: Machine, job: VmJob, mark: string): Promise<VmResult> {
+async function resultOf(vm: RunningVm, job: VmJob, mark: string): Promise<VmResult> {
   const { promise, resolve, reject } = Promise.withResolvers<VmResult>();
-  const end = (why: string) => reject(new VmError(`${why}; the end of its console:\n${machine.console()}`));
+  const end = (why: string) => reject(new VmError(`${why}; the end of its console:\n${vm.console()}`));
   const timer = setTimeout(() => end(`the VM was ended after ${job.timeoutMs} ms without a result`), job.timeoutMs);
   const abort = () => reject(job.signal?.reason);
   job.signal?.addEventListener('abort', abort, { once: true });
   // When the program fails to start, there is no console to show.
-  machine.child.once('error', (error) => {
+  vm.child.once('error', (error) => {
     reject(new MissingToolError('setpriv is needed for tests in VMs: make setup', { cause: error }));
   });
-  void machine.ended.then((how) => end(`the VM ended by itself with ${how}`));
-  Promise.all([collect(machine.stdout, mark, job.onLine), collect(machine.stderr, mark)]).then(
+  void vm.ended.then((how) => end(`the VM ended by itself with ${how}`));
+  Promise.all([collect(vm.stdout, mark, job.onLine), collect(vm.stderr, mark)]).then(
     ([stdout, stderr]) => resolve({ code: stdout.code, stdout: stdout.text, stderr: stderr.text }),
     reject,
   );

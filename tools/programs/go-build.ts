@@ -150,7 +150,7 @@ function goEnvironment(): NodeJS.ProcessEnv {
 /** @throws MissingToolError when Go is missing or older than go.mod requires. */
 async function installedGoVersion({ sourceDir, advice, what }: GoBuild): Promise<string> {
   const wanted = /^go (\d+\.\d+(?:\.\d+)?)$/m.exec(await readFile(join(sourceDir, 'go.mod'), 'utf8'))?.[1] ?? '';
-  const mend = `install Go ${wanted} or newer${advice}`;
+  const remedy = `install Go ${wanted} or newer${advice}`;
   const output = await new Promise<string>((resolve, reject) => {
     const child = spawn('go', ['env', 'GOVERSION'], { env: goEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] });
     let text = '';
@@ -160,14 +160,14 @@ async function installedGoVersion({ sourceDir, advice, what }: GoBuild): Promise
     child.once('error', reject);
     child.once('close', () => resolve(text.trim()));
   }).catch((error: unknown) => {
-    throw new MissingToolError(`Go is needed to build ${what}, and there is no "go" on the PATH: ${mend}`, {
+    throw new MissingToolError(`Go is needed to build ${what}, and there is no "go" on the PATH: ${remedy}`, {
       cause: error,
     });
   });
   const found = /^go(\d+(?:\.\d+)*)/.exec(output)?.[1];
   if (found === undefined || compareVersions(found, wanted) < 0) {
     throw new MissingToolError(
-      `Go ${wanted} is needed to build ${what}, found ${output || 'none that works'}: ${mend}`,
+      `Go ${wanted} is needed to build ${what}, found ${output || 'none that works'}: ${remedy}`,
     );
   }
   return output;

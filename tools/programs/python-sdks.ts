@@ -59,16 +59,16 @@ async function step(command: string, args: string[], { signal }: BuildOptions): 
 }
 
 async function pythonVersion(): Promise<string> {
-  const mend = 'install Python 3.9 or newer with its venv module (Debian: apt-get install python3-venv)';
+  const remedy = 'install Python 3.9 or newer with its venv module (Debian: apt-get install python3-venv)';
   const found = await run('python3', ['-c', 'import sys, venv, ensurepip; print(sys.version, sys.prefix)']).catch(
     (cause: unknown) => {
-      throw new MissingToolError(`the SDK tests need "python3", which is not on the PATH: ${mend}`, {
+      throw new MissingToolError(`the SDK tests need "python3", which is not on the PATH: ${remedy}`, {
         cause,
       });
     },
   );
   if (found.code === 0) return found.output.trim();
-  throw new MissingToolError(`the SDK tests need a python3 that can make virtual environments: ${mend}`);
+  throw new MissingToolError(`the SDK tests need a python3 that can make virtual environments: ${remedy}`);
 }
 
 async function run(command: string, args: string[], signal?: AbortSignal): Promise<{ code: number; output: string }> {

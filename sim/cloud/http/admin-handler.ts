@@ -45,7 +45,6 @@ async function handleAdmin(
 ): Promise<unknown> {
   const body = await readBody(request, MAX_BODY_BYTES);
   if (body === undefined) throw new ApiError('RequestEntityTooLarge', 413, 'The request body is too large.');
-  // A web page can reach a loopback port, but cannot send this content type without a CORS preflight.
   const url = new URL(`http://admin${request.url ?? '/'}`);
   const path = url.pathname.replace(/^\/_sim\//, '');
   if (request.method === 'GET') {
@@ -64,6 +63,7 @@ async function handleAdmin(
     }
   }
   if (request.method !== 'POST') throw new ApiError('MethodNotAllowed', 405, 'GET and POST only.');
+  // A web page can reach a loopback port, but cannot send this content type without a CORS preflight.
   if (!header(request.headers, 'content-type').startsWith('application/json')) {
     throw new ApiError('UnsupportedMediaType', 415, 'Expected application/json.');
   }

@@ -265,7 +265,7 @@ export class Account {
     eni.tags.delete(key);
   }
 
-  /** Takes an address of the vSwitch. Throws IpNotEnough, IpInvalid or `takenCode`. */
+  /** Takes an address of the vSwitch. Throws IpNotEnough, IpInvalid or the error of `taken`. */
   takeIpv4(vSwitch: VSwitch, wanted: string | undefined, taken: (address: string) => ApiError): string {
     const pool = this.ipv4Pool(vSwitch.id);
     return settle(

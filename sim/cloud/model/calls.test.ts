@@ -76,7 +76,7 @@ describe('addresses', () => {
     ).toBe('400 InvalidParameter');
     account.attach(eniId);
     account.wait(1_500);
-    // ecs.test.small: 10 addresses per ENI, the primary one counted, and 1 of IPv6.
+    // ecs.test.small: 10 IPv4 addresses per ENI, including the primary one, and 1 IPv6 address.
     expect(
       account.refused('AssignPrivateIpAddresses', { NetworkInterfaceId: eniId, SecondaryPrivateIpAddressCount: 10 }),
     ).toBe('403 InvalidOperation.Ipv4CountExceeded');

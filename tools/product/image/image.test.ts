@@ -181,7 +181,7 @@ describe('the image of the product', () => {
     expect((await readdir(join(root, 'usr/local/bin'))).sort()).toEqual(['node', 'terway-x']);
     expect((await lstat(join(root, 'usr/local/bin/node'))).mode & 0o777).toBe(0o755);
     expect((await stat(join(root, 'tmp'))).mode & 0o7777).toBe(0o1777);
-    // A folder as the root is what a container gets. It takes root.
+    // A container gets such a folder as its root. Only root can call chroot.
     if (process.getuid?.() === 0) {
       const env = { PATH: '/usr/local/bin:/bin:/usr/sbin:/sbin' };
       expect((await run('chroot', [root, 'terway-x'], { env })).stdout).toBe('it runs\n');

@@ -69,7 +69,6 @@ func readConfig(path string) (*machineConfig, error) {
 //	off  → "off": nothing of the node runs any more.
 //
 // When standard input closes, the owner has ended. Then everything is removed, including what the kernel would keep.
-// The end of standard input is the end of the owner: everything goes, also what the kernel would keep.
 type machine struct {
 	configPath string
 	config     *machineConfig
