@@ -25,10 +25,10 @@ export class AdminError extends Error {
 const errorBody = z.object({ code: z.string(), message: z.string() });
 
 // The server is of the same build, so only the outline of its responses is checked.
-const anObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
-const stateBody = z.custom<Snapshot>(anObject);
-const countersBody = z.custom<Counters & { eniCount: number }>(anObject);
-const journalBody = z.array(z.custom<JournalEntry>(anObject));
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
+const stateBody = z.custom<Snapshot>(isObject);
+const countersBody = z.custom<Counters & { eniCount: number }>(isObject);
+const journalBody = z.array(z.custom<JournalEntry>(isObject));
 
 /** Controls a simulator in another process. Every method throws AdminError, or TypeError when nothing responds. */
 export class AdminClient {

@@ -284,9 +284,9 @@ describe('two real nodes', () => {
 
   test('become Ready with a CNI plugin, and their pods reach Services and the machine', async () => {
     await Promise.all(nodes.map(installTestCni));
-    const greeter = createServer((_request, response) => response.end('from the machine')).listen(0, '127.0.0.1');
-    await once(greeter, 'listening');
-    const address = greeter.address();
+    const server = createServer((_request, response) => response.end('from the machine')).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
     if (address === null || typeof address === 'string' || cluster.hub === undefined) throw new Error('no port');
     await using forward = await cluster.hub.exposeToNodes(address.port);
     expect(forward.address).toBe(`${BRIDGE_ADDRESS}:${address.port}`);
@@ -309,8 +309,8 @@ describe('two real nodes', () => {
       await using door = await cluster.hub.exposeToMachine(owner?.netnsPath ?? '', `${pod?.status.podIP}:8080`);
       expect(await (await fetch(`http://${door.address}/`)).text()).toBe('from the pod\n');
     } finally {
-      greeter.close();
-      greeter.closeAllConnections();
+      server.close();
+      server.closeAllConnections();
     }
   });
 

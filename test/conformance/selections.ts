@@ -15,7 +15,7 @@ export const CONFORMANCE: SpecSelection = {
 };
 
 /** Further specs that matter for a network plugin. */
-export const BEYOND: SpecSelection = {
+export const ADDITIONAL: SpecSelection = {
   focus: [
     '\\[sig-network\\] HostPort',
     '\\[sig-network\\] Services.*(NodePort|session affinity|[Tt]rafficPolicy|source pod IP|ExternalIP)',
@@ -27,7 +27,7 @@ export const BEYOND: SpecSelection = {
 };
 
 /** A few minutes' worth of both, for `make test`: each kind of path once. */
-export const CHOICE: SpecSelection = {
+export const SAMPLE: SpecSelection = {
   focus: [
     'DNS should provide DNS for services',
     'Proxy version v1 should proxy through a service and a pod',

@@ -17,12 +17,12 @@ const TIMEOUT_MS = 120_000;
 export async function waitForInotify(signal?: AbortSignal): Promise<void> {
   const limit = Number(await readFile(LIMIT_FILE, 'utf8'));
   let inUse = 0;
-  const hasRoom = async () => {
+  const hasEnough = async () => {
     inUse = await instancesInUse();
     return inUse + PER_NODE <= limit ? true : undefined;
   };
   try {
-    await pollUntil(hasRoom, { what: 'inotify instances', timeoutMs: TIMEOUT_MS, intervalMs: 1000, signal });
+    await pollUntil(hasEnough, { what: 'inotify instances', timeoutMs: TIMEOUT_MS, intervalMs: 1000, signal });
   } catch (error) {
     signal?.throwIfAborted();
     throw new TestClusterError(

@@ -241,7 +241,7 @@ class Machine implements RealNode {
     };
   }
 
-  /** Writes the configuration for the next start. @returns the id by which the API server will know that start. */
+  /** Writes the configuration for the next start. @returns its boot id, which the Node object will show. */
   async #configure(): Promise<string> {
     const { name, instanceId, region, maxPods, kubeProxyMode } = this.#spec;
     const bootId = randomUUID();

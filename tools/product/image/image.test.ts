@@ -138,7 +138,7 @@ describe('an image', () => {
 });
 
 describe('the image of the product', () => {
-  const plant = async (path: string, content: string, mode = 0o644) => {
+  const place = async (path: string, content: string, mode = 0o644) => {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, content);
     await chmod(path, mode);
@@ -156,15 +156,15 @@ describe('the image of the product', () => {
 
   test('has a layer with Node and its libraries, one with the product, and its programs on the PATH', async () => {
     const dist = join(directory, 'dist');
-    await plant(
+    await place(
       join(dist, 'terway-x'),
       '#!/bin/sh\nexec node "$(dirname "$(readlink -f "$0")")/terway-x.mjs"\n',
       0o755,
     );
-    await plant(join(dist, 'terway-x.mjs'), "import('./chunks/y.mjs').then(({ y }) => console.log(y));\n", 0o755);
-    await plant(join(dist, 'terway-x.mjs.map'), '{}');
-    await plant(join(dist, 'chunks/y.mjs'), "export const y = 'it runs';\n");
-    await plant(join(dist, 'old-image.tar'), 'x');
+    await place(join(dist, 'terway-x.mjs'), "import('./chunks/y.mjs').then(({ y }) => console.log(y));\n", 0o755);
+    await place(join(dist, 'terway-x.mjs.map'), '{}');
+    await place(join(dist, 'chunks/y.mjs'), "export const y = 'it runs';\n");
+    await place(join(dist, 'old-image.tar'), 'x');
     const path = join(directory, 'image.tar');
     await writeProductImage(options(dist, path));
 
@@ -190,14 +190,14 @@ describe('the image of the product', () => {
 
   test('has the same bytes for the same inputs', async () => {
     const dist = join(directory, 'dist');
-    await plant(join(dist, 'a.mjs'), 'a');
+    await place(join(dist, 'a.mjs'), 'a');
     const [first, second] = [join(directory, '1.tar'), join(directory, '2.tar')];
     await writeProductImage(options(dist, first));
     await rm(join(directory, 'cache'), { recursive: true });
-    await plant(join(dist, 'a.mjs'), 'a');
+    await place(join(dist, 'a.mjs'), 'a');
     await writeProductImage(options(dist, second));
     expect((await readFile(first)).equals(await readFile(second))).toBe(true);
-    await plant(join(dist, 'a.mjs'), 'b');
+    await place(join(dist, 'a.mjs'), 'b');
     await writeProductImage(options(dist, second));
     expect((await readFile(first)).equals(await readFile(second))).toBe(false);
   }, 60_000);
