@@ -1,19 +1,19 @@
-/** Base of everything that tools, laboratories and the test cluster throw on purpose; the message is one line for a person. */
+/** Base class of every error that tools, labs and the test cluster throw on purpose. The message is one line for a person. */
 export class ToolError extends Error {
   override readonly name: string = 'ToolError';
 }
 
-/** A program that the build or the start needs is absent or too old; the message says which, and what to do. */
+/** A program that the build or the start needs is missing or too old. The message says which, and what to do. */
 export class MissingToolError extends ToolError {
   override readonly name = 'MissingToolError';
 }
 
-/** `go build` failed; the message ends with its last lines. */
+/** `go build` failed. The message ends with its last lines of output. */
 export class BuildFailedError extends ToolError {
   override readonly name = 'BuildFailedError';
 }
 
-/** A component ended, or did not become ready in time; `logTail` has the lines of its log that matter most. */
+/** A component ended, or was not ready in time. `logTail` has the most useful lines of its log. */
 export class ComponentFailedError extends ToolError {
   override readonly name = 'ComponentFailedError';
   readonly component: string;

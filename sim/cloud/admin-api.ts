@@ -2,8 +2,8 @@ import * as z from 'zod';
 import { ACTIONS } from './model/actions/registry.ts';
 
 /**
- * The control channel's operations: what a test or a demo can do to the account besides calling the API. Client and server
- * share these schemas.
+ * Operations of the control channel: everything that a test or demo can do to the account besides calling the API. Client and
+ * server share these schemas.
  */
 
 const id = z.string().min(1).max(64);
@@ -24,7 +24,7 @@ const rateWindow = z.strictObject({
   code: z.enum(['Throttling', 'Throttling.User', 'Throttling.Api']).optional(),
 });
 
-/** A window for an unknown API would silently limit nothing. */
+/** A limit for an unknown API would silently have no effect. */
 const rateWindows = z.record(z.string(), rateWindow).superRefine((windows, context) => {
   for (const name of Object.keys(windows)) {
     if (name === 'default' || ACTIONS.some((action) => action.name === name)) continue;

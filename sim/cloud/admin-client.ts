@@ -9,7 +9,7 @@ import type { Snapshot } from './model/snapshot.ts';
 
 type RequestOf<O extends keyof typeof adminOperations> = z.input<(typeof adminOperations)[O]['request']>;
 
-/** A refused or failed operation of the control channel. `code` is that of the API's errors where one fits. */
+/** An operation of the control channel was refused or failed. `code` is an error code of the API where one fits. */
 export class AdminError extends Error {
   readonly status: number;
   readonly code: string;
@@ -24,11 +24,11 @@ export class AdminError extends Error {
 
 const errorBody = z.object({ code: z.string(), message: z.string() });
 
-// These come from a server of the same build, so only their outline is checked.
-const anObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
-const stateBody = z.custom<Snapshot>(anObject);
-const countersBody = z.custom<Counters & { eniCount: number }>(anObject);
-const journalBody = z.array(z.custom<JournalEntry>(anObject));
+// The server is of the same build, so only the outline of its responses is checked.
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
+const stateBody = z.custom<Snapshot>(isObject);
+const countersBody = z.custom<Counters & { eniCount: number }>(isObject);
+const journalBody = z.array(z.custom<JournalEntry>(isObject));
 
 /** Controls a simulator in another process. Every method throws AdminError, or TypeError when nothing responds. */
 export class AdminClient {
@@ -58,7 +58,7 @@ export class AdminClient {
     return this.#post('runInstance', request, adminOperations.runInstance.result);
   }
 
-  /** Returns the ids of all objects that changed; so do the operations below. */
+  /** Returns the ids of all objects that changed. So do the operations below. */
   releaseInstance(instanceId: string): Promise<string[]> {
     return this.#post('releaseInstance', { instanceId }, adminOperations.releaseInstance.result);
   }
@@ -100,7 +100,7 @@ export class AdminClient {
     return this.#post('setLatencies', changes, adminOperations.setLatencies.result);
   }
 
-  /** Rate limits, lagging lists, failing attachments: each given part replaces the previous one. Returns the new settings. */
+  /** Rate limits, lagging lists, failing attachments. Each given part replaces the previous one. Returns the new settings. */
   setBehaviour(changes: RequestOf<'setBehaviour'>): Promise<Behaviour> {
     return this.#post('setBehaviour', changes, adminOperations.setBehaviour.result);
   }

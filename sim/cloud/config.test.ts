@@ -78,7 +78,7 @@ describe('the executable', () => {
 
   afterAll(() => rm(folder, { recursive: true }));
 
-  /** Runs it until it ends; `onLine` sees the first line of its output. */
+  /** Runs the program until it ends. `onLine` gets the first line of its output. */
   function run(args: string[], onLine?: (line: string, stop: () => void) => Promise<void>) {
     const executable = join(import.meta.dirname, '../../src/cli/alicloud-sim.ts');
     const child = spawn(process.execPath, [executable, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -103,7 +103,7 @@ describe('the executable', () => {
     });
   }
 
-  test('says where it listens, serves, and ends with SIGTERM', async () => {
+  test('prints its addresses, serves, and ends on SIGTERM', async () => {
     const file = join(folder, 'sim.yaml');
     await writeFile(file, EXAMPLE);
     const ended = await run(['--config', file], async (line, stop) => {
@@ -130,7 +130,7 @@ describe('the executable', () => {
     [['--admin-listen', '0.0.0.0:1'], /--admin-listen: must be a loopback address/],
     [['--sing'], /--sing/],
     [['--config', 'does-not-exist.yaml'], /--config: ENOENT/],
-  ])('%s ends with status 2 and one line', async (args, message) => {
+  ])('%s exits with status 2 and one line', async (args, message) => {
     const { status, stdout, stderr } = await run(args);
     expect([status, stdout]).toEqual([2, '']);
     expect(stderr).toMatch(message);

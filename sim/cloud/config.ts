@@ -63,7 +63,7 @@ const configSchema = z.strictObject({
 
 export type SimulatorConfig = z.output<typeof configSchema>;
 
-/** An unusable configuration; the message names field and rule in one line. */
+/** The configuration is unusable. The message names field and rule in one line. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
@@ -85,7 +85,7 @@ export function parseSimulatorConfig(text: string): SimulatorConfig {
   );
 }
 
-/** The options of `startCloudSimulator` in the configuration. */
+/** The configuration's options for `startCloudSimulator`. */
 export function simulatorOptions(config: SimulatorConfig): Pick<CloudSimulatorOptions, 'accessKeys' | 'account'> {
   return {
     accessKeys: config.accessKeys,
@@ -104,7 +104,7 @@ export function simulatorOptions(config: SimulatorConfig): Pick<CloudSimulatorOp
   };
 }
 
-/** Creates the configured network and instances. Throws ConfigError that names the entry. */
+/** Creates the configured network and instances. Throws ConfigError, which names the entry. */
 export function seedAccount(model: CloudModel, config: SimulatorConfig, nowMs: number): void {
   each('vpcs', config.vpcs, (vpc) => model.createVpc(vpc, nowMs));
   each('vSwitches', config.vSwitches, (vSwitch) => model.createVSwitch(vSwitch, nowMs));

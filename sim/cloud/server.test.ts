@@ -26,7 +26,7 @@ async function network() {
 }
 
 describe('the control channel', () => {
-  test('sets an account up, shows it and takes it down', async () => {
+  test('sets up an account, shows it and tears it down', async () => {
     const { vpcId, vSwitchId, securityGroupId, instanceId, primaryEniId, primaryIpAddress } = await network();
     const state = await admin.state();
     expect(state.instances).toMatchObject([{ id: instanceId, status: 'Running', tags: { role: 'node' } }]);
@@ -61,7 +61,7 @@ describe('the control channel', () => {
     const { generation } = await admin.state();
     expect((await admin.stateAfter(generation - 1)).generation).toBe(generation);
     const next = admin.stateAfter(generation);
-    // Neither a refused change nor a read is one.
+    // Neither a refused change nor a read counts as a change.
     await expect(admin.createVSwitch({ vpcId, zoneId: 'cn-none', cidrBlock: '10.9.0.0/24' })).rejects.toThrow(
       /cn-none/,
     );
@@ -75,7 +75,7 @@ describe('the control channel', () => {
     expect((await admin.state()).generation).toBe(changed.generation);
   });
 
-  test('tells a completion that nobody asked for, and lets go of who leaves', async () => {
+  test('reports a completion without a request, and forgets clients that disconnect', async () => {
     const { instanceId, vSwitchId, securityGroupId } = await network();
     const RegionId = 'cn-hangzhou';
     const call = (action: string, params: Record<string, string>) =>
@@ -92,7 +92,7 @@ describe('the control channel', () => {
     expect((await admin.stateAfter(attaching.generation)).enis.at(-1)?.status).toBe('InUse');
   });
 
-  test('changes latencies and ends what is under way', async () => {
+  test('changes latencies and completes pending changes', async () => {
     const { instanceId, vSwitchId, securityGroupId } = await network();
     expect(await admin.setLatencies({ attachMs: 3_600_000 })).toMatchObject({ attachMs: 3_600_000, detachMs: 20 });
     const created = simulator.model.apply(
@@ -118,7 +118,7 @@ describe('the control channel', () => {
     expect(simulator.model.eni(eniId)).toBeUndefined();
   });
 
-  test('refuses what is malformed, naming the field', async () => {
+  test('refuses malformed requests, naming the field', async () => {
     const post = async (path: string, body: string, contentType = 'application/json') => {
       const response = await fetch(`${simulator.adminUrl}/${path}`, {
         method: 'POST',
@@ -137,7 +137,7 @@ describe('the control channel', () => {
     expect((await fetch(`${simulator.adminUrl}/state`, { method: 'DELETE' })).status).toBe(405);
   });
 
-  test('listens on loopback only, and can be left out', async () => {
+  test('listens on loopback only, and can be disabled', async () => {
     await expect(startCloudSimulator({ adminListen: { host: '0.0.0.0', port: 0 } })).rejects.toThrow(RangeError);
     await using without = await startCloudSimulator({ adminListen: false });
     expect(without.adminUrl).toBe('');
@@ -145,7 +145,7 @@ describe('the control channel', () => {
   });
 });
 
-test('changes end at their time though nobody calls', async () => {
+test('changes complete on time even without calls', async () => {
   const { instanceId, vSwitchId, securityGroupId } = await network();
   const RegionId = 'cn-hangzhou';
   const call = (action: string, params: Record<string, string>) =>

@@ -5,28 +5,28 @@ import { hostPort, isLoopback, type ListenAddress, type Listener, listen } from 
 import type { AccessKey } from './http/signature.ts';
 import { CloudModel, type CloudModelOptions } from './model/model.ts';
 
-/** The key that is accepted when none is configured. */
+/** The access key that is accepted when none is configured. */
 export const DEFAULT_ACCESS_KEY: AccessKey = {
   accessKeyId: 'LTAI5tSimulatedKeyId',
   accessKeySecret: 'SimulatedAccessKeySecret',
 };
 
 export interface CloudSimulatorOptions {
-  /** Where the API listens; `127.0.0.1` and any free port when absent. */
+  /** Address of the API. Default: `127.0.0.1` and any free port. */
   listen?: ListenAddress | undefined;
-  /** Where the control channel listens, loopback only; `false` leaves it out. */
+  /** Address of the control channel, loopback only. `false` disables it. */
   adminListen?: ListenAddress | false | undefined;
   accessKeys?: AccessKey[] | undefined;
   clock?: Clock | undefined;
-  /** An account to serve; absent: a new one from `account`. */
+  /** An account to serve. Default: a new one from `account`. */
   model?: CloudModel | undefined;
   account?: CloudModelOptions | undefined;
 }
 
 export interface CloudSimulator extends AsyncDisposable {
-  /** `host:port`, as the SDK's `endpoint` takes it; ECS and VPC alike, protocol HTTP. */
+  /** `host:port`, for the SDK's `endpoint`. The same for ECS and VPC; protocol HTTP. */
   endpoint: string;
-  /** Base URL for the AdminClient; empty without control channel. */
+  /** Base URL for the AdminClient. Empty without a control channel. */
   adminUrl: string;
   model: CloudModel;
   clock: Clock;
@@ -36,7 +36,7 @@ export interface CloudSimulator extends AsyncDisposable {
 }
 
 /**
- * Starts the simulator in this process. Rejects when an address cannot be used, with RangeError when the control channel
+ * Starts the simulator in this process. Rejects when an address cannot be used, and with RangeError when the control channel
  * would not be on loopback.
  */
 export async function startCloudSimulator(options: CloudSimulatorOptions = {}): Promise<CloudSimulator> {
@@ -80,8 +80,8 @@ export async function startCloudSimulator(options: CloudSimulatorOptions = {}): 
 }
 
 /**
- * Lets completions happen at their time without a request coming in, so that listeners of the journal see them. One
- * timer at the next due event; the model itself has none.
+ * Completes changes on time even without requests, so that listeners of the journal see them. Uses one timer for the next due
+ * change; the model itself has none.
  */
 class Ticker {
   readonly #model: CloudModel;
@@ -95,7 +95,7 @@ class Ticker {
     this.#clock = clock;
   }
 
-  /** Every change of the model, also one made in this process, is in the journal after it was planned. */
+  /** A change is planned before its journal entry, even if made in this process. So each entry may bring a new due time. */
   start(): void {
     this.#unsubscribe = this.#model.subscribe(() => this.#reschedule());
     this.#reschedule();

@@ -26,7 +26,7 @@ export function sdkClients(
   return { ecs: new Ecs(config), vpc: new Vpc(config) };
 }
 
-/** The SDKs are CommonJS: node's import wraps the class in `default`, vitest's does so only without interopDefault. */
+/** The SDKs are CommonJS. Node's import wraps the class in `default`; vitest's does that only without interopDefault. */
 function classOf<T extends object>(imported: { default: T } | T): T {
   return isWrapped(imported) ? imported.default : imported;
 }

@@ -6,9 +6,9 @@ import { expect, test } from 'vitest';
 import { udp } from './test-frames.ts';
 import { SwitchLab } from './test-lab.ts';
 
-/** Adapters of instances: they come and go with attachments, and with the program that carries them. */
+/** Adapters of instances. They come and go with attachments and with the forwarding program. */
 
-test('each adapter is a device with its name, MAC address and MTU, down but for eth0', async () => {
+test('each adapter is a device with its name, MAC address and MTU; only eth0 is up', async () => {
   await using lab = await SwitchLab.start();
   const { instanceId, primary } = lab.runInstance();
   const namespace = await lab.namespace();
@@ -50,7 +50,7 @@ test('each adapter is a device with its name, MAC address and MTU, down but for 
   expect(await namespace.links()).toEqual([]);
 });
 
-test('an adapter that went with a pod comes back to its node, as often as it takes', async () => {
+test('an adapter that disappears with a pod returns to its node, every time', async () => {
   await using lab = await SwitchLab.start();
   const node = await lab.addNode();
   const member = await lab.addMember(node);
@@ -81,7 +81,7 @@ test('an adapter that went with a pod comes back to its node, as often as it tak
   }
 });
 
-test('what is detached while it is in a pod goes from there and does not come back', async () => {
+test('an adapter that is detached while in a pod disappears and does not return', async () => {
   await using lab = await SwitchLab.start();
   const node = await lab.addNode();
   const eniId = lab.createEni();
@@ -95,7 +95,7 @@ test('what is detached while it is in a pod goes from there and does not come ba
   expect((await node.namespace.links()).map(({ name }) => name)).toEqual(['eth0', 'eth1']);
 });
 
-test("the machine's own namespace, one that is not there and one with another eth0 are refused", async () => {
+test("the machine's own namespace, a missing one and one with another eth0 are refused", async () => {
   await using lab = await SwitchLab.start();
   const { instanceId } = lab.runInstance();
   await lab.vpcSwitch.settled();
@@ -115,7 +115,7 @@ test("the machine's own namespace, one that is not there and one with another et
   expect(lab.vpcSwitch.devices()).toMatchObject([{ name: 'eth0' }]);
 });
 
-test('kernels of two nodes speak TCP and UDP over their configured eth0, IPv4 and IPv6', async () => {
+test('the kernels of two nodes use TCP and UDP over their configured eth0, with IPv4 and IPv6', async () => {
   await using lab = await SwitchLab.start();
   const [a, b] = [await lab.addNode({ configurePrimary: true }), await lab.addNode()];
   await lab.vpcSwitch.removeNode(b.instanceId);
@@ -148,7 +148,7 @@ test('kernels of two nodes speak TCP and UDP over their configured eth0, IPv4 an
   expect(lab.vpcSwitch.refusals.list()).toEqual([]);
 });
 
-test('the devices go with the program, and everybody who waits hears of it', async () => {
+test('the devices disappear with the program, and every wait ends', async () => {
   await using lab = await SwitchLab.start();
   const node = await lab.addNode();
   const waiting = expect(lab.vpcSwitch.refusals.wait(() => false)).rejects.toThrow(/ended with signal SIGKILL/);
@@ -159,7 +159,7 @@ test('the devices go with the program, and everybody who waits hears of it', asy
   expect(lab.vpcSwitch.devices()).toEqual([]);
 });
 
-test('the program does not outlive its owner, however that ends', async () => {
+test('the program does not outlive its owner, however the owner ends', async () => {
   await using lab = await SwitchLab.start();
   const namespace = await lab.namespace();
   const { instanceId } = lab.runInstance();
@@ -177,7 +177,7 @@ test('the program does not outlive its owner, however that ends', async () => {
   await expect.poll(() => namespace.links(), { timeout: 5_000 }).toEqual([]);
 });
 
-test('the record on disk tells devices and refusals', async () => {
+test('the log file has device events and refusals', async () => {
   await using lab = await SwitchLab.start();
   const node = await lab.addNode();
   const member = await lab.addMember(node);

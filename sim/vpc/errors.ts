@@ -1,4 +1,4 @@
-/** Anything that goes wrong with the VPC switch itself; the message says what to do where something can be done. */
+/** Any error of the VPC switch itself. The message says what to do if anything can be done. */
 export class VpcSwitchError extends Error {
   override readonly name: string = 'VpcSwitchError';
 }
@@ -8,7 +8,7 @@ export class SwitchProgramError extends VpcSwitchError {
   override readonly name = 'SwitchProgramError';
 }
 
-/** The forwarding program ended, or the switch was closed, while something was still wanted of it. */
+/** The forwarding program ended, or the switch was closed, during a request or wait. */
 export class SwitchEndedError extends VpcSwitchError {
   override readonly name = 'SwitchEndedError';
 }
@@ -18,7 +18,7 @@ export class DeviceFailedError extends VpcSwitchError {
   override readonly name = 'DeviceFailedError';
 }
 
-/** What was waited for did not come in time. */
+/** An event did not arrive in time. */
 export class WaitTimeoutError extends VpcSwitchError {
   override readonly name = 'WaitTimeoutError';
 }

@@ -2,14 +2,14 @@ import type { Clock } from '../../src/util/clock.ts';
 import { SwitchEndedError, WaitTimeoutError } from './errors.ts';
 
 export interface WaitOptions {
-  /** 5000 when absent. */
+  /** Default: 5000. */
   timeoutMs?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
 const DEFAULT_TIMEOUT_MS = 5_000;
 
-/** Events in the order in which they came, and a way to wait for one. The oldest fall out beyond `capacity`. */
+/** Events in order of arrival, and a way to wait for one. The oldest are dropped beyond `capacity`. */
 export class EventLog<T> {
   readonly #clock: Clock;
   readonly #capacity: number;
@@ -24,20 +24,20 @@ export class EventLog<T> {
     this.#capacity = capacity;
   }
 
-  /** Everything so far, oldest first. */
+  /** All events so far, oldest first. */
   list(): readonly T[] {
     return this.#events;
   }
 
-  /** Forgets what has come so far. */
+  /** Removes all events so far. */
   clear(): void {
     this.#events = [];
   }
 
   /**
-   * Resolves with the first event that `matches`, of those so far or later.
+   * Resolves with the first event that `matches`, among those so far or later.
    *
-   * @throws WaitTimeoutError that lists the last events, the signal's reason, or SwitchEndedError.
+   * @throws WaitTimeoutError, which lists the last events; the signal's reason; SwitchEndedError.
    */
   async wait(matches: (event: T) => boolean, options: WaitOptions = {}): Promise<T> {
     options.signal?.throwIfAborted();

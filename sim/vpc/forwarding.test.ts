@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { echo, fragment, ROUTER_MAC, tcp, udp, unreachable } from './test-frames.ts';
 import { onWire, SwitchLab } from './test-lab.ts';
 
-/** Who may send what to whom, with which tag, and that it ends when the cloud says so. */
+/** Who may send what to whom, with which tag; and that this ends when the cloud's state says so. */
 
 test('a member reaches a member of another node and of its own trunk, each with its own tag', async () => {
   await using lab = await SwitchLab.start();
@@ -38,7 +38,7 @@ test('a member reaches a member of another node and of its own trunk, each with 
   };
   await watched.frames.wait((frame) => frame.dst === two.ip);
   expect(await watched.all()).toMatchObject([delivered]);
-  // The trunk's adapter has seen it twice, and what went to the other node once.
+  // The trunk's device saw it twice: sent and delivered. The packet to the other node appears only once.
   expect(wire.frames.list().filter((frame) => frame.protocol === 17)).toMatchObject([
     { direction: 'fromNode', eni: one.eniId, vlan: 1, dst: three.ip, srcMac: a.trunk.macAddress, dstMac: ROUTER_MAC },
     { ...asSeen, direction: 'fromNode', eni: one.eniId, vlan: 1 },
@@ -52,7 +52,7 @@ test('a member reaches a member of another node and of its own trunk, each with 
   });
 });
 
-test('the trunk ENI itself speaks untagged', async () => {
+test('the trunk ENI itself sends and receives untagged frames', async () => {
   await using lab = await SwitchLab.start();
   const [a, b] = [await lab.addNode(), await lab.addNode()];
   const member = await lab.addMember(b);
@@ -63,7 +63,7 @@ test('the trunk ENI itself speaks untagged', async () => {
   expect(await a.wire.frames.wait((frame) => frame.payload === '#back')).toMatchObject({ vlans: [] });
 });
 
-test('IPv6 and prefixes are forwarded alike', async () => {
+test('IPv6 and prefixes are forwarded too', async () => {
   await using lab = await SwitchLab.start();
   const [a, b] = [await lab.addNode(), await lab.addNode()];
   const [one, two] = [await lab.addMember(a), await lab.addMember(b)];
@@ -79,7 +79,7 @@ test('IPv6 and prefixes are forwarded alike', async () => {
   });
 });
 
-test('a detachment in the middle of a flow ends it, and the address counts no more', async () => {
+test('a detachment in the middle of a flow ends it, and the address is no longer valid', async () => {
   await using lab = await SwitchLab.start();
   const [a, b] = [await lab.addNode(), await lab.addNode()];
   const [one, two, other] = [await lab.addMember(a), await lab.addMember(b), await lab.addMember(b)];
@@ -103,7 +103,7 @@ test('a detachment in the middle of a flow ends it, and the address counts no mo
   await lab.sees(one, other, '#marker');
   expect(b.wire.payloads()).toEqual(['#before', '#marker']);
 
-  // Attached elsewhere, the same ENI is reached there, and the old tag now is somebody else's.
+  // Attached elsewhere, the ENI is reached there. Its old tag now belongs to another ENI.
   const moved = await lab.addMember(a, two.eniId);
   const successor = await lab.addMember(b);
   expect(successor.vlanId).toBe(two.vlanId);
@@ -115,7 +115,7 @@ test('a detachment in the middle of a flow ends it, and the address counts no mo
   });
 });
 
-test('nothing passes before the attachment has ended, nor while it is being undone', async () => {
+test('nothing passes before the attachment is complete, or during the detachment', async () => {
   await using lab = await SwitchLab.start();
   const node = await lab.addNode();
   const [one, two] = [await lab.addMember(node), await lab.addMember(node)];
@@ -146,7 +146,7 @@ test('nothing passes before the attachment has ended, nor while it is being undo
   expect(refusal.reason).toBe('not-attached');
 });
 
-test('a change of the cloud reaches the switch without anybody asking', async () => {
+test('a change of the cloud reaches the switch by itself', async () => {
   await using lab = await SwitchLab.start();
   const node = await lab.addNode();
   const [one, two] = [await lab.addMember(node), await lab.addMember(node)];
@@ -190,7 +190,7 @@ test('an echo is answered, an ICMP error within a flow passes, fragments follow 
     await using toOne = await lab.vpcSwitch.capture({ eniId: one.eniId });
     a.wire.send(echo(onWire(one), { src, dst, id: 7 }));
     expect(await toTwo.frames.wait(arrived)).toMatchObject({ srcPort: 7 });
-    // The reply passes though nothing lets `two` into the group of `one`; of another identifier it does not.
+    // The reply passes although no rule lets `two` reach the group of `one`. A reply with another identifier does not.
     b.wire.send(echo(onWire(two), { src: dst, dst: src, id: 8, reply: true }));
     b.wire.send(echo(onWire(two), { src: dst, dst: src, id: 7, reply: true }));
     expect(await toOne.frames.wait(arrived)).toMatchObject({ srcPort: 7 });

@@ -12,7 +12,7 @@ import {
 } from './test-frames.ts';
 import { type LabMember, type LabNode, onWire, SwitchLab } from './test-lab.ts';
 
-/** ARP and neighbour discovery: everything of the VPC is behind the router's MAC address. */
+/** ARP and neighbour discovery: every address of the VPC resolves to the router's MAC address. */
 
 let lab: SwitchLab;
 let node: LabNode;
@@ -51,13 +51,13 @@ test('the gateway, with and without a tag', async () => {
   await arp({ src: node.trunk.macAddress }, node.trunk.ipv4[0] ?? '', gateway);
 });
 
-test('any address of the VPC, whoever has it, and a unicast request', async () => {
+test('any address of the VPC, used or not, and a unicast request', async () => {
   await arp(onWire(member), member.ip, '10.200.3.4');
   node.wire.frames.clear();
   await arp({ ...onWire(member), dst: ROUTER_MAC }, member.ip, gateway);
 });
 
-test('a node that speaks of itself gets no answer', async () => {
+test('a node that asks for its own address gets no answer', async () => {
   const header = onWire(member);
   const about = { sender: member.ip, target: member.ip };
   node.wire.send(arpRequest(header, about));

@@ -11,7 +11,7 @@ import {
 } from './test-frames.ts';
 import { type LabMember, type LabNode, onWire, SwitchLab } from './test-lab.ts';
 
-/** One frame for every reason of refusal. */
+/** One frame for each reason of refusal. */
 
 let lab: SwitchLab;
 let node: LabNode;
@@ -35,7 +35,7 @@ beforeEach(() => {
 
 const seen = new Set<RefusalReason>();
 
-/** Sends the frame and sees it refused; nothing but a later frame arrives. */
+/** Sends a frame that must be refused, and a later one that must arrive. */
 async function refused(frame: Buffer, expected: Partial<Refusal> & { reason: RefusalReason }): Promise<void> {
   node.wire.send(frame);
   const refusal = await lab.vpcSwitch.refusals.wait(({ reason }) => reason === expected.reason);
@@ -75,7 +75,7 @@ test('an ARP that names another sender', async () => {
   await refused(ethernet({ ...wire, dst: BROADCAST_MAC }, 0x0806, body), { reason: 'wrong-source-mac' });
 });
 
-test('a MAC address that is not the router', () =>
+test('a destination MAC address that is not the router', () =>
   refused(udp({ ...wire, dst: '02:00:00:00:00:02' }, datagram()), { reason: 'wrong-destination-mac' }));
 
 test('a source address that the ENI does not have', () =>
@@ -107,7 +107,7 @@ test('an IPv6 neighbour outside the VPC', () =>
 test('a destination outside the VPC', () =>
   refused(udp(wire, { ...datagram(), dst: '192.168.0.1' }), { reason: 'no-route', dst: '192.168.0.1' }));
 
-test('a destination that nobody has', () =>
+test('a destination that no ENI has', () =>
   refused(udp(wire, { ...datagram(), dst: '10.1.200.200' }), { reason: 'unknown-destination' }));
 
 test('a destination that exists but is not attached', async () => {
@@ -119,7 +119,7 @@ test('a destination that exists but is not attached', async () => {
 
 test('headers that contradict each other', () => {
   const frame = udp(wire, datagram());
-  frame.writeUInt16BE(2000, 20); // the total length of the IP header
+  frame.writeUInt16BE(2000, 20); // total length in the IP header
   return refused(frame, { reason: 'malformed', eni: one.eniId });
 });
 
@@ -128,7 +128,7 @@ test('a fragment whose first part was not seen', () =>
     reason: 'fragment-without-first',
   }));
 
-test('a receiver whose device is down, and one whose node is not there', async () => {
+test('a receiver whose device is down, and one whose node has not been added', async () => {
   const { instanceId } = lab.runInstance();
   const eniId = lab.createEni();
   lab.call('AttachNetworkInterface', { NetworkInterfaceId: eniId, InstanceId: instanceId });
@@ -142,7 +142,7 @@ test('a receiver whose device is down, and one whose node is not there', async (
   await refused(frame(2), { reason: 'device-down', peer: eniId });
 });
 
-test('what the security groups do not allow', async () => {
+test('packets that the security groups do not allow', async () => {
   const { model, clock } = lab.simulator;
   const enterprise = model.createSecurityGroup({ vpcId: lab.vpcId, type: 'enterprise' }, clock.now());
   const lonely = await lab.addMember(node, lab.createEni({ SecurityGroupIds: [enterprise] }));
@@ -161,7 +161,7 @@ test('what the security groups do not allow', async () => {
   });
 });
 
-test('frames alike are counted, not written each', async () => {
+test('similar frames are counted, not written each', async () => {
   const frame = udp({ ...wire, vlans: [78] }, datagram());
   for (let sent = 0; sent < 50; sent++) node.wire.send(frame);
   await lab.sees(one, two, '#after');

@@ -2,14 +2,14 @@ import { beforeEach, expect, test } from 'vitest';
 import type { ParamTree } from '../cloud/model/action.ts';
 import { type LabMember, type LabNode, SwitchLab } from './test-lab.ts';
 
-/** What the rules of both ends make of a flow's first packet, and that the rest of it follows. */
+/** How the rules of both ends judge the first packet of a flow, and that the rest of the flow follows that decision. */
 
 const ANY = { IpProtocol: 'ALL', PortRange: '-1/-1' };
 
 interface Scene extends AsyncDisposable {
   lab: SwitchLab;
   node: LabNode;
-  /** `client` and `server` are in groups of their own. */
+  /** `client` and `server` are each in a group of their own. */
   client: LabMember;
   server: LabMember;
   clientGroup: string;
@@ -62,17 +62,17 @@ async function change(lab: SwitchLab, action: string, SecurityGroupId: string, r
   await lab.vpcSwitch.settled();
 }
 
-test('a basic group lets out, and in only from itself', async () => {
+test('a basic group allows egress, and ingress only from itself', async () => {
   await using s = await scene();
   const sibling = await s.lab.addMember(s.node, s.lab.createEni({ SecurityGroupIds: [s.serverGroup] }));
   expect(await outcome(s.lab, s.client, s.server)).toBe('security-group-ingress');
   expect(await outcome(s.lab, sibling, s.server)).toBe('passed');
-  // Inner access wins over rules, as documented.
+  // Inner access takes precedence over rules, as documented.
   await change(s.lab, 'AuthorizeSecurityGroup', s.serverGroup, { ...ANY, Policy: 'drop', SourceCidrIp: '0.0.0.0/0' });
   expect(await outcome(s.lab, sibling, s.server)).toBe('passed');
 });
 
-test('replies pass without a rule of their own; the reverse direction does not begin', async () => {
+test('replies pass without their own rule; the reverse direction cannot begin a flow', async () => {
   await using s = await scene();
   await change(s.lab, 'AuthorizeSecurityGroup', s.serverGroup, {
     IpProtocol: 'UDP',
@@ -104,7 +104,7 @@ test('a flow survives a change that still allows it', async () => {
   expect(await follow(s.lab, s.server, s.client, 5000, 4000)).toBe('passed');
 });
 
-test('the lower priority wins, Drop at equal ones, over all groups of the ENI', async () => {
+test('over all groups of the ENI, the lower priority wins, and Drop at equal priorities', async () => {
   await using s = await scene();
   const second = s.lab.simulator.model.createSecurityGroup({ vpcId: s.lab.vpcId }, s.lab.simulator.clock.now());
   s.lab.call('ModifyNetworkInterfaceAttribute', {
@@ -131,7 +131,7 @@ test('the lower priority wins, Drop at equal ones, over all groups of the ENI', 
   expect(await outcome(s.lab, s.client, s.server, 5001)).toBe('passed');
 });
 
-test('an enterprise group lets nothing pass by itself, not even between its members', async () => {
+test('an enterprise group allows nothing by default, not even between its members', async () => {
   await using s = await scene('enterprise');
   const sibling = await s.lab.addMember(s.node, s.lab.createEni({ SecurityGroupIds: [s.clientGroup] }));
   expect(await outcome(s.lab, s.client, sibling)).toBe('security-group-egress');
@@ -141,7 +141,7 @@ test('an enterprise group lets nothing pass by itself, not even between its memb
   expect(await outcome(s.lab, s.client, sibling)).toBe('passed');
 });
 
-test('an ENI that is moved to another group takes its flows with it only where they are allowed', async () => {
+test('an ENI that moves to another group keeps only flows that are still allowed', async () => {
   await using s = await scene();
   const both = { NetworkInterfaceId: s.server.eniId, SecurityGroupId: [s.clientGroup] };
   s.lab.call('ModifyNetworkInterfaceAttribute', both);

@@ -10,7 +10,7 @@ import { type SwitchCounters, type SwitchEvent, type SwitchRequest, switchMessag
 const GRACE_MS = 2_000;
 
 interface Waiting {
-  resolve: (answer: SwitchCounters | undefined) => void;
+  resolve: (counters: SwitchCounters | undefined) => void;
   reject: (error: Error) => void;
 }
 
@@ -18,13 +18,13 @@ export interface SwitchProcessOptions {
   program: string;
   clock: Clock;
   onEvent: (event: SwitchEvent) => void;
-  /** Diagnostics of the program, line by line. */
+  /** Called with each line of the program's diagnostics. */
   onDiagnostic: (line: string) => void;
-  /** Called once, when it has ended for whatever reason. */
+  /** Called once, when the program has ended for any reason. */
   onEnd: (error: SwitchEndedError) => void;
 }
 
-/** The forwarding program as a child process. It ends with its standard input, hence with its owner. */
+/** The forwarding program as a child process. It ends when its standard input closes, and so with its owner. */
 export class SwitchProcess {
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #clock: Clock;
@@ -44,7 +44,7 @@ export class SwitchProcess {
       if (diagnostics.length > 5) diagnostics.shift();
       options.onDiagnostic(line);
     });
-    // Its end shows in `close`; what was written into the void is no news.
+    // When the program has ended, writes fail. `close` reports the end.
     child.stdin.on('error', () => undefined);
     this.#exited = once(child, 'close').then(([code, signal]) => {
       const how = signal === null ? `code ${code}` : `signal ${signal}`;
@@ -57,7 +57,7 @@ export class SwitchProcess {
 
   /** @throws SwitchProgramError when the program cannot be run. */
   static async start(options: SwitchProcessOptions): Promise<SwitchProcess> {
-    // A session of its own: Ctrl-C in a terminal must reach only the owner, who ends its children in order.
+    // A session of its own: Ctrl-C in a terminal must reach only the owner, which ends its children in order.
     const child = spawn(options.program, ['run'], { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
     try {
       await once(child, 'spawn');
@@ -67,7 +67,7 @@ export class SwitchProcess {
     return new SwitchProcess(options, child);
   }
 
-  /** How it ended; undefined while it runs. */
+  /** Why the program ended; undefined while it runs. */
   get ended(): SwitchEndedError | undefined {
     return this.#ended;
   }
@@ -77,9 +77,9 @@ export class SwitchProcess {
   }
 
   /**
-   * Sends a request and waits for its answer.
+   * Sends a request and waits for its response.
    *
-   * @throws VpcSwitchError with the program's words when it refuses; SwitchEndedError.
+   * @throws VpcSwitchError with the program's message when it refuses the request; SwitchEndedError.
    */
   async request(request: SwitchRequest): Promise<SwitchCounters | undefined> {
     if (this.#ended !== undefined) throw this.#ended;
@@ -91,7 +91,7 @@ export class SwitchProcess {
     });
   }
 
-  /** Ends it; resolves when it and its devices are gone. Idempotent. */
+  /** Stops the program. Resolves when it and its devices are gone. Idempotent. */
   async stop(): Promise<void> {
     this.#child.stdin.end();
     const timer = this.#clock.schedule(GRACE_MS, () => this.#child.kill('SIGKILL'));
@@ -102,23 +102,23 @@ export class SwitchProcess {
   #receive(line: string, options: SwitchProcessOptions): void {
     const message = switchMessageSchema.parse(JSON.parse(line));
     switch (message.type) {
-      case 'answer':
-        this.#answer(message.request, (waiting) => {
+      case 'response':
+        this.#settle(message.request, (waiting) => {
           if (message.error === '') waiting.resolve(undefined);
           else waiting.reject(new VpcSwitchError(`the VPC switch refused: ${message.error}`));
         });
         return;
       case 'counters':
-        this.#answer(message.request, (waiting) => waiting.resolve(message));
+        this.#settle(message.request, (waiting) => waiting.resolve(message));
         return;
       default:
         options.onEvent(message);
     }
   }
 
-  #answer(number: number, settle: (waiting: Waiting) => void): void {
+  #settle(number: number, finish: (waiting: Waiting) => void): void {
     const waiting = this.#waiting.get(number);
     this.#waiting.delete(number);
-    if (waiting !== undefined) settle(waiting);
+    if (waiting !== undefined) finish(waiting);
   }
 }

@@ -79,7 +79,7 @@ describe('ENIs', () => {
   });
 });
 
-test('the network with its gateways; nodes as they are', () => {
+test('the network with its gateways, and the nodes', () => {
   const account = new TestAccount();
   const { vpcId, vSwitchId, otherZoneVSwitchId, instanceId } = account.network;
   const node = { instanceId, netnsPath: '/run/netns/x', configurePrimary: true };

@@ -10,11 +10,11 @@ import type {
 
 /** The forwarding program's input: the simulator's state in terms of the data plane. Addresses are text. */
 
-/** A participating node: the network namespace that represents an instance. */
+/** A node that takes part: the network namespace that represents an instance. */
 export interface SwitchNode {
   instanceId: string;
   netnsPath: string;
-  /** Gives eth0 its address and a default route by the gateway, as an instance has after its start. */
+  /** Gives eth0 its address and a default route through the gateway, as on an instance after its start. */
   configurePrimary: boolean;
 }
 
@@ -29,20 +29,20 @@ export interface SwitchTable {
 export interface SwitchSecurityGroup {
   id: string;
   enterprise: boolean;
-  /** Members reach each other whatever the rules say. */
+  /** Members can reach each other whatever the rules say. */
   innerAccess: boolean;
   rules: SwitchRule[];
 }
 
-/** A rule from the group's side: `remote` is the peer, `local` the ENI in the group. */
+/** A rule from the group's point of view: `remote` is the peer, `local` the ENI in the group. */
 export interface SwitchRule {
   id: string;
   egress: boolean;
   drop: boolean;
-  /** 1–100; the lower one wins. */
+  /** 1–100. The lower one wins. */
   priority: number;
   protocol: 'all' | 'tcp' | 'udp' | 'icmp' | 'icmpv6' | 'gre';
-  /** Destination ports, both included; null for every one. */
+  /** Range of destination ports, inclusive; null for all. */
   ports: [number, number] | null;
   sourcePorts: [number, number] | null;
   /** One of these, or `remoteGroup`, must match. */
@@ -55,9 +55,9 @@ export interface SwitchRule {
 export interface SwitchEni {
   id: string;
   kind: 'primary' | 'secondary' | 'trunk' | 'member';
-  /** Frames pass: InUse, on a running instance, a member on a trunk of which the same is true. */
+  /** Whether frames pass: InUse, on a running instance. For a member this also applies to its trunk. */
   attached: boolean;
-  /** InUse, so that its adapter is in the node whether that runs or not. */
+  /** InUse, so its adapter is in the node whether the instance runs or not. */
   plugged: boolean;
   /** For messages. */
   status: string;
@@ -82,7 +82,7 @@ const KINDS: Readonly<Record<EniType, SwitchEni['kind']>> = {
 
 const PROTOCOLS = ['all', 'tcp', 'udp', 'icmp', 'icmpv6', 'gre'] as const;
 
-/** Compiles the table. ENIs that are not attached are in it too, so that a refusal can name them. */
+/** Compiles the table. It includes ENIs that are not attached, so that a refusal can name them. */
 export function compileTable(snapshot: Snapshot, nodes: readonly SwitchNode[]): SwitchTable {
   const instances = new Map(snapshot.instances.map((instance) => [instance.id, instance]));
   const enis = new Map(snapshot.enis.map((eni) => [eni.id, eni]));
@@ -100,7 +100,7 @@ export function compileTable(snapshot: Snapshot, nodes: readonly SwitchNode[]): 
   };
 }
 
-/** The last address but two of each of the vSwitch's blocks. */
+/** The third-to-last address of each of the vSwitch's blocks. */
 export function gateways(vSwitch: Pick<VSwitchSnapshot, 'cidrBlock' | 'ipv6CidrBlock'>): string[] {
   const ipv4 = parseIpv4Block(vSwitch.cidrBlock);
   const ipv6 = parseIpv6Block(vSwitch.ipv6CidrBlock);
@@ -146,7 +146,7 @@ function compileGroup(group: SecurityGroupSnapshot): SwitchSecurityGroup {
   };
 }
 
-/** Prefix lists are not modelled: a rule that has no other peer matches nothing. */
+/** Prefix lists are not modelled: a rule without any other peer matches nothing. */
 function compileRule(rule: SecurityGroupRule): SwitchRule {
   const source = given(block(rule.sourceCidrIp), block(rule.ipv6SourceCidrIp));
   const destination = given(block(rule.destCidrIp), block(rule.ipv6DestCidrIp));
@@ -165,13 +165,13 @@ function compileRule(rule: SecurityGroupRule): SwitchRule {
   };
 }
 
-/** `80/90`; undefined bounds, `-1/-1` and the empty text mean every port. */
+/** `80/90`. Undefined, `-1/-1` and empty text mean every port. */
 function portRange(text: string): [number, number] | null {
   const match = /^(\d+)\/(\d+)$/.exec(text);
   return match === null ? null : [Number(match[1]), Number(match[2])];
 }
 
-/** A single address is a block of one. */
+/** A single address becomes a block of one. */
 function block(text: string): string {
   if (text === '' || text.includes('/')) return text;
   return `${text}/${text.includes(':') ? 128 : 32}`;

@@ -1,6 +1,6 @@
 import { parseIpv4, parseIpv6 } from '../cloud/model/cidr.ts';
 
-/** Frames for tests, put together and taken apart byte by byte. */
+/** Builds and parses frames for tests, byte by byte. */
 
 export const ROUTER_MAC = 'ee:ff:ff:ff:ff:ff';
 export const BROADCAST_MAC = 'ff:ff:ff:ff:ff:ff';
@@ -25,12 +25,12 @@ export function ethernet(header: Ethernet, etherType: number, payload: Buffer): 
   return Buffer.concat([mac(header.dst ?? ROUTER_MAC), mac(header.src), ...tags, uint16(etherType), payload]);
 }
 
-/** UDP in IPv4 or IPv6, as the addresses are. */
+/** A UDP datagram in IPv4 or IPv6, depending on the addresses. */
 export function udp(header: Ethernet, { src, dst, srcPort = 4000, dstPort = 5000, payload = '' }: Datagram): Buffer {
   return ip(header, src, dst, 17, ports(srcPort, dstPort, Buffer.from(payload)));
 }
 
-/** A TCP segment without options; the switch does not look at flags. */
+/** A TCP segment without options. The switch ignores flags. */
 export function tcp(header: Ethernet, { src, dst, srcPort = 4000, dstPort = 80, payload = '' }: Datagram): Buffer {
   const rest = Buffer.alloc(16);
   rest[8] = 0x50;
@@ -58,7 +58,7 @@ export function unreachable(header: Ethernet, src: string, dst: string, about: B
   return ip(header, src, dst, v6 ? 58 : 1, Buffer.concat([type, quoted]));
 }
 
-/** A piece of a UDP datagram in IPv4; `offset` in bytes, a multiple of 8. */
+/** A fragment of a UDP datagram in IPv4. `offset` is in bytes, a multiple of 8. */
 export function fragment(
   header: Ethernet,
   { src, dst, srcPort = 4000, dstPort = 5000 }: Datagram,
@@ -81,7 +81,7 @@ export function arpRequest(
   return ethernet({ dst: BROADCAST_MAC, ...header }, 0x0806, body);
 }
 
-/** From `::` it is a probe for a duplicate. */
+/** From `::` it is a probe for duplicate addresses. */
 export function neighborSolicitation(header: Ethernet, { sender, target }: { sender: string; target: string }): Buffer {
   const wanted = address(target);
   const group = Buffer.concat([address('ff02::1:ff00:0').subarray(0, 13), wanted.subarray(13)]);
@@ -91,15 +91,15 @@ export function neighborSolicitation(header: Ethernet, { sender, target }: { sen
   return ethernet({ dst, ...header }, 0x86dd, ipv6(address(sender), group, 58, body));
 }
 
-/** What a test looks at in a frame that arrived. */
+/** The parts of an arrived frame that tests check. */
 export interface ParsedFrame {
   vlans: number[];
   srcMac: string;
   dstMac: string;
   etherType: number;
-  /** Behind the Ethernet header. */
+  /** Everything after the Ethernet header. */
   body: Buffer;
-  /** Behind the headers of IP and UDP or TCP. */
+  /** Everything after the IP and UDP or TCP headers. */
   payload: string;
 }
 
@@ -121,7 +121,7 @@ export function parseFrame(frame: Buffer): ParsedFrame {
   };
 }
 
-/** The Internet checksum; 0 over data that contains a right one. */
+/** The Internet checksum. 0 over data that contains a correct one. */
 export function checksum(data: Buffer): number {
   let sum = 0;
   for (let at = 0; at < data.length; at += 2) sum += ((data[at] ?? 0) << 8) | (data[at + 1] ?? 0);

@@ -11,7 +11,7 @@ import { startVpcSwitch, type VpcSwitch } from './vpc-switch.ts';
 
 const ZONE = 'cn-hangzhou-i';
 
-/** An instance with a trunk in a network namespace, and raw access to the trunk's device. */
+/** An instance with a trunk, in a network namespace, and raw access to the trunk's device. */
 export interface LabNode {
   instanceId: string;
   namespace: Namespace;
@@ -29,13 +29,13 @@ export interface LabMember {
   node: LabNode;
 }
 
-/** A simulator, a switch, nodes as namespaces. Everything asynchronous in the cloud takes no time. */
+/** A simulator, a switch, and nodes as namespaces. Asynchronous changes of the cloud take no time. */
 export class SwitchLab implements AsyncDisposable {
   readonly simulator: CloudSimulator;
   readonly vpcSwitch: VpcSwitch;
   readonly vpcId: string;
   readonly vSwitchId: string;
-  /** Basic; everything is in it unless said otherwise. */
+  /** A basic group. Everything is in it unless a test says otherwise. */
   readonly groupId: string;
   readonly recordPath: string;
   readonly #cleanup: AsyncDisposableStack;
@@ -75,7 +75,7 @@ export class SwitchLab implements AsyncDisposable {
     return new SwitchLab({ simulator, vpcSwitch, ids, stateDir, cleanup: cleanup.move() });
   }
 
-  /** Makes a call of the API that must succeed; what it starts has ended when it returns. */
+  /** Makes an API call that must succeed. Its changes are complete when it returns. */
   call(action: string, params: ParamTree): Record<string, unknown> {
     const { model, clock } = this.simulator;
     const outcome = model.apply({ action, params: { RegionId: REGION, ...params } }, clock.now());
@@ -90,13 +90,13 @@ export class SwitchLab implements AsyncDisposable {
     return eni;
   }
 
-  /** A new ENI, Available; returns its id. */
+  /** Creates an Available ENI. Returns its id. */
   createEni(params: ParamTree = {}): string {
     const defaults = { VSwitchId: this.vSwitchId, SecurityGroupIds: [this.groupId], Ipv6AddressCount: 1 };
     return String(this.call('CreateNetworkInterface', { ...defaults, ...params })['NetworkInterfaceId']);
   }
 
-  /** An instance whose namespace the switch does not know yet. */
+  /** Starts an instance whose namespace the switch does not know yet. */
   runInstance(): { instanceId: string; primary: EniSnapshot } {
     const { model, clock } = this.simulator;
     const instance = model.runInstance(
@@ -110,7 +110,7 @@ export class SwitchLab implements AsyncDisposable {
     return this.#cleanup.use(await Namespace.create());
   }
 
-  /** A node with a trunk, which the switch has brought to its namespace as eth1. */
+  /** Adds a node with a trunk, whose device in the node is eth1. */
   async addNode({ configurePrimary = false }: { configurePrimary?: boolean } = {}): Promise<LabNode> {
     const { instanceId, primary } = this.runInstance();
     const trunkId = this.createEni({ InstanceType: 'Trunk' });
@@ -158,7 +158,7 @@ export class SwitchLab implements AsyncDisposable {
     from.node.wire.send(udp(onWire(from), { src: from.ip, dst: to.ip, payload, ...datagram }));
   }
 
-  /** Sends it and sees that it arrives with the right tag. */
+  /** Sends a UDP packet and checks that it arrives with the right tag. */
   async sees(from: LabMember, to: LabMember, payload: string, datagram: Partial<Datagram> = {}): Promise<void> {
     this.send(from, to, payload, datagram);
     await to.node.wire.frames.wait((frame) => frame.payload === payload && frame.vlans[0] === to.vlanId);
@@ -169,7 +169,7 @@ export class SwitchLab implements AsyncDisposable {
   }
 }
 
-/** The Ethernet header of a member's frames: the trunk's address and the member's tag. */
+/** The Ethernet header of a member's frames: the trunk's MAC address and the member's tag. */
 export function onWire(member: LabMember): Ethernet {
   return { src: member.node.trunk.macAddress, vlans: [member.vlanId] };
 }

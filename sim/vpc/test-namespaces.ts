@@ -12,15 +12,15 @@ import { type ParsedFrame, parseFrame } from './test-frames.ts';
 
 const run = promisify(execFile);
 
-/** Every namespace of these tests is called so, with the process that made it. */
+/** Prefix of every namespace of these tests. The pid of the process that created it follows. */
 const PREFIX = 'vpctest-';
 
-/** Of util-linux. */
+/** From util-linux. */
 const ENTER = 'nsenter';
 
 let made = 0;
 
-/** A network namespace of its own, for a node or a pod. */
+/** A network namespace for a node or a pod. */
 export class Namespace implements AsyncDisposable {
   readonly name: string;
   readonly path: string;
@@ -38,12 +38,12 @@ export class Namespace implements AsyncDisposable {
     return namespace;
   }
 
-  /** Runs `ip` in it; returns what it prints. */
+  /** Runs `ip` in the namespace. Returns its output. */
   async ip(...args: string[]): Promise<string> {
     return (await run('ip', ['-n', this.name, ...args])).stdout;
   }
 
-  /** Names of its devices with state, address and VLAN-free MAC. */
+  /** The namespace's devices, with MAC address, state and MTU. */
   async links(): Promise<{ name: string; mac: string; up: boolean; mtu: number }[]> {
     const found = linksSchema.parse(JSON.parse(await this.ip('-j', 'link', 'show')));
     return found
@@ -51,7 +51,7 @@ export class Namespace implements AsyncDisposable {
       .map((link) => ({ name: link.ifname, mac: link.address, up: link.flags.includes('UP'), mtu: link.mtu }));
   }
 
-  /** Starts a program in it. */
+  /** Starts a program in the namespace. */
   spawn(command: string, args: readonly string[]): ChildProcessByStdio<Writable, Readable, Readable> {
     return spawn(ENTER, [`--net=${this.path}`, command, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
   }
@@ -70,7 +70,7 @@ const linksSchema = z.array(
   }),
 );
 
-/** What test runs that were killed left behind. */
+/** Removes namespaces that killed test runs left behind. */
 async function removeAbandoned(): Promise<void> {
   const { stdout } = await run('ip', ['netns', 'list']);
   const names = stdout.split('\n').map((line) => line.split(' ')[0] ?? '');
@@ -79,7 +79,7 @@ async function removeAbandoned(): Promise<void> {
 
 const lineSchema = z.union([z.object({ ready: z.string() }), z.object({ frame: z.string() })]);
 
-/** Sends and receives raw frames on a device, as a node's kernel would; takes the device up. */
+/** Sends and receives raw frames on a device, as a node's kernel would. Sets the device up. */
 export class RawEndpoint implements AsyncDisposable {
   readonly frames = new EventLog<ParsedFrame>('frame', systemClock);
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;

@@ -12,26 +12,26 @@ import type { CapturedFrame, DeviceEvent, Refusal, SwitchCounters, SwitchEvent }
 import { SwitchProcess } from './switch-process.ts';
 import { compileTable, type SwitchNode } from './table.ts';
 
-/** Between attempts to reach a simulator that does not answer. */
+/** Time between attempts to reach a simulator that does not respond. */
 const RETRY_MS = 200;
 
 export interface VpcSwitchOptions {
   /** The simulator's control channel, or its URL. */
   cloud: AdminClient | string;
-  /** `vpc-switch.log` in it gets every refusal and device event, one JSON object a line. */
+  /** Folder for `vpc-switch.log`, which gets every refusal and device event, one JSON object per line. */
   stateDir: string;
   /** Ends the start, and later the switch, when it aborts. */
   signal?: AbortSignal | undefined;
-  /** Told, line by line, what goes on. */
+  /** Called with each line of progress. */
   log?: ((line: string) => void) | undefined;
   clock?: Clock | undefined;
 }
 
 export interface NodeOptions {
   instanceId: string;
-  /** Such as /run/netns/NAME; never the machine's own namespace, which is refused. */
+  /** Such as /run/netns/NAME. The machine's own namespace is refused. */
   netnsPath: string;
-  /** Gives eth0 its address and default route, as an instance has them after its start. */
+  /** Gives eth0 its address and default route, as on an instance after its start. */
   configurePrimary?: boolean | undefined;
 }
 
@@ -42,41 +42,41 @@ export interface SwitchDevice {
   name: string;
 }
 
-/** Frames of one ENI, both directions, while it is not disposed. */
+/** Frames of one ENI in both directions, until disposed. */
 export interface Capture extends AsyncDisposable {
-  /** Those that were told of so far; to wait for one. */
+  /** The frames reported so far. Use it to wait for one. */
   frames: EventLog<CapturedFrame>;
   /**
-   * Every frame that the switch handled since the capture began, up to this call.
+   * Every frame that the switch handled between the start of the capture and this call.
    *
-   * @throws VpcSwitchError when the switch lost some, as nobody read fast enough.
+   * @throws VpcSwitchError when the switch dropped some because the reader was too slow.
    */
   all(): Promise<readonly CapturedFrame[]>;
 }
 
 export interface VpcSwitch extends AsyncDisposable {
   /**
-   * Puts the devices of the instance's ENIs, present and later ones, into a network namespace.
+   * Puts the devices of the instance's current and later ENIs into a network namespace.
    *
-   * @throws DeviceFailedError when one of the present ones cannot be made there; the node is not added then.
+   * @throws DeviceFailedError when a device of a current ENI cannot be created there. Then the node is not added.
    */
   addNode(node: NodeOptions): Promise<void>;
-  /** Takes the instance's devices away. Unknown nodes are accepted. */
+  /** Removes the instance's devices. Does nothing for an unknown node. */
   removeNode(instanceId: string): Promise<void>;
-  /** Devices that exist now. */
+  /** The devices that exist now. */
   devices(): SwitchDevice[];
-  /** Created, removed, lost with a pod's namespace, failed: all that happened to devices. */
+  /** All device events: created, removed, lost with a pod's namespace, failed. */
   readonly deviceEvents: EventLog<DeviceEvent>;
-  /** What was refused and why. Repetitions are counted, a few lines a second for frames alike. */
+  /** Refused frames with their reasons. Similar frames are counted, with a few events per second. */
   readonly refusals: EventLog<Refusal>;
-  /** Watches the frames of an ENI: of a trunk those of its members too, of a member its own; without `eniId` all. */
+  /** Captures the frames of an ENI, for a trunk including those of its members. Without `eniId` captures all frames. */
   capture(options?: { eniId?: string | undefined }): Promise<Capture>;
-  /** Resolves when the switch forwards by the state that the simulator has at the moment of the call, or by a later one. */
+  /** Resolves when the switch uses the state that the simulator has at the time of this call, or a later one. */
   settled(): Promise<void>;
   counters(): Promise<SwitchCounters>;
-  /** The forwarding program, for tests that end it. */
+  /** Pid of the forwarding program, for tests that kill it. */
   readonly pid: number | undefined;
-  /** Ends the program; every device goes with it. Idempotent. */
+  /** Ends the program, and with it every device. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -84,7 +84,7 @@ export interface VpcSwitch extends AsyncDisposable {
  * Starts the data plane of a simulated account: builds and runs the forwarding program and keeps it up to date with the
  * simulator. Needs root (network namespaces, TAP devices).
  *
- * @throws ToolError without Go; SwitchProgramError; AdminError or TypeError when the simulator does not answer; the signal's reason.
+ * @throws ToolError without Go; SwitchProgramError; AdminError or TypeError when the simulator does not respond; the signal's reason.
  */
 export async function startVpcSwitch(options: VpcSwitchOptions): Promise<VpcSwitch> {
   const { signal, log = () => undefined } = options;
@@ -122,9 +122,9 @@ class RunningSwitch implements VpcSwitch {
   readonly #onAbort = () => void this.close();
   #process: SwitchProcess | undefined;
   #snapshot: Snapshot | undefined;
-  /** Counts what the table is made of: states of the cloud and sets of nodes. */
+  /** Counts the table's versions: each new state of the cloud or set of nodes is one. */
   #version = 0;
-  /** The latest push and which version it brings; the program takes them in order. */
+  /** The latest push and the version that it brings. The program takes pushes in order. */
   #pushing: { version: number; done: Promise<void> } | undefined;
   #following: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
@@ -194,7 +194,7 @@ class RunningSwitch implements VpcSwitch {
     return {
       frames,
       all: async () => {
-        // The answer comes behind every frame that was handled before it.
+        // The response comes after every frame that was handled before the request.
         const lost = (await this.counters()).lostLines - lostLines;
         if (lost > 0) throw new VpcSwitchError(`the VPC switch lost ${lost} captured frames or refusals`);
         return frames.list();
@@ -213,7 +213,7 @@ class RunningSwitch implements VpcSwitch {
 
   async counters(): Promise<SwitchCounters> {
     const counters = await this.#running().request({ op: 'counters' });
-    if (counters === undefined) throw new VpcSwitchError('the VPC switch did not answer with counters');
+    if (counters === undefined) throw new VpcSwitchError('the VPC switch responded without counters');
     return counters;
   }
 
@@ -235,7 +235,7 @@ class RunningSwitch implements VpcSwitch {
     await new Promise<void>((resolve) => this.#record.end(() => resolve()));
   }
 
-  /** Pushes a table for every change of the simulator's state, without asking more often than it changes. */
+  /** Pushes a table for every change of the simulator's state. Does not poll more often than the state changes. */
   async #follow(): Promise<void> {
     const { cloud, clock, log } = this.#deps;
     const { signal } = this.#closing;
@@ -247,18 +247,18 @@ class RunningSwitch implements VpcSwitch {
         silent = false;
         // Generations only grow, so this is another simulator at the same address.
         if (next.generation < known) this.#snapshot = undefined;
-        // Not awaited: a device that goes takes the kernel a while, and the next change must not wait for it.
+        // Not awaited: removing a device takes the kernel a while, and the next change must not wait for it.
         if (this.#accept(next)) void this.#pushed().catch((error: unknown) => this.#pushFailed(error));
       } catch (error) {
         if (signal.aborted || this.#process?.ended !== undefined) return;
-        if (!silent) log(`the VPC switch keeps the state it has: ${errorMessage(error)}`);
+        if (!silent) log(`the VPC switch keeps its last state: ${errorMessage(error)}`);
         silent = true;
         await clock.sleep(RETRY_MS, signal).catch(() => undefined);
       }
     }
   }
 
-  /** Responses may arrive out of order: an older state is ignored. */
+  /** Responses may arrive out of order. An older state is ignored. */
   #accept(next: Snapshot): boolean {
     if (this.#snapshot !== undefined && next.generation <= this.#snapshot.generation) return false;
     this.#snapshot = next;
@@ -266,7 +266,7 @@ class RunningSwitch implements VpcSwitch {
     return true;
   }
 
-  /** Resolves when the program has applied the present version. */
+  /** Resolves when the program has applied the current version. */
   async #pushed(): Promise<void> {
     this.#running();
     if (this.#pushing === undefined || this.#pushing.version < this.#version) this.#pushing = this.#push();

@@ -9,13 +9,13 @@ import { NODE_CACHE } from './node-cache.ts';
 import { issueUser, loadAuthority, writeSecret } from './pki.ts';
 import { readRecord } from './state.ts';
 
-/** The subject of a kubeconfig. */
+/** The user or service account of a kubeconfig. */
 export type KubeconfigSubject =
   | { user: string; groups?: readonly string[] }
   | {
       serviceAccount: { namespace: string; name: string };
       tokenLifetimeSeconds?: number;
-      /** The token ends with this object and names its node. */
+      /** The token becomes invalid with this object, and names its node. */
       boundTo?: { apiVersion: 'v1'; kind: 'Pod' | 'Node'; name: string; uid: string };
     };
 
@@ -39,35 +39,35 @@ export interface CommandOptions {
 export interface ClusterAccess {
   readonly stateDir: string;
   readonly serverUrl: string;
-  /** Of an administrator (group system:masters). */
+  /** Kubeconfig of an administrator (group system:masters). */
   readonly kubeconfigPath: string;
-  /** Runs kubectl as that administrator, or with the `kubeconfig` given. A failure is a `code`, not an exception. */
+  /** Runs kubectl as that administrator, or with another `kubeconfig`. A failure is a `code`, not an exception. */
   kubectl(args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
-  /** The same for another program that reads KUBECONFIG, such as helm. */
+  /** Like {@link kubectl}, for another program that reads KUBECONFIG, such as helm. */
   run(program: string, args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
   /**
-   * Writes a kubeconfig below the state directory, of a user with a client certificate or of a service account that
-   * exists, with a token for it (an hour by default).
+   * Writes a kubeconfig below the state directory. A user gets a client certificate. A service account must exist, and gets a
+   * token (valid for an hour by default).
    *
    * @returns its path.
-   * @throws ApiStatusError when there is no such service account.
+   * @throws ApiStatusError when the service account does not exist.
    */
   writeKubeconfig(subject: KubeconfigSubject): Promise<string>;
-  /** A new client, of the administrator or of the `kubeconfig` given. */
+  /** A new client for the administrator, or for the given `kubeconfig`. */
   client(options?: { kubeconfig?: string; maxConnections?: number }): Promise<ApiClient>;
 }
 
 const tokenRequestSchema = z.object({ status: z.object({ token: z.string() }) });
 
-/** Where the administrator's kubeconfig of a state directory is. */
+/** Path of the administrator's kubeconfig in a state directory. */
 export function adminKubeconfigPath(stateDir: string): string {
   return join(stateDir, 'kubeconfig');
 }
 
 /**
- * Uses a cluster that another process runs, given its state directory.
+ * Opens a cluster that another process runs.
  *
- * @throws TestClusterError when no cluster runs there.
+ * @throws TestClusterError when no cluster runs in the state directory.
  */
 export async function openCluster(stateDir: string): Promise<ClusterAccess> {
   const record = await readRecord(stateDir);
@@ -75,7 +75,7 @@ export async function openCluster(stateDir: string): Promise<ClusterAccess> {
   return createAccess(stateDir, record.serverUrl, join(record.binaries, 'kubectl'));
 }
 
-/** Access to the cluster in `stateDir`, whose files exist already. */
+/** Access to the cluster in `stateDir`. Its files must exist. */
 export function createAccess(stateDir: string, serverUrl: string, kubectlPath: string): ClusterAccess {
   const kubeconfigPath = adminKubeconfigPath(stateDir);
   const client: ClusterAccess['client'] = ({ kubeconfig = kubeconfigPath, ...options } = {}) =>
@@ -90,11 +90,11 @@ export function createAccess(stateDir: string, serverUrl: string, kubectlPath: s
       input,
       signal,
       env: {
-        // A plug-in of kubectl calls kubectl.
+        // A plug-in of kubectl may call kubectl.
         PATH: [...path, dirname(kubectlPath), process.env['PATH'] ?? ''].join(':'),
         HOME: stateDir,
         KUBECONFIG: kubeconfig,
-        // The cache of discovery must not be shared with clusters that had our port before.
+        // Another cluster may have had our port before, so its discovery cache must not be shared.
         KUBECACHEDIR: join(stateDir, 'kubectl-cache'),
         ...NODE_CACHE,
         ...env,
@@ -118,7 +118,7 @@ export function createAccess(stateDir: string, serverUrl: string, kubectlPath: s
       const { namespace, name } = subject.serviceAccount;
       const admin = await client();
       try {
-        const answer = await admin.create(`/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`, {
+        const response = await admin.create(`/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`, {
           apiVersion: 'authentication.k8s.io/v1',
           kind: 'TokenRequest',
           spec: {
@@ -126,7 +126,7 @@ export function createAccess(stateDir: string, serverUrl: string, kubectlPath: s
             ...(subject.boundTo === undefined ? {} : { boundObjectRef: subject.boundTo }),
           },
         });
-        const { token } = tokenRequestSchema.parse(answer).status;
+        const { token } = tokenRequestSchema.parse(response).status;
         const text = formatKubeconfig({ ...base, identity: { kind: 'token', token } });
         return await save(stateDir, `${namespace}-${name}`, text);
       } finally {
@@ -141,7 +141,7 @@ let written = 0;
 async function save(stateDir: string, subject: string, text: string): Promise<string> {
   const directory = join(stateDir, 'kubeconfigs');
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  // Two test files may ask for the same subject at the same moment, from processes of their own.
+  // Two test files in different processes may ask for the same subject at the same time.
   const path = join(directory, `${subject.replace(/[^\w.-]/g, '_')}-${process.pid}-${++written}`);
   await writeSecret(path, text);
   return path;
@@ -168,7 +168,7 @@ function runCommand(
     });
     child.once('error', (error) => reject(options.signal?.aborted ? options.signal.reason : error));
     child.once('close', (code) => resolve({ stdout, stderr, code: code ?? 1 }));
-    // It may end before it has read everything, which is not our failure.
+    // The program may end before it has read all of its input. That is not our failure.
     child.stdin.once('error', () => undefined);
     child.stdin.end(options.input);
   });

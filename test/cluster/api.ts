@@ -37,9 +37,9 @@ export const listSchema = z.object({
 /**
  * A small client of the API server, for tests and benchmarks.
  *
- * It is independent of the product's own client, so that tests do not check the code with itself. Paths are those of the API
- * (`/api/v1/namespaces/default/pods`); responses are `unknown` until the caller parses them. Requests that get a 429 with
- * Retry-After are retried.
+ * It shares no code with the product's client, so that tests do not check that client with itself. Paths are those of the API
+ * (`/api/v1/namespaces/default/pods`); responses are `unknown` until the caller parses them. A request that gets a 429 with
+ * Retry-After is retried.
  */
 export class ApiClient {
   readonly serverUrl: string;
@@ -47,7 +47,7 @@ export class ApiClient {
   readonly #streamAgent: Agent;
   readonly #headers: Readonly<Record<string, string>>;
 
-  /** @param options.maxConnections how many requests may be on their way at once; others wait. Watches do not count. */
+  /** @param options.maxConnections how many requests may be in flight at once; others wait. Watches do not count. */
   constructor(credentials: ClientCredentials, options: { maxConnections?: number } = {}) {
     const { identity } = credentials;
     this.serverUrl = credentials.serverUrl;
@@ -69,7 +69,7 @@ export class ApiClient {
     return this.request('GET', path, options);
   }
 
-  /** As {@link get}, but undefined for what is not there. */
+  /** Like {@link get}, but returns undefined for a missing object. */
   async find(path: string, options: Omit<RequestOptions, 'body' | 'contentType'> = {}): Promise<unknown> {
     try {
       return await this.get(path, options);
@@ -79,17 +79,17 @@ export class ApiClient {
     }
   }
 
-  /** POST; `path` is that of the collection. */
+  /** POST. `path` is that of the collection. */
   create(path: string, body: unknown, options: Omit<RequestOptions, 'body' | 'contentType'> = {}): Promise<unknown> {
     return this.request('POST', path, { ...options, body });
   }
 
-  /** PUT; `body` has the resourceVersion that is replaced. */
+  /** PUT. `body` must have the resourceVersion that it replaces. */
   replace(path: string, body: unknown, options: Omit<RequestOptions, 'body' | 'contentType'> = {}): Promise<unknown> {
     return this.request('PUT', path, { ...options, body });
   }
 
-  /** PATCH; type `apply` needs `fieldManager` in the query. */
+  /** PATCH. Type `apply` needs `fieldManager` in the query. */
   patch(
     path: string,
     type: PatchType,
@@ -99,28 +99,28 @@ export class ApiClient {
     return this.request('PATCH', path, { ...options, body, contentType: PATCH_CONTENT_TYPE[type] });
   }
 
-  /** DELETE; `body` are DeleteOptions. */
+  /** DELETE. `body` holds DeleteOptions. */
   delete(path: string, options: Omit<RequestOptions, 'contentType'> = {}): Promise<unknown> {
     return this.request('DELETE', path, options);
   }
 
-  /** All objects of a collection and the resourceVersion that the list is of. */
+  /** All objects of a collection, and the resourceVersion of the list. */
   async list(path: string, options: Omit<RequestOptions, 'body' | 'contentType'> = {}): Promise<ListResult> {
     const list = listSchema.parse(await this.request('GET', path, options));
     return { objects: list.items ?? [], resourceVersion: list.metadata.resourceVersion ?? '' };
   }
 
   /**
-   * One request with a JSON answer.
+   * One request with a JSON response.
    *
-   * @throws ApiStatusError for any answer but 2xx; Node's own errors when there is none; the signal's reason.
+   * @throws ApiStatusError for any response but 2xx; Node's own errors when there is no response; the signal's reason.
    */
   async request(method: string, path: string, options: RequestOptions = {}): Promise<unknown> {
     const text = await this.requestText(method, path, options);
     return text === '' ? undefined : parseJson(text);
   }
 
-  /** As {@link request}, for answers that are not JSON, such as `/metrics` and `/readyz?verbose`. */
+  /** Like {@link request}, for responses that are not JSON, such as `/metrics` and `/readyz?verbose`. */
   async requestText(method: string, path: string, options: RequestOptions = {}): Promise<string> {
     for (let attempt = 1; ; attempt++) {
       const response = await this.open(method, path, options, this.#agent);
@@ -134,10 +134,10 @@ export class ApiClient {
   }
 
   /**
-   * Begins a request whose answer goes on for as long as it likes, on a connection of its own.
+   * Sends a request with an unbounded response, on a connection of its own.
    *
-   * @returns the answer, of which only the head has come. The signal also ends it later.
-   * @throws ApiStatusError for any answer but 2xx.
+   * @returns the response after its headers have arrived. The signal also ends it later.
+   * @throws ApiStatusError for any response but 2xx.
    */
   async stream(path: string, options: { query?: Query; signal: AbortSignal }): Promise<IncomingMessage> {
     const response = await this.open('GET', path, options, this.#streamAgent);
@@ -146,7 +146,7 @@ export class ApiClient {
     throw statusError(`GET ${path}`, response, await readAll(response, options.signal));
   }
 
-  /** Closes the connections that are idle; those of requests under way close after them. */
+  /** Closes idle connections now, and others after their requests. */
   close(): void {
     this.#agent.destroy();
     this.#streamAgent.destroy();

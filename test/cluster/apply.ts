@@ -14,7 +14,7 @@ const resourceListSchema = z.object({
   resources: z.array(z.object({ name: z.string(), kind: z.string(), namespaced: z.boolean() })),
 });
 
-/** Objects of a YAML stream; documents without an object are passed over. */
+/** Objects of a YAML stream. Skips documents without an object. */
 export function parseManifests(text: string): Manifest[] {
   return parseAllDocuments(text)
     .map((document): unknown => document.toJS())
@@ -23,8 +23,8 @@ export function parseManifests(text: string): Manifest[] {
 }
 
 /**
- * Applies a YAML stream on the server's side, as `kubectl apply --server-side --force-conflicts` does, without starting kubectl: a
- * start and its look at the whole API cost more than most tests.
+ * Applies a YAML stream server-side, as `kubectl apply --server-side --force-conflicts` does. Starting kubectl and its API
+ * discovery would take longer than most tests.
  *
  * @throws ApiStatusError; TestClusterError for a kind that the API does not have.
  */

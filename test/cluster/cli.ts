@@ -18,7 +18,7 @@ const USAGE = `usage: node test/cluster/cli.ts <command>
 
   start   run a test cluster in the background and print how to use it
   stop    end it and remove its state
-  status  say whether it runs
+  status  show whether it runs
   build   only build its programs, into the cache
 
 The state is in .state/cluster of the work tree, or in the directory that TERWAY_TEST_CLUSTER names.`;
@@ -54,11 +54,11 @@ async function main(args: readonly string[]): Promise<void> {
 async function start(): Promise<void> {
   const record = await readRecord(STATE_DIR);
   if (record?.phase === 'running' && (await isRunning(record.owner))) {
-    console.error('the test cluster runs already');
+    console.error('the test cluster is already running');
     printExport();
     return;
   }
-  // Here, not in the background, for the sake of the progress line.
+  // Done here and not in the background, so that the progress line is visible.
   await ensureKubeBinaries();
   const child = spawn(process.execPath, [SUPERVISOR, STATE_DIR], {
     detached: true,
@@ -85,7 +85,7 @@ async function stop(): Promise<void> {
   if (record && (await signalRecorded(record.owner, SUPERVISOR, 'SIGTERM'))) {
     await waitGone(record.owner, STOP_TIMEOUT_MS);
   }
-  // Left by a supervisor that was killed or could not clean up.
+  // Of a supervisor that was killed or could not clean up.
   await removeLeftovers(STATE_DIR);
   console.error(record ? 'the test cluster has been stopped' : 'no test cluster runs');
 }

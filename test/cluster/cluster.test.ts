@@ -51,12 +51,12 @@ describe('a running cluster', () => {
     await cluster?.stop();
   }, 30_000);
 
-  test('its secrets can be read by its owner only', async () => {
+  test('only its owner can read its secrets', async () => {
     expect((await stat(cluster.stateDir)).mode & 0o777).toBe(0o700);
     expect((await stat(cluster.kubeconfigPath)).mode & 0o777).toBe(0o600);
   });
 
-  test('kubectl works, with input and with failures', async () => {
+  test('kubectl works, takes input, and reports failures', async () => {
     await using namespace = await withNamespace(cluster);
     const manifest = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'from-stdin' } };
     const applied = await cluster.kubectl(['-n', namespace.name, 'apply', '-f', '-'], {
@@ -100,17 +100,17 @@ describe('a running cluster', () => {
     client.close();
   });
 
-  test('other processes can use it by its state directory', async () => {
+  test('other processes can use it through its state directory', async () => {
     const access = await openCluster(cluster.stateDir);
     expect(await access.kubectl(['get', '--raw', '/readyz'])).toMatchObject({ code: 0, stdout: 'ok' });
   });
 
-  test('its state directory is refused to a second one', async () => {
+  test('a second cluster cannot use its state directory', async () => {
     await expect(startCluster({ stateDir: cluster.stateDir })).rejects.toBeInstanceOf(StateDirInUseError);
     expect(await cluster.kubectl(['get', '--raw', '/readyz'])).toMatchObject({ stdout: 'ok' });
   });
 
-  test('pods are scheduled to a cheap node, run, and end', async () => {
+  test('pods are scheduled to a node without a kubelet, run, and end', async () => {
     await using namespace = await withNamespace(cluster);
     const client = await cluster.client();
     await createNode(client, { ...NODE, name: 'cheap-1' });
@@ -219,7 +219,7 @@ describe('the end of a cluster', () => {
     expect(existsSync(stateDir)).toBe(false);
   }, 60_000);
 
-  test('is clean when a component does not start, and the error says why', async () => {
+  test('is clean when a component fails to start, and the error says why', async () => {
     const stateDir = await createStateDir();
     const started = startCluster({
       stateDir,

@@ -24,60 +24,60 @@ import { type ClusterRecord, claimStateDir, removeState, writeRecord } from './s
 import { isTransient } from './watch.ts';
 
 export interface ClusterOptions {
-  /** Made by the start and removed by the stop. May exist if it is empty or was left by a cluster that died. */
+  /** Created by the start and removed by the stop. May exist if it is empty or was left by a cluster that died. */
   stateDir: string;
-  /** Aborted during the start: the start fails with its reason. Aborted later: the cluster stops. */
+  /** If it aborts during the start, the start fails with its reason. If it aborts later, the cluster stops. */
   signal?: AbortSignal;
-  /** Receives progress lines. Default: standard error during the build, nothing afterwards. */
+  /** Called with each line of progress. Default: standard error during the build, nothing afterwards. */
   log?: (line: string) => void;
-  /** Default: both, as far as KUBEBUILDER_ASSETS has them. */
+  /** Default: both, if KUBEBUILDER_ASSETS has them. */
   features?: { scheduler?: boolean; controllerManager?: boolean };
-  /** Requests per second of controller-manager and scheduler each; their own defaults (20 and 50) throttle rollouts. */
+  /** Requests per second of controller-manager and scheduler, each. Their own defaults (20 and 50) throttle rollouts. */
   kubeApiQps?: number;
   kubeApiBurst?: number;
   /** Further DNS names and IPv4 addresses for the API server's certificate. */
   serverHosts?: readonly string[];
-  /** Appended after ours, so these take precedence. */
+  /** Appended to our flags, so these take precedence. */
   extraFlags?: Partial<Record<ControlPlaneComponent, readonly string[]>>;
   /**
-   * Whether nodes can be started with `startRealNode` (real-nodes/real-node.ts). Needs root; see real-nodes/support.ts.
-   * With an address, the API server is to be found there by nodes and pods: the caller connects the hub's network
-   * namespace with those of the nodes. Without, a bridge does.
+   * Whether `startRealNode` (real-nodes/real-node.ts) can start nodes. Needs root; see real-nodes/support.ts. With an address,
+   * nodes and pods reach the API server there, and the caller connects the hub's network namespace with those of the nodes.
+   * Without one, a bridge connects them.
    */
   realNodes?: boolean | { apiServerAddress: string };
-  /** Whether `stop` leaves the state directory, with logs and data, where it is. */
+  /** Whether `stop` keeps the state directory, with logs and data. */
   keepState?: boolean;
 }
 
-/** A cluster that this process runs; it ends with this process at the latest. */
+/** A cluster that this process runs. It ends with this process at the latest. */
 export interface Cluster extends ClusterAccess, AsyncDisposable {
-  /** Of the components that run now. */
+  /** Pids of the running components. */
   readonly pids: Readonly<Partial<Record<ControlPlaneComponent, number>>>;
   readonly binaries: KubeBinaries;
   /** The network of the real nodes, with the option `realNodes`. */
   readonly hub: Hub | undefined;
-  /** Stops all components in order and removes the state directory. May be called repeatedly; every call waits for the end. */
+  /** Stops all components in order and removes the state directory. May be called any number of times; each call waits for the end. */
   stop(): Promise<void>;
-  /** Ends the API server without warning, as a crash would. */
+  /** Kills the API server without warning, like a crash. */
   killApiServer(): Promise<void>;
-  /** Ends the API server in good order if it runs, and starts it at the same address; resolves when it is ready. */
+  /** Stops the API server cleanly if it runs, and starts it at the same address. Resolves when it is ready. */
   restartApiServer(): Promise<void>;
 }
 
-/** Stop order, after the nodes: dependencies last. The API server would hang if etcd stopped first. */
+/** Order in which components stop, after the nodes: dependencies last. The API server would hang if etcd stopped first. */
 const STOP_ORDER = ['kube-scheduler', 'kube-controller-manager', 'kube-apiserver', 'etcd'] as const;
 const STOP_GRACE_MS = { 'kube-scheduler': 3000, 'kube-controller-manager': 5000, 'kube-apiserver': 10_000, etcd: 5000 };
 
-// Generous, for a busy machine: a failing component exits, which is noticed at once.
+// Long enough for a busy machine. A component that fails exits, which is noticed at once.
 const START_TIMEOUT_MS = 90_000;
 
 /**
- * Starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler on free ports of 127.0.0.1, with keys of their
- * own, RBAC and the default admission plugins. Builds the programs first if the cache does not have them.
+ * Starts etcd, kube-apiserver, kube-controller-manager and kube-scheduler on free ports of 127.0.0.1, with their own keys, RBAC
+ * and the default admission plugins. Builds the programs first if they are not cached.
  *
  * @returns when the API server is ready and namespace `default` has the service account that pods need.
  * @throws MissingToolError, BuildFailedError, StateDirInUseError; ComponentFailedError with the end of the log of the
- *   component that failed. Nothing is left behind then, except with `keepState`.
+ *   component that failed. A start that fails leaves nothing behind, except with `keepState`.
  */
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
   const binaries = await ensureKubeBinaries({ signal: options.signal, log: options.log });
@@ -129,7 +129,7 @@ class ControlPlane {
   readonly #binaries: KubeBinaries;
   readonly #nodePrograms: RealNodePrograms | undefined;
   readonly #running = new Map<ControlPlaneComponent, Component>();
-  /** Components that we are stopping. */
+  /** Components that are being stopped on purpose. */
   readonly #stopping = new Set<Component>();
   #record: ClusterRecord;
   #settings: ControlPlaneSettings | undefined;
@@ -173,7 +173,7 @@ class ControlPlane {
     await this.#saveRecord({ phase: 'running' });
   }
 
-  /** The address of the hub, unless that is on its bridge. */
+  /** The hub's address, or undefined when the hub has its own bridge. */
   get #hubAddress(): string | undefined {
     const { realNodes } = this.#options;
     return typeof realNodes === 'object' ? realNodes.apiServerAddress : undefined;
@@ -283,7 +283,7 @@ class ControlPlane {
     }
   }
 
-  /** Pods are refused until their service account exists; the controller-manager makes one for each namespace. */
+  /** Pods are rejected until their service account exists. The controller-manager creates one in each namespace. */
   async #ensureServiceAccount(byControllerManager: boolean): Promise<void> {
     const path = '/api/v1/namespaces/default/serviceaccounts';
     const client = new ApiClient(await readKubeconfig(adminKubeconfigPath(this.#stateDir)));
@@ -355,7 +355,7 @@ async function isReady(client: ApiClient, signal: AbortSignal): Promise<true | u
     await client.requestText('GET', '/readyz', { signal });
     return true;
   } catch (error) {
-    // 401 and 403: the authorizer is there before the roles that it needs.
+    // 401 and 403: the authorizer starts before the roles that it needs exist.
     if (isTransient(error) || (error instanceof ApiStatusError && [401, 403, 404].includes(error.status)))
       return undefined;
     throw error;

@@ -6,7 +6,7 @@ import type { ComponentName, KubeBinaries } from '../../tools/programs/kubernete
 import { formatKubeconfig } from './kubeconfig.ts';
 import { issueUser, pkiPaths, writeSecret } from './pki.ts';
 
-/** Components that a control plane may consist of; the others are for nodes and people. */
+/** Components of a control plane. The others are for nodes and people. */
 export type ControlPlaneComponent = Exclude<ComponentName, 'kubelet' | 'kube-proxy' | 'kubectl'>;
 
 export interface ControlPlanePorts {
@@ -23,7 +23,7 @@ export interface ControlPlaneSettings {
   /** Requests per second of the controller-manager and of the scheduler. */
   kubeApiQps: number;
   kubeApiBurst: number;
-  /** Appended after ours, so these take precedence. */
+  /** Appended to our flags, so these take precedence. */
   extraFlags: Partial<Record<ControlPlaneComponent, readonly string[]>>;
 }
 
@@ -31,7 +31,7 @@ export function serverUrl(ports: ControlPlanePorts): string {
   return `https://127.0.0.1:${ports.apiServer}`;
 }
 
-/** How each component is started. @param settings what differs between clusters. */
+/** How to start a component. @param settings the settings that differ between clusters. */
 export function componentSpec(component: ControlPlaneComponent, settings: ControlPlaneSettings): ComponentSpec {
   const flags = {
     etcd: etcdFlags,
@@ -48,13 +48,13 @@ export function componentSpec(component: ControlPlaneComponent, settings: Contro
   };
 }
 
-/** Writes the files, beside the PKI, that the components are started with. */
+/** Writes the files, besides the PKI, that the components read at their start. */
 export async function writeComponentFiles(
   settings: ControlPlaneSettings,
   authority: CertificateAuthority,
 ): Promise<void> {
   await mkdir(join(settings.stateDir, 'logs'), { mode: 0o700 });
-  // The names that the bootstrap policy has ClusterRoleBindings for.
+  // The bootstrap policy has ClusterRoleBindings for these names.
   for (const component of ['kube-controller-manager', 'kube-scheduler'] as const) {
     const pair = issueUser(authority, `system:${component}`, []);
     const kubeconfig = formatKubeconfig({
@@ -66,7 +66,7 @@ export async function writeComponentFiles(
   }
   await writeSecret(
     schedulerConfigPath(settings),
-    // JSON is YAML. A file, because the flags for these are deprecated.
+    // JSON is YAML. This has to be a file: the flags for these settings are deprecated.
     JSON.stringify({
       apiVersion: 'kubescheduler.config.k8s.io/v1',
       kind: 'KubeSchedulerConfiguration',
@@ -101,7 +101,7 @@ function apiServerFlags({ stateDir, ports }: ControlPlaneSettings): string[] {
     '--bind-address=127.0.0.1',
     `--secure-port=${ports.apiServer}`,
     '--advertise-address=127.0.0.1',
-    // Endpoints must not have loopback addresses: the reconciler would fail all the time.
+    // Endpoints must not have loopback addresses, so the reconciler would keep failing.
     '--endpoint-reconciler-type=none',
     `--tls-cert-file=${pki.serverCertificate}`,
     `--tls-private-key-file=${pki.serverKey}`,
@@ -112,7 +112,7 @@ function apiServerFlags({ stateDir, ports }: ControlPlaneSettings): string[] {
     `--service-account-key-file=${pki.serviceAccountPublicKey}`,
     `--service-account-signing-key-file=${pki.serviceAccountPrivateKey}`,
     '--service-cluster-ip-range=10.96.0.0/16',
-    // Nothing here makes Service addresses work: webhooks are called at their endpoints.
+    // Service addresses do not work here, so webhooks are called at their endpoints.
     '--enable-aggregator-routing=true',
     '--allow-privileged=true',
   ];

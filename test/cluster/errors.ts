@@ -1,20 +1,20 @@
 import { ToolError } from '../../tools/errors.ts';
 
-/** The test cluster was used or kept wrongly, or a command in it failed. */
+/** Misuse of the test cluster, or a failed command in it. */
 export class TestClusterError extends ToolError {
   override readonly name: string = 'TestClusterError';
 }
 
-/** The state directory belongs to a cluster that runs, or holds files that no test cluster wrote. */
+/** The state directory belongs to a running cluster, or has files that no test cluster wrote. */
 export class StateDirInUseError extends TestClusterError {
   override readonly name = 'StateDirInUseError';
 }
 
-/** The API server answered with something other than 2xx. */
+/** The API server responded with a status other than 2xx. */
 export class ApiStatusError extends TestClusterError {
   override readonly name = 'ApiStatusError';
   readonly status: number;
-  /** `metav1.Status.reason`, such as `NotFound` or `AlreadyExists`; empty when the body was no Status. */
+  /** `metav1.Status.reason`, such as `NotFound` or `AlreadyExists`. Empty when the body was not a Status. */
   readonly reason: string;
   readonly retryAfterMs: number | undefined;
 

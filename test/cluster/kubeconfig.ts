@@ -3,7 +3,7 @@ import { parse, stringify } from 'yaml';
 import * as z from 'zod';
 import { TestClusterError } from './errors.ts';
 
-/** Who a client is, and how it knows its server. */
+/** The identity of a client, and how it verifies its server. */
 export interface ClientCredentials {
   serverUrl: string;
   authorityPem: string;
@@ -33,7 +33,7 @@ const kubeconfigSchema = z.object({
   ),
 });
 
-/** Text of a kubeconfig with one cluster, one user and everything embedded. */
+/** Text of a kubeconfig with one cluster and one user. All data is embedded. */
 export function formatKubeconfig(credentials: ClientCredentials): string {
   const { identity } = credentials;
   const base64 = (text: string) => Buffer.from(text, 'utf8').toString('base64');
@@ -64,9 +64,9 @@ export function formatKubeconfig(credentials: ClientCredentials): string {
 }
 
 /**
- * Reads a kubeconfig as {@link formatKubeconfig} writes it: certificates embedded, a client certificate or a token.
+ * Reads a kubeconfig in the form that {@link formatKubeconfig} writes: embedded certificates, and a client certificate or a token.
  *
- * @throws TestClusterError when it is something else.
+ * @throws TestClusterError for any other form.
  */
 export async function readKubeconfig(path: string): Promise<ClientCredentials> {
   const parsed = kubeconfigSchema.safeParse(parse(await readFile(path, 'utf8')));

@@ -9,21 +9,21 @@ import { isTransient, watch } from './watch.ts';
 
 export interface NodeLoopOptions extends PodHooks {
   signal?: AbortSignal;
-  /** Called for errors; none of them ends the loop. */
+  /** Called for each error. Errors do not end the loop. */
   log?: (line: string) => void;
   /** Default 10 s, the kubelet's. The node controller gives up on a node after 50 s. */
   leaseIntervalMs?: number;
-  /** Requests on their way at once; others wait. Default 8. */
+  /** How many requests may be in flight at once; others wait. Default: 8. */
   maxConnections?: number;
 }
 
-/** Plays the kubelets of all nodes from `createNode`. */
+/** Acts as the kubelet of every node from `createNode`. */
 export interface NodeLoop extends AsyncDisposable {
-  /** The nodes that it currently manages. */
+  /** The nodes that it manages now. */
   readonly nodes: ReadonlySet<string>;
-  /** Makes a node fall silent, as if its instance had crashed: no lease, no pods. */
+  /** Makes a node fall silent, like an instance that crashed: no lease, no pods. */
   silence(node: string): void;
-  /** Lets a silenced node come back. */
+  /** Makes a silenced node work again. */
   resume(node: string): void;
   /** Resolves when nothing runs any more. Nodes and pods stay as they are. */
   stop(): Promise<void>;
@@ -43,12 +43,12 @@ type HollowNode = z.infer<typeof nodeSchema>;
 const LEASES_AT_ONCE = 4;
 
 /**
- * Does for every node of `createNode`, also for those made later and by others, what the API server sees of a kubelet:
- * renews its lease, lets pods bound to it run, and ends those that are being deleted.
+ * Acts as the kubelet of every node from `createNode`, including nodes that others create later. It does what the API server
+ * sees of a kubelet: renews the lease, runs the pods bound to the node, and ends pods that are being deleted.
  *
- * Two watches and a handful of connections for any number of nodes. One loop per cluster.
+ * Uses two watches and a few connections for any number of nodes. Run one loop per cluster.
  *
- * @param cluster where; any process may do it.
+ * @param cluster may be run by another process.
  */
 export async function startNodeLoop(cluster: ClusterAccess, options: NodeLoopOptions = {}): Promise<NodeLoop> {
   const client = await cluster.client({ maxConnections: options.maxConnections ?? 8 });
@@ -117,7 +117,7 @@ class HollowKubelets {
     this.#wakePods(name);
   }
 
-  /** A watch ends only by an error that repeating it at once would not change. */
+  /** A watch ends only with an error that an immediate retry would not change. */
   async #forever(what: string, run: () => Promise<void>): Promise<void> {
     while (!this.#signal.aborted) {
       try {
@@ -169,7 +169,7 @@ class HollowKubelets {
     while (!this.#signal.aborted) {
       const startMs = performance.now();
       const due = [...this.#nodes.keys()].values();
-      // Few at a time, so that a round over many nodes does not keep the pods' requests waiting.
+      // A few at a time, so that a round over many nodes does not delay requests for pods.
       await Promise.all(Array.from({ length: LEASES_AT_ONCE }, () => this.#renewEach(due)));
       await pauseQuietly(Math.max(0, intervalMs - (performance.now() - startMs)), this.#signal);
     }
@@ -187,8 +187,8 @@ class HollowKubelets {
     if (this.#silent.has(name)) return;
     try {
       await renewNodeLease(this.#client, { name, uid }, this.#signal);
-      // The node controller declares it when leases come late, and leaves it to the kubelet to say otherwise. A Ready
-      // of False is somebody's test.
+      // The node controller sets Unknown when leases are late, and leaves it to the kubelet to reset that. If Ready is False, a
+      // test has set it.
       if (isUnknown(node)) await reportNodeReady(this.#client, name, this.#signal);
     } catch (error) {
       const raced = error instanceof ApiStatusError && error.reason === 'AlreadyExists';

@@ -4,21 +4,21 @@ import { ApiStatusError } from './errors.ts';
 /** A node of the test cluster, as Alibaba Cloud's cloud provider would describe it. */
 export interface NodeSpec {
   name: string;
-  /** ECS instance, such as `i-2ze0001`; the provider ID is `<region>.<instanceId>`. */
+  /** ID of the ECS instance, such as `i-2ze0001`. The provider ID is `<region>.<instanceId>`. */
   instanceId: string;
   /** Such as `ecs.g7.2xlarge`. */
   instanceType: string;
   zone: string;
   region: string;
-  /** Quantities by resource name; merged over 8 CPUs, 32 GiB and 110 pods. The capacity is the same. */
+  /** Quantities by resource name, merged over 8 CPUs, 32 GiB and 110 pods. The capacity is the same. */
   allocatable?: Readonly<Record<string, string>>;
   labels?: Readonly<Record<string, string>>;
   annotations?: Readonly<Record<string, string>>;
-  /** Default: an address made up from the name. */
+  /** Default: an address derived from the name. */
   internalIp?: string;
 }
 
-/** Nodes with this label are looked after by {@link startNodeLoop}. */
+/** {@link startNodeLoop} manages nodes with this label. */
 export const HOLLOW_NODE_LABEL = 'test.terway/hollow';
 
 const NODES_PATH = '/api/v1/nodes';
@@ -26,10 +26,10 @@ const LEASES_PATH = '/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/lea
 const LEASE_DURATION_SECONDS = 40;
 
 /**
- * Registers a node that has no kubelet. It is Ready from the start, and stays so while a node loop renews its lease.
+ * Registers a node without a kubelet. It is Ready from the start, and stays Ready while a node loop renews its lease.
  *
- * @returns the Node as the API server has it.
- * @throws ApiStatusError, with reason `AlreadyExists` for a name that is taken.
+ * @returns the Node from the API server's response.
+ * @throws ApiStatusError, with reason `AlreadyExists` when the name is taken.
  */
 export async function createNode(client: ApiClient, spec: NodeSpec): Promise<unknown> {
   const resources = { cpu: '8', memory: '32Gi', pods: '110', ...spec.allocatable };
@@ -53,7 +53,7 @@ export async function createNode(client: ApiClient, spec: NodeSpec): Promise<unk
       capacity: resources,
       allocatable: resources,
       addresses: [
-        { type: 'InternalIP', address: spec.internalIp ?? madeUpNodeIp(spec.name) },
+        { type: 'InternalIP', address: spec.internalIp ?? nodeIpFor(spec.name) },
         { type: 'Hostname', address: spec.name },
       ],
       conditions: nodeConditions(),
@@ -73,12 +73,12 @@ export async function createNode(client: ApiClient, spec: NodeSpec): Promise<unk
   });
 }
 
-/** Removes a node, as the cloud provider does when its instance is gone. No error when it is gone already. */
+/** Removes a node, as the cloud provider does when its instance is gone. Does nothing if the node is gone already. */
 export async function deleteNode(client: ApiClient, name: string): Promise<void> {
   await ignoreMissing(client.delete(`${NODES_PATH}/${name}`));
 }
 
-/** Says anew that the node is Ready; needed once the node controller has declared it Unknown. */
+/** Reports the node as Ready again. Needed after the node controller has set it to Unknown. */
 export async function reportNodeReady(client: ApiClient, name: string, signal: AbortSignal): Promise<void> {
   await ignoreMissing(
     client.patch(
@@ -90,13 +90,13 @@ export async function reportNodeReady(client: ApiClient, name: string, signal: A
   );
 }
 
-/** Renews the lease by which the node controller knows that a node lives; makes it first if need be. */
+/** Renews the lease that tells the node controller that the node is alive. Creates the lease first if needed. */
 export async function renewNodeLease(
   client: ApiClient,
   node: { name: string; uid: string },
   signal: AbortSignal,
 ): Promise<void> {
-  // metav1.MicroTime
+  // Format of metav1.MicroTime.
   const renewTime = new Date().toISOString().replace('Z', '000Z');
   try {
     await client.patch(`${LEASES_PATH}/${node.name}`, 'merge', { spec: { renewTime } }, { signal });
@@ -107,7 +107,7 @@ export async function renewNodeLease(
       {
         metadata: {
           name: node.name,
-          // As the kubelet does: the lease goes with its node.
+          // As in the kubelet, so that the lease is deleted with its node.
           ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: node.name, uid: node.uid }],
         },
         spec: { holderIdentity: node.name, leaseDurationSeconds: LEASE_DURATION_SECONDS, renewTime },
@@ -117,7 +117,7 @@ export async function renewNodeLease(
   }
 }
 
-/** Passes on everything but 404. */
+/** Ignores a 404. Rejects with any other error. */
 export async function ignoreMissing(request: Promise<unknown>): Promise<void> {
   try {
     await request;
@@ -144,8 +144,8 @@ function nodeConditions(): object[] {
   ];
 }
 
-/** 198.19.0.0/16 is, with 198.18.0.0/16, set aside for tests (RFC 2544). Equal names get equal addresses. */
-function madeUpNodeIp(name: string): string {
+/** An address in 198.19.0.0/16 (RFC 2544 reserves 198.18.0.0/15 for tests). Equal names get equal addresses. */
+function nodeIpFor(name: string): string {
   let hash = 0;
   for (const character of name) hash = (Math.imul(hash, 31) + character.charCodeAt(0)) >>> 0;
   return `198.19.${(hash >>> 8) & 255}.${hash & 255}`;

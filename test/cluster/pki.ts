@@ -11,7 +11,7 @@ import {
 
 const AUTHORITY_NAME = 'terway-test-ca';
 
-/** First address of the Service range, at which pods expect the API server. */
+/** First address of the Service range, where pods expect the API server. */
 const KUBERNETES_SERVICE_ADDRESS = '10.96.0.1';
 
 /** Files that the components read. */
@@ -37,9 +37,9 @@ export function pkiPaths(stateDir: string): PkiPaths {
 }
 
 /**
- * Writes a fresh authority, the API server's certificate and the service accounts' signing key below `stateDir`.
+ * Writes a new authority, the API server's certificate and the signing key of service accounts below `stateDir`.
  *
- * @param hosts further DNS names and IPv4 addresses that the API server is reached at.
+ * @param hosts further DNS names and IPv4 addresses for the API server's certificate.
  */
 export async function createPki(stateDir: string, hosts: readonly string[]): Promise<CertificateAuthority> {
   const paths = pkiPaths(stateDir);
@@ -85,7 +85,7 @@ export async function loadAuthority(stateDir: string): Promise<CertificateAuthor
   return { commonName: AUTHORITY_NAME, certificatePem, privateKeyPem };
 }
 
-/** A client certificate that the API server takes for `user`, a member of `groups`. */
+/** A client certificate that the API server accepts for `user`, a member of `groups`. */
 export function issueUser(authority: CertificateAuthority, user: string, groups: readonly string[]): KeyPair {
   return issueCertificate(authority, { commonName: user, organizations: groups, usage: 'client' }, validityFromNow());
 }
@@ -95,7 +95,7 @@ export async function writeSecret(path: string, content: string): Promise<void> 
   await writeFile(path, content, { mode: 0o600 });
 }
 
-/** Ten years, begun an hour ago, for the clock of a machine that was just set. */
+/** Valid for ten years. Begins an hour ago, in case the clock of the machine was just set. */
 function validityFromNow(): Validity {
   const now = Date.now();
   return { notBeforeMs: now - 3_600_000, notAfterMs: now + 3650 * 86_400_000 };

@@ -30,18 +30,18 @@ export type HollowPod = z.infer<typeof hollowPodSchema>;
 /** Test hooks for pods on hollow nodes. */
 export interface PodHooks {
   /**
-   * Whether the pod's network is there, and with which address: what a CNI plugin would answer. Asked until it answers
-   * with something other than undefined; a rejection counts as undefined. The signal aborts when the pod is being
-   * deleted. Not asked for pods of the host's network. Default: at once, a made-up address in 198.18.0.0/16.
+   * Returns the pod's address once its network is ready: the result that a CNI plugin would give. Called again until it returns
+   * something other than undefined; a rejection counts as undefined. The signal aborts when the pod is being deleted. Not called
+   * for host-network pods. Default: ready at once, with an address in 198.18.0.0/16.
    */
   podReady?: (pod: HollowPod, signal: AbortSignal) => Promise<{ ip: string } | undefined> | { ip: string } | undefined;
-  /** How long to wait before `podReady` is asked again. Default 200 ms. */
+  /** Time between calls of `podReady`. Default: 200 ms. */
   podReadyRetryMs?: number;
-  /** Awaited before a pod that is being deleted is reported as stopped: what a CNI plugin's DEL would do. */
+  /** Awaited before a pod that is being deleted is reported as stopped, like the DEL of a CNI plugin. */
   podStopping?: (pod: HollowPod, signal: AbortSignal) => Promise<void>;
   /**
-   * Whether a deleted pod is first reported as Failed or Succeeded, as the kubelet does, and only then removed. Costs a
-   * request per pod. Default true.
+   * Whether a deleted pod is first reported as Failed or Succeeded, as the kubelet does, and only then removed. Costs one request
+   * per pod. Default: true.
    */
   reportTerminalPhase?: boolean;
 }
@@ -52,11 +52,11 @@ export interface PodDriverContext {
   signal: AbortSignal;
   log: (line: string) => void;
   isTransient: (error: unknown) => boolean;
-  /** Address of a node that is looked after; undefined for others. */
+  /** Address of a managed node; undefined for other nodes. */
   nodeIp: (node: string) => string | undefined;
 }
 
-/** Progress of the pod; it only moves forward, even when a late event says otherwise. */
+/** Progress of the pod. It only moves forward, even if a late event shows an older state. */
 type Stage = 'pending' | 'running' | 'gone';
 
 const RETRY_MS = 500;
@@ -67,7 +67,7 @@ export class PodDriver {
   readonly #context: PodDriverContext;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
-  /** Aborts what must not go on once the pod is being deleted. */
+  /** Aborts work that must stop when the pod is being deleted. */
   readonly #deleting = new AbortController();
   #pod: HollowPod;
   #stage: Stage;
@@ -83,21 +83,21 @@ export class PodDriver {
     if (pod.metadata.deletionTimestamp !== undefined) this.#deleting.abort();
   }
 
-  /** Takes note of a newer state of the pod. */
+  /** Stores a newer state of the pod. */
   observe(pod: HollowPod): void {
     this.#pod = pod;
     if (pod.metadata.deletionTimestamp !== undefined) this.#deleting.abort();
     this.wake();
   }
 
-  /** Goes on with the pod, unless that happens already. */
+  /** Continues with the pod, unless that is under way. */
   wake(): void {
     if (this.#busy) return;
     this.#busy = true;
     this.#work = this.#run();
   }
 
-  /** Resolves when nothing is done about the pod any more. */
+  /** Resolves when no more work is done for the pod. */
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#work;
@@ -125,7 +125,7 @@ export class PodDriver {
         this.#stage = 'gone';
         return false;
       }
-      // 409: written by somebody else at the same time, or the name is another pod's already, which the watch will tell.
+      // 409: somebody else wrote the pod at the same time, or a new pod has its name. The watch will tell.
       const expected = this.#context.isTransient(error) || (error instanceof ApiStatusError && error.status === 409);
       if (!expected) this.#context.log(`pod ${this.#name}: ${String(error)}`);
       await pauseQuietly(RETRY_MS, this.#signal);
@@ -133,7 +133,7 @@ export class PodDriver {
     return true;
   }
 
-  /** Brings the pod to Running, or waits a little when its network is not there. */
+  /** Brings the pod to Running, or waits a little when its network is not ready. */
   async #begin(nodeIp: string): Promise<void> {
     const signal = AbortSignal.any([this.#signal, this.#deleting.signal]);
     const ip = this.#pod.spec.hostNetwork ? nodeIp : await this.#askForAddress(signal);
@@ -173,7 +173,7 @@ export class PodDriver {
 
   async #askForAddress(signal: AbortSignal): Promise<string | undefined> {
     const { podReady } = this.#context.hooks;
-    if (!podReady) return madeUpPodIp();
+    if (!podReady) return nextPodIp();
     try {
       return (await podReady(this.#pod, signal))?.ip;
     } catch (error) {
@@ -182,7 +182,7 @@ export class PodDriver {
     }
   }
 
-  /** Ends a pod whose deletion was asked for. Finalizers may keep it in the API server a little longer. */
+  /** Ends a pod that is being deleted. Finalizers may keep it in the API server a little longer. */
   async #finish(): Promise<void> {
     const { hooks, client } = this.#context;
     await hooks.podStopping?.(this.#pod, this.#signal);
@@ -200,12 +200,12 @@ export class PodDriver {
           ready: false,
           started: false,
           restartCount: 0,
-          // SIGTERM, which most programs do not handle.
+          // Exit code of SIGTERM, which most programs do not handle.
           state: { terminated: { exitCode: 143, reason: 'Error', startedAt: now, finishedAt: now } },
         })),
       });
     }
-    // The uid, so that a pod that was made anew under the same name is spared.
+    // The uid spares a new pod with the same name.
     const body = { gracePeriodSeconds: 0, preconditions: { uid: this.#pod.metadata.uid } };
     await ignoreMissing(client.delete(this.#path, { body, signal: this.#signal }));
     this.#stage = 'gone';
@@ -231,8 +231,8 @@ export class PodDriver {
 
 let podIps = 0;
 
-/** 198.18.0.0/16, set aside for tests (RFC 2544); each address is used again only after 65 000 others. */
-function madeUpPodIp(): string {
+/** An address in 198.18.0.0/16, reserved for tests (RFC 2544). It is used again only after 65 000 others. */
+function nextPodIp(): string {
   podIps = (podIps % 65_534) + 1;
   return `198.18.${podIps >>> 8}.${podIps & 255}`;
 }

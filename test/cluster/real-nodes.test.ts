@@ -46,14 +46,14 @@ const podSchema = z.object({
 });
 type Pod = z.infer<typeof podSchema>;
 
-/** State of this machine that must be the same before and after. */
+/** State of this machine that the tests must not change. */
 async function machineState() {
   const sysctl = (name: string) => readFile(`/proc/sys/${name}`, 'utf8');
   return {
     links: await runChecked('ip', ['-oneline', 'address']),
     routes: await runChecked('ip', ['route', 'show', 'table', 'all']),
     rules: await runChecked('nft', ['list', 'ruleset']),
-    // Others may be at work on this machine, with network namespaces that have names.
+    // Other processes on this machine may create and remove named network namespaces meanwhile.
     mounts: (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => !line.includes('/run/netns')),
     sysctls: await Promise.all(
       ['vm/overcommit_memory', 'kernel/panic', 'kernel/panic_on_oops', 'net/ipv4/ip_forward'].map(sysctl),
@@ -62,12 +62,12 @@ async function machineState() {
   };
 }
 
-/** Cgroups of the nodes that process `owner` has started. */
+/** Cgroups of the nodes that process `owner` started. */
 async function cgroupsOf(owner: number | undefined): Promise<string[]> {
   return (await nodeCgroups()).filter((path) => path.includes(`.${owner}.`));
 }
 
-/** Processes that are in one of the network namespaces given. */
+/** Processes in any of the given network namespaces. */
 async function processesIn(namespaces: readonly string[]): Promise<string[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const found = await Promise.all(
@@ -79,7 +79,7 @@ async function processesIn(namespaces: readonly string[]): Promise<string[]> {
   return found.flat();
 }
 
-/** A container that says where it is and then stays. */
+/** A container that prints its host name and then sleeps. */
 function podSpec(options: { hostNetwork?: boolean; command?: string }) {
   return {
     hostNetwork: options.hostNetwork ?? false,
@@ -176,7 +176,7 @@ describe('two real nodes', () => {
     });
   });
 
-  test('run privileged host-network pods with folders of their own node', async () => {
+  test('run privileged host-network pods with hostPath folders of their own node', async () => {
     await using namespace = await withNamespace(cluster);
     const paths = ['/opt/cni/bin', '/etc/cni/net.d', '/var/lib/terway', '/run/netns', '/sys/fs/bpf', '/proc'];
     const template = podSpec({
@@ -216,7 +216,7 @@ describe('two real nodes', () => {
       await pollUntil(
         async () =>
           (await cluster.kubectl(['logs', ...target])).stdout === `hello from ${nodeName}\n` ? true : undefined,
-        { what: `what the pod of ${nodeName} says`, timeoutMs: 10_000 },
+        { what: `the output of the pod of ${nodeName}`, timeoutMs: 10_000 },
       );
       const inPod = (...command: string[]) => cluster.kubectl(['exec', ...target, '--', ...command]);
       expect(await inPod('cat', '/opt/cni/bin/who')).toMatchObject({ code: 0, stdout: `${nodeName}\n` });
@@ -231,7 +231,7 @@ describe('two real nodes', () => {
     }
   });
 
-  test('run programs from an image of the product that was made without a container engine', async () => {
+  test('run programs from the product image, which is made without a container engine', async () => {
     const distDir = join(cluster.stateDir, 'dist');
     const outPath = join(cluster.stateDir, 'product.tar');
     await mkdir(distDir);
@@ -250,7 +250,7 @@ describe('two real nodes', () => {
     await readyPods(client, namespace.name, 1);
     const logs = () => cluster.kubectl(['logs', '-n', namespace.name, 'p']);
     await pollUntil(async () => ((await logs()).stdout === `${process.version}\n` ? true : undefined), {
-      what: 'what the program says',
+      what: 'the output of the program',
       timeoutMs: 10_000,
     });
   });
@@ -261,14 +261,14 @@ describe('two real nodes', () => {
         ...['--kubeconfig=/etc/kubernetes/kubelet.kubeconfig', '--server=https://10.96.0.1'],
         ...['--request-timeout=2s', 'get', '--raw', '/version'],
       ]);
-    const answer = await pollUntil(
+    const output = await pollUntil(
       async () => {
         const result = await version();
         return result.code === 0 ? result.stdout : undefined;
       },
       { what: 'kube-proxy to know the API server', timeoutMs: 20_000 },
     );
-    expect(answer).toContain('"gitVersion": "v1.36.3"');
+    expect(output).toContain('"gitVersion": "v1.36.3"');
   });
 
   test('run programs of the machine until the signal', async () => {
@@ -284,9 +284,9 @@ describe('two real nodes', () => {
 
   test('become Ready with a CNI plugin, and their pods reach Services and the machine', async () => {
     await Promise.all(nodes.map(installTestCni));
-    const greeter = createServer((_request, response) => response.end('from the machine')).listen(0, '127.0.0.1');
-    await once(greeter, 'listening');
-    const address = greeter.address();
+    const server = createServer((_request, response) => response.end('from the machine')).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const address = server.address();
     if (address === null || typeof address === 'string' || cluster.hub === undefined) throw new Error('no port');
     await using forward = await cluster.hub.exposeToNodes(address.port);
     expect(forward.address).toBe(`${BRIDGE_ADDRESS}:${address.port}`);
@@ -309,8 +309,8 @@ describe('two real nodes', () => {
       await using door = await cluster.hub.exposeToMachine(owner?.netnsPath ?? '', `${pod?.status.podIP}:8080`);
       expect(await (await fetch(`http://${door.address}/`)).text()).toBe('from the pod\n');
     } finally {
-      greeter.close();
-      greeter.closeAllConnections();
+      server.close();
+      server.closeAllConnections();
     }
   });
 
@@ -325,7 +325,7 @@ describe('two real nodes', () => {
     await node(1).kill9('containerd');
     const logs = () => cluster.kubectl(['logs', '-n', namespace.name, 'p']);
     await pollUntil(async () => ((await logs()).stdout === 'hello from real-2\n' ? true : undefined), {
-      what: 'the kubelet to answer',
+      what: 'the kubelet to respond',
       timeoutMs: 30_000,
     });
     expect((await readyPods(client, namespace.name, 1))[0]?.status.containerStatuses).toEqual(
@@ -333,7 +333,7 @@ describe('two real nodes', () => {
     );
   });
 
-  test('come back after a restart: /run is empty, the disk is not, and the pods are started again', async () => {
+  test('come back after a restart: /run is empty, the disk is kept, and the pods start again', async () => {
     await using namespace = await withNamespace(cluster);
     await client.create(`/api/v1/namespaces/${namespace.name}/pods`, {
       metadata: { name: 'p' },
@@ -366,7 +366,7 @@ describe('two real nodes', () => {
     const namespaces = await Promise.all(
       [cluster.hub?.netnsPath ?? '', ...pids.map((pid) => `/proc/${pid}/ns/net`)].map((path) => readlink(path)),
     );
-    // What the hub dials elsewhere must not carry away the thread that its namespace is known by.
+    // When the hub dials in another namespace, that must not end the thread whose namespace identifies the hub.
     expect(namespaces[0]).toBe(hubNamespace);
     expect((await processesIn(namespaces)).length).toBeGreaterThan(7);
     expect(await cgroupsOf(process.pid)).not.toEqual([]);
@@ -407,7 +407,7 @@ describe('a node whose owner is killed', () => {
         what: 'its cgroups to be removed',
         timeoutMs: 20_000,
       });
-      // The control plane's files stay, as they do without nodes; a next start takes them away.
+      // The files of the control plane stay, as they do without nodes. The next start removes them.
       await (await startCluster({ stateDir })).stop();
       expect(existsSync(stateDir)).toBe(false);
       expect(await machineState()).toEqual(before);

@@ -13,23 +13,23 @@ declare module 'vitest' {
   interface ProvidedContext {
     /** State directory of the cluster that global-setup.ts started; see {@link sharedCluster}. */
     testClusterStateDir: string;
-    /** Kubeconfig of its administrator. */
+    /** Kubeconfig of that cluster's administrator. */
     testClusterKubeconfig: string;
   }
 }
 
 export interface SharedCluster {
   access: ClusterAccess;
-  /** Stops the cluster, if it was started for this run. */
+  /** Stops the cluster if it was started for this run. */
   release(): Promise<void>;
 }
 
 /**
- * The one cluster of a test run: a new one, or, if `TERWAY_TEST_CLUSTER` is set, the running one in that state
- * directory (`cli.ts start`), which then stays. KUBECONFIG is not looked at on purpose: what tests do to a cluster must
- * not happen to one that somebody uses.
+ * The one cluster of a test run. By default it is a new one. If `TERWAY_TEST_CLUSTER` is set, it is the cluster that already
+ * runs in that state directory (`cli.ts start`), and it keeps running afterwards. KUBECONFIG is ignored on purpose: tests change
+ * a cluster in ways that must not happen to one that somebody uses.
  *
- * For a process that lives as long as the run, such as the one of vitest's global setup.
+ * For a process that lives as long as the run, such as vitest's global setup.
  */
 export async function acquireSharedCluster(options: Omit<ClusterOptions, 'stateDir'> = {}): Promise<SharedCluster> {
   const running = process.env['TERWAY_TEST_CLUSTER'];
@@ -41,14 +41,13 @@ export async function acquireSharedCluster(options: Omit<ClusterOptions, 'stateD
   return { access: cluster, release: () => cluster.stop() };
 }
 
-/** The cluster that global-setup.ts started; for tests. @throws TestClusterError when it does not run (any more). */
+/** The cluster that global-setup.ts started, for use in tests. @throws TestClusterError when it does not run (any more). */
 export function sharedCluster(): Promise<ClusterAccess> {
   return openCluster(inject('testClusterStateDir'));
 }
 
 /**
- * An empty directory for one cluster, among the temporary files. What clusters of runs that were killed left there is
- * removed on this occasion.
+ * An empty directory for one cluster, among the temporary files. Also removes what clusters of killed runs left there.
  */
 export async function createStateDir(): Promise<string> {
   const parent = join(tmpdir(), `terway-test-clusters-${userInfo().uid}`);
@@ -64,23 +63,23 @@ export async function createStateDir(): Promise<string> {
   return mkdtemp(join(parent, 'cluster-'));
 }
 
-/** Removes a directory of {@link createStateDir} that no cluster was started in, or whose cluster kept its state. */
+/** Removes a directory from {@link createStateDir} in which no cluster started, or whose cluster kept its state. */
 export async function removeStateDir(stateDir: string): Promise<void> {
   await rm(stateDir, { recursive: true, force: true });
 }
 
 export interface TestNamespace extends AsyncDisposable {
   readonly name: string;
-  /** Begins the deletion; with `wait` resolves only when the namespace and all in it are gone. */
+  /** Starts the deletion. With `wait`, resolves only when the namespace and everything in it are gone. */
   delete(options?: { wait?: boolean }): Promise<void>;
 }
 
 /**
- * Makes a namespace that no other test has, in which pods can be made at once: `await using ns = await
- * withNamespace(cluster)`. It is deleted at the end of the scope, without waiting for that.
+ * Creates a unique namespace in which pods can be created at once: `await using ns = await withNamespace(cluster)`. At the end
+ * of the scope it is deleted, without waiting for the deletion to finish.
  *
- * @param prefix part of its name.
- * @param labels that it has from the beginning.
+ * @param prefix beginning of its name.
+ * @param labels labels that it is created with.
  */
 export async function withNamespace(
   cluster: ClusterAccess,

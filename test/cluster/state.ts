@@ -23,11 +23,11 @@ const clusterRecordSchema = z.object({
   phase: z.enum(['starting', 'running', 'stopped']),
 });
 
-/** What a state directory says about its cluster, so that other processes can use it, stop it or clean up after it. */
+/** What a state directory records about its cluster, so that other processes can use it, stop it or clean up after it. */
 export type ClusterRecord = z.infer<typeof clusterRecordSchema>;
 
 /**
- * Makes `stateDir` this process's own. What a cluster whose owner has died left there is ended and removed first.
+ * Claims `stateDir` for this process. If a cluster whose owner has died left something there, ends and removes that first.
  *
  * @throws StateDirInUseError
  */
@@ -45,10 +45,10 @@ export async function claimStateDir(stateDir: string, binaries: string): Promise
 }
 
 /**
- * Ends and removes what a cluster left whose owner no longer runs.
+ * Ends and removes everything that a cluster without a running owner left.
  *
  * @returns false when there is no such directory.
- * @throws StateDirInUseError when its owner runs, or when the directory is not one of a test cluster.
+ * @throws StateDirInUseError when its owner runs, or when the directory does not belong to a test cluster.
  */
 export async function removeLeftovers(stateDir: string): Promise<boolean> {
   const record = await readRecord(stateDir);
@@ -56,7 +56,7 @@ export async function removeLeftovers(stateDir: string): Promise<boolean> {
     const entries = await readdir(stateDir).catch(() => undefined);
     if (entries === undefined) return false;
     if (entries.length === 0) return true;
-    throw new StateDirInUseError(`${stateDir} has files in it, but none of a test cluster: give another directory`);
+    throw new StateDirInUseError(`${stateDir} has files that no test cluster wrote: use another directory`);
   }
   if (record.phase !== 'stopped' && (await isRunning(record.owner))) {
     throw new StateDirInUseError(
@@ -71,7 +71,7 @@ export async function removeLeftovers(stateDir: string): Promise<boolean> {
   return true;
 }
 
-/** Removes a state directory; the record goes last, so that what an interruption leaves is still recognised. */
+/** Removes a state directory. The record is removed last, so that the directory is recognised after an interruption. */
 export async function removeState(stateDir: string): Promise<void> {
   for (const entry of await readdir(stateDir).catch(() => [])) {
     if (entry !== RECORD) await rm(join(stateDir, entry), { recursive: true, force: true });
@@ -79,14 +79,14 @@ export async function removeState(stateDir: string): Promise<void> {
   await rm(stateDir, { recursive: true, force: true });
 }
 
-/** Reads what a state directory says about its cluster; undefined when it says nothing. */
+/** Reads the record in a state directory; undefined when there is none. */
 export async function readRecord(stateDir: string): Promise<ClusterRecord | undefined> {
   const text = await readFile(join(stateDir, RECORD), 'utf8').catch(() => undefined);
   const parsed = clusterRecordSchema.safeParse(text === undefined ? undefined : parseJson(text));
   return parsed.success ? parsed.data : undefined;
 }
 
-/** Replaces the record as a whole: a reader finds the old one or the new one. */
+/** Replaces the record atomically. Readers find the old one or the new one. */
 export async function writeRecord(stateDir: string, record: ClusterRecord): Promise<void> {
   const path = join(stateDir, RECORD);
   const temporary = temporaryName(path);

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-/** What the background process of `cli.ts start` tells the one that started it. */
+/** Messages from the background process of `cli.ts start` to the process that started it. */
 export const supervisorMessageSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('log'), line: z.string() }),
   z.object({ type: z.literal('ready') }),

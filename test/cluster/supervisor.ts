@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { startCluster } from './cluster.ts';
 import type { SupervisorMessage } from './supervisor-messages.ts';
 
-// The background half of `cli.ts start`: the components are children of this process, which does nothing but wait for
-// the signal to stop them.
+// The background half of `cli.ts start`. The components are children of this process, which only waits for the signal to
+// stop them.
 
 const stateDir = process.argv[2];
 if (stateDir === undefined || process.send === undefined) {
@@ -16,13 +16,13 @@ const stop = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => stop.abort(new Error(`stopped by ${signal}`)));
 }
-// The one who wanted the cluster is gone before it was there. Harmless afterwards: see below.
-const onDisconnect = () => stop.abort(new Error('the starting process has gone'));
+// The process that wanted the cluster ended before the start was complete. Harmless later: see below.
+const onDisconnect = () => stop.abort(new Error('the starting process has ended'));
 process.once('disconnect', onDisconnect);
 
 const log = (line: string) => {
-  if (process.connected) tell({ type: 'log', line });
-  // Its failure must not end the cluster; the components' logs are elsewhere.
+  if (process.connected) send({ type: 'log', line });
+  // A failed write must not end the cluster. The components' logs are elsewhere.
   void appendFile(join(stateDir, 'logs', 'supervisor.log'), `${new Date().toISOString()} ${line}\n`).catch(
     () => undefined,
   );
@@ -31,7 +31,7 @@ const log = (line: string) => {
 try {
   const cluster = await startCluster({ stateDir, signal: stop.signal, log });
   process.off('disconnect', onDisconnect);
-  tell({ type: 'ready' });
+  send({ type: 'ready' });
   await new Promise<void>((resolve) => {
     if (stop.signal.aborted) resolve();
     else stop.signal.addEventListener('abort', () => resolve(), { once: true });
@@ -41,10 +41,10 @@ try {
   await cluster.stop();
   process.exit(0);
 } catch (error) {
-  tell({ type: 'failed', reason: error instanceof Error ? error.message : String(error) }, () => process.exit(1));
+  send({ type: 'failed', reason: error instanceof Error ? error.message : String(error) }, () => process.exit(1));
 }
 
-function tell(message: SupervisorMessage, then: () => void = () => undefined): void {
-  if (process.connected && process.send) process.send(message, then);
-  else then();
+function send(message: SupervisorMessage, onSent: () => void = () => undefined): void {
+  if (process.connected && process.send) process.send(message, onSent);
+  else onSent();
 }

@@ -43,17 +43,17 @@ async function executable(name: string, text: string): Promise<void> {
 
 describe('the command line', () => {
   test.each([
-    { args: [], says: 'a command is needed' },
-    { args: ['launch'], says: 'unknown command "launch"' },
-    { args: ['stop', 'now'], says: 'unexpected argument "now"' },
-  ])('refuses $args with one line and code 2', async ({ args, says }) => {
+    { args: [], message: 'a command is needed' },
+    { args: ['launch'], message: 'unknown command "launch"' },
+    { args: ['stop', 'now'], message: 'unexpected argument "now"' },
+  ])('refuses $args with one line and code 2', async ({ args, message }) => {
     const run = await cli(args, { TERWAY_TEST_CLUSTER: join(directory, 'state') });
     expect(run.code).toBe(2);
-    expect(run.stderr).toContain(says);
+    expect(run.stderr).toContain(message);
     expect(run.stderr.trimEnd().split('\n')).toHaveLength(1);
   });
 
-  test('starts a cluster that stays, says so, and stops it', async () => {
+  test('starts a cluster that keeps running, shows its status, and stops it', async () => {
     const stateDir = join(directory, 'with space', 'state');
     const env = { TERWAY_TEST_CLUSTER: stateDir };
     expect((await cli(['status'], env)).stdout).toBe('no test cluster runs\n');
@@ -96,7 +96,7 @@ describe('the command line', () => {
 describe('the programs', () => {
   const bare = () => ({ PATH: directory, TERWAY_CACHE_DIR: directory, KUBEBUILDER_ASSETS: '' });
 
-  test('without Go there is one line that says what to do', async () => {
+  test('without Go, one line says what to do', async () => {
     const run = await cli(['build'], bare());
     expect(run.code).toBe(1);
     expect(run.stderr).toMatch(
@@ -104,7 +104,7 @@ describe('the programs', () => {
     );
   });
 
-  test('a Go that is too old is named', async () => {
+  test('reports a Go that is too old', async () => {
     await executable('go', '#!/bin/sh\necho go1.20.3\n');
     const run = await cli(['build'], bare());
     expect(run.code).toBe(1);
@@ -113,7 +113,7 @@ describe('the programs', () => {
     );
   });
 
-  test('a build that fails ends with what the compiler said, and leaves nothing', async () => {
+  test('a failed build ends with the message of the compiler, and leaves nothing behind', async () => {
     const script =
       '#!/bin/sh\n[ "$1" = env ] && { echo go1.99.0; exit; }\n[ "$1" = list ] && exit\necho "x.go:1: no" >&2\nexit 3\n';
     await executable('go', script);
@@ -124,7 +124,7 @@ describe('the programs', () => {
     expect(existsSync(join(cache, 'kube', 'build.lock'))).toBe(false);
   });
 
-  test('KUBEBUILDER_ASSETS is used instead, and has to be complete', async () => {
+  test('KUBEBUILDER_ASSETS is used instead, and must be complete', async () => {
     const env = { ...bare(), KUBEBUILDER_ASSETS: directory };
     await executable('etcd', '');
     const incomplete = await cli(['build'], env);
@@ -153,7 +153,7 @@ describe('the lock', () => {
     expect(existsSync(path)).toBe(false);
   });
 
-  test('of a process that was killed is taken over', async () => {
+  test('of a killed process is taken over', async () => {
     const path = join(directory, 'lock');
     const script = join(directory, 'holder.ts');
     const lockModule = fileURLToPath(new URL('../../tools/machine/lock.ts', import.meta.url));

@@ -6,15 +6,15 @@ import { pauseQuietly } from '../../tools/machine/poll.ts';
 import type { ApiClient, Query } from './api.ts';
 import { ApiStatusError } from './errors.ts';
 
-/** What a watch tells; `LISTED` replaces everything that was told before. */
+/** An event of a watch. `LISTED` replaces everything from earlier events. */
 export type WatchEvent<T> = { type: 'LISTED'; objects: T[] } | { type: 'ADDED' | 'MODIFIED' | 'DELETED'; object: T };
 
 export interface WatchOptions<T> {
-  /** Parses each object, so that its consumer knows what it has. */
+  /** Parses each object, so that consumers get a known type. */
   schema: z.ZodType<T>;
   /** `labelSelector`, `fieldSelector`. */
   query?: Query;
-  /** Ends the watch; the iterator then simply ends. */
+  /** Ends the watch. The iterator then simply finishes. */
   signal: AbortSignal;
 }
 
@@ -29,13 +29,13 @@ const FIRST_BACKOFF_MS = 50;
 const LAST_BACKOFF_MS = 1000;
 
 /**
- * Lists a collection and then tells its changes, for as long as the signal lets it.
+ * Lists a collection, then reports its changes until the signal aborts.
  *
- * A lost connection is made again from the last resourceVersion seen, also to a server that is being restarted. When
- * the server no longer knows that version (410) the collection is listed anew: that comes as another `LISTED`.
+ * Reconnects after a lost connection, also to a server that is restarting, and continues from the last resourceVersion seen. When
+ * the server no longer has that version (410), lists the collection again and reports another `LISTED`.
  *
- * @throws ApiStatusError for 400, 401, 403, 404 and 405, which no repetition would change; ZodError when an object does
- *   not match.
+ * @throws ApiStatusError for 400, 401, 403, 404 and 405, which a retry would not change; ZodError when an object does not
+ *   match.
  */
 export async function* watch<T>(
   client: ApiClient,
@@ -59,7 +59,7 @@ export async function* watch<T>(
       for await (const line of lines(response)) {
         const event = lineSchema.parse(line);
         if (event.type === 'ERROR') {
-          // Nearly always 410 Gone; whatever else it is, a new list is an answer to it.
+          // Nearly always 410 Gone. A new list also helps with any other error.
           version = undefined;
           break;
         }
@@ -77,7 +77,7 @@ export async function* watch<T>(
   }
 }
 
-/** True for what may be different next time: no connection, a server that is starting or overloaded. */
+/** True for errors that may be gone next time: no connection, or a server that is starting or overloaded. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof ApiStatusError) return error.status >= 500 || error.status === 429 || error.status === 408;
   return error instanceof Error && 'code' in error && !(error instanceof z.ZodError);
@@ -88,7 +88,7 @@ async function* lines(response: IncomingMessage): AsyncGenerator<unknown> {
   try {
     for await (const line of reader) {
       const parsed = parseJson(line);
-      // A line that was cut off by the end of the connection.
+      // The connection ended within this line.
       if (parsed === undefined) return;
       yield parsed;
     }

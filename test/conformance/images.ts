@@ -9,12 +9,12 @@ import type { ConformancePrograms } from '../../tools/programs/conformance.ts';
 
 const REGISTRY = 'registry.k8s.io/e2e-test-images';
 
-/** Programs of this machine that the specs run in their pods, by the names they use. */
+/** Programs of this machine that the specs run in their pods, by the names that the specs use. */
 const TOOLS: Readonly<Record<string, string>> = {
   curl: '/usr/bin/curl',
   dig: '/usr/bin/dig',
   getent: '/usr/bin/getent',
-  // Specs use the options of OpenBSD's: nc -v -t -w 2.
+  // The specs use options of OpenBSD's netcat: nc -v -t -w 2.
   nc: '/usr/bin/nc.openbsd',
   seq: '/usr/bin/seq',
   // The shell of busybox would run its own nc instead of the one above.
@@ -22,10 +22,10 @@ const TOOLS: Readonly<Record<string, string>> = {
 };
 
 const PATH = ['PATH=/bin'];
-/** Any time that tests may run in. */
+/** Covers any time at which the tests may run. */
 const VALIDITY = { notBeforeMs: Date.UTC(2020, 0), notAfterMs: Date.UTC(2049, 0) };
 
-/** Every image that the network specs name, all of the same files; what differs is what each runs by itself. */
+/** Every image that the network specs name. All have the same files; they differ in what they run by default. */
 const IMAGES: readonly ImageConfig[] = [
   ...['2.55', '2.63.0'].map((tag) => ({
     reference: `${REGISTRY}/agnhost:${tag}`,
@@ -35,12 +35,12 @@ const IMAGES: readonly ImageConfig[] = [
   })),
   { reference: `${REGISTRY}/busybox:1.37.0-1`, env: PATH, command: ['sh'] },
   { reference: `${REGISTRY}/glibc-dns-testing:2.0.0`, env: PATH, command: ['sh'] },
-  // It only has to run.
+  // Only has to run.
   { reference: `${REGISTRY}/nginx:1.15-4`, env: PATH, entrypoint: ['/agnhost'], command: ['pause'] },
   { reference: 'registry.k8s.io/pause:3.10.2', env: PATH, entrypoint: ['/agnhost'], command: ['pause'] },
 ];
 
-/** Writes the archive of the images to `path`, whose folder exists. */
+/** Writes the archive of the images to `path`. Its folder must exist. */
 export async function writeConformanceImages(path: string, { agnhost }: ConformancePrograms): Promise<void> {
   const directory = await mkdtemp(join(dirname(path), 'images-'));
   try {
@@ -65,7 +65,7 @@ async function files(agnhost: string): Promise<TarEntry[]> {
   add({ kind: 'file', path: 'etc/nsswitch.conf', content: Buffer.from('hosts: files dns\n') });
   add({ kind: 'directory', path: 'tmp', mode: 0o1777 });
   add({ kind: 'directory', path: 'uploads' });
-  // agnhost serves TLS with these; nobody checks who signed them.
+  // agnhost serves TLS with these; no client checks the issuer.
   const { certificatePem, privateKeyPem } = issueCertificate(
     createAuthority('conformance', VALIDITY),
     { commonName: 'localhost', usage: 'server', hosts: ['127.0.0.1', '::1'] },

@@ -1,8 +1,8 @@
 /**
- * Runs Kubernetes' own network specs on nodes of the laboratory: `node test/conformance/run.ts`. Exits 1 when a spec fails.
+ * Runs Kubernetes' own network specs on the nodes of a lab: `node test/conformance/run.ts`. Exits 1 when a spec fails.
  *
  *   --record        writes docs/reference/conformance.md from this run
- *   --focus REGEX   only specs that match, once more or several; nothing is recorded then
+ *   --focus REGEX   runs only the specs that match; may be repeated; records nothing
  */
 import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { parseArgs, promisify } from 'node:util';
 import { markdownTable } from '../../tools/docs/markdown-table.ts';
 import { ToolError } from '../../tools/errors.ts';
 import { KUBERNETES_VERSION } from '../../tools/programs/kubernetes.ts';
-import { BEYOND, CONFORMANCE, NOT_RUN } from './selections.ts';
+import { ADDITIONAL, CONFORMANCE, NOT_RUN } from './selections.ts';
 import { ConformanceCluster, type SpecResult } from './suite.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -26,7 +26,7 @@ class EndedBySignal extends Error {
   }
 }
 
-interface Chapter {
+interface Section {
   title: string;
   results: readonly SpecResult[];
 }
@@ -40,31 +40,31 @@ async function main(): Promise<void> {
   const log = (line: string) => process.stdout.write(`${line}\n`);
   const started = performance.now();
   await using cluster = await ConformanceCluster.start({ signal: stop.signal, log });
-  const run = async (title: string, selection: Parameters<typeof cluster.run>[0]): Promise<Chapter> => {
+  const run = async (title: string, selection: Parameters<typeof cluster.run>[0]): Promise<Section> => {
     log(`\n${title}`);
     return { title, results: await cluster.run(selection, REPORT_DIR) };
   };
-  const chapters =
+  const sections =
     flags.focus === undefined
       ? [
           await run('Conformance', CONFORMANCE),
-          await run('Host ports, node ports, session affinity, traffic policies, dual stack', BEYOND),
+          await run('Host ports, node ports, session affinity, traffic policies, dual stack', ADDITIONAL),
         ]
       : [await run('Chosen specs', { focus: flags.focus })];
   const notRun = flags.focus === undefined ? await cluster.list({ focus: CONFORMANCE.focus }, REPORT_DIR) : [];
   const serial = notRun.filter((name) => NOT_RUN.test(name));
-  log(summary(chapters, serial));
-  const all = chapters.flatMap(({ results }) => results);
+  log(summary(sections, serial));
+  const all = sections.flatMap(({ results }) => results);
   const count = (state: SpecResult['state']) => all.filter((result) => result.state === state).length;
   log(`JUnit files and logs: dist/conformance; ${((performance.now() - started) / 60_000).toFixed(1)} minutes`);
-  if (flags.record && flags.focus === undefined) await record(chapters, serial);
+  if (flags.record && flags.focus === undefined) await record(sections, serial);
   log(`${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`);
-  // None at all is no success either.
+  // A run in which nothing passed is not a success either.
   process.exitCode = count('failed') === 0 && count('passed') > 0 ? 0 : 1;
 }
 
-function summary(chapters: readonly Chapter[], notRun: readonly string[]): string {
-  const lines = chapters.flatMap(({ title, results }) => [
+function summary(sections: readonly Section[], notRun: readonly string[]): string {
+  const lines = sections.flatMap(({ title, results }) => [
     `\n${title}`,
     ...results.flatMap(({ name, state, seconds, message }) => [
       `  ${MARKS[state]} ${seconds.toFixed(0).padStart(4)} s  ${name}`,
@@ -78,9 +78,9 @@ function summary(chapters: readonly Chapter[], notRun: readonly string[]): strin
   ].join('\n');
 }
 
-async function record(chapters: readonly Chapter[], notRun: readonly string[]): Promise<void> {
+async function record(sections: readonly Section[], notRun: readonly string[]): Promise<void> {
   const { stdout } = await promisify(execFile)('git', ['rev-parse', '--short', 'HEAD'], { cwd: root });
-  const parts = chapters.map(({ title, results }) => {
+  const parts = sections.map(({ title, results }) => {
     const rows = results.map(({ name, state, seconds, message }) => [
       name.replaceAll('|', '\\|'),
       state === 'passed' ? 'passed' : `${state}: ${(message.split('\n')[0] ?? '').replaceAll('|', '\\|')}`,
@@ -97,7 +97,7 @@ simulated cloud; the suite ran on a machine of the VPC beside the cluster.
 The suite was started with \`--provider=skeleton --allowed-not-ready-nodes=0 --num-nodes=3\` and
 
     ${focusOf(CONFORMANCE)}
-    ${focusOf(BEYOND)}
+    ${focusOf(ADDITIONAL)}
 
 ${parts.join('\n')}
 ## Not run

@@ -2,10 +2,10 @@ import type { SpecSelection } from './suite.ts';
 
 const EXCLUDED = ['\\[Serial\\]', '\\[Slow\\]', 'Disruptive'];
 
-/** Specs that are not run: they need a cluster for themselves, or take very long. */
+/** Specs that never run: they need a cluster to themselves or take very long. */
 export const NOT_RUN = new RegExp(EXCLUDED.join('|'));
 
-/** All network specs that a conformant cluster has to pass. */
+/** All network specs that a conformant cluster must pass. */
 export const CONFORMANCE: SpecSelection = {
   focus: [
     '\\[sig-network\\].*\\[Conformance\\]',
@@ -14,8 +14,8 @@ export const CONFORMANCE: SpecSelection = {
   skip: EXCLUDED,
 };
 
-/** Further specs that are relevant for a network plugin. */
-export const BEYOND: SpecSelection = {
+/** Further specs that matter for a network plugin. */
+export const ADDITIONAL: SpecSelection = {
   focus: [
     '\\[sig-network\\] HostPort',
     '\\[sig-network\\] Services.*(NodePort|session affinity|[Tt]rafficPolicy|source pod IP|ExternalIP)',
@@ -26,8 +26,8 @@ export const BEYOND: SpecSelection = {
   skip: ['\\[Conformance\\]', 'LoadBalancer', 'SCTP', ...EXCLUDED],
 };
 
-/** A few minutes' worth of both, for `make test`: every kind of path once. */
-export const CHOICE: SpecSelection = {
+/** A few minutes' worth of both, for `make test`: each kind of path once. */
+export const SAMPLE: SpecSelection = {
   focus: [
     'DNS should provide DNS for services',
     'Proxy version v1 should proxy through a service and a pod',
@@ -39,6 +39,6 @@ export const CHOICE: SpecSelection = {
     'should support externalTrafficPolicy=Local for type=NodePort',
     'Secondary IP Family.*should be able to handle large requests: http',
   ],
-  // Some have the name of a spec for Windows, which skips itself.
+  // Some patterns also match a spec for Windows, which would skip itself.
   skip: ['\\[sig-windows\\]', ...EXCLUDED],
 };

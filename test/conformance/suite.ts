@@ -11,40 +11,41 @@ import { NodeLab } from '../harness/node-lab.ts';
 import type { VpcHost } from '../harness/vpc-host.ts';
 import { writeConformanceImages } from './images.ts';
 
-/** What specs of the suite are run. */
+/** The specs of the suite to run. */
 export interface SpecSelection {
-  /** Regular expressions (Go's); a spec that one of them matches is run. */
+  /** Go regular expressions. A spec that matches one of them runs. */
   focus: readonly string[];
-  /** One that matches keeps a spec from being run all the same. */
+  /** Go regular expressions. A spec that matches one of them does not run, whatever `focus` says. */
   skip?: readonly string[];
 }
 
 export interface SpecResult {
-  /** With its containers, as the suite prints it. */
+  /** Includes the containers, as the suite prints it. */
   name: string;
   state: 'passed' | 'failed' | 'skipped';
   seconds: number;
-  /** Why it failed or was skipped by itself. */
+  /** Why the spec failed or skipped itself. */
   message: string;
 }
 
 export interface SuiteOptions {
   signal?: AbortSignal | undefined;
-  /** Told, line by line, what goes on. */
+  /** Called with each line of progress. */
   log?: (line: string) => void;
-  /** How many nodes, 3 by default. */
+  /** Default: 3. */
   nodeCount?: number;
 }
 
 const NODE_COUNT = 3;
-/** Specs mostly wait; each has a namespace of its own. */
+/** Specs mostly wait, and each has its own namespace. */
 const PROCESSES = 3;
-/** Every pod of every namespace gets a member ENI. */
+/** Name of the PodNetworking that gives every pod of every namespace a member ENI. */
 const EVERY_POD = 'every-pod';
 
 /**
- * A cluster of the laboratory on which Kubernetes' own e2e suite runs: all pods on member ENIs, both address families,
- * CoreDNS, the images that the specs name; and a machine of the VPC beside it from which the suite speaks to nodes and pods.
+ * A lab in which Kubernetes' own e2e suite runs. All pods have member ENIs and addresses of both families. CoreDNS is installed,
+ * and the nodes have the images that the specs name. The suite runs on a VPC machine outside the cluster, from which it reaches
+ * nodes and pods.
  */
 export class ConformanceCluster implements AsyncDisposable {
   readonly lab: NodeLab;
@@ -65,7 +66,7 @@ export class ConformanceCluster implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Builds the suite if the cache lacks it, and brings the cluster up. */
+  /** Builds the suite if it is not cached, and starts the cluster. */
   static async start(options: SuiteOptions = {}): Promise<ConformanceCluster> {
     const { signal, log = () => undefined, nodeCount = NODE_COUNT } = options;
     const programs = await ensureConformancePrograms({ signal, log });
@@ -89,7 +90,7 @@ export class ConformanceCluster implements AsyncDisposable {
       await lab.installDns();
       await lab.lab.apply(everyPodNetworking());
       await lab.lab.networkingReady(EVERY_POD);
-      log('giving the images of the specs to the nodes');
+      log('importing the images of the specs on the nodes');
       const images = join(lab.stateDir, 'conformance-images.tar');
       await writeConformanceImages(images, programs);
       for (const { real } of lab.nodes) await real.importImage(images);
@@ -106,9 +107,9 @@ export class ConformanceCluster implements AsyncDisposable {
   }
 
   /**
-   * Runs the specs, a few at a time. Logs and JUnit files are in `reportDir`, which is made.
+   * Runs the specs, a few at a time. Creates `reportDir` and writes the logs and JUnit files there.
    *
-   * @returns those that were run, or skipped themselves; a spec that fails is a result.
+   * @returns the specs that ran or skipped themselves; a failed spec is a result, not an error.
    * @throws Error with the end of the log when the suite itself fails.
    */
   async run(selection: SpecSelection, reportDir: string): Promise<SpecResult[]> {
@@ -120,7 +121,7 @@ export class ConformanceCluster implements AsyncDisposable {
     return results.sort((left, right) => left.name.localeCompare(right.name));
   }
 
-  /** Names of the specs that are selected, without running any. */
+  /** Names of the selected specs. Runs none of them. */
   async list(selection: SpecSelection, reportDir: string): Promise<string[]> {
     const results = await this.#suite(selection, reportDir, { isDryRun: true });
     return results.filter(({ state }) => state === 'passed').map(({ name }) => name);
@@ -150,7 +151,7 @@ export class ConformanceCluster implements AsyncDisposable {
       ],
       {
         signal,
-        // Its kubectl leaves files of settings behind.
+        // The suite's kubectl leaves settings files behind.
         env: { PATH: process.env['PATH'] ?? '', HOME: this.lab.stateDir, TMPDIR: this.lab.stateDir },
         ...(isDryRun ? {} : { stdout: progressOf(log) }),
       },
@@ -172,7 +173,7 @@ export class ConformanceCluster implements AsyncDisposable {
   }
 }
 
-/** A pattern of Go's that matches the spec of this name and no other. */
+/** A Go regular expression that matches only the spec with this name. */
 function exactly(name: string): string {
   return `${name.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')}$`;
 }
@@ -190,7 +191,7 @@ function everyPodNetworking(): string {
   });
 }
 
-/** Ginkgo draws a line before each spec, whose name comes next, and says in a line with a bullet how it ended. */
+/** Before each spec Ginkgo prints a line of dashes and then its name. How the spec ended is on a line with a bullet. */
 function progressOf(log: (line: string) => void): NodeJS.WritableStream {
   const stream = new PassThrough();
   let name = '';
@@ -204,7 +205,7 @@ function progressOf(log: (line: string) => void): NodeJS.WritableStream {
   return stream;
 }
 
-/** Of Ginkgo's JSON report; specs that were not selected are in it, too. */
+/** Ginkgo's JSON report. It also has the specs that were not selected. */
 const reportSchema = z.array(
   z.object({
     SpecReports: z
@@ -230,7 +231,7 @@ function specResults(report: unknown): SpecResult[] {
     .flatMap((spec): SpecResult[] => {
       const message = spec.Failure?.Message ?? '';
       const isSkipped = spec.State === 'skipped' || spec.State === 'pending';
-      // Those that were not selected have no message; hooks of the suite count when they fail.
+      // Specs that were not selected have no message. Hooks of the suite count only when they fail.
       if (isSkipped && message === '') return [];
       if (spec.LeafNodeType !== 'It' && spec.State === 'passed') return [];
       return [

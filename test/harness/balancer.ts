@@ -1,15 +1,15 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** One process behind the balancer: where it serves, and where it says whether it is ready. */
+/** One process behind the balancer: its port, and the URL that tells whether it is ready. */
 export interface Backend {
   port: number;
   readyUrl: string;
 }
 
 /**
- * What a Service does: each new connection goes to one of the backends that were ready at the last look. A backend that is
- * not ready keeps the connections that it has.
+ * Does what a Service does: each new connection goes to a backend that was ready at the last check. A backend that stops being
+ * ready keeps its open connections.
  */
 export class Balancer {
   readonly #server: Server;
@@ -19,14 +19,14 @@ export class Balancer {
   #next = 0;
   readonly #timer: NodeJS.Timeout;
 
-  private constructor(lookEveryMs: number) {
+  private constructor(checkEveryMs: number) {
     this.#server = createServer((client) => this.#forward(client));
-    this.#timer = setInterval(() => void this.#look(), lookEveryMs);
+    this.#timer = setInterval(() => void this.#check(), checkEveryMs);
   }
 
-  /** Begins to listen at this port of 127.0.0.1. */
-  static async start(port: number, lookEveryMs = 200): Promise<Balancer> {
-    const balancer = new Balancer(lookEveryMs);
+  /** Listens on this port of 127.0.0.1. */
+  static async start(port: number, checkEveryMs = 200): Promise<Balancer> {
+    const balancer = new Balancer(checkEveryMs);
     balancer.#server.listen(port, '127.0.0.1');
     await once(balancer.#server, 'listening');
     return balancer;
@@ -34,7 +34,7 @@ export class Balancer {
 
   async use(...backends: Backend[]): Promise<void> {
     this.#backends = backends;
-    await this.#look();
+    await this.#check();
   }
 
   async close(): Promise<void> {
@@ -44,7 +44,7 @@ export class Balancer {
     await once(this.#server, 'close');
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const states = await Promise.all(
       this.#backends.map(async (backend) => {
         const response = await fetch(backend.readyUrl).catch(() => undefined);

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 
 /**
- * The seed of all chance in tests: property tests and the moments at which processes are killed. It is fixed, so that a run of
- * the tests says something about the code and nothing about luck; `make soak` sets others.
+ * The seed of everything random in tests: property tests and the moments at which processes are killed. It is fixed, so that the
+ * result of a run depends on the code and not on luck. `make soak` sets other seeds.
  */
 export const TEST_SEED = Number(process.env['TERWAY_TEST_SEED'] ?? '1');
 if (!Number.isSafeInteger(TEST_SEED)) {

@@ -4,17 +4,17 @@ import type { BuildOptions } from '../../tools/programs/cache.ts';
 import { COREDNS_VERSION, ensureCoreDns } from '../../tools/programs/coredns.ts';
 import { POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from './lab.ts';
 
-/** What the kubelets of the laboratory name as resolver (test/cluster/real-nodes/machine-config.ts). */
+/** The resolver that the kubelets of a lab give their pods (test/cluster/real-nodes/machine-config.ts). */
 const DNS_ADDRESS = '10.96.0.10';
 const IMAGE = `registry.k8s.io/coredns/coredns:${COREDNS_VERSION}`;
 const LABELS = { 'k8s-app': 'kube-dns' };
 const NAMESPACE = 'kube-system';
 
-/** Name of the PodNetworking that gives CoreDNS its interfaces. */
+/** Name of the PodNetworking that gives CoreDNS its ENIs. */
 export const DNS_NETWORKING = 'kube-dns';
 export const DNS_REPLICAS = 2;
 
-/** Writes the archive of CoreDNS' image. */
+/** Writes the archive of the CoreDNS image. */
 export async function writeDnsImage(path: string, options: BuildOptions = {}): Promise<void> {
   const from = await ensureCoreDns(options);
   await writeSingleLayerImage(path, [{ kind: 'file', path: 'coredns', mode: 0o755, content: { from } }], {
@@ -24,9 +24,9 @@ export async function writeDnsImage(path: string, options: BuildOptions = {}): P
 }
 
 /**
- * CoreDNS as clusters have it: an ordinary Deployment behind the Service `kube-dns`, with interfaces of ours.
+ * CoreDNS as clusters run it: an ordinary Deployment behind the Service `kube-dns`. Its pods get ENIs from the product.
  *
- * @param explicit whether its pods name their PodNetworking themselves, where no webhook does it for them
+ * @param explicit whether the pods name their PodNetworking themselves, for clusters without our webhook
  */
 export function dnsManifests({ explicit }: { explicit: boolean }): string {
   const metadata = { name: 'coredns', namespace: NAMESPACE };
@@ -130,7 +130,7 @@ export function dnsManifests({ explicit }: { explicit: boolean }): string {
   return objects.map((object) => stringify(object)).join('---\n');
 }
 
-/** What kubeadm installs, but for forwarding: the laboratory has no resolver outside. */
+/** What kubeadm installs, except for forwarding: the lab has no resolver outside. */
 const COREFILE = `.:53 {
   errors
   health

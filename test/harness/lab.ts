@@ -17,7 +17,7 @@ import { FOLLOW_OWNER, LabProcess } from './process.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 
-/** The account that every laboratory has: one VPC, a vSwitch for nodes and one for pods in each of two zones. */
+/** The account of every lab: one VPC, and in each of two zones a vSwitch for nodes and one for pods. */
 export const REGION = 'cn-hangzhou';
 export const ZONES = ['cn-hangzhou-h', 'cn-hangzhou-i'] as const;
 export const VPC = 'vpc-bp1lab';
@@ -40,23 +40,23 @@ export interface LabNode {
 
 export interface LabOptions {
   cluster: ClusterAccess;
-  /** Told, line by line, what goes on. */
+  /** Called with each line of progress. */
   log?: (line: string) => void;
-  /** Ends every wait, with its reason; `close` is still the caller's. */
+  /** Ends every wait with its reason. The caller still has to call `close`. */
   signal?: AbortSignal;
-  /** An empty or absent folder for the state, instead of a temporary one. */
+  /** Folder for the state; must be empty or absent. Default: a temporary folder. */
   stateDir?: string;
-  /** Whether CRDs and RBAC are applied from config/, which Helm would bring itself. Default true. */
+  /** Whether to apply the CRDs and RBAC of config/, which Helm would install itself. Default: true. */
   manifests?: boolean;
   latencies?: Partial<Record<'createMs' | 'attachMs' | 'detachMs' | 'deleteMs' | 'answerMs', number>>;
 }
 
 export interface ControlPlaneOptions {
-  /** Merged over the laboratory's configuration. */
+  /** Merged over the lab's configuration. */
   config?: Record<string, unknown>;
-  /** Path of a kubeconfig; that of the service account of config/rbac by default. */
+  /** Path of a kubeconfig. Default: that of the service account of config/rbac. */
   kubeconfig?: string;
-  /** Where nobody waits for readiness, such as for a start that is to fail. */
+  /** False for a start that is expected to fail. Default: true. */
   waitReady?: boolean;
 }
 
@@ -65,24 +65,24 @@ export interface ControlPlane {
   process: LabProcess;
   /** Base URL of /healthz, /readyz and /metrics. */
   telemetryUrl: string;
-  /** Its configuration file. */
+  /** Path of its configuration file. */
   configPath: string;
-  /** Path of the socket of its admin channel. */
+  /** Path of the Unix socket of its admin channel. */
   adminSocket: string;
 }
 
 const readyLine = z.object({ endpoint: z.string(), adminUrl: z.string() });
 
 /**
- * A cluster, a simulated cloud and control planes as processes of their own: everything real but the cloud. Built from the
- * bundles that are shipped. One folder holds its state; `close` ends every process and removes it.
+ * A cluster, a simulated cloud and control planes, each in its own process. Only the cloud is simulated, and the processes run
+ * the bundles that we ship. One folder holds the state; `close` ends every process and removes the folder.
  */
 export class ControlPlaneLab implements AsyncDisposable {
   readonly cluster: ClusterAccess;
   readonly api: ApiClient;
   readonly cloud: AdminClient;
   readonly stateDir: string;
-  /** Host and port at which the simulated ECS and VPC answer. */
+  /** Host and port of the simulated ECS and VPC APIs. */
   readonly endpoint: string;
   /** Base URL of the simulator's control channel. */
   readonly adminUrl: string;
@@ -114,9 +114,9 @@ export class ControlPlaneLab implements AsyncDisposable {
   }
 
   /**
-   * Starts the simulator, applies CRDs, RBAC and eni-config. The cluster is the caller's.
+   * Starts the simulator and applies CRDs, RBAC and eni-config. The cluster belongs to the caller.
    *
-   * @throws the signal's reason; nothing is left behind by a start that fails.
+   * @throws the signal's reason. A start that fails leaves nothing behind.
    */
   static async start(options: LabOptions): Promise<ControlPlaneLab> {
     const { cluster, signal, log = () => undefined } = options;
@@ -150,7 +150,7 @@ export class ControlPlaneLab implements AsyncDisposable {
     }
   }
 
-  /** Registers a node and runs its instance. Its trunk appears once a control plane runs. */
+  /** Registers a node and starts its instance. Its trunk appears once a control plane runs. */
   async addNode(
     zone: Zone,
     instanceType = 'ecs.g7.4xlarge',
@@ -169,12 +169,12 @@ export class ControlPlaneLab implements AsyncDisposable {
     return { name, zone, instanceId };
   }
 
-  /** Applies one of the samples or any manifest. */
+  /** Applies a sample or any other manifest. */
   async apply(manifest: string): Promise<void> {
     await applyManifests(this.api, manifest, this.#signal);
   }
 
-  /** Waits until the control plane says that a PodNetworking is Ready. */
+  /** Waits until a PodNetworking is Ready. */
   async networkingReady(name: string): Promise<void> {
     const path = `/apis/network.alibabacloud.com/v1beta1/podnetworkings/${name}`;
     await pollUntil(
@@ -237,13 +237,13 @@ export class ControlPlaneLab implements AsyncDisposable {
       vpcID: VPC,
       healthzBindAddress: `127.0.0.1:${port}`,
       metricsBindAddress: '0',
-      // Tests of admission turn it on, with a port of their own.
+      // Tests of admission enable it, each with its own port.
       webhook: { enabled: false },
       endpoints: { ecs: `http://${this.endpoint}`, vpc: `http://${this.endpoint}` },
     };
   }
 
-  /** The control plane runs under the rights of config/rbac, as it does where it is installed. */
+  /** The control plane runs with the rights of config/rbac, as it does in a real installation. */
   #serviceAccountKubeconfig(): Promise<string> {
     this.#kubeconfig ??= this.cluster.writeKubeconfig({
       serviceAccount: { namespace: 'kube-system', name: 'terway-controlplane' },
@@ -301,17 +301,17 @@ function isEstablished(crd: unknown): boolean {
 }
 
 /**
- * Bundles the executables into the laboratory's own folder: laboratories that run at the same time do not take each other's
- * files away. Not synchronously, so that signals and timers of the caller go on.
+ * Bundles the executables into the lab's own folder, so that labs that run at the same time do not remove each other's files.
+ * Asynchronous, so that the caller's signals and timers keep working.
  */
 async function bundle(outdir: string, signal: AbortSignal | undefined): Promise<void> {
-  // `make test` makes them once for all laboratories of its run.
+  // `make test` builds them once for all labs of its run.
   const made = process.env['TERWAY_TEST_BUNDLES'] ?? '';
   if (made !== '') return cp(made, outdir, { recursive: true });
   const script = join(root, 'scripts', 'build.ts');
   const child = spawn(process.execPath, ['--import', FOLLOW_OWNER, script, '--outdir', outdir], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    // Ctrl-C in a terminal must not look like a build that failed; the signal is what ends it.
+    // Ctrl-C in a terminal must not look like a failed build. The signal is what ends it.
     detached: true,
     ...(signal === undefined ? {} : { signal }),
   });

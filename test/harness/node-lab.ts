@@ -27,13 +27,13 @@ import { Product, type ProductOptions, SERVICE_CIDRS } from './product.ts';
 import { primaryAddresses, VpcHost } from './vpc-host.ts';
 
 const INSTANCE_TYPE = 'ecs.g7.4xlarge';
-/** Of the API server in the VPC, as ACK gives its managed control plane one there. */
+/** Address of the API server in the VPC. ACK, too, gives its managed control plane an address there. */
 const API_SERVER_ADDRESS = '10.0.15.200';
 
-/** What a start consists of, in this order. */
+/** The parts of a start, in order. */
 export type LabPart = 'cluster' | 'cloud' | 'switch' | 'nodes' | 'image';
 
-/** A node with a kubelet whose instance lives in the simulator. */
+/** A node with a kubelet, on an instance of the simulator. */
 export interface WiredNode {
   name: string;
   zone: Zone;
@@ -50,13 +50,13 @@ export interface NodeOptions {
 
 export interface NodeLabOptions extends Omit<LabOptions, 'cluster' | 'stateDir'>, ProductOptions {
   nodes: readonly NodeOptions[];
-  /** Runs each part of the start, for those who show how it goes; `log` is told the lines of this part. */
+  /** Runs each part of the start, for callers that show progress. `log` takes the progress lines of that part. */
   part?: <T>(name: LabPart, run: (log: (line: string) => void) => Promise<T>) => Promise<T>;
 }
 
 /**
- * Everything real but the cloud: a cluster with kubelets, the simulated cloud with its data plane between the nodes, and the
- * product, installed from its image and its manifests. One folder holds the state; `close` ends everything and removes it.
+ * A cluster with kubelets, the simulated cloud with its data plane between the nodes, and the product, installed from its image
+ * and its manifests. Only the cloud is simulated. One folder holds the state; `close` ends everything and removes the folder.
  */
 export class NodeLab implements AsyncDisposable {
   readonly cluster: Cluster;
@@ -93,9 +93,10 @@ export class NodeLab implements AsyncDisposable {
   }
 
   /**
-   * Starts cluster, cloud, switch and nodes, makes the image and gives it to the nodes. The product is not installed yet.
+   * Starts the cluster, the cloud, the switch and the nodes, builds the image and imports it on the nodes. Does not install the
+   * product.
    *
-   * @throws the signal's reason; nothing is left behind by a start that fails.
+   * @throws the signal's reason. A start that fails leaves nothing behind.
    */
   static async start(options: NodeLabOptions): Promise<NodeLab> {
     const { signal, log: ownLog = () => undefined, part = (_name, run) => run(ownLog) } = options;
@@ -138,7 +139,7 @@ export class NodeLab implements AsyncDisposable {
         return allOf([nodeLab.product.writeImage(), ...options.nodes.map((node) => nodeLab.addNode(node))]);
       });
       await part('image', (log) => {
-        log('giving the image to the nodes');
+        log('importing the image on the nodes');
         return allOf(nodeLab.nodes.map(({ real }) => real.importImage(path)));
       });
       return nodeLab;
@@ -148,7 +149,7 @@ export class NodeLab implements AsyncDisposable {
     }
   }
 
-  /** Runs an instance and boots its node. */
+  /** Starts an instance and boots its node. */
   async addNode({
     zone,
     labels = {},
@@ -187,8 +188,8 @@ export class NodeLab implements AsyncDisposable {
   }
 
   /**
-   * Puts the API server into the VPC: its instance's primary ENI is the hub's interface. The security groups let pods reach it
-   * and their nodes, and both reach the pods, as every cluster needs it.
+   * Puts the API server into the VPC: the primary ENI of its instance is the hub's interface. The security groups let pods reach
+   * the API server and their nodes, and let both of them reach the pods. Every cluster needs that.
    */
   async #connectApiServer(): Promise<void> {
     const { hub } = this.cluster;
@@ -205,9 +206,9 @@ export class NodeLab implements AsyncDisposable {
     await this.allow({ into: NODE_SECURITY_GROUP, from: POD_SECURITY_GROUP });
   }
 
-  /** Lets the members of one security group reach those of another; `ports` such as `80/80` narrows it to TCP. */
+  /** Lets the members of one security group reach those of another. `ports`, such as `80/80`, limits this to TCP. */
   async allow({ into, from, ports }: { into: string; from: string; ports?: string }): Promise<void> {
-    const answer = await rpcV1(this.lab.endpoint, ACCESS_KEY, {
+    const response = await rpcV1(this.lab.endpoint, ACCESS_KEY, {
       method: 'POST',
       params: {
         Action: 'AuthorizeSecurityGroup',
@@ -219,11 +220,11 @@ export class NodeLab implements AsyncDisposable {
         Priority: '1',
       },
     });
-    if (!answer.ok) throw new Error(`AuthorizeSecurityGroup: ${answer.status} ${await answer.text()}`);
+    if (!response.ok) throw new Error(`AuthorizeSecurityGroup: ${response.status} ${await response.text()}`);
     await this.vpc.settled();
   }
 
-  /** Installs CoreDNS as ordinary pods and waits until it answers. The product has to be there. */
+  /** Installs CoreDNS as ordinary pods and waits until it answers. The product must be installed. */
   async installDns(): Promise<void> {
     const path = join(this.stateDir, 'coredns.tar');
     const { signal, log } = this.#options;
@@ -233,7 +234,7 @@ export class NodeLab implements AsyncDisposable {
     await this.product.rolledOut('deployment/coredns');
   }
 
-  /** A machine of the VPC that is no node. It ends with the laboratory at the latest. */
+  /** Starts a machine in the VPC that is not a node. It ends with the lab at the latest. */
   async startHost(name: string): Promise<VpcHost> {
     const host = await VpcHost.start({
       vpc: this.vpc,
@@ -246,7 +247,7 @@ export class NodeLab implements AsyncDisposable {
     return host;
   }
 
-  /** Installs the product, and waits until every node is Ready. */
+  /** Installs the product and waits until every node is Ready. */
   async install(): Promise<void> {
     await this.product.install();
     await this.nodesReady();
@@ -273,14 +274,14 @@ export class NodeLab implements AsyncDisposable {
     });
   }
 
-  /** Runs a command in a pod, as an operator would; a failure of the command is a `code`. */
+  /** Runs a command in a pod, as an operator would. A command that fails is a `code`, not an exception. */
   inPod(namespace: string, name: string, ...command: string[]): Promise<CommandResult> {
     return this.cluster.kubectl(['exec', '-n', namespace, name, '--', ...command]);
   }
 
   /**
-   * Runs a command of the node in the network namespace of a pod that the agent has served: for its packets, what `kubectl exec`
-   * would be at twenty times the cost.
+   * Runs a command of the node in the network namespace of a pod that the agent has set up. Its packets are those of a
+   * `kubectl exec`, which takes twenty times as long.
    */
   async inPodNetwork(namespace: string, name: string, ...command: string[]): Promise<CommandResult> {
     const pod = z
@@ -296,7 +297,7 @@ export class NodeLab implements AsyncDisposable {
     return real.exec('nsenter', [`--net=${record.netnsPath}`, '--', ...command]);
   }
 
-  /** Runs a command of the agent in its container. */
+  /** Runs a command of the agent in the agent's container. */
   async agent({ real }: WiredNode, ...command: string[]): Promise<CommandResult> {
     const script = `pid=$(pgrep -o -f terway-agent.mjs)
       node=$(tr '\\0' '\\n' <"/proc/$pid/environ" | grep -E '^NODE_(IP|NAME)=')
@@ -336,7 +337,7 @@ export class NodeLab implements AsyncDisposable {
   }
 }
 
-/** As Promise.all, but a failure is told only when all have ended: none of them goes on while the others are cleaned up. */
+/** Like Promise.all, but rejects only after all have settled, so that none still runs during the cleanup. */
 async function allOf<T extends readonly unknown[] | []>(
   promises: T,
 ): Promise<{ -readonly [I in keyof T]: Awaited<T[I]> }> {
@@ -344,7 +345,7 @@ async function allOf<T extends readonly unknown[] | []>(
   return Promise.all(promises);
 }
 
-/** Where the agent keeps its records, and what of them is needed here (src/agent/records.ts). */
+/** Where the agent keeps its records, and the fields that are needed here (src/agent/records.ts). */
 const RECORDS = '/var/lib/terway-agent/pods';
 const recordSchema = z.object({
   attachment: z.object({ namespace: z.string(), name: z.string(), netnsPath: z.string() }),

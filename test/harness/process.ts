@@ -5,14 +5,14 @@ import { readFile } from 'node:fs/promises';
 import { NODE_CACHE } from '../cluster/node-cache.ts';
 
 /**
- * A module for --import that ends a child whose owner was killed and could not do it: the channel between them (`ipc`)
- * closes with the owner.
+ * A module for --import that ends a child whose owner was killed before it could do so: the channel between them (`ipc`) closes
+ * with the owner.
  */
 export const FOLLOW_OWNER = `data:text/javascript,${encodeURIComponent(
   "process.once('disconnect', () => process.kill(process.pid, 'SIGKILL')); process.channel?.unref();",
 )}`;
 
-/** A child process of the laboratory: output goes to a file, and it never outlives its owner. */
+/** A child process of the lab. Its output goes to a file, and it never outlives its owner. */
 export class LabProcess {
   readonly name: string;
   readonly logPath: string;
@@ -39,14 +39,14 @@ export class LabProcess {
     script: string;
     args: string[];
     logPath: string;
-    /** For Node itself. */
+    /** Flags for Node itself. */
     nodeFlags?: readonly string[];
     env?: Record<string, string>;
   }): LabProcess {
     const flags = [...(options.nodeFlags ?? []), '--import', FOLLOW_OWNER];
     const child = spawn(process.execPath, [...flags, options.script, ...options.args], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      // A session of its own: Ctrl-C in a terminal must reach only the owner, who stops its processes in order.
+      // A session of its own: Ctrl-C in a terminal must reach only the owner, which stops its processes in order.
       detached: true,
       env: { PATH: process.env['PATH'] ?? '', ...NODE_CACHE, ...options.env },
     });
@@ -62,13 +62,13 @@ export class LabProcess {
     return this.#exitText === undefined;
   }
 
-  /** Resolves when the process has ended, with its exit code or signal in words. */
+  /** Resolves when the process has ended. @returns its exit code or signal as text. */
   async exited(): Promise<string> {
     await this.#exited;
     return this.#exitText ?? '';
   }
 
-  /** Sends the signal and waits for the end; SIGKILL follows when it takes longer than `graceMs`. */
+  /** Sends the signal and waits for the end. Sends SIGKILL if that takes longer than `graceMs`. */
   async stop(signal: NodeJS.Signals = 'SIGTERM', graceMs = 10_000): Promise<string> {
     if (!this.isRunning) return this.exited();
     this.#child.kill(signal);
@@ -80,12 +80,12 @@ export class LabProcess {
     }
   }
 
-  /** What it has written so far. */
+  /** The output so far. */
   async output(): Promise<string> {
     return readFile(this.logPath, 'utf8').catch(() => '');
   }
 
-  /** The last lines, for messages about a failure. */
+  /** The last lines of output, for messages about failures. */
   async tail(lines = 15): Promise<string> {
     return (await this.output()).trimEnd().split('\n').slice(-lines).join('\n');
   }
@@ -99,7 +99,7 @@ export class LabProcess {
 
 const owned = new Set<ChildProcess>();
 
-/** Nothing that the laboratory started stays behind, however this process ends. */
+// However this process ends, nothing that the lab started stays behind.
 process.on('exit', () => {
   for (const child of owned) child.kill('SIGKILL');
 });

@@ -15,7 +15,7 @@ export const PRODUCT_IMAGE = 'docker.io/library/terway-controlplane:lab';
 export const RELEASE = 'terway-controlplane';
 export const CHART = join(root, 'charts', 'terway-controlplane');
 const CREDENTIAL = { accessKey: ACCESS_KEY.accessKeyId, accessSecret: ACCESS_KEY.accessKeySecret };
-/** With IPv6. The IPv4 range is the one that every test cluster has. */
+/** Service ranges with IPv6. The IPv4 range is the same in every test cluster. */
 export const SERVICE_CIDRS = '10.96.0.0/16,fd00:96::/112';
 
 export interface ProductOptions {
@@ -24,21 +24,21 @@ export interface ProductOptions {
   /** Merged over the control plane's configuration. */
   controlPlaneConfig?: Record<string, unknown>;
   replicas?: number;
-  /** Whether nodes and Services have IPv6 addresses, too. */
+  /** Whether nodes and Services also have IPv6 addresses. */
   dualStack?: boolean;
-  /** What the product is installed from. Default `manifests`. */
+  /** What to install the product from. Default: `manifests`. */
   installer?: 'manifests' | 'helm';
-  /** Ends commands that run. */
+  /** Aborts running commands. */
   signal?: AbortSignal;
 }
 
-/** The product as its users get it: its image, and its installation in the cluster of a laboratory. */
+/** The product as its users get it: its image, and its installation in the cluster of a lab. */
 export class Product {
   readonly #cluster: Cluster;
   readonly #lab: ControlPlaneLab;
   readonly #stateDir: string;
   readonly #options: ProductOptions;
-  /** Of the archive, once it is written. */
+  /** Path of the image's archive, once it is written. */
   imagePath: string | undefined;
   #cloudForNodes: Promise<string> | undefined;
 
@@ -49,7 +49,7 @@ export class Product {
     this.#options = options;
   }
 
-  /** Folder of bundles and native programs that the image was made of. */
+  /** Folder of the bundles and native programs that the image is made of. */
   get distDir(): string {
     return join(this.#lab.stateDir, 'dist');
   }
@@ -82,7 +82,7 @@ export class Product {
     }
   }
 
-  /** Values of the chart for this laboratory. */
+  /** Values of the chart for this lab. */
   async chartValues(): Promise<Record<string, unknown>> {
     const [repository = '', tag = ''] = PRODUCT_IMAGE.split(':');
     return {
@@ -96,7 +96,7 @@ export class Product {
     };
   }
 
-  /** Runs helm in the namespace of the product; a failure is a `code`. */
+  /** Runs helm in the product's namespace. A command that fails is a `code`, not an exception. */
   async helm(args: readonly string[], values?: Record<string, unknown>): Promise<CommandResult> {
     const { signal } = this.#options;
     return this.#cluster.run(
@@ -106,7 +106,7 @@ export class Product {
     );
   }
 
-  /** @returns what helm printed. @throws with what it complained about, and how the pods of the product are. */
+  /** @returns what helm printed. @throws Error with helm's message and the state of the product's pods. */
   async helmChecked(args: readonly string[], values?: Record<string, unknown>): Promise<string> {
     const { code, stdout, stderr } = await this.helm(args, values);
     if (code === 0) return stdout;
@@ -131,7 +131,7 @@ export class Product {
     };
   }
 
-  /** @returns host and port of the simulated cloud for the nodes. */
+  /** Lets nodes reach the simulated cloud. @returns the host and port for them. */
   async #exposeCloud(): Promise<string> {
     const { hub } = this.#cluster;
     if (hub === undefined) throw new Error('the cluster has no hub');
@@ -163,7 +163,7 @@ export class Product {
     await this.rolledOut('daemonset/terway-agent');
   }
 
-  /** A file of config/deploy with the image of this laboratory. */
+  /** A file of config/deploy with the image of this lab. */
   async #manifest(file: string, change: (object: Manifest) => void): Promise<string> {
     const text = await readFile(join(root, 'config', 'deploy', file), 'utf8');
     return parseManifests(text.replaceAll(/\bterway-controlplane:\d[\w.-]*/g, PRODUCT_IMAGE))

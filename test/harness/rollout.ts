@@ -12,10 +12,10 @@ import { CLUSTER_ID, type ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONE
 const GROUP = '/apis/network.alibabacloud.com/v1beta1';
 const ZONE = ZONES[0];
 
-/** Where a creation or release stands when it is interrupted. */
+/** The stages in which a creation or release can be interrupted. */
 export type WindowName = 'intentWritten' | 'createdNotRecorded' | 'attaching' | 'detaching' | 'deleting';
 
-/** Pods of a namespace that are made and removed as a rollout does, some with elastic and some with fixed addresses. */
+/** Creates and deletes pods of a namespace as a rollout does. Some have elastic and some have fixed addresses. */
 export class Rollout {
   readonly #lab: ControlPlaneLab;
   readonly #namespace: string;
@@ -28,7 +28,7 @@ export class Rollout {
     this.#nodes = nodes;
   }
 
-  /** The two PodNetworkings that the pods name, Ready. */
+  /** Creates the two PodNetworkings that the pods name, and waits until both are Ready. */
   async prepare(): Promise<void> {
     const spec = { vSwitchOptions: [POD_VSWITCH[ZONE]], securityGroupIDs: [POD_SECURITY_GROUP] };
     const networking = (name: string, allocationType: object) =>
@@ -63,7 +63,7 @@ export class Rollout {
     }
   }
 
-  /** Deletes the pods as nodes that have stopped them would. */
+  /** Deletes the pods as their nodes would after stopping them. */
   async delete(names: string[]): Promise<void> {
     for (const name of names) {
       await this.#lab.api
@@ -74,7 +74,7 @@ export class Rollout {
     }
   }
 
-  /** Cluster and cloud as they are now. */
+  /** The current state of cluster and cloud. */
   async world(): Promise<WorldState> {
     const { api, cloud } = this.#lab;
     const [state, counters] = await Promise.all([cloud.state(), cloud.counters()]);
@@ -91,9 +91,10 @@ export class Rollout {
   }
 
   /**
-   * Waits until everything agrees (L1) and `done` holds; @returns the world then.
+   * Waits until cluster and cloud agree (L1) and `done` holds.
    *
-   * @throws DeadlineError whose cause names what is still wrong.
+   * @returns their state at that moment.
+   * @throws Error that names what is still wrong.
    */
   async settled(done: (world: WorldState) => boolean, timeoutMs: number): Promise<WorldState> {
     let last: string[] = [];
@@ -112,7 +113,7 @@ export class Rollout {
   }
 }
 
-/** In which windows a world was caught, with how many interfaces in each. */
+/** The stages in which a state was caught, with the number of ENIs in each. */
 export function windowsOf(world: WorldState): Partial<Record<WindowName, number>> {
   const caught: Partial<Record<WindowName, number>> = {};
   const count = (name: WindowName) => {
@@ -132,7 +133,7 @@ export function windowsOf(world: WorldState): Partial<Record<WindowName, number>
   return caught;
 }
 
-/** ENI and address of each fixed pod, by PodENI name (I4). */
+/** ENI and address of each pod with a fixed address, by PodENI name (I4). */
 export function fixedReservations(podEnis: PodEni[]): Map<string, string> {
   return new Map(
     podEnis

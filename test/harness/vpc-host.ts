@@ -9,7 +9,7 @@ import { NODE_SECURITY_GROUP, NODE_VSWITCH, type Zone } from './lab.ts';
 export interface VpcHostOptions {
   vpc: VpcSwitch;
   cloud: AdminClient;
-  /** Existing folder for its log. */
+  /** Folder for its log; must exist. */
   logDirectory: string;
   name: string;
   zone: Zone;
@@ -17,12 +17,12 @@ export interface VpcHostOptions {
 }
 
 /**
- * A machine of the VPC that is no node of the cluster: a network namespace whose eth0 is the primary ENI of an instance. What
- * runs beside the cluster and must reach its nodes and pods runs here; this machine's own network is not involved.
+ * A machine in the VPC that is not a node of the cluster: a network namespace whose eth0 is the primary ENI of an instance. It is
+ * for programs outside the cluster that must reach nodes and pods. This machine's own network is not involved.
  */
 export class VpcHost implements AsyncDisposable {
   readonly instanceId: string;
-  /** Of eth0: IPv4 first, then IPv6. */
+  /** Addresses of eth0: IPv4 first, then IPv6. */
   readonly addresses: readonly string[];
   readonly #helper: Helper;
   readonly #vpc: VpcSwitch;
@@ -36,7 +36,7 @@ export class VpcHost implements AsyncDisposable {
 
   static async start(options: VpcHostOptions): Promise<VpcHost> {
     const { vpc, cloud, name } = options;
-    // A namespace lives as long as a process is in it; this one ends with its standard input, and so with this process.
+    // A network namespace lives as long as a process is in it. This one ends with its standard input, and so with our process.
     const helper = await Helper.start({
       name,
       command: 'unshare',
@@ -44,7 +44,7 @@ export class VpcHost implements AsyncDisposable {
       logPath: join(options.logDirectory, `${name}.log`),
     });
     try {
-      await helper.answer();
+      await helper.nextLine();
       const instance = await cloud.runInstance({
         instanceType: 'ecs.g7.xlarge',
         vSwitchId: NODE_VSWITCH[options.zone],
@@ -61,14 +61,14 @@ export class VpcHost implements AsyncDisposable {
     }
   }
 
-  /** Runs a program of this machine in its network namespace; what it starts ends with it. A failure is a `code`. */
+  /** Runs a program of this machine in the network namespace, where its children end with it. A failure is a `code`. */
   exec(command: string, args: readonly string[] = [], options: CommandOptions = {}): Promise<CommandResult> {
     const inside = ['unshare', '--fork', '--pid', '--kill-child', '--', command, ...args];
     return runCommand('nsenter', [`--net=/proc/${this.#helper.pid}/ns/net`, '--', ...inside], options);
   }
 
   async stop(): Promise<void> {
-    // The signal that ends the laboratory may have ended the switch already.
+    // The signal that ends the lab may have ended the switch already.
     await this.#vpc.removeNode(this.instanceId).catch(() => undefined);
     await this.#helper.stop();
   }
@@ -78,7 +78,7 @@ export class VpcHost implements AsyncDisposable {
   }
 }
 
-/** Addresses of an instance's primary ENI: its first of each family, IPv4 before IPv6. */
+/** The addresses of an instance's primary ENI: the first of each family, IPv4 before IPv6. */
 export async function primaryAddresses(cloud: AdminClient, instanceId: string): Promise<[string, ...string[]]> {
   const { enis } = await cloud.state();
   const primary = enis.find(({ type, attachment }) => type === 'Primary' && attachment?.instanceId === instanceId);

@@ -22,7 +22,7 @@ const PATHS: Record<string, string> = {
   ValidatingWebhookConfiguration: '/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations',
 };
 
-/** Applies config/deploy/webhook.yaml as it is, but for the way to the webhook: the API server of a laboratory knows no Services. */
+/** Applies config/deploy/webhook.yaml, changing only the webhook's address: the API server of a lab cannot reach Services. */
 export async function applyWebhookConfigurations(lab: ControlPlaneLab, port: number): Promise<void> {
   const documents = parseAllDocuments(await readFile(manifestPath, 'utf8')).map((document): unknown => document.toJS());
   const configurations = documents.flatMap((document) => {
@@ -39,7 +39,7 @@ export async function applyWebhookConfigurations(lab: ControlPlaneLab, port: num
   await lab.apply(changed.map((configuration) => stringify(configuration)).join('---\n'));
 }
 
-/** Takes the configurations away again: they hold for the whole cluster, and nobody would answer. */
+/** Removes the configurations. They apply to the whole cluster, and after the test nothing answers their calls. */
 export async function removeWebhookConfigurations(
   lab: ControlPlaneLab,
   options: { keepSecret?: boolean } = {},
@@ -58,7 +58,7 @@ const bundlesSchema = z.object({
   webhooks: z.array(z.object({ clientConfig: z.object({ caBundle: z.string().default('') }) })),
 });
 
-/** The CA bundle of every webhook that is registered. */
+/** The CA bundle of every registered webhook. */
 export async function bundlesOf(lab: ControlPlaneLab): Promise<string[]> {
   const all = await Promise.all(
     Object.values(PATHS).map(
@@ -68,7 +68,7 @@ export async function bundlesOf(lab: ControlPlaneLab): Promise<string[]> {
   return all.flat().map(({ clientConfig }) => clientConfig.caBundle);
 }
 
-/** The certificate that is shown at a port of 127.0.0.1. */
+/** The certificate that the server on this port of 127.0.0.1 presents. */
 export async function certificateOf(port: number): Promise<DetailedPeerCertificate> {
   const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
   try {

@@ -3,16 +3,16 @@ import { CloudError } from '../../src/cloud/errors.ts';
 import type { Cloud, Receipt } from '../../src/cloud/port.ts';
 import { connectCloud } from '../../src/cloud/test-support/connect.ts';
 import type { Eni } from '../../src/ecs/eni.ts';
-import type { Answer, ConnectSdk, Params } from './clients.ts';
+import type { ConnectSdk, Params, SdkResponse } from './clients.ts';
 
 /**
- * Our own adapter in the table of the SDKs. A case fits when everything that it sends has a place in the port; what the port gives
- * back is put under the names of the wire again, so that it is held to what the SDKs get.
+ * Runs our own adapter through the table of the SDKs. A case fits when the adapter's port has a place for every parameter. Results
+ * of the port are translated back to the API's field names, so that the same expectations apply as for the SDKs.
  */
 
 const leave = { signal: new AbortController().signal, callClass: 'pod' } as const;
 
-/** What each API of the adapter takes: strict, so that a case with more does not fit. */
+/** An API of the adapter. Its parameters are strict, so that a case with further ones does not fit. */
 function api<T extends z.core.$ZodShape>(
   shape: T,
   call: (cloud: Cloud, params: z.output<z.ZodObject<T>>) => Promise<object>,
@@ -38,7 +38,7 @@ const jsonTexts = text.transform((json, context) => {
   }
 });
 const attachment = { NetworkInterfaceId: text, InstanceId: text, TrunkNetworkInstanceId: text.optional() };
-/** The adapter follows the pages by itself. */
+/** Ignored: the adapter reads all pages by itself. */
 const MaxResults = z.int().optional();
 
 let created = 0;
@@ -166,18 +166,18 @@ const APIS = new Map(
 /** The APIs that our adapter calls. */
 export const ADAPTER_ACTIONS: readonly string[] = [...APIS.keys()];
 
-/** Whether everything that is sent has a place in the port. */
+/** Whether the port has a place for every parameter. */
 export function fitsAdapter(action: string, params: Params): boolean {
   return APIS.get(action)?.fits(params) ?? false;
 }
 
-/** `src/cloud/alibaba-cloud.ts` over `src/cloud/rpc.ts`, for what {@link fitsAdapter}. */
+/** `src/cloud/alibaba-cloud.ts` over `src/cloud/rpc.ts`. Takes only calls that {@link fitsAdapter} accepts. */
 export const ownAdapter: ConnectSdk = async (simulator) => {
   const [accessKey] = simulator.accessKeys;
   const address = simulator.endpoint.replace(/^http:\/\//, '');
   const cloud = connectCloud(address, accessKey === undefined ? {} : { accessKey });
   return {
-    call: async (_product, action, params): Promise<Answer> => {
+    call: async (_product, action, params): Promise<SdkResponse> => {
       const known = APIS.get(action);
       if (known === undefined) throw new Error(`the adapter has no ${action}`);
       try {

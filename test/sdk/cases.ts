@@ -3,25 +3,25 @@ import type { BehaviourChanges } from '../../sim/cloud/model/behaviour.ts';
 import type { Params, Product } from './clients.ts';
 
 /**
- * What every SDK must get from the simulator. Cases run in their order against one account; `$name` in parameters and in what is
- * expected stands for what an earlier case saved, or for a part of the seeded network.
+ * What every SDK must get from the simulator. The cases run in order, against one account. `$name` in parameters and expectations
+ * stands for a value that an earlier case saved, or for a part of the seeded network.
  */
 export interface Case {
   title: string;
-  /** Ecs when absent. */
+  /** Default: Ecs. */
   product?: Product;
   action: string;
-  /** RegionId is added. */
+  /** RegionId is added to them. */
   params?: Params;
   /** A part of the body, or the refusal. */
   expect: object | { code: string; status: number };
-  /** What our own adapter makes of a refusal that its port counts as success. */
-  ofAdapter?: object;
-  /** Name to path in the body, parts separated by dots. */
+  /** What our own adapter returns, where its port treats a refusal as success. */
+  expectOfAdapter?: object;
+  /** Name → path in the body, with dots between its parts. */
   save?: Readonly<Record<string, string>>;
-  /** Set before the call. */
+  /** Applied before the call. */
   behaviour?: BehaviourChanges;
-  /** By how much the simulator's clock moves before the call; it stands still otherwise. */
+  /** How far the simulator's clock moves before the call. It stands still otherwise. */
   advanceMs?: number;
 }
 
@@ -87,7 +87,7 @@ export const CASES: readonly Case[] = [
     expect: { PageNumber: 2, VSwitches: { VSwitch: [{ VSwitchId: '$otherVSwitch', AvailableIpAddressCount: 252 }] } },
   },
   {
-    title: 'every vSwitch of a VPC',
+    title: 'all vSwitches of a VPC',
     product: 'Vpc',
     action: 'DescribeVSwitches',
     params: { VpcId: '$vpc', PageSize: 50 },
@@ -154,7 +154,7 @@ export const CASES: readonly Case[] = [
     },
   },
   {
-    title: 'a list of ids that is no JSON',
+    title: 'a list of ids that is not JSON',
     action: 'DescribeInstances',
     params: { InstanceIds: 'i-1' },
     expect: refused('InvalidParameter'),
@@ -233,7 +233,7 @@ export const CASES: readonly Case[] = [
     expect: refused('IdempotentParameterMismatch'),
   },
   {
-    title: 'an ENI with a wanted address, secondary addresses and IPv6',
+    title: 'an ENI with a chosen address, secondary addresses and IPv6',
     action: 'CreateNetworkInterface',
     params: { ...where, PrimaryIpAddress: '10.1.7.7', SecondaryPrivateIpAddressCount: 2, Ipv6AddressCount: 1 },
     save: { eni: 'NetworkInterfaceId' },
@@ -262,13 +262,13 @@ export const CASES: readonly Case[] = [
     expect: refused('MissingParameter'),
   },
   {
-    title: 'a group of the wrong name',
+    title: 'an unknown security group',
     action: 'CreateNetworkInterface',
     params: { ...where, SecurityGroupIds: ['sg-none'] },
     expect: refused('InvalidSecurityGroupId.NotFound', 404),
   },
   {
-    title: 'a vSwitch of the wrong name',
+    title: 'an unknown vSwitch',
     action: 'CreateNetworkInterface',
     params: { ...where, VSwitchId: 'vsw-none' },
     expect: refused('InvalidVSwitchId.NotFound', 404),
@@ -280,13 +280,13 @@ export const CASES: readonly Case[] = [
     expect: refused('InvalidParameter.Conflict'),
   },
   {
-    title: 'IPv6 where the vSwitch has none',
+    title: 'IPv6 in a vSwitch without IPv6',
     action: 'CreateNetworkInterface',
     params: { ...where, VSwitchId: '$otherVSwitch', Ipv6AddressCount: 1 },
     expect: refused('InvalidVSwitch.Ipv6NotTurnOn', 403),
   },
   {
-    title: 'an ENI in another zone',
+    title: 'creating an ENI in another zone',
     action: 'CreateNetworkInterface',
     params: { ...where, VSwitchId: '$otherVSwitch' },
     save: { elsewhere: 'NetworkInterfaceId' },
@@ -320,44 +320,44 @@ export const CASES: readonly Case[] = [
     expect: { ...eniSet({ NetworkInterfaceId: '$elsewhere' }), TotalCount: 4, PageNumber: 2 },
   },
   {
-    title: 'a token that is none',
+    title: 'an invalid page token',
     action: 'DescribeNetworkInterfaces',
     params: { NextToken: 'nonsense' },
     expect: refused('InvalidParameter'),
   },
-  // The life of an ENI. Asynchronous changes end with the next call.
+  // The life of an ENI. Changes that take time are complete by the next call.
   {
-    title: 'a member before its trunk is attached',
+    title: 'attaching a member before its trunk is attached',
     action: 'AttachNetworkInterface',
     params: { NetworkInterfaceId: '$eni', InstanceId: '$instance', TrunkNetworkInstanceId: '$trunk' },
     expect: refused('InvalidOperation.InvalidEniState'),
   },
   {
-    title: 'the trunk is attached',
+    title: 'attaching the trunk',
     action: 'AttachNetworkInterface',
     params: { NetworkInterfaceId: '$trunk', InstanceId: '$instance' },
     expect: OK,
   },
   {
-    title: 'an ENI of another zone',
+    title: 'attaching an ENI of another zone',
     action: 'AttachNetworkInterface',
     params: { NetworkInterfaceId: '$elsewhere', InstanceId: '$instance' },
     expect: refused('InvalidOperation.AvailabilityZoneMismatch', 403),
   },
   {
-    title: 'an instance of the wrong name',
+    title: 'an unknown instance',
     action: 'AttachNetworkInterface',
     params: { NetworkInterfaceId: '$eni', InstanceId: 'i-none' },
     expect: refused('InvalidEcsId.NotFound', 404),
   },
   {
-    title: 'a member is attached',
+    title: 'attaching a member',
     action: 'AttachNetworkInterface',
     params: { NetworkInterfaceId: '$eni', InstanceId: '$instance', TrunkNetworkInstanceId: '$trunk' },
     expect: OK,
   },
   {
-    title: 'a member as lists show it',
+    title: 'a member in a list',
     action: 'DescribeNetworkInterfaces',
     params: { NetworkInterfaceId: ['$eni'], MaxResults: 10 },
     expect: eniSet({
@@ -386,51 +386,51 @@ export const CASES: readonly Case[] = [
     expect: { TotalCount: 0 },
   },
   {
-    title: 'deletion while in use',
+    title: 'deleting an ENI in use',
     action: 'DeleteNetworkInterface',
     params: { NetworkInterfaceId: '$eni' },
     expect: refused('InvalidOperation.InvalidEniState'),
   },
   {
-    title: 'detachment of a trunk with members',
+    title: 'detaching a trunk with members',
     action: 'DetachNetworkInterface',
     params: { NetworkInterfaceId: '$trunk', InstanceId: '$instance' },
     expect: refused('InvalidOperation.EniLinked', 403),
   },
   {
-    title: 'detachment of a primary ENI',
+    title: 'detaching a primary ENI',
     action: 'DetachNetworkInterface',
     params: { NetworkInterfaceId: '$primary', InstanceId: '$instance' },
     expect: refused('InvalidOperation.DetachPrimaryEniNotAllowed'),
   },
   // Addresses and attributes.
   {
-    title: 'addresses by number',
+    title: 'assigning a number of addresses',
     action: 'AssignPrivateIpAddresses',
     params: { NetworkInterfaceId: '$elsewhere', SecondaryPrivateIpAddressCount: 1, ClientToken: 'token-2' },
     save: { added: 'AssignedPrivateIpAddressesSet.PrivateIpSet.PrivateIpAddress.0' },
     expect: { AssignedPrivateIpAddressesSet: { NetworkInterfaceId: '$elsewhere' } },
   },
   {
-    title: 'an address that is assigned already',
+    title: 'assigning an address that is already assigned',
     action: 'AssignPrivateIpAddresses',
     params: { NetworkInterfaceId: '$elsewhere', PrivateIpAddress: ['$added'] },
     expect: refused('InvalidIp.IpAssigned', 403),
   },
   {
-    title: 'an address twice',
+    title: 'assigning an address twice',
     action: 'AssignPrivateIpAddresses',
     params: { NetworkInterfaceId: '$elsewhere', PrivateIpAddress: ['10.2.0.99', '10.2.0.99'] },
     expect: refused('InvalidIp.IpRepeated', 403),
   },
   {
-    title: 'addresses are taken off',
+    title: 'unassigning addresses',
     action: 'UnassignPrivateIpAddresses',
     params: { NetworkInterfaceId: '$elsewhere', PrivateIpAddress: ['$added'] },
     expect: OK,
   },
   {
-    title: 'an address that is not there is taken off',
+    title: 'unassigning an address that is not assigned',
     action: 'UnassignPrivateIpAddresses',
     params: { NetworkInterfaceId: '$elsewhere', PrivateIpAddress: ['$added'] },
     expect: refused('InvalidIp.IpUnassigned', 403),
@@ -442,7 +442,7 @@ export const CASES: readonly Case[] = [
     expect: { Ipv6Sets: { Ipv6Address: ['2408:4321:180:1701::99'] } },
   },
   {
-    title: 'IPv6 addresses are taken off',
+    title: 'unassigning IPv6 addresses',
     action: 'UnassignIpv6Addresses',
     params: { NetworkInterfaceId: '$eni', Ipv6Address: ['2408:4321:180:1701::99'] },
     expect: OK,
@@ -454,31 +454,31 @@ export const CASES: readonly Case[] = [
     expect: OK,
   },
   {
-    title: 'another security group',
+    title: 'changing the security group',
     action: 'ModifyNetworkInterfaceAttribute',
     params: { NetworkInterfaceId: '$eni', SecurityGroupId: ['$otherGroup'] },
     expect: OK,
   },
   {
-    title: 'the ENI has it',
+    title: 'the ENI has the new group',
     action: 'DescribeNetworkInterfaceAttribute',
     params: { NetworkInterfaceId: '$eni' },
     expect: { NetworkInterfaceName: 'renamed', SecurityGroupIds: { SecurityGroupId: ['$otherGroup'] } },
   },
   {
-    title: 'an ENI joins a group',
+    title: 'joining a group',
     action: 'JoinSecurityGroup',
     params: { NetworkInterfaceId: '$eni', SecurityGroupId: '$group' },
     expect: OK,
   },
   {
-    title: 'an ENI leaves a group',
+    title: 'leaving a group',
     action: 'LeaveSecurityGroup',
     params: { NetworkInterfaceId: '$eni', SecurityGroupId: '$group' },
     expect: OK,
   },
   {
-    title: 'the last group cannot be left',
+    title: 'leaving the last group',
     action: 'LeaveSecurityGroup',
     params: { NetworkInterfaceId: '$eni', SecurityGroupId: '$otherGroup' },
     expect: refused('InstanceLastSecurityGroup', 403),
@@ -509,7 +509,7 @@ export const CASES: readonly Case[] = [
     expect: OK,
   },
   {
-    title: 'a rule outward',
+    title: 'an egress rule',
     action: 'AuthorizeSecurityGroupEgress',
     params: { SecurityGroupId: '$group', Permissions: [{ ...rule, DestCidrIp: '10.0.0.0/8' }] },
     expect: OK,
@@ -523,26 +523,26 @@ export const CASES: readonly Case[] = [
     },
   },
   {
-    title: 'a rule that is not there by id',
+    title: 'revoking an unknown rule by id',
     action: 'RevokeSecurityGroup',
     params: { SecurityGroupId: '$group', SecurityGroupRuleId: ['sgr-none'] },
     expect: refused('InvalidParam.SecurityGroupRuleId'),
   },
   {
-    title: 'a rule goes by its content',
+    title: 'revoking a rule by its content',
     action: 'RevokeSecurityGroup',
     params: { SecurityGroupId: '$group', Permissions: [{ ...rule, SourceCidrIp: '10.0.0.0/8' }] },
     expect: OK,
   },
   {
-    title: 'a rule outward goes',
+    title: 'revoking an egress rule',
     action: 'RevokeSecurityGroupEgress',
     params: { SecurityGroupId: '$group', Permissions: [{ ...rule, DestCidrIp: '10.0.0.0/8' }] },
     expect: OK,
   },
   // Tags.
   {
-    title: 'tags of two ENIs',
+    title: 'tagging two ENIs',
     action: 'TagResources',
     params: {
       ResourceType: 'eni',
@@ -561,13 +561,13 @@ export const CASES: readonly Case[] = [
     expect: refused('InvalidTagKey.Malformed'),
   },
   {
-    title: 'tags of something that does not exist',
+    title: 'tagging a resource that does not exist',
     action: 'TagResources',
     params: { ResourceType: 'eni', ResourceId: ['eni-none'], Tag: [{ Key: 'a', Value: '1' }] },
     expect: refused('InvalidResourceId.NotFound', 404),
   },
   {
-    title: 'who has a tag',
+    title: 'resources with a tag',
     action: 'ListTagResources',
     params: { ResourceType: 'eni', Tag: [{ Key: 'a', Value: '1' }] },
     expect: {
@@ -579,25 +579,25 @@ export const CASES: readonly Case[] = [
     },
   },
   {
-    title: 'a tag is taken off',
+    title: 'removing a tag',
     action: 'UntagResources',
     params: { ResourceType: 'eni', ResourceId: ['$eni'], TagKey: ['a', 'b'] },
     expect: OK,
   },
   {
-    title: 'a type that has no tags',
+    title: 'a resource type without tags',
     action: 'ListTagResources',
     params: { ResourceType: 'cloud' },
     expect: refused('InvalidResourceType.NotFound', 404),
   },
-  // What the cloud does to its clients.
+  // Throttling, lagging lists and failing attachments.
   {
     title: 'a full window',
     behaviour: { rateWindows: { DescribeZones: { limit: 0, windowMs: 60_000 } } },
     action: 'DescribeZones',
     expect: refused('Throttling.User'),
   },
-  { title: 'another API in that window', action: 'DescribeRegions', expect: OK },
+  { title: 'another API in the same window', action: 'DescribeRegions', expect: OK },
   {
     title: 'the first call of a window',
     behaviour: { rateWindows: { DescribeZones: { limit: 1, windowMs: 60_000, code: 'Throttling.Api' } } },
@@ -615,13 +615,13 @@ export const CASES: readonly Case[] = [
     expect: { Status: 'Available' },
   },
   {
-    title: 'is not in the list at first',
+    title: 'a new ENI is not in the list at first',
     action: 'DescribeNetworkInterfaces',
     params: { NetworkInterfaceId: ['$late'], MaxResults: 10 },
     expect: { TotalCount: 0 },
   },
   {
-    title: 'is in the list later',
+    title: 'a new ENI is in the list later',
     advanceMs: 5000,
     action: 'DescribeNetworkInterfaces',
     params: { NetworkInterfaceId: ['$late'], MaxResults: 10 },
@@ -635,25 +635,25 @@ export const CASES: readonly Case[] = [
     expect: OK,
   },
   {
-    title: 'falls back to Available',
+    title: 'an ENI whose attachment failed is Available again',
     action: 'DescribeNetworkInterfaces',
     params: { NetworkInterfaceId: ['$late'], MaxResults: 10 },
     expect: eniSet({ Status: 'Available', Type: 'Secondary' }),
   },
-  // The way back.
+  // Detachment and deletion.
   {
-    title: 'a member is detached',
+    title: 'detaching a member',
     action: 'DetachNetworkInterface',
     params: { NetworkInterfaceId: '$eni', InstanceId: '$instance', TrunkNetworkInstanceId: '$trunk' },
     expect: OK,
   },
-  { title: 'an ENI is deleted', action: 'DeleteNetworkInterface', params: { NetworkInterfaceId: '$eni' }, expect: OK },
+  { title: 'deleting an ENI', action: 'DeleteNetworkInterface', params: { NetworkInterfaceId: '$eni' }, expect: OK },
   {
-    title: 'an ENI that is gone',
+    title: 'deleting a deleted ENI',
     action: 'DeleteNetworkInterface',
     params: { NetworkInterfaceId: '$eni' },
     expect: refused('InvalidEniId.NotFound', 404),
-    ofAdapter: OK,
+    expectOfAdapter: OK,
   },
   {
     title: 'an API that the simulator lacks',

@@ -13,21 +13,21 @@ import { ensurePythonSdks } from '../../tools/programs/python-sdks.ts';
 export type Product = 'Ecs' | 'Vpc';
 export type Params = Readonly<Record<string, unknown>>;
 
-/** What an SDK made of an answer: the body by the names of the wire, or the refusal as it shows it. */
-const answerSchema = z.union([
+/** A response as an SDK returns it: the body, with the API's field names, or the refusal. */
+const responseSchema = z.union([
   z.object({ body: z.record(z.string(), z.unknown()) }),
   z.object({ code: z.string(), status: z.number() }),
 ]);
-export type Answer = z.output<typeof answerSchema>;
+export type SdkResponse = z.output<typeof responseSchema>;
 
 /** One SDK, pointed at a simulator. */
 export interface SdkClient extends AsyncDisposable {
-  call(product: Product, action: string, params: Params): Promise<Answer>;
+  call(product: Product, action: string, params: Params): Promise<SdkResponse>;
 }
 
 export type ConnectSdk = (simulator: CloudSimulator) => Promise<SdkClient>;
 
-/** The Python SDKs run in a process of their own. @param generation `core` is the older, `tea` the newer. */
+/** Runs the Python SDKs in a separate process. @param generation `core` is the older, `tea` the newer. */
 export function pythonSdk(generation: 'core' | 'tea'): ConnectSdk {
   return async (simulator) => {
     const python = await ensurePythonSdks();
@@ -44,9 +44,9 @@ export function pythonSdk(generation: 'core' | 'tea'): ConnectSdk {
         child.stdin.write(`${JSON.stringify({ product, action, params })}\n`);
         const { value, done } = await lines.next();
         if (done === true) throw new Error(`the ${generation} driver ended during ${action}`);
-        const answer = answerSchema.safeParse(JSON.parse(value));
-        if (!answer.success) throw new Error(`${generation}: ${action}: ${value}`);
-        return answer.data;
+        const response = responseSchema.safeParse(JSON.parse(value));
+        if (!response.success) throw new Error(`${generation}: ${action}: ${value}`);
+        return response.data;
       },
       [Symbol.asyncDispose]: async () => {
         child.stdin.end();
@@ -73,7 +73,7 @@ export const typescriptSdk: ConnectSdk = async (simulator) => {
       const name = `${action.charAt(0).toLowerCase()}${action.slice(1)}`;
       try {
         const { body } = await method.parse(Reflect.get(client, name)).call(client, request);
-        return answerSchema.parse({ body: body?.toMap() });
+        return responseSchema.parse({ body: body?.toMap() });
       } catch (error) {
         const refusal = refusalSchema.safeParse(error);
         if (!refusal.success) throw error;

@@ -8,8 +8,8 @@ import { CASES, type Case } from './cases.ts';
 import { type ConnectSdk, pythonSdk, type SdkClient, typescriptSdk } from './clients.ts';
 
 /**
- * The simulator against SDKs that this project did not write, both generations of signatures among them, and against the adapter
- * that the product itself uses.
+ * Tests the simulator with SDKs that this project did not write, which together use both signature schemes, and with the adapter
+ * of the product.
  */
 
 const SDKS: readonly [name: string, connect: ConnectSdk][] = [
@@ -20,13 +20,13 @@ const SDKS: readonly [name: string, connect: ConnectSdk][] = [
 
 interface Step {
   case: Case;
-  /** Cases that only lead up to it, as the one that is tested cannot express them. */
+  /** Earlier cases that this one depends on and that the client under test cannot express. */
   before: readonly Case[];
 }
 
 const EVERY: readonly Step[] = CASES.map((each) => ({ case: each, before: [] }));
 
-/** What fits the port of our adapter; the official SDK does the rest, so that the account is the same for both. */
+/** The cases that fit the port of our adapter. The official SDK makes the other calls, so that the account is the same. */
 const FITTING = CASES.reduce<{ steps: Step[]; before: Case[] }>(
   ({ steps, before }, each) =>
     fitsAdapter(each.action, each.params ?? {})
@@ -40,13 +40,13 @@ describe.each(SDKS)('%s', (_name, connect) => {
 });
 
 describe('our own adapter', () => {
-  holdToTable(ownAdapter, FITTING, (each) => each.ofAdapter ?? each.expect);
+  holdToTable(ownAdapter, FITTING, (each) => each.expectOfAdapter ?? each.expect);
 
   test('has these APIs, each with a case that it can express', () => {
     expect(new Set(FITTING.map((step) => step.case.action))).toEqual(new Set(ADAPTER_ACTIONS));
   });
 
-  test('lacks these APIs of the simulator, which others of its users need', () => {
+  test('lacks these APIs of the simulator, which its other users need', () => {
     const lacking = ACTIONS.map(({ name }) => name).filter((name) => !ADAPTER_ACTIONS.includes(name));
     expect([...new Set(lacking)].sort()).toEqual([
       'AssignIpv6Addresses',
@@ -82,7 +82,7 @@ function holdToTable(connect: ConnectSdk, steps: readonly Step[], expectedOf: (e
   const values = new Map<string, string>();
 
   beforeAll(async () => {
-    // SDKs sign with the machine's time; that of the cloud stands still a second into the minute, near enough to accept it.
+    // SDKs sign with the machine's time. The cloud's clock stands one second into the current minute, near enough to accept that.
     const startMs = Math.floor(systemClock.now() / 60_000) * 60_000 + 1000;
     const clock = { ...systemClock, now: () => startMs + aheadMs };
     simulator = await startCloudSimulator({
@@ -107,11 +107,11 @@ function holdToTable(connect: ConnectSdk, steps: readonly Step[], expectedOf: (e
     const { product = 'Ecs', action, params, save, behaviour, advanceMs } = each;
     if (behaviour !== undefined) simulator.model.setBehaviour(behaviour, simulator.clock.now());
     aheadMs += advanceMs ?? 0;
-    const answer = await client.call(product, action, filledIn({ RegionId: REGION, ...params }, values));
+    const response = await client.call(product, action, filledIn({ RegionId: REGION, ...params }, values));
     const expected = filledIn(wanted, values);
-    expect(answer).toMatchObject('code' in wanted ? expected : { body: expected });
+    expect(response).toMatchObject('code' in wanted ? expected : { body: expected });
     for (const [name, path] of Object.entries(save ?? {})) {
-      values.set(name, String(at('body' in answer ? answer.body : {}, path)));
+      values.set(name, String(at('body' in response ? response.body : {}, path)));
     }
   }
 
@@ -129,7 +129,7 @@ test('the table has every API of the simulator', () => {
   expect(ACTIONS.map(({ product, name }) => `${product} ${name}`).filter((api) => !tried.has(api))).toEqual([]);
 });
 
-/** Replaces `$name` in every text. What is no plain object or list, as a matcher of vitest, stays unless it holds a sample. */
+/** Replaces `$name` in every text, including texts in lists, objects and vitest's matchers. */
 function filledIn<T>(value: T, values: ReadonlyMap<string, string>): T;
 function filledIn(value: unknown, values: ReadonlyMap<string, string>): unknown {
   if (typeof value === 'string') {
@@ -144,7 +144,7 @@ function filledIn(value: unknown, values: ReadonlyMap<string, string>): unknown 
   const copy: object = Object.create(Object.getPrototypeOf(value));
   for (const key of Reflect.ownKeys(value)) {
     const own: unknown = Reflect.get(value, key);
-    // The pattern of a matcher is compared, not filled in.
+    // Patterns and functions of matchers stay as they are.
     Reflect.set(copy, key, own instanceof RegExp || typeof own === 'function' ? own : filledIn(own, values));
   }
   return copy;

@@ -1,8 +1,8 @@
 """
 Calls the API through one generation of the Python SDKs: `driver.py core|tea ENDPOINT ACCESS_KEY_ID ACCESS_KEY_SECRET REGION`.
 
-Reads one call a line, `{"product": "Ecs", "action": "DescribeVpcs", "params": {…}}` with the names of the wire, and prints one
-line for each: `{"body": {…}}`, or `{"code": "…", "status": 404}` as the SDK shows a refusal.
+Reads one call per line, `{"product": "Ecs", "action": "DescribeVpcs", "params": {…}}` with the API's field names. Prints one line
+for each: `{"body": {…}}`, or `{"code": "…", "status": 404}` for a refusal.
 """
 import importlib
 import json
@@ -29,7 +29,7 @@ def core():
         request.set_protocol_type("http")
         request.set_accept_format("JSON")
         for name, value in params.items():
-            # A RepeatList's setter has an s at its end, whatever its name.
+            # The name of a RepeatList's setter ends in an additional s.
             names = ["set_" + name + "s", "set_" + name] if isinstance(value, list) else ["set_" + name]
             setter = next((getattr(request, each) for each in names if hasattr(request, each)), None)
             if setter is None:
@@ -84,7 +84,7 @@ call = {"core": core, "tea": tea}[generation]()
 for line in sys.stdin:
     wanted = json.loads(line)
     try:
-        answer = call(wanted["product"], wanted["action"], wanted["params"])
-    except Exception as error:  # The reader has to learn of it, whatever it is.
-        answer = {"failure": "%s: %s" % (type(error).__name__, error)}
-    print(json.dumps(answer), flush=True)
+        response = call(wanted["product"], wanted["action"], wanted["params"])
+    except Exception as error:  # Reported to the test, whatever it is.
+        response = {"failure": "%s: %s" % (type(error).__name__, error)}
+    print(json.dumps(response), flush=True)

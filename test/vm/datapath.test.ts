@@ -7,8 +7,8 @@ import { GROUPS } from './inside/groups.ts';
 import { runInVm, type VmResult } from './vm.ts';
 
 /*
- * The data path on a kernel that has act_vlan and 8021q: everything in inside/ runs in one VM, and each of its scenarios
- * is a test here.
+ * Tests the data path on a kernel with act_vlan and 8021q. Everything in inside/ runs in one VM, and each of its scenarios is a
+ * test here.
  */
 
 const ROOT = new URL('../..', import.meta.url).pathname;
@@ -22,12 +22,12 @@ let vm: Promise<VmResult>;
 
 const keyOf = ({ title, name }: Pick<Outcome, 'title' | 'name'>) => `${title}: ${name}`;
 
-/** As deep below the root as a source of the data path: that finds its tools from where it is. */
+/** As deep below the root as the data path's sources, which find their tools relative to their own path. */
 const BUNDLE = join(ROOT, '.state', 'vm', 'bundle', 'main.mjs');
 
 beforeAll(async () => {
   await buildTools();
-  // One file without types: reading hundreds and stripping them takes half a minute on an emulated processor.
+  // A single file without types: reading hundreds of files and stripping their types takes half a minute on an emulated processor.
   await build({
     entryPoints: [join(ROOT, 'test/vm/inside/main.ts')],
     outfile: BUNDLE,
@@ -43,8 +43,8 @@ beforeAll(async () => {
     for (const name of Object.keys(scenarios)) outcomes.set(keyOf({ title, name }), Promise.withResolvers());
   }
   vm = runInVm({
-    // V8 changes code that it has made while other threads run it; emulated on several processors, that has ended in
-    // a crash now and then. Interpreted, it makes none.
+    // V8 patches its generated code while other threads run it. On several emulated processors that has crashed now and then.
+    // With --jitless there is no generated code.
     command: [process.execPath, '--jitless', '--no-warnings', BUNDLE],
     cwd: ROOT,
     timeoutMs: 580_000,
@@ -54,7 +54,7 @@ beforeAll(async () => {
       outcomes.get(keyOf(outcome))?.resolve(outcome);
     },
   });
-  // Those who wait for an outcome are told.
+  // Each test awaits `vm` and gets its error. This only keeps the rejection from being unhandled.
   vm.catch(() => undefined);
 });
 
@@ -75,6 +75,6 @@ describe.each(GROUPS)('$title', ({ title, scenarios }) => {
   });
 });
 
-test('nothing was complained about', async () => {
+test('the program in the VM wrote nothing to standard error', async () => {
   expect(await vm).toMatchObject({ code: 0, stderr: '' });
 });

@@ -9,8 +9,8 @@ import { runInVm, VmError } from './vm.ts';
 
 const silent = () => undefined;
 
-/** Process ids of the machines that a process has started. */
-async function machinesOf(owner: number): Promise<number[]> {
+/** Process ids of the VMs that a process has started. */
+async function vmsOf(owner: number): Promise<number[]> {
   const found: number[] = [];
   for (const entry of await readdir('/proc')) {
     const stat = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '');
@@ -20,11 +20,10 @@ async function machinesOf(owner: number): Promise<number[]> {
   return found;
 }
 
-const someMachineOf = (owner: number) =>
-  pollUntil(async () => (await machinesOf(owner))[0], { what: 'a machine', timeoutMs: 30_000 });
+const someVmOf = (owner: number) => pollUntil(async () => (await vmsOf(owner))[0], { what: 'a VM', timeoutMs: 30_000 });
 
 describe('a program in a VM', () => {
-  test('leaves its exit code and output; sees this machine and changes nothing of it', async () => {
+  test('returns its exit code and output; sees the files of this machine but cannot change them', async () => {
     const lines: string[] = [];
     const text = `it's $HOME, "quoted"`;
     const script = [
@@ -49,21 +48,21 @@ describe('a program in a VM', () => {
     expect(lines.slice(0, 2)).toEqual([`a, b|${text}|/usr`, 'lo']);
     expect((await ensureVmKernel()).name).toContain(`linux-image-${lines[2]} `);
     expect(existsSync('/tmp/written-in-vm')).toBe(false);
-    expect(await machinesOf(process.pid)).toEqual([]);
+    expect(await vmsOf(process.pid)).toEqual([]);
   });
 
-  test('that ends the VM is an error that closes with the console', async () => {
+  test('that ends the VM causes an error with the end of the console', async () => {
     const command = ['sh', '-c', 'echo last words >/dev/console; echo o >/proc/sysrq-trigger; sleep 60'] as const;
     const running = runInVm({ command, timeoutMs: 120_000, log: silent });
     await expect(running).rejects.toThrow(VmError);
     await expect(running).rejects.toThrow(/ended by itself with code 0; the end of its console:\n(?:.*\n)*last words/);
   });
 
-  test('is ended when its time is up', async () => {
+  test('is ended after its timeout', async () => {
     await ensureVmKernel();
     const running = runInVm({ command: ['sleep', 'infinity'], timeoutMs: 500, log: silent });
     await expect(running).rejects.toThrow('the VM was ended after 500 ms without a result');
-    expect(await machinesOf(process.pid)).toEqual([]);
+    expect(await vmsOf(process.pid)).toEqual([]);
   });
 
   test('is ended by its signal', async () => {
@@ -74,20 +73,20 @@ describe('a program in a VM', () => {
       signal: stop.signal,
       log: silent,
     }).catch((error: unknown) => error);
-    await someMachineOf(process.pid);
+    await someVmOf(process.pid);
     stop.abort(new Error('enough'));
     expect(await running).toEqual(new Error('enough'));
-    expect(await machinesOf(process.pid)).toEqual([]);
+    expect(await vmsOf(process.pid)).toEqual([]);
   });
 
-  test('ends with its owner, also when that is killed', async () => {
+  test('ends with its owner, even if the owner is killed', async () => {
     const module = JSON.stringify(join(import.meta.dirname, 'vm.ts'));
     const program = `const { runInVm } = await import(${module}); await runInVm({ command: ['sleep', '60'], timeoutMs: 60000 });`;
     const owner = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'ignore' });
-    const machine = await someMachineOf(owner.pid ?? 0);
+    const pid = await someVmOf(owner.pid ?? 0);
     owner.kill('SIGKILL');
     const isGone = async () =>
-      (await readFile(`/proc/${machine}/stat`, 'utf8').catch(() => '')) === '' ? true : undefined;
-    await pollUntil(isGone, { what: 'the end of the machine', timeoutMs: 10_000 });
+      (await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')) === '' ? true : undefined;
+    await pollUntil(isGone, { what: 'the end of the VM', timeoutMs: 10_000 });
   });
 });

@@ -1,4 +1,4 @@
-/** A table in Markdown with aligned columns; the first row is its head. */
+/** A Markdown table with aligned columns. The first row is the header. */
 export function markdownTable([head = [], ...rows]: string[][]): string {
   const widths = head.map((_, at) => Math.max(...[head, ...rows].map((row) => columns(row[at] ?? ''))));
   const line = (cells: string[], pad = ' ') =>

@@ -4,7 +4,7 @@ import * as z from 'zod';
 import { markdownTable } from './markdown-table.ts';
 
 /**
- * Tables of the figures in docs/performance.json, which `make bench` writes. This is the only source, so pages cannot differ.
+ * Tables of the figures in docs/performance.json, which `make bench` writes. The pages have no other source, so they agree.
  */
 
 export const PERFORMANCE_FILE = 'docs/performance.json';
@@ -26,7 +26,7 @@ const measureSchema = z.strictObject({
 export const performanceSchema = z.strictObject({ measures: z.array(measureSchema) });
 export type MeasuredFigure = z.infer<typeof measureSchema>;
 
-/** Measures of the limits pages, with their labels. */
+/** Rows of the limits pages. */
 const SPEED: readonly Row[] = [
   { name: 'cold trunk pod, idle, created → Bind (median of 7)', en: 'one cold pod, idle', zh: '空闲时创建 1 个 Pod' },
   { name: '100 pods at once, first POST → last Bind', en: '100 pods at once', zh: '同时创建 100 个 Pod' },
@@ -58,9 +58,9 @@ interface Row {
 }
 
 /**
- * The pages with updated tables between `<!-- performance: NAME -->` and `<!-- performance: end -->`.
+ * The pages, with the tables between `<!-- performance: NAME -->` and `<!-- performance: end -->` updated.
  *
- * @throws Error when a page lacks a marker, or the file a measure
+ * @throws Error when a page lacks a marker or the file lacks a figure
  */
 export async function performancePages(root: string): Promise<[path: string, text: string][]> {
   const { measures } = performanceSchema.parse(JSON.parse(await readFile(join(root, PERFORMANCE_FILE), 'utf8')));
@@ -68,7 +68,7 @@ export async function performancePages(root: string): Promise<[path: string, tex
     let text = await readFile(join(root, path), 'utf8');
     for (const [name, table] of Object.entries(tables)) {
       const place = new RegExp(`(<!-- performance: ${name} -->\n\n)[^]*?(\n<!-- performance: end -->)`);
-      if (!place.test(text)) throw new Error(`${path} has no place for the table ${name}`);
+      if (!place.test(text)) throw new Error(`${path} has no marker for the table ${name}`);
       text = text.replace(place, (_all, begin: string, end: string) => `${begin}${table}${end}`);
     }
     return [path, text];
@@ -95,16 +95,16 @@ function everything(measures: readonly MeasuredFigure[]): string {
   return `${markdownTable([['measure', 'measured', 'budget', '', 'upstream (default / tuned)'], ...rows])}\n${origin(measures)}\n`;
 }
 
-/** Names each machine and commit once; after `--only` there may be several. */
+/** Names each machine and commit once. There may be several after `--only`. */
 function origin(measures: readonly MeasuredFigure[]): string {
   const origins = new Map<string, number>();
   for (const { commit, date, cores, runs } of measures) {
-    const often = runs.length === 1 ? 'one run' : `the median of ${runs.length} runs`;
-    const words = `commit ${commit.slice(0, 8)} of ${date} on ${cores} cores, ${often}`;
-    origins.set(words, (origins.get(words) ?? 0) + 1);
+    const statistic = runs.length === 1 ? 'one run' : `the median of ${runs.length} runs`;
+    const text = `commit ${commit.slice(0, 8)} of ${date} on ${cores} cores, ${statistic}`;
+    origins.set(text, (origins.get(text) ?? 0) + 1);
   }
-  const told = [...origins].map(([words, count]) => (origins.size === 1 ? words : `${count} of ${words}`));
-  return `Measured: ${told.join('; ')} ([performance.json](${PERFORMANCE_FILE})).`;
+  const list = [...origins].map(([text, count]) => (origins.size === 1 ? text : `${count} of ${text}`));
+  return `Measured: ${list.join('; ')} ([performance.json](${PERFORMANCE_FILE})).`;
 }
 
 function someOf(

@@ -5,16 +5,16 @@ import { identifyProcess, isRunning } from './process-table.ts';
 const CGROUP_ROOT = '/sys/fs/cgroup';
 const PREFIX = 'terway-test-node';
 
-/** Name of a node's cgroup; it tells whose it is, so that others can remove it after the owner was killed. */
+/** Name of a node's cgroup. It identifies the owner, so that others can remove the cgroup after the owner was killed. */
 export async function cgroupName(node: string): Promise<string> {
   const owner = await identifyProcess(process.pid);
   return [PREFIX, process.pid, owner?.startTicks ?? 0, node].join('.');
 }
 
-/** Paths of all cgroups of nodes, of this and of other owners, in all hierarchies. */
+/** Paths of the cgroups of all nodes, of every owner and in every hierarchy. */
 export async function nodeCgroups(): Promise<string[]> {
   const found: string[] = [];
-  // With version 2 there is one hierarchy, at the root; with version 1 one per controller, below it.
+  // Version 2 has one hierarchy, at the root. Version 1 has one for each controller, below it.
   for (const folder of [CGROUP_ROOT, ...(await subfolders(CGROUP_ROOT))]) {
     for (const path of await subfolders(folder)) {
       if (path.slice(folder.length + 1).startsWith(`${PREFIX}.`)) found.push(path);
@@ -24,8 +24,8 @@ export async function nodeCgroups(): Promise<string[]> {
 }
 
 /**
- * Removes the cgroups of nodes whose owner was killed together with what cleans up after it: the only thing that the
- * kernel does not take back by itself.
+ * Removes the cgroups of nodes whose owner was killed together with its cleanup process. Only these survive: the kernel removes
+ * everything else by itself.
  */
 export async function removeAbandonedCgroups(): Promise<void> {
   for (const path of await nodeCgroups()) {

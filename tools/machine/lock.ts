@@ -11,17 +11,17 @@ export interface LockOptions {
 }
 
 /**
- * Takes an exclusive lock between processes of this machine, and waits for it as long as its holder lives.
+ * Takes an exclusive lock between processes of this machine, and waits as long as its holder lives.
  *
- * The lock is a file that names its holder; that of a holder that is gone is taken over.
+ * The lock is a file that names its holder. If the holder is gone, the lock is taken over.
  *
- * @returns a function that gives the lock back.
+ * @returns a function that releases the lock.
  * @throws the signal's reason when it aborts.
  */
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<() => Promise<void>> {
   const self = await identifyProcess(process.pid);
   if (self === undefined) throw new ToolError('cannot read /proc: the test cluster needs Linux');
-  let told = false;
+  let notified = false;
   while (!(await createComplete(path, JSON.stringify(self)))) {
     const content = await readFile(path, 'utf8').catch(() => undefined);
     if (content === undefined) continue;
@@ -30,8 +30,8 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
       await breakLock(path, content);
       continue;
     }
-    if (!told) options.onWait?.(holder.data.pid);
-    told = true;
+    if (!notified) options.onWait?.(holder.data.pid);
+    notified = true;
     await pause(200, options.signal);
   }
   return () => unlink(path);
@@ -40,7 +40,7 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
 /**
  * Creates a file together with its content, so that no reader ever finds it half written.
  *
- * @returns false when the file exists already.
+ * @returns false when the file already exists.
  */
 export async function createComplete(path: string, content: string): Promise<boolean> {
   const temporary = temporaryName(path);
@@ -56,12 +56,12 @@ export async function createComplete(path: string, content: string): Promise<boo
   }
 }
 
-/** A name beside `path` that nobody else uses. */
+/** A unique name beside `path`. */
 export function temporaryName(path: string): string {
   return `${path}.${process.pid}-${randomBytes(4).toString('hex')}`;
 }
 
-/** JSON that may be damaged; undefined when it is. */
+/** Parses JSON that may be damaged; undefined when it is. */
 export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -71,8 +71,8 @@ export function parseJson(text: string): unknown {
 }
 
 async function breakLock(path: string, observed: string): Promise<void> {
-  // By renaming, because of two that break the same lock only one finds the file. What it finds may already be the
-  // lock of a third: then it goes back.
+  // Of two processes that break the same lock, only one can rename the file. What it renamed may already be the lock of a
+  // third process, and then has to go back.
   const aside = temporaryName(path);
   try {
     await rename(path, aside);

@@ -5,7 +5,7 @@ export interface PollOptions {
   /** Completes the message "timed out waiting for …". */
   what: string;
   timeoutMs: number;
-  /** Default: ever less often, so that a long wait does not cost the API server more than a short one is late. */
+  /** Default: grows with the wait, so that a long wait sends the API server few requests and a short one ends promptly. */
   intervalMs?: number;
   signal?: AbortSignal | undefined;
 }
@@ -13,7 +13,7 @@ export interface PollOptions {
 /**
  * Polls `condition` until it returns something other than undefined, and returns that.
  *
- * A condition that throws ends the wait: what is worth another try has to answer undefined.
+ * A condition that throws ends the wait. To be tried again, it has to return undefined.
  *
  * @throws DeadlineError after `timeoutMs`; the signal's reason when it aborts.
  */
@@ -21,8 +21,8 @@ export async function pollUntil<T>(condition: () => Promise<T | undefined>, opti
   const startedMs = performance.now();
   for (let waitedMs = 0; waitedMs < options.timeoutMs; waitedMs = performance.now() - startedMs) {
     options.signal?.throwIfAborted();
-    const answer = await condition();
-    if (answer !== undefined) return answer;
+    const result = await condition();
+    if (result !== undefined) return result;
     await pause(options.intervalMs ?? Math.min(Math.max(waitedMs / 10, 50), 250), options.signal);
   }
   throw new DeadlineError(`timed out after ${options.timeoutMs} ms waiting for ${options.what}`);
@@ -38,7 +38,7 @@ export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   }
 }
 
-/** Like {@link pause}, but an abort merely ends it early; for loops that look at the signal themselves. */
+/** Like {@link pause}, but an abort just ends it early. For loops that check the signal themselves. */
 export async function pauseQuietly(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
   await delay(ms, undefined, { signal }).catch(() => undefined);

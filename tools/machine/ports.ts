@@ -1,12 +1,12 @@
 import { createServer } from 'node:net';
 import { ToolError } from '../errors.ts';
 
-// Below the kernel's default ephemeral range (32768–60999): no outgoing connection of anybody can take a port of ours
-// between the choice and the bind, nor while the API server is being restarted.
+// Below the kernel's default ephemeral range (32768–60999), so that no outgoing connection can take one of our ports
+// between the choice and the bind, or while the API server restarts.
 const FIRST_PORT = 20_000;
 const PORT_COUNT = 10_000;
 
-/** Chooses `count` different TCP ports that nobody listens on at 127.0.0.1. @throws ToolError when none is free. */
+/** Chooses `count` different TCP ports of 127.0.0.1 on which nothing listens. @throws ToolError when too few are free. */
 export async function chooseFreePorts(count: number): Promise<number[]> {
   const chosen = new Set<number>();
   for (let attempt = 0; chosen.size < count && attempt < 200; attempt++) {

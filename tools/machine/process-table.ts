@@ -2,11 +2,11 @@ import { readFile } from 'node:fs/promises';
 import * as z from 'zod';
 import { pollUntil } from './poll.ts';
 
-/** Names one process for good: a pid alone is used again, together with the start time it is not. */
+/** Identifies one process for good. Pids are reused, but not together with the same start time. */
 export const processIdentitySchema = z.object({ pid: z.number().int().positive(), startTicks: z.string() });
 export type ProcessIdentity = z.infer<typeof processIdentitySchema>;
 
-/** Identity of a process that runs now; undefined when there is none, or only a zombie is left of it. */
+/** Identity of a running process. Undefined when there is none, or only a zombie. */
 export async function identifyProcess(pid: number): Promise<ProcessIdentity | undefined> {
   const stat = await readProc(pid, 'stat');
   if (stat === undefined) return undefined;
@@ -31,9 +31,9 @@ export async function commandLine(pid: number): Promise<string[]> {
 }
 
 /**
- * Sends a signal to exactly the recorded process, provided that its command line mentions `mustMention`.
+ * Sends a signal to exactly the recorded process, if its command line contains `mustMention`.
  *
- * @returns false when that process is gone or is another one.
+ * @returns false when that process is gone or another one has its pid.
  */
 export async function signalRecorded(
   identity: ProcessIdentity,

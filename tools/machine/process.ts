@@ -7,9 +7,9 @@ export interface ComponentSpec {
   name: string;
   command: string;
   args: readonly string[];
-  /** Receives both output streams; appended to, so that the log of a restarted component keeps its first life. */
+  /** Receives both output streams. Appended to, so that the log of a restarted component keeps its first run. */
   logPath: string;
-  /** A component writes nothing there on purpose; libraries that look for a home must not find the user's. */
+  /** Components write nothing there on purpose, but libraries that look for a home must not find the user's. */
   homeDirectory: string;
 }
 
@@ -43,7 +43,7 @@ export class Component {
   }
 
   /**
-   * Starts the process. It ends when this process does, however that ends: see `init` in kube/main.go.
+   * Starts the process. It ends when this process does, for whatever reason: see `init` in kube/main.go.
    *
    * @throws ComponentFailedError when the program cannot be run.
    */
@@ -52,13 +52,13 @@ export class Component {
     try {
       const child = spawn(spec.command, spec.args, {
         cwd: spec.homeDirectory,
-        // Not our environment: a proxy set for the user must not see the API server's calls to webhooks.
+        // Not our environment: a proxy set for the user must not handle the API server's calls to webhooks.
         env: {
           PATH: process.env['PATH'] ?? '',
           HOME: spec.homeDirectory,
           TERWAY_PARENT_PID: String(process.pid),
         },
-        // A session of its own: Ctrl-C in a terminal must reach only us, who stop the components in order.
+        // A session of its own: Ctrl-C in a terminal must reach only this process, which stops the components in order.
         detached: true,
         stdio: ['ignore', log.fd, log.fd],
       });
@@ -81,7 +81,7 @@ export class Component {
   }
 
   /**
-   * Waits for `condition`, but no longer than the process lives.
+   * Waits for `condition`, but only while the process lives.
    *
    * @throws ComponentFailedError when the process ends first or `condition` rejects; the signal's reason.
    */
@@ -103,7 +103,7 @@ export class Component {
     }
   }
 
-  /** Ends the process: SIGTERM, after `graceMs` SIGKILL. Resolves when it has ended. */
+  /** Sends SIGTERM, and SIGKILL after `graceMs`. Resolves when the process has ended. */
   async stop(graceMs: number): Promise<void> {
     this.#child.kill('SIGTERM');
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), graceMs);
@@ -111,13 +111,13 @@ export class Component {
     clearTimeout(timer);
   }
 
-  /** Ends the process without any warning. Resolves when it has ended. */
+  /** Kills the process without warning. Resolves when it has ended. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.exited;
   }
 
-  /** The lines of the log that say most about a failure: its last errors, else its last lines. */
+  /** The most useful lines of the log after a failure: its last errors, otherwise its last lines. */
   async logTail(): Promise<string[]> {
     const text = await readFile(this.#logPath, 'utf8').catch(() => '');
     const lines = text.split('\n').filter((line) => line.trim() !== '');

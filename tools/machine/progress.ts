@@ -1,6 +1,6 @@
-/** Tells how far a build is: lines for a log, one line that updates for a terminal. */
+/** Shows the progress of a build: separate lines in a log, one line that updates on a terminal. */
 export class BuildProgress {
-  /** Packages that a build from nothing compiles; 0 while unknown. */
+  /** Number of packages that a build from scratch compiles; 0 while unknown. */
   total = 0;
   readonly #log: ((line: string) => void) | undefined;
   readonly #startMs = performance.now();
@@ -11,11 +11,11 @@ export class BuildProgress {
     this.#log = log;
   }
 
-  /** Announces the build and reports on it from then on, until {@link stop}. */
+  /** Announces the build and reports its progress until {@link stop}. */
   start(line: string): void {
-    this.say(line);
+    this.print(line);
     this.#timer = setInterval(() => this.#report(), this.#isTerminal() ? 500 : 10_000);
-    // Must not keep the process alive when the build was abandoned.
+    // Must not keep the process alive after an abandoned build.
     this.#timer.unref();
   }
 
@@ -23,14 +23,14 @@ export class BuildProgress {
     this.#compiled++;
   }
 
-  say(line: string): void {
+  print(line: string): void {
     if (this.#log) this.#log(line);
     else process.stderr.write(this.#isTerminal() ? `\r\u001b[K${line}\n` : `${line}\n`);
   }
 
   finish(line: string): void {
     this.stop();
-    this.say(`${line} in ${this.#elapsed()}`);
+    this.print(`${line} in ${this.#elapsed()}`);
   }
 
   stop(): void {
@@ -38,11 +38,11 @@ export class BuildProgress {
   }
 
   #report(): void {
-    // Some packages are cached as a rule, and are then not compiled: the total is an upper bound.
+    // An upper bound: packages in Go's cache are not compiled again.
     const of = this.total > 0 ? ` of at most ${this.total}` : '';
     const line = `  ${this.#elapsed()}: ${this.#compiled}${of} packages compiled`;
     if (this.#isTerminal()) process.stderr.write(`\r\u001b[K${line}`);
-    else this.say(line);
+    else this.print(line);
   }
 
   #isTerminal(): boolean {

@@ -1,7 +1,7 @@
 /**
  * Node's flags for the control plane. Its garbage is short-lived, so a young generation of the default size (three times 16 MB
- * and more) would waste a third of the process's memory. Objects promoted from a small one are mostly garbage soon after, so
- * the old generation is collected early. By default Node limits the heap to half of a container's memory, and would run out
+ * and more) would waste a third of the process's memory. With a small one, most objects that are promoted soon become garbage,
+ * so the old generation is collected early. By default Node limits the heap to half of a container's memory, and would run out
  * of heap with the other half unused.
  */
 export const LAUNCH_FLAGS: readonly string[] = [

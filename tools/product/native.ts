@@ -37,7 +37,7 @@ const TARGETS: readonly Target[] = [
 const TEST_TARGETS: readonly Target[] = [{ name: 'frames', folder: 'test', compiler: 'gcc', flags: STATIC }];
 
 /**
- * Compiles what is out of date.
+ * Compiles the outputs that are out of date.
  *
  * @returns the names of the built files
  * @throws Error with the compiler's message, or the name of a missing compiler

@@ -10,7 +10,7 @@ const KUBERNETES = 'v1.36.3';
 
 const NOTICE = '# Made from charts/terway-controlplane by `make manifests`; do not edit.\n';
 
-/** Placeholders for values to fill in by hand. */
+/** Placeholders for values that users fill in by hand. */
 const PLACEHOLDERS = {
   controlPlane: { config: { regionID: '<region>', clusterID: '<cluster id>', vpcID: 'vpc-0000' } },
 };
@@ -43,7 +43,7 @@ export const MANIFEST_FILES = Object.keys(FILES);
  *
  * @param values merged over the chart's own
  * @returns what Helm prints
- * @throws with what Helm says, when it refuses values or a template fails
+ * @throws Error with Helm's message when it rejects values or a template fails
  */
 export async function renderChart(values: Record<string, unknown>, args: readonly string[] = []): Promise<string> {
   const helm = await ensureHelm();
@@ -69,7 +69,7 @@ export async function chartManifests(): Promise<Map<string, string>> {
   );
 }
 
-/** Documents by template, without the chart's name and the extension. */
+/** Documents by the name of their template, without the chart's name and the extension. */
 function bySource(text: string): Map<string, string[]> {
   const found = new Map<string, string[]>();
   for (const part of text.split(/^---\n/m)) {

@@ -8,7 +8,7 @@ export interface BuildOptions {
   log?: ((line: string) => void) | undefined;
 }
 
-/** Folder for what is expensive to make and does not belong into the work tree. */
+/** Folder for results that are expensive to make and do not belong in the work tree. */
 export function cacheDirectory(): string {
   const own = process.env['TERWAY_CACHE_DIR'];
   if (own !== undefined && own !== '') return own;

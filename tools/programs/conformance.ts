@@ -12,11 +12,11 @@ const BUILD: GoBuild = {
   what: `the e2e suite of Kubernetes ${KUBERNETES_VERSION} and its test image`,
   duration: 'about 6 minutes on 2 cores when nothing is cached',
   sourceDir: fileURLToPath(new URL('conformance/', import.meta.url)),
-  // "tool" stands for the one that go.mod lists: agnhost.
+  // "tool" stands for the tool that go.mod lists: agnhost.
   packages: ['tool'],
   tests: { package: 'k8s.io/kubernetes/test/e2e', program: SUITE },
   linkerFlags: VERSION_FLAGS,
-  // A folder: files are named after their packages.
+  // A folder, with files named after their packages.
   output: '',
   mainProgram: SUITE,
   advice: '',
@@ -28,7 +28,7 @@ export interface ConformancePrograms {
   agnhost: string;
 }
 
-/** Finds them in the cache or builds them into it. @throws MissingToolError without a usable Go; BuildFailedError. */
+/** Finds the programs in the cache, or builds them. @throws MissingToolError without a usable Go; BuildFailedError. */
 export async function ensureConformancePrograms(options: BuildOptions = {}): Promise<ConformancePrograms> {
   const directory = await ensureBuilt(BUILD, options);
   return { suite: join(directory, SUITE), agnhost: join(directory, AGNHOST) };

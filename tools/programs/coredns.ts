@@ -10,7 +10,7 @@ const BUILD: GoBuild = {
   what: `CoreDNS ${COREDNS_VERSION} for the tests`,
   duration: 'about 3 minutes on 2 cores when nothing is cached',
   sourceDir: fileURLToPath(new URL('coredns/', import.meta.url)),
-  // "tool" stands for the one that go.mod lists.
+  // "tool" stands for the tool that go.mod lists.
   packages: ['tool'],
   linkerFlags: '-s -w',
   output: '',
@@ -18,7 +18,7 @@ const BUILD: GoBuild = {
   advice: '',
 };
 
-/** Finds CoreDNS in the cache or builds it into it. @throws MissingToolError without a usable Go; BuildFailedError. */
+/** Finds CoreDNS in the cache, or builds it. @throws MissingToolError without a usable Go; BuildFailedError. */
 export async function ensureCoreDns(options: BuildOptions = {}): Promise<string> {
   return join(await ensureBuilt(BUILD, options), BUILD.mainProgram);
 }

@@ -6,18 +6,18 @@ import { acquireLock } from '../machine/lock.ts';
 import { BuildProgress } from '../machine/progress.ts';
 import type { BuildOptions } from './cache.ts';
 
-/** A package that apt can download. It is unpacked into the cache, never installed: nothing of the machine changes. */
+/** A package that apt can download. It is unpacked into the cache and never installed, so the machine does not change. */
 export interface DebianPackage {
   name: string;
   version: string;
 }
 
-/** The newest version that apt knows. @throws MissingToolError when it knows none. */
+/** The newest version that apt knows. @throws MissingToolError when apt does not know the package. */
 export async function newestPackage(name: string): Promise<DebianPackage> {
   const shown = await run('apt-cache', ['show', '--no-all-versions', name]).catch(() => '');
   const version = /^Version: (\S+)$/m.exec(shown)?.[1];
   if (version !== undefined) return { name, version };
-  throw new MissingToolError(`apt knows no package ${name}, which tests need; run as root: apt-get update`);
+  throw new MissingToolError(`apt does not know the package ${name}, which tests need: run apt-get update as root`);
 }
 
 /** Downloads a package into the folder `temporary` and unpacks it to `unpacked`. @throws BuildFailedError, MissingToolError */
@@ -29,13 +29,13 @@ export async function unpackPackage(
 ): Promise<void> {
   await run('apt-get', ['download', '-q', `${name}=${version}`], { cwd: temporary, signal });
   const archive = (await readdir(temporary)).find((entry) => entry.endsWith('.deb'));
-  if (archive === undefined) throw new BuildFailedError(`apt-get download left no package of ${name}`);
+  if (archive === undefined) throw new BuildFailedError(`apt-get download wrote no file for ${name}`);
   await run('dpkg-deb', ['--extract', join(temporary, archive), unpacked], { signal });
 }
 
 /**
- * Makes `directory` in the folder `cache` unless it exists; of several processes one does it and the others wait. What else lies in the
- * folder, such as an older version, is removed then.
+ * Creates `directory` in the folder `cache` unless it exists: one process does the work while others wait. Then removes everything
+ * else in the folder, such as older versions.
  */
 export async function onceAtATime(
   cache: string,
@@ -46,11 +46,11 @@ export async function onceAtATime(
   const progress = new BuildProgress(options.log);
   const release = await acquireLock(join(cache, 'build.lock'), {
     signal: options.signal,
-    onWait: (pid) => progress.say(`waiting for process ${pid}, which is preparing ${options.what}`),
+    onWait: (pid) => progress.print(`waiting for process ${pid}, which is preparing ${options.what}`),
   });
   try {
     if (await exists(directory)) return;
-    progress.say(`preparing ${options.what}, once`);
+    progress.print(`preparing ${options.what}, once`);
     // Only the lock holder gets here, so leftovers are older versions or from killed builders.
     const old = (await readdir(cache)).filter((entry) => entry !== 'build.lock' && !entry.startsWith('build.lock.'));
     await options.build();
@@ -66,7 +66,7 @@ interface RunOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Runs a program to its end. @returns what it printed. @throws MissingToolError; BuildFailedError with the end of what it complained about. */
+/** Runs a program to its end. @returns its output. @throws MissingToolError; BuildFailedError with the end of its error output. */
 export async function run(command: string, args: readonly string[], { cwd, signal }: RunOptions = {}): Promise<string> {
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -90,7 +90,7 @@ export async function run(command: string, args: readonly string[], { cwd, signa
   });
   if (code === 0) return output.stdout;
   const why = output.stderr.trim().split('\n').slice(-5).join(' | ');
-  const hint = command === 'apt-get' ? ' (are the lists of packages old? run as root: apt-get update)' : '';
+  const hint = command === 'apt-get' ? ' (if the package lists are out of date, run apt-get update as root)' : '';
   throw new BuildFailedError(`${command} ${args[0] ?? ''} failed with code ${code}${hint}: ${why}`);
 }
 

@@ -8,26 +8,26 @@ import { acquireLock } from '../machine/lock.ts';
 import { BuildProgress } from '../machine/progress.ts';
 import { type BuildOptions, cacheDirectory, isExecutable } from './cache.ts';
 
-/** Programs that are built from Go modules, together. */
+/** Programs from Go modules that are built together. */
 export interface GoBuild {
-  /** Folder in the cache; also what may be built by one process at a time. */
+  /** Folder in the cache. Only one process at a time builds into it. */
   cacheName: string;
-  /** What is built, as it should read after "building". */
+  /** The programs, as they should read after "building". */
   what: string;
-  /** How long that takes, as it should read after the path. */
+  /** How long the build takes, as it should read after the path. */
   duration: string;
   /** Folder with go.mod, go.sum and the sources. */
   sourceDir: string;
-  /** What `go build` is given. */
+  /** Packages for `go build`. */
   packages: readonly string[];
-  /** Package whose tests are a program, which `go test -c` builds as well, and the name that it gets. */
+  /** A package whose tests are a program, also built, with `go test -c`; and the name of that program. */
   tests?: { package: string; program: string };
   linkerFlags: string;
-  /** Value of -o below the cache's folder: a file, or the empty text for files named after their packages. */
+  /** Value of -o, relative to the cache's folder: a file, or empty for files named after their packages. */
   output: string;
-  /** A program whose presence shows that the build was completed. */
+  /** A program whose presence shows that the build is complete. */
   mainProgram: string;
-  /** What to do without a usable Go. */
+  /** Further advice when there is no usable Go. */
   advice: string;
   /** Called with the folder before it gets its final name. */
   complete?: (directory: string) => Promise<void>;
@@ -37,7 +37,7 @@ export interface GoBuild {
  * Finds the programs in the cache, or builds them into it (minutes, once).
  *
  * The cache is `TERWAY_CACHE_DIR`, by default `terway-controlplane` in `XDG_CACHE_HOME` or `~/.cache`. Any number of
- * processes may ask at once; one builds and the others wait for it.
+ * processes may call this at once: one builds and the others wait for it.
  *
  * @returns the folder with the programs.
  * @throws MissingToolError without a usable Go; BuildFailedError.
@@ -53,7 +53,7 @@ export async function ensureBuilt(build: GoBuild, options: BuildOptions = {}): P
   const progress = new BuildProgress(options.log);
   const release = await acquireLock(join(cache, 'build.lock'), {
     signal: options.signal,
-    onWait: (pid) => progress.say(`waiting for process ${pid}, which is building ${build.what}`),
+    onWait: (pid) => progress.print(`waiting for process ${pid}, which is building ${build.what}`),
   });
   try {
     if (!(await isThere())) await compile(build, cache, directory, progress, options.signal);
@@ -91,7 +91,7 @@ async function compile(
       await go(['test', '-c'], `${temporary}/${tests.program}`, [tests.package]);
     }
     await build.complete?.(temporary);
-    // A damaged folder under the final name has no program in it, or we would not be here.
+    // A folder of this name is damaged: with the program in it, we would not be here.
     await rm(directory, { recursive: true, force: true });
     await rename(temporary, directory);
     progress.finish(`built ${build.what}`);
@@ -101,7 +101,7 @@ async function compile(
   }
 }
 
-/** Runs a step of the build. @returns the lines of its standard output. */
+/** Runs one step of the build. @returns the lines of its standard output. */
 async function run(
   args: string[],
   cwd: string,
@@ -147,10 +147,10 @@ function goEnvironment(): NodeJS.ProcessEnv {
   };
 }
 
-/** @throws MissingToolError when there is no Go, or one older than go.mod asks for. */
+/** @throws MissingToolError when Go is missing or older than go.mod requires. */
 async function installedGoVersion({ sourceDir, advice, what }: GoBuild): Promise<string> {
   const wanted = /^go (\d+\.\d+(?:\.\d+)?)$/m.exec(await readFile(join(sourceDir, 'go.mod'), 'utf8'))?.[1] ?? '';
-  const mend = `install Go ${wanted} or newer${advice}`;
+  const remedy = `install Go ${wanted} or newer${advice}`;
   const output = await new Promise<string>((resolve, reject) => {
     const child = spawn('go', ['env', 'GOVERSION'], { env: goEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] });
     let text = '';
@@ -160,14 +160,14 @@ async function installedGoVersion({ sourceDir, advice, what }: GoBuild): Promise
     child.once('error', reject);
     child.once('close', () => resolve(text.trim()));
   }).catch((error: unknown) => {
-    throw new MissingToolError(`Go is needed to build ${what}, and there is no "go" on the PATH: ${mend}`, {
+    throw new MissingToolError(`Go is needed to build ${what}, and there is no "go" on the PATH: ${remedy}`, {
       cause: error,
     });
   });
   const found = /^go(\d+(?:\.\d+)*)/.exec(output)?.[1];
   if (found === undefined || compareVersions(found, wanted) < 0) {
     throw new MissingToolError(
-      `Go ${wanted} is needed to build ${what}, found ${output || 'none that works'}: ${mend}`,
+      `Go ${wanted} is needed to build ${what}, found ${output || 'none that works'}: ${remedy}`,
     );
   }
   return output;

@@ -10,7 +10,7 @@ const BUILD: GoBuild = {
   what: `Helm ${HELM_VERSION} for the tests`,
   duration: 'about 2 minutes on 2 cores when nothing is cached',
   sourceDir: fileURLToPath(new URL('helm/', import.meta.url)),
-  // "tool" stands for the one that go.mod lists.
+  // "tool" stands for the tool that go.mod lists.
   packages: ['tool'],
   linkerFlags: `-s -w -X helm.sh/helm/v4/internal/version.version=${HELM_VERSION}`,
   output: '',
@@ -18,7 +18,7 @@ const BUILD: GoBuild = {
   advice: '',
 };
 
-/** Finds Helm in the cache or builds it into it. @throws MissingToolError without a usable Go; BuildFailedError. */
+/** Finds Helm in the cache, or builds it. @throws MissingToolError without a usable Go; BuildFailedError. */
 export async function ensureHelm(options: BuildOptions = {}): Promise<string> {
   return join(await ensureBuilt(BUILD, options), BUILD.mainProgram);
 }

@@ -16,10 +16,10 @@ export const COMPONENTS = [
 ] as const;
 export type ComponentName = (typeof COMPONENTS)[number];
 
-/** Where the programs of a test cluster are. */
+/** Paths of the programs of a test cluster. */
 export interface KubeBinaries {
   directory: string;
-  /** `assets`: given by KUBEBUILDER_ASSETS, perhaps without some of the components. `built`: all of them, by us. */
+  /** `assets`: from KUBEBUILDER_ASSETS, where some components may be missing. `built`: built by us, all of them. */
   origin: 'built' | 'assets';
   available: ReadonlySet<ComponentName>;
   path(component: ComponentName): string;
@@ -28,7 +28,7 @@ export interface KubeBinaries {
 const PROGRAM = 'kube';
 export const KUBERNETES_VERSION = 'v1.36.3';
 
-/** Clients refuse a server of version v0.0.0, which an unlinked version would be. */
+/** Clients reject a server of version v0.0.0, which is what a server built without these flags reports. */
 export const VERSION_FLAGS = [
   '-s',
   '-w',

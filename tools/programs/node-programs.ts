@@ -8,7 +8,7 @@ const BUILD: GoBuild = {
   what: 'containerd and portmap for the real nodes of the tests',
   duration: 'about 2 minutes on 2 cores when nothing is cached',
   sourceDir: fileURLToPath(new URL('../../test/cluster/real-nodes/programs/', import.meta.url)),
-  // "tool" stands for those that go.mod lists: containerd, its shim, ctr and portmap.
+  // "tool" stands for the tools that go.mod lists: containerd, its shim, ctr and portmap.
   packages: ['tool', '.'],
   linkerFlags: '-s -w',
   output: '',
@@ -16,15 +16,15 @@ const BUILD: GoBuild = {
   advice: '',
 };
 
-/** Where the programs are that only real nodes need. */
+/** Paths of the programs that only real nodes need. */
 export interface RealNodePrograms {
   /** Has containerd, containerd-shim-runc-v2, ctr and portmap. */
   directory: string;
-  /** See programs/main.go. */
+  /** See test/cluster/real-nodes/programs/main.go. */
   nodeMachine: string;
 }
 
-/** Finds them in the cache or builds them into it. @throws MissingToolError without a usable Go; BuildFailedError. */
+/** Finds the programs in the cache, or builds them. @throws MissingToolError without a usable Go; BuildFailedError. */
 export async function ensureRealNodePrograms(options: BuildOptions = {}): Promise<RealNodePrograms> {
   const directory = await ensureBuilt(BUILD, options);
   return { directory, nodeMachine: join(directory, BUILD.mainProgram) };

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type BuildOptions, cacheDirectory } from './cache.ts';
 import { exists, newestPackage, onceAtATime, unpackPackage } from './debian-package.ts';
 
-/** Debian's Prometheus from the cache, or downloaded into it. @returns the folder of the programs. @throws MissingToolError, BuildFailedError */
+/** Finds Debian's Prometheus in the cache, or downloads it. @returns the folder of its programs. @throws MissingToolError, BuildFailedError */
 export async function ensurePrometheus(options: BuildOptions = {}): Promise<string> {
   const wanted = await newestPackage('prometheus');
   const cache = join(cacheDirectory(), 'prometheus');

@@ -7,15 +7,15 @@ import { acquireLock } from '../machine/lock.ts';
 import { type BuildOptions, cacheDirectory, isExecutable } from './cache.ts';
 
 const REQUIREMENTS = join(import.meta.dirname, 'python-sdks.txt');
-/** Builds the packages that come as sources; the newest that knows all of them. */
+/** Builds the packages that come as source. This is the newest version that can build all of them. */
 const SETUPTOOLS = 'setuptools==80.9.0';
 const COMPLETE = 'complete';
 
 /**
  * Finds the Python SDKs of both generations in the cache, or installs them into it (a minute, once). Any number of processes may
- * ask at once; one installs and the others wait for it.
+ * call this at once: one installs and the others wait for it.
  *
- * @returns the Python of a virtual environment that has them.
+ * @returns path of the Python of a virtual environment that has the SDKs.
  * @throws MissingToolError without a Python that can make virtual environments; BuildFailedError.
  */
 export async function ensurePythonSdks(options: BuildOptions = {}): Promise<string> {
@@ -25,7 +25,7 @@ export async function ensurePythonSdks(options: BuildOptions = {}): Promise<stri
   const cache = join(cacheDirectory(), 'python-sdks');
   const directory = join(cache, key);
   const python = join(directory, 'bin', 'python');
-  // A virtual environment knows its own path, so it cannot be renamed into place: this file is written last.
+  // A virtual environment contains its own path, so it cannot be renamed into place. This file is written last instead.
   const isThere = async () => (await isExecutable(python)) && (await readdir(directory)).includes(COMPLETE);
   if (await isThere()) return python;
 
@@ -42,7 +42,7 @@ export async function ensurePythonSdks(options: BuildOptions = {}): Promise<stri
     await step('python3', ['-m', 'venv', directory], options);
     const install = ['-m', 'pip', 'install', '--no-input', '--quiet', '--disable-pip-version-check'];
     await step(python, [...install, SETUPTOOLS], options);
-    // Exactly what is listed: no dependency is resolved, and none of the builds fetches tools of its own.
+    // Exactly the listed packages: pip resolves no dependencies, and no build fetches tools of its own.
     await step(python, [...install, '--no-deps', '--no-build-isolation', '-r', REQUIREMENTS], options);
     await writeFile(join(directory, COMPLETE), '');
     return python;
@@ -59,16 +59,16 @@ async function step(command: string, args: string[], { signal }: BuildOptions): 
 }
 
 async function pythonVersion(): Promise<string> {
-  const mend = 'install Python 3.9 or newer with its venv module (Debian: apt-get install python3-venv)';
+  const remedy = 'install Python 3.9 or newer with its venv module (Debian: apt-get install python3-venv)';
   const found = await run('python3', ['-c', 'import sys, venv, ensurepip; print(sys.version, sys.prefix)']).catch(
     (cause: unknown) => {
-      throw new MissingToolError(`the tests with foreign SDKs need "python3", which is not on the PATH: ${mend}`, {
+      throw new MissingToolError(`the SDK tests need "python3", which is not on the PATH: ${remedy}`, {
         cause,
       });
     },
   );
   if (found.code === 0) return found.output.trim();
-  throw new MissingToolError(`the tests with foreign SDKs need a python3 that can make virtual environments: ${mend}`);
+  throw new MissingToolError(`the SDK tests need a python3 that can make virtual environments: ${remedy}`);
 }
 
 async function run(command: string, args: string[], signal?: AbortSignal): Promise<{ code: number; output: string }> {

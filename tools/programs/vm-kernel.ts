@@ -6,26 +6,26 @@ import { BuildFailedError } from '../errors.ts';
 import { type BuildOptions, cacheDirectory } from './cache.ts';
 import { type DebianPackage, exists, newestPackage, onceAtATime, run, unpackPackage } from './debian-package.ts';
 
-/** What a VM is started with. */
+/** The files that a VM starts from. */
 export interface VmKernel {
   /** Such as `linux-image-6.1.0-56-amd64 6.1.192-2`. */
   name: string;
   /** Path of the kernel, unpacked. */
   kernel: string;
-  /** Path of the first file system: busybox, modules and init.sh. */
+  /** Path of the initial file system: busybox, modules and init.sh. */
   initramfs: string;
 }
 
-/** Depends on the kernel of the day. The one for clouds is half the size, but has no 9p. */
+/** Depends on the newest kernel package. The cloud variant is half the size, but has no 9p. */
 const METAPACKAGE = 'linux-image-amd64';
 
-/** What they depend on comes along. */
+/** The modules that a VM loads. Their dependencies are added. */
 const MODULES = [
   // The VM itself.
   ...['virtio_pci', 'virtio_console', 'qemu_fw_cfg', '9pnet_virtio', '9p', 'overlay'],
-  // What nodes of customers have and kernels for containers may lack.
+  // Customers' nodes have these; kernels for containers may lack them.
   ...['8021q', 'act_vlan', 'cls_u32'],
-  // What else the data path uses.
+  // Also used by the data path.
   ...['cls_bpf', 'sch_ingress', 'sch_tbf', 'sch_prio', 'veth'],
 ];
 
@@ -34,8 +34,8 @@ const BUSYBOX = '/bin/busybox';
 const INIT = fileURLToPath(new URL('vm-init.sh', import.meta.url));
 
 /**
- * Finds Debian's kernel in the cache, or downloads it and packs its first file system (seconds, once per version).
- * A version that is no longer the newest is removed when the next one was made.
+ * Finds Debian's kernel in the cache, or downloads it and packs its initial file system (seconds, once per version). Removes
+ * older versions when it has made a newer one.
  *
  * @throws MissingToolError when a program or the package is missing; BuildFailedError.
  */
@@ -63,7 +63,7 @@ export async function ensureVmKernel(options: BuildOptions = {}): Promise<VmKern
   return found;
 }
 
-/** Asked once: apt takes a second for it. */
+/** Looked up once, because apt takes a second. */
 let newest: Promise<DebianPackage> | undefined;
 
 async function newestKernel(): Promise<DebianPackage> {
@@ -71,7 +71,7 @@ async function newestKernel(): Promise<DebianPackage> {
   return newestPackage(/^\s*\|?Depends: (linux-image-\S+)$/m.exec(depends)?.[1] ?? METAPACKAGE);
 }
 
-/** Everything that the result is made of. */
+/** Depends on everything that the result is made of. */
 async function cacheKey({ name, version }: DebianPackage): Promise<string> {
   const hash = createHash('sha256').update([name, ...MODULES].join('\0'));
   hash.update(await readFile(INIT));
@@ -99,13 +99,13 @@ async function build(
   }
 }
 
-/** Emulated, unpacking it would be half of each start; QEMU starts the bare kernel as well (PVH). */
+/** Unpacking the kernel inside the VM, on an emulated processor, would be half of each start. QEMU also starts it unpacked (PVH). */
 async function unpackKernel(compressed: string, output: string, signal: AbortSignal | undefined): Promise<void> {
   const image = await readFile(compressed);
   const start = image.indexOf(XZ_MAGIC);
   if (start < 0) throw new BuildFailedError('the kernel is not compressed with xz');
   await writeFile(`${output}.xz`, image.subarray(start));
-  // What follows the stream is not its business.
+  // More data follows the xz stream.
   await run('xz', ['--decompress', '--single-stream', `${output}.xz`], { signal });
 }
 
@@ -130,7 +130,7 @@ async function packInitramfs(
   });
 }
 
-/** Files of {@link MODULES} and of what they depend on, each after those that it needs. */
+/** Files of {@link MODULES} and of their dependencies, each after the files that it needs. */
 async function inLoadOrder(directory: string, signal: AbortSignal | undefined): Promise<string[]> {
   const paths = new Map<string, string>();
   for (const entry of await readdir(directory, { recursive: true })) {

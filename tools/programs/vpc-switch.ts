@@ -15,7 +15,7 @@ const BUILD: GoBuild = {
   advice: '',
 };
 
-/** Finds the forwarding program in the cache or builds it into it. @throws MissingToolError without a usable Go; BuildFailedError. */
+/** Finds the forwarding program in the cache, or builds it. @throws MissingToolError without a usable Go; BuildFailedError. */
 export async function ensureSwitchProgram(options: BuildOptions = {}): Promise<string> {
   return join(await ensureBuilt(BUILD, options), BUILD.mainProgram);
 }

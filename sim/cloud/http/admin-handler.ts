@@ -10,7 +10,7 @@ import { header } from './signature.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
-/** How long `state?after=` waits for a change; shorter than the timeouts of clients. */
+/** How long `state?after=` waits for a change. Shorter than the timeouts of clients. */
 const LONGEST_WAIT_MS = 20_000;
 
 export interface AdminHandlerOptions {
@@ -19,17 +19,17 @@ export interface AdminHandlerOptions {
 }
 
 /**
- * The control channel: `GET /_sim/state`, `/_sim/state?after=GENERATION` (answers when the state has another generation, or
- * after a while with the same), `/_sim/journal?since=N&limit=M`, `/_sim/counters`, and `POST /_sim/<operation>`
- * with a JSON body. An error is `{code, message}` with a 4xx status. Never rejects.
+ * The control channel: `GET /_sim/state`, `/_sim/state?after=GENERATION` (responds when the generation differs, or after a while
+ * with the same state), `/_sim/journal?since=N&limit=M`, `/_sim/counters`, and `POST /_sim/<operation>` with a JSON body. An
+ * error is `{code, message}` with a 4xx status. Never rejects.
  */
 export function adminHandler(
   options: AdminHandlerOptions,
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
   return async (request, response) => {
     try {
-      const answer = await answerAdmin(options, request, response);
-      sendJson(response, 200, answer);
+      const result = await handleAdmin(options, request, response);
+      sendJson(response, 200, result);
     } catch (error) {
       if (request.destroyed && !request.complete) return;
       if (error instanceof ApiError) sendJson(response, error.status, { code: error.code, message: error.message });
@@ -38,14 +38,13 @@ export function adminHandler(
   };
 }
 
-async function answerAdmin(
+async function handleAdmin(
   { model, clock }: AdminHandlerOptions,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<unknown> {
   const body = await readBody(request, MAX_BODY_BYTES);
   if (body === undefined) throw new ApiError('RequestEntityTooLarge', 413, 'The request body is too large.');
-  // A web page can reach a loopback port, but cannot send this content type without a CORS preflight.
   const url = new URL(`http://admin${request.url ?? '/'}`);
   const path = url.pathname.replace(/^\/_sim\//, '');
   if (request.method === 'GET') {
@@ -64,15 +63,16 @@ async function answerAdmin(
     }
   }
   if (request.method !== 'POST') throw new ApiError('MethodNotAllowed', 405, 'GET and POST only.');
+  // A web page can reach a loopback port, but cannot send this content type without a CORS preflight.
   if (!header(request.headers, 'content-type').startsWith('application/json')) {
-    throw new ApiError('UnsupportedMediaType', 415, 'application/json is expected.');
+    throw new ApiError('UnsupportedMediaType', 415, 'Expected application/json.');
   }
   const operation = operations.get(path);
   if (operation === undefined) throw new ApiError('NotFound', 404, `There is no operation ${path.slice(0, 64)}.`);
   return operation(model, parseJson(body.toString('utf8')), clock.now());
 }
 
-/** Resolves when the generation is not `after`, when the client has gone, or after a while. */
+/** Resolves when the generation is no longer `after`, when the client has disconnected, or after a while. */
 async function changeAfter(
   model: CloudModel,
   clock: Clock,
@@ -175,7 +175,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** A number in the query; undefined when absent. */
+/** A whole number from the query; undefined when absent. */
 function whole(url: URL, parameter: string): number | undefined {
   const text = url.searchParams.get(parameter);
   if (text === null) return undefined;

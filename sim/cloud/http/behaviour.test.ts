@@ -5,7 +5,7 @@ import { type CloudSimulator, DEFAULT_ACCESS_KEY, startCloudSimulator } from '..
 import { REGION, seedNetwork, type TestNetwork } from '../test-network.ts';
 import { rpcV3 } from './raw-clients.ts';
 
-/** Behaviour set through the control channel, as API clients see it. Time stands still unless a test advances it. */
+/** Behaviour set through the control channel, as API clients see it. The clock stands still unless a test advances it. */
 
 let clock: VirtualClock;
 let simulator: CloudSimulator;
@@ -32,7 +32,7 @@ async function call(action: string, query: Record<string, string> = {}): Promise
   return code === undefined ? `${response.status}` : `${response.status} ${code}`;
 }
 
-test('a window that is full refuses until the clock opens the next one', async () => {
+test('a full window refuses calls until the next one begins', async () => {
   await admin.setBehaviour({
     rateWindows: { DescribeZones: { limit: 1, windowMs: 1000, code: 'Throttling.Api' } },
   });
@@ -44,7 +44,7 @@ test('a window that is full refuses until the clock opens the next one', async (
   expect([await call('DescribeZones'), await call('DescribeZones')]).toEqual(['200', '200']);
 });
 
-test('an attachment that fails is told without a request, at its time', async () => {
+test('a failed attachment is reported on time, without a request', async () => {
   await admin.setBehaviour({ attachFaults: [{ outcome: 'fails', count: 1 }] });
   await call('CreateNetworkInterface', { VSwitchId: network.vSwitchId, SecurityGroupId: network.securityGroupId });
   const eni = simulator.model.enis().find(({ type }) => type === 'Secondary')?.id ?? '';

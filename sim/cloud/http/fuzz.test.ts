@@ -9,7 +9,7 @@ import { type CloudSimulator, DEFAULT_ACCESS_KEY, startCloudSimulator } from '..
 import { seedNetwork } from '../test-network.ts';
 import { rpcV1, rpcV3 } from './raw-clients.ts';
 
-/** Any input gets a status below 500, and the next request is served. */
+/** Any input must get a status below 500, and the next request must be served. */
 
 let simulator: CloudSimulator;
 const bugs: unknown[] = [];
@@ -29,7 +29,7 @@ afterAll(async () => {
   await simulator.close();
 });
 
-/** Existing ids, so that some random requests get past the checks of an action. */
+/** Existing ids, so that some random requests pass the checks of an action. */
 const known: string[] = ['eni-none'];
 
 const oddText = fc.oneof(
@@ -110,21 +110,21 @@ const params = fc.array(fc.tuple(paramName, oddText), { maxLength: 10 }).map((pa
 const action = fc.oneof(fc.constantFrom(...ACTIONS), fc.constant({ name: 'NoSuchAction', product: 'Ecs' as const }));
 
 async function serves(): Promise<void> {
-  const answer = await rpcV3(simulator.endpoint, DEFAULT_ACCESS_KEY, { action: 'DescribeRegions' });
-  expect(answer.status).toBe(200);
+  const response = await rpcV3(simulator.endpoint, DEFAULT_ACCESS_KEY, { action: 'DescribeRegions' });
+  expect(response.status).toBe(200);
 }
 
 test('signed requests with random parameters', async () => {
   await fc.assert(
     fc.asyncProperty(action, params, fc.boolean(), async ({ name, product }, random, old) => {
       const version = PRODUCT_VERSIONS[product];
-      const answer = old
+      const response = old
         ? await rpcV1(simulator.endpoint, DEFAULT_ACCESS_KEY, {
             method: 'POST',
             params: { ...random, Action: name, Version: version },
           })
         : await rpcV3(simulator.endpoint, DEFAULT_ACCESS_KEY, { action: name, version, form: random });
-      expect(answer.status, await answer.text()).toBeLessThan(500);
+      expect(response.status, await response.text()).toBeLessThan(500);
     }),
     { numRuns: 400 },
   );

@@ -1,6 +1,9 @@
 import { ApiError } from '../model/errors.ts';
 
-/** Refusals of the API gateway, before an API is reached. The codes are documented; HTTP statuses are assumed where the documentation has none. */
+/**
+ * Refusals of the API gateway, before a request reaches an API. The codes are documented. HTTP statuses without documentation are
+ * assumed.
+ */
 export const gatewayErrors = {
   missing: (parameter: string) =>
     new ApiError(`Missing${parameter}`, 400, `${parameter} is mandatory for this action.`),

@@ -6,7 +6,7 @@ import { REGION, seedNetwork, type TestNetwork } from '../test-network.ts';
 import { MAX_BODY_BYTES, MAX_URL_LENGTH } from './gateway.ts';
 import { type RpcCall, rpcV1, rpcV3, type V3Call } from './raw-clients.ts';
 
-/** Both signature schemes and what the gateway refuses, with hand-written clients. */
+/** Tests both signature schemes and the gateway's refusals with hand-written clients. */
 
 let simulator: CloudSimulator;
 let network: TestNetwork;
@@ -28,7 +28,7 @@ async function v3(call: V3Call, key = DEFAULT_ACCESS_KEY): Promise<{ status: num
   return { status: response.status, text: await response.text() };
 }
 
-/** `status Code` of an error in JSON or XML. */
+/** `status Code` of a JSON or XML error. */
 function refusal({ status, text }: { status: number; text: string }): string {
   return `${status} ${/"Code":"([^"]+)"/.exec(text)?.[1] ?? /<Code>([^<]+)<\/Code>/.exec(text)?.[1] ?? 'none'}`;
 }
@@ -50,9 +50,9 @@ describe('RPC with HMAC-SHA1', () => {
     ['POST with parameters in query and body', { method: 'POST', inQuery: 6 }],
     ['POST with everything in the query', { method: 'POST', inQuery: 99 }],
   ])('%s', async (_name, how) => {
-    const answer = await v1({ ...how, params: createParams() });
-    expect(answer.status).toBe(200);
-    expect(JSON.parse(answer.text)).toMatchObject({
+    const response = await v1({ ...how, params: createParams() });
+    expect(response.status).toBe(200);
+    expect(JSON.parse(response.text)).toMatchObject({
       Status: 'Available',
       Tags: { Tag: [{ TagKey: 'ack.aliyun.com', TagValue: "a b+c~*'()!/ö=&%" }] },
     });
@@ -63,8 +63,8 @@ describe('RPC with HMAC-SHA1', () => {
     '%s with the headers of the newer scheme beside the signature',
     async (method) => {
       const headers = { 'x-acs-action': 'CreateNetworkInterface', 'x-acs-version': '2014-05-26' };
-      const answer = await v1({ method, headers, params: createParams() });
-      expect(answer.status).toBe(200);
+      const response = await v1({ method, headers, params: createParams() });
+      expect(response.status).toBe(200);
       const { Format: _json, ...params } = createParams();
       expect((await v1({ method, headers, params })).text).toMatch(/^<\?xml /);
       const forged = await v1(
@@ -75,28 +75,28 @@ describe('RPC with HMAC-SHA1', () => {
     },
   );
 
-  test('an ACS3 Authorization header wins over a parameter named Signature', async () => {
+  test('an ACS3 Authorization header takes precedence over a parameter named Signature', async () => {
     const call: V3Call = { action: 'DescribeRegions', query: { Signature: 'x' } };
     expect((await v3(call)).status).toBe(200);
     const dropped = { tamper: (headers: Record<string, string>) => void delete headers['authorization'] };
     expect(refusal(await v3({ action: 'DescribeRegions', ...dropped }))).toBe('400 MissingAuthorization');
   });
 
-  test('answers in XML unless asked for JSON', async () => {
+  test('responds in XML unless asked for JSON', async () => {
     const { Format: _json, ...params } = createParams();
-    const answer = await v1({ method: 'POST', params });
-    expect(answer.text).toMatch(/^<\?xml version='1.0' encoding='UTF-8'\?><CreateNetworkInterfaceResponse>/);
-    expect(answer.text).toContain(
+    const response = await v1({ method: 'POST', params });
+    expect(response.text).toMatch(/^<\?xml version='1.0' encoding='UTF-8'\?><CreateNetworkInterfaceResponse>/);
+    expect(response.text).toContain(
       `<SecurityGroupIds><SecurityGroupId>${network.securityGroupId}</SecurityGroupId></SecurityGroupIds>`,
     );
-    expect(answer.text).toContain("<TagValue>a b+c~*'()!/ö=&amp;%</TagValue>");
+    expect(response.text).toContain("<TagValue>a b+c~*'()!/ö=&amp;%</TagValue>");
     const error = await v1({ method: 'GET', params: { Action: 'NoSuchAction' } });
     expect(error.text).toMatch(
       /^<\?xml .*<Error><RequestId>[0-9A-F-]{36}<\/RequestId><HostId>.*<Code>InvalidAction.NotFound</,
     );
   });
 
-  test('serves the VPC API by its version', async () => {
+  test('serves the VPC API when the request has its version', async () => {
     const params = { Action: 'DescribeVSwitches', Version: '2016-04-28', Format: 'JSON', VpcId: network.vpcId };
     expect(JSON.parse((await v1({ method: 'GET', params })).text)).toMatchObject({ TotalCount: 2 });
   });
@@ -149,13 +149,13 @@ describe('ACS3-HMAC-SHA256', () => {
   const regions: V3Call = { action: 'DescribeRegions' };
 
   test('takes parameters from query and form body, by POST and GET', async () => {
-    const answer = await v3({
+    const response = await v3({
       action: 'DescribeVSwitches',
       version: '2016-04-28',
       query: { RegionId: REGION },
       form: { VpcId: network.vpcId, PageSize: '1' },
     });
-    expect(JSON.parse(answer.text)).toMatchObject({ TotalCount: 2, PageSize: 1 });
+    expect(JSON.parse(response.text)).toMatchObject({ TotalCount: 2, PageSize: 1 });
     expect(refusal(await v3({ ...regions, method: 'GET' }))).toBe('200 none');
   });
 
@@ -218,8 +218,8 @@ describe('ACS3-HMAC-SHA256', () => {
       [{ 'Tag.1': 'x' }, 'Tag'],
       [{ Type: 'Sideways' }, 'Type'],
     ] as const) {
-      const answer = await describe(query);
-      expect([refusal(answer), JSON.parse(answer.text).Message]).toEqual([
+      const response = await describe(query);
+      expect([refusal(response), JSON.parse(response.text).Message]).toEqual([
         '400 InvalidParameter',
         expect.stringContaining(name),
       ]);
@@ -250,11 +250,11 @@ describe('a request that is not an API call', () => {
     });
     expect(status).toBe(431);
     const [host = '', port = ''] = simulator.endpoint.split(':');
-    const answer = await new Promise<string>((resolve, reject) => {
+    const response = await new Promise<string>((resolve, reject) => {
       const socket = connect(Number(port), host, () => socket.write('nonsense\r\n\r\n'));
       socket.on('data', (data) => resolve(data.toString())).on('error', reject);
     });
-    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect(response).toMatch(/^HTTP\/1.1 400 /);
   });
 
   test('refusals of the gateway are in the journal and the counters', async () => {

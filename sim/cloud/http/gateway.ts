@@ -10,7 +10,7 @@ import { decodeForm, toParamTree } from './rpc-params.ts';
 import { type AccessKey, header, isV3, type SignedRequest, verifyV1, verifyV3 } from './signature.ts';
 import { toXml } from './xml.ts';
 
-/** Assumed; the documentation gives no number. */
+/** Assumed: the documentation gives no number. */
 export const MAX_URL_LENGTH = 64 * 1024;
 export const MAX_BODY_BYTES = 512 * 1024;
 
@@ -20,8 +20,8 @@ export interface GatewayOptions {
   accessKeys: readonly AccessKey[];
 }
 
-/** Format of the response, as far as the request could be read. */
-interface Answering {
+/** What the response needs, filled in as far as the request could be read. */
+interface ResponseContext {
   requestId: string;
   action: string;
   product: string;
@@ -30,8 +30,8 @@ interface Answering {
 }
 
 /**
- * The API gateway: reads a request of either scheme, verifies it, passes it to the model and writes the answer as the
- * cloud does. Whatever a client sends, the answer is a 2xx or a 4xx; 5xx means a bug here.
+ * The API gateway. It reads a request of either scheme, verifies it, passes it to the model and writes the response as the cloud
+ * does. Any request gets a 2xx or a 4xx; a 5xx means a bug here.
  */
 export class Gateway {
   readonly #options: GatewayOptions;
@@ -45,7 +45,7 @@ export class Gateway {
 
   /** Never rejects. */
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const answering: Answering = {
+    const context: ResponseContext = {
       requestId: '',
       action: '',
       product: '',
@@ -53,58 +53,58 @@ export class Gateway {
       format: isV3(request.headers) ? 'JSON' : 'XML',
     };
     try {
-      const outcome = await this.#answer(request, answering);
+      const outcome = await this.#process(request, context);
       if (outcome.delayMs > 0) await this.#options.clock.sleep(outcome.delayMs);
       if (outcome.ok) {
-        send(response, 200, answering, `${answering.action}Response`, outcome.body);
+        send(response, 200, context, `${context.action}Response`, outcome.body);
       } else {
-        this.#sendError(response, answering, outcome.error);
+        this.#sendError(response, context, outcome.error);
       }
     } catch (error) {
       // Either the client disconnected while sending, or this is a bug.
       if (request.destroyed && !request.complete) return;
       const refusal = error instanceof ApiError ? error : internalError(error);
-      this.#recordRefusal(answering, refusal);
-      this.#sendError(response, answering, refusal);
+      this.#recordRefusal(context, refusal);
+      this.#sendError(response, context, refusal);
     }
   }
 
-  /** Throws ApiError for what the gateway refuses; refusals of an API are in the outcome. */
-  async #answer(request: IncomingMessage, answering: Answering): Promise<Outcome> {
+  /** Throws ApiError for a refusal of the gateway. Refusals of an API are in the outcome. */
+  async #process(request: IncomingMessage, context: ResponseContext): Promise<Outcome> {
     const { model, clock } = this.#options;
     const signed = await readRequest(request);
     const { params } = signed;
     const v3 = isV3(request.headers, params);
-    answering.format = formatOf(params.get('Format'), v3);
+    context.format = formatOf(params.get('Format'), v3);
     const action = v3 ? header(request.headers, 'x-acs-action') : (params.get('Action') ?? '');
     const version = v3 ? header(request.headers, 'x-acs-version') : (params.get('Version') ?? '');
-    answering.action = /^[A-Za-z0-9]{1,64}$/.test(action) ? action : '';
+    context.action = /^[A-Za-z0-9]{1,64}$/.test(action) ? action : '';
     if (action === '') throw gatewayErrors.missing('Action');
     if (version === '') throw gatewayErrors.missing('Version');
     const verifier = { accessKeys: this.#accessKeys, nonces: this.#nonces, nowMs: clock.now() };
     const accessKeyId = v3 ? verifyV3(signed, verifier) : verifyV1(signed, verifier);
-    answering.product = productOf(version);
+    context.product = productOf(version);
     const outcome = model.apply(
       { action, version, params: toParamTree(withoutCommon(params)), accessKeyId },
       clock.now(),
     );
-    answering.requestId = outcome.ok ? outcome.body.RequestId : outcome.requestId;
+    context.requestId = outcome.ok ? outcome.body.RequestId : outcome.requestId;
     return outcome;
   }
 
-  #recordRefusal(answering: Answering, refusal: ApiError): void {
+  #recordRefusal(context: ResponseContext, refusal: ApiError): void {
     const { model, clock } = this.#options;
-    answering.requestId = model.nextRequestId();
-    model.recordRefusal(answering.action, refusal.code, answering.requestId, '', clock.now());
+    context.requestId = model.nextRequestId();
+    model.recordRefusal(context.action, refusal.code, context.requestId, '', clock.now());
   }
 
-  #sendError(response: ServerResponse, answering: Answering, error: ApiError): void {
-    send(response, error.status, answering, 'Error', {
-      RequestId: answering.requestId,
-      HostId: answering.host,
+  #sendError(response: ServerResponse, context: ResponseContext, error: ApiError): void {
+    send(response, error.status, context, 'Error', {
+      RequestId: context.requestId,
+      HostId: context.host,
       Code: error.code,
       Message: error.message,
-      Recommend: `https://api.alibabacloud.com/troubleshoot?q=${error.code}&product=${answering.product}&requestId=${answering.requestId}`,
+      Recommend: `https://api.alibabacloud.com/troubleshoot?q=${error.code}&product=${context.product}&requestId=${context.requestId}`,
     });
   }
 }
@@ -126,7 +126,7 @@ async function readRequest(request: IncomingMessage): Promise<SignedRequest> {
   return { method, path: path === '' ? '/' : path, query, params, headers: request.headers, body };
 }
 
-/** The old scheme answers in XML unless told otherwise, the new one in JSON. Throws InvalidParameter. */
+/** The old scheme uses XML by default, the new one JSON. Throws InvalidParameter. */
 function formatOf(format: string | undefined, v3: boolean): 'JSON' | 'XML' {
   switch ((format ?? '').toUpperCase()) {
     case '':
@@ -171,14 +171,20 @@ function internalError(cause: unknown): ApiError {
   return error;
 }
 
-function send(response: ServerResponse, status: number, answering: Answering, rootName: string, body: object): void {
+function send(
+  response: ServerResponse,
+  status: number,
+  context: ResponseContext,
+  rootName: string,
+  body: object,
+): void {
   if (response.destroyed || response.headersSent) return;
-  const xml = answering.format === 'XML';
+  const xml = context.format === 'XML';
   const text = xml ? toXml(rootName, body) : JSON.stringify(body);
   response.writeHead(status, {
     'content-type': xml ? 'text/xml;charset=utf-8' : 'application/json;charset=utf-8',
     'content-length': Buffer.byteLength(text),
-    'x-acs-request-id': answering.requestId,
+    'x-acs-request-id': context.requestId,
   });
   response.end(text);
 }

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** Large enough for MAX_URL_LENGTH and the headers, so that our own answer tells the client what is wrong. */
+/** Enough for MAX_URL_LENGTH and the headers, so that clients get our own error instead of Node's. */
 const MAX_HEADER_SIZE = 96 * 1024;
 
 export interface Listener {
@@ -11,16 +11,16 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** Starts an HTTP server; port 0 takes any free one. Rejects when the address cannot be used. */
+/** Starts an HTTP server. Port 0 means any free port. Rejects when the address cannot be used. */
 export async function listen(
   address: ListenAddress,
   handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
 ): Promise<Listener> {
   const server = createServer({ maxHeaderSize: MAX_HEADER_SIZE, keepAliveTimeout: 60_000 }, (request, response) => {
-    // `handle` never rejects; an error of the socket itself ends in the server's events.
+    // `handle` never rejects. Errors of the socket itself are events of the server.
     void handle(request, response);
   });
-  // A client that does not speak HTTP gets a 4xx and is disconnected; others are not affected.
+  // A client that does not speak HTTP gets a 4xx and is disconnected. Others are not affected.
   server.on('clientError', (error, socket) => {
     const tooLarge = 'code' in error && error.code === 'HPE_HEADER_OVERFLOW';
     const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
@@ -62,7 +62,7 @@ export function parseListenAddress(text: string): ListenAddress | undefined {
   return host === undefined || !(port <= 65535) ? undefined : { host, port };
 }
 
-/** `127.0.0.1:8080`; an IPv6 host in brackets. */
+/** Such as `127.0.0.1:8080`, with brackets around an IPv6 host. */
 export function hostPort(address: ListenAddress): string {
   return `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
 }

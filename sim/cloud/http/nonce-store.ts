@@ -1,10 +1,10 @@
-/** A nonce must outlive the time in which its request would be accepted: twice the allowed skew. */
+/** A nonce must be remembered for as long as its request would be accepted: twice the allowed skew. */
 const GENERATION_MS = 30 * 60 * 1000;
 
-/** A generation holds at most this many; a full one is replaced early, so a long benchmark cannot fill the memory. */
+/** Most nonces in a generation. A full one is replaced early, so that a long benchmark cannot fill the memory. */
 const GENERATION_SIZE = 250_000;
 
-/** Remembers nonces in two generations, each at least as long as a request stays acceptable. */
+/** Remembers nonces in two generations. Each lasts at least as long as a request stays acceptable. */
 export class NonceStore {
   #current = new Set<string>();
   #previous = new Set<string>();

@@ -1,8 +1,8 @@
 import { createHash, createHmac, randomUUID } from 'node:crypto';
 
 /**
- * Two clients for tests, written from the documentation and independent of the verification code, so that a mistake in either
- * shows. Every part of a request can be replaced.
+ * Two clients for tests. They were written from the documentation and share no code with the verification, so that a mistake in
+ * either is detected. Every part of a request can be replaced.
  */
 
 export interface Credentials {
@@ -10,7 +10,7 @@ export interface Credentials {
   accessKeySecret: string;
 }
 
-/** RFC 3986: unreserved characters stay, every other byte becomes %XX. */
+/** RFC 3986: unreserved characters stay, and every other byte becomes %XX. */
 function encode(text: string): string {
   let encoded = '';
   for (const byte of Buffer.from(text, 'utf8')) {
@@ -29,12 +29,12 @@ function encodePairs(params: Record<string, string>): string {
 
 export interface RpcCall {
   method: 'GET' | 'POST';
-  /** Of a POST: how many of the parameters, sorted by name, travel in the query instead of the body. */
+  /** For a POST: how many of the parameters, sorted by name, go into the query instead of the body. */
   inQuery?: number;
   params: Record<string, string>;
   nowMs?: number;
   nonce?: string;
-  /** Sent beside the parameters and not signed. */
+  /** Unsigned headers. */
   headers?: Record<string, string>;
   /** Changes the signed parameters before they are sent. */
   tamper?: (params: Record<string, string>) => void;
@@ -76,7 +76,7 @@ export interface V3Call {
   nonce?: string;
   /** Changes the signed headers before they are sent. */
   tamper?: (headers: Record<string, string>) => void;
-  /** Signed as x-acs-content-sha256 instead of the body's own hash. */
+  /** Signed as x-acs-content-sha256 instead of the real hash of the body. */
   claimedHash?: string;
   /** Sent instead of the signed body. */
   otherBody?: string;

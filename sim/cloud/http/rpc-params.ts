@@ -1,22 +1,22 @@
 import type { ParamTree, ParamValue } from '../model/action.ts';
 
-/** Parameters of a request as sent: query and form body together, the body's value winning. */
+/** Parameters of a request as sent: those of the query and the form body. The body takes precedence. */
 export type FlatParams = ReadonlyMap<string, string>;
 
 /** Names with more parts than this are ignored: no API has them, and the tree stays shallow. */
 const DEEPEST_NAME = 6;
 
 /**
- * Decodes `a=b&c=d` as in a query or a form. Malformed percent signs are taken literally, as browsers and the gateway
- * do, so nothing here can throw.
+ * Decodes `a=b&c=d` as in a query or a form. Malformed percent signs are taken literally, as browsers and the gateway do, so this
+ * never throws.
  */
 export function decodeForm(encoded: string, into: Map<string, string>): void {
   for (const [name, value] of new URLSearchParams(encoded)) into.set(name, value);
 }
 
 /**
- * `{'Tag.1.Key': 'a'}` → `{Tag: {1: {Key: 'a'}}}`. Objects have no prototype, so that a hostile name like `__proto__`
- * is an ordinary one.
+ * `{'Tag.1.Key': 'a'}` → `{Tag: {1: {Key: 'a'}}}`. The objects have no prototype, so that a hostile name such as `__proto__` has
+ * no effect.
  */
 export function toParamTree(flat: FlatParams): ParamTree {
   const root = emptyNode();
@@ -26,7 +26,7 @@ export function toParamTree(flat: FlatParams): ParamTree {
     let node = root;
     for (const part of parts.slice(0, -1)) {
       const existing = node[part];
-      // A structure replaces a scalar: in `Tag=x&Tag.1.Key=y` the structure wins.
+      // In `Tag=x&Tag.1.Key=y` the structure replaces the scalar.
       const child = isNode(existing) ? existing : emptyNode();
       node[part] = child;
       node = child;

@@ -4,7 +4,7 @@ import { type CloudSimulator, startCloudSimulator } from '../server.ts';
 import { REGION } from '../test-network.ts';
 import { sdkClients } from '../test-sdk.ts';
 
-/** Refusals as the official SDKs show them. */
+/** Refusals as the official SDKs report them. */
 
 let simulator: CloudSimulator;
 let ecs: ReturnType<typeof sdkClients>['ecs'];
@@ -16,7 +16,7 @@ beforeAll(async () => {
 
 afterAll(() => simulator.close());
 
-test('refusals arrive as the SDK shows those of the cloud', async () => {
+test('the SDK reports refusals like those of the cloud', async () => {
   await expect(
     ecs.deleteNetworkInterface(
       new $ecs.DeleteNetworkInterfaceRequest({ regionId: REGION, networkInterfaceId: 'eni-none' }),
@@ -40,7 +40,7 @@ test('refusals arrive as the SDK shows those of the cloud', async () => {
   ).rejects.toMatchObject({ code: 'InvalidRegionId.NotFound' });
 });
 
-test('an API that the simulator lacks is a 404 of the gateway', async () => {
+test('the gateway responds with 404 to an API that the simulator lacks', async () => {
   await expect(ecs.describeImages(new $ecs.DescribeImagesRequest({ regionId: REGION }))).rejects.toMatchObject({
     code: 'InvalidAction.NotFound',
     statusCode: 404,

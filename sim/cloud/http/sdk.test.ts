@@ -156,7 +156,7 @@ test('attributes and addresses of an ENI', async () => {
   expect((await describeOne(eniId))?.ipv6Sets?.ipv6Set).toEqual([]);
 });
 
-test('IPv6 from the creation on, where the vSwitch has a block', async () => {
+test('an ENI is created with IPv6 if the vSwitch has a block', async () => {
   const vSwitches = await vpc.describeVSwitches(
     new $vpc.DescribeVSwitchesRequest({ regionId: REGION, vSwitchId: network.vSwitchId }),
   );
@@ -227,7 +227,7 @@ test('filters and pages of DescribeNetworkInterfaces', async () => {
     );
   const first = await page();
   const second = await page(first.body?.nextToken);
-  const seen = [first, second].flatMap((answer) => answer.body?.networkInterfaceSets?.networkInterfaceSet ?? []);
+  const seen = [first, second].flatMap((response) => response.body?.networkInterfaceSets?.networkInterfaceSet ?? []);
   expect(new Set(seen.map((eni) => eni.networkInterfaceId))).toEqual(new Set(ids));
   expect(seen).toHaveLength(ids.length);
   expect([first.body?.totalCount, second.body?.nextToken]).toEqual([12, '']);
@@ -416,7 +416,7 @@ test('VPCs, vSwitches, zones and regions', async () => {
   expect(regions.body?.regions?.region?.map((region) => region.regionId)).toEqual([REGION]);
 });
 
-test('the answer of a creation can be late while the ENI exists already', async () => {
+test('the response to a creation can be late although the ENI already exists', async () => {
   simulator.model.setLatencies({ createMs: 150 }, simulator.clock.now());
   const before = simulator.model.counters().eniCount;
   const creation = create();

@@ -9,11 +9,11 @@ import type { FlatParams } from './rpc-params.ts';
 export interface AccessKey {
   accessKeyId: string;
   accessKeySecret: string;
-  /** Of a temporary key (STS): requests must carry exactly this token. */
+  /** For a temporary key (STS): requests must have exactly this token. */
   securityToken?: string | undefined;
 }
 
-/** What the verification of a request needs. */
+/** The parts of a request that verification needs. */
 export interface SignedRequest {
   method: string;
   path: string;
@@ -31,12 +31,12 @@ export interface Verifier {
   nowMs: number;
 }
 
-/** Requests older or younger than this are refused. */
+/** Requests whose time differs by more than this are refused. */
 const MAX_SKEW_MS = 15 * 60 * 1000;
 
 const ACS3 = 'ACS3-HMAC-SHA256';
 
-/** Headers that the scheme wants under the signature. */
+/** Headers that the scheme requires to be signed. */
 const MUST_BE_SIGNED = [
   'host',
   'x-acs-action',
@@ -47,8 +47,8 @@ const MUST_BE_SIGNED = [
 ];
 
 /**
- * Checks an ACS3-HMAC-SHA256 request (V3 scheme): header format, access key, hash of the body, signature, date, nonce.
- * Returns the access key's id; throws ApiError.
+ * Verifies an ACS3-HMAC-SHA256 request (V3 scheme): header format, access key, hash of the body, signature, date, nonce. Returns
+ * the id of the access key. Throws ApiError.
  */
 export function verifyV3(request: SignedRequest, verifier: Verifier): string {
   const authorization = parseAuthorization(header(request.headers, 'authorization'));
@@ -82,8 +82,8 @@ export function verifyV3(request: SignedRequest, verifier: Verifier): string {
 }
 
 /**
- * Checks an RPC request signed with HMAC-SHA1 (SignatureVersion 1.0), where everything is a parameter. Returns the access
- * key's id; throws ApiError.
+ * Verifies an RPC request signed with HMAC-SHA1 (SignatureVersion 1.0), where everything is a parameter. Returns the id of the
+ * access key. Throws ApiError.
  */
 export function verifyV1(request: SignedRequest, verifier: Verifier): string {
   const { params } = request;
@@ -107,11 +107,11 @@ export function verifyV1(request: SignedRequest, verifier: Verifier): string {
 }
 
 /**
- * True when the request uses the V3 scheme. The `Authorization` header or the `Signature` parameter decides, whatever else is
- * present: older SDKs send x-acs-action even with requests signed by HMAC-SHA1. A request with neither is refused with the
- * error of the scheme that its headers suggest.
+ * True when the request uses the V3 scheme. This depends on the `Authorization` header and the `Signature` parameter only: older
+ * SDKs send x-acs-action even with requests signed by HMAC-SHA1. A request with neither gets the error of the scheme that its
+ * headers suggest.
  *
- * @param params of query and body; absent while the body has not been read
+ * @param params those of query and body; absent while the body has not been read
  */
 export function isV3(headers: IncomingHttpHeaders, params?: FlatParams): boolean {
   const authorization = header(headers, 'authorization');

@@ -1,4 +1,4 @@
-/** Renders an answer as XML, the old scheme's default: a list repeats the element that its field names. */
+/** Renders a response as XML, the default of the old scheme. A list repeats the element that its field names. */
 export function toXml(rootName: string, value: object): string {
   return `<?xml version='1.0' encoding='UTF-8'?><${rootName}>${children(value)}</${rootName}>`;
 }
@@ -24,7 +24,7 @@ function escapeText(text: string): string {
       .replace(/</g, '&lt;')
       .replace(/>/g, '&gt;')
       .replace(/"/g, '&quot;')
-      // Characters that XML 1.0 cannot carry at all.
+      // Characters that XML 1.0 cannot contain at all.
       .replace(/[^\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]/gu, '\u{fffd}')
   );
 }

@@ -16,9 +16,9 @@ import type { InstanceType } from './instance-types.ts';
 import { Journal } from './journal.ts';
 import { MultiIndex } from './multi-index.ts';
 
-/** Durations of cloud operations, in milliseconds. The administrator can change them at run time. */
+/** Durations of cloud operations, in milliseconds. They can be changed at run time. */
 export interface Latencies {
-  /** Answer of CreateNetworkInterface; the ENI exists from the start of the call. */
+  /** Delay of the response to CreateNetworkInterface. The ENI exists from the start of the call. */
   createMs: number;
   /** Attaching → InUse. */
   attachMs: number;
@@ -26,11 +26,11 @@ export interface Latencies {
   detachMs: number;
   /** Deleting → gone. */
   deleteMs: number;
-  /** Answer of every other call. */
+  /** Delay of every other response. */
   answerMs: number;
 }
 
-/** Latencies to change; what is absent or undefined stays. */
+/** Latencies to change. Absent or undefined ones stay. */
 export type LatencyChanges = { [K in keyof Latencies]?: number | undefined };
 
 /** `current` with the changes. */
@@ -57,7 +57,7 @@ export interface AccountOptions {
   journalCapacity: number;
 }
 
-/** A pending completion; `epoch` marks stale ones. */
+/** A pending completion. `epoch` tells whether it is stale. */
 export interface Completion {
   kind: 'attach' | 'attach-fails' | 'detach' | 'delete';
   eniId: string;
@@ -65,8 +65,8 @@ export interface Completion {
 }
 
 /**
- * The objects of one account in one region with the indexes that keep reads proportional to what they match.
- * The only place where an ENI's status, attachment, groups, tags and addresses change, so the indexes cannot drift.
+ * The objects of one account in one region, with indexes that keep reads proportional to their results. Status, attachment,
+ * groups, tags and addresses of an ENI change only here, so the indexes cannot drift.
  */
 export class Account {
   readonly regionId: string;
@@ -74,7 +74,7 @@ export class Account {
   readonly ownerId: string;
   readonly resourceGroupId: string;
   latencies: Latencies;
-  /** Set by the model, which lets time pass. */
+  /** Set by the model, which advances the time. */
   nowMs = 0;
   readonly attachFaults = new AttachFaults();
   readonly callMeter = new CallMeter();
@@ -88,7 +88,7 @@ export class Account {
   readonly vSwitches = new Map<string, VSwitch>();
   readonly securityGroups = new Map<string, SecurityGroup>();
   readonly instances = new Map<string, Instance>();
-  /** In the order of creation. */
+  /** In order of creation. */
   readonly enis = new Map<string, Eni>();
   readonly enisByInstance = new MultiIndex<Eni>();
   readonly enisByVSwitch = new MultiIndex<Eni>();
@@ -116,7 +116,7 @@ export class Account {
     return this.#behaviour;
   }
 
-  /** Counters of replaced parts restart. */
+  /** Replaced parts count from zero again. */
   changeBehaviour(changes: BehaviourChanges): Behaviour {
     this.#behaviour = withBehaviour(this.#behaviour, changes);
     if (changes.attachFaults !== undefined) this.attachFaults.set(changes.attachFaults);
@@ -124,7 +124,7 @@ export class Account {
     return this.#behaviour;
   }
 
-  /** Whether lists already show the ENI. */
+  /** Whether lists show the ENI yet. */
   isListed(eni: Eni): boolean {
     return eni.creationTimeMs + this.#behaviour.listLag.createdMs <= this.nowMs;
   }
@@ -166,7 +166,7 @@ export class Account {
     return group;
   }
 
-  /** The limits of an instance; its type exists since the instance was created. */
+  /** The limits of an instance. Its type was checked when the instance was created. */
   typeOf(instance: Instance): InstanceType {
     const type = this.instanceTypes.get(instance.instanceType);
     if (type === undefined) throw new Error(`instance ${instance.id} has the unknown type ${instance.instanceType}`);
@@ -209,7 +209,7 @@ export class Account {
     this.journal.totals.eniCreated += 1;
   }
 
-  /** Forgets the ENI and gives its addresses back to the vSwitch. */
+  /** Removes the ENI and returns its addresses to the vSwitch. */
   removeEni(eni: Eni): void {
     this.#ghosts.add(eni, this.#behaviour.listLag, this.nowMs);
     this.setAttachment(eni, undefined);
@@ -226,7 +226,7 @@ export class Account {
     this.journal.totals.eniDeleted += 1;
   }
 
-  /** The one place that changes a status; makes every planned completion of the ENI stale. */
+  /** The only place that changes a status. Makes all planned completions of the ENI stale. */
   setStatus(eni: Eni, status: EniStatus, type: EniType = eni.type): void {
     eni.status = status;
     eni.type = type;
@@ -265,7 +265,7 @@ export class Account {
     eni.tags.delete(key);
   }
 
-  /** Takes an address of the vSwitch. Throws IpNotEnough, IpInvalid or `takenCode`. */
+  /** Takes an address of the vSwitch. Throws IpNotEnough, IpInvalid or the error of `taken`. */
   takeIpv4(vSwitch: VSwitch, wanted: string | undefined, taken: (address: string) => ApiError): string {
     const pool = this.ipv4Pool(vSwitch.id);
     return settle(

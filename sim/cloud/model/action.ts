@@ -2,46 +2,46 @@ import * as z from 'zod';
 import type { Account } from './account.ts';
 import { type ApiError, invalidParameter, missingParameter } from './errors.ts';
 
-/** The API that an action belongs to; the version distinguishes the two on one endpoint. */
+/** The product that an action belongs to. Both products share one endpoint; the version distinguishes them. */
 export type Product = 'Ecs' | 'Vpc';
 
 export const PRODUCT_VERSIONS: Readonly<Record<Product, string>> = { Ecs: '2014-05-26', Vpc: '2016-04-28' };
 
 /**
- * Parameters before they are checked: `{Tag: [{Key: 'a'}]}` or, as the wire has it, `{Tag: {1: {Key: 'a'}}}`. Values may
- * be text or have their type.
+ * Parameters before they are checked: `{Tag: [{Key: 'a'}]}`, or `{Tag: {1: {Key: 'a'}}}` as on the wire. Values may be text or
+ * already have their type.
  */
 export type ParamTree = { readonly [name: string]: ParamValue };
 export type ParamValue = string | number | boolean | readonly ParamValue[] | ParamTree | undefined;
 
-/** What a handler works with. */
+/** The environment of a handler. */
 export interface CallContext {
   account: Account;
   nowMs: number;
-  /** Ids of objects that the call created, changed or removed; for the journal. */
+  /** Ids of objects that the call created, changed or removed. For the journal. */
   touched: string[];
 }
 
-/** One API. `run` checks the parameters, does the work and returns the answer without RequestId; throws ApiError. */
+/** One API. `run` checks the parameters, makes the changes and returns the response without RequestId. Throws ApiError. */
 export interface Action {
   name: string;
   product: Product;
-  /** Checked parameters, in a form that is equal exactly for equal requests. Throws ApiError. */
+  /** Checks the parameters and brings them into a form that is equal exactly for equal requests. Throws ApiError. */
   prepare(params: ParamTree): PreparedCall;
 }
 
 export interface PreparedCall {
   /** Empty when none was given. */
   clientToken: string;
-  /** Equal exactly for requests with equal parameters, the token apart. */
+  /** Equal exactly for requests whose parameters are equal, apart from the token. */
   fingerprint(): string;
   execute(context: CallContext): object;
 }
 
 /**
  * Defines an API.
- * @param definition `params` decides what is accepted (unknown parameters are ignored, as the cloud does); `handle` gets
- *   the checked parameters.
+ * @param definition `params` decides what is accepted (unknown parameters are ignored, as in the cloud); `handle` gets the
+ *   checked parameters.
  */
 export function defineAction<S extends z.ZodType<object>>(definition: {
   name: string;
@@ -60,7 +60,7 @@ export function defineAction<S extends z.ZodType<object>>(definition: {
       const token = tokenHolder.safeParse(params);
       return {
         clientToken: token.success ? token.data.ClientToken : '',
-        // zod builds its output in the order of the schema, so the text does not depend on the request's order.
+        // zod builds its output in the order of the schema, so the text does not depend on the order of the request.
         fingerprint: () => JSON.stringify({ ...params, ClientToken: undefined }),
         execute: (context) => definition.handle(context, params),
       };

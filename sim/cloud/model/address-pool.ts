@@ -11,20 +11,20 @@ import {
   parseIpv6Block,
 } from './cidr.ts';
 
-/** Addresses that an IPv4 prefix (/28) of an ENI takes. */
+/** Number of addresses in an IPv4 prefix (/28) of an ENI. */
 const PREFIX_SIZE = 16;
 /** Prefix length of an IPv6 prefix of an ENI. */
 const IPV6_PREFIX_LENGTH = 80;
-/** Bits below an IPv6 prefix; block 0 is left to single addresses. */
+/** Number of bits below an IPv6 prefix. Block 0 is reserved for single addresses. */
 const IPV6_PREFIX_HOST_BITS = 48n;
 
 /** An address or prefix that was taken, or why none was. */
 export type Taken = { ok: true; text: string } | { ok: false; refusal: 'exhausted' | 'invalid' | 'taken' };
 
 /**
- * IPv4 addresses of one vSwitch. The first and the last three addresses of the block are reserved, as documented.
- * Allocation is deterministic and walks through the block before it reuses an address, so that a freed address is not
- * handed out at once (the cloud picks at random; assumed to be equivalent for a client).
+ * IPv4 addresses of one vSwitch. The first address and the last three addresses of the block are reserved, as documented.
+ * Allocation is deterministic and goes through the whole block before it reuses an address, so that a freed address is not
+ * handed out at once. (The cloud picks at random; assumed to be equivalent for a client.)
  */
 export class Ipv4Pool {
   readonly #block: Ipv4Block;
@@ -43,7 +43,7 @@ export class Ipv4Pool {
     this.#cursor = this.#first;
   }
 
-  /** AvailableIpAddressCount; never below zero. */
+  /** AvailableIpAddressCount. Never below zero. */
   get freeCount(): number {
     return this.#last - this.#first + 1 - this.#taken.size;
   }
@@ -67,7 +67,7 @@ export class Ipv4Pool {
     return take(text);
   }
 
-  /** Takes the lowest aligned /28 in which nothing is taken or reserved. */
+  /** Takes the lowest aligned /28 without any taken or reserved address. */
   allocatePrefix(): Taken {
     const start = Math.ceil(this.#first / PREFIX_SIZE) * PREFIX_SIZE;
     for (let base = start; base + PREFIX_SIZE - 1 <= this.#last; base += PREFIX_SIZE) {

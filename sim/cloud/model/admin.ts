@@ -8,8 +8,8 @@ import type { Eni, Instance, InstanceStatus, SecurityGroup, SecurityGroupType, V
 import { ApiError, invalidParameter, notFound } from './errors.ts';
 
 /**
- * What an account owner does outside the simulated API: set up the network, run and release instances, and change things
- * by hand behind the control plane's back. Nothing here needs a signature, a token or time.
+ * What an account owner does outside the simulated API: set up the network, run and release instances, and change things by hand
+ * without the control plane. Nothing here needs a signature or a token, or takes time.
  */
 
 export interface CreateVpc {
@@ -35,7 +35,7 @@ export interface CreateSecurityGroup {
   name?: string | undefined;
   vpcId: string;
   type?: SecurityGroupType | undefined;
-  /** Of a basic group; `Accept` when absent. */
+  /** For a basic group only. Default: `Accept`. */
   innerAccessPolicy?: 'Accept' | 'Drop' | undefined;
 }
 
@@ -46,12 +46,12 @@ export interface RunInstance {
   vSwitchId: string;
   securityGroupIds: string[];
   primaryIpAddress?: string | undefined;
-  /** IPv6 addresses of the primary ENI; none when absent. */
+  /** Number of IPv6 addresses of the primary ENI. Default: 0. */
   ipv6AddressCount?: number | undefined;
   tags?: Record<string, string> | undefined;
 }
 
-/** Throws InvalidParameter or a conflict of ids. */
+/** Throws InvalidParameter, or a conflict when the id exists. */
 export function createVpc(account: Account, request: CreateVpc, nowMs: number): Vpc {
   if (parseIpv4Block(request.cidrBlock) === undefined) throw invalidParameter('cidrBlock', 'an IPv4 block');
   checkIpv6Block(request.ipv6CidrBlock);
@@ -70,7 +70,7 @@ export function createVpc(account: Account, request: CreateVpc, nowMs: number): 
   return vpc;
 }
 
-/** The block must be a /16 to /29 inside the VPC and free of other vSwitches, as documented. */
+/** The block must be a /16 to /29 inside the VPC and must not overlap another vSwitch, as documented. */
 export function createVSwitch(account: Account, request: CreateVSwitch, nowMs: number): VSwitch {
   const vpc = account.vpcs.get(request.vpcId);
   if (vpc === undefined) throw notFound.vpc(request.vpcId);
@@ -119,7 +119,7 @@ export function createVSwitch(account: Account, request: CreateVSwitch, nowMs: n
   return vSwitch;
 }
 
-/** A basic (`normal`) group lets its members reach each other, an enterprise group does not. */
+/** Members of a basic (`normal`) group can reach each other. Members of an enterprise group cannot. */
 export function createSecurityGroup(account: Account, request: CreateSecurityGroup, nowMs: number): SecurityGroup {
   if (!account.vpcs.has(request.vpcId)) throw notFound.vpc(request.vpcId);
   const type = request.type ?? 'normal';
@@ -139,7 +139,7 @@ export function createSecurityGroup(account: Account, request: CreateSecurityGro
   return group;
 }
 
-/** Starts a Running instance with its primary ENI, which is InUse from the beginning. */
+/** Starts a Running instance with its primary ENI, which is InUse from the start. */
 export function runInstance(account: Account, request: RunInstance, nowMs: number): Instance {
   const vSwitch = account.vSwitch(request.vSwitchId);
   if (!account.instanceTypes.has(request.instanceType)) {
@@ -193,8 +193,8 @@ export function runInstance(account: Account, request: RunInstance, nowMs: numbe
 }
 
 /**
- * Ends an instance. Its primary ENI goes with it, others by their DeleteOnRelease: deleted, or Available again. Immediate
- * (assumed; the real release takes a while).
+ * Ends an instance. Its primary ENI is deleted. Other ENIs are deleted or become Available again, depending on DeleteOnRelease.
+ * Immediate (assumed; the real release takes a while).
  */
 export function releaseInstance(account: Account, instanceId: string): string[] {
   const instance = account.instance(instanceId);
@@ -214,20 +214,21 @@ export function setInstanceStatus(account: Account, instanceId: string, status: 
   return instance;
 }
 
-/** Deletes an ENI at once, whatever its status, as somebody in the console would by several steps. */
+/** Deletes an ENI at once, whatever its status. In the console this would take several steps. */
 export function deleteEniByHand(account: Account, eniId: string): string[] {
   const eni = account.eni(eniId);
-  if (eni.type === 'Primary') throw new ApiError('InvalidOperation.InvalidEniType', 403, 'A primary ENI stays.');
+  if (eni.type === 'Primary')
+    throw new ApiError('InvalidOperation.InvalidEniType', 403, 'A primary ENI cannot be deleted.');
   const changed = detachMembers(account, eni);
   account.removeEni(eni);
   return [eni.id, ...changed];
 }
 
-/** Detaches an ENI at once; of a trunk first the members. */
+/** Detaches an ENI at once. The members of a trunk are detached first. */
 export function detachEniByHand(account: Account, eniId: string): string[] {
   const eni = account.eni(eniId);
   if (eni.type === 'Primary')
-    throw new ApiError('InvalidOperation.DetachPrimaryEniNotAllowed', 400, 'A primary ENI stays.');
+    throw new ApiError('InvalidOperation.DetachPrimaryEniNotAllowed', 400, 'A primary ENI cannot be detached.');
   if (eni.attachment === undefined) return [];
   const changed = detachMembers(account, eni);
   becomeAvailable(account, eni);
@@ -266,7 +267,7 @@ export function deleteVpc(account: Account, vpcId: string): void {
   account.vpcs.delete(vpcId);
 }
 
-/** Takes effect for changes that begin afterwards. */
+/** Applies to changes that begin afterwards. */
 export function setLatencies(account: Account, changes: LatencyChanges): Latencies {
   const latencies = withLatencies(account.latencies, changes);
   for (const [name, value] of Object.entries(latencies)) {
@@ -276,7 +277,7 @@ export function setLatencies(account: Account, changes: LatencyChanges): Latenci
   return latencies;
 }
 
-/** Ends everything that is under way at once, for tests that do not want to wait. */
+/** Completes all pending changes at once, for tests that do not want to wait. */
 export function completeAll(account: Account): string[] {
   const changed: string[] = [];
   for (let event = account.completions.takeDue(Number.POSITIVE_INFINITY); event !== undefined; ) {

@@ -3,7 +3,7 @@ import type { BehaviourChanges } from './behaviour.ts';
 import { accountViolations } from './invariants.ts';
 import { TestAccount } from './test-account.ts';
 
-/** Limits of calls, lists that lag and attachments that go wrong, on virtual time. */
+/** Rate limits, lagging lists and failing attachments, on virtual time. */
 
 function accountWith(changes: BehaviourChanges): TestAccount {
   const account = new TestAccount();
@@ -11,14 +11,14 @@ function accountWith(changes: BehaviourChanges): TestAccount {
   return account;
 }
 
-/** Ids that DescribeNetworkInterfaces returns, in its order. */
+/** Ids from DescribeNetworkInterfaces, in its order. */
 function listed(account: TestAccount, filter: object = {}): string[] {
   const body = account.ok('DescribeNetworkInterfaces', { MaxResults: 500, ...filter });
   return [...JSON.stringify(body).matchAll(/"NetworkInterfaceId":"(eni-[^"]+)"/g)].map(([, id = '']) => id);
 }
 
 describe('a rate window', () => {
-  test.each([60_000, 1000] as const)('of %i ms takes its calls and opens again with the next one', (windowMs) => {
+  test.each([60_000, 1000] as const)('of %i ms allows its number of calls, and so does the next one', (windowMs) => {
     const account = accountWith({ rateWindows: { DescribeVpcs: { limit: 2, windowMs } } });
     account.nowMs = 100 * 60_000 + windowMs - 2;
     const call = () => account.refused('DescribeVpcs', {});
@@ -35,7 +35,7 @@ describe('a rate window', () => {
     expect(account.refused('DescribeVpcs', {})).toBe(`400 ${code}`);
   });
 
-  test('holds for its API alone; default holds for each of the others by itself', () => {
+  test('applies to its API only; default applies to each other API separately', () => {
     const account = accountWith({
       rateWindows: { DescribeVpcs: { limit: 2, windowMs: 60_000 }, default: { limit: 1, windowMs: 60_000 } },
     });
@@ -67,7 +67,7 @@ describe('a tag filter', () => {
     expect(listed(account, { Tag, SecurityGroupId: otherSecurityGroupId })).toEqual([]);
     expect(listed(account, { Tag, VSwitchId: otherZoneVSwitchId, NetworkInterfaceId: [young] })).toEqual([]);
     expect(listed(account, { SecurityGroupId: otherSecurityGroupId })).toEqual([young]);
-    // ListTagResources is what the vendor names instead.
+    // The vendor recommends ListTagResources instead.
     const page = account.ok('ListTagResources', { ResourceType: 'eni', ResourceId: [young] });
     expect(JSON.stringify(page)).toContain(young);
   });
@@ -79,14 +79,14 @@ describe('a tag filter', () => {
     expect(account.ok('DescribeNetworkInterfaces', { Tag })['TotalCount']).toBe(1001);
   });
 
-  test('by resource group is bounded likewise', () => {
+  test('by resource group has the same limit', () => {
     const account = accountWith({ tagFilterMaxResources: 1 });
     const [first] = [account.create({ ResourceGroupId: 'rg-1' }), account.create({ ResourceGroupId: 'rg-1' })];
     expect(listed(account, { ResourceGroupId: 'rg-1' })).toEqual([first]);
   });
 });
 
-describe('a list that lags', () => {
+describe('a lagging list', () => {
   test('does not show a new ENI yet; the attribute call does', () => {
     const account = accountWith({ listLag: { createdMs: 2000, deletedMs: 0 } });
     const eni = account.create();
@@ -98,7 +98,7 @@ describe('a list that lags', () => {
     expect(listed(account, { NetworkInterfaceId: [eni] })).toEqual([eni]);
   });
 
-  test('shows an ENI that is gone, as it was last, and every filter sees it', () => {
+  test('shows a deleted ENI in its last state, and filters match it', () => {
     const account = accountWith({ listLag: { createdMs: 0, deletedMs: 3000 } });
     const [eni, later] = [account.create({ Tag: [{ Key: 'a', Value: 'b' }] }), account.create()];
     account.ok('DeleteNetworkInterface', { NetworkInterfaceId: eni });
@@ -113,7 +113,7 @@ describe('a list that lags', () => {
 });
 
 describe('an attachment', () => {
-  test('that fails falls back to Available and gives its VLAN id back', () => {
+  test('that fails falls back to Available and frees its VLAN id', () => {
     const account = new TestAccount();
     const trunk = account.trunkInUse();
     account.model.setBehaviour({ attachFaults: [{ outcome: 'fails', count: 1 }] }, account.nowMs);
@@ -132,7 +132,7 @@ describe('an attachment', () => {
     expect(accountViolations(account.model)).toEqual([]);
   });
 
-  test('that hangs stays Attaching until somebody ends it by hand', () => {
+  test('that hangs stays Attaching until it is ended by hand', () => {
     const account = accountWith({ attachFaults: [{ outcome: 'hangs' }] });
     const eni = account.create();
     account.attach(eni);
@@ -146,7 +146,7 @@ describe('an attachment', () => {
     expect(account.model.eni(eni)?.status).toBe('Available');
   });
 
-  test('goes wrong only for the ENI or instance that is named', () => {
+  test('fails only for the named ENI or instance', () => {
     const account = new TestAccount();
     const [struck, spared] = [account.create(), account.create()];
     account.model.setBehaviour(
@@ -180,7 +180,7 @@ test.each([
   expect(listed(account, { Type: 'Member' })).toEqual([member]);
 });
 
-test('parts that are not named keep what they were', () => {
+test('parts that are not given stay unchanged', () => {
   const account = accountWith({ tagFilterMaxResources: 7 });
   const holds = account.model.setBehaviour({ listLag: { createdMs: 1, deletedMs: 2 } }, account.nowMs);
   expect(holds).toMatchObject({ tagFilterMaxResources: 7, listLag: { createdMs: 1, deletedMs: 2 }, rateWindows: {} });

@@ -2,18 +2,18 @@ import type { Eni } from './entities.ts';
 import { ApiError } from './errors.ts';
 
 /**
- * Unpleasant behaviour of the cloud: rate limits, lagging lists, failing attachments. All off by default, and changeable at
- * run time.
+ * Unpleasant behaviour of the cloud: rate limits, lagging lists, failing attachments. All of it is off by default and can be
+ * changed at run time.
  */
 export interface Behaviour {
-  /** Calls that one window takes, by API name; `default` for every API that is not named. */
+  /** Number of calls in one window, by API name. `default` applies to each API that is not named. */
   rateWindows: Readonly<Record<string, RateWindow>>;
-  /** How many resources a tag or resource-group filter of DescribeNetworkInterfaces covers; 0: all. */
+  /** How many resources a tag or resource-group filter of DescribeNetworkInterfaces covers. 0 means all. */
   tagFilterMaxResources: number;
   listLag: ListLag;
   /** The first match decides how an attachment ends. */
   attachFaults: readonly AttachFault[];
-  /** Whether DescribeNetworkInterfaces with InstanceId returns ENIs of type Member. What the real cloud does is unknown. */
+  /** Whether DescribeNetworkInterfaces with InstanceId returns ENIs of type Member. The behaviour of the real cloud is unknown. */
   instanceFilterReturnsMembers: boolean;
 }
 
@@ -26,25 +26,25 @@ export interface RateWindow {
 
 export type ThrottlingCode = 'Throttling' | 'Throttling.User' | 'Throttling.Api';
 
-/** For how long DescribeNetworkInterfaces does not show what happened. Milliseconds. */
+/** How long DescribeNetworkInterfaces does not show a change. Milliseconds. */
 export interface ListLag {
-  /** A new ENI is missing. */
+  /** A new ENI is missing for so long. */
   createdMs: number;
-  /** One that is gone is still shown, as it was last. */
+  /** A deleted ENI is shown in its last state for so long. */
   deletedMs: number;
 }
 
 export interface AttachFault {
-  /** `fails`: falls back to Available when the attachment would have ended; `hangs`: stays Attaching. */
+  /** `fails`: falls back to Available when the attachment would have completed. `hangs`: stays Attaching. */
   outcome: 'fails' | 'hangs';
-  /** Only attachments to this instance, or of this ENI. */
+  /** Limits this to attachments to this instance, or of this ENI. */
   instanceId?: string | undefined;
   eniId?: string | undefined;
-  /** How many attachments it affects; absent: all. */
+  /** Number of attachments that it affects. Default: all. */
   count?: number | undefined;
 }
 
-/** A change; each given part replaces the previous one completely. */
+/** A change. Each given part replaces the previous one completely. */
 export type BehaviourChanges = { [K in keyof Behaviour]?: Behaviour[K] | undefined };
 
 export const QUIET: Behaviour = {
@@ -71,7 +71,7 @@ const MESSAGES: Readonly<Record<ThrottlingCode, string>> = {
   'Throttling.Api': 'Request was denied due to api flow control.',
 };
 
-/** Counts calls in windows of the clock. A refused call does not count [assumed]. */
+/** Counts calls in windows of the clock. A throttled call does not count [assumed]. */
 export class CallMeter {
   readonly #counts = new Map<string, { window: number; used: number }>();
 
@@ -89,7 +89,7 @@ export class CallMeter {
     this.#counts.set(api, { window, used: used + 1 });
   }
 
-  /** Other windows count from nothing. */
+  /** All windows start from zero again. */
   reset(): void {
     this.#counts.clear();
   }
@@ -103,7 +103,7 @@ export class AttachFaults {
     this.#left = faults.map((fault) => ({ fault, count: fault.count ?? Number.POSITIVE_INFINITY }));
   }
 
-  /** How an attachment that begins now ends. */
+  /** How an attachment that begins now will end. */
   next(eniId: string, instanceId: string): 'succeeds' | AttachFault['outcome'] {
     const hit = this.#left.find(
       ({ fault, count }) =>
@@ -115,11 +115,11 @@ export class AttachFaults {
   }
 }
 
-/** ENIs that lists still show although they are gone. */
+/** Deleted ENIs that lists still show. */
 export class Ghosts {
   readonly #gone = new Map<string, { eni: Eni; goneMs: number }>();
 
-  /** @param eni as it was last; kept while lists lag */
+  /** @param eni its last state, kept for as long as lists lag */
   add(eni: Eni, lag: ListLag, nowMs: number): void {
     this.#prune(lag, nowMs);
     if (lag.deletedMs > 0) this.#gone.set(eni.id, { eni: { ...eni, tags: new Map(eni.tags) }, goneMs: nowMs });
@@ -131,7 +131,7 @@ export class Ghosts {
   }
 
   #prune(lag: ListLag, nowMs: number): void {
-    // In the order of their ends.
+    // Ordered by the time of deletion.
     for (const [id, { goneMs }] of this.#gone) {
       if (goneMs + lag.deletedMs > nowMs) return;
       this.#gone.delete(id);

@@ -10,7 +10,7 @@ beforeEach(() => {
 });
 
 describe('addresses', () => {
-  test('the first and the last three are reserved; an empty vSwitch refuses', () => {
+  test('the first and the last three are reserved; an exhausted vSwitch refuses', () => {
     const vSwitchId = account.model.createVSwitch(
       { vpcId: account.network.vpcId, zoneId: 'cn-hangzhou-i', cidrBlock: '10.3.0.0/29' },
       account.nowMs,
@@ -21,7 +21,7 @@ describe('addresses', () => {
     expect(account.refused('CreateNetworkInterface', next)).toBe('403 InvalidVSwitchId.IpNotEnough');
   });
 
-  test('a wanted address must be free and inside', () => {
+  test('a wanted address must be free and inside the block', () => {
     const params = {
       VSwitchId: account.network.otherZoneVSwitchId,
       SecurityGroupIds: [account.network.securityGroupId],
@@ -69,14 +69,14 @@ describe('addresses', () => {
     ).toBe('403 InvalidVSwitch.Ipv6NotTurnOn');
   });
 
-  test('an attached ENI has the limits of the instance type, another those of the API', () => {
+  test('an attached ENI has the limits of the instance type, any other ENI those of the API', () => {
     const eniId = account.create();
     expect(
       account.refused('AssignPrivateIpAddresses', { NetworkInterfaceId: eniId, SecondaryPrivateIpAddressCount: 50 }),
     ).toBe('400 InvalidParameter');
     account.attach(eniId);
     account.wait(1_500);
-    // ecs.test.small: 10 addresses per ENI, the primary one counted, and 1 of IPv6.
+    // ecs.test.small: 10 IPv4 addresses per ENI, including the primary one, and 1 IPv6 address.
     expect(
       account.refused('AssignPrivateIpAddresses', { NetworkInterfaceId: eniId, SecondaryPrivateIpAddressCount: 10 }),
     ).toBe('403 InvalidOperation.Ipv4CountExceeded');
@@ -88,7 +88,7 @@ describe('addresses', () => {
 });
 
 describe('security groups', () => {
-  test('must exist, lie in the VPC, be at most ten and of one kind', () => {
+  test('must exist, be in the VPC, be at most ten and of one kind', () => {
     const groups = (SecurityGroupIds: string[]) =>
       account.refused('CreateNetworkInterface', { VSwitchId: account.network.vSwitchId, SecurityGroupIds });
     expect(groups([])).toBe('400 MissingParameter');
@@ -151,7 +151,7 @@ test('a ClientToken is forgotten after its time and must be ASCII of at most 64'
     expect(account.refused('CreateNetworkInterface', { ...params, ClientToken })).toBe('400 InvalidParameter');
 });
 
-test('the journal and the counters tell what happened', () => {
+test('the journal and the counters record what happened', () => {
   const mark = account.model.journal().at(-1)?.seq ?? 0;
   const eniId = account.create({ ClientToken: 'token' });
   account.create({ ClientToken: 'token' });
@@ -179,7 +179,7 @@ test('the journal and the counters tell what happened', () => {
 });
 
 describe('pages of DescribeNetworkInterfaces', () => {
-  test('follow NextToken without repeating or losing anything, though ENIs go meanwhile', () => {
+  test('follow NextToken without repeating or losing anything, even if ENIs are deleted meanwhile', () => {
     const ids = Array.from({ length: 35 }, () => account.create({ Tag: [{ Key: 'k', Value: 'v' }] }));
     const seen: string[] = [];
     let NextToken: string | undefined;
@@ -197,7 +197,7 @@ describe('pages of DescribeNetworkInterfaces', () => {
     expect(seen).toEqual(ids);
   });
 
-  test('clamp MaxResults to 10–500, and PageSize ends at 100', () => {
+  test('clamp MaxResults to 10–500, and limit PageSize to 100', () => {
     for (let index = 0; index < 12; index++) account.create();
     expect(idsOf(account.ok('DescribeNetworkInterfaces', { MaxResults: 1 })).length).toBe(10);
     expect(account.ok('DescribeNetworkInterfaces', { MaxResults: 9_999 })).toMatchObject({
@@ -215,7 +215,7 @@ function idsOf(body: Record<string, unknown>): string[] {
   return [...JSON.stringify(body).matchAll(/"NetworkInterfaceId":"([^"]+)"/g)].map((match) => match[1] ?? '');
 }
 
-test('an IPv6 block lies in the VPC, and an instance can have addresses of it', () => {
+test('an IPv6 block must be in the VPC, and an instance can have addresses of it', () => {
   const account = new TestAccount();
   const { vpcId, vSwitchId, securityGroupId } = account.network;
   const create = (cidrBlock: string, ipv6CidrBlock: string) => () =>
@@ -229,7 +229,7 @@ test('an IPv6 block lies in the VPC, and an instance can have addresses of it', 
   expect(account.model.eni(primaryEniId)?.ipv6).toEqual(['2408:4321:180:1701::10']);
 });
 
-test('a basic group can be isolated inside, an enterprise group always is', () => {
+test('members of a basic group can be isolated, those of an enterprise group always are', () => {
   const account = new TestAccount();
   const { vpcId } = account.network;
   const policy = (request: { type?: 'normal' | 'enterprise'; innerAccessPolicy?: 'Accept' | 'Drop' }) => {

@@ -6,12 +6,12 @@ import { ApiError, invalidEcsState, invalidParameter, vpcMismatch } from './erro
 
 const MAX_SECURITY_GROUPS_PER_ENI = 10;
 const MAX_TAGS = 20;
-/** Secondary IPv4 addresses (a prefix counts as one) of an ENI that is not attached. */
+/** Limit of secondary IPv4 addresses (a prefix counts as one) of an ENI that is not attached. */
 export const MAX_SECONDARY_IPV4_AVAILABLE = 49;
-/** IPv6 addresses of an ENI that is not attached. */
+/** Limit of IPv6 addresses of an ENI that is not attached. */
 export const MAX_IPV6_AVAILABLE = 10;
 
-/** Throws InvalidRegionId.NotFound for another region than the account's. */
+/** Throws InvalidRegionId.NotFound for any region but the account's. */
 export function checkRegion(account: Account, regionId: string): void {
   if (regionId === account.regionId) return;
   throw new ApiError('InvalidRegionId.NotFound', 404, `The specified RegionId "${regionId}" does not exist.`);
@@ -37,14 +37,14 @@ export function assignableTags(
   return result;
 }
 
-/** Throws QuotaExceed.Tags when more tags than allowed would be on one resource. */
+/** Throws QuotaExceed.Tags when a resource would have more tags than allowed. */
 export function checkTagCount(count: number): void {
   if (count > MAX_TAGS) throw new ApiError('QuotaExceed.Tags', 403, `A resource can have at most ${MAX_TAGS} tags.`);
 }
 
 /**
- * Checks that the groups exist, lie in the VPC, are of one kind and not too many; returns them without repetitions.
- * The codes for "too many" and "of two kinds" are assumed.
+ * Checks that the groups exist, are in the VPC, are of one kind and not too many. Returns them without duplicates. The codes for
+ * "too many" and "of two kinds" are assumed.
  */
 export function checkSecurityGroups(account: Account, groupIds: readonly string[], vpcId: string): string[] {
   const unique = [...new Set(groupIds)];
@@ -67,7 +67,7 @@ export function checkSecurityGroups(account: Account, groupIds: readonly string[
   return unique;
 }
 
-/** The vSwitch of an ENI; it exists, since a vSwitch with ENIs cannot be deleted. */
+/** The vSwitch of an ENI. It exists, because a vSwitch with ENIs cannot be deleted. */
 export function vSwitchOf(account: Account, eni: Eni): VSwitch {
   return account.vSwitch(eni.vSwitchId);
 }
@@ -79,7 +79,7 @@ export function checkInstanceSettled(instance: { id: string; status: string }): 
 }
 
 /**
- * Most IPv4 (secondary addresses and prefixes) and IPv6 (addresses and prefixes) that the ENI may carry where it is.
+ * How many IPv4 (secondary addresses and prefixes) and IPv6 (addresses and prefixes) the ENI may have, given its attachment.
  */
 export function addressLimits(account: Account, eni: Eni): { secondaryIpv4: number; ipv6: number } {
   const instance = eni.attachment === undefined ? undefined : account.instances.get(eni.attachment.instanceId);

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { formatIpv4, formatIpv6, parseIpv4, parseIpv4Block, parseIpv6, parseIpv6Block } from './cidr.ts';
 
-test('addresses survive writing and reading', () => {
+test('addresses survive formatting and parsing', () => {
   fc.assert(
     fc.property(fc.nat(0xffffffff), (value) => {
       expect(parseIpv4(formatIpv4(value))).toBe(value);
@@ -19,14 +19,14 @@ test('addresses survive writing and reading', () => {
   );
 });
 
-test('IPv6 is written as RFC 5952 says', () => {
+test('IPv6 is formatted according to RFC 5952', () => {
   const canonical = (text: string) => formatIpv6(parseIpv6(text) ?? -1n);
   expect(canonical('2001:DB8:0:0:1:0:0:1')).toBe('2001:db8::1:0:0:1');
   expect(canonical('0:0:0:0:0:0:0:0')).toBe('::');
   expect(canonical('2001:db8:0:1:1:1:1:1')).toBe('2001:db8:0:1:1:1:1:1');
 });
 
-test('what is no address or block is not read', () => {
+test('text that is not an address or block is not parsed', () => {
   for (const text of ['', '1.2.3', '256.1.1.1', '01.2.3.4', '1.2.3.4.5', ' 1.2.3.4', '::1'])
     expect(parseIpv4(text)).toBeUndefined();
   for (const text of [

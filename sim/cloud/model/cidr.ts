@@ -1,4 +1,4 @@
-/** Arithmetic on IPv4 and IPv6 addresses and blocks, in canonical text on the outside and integers inside. */
+/** Arithmetic on IPv4 and IPv6 addresses and blocks. The interface uses canonical text, the calculation integers. */
 
 import { isIPv4, isIPv6 } from 'node:net';
 import ipaddr from 'ipaddr.js';
@@ -16,9 +16,9 @@ export interface Ipv6Block {
   prefixLength: number;
 }
 
-/** Returns the address as an unsigned integer, undefined for anything but four plain decimal octets. */
+/** Returns the address as an unsigned integer. Undefined for anything but four plain decimal octets. */
 export function parseIpv4(text: string): number | undefined {
-  // ipaddr.js also takes octal, hexadecimal and short forms.
+  // ipaddr.js also accepts octal, hexadecimal and short forms.
   return isIPv4(text) ? Buffer.from(ipaddr.IPv4.parse(text).toByteArray()).readUInt32BE() : undefined;
 }
 
@@ -42,7 +42,7 @@ export function ipv4BlockContains(outer: Ipv4Block, inner: Ipv4Block): boolean {
   return inner.base >= outer.base && inner.base + inner.size <= outer.base + outer.size;
 }
 
-/** Returns the 128-bit value; undefined for malformed text. Zone ids and embedded IPv4 are not accepted. */
+/** Returns the 128-bit value. Undefined for malformed text. Zone ids and embedded IPv4 are not accepted. */
 export function parseIpv6(text: string): bigint | undefined {
   if (!isIPv6(text) || /[%.]/.test(text)) return undefined;
   return BigInt(`0x${Buffer.from(ipaddr.IPv6.parse(text).toByteArray()).toString('hex')}`);

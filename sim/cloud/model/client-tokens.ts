@@ -1,6 +1,6 @@
 import { ApiError, invalidParameter } from './errors.ts';
 
-/** The answer that a ClientToken stands for. */
+/** The response that belongs to a ClientToken. */
 interface Remembered {
   fingerprint: string;
   body: object;
@@ -8,12 +8,12 @@ interface Remembered {
 }
 
 /**
- * Idempotency by ClientToken: the same token with the same parameters gives the first answer again, with other
- * parameters IdempotentParameterMismatch. Failed calls leave no trace (assumed), so the token can be used again.
+ * Idempotency by ClientToken. The same token with the same parameters gets the first response again; with other parameters it gets
+ * IdempotentParameterMismatch. Failed calls are not remembered (assumed), so their tokens can be used again.
  */
 export class ClientTokens {
   readonly #ttlMs: number;
-  // Insertion order is the order of expiry, since every token lives equally long.
+  // Insertion order is also the order of expiry, because all tokens live equally long.
   readonly #remembered = new Map<string, Remembered>();
 
   constructor(ttlMs: number) {
@@ -26,7 +26,7 @@ export class ClientTokens {
   }
 
   /**
-   * The remembered answer, or undefined for an unknown or expired token.
+   * The remembered response, or undefined for an unknown or expired token.
    * Throws IdempotentParameterMismatch when the token was used with other parameters.
    */
   recall(action: string, token: string, fingerprint: string, nowMs: number): object | undefined {

@@ -2,7 +2,7 @@ import type { Account } from './account.ts';
 import type { Eni, EniType, VSwitch } from './entities.ts';
 import { ApiError } from './errors.ts';
 
-/** What a new ENI shall carry; counts and wanted addresses exclude each other per kind. */
+/** Addresses for a new ENI. For each kind, either a count or wanted addresses. */
 export interface EniAddressRequest {
   primaryIp?: string | undefined;
   secondaryIps: readonly string[];
@@ -28,7 +28,7 @@ export const NO_EXTRA_ADDRESSES: EniAddressRequest = {
 
 export type EniAddresses = Pick<Eni, 'ipv4' | 'ipv4Prefixes' | 'ipv6' | 'ipv6Prefixes'>;
 
-/** The address is in use by another ENI (documented for CreateNetworkInterface and the assignment of IPv4). */
+/** The address belongs to another ENI (documented for CreateNetworkInterface and the assignment of IPv4). */
 function ipv4Taken(address: string): ApiError {
   return new ApiError(
     'InvalidPrivateIpAddress.Duplicated',
@@ -37,14 +37,14 @@ function ipv4Taken(address: string): ApiError {
   );
 }
 
-/** The address was assigned before (documented for the assignment of addresses). */
+/** The address is already assigned (documented for the assignment of addresses). */
 function ipAssigned(address: string): ApiError {
   return new ApiError('InvalidIp.IpAssigned', 403, `The specified IP "${address}" is already assigned.`);
 }
 
 /**
- * Takes all addresses from the vSwitch or none: a refusal in the middle gives back what was taken.
- * @param withPrimary false when addresses are added to an existing ENI.
+ * Takes all addresses from the vSwitch or none: if one is refused, the others are returned.
+ * @param withPrimary false when adding addresses to an existing ENI.
  */
 export function takeAddresses(
   account: Account,
@@ -85,7 +85,7 @@ export function releaseAddresses(account: Account, vSwitchId: string, addresses:
   for (const prefix of addresses.ipv6Prefixes) ipv6.releasePrefix(prefix);
 }
 
-/** Puts a new ENI, `Available`, into the account. The caller has checked everything but the addresses. */
+/** Adds a new, `Available` ENI to the account. The caller has checked everything but the addresses. */
 export function createEni(
   account: Account,
   vSwitch: VSwitch,
@@ -131,7 +131,7 @@ export function createEni(
   return eni;
 }
 
-/** Given addresses, else `count` times "any". */
+/** The given addresses, otherwise `count` times "any". */
 function wanted(given: readonly string[], count: number): (string | undefined)[] {
   return given.length > 0 ? [...given] : new Array<undefined>(count).fill(undefined);
 }

@@ -17,9 +17,9 @@ import { memberLimit } from './instance-types.ts';
  *
  *   Available ──attach──▶ Attaching ──▶ InUse ──detach──▶ Detaching ──▶ Available ──delete──▶ Deleting ──▶ gone
  *
- * An attachment that fails goes from Attaching back to Available; one that hangs stays (behaviour.ts).
- * Each function makes one transition, or refuses it. A Secondary ENI is a Member from the attach call to a trunk until
- * its detachment has ended (assumed: from the call on, not from InUse).
+ * An attachment that fails goes from Attaching back to Available; one that hangs stays Attaching (behaviour.ts).
+ * Each function makes one transition or refuses it. A Secondary ENI is a Member from the call that attaches it to a trunk until
+ * its detachment has completed (assumed: from the call on, not from InUse).
  */
 
 const MAX_VLAN_ID = 4094;
@@ -65,13 +65,13 @@ export function startAttach(account: Account, request: AttachRequest, nowMs: num
 export interface DetachRequest {
   eniId: string;
   instanceId: string;
-  /** ENI id of the trunk; needed for a member (assumed). */
+  /** ENI id of the trunk. Required for a member (assumed). */
   trunkEniId?: string | undefined;
 }
 
 /**
- * InUse → Detaching; a repetition while Detaching is accepted and changes nothing, as documented. A trunk that still
- * has members is refused (assumed: InvalidOperation.EniLinked).
+ * InUse → Detaching. A second call while Detaching is accepted and changes nothing, as documented. A trunk with members is refused
+ * (assumed: InvalidOperation.EniLinked).
  */
 export function startDetach(account: Account, request: DetachRequest, nowMs: number): Eni {
   const eni = account.eni(request.eniId);
@@ -108,7 +108,7 @@ export function startDetach(account: Account, request: DetachRequest, nowMs: num
   return eni;
 }
 
-/** Available → Deleting; a repetition while Deleting is accepted and changes nothing, as documented. */
+/** Available → Deleting. A second call while Deleting is accepted and changes nothing, as documented. */
 export function startDelete(account: Account, eniId: string, nowMs: number): Eni {
   const eni = account.eni(eniId);
   if (eni.status === 'Deleting') return eni;
@@ -118,7 +118,7 @@ export function startDelete(account: Account, eniId: string, nowMs: number): Eni
   return eni;
 }
 
-/** Ends an asynchronous change at its time; a stale completion does nothing. Returns whether something ended. */
+/** Completes an asynchronous change when it is due. A stale completion has no effect. Returns whether it had one. */
 export function complete(account: Account, completion: Completion): boolean {
   const eni = account.enis.get(completion.eniId);
   if (eni === undefined || eni.epoch !== completion.epoch) return false;
@@ -137,14 +137,14 @@ export function complete(account: Account, completion: Completion): boolean {
   }
 }
 
-/** Detaches without the asynchronous step and whatever the status: for an act by hand or a released instance. */
+/** Detaches at once, whatever the status. For manual changes and released instances. */
 export function becomeAvailable(account: Account, eni: Eni): void {
   if (eni.status === 'InUse' || eni.status === 'Detaching') account.journal.totals.eniDetached += 1;
   account.setAttachment(eni, undefined);
   account.setStatus(eni, 'Available', eni.type === 'Member' ? 'Secondary' : eni.type);
 }
 
-/** Adapters in use: everything attached to the instance except members. */
+/** Number of adapters in use: everything attached to the instance except members. */
 function adapterCount(account: Account, instanceId: string): number {
   let count = 0;
   for (const eni of account.enisByInstance.get(instanceId)) if (eni.type !== 'Member') count += 1;
@@ -155,7 +155,7 @@ function plan(account: Account, kind: Completion['kind'], eni: Eni, dueMs: numbe
   account.completions.plan(dueMs, { kind, eniId: eni.id, epoch: eni.epoch });
 }
 
-/** The refusal of a second trunk and of a trunk on a type without support carry assumed codes. */
+/** Assumed codes: for a second trunk, and for a trunk on a type without trunk support. */
 function checkAdapterFits(account: Account, eni: Eni, instance: Instance): void {
   const type = account.typeOf(instance);
   if (eni.type === 'Trunk') {
@@ -209,7 +209,7 @@ function checkAddressesFit(account: Account, eni: Eni, instance: Instance): void
   }
 }
 
-/** Lowest first, so a VLAN id comes back soon after a detachment (assumed; the hardest case for a client). */
+/** Lowest first, so a VLAN id is reused soon after a detachment (assumed; the hardest case for a client). */
 function lowestFreeVlan(account: Account, trunkEniId: string): number {
   const taken = new Set<number>();
   for (const member of account.enisByTrunk.get(trunkEniId)) taken.add(member.attachment?.trunk?.vlanId ?? 0);

@@ -1,7 +1,7 @@
 import type { Account } from './account.ts';
 import type { Eni } from './entities.ts';
 
-/** ENIs in the form of the API's answers; the field names are those of the SDK's own models. */
+/** ENIs in the form of API responses. The field names are those of the SDK's models. */
 
 /** `yyyy-MM-ddTHH:mm:ssZ` */
 export function isoSeconds(epochMs: number): string {
@@ -13,7 +13,7 @@ export function ecsTags(tags: ReadonlyMap<string, string>): { TagKey: string; Ta
   return [...tags].map(([key, value]) => ({ TagKey: key, TagValue: value }));
 }
 
-/** Fields that the answer to CreateNetworkInterface and a description have in common. */
+/** Fields that the response to CreateNetworkInterface and a description have in common. */
 export function eniCommon(account: Account, eni: Eni): object {
   return {
     Description: eni.description,
@@ -41,7 +41,7 @@ export function eniCommon(account: Account, eni: Eni): object {
   };
 }
 
-/** An item of DescribeNetworkInterfaces: without the list of members, which only the attribute call gives. */
+/** An item of DescribeNetworkInterfaces, without the list of members, which only the attribute call returns. */
 export function eniListItem(account: Account, eni: Eni): object {
   return {
     ...eniCommon(account, eni),
@@ -54,7 +54,7 @@ export function eniListItem(account: Account, eni: Eni): object {
   };
 }
 
-/** The answer to DescribeNetworkInterfaceAttribute, with the members of a trunk. */
+/** The response to DescribeNetworkInterfaceAttribute, with the members of a trunk. */
 export function eniAttribute(account: Account, eni: Eni): object {
   const members = [...account.enisByTrunk.get(eni.id)].map((member) => member.id);
   return {

@@ -1,4 +1,4 @@
-/** The objects of an account, as the model keeps them. Field names follow the API's. */
+/** The objects of an account in the model. Field names follow the API. */
 
 export type EniStatus = 'Available' | 'Attaching' | 'InUse' | 'Detaching' | 'Deleting';
 export type EniType = 'Primary' | 'Secondary' | 'Trunk' | 'Member';
@@ -29,7 +29,7 @@ export interface VSwitch {
   creationTimeMs: number;
 }
 
-/** One rule of a security group; empty strings stand for "not given". */
+/** One rule of a security group. An empty string means "not given". */
 export interface SecurityGroupRule {
   id: string;
   direction: 'ingress' | 'egress';
@@ -78,11 +78,11 @@ export interface Instance {
   creationTimeMs: number;
 }
 
-/** Where an ENI is attached, or is being attached to or detached from. */
+/** Where an ENI is attached, or is being attached or detached. */
 export interface EniAttachment {
   instanceId: string;
   networkCardIndex: number;
-  /** Only of a Member: the trunk and the VLAN id that the cloud chose on it (1–4094). */
+  /** Only for a Member: the trunk, and the VLAN id on it that the cloud chose (1–4094). */
   trunk?: { eniId: string; vlanId: number };
 }
 
@@ -110,8 +110,8 @@ export interface Eni {
   trafficMode: 'Standard' | 'HighPerformance';
   queueNumber?: number;
   creationTimeMs: number;
-  /** Present exactly in the statuses Attaching, InUse and Detaching. */
+  /** Present only in the statuses Attaching, InUse and Detaching. */
   attachment?: EniAttachment;
-  /** Counts status changes, so that a completion planned for an earlier status is recognised as stale. */
+  /** Counts status changes, so that a completion planned for an earlier status is known to be stale. */
   epoch: number;
 }

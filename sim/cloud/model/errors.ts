@@ -1,6 +1,6 @@
 /**
- * Refusals of the API. The code, the HTTP status and the parameter names are the documented ones; where the
- * documentation leaves a case open the constructor's comment says "assumed".
+ * Refusals of the API. Code, HTTP status and parameter names are as documented. Where the documentation leaves a case open, the
+ * comment says "assumed".
  */
 
 /** A refusal that the client sees as `{Code, Message}` with an HTTP status. Thrown by every action of the model. */
@@ -89,7 +89,7 @@ export function zoneMismatch(reason: string): ApiError {
   return new ApiError('InvalidOperation.AvailabilityZoneMismatch', 403, `The operation is not valid: ${reason}.`);
 }
 
-/** An instance has no room for another ENI: adapters, members or, assumed, a second trunk. */
+/** An instance has no slot for another ENI: adapters, members or, assumed, a second trunk. */
 export function eniPerInstanceLimit(instanceId: string, kind: string, limit: number): ApiError {
   return new ApiError(
     'EniPerInstanceLimitExceeded',

@@ -1,12 +1,12 @@
 /**
- * Identifiers that look like the cloud's own and repeat from run to run: each is a bijection of a counter, so two never
- * collide, mixed with the seed, so two accounts differ.
+ * Identifiers that look like the cloud's and repeat from run to run. Each is a bijection of a counter, so that they never collide,
+ * mixed with the seed, so that accounts differ.
  */
 
 const MASK_64 = (1n << 64n) - 1n;
 const MASK_24 = (1 << 24) - 1;
 
-/** The characters after the dash that ids of a region begin with. */
+/** The characters after the dash with which ids of a region begin. */
 const REGION_CODES: Readonly<Record<string, string>> = {
   'cn-hangzhou': 'bp1',
   'cn-beijing': '2ze',
@@ -31,7 +31,7 @@ export class IdGenerator {
     this.#regionCode = REGION_CODES[regionId] ?? 'bp1';
   }
 
-  /** For example `eni-bp1` and 17 characters of [0-9a-z]. */
+  /** Such as `eni-bp1` and 17 characters of [0-9a-z]. */
   next(prefix: IdPrefix): string {
     const unique = mix64(this.#nextId ^ this.#seed);
     this.#nextId += 1n;

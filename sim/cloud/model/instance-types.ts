@@ -1,7 +1,6 @@
 /**
- * The instance types that the simulator offers. The control plane never carries such a table: it asks
- * DescribeInstanceTypes. Figures without a public source are derived from neighbours in the family and marked
- * `assumed`; a configuration file can override every one.
+ * The instance types of the simulator. The control plane has no such table: it asks DescribeInstanceTypes. Figures without a public
+ * source are derived from similar types of the family and marked `assumed`. A configuration file can override every one.
  */
 
 export interface InstanceType {
@@ -13,16 +12,16 @@ export interface InstanceType {
   /** Adapters and members together. */
   eniTotalQuantity: number;
   eniTrunkSupported: boolean;
-  /** Per ENI, the primary address counted. */
+  /** Per ENI, including the primary address. */
   eniPrivateIpAddressQuantity: number;
   eniIpv6AddressQuantity: number;
   eriQuantity: number;
   instanceBandwidthKbps: number;
   instancePps: number;
   queuesPerEni: number;
-  /** Where the figures come from. */
+  /** Source of the figures. */
   source: string;
-  /** True when at least one figure is derived and not found anywhere. */
+  /** True when at least one figure is derived and has no source. */
   assumed?: boolean;
 }
 
@@ -54,7 +53,7 @@ const ROWS: readonly Row[] = [
   ['ecs.u1-c1m4.xlarge', 4, 16, 3, 6, true, 10, 1, 'recorded API answer', false],
 ];
 
-/** The built-in table. Bandwidth, packet rate and queues are those of ecs.g7.xlarge scaled by vCPU, hence assumed. */
+/** The built-in table. Bandwidth, packet rate and queues are those of ecs.g7.xlarge scaled by vCPU, and therefore assumed. */
 function builtInInstanceTypes(): InstanceType[] {
   return ROWS.map(([id, cpu, memory, eni, total, trunk, ipv4, ipv6, source, assumed]) => ({
     instanceTypeId: id,
@@ -84,7 +83,7 @@ export function memberLimit(type: InstanceType): number {
   return type.eniTrunkSupported ? Math.max(0, type.eniTotalQuantity - type.eniQuantity) : 0;
 }
 
-/** Changes to a type of the table, or a new type; figures that are absent stay, of a new type those of `NEW_TYPE`. */
+/** Changes to a type of the table, or a new type. Absent figures stay; those of a new type are taken from `NEW_TYPE`. */
 export type InstanceTypeOverride = { instanceTypeId: string } & {
   [K in keyof Omit<InstanceType, 'instanceTypeId'>]?: InstanceType[K] | undefined;
 };

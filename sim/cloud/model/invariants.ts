@@ -4,8 +4,8 @@ import type { CloudModel } from './model.ts';
 import type { EniSnapshot, Snapshot } from './snapshot.ts';
 
 /**
- * Invariants of every state of an account, whatever clients and administrators did. Returns one line per violation. Used by
- * the model's own tests and the simulated world.
+ * Invariants that hold in every state of an account, whatever clients and administrators have done. Returns one line per
+ * violation. Used by the model's tests and the simulated world.
  */
 export function accountViolations(model: CloudModel): string[] {
   const state = model.snapshot();
@@ -24,7 +24,8 @@ export function accountViolations(model: CloudModel): string[] {
   if (counters.eniAttached - counters.eniDetached < attached) {
     violations.push(`${counters.eniAttached} attached - ${counters.eniDetached} detached < ${attached} in use`);
   }
-  if (new Set(state.enis.map((eni) => eni.macAddress)).size !== state.enis.length) violations.push('a MAC is doubled');
+  if (new Set(state.enis.map((eni) => eni.macAddress)).size !== state.enis.length)
+    violations.push('a MAC address is used twice');
   return violations;
 }
 
@@ -38,14 +39,14 @@ function addressViolations(state: Snapshot): string[] {
     for (const eni of state.enis) {
       if (eni.vSwitchId !== vSwitch.id) continue;
       for (const value of ipv4Values(eni)) {
-        if (taken.has(value)) violations.push(`${eni.id}: an IPv4 address is doubled`);
+        if (taken.has(value)) violations.push(`${eni.id}: an IPv4 address is used twice`);
         taken.add(value);
         if (value < block.base + 1 || value > block.base + block.size - 4) {
           violations.push(`${eni.id}: an IPv4 address is outside ${vSwitch.cidrBlock} or reserved`);
         }
       }
       for (const text of [...eni.ipv6, ...eni.ipv6Prefixes]) {
-        if (taken6.has(text)) violations.push(`${eni.id}: ${text} is doubled`);
+        if (taken6.has(text)) violations.push(`${eni.id}: ${text} is used twice`);
         taken6.add(text);
       }
       if (eni.ipv4.length === 0) violations.push(`${eni.id}: no primary address`);
@@ -58,7 +59,7 @@ function addressViolations(state: Snapshot): string[] {
   return violations;
 }
 
-/** Every IPv4 address that the ENI takes, those of its prefixes included. */
+/** Every IPv4 address that the ENI takes, including those of its prefixes. */
 function ipv4Values(eni: EniSnapshot): number[] {
   const values = eni.ipv4.map((ip) => parseIpv4(ip) ?? -1);
   for (const prefix of eni.ipv4Prefixes) {
@@ -126,7 +127,7 @@ function vlanViolations(state: Snapshot): string[] {
     const trunk = eni.attachment?.trunk;
     if (trunk === undefined) continue;
     const key = `${trunk.eniId}/${trunk.vlanId}`;
-    if (taken.has(key)) violations.push(`${eni.id}: VLAN ${key} is doubled`);
+    if (taken.has(key)) violations.push(`${eni.id}: VLAN ${key} is used twice`);
     taken.add(key);
     if (trunk.vlanId < 1 || trunk.vlanId > 4094) violations.push(`${eni.id}: VLAN ${trunk.vlanId} is out of range`);
   }

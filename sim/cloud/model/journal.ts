@@ -1,35 +1,35 @@
-/** What happened in the account: every call with its outcome, every completion, every act of the administrator. */
+/** The history of the account: every call with its outcome, every completion, every action of the administrator. */
 
 export interface JournalEntry {
   /** 1, 2, 3 … without gaps. */
   seq: number;
   timeMs: number;
-  /** `call`: a request of the API; `completion`: the end of an asynchronous change; `admin`: by hand, not by API. */
+  /** `call`: an API request. `completion`: the end of an asynchronous change. `admin`: a manual action outside the API. */
   kind: 'call' | 'completion' | 'admin';
-  /** API name; of a completion `Attached`, `Detached` or `Deleted`. */
+  /** API name. For a completion `Attached`, `Detached` or `Deleted`. */
   action: string;
   /** `OK` or the error code. */
   outcome: string;
   requestId: string;
   accessKeyId: string;
-  /** Parameters as sent, long values cut. */
+  /** Parameters as sent; long values are truncated. */
   params: Record<string, string>;
-  /** Objects that the entry created, changed or removed; empty for a read. */
+  /** Objects that the entry created, changed or removed. Empty for a read. */
   objectIds: string[];
   clientToken: string;
-  /** True when a ClientToken was recognised and nothing was changed. */
+  /** True when a known ClientToken was used, so that nothing changed. */
   replayed: boolean;
 }
 
 export type JournalRecord = Omit<JournalEntry, 'seq'>;
 
-/** Calls per action, and objects that came and went. */
+/** Number of calls per action, and of objects created and deleted. */
 export interface Counters {
   /** action → outcome (`OK` or the code) → number of calls. */
   calls: Record<string, Record<string, number>>;
-  /** ENIs that came into being, by any way. */
+  /** ENIs created in any way. */
   eniCreated: number;
-  /** ENIs that are gone, by any way. */
+  /** ENIs deleted in any way. */
   eniDeleted: number;
   eniAttached: number;
   eniDetached: number;
@@ -37,7 +37,7 @@ export interface Counters {
   replayed: number;
 }
 
-/** A bounded ring: the oldest entries fall out, counters stay. */
+/** A bounded ring. The oldest entries are dropped; counters stay. */
 export class Journal {
   readonly #capacity: number;
   readonly #ring: JournalEntry[] = [];
@@ -55,7 +55,7 @@ export class Journal {
     return this.#lastSeq;
   }
 
-  /** `seq` of the latest entry that changed an object; 0 before the first. */
+  /** `seq` of the latest entry that changed an object. 0 before the first. */
   get lastChange(): number {
     return this.#lastChange;
   }
@@ -78,7 +78,7 @@ export class Journal {
     return entry;
   }
 
-  /** Entries with `seq` above `sinceSeq`, oldest first, as far as the ring still holds them. */
+  /** Entries with `seq` above `sinceSeq` that the ring still holds, oldest first. */
   since(sinceSeq: number, limit = Number.POSITIVE_INFINITY): JournalEntry[] {
     const first = Math.max(sinceSeq + 1, this.#lastSeq - this.#capacity + 1, 1);
     const entries: JournalEntry[] = [];

@@ -4,10 +4,10 @@ import { accountViolations } from './invariants.ts';
 import { CloudModel } from './model.ts';
 import type { EniSnapshot } from './snapshot.ts';
 
-/** Random histories of an account; the numbers choose among what exists at that moment. */
+/** Random histories of an account. The numbers choose among the objects that exist at that moment. */
 
 const pick = fc.nat(1_000);
-/** One step in five takes any object, the others one that the call can succeed on. */
+/** One step in five takes any object. The others take one with which the call can succeed. */
 const wild = fc.nat(4).map((value) => value === 0);
 const count = fc.integer({ min: 1, max: 3 });
 const step = fc.oneof(
@@ -187,7 +187,7 @@ class History {
     }
   }
 
-  /** One that the step can succeed on, unless it is a wild one. */
+  /** One with which the step can succeed, unless it is a wild step. */
   #eni(step: Extract<Step, { eni: number }>): EniSnapshot | undefined {
     const wanted = { attach: 'Available', detach: 'InUse', delete: 'Available' };
     const enis = this.model.enis();
@@ -235,17 +235,17 @@ class History {
   }
 }
 
-/** Any of the items; undefined when there is none. */
+/** One of the items; undefined when there are none. */
 function choose<T>(items: readonly T[], index: number): T | undefined {
   return items.length === 0 ? undefined : items[index % items.length];
 }
 
-/** Any of the ids; empty, hence unknown to the cloud, when there is none. */
+/** One of the ids. When there are none, an empty id, which the cloud does not know. */
 function at(ids: readonly string[], index: number): string {
   return choose(ids, index) ?? '';
 }
 
-test('no history of calls breaks the rules of the account', () => {
+test('no history of calls breaks the invariants of the account', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps) => {
       const history = new History();
@@ -273,13 +273,13 @@ test('the same history gives the same account', () => {
   );
 });
 
-test('a repeated ClientToken changes nothing and gives the first answer', () => {
+test('a repeated ClientToken changes nothing and gets the first response', () => {
   fc.assert(
     fc.property(
       fc.array(fc.record({ token: fc.nat(3), vSwitch: fc.nat(2), count: fc.nat(2) }), { maxLength: 25 }),
       (calls) => {
         const history = new History();
-        const answers = new Map<string, { params: string; eniId: unknown }>();
+        const responses = new Map<string, { params: string; eniId: unknown }>();
         for (const { token, vSwitch, count } of calls) {
           const params = {
             RegionId,
@@ -291,10 +291,10 @@ test('a repeated ClientToken changes nothing and gives the first answer', () => 
           const before = history.model.counters().eniCount;
           const outcome = history.model.apply({ action: 'CreateNetworkInterface', params }, history.nowMs);
           const created = history.model.counters().eniCount - before;
-          const earlier = answers.get(params.ClientToken);
+          const earlier = responses.get(params.ClientToken);
           if (earlier === undefined) {
             if (outcome.ok)
-              answers.set(params.ClientToken, { params: JSON.stringify(params), eniId: eniIdOf(outcome.body) });
+              responses.set(params.ClientToken, { params: JSON.stringify(params), eniId: eniIdOf(outcome.body) });
             expect(created).toBe(outcome.ok ? 1 : 0);
           } else if (earlier.params === JSON.stringify(params)) {
             expect(outcome.ok && eniIdOf(outcome.body)).toBe(earlier.eniId);

@@ -63,7 +63,7 @@ describe('an ENI', () => {
     expect(account.model.eni(eniId)).toBeUndefined();
   });
 
-  test('is not attached to what does not fit', () => {
+  test('is not attached to an instance that does not fit', () => {
     const far = account.create({ VSwitchId: account.network.otherZoneVSwitchId });
     const eniId = account.create();
     const InstanceId = account.network.instanceId;
@@ -96,7 +96,7 @@ describe('an ENI', () => {
     account.attach(eniId);
   });
 
-  test('leaves the primary ENI alone', () => {
+  test('is neither detached nor deleted if it is primary', () => {
     const call = { NetworkInterfaceId: account.network.primaryEniId, InstanceId: account.network.instanceId };
     expect(account.refused('DetachNetworkInterface', call)).toBe('400 InvalidOperation.DetachPrimaryEniNotAllowed');
     expect(account.refused('DeleteNetworkInterface', call)).toBe('400 InvalidOperation.InvalidEniState');
@@ -111,7 +111,7 @@ describe('limits of the instance type', () => {
     expect(account.refused('AttachNetworkInterface', third)).toBe('403 EniPerInstanceLimitExceeded');
   });
 
-  test('members have EniTotalQuantity - EniQuantity, those in flight counted', () => {
+  test('members have EniTotalQuantity - EniQuantity slots, including those in flight', () => {
     const trunk = account.trunkInUse();
     account.attach(account.create(), trunk);
     account.attach(account.create(), trunk);
@@ -145,7 +145,7 @@ describe('limits of the instance type', () => {
 });
 
 describe('a member', () => {
-  test('carries trunk and VLAN id while attached; the VLAN id comes back after the detachment', () => {
+  test('has a trunk and a VLAN id while attached; the id is free again after the detachment', () => {
     const trunk = account.trunkInUse();
     const [a, b] = [account.create(), account.create()];
     account.attach(a, trunk);
@@ -210,7 +210,7 @@ describe('a member', () => {
     ).toBe('400 InvalidOperation.InvalidEniState');
   });
 
-  test('is detached by naming its trunk, and holds the trunk', () => {
+  test('is detached by naming its trunk, and keeps the trunk from being detached', () => {
     const trunk = account.trunkInUse();
     const member = account.create();
     account.attach(member, trunk);
@@ -235,7 +235,7 @@ describe('a member', () => {
   });
 });
 
-test('a released instance takes its ENIs along or leaves them, by DeleteOnRelease', () => {
+test('a released instance deletes its ENIs or leaves them, depending on DeleteOnRelease', () => {
   const trunk = account.trunkInUse();
   const [goes, stays] = [account.create(), account.create({ DeleteOnRelease: false })];
   account.attach(goes, trunk);

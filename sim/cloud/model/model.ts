@@ -17,12 +17,12 @@ export interface CloudModelOptions {
   ownerId?: string | undefined;
   resourceGroupId?: string | undefined;
   latencies?: LatencyChanges | undefined;
-  /** Off when absent. */
+  /** Default: all off. */
   behaviour?: BehaviourChanges | undefined;
-  /** Replace or extend the built-in table, by id. */
+  /** Replace types of the built-in table, or add to it, by id. */
   instanceTypes?: InstanceTypeOverride[] | undefined;
   seed?: number | undefined;
-  /** How long a ClientToken is remembered; 24 h when absent (assumed). */
+  /** How long a ClientToken is remembered. Default: 24 h (assumed). */
   clientTokenTtlMs?: number | undefined;
   journalCapacity?: number | undefined;
 }
@@ -30,13 +30,13 @@ export interface CloudModelOptions {
 /** One call of the API, already authenticated. */
 export interface Command {
   action: string;
-  /** API version; absent: the product that has the action, ECS first. */
+  /** API version. Default: that of the product with this action, ECS first. */
   version?: string | undefined;
   params: ParamTree;
   accessKeyId?: string | undefined;
 }
 
-/** `delayMs`: how long the cloud delays the response; the state has already changed. */
+/** `delayMs`: how long the response is delayed. The state has already changed. */
 export type Outcome =
   | { ok: true; body: { RequestId: string }; delayMs: number }
   | { ok: false; error: ApiError; requestId: string; delayMs: number };
@@ -52,8 +52,8 @@ const DEFAULT_LATENCIES: Latencies = {
 const LONGEST_JOURNAL_VALUE = 200;
 
 /**
- * One Alibaba Cloud account in one region, as a state machine. Time is a parameter of every call, and nothing else advances
- * it. A time in the past counts as the latest known time.
+ * One Alibaba Cloud account in one region, as a state machine. Time is a parameter of every call, and only calls advance it. A
+ * time in the past counts as the latest known time.
  */
 export class CloudModel {
   readonly #account: Account;
@@ -81,17 +81,17 @@ export class CloudModel {
     return this.#nowMs;
   }
 
-  /** When the next asynchronous change ends; undefined when none is under way. */
+  /** Time at which the next asynchronous change completes; undefined when none is pending. */
   nextDueMs(): number | undefined {
     return this.#account.completions.nextDueMs();
   }
 
-  /** That of the snapshot: grows with every change of an object. */
+  /** Generation of the snapshot. Grows with every change of an object. */
   get generation(): number {
     return this.#account.journal.lastChange;
   }
 
-  /** Applies every change that is due at `nowMs`, each at its own time. */
+  /** Applies every change that is due by `nowMs`, each at its own time. */
   advance(nowMs: number): void {
     const account = this.#account;
     for (let event = account.completions.takeDue(nowMs); event !== undefined; ) {
@@ -107,7 +107,7 @@ export class CloudModel {
     this.#account.nowMs = this.#nowMs;
   }
 
-  /** Makes one call. A refusal does not throw; it is in the outcome. */
+  /** Makes one call. Does not throw for a refusal, which is in the outcome. */
   apply(command: Command, nowMs: number): Outcome {
     this.advance(nowMs);
     const requestId = this.nextRequestId();
@@ -141,7 +141,7 @@ export class CloudModel {
     }
   }
 
-  /** Writes a request that the gateway refused (signature, unknown key …) into the journal. */
+  /** Records a request that the gateway refused (signature, unknown key …) in the journal. */
   recordRefusal(action: string, code: string, requestId: string, accessKeyId: string, nowMs: number): void {
     this.advance(nowMs);
     const known = findAction(PRODUCT_VERSIONS.Ecs, action) ?? findAction(PRODUCT_VERSIONS.Vpc, action);
@@ -157,13 +157,13 @@ export class CloudModel {
     return snapshot(this.#account, this.#nowMs);
   }
 
-  /** One ENI as it is now; undefined when it does not exist. */
+  /** Current state of one ENI; undefined when it does not exist. */
   eni(eniId: string): EniSnapshot | undefined {
     const eni = this.#account.enis.get(eniId);
     return eni === undefined ? undefined : eniSnapshot(eni);
   }
 
-  /** Every ENI as it is now, in the order of creation. */
+  /** Current state of every ENI, in order of creation. */
   enis(): EniSnapshot[] {
     return [...this.#account.enis.values()].map(eniSnapshot);
   }
@@ -181,7 +181,7 @@ export class CloudModel {
     return { ...this.#account.journal.counters(), eniCount: this.#account.enis.size };
   }
 
-  /** Calls `listener` with each new journal entry; the returned function ends that. */
+  /** Calls `listener` with each new journal entry, until the returned function is called. */
   subscribe(listener: (entry: JournalEntry) => void): () => void {
     return this.#account.journal.subscribe(listener);
   }
@@ -229,12 +229,12 @@ export class CloudModel {
     });
   }
 
-  /** Ends an instance with its ENIs as their DeleteOnRelease says. Returns the ids of all objects that changed. */
+  /** Ends an instance, and its ENIs according to DeleteOnRelease. Returns the ids of all objects that changed. */
   releaseInstance(instanceId: string, nowMs: number): string[] {
     return this.#change('releaseInstance', nowMs, (account) => admin.releaseInstance(account, instanceId));
   }
 
-  /** For example `Stopped`, or `Starting` to see the API refuse. */
+  /** For example `Stopped`, or `Starting` to make the API refuse. */
   setInstanceStatus(instanceId: string, status: InstanceStatus, nowMs: number): string[] {
     return this.#change('setInstanceStatus', nowMs, (account) => [
       admin.setInstanceStatus(account, instanceId, status).id,
@@ -246,12 +246,12 @@ export class CloudModel {
     return this.#change('deleteEniByHand', nowMs, (account) => admin.deleteEniByHand(account, eniId));
   }
 
-  /** Detaches an ENI at once, a trunk with all its members. */
+  /** Detaches an ENI at once; a trunk with all its members. */
   detachEniByHand(eniId: string, nowMs: number): string[] {
     return this.#change('detachEniByHand', nowMs, (account) => admin.detachEniByHand(account, eniId));
   }
 
-  /** Throws DependencyViolation while it is in use; the same holds for the next two. */
+  /** Throws DependencyViolation while it is in use. So do the next two. */
   deleteSecurityGroup(securityGroupId: string, nowMs: number): string[] {
     return this.#change('deleteSecurityGroup', nowMs, (account) => {
       admin.deleteSecurityGroup(account, securityGroupId);
@@ -273,7 +273,7 @@ export class CloudModel {
     });
   }
 
-  /** Takes effect for changes that begin afterwards; returns what holds then. */
+  /** Applies to changes that begin afterwards. Returns the new latencies. */
   setLatencies(changes: LatencyChanges, nowMs: number): Latencies {
     return this.#byHand('setLatencies', nowMs, (account) => ({
       result: admin.setLatencies(account, changes),
@@ -281,7 +281,7 @@ export class CloudModel {
     }));
   }
 
-  /** Takes effect for calls and changes that begin afterwards; returns what holds then. */
+  /** Applies to calls and changes that begin afterwards. Returns the new behaviour. */
   setBehaviour(changes: BehaviourChanges, nowMs: number): Behaviour {
     return this.#byHand('setBehaviour', nowMs, (account) => ({
       result: account.changeBehaviour(changes),
@@ -289,7 +289,7 @@ export class CloudModel {
     }));
   }
 
-  /** Ends every asynchronous change that is under way at once. */
+  /** Completes every pending asynchronous change at once. */
   completeAll(nowMs: number): string[] {
     return this.#change('completeAll', nowMs, (account) => admin.completeAll(account));
   }
@@ -334,7 +334,7 @@ export class CloudModel {
   ): void {
     this.#record({
       kind: 'call',
-      // Unknown names are not kept: a client could grow the counters without bound.
+      // Unknown names are not kept. Otherwise a client could grow the counters without bound.
       action: action?.name ?? 'Unknown',
       outcome,
       objectIds,

@@ -1,6 +1,6 @@
 const EMPTY: ReadonlySet<never> = new Set<never>();
 
-/** From a key to the set of values filed under it, in the order of filing; empty sets are dropped. */
+/** Maps a key to a set of values, in insertion order. Empty sets are dropped. */
 export class MultiIndex<V> {
   readonly #sets = new Map<string, Set<V>>();
 

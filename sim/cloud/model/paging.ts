@@ -1,6 +1,6 @@
 import { invalidParameter } from './errors.ts';
 
-/** One page of a list and what the answer says about it. */
+/** One page of a list, with the paging fields of its response. */
 export interface Page<T> {
   items: T[];
   totalCount: number;
@@ -10,7 +10,7 @@ export interface Page<T> {
   pageSize: number;
 }
 
-/** What a request says about paging; the limits are the API's. */
+/** The paging parameters of a request. The limits are those of the API. */
 export interface PageRequest {
   pageNumber?: number | undefined;
   pageSize?: number | undefined;
@@ -20,15 +20,15 @@ export interface PageRequest {
 
 export interface PageRules {
   maxPageSize: number;
-  /** MaxResults outside these is clamped, as documented. */
+  /** MaxResults outside these limits is clamped, as documented. */
   minResults: number;
   maxResults: number;
   defaultResults: number;
 }
 
 /**
- * Cuts the page out of `all`, which must be in ascending order of `seq`. With NextToken the page begins after the last
- * item seen, so objects that come or go between two pages neither repeat nor hide others.
+ * Cuts a page out of `all`, which must be in ascending order of `seq`. With NextToken the page begins after the last item seen, so
+ * objects that are created or deleted between two pages do not repeat or hide others.
  * Throws InvalidParameter for an unknown NextToken or a PageSize above the limit.
  */
 export function cutPage<T extends { seq: number }>(all: readonly T[], request: PageRequest, rules: PageRules): Page<T> {

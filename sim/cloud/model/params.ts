@@ -1,21 +1,21 @@
 import * as z from 'zod';
 import { MISSING } from './action.ts';
 
-/** Types of request parameters. On the wire every value is text; in-process callers may pass the typed value. */
+/** Types of request parameters. On the wire every value is text. In-process callers may pass typed values. */
 
 const LONGEST_TEXT = 4096;
 
-/** Lets an absent parameter reach the transformation, which decides what absence means. */
+/** Lets an absent parameter reach the transformation, which decides what that means. */
 const present = z.unknown().optional();
 
-/** Any text; an empty value counts as absent, as the gateway treats it. */
+/** Any text. An empty value counts as absent, as in the gateway. */
 export const text = z
   .unknown()
   .transform((value, context): string | undefined => {
     if (value === undefined || value === '') return undefined;
     if (typeof value === 'number' || typeof value === 'boolean') return String(value);
     if (typeof value === 'string' && value.length <= LONGEST_TEXT) return value;
-    return refuse(context, 'a text is expected');
+    return refuse(context, 'expected text');
   })
   .optional();
 
@@ -23,17 +23,17 @@ export const requiredText = present.transform((value, context): string => {
   if (value === undefined || value === '') return refuse(context, MISSING);
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
   if (typeof value === 'string' && value.length <= LONGEST_TEXT) return value;
-  return refuse(context, 'a text is expected');
+  return refuse(context, 'expected text');
 });
 
-/** Text in which the empty value is meaningful (a tag's value). */
+/** Text in which the empty value has a meaning (a tag's value). */
 export const anyText = z
   .unknown()
   .transform((value, context): string | undefined => {
     if (value === undefined) return undefined;
     if (typeof value === 'number' || typeof value === 'boolean') return String(value);
     if (typeof value === 'string' && value.length <= LONGEST_TEXT) return value;
-    return refuse(context, 'a text is expected');
+    return refuse(context, 'expected text');
   })
   .optional();
 
@@ -55,7 +55,7 @@ export function integer(min = 0, max = Number.MAX_SAFE_INTEGER) {
     .transform((value, context): number | undefined => {
       if (value === undefined || value === '') return undefined;
       const number = typeof value === 'string' && /^-?\d{1,15}$/.test(value) ? Number(value) : value;
-      if (typeof number !== 'number' || !Number.isSafeInteger(number)) return refuse(context, 'an integer is expected');
+      if (typeof number !== 'number' || !Number.isSafeInteger(number)) return refuse(context, 'expected an integer');
       return number >= min && number <= max ? number : refuse(context, `expected ${min} to ${max}`);
     })
     .optional();
@@ -68,37 +68,37 @@ export const boolean = z
     if (typeof value === 'boolean') return value;
     const lower = typeof value === 'string' ? value.toLowerCase() : '';
     if (lower === 'true') return true;
-    return lower === 'false' ? false : refuse(context, 'true or false is expected');
+    return lower === 'false' ? false : refuse(context, 'expected true or false');
   })
   .optional();
 
-/** `X.1`, `X.2` …; empty when absent. Gaps in the numbering are tolerated, the order is that of the numbers. */
+/** `X.1`, `X.2` …; empty when absent. Items are in numerical order, and gaps are accepted. */
 export function list<T extends z.ZodType>(item: T, max: number) {
   return present
     .transform((value, context): unknown[] => {
       if (value === undefined || value === '') return [];
       const items = Array.isArray(value) ? value : numbered(value);
-      if (items === undefined) return refuse(context, 'a list (Name.1, Name.2, …) is expected');
+      if (items === undefined) return refuse(context, 'expected a list (Name.1, Name.2, …)');
       return items.length <= max ? items : refuse(context, `at most ${max} items`);
     })
     .pipe(z.array(item));
 }
 
-/** A JSON array of texts in one parameter, like `InstanceIds` of DescribeInstances; undefined when absent. */
+/** A parameter with a JSON array of texts, like `InstanceIds` of DescribeInstances; undefined when absent. */
 export function jsonTextList(max: number) {
   return z
     .unknown()
     .transform((value, context): string[] | undefined => {
       if (value === undefined || value === '') return undefined;
-      if (typeof value !== 'string') return refuse(context, 'a JSON array in a text is expected');
+      if (typeof value !== 'string') return refuse(context, 'expected a JSON array as text');
       let parsed: unknown;
       try {
         parsed = JSON.parse(value);
       } catch {
-        return refuse(context, 'not a JSON array');
+        return refuse(context, 'expected a JSON array');
       }
       const texts = z.array(z.string()).max(max).safeParse(parsed);
-      return texts.success ? texts.data : refuse(context, `a JSON array of at most ${max} texts is expected`);
+      return texts.success ? texts.data : refuse(context, `expected a JSON array of at most ${max} texts`);
     })
     .optional();
 }
@@ -108,7 +108,7 @@ export function texts(max: number) {
   return list(requiredText, max);
 }
 
-/** `Tag.N.Key` and `Tag.N.Value`, unchecked: filters and assignments have different rules. */
+/** `Tag.N.Key` and `Tag.N.Value`. Not checked here, because filters and assignments have different rules. */
 export const tags = list(z.object({ Key: anyText, Value: anyText }), 20);
 
 function refuse(context: z.RefinementCtx, message: string): never {

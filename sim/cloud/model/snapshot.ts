@@ -1,7 +1,7 @@
 import type { Account, Latencies } from './account.ts';
 import type { Eni, Instance, SecurityGroup, SecurityGroupRule, Vpc, VSwitch } from './entities.ts';
 
-/** The state of the account as plain JSON. Everything is in the order of creation. */
+/** The state of the account as plain JSON. Everything is in order of creation. */
 
 type Plain<T extends { tags: Map<string, string> }> = Omit<T, 'tags' | 'seq'> & { tags: Record<string, string> };
 
@@ -13,7 +13,7 @@ export type VpcSnapshot = Plain<Vpc>;
 
 export interface Snapshot {
   nowMs: number;
-  /** Grows with every change of an object; the same number means the same objects. */
+  /** Grows with every change of an object. Equal numbers mean equal objects. */
   generation: number;
   regionId: string;
   zoneIds: string[];
@@ -25,7 +25,7 @@ export interface Snapshot {
   enis: EniSnapshot[];
 }
 
-/** A copy: later changes of the account do not show in it. */
+/** A copy. It does not show later changes of the account. */
 export function snapshot(account: Account, nowMs: number): Snapshot {
   return {
     nowMs,

@@ -2,7 +2,7 @@ import { REGION, seedNetwork, type TestNetwork } from '../test-network.ts';
 import type { ParamTree } from './action.ts';
 import { CloudModel } from './model.ts';
 
-/** An account with a small network on virtual time, and short words for what tests do to it. */
+/** An account with a small network on virtual time, with short methods for tests. */
 export class TestAccount {
   readonly model: CloudModel;
   readonly network: TestNetwork;

@@ -24,11 +24,11 @@ type device struct {
 	name      string
 	file      *os.File
 	closing   atomic.Bool
-	// ended is closed when nobody reads from it any more.
+	// ended is closed when reading from the device has stopped.
 	ended chan struct{}
 }
 
-// openDevice makes the device of an ENI. A primary ENI's is called eth0, the others take the lowest free number from 1.
+// openDevice creates the device of an ENI. That of a primary ENI is eth0; others get the lowest free number from 1.
 func openDevice(t *table, e *eni, node nodeEntry) (*device, error) {
 	d := &device{eniID: e.ID, netnsPath: node.NetnsPath, mac: e.mac, ended: make(chan struct{})}
 	err := inNamespace(node.NetnsPath, func() error {
@@ -40,7 +40,7 @@ func openDevice(t *table, e *eni, node nodeEntry) (*device, error) {
 			}
 		}
 		if linkIndex(d.name) != 0 {
-			return errors.New("there is a device of that name already: call the node's other links differently")
+			return errors.New("a device with this name already exists: rename the node's other link")
 		}
 		if err := d.create(); err != nil {
 			return err
@@ -70,7 +70,7 @@ func (d *device) create() error {
 		syscall.Close(descriptor)
 		return fmt.Errorf("TUNSETIFF: %w", errno)
 	}
-	// Only now: a descriptor without its device cannot be polled.
+	// Not earlier: a descriptor without its device cannot be polled.
 	d.file = os.NewFile(uintptr(descriptor), "tap "+d.name)
 	return nil
 }
@@ -87,7 +87,7 @@ func configure(t *table, e *eni, name string, withAddress bool) error {
 	vSwitch := t.vSwitches[e.VSwitchID]
 	seen := map[bool]bool{}
 	for _, address := range e.Addresses {
-		// The first address of each family; what else the ENI has is for the node's pods.
+		// Only the first address of each family. The others are for the node's pods.
 		if seen[address.Is6()] {
 			continue
 		}
@@ -111,7 +111,7 @@ func configure(t *table, e *eni, name string, withAddress bool) error {
 	return nil
 }
 
-// read hands every frame to `handle` until the device is closed or has gone with its namespace.
+// read passes every frame to `handle` until the device is closed or its namespace is gone.
 func (d *device) read(handle func([]byte)) {
 	defer close(d.ended)
 	buffer := make([]byte, 65536)
@@ -127,7 +127,7 @@ func (d *device) read(handle func([]byte)) {
 	}
 }
 
-// write gives the node one frame; it fails when the device is down or gone.
+// write delivers one frame to the node. It fails when the device is down or gone.
 func (d *device) write(frame []byte) error {
 	_, err := d.file.Write(frame)
 	var path *os.PathError
@@ -137,7 +137,7 @@ func (d *device) write(frame []byte) error {
 	return err
 }
 
-// close takes the device out of the node; it is gone when this returns.
+// close removes the device from the node. It is gone when close returns.
 func (d *device) close() {
 	d.closing.Store(true)
 	d.file.Close()

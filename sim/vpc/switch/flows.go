@@ -11,7 +11,7 @@ const (
 	otherIdle    = 60 * time.Second
 	fragmentIdle = 30 * time.Second
 	expireEvery  = 5 * time.Second
-	// A flood of new flows must not eat the machine; beyond it each packet is judged by itself.
+	// A flood of new flows must not use up the machine's memory. Beyond this limit each packet is judged on its own.
 	maxFlows = 200_000
 )
 
@@ -20,9 +20,9 @@ type flowKey struct {
 	tuple
 }
 
-// flow is a conversation that the security groups of both ends have let begin.
+// flow is a conversation that the security groups of both ends have allowed to begin.
 type flow struct {
-	// first is the tuple of the packet that began it.
+	// first is the tuple of its first packet.
 	first              flowKey
 	fromID, toID       string
 	fromPlace, toPlace string
@@ -40,7 +40,7 @@ type fragmentVerdict struct {
 	lastSeen time.Time
 }
 
-// flowTable holds flows under the tuples of both directions.
+// flowTable stores each flow under the tuples of both directions.
 type flowTable struct {
 	mu        sync.Mutex
 	flows     map[flowKey]*flow
@@ -51,7 +51,7 @@ func newFlowTable() *flowTable {
 	return &flowTable{flows: map[flowKey]*flow{}, fragments: map[fragmentKey]fragmentVerdict{}}
 }
 
-// admit says whether a packet from one ENI to another may pass; a refusal names the side and the rule.
+// admit decides whether a packet may pass from one ENI to another. A refusal names the side and the rule.
 func (f *flowTable) admit(p *packet, from, to *eni, now time.Time) (reason, detail string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -119,7 +119,7 @@ func (f *flow) alive(now time.Time) bool {
 	return now.Sub(f.lastSeen) < idle
 }
 
-// joins is false when an address of the flow belongs to another ENI by now.
+// joins is false when an address of the flow now belongs to another ENI.
 func (f *flow) joins(key flowKey, from, to *eni) bool {
 	if key == f.first {
 		return f.fromID == from.ID && f.toID == to.ID
@@ -132,7 +132,7 @@ func (f *flowTable) remove(gone *flow) {
 	delete(f.flows, flowKey{gone.first.vpcID, gone.first.reversed()})
 }
 
-// revise ends flows whose ENIs are gone, moved or have lost the address, and those that the present rules would not let begin.
+// revise ends flows whose ENIs are gone, have moved or have lost the address, and flows that the current rules would not allow to begin.
 func (f *flowTable) revise(t *table) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

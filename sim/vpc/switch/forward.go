@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// routerMAC is what every address of the VPC resolves to, and the source of every frame that the cloud delivers.
+// routerMAC is the address that every address of the VPC resolves to, and the source of every delivered frame.
 var routerMAC = mac{0xee, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 var broadcastMAC = mac{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// routerLinkLocal is the router's IPv6 link-local address, made of its MAC address.
+// routerLinkLocal is the router's IPv6 link-local address, derived from its MAC address.
 var routerLinkLocal = netip.MustParseAddr("fe80::ecff:ffff:feff:ffff")
 
-// Why a frame was refused; the same words as in protocol.ts.
+// Reasons for refusing a frame. They must match protocol.ts.
 const (
 	reasonMalformed     = "malformed"
 	reasonDoubleTag     = "double-tag"
@@ -42,15 +42,15 @@ const (
 	verdictRefused   = "refused"
 )
 
-// decision is what becomes of a frame.
+// decision says what to do with a frame.
 type decision struct {
 	verdict string
-	// reason, detail and peer explain a refusal; peer is the ENI at the other end.
+	// reason, detail and peer explain a refusal. peer is the ENI at the other end.
 	reason, detail string
 	peer           *eni
-	// from is the ENI that sent it, as far as known.
+	// from is the ENI that sent the frame, if known.
 	from *eni
-	// to and out are set when a frame is to be delivered.
+	// to and out are set when the frame must be delivered.
 	to  *eni
 	out []byte
 }
@@ -59,7 +59,7 @@ func refused(from *eni, reason, detail string) decision {
 	return decision{verdict: verdictRefused, from: from, reason: reason, detail: detail}
 }
 
-// forwarder is the data path. A table and every frame that was decided by it are done before the next table counts.
+// forwarder is the data path. Every frame is handled completely by one table before the next table applies.
 type forwarder struct {
 	mu      sync.RWMutex
 	table   *table
@@ -147,7 +147,7 @@ func (f *forwarder) decide(deviceID string, frame []byte, p *packet) decision {
 	return f.route(from, p)
 }
 
-// route finds the ENI at the other end and asks the security groups.
+// route finds the ENI at the other end and checks the security groups.
 func (f *forwarder) route(from *eni, p *packet) decision {
 	to := from.vpc.owner(p.dst)
 	if to == nil {
@@ -177,8 +177,8 @@ func (f *forwarder) delivery(verdict string, from, to *eni, p *packet) decision 
 	return decision{verdict: verdict, from: from, to: to, out: p.retagged(dst, routerMAC, to.VlanID)}
 }
 
-// isHousekeeping is what every kernel sends of itself and the cloud has no use for: multicast membership, and DHCP,
-// which the cloud answers but this one does not.
+// isHousekeeping is true for frames that every kernel sends on its own and that have no effect here: multicast membership, and
+// DHCP, which the real cloud answers.
 func isHousekeeping(p *packet) bool {
 	if p.proto == protoIGMP {
 		return true

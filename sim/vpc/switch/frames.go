@@ -23,8 +23,8 @@ const (
 	longestFrameBytes = 65536
 )
 
-// runFrames is a raw endpoint for tests: it takes the device up, sends each line of standard input (hexadecimal) as a
-// frame and writes each frame that arrives, with its tag where it was on the wire, to standard output.
+// runFrames is a raw endpoint for tests. It sets the device up, sends each line of standard input (hexadecimal) as a frame, and
+// writes each frame that arrives to standard output. The tag is where it was on the wire.
 func runFrames(args []string, in io.Reader, out io.Writer) error {
 	flags := flag.NewFlagSet("frames", flag.ContinueOnError)
 	namespace := flags.String("netns", "", "path of the network namespace")
@@ -49,7 +49,7 @@ func runFrames(args []string, in io.Reader, out io.Writer) error {
 		if err := syscall.SetsockoptInt(socket, solPacket, packetAuxdata, 1); err != nil {
 			return err
 		}
-		// What is sent is to be on the wire, whatever filters the node has on its way out.
+		// Frames must reach the wire whatever egress filters the node has.
 		if err := syscall.SetsockoptInt(socket, solPacket, packetQdiscBypass, 1); err != nil {
 			return err
 		}
@@ -59,12 +59,12 @@ func runFrames(args []string, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("%s in %s: %w", *name, *namespace, err)
 	}
 	writer := bufio.NewWriter(out)
-	say := func(message map[string]string) {
+	send := func(message map[string]string) {
 		line, _ := json.Marshal(message)
 		writer.Write(append(line, '\n'))
 		writer.Flush()
 	}
-	say(map[string]string{"ready": *name})
+	send(map[string]string{"ready": *name})
 	go func() {
 		for {
 			frame, err := receiveFrame(socket)
@@ -72,7 +72,7 @@ func runFrames(args []string, in io.Reader, out io.Writer) error {
 				fail(err.Error())
 			}
 			if frame != nil {
-				say(map[string]string{"frame": hex.EncodeToString(frame)})
+				send(map[string]string{"frame": hex.EncodeToString(frame)})
 			}
 		}
 	}()
@@ -91,7 +91,7 @@ func runFrames(args []string, in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-// receiveFrame returns nil for a frame of our own. The kernel takes the outermost tag off and tells it beside.
+// receiveFrame returns nil for a frame of our own. The kernel strips the outermost tag and passes it separately.
 func receiveFrame(socket int) ([]byte, error) {
 	buffer := make([]byte, longestFrameBytes)
 	control := make([]byte, 256)

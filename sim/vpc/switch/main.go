@@ -1,6 +1,6 @@
-// The data plane of the simulated cloud: one program sees every frame that leaves or enters a simulated instance and
-// forwards it as the VPC would. It is told what the cloud looks like on standard input and reports on standard output,
-// one JSON object a line both ways; it ends with its standard input, and its devices with it.
+// The data plane of the simulated cloud. One program sees every frame that leaves or enters a simulated instance, and forwards it
+// as the VPC would. Standard input tells it the state of the cloud, and it reports on standard output; both have one JSON object per
+// line. It ends when its standard input closes, and its devices end with it.
 package main
 
 import (

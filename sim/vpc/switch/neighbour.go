@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// arp answers a request for any address of the VPC with the router's MAC address. What a node says about itself,
-// gratuitously or in a probe for its own address, is not answered.
+// arp answers a request for any address of the VPC with the router's MAC address. It does not answer gratuitous ARP or a probe for
+// the sender's own address.
 func (f *forwarder) arp(from, wire *eni, p *packet) decision {
 	body := p.l3
 	operation := binary.BigEndian.Uint16(body[6:])
@@ -42,12 +42,12 @@ func (f *forwarder) arp(from, wire *eni, p *packet) decision {
 	}
 }
 
-// neighbourDiscovery answers solicitations and swallows the rest of what IPv6 does on a link. Not done: anything else.
+// neighbourDiscovery answers solicitations and ignores other link-local IPv6 messages. It returns false for anything else.
 func (f *forwarder) neighbourDiscovery(from, wire *eni, p *packet) (decision, bool) {
 	ignored := decision{verdict: verdictIgnored, from: from}
 	switch p.icmpType {
 	case 130, 131, 132, 133, 134, 137, 143, icmpv6NeighborAdvert:
-		// Multicast listeners, router solicitation and advertisement, redirect; nobody is there to hear them.
+		// Multicast listeners, router solicitation and advertisement, redirect: nothing here uses them.
 		return ignored, true
 	case icmpv6NeighborSolicitation:
 	default:

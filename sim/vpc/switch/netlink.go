@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// The few changes to links, addresses and routes that the switch makes, on rtnetlink of the calling thread's namespace.
+// The few changes to links, addresses and routes that the switch makes, through rtnetlink in the calling thread's namespace.
 
-const addressNoDAD = 0x02 // IFA_F_NODAD: the cloud has given the address, nobody else can have it
+const addressNoDAD = 0x02 // IFA_F_NODAD: the cloud assigned the address, so it cannot be a duplicate
 
-// setLink gives a link its MAC address and MTU, and takes it up if asked. A nil address stays as it is.
+// setLink sets a link's MAC address and MTU, and brings it up if asked. A nil address stays as it is.
 func setLink(index int, address *mac, mtu uint32, up bool) error {
 	body := make([]byte, syscall.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(body[4:], uint32(index))
@@ -85,21 +85,21 @@ func netlink(kind, flags uint16, body []byte) error {
 	if err := syscall.Sendto(socket, request, 0, &syscall.SockaddrNetlink{Family: syscall.AF_NETLINK}); err != nil {
 		return err
 	}
-	answer := make([]byte, 4096)
-	length, _, err := syscall.Recvfrom(socket, answer, 0)
+	response := make([]byte, 4096)
+	length, _, err := syscall.Recvfrom(socket, response, 0)
 	if err != nil {
 		return err
 	}
 	if length < syscall.SizeofNlMsghdr+4 {
-		return errors.New("short netlink answer")
+		return errors.New("short netlink response")
 	}
-	if code := int32(binary.NativeEndian.Uint32(answer[syscall.SizeofNlMsghdr:])); code != 0 {
+	if code := int32(binary.NativeEndian.Uint32(response[syscall.SizeofNlMsghdr:])); code != 0 {
 		return syscall.Errno(-code)
 	}
 	return nil
 }
 
-// linkIndex is 0 when there is no such link in the calling thread's namespace.
+// linkIndex is 0 when the calling thread's namespace has no such link.
 func linkIndex(name string) int {
 	found, err := net.InterfaceByName(name)
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 // setnsNumber is the system call; the syscall package names it on some architectures only.
 var setnsNumber = map[string]uintptr{"amd64": 308, "arm64": 268}[runtime.GOARCH]
 
-// inNamespace runs `work` on a thread of its own inside the network namespace at `path`. The machine's own namespace is
-// refused: nothing that is simulated may reach it.
+// inNamespace runs `work` on its own thread inside the network namespace at `path`. It refuses the machine's own namespace, which
+// the simulation must not touch.
 func inNamespace(path string, work func() error) error {
 	if setnsNumber == 0 {
 		return errors.New("network namespaces are not supported on " + runtime.GOARCH)
 	}
 	done := make(chan error, 1)
 	go func() {
-		// Never unlocked: the thread ends with the goroutine and takes the namespace with it.
+		// Never unlocked, so the thread ends with the goroutine and its namespace.
 		runtime.LockOSThread()
 		done <- func() error {
 			namespace, err := os.Open(path)
@@ -43,11 +43,11 @@ func inNamespace(path string, work func() error) error {
 	return <-done
 }
 
-// forbidden are the namespaces of this process at its start and of the machine's first process.
+// forbidden lists the namespaces of this process at its start and of the machine's process 1.
 var forbidden []syscall.Stat_t
 
 func init() {
-	// Keeps the first thread to the main goroutine: it cannot end, so it must never enter another namespace.
+	// Reserves the first thread for the main goroutine. That thread cannot end, so it must never enter another namespace.
 	runtime.LockOSThread()
 	for _, path := range []string{"/proc/self/ns/net", "/proc/1/ns/net"} {
 		var found syscall.Stat_t

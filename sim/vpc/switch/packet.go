@@ -27,7 +27,7 @@ const (
 	icmpv6NeighborAdvert       = 136
 )
 
-// tuple is what a flow is known by. Of an ICMP echo both ports are the identifier, of other protocols they are zero.
+// tuple identifies a flow. For an ICMP echo both ports are the identifier; for other protocols they are zero.
 type tuple struct {
 	proto        uint8
 	src, dst     netip.Addr
@@ -38,7 +38,7 @@ func (t tuple) reversed() tuple {
 	return tuple{t.proto, t.dst, t.src, t.dport, t.sport}
 }
 
-// packet is a frame taken apart. Slices point into the frame.
+// packet is a parsed frame. Slices point into the frame.
 type packet struct {
 	frame     []byte
 	dstMAC    mac
@@ -47,10 +47,10 @@ type packet struct {
 	doubleTag bool
 	vlan      uint16
 	etherType uint16
-	// l3 is everything behind the Ethernet header and its tag.
+	// l3 is everything after the Ethernet header and its tag.
 	l3 []byte
 
-	// isIP says that the fields below are set.
+	// isIP is true when the fields below are set.
 	isIP bool
 	tuple
 	icmpType     uint8
@@ -62,7 +62,7 @@ type packet struct {
 	multicastDst bool
 }
 
-// parse takes a frame apart. False: too short, or its IP header makes no sense.
+// parse parses a frame. It returns false when the frame is too short or its IP header is invalid.
 func parse(frame []byte, p *packet) bool {
 	if len(frame) < 14 {
 		return false
@@ -168,7 +168,7 @@ func (p *packet) parseIPv6() bool {
 	}
 }
 
-// parseTransport reads ports, or the identifier of an echo, from the first part of a packet.
+// parseTransport reads the ports, or the identifier of an echo, from the first fragment of a packet.
 func (p *packet) parseTransport(body []byte) bool {
 	p.transport = body
 	if !p.firstPart {
@@ -216,7 +216,7 @@ func (p *packet) embedded() (tuple, bool) {
 		if len(h) < 28 || h[0]>>4 != 4 || len(h) < int(h[0]&15)*4+8 {
 			return tuple{}, false
 		}
-		// The inner packet may be cut, so its length field says nothing.
+		// The inner packet may be truncated, so its length field cannot be checked.
 		inner.proto, inner.firstPart = h[9], true
 		inner.src, inner.dst = netip.AddrFrom4([4]byte(h[12:16])), netip.AddrFrom4([4]byte(h[16:20]))
 		ok := inner.parseTransport(h[int(h[0]&15)*4:])
@@ -234,7 +234,7 @@ func (p *packet) embedded() (tuple, bool) {
 	return tuple{}, false
 }
 
-// retagged is the frame with new MAC addresses and the given tag; VLAN id 0 means none.
+// retagged returns the frame with new MAC addresses and the given tag. VLAN id 0 means no tag.
 func (p *packet) retagged(dst, src mac, vlan uint16) []byte {
 	return ethernet(dst, src, vlan, p.etherType, p.l3)
 }

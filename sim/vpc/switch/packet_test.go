@@ -15,7 +15,7 @@ var (
 	peerIP   = netip.MustParseAddr("10.1.0.2")
 )
 
-// twoMembers is a table with two members of a basic group on one trunk.
+// twoMembers returns a table with two members of a basic group on one trunk.
 func twoMembers(t testing.TB) *table {
 	t.Helper()
 	cidr := netip.MustParsePrefix("10.0.0.0/8")
@@ -69,7 +69,7 @@ func arpFrame(vlan uint16) []byte {
 	return ethernet(broadcastMAC, trunkMAC, vlan, etherARP, body)
 }
 
-// Whatever a node sends, the switch must go on.
+// The switch must survive any frame that a node sends.
 func TestMutilatedFramesDoNoHarm(t *testing.T) {
 	random := rand.New(rand.NewSource(1))
 	f := newForwarder(t)
@@ -127,7 +127,7 @@ func TestFlowsEndWhenTheyAreIdle(t *testing.T) {
 			t.Fatal(reason)
 		}
 	}
-	// Now nothing may begin: only what flows already passes.
+	// From now on nothing new may begin. Only existing flows pass.
 	for _, e := range []*eni{one, two} {
 		e.groups = []*securityGroupEntry{{ID: "sg", Enterprise: true}}
 	}

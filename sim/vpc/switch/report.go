@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// repeatEvery is how often a refusal that goes on is written again, with its count.
+	// repeatEvery is how often an ongoing refusal is written again, with its count.
 	repeatEvery = 250 * time.Millisecond
-	// maxKinds bounds the different refusals of one reason and ENI that are written within repeatEvery.
+	// maxKinds limits how many different refusals of one reason and ENI are written within repeatEvery.
 	maxKinds    = 100
 	queueLength = 8192
 )
@@ -73,15 +73,15 @@ type capture struct {
 	eni string
 }
 
-// eniCounters count frames; of a member only its own, of a trunk only what bears no tag.
+// eniCounters count frames. Those of a member are its own; those of a trunk are the untagged ones.
 type eniCounters struct {
 	FromNode int64 `json:"fromNode"`
 	ToNode   int64 `json:"toNode"`
 	Refused  int64 `json:"refused"`
 }
 
-// reporter writes one JSON object a line. Nothing of the data path waits for who reads it: when the queue is full,
-// captured frames are lost and counted.
+// reporter writes one JSON object per line. The data path never waits for the reader: when the queue is full, captured frames are
+// dropped and counted.
 type reporter struct {
 	lines      chan []byte
 	captures   atomic.Pointer[[]capture]
@@ -113,8 +113,8 @@ func newReporter(out io.Writer) *reporter {
 	return r
 }
 
-// say writes an event that must not get lost.
-func (r *reporter) say(event any) {
+// send writes an event that must not be lost.
+func (r *reporter) send(event any) {
 	r.lines <- encode(event)
 }
 
@@ -150,7 +150,7 @@ func (r *reporter) toNode(p *packet, d *decision) {
 	r.captured("toNode", describe(d.to.ID, d.to.deviceID, p, len(d.out)), d)
 }
 
-// counters needs the lock.
+// counters must be called with the lock held.
 func (r *reporter) counters(eniID string) *eniCounters {
 	found := r.perEni[eniID]
 	if found == nil {
@@ -174,7 +174,7 @@ func (r *reporter) captured(direction string, info frameInfo, d *decision) {
 	}
 }
 
-// refusal writes the first of its kind at once and what follows within repeatEvery as a count.
+// refusal writes the first refusal of its kind at once, and those that follow within repeatEvery as a count.
 func (r *reporter) refusal(deviceID string, p *packet, d *decision) {
 	event := refusalEvent{Type: "refusal", Reason: d.reason, Detail: d.detail}
 	id := ""
@@ -201,7 +201,7 @@ func (r *reporter) refusal(deviceID string, p *packet, d *decision) {
 	}
 	limit := limitKey{d.reason, id, deviceID}
 	if r.kinds[limit] >= maxKinds {
-		// What the limit swallows shows in the counters only.
+		// Refusals beyond the limit appear only in the counters.
 		return
 	}
 	r.kinds[limit]++
@@ -218,7 +218,7 @@ func (r *reporter) offer(event any) {
 	}
 }
 
-// tick writes counts that have waited long enough; called every repeatEvery.
+// tick writes counts that have waited long enough. It must be called every repeatEvery.
 func (r *reporter) tick(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -2,10 +2,10 @@ package main
 
 import "net/netip"
 
-// allowed says whether the security groups of `local` let the first packet of a flow pass, and why not.
+// allowed tells whether the security groups of `local` let the first packet of a flow pass, and if not, why.
 //
-// The rules of all groups count together: the lowest priority number that matches decides, Drop before Accept. Between
-// two members of a group whose inner access is open (basic groups only) nothing is refused, whatever the rules say.
+// The rules of all groups apply together. The matching rule with the lowest priority number decides; at equal priorities Drop comes
+// before Accept. Between two members of a group with open inner access (basic groups only) everything passes, whatever the rules.
 func allowed(egress bool, local, remote *eni, t tuple) (bool, string) {
 	for _, group := range local.groups {
 		if group.InnerAccess && remote.hasGroup(group.ID) {
@@ -70,7 +70,7 @@ func protocolMatches(name string, proto uint8) bool {
 	return false
 }
 
-// inRange is about TCP and UDP only; other protocols have no ports that a rule could name.
+// inRange applies to TCP and UDP only. Other protocols have no ports.
 func inRange(ports *[2]uint16, proto uint8, port uint16) bool {
 	return ports == nil || (proto == protoTCP || proto == protoUDP) && ports[0] <= port && port <= ports[1]
 }

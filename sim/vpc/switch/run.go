@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// request is a line of standard input. Each is answered by exactly one line with the same number.
+// request is a line of standard input. Each gets exactly one response line with the same number.
 type request struct {
 	Op      string `json:"op"`
 	Request int64  `json:"request"`
-	// Of "table".
+	// For "table".
 	Generation int64         `json:"generation"`
 	Table      *tableMessage `json:"table"`
-	// Of "capture" and "endCapture".
+	// For "capture" and "endCapture".
 	Capture int64  `json:"capture"`
 	Eni     string `json:"eni"`
-	// refusal is why a table did not become the present one.
+	// refusal is the reason why a table was not applied.
 	refusal error
 }
 
-type answer struct {
+type response struct {
 	Type    string `json:"type"`
 	Request int64  `json:"request"`
 	Error   string `json:"error"`
@@ -39,7 +39,7 @@ type deviceEvent struct {
 	Error    string `json:"error"`
 }
 
-type countersAnswer struct {
+type countersResponse struct {
 	Type       string                  `json:"type"`
 	Request    int64                   `json:"request"`
 	Generation int64                   `json:"generation"`
@@ -50,12 +50,12 @@ type countersAnswer struct {
 	LostLines  int64                   `json:"lostLines"`
 }
 
-// vpcSwitch owns the devices; everything but forwarding happens on the goroutine of runSwitch.
+// vpcSwitch owns the devices. Everything but forwarding happens on the goroutine of runSwitch.
 type vpcSwitch struct {
 	forwarder
-	// lost are devices whose reader ended though nobody closed them.
+	// lost receives devices whose reader ended although they were not closed.
 	lost chan *device
-	// failed is the error of each device that could not be made, so that it is told once.
+	// failed holds the error of each device that could not be created, so that it is reported once.
 	failed map[string]string
 }
 
@@ -87,8 +87,8 @@ func runSwitch(in io.Reader, out io.Writer) error {
 	}
 }
 
-// readRequests takes each line in and makes a table count at once: what devices need takes longer, up to 30 ms for one
-// that goes, and no frame may be judged by an older table meanwhile.
+// readRequests reads each line and applies a table at once. Updating the devices takes longer, up to 30 ms for a device that goes,
+// and no frame may be judged by an older table meanwhile.
 func (s *vpcSwitch) readRequests(in io.Reader, requests chan<- request) error {
 	reader := bufio.NewReaderSize(in, 1<<20)
 	for {
@@ -111,7 +111,7 @@ func (s *vpcSwitch) readRequests(in io.Reader, requests chan<- request) error {
 	}
 }
 
-// swap replaces the table. From here on no frame is judged by an older one.
+// swap replaces the table. Afterwards no frame is judged by an older one.
 func (s *vpcSwitch) swap(message *request) error {
 	if message.Table == nil {
 		return errors.New("no table")
@@ -128,7 +128,7 @@ func (s *vpcSwitch) swap(message *request) error {
 }
 
 func (s *vpcSwitch) handle(message *request) {
-	reply := answer{Type: "answer", Request: message.Request}
+	reply := response{Type: "response", Request: message.Request}
 	switch message.Op {
 	case "table":
 		s.adjustDevices()
@@ -148,23 +148,23 @@ func (s *vpcSwitch) handle(message *request) {
 		}
 		s.report.captures.Store(&captures)
 	case "counters":
-		s.report.say(s.counters(message.Request))
+		s.report.send(s.counters(message.Request))
 		return
 	default:
 		reply.Error = fmt.Sprintf("unknown operation %q", message.Op)
 	}
-	s.report.say(reply)
+	s.report.send(reply)
 }
 
-func (s *vpcSwitch) present() *table {
+func (s *vpcSwitch) current() *table {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.table
 }
 
-// adjustDevices makes the devices those of the present table, which may be a later one than that asked for.
+// adjustDevices makes the devices match the current table, which may be later than the requested one.
 func (s *vpcSwitch) adjustDevices() {
-	t := s.present()
+	t := s.current()
 	var leaving sync.WaitGroup
 	for id, d := range s.devices {
 		e := t.enis[id]
@@ -184,7 +184,7 @@ func (s *vpcSwitch) adjustDevices() {
 	}
 }
 
-// plug makes the device of an ENI unless it is there.
+// plug creates the device of an ENI unless it exists.
 func (s *vpcSwitch) plug(t *table, e *eni) {
 	node, known := t.nodes[e.InstanceID]
 	if !e.Plugged || e.Kind == "member" || !known || s.devices[e.ID] != nil {
@@ -196,7 +196,7 @@ func (s *vpcSwitch) plug(t *table, e *eni) {
 		event.State, event.Error = "failed", err.Error()
 		if s.failed[e.ID] != event.Error {
 			s.failed[e.ID] = event.Error
-			s.report.say(event)
+			s.report.send(event)
 		}
 		return
 	}
@@ -211,7 +211,7 @@ func (s *vpcSwitch) plug(t *table, e *eni) {
 		}
 	}()
 	event.State, event.Name = "created", d.name
-	s.report.say(event)
+	s.report.send(event)
 }
 
 func (s *vpcSwitch) unplug(d *device, leaving *sync.WaitGroup) {
@@ -220,11 +220,11 @@ func (s *vpcSwitch) unplug(d *device, leaving *sync.WaitGroup) {
 	s.mu.Unlock()
 	leaving.Go(func() {
 		d.close()
-		s.report.say(deviceEvent{Type: "device", Eni: d.eniID, Name: d.name, State: "removed"})
+		s.report.send(deviceEvent{Type: "device", Eni: d.eniID, Name: d.name, State: "removed"})
 	})
 }
 
-// replace brings a device back that went with a pod's network namespace, as a real adapter returns to its node.
+// replace recreates a device that disappeared with a pod's network namespace. A real adapter returns to its node in the same way.
 func (s *vpcSwitch) replace(gone *device) {
 	if s.devices[gone.eniID] != gone {
 		return
@@ -233,19 +233,19 @@ func (s *vpcSwitch) replace(gone *device) {
 	delete(s.devices, gone.eniID)
 	s.mu.Unlock()
 	gone.close()
-	s.report.say(deviceEvent{Type: "device", Eni: gone.eniID, Name: gone.name, State: "lost"})
-	t := s.present()
+	s.report.send(deviceEvent{Type: "device", Eni: gone.eniID, Name: gone.name, State: "lost"})
+	t := s.current()
 	if e := t.enis[gone.eniID]; e != nil {
 		s.plug(t, e)
 	}
 }
 
-func (s *vpcSwitch) counters(number int64) countersAnswer {
+func (s *vpcSwitch) counters(number int64) countersResponse {
 	r := s.report
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	result := countersAnswer{
-		Type: "counters", Request: number, Generation: s.present().generation, Flows: s.flows.count(),
+	result := countersResponse{
+		Type: "counters", Request: number, Generation: s.current().generation, Flows: s.flows.count(),
 		LostLines: r.lostFrames.Load(), Verdicts: map[string]int64{}, Refusals: map[string]int64{},
 		Enis: map[string]*eniCounters{},
 	}

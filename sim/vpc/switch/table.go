@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// What is sent on standard input; see table.ts, which documents every field.
+// The input on standard input. See table.ts, which documents every field.
 
 type tableMessage struct {
 	Nodes          []nodeEntry          `json:"nodes"`
@@ -71,17 +71,17 @@ type eniEntry struct {
 	SecurityGroupIDs []string       `json:"securityGroupIds"`
 }
 
-// eni is an entry with what the forwarding path needs at hand.
+// eni is an entry with the data that the forwarding path needs.
 type eni struct {
 	eniEntry
 	mac mac
-	// deviceID is the ENI whose device carries the frames: the trunk's for a member, else its own.
+	// deviceID is the ENI whose device carries the frames: the trunk for a member, otherwise the ENI itself.
 	deviceID string
 	vpc      *vpc
 	groups   []*securityGroupEntry
 }
 
-// place changes whenever the ENI is attached elsewhere or anew with another tag; flows do not survive that.
+// place changes when the ENI is attached elsewhere or again with another tag. Flows do not survive that.
 func (e *eni) place() string {
 	return fmt.Sprintf("%s %s %d %t", e.InstanceID, e.deviceID, e.VlanID, e.Attached)
 }
@@ -107,7 +107,7 @@ type vpc struct {
 	byPrefix map[netip.Prefix]*eni
 }
 
-// Lengths of the prefixes that an ENI can have.
+// Lengths of an ENI's prefixes.
 const ipv4PrefixBits, ipv6PrefixBits = 28, 80
 
 func (v *vpc) owner(address netip.Addr) *eni {
@@ -142,12 +142,12 @@ type memberKey struct {
 	vlanID  uint16
 }
 
-// table is one state of the cloud; it never changes once it is built.
+// table is one state of the cloud. It never changes after it is built.
 type table struct {
 	generation int64
 	nodes      map[string]nodeEntry
 	vSwitches  map[string]vSwitchEntry
-	// order is that of the message: devices are made in it.
+	// order is the order of the message. Devices are created in this order.
 	order   []*eni
 	enis    map[string]*eni
 	members map[memberKey]*eni
@@ -187,11 +187,11 @@ func buildTable(generation int64, message *tableMessage) (*table, error) {
 	for _, entry := range message.Enis {
 		e := &eni{eniEntry: entry, deviceID: entry.ID, vpc: vpcs[entry.VpcID]}
 		if e.vpc == nil {
-			return nil, fmt.Errorf("%s lies in the unknown VPC %q", e.ID, e.VpcID)
+			return nil, fmt.Errorf("%s is in the unknown VPC %q", e.ID, e.VpcID)
 		}
 		address, err := net.ParseMAC(entry.Mac)
 		if err != nil || len(address) != 6 {
-			return nil, fmt.Errorf("%s has the MAC address %q", e.ID, entry.Mac)
+			return nil, fmt.Errorf("%s has the malformed MAC address %q", e.ID, entry.Mac)
 		}
 		copy(e.mac[:], address)
 		for _, id := range entry.SecurityGroupIDs {

@@ -4,10 +4,10 @@ import { issueUser, writeSecret } from '../pki.ts';
 import { proxySocketPath } from './hub.ts';
 
 /**
- * What an API server needs for real nodes: an address that they can reach it at, a way to reach them, and credentials
- * for their kubelets.
+ * Flags that let the API server work with real nodes: an address at which nodes reach it, a way to reach the nodes, and
+ * credentials for their kubelets.
  *
- * @param address the hub's, see {@link Hub}
+ * @param address address of the hub, see {@link Hub}
  */
 export function apiServerFlagsForNodes(stateDir: string, address: string): string[] {
   const { certificate, key, egress } = paths(stateDir);
@@ -21,7 +21,7 @@ export function apiServerFlagsForNodes(stateDir: string, address: string): strin
   ];
 }
 
-/** Writes the files that these flags name, beside the PKI. */
+/** Writes the files that these flags name, besides the PKI. */
 export async function writeFilesForNodes(stateDir: string, authority: CertificateAuthority): Promise<void> {
   const { certificate, key, egress } = paths(stateDir);
   const client = issueUser(authority, 'kube-apiserver-kubelet-client', ['system:masters']);

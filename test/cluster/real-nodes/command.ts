@@ -9,7 +9,7 @@ export interface CommandOptions {
   input?: string | Readable;
   signal?: AbortSignal | undefined;
   env?: NodeJS.ProcessEnv;
-  /** Gets a copy of standard output as it comes. */
+  /** Gets a copy of standard output as it arrives. */
   stdout?: NodeJS.WritableStream;
 }
 
@@ -37,7 +37,7 @@ export async function runCommand(
     child.once('error', (error) => reject(signal?.aborted ? signal.reason : error));
     child.once('close', (code) => resolve(code ?? 1));
   });
-  // It may end without having read everything, which is no failure of ours.
+  // The program may end before it has read all of its input. That is not our failure.
   child.stdin.on('error', () => undefined);
   if (typeof input === 'string') child.stdin.end(input);
   else await pipeline(input, child.stdin).catch(() => undefined);
@@ -45,7 +45,7 @@ export async function runCommand(
   return { stdout, stderr, code };
 }
 
-/** As {@link runCommand}, for what must succeed. @returns standard output. @throws TestClusterError */
+/** Like {@link runCommand}, but a failure is an exception. @returns standard output. @throws TestClusterError */
 export async function runChecked(
   command: string,
   args: readonly string[],

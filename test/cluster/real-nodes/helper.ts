@@ -13,8 +13,8 @@ export interface HelperOptions {
 }
 
 /**
- * A child process that is spoken to: lines go to its standard input, and its answers are lines, too. It ends when its
- * standard input does, so it never outlives this process, however that ends.
+ * A child process with a line protocol: requests go to its standard input, and responses come from its standard output. It ends
+ * when its standard input closes, so it never outlives this process.
  */
 export class Helper {
   readonly name: string;
@@ -22,7 +22,7 @@ export class Helper {
   readonly exited: Promise<void>;
   readonly #child: ChildProcess;
   readonly #logPath: string;
-  readonly #answers: AsyncIterator<string>;
+  readonly #responses: AsyncIterator<string>;
   #isRunning = true;
 
   private constructor(options: HelperOptions, child: ChildProcess) {
@@ -30,14 +30,14 @@ export class Helper {
     this.#logPath = options.logPath;
     this.#child = child;
     if (child.stdout === null) throw new TypeError('standard output is not a pipe');
-    this.#answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    this.#responses = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     this.exited = new Promise((resolve) => {
       child.once('exit', () => {
         this.#isRunning = false;
         resolve();
       });
     });
-    // It may end before it has read everything; the missing answer tells.
+    // The process may end before it has read everything. The missing response shows that.
     child.stdin?.on('error', () => undefined);
   }
 
@@ -46,7 +46,7 @@ export class Helper {
     const log = await open(options.logPath, 'a', 0o600);
     try {
       const child = spawn(options.command, options.args, {
-        // A session of its own: Ctrl-C in a terminal must reach only us, who stop everything in order.
+        // A session of its own: Ctrl-C in a terminal must reach only this process, which stops everything in order.
         detached: true,
         stdio: ['pipe', 'pipe', log.fd],
         env: { PATH: process.env['PATH'] ?? '' },
@@ -68,21 +68,21 @@ export class Helper {
     return this.#isRunning;
   }
 
-  /** Says `line` and returns the answer. @throws ComponentFailedError when the process ends instead of answering. */
-  async ask(line: string): Promise<string> {
+  /** Sends `line` and returns the response. @throws ComponentFailedError when the process ends without one. */
+  async request(line: string): Promise<string> {
     this.#child.stdin?.write(`${line}\n`);
-    return this.answer();
+    return this.nextLine();
   }
 
-  /** The next line that it says. @throws ComponentFailedError when the process ends instead. */
-  async answer(): Promise<string> {
-    const { value, done } = await this.#answers.next();
+  /** The next line of its output. @throws ComponentFailedError when the process ends first. */
+  async nextLine(): Promise<string> {
+    const { value, done } = await this.#responses.next();
     if (done !== true) return value;
     await this.exited;
     throw new ComponentFailedError(this.name, 'ended', await this.logTail());
   }
 
-  /** Ends it by ending its standard input; resolves when it has cleaned up and ended. */
+  /** Closes its standard input. Resolves when the process has cleaned up and ended. */
   async stop(): Promise<void> {
     this.#child.stdin?.end();
     await this.exited;

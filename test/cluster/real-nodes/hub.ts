@@ -6,8 +6,8 @@ import { runChecked } from './command.ts';
 import { Helper } from './helper.ts';
 
 /**
- * The hub's address on its own bridge. That is in a network namespace of its own, so every cluster can have the same one,
- * and no address of it is known to the machine. 198.18.0.0/15 is set aside for tests (RFC 2544).
+ * The hub's address on its own bridge. The bridge is in its own network namespace, so every cluster can use the same address, and
+ * the machine does not know it. 198.18.0.0/15 is reserved for tests (RFC 2544).
  */
 export const BRIDGE_ADDRESS = '198.18.0.1';
 export const BRIDGE_PREFIX_LENGTH = 24;
@@ -15,34 +15,35 @@ const BRIDGE = 'hub0';
 const FIRST_NODE = 10;
 const LAST_NODE = 250;
 
-/** The Unix socket by which the API server reaches nodes and what has their addresses. */
+/** Unix socket through which the API server reaches nodes and pods. */
 export function proxySocketPath(stateDir: string): string {
   return join(stateDir, 'hub.sock');
 }
 
-/** A cable between two network namespaces for one TCP service. */
+/** Makes one TCP service reachable from another network namespace. */
 export interface Forward extends AsyncDisposable {
-  /** `ADDRESS:PORT` at which the service can be reached on the other side. */
+  /** `ADDRESS:PORT` at which the service can be reached there. */
   readonly address: string;
   stop(): Promise<void>;
 }
 
-/** What a hub ends before it ends itself. */
+/** Something that the hub stops before it stops itself. */
 interface Guest {
   stop(): Promise<void>;
 }
 
 /**
- * Separates real nodes from the machine: a namespace with two gateways. Nodes and pods reach the API server at the
- * hub's address, on the port that it has on 127.0.0.1; the API server reaches them through {@link proxySocketPath}. The
- * control plane itself stays where it is in any test cluster.
+ * Separates real nodes from the machine, with a network namespace and two gateways. Nodes and pods reach the API server at the
+ * hub's address, on the same port as on 127.0.0.1. The API server reaches them through {@link proxySocketPath}. The control
+ * plane itself runs where it does in any test cluster.
  *
- * The hub and the nodes are on a bridge of the hub's; or whoever gave it an address connects them, as a VPC does.
+ * By default the hub and the nodes are on the hub's bridge. If the caller gives the hub an address, the caller also connects the
+ * hub and the nodes, as a VPC does.
  */
 export class Hub {
   readonly stateDir: string;
   readonly programs: RealNodePrograms;
-  /** Where nodes reach the hub. */
+  /** Address at which nodes reach the hub. */
   readonly address: string;
   /** URL of the API server for nodes. */
   readonly serverUrl: string;
@@ -63,9 +64,9 @@ export class Hub {
   }
 
   /**
-   * @param fields.address the hub's in the network that the caller is going to connect {@link netnsPath} with; without
-   *   one, there is a bridge.
-   * @param fields.apiServerPort where the API server listens, now or later, on 127.0.0.1.
+   * @param fields.address the hub's address in a network to which the caller will connect {@link netnsPath}. Without one, the hub
+   *   makes a bridge.
+   * @param fields.apiServerPort port of 127.0.0.1 on which the API server listens, or will listen.
    */
   static async start(fields: {
     stateDir: string;
@@ -86,7 +87,7 @@ export class Hub {
       ],
       logPath: join(stateDir, 'logs', 'hub.log'),
     });
-    await helper.answer();
+    await helper.nextLine();
     return new Hub({ ...fields, address: address ?? BRIDGE_ADDRESS }, helper);
   }
 
@@ -116,7 +117,7 @@ export class Hub {
       ],
       logPath: join(this.stateDir, 'logs', 'forward.log'),
     });
-    const address = await helper.answer();
+    const address = await helper.nextLine();
     const guest = { stop: () => helper.stop() };
     this.#guests.add(guest);
     const stop = async () => {
@@ -126,7 +127,7 @@ export class Hub {
     return { address, stop, [Symbol.asyncDispose]: stop };
   }
 
-  /** An address on the bridge for one more node. @throws TestClusterError when there is none left. */
+  /** An address on the bridge for one more node. @throws TestClusterError when none is left. */
   allocateAddress(): string {
     const host = FIRST_NODE + this.#nodes++;
     if (host > LAST_NODE) throw new TestClusterError('the bridge of the nodes has no address left');
@@ -134,7 +135,7 @@ export class Hub {
   }
 
   /**
-   * Plugs a new interface `name` of the network namespace of process `pid` into the bridge.
+   * Connects a new interface `name`, in the network namespace of process `pid`, to the bridge.
    *
    * @throws TestClusterError rather than touch the machine's own network.
    */
@@ -142,7 +143,7 @@ export class Hub {
     const machine = await readlink('/proc/self/ns/net');
     const ends = await Promise.all([this.netnsPath, `/proc/${pid}/ns/net`].map((path) => readlink(path)));
     if (ends.includes(machine)) throw new TestClusterError('a node would be plugged into the machine’s own network');
-    // A new name each time: the kernel takes its time with the other end when a namespace is gone.
+    // A new name each time: after a namespace has ended, the kernel takes a while to remove our end of its cable.
     const port = `port${++this.#cables}`;
     const batch = [
       `link add ${port} type veth peer name ${name} netns ${pid}`,
@@ -151,13 +152,13 @@ export class Hub {
     await runChecked('nsenter', [`--net=${this.netnsPath}`, 'ip', '-batch', '-'], { input: batch });
   }
 
-  /** Has `guest` stopped with the hub. @returns a function that takes it back. */
+  /** Stops `guest` before the hub stops. @returns a function that cancels this. */
   adopt(guest: Guest): () => void {
     this.#guests.add(guest);
     return () => this.#guests.delete(guest);
   }
 
-  /** Ends the nodes and forwards, then itself. */
+  /** Stops the nodes and forwards, then the hub itself. */
   async stop(): Promise<void> {
     await Promise.all([...this.#guests].map((guest) => guest.stop()));
     await this.#helper.stop();

@@ -1,4 +1,4 @@
-/** A kubelet may give its own node these labels of Kubernetes' own domains, and any of other domains. */
+/** The labels of Kubernetes' own domains that a kubelet may set on its node. It may set any label of other domains. */
 const KUBELET_LABELS = [
   'kubernetes.io/hostname',
   'topology.kubernetes.io/zone',
@@ -9,7 +9,7 @@ const KUBELET_LABELS = [
 ];
 const KUBELET_DOMAINS = ['kubelet.kubernetes.io', 'node.kubernetes.io'];
 
-/** Parts the labels of a node into those that its kubelet sets and those that somebody with more rights has to set. */
+/** Splits a node's labels into those that its kubelet may set and those that need more rights. */
 export function splitLabels(labels: Readonly<Record<string, string>>): {
   byKubelet: Record<string, string>;
   byOthers: Record<string, string>;

@@ -8,10 +8,10 @@ import { BRIDGE_PREFIX_LENGTH } from './hub.ts';
 /** The programs that process 1 of a node keeps running. */
 export type NodeUnit = 'containerd' | 'kubelet' | 'kube-proxy';
 
-/** How kube-proxy makes Services work. */
+/** How kube-proxy implements Services. */
 export type KubeProxyMode = 'nftables' | 'iptables';
 
-/** What a node's configuration depends on. */
+/** The settings that a node's configuration depends on. */
 export interface MachineSettings {
   name: string;
   instanceId: string;
@@ -19,23 +19,23 @@ export interface MachineSettings {
   internalIps: readonly [string, ...string[]];
   /** Whether the node has to configure an interface on the hub's bridge. */
   isOnBridge: boolean;
-  /** Those that a kubelet may give its own node. */
+  /** Only labels that a kubelet may set on its own node. */
   labels: Readonly<Record<string, string>>;
   maxPods: number;
   kubeProxyMode: KubeProxyMode;
   serverUrl: string;
   authority: CertificateAuthority;
-  /** Folders of the machine. */
+  /** Folders on the machine. */
   folders: { disk: string; kubernetes: string; containerd: string };
   cgroup: string;
   bootId: string;
   logPath: (unit: NodeUnit) => string;
 }
 
-/** Interface on the hub's bridge. */
+/** The node's interface on the hub's bridge. */
 export const BRIDGE_INTERFACE = 'hub0';
 export const CONTAINERD_SOCKET = '/run/containerd/containerd.sock';
-/** Says that the node has its sandbox image; on its disk, so only the first start waits for it. */
+/** Exists when the node has its sandbox image. It is on the node's disk, so only the first start waits for it. */
 export const IMAGES_MARKER = '/var/lib/containerd/sandbox-image-is-there';
 
 const KUBERNETES_BIN = '/opt/kubernetes/bin';
@@ -77,13 +77,13 @@ export function machineConfig(settings: MachineSettings): object {
       [`${KUBERNETES_ETC}/kubelet.yaml`]: stringify(kubeletConfig(settings)),
       [`${KUBERNETES_ETC}/kube-proxy.kubeconfig`]: kubeconfig(settings, 'system:kube-proxy', []),
       [`${KUBERNETES_ETC}/kube-proxy.yaml`]: stringify(kubeProxyConfig(settings)),
-      // The machine's resolvers cannot be reached from here, and pods inherit this file.
+      // The machine's resolvers are not reachable from a node, and pods inherit this file.
       '/etc/resolv.conf': '',
       ...(settings.isOnBridge ? bridgeFiles(internalIp) : {}),
     },
     sysctls: {
       'kernel.random.boot_id': settings.bootId,
-      // What a kubelet wants. It would set them, for the whole machine.
+      // The values that a kubelet wants. It would otherwise set them for the whole machine.
       'vm.overcommit_memory': '1',
       'vm.panic_on_oom': '0',
       'kernel.panic': '10',
@@ -100,7 +100,7 @@ export function machineConfig(settings: MachineSettings): object {
           ]
         : []),
       ['sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward'],
-      // As nodes have it; no symbolic link, which agents in containers could not follow.
+      // As on real nodes. A copy: agents in containers could not follow a symbolic link.
       ['install', '-D', '--target-directory', '/opt/cni/bin', `${CONTAINERD_BIN}/portmap`],
     ],
     units: [
@@ -139,11 +139,11 @@ function bridgeFiles(internalIp: string): Record<string, string> {
     [BRIDGE_COMMANDS]: [
       `addr add ${internalIp}/${BRIDGE_PREFIX_LENGTH} dev ${BRIDGE_INTERFACE}`,
       `link set ${BRIDGE_INTERFACE} up`,
-      // A packet to a Service needs some route before it gets its real target. This table comes after the main one: it
-      // counts only while the node has no interface with a default route.
+      // A packet to a Service needs a route before it gets its real destination. This table comes after the main table, so it
+      // matters only while no interface of the node has a default route.
       `route add default dev ${BRIDGE_INTERFACE} table default\n`,
     ].join('\n'),
-    // Pods have addresses that the hub has no way back to: they leave by the bridge with their node's.
+    // The hub has no route back to pod addresses, so pod packets leave through the bridge with the node's address.
     [BRIDGE_RULES]: `table ip nodes_bridge {
   chain postrouting {
     type nat hook postrouting priority srcnat + 10;
@@ -171,11 +171,11 @@ function kubeletConfig({ instanceId, region, cgroup, maxPods }: MachineSettings)
     failCgroupV1: false,
     failSwapOn: false,
     localStorageCapacityIsolation: false,
-    // Needs iptables, and only for others that count on its chains.
+    // Would need iptables, and only serves programs that rely on the kubelet's chains.
     makeIPTablesUtilChains: false,
-    // Less is only for the privileged.
+    // Lower values need privileges.
     oomScoreAdj: 0,
-    // The disk is the machine's memory; nothing is evicted or collected for being full.
+    // The disk is the machine's memory. Nothing must be evicted or collected because it looks full.
     imageGCHighThresholdPercent: 100,
     imageGCLowThresholdPercent: 99,
     evictionHard: {
@@ -199,7 +199,7 @@ function kubeProxyConfig({ name, kubeProxyMode }: MachineSettings): object {
     healthzBindAddress: '127.0.0.1:10256',
     metricsBindAddress: '127.0.0.1:10249',
     oomScoreAdj: 0,
-    // Some of these are the machine's.
+    // Some of these belong to the whole machine.
     conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: '0s', tcpCloseWaitTimeout: '0s' },
     [kubeProxyMode]: { minSyncPeriod: '100ms', syncPeriod: '30s' },
   };

@@ -32,7 +32,7 @@ import {
 /** A node with a kubelet, as Alibaba Cloud's cloud provider would describe it. */
 export interface RealNodeSpec {
   name: string;
-  /** ECS instance, such as `i-2ze0001`; the provider ID is `<region>.<instanceId>`. */
+  /** ID of the ECS instance, such as `i-2ze0001`. The provider ID is `<region>.<instanceId>`. */
   instanceId: string;
   /** Such as `ecs.g7.2xlarge`. */
   instanceType: string;
@@ -44,45 +44,45 @@ export interface RealNodeSpec {
   /** Default: nftables. */
   kubeProxyMode?: KubeProxyMode;
   /**
-   * Puts the instance's network interfaces into the network namespace. Called at each start, before anything runs in the
-   * node: the namespace is a new one each time, as hardware that was reset.
+   * Puts the instance's network interfaces into the network namespace. Called at each start, before anything runs in the node. The
+   * namespace is new each time, like hardware after a reset.
    */
   plugInterfaces?: (netnsPath: string) => Promise<void>;
   /**
-   * Addresses that these interfaces have, one of each family: the InternalIPs. The hub can be reached from them. Without,
+   * The node's InternalIPs: addresses of these interfaces, one of each family. They must be able to reach the hub. Without them,
    * the node gets an interface on the hub's bridge.
    */
   internalIps?: readonly [string, ...string[]];
-  /** Ends the start. */
+  /** Aborts the start. */
   signal?: AbortSignal;
 }
 
-/** A node that runs, with containerd, kubelet and kube-proxy, in namespaces of its own. */
+/** A running node with containerd, kubelet and kube-proxy, in its own namespaces. */
 export interface RealNode extends AsyncDisposable {
   readonly name: string;
-  /** Path of its network namespace: a symbolic link that is right again after a restart. */
+  /** Path of its network namespace: a symbolic link that is updated by a restart. */
   readonly netnsPath: string;
   /** The first InternalIP. */
   readonly internalIp: string;
-  /** Process 1 of the node, as the machine counts. Another one after a restart. */
+  /** Pid of the node's process 1 on the machine. Changes with a restart. */
   readonly pid: number;
-  /** Of each program; what is written there survives restarts. */
+  /** Log file of each program. Logs survive restarts. */
   readonly logPaths: Readonly<Record<NodeUnit, string>>;
   /**
-   * Runs a program in the node: in its namespaces for network, mounts, processes and host name. It ends with the signal
-   * or the node. A failure is a `code`, not an exception.
+   * Runs a program in the node's namespaces for network, mounts, processes and host name. The program ends with the signal or with
+   * the node. A failure is a `code`, not an exception.
    */
   exec(command: string, args?: readonly string[], options?: Omit<CommandOptions, 'env'>): Promise<CommandResult>;
   /** Imports the images of an archive (OCI layout or docker-archive). @throws TestClusterError */
   importImage(path: string): Promise<void>;
   /**
-   * Switches it off and on again, without any warning: disk and address stay, everything else is new. Resolves when the
-   * kubelet has told the API server; pods may need longer.
+   * Switches the node off and on again without warning. It keeps its disk and address; everything else is new. Resolves when the
+   * kubelet has registered with the API server; pods may take longer.
    */
   restart(): Promise<void>;
-  /** Ends one of its programs without warning. Resolves when process 1 has started it again. */
+  /** Kills one of its programs. Resolves when process 1 has restarted it. */
   kill9(unit: NodeUnit): Promise<void>;
-  /** Switches it off for good; the Node object stays. Any number of calls. */
+  /** Switches the node off for good. The Node object stays. May be called any number of times. */
   stop(): Promise<void>;
 }
 
@@ -91,10 +91,10 @@ const START_TIMEOUT_MS = 60_000;
 const nodeSchema = z.object({ status: z.object({ nodeInfo: z.object({ bootID: z.string() }) }) });
 
 /**
- * Starts a node of a cluster with `realNodes`. Any number may be started at once.
+ * Starts a node of a cluster with `realNodes`. Any number of nodes may start at once.
  *
- * @returns when it has registered with the API server and has its labels. It is Ready once it has a CNI configuration.
- * @throws ComponentFailedError with the end of the log of what failed; TestClusterError; the signal's reason.
+ * @returns when the node has registered with the API server and has its labels. It is Ready once it has a CNI configuration.
+ * @throws ComponentFailedError with the end of the log of the component that failed; TestClusterError; the signal's reason.
  */
 export async function startRealNode(cluster: Cluster, spec: RealNodeSpec): Promise<RealNode> {
   const { hub } = cluster;
@@ -160,7 +160,7 @@ class Machine implements RealNode {
       logPath: join(this.#hub.stateDir, 'logs', `${this.name}.machine.log`),
     });
     this.#helper = helper;
-    // Stopped while it was not there yet.
+    // `stop` may have been called before the helper existed.
     if (this.#stopped !== undefined) {
       await helper.stop();
       throw new TestClusterError(`node ${this.name} was stopped while it started`);
@@ -172,7 +172,7 @@ class Machine implements RealNode {
 
   async restart(): Promise<void> {
     const helper = this.#running();
-    await helper.ask('off');
+    await helper.request('off');
     await this.#boot(helper, await this.#configure(), false);
   }
 
@@ -187,7 +187,7 @@ class Machine implements RealNode {
       'nsenter',
       [
         ...['--target', target, '--mount', '--uts', '--ipc', '--net', '--pid'],
-        // nsenter stays outside and waits: what it runs must not outlive it.
+        // nsenter stays outside the PID namespace and waits. The program must not outlive it.
         ...['--', 'setpriv', '--pdeathsig', 'KILL', '--', command, ...args],
       ],
       { ...options, env: { PATH: NODE_PATH, HOME: '/root' } },
@@ -241,7 +241,7 @@ class Machine implements RealNode {
     };
   }
 
-  /** Writes the configuration of the next start. @returns the id by which the API server is going to know it. */
+  /** Writes the configuration for the next start. @returns its boot id, which the Node object will show. */
   async #configure(): Promise<string> {
     const { name, instanceId, region, maxPods, kubeProxyMode } = this.#spec;
     const bootId = randomUUID();
@@ -270,7 +270,7 @@ class Machine implements RealNode {
   }
 
   async #boot(helper: Helper, bootId: string, isNew: boolean): Promise<void> {
-    this.#pid = Number((await helper.ask('on')).replace(/^on /, ''));
+    this.#pid = Number((await helper.request('on')).replace(/^on /, ''));
     await rm(this.netnsPath, { force: true });
     await symlink(`/proc/${this.#pid}/ns/net`, this.netnsPath);
     await Promise.all([
@@ -278,7 +278,7 @@ class Machine implements RealNode {
       this.#spec.plugInterfaces?.(this.netnsPath),
       isNew ? ensureSandboxImage(this.#hub.stateDir) : undefined,
     ]);
-    await helper.ask('boot');
+    await helper.request('boot');
     if (isNew) {
       await this.#until('containerd', 'containerd to listen', () => this.#exists(CONTAINERD_SOCKET));
       await this.importImage(await ensureSandboxImage(this.#hub.stateDir));
@@ -287,7 +287,7 @@ class Machine implements RealNode {
     await this.#until('kubelet', `node ${this.name} to register`, () => this.#isRegistered(bootId));
   }
 
-  /** Waits for what a program of the node does. @throws ComponentFailedError with the end of its log. */
+  /** Waits for a condition that a program of the node brings about. @throws ComponentFailedError with the end of its log. */
   async #until(unit: NodeUnit, what: string, condition: () => Promise<true | undefined>): Promise<void> {
     const { signal } = this.#spec;
     const ended = this.#helper?.exited.then(() => false);
@@ -333,7 +333,7 @@ class Machine implements RealNode {
     );
   }
 
-  /** Where this machine finds a path of the node. */
+  /** Where a path of the node is on this machine. */
   #path(path: string): string {
     return `/proc/${this.#pid}/root${path}`;
   }

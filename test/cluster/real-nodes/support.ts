@@ -3,7 +3,7 @@ import { runCommand } from './command.ts';
 /** Whether this machine can run real nodes; `reason` is one line for a person. */
 export type RealNodeSupport = { supported: true } | { supported: false; reason: string };
 
-/** Programs that are called by their names, and what has them. */
+/** Programs that are called by name, and the Debian packages that have them. */
 const COMMANDS = {
   unshare: 'util-linux',
   nsenter: 'util-linux',
@@ -14,7 +14,7 @@ const COMMANDS = {
   busybox: 'busybox-static',
 } as const;
 
-/** Tried out in namespaces that are gone afterwards; each line is a step, and its text after # the reason when it fails. */
+/** Tried in namespaces that are discarded. Each line is a step; the text after # is the reason to report when it fails. */
 const STEPS = `
 mount -t tmpfs probe /tmp # no file system can be mounted
 mkdir /tmp/lower /tmp/upper /tmp/work /tmp/merged /tmp/proc /tmp/bpf # no folder can be made
@@ -28,7 +28,7 @@ nft add table ip probe # the kernel has no nftables
 test -d /sys/fs/cgroup/memory -o -f /sys/fs/cgroup/cgroup.controllers # no cgroups are mounted at /sys/fs/cgroup
 `;
 
-/** Finds out by trying: a few hundredths of a second, and nothing is changed. */
+/** Tries it out. Takes a few hundredths of a second and changes nothing. */
 export async function realNodeSupport(): Promise<RealNodeSupport> {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     return no(`real nodes need Linux on x86_64, this is ${process.platform} on ${process.arch}`);

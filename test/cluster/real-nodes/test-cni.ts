@@ -1,7 +1,7 @@
 import { TestClusterError } from '../errors.ts';
 import type { RealNode } from './real-node.ts';
 
-/** Gives each pod of one node an address that only that node knows; enough for pods to start and to reach Services. */
+/** Gives each pod of a node an address that only that node knows: enough for pods to start and to reach Services. */
 const PLUGIN = `#!/bin/sh
 set -e
 case "$CNI_COMMAND" in
@@ -27,7 +27,7 @@ esac
 
 const CONFIGURATION = JSON.stringify({ cniVersion: '1.0.0', name: 'test', plugins: [{ type: 'test-cni' }] });
 
-/** Makes a node Ready without the product: a minimal CNI plugin and its configuration. */
+/** Installs a minimal CNI plugin and its configuration, so that a node becomes Ready without the product. */
 export async function installTestCni(node: RealNode): Promise<void> {
   const files = { '/opt/cni/bin/test-cni': PLUGIN, '/etc/cni/net.d/99-test.conflist': CONFIGURATION };
   for (const [path, input] of Object.entries(files)) {

@@ -5,5 +5,5 @@ import { tagFilters } from './tag-filters.ts';
 import { tcCommands } from './tc-commands.ts';
 import { vlanDevices } from './vlan-device.ts';
 
-/** All that is run in the VM. */
+/** All scenarios that run in the VM. */
 export const GROUPS: readonly ScenarioGroup[] = [tcCommands, tagFilters, vlanDevices, olderKernel, priorityClasses];

@@ -8,7 +8,7 @@ import { DatapathLab, run, TOOLS } from '../../../src/datapath/test-support/data
 import { systemClock } from '../../../src/util/clock.ts';
 import { isUdp, netnsOf, type ScenarioGroup, shownFilters, until } from './scenario.ts';
 
-/** Takes a module out as soon as the last user is gone: the kernel takes namespaces apart in the background. */
+/** Unloads a module once nothing uses it. That can take a moment, because the kernel removes namespaces in the background. */
 async function without(module: string): Promise<Disposable> {
   await until(() => {
     try {
@@ -31,16 +31,16 @@ async function probed(lab: DatapathLab, tagProgram: 'ebpf' | 'tc') {
   return new Map((await datapath.probe()).map((result) => [result.feature, result]));
 }
 
-/** What this older kernel offers, and how the product finds out. */
+/** What this older kernel supports, and whether the product detects it. */
 export const olderKernel: ScenarioGroup = {
   title: "Debian's kernel",
   scenarios: {
-    'everything that the probe asks for is there': async () => {
+    'the probe finds every feature': async () => {
       using lab = new DatapathLab();
       const features = await probed(lab, 'ebpf');
-      // A file system that is mounted when it is needed.
+      // A file system that the product mounts when needed.
       features.delete('bpffs');
-      // Not on kernels before 6.6.
+      // Needs kernel 6.6.
       features.delete('TCX');
       assert.deepEqual(
         [...features.values()].filter(({ available }) => !available),
@@ -80,7 +80,7 @@ export const olderKernel: ScenarioGroup = {
       assert.equal((await probed(lab, 'tc')).get('8021q')?.available, true);
     },
 
-    'where bpf(2) is refused, the agent says what to do; the classic filters, asked for, give packets their tags':
+    'where bpf(2) is refused, the agent says what to do; with tagProgram tc, the classic filters tag packets':
       async () => {
         using lab = new DatapathLab();
         const lib = join(lab.directory, 'lib');
@@ -123,13 +123,13 @@ export const olderKernel: ScenarioGroup = {
           { ...lab.member(6, 102), attachment: { kind: 'vlanDevice', trunk: lab.trunk, vlanId: 102 } },
         ]);
         assert.throws(() => datapath.assertCoexistence(rejected, [pod]), { name: 'CoexistenceError' });
-        // As `terway-agent uninstall` does.
+        // What `terway-agent uninstall` calls.
         await datapath.removeAll();
         assert.deepEqual(shownFilters(lab.node, 'eni1', 'egress'), []);
         assert.doesNotMatch(lab.ip('-o', 'link'), /cali/);
       },
 
-    'the eBPF programs load, tag both families and drop what does not have the right tag': async () => {
+    'the eBPF programs load, tag both families and drop packets without the right tag': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([lab.member(5, 101)]);

@@ -3,8 +3,8 @@ import { GROUPS } from './groups.ts';
 import type { Scenario } from './scenario.ts';
 
 /*
- * Runs in the VM: every scenario, one after another, each reported as a line of JSON on standard output. `--only TEXT`
- * runs those whose names contain it.
+ * Runs in the VM: each scenario in turn. Reports each as a line of JSON on standard output. `--only TEXT` runs the scenarios
+ * whose names contain TEXT.
  */
 
 const LIMIT_MS = 120_000;
@@ -32,5 +32,5 @@ for (const { title, scenarios } of GROUPS) {
     process.stdout.write(`${JSON.stringify({ title, name, ms, ...(failure !== undefined && { failure }) })}\n`);
   }
 }
-// A scenario that was given up may still hold on to something.
+// A scenario that timed out may still keep the process alive.
 process.exit(0);

@@ -4,7 +4,7 @@ import { DatapathLab, run } from '../../../src/datapath/test-support/datapath-la
 import type { PodInterface } from '../../../src/datapath/types.ts';
 import { netnsOf, type ScenarioGroup } from './scenario.ts';
 
-/** Packets that each band of the qdisc `1:` of a link has sent. */
+/** Number of packets that each band of a link's qdisc `1:` has sent. */
 function packetsByBand(lab: DatapathLab, link: string): number[] {
   const text = run('tc', '-n', lab.node, '-s', 'class', 'show', 'dev', link);
   const bands = [0, 0, 0];
@@ -14,11 +14,11 @@ function packetsByBand(lab: DatapathLab, link: string): number[] {
   return bands;
 }
 
-/** Priority classes of pods, by a trunk whose qdisc has bands. */
+/** Priority classes of pods, on a trunk whose qdisc has bands. */
 export const priorityClasses: ScenarioGroup = {
   title: 'priority classes',
   scenarios: {
-    'each class goes through its band, IPv4 and IPv6 alike (weak spot 18)': async () => {
+    'each class uses its own band, for IPv4 and IPv6 (weak spot 18)': async () => {
       using lab = new DatapathLab();
       run('tc', '-n', lab.node, 'qdisc', 'replace', 'dev', 'eni1', 'root', 'handle', '1:', 'prio');
       await using datapath = lab.datapath();
@@ -41,11 +41,11 @@ export const priorityClasses: ScenarioGroup = {
         lab.send(netnsOf(pod), 'eth0', packets, { count });
       }
       const sent = packetsByBand(lab, 'eni1').map((packets, at) => packets - (before[at] ?? 0));
-      // What the node itself says to its neighbours is in the first and second band, too.
+      // Neighbour discovery of the node itself also goes through the first and second bands.
       const [guaranteed = 0, burstable = 0, bestEffort] = sent;
       assert.ok(guaranteed >= 6 && burstable >= 10, `${sent.join(', ')} packets by band`);
       assert.equal(bestEffort, 14);
-      // A class that changes is a change in place.
+      // A changed class is updated in place.
       const [first] = pods;
       assert.ok(first !== undefined);
       const changed = { ...first, interfaces: [lab.member(5, 101, { priority: 'best-effort' })] };

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Frame, run } from '../../../src/datapath/test-support/datapath-lab.ts';
 import type { PodAttachment } from '../../../src/datapath/types.ts';
 
-/** What must hold in the VM; it fails by throwing. */
+/** Checks something in the VM. Throws if it does not hold. */
 export type Scenario = () => Promise<void>;
 
 /** Scenarios by name, in the order in which they run. */
@@ -11,12 +11,12 @@ export interface ScenarioGroup {
   scenarios: Readonly<Record<string, Scenario>>;
 }
 
-/** Name of a pod's namespace. */
+/** Name of the network namespace of a pod. */
 export const netnsOf = ({ netnsPath }: PodAttachment) => netnsPath.slice('/run/netns/'.length);
 
 export const isUdp = ({ protocol }: Frame) => protocol === 17;
 
-/** One filter, in the words of `tc`. */
+/** One filter, as `tc` shows it. */
 export interface ShownFilter {
   /** Such as `ip`, `ipv6` or `802.1Q`. */
   protocol: string;
@@ -25,7 +25,7 @@ export interface ShownFilter {
   handle: string;
   /** Such as `0a000005/ffffffff at 12`. */
   matches: string[];
-  /** Such as `vlan push id 101 protocol 802.1Q priority 0 pipe`; absent without one. */
+  /** Such as `vlan push id 101 protocol 802.1Q priority 0 pipe`; undefined without an action. */
   action: string | undefined;
 }
 
@@ -42,7 +42,7 @@ export function shownFilters(netns: string, link: string, direction: 'ingress' |
   });
 }
 
-/** What must be shown for an address that gets a VLAN id. */
+/** The filter that `tc` must show for an address that gets a VLAN id. */
 export function pushFilter(address: 'ipv4' | 'ipv6', matches: string[], vlanId: number): Omit<ShownFilter, 'handle'> {
   return {
     protocol: address === 'ipv4' ? 'ip' : 'ipv6',
@@ -52,12 +52,12 @@ export function pushFilter(address: 'ipv4' | 'ipv6', matches: string[], vlanId: 
   };
 }
 
-/** Filters without what the kernel chose. */
+/** The filters without their handles, which the kernel chooses. */
 export function withoutHandles(filters: readonly ShownFilter[]): Omit<ShownFilter, 'handle'>[] {
   return filters.map(({ protocol, preference, matches, action }) => ({ protocol, preference, matches, action }));
 }
 
-/** Asks again until the answer is true; whoever runs the scenario ends it when that takes too long. */
+/** Waits until the condition holds. Has no timeout of its own: every scenario has one. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await condition())) await delay(50);
 }

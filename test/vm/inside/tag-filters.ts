@@ -38,7 +38,7 @@ function assertFilters(lab: DatapathLab, ...expected: Omit<ShownFilter, 'handle'
   assert.deepEqual(byPreference(withoutHandles(egress(lab))), byPreference(expected.flat()));
 }
 
-/** One packet of each family, from the pod to somewhere else. */
+/** One packet of each family, from the pod to an address outside. */
 function packetsFrom(pod: PodAttachment, last: number) {
   const toMac = linkMac(pod.containerId, 'eth0', 'host');
   return [
@@ -47,11 +47,11 @@ function packetsFrom(pod: PodAttachment, last: number) {
   ];
 }
 
-/** The product with `tagProgram: 'tc'`, looked at with other tools. */
+/** The product with `tagProgram: 'tc'`, inspected with other tools. */
 export const tagFilters: ScenarioGroup = {
   title: 'the classic tag filters',
   scenarios: {
-    'two filters for each pod, changed in place; one filter that untags': async () => {
+    'each pod has two filters, changed in place; one filter removes tags': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const first = lab.pod([lab.member(5, 101)]);
@@ -85,22 +85,22 @@ export const tagFilters: ScenarioGroup = {
       assert.deepEqual([...egress(lab), ...ingress(lab)], []);
     },
 
-    'filters of pods that are gone are removed, those of others stay': async () => {
+    'filters of deleted pods are removed, foreign filters stay': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const live = lab.pod([lab.member(5, 101)]);
       await datapath.add(live);
       const add = (text: string) => run('tc', '-n', lab.node, 'filter', 'add', 'dev', 'eni1', ...text.split(' '));
-      // What an earlier agent left: dual, IPv4 only, IPv6 only.
+      // Left by an earlier agent: dual stack, IPv4 only, IPv6 only.
       add('egress protocol ip pref 50001 u32 match ip src 10.0.0.7/32 action vlan push id 7 pipe');
       add('egress protocol ipv6 pref 50002 u32 match ip6 src fd00::7/128 action vlan push id 7 pipe');
       add('egress protocol ip pref 50001 u32 match ip src 10.0.0.8/32 action vlan push id 8 pipe');
       add('egress protocol ipv6 pref 50002 u32 match ip6 src fd00::9/128 action vlan push id 9 pipe');
-      // Of somebody else: at our places without a tag, and with a tag at other places.
+      // Foreign filters: with our preference but another match or action, and with a tag at another preference.
       add('egress protocol ip pref 50001 u32 match ip src 10.0.0.7/32 classid 1:1');
       add('egress protocol ip pref 50001 u32 match ip dst 10.0.0.7/32 action vlan push id 7 pipe');
       add('egress protocol ip pref 777 u32 match ip src 10.0.0.5/32 action vlan push id 7 pipe');
-      // Not at 777, as the kernel lists u32 filters of one preference at both hooks.
+      // Not at 777: the kernel lists the u32 filters of one preference at both hooks.
       add('ingress protocol 802.1Q pref 778 u32 match u32 0 0 action vlan pop reclassify');
       const others = egress(lab).filter(
         ({ preference, matches, action }) =>
@@ -118,7 +118,7 @@ export const tagFilters: ScenarioGroup = {
         [778, 20_000],
       );
       assert.deepEqual(await datapath.sync(() => [live]), { repaired: [], removed: [], failed: [] });
-      // With no pod at all: ours go, the others stay.
+      // Without any pod, our filters go and the foreign ones stay.
       await datapath.remove(live);
       assert.deepEqual((await datapath.sync(() => [])).failed, []);
       assertFilters(lab, withoutHandles(others));
@@ -128,7 +128,7 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
-    'an IPv6 filter at the IPv4 preference, as old agents made it, goes with its pod': async () => {
+    'an IPv6 filter at the IPv4 preference, as older agents made it, is removed with its pod': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const { ipv4: _, ...ipv6Only } = lab.member(5, 101);
@@ -147,7 +147,7 @@ export const tagFilters: ScenarioGroup = {
       assert.deepEqual(egress(lab), []);
     },
 
-    'filters that somebody deleted come back with the next sync': async () => {
+    'the next sync restores deleted filters': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pods = [lab.pod([lab.member(5, 101)]), lab.pod([lab.member(6, 202)])];
@@ -163,7 +163,7 @@ export const tagFilters: ScenarioGroup = {
       assertFilters(lab, filtersOf(5, 101), filtersOf(6, 202));
     },
 
-    'packets of every pod leave with its id and come back': async () => {
+    'packets of every pod leave with its id, and replies reach it': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const members = Array.from({ length: 8 }, (_, at) => ({ last: 10 + at, vlanId: 4094 - at * 500 }));
@@ -196,7 +196,7 @@ export const tagFilters: ScenarioGroup = {
       );
     },
 
-    'a pod does not send as its neighbour (IPv4)': async () => {
+    'a pod cannot send with the address of its neighbour (IPv4)': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pod = lab.pod([lab.member(5, 101)]);
@@ -262,7 +262,7 @@ export const tagFilters: ScenarioGroup = {
       assert.deepEqual(new Set(frames.map(({ vlan }) => vlan)), new Set([101, 202]));
     },
 
-    'N2 is out of its reach: a wrong id, two tags and no tag are delivered as well': async () => {
+    'cannot provide N2: packets with a wrong id, two tags or no tag are delivered': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath(CLASSIC);
       const pod = lab.pod([lab.member(5, 101)]);

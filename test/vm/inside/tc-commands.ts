@@ -12,7 +12,7 @@ function trunk(lab: DatapathLab): (...args: string[]) => string {
   return tc;
 }
 
-/** The kernel by itself, without any of our code: what the rest of these tests stands on. */
+/** The kernel alone, without our code: the behaviour that the other scenarios rely on. */
 export const tcCommands: ScenarioGroup = {
   title: 'the commands of upstream',
   scenarios: {
@@ -59,7 +59,7 @@ export const tcCommands: ScenarioGroup = {
       assert.throws(() => tc(...ip.replace('push id 101', 'push').split(' ')));
     },
 
-    'take off the tag, whatever its id, and a second one': async () => {
+    'remove a tag with any id, and a second tag': async () => {
       using lab = new DatapathLab();
       const tc = trunk(lab);
       const pop = 'filter add dev eni1 ingress protocol 802.1Q pref 20000 u32 match u32 0 0 action vlan pop reclassify';
@@ -71,7 +71,7 @@ export const tcCommands: ScenarioGroup = {
         { ...frame, vlans: [101] },
         { ...frame, vlans: [5, 6] },
       ]);
-      // Receivers see a frame before the filters do; what became of it is in the counters.
+      // Receivers see a frame before the filters do, so the result shows only in the counters.
       await node.collect(1, ({ vlan }) => vlan === 101);
       await node.collect(1, ({ vlan }) => vlan === 5);
       const shown = tc('-s', 'filter', 'show', 'dev', 'eni1', 'ingress');

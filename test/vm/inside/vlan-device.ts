@@ -57,21 +57,21 @@ function wholeLife(settings: Partial<DatapathSettings>) {
     await datapath.remove(pod);
     assert.deepEqual((await datapath.sync(() => [])).failed, []);
     assert.deepEqual((await datapath.sync(() => [])).removed, []);
-    // The trunk stays up.
+    // Removing the last pod must leave the trunk up.
     await datapath.add(pod);
     await datapath.remove(pod);
     await datapath.removeAll();
   };
 }
 
-/** The 802.1Q device of the trunk in the pod, which the kernel of other tests does not have. */
+/** An 802.1Q device on the trunk, moved into the pod. The kernels of the other tests may lack 8021q. */
 export const vlanDevices: ScenarioGroup = {
   title: 'a VLAN device in the pod',
   scenarios: {
     'with the classic filters: made, used and removed': wholeLife(TAG_PROGRAMS.tc),
     'with the eBPF programs: made, used and removed': wholeLife(TAG_PROGRAMS.ebpf),
 
-    'replaces the device of another id, and what an earlier agent left on the node': async () => {
+    'replaces a device with another id, and one that an earlier agent left on the node': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
@@ -90,7 +90,7 @@ export const vlanDevices: ScenarioGroup = {
       assert.deepEqual(await datapath.check(changed), []);
     },
 
-    'an id that a living pod has is refused, and that pod keeps it': async () => {
+    'the id of a live pod is refused to others': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
@@ -103,7 +103,7 @@ export const vlanDevices: ScenarioGroup = {
 
     'a trunk whose name leaves no room for the id': async () => {
       using lab = new DatapathLab();
-      // 15 characters, the most that a link's name has.
+      // 15 characters, the longest name that a link can have.
       const long: EniDevice = { ...lab.trunk, mac: '00:16:3e:00:00:03' };
       lab.eni('enp100s10f0np0v', 'sw3', long);
       await using datapath = lab.datapath();
@@ -116,7 +116,7 @@ export const vlanDevices: ScenarioGroup = {
       assert.doesNotMatch(run('ip', '-n', netnsOf(pod), '-o', 'link'), /eth0/);
     },
 
-    'cannot send as another, but as one with such a device, when it writes its tags itself': async () => {
+    'cannot spoof other pods, except those with a VLAN device, by writing its own tags': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);
@@ -131,7 +131,7 @@ export const vlanDevices: ScenarioGroup = {
       send('10.0.0.6', 'two tags', [202]);
       send('10.0.0.5', 'own');
       await wire.collect(1, ({ payload }) => Buffer.from(payload, 'hex').toString() === 'own');
-      // From now on the pod writes its tags itself.
+      // From here on the pod writes its tags itself.
       run('ip', '-n', netnsOf(pod), 'link', 'set', 'eth0', 'type', 'vlan', 'reorder_hdr', 'off');
       send('10.0.0.6', 'without reordering', [202]);
       send('10.0.0.7', 'without reordering', [303]);
@@ -145,7 +145,7 @@ export const vlanDevices: ScenarioGroup = {
           .map(({ vlan, source, payload }) => [vlan, source, Buffer.from(payload, 'hex').toString()]),
         [
           [101, '10.0.0.5', 'own'],
-          // This one is not kept apart: the program on the trunk compares id and source, which belong together (docs/hardening.md).
+          // Not prevented: the program on the trunk checks that id and source belong together, and they do (docs/hardening.md).
           [202, '10.0.0.6', 'without reorderi'],
           [101, '10.0.0.5', 'without reorderi'],
           [101, '10.0.0.5', 'last'],
@@ -153,7 +153,7 @@ export const vlanDevices: ScenarioGroup = {
       );
     },
 
-    'goes with the namespace of its pod': async () => {
+    'disappears with the namespace of its pod': async () => {
       using lab = new DatapathLab();
       await using datapath = lab.datapath();
       const pod = lab.pod([vlanDevice(lab, 5, 101)]);

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import type { TarEntry } from '../../../src/util/tar.ts';
 import { writeSingleLayerImage } from './oci.ts';
 
-/** Name of the image of {@link writeBusyboxImage}, for pods with `imagePullPolicy: Never`. */
+/** Name of the image that {@link writeBusyboxImage} writes, for pods with `imagePullPolicy: Never`. */
 export const BUSYBOX_IMAGE = 'terway.test/busybox:1';
 
 /** From Debian's package busybox-static; the one from `busybox` needs shared libraries. */
@@ -27,7 +27,7 @@ export async function writeBusyboxImage(path: string): Promise<void> {
   });
 }
 
-/** busybox below `bin/`, with a link for each of its commands. */
+/** busybox in `bin/`, with a link for each of its commands. */
 export async function busyboxEntries(): Promise<TarEntry[]> {
   const { stdout } = await promisify(execFile)(BUSYBOX, ['--list']);
   const commands = stdout.split('\n').filter((name) => name !== '' && name !== 'busybox');

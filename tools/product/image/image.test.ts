@@ -39,7 +39,7 @@ async function archiveOf(entries: TarEntry[], name: string): Promise<string> {
 }
 
 describe('a tar archive', () => {
-  test('has files, links and folders with their modes, also below long paths', async () => {
+  test('has files, links and folders with their modes, even below long paths', async () => {
     const source = join(directory, 'source');
     await writeFile(source, Buffer.alloc(3_000_001, 7));
     const long = `${'folder-with-a-long-name/'.repeat(6)}${'f'.repeat(90)}`;
@@ -63,7 +63,7 @@ describe('a tar archive', () => {
     expect((await stat(join(folder, 'a/block'))).mtimeMs).toBe(0);
   });
 
-  test('refuses what is too long for ustar', async () => {
+  test('refuses names that are too long for ustar', async () => {
     const path = 'x'.repeat(101);
     await expect(archiveOf([{ kind: 'directory', path }], 'x.tar')).rejects.toBeInstanceOf(RangeError);
     const link: TarEntry = { kind: 'symlink', path: 'x', target: 'x'.repeat(101) };
@@ -101,7 +101,7 @@ async function readLayout(folder: string) {
 }
 
 describe('an image', () => {
-  test('is an OCI layout whose digests hold, with the manifest of Docker beside it', async () => {
+  test("is an OCI layout with correct digests, and has Docker's manifest", async () => {
     const layers = await Promise.all(
       ['one', 'two'].map((name) =>
         writeLayer(join(directory, `${name}.tar`), [{ kind: 'file', path: name, content: Buffer.from(name) }]),
@@ -138,7 +138,7 @@ describe('an image', () => {
 });
 
 describe('the image of the product', () => {
-  const plant = async (path: string, content: string, mode = 0o644) => {
+  const place = async (path: string, content: string, mode = 0o644) => {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, content);
     await chmod(path, mode);
@@ -154,17 +154,17 @@ describe('the image of the product', () => {
     outPath,
   });
 
-  test('has Node with its libraries below, the product above, and its programs on the PATH', async () => {
+  test('has a layer with Node and its libraries, one with the product, and its programs on the PATH', async () => {
     const dist = join(directory, 'dist');
-    await plant(
+    await place(
       join(dist, 'terway-x'),
       '#!/bin/sh\nexec node "$(dirname "$(readlink -f "$0")")/terway-x.mjs"\n',
       0o755,
     );
-    await plant(join(dist, 'terway-x.mjs'), "import('./chunks/y.mjs').then(({ y }) => console.log(y));\n", 0o755);
-    await plant(join(dist, 'terway-x.mjs.map'), '{}');
-    await plant(join(dist, 'chunks/y.mjs'), "export const y = 'it runs';\n");
-    await plant(join(dist, 'old-image.tar'), 'x');
+    await place(join(dist, 'terway-x.mjs'), "import('./chunks/y.mjs').then(({ y }) => console.log(y));\n", 0o755);
+    await place(join(dist, 'terway-x.mjs.map'), '{}');
+    await place(join(dist, 'chunks/y.mjs'), "export const y = 'it runs';\n");
+    await place(join(dist, 'old-image.tar'), 'x');
     const path = join(directory, 'image.tar');
     await writeProductImage(options(dist, path));
 
@@ -181,7 +181,7 @@ describe('the image of the product', () => {
     expect((await readdir(join(root, 'usr/local/bin'))).sort()).toEqual(['node', 'terway-x']);
     expect((await lstat(join(root, 'usr/local/bin/node'))).mode & 0o777).toBe(0o755);
     expect((await stat(join(root, 'tmp'))).mode & 0o7777).toBe(0o1777);
-    // A folder as the root is what a container gets. It takes root.
+    // A container gets such a folder as its root. Only root can call chroot.
     if (process.getuid?.() === 0) {
       const env = { PATH: '/usr/local/bin:/bin:/usr/sbin:/sbin' };
       expect((await run('chroot', [root, 'terway-x'], { env })).stdout).toBe('it runs\n');
@@ -190,14 +190,14 @@ describe('the image of the product', () => {
 
   test('has the same bytes for the same inputs', async () => {
     const dist = join(directory, 'dist');
-    await plant(join(dist, 'a.mjs'), 'a');
+    await place(join(dist, 'a.mjs'), 'a');
     const [first, second] = [join(directory, '1.tar'), join(directory, '2.tar')];
     await writeProductImage(options(dist, first));
     await rm(join(directory, 'cache'), { recursive: true });
-    await plant(join(dist, 'a.mjs'), 'a');
+    await place(join(dist, 'a.mjs'), 'a');
     await writeProductImage(options(dist, second));
     expect((await readFile(first)).equals(await readFile(second))).toBe(true);
-    await plant(join(dist, 'a.mjs'), 'b');
+    await place(join(dist, 'a.mjs'), 'b');
     await writeProductImage(options(dist, second));
     expect((await readFile(first)).equals(await readFile(second))).toBe(false);
   }, 60_000);

@@ -4,14 +4,14 @@ import { open } from 'node:fs/promises';
 const LOADER = '/lib64/ld-linux-x86-64.so.2';
 
 /**
- * Sorted paths of the shared libraries and the loader that a program needs; empty for a statically linked program or a file
+ * Sorted paths of the shared libraries and the loader that a program needs. Empty for a statically linked program and for a file
  * that is not ELF.
  *
  * @throws Error that names a missing library
  */
 export async function sharedLibraries(program: string): Promise<string[]> {
   if (!(await isElf(program))) return [];
-  // Like ldd: the loader refuses a statically linked program.
+  // As in ldd: the loader rejects a statically linked program.
   if ((await runLoader('--verify', program)).code !== 0) return [];
   const output = (await runLoader('--list', program)).stdout;
   const missing = /^\s*(\S+) => not found/m.exec(output)?.[1];

@@ -16,7 +16,7 @@ export interface Layer {
 }
 
 export interface ImageConfig {
-  /** Fully qualified, as container runtimes keep it, such as `docker.io/library/name:tag`. */
+  /** Fully qualified, as container runtimes store it, such as `docker.io/library/name:tag`. */
   reference: string;
   env?: readonly string[];
   entrypoint?: readonly string[];
@@ -44,15 +44,15 @@ export async function writeLayer(path: string, entries: Iterable<TarEntry>): Pro
   return { path, sizeBytes: (await stat(path)).size, digest: `sha256:${hash.digest('hex')}` };
 }
 
-/** An image of layers, lowest first. */
+/** An image: its layers, lowest first, and its configuration. */
 export interface Image {
   layers: readonly Layer[];
   config: ImageConfig;
 }
 
 /**
- * Writes images as an archive of an OCI image layout (image-spec v1.1) that has Docker's `manifest.json`, too:
- * `ctr images import`, `docker load` and `podman load` read it. linux/amd64. Layers that images share are in it once.
+ * Writes images as an archive in the OCI image layout (image-spec v1.1) that also has Docker's `manifest.json`, so that
+ * `ctr images import`, `docker load` and `podman load` can read it. linux/amd64. Layers that images share are stored once.
  */
 export async function writeImageArchive(path: string, ...images: readonly Image[]): Promise<void> {
   const described = images.map(describeImage);
@@ -73,7 +73,7 @@ export async function writeImageArchive(path: string, ...images: readonly Image[
   await writeWhole(path, () => tarStream(entries));
 }
 
-/** As {@link writeImageArchive}, for one image of one layer with these entries. */
+/** Like {@link writeImageArchive}, for one image with one layer of these entries. */
 export async function writeSingleLayerImage(
   path: string,
   entries: Iterable<TarEntry>,
@@ -123,7 +123,7 @@ function describeImage({ layers, config: image }: Image) {
       size: manifest.length,
       platform: { architecture: 'amd64', os: 'linux' },
       annotations: {
-        // The name for containerd, and for everything else.
+        // The first name is for containerd, the second for everything else.
         'io.containerd.image.name': image.reference,
         'org.opencontainers.image.ref.name': image.reference.slice(image.reference.lastIndexOf(':') + 1),
       },

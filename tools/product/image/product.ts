@@ -10,9 +10,9 @@ import { type Layer, writeImageArchive, writeLayer } from './oci.ts';
 export interface ProductImageOptions {
   /** Folder with the bundles and native programs. */
   distDir: string;
-  /** The Node binary for the image. */
+  /** The Node binary to put into the image. */
   nodePath: string;
-  /** Folder for layers; the one with Node is kept there. */
+  /** Folder for layers. The layer with Node is kept there. */
   cacheDir: string;
   reference: string;
   version: string;
@@ -20,16 +20,16 @@ export interface ProductImageOptions {
   outPath: string;
 }
 
-/** Where the product is in the image. */
+/** Folder of the product in the image. */
 export const PRODUCT_DIR = 'usr/local/lib/terway-controlplane';
 
 const CA_CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
-/** A file of the package that {@link CA_CERTIFICATES} is made of when it is installed. */
+/** A file of the package that creates {@link CA_CERTIFICATES} when it is installed. */
 const CA_CERTIFICATES_PACKAGE = '/usr/sbin/update-ca-certificates';
 
 /**
- * Writes the product's image, without a container engine: a layer with Node and what it needs, and one with the product.
- * It has several executables on its PATH and no default command. Equal inputs give equal bytes.
+ * Writes the product's image without a container engine: one layer with Node and its dependencies, and one with the product.
+ * Its executables are on the PATH; it has no default command. Equal inputs give equal bytes.
  */
 export async function writeProductImage(options: ProductImageOptions): Promise<void> {
   await mkdir(options.cacheDir, { recursive: true });
@@ -37,7 +37,7 @@ export async function writeProductImage(options: ProductImageOptions): Promise<v
   const runtimeLayer = await cachedLayer(options.cacheDir, runtime);
   const known = new Set(runtime.map(({ path }) => path));
   const product = (await productEntries(options.distDir)).filter(({ path }) => !known.has(path));
-  // Other processes may be writing an image at the same time.
+  // Another process may be writing an image at the same time.
   const directory = await mkdtemp(join(options.cacheDir, 'product-'));
   try {
     const productLayer = await writeLayer(join(directory, 'layer.tar'), product);
@@ -57,7 +57,7 @@ export async function writeProductImage(options: ProductImageOptions): Promise<v
   }
 }
 
-/** Files that are copied from this machine into the image. */
+/** Files to copy from this machine into the image. */
 export async function systemFiles(nodePath: string): Promise<string[]> {
   const certificates = (await hasCertificates()) ? [CA_CERTIFICATES_PACKAGE] : [];
   const libraries = await Promise.all((await sharedLibraries(nodePath)).map((path) => realpath(path)));
@@ -110,25 +110,25 @@ async function productEntries(distDir: string): Promise<TarEntry[]> {
     add({ kind: 'file', path, mode: isProgram ? 0o755 : 0o644, content: { from: file } });
     if (!isProgram) continue;
     for (const library of await libraryEntries(file)) add(library);
-    // The launchers follow links to find what lies beside them.
+    // The launchers follow links to find the files beside them.
     if (!/[./]/.test(name)) add({ kind: 'symlink', path: `usr/local/bin/${name}`, target: `/${path}` });
   }
   return [...entries.values()].sort((left, right) => (left.path < right.path ? -1 : 1));
 }
 
-/** The shared libraries that a program of this machine needs, at the paths that they have here. */
+/** The shared libraries that a program of this machine needs, at their paths on this machine. */
 export async function libraryEntries(program: string): Promise<TarEntry[]> {
   return Promise.all((await sharedLibraries(program)).map((path) => copyOf(path, 0o755)));
 }
 
-/** The file at the same path in the image; a link is replaced by its target. */
+/** The file at the same path in the image. A link is replaced by its target. */
 export async function copyOf(path: string, mode: number): Promise<TarEntry> {
   return { kind: 'file', path: path.slice(1), mode, content: { from: await realpath(path) } };
 }
 
 const layerSchema = z.object({ path: z.string(), sizeBytes: z.number(), digest: z.string() });
 
-/** A layer that is written again only when a file in it has changed. */
+/** A cached layer, written again only when a file in it has changed. */
 async function cachedLayer(cacheDir: string, entries: TarEntry[]): Promise<Layer> {
   const hash = createHash('sha256');
   for (const entry of entries) {

@@ -69,7 +69,7 @@ export const assignPrivateIpAddresses = defineAction({
   },
 });
 
-/** Removes secondary IPv4 addresses and prefixes; all or none. The primary address counts as not assigned. */
+/** Removes secondary IPv4 addresses and prefixes, all or none. The primary address counts as not assigned. */
 export const unassignPrivateIpAddresses = defineAction({
   name: 'UnassignPrivateIpAddresses',
   product: 'Ecs',
@@ -99,7 +99,7 @@ export const unassignPrivateIpAddresses = defineAction({
   },
 });
 
-/** Adds IPv6 addresses or /80 prefixes to an Available or InUse ENI; the vSwitch must have an IPv6 block. */
+/** Adds IPv6 addresses or /80 prefixes to an Available or InUse ENI. The vSwitch must have an IPv6 block. */
 export const assignIpv6Addresses = defineAction({
   name: 'AssignIpv6Addresses',
   product: 'Ecs',
@@ -152,7 +152,7 @@ export const assignIpv6Addresses = defineAction({
   },
 });
 
-/** Removes IPv6 addresses and prefixes; all or none. */
+/** Removes IPv6 addresses and prefixes, all or none. */
 export const unassignIpv6Addresses = defineAction({
   name: 'UnassignIpv6Addresses',
   product: 'Ecs',
@@ -166,7 +166,7 @@ export const unassignIpv6Addresses = defineAction({
     checkRegion(account, params.RegionId);
     if (params.Ipv6Address.length + params.Ipv6Prefix.length === 0) throw missingParameter('Ipv6Address');
     const eni = changeable(account, params.NetworkInterfaceId);
-    // The same address can be written in several ways; what counts is its value.
+    // An address can be written in several ways, so values are compared.
     const unwanted = params.Ipv6Address.map((ip) => eni.ipv6.find((own) => sameIpv6(own, ip)) ?? ip);
     checkAssigned(unwanted, eni.ipv6);
     checkAssigned(params.Ipv6Prefix, eni.ipv6Prefixes);
@@ -183,7 +183,7 @@ export const unassignIpv6Addresses = defineAction({
   },
 });
 
-/** The ENI, in a status that allows a change of its addresses. */
+/** The ENI, if its status allows a change of its addresses. */
 function changeable(account: Account, eniId: string): Eni {
   const eni = account.eni(eniId);
   if (eni.status !== 'Available' && eni.status !== 'InUse')

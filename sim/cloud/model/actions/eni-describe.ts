@@ -34,8 +34,8 @@ type Filter = z.output<typeof params>;
 const NO_FILTER = { NetworkInterfaceId: [], PrivateIpAddress: [], Ipv6Address: [] };
 
 /**
- * Paging: MaxResults 10–500 (clamped) with NextToken, or PageNumber with PageSize up to 100. Lists may lag, and filters
- * by tag or resource group may cover only so many (behaviour.ts).
+ * Paging: MaxResults 10–500 (clamped) with NextToken, or PageNumber with PageSize up to 100. Lists may lag, and filters by tag or
+ * resource group may cover a limited number of resources (behaviour.ts).
  */
 export const describeNetworkInterfaces = defineAction({
   name: 'DescribeNetworkInterfaces',
@@ -74,7 +74,7 @@ export const describeNetworkInterfaceAttribute = defineAction({
   },
 });
 
-/** In the order of creation. */
+/** In order of creation. */
 function matching(account: Account, filter: Filter): Eni[] {
   let found: Eni[] = [];
   let ordered = true;
@@ -82,24 +82,24 @@ function matching(account: Account, filter: Filter): Eni[] {
   const { tagFilterMaxResources, instanceFilterReturnsMembers } = account.behaviour;
   const isBounded = tagFilterMaxResources > 0 && (filter.Tag.length > 0 || filter.ResourceGroupId !== undefined);
   const hidesMembers = filter.InstanceId !== undefined && !instanceFilterReturnsMembers;
-  // What a bounded filter covers does not depend on the other filters.
+  // The coverage of a limited filter does not depend on the other filters.
   const narrowed = isBounded ? { ...NO_FILTER, RegionId: filter.RegionId, Tag: filter.Tag } : filter;
   const shown = [...candidates(account, narrowed)].filter((eni) => account.isListed(eni));
   for (const eni of [...shown, ...account.ghosts().filter((ghost) => isNamed(ghost, narrowed))]) {
     if (isBounded ? !isTagged(eni, filter) : !matches(eni, filter)) continue;
     if (hidesMembers && eni.type === 'Member') continue;
     found.push(eni);
-    // Nearly always so: the indexes keep the order of filing.
+    // Nearly always true, because the indexes keep the order in which ENIs were added.
     ordered &&= eni.seq > lastSeq;
     lastSeq = eni.seq;
   }
   if (!ordered) found.sort((a, b) => a.seq - b.seq);
-  // Assumed: the oldest are covered, and other filters see only those.
+  // Assumed: the oldest are covered, and other filters apply only to those.
   if (isBounded) found = found.slice(0, tagFilterMaxResources).filter((eni) => matches(eni, filter));
   return found;
 }
 
-/** The smallest set that an index gives; every filter is checked again on each candidate. */
+/** The smallest set that an index gives. Every filter is checked again on each candidate. */
 function candidates(account: Account, filter: Filter): Iterable<Eni> {
   if (filter.NetworkInterfaceId.length > 0) {
     return [...new Set(filter.NetworkInterfaceId)].flatMap((id) => account.enis.get(id) ?? []);

@@ -18,7 +18,7 @@ import { boolean, integer, requiredText, tags, text, texts, word } from '../para
 
 const TRAFFIC_MODES = ['Standard', 'HighPerformance'] as const;
 
-/** Synchronous: the ENI is Available in the answer. */
+/** Synchronous: the ENI is Available when the response arrives. */
 export const createNetworkInterface = defineAction({
   name: 'CreateNetworkInterface',
   product: 'Ecs',
@@ -75,7 +75,7 @@ export const createNetworkInterface = defineAction({
         securityGroupIds,
         tags: tagMap,
         resourceGroupId: params.ResourceGroupId ?? account.resourceGroupId,
-        // Assumed default; the documentation only names the two values.
+        // Assumed default: the documentation only names the two values.
         deleteOnRelease: params.DeleteOnRelease ?? true,
         sourceDestCheck: params.SourceDestCheck ?? false,
         trafficMode: params.NetworkInterfaceTrafficMode ?? 'Standard',
@@ -99,7 +99,7 @@ export const createNetworkInterface = defineAction({
   },
 });
 
-/** Asynchronous: Attaching in the answer's moment, InUse later. */
+/** Asynchronous: Attaching at the time of the response, InUse later. */
 export const attachNetworkInterface = defineAction({
   name: 'AttachNetworkInterface',
   product: 'Ecs',
@@ -127,7 +127,7 @@ export const attachNetworkInterface = defineAction({
   },
 });
 
-/** Asynchronous: Detaching in the answer's moment, Available later. */
+/** Asynchronous: Detaching at the time of the response, Available later. */
 export const detachNetworkInterface = defineAction({
   name: 'DetachNetworkInterface',
   product: 'Ecs',
@@ -153,7 +153,7 @@ export const detachNetworkInterface = defineAction({
   },
 });
 
-/** Asynchronous: Deleting in the answer's moment, gone later. */
+/** Asynchronous: Deleting at the time of the response, gone later. */
 export const deleteNetworkInterface = defineAction({
   name: 'DeleteNetworkInterface',
   product: 'Ecs',
@@ -165,7 +165,7 @@ export const deleteNetworkInterface = defineAction({
   },
 });
 
-/** Replaces the list of security groups, and single attributes. */
+/** Replaces the list of security groups or single attributes. */
 export const modifyNetworkInterfaceAttribute = defineAction({
   name: 'ModifyNetworkInterfaceAttribute',
   product: 'Ecs',
@@ -189,7 +189,7 @@ export const modifyNetworkInterfaceAttribute = defineAction({
     const mode = params.NetworkInterfaceTrafficConfig?.NetworkInterfaceTrafficMode;
     if (mode !== undefined && eni.status !== 'Available') throw invalidEniState(eni.id, 'Available', eni.status);
     const groups = checkSecurityGroups(account, params.SecurityGroupId, eni.vpcId);
-    // Everything is checked by now, so a refused call changes nothing.
+    // Everything has been checked, so a refused call changes nothing.
     if (groups.length > 0) account.setSecurityGroups(eni, groups);
     if (params.NetworkInterfaceName !== undefined) eni.name = params.NetworkInterfaceName;
     if (params.Description !== undefined) eni.description = params.Description;

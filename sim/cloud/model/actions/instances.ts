@@ -8,7 +8,7 @@ import { type InstanceType, instanceTypeFamily } from '../instance-types.ts';
 import { cutPage } from '../paging.ts';
 import { integer, jsonTextList, requiredText, tags, text, texts } from '../params.ts';
 
-/** Paging by MaxResults (at most 100, the default) and NextToken. Unknown types are missing from the answer. */
+/** Paging by MaxResults (at most 100, the default) and NextToken. Unknown types are missing from the response. */
 export const describeInstanceTypes = defineAction({
   name: 'DescribeInstanceTypes',
   product: 'Ecs',
@@ -122,7 +122,7 @@ export const describeInstanceAttribute = defineAction({
   },
 });
 
-/** True when every filter of the request is on the object; a filter without value asks for the key only. */
+/** True when the object has every tag of the filter. A filter without a value matches any value of its key. */
 export function hasTags(
   own: ReadonlyMap<string, string>,
   filters: readonly { Key?: string | undefined; Value?: string | undefined }[],
@@ -191,7 +191,7 @@ function instanceCommon(account: Account, instance: Instance): object {
 }
 
 function instanceView(account: Account, instance: Instance): object {
-  // Members are left out: the instance reaches them through the trunk only (assumed).
+  // Members are left out: the instance only reaches them through the trunk (assumed).
   const enis = [...account.enisByInstance.get(instance.id)].filter((eni) => eni.type !== 'Member');
   return {
     ...instanceCommon(account, instance),
@@ -221,7 +221,7 @@ function networkInterfaceOfInstance(eni: Eni): object {
   };
 }
 
-/** A pattern in which `*` stands for any text. */
+/** A pattern in which `*` matches any text. */
 function wildcard(pattern: string): RegExp {
   const escaped = pattern.split(/\*+/).map((part) => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'));
   return new RegExp(`^${escaped.join('.*')}$`, 's');

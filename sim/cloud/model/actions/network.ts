@@ -9,7 +9,7 @@ import { cutPage, type PageRules } from '../paging.ts';
 import { boolean, integer, requiredText, tags, text } from '../params.ts';
 import { hasTags } from './instances.ts';
 
-/** VPCs, vSwitches, zones and regions: read-only here, since the control plane never creates them. */
+/** VPCs, vSwitches, zones and regions. Read-only, because the control plane never creates them. */
 
 const FIFTY_PER_PAGE: PageRules = { maxPageSize: 50, minResults: 1, maxResults: 50, defaultResults: 10 };
 

@@ -76,7 +76,7 @@ const byVersionAndName = new Map(
   ACTIONS.map((action) => [`${PRODUCT_VERSIONS[action.product]}\n${action.name}`, action]),
 );
 
-/** Undefined for an API that the version does not have. */
+/** Undefined when the version does not have the API. */
 export function findAction(version: string, name: string): Action | undefined {
   return byVersionAndName.get(`${version}\n${name}`);
 }

@@ -50,7 +50,7 @@ export const authorizeSecurityGroupEgress = authorize('AuthorizeSecurityGroupEgr
 export const revokeSecurityGroup = revoke('RevokeSecurityGroup', 'ingress');
 export const revokeSecurityGroupEgress = revoke('RevokeSecurityGroupEgress', 'egress');
 
-/** Adds rules; one that exists already is accepted and not doubled, as documented. */
+/** Adds rules. A rule that already exists is accepted and not duplicated, as documented. */
 function authorize(name: string, direction: SecurityGroupRule['direction']) {
   return defineAction({
     name,
@@ -183,7 +183,7 @@ function checkPorts(ipProtocol: string, portRange: string | undefined): void {
   if (!named || from < 1 || to > 65535 || from > to) throw invalidParameter('PortRange');
 }
 
-/** A single address means a block of one. */
+/** A single address is treated as a block of one. */
 function ipv4Peer(name: string, value: string | undefined): string {
   if (value === undefined) return '';
   if (parseIpv4Block(value) === undefined && parseIpv4(value) === undefined) throw invalidParameter(name);
@@ -196,7 +196,7 @@ function ipv6Peer(name: string, value: string | undefined): string {
   return value;
 }
 
-/** The fields that determine a rule. */
+/** Whether the fields that identify a rule are equal. */
 function sameRule(a: NewRule, b: NewRule): boolean {
   return (
     a.direction === b.direction &&

@@ -59,7 +59,7 @@ export const describeSecurityGroups = defineAction({
   },
 });
 
-/** The rules of one group; MaxResults 10–1000, 500 when absent. */
+/** The rules of one group. MaxResults is 10–1000, by default 500. */
 export const describeSecurityGroupAttribute = defineAction({
   name: 'DescribeSecurityGroupAttribute',
   product: 'Ecs',
@@ -102,7 +102,7 @@ const membership = z.object({
   NetworkInterfaceId: text,
 });
 
-/** Adds an ENI, or an instance's primary ENI, to a group; being in it already is accepted (assumed). */
+/** Adds an ENI, or an instance's primary ENI, to a group. A second time is accepted (assumed). */
 export const joinSecurityGroup = defineAction({
   name: 'JoinSecurityGroup',
   product: 'Ecs',
@@ -117,7 +117,7 @@ export const joinSecurityGroup = defineAction({
   },
 });
 
-/** Removes an ENI, or an instance's primary ENI, from a group; the last group cannot be left. */
+/** Removes an ENI, or an instance's primary ENI, from a group. It cannot leave its last group. */
 export const leaveSecurityGroup = defineAction({
   name: 'LeaveSecurityGroup',
   product: 'Ecs',

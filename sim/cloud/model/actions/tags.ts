@@ -7,7 +7,7 @@ import { cutPage } from '../paging.ts';
 import { anyText, boolean, list, requiredText, tags, text, texts } from '../params.ts';
 import { hasTags } from './instances.ts';
 
-/** Something that carries tags, with the writers that keep its index right. */
+/** An object with tags, and the functions that change them and keep the index up to date. */
 interface Tagged {
   seq: number;
   id: string;
@@ -46,7 +46,7 @@ function tagAction(product: Product) {
   });
 }
 
-/** Removes the named tags, or with All=true and no key every tag. */
+/** Removes the named tags, or every tag with All=true and no key. */
 export const untagResources = defineAction({
   name: 'UntagResources',
   product: 'Ecs',
@@ -69,7 +69,7 @@ export const untagResources = defineAction({
   },
 });
 
-/** Paging by NextToken, 50 resources a page (assumed). Unknown ids are missing from the answer. */
+/** Paging by NextToken, 50 resources per page (assumed). Unknown ids are missing from the response. */
 export const listTagResources = defineAction({
   name: 'ListTagResources',
   product: 'Ecs',
@@ -115,7 +115,7 @@ export const listTagResources = defineAction({
   },
 });
 
-/** The named resources; throws InvalidResourceId.NotFound for the first that does not exist. */
+/** The named resources. Throws InvalidResourceId.NotFound for the first one that does not exist. */
 function named(account: Account, product: Product, resourceType: string, ids: readonly string[]): Tagged[] {
   if (ids.length === 0) throw missingParameter('ResourceId');
   const lookUp = resourcesOfType(account, product, resourceType);

@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// runForward carries TCP from an address in one network namespace to an address in another, until its standard input
-// ends: that is when its owner does.
+// runForward carries TCP from an address in one network namespace to an address in another. It ends when its standard
+// input closes, which happens when its owner ends.
 func runForward(args []string) error {
 	flags := flag.NewFlagSet("forward", flag.ContinueOnError)
 	listenNamespace := flags.String("listen-namespace", "/proc/self/ns/net", "")
@@ -46,7 +46,7 @@ func runForward(args []string) error {
 	return waitForOwner()
 }
 
-// acceptEach serves every connection in a goroutine of its own until the listener is closed.
+// acceptEach serves every connection in its own goroutine until the listener is closed.
 func acceptEach(listener net.Listener, serve func(net.Conn)) {
 	for {
 		connection, err := listener.Accept()
@@ -59,8 +59,8 @@ func acceptEach(listener net.Listener, serve func(net.Conn)) {
 	}
 }
 
-// carry copies both ways until both are at their end, and closes both. `fromClient` may have bytes of `client` that were
-// read already.
+// carry copies in both directions until both have ended, and then closes both. `fromClient` may hold bytes of `client` that
+// were already read.
 func carry(client net.Conn, fromClient io.Reader, target net.Conn) {
 	var both sync.WaitGroup
 	copyOneWay := func(to net.Conn, from io.Reader) {
@@ -78,7 +78,7 @@ func carry(client net.Conn, fromClient io.Reader, target net.Conn) {
 	target.Close()
 }
 
-// waitForOwner returns when standard input ends: it is a pipe that only the owner has the other end of.
+// waitForOwner returns when standard input closes. It is a pipe whose other end only the owner has.
 func waitForOwner() error {
 	_, err := io.Copy(io.Discard, os.Stdin)
 	return err

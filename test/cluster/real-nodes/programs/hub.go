@@ -13,13 +13,12 @@ import (
 	"strings"
 )
 
-// runHub is what stands between the nodes and the machine. It is started in an empty network namespace, which lives as
-// long as this process. With -bridge it makes the bridge in it that the nodes are plugged into; without, somebody else
-// connects the namespace with the nodes.
+// runHub connects the nodes with the machine. It starts in an empty network namespace, which lives as long as this process.
+// With -bridge it creates a bridge there for the nodes. Without, the owner connects the namespace with the nodes.
 //
-//   - What nodes send to the API server arrives at the bridge and is dialled in the machine's namespace.
-//   - What the API server sends to nodes comes through a proxy (HTTP CONNECT on a Unix socket, the API server's egress
-//     selector) and is dialled here; only loopback addresses mean the machine.
+//   - Connections of nodes to the API server arrive in this namespace and are dialled in the machine's.
+//   - Connections of the API server to nodes come through a proxy (HTTP CONNECT on a Unix socket, the API server's egress
+//     selector) and are dialled here. Only loopback addresses are dialled on the machine.
 func runHub(args []string) error {
 	flags := flag.NewFlagSet("hub", flag.ContinueOnError)
 	bridge := flags.String("bridge", "", "name of the bridge; empty for none")
@@ -62,7 +61,7 @@ func runHub(args []string) error {
 	go acceptEach(listener, func(client net.Conn) {
 		server, err := machine.dial(*apiServer)
 		if err != nil {
-			// The API server is being restarted; the client tries again.
+			// The API server is restarting. The client will try again.
 			client.Close()
 			return
 		}

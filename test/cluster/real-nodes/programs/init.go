@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// restartDelay is what systemd's RestartSec is.
+// restartDelay corresponds to systemd's RestartSec.
 const restartDelay = 300 * time.Millisecond
 
-// runInit is process 1 of a node. It waits for the word on standard input, during which the owner plugs in network
-// interfaces; then it makes the node's file system, and keeps the units running for as long as the node is on.
+// runInit is process 1 of a node. It first waits for a line on standard input; before that the owner plugs in the network
+// interfaces. Then it makes the node's file system, and keeps the units running for as long as the node is on.
 func runInit(args []string) error {
 	config, err := readConfig(args[0])
 	if err != nil {
@@ -27,7 +27,7 @@ func runInit(args []string) error {
 	if line, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil || line != "go\n" {
 		return errors.New("the machine was switched off before it booted")
 	}
-	// While the machine's folders can be seen.
+	// Opened while the machine's folders are still visible.
 	logs := make([]*os.File, len(config.Units))
 	for i, unit := range config.Units {
 		logs[i], err = os.OpenFile(unit.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
@@ -65,16 +65,16 @@ type mount struct {
 	data                 string
 }
 
-// makeRoot makes the machine's root the node's, with all changes on the node's own disk. What a node must not share is
-// mounted over it. Mounts spread from the node to its containers, as they do where systemd runs, and nowhere else.
+// makeRoot makes the machine's root the node's root, with all changes on the node's own disk. Folders that a node must not
+// share are mounted over it. Mounts propagate from the node to its containers, as under systemd, and nowhere else.
 func makeRoot(config *machineConfig) error {
 	disk := func(parts ...string) string { return filepath.Join(append([]string{config.Disk}, parts...)...) }
 	root := disk("root")
 	own := []mount{
-		// An overlay file system cannot be the upper layer of another, as containerd's snapshots are.
+		// An overlay cannot be the upper layer of another overlay, and containerd's snapshots are overlays.
 		{disk("var-lib"), "/var/lib", "", unix.MS_BIND, ""},
 		{disk("var-log"), "/var/log", "", unix.MS_BIND, ""},
-		// Not what the machine has there.
+		// Hides the machine's own CNI configuration.
 		{disk("etc-cni"), "/etc/cni", "", unix.MS_BIND, ""},
 		{disk("opt-cni"), "/opt/cni", "", unix.MS_BIND, ""},
 	}
@@ -95,7 +95,7 @@ func makeRoot(config *machineConfig) error {
 	at := func(path string) string { return filepath.Join(root, path) }
 	mounts := []mount{
 		{"proc", "/proc", "proc", 0, ""},
-		// Of the network namespace that it is mounted in.
+		// sysfs shows the network namespace in which it is mounted.
 		{"sysfs", "/sys", "sysfs", 0, ""},
 		{"/sys/fs/cgroup", "/sys/fs/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
 		{"bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700"},
@@ -134,7 +134,7 @@ func enterRoot(root string) error {
 	if err := os.Chdir(root); err != nil {
 		return err
 	}
-	// Stacks the old root over the new one, from where it is taken away: no folder for it is needed.
+	// Stacks the old root on top of the new one, where it can be unmounted. It needs no folder of its own.
 	if err := unix.PivotRoot(".", "."); err != nil {
 		return fmt.Errorf("pivot_root: %w", err)
 	}
@@ -154,7 +154,7 @@ func writeFile(path, text string) error {
 	return os.WriteFile(path, []byte(text), 0o600)
 }
 
-// keepRunning starts the units and starts again what ends. It reaps all processes that the node's others leave behind.
+// keepRunning starts the units and restarts any that end. It also reaps the node's orphaned processes.
 func keepRunning(units []unit, logs []*os.File) error {
 	due := make(chan int)
 	ended := make(chan int)

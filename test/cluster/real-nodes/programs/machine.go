@@ -17,23 +17,23 @@ import (
 
 // machineConfig is written by real-node.ts.
 type machineConfig struct {
-	// Directory that the node's disk, a tmpfs, is mounted on. Only this process and the node see it.
+	// Directory on which the node's disk, a tmpfs, is mounted. Only this process and the node see it.
 	Disk string `json:"disk"`
 	// Capacity of that tmpfs, such as "8g".
 	DiskSize string `json:"diskSize"`
 	Hostname string `json:"hostname"`
 	// Name of the node's cgroup below the root of each hierarchy.
 	Cgroup string `json:"cgroup"`
-	// Folders of the machine that the node sees at another place, read-only.
+	// Folders of the machine that the node sees at another path, read-only.
 	Folders []folder `json:"folders"`
-	// Files that are written into the node before each start, by path.
+	// Files to write into the node before each start, by path.
 	Files map[string]string `json:"files"`
-	// Sysctls that are shown to the node instead of the machine's: it may read but not change what all nodes share.
+	// Sysctl values that the node sees instead of the machine's. It can read but not change what all nodes share.
 	Sysctls map[string]string `json:"sysctls"`
-	// Run one after the other before any unit is started; each must succeed.
+	// Commands that run in order before any unit starts. Each must succeed.
 	Setup [][]string `json:"setup"`
 	Units []unit     `json:"units"`
-	// Environment of everything that runs in the node.
+	// Environment of everything in the node.
 	Environment []string `json:"environment"`
 }
 
@@ -46,9 +46,9 @@ type folder struct {
 type unit struct {
 	Name    string   `json:"name"`
 	Command []string `json:"command"`
-	// Receives both output streams; a path of the machine.
+	// Path on the machine. Receives both output streams.
 	Log string `json:"log"`
-	// The unit is started when this path of the node exists.
+	// The unit starts once this path exists in the node.
 	After string `json:"after"`
 }
 
@@ -61,14 +61,14 @@ func readConfig(path string) (*machineConfig, error) {
 	return config, json.Unmarshal(text, config)
 }
 
-// machine is the hardware of one node: it has the disk, which survives a reboot, and the power switch. It runs in a mount
-// namespace of its own. Its owner says on standard input what to do, and is answered on standard output:
+// machine is the hardware of one node. It has the disk, which survives a reboot, and the power switch. It runs in its own
+// mount namespace. Its owner sends requests on standard input and gets responses on standard output:
 //
-//	on   → "on PID", process 1 of the node, whose namespaces exist; nothing runs in them yet
-//	boot → "booted"; then the node's programs are being started
-//	off  → "off" when nothing of the node runs any more
+//	on   → "on PID": process 1 of the node. Its namespaces exist; nothing runs in them yet.
+//	boot → "booted": the node's programs are starting.
+//	off  → "off": nothing of the node runs any more.
 //
-// The end of standard input is the end of the owner: everything goes, also what the kernel would keep.
+// When standard input closes, the owner has ended. Then everything is removed, including what the kernel would keep.
 type machine struct {
 	configPath string
 	config     *machineConfig
@@ -78,7 +78,7 @@ type machine struct {
 
 func runMachine(args []string) error {
 	if len(args) != 1 {
-		return errors.New("one argument is needed: the configuration")
+		return errors.New("expected one argument: the configuration")
 	}
 	config, err := readConfig(args[0])
 	if err != nil {
@@ -126,7 +126,7 @@ func (m *machine) obey(command string) error {
 
 func (m *machine) on() error {
 	if m.process1 != 0 {
-		return errors.New("on: the machine is on already")
+		return errors.New("on: the machine is already on")
 	}
 	if err := createCgroups(m.config.Cgroup); err != nil {
 		return errors.Join(err, removeCgroups(m.config.Cgroup))
@@ -153,8 +153,8 @@ func (m *machine) on() error {
 	return nil
 }
 
-// off ends process 1. The kernel then ends all others of its process namespace, and the wait ends after the last of them.
-// The cgroups of the containers go, too: a kubelet that finds some takes them for running containers.
+// off ends process 1. The kernel then kills the rest of its PID namespace, and the wait returns after the last process.
+// The cgroups of the containers go too, because a kubelet takes any that it finds for running containers.
 func (m *machine) off() error {
 	if m.process1 == 0 {
 		return nil
@@ -177,8 +177,8 @@ const (
 	cgroupTimeout = 3 * time.Second
 )
 
-// cgroupFolders are the places of a cgroup: one with version 2, one per hierarchy with version 1. With "unified" a version
-// 2 beside version 1 is among them; container runtimes use it for nothing, but leave folders there.
+// cgroupFolders returns the folders of a cgroup: one with version 2, one for each hierarchy with version 1. With "unified",
+// it includes version 2 beside version 1. Container runtimes do not use that one, but leave folders there.
 func cgroupFolders(name string, unified bool) ([]string, error) {
 	if _, err := os.Stat(filepath.Join(cgroupRoot, "cgroup.controllers")); err == nil {
 		return []string{filepath.Join(cgroupRoot, name)}, nil
@@ -188,7 +188,7 @@ func cgroupFolders(name string, unified bool) ([]string, error) {
 	for _, entry := range entries {
 		hierarchy := filepath.Join(cgroupRoot, entry.Name())
 		_, err := os.Stat(filepath.Join(hierarchy, "tasks"))
-		// Symbolic links are second names of a hierarchy.
+		// Symbolic links are aliases of a hierarchy.
 		if entry.IsDir() && (err == nil || unified) {
 			folders = append(folders, filepath.Join(hierarchy, name))
 		}
@@ -205,7 +205,7 @@ func createCgroups(name string) error {
 		if err := os.Mkdir(path, 0o755); err != nil {
 			return err
 		}
-		// With version 1 a new cpuset is empty, and takes no process.
+		// With version 1 a new cpuset is empty and accepts no process.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			value, err := os.ReadFile(filepath.Join(filepath.Dir(path), file))
 			if err == nil && strings.Contains(path, "cpuset") {
@@ -216,7 +216,7 @@ func createCgroups(name string) error {
 	return nil
 }
 
-// removeCgroups removes a cgroup, whose processes have ended, with all below it.
+// removeCgroups removes a cgroup and everything below it. Its processes must have ended.
 func removeCgroups(name string) error {
 	folders, err := cgroupFolders(name, true)
 	for _, top := range folders {
@@ -236,12 +236,12 @@ func removeCgroups(name string) error {
 
 func removeCgroup(path string) error {
 	for deadline := time.Now().Add(cgroupTimeout); ; time.Sleep(10 * time.Millisecond) {
-		// Not RemoveAll: the files in it cannot be removed and need not be.
+		// Not RemoveAll: the files in a cgroup cannot be removed, and go with it.
 		err := unix.Rmdir(path)
 		if err == nil || err == unix.ENOENT {
 			return nil
 		}
-		// The kernel takes leave of the last process after its parent was told of the end.
+		// The kernel may still be releasing the last process after its parent has been notified.
 		if err != unix.EBUSY || time.Now().After(deadline) {
 			return fmt.Errorf("rmdir %s: %w", path, err)
 		}

@@ -1,6 +1,6 @@
-// The parts of a real node that TypeScript cannot be: what enters namespaces, is process 1 of a node, or has sockets in
-// two network namespaces at once. One program, selected by its first argument; everything that can be decided elsewhere
-// is, and comes as flags or as a configuration.
+// The parts of a real node that cannot be written in TypeScript: code that enters namespaces, is process 1 of a node, or
+// has sockets in two network namespaces at once. One program, whose first argument selects the part. As much
+// as possible is decided elsewhere and arrives as flags or configuration.
 package main
 
 import (
@@ -9,9 +9,9 @@ import (
 	"runtime"
 )
 
-// In init, because only there the main goroutine is sure to run on the main thread. No other goroutine gets that thread
-// then, which two things depend on: its network namespace is what /proc/PID/ns/net names, so it must stay where it is;
-// and the process that it starts gets a signal when it ends, which must be when the program does.
+// This is an init function because only init is sure to run on the main thread. It keeps other goroutines off that thread,
+// for two reasons: /proc/PID/ns/net shows the network namespace of the main thread, so that thread must not move; and the
+// child that it starts gets a signal when this thread ends, which must not be before the program ends.
 func init() {
 	runtime.LockOSThread()
 }

@@ -12,8 +12,8 @@ import (
 
 const dialTimeout = 10 * time.Second
 
-// namespace is a network namespace that stays open. Sockets belong to the namespace of the thread that creates them, and
-// keep it when that thread has moved on.
+// namespace is an open network namespace. A socket belongs to the namespace of the thread that creates it, and stays there
+// when the thread moves on.
 type namespace struct{ file *os.File }
 
 func openNamespace(path string) (*namespace, error) {
@@ -24,11 +24,11 @@ func openNamespace(path string) (*namespace, error) {
 	return &namespace{file}, nil
 }
 
-// run calls f on a thread that is in the namespace. f must not create sockets in goroutines of its own.
+// run calls f on a thread in the namespace. f must not create sockets in other goroutines.
 func (n *namespace) run(f func() error) error {
 	result := make(chan error, 1)
 	go func() {
-		// Not unlocked: the runtime ends the thread with the goroutine, so none that is in another namespace is used again.
+		// Never unlocked, so the runtime ends the thread with the goroutine and does not reuse it in the wrong namespace.
 		runtime.LockOSThread()
 		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 			result <- fmt.Errorf("setns %s: %w", n.file.Name(), err)
