@@ -1,5 +1,5 @@
-// One program for all components of the test cluster, selected by the name that it is called by. It is linked once, so the
-// packages that components share take space and build time only once.
+// One program for all components of the test cluster, selected by the name it is called by: linked once, the shared
+// packages cost their space and build time once.
 package main
 
 import (
@@ -30,14 +30,14 @@ import (
 // parentPIDVariable names the process that this one must not outlive.
 const parentPIDVariable = "TERWAY_PARENT_PID"
 
-// This is an init function because only init is sure to run on the main thread. The kernel keeps the parent death signal
-// for each thread, and drops it when the thread ends.
+// In init, because only there the main goroutine is sure to run on the main thread: the kernel keeps the parent death
+// signal per thread and forgets it with the thread.
 func init() {
 	value := os.Getenv(parentPIDVariable)
 	if value == "" {
 		return
 	}
-	// Grandchildren must not see it: their parent is this process.
+	// Not for grandchildren: their parent is this process.
 	os.Unsetenv(parentPIDVariable)
 	parent, err := strconv.Atoi(value)
 	if err != nil {
@@ -80,7 +80,7 @@ func main() {
 	case "kube-proxy":
 		command = proxy.NewProxyCommand()
 	case "kubectl":
-		// As in kubectl's own main, because kubectl's errors carry their own exit codes.
+		// As in kubectl's own main: its errors carry exit codes of their own.
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			kubectlutil.CheckErr(err)
 		}
