@@ -100,6 +100,7 @@ test('an edit reaches running pods: once in the cloud, in record, mirror, event 
     expect(after.status?.operations?.map(({ action, requestID, code }) => [action, requestID, code])).toEqual(
       calls.map(({ action, requestId }) => [action, requestId, undefined]),
     );
+    await operator.podEvent(ns, podEni.metadata.name, 'SecurityGroupsChanged');
     const events = await operator.events('Pod', ns, podEni.metadata.name);
     expect(events.map(({ reason, count }) => [reason, count])).toEqual([
       ['AttachENISucceed', 1],

@@ -163,6 +163,7 @@ test('#56, #57: a failure is one event however often it repeats, and the PodNetw
     what: 'three tries',
     timeoutMs: 30_000,
   });
+  await operator.podEvent(ns, 'failing-0', 'CloudError');
   const events = await operator.events('Pod', ns, 'failing-0');
   expect(events.map(({ reason, count }) => [reason, count])).toEqual([['CloudError', 1]]);
   const podEni = await operator.podEni(ns, 'failing-0', () => true);
@@ -198,6 +199,7 @@ test('#56, #57: a refused attachment is said once, in the cloud’s words, to po
   expect(conditionOf(podEni)).toMatch(
     /^Ready=False CloudError: AttachNetworkInterface: InvalidOperation\.InvalidEcsState: .+ \(request id [0-9A-F-]+\)$/,
   );
+  await operator.podEvent(ns, 'unattached-0', 'CloudError');
   const events = await operator.events('Pod', ns, 'unattached-0');
   expect(events.map(({ type, reason, count }) => [type, reason, count])).toEqual([['Warning', 'CloudError', 1]]);
   expect(events[0]?.note).toContain((await refused())[0]?.requestId);
