@@ -1,14 +1,16 @@
 /**
- * Runs seeds of the world on all processors: `--seeds N` from `--from S`, or one with `--seed S`, which is then shrunk and told
- * if it breaks a promise. Exits with 1 when one did.
+ * Runs histories of the world on all processors: `--seeds N` from `--from S`; with `--crashes` a short life with a crash on both
+ * sides of every call, and again during the recovery; or one seed with `--seed S`, which is shrunk and told if it breaks a
+ * promise. Exits with 1 when one did.
  */
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import * as z from 'zod';
+import { callsOf, LIFE, runWithCrash } from './crash-points.ts';
 import { type Plan, planOf } from './plan.ts';
-import { runPlan } from './run.ts';
+import { type Outcome, runPlan } from './run.ts';
 import { shrink } from './shrink.ts';
 import { traceOf } from './trace.ts';
 
@@ -17,13 +19,21 @@ const { values: flags } = parseArgs({
     seeds: { type: 'string', default: '200' },
     from: { type: 'string', default: '1' },
     seed: { type: 'string' },
+    crashes: { type: 'boolean', default: false },
     worker: { type: 'boolean', default: false },
   },
 });
 
-/** What a worker says of each seed, a line each. */
+/** What a worker is given, a line each. */
+const taskSchema = z.union([
+  z.object({ seed: z.number() }),
+  z.object({ call: z.number(), side: z.enum(['before', 'after']), againAfter: z.number().optional() }),
+]);
+type Task = z.output<typeof taskSchema>;
+
+/** What it says of each. */
 const resultSchema = z.object({
-  seed: z.number(),
+  task: taskSchema,
   ms: z.number(),
   settledMs: z.number(),
   problems: z.array(z.string()),
@@ -32,18 +42,27 @@ const resultSchema = z.object({
 });
 type Result = z.output<typeof resultSchema>;
 
+/** After a restart, the calls at which it is killed once more. */
+const RECOVERY_CALLS = 12;
+
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
-async function resultOf(seed: number): Promise<Result> {
+function outcomeOf(task: Task): Promise<Outcome> {
+  if ('seed' in task) return runPlan(planOf(task.seed));
+  const { call, side, againAfter } = task;
+  return runWithCrash(LIFE, { call, side, ...(againAfter === undefined ? {} : { againAfter }) });
+}
+
+async function resultOf(task: Task): Promise<Result> {
   const startedMs = performance.now();
-  const { problems, settledMs, faults, acts } = await runPlan(planOf(seed)).catch((error: unknown) => ({
+  const { problems, settledMs, faults, acts } = await outcomeOf(task).catch((error: unknown) => ({
     problems: [`the run failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`],
     settledMs: 0,
     faults: new Map<string, number>(),
     acts: new Map<string, number>(),
   }));
   return {
-    seed,
+    task,
     ms: performance.now() - startedMs,
     settledMs,
     problems: [...problems],
@@ -52,21 +71,23 @@ async function resultOf(seed: number): Promise<Result> {
   };
 }
 
-/** Takes seeds from standard input until that ends. */
+/** Takes tasks from standard input until that ends. */
 async function work(): Promise<void> {
-  for await (const line of createInterface({ input: process.stdin })) say(JSON.stringify(await resultOf(Number(line))));
+  for await (const line of createInterface({ input: process.stdin })) {
+    say(JSON.stringify(await resultOf(taskSchema.parse(JSON.parse(line)))));
+  }
 }
 
-/** Hands seeds to as many processes as there are processors. */
-async function runAll(seeds: readonly number[], onResult: (result: Result) => void): Promise<void> {
-  const left = seeds[Symbol.iterator]();
-  const processes = Array.from({ length: Math.min(seeds.length, availableParallelism()) }, async () => {
+/** Hands tasks to as many processes as there are processors. */
+async function runAll(tasks: readonly Task[], onResult: (result: Result) => void): Promise<void> {
+  const left = tasks[Symbol.iterator]();
+  const processes = Array.from({ length: Math.min(tasks.length, availableParallelism()) }, async () => {
     const child = spawn(process.execPath, [import.meta.filename, '--worker'], { stdio: ['pipe', 'pipe', 'inherit'] });
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
     const next = () => {
       const { value, done } = left.next();
       if (done === true) child.stdin.end();
-      else child.stdin.write(`${value}\n`);
+      else child.stdin.write(`${JSON.stringify(value)}\n`);
     };
     next();
     for await (const line of createInterface({ input: child.stdout })) {
@@ -79,7 +100,7 @@ async function runAll(seeds: readonly number[], onResult: (result: Result) => vo
   await Promise.all(processes);
 }
 
-async function many(seeds: readonly number[]): Promise<boolean> {
+async function many(tasks: readonly Task[]): Promise<boolean> {
   const totals = { ms: 0, done: 0, bad: 0 };
   const faults = new Map<string, number>();
   const acts = new Map<string, number>();
@@ -87,7 +108,7 @@ async function many(seeds: readonly number[]): Promise<boolean> {
   const add = (sums: Map<string, number>, counts: Readonly<Record<string, number>>) => {
     for (const [name, count] of Object.entries(counts)) sums.set(name, (sums.get(name) ?? 0) + count);
   };
-  await runAll(seeds, (result) => {
+  await runAll(tasks, (result) => {
     totals.done += 1;
     totals.ms += result.ms;
     add(faults, result.faults);
@@ -97,16 +118,16 @@ async function many(seeds: readonly number[]): Promise<boolean> {
       return;
     }
     totals.bad += 1;
-    say(`seed ${result.seed}: ${result.problems.slice(0, 3).join('; ')}`);
-    say(`  make world SEED=${result.seed}`);
+    say(`${JSON.stringify(result.task)}: ${result.problems.slice(0, 3).join('; ')}`);
+    if ('seed' in result.task) say(`  make world SEED=${result.task.seed}`);
   });
   const lines = (counts: ReadonlyMap<string, number>) =>
     [...counts].sort(([, a], [, b]) => b - a).map(([name, count]) => `${name} ${count}`);
-  say(`acts: ${lines(acts).join(', ')}`);
-  say(`faults: ${lines(faults).join(', ')}`);
+  if (acts.size > 0) say(`acts: ${lines(acts).join(', ')}`);
+  if (faults.size > 0) say(`faults: ${lines(faults).join(', ')}`);
   const longestMs = settledMs.reduce((longest, ms) => Math.max(longest, ms), 0);
   say(`longest until settled: ${(longestMs / 1000).toFixed(0)} s of virtual time`);
-  say(`${totals.done} seeds, ${(totals.ms / totals.done).toFixed(0)} ms each, ${totals.bad} broke a promise`);
+  say(`${totals.done} histories, ${(totals.ms / totals.done).toFixed(0)} ms each, ${totals.bad} broke a promise`);
   return totals.bad === 0;
 }
 
@@ -127,6 +148,17 @@ async function one(seed: number): Promise<boolean> {
   return false;
 }
 
+async function everyCrash(): Promise<Task[]> {
+  const calls = await callsOf(LIFE);
+  const sides = ['before', 'after'] as const;
+  return Array.from({ length: calls }, (_, at) => at + 1).flatMap((call) =>
+    sides.flatMap((side) => [
+      { call, side },
+      ...Array.from({ length: RECOVERY_CALLS }, (_, at) => ({ call, side, againAfter: at + 1 })),
+    ]),
+  );
+}
+
 function number(name: 'seeds' | 'from' | 'seed'): number {
   const value = Number(flags[name]);
   if (!Number.isSafeInteger(value) || value < 0)
@@ -139,6 +171,6 @@ if (flags.worker) {
 } else if (flags.seed !== undefined) {
   process.exitCode = (await one(number('seed'))) ? 0 : 1;
 } else {
-  const seeds = Array.from({ length: number('seeds') }, (_, at) => number('from') + at);
-  process.exitCode = (await many(seeds)) ? 0 : 1;
+  const seeds = Array.from({ length: number('seeds') }, (_, at) => ({ seed: number('from') + at }));
+  process.exitCode = (await many(flags.crashes ? await everyCrash() : seeds)) ? 0 : 1;
 }

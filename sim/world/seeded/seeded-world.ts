@@ -1,7 +1,9 @@
 import { TAG_ATTEMPT, TAG_OWNER } from '../../../src/crds/names.ts';
 import { VirtualClock } from '../../../src/util/test-support/virtual-clock.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
+import type { ApiCall, RequestFault } from '../../kube/faults.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
+import type { CloudCall, CloudFault } from '../cloud-link.ts';
 import type { WorldReplica } from '../replica.ts';
 import { INSTANCE_TYPE, NETWORKINTERFACES, PODENIS, PODNETWORKINGS, World } from '../world.ts';
 import { SeededFaults } from './faults.ts';
@@ -10,6 +12,8 @@ import { type Act, type Networking, type Plan, PODS } from './plan.ts';
 /** Three member slots, so that pods wait for one; the other nodes have plenty. */
 const SMALL_TYPE = 'ecs.u1-c1m4.xlarge';
 const NAMESPACE = 'default';
+/** Until a killed replica is followed by the next. */
+const RESTART_MS = 1000;
 const MERGE_PATCH = 'application/merge-patch+json';
 const ALLOCATION_TYPES: Readonly<Record<Networking, object>> = {
   elastic: { type: 'Elastic' },
@@ -33,6 +37,11 @@ export class SeededWorld {
   readonly failures: string[] = [];
   /** Is called with each act, for a trace. */
   onAct: (act: Act) => void = () => undefined;
+  /**
+   * Is called with each call of a replica to API server or cloud, but for leases and events, and says whether the replica is
+   * killed before or after it.
+   */
+  onCall: (name: string) => 'before' | 'after' | undefined = () => undefined;
   readonly #places: ReplicaPlace[];
   readonly #vSwitches: readonly string[];
   readonly #groups: readonly string[];
@@ -48,8 +57,8 @@ export class SeededWorld {
       clock,
       seed: plan.seed,
       config: plan.rateLimit === undefined ? {} : { rateLimit: limitsOf(plan.rateLimit) },
-      kubeFaults: this.faults.kube,
-      onCloudCall: this.faults.cloud,
+      kubeFaults: { ...this.faults.kube, onRequest: (call) => this.#onRequest(call) },
+      onCloudCall: (call) => this.#onCloudCall(call),
     });
     const { world } = this;
     this.#vSwitches = [world.podVSwitchId, world.addVSwitch('10.2.0.0/16')];
@@ -200,6 +209,28 @@ export class SeededWorld {
         world.clock.schedule(act.forMs, end);
       }
     }
+  }
+
+  #onRequest(call: ApiCall): RequestFault | undefined {
+    if (!call.resource.startsWith('leases.') && !call.resource.startsWith('events')) {
+      const isLost = this.#crashesBefore(call.replica, `${call.verb} ${call.resource} ${call.subresource}`.trimEnd());
+      if (isLost) return { kind: 'lost-request', failure: 'timeout' };
+    }
+    return this.faults.kube.onRequest?.(call);
+  }
+
+  #onCloudCall(call: CloudCall): CloudFault | undefined {
+    if (this.#crashesBefore(call.replica, call.action)) return { kind: 'lost-request' };
+    return this.faults.cloud(call);
+  }
+
+  /** Kills the replica if that is wanted. @returns whether its call is lost */
+  #crashesBefore(replica: string, name: string): boolean {
+    const side = this.onCall(name);
+    if (side === undefined) return false;
+    const at = this.#places.findIndex(({ current }) => current?.name === replica);
+    this.#killReplica(at, RESTART_MS);
+    return side === 'before';
   }
 
   #createPod(pod: number, node: number): void {
