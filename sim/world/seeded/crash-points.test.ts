@@ -13,7 +13,7 @@ test('a crash at any call loses, duplicates and forgets nothing', async () => {
     const side = call % 2 === 0 ? 'before' : 'after';
     const { problems, killedAt } = await runWithCrash(LIFE, { call, side });
     for (const name of killedAt) hit.add(name);
-    expect(problems, `killed ${side} call ${call}, ${killedAt}`).toEqual([]);
+    expect(problems, `killed ${side} call ${call}, ${killedAt.join()}`).toEqual([]);
   }
   for (const action of ['Create', 'Attach', 'Detach', 'Delete'])
     expect([...hit]).toContain(`${action}NetworkInterface`);
