@@ -54,8 +54,8 @@ conformance: $(STAMP) $(SYSTEM_STAMP) ## Kubernetes' own network specs on our no
 soak: $(STAMP) ## Tests that depend on chance, with fresh seeds for MINUTES (10); PROJECT=faults kills processes, PROJECT=integration asks the API server
 	@exec node scripts/soak.ts --minutes $(or $(MINUTES),10) --project $(or $(PROJECT),unit)
 
-world: $(STAMP) ## Random histories of the shipped control plane on virtual time, SEEDS (200) of them; CRASHES=1 crashes at every call; SEED=n tells one that failed
-	@exec node sim/world/seeded/cli.ts $(if $(CRASHES),--crashes) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),1))
+world: $(STAMP) ## Random histories of the shipped control plane on virtual time, SEEDS (200) of them; CRASHES=1 crashes at every call; MUTANTS=1 plants mistakes; SEED=n tells one that failed
+	@exec node sim/world/seeded/cli.ts $(if $(CRASHES),--crashes) $(if $(MUTANTS),--mutants) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),1))
 
 bench: $(STAMP) ## Measure everything that has a budget, three times; writes docs/performance.json (about 50 minutes)
 	@node bench/bench.ts --runs 3 --write; code=$$?; node scripts/generate.ts; exit $$code

@@ -1,14 +1,17 @@
 /**
  * Runs histories of the world on all processors: `--seeds N` from `--from S`; with `--crashes` a short life with a crash on both
- * sides of every call, and again during the recovery; or one seed with `--seed S`, which is shrunk and told if it breaks a
+ * sides of every call, and again during the recovery; with `--mutants` seeds against the product with one mistake each, until one
+ * finds it; or one seed with `--seed S`, which is shrunk and told if it breaks a
  * promise. Exits with 1 when one did.
  */
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import * as z from 'zod';
 import { callsOf, LIFE, runWithCrash } from './crash-points.ts';
+import { MUTANTS, type Mutant } from './mutants.ts';
 import { type Plan, planOf } from './plan.ts';
 import { type Outcome, runPlan } from './run.ts';
 import { shrink } from './shrink.ts';
@@ -20,6 +23,7 @@ const { values: flags } = parseArgs({
     from: { type: 'string', default: '1' },
     seed: { type: 'string' },
     crashes: { type: 'boolean', default: false },
+    mutants: { type: 'boolean', default: false },
     worker: { type: 'boolean', default: false },
   },
 });
@@ -78,20 +82,30 @@ async function work(): Promise<void> {
   }
 }
 
-/** Hands tasks to as many processes as there are processors. */
-async function runAll(tasks: readonly Task[], onResult: (result: Result) => void): Promise<void> {
+/**
+ * Hands tasks to as many processes as there are processors.
+ *
+ * @param onResult returns whether to go on.
+ * @param mutant runs the product with this mistake.
+ */
+async function runAll(tasks: readonly Task[], onResult: (result: Result) => boolean, mutant?: Mutant): Promise<void> {
+  let isOver = false;
   const left = tasks[Symbol.iterator]();
   const processes = Array.from({ length: Math.min(tasks.length, availableParallelism()) }, async () => {
-    const child = spawn(process.execPath, [import.meta.filename, '--worker'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const hook = mutant === undefined ? [] : ['--import', join(import.meta.dirname, 'mutate.ts')];
+    const child = spawn(process.execPath, [...hook, import.meta.filename, '--worker'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, TERWAY_MUTANT: mutant?.name },
+    });
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
     const next = () => {
       const { value, done } = left.next();
-      if (done === true) child.stdin.end();
+      if (done === true || isOver) child.stdin.end();
       else child.stdin.write(`${JSON.stringify(value)}\n`);
     };
     next();
     for await (const line of createInterface({ input: child.stdout })) {
-      onResult(resultSchema.parse(JSON.parse(line)));
+      if (!onResult(resultSchema.parse(JSON.parse(line)))) isOver = true;
       next();
     }
     const code = await ended;
@@ -115,11 +129,12 @@ async function many(tasks: readonly Task[]): Promise<boolean> {
     add(acts, result.acts);
     if (result.problems.length === 0) {
       settledMs.push(result.settledMs);
-      return;
+      return true;
     }
     totals.bad += 1;
     say(`${JSON.stringify(result.task)}: ${result.problems.slice(0, 3).join('; ')}`);
     if ('seed' in result.task) say(`  make world SEED=${result.task.seed}`);
+    return true;
   });
   const lines = (counts: ReadonlyMap<string, number>) =>
     [...counts].sort(([, a], [, b]) => b - a).map(([name, count]) => `${name} ${count}`);
@@ -129,6 +144,29 @@ async function many(tasks: readonly Task[]): Promise<boolean> {
   say(`longest until settled: ${(longestMs / 1000).toFixed(0)} s of virtual time`);
   say(`${totals.done} histories, ${(totals.ms / totals.done).toFixed(0)} ms each, ${totals.bad} broke a promise`);
   return totals.bad === 0;
+}
+
+/** Runs every mutant until a seed kills it. @returns whether none survived */
+async function mutants(seeds: readonly Task[]): Promise<boolean> {
+  let survivors = 0;
+  for (const mutant of MUTANTS) {
+    let done = 0;
+    let killer: Result | undefined;
+    await runAll(
+      seeds,
+      (result) => {
+        done += 1;
+        if (result.problems.length > 0) killer ??= result;
+        return killer === undefined;
+      },
+      mutant,
+    );
+    if (killer === undefined) survivors += 1;
+    const how = killer === undefined ? 'SURVIVED' : `killed by ${JSON.stringify(killer.task)}: ${killer.problems[0]}`;
+    say(`${mutant.name}: ${how} (${done} histories)`);
+  }
+  say(`${MUTANTS.length - survivors} of ${MUTANTS.length} mutants killed`);
+  return survivors === 0;
 }
 
 async function one(seed: number): Promise<boolean> {
@@ -172,5 +210,6 @@ if (flags.worker) {
   process.exitCode = (await one(number('seed'))) ? 0 : 1;
 } else {
   const seeds = Array.from({ length: number('seeds') }, (_, at) => ({ seed: number('from') + at }));
-  process.exitCode = (await many(flags.crashes ? await everyCrash() : seeds)) ? 0 : 1;
+  const isFine = flags.mutants ? await mutants(seeds) : await many(flags.crashes ? await everyCrash() : seeds);
+  process.exitCode = isFine ? 0 : 1;
 }
