@@ -2,9 +2,10 @@ import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
 import { parseTrunkIntent } from '../../../src/allocation/trunk.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_TRUNK_INTENT } from '../../../src/crds/names.ts';
 import type { PodEni } from '../../../src/crds/pod-eni.ts';
-import { podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
+import { type PodNetworking, podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
 import type { JournalEntry } from '../../cloud/model/journal.ts';
 import type { WriteRecord } from '../../kube/model/journal.ts';
+import type { KubeObject } from '../../kube/model/objects.ts';
 import { unsettled, violations, type WorldState } from '../invariants.ts';
 import { PODENIS, PODNETWORKINGS } from '../world.ts';
 import { nodeNameOf, type SeededWorld } from './seeded-world.ts';
@@ -23,6 +24,8 @@ export class Witness {
   readonly #reserved = new Map<string, string>();
   /** Accepted calls: `replica action minute`. */
   readonly #calls = new Map<string, number>();
+  /** What each generation of each PodNetworking said: `name generation`. */
+  readonly #specs = new Map<string, PodNetworking['spec']>();
   readonly #problems: string[] = [];
   readonly #unsubscribe: (() => void)[];
   #seen = -1;
@@ -31,6 +34,7 @@ export class Witness {
     this.#seeded = seeded;
     this.#rateLimit = rateLimit;
     const { kube, cloud } = seeded.world;
+    for (const networking of kube.objects(PODNETWORKINGS)) this.#noteSpec(networking);
     this.#unsubscribe = [
       kube.subscribe((write) => this.#onWrite(write)),
       cloud.subscribe((entry) => this.#onCall(entry)),
@@ -129,6 +133,7 @@ export class Witness {
       if (intent !== undefined) this.#tokens.add(intent.clientToken);
       return;
     }
+    if (resource === PODNETWORKINGS && after !== undefined) this.#noteSpec(after);
     if (resource !== PODENIS || after === undefined) return;
     const podEni = this.#seeded.world.podEni(key);
     if (podEni === undefined) return;
@@ -139,6 +144,29 @@ export class Witness {
         this.#targets.add(`${eni.id} ${target.trunkENIID ?? target.instanceID ?? ''}`);
     }
     if (before !== undefined) this.#checkReservation(podEni);
+    if (podEni.status?.phase === 'Bind') this.#checkIsolation(podEni);
+  }
+
+  #noteSpec(object: KubeObject): void {
+    const { metadata, spec } = podNetworkingSchema.parse(object);
+    this.#specs.set(`${metadata.name} ${metadata.generation}`, spec);
+  }
+
+  /**
+   * I8: a bound pod has the security groups of the generation that its record names, and a vSwitch of that or an earlier one: an
+   * edit changes groups, not addresses.
+   */
+  #checkIsolation({ metadata, spec }: PodEni): void {
+    for (const { eni, intent } of spec.allocations ?? []) {
+      const { networking = '', networkingGeneration = 0 } = intent ?? {};
+      const known = Array.from({ length: networkingGeneration }, (_, at) => this.#specs.get(`${networking} ${at + 1}`));
+      if (!known.some((said) => said?.vSwitchOptions?.includes(eni.vSwitchID ?? ''))) {
+        this.#problems.push(`I8: ${metadata.name} is bound in ${eni.vSwitchID}, which its PodNetworking never named`);
+      }
+      if (!sameSecurityGroups(known.at(-1)?.securityGroupIDs ?? [], eni.securityGroupIDs ?? [])) {
+        this.#problems.push(`I8: ${metadata.name} is bound with other security groups than those of its generation`);
+      }
+    }
   }
 
   /** I4: while a record with a fixed address exists, its address stays. */
