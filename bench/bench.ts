@@ -354,6 +354,8 @@ async function restart(bench: ControlPlaneBench, name: string, budget?: number):
     ...(budget !== undefined && { budget }),
     upstream: '–',
   });
+  // Ready is not leading: until then nothing is written, which looks like a settled system.
+  await bench.leading();
 }
 
 /** Node sections, each with its own namespaces or cluster. */

@@ -12,6 +12,7 @@ import {
   POD_VSWITCH,
   ZONES,
 } from '../test/harness/lab.ts';
+import { pollUntil } from '../tools/machine/poll.ts';
 
 const NAMESPACE = 'default';
 const NODES = 10;
@@ -95,6 +96,17 @@ export class ControlPlaneBench implements AsyncDisposable {
 
   async startControlPlane(): Promise<void> {
     this.controlPlane = await this.lab.startControlPlane();
+  }
+
+  /** Waits until the control plane leads. */
+  async leading(): Promise<void> {
+    await pollUntil(
+      async () => {
+        const metrics = await (await fetch(`${this.controlPlane?.telemetryUrl}/metrics`)).text();
+        return /^terway_leader 1$/m.test(metrics) ? true : undefined;
+      },
+      { what: 'the control plane to lead', timeoutMs: 60_000 },
+    );
   }
 
   /** Creates pods one after another; resolves with name and time of each POST's answer. */
