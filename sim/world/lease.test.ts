@@ -56,3 +56,28 @@ test('a new leader whose store is old does not detach what its predecessor has a
   expect(detaches).toEqual([]);
   expect(made.unsettled()).toEqual([]);
 });
+
+test('a lease that is lost while the new leader lists ends the term, not the process', async () => {
+  let isDown = false;
+  const made = new World({
+    kubeFaults: {
+      onRequest: ({ verb, resource }) => {
+        if (resource.startsWith('leases.') && verb === 'create') isDown = true;
+        else if (isDown) return { kind: 'refused', status: 500 };
+        return undefined;
+      },
+      onWatch: () => (isDown ? { kind: 'refused', status: 500 } : undefined),
+    },
+  });
+  world = made;
+  const { name } = made.addNode();
+  const replica = made.startReplica();
+  let failure: unknown;
+  replica.ended.catch((error: unknown) => {
+    failure = error;
+  });
+  await made.run(30_000);
+  isDown = false;
+  await made.until('the trunk is attached', () => made.trunkOf(name) !== undefined, 120_000);
+  expect(failure).toBeUndefined();
+});

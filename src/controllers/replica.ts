@@ -154,7 +154,9 @@ export class Replica {
         onError: (error) => log.warn({ err: errorMessage(error) }, 'lease request failed'),
         onLead: async (term, lease) => {
           // A watch may be late by minutes, and the previous leader has written until a moment ago.
-          await Promise.all([this.informers.podEnis.relist(term), this.informers.nodes.relist(term)]);
+          // A lease that is lost meanwhile ends the term, not the process.
+          await Promise.all([this.informers.podEnis.relist(term), this.informers.nodes.relist(term)]).catch(() => {});
+          if (term.aborted) return;
           metrics.leader.set(1);
           log.info('leading');
           await this.#runTerm(term, hooks, () => lease.assertHeld());

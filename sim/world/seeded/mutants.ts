@@ -20,7 +20,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a new leader trusts its watch',
     file: 'src/controllers/replica.ts',
-    from: 'await Promise.all([this.informers.podEnis.relist(term), this.informers.nodes.relist(term)]);',
+    from: 'await Promise.all([this.informers.podEnis.relist(term), this.informers.nodes.relist(term)]).catch(() => {});',
     to: '',
   },
   {

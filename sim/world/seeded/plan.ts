@@ -33,6 +33,14 @@ export type Act =
   | { kind: 'fail-attachments'; outcome: 'fails' | 'hangs'; count: number }
   | { kind: 'lag-lists'; createdMs: number; deletedMs: number; forMs: number };
 
+/** What the workload throttles, and what a small quota holds for. */
+export const CHANGING_APIS = [
+  'CreateNetworkInterface',
+  'AttachNetworkInterface',
+  'DetachNetworkInterface',
+  'DeleteNetworkInterface',
+];
+
 export interface Step {
   /** Since the start of the workload. */
   atMs: number;
@@ -104,13 +112,6 @@ function ratesOf(random: Random): FaultRates {
 
 type Draft = (random: Random, size: { replicas: number; nodes: number }) => Act;
 
-const API_NAMES = [
-  'CreateNetworkInterface',
-  'AttachNetworkInterface',
-  'DetachNetworkInterface',
-  'DeleteNetworkInterface',
-];
-
 /** Acts with their weights. */
 const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
   [30, (random, { nodes }) => ({ kind: 'create-pod', pod: podOf(random), node: whole(random, nodes) })],
@@ -151,7 +152,7 @@ const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
     2,
     (random) => ({
       kind: 'throttle',
-      action: pick(random, API_NAMES),
+      action: pick(random, CHANGING_APIS),
       limit: whole(random, 5),
       forMs: span(random, 60_000),
     }),

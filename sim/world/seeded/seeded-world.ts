@@ -7,7 +7,7 @@ import type { CloudCall, CloudFault } from '../cloud-link.ts';
 import type { WorldReplica } from '../replica.ts';
 import { INSTANCE_TYPE, NETWORKINTERFACES, PODENIS, PODNETWORKINGS, World } from '../world.ts';
 import { SeededFaults } from './faults.ts';
-import { type Act, type Networking, type Plan, PODS } from './plan.ts';
+import { type Act, CHANGING_APIS, type Networking, type Plan, PODS } from './plan.ts';
 
 /** Three member slots, so that pods wait for one; the other nodes have plenty. */
 const SMALL_TYPE = 'ecs.u1-c1m4.xlarge';
@@ -361,6 +361,5 @@ function placeOf(key: string): { namespace: string | undefined; name: string } {
 }
 
 function limitsOf(limit: number): Record<string, number> {
-  const apis = ['CreateNetworkInterface', 'AttachNetworkInterface', 'DetachNetworkInterface', 'DeleteNetworkInterface'];
-  return Object.fromEntries(apis.map((api) => [api, limit]));
+  return Object.fromEntries(CHANGING_APIS.map((api) => [api, limit]));
 }
