@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import * as z from 'zod';
 import { unsettled, type WorldState } from '../../sim/world/invariants.ts';
 import { type NetworkInterface, networkInterfaceSchema } from '../../src/crds/network-interface.ts';
@@ -42,6 +43,9 @@ export const QUICK = {
 };
 /** Enough for one life cycle with a slow machine around it. */
 const WAIT_MS = 30_000;
+
+/** A summary shows only the first lines of a message. */
+const ONE_LINE = { depth: 10, breakLength: Number.POSITIVE_INFINITY, compact: true };
 
 const eventSchema = z.object({
   type: z.string(),
@@ -369,7 +373,7 @@ export class OperatorLab implements AsyncDisposable {
         { what: `${what} to be as expected`, timeoutMs },
       );
     } catch (error) {
-      throw new Error(`${what} is not as expected: ${JSON.stringify(last, undefined, 1)}`, { cause: error });
+      throw new Error(`${what} is not as expected: ${inspect(last, ONE_LINE)}`, { cause: error });
     }
   }
 }
