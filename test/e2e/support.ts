@@ -44,7 +44,11 @@ export const QUICK = {
 /** Enough for one life cycle with a slow machine around it. */
 const WAIT_MS = 30_000;
 
-/** A summary shows only the first lines of a message. */
+/** Of a log in a message about a failure. A summary shows only the first lines of it. */
+const LINES_ON_FAILURE = 6;
+const LINE_LENGTH = 300;
+/** Warnings and worse, and what happened to the lease. */
+const COMPLAINT = /"level":"(warn|error|fatal)"|"msg":"(lease|leading)"/;
 const ONE_LINE = { depth: 10, breakLength: Number.POSITIVE_INFINITY, compact: true };
 
 const eventSchema = z.object({
@@ -373,8 +377,19 @@ export class OperatorLab implements AsyncDisposable {
         { what: `${what} to be as expected`, timeoutMs },
       );
     } catch (error) {
-      throw new Error(`${what} is not as expected: ${inspect(last, ONE_LINE)}`, { cause: error });
+      const log = await this.#logAbout(what.slice(what.indexOf(' ') + 1));
+      throw new Error(`${what} is not as expected: ${inspect(last, ONE_LINE)}\n${log}`, { cause: error });
     }
+  }
+
+  /** The control plane's last lines about an object, and its last complaints. */
+  async #logAbout(name: string): Promise<string> {
+    const lines = ((await this.#controlPlane?.process.output()) ?? '').split('\n');
+    return lines
+      .filter((line) => line.includes(`"${name}"`) || COMPLAINT.test(line))
+      .slice(-LINES_ON_FAILURE)
+      .map((line) => line.slice(0, LINE_LENGTH))
+      .join('\n');
   }
 }
 
