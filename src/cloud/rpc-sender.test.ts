@@ -49,7 +49,8 @@ async function overHttp(source: () => Promise<Credential> = async () => key) {
   const endpoint = { host: server.address, protocol: 'HTTP' } as const;
   const credentials = new CredentialCache({ clock, signal: new AbortController().signal, source });
   const { ecs } = rpcSenders({ ecs: endpoint, vpc: endpoint }, { credentials, clock });
-  return { ecs, arrived: () => requests, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  const { closeIdle } = server;
+  return { ecs, arrived: () => requests, closeIdle, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
 }
 
 const key: Credential = { accessKeyId: 'id', accessKeySecret: 'secret' };
@@ -94,6 +95,17 @@ test('a call whose lease ran out while the connection was being made is not sent
   expect(http.arrived()).toBe(1);
   await expect(cloud.deleteEni('eni-1', { ...leave, assertHeld })).rejects.toBe(over);
   expect(http.arrived()).toBe(1);
+});
+
+test('a connection that the other end closed while the process was suspended breaks no call', async () => {
+  await using http = await overHttp();
+  const cloud = connect(http.ecs);
+  await Promise.all([cloud.deleteEni('eni-1', leave), cloud.deleteEni('eni-2', leave)]);
+  // The end is on its way, but Node polls its sockets only later.
+  http.closeIdle();
+  clock.freeze(6000);
+  await cloud.deleteEni('eni-3', leave);
+  expect(http.arrived()).toBe(3);
 });
 
 test('a call whose term ended while credentials were being fetched is not sent', async () => {

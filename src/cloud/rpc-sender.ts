@@ -1,5 +1,6 @@
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import type { Socket } from 'node:net';
 import { text as readText } from 'node:stream/consumers';
 import { OpenApiUtil } from '@alicloud/openapi-core';
 import * as z from 'zod';
@@ -55,6 +56,12 @@ export function regionalEndpoints(regionId: string, network: 'vpc' | 'public'): 
 
 /** Shorter timeouts, such as the SDK's 3 s, give up on calls that then take effect. */
 const TIMEOUTS = { connectMs: 10_000, readMs: 20_000 };
+/**
+ * A connection that was idle for longer is not used again: the other end may be closing it. Node drops such a connection when it
+ * sees the end, which is too late after the process was suspended or short of CPU time. A create whose connection breaks counts as
+ * unanswered, and if its retry finds no address, it takes half a minute until it is certain that it had no effect.
+ */
+const MOST_IDLE_MS = 2000;
 
 export interface RpcOptions {
   credentials: CredentialCache;
@@ -87,6 +94,7 @@ function rpcSender(endpoint: RpcEndpoint, options: RpcOptions): RpcSender {
   const { credentials, clock, timeouts = TIMEOUTS } = options;
   const agent =
     endpoint.protocol === 'HTTPS' ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true });
+  const idleSinceMs = new WeakMap<Socket, number>();
   return async ({ version, action, params }, leave) => {
     const { accessKeyId, accessKeySecret, securityToken } = await credentials.get();
     const unsigned: Record<string, string> = {
@@ -103,7 +111,15 @@ function rpcSender(endpoint: RpcEndpoint, options: RpcOptions): RpcSender {
     };
     const signature = OpenApiUtil.getRPCSignature(unsigned, 'POST', accessKeySecret);
     const query = new URLSearchParams({ ...unsigned, Signature: signature });
-    const { status, text } = await post({ endpoint, agent, clock, timeouts, path: `/?${query.toString()}`, leave });
+    const { status, text } = await post({
+      endpoint,
+      agent,
+      idleSinceMs,
+      clock,
+      timeouts,
+      path: `/?${query.toString()}`,
+      leave,
+    });
     if (status < 400) return JSON.parse(text);
     throw refusal(status, text);
   };
@@ -112,13 +128,16 @@ function rpcSender(endpoint: RpcEndpoint, options: RpcOptions): RpcSender {
 interface Post {
   endpoint: RpcEndpoint;
   agent: HttpAgent | HttpsAgent;
+  /** Of connections that have answered, by `clock.monotonicMs()`. */
+  idleSinceMs: WeakMap<Socket, number>;
   clock: Clock;
   timeouts: { connectMs: number; readMs: number };
   path: string;
   leave: () => void;
 }
 
-function post({ endpoint, agent, clock, timeouts, path, leave }: Post): Promise<{ status: number; text: string }> {
+function post(options: Post): Promise<{ status: number; text: string }> {
+  const { endpoint, agent, idleSinceMs, clock, timeouts, path, leave } = options;
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
   const url = `${endpoint.protocol.toLowerCase()}://${endpoint.host}${path}`;
   const headers = { accept: 'application/json', 'user-agent': 'terway-controlplane', 'content-length': '0' };
@@ -144,6 +163,12 @@ function post({ endpoint, agent, clock, timeouts, path, leave }: Post): Promise<
     request.end();
   };
   request.once('socket', (socket) => {
+    if (clock.monotonicMs() - (idleSinceMs.get(socket) ?? Number.POSITIVE_INFINITY) > MOST_IDLE_MS) {
+      // The next one that the agent has, or a new one.
+      resolve(post(options));
+      request.destroy();
+      return;
+    }
     if (request.reusedSocket || !socket.connecting) send();
     else socket.once(endpoint.protocol === 'HTTPS' ? 'secureConnect' : 'connect', send);
   });
@@ -151,7 +176,10 @@ function post({ endpoint, agent, clock, timeouts, path, leave }: Post): Promise<
     readText(response).then((text) => resolve({ status: response.statusCode ?? 0, text }), reject);
   });
   request.on('error', reject);
-  request.once('close', () => timer.cancel());
+  request.once('close', () => {
+    timer.cancel();
+    if (request.socket !== null) idleSinceMs.set(request.socket, clock.monotonicMs());
+  });
   return promise;
 }
 

@@ -4,6 +4,8 @@ export interface TestHttpServer extends AsyncDisposable {
   url: string;
   /** `host:port` */
   address: string;
+  /** Closes the connections on which no request is in progress, as servers do after some seconds. */
+  closeIdle(): void;
 }
 
 /** A server on a free local port, for responses that the simulator does not produce. */
@@ -24,6 +26,7 @@ export async function startHttpServer(
   return {
     url: `http://${host}`,
     address: host,
+    closeIdle: () => server.closeIdleConnections(),
     [Symbol.asyncDispose]: async () => {
       server.closeAllConnections();
       await new Promise<void>((resolve) => {
