@@ -259,6 +259,40 @@ describe('an answer', () => {
   });
 });
 
+describe('an answer that is lost', () => {
+  const LOST_MS = 20_000;
+
+  test('delays the others by three seconds', async () => {
+    cloud.answerMs = LOST_MS;
+    attach('eni-1', 500);
+    await clock.advance(1500);
+    cloud.answerMs = 20;
+    attach('eni-2', 500);
+    await clock.advance(4000);
+    expect(owners().sort()).toEqual(['pod/eni-1', 'pod/eni-2']);
+  });
+
+  test('does not count when it comes after that of a later request', async () => {
+    cloud.answerMs = LOST_MS;
+    cloud.plan('eni-1', 0, 'Available');
+    cloud.plan('eni-1', 2000, 'Attaching');
+    observer.expect('eni-1', 'attach', 'pod/a', 'pod');
+    await clock.advance(1500);
+    cloud.answerMs = 20;
+    await clock.advance(LOST_MS + 5000);
+    expect(observer.latest('eni-1')?.eni?.status).toBe('Attaching');
+  });
+
+  test('of every request costs no more than six at a time', async () => {
+    cloud.answerMs = 3_600_000;
+    for (let i = 0; i < 200; i++) {
+      attach(`eni-${i}`, 500);
+      await clock.advance(1000);
+    }
+    expect(cloud.asked.length).toBeLessThanOrEqual(6);
+  });
+});
+
 test('an abort ends a request in progress', async () => {
   cloud.answerMs = 3_600_000;
   attach('eni-1', 500);

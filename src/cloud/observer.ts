@@ -1,8 +1,9 @@
 import type { Eni, EniObservation } from '../ecs/eni.ts';
-import type { Clock } from '../util/clock.ts';
+import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CALL_CLASSES, type CallClass } from './call-line.ts';
 import type { Cloud } from './port.ts';
+import type { ReadLeave } from './quota.ts';
 
 /** The transition that the cloud is expected to finish; `read` only asks for the current state. */
 export type Expectation = 'read' | 'attach' | 'detach' | 'delete';
@@ -26,6 +27,10 @@ const READ_GATHER_MS = 20;
  */
 const PACE_PER_ENI_MS = { attach: 2.5, other: 5 };
 const FAILURE_PAUSE_MS = 1000;
+/** After this time without a response, the other ENIs no longer wait for it: it may be lost. */
+const OVERDUE_MS = 3000;
+/** With this many overdue, the cloud is silent or refuses, and more requests would not help. */
+const MOST_OVERDUE = 5;
 /** Weight of the newest sample in a learnt duration; the first samples weigh more. */
 const NEWEST_SHARE = 0.2;
 /**
@@ -55,6 +60,8 @@ interface Watched {
   callClass: CallClass;
   sinceMs: number;
   dueMs: number;
+  /** When the latest answered request for it was made. */
+  answeredMs: number;
   /** Its age when it was last seen unfinished; 0 if it never was. */
   unfinishedMs: number;
   reportedMs: number;
@@ -79,6 +86,8 @@ export class EniObserver {
     delete: { ms: 1000, answers: 0, lateInARow: 0 },
   };
   #lastAskedMs = 0;
+  /** Batches that were sent and that nobody waits for any more. */
+  #overdue = 0;
   #rouse: (() => void) | undefined;
 
   /** @param options.wake is called with the owner on news of one of its ENIs. */
@@ -142,6 +151,7 @@ export class EniObserver {
       callClass,
       sinceMs: nowMs,
       dueMs,
+      answeredMs: 0,
       unfinishedMs: 0,
       reportedMs: nowMs,
     });
@@ -156,15 +166,41 @@ export class EniObserver {
         await this.#rest(waitMs, signal);
         continue;
       }
-      try {
-        this.#lastAskedMs = this.#clock.monotonicMs();
-        await Promise.all(this.#batches().map((batch) => this.#ask(batch, signal)));
-      } catch (error) {
-        if (signal.aborted) return;
-        this.#onError(errorMessage(error));
-        await this.#rest(FAILURE_PAUSE_MS, signal, true);
-      }
+      this.#lastAskedMs = this.#clock.monotonicMs();
+      const answers = this.#batches().map((batch) => this.#answered(batch, signal));
+      const hasFailed = (await Promise.all(answers)).includes('failed');
+      if (hasFailed && !signal.aborted) await this.#rest(FAILURE_PAUSE_MS, signal, true);
     }
+  }
+
+  /** Resolves when a batch was answered or failed, or when its answer is overdue, which is then still used if it comes. */
+  async #answered(batch: Watched[], signal: AbortSignal): Promise<'ok' | 'failed' | 'overdue'> {
+    const overdue = Promise.withResolvers<'overdue'>();
+    let timer: ScheduledCall | undefined;
+    let isOverdue = false;
+    const leave = () => {
+      if (this.#overdue >= MOST_OVERDUE) return;
+      isOverdue = true;
+      this.#overdue += 1;
+      overdue.resolve('overdue');
+    };
+    // Not while it waits for quota: more requests would only make that queue longer.
+    const onSent = () => {
+      timer ??= this.#clock.schedule(OVERDUE_MS, leave);
+    };
+    const answer = this.#ask(batch, { signal, onSent })
+      .then(
+        () => 'ok' as const,
+        (error: unknown) => {
+          if (!signal.aborted) this.#onError(errorMessage(error));
+          return 'failed' as const;
+        },
+      )
+      .finally(() => {
+        timer?.cancel();
+        if (isOverdue) this.#overdue -= 1;
+      });
+    return Promise.race([answer, overdue.promise]);
   }
 
   #nextAskMs(): number {
@@ -194,16 +230,20 @@ export class EniObserver {
     return Array.from({ length: count }, (_, at) => waiting.slice(at * BATCH_IDS, (at + 1) * BATCH_IDS));
   }
 
-  async #ask(batch: Watched[], signal: AbortSignal): Promise<void> {
+  async #ask(batch: Watched[], limit: Pick<ReadLeave, 'signal' | 'onSent'>): Promise<void> {
     const callClass = batch.map((entry) => entry.callClass).reduce(moreUrgent, 'audit');
     const ids = batch.map((entry) => entry.id);
-    const { enis, sentAtMs } = await this.#cloud.describeEnis({ ids }, { signal, callClass });
+    const askedMs = this.#clock.monotonicMs();
+    const { enis, sentAtMs } = await this.#cloud.describeEnis({ ids }, { ...limit, callClass });
     const shown = new Map(enis.map((eni) => [eni.id, eni]));
     const nowMs = this.#clock.monotonicMs();
     const met: Watched[] = [];
     for (const entry of batch) {
       // Replaced or forgotten while the request was in progress: the response belongs to an older expectation.
       if (this.#watched.get(entry.id) !== entry) continue;
+      // It was overdue, and a later request was answered before it.
+      if (entry.answeredMs > askedMs) continue;
+      entry.answeredMs = askedMs;
       const eni = shown.get(entry.id);
       this.#latest.set(entry.id, eni === undefined ? { atMs: sentAtMs } : { atMs: sentAtMs, eni });
       if (this.#judge(entry, eni, nowMs) === 'met') met.push(entry);

@@ -68,6 +68,8 @@ export interface SendLimit {
    * aborted yet.
    */
   assertHeld?: () => void;
+  /** Called when the call is written. */
+  onSent?: () => void;
 }
 
 /** Permission to read: the class whose waiting call it is for. */

@@ -21,7 +21,7 @@ interface RequestModel {
   toMap(): RpcParams;
 }
 
-type CallLimit = { askedMs: number } & Pick<SendLimit, 'signal'> & { assertHeld: SendLimit['assertHeld'] };
+type CallLimit = SendLimit & { askedMs: number };
 
 type Exchanged<T> =
   | { state: 'answered'; answer: T; sentAtMs: number }
@@ -39,23 +39,22 @@ class Exit {
   hasLeft = false;
   /** The call was cancelled; it must not be written any more. */
   isClosed = false;
-  readonly #signal: AbortSignal;
-  readonly #assertHeld: SendLimit['assertHeld'];
+  readonly #limit: SendLimit;
 
-  constructor(signal: AbortSignal, assertHeld: SendLimit['assertHeld']) {
-    this.#signal = signal;
-    this.#assertHeld = assertHeld;
+  constructor(limit: SendLimit) {
+    this.#limit = limit;
   }
 
   leave(): void {
     try {
-      this.#assertHeld?.();
-      this.#signal.throwIfAborted();
+      this.#limit.assertHeld?.();
+      this.#limit.signal.throwIfAborted();
     } catch (error) {
       this.isClosed = true;
       throw error;
     }
     this.hasLeft = true;
+    this.#limit.onSent?.();
   }
 }
 
@@ -122,10 +121,10 @@ export class RpcService {
     answer: z.ZodType<T>,
     leave: CallLeave,
   ): Promise<{ answer: T; sentAtMs: number }> {
-    const { signal, assertHeld } = leave;
+    const { signal } = leave;
     const { clock, quota } = this.#context;
-    const askedMs = clock.monotonicMs();
-    const exchange = (turn: Turn) => this.#withTurn(turn, action, request, answer, { askedMs, signal, assertHeld });
+    const limit = { ...leave, askedMs: clock.monotonicMs() };
+    const exchange = (turn: Turn) => this.#withTurn(turn, action, request, answer, limit);
     if ('turn' in leave) {
       const answered = await exchange(leave.turn);
       if (answered.state === 'answered') return answered;
@@ -145,10 +144,11 @@ export class RpcService {
     action: string,
     request: RequestModel,
     answer: z.ZodType<T>,
-    { askedMs, signal, assertHeld }: CallLimit,
+    limit: CallLimit,
   ): Promise<Exchanged<T>> {
     const { clock } = this.#context;
-    const exit = new Exit(signal, assertHeld);
+    const { signal, askedMs } = limit;
+    const exit = new Exit(limit);
     try {
       return await this.#context.withConnection(async (): Promise<Exchanged<T>> => {
         signal.throwIfAborted();

@@ -29,15 +29,17 @@ export class MemoryCloud implements Cloud {
     this.#plans.set(id, plans);
   }
 
-  async describeEnis({ ids = [] }: EniFilter, { signal }: CallLeave): Promise<DescribedEnis> {
+  async describeEnis({ ids = [] }: EniFilter, { signal, onSent }: CallLeave): Promise<DescribedEnis> {
     this.asked.push([...ids]);
+    onSent?.();
+    const { answerMs } = this;
     const sentAtMs = this.#clock.now();
     const atMs = this.#clock.monotonicMs();
     const enis = ids.flatMap((id) => {
       const status = this.#plans.get(id)?.findLast((plan) => plan.atMs <= atMs)?.status ?? 'gone';
       return status === 'gone' ? [] : [eniOf(id, { status })];
     });
-    await this.#clock.sleep(this.answerMs, signal);
+    await this.#clock.sleep(answerMs, signal);
     if (this.failures.length > 0) throw this.failures.shift();
     return { enis, sentAtMs, requests: 1 };
   }
