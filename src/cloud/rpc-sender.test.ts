@@ -49,8 +49,12 @@ async function overHttp(source: () => Promise<Credential> = async () => key) {
   const endpoint = { host: server.address, protocol: 'HTTP' } as const;
   const credentials = new CredentialCache({ clock, signal: new AbortController().signal, source });
   const { ecs } = rpcSenders({ ecs: endpoint, vpc: endpoint }, { credentials, clock });
-  const { closeIdle } = server;
-  return { ecs, arrived: () => requests, closeIdle, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  return {
+    ecs,
+    arrived: () => requests,
+    closeIdle: () => server.closeIdle(),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
 }
 
 const key: Credential = { accessKeyId: 'id', accessKeySecret: 'secret' };
