@@ -2,8 +2,8 @@ import { stringify } from 'yaml';
 import * as z from 'zod';
 import type { ApiClient } from '../test/cluster/api.ts';
 import type { Cluster } from '../test/cluster/cluster.ts';
-import { ApiStatusError } from '../test/cluster/errors.ts';
-import { watch } from '../test/cluster/watch.ts';
+
+import { isTransient, watch } from '../test/cluster/watch.ts';
 import {
   type ControlPlane,
   ControlPlaneLab,
@@ -24,7 +24,7 @@ const POD_ENIS = `/apis/network.alibabacloud.com/v1beta1/namespaces/${NAMESPACE}
 const OTHER = { bench: 'other' };
 const NODE_TYPE = 'ecs.g7.16xlarge';
 const WORKERS = 8;
-const GATEWAY_TIMEOUT = 504;
+const DELETE_ATTEMPTS = 10;
 
 const podEniSchema = z.object({
   metadata: z.object({ name: z.string() }),
@@ -194,12 +194,13 @@ export class ControlPlaneBench implements AsyncDisposable {
 
   async deleteOtherPods(): Promise<void> {
     const labelSelector = Object.entries(OTHER).map((pair) => pair.join('='))[0] ?? '';
-    for (let isDone = false; !isDone; ) {
+    for (let attempt = 1, isDone = false; !isDone; attempt += 1) {
       isDone = await this.#api.delete(PODS, { query: { labelSelector, gracePeriodSeconds: 0 } }).then(
         () => true,
         (error: unknown) => {
-          // So many pods take longer than the server allows for one request; the next one goes on with the rest.
-          if (error instanceof ApiStatusError && error.status === GATEWAY_TIMEOUT) return false;
+          // So many pods take longer than the server allows for one request: it answers 504, or ends the connection. The next request
+          // goes on with the rest.
+          if (isTransient(error) && attempt < DELETE_ATTEMPTS) return false;
           throw error;
         },
       );
