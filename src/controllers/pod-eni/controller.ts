@@ -198,6 +198,9 @@ export class PodEniController {
   }
 
   async #execute(key: string, podEni: PodEni, step: Step, signal: AbortSignal): Promise<Outcome> {
+    // Not right after the write, because its response may be lost.
+    const isReserved = podEni.status?.phase === 'Unbind' && step.do !== 'rebind' && step.do !== 'startBinding';
+    if (isReserved) this.#context.capacity.slots.release(key);
     switch (step.do) {
       case 'nothing':
         return this.#settled(key, podEni, step.untilMs);
@@ -228,7 +231,6 @@ export class PodEniController {
         await this.#writer.unbind(podEni, signal);
         // Observations are kept for a successor that already exists; otherwise they are forgotten at once.
         this.#reporter.forget(key);
-        this.#context.capacity.slots.release(key);
         return 'again';
       case 'finish':
         return this.#finish(key, podEni, signal);
@@ -269,13 +271,12 @@ export class PodEniController {
     this.#context.starts.begin(key, identity.uid);
     const node = this.#nodeView(nodeName);
     if (this.#admitter.standsBehindOthers(key, node)) {
-      this.#interfaces.forget(key, podEni);
+      this.#startWait(key, podEni);
       return {};
     }
     const plan = planRebind(podEni, identity, node, nodeName, { ...capacity, nowMs: clock.now() });
     if (plan.kind === 'wait') {
-      // Observations will be stale when the wait ends.
-      this.#interfaces.forget(key, podEni);
+      this.#startWait(key, podEni);
       return this.#park(key, podEni, plan, signal);
     }
     await this.#writer.rebind(podEni, identity.uid, plan.target, this.#allocationsToBind(podEni), signal);
@@ -303,6 +304,12 @@ export class PodEniController {
     const allocations = (podEni.spec.allocations ?? []).map((allocation) => withSecurityGroups(allocation, networking));
     await this.#writer.applySecurityGroups(podEni, allocations, signal);
     this.#context.wakePod(keyOf(podEni.metadata));
+  }
+
+  /** A reserved address waits without a slot. Observations will be stale when the wait ends. */
+  #startWait(key: string, podEni: PodEni): void {
+    if (podEni.status?.phase === 'Unbind') this.#context.capacity.slots.release(key);
+    this.#interfaces.forget(key, podEni);
   }
 
   async #park(key: string, podEni: PodEni, plan: Waiting, signal: AbortSignal): Promise<Outcome> {
