@@ -186,9 +186,11 @@ function findLost(view: InterfaceView, createdAtMs: number, nowMs: number): Inte
 
 function whenGone(goal: Goal, view: InterfaceView, observation: EniObservation, nowMs: number): InterfaceStep {
   if (goal !== 'bind') {
-    // A describe may not show yet what was created right before the pod went away.
+    // A describe may not show yet what was created right before the pod went away, even if it was deleted since.
     const isExpected = hasSucceeded(view, goal === 'hold' ? 'detach' : 'delete');
-    return isExpected ? { do: 'done' } : (mayPrecede(view, observation, nowMs) ?? { do: 'done' });
+    const plannedMs = Date.parse(view.allocation.intent?.createdAt ?? '') || 0;
+    const sinceMs = isExpected ? plannedMs : (view.goalSinceMs ?? 0);
+    return olderThan(sinceMs + LAG_MS, observation, nowMs) ?? { do: 'done' };
   }
   if (!view.bound) {
     const step = confirmGone(view.operation, observation, nowMs);
