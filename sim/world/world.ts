@@ -11,6 +11,7 @@ import type { LatencyChanges } from '../cloud/model/account.ts';
 import type { BehaviourChanges } from '../cloud/model/behaviour.ts';
 import { CloudModel } from '../cloud/model/model.ts';
 import type { FaultPlan } from '../kube/faults.ts';
+import type { Backup } from '../kube/model/cluster.ts';
 import { resourceOfCrd } from '../kube/model/crd.ts';
 import { KubeModel } from '../kube/model/model.ts';
 import type { KubeObject } from '../kube/model/objects.ts';
@@ -52,7 +53,7 @@ export const INSTANCE_TYPE = 'ecs.g7.16xlarge';
 const GROUP = 'network.alibabacloud.com';
 export const PODENIS = `podenis.${GROUP}`;
 export const PODNETWORKINGS = `podnetworkings.${GROUP}`;
-const NODES = `nodes.${GROUP}`;
+export const NODES = `nodes.${GROUP}`;
 export const NETWORKINTERFACES = `networkinterfaces.${GROUP}`;
 
 /** Read once: the files do not change while a world runs. */
@@ -140,6 +141,12 @@ export class World {
       { instanceType, vSwitchId: this.#nodeVSwitchId, securityGroupIds: [this.securityGroupId] },
       this.clock.now(),
     );
+    this.registerNode({ name, instanceId, instanceType });
+    return { name, instanceId };
+  }
+
+  /** As the kubelet of an instance does. */
+  registerNode({ name, instanceId, instanceType }: { name: string; instanceId: string; instanceType: string }): void {
     this.create('nodes', undefined, {
       metadata: {
         name,
@@ -152,7 +159,15 @@ export class World {
       spec: { providerID: `${REGION}.${instanceId}` },
       status: { conditions: [{ type: 'Ready', status: 'True' }] },
     });
-    return { name, instanceId };
+  }
+
+  /** Deletes a Kubernetes node and, as the pod garbage collector does, its pods. */
+  deleteNode(name: string): void {
+    const caller = { actor: 'user', nowMs: this.clock.now() };
+    this.kube.delete({ resource: 'nodes', namespace: undefined, name, subresource: '' }, {}, caller);
+    for (const pod of this.kube.objects('pods')) {
+      if (nodeNameOf(pod) === name) this.deletePod(`${pod.metadata.namespace}/${pod.metadata.name}`, 0);
+    }
   }
 
   createPod({
@@ -183,6 +198,16 @@ export class World {
       gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds },
       { actor: 'user', nowMs: this.clock.now() },
     );
+  }
+
+  /**
+   * Restores a backup of the API server. Its connections break, and what is under way is lost; kubelets start anew. Replicas go
+   * on, unless they were killed before.
+   */
+  restore(backup: Backup, options: { bumpRevision?: number } = {}): void {
+    this.kube.restore(backup, options);
+    for (const { transport } of this.#replicas) transport.breakConnections();
+    this.#kubelets.restart();
   }
 
   // The control plane.
@@ -221,7 +246,7 @@ export class World {
     const startMs = this.clock.monotonicMs();
     for (let seen = -1; ; ) {
       // Conditions depend only on the API server and the cloud, so skip the check when neither changed.
-      const now = this.kube.version + this.cloud.generation;
+      const now = this.kube.generation + this.cloud.generation;
       if (now !== seen && holds()) break;
       seen = now;
       if (!(await this.clock.step(startMs + withinMs))) {
@@ -291,6 +316,12 @@ export class World {
   unsettled(): string[] {
     return unsettled(this.state());
   }
+}
+
+/** Empty for a pod without a node. */
+export function nodeNameOf({ spec }: KubeObject): string {
+  const name = isRecord(spec) ? spec['nodeName'] : undefined;
+  return typeof name === 'string' ? name : '';
 }
 
 /** Stored objects never change, so each is parsed once. */
