@@ -95,6 +95,11 @@ export class EniObserver {
     this.#onError = options.onError;
   }
 
+  /** ENIs being polled, and states kept for their owners. */
+  get size(): number {
+    return this.#watched.size + this.#latest.size;
+  }
+
   /** Number of ENIs being polled, by expected transition. */
   inFlight(): Record<Expectation, number> {
     const counts = { read: 0, attach: 0, detach: 0, delete: 0 };

@@ -73,23 +73,28 @@ export class PodEniController {
   readonly #admitter: PodAdmitter;
   readonly #reporter: Reporter;
   readonly #bindReport: BindReport;
+  readonly #operations = new OperationLog();
   /** Names of unbound records that were seen to have a pod now. */
   readonly #successors = new Set<string>();
 
   constructor(context: PodEniContext) {
     this.#context = context;
     const { client, clock, informers, events } = context;
-    const operations = new OperationLog();
-    this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock, operations });
+    this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock, operations: this.#operations });
     this.#reporter = new Reporter({ writer: this.#writer, events, clock });
     this.#bindReport = new BindReport(context);
     this.#interfaces = new InterfaceExecutor(context, {
       writer: this.#writer,
       reporter: this.#reporter,
-      log: operations,
+      log: this.#operations,
       decide: (key, index) => this.#decide(key, index),
     });
     this.#admitter = new PodAdmitter(context, this.#writer);
+  }
+
+  /** Entries held for names. */
+  get size(): number {
+    return this.#successors.size + this.#operations.size + this.#reporter.size + this.#admitter.size;
   }
 
   /** Pods and their records, PodNetworkings that may serve them, sandbox reports of nodes, and labels of namespaces. */
