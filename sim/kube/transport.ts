@@ -51,6 +51,7 @@ export class SimulatedTransport implements ApiTransport {
   readonly #pending = new Set<{ reject(reason: unknown): void }>();
   readonly #watches = new Set<WatchStream>();
   #isClosed = false;
+  #watchedLength = 0;
   /** How often the server has gone away. What was under way then is lost. */
   #outages = 0;
 
@@ -68,6 +69,11 @@ export class SimulatedTransport implements ApiTransport {
   /** Those that are open now, to be broken, frozen or expired by hand. */
   get watches(): readonly WatchStream[] {
     return [...this.#watches];
+  }
+
+  /** Characters that came through watches so far. */
+  get watchedLength(): number {
+    return this.#watchedLength;
   }
 
   async request(request: TransportRequest): Promise<TransportResponse> {
@@ -180,6 +186,9 @@ export class SimulatedTransport implements ApiTransport {
       signal: request.signal,
       eventMs: this.#latency.eventMs,
       maxBuffered: maxBufferedEvents,
+      onRead: (length) => {
+        this.#watchedLength += length;
+      },
       onEnd: () => {
         opened.close();
         timers.cancel();

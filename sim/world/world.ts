@@ -30,6 +30,8 @@ export interface WorldOptions {
   behaviour?: BehaviourChanges;
   kubeFaults?: FaultPlan;
   onCloudCall?: (call: CloudCall) => CloudFault | undefined;
+  /** Writes and calls that the journals keep. Default 200,000. */
+  journalCapacity?: number;
 }
 
 export interface PodOptions {
@@ -83,13 +85,13 @@ export class World {
   #nodes = 0;
 
   constructor(options: WorldOptions = {}) {
-    const { seed = 1, latencies, behaviour } = options;
+    const { seed = 1, latencies, behaviour, journalCapacity = 200_000 } = options;
     this.#options = options;
     this.clock = options.clock ?? new VirtualClock();
     this.random = seededRandom(seed);
     const nowMs = this.clock.now();
-    this.kube = new KubeModel({ resources: CRDS, seed, startMs: nowMs, journalCapacity: 200_000 });
-    this.cloud = new CloudModel({ seed, regionId: REGION, latencies, behaviour, journalCapacity: 200_000 });
+    this.kube = new KubeModel({ resources: CRDS, seed, startMs: nowMs, journalCapacity });
+    this.cloud = new CloudModel({ seed, regionId: REGION, latencies, behaviour, journalCapacity });
     this.vpcId = this.cloud.createVpc({ cidrBlock: '10.0.0.0/8' }, nowMs);
     this.#nodeVSwitchId = this.addVSwitch('10.0.0.0/16');
     this.podVSwitchId = this.addVSwitch('10.1.0.0/16');
