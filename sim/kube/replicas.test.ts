@@ -95,7 +95,10 @@ test('an event recorder writes, and counts what repeats', async () => {
 });
 
 /** Runs an informer that has seen 50 objects more than the backup has; returns how to check that it found its way. */
-async function restored(breakWatch: (transport: SimulatedTransport) => void): Promise<Informer<HasMetadata>> {
+async function restored(
+  breakWatch: (transport: SimulatedTransport) => void,
+  options: { bumpRevision?: number } = {},
+): Promise<Informer<HasMetadata>> {
   const { client, transport } = replica('a');
   const informer = new Informer({ client, resource: configMaps, clock, random: seededRandom(1) });
   running.push(informer.run(abort.signal));
@@ -107,7 +110,7 @@ async function restored(breakWatch: (transport: SimulatedTransport) => void): Pr
   for (let i = 0; i < 50; i++) model.create(target, { metadata: { name: `late-${i}` } }, caller());
   await clock.advance(1000);
   expect(informer.store.size).toBe(51);
-  model.restore(backup);
+  model.restore(backup, options);
   breakWatch(transport);
   model.create(target, { metadata: { name: 'new' } }, caller());
   return informer;
@@ -128,6 +131,14 @@ test('an informer recovers after a backup was restored', async () => {
   await clock.advance(60_000);
   expectSame(informer);
   expect(informer.store.keys().sort()).toEqual(['default/kept', 'default/new']);
+});
+
+test('an informer recovers after a backup was restored with bumped revisions', async () => {
+  const informer = await restored((transport) => transport.breakConnections(), { bumpRevision: 1_000_000 });
+  await clock.advance(60_000);
+  expectSame(informer);
+  expect(informer.store.keys().sort()).toEqual(['default/kept', 'default/new']);
+  expect(model.version).toBeGreaterThan(1_000_000);
 });
 
 test('a restored server that ended its watches in good order is noticed too', async () => {

@@ -21,16 +21,14 @@ const configMaps: Resource<ConfigMap> = {
 
 let clock: VirtualClock;
 let model: KubeModel;
+let transport: SimulatedTransport;
 let client: KubeClient;
 
 beforeEach(() => {
   clock = new VirtualClock();
   model = new KubeModel();
-  client = new KubeClient({
-    transport: new SimulatedTransport({ model, clock, replica: 'a' }),
-    clock,
-    random: seededRandom(1),
-  });
+  transport = new SimulatedTransport({ model, clock, replica: 'a' });
+  client = new KubeClient({ transport, clock, random: seededRandom(1) });
 });
 
 /** Lets virtual time pass until the call has its answer. */
@@ -79,4 +77,16 @@ test('a watch shows what is there, then each change', async () => {
   expect(seen).toEqual(['ADDED', 'BOOKMARK true', 'MODIFIED', 'DELETED', 'BOOKMARK false']);
   abort.abort(new Error('enough'));
   await expect(reading).rejects.toThrow('enough');
+});
+
+test('what is under way when the server goes away is lost', async () => {
+  const lost = client.create(configMaps, { metadata: key });
+  transport.breakConnections();
+  await expect(during(lost)).rejects.toThrow('the connection broke');
+  await expect(during(client.get(configMaps, key))).rejects.toSatisfy(isNotFound);
+  const unanswered = client.create(configMaps, { metadata: key });
+  await clock.advance(1);
+  transport.breakConnections();
+  await expect(during(unanswered)).rejects.toThrow('the connection broke');
+  expect((await during(client.get(configMaps, key))).metadata).toMatchObject(key);
 });

@@ -51,6 +51,9 @@ export class SimulatedTransport implements ApiTransport {
   readonly #pending = new Set<{ reject(reason: unknown): void }>();
   readonly #watches = new Set<WatchStream>();
   #isClosed = false;
+  #watchedLength = 0;
+  /** How often the server has gone away. What was under way then is lost. */
+  #outages = 0;
 
   constructor(options: SimulatedTransportOptions) {
     this.#options = options;
@@ -66,6 +69,11 @@ export class SimulatedTransport implements ApiTransport {
   /** Those that are open now, to be broken, frozen or expired by hand. */
   get watches(): readonly WatchStream[] {
     return [...this.#watches];
+  }
+
+  /** Characters that came through watches so far. */
+  get watchedLength(): number {
+    return this.#watchedLength;
   }
 
   async request(request: TransportRequest): Promise<TransportResponse> {
@@ -100,6 +108,12 @@ export class SimulatedTransport implements ApiTransport {
     for (const watch of this.watches) watch.fail(closed());
   }
 
+  /** The server goes away and is back at once: watches break, and no request or answer that is under way arrives. */
+  breakConnections(): void {
+    this.#outages += 1;
+    for (const watch of this.watches) watch.break();
+  }
+
   #checkUsable({ signal }: TransportRequest): void {
     if (this.#isClosed) throw closed();
     signal?.throwIfAborted();
@@ -119,8 +133,10 @@ export class SimulatedTransport implements ApiTransport {
       return pending.promise;
     }
     pending.isSent = true;
+    const outages = this.#outages;
     const breakOff = () => pending.reject(new TransportError('broken', 'the connection broke', { sent: true }));
     const arrive = () => {
+      if (outages !== this.#outages) return breakOff();
       if (fault?.kind === 'lost-request') return fault.failure === 'broken' ? breakOff() : undefined;
       if (fault?.kind === 'doubled') server.discard(server.serve());
       const answered = fault?.kind === 'refused' ? server.wrap(refusalOf(fault)) : server.serve();
@@ -128,7 +144,7 @@ export class SimulatedTransport implements ApiTransport {
       if (isLost) server.discard(answered);
       if (isLost && fault.failure === 'timeout') return;
       const deliver = () => {
-        if (isLost) breakOff();
+        if (isLost || outages !== this.#outages) breakOff();
         else if (pending.isSettled) server.discard(answered);
         else pending.resolve(answered);
       };
@@ -170,6 +186,9 @@ export class SimulatedTransport implements ApiTransport {
       signal: request.signal,
       eventMs: this.#latency.eventMs,
       maxBuffered: maxBufferedEvents,
+      onRead: (length) => {
+        this.#watchedLength += length;
+      },
       onEnd: () => {
         opened.close();
         timers.cancel();

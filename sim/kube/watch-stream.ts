@@ -14,6 +14,8 @@ export interface WatchStreamOptions {
   /** Events that wait for the client; the server ends the watch of one that is slower. */
   maxBuffered: number;
   signal: AbortSignal | undefined;
+  /** Is called with the length of each chunk that the client reads. */
+  onRead: (length: number) => void;
   /** The watch is over, whoever ended it. */
   onEnd: () => void;
 }
@@ -110,7 +112,9 @@ export class WatchStream implements AsyncIterable<string> {
       if (this.#arrived.length > 0) {
         const lines = this.#arrived.splice(0, LINES_PER_CHUNK);
         this.#initialLeft = Math.max(0, this.#initialLeft - lines.length);
-        return { done: false, value: lines.join('') };
+        const value = lines.join('');
+        this.#options.onRead(value.length);
+        return { done: false, value };
       }
       if (this.#ending !== undefined) return { done: true, value: undefined };
       this.#reader ??= Promise.withResolvers<void>();

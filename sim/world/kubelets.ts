@@ -1,6 +1,6 @@
-import type { Clock } from '../../src/util/clock.ts';
-import type { WriteRecord } from '../kube/model/journal.ts';
+import type { Clock, ScheduledCall } from '../../src/util/clock.ts';
 import type { KubeModel } from '../kube/model/model.ts';
+import type { KubeObject } from '../kube/model/objects.ts';
 
 /** How long containers take to end. */
 const TERMINATION_MS = 1000;
@@ -9,27 +9,34 @@ const TERMINATION_MS = 1000;
 export class Kubelets {
   readonly #kube: KubeModel;
   readonly #clock: Clock;
-  readonly #ending = new Set<string>();
+  /** Pods whose containers are ending, by uid. */
+  readonly #ending = new Map<string, ScheduledCall>();
   readonly #unsubscribe: () => void;
 
   constructor(kube: KubeModel, clock: Clock) {
     this.#kube = kube;
     this.#clock = clock;
-    this.#unsubscribe = kube.subscribe((write) => this.#look(write));
+    this.#unsubscribe = kube.subscribe(({ resource, after }) => {
+      if (resource === 'pods' && after !== undefined) this.#look(after);
+    });
+  }
+
+  /** All of them start anew and look at every pod, as after a restore of the API server. */
+  restart(): void {
+    for (const call of this.#ending.values()) call.cancel();
+    this.#ending.clear();
+    for (const pod of this.#kube.objects('pods')) this.#look(pod);
   }
 
   end(): void {
     this.#unsubscribe();
   }
 
-  #look({ resource, key, after }: WriteRecord): void {
-    if (resource !== 'pods' || after?.metadata.deletionTimestamp === undefined) return;
-    const { uid } = after.metadata;
-    if (uid === undefined || this.#ending.has(uid)) return;
-    this.#ending.add(uid);
-    this.#clock.schedule(TERMINATION_MS, () => {
+  #look({ metadata }: KubeObject): void {
+    const { namespace, name, uid, deletionTimestamp } = metadata;
+    if (deletionTimestamp === undefined || this.#ending.has(uid)) return;
+    const end = () => {
       this.#ending.delete(uid);
-      const [namespace, name = ''] = key.split('/');
       const target = { resource: 'pods', namespace, name, subresource: '' };
       const options = { gracePeriodSeconds: 0, uid };
       try {
@@ -37,6 +44,7 @@ export class Kubelets {
       } catch {
         // It is already gone, or another pod has the name.
       }
-    });
+    };
+    this.#ending.set(uid, this.#clock.schedule(TERMINATION_MS, end));
   }
 }

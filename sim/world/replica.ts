@@ -8,6 +8,7 @@ import type { Term } from '../../src/controllers/manager.ts';
 import { Replica } from '../../src/controllers/replica.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
+import type { LeaderState } from '../../src/telemetry/state.ts';
 import type { Clock } from '../../src/util/clock.ts';
 import type { Random } from '../../src/util/random.ts';
 import type { CloudModel } from '../cloud/model/model.ts';
@@ -40,6 +41,7 @@ export class WorldReplica {
   readonly #stop = new AbortController();
   readonly #link: CloudLink;
   readonly #metrics = createMetrics();
+  readonly #client: KubeClient;
   #term: Term | undefined;
 
   constructor(options: WorldReplicaOptions) {
@@ -50,8 +52,9 @@ export class WorldReplica {
     const { config } = parseControlPlaneConfig(`${name}.yaml`, options.config);
     const quota = new QuotaScheduler({ clock, limits: config.rateLimit, share: config.rateLimitShare });
     const senders = { ecs: this.#link.send, vpc: this.#link.send };
+    this.#client = new KubeClient({ transport: this.transport, clock, random });
     const replica = new Replica({
-      client: new KubeClient({ transport: this.transport, clock, random }),
+      client: this.#client,
       cloud: new AlibabaCloud(new RpcContext({ quota, clock, regionId }), senders),
       quota,
       config,
@@ -75,6 +78,16 @@ export class WorldReplica {
   async reconciles(controller: string): Promise<number> {
     const { values } = await this.#metrics.reconciles.get();
     return values.filter(({ labels }) => labels.controller === controller).reduce((sum, { value }) => sum + value, 0);
+  }
+
+  /** Requests to the API server so far, by verb. */
+  get requests(): KubeClient['counts'] {
+    return this.#client.counts;
+  }
+
+  /** What metrics show of the leader; undefined while it does not lead. */
+  get leaderState(): LeaderState | undefined {
+    return this.#metrics.sources.leader?.();
   }
 
   /** The leader's admin interface. */

@@ -72,6 +72,24 @@ test('a creation that times out but is applied does not assign a slot twice', as
   expect(world.violations()).toEqual([]);
 });
 
+test('a reservation has no slot, also when the response to its last write was lost', async () => {
+  const { world, nodeName } = await smallNode();
+  world.createPod({ name: 'db-0', nodeName, networking: 'fixed', ownerKind: 'StatefulSet' });
+  await world.until('bound', () => world.isBound('default/db-0'), 30_000);
+  const phase = () => world.podEni('default/db-0')?.status?.phase;
+  script.kube(
+    ({ verb, subresource, key }) =>
+      verb === 'patch' && subresource === 'status' && key === 'default/db-0' && phase() === 'Detaching',
+    { kind: 'lost-answer', failure: 'broken' },
+  );
+  world.deletePod('default/db-0', 0);
+  await world.until('reserved', () => phase() === 'Unbind', 30_000);
+  await world.run(10_000);
+  for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });
+  await world.until('all are bound', () => world.countOf('Bind') === 3, 30_000);
+  expect(world.violations()).toEqual([]);
+});
+
 test('after the trunk was replaced, a freed slot wakes the waiting pod', async () => {
   const { world, nodeName } = await smallNode();
   for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });

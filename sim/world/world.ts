@@ -11,6 +11,7 @@ import type { LatencyChanges } from '../cloud/model/account.ts';
 import type { BehaviourChanges } from '../cloud/model/behaviour.ts';
 import { CloudModel } from '../cloud/model/model.ts';
 import type { FaultPlan } from '../kube/faults.ts';
+import type { Backup } from '../kube/model/cluster.ts';
 import { resourceOfCrd } from '../kube/model/crd.ts';
 import { KubeModel } from '../kube/model/model.ts';
 import type { KubeObject } from '../kube/model/objects.ts';
@@ -29,6 +30,8 @@ export interface WorldOptions {
   behaviour?: BehaviourChanges;
   kubeFaults?: FaultPlan;
   onCloudCall?: (call: CloudCall) => CloudFault | undefined;
+  /** Writes and calls that the journals keep. Default 200,000. */
+  journalCapacity?: number;
 }
 
 export interface PodOptions {
@@ -52,7 +55,7 @@ export const INSTANCE_TYPE = 'ecs.g7.16xlarge';
 const GROUP = 'network.alibabacloud.com';
 export const PODENIS = `podenis.${GROUP}`;
 export const PODNETWORKINGS = `podnetworkings.${GROUP}`;
-const NODES = `nodes.${GROUP}`;
+export const NODES = `nodes.${GROUP}`;
 export const NETWORKINTERFACES = `networkinterfaces.${GROUP}`;
 
 /** Read once: the files do not change while a world runs. */
@@ -82,13 +85,13 @@ export class World {
   #nodes = 0;
 
   constructor(options: WorldOptions = {}) {
-    const { seed = 1, latencies, behaviour } = options;
+    const { seed = 1, latencies, behaviour, journalCapacity = 200_000 } = options;
     this.#options = options;
     this.clock = options.clock ?? new VirtualClock();
     this.random = seededRandom(seed);
     const nowMs = this.clock.now();
-    this.kube = new KubeModel({ resources: CRDS, seed, startMs: nowMs, journalCapacity: 200_000 });
-    this.cloud = new CloudModel({ seed, regionId: REGION, latencies, behaviour, journalCapacity: 200_000 });
+    this.kube = new KubeModel({ resources: CRDS, seed, startMs: nowMs, journalCapacity });
+    this.cloud = new CloudModel({ seed, regionId: REGION, latencies, behaviour, journalCapacity });
     this.vpcId = this.cloud.createVpc({ cidrBlock: '10.0.0.0/8' }, nowMs);
     this.#nodeVSwitchId = this.addVSwitch('10.0.0.0/16');
     this.podVSwitchId = this.addVSwitch('10.1.0.0/16');
@@ -140,6 +143,12 @@ export class World {
       { instanceType, vSwitchId: this.#nodeVSwitchId, securityGroupIds: [this.securityGroupId] },
       this.clock.now(),
     );
+    this.registerNode({ name, instanceId, instanceType });
+    return { name, instanceId };
+  }
+
+  /** As the kubelet of an instance does. */
+  registerNode({ name, instanceId, instanceType }: { name: string; instanceId: string; instanceType: string }): void {
     this.create('nodes', undefined, {
       metadata: {
         name,
@@ -152,7 +161,15 @@ export class World {
       spec: { providerID: `${REGION}.${instanceId}` },
       status: { conditions: [{ type: 'Ready', status: 'True' }] },
     });
-    return { name, instanceId };
+  }
+
+  /** Deletes a Kubernetes node and, as the pod garbage collector does, its pods. */
+  deleteNode(name: string): void {
+    const caller = { actor: 'user', nowMs: this.clock.now() };
+    this.kube.delete({ resource: 'nodes', namespace: undefined, name, subresource: '' }, {}, caller);
+    for (const pod of this.kube.objects('pods')) {
+      if (nodeNameOf(pod) === name) this.deletePod(`${pod.metadata.namespace}/${pod.metadata.name}`, 0);
+    }
   }
 
   createPod({
@@ -183,6 +200,16 @@ export class World {
       gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds },
       { actor: 'user', nowMs: this.clock.now() },
     );
+  }
+
+  /**
+   * Restores a backup of the API server. Its connections break, and what is under way is lost; kubelets start anew. Replicas go
+   * on, unless they were killed before.
+   */
+  restore(backup: Backup, options: { bumpRevision?: number } = {}): void {
+    this.kube.restore(backup, options);
+    for (const { transport } of this.#replicas) transport.breakConnections();
+    this.#kubelets.restart();
   }
 
   // The control plane.
@@ -221,7 +248,7 @@ export class World {
     const startMs = this.clock.monotonicMs();
     for (let seen = -1; ; ) {
       // Conditions depend only on the API server and the cloud, so skip the check when neither changed.
-      const now = this.kube.version + this.cloud.generation;
+      const now = this.kube.generation + this.cloud.generation;
       if (now !== seen && holds()) break;
       seen = now;
       if (!(await this.clock.step(startMs + withinMs))) {
@@ -291,6 +318,12 @@ export class World {
   unsettled(): string[] {
     return unsettled(this.state());
   }
+}
+
+/** Empty for a pod without a node. */
+export function nodeNameOf({ spec }: KubeObject): string {
+  const name = isRecord(spec) ? spec['nodeName'] : undefined;
+  return typeof name === 'string' ? name : '';
 }
 
 /** Stored objects never change, so each is parsed once. */

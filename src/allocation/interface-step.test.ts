@@ -10,6 +10,7 @@ import {
   elsewhere,
   eni,
   failed,
+  intent,
   NOW_MS,
   running,
   seen,
@@ -341,6 +342,23 @@ describe('an ENI that is gone while it should be released', () => {
 
   test('is believed to be gone after our own delete', () => {
     expect(at(1000, succeeded('delete', 100))).toEqual({ do: 'done' });
+  });
+
+  test('unless it is so young that a describe may not show it yet, although it still exists', () => {
+    const young = (plannedMsAgo: number, goal: Goal, kind: OperationKind) =>
+      step(goal, {
+        allocation: allocation({ intent: intent({ createdAt: rfc3339(NOW_MS - plannedMsAgo) }) }),
+        observation: seen(undefined, 0),
+        goalSinceMs: NOW_MS - 1000,
+        operation: succeeded(kind, 100),
+      });
+    for (const [goal, kind] of [
+      ['release', 'delete'],
+      ['hold', 'detach'],
+    ] as const) {
+      expect(young(2000, goal, kind)).toEqual({ do: 'pause', untilMs: NOW_MS + 3000 });
+      expect(young(5000, goal, kind)).toEqual({ do: 'done' });
+    }
   });
 });
 

@@ -11,6 +11,11 @@ export const FRESH_MS = 5000;
 const LAG_MS = 5000;
 /** An ENI whose create response was lost may appear up to this long after its intent. */
 const LOST_CREATE_MS = 30_000;
+/**
+ * How long a ClientToken certainly protects against a second ENI: the cloud forgets tokens after a day. An older intent comes
+ * from a restored backup, or from a control plane that was stopped.
+ */
+const TOKEN_TRUSTED_MS = 12 * 60 * 60_000;
 const BACKOFF_FIRST_MS = 1000;
 const BACKOFF_MAX_MS = 60_000;
 
@@ -131,7 +136,7 @@ function withoutId(goal: Goal, view: InterfaceView, nowMs: number): InterfaceSte
     case 'bind':
       // Without an intent there is no token, and a create without a token cannot be repeated safely (I2).
       if (intent === undefined) return { do: 'newAttempt', avoidVSwitch: false };
-      return withoutIdToBind(operation, nowMs);
+      return withoutIdToBind(operation, Date.parse(intent.createdAt), nowMs);
     case 'hold':
       // Nothing is attached. The intent still covers an ENI that a create with a lost response may have made.
       return { do: 'done' };
@@ -141,7 +146,8 @@ function withoutId(goal: Goal, view: InterfaceView, nowMs: number): InterfaceSte
   }
 }
 
-function withoutIdToBind(operation: Operation | undefined, nowMs: number): InterfaceStep {
+function withoutIdToBind(operation: Operation | undefined, plannedMs: number, nowMs: number): InterfaceStep {
+  if (operation === undefined && nowMs - plannedMs > TOKEN_TRUSTED_MS) return { do: 'find' };
   if (operation?.kind === 'find') {
     if (operation.state === 'succeeded') {
       return untilLost(operation, nowMs) ?? { do: 'newAttempt', avoidVSwitch: false };
@@ -186,9 +192,11 @@ function findLost(view: InterfaceView, createdAtMs: number, nowMs: number): Inte
 
 function whenGone(goal: Goal, view: InterfaceView, observation: EniObservation, nowMs: number): InterfaceStep {
   if (goal !== 'bind') {
-    // A describe may not show yet what was created right before the pod went away.
+    // A describe may not show yet what was created right before the pod went away, even if it was deleted since.
     const isExpected = hasSucceeded(view, goal === 'hold' ? 'detach' : 'delete');
-    return isExpected ? { do: 'done' } : (mayPrecede(view, observation, nowMs) ?? { do: 'done' });
+    const plannedMs = Date.parse(view.allocation.intent?.createdAt ?? '') || 0;
+    const sinceMs = isExpected ? plannedMs : (view.goalSinceMs ?? 0);
+    return olderThan(sinceMs + LAG_MS, observation, nowMs) ?? { do: 'done' };
   }
   if (!view.bound) {
     const step = confirmGone(view.operation, observation, nowMs);

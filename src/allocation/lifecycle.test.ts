@@ -182,6 +182,13 @@ describe('a fixed PodENI', () => {
     );
   });
 
+  test('is detached when it is attached though no pod has it, as after a restored backup', () => {
+    const attached = [{ observation: seen(elsewhere()) }];
+    expect(next(fixedIn('Unbind'), none, attached)).toEqual({ do: 'startDetach' });
+    expect(next(fixedIn('Unbind'), successor, attached)).toEqual({ do: 'rebind' });
+    expect(next(fixedIn('Unbind'), none, [{ observation: seen(eni('Available')) }])).toEqual({ do: 'nothing' });
+  });
+
   test('gets a new target when that pod is replaced or moves before it is bound', () => {
     const third: PodView = { state: 'live', uid: 'uid-3', nodeName: 'node-2' };
     const moved: PodView = { state: 'live', uid: 'uid-2', nodeName: 'node-3' };

@@ -1,6 +1,7 @@
 import { ANNOTATION_POD_UID } from '../crds/names.ts';
 import type { AttachTarget, PodEni } from '../crds/pod-eni.ts';
 import type { Eni, EniObservation } from '../ecs/eni.ts';
+import { isAttachedAsRecorded } from './audit.ts';
 import { type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } from './interface-step.ts';
 import type { Operation, SandboxReport } from './operation.ts';
 import { isFixed, releaseDueMs } from './retention.ts';
@@ -68,6 +69,9 @@ function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Ste
       const isRebound = isOwner && podEni.spec.target?.nodeName === pod.nodeName;
       return isRebound ? { do: 'startBinding' } : { do: 'rebind' };
     }
+    // A pod took the address after the backup was made from which the record comes.
+    if (snapshot.interfaces.some(({ observation }) => observation?.eni?.status === 'InUse'))
+      return { do: 'startDetach' };
     if (snapshot.successorGone === true) return { do: 'podVanished' };
     const dueMs = releaseDueMs(podEni);
     if (dueMs === 'never') return { do: 'nothing' };
@@ -141,7 +145,8 @@ function towards(goal: Goal, snapshot: Snapshot): Step {
   if (goal === 'release') return { do: 'finish' };
   if (goal === 'hold') return { do: 'unbind' };
   const enis = steps.flatMap(({ step }) => (step.do === 'done' && step.eni !== undefined ? [step.eni] : []));
-  const isWritten = bound && matchesStatus(podEni, enis) && !saysNotReady(podEni) && !isRewritten(podEni);
+  const isAsRecorded = enis.every((eni) => isAttachedAsRecorded(podEni, eni));
+  const isWritten = bound && isAsRecorded && !saysNotReady(podEni) && !isRewritten(podEni);
   return isWritten ? { do: 'nothing' } : { do: 'bind', enis };
 }
 
@@ -164,15 +169,4 @@ function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number | undefi
   if (pod.state === 'live' && pod.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID]) return undefined;
   // A time far in the future was written before the clock was set back.
   return goalSinceMs - nowMs > sandbox.timeoutMs ? nowMs : goalSinceMs + sandbox.timeoutMs;
-}
-
-function matchesStatus(podEni: PodEni, enis: Eni[]): boolean {
-  return enis.every((eni) => {
-    const info = podEni.status?.eniInfos?.[eni.id];
-    return (
-      podEni.status?.instanceID === eni.instanceId &&
-      (podEni.status?.trunkENIID ?? '') === (eni.trunkEniId ?? '') &&
-      (info?.vid ?? 0) === (eni.vlanId ?? 0)
-    );
-  });
 }

@@ -72,6 +72,11 @@ export class PodNetworkingStats {
     this.#onChange = onChange;
   }
 
+  /** Entries held for PodNetworkings and PodENIs. */
+  get size(): number {
+    return this.#sums.size + this.#shares.size + this.#securityGroups.size;
+  }
+
   of(networking: string): NetworkingStats {
     return this.#sums.get(networking) ?? new Sum();
   }

@@ -13,6 +13,11 @@ export class SlotLedger {
     this.#onFreed = onFreed;
   }
 
+  /** Owners and instances with reserved slots. */
+  get size(): number {
+    return this.#byOwner.size + this.#used.size;
+  }
+
   used(instanceId: string): number {
     return this.#used.get(instanceId) ?? 0;
   }

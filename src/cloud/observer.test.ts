@@ -187,6 +187,41 @@ describe('a learnt duration', () => {
     expect(await usualAfter(90, 1)).toBeGreaterThan(usualMs * 0.97);
   });
 
+  test('is not misled by polls that came late because there were many', async () => {
+    for (let round = 0; round < 10; round++) {
+      attach(`eni-${round}`, 1500);
+      await clock.advance(20_000);
+    }
+    const usualMs = observer.usualMs('attach');
+    for (let i = 0; i < 3000; i++) attach(`eni-many-${i}`, 1500);
+    await clock.advance(60_000);
+    expect(observer.usualMs('attach')).toBeGreaterThan(usualMs * 0.9);
+  });
+
+  test('is not misled by attachments that hang', async () => {
+    for (let round = 0; round < 3; round++) {
+      attach(`eni-${round}`, 100_000);
+      await clock.advance(130_000);
+    }
+    expect(observer.usualMs('attach')).toBeLessThan(5000);
+  });
+
+  test('is forgotten soon after a time in which everything hung', async () => {
+    for (let round = 0; round < 50; round++) {
+      attach(`eni-${round}`, 100_000);
+      await clock.advance(130_000);
+    }
+    const waitedMs: number[] = [];
+    for (let round = 50; round < 70; round++) {
+      const startMs = clock.monotonicMs();
+      attach(`eni-${round}`, 1500);
+      await clock.advance(30_000);
+      waitedMs.push((woken.at(-1)?.atMs ?? 0) - startMs);
+    }
+    expect(Math.max(...waitedMs)).toBeLessThan(10_500);
+    expect(waitedMs.at(-1)).toBeLessThan(1800);
+  });
+
   test('adapts to a cloud that has become faster', async () => {
     for (let round = 0; round < 70; round++) {
       attach(`eni-${round}`, round < 10 ? 6000 : 1500);

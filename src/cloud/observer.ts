@@ -33,14 +33,14 @@ const OVERDUE_MS = 3000;
 const MOST_OVERDUE = 5;
 /** Weight of the newest sample in a learnt duration; the first samples weigh more. */
 const NEWEST_SHARE = 0.2;
-/**
- * After a poll found an operation already finished, the next poll comes a little earlier; the effect grows with each
- * such poll.
- */
+/** After a poll found an operation already finished, the next poll comes a little earlier; twice as much each time. */
 const SHORTEN_STEP = 0.02;
-const SHORTEN_MOST = 0.2;
-
-const LONGEST_SAMPLE_MS = 60_000;
+/** A poll this much after its time was late for reasons of ours and says nothing about the estimate. */
+const PROMPT_MS = 500;
+/** A sample counts as at most so many times the estimate, because one that hangs says nothing about the others. */
+const OUTLIER_FACTOR = 2;
+/** However slow the cloud was: when it has recovered, a pod must not wait longer than this for its first poll. */
+const LONGEST_SAMPLE_MS = 10_000;
 
 type Lasting = Exclude<Expectation, 'read'>;
 
@@ -49,8 +49,9 @@ interface Duration {
   ms: number;
   /** Number of samples. */
   answers: number;
-  /** How many of the latest samples in a row came after the operation had ended. */
+  /** How many of the latest polls in a row came after the operation had ended, and when the last of them was sent. */
   lateInARow: number;
+  lateAtMs: number;
 }
 
 interface Watched {
@@ -81,9 +82,9 @@ export class EniObserver {
   readonly #latest = new Map<string, EniObservation>();
   /** Initial estimates are short, so that the first poll is early rather than late. */
   readonly #durations: Record<Lasting, Duration> = {
-    attach: { ms: 1000, answers: 0, lateInARow: 0 },
-    detach: { ms: 1000, answers: 0, lateInARow: 0 },
-    delete: { ms: 1000, answers: 0, lateInARow: 0 },
+    attach: { ms: 1000, answers: 0, lateInARow: 0, lateAtMs: -1 },
+    detach: { ms: 1000, answers: 0, lateInARow: 0, lateAtMs: -1 },
+    delete: { ms: 1000, answers: 0, lateInARow: 0, lateAtMs: -1 },
   };
   #lastAskedMs = 0;
   /** Batches that were sent and that nobody waits for any more. */
@@ -101,6 +102,11 @@ export class EniObserver {
     this.#clock = options.clock;
     this.#wake = options.wake;
     this.#onError = options.onError;
+  }
+
+  /** ENIs being polled, and states kept for their owners. */
+  get size(): number {
+    return this.#watched.size + this.#latest.size;
   }
 
   /** Number of ENIs being polled, by expected transition. */
@@ -269,8 +275,8 @@ export class EniObserver {
   }
 
   /**
-   * Each operation took between `unfinishedMs` and now. If none was ever seen unfinished, the poll may have been late
-   * for reasons of ours, so it can only shorten the estimate. One response counts as one sample, however many ENIs it
+   * Each operation took between `unfinishedMs` and now. If none was ever seen unfinished, the estimate may be too long,
+   * unless the poll was late for reasons of ours. One response counts as one sample, however many ENIs it
    * contains.
    */
   #learn(met: readonly Watched[], nowMs: number): void {
@@ -279,16 +285,21 @@ export class EniObserver {
       if (ended.length === 0) continue;
       const known = this.#durations[kind];
       const bounds = ended.filter(({ unfinishedMs }) => unfinishedMs > 0);
+      const isPrompt = ended.some(({ dueMs }) => nowMs - dueMs <= PROMPT_MS);
+      // The requests of one poll say the same.
+      if (bounds.length === 0 && (!isPrompt || known.lateAtMs === this.#lastAskedMs)) continue;
       known.answers += 1;
       if (bounds.length === 0) {
         known.lateInARow += 1;
+        known.lateAtMs = this.#lastAskedMs;
         const shortestMs = Math.min(known.ms, ...ended.map(({ sinceMs }) => nowMs - sinceMs));
         known.ms += NEWEST_SHARE * (shortestMs * (1 - shorteningOf(known.lateInARow)) - known.ms);
         continue;
       }
       known.lateInARow = 0;
+      const mostMs = Math.min(LONGEST_SAMPLE_MS, OUTLIER_FACTOR * known.ms);
       const samples = bounds.map(({ unfinishedMs, sinceMs }) => (unfinishedMs + nowMs - sinceMs) / 2);
-      const sampleMs = samples.reduce((sum, ms) => sum + Math.min(ms, LONGEST_SAMPLE_MS), 0) / samples.length;
+      const sampleMs = samples.reduce((sum, ms) => sum + Math.min(ms, mostMs), 0) / samples.length;
       known.ms += Math.max(NEWEST_SHARE, 1 / known.answers) * (sampleMs - known.ms);
     }
   }
@@ -309,7 +320,7 @@ export class EniObserver {
 }
 
 function shorteningOf(lateInARow: number): number {
-  return Math.min(SHORTEN_MOST, SHORTEN_STEP * lateInARow);
+  return Math.min(1, SHORTEN_STEP * 2 ** (lateInARow - 1));
 }
 
 function urgencyOf(callClass: CallClass): number {

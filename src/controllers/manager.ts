@@ -147,7 +147,25 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   ];
   const disconnects = running.map(connect);
   const byController = queues.byController();
-  metrics.sources.leader = () => leaderState({ ...shared, stats: news.stats, collector, queues: byController });
+  const holders = {
+    'pod-eni': podEnis,
+    node: nodes,
+    podnetworking: news,
+    'cloud-calls': driver,
+    observer,
+    search,
+    slots,
+    'pending-pods': pendingPods,
+    'pod-starts': shared.starts,
+    'escaped-pods': shared.escaped,
+    'released-enis': shared.released,
+    'orphan-releases': queues.orphans,
+    'podeni-deletions': informers.podEnis.store.unconfirmedDeletions,
+    'networkinterface-deletions': informers.networkInterfaces.store.unconfirmedDeletions,
+    'node-deletions': informers.nodes.store.unconfirmedDeletions,
+  };
+  metrics.sources.leader = () =>
+    leaderState({ ...shared, stats: news.stats, collector, queues: byController, holders });
   options.onTerm?.({
     observer,
     pendingPods,

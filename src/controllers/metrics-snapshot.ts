@@ -34,11 +34,13 @@ export interface LeaderSources {
   stats: Pick<PodNetworkingStats, 'of'>;
   collector: Pick<Collector, 'latest'>;
   queues: Readonly<Record<string, WorkQueue>>;
+  /** Whoever keeps entries for objects and calls in progress. */
+  holders: Readonly<Record<string, { readonly size: number }>>;
 }
 
 /** Metrics of a leader. Reads memory only, and does not scan the stores of pods or PodENIs. */
 export function leaderState(sources: LeaderSources): LeaderState {
-  const { informers, observer, pendingPods, starts, escaped, capacity, stats, collector, queues } = sources;
+  const { informers, observer, pendingPods, starts, escaped, capacity, stats, collector, queues, holders } = sources;
   const round = collector.latest;
   const networkings = informers.podNetworkings.store
     .list()
@@ -69,6 +71,10 @@ export function leaderState(sources: LeaderSources): LeaderState {
       round === undefined
         ? undefined
         : { found: round.orphans, held: round.orphans - round.released, braked: round.braked },
+    held: Object.fromEntries([
+      ...Object.entries(holders).map(([holder, { size }]) => [holder, size]),
+      ...Object.entries(queues).map(([controller, { size }]) => [`queue-${controller}`, size]),
+    ]),
     networkings,
     vSwitches: [...vSwitchIds].flatMap((id) => {
       const free = capacity.vSwitches.free(id);

@@ -19,6 +19,11 @@ export class PendingPods {
     this.#onChange = onChange;
   }
 
+  /** Entries held for waiting pods. */
+  get size(): number {
+    return this.#placeOf.size + this.#queues.size + this.#networkingsOf.size + this.#unserved.size;
+  }
+
   counts(): Record<WaitsFor['kind'], number> {
     const counts = { node: 0, slot: 0, vSwitch: 0, networking: 0 };
     for (const { kind } of this.#placeOf.values()) counts[kind] += 1;

@@ -9,6 +9,11 @@ export class PodStarts {
     this.#clock = clock;
   }
 
+  /** Waiting pods. */
+  get size(): number {
+    return this.#starts.size;
+  }
+
   /** Starts the clock of a pod, unless it is already running. */
   begin(key: string, uid: string): void {
     if (this.#starts.get(key)?.uid === uid) return;

@@ -55,6 +55,11 @@ export class Store<T extends HasMetadata> {
     return this.#objects.size;
   }
 
+  /** Uids that were deleted by our own writes and that the watch has not reported yet. */
+  get unconfirmedDeletions(): ReadonlySet<string> {
+    return this.#deletedUids;
+  }
+
   /** Objects on the server that could not be parsed. Check here too before concluding that an object does not exist. */
   get unreadableKeys(): ReadonlySet<string> {
     return this.#unreadableKeys;

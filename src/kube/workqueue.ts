@@ -75,6 +75,11 @@ export class WorkQueue {
     this.#delayed = new DelayHeap(this.#clock, (key, priority) => this.add(key, { priority }));
   }
 
+  /** Entries held for keys: waiting, in progress, delayed, backing off. */
+  get size(): number {
+    return this.#entries.size + this.#delayed.size + this.#failures.size;
+  }
+
   /** Number of waiting keys, without those in progress and those delayed. */
   get depth(): number {
     return this.#depth;

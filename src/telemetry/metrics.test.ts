@@ -10,6 +10,7 @@ const LEADER: LeaderState = {
   oldestPodWaitMs: 61_000,
   escapedPods: 0,
   orphans: undefined,
+  held: { observer: 5 },
   networkings: [],
   vSwitches: [{ id: 'vsw-1', zone: 'z', free: 7, reserved: 1 }],
 };

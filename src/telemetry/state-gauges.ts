@@ -87,6 +87,15 @@ export function defineLeaderGauges(set: MetricSet, sources: { leader?: (() => Le
     { name: 'terway_escaped_pods', help: 'Pods that get no network because the webhook has not seen them.' },
     ({ escapedPods }) => [{ labels: {}, value: escapedPods }],
   );
+  define(
+    {
+      name: 'terway_held_entries',
+      help: 'Entries in memory for objects and calls in progress; what grows although the number of pods does not is a leak.',
+      labels: { holder: 'parts of the control plane, about twenty' },
+      stability: 'ALPHA',
+    },
+    ({ held }) => Object.entries(held).map(([holder, value]) => ({ labels: { holder }, value })),
+  );
   defineOrphanGauges(define);
   defineNetworkingGauges(define);
 }

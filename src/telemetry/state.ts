@@ -10,6 +10,8 @@ export interface LeaderState {
   escapedPods: number;
   /** The collector's last round; absent before the first. */
   orphans: { found: number; held: number; braked: boolean } | undefined;
+  /** Entries in memory for work in progress, by who holds them. */
+  held: Readonly<Record<string, number>>;
   networkings: readonly NetworkingState[];
   vSwitches: readonly { id: string; zone: string; free: number; reserved: number }[];
 }

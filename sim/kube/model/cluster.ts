@@ -38,6 +38,7 @@ export class ClusterState {
   readonly #historyLimit: number;
   readonly #random: Random;
   #version = 1;
+  #restores = 0;
   #uidCount = 0;
   #isCommitting = false;
 
@@ -59,6 +60,11 @@ export class ClusterState {
   /** Of the latest write, whatever it wrote. */
   get version(): number {
     return this.#version;
+  }
+
+  /** Grows with every write and every restore, also when the version goes back. */
+  get generation(): number {
+    return this.journal.lastSeq + this.#restores;
   }
 
   get collections(): Iterable<Collection> {
@@ -115,9 +121,14 @@ export class ClusterState {
     return { version: this.#version, objects };
   }
 
-  /** Restores a backup, version included. Watchers are not notified: the server restarts, and its connections break. */
-  restore({ version, objects }: Backup): void {
+  /**
+   * Restores a backup. Watchers are not notified: the server restarts, and its connections break.
+   *
+   * @param version of the next write less one, not before that of the backup; what happened up to it is forgotten
+   */
+  restore({ objects }: Backup, version: number): void {
     this.#version = version;
+    this.#restores += 1;
     for (const [name, collection] of this.#collections) collection.reset(objects.get(name) ?? [], version);
   }
 

@@ -74,6 +74,11 @@ export class KubeModel {
     return this.#cluster.version;
   }
 
+  /** Grows with every change, even when a restored backup takes {@link version} back. */
+  get generation(): number {
+    return this.#cluster.generation;
+  }
+
   /** @throws StatusError 404 when there is no such resource */
   resource(name: string): ApiResource {
     return this.#collection(name).resource;
@@ -206,11 +211,14 @@ export class KubeModel {
   }
 
   /**
-   * Back to a backup, as when etcd is restored: versions are given out again, and open watches bring nothing more. Break the
-   * connections of all transports afterwards, as the restart of the server does.
+   * Back to a backup, as when etcd is restored: objects keep the versions that they had, versions are given out again, and open
+   * watches bring nothing more. Break the connections of all transports afterwards, as the restart of the server does.
+   *
+   * @param bumpRevision as `etcdutl snapshot restore --bump-revision N --mark-compacted`: versions continue after that of the
+   *   backup and N more, so watches and pages from before get 410
    */
-  restore(backup: Backup): void {
-    this.#cluster.restore(backup);
+  restore(backup: Backup, { bumpRevision = 0 }: { bumpRevision?: number } = {}): void {
+    this.#cluster.restore(backup, backup.version + bumpRevision);
   }
 
   /** Writes with a `seq` above this one, oldest first, as far as they are kept. */

@@ -74,7 +74,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'an ENI that a describe does not show yet is gone',
     file: 'src/allocation/interface-step.ts',
-    from: "return isExpected ? { do: 'done' } : (mayPrecede(view, observation, nowMs) ?? { do: 'done' });",
+    from: "return olderThan(sinceMs + LAG_MS, observation, nowMs) ?? { do: 'done' };",
     to: "return { do: 'done' };",
   },
   {

@@ -1,5 +1,5 @@
+import { suspicionOf } from '../../allocation/audit.ts';
 import { holdOf, isBraked, judgeOrphans, type OrphanHold } from '../../allocation/orphans.ts';
-import { sameSecurityGroups } from '../../allocation/security-groups.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -149,22 +149,17 @@ export class Collector {
   }
 
   /**
-   * Triggers an observation of bound records whose ENI is not attached in the listing or has other security groups.
-   * Their own controllers decide.
+   * Triggers an observation of records with which the listing disagrees. Their own controllers decide.
    */
   #suspectRecords(listed: Map<string, Eni>): number {
     const { informers, observer } = this.#context;
     let suspected = 0;
     let drifted = 0;
     for (const podEni of informers.podEnis.store.values()) {
-      if (podEni.status?.phase !== 'Bind' || podEni.metadata.deletionTimestamp !== undefined) continue;
       for (const { eni } of podEni.spec.allocations ?? []) {
-        if (eni.id === '') continue;
-        const shown = listed.get(eni.id);
-        if (shown?.status === 'InUse') {
-          if (!hasDrifted(eni.securityGroupIDs, shown) || drifted >= DRIFTED_PER_ROUND) continue;
-          drifted += 1;
-        }
+        const suspicion = suspicionOf(podEni, eni.id, listed.get(eni.id));
+        if (suspicion === undefined || (suspicion === 'securityGroups' && drifted >= DRIFTED_PER_ROUND)) continue;
+        if (suspicion === 'securityGroups') drifted += 1;
         observer.expect(eni.id, 'read', `${podEni.metadata.namespace}/${podEni.metadata.name}`, 'audit');
         suspected += 1;
       }
@@ -182,9 +177,4 @@ export class Collector {
 
 function isSettled({ status }: Eni): boolean {
   return status === 'InUse' || status === 'Available';
-}
-
-/** Upstream's records may name no groups; then any groups match. */
-function hasDrifted(recorded: string[] | undefined, shown: Eni): boolean {
-  return recorded !== undefined && recorded.length > 0 && !sameSecurityGroups(recorded, shown.securityGroupIds);
 }

@@ -85,6 +85,11 @@ export class EniDriver {
     this.#calls = new PendingCalls(options);
   }
 
+  /** Entries held for subjects. */
+  get size(): number {
+    return this.#calls.size;
+  }
+
   /** The last call that was sent for a subject. */
   operation(id: string): Operation | undefined {
     return this.#calls.get(id);

@@ -81,6 +81,11 @@ export class EniSearch {
     options.signal.addEventListener('abort', () => this.#turnWait?.abort(options.signal.reason), { once: true });
   }
 
+  /** Questions that wait for a request. */
+  get size(): number {
+    return this.#waiting.size;
+  }
+
   /**
    * Resolves when a request is about to leave that has a place for one question. The holder of the seat must ask or
    * give it back before doing anything else, because the other seats wait for it.

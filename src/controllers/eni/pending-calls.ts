@@ -109,6 +109,11 @@ export class PendingCalls {
     options.signal.addEventListener('abort', () => this.#abortAll(), { once: true });
   }
 
+  /** Entries held for subjects. */
+  get size(): number {
+    return this.#operations.size + this.#waiting.size + this.#unanswered.size + this.#kept.size;
+  }
+
   /** The last call that was sent: in progress, or its result. */
   get(id: string): Operation | undefined {
     return this.#operations.get(id);

@@ -89,6 +89,11 @@ export class NodeController {
     });
   }
 
+  /** Entries held for nodes. */
+  get size(): number {
+    return this.#failures.size + this.#planner.size;
+  }
+
   /** Kubernetes nodes, Node CRs, and changes to `eni-config`, which concern all nodes. */
   watches(): Watch[] {
     const { coreNodes, nodes, configMaps } = this.#context.informers;

@@ -54,6 +54,11 @@ export class TrunkPlanner {
     this.#context = context;
   }
 
+  /** Questions about instances, and answers that were not used yet. */
+  get size(): number {
+    return this.#surveys.size;
+  }
+
   /** @throws CloudError */
   async plan(node: TerwayNode, identity: NodeIdentity, attempt: number, signal: AbortSignal): Promise<TrunkPlan> {
     const survey = this.#survey(node.metadata.name, identity.instanceId);

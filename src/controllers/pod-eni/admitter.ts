@@ -87,6 +87,11 @@ export class PodAdmitter {
     this.#escapes = new EscapedPods(context);
   }
 
+  /** Pods with a write or a look-up in progress. */
+  get size(): number {
+    return this.#unresolved.size + this.#lookups.size;
+  }
+
   /** @returns `again` when a PodENI was written. */
   async admit(key: string, pod: Pod | undefined, signal: AbortSignal): Promise<Admission> {
     const { informers, escaped } = this.#context;

@@ -73,23 +73,28 @@ export class PodEniController {
   readonly #admitter: PodAdmitter;
   readonly #reporter: Reporter;
   readonly #bindReport: BindReport;
+  readonly #operations = new OperationLog();
   /** Names of unbound records that were seen to have a pod now. */
   readonly #successors = new Set<string>();
 
   constructor(context: PodEniContext) {
     this.#context = context;
     const { client, clock, informers, events } = context;
-    const operations = new OperationLog();
-    this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock, operations });
+    this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock, operations: this.#operations });
     this.#reporter = new Reporter({ writer: this.#writer, events, clock });
     this.#bindReport = new BindReport(context);
     this.#interfaces = new InterfaceExecutor(context, {
       writer: this.#writer,
       reporter: this.#reporter,
-      log: operations,
+      log: this.#operations,
       decide: (key, index) => this.#decide(key, index),
     });
     this.#admitter = new PodAdmitter(context, this.#writer);
+  }
+
+  /** Entries held for names. */
+  get size(): number {
+    return this.#successors.size + this.#operations.size + this.#reporter.size + this.#admitter.size;
   }
 
   /** Pods and their records, PodNetworkings that may serve them, sandbox reports of nodes, and labels of namespaces. */
@@ -198,6 +203,9 @@ export class PodEniController {
   }
 
   async #execute(key: string, podEni: PodEni, step: Step, signal: AbortSignal): Promise<Outcome> {
+    // Not right after the write, because its response may be lost.
+    const isReserved = podEni.status?.phase === 'Unbind' && step.do !== 'rebind' && step.do !== 'startBinding';
+    if (isReserved) this.#context.capacity.slots.release(key);
     switch (step.do) {
       case 'nothing':
         return this.#settled(key, podEni, step.untilMs);
@@ -228,7 +236,6 @@ export class PodEniController {
         await this.#writer.unbind(podEni, signal);
         // Observations are kept for a successor that already exists; otherwise they are forgotten at once.
         this.#reporter.forget(key);
-        this.#context.capacity.slots.release(key);
         return 'again';
       case 'finish':
         return this.#finish(key, podEni, signal);
@@ -269,13 +276,12 @@ export class PodEniController {
     this.#context.starts.begin(key, identity.uid);
     const node = this.#nodeView(nodeName);
     if (this.#admitter.standsBehindOthers(key, node)) {
-      this.#interfaces.forget(key, podEni);
+      this.#startWait(key, podEni);
       return {};
     }
     const plan = planRebind(podEni, identity, node, nodeName, { ...capacity, nowMs: clock.now() });
     if (plan.kind === 'wait') {
-      // Observations will be stale when the wait ends.
-      this.#interfaces.forget(key, podEni);
+      this.#startWait(key, podEni);
       return this.#park(key, podEni, plan, signal);
     }
     await this.#writer.rebind(podEni, identity.uid, plan.target, this.#allocationsToBind(podEni), signal);
@@ -303,6 +309,12 @@ export class PodEniController {
     const allocations = (podEni.spec.allocations ?? []).map((allocation) => withSecurityGroups(allocation, networking));
     await this.#writer.applySecurityGroups(podEni, allocations, signal);
     this.#context.wakePod(keyOf(podEni.metadata));
+  }
+
+  /** A reserved address waits without a slot. Observations will be stale when the wait ends. */
+  #startWait(key: string, podEni: PodEni): void {
+    if (podEni.status?.phase === 'Unbind') this.#context.capacity.slots.release(key);
+    this.#interfaces.forget(key, podEni);
   }
 
   async #park(key: string, podEni: PodEni, plan: Waiting, signal: AbortSignal): Promise<Outcome> {

@@ -21,6 +21,11 @@ export class OperationLog {
   readonly #pending = new Map<string, OperationRecord[]>();
   readonly #failures = new Map<string, string>();
 
+  /** Entries held for PodENIs. */
+  get size(): number {
+    return this.#pending.size + this.#failures.size;
+  }
+
   /** @param key of the PodENI. */
   note(key: string, { kind, endedMs, durationMs, eniId, requestId, failure }: EndedCall): void {
     if (failure !== undefined) this.#failures.set(key, failure.message);

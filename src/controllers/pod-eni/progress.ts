@@ -29,6 +29,11 @@ export class ProgressPacer {
     this.#clock = clock;
   }
 
+  /** Waits that were reported or will be. */
+  get size(): number {
+    return this.#noted.size;
+  }
+
   /** @param urgent an error is written at once when it is the first report for the key. */
   judge(key: string, text: string, urgent: boolean): ProgressVerdict {
     const nowMs = this.#clock.now();

@@ -29,6 +29,11 @@ export class Reporter {
     this.#pacer = new ProgressPacer(options.clock);
   }
 
+  /** Waits that were reported or will be. */
+  get size(): number {
+    return this.#pacer.size;
+  }
+
   /** An ordinary wait: written only when it takes long. */
   async waiting(report: Report): Promise<{ requeueAfterMs?: number }> {
     return this.#say(report, false);

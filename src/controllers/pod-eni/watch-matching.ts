@@ -1,13 +1,13 @@
 import type { Informers } from '../../cluster/informers.ts';
-import { keyOf } from '../../kube/types.ts';
+import { type HasMetadata, keyOf } from '../../kube/types.ts';
 import type { Clock } from '../../util/clock.ts';
 import { Coalesced } from '../../util/coalesced.ts';
 import type { PendingPods } from '../pending-pods.ts';
 import { type Watch, watch } from '../watch.ts';
 
 /**
- * Pods that a new or changed PodNetworking may select, or whose namespace changed its labels. When a term starts,
- * hundreds of PodNetworkings appear at once; one pass over the pods serves all of them.
+ * Pods that a new or changed PodNetworking may select, or whose namespace changed its labels: those without a record, which
+ * are few. When a term starts, hundreds of PodNetworkings appear at once; one pass over those pods serves all of them.
  */
 export function watchMatching(context: {
   clock: Clock;
@@ -23,10 +23,19 @@ export function watchMatching(context: {
     return records.filter(({ status }) => status?.phase !== 'Bind').map(({ metadata }) => keyOf(metadata));
   };
   return (add) => {
+    const unrecorded = new Set<string>();
+    const note = ({ metadata }: HasMetadata) => {
+      const key = keyOf(metadata);
+      if (pods.store.get(key) !== undefined && podEnis.store.get(key) === undefined) unrecorded.add(key);
+      else unrecorded.delete(key);
+      return [];
+    };
     const withoutRecord = new Coalesced(clock, () => {
-      for (const key of pods.store.keys()) if (podEnis.store.get(key) === undefined) add(key);
+      for (const key of unrecorded) add(key);
     });
     const watches = [
+      watch(pods, { added: note, removed: note }),
+      watch(podEnis, { added: note, removed: note }),
       watch(informers.podNetworkings, {
         added: ({ metadata }) => {
           wake(metadata.name);

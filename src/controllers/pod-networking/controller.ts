@@ -82,6 +82,7 @@ export class PodNetworkingController {
         added: ({ metadata }) => [metadata.name],
         // Our own write comes from a reconcile that continues anyway.
         changed: (_, { metadata }, origin) => (origin === 'write' ? [] : [metadata.name]),
+        removed: ({ metadata }) => [metadata.name],
       }),
       watch(informers.podEnis, {
         added: (podEni) => this.#count(podEni),

@@ -30,6 +30,11 @@ export class NetworkingNews {
     this.#queue = options.queue;
   }
 
+  /** Entries held for PodNetworkings and their PodENIs. */
+  get size(): number {
+    return this.known.size + this.stats.size;
+  }
+
   /** The stats of its pods changed. */
   changed(name: string): void {
     this.#queue.addAfter(name, this.#delayOf(name));

@@ -41,8 +41,7 @@ export class SecurityGroupRollout {
     if (outdated.size === 0 || rolloutGate(networking) !== 'open') return false;
     const { quota, informers } = this.#context;
     const podsWaitForCalls = PODS_WAIT_FOR.some((api) => quota.status(api).waiting > 0);
-    // A copy, because each write changes the stats.
-    for (const key of [...outdated].slice(0, rolloutAllowance(changing.size, podsWaitForCalls))) {
+    for (const key of firstOf(outdated, rolloutAllowance(changing.size, podsWaitForCalls))) {
       const podEni = informers.podEnis.store.get(key);
       if (podEni === undefined) continue;
       try {
@@ -54,4 +53,14 @@ export class SecurityGroupRollout {
     }
     return outdated.size > 0;
   }
+}
+
+/** A copy, because each write changes the stats; of no more than needed, because there may be thousands. */
+function firstOf(keys: ReadonlySet<string>, count: number): string[] {
+  const first: string[] = [];
+  for (const key of keys) {
+    if (first.length >= count) break;
+    first.push(key);
+  }
+  return first;
 }
