@@ -1,8 +1,7 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Datapath, PodAttachment } from '../datapath/types.ts';
 import type { AttachmentRequest } from './cni/request.ts';
 import type { RecordStore } from './records.ts';
+import type { SandboxNetns } from './sandbox-netns.ts';
 import type { AssignmentWaiter } from './waiter.ts';
 
 /**
@@ -18,7 +17,7 @@ export async function rebuildRecords(options: {
   datapath: Datapath;
   waiter: AssignmentWaiter;
   pods: readonly { namespace: string; name: string }[];
-  netnsDirectory: string;
+  netns: SandboxNetns;
 }): Promise<{ key: string; pod: string }[]> {
   const { records, datapath, waiter } = options;
   const rebuilt: { key: string; pod: string }[] = [];
@@ -27,9 +26,7 @@ export async function rebuildRecords(options: {
     const [containerId, ifName] = [key.slice(0, dot), key.slice(dot + 1)];
     if (containerId === '' || ifName === '') continue;
     const taken = new Set(records.all().map(({ attachment }) => attachment.netnsPath));
-    const free = (await readdir(options.netnsDirectory).catch(() => []))
-      .map((name) => join(options.netnsDirectory, name))
-      .filter((path) => !taken.has(path));
+    const free = (await options.netns.paths()).filter((path) => !taken.has(path));
     for (const pod of options.pods) {
       const hasRecord = records
         .all()
