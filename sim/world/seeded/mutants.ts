@@ -26,7 +26,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a reservation is bound without reading the pod',
     file: 'src/controllers/pod-eni/controller.ts',
-    from: "case 'startBinding':\n        // A store that is late may still show the pod whose end the record has seen.\n        if (await this.#podIsGone(key, podEni, signal)) return { requeueAfterMs: LAG_RECHECK_MS };",
+    from: "case 'startBinding':\n        // A store that is late may still show the pod whose end the record has seen.\n        if (!(await this.#ownerRuns(key, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };",
     to: "case 'startBinding':",
   },
   {
@@ -38,8 +38,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the pod is not read before its interface is taken away',
     file: 'src/controllers/pod-eni/controller.ts',
-    from: 'const pod = await this.#context.client.get(podResource, splitKey(key), { signal });',
-    to: 'return true;\n      const pod = await this.#context.client.get(podResource, splitKey(key), { signal });',
+    from: 'const pod = await this.#readPod(key, signal);\n    const isReserved',
+    to: 'return true;\n    const pod = await this.#readPod(key, signal);\n    const isReserved',
   },
   {
     name: 'every creation has a new token',

@@ -219,7 +219,7 @@ export class PodEniController {
         return this.#rebind(key, podEni, signal);
       case 'startBinding':
         // A store that is late may still show the pod whose end the record has seen.
-        if (await this.#podIsGone(key, podEni, signal)) return { requeueAfterMs: LAG_RECHECK_MS };
+        if (!(await this.#ownerRuns(key, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
         await this.#writer.binding(podEni, signal);
         return 'again';
       case 'bind':
@@ -361,17 +361,32 @@ export class PodEniController {
    * lag. A reservation belongs to the name, so a pod with another uid is its next user.
    */
   async #podIsGone(key: string, podEni: PodEni, signal: AbortSignal): Promise<boolean> {
+    const pod = await this.#readPod(key, signal);
+    const isReserved = isFixed(podEni) && podEni.status?.phase === 'Unbind';
+    return pod === undefined || !(isReserved || isOwnedBy(podEni, pod));
+  }
+
+  /** Whether the pod that the record was given to still runs, from such a read. */
+  async #ownerRuns(key: string, podEni: PodEni, signal: AbortSignal): Promise<boolean> {
+    const pod = await this.#readPod(key, signal);
+    return pod !== undefined && isOwnedBy(podEni, pod);
+  }
+
+  /** @returns undefined when it is gone or has finished */
+  async #readPod(key: string, signal: AbortSignal): Promise<Pod | undefined> {
     try {
       const pod = await this.#context.client.get(podResource, splitKey(key), { signal });
-      const owner = podEni.metadata.annotations?.[ANNOTATION_POD_UID];
-      if (isFinished(pod)) return true;
-      const isReserved = isFixed(podEni) && podEni.status?.phase === 'Unbind';
-      return !isReserved && owner !== undefined && pod.metadata.uid !== owner;
+      return isFinished(pod) ? undefined : pod;
     } catch (error) {
-      if (isNotFound(error)) return true;
+      if (isNotFound(error)) return undefined;
       throw error;
     }
   }
+}
+
+function isOwnedBy({ metadata }: PodEni, pod: Pod): boolean {
+  const owner = metadata.annotations?.[ANNOTATION_POD_UID];
+  return owner === undefined || pod.metadata.uid === owner;
 }
 
 function isHeldByUs({ metadata }: PodEni): boolean {
