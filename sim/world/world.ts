@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema } from '../../src/crds/node.ts';
+import { type NodeRuntime, nodeRuntimeSchema } from '../../src/crds/node-runtime.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
 import { isRecord } from '../../src/util/json.ts';
 import { type Random, seededRandom } from '../../src/util/random.ts';
@@ -17,6 +18,7 @@ import type { KubeObject } from '../kube/model/objects.ts';
 import type { CloudCall, CloudFault } from './cloud-link.ts';
 import { unsettled, violations, type WorldState } from './invariants.ts';
 import { Kubelets } from './kubelets.ts';
+import { Machine, type MachineOptions } from './node/machine.ts';
 import { WorldReplica } from './replica.ts';
 
 export interface WorldOptions {
@@ -54,6 +56,7 @@ export const PODENIS = `podenis.${GROUP}`;
 export const PODNETWORKINGS = `podnetworkings.${GROUP}`;
 const NODES = `nodes.${GROUP}`;
 export const NETWORKINTERFACES = `networkinterfaces.${GROUP}`;
+export const NODERUNTIMES = `noderuntimes.${GROUP}`;
 
 /** Read once: the files do not change while a world runs. */
 const CRDS = readdirSync(CRD_DIRECTORY)
@@ -61,8 +64,8 @@ const CRDS = readdirSync(CRD_DIRECTORY)
   .map((file) => resourceOfCrd(parse(readFileSync(join(CRD_DIRECTORY, file), 'utf8'))));
 
 /**
- * A cluster and its cloud on virtual time: models of the API server and of ECS, kubelets, and replicas of the shipped control
- * plane. The same options and the same calls give the same run.
+ * A cluster and its cloud on virtual time: models of the API server and of ECS, kubelets, replicas of the shipped control
+ * plane, and nodes with the shipped agent. The same options and the same calls give the same run.
  */
 export class World {
   readonly clock: VirtualClock;
@@ -76,9 +79,11 @@ export class World {
   readonly #kubelets: Kubelets;
   readonly #nodeVSwitchId: string;
   readonly #replicas: WorldReplica[] = [];
+  readonly #machines = new Map<string, Machine>();
   readonly #readPodEni = readOnce((object) => podEniSchema.parse(object));
   readonly #readNetworkInterface = readOnce((object) => networkInterfaceSchema.parse(object));
   readonly #readNode = readOnce((object) => nodeSchema.parse(object));
+  readonly #readNodeRuntime = readOnce((object) => nodeRuntimeSchema.parse(object));
   #nodes = 0;
 
   constructor(options: WorldOptions = {}) {
@@ -93,7 +98,7 @@ export class World {
     this.#nodeVSwitchId = this.addVSwitch('10.0.0.0/16');
     this.podVSwitchId = this.addVSwitch('10.1.0.0/16');
     this.securityGroupId = this.cloud.createSecurityGroup({ vpcId: this.vpcId, name: 'pods' }, nowMs);
-    this.#kubelets = new Kubelets(this.kube, this.clock);
+    this.#kubelets = new Kubelets(this.kube, this.clock, (nodeName) => this.#machines.has(nodeName));
     const eniConf = {
       vswitches: { [ZONE]: [this.#nodeVSwitchId] },
       security_group: this.securityGroupId,
@@ -153,6 +158,35 @@ export class World {
       status: { conditions: [{ type: 'Ready', status: 'True' }] },
     });
     return { name, instanceId };
+  }
+
+  /** Gives a node a node agent of ours, and a kubelet and a runtime for it. */
+  addMachine(
+    { name, instanceId }: { name: string; instanceId: string },
+    options: Pick<MachineOptions, 'onCall' | 'onFailure' | 'onError'> = {},
+  ): Machine {
+    const { kube, clock, random, cloud } = this;
+    const machine = new Machine({
+      ...options,
+      nodeName: name,
+      instanceId,
+      kube,
+      clock,
+      random,
+      kubeFaults: this.#options.kubeFaults,
+      hasTrunk: (mac) =>
+        cloud
+          .enis()
+          .some((eni) => eni.macAddress === mac && eni.status === 'InUse' && eni.attachment?.instanceId === instanceId),
+    });
+    this.#machines.set(name, machine);
+    return machine;
+  }
+
+  /** The machine of a node ends. */
+  removeMachine(nodeName: string): void {
+    this.#machines.get(nodeName)?.end();
+    this.#machines.delete(nodeName);
   }
 
   createPod({
@@ -236,6 +270,7 @@ export class World {
   /** Ends every replica at once. */
   end(): void {
     for (const replica of this.#replicas) replica.kill();
+    for (const machine of this.#machines.values()) machine.end();
     this.#kubelets.end();
   }
 
@@ -243,6 +278,11 @@ export class World {
 
   get replicas(): readonly WorldReplica[] {
     return this.#replicas;
+  }
+
+  /** Of nodes with a node agent. */
+  get machines(): ReadonlyMap<string, Machine> {
+    return this.#machines;
   }
 
   podEni(key: string): PodEni | undefined {
@@ -253,6 +293,11 @@ export class World {
 
   podEnis(): PodEni[] {
     return this.kube.objects(PODENIS).map(this.#readPodEni);
+  }
+
+  nodeRuntime(nodeName: string): NodeRuntime | undefined {
+    const found = this.kube.peek(NODERUNTIMES, { namespace: undefined, name: nodeName });
+    return found === undefined ? undefined : this.#readNodeRuntime(found);
   }
 
   isBound(key: string): boolean {

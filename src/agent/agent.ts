@@ -17,7 +17,6 @@ import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
 import { NodeSync } from './node-sync.ts';
 import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
 import { PodDeviations } from './pod-deviations.ts';
-import { rebuildRecords } from './rebuild.ts';
 import { RecordStore } from './records.ts';
 import { answerReleases } from './release-answers.ts';
 import { podResource } from './resources.ts';
@@ -51,17 +50,17 @@ export class Agent {
   readonly #queue: KeyedQueue;
   readonly #podDeviations = new PodDeviations();
   readonly metrics: AgentMetrics;
-  readonly #corrupt: string[];
   #synced = false;
+  /** See {@link answerReleases}; set once it is known which sandboxes there are, so that the others can be reported as gone. */
+  #answerRelease: ((key: string) => void) | undefined;
   /** Problems with the programs of ENIs that the last look found and could not repair. */
   #limit: string | undefined;
   #problem: string | undefined = 'the node has not been looked at yet';
 
-  private constructor(options: AgentOptions, records: RecordStore, corrupt: string[]) {
+  private constructor(options: AgentOptions, records: RecordStore) {
     const { client, nodeName, clock, random, log, datapath, host, config } = options;
     this.#options = options;
     this.#records = records;
-    this.#corrupt = corrupt;
     this.#view = createNodeView({
       client,
       nodeName,
@@ -82,7 +81,7 @@ export class Agent {
       nodeName,
       clock,
       view: this.#view,
-      isUsed: (pod) => records.hasSandboxOf(pod.uid) || this.#isAlive(pod),
+      isUsed: (pod) => this.#isUsed(pod),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
     this.#plugin = new CniPlugin({
@@ -102,6 +101,14 @@ export class Agent {
       waiter: this.#waiter,
       plugin: this.#plugin,
       netns: host.netns,
+      pods: () => this.#view.pods.store.list().map(({ metadata: { namespace = '', name } }) => ({ namespace, name })),
+      onRebuilt: ({ key, pod }) =>
+        log.info(
+          { record: key, pod },
+          pod === undefined
+            ? 'a record that could not be read was about a sandbox that is gone'
+            : 'a record was rebuilt from kernel and API server',
+        ),
       onProblem: (message, error) => log.warn(error === undefined ? {} : { err: errorMessage(error) }, message),
     });
     this.metrics = createAgentMetrics({
@@ -115,15 +122,11 @@ export class Agent {
 
   /** Reads the records of an earlier run. Nothing runs yet. */
   static async create(options: AgentOptions): Promise<Agent> {
-    const { store, corrupt } = await RecordStore.open(options.host.records);
-    for (const { key, movedTo, message } of corrupt) {
-      options.log.error({ record: key, movedTo }, `a record could not be read and was set aside: ${message}`);
+    const { store, unreadable } = await RecordStore.open(options.host.records);
+    for (const { key, keptAs, message } of unreadable) {
+      options.log.error({ record: key, keptAs }, `a record could not be read, and will be rebuilt: ${message}`);
     }
-    return new Agent(
-      options,
-      store,
-      corrupt.map(({ key }) => key),
-    );
+    return new Agent(options, store);
   }
 
   /** Why pods cannot be served; undefined when they can. */
@@ -145,15 +148,7 @@ export class Agent {
       await nodeViewSynced(this.#view, signal);
       this.#synced = true;
       log.info({ sandboxes: this.#records.all().length }, 'the objects of this node are known');
-      await this.#rebuild();
-      // Only now that every sandbox has its record again.
-      this.#reporter.start();
-      answerReleases({
-        podEnis: this.#view.podEnis.store,
-        records: this.#records,
-        queue: this.#queue,
-        reporter: this.#reporter,
-      });
+      this.#startReporting();
       await this.#lookRepeatedly(signal);
     } catch (error) {
       if (!signal.aborted) throw error;
@@ -162,6 +157,18 @@ export class Agent {
       await view;
       await this.#reporter.close();
     }
+  }
+
+  /** Once the node is known and every sandbox has its record. */
+  #startReporting(): void {
+    if (this.#answerRelease !== undefined || this.#records.unreadable.size > 0) return;
+    this.#reporter.start();
+    this.#answerRelease = answerReleases({
+      podEnis: this.#view.podEnis.store,
+      records: this.#records,
+      queue: this.#queue,
+      reporter: this.#reporter,
+    });
   }
 
   #handlers(signal: AbortSignal): AgentHandlers {
@@ -188,21 +195,9 @@ export class Agent {
     return pod?.metadata.uid === uid && pod.metadata.deletionTimestamp === undefined && !hasEnded;
   }
 
-  async #rebuild(): Promise<void> {
-    if (this.#corrupt.length === 0) return;
-    const { datapath, host, log } = this.#options;
-    const rebuilt = await rebuildRecords({
-      keys: this.#corrupt,
-      records: this.#records,
-      datapath,
-      waiter: this.#waiter,
-      pods: this.#view.pods.store
-        .list()
-        .map(({ metadata }) => ({ namespace: metadata.namespace ?? '', name: metadata.name })),
-      netns: host.netns,
-    });
-    for (const { key, pod } of rebuilt)
-      log.info({ record: key, pod }, 'a record was rebuilt from kernel and API server');
+  /** Whether the pod has a sandbox, or may have or get one. What is not reported before everything is known is so after. */
+  #isUsed(pod: ReportedPod): boolean {
+    return this.#answerRelease === undefined || this.#records.hasSandboxOf(pod.uid) || this.#isAlive(pod);
   }
 
   async #lookRepeatedly(signal: AbortSignal): Promise<void> {
@@ -228,6 +223,7 @@ export class Agent {
       await this.#look({ dryRun: false, nodeOnly: scope === 'node' });
       if (scope === 'node') return;
       this.#problem = undefined;
+      this.#startReporting();
       if (await host.openForPods()) log.info('the node is open for pods: the CNI configuration was written');
     } catch (error) {
       this.#problem = `the last look at the node failed: ${errorMessage(error)}`;
@@ -314,9 +310,9 @@ export class Agent {
       },
       removed: ({ attachment }) => {
         log.info({ pod: `${attachment.namespace}/${attachment.name}` }, 'network removed');
-        // A pod that lives on gets another sandbox. If its PodENI leaves instead, answerReleases reports it.
-        const isUsed = this.#records.hasSandboxOf(attachment.uid) || this.#isAlive(attachment);
-        if (!isUsed) this.#reporter.report(attachment, 'deleted');
+        // A pod that lives on gets another sandbox, unless its PodENI leaves.
+        if (this.#isUsed(attachment)) this.#answerRelease?.(`${attachment.namespace}/${attachment.name}`);
+        else this.#reporter.report(attachment, 'deleted');
       },
     };
   }

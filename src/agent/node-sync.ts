@@ -3,6 +3,7 @@ import { errorMessage } from '../util/errors.ts';
 import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { AttachmentRequest } from './cni/request.ts';
 import type { CniPlugin } from './plugin.ts';
+import { type RebuiltRecord, rebuildRecords } from './rebuild.ts';
 import { type RecordStore, recordKey, type SandboxRecord } from './records.ts';
 import type { SandboxNetns } from './sandbox-netns.ts';
 import type { AssignmentWaiter } from './waiter.ts';
@@ -13,7 +14,11 @@ export interface NodeSyncOptions {
   waiter: AssignmentWaiter;
   queue: KeyedQueue;
   plugin: CniPlugin;
-  netns: Pick<SandboxNetns, 'exists'>;
+  netns: SandboxNetns;
+  /** All of the node, as far as they are known. */
+  pods: () => readonly { namespace: string; name: string }[];
+  /** Called for records that could not be read. */
+  onRebuilt: (record: RebuiltRecord) => void;
   /** Called for sandboxes that were removed without a DEL, and for failures. */
   onProblem: (message: string, error?: unknown) => void;
 }
@@ -48,6 +53,7 @@ export class NodeSync {
   async run(options: SyncOptions = {}): Promise<SyncReport> {
     const { dryRun = false, nodeOnly = false } = options;
     if (!dryRun && !nodeOnly) {
+      await this.#rebuild();
       await this.#removeGone();
       await this.#followAssignments();
     }
@@ -57,7 +63,16 @@ export class NodeSync {
         .all()
         .filter(({ phase }) => phase !== 'deleting')
         .map(({ attachment }) => attachment);
-    return datapath.sync(wanted, { dryRun, nodeOnly });
+    // What has no record then may belong to a sandbox whose record cannot be read.
+    return datapath.sync(wanted, { dryRun, nodeOnly, keepLeftovers: records.unreadable.size > 0 });
+  }
+
+  async #rebuild(): Promise<void> {
+    try {
+      for (const record of await rebuildRecords(this.#options)) this.#options.onRebuilt(record);
+    } catch (error) {
+      this.#options.onProblem('a record that cannot be read could not be rebuilt; the next look tries again', error);
+    }
   }
 
   /** A sandbox whose namespace is gone cannot come back; its DEL was missed or is still to come. */

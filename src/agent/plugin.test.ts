@@ -69,7 +69,9 @@ async function start() {
     queue,
     plugin,
     onProblem: (message) => told.push(message),
-    netns: { exists: async (path) => !gone.has(path) },
+    netns: { exists: async (path) => !gone.has(path), paths: async () => [] },
+    pods: () => [],
+    onRebuilt: () => undefined,
   });
   return { records, waiter, plugin, sync, told, gone, queue };
 }

@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** A file of the folder that is being written. Disposing closes it. */
@@ -20,7 +20,7 @@ export interface RecordFiles {
   remove(name: string): Promise<void>;
   /** Until this resolves, a crash of the machine may undo what was renamed and removed. */
   sync(): Promise<void>;
-  /** Moves a file out of the way. @returns its path */
+  /** Keeps the content of a file for people, whatever becomes of the file. @returns where */
   setAside(name: string): Promise<string>;
 }
 
@@ -50,7 +50,10 @@ export function recordFilesIn(directory: string): RecordFiles {
     async setAside(name) {
       const target = join(directory, 'corrupt', name);
       await mkdir(join(directory, 'corrupt'), { recursive: true, mode: 0o700 });
-      await rename(join(directory, name), target);
+      await link(join(directory, name), target).catch((error: unknown) => {
+        // By an earlier run.
+        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+      });
       return target;
     },
   };

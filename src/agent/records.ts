@@ -74,10 +74,10 @@ export function recordKey(containerId: string, ifName: string): string {
   return `${containerId}.${ifName}`;
 }
 
-/** A file that could not be read as a record; it was moved to the folder `corrupt`. */
-export interface CorruptRecord {
+/** A file that could not be read as a record. Its content is kept in the folder `corrupt`. */
+export interface UnreadableRecord {
   key: string;
-  movedTo: string;
+  keptAs: string;
   message: string;
 }
 
@@ -85,15 +85,17 @@ export interface CorruptRecord {
 export class RecordStore {
   readonly #files: RecordFiles;
   readonly #records = new Map<string, SandboxRecord>();
+  /** Their files stay until they are replaced or removed, so that the next process knows of them too. */
+  readonly #unreadable = new Set<string>();
 
   private constructor(files: RecordFiles) {
     this.#files = files;
   }
 
-  /** Reads the folder. Half-written files of a crash are removed; files that are no records are set aside. */
-  static async open(files: RecordFiles): Promise<{ store: RecordStore; corrupt: CorruptRecord[] }> {
+  /** Reads the folder. Half-written files of a crash are removed. */
+  static async open(files: RecordFiles): Promise<{ store: RecordStore; unreadable: UnreadableRecord[] }> {
     const store = new RecordStore(files);
-    const corrupt: CorruptRecord[] = [];
+    const unreadable: UnreadableRecord[] = [];
     for (const name of await files.list()) {
       if (name.endsWith('.tmp')) {
         await files.remove(name);
@@ -104,11 +106,17 @@ export class RecordStore {
       try {
         store.#records.set(key, parseRecord(key, await files.read(name)));
       } catch (error) {
-        const movedTo = await files.setAside(name);
-        corrupt.push({ key, movedTo, message: errorMessage(error).split('\n')[0] ?? '' });
+        store.#unreadable.add(key);
+        const message = errorMessage(error).split('\n')[0] ?? '';
+        unreadable.push({ key, keptAs: await files.setAside(name), message });
       }
     }
-    return { store, corrupt };
+    return { store, unreadable };
+  }
+
+  /** Keys of sandboxes whose record could not be read, and was neither replaced nor removed since. */
+  get unreadable(): ReadonlySet<string> {
+    return this.#unreadable;
   }
 
   get(key: string): SandboxRecord | undefined {
@@ -128,10 +136,19 @@ export class RecordStore {
   async put(record: SandboxRecord): Promise<void> {
     const key = recordKey(record.attachment.containerId, record.ifName);
     const name = `${key}.json`;
-    await this.#write(`${name}.tmp`, JSON.stringify({ version: 1, ...record }));
-    await this.#files.rename(`${name}.tmp`, name);
-    await this.#files.sync();
+    const temporary = `${name}.tmp`;
+    try {
+      await this.#write(temporary, JSON.stringify({ version: 1, ...record }));
+      await this.#files.rename(temporary, name);
+    } catch (error) {
+      // What cannot be removed now is removed by the next process.
+      await this.#files.remove(temporary).catch(() => undefined);
+      throw error;
+    }
+    // The next process will find it, even if this one fails to make sure of that.
     this.#records.set(key, record);
+    this.#unreadable.delete(key);
+    await this.#files.sync();
   }
 
   /** A missing record is no error. */
@@ -139,6 +156,7 @@ export class RecordStore {
     await this.#files.remove(`${key}.json`);
     await this.#files.sync();
     this.#records.delete(key);
+    this.#unreadable.delete(key);
   }
 
   async #write(name: string, text: string): Promise<void> {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 export interface SandboxNetns {
   /** Whether the namespace of this path still exists. */
   exists(path: string): Promise<boolean>;
-  /** Paths of all of them; none when they cannot be read. */
+  /** Paths of all of them. */
   paths(): Promise<string[]>;
 }
 
@@ -13,18 +13,27 @@ export interface SandboxNetns {
 export function sandboxNetnsIn(directory: string): SandboxNetns {
   return {
     exists: isMounted,
-    paths: async () => (await readdir(directory).catch(() => [])).map((name) => join(directory, name)),
+    async paths() {
+      const names = await readdir(directory).catch((error: unknown) => {
+        if (isMissing(error)) return [];
+        throw error;
+      });
+      return names.map((name) => join(directory, name));
+    },
   };
 }
 
 /** The runtime keeps a namespace alive by a mount. Without the mount, an empty file on another file system remains. */
 async function isMounted(path: string): Promise<boolean> {
   const found = await stat(path).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return undefined;
+    if (isMissing(error)) return undefined;
     throw error;
   });
   if (found === undefined) return false;
   const self = await stat('/proc/self/ns/net');
   return found.dev === self.dev;
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
 }

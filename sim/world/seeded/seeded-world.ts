@@ -4,6 +4,7 @@ import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { ApiCall, RequestFault } from '../../kube/faults.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import type { CloudCall, CloudFault } from '../cloud-link.ts';
+import { nodeNameOf } from '../kubelets.ts';
 import type { WorldReplica } from '../replica.ts';
 import { INSTANCE_TYPE, NETWORKINTERFACES, PODENIS, PODNETWORKINGS, World } from '../world.ts';
 import { SeededFaults } from './faults.ts';
@@ -343,12 +344,6 @@ export class SeededWorld {
 
 export function keyOfPod(pod: number): string {
   return `${NAMESPACE}/${PODS[pod]?.name ?? ''}`;
-}
-
-export function nodeNameOf(pod: KubeObject): string {
-  const { spec } = pod;
-  const name = typeof spec === 'object' && spec !== null && 'nodeName' in spec ? spec.nodeName : undefined;
-  return typeof name === 'string' ? name : '';
 }
 
 function nodeName(node: number): string {

@@ -7,8 +7,9 @@ import type { JournalEntry } from '../../cloud/model/journal.ts';
 import type { WriteRecord } from '../../kube/model/journal.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { unsettled, violations, type WorldState } from '../invariants.ts';
+import { nodeNameOf } from '../kubelets.ts';
 import { PODENIS, PODNETWORKINGS } from '../world.ts';
-import { nodeNameOf, type SeededWorld } from './seeded-world.ts';
+import type { SeededWorld } from './seeded-world.ts';
 
 const MINUTE_MS = 60_000;
 
