@@ -127,3 +127,31 @@ test('the end of a sandbox is confirmed although the watch of pods is late', asy
   expect((detaches(made)[0] ?? 0) - deletedMs).toBeLessThan(5000);
   expect(saysGone(made, sandbox)).toBe(true);
 });
+
+test.each(['elastic', 'fixed'])(
+  'a new leader whose store still shows the %s pod waits for its node',
+  async (networking) => {
+    const made = new World();
+    world = made;
+    const machine = made.addMachine(made.addNode());
+    const first = made.startReplica();
+    await made.until('trunk', () => made.trunkOf('node-1') !== undefined, 60_000);
+    const second = made.startReplica();
+    await made.run(1000);
+    made.createPod({ ...POD, networking, ownerKind: 'StatefulSet' });
+    await made.until('a sandbox', () => machine.runtime.sandboxes.some(({ state }) => state === 'running'), 60_000);
+    await made.run(2000);
+    for (const watch of second.transport.watches) watch.freeze();
+    const [sandbox] = machine.runtime.sandboxes;
+    machine.kubelet.linger(sandbox?.pod.uid ?? '', made.clock.monotonicMs() + 25_000);
+    const deletedMs = made.clock.now();
+    made.deletePod(KEY, 0);
+    await made.run(500);
+    expect(
+      made.podEni(KEY)?.status?.phase === 'Detaching' || made.podEni(KEY)?.metadata.deletionTimestamp,
+    ).toBeTruthy();
+    first.kill();
+    await made.until('detached', () => detaches(made).length > 0, 5 * 60_000);
+    expect((detaches(made)[0] ?? 0) - deletedMs).toBeGreaterThan(25_000);
+  },
+);

@@ -1,5 +1,5 @@
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
-import { nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
+import { isOwnerLive, nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
 import { type Capacity, planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
 import { withSecurityGroups } from '../../allocation/security-groups.ts';
@@ -248,6 +248,10 @@ export class PodEniController {
   ): Promise<Outcome> {
     // Without our finalizer the object goes by itself; a foreign finalizer is not ours to wait for.
     if (goal === 'release' && !isHeldByUs(podEni)) return this.#settled(key, podEni, undefined);
+    // The node of a pod that lives is not waited for; a store that is late may still show one that is gone.
+    const pod = podView(this.#context.informers.pods.store.get(key));
+    if (goal === 'release' && isOwnerLive(podEni, pod) && !(await this.#ownerRuns(key, podEni, signal)))
+      return { requeueAfterMs: LAG_RECHECK_MS };
     let soonestMs: number | undefined;
     for (const { index, step } of steps) {
       const allocation = podEni.spec.allocations?.[index];
