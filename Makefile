@@ -55,7 +55,10 @@ soak: $(STAMP) ## Tests that depend on chance, with fresh seeds for MINUTES (10)
 	@exec node scripts/soak.ts --minutes $(or $(MINUTES),10) --project $(or $(PROJECT),unit)
 
 world: $(STAMP) ## Random histories of the shipped control plane on virtual time, SEEDS (200) of them; CRASHES=1 crashes at every call; MUTANTS=1 plants mistakes; SEED=n tells one that failed
-	@exec node sim/world/seeded/cli.ts $(if $(CRASHES),--crashes) $(if $(MUTANTS),--mutants) $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200) --from $(or $(FROM),1))
+	@exec node sim/world/seeded/cli.ts $(if $(CRASHES),--crashes) $(if $(MUTANTS),--mutants) $(if $(SEED),--seed $(SEED),$(if $(SEEDS),--seeds $(SEEDS)) --from $(or $(FROM),1))
+
+world-long: $(STAMP) ## SEEDS (20000) histories, every crash point and every mutant; writes docs/world.json and its page
+	@node sim/world/seeded/cli.ts --long $(if $(SEEDS),--seeds $(SEEDS)); code=$$?; node scripts/generate.ts; exit $$code
 
 world-scale: $(STAMP) ## Thousands of nodes and pods on virtual time: what each phase takes and costs, and what grows with their number
 	@exec node sim/world/scale/cli.ts
@@ -90,4 +93,4 @@ cluster-stop: $(STAMP) ## End that cluster
 clean: ## Remove what was built
 	rm -rf dist node_modules
 
-.PHONY: help setup demo demo-once test check unit integration e2e faults conformance soak world world-scale bench generate manifests format build image release cluster-start cluster-stop clean
+.PHONY: help setup demo demo-once test check unit integration e2e faults conformance soak world world-long world-scale bench generate manifests format build image release cluster-start cluster-stop clean

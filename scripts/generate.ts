@@ -1,6 +1,6 @@
 /**
  * Writes what is derived from the code: the CRD manifests of `src/crds` to `config/crd/` and the chart, schemas of the
- * configuration, the references of reasons and of custom resources, and the tables of figures. With `--check` it writes nothing
+ * configuration, the references of reasons and of custom resources, the tables of figures, and the page of random histories. With `--check` it writes nothing
  * and exits with 1 when a file is out of date.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { allCrds } from '../src/crds/all.ts';
 import { performancePages } from '../tools/docs/performance.ts';
+import { worldPage } from '../tools/docs/world.ts';
 import { chartFiles } from './chart-files.ts';
 import { crdsPage } from './crds-page.ts';
 import { dashboardFiles } from './dashboards.ts';
@@ -28,6 +29,7 @@ const files = new Map([
   ['docs/reference/crds.md', crdsPage()],
   ['docs/reference/metrics.md', metricsPage()],
   ...(await performancePages(root)),
+  await worldPage(root),
   ...dashboardFiles(),
   ...[...crds].map(([name, text]): [string, string] => [`config/crd/${name}`, text]),
   ...(await chartFiles(crds)),

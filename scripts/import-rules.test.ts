@@ -40,7 +40,7 @@ test.each([
   ['sim/kube/model.ts', "import { m } from '../cloud/model.ts';\n", 'sim/cloud/model.ts'],
   ['sim/cloud/model.ts', "import { m } from '../kube/model.ts';\n", 'sim/kube/model.ts'],
   ['sim/kube/model.ts', "import { w } from '../world/world.ts';\n", 'sim/world/world.ts'],
-  ['sim/world/world.ts', "import { a } from '../../src/agent/agent.ts';\n", 'src/agent/agent.ts'],
+  ['sim/world/world.ts', "import { a } from '../../src/admission/server.ts';\n", 'src/admission/server.ts'],
   ['src/kube/client.ts', "import { m } from '../../sim/kube/model.ts';\n", 'sim/kube/model.ts'],
   ['scripts/prepare.ts', "import { c } from '../test/cluster/cluster.ts';\n", 'test/cluster/cluster.ts'],
   ['scripts/docs.test.ts', "import { c } from '../sim/cloud/model.ts';\n", 'sim/cloud/model.ts'],
@@ -73,6 +73,7 @@ test.each([
   ['src/cloud/x.ts', 'const answer = await fetch(url);', 'sends a request'],
   ['src/kube/client.ts', 'const clock = options.clock ?? systemClock;', 'let the executable pass it'],
   ['src/controllers/x.ts', "import {\n  readFile,\n  stat,\n} from 'node:fs/promises';", 'imports node:fs/promises'],
+  ['src/agent/records.ts', "import { open } from 'node:fs/promises';", 'imports node:fs/promises'],
   ['src/cloud/rpc.ts', "import core from '@alicloud/openapi-core';", 'imports @alicloud/openapi-core'],
 ])('machine access in %s by %s is found', async (file, line, message) => {
   await plant(file, `${line}\n`);

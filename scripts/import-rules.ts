@@ -40,10 +40,10 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ],
   // Runs the shipped client against itself; the other simulators model the cloud, which is independent of Kubernetes.
   'sim/kube': ['src/kube', 'src/util'],
-  // Runs the shipped control plane on both models.
+  // Runs the shipped control plane and node agents on both models.
   'sim/world': [
-    ...['sim', 'sim/kube', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
-    ...['src/crds', 'src/kube', 'src/telemetry', 'src/util'],
+    ...['sim', 'sim/kube', 'src/agent', 'src/allocation', 'src/cloud', 'src/config', 'src/controllers'],
+    ...['src/crds', 'src/datapath', 'src/kube', 'src/telemetry', 'src/util'],
     // Its reports become a page of the documentation.
     'tools',
   ],
@@ -105,7 +105,7 @@ const AMBIENT: readonly { found: RegExp; only: readonly string[]; instead: strin
 /** Folders that a simulation runs, and their files that touch the machine. Other folders of src exist to do so. */
 const SIMULATED = [
   ...['src/util', 'src/crds', 'src/config', 'src/allocation', 'src/kube', 'src/cloud', 'src/telemetry'],
-  ...['src/cluster', 'src/controllers', 'src/admission'],
+  ...['src/cluster', 'src/controllers', 'src/admission', 'src/agent'],
 ];
 const PORTS = [
   // Used by the executables: files, sockets, addresses.
@@ -115,6 +115,9 @@ const PORTS = [
   ...['src/kube/config.ts', 'src/kube/connection.ts', 'src/kube/credentials.ts', 'src/kube/kubeconfig-file.ts'],
   // Below RpcSender and CredentialSource.
   ...['src/cloud/rpc-sender.ts', 'src/cloud/credentials.ts'],
+  // Below AgentHost, or used by the executable.
+  ...['src/agent/record-files.ts', 'src/agent/sandbox-netns.ts', 'src/agent/cni/server.ts'],
+  ...['src/agent/cni-files.ts', 'src/agent/node-lock.ts'],
 ];
 const MACHINE =
   /(?:^|\n)import (?!type\b)[^;'"]*?from\s*['"](node:(?:fs|fs\/promises|net|dgram|dns|dns\/promises|tls|http|https|http2|os|child_process|worker_threads|cluster|readline)|@alicloud\/(?:credentials|openapi-core))['"]/g;

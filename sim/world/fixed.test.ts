@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import { ANNOTATION_POD_UID } from '../../src/crds/names.ts';
 import { FaultScript } from './script.ts';
 import { World } from './world.ts';
 
@@ -131,4 +132,29 @@ test('a new leader whose store still shows the pod does not bind its reservation
   await made.run(60_000);
   expect(second.term).toBeDefined();
   expect([...phases]).toEqual([]);
+});
+
+test('a new leader whose store still shows the pod does not bind its reservation for that when there is a successor', async () => {
+  const made = new World();
+  world = made;
+  made.addNode();
+  const first = made.startReplica();
+  await made.until('trunk', () => made.trunkOf('node-1') !== undefined, 60_000);
+  const second = made.startReplica();
+  await made.run(1000);
+  made.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
+  await made.until('bound', () => made.isBound('default/db-0'), 60_000);
+  await made.run(1000);
+  for (const watch of second.transport.watches) watch.freeze();
+  made.deletePod('default/db-0', 0);
+  await made.until('reserved', () => made.podEni('default/db-0')?.status?.phase === 'Unbind', 60_000);
+  first.kill();
+  const { uid } = made.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED }).metadata;
+  const owners = new Set<string | undefined>();
+  made.kube.subscribe(({ key }) => {
+    const { status, metadata } = made.podEni(key) ?? {};
+    if (status?.phase === 'Binding') owners.add(metadata?.annotations?.[ANNOTATION_POD_UID]);
+  });
+  await made.until('bound', () => made.isBound('default/db-0'), 5 * 60_000);
+  expect([...owners]).toEqual([uid]);
 });

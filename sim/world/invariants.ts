@@ -22,14 +22,15 @@ export interface WorldState {
 
 /** Violations of I1, I5 and I7 (docs/design/invariants.md), which must hold at any moment, even during a rollout. */
 export function violations(world: WorldState): string[] {
-  return [
-    ...orphans(world),
-    ...sharedEnis(world),
-    ...sharedAddresses(world),
-    ...sharedVlans(world),
-    ...overcommitted(world),
-    ...books(world),
+  const found: [invariant: string, problems: string[]][] = [
+    ['I5', orphans(world)],
+    ['I1', sharedEnis(world)],
+    ['I1', sharedAddresses(world)],
+    ['I1', sharedVlans(world)],
+    ['I7', overcommitted(world)],
+    ['I5', books(world)],
   ];
+  return found.flatMap(([invariant, problems]) => problems.map((problem) => `${invariant}: ${problem}`));
 }
 
 /** Violations of L1 and L4 in a settled system: every record must agree with the cloud. */
@@ -59,6 +60,20 @@ export function unsettled(world: WorldState): string[] {
 
 /** I5: every ENI of ours is recorded or covered by a persisted intent. */
 function orphans(world: WorldState): string[] {
+  return unrecorded(world).map((eni) => `${eni.id} (${eni.status}) belongs to nobody`);
+}
+
+/** ENIs of ours that no object names. */
+export function unrecorded(world: WorldState): EniSnapshot[] {
+  const { ids, tokens } = recordedIn(world);
+  return oursOf(world).filter((eni) => !ids.has(eni.id) && !tokens.has(eni.tags[TAG_ATTEMPT] ?? ''));
+}
+
+/** ENI ids that objects name, and the ClientTokens of their intents. */
+export function recordedIn(world: Pick<WorldState, 'podEnis' | 'nodes' | 'networkInterfaces'>): {
+  ids: ReadonlySet<string>;
+  tokens: ReadonlySet<string>;
+} {
   const ids = new Set<string>();
   const tokens = new Set<string>();
   for (const podEni of world.podEnis) {
@@ -73,9 +88,7 @@ function orphans(world: WorldState): string[] {
     for (const id of Object.keys(node.status?.networkInterfaces ?? {})) ids.add(id);
   }
   for (const mirror of world.networkInterfaces) ids.add(mirror.metadata.name);
-  return oursOf(world)
-    .filter((eni) => !ids.has(eni.id) && !tokens.has(eni.tags[TAG_ATTEMPT] ?? ''))
-    .map((eni) => `${eni.id} (${eni.status}) belongs to nobody`);
+  return { ids, tokens };
 }
 
 /** I1: an ENI belongs to one record, and one attempt has one ENI. */

@@ -5,17 +5,20 @@ import type { KubeObject } from '../kube/model/objects.ts';
 /** How long containers take to end. */
 const TERMINATION_MS = 1000;
 
-/** Ends the pods of every node as kubelets do: a pod that is being deleted goes when its containers have ended. */
+/** Ends pods as the kubelets of nodes do that have no model of their own: a pod that is being deleted goes when its containers have ended. */
 export class Kubelets {
   readonly #kube: KubeModel;
   readonly #clock: Clock;
+  readonly #hasOwn: (nodeName: string) => boolean;
   /** Pods whose containers are ending, by uid. */
   readonly #ending = new Map<string, ScheduledCall>();
   readonly #unsubscribe: () => void;
 
-  constructor(kube: KubeModel, clock: Clock) {
+  /** @param hasOwn whether a node has a kubelet of its own */
+  constructor(kube: KubeModel, clock: Clock, hasOwn: (nodeName: string) => boolean) {
     this.#kube = kube;
     this.#clock = clock;
+    this.#hasOwn = hasOwn;
     this.#unsubscribe = kube.subscribe(({ resource, after }) => {
       if (resource === 'pods' && after !== undefined) this.#look(after);
     });
@@ -32,9 +35,9 @@ export class Kubelets {
     this.#unsubscribe();
   }
 
-  #look({ metadata }: KubeObject): void {
-    const { namespace, name, uid, deletionTimestamp } = metadata;
-    if (deletionTimestamp === undefined || this.#ending.has(uid)) return;
+  #look(pod: KubeObject): void {
+    const { namespace, name, uid, deletionTimestamp } = pod.metadata;
+    if (deletionTimestamp === undefined || this.#ending.has(uid) || this.#hasOwn(nodeNameOf(pod))) return;
     const end = () => {
       this.#ending.delete(uid);
       const target = { resource: 'pods', namespace, name, subresource: '' };
@@ -47,4 +50,10 @@ export class Kubelets {
     };
     this.#ending.set(uid, this.#clock.schedule(TERMINATION_MS, end));
   }
+}
+
+/** The node of a pod; empty for one without a node. */
+export function nodeNameOf({ spec }: KubeObject): string {
+  const name = typeof spec === 'object' && spec !== null && 'nodeName' in spec ? spec.nodeName : undefined;
+  return typeof name === 'string' ? name : '';
 }

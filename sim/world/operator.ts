@@ -60,11 +60,17 @@ export function savedReservations(world: World): KubeObject[] {
   });
 }
 
-/** Creates what the backup lacks of the saved PodENIs, without status, uid and version (docs/operate.md). */
-export function recreate(world: World, saved: readonly KubeObject[]): void {
-  for (const { metadata, spec } of saved) {
+/**
+ * Creates what the backup lacks of the saved PodENIs, without status, uid and version (docs/operate.md).
+ *
+ * @returns the ENIs that these name
+ */
+export function recreate(world: World, saved: readonly KubeObject[]): string[] {
+  return saved.flatMap((object) => {
+    const { metadata, spec } = object;
     const { namespace, name, labels, annotations, finalizers } = metadata;
-    if (world.kube.peek(PODENIS, { namespace, name }) !== undefined) continue;
+    if (world.kube.peek(PODENIS, { namespace, name }) !== undefined) return [];
     world.create(PODENIS, namespace, { metadata: { name, labels, annotations, finalizers }, spec });
-  }
+    return (podEniSchema.parse(object).spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== '');
+  });
 }

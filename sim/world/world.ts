@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema } from '../../src/crds/node.ts';
+import { type NodeRuntime, nodeRuntimeSchema } from '../../src/crds/node-runtime.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
 import { isRecord } from '../../src/util/json.ts';
 import { type Random, seededRandom } from '../../src/util/random.ts';
@@ -17,7 +18,8 @@ import { KubeModel } from '../kube/model/model.ts';
 import type { KubeObject } from '../kube/model/objects.ts';
 import type { CloudCall, CloudFault } from './cloud-link.ts';
 import { unsettled, violations, type WorldState } from './invariants.ts';
-import { Kubelets } from './kubelets.ts';
+import { Kubelets, nodeNameOf } from './kubelets.ts';
+import { Machine, type MachineOptions } from './node/machine.ts';
 import { WorldReplica } from './replica.ts';
 
 export interface WorldOptions {
@@ -57,6 +59,7 @@ export const PODENIS = `podenis.${GROUP}`;
 export const PODNETWORKINGS = `podnetworkings.${GROUP}`;
 export const NODES = `nodes.${GROUP}`;
 export const NETWORKINTERFACES = `networkinterfaces.${GROUP}`;
+export const NODERUNTIMES = `noderuntimes.${GROUP}`;
 
 /** Read once: the files do not change while a world runs. */
 const CRDS = readdirSync(CRD_DIRECTORY)
@@ -64,8 +67,8 @@ const CRDS = readdirSync(CRD_DIRECTORY)
   .map((file) => resourceOfCrd(parse(readFileSync(join(CRD_DIRECTORY, file), 'utf8'))));
 
 /**
- * A cluster and its cloud on virtual time: models of the API server and of ECS, kubelets, and replicas of the shipped control
- * plane. The same options and the same calls give the same run.
+ * A cluster and its cloud on virtual time: models of the API server and of ECS, kubelets, replicas of the shipped control
+ * plane, and nodes with the shipped agent. The same options and the same calls give the same run.
  */
 export class World {
   readonly clock: VirtualClock;
@@ -79,9 +82,11 @@ export class World {
   readonly #kubelets: Kubelets;
   readonly #nodeVSwitchId: string;
   readonly #replicas: WorldReplica[] = [];
+  readonly #machines = new Map<string, Machine>();
   readonly #readPodEni = readOnce((object) => podEniSchema.parse(object));
   readonly #readNetworkInterface = readOnce((object) => networkInterfaceSchema.parse(object));
   readonly #readNode = readOnce((object) => nodeSchema.parse(object));
+  readonly #readNodeRuntime = readOnce((object) => nodeRuntimeSchema.parse(object));
   #nodes = 0;
 
   constructor(options: WorldOptions = {}) {
@@ -96,7 +101,7 @@ export class World {
     this.#nodeVSwitchId = this.addVSwitch('10.0.0.0/16');
     this.podVSwitchId = this.addVSwitch('10.1.0.0/16');
     this.securityGroupId = this.cloud.createSecurityGroup({ vpcId: this.vpcId, name: 'pods' }, nowMs);
-    this.#kubelets = new Kubelets(this.kube, this.clock);
+    this.#kubelets = new Kubelets(this.kube, this.clock, (nodeName) => this.#machines.has(nodeName));
     const eniConf = {
       vswitches: { [ZONE]: [this.#nodeVSwitchId] },
       security_group: this.securityGroupId,
@@ -170,6 +175,35 @@ export class World {
     for (const pod of this.kube.objects('pods')) {
       if (nodeNameOf(pod) === name) this.deletePod(`${pod.metadata.namespace}/${pod.metadata.name}`, 0);
     }
+  }
+
+  /** Gives a node a node agent of ours, and a kubelet and a runtime for it. */
+  addMachine(
+    { name, instanceId }: { name: string; instanceId: string },
+    options: Pick<MachineOptions, 'onCall' | 'onFailure' | 'onError'> = {},
+  ): Machine {
+    const { kube, clock, random, cloud } = this;
+    const machine = new Machine({
+      ...options,
+      nodeName: name,
+      instanceId,
+      kube,
+      clock,
+      random,
+      kubeFaults: this.#options.kubeFaults,
+      hasTrunk: (mac) =>
+        cloud
+          .enis()
+          .some((eni) => eni.macAddress === mac && eni.status === 'InUse' && eni.attachment?.instanceId === instanceId),
+    });
+    this.#machines.set(name, machine);
+    return machine;
+  }
+
+  /** The machine of a node ends. */
+  removeMachine(nodeName: string): void {
+    this.#machines.get(nodeName)?.end();
+    this.#machines.delete(nodeName);
   }
 
   createPod({
@@ -263,6 +297,7 @@ export class World {
   /** Ends every replica at once. */
   end(): void {
     for (const replica of this.#replicas) replica.kill();
+    for (const machine of this.#machines.values()) machine.end();
     this.#kubelets.end();
   }
 
@@ -270,6 +305,11 @@ export class World {
 
   get replicas(): readonly WorldReplica[] {
     return this.#replicas;
+  }
+
+  /** Of nodes with a node agent. */
+  get machines(): ReadonlyMap<string, Machine> {
+    return this.#machines;
   }
 
   podEni(key: string): PodEni | undefined {
@@ -280,6 +320,11 @@ export class World {
 
   podEnis(): PodEni[] {
     return this.kube.objects(PODENIS).map(this.#readPodEni);
+  }
+
+  nodeRuntime(nodeName: string): NodeRuntime | undefined {
+    const found = this.kube.peek(NODERUNTIMES, { namespace: undefined, name: nodeName });
+    return found === undefined ? undefined : this.#readNodeRuntime(found);
   }
 
   isBound(key: string): boolean {
@@ -318,12 +363,6 @@ export class World {
   unsettled(): string[] {
     return unsettled(this.state());
   }
-}
-
-/** Empty for a pod without a node. */
-export function nodeNameOf({ spec }: KubeObject): string {
-  const name = isRecord(spec) ? spec['nodeName'] : undefined;
-  return typeof name === 'string' ? name : '';
 }
 
 /** Stored objects never change, so each is parsed once. */

@@ -1,27 +1,22 @@
-import { join } from 'node:path';
 import type { AgentConfig } from '../config/agent.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { Datapath, Deviation, SyncOptions, SyncReport } from '../datapath/types.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { EventSink } from '../kube/events.ts';
-import { closeServer } from '../telemetry/http-server.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { KeyedQueue } from '../util/keyed-queue.ts';
 import type { Random } from '../util/random.ts';
 import type { AgentState } from '../wire/agent-socket.ts';
-import { startAdminServer } from './admin-server.ts';
 import { CniError } from './cni/errors.ts';
-import { startCniServer } from './cni/server.ts';
-import { installConflist, installPlugin } from './cni-files.ts';
+import type { AgentHandlers, AgentHost } from './host.ts';
 import { createNodeView, type NodeView, nodeViewSynced, runNodeView } from './informers.ts';
 import { LookLoop, type LookScope } from './look-loop.ts';
 import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
 import { NodeSync } from './node-sync.ts';
 import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
 import { PodDeviations } from './pod-deviations.ts';
-import { rebuildRecords } from './rebuild.ts';
 import { RecordStore } from './records.ts';
 import { answerReleases } from './release-answers.ts';
 import { podResource } from './resources.ts';
@@ -30,18 +25,20 @@ import { AssignmentWaiter } from './waiter.ts';
 
 export interface AgentOptions {
   nodeName: string;
-  config: AgentConfig;
+  config: Pick<AgentConfig, 'addTimeout' | 'mtu' | 'syncPeriod'>;
   client: KubeClient;
   datapath: Datapath;
+  host: AgentHost;
   recorder: EventSink;
   clock: Clock;
   random: Random;
   log: Log;
-  /** The plugin's executable, to be put where the runtime looks for it. */
-  pluginPath: string;
 }
 
-/** The node agent: serves CNI requests and keeps the kernel of its node as it should be (docs/design/node.md). */
+/**
+ * The node agent: serves CNI requests and keeps the kernel of its node as it should be (docs/design/node.md). It reaches cluster,
+ * kernel and machine only by what it is given, so it also runs in a simulation.
+ */
 export class Agent {
   readonly #options: AgentOptions;
   readonly #view: NodeView;
@@ -53,17 +50,17 @@ export class Agent {
   readonly #queue: KeyedQueue;
   readonly #podDeviations = new PodDeviations();
   readonly metrics: AgentMetrics;
-  readonly #corrupt: string[];
   #synced = false;
+  /** See {@link answerReleases}; set once it is known which sandboxes there are, so that the others can be reported as gone. */
+  #answerRelease: ((key: string) => void) | undefined;
   /** Problems with the programs of ENIs that the last look found and could not repair. */
   #limit: string | undefined;
   #problem: string | undefined = 'the node has not been looked at yet';
 
-  private constructor(options: AgentOptions, records: RecordStore, corrupt: string[]) {
-    const { client, nodeName, clock, random, log, datapath, config } = options;
+  private constructor(options: AgentOptions, records: RecordStore) {
+    const { client, nodeName, clock, random, log, datapath, host, config } = options;
     this.#options = options;
     this.#records = records;
-    this.#corrupt = corrupt;
     this.#view = createNodeView({
       client,
       nodeName,
@@ -84,7 +81,7 @@ export class Agent {
       nodeName,
       clock,
       view: this.#view,
-      isUsed: (pod) => records.hasSandboxOf(pod.uid) || this.#isAlive(pod),
+      isUsed: (pod) => this.#isUsed(pod),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
     this.#plugin = new CniPlugin({
@@ -103,6 +100,15 @@ export class Agent {
       queue,
       waiter: this.#waiter,
       plugin: this.#plugin,
+      netns: host.netns,
+      pods: () => this.#view.pods.store.list().map(({ metadata: { namespace = '', name } }) => ({ namespace, name })),
+      onRebuilt: ({ key, pod }) =>
+        log.info(
+          { record: key, pod },
+          pod === undefined
+            ? 'a record that could not be read was about a sandbox that is gone'
+            : 'a record was rebuilt from kernel and API server',
+        ),
       onProblem: (message, error) => log.warn(error === undefined ? {} : { err: errorMessage(error) }, message),
     });
     this.metrics = createAgentMetrics({
@@ -116,15 +122,11 @@ export class Agent {
 
   /** Reads the records of an earlier run. Nothing runs yet. */
   static async create(options: AgentOptions): Promise<Agent> {
-    const { store, corrupt } = await RecordStore.open(join(options.config.paths.state, 'pods'));
-    for (const { key, movedTo, message } of corrupt) {
-      options.log.error({ record: key, movedTo }, `a record could not be read and was set aside: ${message}`);
+    const { store, unreadable } = await RecordStore.open(options.host.records);
+    for (const { key, keptAs, message } of unreadable) {
+      options.log.error({ record: key, keptAs }, `a record could not be read, and will be rebuilt: ${message}`);
     }
-    return new Agent(
-      options,
-      store,
-      corrupt.map(({ key }) => key),
-    );
+    return new Agent(options, store);
   }
 
   /** Why pods cannot be served; undefined when they can. */
@@ -138,52 +140,52 @@ export class Agent {
    * node's objects are known.
    */
   async run(signal: AbortSignal): Promise<void> {
-    const { config, log, clock, pluginPath } = this.#options;
-    await installPlugin(pluginPath, config.paths.cniBin);
+    const { host, log } = this.#options;
     await this.#sync.recover();
-    const servers = [
-      await startCniServer({
-        socketPath: join(config.paths.run, 'cni.sock'),
-        handle: (request, gone) => this.#plugin.handle(request, AbortSignal.any([gone, signal])),
-        onAnswer: ({ command, code, durationMs, message }) => {
-          this.metrics.cniRequests.inc({ command, code: String(code) });
-          this.metrics.cniSeconds.observe({ command }, durationMs / 1000);
-          log[code === 0 ? 'debug' : 'warn'](
-            { command, code, durationMs: Math.round(durationMs) },
-            `CNI ${message || 'ok'}`,
-          );
-        },
-        monotonicMs: () => clock.monotonicMs(),
-      }),
-      await startAdminServer(join(config.paths.run, 'agent.sock'), {
-        state: () => this.#state(),
-        sync: (repair) => this.#look({ dryRun: !repair }),
-      }),
-    ];
+    const service = await host.serve(this.#handlers(signal));
     const view = runNodeView(this.#view, signal);
     try {
       await nodeViewSynced(this.#view, signal);
       this.#synced = true;
       log.info({ sandboxes: this.#records.all().length }, 'the objects of this node are known');
-      await this.#rebuild();
-      // Only now that every sandbox has its record again.
-      this.#reporter.start();
-      answerReleases({
-        podEnis: this.#view.podEnis.store,
-        records: this.#records,
-        queue: this.#queue,
-        reporter: this.#reporter,
-      });
+      this.#startReporting();
       await this.#lookRepeatedly(signal);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
-      await Promise.all(
-        servers.map((server) => ('closeAllConnections' in server ? closeServer(server) : closed(server))),
-      );
+      await service[Symbol.asyncDispose]();
       await view;
       await this.#reporter.close();
     }
+  }
+
+  /** Once the node is known and every sandbox has its record. */
+  #startReporting(): void {
+    if (this.#answerRelease !== undefined || this.#records.unreadable.size > 0) return;
+    this.#reporter.start();
+    this.#answerRelease = answerReleases({
+      podEnis: this.#view.podEnis.store,
+      records: this.#records,
+      queue: this.#queue,
+      reporter: this.#reporter,
+    });
+  }
+
+  #handlers(signal: AbortSignal): AgentHandlers {
+    const { log } = this.#options;
+    return {
+      cni: (request, gone) => this.#plugin.handle(request, AbortSignal.any([gone, signal])),
+      onCniAnswer: ({ command, code, durationMs, message }) => {
+        this.metrics.cniRequests.inc({ command, code: String(code) });
+        this.metrics.cniSeconds.observe({ command }, durationMs / 1000);
+        log[code === 0 ? 'debug' : 'warn'](
+          { command, code, durationMs: Math.round(durationMs) },
+          `CNI ${message || 'ok'}`,
+        );
+      },
+      state: () => this.#state(),
+      sync: (repair) => this.#look({ dryRun: !repair }),
+    };
   }
 
   /** Whether the pod is neither leaving nor finished, as far as the watch shows, so that it may get a sandbox. */
@@ -193,21 +195,9 @@ export class Agent {
     return pod?.metadata.uid === uid && pod.metadata.deletionTimestamp === undefined && !hasEnded;
   }
 
-  async #rebuild(): Promise<void> {
-    if (this.#corrupt.length === 0) return;
-    const { datapath, log, config } = this.#options;
-    const rebuilt = await rebuildRecords({
-      keys: this.#corrupt,
-      records: this.#records,
-      datapath,
-      waiter: this.#waiter,
-      pods: this.#view.pods.store
-        .list()
-        .map(({ metadata }) => ({ namespace: metadata.namespace ?? '', name: metadata.name })),
-      netnsDirectory: config.paths.netns,
-    });
-    for (const { key, pod } of rebuilt)
-      log.info({ record: key, pod }, 'a record was rebuilt from kernel and API server');
+  /** Whether the pod has a sandbox, or may have or get one. What is not reported before everything is known is so after. */
+  #isUsed(pod: ReportedPod): boolean {
+    return this.#answerRelease === undefined || this.#records.hasSandboxOf(pod.uid) || this.#isAlive(pod);
   }
 
   async #lookRepeatedly(signal: AbortSignal): Promise<void> {
@@ -228,14 +218,13 @@ export class Agent {
   }
 
   async #lookOnce(scope: LookScope): Promise<void> {
-    const { config, log } = this.#options;
+    const { host, log } = this.#options;
     try {
       await this.#look({ dryRun: false, nodeOnly: scope === 'node' });
       if (scope === 'node') return;
       this.#problem = undefined;
-      const conflist = { binDirectory: config.paths.cniBin, masqueradeMark: config.datapath.masqueradeMark };
-      if (await installConflist(config.paths.cniConf, conflist))
-        log.info('the node is open for pods: the CNI configuration was written');
+      this.#startReporting();
+      if (await host.openForPods()) log.info('the node is open for pods: the CNI configuration was written');
     } catch (error) {
       this.#problem = `the last look at the node failed: ${errorMessage(error)}`;
       log.error({ err: errorMessage(error) }, 'the look at the node failed');
@@ -321,17 +310,10 @@ export class Agent {
       },
       removed: ({ attachment }) => {
         log.info({ pod: `${attachment.namespace}/${attachment.name}` }, 'network removed');
-        // A pod that lives on gets another sandbox. If its PodENI leaves instead, answerReleases reports it.
-        const isUsed = this.#records.hasSandboxOf(attachment.uid) || this.#isAlive(attachment);
-        if (!isUsed) this.#reporter.report(attachment, 'deleted');
+        // A pod that lives on gets another sandbox, unless its PodENI leaves.
+        if (this.#isUsed(attachment)) this.#answerRelease?.(`${attachment.namespace}/${attachment.name}`);
+        else this.#reporter.report(attachment, 'deleted');
       },
     };
   }
-}
-
-/** Ends a server once its connections have ended. */
-async function closed(server: { close(callback: () => void): unknown }): Promise<void> {
-  await new Promise<void>((resolve) => {
-    server.close(() => resolve());
-  });
 }

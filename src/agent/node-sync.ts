@@ -1,10 +1,11 @@
-import { stat } from 'node:fs/promises';
 import type { Datapath, SyncOptions, SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { AttachmentRequest } from './cni/request.ts';
 import type { CniPlugin } from './plugin.ts';
+import { type RebuiltRecord, rebuildRecords } from './rebuild.ts';
 import { type RecordStore, recordKey, type SandboxRecord } from './records.ts';
+import type { SandboxNetns } from './sandbox-netns.ts';
 import type { AssignmentWaiter } from './waiter.ts';
 
 export interface NodeSyncOptions {
@@ -13,10 +14,13 @@ export interface NodeSyncOptions {
   waiter: AssignmentWaiter;
   queue: KeyedQueue;
   plugin: CniPlugin;
+  netns: SandboxNetns;
+  /** All of the node, as far as they are known. */
+  pods: () => readonly { namespace: string; name: string }[];
+  /** Called for records that could not be read. */
+  onRebuilt: (record: RebuiltRecord) => void;
   /** Called for sandboxes that were removed without a DEL, and for failures. */
   onProblem: (message: string, error?: unknown) => void;
-  /** Whether the namespace of a sandbox still exists. */
-  netnsExists?: (path: string) => Promise<boolean>;
 }
 
 /**
@@ -49,6 +53,7 @@ export class NodeSync {
   async run(options: SyncOptions = {}): Promise<SyncReport> {
     const { dryRun = false, nodeOnly = false } = options;
     if (!dryRun && !nodeOnly) {
+      await this.#rebuild();
       await this.#removeGone();
       await this.#followAssignments();
     }
@@ -58,25 +63,33 @@ export class NodeSync {
         .all()
         .filter(({ phase }) => phase !== 'deleting')
         .map(({ attachment }) => attachment);
-    return datapath.sync(wanted, { dryRun, nodeOnly });
+    // What has no record then may belong to a sandbox whose record cannot be read.
+    return datapath.sync(wanted, { dryRun, nodeOnly, keepLeftovers: records.unreadable.size > 0 });
+  }
+
+  async #rebuild(): Promise<void> {
+    try {
+      for (const record of await rebuildRecords(this.#options)) this.#options.onRebuilt(record);
+    } catch (error) {
+      this.#options.onProblem('a record that cannot be read could not be rebuilt; the next look tries again', error);
+    }
   }
 
   /** A sandbox whose namespace is gone cannot come back; its DEL was missed or is still to come. */
   async #removeGone(): Promise<void> {
-    const exists = this.#options.netnsExists ?? netnsExists;
     for (const record of this.#options.records.all()) {
       if (record.phase === 'deleting') await this.#remove(record, 'had a DEL that was not finished');
-      else if (record.phase === 'ready' && (await this.#isGone(record, exists))) {
+      else if (record.phase === 'ready' && (await this.#isGone(record))) {
         await this.#remove(record, 'has no network namespace any more');
       }
     }
   }
 
   /** An error about one sandbox must not stop the check of the others. */
-  async #isGone(record: SandboxRecord, exists: (path: string) => Promise<boolean>): Promise<boolean> {
+  async #isGone(record: SandboxRecord): Promise<boolean> {
     const { namespace, name, netnsPath } = record.attachment;
     try {
-      return !(await exists(netnsPath));
+      return !(await this.#options.netns.exists(netnsPath));
     } catch (error) {
       this.#options.onProblem(`the network namespace of ${namespace}/${name} cannot be looked at`, error);
       return false;
@@ -137,16 +150,4 @@ function requestOf(attachment: SandboxRecord['attachment'], ifName: string, netw
     pod: { namespace: attachment.namespace, name: attachment.name, uid: attachment.uid },
     config: { cniVersion: '1.1.0', name: network, ...(vlanDevice ? { vlan_strip_type: 'vlan' as const } : {}) },
   };
-}
-
-/** The runtime keeps a namespace alive by a mount. Without the mount, an empty file on another file system remains. */
-async function netnsExists(path: string): Promise<boolean> {
-  const found = await stat(path).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR'))
-      return undefined;
-    throw error;
-  });
-  if (found === undefined) return false;
-  const self = await stat('/proc/self/ns/net');
-  return found.dev === self.dev;
 }

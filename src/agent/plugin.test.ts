@@ -11,6 +11,7 @@ import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { CNI_ERROR } from './cni/errors.ts';
 import { NodeSync } from './node-sync.ts';
 import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
+import { recordFilesIn } from './record-files.ts';
 import { RecordStore } from './records.ts';
 import { answerReleases } from './release-answers.ts';
 import type { Pod } from './resources.ts';
@@ -41,7 +42,7 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 
 /** What one life of the agent's process has. */
 async function start() {
-  const { store: records } = await RecordStore.open(directory);
+  const { store: records } = await RecordStore.open(recordFilesIn(directory));
   const waiter = new AssignmentWaiter({ stores: view, clock, nodeName: NODE_NAME, mtu: 1500 });
   const queue = new KeyedQueue();
   const told: string[] = [];
@@ -68,7 +69,9 @@ async function start() {
     queue,
     plugin,
     onProblem: (message) => told.push(message),
-    netnsExists: async (path) => !gone.has(path),
+    netns: { exists: async (path) => !gone.has(path), paths: async () => [] },
+    pods: () => [],
+    onRebuilt: () => undefined,
   });
   return { records, waiter, plugin, sync, told, gone, queue };
 }

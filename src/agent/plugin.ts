@@ -135,8 +135,8 @@ export class CniPlugin {
     this.#adding.add(attachment);
     const attached = await datapath
       .add(attachment, async (change) => {
-        await records.put(record);
         try {
+          await records.put(record);
           return await change();
         } catch (error) {
           // The data path has undone its work, so the record can go.
@@ -168,7 +168,11 @@ export class CniPlugin {
   async #remove(key: string): Promise<void> {
     const { records, datapath, observer } = this.#options;
     const record = records.get(key);
-    if (record === undefined) return;
+    if (record === undefined) {
+      // The next look removes what the kernel has of it.
+      if (records.unreadable.has(key)) await records.remove(key);
+      return;
+    }
     await datapath.remove(record.attachment, async (change) => {
       if (record.phase !== 'deleting') await records.put({ ...record, phase: 'deleting' });
       await change();

@@ -1,52 +1,77 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Datapath, PodAttachment } from '../datapath/types.ts';
+import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { AttachmentRequest } from './cni/request.ts';
 import type { RecordStore } from './records.ts';
+import type { SandboxNetns } from './sandbox-netns.ts';
 import type { AssignmentWaiter } from './waiter.ts';
 
-/**
- * Rebuilds records whose files could not be read. The file name identifies the sandbox, the API server shows which pods have no
- * record, and the kernel shows in which namespace such a pod's interface is.
- *
- * @param options.keys of the lost records, as `records.ts` names them
- * @returns what was rebuilt; a sandbox that is not found belongs to no pod, and the next look at the node removes what is left of it.
- */
-export async function rebuildRecords(options: {
-  keys: readonly string[];
+export interface RebuildOptions {
   records: RecordStore;
   datapath: Datapath;
   waiter: AssignmentWaiter;
-  pods: readonly { namespace: string; name: string }[];
-  netnsDirectory: string;
-}): Promise<{ key: string; pod: string }[]> {
-  const { records, datapath, waiter } = options;
-  const rebuilt: { key: string; pod: string }[] = [];
-  for (const key of options.keys) {
-    const dot = key.lastIndexOf('.');
-    const [containerId, ifName] = [key.slice(0, dot), key.slice(dot + 1)];
-    if (containerId === '' || ifName === '') continue;
+  queue: KeyedQueue;
+  netns: Pick<SandboxNetns, 'paths'>;
+  /** All of the node. */
+  pods: () => readonly { namespace: string; name: string }[];
+}
+
+/** A record that could not be read is there again; without a pod, no sandbox can be the one that it was about. */
+export interface RebuiltRecord {
+  key: string;
+  pod: string | undefined;
+}
+
+/**
+ * Rebuilds records that could not be read. The file name identifies the sandbox, the API server shows which pods have no record, and
+ * the kernel shows in which namespace such a pod's interface is. What is not found now may be later: its PodENI may not be usable at
+ * the moment, or its pod may be gone and its sandbox still live.
+ *
+ * @returns what became of those that are settled
+ * @throws Error when the kernel, the disk or the namespaces fail; what was not settled is tried again by the next call
+ */
+export async function rebuildRecords(options: RebuildOptions): Promise<RebuiltRecord[]> {
+  const { records, queue, pods, netns } = options;
+  const settled: RebuiltRecord[] = [];
+  for (const key of [...records.unreadable]) {
     const taken = new Set(records.all().map(({ attachment }) => attachment.netnsPath));
-    const free = (await readdir(options.netnsDirectory).catch(() => []))
-      .map((name) => join(options.netnsDirectory, name))
-      .filter((path) => !taken.has(path));
-    for (const pod of options.pods) {
-      const hasRecord = records
-        .all()
-        .some(({ attachment }) => attachment.namespace === pod.namespace && attachment.name === pod.name);
-      if (hasRecord) continue;
-      const attachment = await findSandbox(pod, containerId, ifName, free, waiter, datapath);
-      if (attachment === undefined) continue;
-      await datapath.add(attachment, async (change) => {
-        const attached = await change();
-        await records.put({ phase: 'ready', ifName, network: 'terway', attachment, attached });
-        return attached;
-      });
-      rebuilt.push({ key, pod: `${pod.namespace}/${pod.name}` });
+    const free = (await netns.paths()).filter((path) => !taken.has(path));
+    if (free.length === 0) {
+      await records.remove(key);
+      settled.push({ key, pod: undefined });
+      continue;
+    }
+    for (const pod of pods()) {
+      const name = `${pod.namespace}/${pod.name}`;
+      if (!(await queue.run(name, () => rebuildAs(key, pod, free, options)))) continue;
+      settled.push({ key, pod: name });
       break;
     }
   }
-  return rebuilt;
+  return settled;
+}
+
+/** @returns whether the record is that of a sandbox of this pod, and is there again */
+async function rebuildAs(
+  key: string,
+  pod: { namespace: string; name: string },
+  netnsPaths: readonly string[],
+  { records, datapath, waiter }: RebuildOptions,
+): Promise<boolean> {
+  const isKnown = records
+    .all()
+    .some(({ attachment }) => attachment.namespace === pod.namespace && attachment.name === pod.name);
+  // Its DEL may have come meanwhile.
+  if (isKnown || !records.unreadable.has(key)) return false;
+  const dot = key.lastIndexOf('.');
+  const [containerId, ifName] = [key.slice(0, dot), key.slice(dot + 1)];
+  const attachment = await findSandbox(pod, containerId, ifName, netnsPaths, waiter, datapath);
+  if (attachment === undefined) return false;
+  await datapath.add(attachment, async (change) => {
+    const attached = await change();
+    await records.put({ phase: 'ready', ifName, network: 'terway', attachment, attached });
+    return attached;
+  });
+  return true;
 }
 
 async function findSandbox(

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { assignmentOf } from './assignment.ts';
+import { recordFilesIn } from './record-files.ts';
 import { RecordStore, type SandboxRecord } from './records.ts';
 import { aNode, aPod, aPodEni, aRequest } from './test-support/fixtures.ts';
 
@@ -25,7 +26,7 @@ function aRecord(name = 'web-0'): SandboxRecord {
 }
 
 test('what was put is there for the next process', async () => {
-  const { store } = await RecordStore.open(directory);
+  const { store } = await RecordStore.open(recordFilesIn(directory));
   await store.put(aRecord());
   await store.put({
     ...aRecord(),
@@ -34,29 +35,52 @@ test('what was put is there for the next process', async () => {
   });
   await store.put(aRecord('web-1'));
   await store.remove('sandbox-web-1.eth0');
-  const next = await RecordStore.open(directory);
-  expect(next.corrupt).toEqual([]);
+  const next = await RecordStore.open(recordFilesIn(directory));
+  expect(next.unreadable).toEqual([]);
   expect(next.store.all()).toEqual([
     { ...aRecord(), phase: 'ready', attached: [{ pod: { name: 'eth0', mac: 'a', mtu: 1500 }, routes: [] }] },
   ]);
 });
 
-test('a record that was cut off, mixed up or of another shape is set aside; the others are read', async () => {
-  const { store } = await RecordStore.open(directory);
+test('a record that was cut off, mixed up or of another shape is kept for people, and known to each process until it is replaced', async () => {
+  const { store } = await RecordStore.open(recordFilesIn(directory));
   await store.put(aRecord());
   const good = await readFile(join(directory, 'sandbox-web-0.eth0.json'), 'utf8');
   await writeFile(join(directory, 'cut.eth0.json'), good.slice(0, 40));
   await writeFile(join(directory, 'mixed.eth0.json'), good);
   await writeFile(join(directory, 'shape.eth0.json'), '{"version":1}');
   await writeFile(join(directory, 'half.eth0.json.tmp'), good.slice(0, 10));
-  const { store: next, corrupt } = await RecordStore.open(directory);
+  const { store: next, unreadable } = await RecordStore.open(recordFilesIn(directory));
   expect(next.all()).toHaveLength(1);
-  expect(corrupt.map(({ key }) => key).sort()).toEqual(['cut.eth0', 'mixed.eth0', 'shape.eth0']);
-  for (const { message } of corrupt) expect(message).not.toBe('');
+  expect(unreadable.map(({ key }) => key).sort()).toEqual(['cut.eth0', 'mixed.eth0', 'shape.eth0']);
+  for (const { message } of unreadable) expect(message).not.toBe('');
   expect((await readdir(join(directory, 'corrupt'))).sort()).toEqual([
     'cut.eth0.json',
     'mixed.eth0.json',
     'shape.eth0.json',
   ]);
   expect(await readdir(directory)).not.toContain('half.eth0.json.tmp');
+  await next.remove('cut.eth0');
+  const { store: last } = await RecordStore.open(recordFilesIn(directory));
+  expect([...last.unreadable].sort()).toEqual(['mixed.eth0', 'shape.eth0']);
+});
+
+test('a record that could not be written leaves no half-written file', async () => {
+  const files = recordFilesIn(directory);
+  const full = () => Promise.reject(new Error('ENOSPC: no space left on device'));
+  const { store } = await RecordStore.open({
+    ...files,
+    create: async (name) => ({ ...(await files.create(name)), write: full }),
+  });
+  await expect(store.put(aRecord())).rejects.toThrow('ENOSPC');
+  expect(await readdir(directory)).toEqual([]);
+});
+
+test('a record whose folder could not be synced is known, as it may be on the disk', async () => {
+  const { store } = await RecordStore.open({
+    ...recordFilesIn(directory),
+    sync: () => Promise.reject(new Error('EIO: i/o error')),
+  });
+  await expect(store.put(aRecord())).rejects.toThrow('EIO');
+  expect(store.all()).toEqual([aRecord()]);
 });

@@ -1,8 +1,7 @@
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import * as z from 'zod';
 import type { AttachedInterface, PodAttachment } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
+import type { RecordFiles } from './record-files.ts';
 
 /**
  * What the agent intends for one sandbox. Written before the kernel is changed, so that a crash at any moment leaves either no
@@ -75,52 +74,49 @@ export function recordKey(containerId: string, ifName: string): string {
   return `${containerId}.${ifName}`;
 }
 
-/** A file that could not be read as a record; it was moved to the folder `corrupt`. */
-export interface CorruptRecord {
+/** A file that could not be read as a record. Its content is kept in the folder `corrupt`. */
+export interface UnreadableRecord {
   key: string;
-  movedTo: string;
+  keptAs: string;
   message: string;
 }
 
 /** The records of one node: a folder with one file for each sandbox, and the same in memory. Reads never touch the disk. */
 export class RecordStore {
-  readonly #directory: string;
+  readonly #files: RecordFiles;
   readonly #records = new Map<string, SandboxRecord>();
+  /** Their files stay until they are replaced or removed, so that the next process knows of them too. */
+  readonly #unreadable = new Set<string>();
 
-  private constructor(directory: string) {
-    this.#directory = directory;
+  private constructor(files: RecordFiles) {
+    this.#files = files;
   }
 
-  /**
-   * Opens the folder, making it if necessary. Half-written files of a crash are removed; files that are no records are set aside.
-   */
-  static async open(directory: string): Promise<{ store: RecordStore; corrupt: CorruptRecord[] }> {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const store = new RecordStore(directory);
-    const corrupt: CorruptRecord[] = [];
-    for (const entry of await readdir(directory, { withFileTypes: true })) {
-      if (!entry.isFile()) continue;
-      const path = join(directory, entry.name);
-      if (entry.name.endsWith('.tmp')) {
-        await rm(path, { force: true });
+  /** Reads the folder. Half-written files of a crash are removed. */
+  static async open(files: RecordFiles): Promise<{ store: RecordStore; unreadable: UnreadableRecord[] }> {
+    const store = new RecordStore(files);
+    const unreadable: UnreadableRecord[] = [];
+    for (const name of await files.list()) {
+      if (name.endsWith('.tmp')) {
+        await files.remove(name);
         continue;
       }
-      if (!entry.name.endsWith('.json')) continue;
-      const key = entry.name.slice(0, -'.json'.length);
+      if (!name.endsWith('.json')) continue;
+      const key = name.slice(0, -'.json'.length);
       try {
-        const { version: _version, ...record } = recordSchema.parse(JSON.parse(await readFile(path, 'utf8')));
-        if (recordKey(record.attachment.containerId, record.ifName) !== key) {
-          throw new Error(`it is about ${recordKey(record.attachment.containerId, record.ifName)}`);
-        }
-        store.#records.set(key, record);
+        store.#records.set(key, parseRecord(key, await files.read(name)));
       } catch (error) {
-        const movedTo = join(directory, 'corrupt', entry.name);
-        await mkdir(join(directory, 'corrupt'), { recursive: true, mode: 0o700 });
-        await rename(path, movedTo);
-        corrupt.push({ key, movedTo, message: errorMessage(error).split('\n')[0] ?? '' });
+        store.#unreadable.add(key);
+        const message = errorMessage(error).split('\n')[0] ?? '';
+        unreadable.push({ key, keptAs: await files.setAside(name), message });
       }
     }
-    return { store, corrupt };
+    return { store, unreadable };
+  }
+
+  /** Keys of sandboxes whose record could not be read, and was neither replaced nor removed since. */
+  get unreadable(): ReadonlySet<string> {
+    return this.#unreadable;
   }
 
   get(key: string): SandboxRecord | undefined {
@@ -139,32 +135,41 @@ export class RecordStore {
   /** On disk, not only in a cache of the kernel, when this resolves. */
   async put(record: SandboxRecord): Promise<void> {
     const key = recordKey(record.attachment.containerId, record.ifName);
-    const path = join(this.#directory, `${key}.json`);
-    const file = await open(`${path}.tmp`, 'w', 0o600);
+    const name = `${key}.json`;
+    const temporary = `${name}.tmp`;
     try {
-      await file.writeFile(JSON.stringify({ version: 1, ...record }));
-      await file.sync();
-    } finally {
-      await file.close();
+      await this.#write(temporary, JSON.stringify({ version: 1, ...record }));
+      await this.#files.rename(temporary, name);
+    } catch (error) {
+      // What cannot be removed now is removed by the next process.
+      await this.#files.remove(temporary).catch(() => undefined);
+      throw error;
     }
-    await rename(`${path}.tmp`, path);
-    await this.#syncDirectory();
+    // The next process will find it, even if this one fails to make sure of that.
     this.#records.set(key, record);
+    this.#unreadable.delete(key);
+    await this.#files.sync();
   }
 
   /** A missing record is no error. */
   async remove(key: string): Promise<void> {
-    await rm(join(this.#directory, `${key}.json`), { force: true });
-    await this.#syncDirectory();
+    await this.#files.remove(`${key}.json`);
+    await this.#files.sync();
     this.#records.delete(key);
+    this.#unreadable.delete(key);
   }
 
-  async #syncDirectory(): Promise<void> {
-    const directory = await open(this.#directory, 'r');
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
+  async #write(name: string, text: string): Promise<void> {
+    await using file = await this.#files.create(name);
+    await file.write(text);
+    await file.sync();
   }
+}
+
+/** @throws Error when the text is no record, or that of another sandbox */
+function parseRecord(key: string, text: string): SandboxRecord {
+  const { version: _version, ...record } = recordSchema.parse(JSON.parse(text));
+  const found = recordKey(record.attachment.containerId, record.ifName);
+  if (found !== key) throw new Error(`it is about ${found}`);
+  return record;
 }

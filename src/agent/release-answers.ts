@@ -10,13 +10,15 @@ import type { RuntimeReporter } from './runtime-reporter.ts';
  * Tells the control plane for each PodENI that leaves, now or later, that no sandbox has its addresses. An existing sandbox is
  * reported at its DEL; this covers pods that never had one here, and reports that a crash has lost. No ADD can follow the report:
  * in the pod's queue it sees that the PodENI leaves.
+ *
+ * @returns looks again at the PodENI of this key, because a sandbox of its pod is gone
  */
 export function answerReleases(options: {
   podEnis: Store<PodEni>;
   records: RecordStore;
   queue: KeyedQueue;
   reporter: Pick<RuntimeReporter, 'released'>;
-}): void {
+}): (key: string) => void {
   const { podEnis, records, queue, reporter } = options;
   const answer = async (key: string) => {
     const podEni = podEnis.get(key);
@@ -25,11 +27,12 @@ export function answerReleases(options: {
     const uid = annotations?.[ANNOTATION_POD_UID] ?? '';
     if (!records.hasSandboxOf(uid)) reporter.released({ namespace, name, uid });
   };
-  const look = (podEni: PodEni) => {
-    const key = keyOf(podEni.metadata);
-    if (leaves(podEni)) void queue.run(key, () => answer(key));
+  const look = (key: string) => void queue.run(key, () => answer(key));
+  const lookAt = (podEni: PodEni) => {
+    if (leaves(podEni)) look(keyOf(podEni.metadata));
   };
-  podEnis.addHandler({ onAdd: look, onUpdate: (_, podEni) => look(podEni) });
+  podEnis.addHandler({ onAdd: lookAt, onUpdate: (_, podEni) => lookAt(podEni) });
+  return look;
 }
 
 /** Sandboxes get nothing from such a PodENI any more. One that was never bound needs no report. */

@@ -59,8 +59,10 @@ export class RuntimeReporter {
     this.#onError = options.onError;
   }
 
-  /** Makes the object and marks it, soon; takes back what it says of sandboxes that are gone. Call once the node is known. */
+  /** Makes the object and marks it, soon, and reports sandboxes as gone that it still names. Call once the node is known. */
   start(): void {
+    // It may have been read before that.
+    this.#isPrepared = false;
     this.#plan(0);
   }
 

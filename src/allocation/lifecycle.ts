@@ -55,9 +55,14 @@ export function nextStep(snapshot: Snapshot): Step {
   if (podEni.metadata.deletionTimestamp !== undefined) return towards('release', snapshot);
   if (phase === 'Deleting') return { do: 'deleteObject' };
 
-  const isOwner = pod.state === 'live' && pod.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID];
+  const isOwner = isOwnerLive(podEni, pod);
   if (isFixed(podEni)) return nextFixedStep(snapshot, phase, isOwner);
   return isOwner ? towardsBind(snapshot, phase) : { do: 'deleteObject' };
+}
+
+/** Whether the pod that the record was given to lives, as far as is known. */
+export function isOwnerLive({ metadata }: PodEni, pod: PodView): boolean {
+  return pod.state === 'live' && pod.uid === metadata.annotations?.[ANNOTATION_POD_UID];
 }
 
 function nextFixedStep(snapshot: Snapshot, phase: string, isOwner: boolean): Step {
@@ -159,14 +164,14 @@ function goalSince(goal: Goal, podEni: PodEni): number | undefined {
 /**
  * An address may go to another pod only after no sandbox uses it. A record that was never bound has no sandbox, because
  * the agent sets up pod networking only after Bind. Someone who deletes the PodENI of a running pod wants its ENI
- * released regardless.
+ * released regardless. Towards `hold` the pod was gone when that was written, so a store that shows it is late.
  */
 function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number | undefined): number | undefined {
   const { podEni, pod, sandbox, nowMs } = snapshot;
   if (goal === 'bind' || goalSinceMs === undefined || sandbox === undefined || sandbox.deleted) return undefined;
   const phase = podEni.status?.phase;
   if (phase !== 'Bind' && phase !== 'Detaching') return undefined;
-  if (pod.state === 'live' && pod.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID]) return undefined;
+  if (goal === 'release' && isOwnerLive(podEni, pod)) return undefined;
   // A time far in the future was written before the clock was set back.
   return goalSinceMs - nowMs > sandbox.timeoutMs ? nowMs : goalSinceMs + sandbox.timeoutMs;
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { Agent } from '../agent/agent.ts';
-import { removeCniFiles } from '../agent/cni-files.ts';
+import { installPlugin, removeCniFiles } from '../agent/cni-files.ts';
+import { nodeHost } from '../agent/node-host.ts';
 import { lockNode, NodeLockedError } from '../agent/node-lock.ts';
 import {
   type NodeDatapathOptions,
@@ -106,11 +107,11 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
     config,
     client,
     datapath,
+    host: nodeHost(config, () => systemClock.monotonicMs()),
     recorder,
     log,
     clock: systemClock,
     random: systemRandom,
-    pluginPath: join(lib, 'terway-cni'),
   });
   addProcessMetrics(agent.metrics.registry);
   const servers = [];
@@ -127,6 +128,7 @@ async function run(config: AgentConfig, lib: string, kubeconfigPath: string | un
   }
   log.info({ node: nodeName, server: kubeConfig.serverUrl }, 'starting');
   try {
+    await installPlugin(join(lib, 'terway-cni'), config.paths.cniBin);
     await agent.run(stop.signal);
   } finally {
     await recorder.close(FLUSH_MS);

@@ -233,6 +233,15 @@ describe('a learnt duration', () => {
   });
 });
 
+test('a state that nobody asks for again is forgotten after a minute', async () => {
+  observer.expect('eni-1', 'read', 'pod/a', 'pod');
+  await clock.advance(50_000);
+  expect(observer.size).toBe(1);
+  await clock.advance(80_000);
+  expect(observer.size).toBe(0);
+  expect(clock.pendingCalls).toBe(0);
+});
+
 test('nothing starves: a slow one is answered amid many that come and go', async () => {
   attach('eni-slow', 10_000);
   for (let tick = 0; tick < 100; tick++) {

@@ -40,6 +40,8 @@ const PROMPT_MS = 500;
 /** A sample counts as at most so many times the estimate, because one that hangs says nothing about the others. */
 const OUTLIER_FACTOR = 2;
 /** However slow the cloud was: when it has recovered, a pod must not wait longer than this for its first poll. */
+/** How long a state is kept that its owner has not asked for again. */
+const KEPT_MS = 60_000;
 const LONGEST_SAMPLE_MS = 10_000;
 
 type Lasting = Exclude<Expectation, 'read'>;
@@ -169,7 +171,8 @@ export class EniObserver {
     while (!signal.aborted) {
       const waitMs = this.#nextAskMs() - this.#clock.monotonicMs();
       if (waitMs > 0) {
-        await this.#rest(waitMs, signal);
+        await this.#rest(this.#latest.size === 0 ? waitMs : Math.min(waitMs, KEPT_MS), signal);
+        this.#dropOld();
         continue;
       }
       this.#lastAskedMs = this.#clock.monotonicMs();
@@ -177,6 +180,12 @@ export class EniObserver {
       const hasFailed = (await Promise.all(answers)).includes('failed');
       if (hasFailed && !signal.aborted) await this.#rest(FAILURE_PAUSE_MS, signal, true);
     }
+  }
+
+  /** What its owner neither used nor forgot: it may be gone. */
+  #dropOld(): void {
+    const oldestMs = this.#clock.now() - KEPT_MS;
+    for (const [id, { atMs }] of this.#latest) if (atMs < oldestMs && !this.#watched.has(id)) this.#latest.delete(id);
   }
 
   /** Resolves when a batch was answered or failed, or when its answer is overdue, which is then still used if it comes. */

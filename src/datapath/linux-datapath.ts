@@ -185,9 +185,12 @@ export class LinuxDatapath implements Datapath {
     return this.#gate.exclusive(() => this.#sync(pods(), options));
   }
 
-  async #sync(pods: readonly PodAttachment[], { dryRun = false, nodeOnly = false }: SyncOptions): Promise<SyncReport> {
+  async #sync(
+    pods: readonly PodAttachment[],
+    { dryRun = false, nodeOnly = false, keepLeftovers = false }: SyncOptions,
+  ): Promise<SyncReport> {
     const session = await this.session();
-    const report = await inStep('sync', () => this.#repairOf(session, pods).run(dryRun, { nodeOnly }));
+    const report = await inStep('sync', () => this.#repairOf(session, pods).run(dryRun, { nodeOnly, keepLeftovers }));
     const areMapsComplete = report.failed.every(({ object }) => object !== 'map' && object !== 'filter');
     if (!dryRun && !nodeOnly && this.#needsSync && areMapsComplete) {
       await inStep('remove maps of an older layout', async () => session.programs?.forgetOldMaps());

@@ -44,7 +44,10 @@ export class NodeRepair {
   }
 
   /** @param options.everything also removes what the node itself has */
-  async run(dryRun: boolean, { everything = false, nodeOnly = false } = {}): Promise<SyncReport> {
+  async run(
+    dryRun: boolean,
+    { everything = false, nodeOnly = false, keepLeftovers = false } = {},
+  ): Promise<SyncReport> {
     const { session } = this.#context;
     const snapshot = await Snapshot.take(session.kernel, session.programs);
     if (everything) {
@@ -79,7 +82,7 @@ export class NodeRepair {
     const isOther = ({ kind }: KernelObject) => kind !== 'tag' && kind !== 'vlanEntry';
     await this.#eachPod(whole, dryRun, snapshot, isOther);
     await this.#eachPod(listed, dryRun, snapshot, (object) => isOther(object) && isListed(object));
-    await this.#removeLeftovers(snapshot, dryRun, this.#wantedIdentities(plans, shared));
+    if (!keepLeftovers) await this.#removeLeftovers(snapshot, dryRun, this.#wantedIdentities(plans, shared));
     return this.#report;
   }
 

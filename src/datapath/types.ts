@@ -79,6 +79,7 @@ export interface AttachedInterface {
 export interface SyncOptions {
   dryRun?: boolean;
   nodeOnly?: boolean;
+  keepLeftovers?: boolean;
 }
 
 /** A difference between what should be and what is, in words for an operator. */
@@ -199,6 +200,7 @@ export interface Datapath extends AsyncDisposable {
    * @param pods called when no other call runs any more, so it includes what those have added or removed
    * @param options.dryRun reports what would be done
    * @param options.nodeOnly compares what a few lists of the node's namespace show: no pod's namespace, no sysctl, no neighbour
+   * @param options.keepLeftovers removes nothing, because `pods` may lack some
    */
   sync(pods: () => readonly PodAttachment[], options?: SyncOptions): Promise<SyncReport>;
 

@@ -1,9 +1,9 @@
 import type { Plan } from './plan.ts';
 import { type Outcome, runPlan } from './run.ts';
 
-/** One call through a port, and on which side of it the replica is killed. */
+/** One call through a port, and on which side of it the process is killed. */
 export interface CrashPoint {
-  /** Of the calls of all replicas, from 1. */
+  /** Of the calls of all processes of the life's kind, from 1. */
   call: number;
   /** `before`: the call is not sent. `after`: it takes effect, and its answer is lost. */
   side: 'before' | 'after';
@@ -11,47 +11,90 @@ export interface CrashPoint {
   againAfter?: number;
 }
 
+/** A short history, and which processes are killed in it. */
+export interface Life {
+  plan: Plan;
+  process: 'replica' | 'agent';
+}
+
 /**
- * A short life of everything that the control plane changes: an elastic pod comes and goes, a fixed one moves to another node,
- * is reserved and released, a PodNetworking is edited, a node comes with its trunk and goes.
+ * Everything that the control plane changes: an elastic pod comes and goes, a fixed one moves to another node, is reserved and
+ * released, a PodNetworking is edited, a node comes with its trunk and goes.
  */
-export const LIFE: Plan = {
-  seed: 1,
-  replicas: 1,
-  nodes: 2,
-  rateLimit: undefined,
-  rates: {},
-  steps: [
-    { atMs: 5000, act: { kind: 'create-pod', pod: 0, node: 0 } },
-    { atMs: 5000, act: { kind: 'create-pod', pod: 10, node: 0 } },
-    { atMs: 12_000, act: { kind: 'replace-pod', pod: 10, node: 1 } },
-    { atMs: 20_000, act: { kind: 'edit-networking', networking: 'elastic', vSwitches: [0], groups: [1] } },
-    { atMs: 26_000, act: { kind: 'delete-pod', pod: 0, isForced: false } },
-    { atMs: 26_000, act: { kind: 'delete-pod', pod: 10, isForced: true } },
-    { atMs: 32_000, act: { kind: 'delete-podeni', pod: 10 } },
-    { atMs: 32_000, act: { kind: 'remove-node', node: 0 } },
-  ],
+const CONTROL_PLANE_LIFE: Life = {
+  process: 'replica',
+  plan: {
+    seed: 1,
+    replicas: 1,
+    nodes: 2,
+    agents: [],
+    rateLimit: undefined,
+    rates: {},
+    steps: [
+      { atMs: 5000, act: { kind: 'create-pod', pod: 0, node: 0 } },
+      { atMs: 5000, act: { kind: 'create-pod', pod: 10, node: 0 } },
+      { atMs: 12_000, act: { kind: 'replace-pod', pod: 10, node: 1 } },
+      { atMs: 20_000, act: { kind: 'edit-networking', networking: 'elastic', vSwitches: [0], groups: [1] } },
+      { atMs: 26_000, act: { kind: 'delete-pod', pod: 0, isForced: false } },
+      { atMs: 26_000, act: { kind: 'delete-pod', pod: 10, isForced: true } },
+      { atMs: 32_000, act: { kind: 'delete-podeni', pod: 10 } },
+      { atMs: 32_000, act: { kind: 'remove-node', node: 0 } },
+    ],
+  },
 };
 
-/** How many calls the plan takes without a crash; they are the crash points. */
-export async function callsOf(plan: Plan): Promise<number> {
-  let calls = 0;
+/**
+ * Everything that a node agent changes: pods come and go, one by force while its containers run, one with a fixed address is back
+ * on the same node, a sandbox fails, and another whose DEL comes late; a trunk is replaced, and the agent itself.
+ */
+const NODE_LIFE: Life = {
+  process: 'agent',
+  plan: {
+    seed: 1,
+    replicas: 1,
+    nodes: 1,
+    agents: [0],
+    rateLimit: undefined,
+    rates: {},
+    steps: [
+      { atMs: 5000, act: { kind: 'create-pod', pod: 0, node: 0 } },
+      { atMs: 5000, act: { kind: 'create-pod', pod: 10, node: 0 } },
+      { atMs: 12_000, act: { kind: 'fail-sandbox', pod: 0, isLate: false } },
+      { atMs: 12_000, act: { kind: 'replace-pod', pod: 10, node: 0 } },
+      { atMs: 22_000, act: { kind: 'fail-sandbox', pod: 0, isLate: true } },
+      { atMs: 22_000, act: { kind: 'delete-trunk', node: 0 } },
+      { atMs: 112_000, act: { kind: 'replace-agent', node: 0 } },
+      { atMs: 116_000, act: { kind: 'delete-pod', pod: 0, isForced: false } },
+      { atMs: 116_000, act: { kind: 'abandon-pod', pod: 10, forMs: 3000 } },
+    ],
+  },
+};
+
+export const LIVES = { 'control-plane': CONTROL_PLANE_LIFE, node: NODE_LIFE } as const;
+
+/** The calls that the life takes without a crash, in order; they are the crash points. */
+export async function callsOf({ plan, process }: Life): Promise<string[]> {
+  const calls: string[] = [];
   await runPlan(plan, (seeded) => {
-    seeded.onCall = () => {
-      calls += 1;
+    seeded.onCall = (name, by) => {
+      if (by === process) calls.push(name);
       return undefined;
     };
   });
   return calls;
 }
 
-/** Runs the plan and kills the replica at a crash point. @returns also the call at which it was killed. */
-export async function runWithCrash(plan: Plan, point: CrashPoint): Promise<Outcome & { killedAt: readonly string[] }> {
+/** Runs the life and kills the process at a crash point. @returns also the call at which it was killed. */
+export async function runWithCrash(
+  { plan, process }: Life,
+  point: CrashPoint,
+): Promise<Outcome & { killedAt: readonly string[] }> {
   let calls = 0;
   const killedAt: string[] = [];
   const again = point.againAfter === undefined ? undefined : point.call + point.againAfter;
   const outcome = await runPlan(plan, (seeded) => {
-    seeded.onCall = (name) => {
+    seeded.onCall = (name, by) => {
+      if (by !== process) return undefined;
       calls += 1;
       if (calls !== point.call && calls !== again) return undefined;
       killedAt.push(name);

@@ -2,6 +2,7 @@ import type { Clock } from '../../../src/util/clock.ts';
 import { type Random, seededRandom } from '../../../src/util/random.ts';
 import type { ApiCall, EventFault, FaultPlan, RequestFault, WatchFault } from '../../kube/faults.ts';
 import type { CloudCall, CloudFault } from '../cloud-link.ts';
+import type { MachineCall, MachineFault } from '../node/process.ts';
 import type { FaultKind, FaultRates } from './plan.ts';
 
 const THROTTLING = { code: 'Throttling.User', status: 400 };
@@ -30,6 +31,7 @@ export class SeededFaults {
     onEvent: () => this.#onEvent(),
   };
   readonly cloud = (call: CloudCall): CloudFault | undefined => this.#onCloudCall(call);
+  readonly machine = (call: MachineCall): MachineFault | undefined => this.#onMachineCall(call);
 
   constructor(options: { seed: number; rates: FaultRates; clock: Clock }) {
     this.#random = seededRandom(options.seed ^ 0x5eed);
@@ -94,6 +96,15 @@ export class SeededFaults {
     if (this.#hits('cloud-lost-request')) return { kind: 'lost-request' };
     if (this.#hits('cloud-lost-answer')) return { kind: 'lost-answer' };
     return undefined;
+  }
+
+  #onMachineCall({ operation }: MachineCall): MachineFault | undefined {
+    if (operation.startsWith('disk')) {
+      if (this.#hits('disk-slow')) return { kind: 'slow', ms: this.#upTo(SLOW_MS) };
+      return this.#hits('disk-error') ? { kind: 'failed' } : undefined;
+    }
+    if (this.#hits('kernel-slow')) return { kind: 'slow', ms: this.#upTo(SLOW_MS) };
+    return this.#hits('kernel-error') ? { kind: 'failed' } : undefined;
   }
 
   #stallOf(replica: string): number {

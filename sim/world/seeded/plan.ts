@@ -1,4 +1,6 @@
 import { type Random, seededRandom } from '../../../src/util/random.ts';
+import { pick, pickWeighted, span, whole } from './draw.ts';
+import { type NodeAct, nodePlanOf } from './node-plan.ts';
 
 /** PodNetworkings of the workload. Pods of the two fixed ones belong to a StatefulSet. */
 export const NETWORKINGS = ['elastic', 'fixed', 'never'] as const;
@@ -16,6 +18,8 @@ export type Act =
   | { kind: 'create-pod'; pod: number; node: number }
   | { kind: 'delete-pod'; pod: number; isForced: boolean }
   | { kind: 'replace-pod'; pod: number; node: number }
+  /** A pod that is gone after a moment, in whatever state its interface is then. */
+  | { kind: 'flash-pod'; pod: number; node: number; forMs: number }
   | { kind: 'delete-podeni'; pod: number }
   | { kind: 'strip-podeni'; pod: number }
   | { kind: 'delete-mirror'; pod: number }
@@ -28,10 +32,18 @@ export type Act =
   | { kind: 'kill-replica'; replica: number; forMs: number }
   | { kind: 'stall-replica'; replica: number; forMs: number }
   | { kind: 'freeze-watches'; replica: number }
+  /** The watches of a replica freeze, and after a while it is the only one that is left. */
+  | { kind: 'late-takeover'; replica: number; afterMs: number; forMs: number }
   | { kind: 'break-watches'; replica: number }
   | { kind: 'throttle'; action: string; limit: number; forMs: number }
   | { kind: 'fail-attachments'; outcome: 'fails' | 'hangs'; count: number }
-  | { kind: 'lag-lists'; createdMs: number; deletedMs: number; forMs: number };
+  | { kind: 'lag-lists'; createdMs: number; deletedMs: number; forMs: number }
+  /**
+   * etcd is restored from a backup, with bumped revisions or without. The control plane is stopped before, and started after
+   * `forMs`; after `copiesMs` the operator creates the PodENIs of fixed addresses that the backup lacks from newer copies.
+   */
+  | { kind: 'restore-backup'; ageMs: number; isBumped: boolean; forMs: number; copiesMs: number }
+  | NodeAct;
 
 /** What the workload throttles, and what a small quota holds for. */
 export const CHANGING_APIS = [
@@ -50,7 +62,7 @@ export interface Step {
 /** How likely each kind of fault is for each call; see {@link FAULT_KINDS}. */
 export type FaultRates = Readonly<Partial<Record<FaultKind, number>>>;
 
-/** What can go wrong with one call: to the API server, with a watch event, or to the cloud. */
+/** What can go wrong with one call: to the API server, with a watch event, to the cloud, or of an agent to its disk or kernel. */
 export const FAULT_KINDS = [
   'kube-slow',
   'kube-conflict',
@@ -68,6 +80,10 @@ export const FAULT_KINDS = [
   'cloud-error',
   'cloud-lost-request',
   'cloud-lost-answer',
+  'disk-slow',
+  'disk-error',
+  'kernel-slow',
+  'kernel-error',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -76,6 +92,8 @@ export interface Plan {
   seed: number;
   replicas: number;
   nodes: number;
+  /** Nodes with a node agent, by number. */
+  agents: readonly number[];
   /** Of calls per minute and API; undefined: the defaults. */
   rateLimit: number | undefined;
   rates: FaultRates;
@@ -89,13 +107,16 @@ export function planOf(seed: number): Plan {
   const random = seededRandom(seed);
   const replicas = pick(random, [1, 2, 2, 3]);
   const nodes = pick(random, [1, 2, 2, 3]);
-  const rateLimit = random.next() < 0.25 ? 30 : undefined;
+  const rateLimit = random.next() < 0.25 ? pick(random, [8, 30]) : undefined;
   const count = 10 + whole(random, 40);
   const steps = Array.from({ length: count }, () => ({
     atMs: whole(random, WORKLOAD_MS),
     act: actOf(random, { replicas, nodes }),
-  })).sort((a, b) => a.atMs - b.atMs);
-  return { seed, replicas, nodes, rateLimit, rates: ratesOf(random), steps };
+  }));
+  const rates = ratesOf(random);
+  const own = nodePlanOf(seed, { nodes, pods: PODS.length, workloadMs: WORKLOAD_MS });
+  const all = [...steps, ...own.steps].sort((a, b) => a.atMs - b.atMs);
+  return { seed, replicas, nodes, agents: own.agents, rateLimit, rates, steps: all };
 }
 
 /** Some seeds have no faults at all, most have a few kinds, some have all of them. */
@@ -117,6 +138,15 @@ const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
   [30, (random, { nodes }) => ({ kind: 'create-pod', pod: podOf(random), node: whole(random, nodes) })],
   [14, (random) => ({ kind: 'delete-pod', pod: podOf(random), isForced: random.next() < 0.4 })],
   [8, (random, { nodes }) => ({ kind: 'replace-pod', pod: podOf(random), node: whole(random, nodes) })],
+  [
+    6,
+    (random, { nodes }) => ({
+      kind: 'flash-pod',
+      pod: podOf(random),
+      node: whole(random, nodes),
+      forMs: whole(random, 4000),
+    }),
+  ],
   [2, (random) => ({ kind: 'delete-podeni', pod: podOf(random) })],
   [1, (random) => ({ kind: 'strip-podeni', pod: podOf(random) })],
   [2, (random) => ({ kind: 'delete-mirror', pod: podOf(random) })],
@@ -147,6 +177,15 @@ const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
     }),
   ],
   [2, (random, { replicas }) => ({ kind: 'freeze-watches', replica: whole(random, replicas) })],
+  [
+    2,
+    (random, { replicas }) => ({
+      kind: 'late-takeover',
+      replica: whole(random, replicas),
+      afterMs: span(random, 30_000),
+      forMs: span(random, 40_000),
+    }),
+  ],
   [2, (random, { replicas }) => ({ kind: 'break-watches', replica: whole(random, replicas) })],
   [
     2,
@@ -170,32 +209,22 @@ const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
       forMs: span(random, 30_000),
     }),
   ],
+  [
+    0.5,
+    (random) => ({
+      kind: 'restore-backup',
+      ageMs: whole(random, 90_000),
+      isBumped: random.next() < 0.5,
+      forMs: span(random, 20_000),
+      copiesMs: pick(random, [0, 90_000]),
+    }),
+  ],
 ];
-const TOTAL_WEIGHT = ACTS.reduce((sum, [weight]) => sum + weight, 0);
 
 function actOf(random: Random, size: { replicas: number; nodes: number }): Act {
-  let left = random.next() * TOTAL_WEIGHT;
-  for (const [weight, draft] of ACTS) {
-    left -= weight;
-    if (left < 0) return draft(random, size);
-  }
-  return { kind: 'create-pod', pod: podOf(random), node: 0 };
+  return pickWeighted(random, ACTS)(random, size);
 }
 
 function podOf(random: Random): number {
   return whole(random, PODS.length);
-}
-
-function whole(random: Random, below: number): number {
-  return Math.floor(random.next() * below);
-}
-
-function span(random: Random, mostMs: number): number {
-  return 500 + whole(random, mostMs);
-}
-
-function pick<T>(random: Random, from: readonly T[]): T {
-  const found = from[whole(random, from.length)];
-  if (found === undefined) throw new RangeError('nothing to pick from');
-  return found;
 }

@@ -1,11 +1,12 @@
+import { Bounds } from './bounds.ts';
 import type { FaultKind, Plan, Step } from './plan.ts';
 import { SeededWorld } from './seeded-world.ts';
 import { Witness } from './witness.ts';
 
 /** When every fault has ended, how long the system may take to settle: an orphan is ten minutes old when it is collected. */
 const SETTLE_MS = 30 * 60_000;
-/** Until the last status is written, and the last look at the cloud taken. */
-const WIND_DOWN_MS = 90_000;
+/** Until the last status is written, the last look at the cloud taken, and the last silent watch replaced. */
+const WIND_DOWN_MS = 150_000;
 /** A settled system is watched for this long. */
 const CALM_MS = 3 * 60_000;
 /** After the last step, before the faults end. */
@@ -77,8 +78,20 @@ class Run {
     const settledMs = clock.monotonicMs() - quietMs;
     // A crash from here on would only test the start.
     this.#seeded.onCall = () => undefined;
-    if (await this.#pass(clock.monotonicMs() + WIND_DOWN_MS)) await this.#stayCalm();
+    if (await this.#pass(clock.monotonicMs() + WIND_DOWN_MS)) await this.#holdToBounds();
     return settledMs;
+  }
+
+  /** L2, and the bounds of a settled system, until something is wrong. */
+  async #holdToBounds(): Promise<void> {
+    const bounds = new Bounds(this.#seeded, (untilMs) => this.#pass(untilMs));
+    const looks = [() => this.#stayCalm(bounds.idle()), () => bounds.probe(), () => bounds.emptied()];
+    for (const look of looks) {
+      const found = await look();
+      // What the witness saw meanwhile comes first.
+      if (this.#isFine()) this.#problems.push(...found);
+      if (this.#problems.length > 0) return;
+    }
   }
 
   /** Lets time pass. @returns whether nothing is wrong */
@@ -95,6 +108,8 @@ class Run {
     // A look at everything for each second is enough.
     for (let nextMs = clock.monotonicMs(); ; nextMs += 1000) {
       if (!(await this.#pass(nextMs))) return;
+      this.#seeded.attend();
+      this.#seeded.nodes.attend();
       const open = this.#witness.unsettled();
       if (open.length === 0) return;
       if (nextMs >= untilMs) {
@@ -104,8 +119,8 @@ class Run {
     }
   }
 
-  /** L2: a settled system writes nothing and changes nothing. */
-  async #stayCalm(): Promise<void> {
+  /** L2: a settled system writes nothing, changes nothing and asks for next to nothing. */
+  async #stayCalm(askedTooMuch: () => string[]): Promise<string[]> {
     const { kube, cloud } = this.#seeded.world;
     const writes: string[] = [];
     const calls: string[] = [];
@@ -120,7 +135,7 @@ class Run {
     ];
     await this.#pass(this.#seeded.world.clock.monotonicMs() + CALM_MS);
     for (const end of ends) end();
-    for (const what of [...writes, ...calls]) this.#problems.push(`L2: the settled system still does ${what}`);
+    return [...[...writes, ...calls].map((what) => `L2: the settled system still does ${what}`), ...askedTooMuch()];
   }
 
   #isFine(): boolean {

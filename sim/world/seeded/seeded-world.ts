@@ -1,13 +1,20 @@
-import { TAG_ATTEMPT, TAG_OWNER } from '../../../src/crds/names.ts';
+import * as z from 'zod';
+import { ANNOTATION_POD_UID, TAG_ATTEMPT, TAG_OWNER } from '../../../src/crds/names.ts';
 import { VirtualClock } from '../../../src/util/test-support/virtual-clock.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { ApiCall, RequestFault } from '../../kube/faults.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import type { CloudCall, CloudFault } from '../cloud-link.ts';
+import { nodeNameOf } from '../kubelets.ts';
+import { INJECTED, type MachineCall, type MachineFault } from '../node/process.ts';
+import { sandboxOf } from '../node/runtime.ts';
+import { Operator } from '../operator.ts';
 import type { WorldReplica } from '../replica.ts';
-import { INSTANCE_TYPE, NETWORKINTERFACES, PODENIS, PODNETWORKINGS, World } from '../world.ts';
+import { INSTANCE_TYPE, NETWORKINTERFACES, NODERUNTIMES, PODENIS, PODNETWORKINGS, World } from '../world.ts';
 import { SeededFaults } from './faults.ts';
-import { type Act, CHANGING_APIS, type Networking, type Plan, PODS } from './plan.ts';
+import { type Act, CHANGING_APIS, NETWORKINGS, type Networking, type Plan, PODS } from './plan.ts';
+import { type Instance, Restores } from './restores.ts';
+import { SeededNodes } from './seeded-nodes.ts';
 
 /** Three member slots, so that pods wait for one; the other nodes have plenty. */
 const SMALL_TYPE = 'ecs.u1-c1m4.xlarge';
@@ -15,6 +22,8 @@ const NAMESPACE = 'default';
 /** Until a killed replica is followed by the next. */
 const RESTART_MS = 1000;
 const MERGE_PATCH = 'application/merge-patch+json';
+/** What an agent logs of a record that it cannot read. */
+const recordErrorSchema = z.object({ record: z.string(), msg: z.string() });
 const ALLOCATION_TYPES: Readonly<Record<Networking, object>> = {
   elastic: { type: 'Elastic' },
   fixed: { type: 'Fixed', releaseStrategy: 'TTL', releaseAfter: '5m' },
@@ -31,24 +40,31 @@ interface ReplicaPlace {
 export class SeededWorld {
   readonly world: World;
   readonly faults: SeededFaults;
+  readonly nodes: SeededNodes;
   /** ENIs that a user took out of our records, or out of the cloud. */
   readonly touchedByHand = new Set<string>();
-  /** Replicas that ended by themselves. */
+  readonly restores: Restores;
+  /** Replicas and agents that ended by themselves, and other promises that were broken. */
   readonly failures: string[] = [];
   /** Is called with each act, for a trace. */
   onAct: (act: Act) => void = () => undefined;
   /**
-   * Is called with each call of a replica to API server or cloud, but for leases and events, and says whether the replica is
-   * killed before or after it.
+   * Is called with each call through a port, but for leases and events: to API server or cloud by a replica, to API server, disk or
+   * kernel by an agent. Says whether the process is killed before or after it.
    */
-  onCall: (name: string) => 'before' | 'after' | undefined = () => undefined;
+  onCall: (name: string, process: 'replica' | 'agent') => 'before' | 'after' | undefined = () => undefined;
   readonly #places: ReplicaPlace[];
   readonly #vSwitches: readonly string[];
   readonly #groups: readonly string[];
-  readonly #instances = new Map<string, string>();
+  readonly #agents: ReadonlySet<number>;
+  /** Those that run, by the name of their node. */
+  readonly #instances = new Map<string, Instance>();
   readonly #removedNodes = new Set<string>();
   /** Of creations whose record a user removed. */
   readonly #strippedTokens = new Set<string>();
+  readonly #operator: Operator;
+  /** Whether the plan restores a backup. */
+  readonly #takesBackups: boolean;
 
   constructor(plan: Plan) {
     const clock = new VirtualClock();
@@ -61,10 +77,20 @@ export class SeededWorld {
       onCloudCall: (call) => this.#onCloudCall(call),
     });
     const { world } = this;
+    this.#operator = new Operator(world);
+    this.#takesBackups = plan.steps.some(({ act }) => act.kind === 'restore-backup');
+    this.restores = new Restores({
+      world,
+      instances: this.#instances,
+      isTouched: (eniId) => this.touchedByHand.has(eniId),
+      onProblem: (problem) => this.failures.push(problem),
+    });
     this.#vSwitches = [world.podVSwitchId, world.addVSwitch('10.2.0.0/16')];
     const group = world.cloud.createSecurityGroup({ vpcId: world.vpcId, name: 'others' }, world.clock.now());
     this.#groups = [world.securityGroupId, group];
     world.addNetworking('never', ALLOCATION_TYPES.never);
+    this.#agents = new Set(plan.agents);
+    this.nodes = new SeededNodes(world, this.faults, { nodeName, keyOfPod });
     for (let node = 0; node < plan.nodes; node += 1) this.#addNode(node);
     this.#places = Array.from({ length: plan.replicas }, () => ({ current: undefined, starts: 0 }));
     this.startReplicas();
@@ -79,8 +105,10 @@ export class SeededWorld {
   quiet(): void {
     const { cloud, clock } = this.world;
     this.faults.stop();
+    this.restores.finish();
     cloud.setBehaviour({ rateWindows: {}, listLag: { createdMs: 0, deletedMs: 0 }, attachFaults: [] }, clock.now());
     this.startReplicas();
+    this.nodes.quiet();
     this.#endHangingAttachments();
     this.#replaceLostEnis();
   }
@@ -93,15 +121,34 @@ export class SeededWorld {
     for (const { id, status } of cloud.enis()) if (status === 'Attaching') cloud.detachEniByHand(id, clock.now());
   }
 
-  /** `EniLost`: delete the pod, or the PodENI of a fixed address (docs/troubleshooting.md). */
+  /** Those who deleted an ENI know which pod has lost it, and so does who compares a restored backup with the cloud. */
   #replaceLostEnis(): void {
-    for (const podEni of this.world.podEnis()) {
-      const ids = (podEni.spec.allocations ?? []).map(({ eni }) => eni.id);
-      if (!ids.some((id) => this.touchedByHand.has(id) && this.world.cloud.eni(id) === undefined)) continue;
-      const key = `${podEni.metadata.namespace}/${podEni.metadata.name}`;
-      if (this.#peek('pods', key) !== undefined) this.world.deletePod(key, 0);
-      this.#delete(PODENIS, key);
+    const isKnown = (id: string) => this.touchedByHand.has(id) || this.restores.excuses.isLost(id);
+    for (const { metadata, spec } of this.world.podEnis()) {
+      const ids = (spec.allocations ?? []).map(({ eni }) => eni.id);
+      const isLost = ids.some((id) => isKnown(id) && this.world.cloud.eni(id) === undefined);
+      if (isLost) this.#operator.giveUp(`${metadata.namespace}/${metadata.name}`);
     }
+  }
+
+  /** Deletes every pod and every reservation. */
+  removePods(): void {
+    for (const { metadata } of this.world.kube.objects('pods'))
+      this.world.deletePod(`${NAMESPACE}/${metadata.name}`, 0);
+    for (const { metadata } of this.world.kube.objects(PODENIS)) this.#delete(PODENIS, `${NAMESPACE}/${metadata.name}`);
+  }
+
+  removeNodes(): void {
+    for (const { metadata } of this.world.kube.objects('nodes')) this.#removeNode(metadata.name);
+  }
+
+  removeNetworkings(): void {
+    for (const name of NETWORKINGS) this.#delete(PODNETWORKINGS, name);
+  }
+
+  /** People do what the control plane asks for. */
+  attend(): void {
+    this.#operator.attend();
   }
 
   /** Pods that are to have a network: they exist, are not being deleted, and their node exists. */
@@ -128,6 +175,7 @@ export class SeededWorld {
 
   perform(act: Act): void {
     this.onAct(act);
+    if (this.#takesBackups) this.restores.takeBackup();
     const { world } = this;
     const nowMs = world.clock.now();
     switch (act.kind) {
@@ -141,7 +189,16 @@ export class SeededWorld {
         this.#deletePod(act.pod, true);
         this.#createPod(act.pod, act.node);
         return;
+      case 'flash-pod': {
+        this.#createPod(act.pod, act.node);
+        const uid = this.#peek('pods', keyOfPod(act.pod))?.metadata.uid;
+        world.clock.schedule(act.forMs, () => {
+          if (this.#peek('pods', keyOfPod(act.pod))?.metadata.uid === uid) this.#deletePod(act.pod, true);
+        });
+        return;
+      }
       case 'delete-podeni':
+        this.#renounce(keyOfPod(act.pod));
         this.#delete(PODENIS, keyOfPod(act.pod));
         return;
       case 'strip-podeni':
@@ -172,7 +229,7 @@ export class SeededWorld {
         return;
       }
       case 'remove-node':
-        this.#removeNode(act.node);
+        this.#removeNode(nodeName(act.node));
         return;
       case 'add-node':
         if (this.#node(nodeName(act.node)) === undefined) this.#addNode(act.node);
@@ -195,6 +252,12 @@ export class SeededWorld {
           else watch.break();
         }
         return;
+      case 'late-takeover':
+        for (const watch of this.#places[act.replica]?.current?.transport.watches ?? []) watch.freeze();
+        world.clock.schedule(act.afterMs, () => {
+          for (const at of this.#places.keys()) if (at !== act.replica) this.#killReplica(at, act.forMs);
+        });
+        return;
       case 'throttle':
         world.cloud.setBehaviour({ rateWindows: { [act.action]: { limit: act.limit, windowMs: 60_000 } } }, nowMs);
         world.clock.schedule(act.forMs, () => world.cloud.setBehaviour({ rateWindows: {} }, world.clock.now()));
@@ -207,7 +270,14 @@ export class SeededWorld {
         world.cloud.setBehaviour({ listLag: { createdMs, deletedMs } }, nowMs);
         const end = () => world.cloud.setBehaviour({ listLag: { createdMs: 0, deletedMs: 0 } }, world.clock.now());
         world.clock.schedule(act.forMs, end);
+        return;
       }
+      case 'restore-backup':
+        for (const at of this.#places.keys()) this.#killReplica(at, act.forMs);
+        this.restores.restore(act);
+        return;
+      default:
+        this.nodes.perform(act);
     }
   }
 
@@ -224,12 +294,18 @@ export class SeededWorld {
     return this.faults.cloud(call);
   }
 
-  /** Kills the replica if that is wanted. @returns whether its call is lost */
-  #crashesBefore(replica: string, name: string): boolean {
-    const side = this.onCall(name);
+  #onMachineCall(call: MachineCall): MachineFault | undefined {
+    const side = this.onCall(call.operation, 'agent');
+    return side === undefined ? this.faults.machine(call) : { kind: 'killed', side };
+  }
+
+  /** Kills the process if that is wanted. @returns whether its call is lost */
+  #crashesBefore(process: string, name: string): boolean {
+    const at = this.#places.findIndex(({ current }) => current?.name === process);
+    const side = this.onCall(name, at < 0 ? 'agent' : 'replica');
     if (side === undefined) return false;
-    const at = this.#places.findIndex(({ current }) => current?.name === replica);
-    this.#killReplica(at, RESTART_MS);
+    if (at < 0) this.nodes.machineOfAgent(process)?.killAgent(RESTART_MS);
+    else this.#killReplica(at, RESTART_MS);
     return side === 'before';
   }
 
@@ -250,9 +326,16 @@ export class SeededWorld {
     if (this.#peek('pods', key) !== undefined) this.world.deletePod(key, isForced ? 0 : undefined);
   }
 
+  /** Its pod, if it still runs, gets another PodENI, with another address. */
+  #renounce(key: string): void {
+    const uid = this.world.podEni(key)?.metadata.annotations?.[ANNOTATION_POD_UID];
+    if (uid !== undefined) this.nodes.renounced.add(uid);
+  }
+
   #stripPodEni(key: string): void {
     const found = this.world.podEni(key);
     if (found === undefined) return;
+    this.#renounce(key);
     for (const { eni, intent } of found.spec.allocations ?? []) {
       if (eni.id !== '') this.touchedByHand.add(eni.id);
       if (intent !== undefined) this.#strippedTokens.add(intent.clientToken);
@@ -262,25 +345,35 @@ export class SeededWorld {
     this.#delete(PODENIS, key);
   }
 
-  #removeNode(node: number): void {
-    const name = nodeName(node);
+  #removeNode(name: string): void {
     if (this.#node(name) === undefined) return;
-    this.#delete('nodes', name);
+    this.world.removeMachine(name);
+    // As the garbage collector does.
+    this.#delete(NODERUNTIMES, name);
     this.#removedNodes.add(name);
-    const instanceId = this.#instances.get(name);
-    if (instanceId !== undefined) {
-      for (const id of this.world.cloud.releaseInstance(instanceId, this.world.clock.now())) this.touchedByHand.add(id);
+    const instance = this.#instances.get(name);
+    if (instance !== undefined) {
+      const gone = this.world.cloud.releaseInstance(instance.instanceId, this.world.clock.now());
+      for (const id of gone) this.touchedByHand.add(id);
     }
-    // As the pod garbage collector does.
-    for (const pod of this.world.kube.objects('pods')) {
-      if (nodeNameOf(pod) === name) this.world.deletePod(`${NAMESPACE}/${pod.metadata.name}`, 0);
-    }
+    this.#instances.delete(name);
+    this.world.deleteNode(name);
   }
 
   #addNode(node: number): void {
     const name = nodeName(node);
-    const { instanceId } = this.world.addNode(node === 0 ? SMALL_TYPE : INSTANCE_TYPE, name);
-    this.#instances.set(name, instanceId);
+    const instanceType = node === 0 ? SMALL_TYPE : INSTANCE_TYPE;
+    const { instanceId } = this.world.addNode(instanceType, name);
+    this.#instances.set(name, { name, instanceId, instanceType });
+    if (!this.#agents.has(node)) return;
+    this.nodes.add(
+      { name, instanceId },
+      {
+        onCall: (call) => this.#onMachineCall(call),
+        onFailure: (message) => this.failures.push(message),
+        onError: (line) => this.#noteError(line),
+      },
+    );
   }
 
   #editNetworking(networking: Networking, vSwitches: readonly number[], groups: readonly number[]): void {
@@ -318,6 +411,14 @@ export class SeededWorld {
     );
   }
 
+  /** Of a log of an agent: no record is torn unless a user did it. */
+  #noteError(line: string): void {
+    const { record, msg = '' } = recordErrorSchema.safeParse(JSON.parse(line)).data ?? {};
+    if (record === undefined || msg.includes(INJECTED)) return;
+    if (!this.nodes.damagedRecords.has(sandboxOf(`${record}.json`)))
+      this.failures.push(`N3: the record ${record} was torn: ${msg}`);
+  }
+
   #eniOf(pod: number): string | undefined {
     const id = this.world.podEni(keyOfPod(pod))?.spec.allocations?.[0]?.eni.id;
     return id === '' ? undefined : id;
@@ -343,12 +444,6 @@ export class SeededWorld {
 
 export function keyOfPod(pod: number): string {
   return `${NAMESPACE}/${PODS[pod]?.name ?? ''}`;
-}
-
-export function nodeNameOf(pod: KubeObject): string {
-  const { spec } = pod;
-  const name = typeof spec === 'object' && spec !== null && 'nodeName' in spec ? spec.nodeName : undefined;
-  return typeof name === 'string' ? name : '';
 }
 
 function nodeName(node: number): string {

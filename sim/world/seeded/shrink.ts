@@ -29,6 +29,8 @@ export async function shrink(
   for (let before: Plan | undefined; before !== smallest && runs < MOST_RUNS; ) {
     before = smallest;
     while (smallest.replicas > 1 && (await tries({ ...smallest, replicas: smallest.replicas - 1 })));
+    for (const agent of smallest.agents)
+      await tries({ ...smallest, agents: smallest.agents.filter((other) => other !== agent) });
     await withoutFaults(() => smallest, tries);
     await withoutSteps(() => smallest, tries);
   }

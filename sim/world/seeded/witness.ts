@@ -7,8 +7,10 @@ import type { JournalEntry } from '../../cloud/model/journal.ts';
 import type { WriteRecord } from '../../kube/model/journal.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { unsettled, violations, type WorldState } from '../invariants.ts';
+import { nodeNameOf } from '../kubelets.ts';
 import { PODENIS, PODNETWORKINGS } from '../world.ts';
-import { nodeNameOf, type SeededWorld } from './seeded-world.ts';
+import { NodeWitness } from './node-witness.ts';
+import type { SeededWorld } from './seeded-world.ts';
 
 const MINUTE_MS = 60_000;
 
@@ -26,6 +28,9 @@ export class Witness {
   readonly #calls = new Map<string, number>();
   /** What each generation of each PodNetworking said: `name generation`. */
   readonly #specs = new Map<string, PodNetworking['spec']>();
+  /** Records from copies that are newer than a restored backup name generations that it lacks: `uid generation`. */
+  readonly #lostGenerations = new Set<string>();
+  readonly #nodes: NodeWitness;
   readonly #problems: string[] = [];
   readonly #unsubscribe: (() => void)[];
   #seen = -1;
@@ -33,23 +38,26 @@ export class Witness {
   constructor(seeded: SeededWorld, rateLimit: number | undefined) {
     this.#seeded = seeded;
     this.#rateLimit = rateLimit;
+    this.#nodes = new NodeWitness(seeded);
     const { kube, cloud } = seeded.world;
     for (const networking of kube.objects(PODNETWORKINGS)) this.#noteSpec(networking);
     this.#unsubscribe = [
       kube.subscribe((write) => this.#onWrite(write)),
       cloud.subscribe((entry) => this.#onCall(entry)),
     ];
+    seeded.restores.onRestored = () => this.#forgetFuture();
   }
 
   /** Violations since the last call; looks at the whole state only if it has changed. */
   look(): string[] {
     const { world } = this.#seeded;
-    const version = world.kube.version + world.cloud.generation;
+    const version = world.kube.generation + world.cloud.generation;
     if (version !== this.#seen) {
       this.#seen = version;
-      this.#problems.push(...violations(this.#untouched(world.state())));
+      const { excuses } = this.#seeded.restores;
+      this.#problems.push(...violations(excuses.forgive(this.#untouched(world.state()))));
     }
-    this.#problems.push(...this.#seeded.failures.splice(0));
+    this.#problems.push(...this.#nodes.look(), ...this.#seeded.failures.splice(0));
     return this.#problems.splice(0);
   }
 
@@ -57,10 +65,17 @@ export class Witness {
   unsettled(): string[] {
     const { world } = this.#seeded;
     const state = world.state();
-    return [...unsettled(state), ...this.#unbound(state), ...this.#unreleased(state), ...this.#outdated(state)];
+    return [
+      ...unsettled(state),
+      ...this.#unbound(state),
+      ...this.#unreleased(state),
+      ...this.#outdated(state),
+      ...this.#nodes.unsettled(),
+    ];
   }
 
   end(): void {
+    this.#nodes.end();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
   }
 
@@ -147,6 +162,27 @@ export class Witness {
     if (podEni.status?.phase === 'Bind') this.#checkIsolation(podEni);
   }
 
+  /** A backup was restored: generations are given out again, and reservations are those of the backup. */
+  #forgetFuture(): void {
+    const { world } = this.#seeded;
+    const generations = new Map(
+      world.kube.objects(PODNETWORKINGS).map(({ metadata }) => [metadata.name, metadata.generation ?? 0]),
+    );
+    for (const key of this.#specs.keys()) {
+      const [name = '', generation] = key.split(' ');
+      if (Number(generation) > (generations.get(name) ?? 0)) this.#specs.delete(key);
+    }
+    this.#reserved.clear();
+    for (const podEni of world.podEnis()) {
+      this.#checkReservation(podEni);
+      for (const { intent } of podEni.spec.allocations ?? []) {
+        const { networking = '', networkingGeneration = 0 } = intent ?? {};
+        const isLost = networkingGeneration > (generations.get(networking) ?? 0);
+        if (isLost) this.#lostGenerations.add(`${podEni.metadata.uid} ${networkingGeneration}`);
+      }
+    }
+  }
+
   #noteSpec(object: KubeObject): void {
     const { metadata, spec } = podNetworkingSchema.parse(object);
     this.#specs.set(`${metadata.name} ${metadata.generation}`, spec);
@@ -159,6 +195,7 @@ export class Witness {
   #checkIsolation({ metadata, spec }: PodEni): void {
     for (const { eni, intent } of spec.allocations ?? []) {
       const { networking = '', networkingGeneration = 0 } = intent ?? {};
+      if (this.#lostGenerations.has(`${metadata.uid} ${networkingGeneration}`)) continue;
       const known = Array.from({ length: networkingGeneration }, (_, at) => this.#specs.get(`${networking} ${at + 1}`));
       if (!known.some((said) => said?.vSwitchOptions?.includes(eni.vSwitchID ?? ''))) {
         this.#problems.push(`I8: ${metadata.name} is bound in ${eni.vSwitchID}, which its PodNetworking never named`);
@@ -198,15 +235,20 @@ export class Witness {
         return;
       }
       case 'DetachNetworkInterface':
-        if (!replayed) this.#checkLiveOwner('detached', eniId);
+        if (replayed || this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) return;
+        this.#checkLiveOwner('detached', eniId, params['TrunkNetworkInstanceId']);
         return;
       case 'DeleteNetworkInterface':
-        this.#checkLiveOwner('deleted', eniId);
+        if (!this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) this.#checkLiveOwner('deleted', eniId);
     }
   }
 
-  /** I3: nobody takes the ENI of a live pod away while it is bound where the pod is. */
-  #checkLiveOwner(what: string, eniId: string): void {
+  /**
+   * I3: nobody takes the ENI of a live pod away while it is bound where the pod is.
+   *
+   * @param fromTrunk where it was detached from; an ENI that is not on the trunk of its record may be brought there.
+   */
+  #checkLiveOwner(what: string, eniId: string, fromTrunk?: string): void {
     const { world } = this.#seeded;
     if (this.#seeded.touchedByHand.has(eniId)) return;
     for (const podEni of world.podEnis()) {
@@ -214,7 +256,8 @@ export class Witness {
       const { namespace, name, annotations, deletionTimestamp } = podEni.metadata;
       const pod = world.kube.peek('pods', { namespace, name });
       const isAlive = pod !== undefined && pod.metadata.uid === annotations?.[ANNOTATION_POD_UID];
-      const isHere = isAlive && nodeNameOf(pod) === podEni.spec.target?.nodeName;
+      const isThere = fromTrunk === undefined || fromTrunk === podEni.status?.trunkENIID;
+      const isHere = isAlive && isThere && nodeNameOf(pod) === podEni.spec.target?.nodeName;
       if (isHere && deletionTimestamp === undefined && podEni.status?.phase === 'Bind') {
         this.#problems.push(`I3: ${eniId} was ${what} while pod ${namespace}/${name} runs with it`);
       }

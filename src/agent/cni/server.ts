@@ -8,11 +8,19 @@ import { errorResult } from './result.ts';
 /** A request of GC names every sandbox of the node. */
 const REQUEST_LIMIT = 16 * 1024 * 1024;
 
+/** How a request was answered; code 0 is success. */
+export interface CniAnswer {
+  command: string;
+  code: number;
+  durationMs: number;
+  message: string;
+}
+
 export interface CniServerOptions {
   socketPath: string;
   handle: (request: CniRequest, signal: AbortSignal) => Promise<Record<string, unknown> | undefined>;
   /** Told of every answer, for metrics and the log. */
-  onAnswer: (answer: { command: string; code: number; durationMs: number; message: string }) => void;
+  onAnswer: (answer: CniAnswer) => void;
   monotonicMs: () => number;
 }
 

@@ -5,6 +5,7 @@ import type { EniObserver } from '../../cloud/observer.ts';
 import type { Cloud, CreateEniRequest } from '../../cloud/port.ts';
 import type { QuotaScheduler, Turn } from '../../cloud/quota.ts';
 import type { AttachTarget } from '../../crds/pod-eni.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import type { Clock } from '../../util/clock.ts';
 import { assertNever } from '../../util/errors.ts';
 import type { EniSearch, Seat } from './eni-search.ts';
@@ -112,7 +113,13 @@ export class EniDriver {
     const { step } = decision;
     const { id, owner, eniId } = subject;
     const { callClass } = decision;
-    const wanted = { id, owner, callClass, onEnd: (call: EndedCall) => subject.ended?.(call) };
+    const wanted = {
+      id,
+      owner,
+      callClass,
+      onEni: (eni: Eni, atMs: number) => this.#observer.note(eni, atMs),
+      onEnd: (call: EndedCall) => subject.ended?.(call),
+    };
     switch (step.do) {
       case 'create':
       case 'attach':
@@ -189,9 +196,7 @@ export class EniDriver {
       eniId: '',
       send: async ({ turn: seat }) => {
         const { enis, sentAtMs } = await seat.ask({ attempt: creation.clientToken });
-        const [eni] = enis;
-        if (eni !== undefined) this.#observer.note(eni, sentAtMs);
-        return { eni, asOfMs: sentAtMs };
+        return { eni: enis[0], asOfMs: sentAtMs };
       },
     };
   }
@@ -202,14 +207,7 @@ export class EniDriver {
     switch (step.do) {
       case 'create':
         if (creation === undefined) return undefined;
-        return {
-          eniId: '',
-          send: async (leave) => {
-            const created = await cloud.createEni(creation, leave);
-            this.#observer.note(created.eni, this.#clock.now());
-            return created;
-          },
-        };
+        return { eniId: '', send: (leave) => cloud.createEni(creation, leave) };
       case 'attach': {
         if (target === undefined) return undefined;
         const request = { eniId: step.eni.id, instanceId: target.instanceID, ...trunkOf(target.trunkENIID) };

@@ -44,6 +44,8 @@ export interface WantedCall<T extends Leave> {
   turn: (request: TurnRequest, signal: AbortSignal) => Promise<T>;
   /** Decides again, from current state, when the turn has come. */
   atTurn: () => AtTurn<T>;
+  /** Called with the ENI that a create or a search returned, unless the result is not needed any more. */
+  onEni?: ((eni: Eni, atMs: number) => void) | undefined;
   /** Called with the result before the owner is woken. */
   onEnd?: ((ended: EndedCall) => void) | undefined;
 }
@@ -159,7 +161,7 @@ export class PendingCalls {
 
   /** Never rejects. */
   async #wait<T extends Leave>(wanted: WantedCall<T>, waiting: Waiting): Promise<void> {
-    const { id, owner, kind, callClass, atTurn, onEnd } = wanted;
+    const { id, owner, kind, callClass, atTurn, onEni, onEnd } = wanted;
     const request = { api: API_OF_CALL[kind], callClass, place: waiting.place };
     const turn = await wanted.turn(request, waiting.abort.signal).catch(() => undefined);
     if (turn === undefined) return;
@@ -188,6 +190,7 @@ export class PendingCalls {
       // Cleared in the meantime: the result is not needed.
       if (this.#operations.get(id) !== running) return;
       this.#operations.set(id, operation);
+      if (operation.state === 'succeeded' && operation.eni !== undefined) onEni?.(operation.eni, operation.atMs);
       const durationMs = Math.round(this.#clock.monotonicMs() - startedMs);
       onEnd?.({ kind, endedMs: this.#clock.now(), durationMs, ...ended });
       this.#wake(owner);

@@ -1,5 +1,5 @@
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
-import { nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
+import { isOwnerLive, nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
 import { type Capacity, planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
 import { withSecurityGroups } from '../../allocation/security-groups.ts';
@@ -7,14 +7,13 @@ import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { nodeView } from '../../cluster/node-view.ts';
 import { isFinished, podView } from '../../cluster/pod-view.ts';
-import { type Pod, podResource } from '../../cluster/resources.ts';
+import type { Pod } from '../../cluster/resources.ts';
 import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from '../../crds/names.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
 import { isChecked, type PodNetworking } from '../../crds/pod-networking.ts';
 import type { KubeClient } from '../../kube/client.ts';
-import { isNotFound } from '../../kube/errors.ts';
 import type { ChangeOrigin } from '../../kube/store.ts';
-import { keyOf, splitKey } from '../../kube/types.ts';
+import { keyOf } from '../../kube/types.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
 import { assertNever } from '../../util/errors.ts';
@@ -28,6 +27,7 @@ import { PodAdmitter, type PodAdmitterContext } from './admitter.ts';
 import { BindReport, type BindReportContext } from './bind-report.ts';
 import { InterfaceExecutor, type InterfaceExecutorContext, type InterfaceWork } from './interface-executor.ts';
 import { OperationLog } from './operation-log.ts';
+import { ownerRuns, podIsGone } from './pod-read.ts';
 import { Reporter } from './reporter.ts';
 import { watchMatching } from './watch-matching.ts';
 import { PodEniWriter } from './writer.ts';
@@ -214,12 +214,12 @@ export class PodEniController {
         this.#successors.delete(key);
         return 'again';
       case 'deleteObject':
-        if (!(await this.#podIsGone(key, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
+        if (!(await podIsGone(this.#context.client, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
         this.#context.pendingPods.leave(key);
         await this.#writer.deleteObject(podEni, signal);
         return 'again';
       case 'startDetach':
-        if (!(await this.#podIsGone(key, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
+        if (!(await podIsGone(this.#context.client, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
         this.#context.pendingPods.leave(key);
         await this.#writer.detaching(podEni, signal);
         return 'again';
@@ -227,7 +227,7 @@ export class PodEniController {
         return this.#rebind(key, podEni, signal);
       case 'startBinding':
         // A store that is late may still show the pod whose end the record has seen.
-        if (await this.#podIsGone(key, podEni, signal)) return { requeueAfterMs: LAG_RECHECK_MS };
+        if (!(await ownerRuns(this.#context.client, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
         await this.#writer.binding(podEni, signal);
         return 'again';
       case 'bind':
@@ -255,6 +255,10 @@ export class PodEniController {
   ): Promise<Outcome> {
     // Without our finalizer the object goes by itself; a foreign finalizer is not ours to wait for.
     if (goal === 'release' && !isHeldByUs(podEni)) return this.#settled(key, podEni, undefined);
+    // The node of a pod that lives is not waited for; a store that is late may still show one that is gone.
+    const pod = podView(this.#context.informers.pods.store.get(key));
+    if (goal === 'release' && isOwnerLive(podEni, pod) && !(await ownerRuns(this.#context.client, podEni, signal)))
+      return { requeueAfterMs: LAG_RECHECK_MS };
     let soonestMs: number | undefined;
     for (const { index, step } of steps) {
       const allocation = podEni.spec.allocations?.[index];
@@ -366,23 +370,6 @@ export class PodEniController {
   #nodeView(nodeName: string) {
     const { coreNodes, nodes } = this.#context.informers;
     return nodeView(coreNodes.store.get(nodeName), nodes.store.get(nodeName));
-  }
-
-  /**
-   * Whether the pod of the record is gone, from a read that is newer than this decision; the store of the watch may
-   * lag. A reservation belongs to the name, so a pod with another uid is its next user.
-   */
-  async #podIsGone(key: string, podEni: PodEni, signal: AbortSignal): Promise<boolean> {
-    try {
-      const pod = await this.#context.client.get(podResource, splitKey(key), { signal });
-      const owner = podEni.metadata.annotations?.[ANNOTATION_POD_UID];
-      if (isFinished(pod)) return true;
-      const isReserved = isFixed(podEni) && podEni.status?.phase === 'Unbind';
-      return !isReserved && owner !== undefined && pod.metadata.uid !== owner;
-    } catch (error) {
-      if (isNotFound(error)) return true;
-      throw error;
-    }
   }
 }
 

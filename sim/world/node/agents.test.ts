@@ -1,0 +1,157 @@
+import { afterEach, expect, test } from 'vitest';
+import { saysDeleted } from '../../../src/crds/node-runtime.ts';
+import { World } from '../world.ts';
+import type { Machine } from './machine.ts';
+import type { MachineCall, MachineFault } from './process.ts';
+import { recordNameOf, type Sandbox, sandboxOf } from './runtime.ts';
+
+/* A control plane and a node with the shipped agent. */
+
+const POD = { name: 'a', nodeName: 'node-1' } as const;
+const KEY = 'default/a';
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+async function cluster(
+  onCall: (call: MachineCall) => MachineFault | undefined = () => undefined,
+): Promise<{ world: World; machine: Machine }> {
+  const made = new World();
+  world = made;
+  const machine = made.addMachine(made.addNode(), { onCall });
+  made.startReplica();
+  await made.until('trunk', () => made.trunkOf('node-1') !== undefined, 60_000);
+  return { world: made, machine };
+}
+
+/** @returns the sandbox of the pod, and its uid */
+async function running(made: World, machine: Machine): Promise<Sandbox> {
+  made.createPod(POD);
+  const find = () => machine.runtime.sandboxes.find(({ state }) => state === 'running');
+  await made.until('a sandbox', () => find() !== undefined, 60_000);
+  // Its `initial` is written, too.
+  await made.run(2000);
+  const sandbox = find();
+  if (sandbox === undefined) throw new Error('the sandbox has ended');
+  return sandbox;
+}
+
+function isWired(machine: Machine, { id }: Sandbox): boolean {
+  return machine.kernel.wirings.get(id)?.isComplete === true;
+}
+
+function saysGone(made: World, { pod }: Sandbox): boolean {
+  return saysDeleted(made.nodeRuntime('node-1')?.status?.pods?.[pod.uid]);
+}
+
+function detaches(made: World): number[] {
+  return made.cloud.journal().flatMap(({ action, timeMs }) => (action === 'DetachNetworkInterface' ? [timeMs] : []));
+}
+
+test('a pod gets its network, and its ENI is detached as soon as its sandbox is gone', async () => {
+  const { world: made, machine } = await cluster();
+  const sandbox = await running(made, machine);
+  expect(isWired(machine, sandbox)).toBe(true);
+  expect(machine.disk.names().map(sandboxOf)).toEqual([sandbox.id]);
+  machine.kubelet.linger(sandbox.pod.uid, made.clock.monotonicMs() + 10_000);
+  const deletedMs = made.clock.now();
+  made.deletePod(KEY, 0);
+  await made.until('released', () => made.podEni(KEY) === undefined, 60_000);
+  const [detachedMs = 0] = detaches(made);
+  expect(detachedMs - deletedMs).toBeGreaterThan(10_000);
+  expect(detachedMs - deletedMs).toBeLessThan(15_000);
+  expect(saysGone(made, sandbox)).toBe(true);
+  expect([machine.kernel.wirings.size, machine.disk.names().length]).toEqual([0, 0]);
+});
+
+test('while a record cannot be rebuilt, its sandbox keeps its network, however often the agent is restarted', async () => {
+  const { world: made, machine } = await cluster();
+  const sandbox = await running(made, machine);
+  const trunk = made.trunkOf('node-1') ?? '';
+  made.cloud.detachEniByHand(trunk, made.clock.now());
+  made.cloud.deleteEniByHand(trunk, made.clock.now());
+  machine.disk.damage(recordNameOf(sandbox.id));
+  for (const _ of [1, 2]) {
+    machine.killAgent(1000);
+    await made.run(10_000);
+    expect(isWired(machine, sandbox)).toBe(true);
+  }
+  await made.until('the next trunk', () => ![undefined, trunk].includes(made.trunkOf('node-1')), 5 * 60_000);
+  await made.run(60_000);
+  expect(isWired(machine, sandbox)).toBe(true);
+  // It has its record again: another agent knows the sandbox, and DEL finds it.
+  machine.killAgent(1000);
+  await made.run(10_000);
+  made.deletePod(KEY);
+  await made.until('gone', () => machine.runtime.sandboxes.length === 0, 60_000);
+  expect(machine.kernel.wirings.size).toBe(0);
+});
+
+test('a damaged record of a sandbox that is gone keeps nothing', async () => {
+  const { world: made, machine } = await cluster();
+  const sandbox = await running(made, machine);
+  machine.disk.damage(recordNameOf(sandbox.id));
+  made.deletePod(KEY, 0);
+  machine.killAgent(1500);
+  await made.run(40_000);
+  expect(machine.kernel.wirings.size).toBe(0);
+  expect(machine.disk.names()).toEqual([`corrupt/${recordNameOf(sandbox.id)}`]);
+});
+
+test('an agent that does not know its node yet reports no sandbox as gone for good', async () => {
+  let isAdding = false;
+  const { world: made, machine } = await cluster(({ operation }) => {
+    if (!isAdding || operation !== 'kernel add-rest') return undefined;
+    isAdding = false;
+    return { kind: 'killed', side: 'before' };
+  });
+  const gone = new Set<string>();
+  made.kube.subscribe(() => {
+    for (const [uid, entry] of Object.entries(made.nodeRuntime('node-1')?.status?.pods ?? {}))
+      if (saysDeleted(entry)) gone.add(uid);
+  });
+  isAdding = true;
+  const sandbox = await running(made, machine);
+  expect(sandbox.id).toMatch(/-2$/);
+  expect([...gone]).toEqual([]);
+});
+
+test('the end of a sandbox is confirmed although the watch of pods is late', async () => {
+  const { world: made, machine } = await cluster();
+  const sandbox = await running(made, machine);
+  for (const watch of machine.agent?.transport.watches ?? []) if (watch.call.resource === 'pods') watch.freeze();
+  const deletedMs = made.clock.now();
+  made.deletePod(KEY, 0);
+  await made.until('detached', () => detaches(made).length > 0, 60_000);
+  expect((detaches(made)[0] ?? 0) - deletedMs).toBeLessThan(5000);
+  expect(saysGone(made, sandbox)).toBe(true);
+});
+
+test.each(['elastic', 'fixed'])(
+  'a new leader whose store still shows the %s pod waits for its node',
+  async (networking) => {
+    const made = new World();
+    world = made;
+    const machine = made.addMachine(made.addNode());
+    const first = made.startReplica();
+    await made.until('trunk', () => made.trunkOf('node-1') !== undefined, 60_000);
+    const second = made.startReplica();
+    await made.run(1000);
+    made.createPod({ ...POD, networking, ownerKind: 'StatefulSet' });
+    await made.until('a sandbox', () => machine.runtime.sandboxes.some(({ state }) => state === 'running'), 60_000);
+    await made.run(2000);
+    for (const watch of second.transport.watches) watch.freeze();
+    const [sandbox] = machine.runtime.sandboxes;
+    machine.kubelet.linger(sandbox?.pod.uid ?? '', made.clock.monotonicMs() + 25_000);
+    const deletedMs = made.clock.now();
+    made.deletePod(KEY, 0);
+    await made.run(500);
+    expect(
+      made.podEni(KEY)?.status?.phase === 'Detaching' || made.podEni(KEY)?.metadata.deletionTimestamp,
+    ).toBeTruthy();
+    first.kill();
+    await made.until('detached', () => detaches(made).length > 0, 5 * 60_000);
+    expect((detaches(made)[0] ?? 0) - deletedMs).toBeGreaterThan(25_000);
+  },
+);

@@ -1,0 +1,86 @@
+import { TAG_ATTEMPT } from '../../../src/crds/names.ts';
+import type { PodEni } from '../../../src/crds/pod-eni.ts';
+import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
+import { recordedIn, unrecorded, type WorldState } from '../invariants.ts';
+
+/**
+ * What a restored backup makes inevitable: ENIs without a record, and records that say otherwise than the cloud. Each is
+ * excused until it has been repaired once, and nothing else is.
+ */
+export class RestoreExcuses {
+  /** ClientTokens whose intent the backup lacks. */
+  readonly #lostTokens = new Set<string>();
+  /** ENIs that no object has named since the restore. */
+  readonly #strays = new Set<string>();
+  /** ENIs that are not where their record says. */
+  readonly #misplaced = new Set<string>();
+  /** Replicas that were stopped for it; calls of theirs may have been under way. */
+  readonly #stopped = new Set<string>();
+
+  /** A backup was restored. @param replicas names of those that had run before */
+  note(before: WorldState, after: WorldState, replicas: Iterable<string>): void {
+    for (const replica of replicas) this.#stopped.add(replica);
+    const { tokens } = recordedIn(after);
+    for (const token of recordedIn(before).tokens) if (!tokens.has(token)) this.#lostTokens.add(token);
+    for (const { id } of unrecorded(after)) this.#strays.add(id);
+    const shown = byId(after);
+    for (const podEni of after.podEnis) {
+      for (const id of idsOf(podEni)) if (!isInPlace(podEni, id, shown.get(id))) this.#misplaced.add(id);
+    }
+  }
+
+  /** Whether this call had left before the restore. What it does then no living record explains. */
+  excusesCall(replica: string, eniId: string): boolean {
+    if (!this.#stopped.has(replica)) return false;
+    this.#misplaced.add(eniId);
+    return true;
+  }
+
+  /** Whether the ENI of a record has been missing since the restore. */
+  isLost(eniId: string): boolean {
+    return this.#misplaced.has(eniId);
+  }
+
+  /** The state without what is excused. Excuses end here. */
+  forgive(state: WorldState): WorldState {
+    if (this.#stopped.size === 0) return state;
+    this.#endExcuses(state);
+    const strays = new Set(unrecorded(state).filter((eni) => this.#isStray(eni)));
+    const podEnis = state.podEnis.filter((podEni) => !idsOf(podEni).some((id) => this.#misplaced.has(id)));
+    const enis = state.cloud.enis.filter((eni) => !strays.has(eni) && !this.#misplaced.has(eni.id));
+    return { ...state, podEnis, cloud: { ...state.cloud, enis } };
+  }
+
+  #isStray({ id, tags }: EniSnapshot): boolean {
+    return this.#strays.has(id) || this.#lostTokens.has(tags[TAG_ATTEMPT] ?? '');
+  }
+
+  #endExcuses(state: WorldState): void {
+    const { ids } = recordedIn(state);
+    for (const id of this.#strays) if (ids.has(id)) this.#strays.delete(id);
+    if (this.#misplaced.size === 0) return;
+    const shown = byId(state);
+    const records = new Map(state.podEnis.flatMap((podEni) => idsOf(podEni).map((id) => [id, podEni] as const)));
+    for (const id of this.#misplaced) {
+      const podEni = records.get(id);
+      if (podEni === undefined || isInPlace(podEni, id, shown.get(id))) this.#misplaced.delete(id);
+    }
+  }
+}
+
+/** Whether the cloud shows the ENI where its record says that it is. */
+function isInPlace({ status }: PodEni, id: string, shown: EniSnapshot | undefined): boolean {
+  if (shown === undefined) return false;
+  if (status?.phase === 'Unbind') return shown.status === 'Available';
+  if (status?.phase !== 'Bind') return true;
+  const { trunk } = shown.attachment ?? {};
+  return shown.status === 'InUse' && trunk?.eniId === status.trunkENIID && trunk?.vlanId === status.eniInfos?.[id]?.vid;
+}
+
+function byId({ cloud }: WorldState): Map<string, EniSnapshot> {
+  return new Map(cloud.enis.map((eni) => [eni.id, eni]));
+}
+
+function idsOf({ spec }: PodEni): string[] {
+  return (spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== '');
+}

@@ -1,0 +1,115 @@
+import { isRecord } from '../../../src/util/json.ts';
+import type { Backup } from '../../kube/model/cluster.ts';
+import { recreate, savedReservations } from '../operator.ts';
+import type { World } from '../world.ts';
+import type { Act } from './plan.ts';
+import { RestoreExcuses } from './restored.ts';
+
+/** As the documentation of etcd recommends. */
+const BUMP_REVISION = 1_000_000_000;
+
+export interface RestoresOptions {
+  world: World;
+  /** Those that run, by the name of their node. */
+  instances: ReadonlyMap<string, Instance>;
+  /** Whether a user took an ENI away. */
+  isTouched: (eniId: string) => boolean;
+  /** Is called when a promise is broken. */
+  onProblem: (problem: string) => void;
+}
+
+/** Restores backups of the API server, and does what everybody but the control plane does then. */
+export class Restores {
+  readonly excuses = new RestoreExcuses();
+  /** Is called after a backup was restored, and after records were created from copies. */
+  onRestored: () => void = () => undefined;
+  readonly #options: RestoresOptions;
+  readonly #backups = new Backups();
+  /** What is left to do of the last restore. */
+  #bringCopies: (() => void) | undefined;
+
+  constructor(options: RestoresOptions) {
+    this.#options = options;
+  }
+
+  takeBackup(): void {
+    this.#backups.take(this.#options.world);
+  }
+
+  /** The control plane must have been stopped. */
+  restore({ ageMs, isBumped, copiesMs }: Extract<Act, { kind: 'restore-backup' }>): void {
+    const { world, instances } = this.#options;
+    const backup = this.#backups.newestBefore(world.clock.monotonicMs() - ageMs);
+    if (backup === undefined) return;
+    const before = world.state();
+    const saved = savedReservations(world);
+    const kept = new Set(before.cloud.enis.map(({ id }) => id));
+    world.restore(backup, isBumped ? { bumpRevision: BUMP_REVISION } : {});
+    compareNodes(world, instances);
+    const replicas = world.replicas.map(({ name }) => name);
+    this.excuses.note(before, world.state(), replicas);
+    this.onRestored();
+    const bringCopies = () => {
+      if (this.#bringCopies !== bringCopies) return;
+      this.#bringCopies = undefined;
+      this.#checkKept(recreate(world, saved).filter((id) => kept.has(id)));
+      this.onRestored();
+    };
+    this.#bringCopies = bringCopies;
+    world.clock.schedule(copiesMs, bringCopies);
+  }
+
+  /** Nothing is left for later. */
+  finish(): void {
+    this.#bringCopies?.();
+  }
+
+  /** What a backup does not know is an orphan, and stays for ten minutes, so that its record can be restored from a copy. */
+  #checkKept(eniIds: readonly string[]): void {
+    const { world, isTouched, onProblem } = this.#options;
+    for (const id of eniIds) {
+      const isGone = world.cloud.eni(id) === undefined && !isTouched(id);
+      if (isGone) onProblem(`I3: ${id} was released before its record was restored from a copy`);
+    }
+  }
+}
+
+/** Backups of the API server, taken while a history runs. */
+class Backups {
+  readonly #taken: { atMs: number; backup: Backup }[] = [];
+
+  take(world: World): void {
+    this.#taken.push({ atMs: world.clock.monotonicMs(), backup: world.kube.backup() });
+  }
+
+  /** The newest one that is so old, or else the oldest. */
+  newestBefore(atMs: number): Backup | undefined {
+    return (this.#taken.findLast((taken) => taken.atMs <= atMs) ?? this.#taken[0])?.backup;
+  }
+}
+
+/** A machine of the cloud that has a kubelet. */
+export interface Instance {
+  name: string;
+  instanceId: string;
+  instanceType: string;
+}
+
+/**
+ * After a restore, the cloud's node controller deletes nodes whose instance is gone, and kubelets whose node is missing
+ * register it.
+ *
+ * @param running by the name of their node
+ */
+function compareNodes(world: World, running: ReadonlyMap<string, Instance>): void {
+  for (const { metadata, spec } of world.kube.objects('nodes')) {
+    const instance = running.get(metadata.name);
+    const providerId = isRecord(spec) ? spec['providerID'] : undefined;
+    const isItself = instance !== undefined && String(providerId).endsWith(`.${instance.instanceId}`);
+    if (!isItself) world.deleteNode(metadata.name);
+  }
+  for (const instance of running.values()) {
+    const place = { namespace: undefined, name: instance.name };
+    if (world.kube.peek('nodes', place) === undefined) world.registerNode(instance);
+  }
+}
