@@ -110,7 +110,8 @@ test('a pod that goes before it has an ENI leaves no reservation', async () => {
   expect(world.unsettled()).toEqual([]);
 });
 
-test('a new leader whose store still shows the pod does not bind its reservation again', async () => {
+/** The leader has reserved the address of a deleted pod and is gone; the next one's store still shows the pod. */
+async function afterLateTakeover() {
   const made = new World();
   world = made;
   made.addNode();
@@ -125,6 +126,11 @@ test('a new leader whose store still shows the pod does not bind its reservation
   made.deletePod('default/db-0', 0);
   await made.until('reserved', () => made.podEni('default/db-0')?.status?.phase === 'Unbind', 60_000);
   first.kill();
+  return { made, second };
+}
+
+test('a new leader whose store still shows the pod does not bind its reservation again', async () => {
+  const { made, second } = await afterLateTakeover();
   const phases = new Set<string>();
   made.kube.subscribe(({ key }) => {
     if (key === 'default/db-0') phases.add(made.podEni(key)?.status?.phase ?? '');
@@ -135,20 +141,7 @@ test('a new leader whose store still shows the pod does not bind its reservation
 });
 
 test('a new leader whose store still shows the pod does not bind its reservation for that when there is a successor', async () => {
-  const made = new World();
-  world = made;
-  made.addNode();
-  const first = made.startReplica();
-  await made.until('trunk', () => made.trunkOf('node-1') !== undefined, 60_000);
-  const second = made.startReplica();
-  await made.run(1000);
-  made.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
-  await made.until('bound', () => made.isBound('default/db-0'), 60_000);
-  await made.run(1000);
-  for (const watch of second.transport.watches) watch.freeze();
-  made.deletePod('default/db-0', 0);
-  await made.until('reserved', () => made.podEni('default/db-0')?.status?.phase === 'Unbind', 60_000);
-  first.kill();
+  const { made } = await afterLateTakeover();
   const { uid } = made.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED }).metadata;
   const owners = new Set<string | undefined>();
   made.kube.subscribe(({ key }) => {
