@@ -14,11 +14,12 @@ export interface CloudCall extends RpcCall {
  * - `refused`: the cloud answers with this code and does nothing.
  * - `lost-request`: no answer comes, and nothing happens.
  * - `lost-answer`: it takes effect, and no answer comes.
+ * - `empty-id`: it takes effect, and the answer names no ENI.
  */
 export type CloudFault =
   | { kind: 'slow'; requestMs?: number; answerMs?: number }
   | { kind: 'refused'; code: string; status: number }
-  | { kind: 'lost-request' | 'lost-answer' };
+  | { kind: 'lost-request' | 'lost-answer' | 'empty-id' };
 
 export interface CloudLinkOptions {
   model: CloudModel;
@@ -63,7 +64,7 @@ export class CloudLink {
     const outcome = model.apply({ ...call, accessKeyId: replica }, clock.now());
     if (fault?.kind === 'lost-answer') return this.#silence();
     await clock.sleep(LATENCY_MS + outcome.delayMs + answerMs);
-    if (outcome.ok) return outcome.body;
+    if (outcome.ok) return fault?.kind === 'empty-id' ? { ...outcome.body, NetworkInterfaceId: '' } : outcome.body;
     const { code, status, message } = outcome.error;
     throw sdkError(code, status, message, outcome.requestId);
   };

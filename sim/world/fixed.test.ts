@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { ANNOTATION_POD_UID } from '../../src/crds/names.ts';
 import { FaultScript } from './script.ts';
-import { World } from './world.ts';
+import { PODENIS, World } from './world.ts';
 
 /* Guarantees for pods with a fixed address. */
 
@@ -150,4 +150,17 @@ test('a new leader whose store still shows the pod does not bind its reservation
   });
   await made.until('bound', () => made.isBound('default/db-0'), 5 * 60_000);
   expect([...owners]).toEqual([uid]);
+});
+
+test('a reservation that a user deletes leaves nothing in memory until its TTL would have ended', async () => {
+  const world = await cluster();
+  await boundOnce(world);
+  world.deletePod('default/db-0', 0);
+  await world.until('reserved', () => world.countOf('Unbind') === 1, 60_000);
+  await world.run(25_000);
+  const target = { resource: PODENIS, namespace: 'default', name: 'db-0', subresource: '' };
+  world.kube.delete(target, {}, { actor: 'user', nowMs: world.clock.now() });
+  await world.until('released', () => world.podEni('default/db-0') === undefined, 60_000);
+  await world.run(60_000);
+  expect(world.replicas[0]?.leaderState?.held['queue-pod-eni']).toBe(0);
 });

@@ -43,12 +43,25 @@ export class WorldReplica {
   readonly #metrics = createMetrics();
   readonly #client: KubeClient;
   #term: Term | undefined;
+  /** How far the wall clock of its machine is ahead. */
+  #aheadMs = 0;
 
   constructor(options: WorldReplicaOptions) {
-    const { name, kube, cloud, clock, random, regionId } = options;
+    const { name, kube, cloud, random, regionId } = options;
+    const clock: Clock = {
+      now: () => options.clock.now() + this.#aheadMs,
+      monotonicMs: () => options.clock.monotonicMs(),
+      sleep: (ms, signal) => options.clock.sleep(ms, signal),
+      schedule: (ms, callback) => options.clock.schedule(ms, callback),
+    };
     this.name = name;
-    this.transport = new SimulatedTransport({ model: kube, clock, replica: name, faults: options.kubeFaults });
-    this.#link = new CloudLink({ model: cloud, clock, replica: name, onCall: options.onCloudCall });
+    this.transport = new SimulatedTransport({
+      model: kube,
+      clock: options.clock,
+      replica: name,
+      faults: options.kubeFaults,
+    });
+    this.#link = new CloudLink({ model: cloud, clock: options.clock, replica: name, onCall: options.onCloudCall });
     const { config } = parseControlPlaneConfig(`${name}.yaml`, options.config);
     const quota = new QuotaScheduler({ clock, limits: config.rateLimit, share: config.rateLimitShare });
     const senders = { ecs: this.#link.send, vpc: this.#link.send };
@@ -93,6 +106,16 @@ export class WorldReplica {
   /** The leader's admin interface. */
   get term(): Term | undefined {
     return this.#term;
+  }
+
+  /** The wall clock of its machine jumps by so much. */
+  shiftClock(ms: number): void {
+    this.#aheadMs += ms;
+  }
+
+  /** The wall clock of its machine is right again. */
+  setClock(): void {
+    this.#aheadMs = 0;
   }
 
   /** Ends it as SIGTERM does. Time must advance until {@link ended}. */

@@ -1,4 +1,4 @@
-import { runController } from '../kube/controller.ts';
+import { type ReconcileResult, runController } from '../kube/controller.ts';
 import type { WorkQueue } from '../kube/workqueue.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -12,7 +12,7 @@ export interface Controller {
   /** Where its keys come from. */
   watches(): Watch[];
   /** Brings the object of one key to its desired state. */
-  reconcile(key: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }>;
+  reconcile(key: string, signal: AbortSignal): Promise<ReconcileResult>;
 }
 
 /** A controller with its queue. */

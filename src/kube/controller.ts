@@ -2,6 +2,14 @@ import type { Clock } from '../util/clock.ts';
 import { isConflict } from './errors.ts';
 import type { WorkQueue } from './workqueue.ts';
 
+/** What a reconcile function asks for. */
+export interface ReconcileResult {
+  /** When it wants to see the key again, even if nothing happens. */
+  requeueAfterMs?: number;
+  /** Nothing is left to look at, so a time for which an earlier run asked is void. */
+  isGone?: boolean;
+}
+
 /** The result of one run of a reconcile function. */
 export type ReconcileOutcome =
   | { kind: 'done' }
@@ -22,7 +30,7 @@ export interface ControllerOptions {
    * signal aborts when the controller stops and when the time limit has passed.
    */
   // biome-ignore lint/suspicious/noConfusingVoidType: a function that never asks for a requeue needs no return value
-  reconcile: (key: string, signal: AbortSignal) => Promise<{ requeueAfterMs?: number | undefined } | void>;
+  reconcile: (key: string, signal: AbortSignal) => Promise<ReconcileResult | void>;
   signal: AbortSignal;
   /** Time after which a run's signal aborts; the run must end when it does. Default: no limit. */
   reconcileTimeoutMs?: number;
@@ -107,7 +115,8 @@ async function reconcileOnce(options: ControllerOptions, key: string, clock: Clo
         );
   try {
     const result = await reconcile(key, run.signal);
-    queue.forget(key);
+    if (result?.isGone === true) queue.drop(key);
+    else queue.forget(key);
     const requeueAfterMs = result?.requeueAfterMs;
     if (requeueAfterMs === undefined) return { kind: 'done' };
     queue.addAfter(key, requeueAfterMs);

@@ -1,5 +1,7 @@
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 
+/** Items that were replaced or removed may be as many as the valid ones, and so many more, before they are dropped. */
+const MOST_STALE = 1000;
 /** Timers overflow beyond 2^31 ms, so longer waits are split. */
 const LONGEST_TIMER_MS = 3_600_000;
 
@@ -37,7 +39,13 @@ export class DelayHeap<V> {
     const item: Item<V> = { key, dueMs, value };
     this.#items.set(key, item);
     this.#push(item);
+    this.#dropStale();
     this.#arm();
+  }
+
+  /** No effect on a key that has no due time. */
+  remove(key: string): void {
+    if (this.#items.delete(key)) this.#dropStale();
   }
 
   /** Drops every key. */
@@ -46,6 +54,12 @@ export class DelayHeap<V> {
     this.#timer = undefined;
     this.#heap.length = 0;
     this.#items.clear();
+  }
+
+  #dropStale(): void {
+    if (this.#heap.length <= 2 * this.#items.size + MOST_STALE) return;
+    this.#heap.length = 0;
+    for (const item of this.#items.values()) this.#push(item);
   }
 
   #arm(): void {

@@ -73,6 +73,31 @@ test('the earliest of several delays wins, with one timer', async () => {
   expect(queue.delayedCount).toBe(0);
 });
 
+test('a key that is dropped has no delay any more, and may get another', async () => {
+  queue.addAfter('a', 1000);
+  queue.addAfter('b', 1000);
+  queue.addRateLimited('a');
+  queue.drop('a');
+  expect(queue.size).toBe(1);
+  queue.addAfter('a', 3000);
+  await clock.advance(1000);
+  expect(await drain()).toEqual(['b']);
+  await clock.advance(2000);
+  expect(await drain()).toEqual(['a']);
+  expect(queue.size).toBe(0);
+});
+
+test('delays that were dropped or replaced do not pile up', async () => {
+  for (let at = 0; at < 5000; at += 1) {
+    queue.addAfter(`gone-${at}`, 1_000_000);
+    queue.drop(`gone-${at}`);
+    queue.addAfter('kept', 900_000 - at);
+  }
+  expect(queue.size).toBe(1);
+  await clock.advance(900_000 - 4999);
+  expect(await drain()).toEqual(['kept']);
+});
+
 test('a delay beyond the longest timer is kept', async () => {
   queue.addAfter('a', 10 * 3_600_000);
   await clock.advance(10 * 3_600_000 - 10);

@@ -164,6 +164,12 @@ export class WorkQueue {
     this.#failures.delete(key);
   }
 
+  /** The object of the key is gone: drops its back-off and the time at which it was to be looked at. */
+  drop(key: string): void {
+    this.forget(key);
+    this.#delayed.remove(key);
+  }
+
   /** How often {@link addRateLimited} was called for the key since it was forgotten. */
   failures(key: string): number {
     return this.#failures.get(key) ?? 0;

@@ -15,6 +15,15 @@ const LONGEST_DELAY_MS = 10_000;
 const SLOW_MS = 3000;
 const LATE_MS = 20_000;
 
+/** Calls to the cloud that are refused for a time. */
+export interface Refusal {
+  code: string;
+  status: number;
+  untilMs: number;
+  /** Default: all. */
+  matches?: (call: CloudCall) => boolean;
+}
+
 /** Decides by chance what goes wrong with each call, until it is told to stop. Counts what happened. */
 export class SeededFaults {
   readonly #random: Random;
@@ -23,6 +32,9 @@ export class SeededFaults {
   readonly #counts = new Map<FaultKind, number>();
   /** Until when nothing that a replica sends arrives. */
   readonly #stalls = new Map<string, number>();
+  #refusals: readonly Refusal[] = [];
+  /** Until when no connection to the API server can be made. */
+  #stoppedUntilMs = 0;
   #isOver = false;
 
   readonly kube: FaultPlan = {
@@ -43,6 +55,8 @@ export class SeededFaults {
   stop(): void {
     this.#isOver = true;
     this.#stalls.clear();
+    this.#refusals = [];
+    this.#stoppedUntilMs = 0;
   }
 
   /** Whatever this replica sends before that time arrives then. */
@@ -50,11 +64,21 @@ export class SeededFaults {
     this.#stalls.set(replica, untilMs);
   }
 
+  stopApiServer(untilMs: number): void {
+    this.#stoppedUntilMs = untilMs;
+  }
+
+  refuse(refusal: Refusal): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#refusals = [...this.#refusals.filter(({ untilMs }) => untilMs > nowMs), refusal];
+  }
+
   get counts(): ReadonlyMap<FaultKind, number> {
     return this.#counts;
   }
 
   #onRequest({ replica, verb, subresource }: ApiCall): RequestFault | undefined {
+    if (this.#isApiServerStopped()) return { kind: 'not-sent', failure: 'connect' };
     const stallMs = this.#stallOf(replica);
     if (stallMs > LONGEST_DELAY_MS) return { kind: 'lost-request', failure: 'timeout' };
     if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
@@ -68,10 +92,13 @@ export class SeededFaults {
     if (this.#hits('kube-not-sent')) return { kind: 'not-sent', failure: 'connect' };
     if (this.#hits('kube-lost-request')) return { kind: 'lost-request', failure: this.#failure() };
     if (this.#hits('kube-lost-answer')) return { kind: 'lost-answer', failure: this.#failure() };
+    if (isWrite && this.#hits('kube-doubled')) return { kind: 'doubled' };
+    if (isWrite && this.#hits('kube-invalid')) return { kind: 'refused', status: 422 };
     return undefined;
   }
 
   #onWatch({ replica }: ApiCall): WatchFault | undefined {
+    if (this.#isApiServerStopped()) return { kind: 'not-sent', failure: 'connect' };
     const stallMs = this.#stallOf(replica);
     if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
     return this.#hits('watch-expired')
@@ -86,15 +113,18 @@ export class SeededFaults {
     return undefined;
   }
 
-  #onCloudCall({ replica }: CloudCall): CloudFault | undefined {
-    const stallMs = this.#stallOf(replica);
+  #onCloudCall(call: CloudCall): CloudFault | undefined {
+    const stallMs = this.#stallOf(call.replica);
     if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
+    const refusal = this.#refusalOf(call);
+    if (refusal !== undefined) return { kind: 'refused', code: refusal.code, status: refusal.status };
     if (this.#hits('cloud-slow'))
       return { kind: 'slow', requestMs: this.#upTo(SLOW_MS), answerMs: this.#upTo(SLOW_MS) };
     if (this.#hits('cloud-throttled')) return { kind: 'refused', ...THROTTLING };
     if (this.#hits('cloud-error')) return { kind: 'refused', ...INTERNAL };
     if (this.#hits('cloud-lost-request')) return { kind: 'lost-request' };
     if (this.#hits('cloud-lost-answer')) return { kind: 'lost-answer' };
+    if (call.action === 'CreateNetworkInterface' && this.#hits('cloud-empty-id')) return { kind: 'empty-id' };
     return undefined;
   }
 
@@ -105,6 +135,15 @@ export class SeededFaults {
     }
     if (this.#hits('kernel-slow')) return { kind: 'slow', ms: this.#upTo(SLOW_MS) };
     return this.#hits('kernel-error') ? { kind: 'failed' } : undefined;
+  }
+
+  #isApiServerStopped(): boolean {
+    return this.#clock.monotonicMs() < this.#stoppedUntilMs;
+  }
+
+  #refusalOf(call: CloudCall): Refusal | undefined {
+    const nowMs = this.#clock.monotonicMs();
+    return this.#refusals.find(({ untilMs, matches }) => nowMs < untilMs && (matches === undefined || matches(call)));
   }
 
   #stallOf(replica: string): number {

@@ -1,10 +1,14 @@
 import { type Random, seededRandom } from '../../../src/util/random.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 import { type NodeAct, nodePlanOf } from './node-plan.ts';
+import { type OutsideAct, outsidePlanOf } from './outside-plan.ts';
 
 /** PodNetworkings of the workload. Pods of the two fixed ones belong to a StatefulSet. */
 export const NETWORKINGS = ['elastic', 'fixed', 'never'] as const;
 export type Networking = (typeof NETWORKINGS)[number];
+
+/** vSwitches that PodNetworkings may name. */
+const V_SWITCHES = 2;
 
 /** Few names, so that a new pod often has the name of one whose release has not ended. */
 export const PODS: readonly { name: string; networking: Networking }[] = [
@@ -43,7 +47,8 @@ export type Act =
    * `forMs`; after `copiesMs` the operator creates the PodENIs of fixed addresses that the backup lacks from newer copies.
    */
   | { kind: 'restore-backup'; ageMs: number; isBumped: boolean; forMs: number; copiesMs: number }
-  | NodeAct;
+  | NodeAct
+  | OutsideAct;
 
 /** What the workload throttles, and what a small quota holds for. */
 export const CHANGING_APIS = [
@@ -84,6 +89,9 @@ export const FAULT_KINDS = [
   'disk-error',
   'kernel-slow',
   'kernel-error',
+  'kube-doubled',
+  'kube-invalid',
+  'cloud-empty-id',
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -115,7 +123,11 @@ export function planOf(seed: number): Plan {
   }));
   const rates = ratesOf(random);
   const own = nodePlanOf(seed, { nodes, pods: PODS.length, workloadMs: WORKLOAD_MS });
-  const all = [...steps, ...own.steps].sort((a, b) => a.atMs - b.atMs);
+  const around = outsidePlanOf(seed, {
+    ...{ replicas, nodes, vSwitches: V_SWITCHES, networkings: NETWORKINGS.length },
+    ...{ workloadMs: WORKLOAD_MS, isQuotaCounted: rateLimit !== undefined },
+  });
+  const all = [...steps, ...own.steps, ...around].sort((a, b) => a.atMs - b.atMs);
   return { seed, replicas, nodes, agents: own.agents, rateLimit, rates, steps: all };
 }
 

@@ -12,6 +12,7 @@ import { Operator } from '../operator.ts';
 import type { WorldReplica } from '../replica.ts';
 import { INSTANCE_TYPE, NETWORKINTERFACES, NODERUNTIMES, PODENIS, PODNETWORKINGS, World } from '../world.ts';
 import { SeededFaults } from './faults.ts';
+import { Outside } from './outside.ts';
 import { type Act, CHANGING_APIS, NETWORKINGS, type Networking, type Plan, PODS } from './plan.ts';
 import { type Instance, Restores } from './restores.ts';
 import { SeededNodes } from './seeded-nodes.ts';
@@ -44,6 +45,7 @@ export class SeededWorld {
   /** ENIs that a user took out of our records, or out of the cloud. */
   readonly touchedByHand = new Set<string>();
   readonly restores: Restores;
+  readonly #outside: Outside;
   /** Replicas and agents that ended by themselves, and other promises that were broken. */
   readonly failures: string[] = [];
   /** Is called with each act, for a trace. */
@@ -90,6 +92,15 @@ export class SeededWorld {
     this.#groups = [world.securityGroupId, group];
     world.addNetworking('never', ALLOCATION_TYPES.never);
     this.#agents = new Set(plan.agents);
+    this.#outside = new Outside({
+      world,
+      faults: this.faults,
+      vSwitches: this.#vSwitches,
+      networkings: NETWORKINGS,
+      instanceOf: (node) => this.#instances.get(nodeName(node))?.instanceId,
+      replicaAt: (replica) => this.#places[replica]?.current,
+      deletePodEni: (key) => this.#deletePodEni(key),
+    });
     this.nodes = new SeededNodes(world, this.faults, { nodeName, keyOfPod });
     for (let node = 0; node < plan.nodes; node += 1) this.#addNode(node);
     this.#places = Array.from({ length: plan.replicas }, () => ({ current: undefined, starts: 0 }));
@@ -106,6 +117,7 @@ export class SeededWorld {
     const { cloud, clock } = this.world;
     this.faults.stop();
     this.restores.finish();
+    this.#outside.quiet();
     cloud.setBehaviour({ rateWindows: {}, listLag: { createdMs: 0, deletedMs: 0 }, attachFaults: [] }, clock.now());
     this.startReplicas();
     this.nodes.quiet();
@@ -198,8 +210,7 @@ export class SeededWorld {
         return;
       }
       case 'delete-podeni':
-        this.#renounce(keyOfPod(act.pod));
-        this.#delete(PODENIS, keyOfPod(act.pod));
+        this.#deletePodEni(keyOfPod(act.pod));
         return;
       case 'strip-podeni':
         this.#stripPodEni(keyOfPod(act.pod));
@@ -276,6 +287,16 @@ export class SeededWorld {
         for (const at of this.#places.keys()) this.#killReplica(at, act.forMs);
         this.restores.restore(act);
         return;
+      case 'stop-api-server':
+      case 'stop-cloud':
+      case 'expire-credentials':
+      case 'fill-vswitch':
+      case 'stop-instance':
+      case 'recreate-networking':
+      case 'empty-namespace':
+      case 'shift-clock':
+        this.#outside.perform(act);
+        return;
       default:
         this.nodes.perform(act);
     }
@@ -324,6 +345,11 @@ export class SeededWorld {
   #deletePod(pod: number, isForced: boolean): void {
     const key = keyOfPod(pod);
     if (this.#peek('pods', key) !== undefined) this.world.deletePod(key, isForced ? 0 : undefined);
+  }
+
+  #deletePodEni(key: string): void {
+    this.#renounce(key);
+    this.#delete(PODENIS, key);
   }
 
   /** Its pod, if it still runs, gets another PodENI, with another address. */
@@ -378,6 +404,7 @@ export class SeededWorld {
 
   #editNetworking(networking: Networking, vSwitches: readonly number[], groups: readonly number[]): void {
     const target = { resource: PODNETWORKINGS, namespace: undefined, name: networking, subresource: '' };
+    if (this.#peek(PODNETWORKINGS, networking) === undefined) return;
     const spec = {
       vSwitchOptions: vSwitches.map((at) => this.#vSwitches[at]),
       securityGroupIDs: groups.map((at) => this.#groups[at]),

@@ -26,8 +26,8 @@ export class Witness {
   readonly #reserved = new Map<string, string>();
   /** Accepted calls: `replica action minute`. */
   readonly #calls = new Map<string, number>();
-  /** What each generation of each PodNetworking said: `name generation`. */
-  readonly #specs = new Map<string, PodNetworking['spec']>();
+  /** What each generation of each PodNetworking said, by `name generation`; several if it was created anew. */
+  readonly #specs = new Map<string, PodNetworking['spec'][]>();
   /** Records from copies that are newer than a restored backup name generations that it lacks: `uid generation`. */
   readonly #lostGenerations = new Set<string>();
   readonly #nodes: NodeWitness;
@@ -185,7 +185,8 @@ export class Witness {
 
   #noteSpec(object: KubeObject): void {
     const { metadata, spec } = podNetworkingSchema.parse(object);
-    this.#specs.set(`${metadata.name} ${metadata.generation}`, spec);
+    const key = `${metadata.name} ${metadata.generation}`;
+    this.#specs.set(key, [...(this.#specs.get(key) ?? []), spec]);
   }
 
   /**
@@ -196,11 +197,14 @@ export class Witness {
     for (const { eni, intent } of spec.allocations ?? []) {
       const { networking = '', networkingGeneration = 0 } = intent ?? {};
       if (this.#lostGenerations.has(`${metadata.uid} ${networkingGeneration}`)) continue;
-      const known = Array.from({ length: networkingGeneration }, (_, at) => this.#specs.get(`${networking} ${at + 1}`));
-      if (!known.some((said) => said?.vSwitchOptions?.includes(eni.vSwitchID ?? ''))) {
+      const saidIn = (generation: number) => this.#specs.get(`${networking} ${generation}`) ?? [];
+      const known = Array.from({ length: networkingGeneration }, (_, at) => saidIn(at + 1)).flat();
+      if (!known.some((said) => said.vSwitchOptions?.includes(eni.vSwitchID ?? ''))) {
         this.#problems.push(`I8: ${metadata.name} is bound in ${eni.vSwitchID}, which its PodNetworking never named`);
       }
-      if (!sameSecurityGroups(known.at(-1)?.securityGroupIDs ?? [], eni.securityGroupIDs ?? [])) {
+      const isSame = ({ securityGroupIDs = [] }: PodNetworking['spec']) =>
+        sameSecurityGroups(securityGroupIDs, eni.securityGroupIDs ?? []);
+      if (!saidIn(networkingGeneration).some(isSame)) {
         this.#problems.push(`I8: ${metadata.name} is bound with other security groups than those of its generation`);
       }
     }

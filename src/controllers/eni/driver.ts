@@ -6,13 +6,14 @@ import type { Cloud, CreateEniRequest } from '../../cloud/port.ts';
 import type { QuotaScheduler, Turn } from '../../cloud/quota.ts';
 import type { AttachTarget } from '../../crds/pod-eni.ts';
 import type { Eni } from '../../ecs/eni.ts';
+import type { ReconcileResult } from '../../kube/controller.ts';
 import type { Clock } from '../../util/clock.ts';
 import { assertNever } from '../../util/errors.ts';
 import type { EniSearch, Seat } from './eni-search.ts';
 import { type AtTurn, type EndedCall, PendingCalls } from './pending-calls.ts';
 
 /** Result of a step: continue at once, or stop and look again after the given time. */
-export type Outcome = 'again' | { requeueAfterMs?: number };
+export type Outcome = 'again' | ReconcileResult;
 
 /** The next step of one ENI, decided from current knowledge. */
 export interface EniDecision {

@@ -23,6 +23,7 @@ import { podEniResource } from '../../crds/pod-eni.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { KubeClient } from '../../kube/client.ts';
+import type { ReconcileResult } from '../../kube/controller.ts';
 import { isAlreadyExists, isNotFound, KubeApiError, TransportError } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -42,7 +43,7 @@ const RECHECK_MS = 15_000;
 /** An unreadable object must be corrected by a person first. */
 const UNREADABLE_RECHECK_MS = 30_000;
 
-type Admission = 'again' | { requeueAfterMs?: number };
+type Admission = 'again' | ReconcileResult;
 
 export type PodAdmitterContext = EscapedPodsContext & {
   catalog: NetworkCatalog;
@@ -99,7 +100,7 @@ export class PodAdmitter {
     escaped.delete(key);
     if (pod === undefined || !isCandidate(pod)) {
       this.#leave(key);
-      return {};
+      return { isGone: pod === undefined };
     }
     const unreadable = this.#unreadable(key, pod);
     if (unreadable !== undefined) {

@@ -12,6 +12,7 @@ import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from 
 import type { PodEni } from '../../crds/pod-eni.ts';
 import { isChecked, type PodNetworking } from '../../crds/pod-networking.ts';
 import type { KubeClient } from '../../kube/client.ts';
+import type { ReconcileResult } from '../../kube/controller.ts';
 import type { ChangeOrigin } from '../../kube/store.ts';
 import { keyOf } from '../../kube/types.ts';
 import type { Log } from '../../telemetry/log.ts';
@@ -152,7 +153,7 @@ export class PodEniController {
   }
 
   /** Reconciles one name. @throws KubeApiError, TransportError: the queue retries. */
-  async reconcile(key: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
+  async reconcile(key: string, signal: AbortSignal): Promise<ReconcileResult> {
     const { informers } = this.#context;
     for (let count = 0; count < STEPS_PER_VISIT; count += 1) {
       const podEni = informers.podEnis.store.get(key);
