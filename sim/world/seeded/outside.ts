@@ -26,8 +26,8 @@ export class Outside {
   readonly #options: OutsideOptions;
   /** Instances whose status refuses changes. */
   readonly #stopped = new Set<string>();
-  /** PodNetworkings that someone will create again. */
-  readonly #missing = new Map<string, KubeObject>();
+  /** PodNetworkings that were deleted, as they were. A restored backup may lack them, too. */
+  readonly #deleted = new Map<string, KubeObject>();
 
   constructor(options: OutsideOptions) {
     this.#options = options;
@@ -68,7 +68,7 @@ export class Outside {
         const target = { resource: PODNETWORKINGS, namespace: undefined, name, subresource: '' };
         const found = world.kube.peek(PODNETWORKINGS, target);
         if (found === undefined) return;
-        this.#missing.set(name, found);
+        this.#deleted.set(name, found);
         world.kube.delete(target, {}, { actor: 'user', nowMs: world.clock.now() });
         world.clock.schedule(act.forMs, () => this.#recreate(name));
         return;
@@ -87,7 +87,7 @@ export class Outside {
   /** Everything is as it should be again. */
   quiet(): void {
     for (const instanceId of this.#stopped) this.#startInstance(instanceId);
-    for (const name of this.#missing.keys()) this.#recreate(name);
+    for (const name of this.#deleted.keys()) this.#recreate(name);
     for (const replica of this.#options.world.replicas) replica.setClock();
   }
 
@@ -99,11 +99,10 @@ export class Outside {
     if (isThere) world.cloud.setInstanceStatus(instanceId, 'Running', world.clock.now());
   }
 
-  /** With the same specification, unless a restored backup has brought it back. */
+  /** With the same specification, unless it is there. */
   #recreate(name: string): void {
     const { world } = this.#options;
-    const spec = this.#missing.get(name)?.['spec'];
-    this.#missing.delete(name);
+    const spec = this.#deleted.get(name)?.['spec'];
     if (spec === undefined || world.kube.peek(PODNETWORKINGS, { namespace: undefined, name }) !== undefined) return;
     world.create(PODNETWORKINGS, undefined, { metadata: { name }, spec });
   }
