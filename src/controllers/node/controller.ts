@@ -133,7 +133,11 @@ export class NodeController {
     const { informers } = this.#context;
     const core = informers.coreNodes.store.get(name);
     const node = informers.nodes.store.get(name);
-    if (core === undefined) return node === undefined ? {} : this.#release(node, signal);
+    if (core === undefined) {
+      if (node !== undefined) return this.#release(node, signal);
+      this.#planner.forget(name);
+      return {};
+    }
     if (node?.metadata.deletionTimestamp !== undefined) {
       // Deleted by hand, or together with an earlier Kubernetes node of the name. The trunk stays on the instance,
       // where the next record finds it.
@@ -284,6 +288,7 @@ export class NodeController {
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
     this.#context.driver.forget(nodeOwner(name), intent?.eniID);
     this.#failures.delete(name);
+    this.#planner.forget(name);
     await this.#writer.removeFinalizer(node, signal);
   }
 
