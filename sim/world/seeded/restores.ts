@@ -3,7 +3,7 @@ import type { Backup } from '../../kube/model/cluster.ts';
 import { recreate, savedReservations } from '../operator.ts';
 import type { World } from '../world.ts';
 import type { Act } from './plan.ts';
-import { RestoreExcuses } from './restored.ts';
+import { idsOf, RestoreExcuses } from './restored.ts';
 
 /** As the documentation of etcd recommends. */
 const BUMP_REVISION = 1_000_000_000;
@@ -21,8 +21,10 @@ export interface RestoresOptions {
 /** Restores backups of the API server, and does what everybody but the control plane does then. */
 export class Restores {
   readonly excuses = new RestoreExcuses();
-  /** Is called after a backup was restored, and after records were created from copies. */
+  /** Is called after a backup was restored. */
   onRestored: () => void = () => undefined;
+  /** Is called after records were created from copies. */
+  onCopied: () => void = () => undefined;
   readonly #options: RestoresOptions;
   readonly #backups = new Backups();
   /** What is left to do of the last restore. */
@@ -52,8 +54,10 @@ export class Restores {
     const bringCopies = () => {
       if (this.#bringCopies !== bringCopies) return;
       this.#bringCopies = undefined;
-      this.#checkKept(recreate(world, saved).filter((id) => kept.has(id)));
-      this.onRestored();
+      const copied = recreate(world, saved);
+      this.#checkKept(copied.flatMap(idsOf).filter((id) => kept.has(id)));
+      this.excuses.noteCopies(copied);
+      this.onCopied();
     };
     this.#bringCopies = bringCopies;
     world.clock.schedule(copiesMs, bringCopies);

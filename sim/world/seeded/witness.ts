@@ -8,7 +8,7 @@ import type { WriteRecord } from '../../kube/model/journal.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { unsettled, violations, type WorldState } from '../invariants.ts';
 import { nodeNameOf } from '../kubelets.ts';
-import { PODENIS, PODNETWORKINGS } from '../world.ts';
+import { NODES, PODENIS, PODNETWORKINGS } from '../world.ts';
 import { NodeWitness } from './node-witness.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
@@ -46,6 +46,7 @@ export class Witness {
       cloud.subscribe((entry) => this.#onCall(entry)),
     ];
     seeded.restores.onRestored = () => this.#forgetFuture();
+    seeded.restores.onCopied = () => this.#noteLostGenerations();
   }
 
   /** Violations since the last call; looks at the whole state only if it has changed. */
@@ -144,43 +145,62 @@ export class Witness {
 
   #onWrite({ resource, key, before, after }: WriteRecord): void {
     if (resource.startsWith('nodes.') && after !== undefined) {
-      const intent = parseTrunkIntent(after.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-      if (intent !== undefined) this.#tokens.add(intent.clientToken);
+      this.#noteTrunk(after);
       return;
     }
     if (resource === PODNETWORKINGS && after !== undefined) this.#noteSpec(after);
     if (resource !== PODENIS || after === undefined) return;
     const podEni = this.#seeded.world.podEni(key);
     if (podEni === undefined) return;
-    for (const { eni, intent } of podEni.spec.allocations ?? []) {
-      if (intent !== undefined) this.#tokens.add(intent.clientToken);
-      const { target } = podEni.spec;
-      if (eni.id !== '' && target !== undefined)
-        this.#targets.add(`${eni.id} ${target.trunkENIID ?? target.instanceID ?? ''}`);
-    }
+    this.#noteIntents(podEni);
     if (before !== undefined) this.#checkReservation(podEni);
     if (podEni.status?.phase === 'Bind') this.#checkIsolation(podEni);
   }
 
-  /** A backup was restored: generations are given out again, and reservations are those of the backup. */
+  #noteTrunk({ metadata }: KubeObject): void {
+    const intent = parseTrunkIntent(metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (intent !== undefined) this.#tokens.add(intent.clientToken);
+  }
+
+  #noteIntents({ spec: { allocations = [], target } }: PodEni): void {
+    for (const { eni, intent } of allocations) {
+      if (intent !== undefined) this.#tokens.add(intent.clientToken);
+      if (eni.id !== '' && target !== undefined)
+        this.#targets.add(`${eni.id} ${target.trunkENIID ?? target.instanceID ?? ''}`);
+    }
+  }
+
+  /** A backup was restored: generations are given out again, and intents and reservations are those of the backup. */
   #forgetFuture(): void {
     const { world } = this.#seeded;
-    const generations = new Map(
-      world.kube.objects(PODNETWORKINGS).map(({ metadata }) => [metadata.name, metadata.generation ?? 0]),
-    );
+    const generations = this.#generations();
     for (const key of this.#specs.keys()) {
       const [name = '', generation] = key.split(' ');
       if (Number(generation) > (generations.get(name) ?? 0)) this.#specs.delete(key);
     }
-    this.#reserved.clear();
+    for (const known of [this.#tokens, this.#targets, this.#reserved]) known.clear();
+    for (const node of world.kube.objects(NODES)) this.#noteTrunk(node);
     for (const podEni of world.podEnis()) {
+      this.#noteIntents(podEni);
       this.#checkReservation(podEni);
-      for (const { intent } of podEni.spec.allocations ?? []) {
+    }
+    this.#noteLostGenerations();
+  }
+
+  #noteLostGenerations(): void {
+    const generations = this.#generations();
+    for (const { metadata, spec } of this.#seeded.world.podEnis()) {
+      for (const { intent } of spec.allocations ?? []) {
         const { networking = '', networkingGeneration = 0 } = intent ?? {};
         const isLost = networkingGeneration > (generations.get(networking) ?? 0);
-        if (isLost) this.#lostGenerations.add(`${podEni.metadata.uid} ${networkingGeneration}`);
+        if (isLost) this.#lostGenerations.add(`${metadata.uid} ${networkingGeneration}`);
       }
     }
+  }
+
+  #generations(): Map<string, number> {
+    const networkings = this.#seeded.world.kube.objects(PODNETWORKINGS);
+    return new Map(networkings.map(({ metadata }) => [metadata.name, metadata.generation ?? 0]));
   }
 
   #noteSpec(object: KubeObject): void {
@@ -225,6 +245,8 @@ export class Witness {
     if (kind !== 'call' || outcome !== 'OK') return;
     this.#countCall(accessKeyId, action, timeMs);
     const eniId = params['NetworkInterfaceId'] ?? '';
+    // Its record may be gone with what the backup lacks.
+    if (!action.startsWith('Describe') && this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) return;
     switch (action) {
       case 'CreateNetworkInterface':
         if (!this.#tokens.has(clientToken))
@@ -239,11 +261,10 @@ export class Witness {
         return;
       }
       case 'DetachNetworkInterface':
-        if (replayed || this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) return;
-        this.#checkLiveOwner('detached', eniId, params['TrunkNetworkInstanceId']);
+        if (!replayed) this.#checkLiveOwner('detached', eniId, params['TrunkNetworkInstanceId']);
         return;
       case 'DeleteNetworkInterface':
-        if (!this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) this.#checkLiveOwner('deleted', eniId);
+        this.#checkLiveOwner('deleted', eniId);
     }
   }
 
