@@ -85,6 +85,7 @@ export class SeededWorld {
       world,
       instances: this.#instances,
       isTouched: (eniId) => this.touchedByHand.has(eniId),
+      onRenounced: (uid) => this.nodes.renounced.add(uid),
       onProblem: (problem) => this.failures.push(problem),
     });
     this.#vSwitches = [world.podVSwitchId, world.addVSwitch('10.2.0.0/16')];
@@ -190,6 +191,8 @@ export class SeededWorld {
     if (this.#takesBackups) this.restores.takeBackup();
     const { world } = this;
     const nowMs = world.clock.now();
+    // Acts look at the cloud before they change it.
+    world.cloud.advance(nowMs);
     switch (act.kind) {
       case 'create-pod':
         this.#createPod(act.pod, act.node);
