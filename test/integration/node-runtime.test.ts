@@ -43,6 +43,7 @@ beforeAll(async () => {
       view: { coreNode },
       clock,
       isUsed: ({ uid }) => sandboxes.has(uid),
+      hasSandbox: () => false,
       onError: (error) => errors.push(error),
     });
   reporter = newReporter();
