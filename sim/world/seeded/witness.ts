@@ -70,6 +70,7 @@ export class Witness {
       ...unsettled(state),
       ...this.#unbound(state),
       ...this.#unreleased(state),
+      ...this.#unfinished(state),
       ...this.#outdated(state),
       ...this.#nodes.unsettled(),
     ];
@@ -89,6 +90,17 @@ export class Witness {
       const isKept = spec.allocations?.[0]?.allocationType?.releaseStrategy === 'Never' && status?.phase === 'Unbind';
       return isKept ? [] : [`PodENI ${namespace}/${name} outlives its pod`];
     });
+  }
+
+  /** Records of nodes that are gone, and nodes without a trunk. */
+  #unfinished({ nodes }: WorldState): string[] {
+    const { world } = this.#seeded;
+    const live = new Set(world.kube.objects('nodes').map(({ metadata }) => metadata.name));
+    const left = nodes.filter(({ metadata }) => !live.has(metadata.name));
+    return [
+      ...left.map(({ metadata }) => `the record of node ${metadata.name} outlives it`),
+      ...[...live].filter((name) => world.trunkOf(name) === undefined).map((name) => `node ${name} has no trunk`),
+    ];
   }
 
   /** Running pods whose security groups are not those of their PodNetworking. */
