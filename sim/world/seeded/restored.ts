@@ -88,7 +88,7 @@ export class RestoreExcuses {
 }
 
 /** Whether the cloud shows the ENI where its record says that it is; undefined while the record is on its way somewhere. */
-function agrees({ status }: PodEni, id: string, shown: EniSnapshot | undefined): boolean | undefined {
+export function agrees({ status }: PodEni, id: string, shown: EniSnapshot | undefined): boolean | undefined {
   if (shown === undefined) return false;
   if (status?.phase === 'Unbind') return shown.status === 'Available';
   if (status?.phase !== 'Bind') return undefined;
@@ -96,7 +96,8 @@ function agrees({ status }: PodEni, id: string, shown: EniSnapshot | undefined):
   return shown.status === 'InUse' && trunk?.eniId === status.trunkENIID && trunk?.vlanId === status.eniInfos?.[id]?.vid;
 }
 
-function byId({ cloud }: WorldState): Map<string, EniSnapshot> {
+/** The ENIs that the cloud shows, by id. */
+export function byId({ cloud }: WorldState): Map<string, EniSnapshot> {
   return new Map(cloud.enis.map((eni) => [eni.id, eni]));
 }
 

@@ -10,6 +10,7 @@ import { unsettled, violations, type WorldState } from '../invariants.ts';
 import { nodeNameOf } from '../kubelets.ts';
 import { NODES, PODENIS, PODNETWORKINGS } from '../world.ts';
 import { NodeWitness } from './node-witness.ts';
+import { idsOf } from './restored.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
 const MINUTE_MS = 60_000;
@@ -147,11 +148,11 @@ export class Witness {
    * finds it, and the cloud gives its VLAN id to the next one.
    */
   #untouched(state: WorldState): WorldState {
-    const touched = new Set(state.cloud.enis.filter((eni) => this.#seeded.isTouched(eni)).map(({ id }) => id));
-    if (touched.size + this.#seeded.touchedByHand.size === 0) return state;
-    const isGone = (id: string) => this.#seeded.touchedByHand.has(id);
-    const podEnis = state.podEnis.filter(({ spec }) => !(spec.allocations ?? []).some(({ eni }) => isGone(eni.id)));
-    const enis = state.cloud.enis.filter(({ id }) => !touched.has(id));
+    const { touchedByHand } = this.#seeded;
+    touchedByHand.endExcuses(state);
+    const enis = state.cloud.enis.filter((eni) => !this.#seeded.isTouched(eni));
+    const isExcused = (podEni: PodEni) => idsOf(podEni).some((id) => touchedByHand.isExcused(id));
+    const podEnis = state.podEnis.filter((podEni) => !isExcused(podEni));
     return { ...state, podEnis, cloud: { ...state.cloud, enis } };
   }
 
@@ -287,7 +288,7 @@ export class Witness {
    */
   #checkLiveOwner(what: string, eniId: string, fromTrunk?: string): void {
     const { world } = this.#seeded;
-    if (this.#seeded.touchedByHand.has(eniId)) return;
+    if (this.#seeded.touchedByHand.isExcused(eniId)) return;
     for (const podEni of world.podEnis()) {
       if (!(podEni.spec.allocations ?? []).some(({ eni }) => eni.id === eniId)) continue;
       const { namespace, name, annotations, deletionTimestamp } = podEni.metadata;
