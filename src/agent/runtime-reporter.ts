@@ -200,23 +200,21 @@ export class RuntimeReporter {
   }
 
   #correct({ status }: NodeRuntime): void {
-    for (const [uid, entry] of Object.entries(status?.pods ?? {})) {
+    const said = status?.pods ?? {};
+    for (const uid of new Set([...Object.keys(said), ...this.#deleted.keys()])) {
       if (this.#pending.has(uid)) continue;
-      const pod = podOf(uid, entry.podID ?? '');
-      if (!saysDeleted(entry)) {
-        this.#deleted.delete(uid);
-        if (!this.#isUsed(pod)) this.report(pod, 'deleted');
-      } else if (this.#hasSandbox(uid)) this.report(pod, 'initial');
-      else {
-        const atMs = Date.parse(entry.status?.['deleted']?.lastUpdateTime ?? '') || this.#clock.now();
-        this.#deleted.set(uid, { podId: entry.podID ?? '', atMs });
+      const entry = said[uid];
+      const podId = entry?.podID ?? this.#deleted.get(uid)?.podId ?? '';
+      const [namespace = '', name = ''] = podId.split('/');
+      const pod = { namespace, name, uid };
+      if (saysDeleted(entry) && !this.#hasSandbox(uid)) {
+        const atMs = Date.parse(entry?.status?.['deleted']?.lastUpdateTime ?? '') || this.#clock.now();
+        this.#deleted.set(uid, { podId, atMs });
+        continue;
       }
-    }
-    for (const [uid, { podId }] of this.#deleted) {
-      if (status?.pods?.[uid] !== undefined || this.#pending.has(uid)) continue;
       this.#deleted.delete(uid);
-      const pod = podOf(uid, podId);
       if (!this.#isUsed(pod)) this.report(pod, 'deleted');
+      else if (saysDeleted(entry)) this.report(pod, 'initial');
     }
   }
 
@@ -238,9 +236,4 @@ export class RuntimeReporter {
         throw error;
       });
   }
-}
-
-function podOf(uid: string, podId: string): ReportedPod {
-  const [namespace = '', name = ''] = podId.split('/');
-  return { namespace, name, uid };
 }
