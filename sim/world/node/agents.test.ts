@@ -156,6 +156,26 @@ test.each(['elastic', 'fixed'])(
   },
 );
 
+test('a new leader whose stores do not know the node yet waits for it', async () => {
+  const made = new World();
+  world = made;
+  const first = made.startReplica();
+  const second = made.startReplica();
+  await made.run(5000);
+  const [leader, other] = first.term === undefined ? [second, first] : [first, second];
+  for (const watch of other.transport.watches) watch.freeze();
+  const machine = made.addMachine(made.addNode());
+  const sandbox = await running(made, machine);
+  machine.kubelet.linger(sandbox.pod.uid, made.clock.monotonicMs() + 25_000);
+  const deletedMs = made.clock.now();
+  made.deletePod(KEY, 0);
+  await made.run(500);
+  leader.kill();
+  await made.until('detached', () => detaches(made).length > 0, 5 * 60_000);
+  expect(other.term).toBeDefined();
+  expect((detaches(made)[0] ?? 0) - deletedMs).toBeGreaterThan(25_000);
+});
+
 test('after a restored backup, the node says again that a sandbox is gone', async () => {
   const { world: made, machine } = await cluster();
   const sandbox = await running(made, machine);
