@@ -139,6 +139,7 @@ export class NodeController {
       return {};
     }
     if (node?.metadata.deletionTimestamp !== undefined) {
+      if (!(await this.#isCurrent(core, signal))) return 'again';
       // Deleted by hand, or together with an earlier Kubernetes node of the name. The trunk stays on the instance,
       // where the next record finds it.
       await this.#dropRecord(node, signal);
@@ -153,6 +154,8 @@ export class NodeController {
     }
     const { identity } = found;
     if (node === undefined || this.#isOutdated(core, node, identity)) {
+      // It may be the store that is outdated, and the record is of the present node.
+      if (node !== undefined && !(await this.#isCurrent(core, signal))) return 'again';
       return this.#describe(core, node, identity, signal);
     }
     if (isExclusive(core.metadata.labels) !== isExclusive(node.metadata.labels)) {
@@ -293,13 +296,23 @@ export class NodeController {
   }
 
   async #nodeIsGone(name: string, signal: AbortSignal): Promise<boolean> {
-    try {
-      await this.#context.client.get(coreNodeResource, { name }, { signal });
-      return false;
-    } catch (error) {
-      if (isNotFound(error)) return true;
+    return (await this.#readNode(name, signal)) === undefined;
+  }
+
+  /** Whether the API server has this Kubernetes node, and not another or none of its name; then the store is corrected. */
+  async #isCurrent({ metadata: { name, uid = '' } }: CoreNode, signal: AbortSignal): Promise<boolean> {
+    const { store } = this.#context.informers.coreNodes;
+    const found = await this.#readNode(name, signal);
+    if (found === undefined) store.noteDeleted(name, uid);
+    else store.noteWritten(found);
+    return found?.metadata.uid === uid;
+  }
+
+  async #readNode(name: string, signal: AbortSignal): Promise<CoreNode | undefined> {
+    return this.#context.client.get(coreNodeResource, { name }, { signal }).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
       throw error;
-    }
+    });
   }
 
   #warn(core: CoreNode, reason: Reason, cause: string): void {
