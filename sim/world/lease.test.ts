@@ -81,3 +81,42 @@ test('a lease that is lost while the new leader lists ends the term, not the pro
   await made.until('the trunk is attached', () => made.trunkOf(name) !== undefined, 120_000);
   expect(failure).toBeUndefined();
 });
+
+/** Two replicas and a node. The one that does not lead hears nothing any more. */
+async function withDeafCandidate() {
+  const made = new World();
+  world = made;
+  const leader = made.startReplica();
+  const { name, instanceId } = made.addNode();
+  await made.until('the trunk', () => made.trunkOf(name) !== undefined, 60_000);
+  const candidate = made.startReplica();
+  await made.run(1000);
+  for (const watch of candidate.transport.watches) watch.freeze();
+  return { made, leader, candidate, name, instanceId };
+}
+
+test('a new leader whose store still shows an earlier instance of a node leaves the record of the present one alone', async () => {
+  const { made, leader, candidate, name, instanceId } = await withDeafCandidate();
+  made.deleteNode(name);
+  made.cloud.releaseInstance(instanceId, made.clock.now());
+  await made.until('the record is gone', () => made.state().nodes.length === 0, 60_000);
+  made.addNode(undefined, name);
+  await made.until('another trunk', () => made.trunkOf(name) !== undefined, 60_000);
+  const trunk = made.trunkOf(name);
+  leader.kill();
+  const trunks = new Set<string | undefined>();
+  made.kube.subscribe(() => trunks.add(made.trunkOf(name)));
+  await made.run(60_000);
+  expect(candidate.term).toBeDefined();
+  expect([...trunks]).toEqual([trunk]);
+  expect(made.unsettled()).toEqual([]);
+});
+
+test('a new leader whose store still shows a node that is gone releases its trunk', async () => {
+  const { made, leader, name } = await withDeafCandidate();
+  made.deleteNode(name);
+  await made.until('the record leaves', () => made.state().nodes[0]?.metadata.deletionTimestamp !== undefined, 60_000);
+  leader.kill();
+  await made.until('the record is gone', () => made.state().nodes.length === 0, 5 * 60_000);
+  expect(made.violations()).toEqual([]);
+});

@@ -1,5 +1,5 @@
 import { isFixed } from '../../src/allocation/retention.ts';
-import { podEniSchema } from '../../src/crds/pod-eni.ts';
+import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
 import type { KubeObject } from '../kube/model/objects.ts';
 import { PODENIS, type World } from './world.ts';
 
@@ -63,14 +63,16 @@ export function savedReservations(world: World): KubeObject[] {
 /**
  * Creates what the backup lacks of the saved PodENIs, without status, uid and version (docs/operate.md).
  *
- * @returns the ENIs that these name
+ * @returns the new PodENIs
  */
-export function recreate(world: World, saved: readonly KubeObject[]): string[] {
-  return saved.flatMap((object) => {
-    const { metadata, spec } = object;
+export function recreate(world: World, saved: readonly KubeObject[]): PodEni[] {
+  return saved.flatMap(({ metadata, spec }) => {
     const { namespace, name, labels, annotations, finalizers } = metadata;
     if (world.kube.peek(PODENIS, { namespace, name }) !== undefined) return [];
-    world.create(PODENIS, namespace, { metadata: { name, labels, annotations, finalizers }, spec });
-    return (podEniSchema.parse(object).spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== '');
+    return [
+      podEniSchema.parse(
+        world.create(PODENIS, namespace, { metadata: { name, labels, annotations, finalizers }, spec }),
+      ),
+    ];
   });
 }

@@ -119,3 +119,15 @@ test('an orphan is found among more resources than a tag filter covers', async (
   await world.run(60_000);
   expect(world.unsettled()).toEqual([]);
 });
+
+test('a node that goes before the cloud says whether it has a trunk leaves nothing in memory', async () => {
+  const world = emptyCluster({});
+  const replica = world.startReplica();
+  await world.run(1000);
+  const { name } = world.addNode();
+  while (replica.leaderState?.held['node'] !== 1) await world.run(1);
+  world.deleteNode(name);
+  await world.until('the Node CR is gone', () => world.state().nodes.length === 0, 60_000);
+  await world.run(60_000);
+  expect(replica.leaderState?.held['node']).toBe(0);
+});

@@ -244,6 +244,7 @@ export class World {
     this.kube.restore(backup, options);
     for (const { transport } of this.#replicas) transport.breakConnections();
     this.#kubelets.restart();
+    for (const machine of this.#machines.values()) machine.serverRestored();
   }
 
   // The control plane.

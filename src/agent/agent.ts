@@ -67,6 +67,10 @@ export class Agent {
       clock,
       random,
       onError: (kind, error) => log.warn({ kind, err: errorMessage(error) }, 'watch interrupted'),
+      onPodsListed: () => {
+        // etcd may have been restored from a backup, and the NodeRuntime with it.
+        if (this.#answerRelease !== undefined) this.#reporter.start();
+      },
     });
     this.#waiter = new AssignmentWaiter({
       stores: { pods: this.#view.pods.store, podEnis: this.#view.podEnis.store, node: this.#view.node.store },
@@ -82,6 +86,7 @@ export class Agent {
       clock,
       view: this.#view,
       isUsed: (pod) => this.#isUsed(pod),
+      hasSandbox: (uid) => records.hasSandboxOf(uid),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
     this.#plugin = new CniPlugin({

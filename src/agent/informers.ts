@@ -16,13 +16,18 @@ export interface NodeView {
   coreNode: Informer<CoreNode>;
 }
 
-/** Builds the informers; nothing runs yet. */
+/**
+ * Builds the informers; nothing runs yet.
+ *
+ * @param options.onPodsListed is called when all pods were listed: the first time, and when the watch could not go on
+ */
 export function createNodeView(options: {
   client: KubeClient;
   nodeName: string;
   clock: Clock;
   random: Random;
   onError: (plural: string, error: unknown) => void;
+  onPodsListed: () => void;
 }): NodeView {
   const { client, nodeName, clock, random } = options;
   const base = <T extends HasMetadata>(resource: Resource<T>) => ({
@@ -34,7 +39,11 @@ export function createNodeView(options: {
   });
   const byName = { fieldSelector: `metadata.name=${nodeName}` };
   return {
-    pods: new Informer({ ...base(podResource), fieldSelector: `spec.nodeName=${nodeName}` }),
+    pods: new Informer({
+      ...base(podResource),
+      fieldSelector: `spec.nodeName=${nodeName}`,
+      onSynced: options.onPodsListed,
+    }),
     podEnis: new Informer({ ...base(podEniResource), labelSelector: `${LABEL_NODE}=${nodeName}` }),
     node: new Informer({ ...base(terwayNodeResource), ...byName }),
     coreNode: new Informer({ ...base(coreNodeResource), ...byName }),

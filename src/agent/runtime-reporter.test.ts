@@ -23,6 +23,7 @@ test('after its end nothing is tried again, so that the process can end', async 
     ...{ client, nodeName: 'node-1', clock },
     view: { coreNode: new Informer<CoreNode>({ client, clock, random, resource: coreNodeResource }) },
     isUsed: () => false,
+    hasSandbox: () => false,
     onError: (error) => errors.push(error),
   });
   reporter.start();

@@ -32,23 +32,28 @@ export class RuntimeReporter {
   readonly #view: Pick<NodeView, 'coreNode'>;
   readonly #clock: Clock;
   readonly #isUsed: (pod: ReportedPod) => boolean;
+  readonly #hasSandbox: (uid: string) => boolean;
   readonly #onError: (error: unknown) => void;
   /** Not yet written, by pod uid. */
   readonly #pending = new Map<string, { podId: string; state: SandboxState; atMs: number }>();
-  /** Pods whose latest state is `deleted`, written or not, with its time. */
-  readonly #deleted = new Map<string, number>();
+  /** Pods whose latest state is `deleted`, written or not, by uid, with its time. */
+  readonly #deleted = new Map<string, { podId: string; atMs: number }>();
   #isPrepared = false;
   #isClosed = false;
   #timer: { call: ScheduledCall; dueMs: number } | undefined;
   #writing: Promise<void> = Promise.resolve();
 
-  /** @param options.isUsed whether the pod has a sandbox, or may get one */
+  /**
+   * @param options.isUsed whether the pod has a sandbox, or may get one
+   * @param options.hasSandbox whether the pod with this uid has one
+   */
   constructor(options: {
     client: KubeClient;
     nodeName: string;
     view: Pick<NodeView, 'coreNode'>;
     clock: Clock;
     isUsed: (pod: ReportedPod) => boolean;
+    hasSandbox: (uid: string) => boolean;
     onError: (error: unknown) => void;
   }) {
     this.#client = options.client;
@@ -56,10 +61,14 @@ export class RuntimeReporter {
     this.#view = options.view;
     this.#clock = options.clock;
     this.#isUsed = options.isUsed;
+    this.#hasSandbox = options.hasSandbox;
     this.#onError = options.onError;
   }
 
-  /** Makes the object and marks it, soon, and reports sandboxes as gone that it still names. Call once the node is known. */
+  /**
+   * Makes the object and marks it, soon, and corrects what it says: sandboxes are gone that it still names. Call once the node is
+   * known, and again when the API server may have been restored from a backup.
+   */
   start(): void {
     // It may have been read before that.
     this.#isPrepared = false;
@@ -70,8 +79,9 @@ export class RuntimeReporter {
   report({ namespace, name, uid }: ReportedPod, state: SandboxState): void {
     if (uid === '') return;
     const atMs = this.#clock.now();
-    this.#pending.set(uid, { podId: `${namespace}/${name}`, state, atMs });
-    if (state === 'deleted') this.#deleted.set(uid, atMs);
+    const podId = `${namespace}/${name}`;
+    this.#pending.set(uid, { podId, state, atMs });
+    if (state === 'deleted') this.#deleted.set(uid, { podId, atMs });
     else this.#deleted.delete(uid);
     this.#plan(GATHER_MS[state]);
   }
@@ -170,10 +180,10 @@ export class RuntimeReporter {
 
   #forgettable(): string[] {
     const oldestMs = this.#clock.now() - KEEP_DELETED_MS;
-    return [...this.#deleted].flatMap(([uid, atMs]) => (atMs < oldestMs ? [uid] : []));
+    return [...this.#deleted].flatMap(([uid, { atMs }]) => (atMs < oldestMs ? [uid] : []));
   }
 
-  /** Makes or marks the object, and learns what it says: words of an earlier process of this agent. */
+  /** Makes or marks the object, and learns what it says: words of an earlier process of this agent, or of a restored backup. */
   async #prepare(): Promise<void> {
     const key = { name: this.#nodeName };
     const found = await this.#client.get(nodeRuntimeResource, key).catch((error: unknown) => {
@@ -185,14 +195,27 @@ export class RuntimeReporter {
     if (runtime.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] !== 'true') {
       await this.#client.patch(nodeRuntimeResource, key, { type: 'merge', body: { metadata } });
     }
-    for (const [uid, entry] of Object.entries(runtime.status?.pods ?? {})) {
-      if (this.#pending.has(uid)) continue;
-      const [namespace = '', name = ''] = (entry.podID ?? '').split('/');
-      if (saysDeleted(entry)) {
-        this.#deleted.set(uid, Date.parse(entry.status?.['deleted']?.lastUpdateTime ?? '') || this.#clock.now());
-      } else if (!this.#isUsed({ namespace, name, uid })) this.report({ namespace, name, uid }, 'deleted');
-    }
+    this.#correct(runtime);
     this.#isPrepared = true;
+  }
+
+  #correct({ status }: NodeRuntime): void {
+    const said = status?.pods ?? {};
+    for (const uid of new Set([...Object.keys(said), ...this.#deleted.keys()])) {
+      if (this.#pending.has(uid)) continue;
+      const entry = said[uid];
+      const podId = entry?.podID ?? this.#deleted.get(uid)?.podId ?? '';
+      const [namespace = '', name = ''] = podId.split('/');
+      const pod = { namespace, name, uid };
+      if (saysDeleted(entry) && !this.#hasSandbox(uid)) {
+        const atMs = Date.parse(entry?.status?.['deleted']?.lastUpdateTime ?? '') || this.#clock.now();
+        this.#deleted.set(uid, { podId, atMs });
+        continue;
+      }
+      this.#deleted.delete(uid);
+      if (!this.#isUsed(pod)) this.report(pod, 'deleted');
+      else if (saysDeleted(entry)) this.report(pod, 'initial');
+    }
   }
 
   async #create(): Promise<NodeRuntime> {

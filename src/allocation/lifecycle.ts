@@ -162,16 +162,21 @@ function goalSince(goal: Goal, podEni: PodEni): number | undefined {
 }
 
 /**
- * An address may go to another pod only after no sandbox uses it. A record that was never bound has no sandbox, because
- * the agent sets up pod networking only after Bind. Someone who deletes the PodENI of a running pod wants its ENI
- * released regardless. Towards `hold` the pod was gone when that was written, so a store that shows it is late.
+ * Whether a detach towards this goal waits for the end of the pod's sandbox: an address may go to another pod only after no sandbox
+ * uses it. A record that was never bound has no sandbox, because the agent sets up pod networking only after Bind. Someone who
+ * deletes the PodENI of a running pod wants its ENI released regardless. Towards `hold` the pod was gone when that was written, so
+ * a store that shows it is late.
  */
+export function awaitsSandbox(goal: Goal, podEni: PodEni, pod: PodView): boolean {
+  const phase = podEni.status?.phase;
+  if (goal === 'bind' || (phase !== 'Bind' && phase !== 'Detaching')) return false;
+  return goal === 'hold' || !isOwnerLive(podEni, pod);
+}
+
 function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number | undefined): number | undefined {
   const { podEni, pod, sandbox, nowMs } = snapshot;
-  if (goal === 'bind' || goalSinceMs === undefined || sandbox === undefined || sandbox.deleted) return undefined;
-  const phase = podEni.status?.phase;
-  if (phase !== 'Bind' && phase !== 'Detaching') return undefined;
-  if (goal === 'release' && isOwnerLive(podEni, pod)) return undefined;
+  if (goalSinceMs === undefined || sandbox === undefined || sandbox.deleted) return undefined;
+  if (!awaitsSandbox(goal, podEni, pod)) return undefined;
   // A time far in the future was written before the clock was set back.
   return goalSinceMs - nowMs > sandbox.timeoutMs ? nowMs : goalSinceMs + sandbox.timeoutMs;
 }

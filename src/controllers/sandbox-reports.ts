@@ -1,8 +1,12 @@
 import type { SandboxReport } from '../allocation/operation.ts';
 import type { Informers } from '../cluster/informers.ts';
+import { coreNodeResource } from '../cluster/resources.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_REPORTS_RELEASE, LABEL_NODE } from '../crds/names.ts';
-import { type NodeRuntime, saysDeleted } from '../crds/node-runtime.ts';
+import { type NodeRuntime, nodeRuntimeResource, saysDeleted } from '../crds/node-runtime.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
+import type { KubeClient } from '../kube/client.ts';
+import { isNotFound } from '../kube/errors.ts';
+import type { HasMetadata, Resource } from '../kube/types.ts';
 
 /**
  * What the node of a PodENI reports about the sandbox of its pod.
@@ -11,17 +15,51 @@ import type { PodEni } from '../crds/pod-eni.ts';
  * @returns undefined when no report can be expected: the node runs no agent of ours, is gone or is not Ready
  */
 export function sandboxReport(
-  { metadata, spec }: PodEni,
+  podEni: PodEni,
   { coreNodes, nodeRuntimes }: Pick<Informers, 'coreNodes' | 'nodeRuntimes'>,
   timeoutMs: number,
 ): SandboxReport | undefined {
-  const nodeName = spec.target?.nodeName || metadata.labels?.[LABEL_NODE] || '';
+  const nodeName = nodeNameOf(podEni);
   const runtime = nodeRuntimes.store.get(nodeName);
-  if (runtime?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] !== 'true') return undefined;
+  if (!reportsRelease(runtime)) return undefined;
   const { conditions = [] } = coreNodes.store.get(nodeName)?.status ?? {};
   if (!conditions.some(({ type, status }) => type === 'Ready' && status === 'True')) return undefined;
-  const uid = metadata.annotations?.[ANNOTATION_POD_UID] ?? '';
+  const uid = podEni.metadata.annotations?.[ANNOTATION_POD_UID] ?? '';
   return { deleted: saysDeleted(runtime.status?.pods?.[uid]), timeoutMs };
+}
+
+/**
+ * Reads from the API server what {@link sandboxReport} depends on, because the stores may lag behind a node that has joined, or is
+ * Ready again, and puts it there.
+ *
+ * @throws KubeApiError, TransportError
+ */
+export async function refreshSandboxReport(
+  podEni: PodEni,
+  client: KubeClient,
+  { coreNodes, nodeRuntimes }: Pick<Informers, 'coreNodes' | 'nodeRuntimes'>,
+  signal: AbortSignal,
+): Promise<void> {
+  const name = nodeNameOf(podEni);
+  if (name === '') return;
+  const read = <T extends HasMetadata>(resource: Resource<T>) =>
+    client.get(resource, { name }, { signal }).catch((error: unknown) => {
+      if (!isNotFound(error)) throw error;
+      return undefined;
+    });
+  const runtime = await read(nodeRuntimeResource);
+  if (!reportsRelease(runtime)) return;
+  nodeRuntimes.store.noteWritten(runtime);
+  const node = await read(coreNodeResource);
+  if (node !== undefined) coreNodes.store.noteWritten(node);
+}
+
+function nodeNameOf({ metadata, spec }: PodEni): string {
+  return spec.target?.nodeName || metadata.labels?.[LABEL_NODE] || '';
+}
+
+function reportsRelease(runtime: NodeRuntime | undefined): runtime is NodeRuntime {
+  return runtime?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] === 'true';
 }
 
 /** Pods, as `namespace/name`, whose sandbox is gone in the newer object but not in the older one. */

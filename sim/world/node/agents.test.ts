@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { saysDeleted } from '../../../src/crds/node-runtime.ts';
-import { World } from '../world.ts';
+import { PODENIS, World } from '../world.ts';
 import type { Machine } from './machine.ts';
 import type { MachineCall, MachineFault } from './process.ts';
 import { recordNameOf, type Sandbox, sandboxOf } from './runtime.ts';
@@ -155,3 +155,53 @@ test.each(['elastic', 'fixed'])(
     expect((detaches(made)[0] ?? 0) - deletedMs).toBeGreaterThan(25_000);
   },
 );
+
+test('a new leader whose stores do not know the node yet waits for it', async () => {
+  const made = new World();
+  world = made;
+  const first = made.startReplica();
+  const second = made.startReplica();
+  await made.run(5000);
+  const [leader, other] = first.term === undefined ? [second, first] : [first, second];
+  for (const watch of other.transport.watches) watch.freeze();
+  const machine = made.addMachine(made.addNode());
+  const sandbox = await running(made, machine);
+  machine.kubelet.linger(sandbox.pod.uid, made.clock.monotonicMs() + 25_000);
+  const deletedMs = made.clock.now();
+  made.deletePod(KEY, 0);
+  await made.run(500);
+  leader.kill();
+  await made.until('detached', () => detaches(made).length > 0, 5 * 60_000);
+  expect(other.term).toBeDefined();
+  expect((detaches(made)[0] ?? 0) - deletedMs).toBeGreaterThan(25_000);
+});
+
+test('after a restored backup, the node says again that a sandbox is gone', async () => {
+  const { world: made, machine } = await cluster();
+  const sandbox = await running(made, machine);
+  made.deletePod(KEY);
+  await made.run(100);
+  const backup = made.kube.backup();
+  await made.until('released', () => made.podEni(KEY) === undefined, 60_000);
+  made.restore(backup, { bumpRevision: 1_000_000 });
+  expect(saysGone(made, sandbox)).toBe(false);
+  await made.until('reported again', () => saysGone(made, sandbox), 30_000);
+});
+
+test('a restored backup that says that a sandbox is gone is corrected when the pod has another one', async () => {
+  const { world: made, machine } = await cluster();
+  const first = await running(made, machine);
+  made.kube.delete(
+    { resource: PODENIS, namespace: 'default', name: 'a', subresource: '' },
+    {},
+    { actor: 'user', nowMs: made.clock.now() },
+  );
+  machine.kubelet.failSandbox(first.pod.uid, false);
+  await made.until('reported', () => saysGone(made, first), 60_000);
+  const backup = made.kube.backup();
+  await made.until('taken back', () => !saysGone(made, first), 60_000);
+  await made.run(2000);
+  made.restore(backup, { bumpRevision: 1_000_000 });
+  expect(saysGone(made, first)).toBe(true);
+  await made.until('taken back again', () => !saysGone(made, first), 30_000);
+});

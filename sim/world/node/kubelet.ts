@@ -23,6 +23,7 @@ const LATE_MS = 2000;
 
 /** What the kubelet does about one pod: one thing at a time. */
 interface Worker {
+  pod: PodIdentity;
   /** Kills the plugin of a sandbox that is being started. */
   starting: AbortController | undefined;
   changed: PromiseWithResolvers<void>;
@@ -61,6 +62,16 @@ export class NodeKubelet {
     for (const worker of this.#workers.values()) wake(worker);
   }
 
+  /** Starts anew, as after a restore of the API server: it compares its sandboxes with every pod. */
+  restart(): void {
+    for (const worker of this.#workers.values()) this.#changed(worker, this.#peek(worker.pod));
+    for (const pod of this.#options.kube.objects('pods')) {
+      const { uid, namespace = '', name } = pod.metadata;
+      if (nodeNameOf(pod) === this.#options.nodeName && !this.#workers.has(uid))
+        void this.#work({ namespace, name, uid });
+    }
+  }
+
   end(): void {
     this.#isOver = true;
     this.#unsubscribe();
@@ -97,16 +108,17 @@ export class NodeKubelet {
     const { uid, namespace, name } = pod?.metadata ?? {};
     if (resource !== 'pods' || pod === undefined || uid === undefined || name === undefined) return;
     const known = this.#workers.get(uid);
-    if (known !== undefined) {
-      if (!this.#isWanted(after, uid)) known.starting?.abort(new Error('the pod is gone'));
-      wake(known);
-    } else if (this.#isWanted(after, uid)) {
-      void this.#work({ namespace: namespace ?? '', name, uid });
-    }
+    if (known !== undefined) this.#changed(known, after);
+    else if (this.#isWanted(after, uid)) void this.#work({ namespace: namespace ?? '', name, uid });
+  }
+
+  #changed(worker: Worker, pod: KubeObject | undefined): void {
+    if (!this.#isWanted(pod, worker.pod.uid)) worker.starting?.abort(new Error('the pod is gone'));
+    wake(worker);
   }
 
   async #work(pod: PodIdentity): Promise<void> {
-    const worker: Worker = { starting: undefined, changed: Promise.withResolvers() };
+    const worker: Worker = { pod, starting: undefined, changed: Promise.withResolvers() };
     this.#workers.set(pod.uid, worker);
     const { clock } = this.#options;
     await clock.sleep(WATCH_MS);

@@ -40,7 +40,8 @@ export class Machine {
   readonly kubelet: NodeKubelet;
   readonly #options: MachineOptions;
   #agent: WorldAgent | undefined;
-  #starts = 0;
+  /** All that were started. */
+  readonly #agents: WorldAgent[] = [];
   /** Whoever pauses the kubelet, or ends the machine, is the latest. */
   #kubeletDown = 0;
   #isUp = true;
@@ -71,9 +72,8 @@ export class Machine {
   startAgent(): void {
     if (this.#agent !== undefined || !this.#isUp || this.#isOver) return;
     const { nodeName, kube, clock, random, kubeFaults, onCall, onError } = this.#options;
-    this.#starts += 1;
     const agent = new WorldAgent({
-      name: `agent-${nodeName}${'abcdefghijklmnopqrstuvwxyz'.charAt((this.#starts - 1) % 26)}`,
+      name: `agent-${nodeName}${'abcdefghijklmnopqrstuvwxyz'.charAt(this.#agents.length % 26)}`,
       nodeName,
       disk: this.disk,
       kernel: this.kernel,
@@ -87,6 +87,7 @@ export class Machine {
       onError: (line) => onError?.(line),
     });
     this.#agent = agent;
+    this.#agents.push(agent);
     agent.ended.then(
       () => this.#ended(agent, 'without an error'),
       (error: unknown) => this.#ended(agent, error instanceof InjectedError ? undefined : String(error)),
@@ -141,6 +142,12 @@ export class Machine {
     this.#kubeletDown += 1;
     this.kubelet.resume();
     this.#setReady(true);
+  }
+
+  /** The API server was restored from a backup: connections break, and the kubelet starts anew. */
+  serverRestored(): void {
+    for (const { transport } of this.#agents) transport.breakConnections();
+    this.kubelet.restart();
   }
 
   /** The machine is gone for good. */

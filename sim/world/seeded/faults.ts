@@ -8,8 +8,8 @@ import type { FaultKind, FaultRates } from './plan.ts';
 const THROTTLING = { code: 'Throttling.User', status: 400 };
 const INTERNAL = { code: 'InternalError', status: 500 };
 /**
- * Nothing can fence a creation that the API server receives when the lease of its sender has ended, so a request is not held
- * back for longer than a leader would go without renewing its lease.
+ * Nothing can fence a creation that the API server receives when the lease of its sender has ended, nor a detach that the cloud
+ * receives then, so nothing is held back for longer than a leader would go without renewing its lease.
  */
 const LONGEST_DELAY_MS = 10_000;
 const SLOW_MS = 3000;
@@ -59,7 +59,7 @@ export class SeededFaults {
     this.#stoppedUntilMs = 0;
   }
 
-  /** Whatever this replica sends before that time arrives then. */
+  /** Whatever this replica sends before that time arrives then, or is lost. */
   stall(replica: string, untilMs: number): void {
     this.#stalls.set(replica, untilMs);
   }
@@ -115,6 +115,7 @@ export class SeededFaults {
 
   #onCloudCall(call: CloudCall): CloudFault | undefined {
     const stallMs = this.#stallOf(call.replica);
+    if (stallMs > LONGEST_DELAY_MS) return { kind: 'lost-request' };
     if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
     const refusal = this.#refusalOf(call);
     if (refusal !== undefined) return { kind: 'refused', code: refusal.code, status: refusal.status };

@@ -218,8 +218,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a new agent says of every pod that its sandbox is gone',
     file: 'src/agent/runtime-reporter.ts',
-    from: '} else if (!this.#isUsed({ namespace, name, uid }))',
-    to: '} else',
+    from: 'if (!this.#isUsed(pod))',
+    to: 'if (true)',
   },
   {
     name: 'a sandbox that fails counts as the end of its pod',

@@ -109,6 +109,8 @@ export interface Plan {
 }
 
 const WORKLOAD_MS = 90_000;
+/** The product relies on the cloud to show a change within this time (docs/design/allocation.md). */
+const LONGEST_LAG_MS = 5000;
 
 /** The plan of a seed: always the same. */
 export function planOf(seed: number): Plan {
@@ -216,8 +218,8 @@ const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
     2,
     (random) => ({
       kind: 'lag-lists',
-      createdMs: whole(random, 6000),
-      deletedMs: whole(random, 6000),
+      createdMs: whole(random, LONGEST_LAG_MS),
+      deletedMs: whole(random, LONGEST_LAG_MS),
       forMs: span(random, 30_000),
     }),
   ],

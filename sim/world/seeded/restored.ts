@@ -8,12 +8,14 @@ import { recordedIn, unrecorded, type WorldState } from '../invariants.ts';
  * excused until it has been repaired once, and nothing else is.
  */
 export class RestoreExcuses {
-  /** ClientTokens whose intent the backup lacks. */
+  /** ClientTokens whose intent the backup lacks, until an ENI was seen for each. */
   readonly #lostTokens = new Set<string>();
   /** ENIs that no object has named since the restore. */
   readonly #strays = new Set<string>();
   /** ENIs that are not where their record says. */
   readonly #misplaced = new Set<string>();
+  /** Records, by uid, that were created from copies, until each was bound or reserved. */
+  readonly #copies = new Set<string>();
   /** Replicas that were stopped for it; calls of theirs may have been under way. */
   readonly #stopped = new Set<string>();
 
@@ -25,14 +27,19 @@ export class RestoreExcuses {
     for (const { id } of unrecorded(after)) this.#strays.add(id);
     const shown = byId(after);
     for (const podEni of after.podEnis) {
-      for (const id of idsOf(podEni)) if (!isInPlace(podEni, id, shown.get(id))) this.#misplaced.add(id);
+      for (const id of idsOf(podEni)) if (agrees(podEni, id, shown.get(id)) === false) this.#misplaced.add(id);
     }
+  }
+
+  /** Records were created from copies. Each names a slot of its node, which others may have taken since the restore. */
+  noteCopies(podEnis: readonly PodEni[]): void {
+    for (const { metadata } of podEnis) this.#copies.add(metadata.uid ?? '');
   }
 
   /** Whether this call had left before the restore. What it does then no living record explains. */
   excusesCall(replica: string, eniId: string): boolean {
     if (!this.#stopped.has(replica)) return false;
-    this.#misplaced.add(eniId);
+    if (eniId !== '') this.#misplaced.add(eniId);
     return true;
   }
 
@@ -46,41 +53,55 @@ export class RestoreExcuses {
     if (this.#stopped.size === 0) return state;
     this.#endExcuses(state);
     const strays = new Set(unrecorded(state).filter((eni) => this.#isStray(eni)));
-    const podEnis = state.podEnis.filter((podEni) => !idsOf(podEni).some((id) => this.#misplaced.has(id)));
-    const enis = state.cloud.enis.filter((eni) => !strays.has(eni) && !this.#misplaced.has(eni.id));
+    const excused = new Set(state.podEnis.filter((podEni) => this.#isExcused(podEni)));
+    const { ids, tokens } = recordedIn({ podEnis: [...excused], nodes: [], networkInterfaces: [] });
+    const isExcused = (eni: EniSnapshot) =>
+      strays.has(eni) || this.#misplaced.has(eni.id) || ids.has(eni.id) || tokens.has(eni.tags[TAG_ATTEMPT] ?? '');
+    const podEnis = state.podEnis.filter((podEni) => !excused.has(podEni));
+    const enis = state.cloud.enis.filter((eni) => !isExcused(eni));
     return { ...state, podEnis, cloud: { ...state.cloud, enis } };
   }
 
+  #isExcused(podEni: PodEni): boolean {
+    return this.#copies.has(podEni.metadata.uid ?? '') || idsOf(podEni).some((id) => this.#misplaced.has(id));
+  }
+
   #isStray({ id, tags }: EniSnapshot): boolean {
-    return this.#strays.has(id) || this.#lostTokens.has(tags[TAG_ATTEMPT] ?? '');
+    if (this.#lostTokens.delete(tags[TAG_ATTEMPT] ?? '')) this.#strays.add(id);
+    return this.#strays.has(id);
   }
 
   #endExcuses(state: WorldState): void {
     const { ids } = recordedIn(state);
     for (const id of this.#strays) if (ids.has(id)) this.#strays.delete(id);
+    for (const { metadata, status } of state.podEnis) {
+      if (status?.phase === 'Bind' || status?.phase === 'Unbind') this.#copies.delete(metadata.uid ?? '');
+    }
     if (this.#misplaced.size === 0) return;
     const shown = byId(state);
     const records = new Map(state.podEnis.flatMap((podEni) => idsOf(podEni).map((id) => [id, podEni] as const)));
     for (const id of this.#misplaced) {
       const podEni = records.get(id);
-      if (podEni === undefined || isInPlace(podEni, id, shown.get(id))) this.#misplaced.delete(id);
+      if (podEni === undefined || agrees(podEni, id, shown.get(id)) === true) this.#misplaced.delete(id);
     }
   }
 }
 
-/** Whether the cloud shows the ENI where its record says that it is. */
-function isInPlace({ status }: PodEni, id: string, shown: EniSnapshot | undefined): boolean {
+/** Whether the cloud shows the ENI where its record says that it is; undefined while the record is on its way somewhere. */
+export function agrees({ status }: PodEni, id: string, shown: EniSnapshot | undefined): boolean | undefined {
   if (shown === undefined) return false;
   if (status?.phase === 'Unbind') return shown.status === 'Available';
-  if (status?.phase !== 'Bind') return true;
+  if (status?.phase !== 'Bind') return undefined;
   const { trunk } = shown.attachment ?? {};
   return shown.status === 'InUse' && trunk?.eniId === status.trunkENIID && trunk?.vlanId === status.eniInfos?.[id]?.vid;
 }
 
-function byId({ cloud }: WorldState): Map<string, EniSnapshot> {
+/** The ENIs that the cloud shows, by id. */
+export function byId({ cloud }: WorldState): Map<string, EniSnapshot> {
   return new Map(cloud.enis.map((eni) => [eni.id, eni]));
 }
 
-function idsOf({ spec }: PodEni): string[] {
+/** Of ENIs that a record names. */
+export function idsOf({ spec }: PodEni): string[] {
   return (spec.allocations ?? []).map(({ eni }) => eni.id).filter((id) => id !== '');
 }

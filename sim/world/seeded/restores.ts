@@ -1,9 +1,12 @@
+import { ANNOTATION_POD_UID } from '../../../src/crds/names.ts';
+import type { PodEni } from '../../../src/crds/pod-eni.ts';
 import { isRecord } from '../../../src/util/json.ts';
 import type { Backup } from '../../kube/model/cluster.ts';
+import type { WorldState } from '../invariants.ts';
 import { recreate, savedReservations } from '../operator.ts';
 import type { World } from '../world.ts';
 import type { Act } from './plan.ts';
-import { RestoreExcuses } from './restored.ts';
+import { idsOf, RestoreExcuses } from './restored.ts';
 
 /** As the documentation of etcd recommends. */
 const BUMP_REVISION = 1_000_000_000;
@@ -14,6 +17,8 @@ export interface RestoresOptions {
   instances: ReadonlyMap<string, Instance>;
   /** Whether a user took an ENI away. */
   isTouched: (eniId: string) => boolean;
+  /** Is called with the uid of a pod that the backup takes its address from: someone has to restart it (docs/operate.md). */
+  onRenounced: (uid: string) => void;
   /** Is called when a promise is broken. */
   onProblem: (problem: string) => void;
 }
@@ -21,8 +26,10 @@ export interface RestoresOptions {
 /** Restores backups of the API server, and does what everybody but the control plane does then. */
 export class Restores {
   readonly excuses = new RestoreExcuses();
-  /** Is called after a backup was restored, and after records were created from copies. */
+  /** Is called after a backup was restored. */
   onRestored: () => void = () => undefined;
+  /** Is called after records were created from copies. */
+  onCopied: () => void = () => undefined;
   readonly #options: RestoresOptions;
   readonly #backups = new Backups();
   /** What is left to do of the last restore. */
@@ -47,13 +54,17 @@ export class Restores {
     world.restore(backup, isBumped ? { bumpRevision: BUMP_REVISION } : {});
     compareNodes(world, instances);
     const replicas = world.replicas.map(({ name }) => name);
-    this.excuses.note(before, world.state(), replicas);
+    const after = world.state();
+    this.excuses.note(before, after, replicas);
+    for (const uid of lostPods(before, after)) this.#options.onRenounced(uid);
     this.onRestored();
     const bringCopies = () => {
       if (this.#bringCopies !== bringCopies) return;
       this.#bringCopies = undefined;
-      this.#checkKept(recreate(world, saved).filter((id) => kept.has(id)));
-      this.onRestored();
+      const copied = recreate(world, saved);
+      this.#checkKept(copied.flatMap(idsOf).filter((id) => kept.has(id)));
+      this.excuses.noteCopies(copied);
+      this.onCopied();
     };
     this.#bringCopies = bringCopies;
     world.clock.schedule(copiesMs, bringCopies);
@@ -72,6 +83,17 @@ export class Restores {
       if (isGone) onProblem(`I3: ${id} was released before its record was restored from a copy`);
     }
   }
+}
+
+/** Uids of pods that had ENIs which the backup gives to nobody, or to others. */
+function lostPods(before: WorldState, after: WorldState): string[] {
+  const owners = new Map(after.podEnis.flatMap((podEni) => idsOf(podEni).map((id) => [id, ownerOf(podEni)] as const)));
+  const isLost = (podEni: PodEni) => idsOf(podEni).some((id) => owners.get(id) !== ownerOf(podEni));
+  return before.podEnis.filter(isLost).map(ownerOf);
+}
+
+function ownerOf({ metadata }: PodEni): string {
+  return metadata.annotations?.[ANNOTATION_POD_UID] ?? '';
 }
 
 /** Backups of the API server, taken while a history runs. */

@@ -18,7 +18,7 @@ export class SeededNodes {
   readonly lostRecords = new Set<string>();
   /** Sandboxes whose record a user damaged. */
   readonly damagedRecords = new Set<string>();
-  /** Pods, by uid, whose PodENI a user deleted. They get another one, and a running sandbox keeps the old address. */
+  /** Pods, by uid, whose PodENI a user deleted, or a restored backup lacks. They get another one, and a running sandbox keeps the old address. */
   readonly renounced = new Set<string>();
   readonly #world: World;
   readonly #faults: SeededFaults;

@@ -16,6 +16,7 @@ import { Outside } from './outside.ts';
 import { type Act, CHANGING_APIS, NETWORKINGS, type Networking, type Plan, PODS } from './plan.ts';
 import { type Instance, Restores } from './restores.ts';
 import { SeededNodes } from './seeded-nodes.ts';
+import { Touched } from './touched.ts';
 
 /** Three member slots, so that pods wait for one; the other nodes have plenty. */
 const SMALL_TYPE = 'ecs.u1-c1m4.xlarge';
@@ -43,7 +44,7 @@ export class SeededWorld {
   readonly faults: SeededFaults;
   readonly nodes: SeededNodes;
   /** ENIs that a user took out of our records, or out of the cloud. */
-  readonly touchedByHand = new Set<string>();
+  readonly touchedByHand = new Touched();
   readonly restores: Restores;
   readonly #outside: Outside;
   /** Replicas and agents that ended by themselves, and other promises that were broken. */
@@ -85,6 +86,7 @@ export class SeededWorld {
       world,
       instances: this.#instances,
       isTouched: (eniId) => this.touchedByHand.has(eniId),
+      onRenounced: (uid) => this.nodes.renounced.add(uid),
       onProblem: (problem) => this.failures.push(problem),
     });
     this.#vSwitches = [world.podVSwitchId, world.addVSwitch('10.2.0.0/16')];
@@ -177,8 +179,8 @@ export class SeededWorld {
    */
   isTouched({ id, tags }: EniSnapshot): boolean {
     const [kind, name = ''] = (tags[TAG_OWNER] ?? '').split('/');
-    if (this.#strippedTokens.has(tags[TAG_ATTEMPT] ?? '')) return true;
-    return this.touchedByHand.has(id) || (kind === 'node' && this.#removedNodes.has(name));
+    if (this.#strippedTokens.delete(tags[TAG_ATTEMPT] ?? '')) this.touchedByHand.add(id);
+    return this.touchedByHand.isExcused(id) || (kind === 'node' && this.#removedNodes.has(name));
   }
 
   end(): void {
@@ -190,6 +192,8 @@ export class SeededWorld {
     if (this.#takesBackups) this.restores.takeBackup();
     const { world } = this;
     const nowMs = world.clock.now();
+    // Acts look at the cloud before they change it.
+    world.cloud.advance(nowMs);
     switch (act.kind) {
       case 'create-pod':
         this.#createPod(act.pod, act.node);

@@ -8,8 +8,9 @@ import type { WriteRecord } from '../../kube/model/journal.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { unsettled, violations, type WorldState } from '../invariants.ts';
 import { nodeNameOf } from '../kubelets.ts';
-import { PODENIS, PODNETWORKINGS } from '../world.ts';
+import { NODES, PODENIS, PODNETWORKINGS } from '../world.ts';
 import { NodeWitness } from './node-witness.ts';
+import { idsOf } from './restored.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
 const MINUTE_MS = 60_000;
@@ -46,6 +47,7 @@ export class Witness {
       cloud.subscribe((entry) => this.#onCall(entry)),
     ];
     seeded.restores.onRestored = () => this.#forgetFuture();
+    seeded.restores.onCopied = () => this.#noteLostGenerations();
   }
 
   /** Violations since the last call; looks at the whole state only if it has changed. */
@@ -69,6 +71,7 @@ export class Witness {
       ...unsettled(state),
       ...this.#unbound(state),
       ...this.#unreleased(state),
+      ...this.#unfinished(state),
       ...this.#outdated(state),
       ...this.#nodes.unsettled(),
     ];
@@ -88,6 +91,17 @@ export class Witness {
       const isKept = spec.allocations?.[0]?.allocationType?.releaseStrategy === 'Never' && status?.phase === 'Unbind';
       return isKept ? [] : [`PodENI ${namespace}/${name} outlives its pod`];
     });
+  }
+
+  /** Records of nodes that are gone, and nodes without a trunk. */
+  #unfinished({ nodes }: WorldState): string[] {
+    const { world } = this.#seeded;
+    const live = new Set(world.kube.objects('nodes').map(({ metadata }) => metadata.name));
+    const left = nodes.filter(({ metadata }) => !live.has(metadata.name));
+    return [
+      ...left.map(({ metadata }) => `the record of node ${metadata.name} outlives it`),
+      ...[...live].filter((name) => world.trunkOf(name) === undefined).map((name) => `node ${name} has no trunk`),
+    ];
   }
 
   /** Running pods whose security groups are not those of their PodNetworking. */
@@ -134,53 +148,72 @@ export class Witness {
    * finds it, and the cloud gives its VLAN id to the next one.
    */
   #untouched(state: WorldState): WorldState {
-    const touched = new Set(state.cloud.enis.filter((eni) => this.#seeded.isTouched(eni)).map(({ id }) => id));
-    if (touched.size + this.#seeded.touchedByHand.size === 0) return state;
-    const isGone = (id: string) => this.#seeded.touchedByHand.has(id);
-    const podEnis = state.podEnis.filter(({ spec }) => !(spec.allocations ?? []).some(({ eni }) => isGone(eni.id)));
-    const enis = state.cloud.enis.filter(({ id }) => !touched.has(id));
+    const { touchedByHand } = this.#seeded;
+    touchedByHand.endExcuses(state);
+    const enis = state.cloud.enis.filter((eni) => !this.#seeded.isTouched(eni));
+    const isExcused = (podEni: PodEni) => idsOf(podEni).some((id) => touchedByHand.isExcused(id));
+    const podEnis = state.podEnis.filter((podEni) => !isExcused(podEni));
     return { ...state, podEnis, cloud: { ...state.cloud, enis } };
   }
 
   #onWrite({ resource, key, before, after }: WriteRecord): void {
     if (resource.startsWith('nodes.') && after !== undefined) {
-      const intent = parseTrunkIntent(after.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-      if (intent !== undefined) this.#tokens.add(intent.clientToken);
+      this.#noteTrunk(after);
       return;
     }
     if (resource === PODNETWORKINGS && after !== undefined) this.#noteSpec(after);
     if (resource !== PODENIS || after === undefined) return;
     const podEni = this.#seeded.world.podEni(key);
     if (podEni === undefined) return;
-    for (const { eni, intent } of podEni.spec.allocations ?? []) {
-      if (intent !== undefined) this.#tokens.add(intent.clientToken);
-      const { target } = podEni.spec;
-      if (eni.id !== '' && target !== undefined)
-        this.#targets.add(`${eni.id} ${target.trunkENIID ?? target.instanceID ?? ''}`);
-    }
+    this.#noteIntents(podEni);
     if (before !== undefined) this.#checkReservation(podEni);
     if (podEni.status?.phase === 'Bind') this.#checkIsolation(podEni);
   }
 
-  /** A backup was restored: generations are given out again, and reservations are those of the backup. */
+  #noteTrunk({ metadata }: KubeObject): void {
+    const intent = parseTrunkIntent(metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (intent !== undefined) this.#tokens.add(intent.clientToken);
+  }
+
+  #noteIntents({ spec: { allocations = [], target } }: PodEni): void {
+    for (const { eni, intent } of allocations) {
+      if (intent !== undefined) this.#tokens.add(intent.clientToken);
+      if (eni.id !== '' && target !== undefined)
+        this.#targets.add(`${eni.id} ${target.trunkENIID ?? target.instanceID ?? ''}`);
+    }
+  }
+
+  /** A backup was restored: generations are given out again, and intents and reservations are those of the backup. */
   #forgetFuture(): void {
     const { world } = this.#seeded;
-    const generations = new Map(
-      world.kube.objects(PODNETWORKINGS).map(({ metadata }) => [metadata.name, metadata.generation ?? 0]),
-    );
+    const generations = this.#generations();
     for (const key of this.#specs.keys()) {
       const [name = '', generation] = key.split(' ');
       if (Number(generation) > (generations.get(name) ?? 0)) this.#specs.delete(key);
     }
-    this.#reserved.clear();
+    for (const known of [this.#tokens, this.#targets, this.#reserved]) known.clear();
+    for (const node of world.kube.objects(NODES)) this.#noteTrunk(node);
     for (const podEni of world.podEnis()) {
+      this.#noteIntents(podEni);
       this.#checkReservation(podEni);
-      for (const { intent } of podEni.spec.allocations ?? []) {
+    }
+    this.#noteLostGenerations();
+  }
+
+  #noteLostGenerations(): void {
+    const generations = this.#generations();
+    for (const { metadata, spec } of this.#seeded.world.podEnis()) {
+      for (const { intent } of spec.allocations ?? []) {
         const { networking = '', networkingGeneration = 0 } = intent ?? {};
         const isLost = networkingGeneration > (generations.get(networking) ?? 0);
-        if (isLost) this.#lostGenerations.add(`${podEni.metadata.uid} ${networkingGeneration}`);
+        if (isLost) this.#lostGenerations.add(`${metadata.uid} ${networkingGeneration}`);
       }
     }
+  }
+
+  #generations(): Map<string, number> {
+    const networkings = this.#seeded.world.kube.objects(PODNETWORKINGS);
+    return new Map(networkings.map(({ metadata }) => [metadata.name, metadata.generation ?? 0]));
   }
 
   #noteSpec(object: KubeObject): void {
@@ -225,6 +258,8 @@ export class Witness {
     if (kind !== 'call' || outcome !== 'OK') return;
     this.#countCall(accessKeyId, action, timeMs);
     const eniId = params['NetworkInterfaceId'] ?? '';
+    // Its record may be gone with what the backup lacks.
+    if (!action.startsWith('Describe') && this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) return;
     switch (action) {
       case 'CreateNetworkInterface':
         if (!this.#tokens.has(clientToken))
@@ -239,11 +274,10 @@ export class Witness {
         return;
       }
       case 'DetachNetworkInterface':
-        if (replayed || this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) return;
-        this.#checkLiveOwner('detached', eniId, params['TrunkNetworkInstanceId']);
+        if (!replayed) this.#checkLiveOwner('detached', eniId, params['TrunkNetworkInstanceId']);
         return;
       case 'DeleteNetworkInterface':
-        if (!this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) this.#checkLiveOwner('deleted', eniId);
+        this.#checkLiveOwner('deleted', eniId);
     }
   }
 
@@ -254,7 +288,7 @@ export class Witness {
    */
   #checkLiveOwner(what: string, eniId: string, fromTrunk?: string): void {
     const { world } = this.#seeded;
-    if (this.#seeded.touchedByHand.has(eniId)) return;
+    if (this.#seeded.touchedByHand.isExcused(eniId)) return;
     for (const podEni of world.podEnis()) {
       if (!(podEni.spec.allocations ?? []).some(({ eni }) => eni.id === eniId)) continue;
       const { namespace, name, annotations, deletionTimestamp } = podEni.metadata;

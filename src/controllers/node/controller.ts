@@ -133,8 +133,13 @@ export class NodeController {
     const { informers } = this.#context;
     const core = informers.coreNodes.store.get(name);
     const node = informers.nodes.store.get(name);
-    if (core === undefined) return node === undefined ? {} : this.#release(node, signal);
+    if (core === undefined) {
+      if (node !== undefined) return this.#release(node, signal);
+      this.#planner.forget(name);
+      return {};
+    }
     if (node?.metadata.deletionTimestamp !== undefined) {
+      if (!(await this.#isCurrent(core, signal))) return 'again';
       // Deleted by hand, or together with an earlier Kubernetes node of the name. The trunk stays on the instance,
       // where the next record finds it.
       await this.#dropRecord(node, signal);
@@ -149,6 +154,8 @@ export class NodeController {
     }
     const { identity } = found;
     if (node === undefined || this.#isOutdated(core, node, identity)) {
+      // It may be the store that is outdated, and the record is of the present node.
+      if (node !== undefined && !(await this.#isCurrent(core, signal))) return 'again';
       return this.#describe(core, node, identity, signal);
     }
     if (isExclusive(core.metadata.labels) !== isExclusive(node.metadata.labels)) {
@@ -284,17 +291,28 @@ export class NodeController {
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
     this.#context.driver.forget(nodeOwner(name), intent?.eniID);
     this.#failures.delete(name);
+    this.#planner.forget(name);
     await this.#writer.removeFinalizer(node, signal);
   }
 
   async #nodeIsGone(name: string, signal: AbortSignal): Promise<boolean> {
-    try {
-      await this.#context.client.get(coreNodeResource, { name }, { signal });
-      return false;
-    } catch (error) {
-      if (isNotFound(error)) return true;
+    return (await this.#readNode(name, signal)) === undefined;
+  }
+
+  /** Whether the API server has this Kubernetes node, and not another or none of its name; then the store is corrected. */
+  async #isCurrent({ metadata: { name, uid = '' } }: CoreNode, signal: AbortSignal): Promise<boolean> {
+    const { store } = this.#context.informers.coreNodes;
+    const found = await this.#readNode(name, signal);
+    if (found === undefined) store.noteDeleted(name, uid);
+    else store.noteWritten(found);
+    return found?.metadata.uid === uid;
+  }
+
+  async #readNode(name: string, signal: AbortSignal): Promise<CoreNode | undefined> {
+    return this.#context.client.get(coreNodeResource, { name }, { signal }).catch((error: unknown) => {
+      if (isNotFound(error)) return undefined;
       throw error;
-    }
+    });
   }
 
   #warn(core: CoreNode, reason: Reason, cause: string): void {

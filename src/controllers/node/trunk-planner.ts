@@ -47,8 +47,8 @@ export interface TrunkPlannerContext {
 /** Chooses where to create the trunk of a node, or finds the one that its instance already has. */
 export class TrunkPlanner {
   readonly #context: TrunkPlannerContext;
-  /** By node and instance; `asked` while the response is pending. */
-  readonly #surveys = new Map<string, Survey | 'asked'>();
+  /** By node; without an answer while the response is pending. */
+  readonly #surveys = new Map<string, { instanceId: string; answer?: Survey }>();
 
   constructor(context: TrunkPlannerContext) {
     this.#context = context;
@@ -57,6 +57,11 @@ export class TrunkPlanner {
   /** Questions about instances, and answers that were not used yet. */
   get size(): number {
     return this.#surveys.size;
+  }
+
+  /** The node is gone: drops what was asked about its instance. */
+  forget(nodeName: string): void {
+    this.#surveys.delete(nodeName);
   }
 
   /** @throws CloudError */
@@ -143,17 +148,19 @@ export class TrunkPlanner {
    * response, so that nodes that ask together share requests.
    */
   #survey(nodeName: string, instanceId: string): Survey | 'asked' {
-    const { clock } = this.#context;
-    const key = `${nodeName}/${instanceId}`;
-    const known = this.#surveys.get(key);
-    if (known === 'asked') return known;
-    this.#surveys.delete(key);
-    if (known !== undefined && clock.monotonicMs() - known.answeredMs < FRESH_MS) return known;
-    this.#forgetOld();
-    this.#surveys.set(key, 'asked');
-    void this.#ask(instanceId).then((survey) => {
-      this.#surveys.set(key, survey);
-      this.#context.wakeNode(nodeName);
+    const { clock, wakeNode } = this.#context;
+    const known = this.#surveys.get(nodeName);
+    if (known?.instanceId === instanceId) {
+      const { answer } = known;
+      if (answer === undefined) return 'asked';
+      this.#surveys.delete(nodeName);
+      if (clock.monotonicMs() - answer.answeredMs < FRESH_MS) return answer;
+    }
+    const question: { instanceId: string; answer?: Survey } = { instanceId };
+    this.#surveys.set(nodeName, question);
+    void this.#ask(instanceId).then((answer) => {
+      question.answer = answer;
+      wakeNode(nodeName);
     });
     return 'asked';
   }
@@ -168,14 +175,6 @@ export class TrunkPlanner {
       return { answeredMs: clock.monotonicMs(), trunk };
     } catch (error) {
       return { answeredMs: clock.monotonicMs(), error };
-    }
-  }
-
-  /** Drops responses about nodes that are gone. */
-  #forgetOld(): void {
-    const nowMs = this.#context.clock.monotonicMs();
-    for (const [key, survey] of this.#surveys) {
-      if (survey !== 'asked' && nowMs - survey.answeredMs >= FRESH_MS) this.#surveys.delete(key);
     }
   }
 

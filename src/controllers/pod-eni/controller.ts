@@ -1,5 +1,13 @@
 import type { Goal, InterfaceStep } from '../../allocation/interface-step.ts';
-import { isOwnerLive, nextStep, type Snapshot, type Step, targetOf } from '../../allocation/lifecycle.ts';
+import {
+  awaitsSandbox,
+  isOwnerLive,
+  nextStep,
+  type PodView,
+  type Snapshot,
+  type Step,
+  targetOf,
+} from '../../allocation/lifecycle.ts';
 import { type Capacity, planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
 import { withSecurityGroups } from '../../allocation/security-groups.ts';
@@ -22,7 +30,7 @@ import type { Outcome } from '../eni/driver.ts';
 import type { ControllerEvents } from '../events.ts';
 import type { PendingPods } from '../pending-pods.ts';
 import type { PodStarts } from '../pod-starts.ts';
-import { newlyDeleted, sandboxReport } from '../sandbox-reports.ts';
+import { newlyDeleted, refreshSandboxReport, sandboxReport } from '../sandbox-reports.ts';
 import { type Watch, watch } from '../watch.ts';
 import { PodAdmitter, type PodAdmitterContext } from './admitter.ts';
 import { BindReport, type BindReportContext } from './bind-report.ts';
@@ -260,6 +268,8 @@ export class PodEniController {
     const pod = podView(this.#context.informers.pods.store.get(key));
     if (goal === 'release' && isOwnerLive(podEni, pod) && !(await ownerRuns(this.#context.client, podEni, signal)))
       return { requeueAfterMs: LAG_RECHECK_MS };
+    if (steps.some(({ step }) => step.do === 'detach') && (await this.#isNodeNew(goal, podEni, pod, signal)))
+      return 'again';
     let soonestMs: number | undefined;
     for (const { index, step } of steps) {
       const allocation = podEni.spec.allocations?.[index];
@@ -270,6 +280,15 @@ export class PodEniController {
       soonestMs = Math.min(soonestMs ?? Number.POSITIVE_INFINITY, outcome.requeueAfterMs ?? Number.POSITIVE_INFINITY);
     }
     return soonestMs === undefined || !Number.isFinite(soonestMs) ? {} : { requeueAfterMs: soonestMs };
+  }
+
+  /** Whether the node of an interface that a sandbox may use reports on sandboxes, and the stores did not know. */
+  async #isNodeNew(goal: Goal, podEni: PodEni, pod: PodView, signal: AbortSignal): Promise<boolean> {
+    const { client, informers, releaseConfirmationMs } = this.#context;
+    const known = sandboxReport(podEni, informers, releaseConfirmationMs);
+    if (known !== undefined || !awaitsSandbox(goal, podEni, pod)) return false;
+    await refreshSandboxReport(podEni, client, informers, signal);
+    return sandboxReport(podEni, informers, releaseConfirmationMs) !== undefined;
   }
 
   async #rebind(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {
