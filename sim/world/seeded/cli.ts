@@ -55,7 +55,7 @@ async function many(tasks: readonly Task[]): Promise<Tally> {
 async function mutants(seeds: readonly number[], chosen: readonly Mutant[] = MUTANTS): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
   for (const mutant of chosen) {
-    const verdict = await judge(mutant, seeds);
+    const verdict = await judge(mutant, seeds, runAll);
     verdicts.push(verdict);
     const { killer, histories } = verdict;
     const how = killer === undefined ? 'SURVIVED' : `killed by seed ${killer.seed}: ${killer.problem}`;

@@ -206,8 +206,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'DEL succeeds while the kernel is still being cleared',
     file: 'src/agent/plugin.ts',
-    from: 'await datapath.remove(record.attachment, async (change) => {',
-    to: 'void datapath.remove(record.attachment, async (change) => {',
+    from: "await datapath.remove(record.attachment, async (change) => {\n      if (record.phase !== 'deleting') await records.put({ ...record, phase: 'deleting' });\n      await change();\n      await records.remove(key);\n    });",
+    to: "datapath.remove(record.attachment, async (change) => {\n      if (record.phase !== 'deleting') await records.put({ ...record, phase: 'deleting' });\n      await change();\n      await records.remove(key);\n    }).catch(() => {});",
   },
   {
     name: 'a sandbox gets its network although the node says that the last one of the pod is gone',

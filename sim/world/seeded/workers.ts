@@ -57,14 +57,16 @@ interface Killer {
 /**
  * Runs seeds in order against the product with a mistake, until one finds it. A seed that breaks a promise without the mistake, too,
  * has found something else.
+ *
+ * @param run {@link runAll}
  */
-export async function judge(mutant: Mutant, seeds: readonly number[]): Promise<Verdict> {
+export async function judge(mutant: Mutant, seeds: readonly number[], run: typeof runAll): Promise<Verdict> {
   let histories = 0;
   for (let left = seeds; ; ) {
-    const found = await firstBroken(left, mutant);
+    const found = await firstBroken(run, left, mutant);
     histories += found.histories;
     const { killer } = found;
-    if (killer === undefined || (await firstBroken([killer.seed])).killer === undefined) {
+    if (killer === undefined || (await firstBroken(run, [killer.seed])).killer === undefined) {
       return { mutant, killer, histories };
     }
     left = left.filter((seed) => seed > killer.seed);
@@ -72,12 +74,13 @@ export async function judge(mutant: Mutant, seeds: readonly number[]): Promise<V
 }
 
 async function firstBroken(
+  run: typeof runAll,
   seeds: readonly number[],
   mutant?: Mutant,
 ): Promise<{ killer: Killer | undefined; histories: number }> {
   let histories = 0;
   let killer: Killer | undefined;
-  await runAll(
+  await run(
     seeds.map((seed) => ({ seed })),
     ({ task, problems: [problem] }) => {
       histories += 1;
