@@ -11,6 +11,7 @@ import { nodeNameOf } from '../kubelets.ts';
 import { PODENIS, PODNETWORKINGS } from '../world.ts';
 import { NodeWitness } from './node-witness.ts';
 import type { SeededWorld } from './seeded-world.ts';
+import { StaleWitness } from './stale-witness.ts';
 
 const MINUTE_MS = 60_000;
 
@@ -31,6 +32,7 @@ export class Witness {
   /** Records from copies that are newer than a restored backup name generations that it lacks: `uid generation`. */
   readonly #lostGenerations = new Set<string>();
   readonly #nodes: NodeWitness;
+  readonly #stale: StaleWitness;
   readonly #problems: string[] = [];
   readonly #unsubscribe: (() => void)[];
   #seen = -1;
@@ -39,6 +41,7 @@ export class Witness {
     this.#seeded = seeded;
     this.#rateLimit = rateLimit;
     this.#nodes = new NodeWitness(seeded);
+    this.#stale = new StaleWitness(seeded);
     const { kube, cloud } = seeded.world;
     for (const networking of kube.objects(PODNETWORKINGS)) this.#noteSpec(networking);
     this.#unsubscribe = [
@@ -57,7 +60,7 @@ export class Witness {
       const { excuses } = this.#seeded.restores;
       this.#problems.push(...violations(excuses.forgive(this.#untouched(world.state()))));
     }
-    this.#problems.push(...this.#nodes.look(), ...this.#seeded.failures.splice(0));
+    this.#problems.push(...this.#nodes.look(), ...this.#stale.look(), ...this.#seeded.failures.splice(0));
     return this.#problems.splice(0);
   }
 
@@ -65,9 +68,10 @@ export class Witness {
   unsettled(): string[] {
     const { world } = this.#seeded;
     const state = world.state();
+    const needy = this.#withoutAddress(state);
     return [
-      ...unsettled(state),
-      ...this.#unbound(state),
+      ...unsettled({ ...state, podEnis: state.podEnis.filter((podEni) => !needy.has(podEni)) }),
+      ...this.#unbound(state, needy),
       ...this.#unreleased(state),
       ...this.#outdated(state),
       ...this.#nodes.unsettled(),
@@ -76,6 +80,7 @@ export class Witness {
 
   end(): void {
     this.#nodes.end();
+    this.#stale.end();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
   }
 
@@ -104,8 +109,21 @@ export class Witness {
     });
   }
 
-  /** Live pods without a network, unless every slot of their node is taken. */
-  #unbound(state: WorldState): string[] {
+  /** Records that wait for an address, and there is none. */
+  #withoutAddress({ podEnis }: WorldState): ReadonlySet<PodEni> {
+    const isNeedy = ({ spec }: PodEni) =>
+      (spec.allocations ?? []).some(
+        ({ eni, intent }) => eni.id === '' && !this.#seeded.hasAddress(intent?.networking ?? ''),
+      );
+    return new Set(podEnis.filter(isNeedy));
+  }
+
+  /**
+   * Live pods without a network, unless every slot of their node is taken, or no address is left for them.
+   *
+   * @param needy records that wait for an address; they have a slot
+   */
+  #unbound(state: WorldState, needy: ReadonlySet<PodEni>): string[] {
     const { world } = this.#seeded;
     const limits = new Map(
       state.nodes.map(({ metadata, spec }) => [metadata.name, spec.nodeCap?.memberAdapterLimit ?? 0]),
@@ -117,11 +135,13 @@ export class Witness {
       const isBound =
         podEni?.status?.phase === 'Bind' && podEni.metadata.annotations?.[ANNOTATION_POD_UID] === pod.metadata.uid;
       const node = nodeNameOf(pod);
-      if (!isBound) waiting.set(node, [...(waiting.get(node) ?? []), key]);
+      const hasEni = podEni?.spec.allocations?.some(({ eni }) => eni.id !== '') === true;
+      const hasAddress = hasEni || this.#seeded.hasAddress(pod.metadata.labels?.['networking'] ?? '');
+      if (!isBound && hasAddress) waiting.set(node, [...(waiting.get(node) ?? []), key]);
     }
     return [...waiting].flatMap(([node, keys]) => {
       const bound = state.podEnis.filter(
-        ({ spec, status }) => status?.phase === 'Bind' && spec.target?.nodeName === node,
+        (podEni) => (podEni.status?.phase === 'Bind' || needy.has(podEni)) && podEni.spec.target?.nodeName === node,
       );
       return bound.length >= (limits.get(node) ?? Number.POSITIVE_INFINITY)
         ? []
