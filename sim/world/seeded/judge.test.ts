@@ -23,7 +23,7 @@ test.each(CHOSEN)(
     const { killer } = await judge(mutant, [1], runAll);
     expect(killer).toBeDefined();
   },
-  30_000,
+  60_000,
 );
 
 test('a seed that breaks a promise without the mistake, too, finds none', async () => {

@@ -119,6 +119,12 @@ export class SeededNodes {
       case 'stop-kubelet':
         machine.stopKubelet(act.forMs);
         return;
+      case 'crash-loop':
+        machine.crashLoop(act.times, act.lifeMs);
+        return;
+      case 'reset-runtime':
+        machine.kubelet.resetRuntime();
+        return;
       case 'collect-sandboxes':
         void machine.runtime.collect();
     }

@@ -36,11 +36,23 @@ export class StaleWitness {
     this.#unsubscribe();
   }
 
-  #onWrite({ resource, key, before, after, timeMs }: WriteRecord): void {
+  #onWrite({ resource, key, actor, before, after, timeMs }: WriteRecord): void {
     if (resource === 'pods' && before !== undefined && after === undefined) this.#gone.set(before.metadata.uid, timeMs);
-    if (resource !== PODENIS || before === undefined || isBinding(before) || !isBinding(after)) return;
+    if (resource !== PODENIS || before === undefined || !actor.startsWith('replica')) return;
     const podEni = this.#seeded.world.podEni(key);
-    if (podEni !== undefined) this.#checkNextPod(key, podEni, timeMs);
+    if (podEni === undefined) return;
+    if (phaseOf(after) === 'Binding' && phaseOf(before) !== 'Binding') this.#checkNextPod(key, podEni, timeMs);
+    if (after !== undefined && isGivenUp(after) && !isGivenUp(before)) this.#checkLastPod(key, podEni, timeMs);
+  }
+
+  /** I3: a record is given up when its pod is gone, and a read of the API server says so. */
+  #checkLastPod(key: string, { metadata }: PodEni, nowMs: number): void {
+    const [namespace, name = ''] = key.split('/');
+    const pod = this.#seeded.world.kube.peek('pods', { namespace, name });
+    if (pod === undefined || pod.metadata.uid !== metadata.annotations?.[ANNOTATION_POD_UID]) return;
+    const forMs = nowMs - Date.parse(pod.metadata.creationTimestamp ?? '');
+    if (forMs > LONGEST_CALL_MS)
+      this.#problems.push(`I3: PodENI ${name} is given up, and its pod has been there for ${forMs / 1000} s`);
   }
 
   /** I4: a reservation goes to a pod that lives, and a read of the API server says so. */
@@ -67,6 +79,10 @@ export class StaleWitness {
   }
 }
 
-function isBinding(object: KubeObject | undefined): boolean {
-  return isRecord(object?.['status']) && object['status']['phase'] === 'Binding';
+function phaseOf(object: KubeObject | undefined): unknown {
+  return isRecord(object?.['status']) ? object['status']['phase'] : undefined;
+}
+
+function isGivenUp(object: KubeObject): boolean {
+  return object.metadata.deletionTimestamp !== undefined || phaseOf(object) === 'Detaching';
 }

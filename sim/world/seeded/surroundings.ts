@@ -1,7 +1,8 @@
 import { seededRandom } from '../../../src/util/random.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
+import type { NodeAct } from './node-plan.ts';
 
-/** What happens around the control plane that a plan did not have at first. */
+/** What happens around control plane and agents, beside what a plan has else. */
 export type SurroundingsAct =
   /** Every pod that does not exist is created on this node. */
   | { kind: 'crowd-node'; node: number }
@@ -9,6 +10,8 @@ export type SurroundingsAct =
   | { kind: 'delay-creations'; byMs: number; forMs: number }
   /** Somebody gives the ENI of a pod another security group. */
   | { kind: 'change-groups'; pod: number; group: number };
+
+type AnyAct = SurroundingsAct | Extract<NodeAct, { kind: 'crash-loop' | 'reset-runtime' }>;
 
 /** How things are for the whole of a history. */
 export interface Surroundings {
@@ -23,7 +26,7 @@ export interface SurroundingsPlan extends Surroundings {
   rateLimit: number | undefined;
   /** The workload takes so many times as long, so that collector, retention and silent watches have their turn in it. */
   pace: number;
-  steps: readonly { atMs: number; act: SurroundingsAct }[];
+  steps: readonly { atMs: number; act: AnyAct }[];
 }
 
 export const ORDINARY: Surroundings = { collectorMs: undefined, isShortOfAddresses: false };
@@ -45,9 +48,19 @@ export function surroundingsOf(
   const pace = random.next() < 0.2 ? 10 : 1;
   const steps = Array.from({ length: whole(random, 5) }, () => ({
     atMs: whole(random, size.workloadMs),
-    act: pickWeighted<() => SurroundingsAct>(random, [
+    act: pickWeighted<() => AnyAct>(random, [
       [2, () => ({ kind: 'crowd-node', node: whole(random, size.nodes) })],
       [2, () => ({ kind: 'delay-creations', byMs: span(random, LONGEST_DELAY_MS), forMs: span(random, 30_000) })],
+      [
+        1,
+        () => ({
+          kind: 'crash-loop',
+          node: whole(random, size.nodes),
+          times: 2 + whole(random, 6),
+          lifeMs: 20 + whole(random, 400),
+        }),
+      ],
+      [1, () => ({ kind: 'reset-runtime', node: whole(random, size.nodes) })],
       [1, () => ({ kind: 'change-groups', pod: whole(random, size.pods), group: pick(random, [0, 1]) })],
     ])(),
   }));
