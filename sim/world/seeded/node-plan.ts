@@ -22,8 +22,8 @@ export type NodeAct =
   | { kind: 'fail-sandbox'; pod: number; isLate: boolean }
   /** It ends again and again, so long after each start. */
   | { kind: 'crash-loop'; node: number; times: number; lifeMs: number }
-  /** The runtime loses its state: it ends every sandbox and remembers none. */
-  | { kind: 'reset-runtime'; node: number }
+  /** The runtime loses its state: it ends every sandbox and remembers none. `isMidAdd`: when the agent adds the next one, and dies with it. */
+  | { kind: 'reset-runtime'; node: number; isMidAdd: boolean }
   /** The runtime calls GC. */
   | { kind: 'collect-sandboxes'; node: number };
 

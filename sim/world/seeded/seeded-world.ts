@@ -361,7 +361,7 @@ export class SeededWorld {
 
   #onMachineCall(call: MachineCall): MachineFault | undefined {
     const side = this.onCall(call.operation, 'agent');
-    return side === undefined ? this.faults.machine(call) : { kind: 'killed', side };
+    return side === undefined ? (this.nodes.faultOf(call) ?? this.faults.machine(call)) : { kind: 'killed', side };
   }
 
   /** Kills the process if that is wanted. @returns whether its call is lost */

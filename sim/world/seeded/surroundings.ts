@@ -60,7 +60,7 @@ export function surroundingsOf(
           lifeMs: 20 + whole(random, 400),
         }),
       ],
-      [1, () => ({ kind: 'reset-runtime', node: whole(random, size.nodes) })],
+      [1.5, () => ({ kind: 'reset-runtime', node: whole(random, size.nodes), isMidAdd: random.next() < 0.5 })],
       [1, () => ({ kind: 'change-groups', pod: whole(random, size.pods), group: pick(random, [0, 1]) })],
     ])(),
   }));
