@@ -54,8 +54,8 @@ conformance: $(STAMP) $(SYSTEM_STAMP) ## Kubernetes' own network specs on our no
 soak: $(STAMP) ## Tests that depend on chance, with fresh seeds for MINUTES (10); PROJECT=faults kills processes, PROJECT=integration asks the API server
 	@exec node scripts/soak.ts --minutes $(or $(MINUTES),10) --project $(or $(PROJECT),unit)
 
-world: $(STAMP) ## Random histories of the shipped control plane on virtual time, SEEDS (200) of them; CRASHES=1 crashes at every call; MUTANTS=1 plants mistakes; SEED=n tells one that failed
-	@exec node sim/world/seeded/cli.ts $(if $(CRASHES),--crashes) $(if $(MUTANTS),--mutants) $(if $(SEED),--seed $(SEED),$(if $(SEEDS),--seeds $(SEEDS)) --from $(or $(FROM),1))
+world: $(STAMP) ## Random histories of the shipped control plane on virtual time, SEEDS (200) of them; CRASHES=1 crashes at every call; MUTANTS=1 plants mistakes (MUTANT=TEXT: those with TEXT in their name); SEED=n tells one that failed
+	@exec node sim/world/seeded/cli.ts $(if $(CRASHES),--crashes) $(if $(MUTANTS),--mutants) $(if $(MUTANT),--mutant '$(MUTANT)') $(if $(SEED),--seed $(SEED),$(if $(SEEDS),--seeds $(SEEDS)) --from $(or $(FROM),1))
 
 world-long: $(STAMP) ## SEEDS (20000) histories, every crash point and every mutant; writes docs/world.json and its page
 	@node sim/world/seeded/cli.ts --long $(if $(SEEDS),--seeds $(SEEDS)); code=$$?; node scripts/generate.ts; exit $$code

@@ -15,11 +15,13 @@ export interface CloudCall extends RpcCall {
  * - `lost-request`: no answer comes, and nothing happens.
  * - `lost-answer`: it takes effect, and no answer comes.
  * - `empty-id`: it takes effect, and the answer names no ENI.
+ * - `late`: the connection breaks, and it takes effect afterwards.
  */
 export type CloudFault =
   | { kind: 'slow'; requestMs?: number; answerMs?: number }
   | { kind: 'refused'; code: string; status: number }
-  | { kind: 'lost-request' | 'lost-answer' | 'empty-id' };
+  | { kind: 'lost-request' | 'lost-answer' | 'empty-id' }
+  | { kind: 'late'; ms: number };
 
 export interface CloudLinkOptions {
   model: CloudModel;
@@ -61,7 +63,12 @@ export class CloudLink {
       throw sdkError(fault.code, fault.status, 'refused by a fault', '');
     }
     if (fault?.kind === 'lost-request') return this.#silence();
-    const outcome = model.apply({ ...call, accessKeyId: replica }, clock.now());
+    const arrive = () => model.apply({ ...call, accessKeyId: replica }, clock.now());
+    if (fault?.kind === 'late') {
+      clock.schedule(fault.ms, arrive);
+      throw new Error('ConnectionReset');
+    }
+    const outcome = arrive();
     if (fault?.kind === 'lost-answer') return this.#silence();
     await clock.sleep(LATENCY_MS + outcome.delayMs + answerMs);
     if (outcome.ok) return fault?.kind === 'empty-id' ? { ...outcome.body, NetworkInterfaceId: '' } : outcome.body;

@@ -50,7 +50,7 @@ export interface PodOptions {
 
 const CRD_DIRECTORY = join(import.meta.dirname, '..', '..', 'config', 'crd');
 const CLUSTER_ID = 'c-world';
-const REGION = 'cn-hangzhou';
+export const REGION = 'cn-hangzhou';
 export const ZONE = 'cn-hangzhou-i';
 /** Member slots: 112. */
 export const INSTANCE_TYPE = 'ecs.g7.16xlarge';

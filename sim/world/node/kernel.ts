@@ -70,8 +70,11 @@ export class KernelModel {
     this.#netns.add(path);
   }
 
+  /** The links in it go with it, and with them their ends in the node's namespace. */
   removeNetns(path: string): void {
     this.#netns.delete(path);
+    for (const [containerId, { attachment }] of this.#wirings)
+      if (attachment.netnsPath === path) this.set(containerId, { attachment, isComplete: false });
   }
 
   reboot(): void {

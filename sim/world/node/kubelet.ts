@@ -72,6 +72,15 @@ export class NodeKubelet {
     }
   }
 
+  /** The runtime loses its state, and the pods get other sandboxes. */
+  resetRuntime(): void {
+    this.#options.runtime.reset();
+    for (const worker of this.#workers.values()) {
+      worker.starting?.abort(new Error('the runtime was reset'));
+      wake(worker);
+    }
+  }
+
   end(): void {
     this.#isOver = true;
     this.#unsubscribe();

@@ -42,6 +42,8 @@ export class Machine {
   #agent: WorldAgent | undefined;
   /** All that were started. */
   readonly #agents: WorldAgent[] = [];
+  /** How many of the next agents end by themselves, and how long after their start. */
+  #shortLives = { times: 0, lifeMs: 0 };
   /** Whoever pauses the kubelet, or ends the machine, is the latest. */
   #kubeletDown = 0;
   #isUp = true;
@@ -88,6 +90,7 @@ export class Machine {
     });
     this.#agent = agent;
     this.#agents.push(agent);
+    this.#endSoon(agent);
     agent.ended.then(
       () => this.#ended(agent, 'without an error'),
       (error: unknown) => this.#ended(agent, error instanceof InjectedError ? undefined : String(error)),
@@ -101,6 +104,12 @@ export class Machine {
     this.#agent = undefined;
     agent.kill();
     this.#options.clock.schedule(forMs, () => this.startAgent());
+  }
+
+  /** Kills the agent now, and the next ones so long after their start. */
+  crashLoop(times: number, lifeMs: number): void {
+    this.#shortLives = { times, lifeMs };
+    this.killAgent(RESTART_MS);
   }
 
   /** Ends the agent as an upgrade does, and starts the next one. */
@@ -138,6 +147,7 @@ export class Machine {
 
   /** Whatever stands still or is down goes on. */
   resume(): void {
+    this.#shortLives = { times: 0, lifeMs: 0 };
     this.#boot();
     this.#kubeletDown += 1;
     this.kubelet.resume();
@@ -157,6 +167,15 @@ export class Machine {
     this.#agent?.kill();
     this.#agent = undefined;
     this.kubelet.end();
+  }
+
+  #endSoon(agent: WorldAgent): void {
+    const { times, lifeMs } = this.#shortLives;
+    if (times === 0) return;
+    this.#shortLives = { times: times - 1, lifeMs };
+    this.#options.clock.schedule(lifeMs, () => {
+      if (this.#agent === agent) this.killAgent(RESTART_MS);
+    });
   }
 
   #boot(): void {

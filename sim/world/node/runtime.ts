@@ -98,6 +98,7 @@ export class Runtime {
   /** Ends its processes and takes its network away. @returns false when DEL failed, so that it must be stopped again */
   async stop(sandbox: Sandbox): Promise<boolean> {
     sandbox.state = 'ended';
+    if (this.#sandboxes.get(sandbox.id) !== sandbox) return true;
     try {
       await this.#call('DEL', sandbox, new AbortController().signal);
     } catch {
@@ -121,6 +122,17 @@ export class Runtime {
   /** Processes and namespaces end; the sandboxes are remembered. */
   reboot(): void {
     for (const sandbox of this.#sandboxes.values()) sandbox.state = 'ended';
+  }
+
+  /** It loses its state: processes and namespaces end, and it remembers none of them. */
+  reset(): void {
+    const { kernel } = this.#options;
+    const forgotten = this.sandboxes;
+    this.#sandboxes.clear();
+    for (const sandbox of forgotten) {
+      sandbox.state = 'ended';
+      kernel.removeNetns(sandbox.netnsPath);
+    }
   }
 
   async #add(sandbox: Sandbox, signal: AbortSignal): Promise<boolean> {

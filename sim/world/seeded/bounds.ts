@@ -102,8 +102,9 @@ export class Bounds {
     );
   }
 
-  /** A node whose trunk has a free slot. */
+  /** A node whose trunk has a free slot, if there is an address, too. */
   #nodeWithRoom(): string | undefined {
+    if (!this.#seeded.hasAddress('elastic')) return undefined;
     const { nodes } = this.#world.state();
     const pods = this.#world.kube.objects('pods');
     return nodes.find(({ metadata, spec }) => {

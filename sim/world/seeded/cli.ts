@@ -1,11 +1,11 @@
 /**
  * Runs histories of the world on all processors: `--seeds N` from `--from S`; with `--crashes` a short life with a crash on both
  * sides of every call, and again during the recovery; with `--mutants` seeds against the product with one mistake each, until one
- * finds it; with `--long` all of these, written to docs/world.json; or one seed with `--seed S`, which is shrunk and told if it
- * breaks a promise. Exits with 1 when one did.
+ * finds it, or `--mutant TEXT` only those whose name contains it; with `--long` all of these, written to docs/world.json; or one
+ * seed with `--seed S`, which is shrunk and told if it breaks a promise. Exits with 1 when one did.
  */
 import { parseArgs } from 'node:util';
-import { MUTANTS } from './mutants.ts';
+import { MUTANTS, type Mutant } from './mutants.ts';
 import { type Plan, planOf } from './plan.ts';
 import { writeReport } from './report.ts';
 import { runPlan } from './run.ts';
@@ -22,6 +22,7 @@ const { values: flags } = parseArgs({
     seed: { type: 'string' },
     crashes: { type: 'boolean', default: false },
     mutants: { type: 'boolean', default: false },
+    mutant: { type: 'string' },
     long: { type: 'boolean', default: false },
   },
 });
@@ -50,18 +51,18 @@ async function many(tasks: readonly Task[]): Promise<Tally> {
   return tally;
 }
 
-/** Runs every mutant until a seed kills it. */
-async function mutants(seeds: readonly number[]): Promise<Verdict[]> {
+/** Runs each mutant until a seed kills it. */
+async function mutants(seeds: readonly number[], chosen: readonly Mutant[] = MUTANTS): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
-  for (const mutant of MUTANTS) {
-    const verdict = await judge(mutant, seeds);
+  for (const mutant of chosen) {
+    const verdict = await judge(mutant, seeds, runAll);
     verdicts.push(verdict);
     const { killer, histories } = verdict;
     const how = killer === undefined ? 'SURVIVED' : `killed by seed ${killer.seed}: ${killer.problem}`;
     say(`${mutant.name}: ${how} (${histories} histories)`);
   }
   const killed = verdicts.filter(({ killer }) => killer !== undefined).length;
-  say(`${killed} of ${MUTANTS.length} mutants killed`);
+  say(`${killed} of ${chosen.length} mutants killed`);
   return verdicts;
 }
 
@@ -90,6 +91,12 @@ async function one(seed: number): Promise<boolean> {
   return false;
 }
 
+function mutantsCalled(text: string): Mutant[] {
+  const chosen = MUTANTS.filter(({ name }) => name.includes(text));
+  if (chosen.length === 0) throw new RangeError(`--mutant: no mutant is called anything with '${text}'`);
+  return chosen;
+}
+
 function seedsFrom(defaultCount: number): number[] {
   return Array.from({ length: number('seeds') ?? defaultCount }, (_, at) => (number('from') ?? 1) + at);
 }
@@ -111,7 +118,10 @@ async function isFine(): Promise<boolean> {
   const seed = number('seed');
   if (seed !== undefined) return one(seed);
   if (flags.long) return long();
-  if (flags.mutants) return (await mutants(seedsFrom(MUTANT_SEEDS))).every(({ killer }) => killer !== undefined);
+  if (flags.mutants || flags.mutant !== undefined) {
+    const verdicts = await mutants(seedsFrom(MUTANT_SEEDS), mutantsCalled(flags.mutant ?? ''));
+    return verdicts.every(({ killer }) => killer !== undefined);
+  }
   return (await many(flags.crashes ? await everyCrash() : seedTasks(DEFAULT_SEEDS))).broken === 0;
 }
 

@@ -1,5 +1,6 @@
 import type { Plan } from './plan.ts';
 import { type Outcome, runPlan } from './run.ts';
+import { ORDINARY } from './surroundings.ts';
 
 /** One call through a port, and on which side of it the process is killed. */
 export interface CrashPoint {
@@ -29,6 +30,7 @@ const CONTROL_PLANE_LIFE: Life = {
     nodes: 2,
     agents: [],
     rateLimit: undefined,
+    surroundings: ORDINARY,
     rates: {},
     steps: [
       { atMs: 5000, act: { kind: 'create-pod', pod: 0, node: 0 } },
@@ -55,6 +57,7 @@ const NODE_LIFE: Life = {
     nodes: 1,
     agents: [0],
     rateLimit: undefined,
+    surroundings: ORDINARY,
     rates: {},
     steps: [
       { atMs: 5000, act: { kind: 'create-pod', pod: 0, node: 0 } },

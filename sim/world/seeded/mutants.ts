@@ -56,8 +56,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'an ENI that is attached counts as attached where it should be',
     file: 'src/allocation/interface-step.ts',
-    from: 'return eni.trunkEniId === target.trunkENIID && (eni.vlanId ?? 0) > 0;',
-    to: 'return (eni.vlanId ?? 0) > 0;',
+    from: 'if (target === undefined || eni.instanceId !== target.instanceID) return false;\n  if (target.trunkENIID === undefined) return eni.trunkEniId === undefined;\n  return eni.trunkEniId === target.trunkENIID && (eni.vlanId ?? 0) > 0;',
+    to: 'return target !== undefined && (eni.vlanId ?? 0) > 0;',
   },
   {
     name: 'a search right after the creation proves that there is no ENI',
@@ -126,10 +126,16 @@ export const MUTANTS: readonly Mutant[] = [
     to: 'return undefined;',
   },
   {
-    name: 'the collector takes what has an owner',
-    file: 'src/controllers/collector/inventory.ts',
-    from: "return this.#ids.get(id) ?? this.#tokens.get(tags[TAG_ATTEMPT] ?? '');",
-    to: 'return this.#ids.get(id);',
+    name: 'an orphan is new to every round',
+    file: 'src/controllers/collector/collector.ts',
+    from: 'this.#orphansBefore = new Set(verdict.orphans);',
+    to: '',
+  },
+  {
+    name: 'a trunk that was taken away is not noticed',
+    file: 'src/controllers/collector/collector.ts',
+    from: "observer.expect(intent.eniID, 'read', nodeOwner(node.metadata.name), 'audit');",
+    to: '',
   },
   {
     name: 'an object is let go while its ENI exists',
@@ -206,8 +212,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'DEL succeeds while the kernel is still being cleared',
     file: 'src/agent/plugin.ts',
-    from: 'await datapath.remove(record.attachment, async (change) => {',
-    to: 'void datapath.remove(record.attachment, async (change) => {',
+    from: "await datapath.remove(record.attachment, async (change) => {\n      if (record.phase !== 'deleting') await records.put({ ...record, phase: 'deleting' });\n      await change();\n      await records.remove(key);\n    });",
+    to: "datapath.remove(record.attachment, async (change) => {\n      if (record.phase !== 'deleting') await records.put({ ...record, phase: 'deleting' });\n      await change();\n      await records.remove(key);\n    }).catch(() => {});",
   },
   {
     name: 'a sandbox gets its network although the node says that the last one of the pod is gone',
@@ -240,10 +246,10 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
-    name: 'an earlier sandbox of the pod keeps its network',
+    name: 'a sandbox gets what its PodENI said before it waited for its turn',
     file: 'src/agent/plugin.ts',
-    from: 'await this.#removeOthers(request);',
-    to: '',
+    from: "const current = known?.phase === 'ready' ? assignment : waiter.now(request);",
+    to: 'const current = assignment;',
   },
   {
     name: 'what a crash left half done is kept',

@@ -20,6 +20,10 @@ export type NodeAct =
   | { kind: 'abandon-pod'; pod: number; forMs: number }
   /** The pod gets another sandbox; `isLate`: the ADD of that comes before the DEL of the failed one. */
   | { kind: 'fail-sandbox'; pod: number; isLate: boolean }
+  /** It ends again and again, so long after each start. */
+  | { kind: 'crash-loop'; node: number; times: number; lifeMs: number }
+  /** The runtime loses its state: it ends every sandbox and remembers none. `isMidAdd`: when the agent adds the next one, and dies with it. */
+  | { kind: 'reset-runtime'; node: number; isMidAdd: boolean }
   /** The runtime calls GC. */
   | { kind: 'collect-sandboxes'; node: number };
 

@@ -2,6 +2,7 @@ import { type Random, seededRandom } from '../../../src/util/random.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 import { type NodeAct, nodePlanOf } from './node-plan.ts';
 import { type OutsideAct, outsidePlanOf } from './outside-plan.ts';
+import { type Surroundings, type SurroundingsAct, surroundingsOf } from './surroundings.ts';
 
 /** PodNetworkings of the workload. Pods of the two fixed ones belong to a StatefulSet. */
 export const NETWORKINGS = ['elastic', 'fixed', 'never'] as const;
@@ -48,7 +49,8 @@ export type Act =
    */
   | { kind: 'restore-backup'; ageMs: number; isBumped: boolean; forMs: number; copiesMs: number }
   | NodeAct
-  | OutsideAct;
+  | OutsideAct
+  | SurroundingsAct;
 
 /** What the workload throttles, and what a small quota holds for. */
 export const CHANGING_APIS = [
@@ -104,6 +106,7 @@ export interface Plan {
   agents: readonly number[];
   /** Of calls per minute and API; undefined: the defaults. */
   rateLimit: number | undefined;
+  surroundings: Surroundings;
   rates: FaultRates;
   steps: readonly Step[];
 }
@@ -124,13 +127,22 @@ export function planOf(seed: number): Plan {
     act: actOf(random, { replicas, nodes }),
   }));
   const rates = ratesOf(random);
-  const own = nodePlanOf(seed, { nodes, pods: PODS.length, workloadMs: WORKLOAD_MS });
-  const around = outsidePlanOf(seed, {
+  const size = { nodes, pods: PODS.length, workloadMs: WORKLOAD_MS };
+  const onNodes = nodePlanOf(seed, size);
+  const { pace, collectorMs, isShortOfAddresses, ...around } = surroundingsOf(seed, size);
+  const limit = around.rateLimit ?? rateLimit;
+  const outside = outsidePlanOf(seed, {
     ...{ replicas, nodes, vSwitches: V_SWITCHES, networkings: NETWORKINGS.length },
-    ...{ workloadMs: WORKLOAD_MS, isQuotaCounted: rateLimit !== undefined },
+    ...{ workloadMs: WORKLOAD_MS, isQuotaCounted: limit !== undefined },
   });
-  const all = [...steps, ...own.steps, ...around].sort((a, b) => a.atMs - b.atMs);
-  return { seed, replicas, nodes, agents: own.agents, rateLimit, rates, steps: all };
+  const all = [...steps, ...onNodes.steps, ...outside, ...around.steps]
+    .map(({ atMs, act }) => ({ atMs: atMs * pace, act }))
+    .sort((a, b) => a.atMs - b.atMs);
+  return {
+    ...{ seed, replicas, nodes, rates, steps: all, agents: onNodes.agents },
+    rateLimit: limit,
+    surroundings: { collectorMs, isShortOfAddresses },
+  };
 }
 
 /** Some seeds have no faults at all, most have a few kinds, some have all of them. */

@@ -28,8 +28,6 @@ export class Restores {
   readonly excuses = new RestoreExcuses();
   /** Is called after a backup was restored. */
   onRestored: () => void = () => undefined;
-  /** Is called after records were created from copies. */
-  onCopied: () => void = () => undefined;
   readonly #options: RestoresOptions;
   readonly #backups = new Backups();
   /** What is left to do of the last restore. */
@@ -64,7 +62,6 @@ export class Restores {
       const copied = recreate(world, saved);
       this.#checkKept(copied.flatMap(idsOf).filter((id) => kept.has(id)));
       this.excuses.noteCopies(copied);
-      this.onCopied();
     };
     this.#bringCopies = bringCopies;
     world.clock.schedule(copiesMs, bringCopies);

@@ -1,10 +1,14 @@
 import { ANNOTATION_POD_UID } from '../../../src/crds/names.ts';
 import { addressOf } from '../node/kernel.ts';
 import type { Machine, MachineOptions } from '../node/machine.ts';
+import type { MachineCall, MachineFault } from '../node/process.ts';
 import { type Sandbox, sandboxOf } from '../node/runtime.ts';
 import type { World } from '../world.ts';
 import type { SeededFaults } from './faults.ts';
 import type { NodeAct } from './node-plan.ts';
+
+/** Longer than an operation of the kernel takes. */
+const ADD_MS = 100;
 
 /** Names of nodes and keys of pods, by the numbers of a plan. */
 export interface Numbering {
@@ -23,6 +27,8 @@ export class SeededNodes {
   readonly #world: World;
   readonly #faults: SeededFaults;
   readonly #numbering: Numbering;
+  /** Machines whose runtime and agent end in the middle of the next ADD. */
+  readonly #resetMidAdd = new Set<Machine>();
   readonly #listeners: ((machine: Machine) => void)[] = [];
 
   constructor(world: World, faults: SeededFaults, numbering: Numbering) {
@@ -48,6 +54,15 @@ export class SeededNodes {
   /** The machine whose agent has this name, as long as that runs. */
   machineOfAgent(name: string): Machine | undefined {
     return [...this.#world.machines.values()].find(({ agent }) => agent?.name === name);
+  }
+
+  /** What an act does to this operation of an agent. */
+  faultOf({ process, operation }: MachineCall): MachineFault | undefined {
+    const machine = this.machineOfAgent(process);
+    if (machine === undefined || operation !== 'kernel add' || !this.#resetMidAdd.delete(machine)) return undefined;
+    // The agent dies first, so that it does not hear of it.
+    this.#world.clock.schedule(ADD_MS, () => machine.kubelet.resetRuntime());
+    return { kind: 'killed', side: 'after' };
   }
 
   /** Whether the records that say what a sandbox has were changed by hand. */
@@ -119,6 +134,13 @@ export class SeededNodes {
       case 'stop-kubelet':
         machine.stopKubelet(act.forMs);
         return;
+      case 'crash-loop':
+        machine.crashLoop(act.times, act.lifeMs);
+        return;
+      case 'reset-runtime':
+        if (act.isMidAdd) this.#resetMidAdd.add(machine);
+        else machine.kubelet.resetRuntime();
+        return;
       case 'collect-sandboxes':
         void machine.runtime.collect();
     }
@@ -126,6 +148,7 @@ export class SeededNodes {
 
   /** Whatever stands still or is down goes on. */
   quiet(): void {
+    this.#resetMidAdd.clear();
     for (const machine of this.#world.machines.values()) machine.resume();
   }
 

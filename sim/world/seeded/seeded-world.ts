@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { ANNOTATION_POD_UID, TAG_ATTEMPT, TAG_OWNER } from '../../../src/crds/names.ts';
+import { podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
 import { VirtualClock } from '../../../src/util/test-support/virtual-clock.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { ApiCall, RequestFault } from '../../kube/faults.ts';
@@ -10,7 +11,7 @@ import { INJECTED, type MachineCall, type MachineFault } from '../node/process.t
 import { sandboxOf } from '../node/runtime.ts';
 import { Operator } from '../operator.ts';
 import type { WorldReplica } from '../replica.ts';
-import { INSTANCE_TYPE, NETWORKINTERFACES, NODERUNTIMES, PODENIS, PODNETWORKINGS, World } from '../world.ts';
+import { INSTANCE_TYPE, NETWORKINTERFACES, NODERUNTIMES, PODENIS, PODNETWORKINGS, REGION, World } from '../world.ts';
 import { SeededFaults } from './faults.ts';
 import { Outside } from './outside.ts';
 import { type Act, CHANGING_APIS, NETWORKINGS, type Networking, type Plan, PODS } from './plan.ts';
@@ -21,6 +22,8 @@ import { Touched } from './touched.ts';
 /** Three member slots, so that pods wait for one; the other nodes have plenty. */
 const SMALL_TYPE = 'ecs.u1-c1m4.xlarge';
 const NAMESPACE = 'default';
+/** With the longest delay, and a list that lags, the ENI still appears within 30 s of the intent. */
+const YOUNG_MS = 4000;
 /** Until a killed replica is followed by the next. */
 const RESTART_MS = 1000;
 const MERGE_PATCH = 'application/merge-patch+json';
@@ -45,12 +48,16 @@ export class SeededWorld {
   readonly nodes: SeededNodes;
   /** ENIs that a user took out of our records, or out of the cloud. */
   readonly touchedByHand = new Touched();
+  /** Those of them whose record was on its way out, so that the control plane goes on with what it has decided. */
+  readonly strippedWhileLeaving = new Set<string>();
   readonly restores: Restores;
   readonly #outside: Outside;
   /** Replicas and agents that ended by themselves, and other promises that were broken. */
   readonly failures: string[] = [];
   /** Is called with each act, for a trace. */
   onAct: (act: Act) => void = () => undefined;
+  /** Is called with each call that a replica sends to the cloud. */
+  onSend: (call: CloudCall) => void = () => undefined;
   /**
    * Is called with each call through a port, but for leases and events: to API server or cloud by a replica, to API server, disk or
    * kernel by an agent. Says whether the process is killed before or after it.
@@ -65,17 +72,23 @@ export class SeededWorld {
   readonly #removedNodes = new Set<string>();
   /** Of creations whose record a user removed. */
   readonly #strippedTokens = new Set<string>();
+  /** Until when creations arrive late, and by how much. */
+  #lateCreations = { byMs: 0, untilMs: 0 };
   readonly #operator: Operator;
   /** Whether the plan restores a backup. */
   readonly #takesBackups: boolean;
 
   constructor(plan: Plan) {
     const clock = new VirtualClock();
+    const { collectorMs, isShortOfAddresses } = plan.surroundings;
     this.faults = new SeededFaults({ seed: plan.seed, rates: plan.rates, clock });
     this.world = new World({
       clock,
       seed: plan.seed,
-      config: plan.rateLimit === undefined ? {} : { rateLimit: limitsOf(plan.rateLimit) },
+      config: {
+        ...(plan.rateLimit === undefined ? {} : { rateLimit: limitsOf(plan.rateLimit) }),
+        ...(collectorMs === undefined ? {} : { collector: { interval: `${collectorMs}ms` } }),
+      },
       kubeFaults: { ...this.faults.kube, onRequest: (call) => this.#onRequest(call) },
       onCloudCall: (call) => this.#onCloudCall(call),
     });
@@ -89,7 +102,7 @@ export class SeededWorld {
       onRenounced: (uid) => this.nodes.renounced.add(uid),
       onProblem: (problem) => this.failures.push(problem),
     });
-    this.#vSwitches = [world.podVSwitchId, world.addVSwitch('10.2.0.0/16')];
+    this.#vSwitches = [world.podVSwitchId, world.addVSwitch(isShortOfAddresses ? '10.2.0.0/29' : '10.2.0.0/16')];
     const group = world.cloud.createSecurityGroup({ vpcId: world.vpcId, name: 'others' }, world.clock.now());
     this.#groups = [world.securityGroupId, group];
     world.addNetworking('never', ALLOCATION_TYPES.never);
@@ -118,6 +131,7 @@ export class SeededWorld {
   quiet(): void {
     const { cloud, clock } = this.world;
     this.faults.stop();
+    this.#lateCreations = { byMs: 0, untilMs: 0 };
     this.restores.finish();
     this.#outside.quiet();
     cloud.setBehaviour({ rateWindows: {}, listLag: { createdMs: 0, deletedMs: 0 }, attachFaults: [] }, clock.now());
@@ -181,6 +195,16 @@ export class SeededWorld {
     const [kind, name = ''] = (tags[TAG_OWNER] ?? '').split('/');
     if (this.#strippedTokens.delete(tags[TAG_ATTEMPT] ?? '')) this.touchedByHand.add(id);
     return this.touchedByHand.isExcused(id) || (kind === 'node' && this.#removedNodes.has(name));
+  }
+
+  /** Whether a vSwitch of a PodNetworking has a free address. */
+  hasAddress(networking: string): boolean {
+    const found = this.#peek(PODNETWORKINGS, networking);
+    if (found === undefined) return false;
+    const ids = podNetworkingSchema.parse(found).spec.vSwitchOptions ?? [];
+    return this.world.cloud
+      .snapshot(this.world.clock.now())
+      .vSwitches.some(({ id, availableIpAddressCount }) => availableIpAddressCount > 0 && ids.includes(id));
   }
 
   end(): void {
@@ -301,6 +325,15 @@ export class SeededWorld {
       case 'shift-clock':
         this.#outside.perform(act);
         return;
+      case 'crowd-node':
+        for (const pod of PODS.keys()) this.#createPod(pod, act.node);
+        return;
+      case 'delay-creations':
+        this.#lateCreations = { byMs: act.byMs, untilMs: world.clock.monotonicMs() + act.forMs };
+        return;
+      case 'change-groups':
+        this.#changeGroups(act.pod, act.group);
+        return;
       default:
         this.nodes.perform(act);
     }
@@ -315,13 +348,24 @@ export class SeededWorld {
   }
 
   #onCloudCall(call: CloudCall): CloudFault | undefined {
+    this.onSend(call);
     if (this.#crashesBefore(call.replica, call.action)) return { kind: 'lost-request' };
-    return this.faults.cloud(call);
+    return this.#lateCreation(call) ?? this.faults.cloud(call);
+  }
+
+  /** Only while the intent is young: the product trusts that an ENI appears within 30 s of it. */
+  #lateCreation({ action, params }: CloudCall): CloudFault | undefined {
+    const { clock } = this.world;
+    if (action !== 'CreateNetworkInterface' || clock.monotonicMs() >= this.#lateCreations.untilMs) return undefined;
+    const intents = this.world.podEnis().flatMap(({ spec }) => (spec.allocations ?? []).map(({ intent }) => intent));
+    const createdAt = intents.find((intent) => intent?.clientToken === params['ClientToken'])?.createdAt;
+    const isYoung = createdAt !== undefined && clock.now() - Date.parse(createdAt) < YOUNG_MS;
+    return isYoung ? { kind: 'late', ms: this.#lateCreations.byMs } : undefined;
   }
 
   #onMachineCall(call: MachineCall): MachineFault | undefined {
     const side = this.onCall(call.operation, 'agent');
-    return side === undefined ? this.faults.machine(call) : { kind: 'killed', side };
+    return side === undefined ? (this.nodes.faultOf(call) ?? this.faults.machine(call)) : { kind: 'killed', side };
   }
 
   /** Kills the process if that is wanted. @returns whether its call is lost */
@@ -366,8 +410,10 @@ export class SeededWorld {
     const found = this.world.podEni(key);
     if (found === undefined) return;
     this.#renounce(key);
+    const isLeaving = found.metadata.deletionTimestamp !== undefined || found.status?.phase === 'Detaching';
     for (const { eni, intent } of found.spec.allocations ?? []) {
       if (eni.id !== '') this.touchedByHand.add(eni.id);
+      if (eni.id !== '' && isLeaving) this.strippedWhileLeaving.add(eni.id);
       if (intent !== undefined) this.#strippedTokens.add(intent.clientToken);
     }
     const target = { resource: PODENIS, ...placeOf(key), subresource: '' };
@@ -414,6 +460,15 @@ export class SeededWorld {
       securityGroupIDs: groups.map((at) => this.#groups[at]),
     };
     this.world.kube.patch(target, MERGE_PATCH, { spec }, this.#user());
+  }
+
+  /** As in the cloud's console. */
+  #changeGroups(pod: number, group: number): void {
+    const { cloud, clock } = this.world;
+    const eniId = this.#eniOf(pod);
+    if (eniId === undefined || cloud.eni(eniId) === undefined) return;
+    const params = { RegionId: REGION, NetworkInterfaceId: eniId, SecurityGroupId: [this.#groups[group] ?? ''] };
+    cloud.apply({ action: 'ModifyNetworkInterfaceAttribute', params, accessKeyId: 'user' }, clock.now());
   }
 
   #killReplica(at: number, forMs: number): void {

@@ -1,4 +1,5 @@
 import type { FaultKind, FaultRates, Plan, Step } from './plan.ts';
+import { ORDINARY } from './surroundings.ts';
 
 /** More runs than this are not worth the wait. */
 const MOST_RUNS = 400;
@@ -29,6 +30,7 @@ export async function shrink(
   for (let before: Plan | undefined; before !== smallest && runs < MOST_RUNS; ) {
     before = smallest;
     while (smallest.replicas > 1 && (await tries({ ...smallest, replicas: smallest.replicas - 1 })));
+    if (smallest.surroundings !== ORDINARY) await tries({ ...smallest, surroundings: ORDINARY });
     for (const agent of smallest.agents)
       await tries({ ...smallest, agents: smallest.agents.filter((other) => other !== agent) });
     await withoutFaults(() => smallest, tries);

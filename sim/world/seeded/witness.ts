@@ -12,6 +12,7 @@ import { NODES, PODENIS, PODNETWORKINGS } from '../world.ts';
 import { NodeWitness } from './node-witness.ts';
 import { idsOf } from './restored.ts';
 import type { SeededWorld } from './seeded-world.ts';
+import { StaleWitness } from './stale-witness.ts';
 
 const MINUTE_MS = 60_000;
 
@@ -27,11 +28,12 @@ export class Witness {
   readonly #reserved = new Map<string, string>();
   /** Accepted calls: `replica action minute`. */
   readonly #calls = new Map<string, number>();
-  /** What each generation of each PodNetworking said, by `name generation`; several if it was created anew. */
+  /** What each generation of each PodNetworking said, by `name generation`; several if it was created anew or comes from a backup. */
   readonly #specs = new Map<string, PodNetworking['spec'][]>();
-  /** Records from copies that are newer than a restored backup name generations that it lacks: `uid generation`. */
-  readonly #lostGenerations = new Set<string>();
+  /** Those that each PodNetworking has named. */
+  readonly #vSwitches = new Map<string, Set<string>>();
   readonly #nodes: NodeWitness;
+  readonly #stale: StaleWitness;
   readonly #problems: string[] = [];
   readonly #unsubscribe: (() => void)[];
   #seen = -1;
@@ -40,6 +42,7 @@ export class Witness {
     this.#seeded = seeded;
     this.#rateLimit = rateLimit;
     this.#nodes = new NodeWitness(seeded);
+    this.#stale = new StaleWitness(seeded);
     const { kube, cloud } = seeded.world;
     for (const networking of kube.objects(PODNETWORKINGS)) this.#noteSpec(networking);
     this.#unsubscribe = [
@@ -47,7 +50,6 @@ export class Witness {
       cloud.subscribe((entry) => this.#onCall(entry)),
     ];
     seeded.restores.onRestored = () => this.#forgetFuture();
-    seeded.restores.onCopied = () => this.#noteLostGenerations();
   }
 
   /** Violations since the last call; looks at the whole state only if it has changed. */
@@ -59,7 +61,7 @@ export class Witness {
       const { excuses } = this.#seeded.restores;
       this.#problems.push(...violations(excuses.forgive(this.#untouched(world.state()))));
     }
-    this.#problems.push(...this.#nodes.look(), ...this.#seeded.failures.splice(0));
+    this.#problems.push(...this.#nodes.look(), ...this.#stale.look(), ...this.#seeded.failures.splice(0));
     return this.#problems.splice(0);
   }
 
@@ -67,9 +69,10 @@ export class Witness {
   unsettled(): string[] {
     const { world } = this.#seeded;
     const state = world.state();
+    const needy = this.#withoutAddress(state);
     return [
-      ...unsettled(state),
-      ...this.#unbound(state),
+      ...unsettled({ ...state, podEnis: state.podEnis.filter((podEni) => !needy.has(podEni)) }),
+      ...this.#unbound(state, needy),
       ...this.#unreleased(state),
       ...this.#unfinished(state),
       ...this.#outdated(state),
@@ -79,6 +82,7 @@ export class Witness {
 
   end(): void {
     this.#nodes.end();
+    this.#stale.end();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
   }
 
@@ -118,8 +122,21 @@ export class Witness {
     });
   }
 
-  /** Live pods without a network, unless every slot of their node is taken. */
-  #unbound(state: WorldState): string[] {
+  /** Records that wait for an address, and there is none. */
+  #withoutAddress({ podEnis }: WorldState): ReadonlySet<PodEni> {
+    const isNeedy = ({ spec }: PodEni) =>
+      (spec.allocations ?? []).some(
+        ({ eni, intent }) => eni.id === '' && !this.#seeded.hasAddress(intent?.networking ?? ''),
+      );
+    return new Set(podEnis.filter(isNeedy));
+  }
+
+  /**
+   * Live pods without a network, unless every slot of their node is taken, or no address is left for them.
+   *
+   * @param needy records that wait for an address; they have a slot
+   */
+  #unbound(state: WorldState, needy: ReadonlySet<PodEni>): string[] {
     const { world } = this.#seeded;
     const limits = new Map(
       state.nodes.map(({ metadata, spec }) => [metadata.name, spec.nodeCap?.memberAdapterLimit ?? 0]),
@@ -131,11 +148,13 @@ export class Witness {
       const isBound =
         podEni?.status?.phase === 'Bind' && podEni.metadata.annotations?.[ANNOTATION_POD_UID] === pod.metadata.uid;
       const node = nodeNameOf(pod);
-      if (!isBound) waiting.set(node, [...(waiting.get(node) ?? []), key]);
+      const hasEni = podEni?.spec.allocations?.some(({ eni }) => eni.id !== '') === true;
+      const hasAddress = hasEni || this.#seeded.hasAddress(pod.metadata.labels?.['networking'] ?? '');
+      if (!isBound && hasAddress) waiting.set(node, [...(waiting.get(node) ?? []), key]);
     }
     return [...waiting].flatMap(([node, keys]) => {
       const bound = state.podEnis.filter(
-        ({ spec, status }) => status?.phase === 'Bind' && spec.target?.nodeName === node,
+        (podEni) => (podEni.status?.phase === 'Bind' || needy.has(podEni)) && podEni.spec.target?.nodeName === node,
       );
       return bound.length >= (limits.get(node) ?? Number.POSITIVE_INFINITY)
         ? []
@@ -183,61 +202,38 @@ export class Witness {
     }
   }
 
-  /** A backup was restored: generations are given out again, and intents and reservations are those of the backup. */
+  /** A backup was restored: intents and reservations are those of the backup. */
   #forgetFuture(): void {
     const { world } = this.#seeded;
-    const generations = this.#generations();
-    for (const key of this.#specs.keys()) {
-      const [name = '', generation] = key.split(' ');
-      if (Number(generation) > (generations.get(name) ?? 0)) this.#specs.delete(key);
-    }
     for (const known of [this.#tokens, this.#targets, this.#reserved]) known.clear();
     for (const node of world.kube.objects(NODES)) this.#noteTrunk(node);
     for (const podEni of world.podEnis()) {
       this.#noteIntents(podEni);
       this.#checkReservation(podEni);
     }
-    this.#noteLostGenerations();
-  }
-
-  #noteLostGenerations(): void {
-    const generations = this.#generations();
-    for (const { metadata, spec } of this.#seeded.world.podEnis()) {
-      for (const { intent } of spec.allocations ?? []) {
-        const { networking = '', networkingGeneration = 0 } = intent ?? {};
-        const isLost = networkingGeneration > (generations.get(networking) ?? 0);
-        if (isLost) this.#lostGenerations.add(`${metadata.uid} ${networkingGeneration}`);
-      }
-    }
-  }
-
-  #generations(): Map<string, number> {
-    const networkings = this.#seeded.world.kube.objects(PODNETWORKINGS);
-    return new Map(networkings.map(({ metadata }) => [metadata.name, metadata.generation ?? 0]));
   }
 
   #noteSpec(object: KubeObject): void {
     const { metadata, spec } = podNetworkingSchema.parse(object);
     const key = `${metadata.name} ${metadata.generation}`;
     this.#specs.set(key, [...(this.#specs.get(key) ?? []), spec]);
+    const named = [...(this.#vSwitches.get(metadata.name) ?? []), ...(spec.vSwitchOptions ?? [])];
+    this.#vSwitches.set(metadata.name, new Set(named));
   }
 
   /**
-   * I8: a bound pod has the security groups of the generation that its record names, and a vSwitch of that or an earlier one: an
-   * edit changes groups, not addresses.
+   * I8: a bound pod has the security groups of the generation that its record names, and a vSwitch of that or another one: an
+   * edit changes groups, not addresses, and a PodNetworking that is created anew begins with generation 1.
    */
   #checkIsolation({ metadata, spec }: PodEni): void {
     for (const { eni, intent } of spec.allocations ?? []) {
       const { networking = '', networkingGeneration = 0 } = intent ?? {};
-      if (this.#lostGenerations.has(`${metadata.uid} ${networkingGeneration}`)) continue;
-      const saidIn = (generation: number) => this.#specs.get(`${networking} ${generation}`) ?? [];
-      const known = Array.from({ length: networkingGeneration }, (_, at) => saidIn(at + 1)).flat();
-      if (!known.some((said) => said.vSwitchOptions?.includes(eni.vSwitchID ?? ''))) {
+      if (this.#vSwitches.get(networking)?.has(eni.vSwitchID ?? '') !== true) {
         this.#problems.push(`I8: ${metadata.name} is bound in ${eni.vSwitchID}, which its PodNetworking never named`);
       }
       const isSame = ({ securityGroupIDs = [] }: PodNetworking['spec']) =>
         sameSecurityGroups(securityGroupIDs, eni.securityGroupIDs ?? []);
-      if (!saidIn(networkingGeneration).some(isSame)) {
+      if (this.#specs.get(`${networking} ${networkingGeneration}`)?.some(isSame) !== true) {
         this.#problems.push(`I8: ${metadata.name} is bound with other security groups than those of its generation`);
       }
     }

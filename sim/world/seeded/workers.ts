@@ -45,15 +45,42 @@ export async function runAll(
 export interface Verdict {
   mutant: Mutant;
   /** The lowest seed that found the mistake; undefined when it survived. */
-  killer: { seed: number; problem: string } | undefined;
+  killer: Killer | undefined;
   histories: number;
 }
 
-/** Runs seeds in order against the product with a mistake, until one finds it. */
-export async function judge(mutant: Mutant, seeds: readonly number[]): Promise<Verdict> {
+interface Killer {
+  seed: number;
+  problem: string;
+}
+
+/**
+ * Runs seeds in order against the product with a mistake, until one finds it. A seed that breaks a promise without the mistake, too,
+ * has found something else.
+ *
+ * @param run {@link runAll}
+ */
+export async function judge(mutant: Mutant, seeds: readonly number[], run: typeof runAll): Promise<Verdict> {
   let histories = 0;
-  let killer: Verdict['killer'];
-  await runAll(
+  for (let left = seeds; ; ) {
+    const found = await firstBroken(run, left, mutant);
+    histories += found.histories;
+    const { killer } = found;
+    if (killer === undefined || (await firstBroken(run, [killer.seed])).killer === undefined) {
+      return { mutant, killer, histories };
+    }
+    left = left.filter((seed) => seed > killer.seed);
+  }
+}
+
+async function firstBroken(
+  run: typeof runAll,
+  seeds: readonly number[],
+  mutant?: Mutant,
+): Promise<{ killer: Killer | undefined; histories: number }> {
+  let histories = 0;
+  let killer: Killer | undefined;
+  await run(
     seeds.map((seed) => ({ seed })),
     ({ task, problems: [problem] }) => {
       histories += 1;
@@ -63,5 +90,5 @@ export async function judge(mutant: Mutant, seeds: readonly number[]): Promise<V
     },
     mutant,
   );
-  return { mutant, killer, histories };
+  return { killer, histories };
 }

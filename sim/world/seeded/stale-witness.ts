@@ -1,0 +1,88 @@
+import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
+import type { PodEni } from '../../../src/crds/pod-eni.ts';
+import { isRecord } from '../../../src/util/json.ts';
+import type { WriteRecord } from '../../kube/model/journal.ts';
+import type { KubeObject } from '../../kube/model/objects.ts';
+import type { CloudCall } from '../cloud-link.ts';
+import { recordedIn } from '../invariants.ts';
+import { PODENIS } from '../world.ts';
+import type { SeededWorld } from './seeded-world.ts';
+
+/** `collector.minimumAge`, by default. */
+const MINIMUM_AGE_MS = 10 * 60_000;
+/** The answer to a read and the write after it may take so long together. */
+const LONGEST_CALL_MS = 15_000;
+
+/** Watches for what is done because of something that is no longer so. */
+export class StaleWitness {
+  readonly #seeded: SeededWorld;
+  /** When pods went, by uid. */
+  readonly #gone = new Map<string, number>();
+  readonly #problems: string[] = [];
+  readonly #unsubscribe: () => void;
+
+  constructor(seeded: SeededWorld) {
+    this.#seeded = seeded;
+    this.#unsubscribe = seeded.world.kube.subscribe((write) => this.#onWrite(write));
+    seeded.onSend = (call) => this.#checkOrphan(call);
+  }
+
+  /** Violations since the last call. */
+  look(): string[] {
+    return this.#problems.splice(0);
+  }
+
+  end(): void {
+    this.#unsubscribe();
+  }
+
+  #onWrite({ resource, key, actor, before, after, timeMs }: WriteRecord): void {
+    if (resource === 'pods' && before !== undefined && after === undefined) this.#gone.set(before.metadata.uid, timeMs);
+    if (resource !== PODENIS || before === undefined || !actor.startsWith('replica')) return;
+    const podEni = this.#seeded.world.podEni(key);
+    if (podEni === undefined) return;
+    if (phaseOf(after) === 'Binding' && phaseOf(before) !== 'Binding') this.#checkNextPod(key, podEni, timeMs);
+    if (after !== undefined && isGivenUp(after) && !isGivenUp(before)) this.#checkLastPod(key, podEni, timeMs);
+  }
+
+  /** I3: a record is given up when its pod is gone, and a read of the API server says so. */
+  #checkLastPod(key: string, { metadata }: PodEni, nowMs: number): void {
+    const [namespace, name = ''] = key.split('/');
+    const pod = this.#seeded.world.kube.peek('pods', { namespace, name });
+    if (pod === undefined || pod.metadata.uid !== metadata.annotations?.[ANNOTATION_POD_UID]) return;
+    const forMs = nowMs - Date.parse(pod.metadata.creationTimestamp ?? '');
+    if (forMs > LONGEST_CALL_MS)
+      this.#problems.push(`I3: PodENI ${name} is given up, and its pod has been there for ${forMs / 1000} s`);
+  }
+
+  /** I4: a reservation goes to a pod that lives, and a read of the API server says so. */
+  #checkNextPod(key: string, { metadata }: PodEni, nowMs: number): void {
+    const [namespace, name = ''] = key.split('/');
+    const uid = metadata.annotations?.[ANNOTATION_POD_UID] ?? '';
+    if (this.#seeded.world.kube.peek('pods', { namespace, name })?.metadata.uid === uid) return;
+    const forMs = nowMs - (this.#gone.get(uid) ?? nowMs);
+    if (forMs > LONGEST_CALL_MS) this.#problems.push(`I4: ${name} is bound for a pod that went ${forMs / 1000} s ago`);
+  }
+
+  /** I3: an ENI that no object names is left alone until it is so old as the documentation says. */
+  #checkOrphan({ action, params }: CloudCall): void {
+    if (action !== 'DetachNetworkInterface' && action !== 'DeleteNetworkInterface') return;
+    const { world, strippedWhileLeaving } = this.#seeded;
+    const id = params['NetworkInterfaceId'];
+    const eni = typeof id === 'string' ? world.cloud.eni(id) : undefined;
+    if (eni === undefined || strippedWhileLeaving.has(eni.id)) return;
+    const { ids, tokens } = recordedIn(world.state());
+    if (ids.has(eni.id) || tokens.has(eni.tags[TAG_ATTEMPT] ?? '')) return;
+    const ageMs = world.clock.now() - eni.creationTimeMs;
+    if (ageMs < MINIMUM_AGE_MS)
+      this.#problems.push(`I3: ${eni.id}, which no object names, is released at the age of ${ageMs / 1000} s`);
+  }
+}
+
+function phaseOf(object: KubeObject | undefined): unknown {
+  return isRecord(object?.['status']) ? object['status']['phase'] : undefined;
+}
+
+function isGivenUp(object: KubeObject): boolean {
+  return object.metadata.deletionTimestamp !== undefined || phaseOf(object) === 'Detaching';
+}
