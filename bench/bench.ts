@@ -10,6 +10,7 @@ import { startCluster } from '../test/cluster/cluster.ts';
 import { realNodeSupport } from '../test/cluster/real-nodes/support.ts';
 import { createStateDir } from '../test/cluster/shared.ts';
 import { ControlPlaneBench } from './control-plane-bench.ts';
+import { cpuSeconds, cpuSince } from './cpu.ts';
 import { measureEventLoop } from './event-loop.ts';
 import { measureCni } from './node-cni.ts';
 import { measureDrain, measurePacketCost, measureStrayTags, measureSync } from './node-packets.ts';
@@ -321,13 +322,16 @@ async function burst(
   // Wait for mirrors and finalizers of the previous section.
   await settled(bench);
   await untilSecondOfMinute(2, say);
+  const cpu = await cpuSeconds();
   const startedMs = performance.now();
   const created = await bench.createPods(count);
+  const createdMs = performance.now();
   const bound = await bench.bound(created.keys(), 60 * SECONDS);
   const latencies = [...bound].map(([name, ms]) => ms - (created.get(name) ?? 0));
   say(
-    `  latency of a pod: median ${(median(latencies) / SECONDS).toFixed(2)} s, worst ${(Math.max(...latencies) / SECONDS).toFixed(2)} s`,
+    `  all POSTs answered after ${((createdMs - startedMs) / SECONDS).toFixed(2)} s; latency of a pod: median ${(median(latencies) / SECONDS).toFixed(2)} s, worst ${(Math.max(...latencies) / SECONDS).toFixed(2)} s`,
   );
+  say(`  CPU time until then: ${await cpuSince(cpu)}`);
   record({
     name: `${count} pods at once, first POST → last Bind`,
     value: (Math.max(...bound.values()) - startedMs) / SECONDS,

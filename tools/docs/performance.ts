@@ -41,6 +41,25 @@ const SPEED: readonly Row[] = [
     en: '1,000 pods deleted, ENIs gone',
     zh: '删除 1,000 个 Pod，网卡全部释放',
   },
+  {
+    name: 'restart to ready with 10,000 PodENIs',
+    en: 'restart with 10,000 PodENIs, ready',
+    zh: '有 10,000 个 PodENI 时重启至就绪',
+  },
+];
+const WORK: readonly Row[] = [
+  { name: 'cloud calls per pod, create', en: 'calls to the cloud, pod comes', zh: '云 API 调用，Pod 创建' },
+  { name: 'cloud calls per pod, life cycle', en: 'calls to the cloud, whole life', zh: '云 API 调用，整个生命周期' },
+  {
+    name: 'API-server writes per pod, create',
+    en: 'writes to the API server, pod comes',
+    zh: 'API Server 写入，Pod 创建',
+  },
+  {
+    name: 'API-server writes per pod, life cycle',
+    en: 'writes to the API server, whole life',
+    zh: 'API Server 写入，整个生命周期',
+  },
 ];
 const MEMORY: readonly Row[] = [
   { name: 'resident memory at 1,000 pods', en: 'control plane, 1,000 pods', zh: '控制面，1,000 个 Pod' },
@@ -74,6 +93,7 @@ export async function performancePages(root: string): Promise<[path: string, tex
     return [path, text];
   };
   const limits = (language: 'en' | 'zh', head: string[]) => ({
+    work: someOf(measures, WORK, language, head),
     speed: someOf(measures, SPEED, language, head),
     memory: someOf(measures, MEMORY, language, head),
   });
