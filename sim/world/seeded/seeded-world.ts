@@ -1,5 +1,6 @@
 import * as z from 'zod';
-import { ANNOTATION_POD_UID, TAG_ATTEMPT, TAG_OWNER } from '../../../src/crds/names.ts';
+import { parseTrunkIntent } from '../../../src/allocation/trunk.ts';
+import { ANNOTATION_POD_UID, ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import { podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
 import { VirtualClock } from '../../../src/util/test-support/virtual-clock.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
@@ -11,7 +12,16 @@ import { INJECTED, type MachineCall, type MachineFault } from '../node/process.t
 import { sandboxOf } from '../node/runtime.ts';
 import { Operator } from '../operator.ts';
 import type { WorldReplica } from '../replica.ts';
-import { INSTANCE_TYPE, NETWORKINTERFACES, NODERUNTIMES, PODENIS, PODNETWORKINGS, REGION, World } from '../world.ts';
+import {
+  INSTANCE_TYPE,
+  NETWORKINTERFACES,
+  NODERUNTIMES,
+  NODES,
+  PODENIS,
+  PODNETWORKINGS,
+  REGION,
+  World,
+} from '../world.ts';
 import { SeededFaults } from './faults.ts';
 import { Outside } from './outside.ts';
 import { type Act, CHANGING_APIS, NETWORKINGS, type Networking, type Plan, PODS } from './plan.ts';
@@ -69,8 +79,7 @@ export class SeededWorld {
   readonly #agents: ReadonlySet<number>;
   /** Those that run, by the name of their node. */
   readonly #instances = new Map<string, Instance>();
-  readonly #removedNodes = new Set<string>();
-  /** Of creations whose record a user removed. */
+  /** Of creations whose record a user removed, or the instance for which the ENI was to be. */
   readonly #strippedTokens = new Set<string>();
   /** Until when creations arrive late, and by how much. */
   #lateCreations = { byMs: 0, untilMs: 0 };
@@ -192,9 +201,8 @@ export class SeededWorld {
    * whose instance is gone.
    */
   isTouched({ id, tags }: EniSnapshot): boolean {
-    const [kind, name = ''] = (tags[TAG_OWNER] ?? '').split('/');
     if (this.#strippedTokens.delete(tags[TAG_ATTEMPT] ?? '')) this.touchedByHand.add(id);
-    return this.touchedByHand.isExcused(id) || (kind === 'node' && this.#removedNodes.has(name));
+    return this.touchedByHand.isExcused(id);
   }
 
   /** Whether a vSwitch of a PodNetworking has a free address. */
@@ -426,7 +434,8 @@ export class SeededWorld {
     this.world.removeMachine(name);
     // As the garbage collector does.
     this.#delete(NODERUNTIMES, name);
-    this.#removedNodes.add(name);
+    const intent = parseTrunkIntent(this.#peek(NODES, name)?.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (intent !== undefined) this.#strippedTokens.add(intent.clientToken);
     const instance = this.#instances.get(name);
     if (instance !== undefined) {
       const gone = this.world.cloud.releaseInstance(instance.instanceId, this.world.clock.now());

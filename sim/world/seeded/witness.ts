@@ -97,14 +97,15 @@ export class Witness {
     });
   }
 
-  /** Records of nodes that are gone, and nodes without a trunk. */
-  #unfinished({ nodes }: WorldState): string[] {
+  /** Records of nodes that are gone, and nodes without a trunk, in the record or in the cloud. */
+  #unfinished({ nodes, cloud }: WorldState): string[] {
     const { world } = this.#seeded;
+    const inUse = new Set(cloud.enis.filter(({ status }) => status === 'InUse').map(({ id }) => id));
     const live = new Set(world.kube.objects('nodes').map(({ metadata }) => metadata.name));
     const left = nodes.filter(({ metadata }) => !live.has(metadata.name));
     return [
       ...left.map(({ metadata }) => `the record of node ${metadata.name} outlives it`),
-      ...[...live].filter((name) => world.trunkOf(name) === undefined).map((name) => `node ${name} has no trunk`),
+      ...[...live].filter((name) => !inUse.has(world.trunkOf(name) ?? '')).map((name) => `node ${name} has no trunk`),
     ];
   }
 
