@@ -1,6 +1,5 @@
 import * as z from 'zod';
-import { parseTrunkIntent } from '../../../src/allocation/trunk.ts';
-import { ANNOTATION_POD_UID, ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../../src/crds/names.ts';
+import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import { podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
 import { VirtualClock } from '../../../src/util/test-support/virtual-clock.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
@@ -12,16 +11,7 @@ import { INJECTED, type MachineCall, type MachineFault } from '../node/process.t
 import { sandboxOf } from '../node/runtime.ts';
 import { Operator } from '../operator.ts';
 import type { WorldReplica } from '../replica.ts';
-import {
-  INSTANCE_TYPE,
-  NETWORKINTERFACES,
-  NODERUNTIMES,
-  NODES,
-  PODENIS,
-  PODNETWORKINGS,
-  REGION,
-  World,
-} from '../world.ts';
+import { INSTANCE_TYPE, NETWORKINTERFACES, NODERUNTIMES, PODENIS, PODNETWORKINGS, REGION, World } from '../world.ts';
 import { SeededFaults } from './faults.ts';
 import { Outside } from './outside.ts';
 import { type Act, CHANGING_APIS, NETWORKINGS, type Networking, type Plan, PODS } from './plan.ts';
@@ -79,7 +69,7 @@ export class SeededWorld {
   readonly #agents: ReadonlySet<number>;
   /** Those that run, by the name of their node. */
   readonly #instances = new Map<string, Instance>();
-  /** Of creations whose record a user removed, or the instance for which the ENI was to be. */
+  /** Of creations whose record a user removed, and of trunks whose instance is gone. */
   readonly #strippedTokens = new Set<string>();
   /** Until when creations arrive late, and by how much. */
   #lateCreations = { byMs: 0, untilMs: 0 };
@@ -203,6 +193,12 @@ export class SeededWorld {
   isTouched({ id, tags }: EniSnapshot): boolean {
     if (this.#strippedTokens.delete(tags[TAG_ATTEMPT] ?? '')) this.touchedByHand.add(id);
     return this.touchedByHand.isExcused(id);
+  }
+
+  /** The record of a node has another intent now. A trunk that was made for an instance that is gone is left to the collector. */
+  noteDropped(clientToken: string, instanceId: string): void {
+    const isThere = [...this.#instances.values()].some((instance) => instance.instanceId === instanceId);
+    if (!isThere) this.#strippedTokens.add(clientToken);
   }
 
   /** Whether a vSwitch of a PodNetworking has a free address. */
@@ -434,8 +430,6 @@ export class SeededWorld {
     this.world.removeMachine(name);
     // As the garbage collector does.
     this.#delete(NODERUNTIMES, name);
-    const intent = parseTrunkIntent(this.#peek(NODES, name)?.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-    if (intent !== undefined) this.#strippedTokens.add(intent.clientToken);
     const instance = this.#instances.get(name);
     if (instance !== undefined) {
       const gone = this.world.cloud.releaseInstance(instance.instanceId, this.world.clock.now());
