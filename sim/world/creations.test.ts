@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from './script.ts';
-import { World } from './world.ts';
+import { NETWORKINTERFACES, PODENIS, World } from './world.ts';
 
 /* Every created ENI has an owner. */
 
@@ -45,6 +45,26 @@ test('after a crash during a creation, the next process finds the ENI', async ()
   script.cloud('CreateNetworkInterface', { kind: 'refused', code: 'InvalidVSwitchId.IpNotEnough', status: 400 });
   world.startReplica();
   await world.until('bound', () => world.isBound('default/a'), 5 * 60_000);
+  await world.run(60_000);
+  expect(world.unsettled()).toEqual([]);
+});
+
+test('a mirror whose creation was not answered is released, also when its PodENI was removed meanwhile', async () => {
+  const script = new FaultScript();
+  const world = await cluster(script);
+  const isMirror = ({ verb, resource }: { verb: string; resource: string }) =>
+    verb === 'create' && resource === NETWORKINTERFACES;
+  script.kube(isMirror, { kind: 'lost-answer', failure: 'timeout' });
+  for (const watch of world.replicas[0]?.transport.watches ?? [])
+    if (watch.call.resource === NETWORKINTERFACES) watch.freeze();
+  world.createPod({ name: 'a', nodeName: 'node-1' });
+  await world.until('the mirror', () => world.state().networkInterfaces.length > 0, 60_000);
+  world.deletePod('default/a', 0);
+  const target = { resource: PODENIS, namespace: 'default', name: 'a', subresource: '' };
+  const caller = { actor: 'user', nowMs: world.clock.now() };
+  world.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
+  world.kube.delete(target, {}, caller);
+  await world.until('released', () => world.state().networkInterfaces.length === 0, 10 * 60_000);
   await world.run(60_000);
   expect(world.unsettled()).toEqual([]);
 });

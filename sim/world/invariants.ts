@@ -58,9 +58,10 @@ export function unsettled(world: WorldState): string[] {
   return problems;
 }
 
-/** I5: every ENI of ours is recorded or covered by a persisted intent. */
+/** I5: every ENI of ours is recorded, or covered by a persisted intent, unless the cloud has accepted its deletion. */
 function orphans(world: WorldState): string[] {
-  return unrecorded(world).map((eni) => `${eni.id} (${eni.status}) belongs to nobody`);
+  const left = unrecorded(world).filter(({ status }) => status !== 'Deleting');
+  return left.map((eni) => `${eni.id} (${eni.status}) belongs to nobody`);
 }
 
 /** ENIs of ours that no object names. */

@@ -5,8 +5,11 @@ import { Witness } from './witness.ts';
 
 /** When every fault has ended, how long the system may take to settle: an orphan is ten minutes old when it is collected. */
 const SETTLE_MS = 30 * 60_000;
-/** Until the last status is written, the last look at the cloud taken, and the last silent watch replaced. */
-const WIND_DOWN_MS = 150_000;
+/**
+ * Until the last status is written, the last look at the cloud taken, the last silent watch replaced (150 s, and a back-off of
+ * 30 s), and what that brought late is released: an ENI that may have been created is looked for until 30 s after its plan.
+ */
+const WIND_DOWN_MS = 215_000;
 /** A settled system is watched for this long. */
 const CALM_MS = 3 * 60_000;
 /** After the last step, before the faults end. */

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { ANNOTATION_POD_UID, TAG_ATTEMPT, TAG_OWNER } from '../../../src/crds/names.ts';
+import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import { podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
 import { VirtualClock } from '../../../src/util/test-support/virtual-clock.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
@@ -69,8 +69,7 @@ export class SeededWorld {
   readonly #agents: ReadonlySet<number>;
   /** Those that run, by the name of their node. */
   readonly #instances = new Map<string, Instance>();
-  readonly #removedNodes = new Set<string>();
-  /** Of creations whose record a user removed. */
+  /** Of creations whose record a user removed, and of trunks whose instance is gone. */
   readonly #strippedTokens = new Set<string>();
   /** Until when creations arrive late, and by how much. */
   #lateCreations = { byMs: 0, untilMs: 0 };
@@ -192,9 +191,14 @@ export class SeededWorld {
    * whose instance is gone.
    */
   isTouched({ id, tags }: EniSnapshot): boolean {
-    const [kind, name = ''] = (tags[TAG_OWNER] ?? '').split('/');
     if (this.#strippedTokens.delete(tags[TAG_ATTEMPT] ?? '')) this.touchedByHand.add(id);
-    return this.touchedByHand.isExcused(id) || (kind === 'node' && this.#removedNodes.has(name));
+    return this.touchedByHand.isExcused(id);
+  }
+
+  /** The record of a node has another intent now. A trunk that was made for an instance that is gone is left to the collector. */
+  noteDropped(clientToken: string, instanceId: string): void {
+    const isThere = [...this.#instances.values()].some((instance) => instance.instanceId === instanceId);
+    if (!isThere) this.#strippedTokens.add(clientToken);
   }
 
   /** Whether a vSwitch of a PodNetworking has a free address. */
@@ -426,7 +430,6 @@ export class SeededWorld {
     this.world.removeMachine(name);
     // As the garbage collector does.
     this.#delete(NODERUNTIMES, name);
-    this.#removedNodes.add(name);
     const instance = this.#instances.get(name);
     if (instance !== undefined) {
       const gone = this.world.cloud.releaseInstance(instance.instanceId, this.world.clock.now());

@@ -1,6 +1,7 @@
 import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
-import { parseTrunkIntent } from '../../../src/allocation/trunk.ts';
+import { parseTrunkIntent, type TrunkIntent } from '../../../src/allocation/trunk.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_TRUNK_INTENT } from '../../../src/crds/names.ts';
+import { nodeSchema } from '../../../src/crds/node.ts';
 import type { PodEni } from '../../../src/crds/pod-eni.ts';
 import { type PodNetworking, podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
 import type { JournalEntry } from '../../cloud/model/journal.ts';
@@ -97,14 +98,15 @@ export class Witness {
     });
   }
 
-  /** Records of nodes that are gone, and nodes without a trunk. */
-  #unfinished({ nodes }: WorldState): string[] {
+  /** Records of nodes that are gone, and nodes without a trunk, in the record or in the cloud. */
+  #unfinished({ nodes, cloud }: WorldState): string[] {
     const { world } = this.#seeded;
+    const inUse = new Set(cloud.enis.filter(({ status }) => status === 'InUse').map(({ id }) => id));
     const live = new Set(world.kube.objects('nodes').map(({ metadata }) => metadata.name));
     const left = nodes.filter(({ metadata }) => !live.has(metadata.name));
     return [
       ...left.map(({ metadata }) => `the record of node ${metadata.name} outlives it`),
-      ...[...live].filter((name) => world.trunkOf(name) === undefined).map((name) => `node ${name} has no trunk`),
+      ...[...live].filter((name) => !inUse.has(world.trunkOf(name) ?? '')).map((name) => `node ${name} has no trunk`),
     ];
   }
 
@@ -178,6 +180,7 @@ export class Witness {
   #onWrite({ resource, key, before, after }: WriteRecord): void {
     if (resource.startsWith('nodes.') && after !== undefined) {
       this.#noteTrunk(after);
+      if (before !== undefined) this.#noteDropped(before, after);
       return;
     }
     if (resource === PODNETWORKINGS && after !== undefined) this.#noteSpec(after);
@@ -189,9 +192,15 @@ export class Witness {
     if (podEni.status?.phase === 'Bind') this.#checkIsolation(podEni);
   }
 
-  #noteTrunk({ metadata }: KubeObject): void {
-    const intent = parseTrunkIntent(metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+  #noteTrunk(node: KubeObject): void {
+    const intent = intentOf(node);
     if (intent !== undefined) this.#tokens.add(intent.clientToken);
+  }
+
+  #noteDropped(before: KubeObject, after: KubeObject): void {
+    const [dropped, current] = [before, after].map(intentOf);
+    if (dropped === undefined || dropped.clientToken === current?.clientToken) return;
+    this.#seeded.noteDropped(dropped.clientToken, nodeSchema.parse(before).spec.nodeMetadata?.instanceID ?? '');
   }
 
   #noteIntents({ spec: { allocations = [], target } }: PodEni): void {
@@ -306,4 +315,8 @@ export class Witness {
     this.#calls.set(key, count);
     if (count === this.#rateLimit + 1) this.#problems.push(`I6: more than ${this.#rateLimit} calls: ${key}`);
   }
+}
+
+function intentOf({ metadata }: KubeObject): TrunkIntent | undefined {
+  return parseTrunkIntent(metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
 }

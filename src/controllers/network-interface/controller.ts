@@ -49,15 +49,16 @@ export class NetworkInterfaceController {
   /** Mirrors, and the parts of PodENIs that they copy. */
   watches(): Watch[] {
     const { podEnis, networkInterfaces } = this.#context.informers;
+    const isBereft = (eniId: string) => podEnis.store.byIndex('eni', eniId).length === 0;
     return [
       watch(podEnis, {
-        // A PodENI that is written now has no ENI yet.
-        added: (podEni, origin) => (origin === 'list' ? eniIdsOf(podEni) : []),
+        added: eniIdsOf,
         changed: (before, podEni) => (mirroredPart(before) === mirroredPart(podEni) ? [] : eniIdsOf(podEni)),
         removed: eniIdsOf,
       }),
       watch(networkInterfaces, {
-        added: ({ metadata }, origin) => (origin === 'list' ? [metadata.name] : []),
+        // Our own creation comes from a reconcile that continues anyway, unless its response is lost.
+        added: ({ metadata }, origin) => (origin === 'list' || isBereft(metadata.name) ? [metadata.name] : []),
         changed: (_, { metadata }, origin) => (origin === 'write' ? [] : [metadata.name]),
         removed: ({ metadata }) => [metadata.name],
       }),
