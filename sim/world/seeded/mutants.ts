@@ -114,6 +114,12 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
+    name: 'an interface is detached before its record says so',
+    file: 'src/allocation/lifecycle.ts',
+    from: "return hasEni(podEni) ? { do: 'startDetach' } : { do: 'deleteObject' };",
+    to: "return hasEni(podEni) ? towards('hold', snapshot) : { do: 'deleteObject' };",
+  },
+  {
     name: 'the wish to release keeps an ENI that is still in use',
     file: 'src/allocation/lifecycle.ts',
     from: "if (goal === 'hold') return { do: 'unbind' };",

@@ -78,9 +78,19 @@ export class StaleWitness {
     }
     const eni = typeof id === 'string' ? this.#seeded.world.cloud.eni(id) : undefined;
     if (eni === undefined || (action !== 'DetachNetworkInterface' && action !== 'DeleteNetworkInterface')) return;
-    this.#checkOrphan(eni);
-    const askedMs = Math.max(...[replica, `${replica} ${id}`].map((what) => this.#asked.get(what) ?? 0));
+    const podEni = this.#seeded.world.podEnis().find((each) => idsOf(each).includes(eni.id));
+    if (podEni === undefined) this.#checkOrphan(eni);
+    else this.#checkPersisted(podEni, eni, action);
+    const askedMs = Math.max(...[replica, `${replica} ${eni.id}`].map((what) => this.#asked.get(what) ?? 0));
     this.#checkSight(eni, nowMs - askedMs);
+  }
+
+  /** I2: what is taken away from a record was given up in it before, or is not where the record wants it. */
+  #checkPersisted({ metadata, spec, status }: PodEni, eni: EniSnapshot, action: string): void {
+    if (metadata.deletionTimestamp !== undefined || status?.phase === 'Detaching') return;
+    const isElsewhere = eni.attachment?.trunk?.eniId !== spec.target?.trunkENIID;
+    if (action !== 'DetachNetworkInterface' || !isElsewhere)
+      this.#problems.push(`I2: ${action} of ${eni.id}, which PodENI ${metadata.name} keeps`);
   }
 
   /** I3: nothing is taken away that was not looked at just before, as the answer to its creation shows it, too. */
@@ -108,4 +118,8 @@ function phaseOf(object: KubeObject | undefined): unknown {
 
 function isGivenUp(object: KubeObject): boolean {
   return object.metadata.deletionTimestamp !== undefined || phaseOf(object) === 'Detaching';
+}
+
+function idsOf({ spec }: PodEni): string[] {
+  return (spec.allocations ?? []).map(({ eni }) => eni.id);
 }
