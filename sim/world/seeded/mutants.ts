@@ -192,12 +192,6 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
-    name: 'a mirror whose record is gone takes the ENI although another record has it',
-    file: 'src/controllers/network-interface/controller.ts',
-    from: "if (mirror === undefined || informers.podEnis.store.byIndex('eni', eniId).length > 0) return undefined;",
-    to: 'if (mirror === undefined) return undefined;',
-  },
-  {
     name: 'an edit of security groups does not reach the cloud',
     file: 'src/allocation/interface-step.ts',
     from: "return pausedAfterFailure(view.operation, 'modify', nowMs) ?? { do: 'modify', eni };",

@@ -65,9 +65,9 @@ export class SeededNodes {
     return { kind: 'killed', side: 'after' };
   }
 
-  /** Pods whose sandbox was being started are deleted then, so that nobody comes back to it. */
+  /** Pods whose sandbox does not run are deleted then, so that nobody comes back to it. */
   #resetMidway({ runtime, kubelet }: Machine): void {
-    const pods = runtime.sandboxes.flatMap(({ pod, state }) => (state === 'starting' ? [pod] : []));
+    const pods = runtime.sandboxes.flatMap(({ pod, state }) => (state === 'running' ? [] : [pod]));
     kubelet.resetRuntime();
     for (const { namespace, name, uid } of pods) {
       if (this.#world.kube.peek('pods', { namespace, name })?.metadata.uid === uid)
