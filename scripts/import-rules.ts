@@ -53,7 +53,6 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   scripts: ['src/*', 'tools', 'package.json'],
   'test/cluster': ['sim', 'src/util', 'tools'],
   'test/harness': ['sim', 'sim/*', 'src/*', 'test/cluster', 'tools'],
-  'test/allocation': ['sim', 'src/*'],
   'test/conformance': LABORATORY,
   'test/e2e': LABORATORY,
   'test/faults': LABORATORY,

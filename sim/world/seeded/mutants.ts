@@ -78,6 +78,48 @@ export const MUTANTS: readonly Mutant[] = [
     to: "return { do: 'done' };",
   },
   {
+    name: 'an observation of any age allows a detach',
+    file: 'src/allocation/interface-step.ts',
+    from: "if (nowMs - observation.atMs > FRESH_MS) return { do: 'observe' };",
+    to: '',
+  },
+  {
+    name: 'an ENI that a describe does not show yet is replaced',
+    file: 'src/allocation/interface-step.ts',
+    from: "return olderThan(operation.atMs + LAG_MS, observation, nowMs) ?? { do: 'newAttempt', avoidVSwitch: false };",
+    to: "return { do: 'newAttempt', avoidVSwitch: false };",
+  },
+  {
+    name: 'an ENI that is being attached when its pod goes counts as detached',
+    file: 'src/allocation/interface-step.ts',
+    from: "return mayPrecede(view, observation, nowMs) ?? { do: 'done', eni };",
+    to: "return { do: 'done', eni };",
+  },
+  {
+    name: 'a vSwitch without addresses is tried again',
+    file: 'src/allocation/interface-step.ts',
+    from: "return { do: 'newAttempt', avoidVSwitch: true, failure: operation.failure };",
+    to: "return pausedAfterFailure(operation, 'create', nowMs) ?? { do: 'create' };",
+  },
+  {
+    name: 'a fixed address that was lost is replaced by another',
+    file: 'src/allocation/interface-step.ts',
+    from: "if (step.do !== 'newAttempt' || !view.fixed) return step;",
+    to: 'return step;',
+  },
+  {
+    name: 'a pod that moves keeps its slot on the old instance',
+    file: 'src/allocation/slots.ts',
+    from: 'this.#add(before.instanceId, -before.count);',
+    to: '',
+  },
+  {
+    name: 'an interface is detached before its record says so',
+    file: 'src/allocation/lifecycle.ts',
+    from: "return hasEni(podEni) ? { do: 'startDetach' } : { do: 'deleteObject' };",
+    to: "return hasEni(podEni) ? towards('hold', snapshot) : { do: 'deleteObject' };",
+  },
+  {
     name: 'the wish to release keeps an ENI that is still in use',
     file: 'src/allocation/lifecycle.ts',
     from: "if (goal === 'hold') return { do: 'unbind' };",
@@ -148,12 +190,6 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'src/controllers/pending-pods.ts',
     from: 'if (next !== undefined) this.#wake(next);',
     to: '',
-  },
-  {
-    name: 'a mirror whose record is gone takes the ENI although another record has it',
-    file: 'src/controllers/network-interface/controller.ts',
-    from: "if (mirror === undefined || informers.podEnis.store.byIndex('eni', eniId).length > 0) return undefined;",
-    to: 'if (mirror === undefined) return undefined;',
   },
   {
     name: 'an edit of security groups does not reach the cloud',
@@ -246,10 +282,10 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
-    name: 'a sandbox gets what its PodENI said before it waited for its turn',
-    file: 'src/agent/plugin.ts',
-    from: "const current = known?.phase === 'ready' ? assignment : waiter.now(request);",
-    to: 'const current = assignment;',
+    name: 'while a record cannot be read, what has none is removed',
+    file: 'src/agent/node-sync.ts',
+    from: 'keepLeftovers: records.unreadable.size > 0',
+    to: 'keepLeftovers: false',
   },
   {
     name: 'what a crash left half done is kept',

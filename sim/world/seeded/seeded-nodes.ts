@@ -61,8 +61,18 @@ export class SeededNodes {
     const machine = this.machineOfAgent(process);
     if (machine === undefined || operation !== 'kernel add' || !this.#resetMidAdd.delete(machine)) return undefined;
     // The agent dies first, so that it does not hear of it.
-    this.#world.clock.schedule(ADD_MS, () => machine.kubelet.resetRuntime());
+    this.#world.clock.schedule(ADD_MS, () => this.#resetMidway(machine));
     return { kind: 'killed', side: 'after' };
+  }
+
+  /** Pods whose sandbox does not run are deleted then, so that nobody comes back to it. */
+  #resetMidway({ runtime, kubelet }: Machine): void {
+    const pods = runtime.sandboxes.flatMap(({ pod, state }) => (state === 'running' ? [] : [pod]));
+    kubelet.resetRuntime();
+    for (const { namespace, name, uid } of pods) {
+      if (this.#world.kube.peek('pods', { namespace, name })?.metadata.uid === uid)
+        this.#world.deletePod(`${namespace}/${name}`, 0);
+    }
   }
 
   /** Whether the records that say what a sandbox has were changed by hand. */

@@ -76,6 +76,8 @@ export class SeededWorld {
   readonly #operator: Operator;
   /** Whether the plan restores a backup. */
   readonly #takesBackups: boolean;
+  /** Whether the plan sets wall clocks back, so that what replicas have seen looks younger than it is. */
+  readonly shiftsClocks: boolean;
 
   constructor(plan: Plan) {
     const clock = new VirtualClock();
@@ -93,6 +95,7 @@ export class SeededWorld {
     });
     const { world } = this;
     this.#operator = new Operator(world);
+    this.shiftsClocks = plan.steps.some(({ act }) => act.kind === 'shift-clock');
     this.#takesBackups = plan.steps.some(({ act }) => act.kind === 'restore-backup');
     this.restores = new Restores({
       world,

@@ -1,6 +1,7 @@
 import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { PodEni } from '../../../src/crds/pod-eni.ts';
 import { isRecord } from '../../../src/util/json.ts';
+import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { WriteRecord } from '../../kube/model/journal.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import type { CloudCall } from '../cloud-link.ts';
@@ -10,6 +11,8 @@ import type { SeededWorld } from './seeded-world.ts';
 
 /** `collector.minimumAge`, by default. */
 const MINIMUM_AGE_MS = 10 * 60_000;
+/** `FRESH_MS` of src/allocation/interface-step.ts, and what passes between decision and call. */
+const FRESH_MS = 6000;
 /** The answer to a read and the write after it may take so long together. */
 const LONGEST_CALL_MS = 15_000;
 
@@ -18,13 +21,15 @@ export class StaleWitness {
   readonly #seeded: SeededWorld;
   /** When pods went, by uid. */
   readonly #gone = new Map<string, number>();
+  /** When replicas last asked the cloud for all ENIs, or for one: by `replica`, or `replica eniId`. */
+  readonly #asked = new Map<string, number>();
   readonly #problems: string[] = [];
   readonly #unsubscribe: () => void;
 
   constructor(seeded: SeededWorld) {
     this.#seeded = seeded;
     this.#unsubscribe = seeded.world.kube.subscribe((write) => this.#onWrite(write));
-    seeded.onSend = (call) => this.#checkOrphan(call);
+    seeded.onSend = (call) => this.#onSend(call);
   }
 
   /** Violations since the last call. */
@@ -64,13 +69,41 @@ export class StaleWitness {
     if (forMs > LONGEST_CALL_MS) this.#problems.push(`I4: ${name} is bound for a pod that went ${forMs / 1000} s ago`);
   }
 
-  /** I3: an ENI that no object names is left alone until it is so old as the documentation says. */
-  #checkOrphan({ action, params }: CloudCall): void {
-    if (action !== 'DetachNetworkInterface' && action !== 'DeleteNetworkInterface') return;
-    const { world, strippedWhileLeaving } = this.#seeded;
+  #onSend({ replica, action, params }: CloudCall): void {
+    const nowMs = this.#seeded.world.clock.monotonicMs();
     const id = params['NetworkInterfaceId'];
-    const eni = typeof id === 'string' ? world.cloud.eni(id) : undefined;
-    if (eni === undefined || strippedWhileLeaving.has(eni.id)) return;
+    if (action === 'DescribeNetworkInterfaces') {
+      if (Array.isArray(id)) for (const each of id) this.#asked.set(`${replica} ${each}`, nowMs);
+      else this.#asked.set(replica, nowMs);
+    }
+    const eni = typeof id === 'string' ? this.#seeded.world.cloud.eni(id) : undefined;
+    if (eni === undefined || (action !== 'DetachNetworkInterface' && action !== 'DeleteNetworkInterface')) return;
+    const podEni = this.#seeded.world.podEnis().find((each) => idsOf(each).includes(eni.id));
+    if (podEni === undefined) this.#checkOrphan(eni);
+    else this.#checkPersisted(podEni, eni, action);
+    const askedMs = Math.max(...[replica, `${replica} ${eni.id}`].map((what) => this.#asked.get(what) ?? 0));
+    this.#checkSight(eni, nowMs - askedMs);
+  }
+
+  /** I2: what is taken away from a record was given up in it before, or is not where the record wants it. */
+  #checkPersisted({ metadata, spec, status }: PodEni, eni: EniSnapshot, action: string): void {
+    if (metadata.deletionTimestamp !== undefined || status?.phase === 'Detaching') return;
+    const isElsewhere = eni.attachment?.trunk?.eniId !== spec.target?.trunkENIID;
+    if (action !== 'DetachNetworkInterface' || !isElsewhere)
+      this.#problems.push(`I2: ${action} of ${eni.id}, which PodENI ${metadata.name} keeps`);
+  }
+
+  /** I3: nothing is taken away that was not looked at just before, as the answer to its creation shows it, too. */
+  #checkSight({ id, creationTimeMs }: EniSnapshot, forMs: number): void {
+    const ageMs = this.#seeded.world.clock.now() - creationTimeMs;
+    if (this.#seeded.shiftsClocks || Math.min(forMs, ageMs - LONGEST_CALL_MS) <= FRESH_MS) return;
+    this.#problems.push(`I3: ${id} is taken away ${forMs / 1000} s after the last look at it`);
+  }
+
+  /** I3: an ENI that no object names is left alone until it is so old as the documentation says. */
+  #checkOrphan(eni: EniSnapshot): void {
+    const { world, strippedWhileLeaving } = this.#seeded;
+    if (strippedWhileLeaving.has(eni.id)) return;
     const { ids, tokens } = recordedIn(world.state());
     if (ids.has(eni.id) || tokens.has(eni.tags[TAG_ATTEMPT] ?? '')) return;
     const ageMs = world.clock.now() - eni.creationTimeMs;
@@ -85,4 +118,8 @@ function phaseOf(object: KubeObject | undefined): unknown {
 
 function isGivenUp(object: KubeObject): boolean {
   return object.metadata.deletionTimestamp !== undefined || phaseOf(object) === 'Detaching';
+}
+
+function idsOf({ spec }: PodEni): string[] {
+  return (spec.allocations ?? []).map(({ eni }) => eni.id);
 }
