@@ -338,6 +338,12 @@ export class SeededWorld {
       case 'delay-creations':
         this.#lateCreations = { byMs: act.byMs, untilMs: world.clock.monotonicMs() + act.forMs };
         return;
+      case 'renew-podeni':
+        this.#deletePodEni(keyOfPod(act.pod));
+        world.clock.schedule(act.afterMs, () =>
+          this.nodes.perform({ kind: 'fail-sandbox', pod: act.pod, isLate: false }),
+        );
+        return;
       case 'change-groups':
         this.#changeGroups(act.pod, act.group);
         return;

@@ -8,6 +8,8 @@ export type SurroundingsAct =
   | { kind: 'crowd-node'; node: number }
   /** For a while connections break at each creation of an ENI, and the request arrives `byMs` later. */
   | { kind: 'delay-creations'; byMs: number; forMs: number }
+  /** Somebody deletes the PodENI of a pod, and a moment later the sandbox of the pod fails. */
+  | { kind: 'renew-podeni'; pod: number; afterMs: number }
   /** Somebody gives the ENI of a pod another security group. */
   | { kind: 'change-groups'; pod: number; group: number };
 
@@ -61,6 +63,7 @@ export function surroundingsOf(
         }),
       ],
       [1.5, () => ({ kind: 'reset-runtime', node: whole(random, size.nodes), isMidAdd: random.next() < 0.5 })],
+      [1, () => ({ kind: 'renew-podeni', pod: whole(random, size.pods), afterMs: whole(random, 3000) })],
       [1, () => ({ kind: 'change-groups', pod: whole(random, size.pods), group: pick(random, [0, 1]) })],
     ])(),
   }));
