@@ -70,6 +70,13 @@ test('deleting the PodENI of a running pod does not wait for its sandbox', () =>
   expect(stepOf(leaving('Bind'), { pod: { ...pod, uid: 'uid-2' } })).toMatchObject({ do: 'waitForNode' });
 });
 
+test('a clock that is behind makes the wait longer, not shorter', () => {
+  const nowMs = NOW_MS - 180_000;
+  const interfaces = [{ observation: { atMs: nowMs, eni: boundEni() } }];
+  const untilMs = NOW_MS - 60_000 + TIMEOUT_MS;
+  expect(stepOf(leaving('Bind'), { nowMs, interfaces })).toEqual({ do: 'waitForNode', untilMs });
+});
+
 test('a clock that was set back does not make the wait longer', () => {
   const step = stepOf(leaving('Bind'), {
     nowMs: NOW_MS - 3_600_000,

@@ -7,6 +7,9 @@ import type { Operation, SandboxReport } from './operation.ts';
 import { isFixed, releaseDueMs } from './retention.ts';
 import { isRewritten } from './rewritten.ts';
 
+/** A time of the API server that is further in the future was written before our clock was set back. */
+const LONGEST_BEHIND_MS = 10 * 60_000;
+
 /** The pod of the PodENI's name. Finished pods (Succeeded, Failed) count as none. */
 export type PodView = { state: 'none' } | { state: 'live'; uid: string; nodeName: string };
 
@@ -177,6 +180,6 @@ function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number | undefi
   const { podEni, pod, sandbox, nowMs } = snapshot;
   if (goalSinceMs === undefined || sandbox === undefined || sandbox.deleted) return undefined;
   if (!awaitsSandbox(goal, podEni, pod)) return undefined;
-  // A time far in the future was written before the clock was set back.
-  return goalSinceMs - nowMs > sandbox.timeoutMs ? nowMs : goalSinceMs + sandbox.timeoutMs;
+  // A clock that is behind makes the wait longer. A time far in the future was written before the clock was set back.
+  return goalSinceMs - nowMs > sandbox.timeoutMs + LONGEST_BEHIND_MS ? nowMs : goalSinceMs + sandbox.timeoutMs;
 }
