@@ -36,11 +36,11 @@ export class NodeSync {
 
   /**
    * After a start, removes what a crash left half done. The runtime never saw these ADDs succeed and asks again; it repeats these
-   * DELs or has forgotten them.
+   * DELs or has forgotten them. What fails is tried again by the next look.
    */
   async recover(): Promise<void> {
     for (const record of this.#options.records.all()) {
-      if (record.phase !== 'ready') await this.#remove(record, `was left while ${record.phase}`);
+      if (record.phase === 'deleting') await this.#remove(record, 'was left half done');
     }
   }
 
@@ -78,7 +78,7 @@ export class NodeSync {
   /** A sandbox whose namespace is gone cannot come back; its DEL was missed or is still to come. */
   async #removeGone(): Promise<void> {
     for (const record of this.#options.records.all()) {
-      if (record.phase === 'deleting') await this.#remove(record, 'had a DEL that was not finished');
+      if (record.phase === 'deleting') await this.#remove(record, 'could not be removed before');
       else if (record.phase === 'ready' && (await this.#isGone(record))) {
         await this.#remove(record, 'has no network namespace any more');
       }

@@ -295,19 +295,43 @@ test('a failed ADD leaves neither record nor anything to find (weak spots 2 and 
   expect(bench.told).toEqual(['failed sandbox-web-0']);
 });
 
-test('a crash in the middle of ADD or DEL is cleaned up by the next process', async () => {
+/** Of an ADD that had changed the kernel when its process was killed; the next process runs. */
+async function crashDuringAdd(): Promise<void> {
   bound();
-  const stuck = Promise.withResolvers<void>();
-  datapath.beforeAdd = () => stuck.promise;
-  const first = run('ADD');
+  // Like a process that was killed, it never goes on.
+  datapath.beforeAdd = () => new Promise(() => undefined);
+  void run('ADD');
   await expect.poll(() => datapath.calls).toEqual(['add sandbox-web-0']);
+  datapath.beforeAdd = async () => undefined;
   bench = await start();
-  expect(bench.records.all()).toMatchObject([{ phase: 'adding' }]);
+}
+
+test('a crash in the middle of ADD or DEL is cleaned up by the next process', async () => {
+  await crashDuringAdd();
+  expect(bench.records.all()).toMatchObject([{ phase: 'deleting' }]);
   await bench.sync.recover();
   expect(datapath.calls).toEqual(['add sandbox-web-0', 'remove sandbox-web-0']);
   expect(bench.records.all()).toEqual([]);
-  stuck.resolve();
-  await first;
+});
+
+test('what the start could not remove is removed by the next look', async () => {
+  await crashDuringAdd();
+  datapath.beforeRemove = async () => {
+    throw new Error('delete link: device or resource busy');
+  };
+  await bench.sync.recover();
+  expect(bench.records.all()).toHaveLength(1);
+  datapath.beforeRemove = async () => undefined;
+  await bench.sync.run();
+  expect(bench.records.all()).toEqual([]);
+});
+
+test('what a crash left is not removed when the runtime has asked again meanwhile', async () => {
+  await crashDuringAdd();
+  const [left] = bench.records.all();
+  await run('ADD');
+  if (left !== undefined) await bench.plugin.removeSandbox(left);
+  expect(bench.records.all()).toMatchObject([{ phase: 'ready' }]);
 });
 
 test('a sandbox whose namespace is gone is removed without a DEL (weak spot 1)', async () => {

@@ -75,10 +75,17 @@ export class CniPlugin {
     }
   }
 
-  /** Removes everything of a sandbox, its record last. Safe at any time and any number of times. */
+  /**
+   * Removes everything of a sandbox, its record last. Safe at any time and any number of times: if the record is another one by
+   * then, an ADD or DEL has come in between, and nothing is done.
+   */
   removeSandbox(record: SandboxRecord): Promise<void> {
+    const { queue, records } = this.#options;
     const { namespace, name, containerId } = record.attachment;
-    return this.#options.queue.run(`${namespace}/${name}`, () => this.#remove(recordKey(containerId, record.ifName)));
+    const key = recordKey(containerId, record.ifName);
+    return queue.run(`${namespace}/${name}`, async () => {
+      if (records.get(key) === record) await this.#remove(key);
+    });
   }
 
   #serialised<T>(request: AttachmentRequest, work: () => Promise<T>): Promise<T> {

@@ -92,7 +92,7 @@ export class RecordStore {
     this.#files = files;
   }
 
-  /** Reads the folder. Half-written files of a crash are removed. */
+  /** Reads the folder. Half-written files of a crash are removed, and what a crash left of an ADD is to be removed. */
   static async open(files: RecordFiles): Promise<{ store: RecordStore; unreadable: UnreadableRecord[] }> {
     const store = new RecordStore(files);
     const unreadable: UnreadableRecord[] = [];
@@ -104,7 +104,9 @@ export class RecordStore {
       if (!name.endsWith('.json')) continue;
       const key = name.slice(0, -'.json'.length);
       try {
-        store.#records.set(key, parseRecord(key, await files.read(name)));
+        const record = parseRecord(key, await files.read(name));
+        // The process of this ADD has ended, and the runtime never saw it succeed.
+        store.#records.set(key, record.phase === 'adding' ? { ...record, phase: 'deleting' } : record);
       } catch (error) {
         store.#unreadable.add(key);
         const message = errorMessage(error).split('\n')[0] ?? '';

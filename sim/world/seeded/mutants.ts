@@ -289,9 +289,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'what a crash left half done is kept',
-    file: 'src/agent/node-sync.ts',
-    from: "if (record.phase !== 'ready') await",
-    to: 'if (false) await',
+    file: 'src/agent/records.ts',
+    from: "record.phase === 'adding' ? { ...record, phase: 'deleting' } : record",
+    to: 'record',
   },
   {
     name: 'a sandbox without a namespace is kept',
