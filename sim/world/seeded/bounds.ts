@@ -73,11 +73,11 @@ export class Bounds {
   /** Everything goes: pods, records, nodes, PodNetworkings. @returns what is left in cluster, cloud or memory */
   async emptied(): Promise<string[]> {
     const { kube, cloud } = this.#world;
-    this.#seeded.removePods();
+    this.#seeded.users.removePods();
     await this.#until(() => isEmpty(this.#world, [PODENIS, NETWORKINTERFACES]), EMPTY_MS);
     this.#seeded.removeNodes();
     await this.#until(() => isEmpty(this.#world, [NODES]), EMPTY_MS);
-    this.#seeded.removeNetworkings();
+    this.#seeded.users.removeNetworkings();
     await this.#after(LAST_ROUNDS_MS);
     const objects = [PODENIS, NETWORKINTERFACES, NODES, PODNETWORKINGS].flatMap((resource) =>
       kube.objects(resource).map(({ metadata }) => `left: ${resource} ${metadata.name}`),

@@ -155,10 +155,10 @@ export class NodeWitness {
   }
 
   #isExcepted(uid: string, address: string, containerId: string): boolean {
-    const { nodes, touchedByHand } = this.#seeded;
+    const { nodes, users } = this.#seeded;
     const eniId = this.#enis.get(`${uid} ${address}`) ?? '';
     if (nodes.isTouched(containerId) || nodes.renounced.has(uid)) return true;
-    return touchedByHand.has(eniId) || this.#excepted.has(`${eniId} ${uid}`);
+    return users.touched.has(eniId) || this.#excepted.has(`${eniId} ${uid}`);
   }
 
   #onWrite({ resource, after, key }: WriteRecord): void {
@@ -228,14 +228,14 @@ export class NodeWitness {
   }
 
   #mustConfirm(eniId: string, uid: string, nodeName: string, podEni: PodEni): boolean {
-    const { world, nodes, touchedByHand } = this.#seeded;
+    const { world, nodes, users } = this.#seeded;
     const machine = world.machines.get(nodeName);
     const { status, metadata } = podEni;
     const sinceMs = Date.parse(metadata.deletionTimestamp ?? status?.podLastSeen ?? '');
     const reports =
       this.#seeded.world.nodeRuntime(nodeName)?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] === 'true';
     if (machine === undefined || !reports || (status?.phase !== 'Bind' && status?.phase !== 'Detaching')) return false;
-    if (touchedByHand.has(eniId) || nodes.renounced.has(uid)) return false;
+    if (users.touched.has(eniId) || nodes.renounced.has(uid)) return false;
     const unreadyMs = machine.unreadyMs ?? Number.NEGATIVE_INFINITY;
     return world.clock.now() < sinceMs + CONFIRMATION_MS && unreadyMs < world.clock.monotonicMs() - STALE_MS;
   }

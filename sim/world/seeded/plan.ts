@@ -18,8 +18,8 @@ export const PODS: readonly { name: string; networking: Networking }[] = [
   ...Array.from({ length: 2 }, (_, at) => ({ name: `keep-${at}`, networking: 'never' as const })),
 ];
 
-/** What users, nodes, the cloud's console or the machine do to the system. Pods, nodes and replicas are given by number. */
-export type Act =
+/** What users do to objects and ENIs. */
+export type UserAct =
   | { kind: 'create-pod'; pod: number; node: number }
   | { kind: 'delete-pod'; pod: number; isForced: boolean }
   | { kind: 'replace-pod'; pod: number; node: number }
@@ -31,26 +31,39 @@ export type Act =
   | { kind: 'detach-eni'; pod: number }
   | { kind: 'delete-eni'; pod: number }
   | { kind: 'delete-trunk'; node: number }
-  | { kind: 'remove-node'; node: number }
-  | { kind: 'add-node'; node: number }
   | { kind: 'edit-networking'; networking: Networking; vSwitches: readonly number[]; groups: readonly number[] }
+  | Exclude<SurroundingsAct, CloudAct>;
+
+/** What happens to replicas. */
+export type ReplicaAct =
   | { kind: 'kill-replica'; replica: number; forMs: number }
   | { kind: 'stall-replica'; replica: number; forMs: number }
   | { kind: 'freeze-watches'; replica: number }
   /** The watches of a replica freeze, and after a while it is the only one that is left. */
   | { kind: 'late-takeover'; replica: number; afterMs: number; forMs: number }
-  | { kind: 'break-watches'; replica: number }
+  | { kind: 'break-watches'; replica: number };
+
+/** How the cloud behaves. */
+export type CloudAct =
   | { kind: 'throttle'; action: string; limit: number; forMs: number }
   | { kind: 'fail-attachments'; outcome: 'fails' | 'hangs'; count: number }
   | { kind: 'lag-lists'; createdMs: number; deletedMs: number; forMs: number }
+  | Extract<SurroundingsAct, { kind: 'delay-creations' }>;
+
+/** What happens to the system. Pods, nodes and replicas are given by number. */
+export type Act =
+  | UserAct
+  | ReplicaAct
+  | CloudAct
+  | { kind: 'remove-node'; node: number }
+  | { kind: 'add-node'; node: number }
   /**
    * etcd is restored from a backup, with bumped revisions or without. The control plane is stopped before, and started after
    * `forMs`; after `copiesMs` the operator creates the PodENIs of fixed addresses that the backup lacks from newer copies.
    */
   | { kind: 'restore-backup'; ageMs: number; isBumped: boolean; forMs: number; copiesMs: number }
   | NodeAct
-  | OutsideAct
-  | SurroundingsAct;
+  | OutsideAct;
 
 /** What the workload throttles, and what a small quota holds for. */
 export const CHANGING_APIS = [

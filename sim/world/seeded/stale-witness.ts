@@ -102,8 +102,8 @@ export class StaleWitness {
 
   /** I3: an ENI that no object names is left alone until it is so old as the documentation says. */
   #checkOrphan(eni: EniSnapshot): void {
-    const { world, strippedWhileLeaving } = this.#seeded;
-    if (strippedWhileLeaving.has(eni.id)) return;
+    const { world, users } = this.#seeded;
+    if (users.strippedWhileLeaving.has(eni.id)) return;
     const { ids, tokens } = recordedIn(world.state());
     if (ids.has(eni.id) || tokens.has(eni.tags[TAG_ATTEMPT] ?? '')) return;
     const ageMs = world.clock.now() - eni.creationTimeMs;

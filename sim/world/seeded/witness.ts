@@ -169,10 +169,10 @@ export class Witness {
    * finds it, and the cloud gives its VLAN id to the next one.
    */
   #untouched(state: WorldState): WorldState {
-    const { touchedByHand } = this.#seeded;
-    touchedByHand.endExcuses(state);
-    const enis = state.cloud.enis.filter((eni) => !this.#seeded.isTouched(eni));
-    const isExcused = (podEni: PodEni) => idsOf(podEni).some((id) => touchedByHand.isExcused(id));
+    const { touched } = this.#seeded.users;
+    touched.endExcuses(state);
+    const enis = state.cloud.enis.filter((eni) => !this.#seeded.users.isTouched(eni));
+    const isExcused = (podEni: PodEni) => idsOf(podEni).some((id) => touched.isExcused(id));
     const podEnis = state.podEnis.filter((podEni) => !isExcused(podEni));
     return { ...state, podEnis, cloud: { ...state.cloud, enis } };
   }
@@ -293,7 +293,7 @@ export class Witness {
    */
   #checkLiveOwner(what: string, eniId: string, fromTrunk?: string): void {
     const { world } = this.#seeded;
-    if (this.#seeded.touchedByHand.isExcused(eniId)) return;
+    if (this.#seeded.users.touched.isExcused(eniId)) return;
     for (const podEni of world.podEnis()) {
       if (!(podEni.spec.allocations ?? []).some(({ eni }) => eni.id === eniId)) continue;
       const { namespace, name, annotations, deletionTimestamp } = podEni.metadata;

@@ -1,0 +1,65 @@
+import type { CloudCall, CloudFault } from '../cloud-link.ts';
+import type { World } from '../world.ts';
+import type { CloudAct } from './plan.ts';
+
+/** With the longest delay, and a list that lags, the ENI still appears within 30 s of the intent. */
+const YOUNG_MS = 4000;
+
+/** Carries out what a plan does to the behaviour of the cloud. */
+export class SeededCloud {
+  readonly #world: World;
+  /** Until when creations arrive late, and by how much. */
+  #lateCreations = { byMs: 0, untilMs: 0 };
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  perform(act: CloudAct): void {
+    const { cloud, clock } = this.#world;
+    const nowMs = clock.now();
+    switch (act.kind) {
+      case 'throttle':
+        cloud.setBehaviour({ rateWindows: { [act.action]: { limit: act.limit, windowMs: 60_000 } } }, nowMs);
+        clock.schedule(act.forMs, () => cloud.setBehaviour({ rateWindows: {} }, clock.now()));
+        return;
+      case 'fail-attachments':
+        cloud.setBehaviour({ attachFaults: [{ outcome: act.outcome, count: act.count }] }, nowMs);
+        return;
+      case 'lag-lists': {
+        const { createdMs, deletedMs } = act;
+        cloud.setBehaviour({ listLag: { createdMs, deletedMs } }, nowMs);
+        const end = () => cloud.setBehaviour({ listLag: { createdMs: 0, deletedMs: 0 } }, clock.now());
+        clock.schedule(act.forMs, end);
+        return;
+      }
+      case 'delay-creations':
+        this.#lateCreations = { byMs: act.byMs, untilMs: clock.monotonicMs() + act.forMs };
+    }
+  }
+
+  /** Whether a creation arrives late: only while its intent is young, as the product trusts that an ENI appears within 30 s of it. */
+  faultOf({ action, params }: CloudCall): CloudFault | undefined {
+    const { clock } = this.#world;
+    if (action !== 'CreateNetworkInterface' || clock.monotonicMs() >= this.#lateCreations.untilMs) return undefined;
+    const intents = this.#world.podEnis().flatMap(({ spec }) => (spec.allocations ?? []).map(({ intent }) => intent));
+    const createdAt = intents.find((intent) => intent?.clientToken === params['ClientToken'])?.createdAt;
+    const isYoung = createdAt !== undefined && clock.now() - Date.parse(createdAt) < YOUNG_MS;
+    return isYoung ? { kind: 'late', ms: this.#lateCreations.byMs } : undefined;
+  }
+
+  /** It behaves well from now on. */
+  quiet(): void {
+    const { cloud, clock } = this.#world;
+    this.#lateCreations = { byMs: 0, untilMs: 0 };
+    cloud.setBehaviour({ rateWindows: {}, listLag: { createdMs: 0, deletedMs: 0 }, attachFaults: [] }, clock.now());
+  }
+
+  /** As the cloud's support does. */
+  endHangingAttachments(): void {
+    const { cloud, clock } = this.#world;
+    cloud.advance(clock.now());
+    if (cloud.nextDueMs() !== undefined) cloud.completeAll(clock.now());
+    for (const { id, status } of cloud.enis()) if (status === 'Attaching') cloud.detachEniByHand(id, clock.now());
+  }
+}

@@ -1,0 +1,99 @@
+import type { WorldReplica } from '../replica.ts';
+import type { World } from '../world.ts';
+import type { SeededFaults } from './faults.ts';
+import type { ReplicaAct } from './plan.ts';
+
+/** A place among the replicas, like a pod of the Deployment: when its process is killed, another one follows. */
+interface Place {
+  current: WorldReplica | undefined;
+  starts: number;
+}
+
+/** The replicas of a seeded world: carries out what a plan does to them, and starts those that were killed again. */
+export class SeededReplicas {
+  readonly #world: World;
+  readonly #faults: SeededFaults;
+  readonly #onFailure: (failure: string) => void;
+  readonly #places: Place[];
+
+  /** @param options.onFailure is called when a replica has ended by itself. */
+  constructor(options: { world: World; faults: SeededFaults; count: number; onFailure: (failure: string) => void }) {
+    this.#world = options.world;
+    this.#faults = options.faults;
+    this.#onFailure = options.onFailure;
+    this.#places = Array.from({ length: options.count }, () => ({ current: undefined, starts: 0 }));
+  }
+
+  /** Starts those that do not run. */
+  start(): void {
+    for (const at of this.#places.keys()) this.#start(at);
+  }
+
+  /** The one that runs at a place. */
+  at(place: number): WorldReplica | undefined {
+    return this.#places[place]?.current;
+  }
+
+  /** The place of the replica with this name, as long as it runs. */
+  placeOf(name: string): number | undefined {
+    const at = this.#places.findIndex(({ current }) => current?.name === name);
+    return at < 0 ? undefined : at;
+  }
+
+  /** @param forMs until the next one starts in its place */
+  kill(at: number, forMs: number): void {
+    const place = this.#places[at];
+    if (place?.current === undefined) return;
+    place.current.kill();
+    place.current = undefined;
+    this.#world.clock.schedule(forMs, () => this.#start(at));
+  }
+
+  killAll(forMs: number): void {
+    for (const at of this.#places.keys()) this.kill(at, forMs);
+  }
+
+  perform(act: ReplicaAct): void {
+    const { clock } = this.#world;
+    const watches = () => this.at(act.replica)?.transport.watches ?? [];
+    switch (act.kind) {
+      case 'kill-replica':
+        this.kill(act.replica, act.forMs);
+        return;
+      case 'stall-replica': {
+        const name = this.at(act.replica)?.name;
+        if (name !== undefined) this.#faults.stall(name, clock.monotonicMs() + act.forMs);
+        return;
+      }
+      case 'freeze-watches':
+        for (const watch of watches()) watch.freeze();
+        return;
+      case 'break-watches':
+        for (const watch of watches()) watch.break();
+        return;
+      case 'late-takeover':
+        for (const watch of watches()) watch.freeze();
+        clock.schedule(act.afterMs, () => {
+          for (const at of this.#places.keys()) if (at !== act.replica) this.kill(at, act.forMs);
+        });
+    }
+  }
+
+  #start(at: number): void {
+    const place = this.#places[at];
+    if (place === undefined || place.current !== undefined) return;
+    place.starts += 1;
+    const name = `replica-${at + 1}${'abcdefghijklmnopqrstuvwxyz'.charAt(place.starts - 1)}`;
+    const replica = this.#world.startReplica(name);
+    place.current = replica;
+    const failed = (why: string) => {
+      if (place.current !== replica) return;
+      place.current = undefined;
+      this.#onFailure(`${name} ended by itself: ${why}`);
+    };
+    replica.ended.then(
+      () => failed('without an error'),
+      (error: unknown) => failed(String(error)),
+    );
+  }
+}
