@@ -32,6 +32,12 @@ export async function cpuSeconds(): Promise<Map<string, number>> {
   return used;
 }
 
+/** The same, at a time to come. */
+export async function cpuSecondsIn(ms: number): Promise<Map<string, number>> {
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
+  return cpuSeconds();
+}
+
 /** `kube-apiserver 3.1 s, etcd 0.9 s`: what was used since then, the largest first. */
 export async function cpuSince(before: ReadonlyMap<string, number>): Promise<string> {
   return [...(await cpuSeconds())]

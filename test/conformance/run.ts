@@ -73,7 +73,7 @@ function summary(sections: readonly Section[], notRun: readonly string[]): strin
   ]);
   return [
     ...lines,
-    '\nNot run, as they need the cluster for themselves or take very long',
+    `\nNot run, as they need the cluster for themselves or take very long${notRun.length === 0 ? ': none' : ''}`,
     ...notRun.map((name) => `  ${name}`),
   ].join('\n');
 }
@@ -102,9 +102,7 @@ The suite was started with \`--provider=skeleton --allowed-not-ready-nodes=0 --n
 ${parts.join('\n')}
 ## Not run
 
-Conformance specs that need the cluster for themselves, or take very long:
-
-${notRun.map((name) => `- ${name}`).join('\n')}
+Conformance specs that need the cluster for themselves, or take very long: ${notRun.length === 0 ? 'there are none.' : `\n\n${notRun.map((name) => `- ${name}`).join('\n')}`}
 `;
   await mkdir(join(PAGE, '..'), { recursive: true });
   await writeFile(PAGE, text);
