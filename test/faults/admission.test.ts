@@ -3,10 +3,16 @@ import { stringify } from 'yaml';
 import * as z from 'zod';
 import { pause, pollUntil } from '../../tools/machine/poll.ts';
 import { chooseFreePorts } from '../../tools/machine/ports.ts';
+import { ApiStatusError } from '../cluster/errors.ts';
 import { sharedCluster, type TestNamespace, withNamespace } from '../cluster/shared.ts';
 import { Balancer } from '../harness/balancer.ts';
 import { type ControlPlane, ControlPlaneLab, POD_SECURITY_GROUP, POD_VSWITCH, ZONES } from '../harness/lab.ts';
-import { applyWebhookConfigurations, certificateOf, removeWebhookConfigurations } from '../harness/webhook.ts';
+import {
+  applyWebhookConfigurations,
+  bundlesOf,
+  certificateOf,
+  removeWebhookConfigurations,
+} from '../harness/webhook.ts';
 
 /** The webhook while everything about it changes: its certificate, and the processes behind its Service. */
 
@@ -53,6 +59,24 @@ async function startReplica(): Promise<Replica> {
   return { ...(await lab.startControlPlane({ config: { ...QUICK_LEASE, webhook } })), port };
 }
 
+/** The leader writes its CA into the configurations, and the API server sees that a moment later. */
+async function webhookIsTrusted(networking: object): Promise<void> {
+  await pollUntil(
+    async () => {
+      if ((await bundlesOf(lab)).includes('')) return undefined;
+      const path = '/apis/network.alibabacloud.com/v1beta1/podnetworkings';
+      return lab.api.create(path, networking, { query: { dryRun: 'All' } }).then(
+        () => true,
+        (error: unknown) => {
+          if (error instanceof ApiStatusError && error.status === 500) return undefined;
+          throw error;
+        },
+      );
+    },
+    { what: 'the webhook to be trusted', timeoutMs: 30_000 },
+  );
+}
+
 function backend({ port, telemetryUrl }: Replica) {
   return { port, readyUrl: `${telemetryUrl}/readyz` };
 }
@@ -61,18 +85,18 @@ test('#12, #27: a thousand pods during a rotation and a rolling replacement of t
   let [first, second] = await Promise.all([startReplica(), startReplica()]);
   await balancer.use(backend(first), backend(second));
   await applyWebhookConfigurations(lab, servicePort);
-  await lab.apply(
-    stringify({
-      apiVersion: 'network.alibabacloud.com/v1beta1',
-      kind: 'PodNetworking',
-      metadata: { name: 'web' },
-      spec: {
-        selector: { podSelector: { matchLabels: { net: 'web' } } },
-        vSwitchOptions: ZONES.map((zone) => POD_VSWITCH[zone]),
-        securityGroupIDs: [POD_SECURITY_GROUP],
-      },
-    }),
-  );
+  const networking = {
+    apiVersion: 'network.alibabacloud.com/v1beta1',
+    kind: 'PodNetworking',
+    metadata: { name: 'web' },
+    spec: {
+      selector: { podSelector: { matchLabels: { net: 'web' } } },
+      vSwitchOptions: ZONES.map((zone) => POD_VSWITCH[zone]),
+      securityGroupIDs: [POD_SECURITY_GROUP],
+    },
+  };
+  await webhookIsTrusted(networking);
+  await lab.apply(stringify(networking));
   const create = async (name: string, dryRun: boolean) =>
     podSchema.parse(
       await lab.api.create(
