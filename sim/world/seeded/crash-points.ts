@@ -18,6 +18,9 @@ export interface Life {
   process: 'replica' | 'agent';
 }
 
+/** Nothing goes wrong but the crash. */
+const UNDISTURBED = { seed: 1, replicas: 1, rateLimit: undefined, surroundings: ORDINARY, rates: {} };
+
 /**
  * Everything that the control plane changes: an elastic pod comes and goes, a fixed one moves to another node, is reserved and
  * released, a PodNetworking is edited, a node comes with its trunk and goes.
@@ -25,13 +28,9 @@ export interface Life {
 const CONTROL_PLANE_LIFE: Life = {
   process: 'replica',
   plan: {
-    seed: 1,
-    replicas: 1,
+    ...UNDISTURBED,
     nodes: 2,
     agents: [],
-    rateLimit: undefined,
-    surroundings: ORDINARY,
-    rates: {},
     steps: [
       { atMs: 5000, act: { kind: 'create-pod', pod: 0, node: 0 } },
       { atMs: 5000, act: { kind: 'create-pod', pod: 10, node: 0 } },
@@ -52,13 +51,9 @@ const CONTROL_PLANE_LIFE: Life = {
 const NODE_LIFE: Life = {
   process: 'agent',
   plan: {
-    seed: 1,
-    replicas: 1,
+    ...UNDISTURBED,
     nodes: 1,
     agents: [0],
-    rateLimit: undefined,
-    surroundings: ORDINARY,
-    rates: {},
     steps: [
       { atMs: 5000, act: { kind: 'create-pod', pod: 0, node: 0 } },
       { atMs: 5000, act: { kind: 'create-pod', pod: 10, node: 0 } },
