@@ -54,7 +54,7 @@ export class Reporter {
     const { key, podEni, reason, detail, signal } = report;
     const message = detail === undefined ? report.message : `${report.message}; ${detail}`;
     // A repeated failure with another request id is not news.
-    const verdict = this.#pacer.judge(key, withoutRequestId(`${reason}: ${message}`), urgent);
+    const verdict = this.#pacer.judge(key, { stage: reason, text: withoutRequestId(`${reason}: ${message}`) }, urgent);
     if (verdict.write) await this.#writer.notReady(podEni, reason, message, signal);
     else if (verdict.againAfterMs !== undefined) return { requeueAfterMs: verdict.againAfterMs };
     return {};
