@@ -26,6 +26,8 @@ const READ_GATHER_MS = 20;
  * are polled faster, because a pod waits for them.
  */
 const PACE_PER_ENI_MS = { attach: 2.5, other: 5 };
+/** Estimates are a little too short at times. What is seen unfinished more often takes long and follows the pace. */
+const MOST_EARLY_POLLS = 1;
 const FAILURE_PAUSE_MS = 1000;
 /** After this time without a response, the other ENIs no longer wait for it: it may be lost. */
 const OVERDUE_MS = 3000;
@@ -40,9 +42,9 @@ const PROMPT_MS = 500;
 /** A sample counts as at most so many times the estimate, because one that hangs says nothing about the others. */
 const OUTLIER_FACTOR = 2;
 /** However slow the cloud was: when it has recovered, a pod must not wait longer than this for its first poll. */
+const LONGEST_SAMPLE_MS = 10_000;
 /** How long a state is kept that its owner has not asked for again. */
 const KEPT_MS = 60_000;
-const LONGEST_SAMPLE_MS = 10_000;
 
 type Lasting = Exclude<Expectation, 'read'>;
 
@@ -67,6 +69,8 @@ interface Watched {
   answeredMs: number;
   /** Its age when it was last seen unfinished; 0 if it never was. */
   unfinishedMs: number;
+  /** How often it was seen unfinished. */
+  unfinishedPolls: number;
   reportedMs: number;
 }
 
@@ -161,6 +165,7 @@ export class EniObserver {
       dueMs,
       answeredMs: 0,
       unfinishedMs: 0,
+      unfinishedPolls: 0,
       reportedMs: nowMs,
     });
     this.#rouse?.();
@@ -221,16 +226,25 @@ export class EniObserver {
   #nextAskMs(): number {
     const due = { attach: Number.POSITIVE_INFINITY, other: Number.POSITIVE_INFINITY };
     const count = { attach: 0, other: 0 };
-    for (const { expectation, dueMs } of this.#watched.values()) {
+    /** When those are due that should have ended by then. */
+    const ending: Record<Lasting, number[]> = { attach: [], detach: [], delete: [] };
+    for (const { expectation, dueMs, unfinishedPolls } of this.#watched.values()) {
       const kind = expectation === 'attach' ? 'attach' : 'other';
       due[kind] = Math.min(due[kind], dueMs);
       count[kind] += 1;
+      if (expectation !== 'read' && unfinishedPolls <= MOST_EARLY_POLLS) ending[expectation].push(dueMs);
     }
-    const nextOf = (kind: 'attach' | 'other') => {
-      const paceMs = Math.min(PACE_MAX_MS[kind], Math.max(PACE_MIN_MS[kind], count[kind] * PACE_PER_ENI_MS[kind]));
-      return Math.max(due[kind], this.#lastAskedMs + paceMs);
+    // The first that is due waits for the pace, so that others share its request; but no longer than until a whole batch is
+    // due, or all of them.
+    const nextOf = (kind: 'attach' | 'other', fullMs: number) => {
+      const leastMs = PACE_MIN_MS[kind];
+      const paceMs = Math.min(PACE_MAX_MS[kind], Math.max(leastMs, count[kind] * PACE_PER_ENI_MS[kind]));
+      return Math.max(due[kind], Math.min(this.#lastAskedMs + paceMs, Math.max(fullMs, this.#lastAskedMs + leastMs)));
     };
-    return Math.min(nextOf('attach'), nextOf('other'));
+    return Math.min(
+      nextOf('attach', lastOfBatch(ending.attach)),
+      nextOf('other', Math.min(lastOfBatch(ending.detach), lastOfBatch(ending.delete))),
+    );
   }
 
   /**
@@ -271,6 +285,7 @@ export class EniObserver {
     const verdict = entry.expectation === 'read' ? 'met' : verdictOf(entry.expectation, eni, elapsedMs);
     if (verdict === 'pending') {
       entry.unfinishedMs = elapsedMs;
+      entry.unfinishedPolls += 1;
       entry.dueMs = Math.max(entry.dueMs, nowMs + Math.min(3000, 100 + elapsedMs * 0.1));
       if (nowMs - entry.reportedMs >= REPORT_MS) {
         entry.reportedMs = nowMs;
@@ -295,8 +310,9 @@ export class EniObserver {
       const known = this.#durations[kind];
       const bounds = ended.filter(({ unfinishedMs }) => unfinishedMs > 0);
       const isPrompt = ended.some(({ dueMs }) => nowMs - dueMs <= PROMPT_MS);
-      // The requests of one poll say the same.
-      if (bounds.length === 0 && (!isPrompt || known.lateAtMs === this.#lastAskedMs)) continue;
+      // When these are due was decided before the estimate was last shortened, so they say nothing about it.
+      const isNews = ended.some(({ sinceMs }) => sinceMs > known.lateAtMs);
+      if (bounds.length === 0 && !(isPrompt && isNews)) continue;
       known.answers += 1;
       if (bounds.length === 0) {
         known.lateInARow += 1;
@@ -326,6 +342,13 @@ export class EniObserver {
       if (!deaf) this.#rouse = finish;
     });
   }
+}
+
+/** When the first batch of these is due as a whole, or all of them if they fit into one. */
+function lastOfBatch(dues: readonly number[]): number {
+  if (dues.length === 0) return Number.POSITIVE_INFINITY;
+  if (dues.length <= BATCH_IDS) return Math.max(...dues);
+  return Float64Array.from(dues).sort()[BATCH_IDS - 1] ?? Number.POSITIVE_INFINITY;
 }
 
 function shorteningOf(lateInARow: number): number {
