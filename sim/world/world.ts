@@ -11,6 +11,7 @@ import { VirtualClock } from '../../src/util/test-support/virtual-clock.ts';
 import type { LatencyChanges } from '../cloud/model/account.ts';
 import type { BehaviourChanges } from '../cloud/model/behaviour.ts';
 import { CloudModel } from '../cloud/model/model.ts';
+import type { Snapshot } from '../cloud/model/snapshot.ts';
 import type { FaultPlan } from '../kube/faults.ts';
 import type { Backup } from '../kube/model/cluster.ts';
 import { resourceOfCrd } from '../kube/model/crd.ts';
@@ -74,6 +75,7 @@ export class World {
   readonly clock: VirtualClock;
   readonly random: Random;
   readonly cloud: CloudModel;
+  #cloudSeen: Snapshot | undefined;
   readonly kube: KubeModel;
   readonly vpcId: string;
   readonly podVSwitchId: string;
@@ -350,9 +352,17 @@ export class World {
       podEnis: this.podEnis(),
       networkInterfaces: this.kube.objects(NETWORKINTERFACES).map(this.#readNetworkInterface),
       nodes: this.kube.objects(NODES).map(this.#readNode),
-      cloud: this.cloud.snapshot(this.clock.now()),
+      cloud: this.#cloudState(),
       counters: this.cloud.counters(),
     };
+  }
+
+  /** A snapshot costs a copy of every object, so it is kept until one changes. */
+  #cloudState(): Snapshot {
+    const nowMs = this.clock.now();
+    this.cloud.advance(nowMs);
+    if (this.#cloudSeen?.generation !== this.cloud.generation) this.#cloudSeen = this.cloud.snapshot(nowMs);
+    return { ...this.#cloudSeen, nowMs };
   }
 
   /** Violations of the invariants right now. */
