@@ -15,7 +15,7 @@ const BATCHES_AT_ONCE = 5;
 const LAG_MS = 5000;
 /** While a transition takes long, its owner is woken this often so that it can report. */
 const REPORT_MS = 15_000;
-const PACE_MIN_MS = { attach: 100, other: 300 };
+const PACE_MIN_MS = { attach: 100, other: 500 };
 const PACE_MAX_MS = { attach: 500, other: 1000 };
 /**
  * Reads that arrive together, for example when a Deployment is deleted, share a request; later ones follow the pace.
@@ -69,7 +69,7 @@ interface Watched {
   answeredMs: number;
   /** Its age when it was last seen unfinished; 0 if it never was. */
   unfinishedMs: number;
-  /** How often it was seen unfinished. */
+  /** How often it was seen unfinished when it was due; others only filled a request. */
   unfinishedPolls: number;
   reportedMs: number;
 }
@@ -285,7 +285,7 @@ export class EniObserver {
     const verdict = entry.expectation === 'read' ? 'met' : verdictOf(entry.expectation, eni, elapsedMs);
     if (verdict === 'pending') {
       entry.unfinishedMs = elapsedMs;
-      entry.unfinishedPolls += 1;
+      if (entry.dueMs <= nowMs) entry.unfinishedPolls += 1;
       entry.dueMs = Math.max(entry.dueMs, nowMs + Math.min(3000, 100 + elapsedMs * 0.1));
       if (nowMs - entry.reportedMs >= REPORT_MS) {
         entry.reportedMs = nowMs;
