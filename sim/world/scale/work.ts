@@ -1,6 +1,7 @@
 import { Session } from 'node:inspector/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import * as z from 'zod';
 
 const ROOT = join(import.meta.dirname, '..', '..', '..');
@@ -34,6 +35,8 @@ export class WorkCounter {
   }
 
   static async start(): Promise<WorkCounter> {
+    // Optimised code does not count the calls of a function that it has inlined.
+    for (const flag of ['--no-opt', '--no-maglev']) setFlagsFromString(flag);
     const session = new Session();
     session.connect();
     await session.post('Profiler.enable');
