@@ -3,6 +3,7 @@ export interface ListedEni {
   id: string;
   type: string;
   status: string;
+  /** The second in which it was made: the cloud says no more. */
   createdAtMs?: number | undefined;
 }
 
@@ -15,6 +16,8 @@ export interface OrphanVerdict {
   braked: boolean;
 }
 
+/** An ENI may have been made so long after its `createdAtMs`. */
+const CREATED_WITHIN_MS = 1000;
 /** A larger share of orphans among all ENIs is implausible. */
 const BRAKE_SHARE = 0.2;
 /** Up to this number the share is ignored. */
@@ -30,14 +33,15 @@ export type OrphanHold = 'seenOnce' | 'tooYoung';
 
 /**
  * Why an orphan must not be released yet; undefined when it may be. It must have been an orphan in the previous round
- * and be older than `minimumAgeMs`. An ENI without a creation time must have been seen in two rounds.
+ * and be older than `minimumAgeMs` for certain. An ENI without a creation time must have been seen in two rounds.
  */
 export function holdOf(
   eni: ListedEni,
   orphansBefore: ReadonlySet<string>,
   { minimumAgeMs, nowMs }: { minimumAgeMs: number; nowMs: number },
 ): OrphanHold | undefined {
-  if (nowMs - (eni.createdAtMs ?? Number.NEGATIVE_INFINITY) < minimumAgeMs) return 'tooYoung';
+  const createdByMs = (eni.createdAtMs ?? Number.NEGATIVE_INFINITY) + CREATED_WITHIN_MS;
+  if (nowMs - createdByMs < minimumAgeMs) return 'tooYoung';
   return orphansBefore.has(eni.id) ? undefined : 'seenOnce';
 }
 

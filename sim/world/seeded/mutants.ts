@@ -164,7 +164,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the collector takes young ENIs',
     file: 'src/allocation/orphans.ts',
-    from: "if (nowMs - (eni.createdAtMs ?? Number.NEGATIVE_INFINITY) < minimumAgeMs) return 'tooYoung';\n  return orphansBefore.has(eni.id) ? undefined : 'seenOnce';",
+    from: "if (nowMs - createdByMs < minimumAgeMs) return 'tooYoung';\n  return orphansBefore.has(eni.id) ? undefined : 'seenOnce';",
     to: 'return undefined;',
   },
   {
