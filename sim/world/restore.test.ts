@@ -136,6 +136,21 @@ test('a fixed address that the backup lacks is restored from a newer copy of its
   expect(world.unsettled()).toEqual([]);
 });
 
+test('a fixed address that the backup has only planned is found again with the token of its plan', async () => {
+  const world = await cluster(1);
+  world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
+  await world.until('planned', () => world.podEni('default/db-0') !== undefined, MINUTE_MS);
+  const backup = world.kube.backup();
+  await world.until('bound', () => world.isBound('default/db-0'), MINUTE_MS);
+  const { ipv4, eni } = world.podEni('default/db-0')?.spec.allocations?.[0] ?? {};
+  restore(world, backup);
+  expect(world.podEni('default/db-0')?.spec.allocations?.[0]?.eni.id).toBe('');
+  await world.until('bound again', () => world.isBound('default/db-0'), 3 * MINUTE_MS);
+  expect(world.podEni('default/db-0')?.spec.allocations?.[0]).toMatchObject({ ipv4, eni: { id: eni?.id } });
+  await world.run(MINUTE_MS);
+  expect(world.unsettled()).toEqual([]);
+});
+
 test('a VLAN id that has changed since the backup is corrected in the record', async () => {
   const world = await cluster(1);
   await bound(world, ['a'], 1);

@@ -31,9 +31,16 @@ export class RestoreExcuses {
     }
   }
 
-  /** Records were created from copies. Each names a slot of its node, which others may have taken since the restore. */
-  noteCopies(podEnis: readonly PodEni[]): void {
-    for (const { metadata } of podEnis) this.#copies.add(metadata.uid ?? '');
+  /**
+   * Records were created from copies. Each names a slot of its node, which others may have taken since the restore, and an ENI that
+   * may have been released with a record of the backup.
+   */
+  noteCopies(podEnis: readonly PodEni[], state: WorldState): void {
+    const shown = byId(state);
+    for (const podEni of podEnis) {
+      this.#copies.add(podEni.metadata.uid ?? '');
+      for (const id of idsOf(podEni)) if (!shown.has(id)) this.#misplaced.add(id);
+    }
   }
 
   /** Whether this call had left before the restore. What it does then no living record explains. */
