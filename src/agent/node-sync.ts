@@ -64,7 +64,23 @@ export class NodeSync {
         .filter(({ phase }) => phase !== 'deleting')
         .map(({ attachment }) => attachment);
     // What has no record then may belong to a sandbox whose record cannot be read.
-    return datapath.sync(wanted, { dryRun, nodeOnly, keepLeftovers: records.unreadable.size > 0 });
+    const keepLeftovers = records.unreadable.size > records.ended.size;
+    const report = await datapath.sync(wanted, { dryRun, nodeOnly, keepLeftovers });
+    const hasLeftovers = keepLeftovers || report.failed.some(({ pod }) => pod === undefined);
+    if (!dryRun && !nodeOnly && !hasLeftovers) await this.#forgetEnded();
+    return report;
+  }
+
+  /** The kernel has nothing of the sandboxes whose record could not be read. */
+  async #forgetEnded(): Promise<void> {
+    const { records, onProblem } = this.#options;
+    for (const key of records.ended) {
+      await records
+        .remove(key)
+        .catch((error: unknown) =>
+          onProblem(`the record ${key} could not be removed; the next look tries again`, error),
+        );
+    }
   }
 
   async #rebuild(): Promise<void> {

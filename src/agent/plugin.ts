@@ -176,8 +176,7 @@ export class CniPlugin {
     const { records, datapath, observer } = this.#options;
     const record = records.get(key);
     if (record === undefined) {
-      // The next look removes what the kernel has of it.
-      if (records.unreadable.has(key)) await records.remove(key);
+      records.end(key);
       return;
     }
     await datapath.remove(record.attachment, async (change) => {

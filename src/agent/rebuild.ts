@@ -32,11 +32,11 @@ export interface RebuiltRecord {
 export async function rebuildRecords(options: RebuildOptions): Promise<RebuiltRecord[]> {
   const { records, queue, pods, netns } = options;
   const settled: RebuiltRecord[] = [];
-  for (const key of [...records.unreadable]) {
+  for (const key of [...records.unreadable].filter((each) => !records.ended.has(each))) {
     const taken = new Set(records.all().map(({ attachment }) => attachment.netnsPath));
     const free = (await netns.paths()).filter((path) => !taken.has(path));
     if (free.length === 0) {
-      await records.remove(key);
+      records.end(key);
       settled.push({ key, pod: undefined });
       continue;
     }
@@ -61,7 +61,7 @@ async function rebuildAs(
     .all()
     .some(({ attachment }) => attachment.namespace === pod.namespace && attachment.name === pod.name);
   // Its DEL may have come meanwhile.
-  if (isKnown || !records.unreadable.has(key)) return false;
+  if (isKnown || !records.unreadable.has(key) || records.ended.has(key)) return false;
   const dot = key.lastIndexOf('.');
   const [containerId, ifName] = [key.slice(0, dot), key.slice(dot + 1)];
   const attachment = await findSandbox(pod, containerId, ifName, netnsPaths, waiter, datapath);

@@ -87,6 +87,8 @@ export class RecordStore {
   readonly #records = new Map<string, SandboxRecord>();
   /** Their files stay until they are replaced or removed, so that the next process knows of them too. */
   readonly #unreadable = new Set<string>();
+  /** Those of them whose sandbox has ended. */
+  readonly #ended = new Set<string>();
 
   private constructor(files: RecordFiles) {
     this.#files = files;
@@ -121,6 +123,19 @@ export class RecordStore {
     return this.#unreadable;
   }
 
+  /** Of those, the ones that {@link end} was called for. */
+  get ended(): ReadonlySet<string> {
+    return this.#ended;
+  }
+
+  /**
+   * The sandbox of a record that could not be read has ended, and nothing of it is to be kept. What that was, nobody knows, so the
+   * file stays until a look has removed from the kernel what has no record.
+   */
+  end(key: string): void {
+    if (this.#unreadable.has(key)) this.#ended.add(key);
+  }
+
   get(key: string): SandboxRecord | undefined {
     return this.#records.get(key);
   }
@@ -149,7 +164,7 @@ export class RecordStore {
     }
     // The next process will find it, even if this one fails to make sure of that.
     this.#records.set(key, record);
-    this.#unreadable.delete(key);
+    this.#forget(key);
     await this.#files.sync();
   }
 
@@ -158,7 +173,12 @@ export class RecordStore {
     await this.#files.remove(`${key}.json`);
     await this.#files.sync();
     this.#records.delete(key);
+    this.#forget(key);
+  }
+
+  #forget(key: string): void {
     this.#unreadable.delete(key);
+    this.#ended.delete(key);
   }
 
   async #write(name: string, text: string): Promise<void> {

@@ -99,6 +99,62 @@ test('a damaged record of a sandbox that is gone keeps nothing', async () => {
   expect(machine.disk.names()).toEqual([`corrupt/${recordNameOf(sandbox.id)}`]);
 });
 
+/** Sandboxes of which the kernel has something at some time from now on, and the disk has no record. */
+function unrecorded({ kernel, disk }: Machine): ReadonlySet<string> {
+  const found = new Set<string>();
+  kernel.subscribe(({ containerId, after }) => {
+    if (after !== undefined && !disk.isDurable(recordNameOf(containerId))) found.add(containerId);
+  });
+  return found;
+}
+
+test('a record that cannot be read stays after DEL until the kernel has nothing of its sandbox', async () => {
+  const script = { isFailing: false };
+  const { world: made, machine } = await cluster(({ operation }) =>
+    script.isFailing && operation === 'disk read' ? { kind: 'failed' } : undefined,
+  );
+  const sandbox = await running(made, machine);
+  const found = unrecorded(machine);
+  machine.kubelet.linger(sandbox.pod.uid, made.clock.monotonicMs() + 10_000);
+  script.isFailing = true;
+  machine.killAgent(1000);
+  made.deletePod(KEY, 0);
+  await made.run(9000);
+  expect(isWired(machine, sandbox)).toBe(true);
+  await made.run(40_000);
+  expect([...found]).toEqual([]);
+  expect(machine.kernel.wirings.size).toBe(0);
+  expect(machine.disk.names()).toEqual([`corrupt/${recordNameOf(sandbox.id)}`]);
+});
+
+test('a damaged record of a sandbox that is gone stays until the kernel has nothing of it, however often the agent ends', async () => {
+  const script = { kills: 0 };
+  const { world: made, machine } = await cluster(({ operation }) => {
+    if (operation !== 'kernel remove-leftover' || script.kills === 0) return undefined;
+    script.kills -= 1;
+    return { kind: 'killed', side: 'before' };
+  });
+  const sandbox = await running(made, machine);
+  machine.disk.damage(recordNameOf(sandbox.id));
+  made.deletePod(KEY, 0);
+  machine.killAgent(5000);
+  script.kills = 2;
+  machine.kubelet.resetRuntime();
+  const hasRecord: boolean[] = [];
+  await made.until(
+    'the end',
+    () => {
+      if (machine.kernel.wirings.size > 0) hasRecord.push(machine.disk.names().includes(recordNameOf(sandbox.id)));
+      return machine.kernel.wirings.size === 0;
+    },
+    60_000,
+  );
+  expect(script.kills).toBe(0);
+  expect(hasRecord).not.toContain(false);
+  await made.run(1000);
+  expect(machine.disk.names()).toEqual([`corrupt/${recordNameOf(sandbox.id)}`]);
+});
+
 test('an agent that does not know its node yet reports no sandbox as gone for good', async () => {
   let isAdding = false;
   const { world: made, machine } = await cluster(({ operation }) => {

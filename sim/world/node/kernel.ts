@@ -210,7 +210,8 @@ export class SimulatedDatapath implements Datapath {
       if (!dryRun) await this.#change(kind === 'removed' ? 'remove-leftover' : 'repair', effect);
       report[kind].push({ object: 'link', message });
     } catch (error) {
-      report.failed.push({ object: 'link', pod: message, message: errorMessage(error) });
+      const pod = kind === 'removed' ? {} : { pod: message };
+      report.failed.push({ object: 'link', ...pod, message: errorMessage(error) });
     }
   }
 

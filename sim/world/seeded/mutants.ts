@@ -284,8 +284,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'while a record cannot be read, what has none is removed',
     file: 'src/agent/node-sync.ts',
-    from: 'keepLeftovers: records.unreadable.size > 0',
-    to: 'keepLeftovers: false',
+    from: 'keepLeftovers = records.unreadable.size > records.ended.size',
+    to: 'keepLeftovers = false',
   },
   {
     name: 'what a crash left half done is kept',
