@@ -248,6 +248,7 @@ export class Reflector<T extends HasMetadata> {
         ...(initial === undefined ? { resourceVersion: this.#resumeFrom } : { sendInitialEvents: true }),
       });
       this.#contact();
+      guard.opened();
       for await (const event of events) {
         eventCount += 1;
         this.#contact();

@@ -7,7 +7,7 @@ export interface WatchGuardOptions {
   signal: AbortSignal;
   /** Names the watch in errors. */
   what: string;
-  /** Time limit of the whole watch. */
+  /** Time limit of the whole watch, from the server's answer on. Before it, the request has a limit of its own. */
   limitMs: number;
   /** Maximum time without data. */
   silenceLimitMs: number;
@@ -17,7 +17,7 @@ export interface WatchGuardOptions {
 export class WatchGuard {
   readonly #options: WatchGuardOptions;
   readonly #abort = new AbortController();
-  readonly #startedMs: number;
+  #startedMs: number;
   readonly #onParentAbort = () => this.#abort.abort(this.#options.signal.reason);
   #silenceLimitMs: number;
   #lastSignMs: number;
@@ -41,6 +41,13 @@ export class WatchGuard {
   /** Why the guard ended the watch; undefined if it did not. */
   get reason(): TransportError | undefined {
     return this.#reason;
+  }
+
+  /** The server has answered: by now its own time for the watch has begun. */
+  opened(): void {
+    this.#startedMs = this.#options.clock.monotonicMs();
+    this.alive();
+    this.#plan();
   }
 
   /** Data arrived. Cheap: the timer checks it when it fires. */
