@@ -170,6 +170,7 @@ export class Agent {
     this.#reporter.start();
     this.#answerRelease = answerReleases({
       podEnis: this.#view.podEnis.store,
+      pods: this.#view.pods.store,
       records: this.#records,
       queue: this.#queue,
       reporter: this.#reporter,

@@ -219,9 +219,10 @@ test('of a PodENI that leaves is said that no sandbox has it, unless one does', 
   const released: string[] = [];
   answerReleases({
     podEnis: view.podEnis,
+    pods: view.pods,
     records: bench.records,
     queue: bench.queue,
-    reporter: { released: ({ uid }) => released.push(uid) },
+    reporter: { released: ({ uid }) => released.push(uid), gone: () => undefined },
   });
   const leave = (name: string, phase: 'Bind' | 'Binding' | 'Detaching', deleted = true) => {
     const podEni = aPodEni(name);

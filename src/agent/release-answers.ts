@@ -4,22 +4,24 @@ import type { Store } from '../kube/store.ts';
 import { keyOf } from '../kube/types.ts';
 import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { RecordStore } from './records.ts';
+import type { Pod } from './resources.ts';
 import type { RuntimeReporter } from './runtime-reporter.ts';
 
 /**
  * Tells the control plane for each PodENI that leaves, now or later, that no sandbox has its addresses. An existing sandbox is
- * reported at its DEL; this covers pods that never had one here, and reports that a crash has lost. No ADD can follow the report:
- * in the pod's queue it sees that the PodENI leaves.
+ * reported at its DEL; this covers pods that never had one here, those that go after their last one, and reports that a crash has
+ * lost. No ADD can follow the report: in the pod's queue it sees that the PodENI leaves, or that the pod is gone.
  *
  * @returns looks again at the PodENI of this key, because a sandbox of its pod is gone
  */
 export function answerReleases(options: {
   podEnis: Store<PodEni>;
+  pods: Store<Pod>;
   records: RecordStore;
   queue: KeyedQueue;
-  reporter: Pick<RuntimeReporter, 'released'>;
+  reporter: Pick<RuntimeReporter, 'released' | 'gone'>;
 }): (key: string) => void {
-  const { podEnis, records, queue, reporter } = options;
+  const { podEnis, pods, records, queue, reporter } = options;
   const answer = async (key: string) => {
     const podEni = podEnis.get(key);
     if (podEni === undefined || !leaves(podEni)) return;
@@ -31,6 +33,16 @@ export function answerReleases(options: {
   const lookAt = (podEni: PodEni) => {
     if (leaves(podEni)) look(keyOf(podEni.metadata));
   };
+  const part = ({ metadata }: Pod) => {
+    const { namespace = '', name, uid = '' } = metadata;
+    void queue.run(keyOf(metadata), async () => reporter.gone({ namespace, name, uid }));
+  };
+  pods.addHandler({
+    onUpdate: (before, pod) => {
+      if (before.metadata.uid !== pod.metadata.uid) part(before);
+    },
+    onDelete: part,
+  });
   podEnis.addHandler({ onAdd: lookAt, onUpdate: (_, podEni) => lookAt(podEni) });
   return look;
 }

@@ -38,6 +38,8 @@ export class RuntimeReporter {
   readonly #pending = new Map<string, { podId: string; state: SandboxState; atMs: number }>();
   /** Pods whose latest state is `deleted`, written or not, by uid, with its time. */
   readonly #deleted = new Map<string, { podId: string; atMs: number }>();
+  /** Pods whose latest state is another, written or not, by uid. */
+  readonly #initial = new Set<string>();
   #isPrepared = false;
   #isClosed = false;
   #timer: { call: ScheduledCall; dueMs: number } | undefined;
@@ -81,14 +83,24 @@ export class RuntimeReporter {
     const atMs = this.#clock.now();
     const podId = `${namespace}/${name}`;
     this.#pending.set(uid, { podId, state, atMs });
-    if (state === 'deleted') this.#deleted.set(uid, { podId, atMs });
-    else this.#deleted.delete(uid);
+    if (state === 'deleted') {
+      this.#deleted.set(uid, { podId, atMs });
+      this.#initial.delete(uid);
+    } else {
+      this.#deleted.delete(uid);
+      this.#initial.add(uid);
+    }
     this.#plan(GATHER_MS[state]);
   }
 
   /** Reports that the pod has no sandbox and will get none, unless that was reported already. */
   released(pod: ReportedPod): void {
     if (!this.#deleted.has(pod.uid)) this.report(pod, 'deleted');
+  }
+
+  /** The pod is gone. Its last sandbox may have gone before it, when there was to be another one. */
+  gone(pod: ReportedPod): void {
+    if (this.#initial.has(pod.uid) && !this.#hasSandbox(pod.uid)) this.report(pod, 'deleted');
   }
 
   /**
@@ -201,6 +213,7 @@ export class RuntimeReporter {
 
   #correct({ status }: NodeRuntime): void {
     const said = status?.pods ?? {};
+    for (const uid of this.#initial) if (!this.#pending.has(uid)) this.#initial.delete(uid);
     for (const uid of new Set([...Object.keys(said), ...this.#deleted.keys()])) {
       if (this.#pending.has(uid)) continue;
       const entry = said[uid];
@@ -215,6 +228,7 @@ export class RuntimeReporter {
       this.#deleted.delete(uid);
       if (!this.#isUsed(pod)) this.report(pod, 'deleted');
       else if (saysDeleted(entry)) this.report(pod, 'initial');
+      else if (entry !== undefined) this.#initial.add(uid);
     }
   }
 

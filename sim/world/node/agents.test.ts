@@ -261,3 +261,22 @@ test('a restored backup that says that a sandbox is gone is corrected when the p
   expect(saysGone(made, first)).toBe(true);
   await made.until('taken back again', () => !saysGone(made, first), 30_000);
 });
+
+test('a pod that goes after its last sandbox is reported as gone', async () => {
+  const { world: made, machine } = await cluster();
+  const sandbox = await running(made, machine);
+  machine.kubelet.pause();
+  void machine.runtime.stop(sandbox);
+  await made.run(2000);
+  expect([isWired(machine, sandbox), saysGone(made, sandbox)]).toEqual([false, false]);
+  // Nothing waits for its report.
+  made.kube.patch(
+    { resource: PODENIS, namespace: 'default', name: 'a', subresource: '' },
+    'application/merge-patch+json',
+    { metadata: { finalizers: null } },
+    { actor: 'user', nowMs: made.clock.now() },
+  );
+  made.deletePod(KEY, 0);
+  await made.run(2000);
+  expect(saysGone(made, sandbox)).toBe(true);
+});
