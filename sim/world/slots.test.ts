@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from './script.ts';
-import { World, type WorldOptions } from './world.ts';
+import { INSTANCE_TYPE, World, type WorldOptions } from './world.ts';
 
 /* Slots of a node: which pods have one, which wait, and which are woken. */
 
@@ -13,7 +13,10 @@ let script: FaultScript;
 afterEach(() => world?.end());
 
 /** A node with its trunk, and a replica that leads. */
-async function smallNode(options: WorldOptions = {}): Promise<{ world: World; nodeName: string }> {
+async function smallNode(
+  options: WorldOptions = {},
+  instanceType = SMALL,
+): Promise<{ world: World; nodeName: string }> {
   script = new FaultScript();
   const made = new World({
     config: { leaderElection: false, ...options.config },
@@ -21,7 +24,7 @@ async function smallNode(options: WorldOptions = {}): Promise<{ world: World; no
     onCloudCall: script.onCloudCall,
   });
   world = made;
-  const { name } = made.addNode(SMALL);
+  const { name } = made.addNode(instanceType);
   made.startReplica();
   await made.until('the trunk is attached', () => made.trunkOf(name) !== undefined, 60_000);
   return { world: made, nodeName: name };
@@ -121,4 +124,36 @@ test('pods of a lost trunk keep their slots, also from pods that have waited for
   await world.until('they are its members', () => world.unsettled().length === 0, 5 * 60_000);
   expect(['x', 'y', 'z'].every(bound)).toBe(true);
   expect(bound('waits')).toBe(false);
+});
+
+/** The instance of the node is replaced by a small one, and the control plane does not hear of it for minutes. */
+function replaceUnheard(world: World, nodeName: string): void {
+  const [node] = world.state().nodes;
+  for (const watch of world.replicas[0]?.transport.watches ?? []) if (watch.call.resource === 'nodes') watch.freeze();
+  world.deleteNode(nodeName);
+  world.cloud.releaseInstance(node?.spec.nodeMetadata?.instanceID ?? '', world.clock.now());
+  world.addNode(SMALL, nodeName);
+}
+
+test('pods that were planned for the instance before get slots of the next one before younger pods', async () => {
+  const { world, nodeName } = await smallNode();
+  replaceUnheard(world, nodeName);
+  for (const name of ['a', 'b', 'c', 'x', 'y', 'z']) {
+    world.createPod({ name, nodeName });
+    await world.run(1000);
+  }
+  await world.until('three have networks', () => world.countOf('Bind') === 3, 5 * 60_000);
+  expect(['a', 'b', 'c'].filter((name) => !world.isBound(`default/${name}`))).toEqual([]);
+});
+
+test('when more pods were planned for the instance before than the next one has slots for, they take turns', async () => {
+  const { world, nodeName } = await smallNode({}, INSTANCE_TYPE);
+  replaceUnheard(world, nodeName);
+  const names = ['a', 'b', 'c', 'd', 'e'];
+  for (const name of names) world.createPod({ name, nodeName });
+  await world.until('three have networks', () => world.countOf('Bind') === 3, 5 * 60_000);
+  const isWaiting = (name: string) => !world.isBound(`default/${name}`);
+  const waiting = names.filter(isWaiting);
+  for (const name of names) if (!waiting.includes(name)) world.deletePod(`default/${name}`, 0);
+  await world.until('the others have them', () => !waiting.some(isWaiting), 2 * 60_000);
 });

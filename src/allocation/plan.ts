@@ -30,8 +30,12 @@ export interface NodeView {
 
 /** How many pod interfaces a node can have. Undefined while a trunk that it needs is missing. */
 export function slotLimitOf(node: NodeView): number | undefined {
-  if (node.exclusive) return node.eniLimit;
-  return node.trunkEniId === undefined ? undefined : node.memberLimit;
+  return node.exclusive || node.trunkEniId !== undefined ? slotsOf(node) : undefined;
+}
+
+/** How many pod interfaces a node can have once it has all that it needs. */
+export function slotsOf({ exclusive, eniLimit, memberLimit }: NodeView): number {
+  return exclusive ? eniLimit : memberLimit;
 }
 
 /** One interface that a pod requests. */

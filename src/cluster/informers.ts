@@ -85,6 +85,7 @@ export function createInformers(options: {
           const trunk = podEni.status?.phase === 'Unbind' ? undefined : targetOf(podEni)?.trunkENIID;
           return trunk === undefined ? [] : [trunk];
         },
+        node: ({ spec }) => (spec.target === undefined ? [] : [spec.target.nodeName]),
         networking: (podEni) =>
           (podEni.spec.allocations ?? []).flatMap(({ intent }) =>
             intent?.networking === undefined ? [] : [intent.networking],

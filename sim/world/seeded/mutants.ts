@@ -151,9 +151,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'slots of records are not counted when a term starts',
-    file: 'src/controllers/pod-eni/controller.ts',
-    from: 'capacity.slots.reserve(key, target.instanceID, podEni.spec.allocations?.length ?? 1);',
-    to: 'if (podEni.status?.phase === undefined) capacity.slots.reserve(key, target.instanceID, podEni.spec.allocations?.length ?? 1);',
+    file: 'src/controllers/pod-eni/slot-claims.ts',
+    from: 'capacity.slots.reserve(key, next ?? target.instanceID, count);',
+    to: 'if (podEni.status?.phase === undefined) capacity.slots.reserve(key, next ?? target.instanceID, count);',
   },
   {
     name: 'the quota is not charged',

@@ -6,7 +6,6 @@ import {
   type PodView,
   type Snapshot,
   type Step,
-  targetOf,
 } from '../../allocation/lifecycle.ts';
 import { type Capacity, planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
@@ -14,9 +13,9 @@ import { withSecurityGroups } from '../../allocation/security-groups.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { nodeView } from '../../cluster/node-view.ts';
-import { isFinished, podView } from '../../cluster/pod-view.ts';
+import { podView } from '../../cluster/pod-view.ts';
 import type { Pod } from '../../cluster/resources.ts';
-import { ANNOTATION_POD_UID, FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from '../../crds/names.ts';
+import { FINALIZER_POD_ENI, FINALIZER_POD_ENI_LEGACY } from '../../crds/names.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
 import { isChecked, type PodNetworking } from '../../crds/pod-networking.ts';
 import type { KubeClient } from '../../kube/client.ts';
@@ -38,6 +37,7 @@ import { InterfaceExecutor, type InterfaceExecutorContext, type InterfaceWork } 
 import { OperationLog } from './operation-log.ts';
 import { ownerRuns, podIsGone } from './pod-read.ts';
 import { Reporter } from './reporter.ts';
+import { SlotClaims } from './slot-claims.ts';
 import { watchMatching } from './watch-matching.ts';
 import { PodEniWriter } from './writer.ts';
 
@@ -82,6 +82,7 @@ export class PodEniController {
   readonly #admitter: PodAdmitter;
   readonly #reporter: Reporter;
   readonly #bindReport: BindReport;
+  readonly #claims: SlotClaims;
   readonly #operations = new OperationLog();
   /** Names of unbound records that were seen to have a pod now. */
   readonly #successors = new Set<string>();
@@ -92,6 +93,7 @@ export class PodEniController {
     this.#writer = new PodEniWriter({ client, store: informers.podEnis.store, clock, operations: this.#operations });
     this.#reporter = new Reporter({ writer: this.#writer, events, clock });
     this.#bindReport = new BindReport(context);
+    this.#claims = new SlotClaims(context);
     this.#interfaces = new InterfaceExecutor(context, {
       writer: this.#writer,
       reporter: this.#reporter,
@@ -121,33 +123,15 @@ export class PodEniController {
         },
       }),
       watchMatching(this.#context),
+      this.#claims.watches(),
       watch(informers.nodeRuntimes, { changed: newlyDeleted }),
     ];
   }
 
   #seen(podEni: PodEni, origin: ChangeOrigin): readonly string[] {
-    this.#claim(podEni);
+    this.#claims.claim(podEni);
     // Our own write comes from a reconcile that continues anyway.
     return origin === 'write' ? [] : [keyOf(podEni.metadata)];
-  }
-
-  /**
-   * Reserves the slots that a record holds: at the start of a term, and when someone else, such as the previous leader,
-   * creates or changes it.
-   */
-  #claim(podEni: PodEni): void {
-    const { informers, capacity } = this.#context;
-    const key = keyOf(podEni.metadata);
-    const target = targetOf(podEni);
-    if (target === undefined) return;
-    const pod = informers.pods.store.get(key);
-    const isTaken =
-      pod !== undefined &&
-      !isFinished(pod) &&
-      pod.metadata.uid === podEni.metadata.annotations?.[ANNOTATION_POD_UID] &&
-      pod.spec.nodeName === target.nodeName;
-    if (podEni.status?.phase === 'Unbind' && !isTaken) return;
-    capacity.slots.reserve(key, target.instanceID, podEni.spec.allocations?.length ?? 1);
   }
 
   /** A PodENI vanished, whoever removed it: its slots are free. */
