@@ -4,7 +4,7 @@ import { isRecord } from '../../../src/util/json.ts';
 import type { Backup } from '../../kube/model/cluster.ts';
 import { unrecorded, type WorldState } from '../invariants.ts';
 import { recreate, savedReservations } from '../operator.ts';
-import type { World } from '../world.ts';
+import { PODENIS, type World } from '../world.ts';
 import type { Act } from './plan.ts';
 import { idsOf, RestoreExcuses } from './restored.ts';
 
@@ -30,6 +30,8 @@ export class Restores {
   onRestored: () => void = () => undefined;
   readonly #options: RestoresOptions;
   readonly #backups = new Backups();
+  /** Nodes of records that were created from copies. */
+  readonly #copiedTo = new Set<string>();
   /** What is left to do of the last restore. */
   #bringCopies: (() => void) | undefined;
 
@@ -47,9 +49,13 @@ export class Restores {
     const backup = this.#backups.newestBefore(world.clock.monotonicMs() - ageMs);
     if (backup === undefined) return;
     const before = world.state();
-    const saved = savedReservations(world);
+    const copies = savedReservations(world);
     world.restore(backup, isBumped ? { bumpRevision: BUMP_REVISION } : {});
     compareNodes(world, instances);
+    // What is deleted from now on is not to come back.
+    const lacking = copies.filter(
+      ({ metadata: { namespace, name } }) => !world.kube.peek(PODENIS, { namespace, name }),
+    );
     const replicas = world.replicas.map(({ name }) => name);
     const after = world.state();
     const kept = new Set(unrecorded(after).map(({ id }) => id));
@@ -59,9 +65,10 @@ export class Restores {
     const bringCopies = () => {
       if (this.#bringCopies !== bringCopies) return;
       this.#bringCopies = undefined;
-      const copied = recreate(world, saved);
+      const copied = recreate(world, lacking);
       this.#checkKept(copied.flatMap(idsOf).filter((id) => kept.has(id)));
       this.excuses.noteCopies(copied, world.state());
+      for (const { spec } of copied) this.#copiedTo.add(spec.target?.nodeName ?? '');
     };
     this.#bringCopies = bringCopies;
     world.clock.schedule(copiesMs, bringCopies);
@@ -70,6 +77,22 @@ export class Restores {
   /** Nothing is left for later. */
   finish(): void {
     this.#bringCopies?.();
+  }
+
+  /** People delete a pod that is refused because a copy has come late, and its node has more records than slots (docs/operate.md). */
+  attend(): void {
+    const { world } = this.#options;
+    const { nodes, podEnis } = world.state();
+    for (const { metadata, spec } of nodes) {
+      if (!this.#copiedTo.has(metadata.name)) continue;
+      const records = podEnis.filter(
+        ({ spec: { target }, status }) => target?.nodeName === metadata.name && status?.phase !== 'Unbind',
+      );
+      if (records.length <= (spec.nodeCap?.memberAdapterLimit ?? 0)) continue;
+      const refused = records.filter(isRefused).map(({ metadata: { namespace, name } }) => ({ namespace, name }));
+      const pod = refused.find((place) => world.kube.peek('pods', place) !== undefined);
+      if (pod !== undefined) world.deletePod(`${pod.namespace}/${pod.name}`, 0);
+    }
   }
 
   /** What a backup does not know is an orphan, and stays for ten minutes, so that its record can be restored from a copy. */
@@ -87,6 +110,11 @@ function lostPods(before: WorldState, after: WorldState): string[] {
   const owners = new Map(after.podEnis.flatMap((podEni) => idsOf(podEni).map((id) => [id, ownerOf(podEni)] as const)));
   const isLost = (podEni: PodEni) => idsOf(podEni).some((id) => owners.get(id) !== ownerOf(podEni));
   return before.podEnis.filter(isLost).map(ownerOf);
+}
+
+/** The cloud has no slot for it. */
+function isRefused({ status }: PodEni): boolean {
+  return status?.conditions?.some(({ message }) => message?.includes('EniPerInstanceLimitExceeded')) === true;
 }
 
 function ownerOf({ metadata }: PodEni): string {

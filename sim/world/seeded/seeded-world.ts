@@ -141,6 +141,7 @@ export class SeededWorld {
   /** People do what the control plane asks for. */
   attend(): void {
     this.#operator.attend();
+    this.restores.attend();
   }
 
   /** Pods that are to have a network: they exist, are not being deleted, and their node exists. */

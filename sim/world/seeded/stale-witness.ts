@@ -106,7 +106,8 @@ export class StaleWitness {
     if (users.strippedWhileLeaving.has(eni.id)) return;
     const { ids, tokens } = recordedIn(world.state());
     if (ids.has(eni.id) || tokens.has(eni.tags[TAG_ATTEMPT] ?? '')) return;
-    const ageMs = world.clock.now() - eni.creationTimeMs;
+    // The cloud says when it was created in whole seconds.
+    const ageMs = world.clock.now() - Math.floor(eni.creationTimeMs / 1000) * 1000;
     if (ageMs < MINIMUM_AGE_MS)
       this.#problems.push(`I3: ${eni.id}, which no object names, is released at the age of ${ageMs / 1000} s`);
   }
