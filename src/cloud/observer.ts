@@ -15,7 +15,7 @@ const BATCHES_AT_ONCE = 5;
 const LAG_MS = 5000;
 /** While a transition takes long, its owner is woken this often so that it can report. */
 const REPORT_MS = 15_000;
-const PACE_MIN_MS = { attach: 100, other: 500 };
+const PACE_MIN_MS = { attach: 100, other: 400 };
 const PACE_MAX_MS = { attach: 500, other: 1000 };
 /**
  * Reads that arrive together, for example when a Deployment is deleted, share a request; later ones follow the pace.
