@@ -4,6 +4,7 @@ import { type PodNetworking, podNetworkingSchema } from '../../crds/pod-networki
 import type { Eni, EniObservation, EniStatus } from '../../ecs/eni.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import { clientTokenOf, ownershipTags } from '../identity.ts';
+import { type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } from '../interface-step.ts';
 import type { Operation, OperationFailure, OperationKind } from '../operation.ts';
 
 /** The moment at which these tests make decisions. */
@@ -14,6 +15,18 @@ export const ALLOCATION_TYPE = {
   fixedForever: { type: 'Fixed', releaseStrategy: 'Never' },
   fixedTtl: { type: 'Fixed', releaseStrategy: 'TTL', releaseAfter: '10m' },
 } as const;
+
+export const FAILURE_KINDS: readonly OperationFailure['kind'][] = [
+  'throttled',
+  'unavailable',
+  'exhausted',
+  'limit',
+  'state',
+  'notFound',
+  'token',
+  'forbidden',
+  'invalid',
+];
 
 export function intent(changes: Partial<CreateIntent> = {}): CreateIntent {
   return { attempt: 1, clientToken: TOKEN, createdAt: rfc3339(NOW_MS - 3600_000), networking: 'pn', ...changes };
@@ -133,6 +146,12 @@ export function failed(
     failures: options.failures ?? 1,
     ...(options.unansweredMsAgo === undefined ? {} : { unansweredMs: NOW_MS - options.unansweredMsAgo }),
   };
+}
+
+/** The next step of {@link allocation}, which belongs to {@link TARGET}, unless the view says otherwise. */
+export function interfaceStep(goal: Goal, view: Partial<InterfaceView>): InterfaceStep {
+  const known = { allocation: allocation(), fixed: false, bound: false, target: TARGET, ...view };
+  return nextInterfaceStep(goal, known, CLUSTER, NOW_MS);
 }
 
 export function podNetworking(spec: object = {}, changes: { name?: string; generation?: number } = {}): PodNetworking {
