@@ -1,31 +1,6 @@
 import { type Random, seededRandom } from '../../../src/util/random.ts';
+import type { NodeAct } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
-
-/** What happens to nodes that have a node agent. On other nodes it does nothing. */
-export type NodeAct =
-  | { kind: 'kill-agent'; node: number; forMs: number }
-  /** As an upgrade does: with a signal. */
-  | { kind: 'replace-agent'; node: number }
-  | { kind: 'stall-agent'; node: number; forMs: number }
-  | { kind: 'freeze-agent-watches'; node: number }
-  | { kind: 'break-agent-watches'; node: number }
-  /** Somebody removes its files; it is restarted. */
-  | { kind: 'lose-records'; node: number; forMs: number }
-  /** A file is cut off; it is restarted. */
-  | { kind: 'damage-record'; node: number; record: number; forMs: number }
-  /** It loses power. */
-  | { kind: 'reboot-node'; node: number; forMs: number }
-  | { kind: 'stop-kubelet'; node: number; forMs: number }
-  /** The object is deleted by force, and the containers go on. */
-  | { kind: 'abandon-pod'; pod: number; forMs: number }
-  /** The pod gets another sandbox; `isLate`: the ADD of that comes before the DEL of the failed one. */
-  | { kind: 'fail-sandbox'; pod: number; isLate: boolean }
-  /** It ends again and again, so long after each start. */
-  | { kind: 'crash-loop'; node: number; times: number; lifeMs: number }
-  /** The runtime loses its state: it ends every sandbox and remembers none. `isMidAdd`: when the agent adds the next one, and dies with it. */
-  | { kind: 'reset-runtime'; node: number; isMidAdd: boolean }
-  /** The runtime calls GC. */
-  | { kind: 'collect-sandboxes'; node: number };
 
 export interface NodePlan {
   /** Nodes with an agent, by number. */

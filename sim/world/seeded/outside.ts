@@ -2,8 +2,8 @@ import type { KubeObject } from '../../kube/model/objects.ts';
 import type { CloudCall } from '../cloud-link.ts';
 import type { WorldReplica } from '../replica.ts';
 import { PODENIS, PODNETWORKINGS, type World } from '../world.ts';
+import type { OutsideAct } from './acts.ts';
 import type { SeededFaults } from './faults.ts';
-import type { OutsideAct } from './outside-plan.ts';
 
 const UNAVAILABLE = { code: 'ServiceUnavailable', status: 503 };
 const EXPIRED = { code: 'InvalidSecurityToken.Expired', status: 400 };

@@ -1,12 +1,8 @@
 import { type Random, seededRandom } from '../../../src/util/random.ts';
+import { type Act, NETWORKINGS, type Networking } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
-import { type NodeAct, nodePlanOf } from './node-plan.ts';
-import { type OutsideAct, outsidePlanOf } from './outside-plan.ts';
-import { type Surroundings, type SurroundingsAct, surroundingsOf } from './surroundings.ts';
-
-/** PodNetworkings of the workload. Pods of the two fixed ones belong to a StatefulSet. */
-export const NETWORKINGS = ['elastic', 'fixed', 'never'] as const;
-export type Networking = (typeof NETWORKINGS)[number];
+import { nodePlanOf } from './node-plan.ts';
+import { type Surroundings, surroundingsOf } from './surroundings.ts';
 
 /** vSwitches that PodNetworkings may name. */
 const V_SWITCHES = 2;
@@ -17,53 +13,6 @@ export const PODS: readonly { name: string; networking: Networking }[] = [
   ...Array.from({ length: 3 }, (_, at) => ({ name: `db-${at}`, networking: 'fixed' as const })),
   ...Array.from({ length: 2 }, (_, at) => ({ name: `keep-${at}`, networking: 'never' as const })),
 ];
-
-/** What users do to objects and ENIs. */
-export type UserAct =
-  | { kind: 'create-pod'; pod: number; node: number }
-  | { kind: 'delete-pod'; pod: number; isForced: boolean }
-  | { kind: 'replace-pod'; pod: number; node: number }
-  /** A pod that is gone after a moment, in whatever state its interface is then. */
-  | { kind: 'flash-pod'; pod: number; node: number; forMs: number }
-  | { kind: 'delete-podeni'; pod: number }
-  | { kind: 'strip-podeni'; pod: number }
-  | { kind: 'delete-mirror'; pod: number }
-  | { kind: 'detach-eni'; pod: number }
-  | { kind: 'delete-eni'; pod: number }
-  | { kind: 'delete-trunk'; node: number }
-  | { kind: 'edit-networking'; networking: Networking; vSwitches: readonly number[]; groups: readonly number[] }
-  | Exclude<SurroundingsAct, CloudAct>;
-
-/** What happens to replicas. */
-export type ReplicaAct =
-  | { kind: 'kill-replica'; replica: number; forMs: number }
-  | { kind: 'stall-replica'; replica: number; forMs: number }
-  | { kind: 'freeze-watches'; replica: number }
-  /** The watches of a replica freeze, and after a while it is the only one that is left. */
-  | { kind: 'late-takeover'; replica: number; afterMs: number; forMs: number }
-  | { kind: 'break-watches'; replica: number };
-
-/** How the cloud behaves. */
-export type CloudAct =
-  | { kind: 'throttle'; action: string; limit: number; forMs: number }
-  | { kind: 'fail-attachments'; outcome: 'fails' | 'hangs'; count: number }
-  | { kind: 'lag-lists'; createdMs: number; deletedMs: number; forMs: number }
-  | Extract<SurroundingsAct, { kind: 'delay-creations' }>;
-
-/** What happens to the system. Pods, nodes and replicas are given by number. */
-export type Act =
-  | UserAct
-  | ReplicaAct
-  | CloudAct
-  | { kind: 'remove-node'; node: number }
-  | { kind: 'add-node'; node: number }
-  /**
-   * etcd is restored from a backup, with bumped revisions or without. The control plane is stopped before, and started after
-   * `forMs`; after `copiesMs` the operator creates the PodENIs of fixed addresses that the backup lacks from newer copies.
-   */
-  | { kind: 'restore-backup'; ageMs: number; isBumped: boolean; forMs: number; copiesMs: number }
-  | NodeAct
-  | OutsideAct;
 
 /** What the workload throttles, and what a small quota holds for. */
 export const CHANGING_APIS = [
@@ -140,22 +89,13 @@ export function planOf(seed: number): Plan {
     act: actOf(random, { replicas, nodes }),
   }));
   const rates = ratesOf(random);
-  const size = { nodes, pods: PODS.length, workloadMs: WORKLOAD_MS };
+  const size = { replicas, nodes, pods: PODS.length, vSwitches: V_SWITCHES, workloadMs: WORKLOAD_MS };
   const onNodes = nodePlanOf(seed, size);
-  const { pace, collectorMs, isShortOfAddresses, ...around } = surroundingsOf(seed, size);
-  const limit = around.rateLimit ?? rateLimit;
-  const outside = outsidePlanOf(seed, {
-    ...{ replicas, nodes, vSwitches: V_SWITCHES, networkings: NETWORKINGS.length },
-    ...{ workloadMs: WORKLOAD_MS, isQuotaCounted: limit !== undefined },
-  });
-  const all = [...steps, ...onNodes.steps, ...outside, ...around.steps]
+  const { pace, steps: around, surroundings, ...limited } = surroundingsOf(seed, size, rateLimit);
+  const all = [...steps, ...onNodes.steps, ...around]
     .map(({ atMs, act }) => ({ atMs: atMs * pace, act }))
     .sort((a, b) => a.atMs - b.atMs);
-  return {
-    ...{ seed, replicas, nodes, rates, steps: all, agents: onNodes.agents },
-    rateLimit: limit,
-    surroundings: { collectorMs, isShortOfAddresses },
-  };
+  return { seed, replicas, nodes, rates, steps: all, agents: onNodes.agents, surroundings, ...limited };
 }
 
 /** Some seeds have no faults at all, most have a few kinds, some have all of them. */

@@ -5,7 +5,7 @@ import type { Backup } from '../../kube/model/cluster.ts';
 import { unrecorded, type WorldState } from '../invariants.ts';
 import { recreate, savedReservations } from '../operator.ts';
 import { PODENIS, type World } from '../world.ts';
-import type { Act } from './plan.ts';
+import type { Act } from './acts.ts';
 import { idsOf, RestoreExcuses } from './restored.ts';
 
 /** As the documentation of etcd recommends. */

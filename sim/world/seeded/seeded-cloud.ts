@@ -1,6 +1,6 @@
 import type { CloudCall, CloudFault } from '../cloud-link.ts';
 import type { World } from '../world.ts';
-import type { CloudAct } from './plan.ts';
+import type { CloudAct } from './acts.ts';
 
 /** With the longest delay, and a list that lags, the ENI still appears within 30 s of the intent. */
 const YOUNG_MS = 4000;

@@ -4,8 +4,8 @@ import type { Machine, MachineOptions } from '../node/machine.ts';
 import type { MachineCall, MachineFault } from '../node/process.ts';
 import { type Sandbox, sandboxOf } from '../node/runtime.ts';
 import type { World } from '../world.ts';
+import type { NodeAct } from './acts.ts';
 import type { SeededFaults } from './faults.ts';
-import type { NodeAct } from './node-plan.ts';
 
 /** Longer than an operation of the kernel takes. */
 const ADD_MS = 100;

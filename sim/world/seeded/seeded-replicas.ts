@@ -1,7 +1,7 @@
 import type { WorldReplica } from '../replica.ts';
 import type { World } from '../world.ts';
+import type { ReplicaAct } from './acts.ts';
 import type { SeededFaults } from './faults.ts';
-import type { ReplicaAct } from './plan.ts';
 
 /** A place among the replicas, like a pod of the Deployment: when its process is killed, another one follows. */
 interface Place {

@@ -2,7 +2,8 @@ import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { NETWORKINTERFACES, PODENIS, PODNETWORKINGS, REGION, type World } from '../world.ts';
-import { NETWORKINGS, type Networking, PODS, type UserAct } from './plan.ts';
+import { NETWORKINGS, type Networking, type UserAct } from './acts.ts';
+import { PODS } from './plan.ts';
 import { Touched } from './touched.ts';
 
 const NAMESPACE = 'default';

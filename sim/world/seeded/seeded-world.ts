@@ -9,9 +9,10 @@ import { INJECTED, type MachineCall, type MachineFault } from '../node/process.t
 import { sandboxOf } from '../node/runtime.ts';
 import { Operator } from '../operator.ts';
 import { INSTANCE_TYPE, NODERUNTIMES, PODNETWORKINGS, World } from '../world.ts';
+import { type Act, NETWORKINGS } from './acts.ts';
 import { SeededFaults } from './faults.ts';
 import { Outside } from './outside.ts';
-import { type Act, CHANGING_APIS, NETWORKINGS, type Plan } from './plan.ts';
+import { CHANGING_APIS, type Plan } from './plan.ts';
 import { type Instance, Restores } from './restores.ts';
 import { SeededCloud } from './seeded-cloud.ts';
 import { SeededNodes } from './seeded-nodes.ts';
