@@ -21,7 +21,11 @@ export type UserAct =
   /** Somebody deletes the PodENI of a pod, and a moment later the sandbox of the pod fails. */
   | { kind: 'renew-podeni'; pod: number; afterMs: number }
   /** Somebody gives the ENI of a pod another security group. */
-  | { kind: 'change-groups'; pod: number; group: number };
+  | { kind: 'change-groups'; pod: number; group: number }
+  /** Somebody detaches the ENI of one of the bound PodENIs and attaches it to the trunk of this node, where it may have been. */
+  | { kind: 'move-eni'; bound: number; node: number }
+  /** A PodNetworking prefers a small vSwitch from now on, and somebody else takes its addresses right before the next ENI is created there. */
+  | { kind: 'take-addresses'; networking: Networking };
 
 /** What happens to replicas. */
 export type ReplicaAct =
@@ -30,7 +34,9 @@ export type ReplicaAct =
   | { kind: 'freeze-watches'; replica: number }
   /** The watches of a replica freeze, and after a while it is the only one that is left. */
   | { kind: 'late-takeover'; replica: number; afterMs: number; forMs: number }
-  | { kind: 'break-watches'; replica: number };
+  | { kind: 'break-watches'; replica: number }
+  /** As `late-takeover`, but only the watch of PodENIs or of our nodes freezes: what the replica knows is of different times. */
+  | { kind: 'torn-takeover'; replica: number; frozen: 'podenis' | 'nodes'; afterMs: number; forMs: number };
 
 /** How the cloud behaves. */
 export type CloudAct =
@@ -38,7 +44,12 @@ export type CloudAct =
   | { kind: 'fail-attachments'; outcome: 'fails' | 'hangs'; count: number }
   | { kind: 'lag-lists'; createdMs: number; deletedMs: number; forMs: number }
   /** For a while connections break at each creation of an ENI, and the request arrives `byMs` later. */
-  | { kind: 'delay-creations'; byMs: number; forMs: number };
+  | { kind: 'delay-creations'; byMs: number; forMs: number }
+  /**
+   * For a while lists show an ENI so late after its creation, connections break at each attachment, and the request arrives `byMs`
+   * later. `isPodGone`: the pod goes meanwhile.
+   */
+  | { kind: 'delay-attachments'; byMs: number; createdMs: number; forMs: number; isPodGone: boolean };
 
 /** What happens around the control plane: to its machines, to the services that it calls, and what people do to whole sets of objects. */
 export type OutsideAct =
@@ -65,6 +76,8 @@ export type NodeAct =
   | { kind: 'stall-agent'; node: number; forMs: number }
   | { kind: 'freeze-agent-watches'; node: number }
   | { kind: 'break-agent-watches'; node: number }
+  /** Its connections to the API server break, and none can be made. */
+  | { kind: 'cut-off-agent'; node: number; forMs: number }
   /** Somebody removes its files; it is restarted. */
   | { kind: 'lose-records'; node: number; forMs: number }
   /** A file is cut off; it is restarted. */

@@ -78,6 +78,7 @@ export class Bounds {
     this.#seeded.removeNodes();
     await this.#until(() => isEmpty(this.#world, [NODES]), EMPTY_MS);
     this.#seeded.users.removeNetworkings();
+    this.#seeded.users.removeForeignEnis();
     await this.#after(LAST_ROUNDS_MS);
     const objects = [PODENIS, NETWORKINTERFACES, NODES, PODNETWORKINGS].flatMap((resource) =>
       kube.objects(resource).map(({ metadata }) => `left: ${resource} ${metadata.name}`),

@@ -33,8 +33,9 @@ export class SeededFaults {
   /** Until when nothing that a replica sends arrives. */
   readonly #stalls = new Map<string, number>();
   #refusals: readonly Refusal[] = [];
-  /** Until when no connection to the API server can be made. */
+  /** Until when no connection to the API server can be made: by all, or by a process. */
   #stoppedUntilMs = 0;
+  readonly #cutOff = new Map<string, number>();
   #isOver = false;
 
   readonly kube: FaultPlan = {
@@ -57,6 +58,7 @@ export class SeededFaults {
     this.#stalls.clear();
     this.#refusals = [];
     this.#stoppedUntilMs = 0;
+    this.#cutOff.clear();
   }
 
   /** Whatever this replica sends before that time arrives then, or is lost. */
@@ -66,6 +68,11 @@ export class SeededFaults {
 
   stopApiServer(untilMs: number): void {
     this.#stoppedUntilMs = untilMs;
+  }
+
+  /** This process cannot reach the API server before that time. */
+  cutOff(process: string, untilMs: number): void {
+    this.#cutOff.set(process, untilMs);
   }
 
   refuse(refusal: Refusal): void {
@@ -78,7 +85,7 @@ export class SeededFaults {
   }
 
   #onRequest({ replica, verb, subresource }: ApiCall): RequestFault | undefined {
-    if (this.#isApiServerStopped()) return { kind: 'not-sent', failure: 'connect' };
+    if (!this.#reachesApiServer(replica)) return { kind: 'not-sent', failure: 'connect' };
     const stallMs = this.#stallOf(replica);
     if (stallMs > LONGEST_DELAY_MS) return { kind: 'lost-request', failure: 'timeout' };
     if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
@@ -98,7 +105,7 @@ export class SeededFaults {
   }
 
   #onWatch({ replica }: ApiCall): WatchFault | undefined {
-    if (this.#isApiServerStopped()) return { kind: 'not-sent', failure: 'connect' };
+    if (!this.#reachesApiServer(replica)) return { kind: 'not-sent', failure: 'connect' };
     const stallMs = this.#stallOf(replica);
     if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
     return this.#hits('watch-expired')
@@ -138,8 +145,9 @@ export class SeededFaults {
     return this.#hits('kernel-error') ? { kind: 'failed' } : undefined;
   }
 
-  #isApiServerStopped(): boolean {
-    return this.#clock.monotonicMs() < this.#stoppedUntilMs;
+  #reachesApiServer(process: string): boolean {
+    const nowMs = this.#clock.monotonicMs();
+    return nowMs >= this.#stoppedUntilMs && nowMs >= (this.#cutOff.get(process) ?? 0);
   }
 
   #refusalOf(call: CloudCall): Refusal | undefined {

@@ -2,7 +2,7 @@ import { type Random, seededRandom } from '../../../src/util/random.ts';
 import { type Act, NETWORKINGS, type Networking } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 import { nodePlanOf } from './node-plan.ts';
-import { type Surroundings, surroundingsOf } from './surroundings.ts';
+import { LONGEST_LAG_MS, type Surroundings, surroundingsOf } from './surroundings.ts';
 
 /** vSwitches that PodNetworkings may name. */
 const V_SWITCHES = 2;
@@ -74,8 +74,6 @@ export interface Plan {
 }
 
 const WORKLOAD_MS = 90_000;
-/** The product relies on the cloud to show a change within this time (docs/design/allocation.md). */
-const LONGEST_LAG_MS = 5000;
 
 /** The plan of a seed: always the same. */
 export function planOf(seed: number): Plan {

@@ -124,6 +124,11 @@ export class SeededNodes {
       case 'break-agent-watches':
         for (const watch of machine.agent?.transport.watches ?? []) watch.break();
         return;
+      case 'cut-off-agent':
+        if (machine.agent === undefined) return;
+        this.#faults.cutOff(machine.agent.name, clock.monotonicMs() + act.forMs);
+        machine.agent.transport.breakConnections();
+        return;
       case 'lose-records':
         for (const name of machine.disk.names()) this.lostRecords.add(sandboxOf(name));
         machine.killAgent(act.forMs);

@@ -55,7 +55,8 @@ export class SeededReplicas {
 
   perform(act: ReplicaAct): void {
     const { clock } = this.#world;
-    const watches = () => this.at(act.replica)?.transport.watches ?? [];
+    const watches = (of = '') =>
+      (this.at(act.replica)?.transport.watches ?? []).filter(({ call }) => call.resource.startsWith(of));
     switch (act.kind) {
       case 'kill-replica':
         this.kill(act.replica, act.forMs);
@@ -72,7 +73,8 @@ export class SeededReplicas {
         for (const watch of watches()) watch.break();
         return;
       case 'late-takeover':
-        for (const watch of watches()) watch.freeze();
+      case 'torn-takeover':
+        for (const watch of watches(act.kind === 'torn-takeover' ? `${act.frozen}.` : '')) watch.freeze();
         clock.schedule(act.afterMs, () => {
           for (const at of this.#places.keys()) if (at !== act.replica) this.kill(at, act.forMs);
         });

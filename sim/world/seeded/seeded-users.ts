@@ -1,12 +1,20 @@
+import type { RpcParams } from '../../../src/cloud/rpc-sender.ts';
 import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { NETWORKINTERFACES, PODENIS, PODNETWORKINGS, REGION, type World } from '../world.ts';
 import { NETWORKINGS, type Networking, type UserAct } from './acts.ts';
 import { PODS } from './plan.ts';
+import { idsOf } from './restored.ts';
 import { Touched } from './touched.ts';
 
 const NAMESPACE = 'default';
+/** Its place among the vSwitches; only plans that need it have one. */
+const SMALL_V_SWITCH = 2;
+/** Of an ENI that somebody made for something else. */
+const FOREIGN = 'of others';
+/** Who changes objects and ENIs by hand. */
+export const USER = 'user';
 const MERGE_PATCH = 'application/merge-patch+json';
 
 export interface UsersOptions {
@@ -25,6 +33,8 @@ export class SeededUsers {
   readonly touched = new Touched();
   /** Those of them whose record was on its way out, so that the control plane goes on with what it has decided. */
   readonly strippedWhileLeaving = new Set<string>();
+  /** Somebody is about to take the addresses of the small vSwitch. */
+  #isShortSoon = false;
   readonly #options: UsersOptions;
   readonly #world: World;
   /** Of creations whose record a user removed, and of trunks whose instance is gone. */
@@ -84,9 +94,24 @@ export class SeededUsers {
       case 'change-groups':
         this.#changeGroups(act.pod, act.group);
         return;
+      case 'move-eni':
+        this.#moveEni(act.bound, nodeName(act.node));
+        return;
+      case 'take-addresses':
+        this.#edit(act.networking, { vSwitchOptions: [SMALL_V_SWITCH, 0].map((at) => this.#options.vSwitches[at]) });
+        this.#isShortSoon = true;
+        return;
       case 'edit-networking':
-        this.#editNetworking(act.networking, act.vSwitches, act.groups);
+        this.#edit(act.networking, {
+          vSwitchOptions: act.vSwitches.map((at) => this.#options.vSwitches[at]),
+          securityGroupIDs: act.groups.map((at) => this.#options.groups[at]),
+        });
     }
+  }
+
+  /** Nothing that was begun comes any more. */
+  quiet(): void {
+    this.#isShortSoon = false;
   }
 
   deletePodEni(key: string): void {
@@ -100,6 +125,12 @@ export class SeededUsers {
       this.#world.deletePod(`${NAMESPACE}/${metadata.name}`, 0);
     for (const { metadata } of this.#world.kube.objects(PODENIS))
       this.#delete(PODENIS, `${NAMESPACE}/${metadata.name}`);
+  }
+
+  /** Those that took addresses. */
+  removeForeignEnis(): void {
+    const { cloud, clock } = this.#world;
+    for (const { id, description } of cloud.enis()) if (description === FOREIGN) cloud.deleteEniByHand(id, clock.now());
   }
 
   removeNetworkings(): void {
@@ -177,23 +208,49 @@ export class SeededUsers {
     cloud.deleteEniByHand(trunk, clock.now());
   }
 
-  /** As in the cloud's console. */
-  #changeGroups(pod: number, group: number): void {
+  #moveEni(bound: number, node: string): void {
     const { cloud, clock } = this.#world;
+    const enis = this.#world.podEnis().flatMap((podEni) => (podEni.status?.phase === 'Bind' ? idsOf(podEni) : []));
+    const eniId = enis[bound % enis.length];
+    const trunk = this.#world.trunkOf(node) ?? '';
+    const instanceId = cloud.eni(trunk)?.attachment?.instanceId;
+    if (eniId === undefined || cloud.eni(eniId) === undefined || instanceId === undefined) return;
+    this.touched.add(eniId);
+    cloud.detachEniByHand(eniId, clock.now());
+    const params = { NetworkInterfaceId: eniId, InstanceId: instanceId, TrunkNetworkInstanceId: trunk };
+    this.#inConsole('AttachNetworkInterface', params);
+  }
+
+  #changeGroups(pod: number, group: number): void {
+    const { cloud } = this.#world;
     const eniId = this.#eniOf(pod);
     if (eniId === undefined || cloud.eni(eniId) === undefined) return;
     const groups = [this.#options.groups[group] ?? ''];
-    const params = { RegionId: REGION, NetworkInterfaceId: eniId, SecurityGroupId: groups };
-    cloud.apply({ action: 'ModifyNetworkInterfaceAttribute', params, accessKeyId: 'user' }, clock.now());
+    this.#inConsole('ModifyNetworkInterfaceAttribute', { NetworkInterfaceId: eniId, SecurityGroupId: groups });
   }
 
-  #editNetworking(networking: Networking, vSwitches: readonly number[], groups: readonly number[]): void {
+  /** An ENI is about to be created. Others take the addresses for ENIs without our tags. */
+  onCreation(vSwitchId: unknown): void {
+    const { cloud, clock } = this.#world;
+    const id = this.#options.vSwitches[SMALL_V_SWITCH];
+    if (!this.#isShortSoon || id === undefined || vSwitchId !== id) return;
+    this.#isShortSoon = false;
+    const found = cloud.snapshot(clock.now()).vSwitches.find((vSwitch) => vSwitch.id === id);
+    for (let left = found?.availableIpAddressCount ?? 0; left > 0; left -= 1) {
+      const params = { VSwitchId: id, SecurityGroupId: this.#options.groups[0] ?? '', Description: FOREIGN };
+      this.#inConsole('CreateNetworkInterface', params);
+    }
+  }
+
+  /** In the console of the cloud. */
+  #inConsole(action: string, params: RpcParams): void {
+    const { cloud, clock } = this.#world;
+    cloud.apply({ action, params: { RegionId: REGION, ...params }, accessKeyId: USER }, clock.now());
+  }
+
+  #edit(networking: Networking, spec: object): void {
     const target = { resource: PODNETWORKINGS, namespace: undefined, name: networking, subresource: '' };
     if (this.#peek(PODNETWORKINGS, networking) === undefined) return;
-    const spec = {
-      vSwitchOptions: vSwitches.map((at) => this.#options.vSwitches[at]),
-      securityGroupIDs: groups.map((at) => this.#options.groups[at]),
-    };
     this.#world.kube.patch(target, MERGE_PATCH, { spec }, this.#user());
   }
 
@@ -212,7 +269,7 @@ export class SeededUsers {
   }
 
   #user(): { actor: string; nowMs: number } {
-    return { actor: 'user', nowMs: this.#world.clock.now() };
+    return { actor: USER, nowMs: this.#world.clock.now() };
   }
 }
 

@@ -82,6 +82,7 @@ export class SeededWorld {
       onProblem: (problem) => this.failures.push(problem),
     });
     const vSwitches = [world.podVSwitchId, world.addVSwitch(isShortOfAddresses ? '10.2.0.0/29' : '10.2.0.0/16')];
+    if (plan.steps.some(({ act }) => act.kind === 'take-addresses')) vSwitches.push(world.addVSwitch('10.3.0.0/29'));
     const group = world.cloud.createSecurityGroup({ vpcId: world.vpcId, name: 'others' }, world.clock.now());
     world.addNetworking('never', { type: 'Fixed', releaseStrategy: 'Never' });
     this.#agents = new Set(plan.agents);
@@ -118,6 +119,7 @@ export class SeededWorld {
     this.faults.stop();
     this.restores.finish();
     this.#outside.quiet();
+    this.users.quiet();
     this.#cloud.quiet();
     this.#replicas.start();
     this.nodes.quiet();
@@ -194,6 +196,7 @@ export class SeededWorld {
       case 'stall-replica':
       case 'freeze-watches':
       case 'late-takeover':
+      case 'torn-takeover':
       case 'break-watches':
         this.#replicas.perform(act);
         return;
@@ -201,6 +204,7 @@ export class SeededWorld {
       case 'fail-attachments':
       case 'lag-lists':
       case 'delay-creations':
+      case 'delay-attachments':
         this.#cloud.perform(act);
         return;
       case 'stop-api-server':
@@ -226,6 +230,8 @@ export class SeededWorld {
       case 'delete-eni':
       case 'delete-trunk':
       case 'change-groups':
+      case 'move-eni':
+      case 'take-addresses':
       case 'edit-networking':
         this.users.perform(act);
         return;
@@ -244,6 +250,7 @@ export class SeededWorld {
 
   #onCloudCall(call: CloudCall): CloudFault | undefined {
     this.onSend(call);
+    if (call.action === 'CreateNetworkInterface') this.users.onCreation(call.params['VSwitchId']);
     if (this.#crashesBefore(call.replica, call.action)) return { kind: 'lost-request' };
     return this.#cloud.faultOf(call) ?? this.faults.cloud(call);
   }

@@ -39,6 +39,9 @@ const SHORT_INTERVAL_MS = 15_000;
 const LOWEST_RATE = 4;
 /** So many seeds have no outages. */
 const SEEDS_WITHOUT_OUTAGES = 0.4;
+const SEEDS_WITHOUT_DECEPTIONS = 0.6;
+/** The product relies on the cloud to show a change within this time (docs/design/allocation.md). */
+export const LONGEST_LAG_MS = 5000;
 /** The product expects an ENI up to 30 s after its intent; lists may show it five seconds later (`delay-creations`, `lag-lists`). */
 const LONGEST_DELAY_MS = 20_000;
 /** One that is ahead shortens the times for which the control plane waits to be certain (docs/design/reliability.md). */
@@ -94,6 +97,33 @@ const TURMOIL: Drafts = [
   [1, (random, { pods }) => ({ kind: 'change-groups', pod: whole(random, pods), group: pick(random, [0, 1]) })],
 ];
 
+/** The control plane, or an agent, does not see how things are. */
+const DECEPTIONS: Drafts = [
+  [1, (random, { nodes }) => ({ kind: 'move-eni', bound: whole(random, 100), node: whole(random, nodes) })],
+  [
+    1,
+    (random, { replicas }) => ({
+      kind: 'torn-takeover',
+      replica: whole(random, replicas),
+      frozen: pick(random, ['podenis', 'nodes']),
+      afterMs: span(random, 30_000),
+      forMs: span(random, 40_000),
+    }),
+  ],
+  [
+    1,
+    (random) => ({
+      kind: 'delay-attachments',
+      byMs: span(random, 2500),
+      createdMs: whole(random, LONGEST_LAG_MS),
+      forMs: span(random, 15_000),
+      isPodGone: random.next() < 0.5,
+    }),
+  ],
+  [1, (random) => ({ kind: 'take-addresses', networking: pick(random, NETWORKINGS) })],
+  [1, (random, { nodes }) => ({ kind: 'cut-off-agent', node: whole(random, nodes), forMs: span(random, 30_000) })],
+];
+
 /**
  * The part of a seed's plan that is about its surroundings: drawn apart, so that the rest stays as it is without them, each table
  * with chance of its own, so that a new table leaves the others as they are.
@@ -111,7 +141,7 @@ export function surroundingsOf(seed: number, size: SurroundingsSize, rateLimit: 
     surroundings: { collectorMs, isShortOfAddresses },
     rateLimit: limit,
     pace,
-    steps: [...outagesOf(seed, size, limit !== undefined), ...turmoil],
+    steps: [...outagesOf(seed, size, limit !== undefined), ...turmoil, ...deceptionsOf(seed, size)],
   };
 }
 
@@ -119,6 +149,11 @@ function outagesOf(seed: number, size: SurroundingsSize, isQuotaCounted: boolean
   const random = seededRandom(seed ^ 0x0475de);
   if (random.next() < SEEDS_WITHOUT_OUTAGES) return [];
   return drawn(random, 1 + whole(random, 4), isQuotaCounted ? OUTAGES : [...OUTAGES, ...CLOCK_SHIFT], size);
+}
+
+function deceptionsOf(seed: number, size: SurroundingsSize): Drawn[] {
+  const random = seededRandom(seed ^ 0x3b11d);
+  return random.next() < SEEDS_WITHOUT_DECEPTIONS ? [] : drawn(random, 1 + whole(random, 3), DECEPTIONS, size);
 }
 
 function drawn(random: Random, count: number, drafts: Drafts, size: SurroundingsSize): Drawn[] {

@@ -12,6 +12,7 @@ import { nodeNameOf } from '../kubelets.ts';
 import { NODES, PODENIS, PODNETWORKINGS } from '../world.ts';
 import { NodeWitness } from './node-witness.ts';
 import { idsOf } from './restored.ts';
+import { USER } from './seeded-users.ts';
 import type { SeededWorld } from './seeded-world.ts';
 import { StaleWitness } from './stale-witness.ts';
 
@@ -60,7 +61,8 @@ export class Witness {
     if (version !== this.#seen) {
       this.#seen = version;
       const { excuses } = this.#seeded.restores;
-      this.#problems.push(...violations(excuses.forgive(this.#untouched(world.state()))));
+      const state = excuses.forgive(this.#untouched(world.state()));
+      this.#problems.push(...violations(state), ...attachedReservations(state));
     }
     this.#problems.push(...this.#nodes.look(), ...this.#stale.look(), ...this.#seeded.failures.splice(0));
     return this.#problems.splice(0);
@@ -260,7 +262,7 @@ export class Witness {
   }
 
   #onCall({ kind, action, outcome, params, clientToken, accessKeyId, timeMs, replayed }: JournalEntry): void {
-    if (kind !== 'call' || outcome !== 'OK') return;
+    if (kind !== 'call' || outcome !== 'OK' || accessKeyId === USER) return;
     this.#countCall(accessKeyId, action, timeMs);
     const eniId = params['NetworkInterfaceId'] ?? '';
     // Its record may be gone with what the backup lacks.
@@ -315,6 +317,16 @@ export class Witness {
     this.#calls.set(key, count);
     if (count === this.#rateLimit + 1) this.#problems.push(`I6: more than ${this.#rateLimit} calls: ${key}`);
   }
+}
+
+/** I7: the ledger counts no slot for a reserved address, so its ENI must be detached. */
+function attachedReservations({ podEnis, cloud }: WorldState): string[] {
+  const attached = new Set(cloud.enis.filter(({ attachment }) => attachment !== undefined).map(({ id }) => id));
+  return podEnis
+    .filter(({ status }) => status?.phase === 'Unbind')
+    .flatMap((podEni) => idsOf(podEni).map((id) => ({ id, name: podEni.metadata.name })))
+    .filter(({ id }) => attached.has(id))
+    .map(({ id, name }) => `I7: ${name} is only reserved, and its ${id} is attached`);
 }
 
 function intentOf({ metadata }: KubeObject): TrunkIntent | undefined {
