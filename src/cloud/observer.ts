@@ -25,7 +25,7 @@ const READ_GATHER_MS = 20;
  * Minimum time between two polls per ENI in flight, so that few ENIs get fast answers and many take few calls. Attaches
  * are polled faster, because a pod waits for them.
  */
-const PACE_PER_ENI_MS = { attach: 2.5, other: 5 };
+const PACE_PER_ENI_MS = { attach: 3.5, other: 5 };
 /** Estimates are a little too short at times. What is seen unfinished more often takes long and follows the pace. */
 const MOST_EARLY_POLLS = 1;
 const FAILURE_PAUSE_MS = 1000;
