@@ -21,9 +21,9 @@ test('many pods cost what one costs, and wait for nothing but the quota', async 
   const [join, create, again] = phases;
   expect(join).toMatchObject({ calls: 2 * NODES });
   expect(create).toMatchObject({ calls: 2 * PODS });
-  // Five for each pod (docs/design/allocation.md), one more for each of two calls that wait for quota, and the status of the
-  // PodNetworking now and then.
-  expect(create?.writes).toBeLessThan(7.1 * PODS);
+  // Five for each pod (docs/design/allocation.md), one more for those that wait for quota, and the status of the PodNetworking
+  // now and then.
+  expect(create?.writes).toBeLessThan(5.6 * PODS);
   expect(create?.reconciles).toBeLessThan(12 * PODS);
   expect(again).toMatchObject({ calls: 0 });
   // The status of two PodNetworkings.
