@@ -300,7 +300,7 @@ export class Agent {
     const { log } = this.#options;
     return {
       adding: (attachment) => this.#reporter.takeBack(attachment),
-      added: ({ attachment }, problems) => {
+      added: (attachment, problems) => {
         const addresses = attachment.interfaces
           .flatMap(({ ipv4, ipv6 }) => [ipv4?.address, ipv6?.address])
           .filter(Boolean);

@@ -53,7 +53,7 @@ async function start() {
     queue,
     observer: {
       adding: (attachment) => adding(attachment),
-      added: ({ attachment }) => told.push(`added ${attachment.containerId}`),
+      added: ({ containerId }) => told.push(`added ${containerId}`),
       addFailed: ({ containerId }) => told.push(`failed ${containerId}`),
       removed: ({ attachment }) => told.push(`removed ${attachment.containerId}`),
     },
@@ -293,7 +293,8 @@ test('a failed ADD leaves neither record nor anything to find (weak spots 2 and 
   };
   await expect(run('ADD')).rejects.toMatchObject({ code: 11, message: 'add route: no such device' });
   expect(bench.records.all()).toEqual([]);
-  expect(bench.told).toEqual(['failed sandbox-web-0']);
+  expect(datapath.calls).toEqual(['add sandbox-web-0', 'remove sandbox-web-0']);
+  expect(bench.told).toEqual(['removed sandbox-web-0', 'failed sandbox-web-0']);
 });
 
 /** Of an ADD that had changed the kernel when its process was killed; the next process runs. */

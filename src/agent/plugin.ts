@@ -1,4 +1,4 @@
-import type { Datapath, PodAttachment, SyncReport } from '../datapath/types.ts';
+import type { AttachedInterface, Datapath, PodAttachment, SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { Assignment } from './assignment.ts';
@@ -12,7 +12,7 @@ import type { AssignmentWaiter } from './waiter.ts';
 export interface PluginObserver {
   /** Awaited before a sandbox gets its network; may refuse. */
   adding(attachment: PodAttachment): Promise<void>;
-  added(record: SandboxRecord, problems: readonly string[]): void;
+  added(attachment: PodAttachment, problems: readonly string[]): void;
   addFailed(request: AttachmentRequest, error: unknown): void;
   removed(record: SandboxRecord): void;
 }
@@ -136,26 +136,41 @@ export class CniPlugin {
     if (current.state !== 'ready') throw new CniError(CNI_ERROR.tryAgain, current.reason);
     const { attachment, problems } = current;
     await observer.adding(attachment);
-    const record: SandboxRecord = { phase: 'adding', ifName: request.ifName, network, attachment };
     // There is no await between the check and the note, so of two pods that exclude each other one is refused.
     datapath.assertCoexistence(attachment, [...this.#adding, ...records.all().map((other) => other.attachment)]);
     this.#adding.add(attachment);
-    const attached = await datapath
-      .add(attachment, async (change) => {
+    const attached = await this.#wire({ ifName: request.ifName, network, attachment }).finally(() =>
+      this.#adding.delete(attachment),
+    );
+    observer.added(attachment, problems);
+    return addResult(cniVersion, attachment, attached);
+  }
+
+  /** When this fails, the sandbox is removed as by DEL. What cannot be removed now keeps its record, and DEL or a look removes it. */
+  async #wire(sandbox: Omit<SandboxRecord, 'phase' | 'attached'>): Promise<AttachedInterface[]> {
+    const { records, datapath } = this.#options;
+    const key = recordKey(sandbox.attachment.containerId, sandbox.ifName);
+    try {
+      return await datapath.add(sandbox.attachment, async (change) => {
         try {
-          await records.put(record);
-          return await change();
+          await records.put({ ...sandbox, phase: 'adding' });
+          const attached = await change();
+          await records.put({ ...sandbox, phase: 'ready', attached });
+          return attached;
         } catch (error) {
-          // The data path has undone its work, so the record can go.
-          await records.remove(keyOf(request));
+          // A look that comes next would make what is missing.
+          records.giveUp(key);
           throw error;
         }
-      })
-      .finally(() => this.#adding.delete(attachment));
-    const ready: SandboxRecord = { ...record, phase: 'ready', attached };
-    await records.put(ready);
-    observer.added(ready, problems);
-    return addResult(cniVersion, attachment, attached);
+      });
+    } catch (error) {
+      if (records.get(key) !== undefined) {
+        await this.#remove(key).catch((left: unknown) => {
+          throw new Error(`${errorMessage(error)}; what is left could not be removed yet: ${errorMessage(left)}`);
+        });
+      }
+      throw error;
+    }
   }
 
   /**

@@ -136,6 +136,15 @@ export class RecordStore {
     if (this.#unreadable.has(key)) this.#ended.add(key);
   }
 
+  /**
+   * The ADD of this sandbox has failed, so everything of it is to be removed. That need not be on the disk: after a restart, a record
+   * in `adding` is to be removed, and one that became `ready` goes with the DEL that follows each failed ADD.
+   */
+  giveUp(key: string): void {
+    const record = this.#records.get(key);
+    if (record !== undefined) this.#records.set(key, { ...record, phase: 'deleting' });
+  }
+
   get(key: string): SandboxRecord | undefined {
     return this.#records.get(key);
   }

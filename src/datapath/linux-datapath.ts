@@ -104,21 +104,12 @@ export class LinuxDatapath implements Datapath {
         lease.keep();
         return attachedInterfaces(pod);
       } catch (error) {
-        const failures = [...(await applier.rollBack()), ...(await lease.abandon())];
-        if (failures.length > 0) await this.#cleanUp(pod, failures);
+        for (const failure of [...(await applier.rollBack()), ...(await lease.abandon())]) {
+          this.#log(`roll-back of ${podKey(pod)}: ${errorMessage(failure)}`);
+        }
         throw error;
       }
     });
-  }
-
-  /** When undoing step by step failed, for example because the helper ended, removes whatever the pod can have. */
-  async #cleanUp(pod: PodAttachment, failures: readonly unknown[]): Promise<void> {
-    for (const failure of failures) this.#log(`roll-back of ${podKey(pod)}: ${errorMessage(failure)}`);
-    try {
-      await this.#remove(pod);
-    } catch (error) {
-      this.#log(`roll-back of ${podKey(pod)}: ${errorMessage(error)}`);
-    }
   }
 
   async remove(pod: PodAttachment, recording: Recording<void> = (change) => change()): Promise<void> {

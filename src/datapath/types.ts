@@ -178,7 +178,8 @@ export interface Datapath extends AsyncDisposable {
    * Sets up the pod's network; what exists already stays. No packet leaves untagged at any time.
    *
    * @param recording part of the call: no sync runs between its writes and the change
-   * @throws DatapathError naming the step; everything that this call made is undone then.
+   * @throws DatapathError naming the step. What this call made is undone then; what cannot be undone, for example because the
+   *   helper ended, stays until `remove`.
    */
   add(pod: PodAttachment, recording?: Recording<AttachedInterface[]>): Promise<AttachedInterface[]>;
 

@@ -102,11 +102,57 @@ test('a damaged record of a sandbox that is gone keeps nothing', async () => {
 /** Sandboxes of which the kernel has something at some time from now on, and the disk has no record. */
 function unrecorded({ kernel, disk }: Machine): ReadonlySet<string> {
   const found = new Set<string>();
-  kernel.subscribe(({ containerId, after }) => {
-    if (after !== undefined && !disk.isDurable(recordNameOf(containerId))) found.add(containerId);
-  });
+  const look = () => {
+    for (const id of kernel.wirings.keys()) if (!disk.isDurable(recordNameOf(id))) found.add(id);
+  };
+  kernel.subscribe(look);
+  disk.subscribe(look);
   return found;
 }
+
+test('what a failed ADD cannot undo keeps its record, and is reported as gone only when it is', async () => {
+  const steps = ['kernel add-rest', 'kernel add-undo', 'kernel remove', 'kernel remove-leftover'];
+  const script = { isFailing: true };
+  const { world: made, machine } = await cluster(({ operation }) =>
+    script.isFailing && steps.includes(operation) ? { kind: 'failed' } : undefined,
+  );
+  const found = unrecorded(machine);
+  const early: number[] = [];
+  made.kube.subscribe(() => {
+    const entries = Object.values(made.nodeRuntime('node-1')?.status?.pods ?? {});
+    if (machine.kernel.wirings.size > 0 && entries.some(saysDeleted)) early.push(made.clock.now());
+  });
+  made.createPod(POD);
+  await made.until('a part of the network', () => machine.kernel.wirings.size > 0, 60_000);
+  made.deletePod(KEY, 0);
+  await made.run(10_000);
+  expect(machine.kernel.wirings.size).toBe(1);
+  script.isFailing = false;
+  await made.until('released', () => made.podEni(KEY) === undefined, 60_000);
+  expect([[...found], early, machine.kernel.wirings.size, machine.disk.names()]).toEqual([[], [], 0, []]);
+});
+
+test.each([{ failing: ['kernel add-rest', 'disk remove'] }, { failing: ['disk rename'] }])(
+  'of a sandbox that the runtime forgets while its ADD fails nothing stays: $failing',
+  async ({ failing }) => {
+    const left = [...failing];
+    let isAdding = false;
+    const { world: made, machine } = await cluster(({ operation }) => {
+      isAdding ||= operation === 'kernel add';
+      if (!isAdding || operation !== left[0]) return undefined;
+      left.shift();
+      return { kind: 'failed' };
+    });
+    const stop = machine.kernel.subscribe(() => {
+      stop();
+      made.deletePod(KEY, 0);
+      machine.kubelet.resetRuntime();
+    });
+    made.createPod(POD);
+    await made.run(60_000);
+    expect([left, machine.kernel.wirings.size, machine.disk.names()]).toEqual([[], 0, []]);
+  },
+);
 
 test('a record that cannot be read stays after DEL until the kernel has nothing of its sandbox', async () => {
   const script = { isFailing: false };

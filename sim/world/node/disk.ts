@@ -24,6 +24,12 @@ export class DiskModel {
   #durable: Names = new Map();
   /** Changes of names since the last sync of the folder, in order. */
   #unsynced: ((names: Names) => void)[] = [];
+  readonly #listeners: (() => void)[] = [];
+
+  /** Calls `listener` right after each change of what is durable in the folder. */
+  subscribe(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
 
   /** Names of the files, sorted. */
   names(): string[] {
@@ -81,8 +87,7 @@ export class DiskModel {
         }),
       sync: () =>
         life.perform('disk sync-folder', SYNC_MS, () => {
-          this.#durable = new Map(this.#names);
-          this.#unsynced = [];
+          this.#setDurable();
         }),
       setAside: (name) =>
         life.perform('disk set-aside', 0, () => {
@@ -125,8 +130,13 @@ export class DiskModel {
 
   #reset(files: readonly (readonly [name: string, text: string])[]): void {
     this.#names = new Map(files.map(([name, text]) => [name, { text, syncedText: text }]));
+    this.#setDurable();
+  }
+
+  #setDurable(): void {
     this.#durable = new Map(this.#names);
     this.#unsynced = [];
+    for (const listener of this.#listeners) listener();
   }
 }
 

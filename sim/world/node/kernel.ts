@@ -144,7 +144,8 @@ export class SimulatedDatapath implements Datapath {
     try {
       await this.#change('add-rest', () => this.#kernel.set(containerId, { attachment: pod, isComplete: true }));
     } catch (error) {
-      this.#kernel.set(containerId, before);
+      // What cannot be undone stays.
+      await this.#change('add-undo', () => this.#kernel.set(containerId, before)).catch(() => undefined);
       throw error;
     }
     return attachedInterfaces(pod);

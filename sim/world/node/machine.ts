@@ -124,9 +124,9 @@ export class Machine {
     this.#isUp = false;
     this.#agent?.kill();
     this.#agent = undefined;
-    this.disk.crash(random);
     this.runtime.reboot();
     this.kernel.reboot();
+    this.disk.crash(random);
     this.stopKubelet(forMs);
     clock.schedule(forMs, () => this.#boot());
   }

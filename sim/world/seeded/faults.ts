@@ -14,6 +14,8 @@ const INTERNAL = { code: 'InternalError', status: 500 };
 const LONGEST_DELAY_MS = 10_000;
 const SLOW_MS = 3000;
 const LATE_MS = 20_000;
+/** How likely a kernel that has just failed fails again when that step is undone, as when its helper has ended. */
+const UNDO_FAILS = 0.5;
 
 /** Calls to the cloud that are refused for a time. */
 export interface Refusal {
@@ -27,6 +29,8 @@ export interface Refusal {
 /** Decides by chance what goes wrong with each call, until it is told to stop. Counts what happened. */
 export class SeededFaults {
   readonly #random: Random;
+  /** Of undone steps, drawn apart. */
+  readonly #undoing: Random;
   readonly #rates: FaultRates;
   readonly #clock: Clock;
   readonly #counts = new Map<FaultKind, number>();
@@ -48,6 +52,7 @@ export class SeededFaults {
 
   constructor(options: { seed: number; rates: FaultRates; clock: Clock }) {
     this.#random = seededRandom(options.seed ^ 0x5eed);
+    this.#undoing = seededRandom(options.seed ^ 0x0d0);
     this.#rates = options.rates;
     this.#clock = options.clock;
   }
@@ -141,6 +146,8 @@ export class SeededFaults {
       if (this.#hits('disk-slow')) return { kind: 'slow', ms: this.#upTo(SLOW_MS) };
       return this.#hits('disk-error') ? { kind: 'failed' } : undefined;
     }
+    if (operation === 'kernel add-undo')
+      return !this.#isOver && this.#undoing.next() < UNDO_FAILS ? { kind: 'failed' } : undefined;
     if (this.#hits('kernel-slow')) return { kind: 'slow', ms: this.#upTo(SLOW_MS) };
     return this.#hits('kernel-error') ? { kind: 'failed' } : undefined;
   }

@@ -230,8 +230,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a record is written when the kernel is changed already',
     file: 'src/agent/plugin.ts',
-    from: 'await records.put(record);\n          return await change();',
-    to: 'const done = await change();\n          await records.put(record);\n          return done;',
+    from: "await records.put({ ...sandbox, phase: 'adding' });\n          const attached = await change();",
+    to: "const attached = await change();\n          await records.put({ ...sandbox, phase: 'adding' });",
   },
   {
     name: 'a record is renamed before its content is on the disk',
@@ -244,6 +244,12 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'src/agent/plugin.ts',
     from: 'await change();\n      await records.remove(key);',
     to: 'await records.remove(key);\n      await change();',
+  },
+  {
+    name: 'a failed ADD removes its record whatever the kernel has',
+    file: 'src/agent/plugin.ts',
+    from: 'records.giveUp(key);',
+    to: 'await records.remove(key);',
   },
   {
     name: 'DEL succeeds while the kernel is still being cleared',

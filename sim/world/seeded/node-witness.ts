@@ -33,7 +33,13 @@ export class NodeWitness {
   constructor(seeded: SeededWorld) {
     this.#seeded = seeded;
     const { kube, cloud } = seeded.world;
-    seeded.nodes.onMachine((machine) => machine.kernel.subscribe((change) => this.#onWiring(machine, change)));
+    seeded.nodes.onMachine((machine) => {
+      const { kernel, disk } = machine;
+      kernel.subscribe((change) => this.#onWiring(machine, change));
+      disk.subscribe(() => {
+        for (const id of kernel.wirings.keys()) this.#checkRecord(machine, id);
+      });
+    });
     this.#unsubscribe = [
       kube.subscribe((write) => this.#onWrite(write)),
       cloud.subscribe((entry) => this.#onCall(entry)),
@@ -120,15 +126,18 @@ export class NodeWitness {
   }
 
   #onWiring(machine: Machine, { containerId, before, after }: WiringChange): void {
-    const { nodes } = this.#seeded;
-    if (after !== undefined && !nodes.isTouched(containerId) && !machine.disk.isDurable(recordNameOf(containerId))) {
-      this.#problems.push(`N3: the kernel of ${machine.nodeName} has something of ${containerId}, which has no record`);
-    }
+    if (after !== undefined) this.#checkRecord(machine, containerId);
     if (before?.isComplete === true && after?.isComplete !== true) this.#checkTaken(machine, containerId);
     if (after?.isComplete !== true) return;
     const { uid } = after.attachment;
     this.#checkReport(machine, uid, this.#seeded.world.nodeRuntime(machine.nodeName));
     this.#checkShared(machine, containerId);
+  }
+
+  /** N3: a record is durable for as long as the kernel has anything of its sandbox. */
+  #checkRecord({ nodeName, disk }: Machine, containerId: string): void {
+    if (this.#seeded.nodes.isTouched(containerId) || disk.isDurable(recordNameOf(containerId))) return;
+    this.#problems.push(`N3: the kernel of ${nodeName} has something of ${containerId}, which has no record`);
   }
 
   /** N2: the agent takes the network only from sandboxes that have ended, or whose pod has. */
