@@ -35,7 +35,10 @@ export type ReplicaAct =
   /** The watches of a replica freeze, and after a while it is the only one that is left. */
   | { kind: 'late-takeover'; replica: number; afterMs: number; forMs: number }
   | { kind: 'break-watches'; replica: number }
-  /** As `late-takeover`, but only the watch of PodENIs or of our nodes freezes: what the replica knows is of different times. */
+  /**
+   * As `late-takeover`, but by a replica that does not lead, and only the watch of PodENIs or of our nodes freezes: what it knows is of
+   * different times.
+   */
   | { kind: 'torn-takeover'; replica: number; frozen: 'podenis' | 'nodes'; afterMs: number; forMs: number };
 
 /** How the cloud behaves. */
@@ -55,6 +58,8 @@ export type CloudAct =
 export type OutsideAct =
   /** Connections break, and none can be made. */
   | { kind: 'stop-api-server'; forMs: number }
+  /** etcd has no space left: what control plane and agents write is refused, reads and watches go on. */
+  | { kind: 'refuse-writes'; forMs: number }
   /** The cloud answers 503 to every call. */
   | { kind: 'stop-cloud'; forMs: number }
   | { kind: 'expire-credentials'; forMs: number }

@@ -39,6 +39,8 @@ export class SeededFaults {
   #refusals: readonly Refusal[] = [];
   /** Until when no connection to the API server can be made: by all, or by a process. */
   #stoppedUntilMs = 0;
+  /** Until when the API server refuses writes. */
+  #fullUntilMs = 0;
   readonly #cutOff = new Map<string, number>();
   #isOver = false;
 
@@ -63,6 +65,7 @@ export class SeededFaults {
     this.#stalls.clear();
     this.#refusals = [];
     this.#stoppedUntilMs = 0;
+    this.#fullUntilMs = 0;
     this.#cutOff.clear();
   }
 
@@ -73,6 +76,10 @@ export class SeededFaults {
 
   stopApiServer(untilMs: number): void {
     this.#stoppedUntilMs = untilMs;
+  }
+
+  refuseWrites(untilMs: number): void {
+    this.#fullUntilMs = untilMs;
   }
 
   /** This process cannot reach the API server before that time. */
@@ -95,6 +102,7 @@ export class SeededFaults {
     if (stallMs > LONGEST_DELAY_MS) return { kind: 'lost-request', failure: 'timeout' };
     if (stallMs > 0) return { kind: 'slow', requestMs: stallMs };
     const isWrite = verb !== 'get' && verb !== 'list' && verb !== 'watch';
+    if (isWrite && this.#clock.monotonicMs() < this.#fullUntilMs) return { kind: 'refused', status: 500 };
     if (this.#hits('kube-slow')) return { kind: 'slow', requestMs: this.#upTo(SLOW_MS), answerMs: this.#upTo(SLOW_MS) };
     if (isWrite && subresource !== 'status' && verb !== 'create' && this.#hits('kube-conflict')) {
       return { kind: 'refused', status: 409 };

@@ -42,6 +42,9 @@ export class Outside {
         for (const { transport } of world.replicas) transport.breakConnections();
         for (const { agent } of world.machines.values()) agent?.transport.breakConnections();
         return;
+      case 'refuse-writes':
+        faults.refuseWrites(untilMs);
+        return;
       case 'stop-cloud':
         faults.refuse({ ...UNAVAILABLE, untilMs });
         return;

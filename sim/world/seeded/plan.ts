@@ -2,6 +2,7 @@ import { type Random, seededRandom } from '../../../src/util/random.ts';
 import { type Act, NETWORKINGS, type Networking } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 import { nodePlanOf } from './node-plan.ts';
+import { sceneOf } from './scenes.ts';
 import { LONGEST_LAG_MS, type Surroundings, surroundingsOf } from './surroundings.ts';
 
 /** vSwitches that PodNetworkings may name. */
@@ -90,10 +91,11 @@ export function planOf(seed: number): Plan {
   const size = { replicas, nodes, pods: PODS.length, vSwitches: V_SWITCHES, workloadMs: WORKLOAD_MS };
   const onNodes = nodePlanOf(seed, size);
   const { pace, steps: around, surroundings, ...limited } = surroundingsOf(seed, size, rateLimit);
-  const all = [...steps, ...onNodes.steps, ...around]
-    .map(({ atMs, act }) => ({ atMs: atMs * pace, act }))
-    .sort((a, b) => a.atMs - b.atMs);
-  return { seed, replicas, nodes, rates, steps: all, agents: onNodes.agents, surroundings, ...limited };
+  const { agents } = onNodes;
+  const cast = { replicas, nodes, agents, networkings: PODS.map(({ networking }) => networking) };
+  const paced = [...steps, ...onNodes.steps, ...around].map(({ atMs, act }) => ({ atMs: atMs * pace, act }));
+  const all = [...paced, ...sceneOf(seed, cast, WORKLOAD_MS * pace)].sort((a, b) => a.atMs - b.atMs);
+  return { seed, replicas, nodes, rates, steps: all, agents, surroundings, ...limited };
 }
 
 /** Some seeds have no faults at all, most have a few kinds, some have all of them. */

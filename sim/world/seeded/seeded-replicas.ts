@@ -55,8 +55,8 @@ export class SeededReplicas {
 
   perform(act: ReplicaAct): void {
     const { clock } = this.#world;
-    const watches = (of = '') =>
-      (this.at(act.replica)?.transport.watches ?? []).filter(({ call }) => call.resource.startsWith(of));
+    const watches = (place: number, of = '') =>
+      (this.at(place)?.transport.watches ?? []).filter(({ call }) => call.resource.startsWith(of));
     switch (act.kind) {
       case 'kill-replica':
         this.kill(act.replica, act.forMs);
@@ -67,18 +67,26 @@ export class SeededReplicas {
         return;
       }
       case 'freeze-watches':
-        for (const watch of watches()) watch.freeze();
+        for (const watch of watches(act.replica)) watch.freeze();
         return;
       case 'break-watches':
-        for (const watch of watches()) watch.break();
+        for (const watch of watches(act.replica)) watch.break();
         return;
       case 'late-takeover':
-      case 'torn-takeover':
-        for (const watch of watches(act.kind === 'torn-takeover' ? `${act.frozen}.` : '')) watch.freeze();
+      case 'torn-takeover': {
+        const isTorn = act.kind === 'torn-takeover';
+        const late = isTorn ? this.#candidate(act.replica) : act.replica;
+        for (const watch of watches(late, isTorn ? `${act.frozen}.` : '')) watch.freeze();
         clock.schedule(act.afterMs, () => {
-          for (const at of this.#places.keys()) if (at !== act.replica) this.kill(at, act.forMs);
+          for (const at of this.#places.keys()) if (at !== late) this.kill(at, act.forMs);
         });
+      }
     }
+  }
+
+  /** The place, or the next one if its replica leads: that has nothing to take over. */
+  #candidate(place: number): number {
+    return this.at(place)?.term === undefined ? place : (place + 1) % this.#places.length;
   }
 
   #start(at: number): void {

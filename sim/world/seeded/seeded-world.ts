@@ -208,6 +208,7 @@ export class SeededWorld {
         this.#cloud.perform(act);
         return;
       case 'stop-api-server':
+      case 'refuse-writes':
       case 'stop-cloud':
       case 'expire-credentials':
       case 'fill-vswitch':
