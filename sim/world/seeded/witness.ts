@@ -39,6 +39,8 @@ export class Witness {
   readonly #problems: string[] = [];
   readonly #unsubscribe: (() => void)[];
   #seen = -1;
+  /** What kept the objects of this version from being settled. */
+  #open: { version: number; problems: readonly string[] } | undefined;
 
   constructor(seeded: SeededWorld, rateLimit: number | undefined) {
     this.#seeded = seeded;
@@ -57,7 +59,7 @@ export class Witness {
   /** Violations since the last call; looks at the whole state only if it has changed. */
   look(): string[] {
     const { world } = this.#seeded;
-    const version = world.kube.generation + world.cloud.generation;
+    const version = this.#version();
     if (version !== this.#seen) {
       this.#seen = version;
       const { excuses } = this.#seeded.restores;
@@ -72,6 +74,13 @@ export class Witness {
   unsettled(): string[] {
     const { world } = this.#seeded;
     const state = world.state();
+    const version = this.#version();
+    // While one waits for half an hour, objects change rarely.
+    if (version !== this.#open?.version) this.#open = { version, problems: this.#openIn(state) };
+    return [...this.#open.problems, ...this.#nodes.unsettled()];
+  }
+
+  #openIn(state: WorldState): string[] {
     const needy = this.#withoutAddress(state);
     return [
       ...unsettled({ ...state, podEnis: state.podEnis.filter((podEni) => !needy.has(podEni)) }),
@@ -79,8 +88,13 @@ export class Witness {
       ...this.#unreleased(state),
       ...this.#unfinished(state),
       ...this.#outdated(state),
-      ...this.#nodes.unsettled(),
     ];
+  }
+
+  /** Grows with every change of an object in cluster or cloud. */
+  #version(): number {
+    const { kube, cloud } = this.#seeded.world;
+    return kube.generation + cloud.generation;
   }
 
   end(): void {
