@@ -131,3 +131,18 @@ test('a node that goes before the cloud says whether it has a trunk leaves nothi
   await world.run(60_000);
   expect(replica.leaderState?.held['node']).toBe(0);
 });
+
+test('a trunk that lists do not show yet when its node goes is released all the same', async () => {
+  const world = emptyCluster({
+    behaviour: { listLag: { createdMs: 4000, deletedMs: 0 }, attachFaults: [{ outcome: 'fails', count: 1 }] },
+  });
+  world.startReplica();
+  await world.run(1000);
+  const { name } = world.addNode();
+  const hasTrunk = () => world.cloud.enis().some(({ type }) => type === 'Trunk');
+  await world.until('the trunk', hasTrunk, 60_000);
+  await world.run(3500);
+  world.deleteNode(name);
+  await world.until('the Node CR is gone', () => world.state().nodes.length === 0, 60_000);
+  expect(hasTrunk()).toBe(false);
+});

@@ -74,12 +74,14 @@ export function nextTrunkStep(view: {
   nodeName: string;
   /** The Node CR records the trunk as attached. */
   bound: boolean;
+  /** When the Node CR was deleted, which is what the trunk is released for. */
+  goalSinceMs?: number | undefined;
   observation?: EniObservation | undefined;
   operation?: Operation | undefined;
   clusterId: string;
   nowMs: number;
 }): InterfaceStep {
-  const { intent, observation, operation } = view;
+  const { intent, observation, operation, goalSinceMs } = view;
   const allocation: Allocation = {
     eni: { id: intent.eniID, vSwitchID: intent.vSwitchID, securityGroupIDs: intent.securityGroupIDs },
     intent: { attempt: intent.attempt, clientToken: intent.clientToken, createdAt: intent.createdAt },
@@ -92,6 +94,7 @@ export function nextTrunkStep(view: {
       // A trunk that vanished is replaced. Members of the old trunk are repaired through their own records.
       bound: false,
       target: { nodeName: view.nodeName, instanceID: view.instanceId },
+      ...(goalSinceMs === undefined ? {} : { goalSinceMs }),
       ...(observation === undefined ? {} : { observation }),
       ...(operation === undefined ? {} : { operation }),
     },

@@ -143,7 +143,7 @@ export class TrunkExecutor {
   /** The next step for the trunk of an intent. */
   #decide({ goal, node, identity, intent }: Omit<TrunkWork, 'signal'>): EniDecision {
     const { observer, driver, clusterId, clock } = this.#context;
-    const { name, uid } = node.metadata;
+    const { name, uid, deletionTimestamp } = node.metadata;
     const { instanceId } = identity;
     const step = nextTrunkStep({
       goal,
@@ -152,6 +152,7 @@ export class TrunkExecutor {
       clusterId,
       nodeName: name,
       bound: goal === 'bind' && recordedTrunk(node) !== undefined,
+      goalSinceMs: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),
       observation: observer.latest(intent.eniID),
       operation: driver.operation(nodeOwner(name)),
       nowMs: clock.now(),
