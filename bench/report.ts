@@ -67,32 +67,23 @@ export function percentile(values: readonly number[], percent: number): number {
 }
 
 /**
- * Pods that were bound more than `toleranceMs` after one that was created more than `toleranceMs` later, and the longest such
- * delay. Calls that are sent within milliseconds of each other arrive in any order, and of two such the end of a quota minute may
- * fall between.
+ * Pods that were bound more than `toleranceMs` after one that was created later, and the longest such delay.
  *
- * @param createdMs of each pod, in order
+ * @param created names in the order of creation
  */
 export function overtaken(
-  createdMs: ReadonlyMap<string, number>,
+  created: Iterable<readonly [name: string, ...unknown[]]>,
   boundMs: ReadonlyMap<string, number>,
   toleranceMs: number,
 ): { count: number; worstMs: number } {
-  const pods = [...createdMs].map(([name, created]) => ({
-    created,
-    bound: boundMs.get(name) ?? Number.POSITIVE_INFINITY,
-  }));
+  const times = [...created].map(([name]) => boundMs.get(name) ?? Number.POSITIVE_INFINITY);
   let count = 0;
   let worstMs = 0;
-  let earliestMs = Number.POSITIVE_INFINITY;
-  let later = pods.length - 1;
-  for (const { created, bound } of pods.toReversed()) {
-    for (let next = pods[later]; next !== undefined && next.created > created + toleranceMs; next = pods[later]) {
-      earliestMs = Math.min(earliestMs, next.bound);
-      later -= 1;
-    }
-    worstMs = Math.max(worstMs, bound - earliestMs);
-    if (bound > earliestMs + toleranceMs) count += 1;
+  let earliestLaterMs = Number.POSITIVE_INFINITY;
+  for (const ms of times.reverse()) {
+    if (ms > earliestLaterMs) worstMs = Math.max(worstMs, ms - earliestLaterMs);
+    if (ms > earliestLaterMs + toleranceMs) count += 1;
+    earliestLaterMs = Math.min(earliestLaterMs, ms);
   }
   return { count, worstMs };
 }
