@@ -6,7 +6,7 @@ import { leaseResource, runWithLease } from '../../src/kube/lease.ts';
 import type { HasMetadata, ObjectMeta, Resource } from '../../src/kube/types.ts';
 import { seededRandom } from '../../src/util/random.ts';
 import { VirtualClock } from '../../src/util/test-support/virtual-clock.ts';
-import type { FaultPlan, RequestFault } from './faults.ts';
+import type { ApiCall, FaultPlan, RequestFault, WatchFault } from './faults.ts';
 import { KubeModel } from './model/model.ts';
 import { SimulatedTransport } from './transport.ts';
 
@@ -179,4 +179,31 @@ test('an informer with nothing to do asks for nothing but its watch', async () =
   }
   expect(client.counts.list).toBe(0);
   expect(informer.store.size).toBe(60);
+});
+
+test('a watch that reached the server late is ended by the server, not by the client', async () => {
+  const asked: string[] = [];
+  const faults = {
+    onRequest: ({ verb }: ApiCall) => {
+      asked.push(verb);
+      return undefined;
+    },
+    onWatch: ({ verb }: ApiCall): WatchFault => {
+      asked.push(verb);
+      return { kind: 'slow', requestMs: 14_000 };
+    },
+  };
+  const { client } = replica('a', faults);
+  const errors: unknown[] = [];
+  const onError = (error: unknown) => errors.push(error);
+  const informer = new Informer({ client, resource: configMaps, clock, random: seededRandom(2), onError });
+  running.push(informer.run(abort.signal));
+  // A watch lasts ten minutes at most, and is not silent as long as something happens.
+  for (let minute = 0; minute < 31; minute += 1) {
+    model.create(target, { metadata: { name: `c-${minute}` } }, caller());
+    await clock.advance(60_000);
+  }
+  expect(errors.map(String)).toEqual([]);
+  expect(asked.length).toBeGreaterThanOrEqual(3);
+  expect(new Set(asked)).toEqual(new Set(['watch']));
 });
