@@ -175,6 +175,32 @@ describe('requests are few', () => {
   });
 });
 
+describe('reads that come while many ENIs are on the way', () => {
+  /** When the read with this number was answered, counted from the moment in which the first request went out. */
+  const answeredMs = async (count: number) => {
+    for (let i = 0; i < 200; i++) {
+      cloud.plan(`eni-slow-${i}`, 0, 'Detaching');
+      observer.expect(`eni-slow-${i}`, 'detach', `pod/slow-${i}`, 'release');
+    }
+    await clock.advance(10_000);
+    observer.expect('eni-first', 'read', 'pod/first', 'release');
+    while (!owners().includes('pod/first')) await clock.advance(10);
+    const sinceMs = clock.monotonicMs();
+    await clock.advance(10);
+    for (let i = 0; i < count; i++) observer.expect(`eni-${i}`, 'read', `pod/${i}`, 'release');
+    await clock.advance(5000);
+    return Math.max(...woken.filter(({ owner }) => /^pod\/\d/.test(owner)).map(({ atMs }) => atMs)) - sinceMs;
+  };
+
+  test('are asked soon when they fill a request', async () => {
+    expect(await answeredMs(100)).toBeLessThan(500);
+  });
+
+  test('wait for the pace when they do not, so that others share the request', async () => {
+    expect(await answeredMs(99)).toBeGreaterThan(800);
+  });
+});
+
 describe('a learnt duration', () => {
   test('gets one sample per response, however many ENIs it is about', async () => {
     const usualAfter = async (count: number, round: number) => {

@@ -227,15 +227,15 @@ export class EniObserver {
     const due = { attach: Number.POSITIVE_INFINITY, other: Number.POSITIVE_INFINITY };
     const count = { attach: 0, other: 0 };
     /** When those are due that should have ended by then. */
-    const ending: Record<Lasting, number[]> = { attach: [], detach: [], delete: [] };
+    const ending: Record<Expectation, number[]> = { read: [], attach: [], detach: [], delete: [] };
     for (const { expectation, dueMs, unfinishedPolls } of this.#watched.values()) {
       const kind = expectation === 'attach' ? 'attach' : 'other';
       due[kind] = Math.min(due[kind], dueMs);
       count[kind] += 1;
-      if (expectation !== 'read' && unfinishedPolls <= MOST_EARLY_POLLS) ending[expectation].push(dueMs);
+      if (unfinishedPolls <= MOST_EARLY_POLLS) ending[expectation].push(dueMs);
     }
     // The first that is due waits for the pace, so that others share its request; but no longer than until a whole batch is
-    // due, or all of them.
+    // due, or all of them. How many reads are still to come is not known, so only a whole batch of them is asked early.
     const nextOf = (kind: 'attach' | 'other', fullMs: number) => {
       const leastMs = PACE_MIN_MS[kind];
       const paceMs = Math.min(PACE_MAX_MS[kind], Math.max(leastMs, count[kind] * PACE_PER_ENI_MS[kind]));
@@ -243,7 +243,14 @@ export class EniObserver {
     };
     return Math.min(
       nextOf('attach', lastOfBatch(ending.attach)),
-      nextOf('other', Math.min(lastOfBatch(ending.detach), lastOfBatch(ending.delete))),
+      nextOf(
+        'other',
+        Math.min(
+          lastOfBatch(ending.detach),
+          lastOfBatch(ending.delete),
+          ending.read.length < BATCH_IDS ? Number.POSITIVE_INFINITY : lastOfBatch(ending.read),
+        ),
+      ),
     );
   }
 

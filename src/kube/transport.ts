@@ -21,7 +21,7 @@ export interface TransportOptions {
   pingIntervalMs?: number;
   /** For the answer to a PING. Default 5,000. */
   pingTimeoutMs?: number;
-  /** Background requests wait while this many normal ones are in flight. Default 8. */
+  /** Background requests wait while this many normal ones are in flight. Default 1. */
   yieldAboveNormal?: number;
   /** How long a background request yields at most. Default 2,000. */
   maxYieldMs?: number;
@@ -101,7 +101,7 @@ export class Transport implements ApiTransport {
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 30_000;
     this.#gate = new PriorityGate({
       clock,
-      yieldAboveNormal: options.yieldAboveNormal ?? 8,
+      yieldAboveNormal: options.yieldAboveNormal ?? 1,
       maxBackground: MAX_BACKGROUND,
       maxWaitMs: options.maxYieldMs ?? 2000,
     });
