@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import type { ApiCall } from '../kube/faults.ts';
 import { FaultScript } from './script.ts';
 import { World, type WorldOptions } from './world.ts';
 
@@ -77,6 +78,32 @@ test('a fixed address moves before the releases that wait', async () => {
   const movedMs = await world.until('moved', () => nodeOf() === 'node-2' && world.isBound('default/db-0'), 10 * 60_000);
   expect(movedMs).toBeLessThan(70_000);
   expect(world.violations()).toEqual([]);
+});
+
+test('pods that wait for quota are served by age, however long the API server took for their records', async () => {
+  const script = new FaultScript();
+  const world = await cluster(5, {
+    kubeFaults: script.kubeFaults,
+    config: { rateLimit: { CreateNetworkInterface: 60 } },
+  });
+  await world.run(60_000 - (world.clock.now() % 60_000));
+  const fromMs = world.clock.now();
+  let records = 0;
+  const isEverySecondRecord = ({ verb, resource }: ApiCall) =>
+    verb === 'create' && resource.startsWith('podenis') && ++records % 2 === 0;
+  script.kube(isEverySecondRecord, { kind: 'slow', requestMs: 500 }, 1000);
+  const names = Array.from({ length: 180 }, (_, at) => `p-${at}`);
+  for (const [at, name] of names.entries()) {
+    world.createPod({ name, nodeName: `node-${(at % 5) + 1}` });
+    await world.run(2);
+  }
+  await world.until('all are bound', () => names.every((name) => world.isBound(`default/${name}`)), 10 * 60_000);
+  const eniOf = new Map(names.map((name, at) => [world.podEni(`default/${name}`)?.spec.allocations?.[0]?.eni.id, at]));
+  const waited = calls(world, 'CreateNetworkInterface', fromMs + 60_000).map(({ objectIds: [id] }) => eniOf.get(id));
+  expect(waited).toHaveLength(120);
+  // Pods that come within a few milliseconds of each other may be planned in any order.
+  const overtaken = waited.filter((at = 0, turn) => waited.slice(0, turn).some((earlier = 0) => earlier > at + 5));
+  expect(overtaken).toEqual([]);
 });
 
 test('a limit lower than configured is learnt: few refusals after the first minute', async () => {

@@ -87,7 +87,7 @@ describe('the plan of a PodENI', () => {
         intent: {
           attempt: 1,
           clientToken: expect.stringMatching(/^[0-9a-f]{64}$/),
-          createdAt: '2026-01-01T12:00:00Z',
+          createdAt: '2026-01-01T12:00:00.000Z',
           networking: 'pn',
           networkingGeneration: 7,
         },

@@ -3,7 +3,6 @@ import type { Allocation, AttachTarget, PodEni } from '../crds/pod-eni.ts';
 import type { PodNetworking } from '../crds/pod-networking.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { VSwitch } from '../ecs/vpc.ts';
-import { rfc3339 } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import { clientTokenOf } from './identity.ts';
 import { DEFAULT_INTERFACE } from './network-request.ts';
@@ -209,6 +208,8 @@ function allocationFor(plan: {
   const { pod, interfaceName, attempt, vSwitch, networking, trunk, capacity } = plan;
   const securityGroupIds = networking.spec.securityGroupIDs ?? [];
   const generation = networking.metadata.generation;
+  // With milliseconds: pods that wait for quota are served in this order.
+  const createdAt = new Date(capacity.nowMs).toISOString();
   return {
     interface: interfaceName,
     ipv4CIDR: vSwitch.cidrBlock,
@@ -228,11 +229,11 @@ function allocationFor(plan: {
         ownerUid: pod.uid,
         interfaceName,
         attempt,
-        plannedAt: new Date(capacity.nowMs).toISOString(),
+        plannedAt: createdAt,
         vSwitchId: vSwitch.id,
         securityGroupIds,
       }),
-      createdAt: rfc3339(capacity.nowMs),
+      createdAt,
       networking: networking.metadata.name,
       ...(generation === undefined ? {} : { networkingGeneration: generation }),
     },

@@ -1,7 +1,6 @@
 import * as z from 'zod';
 import type { Allocation } from '../crds/pod-eni.ts';
 import type { EniObservation } from '../ecs/eni.ts';
-import { rfc3339 } from '../util/clock.ts';
 import { clientTokenOf } from './identity.ts';
 import { type InterfaceStep, nextInterfaceStep } from './interface-step.ts';
 import type { Operation } from './operation.ts';
@@ -45,7 +44,7 @@ export function planTrunk(plan: {
   tags: Record<string, string>;
   nowMs: number;
 }): TrunkIntent {
-  const createdAt = rfc3339(plan.nowMs);
+  const createdAt = new Date(plan.nowMs).toISOString();
   return {
     attempt: plan.attempt,
     createdAt,

@@ -7,11 +7,23 @@ export const CALL_CLASSES = ['pod', 'move', 'repair', 'release', 'audit'] as con
  */
 export type CallClass = (typeof CALL_CLASSES)[number];
 
+/** The place of a call within its class. One that must wait again keeps it. */
+export interface Place {
+  /** Since when its subject has waited, epoch milliseconds. */
+  readonly sinceMs: number;
+  /** Decides between equal times. */
+  readonly serial: number;
+}
+
 /** A call that waits for one API. */
 export interface Waiter {
   readonly callClass: CallClass;
-  /** Its place by age, which grows with every call. A call that must wait again keeps it. */
-  readonly place: number;
+  readonly place: Place;
+}
+
+/** Whether this place comes first. */
+export function isBefore(one: Place, other: Place): boolean {
+  return one.sinceMs < other.sinceMs || (one.sinceMs === other.sinceMs && one.serial < other.serial);
 }
 
 /**
@@ -19,12 +31,10 @@ export interface Waiter {
  */
 const BY_CLASS_IN_A_ROW = 9;
 
-/** The queue of one API: by class, within a class in order of arrival, and now and then the oldest call. */
+/** The queue of one API: by class, within a class by age, and now and then the oldest call of all. */
 export class CallLine<W extends Waiter> {
-  /** New arrivals form a set, which supports fast removal; returning calls come before them, ordered by age. */
-  readonly #byClass = new Map<CallClass, { returned: W[]; arrived: Set<W>; last: number }>(
-    CALL_CLASSES.map((name) => [name, { returned: [], arrived: new Set(), last: 0 }]),
-  );
+  /** Each by place. */
+  readonly #byClass: Readonly<Record<CallClass, W[]>> = { pod: [], move: [], repair: [], release: [], audit: [] };
   #size = 0;
   #byClassInARow = 0;
 
@@ -34,42 +44,32 @@ export class CallLine<W extends Waiter> {
 
   /** Number of waiting calls by class. */
   counts(): Record<CallClass, number> {
-    const countOf = (name: CallClass) => {
-      const line = this.#byClass.get(name);
-      return (line?.returned.length ?? 0) + (line?.arrived.size ?? 0);
-    };
+    const { pod, move, repair, release, audit } = this.#byClass;
     return {
-      pod: countOf('pod'),
-      move: countOf('move'),
-      repair: countOf('repair'),
-      release: countOf('release'),
-      audit: countOf('audit'),
+      pod: pod.length,
+      move: move.length,
+      repair: repair.length,
+      release: release.length,
+      audit: audit.length,
     };
   }
 
-  /** A call that has waited before goes before those of its class that came later. */
   add(waiter: W): void {
-    const line = this.#byClass.get(waiter.callClass);
-    if (line === undefined) return;
-    if (waiter.place < line.last) {
-      const later = line.returned.findIndex(({ place }) => place > waiter.place);
-      line.returned.splice(later < 0 ? line.returned.length : later, 0, waiter);
-    } else {
-      line.last = waiter.place;
-      line.arrived.add(waiter);
-    }
+    const line = this.#byClass[waiter.callClass];
+    // Most come last, or nearly so.
+    const before = line.findLastIndex(({ place }) => isBefore(place, waiter.place));
+    line.splice(before + 1, 0, waiter);
     this.#size += 1;
   }
 
   /** @returns whether it was in the queue. */
   remove(waiter: W): boolean {
-    const line = this.#byClass.get(waiter.callClass);
-    if (line === undefined) return false;
-    const at = line.returned.indexOf(waiter);
-    if (at >= 0) line.returned.splice(at, 1);
-    const isRemoved = at >= 0 || line.arrived.delete(waiter);
-    if (isRemoved) this.#size -= 1;
-    return isRemoved;
+    const line = this.#byClass[waiter.callClass];
+    const at = line.indexOf(waiter);
+    if (at < 0) return false;
+    line.splice(at, 1);
+    this.#size -= 1;
+    return true;
   }
 
   /** Removes and returns the next call; undefined when none waits. */
@@ -83,24 +83,16 @@ export class CallLine<W extends Waiter> {
   }
 
   #mostUrgent(): W | undefined {
-    for (const name of CALL_CLASSES) {
-      const first = this.#firstOf(name);
-      if (first !== undefined) return first;
-    }
-    return undefined;
+    const name = CALL_CLASSES.find((callClass) => this.#byClass[callClass].length > 0);
+    return name === undefined ? undefined : this.#byClass[name][0];
   }
 
   #oldest(): W | undefined {
     let oldest: W | undefined;
     for (const name of CALL_CLASSES) {
-      const first = this.#firstOf(name);
-      if (first !== undefined && (oldest === undefined || first.place < oldest.place)) oldest = first;
+      const [first] = this.#byClass[name];
+      if (first !== undefined && (oldest === undefined || isBefore(first.place, oldest.place))) oldest = first;
     }
     return oldest;
-  }
-
-  #firstOf(name: CallClass): W | undefined {
-    const line = this.#byClass.get(name);
-    return line?.returned[0] ?? line?.arrived.values().next().value;
   }
 }

@@ -70,6 +70,24 @@ test('a newcomer does not overtake those who wait', async () => {
   expect(calls.released.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
 });
 
+test('within a class those who have waited longest go first, whenever they ask', async () => {
+  const clock = new VirtualClock();
+  await clock.advance(10_000);
+  const quota = new QuotaScheduler({ clock, limits: { [API]: 1 } });
+  const order: string[] = [];
+  const ask = (name: string, request: Omit<TurnRequest, 'api'>) =>
+    void quota.turn({ api: API, ...request }, never).then(() => order.push(name));
+  await quota.turn({ api: API, callClass: 'pod' }, never);
+  ask('old', { callClass: 'pod', place: quota.newPlace(4000) });
+  ask('older', { callClass: 'pod', place: quota.newPlace(3000) });
+  ask('now', { callClass: 'pod' });
+  ask('release', { callClass: 'release', place: quota.newPlace(1) });
+  ask('as old', { callClass: 'pod', place: quota.newPlace(4000) });
+  ask('oldest', { callClass: 'pod', place: quota.newPlace(2000) });
+  await clock.advance(10 * MINUTE_MS);
+  expect(order).toEqual(['oldest', 'older', 'old', 'as old', 'now', 'release']);
+});
+
 test('each API has its own count, and the default for those that are not listed', async () => {
   const clock = new VirtualClock();
   const quota = new QuotaScheduler({ clock, limits: { [API]: 1, default: 2 } });

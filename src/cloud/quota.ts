@@ -1,5 +1,5 @@
 import type { Clock, ScheduledCall } from '../util/clock.ts';
-import { type CallClass, CallLine, type Waiter } from './call-line.ts';
+import { type CallClass, CallLine, type Place, type Waiter } from './call-line.ts';
 import { LearntLimit } from './learnt-limit.ts';
 
 const MINUTE_MS = 60_000;
@@ -56,8 +56,8 @@ export interface Turn {
 export interface TurnRequest {
   api: string;
   callClass: CallClass;
-  /** From {@link QuotaScheduler.newPlace}, for a call that has waited before; absent for a new one. */
-  place?: number;
+  /** From {@link QuotaScheduler.newPlace}; absent for a call that has not waited yet. */
+  place?: Place;
 }
 
 /** Conditions under which a call may be sent. */
@@ -110,7 +110,7 @@ export class QuotaScheduler {
   readonly #windows = new Map<string, Window>();
   /** A minute of which others may have used part. */
   #sharedMinute: number | undefined;
-  #lastPlace = 0;
+  #lastSerial = 0;
 
   /**
    * @param options.limits calls per minute by API name; `default` for the rest. Overrides {@link DEFAULT_LIMITS}.
@@ -166,10 +166,10 @@ export class QuotaScheduler {
     return promise;
   }
 
-  /** A place behind all others, for a call that may have to wait again. */
-  newPlace(): number {
-    this.#lastPlace += 1;
-    return this.#lastPlace;
+  /** A place for a call that may have to wait again. @param sinceMs since when its subject has waited. */
+  newPlace(sinceMs = this.#clock.now()): Place {
+    this.#lastSerial += 1;
+    return { sinceMs, serial: this.#lastSerial };
   }
 
   /** Names of the APIs that have a limit of their own or were called. */

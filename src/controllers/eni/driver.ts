@@ -21,7 +21,7 @@ export interface EniDecision {
   callClass: CallClass;
   /** The create request of the persisted intent; absent without an intent. */
   creation?: CreateEniRequest;
-  /** When that intent was persisted, epoch milliseconds. */
+  /** When that intent was made, epoch milliseconds. */
   plannedMs?: number;
   target?: Pick<AttachTarget, 'instanceID' | 'trunkENIID'>;
   /** The security groups of the record. */

@@ -1,5 +1,5 @@
 import { attemptTags } from '../../allocation/identity.ts';
-import { CALL_CLASSES, type CallClass } from '../../cloud/call-line.ts';
+import { CALL_CLASSES, type CallClass, isBefore, type Place } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { Cloud, DescribedEnis, EniFilter } from '../../cloud/port.ts';
 import type { QuotaScheduler, ReadLeave, Turn, TurnRequest } from '../../cloud/quota.ts';
@@ -31,7 +31,7 @@ const THROTTLED_TRIES = 10;
 
 interface Asker {
   callClass: CallClass;
-  place: number;
+  place: Place;
   sinceMs: number;
   resolve: (seat: Seat) => void;
   reject: (reason: unknown) => void;
@@ -196,7 +196,7 @@ export class EniSearch {
 
   #first(): Asker | undefined {
     let first: Asker | undefined;
-    for (const asker of this.#waiting) if (first === undefined || isBefore(asker, first)) first = asker;
+    for (const asker of this.#waiting) if (first === undefined || isMoreUrgent(asker, first)) first = asker;
     return first;
   }
 
@@ -276,7 +276,7 @@ function keyOf(question: EniQuestion): string {
   return 'trunkOf' in question ? `trunk/${question.trunkOf}` : `attempt/${question.attempt}`;
 }
 
-function isBefore(one: Asker, other: Asker): boolean {
+function isMoreUrgent(one: Asker, other: Asker): boolean {
   const ranks = CALL_CLASSES.indexOf(one.callClass) - CALL_CLASSES.indexOf(other.callClass);
-  return ranks === 0 ? one.place < other.place : ranks < 0;
+  return ranks === 0 ? isBefore(one.place, other.place) : ranks < 0;
 }

@@ -1,5 +1,5 @@
 import type { Operation, OperationFailure, OperationKind } from '../../allocation/operation.ts';
-import type { CallClass } from '../../cloud/call-line.ts';
+import type { CallClass, Place } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { QuotaScheduler, TurnRequest } from '../../cloud/quota.ts';
 import type { Eni } from '../../ecs/eni.ts';
@@ -38,7 +38,7 @@ export interface WantedCall<T extends Leave> {
   owner: string;
   kind: OperationKind;
   callClass: CallClass;
-  /** When the intent of a create was persisted, epoch milliseconds. */
+  /** When the intent was made, epoch milliseconds. */
   plannedMs?: number | undefined;
   /** Waits for its turn; rejects when the signal aborts first. */
   turn: (request: TurnRequest, signal: AbortSignal) => Promise<T>;
@@ -71,7 +71,7 @@ export const API_OF_CALL: Readonly<Record<OperationKind, string>> = {
 interface Waiting {
   kind: OperationKind;
   callClass: CallClass;
-  place: number;
+  place: Place;
   abort: AbortController;
 }
 
@@ -91,7 +91,7 @@ export class PendingCalls {
   readonly #unanswered = new Map<string, number>();
   readonly #startedMs: number;
   /** Places in line of calls whose turn came too early. */
-  readonly #kept = new Map<string, { kind: OperationKind; place: number }>();
+  readonly #kept = new Map<string, { kind: OperationKind; place: Place }>();
 
   /**
    * @param options.signal cancels calls in progress when the lease is lost or the process stops.
@@ -153,7 +153,9 @@ export class PendingCalls {
     const kept = before ?? this.#kept.get(id);
     const place = kept?.kind === kind ? kept.place : undefined;
     this.withdraw(id);
-    const waiting = { kind, callClass, place: place ?? this.#quota.newPlace(), abort: new AbortController() };
+    // A pod has waited since its intent was made, however late that was written.
+    const sinceMs = callClass === 'pod' ? wanted.plannedMs : undefined;
+    const waiting = { kind, callClass, place: place ?? this.#quota.newPlace(sinceMs), abort: new AbortController() };
     this.#waiting.set(id, waiting);
     void this.#wait(wanted, waiting);
     return place === undefined;
