@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import type { ApiCall } from '../kube/faults.ts';
 import { FaultScript } from './script.ts';
 import { NETWORKINTERFACES, PODENIS, World } from './world.ts';
 
@@ -52,19 +53,37 @@ test('after a crash during a creation, the next process finds the ENI', async ()
 test('a mirror whose creation was not answered is released, also when its PodENI was removed meanwhile', async () => {
   const script = new FaultScript();
   const world = await cluster(script);
-  const isMirror = ({ verb, resource }: { verb: string; resource: string }) =>
-    verb === 'create' && resource === NETWORKINTERFACES;
+  const isMirror = ({ verb, resource }: ApiCall) => verb === 'create' && resource === NETWORKINTERFACES;
   script.kube(isMirror, { kind: 'lost-answer', failure: 'timeout' });
   for (const watch of world.replicas[0]?.transport.watches ?? [])
     if (watch.call.resource === NETWORKINTERFACES) watch.freeze();
   world.createPod({ name: 'a', nodeName: 'node-1' });
   await world.until('the mirror', () => world.state().networkInterfaces.length > 0, 60_000);
+  removeByHand(world);
+  await world.until('released', () => world.state().networkInterfaces.length === 0, 10 * 60_000);
+  await world.run(60_000);
+  expect(world.unsettled()).toEqual([]);
+});
+
+test('a mirror whose removal was not answered leaves nothing in memory', async () => {
+  const script = new FaultScript();
+  const world = await cluster(script);
+  world.createPod({ name: 'a', nodeName: 'node-1' });
+  await world.until('the mirror', () => world.state().networkInterfaces.length > 0, 60_000);
+  removeByHand(world);
+  const isRemoval = ({ verb, resource, subresource }: ApiCall) =>
+    verb === 'patch' && resource === NETWORKINTERFACES && subresource === '';
+  script.kube(isRemoval, { kind: 'lost-answer', failure: 'timeout' });
+  await world.until('released', () => world.state().networkInterfaces.length === 0, 10 * 60_000);
+  await world.run(60_000);
+  expect(world.replicas[0]?.leaderState?.held['cloud-calls']).toBe(0);
+});
+
+/** Somebody deletes the pod and removes its PodENI, finalizer and all, so that the mirror has to release the ENI. */
+function removeByHand(world: World): void {
   world.deletePod('default/a', 0);
   const target = { resource: PODENIS, namespace: 'default', name: 'a', subresource: '' };
   const caller = { actor: 'user', nowMs: world.clock.now() };
   world.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
   world.kube.delete(target, {}, caller);
-  await world.until('released', () => world.state().networkInterfaces.length === 0, 10 * 60_000);
-  await world.run(60_000);
-  expect(world.unsettled()).toEqual([]);
-});
+}

@@ -66,15 +66,14 @@ export class NetworkInterfaceController {
   }
 
   async reconcile(eniId: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
-    const { informers, released } = this.#context;
+    const { informers } = this.#context;
     const mirror = informers.networkInterfaces.store.get(eniId);
     const [podEni] = informers.podEnis.store.byIndex('eni', eniId);
     if (podEni === undefined) {
-      if (mirror === undefined) {
-        released.delete(eniId);
-        return {};
-      }
-      return this.#retire(mirror, signal);
+      if (mirror !== undefined) return this.#retire(mirror, signal);
+      // Its removal may have been our own, without an answer.
+      this.#forget(eniId);
+      return {};
     }
     const allocation = podEni.spec.allocations?.find(({ eni }) => eni.id === eniId);
     const phase = podEni.status?.phase ?? '';
@@ -150,16 +149,22 @@ export class NetworkInterfaceController {
 
   /** The PodENI is gone: releases the ENI, then the mirror. */
   async #retire(mirror: NetworkInterface, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
-    const { released, driver } = this.#context;
+    const { released } = this.#context;
     const eniId = mirror.metadata.name;
     if (!released.has(eniId)) {
       if (!(await this.#hasNoOwner(mirror, signal))) return { requeueAfterMs: RETRY_MS };
       if (!(await this.#releaseEni(mirror))) return { requeueAfterMs: this.#braked ? RETRY_BRAKED_MS : RETRY_MS };
     }
     await this.#remove(mirror, signal);
+    this.#forget(eniId);
+    return {};
+  }
+
+  /** There is neither a PodENI nor a mirror any more. */
+  #forget(eniId: string): void {
+    const { released, driver } = this.#context;
     released.delete(eniId);
     driver.forget(eniOwner(eniId), eniId);
-    return {};
   }
 
   /** A PodENI that is missing from the store may have been written in the meantime. */
