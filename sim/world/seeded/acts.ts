@@ -18,6 +18,8 @@ export type UserAct =
   | { kind: 'edit-networking'; networking: Networking; vSwitches: readonly number[]; groups: readonly number[] }
   /** Every pod that does not exist is created on this node. */
   | { kind: 'crowd-node'; node: number }
+  /** So many pods that have a slot of this node are deleted at once. */
+  | { kind: 'delete-bound-pods'; node: number; count: number }
   /** Somebody deletes the PodENI of a pod, and a moment later the sandbox of the pod fails. */
   | { kind: 'renew-podeni'; pod: number; afterMs: number }
   /** Somebody gives the ENI of a pod another security group. */
@@ -99,7 +101,9 @@ export type NodeAct =
   /** The runtime loses its state: it ends every sandbox and remembers none. `isMidAdd`: when the agent adds the next one, and dies with it. */
   | { kind: 'reset-runtime'; node: number; isMidAdd: boolean }
   /** The runtime calls GC. */
-  | { kind: 'collect-sandboxes'; node: number };
+  | { kind: 'collect-sandboxes'; node: number }
+  /** For a while each listing of what the kernel has takes so long. */
+  | { kind: 'slow-dumps'; node: number; byMs: number; forMs: number };
 
 /** What happens to the system. Pods, nodes and replicas are given by number. */
 export type Act =

@@ -7,6 +7,8 @@ const PROBE = 'default/probe';
 const BIND_MS = 10_000;
 /** Until everything of a pod that is gone is gone: 5 s may be needed to trust the cloud, for both the ENI and its mirror. */
 const RELEASE_MS = 60_000;
+/** The same when no sandbox is in the way: the node answers at once, and `releaseConfirmation` (30 s) is not waited for. */
+const ANSWERED_MS = 25_000;
 /** Until the last mirror and status are written. */
 const AFTERWARDS_MS = 15_000;
 /** Until everything of the last pods is gone, with quota for a few calls per minute. */
@@ -55,7 +57,7 @@ export class Bounds {
     const nodeName = this.#nodeWithRoom();
     if (nodeName === undefined) return [];
     const work = countWork(this.#world);
-    this.#world.createPod({ name: PROBE.split('/')[1] ?? '', nodeName });
+    this.#createProbe(nodeName);
     const isBound = await this.#until(() => this.#world.isBound(PROBE), BIND_MS);
     if (!isBound)
       return [`bind: a pod with room on ${nodeName} has no network after ${BIND_MS / 1000} s (${this.#hindrance()})`];
@@ -68,6 +70,21 @@ export class Bounds {
     problems.push(...work.take('release', WORK.release));
     work.end();
     return problems;
+  }
+
+  /** A pod goes before its kubelet has started it. @returns what took too long */
+  async unstarted(): Promise<string[]> {
+    const nodeName = this.#nodeWithRoom((name) => this.#world.machines.has(name));
+    const machine = this.#world.machines.get(nodeName ?? '');
+    if (nodeName === undefined || machine === undefined) return [];
+    machine.kubelet.pause();
+    this.#createProbe(nodeName);
+    await this.#until(() => this.#world.isBound(PROBE), BIND_MS);
+    this.#world.deletePod(PROBE, 0);
+    machine.kubelet.resume();
+    const isGone = await this.#until(() => this.#world.podEni(PROBE) === undefined, ANSWERED_MS);
+    await this.#after(AFTERWARDS_MS);
+    return isGone ? [] : [`release: ${nodeName} does not say that a pod never had a sandbox`];
   }
 
   /** Everything goes: pods, records, nodes, PodNetworkings. @returns what is left in cluster, cloud or memory */
@@ -103,12 +120,17 @@ export class Bounds {
     );
   }
 
-  /** A node whose trunk has a free slot, if there is an address, too. */
-  #nodeWithRoom(): string | undefined {
+  #createProbe(nodeName: string): void {
+    this.#world.createPod({ name: PROBE.split('/')[1] ?? '', nodeName });
+  }
+
+  /** A node of these whose trunk has a free slot, if there is an address, too. */
+  #nodeWithRoom(isWanted: (name: string) => boolean = () => true): string | undefined {
     if (!this.#seeded.hasAddress('elastic')) return undefined;
     const { nodes } = this.#world.state();
     const pods = this.#world.kube.objects('pods');
     return nodes.find(({ metadata, spec }) => {
+      if (!isWanted(metadata.name)) return false;
       const used = pods.filter((pod) => nodeNameOf(pod) === metadata.name).length;
       return this.#world.trunkOf(metadata.name) !== undefined && used < (spec.nodeCap?.memberAdapterLimit ?? 0);
     })?.metadata.name;

@@ -2,7 +2,7 @@ import { type Random, seededRandom } from '../../../src/util/random.ts';
 import { type Act, NETWORKINGS, type Networking } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 import { nodePlanOf } from './node-plan.ts';
-import { sceneOf } from './scenes.ts';
+import { scenesOf } from './scenes.ts';
 import { LONGEST_LAG_MS, type Surroundings, surroundingsOf } from './surroundings.ts';
 
 /** vSwitches that PodNetworkings may name. */
@@ -94,7 +94,7 @@ export function planOf(seed: number): Plan {
   const { agents } = onNodes;
   const cast = { replicas, nodes, agents, networkings: PODS.map(({ networking }) => networking) };
   const paced = [...steps, ...onNodes.steps, ...around].map(({ atMs, act }) => ({ atMs: atMs * pace, act }));
-  const all = [...paced, ...sceneOf(seed, cast, WORKLOAD_MS * pace)].sort((a, b) => a.atMs - b.atMs);
+  const all = [...paced, ...scenesOf(seed, cast, WORKLOAD_MS * pace)].sort((a, b) => a.atMs - b.atMs);
   return { seed, replicas, nodes, rates, steps: all, agents, surroundings, ...limited };
 }
 

@@ -88,7 +88,12 @@ class Run {
   /** L2, and the bounds of a settled system, until something is wrong. */
   async #holdToBounds(): Promise<void> {
     const bounds = new Bounds(this.#seeded, (untilMs) => this.#pass(untilMs));
-    const looks = [() => this.#stayCalm(bounds.idle()), () => bounds.probe(), () => bounds.emptied()];
+    const looks = [
+      () => this.#stayCalm(bounds.idle()),
+      () => bounds.probe(),
+      () => bounds.unstarted(),
+      () => bounds.emptied(),
+    ];
     for (const look of looks) {
       const found = await look();
       // What the witness saw meanwhile comes first.

@@ -25,6 +25,8 @@ const NODE_MS = 5000;
 const POD_MS = 15_000;
 /** A detach takes 1.5 s. */
 const IN_DETACH_MS = 300;
+/** Containers of a pod that is deleted take a second to end. */
+const IN_TERMINATION_MS = 500;
 /** Longer than the control plane may go without renewing its lease, and a client tries again. */
 const REFUSAL_MS = 15_000;
 
@@ -73,21 +75,59 @@ const lastAddress: Scene = (random, cast) => [
   ...started(0, podOf(random, cast, ['elastic']), roomyNode(random, cast)),
 ];
 
+/** Two slots become free at once while pods wait for them. */
+const twoFreeSlots: Scene = () => [
+  { atMs: 0, act: { kind: 'add-node', node: 0 } },
+  { atMs: NODE_MS, act: { kind: 'crowd-node', node: 0 } },
+  { atMs: NODE_MS + POD_MS, act: { kind: 'delete-bound-pods', node: 0, count: 2 } },
+];
+
+/** The runtime forgets the sandbox of a pod that is being deleted, so that there is no DEL. */
+const missedDel: Scene = (random, cast) => {
+  const node = pick(random, cast.agents);
+  const pod = whole(random, cast.networkings.length);
+  return [
+    ...started(0, pod, node),
+    { atMs: NODE_MS + POD_MS, act: { kind: 'delete-pod', pod, isForced: random.next() < 0.5 } },
+    { atMs: NODE_MS + POD_MS + IN_TERMINATION_MS, act: { kind: 'reset-runtime', node, isMidAdd: false } },
+  ];
+};
+
+/** A pod starts and another one goes while a look at their node lists what the kernel has. */
+const slowLook: Scene = (random, cast) => {
+  const node = pick(random, cast.agents);
+  const [first, second] = [0, 1 + whole(random, cast.networkings.length - 1)];
+  const byMs = span(random, 2500);
+  return [
+    ...started(0, first, node),
+    { atMs: NODE_MS + POD_MS, act: { kind: 'slow-dumps', node, byMs, forMs: NODE_MS + POD_MS } },
+    ...started(NODE_MS + POD_MS, second, node),
+    { atMs: 2 * NODE_MS + POD_MS + whole(random, NODE_MS), act: { kind: 'delete-pod', pod: first, isForced: false } },
+  ];
+};
+
 /**
- * The scene of a seed, if it has one: drawn apart, so that the rest stays as it is without it.
+ * What comes after the rest of a seed's workload, if anything does: drawn apart, so that the rest stays as it is without it, each list
+ * with chance of its own, so that a new one leaves the others as they are.
  *
  * @param workloadMs how long the rest takes
  */
-export function sceneOf(seed: number, cast: Cast, workloadMs: number): Step[] {
-  const random = seededRandom(seed ^ 0x5ce4e);
+export function scenesOf(seed: number, cast: Cast, workloadMs: number): Step[] {
+  const hasAgents = cast.agents.length > 0;
+  const lists: readonly (readonly [salt: number, scenes: readonly Scene[]])[] = [
+    [
+      0x5ce4e,
+      [lateAttachment, lastAddress, ...(cast.replicas > 1 ? [missedMove] : []), ...(hasAgents ? [unwrittenEnd] : [])],
+    ],
+    [0xd0b1e, [twoFreeSlots, ...(hasAgents ? [missedDel, slowLook] : [])]],
+  ];
+  return lists.flatMap(([salt, scenes]) => sceneOf(seededRandom(seed ^ salt), scenes, cast, workloadMs));
+}
+
+function sceneOf(random: Random, scenes: readonly Scene[], cast: Cast, workloadMs: number): Step[] {
   if (random.next() >= SEEDS_WITH_A_SCENE) return [];
   const startMs = workloadMs + whole(random, LATEST_START_MS);
-  const scene = pick(random, [
-    lateAttachment,
-    lastAddress,
-    ...(cast.replicas > 1 ? [missedMove] : []),
-    ...(cast.agents.length > 0 ? [unwrittenEnd] : []),
-  ]);
+  const scene = pick(random, scenes);
   return scene(random, cast).map(({ atMs, act }) => ({ atMs: startMs + atMs, act }));
 }
 

@@ -29,6 +29,8 @@ export class SeededNodes {
   readonly #numbering: Numbering;
   /** Machines whose runtime and agent end in the middle of the next ADD. */
   readonly #resetMidAdd = new Set<Machine>();
+  /** How much longer listings of a kernel take, and until when. */
+  readonly #slowDumps = new Map<Machine, { byMs: number; untilMs: number }>();
   readonly #listeners: ((machine: Machine) => void)[] = [];
 
   constructor(world: World, faults: SeededFaults, numbering: Numbering) {
@@ -59,7 +61,10 @@ export class SeededNodes {
   /** What an act does to this operation of an agent. */
   faultOf({ process, operation }: MachineCall): MachineFault | undefined {
     const machine = this.machineOfAgent(process);
-    if (machine === undefined || operation !== 'kernel add' || !this.#resetMidAdd.delete(machine)) return undefined;
+    if (machine === undefined) return undefined;
+    const { byMs, untilMs } = this.#slowDumps.get(machine) ?? { byMs: 0, untilMs: 0 };
+    if (operation === 'kernel dump' && this.#world.clock.monotonicMs() < untilMs) return { kind: 'slow', ms: byMs };
+    if (operation !== 'kernel add' || !this.#resetMidAdd.delete(machine)) return undefined;
     // The agent dies first, so that it does not hear of it.
     this.#world.clock.schedule(ADD_MS, () => this.#resetMidway(machine));
     return { kind: 'killed', side: 'after' };
@@ -156,6 +161,9 @@ export class SeededNodes {
         if (act.isMidAdd) this.#resetMidAdd.add(machine);
         else machine.kubelet.resetRuntime();
         return;
+      case 'slow-dumps':
+        this.#slowDumps.set(machine, { byMs: act.byMs, untilMs: clock.monotonicMs() + act.forMs });
+        return;
       case 'collect-sandboxes':
         void machine.runtime.collect();
     }
@@ -164,6 +172,7 @@ export class SeededNodes {
   /** Whatever stands still or is down goes on. */
   quiet(): void {
     this.#resetMidAdd.clear();
+    this.#slowDumps.clear();
     for (const machine of this.#world.machines.values()) machine.resume();
   }
 

@@ -69,6 +69,9 @@ export class SeededUsers {
       case 'crowd-node':
         for (const pod of PODS.keys()) this.#createPod(pod, act.node);
         return;
+      case 'delete-bound-pods':
+        for (const key of this.#boundOn(nodeName(act.node)).slice(0, act.count)) this.#world.deletePod(key, 0);
+        return;
       case 'delete-podeni':
         this.deletePodEni(keyOfPod(act.pod));
         return;
@@ -166,6 +169,15 @@ export class SeededUsers {
   #deletePod(pod: number, isForced: boolean): void {
     const key = keyOfPod(pod);
     if (this.#peek('pods', key) !== undefined) this.#world.deletePod(key, isForced ? 0 : undefined);
+  }
+
+  /** Keys of the pods that exist and have their network on this node. */
+  #boundOn(node: string): string[] {
+    return this.#world.podEnis().flatMap(({ metadata: { namespace, name }, spec, status }) => {
+      const key = `${namespace}/${name}`;
+      const isThere = spec.target?.nodeName === node && status?.phase === 'Bind';
+      return isThere && this.#peek('pods', key) !== undefined ? [key] : [];
+    });
   }
 
   /** Its pod, if it still runs, gets another PodENI, with another address. */

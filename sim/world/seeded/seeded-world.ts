@@ -223,6 +223,7 @@ export class SeededWorld {
       case 'replace-pod':
       case 'flash-pod':
       case 'crowd-node':
+      case 'delete-bound-pods':
       case 'delete-podeni':
       case 'renew-podeni':
       case 'strip-podeni':
