@@ -1,10 +1,12 @@
 /**
  * Runs histories of the world on all processors: `--seeds N` from `--from S`; with `--crashes` a short life with a crash on both
  * sides of every call, and again during the recovery; with `--mutants` seeds against the product with one mistake each, until one
- * finds it, or `--mutant TEXT` only those whose name contains it; with `--long` all of these, written to docs/world.json; or one
- * seed with `--seed S`, which is shrunk and told if it breaks a promise. Exits with 1 when one did.
+ * finds it, or `--mutant TEXT` only those whose name contains it; with `--long` all of these, written to docs/world.json, and a run that
+ * was interrupted goes on where it was; or one seed with `--seed S`, which is shrunk and told if it breaks a promise. Exits with 1 when
+ * one did.
  */
 import { parseArgs } from 'node:util';
+import { KeptResults, placeOfResults } from './kept-results.ts';
 import { MUTANTS, type Mutant } from './mutants.ts';
 import { type Plan, planOf } from './plan.ts';
 import { writeReport } from './report.ts';
@@ -34,10 +36,18 @@ const MUTANT_SEEDS = 1000;
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
-async function many(tasks: readonly Task[]): Promise<Tally> {
+/** @param kept what is known already, and where the rest is noted */
+async function many(tasks: readonly Task[], kept?: KeptResults): Promise<Tally> {
   const tally = new Tally();
-  await runAll(tasks, (result) => {
+  const left = tasks.filter((task) => {
+    const known = kept?.result(task);
+    if (known !== undefined) tally.add(known);
+    return known === undefined;
+  });
+  if (left.length < tasks.length) say(`${tasks.length - left.length} histories are known from an earlier run`);
+  await runAll(left, (result) => {
     tally.add(result);
+    kept?.keep(result);
     if (result.problems.length === 0) return true;
     say(`${JSON.stringify(result.task)}: ${result.problems.slice(0, 3).join('; ')}`);
     if ('seed' in result.task) say(`  make world SEED=${result.task.seed}`);
@@ -52,10 +62,12 @@ async function many(tasks: readonly Task[]): Promise<Tally> {
 }
 
 /** Runs each mutant until a seed kills it. */
-async function mutants(seeds: readonly number[], chosen: readonly Mutant[] = MUTANTS): Promise<Verdict[]> {
+async function mutants(seeds: readonly number[], chosen: readonly Mutant[], kept?: KeptResults): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
   for (const mutant of chosen) {
-    const verdict = await judge(mutant, seeds, runAll);
+    const known = kept?.verdict(mutant, seeds.length);
+    const verdict = known ?? (await judge(mutant, seeds, runAll));
+    if (known === undefined) kept?.keepVerdict(verdict);
     verdicts.push(verdict);
     const { killer, histories } = verdict;
     const how = killer === undefined ? 'SURVIVED' : `killed by seed ${killer.seed}: ${killer.problem}`;
@@ -66,11 +78,16 @@ async function mutants(seeds: readonly number[], chosen: readonly Mutant[] = MUT
   return verdicts;
 }
 
+/** Writes what it has after each part. */
 async function long(): Promise<boolean> {
-  const seeds = await many(seedTasks(LONG_SEEDS));
-  const crashes = await many(await everyCrash());
-  const verdicts = await mutants(seedsFrom(MUTANT_SEEDS));
-  await writeReport({ from: number('from') ?? 1, seeds, crashes, verdicts });
+  const kept = await KeptResults.open(placeOfResults());
+  const from = number('from') ?? 1;
+  const seeds = await many(seedTasks(LONG_SEEDS), kept);
+  await writeReport({ from, seeds, crashes: new Tally(), verdicts: [] });
+  const crashes = await many(await everyCrash(), kept);
+  await writeReport({ from, seeds, crashes, verdicts: [] });
+  const verdicts = await mutants(seedsFrom(MUTANT_SEEDS).slice(0, MUTANT_SEEDS), MUTANTS, kept);
+  await writeReport({ from, seeds, crashes, verdicts });
   return seeds.broken === 0 && crashes.broken === 0 && verdicts.every(({ killer }) => killer !== undefined);
 }
 

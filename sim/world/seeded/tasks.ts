@@ -18,6 +18,7 @@ export type Task = z.output<typeof taskSchema>;
 /** What it says of each. */
 export const resultSchema = z.object({
   task: taskSchema,
+  /** Of processors. */
   ms: z.number(),
   settledMs: z.number(),
   problems: z.array(z.string()),
@@ -52,7 +53,7 @@ async function crashesOf(life: keyof typeof LIVES): Promise<Task[]> {
 
 /** Never rejects: a run that fails has a problem. */
 export async function resultOf(task: Task): Promise<Result> {
-  const startedMs = performance.now();
+  const before = process.cpuUsage();
   const outcome = await outcomeOf(task).catch((error: unknown) => ({
     problems: [`the run failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`],
     settledMs: 0,
@@ -60,9 +61,10 @@ export async function resultOf(task: Task): Promise<Result> {
     acts: new Map<string, number>(),
     killedAt: [],
   }));
+  const used = process.cpuUsage(before);
   return {
     task,
-    ms: performance.now() - startedMs,
+    ms: (used.user + used.system) / 1000,
     settledMs: outcome.settledMs,
     problems: [...outcome.problems],
     faults: Object.fromEntries(outcome.faults),
