@@ -37,7 +37,7 @@ export class SeededUsers {
   #isShortSoon = false;
   readonly #options: UsersOptions;
   readonly #world: World;
-  /** Of creations whose record a user removed, and of trunks whose instance is gone. */
+  /** Of creations whose record a user removed. */
   readonly #strippedTokens = new Set<string>();
 
   constructor(options: UsersOptions) {
@@ -147,11 +147,6 @@ export class SeededUsers {
   isTouched({ id, tags }: EniSnapshot): boolean {
     if (this.#strippedTokens.delete(tags[TAG_ATTEMPT] ?? '')) this.touched.add(id);
     return this.touched.isExcused(id);
-  }
-
-  /** A creation whose ENI is left to the collector. */
-  noteStripped(clientToken: string): void {
-    this.#strippedTokens.add(clientToken);
   }
 
   #createPod(pod: number, node: number): void {

@@ -155,12 +155,6 @@ export class SeededWorld {
     });
   }
 
-  /** The record of a node has another intent now. A trunk that was made for an instance that is gone is left to the collector. */
-  noteDropped(clientToken: string, instanceId: string): void {
-    const isThere = [...this.#instances.values()].some((instance) => instance.instanceId === instanceId);
-    if (!isThere) this.users.noteStripped(clientToken);
-  }
-
   /** Whether a vSwitch of a PodNetworking has a free address. */
   hasAddress(networking: string): boolean {
     const found = this.#peek(PODNETWORKINGS, networking);

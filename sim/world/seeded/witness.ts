@@ -1,7 +1,6 @@
 import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
 import { parseTrunkIntent, type TrunkIntent } from '../../../src/allocation/trunk.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_TRUNK_INTENT } from '../../../src/crds/names.ts';
-import { nodeSchema } from '../../../src/crds/node.ts';
 import type { PodEni } from '../../../src/crds/pod-eni.ts';
 import { type PodNetworking, podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
 import type { JournalEntry } from '../../cloud/model/journal.ts';
@@ -196,7 +195,6 @@ export class Witness {
   #onWrite({ resource, key, before, after }: WriteRecord): void {
     if (resource.startsWith('nodes.') && after !== undefined) {
       this.#noteTrunk(after);
-      if (before !== undefined) this.#noteDropped(before, after);
       return;
     }
     if (resource === PODNETWORKINGS && after !== undefined) this.#noteSpec(after);
@@ -211,12 +209,6 @@ export class Witness {
   #noteTrunk(node: KubeObject): void {
     const intent = intentOf(node);
     if (intent !== undefined) this.#tokens.add(intent.clientToken);
-  }
-
-  #noteDropped(before: KubeObject, after: KubeObject): void {
-    const [dropped, current] = [before, after].map(intentOf);
-    if (dropped === undefined || dropped.clientToken === current?.clientToken) return;
-    this.#seeded.noteDropped(dropped.clientToken, nodeSchema.parse(before).spec.nodeMetadata?.instanceID ?? '');
   }
 
   #noteIntents({ spec: { allocations = [], target } }: PodEni): void {

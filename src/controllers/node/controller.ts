@@ -140,10 +140,7 @@ export class NodeController {
     }
     if (node?.metadata.deletionTimestamp !== undefined) {
       if (!(await this.#isCurrent(core, signal))) return 'again';
-      // Deleted by hand, or together with an earlier Kubernetes node of the name. The trunk stays on the instance,
-      // where the next record finds it.
-      await this.#dropRecord(node, signal);
-      return {};
+      return this.#makeWay(node, signal);
     }
     if (isForeign(core, this.#context.nodeLabels) || core.metadata.deletionTimestamp !== undefined) return {};
 
@@ -214,6 +211,11 @@ export class NodeController {
     }
     // The name belongs to another instance now. The old trunk is deleted with its instance or collected.
     const { name } = node.metadata;
+    if (this.#trunks.unattached(node) !== undefined) {
+      // It is released before the record goes.
+      await this.#writer.deleteObject(node, signal);
+      return 'again';
+    }
     const message = `node ${name} was instance ${known} and is now ${identity.instanceId}`;
     let current = await this.#writer.forgetTrunk(node, 'InstanceReplaced', message, signal);
     current = await this.#writer.dropIntent(current, signal);
@@ -260,6 +262,16 @@ export class NodeController {
     }
     if (intent === undefined) return this.#trunks.plan(node, identity, 1, signal);
     return this.#trunks.execute({ goal: 'bind', node, identity, intent, signal });
+  }
+
+  /**
+   * The record was deleted by hand, or together with an earlier Kubernetes node of the name. An attached trunk stays on its
+   * instance, where the next record finds it; another one is released first.
+   */
+  async #makeWay(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
+    const intent = this.#trunks.unattached(node);
+    if (intent === undefined) return this.#released(node, signal);
+    return this.#trunks.execute({ goal: 'release', node, identity: releasedIdentity(node), intent, signal });
   }
 
   /** The Kubernetes node is gone: releases its trunk once no pod uses it, then removes the Node CR. */

@@ -140,6 +140,14 @@ export class TrunkExecutor {
     return capacity.slots.used(instanceId) > 0 || informers.podEnis.store.byIndex('trunk', eniID).length > 0;
   }
 
+  /** The intent of a trunk that only its record names: it is not attached, so neither its instance nor a pod leads to it. */
+  unattached(node: TerwayNode): TrunkIntent | undefined {
+    const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (intent === undefined || recordedTrunk(node) !== undefined) return undefined;
+    const members = this.#context.informers.podEnis.store.byIndex('trunk', intent.eniID);
+    return members.length === 0 ? intent : undefined;
+  }
+
   /** The next step for the trunk of an intent. */
   #decide({ goal, node, identity, intent }: Omit<TrunkWork, 'signal'>): EniDecision {
     const { observer, driver, clusterId, clock } = this.#context;
@@ -187,11 +195,13 @@ export class TrunkExecutor {
     const { name } = node.metadata;
     const current = nodes.store.get(name);
     const core = coreNodes.store.get(name);
-    if (current === undefined || (goal === 'bind') !== (core !== undefined)) return undefined;
-    const now = parseTrunkIntent(current.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-    if (now === undefined || now.clientToken !== intent.clientToken) return undefined;
+    const now = parseTrunkIntent(current?.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (current === undefined || now === undefined || now.clientToken !== intent.clientToken) return undefined;
+    const isLeaving = core === undefined || current.metadata.deletionTimestamp !== undefined;
+    if ((goal === 'release') !== isLeaving) return undefined;
     if (goal === 'release') {
-      if (this.isInUse(current, now)) return undefined;
+      const mayGo = core === undefined ? !this.isInUse(current, now) : this.unattached(current) !== undefined;
+      if (!mayGo) return undefined;
       return this.#decide({ goal, node: current, identity: releasedIdentity(current), intent: now });
     }
     const found = core === undefined ? undefined : nodeIdentity(core);

@@ -219,10 +219,11 @@ export class NodeWriter {
   }
 
   async deleteObject(node: TerwayNode, signal: AbortSignal): Promise<void> {
-    const { uid } = node.metadata;
+    const { uid, resourceVersion } = node.metadata;
     const { store } = this.#informers.nodes;
+    const preconditions = { uid, resourceVersion };
     try {
-      const result = await this.#client.delete(terwayNodeResource, node.metadata, { preconditions: { uid }, signal });
+      const result = await this.#client.delete(terwayNodeResource, node.metadata, { preconditions, signal });
       if (result.state === 'deleting') store.noteWritten(result.object);
       else store.noteDeleted(node.metadata.name, uid ?? '');
     } catch (error) {

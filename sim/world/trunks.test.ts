@@ -1,0 +1,69 @@
+import { afterEach, expect, test } from 'vitest';
+import { FaultScript } from './script.ts';
+import { INSTANCE_TYPE, NODES, World } from './world.ts';
+
+/* The trunk of a node whose record goes, or becomes that of another instance, before the trunk is attached. */
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+/** A node whose trunk was created and is not attached yet: the calls for that are lost. */
+async function joiningNode(): Promise<{ world: World; name: string; instanceId: string }> {
+  const script = new FaultScript();
+  const made = new World({ config: { leaderElection: false }, onCloudCall: script.onCloudCall });
+  world = made;
+  const node = made.addNode();
+  script.cloud('AttachNetworkInterface', { kind: 'lost-request' }, 100, (call) =>
+    Object.values(call.params).includes(node.instanceId),
+  );
+  made.startReplica();
+  await made.until('the trunk is created', () => made.state().cloud.enis.some(isTrunk), 30_000);
+  await made.run(2000);
+  return { world: made, ...node };
+}
+
+const isTrunk = ({ type }: { type: string }) => type === 'Trunk';
+
+/** The instance goes, and another one gets its name. */
+async function replaceInstance(
+  world: World,
+  { name, instanceId }: { name: string; instanceId: string },
+  betweenMs: number,
+): Promise<void> {
+  world.deleteNode(name);
+  world.cloud.releaseInstance(instanceId, world.clock.now());
+  await world.run(betweenMs);
+  world.addNode(INSTANCE_TYPE, name);
+}
+
+/** The node gets a trunk soon, and at no time is there one that no object names. */
+async function expectOneTrunk(world: World, name: string): Promise<void> {
+  const hasTrunk = () => {
+    expect(world.violations()).toEqual([]);
+    return world.trunkOf(name) !== undefined;
+  };
+  await world.until('the node has a trunk', hasTrunk, 60_000);
+  expect(world.state().cloud.enis.filter(isTrunk)).toHaveLength(1);
+}
+
+test('a node that comes back as another instance while its record is being deleted', async () => {
+  const { world, ...node } = await joiningNode();
+  await replaceInstance(world, node, 500);
+  expect(world.state().nodes[0]?.metadata.deletionTimestamp).toBeDefined();
+  await expectOneTrunk(world, node.name);
+});
+
+test('a node that comes back as another instance before the control plane has heard that it was gone', async () => {
+  const { world, ...node } = await joiningNode();
+  await replaceInstance(world, node, 0);
+  await expectOneTrunk(world, node.name);
+});
+
+test('a record that someone deletes', async () => {
+  const { world, name } = await joiningNode();
+  const target = { resource: NODES, namespace: undefined, name, subresource: '' };
+  world.kube.delete(target, {}, { actor: 'user', nowMs: world.clock.now() });
+  await world.until('it is gone', () => world.state().nodes[0]?.metadata.deletionTimestamp === undefined, 60_000);
+  expect(world.violations()).toEqual([]);
+});
