@@ -15,8 +15,8 @@ export const PODS: readonly { name: string; networking: Networking }[] = [
   ...Array.from({ length: 2 }, (_, at) => ({ name: `keep-${at}`, networking: 'never' as const })),
 ];
 
-/** What the workload throttles, and what a small quota holds for. */
-export const CHANGING_APIS = [
+/** What the workload throttles. */
+const THROTTLED_APIS = [
   'CreateNetworkInterface',
   'AttachNetworkInterface',
   'DetachNetworkInterface',
@@ -170,7 +170,7 @@ const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
     2,
     (random) => ({
       kind: 'throttle',
-      action: pick(random, CHANGING_APIS),
+      action: pick(random, THROTTLED_APIS),
       limit: whole(random, 5),
       forMs: span(random, 60_000),
     }),
