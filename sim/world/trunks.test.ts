@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from './script.ts';
 import { INSTANCE_TYPE, NODES, World } from './world.ts';
 
-/* The trunk of a node whose record goes, or becomes that of another instance, before the trunk is attached. */
+/* The trunk of a node whose record goes, or whose name another instance gets, before the trunk is attached. */
 
 let world: World | undefined;
 
@@ -60,10 +60,25 @@ test('a node that comes back as another instance before the control plane has he
   await expectOneTrunk(world, node.name);
 });
 
+/** Somebody deletes the record of the node. */
+function deleteRecord(world: World, name: string, how: { byForce: boolean }): void {
+  const target = { resource: NODES, namespace: undefined, name, subresource: '' };
+  const caller = { actor: 'user', nowMs: world.clock.now() };
+  if (how.byForce) world.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
+  world.kube.delete(target, {}, caller);
+}
+
 test('a record that someone deletes', async () => {
   const { world, name } = await joiningNode();
-  const target = { resource: NODES, namespace: undefined, name, subresource: '' };
-  world.kube.delete(target, {}, { actor: 'user', nowMs: world.clock.now() });
+  deleteRecord(world, name, { byForce: false });
   await world.until('it is gone', () => world.state().nodes[0]?.metadata.deletionTimestamp === undefined, 60_000);
   expect(world.violations()).toEqual([]);
+});
+
+test('a record that someone removes together with its node leaves nothing in memory', async () => {
+  const { world, name } = await joiningNode();
+  world.deleteNode(name);
+  deleteRecord(world, name, { byForce: true });
+  await world.run(60_000);
+  expect(world.replicas[0]?.leaderState?.held).toMatchObject({ 'cloud-calls': 0 });
 });

@@ -135,6 +135,7 @@ export class NodeController {
     const node = informers.nodes.store.get(name);
     if (core === undefined) {
       if (node !== undefined) return this.#release(node, signal);
+      this.#context.driver.forget(nodeOwner(name));
       this.#planner.forget(name);
       return {};
     }
