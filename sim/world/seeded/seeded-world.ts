@@ -41,6 +41,8 @@ export class SeededWorld {
   onAct: (act: Act) => void = () => undefined;
   /** Is called with each call that a replica sends to the cloud. */
   onSend: (call: CloudCall) => void = () => undefined;
+  /** Is called with each of them that the network holds back. */
+  onHeldBack: (call: CloudCall) => void = () => undefined;
   /**
    * Is called with each call through a port, but for leases and events: to API server or cloud by a replica, to API server, disk or
    * kernel by an agent. Says whether the process is killed before or after it.
@@ -249,7 +251,9 @@ export class SeededWorld {
     this.onSend(call);
     if (call.action === 'CreateNetworkInterface') this.users.onCreation(call.params['VSwitchId']);
     if (this.#crashesBefore(call.replica, call.action)) return { kind: 'lost-request' };
-    return this.#cloud.faultOf(call) ?? this.faults.cloud(call);
+    const fault = this.#cloud.faultOf(call) ?? this.faults.cloud(call);
+    if (fault?.kind === 'late' || (fault?.kind === 'slow' && fault.requestMs !== undefined)) this.onHeldBack(call);
+    return fault;
   }
 
   #onMachineCall(call: MachineCall): MachineFault | undefined {

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { type Plan, planOf } from './plan.ts';
 import { runPlan } from './run.ts';
 import { shrink } from './shrink.ts';
+import { ORDINARY } from './surroundings.ts';
 import { traceOf } from './trace.ts';
 
 /* `make world` runs any number of seeds; these are fixed. */
@@ -11,6 +12,21 @@ const SEEDS = 40;
 test.each(Array.from({ length: SEEDS }, (_, at) => at + 1))('seed %i keeps every promise', async (seed) => {
   const { problems } = await runPlan(planOf(seed));
   expect(problems, `make world SEED=${seed} tells the story`).toEqual([]);
+});
+
+test('creations that the network holds back until the next minute are no breach of the quota', async () => {
+  const crowd = [0, 1, 2].map((pod) => ({ atMs: 50_000, act: { kind: 'create-pod', pod, node: 0 } as const }));
+  const { problems } = await runPlan({
+    seed: 1,
+    replicas: 1,
+    nodes: 1,
+    agents: [],
+    rateLimit: 4,
+    surroundings: ORDINARY,
+    rates: {},
+    steps: [{ atMs: 49_000, act: { kind: 'delay-creations', byMs: 15_000, forMs: 5000 } }, ...crowd],
+  });
+  expect(problems).toEqual([]);
 });
 
 test('the same seed gives the same run', async () => {

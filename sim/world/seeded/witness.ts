@@ -29,6 +29,8 @@ export class Witness {
   readonly #reserved = new Map<string, string>();
   /** Accepted calls: `replica action minute`. */
   readonly #calls = new Map<string, number>();
+  /** When calls were sent that the network holds back, in order, by `replica action subject`. */
+  readonly #heldBack = new Map<string, number[]>();
   /** What each generation of each PodNetworking said, by `name generation`; several if it was created anew or comes from a backup. */
   readonly #specs = new Map<string, PodNetworking['spec'][]>();
   /** Those that each PodNetworking has named. */
@@ -53,6 +55,10 @@ export class Witness {
       cloud.subscribe((entry) => this.#onCall(entry)),
     ];
     seeded.restores.onRestored = () => this.#forgetFuture();
+    seeded.onHeldBack = ({ replica, action, params }) => {
+      const key = `${replica} ${action} ${subjectOf(params)}`;
+      this.#heldBack.set(key, [...(this.#heldBack.get(key) ?? []), seeded.world.clock.now()]);
+    };
   }
 
   /** Violations since the last call; looks at the whole state only if it has changed. */
@@ -268,8 +274,10 @@ export class Witness {
   }
 
   #onCall({ kind, action, outcome, params, clientToken, accessKeyId, timeMs, replayed }: JournalEntry): void {
-    if (kind !== 'call' || outcome !== 'OK' || accessKeyId === USER) return;
-    this.#countCall(accessKeyId, action, timeMs);
+    if (kind !== 'call' || accessKeyId === USER) return;
+    const sentMs = this.#heldBack.get(`${accessKeyId} ${action} ${subjectOf(params)}`)?.shift();
+    if (outcome !== 'OK') return;
+    this.#countCall(accessKeyId, action, sentMs ?? timeMs);
     const eniId = params['NetworkInterfaceId'] ?? '';
     // Its record may be gone with what the backup lacks.
     if (!action.startsWith('Describe') && this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) return;
@@ -315,7 +323,7 @@ export class Witness {
     }
   }
 
-  /** I6: each replica keeps to the configured limit in every minute of the clock. */
+  /** I6: each replica keeps to the configured limit in every minute of the clock; what the network holds back counts when it was sent. */
   #countCall(replica: string, action: string, timeMs: number): void {
     if (this.#rateLimit === undefined || action.startsWith('Describe')) return;
     const key = `${replica} ${action} ${Math.floor(timeMs / MINUTE_MS)}`;
@@ -333,6 +341,11 @@ function attachedReservations({ podEnis, cloud }: WorldState): string[] {
     .flatMap((podEni) => idsOf(podEni).map((id) => ({ id, name: podEni.metadata.name })))
     .filter(({ id }) => attached.has(id))
     .map(({ id, name }) => `I7: ${name} is only reserved, and its ${id} is attached`);
+}
+
+/** What a call to the cloud is about. */
+function subjectOf(params: Readonly<Record<string, unknown>>): string {
+  return JSON.stringify(params['ClientToken'] ?? params['NetworkInterfaceId'] ?? '');
 }
 
 function intentOf({ metadata }: KubeObject): TrunkIntent | undefined {
