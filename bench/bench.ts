@@ -18,7 +18,8 @@ import { measureRepair } from './node-repair.ts';
 import { MINUTE_MS, SECONDS, settled, untilSecondOfMinute } from './pace.ts';
 import { medians, writePerformance } from './performance.ts';
 import { measureFixedMove, measureRelease, measureWaitBehindReleases } from './releases.ts';
-import { formatMeasure, formatTable, isMet, type Measure, median, overtaken, percentOf } from './report.ts';
+import { formatMeasure, formatTable, isMet, type Measure, median } from './report.ts';
+import { measureThrottled } from './throttled.ts';
 import { reviewLatencies } from './webhook.ts';
 
 const MEGABYTE = 1024 * 1024;
@@ -45,9 +46,6 @@ function record(measure: Measure): void {
   measures.push(measure);
   say(`  ${formatMeasure(measure)}`);
 }
-
-/** The budget of a cold pod: within it, pods that start together may finish in any order. */
-const COLD_POD_MS = 2100;
 
 /** Covers two rounds of the collector and every periodic check. */
 const SETTLED_FOR_MS = MINUTE_MS;
@@ -154,40 +152,7 @@ const sections: Record<string, (bench: ControlPlaneBench) => Promise<void>> = {
   },
 
   async throttled(bench) {
-    // The account allows 60 % of the limits that the control plane assumes: 500 creations and 500 attachments.
-    const window = { limit: 300, windowMs: MINUTE_MS } as const;
-    await bench.lab.cloud.setBehaviour({
-      rateWindows: { CreateNetworkInterface: window, AttachNetworkInterface: window },
-    });
-    await untilSecondOfMinute(0, say);
-    const created = await bench.createPods(amount('throttled-pods'));
-    await untilSecondOfMinute(0, say);
-    const minuteEndedMs = performance.now();
-    const atMinute = await bench.outcomes(['CreateNetworkInterface', 'AttachNetworkInterface']);
-    const bound = await bench.bound(created.keys(), 360 * SECONDS);
-    const atEnd = await bench.outcomes(['CreateNetworkInterface', 'AttachNetworkInterface']);
-    await bench.lab.cloud.setBehaviour({ rateWindows: {} });
-    record({
-      name: 'throttled answers after the first minute when the real limit is 60 % of the believed one',
-      value: percentOf(atEnd.throttled - atMinute.throttled, atEnd.all - atMinute.all),
-      unit: '%',
-      budget: 2,
-      upstream: '–',
-    });
-    // Before the limit is known, the cloud decides which of the calls under way at once it refuses.
-    const others = [...created].filter(([name]) => (bound.get(name) ?? 0) > minuteEndedMs);
-    const all = overtaken(created, bound, COLD_POD_MS);
-    say(`  with the first minute: ${all.count} overtaken, by up to ${(all.worstMs / SECONDS).toFixed(2)} s`);
-    record({
-      name: 'pods overtaken then: bound later, by more than a cold pod takes, than one created after them',
-      value: overtaken(others, bound, COLD_POD_MS).count,
-      unit: '',
-      budget: 0,
-      upstream: '–',
-    });
-    await settled(bench);
-    await bench.deletePods(created.keys());
-    await bench.released(created.keys(), 300 * SECONDS);
+    await measureThrottled(bench, { record, say }, amount('throttled-pods'));
   },
 
   async releases(bench) {
