@@ -5,10 +5,10 @@
  * `--releases`, `--pods`, `--networkings` and `--churn-seconds` shrink the large sections for quick runs.
  */
 import { rm } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
 import { startCluster } from '../test/cluster/cluster.ts';
 import { realNodeSupport } from '../test/cluster/real-nodes/support.ts';
 import { createStateDir } from '../test/cluster/shared.ts';
+import { readFlags } from '../tools/flags.ts';
 import { ControlPlaneBench } from './control-plane-bench.ts';
 import { cpuSeconds, cpuSecondsIn, cpuSince } from './cpu.ts';
 import { measureEventLoop } from './event-loop.ts';
@@ -24,18 +24,16 @@ import { reviewLatencies } from './webhook.ts';
 
 const MEGABYTE = 1024 * 1024;
 
-const { values: flags } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    runs: { type: 'string', default: '1' },
-    json: { type: 'boolean', default: false },
-    write: { type: 'boolean', default: false },
-    'throttled-pods': { type: 'string', default: '900' },
-    releases: { type: 'string', default: '2000' },
-    pods: { type: 'string', default: '20000' },
-    networkings: { type: 'string', default: '500' },
-    'churn-seconds': { type: 'string', default: '60' },
-  },
+const flags = readFlags({
+  only: { type: 'string' },
+  runs: { type: 'string', default: '1' },
+  json: { type: 'boolean', default: false },
+  write: { type: 'boolean', default: false },
+  'throttled-pods': { type: 'string', default: '900' },
+  releases: { type: 'string', default: '2000' },
+  pods: { type: 'string', default: '20000' },
+  networkings: { type: 'string', default: '500' },
+  'churn-seconds': { type: 'string', default: '60' },
 });
 const only = flags.only?.split(',');
 
@@ -346,13 +344,19 @@ const nodeSections: Record<string, () => Promise<void>> = {
   'node-cni': () => withStateDir((stateDir) => measureCni({ record, say }, stateDir)),
 };
 
+const AMOUNTS = ['throttled-pods', 'releases', 'pods', 'networkings', 'churn-seconds'] as const;
+
 /** Sizes of the large sections. */
-function amount(flag: 'throttled-pods' | 'releases' | 'pods' | 'networkings' | 'churn-seconds'): number {
+function amount(flag: (typeof AMOUNTS)[number]): number {
+  return Number(flags[flag]);
+}
+
+/** Why a flag has no whole number from 1 to `most`, in one line; undefined when it has. */
+function wrongNumber(flag: (typeof AMOUNTS)[number] | 'runs', most: number): string | undefined {
   const value = Number(flags[flag]);
-  if (!Number.isInteger(value) || value < 1 || value > 100_000) {
-    throw new RangeError(`--${flag}: expected 1 to 100000, got ${flags[flag]}`);
-  }
-  return value;
+  return Number.isInteger(value) && value >= 1 && value <= most
+    ? undefined
+    : `--${flag}: expected 1 to ${most}, got ${flags[flag]}`;
 }
 
 function isChosen(name: string): boolean {
@@ -397,11 +401,13 @@ if (unknown !== undefined) {
   say(`unknown section ${unknown}; valid sections: ${known.join(', ')}`);
   process.exit(2);
 }
-const runs = Number(flags.runs);
-if (!Number.isInteger(runs) || runs < 1 || runs > 9) {
-  say(`--runs: expected 1 to 9, got ${flags.runs}`);
+const wrong =
+  wrongNumber('runs', 9) ?? AMOUNTS.map((flag) => wrongNumber(flag, 100_000)).find((why) => why !== undefined);
+if (wrong !== undefined) {
+  say(wrong);
   process.exit(2);
 }
+const runs = Number(flags.runs);
 const all: Measure[][] = [];
 for (let run = 1; run <= runs; run += 1) {
   if (runs > 1) say(`run ${run} of ${runs}`);
@@ -409,8 +415,9 @@ for (let run = 1; run <= runs; run += 1) {
   if (Object.keys(sections).some(isChosen)) await withStateDir(measureControlPlane);
   if (Object.keys(nodeSections).some(isChosen)) await measureNode();
   all.push(measures);
+  // After each run, so that one that fails loses nothing of those before.
+  if (flags.write) await writePerformance(medians(all));
 }
 const found = medians(all);
-if (flags.write) await writePerformance(found);
 process.stdout.write(`${flags.json ? JSON.stringify(found, undefined, 2) : formatTable(found)}\n`);
 process.exitCode = found.every(isMet) ? 0 : 1;

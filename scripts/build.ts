@@ -4,12 +4,12 @@
  */
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { build, type Plugin } from 'esbuild';
+import { readFlags } from '../tools/flags.ts';
 import { AGENT_FLAGS, LAUNCH_FLAGS } from '../tools/product/launch-flags.ts';
 
 const root = join(import.meta.dirname, '..');
-const { values: flags } = parseArgs({ options: { outdir: { type: 'string', default: join(root, 'dist') } } });
+const flags = readFlags({ outdir: { type: 'string', default: join(root, 'dist') } });
 const { outdir } = flags;
 
 /**

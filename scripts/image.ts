@@ -4,12 +4,12 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { parseArgs } from 'node:util';
 import * as z from 'zod';
+import { readFlags } from '../tools/flags.ts';
 import { writeProductImage } from '../tools/product/image/product.ts';
 
 const root = join(import.meta.dirname, '..');
-const { values: flags } = parseArgs({ options: { out: { type: 'string' }, dist: { type: 'string' } } });
+const flags = readFlags({ out: { type: 'string' }, dist: { type: 'string' } });
 const distDir = flags.dist ?? join(root, 'dist');
 const outPath = flags.out ?? join(distDir, 'terway-controlplane-image.tar');
 

@@ -6,8 +6,8 @@
  */
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { ToolError } from '../tools/errors.ts';
+import { readFlags } from '../tools/flags.ts';
 import { buildNative } from '../tools/product/native.ts';
 import { ensureConformancePrograms } from '../tools/programs/conformance.ts';
 import { ensureCoreDns } from '../tools/programs/coredns.ts';
@@ -41,7 +41,7 @@ try {
   process.exit(1);
 }
 
-const { values: flags } = parseArgs({ options: { bundles: { type: 'string' } } });
+const flags = readFlags({ bundles: { type: 'string' } });
 if (flags.bundles !== undefined) {
   const { status } = spawnSync(process.execPath, [join(import.meta.dirname, 'build.ts'), '--outdir', flags.bundles], {
     stdio: 'inherit',

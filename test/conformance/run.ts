@@ -7,9 +7,10 @@
 import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
+import { promisify } from 'node:util';
 import { markdownTable } from '../../tools/docs/markdown-table.ts';
 import { ToolError } from '../../tools/errors.ts';
+import { readFlags } from '../../tools/flags.ts';
 import { KUBERNETES_VERSION } from '../../tools/programs/kubernetes.ts';
 import { ADDITIONAL, CONFORMANCE, NOT_RUN } from './selections.ts';
 import { ConformanceCluster, type SpecResult } from './suite.ts';
@@ -32,9 +33,7 @@ interface Section {
 }
 
 async function main(): Promise<void> {
-  const { values: flags } = parseArgs({
-    options: { record: { type: 'boolean', default: false }, focus: { type: 'string', multiple: true } },
-  });
+  const flags = readFlags({ record: { type: 'boolean', default: false }, focus: { type: 'string', multiple: true } });
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort(new EndedBySignal(name)));
   const log = (line: string) => process.stdout.write(`${line}\n`);
@@ -55,6 +54,7 @@ async function main(): Promise<void> {
   const serial = notRun.filter((name) => NOT_RUN.test(name));
   log(summary(sections, serial));
   const all = sections.flatMap(({ results }) => results);
+  if (all.length === 0) throw new ToolError(`no spec matches --focus ${flags.focus?.join(' --focus ')}`);
   const count = (state: SpecResult['state']) => all.filter((result) => result.state === state).length;
   log(`JUnit files and logs: dist/conformance; ${((performance.now() - started) / 60_000).toFixed(1)} minutes`);
   if (flags.record && flags.focus === undefined) await record(sections, serial);

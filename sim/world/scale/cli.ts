@@ -5,13 +5,11 @@
  */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { readFlags } from '../../../tools/flags.ts';
 import type { Figures } from './scale-world.ts';
 import { SCENARIOS } from './scenarios.ts';
 
-const { values: flags } = parseArgs({
-  options: { scenario: { type: 'string' }, events: { type: 'boolean', default: false } },
-});
+const flags = readFlags({ scenario: { type: 'string' }, events: { type: 'boolean', default: false } });
 
 const SETTLED = ['1000', '5000', '20000'];
 
