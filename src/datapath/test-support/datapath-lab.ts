@@ -388,8 +388,9 @@ grep -s . ipv4/conf/*/rp_filter ipv4/conf/*/forwarding ipv6/conf/*/forwarding ip
 `;
 
 function stateOf(text: string): string {
-  // Link-local addresses, their routes and the first qdisc come by themselves when a link comes up.
-  const isOfTheKernel = /fe80::|ff00::|anycast|qdisc noqueue/;
+  // Link-local addresses, their routes and the first qdisc come by themselves when a link comes up; the local route of an IPv6
+  // address comes a moment after the address, which is compared itself.
+  const isOfTheKernel = /fe80::|ff00::|anycast|qdisc noqueue|^local \S+ dev \S+ table local proto kernel/;
   const kept = text.split('\n').filter((line) => line !== '' && !isOfTheKernel.test(line.replace('via fe80::1', '')));
   const unstable = /ifindex \d+|@if\d+|^\d+: (?=\S+ +inet)|valid_lft.*|,?(NO-CARRIER|LOWER_UP|M-DOWN),?| (id|tag) \S+/g;
   return kept
