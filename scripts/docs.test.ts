@@ -95,6 +95,24 @@ test('every link leads to an existing file and heading', () => {
   expect(broken).toEqual([]);
 });
 
+test('every line of the tables of what others can do names a test that exists', async () => {
+  for (const path of ['docs/hardening.md', 'docs/zh/hardening.md']) {
+    // A table is a run of lines; its first two are the head.
+    const tables = pageAt(path).prose.matchAll(/(?:^\|.*\n)+/gm);
+    const concerned = [...tables]
+      .map(([table]) => table.trim().split('\n'))
+      .filter(([head]) => head?.includes('NET_RAW'));
+    const tests = concerned.flatMap((table) => table.slice(2).map((row) => row.split('|').at(-2) ?? ''));
+    expect(tests.length, path).toBeGreaterThan(15);
+    for (const cell of tests) {
+      const files = [...cell.matchAll(/`([^`]+\.ts)`/g)].map(([, file = '']) => join(root, file));
+      expect(files, `${path}: ${cell}`).not.toEqual([]);
+      const text = (await Promise.all(files.map((file) => readFile(file, 'utf8')))).join('');
+      for (const [, title = ''] of cell.matchAll(/"([^"]+)"/g)) expect(text, `${path}: ${cell}`).toContain(title);
+    }
+  }
+});
+
 test('every alert names an existing heading', async () => {
   const folder = join(root, 'charts/terway-controlplane');
   const files = (await readdir(folder, { recursive: true })).filter((name) => /\.(ya?ml|json|tpl)$/.test(name));

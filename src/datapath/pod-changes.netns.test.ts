@@ -1,13 +1,12 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { LinuxDatapath } from './linux-datapath.ts';
 import { buildTools, DatapathLab, run } from './test-support/datapath-lab.ts';
+import { delivered, fromPod, nameOf } from './test-support/pod-traffic.ts';
 import type { PodAttachment } from './types.ts';
 
 /* After ADD a pod's namespace is its own: a VPN, a chained plugin or an init container changes it, and is not undone. */
 
 beforeAll(buildTools);
-
-const nameOf = ({ netnsPath }: PodAttachment) => netnsPath.slice('/run/netns/'.length);
 
 /** What a sync leaves in the pod, and what it says of it. */
 async function leftBy(lab: DatapathLab, datapath: LinuxDatapath, pod: PodAttachment): Promise<string[]> {
@@ -58,6 +57,29 @@ describe('what a pod or a chained plugin changes in the pod is told and left', (
     await datapath.add(pod);
     change(nameOf(pod));
     expect((await leftBy(lab, datapath, pod)).join('\n')).toMatch(told);
+  });
+
+  test('an address that it adds: it cannot send with it', async () => {
+    using lab = new DatapathLab();
+    await using datapath = lab.datapath();
+    const pod = lab.pod([lab.member(5, 101)]);
+    await datapath.add(pod);
+    lab.gateways();
+    for (const address of ['10.0.0.6/32', 'fd00::6/128']) {
+      run('ip', '-n', nameOf(pod), 'addr', 'add', address, 'dev', 'eth0');
+    }
+    const seen = await delivered(
+      lab,
+      { netns: lab.switchNs, link: 'sw1' },
+      () =>
+        fromPod(lab, pod, [
+          { source: '10.0.0.6', destination: '10.9.9.9', payload: 'added' },
+          { source: 'fd00::6', destination: 'fd99::9', payload: 'added' },
+          { source: '10.0.0.5', destination: '10.9.9.9', payload: 'own' },
+        ]),
+      'own',
+    );
+    expect(seen).toEqual(['own']);
   });
 
   test('a MAC address: the veth that is in use is not made anew', async () => {

@@ -81,12 +81,12 @@ afterAll(() => {
   lab?.[Symbol.dispose]();
 });
 
-function syncProcess(known: PodAttachment[]) {
+function syncProcess(known: PodAttachment[], at = lab) {
   const task = {
     helper: TOOLS.helper,
     object: TOOLS.object,
-    nodeNetns: lab.netnsPath(lab.node),
-    settings: lab.settings(),
+    nodeNetns: at.netnsPath(at.node),
+    settings: at.settings(),
     pods: known,
     times: 5,
   };
@@ -124,6 +124,20 @@ describe('a pod that floods its own namespace', () => {
     expect((await datapath.sync(() => others)).failed).toEqual([]);
   }, 60_000);
 });
+
+test('a process of the host network that floods the tables of the node ends a look early, and no more', () => {
+  using own = new DatapathLab();
+  const pod = own.pod([own.member(5, 101)]);
+  const lines = numbers(200_000).map((at) => `route add ${ipv4Of(45, at)}/32 dev eni1 table 911 proto 84`);
+  expect(syncProcess([pod], own).outcome.error).toBeUndefined();
+  runWith(`${lines.join('\n')}\n`, 'ip', '-n', own.node, '-batch', '-');
+  const { outcome, peakMb } = syncProcess([pod], own);
+  expect(JSON.stringify(outcome)).toContain('more than 8388608 bytes of objects in the namespace');
+  expect(peakMb).toBeLessThan(120);
+  own.ip('route', 'flush', 'table', '911');
+  expect(syncProcess([pod], own).outcome).toMatchObject({ failed: [] });
+  expect(own.ip('route', 'show', 'table', '911')).toContain('10.0.0.5');
+}, 120_000);
 
 describe('an error in the namespace of one pod', () => {
   test.each([

@@ -42,6 +42,40 @@ describe('sources', () => {
   });
 });
 
+describe('tags', () => {
+  test('that a pod writes itself are dropped: its own id, that of another pod, and two', async () => {
+    using lab = new DatapathLab();
+    await using datapath = lab.datapath();
+    const pod = lab.pod([lab.member(5, 101)]);
+    const other = lab.pod([lab.member(6, 102)]);
+    for (const one of [pod, other]) await datapath.add(one);
+    lab.gateways();
+    const packet = (payload: string, vlans: number[], source = '10.0.0.5') => ({
+      source,
+      destination: '10.9.9.9',
+      payload,
+      vlans,
+    });
+    const seen = await delivered(
+      lab,
+      { netns: lab.switchNs, link: 'sw1' },
+      () =>
+        fromPod(lab, pod, [
+          packet('own id', [101]),
+          packet('another', [102]),
+          packet('as another', [102], '10.0.0.6'),
+          packet('within', [101, 102]),
+          packet('around', [102, 101], '10.0.0.6'),
+          packet('priority', [0]),
+          packet('own', []),
+        ]),
+      'own',
+    );
+    // A tag of priority names no VLAN.
+    expect(seen).toEqual(['priority', 'own']);
+  });
+});
+
 describe('sources without programs', () => {
   test('the kernel drops what is not the address of the pod (IPv4)', async () => {
     using lab = new DatapathLab();

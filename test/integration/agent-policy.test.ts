@@ -150,6 +150,27 @@ describe('the agent of a node', () => {
     expect(await outcome(agent('node-b').patch(`${EVENTS}/others`, 'merge', { series }))).toBe('done');
   });
 
+  test('reads what belongs to other nodes, and writes no PodENI and no Node CR, not even its own', async () => {
+    const { podEnis, nodes } = paths;
+    const kinds: [string, string, object][] = [
+      [podEnis, 'PodENI', { spec: { allocations: [] } }],
+      [nodes, 'Node', { spec: {} }],
+    ];
+    for (const [path, kind, body] of kinds) {
+      const object = { apiVersion: 'network.alibabacloud.com/v1beta1', kind, metadata: { name: 'node-a' }, ...body };
+      await admin.create(path, object);
+      expect(JSON.stringify(await agent('node-b').list(path)), kind).toContain('node-a');
+      const refusal = new RegExp(`^403 .* cannot (create|patch) resource "${kind.toLowerCase()}s`);
+      expect(await outcome(agent('node-a').create(path, { ...object, metadata: { name: 'other' } })), kind).toMatch(
+        refusal,
+      );
+      expect(
+        await outcome(agent('node-a').patch(`${path}/node-a`, 'merge', { metadata: { labels: {} } })),
+        kind,
+      ).toMatch(refusal);
+    }
+  });
+
   test('whose token names no node writes nothing', async () => {
     expect(await outcome(agent('nowhere').create(paths.nodeRuntimes, runtime('node-d')))).toMatch(
       /^403 .*names no node; it must be bound to a pod or to a Node/,
