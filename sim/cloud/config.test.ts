@@ -13,6 +13,12 @@ zones: [cn-beijing-a]
 accessKeys:
   - { accessKeyId: LTAItest, accessKeySecret: secret }
 latencies: { createMs: 5, attachMs: 6 }
+behaviour:
+  rateWindows: { CreateNetworkInterface: { limit: 2, windowMs: 1000, code: Throttling.Api } }
+  tagFilterMaxResources: 9
+  listLag: { createdMs: 7, deletedMs: 8 }
+  attachFaults: [{ outcome: hangs, count: 1 }]
+  instanceFilterReturnsMembers: false
 instanceTypes:
   - { instanceTypeId: ecs.g7.4xlarge, eniTotalQuantity: 120 }
   - { instanceTypeId: ecs.own.large, eniQuantity: 2 }
@@ -39,6 +45,14 @@ test('a configuration becomes an account', () => {
   const types = new Map(model.instanceTypes().map((type) => [type.instanceTypeId, type]));
   expect(types.get('ecs.g7.4xlarge')).toMatchObject({ eniQuantity: 8, eniTotalQuantity: 120, source: 'configuration' });
   expect(types.get('ecs.own.large')).toMatchObject({ eniQuantity: 2, eniTrunkSupported: false });
+  // Returns what holds after a change of nothing.
+  expect(model.setBehaviour({}, 1_000)).toEqual({
+    rateWindows: { CreateNetworkInterface: { limit: 2, windowMs: 1000, code: 'Throttling.Api' } },
+    tagFilterMaxResources: 9,
+    listLag: { createdMs: 7, deletedMs: 8 },
+    attachFaults: [{ outcome: 'hangs', count: 1 }],
+    instanceFilterReturnsMembers: false,
+  });
   expect(new CloudModel(simulatorOptions(parseSimulatorConfig('')).account).snapshot().regionId).toBe('cn-hangzhou');
 });
 

@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from './script.ts';
 import { INSTANCE_TYPE, NODES, World } from './world.ts';
 
-/* The trunk of a node whose record goes, or whose name another instance gets, before the trunk is attached. */
+/* Which node gets a trunk; and the trunk of one whose record goes, or whose name another instance gets, before it is attached. */
 
 let world: World | undefined;
 
@@ -81,4 +81,23 @@ test('a record that someone removes together with its node leaves nothing in mem
   deleteRecord(world, name, { byForce: true });
   await world.run(60_000);
   expect(world.replicas[0]?.leaderState?.held).toMatchObject({ 'cloud-calls': 0 });
+});
+
+test.each<[boolean | 'always', boolean | undefined, boolean]>([
+  [true, true, true],
+  [true, false, false],
+  [true, undefined, false],
+  ['always', undefined, true],
+  ['always', false, true],
+  [false, true, false],
+])('enableTrunk: %s, enable_eni_trunking: %s: a trunk is made: %s', async (enableTrunk, trunking, isMade) => {
+  const made = new World({
+    config: { leaderElection: false, enableTrunk },
+    eniConf: { enable_eni_trunking: trunking },
+  });
+  world = made;
+  made.addNode();
+  made.startReplica();
+  await made.run(30_000);
+  expect(made.state().cloud.enis.filter(isTrunk)).toHaveLength(isMade ? 1 : 0);
 });

@@ -29,6 +29,8 @@ export interface WorldOptions {
   clock?: VirtualClock;
   /** Keys of the configuration file of every replica. */
   config?: Record<string, unknown>;
+  /** Keys of `eni_conf` besides those that every world has. */
+  eniConf?: Record<string, unknown>;
   latencies?: LatencyChanges;
   behaviour?: BehaviourChanges;
   kubeFaults?: FaultPlan;
@@ -108,6 +110,7 @@ export class World {
       vswitches: { [ZONE]: [this.#nodeVSwitchId] },
       security_group: this.securityGroupId,
       enable_eni_trunking: true,
+      ...options.eniConf,
     };
     this.create('configmaps', 'kube-system', {
       metadata: { name: 'eni-config' },
