@@ -157,3 +157,28 @@ test('when more pods were planned for the instance before than the next one has 
   for (const name of names) if (!waiting.includes(name)) world.deletePod(`default/${name}`, 0);
   await world.until('the others have them', () => !waiting.some(isWaiting), 2 * 60_000);
 });
+
+test('a record that waits for a slot is not written again when others join the line', async () => {
+  const { world, nodeName } = await smallNode();
+  const other = world.addNode(SMALL).name;
+  await world.until('the other trunk is attached', () => world.trunkOf(other) !== undefined, 60_000);
+  world.createPod({ name: 'db-0', nodeName: other, networking: 'fixed', ownerKind: 'StatefulSet' });
+  for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });
+  await world.until('all are bound', () => world.countOf('Bind') === 4, 30_000);
+  world.deletePod('default/db-0');
+  await world.until('reserved', () => world.countOf('Unbind') === 1, 30_000);
+  world.createPod({ name: 'db-0', nodeName, networking: 'fixed', ownerKind: 'StatefulSet' });
+  await world.run(60_000);
+  for (const name of ['a', 'b']) world.createPod({ name, nodeName });
+  await world.run(60_000);
+  const written: string[] = [];
+  world.kube.subscribe(({ resource, key, verb }) => {
+    if (resource.startsWith('podenis.')) written.push(`${verb} ${key}`);
+  });
+  // Somebody touches the pod, so that it is looked at again.
+  const pod = { resource: 'pods', namespace: 'default', name: 'db-0', subresource: '' };
+  const touched = { metadata: { annotations: { touched: 'true' } } };
+  world.kube.patch(pod, 'application/merge-patch+json', touched, { actor: 'user', nowMs: world.clock.now() });
+  await world.run(60_000);
+  expect(written).toEqual([]);
+});

@@ -93,12 +93,13 @@ test('a PodNetworking counts its pods: bound, waiting with their place in line, 
   expect(reserved.status?.vSwitches?.find(({ id }) => id === POD_VSWITCH[ZONE_H])?.reservedIPCount).toBe(1);
   expect(reserved.status?.reservedIPCount).toBe(1);
 
-  // One that comes back to a node without a slot waits as well, and its PodENI tells its place.
+  // One that comes back to a node without a slot waits as well. Its PodENI says why; the place, which changes, is in the event.
   await operator.createPod(ns, 'other', { node: small.name, networking: 'counted' });
   await operator.bound(ns, 'other');
   await operator.createPod(ns, 'counted-2', { node: small.name, networking: 'counted' });
   const waiting = await operator.podEni(ns, 'counted-2', (podEni) => conditionOf(podEni).includes('NoMemberSlot'));
-  expect(conditionOf(waiting)).toMatch(/^Ready=False NoMemberSlot: .*; place 1 of 1 in line$/);
+  expect(conditionOf(waiting)).toMatch(/^Ready=False NoMemberSlot: .* served when one is released$/);
+  expect((await operator.podEvent(ns, 'counted-2', 'NoMemberSlot')).note).toMatch(/; place 1 of 1 in line$/);
   await operator.networking('counted', ({ status }) => status?.pods?.waiting === 1 && status.pods.reserved === 0);
   for (const name of ['counted-0', 'counted-1', 'counted-2', 'other']) {
     await operator.deletePod(ns, name);

@@ -327,8 +327,8 @@ export class PodEniController {
 
   async #park(key: string, podEni: PodEni, plan: Waiting, signal: AbortSignal): Promise<Outcome> {
     this.#context.pendingPods.park(key, plan.waitsFor);
-    const detail = this.#context.pendingPods.placeOf(key);
-    return this.#reporter.problem({ key, podEni, reason: plan.reason, message: plan.message, detail, signal });
+    const place = this.#context.pendingPods.placeOf(key);
+    return this.#reporter.problem({ key, podEni, reason: plan.reason, message: plan.message, place, signal });
   }
 
   async #bind(

@@ -295,7 +295,7 @@ export class InterfaceExecutor {
       pendingPods.park(key, plan.waitsFor);
       this.#context.wakeNetworking(name, RETRY_FULL_MS);
       const message = failure === undefined ? plan.message : `${plan.message} (${failure.message})`;
-      await this.#reporter.problem(reportOf(work, plan.reason, message, pendingPods.placeOf(key)));
+      await this.#reporter.problem({ ...reportOf(work, plan.reason, message), place: pendingPods.placeOf(key) });
       return { requeueAfterMs: RETRY_FULL_MS };
     }
     await this.#writer.replaceAllocation(podEni, index, plan.allocation, signal);
@@ -318,22 +318,22 @@ export class InterfaceExecutor {
   async #waiting(work: InterfaceWork, reason: Reason, message: string): Promise<Outcome> {
     if (work.goal !== 'bind') return {};
     const before = this.#log.lastFailure(work.key);
-    const detail = before === undefined ? undefined : `the previous call failed: ${before}`;
+    const more = before === undefined ? '' : `; the previous call failed: ${before}`;
     const call = this.#context.driver.callOf(subjectId(work.key, work.index));
     const api = call === undefined ? undefined : API_OF_CALL[call];
     const quota = api === undefined ? undefined : this.#context.quota.status(api);
     if (api === undefined || quota === undefined || quota.waiting === 0) {
-      return this.#reporter.waiting(reportOf(work, reason, message, detail));
+      return this.#reporter.waiting(reportOf(work, reason, `${message}${more}`));
     }
     const { waiting, limitPerMinute, nextMinuteAtMs } = quota;
     const lastAtMs = nextMinuteAtMs + Math.floor((waiting - 1) / limitPerMinute) * MINUTE_MS;
     const text = `the quota of ${api} (${limitPerMinute} calls per minute) is used up: ${waiting} calls are waiting, the last will be sent at ${rfc3339(lastAtMs)}`;
-    return this.#reporter.waiting(reportOf(work, 'WaitingForQuota', text, detail));
+    return this.#reporter.waiting(reportOf(work, 'WaitingForQuota', `${text}${more}`));
   }
 }
 
-function reportOf({ key, podEni, signal }: InterfaceWork, reason: Reason, message: string, detail?: string): Report {
-  return { key, podEni, reason, message, detail, signal };
+function reportOf({ key, podEni, signal }: InterfaceWork, reason: Reason, message: string): Report {
+  return { key, podEni, reason, message, signal };
 }
 
 function subjectId(key: string, index: number): string {

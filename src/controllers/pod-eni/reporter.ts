@@ -12,8 +12,8 @@ export interface Report {
   podEni: PodEni;
   reason: Reason;
   message: string;
-  /** Details that change while the message stays, such as the place in line. */
-  detail?: string | undefined;
+  /** Only for the event: what changes without a reconcile of the pod, such as its place in line, would be out of date in the condition. */
+  place?: string | undefined;
   signal: AbortSignal;
 }
 
@@ -41,7 +41,7 @@ export class Reporter {
 
   /** A problem that a person should know about: an event on the pod, and the condition at once. */
   async problem(report: Report): Promise<{ requeueAfterMs?: number }> {
-    this.#events.podWarning(report.key, report.reason, report.message, () => report.detail);
+    this.#events.podWarning(report.key, report.reason, report.message, () => report.place);
     return this.#say(report, true);
   }
 
@@ -51,8 +51,7 @@ export class Reporter {
   }
 
   async #say(report: Report, urgent: boolean): Promise<{ requeueAfterMs?: number }> {
-    const { key, podEni, reason, detail, signal } = report;
-    const message = detail === undefined ? report.message : `${report.message}; ${detail}`;
+    const { key, podEni, reason, message, signal } = report;
     // A repeated failure with another request id is not news.
     const verdict = this.#pacer.judge(key, { stage: reason, text: withoutRequestId(`${reason}: ${message}`) }, urgent);
     if (verdict.write) await this.#writer.notReady(podEni, reason, message, signal);
