@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import * as z from 'zod';
 import { TOOLS } from '../src/datapath/test-support/datapath-lab.ts';
-import { runChecked } from '../test/cluster/real-nodes/command.ts';
+import { runChecked } from '../test/cluster/command.ts';
 
 const NSENTER = 'nsenter';
 

@@ -1,8 +1,8 @@
-import { spawn } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { ApiClient } from './api.ts';
+import { runCommand } from './command.ts';
 import { TestClusterError } from './errors.ts';
 import { formatKubeconfig } from './kubeconfig.ts';
 import { NODE_CACHE } from './node-cache.ts';
@@ -145,31 +145,4 @@ async function save(stateDir: string, subject: string, text: string): Promise<st
   const path = join(directory, `${subject.replace(/[^\w.-]/g, '_')}-${process.pid}-${++written}`);
   await writeSecret(path, text);
   return path;
-}
-
-function runCommand(
-  command: string,
-  args: readonly string[],
-  options: { input: string; signal: AbortSignal | undefined; env: NodeJS.ProcessEnv },
-): Promise<CommandResult> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, {
-      env: options.env,
-      stdio: ['pipe', 'pipe', 'pipe'],
-      ...(options.signal ? { signal: options.signal } : {}),
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      stdout += chunk;
-    });
-    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-      stderr += chunk;
-    });
-    child.once('error', (error) => reject(options.signal?.aborted ? options.signal.reason : error));
-    child.once('close', (code) => resolve({ stdout, stderr, code: code ?? 1 }));
-    // The program may end before it has read all of its input. That is not our failure.
-    child.stdin.once('error', () => undefined);
-    child.stdin.end(options.input);
-  });
 }

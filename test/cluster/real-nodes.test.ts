@@ -14,7 +14,7 @@ import { BUSYBOX_IMAGE } from '../../tools/product/image/busybox.ts';
 import { writeProductImage } from '../../tools/product/image/product.ts';
 import type { ApiClient } from './api.ts';
 import { type Cluster, startCluster } from './cluster.ts';
-import { runChecked } from './real-nodes/command.ts';
+import { runChecked } from './command.ts';
 import { BRIDGE_ADDRESS } from './real-nodes/hub.ts';
 import { type RealNode, startRealNode } from './real-nodes/real-node.ts';
 import { realNodeSupport } from './real-nodes/support.ts';

@@ -1,8 +1,8 @@
 import { readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RealNodePrograms } from '../../../tools/programs/node-programs.ts';
+import { runChecked } from '../command.ts';
 import { TestClusterError } from '../errors.ts';
-import { runChecked } from './command.ts';
 import { Helper } from './helper.ts';
 
 /**

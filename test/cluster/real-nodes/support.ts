@@ -1,4 +1,4 @@
-import { runCommand } from './command.ts';
+import { runCommand } from '../command.ts';
 
 /** Whether this machine can run real nodes; `reason` is one line for a person. */
 export type RealNodeSupport = { supported: true } | { supported: false; reason: string };

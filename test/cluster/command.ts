@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { CommandResult } from '../access.ts';
-import { TestClusterError } from '../errors.ts';
+import type { CommandResult } from './access.ts';
+import { TestClusterError } from './errors.ts';
 
 export interface CommandOptions {
   /** Standard input; a stream is copied. */
@@ -13,17 +13,19 @@ export interface CommandOptions {
   stdout?: NodeJS.WritableStream;
 }
 
-/** Runs a program to its end. A failure is a `code`, not an exception. @throws the signal's reason; ENOENT. */
+/**
+ * Runs a program to its end, which the signal brings about. Returns or throws when nobody has its output open any more, so that what it
+ * started is gone as well. A failure is a `code`, not an exception. @throws the signal's reason; ENOENT.
+ */
 export async function runCommand(
   command: string,
   args: readonly string[],
   { input = '', signal, env, stdout: copy }: CommandOptions = {},
 ): Promise<CommandResult> {
-  const child = spawn(command, args, {
-    stdio: ['pipe', 'pipe', 'pipe'],
-    ...(env ? { env } : {}),
-    ...(signal ? { signal, killSignal: 'SIGKILL' } : {}),
-  });
+  signal?.throwIfAborted();
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], ...(env ? { env } : {}) });
+  const kill = () => child.kill('SIGKILL');
+  signal?.addEventListener('abort', kill, { once: true });
   let stdout = '';
   let stderr = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
@@ -34,14 +36,15 @@ export async function runCommand(
     stderr += chunk;
   });
   const ended = new Promise<number>((resolve, reject) => {
-    child.once('error', (error) => reject(signal?.aborted ? signal.reason : error));
+    child.once('error', reject);
     child.once('close', (code) => resolve(code ?? 1));
-  });
+  }).finally(() => signal?.removeEventListener('abort', kill));
   // The program may end before it has read all of its input. That is not our failure.
   child.stdin.on('error', () => undefined);
   if (typeof input === 'string') child.stdin.end(input);
   else await pipeline(input, child.stdin).catch(() => undefined);
   const code = await ended;
+  signal?.throwIfAborted();
   return { stdout, stderr, code };
 }
 
