@@ -128,6 +128,23 @@ const networkInterfaceSchema = z.object({
     .optional(),
 });
 
+export type NodeAddress = z.infer<typeof ipSchema>;
+export type NodeEni = z.infer<typeof networkInterfaceSchema>;
+
+const poolIntentSchema = z.object({
+  clientToken: z.string(),
+  createdAt: z.string().meta({ format: 'date-time' }),
+  attempt: z.int().min(1),
+  eniID: z.string().describe('The ENI that gets addresses; empty for an ENI that is to be created.'),
+  vSwitchID: z.string(),
+  securityGroupIDs: z.array(z.string()),
+  resourceGroupID: z.string().optional(),
+  tags: tagsSchema,
+  ipv4: z.int().min(0).describe('IPv4 addresses asked for; of a new ENI with the primary one.'),
+  ipv6: z.int().min(0).describe('IPv6 addresses asked for.'),
+});
+export type PoolIntent = z.infer<typeof poolIntentSchema>;
+
 const time = () => z.string().optional().meta({ format: 'date-time' });
 
 const statusSchema = z.object({
@@ -147,7 +164,11 @@ const statusSchema = z.object({
   networkInterfaces: z
     .record(z.string(), networkInterfaceSchema)
     .optional()
-    .describe('ENIs of the node by id; this version writes the trunk ENI.'),
+    .describe('ENIs of the node by id, with the addresses that its pods share.'),
+  poolIntents: z
+    .array(poolIntentSchema)
+    .optional()
+    .describe('Calls for ENIs and addresses whose result is not recorded yet; written before each call.'),
   ...conditionedStatus,
 });
 

@@ -1,0 +1,129 @@
+import type { NodeEni } from '../../crds/node.ts';
+import {
+  addressesOf,
+  type Counts,
+  FAMILIES,
+  type Families,
+  type Family,
+  idleCount,
+  idleOf,
+  intentFor,
+  isIdle,
+  isServing,
+  type PoolDraft,
+} from './view.ts';
+
+/** What instance type and configuration allow. */
+export interface PoolLimits {
+  /** ENIs of the pool; the trunk counts. */
+  enis: number;
+  /** Addresses of one ENI; the primary one counts. */
+  perEni: Counts;
+}
+
+/** Addresses to ask for: for an ENI, or with a new one. */
+export interface Growth {
+  eniId?: string;
+  counts: Counts;
+}
+
+export interface GrowthPlan {
+  growth: Growth[];
+  /** Addresses that are wanted, and that neither an ENI nor a new one has room for. */
+  beyond: number;
+}
+
+/**
+ * The most that one call gives. The cloud documents 49 secondary addresses for a creation and 10 IPv6 addresses for any call; an ENI in
+ * use takes as many IPv4 addresses as its type allows.
+ */
+const PER_CREATION: Counts = { ipv4: 50, ipv6: 10 };
+const PER_ASSIGNMENT: Counts = { ipv4: 49, ipv6: 10 };
+/** The cloud makes so many attachments of an instance at a time; more creations would only wait. */
+const CREATIONS_AT_ONCE = 5;
+
+/**
+ * The calls that bring `wanted` more addresses: existing ENIs are filled first, the trunk before the others and full ones before
+ * empty ones, then new ones are made. An ENI with a call in progress is left out.
+ *
+ * @param wanted pods' worth of addresses, beyond those that are idle or on their way
+ * @param mayGrow whether the vSwitch of an ENI has addresses
+ */
+export function grow(
+  draft: PoolDraft,
+  wanted: number,
+  families: Families,
+  limits: PoolLimits,
+  mayGrow: (eni: NodeEni) => boolean,
+): GrowthPlan {
+  let rest = wanted;
+  const growth: Growth[] = [];
+  for (const eni of Object.values(draft.enis).sort(byUse)) {
+    if (rest <= 0) break;
+    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined || !mayGrow(eni)) continue;
+    const counts = fill(eni, rest, families, limits);
+    const brings = Math.min(...families.map((family) => idle(eni, family) + counts[family])) - idleOf(eni, families);
+    if (brings <= 0) continue;
+    growth.push({ eniId: eni.id, counts });
+    rest -= brings;
+  }
+  const creations = draft.intents.filter(({ eniID }) => draft.enis[eniID]?.status !== 'InUse');
+  const known =
+    Object.keys(draft.enis).length + creations.filter(({ eniID }) => draft.enis[eniID] === undefined).length;
+  let room = Math.min(limits.enis - known, CREATIONS_AT_ONCE - creations.length);
+  for (; rest > 0 && room > 0; room -= 1) {
+    const count = (family: Family) =>
+      families.includes(family) ? Math.min(rest, limits.perEni[family], PER_CREATION[family]) : 0;
+    // Every ENI has a primary IPv4 address.
+    const counts = { ipv4: Math.max(1, count('ipv4')), ipv6: count('ipv6') };
+    const brings = Math.min(...families.map((family) => counts[family]));
+    if (brings <= 0) break;
+    growth.push({ counts });
+    rest -= brings;
+  }
+  return { growth, beyond: Math.max(0, rest) };
+}
+
+/** Pods' worth of addresses that intents will bring. */
+export function onTheWay({ intents, enis }: PoolDraft, families: Families): number {
+  const brings = intents.map((intent) => {
+    const eni = enis[intent.eniID];
+    const has = (family: Family) => (eni?.status === 'InUse' ? idle(eni, family) : 0);
+    const before = eni?.status === 'InUse' ? idleOf(eni, families) : 0;
+    return Math.min(...families.map((family) => has(family) + intent[family])) - before;
+  });
+  return brings.reduce((sum, count) => sum + count, 0);
+}
+
+/**
+ * How many pods' worth of addresses are missing.
+ *
+ * @param pods pods without an address
+ * @param reserve what is to be idle besides
+ */
+export function wantedCount(draft: PoolDraft, pods: number, reserve: number, families: Families): number {
+  return Math.max(0, pods + reserve - idleCount(draft, families) - onTheWay(draft, families));
+}
+
+/** What to ask for so that the ENI serves `more` pods more, as far as it has room. */
+function fill(eni: NodeEni, more: number, families: Families, { perEni }: PoolLimits): Counts {
+  const target = idleOf(eni, families) + more;
+  const count = (family: Family) => {
+    if (!families.includes(family)) return 0;
+    const prefixes = (family === 'ipv4' ? eni.ipv4Prefix : eni.ipv6Prefix)?.length ?? 0;
+    const room = perEni[family] - addressesOf(eni, family).length - prefixes;
+    return Math.max(0, Math.min(target - idle(eni, family), room, PER_ASSIGNMENT[family]));
+  };
+  return { ipv4: count('ipv4'), ipv6: count('ipv6') };
+}
+
+function idle(eni: NodeEni, family: Family): number {
+  return addressesOf(eni, family).filter(isIdle).length;
+}
+
+/** The trunk first, because it stays in any case; then those with the most addresses. */
+export function byUse(one: NodeEni, other: NodeEni): number {
+  const isTrunk = ({ networkInterfaceType }: NodeEni) => (networkInterfaceType === 'Trunk' ? 1 : 0);
+  const size = (eni: NodeEni) => FAMILIES.reduce((sum, family) => sum + addressesOf(eni, family).length, 0);
+  return isTrunk(other) - isTrunk(one) || size(other) - size(one) || (one.id < other.id ? -1 : 1);
+}

@@ -1,0 +1,355 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { NodeEni } from '../../crds/node.ts';
+import { seededRandom } from '../../util/random.ts';
+import type { Growth } from './growth.ts';
+import { countWarmUp, type PoolKnobs, type PoolPlan, type PoolStatus, type PoolView, planPool } from './plan-pool.ts';
+import { addressesOf, FAMILIES, type Families, idleCount, isBound, type PoolPod } from './view.ts';
+
+const START_MS = Date.parse('2026-01-01T12:00:00Z');
+const LIMITS = { enis: 4, perEni: { ipv4: 10, ipv6: 10 } };
+const KNOBS: PoolKnobs = { mostIdle: 5, leastIdle: 0, warmUp: 0, syncPeriodMs: 120_000 };
+
+/** A node whose cloud does at once what a plan asks for. */
+class PoolNode {
+  status: PoolStatus = {};
+  nowMs = START_MS;
+  readonly pods = new Map<string, PoolPod>();
+  readonly gone = new Set<string>();
+  readonly families: Families;
+  readonly knobs: PoolKnobs;
+  readonly limits: typeof LIMITS;
+  #serial = 0;
+  #surplusSinceMs: number | undefined;
+  readonly #freedMs = new Map<string, number>();
+
+  constructor(knobs: Partial<PoolKnobs> = {}, families: Families = ['ipv4'], limits = LIMITS) {
+    this.knobs = { ...KNOBS, ...knobs };
+    this.families = families;
+    this.limits = limits;
+  }
+
+  get view(): PoolView {
+    return {
+      status: this.status,
+      pods: [...this.pods.values()],
+      isGone: (uid) => this.gone.has(uid),
+      families: this.families,
+      knobs: this.knobs,
+      limits: this.limits,
+      mayGrow: () => true,
+      freedMs: (ip) => this.#freedMs.get(ip),
+      surplusSinceMs: this.#surplusSinceMs,
+      random: seededRandom(1),
+      nowMs: this.nowMs,
+    };
+  }
+
+  /** One plan, carried out. */
+  step(): PoolPlan {
+    const plan = planPool(this.view);
+    this.status = plan.status;
+    this.#surplusSinceMs = plan.surplusSinceMs;
+    for (const { ip } of plan.releases.freed) this.#freedMs.set(ip, this.nowMs);
+    this.#giveUp(plan);
+    for (const growth of plan.growth) this.#grow(growth);
+    return plan;
+  }
+
+  /** Until a plan changes nothing and asks for nothing. */
+  settle(): void {
+    for (let count = 0; count < 50; count += 1) {
+      const before = JSON.stringify(this.status);
+      if (this.step().growth.length === 0 && JSON.stringify(this.status) === before) return;
+    }
+    throw new Error('the pool does not settle');
+  }
+
+  /** Time passes; the pool is looked at when a plan has said so. */
+  wait(ms: number): void {
+    const endMs = this.nowMs + ms;
+    for (;;) {
+      this.settle();
+      const { againMs = Number.POSITIVE_INFINITY } = this.step();
+      if (againMs > endMs) break;
+      this.nowMs = Math.max(againMs, this.nowMs + 1);
+    }
+    this.nowMs = endMs;
+    this.settle();
+  }
+
+  add(name: string, changes: Partial<PoolPod> = {}): PoolPod {
+    this.#serial += 1;
+    const pod = { key: `default/${name}`, uid: `uid-${this.#serial}`, reported: [], isLeaving: false, ...changes };
+    this.pods.set(pod.key, pod);
+    return pod;
+  }
+
+  /** The pod is gone; the node says so if `isReported`. */
+  remove(key: string, isReported = true): void {
+    const pod = this.pods.get(key);
+    this.pods.delete(key);
+    if (pod !== undefined && isReported) this.gone.add(pod.uid);
+  }
+
+  enis(): NodeEni[] {
+    return Object.values(this.status.networkInterfaces ?? {});
+  }
+
+  ipsOf(uid: string): string[] {
+    return this.enis().flatMap((eni) =>
+      addressesOf(eni).flatMap(({ ip, podUID }) => (podUID === uid ? [`${eni.id} ${ip}`] : [])),
+    );
+  }
+
+  idle(): number {
+    return idleCount({ enis: this.status.networkInterfaces ?? {} }, this.families);
+  }
+
+  #giveUp({ status }: PoolPlan): void {
+    const enis = status.networkInterfaces ?? {};
+    for (const eni of Object.values(enis)) {
+      if (eni.status === 'Deleting') delete enis[eni.id];
+      for (const family of FAMILIES) {
+        for (const { ip, status: state } of addressesOf(eni, family))
+          if (state === 'Deleting') delete eni[family]?.[ip];
+      }
+    }
+  }
+
+  #grow({ eniId, counts }: Growth): void {
+    this.#serial += 1;
+    const id = eniId ?? `eni-${this.#serial}`;
+    const eni = this.status.networkInterfaces?.[id] ?? {
+      id,
+      status: 'InUse',
+      macAddress: '00:16:3e:00:00:01',
+      ipv4CIDR: '10.0.0.0/16',
+      networkInterfaceType: 'Secondary',
+      networkInterfaceTrafficMode: 'Standard',
+    };
+    this.status.networkInterfaces = { ...this.status.networkInterfaces, [id]: eni };
+    for (const family of FAMILIES) {
+      for (let at = 0; at < counts[family]; at += 1) {
+        this.#serial += 1;
+        const ip = family === 'ipv4' ? `10.0.${this.#serial >> 8}.${this.#serial & 255}` : `fd00::${this.#serial}`;
+        const primary = family === 'ipv4' && eniId === undefined && at === 0;
+        eni[family] = { ...eni[family], [ip]: { ip, primary, status: 'Valid' } };
+      }
+    }
+    countWarmUp(this.status, Math.max(counts.ipv4, counts.ipv6));
+  }
+}
+
+describe('a pod', () => {
+  test('gets an idle address in the plan that first sees it', () => {
+    const node = new PoolNode({ leastIdle: 2 });
+    node.settle();
+    const { uid } = node.add('a');
+    const plan = node.step();
+    expect(plan.handOuts.served).toHaveLength(1);
+    expect(node.ipsOf(uid)).toHaveLength(1);
+  });
+
+  test('gets both families from one ENI', () => {
+    const node = new PoolNode({}, FAMILIES);
+    const { uid } = node.add('a');
+    node.settle();
+    const [ipv4 = '', ipv6 = ''] = node.ipsOf(uid);
+    expect(ipv4.split(' ')[0]).toBe(ipv6.split(' ')[0]);
+  });
+
+  test('that is gone keeps its address until the node says that its sandbox is gone', () => {
+    const node = new PoolNode();
+    const first = node.add('db-0');
+    node.settle();
+    const [had] = node.ipsOf(first.uid);
+    node.remove('default/db-0', false);
+    const next = node.add('db-0');
+    expect(node.step()).toMatchObject({ handOuts: { succeeding: [next] }, growth: [] });
+    expect(node.ipsOf(first.uid)).toEqual([had]);
+    node.gone.add(first.uid);
+    node.step();
+    expect(node.ipsOf(next.uid)).toEqual([had]);
+  });
+
+  test('gets exactly the addresses that it reports, and is told when the pool lacks them', () => {
+    const node = new PoolNode({ leastIdle: 3 });
+    node.settle();
+    node.knobs.leastIdle = 0;
+    const [eni] = node.enis();
+    const ip = addressesOf(eni ?? { id: '', status: '' }).at(-1)?.ip ?? '';
+    const { uid } = node.add('a', { reported: [ip] });
+    const stranger = node.add('b', { reported: ['192.0.2.1'] });
+    expect(node.step()).toMatchObject({ handOuts: { stale: [stranger], unserved: [] }, growth: [] });
+    expect(node.ipsOf(uid)).toEqual([`${eni?.id} ${ip}`]);
+  });
+
+  test('gets an address that was freed a moment ago only when there is no other', () => {
+    const node = new PoolNode({ leastIdle: 2, mostIdle: 9 });
+    const first = node.add('a');
+    node.settle();
+    const [had] = node.ipsOf(first.uid);
+    node.remove(first.key);
+    node.step();
+    const others = ['b', 'c', 'd'].map((name) => node.add(name));
+    node.step();
+    expect(others.map(({ uid }) => node.ipsOf(uid)[0]).indexOf(had)).toBe(2);
+  });
+});
+
+describe('growth', () => {
+  test('fills ENIs and makes new ones side by side, each with as many addresses as it holds', () => {
+    const node = new PoolNode();
+    for (let at = 0; at < 25; at += 1) node.add(`p-${at}`);
+    expect(node.step().growth).toEqual([
+      { counts: { ipv4: 10, ipv6: 0 } },
+      { counts: { ipv4: 10, ipv6: 0 } },
+      { counts: { ipv4: 5, ipv6: 0 } },
+    ]);
+    for (let at = 25; at < 28; at += 1) node.add(`p-${at}`);
+    expect(node.step().growth).toEqual([{ eniId: node.enis()[2]?.id, counts: { ipv4: 3, ipv6: 0 } }]);
+  });
+
+  test('says what the node has no room for', () => {
+    const node = new PoolNode();
+    for (let at = 0; at < 43; at += 1) node.add(`p-${at}`);
+    node.settle();
+    expect(planPool(node.view)).toMatchObject({ growth: [], beyond: 3 });
+    expect(node.enis()).toHaveLength(4);
+  });
+
+  test('does not ask again for what intents will bring', () => {
+    const node = new PoolNode();
+    node.add('a');
+    const asked = { clientToken: 't', createdAt: '', attempt: 1, vSwitchID: 'vsw-1', securityGroupIDs: [], tags: {} };
+    node.status = { poolIntents: [{ ...asked, eniID: '', ipv4: 1, ipv6: 0 }] };
+    expect(planPool(node.view).growth).toEqual([]);
+    node.add('b');
+    expect(planPool(node.view).growth).toEqual([{ counts: { ipv4: 1, ipv6: 0 } }]);
+  });
+
+  test('warms a new node up once, whatever its pods need', () => {
+    const node = new PoolNode({ warmUp: 10, mostIdle: 20, leastIdle: 1 });
+    node.settle();
+    expect(node.status).toMatchObject({ warmUpTarget: 10, warmUpAllocatedCount: 10, warmUpCompleted: true });
+    expect(node.idle()).toBe(10);
+    node.wait(30 * 60_000);
+    expect(node.idle()).toBe(10);
+  });
+});
+
+describe('shrinking', () => {
+  test('gives up what has been idle beyond the maximum for a whole period, and not before', () => {
+    const node = new PoolNode({ mostIdle: 0, syncPeriodMs: 300_000 });
+    for (let at = 0; at < 6; at += 1) node.add(`p-${at}`);
+    node.settle();
+    for (const key of [...node.pods.keys()].slice(1)) node.remove(key);
+    node.wait(240_000);
+    expect(node.idle()).toBe(5);
+    node.wait(61_000);
+    expect(node.idle()).toBe(0);
+    node.remove('default/p-0');
+    node.wait(301_000);
+    expect(node.enis()).toEqual([]);
+  });
+
+  test('takes whole ENIs where it can', () => {
+    const node = new PoolNode({ mostIdle: 0 });
+    for (let at = 0; at < 20; at += 1) node.add(`p-${at}`);
+    node.settle();
+    const [kept, going] = node.enis();
+    for (const pod of [...node.pods.values()]) {
+      if (node.ipsOf(pod.uid)[0]?.startsWith(going?.id ?? '') === true) node.remove(pod.key);
+    }
+    node.wait(130_000);
+    expect(node.enis().map(({ id }) => id)).toEqual([kept?.id]);
+  });
+
+  test('goes down to the minimum in batches while nothing is handed out', () => {
+    const reclaim = { afterMs: 120_000, intervalMs: 60_000, batchSize: 2, jitter: 0 };
+    const node = new PoolNode({ mostIdle: 10, leastIdle: 10, reclaim });
+    node.settle();
+    node.knobs.leastIdle = 3;
+    const counts = [120_000, 60_000, 60_000, 60_000, 60_000, 60_000, 600_000].map((ms) => {
+      node.wait(ms);
+      return node.idle();
+    });
+    expect(counts).toEqual([10, 8, 6, 4, 3, 3, 3]);
+  });
+});
+
+const ops = fc.array(
+  fc.oneof(
+    fc.record({ kind: fc.constant('add' as const), pod: fc.nat(15) }),
+    fc.record({ kind: fc.constant('remove' as const), pod: fc.nat(15), isReported: fc.boolean() }),
+    fc.record({ kind: fc.constant('report' as const) }),
+    fc.record({ kind: fc.constant('wait' as const), ms: fc.nat(400_000) }),
+    fc.record({ kind: fc.constant('step' as const) }),
+  ),
+  { maxLength: 60 },
+);
+
+test('whatever comes: one pod an address, both families together, nothing in use is given up, and everyone is served', () => {
+  const sizes = fc.record({
+    leastIdle: fc.nat(6),
+    spread: fc.nat(6),
+    warmUp: fc.nat(8),
+    isDual: fc.boolean(),
+    hasReclaim: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(sizes, ops, ({ leastIdle, spread, warmUp, isDual, hasReclaim }, steps) => {
+      const knobs = {
+        leastIdle,
+        mostIdle: leastIdle + spread,
+        warmUp,
+        ...(hasReclaim ? { reclaim: { afterMs: 60_000, intervalMs: 30_000, batchSize: 2, jitter: 0.1 } } : {}),
+      };
+      const families: Families = isDual ? FAMILIES : ['ipv4'];
+      const node = new PoolNode(knobs, families);
+      for (const op of steps) {
+        const before = boundBy(node.status);
+        if (op.kind === 'add' && !node.pods.has(`default/p-${op.pod}`)) node.add(`p-${op.pod}`);
+        else if (op.kind === 'remove') node.remove(`default/p-${op.pod}`, op.isReported);
+        else if (op.kind === 'report') for (const uid of before.values()) if (!isLive(node, uid)) node.gone.add(uid);
+        if (op.kind === 'wait') node.wait(op.ms);
+        else node.step();
+        check(node, before);
+      }
+      for (const uid of boundBy(node.status).values()) if (!isLive(node, uid)) node.gone.add(uid);
+      node.wait(30 * 60_000);
+      for (const { uid } of node.pods.values()) expect(node.ipsOf(uid)).toHaveLength(families.length);
+      expect(node.idle()).toBeGreaterThanOrEqual(leastIdle);
+      expect(boundBy(node.status).size).toBe(node.pods.size * families.length);
+    }),
+    { numRuns: 300, seed: 14 },
+  );
+});
+
+function isLive(node: PoolNode, uid: string): boolean {
+  return [...node.pods.values()].some((pod) => pod.uid === uid);
+}
+
+/** Uid of the pod by address. */
+function boundBy(status: PoolStatus): Map<string, string> {
+  const addresses = Object.values(status.networkInterfaces ?? {}).flatMap((eni) => addressesOf(eni));
+  return new Map(addresses.filter(isBound).map(({ ip, podUID = '' }) => [ip, podUID]));
+}
+
+function check(node: PoolNode, before: ReadonlyMap<string, string>): void {
+  const after = boundBy(node.status);
+  for (const [ip, uid] of before) {
+    // An address changes hands only after the node's word, and what a pod has is never given up.
+    if (!node.gone.has(uid)) expect(after.get(ip)).toBe(uid);
+  }
+  const byUid = Map.groupBy([...after], ([, uid]) => uid);
+  for (const uid of byUid.keys()) expect(node.ipsOf(uid)).toHaveLength(node.families.length);
+  for (const uid of byUid.keys()) expect(new Set(node.ipsOf(uid).map((text) => text.split(' ')[0])).size).toBe(1);
+  expect(node.enis().length).toBeLessThanOrEqual(node.limits.enis);
+  for (const eni of node.enis()) {
+    for (const family of FAMILIES) {
+      expect(addressesOf(eni, family).length).toBeLessThanOrEqual(node.limits.perEni[family]);
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import type { NodeEni } from '../../crds/node.ts';
+import { byUse } from './growth.ts';
+import { addressesOf, type Families, idleOf, intentFor, isBound, isIdle, isServing, type PoolDraft } from './view.ts';
+
+/** What was marked to be given up. */
+export interface Shrinkage {
+  eniIds: string[];
+  ips: string[];
+}
+
+/**
+ * Marks what is to be given up so that the node can serve `surplus` pods less: whole ENIs where possible, otherwise idle
+ * addresses, of ENIs with few addresses first. Never a primary address, a trunk, or what has a call in progress.
+ *
+ * @param freedMs when an address was freed, epoch milliseconds; undefined: long ago
+ */
+export function shrink(
+  draft: PoolDraft,
+  surplus: number,
+  families: Families,
+  freedMs: (ip: string) => number | undefined,
+): Shrinkage {
+  let rest = surplus;
+  const marked: Shrinkage = { eniIds: [], ips: [] };
+  for (const eni of Object.values(draft.enis).sort(byUse).reverse()) {
+    if (rest <= 0) break;
+    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined) continue;
+    const idle = idleOf(eni, families);
+    if (mayGoWhole(eni) && idle <= rest) {
+      eni.status = 'Deleting';
+      marked.eniIds.push(eni.id);
+      rest -= idle;
+      continue;
+    }
+    const ips = markIdle(eni, Math.max(0, idle - rest), families, freedMs);
+    marked.ips.push(...ips);
+    rest -= idle - idleOf(eni, families);
+  }
+  return marked;
+}
+
+function mayGoWhole(eni: NodeEni): boolean {
+  const { networkInterfaceType, networkInterfaceTrafficMode = 'Standard' } = eni;
+  const isPlain = networkInterfaceType === 'Secondary' && networkInterfaceTrafficMode === 'Standard';
+  return isPlain && !addressesOf(eni).some(isBound);
+}
+
+/** Leaves `kept` idle addresses of each family, so that no family has more than pods can use. */
+function markIdle(
+  eni: NodeEni,
+  kept: number,
+  families: Families,
+  freedMs: (ip: string) => number | undefined,
+): string[] {
+  return families.flatMap((family) => {
+    const idle = addressesOf(eni, family)
+      .filter(isIdle)
+      // A primary address cannot be given up, so it is the first to be kept; then those that were in use last.
+      .sort((a, b) => Number(b.primary) - Number(a.primary) || (freedMs(b.ip) ?? 0) - (freedMs(a.ip) ?? 0));
+    const going = idle.slice(kept).filter(({ primary }) => !primary);
+    for (const address of going) address.status = 'Deleting';
+    return going.map(({ ip }) => ip);
+  });
+}

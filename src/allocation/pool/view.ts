@@ -1,0 +1,63 @@
+import type { NodeAddress, NodeEni, PoolIntent } from '../../crds/node.ts';
+
+/** A pod of the node in its own network that no PodNetworking picks. */
+export interface PoolPod {
+  /** `namespace/name` */
+  key: string;
+  uid: string;
+  /** Addresses that its status shows; it may only get these. */
+  reported: readonly string[];
+  /** It is being deleted: it keeps what it has, and gets nothing. */
+  isLeaving: boolean;
+}
+
+/** Address families that a pod gets, all from one ENI; at least one. */
+export type Families = readonly Family[];
+export type Family = 'ipv4' | 'ipv6';
+export const FAMILIES: Families = ['ipv4', 'ipv6'];
+
+/** How many addresses of each family. */
+export type Counts = Readonly<Record<Family, number>>;
+
+/** ENIs and intents of one node, as its Node CR records them; the steps of a plan change it. */
+export interface PoolDraft {
+  enis: Record<string, NodeEni>;
+  intents: PoolIntent[];
+}
+
+/** Pods get addresses only of an ENI that is in use, and whose MAC address and subnet the node knows. */
+export function isServing({ status, unschedulable, macAddress, ipv4CIDR }: NodeEni): boolean {
+  return status === 'InUse' && unschedulable !== true && (macAddress ?? '') !== '' && (ipv4CIDR ?? '') !== '';
+}
+
+export function servingEnis({ enis }: Pick<PoolDraft, 'enis'>): NodeEni[] {
+  return Object.values(enis).filter(isServing);
+}
+
+export function addressesOf(eni: NodeEni, family?: Family): NodeAddress[] {
+  const { ipv4 = {}, ipv6 = {} } = eni;
+  const chosen = family === undefined ? { ...ipv4, ...ipv6 } : family === 'ipv4' ? ipv4 : ipv6;
+  return Object.values(chosen);
+}
+
+export function isBound({ podID = '' }: NodeAddress): boolean {
+  return podID !== '';
+}
+
+export function isIdle(address: NodeAddress): boolean {
+  return address.status === 'Valid' && !isBound(address);
+}
+
+/** How many more pods the ENI can serve as it is: each needs an idle address of every family. */
+export function idleOf(eni: NodeEni, families: Families): number {
+  return Math.min(...families.map((family) => addressesOf(eni, family).filter(isIdle).length));
+}
+
+export function idleCount(draft: Pick<PoolDraft, 'enis'>, families: Families): number {
+  return servingEnis(draft).reduce((sum, eni) => sum + idleOf(eni, families), 0);
+}
+
+/** The intent of a call for this ENI whose result is not recorded yet. */
+export function intentFor({ intents }: Pick<PoolDraft, 'intents'>, eniId: string): PoolIntent | undefined {
+  return intents.find(({ eniID }) => eniID === eniId);
+}
