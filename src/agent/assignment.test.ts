@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { ANNOTATION_POD_ENI } from '../crds/names.ts';
+import type { NodeEni, TerwayNode } from '../crds/node.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import { type AssignmentInput, assignmentOf } from './assignment.ts';
 import { aNode, aPod, aPodEni, aRequest } from './test-support/fixtures.ts';
@@ -47,7 +49,12 @@ describe('what may still come is waited for, with the reason', () => {
   const cases: [string, Parameters<typeof input>[0], RegExp][] = [
     ['the pod is not known', (it) => Object.assign(it, { pod: undefined }), /pod shop\/web-0 is not known/],
     ['another pod of the name', (it) => Object.assign(it, { pod: aPod('web-0', 'older') }), /uid older.*uid-web-0/],
-    ['no PodENI', (it) => Object.assign(it, { podEni: undefined }), /has no PodENI.*PodNetworking/],
+    [
+      'no PodENI',
+      (it) =>
+        Object.assign(it, { podEni: undefined, pod: aPod('web-0', 'uid-web-0', { [ANNOTATION_POD_ENI]: 'true' }) }),
+      /has no PodENI/,
+    ],
     ['a PodENI that goes', (it) => Object.assign(it.podEni.metadata, { deletionTimestamp: 'now' }), /being deleted/],
     ['the PodENI of an earlier pod', (it) => Object.assign(it.podEni.metadata, { annotations: {} }), /still belongs/],
     ['not bound', (it) => Object.assign(it.podEni, { status: { phase: 'Binding' } }), /is Binding, not Bind/],
@@ -112,6 +119,85 @@ describe('what is Bind but incomplete is refused (weak spot 13)', () => {
   ];
   test.each(cases)('%s', (_, change, reason) => {
     expect(assignmentOf(input(change))).toEqual({ state: 'refused', reason: expect.stringMatching(reason) });
+  });
+});
+
+describe('a pod that shares an ENI', () => {
+  const pooled = (change: (eni: NodeEni, node: TerwayNode) => void = () => undefined) =>
+    assignmentOf(
+      input((it) => {
+        const eni: NodeEni = {
+          id: 'eni-shared',
+          status: 'InUse',
+          macAddress: '00:16:3e:00:00:09',
+          ipv4CIDR: '10.0.16.0/20',
+          ipv6CIDR: 'fd00::/64',
+          networkInterfaceType: 'Secondary',
+          ipv4: {
+            '10.0.16.4': { ip: '10.0.16.4', primary: true, status: 'Valid', podID: 'shop/other', podUID: 'uid-other' },
+            '10.0.16.5': { ip: '10.0.16.5', primary: false, status: 'Valid', podID: 'shop/web-0', podUID: 'uid-web-0' },
+          },
+          ipv6: {
+            'fd00::5': { ip: 'fd00::5', primary: false, status: 'Valid', podID: 'shop/web-0', podUID: 'uid-web-0' },
+          },
+        };
+        const node = aNode();
+        change(eni, node);
+        node.status = { networkInterfaces: { ...node.status?.networkInterfaces, [eni.id]: eni } };
+        Object.assign(it, { podEni: undefined, node });
+      }),
+    );
+
+  test('gets the addresses that its Node CR gives it', () => {
+    expect(pooled()).toMatchObject({
+      state: 'ready',
+      attachment: {
+        interfaces: [
+          {
+            name: 'eth0',
+            ipv4: { address: '10.0.16.5', subnet: '10.0.16.0/20' },
+            ipv6: { address: 'fd00::5', subnet: 'fd00::/64' },
+            defaultRoute: true,
+            attachment: {
+              kind: 'shared',
+              eni: { mac: '00:16:3e:00:00:09', gateway: { ipv4: '10.0.31.253', ipv6: 'fd00::ffff:ffff:ffff:fffd' } },
+            },
+          },
+        ],
+      },
+    });
+  });
+
+  const cases: [string, (eni: NodeEni, node: TerwayNode) => void, RegExp][] = [
+    [
+      'none is his',
+      (eni) => Object.assign(eni, { ipv4: {}, ipv6: {} }),
+      /neither a PodENI nor an address in Node node-1/,
+    ],
+    [
+      'it is that of an earlier pod of the name',
+      (eni) => {
+        for (const address of [eni.ipv4?.['10.0.16.5'], eni.ipv6?.['fd00::5']])
+          Object.assign(address ?? {}, { podUID: 'x' });
+      },
+      /neither a PodENI nor an address/,
+    ],
+    [
+      'the ENI is not in use',
+      (eni) => Object.assign(eni, { status: 'Attaching' }),
+      /ENI eni-shared, which is Attaching/,
+    ],
+    [
+      'a family is still missing',
+      (eni, node) => {
+        node.spec.eni = { vSwitchOptions: [], securityGroupIDs: [], vSwitchSelectPolicy: 'most', enableIPv6: true };
+        delete eni.ipv6;
+      },
+      /no IPv6 address of ENI eni-shared yet/,
+    ],
+  ];
+  test.each(cases)('waits while %s', (_, change, reason) => {
+    expect(pooled(change)).toEqual({ state: 'waiting', reason: expect.stringMatching(reason) });
   });
 });
 

@@ -2,9 +2,10 @@ import {
   ANNOTATION_EGRESS_BANDWIDTH,
   ANNOTATION_INGRESS_BANDWIDTH,
   ANNOTATION_NETWORK_PRIORITY,
+  ANNOTATION_POD_ENI,
   ANNOTATION_POD_UID,
 } from '../crds/names.ts';
-import type { TerwayNode } from '../crds/node.ts';
+import type { NodeAddress, NodeEni, TerwayNode } from '../crds/node.ts';
 import type { Allocation, PodEni } from '../crds/pod-eni.ts';
 import type { Attachment, InterfaceAddress, PodAttachment, PodInterface } from '../datapath/types.ts';
 import { gatewayOf, parseCidr, parseIp } from '../util/ip.ts';
@@ -45,17 +46,14 @@ export function assignmentOf(input: AssignmentInput): Assignment {
   if (request.pod.uid !== undefined && request.pod.uid !== uid) {
     return { state: 'waiting', reason: `pod ${name} is known with uid ${uid}, the sandbox is for ${request.pod.uid}` };
   }
-  const usable = usablePodEni(name, uid, podEni, node);
-  if (!('value' in usable)) return unfinished(usable);
-  const interfaces: PodInterface[] = [];
   const { options, problems } = podOptions(input, pod);
-  for (const allocation of usable.value.spec.allocations ?? []) {
-    const part = interfaceOf(allocation, usable.value, node, request, options);
-    if (!('value' in part)) return unfinished(part);
-    interfaces.push(part.value);
-  }
-  const refusal = settleDefaultRoute(interfaces, request.ifName);
-  if (refusal !== undefined) return { state: 'refused', reason: `PodENI ${name}: ${refusal}` };
+  // A pod that escaped the webhook gets a PodENI all the same where the configuration says so.
+  const isPooled = podEni === undefined && pod.metadata.annotations?.[ANNOTATION_POD_ENI] !== 'true';
+  const assigned = isPooled
+    ? pooledInterface(name, uid, node, request, options)
+    : ownInterfaces(name, uid, podEni, node, request, options);
+  if ('waiting' in assigned) return { state: 'waiting', reason: assigned.waiting };
+  if ('refused' in assigned) return { state: 'refused', reason: assigned.refused };
   return {
     state: 'ready',
     problems,
@@ -65,13 +63,78 @@ export function assignmentOf(input: AssignmentInput): Assignment {
       uid,
       containerId: request.containerId,
       netnsPath: request.netnsPath,
-      interfaces,
+      interfaces: assigned.value,
     },
   };
 }
 
-function unfinished(part: { waiting: string } | { refused: string }): Assignment {
-  return 'waiting' in part ? { state: 'waiting', reason: part.waiting } : { state: 'refused', reason: part.refused };
+/** The interfaces of a pod with a PodENI: each has an ENI of its own. */
+function ownInterfaces(
+  name: string,
+  uid: string,
+  podEni: PodEni | undefined,
+  node: TerwayNode | undefined,
+  request: AttachmentRequest,
+  options: PodOptions,
+): Part<PodInterface[]> {
+  const usable = usablePodEni(name, uid, podEni, node);
+  if (!('value' in usable)) return usable;
+  const interfaces: PodInterface[] = [];
+  for (const allocation of usable.value.spec.allocations ?? []) {
+    const part = interfaceOf(allocation, usable.value, node, request, options);
+    if (!('value' in part)) return part;
+    interfaces.push(part.value);
+  }
+  const refusal = settleDefaultRoute(interfaces, request.ifName);
+  return refusal === undefined ? { value: interfaces } : { refused: `PodENI ${name}: ${refusal}` };
+}
+
+/** The interface of a pod that shares an ENI: its Node CR says which address it has. */
+function pooledInterface(
+  name: string,
+  uid: string,
+  node: TerwayNode | undefined,
+  request: AttachmentRequest,
+  { mtu, limits }: PodOptions,
+): Part<PodInterface[]> {
+  if (node === undefined) return { waiting: 'the Node CR of this node is not known yet' };
+  const isHis = ({ podID, podUID = '' }: NodeAddress) => podID === name && (podUID === '' || podUID === uid);
+  for (const eni of Object.values(node.status?.networkInterfaces ?? {})) {
+    const { macAddress: mac = '', ipv4CIDR, ipv6CIDR, status } = eni;
+    const addressIn = (addresses: NodeEni['ipv4'], cidr: string | undefined) =>
+      addressOf(Object.values(addresses ?? {}).find((one) => one.status === 'Valid' && isHis(one))?.ip, cidr);
+    const ipv4 = addressIn(eni.ipv4, ipv4CIDR);
+    const ipv6 = addressIn(eni.ipv6, ipv6CIDR);
+    if (ipv4 === undefined && ipv6 === undefined) continue;
+    if (ipv4 === 'invalid' || ipv6 === 'invalid') {
+      return {
+        refused: `Node ${node.metadata.name}, ENI ${eni.id}: an address of pod ${name} or its CIDR is malformed`,
+      };
+    }
+    if (status !== 'InUse' || mac === '') {
+      return { waiting: `pod ${name} has an address of ENI ${eni.id}, which is ${status}` };
+    }
+    const { enableIPv4 = true, enableIPv6 = false } = node.spec.eni ?? {};
+    const missing = enableIPv4 && ipv4 === undefined ? 'IPv4' : enableIPv6 && ipv6 === undefined ? 'IPv6' : undefined;
+    if (missing !== undefined) return { waiting: `pod ${name} has no ${missing} address of ENI ${eni.id} yet` };
+    return {
+      value: [
+        {
+          name: request.ifName,
+          ...(ipv4 === undefined ? {} : { ipv4 }),
+          ...(ipv6 === undefined ? {} : { ipv6 }),
+          mtu,
+          defaultRoute: true,
+          extraRoutes: [],
+          attachment: { kind: 'shared', eni: { mac, gateway: gatewaysOf(ipv4CIDR, ipv6CIDR) } },
+          ...limits,
+        },
+      ],
+    };
+  }
+  return {
+    waiting: `pod ${name} has neither a PodENI nor an address in Node ${node.metadata.name}: the control plane has not got to it, or the node has no address left`,
+  };
 }
 
 function usablePodEni(
@@ -81,9 +144,7 @@ function usablePodEni(
   node: TerwayNode | undefined,
 ): Part<PodEni> {
   if (podEni === undefined) {
-    return {
-      waiting: `pod ${name} has no PodENI on this node: either the control plane has not got to it, or no PodNetworking picks the pod (annotation k8s.aliyun.com/pod-eni)`,
-    };
+    return { waiting: `pod ${name} has no PodENI on this node: the control plane has not got to it` };
   }
   if (podEni.metadata.deletionTimestamp !== undefined) return { waiting: `PodENI ${name} is being deleted` };
   const owner = podEni.metadata.annotations?.[ANNOTATION_POD_UID];
