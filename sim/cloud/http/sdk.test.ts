@@ -167,15 +167,18 @@ test('an ENI is created with IPv6 if the vSwitch has a block', async () => {
       vSwitchId: network.vSwitchId,
       securityGroupIds: [network.securityGroupId],
       ipv6AddressCount: 2,
-      ipv6PrefixCount: 1,
     }),
+  );
+  const networkInterfaceId = body?.networkInterfaceId ?? '';
+  await ecs.assignIpv6Addresses(
+    new $ecs.AssignIpv6AddressesRequest({ regionId: REGION, networkInterfaceId, ipv6PrefixCount: 1 }),
   );
   const addresses = body?.ipv6Sets?.ipv6Set ?? [];
   expect(addresses).toEqual([
     expect.objectContaining({ ipv6Address: expect.stringMatching(/^2408:4321:180:1701::/) }),
     expect.objectContaining({ ipv6Address: expect.stringMatching(/^2408:4321:180:1701::/) }),
   ]);
-  expect(await describeOne(body?.networkInterfaceId ?? '')).toMatchObject({
+  expect(await describeOne(networkInterfaceId)).toMatchObject({
     ipv6Sets: { ipv6Set: addresses.map(({ ipv6Address }) => ({ ipv6Address })) },
     ipv6PrefixSets: { ipv6PrefixSet: [{ ipv6Prefix: expect.stringMatching(/\/80$/) }] },
   });

@@ -54,11 +54,8 @@ describe('addresses', () => {
     expect(
       account.refused('UnassignPrivateIpAddresses', { NetworkInterfaceId: eniId, PrivateIpAddress: [primary] }),
     ).toBe('403 InvalidIp.IpUnassigned');
-    account.ok('UnassignPrivateIpAddresses', {
-      NetworkInterfaceId: eniId,
-      PrivateIpAddress: before?.ipv4.slice(1),
-      Ipv4Prefix: ['10.1.0.16/28'],
-    });
+    account.ok('UnassignPrivateIpAddresses', { NetworkInterfaceId: eniId, PrivateIpAddress: before?.ipv4.slice(1) });
+    account.ok('UnassignPrivateIpAddresses', { NetworkInterfaceId: eniId, Ipv4Prefix: ['10.1.0.16/28'] });
     account.ok('UnassignIpv6Addresses', { NetworkInterfaceId: eniId, Ipv6Address: ['2408:4321:180:1701:0:0:0:10'] });
     expect(account.model.eni(eniId)).toMatchObject({ ipv4: [primary], ipv4Prefixes: [], ipv6: [] });
     expect(
@@ -67,6 +64,46 @@ describe('addresses', () => {
         Ipv6AddressCount: 1,
       }),
     ).toBe('403 InvalidVSwitch.Ipv6NotTurnOn');
+  });
+
+  test.each([
+    ['CreateNetworkInterface', { SecondaryPrivateIpAddressCount: 1, Ipv4PrefixCount: 1 }],
+    ['CreateNetworkInterface', { Ipv6AddressCount: 1, Ipv6PrefixCount: 1 }],
+    ['AssignPrivateIpAddresses', { SecondaryPrivateIpAddressCount: 1, Ipv4PrefixCount: 1 }],
+    ['AssignIpv6Addresses', { Ipv6AddressCount: 1, Ipv6PrefixCount: 1 }],
+    ['UnassignPrivateIpAddresses', { PrivateIpAddress: ['10.1.0.9'], Ipv4Prefix: ['10.1.0.16/28'] }],
+    ['UnassignIpv6Addresses', { Ipv6Address: ['2408::1'], Ipv6Prefix: ['2408::/80'] }],
+  ])('%s takes addresses or prefixes: %j', (action, params) => {
+    const { vSwitchId: VSwitchId, securityGroupId } = account.network;
+    const where = { NetworkInterfaceId: account.create(), VSwitchId, SecurityGroupIds: [securityGroupId] };
+    expect(account.refused(action, { ...where, ...params })).toBe('400 InvalidParameter.Conflict');
+  });
+
+  test('of an ENI change while it is Available or InUse', () => {
+    const eniId = account.create({ SecondaryPrivateIpAddressCount: 1, Ipv6AddressCount: 1 });
+    const { ipv4 = [], ipv6 = [] } = account.model.eni(eniId) ?? {};
+    account.attach(eniId);
+    for (const [action, params] of [
+      ['AssignPrivateIpAddresses', { SecondaryPrivateIpAddressCount: 1 }],
+      ['UnassignPrivateIpAddresses', { PrivateIpAddress: ipv4.slice(1) }],
+      ['AssignIpv6Addresses', { Ipv6AddressCount: 1 }],
+      ['UnassignIpv6Addresses', { Ipv6Address: ipv6 }],
+    ] as const) {
+      expect(account.refused(action, { NetworkInterfaceId: eniId, ...params }), action).toBe(
+        '400 InvalidOperation.InvalidEniState',
+      );
+    }
+    account.wait(1_500);
+    account.ok('UnassignPrivateIpAddresses', { NetworkInterfaceId: eniId, PrivateIpAddress: ipv4.slice(1) });
+  });
+
+  test('a call unassigns up to 32 IPv4 and 10 IPv6 addresses', () => {
+    const { ipv4 = [] } = account.model.eni(account.create({ SecondaryPrivateIpAddressCount: 33 })) ?? {};
+    const all = { NetworkInterfaceId: account.model.enis().at(-1)?.id ?? '', PrivateIpAddress: ipv4.slice(1) };
+    expect(account.refused('UnassignPrivateIpAddresses', all)).toBe('400 InvalidParameter');
+    account.ok('UnassignPrivateIpAddresses', { ...all, PrivateIpAddress: ipv4.slice(2) });
+    const Ipv6Address = Array.from({ length: 11 }, (_, i) => `2408::${i}`);
+    expect(account.refused('UnassignIpv6Addresses', { ...all, Ipv6Address })).toBe('400 InvalidParameter');
   });
 
   test('an attached ENI has the limits of the instance type, any other ENI those of the API', () => {

@@ -114,7 +114,8 @@ class History {
         this.#call('CreateNetworkInterface', {
           VSwitchId: at(this.vSwitchIds, step.vSwitch),
           SecurityGroupIds: [this.#group(step.vSwitch, false)],
-          SecondaryPrivateIpAddressCount: step.ipv4 || undefined,
+          // One call cannot have both addresses and prefixes.
+          SecondaryPrivateIpAddressCount: (step.prefixes === 0 && step.ipv4) || undefined,
           Ipv6AddressCount: step.ipv6 || undefined,
           Ipv4PrefixCount: step.prefixes || undefined,
         });

@@ -5,9 +5,9 @@ import { addressLimits, checkInstanceSettled, checkRegion, vSwitchOf } from '../
 import { parseIpv6 } from '../cidr.ts';
 import { NO_EXTRA_ADDRESSES, releaseAddresses, takeAddresses } from '../eni-factory.ts';
 import type { Eni } from '../entities.ts';
-import { ApiError, conflictingParameters, invalidEniState, missingParameter } from '../errors.ts';
+import { ApiError, invalidEniState, missingParameter } from '../errors.ts';
 import { integer, requiredText, text, texts } from '../params.ts';
-import { exclusive } from './eni.ts';
+import { checkOneKind, exclusive } from './eni.ts';
 
 /** Adds secondary IPv4 addresses or /28 prefixes to an Available or InUse ENI. */
 export const assignPrivateIpAddresses = defineAction({
@@ -34,7 +34,7 @@ export const assignPrivateIpAddresses = defineAction({
     const addressCount = params.PrivateIpAddress.length || (params.SecondaryPrivateIpAddressCount ?? 0);
     const prefixCount = params.Ipv4Prefix.length || (params.Ipv4PrefixCount ?? 0);
     if (addressCount + prefixCount === 0) throw missingParameter('SecondaryPrivateIpAddressCount');
-    if (addressCount > 0 && prefixCount > 0) throw conflictingParameters('PrivateIpAddress', 'Ipv4Prefix');
+    checkOneKind(addressCount, prefixCount, ['PrivateIpAddress', 'Ipv4Prefix']);
     const eni = changeable(account, params.NetworkInterfaceId);
     const limit = addressLimits(account, eni).secondaryIpv4;
     if (eni.ipv4.length - 1 + eni.ipv4Prefixes.length + addressCount + prefixCount > limit) {
@@ -76,12 +76,13 @@ export const unassignPrivateIpAddresses = defineAction({
   params: z.object({
     RegionId: requiredText,
     NetworkInterfaceId: requiredText,
-    PrivateIpAddress: texts(100),
-    Ipv4Prefix: texts(100),
+    PrivateIpAddress: texts(32),
+    Ipv4Prefix: texts(10),
   }),
   handle: ({ account, touched }, params) => {
     checkRegion(account, params.RegionId);
     if (params.PrivateIpAddress.length + params.Ipv4Prefix.length === 0) throw missingParameter('PrivateIpAddress');
+    checkOneKind(params.PrivateIpAddress.length, params.Ipv4Prefix.length, ['PrivateIpAddress', 'Ipv4Prefix']);
     const eni = changeable(account, params.NetworkInterfaceId);
     const secondary = eni.ipv4.slice(1);
     checkAssigned(params.PrivateIpAddress, secondary);
@@ -119,7 +120,7 @@ export const assignIpv6Addresses = defineAction({
     const addressCount = params.Ipv6Address.length || (params.Ipv6AddressCount ?? 0);
     const prefixCount = params.Ipv6Prefix.length || (params.Ipv6PrefixCount ?? 0);
     if (addressCount + prefixCount === 0) throw missingParameter('Ipv6AddressCount');
-    if (addressCount > 0 && prefixCount > 0) throw conflictingParameters('Ipv6Address', 'Ipv6Prefix');
+    checkOneKind(addressCount, prefixCount, ['Ipv6Address', 'Ipv6Prefix']);
     const eni = changeable(account, params.NetworkInterfaceId);
     const limit = addressLimits(account, eni).ipv6;
     if (eni.ipv6.length + eni.ipv6Prefixes.length + addressCount + prefixCount > limit) {
@@ -159,12 +160,13 @@ export const unassignIpv6Addresses = defineAction({
   params: z.object({
     RegionId: requiredText,
     NetworkInterfaceId: requiredText,
-    Ipv6Address: texts(100),
-    Ipv6Prefix: texts(100),
+    Ipv6Address: texts(10),
+    Ipv6Prefix: texts(10),
   }),
   handle: ({ account, touched }, params) => {
     checkRegion(account, params.RegionId);
     if (params.Ipv6Address.length + params.Ipv6Prefix.length === 0) throw missingParameter('Ipv6Address');
+    checkOneKind(params.Ipv6Address.length, params.Ipv6Prefix.length, ['Ipv6Address', 'Ipv6Prefix']);
     const eni = changeable(account, params.NetworkInterfaceId);
     // An address can be written in several ways, so values are compared.
     const unwanted = params.Ipv6Address.map((ip) => eni.ipv6.find((own) => sameIpv6(own, ip)) ?? ip);

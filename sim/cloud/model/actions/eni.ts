@@ -60,6 +60,16 @@ export const createNetworkInterface = defineAction({
     exclusive('Ipv4Prefix', params.Ipv4Prefix, 'Ipv4PrefixCount', params.Ipv4PrefixCount);
     exclusive('Ipv6Address', params.Ipv6Address, 'Ipv6AddressCount', params.Ipv6AddressCount);
     exclusive('Ipv6Prefix', params.Ipv6Prefix, 'Ipv6PrefixCount', params.Ipv6PrefixCount);
+    checkOneKind(
+      params.PrivateIpAddress.length || (params.SecondaryPrivateIpAddressCount ?? 0),
+      params.Ipv4Prefix.length || (params.Ipv4PrefixCount ?? 0),
+      ['PrivateIpAddress', 'Ipv4Prefix'],
+    );
+    checkOneKind(
+      params.Ipv6Address.length || (params.Ipv6AddressCount ?? 0),
+      params.Ipv6Prefix.length || (params.Ipv6PrefixCount ?? 0),
+      ['Ipv6Address', 'Ipv6Prefix'],
+    );
     const tagMap = assignableTags(params.Tag);
     checkTagCount(tagMap.size);
     const vSwitch = account.vSwitch(params.VSwitchId);
@@ -213,6 +223,11 @@ export function exclusive(
   if (new Set(list).size !== list.length) {
     throw new ApiError('InvalidIp.IpRepeated', 403, `The specified "${listName}" contains an IP twice.`);
   }
+}
+
+/** Throws InvalidParameter.Conflict for addresses and prefixes of one family in one call. */
+export function checkOneKind(addresses: number, prefixes: number, names: readonly [string, string]): void {
+  if (addresses > 0 && prefixes > 0) throw conflictingParameters(...names);
 }
 
 function requestedGroups(single: string | undefined, several: readonly string[]): readonly string[] {
