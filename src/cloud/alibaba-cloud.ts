@@ -1,3 +1,5 @@
+import { AssignIpv6AddressesRequest } from '@alicloud/ecs20140526/dist/models/AssignIpv6addressesRequest.js';
+import { AssignPrivateIpAddressesRequest } from '@alicloud/ecs20140526/dist/models/AssignPrivateIpAddressesRequest.js';
 import { AttachNetworkInterfaceRequest } from '@alicloud/ecs20140526/dist/models/AttachNetworkInterfaceRequest.js';
 import {
   CreateNetworkInterfaceRequest,
@@ -13,12 +15,26 @@ import {
 import { DescribeSecurityGroupsRequest } from '@alicloud/ecs20140526/dist/models/DescribeSecurityGroupsRequest.js';
 import { DetachNetworkInterfaceRequest } from '@alicloud/ecs20140526/dist/models/DetachNetworkInterfaceRequest.js';
 import { ModifyNetworkInterfaceAttributeRequest } from '@alicloud/ecs20140526/dist/models/ModifyNetworkInterfaceAttributeRequest.js';
+import { UnassignIpv6AddressesRequest } from '@alicloud/ecs20140526/dist/models/UnassignIpv6addressesRequest.js';
+import { UnassignPrivateIpAddressesRequest } from '@alicloud/ecs20140526/dist/models/UnassignPrivateIpAddressesRequest.js';
 import { DescribeVSwitchesRequest } from '@alicloud/vpc20160428/dist/models/DescribeVswitchesRequest.js';
 import type { Eni } from '../ecs/eni.ts';
 import { CloudError } from './errors.ts';
-import type { AttachEniRequest, Cloud, CreateEniRequest, DescribedEnis, EniFilter, Receipt } from './port.ts';
+import type {
+  AssignedAddresses,
+  AssignRequest,
+  AttachEniRequest,
+  Cloud,
+  CreateEniRequest,
+  DescribedEnis,
+  EniFilter,
+  Receipt,
+  UnassignRequest,
+} from './port.ts';
 import type { CallLeave, ReadLeave } from './quota.ts';
 import {
+  assignIpv4AnswerSchema,
+  assignIpv6AnswerSchema,
   createAnswerSchema,
   eniPageSchema,
   instancePageSchema,
@@ -76,18 +92,15 @@ export class AlibabaCloud implements Cloud {
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .map(([key, value]) => new CreateNetworkInterfaceRequestTag({ key, value })),
       ...(request.primaryIp === undefined ? {} : { primaryIpAddress: request.primaryIp }),
+      ...(request.secondaryIpv4Count === undefined
+        ? {}
+        : { secondaryPrivateIpAddressCount: request.secondaryIpv4Count }),
       ...(request.ipv6Count === undefined ? {} : { ipv6AddressCount: request.ipv6Count }),
       ...(request.resourceGroupId === undefined ? {} : { resourceGroupId: request.resourceGroupId }),
     });
     const { answer } = await this.#ecs.call('CreateNetworkInterface', model, createAnswerSchema, leave);
     if (answer.NetworkInterfaceId === '') {
-      throw new CloudError({
-        kind: 'unavailable',
-        action: 'CreateNetworkInterface',
-        code: 'EmptyAnswer',
-        message: `CreateNetworkInterface returned no ENI id (request id ${answer.RequestId})`,
-        requestId: answer.RequestId,
-      });
+      throw emptyAnswer('CreateNetworkInterface', 'ENI id', answer.RequestId);
     }
     // Some regions leave the tags out of the response; they are the ones that were sent.
     const eni = toEni(answer);
@@ -128,6 +141,48 @@ export class AlibabaCloud implements Cloud {
       securityGroupId: securityGroupIds,
     });
     return this.#change('ModifyNetworkInterfaceAttribute', model, leave);
+  }
+
+  async assignIpv4(request: AssignRequest, leave: CallLeave): Promise<Receipt & AssignedAddresses> {
+    const action = 'AssignPrivateIpAddresses';
+    const model = new AssignPrivateIpAddressesRequest({
+      regionId: this.#regionId,
+      networkInterfaceId: request.eniId,
+      secondaryPrivateIpAddressCount: request.count,
+      clientToken: request.clientToken,
+    });
+    const { answer } = await this.#ecs.call(action, model, assignIpv4AnswerSchema, leave);
+    return assigned(action, answer.AssignedPrivateIpAddressesSet.PrivateIpSet.PrivateIpAddress, answer.RequestId);
+  }
+
+  async assignIpv6(request: AssignRequest, leave: CallLeave): Promise<Receipt & AssignedAddresses> {
+    const action = 'AssignIpv6Addresses';
+    const model = new AssignIpv6AddressesRequest({
+      regionId: this.#regionId,
+      networkInterfaceId: request.eniId,
+      ipv6AddressCount: request.count,
+      clientToken: request.clientToken,
+    });
+    const { answer } = await this.#ecs.call(action, model, assignIpv6AnswerSchema, leave);
+    return assigned(action, answer.Ipv6Sets.Ipv6Address, answer.RequestId);
+  }
+
+  async unassignIpv4({ eniId, addresses }: UnassignRequest, leave: CallLeave): Promise<Receipt> {
+    const model = new UnassignPrivateIpAddressesRequest({
+      regionId: this.#regionId,
+      networkInterfaceId: eniId,
+      privateIpAddress: addresses,
+    });
+    return this.#change('UnassignPrivateIpAddresses', model, leave).catch(successWhen('InvalidEniId.NotFound'));
+  }
+
+  async unassignIpv6({ eniId, addresses }: UnassignRequest, leave: CallLeave): Promise<Receipt> {
+    const model = new UnassignIpv6AddressesRequest({
+      regionId: this.#regionId,
+      networkInterfaceId: eniId,
+      ipv6Address: addresses,
+    });
+    return this.#change('UnassignIpv6Addresses', model, leave).catch(successWhen('InvalidEniId.NotFound'));
   }
 
   async describeEnis(
@@ -242,6 +297,22 @@ export class AlibabaCloud implements Cloud {
     for (const chunk of chunks(items, size)) results.push(await call(chunk));
     return results;
   }
+}
+
+function assigned(action: string, addresses: string[], requestId: string): Receipt & AssignedAddresses {
+  if (addresses.length === 0) throw emptyAnswer(action, 'addresses', requestId);
+  return { addresses, requestId };
+}
+
+/** The call was accepted, so it may have taken effect. */
+function emptyAnswer(action: string, missing: string, requestId: string): CloudError {
+  return new CloudError({
+    kind: 'unavailable',
+    action,
+    code: 'EmptyAnswer',
+    message: `${action} returned no ${missing} (request id ${requestId})`,
+    requestId,
+  });
 }
 
 function chunks<T>(items: T[], size: number): T[][] {

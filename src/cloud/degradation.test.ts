@@ -8,6 +8,7 @@ import { MemoryCloud } from './test-support/memory-cloud.ts';
 const leave = { signal: new AbortController().signal, callClass: 'pod' } as const;
 
 const ATTACHMENT = { eniId: 'eni-1', instanceId: 'i-1' };
+const ASSIGNMENT = { eniId: 'eni-1', count: 1, clientToken: 't' };
 
 /** Each method of the port, and the lowest level that forbids it. */
 const CALLS: Record<keyof Cloud, { call: (cloud: Cloud) => Promise<unknown>; forbiddenBy: DegradationLevel[] }> = {
@@ -33,6 +34,16 @@ const CALLS: Record<keyof Cloud, { call: (cloud: Cloud) => Promise<unknown>; for
   modifyEniSecurityGroups: {
     call: (cloud) => cloud.modifyEniSecurityGroups('eni-1', ['sg-1'], leave),
     forbiddenBy: ['l0'],
+  },
+  assignIpv4: { call: (cloud) => cloud.assignIpv4(ASSIGNMENT, leave), forbiddenBy: ['l0'] },
+  assignIpv6: { call: (cloud) => cloud.assignIpv6(ASSIGNMENT, leave), forbiddenBy: ['l0'] },
+  unassignIpv4: {
+    call: (cloud) => cloud.unassignIpv4({ eniId: 'eni-1', addresses: ['10.0.0.9'] }, leave),
+    forbiddenBy: ['l0', 'l1'],
+  },
+  unassignIpv6: {
+    call: (cloud) => cloud.unassignIpv6({ eniId: 'eni-1', addresses: ['fd00::9'] }, leave),
+    forbiddenBy: ['l0', 'l1'],
   },
   describeEnis: { call: (cloud) => cloud.describeEnis({}, leave), forbiddenBy: ['l0'] },
   describeInstanceTypes: { call: (cloud) => cloud.describeInstanceTypes([], leave), forbiddenBy: ['l0'] },

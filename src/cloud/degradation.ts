@@ -2,8 +2,8 @@ import { CloudError } from './errors.ts';
 import type { Cloud } from './port.ts';
 
 /**
- * How much of the cloud may be used. `''`: everything. `l1`: nothing is detached, deleted or otherwise released. `l0`:
- * the cloud is not called at all; attached interfaces keep working.
+ * How much of the cloud may be used. `''`: everything. `l1`: nothing is detached, deleted, unassigned or otherwise
+ * released. `l0`: the cloud is not called at all; attached interfaces keep working.
  */
 export type DegradationLevel = '' | 'l1' | 'l0';
 
@@ -14,6 +14,10 @@ const CALLS: Readonly<Record<keyof Cloud, { action: string; releases: boolean }>
   detachEni: { action: 'DetachNetworkInterface', releases: true },
   deleteEni: { action: 'DeleteNetworkInterface', releases: true },
   modifyEniSecurityGroups: { action: 'ModifyNetworkInterfaceAttribute', releases: false },
+  assignIpv4: { action: 'AssignPrivateIpAddresses', releases: false },
+  assignIpv6: { action: 'AssignIpv6Addresses', releases: false },
+  unassignIpv4: { action: 'UnassignPrivateIpAddresses', releases: true },
+  unassignIpv6: { action: 'UnassignIpv6Addresses', releases: true },
   describeEnis: { action: 'DescribeNetworkInterfaces', releases: false },
   describeInstanceTypes: { action: 'DescribeInstanceTypes', releases: false },
   describeInstances: { action: 'DescribeInstances', releases: false },
@@ -60,6 +64,22 @@ export function withDegradation(cloud: Cloud, level: () => DegradationLevel): Cl
     modifyEniSecurityGroups: async (eniId, securityGroupIds, leave) => {
       guard('modifyEniSecurityGroups');
       return cloud.modifyEniSecurityGroups(eniId, securityGroupIds, leave);
+    },
+    assignIpv4: async (request, leave) => {
+      guard('assignIpv4');
+      return cloud.assignIpv4(request, leave);
+    },
+    assignIpv6: async (request, leave) => {
+      guard('assignIpv6');
+      return cloud.assignIpv6(request, leave);
+    },
+    unassignIpv4: async (request, leave) => {
+      guard('unassignIpv4');
+      return cloud.unassignIpv4(request, leave);
+    },
+    unassignIpv6: async (request, leave) => {
+      guard('unassignIpv6');
+      return cloud.unassignIpv6(request, leave);
     },
     describeEnis: async (filter, leave, keep) => {
       guard('describeEnis');

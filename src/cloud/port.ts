@@ -22,6 +22,11 @@ export interface CreateEniRequest {
   clientToken: string;
   /** A specific primary address; by default the cloud picks one. */
   primaryIp?: string;
+  /**
+   * IPv4 addresses beside the primary one, 1 to 49. More than the instance type allows an ENI are accepted here, but the
+   * attach is refused.
+   */
+  secondaryIpv4Count?: number;
   ipv6Count?: number;
   resourceGroupId?: string;
 }
@@ -34,6 +39,22 @@ export interface AttachEniRequest {
 }
 
 export type DetachEniRequest = AttachEniRequest;
+
+export interface AssignRequest {
+  /** Available or InUse. */
+  eniId: string;
+  /** No more than the instance type allows the ENI, and at most 10 IPv6 addresses at a time. */
+  count: number;
+  /** At most 64 ASCII characters; the same token and parameters give the same addresses. */
+  clientToken: string;
+}
+
+export interface UnassignRequest {
+  /** Available or InUse. */
+  eniId: string;
+  /** At most 10 at a time, the bound of the older API references; none of them the primary one. */
+  addresses: string[];
+}
 
 /** Filters are combined with AND; `ids` may hold any number, the adapter batches by 100. */
 export interface EniFilter {
@@ -54,6 +75,12 @@ export interface DescribedEnis {
   requests: number;
 }
 
+/** What an assign gave. */
+export interface AssignedAddresses {
+  /** At least one. */
+  addresses: string[];
+}
+
 /** The response to a mutating call; Alibaba Cloud's support asks for the request id. */
 export interface Receipt {
   /** Empty when the response has none. */
@@ -71,6 +98,20 @@ export interface Cloud {
   deleteEni(eniId: string, leave: CallLeave): Promise<Receipt>;
   /** Replaces the security groups of an ENI in any state but Deleting. Synchronous; takes effect after a short delay. */
   modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], leave: CallLeave): Promise<Receipt>;
+  /** Adds secondary addresses that the cloud picks from the ENI's vSwitch, all or none. Synchronous in the cloud. */
+  assignIpv4(request: AssignRequest, leave: CallLeave): Promise<Receipt & AssignedAddresses>;
+  /** As {@link assignIpv4}; the vSwitch must have IPv6. */
+  assignIpv6(request: AssignRequest, leave: CallLeave): Promise<Receipt & AssignedAddresses>;
+  /**
+   * Removes secondary addresses, all or none. Succeeds if the ENI no longer exists.
+   *
+   * A single address that the ENI does not have fails the whole call with kind `unassigned`, and the cloud does not
+   * reliably say which one it is: the caller looks at the ENI and asks again for those that it still has. The same
+   * happens when an earlier call took effect but its response was lost.
+   */
+  unassignIpv4(request: UnassignRequest, leave: CallLeave): Promise<Receipt>;
+  /** As {@link unassignIpv4}. */
+  unassignIpv6(request: UnassignRequest, leave: CallLeave): Promise<Receipt>;
   /**
    * Reads all pages; ids that do not exist are missing from the result.
    *

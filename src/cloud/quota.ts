@@ -17,6 +17,10 @@ export const DEFAULT_LIMITS: Readonly<Record<string, number>> = {
   DeleteNetworkInterface: 500,
   DescribeNetworkInterfaces: 800,
   DetachNetworkInterface: 400,
+  AssignPrivateIpAddresses: 400,
+  AssignIpv6Addresses: 400,
+  UnassignPrivateIpAddresses: 400,
+  UnassignIpv6Addresses: 400,
   DescribeVSwitches: 300,
   DescribeInstanceTypes: 400,
 };

@@ -49,6 +49,18 @@ const eniSchema = z.object({
 
 export const createAnswerSchema = eniSchema;
 
+export const assignIpv4AnswerSchema = z.object({
+  RequestId: text,
+  AssignedPrivateIpAddressesSet: z
+    .object({ PrivateIpSet: z.object({ PrivateIpAddress: list(z.string()) }).prefault({}) })
+    .prefault({}),
+});
+
+export const assignIpv6AnswerSchema = z.object({
+  RequestId: text,
+  Ipv6Sets: z.object({ Ipv6Address: list(z.string()) }).prefault({}),
+});
+
 export const eniPageSchema = z.object({
   NetworkInterfaceSets: z.object({ NetworkInterfaceSet: list(eniSchema) }).prefault({}),
   NextToken: z.string().optional(),

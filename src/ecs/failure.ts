@@ -6,11 +6,16 @@ export type FailureKind =
   | 'unavailable'
   /** The vSwitch has no free address. */
   | 'exhausted'
-  /** The instance supports no more ENIs. */
+  /**
+   * The instance supports no more ENIs, the ENI no more addresses, or the security group no more members. Where there
+   * should be room, the record and the cloud disagree.
+   */
   | 'limit'
   /** The object is not in a state that allows the call. */
   | 'state'
   | 'notFound'
+  /** The ENI does not have one of the addresses, or has it as its primary one. Nothing was unassigned. */
+  | 'unassigned'
   /** The ClientToken was used with other parameters or is unusable. */
   | 'token'
   /** Credentials or RAM policy. */

@@ -49,6 +49,10 @@ export class MemoryCloud implements Cloud {
   detachEni = unused;
   deleteEni = unused;
   modifyEniSecurityGroups = unused;
+  assignIpv4 = unused;
+  assignIpv6 = unused;
+  unassignIpv4 = unused;
+  unassignIpv6 = unused;
   describeInstanceTypes = unused;
   describeInstances = unused;
   describeVSwitches = unused;
