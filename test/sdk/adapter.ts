@@ -55,6 +55,7 @@ const APIS = new Map(
         Description: text.default(''),
         Tag: tags.default({}),
         PrimaryIpAddress: text.optional(),
+        SecondaryPrivateIpAddressCount: z.int().optional(),
         Ipv6AddressCount: z.int().optional(),
       },
       async (cloud, params) => {
@@ -68,6 +69,9 @@ const APIS = new Map(
           description: params.Description,
           clientToken: params.ClientToken ?? `adapter-${created}`,
           ...(params.PrimaryIpAddress === undefined ? {} : { primaryIp: params.PrimaryIpAddress }),
+          ...(params.SecondaryPrivateIpAddressCount === undefined
+            ? {}
+            : { secondaryIpv4Count: params.SecondaryPrivateIpAddressCount }),
           ...(params.Ipv6AddressCount === undefined ? {} : { ipv6Count: params.Ipv6AddressCount }),
         };
         const { eni, requestId } = await cloud.createEni(request, leave);
@@ -91,6 +95,30 @@ const APIS = new Map(
         );
       },
     ),
+    AssignPrivateIpAddresses: api(
+      { NetworkInterfaceId: text, SecondaryPrivateIpAddressCount: z.int(), ClientToken: text },
+      async (cloud, params) => {
+        const { NetworkInterfaceId, SecondaryPrivateIpAddressCount: count, ClientToken: clientToken } = params;
+        const { addresses } = await cloud.assignIpv4({ eniId: NetworkInterfaceId, count, clientToken }, leave);
+        return { AssignedPrivateIpAddressesSet: { NetworkInterfaceId, PrivateIpSet: { PrivateIpAddress: addresses } } };
+      },
+    ),
+    AssignIpv6Addresses: api(
+      { NetworkInterfaceId: text, Ipv6AddressCount: z.int(), ClientToken: text },
+      async (cloud, params) => {
+        const { NetworkInterfaceId, Ipv6AddressCount: count, ClientToken: clientToken } = params;
+        const { addresses } = await cloud.assignIpv6({ eniId: NetworkInterfaceId, count, clientToken }, leave);
+        return { NetworkInterfaceId, Ipv6Sets: { Ipv6Address: addresses } };
+      },
+    ),
+    UnassignPrivateIpAddresses: api({ NetworkInterfaceId: text, PrivateIpAddress: texts }, async (cloud, params) => {
+      const request = { eniId: params.NetworkInterfaceId, addresses: params.PrivateIpAddress };
+      return receiptOnTheWire(await cloud.unassignIpv4(request, leave));
+    }),
+    UnassignIpv6Addresses: api({ NetworkInterfaceId: text, Ipv6Address: texts }, async (cloud, params) => {
+      const request = { eniId: params.NetworkInterfaceId, addresses: params.Ipv6Address };
+      return receiptOnTheWire(await cloud.unassignIpv6(request, leave));
+    }),
     DescribeNetworkInterfaces: api(
       {
         NetworkInterfaceId: texts.optional(),
@@ -213,6 +241,10 @@ function eniOnTheWire(eni: Eni) {
     Description: eni.description,
     DeleteOnRelease: eni.deleteOnRelease,
     PrivateIpAddress: eni.primaryIp,
+    PrivateIpSets: {
+      PrivateIpSet: eni.ipv4.map((ip) => ({ PrivateIpAddress: ip, Primary: ip === eni.primaryIp })),
+    },
+    Ipv6Sets: { Ipv6Set: eni.ipv6.map((ip) => ({ Ipv6Address: ip })) },
     InstanceId: eni.instanceId,
     Attachment: { InstanceId: eni.instanceId, TrunkNetworkInterfaceId: eni.trunkEniId, DeviceIndex: eni.vlanId },
     SecurityGroupIds: { SecurityGroupId: eni.securityGroupIds },

@@ -412,6 +412,30 @@ export const CASES: readonly Case[] = [
     expect: { AssignedPrivateIpAddressesSet: { NetworkInterfaceId: '$elsewhere' } },
   },
   {
+    title: 'the same token with the same parameters gives the same addresses',
+    action: 'AssignPrivateIpAddresses',
+    params: { NetworkInterfaceId: '$elsewhere', SecondaryPrivateIpAddressCount: 1, ClientToken: 'token-2' },
+    expect: { AssignedPrivateIpAddressesSet: { PrivateIpSet: { PrivateIpAddress: ['$added'] } } },
+  },
+  {
+    title: 'the same token with another count',
+    action: 'AssignPrivateIpAddresses',
+    params: { NetworkInterfaceId: '$elsewhere', SecondaryPrivateIpAddressCount: 2, ClientToken: 'token-2' },
+    expect: refused('IdempotentParameterMismatch'),
+  },
+  {
+    title: 'more addresses than the instance type allows an ENI',
+    action: 'AssignPrivateIpAddresses',
+    params: { NetworkInterfaceId: '$eni', SecondaryPrivateIpAddressCount: 28, ClientToken: 'token-3' },
+    expect: refused('InvalidOperation.Ipv4CountExceeded', 403),
+  },
+  {
+    title: 'assigning addresses to an ENI that does not exist',
+    action: 'AssignPrivateIpAddresses',
+    params: { NetworkInterfaceId: 'eni-none', SecondaryPrivateIpAddressCount: 1, ClientToken: 'token-4' },
+    expect: refused('InvalidEniId.NotFound', 404),
+  },
+  {
     title: 'assigning an address that is already assigned',
     action: 'AssignPrivateIpAddresses',
     params: { NetworkInterfaceId: '$elsewhere', PrivateIpAddress: ['$added'] },
@@ -422,6 +446,12 @@ export const CASES: readonly Case[] = [
     action: 'AssignPrivateIpAddresses',
     params: { NetworkInterfaceId: '$elsewhere', PrivateIpAddress: ['10.2.0.99', '10.2.0.99'] },
     expect: refused('InvalidIp.IpRepeated', 403),
+  },
+  {
+    title: 'unassigning two addresses, one of which is not assigned',
+    action: 'UnassignPrivateIpAddresses',
+    params: { NetworkInterfaceId: '$elsewhere', PrivateIpAddress: ['$added', '10.2.0.99'] },
+    expect: refused('InvalidIp.IpUnassigned', 403),
   },
   {
     title: 'unassigning addresses',
@@ -436,6 +466,38 @@ export const CASES: readonly Case[] = [
     expect: refused('InvalidIp.IpUnassigned', 403),
   },
   {
+    title: 'unassigning addresses of an ENI that does not exist',
+    action: 'UnassignPrivateIpAddresses',
+    params: { NetworkInterfaceId: 'eni-none', PrivateIpAddress: ['10.2.0.99'] },
+    expect: refused('InvalidEniId.NotFound', 404),
+    expectOfAdapter: OK,
+  },
+  {
+    title: 'assigning a number of IPv6 addresses',
+    action: 'AssignIpv6Addresses',
+    params: { NetworkInterfaceId: '$eni', Ipv6AddressCount: 1, ClientToken: 'token-5' },
+    save: { added6: 'Ipv6Sets.Ipv6Address.0' },
+    expect: { NetworkInterfaceId: '$eni', Ipv6Sets: { Ipv6Address: [expect.stringMatching(/^2408:/)] } },
+  },
+  {
+    title: 'the same token with the same parameters gives the same IPv6 addresses',
+    action: 'AssignIpv6Addresses',
+    params: { NetworkInterfaceId: '$eni', Ipv6AddressCount: 1, ClientToken: 'token-5' },
+    expect: { Ipv6Sets: { Ipv6Address: ['$added6'] } },
+  },
+  {
+    title: 'assigning IPv6 addresses in a vSwitch without IPv6',
+    action: 'AssignIpv6Addresses',
+    params: { NetworkInterfaceId: '$elsewhere', Ipv6AddressCount: 1, ClientToken: 'token-6' },
+    expect: refused('InvalidVSwitch.Ipv6NotTurnOn', 403),
+  },
+  {
+    title: 'unassigning two IPv6 addresses, one of which is not assigned',
+    action: 'UnassignIpv6Addresses',
+    params: { NetworkInterfaceId: '$eni', Ipv6Address: ['$added6', '2408:4321:180:1701::99'] },
+    expect: refused('InvalidIp.IpUnassigned', 403),
+  },
+  {
     title: 'IPv6 addresses',
     action: 'AssignIpv6Addresses',
     params: { NetworkInterfaceId: '$eni', Ipv6Address: ['2408:4321:180:1701::99'] },
@@ -444,7 +506,7 @@ export const CASES: readonly Case[] = [
   {
     title: 'unassigning IPv6 addresses',
     action: 'UnassignIpv6Addresses',
-    params: { NetworkInterfaceId: '$eni', Ipv6Address: ['2408:4321:180:1701::99'] },
+    params: { NetworkInterfaceId: '$eni', Ipv6Address: ['$added6', '2408:4321:180:1701::99'] },
     expect: OK,
   },
   {

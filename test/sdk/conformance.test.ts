@@ -49,8 +49,6 @@ describe('our own adapter', () => {
   test('lacks these APIs of the simulator, which its other users need', () => {
     const lacking = ACTIONS.map(({ name }) => name).filter((name) => !ADAPTER_ACTIONS.includes(name));
     expect([...new Set(lacking)].sort()).toEqual([
-      'AssignIpv6Addresses',
-      'AssignPrivateIpAddresses',
       'AuthorizeSecurityGroup',
       'AuthorizeSecurityGroupEgress',
       'DescribeInstanceAttribute',
@@ -67,8 +65,6 @@ describe('our own adapter', () => {
       'RevokeSecurityGroup',
       'RevokeSecurityGroupEgress',
       'TagResources',
-      'UnassignIpv6Addresses',
-      'UnassignPrivateIpAddresses',
       'UntagResources',
     ]);
   });
