@@ -15,7 +15,7 @@ const LOST_CREATE_MS = 30_000;
  * How long a ClientToken certainly protects against a second ENI: the cloud forgets tokens after a day. An older intent comes
  * from a restored backup, or from a control plane that was stopped.
  */
-const TOKEN_TRUSTED_MS = 12 * 60 * 60_000;
+export const TOKEN_TRUSTED_MS = 12 * 60 * 60_000;
 const BACKOFF_FIRST_MS = 1000;
 const BACKOFF_MAX_MS = 60_000;
 
@@ -111,7 +111,7 @@ function withoutFuture(view: InterfaceView, nowMs: number): InterfaceView {
 }
 
 function transitionOf(kind: Operation['kind']): 'attach' | 'detach' | 'delete' | undefined {
-  return kind === 'create' || kind === 'find' || kind === 'modify' ? undefined : kind;
+  return kind === 'attach' || kind === 'detach' || kind === 'delete' ? kind : undefined;
 }
 
 /** Allows no destructive call on a stale observation or on an ENI that is not ours (I3). */
@@ -321,11 +321,12 @@ function hasSucceeded({ operation }: InterfaceView, kind: Operation['kind']): bo
   return operation?.kind === kind && operation.state === 'succeeded';
 }
 
-function pausedAfterFailure(
+/** Waits longer after each failure in a row of this kind. */
+export function pausedAfterFailure(
   operation: Operation | undefined,
   kind: Operation['kind'],
   nowMs: number,
-): InterfaceStep | undefined {
+): Extract<InterfaceStep, { do: 'pause' }> | undefined {
   if (operation?.state !== 'failed' || operation.kind !== kind) return undefined;
   const untilMs = operation.atMs + Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (operation.failures - 1));
   return nowMs < untilMs ? { do: 'pause', untilMs, failure: operation.failure } : undefined;

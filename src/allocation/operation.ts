@@ -9,7 +9,17 @@ export interface OperationFailure {
   requestId?: string;
 }
 
-export type OperationKind = 'create' | 'find' | 'attach' | 'detach' | 'delete' | 'modify';
+export type OperationKind =
+  | 'create'
+  | 'find'
+  | 'attach'
+  | 'detach'
+  | 'delete'
+  | 'modify'
+  | 'assignIpv4'
+  | 'assignIpv6'
+  | 'unassignIpv4'
+  | 'unassignIpv6';
 
 /** The reason that a condition or event uses for the failure. */
 export function reasonOfFailure({ kind }: { kind: FailureKind }): Extract<Reason, 'CloudError' | 'CloudDegraded'> {
@@ -19,7 +29,7 @@ export function reasonOfFailure({ kind }: { kind: FailureKind }): Extract<Reason
 /** The last cloud call for one interface in this process; lost on restart. */
 export type Operation =
   | { kind: OperationKind; state: 'running'; sinceMs: number }
-  | ({ kind: OperationKind; state: 'succeeded'; atMs: number; eni?: Eni } & Unanswered)
+  | ({ kind: OperationKind; state: 'succeeded'; atMs: number; eni?: Eni; addresses?: readonly string[] } & Unanswered)
   | ({ kind: OperationKind; state: 'failed'; atMs: number; failure: OperationFailure; failures: number } & Unanswered);
 
 /** Earlier calls that may still take effect. */

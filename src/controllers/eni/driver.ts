@@ -1,5 +1,6 @@
 import type { InterfaceStep } from '../../allocation/interface-step.ts';
 import type { Operation, OperationKind } from '../../allocation/operation.ts';
+import type { AddressCall } from '../../allocation/pool/eni-step.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Cloud, CreateEniRequest } from '../../cloud/port.ts';
@@ -17,7 +18,7 @@ export type Outcome = 'again' | ReconcileResult;
 
 /** The next step of one ENI, decided from current knowledge. */
 export interface EniDecision {
-  step: InterfaceStep;
+  step: InterfaceStep | AddressCall;
   callClass: CallClass;
   /** The create request of the persisted intent; absent without an intent. */
   creation?: CreateEniRequest;
@@ -51,7 +52,7 @@ export interface EniHandler {
   /** Persists a new intent, or reports why none is possible now. */
   newAttempt(step: StepOf<'newAttempt'>): Promise<Outcome>;
   /** A call waits, is in progress or was accepted. @param isNew it was not wanted before. */
-  inProgress(step: InterfaceStep, isNew: boolean): Promise<Outcome> | Outcome;
+  inProgress(step: EniDecision['step'], isNew: boolean): Promise<Outcome> | Outcome;
   pause(step: StepOf<'pause'>): Promise<Outcome>;
   blocked(step: StepOf<'blocked'>): Promise<Outcome>;
   done(step: StepOf<'done'>): Promise<Outcome> | Outcome;
@@ -127,11 +128,13 @@ export class EniDriver {
       case 'detach':
       case 'delete':
       case 'modify':
+      case 'assign':
+      case 'unassign':
         return handler.inProgress(
           step,
           this.#calls.want({
             ...wanted,
-            kind: step.do,
+            kind: kindOf(step),
             plannedMs: decision.plannedMs,
             turn: (request, signal) => this.#quota.turn(request, signal),
             atTurn: () => this.#atTurn(subject, step, (decided) => this.#callOf(decided)),
@@ -184,10 +187,10 @@ export class EniDriver {
     }
   }
 
-  #atTurn<T>(subject: EniSubject, wanted: InterfaceStep, callOf: (decided: EniDecision) => AtTurn<T>): AtTurn<T> {
+  #atTurn<T>(subject: EniSubject, wanted: EniDecision['step'], callOf: (decided: EniDecision) => AtTurn<T>): AtTurn<T> {
     const decision = subject.decide();
     if (decision?.step.do === 'observe') return 'notYet';
-    if (decision?.step.do !== wanted.do) return undefined;
+    if (decision === undefined || nameOf(decision.step) !== nameOf(wanted)) return undefined;
     return callOf(decision);
   }
 
@@ -228,10 +231,36 @@ export class EniDriver {
         const groups = [...(securityGroupIds ?? [])];
         return { eniId: id, send: (leave) => cloud.modifyEniSecurityGroups(id, groups, leave) };
       }
+      case 'assign': {
+        const assign = step.family === 'ipv4' ? 'assignIpv4' : 'assignIpv6';
+        return { eniId: step.eniId, send: (leave) => cloud[assign](step, leave) };
+      }
+      case 'unassign': {
+        const { eniId, ips } = step;
+        const unassign = step.family === 'ipv4' ? 'unassignIpv4' : 'unassignIpv6';
+        return { eniId, send: (leave) => cloud[unassign]({ eniId, addresses: ips }, leave) };
+      }
       default:
         return undefined;
     }
   }
+}
+
+/** Tells steps apart; a subject may wait for calls of either family. */
+function nameOf(step: EniDecision['step']): string {
+  return 'family' in step ? kindOf(step) : step.do;
+}
+
+type Call = Extract<
+  EniDecision['step'],
+  { do: 'create' | 'attach' | 'detach' | 'delete' | 'modify' | 'assign' | 'unassign' }
+>;
+
+/** One subject has calls for both families, one at a time. */
+function kindOf(step: Call): OperationKind {
+  if (step.do === 'assign') return step.family === 'ipv4' ? 'assignIpv4' : 'assignIpv6';
+  if (step.do === 'unassign') return step.family === 'ipv4' ? 'unassignIpv4' : 'unassignIpv6';
+  return step.do;
 }
 
 function trunkOf(trunkEniId: string | undefined): { trunkEniId?: string } {

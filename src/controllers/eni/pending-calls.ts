@@ -10,6 +10,8 @@ import { errorMessage } from '../../util/errors.ts';
 export interface CallResult {
   /** The ENI that a create or a search returned. */
   eni?: Eni | undefined;
+  /** The addresses that an assign returned. */
+  addresses?: readonly string[];
   requestId?: string;
   /** The moment at which the result was true, epoch milliseconds; absent: when the response came. */
   asOfMs?: number;
@@ -66,6 +68,10 @@ export const API_OF_CALL: Readonly<Record<OperationKind, string>> = {
   detach: 'DetachNetworkInterface',
   delete: 'DeleteNetworkInterface',
   modify: 'ModifyNetworkInterfaceAttribute',
+  assignIpv4: 'AssignPrivateIpAddresses',
+  assignIpv6: 'AssignIpv6Addresses',
+  unassignIpv4: 'UnassignPrivateIpAddresses',
+  unassignIpv6: 'UnassignIpv6Addresses',
 };
 
 interface Waiting {
@@ -198,9 +204,9 @@ export class PendingCalls {
       this.#wake(owner);
     };
     try {
-      const { eni, requestId = '', asOfMs } = await decided.send({ signal: this.#signal, turn });
+      const { eni, addresses, requestId = '', asOfMs } = await decided.send({ signal: this.#signal, turn });
       const atMs = asOfMs ?? this.#clock.now();
-      const found = eni === undefined ? {} : { eni };
+      const found = { ...(eni === undefined ? {} : { eni }), ...(addresses === undefined ? {} : { addresses }) };
       finish(
         { kind, state: 'succeeded', atMs, ...found, ...this.#unansweredOf(id) },
         { eniId: eni?.id ?? decided.eniId, requestId },

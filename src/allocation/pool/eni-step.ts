@@ -1,0 +1,144 @@
+import type { NodeEni, PoolIntent } from '../../crds/node.ts';
+import type { Eni, EniObservation } from '../../ecs/eni.ts';
+import {
+  FRESH_MS,
+  type InterfaceStep,
+  nextInterfaceStep,
+  pausedAfterFailure,
+  TOKEN_TRUSTED_MS,
+} from '../interface-step.ts';
+import type { Operation, OperationFailure } from '../operation.ts';
+import { addressesOf, FAMILIES, type Family, isBound } from './view.ts';
+
+/** A call for addresses of an ENI that is in use. */
+export type AddressCall =
+  | { do: 'assign'; eniId: string; family: Family; count: number; clientToken: string }
+  | { do: 'unassign'; eniId: string; family: Family; ips: string[] };
+
+/** What the record does not show yet: the result of a call, or what the cloud has. */
+export type PoolNews =
+  /** The ENI is in use now, with these addresses. */
+  | { do: 'attached'; eni: Eni }
+  | { do: 'arrived'; eniId: string; family: Family; ips: readonly string[] }
+  /** These addresses were given back. */
+  | { do: 'returned'; eniId: string; ips: readonly string[] }
+  /** The cloud does not give what the intent asks for. */
+  | { do: 'refused'; failure: OperationFailure };
+
+export type PoolEniStep = InterfaceStep | AddressCall | PoolNews;
+
+/** Everything that is known about one ENI of the pool. */
+export interface PoolEniView {
+  /** As the Node CR records it; undefined until its creation was recorded. */
+  eni: NodeEni | undefined;
+  intent: PoolIntent | undefined;
+  nodeName: string;
+  instanceId: string;
+  observation: EniObservation | undefined;
+  operation: Operation | undefined;
+}
+
+/** The API's bound for one call. */
+const MOST_RETURNED = 10;
+
+/**
+ * The next step of one ENI of the pool: its creation and attachment, the addresses that its intent asks for, what is marked
+ * `Deleting`, or its release when it is marked itself. Pure.
+ *
+ * @param nowMs epoch milliseconds.
+ */
+export function nextPoolEniStep(view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
+  const { eni, intent, operation } = view;
+  if (eni?.status !== 'InUse') return untilInUse(view, clusterId, nowMs);
+  if (operation?.state === 'running') return { do: 'waitForCall' };
+  if (intent !== undefined) return nextAssignment(eni, intent, view, nowMs);
+  return nextReturn(eni, view, nowMs);
+}
+
+/** An ENI on its way, in either direction. */
+function untilInUse(view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
+  const { eni, intent, nodeName, instanceId, observation, operation } = view;
+  const goal = eni?.status === 'Deleting' ? 'release' : 'bind';
+  const step = nextInterfaceStep(
+    goal,
+    {
+      allocation: {
+        eni: {
+          id: eni?.id ?? intent?.eniID ?? '',
+          ...(intent === undefined ? {} : { vSwitchID: intent.vSwitchID, securityGroupIDs: intent.securityGroupIDs }),
+        },
+        ...(intent === undefined ? {} : { intent }),
+      },
+      fixed: false,
+      bound: false,
+      target: { nodeName, instanceID: instanceId },
+      ...(observation === undefined ? {} : { observation }),
+      ...(operation === undefined ? {} : { operation }),
+    },
+    clusterId,
+    nowMs,
+  );
+  return goal === 'bind' && step.do === 'done' && step.eni !== undefined ? { do: 'attached', eni: step.eni } : step;
+}
+
+/** Each family is a call of its own; a count of 0 says that its addresses are recorded. */
+function nextAssignment(
+  eni: NodeEni,
+  { ipv4, ipv6, clientToken, createdAt }: PoolIntent,
+  { operation, observation }: PoolEniView,
+  nowMs: number,
+): PoolEniStep {
+  const family = ipv4 > 0 ? 'ipv4' : 'ipv6';
+  const kind = family === 'ipv4' ? 'assignIpv4' : 'assignIpv6';
+  if (operation?.kind === kind && operation.state === 'succeeded') {
+    return { do: 'arrived', eniId: eni.id, family, ips: operation.addresses ?? [] };
+  }
+  if (operation?.kind === kind && operation.state === 'failed' && isFinal(operation.failure)) {
+    return { do: 'refused', failure: operation.failure };
+  }
+  if (nowMs - Date.parse(createdAt) > TOKEN_TRUSTED_MS) {
+    // The cloud may have forgotten the token, and would give others. What the call gave, if it was sent, is on the ENI.
+    if (!isFresh(observation, nowMs)) return { do: 'observe' };
+    return { do: 'arrived', eniId: eni.id, family, ips: unrecorded(eni, family, observation?.eni) };
+  }
+  // A token is bound to its parameters, the API among them.
+  const count = family === 'ipv4' ? ipv4 : ipv6;
+  return pausedAfterFailure(operation, kind, nowMs) ?? { do: 'assign', eniId: eni.id, family, count, clientToken };
+}
+
+/** The same call would be refused again. */
+function isFinal({ kind }: OperationFailure): boolean {
+  return kind === 'exhausted' || kind === 'limit' || kind === 'token' || kind === 'notFound' || kind === 'invalid';
+}
+
+/** Only what the cloud showed a moment ago is given back (I3), in one call per family. */
+function nextReturn(eni: NodeEni, { operation, observation }: PoolEniView, nowMs: number): PoolEniStep {
+  const marked = addressesOf(eni).filter((address) => address.status === 'Deleting' && !isBound(address));
+  if (marked.length === 0) return { do: 'done' };
+  if (!isFresh(observation, nowMs)) return { do: 'observe' };
+  const isOlder = operation !== undefined && operation.state !== 'running' && observation.atMs < operation.atMs;
+  if (isOlder && operation.state === 'succeeded') return { do: 'observe' };
+  const shown = new Set([...(observation.eni?.ipv4 ?? []), ...(observation.eni?.ipv6 ?? [])]);
+  const returned = marked.filter(({ ip }) => !shown.has(ip)).map(({ ip }) => ip);
+  if (returned.length > 0) return { do: 'returned', eniId: eni.id, ips: returned };
+  for (const family of FAMILIES) {
+    const ips = addressesOf(eni, family).flatMap((address) => (marked.includes(address) ? [address.ip] : []));
+    if (ips.length === 0) continue;
+    const kind = family === 'ipv4' ? 'unassignIpv4' : 'unassignIpv6';
+    // One of them was gone, which the cloud refuses as a whole.
+    const wasGone = operation?.state === 'failed' && operation.kind === kind && operation.failure.kind === 'unassigned';
+    if (wasGone && isOlder) return { do: 'observe' };
+    const paused = pausedAfterFailure(operation, kind, nowMs);
+    return paused ?? { do: 'unassign', eniId: eni.id, family, ips: ips.slice(0, MOST_RETURNED) };
+  }
+  return { do: 'done' };
+}
+
+function unrecorded(eni: NodeEni, family: Family, shown: Eni | undefined): string[] {
+  const known = new Set(addressesOf(eni, family).map(({ ip }) => ip));
+  return (shown?.[family] ?? []).filter((ip) => !known.has(ip));
+}
+
+function isFresh(observation: EniObservation | undefined, nowMs: number): observation is EniObservation {
+  return observation !== undefined && observation.atMs <= nowMs && nowMs - observation.atMs <= FRESH_MS;
+}
