@@ -23,7 +23,7 @@ export type PoolNews =
   /** These addresses were given back. */
   | { do: 'returned'; eniId: string; ips: readonly string[] }
   /** The cloud does not give what the intent asks for. */
-  | { do: 'refused'; failure: OperationFailure };
+  | { do: 'refused'; eniId: string; failure: OperationFailure };
 
 export type PoolEniStep = InterfaceStep | AddressCall | PoolNews;
 
@@ -94,7 +94,7 @@ function nextAssignment(
     return { do: 'arrived', eniId: eni.id, family, ips: operation.addresses ?? [] };
   }
   if (operation?.kind === kind && operation.state === 'failed' && isFinal(operation.failure)) {
-    return { do: 'refused', failure: operation.failure };
+    return { do: 'refused', eniId: eni.id, failure: operation.failure };
   }
   if (nowMs - Date.parse(createdAt) > TOKEN_TRUSTED_MS) {
     // The cloud may have forgotten the token, and would give others. What the call gave, if it was sent, is on the ENI.

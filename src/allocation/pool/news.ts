@@ -1,0 +1,78 @@
+import type { NodeAddress, NodeEni } from '../../crds/node.ts';
+import type { Eni } from '../../ecs/eni.ts';
+import type { PoolNews } from './eni-step.ts';
+import { countWarmUp, type PoolStatus } from './plan-pool.ts';
+import { FAMILIES, type Family } from './view.ts';
+
+/** Subnets of the vSwitch that an ENI is in. */
+export interface Subnets {
+  ipv4: string;
+  /** Empty without IPv6. */
+  ipv6: string;
+}
+
+/**
+ * Records what the cloud has done. An intent ends with the last thing that it asked for.
+ *
+ * @param status changed in place
+ */
+export function recordNews(status: PoolStatus, news: PoolNews, subnetsOf: (vSwitchId: string) => Subnets): void {
+  const enis = { ...status.networkInterfaces };
+  status.networkInterfaces = enis;
+  switch (news.do) {
+    case 'attached': {
+      const { eni } = news;
+      enis[eni.id] = attachedRecord(enis[eni.id], eni, subnetsOf(eni.vSwitchId));
+      endIntent(status, eni.id);
+      countWarmUp(status, Math.max(eni.ipv4.length, eni.ipv6.length));
+      return;
+    }
+    case 'arrived': {
+      const eni = enis[news.eniId];
+      if (eni !== undefined) enis[news.eniId] = withAddresses(eni, news.family, news.ips);
+      const intent = status.poolIntents?.find(({ eniID }) => eniID === news.eniId);
+      if (intent !== undefined) intent[news.family] = 0;
+      if (intent?.ipv4 === 0 && intent.ipv6 === 0) endIntent(status, news.eniId);
+      countWarmUp(status, news.ips.length);
+      return;
+    }
+    case 'returned': {
+      const eni = enis[news.eniId];
+      for (const family of FAMILIES) for (const ip of news.ips) delete eni?.[family]?.[ip];
+      return;
+    }
+    case 'refused':
+      endIntent(status, news.eniId);
+  }
+}
+
+function endIntent(status: PoolStatus, eniId: string): void {
+  status.poolIntents = (status.poolIntents ?? []).filter(({ eniID }) => eniID !== eniId);
+}
+
+/** The cloud's word about the ENI; whoever has an address keeps it. */
+function attachedRecord(known: NodeEni | undefined, eni: Eni, subnets: Subnets): NodeEni {
+  const record: NodeEni = {
+    ...known,
+    id: eni.id,
+    status: eni.status,
+    macAddress: eni.macAddress,
+    vSwitchID: eni.vSwitchId,
+    securityGroupIDs: eni.securityGroupIds,
+    primaryIPAddress: eni.primaryIp,
+    networkInterfaceType: eni.type,
+    networkInterfaceTrafficMode: 'Standard',
+    ipv4CIDR: subnets.ipv4,
+    ...(subnets.ipv6 === '' ? {} : { ipv6CIDR: subnets.ipv6 }),
+  };
+  return FAMILIES.reduce((merged, family) => withAddresses(merged, family, eni[family], eni.primaryIp), record);
+}
+
+function withAddresses(eni: NodeEni, family: Family, ips: readonly string[], primaryIp = ''): NodeEni {
+  if (ips.length === 0) return eni;
+  const added = ips.map((ip): [string, NodeAddress] => [
+    ip,
+    eni[family]?.[ip] ?? { ip, primary: ip === primaryIp, status: 'Valid' },
+  ]);
+  return { ...eni, [family]: { ...eni[family], ...Object.fromEntries(added) } };
+}
