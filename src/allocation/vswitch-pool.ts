@@ -60,6 +60,19 @@ export class VSwitchPool {
     return { kind: 'taken', vSwitch: chosen.facts };
   }
 
+  /**
+   * Takes up to so many more addresses of a vSwitch; all of them if it was never described.
+   *
+   * @returns how many it has
+   */
+  more(id: string, count: number): number {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) return count;
+    const taken = Math.max(0, Math.min(count, entry.free));
+    entry.free -= taken;
+    return taken;
+  }
+
   /** Returns an address that was taken but not used. */
   giveBack(id: string): void {
     const entry = this.#entries.get(id);

@@ -60,7 +60,11 @@ export function createInformers(options: {
     onError: (error: unknown) => options.onError(nameOf(resource), error),
   });
   return {
-    pods: new Informer({ ...base(podResource), transform: (object) => trimAnnotations(object) }),
+    pods: new Informer({
+      ...base(podResource),
+      transform: (object) => trimAnnotations(object),
+      indexers: { node: ({ spec }) => (spec.nodeName === '' ? [] : [spec.nodeName]) },
+    }),
     coreNodes: new Informer({ ...base(coreNodeResource), transform: (object) => trimAnnotations(object) }),
     namespaces: new Informer({
       ...base(namespaceResource),

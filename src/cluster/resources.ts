@@ -10,7 +10,13 @@ import { CONFIG_MAP, NAMESPACE, NODE, POD, readAs } from '../kube/kinds.ts';
 const podSchema = z.object({
   metadata: objectMetaSchema,
   spec: z.object({ nodeName: z.string().default(''), hostNetwork: z.boolean().default(false) }).prefault({}),
-  status: z.object({ phase: z.string().default(''), podIP: z.string().default('') }).prefault({}),
+  status: z
+    .object({
+      phase: z.string().default(''),
+      podIP: z.string().default(''),
+      podIPs: z.array(z.object({ ip: z.string() })).default([]),
+    })
+    .prefault({}),
 });
 export type Pod = z.infer<typeof podSchema>;
 

@@ -22,3 +22,10 @@ export const ORPHAN_OWNER_PREFIX = 'orphan:';
 export function orphanOwner(eniId: string): string {
   return `${ORPHAN_OWNER_PREFIX}${eniId}`;
 }
+
+/** The pool of shared ENIs of a node. */
+export const POOL_OWNER_PREFIX = 'pool:';
+
+export function poolOwner(nodeName: string): string {
+  return `${POOL_OWNER_PREFIX}${nodeName}`;
+}

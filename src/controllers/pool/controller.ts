@@ -1,0 +1,244 @@
+import { isExclusive } from '../../allocation/node-mode.ts';
+import type { Capacity } from '../../allocation/plan.ts';
+import { recordNews } from '../../allocation/pool/news.ts';
+import { type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
+import { poolRules } from '../../allocation/pool/rules.ts';
+import { addressesOf } from '../../allocation/pool/view.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import { clusterNetwork } from '../../cluster/cluster-network.ts';
+import type { EniConfigs } from '../../cluster/eni-configs.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import { nodeView } from '../../cluster/node-view.ts';
+import type { Pod } from '../../cluster/resources.ts';
+import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
+import { saysDeleted } from '../../crds/node-runtime.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import type { ReconcileResult } from '../../kube/controller.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { EniDriver } from '../eni/driver.ts';
+import type { NetworkCatalog } from '../network-catalog.ts';
+import { type Watch, watch } from '../watch.ts';
+import { giveBack, type Intents, intentsFor, type PoolCreation } from './intents.ts';
+import { poolPods, type PoolPodsContext } from './pods.ts';
+import { PoolSubjects } from './subjects.ts';
+import { PoolWriter } from './writer.ts';
+
+const STEPS_PER_VISIT = 10;
+/** vSwitches rarely change; a full one shows when a call is refused. */
+const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
+/** Others may release addresses, too. */
+const RECHECK_MS = 15_000;
+/** An address rests this long before others get it; what was freed before that need not be remembered. */
+const REMEMBERED_MS = 60_000;
+
+export type PoolContext = PoolPodsContext & {
+  catalog: NetworkCatalog;
+  client: KubeClient;
+  clock: Clock;
+  clusterId: string;
+  driver: EniDriver;
+  eniConfigs: EniConfigs;
+  log: Log;
+  observer: EniObserver;
+  /** Slots and addresses; each plan adds `nowMs`. */
+  capacity: Omit<Capacity, 'nowMs'>;
+  /** Ends with the term. */
+  signal: AbortSignal;
+  wakePool: (nodeName: string) => void;
+  informers: Pick<
+    Informers,
+    'pods' | 'namespaces' | 'podNetworkings' | 'podEnis' | 'nodes' | 'coreNodes' | 'nodeRuntimes' | 'configMaps'
+  >;
+};
+
+/** What is remembered of a node between two looks; a new leader starts without it. */
+interface Memory {
+  /** When addresses were freed, epoch milliseconds, by address. */
+  freedMs: Map<string, number>;
+  surplusSinceMs: number | undefined;
+}
+
+/**
+ * Gives the pods of each node addresses of ENIs that they share. One key is the name of a node. Everything that can be decided without
+ * the cloud is written first (allocation/pool/plan-pool.ts); calls go on beside it (docs/design/pool.md).
+ */
+export class PoolController {
+  readonly #context: PoolContext;
+  readonly #writer: PoolWriter;
+  readonly #subjects: PoolSubjects;
+  readonly #memory = new Map<string, Memory>();
+
+  constructor(context: PoolContext) {
+    this.#context = context;
+    this.#writer = new PoolWriter(context);
+    this.#subjects = new PoolSubjects(context, this.#writer);
+  }
+
+  /** Nodes that are remembered. */
+  get size(): number {
+    return this.#memory.size;
+  }
+
+  /** Pods, Node CRs, what nodes report, and changes of `eni-config`, which concern all nodes. */
+  watches(): Watch[] {
+    const { pods, nodes, nodeRuntimes, coreNodes, configMaps } = this.#context.informers;
+    const nodeOf = ({ spec: { nodeName } }: Pod) => (nodeName === '' ? [] : [nodeName]);
+    const itself = ({ metadata: { name } }: { metadata: { name: string } }) => [name];
+    const allNodes = () => nodes.store.keys();
+    return [
+      watch(pods, { added: nodeOf, changed: (_, pod) => nodeOf(pod), removed: nodeOf }),
+      watch(nodes, {
+        added: itself,
+        // Our own write comes from a reconcile that continues anyway.
+        changed: (_, node, origin) => (origin === 'write' ? [] : itself(node)),
+        removed: itself,
+      }),
+      watch(nodeRuntimes, { added: itself, changed: (_, runtime) => itself(runtime), removed: itself }),
+      watch(coreNodes, { added: itself }),
+      watch(configMaps, { added: allNodes, changed: allNodes, removed: allNodes }),
+    ];
+  }
+
+  async reconcile(name: string, signal: AbortSignal): Promise<ReconcileResult> {
+    for (let count = 0; count < STEPS_PER_VISIT; count += 1) {
+      const outcome = await this.#visit(name, signal);
+      if (outcome !== 'again') return outcome;
+    }
+    return { requeueAfterMs: 1 };
+  }
+
+  async #visit(name: string, signal: AbortSignal): Promise<'again' | ReconcileResult> {
+    const { informers, clock, capacity } = this.#context;
+    const node = informers.nodes.store.get(name);
+    const view = nodeView(informers.coreNodes.store.get(name), node);
+    if (node === undefined || view === undefined || isExclusive(node.metadata.labels)) {
+      this.#memory.delete(name);
+      return { isGone: node === undefined };
+    }
+    const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}));
+    const creation = this.#creation(node);
+    if ('reason' in rules || 'message' in creation) return {};
+    const memory = this.#memoryOf(name);
+    const { status: known, consumed } = this.#withNews(node);
+    const nowMs = clock.now();
+    const runtime = informers.nodeRuntimes.store.get(name);
+    const plan = planPool({
+      ...rules,
+      status: known,
+      pods: poolPods(this.#context, name, holdersIn(known)),
+      isGone: (uid) => saysDeleted(runtime?.status?.pods?.[uid]),
+      mayGrow: ({ vSwitchID = '' }) => (capacity.vSwitches.free(vSwitchID) ?? 1) > 0,
+      freedMs: (ip) => memory.freedMs.get(ip),
+      surplusSinceMs: memory.surplusSinceMs,
+      random: capacity.random,
+      nowMs,
+    });
+    const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, this.#context.catalog);
+    const written = await this.#write(node, plan, asked, signal);
+    this.#remember(memory, plan, nowMs);
+    for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
+    if (asked.unknown !== undefined) this.#lookUp(name, asked.unknown);
+    return this.#perform(written, plan, asked, signal);
+  }
+
+  /** What calls have brought since the record was written. */
+  #withNews(node: TerwayNode): { status: PoolStatus; consumed: { id: string; eniId: string }[] } {
+    const status = structuredClone(node.status ?? {});
+    const consumed: { id: string; eniId: string }[] = [];
+    for (const subject of this.#subjects.of(node)) {
+      const news = this.#subjects.newsOf(subject);
+      if (news === undefined) continue;
+      recordNews(status, news, (vSwitchId) => {
+        const facts = this.#context.capacity.vSwitches.get(vSwitchId);
+        return { ipv4: facts?.cidrBlock ?? '', ipv6: facts?.ipv6CidrBlock ?? '' };
+      });
+      if (news.do === 'refused' && news.failure.kind === 'exhausted') {
+        this.#context.capacity.vSwitches.block(subject.intent?.vSwitchID ?? '', this.#context.clock.now());
+      }
+      consumed.push(subject);
+    }
+    return { status, consumed };
+  }
+
+  async #write(node: TerwayNode, plan: PoolPlan, asked: Intents, signal: AbortSignal): Promise<TerwayNode> {
+    const { status } = plan;
+    const poolIntents = [...(status.poolIntents ?? []), ...asked.intents];
+    try {
+      return await this.#writer.status(node, { ...status, ...(poolIntents.length === 0 ? {} : { poolIntents }) }, signal);
+    } catch (error) {
+      giveBack(asked.intents, this.#context.capacity);
+      throw error;
+    }
+  }
+
+  async #perform(
+    node: TerwayNode,
+    plan: PoolPlan,
+    asked: Intents,
+    signal: AbortSignal,
+  ): Promise<'again' | ReconcileResult> {
+    const isAwaited = plan.handOuts.unserved.length > 0;
+    const delays: number[] = [];
+    for (const subject of this.#subjects.of(node)) {
+      const outcome = await this.#subjects.perform(subject, isAwaited, signal);
+      if (outcome === 'again') return 'again';
+      if (outcome.requeueAfterMs !== undefined) delays.push(outcome.requeueAfterMs);
+    }
+    const nowMs = this.#context.clock.now();
+    if (plan.againMs !== undefined) delays.push(Math.max(1, plan.againMs - nowMs));
+    if (asked.full !== undefined || asked.noneInZone !== undefined) delays.push(RECHECK_MS);
+    return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
+  }
+
+  /** A daemon's or our own choice in the Node CR takes precedence over the node's eni-config. */
+  #creation({ metadata: { name }, spec }: TerwayNode): PoolCreation | { message: string } {
+    const { eni } = spec;
+    const zone = spec.nodeMetadata?.zoneID ?? '';
+    const { resourceGroupID: resourceGroupId = '', vSwitchSelectPolicy = 'random' as const } = eni ?? {};
+    if (eni !== undefined && eni.vSwitchOptions.length > 0) {
+      const { vSwitchOptions: vSwitchIds, securityGroupIDs: securityGroupIds, tag: tags = {} } = eni;
+      return { zone, vSwitchIds, securityGroupIds, tags, resourceGroupId, vSwitchSelectPolicy };
+    }
+    const network = clusterNetwork(this.#context.eniConfigs, { nodeName: name, zone });
+    return 'message' in network ? network : { zone, ...network, resourceGroupId, vSwitchSelectPolicy };
+  }
+
+  /** Outside the worker: what is idle is handed out meanwhile. */
+  #lookUp(name: string, vSwitchIds: string[]): void {
+    const { catalog, signal, wakePool } = this.#context;
+    void catalog.lookUp({ vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal).then(
+      () => wakePool(name),
+      // The catalog reports why; the pods of the node are looked at again with the next change.
+      () => undefined,
+    );
+  }
+
+  #memoryOf(name: string): Memory {
+    const known = this.#memory.get(name) ?? { freedMs: new Map<string, number>(), surplusSinceMs: undefined };
+    this.#memory.set(name, known);
+    return known;
+  }
+
+  #remember(memory: Memory, plan: PoolPlan, nowMs: number): void {
+    memory.surplusSinceMs = plan.surplusSinceMs;
+    for (const { ip } of plan.releases.freed) memory.freedMs.set(ip, nowMs);
+    for (const [ip, ms] of memory.freedMs) if (ms < nowMs - REMEMBERED_MS) memory.freedMs.delete(ip);
+  }
+}
+
+/** Uids of pods that have an address. */
+function holdersIn({ networkInterfaces = {} }: PoolStatus): Set<string> {
+  const addresses = Object.values(networkInterfaces).flatMap((eni) => addressesOf(eni));
+  return new Set(addresses.flatMap(({ podUID = '' }) => (podUID === '' ? [] : [podUID])));
+}
+
+/** One ENI of a node's pool, or one that is to be made. */
+export interface PoolSubject {
+  /** Of the driver. */
+  id: string;
+  nodeName: string;
+  eniId: string;
+  eni: NodeEni | undefined;
+  intent: PoolIntent | undefined;
+}

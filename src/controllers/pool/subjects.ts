@@ -1,0 +1,187 @@
+import { ownershipTags } from '../../allocation/identity.ts';
+import type { Capacity } from '../../allocation/plan.ts';
+import { nextPoolEniStep, type PoolEniStep, type PoolNews } from '../../allocation/pool/eni-step.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
+import type { Log } from '../../telemetry/log.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { EniDecision, EniDriver, Outcome } from '../eni/driver.ts';
+import { poolOwner } from '../owners.ts';
+import type { PoolSubject } from './controller.ts';
+import type { PoolWriter } from './writer.ts';
+
+/** While something stands in the way that only a person can change. */
+const BLOCKED_RECHECK_MS = 15_000;
+
+export interface PoolSubjectsContext {
+  clock: Clock;
+  clusterId: string;
+  driver: EniDriver;
+  log: Log;
+  observer: EniObserver;
+  capacity: Omit<Capacity, 'nowMs'>;
+  informers: Pick<Informers, 'nodes'>;
+}
+
+/** Carries out what the record of a node says about each ENI of its pool. The driver makes the calls (eni/driver.ts). */
+export class PoolSubjects {
+  readonly #context: PoolSubjectsContext;
+  readonly #writer: PoolWriter;
+
+  constructor(context: PoolSubjectsContext, writer: PoolWriter) {
+    this.#context = context;
+    this.#writer = writer;
+  }
+
+  /** ENIs of the pool, and those that are to be made. The trunk is the node controller's until it is attached. */
+  of({ metadata: { name: nodeName }, status }: TerwayNode): PoolSubject[] {
+    const { networkInterfaces = {}, poolIntents = [] } = status ?? {};
+    const enis = Object.values(networkInterfaces).filter(
+      ({ networkInterfaceType, status: state }) => networkInterfaceType !== 'Trunk' || state === 'InUse',
+    );
+    const known = enis.map((eni) => subjectOf(nodeName, eni, poolIntents.find(({ eniID }) => eniID === eni.id)));
+    const unborn = poolIntents.filter(({ eniID }) => eniID === '').map((intent) => subjectOf(nodeName, undefined, intent));
+    return [...known, ...unborn];
+  }
+
+  /** What the record of the ENI does not show yet. */
+  newsOf(subject: PoolSubject): PoolNews | undefined {
+    const step = this.#stepOf(subject);
+    return step !== undefined && isNews(step) ? step : undefined;
+  }
+
+  /** One step. @param isAwaited pods wait for addresses. @throws KubeApiError, TransportError */
+  async perform(subject: PoolSubject, isAwaited: boolean, signal: AbortSignal): Promise<Outcome> {
+    const { driver, clock } = this.#context;
+    const decision = this.#decide(subject, isAwaited);
+    // News is recorded by the next look, together with what follows from it.
+    if (decision === undefined) return 'again';
+    const owner = poolOwner(subject.nodeName);
+    const { id, eniId } = subject;
+    return driver.perform(
+      { id, owner, eniId, decide: () => this.#decideAgain(subject, isAwaited) },
+      decision,
+      {
+        record: ({ eni }) =>
+          this.#change(subject, signal, (status) => {
+            const intent = status.poolIntents?.find(({ clientToken }) => clientToken === subject.intent?.clientToken);
+            if (intent !== undefined) intent.eniID = eni.id;
+            const { id: newId, vSwitchId: vSwitchID, type: networkInterfaceType } = eni;
+            const made: NodeEni = { id: newId, status: 'Attaching', vSwitchID, networkInterfaceType };
+            status.networkInterfaces = { ...status.networkInterfaces, [newId]: made };
+          }),
+        newAttempt: ({ avoidVSwitch }) => {
+          const vSwitchId = subject.intent?.vSwitchID ?? '';
+          if (avoidVSwitch) this.#context.capacity.vSwitches.block(vSwitchId, clock.now());
+          return this.#change(subject, signal, (status) => {
+            status.poolIntents = (status.poolIntents ?? []).filter(
+              ({ clientToken }) => clientToken !== subject.intent?.clientToken,
+            );
+            if (eniId !== '') delete status.networkInterfaces?.[eniId];
+          });
+        },
+        inProgress: () => ({}),
+        pause: ({ untilMs }) => Promise.resolve({ requeueAfterMs: Math.max(1, untilMs - clock.now()) }),
+        blocked: ({ message }) => {
+          this.#context.log.warn({ node: subject.nodeName, eni: eniId }, message);
+          return Promise.resolve({ requeueAfterMs: BLOCKED_RECHECK_MS });
+        },
+        done: async () => {
+          if (subject.eni?.status !== 'Deleting') return {};
+          this.#context.capacity.vSwitches.released(subject.eni.vSwitchID ?? '');
+          driver.forget(id, eniId);
+          return this.#change(subject, signal, (status) => {
+            delete status.networkInterfaces?.[eniId];
+          });
+        },
+      },
+    );
+  }
+
+  /** Changes the record as it is now. */
+  async #change(
+    { nodeName }: PoolSubject,
+    signal: AbortSignal,
+    mutate: (status: NonNullable<TerwayNode['status']>) => void,
+  ): Promise<Outcome> {
+    const node = this.#context.informers.nodes.store.get(nodeName);
+    if (node === undefined) return {};
+    const status = structuredClone(node.status ?? {});
+    mutate(status);
+    await this.#writer.status(node, status, signal);
+    return 'again';
+  }
+
+  #stepOf({ eni, intent, nodeName, eniId, id }: PoolSubject): PoolEniStep | undefined {
+    const { informers, observer, driver, clusterId, clock } = this.#context;
+    const instanceId = informers.nodes.store.get(nodeName)?.spec.nodeMetadata?.instanceID;
+    if (instanceId === undefined) return undefined;
+    return nextPoolEniStep(
+      { eni, intent, nodeName, instanceId, observation: observer.latest(eniId), operation: driver.operation(id) },
+      clusterId,
+      clock.now(),
+    );
+  }
+
+  /** Undefined when there is news to be recorded first. */
+  #decide(subject: PoolSubject, isAwaited: boolean): EniDecision | undefined {
+    const { clusterId, informers } = this.#context;
+    const step = this.#stepOf(subject);
+    if (step === undefined || isNews(step)) return undefined;
+    const { intent, nodeName, eni } = subject;
+    const node = informers.nodes.store.get(nodeName);
+    const isRelease = eni?.status === 'Deleting' || (intent === undefined && eni?.status === 'InUse');
+    return {
+      step,
+      callClass: isRelease ? 'release' : isAwaited ? 'pod' : 'repair',
+      target: { instanceID: node?.spec.nodeMetadata?.instanceID ?? '' },
+      ...(intent === undefined
+        ? {}
+        : { creation: creationOf(intent, node, clusterId), plannedMs: Date.parse(intent.createdAt) }),
+      securityGroupIds: intent?.securityGroupIDs ?? eni?.securityGroupIDs ?? [],
+    };
+  }
+
+  /** Decides again from the current store; undefined when the subject is gone. */
+  #decideAgain({ id, nodeName }: PoolSubject, isAwaited: boolean): EniDecision | undefined {
+    const node = this.#context.informers.nodes.store.get(nodeName);
+    const current = node === undefined ? undefined : this.of(node).find((subject) => subject.id === id);
+    return current === undefined ? undefined : this.#decide(current, isAwaited);
+  }
+}
+
+function subjectOf(nodeName: string, eni: NodeEni | undefined, intent: PoolIntent | undefined): PoolSubject {
+  const eniId = eni?.id ?? '';
+  return { id: `pool/${eniId === '' ? intent?.clientToken : eniId}`, nodeName, eniId, eni, intent };
+}
+
+function isNews(step: PoolEniStep): step is PoolNews {
+  return step.do === 'attached' || step.do === 'arrived' || step.do === 'returned' || step.do === 'refused';
+}
+
+function creationOf(intent: PoolIntent, node: TerwayNode | undefined, clusterId: string) {
+  const { ipv4, ipv6, resourceGroupID = '' } = intent;
+  return {
+    kind: 'Secondary' as const,
+    vSwitchId: intent.vSwitchID,
+    securityGroupIds: intent.securityGroupIDs,
+    // It is deleted with its instance.
+    deleteOnRelease: true,
+    description: 'interface create by terway',
+    clientToken: intent.clientToken,
+    ...(ipv4 > 1 ? { secondaryIpv4Count: ipv4 - 1 } : {}),
+    ...(ipv6 > 0 ? { ipv6Count: ipv6 } : {}),
+    ...(resourceGroupID === '' ? {} : { resourceGroupId: resourceGroupID }),
+    tags: {
+      ...intent.tags,
+      // Our tags come last, so that they win: they identify the owner of the ENI.
+      ...ownershipTags({
+        clusterId,
+        owner: `node/${node?.metadata.name ?? ''}`,
+        ownerUid: node?.metadata.uid ?? '',
+        clientToken: intent.clientToken,
+      }),
+    },
+  };
+}
