@@ -25,6 +25,8 @@ describe('a Go duration', () => {
     ['10.5s4m', 250_500],
     ['1h2m3s4ms', 3_723_004],
     ['720h', 2_592_000_000],
+    // The longest that Go has is 2562047h47m16.854775807s.
+    ['2562047h', 9_223_369_200_000],
   ])('%s', (text, ms) => {
     expect(parseGoDurationMs(text)).toBeCloseTo(ms, 9);
   });
@@ -52,6 +54,8 @@ describe('a Go duration', () => {
     'Infinitys',
     '00',
     '5M',
+    '2562048h',
+    '99999999999999h',
   ])('is not %j', (text) => {
     expect(parseGoDurationMs(text)).toBeUndefined();
   });
