@@ -26,6 +26,9 @@ describe('eni-config', () => {
         securityGroupIds: ['sg-1'],
         tags: { 'ack.aliyun.com': 'c1' },
         trunking: undefined,
+        pool: expect.objectContaining({
+          config: expect.objectContaining({ pool: { maxPoolSize: 5, minPoolSize: 0 } }),
+        }),
       },
     });
   });
@@ -117,12 +120,19 @@ describe('the ConfigMap that a node names', () => {
     vswitches: { h: ['vsw-1'], i: ['vsw-2'] },
     security_groups: ['sg-1', 'sg-2'],
     eni_tags: { team: 'a', cost: '1' },
+    max_pool_size: 5,
+    min_pool_size: 2,
   });
   const merged = (node: object, over: EniConf = cluster) => mergeEniConf([over, conf('gpu', node)], 'gpu');
 
   test('is merged over that of the cluster: objects member by member, lists as a whole, and null removes', () => {
     expect(
-      merged({ vswitches: { h: ['vsw-3'] }, security_groups: ['sg-3'], eni_tags: { team: null, own: 'x' } }),
+      merged({
+        vswitches: { h: ['vsw-3'] },
+        security_groups: ['sg-3'],
+        eni_tags: { team: null, own: 'x' },
+        max_pool_size: 9,
+      }),
     ).toEqual({
       config: {
         vSwitchesByZone: { h: ['vsw-3'], i: ['vsw-2'] },
@@ -130,6 +140,9 @@ describe('the ConfigMap that a node names', () => {
         securityGroupIds: ['sg-3'],
         tags: { cost: '1', own: 'x' },
         trunking: undefined,
+        pool: expect.objectContaining({
+          config: expect.objectContaining({ pool: { maxPoolSize: 9, minPoolSize: 2 } }),
+        }),
       },
     });
     expect(merged({})).toEqual(parseEniConfig({ eni_conf: JSON.stringify('conf' in cluster ? cluster.conf : {}) }));

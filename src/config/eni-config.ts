@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { errorMessage } from '../util/errors.ts';
 import { firstIssue } from '../util/issues.ts';
 import { applyMergePatch, isRecord } from '../util/json.ts';
+import { type PoolConfig, poolConfSchema } from './pool-config.ts';
 
 /** ConfigMap with the cluster's defaults. */
 export const ENI_CONFIG = { namespace: 'kube-system', name: 'eni-config', key: 'eni_conf' } as const;
@@ -11,7 +12,7 @@ const SECURITY_GROUPS_MAX = 10;
 const ids = z.union([z.array(z.string()), z.string().transform((id) => [id])]);
 
 /**
- * The keys of `eni_conf` that the control plane reads. Keys for the node daemon are ignored.
+ * The keys of `eni_conf` that trunks and pods with ENIs of their own need. Keys for the node daemon are ignored.
  */
 const eniConfSchema = z.looseObject({
   vswitches: z
@@ -41,7 +42,12 @@ export interface EniConfig {
   tags: Record<string, string>;
   /** `enable_eni_trunking`: whether nodes get a trunk ENI; undefined when the key is absent. */
   trunking: boolean | undefined;
+  /** Of shared ENIs alone: trunks and pods with ENIs of their own do without it. */
+  pool: ParsedPoolConfig;
 }
+
+/** What shared ENIs are to be like, or one line that names ConfigMap, key, value and rule. */
+export type ParsedPoolConfig = { config: PoolConfig } | { error: string };
 
 /** The members of an `eni_conf`, or one line that names ConfigMap, key and rule. */
 export type EniConf = { conf: Record<string, unknown> } | { error: string };
@@ -102,8 +108,9 @@ function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
   const parsed = eniConfSchema.safeParse(raw);
   if (!parsed.success) {
     const { field, rule } = firstIssue(parsed.error);
+    // The value is in the rule.
     if (field === 'ipam_type') return { error: `${where}: ${field}: ${rule}`, isRefusal: true };
-    return { error: `${where}: ${field}: ${rule}${valueAt(raw, parsed.error.issues[0]?.path ?? [])}` };
+    return { error: problemOf(where, raw, parsed.error) };
   }
   const { vswitches, security_group: one, security_groups: several, eni_tags, enable_eni_trunking } = parsed.data;
   const named = [...(several ?? []), one ?? ''].filter((id) => id !== '');
@@ -118,7 +125,21 @@ function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
   const places = Array.isArray(vswitches)
     ? { vSwitchesByZone: {}, vSwitchesAnywhere: vswitches }
     : { vSwitchesByZone: vswitches, vSwitchesAnywhere: [] };
-  return { config: { ...places, securityGroupIds, tags: eni_tags ?? {}, trunking: enable_eni_trunking ?? undefined } };
+  const pool = poolConfSchema.safeParse(raw);
+  return {
+    config: {
+      ...places,
+      securityGroupIds,
+      tags: eni_tags ?? {},
+      trunking: enable_eni_trunking ?? undefined,
+      pool: pool.success ? { config: pool.data } : { error: problemOf(where, raw, pool.error) },
+    },
+  };
+}
+
+function problemOf(where: string, raw: unknown, error: z.ZodError): string {
+  const { field, rule } = firstIssue(error);
+  return `${where}: ${field}: ${rule}${valueAt(raw, error.issues[0]?.path ?? [])}`;
 }
 
 const VALUE_MAX = 80;
