@@ -63,6 +63,7 @@ describe('the pool of a node', () => {
       eni_tag_filter: null,
       eni_tag_block_list: [null, {}, { value: 'x' }, { key: '', value: 'x' }],
       resource_group_id: null,
+      enable_ip_prefix: false,
       ip_stack: '',
     };
     expect(pool(unset)).toEqual(pool({}));
@@ -111,6 +112,10 @@ describe('the pool of a node', () => {
       { ip_stack: 'ipv6' },
       'ip_stack: ipv6 alone is not supported on shared ENIs; use dual, or ipv4, or let a PodNetworking select the pods (it is "ipv6")',
     ],
+    [
+      { enable_ip_prefix: true },
+      'enable_ip_prefix: prefixes are not supported; remove the key, or keep Terway’s control plane (it is true)',
+    ],
     [{ ip_stack: 'IPv4' }, 'ip_stack: must be ipv4 or dual (it is "IPv4")'],
   ])('is refused with key, rule and value: %j', (conf, message) => {
     expect(pool(conf)).toEqual({ error: `ConfigMap kube-system/eni-config, key eni_conf: ${message}` });
@@ -142,7 +147,14 @@ describe('the pool of a node', () => {
     const key = fc.constantFrom(
       ...['max_pool_size', 'min_pool_size', 'ip_warm_up_size', 'ip_pool_sync_period', 'vswitch_selection_policy'],
       ...['idle_ip_reclaim_after', 'idle_ip_reclaim_interval', 'idle_ip_reclaim_batch_size'],
-      ...['idle_ip_reclaim_jitter_factor', 'eni_tag_filter', 'eni_tag_block_list', 'resource_group_id', 'ip_stack'],
+      ...[
+        'idle_ip_reclaim_jitter_factor',
+        'eni_tag_filter',
+        'eni_tag_block_list',
+        'resource_group_id',
+        'ip_stack',
+        'enable_ip_prefix',
+      ],
     );
     fc.assert(
       fc.property(fc.dictionary(key, fc.jsonValue()), (conf) => {

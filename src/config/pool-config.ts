@@ -46,6 +46,11 @@ export const poolConfSchema = z
     eni_tag_filter: tags,
     eni_tag_block_list: z.array(z.object({ key: text, value: text }).nullable()).nullish(),
     resource_group_id: text,
+    // Terway's daemon decides on prefixes when it first writes spec.eni of a node, and never again; it must not find ours there.
+    enable_ip_prefix: z
+      .boolean()
+      .refine((isWanted) => !isWanted, 'prefixes are not supported; remove the key, or keep Terway’s control plane')
+      .nullish(),
     ip_stack: z
       .string()
       .refine(
