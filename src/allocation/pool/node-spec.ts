@@ -59,7 +59,7 @@ export function daemonSpec(
     config.vSwitchIds.length > 0 ? config.vSwitchIds : [ownVSwitchId ?? ''].filter((id) => id !== '');
   if (vSwitchOptions.length === 0) return { error: `vswitches of eni_conf has no entry for zone ${node.zone}` };
   const { ipv4PerAdapter = 0, ipv6PerAdapter = 0, memberAdapterLimit = 0, adapters = 0 } = cap;
-  const pairs = ipv4PerAdapter === ipv6PerAdapter;
+  const hasPairs = ipv4PerAdapter === ipv6PerAdapter;
   const enableTrunk = node.hasTrunk && memberAdapterLimit > 0 && !isExclusive && adapters > 1;
   const eni: EniSpec = {
     vSwitchOptions,
@@ -67,7 +67,7 @@ export function daemonSpec(
     vSwitchSelectPolicy: config.vSwitchSelectPolicy,
     enableIPv4: true,
     tagBlockList: withoutDuplicates([...BLOCKED_TAGS, ...config.tagBlockList]),
-    ...(config.dualStack && pairs ? { enableIPv6: true } : {}),
+    ...(config.dualStack && hasPairs ? { enableIPv6: true } : {}),
     ...(enableTrunk ? { enableTrunk } : {}),
     ...(isEmpty(config.tags) ? {} : { tag: config.tags }),
     ...(isEmpty(config.tagFilter) ? {} : { tagFilter: config.tagFilter }),
@@ -75,7 +75,7 @@ export function daemonSpec(
   };
   const pool: PoolSpec = isExclusive ? { ...config.pool, maxPoolSize: 0, minPoolSize: 0 } : config.pool;
   const spec: DaemonSpec = { eni, pool, flavor: flavorOf(adapters, enableTrunk), datapath: { type: 'veth' } };
-  if (!config.dualStack || pairs) return { spec };
+  if (!config.dualStack || hasPairs) return { spec };
   const counts = `${ipv4PerAdapter} IPv4 and ${ipv6PerAdapter} IPv6 addresses`;
   return {
     spec,
