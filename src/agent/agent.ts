@@ -1,7 +1,9 @@
 import type { AgentConfig } from '../config/agent.ts';
+import type { TerwayNode } from '../crds/node.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { Datapath, Deviation, SyncOptions, SyncReport } from '../datapath/types.ts';
 import type { KubeClient } from '../kube/client.ts';
+import { isNotFound } from '../kube/errors.ts';
 import type { EventSink } from '../kube/events.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Clock } from '../util/clock.ts';
@@ -18,7 +20,7 @@ import { NodeSync } from './node-sync.ts';
 import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
 import { PodDeviations } from './pod-deviations.ts';
 import { RecordStore } from './records.ts';
-import { answerReleases } from './release-answers.ts';
+import { answerAddresses, answerReleases, holders } from './release-answers.ts';
 import { podResource } from './resources.ts';
 import { type ReportedPod, RuntimeReporter } from './runtime-reporter.ts';
 import { AssignmentWaiter } from './waiter.ts';
@@ -87,6 +89,7 @@ export class Agent {
       view: this.#view,
       isUsed: (pod) => this.#isUsed(pod),
       hasSandbox: (uid) => records.hasSandboxOf(uid),
+      hasAddress: (uid) => this.#view.node.store.list().some((node) => holders(node).some((pod) => pod.uid === uid)),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
     this.#plugin = new CniPlugin({
@@ -175,6 +178,26 @@ export class Agent {
       queue: this.#queue,
       reporter: this.#reporter,
     });
+    answerAddresses({
+      nodes: this.#view.node.store,
+      pods: this.#view.pods.store,
+      records: this.#records,
+      queue: this.#queue,
+      reporter: this.#reporter,
+      isGone: (pod) => this.#isGone(pod),
+      onError: (error) => this.#options.log.warn({ err: errorMessage(error) }, 'report delayed'),
+    });
+  }
+
+  /** Whether the API server has another pod of the name, or none. */
+  async #isGone({ namespace, name, uid }: ReportedPod): Promise<boolean> {
+    try {
+      const pod = await this.#options.client.get(podResource, { namespace, name });
+      return pod.metadata.uid !== uid;
+    } catch (error) {
+      if (isNotFound(error)) return true;
+      throw error;
+    }
   }
 
   #handlers(signal: AbortSignal): AgentHandlers {
@@ -211,7 +234,13 @@ export class Agent {
     const loop = new LookLoop({ clock, periodMs: config.syncPeriod, look: (scope) => this.#lookOnce(scope) });
     const wake = () => loop.wake('all');
     this.#view.podEnis.addHandler({ onUpdate: wake });
-    this.#view.node.addHandler({ onAdd: wake, onUpdate: wake });
+    this.#view.node.addHandler({
+      onAdd: wake,
+      // Who has which address changes with every pod, and concerns only that pod.
+      onUpdate: (before, node) => {
+        if (devicesOf(before) !== devicesOf(node)) wake();
+      },
+    });
     await datapath
       .watch((kind) => {
         this.metrics.disturbances.inc({ kind });
@@ -322,4 +351,10 @@ export class Agent {
       },
     };
   }
+}
+
+/** What a Node CR says about the devices of its node. */
+function devicesOf({ spec, status }: TerwayNode): string {
+  const enis = Object.values(status?.networkInterfaces ?? {}).map(({ ipv4: _ipv4, ipv6: _ipv6, ...eni }) => eni);
+  return JSON.stringify([spec.nodeMetadata, enis]);
 }

@@ -1,11 +1,12 @@
 import { ANNOTATION_POD_UID } from '../crds/names.ts';
+import type { TerwayNode } from '../crds/node.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import type { Store } from '../kube/store.ts';
 import { keyOf } from '../kube/types.ts';
 import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { RecordStore } from './records.ts';
 import type { Pod } from './resources.ts';
-import type { RuntimeReporter } from './runtime-reporter.ts';
+import type { ReportedPod, RuntimeReporter } from './runtime-reporter.ts';
 
 /**
  * Tells the control plane for each PodENI that leaves, now or later, that no sandbox has its addresses. An existing sandbox is
@@ -45,6 +46,52 @@ export function answerReleases(options: {
   });
   podEnis.addHandler({ onAdd: lookAt, onUpdate: (_, podEni) => lookAt(podEni) });
   return look;
+}
+
+/**
+ * The same for addresses that the Node CR gives to pods: of one that is gone it tells the control plane that no sandbox has its
+ * address. The pod may never have had a sandbox here, or its report may have been lost.
+ *
+ * @param options.isGone whether the API server has no pod with this uid any more; the store may not know a pod yet
+ */
+export function answerAddresses(options: {
+  nodes: Store<TerwayNode>;
+  pods: Store<Pod>;
+  records: RecordStore;
+  queue: KeyedQueue;
+  reporter: Pick<RuntimeReporter, 'released'>;
+  isGone: (pod: ReportedPod) => Promise<boolean>;
+  onError: (error: unknown) => void;
+}): void {
+  const { nodes, pods, records, queue, reporter, isGone, onError } = options;
+  const answer = async (pod: ReportedPod) => {
+    if (records.hasSandboxOf(pod.uid) || !(await isGone(pod))) return;
+    if (!records.hasSandboxOf(pod.uid)) reporter.released(pod);
+  };
+  const lookAt = (node: TerwayNode) => {
+    for (const pod of holders(node)) {
+      const key = `${pod.namespace}/${pod.name}`;
+      if (pods.get(key)?.metadata.uid !== pod.uid) void queue.run(key, () => answer(pod)).catch(onError);
+    }
+  };
+  const lookAtAll = () => {
+    for (const node of nodes.values()) lookAt(node);
+  };
+  nodes.addHandler({ onAdd: lookAt, onUpdate: (_, node) => lookAt(node) });
+  pods.addHandler({ onDelete: lookAtAll });
+}
+
+/** Pods that have an address of the node, by uid. */
+export function holders({ status }: TerwayNode): ReportedPod[] {
+  const addresses = Object.values(status?.networkInterfaces ?? {}).flatMap(({ ipv4 = {}, ipv6 = {} }) => [
+    ...Object.values(ipv4),
+    ...Object.values(ipv6),
+  ]);
+  const found = addresses.flatMap(({ podID = '', podUID = '' }): [string, ReportedPod][] => {
+    const [namespace = '', name = ''] = podID.split('/');
+    return podUID === '' ? [] : [[podUID, { namespace, name, uid: podUID }]];
+  });
+  return [...new Map(found).values()];
 }
 
 /** Sandboxes get nothing from such a PodENI any more. One that was never bound needs no report. */

@@ -33,6 +33,7 @@ export class RuntimeReporter {
   readonly #clock: Clock;
   readonly #isUsed: (pod: ReportedPod) => boolean;
   readonly #hasSandbox: (uid: string) => boolean;
+  readonly #hasAddress: (uid: string) => boolean;
   readonly #onError: (error: unknown) => void;
   /** Not yet written, by pod uid. */
   readonly #pending = new Map<string, { podId: string; state: SandboxState; atMs: number }>();
@@ -48,6 +49,7 @@ export class RuntimeReporter {
   /**
    * @param options.isUsed whether the pod has a sandbox, or may get one
    * @param options.hasSandbox whether the pod with this uid has one
+   * @param options.hasAddress whether the Node CR gives it an address, so that `deleted` must still be there to be read
    */
   constructor(options: {
     client: KubeClient;
@@ -56,6 +58,7 @@ export class RuntimeReporter {
     clock: Clock;
     isUsed: (pod: ReportedPod) => boolean;
     hasSandbox: (uid: string) => boolean;
+    hasAddress: (uid: string) => boolean;
     onError: (error: unknown) => void;
   }) {
     this.#client = options.client;
@@ -64,6 +67,7 @@ export class RuntimeReporter {
     this.#clock = options.clock;
     this.#isUsed = options.isUsed;
     this.#hasSandbox = options.hasSandbox;
+    this.#hasAddress = options.hasAddress;
     this.#onError = options.onError;
   }
 
@@ -192,7 +196,7 @@ export class RuntimeReporter {
 
   #forgettable(): string[] {
     const oldestMs = this.#clock.now() - KEEP_DELETED_MS;
-    return [...this.#deleted].flatMap(([uid, { atMs }]) => (atMs < oldestMs ? [uid] : []));
+    return [...this.#deleted].flatMap(([uid, { atMs }]) => (atMs < oldestMs && !this.#hasAddress(uid) ? [uid] : []));
   }
 
   /** Makes or marks the object, and learns what it says: words of an earlier process of this agent, or of a restored backup. */

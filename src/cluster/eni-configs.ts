@@ -8,7 +8,6 @@ import {
   type ParsedEniConfig,
   parseEniConfig,
   readEniConf,
-  refusalOfEniConfig,
 } from '../config/eni-config.ts';
 import { LABEL_CONFIG } from '../crds/names.ts';
 import type { Log } from '../telemetry/log.ts';
@@ -90,12 +89,6 @@ export class EniConfigs {
       isOwn: true,
       ...(problem === undefined ? {} : { problem: `${problem}; its previous content stays in force` }),
     };
-  }
-
-  /** Why the control plane must not start with the present `eni-config`, in one line; undefined when it may. */
-  get refusal(): string | undefined {
-    const data = this.#data(ENI_CONFIG.name);
-    return data === undefined ? undefined : refusalOfEniConfig(data);
   }
 
   #parse(): void {

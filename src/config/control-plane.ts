@@ -68,13 +68,8 @@ export const controlPlaneConfigSchema = z
       .default('/run/terway-controlplane/admin.sock'),
     /** `true`: nodes get a trunk if eni-config asks for one; `always`: they get one if the instance type supports it. */
     enableTrunk: z.union([z.boolean(), z.literal('always')], 'must be true, false or always').default(true),
-    /** Upstream's key; with `true` the control plane alone would hand out the addresses of shared ENIs. */
-    centralizedIPAM: z
-      .literal(
-        false,
-        'only false is supported, as shared ENIs are not built yet: ordinary pods would get no address from anybody; keep Terway’s control plane in this cluster, or let its node daemon hand them out (ipam_type other than crd in eni-config) and set false here',
-      )
-      .default(false),
+    /** Upstream's key: the control plane gives ordinary pods their addresses, as `ipam_type: crd` in eni-config says, too. */
+    centralizedIPAM: z.boolean().default(false),
     /** With `dual` and `ipv6` the ENI of each pod also has an IPv6 address. */
     ipStack: z.enum(['ipv4', 'dual', 'ipv6']).default('ipv4'),
     podENIMaxConcurrent: concurrency(50),

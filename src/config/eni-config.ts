@@ -22,14 +22,7 @@ const eniConfSchema = z.looseObject({
   security_groups: z.array(z.string()).optional(),
   eni_tags: z.record(z.string(), z.string()).nullish(),
   enable_eni_trunking: z.boolean().nullish(),
-  // With every other value the node daemon hands out addresses itself.
-  ipam_type: z
-    .unknown()
-    .refine(
-      (type) => type !== 'crd',
-      'crd is not supported, as shared ENIs are not built yet: ordinary pods would get no address from anybody; keep Terway’s control plane in this cluster, or remove the key so that the node daemon hands them out',
-    )
-    .optional(),
+  ipam_type: z.string().nullish(),
 });
 
 /** What an `eni_conf` asks for, of a cluster or of a node. */
@@ -42,6 +35,8 @@ export interface EniConfig {
   tags: Record<string, string>;
   /** `enable_eni_trunking`: whether nodes get a trunk ENI; undefined when the key is absent. */
   trunking: boolean | undefined;
+  /** `ipam_type` is `crd`: the control plane gives ordinary pods their addresses; otherwise the node daemon does. */
+  isCentral: boolean;
   /** Of shared ENIs alone: trunks and pods with ENIs of their own do without it. */
   pool: ParsedPoolConfig;
 }
@@ -51,8 +46,7 @@ export type ParsedPoolConfig = { config: PoolConfig } | { error: string };
 
 /** The members of an `eni_conf`, or one line that names ConfigMap, key and rule. */
 export type EniConf = { conf: Record<string, unknown> } | { error: string };
-/** `isRefusal`: the control plane must not run in such a cluster. */
-export type ParsedEniConfig = { config: EniConfig } | { error: string; isRefusal?: true };
+export type ParsedEniConfig = { config: EniConfig } | { error: string };
 
 /** Name of a ConfigMap in messages. */
 export function nameOfConfigMap(name: string): string {
@@ -78,12 +72,6 @@ export function readEniConf(name: string, data: Record<string, string>): EniConf
   return isRecord(raw) ? { conf: raw } : { error: `${where}: must be a JSON object` };
 }
 
-/** Why the control plane must not start on this cluster's `eni-config`, in one line; undefined when it may. */
-export function refusalOfEniConfig(data: Record<string, string>): string | undefined {
-  const parsed = parseEniConfig(data);
-  return 'error' in parsed && parsed.isRefusal === true ? parsed.error : undefined;
-}
-
 /** Parses the data of the ConfigMap `eni-config`. */
 export function parseEniConfig(data: Record<string, string>): ParsedEniConfig {
   const read = readEniConf(ENI_CONFIG.name, data);
@@ -107,12 +95,9 @@ function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
   const where = `${name}, key ${ENI_CONFIG.key}`;
   const parsed = eniConfSchema.safeParse(raw);
   if (!parsed.success) {
-    const { field, rule } = firstIssue(parsed.error);
-    // The value is in the rule.
-    if (field === 'ipam_type') return { error: `${where}: ${field}: ${rule}`, isRefusal: true };
     return { error: problemOf(where, raw, parsed.error) };
   }
-  const { vswitches, security_group: one, security_groups: several, eni_tags, enable_eni_trunking } = parsed.data;
+  const { vswitches, security_group: one, security_groups: several, eni_tags, enable_eni_trunking, ipam_type } = parsed.data;
   const named = [...(several ?? []), one ?? ''].filter((id) => id !== '');
   const securityGroupIds = [...new Set(named)];
   if (securityGroupIds.length === 0)
@@ -132,6 +117,7 @@ function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
       securityGroupIds,
       tags: eni_tags ?? {},
       trunking: enable_eni_trunking ?? undefined,
+      isCentral: ipam_type === 'crd',
       pool: pool.success ? { config: pool.data } : { error: problemOf(where, raw, pool.error) },
     },
   };

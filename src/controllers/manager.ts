@@ -27,6 +27,7 @@ import { PodEniController } from './pod-eni/controller.ts';
 import { PodNetworkingController } from './pod-networking/controller.ts';
 import { NetworkingNews } from './pod-networking/news.ts';
 import { PodStarts } from './pod-starts.ts';
+import { PoolController } from './pool/controller.ts';
 import { Queues } from './queues.ts';
 import { connect, type Running, runCounted } from './run-controller.ts';
 
@@ -46,6 +47,8 @@ export interface ManagerOptions {
   vpcId: string;
   /** Whether nodes get trunk ENIs. */
   enableTrunk: boolean | 'always';
+  /** The control plane gives ordinary pods their addresses, whatever `eni-config` says. */
+  centralizedIpam: boolean;
   /** Whether pod ENIs also get an IPv6 address. */
   withIpv6: boolean;
   networkingRecheckMs: number;
@@ -87,6 +90,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   const queues = new Queues(options);
   const wakePod = (key: string) => queues.pods.add(key);
   const wakeNode = (name: string) => queues.nodes.add(name);
+  const wakePool = (name: string) => queues.pools.add(name);
   const wake = (owner: string) => queues.wake(owner);
 
   const observer = new EniObserver({
@@ -121,6 +125,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     capacity,
     wakePod,
     wakeNode,
+    wakePool,
     catalog: new NetworkCatalog({ cloud, clock, vpcId: options.vpcId, pool: vSwitches }),
     events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
     starts: new PodStarts(clock),
@@ -133,6 +138,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
   const podEnis = new PodEniController(shared);
   const nodes = new NodeController(shared);
   const mirrors = new NetworkInterfaceController(shared);
+  const pools = new PoolController(shared);
   const networkings = new PodNetworkingController({
     ...shared,
     applySecurityGroups: (podEni, networking, run) => podEnis.applySecurityGroups(podEni, networking, run),
@@ -144,6 +150,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     { name: 'node', controller: nodes, queue: queues.nodes, workers: workers.node },
     { name: 'networkinterface', controller: mirrors, queue: queues.mirrors, workers: workers.networkInterface },
     { name: 'podnetworking', controller: networkings, queue: queues.networkings, workers: workers.podNetworking },
+    { name: 'pool', controller: pools, queue: queues.pools, workers: workers.node },
   ];
   const disconnects = running.map(connect);
   const byController = queues.byController();
@@ -151,6 +158,7 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     'pod-eni': podEnis,
     node: nodes,
     podnetworking: news,
+    pool: pools,
     'cloud-calls': driver,
     observer,
     search,

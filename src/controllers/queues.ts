@@ -2,7 +2,7 @@ import { WorkQueue } from '../kube/workqueue.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
-import { ENI_OWNER_PREFIX, NODE_OWNER_PREFIX, ORPHAN_OWNER_PREFIX } from './owners.ts';
+import { ENI_OWNER_PREFIX, NODE_OWNER_PREFIX, ORPHAN_OWNER_PREFIX, POOL_OWNER_PREFIX } from './owners.ts';
 
 /** The queues of a term, one per controller, and the callbacks for news of orphans. */
 export class Queues {
@@ -10,6 +10,8 @@ export class Queues {
   readonly nodes: WorkQueue;
   readonly mirrors: WorkQueue;
   readonly networkings: WorkQueue;
+  /** By node. */
+  readonly pools: WorkQueue;
   /** By ENI id. */
   readonly orphans = new Map<string, () => void>();
 
@@ -25,6 +27,7 @@ export class Queues {
     this.nodes = queueOf('node');
     this.mirrors = queueOf('networkinterface');
     this.networkings = queueOf('podnetworking');
+    this.pools = queueOf('pool');
   }
 
   /** Keyed by the names used in metrics and `admin status`. */
@@ -34,12 +37,14 @@ export class Queues {
       node: this.nodes,
       networkinterface: this.mirrors,
       podnetworking: this.networkings,
+      pool: this.pools,
     };
   }
 
   /** Wakes the owner on news of an ENI or of a call for it. @param owner see owners.ts */
   wake(owner: string): void {
     if (owner.startsWith(NODE_OWNER_PREFIX)) this.nodes.add(owner.slice(NODE_OWNER_PREFIX.length));
+    else if (owner.startsWith(POOL_OWNER_PREFIX)) this.pools.add(owner.slice(POOL_OWNER_PREFIX.length));
     else if (owner.startsWith(ENI_OWNER_PREFIX)) this.mirrors.add(owner.slice(ENI_OWNER_PREFIX.length));
     else if (owner.startsWith(ORPHAN_OWNER_PREFIX)) this.orphans.get(owner.slice(ORPHAN_OWNER_PREFIX.length))?.();
     else this.pods.add(owner);

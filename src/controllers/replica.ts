@@ -6,7 +6,6 @@ import { EniConfigs } from '../cluster/eni-configs.ts';
 import type { Informers } from '../cluster/informers.ts';
 import { createInformers, informersSynced, runInformers, StoreHealth } from '../cluster/informers.ts';
 import type { ControlPlaneConfig } from '../config/control-plane.ts';
-import { ConfigError } from '../config/errors.ts';
 import type { Identity } from '../config/identity.ts';
 import type { Settings } from '../config/settings.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -102,7 +101,7 @@ export class Replica {
    * Runs until the signal aborts. Call it once.
    *
    * @returns when everything has ended and pending events were sent or timed out.
-   * @throws ConfigError when `eni-config` is unusable at startup; whatever a controller or the server throws.
+   * @throws whatever a controller or the server throws.
    */
   async run(signal: AbortSignal, hooks: ReplicaHooks = {}): Promise<void> {
     const { log } = this.#options;
@@ -111,7 +110,6 @@ export class Replica {
     try {
       await informersSynced(this.informers, signal);
       log.info('stores synced');
-      if (this.eniConfigs.refusal !== undefined) throw new ConfigError(this.eniConfigs.refusal);
       await hooks.server?.start();
       await this.#lead(signal, hooks);
     } catch (error) {
@@ -185,6 +183,7 @@ export class Replica {
         clusterId: cluster.clusterID,
         vpcId: cluster.vpcID,
         enableTrunk: config.enableTrunk,
+        centralizedIpam: config.centralizedIPAM,
         withIpv6: config.ipStack !== 'ipv4',
         networkingRecheckMs: config.podNetworkingRecheck,
         releaseConfirmationMs: config.releaseConfirmation,

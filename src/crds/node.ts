@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { conditionedStatus, objectMetaSchema } from './common.ts';
 import { defineCrd, resourceOf } from './define.ts';
+import { fieldsOfOthers } from './field-owners.ts';
 
 const tagsSchema = z.record(z.string(), z.string());
 
@@ -194,8 +195,17 @@ export const nodeCrd = defineCrd({
   ],
 });
 
+/** Field manager of our writes. */
+const OUR_MANAGER = 'terway-controlplane';
+
 export const nodeSchema = z.object({
-  metadata: objectMetaSchema,
+  metadata: objectMetaSchema.extend({
+    /** Of the fields that Terway's daemon writes, those that somebody else has written. */
+    managedFields: z
+      .unknown()
+      .transform((fields) => fieldsOfOthers(fields, OUR_MANAGER))
+      .optional(),
+  }),
   spec: specSchema.prefault({}),
   status: statusSchema.optional(),
 });

@@ -50,8 +50,8 @@ function endIntent(status: PoolStatus, eniId: string): void {
   status.poolIntents = (status.poolIntents ?? []).filter(({ eniID }) => eniID !== eniId);
 }
 
-/** The cloud's word about the ENI; whoever has an address keeps it. */
-function attachedRecord(known: NodeEni | undefined, eni: Eni, subnets: Subnets): NodeEni {
+/** The record of an ENI that is in use. Whoever has an address keeps it. */
+export function attachedRecord(known: NodeEni | undefined, eni: Eni, subnets: Subnets): NodeEni {
   const record: NodeEni = {
     ...known,
     id: eni.id,

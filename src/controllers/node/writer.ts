@@ -1,4 +1,5 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
+import { attachedRecord } from '../../allocation/pool/news.ts';
 import type { TrunkIntent } from '../../allocation/trunk.ts';
 import type { NodeEniConfig } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -117,24 +118,14 @@ export class NodeWriter {
     signal: AbortSignal,
   ): Promise<void> {
     await this.#patchStatus(node, signal, (status) => {
-      const others = Object.entries(status.networkInterfaces ?? {}).filter(
-        ([id, known]) => id !== eni.id && known.networkInterfaceType !== 'Trunk',
+      const known = status.networkInterfaces ?? {};
+      // Another trunk is gone: an instance has only one.
+      const others = Object.entries(known).filter(
+        ([id, { networkInterfaceType }]) => id !== eni.id && networkInterfaceType !== 'Trunk',
       );
       status.networkInterfaces = {
         ...Object.fromEntries(others),
-        [eni.id]: {
-          id: eni.id,
-          status: eni.status,
-          macAddress: eni.macAddress,
-          vSwitchID: eni.vSwitchId,
-          securityGroupIDs: eni.securityGroupIds,
-          primaryIPAddress: eni.primaryIp,
-          networkInterfaceTrafficMode: 'Standard',
-          networkInterfaceType: 'Trunk',
-          ipv4CIDR: cidrs.ipv4,
-          ...(cidrs.ipv6 === '' ? {} : { ipv6CIDR: cidrs.ipv6 }),
-          ipv4: { [eni.primaryIp]: { ip: eni.primaryIp, primary: true, status: 'Valid' } },
-        },
+        [eni.id]: attachedRecord(known[eni.id], eni, cidrs),
       };
       this.#trunkReady(node, status, 'True', 'Attached', `trunk ${eni.id} is attached`);
     });

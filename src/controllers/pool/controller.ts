@@ -2,6 +2,7 @@ import { isExclusive } from '../../allocation/node-mode.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { recordNews } from '../../allocation/pool/news.ts';
 import { type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
+import { daemonSpec } from '../../allocation/pool/node-spec.ts';
 import { poolRules } from '../../allocation/pool/rules.ts';
 import { addressesOf } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -11,6 +12,7 @@ import type { Informers } from '../../cluster/informers.ts';
 import { nodeView } from '../../cluster/node-view.ts';
 import type { Pod } from '../../cluster/resources.ts';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
+import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import { saysDeleted } from '../../crds/node-runtime.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
@@ -43,6 +45,8 @@ export type PoolContext = PoolPodsContext & {
   observer: EniObserver;
   /** Slots and addresses; each plan adds `nowMs`. */
   capacity: Omit<Capacity, 'nowMs'>;
+  /** The control plane gives ordinary pods their addresses, whatever `eni-config` says. */
+  centralizedIpam: boolean;
   /** Ends with the term. */
   signal: AbortSignal;
   wakePool: (nodeName: string) => void;
@@ -112,10 +116,11 @@ export class PoolController {
     const { informers, clock, capacity } = this.#context;
     const node = informers.nodes.store.get(name);
     const view = nodeView(informers.coreNodes.store.get(name), node);
-    if (node === undefined || view === undefined || isExclusive(node.metadata.labels)) {
+    if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !this.#isCentral()) {
       this.#memory.delete(name);
       return { isGone: node === undefined };
     }
+    if (await this.#describe(node, view.trunkEniId !== undefined, signal)) return 'again';
     const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}));
     const creation = this.#creation(node);
     if ('reason' in rules || 'message' in creation) return {};
@@ -140,6 +145,36 @@ export class PoolController {
     for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
     if (asked.unknown !== undefined) this.#lookUp(name, asked.unknown);
     return this.#perform(written, plan, asked, signal);
+  }
+
+  #isCentral(): boolean {
+    const { centralizedIpam, eniConfigs } = this.#context;
+    // As Terway's daemon, which reads this key from the cluster's ConfigMap alone.
+    return centralizedIpam || ('config' in eniConfigs.ofCluster && eniConfigs.ofCluster.config.isCentral);
+  }
+
+  /**
+   * Writes what the node may have, where our agent runs. Fields that somebody else owns, such as Terway's daemon, stay as they are.
+   *
+   * @returns whether anything was written
+   */
+  async #describe(node: TerwayNode, hasTrunk: boolean, signal: AbortSignal): Promise<boolean> {
+    const { informers, eniConfigs } = this.#context;
+    const { name } = node.metadata;
+    const { nodeCap: cap, nodeMetadata } = node.spec;
+    const { parsed } = eniConfigs.ofNode(name);
+    const hasOurAgent =
+      informers.nodeRuntimes.store.get(name)?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] === 'true';
+    if (!hasOurAgent || cap === undefined || nodeMetadata === undefined || 'error' in parsed) return false;
+    const { pool } = parsed.config;
+    const network = clusterNetwork(eniConfigs, { nodeName: name, zone: nodeMetadata.zoneID });
+    if ('error' in pool || 'message' in network) return false;
+    const { instanceType, zoneID: zone } = nodeMetadata;
+    const traits = { cap, instanceType, zone, isExclusive: false, hasTrunk };
+    const described = daemonSpec({ ...network, ...pool.config }, traits);
+    if ('error' in described) return false;
+    const written = await this.#writer.spec(node, described.spec, signal);
+    return written !== node;
   }
 
   /** What calls have brought since the record was written. */

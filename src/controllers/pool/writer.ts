@@ -1,5 +1,7 @@
+import type { DaemonSpec } from '../../allocation/pool/node-spec.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import type { Informers } from '../../cluster/informers.ts';
+import { DAEMON_FIELDS } from '../../crds/field-owners.ts';
 import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { patchObject } from '../../kube/patch.ts';
@@ -12,6 +14,23 @@ export class PoolWriter {
   constructor(options: { client: KubeClient; informers: Pick<Informers, 'nodes'> }) {
     this.#client = options.client;
     this.#nodes = options.informers.nodes;
+  }
+
+  /** Writes what the node may have, except where somebody else did. @returns the node as it is now */
+  async spec(node: TerwayNode, spec: DaemonSpec, signal: AbortSignal): Promise<TerwayNode> {
+    const foreign = node.metadata.managedFields ?? [];
+    const ours = DAEMON_FIELDS.filter((field) => !foreign.includes(field));
+    const written = await patchObject(
+      this.#client,
+      terwayNodeResource,
+      node,
+      (draft) => {
+        for (const field of ours) Object.assign(draft.spec, { [field]: spec[field] });
+      },
+      { signal },
+    );
+    this.#nodes.store.noteWritten(written);
+    return written;
   }
 
   /**

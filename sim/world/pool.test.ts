@@ -1,0 +1,54 @@
+import { afterEach, expect, test } from 'vitest';
+import { addressesOf } from '../../src/allocation/pool/view.ts';
+import { ANNOTATION_REPORTS_RELEASE } from '../../src/crds/names.ts';
+import { NODERUNTIMES, World } from './world.ts';
+
+/* Ordinary pods share the ENIs of their node. */
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+async function cluster(pool: object): Promise<World> {
+  const made = new World({ config: { leaderElection: false }, eniConf: { ipam_type: 'crd', ...pool } });
+  world = made;
+  const { name } = made.addNode();
+  made.create(NODERUNTIMES, undefined, {
+    metadata: { name, annotations: { [ANNOTATION_REPORTS_RELEASE]: 'true' } },
+    spec: {},
+  });
+  made.startReplica();
+  await made.until('the trunk is attached', () => made.trunkOf(name) !== undefined, 60_000);
+  return made;
+}
+
+/** Addresses of each pod of the node, by uid. */
+function addresses(made: World): Map<string, string[]> {
+  const enis = made.state().nodes.flatMap(({ status }) => Object.values(status?.networkInterfaces ?? {}));
+  const bound = enis.flatMap((eni) => addressesOf(eni)).filter(({ podUID = '' }) => podUID !== '');
+  return new Map([...Map.groupBy(bound, ({ podUID = '' }) => podUID)].map(([uid, all]) => [uid, all.map(({ ip }) => ip)]));
+}
+
+/** The node says that no sandbox of the pod is left. */
+function saysGone(made: World, uid: string, podID: string): void {
+  const status = { pods: { [uid]: { podID, status: { deleted: { lastUpdateTime: new Date(made.clock.now()).toISOString() } } } } };
+  const target = { resource: NODERUNTIMES, namespace: undefined, name: 'node-1', subresource: 'status' };
+  made.kube.patch(target, 'application/merge-patch+json', { status }, { actor: 'node-1', nowMs: made.clock.now() });
+}
+
+test('pods of a node get addresses of its ENIs, and give them back', async () => {
+  const made = await cluster({ max_pool_size: 0, min_pool_size: 0, ip_pool_sync_period: '30s' });
+  const pods = ['a', 'b', 'c'].map((name) => made.createPod({ name, nodeName: 'node-1', networking: 'none' }));
+  const uids = pods.map(({ metadata }) => metadata.uid);
+  await made.until('all have addresses', () => uids.every((uid) => addresses(made).get(uid)?.length === 1), 20_000);
+  expect(new Set([...addresses(made).values()].flat()).size).toBe(3);
+  for (const name of ['a', 'b', 'c']) made.deletePod(`default/${name}`, 0);
+  await made.run(5000);
+  expect(addresses(made).size).toBe(3);
+  for (const [at, uid] of uids.entries()) saysGone(made, uid, `default/${'abc'[at]}`);
+  await made.until('all are free', () => addresses(made).size === 0, 5000);
+  await made.run(5 * 60_000);
+  const held = made.state().cloud.enis.flatMap(({ type, ipv4 }) => (type === 'Primary' ? [] : ipv4));
+  expect(held).toHaveLength(1);
+  expect(made.violations()).toEqual([]);
+});
