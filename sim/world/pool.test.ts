@@ -26,12 +26,16 @@ async function cluster(pool: object): Promise<World> {
 function addresses(made: World): Map<string, string[]> {
   const enis = made.state().nodes.flatMap(({ status }) => Object.values(status?.networkInterfaces ?? {}));
   const bound = enis.flatMap((eni) => addressesOf(eni)).filter(({ podUID = '' }) => podUID !== '');
-  return new Map([...Map.groupBy(bound, ({ podUID = '' }) => podUID)].map(([uid, all]) => [uid, all.map(({ ip }) => ip)]));
+  return new Map(
+    [...Map.groupBy(bound, ({ podUID = '' }) => podUID)].map(([uid, all]) => [uid, all.map(({ ip }) => ip)]),
+  );
 }
 
 /** The node says that no sandbox of the pod is left. */
 function saysGone(made: World, uid: string, podID: string): void {
-  const status = { pods: { [uid]: { podID, status: { deleted: { lastUpdateTime: new Date(made.clock.now()).toISOString() } } } } };
+  const status = {
+    pods: { [uid]: { podID, status: { deleted: { lastUpdateTime: new Date(made.clock.now()).toISOString() } } } },
+  };
   const target = { resource: NODERUNTIMES, namespace: undefined, name: 'node-1', subresource: 'status' };
   made.kube.patch(target, 'application/merge-patch+json', { status }, { actor: 'node-1', nowMs: made.clock.now() });
 }

@@ -49,7 +49,7 @@ export function podToJudge({ metadata, status }: Pod, namespaceLabels: Record<st
   return {
     annotations: metadata.annotations,
     createdAt: metadata.creationTimestamp,
-    hasNetwork: status.podIP !== '' || status.phase === 'Running',
+    hasNetwork: status.podIPs.length > 0 || status.phase === 'Running',
     owners: metadata.ownerReferences ?? [],
     namespaceLabels,
   };

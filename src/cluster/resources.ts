@@ -11,12 +11,9 @@ const podSchema = z.object({
   metadata: objectMetaSchema,
   spec: z.object({ nodeName: z.string().default(''), hostNetwork: z.boolean().default(false) }).prefault({}),
   status: z
-    .object({
-      phase: z.string().default(''),
-      podIP: z.string().default(''),
-      podIPs: z.array(z.object({ ip: z.string() })).default([]),
-    })
-    .prefault({}),
+    .object({ phase: z.string().default(''), podIPs: z.array(z.object({ ip: z.string() })).default([]) })
+    .prefault({})
+    .transform(({ phase, podIPs }) => ({ phase, podIPs: podIPs.map(({ ip }) => ip) })),
 });
 export type Pod = z.infer<typeof podSchema>;
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { unknownEniConfKeys } from './eni-conf-keys.ts';
-import { type EniConf, mergeEniConf, parseEniConfig, readEniConf, refusalOfEniConfig } from './eni-config.ts';
+import { type EniConf, mergeEniConf, parseEniConfig, readEniConf } from './eni-config.ts';
 
 const parse = (value: unknown) =>
   parseEniConfig({ eni_conf: typeof value === 'string' ? value : JSON.stringify(value) });
@@ -86,16 +86,13 @@ describe('eni-config', () => {
     expect(parse(value)).toEqual({ error: `ConfigMap kube-system/eni-config, key eni_conf: ${message}` });
   });
 
-  test.each([undefined, '', 'default', 'crd'])('refuses the start only with ipam_type crd: %j', (ipam_type) => {
-    const data = { eni_conf: JSON.stringify({ security_group: 'sg-1', ipam_type }) };
-    const refusal = refusalOfEniConfig(data);
-    if (ipam_type !== 'crd') expect(refusal).toBeUndefined();
-    else
-      expect(refusal).toMatch(
-        /^ConfigMap kube-system\/eni-config, key eni_conf: ipam_type: crd is not supported, .* keep /,
-      );
-    expect(refusalOfEniConfig({ eni_conf: '{}' })).toBeUndefined();
-  });
+  test.each([undefined, null, '', 'default', 'crd'])(
+    'says who gives addresses to ordinary pods: ipam_type %j',
+    (ipam_type) => {
+      const parsed = parse({ security_group: 'sg-1', ipam_type });
+      expect(parsed).toMatchObject({ config: { isCentral: ipam_type === 'crd' } });
+    },
+  );
 
   test('that is missing is reported by name', () => {
     expect(parseEniConfig({ '10-terway.conf': '{}' })).toEqual({

@@ -97,7 +97,14 @@ function checkEniConf(name: string, raw: unknown): ParsedEniConfig {
   if (!parsed.success) {
     return { error: problemOf(where, raw, parsed.error) };
   }
-  const { vswitches, security_group: one, security_groups: several, eni_tags, enable_eni_trunking, ipam_type } = parsed.data;
+  const {
+    vswitches,
+    security_group: one,
+    security_groups: several,
+    eni_tags,
+    enable_eni_trunking,
+    ipam_type,
+  } = parsed.data;
   const named = [...(several ?? []), one ?? ''].filter((id) => id !== '');
   const securityGroupIds = [...new Set(named)];
   if (securityGroupIds.length === 0)

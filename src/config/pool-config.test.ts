@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { mergeEniConf, type ParsedPoolConfig, parseEniConfig, readEniConf, refusalOfEniConfig } from './eni-config.ts';
+import { mergeEniConf, type ParsedPoolConfig, parseEniConfig, readEniConf } from './eni-config.ts';
 
 const PLACE = { vswitches: { h: ['vsw-1'] }, security_group: 'sg-1' };
 
@@ -126,7 +126,6 @@ describe('the pool of a node', () => {
     expect(parseEniConfig(data)).toMatchObject({
       config: { securityGroupIds: ['sg-1'], pool: { error: expect.stringContaining('max_pool_size') } },
     });
-    expect(refusalOfEniConfig(data)).toBeUndefined();
   });
 
   test('is that of the node’s own ConfigMap over that of the cluster', () => {

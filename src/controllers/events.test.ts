@@ -14,7 +14,7 @@ function events() {
       {
         metadata: { name: 'web-0', namespace: 'default', uid: 'uid-1', resourceVersion: '1' },
         spec: { nodeName: 'n', hostNetwork: false },
-        status: { phase: '', podIP: '' },
+        status: { phase: '', podIPs: [] },
       },
     ],
     '1',

@@ -36,7 +36,7 @@ function cluster() {
     pods.upsert({
       metadata,
       spec: { nodeName: 'node-1', hostNetwork: false },
-      status: { phase: 'Running', podIP: '' },
+      status: { phase: 'Running', podIPs: [] },
     });
   }
   const clock = new VirtualClock();

@@ -1,8 +1,8 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { recordNews } from '../../allocation/pool/news.ts';
-import { type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
 import { daemonSpec } from '../../allocation/pool/node-spec.ts';
+import { type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
 import { poolRules } from '../../allocation/pool/rules.ts';
 import { addressesOf } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -11,8 +11,8 @@ import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { nodeView } from '../../cluster/node-view.ts';
 import type { Pod } from '../../cluster/resources.ts';
-import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
+import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import { saysDeleted } from '../../crds/node-runtime.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
@@ -22,7 +22,7 @@ import type { EniDriver } from '../eni/driver.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import { type Watch, watch } from '../watch.ts';
 import { giveBack, type Intents, intentsFor, type PoolCreation } from './intents.ts';
-import { poolPods, type PoolPodsContext } from './pods.ts';
+import { type PoolPodsContext, poolPods } from './pods.ts';
 import { PoolSubjects } from './subjects.ts';
 import { PoolWriter } from './writer.ts';
 
@@ -200,7 +200,11 @@ export class PoolController {
     const { status } = plan;
     const poolIntents = [...(status.poolIntents ?? []), ...asked.intents];
     try {
-      return await this.#writer.status(node, { ...status, ...(poolIntents.length === 0 ? {} : { poolIntents }) }, signal);
+      return await this.#writer.status(
+        node,
+        { ...status, ...(poolIntents.length === 0 ? {} : { poolIntents }) },
+        signal,
+      );
     } catch (error) {
       giveBack(asked.intents, this.#context.capacity);
       throw error;

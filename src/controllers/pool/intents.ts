@@ -1,6 +1,6 @@
 import { clientTokenOf } from '../../allocation/identity.ts';
-import type { Growth } from '../../allocation/pool/growth.ts';
 import type { Capacity } from '../../allocation/plan.ts';
+import type { Growth } from '../../allocation/pool/growth.ts';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 
@@ -38,7 +38,14 @@ export function intentsFor(
 ): Intents {
   const found: Intents = { intents: [] };
   const createdAt = new Date(nowMs).toISOString();
-  const intentOf = (at: number, eniID: string, vSwitchID: string, securityGroupIDs: string[], ipv4: number, ipv6: number) => ({
+  const intentOf = (
+    at: number,
+    eniID: string,
+    vSwitchID: string,
+    securityGroupIDs: string[],
+    ipv4: number,
+    ipv6: number,
+  ) => ({
     clientToken: clientTokenOf({
       clusterId,
       owner: `pool/${node.metadata.name}`,

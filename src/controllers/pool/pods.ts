@@ -28,7 +28,10 @@ export function poolPods(
   const networkings = networkingLookup(informers.podNetworkings.store);
   const isPicked = (pod: Pod) => {
     const { annotations, namespace = '' } = pod.metadata;
-    if (annotations?.[ANNOTATION_POD_ENI] === 'true' || informers.podEnis.store.get(keyOf(pod.metadata)) !== undefined) {
+    if (
+      annotations?.[ANNOTATION_POD_ENI] === 'true' ||
+      informers.podEnis.store.get(keyOf(pod.metadata)) !== undefined
+    ) {
       return true;
     }
     // Its labels may make a difference.
@@ -44,7 +47,7 @@ export function poolPods(
     .map((pod) => ({
       key: keyOf(pod.metadata),
       uid: pod.metadata.uid ?? '',
-      reported: pod.status.podIPs.map(({ ip }) => ip),
+      reported: pod.status.podIPs,
       isLeaving: pod.metadata.deletionTimestamp !== undefined,
       createdAt: pod.metadata.creationTimestamp ?? '',
     }))

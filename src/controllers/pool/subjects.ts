@@ -40,8 +40,16 @@ export class PoolSubjects {
     const enis = Object.values(networkInterfaces).filter(
       ({ networkInterfaceType, status: state }) => networkInterfaceType !== 'Trunk' || state === 'InUse',
     );
-    const known = enis.map((eni) => subjectOf(nodeName, eni, poolIntents.find(({ eniID }) => eniID === eni.id)));
-    const unborn = poolIntents.filter(({ eniID }) => eniID === '').map((intent) => subjectOf(nodeName, undefined, intent));
+    const known = enis.map((eni) =>
+      subjectOf(
+        nodeName,
+        eni,
+        poolIntents.find(({ eniID }) => eniID === eni.id),
+      ),
+    );
+    const unborn = poolIntents
+      .filter(({ eniID }) => eniID === '')
+      .map((intent) => subjectOf(nodeName, undefined, intent));
     return [...known, ...unborn];
   }
 
@@ -59,44 +67,40 @@ export class PoolSubjects {
     if (decision === undefined) return 'again';
     const owner = poolOwner(subject.nodeName);
     const { id, eniId } = subject;
-    return driver.perform(
-      { id, owner, eniId, decide: () => this.#decideAgain(subject, isAwaited) },
-      decision,
-      {
-        record: ({ eni }) =>
-          this.#change(subject, signal, (status) => {
-            const intent = status.poolIntents?.find(({ clientToken }) => clientToken === subject.intent?.clientToken);
-            if (intent !== undefined) intent.eniID = eni.id;
-            const { id: newId, vSwitchId: vSwitchID, type: networkInterfaceType } = eni;
-            const made: NodeEni = { id: newId, status: 'Attaching', vSwitchID, networkInterfaceType };
-            status.networkInterfaces = { ...status.networkInterfaces, [newId]: made };
-          }),
-        newAttempt: ({ avoidVSwitch }) => {
-          const vSwitchId = subject.intent?.vSwitchID ?? '';
-          if (avoidVSwitch) this.#context.capacity.vSwitches.block(vSwitchId, clock.now());
-          return this.#change(subject, signal, (status) => {
-            status.poolIntents = (status.poolIntents ?? []).filter(
-              ({ clientToken }) => clientToken !== subject.intent?.clientToken,
-            );
-            if (eniId !== '') delete status.networkInterfaces?.[eniId];
-          });
-        },
-        inProgress: () => ({}),
-        pause: ({ untilMs }) => Promise.resolve({ requeueAfterMs: Math.max(1, untilMs - clock.now()) }),
-        blocked: ({ message }) => {
-          this.#context.log.warn({ node: subject.nodeName, eni: eniId }, message);
-          return Promise.resolve({ requeueAfterMs: BLOCKED_RECHECK_MS });
-        },
-        done: async () => {
-          if (subject.eni?.status !== 'Deleting') return {};
-          this.#context.capacity.vSwitches.released(subject.eni.vSwitchID ?? '');
-          driver.forget(id, eniId);
-          return this.#change(subject, signal, (status) => {
-            delete status.networkInterfaces?.[eniId];
-          });
-        },
+    return driver.perform({ id, owner, eniId, decide: () => this.#decideAgain(subject, isAwaited) }, decision, {
+      record: ({ eni }) =>
+        this.#change(subject, signal, (status) => {
+          const intent = status.poolIntents?.find(({ clientToken }) => clientToken === subject.intent?.clientToken);
+          if (intent !== undefined) intent.eniID = eni.id;
+          const { id: newId, vSwitchId: vSwitchID, type: networkInterfaceType } = eni;
+          const made: NodeEni = { id: newId, status: 'Attaching', vSwitchID, networkInterfaceType };
+          status.networkInterfaces = { ...status.networkInterfaces, [newId]: made };
+        }),
+      newAttempt: ({ avoidVSwitch }) => {
+        const vSwitchId = subject.intent?.vSwitchID ?? '';
+        if (avoidVSwitch) this.#context.capacity.vSwitches.block(vSwitchId, clock.now());
+        return this.#change(subject, signal, (status) => {
+          status.poolIntents = (status.poolIntents ?? []).filter(
+            ({ clientToken }) => clientToken !== subject.intent?.clientToken,
+          );
+          if (eniId !== '') delete status.networkInterfaces?.[eniId];
+        });
       },
-    );
+      inProgress: () => ({}),
+      pause: ({ untilMs }) => Promise.resolve({ requeueAfterMs: Math.max(1, untilMs - clock.now()) }),
+      blocked: ({ message }) => {
+        this.#context.log.warn({ node: subject.nodeName, eni: eniId }, message);
+        return Promise.resolve({ requeueAfterMs: BLOCKED_RECHECK_MS });
+      },
+      done: async () => {
+        if (subject.eni?.status !== 'Deleting') return {};
+        this.#context.capacity.vSwitches.released(subject.eni.vSwitchID ?? '');
+        driver.forget(id, eniId);
+        return this.#change(subject, signal, (status) => {
+          delete status.networkInterfaces?.[eniId];
+        });
+      },
+    });
   }
 
   /** Changes the record as it is now. */
