@@ -308,22 +308,6 @@ describe('a node whose label terway-config names a ConfigMap', () => {
     expect(await trunkOf(name)).toMatchObject(ofSpecial);
   });
 
-  test('an eni-config that leaves addresses to Terway’s control plane is refused while it runs; trunks stay', async () => {
-    const before = await addNode();
-    const trunk = await operator.trunkOf(before.name);
-    await writeEniConf('eni-config', { ...base, ipam_type: 'crd' });
-    try {
-      const { name } = await addNode();
-      await nodeSays(
-        name,
-        'TrunkReady=False ConfigError: ConfigMap kube-system/eni-config, key eni_conf: ipam_type: crd is not supported',
-      );
-      expect(await operator.trunkOf(before.name)).toBe(trunk);
-    } finally {
-      await writeEniConf('eni-config', base);
-    }
-  });
-
   test('gets the trunk that the cloud has refused once the configuration is corrected', async () => {
     await writeEniConf('special', { ...special, security_group: 'sg-bp1nowhere' });
     const { name } = await addNode(SPECIAL);

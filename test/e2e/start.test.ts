@@ -241,22 +241,6 @@ test('#60: the cloud’s refusal of the credentials reaches the PodNetworking', 
   }
 });
 
-test('a cluster whose shared ENIs get their addresses from Terway’s control plane is refused in one line', async () => {
-  const path = '/api/v1/namespaces/kube-system/configmaps/eni-config';
-  const { data } = z.object({ data: z.object({ eni_conf: z.string() }) }).parse(await lab.api.get(path));
-  const conf = z.record(z.string(), z.unknown()).parse(JSON.parse(data.eni_conf));
-  await lab.api.patch(path, 'merge', { data: { eni_conf: JSON.stringify({ ...conf, ipam_type: 'crd' }) } });
-  try {
-    const process = await start({ config: { ...CONFIG, healthzBindAddress: '0', endpoints: endpointsOf(lab) } });
-    expect(await process.exited()).toBe('exit code 2');
-    expect((await process.output()).trimEnd().split('\n').at(-1)).toMatch(
-      /^terway-controlplane: ConfigMap kube-system\/eni-config, key eni_conf: ipam_type: crd is not supported, .* keep Terway’s control plane/,
-    );
-  } finally {
-    await lab.api.patch(path, 'merge', { data });
-  }
-});
-
 function endpointsOf({ endpoint }: ControlPlaneLab) {
   return { ecs: `http://${endpoint}`, vpc: `http://${endpoint}` };
 }
