@@ -3,7 +3,6 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
-import * as z from 'zod';
 import { pollUntil } from '../../tools/machine/poll.ts';
 import { chooseFreePorts } from '../../tools/machine/ports.ts';
 import { sharedCluster } from '../cluster/shared.ts';

@@ -12,7 +12,7 @@ import type { Informers } from '../../cluster/informers.ts';
 import { nodeView } from '../../cluster/node-view.ts';
 import type { Pod } from '../../cluster/resources.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
-import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
+import type { TerwayNode } from '../../crds/node.ts';
 import { saysDeleted } from '../../crds/node-runtime.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
@@ -270,14 +270,4 @@ export class PoolController {
 function holdersIn({ networkInterfaces = {} }: PoolStatus): Set<string> {
   const addresses = Object.values(networkInterfaces).flatMap((eni) => addressesOf(eni));
   return new Set(addresses.flatMap(({ podUID = '' }) => (podUID === '' ? [] : [podUID])));
-}
-
-/** One ENI of a node's pool, or one that is to be made. */
-export interface PoolSubject {
-  /** Of the driver. */
-  id: string;
-  nodeName: string;
-  eniId: string;
-  eni: NodeEni | undefined;
-  intent: PoolIntent | undefined;
 }

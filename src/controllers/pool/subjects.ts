@@ -8,7 +8,6 @@ import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { EniDecision, EniDriver, Outcome } from '../eni/driver.ts';
 import { poolOwner } from '../owners.ts';
-import type { PoolSubject } from './controller.ts';
 import type { PoolWriter } from './writer.ts';
 
 /** While something stands in the way that only a person can change. */
@@ -22,6 +21,16 @@ export interface PoolSubjectsContext {
   observer: EniObserver;
   capacity: Omit<Capacity, 'nowMs'>;
   informers: Pick<Informers, 'nodes'>;
+}
+
+/** One ENI of a node's pool, or one that is to be made. */
+export interface PoolSubject {
+  /** Of the driver. */
+  id: string;
+  nodeName: string;
+  eniId: string;
+  eni: NodeEni | undefined;
+  intent: PoolIntent | undefined;
 }
 
 /** Carries out what the record of a node says about each ENI of its pool. The driver makes the calls (eni/driver.ts). */
