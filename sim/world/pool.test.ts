@@ -56,3 +56,33 @@ test('pods of a node get addresses of its ENIs, and give them back', async () =>
   expect(held).toHaveLength(1);
   expect(made.violations()).toEqual([]);
 });
+
+/** More pods than the trunk has addresses for, so that there is an ENI of the pool; all have addresses. */
+async function crowded(): Promise<World> {
+  const made = await cluster({ max_pool_size: 5, min_pool_size: 0 });
+  const pods = Array.from({ length: 35 }, (_, at) => `p${at}`);
+  const uids = pods.map((name) => made.createPod({ name, nodeName: 'node-1', networking: 'none' }).metadata.uid);
+  const has = (uid: string) => addresses(made).get(uid)?.length === 1;
+  await made.until('all have addresses', () => uids.every(has), 60_000);
+  return made;
+}
+
+const ofPool = (made: World) => made.state().cloud.enis.filter(({ type }) => type === 'Secondary');
+
+test('the ENIs of a node that leaves are released before its record goes', async () => {
+  const made = await crowded();
+  expect(ofPool(made)).toHaveLength(1);
+  made.deleteNode('node-1');
+  await made.until('the record is gone', () => made.state().nodes.length === 0, 3 * 60_000);
+  expect(made.state().cloud.enis.filter(({ type }) => type !== 'Primary')).toEqual([]);
+});
+
+test('a node that leaves while an ENI is being made leaves none behind', async () => {
+  const made = await cluster({ max_pool_size: 5, min_pool_size: 0 });
+  const pods = Array.from({ length: 35 }, (_, at) => `p${at}`);
+  for (const name of pods) made.createPod({ name, nodeName: 'node-1', networking: 'none' });
+  await made.until('it is asked for', () => made.state().nodes.some(({ status }) => status?.poolIntents?.length), 5000);
+  made.deleteNode('node-1');
+  await made.until('the record is gone', () => made.state().nodes.length === 0, 5 * 60_000);
+  expect(made.state().cloud.enis.filter(({ type }) => type !== 'Primary')).toEqual([]);
+});

@@ -11,6 +11,7 @@ function scene() {
   const handlers: StoreHandler<ConfigMap>[] = [];
   let reads = 0;
   const configs = new EniConfigs({
+    centralizedIpam: false,
     informers: {
       configMaps: {
         get: () => {

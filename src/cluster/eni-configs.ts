@@ -46,20 +46,26 @@ export class EniConfigs {
   readonly #informers: EniConfigSources;
   readonly #allowed: readonly string[];
   readonly #log: Pick<Log, 'warn'>;
+  readonly #centralizedIpam: boolean;
   #cluster: ParsedEniConfig = NO_CLUSTER_CONFIG;
   readonly #named = new Map<string, Named>();
   /** ConfigMaps with unknown keys that were already reported. */
   readonly #reported = new Set<string>();
 
-  /** @param options.allowed names of the ConfigMaps that node labels may name; their informer watches these. */
+  /**
+   * @param options.allowed names of the ConfigMaps that node labels may name; their informer watches these.
+   * @param options.centralizedIpam ordinary pods get their addresses from the control plane, whatever `eni-config` says.
+   */
   constructor(options: {
     informers: EniConfigSources;
     allowed: readonly string[];
+    centralizedIpam: boolean;
     log: Pick<Log, 'warn'>;
   }) {
     this.#informers = options.informers;
     this.#allowed = options.allowed;
     this.#log = options.log;
+    this.#centralizedIpam = options.centralizedIpam;
     const parse = () => this.#parse();
     options.informers.configMaps.addHandler({ onAdd: parse, onUpdate: parse, onDelete: parse });
     parse();
@@ -68,6 +74,11 @@ export class EniConfigs {
   /** The configuration for nodes without a label. */
   get ofCluster(): ParsedEniConfig {
     return this.#cluster;
+  }
+
+  /** Whether ordinary pods get their addresses from the control plane. As Terway's daemon, which reads this from the cluster's ConfigMap alone. */
+  get isCentral(): boolean {
+    return this.#centralizedIpam || ('config' in this.#cluster && this.#cluster.config.isCentral);
   }
 
   /** The configuration of a node; for an unknown node, that of the cluster. */

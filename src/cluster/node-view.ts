@@ -39,8 +39,7 @@ export function nodeView(core: CoreNode | undefined, node: TerwayNode | undefine
   if (core === undefined || node?.spec.nodeMetadata === undefined) return undefined;
   // It is being deleted, or belongs to an earlier instance of this name: nothing new may be attached there.
   if (node.metadata.deletionTimestamp !== undefined) return undefined;
-  const found = nodeIdentity(core);
-  if ('identity' in found && found.identity.instanceId !== node.spec.nodeMetadata.instanceID) return undefined;
+  if (hasLeft(core, node)) return undefined;
   // Where we manage the trunk, the annotation only repeats an older state of the record.
   const isOurs = node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT] !== undefined;
   const trunkEniId = attachedTrunk(node) ?? (isOurs ? undefined : core.metadata.annotations?.[ANNOTATION_TRUNK_ON]);
@@ -53,4 +52,11 @@ export function nodeView(core: CoreNode | undefined, node: TerwayNode | undefine
     memberLimit: node.spec.nodeCap?.memberAdapterLimit ?? 0,
     ...(trunkEniId === undefined || trunkEniId === '' ? {} : { trunkEniId }),
   };
+}
+
+/** Whether the instance of a Node CR is the cluster's no more: its node is gone, or another instance has the name. */
+export function hasLeft(core: CoreNode | undefined, node: TerwayNode): boolean {
+  if (core === undefined) return true;
+  const found = nodeIdentity(core);
+  return 'identity' in found && found.identity.instanceId !== node.spec.nodeMetadata?.instanceID;
 }

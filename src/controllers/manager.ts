@@ -47,8 +47,6 @@ export interface ManagerOptions {
   vpcId: string;
   /** Whether nodes get trunk ENIs. */
   enableTrunk: boolean | 'always';
-  /** The control plane gives ordinary pods their addresses, whatever `eni-config` says. */
-  centralizedIpam: boolean;
   /** Whether pod ENIs also get an IPv6 address. */
   withIpv6: boolean;
   networkingRecheckMs: number;

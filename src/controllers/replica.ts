@@ -81,7 +81,12 @@ export class Replica {
         log.warn({ kind, err: errorMessage(error) }, 'watch interrupted');
       },
     });
-    this.eniConfigs = new EniConfigs({ informers: this.informers, allowed: config.nodeConfigMaps, log });
+    this.eniConfigs = new EniConfigs({
+      informers: this.informers,
+      allowed: config.nodeConfigMaps,
+      centralizedIpam: config.centralizedIPAM,
+      log,
+    });
     this.#recorder = new EventRecorder({
       client,
       clock,
@@ -183,7 +188,6 @@ export class Replica {
         clusterId: cluster.clusterID,
         vpcId: cluster.vpcID,
         enableTrunk: config.enableTrunk,
-        centralizedIpam: config.centralizedIPAM,
         withIpv6: config.ipStack !== 'ipv4',
         networkingRecheckMs: config.podNetworkingRecheck,
         releaseConfirmationMs: config.releaseConfirmation,

@@ -36,6 +36,8 @@ export interface PoolEniView {
   instanceId: string;
   observation: EniObservation | undefined;
   operation: Operation | undefined;
+  /** Since when the ENI is to be released because its node is gone, epoch milliseconds. */
+  leavingSinceMs?: number | undefined;
 }
 
 /** The API's bound for one call. */
@@ -48,17 +50,17 @@ const MOST_RETURNED = 10;
  * @param nowMs epoch milliseconds.
  */
 export function nextPoolEniStep(view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
-  const { eni, intent, operation } = view;
-  if (eni?.status !== 'InUse') return untilInUse(view, clusterId, nowMs);
+  const { eni, intent, operation, leavingSinceMs } = view;
+  if (eni?.status !== 'InUse' || leavingSinceMs !== undefined) return onItsWay(view, clusterId, nowMs);
   if (operation?.state === 'running') return { do: 'waitForCall' };
   if (intent !== undefined) return nextAssignment(eni, intent, view, nowMs);
   return nextReturn(eni, view, nowMs);
 }
 
 /** An ENI on its way, in either direction. */
-function untilInUse(view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
-  const { eni, intent, nodeName, instanceId, observation, operation } = view;
-  const goal = eni?.status === 'Deleting' ? 'release' : 'bind';
+function onItsWay(view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
+  const { eni, intent, nodeName, instanceId, observation, operation, leavingSinceMs } = view;
+  const goal = eni?.status === 'Deleting' || leavingSinceMs !== undefined ? 'release' : 'bind';
   const step = nextInterfaceStep(
     goal,
     {
@@ -74,6 +76,7 @@ function untilInUse(view: PoolEniView, clusterId: string, nowMs: number): PoolEn
       target: { nodeName, instanceID: instanceId },
       ...(observation === undefined ? {} : { observation }),
       ...(operation === undefined ? {} : { operation }),
+      ...(leavingSinceMs === undefined ? {} : { goalSinceMs: leavingSinceMs }),
     },
     clusterId,
     nowMs,

@@ -66,7 +66,12 @@ class Owners {
 
   addNode(node: TerwayNode): void {
     const owner = `Node ${node.metadata.name}`;
-    for (const id of Object.keys(node.status?.networkInterfaces ?? {})) this.#ids.set(id, owner);
+    const { networkInterfaces = {}, poolIntents = [] } = node.status ?? {};
+    for (const id of Object.keys(networkInterfaces)) this.#ids.set(id, owner);
+    for (const { clientToken, eniID } of poolIntents) {
+      this.#tokens.set(clientToken, owner);
+      if (eniID !== '') this.#ids.set(eniID, owner);
+    }
     const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
     if (intent === undefined) return;
     this.#tokens.set(intent.clientToken, owner);

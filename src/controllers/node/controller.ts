@@ -1,5 +1,6 @@
 import { eniLimitOf, isExclusive } from '../../allocation/node-mode.ts';
 import { reasonOfFailure } from '../../allocation/operation.ts';
+import { holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
 import { parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -7,7 +8,7 @@ import type { Cloud } from '../../cloud/port.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
+import { hasLeft, type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
 import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
 import {
   ANNOTATION_TRUNK_INTENT,
@@ -212,7 +213,7 @@ export class NodeController {
     }
     // The name belongs to another instance now. The old trunk is deleted with its instance or collected.
     const { name } = node.metadata;
-    if (this.#trunks.unattached(node) !== undefined) {
+    if (this.#trunks.unattached(node) !== undefined || this.#poolHolds(node, 'release')) {
       // It is released before the record goes.
       await this.#writer.deleteObject(node, signal);
       return 'again';
@@ -270,6 +271,9 @@ export class NodeController {
    * instance, where the next record finds it; another one is released first.
    */
   async #makeWay(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
+    const core = this.#context.informers.coreNodes.store.get(node.metadata.name);
+    // The pool wakes this node when it has ended what it had begun.
+    if (this.#poolHolds(node, hasLeft(core, node) ? 'release' : 'keep')) return { requeueAfterMs: LEAVING_RECHECK_MS };
     const intent = this.#trunks.unattached(node);
     if (intent === undefined) return this.#released(node, signal);
     return this.#trunks.execute({ goal: 'release', node, identity: releasedIdentity(node), intent, signal });
@@ -286,11 +290,17 @@ export class NodeController {
       return 'again';
     }
     if (!(finalizers ?? []).includes(FINALIZER_NODE)) return {};
+    if (this.#poolHolds(node, 'release')) return { requeueAfterMs: LEAVING_RECHECK_MS };
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
     if (intent === undefined) return this.#released(node, signal);
     // The last pod to go wakes this node.
     if (this.#trunks.isInUse(node, intent)) return { requeueAfterMs: LEAVING_RECHECK_MS };
     return this.#trunks.execute({ goal: 'release', node, identity: releasedIdentity(node), intent, signal });
+  }
+
+  #poolHolds(node: TerwayNode, end: PoolEnd): boolean {
+    const isShared = this.#context.eniConfigs.isCentral && !isExclusive(node.metadata.labels);
+    return isShared && holdsRecord(node.status ?? {}, end);
   }
 
   async #released(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {

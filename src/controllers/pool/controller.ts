@@ -1,15 +1,17 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import type { Capacity } from '../../allocation/plan.ts';
+import { holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
 import { recordNews } from '../../allocation/pool/news.ts';
 import { daemonSpec } from '../../allocation/pool/node-spec.ts';
 import { type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
+import { release } from '../../allocation/pool/release.ts';
 import { poolRules } from '../../allocation/pool/rules.ts';
 import { addressesOf } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { nodeView } from '../../cluster/node-view.ts';
+import { hasLeft, nodeView } from '../../cluster/node-view.ts';
 import type { Pod } from '../../cluster/resources.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
@@ -45,11 +47,10 @@ export type PoolContext = PoolPodsContext & {
   observer: EniObserver;
   /** Slots and addresses; each plan adds `nowMs`. */
   capacity: Omit<Capacity, 'nowMs'>;
-  /** The control plane gives ordinary pods their addresses, whatever `eni-config` says. */
-  centralizedIpam: boolean;
   /** Ends with the term. */
   signal: AbortSignal;
   wakePool: (nodeName: string) => void;
+  wakeNode: (name: string) => void;
   informers: Pick<
     Informers,
     'pods' | 'namespaces' | 'podNetworkings' | 'podEnis' | 'nodes' | 'coreNodes' | 'nodeRuntimes' | 'configMaps'
@@ -113,10 +114,14 @@ export class PoolController {
   }
 
   async #visit(name: string, signal: AbortSignal): Promise<'again' | ReconcileResult> {
-    const { informers, clock, capacity } = this.#context;
+    const { informers, clock, capacity, eniConfigs } = this.#context;
     const node = informers.nodes.store.get(name);
-    const view = nodeView(informers.coreNodes.store.get(name), node);
-    if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !this.#isCentral()) {
+    const core = informers.coreNodes.store.get(name);
+    if (node?.metadata.deletionTimestamp !== undefined && !isExclusive(node.metadata.labels) && eniConfigs.isCentral) {
+      return this.#leave(node, hasLeft(core, node) ? 'release' : 'keep', signal);
+    }
+    const view = nodeView(core, node);
+    if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !eniConfigs.isCentral) {
       this.#memory.delete(name);
       return { isGone: node === undefined };
     }
@@ -147,10 +152,28 @@ export class PoolController {
     return this.#perform(written, plan, asked, signal);
   }
 
-  #isCentral(): boolean {
-    const { centralizedIpam, eniConfigs } = this.#context;
-    // As Terway's daemon, which reads this key from the cluster's ConfigMap alone.
-    return centralizedIpam || ('config' in eniConfigs.ofCluster && eniConfigs.ofCluster.config.isCentral);
+  /** The record goes. It stays until what was asked for is recorded or given up, and the ENIs of a node that is gone are released. */
+  async #leave(node: TerwayNode, end: PoolEnd, signal: AbortSignal): Promise<'again' | ReconcileResult> {
+    const { name } = node.metadata;
+    this.#memory.delete(name);
+    const { status: known, consumed } = this.#withNews(node);
+    // A node that is gone tells of no sandbox any more.
+    const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
+    if (end === 'release') release(draft, poolPods(this.#context, name, holdersIn(known)), () => true);
+    const written = await this.#writer.status(node, known, signal);
+    for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
+    if (!holdsRecord(written.status ?? {}, end)) {
+      this.#context.wakeNode(name);
+      return {};
+    }
+    const delays: number[] = [];
+    for (const subject of this.#subjects.of(written)) {
+      if (end === 'keep' && subject.intent === undefined) continue;
+      const outcome = await this.#subjects.perform(subject, false, signal);
+      if (outcome === 'again') return 'again';
+      if (outcome.requeueAfterMs !== undefined) delays.push(outcome.requeueAfterMs);
+    }
+    return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
   }
 
   /**

@@ -1,8 +1,11 @@
 import { ownershipTags } from '../../allocation/identity.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { nextPoolEniStep, type PoolEniStep, type PoolNews } from '../../allocation/pool/eni-step.ts';
+import { isReleasable } from '../../allocation/pool/leaving.ts';
+import { addressesOf, isBound } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
+import { hasLeft } from '../../cluster/node-view.ts';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -20,7 +23,7 @@ export interface PoolSubjectsContext {
   log: Log;
   observer: EniObserver;
   capacity: Omit<Capacity, 'nowMs'>;
-  informers: Pick<Informers, 'nodes'>;
+  informers: Pick<Informers, 'nodes' | 'coreNodes'>;
 }
 
 /** One ENI of a node's pool, or one that is to be made. */
@@ -31,6 +34,8 @@ export interface PoolSubject {
   eniId: string;
   eni: NodeEni | undefined;
   intent: PoolIntent | undefined;
+  /** Since when it is to be released because its node is gone, epoch milliseconds. */
+  leavingSinceMs: number | undefined;
 }
 
 /** Carries out what the record of a node says about each ENI of its pool. The driver makes the calls (eni/driver.ts). */
@@ -43,23 +48,37 @@ export class PoolSubjects {
     this.#writer = writer;
   }
 
-  /** ENIs of the pool, and those that are to be made. The trunk is the node controller's until it is attached. */
-  of({ metadata: { name: nodeName }, status }: TerwayNode): PoolSubject[] {
-    const { networkInterfaces = {}, poolIntents = [] } = status ?? {};
-    const enis = Object.values(networkInterfaces).filter(
-      ({ networkInterfaceType, status: state }) => networkInterfaceType !== 'Trunk' || state === 'InUse',
-    );
-    const known = enis.map((eni) =>
-      subjectOf(
-        nodeName,
-        eni,
-        poolIntents.find(({ eniID }) => eniID === eni.id),
-      ),
-    );
-    const unborn = poolIntents
-      .filter(({ eniID }) => eniID === '')
-      .map((intent) => subjectOf(nodeName, undefined, intent));
+  /**
+   * ENIs of the pool, and those that are to be made. The trunk is the node controller's until it is attached, and while the node leaves.
+   */
+  of(node: TerwayNode): PoolSubject[] {
+    const { networkInterfaces = {}, poolIntents = [] } = node.status ?? {};
+    const leavingSinceMs = this.#leavingSinceMs(node);
+    const subject = (eni: NodeEni | undefined, intent: PoolIntent | undefined): PoolSubject => {
+      const eniId = eni?.id ?? '';
+      const id = `pool/${eniId === '' ? intent?.clientToken : eniId}`;
+      return { id, nodeName: node.metadata.name, eniId, eni, intent, leavingSinceMs };
+    };
+    const known = Object.values(networkInterfaces)
+      .filter((eni) =>
+        leavingSinceMs === undefined
+          ? eni.networkInterfaceType !== 'Trunk' || eni.status === 'InUse'
+          : isReleasable(eni),
+      )
+      .map((eni) =>
+        subject(
+          eni,
+          poolIntents.find(({ eniID }) => eniID === eni.id),
+        ),
+      );
+    const unborn = poolIntents.filter(({ eniID }) => eniID === '').map((intent) => subject(undefined, intent));
     return [...known, ...unborn];
+  }
+
+  #leavingSinceMs(node: TerwayNode): number | undefined {
+    const { name, deletionTimestamp } = node.metadata;
+    if (deletionTimestamp === undefined) return undefined;
+    return hasLeft(this.#context.informers.coreNodes.store.get(name), node) ? Date.parse(deletionTimestamp) : undefined;
   }
 
   /** What the record of the ENI does not show yet. */
@@ -71,6 +90,9 @@ export class PoolSubjects {
   /** One step. @param isAwaited pods wait for addresses. @throws KubeApiError, TransportError */
   async perform(subject: PoolSubject, isAwaited: boolean, signal: AbortSignal): Promise<Outcome> {
     const { driver, clock } = this.#context;
+    const isReleased = subject.eni?.status === 'Deleting' || subject.leavingSinceMs !== undefined;
+    // The last of its pods to go wakes the node.
+    if (isReleased && subject.eni !== undefined && addressesOf(subject.eni).some(isBound)) return {};
     const decision = this.#decide(subject, isAwaited);
     // News is recorded by the next look, together with what follows from it.
     if (decision === undefined) return 'again';
@@ -89,9 +111,7 @@ export class PoolSubjects {
         const vSwitchId = subject.intent?.vSwitchID ?? '';
         if (avoidVSwitch) this.#context.capacity.vSwitches.block(vSwitchId, clock.now());
         return this.#change(subject, signal, (status) => {
-          status.poolIntents = (status.poolIntents ?? []).filter(
-            ({ clientToken }) => clientToken !== subject.intent?.clientToken,
-          );
+          dropIntent(status, subject.intent);
           if (eniId !== '') delete status.networkInterfaces?.[eniId];
         });
       },
@@ -102,11 +122,13 @@ export class PoolSubjects {
         return Promise.resolve({ requeueAfterMs: BLOCKED_RECHECK_MS });
       },
       done: async () => {
-        if (subject.eni?.status !== 'Deleting') return {};
-        this.#context.capacity.vSwitches.released(subject.eni.vSwitchID ?? '');
+        const { eni, intent, leavingSinceMs } = subject;
+        if (eni?.status !== 'Deleting' && leavingSinceMs === undefined) return {};
+        this.#context.capacity.vSwitches.released(eni?.vSwitchID ?? intent?.vSwitchID ?? '');
         driver.forget(id, eniId);
         return this.#change(subject, signal, (status) => {
           delete status.networkInterfaces?.[eniId];
+          dropIntent(status, intent);
         });
       },
     });
@@ -126,12 +148,16 @@ export class PoolSubjects {
     return 'again';
   }
 
-  #stepOf({ eni, intent, nodeName, eniId, id }: PoolSubject): PoolEniStep | undefined {
+  #stepOf({ eni, intent, nodeName, eniId, id, leavingSinceMs }: PoolSubject): PoolEniStep | undefined {
     const { informers, observer, driver, clusterId, clock } = this.#context;
     const instanceId = informers.nodes.store.get(nodeName)?.spec.nodeMetadata?.instanceID;
     if (instanceId === undefined) return undefined;
     return nextPoolEniStep(
-      { eni, intent, nodeName, instanceId, observation: observer.latest(eniId), operation: driver.operation(id) },
+      {
+        ...{ eni, intent, nodeName, instanceId, leavingSinceMs },
+        observation: observer.latest(eniId),
+        operation: driver.operation(id),
+      },
       clusterId,
       clock.now(),
     );
@@ -144,7 +170,10 @@ export class PoolSubjects {
     if (step === undefined || isNews(step)) return undefined;
     const { intent, nodeName, eni } = subject;
     const node = informers.nodes.store.get(nodeName);
-    const isRelease = eni?.status === 'Deleting' || (intent === undefined && eni?.status === 'InUse');
+    const isRelease =
+      subject.leavingSinceMs !== undefined ||
+      eni?.status === 'Deleting' ||
+      (intent === undefined && eni?.status === 'InUse');
     return {
       step,
       callClass: isRelease ? 'release' : isAwaited ? 'pod' : 'repair',
@@ -164,9 +193,8 @@ export class PoolSubjects {
   }
 }
 
-function subjectOf(nodeName: string, eni: NodeEni | undefined, intent: PoolIntent | undefined): PoolSubject {
-  const eniId = eni?.id ?? '';
-  return { id: `pool/${eniId === '' ? intent?.clientToken : eniId}`, nodeName, eniId, eni, intent };
+function dropIntent(status: NonNullable<TerwayNode['status']>, intent: PoolIntent | undefined): void {
+  status.poolIntents = (status.poolIntents ?? []).filter(({ clientToken }) => clientToken !== intent?.clientToken);
 }
 
 function isNews(step: PoolEniStep): step is PoolNews {
