@@ -15,3 +15,13 @@ export function isReleasable({ networkInterfaceType, networkInterfaceTrafficMode
 export function holdsRecord({ networkInterfaces = {}, poolIntents = [] }: PoolStatus, end: PoolEnd): boolean {
   return poolIntents.length > 0 || (end === 'release' && Object.values(networkInterfaces).some(isReleasable));
 }
+
+/** Drops intents of addresses for an ENI that somebody else releases, such as the trunk: they go with it. Changes the status in place. */
+export function dropMoot(status: PoolStatus): void {
+  const { networkInterfaces = {}, poolIntents = [] } = status;
+  const isOpen = ({ eniID }: { eniID: string }) => {
+    const eni = networkInterfaces[eniID];
+    return eni === undefined || isReleasable(eni);
+  };
+  status.poolIntents = poolIntents.filter(isOpen);
+}

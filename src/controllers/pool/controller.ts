@@ -1,6 +1,6 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
+import { dropMoot, holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
 import { recordNews } from '../../allocation/pool/news.ts';
 import { daemonSpec } from '../../allocation/pool/node-spec.ts';
 import { type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
@@ -157,9 +157,12 @@ export class PoolController {
     const { name } = node.metadata;
     this.#memory.delete(name);
     const { status: known, consumed } = this.#withNews(node);
-    // A node that is gone tells of no sandbox any more.
-    const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
-    if (end === 'release') release(draft, poolPods(this.#context, name, holdersIn(known)), () => true);
+    if (end === 'release') {
+      dropMoot(known);
+      const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
+      // A node that is gone tells of no sandbox any more.
+      release(draft, poolPods(this.#context, name, holdersIn(known)), () => true);
+    }
     const written = await this.#writer.status(node, known, signal);
     for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
     if (!holdsRecord(written.status ?? {}, end)) {
