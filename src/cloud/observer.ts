@@ -2,7 +2,7 @@ import type { Eni, EniObservation } from '../ecs/eni.ts';
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CALL_CLASSES, type CallClass } from './call-line.ts';
-import type { Cloud } from './port.ts';
+import type { CloudReads } from './port.ts';
 import type { ReadLeave } from './quota.ts';
 
 /** The transition that the cloud is expected to finish; `read` only asks for the current state. */
@@ -80,7 +80,7 @@ interface Watched {
  * the owners.
  */
 export class EniObserver {
-  readonly #cloud: Cloud;
+  readonly #cloud: CloudReads;
   readonly #clock: Clock;
   readonly #wake: (owner: string) => void;
   readonly #onError: (message: string) => void;
@@ -99,7 +99,7 @@ export class EniObserver {
 
   /** @param options.wake is called with the owner on news of one of its ENIs. */
   constructor(options: {
-    cloud: Cloud;
+    cloud: CloudReads;
     clock: Clock;
     wake: (owner: string) => void;
     onError: (message: string) => void;

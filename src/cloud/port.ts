@@ -1,6 +1,6 @@
 /**
  * The Alibaba Cloud operations that the control plane needs, in domain terms. The adapters on the official SDKs
- * implement it; code above `src/cloud` sees no SDK request or response.
+ * implement them; code above `src/cloud` sees no SDK request or response.
  *
  * Every method throws a `CloudError` (errors.ts), or the reason of its signal when that aborts. Without a turn, a
  * method waits for quota before it sends the request.
@@ -60,17 +60,8 @@ export interface Receipt {
   requestId: string;
 }
 
-export interface Cloud {
-  /** Returns the created ENI, `Available`. Synchronous in the cloud. */
-  createEni(request: CreateEniRequest, leave: CallLeave): Promise<Receipt & { eni: Eni }>;
-  /** Starts the attach; the ENI is `Attaching` on return and `InUse` later. */
-  attachEni(request: AttachEniRequest, leave: CallLeave): Promise<Receipt>;
-  /** Starts the detach. Succeeds if the ENI or instance no longer exists. */
-  detachEni(request: DetachEniRequest, leave: CallLeave): Promise<Receipt>;
-  /** Starts the deletion. Succeeds if the ENI no longer exists. */
-  deleteEni(eniId: string, leave: CallLeave): Promise<Receipt>;
-  /** Replaces the security groups of an ENI in any state but Deleting. Synchronous; takes effect after a short delay. */
-  modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], leave: CallLeave): Promise<Receipt>;
+/** What changes nothing in the cloud. */
+export interface CloudReads {
   /**
    * Reads all pages; ids that do not exist are missing from the result.
    *
@@ -83,3 +74,19 @@ export interface Cloud {
   describeVSwitches(filter: { ids?: string[]; vpcId?: string }, leave: ReadLeave): Promise<VSwitch[]>;
   describeSecurityGroups(ids: string[], leave: ReadLeave): Promise<SecurityGroup[]>;
 }
+
+/** What changes the cloud. Only `EniDriver` calls it (`make check`), so that its rules hold for every change. */
+export interface CloudChanges {
+  /** Returns the created ENI, `Available`. Synchronous in the cloud. */
+  createEni(request: CreateEniRequest, leave: CallLeave): Promise<Receipt & { eni: Eni }>;
+  /** Starts the attach; the ENI is `Attaching` on return and `InUse` later. */
+  attachEni(request: AttachEniRequest, leave: CallLeave): Promise<Receipt>;
+  /** Starts the detach. Succeeds if the ENI or instance no longer exists. */
+  detachEni(request: DetachEniRequest, leave: CallLeave): Promise<Receipt>;
+  /** Starts the deletion. Succeeds if the ENI no longer exists. */
+  deleteEni(eniId: string, leave: CallLeave): Promise<Receipt>;
+  /** Replaces the security groups of an ENI in any state but Deleting. Synchronous; takes effect after a short delay. */
+  modifyEniSecurityGroups(eniId: string, securityGroupIds: string[], leave: CallLeave): Promise<Receipt>;
+}
+
+export type Cloud = CloudReads & CloudChanges;

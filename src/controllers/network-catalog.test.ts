@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { VSwitchPool } from '../allocation/vswitch-pool.ts';
-import type { Cloud } from '../cloud/port.ts';
+import type { CloudReads } from '../cloud/port.ts';
 import { QuotaScheduler } from '../cloud/quota.ts';
 import { MemoryCloud } from '../cloud/test-support/memory-cloud.ts';
 import type { VSwitch } from '../ecs/vpc.ts';
@@ -26,7 +26,7 @@ function scene() {
   const calls: string[] = [];
   const failures: Error[] = [];
   const existing = [vSwitch('vsw-sound'), vSwitch('vsw-elsewhere', 'vpc-2')];
-  const cloud: Cloud = Object.assign(new MemoryCloud(clock), {
+  const cloud: CloudReads = Object.assign(new MemoryCloud(clock), {
     describeVSwitches: async (filter: { ids?: string[]; vpcId?: string }) => {
       // Like the real API, it accepts one id at a time.
       const all = filter.vpcId === undefined ? 'all of the region' : 'all of the VPC';

@@ -1,5 +1,5 @@
 import type { VSwitchPool } from '../allocation/vswitch-pool.ts';
-import type { Cloud } from '../cloud/port.ts';
+import type { CloudReads } from '../cloud/port.ts';
 import type { SecurityGroup, VSwitch } from '../ecs/vpc.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
@@ -33,7 +33,7 @@ interface Known<T> {
  * shared. Feeds the pool of free addresses.
  */
 export class NetworkCatalog {
-  readonly #cloud: Cloud;
+  readonly #cloud: CloudReads;
   readonly #clock: Clock;
   readonly #vpcId: string;
   readonly #pool: VSwitchPool;
@@ -46,7 +46,7 @@ export class NetworkCatalog {
   #running: Promise<void> = Promise.resolve();
   #problem: string | undefined;
 
-  constructor(options: { cloud: Cloud; clock: Clock; vpcId: string; pool: VSwitchPool }) {
+  constructor(options: { cloud: CloudReads; clock: Clock; vpcId: string; pool: VSwitchPool }) {
     this.#cloud = options.cloud;
     this.#clock = options.clock;
     this.#vpcId = options.vpcId;

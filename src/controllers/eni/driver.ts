@@ -2,7 +2,7 @@ import type { InterfaceStep } from '../../allocation/interface-step.ts';
 import type { Operation, OperationKind } from '../../allocation/operation.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
-import type { Cloud, CreateEniRequest } from '../../cloud/port.ts';
+import type { CloudChanges, CreateEniRequest } from '../../cloud/port.ts';
 import type { QuotaScheduler, Turn } from '../../cloud/quota.ts';
 import type { AttachTarget } from '../../crds/pod-eni.ts';
 import type { Eni } from '../../ecs/eni.ts';
@@ -63,7 +63,7 @@ export interface EniHandler {
  * when it is sent (I3).
  */
 export class EniDriver {
-  readonly #cloud: Cloud;
+  readonly #cloud: CloudChanges;
   readonly #observer: EniObserver;
   readonly #clock: Clock;
   readonly #quota: QuotaScheduler;
@@ -71,7 +71,7 @@ export class EniDriver {
   readonly #calls: PendingCalls;
 
   constructor(options: {
-    cloud: Cloud;
+    cloud: CloudChanges;
     quota: QuotaScheduler;
     observer: EniObserver;
     search: EniSearch;

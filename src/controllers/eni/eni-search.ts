@@ -1,7 +1,7 @@
 import { attemptTags } from '../../allocation/identity.ts';
 import { CALL_CLASSES, type CallClass, isBefore, type Place } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
-import type { Cloud, DescribedEnis, EniFilter } from '../../cloud/port.ts';
+import type { CloudReads, DescribedEnis, EniFilter } from '../../cloud/port.ts';
 import type { QuotaScheduler, ReadLeave, Turn, TurnRequest } from '../../cloud/quota.ts';
 import { TAG_ATTEMPT, TAG_CLUSTER } from '../../crds/names.ts';
 import type { Eni } from '../../ecs/eni.ts';
@@ -49,7 +49,7 @@ interface Asked {
  * answer is valid only for questions asked before its request was sent.
  */
 export class EniSearch {
-  readonly #cloud: Cloud;
+  readonly #cloud: CloudReads;
   readonly #quota: QuotaScheduler;
   readonly #clock: Clock;
   readonly #clusterId: string;
@@ -65,7 +65,7 @@ export class EniSearch {
 
   /** @param options.signal ends every search, when the lease is lost or the process stops. */
   constructor(options: {
-    cloud: Cloud;
+    cloud: CloudReads;
     quota: QuotaScheduler;
     clock: Clock;
     clusterId: string;
