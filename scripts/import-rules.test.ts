@@ -106,7 +106,7 @@ test.each([
 
 test('the driver may change the cloud, and whoever is wired may hold it; others may read', async () => {
   await plant('src/controllers/eni/driver.ts', "import type { CloudChanges } from '../../cloud/port.ts';\n");
-  await plant('src/controllers/manager.ts', "import type { Cloud } from '../cloud/port.ts';\n");
+  await plant('src/controllers/term.ts', "import type { Cloud } from '../cloud/port.ts';\n");
   await plant('src/cloud/fence.ts', "import type { Cloud } from './port.ts';\n");
   await plant('src/controllers/x.ts', "import type { CloudReads, EniFilter } from '../cloud/port.ts';\n");
   expect(await importViolations(root)).toEqual([]);

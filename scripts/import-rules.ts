@@ -133,7 +133,7 @@ const CHANGES_CLOUD: readonly { found: RegExp; only: readonly string[] }[] = [
     only: [
       ...['src/cloud/', 'src/controllers/eni/driver.ts'],
       // They hand it to the driver.
-      ...['src/cli/connect-cloud.ts', 'src/controllers/replica.ts', 'src/controllers/manager.ts'],
+      ...['src/cli/connect-cloud.ts', 'src/controllers/replica.ts', 'src/controllers/term.ts'],
     ],
   },
 ];

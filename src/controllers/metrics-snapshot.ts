@@ -6,11 +6,11 @@ import type { QuotaScheduler } from '../cloud/quota.ts';
 import type { Informers } from '../cluster/informers.ts';
 import { storeAges } from '../cluster/informers.ts';
 import { KubeApiError, TransportError } from '../kube/errors.ts';
-import type { WorkQueue } from '../kube/workqueue.ts';
 import type { LeaderState, ReplicaState } from '../telemetry/state.ts';
 import type { Collector } from './collector/collector.ts';
 import type { PendingPods } from './pending-pods.ts';
 import type { PodStarts } from './pod-starts.ts';
+import type { Queues } from './queues.ts';
 
 /** Metrics of every replica. Reads memory only. */
 export function replicaState(informers: Informers, quota: QuotaScheduler): ReplicaState {
@@ -31,22 +31,23 @@ export interface LeaderSources {
   starts: Pick<PodStarts, 'oldestMs'>;
   escaped: ReadonlySet<string>;
   capacity: Pick<Capacity, 'vSwitches'>;
-  stats: Pick<PodNetworkingStats, 'of'>;
+  news: { readonly stats: Pick<PodNetworkingStats, 'of'> };
   collector: Pick<Collector, 'latest'>;
-  queues: Readonly<Record<string, WorkQueue>>;
+  queues: Pick<Queues, 'byController'>;
   /** Whoever keeps entries for objects and calls in progress. */
   holders: Readonly<Record<string, { readonly size: number }>>;
 }
 
 /** Metrics of a leader. Reads memory only, and does not scan the stores of pods or PodENIs. */
 export function leaderState(sources: LeaderSources): LeaderState {
-  const { informers, observer, pendingPods, starts, escaped, capacity, stats, collector, queues, holders } = sources;
+  const { informers, observer, pendingPods, starts, escaped, capacity, news, collector, holders } = sources;
+  const queues = Object.entries(sources.queues.byController());
   const round = collector.latest;
   const networkings = informers.podNetworkings.store
     .list()
     .map((networking) => {
       const { name } = networking.metadata;
-      const { pods, reserved } = stats.of(name);
+      const { pods, reserved } = news.stats.of(name);
       return {
         name,
         reserved,
@@ -58,7 +59,7 @@ export function leaderState(sources: LeaderSources): LeaderState {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const vSwitchIds = new Set(networkings.flatMap((networking) => networking.vSwitchIds));
   return {
-    queues: Object.entries(queues).map(([controller, queue]) => ({
+    queues: queues.map(([controller, queue]) => ({
       controller,
       depth: queue.depth,
       oldestWaitMs: queue.oldestWaitMs(),
@@ -73,7 +74,7 @@ export function leaderState(sources: LeaderSources): LeaderState {
         : { found: round.orphans, held: round.orphans - round.released, braked: round.braked },
     held: Object.fromEntries([
       ...Object.entries(holders).map(([holder, { size }]) => [holder, size]),
-      ...Object.entries(queues).map(([controller, { size }]) => [`queue-${controller}`, size]),
+      ...queues.map(([controller, { size }]) => [`queue-${controller}`, size]),
     ]),
     networkings,
     vSwitches: [...vSwitchIds].flatMap((id) => {
