@@ -1,4 +1,5 @@
 import type { Eni, EniObservation } from '../ecs/eni.ts';
+import { onAbort } from '../util/abort.ts';
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CALL_CLASSES, type CallClass } from './call-line.ts';
@@ -337,17 +338,13 @@ export class EniObserver {
   }
 
   async #rest(ms: number, signal: AbortSignal, deaf = false): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const finish = () => {
-        this.#rouse = undefined;
-        timer?.cancel();
-        signal.removeEventListener('abort', finish);
-        resolve();
-      };
-      const timer = Number.isFinite(ms) ? this.#clock.schedule(ms, finish) : undefined;
-      signal.addEventListener('abort', finish, { once: true });
-      if (!deaf) this.#rouse = finish;
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = Number.isFinite(ms) ? this.#clock.schedule(ms, resolve) : undefined;
+    using _aborting = onAbort(signal, resolve);
+    if (!deaf) this.#rouse = resolve;
+    await promise;
+    this.#rouse = undefined;
+    timer?.cancel();
   }
 }
 

@@ -1,3 +1,4 @@
+import { onAbort } from '../util/abort.ts';
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { type CallClass, CallLine, type Place, type Waiter } from './call-line.ts';
 import { LearntLimit } from './learnt-limit.ts';
@@ -146,20 +147,19 @@ export class QuotaScheduler {
     signal.throwIfAborted();
     const window = this.#window(api);
     const { promise, resolve, reject } = Promise.withResolvers<Turn>();
-    const onAbort = () => {
-      window.line.remove(waiter);
-      if (window.line.size === 0) this.#unplan(window);
-      reject(signal.reason);
-    };
     const waiter: TurnWaiter = {
       callClass,
       place: place ?? this.newPlace(),
       resolve: (turn) => {
-        signal.removeEventListener('abort', onAbort);
+        aborting.cancel();
         resolve(turn);
       },
     };
-    signal.addEventListener('abort', onAbort, { once: true });
+    const aborting = onAbort(signal, () => {
+      window.line.remove(waiter);
+      if (window.line.size === 0) this.#unplan(window);
+      reject(signal.reason);
+    });
     window.line.add(waiter);
     // Must not overtake waiters whose timer has not fired yet.
     this.#release(window);

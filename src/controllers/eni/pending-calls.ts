@@ -3,6 +3,7 @@ import type { CallClass, Place } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { QuotaScheduler, TurnRequest } from '../../cloud/quota.ts';
 import type { Eni } from '../../ecs/eni.ts';
+import { onAbort } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
 
@@ -108,7 +109,7 @@ export class PendingCalls {
     this.#startedMs = options.clock.now();
     this.#signal = options.signal;
     this.#wake = options.wake;
-    options.signal.addEventListener('abort', () => this.#abortAll(), { once: true });
+    onAbort(options.signal, () => this.#abortAll());
   }
 
   /** Entries held for subjects. */
