@@ -18,6 +18,7 @@ const BLOCK_MS = 15_000;
  * owner feeds it.
  */
 export class VSwitchPool {
+  /** The vSwitches of the VPC: the owner removes those that the cloud no longer has. */
   readonly #entries = new Map<string, { facts: VSwitch; free: number; blockedUntilMs: number }>();
 
   /** Takes over described counts; they supersede reservations made in the meantime. */

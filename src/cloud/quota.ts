@@ -108,6 +108,7 @@ export class QuotaScheduler {
   readonly #clock: Clock;
   #limits: Record<string, number>;
   #share: number;
+  /** By API. */
   readonly #windows = new Map<string, Window>();
   /** A minute of which others may have used part. */
   #sharedMinute: number | undefined;
@@ -164,6 +165,11 @@ export class QuotaScheduler {
     // Must not overtake waiters whose timer has not fired yet.
     this.#release(window);
     return promise;
+  }
+
+  /** Calls that wait for a turn. */
+  get size(): number {
+    return [...this.#windows.values()].reduce((sum, { line }) => sum + line.size, 0);
   }
 
   /** A place for a call that may have to wait again. @param sinceMs since when its subject has waited. */

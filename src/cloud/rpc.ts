@@ -66,6 +66,7 @@ export class RpcContext {
   readonly regionId: string;
   readonly onCall: (report: CallReport) => void;
   #free = CONCURRENT_CALLS;
+  /** Each has a turn, so the quota of a few minutes bounds them. */
   readonly #queue: (() => void)[] = [];
 
   constructor(options: {

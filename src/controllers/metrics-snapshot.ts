@@ -4,7 +4,7 @@ import { CloudError } from '../cloud/errors.ts';
 import type { EniObserver } from '../cloud/observer.ts';
 import type { QuotaScheduler } from '../cloud/quota.ts';
 import type { Informers } from '../cluster/informers.ts';
-import { storeAges } from '../cluster/informers.ts';
+import { storeAges, unreadableObjects } from '../cluster/informers.ts';
 import { KubeApiError, TransportError } from '../kube/errors.ts';
 import type { LeaderState, ReplicaState } from '../telemetry/state.ts';
 import type { Collector } from './collector/collector.ts';
@@ -25,7 +25,7 @@ export function replicaState(informers: Informers, quota: QuotaScheduler): Repli
 
 /** The parts of a term that metrics read. */
 export interface LeaderSources {
-  informers: Pick<Informers, 'podNetworkings'>;
+  informers: Informers;
   observer: Pick<EniObserver, 'inFlight'>;
   pendingPods: Pick<PendingPods, 'unserved' | 'counts'>;
   starts: Pick<PodStarts, 'oldestMs'>;
@@ -75,6 +75,7 @@ export function leaderState(sources: LeaderSources): LeaderState {
     held: Object.fromEntries([
       ...Object.entries(holders).map(([holder, { size }]) => [holder, size]),
       ...queues.map(([controller, { size }]) => [`queue-${controller}`, size]),
+      ['unreadable-objects', unreadableObjects(informers)],
     ]),
     networkings,
     vSwitches: [...vSwitchIds].flatMap((id) => {

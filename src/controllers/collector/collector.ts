@@ -71,6 +71,11 @@ export class Collector {
     this.#options = options;
   }
 
+  /** Orphans of the last round. */
+  get size(): number {
+    return this.#orphansBefore.size;
+  }
+
   /** Runs rounds until the signal aborts. */
   async run(): Promise<void> {
     const { clock, random, log, signal } = this.#context;

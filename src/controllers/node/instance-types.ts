@@ -10,6 +10,7 @@ const MAX_AGE_MS = 60 * 60_000;
 export class InstanceTypeCatalog {
   readonly #cloud: CloudReads;
   readonly #clock: Clock;
+  /** Types that the cloud knows and a node had, some hundred at most; others are forgotten. */
   readonly #known = new Map<string, { atMs: number; cap: Promise<NodeCap | undefined> }>();
 
   constructor(options: { cloud: CloudReads; clock: Clock }) {
