@@ -92,6 +92,8 @@ export class Bounds {
     const { kube, cloud } = this.#world;
     this.#seeded.users.removePods();
     await this.#until(() => isEmpty(this.#world, [PODENIS, NETWORKINTERFACES]), EMPTY_MS);
+    await this.#after(AFTERWARDS_MS);
+    const inAgents = this.#heldByAgents();
     this.#seeded.removeNodes();
     await this.#until(() => isEmpty(this.#world, [NODES]), EMPTY_MS);
     this.#seeded.users.removeNetworkings();
@@ -101,7 +103,7 @@ export class Bounds {
       kube.objects(resource).map(({ metadata }) => `left: ${resource} ${metadata.name}`),
     );
     const enis = cloud.enis().map(({ id, status }) => `left: ${id} (${status})`);
-    return [...objects, ...enis, ...this.#held()];
+    return [...objects, ...enis, ...this.#held(), ...inAgents];
   }
 
   /** What the probe waits for. */
@@ -113,10 +115,13 @@ export class Bounds {
 
   /** Entries in the memory of the leader. */
   #held(): string[] {
-    return this.#world.replicas.flatMap(({ name, leaderState }) =>
-      Object.entries(leaderState?.held ?? {})
-        .filter(([, count]) => count > 0)
-        .map(([holder, count]) => `memory: ${name} still holds ${count} entries in ${holder}`),
+    return this.#world.replicas.flatMap(({ name, leaderState }) => stillHeld(name, leaderState?.held ?? {}));
+  }
+
+  /** Entries in the memory of the agents. */
+  #heldByAgents(): string[] {
+    return [...this.#world.machines.values()].flatMap(({ agent }) =>
+      agent === undefined ? [] : stillHeld(agent.name, agent.held),
     );
   }
 
@@ -149,6 +154,12 @@ export class Bounds {
   async #after(ms: number): Promise<void> {
     await this.#pass(this.#world.clock.monotonicMs() + ms);
   }
+}
+
+function stillHeld(name: string, held: Readonly<Record<string, number>>): string[] {
+  return Object.entries(held)
+    .filter(([, count]) => count > 0)
+    .map(([holder, count]) => `memory: ${name} still holds ${count} entries in ${holder}`);
 }
 
 function isEmpty({ kube }: World, resources: readonly string[]): boolean {
