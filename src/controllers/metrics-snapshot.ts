@@ -80,10 +80,10 @@ export function leaderState(sources: LeaderSources): LeaderState {
     networkings,
     vSwitches: [...vSwitchIds].flatMap((id) => {
       const free = capacity.vSwitches.free(id);
-      const facts = capacity.vSwitches.get(id);
-      if (free === undefined || facts === undefined) return [];
+      const vSwitch = capacity.vSwitches.get(id);
+      if (free === undefined || vSwitch === undefined) return [];
       const reserved = networkings.reduce((sum, networking) => sum + (networking.reserved.get(id) ?? 0), 0);
-      return [{ id, zone: facts.zoneId, free: Math.max(0, free), reserved }];
+      return [{ id, zone: vSwitch.zoneId, free: Math.max(0, free), reserved }];
     }),
   };
 }
