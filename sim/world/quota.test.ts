@@ -146,7 +146,6 @@ test('a NetworkInterface whose ENI cannot be detached retries with growing back-
     world.remove(PODENIS, `default/${name}`);
   }
   await world.run(10 * 60_000);
-  console.log(detaches.length, reads.length);
   // Each after 1, 2, 4, … 60 s.
   expect(detaches.length).toBeGreaterThanOrEqual(names.length * 10);
   expect(detaches.length).toBeLessThanOrEqual(names.length * 16);
