@@ -119,3 +119,9 @@ export type Act =
   | { kind: 'restore-backup'; ageMs: number; isBumped: boolean; forMs: number; copiesMs: number }
   | NodeAct
   | OutsideAct;
+
+export interface Step {
+  /** Since the start of the workload. */
+  atMs: number;
+  act: Act;
+}

@@ -1,5 +1,6 @@
+import type { Step } from './acts.ts';
 import { Bounds } from './bounds.ts';
-import type { FaultKind, Plan, Step } from './plan.ts';
+import type { FaultKind, Plan } from './plan.ts';
 import { SeededWorld } from './seeded-world.ts';
 import { Witness } from './witness.ts';
 

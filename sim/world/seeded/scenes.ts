@@ -1,7 +1,6 @@
 import { type Random, seededRandom } from '../../../src/util/random.ts';
-import type { Networking } from './acts.ts';
+import type { Networking, Step } from './acts.ts';
 import { pick, span, whole } from './draw.ts';
-import type { Step } from './plan.ts';
 
 /** Who can take part in a scene. */
 interface Cast {
