@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import { ANNOTATION_POD_UID } from '../../src/crds/names.ts';
 import type { ApiCall } from '../kube/faults.ts';
 import { FaultScript } from './script.ts';
 import { PODENIS, World, type WorldOptions } from './world.ts';
@@ -76,6 +77,32 @@ test('a fixed address moves before the releases that wait', async () => {
   expect(world.violations()).toEqual([]);
 });
 
+test('a release has its turn while addresses move without end', async () => {
+  const limits = { DetachNetworkInterface: 20, DescribeNetworkInterfaces: 800 };
+  const world = await cluster(1, { config: { rateLimit: limits } });
+  const fixed = { nodeName: 'node-1', networking: 'fixed', ownerKind: 'StatefulSet' };
+  const movers = Array.from({ length: 40 }, (_, at) => `db-${at}`);
+  for (const name of [...movers, 'leaver']) world.createPod({ name, ...fixed });
+  await world.until('all are bound', () => world.countOf('Bind') === 41, 60_000);
+  const move = (names: readonly string[]) => {
+    for (const name of names) {
+      world.deletePod(`default/${name}`, 0);
+      world.createPod({ name, ...fixed });
+    }
+  };
+  move(movers.slice(0, 20));
+  await world.run(1000);
+  world.deletePod('default/leaver', 0);
+  await world.run(1000);
+  move(movers.slice(20));
+  const isReserved = () => world.podEni('default/leaver')?.status?.phase === 'Unbind';
+  for (let seconds = 0; seconds < 130 && !isReserved(); seconds += 1) {
+    move(movers.filter((name) => world.isBound(`default/${name}`) && isLastPod(world, name)));
+    await world.run(1000);
+  }
+  expect(isReserved()).toBe(true);
+});
+
 test('pods that wait for quota are served by age, however long the API server took for their records', async () => {
   const script = new FaultScript();
   const world = await cluster(5, {
@@ -151,3 +178,9 @@ test('a NetworkInterface whose ENI cannot be detached retries with growing back-
   expect(detaches.length).toBeLessThanOrEqual(names.length * 16);
   expect(reads.length).toBeLessThan(5 * detaches.length);
 });
+
+/** Whether a PodENI is that of the pod that has its name now. */
+function isLastPod(world: World, name: string): boolean {
+  const uid = world.kube.peek('pods', { namespace: 'default', name })?.metadata.uid;
+  return world.podEni(`default/${name}`)?.metadata.annotations?.[ANNOTATION_POD_UID] === uid;
+}

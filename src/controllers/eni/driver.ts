@@ -148,7 +148,7 @@ export class EniDriver {
           }),
         );
       case 'observe':
-        // A call whose turn has come waits for this and keeps its place.
+        // A call whose turn has come waits for this and keeps its turn.
         this.#observer.expect(eniId, 'read', owner, callClass);
         return {};
       case 'waitForCall':

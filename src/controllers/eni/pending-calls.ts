@@ -52,8 +52,8 @@ export interface WantedCall<T extends Leave> {
 }
 
 /**
- * What to do at a turn: the call as decided now; `notYet` when something must be known first, which keeps the place in
- * line; undefined when no call is wanted any more.
+ * What to do at a turn: the call as decided now; `notYet` when something must be known first, for which the turn is
+ * held a while; undefined when no call is wanted any more.
  */
 export type AtTurn<T> =
   | { eniId: string; send: (leave: { signal: AbortSignal; turn: T }) => Promise<CallResult> }
@@ -74,7 +74,12 @@ interface Waiting {
   callClass: CallClass;
   place: Place;
   abort: AbortController;
+  /** While a turn is held: what had to be known first is known. */
+  decideAgain?: () => void;
 }
+
+/** For how long a turn is held for a call that needs an observation first. The others in line wait meanwhile. */
+const HOLD_MS = 5000;
 
 /**
  * Cloud calls that run outside the workers. A call waits for its turn and is decided again when it comes; until then it
@@ -150,7 +155,10 @@ export class PendingCalls {
     const { id, kind, callClass } = wanted;
     if (this.#signal.aborted || this.#operations.get(id)?.state === 'running') return false;
     const before = this.#waiting.get(id);
-    if (before?.kind === kind && before.callClass === callClass) return false;
+    if (before?.kind === kind && before.callClass === callClass) {
+      before.decideAgain?.();
+      return false;
+    }
     const kept = before ?? this.#kept.get(id);
     const place = kept?.kind === kind ? kept.place : undefined;
     this.withdraw(id);
@@ -168,12 +176,19 @@ export class PendingCalls {
     const request = { api: API_OF_CALL[kind], callClass, place: waiting.place };
     const turn = await wanted.turn(request, waiting.abort.signal).catch(() => undefined);
     if (turn === undefined) return;
-    if (this.#waiting.get(id) !== waiting) {
+    const isWanted = () => this.#waiting.get(id) === waiting;
+    let decided = isWanted() ? atTurn() : undefined;
+    if (decided === 'notYet') {
+      this.#wake(owner);
+      // Given back, the turn would go to whoever is ready first, and a call of a low class might never be.
+      await this.#hold(waiting);
+      if (isWanted()) decided = atTurn();
+    }
+    if (!isWanted()) {
       turn.giveBack();
       return;
     }
     this.#waiting.delete(id);
-    const decided = atTurn();
     if (decided === undefined || decided === 'notYet') {
       turn.giveBack();
       if (decided === 'notYet') this.#kept.set(id, { kind, place: waiting.place });
@@ -228,6 +243,17 @@ export class PendingCalls {
       // In case the call was refused before it was sent.
       turn.giveBack();
     }
+  }
+
+  /** Until the call is wanted again, or not any more, or for {@link HOLD_MS}. */
+  async #hold(waiting: Waiting): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const end = () => resolve();
+    const timer = this.#clock.schedule(HOLD_MS, end);
+    waiting.abort.signal.addEventListener('abort', end, { once: true });
+    waiting.decideAgain = end;
+    await promise;
+    timer.cancel();
   }
 
   #unansweredOf(id: string): { unansweredMs?: number } {
