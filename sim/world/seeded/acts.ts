@@ -73,7 +73,9 @@ export type OutsideAct =
   /** All pods and PodENIs are deleted. */
   | { kind: 'empty-namespace' }
   /** The wall clock of a replica's machine jumps back. */
-  | { kind: 'shift-clock'; replica: number; ms: number };
+  | { kind: 'shift-clock'; replica: number; ms: number }
+  /** Every machine stands still, as when their host is paused; then what had arrived is read before a timer ends anything. */
+  | { kind: 'suspend'; forMs: number };
 
 /** What happens to nodes that have a node agent. On other nodes it does nothing. */
 export type NodeAct =
