@@ -248,10 +248,9 @@ export class PendingCalls {
   /** Until the call is wanted again, or not any more, or for {@link HOLD_MS}. */
   async #hold(waiting: Waiting): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const end = () => resolve();
-    const timer = this.#clock.schedule(HOLD_MS, end);
-    waiting.abort.signal.addEventListener('abort', end, { once: true });
-    waiting.decideAgain = end;
+    const timer = this.#clock.schedule(HOLD_MS, resolve);
+    using _aborting = onAbort(waiting.abort.signal, resolve);
+    waiting.decideAgain = resolve;
     await promise;
     timer.cancel();
   }
