@@ -4,8 +4,8 @@ import { stringify } from 'yaml';
 import * as z from 'zod';
 import { startVpcSwitch } from '../sim/vpc/vpc-switch.ts';
 import { type FloodKind, floodCommand } from '../src/datapath/test-support/floods.ts';
-import type { CommandResult } from '../test/cluster/access.ts';
 import { type Cluster, startCluster } from '../test/cluster/cluster.ts';
+import type { CommandResult } from '../test/cluster/command.ts';
 import { type RealNode, startRealNode } from '../test/cluster/real-nodes/real-node.ts';
 import {
   ControlPlaneLab,

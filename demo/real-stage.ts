@@ -1,7 +1,7 @@
 import { relative } from 'node:path';
 import * as z from 'zod';
 import type { VpcSwitch } from '../sim/vpc/vpc-switch.ts';
-import type { CommandResult } from '../test/cluster/access.ts';
+import type { CommandResult } from '../test/cluster/command.ts';
 import { VPC, type Zone } from '../test/harness/lab.ts';
 import { type LabPart, NodeLab, type WiredNode } from '../test/harness/node-lab.ts';
 import { ensureCoreDns } from '../tools/programs/coredns.ts';

@@ -302,6 +302,19 @@ describe('docs/design/weak-spots.md', () => {
   });
 });
 
+test('docs/design/invariants.md names tests that are there', async () => {
+  const [, section = ''] = pageAt('docs/design/invariants.md').prose.split('\n## What once broke\n');
+  const tests = [...section.matchAll(/`([\w./-]+\.test\.ts)`: (.+?) *(?=<br>|\|)/g)];
+  expect(tests.length).toBeGreaterThan(30);
+  for (const [, path = '', title = ''] of tests) {
+    const text = await readFile(join(root, path), 'utf8');
+    expect(
+      [`('${title}',`, `("${title}",`].some((call) => text.includes(call)),
+      `${path}: ${title}`,
+    ).toBe(true);
+  }
+});
+
 describe('examples to copy are valid:', () => {
   const yamlBlocks = () =>
     everyPage().flatMap(({ path, blocks }) =>

@@ -30,7 +30,7 @@ test('a tree that follows the rules has no violation', async () => {
 
 test.each([
   ['src/allocation/plan.ts', "import { CloudError } from '../cloud/errors.ts';\n", 'src/cloud/errors.ts'],
-  ['src/ecs/eni.ts', "import type { Cloud } from '../cloud/port.ts';\n", 'src/cloud/port.ts'],
+  ['src/ecs/eni.ts', "import type { CloudReads } from '../cloud/port.ts';\n", 'src/cloud/port.ts'],
   ['src/kube/client.ts', "import {\n  a,\n  b,\n} from '../crds/names.ts';\n", 'src/crds/names.ts'],
   ['src/cloud/rpc.ts', "export { x } from '../kube/client.ts';\n", 'src/kube/client.ts'],
   ['src/cloud/lazy.ts', "const m = await import('../controllers/manager.ts');\n", 'src/controllers/manager.ts'],
@@ -87,6 +87,28 @@ test('ports, executables and types may use the machine', async () => {
   await plant('src/kube/transport.ts', "import type { ClientHttp2Stream } from 'node:http2';\n");
   await plant('src/cli/tool.ts', "import { readFile } from 'node:fs/promises';\nexport const clock = systemClock;\n");
   await plant('src/datapath/probe.ts', "import { readFile } from 'node:fs/promises';\n");
+  expect(await importViolations(root)).toEqual([]);
+});
+
+test.each([
+  ['src/controllers/node/controller.ts', "import type { Cloud } from '../../cloud/port.ts';"],
+  [
+    'src/controllers/collector/collector.ts',
+    "import type {\n  CloudChanges,\n  EniFilter,\n} from '../../cloud/port.ts';",
+  ],
+  ['src/controllers/events.ts', "import { AlibabaCloud } from '../cloud/alibaba-cloud.ts';"],
+  ['src/controllers/node/writer.ts', 'await options.cloud.detachEni(request, leave);'],
+  ['src/controllers/manager.ts', 'await options.cloud.deleteEni(eniId, leave);'],
+])('another way to change the cloud planted in %s is found', async (file, line) => {
+  await plant(file, `${line}\n`);
+  expect(await importViolations(root)).toEqual([expect.stringContaining(`${file}: can change the cloud`)]);
+});
+
+test('the driver may change the cloud, and whoever is wired may hold it; others may read', async () => {
+  await plant('src/controllers/eni/driver.ts', "import type { CloudChanges } from '../../cloud/port.ts';\n");
+  await plant('src/controllers/term.ts', "import type { Cloud } from '../cloud/port.ts';\n");
+  await plant('src/cloud/fence.ts', "import type { Cloud } from './port.ts';\n");
+  await plant('src/controllers/x.ts', "import type { CloudReads, EniFilter } from '../cloud/port.ts';\n");
   expect(await importViolations(root)).toEqual([]);
 });
 

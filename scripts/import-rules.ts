@@ -121,6 +121,23 @@ const PORTS = [
 const MACHINE =
   /(?:^|\n)import (?!type\b)[^;'"]*?from\s*['"](node:(?:fs|fs\/promises|net|dgram|dns|dns\/promises|tls|http|https|http2|os|child_process|worker_threads|cluster|readline)|@alicloud\/(?:credentials|openapi-core))['"]/g;
 
+/** Only the driver of ENIs makes changes in the cloud; these are the ways to make one, and the only places that may use them. */
+const CHANGES_CLOUD: readonly { found: RegExp; only: readonly string[] }[] = [
+  {
+    found: /\.(?:createEni|attachEni|detachEni|deleteEni|modifyEniSecurityGroups|(?:un)?assignIpv[46])\b/,
+    only: ['src/cloud/', 'src/controllers/eni/driver.ts'],
+  },
+  {
+    found:
+      /(?:^|\n)(?:import|export)\b[^;]*?\b(?:Cloud|CloudChanges|AlibabaCloud)\b[^;]*?from\s*['"][^'"]*\bcloud\/(?:port|alibaba-cloud)\.ts['"]/,
+    only: [
+      ...['src/cloud/', 'src/controllers/eni/driver.ts'],
+      // They hand it to the driver.
+      ...['src/cli/connect-cloud.ts', 'src/controllers/replica.ts', 'src/controllers/term.ts'],
+    ],
+  },
+];
+
 const IMPORT =
   /(?:^|\n)\s*(?:import|export)\b[^'"`;]*?from\s*['"](\.[^'"]+)['"]|\bimport\s*\(\s*['"](\.[^'"]+)['"]|(?:^|\n)\s*import\s+['"](\.[^'"]+)['"]/g;
 
@@ -134,7 +151,12 @@ export async function importViolations(root: string): Promise<string[]> {
   for (const top of ['src', 'sim', 'tools', 'scripts', 'test', 'demo', 'bench']) {
     for (const { path, text } of await sourceFiles(root, top)) {
       const file = relative(root, path).split(sep).join('/');
-      violations.push(...forbiddenImports(root, path, file, text), ...ambientUse(file, text), ...keptWhole(file, text));
+      violations.push(
+        ...forbiddenImports(root, path, file, text),
+        ...ambientUse(file, text),
+        ...cloudChanges(file, text),
+        ...keptWhole(file, text),
+      );
     }
   }
   return violations;
@@ -192,6 +214,14 @@ function ambientUse(file: string, text: string): string[] {
     ([, module]) => `${file}: imports ${module}, but is not among the files that may reach the machine`,
   );
   return [...uses, ...modules];
+}
+
+function cloudChanges(file: string, text: string): string[] {
+  if (topOf(file) !== 'src' || isTest(file)) return [];
+  const rules = CHANGES_CLOUD.filter(({ only }) => !only.some((place) => file === place || isBelow(file, place)));
+  return rules.some(({ found }) => found.test(text))
+    ? [`${file}: can change the cloud; take CloudReads, and leave changes to src/controllers/eni/driver.ts`]
+    : [];
 }
 
 /** @param place a folder with a trailing slash, or a file */

@@ -26,6 +26,7 @@ export function metricsPage(): string {
     ready: () => false,
     waiting: () => 0,
     sandboxes: () => 0,
+    held: () => ({}),
     podDeviations: () => [],
     verdicts: () => Promise.reject(new Error('there is no data path')),
   });

@@ -43,6 +43,13 @@ test('files that import each other are found, also when it is a type and over se
   ]);
 });
 
+test('files outside src, too', async () => {
+  await plant({ 'sim/world/a.ts': "import './b.ts';\n", 'sim/world/b.ts': "import type { A } from './a.ts';\n" });
+  expect(await shapeViolations(root)).toEqual([
+    'import cycle of files: sim/world/a.ts imports sim/world/b.ts imports sim/world/a.ts',
+  ]);
+});
+
 test('folders that import each other are found where no file does', async () => {
   await plant({
     'src/kube/a.ts': "import { x } from '../util/x.ts';\n",

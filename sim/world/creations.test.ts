@@ -79,11 +79,8 @@ test('a mirror whose removal was not answered leaves nothing in memory', async (
   expect(world.replicas[0]?.leaderState?.held['cloud-calls']).toBe(0);
 });
 
-/** Somebody deletes the pod and removes its PodENI, finalizer and all, so that the mirror has to release the ENI. */
+/** Somebody deletes the pod and removes its PodENI by force, so that the mirror has to release the ENI. */
 function removeByHand(world: World): void {
   world.deletePod('default/a', 0);
-  const target = { resource: PODENIS, namespace: 'default', name: 'a', subresource: '' };
-  const caller = { actor: 'user', nowMs: world.clock.now() };
-  world.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
-  world.kube.delete(target, {}, caller);
+  world.remove(PODENIS, 'default/a');
 }

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import type { CloudCall } from './cloud-link.ts';
-import { World } from './world.ts';
+import { PODENIS, World } from './world.ts';
 
 let world: World | undefined;
 
@@ -82,16 +82,17 @@ test('a lease that is lost while the new leader lists ends the term, not the pro
   expect(failure).toBeUndefined();
 });
 
-/** Two replicas and a node. The one that does not lead hears nothing any more. */
-async function withDeafCandidate() {
+/** Two replicas and a node. The one that does not lead hears nothing any more of any resource, or of one. */
+async function withDeafCandidate({ instanceType, resource }: { instanceType?: string; resource?: string } = {}) {
   const made = new World();
   world = made;
   const leader = made.startReplica();
-  const { name, instanceId } = made.addNode();
+  const { name, instanceId } = made.addNode(instanceType);
   await made.until('the trunk', () => made.trunkOf(name) !== undefined, 60_000);
   const candidate = made.startReplica();
   await made.run(1000);
-  for (const watch of candidate.transport.watches) watch.freeze();
+  for (const watch of candidate.transport.watches)
+    if (resource === undefined || watch.call.resource === resource) watch.freeze();
   return { made, leader, candidate, name, instanceId };
 }
 
@@ -119,4 +120,28 @@ test('a new leader whose store still shows a node that is gone releases its trun
   leader.kill();
   await made.until('the record is gone', () => made.state().nodes.length === 0, 5 * 60_000);
   expect(made.violations()).toEqual([]);
+});
+
+test('a new leader whose store does not show the PodENIs of a node gives no slot twice', async () => {
+  const { made, leader, candidate, name } = await withDeafCandidate({
+    instanceType: 'ecs.u1-c1m4.xlarge',
+    resource: PODENIS,
+  });
+  // It stands first in the stores, and gets its node last.
+  made.createPod({ name: 'late', nodeName: '' });
+  for (const pod of ['a', 'b', 'c']) made.createPod({ name: pod, nodeName: name });
+  await made.until('all slots are taken', () => made.countOf('Bind') === 3, 60_000);
+  leader.kill();
+  made.kube.bind({ namespace: 'default', name: 'late' }, name, { actor: 'scheduler', nowMs: made.clock.now() });
+  let records = 0;
+  made.kube.subscribe(() => {
+    records = Math.max(records, made.podEnis().length);
+  });
+  await made.run(5 * 60_000);
+  expect(candidate.term).toBeDefined();
+  expect(records).toBe(3);
+  made.deletePod('default/b');
+  await made.until('the next has the slot', () => made.isBound('default/late'), 60_000);
+  await made.run(10_000);
+  expect(made.unsettled()).toEqual([]);
 });

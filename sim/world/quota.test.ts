@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
+import { ANNOTATION_POD_UID } from '../../src/crds/names.ts';
 import type { ApiCall } from '../kube/faults.ts';
 import { FaultScript } from './script.ts';
-import { World, type WorldOptions } from './world.ts';
+import { PODENIS, World, type WorldOptions } from './world.ts';
 
 /* The order of calls within a quota, and whether a call is still wanted at its turn. */
 
@@ -49,13 +50,9 @@ test('a PodENI that is removed by force leaves no unrecorded ENI', async () => {
   const names = Array.from({ length: 60 }, (_, at) => `p-${at}`);
   for (const name of names) world.createPod({ name, nodeName: 'node-1' });
   await world.run(10_000);
-  const removedMs = world.clock.now();
   for (const name of names) {
-    const target = { resource: 'podenis.network.alibabacloud.com', namespace: 'default', name, subresource: '' };
-    const caller = { actor: 'user', nowMs: removedMs };
     world.deletePod(`default/${name}`, 0);
-    world.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
-    world.kube.delete(target, {}, caller);
+    world.remove(PODENIS, `default/${name}`);
   }
   await world.run(1000);
   const before = calls(world, 'CreateNetworkInterface').length;
@@ -78,6 +75,32 @@ test('a fixed address moves before the releases that wait', async () => {
   const movedMs = await world.until('moved', () => nodeOf() === 'node-2' && world.isBound('default/db-0'), 10 * 60_000);
   expect(movedMs).toBeLessThan(70_000);
   expect(world.violations()).toEqual([]);
+});
+
+test('a release has its turn while addresses move without end', async () => {
+  const limits = { DetachNetworkInterface: 20, DescribeNetworkInterfaces: 800 };
+  const world = await cluster(1, { config: { rateLimit: limits } });
+  const fixed = { nodeName: 'node-1', networking: 'fixed', ownerKind: 'StatefulSet' };
+  const movers = Array.from({ length: 40 }, (_, at) => `db-${at}`);
+  for (const name of [...movers, 'leaver']) world.createPod({ name, ...fixed });
+  await world.until('all are bound', () => world.countOf('Bind') === 41, 60_000);
+  const move = (names: readonly string[]) => {
+    for (const name of names) {
+      world.deletePod(`default/${name}`, 0);
+      world.createPod({ name, ...fixed });
+    }
+  };
+  move(movers.slice(0, 20));
+  await world.run(1000);
+  world.deletePod('default/leaver', 0);
+  await world.run(1000);
+  move(movers.slice(20));
+  const isReserved = () => world.podEni('default/leaver')?.status?.phase === 'Unbind';
+  for (let seconds = 0; seconds < 130 && !isReserved(); seconds += 1) {
+    move(movers.filter((name) => world.isBound(`default/${name}`) && isLastPod(world, name)));
+    await world.run(1000);
+  }
+  expect(isReserved()).toBe(true);
 });
 
 test('pods that wait for quota are served by age, however long the API server took for their records', async () => {
@@ -121,6 +144,20 @@ test('a limit lower than configured is learnt: few refusals after the first minu
   expect(refused.length / later.length).toBeLessThan(0.02);
 });
 
+test('a process that starts in a minute that another has used leaves it half of the quota', async () => {
+  const world = await cluster(2, { config: { rateLimit: { CreateNetworkInterface: 60 } } });
+  await world.run(2 * 60_000 - (world.clock.now() % 60_000));
+  const fromMs = world.clock.now();
+  for (let at = 0; at < 180; at += 1) world.createPod({ name: `p-${at}`, nodeName: `node-${(at % 2) + 1}` });
+  await world.run(10_000);
+  expect(calls(world, 'CreateNetworkInterface', fromMs)).toHaveLength(60);
+  world.replicas[0]?.kill();
+  world.startReplica();
+  await world.run(49_000);
+  expect(calls(world, 'CreateNetworkInterface', fromMs)).toHaveLength(60 + 30);
+  await world.until('all are bound', () => world.countOf('Bind') === 180, 3 * 60_000);
+});
+
 test('a NetworkInterface whose ENI cannot be detached retries with growing back-off', async () => {
   const script = new FaultScript();
   const world = await cluster(1, { kubeFaults: script.kubeFaults, onCloudCall: script.onCloudCall });
@@ -128,19 +165,22 @@ test('a NetworkInterface whose ENI cannot be detached retries with growing back-
   for (const name of names) world.createPod({ name, nodeName: 'node-1' });
   await world.until('all are bound', () => names.every((name) => world.isBound(`default/${name}`)), 60_000);
   await world.run(10_000);
+  const detaches = script.cloudCalls('DetachNetworkInterface');
   script.cloud('DetachNetworkInterface', { kind: 'refused', code: 'Forbidden.RAM', status: 403 }, 1_000_000);
+  const reads = script.kubeCalls(({ verb }) => verb === 'get');
   for (const name of names) {
-    const target = { resource: 'podenis.network.alibabacloud.com', namespace: 'default', name, subresource: '' };
-    const caller = { actor: 'user', nowMs: world.clock.now() };
     world.deletePod(`default/${name}`, 0);
-    world.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
-    world.kube.delete(target, {}, caller);
+    world.remove(PODENIS, `default/${name}`);
   }
-  let detaches = 0;
-  script.cloud('DetachNetworkInterface', { kind: 'refused', code: 'Forbidden.RAM', status: 403 }, 0, () => {
-    detaches += 1;
-    return false;
-  });
   await world.run(10 * 60_000);
-  expect(detaches).toBeLessThan(200);
+  // Each after 1, 2, 4, … 60 s.
+  expect(detaches.length).toBeGreaterThanOrEqual(names.length * 10);
+  expect(detaches.length).toBeLessThanOrEqual(names.length * 16);
+  expect(reads.length).toBeLessThan(5 * detaches.length);
 });
+
+/** Whether a PodENI is that of the pod that has its name now. */
+function isLastPod(world: World, name: string): boolean {
+  const uid = world.kube.peek('pods', { namespace: 'default', name })?.metadata.uid;
+  return world.podEni(`default/${name}`)?.metadata.annotations?.[ANNOTATION_POD_UID] === uid;
+}

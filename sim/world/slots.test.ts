@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
+import type { ApiCall } from '../kube/faults.ts';
 import { FaultScript } from './script.ts';
-import { INSTANCE_TYPE, World, type WorldOptions } from './world.ts';
+import { INSTANCE_TYPE, PODENIS, World, type WorldOptions } from './world.ts';
 
 /* Slots of a node: which pods have one, which wait, and which are woken. */
 
@@ -124,6 +125,56 @@ test('pods of a lost trunk keep their slots, also from pods that have waited for
   await world.until('they are its members', () => world.unsettled().length === 0, 5 * 60_000);
   expect(['x', 'y', 'z'].every(bound)).toBe(true);
   expect(bound('waits')).toBe(false);
+});
+
+/** Three pods have the slots; a fourth, which has had a fixed address before, waits for one, and a fifth behind it. */
+async function withWaitingReservation(): Promise<World> {
+  const { world, nodeName } = await smallNode();
+  const fixed = { name: 'db-0', nodeName, networking: 'fixed', ownerKind: 'StatefulSet' };
+  world.createPod(fixed);
+  await world.until('bound', () => world.isBound('default/db-0'), 30_000);
+  world.deletePod('default/db-0', 0);
+  await world.until('reserved', () => world.countOf('Unbind') === 1, 30_000);
+  for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });
+  await world.until('all are bound', () => world.countOf('Bind') === 3, 30_000);
+  for (const pod of [fixed, { name: 'late', nodeName }]) {
+    world.createPod(pod);
+    await world.run(1000);
+  }
+  return world;
+}
+
+test.for([409, 500])('a reservation whose new pod is written only after a %d keeps its place', async (status) => {
+  const world = await withWaitingReservation();
+  const isRebind = (call: ApiCall) =>
+    call.verb === 'patch' && call.resource === PODENIS && call.subresource === '' && call.key === 'default/db-0';
+  const rebinds = script.kubeCalls(isRebind);
+  script.kube(isRebind, { kind: 'refused', status });
+  world.deletePod('default/x');
+  await world.until('it has the slot', () => world.isBound('default/db-0'), 60_000);
+  expect(rebinds.length).toBeGreaterThan(1);
+  expect(world.isBound('default/late')).toBe(false);
+  world.deletePod('default/y');
+  await world.until('the next has one', () => world.isBound('default/late'), 60_000);
+  expect(world.violations()).toEqual([]);
+});
+
+test('reservations of pods that have finished have no slots after a restart either', async () => {
+  const { world, nodeName } = await smallNode();
+  for (const name of ['db-0', 'db-1', 'db-2'])
+    world.createPod({ name, nodeName, networking: 'fixed', ownerKind: 'StatefulSet' });
+  await world.until('all are bound', () => world.countOf('Bind') === 3, 30_000);
+  for (const name of ['db-0', 'db-1', 'db-2']) {
+    const target = { resource: 'pods', namespace: 'default', name, subresource: 'status' };
+    const caller = { actor: 'kubelet', nowMs: world.clock.now() };
+    world.kube.patch(target, 'application/merge-patch+json', { status: { phase: 'Succeeded' } }, caller);
+  }
+  await world.until('all are reserved', () => world.countOf('Unbind') === 3, 60_000);
+  world.replicas[0]?.kill();
+  world.startReplica();
+  for (const name of ['x', 'y', 'z']) world.createPod({ name, nodeName });
+  await world.until('the next three are bound', () => world.countOf('Bind') === 3, 60_000);
+  expect(world.countOf('Unbind')).toBe(3);
 });
 
 /** The instance of the node is replaced by a small one, and the control plane does not hear of it for minutes. */

@@ -101,3 +101,25 @@ test.each<[boolean | 'always', boolean | undefined, boolean]>([
   await made.run(30_000);
   expect(made.state().cloud.enis.filter(isTrunk)).toHaveLength(isMade ? 1 : 0);
 });
+
+test('a node that leaves is not asked for again and again while the ENI of its last pod cannot be released', async () => {
+  const script = new FaultScript();
+  const made = new World({
+    config: { leaderElection: false },
+    kubeFaults: script.kubeFaults,
+    onCloudCall: script.onCloudCall,
+  });
+  world = made;
+  const { name } = made.addNode();
+  made.startReplica();
+  await made.until('the trunk is attached', () => made.trunkOf(name) !== undefined, 30_000);
+  made.createPod({ name: 'a', nodeName: name });
+  await made.until('bound', () => made.isBound('default/a'), 30_000);
+  script.cloud('DetachNetworkInterface', { kind: 'refused', code: 'Forbidden.RAM', status: 403 }, 15);
+  const reads = script.kubeCalls(({ verb, resource }) => verb === 'get' && /^nodes/.test(resource));
+  made.deleteNode(name);
+  await made.run(10 * 60_000);
+  expect(made.state().nodes[0]?.metadata.deletionTimestamp).toBeDefined();
+  expect(reads.length).toBeLessThan(20);
+  await made.until('the record is gone', () => made.state().nodes.length === 0, 10 * 60_000);
+});

@@ -5,6 +5,7 @@ import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema } from '../../src/crds/node.ts';
 import { type NodeRuntime, nodeRuntimeSchema } from '../../src/crds/node-runtime.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
+import { splitKey } from '../../src/kube/types.ts';
 import { isRecord } from '../../src/util/json.ts';
 import { type Random, seededRandom } from '../../src/util/random.ts';
 import { VirtualClock } from '../../src/util/test-support/virtual-clock.ts';
@@ -239,6 +240,15 @@ export class World {
       gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds },
       { actor: 'user', nowMs: this.clock.now() },
     );
+  }
+
+  /** Somebody removes an object by force, finalizers and all. */
+  remove(resource: string, key: string): void {
+    const { namespace, name } = splitKey(key);
+    const target = { resource, namespace, name, subresource: '' };
+    const caller = { actor: 'user', nowMs: this.clock.now() };
+    this.kube.patch(target, 'application/merge-patch+json', { metadata: { finalizers: null } }, caller);
+    this.kube.delete(target, {}, caller);
   }
 
   /**

@@ -3,6 +3,7 @@ import { isAlreadyExists, isConflict, isNotFound } from '../kube/errors.ts';
 import { Informer } from '../kube/informer.ts';
 import type { JsonPatchOperation } from '../kube/json-patch.ts';
 import type { HasMetadata, Resource } from '../kube/types.ts';
+import { onAbort } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { jitter, type Random } from '../util/random.ts';
@@ -134,12 +135,10 @@ export class WebhookCertificates {
       waitMs = RETRY_MS;
     }
     const timer = new AbortController();
-    const stop = () => timer.abort(signal.reason);
-    signal.addEventListener('abort', stop, { once: true });
+    using _stopping = onAbort(signal, () => timer.abort(signal.reason));
     // Jitter, so that replicas rarely write the same step at once.
     const delayMs = jitter(random, Math.min(waitMs, LONGEST_WAIT_MS) * 1.1, 0.09) + 1;
     await Promise.race([changed.promise, clock.sleep(delayMs, timer.signal).catch(() => undefined)]);
-    signal.removeEventListener('abort', stop);
     timer.abort();
   }
 

@@ -123,6 +123,7 @@ export class Agent {
       ready: () => this.problem() === undefined,
       waiting: () => this.#waiter.size,
       sandboxes: () => records.all().length,
+      held: () => this.held(),
       podDeviations: () => this.#podDeviations.counts(),
       verdicts: () => datapath.verdicts(),
     });
@@ -135,6 +136,18 @@ export class Agent {
       options.log.error({ record: key, keptAs }, `a record could not be read, and will be rebuilt: ${message}`);
     }
     return new Agent(options, store);
+  }
+
+  /** Entries in memory for sandboxes, pods and work in progress, by who holds them. */
+  held(): Readonly<Record<string, number>> {
+    return {
+      records: this.#records.all().length,
+      'unreadable-records': this.#records.unreadable.size,
+      'waiting-sandboxes': this.#waiter.size,
+      plugin: this.#plugin.size,
+      'pod-queues': this.#queue.size,
+      reports: this.#reporter.size,
+    };
   }
 
   /** Why pods cannot be served; undefined when they can. */

@@ -1,3 +1,4 @@
+import { onAbort } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
 
 /** `node`: only the node's namespace, because something changed there. */
@@ -41,7 +42,7 @@ export class LookLoop {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, look, periodMs } = this.#options;
     const stop = () => this.#changed.resolve();
-    signal.addEventListener('abort', stop, { once: true });
+    using _aborting = onAbort(signal, stop);
     while (!signal.aborted) {
       this.#changed = Promise.withResolvers();
       const nowMs = clock.monotonicMs();
@@ -59,7 +60,6 @@ export class LookLoop {
       else this.#tokens -= 1;
       await look(scope);
     }
-    signal.removeEventListener('abort', stop);
   }
 
   #due(nowMs: number): LookScope | undefined {

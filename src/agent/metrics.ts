@@ -20,6 +20,7 @@ export interface AgentSources {
   ready: () => boolean;
   waiting: () => number;
   sandboxes: () => number;
+  held: () => Readonly<Record<string, number>>;
   podDeviations: () => Iterable<{ labels: { object: string }; value: number }>;
   verdicts: () => Promise<TagVerdicts>;
 }
@@ -36,6 +37,13 @@ export function createAgentMetrics(sources: AgentSources): AgentMetrics {
   single('terway_agent_ready', '1 while pods of this node can be served.', () => (sources.ready() ? 1 : 0));
   single('terway_agent_waiting_sandboxes', 'Sandboxes whose ADD waits for an assignment.', sources.waiting);
   single('terway_agent_sandboxes', 'Sandboxes that have a record on this node.', sources.sandboxes);
+  set.readGauge({
+    name: 'terway_agent_held_entries',
+    help: 'Entries in memory for sandboxes, pods and work in progress; what grows although the number of pods does not is a leak.',
+    labels: { holder: 'parts of the agent, six' },
+    stability: 'ALPHA',
+    read: () => Object.entries(sources.held()).map(([holder, value]) => ({ labels: { holder }, value })),
+  });
   set.readGauge({
     name: 'terway_agent_pod_deviations',
     help: 'What differs inside pods from what ADD made, at the last look at the whole node. It is left as it is.',

@@ -44,6 +44,11 @@ export class CniPlugin {
     this.#options = options;
   }
 
+  /** ADDs that wait, or whose record may not be there yet. */
+  get size(): number {
+    return this.#waiting.size + this.#adding.size;
+  }
+
   /**
    * @returns the JSON for standard output; undefined when there is none
    * @throws CniError

@@ -14,13 +14,17 @@ test('after its end nothing is tried again, so that the process can end', async 
   const model = new KubeModel({ startMs: clock.now() });
   const refuse = { kind: 'refused', status: 403 } as const;
   const transport = new SimulatedTransport({
-    ...{ model, clock, replica: 'agent' },
+    model,
+    clock,
+    replica: 'agent',
     faults: { onRequest: () => refuse },
   });
   const client = new KubeClient({ transport, clock, random });
   const errors: unknown[] = [];
   const reporter = new RuntimeReporter({
-    ...{ client, nodeName: 'node-1', clock },
+    client,
+    nodeName: 'node-1',
+    clock,
     view: { coreNode: new Informer<CoreNode>({ client, clock, random, resource: coreNodeResource }) },
     isUsed: () => false,
     hasSandbox: () => false,

@@ -37,7 +37,10 @@ export class RuntimeReporter {
   readonly #onError: (error: unknown) => void;
   /** Not yet written, by pod uid. */
   readonly #pending = new Map<string, { podId: string; state: SandboxState; atMs: number }>();
-  /** Pods whose latest state is `deleted`, written or not, by uid, with its time. */
+  /**
+   * Pods whose latest state is `deleted`, written or not, by uid, with its time. A write drops those that are older than
+   * KEEP_DELETED_MS, here and in the object.
+   */
   readonly #deleted = new Map<string, { podId: string; atMs: number }>();
   /** Pods whose latest state is another, written or not, by uid. */
   readonly #initial = new Set<string>();
@@ -69,6 +72,11 @@ export class RuntimeReporter {
     this.#hasSandbox = options.hasSandbox;
     this.#hasAddress = options.hasAddress;
     this.#onError = options.onError;
+  }
+
+  /** Pods that are to be reported, or that the object says have a sandbox. */
+  get size(): number {
+    return new Set([...this.#pending.keys(), ...this.#initial]).size;
   }
 
   /**

@@ -1,6 +1,7 @@
 import type { TerwayNode } from '../crds/node.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import type { Store } from '../kube/store.ts';
+import { onAbort } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
 import { type Assignment, assignmentOf } from './assignment.ts';
 import type { AttachmentRequest } from './cni/request.ts';
@@ -75,16 +76,14 @@ export class AssignmentWaiter {
 
   async #changed(key: string, timeoutMs: number, signal: AbortSignal): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const onAbort = () => resolve();
     const waiters = this.#waiting.get(key) ?? new Set();
     this.#waiting.set(key, waiters.add(resolve));
     const timer = this.#clock.schedule(timeoutMs, resolve);
-    signal.addEventListener('abort', onAbort, { once: true });
+    using _aborting = onAbort(signal, resolve);
     try {
       await promise;
     } finally {
       timer.cancel();
-      signal.removeEventListener('abort', onAbort);
       waiters.delete(resolve);
       if (waiters.size === 0) this.#waiting.delete(key);
     }

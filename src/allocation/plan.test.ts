@@ -117,8 +117,8 @@ describe('the plan of a PodENI', () => {
   ] as const)('waits, and reserves nothing, when the %s', (_name, changes, vSwitches, reason, waitsFor) => {
     const in_ = capacity(vSwitches === undefined ? undefined : [...vSwitches]);
     const { trunkEniId, ...rest } = { ...node, ...changes };
-    const facts = changes === undefined ? undefined : { ...rest, ...(trunkEniId === undefined ? {} : { trunkEniId }) };
-    const plan = planPodEni(pod, wanted(), facts, 'node-1', in_);
+    const view = changes === undefined ? undefined : { ...rest, ...(trunkEniId === undefined ? {} : { trunkEniId }) };
+    const plan = planPodEni(pod, wanted(), view, 'node-1', in_);
     expect(plan).toMatchObject({ kind: 'wait', reason, waitsFor });
     if (plan.kind === 'wait') expect(plan.message).not.toContain('\n');
     expect(in_.slots.used('i-1')).toBe(0);

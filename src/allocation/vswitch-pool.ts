@@ -18,13 +18,14 @@ const BLOCK_MS = 15_000;
  * owner feeds it.
  */
 export class VSwitchPool {
-  readonly #entries = new Map<string, { facts: VSwitch; free: number; blockedUntilMs: number }>();
+  /** The vSwitches of the VPC: the owner removes those that the cloud no longer has. */
+  readonly #entries = new Map<string, { vSwitch: VSwitch; free: number; blockedUntilMs: number }>();
 
   /** Takes over described counts; they supersede reservations made in the meantime. */
   update(described: VSwitch[]): void {
-    for (const facts of described) {
-      const blockedUntilMs = this.#entries.get(facts.id)?.blockedUntilMs ?? 0;
-      this.#entries.set(facts.id, { facts, free: facts.availableIpCount, blockedUntilMs });
+    for (const vSwitch of described) {
+      const blockedUntilMs = this.#entries.get(vSwitch.id)?.blockedUntilMs ?? 0;
+      this.#entries.set(vSwitch.id, { vSwitch, free: vSwitch.availableIpCount, blockedUntilMs });
     }
   }
 
@@ -34,7 +35,7 @@ export class VSwitchPool {
   }
 
   get(id: string): VSwitch | undefined {
-    return this.#entries.get(id)?.facts;
+    return this.#entries.get(id)?.vSwitch;
   }
 
   /** Addresses believed to be free; undefined for a vSwitch that was never described. */
@@ -50,14 +51,14 @@ export class VSwitchPool {
   take(zone: string, candidates: string[], policy: SelectionPolicy, random: Random, nowMs: number): VSwitchChoice {
     const inZone = candidates.flatMap((id) => {
       const entry = this.#entries.get(id);
-      return entry?.facts.zoneId === zone ? [entry] : [];
+      return entry?.vSwitch.zoneId === zone ? [entry] : [];
     });
     if (inZone.length === 0) return { kind: 'noneInZone' };
     const usable = inZone.filter((entry) => entry.free > 0 && entry.blockedUntilMs <= nowMs);
     const chosen = pick(usable, policy, random);
-    if (chosen === undefined) return { kind: 'full', ids: inZone.map((entry) => entry.facts.id) };
+    if (chosen === undefined) return { kind: 'full', ids: inZone.map((entry) => entry.vSwitch.id) };
     chosen.free -= 1;
-    return { kind: 'taken', vSwitch: chosen.facts };
+    return { kind: 'taken', vSwitch: chosen.vSwitch };
   }
 
   /**

@@ -1,8 +1,9 @@
 import type { Eni, EniObservation } from '../ecs/eni.ts';
+import { onAbort } from '../util/abort.ts';
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import { CALL_CLASSES, type CallClass } from './call-line.ts';
-import type { Cloud } from './port.ts';
+import type { CloudReads } from './port.ts';
 import type { ReadLeave } from './quota.ts';
 
 /** The transition that the cloud is expected to finish; `read` only asks for the current state. */
@@ -80,7 +81,7 @@ interface Watched {
  * the owners.
  */
 export class EniObserver {
-  readonly #cloud: Cloud;
+  readonly #cloud: CloudReads;
   readonly #clock: Clock;
   readonly #wake: (owner: string) => void;
   readonly #onError: (message: string) => void;
@@ -99,7 +100,7 @@ export class EniObserver {
 
   /** @param options.wake is called with the owner on news of one of its ENIs. */
   constructor(options: {
-    cloud: Cloud;
+    cloud: CloudReads;
     clock: Clock;
     wake: (owner: string) => void;
     onError: (message: string) => void;
@@ -337,17 +338,13 @@ export class EniObserver {
   }
 
   async #rest(ms: number, signal: AbortSignal, deaf = false): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const finish = () => {
-        this.#rouse = undefined;
-        timer?.cancel();
-        signal.removeEventListener('abort', finish);
-        resolve();
-      };
-      const timer = Number.isFinite(ms) ? this.#clock.schedule(ms, finish) : undefined;
-      signal.addEventListener('abort', finish, { once: true });
-      if (!deaf) this.#rouse = finish;
-    });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = Number.isFinite(ms) ? this.#clock.schedule(ms, resolve) : undefined;
+    using _aborting = onAbort(signal, resolve);
+    if (!deaf) this.#rouse = resolve;
+    await promise;
+    this.#rouse = undefined;
+    timer?.cancel();
   }
 }
 

@@ -1,6 +1,6 @@
 /**
  * The Alibaba Cloud operations that the control plane needs, in domain terms. The adapters on the official SDKs
- * implement it; code above `src/cloud` sees no SDK request or response.
+ * implement them; code above `src/cloud` sees no SDK request or response.
  *
  * Every method throws a `CloudError` (errors.ts), or the reason of its signal when that aborts. Without a turn, a
  * method waits for quota before it sends the request.
@@ -87,7 +87,23 @@ export interface Receipt {
   requestId: string;
 }
 
-export interface Cloud {
+/** What changes nothing in the cloud. */
+export interface CloudReads {
+  /**
+   * Reads all pages; ids that do not exist are missing from the result.
+   *
+   * @param keep selects the ENIs to keep in memory; all by default.
+   */
+  describeEnis(filter: EniFilter, leave: CallLeave, keep?: (eni: Eni) => boolean): Promise<DescribedEnis>;
+  describeInstanceTypes(instanceTypes: string[], leave: ReadLeave): Promise<InstanceTypeLimits[]>;
+  describeInstances(instanceIds: string[], leave: ReadLeave): Promise<Instance[]>;
+  /** By ids, all vSwitches of a VPC, or all of the region. */
+  describeVSwitches(filter: { ids?: string[]; vpcId?: string }, leave: ReadLeave): Promise<VSwitch[]>;
+  describeSecurityGroups(ids: string[], leave: ReadLeave): Promise<SecurityGroup[]>;
+}
+
+/** What changes the cloud. Only `EniDriver` calls it (`make check`), so that its rules hold for every change. */
+export interface CloudChanges {
   /** Returns the created ENI, `Available`. Synchronous in the cloud. */
   createEni(request: CreateEniRequest, leave: CallLeave): Promise<Receipt & { eni: Eni }>;
   /** Starts the attach; the ENI is `Attaching` on return and `InUse` later. */
@@ -112,15 +128,6 @@ export interface Cloud {
   unassignIpv4(request: UnassignRequest, leave: CallLeave): Promise<Receipt>;
   /** As {@link unassignIpv4}. */
   unassignIpv6(request: UnassignRequest, leave: CallLeave): Promise<Receipt>;
-  /**
-   * Reads all pages; ids that do not exist are missing from the result.
-   *
-   * @param keep selects the ENIs to keep in memory; all by default.
-   */
-  describeEnis(filter: EniFilter, leave: CallLeave, keep?: (eni: Eni) => boolean): Promise<DescribedEnis>;
-  describeInstanceTypes(instanceTypes: string[], leave: ReadLeave): Promise<InstanceTypeLimits[]>;
-  describeInstances(instanceIds: string[], leave: ReadLeave): Promise<Instance[]>;
-  /** By ids, all vSwitches of a VPC, or all of the region. */
-  describeVSwitches(filter: { ids?: string[]; vpcId?: string }, leave: ReadLeave): Promise<VSwitch[]>;
-  describeSecurityGroups(ids: string[], leave: ReadLeave): Promise<SecurityGroup[]>;
 }
+
+export type Cloud = CloudReads & CloudChanges;

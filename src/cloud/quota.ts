@@ -1,3 +1,4 @@
+import { onAbort } from '../util/abort.ts';
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { type CallClass, CallLine, type Place, type Waiter } from './call-line.ts';
 import { LearntLimit } from './learnt-limit.ts';
@@ -111,6 +112,7 @@ export class QuotaScheduler {
   readonly #clock: Clock;
   #limits: Record<string, number>;
   #share: number;
+  /** By API. */
   readonly #windows = new Map<string, Window>();
   /** A minute of which others may have used part. */
   #sharedMinute: number | undefined;
@@ -150,24 +152,28 @@ export class QuotaScheduler {
     signal.throwIfAborted();
     const window = this.#window(api);
     const { promise, resolve, reject } = Promise.withResolvers<Turn>();
-    const onAbort = () => {
-      window.line.remove(waiter);
-      if (window.line.size === 0) this.#unplan(window);
-      reject(signal.reason);
-    };
     const waiter: TurnWaiter = {
       callClass,
       place: place ?? this.newPlace(),
       resolve: (turn) => {
-        signal.removeEventListener('abort', onAbort);
+        aborting.cancel();
         resolve(turn);
       },
     };
-    signal.addEventListener('abort', onAbort, { once: true });
+    const aborting = onAbort(signal, () => {
+      window.line.remove(waiter);
+      if (window.line.size === 0) this.#unplan(window);
+      reject(signal.reason);
+    });
     window.line.add(waiter);
     // Must not overtake waiters whose timer has not fired yet.
     this.#release(window);
     return promise;
+  }
+
+  /** Calls that wait for a turn. */
+  get size(): number {
+    return [...this.#windows.values()].reduce((sum, { line }) => sum + line.size, 0);
   }
 
   /** A place for a call that may have to wait again. @param sinceMs since when its subject has waited. */

@@ -1,4 +1,5 @@
 import type * as z from 'zod';
+import { orAborted } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
 import { CloudError, toCloudError } from './errors.ts';
 import type { CallLeave, QuotaScheduler, SendLimit, Turn, TurnRequest } from './quota.ts';
@@ -65,6 +66,7 @@ export class RpcContext {
   readonly regionId: string;
   readonly onCall: (report: CallReport) => void;
   #free = CONCURRENT_CALLS;
+  /** Each has a turn, so the quota of a few minutes bounds them. */
   readonly #queue: (() => void)[] = [];
 
   constructor(options: {
@@ -193,7 +195,8 @@ export class RpcService {
       });
     try {
       const params = { RegionId: regionId, ...request.toMap() };
-      const body = await abortable(
+      // An aborted call that was already sent continues in the background, and its response is dropped.
+      const body = await orAborted(
         this.#send({ version: this.#version, action, params }, () => exit.leave()),
         signal,
       );
@@ -208,20 +211,6 @@ export class RpcService {
       report(error.code, error.kind === 'throttled');
       throw error;
     }
-  }
-}
-
-/** An aborted call that was already sent continues in the background, and its response is dropped. */
-async function abortable<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
-  let onAbort: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([call, aborted]);
-  } finally {
-    if (onAbort !== undefined) signal.removeEventListener('abort', onAbort);
   }
 }
 

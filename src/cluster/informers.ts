@@ -129,6 +129,13 @@ export function storeAges(informers: Informers): { store: string; staleMs: numbe
   }));
 }
 
+/** Number of our objects on the server that could not be parsed. */
+export function unreadableObjects(informers: Informers): number {
+  const { podNetworkings, podEnis, networkInterfaces, nodes, nodeRuntimes } = informers;
+  const stores = [podNetworkings.store, podEnis.store, networkInterfaces.store, nodes.store, nodeRuntimes.store];
+  return stores.reduce((sum, { unreadableKeys }) => sum + unreadableKeys.size, 0);
+}
+
 /** Why the stores are unreliable, for readiness. */
 export class StoreHealth {
   readonly #lastErrors = new Map<string, string>();

@@ -5,20 +5,19 @@ import { Store } from '../kube/store.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { ControllerEvents } from './events.ts';
 
-function events() {
+function podOf(name: string): Pod {
+  return {
+    metadata: { name, namespace: 'default', uid: `uid of ${name}`, resourceVersion: '1' },
+    spec: { nodeName: 'n', hostNetwork: false },
+    status: { phase: '', podIPs: [] },
+  };
+}
+
+function events(names: readonly string[] = ['web-0']) {
   const said: (EventInput & { controller: string; kind: string | undefined })[] = [];
   const clock = new VirtualClock();
   const pods = new Store<Pod>();
-  pods.replace(
-    [
-      {
-        metadata: { name: 'web-0', namespace: 'default', uid: 'uid-1', resourceVersion: '1' },
-        spec: { nodeName: 'n', hostNetwork: false },
-        status: { phase: '', podIPs: [] },
-      },
-    ],
-    '1',
-  );
+  pods.replace(names.map(podOf), '1');
   const recorder = {
     forController: (controller: string) => ({
       event: (regarding: { kind?: string | undefined }, input: EventInput) =>
@@ -70,6 +69,14 @@ test('a lasting problem is repeated after ten minutes so that the event does not
   await clock.advance(1000);
   say();
   expect(said).toHaveLength(2);
+});
+
+test('however many pods wait, none is told the same thing again', () => {
+  const names = Array.from({ length: 25_000 }, (_, at) => `web-${at}`);
+  const { said, pods } = events(names);
+  for (let round = 0; round < 2; round += 1)
+    for (const name of names) pods.podWarning(`default/${name}`, 'NoMemberSlot', 'all 3 are in use');
+  expect(said).toHaveLength(names.length);
 });
 
 test('a pod that is gone gets no event', () => {

@@ -8,7 +8,6 @@ import { withoutRequestId } from './same-failure.ts';
 
 /** An event with the same reason, cause and object is not repeated within this time. */
 const REPEAT_AFTER_MS = 600_000;
-const REMEMBERED = 10_000;
 
 /** Object that an event is about. */
 export interface Regarding {
@@ -35,6 +34,7 @@ export class ControllerEvents {
   readonly #recorder: Pick<EventRecorder, 'forController'>;
   readonly #pods: Store<Pod>;
   readonly #clock: Clock;
+  /** What was said when, oldest first; as much as was said within the time in which it is not repeated. */
   readonly #said = new Map<string, number>();
 
   constructor(options: { recorder: Pick<EventRecorder, 'forController'>; pods: Store<Pod>; clock: Clock }) {
@@ -77,16 +77,13 @@ export class ControllerEvents {
   }
 
   #justSaid(what: string): boolean {
-    const nowMs = this.#clock.now();
-    const saidMs = this.#said.get(what);
-    if (saidMs !== undefined && nowMs >= saidMs && nowMs - saidMs < REPEAT_AFTER_MS) return true;
-    // Deleted first, so that the map stays ordered by last mention.
-    this.#said.delete(what);
-    this.#said.set(what, nowMs);
-    if (this.#said.size > REMEMBERED) {
-      const [oldest] = this.#said.keys();
-      if (oldest !== undefined) this.#said.delete(oldest);
+    const nowMs = this.#clock.monotonicMs();
+    for (const [earlier, saidMs] of this.#said) {
+      if (nowMs - saidMs < REPEAT_AFTER_MS) break;
+      this.#said.delete(earlier);
     }
+    if (this.#said.has(what)) return true;
+    this.#said.set(what, nowMs);
     return false;
   }
 }

@@ -2,18 +2,7 @@ import type { Capacity } from '../allocation/plan.ts';
 import { SlotLedger } from '../allocation/slots.ts';
 import { VSwitchPool } from '../allocation/vswitch-pool.ts';
 import { EniObserver } from '../cloud/observer.ts';
-import type { Cloud } from '../cloud/port.ts';
-import type { QuotaScheduler } from '../cloud/quota.ts';
-import { type NodePlace, networkingByName } from '../cluster/cluster-network.ts';
-import type { EniConfigs } from '../cluster/eni-configs.ts';
-import type { Informers } from '../cluster/informers.ts';
-import type { KubeClient } from '../kube/client.ts';
-import type { EventRecorder } from '../kube/events.ts';
-import type { Log } from '../telemetry/log.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
-import type { Clock } from '../util/clock.ts';
-import type { Random } from '../util/random.ts';
-import type { AdoptionContext } from './admin/adoption.ts';
+import { networkingByName } from '../cluster/cluster-network.ts';
 import { Collector } from './collector/collector.ts';
 import { EniDriver } from './eni/driver.ts';
 import { EniSearch } from './eni/eni-search.ts';
@@ -30,65 +19,20 @@ import { PodStarts } from './pod-starts.ts';
 import { PoolController } from './pool/controller.ts';
 import { Queues } from './queues.ts';
 import { connect, type Running, runCounted } from './run-controller.ts';
-
-/** Everything that lives as long as the process. */
-export interface ManagerOptions {
-  client: KubeClient;
-  cloud: Cloud;
-  quota: QuotaScheduler;
-  informers: Informers;
-  eniConfigs: EniConfigs;
-  recorder: EventRecorder;
-  clock: Clock;
-  random: Random;
-  log: Log;
-  metrics: Metrics;
-  clusterId: string;
-  vpcId: string;
-  /** Whether nodes get trunk ENIs. */
-  enableTrunk: boolean | 'always';
-  /** Whether pod ENIs also get an IPv6 address. */
-  withIpv6: boolean;
-  networkingRecheckMs: number;
-  releaseConfirmationMs: number;
-  stableNameKinds: readonly string[];
-  nodeLabels: Readonly<Record<string, string>>;
-  configProblem: () => string | undefined;
-  /** Calls the listener when the configuration file was accepted or refused, until the returned function is called. */
-  onConfigVerdict: (listener: () => void) => () => void;
-  /** Read at each use, because it may change. */
-  escapedPods: () => 'serve' | 'hold' | 'evict';
-  workers: { podEni: number; node: number; networkInterface: number; podNetworking: number };
-  collector: { intervalMs: number; minimumAgeMs: number };
-  /** Called with the term once it is complete, and with undefined when it ends. */
-  onTerm?: (term: Term | undefined) => void;
-}
-
-/** The parts of a term that others may query. */
-export interface Term {
-  observer: Pick<EniObserver, 'inFlight'>;
-  pendingPods: Pick<PendingPods, 'places'>;
-  collector: Pick<Collector, 'latest' | 'plan' | 'release'>;
-  inventory: AdoptionContext;
-  /** By controller. */
-  queues: ReturnType<Queues['byController']>;
-  wakePod: (key: string) => void;
-  wakeNode: (name: string) => void;
-}
+import { slotNews } from './slot-news.ts';
+import type { TermOptions } from './term.ts';
 
 /**
  * Runs every controller for one term of leadership: builds what they share, connects stores and queues, and ends when
  * the signal aborts. No state outlives the term.
  */
-export async function runControllers(options: ManagerOptions, signal: AbortSignal): Promise<void> {
-  const { clock, random, cloud, informers, eniConfigs, metrics, log, clusterId, withIpv6, workers } = options;
+export async function runControllers(options: TermOptions, signal: AbortSignal): Promise<void> {
+  const { client, cloud, quota, informers, eniConfigs, clock, random, log, metrics, clusterId, workers } = options;
   // The previous leader may have used part of this minute.
-  options.quota.takeOver();
-
-  const queues = new Queues(options);
+  quota.takeOver();
+  const queues = new Queues({ clock, random, metrics });
   const wakePod = (key: string) => queues.pods.add(key);
   const wakeNode = (name: string) => queues.nodes.add(name);
-  const wakePool = (name: string) => queues.pools.add(name);
   const wake = (owner: string) => queues.wake(owner);
 
   const observer = new EniObserver({
@@ -97,51 +41,117 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     wake,
     onError: (message) => log.warn({ err: message }, 'describe failed'),
   });
-  const search = new EniSearch({ ...options, signal });
-  const driver = new EniDriver({ ...options, observer, search, signal, wake });
+  const search = new EniSearch({ cloud, quota, clock, clusterId, vpcId: options.vpcId, signal });
+  const driver = new EniDriver({ cloud, quota, observer, search, clock, signal, wake });
 
   const news = new NetworkingNews({ clock, queue: queues.networkings });
   const pendingPods = new PendingPods(wakePod, (networking) => news.changed(networking));
-  const slots = new SlotLedger((instanceId) => {
-    for (const { metadata } of informers.nodes.store.byIndex('instance', instanceId)) {
-      pendingPods.wake({ kind: 'slot', nodeName: metadata.name });
-      // A leaving node waits for its last pod.
-      if (metadata.deletionTimestamp !== undefined) wakeNode(metadata.name);
-    }
-  });
+  const slots = new SlotLedger(slotNews({ nodes: informers.nodes.store, pendingPods, wakeNode }));
   const vSwitches = new VSwitchPool();
-  const capacity: Omit<Capacity, 'nowMs'> = { slots, vSwitches, random, clusterId, withIpv6 };
+  const capacity: Omit<Capacity, 'nowMs'> = { slots, vSwitches, random, clusterId, withIpv6: options.withIpv6 };
+  const catalog = new NetworkCatalog({ cloud, clock, vpcId: options.vpcId, pool: vSwitches });
+  const events = new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock });
+  const starts = new PodStarts(clock);
+  const escaped = new Set<string>();
+  const released = new Set<string>();
 
-  const shared = {
-    ...options,
-    signal,
-    observer,
-    search,
-    driver,
-    news,
-    pendingPods,
+  const podEnis = new PodEniController({
     capacity,
+    catalog,
+    client,
+    clock,
+    clusterId,
+    driver,
+    eniConfigs,
+    escaped,
+    escapedPods: options.escapedPods,
+    events,
+    informers,
+    log,
+    metrics,
+    networkingOf: (name, place) => networkingByName(informers, eniConfigs, name, place),
+    observer,
+    pendingPods,
+    quota,
+    releaseConfirmationMs: options.releaseConfirmationMs,
+    released,
+    signal,
+    stableNameKinds: options.stableNameKinds,
+    starts,
+    wakeNetworking: (name, afterMs) => news.wantCheck(name, afterMs),
     wakePod,
-    wakeNode,
-    wakePool,
-    catalog: new NetworkCatalog({ cloud, clock, vpcId: options.vpcId, pool: vSwitches }),
-    events: new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock }),
-    starts: new PodStarts(clock),
-    escaped: new Set<string>(),
-    released: new Set<string>(),
-    orphanNews: queues.orphans,
-    networkingOf: (name: string, place: NodePlace) => networkingByName(informers, eniConfigs, name, place),
-    wakeNetworking: (name: string, afterMs: number) => news.wantCheck(name, afterMs),
-  };
-  const podEnis = new PodEniController(shared);
-  const nodes = new NodeController(shared);
-  const mirrors = new NetworkInterfaceController(shared);
-  const pools = new PoolController(shared);
-  const networkings = new PodNetworkingController({
-    ...shared,
-    applySecurityGroups: (podEni, networking, run) => podEnis.applySecurityGroups(podEni, networking, run),
   });
-  const collector = new Collector(shared, options.collector);
+  const nodes = new NodeController({
+    capacity,
+    catalog,
+    client,
+    clock,
+    cloud,
+    clusterId,
+    driver,
+    enableTrunk: options.enableTrunk,
+    eniConfigs,
+    events,
+    informers,
+    log,
+    nodeLabels: options.nodeLabels,
+    observer,
+    pendingPods,
+    random,
+    search,
+    signal,
+    wakeNode,
+  });
+  const mirrors = new NetworkInterfaceController({
+    client,
+    clock,
+    clusterId,
+    driver,
+    informers,
+    log,
+    observer,
+    released,
+  });
+  const pools = new PoolController({
+    capacity,
+    catalog,
+    client,
+    clock,
+    clusterId,
+    driver,
+    eniConfigs,
+    informers,
+    log,
+    observer,
+    signal,
+    stableNameKinds: options.stableNameKinds,
+    wakeNode,
+    wakePool: (name) => queues.pools.add(name),
+  });
+  const networkings = new PodNetworkingController({
+    applySecurityGroups: (podEni, networking, run) => podEnis.applySecurityGroups(podEni, networking, run),
+    capacity,
+    catalog,
+    client,
+    clock,
+    configProblem: options.configProblem,
+    events,
+    informers,
+    log,
+    networkingRecheckMs: options.networkingRecheckMs,
+    news,
+    onConfigVerdict: options.onConfigVerdict,
+    pendingPods,
+    quota,
+    random,
+    stableNameKinds: options.stableNameKinds,
+    vpcId: options.vpcId,
+  });
+  const orphanNews = queues.orphans;
+  const collector = new Collector(
+    { client, clock, clusterId, driver, informers, log, metrics, observer, orphanNews, random, search, signal },
+    options.collector,
+  );
 
   const running: Running[] = [
     { name: 'pod-eni', controller: podEnis, queue: queues.pods, workers: workers.podEni },
@@ -151,40 +161,35 @@ export async function runControllers(options: ManagerOptions, signal: AbortSigna
     { name: 'pool', controller: pools, queue: queues.pools, workers: workers.node },
   ];
   const disconnects = running.map(connect);
-  const byController = queues.byController();
   const holders = {
     'pod-eni': podEnis,
     node: nodes,
-    podnetworking: news,
+    podnetworking: networkings,
     pool: pools,
+    collector,
     'cloud-calls': driver,
     observer,
     search,
+    quota,
+    'network-lookups': catalog,
     slots,
     'pending-pods': pendingPods,
-    'pod-starts': shared.starts,
-    'escaped-pods': shared.escaped,
-    'released-enis': shared.released,
+    'pod-starts': starts,
+    'escaped-pods': escaped,
+    'released-enis': released,
     'orphan-releases': queues.orphans,
     'podeni-deletions': informers.podEnis.store.unconfirmedDeletions,
     'networkinterface-deletions': informers.networkInterfaces.store.unconfirmedDeletions,
     'node-deletions': informers.nodes.store.unconfirmedDeletions,
   };
-  metrics.sources.leader = () =>
-    leaderState({ ...shared, stats: news.stats, collector, queues: byController, holders });
-  options.onTerm?.({
-    observer,
-    pendingPods,
-    collector,
-    wakePod,
-    wakeNode,
-    queues: byController,
-    inventory: shared,
-  });
+  const sources = { capacity, collector, escaped, holders, informers, news, observer, pendingPods, queues, starts };
+  metrics.sources.leader = () => leaderState(sources);
+  const inventory = { client, cloud, clusterId, informers, search, signal };
+  options.onTerm?.({ observer, pendingPods, collector, inventory, queues: queues.byController(), wakePod, wakeNode });
   try {
     await Promise.all([
       observer.run(signal),
-      ...running.map((controller) => runCounted(controller, options, signal)),
+      ...running.map((controller) => runCounted(controller, { clock, log, metrics }, signal)),
       collector.run(),
     ]);
   } finally {

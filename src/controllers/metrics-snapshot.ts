@@ -4,13 +4,13 @@ import { CloudError } from '../cloud/errors.ts';
 import type { EniObserver } from '../cloud/observer.ts';
 import type { QuotaScheduler } from '../cloud/quota.ts';
 import type { Informers } from '../cluster/informers.ts';
-import { storeAges } from '../cluster/informers.ts';
+import { storeAges, unreadableObjects } from '../cluster/informers.ts';
 import { KubeApiError, TransportError } from '../kube/errors.ts';
-import type { WorkQueue } from '../kube/workqueue.ts';
 import type { LeaderState, ReplicaState } from '../telemetry/state.ts';
 import type { Collector } from './collector/collector.ts';
 import type { PendingPods } from './pending-pods.ts';
 import type { PodStarts } from './pod-starts.ts';
+import type { Queues } from './queues.ts';
 
 /** Metrics of every replica. Reads memory only. */
 export function replicaState(informers: Informers, quota: QuotaScheduler): ReplicaState {
@@ -25,28 +25,29 @@ export function replicaState(informers: Informers, quota: QuotaScheduler): Repli
 
 /** The parts of a term that metrics read. */
 export interface LeaderSources {
-  informers: Pick<Informers, 'podNetworkings'>;
+  informers: Informers;
   observer: Pick<EniObserver, 'inFlight'>;
   pendingPods: Pick<PendingPods, 'unserved' | 'counts'>;
   starts: Pick<PodStarts, 'oldestMs'>;
   escaped: ReadonlySet<string>;
   capacity: Pick<Capacity, 'vSwitches'>;
-  stats: Pick<PodNetworkingStats, 'of'>;
+  news: { readonly stats: Pick<PodNetworkingStats, 'of'> };
   collector: Pick<Collector, 'latest'>;
-  queues: Readonly<Record<string, WorkQueue>>;
+  queues: Pick<Queues, 'byController'>;
   /** Whoever keeps entries for objects and calls in progress. */
   holders: Readonly<Record<string, { readonly size: number }>>;
 }
 
 /** Metrics of a leader. Reads memory only, and does not scan the stores of pods or PodENIs. */
 export function leaderState(sources: LeaderSources): LeaderState {
-  const { informers, observer, pendingPods, starts, escaped, capacity, stats, collector, queues, holders } = sources;
+  const { informers, observer, pendingPods, starts, escaped, capacity, news, collector, holders } = sources;
+  const queues = Object.entries(sources.queues.byController());
   const round = collector.latest;
   const networkings = informers.podNetworkings.store
     .list()
     .map((networking) => {
       const { name } = networking.metadata;
-      const { pods, reserved } = stats.of(name);
+      const { pods, reserved } = news.stats.of(name);
       return {
         name,
         reserved,
@@ -58,7 +59,7 @@ export function leaderState(sources: LeaderSources): LeaderState {
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const vSwitchIds = new Set(networkings.flatMap((networking) => networking.vSwitchIds));
   return {
-    queues: Object.entries(queues).map(([controller, queue]) => ({
+    queues: queues.map(([controller, queue]) => ({
       controller,
       depth: queue.depth,
       oldestWaitMs: queue.oldestWaitMs(),
@@ -73,15 +74,16 @@ export function leaderState(sources: LeaderSources): LeaderState {
         : { found: round.orphans, held: round.orphans - round.released, braked: round.braked },
     held: Object.fromEntries([
       ...Object.entries(holders).map(([holder, { size }]) => [holder, size]),
-      ...Object.entries(queues).map(([controller, { size }]) => [`queue-${controller}`, size]),
+      ...queues.map(([controller, { size }]) => [`queue-${controller}`, size]),
+      ['unreadable-objects', unreadableObjects(informers)],
     ]),
     networkings,
     vSwitches: [...vSwitchIds].flatMap((id) => {
       const free = capacity.vSwitches.free(id);
-      const facts = capacity.vSwitches.get(id);
-      if (free === undefined || facts === undefined) return [];
+      const vSwitch = capacity.vSwitches.get(id);
+      if (free === undefined || vSwitch === undefined) return [];
       const reserved = networkings.reduce((sum, networking) => sum + (networking.reserved.get(id) ?? 0), 0);
-      return [{ id, zone: facts.zoneId, free: Math.max(0, free), reserved }];
+      return [{ id, zone: vSwitch.zoneId, free: Math.max(0, free), reserved }];
     }),
   };
 }

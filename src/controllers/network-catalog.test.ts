@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { VSwitchPool } from '../allocation/vswitch-pool.ts';
-import type { Cloud } from '../cloud/port.ts';
+import type { CloudReads } from '../cloud/port.ts';
 import { QuotaScheduler } from '../cloud/quota.ts';
 import { MemoryCloud } from '../cloud/test-support/memory-cloud.ts';
 import type { VSwitch } from '../ecs/vpc.ts';
@@ -24,9 +24,10 @@ function scene() {
   const clock = new VirtualClock();
   const quota = new QuotaScheduler({ clock });
   const calls: string[] = [];
+  const groupsRequested: string[][] = [];
   const failures: Error[] = [];
   const existing = [vSwitch('vsw-sound'), vSwitch('vsw-elsewhere', 'vpc-2')];
-  const cloud: Cloud = Object.assign(new MemoryCloud(clock), {
+  const cloud: CloudReads = Object.assign(new MemoryCloud(clock), {
     describeVSwitches: async (filter: { ids?: string[]; vpcId?: string }) => {
       // Like the real API, it accepts one id at a time.
       const all = filter.vpcId === undefined ? 'all of the region' : 'all of the VPC';
@@ -37,10 +38,14 @@ function scene() {
         ({ id, vpcId }) => (filter.ids === undefined || filter.ids.includes(id)) && (filter.vpcId ?? vpcId) === vpcId,
       );
     },
-    describeSecurityGroups: async () => [],
+    describeSecurityGroups: async (ids: string[]) => {
+      groupsRequested.push(ids);
+      return ids.map((id) => ({ id, vpcId: 'vpc-1', type: 'normal' }));
+    },
   });
   const pool = new VSwitchPool();
-  return { clock, calls, failures, existing, catalog: new NetworkCatalog({ cloud, clock, vpcId: 'vpc-1', pool }) };
+  const catalog = new NetworkCatalog({ cloud, clock, vpcId: 'vpc-1', pool });
+  return { clock, calls, groupsRequested, failures, existing, catalog };
 }
 
 describe('wrong vSwitch ids in PodNetworkings', () => {
@@ -125,5 +130,29 @@ describe('wrong vSwitch ids in PodNetworkings', () => {
     await clock.advance(3_600_001);
     await catalog.lookUp({ vSwitchIds: ['vsw-sound'], securityGroupIds: [] }, 0, signal);
     expect(catalog.knows(['vsw-a'])).toBe(false);
+  });
+});
+
+describe('security groups', () => {
+  test('are neither remembered nor requested when nobody has asked for them for an hour', async () => {
+    const { clock, groupsRequested, catalog } = scene();
+    const look = (id: string) => catalog.lookUp({ vSwitchIds: [], securityGroupIds: [id] }, 0, signal);
+    await look('sg-before');
+    await clock.advance(3_600_001);
+    await look('sg-now');
+    await clock.advance(1000);
+    await look('sg-now');
+    expect(groupsRequested).toEqual([['sg-before'], ['sg-now', 'sg-before'], ['sg-now']]);
+  });
+
+  test('that a caller wanted who has failed are not requested for others', async () => {
+    const { failures, groupsRequested, catalog } = scene();
+    failures.push(new Error('the cloud is unavailable'));
+    const failed = catalog.lookUp({ vSwitchIds: ['vsw-sound'], securityGroupIds: ['sg-before'] }, 0, signal);
+    expect(catalog.size).toBe(1);
+    await expect(failed).rejects.toThrow('unavailable');
+    expect(catalog.size).toBe(0);
+    await catalog.lookUp({ vSwitchIds: [], securityGroupIds: ['sg-now'] }, 0, signal);
+    expect(groupsRequested).toEqual([['sg-now']]);
   });
 });

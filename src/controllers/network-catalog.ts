@@ -1,5 +1,5 @@
 import type { VSwitchPool } from '../allocation/vswitch-pool.ts';
-import type { Cloud } from '../cloud/port.ts';
+import type { CloudReads } from '../cloud/port.ts';
 import type { SecurityGroup, VSwitch } from '../ecs/vpc.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
@@ -18,8 +18,13 @@ const ELSEWHERE_MAX_AGE_MS = 10 * 60_000;
  * region, whose number of pages of 50 does not grow with the number of wrong ids.
  */
 const ASKED_ONE_BY_ONE = 5;
-/** Missing ids are remembered while they are in use and this long afterwards. */
+/** What is not in the VPC is remembered while it is in use and this long afterwards. */
 const FORGET_AFTER_MS = 3_600_000;
+
+interface Wanted {
+  vSwitchIds: readonly string[];
+  securityGroupIds: readonly string[];
+}
 
 interface Known<T> {
   /** Undefined when the cloud has none. */
@@ -33,24 +38,31 @@ interface Known<T> {
  * shared. Feeds the pool of free addresses.
  */
 export class NetworkCatalog {
-  readonly #cloud: Cloud;
+  readonly #cloud: CloudReads;
   readonly #clock: Clock;
   readonly #vpcId: string;
   readonly #pool: VSwitchPool;
+  /** All of the VPC, and others that were asked for in the last hour. */
   readonly #vSwitches = new Map<string, Known<VSwitch>>();
-  /** When a vSwitch that is not in our VPC was last looked up, and the result. */
+  /** When a vSwitch that is not in our VPC was last looked up, and the result. Each has an entry in the map above. */
   readonly #elsewhere = new Map<string, { value: VSwitch | undefined; atMs: number }>();
+  /** Those that were asked for in the last hour. */
   readonly #securityGroups = new Map<string, Known<SecurityGroup>>();
   /** What the queued callers want: the first one requests everything. */
-  readonly #inLine = { vSwitchIds: new Set<string>(), securityGroupIds: new Set<string>() };
+  readonly #inLine = new Set<Wanted>();
   #running: Promise<void> = Promise.resolve();
   #problem: string | undefined;
 
-  constructor(options: { cloud: Cloud; clock: Clock; vpcId: string; pool: VSwitchPool }) {
+  constructor(options: { cloud: CloudReads; clock: Clock; vpcId: string; pool: VSwitchPool }) {
     this.#cloud = options.cloud;
     this.#clock = options.clock;
     this.#vpcId = options.vpcId;
     this.#pool = options.pool;
+  }
+
+  /** Callers that wait for an answer. */
+  get size(): number {
+    return this.#inLine.size;
   }
 
   /** Why the last request failed; undefined when it succeeded. */
@@ -71,42 +83,46 @@ export class NetworkCatalog {
    * @throws CloudError
    */
   async lookUp(
-    wanted: { vSwitchIds: string[]; securityGroupIds: string[] },
+    { vSwitchIds, securityGroupIds }: Wanted,
     maxAgeMs: number,
     signal: AbortSignal,
   ): Promise<CatalogAnswer> {
-    for (const id of wanted.vSwitchIds) this.#inLine.vSwitchIds.add(id);
-    for (const id of wanted.securityGroupIds) this.#inLine.securityGroupIds.add(id);
+    const wanted = { vSwitchIds, securityGroupIds };
+    this.#inLine.add(wanted);
     const previous = this.#running;
     const next = previous.catch(() => {}).then(() => this.#refresh(wanted, maxAgeMs, signal));
     this.#running = next;
-    await next;
+    try {
+      await next;
+    } finally {
+      this.#inLine.delete(wanted);
+    }
     return {
-      vSwitches: pick(this.#vSwitches, wanted.vSwitchIds),
-      securityGroups: pick(this.#securityGroups, wanted.securityGroupIds),
+      vSwitches: pick(this.#vSwitches, vSwitchIds),
+      securityGroups: pick(this.#securityGroups, securityGroupIds),
     };
   }
 
-  async #refresh(
-    wanted: { vSwitchIds: string[]; securityGroupIds: string[] },
-    maxAgeMs: number,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #refresh(wanted: Wanted, maxAgeMs: number, signal: AbortSignal): Promise<void> {
     const oldestMs = this.#clock.now() - maxAgeMs;
     touch(this.#vSwitches, wanted.vSwitchIds, this.#clock.now());
     touch(this.#securityGroups, wanted.securityGroupIds, this.#clock.now());
     try {
       if (isStale(this.#vSwitches, wanted.vSwitchIds, oldestMs)) {
-        await this.#refreshVSwitches(takeAll(this.#inLine.vSwitchIds, wanted.vSwitchIds), signal);
+        await this.#refreshVSwitches(this.#allInLine('vSwitchIds'), signal);
       }
       if (isStale(this.#securityGroups, wanted.securityGroupIds, oldestMs)) {
-        await this.#refreshSecurityGroups(takeAll(this.#inLine.securityGroupIds, wanted.securityGroupIds), signal);
+        await this.#refreshSecurityGroups(this.#allInLine('securityGroupIds'), signal);
       }
       this.#problem = undefined;
     } catch (error) {
       this.#problem = errorMessage(error);
       throw error;
     }
+  }
+
+  #allInLine(ids: keyof Wanted): string[] {
+    return [...new Set([...this.#inLine].flatMap((wanted) => wanted[ids]))];
   }
 
   async #refreshVSwitches(wanted: string[], signal: AbortSignal): Promise<void> {
@@ -165,34 +181,26 @@ export class NetworkCatalog {
       (await this.#cloud.describeSecurityGroups(ids, { signal, callClass: 'pod' })).map((group) => [group.id, group]),
     );
     for (const id of ids) {
-      const value = found.get(id);
       const wantedMs = wanted.includes(id) ? atMs : (this.#securityGroups.get(id)?.wantedMs ?? 0);
-      if (value === undefined && wantedMs + FORGET_AFTER_MS < atMs) this.#securityGroups.delete(id);
-      else this.#securityGroups.set(id, { value, atMs, wantedMs });
+      if (wantedMs + FORGET_AFTER_MS < atMs) this.#securityGroups.delete(id);
+      else this.#securityGroups.set(id, { value: found.get(id), atMs, wantedMs });
     }
   }
 }
 
-/** Includes this caller's own wish even if the first caller failed. */
-function takeAll(inLine: Set<string>, wanted: readonly string[]): string[] {
-  const all = [...new Set([...wanted, ...inLine])];
-  inLine.clear();
-  return all;
-}
-
 /** Notes that the ids are in use. */
-function touch(known: ReadonlyMap<string, { wantedMs: number }>, ids: string[], nowMs: number): void {
+function touch(known: ReadonlyMap<string, { wantedMs: number }>, ids: readonly string[], nowMs: number): void {
   for (const id of ids) {
     const entry = known.get(id);
     if (entry !== undefined) entry.wantedMs = nowMs;
   }
 }
 
-function isStale(known: Map<string, { atMs: number }>, ids: string[], oldestMs: number): boolean {
+function isStale(known: Map<string, { atMs: number }>, ids: readonly string[], oldestMs: number): boolean {
   return ids.some((id) => (known.get(id)?.atMs ?? Number.NEGATIVE_INFINITY) < oldestMs);
 }
 
-function pick<T>(known: Map<string, { value: T | undefined }>, ids: string[]): Map<string, T> {
+function pick<T>(known: Map<string, { value: T | undefined }>, ids: readonly string[]): Map<string, T> {
   return new Map(
     ids.flatMap((id): [string, T][] => {
       const value = known.get(id)?.value;

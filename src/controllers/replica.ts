@@ -16,8 +16,9 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
-import { runControllers, type Term } from './manager.ts';
+import { runControllers } from './manager.ts';
 import { replicaState } from './metrics-snapshot.ts';
+import type { Term } from './term.ts';
 
 /** The configuration, which may change while the process runs. */
 export interface LiveSettings {

@@ -1,3 +1,4 @@
+import { onAbort } from '../util/abort.ts';
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { jitter, type Random } from '../util/random.ts';
 import type { Connection, ConnectionListener } from './connection.ts';
@@ -77,7 +78,7 @@ export class ConnectionSlot {
     return new Promise((resolve, reject) => {
       const leave = () => {
         this.#waiters.delete(waiter);
-        signal.removeEventListener('abort', onAbort);
+        aborting.cancel();
       };
       const waiter: Waiter = {
         resolve: (free) => {
@@ -93,8 +94,7 @@ export class ConnectionSlot {
           reject(error);
         },
       };
-      const onAbort = () => waiter.reject(signal.reason);
-      signal.addEventListener('abort', onAbort, { once: true });
+      const aborting = onAbort(signal, () => waiter.reject(signal.reason));
       this.#waiters.add(waiter);
       this.#advance();
     });

@@ -1,4 +1,5 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2';
+import { onAbort } from '../util/abort.ts';
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { KubeConfig } from './config.ts';
@@ -205,7 +206,6 @@ export async function openConnection(
       reject(failed(cause));
     };
     const onClose = () => giveUp(new Error('closed by the server'));
-    const onAbort = () => giveUp(signal.reason);
     const onConnect = () => {
       settle();
       // This call throws before the connection is up. It lets large lists flow without pauses.
@@ -217,10 +217,10 @@ export async function openConnection(
     );
     const settle = () => {
       deadline.cancel();
-      signal.removeEventListener('abort', onAbort);
+      aborting.cancel();
       session.off('connect', onConnect).off('error', giveUp).off('close', onClose);
     };
     session.once('connect', onConnect).once('error', giveUp).once('close', onClose);
-    signal.addEventListener('abort', onAbort, { once: true });
+    const aborting = onAbort(signal, () => giveUp(signal.reason));
   });
 }

@@ -1,3 +1,4 @@
+import { onAbort } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
 import { isConflict } from './errors.ts';
 import type { WorkQueue } from './workqueue.ts';
@@ -104,9 +105,7 @@ async function work(options: ControllerOptions, turn: TurnWatch): Promise<void> 
 async function reconcileOnce(options: ControllerOptions, key: string, clock: Clock): Promise<ReconcileOutcome> {
   const { queue, signal, reconcile, reconcileTimeoutMs } = options;
   const run = new AbortController();
-  const onAbort = () => run.abort(signal.reason);
-  if (signal.aborted) onAbort();
-  signal.addEventListener('abort', onAbort, { once: true });
+  using _aborting = onAbort(signal, () => run.abort(signal.reason));
   const timer =
     reconcileTimeoutMs === undefined
       ? undefined
@@ -128,6 +127,5 @@ async function reconcileOnce(options: ControllerOptions, key: string, clock: Clo
     return { kind: 'failed', error, requeueAfterMs, failures: queue.failures(key) };
   } finally {
     timer?.cancel();
-    signal.removeEventListener('abort', onAbort);
   }
 }

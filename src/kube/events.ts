@@ -101,8 +101,10 @@ const PER_OBJECT = { capacity: 25, refillIntervalMs: 300_000 };
 export class EventRecorder implements EventSink {
   readonly #options: Required<Omit<EventRecorderOptions, 'onError'>>;
   readonly #onError: (error: unknown) => void;
+  /** MAX_SERIES at most. */
   readonly #series = new Map<string, Series>();
   readonly #buckets: TokenBuckets;
+  /** `maxQueued` at most. */
   readonly #queue: Series[] = [];
   readonly #idle = new Set<() => void>();
   #sending = 0;

@@ -14,6 +14,11 @@ interface Pod extends HasMetadata {
 
 const PODS = '/api/v1/pods';
 const podResource: Resource<Pod> = { group: '', version: 'v1', plural: 'pods', kind: 'Pod', namespaced: true };
+const parsePod = (raw: unknown): Pod => {
+  const pod = raw as Pod;
+  if (pod.value === 'bad') throw new Error('bad value');
+  return pod;
+};
 /** The defaults, scaled down for tests. */
 const timing = { minBackOffMs: 5, maxBackOffMs: 40, silenceLimitMs: 60_000, initialSilenceLimitMs: 60_000 };
 
@@ -98,6 +103,34 @@ test('fills the store by watch-list and follows', async () => {
     'sendInitialEvents=true&resourceVersionMatch=NotOlderThan',
   );
   expect(errors).toEqual([]);
+});
+
+test('what changes or goes while the initial objects are still coming is not a ghost in the store', async () => {
+  server.intercept = (_, stream) => {
+    const pod = (name: string, resourceVersion: string, value = '1') => ({
+      metadata: { namespace: 'a', name, uid: name, resourceVersion },
+      value,
+    });
+    const end = { resourceVersion: '9', annotations: { 'k8s.io/initial-events-end': 'true' } };
+    stream.respond({ ':status': 200, 'content-type': 'application/json' });
+    for (const [type, object] of [
+      ['ADDED', pod('goes', '1')],
+      ['ADDED', pod('changes', '2')],
+      ['ADDED', pod('spoilt', '3', 'bad')],
+      ['DELETED', pod('goes', '4')],
+      ['MODIFIED', pod('changes', '5', '2')],
+      ['DELETED', pod('spoilt', '6', 'bad')],
+      ['BOOKMARK', { metadata: end }],
+    ]) {
+      stream.write(`${JSON.stringify({ type, object })}\n`);
+    }
+    return 'handled';
+  };
+  const informer = start({ resource: { ...podResource, parse: parsePod } });
+  const log = record(informer);
+  await informer.synced(abort.signal);
+  expect(log).toEqual(['add changes 2 list']);
+  expect([...informer.store.unreadableKeys]).toEqual([]);
 });
 
 test('lists in pages when the server has no watch-list', async () => {
@@ -286,15 +319,10 @@ test('a history that goes backwards replaces the store', async () => {
 });
 
 test('an object that cannot be parsed is reported, keeps its last state, and does not count as deleted', async () => {
-  const parse = (raw: unknown): Pod => {
-    const pod = raw as Pod;
-    if (pod.value === 'bad') throw new Error('bad value');
-    return pod;
-  };
   server.put(PODS, 'a', 'turns-bad', { value: '1' });
   server.put(PODS, 'a', 'always-bad', { value: 'bad' });
   server.put(PODS, 'a', 'good', { value: '1' });
-  const informer = start({ resource: { ...podResource, parse } });
+  const informer = start({ resource: { ...podResource, parse: parsePod } });
   await informer.synced(abort.signal);
   expect([...informer.store.unreadableKeys]).toEqual(['a/always-bad']);
   server.put(PODS, 'a', 'turns-bad', { value: 'bad' });

@@ -1,3 +1,4 @@
+import { orAborted } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import type { KubeClient } from './client.ts';
@@ -96,18 +97,5 @@ export class Informer<T extends HasMetadata> {
    */
   async synced(signal: AbortSignal): Promise<void> {
     if (!this.#hasSynced) await orAborted(this.#firstSync.promise, signal);
-  }
-}
-
-/** @throws the signal's reason when it aborts first */
-async function orAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = () => aborted.reject(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    await Promise.race([promise, aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }

@@ -1,3 +1,4 @@
+import { onAbort } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
 import { jitter, type Random } from '../util/random.ts';
 import type { KubeClient } from './client.ts';
@@ -142,9 +143,7 @@ class Candidate {
 
   async lead(onLead: RunWithLeaseOptions['onLead'], signal: AbortSignal): Promise<LeaseOutcome> {
     const leader = new AbortController();
-    const onStop = () => leader.abort(signal.reason);
-    if (signal.aborted) onStop();
-    signal.addEventListener('abort', onStop, { once: true });
+    using _stopping = onAbort(signal, () => leader.abort(signal.reason));
     // Keep renewing while onLead stops: until it has ended nobody else may lead.
     const ended = new AbortController();
     const held: HeldLease = {
@@ -157,7 +156,6 @@ class Candidate {
     try {
       await onLead(leader.signal, held);
     } finally {
-      signal.removeEventListener('abort', onStop);
       ended.abort();
       await renewing;
       if (this.#validForMs() > 0) await this.#release();

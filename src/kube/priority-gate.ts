@@ -1,3 +1,4 @@
+import { onAbort } from '../util/abort.ts';
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 
 /** `background`: mirrors, events and other writes that nobody waits for. */
@@ -53,24 +54,20 @@ export class PriorityGate {
       return undefined;
     }
     return new Promise((resolve, reject) => {
-      const settle = () => {
-        this.#waiters.delete(waiter);
-        signal.removeEventListener('abort', onAbort);
-      };
-      const onAbort = () => {
-        settle();
-        reject(signal.reason);
-      };
       const waiter: Waiter = {
         enter: () => {
-          settle();
+          this.#waiters.delete(waiter);
+          aborting.cancel();
           this.#background += 1;
           resolve();
         },
         sinceMs: this.#options.clock.monotonicMs(),
       };
-      signal.addEventListener('abort', onAbort, { once: true });
       this.#waiters.add(waiter);
+      const aborting = onAbort(signal, () => {
+        this.#waiters.delete(waiter);
+        reject(signal.reason);
+      });
       this.#plan();
     });
   }

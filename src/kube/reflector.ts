@@ -74,6 +74,22 @@ class RewoundError extends Error {
   override name = 'RewoundError';
 }
 
+/** What a watch-list has brought so far. Changes of the meantime may come before its final bookmark. */
+class InitialObjects<T> {
+  readonly objects = new Map<string, T>();
+  readonly unreadable = new Set<string>();
+
+  /** @param object as read; undefined when it cannot be parsed */
+  apply(type: 'ADDED' | 'MODIFIED' | 'DELETED', { metadata }: HasMetadata, object: T | undefined): void {
+    const key = keyOf(metadata);
+    this.objects.delete(key);
+    this.unreadable.delete(key);
+    if (type === 'DELETED') return;
+    if (object === undefined) this.unreadable.add(key);
+    else this.objects.set(key, object);
+  }
+}
+
 /**
  * Keeps a store in sync with the API server: one complete list, then watches from its version, forever. Every failure leads
  * to another attempt, after a jittered back-off.
@@ -228,7 +244,7 @@ export class Reflector<T extends HasMetadata> {
     const { client, clock, random, resource, namespace, labelSelector, fieldSelector } = this.#options;
     const { minWatchSeconds, watchGraceMs, silenceLimitMs, initialSilenceLimitMs } = this.#timing;
     const timeoutSeconds = Math.round(minWatchSeconds * (1 + random.next()));
-    const initial = this.#resumeFrom === undefined ? { objects: [] as T[], unreadable: new Set<string>() } : undefined;
+    const initial = this.#resumeFrom === undefined ? new InitialObjects<T>() : undefined;
     const guard = new WatchGuard({
       clock,
       signal,
@@ -258,12 +274,10 @@ export class Reflector<T extends HasMetadata> {
           if (event.type === 'BOOKMARK') this.#bookmark(event.resourceVersion);
           else this.#apply(event.type, event.object);
         } else if (event.type !== 'BOOKMARK') {
-          const object = this.#read(event.object);
-          if (object === undefined) initial?.unreadable.add(keyOf(event.object.metadata));
-          else initial?.objects.push(object);
+          initial?.apply(event.type, event.object, this.#read(event.object));
         } else if (event.initialEventsEnd && initial !== undefined) {
-          this.#options.store.replace(initial.objects, event.resourceVersion, initial.unreadable);
-          initial.objects = [];
+          this.#options.store.replace([...initial.objects.values()], event.resourceVersion, initial.unreadable);
+          initial.objects.clear();
           this.#synced(event.resourceVersion);
           guard.setSilenceLimit(silenceLimitMs);
         }

@@ -1,4 +1,5 @@
 import type { ClientHttp2Stream, IncomingHttpHeaders, IncomingHttpStatusHeader } from 'node:http2';
+import { type AbortListener, onAbort } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { Random } from '../util/random.ts';
@@ -234,14 +235,12 @@ class Deadline {
   isSent = false;
   hasExpired = false;
   readonly #abort = new AbortController();
-  readonly #parent: AbortSignal | undefined;
-  readonly #onParentAbort = () => this.#abort.abort(this.#parent?.reason);
+  readonly #aborting: AbortListener;
   readonly #timer: { cancel(): void };
 
   constructor(clock: Clock, timeoutMs: number, what: string, parent: AbortSignal | undefined) {
     parent?.throwIfAborted();
-    this.#parent = parent;
-    parent?.addEventListener('abort', this.#onParentAbort, { once: true });
+    this.#aborting = onAbort(parent, () => this.#abort.abort(parent?.reason));
     this.#timer = clock.schedule(timeoutMs, () => {
       this.hasExpired = true;
       const message = `${what}: no answer in ${timeoutMs} ms`;
@@ -255,7 +254,7 @@ class Deadline {
 
   end(): void {
     this.#timer.cancel();
-    this.#parent?.removeEventListener('abort', this.#onParentAbort);
+    this.#aborting.cancel();
   }
 }
 
@@ -264,13 +263,6 @@ function readAll(stream: ClientHttp2Stream, signal: AbortSignal): Promise<string
   return new Promise((resolve, reject) => {
     let body = '';
     let failure: unknown;
-    const onAbort = () => {
-      stream.close(NGHTTP2_CANCEL);
-      settle();
-      reject(signal.reason);
-    };
-    const settle = () => signal.removeEventListener('abort', onAbort);
-    signal.addEventListener('abort', onAbort, { once: true });
     stream.on('data', (chunk: string) => {
       body += chunk;
     });
@@ -278,24 +270,23 @@ function readAll(stream: ClientHttp2Stream, signal: AbortSignal): Promise<string
       failure = error;
     });
     stream.once('close', () => {
-      settle();
+      aborting.cancel();
       if (failure === undefined && stream.rstCode === NGHTTP2_NO_ERROR) resolve(body);
       else reject(streamError(stream, failure));
     });
-    if (signal.aborted) onAbort();
+    const aborting = onAbort(signal, () => {
+      stream.close(NGHTTP2_CANCEL);
+      reject(signal.reason);
+    });
   });
 }
 
 function awaitHeaders(stream: ClientHttp2Stream, signal: AbortSignal): Promise<ResponseHeaders> {
   return new Promise((resolve, reject) => {
+    const deafen = () => stream.off('response', onResponse).off('error', onError).off('close', onClose);
     const settle = () => {
-      signal.removeEventListener('abort', onAbort);
-      stream.off('response', onResponse).off('error', onError).off('close', onClose);
-    };
-    const onAbort = () => {
-      settle();
-      stream.close(NGHTTP2_CANCEL);
-      reject(signal.reason);
+      aborting.cancel();
+      deafen();
     };
     const onResponse = (headers: ResponseHeaders) => {
       settle();
@@ -307,8 +298,11 @@ function awaitHeaders(stream: ClientHttp2Stream, signal: AbortSignal): Promise<R
     };
     const onClose = () => onError(undefined);
     stream.once('response', onResponse).once('error', onError).once('close', onClose);
-    signal.addEventListener('abort', onAbort, { once: true });
-    if (signal.aborted) onAbort();
+    const aborting = onAbort(signal, () => {
+      deafen();
+      stream.close(NGHTTP2_CANCEL);
+      reject(signal.reason);
+    });
   });
 }
 
@@ -316,8 +310,7 @@ async function* chunksOf(
   stream: ClientHttp2Stream,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<string, void, undefined> {
-  const onAbort = () => stream.destroy();
-  signal?.addEventListener('abort', onAbort, { once: true });
+  using _aborting = onAbort(signal, () => stream.destroy());
   try {
     signal?.throwIfAborted();
     for await (const chunk of stream) yield String(chunk);
@@ -328,7 +321,6 @@ async function* chunksOf(
     signal?.throwIfAborted();
     throw streamError(stream, error);
   } finally {
-    signal?.removeEventListener('abort', onAbort);
     stream.destroy();
   }
 }

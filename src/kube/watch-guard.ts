@@ -1,3 +1,4 @@
+import { type AbortListener, onAbort } from '../util/abort.ts';
 import type { Clock, ScheduledCall } from '../util/clock.ts';
 import { TransportError } from './errors.ts';
 
@@ -18,7 +19,7 @@ export class WatchGuard {
   readonly #options: WatchGuardOptions;
   readonly #abort = new AbortController();
   #startedMs: number;
-  readonly #onParentAbort = () => this.#abort.abort(this.#options.signal.reason);
+  readonly #aborting: AbortListener;
   #silenceLimitMs: number;
   #lastSignMs: number;
   #timer: ScheduledCall | undefined;
@@ -29,8 +30,7 @@ export class WatchGuard {
     this.#silenceLimitMs = options.silenceLimitMs;
     this.#startedMs = options.clock.monotonicMs();
     this.#lastSignMs = this.#startedMs;
-    if (options.signal.aborted) this.#onParentAbort();
-    options.signal.addEventListener('abort', this.#onParentAbort, { once: true });
+    this.#aborting = onAbort(options.signal, () => this.#abort.abort(options.signal.reason));
     this.#plan();
   }
 
@@ -63,7 +63,7 @@ export class WatchGuard {
   /** Call when the watch is over. */
   end(): void {
     this.#timer?.cancel();
-    this.#options.signal.removeEventListener('abort', this.#onParentAbort);
+    this.#aborting.cancel();
   }
 
   #plan(): void {

@@ -1,3 +1,4 @@
+import { onAbort } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Random } from '../util/random.ts';
 import { DelayHeap } from './delay-heap.ts';
@@ -186,18 +187,17 @@ export class WorkQueue {
     const key = this.#take();
     if (key !== undefined || this.#shutDown) return Promise.resolve(key);
     return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        this.#waiters.delete(waiter);
-        reject(signal?.reason);
-      };
       const waiter: Waiter = {
         resolve: (taken) => {
-          signal?.removeEventListener('abort', onAbort);
+          aborting.cancel();
           resolve(taken);
         },
       };
-      signal?.addEventListener('abort', onAbort, { once: true });
       this.#waiters.add(waiter);
+      const aborting = onAbort(signal, () => {
+        this.#waiters.delete(waiter);
+        reject(signal?.reason);
+      });
     });
   }
 

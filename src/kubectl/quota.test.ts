@@ -7,7 +7,11 @@ test('what was learnt from refusals stands beside the limit', async () => {
   const clock = new VirtualClock();
   const nextMinuteAt = new Date(clock.now() + 40_000).toISOString();
   const api = (name: string, limitPerMinute: number, more: object = {}) => ({
-    ...{ api: name, limitPerMinute, usedThisMinute: 0, waiting: 0, nextMinuteAt },
+    api: name,
+    limitPerMinute,
+    usedThisMinute: 0,
+    waiting: 0,
+    nextMinuteAt,
     ...more,
   });
   const apis = [

@@ -1,3 +1,5 @@
+import { onAbort } from './abort.ts';
+
 /**
  * The only source of time. No other module uses `Date.now` or a timer, so the whole control plane can run on virtual time.
  */
@@ -27,19 +29,14 @@ export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
   sleep: (ms, signal) =>
     new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        reject(signal.reason);
-        return;
-      }
-      const onAbort = () => {
-        clearTimeout(timer);
-        reject(signal?.reason);
-      };
       const timer = setTimeout(() => {
-        signal?.removeEventListener('abort', onAbort);
+        aborting.cancel();
         resolve();
       }, ms);
-      signal?.addEventListener('abort', onAbort, { once: true });
+      const aborting = onAbort(signal, () => {
+        clearTimeout(timer);
+        reject(signal?.reason);
+      });
     }),
   schedule: (ms, callback) => {
     // A longer timer would fire at once. When this one fires before the due time, it is set again.

@@ -2,6 +2,11 @@
 export class KeyedQueue {
   readonly #last = new Map<string, Promise<void>>();
 
+  /** Keys whose work has not ended. */
+  get size(): number {
+    return this.#last.size;
+  }
+
   /** Resolves or rejects as `work` does, once its turn has come. */
   async run<T>(key: string, work: () => Promise<T>): Promise<T> {
     const before = this.#last.get(key);

@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { ApiClient } from './api.ts';
-import { runCommand } from './command.ts';
+import { type CommandResult, runCommand } from './command.ts';
 import { TestClusterError } from './errors.ts';
 import { formatKubeconfig } from './kubeconfig.ts';
 import { NODE_CACHE } from './node-cache.ts';
@@ -18,12 +18,6 @@ export type KubeconfigSubject =
       /** The token becomes invalid with this object, and names its node. */
       boundTo?: { apiVersion: 'v1'; kind: 'Pod' | 'Node'; name: string; uid: string };
     };
-
-export interface CommandResult {
-  stdout: string;
-  stderr: string;
-  code: number;
-}
 
 export interface CommandOptions {
   /** Standard input. */

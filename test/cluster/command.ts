@@ -1,8 +1,13 @@
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { CommandResult } from './access.ts';
 import { TestClusterError } from './errors.ts';
+
+export interface CommandResult {
+  stdout: string;
+  stderr: string;
+  code: number;
+}
 
 export interface CommandOptions {
   /** Standard input; a stream is copied. */

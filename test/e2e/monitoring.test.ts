@@ -95,6 +95,7 @@ function workedAgent() {
     ready: () => true,
     waiting: () => 0,
     sandboxes: () => 1,
+    held: () => ({ records: 1 }),
     podDeviations: () => [{ labels: { object: 'route' }, value: 1 }],
     verdicts: async () => ({
       tagged: 10,

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type * as z from 'zod';
-import type { ClusterAccess, CommandResult } from '../cluster/access.ts';
+import type { ClusterAccess } from '../cluster/access.ts';
+import type { CommandResult } from '../cluster/command.ts';
 import type { OperatorLab } from './support.ts';
 
 /** How the plugin is called. */

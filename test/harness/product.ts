@@ -4,9 +4,9 @@ import { stringify } from 'yaml';
 import { writeProductImage } from '../../tools/product/image/product.ts';
 import { buildNative } from '../../tools/product/native.ts';
 import { ensureHelm } from '../../tools/programs/helm.ts';
-import type { CommandResult } from '../cluster/access.ts';
 import { type Manifest, parseManifests } from '../cluster/apply.ts';
 import type { Cluster } from '../cluster/cluster.ts';
+import type { CommandResult } from '../cluster/command.ts';
 import { ACCESS_KEY, CLUSTER_ID, type ControlPlaneLab, REGION, VPC } from './lab.ts';
 
 const root = join(import.meta.dirname, '..', '..');

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { AdminClient } from '../../sim/cloud/admin-client.ts';
 import type { VpcSwitch } from '../../sim/vpc/vpc-switch.ts';
-import type { CommandResult } from '../cluster/access.ts';
+import type { CommandResult } from '../cluster/command.ts';
 import { type CommandOptions, runCommand } from '../cluster/command.ts';
 import { Helper } from '../cluster/real-nodes/helper.ts';
 import { NODE_SECURITY_GROUP, NODE_VSWITCH, type Zone } from './lab.ts';

@@ -46,6 +46,7 @@ export class WorldAgent {
   readonly #stop = new AbortController();
   readonly #requests = new Set<Promise<unknown>>();
   #handlers: AgentHandlers | undefined;
+  #agent: Agent | undefined;
 
   constructor(options: WorldAgentOptions) {
     const { name, kube, clock, kubeFaults, onCall, onKilled } = options;
@@ -59,6 +60,11 @@ export class WorldAgent {
 
   get isServing(): boolean {
     return this.#handlers !== undefined;
+  }
+
+  /** Entries in its memory, by who holds them; empty before it has started. */
+  get held(): Readonly<Record<string, number>> {
+    return this.#agent?.held() ?? {};
   }
 
   /** It was told to end. */
@@ -133,6 +139,7 @@ export class WorldAgent {
       random,
       log: pino({ level: 'error' }, { write: onError }),
     });
+    this.#agent = agent;
     await agent.run(this.#stop.signal);
   }
 }

@@ -32,8 +32,14 @@ export interface WiringChange {
 const HALF_MS = 10;
 const DUMP_MS = 5;
 const PROCESSED_PACKETS = {
-  ...{ tagged: 0, untagged: 0, passed: 0, droppedNoEntry: 0 },
-  ...{ droppedWrongVlan: 0, droppedDoubleTag: 0, droppedMissingTag: 0, droppedSpoofedSource: 0 },
+  tagged: 0,
+  untagged: 0,
+  passed: 0,
+  droppedNoEntry: 0,
+  droppedWrongVlan: 0,
+  droppedDoubleTag: 0,
+  droppedMissingTag: 0,
+  droppedSpoofedSource: 0,
 };
 
 /**

@@ -73,7 +73,9 @@ export type OutsideAct =
   /** All pods and PodENIs are deleted. */
   | { kind: 'empty-namespace' }
   /** The wall clock of a replica's machine jumps back. */
-  | { kind: 'shift-clock'; replica: number; ms: number };
+  | { kind: 'shift-clock'; replica: number; ms: number }
+  /** Every machine stands still, as when their host is paused; then what had arrived is read before a timer ends anything. */
+  | { kind: 'suspend'; forMs: number };
 
 /** What happens to nodes that have a node agent. On other nodes it does nothing. */
 export type NodeAct =
@@ -119,3 +121,9 @@ export type Act =
   | { kind: 'restore-backup'; ageMs: number; isBumped: boolean; forMs: number; copiesMs: number }
   | NodeAct
   | OutsideAct;
+
+export interface Step {
+  /** Since the start of the workload. */
+  atMs: number;
+  act: Act;
+}

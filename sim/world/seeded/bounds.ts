@@ -13,6 +13,10 @@ const ANSWERED_MS = 25_000;
 const AFTERWARDS_MS = 15_000;
 /** Until everything of the last pods is gone, with quota for a few calls per minute. */
 const EMPTY_MS = 5 * 60_000;
+/** Of a node that is soon full. */
+const FEW_SLOTS = 3;
+/** Until the control plane has seen a pod. */
+const SEEN_MS = 1000;
 /** Two rounds of the collector, and a check of each PodNetworking. */
 const LAST_ROUNDS_MS = 150_000;
 /** docs/design/allocation.md, "Records and their owners". */
@@ -20,6 +24,13 @@ const WORK = { bind: { writes: 5, calls: 2 }, release: { writes: 4, calls: 2 } }
 /** Requests of one replica in an hour without events: its lease every 2 s, its watches, and nothing else. */
 const IDLE_PER_HOUR = { get: 2000, list: 0, watch: 200 };
 const HOUR_MS = 60 * 60_000;
+/** `podNetworkingRecheck` (1 min) less its jitter. Each check asks for vSwitches and for security groups. */
+const CHECK_MS = 54_000;
+/** The same while pods wait for an address. */
+const FULL_CHECK_MS = 15_000;
+/** `collector.interval`, by default (docs/configuration.md), and what its jitter takes off. */
+const COLLECTOR_MS = 60_000;
+const COLLECTOR_JITTER = 0.1;
 
 /** Lets time pass. Returns whether the witness saw nothing wrong. */
 type Pass = (untilMs: number) => Promise<boolean>;
@@ -36,20 +47,38 @@ export class Bounds {
     this.#pass = pass;
   }
 
-  /** Starts counting requests of an idle system. @returns what was too much since */
+  /** Starts counting requests and reads of an idle system. @returns what was too much since */
   idle(): () => string[] {
     const startMs = this.#world.clock.monotonicMs();
     const before = this.#world.replicas.map((replica) => ({ replica, requests: replica.requests }));
+    const reads = countReads(this.#world);
     return () => {
-      const hours = (this.#world.clock.monotonicMs() - startMs) / HOUR_MS;
-      return before.flatMap(({ replica, requests }) =>
+      const ms = this.#world.clock.monotonicMs() - startMs;
+      const hours = ms / HOUR_MS;
+      const tooMany = before.flatMap(({ replica, requests }) =>
         (['get', 'list', 'watch'] as const).flatMap((verb) => {
           const count = replica.requests[verb] - requests[verb];
           const isFine = count <= Math.ceil(IDLE_PER_HOUR[verb] * hours);
           return isFine ? [] : [`idle: ${replica.name} sends ${Math.round(count / hours)} ${verb} requests per hour`];
         }),
       );
+      const most = this.#readsWithin(ms);
+      const looks = [...reads.end()].flatMap(([action, count]) =>
+        count <= (most[action] ?? 0) ? [] : [`idle: ${Math.round(count / hours)} calls of ${action} per hour`],
+      );
+      return [...tooMany, ...looks];
     };
+  }
+
+  /** How often the cloud may be asked while nothing happens: by the periods of collector and PodNetworkings, once more for the edges. */
+  #readsWithin(ms: number): Readonly<Record<string, number>> {
+    const checks = this.#world.kube.objects(PODNETWORKINGS).reduce((sum, { metadata: { name } }) => {
+      const everyMs = this.#seeded.hasAddress(name) ? CHECK_MS : FULL_CHECK_MS;
+      return sum + Math.floor(ms / everyMs) + 1;
+    }, 0);
+    const roundMs = (this.#seeded.collectorMs ?? COLLECTOR_MS) * (1 - COLLECTOR_JITTER);
+    const DescribeNetworkInterfaces = Math.floor(ms / roundMs) + 1;
+    return { DescribeVSwitches: checks, DescribeSecurityGroups: checks, DescribeNetworkInterfaces };
   }
 
   /** One more pod comes and goes. @returns what took too long or cost too much */
@@ -87,11 +116,44 @@ export class Bounds {
     return isGone ? [] : [`release: ${nodeName} does not say that a pod never had a sandbox`];
   }
 
+  /** L3: of two pods that wait for a slot of a full node, the first one gets it. @returns who was overtaken */
+  async slots(): Promise<string[]> {
+    const { kube, podVSwitchId } = this.#world;
+    const podsOf = (name: string) => kube.objects('pods').filter((pod) => nodeNameOf(pod) === name);
+    const small = this.#world.state().nodes.flatMap(({ metadata: { name }, spec }) => {
+      const left = (spec.nodeCap?.memberAdapterLimit ?? 0) - podsOf(name).length;
+      return this.#world.trunkOf(name) !== undefined && left >= 0 && left <= FEW_SLOTS
+        ? [{ nodeName: name, left }]
+        : [];
+    });
+    const [found] = small;
+    if (found === undefined) return [];
+    const { nodeName, left } = found;
+    const networking = 'slots';
+    this.#world.addNetworking(networking, { type: 'Elastic' }, [podVSwitchId]);
+    for (let at = 0; at < left; at += 1) this.#world.createPod({ name: `filler-${at}`, nodeName, networking });
+    const keys = podsOf(nodeName).map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+    const isFull = await this.#until(() => keys.every((key) => this.#world.isBound(key)), EMPTY_MS);
+    // Some may wait for an address.
+    if (!isFull) return [];
+    for (const name of ['early', 'late']) {
+      this.#world.createPod({ name, nodeName, networking });
+      await this.#after(SEEN_MS);
+    }
+    this.#world.deletePod(keys[0] ?? '', 0);
+    const [early, late] = ['default/early', 'default/late'];
+    await this.#until(() => this.#world.isBound(early) || this.#world.isBound(late), EMPTY_MS);
+    if (this.#world.isBound(early)) return [];
+    return [`L3: a slot of ${nodeName} goes to ${this.#world.isBound(late) ? 'a pod that came later' : 'nobody'}`];
+  }
+
   /** Everything goes: pods, records, nodes, PodNetworkings. @returns what is left in cluster, cloud or memory */
   async emptied(): Promise<string[]> {
     const { kube, cloud } = this.#world;
     this.#seeded.users.removePods();
     await this.#until(() => isEmpty(this.#world, [PODENIS, NETWORKINTERFACES]), EMPTY_MS);
+    await this.#after(AFTERWARDS_MS);
+    const inAgents = this.#heldByAgents();
     this.#seeded.removeNodes();
     await this.#until(() => isEmpty(this.#world, [NODES]), EMPTY_MS);
     this.#seeded.users.removeNetworkings();
@@ -101,7 +163,7 @@ export class Bounds {
       kube.objects(resource).map(({ metadata }) => `left: ${resource} ${metadata.name}`),
     );
     const enis = cloud.enis().map(({ id, status }) => `left: ${id} (${status})`);
-    return [...objects, ...enis, ...this.#held()];
+    return [...objects, ...enis, ...this.#held(), ...inAgents];
   }
 
   /** What the probe waits for. */
@@ -113,10 +175,13 @@ export class Bounds {
 
   /** Entries in the memory of the leader. */
   #held(): string[] {
-    return this.#world.replicas.flatMap(({ name, leaderState }) =>
-      Object.entries(leaderState?.held ?? {})
-        .filter(([, count]) => count > 0)
-        .map(([holder, count]) => `memory: ${name} still holds ${count} entries in ${holder}`),
+    return this.#world.replicas.flatMap(({ name, leaderState }) => stillHeld(name, leaderState?.held ?? {}));
+  }
+
+  /** Entries in the memory of the agents. */
+  #heldByAgents(): string[] {
+    return [...this.#world.machines.values()].flatMap(({ agent }) =>
+      agent === undefined ? [] : stillHeld(agent.name, agent.held),
     );
   }
 
@@ -151,8 +216,28 @@ export class Bounds {
   }
 }
 
+function stillHeld(name: string, held: Readonly<Record<string, number>>): string[] {
+  return Object.entries(held)
+    .filter(([, count]) => count > 0)
+    .map(([holder, count]) => `memory: ${name} still holds ${count} entries in ${holder}`);
+}
+
 function isEmpty({ kube }: World, resources: readonly string[]): boolean {
   return resources.every((resource) => kube.objects(resource).length === 0);
+}
+
+/** Counts calls that ask the cloud for something. */
+function countReads({ cloud }: World) {
+  const counts = new Map<string, number>();
+  const unsubscribe = cloud.subscribe(({ kind, action }) => {
+    if (kind === 'call' && action.startsWith('Describe')) counts.set(action, (counts.get(action) ?? 0) + 1);
+  });
+  return {
+    end: (): ReadonlyMap<string, number> => {
+      unsubscribe();
+      return counts;
+    },
+  };
 }
 
 /** Counts writes of records and mirrors, and calls that change the cloud. */

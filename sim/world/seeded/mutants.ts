@@ -329,4 +329,40 @@ export const MUTANTS: readonly Mutant[] = [
     from: "if (goal === 'bind' || view.sandboxDueMs === undefined) return { do: 'detach', eni };",
     to: "return { do: 'detach', eni };",
   },
+  {
+    name: 'calls of every class are equal',
+    file: 'src/cloud/call-line.ts',
+    from: 'const waiter = isByAge ? this.#oldest() : this.#mostUrgent();',
+    to: 'const waiter = this.#oldest();',
+  },
+  {
+    name: 'no turn goes by age',
+    file: 'src/cloud/call-line.ts',
+    from: 'const isByAge = this.#byClassInARow >= BY_CLASS_IN_A_ROW;',
+    to: 'const isByAge = false;',
+  },
+  {
+    name: 'a turn is given back while its call looks at the ENI',
+    file: 'src/controllers/eni/pending-calls.ts',
+    from: 'await this.#hold(waiting);',
+    to: '',
+  },
+  {
+    name: 'a call is written although the lease may be lost',
+    file: 'src/cloud/rpc.ts',
+    from: 'this.#limit.assertHeld?.();',
+    to: '',
+  },
+  {
+    name: 'the status of a PodNetworking is written though nothing has changed',
+    file: 'src/controllers/pod-networking/status.ts',
+    from: 'if (!jsonEqual(status, before)) status.updateAt',
+    to: 'status.updateAt',
+  },
+  {
+    name: 'security groups are added to those that the ENI has',
+    file: 'src/controllers/eni/driver.ts',
+    from: 'const groups = [...(securityGroupIds ?? [])];',
+    to: 'const groups = [...new Set([...step.eni.securityGroupIds, ...(securityGroupIds ?? [])])];',
+  },
 ];

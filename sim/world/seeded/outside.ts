@@ -84,6 +84,9 @@ export class Outside {
         return;
       case 'shift-clock':
         this.#options.replicaAt(act.replica)?.shiftClock(act.ms);
+        return;
+      case 'suspend':
+        world.clock.freeze(act.forMs);
     }
   }
 

@@ -1,5 +1,5 @@
 import { type Random, seededRandom } from '../../../src/util/random.ts';
-import { type Act, NETWORKINGS, type Networking } from './acts.ts';
+import { type Act, NETWORKINGS, type Networking, type Step } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 import { nodePlanOf } from './node-plan.ts';
 import { scenesOf } from './scenes.ts';
@@ -22,12 +22,6 @@ const THROTTLED_APIS = [
   'DetachNetworkInterface',
   'DeleteNetworkInterface',
 ];
-
-export interface Step {
-  /** Since the start of the workload. */
-  atMs: number;
-  act: Act;
-}
 
 /** How likely each kind of fault is for each call; see {@link FAULT_KINDS}. */
 export type FaultRates = Readonly<Partial<Record<FaultKind, number>>>;

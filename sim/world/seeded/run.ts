@@ -1,6 +1,8 @@
+import type { Step } from './acts.ts';
 import { Bounds } from './bounds.ts';
-import type { FaultKind, Plan, Step } from './plan.ts';
+import type { FaultKind, Plan } from './plan.ts';
 import { SeededWorld } from './seeded-world.ts';
+import { Turns } from './turns.ts';
 import { Witness } from './witness.ts';
 
 /** When every fault has ended, how long the system may take to settle: an orphan is ten minutes old when it is collected. */
@@ -87,11 +89,16 @@ class Run {
 
   /** L2, and the bounds of a settled system, until something is wrong. */
   async #holdToBounds(): Promise<void> {
-    const bounds = new Bounds(this.#seeded, (untilMs) => this.#pass(untilMs));
+    const seeded = this.#seeded;
+    const pass = (untilMs: number) => this.#pass(untilMs);
+    const bounds = new Bounds(seeded, pass);
+    const turns = new Turns({ seeded, pass, node: this.#plan.nodes, rateLimit: this.#plan.rateLimit });
     const looks = [
       () => this.#stayCalm(bounds.idle()),
       () => bounds.probe(),
       () => bounds.unstarted(),
+      () => turns.look(),
+      () => bounds.slots(),
       () => bounds.emptied(),
     ];
     for (const look of looks) {
@@ -127,14 +134,14 @@ class Run {
     }
   }
 
-  /** L2: a settled system writes nothing, changes nothing and asks for next to nothing. */
+  /** L2: a settled system writes nothing but its lease, changes nothing and asks for next to nothing. */
   async #stayCalm(askedTooMuch: () => string[]): Promise<string[]> {
     const { kube, cloud } = this.#seeded.world;
     const writes: string[] = [];
     const calls: string[] = [];
     const ends = [
       kube.subscribe(({ actor, resource, verb, key }) => {
-        if (actor !== 'user' && actor !== 'kubelet' && !isHeartbeat(resource))
+        if (actor !== 'user' && actor !== 'kubelet' && !resource.startsWith('leases.'))
           writes.push(`${verb} ${resource} ${key}`);
       }),
       cloud.subscribe(({ kind, action }) => {
@@ -150,9 +157,4 @@ class Run {
     this.#problems.push(...this.#witness.look());
     return this.#problems.length === 0;
   }
-}
-
-/** Leases and events, and the status of PodNetworkings, which shows free addresses. */
-function isHeartbeat(resource: string): boolean {
-  return resource.startsWith('leases.') || resource.startsWith('events') || resource.startsWith('podnetworkings.');
 }

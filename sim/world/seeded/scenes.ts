@@ -1,7 +1,6 @@
 import { type Random, seededRandom } from '../../../src/util/random.ts';
-import type { Networking } from './acts.ts';
+import type { Networking, Step } from './acts.ts';
 import { pick, span, whole } from './draw.ts';
-import type { Step } from './plan.ts';
 
 /** Who can take part in a scene. */
 interface Cast {
@@ -27,6 +26,9 @@ const POD_MS = 15_000;
 const IN_DETACH_MS = 300;
 /** Containers of a pod that is deleted take a second to end. */
 const IN_TERMINATION_MS = 500;
+/** Records, ENIs and attachments of many pods are requested within this time. */
+const IN_CREATION_MS = 1500;
+const LEASE_MS = 15_000;
 /** Longer than the control plane may go without renewing its lease, and a client tries again. */
 const REFUSAL_MS = 15_000;
 
@@ -106,6 +108,16 @@ const slowLook: Scene = (random, cast) => {
   ];
 };
 
+/** Everything stands still while pods get their network, for longer than the lease lasts. */
+const suspension: Scene = (random, cast) => {
+  const node = roomyNode(random, cast);
+  return [
+    { atMs: 0, act: { kind: 'add-node', node } },
+    { atMs: NODE_MS, act: { kind: 'crowd-node', node } },
+    { atMs: NODE_MS + whole(random, IN_CREATION_MS), act: { kind: 'suspend', forMs: LEASE_MS + span(random, 15_000) } },
+  ];
+};
+
 /**
  * What comes after the rest of a seed's workload, if anything does: drawn apart, so that the rest stays as it is without it, each list
  * with chance of its own, so that a new one leaves the others as they are.
@@ -120,6 +132,7 @@ export function scenesOf(seed: number, cast: Cast, workloadMs: number): Step[] {
       [lateAttachment, lastAddress, ...(cast.replicas > 1 ? [missedMove] : []), ...(hasAgents ? [unwrittenEnd] : [])],
     ],
     [0xd0b1e, [twoFreeSlots, ...(hasAgents ? [missedDel, slowLook] : [])]],
+    [0x57093, [suspension]],
   ];
   return lists.flatMap(([salt, scenes]) => sceneOf(seededRandom(seed ^ salt), scenes, cast, workloadMs));
 }

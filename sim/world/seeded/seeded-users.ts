@@ -3,12 +3,12 @@ import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { NETWORKINTERFACES, PODENIS, PODNETWORKINGS, REGION, type World } from '../world.ts';
-import { NETWORKINGS, type Networking, type UserAct } from './acts.ts';
+import type { Networking, UserAct } from './acts.ts';
 import { PODS } from './plan.ts';
 import { idsOf } from './restored.ts';
 import { Touched } from './touched.ts';
 
-const NAMESPACE = 'default';
+export const NAMESPACE = 'default';
 /** Its place among the vSwitches; only plans that need it have one. */
 const SMALL_V_SWITCH = 2;
 /** Of an ENI that somebody made for something else. */
@@ -137,7 +137,7 @@ export class SeededUsers {
   }
 
   removeNetworkings(): void {
-    for (const name of NETWORKINGS) this.#delete(PODNETWORKINGS, name);
+    for (const { metadata } of this.#world.kube.objects(PODNETWORKINGS)) this.#delete(PODNETWORKINGS, metadata.name);
   }
 
   /**

@@ -41,8 +41,8 @@ export class SeededWorld {
   onAct: (act: Act) => void = () => undefined;
   /** Is called with each call that a replica sends to the cloud. */
   onSend: (call: CloudCall) => void = () => undefined;
-  /** Is called with each of them that the network holds back. */
-  onHeldBack: (call: CloudCall) => void = () => undefined;
+  /** Is called with each of them that will arrive, however late. */
+  onUnderWay: (call: CloudCall) => void = () => undefined;
   /**
    * Is called with each call through a port, but for leases and events: to API server or cloud by a replica, to API server, disk or
    * kernel by an agent. Says whether the process is killed before or after it.
@@ -58,10 +58,13 @@ export class SeededWorld {
   readonly #takesBackups: boolean;
   /** Whether the plan sets wall clocks back, so that what replicas have seen looks younger than it is. */
   readonly shiftsClocks: boolean;
+  /** Interval of the collector; undefined: the default. */
+  readonly collectorMs: number | undefined;
 
   constructor(plan: Plan) {
     const clock = new VirtualClock();
     const { collectorMs, isShortOfAddresses } = plan.surroundings;
+    this.collectorMs = collectorMs;
     this.faults = new SeededFaults({ seed: plan.seed, rates: plan.rates, clock });
     this.world = new World({
       clock,
@@ -113,7 +116,7 @@ export class SeededWorld {
       deletePodEni: (key) => this.users.deletePodEni(key),
     });
     this.nodes = new SeededNodes(world, this.faults, { nodeName, keyOfPod });
-    for (let node = 0; node < plan.nodes; node += 1) this.#addNode(node);
+    for (let node = 0; node < plan.nodes; node += 1) this.addNode(node);
     this.#replicas.start();
   }
 
@@ -138,6 +141,23 @@ export class SeededWorld {
       const isLost = ids.some((id) => isKnown(id) && this.world.cloud.eni(id) === undefined);
       if (isLost) this.#operator.giveUp(`${metadata.namespace}/${metadata.name}`);
     }
+  }
+
+  /** The instance and the node of a number; there is none with this name. */
+  addNode(node: number): void {
+    const name = nodeName(node);
+    const instanceType = node === 0 ? SMALL_TYPE : INSTANCE_TYPE;
+    const { instanceId } = this.world.addNode(instanceType, name);
+    this.#instances.set(name, { name, instanceId, instanceType });
+    if (!this.#agents.has(node)) return;
+    this.nodes.add(
+      { name, instanceId },
+      {
+        onCall: (call) => this.#onMachineCall(call),
+        onFailure: (message) => this.failures.push(message),
+        onError: (line) => this.#noteError(line),
+      },
+    );
   }
 
   removeNodes(): void {
@@ -183,7 +203,7 @@ export class SeededWorld {
         this.#removeNode(nodeName(act.node));
         return;
       case 'add-node':
-        if (this.#node(nodeName(act.node)) === undefined) this.#addNode(act.node);
+        if (this.#node(nodeName(act.node)) === undefined) this.addNode(act.node);
         return;
       case 'restore-backup':
         this.#replicas.killAll(act.forMs);
@@ -213,6 +233,7 @@ export class SeededWorld {
       case 'recreate-networking':
       case 'empty-namespace':
       case 'shift-clock':
+      case 'suspend':
         this.#outside.perform(act);
         return;
       case 'create-pod':
@@ -252,7 +273,7 @@ export class SeededWorld {
     if (call.action === 'CreateNetworkInterface') this.users.onCreation(call.params['VSwitchId']);
     if (this.#crashesBefore(call.replica, call.action)) return { kind: 'lost-request' };
     const fault = this.#cloud.faultOf(call) ?? this.faults.cloud(call);
-    if (fault?.kind === 'late' || (fault?.kind === 'slow' && fault.requestMs !== undefined)) this.onHeldBack(call);
+    if (fault?.kind !== 'refused' && fault?.kind !== 'lost-request') this.onUnderWay(call);
     return fault;
   }
 
@@ -283,22 +304,6 @@ export class SeededWorld {
     }
     this.#instances.delete(name);
     this.world.deleteNode(name);
-  }
-
-  #addNode(node: number): void {
-    const name = nodeName(node);
-    const instanceType = node === 0 ? SMALL_TYPE : INSTANCE_TYPE;
-    const { instanceId } = this.world.addNode(instanceType, name);
-    this.#instances.set(name, { name, instanceId, instanceType });
-    if (!this.#agents.has(node)) return;
-    this.nodes.add(
-      { name, instanceId },
-      {
-        onCall: (call) => this.#onMachineCall(call),
-        onFailure: (message) => this.failures.push(message),
-        onError: (line) => this.#noteError(line),
-      },
-    );
   }
 
   /** Of a log of an agent: no record is torn unless a user did it. */

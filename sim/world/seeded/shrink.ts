@@ -1,4 +1,5 @@
-import type { FaultKind, FaultRates, Plan, Step } from './plan.ts';
+import type { Step } from './acts.ts';
+import type { FaultKind, FaultRates, Plan } from './plan.ts';
 import { ORDINARY } from './surroundings.ts';
 
 /** More runs than this are not worth the wait. */

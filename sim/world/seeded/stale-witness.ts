@@ -1,3 +1,5 @@
+import * as z from 'zod';
+import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
 import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { PodEni } from '../../../src/crds/pod-eni.ts';
 import { isRecord } from '../../../src/util/json.ts';
@@ -29,7 +31,6 @@ export class StaleWitness {
   constructor(seeded: SeededWorld) {
     this.#seeded = seeded;
     this.#unsubscribe = seeded.world.kube.subscribe((write) => this.#onWrite(write));
-    seeded.onSend = (call) => this.#onSend(call);
   }
 
   /** Violations since the last call. */
@@ -69,7 +70,8 @@ export class StaleWitness {
     if (forMs > LONGEST_CALL_MS) this.#problems.push(`I4: ${name} is bound for a pod that went ${forMs / 1000} s ago`);
   }
 
-  #onSend({ replica, action, params }: CloudCall): void {
+  /** A replica sends a call. */
+  onSend({ replica, action, params }: CloudCall): void {
     const nowMs = this.#seeded.world.clock.monotonicMs();
     const id = params['NetworkInterfaceId'];
     if (action === 'DescribeNetworkInterfaces') {
@@ -77,9 +79,12 @@ export class StaleWitness {
       else this.#asked.set(replica, nowMs);
     }
     const eni = typeof id === 'string' ? this.#seeded.world.cloud.eni(id) : undefined;
-    if (eni === undefined || (action !== 'DetachNetworkInterface' && action !== 'DeleteNetworkInterface')) return;
+    const isModify = action === 'ModifyNetworkInterfaceAttribute';
+    const isRemoval = action === 'DetachNetworkInterface' || action === 'DeleteNetworkInterface';
+    if (eni === undefined || !(isModify || isRemoval)) return;
     const podEni = this.#seeded.world.podEnis().find((each) => idsOf(each).includes(eni.id));
-    if (podEni === undefined) this.#checkOrphan(eni);
+    if (isModify) this.#checkGroups(podEni, eni, params['SecurityGroupId']);
+    else if (podEni === undefined) this.#checkOrphan(eni);
     else this.#checkPersisted(podEni, eni, action);
     const askedMs = Math.max(...[replica, `${replica} ${eni.id}`].map((what) => this.#asked.get(what) ?? 0));
     this.#checkSight(eni, nowMs - askedMs);
@@ -93,11 +98,19 @@ export class StaleWitness {
       this.#problems.push(`I2: ${action} of ${eni.id}, which PodENI ${metadata.name} keeps`);
   }
 
-  /** I3: nothing is taken away that was not looked at just before, as the answer to its creation shows it, too. */
+  /** I2: an ENI gets the security groups that its record has. */
+  #checkGroups(podEni: PodEni | undefined, { id }: EniSnapshot, given: unknown): void {
+    const recorded = podEni?.spec.allocations?.find(({ eni }) => eni.id === id)?.eni.securityGroupIDs ?? [];
+    const groups = z.array(z.string()).parse(given);
+    if (!sameSecurityGroups(recorded, groups))
+      this.#problems.push(`I2: ${id} gets the security groups ${groups.join()}, the record says ${recorded.join()}`);
+  }
+
+  /** I2 and I3: nothing is changed or taken away that was not looked at just before, as the answer to its creation shows it, too. */
   #checkSight({ id, creationTimeMs }: EniSnapshot, forMs: number): void {
     const ageMs = this.#seeded.world.clock.now() - creationTimeMs;
     if (this.#seeded.shiftsClocks || Math.min(forMs, ageMs - LONGEST_CALL_MS) <= FRESH_MS) return;
-    this.#problems.push(`I3: ${id} is taken away ${forMs / 1000} s after the last look at it`);
+    this.#problems.push(`I3: ${id} is changed or taken away ${forMs / 1000} s after the last look at it`);
   }
 
   /** I3: an ENI that no object names is left alone until it is so old as the documentation says. */

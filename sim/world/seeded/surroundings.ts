@@ -1,5 +1,5 @@
 import { type Random, seededRandom } from '../../../src/util/random.ts';
-import { type Act, NETWORKINGS } from './acts.ts';
+import { type Act, NETWORKINGS, type Step } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 
 /** How things are for the whole of a history. */
@@ -17,7 +17,7 @@ export interface SurroundingsPlan {
   /** The workload takes so many times as long, so that collector, retention and silent watches have their turn in it. */
   pace: number;
   /** What happens around control plane and agents: to their machines, to the services that they call, and by hand to much at once. */
-  steps: readonly Drawn[];
+  steps: readonly Step[];
 }
 
 export interface SurroundingsSize {
@@ -30,7 +30,6 @@ export interface SurroundingsSize {
 
 export const ORDINARY: Surroundings = { collectorMs: undefined, isShortOfAddresses: false };
 
-type Drawn = { atMs: number; act: Act };
 /** Acts with their weights. */
 type Drafts = readonly (readonly [weight: number, draft: (random: Random, size: SurroundingsSize) => Act])[];
 
@@ -145,18 +144,18 @@ export function surroundingsOf(seed: number, size: SurroundingsSize, rateLimit: 
   };
 }
 
-function outagesOf(seed: number, size: SurroundingsSize, isQuotaCounted: boolean): Drawn[] {
+function outagesOf(seed: number, size: SurroundingsSize, isQuotaCounted: boolean): Step[] {
   const random = seededRandom(seed ^ 0x0475de);
   if (random.next() < SEEDS_WITHOUT_OUTAGES) return [];
   return drawn(random, 1 + whole(random, 4), isQuotaCounted ? OUTAGES : [...OUTAGES, ...CLOCK_SHIFT], size);
 }
 
-function deceptionsOf(seed: number, size: SurroundingsSize): Drawn[] {
+function deceptionsOf(seed: number, size: SurroundingsSize): Step[] {
   const random = seededRandom(seed ^ 0x3b11d);
   return random.next() < SEEDS_WITHOUT_DECEPTIONS ? [] : drawn(random, 1 + whole(random, 3), DECEPTIONS, size);
 }
 
-function drawn(random: Random, count: number, drafts: Drafts, size: SurroundingsSize): Drawn[] {
+function drawn(random: Random, count: number, drafts: Drafts, size: SurroundingsSize): Step[] {
   return Array.from({ length: count }, () => ({
     atMs: whole(random, size.workloadMs),
     act: pickWeighted(random, drafts)(random, size),

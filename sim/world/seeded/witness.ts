@@ -9,6 +9,7 @@ import type { KubeObject } from '../../kube/model/objects.ts';
 import { unsettled, violations, type WorldState } from '../invariants.ts';
 import { nodeNameOf } from '../kubelets.ts';
 import { NODES, PODENIS, PODNETWORKINGS } from '../world.ts';
+import { LeaseWitness } from './lease-witness.ts';
 import { NodeWitness } from './node-witness.ts';
 import { idsOf } from './restored.ts';
 import { USER } from './seeded-users.ts';
@@ -29,14 +30,15 @@ export class Witness {
   readonly #reserved = new Map<string, string>();
   /** Accepted calls: `replica action minute`. */
   readonly #calls = new Map<string, number>();
-  /** When calls were sent that the network holds back, in order, by `replica action subject`. */
-  readonly #heldBack = new Map<string, number[]>();
+  /** When calls were sent that have not arrived yet, in order, by `replica action subject`. */
+  readonly #underWay = new Map<string, number[]>();
   /** What each generation of each PodNetworking said, by `name generation`; several if it was created anew or comes from a backup. */
   readonly #specs = new Map<string, PodNetworking['spec'][]>();
   /** Those that each PodNetworking has named. */
   readonly #vSwitches = new Map<string, Set<string>>();
   readonly #nodes: NodeWitness;
   readonly #stale: StaleWitness;
+  readonly #lease: LeaseWitness;
   readonly #problems: string[] = [];
   readonly #unsubscribe: (() => void)[];
   #seen = -1;
@@ -48,6 +50,7 @@ export class Witness {
     this.#rateLimit = rateLimit;
     this.#nodes = new NodeWitness(seeded);
     this.#stale = new StaleWitness(seeded);
+    this.#lease = new LeaseWitness(seeded);
     const { kube, cloud } = seeded.world;
     for (const networking of kube.objects(PODNETWORKINGS)) this.#noteSpec(networking);
     this.#unsubscribe = [
@@ -55,9 +58,13 @@ export class Witness {
       cloud.subscribe((entry) => this.#onCall(entry)),
     ];
     seeded.restores.onRestored = () => this.#forgetFuture();
-    seeded.onHeldBack = ({ replica, action, params }) => {
+    seeded.onSend = (call) => {
+      this.#stale.onSend(call);
+      this.#lease.onSend(call);
+    };
+    seeded.onUnderWay = ({ replica, action, params }) => {
       const key = `${replica} ${action} ${subjectOf(params)}`;
-      this.#heldBack.set(key, [...(this.#heldBack.get(key) ?? []), seeded.world.clock.now()]);
+      this.#underWay.set(key, [...(this.#underWay.get(key) ?? []), seeded.world.clock.now()]);
     };
   }
 
@@ -71,7 +78,8 @@ export class Witness {
       const state = excuses.forgive(this.#untouched(world.state()));
       this.#problems.push(...violations(state), ...attachedReservations(state));
     }
-    this.#problems.push(...this.#nodes.look(), ...this.#stale.look(), ...this.#seeded.failures.splice(0));
+    this.#problems.push(...this.#nodes.look(), ...this.#stale.look(), ...this.#lease.look());
+    this.#problems.push(...this.#seeded.failures.splice(0));
     return this.#problems.splice(0);
   }
 
@@ -105,6 +113,7 @@ export class Witness {
   end(): void {
     this.#nodes.end();
     this.#stale.end();
+    this.#lease.end();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
   }
 
@@ -275,7 +284,7 @@ export class Witness {
 
   #onCall({ kind, action, outcome, params, clientToken, accessKeyId, timeMs, replayed }: JournalEntry): void {
     if (kind !== 'call' || accessKeyId === USER) return;
-    const sentMs = this.#heldBack.get(`${accessKeyId} ${action} ${subjectOf(params)}`)?.shift();
+    const sentMs = this.#underWay.get(`${accessKeyId} ${action} ${subjectOf(params)}`)?.shift();
     if (outcome !== 'OK') return;
     this.#countCall(accessKeyId, action, sentMs ?? timeMs);
     const eniId = params['NetworkInterfaceId'] ?? '';
@@ -323,7 +332,7 @@ export class Witness {
     }
   }
 
-  /** I6: each replica keeps to the configured limit in every minute of the clock; what the network holds back counts when it was sent. */
+  /** I6: each replica keeps to the configured limit in every minute of the clock; what arrives later counts when it was sent. */
   #countCall(replica: string, action: string, timeMs: number): void {
     if (this.#rateLimit === undefined || action.startsWith('Describe')) return;
     const key = `${replica} ${action} ${Math.floor(timeMs / MINUTE_MS)}`;

@@ -14,7 +14,7 @@ import { VirtualClock } from '../../util/test-support/virtual-clock.ts';
 import { askSocket } from '../../util/unix-socket.ts';
 import { orphansResponse, quotaResponse, statusResponse } from '../../wire/admin-channel.ts';
 import { EniSearch } from '../eni/eni-search.ts';
-import type { Term } from '../manager.ts';
+import type { Term } from '../term.ts';
 import { AdminChannel } from './admin-channel.ts';
 
 let folder: string;

@@ -8,7 +8,7 @@ import { errorMessage } from '../../util/errors.ts';
 import { isAnswered, listenOnSocket, SocketRefusal, socketServer } from '../../util/unix-socket.ts';
 import type { SentAdoption, SentEnis, SentQuota, SentStatus } from '../../wire/admin-channel.ts';
 import { takeInventory } from '../collector/inventory.ts';
-import type { Term } from '../manager.ts';
+import type { Term } from '../term.ts';
 import { reportAdoption } from './adoption.ts';
 import { listedEni, orphansResponse } from './responses.ts';
 

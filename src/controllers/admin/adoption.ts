@@ -1,6 +1,6 @@
 import { isOurs } from '../../allocation/identity.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
-import type { Cloud } from '../../cloud/port.ts';
+import type { CloudReads } from '../../cloud/port.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, TAG_OWNER } from '../../crds/names.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
@@ -12,7 +12,7 @@ import { type InventoryContext, takeInventory } from '../collector/inventory.ts'
 /** One object that another control plane made, and whether this one manages it. */
 type Adoptee = SentAdoption['adoptees'][number];
 
-export type AdoptionContext = InventoryContext & { cloud: Cloud; informers: Pick<Informers, 'coreNodes'> };
+export type AdoptionContext = InventoryContext & { cloud: CloudReads; informers: Pick<Informers, 'coreNodes'> };
 
 /**
  * Which records and ENIs of an upstream control plane are managed. Adoption needs no step: a record that matches its

@@ -14,8 +14,8 @@ import { nodeOwner } from '../owners.ts';
 import { type InventoryContext, takeInventory } from './inventory.ts';
 import { type OrphanRelease, OrphanReleaser, type OrphanReleaserContext } from './orphan-releaser.ts';
 
-/** The most ENIs that one round releases. */
-const RELEASED_PER_ROUND = 50;
+/** The most ENIs that are being released at a time. */
+const RELEASED_AT_ONCE = 50;
 /** The most security group repairs that one round starts. */
 const DRIFTED_PER_ROUND = 100;
 const FIRST_ROUND_MS = 15_000;
@@ -24,6 +24,7 @@ const JITTER = 0.1;
 /** The result of one round. */
 export interface CollectorRound {
   orphans: number;
+  /** Those of them that were released since. */
   released: number;
   suspected: number;
   braked: boolean;
@@ -61,11 +62,18 @@ export class Collector {
   readonly #options: { intervalMs: number; minimumAgeMs: number };
   #latest: CollectorRound | undefined;
   #orphansBefore: ReadonlySet<string> = new Set();
+  /** Releases that wait for quota or are in progress, by ENI id. */
+  readonly #releasing = new Map<string, Promise<OrphanRelease>>();
 
   constructor(context: CollectorContext, options: { intervalMs: number; minimumAgeMs: number }) {
     this.#context = context;
     this.#releaser = new OrphanReleaser(context);
     this.#options = options;
+  }
+
+  /** Orphans of the last round. */
+  get size(): number {
+    return this.#orphansBefore.size;
   }
 
   /** Runs rounds until the signal aborts. */
@@ -100,19 +108,36 @@ export class Collector {
         'implausibly many ENIs look orphaned (was etcd restored from a backup?); nothing is released',
       );
     }
-    const chosen = verdict.release.slice(0, RELEASED_PER_ROUND).flatMap((id) => byId.get(id) ?? []);
-    const releases = await Promise.all(chosen.filter(isSettled).map((eni) => this.#releaser.release(eni)));
-    const released = releases.filter(({ error }) => error === undefined).length;
     const suspected = this.#suspectRecords(byId);
-    this.#latest = {
-      orphans: verdict.orphans.length,
-      released,
-      suspected,
-      braked: verdict.braked,
-      endedAtMs: clock.now(),
-    };
-    metrics.collected.inc({ kind: 'orphan' }, released);
+    const { orphans, braked } = verdict;
+    this.#latest = { orphans: orphans.length, released: 0, suspected, braked, endedAtMs: clock.now() };
     metrics.collected.inc({ kind: 'suspect' }, suspected);
+    const chosen = verdict.release.flatMap((id) => byId.get(id) ?? []).filter(isSettled);
+    const room = Math.max(0, RELEASED_AT_ONCE - this.#releasing.size);
+    // The next round does not wait: what others have detached must be seen in time, however long these wait for quota.
+    for (const eni of chosen.filter(({ id }) => !this.#releasing.has(id)).slice(0, room)) {
+      this.#release(eni).then(
+        ({ error }) => {
+          if (error === undefined) this.#noteReleased();
+        },
+        // The term has ended.
+        () => {},
+      );
+    }
+  }
+
+  #noteReleased(): void {
+    if (this.#latest !== undefined) this.#latest.released += 1;
+    this.#context.metrics.collected.inc({ kind: 'orphan' });
+  }
+
+  /** An ENI has one release at a time. Rejects only with the signal's reason. */
+  #release(eni: Eni): Promise<OrphanRelease> {
+    const running = this.#releasing.get(eni.id);
+    if (running !== undefined) return running;
+    const release = this.#releaser.release(eni).finally(() => this.#releasing.delete(eni.id));
+    this.#releasing.set(eni.id, release);
+    return release;
   }
 
   /** The latest round of this term. */
@@ -145,7 +170,7 @@ export class Collector {
     const plan = await this.plan();
     if (plan.braked && !overrideBrake) return { plan, released: [] };
     const chosen = plan.orphans.filter(({ hold }) => hold === undefined);
-    return { plan, released: await Promise.all(chosen.map(({ eni }) => this.#releaser.release(eni))) };
+    return { plan, released: await Promise.all(chosen.map(({ eni }) => this.#release(eni))) };
   }
 
   /**

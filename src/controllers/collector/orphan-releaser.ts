@@ -10,6 +10,7 @@ import type { KubeClient } from '../../kube/client.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { splitKey } from '../../kube/types.ts';
 import type { Log } from '../../telemetry/log.ts';
+import { onAbort } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
 import type { EniDecision, EniDriver } from '../eni/driver.ts';
@@ -107,16 +108,15 @@ export class OrphanReleaser {
   #news(eniId: string, withinMs: number): { promise: Promise<boolean>; end: () => void } {
     const { clock, signal } = this.#context;
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    const onAbort = () => resolve(false);
     const timer = clock.schedule(Math.max(1, withinMs), () => resolve(false));
     this.#context.orphanNews.set(eniId, () => resolve(true));
-    signal.addEventListener('abort', onAbort, { once: true });
+    const aborting = onAbort(signal, () => resolve(false));
     return {
       promise,
       end: () => {
         timer.cancel();
         this.#context.orphanNews.delete(eniId);
-        signal.removeEventListener('abort', onAbort);
+        aborting.cancel();
       },
     };
   }

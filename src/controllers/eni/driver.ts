@@ -3,7 +3,7 @@ import type { Operation, OperationKind } from '../../allocation/operation.ts';
 import type { AddressCall } from '../../allocation/pool/eni-step.ts';
 import type { CallClass } from '../../cloud/call-line.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
-import type { Cloud, CreateEniRequest } from '../../cloud/port.ts';
+import type { CloudChanges, CreateEniRequest } from '../../cloud/port.ts';
 import type { QuotaScheduler, Turn } from '../../cloud/quota.ts';
 import type { AttachTarget } from '../../crds/pod-eni.ts';
 import type { Eni } from '../../ecs/eni.ts';
@@ -64,7 +64,7 @@ export interface EniHandler {
  * when it is sent (I3).
  */
 export class EniDriver {
-  readonly #cloud: Cloud;
+  readonly #cloud: CloudChanges;
   readonly #observer: EniObserver;
   readonly #clock: Clock;
   readonly #quota: QuotaScheduler;
@@ -72,7 +72,7 @@ export class EniDriver {
   readonly #calls: PendingCalls;
 
   constructor(options: {
-    cloud: Cloud;
+    cloud: CloudChanges;
     quota: QuotaScheduler;
     observer: EniObserver;
     search: EniSearch;
@@ -151,7 +151,7 @@ export class EniDriver {
           }),
         );
       case 'observe':
-        // A call whose turn has come waits for this and keeps its place.
+        // A call whose turn has come waits for this and keeps its turn.
         this.#observer.expect(eniId, 'read', owner, callClass);
         return {};
       case 'waitForCall':

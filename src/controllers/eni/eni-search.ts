@@ -1,10 +1,11 @@
 import { attemptTags } from '../../allocation/identity.ts';
 import { CALL_CLASSES, type CallClass, isBefore, type Place } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
-import type { Cloud, DescribedEnis, EniFilter } from '../../cloud/port.ts';
+import type { CloudReads, DescribedEnis, EniFilter } from '../../cloud/port.ts';
 import type { QuotaScheduler, ReadLeave, Turn, TurnRequest } from '../../cloud/quota.ts';
 import { TAG_ATTEMPT, TAG_CLUSTER } from '../../crds/names.ts';
 import type { Eni } from '../../ecs/eni.ts';
+import { onAbort } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
 
 /** Identifies an ENI without an id: the ClientToken of its create, or the instance whose trunk it is. */
@@ -49,7 +50,7 @@ interface Asked {
  * answer is valid only for questions asked before its request was sent.
  */
 export class EniSearch {
-  readonly #cloud: Cloud;
+  readonly #cloud: CloudReads;
   readonly #quota: QuotaScheduler;
   readonly #clock: Clock;
   readonly #clusterId: string;
@@ -65,7 +66,7 @@ export class EniSearch {
 
   /** @param options.signal ends every search, when the lease is lost or the process stops. */
   constructor(options: {
-    cloud: Cloud;
+    cloud: CloudReads;
     quota: QuotaScheduler;
     clock: Clock;
     clusterId: string;
@@ -78,7 +79,7 @@ export class EniSearch {
     this.#clusterId = options.clusterId;
     this.#vpcId = options.vpcId;
     this.#signal = options.signal;
-    options.signal.addEventListener('abort', () => this.#turnWait?.abort(options.signal.reason), { once: true });
+    onAbort(options.signal, () => this.#turnWait?.abort(options.signal.reason));
   }
 
   /** Questions that wait for a request. */
@@ -95,26 +96,25 @@ export class EniSearch {
   seat({ callClass, place }: Omit<TurnRequest, 'api'>, signal: AbortSignal): Promise<Seat> {
     if (signal.aborted || this.#signal.aborted) return Promise.reject(signal.reason ?? this.#signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<Seat>();
-    const onAbort = () => {
-      const isFirst = this.#first() === asker;
-      this.#waiting.delete(asker);
-      if (isFirst) this.#turnWait?.abort();
-      reject(signal.reason);
-    };
     const asker: Asker = {
       callClass,
       place: place ?? this.#quota.newPlace(),
       sinceMs: this.#clock.monotonicMs(),
       resolve: (seat) => {
-        signal.removeEventListener('abort', onAbort);
+        aborting.cancel();
         resolve(seat);
       },
       reject: (reason) => {
-        signal.removeEventListener('abort', onAbort);
+        aborting.cancel();
         reject(reason);
       },
     };
-    signal.addEventListener('abort', onAbort, { once: true });
+    const aborting = onAbort(signal, () => {
+      const isFirst = this.#first() === asker;
+      this.#waiting.delete(asker);
+      if (isFirst) this.#turnWait?.abort();
+      reject(signal.reason);
+    });
     this.#waiting.add(asker);
     if (this.#first() === asker) this.#turnWait?.abort();
     if (!this.#isServing) void this.#serve();

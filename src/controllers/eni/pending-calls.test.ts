@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import type { CallClass } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import { QuotaScheduler, type Turn, type TurnRequest } from '../../cloud/quota.ts';
 import { VirtualClock } from '../../util/test-support/virtual-clock.ts';
@@ -20,4 +21,39 @@ test('a call that is refused before it is sent uses no quota', async () => {
   await clock.advance(1);
   expect(calls.get('a')).toMatchObject({ kind: 'detach', state: 'failed', failure: { kind: 'degraded' } });
   expect(quota.status('DetachNetworkInterface').usedThisMinute).toBe(0);
+});
+
+test('a call that looks at its ENI first keeps its turn, but not for ever', async () => {
+  const clock = new VirtualClock();
+  const quota = new QuotaScheduler({ clock, limits: { DetachNetworkInterface: 1 } });
+  const calls = new PendingCalls({ clock, quota, signal: new AbortController().signal, wake: () => undefined });
+  const turn = (request: TurnRequest, signal: AbortSignal) => quota.turn(request, signal);
+  const sent: string[] = [];
+  const seen = new Set(['urgent']);
+  const want = (id: string, callClass: CallClass) => {
+    const send = (leave: { turn: Turn }) => {
+      leave.turn.end('accepted');
+      sent.push(id);
+      return Promise.resolve({});
+    };
+    const atTurn = (): AtTurn<Turn> => (seen.has(id) ? { eniId: id, send } : 'notYet');
+    calls.want({ id, owner: id, kind: 'detach', callClass, turn, atTurn });
+  };
+  want('looks', 'release');
+  await clock.advance(1000);
+  want('urgent', 'pod');
+  await clock.advance(1000);
+  seen.add('looks');
+  want('looks', 'release');
+  await clock.advance(1000);
+  expect(sent).toEqual(['looks']);
+  await clock.advance(60_000);
+  expect(sent).toEqual(['looks', 'urgent']);
+  await clock.advance(60_000);
+  want('never looks', 'release');
+  await clock.advance(1000);
+  calls.clear('urgent');
+  want('urgent', 'pod');
+  await clock.advance(5000);
+  expect(sent).toEqual(['looks', 'urgent', 'urgent']);
 });

@@ -3,6 +3,7 @@ import type { CallClass, Place } from '../../cloud/call-line.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { QuotaScheduler, TurnRequest } from '../../cloud/quota.ts';
 import type { Eni } from '../../ecs/eni.ts';
+import { onAbort } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
 
@@ -53,8 +54,8 @@ export interface WantedCall<T extends Leave> {
 }
 
 /**
- * What to do at a turn: the call as decided now; `notYet` when something must be known first, which keeps the place in
- * line; undefined when no call is wanted any more.
+ * What to do at a turn: the call as decided now; `notYet` when something must be known first, for which the turn is
+ * held a while; undefined when no call is wanted any more.
  */
 export type AtTurn<T> =
   | { eniId: string; send: (leave: { signal: AbortSignal; turn: T }) => Promise<CallResult> }
@@ -79,7 +80,12 @@ interface Waiting {
   callClass: CallClass;
   place: Place;
   abort: AbortController;
+  /** While a turn is held: what had to be known first is known. */
+  decideAgain?: () => void;
 }
+
+/** For how long a turn is held for a call that needs an observation first. The others in line wait meanwhile. */
+const HOLD_MS = 5000;
 
 /**
  * Cloud calls that run outside the workers. A call waits for its turn and is decided again when it comes; until then it
@@ -114,7 +120,7 @@ export class PendingCalls {
     this.#startedMs = options.clock.now();
     this.#signal = options.signal;
     this.#wake = options.wake;
-    options.signal.addEventListener('abort', () => this.#abortAll(), { once: true });
+    onAbort(options.signal, () => this.#abortAll());
   }
 
   /** Entries held for subjects. */
@@ -155,7 +161,10 @@ export class PendingCalls {
     const { id, kind, callClass } = wanted;
     if (this.#signal.aborted || this.#operations.get(id)?.state === 'running') return false;
     const before = this.#waiting.get(id);
-    if (before?.kind === kind && before.callClass === callClass) return false;
+    if (before?.kind === kind && before.callClass === callClass) {
+      before.decideAgain?.();
+      return false;
+    }
     const kept = before ?? this.#kept.get(id);
     const place = kept?.kind === kind ? kept.place : undefined;
     this.withdraw(id);
@@ -173,12 +182,19 @@ export class PendingCalls {
     const request = { api: API_OF_CALL[kind], callClass, place: waiting.place };
     const turn = await wanted.turn(request, waiting.abort.signal).catch(() => undefined);
     if (turn === undefined) return;
-    if (this.#waiting.get(id) !== waiting) {
+    const isWanted = () => this.#waiting.get(id) === waiting;
+    let decided = isWanted() ? atTurn() : undefined;
+    if (decided === 'notYet') {
+      this.#wake(owner);
+      // Given back, the turn would go to whoever is ready first, and a call of a low class might never be.
+      await this.#hold(waiting);
+      if (isWanted()) decided = atTurn();
+    }
+    if (!isWanted()) {
       turn.giveBack();
       return;
     }
     this.#waiting.delete(id);
-    const decided = atTurn();
     if (decided === undefined || decided === 'notYet') {
       turn.giveBack();
       if (decided === 'notYet') this.#kept.set(id, { kind, place: waiting.place });
@@ -233,6 +249,16 @@ export class PendingCalls {
       // In case the call was refused before it was sent.
       turn.giveBack();
     }
+  }
+
+  /** Until the call is wanted again, or not any more, or for {@link HOLD_MS}. */
+  async #hold(waiting: Waiting): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#clock.schedule(HOLD_MS, resolve);
+    using _aborting = onAbort(waiting.abort.signal, resolve);
+    waiting.decideAgain = resolve;
+    await promise;
+    timer.cancel();
   }
 
   #unansweredOf(id: string): { unansweredMs?: number } {

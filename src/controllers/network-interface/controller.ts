@@ -6,6 +6,7 @@ import { FINALIZER_NETWORK_INTERFACE, LABEL_NODE } from '../../crds/names.ts';
 import { type NetworkInterface, networkInterfaceResource } from '../../crds/network-interface.ts';
 import { type Allocation, type PodEni, podEniResource } from '../../crds/pod-eni.ts';
 import type { KubeClient } from '../../kube/client.ts';
+import type { ReconcileResult } from '../../kube/controller.ts';
 import { isAlreadyExists, isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import type { Log } from '../../telemetry/log.ts';
@@ -65,7 +66,7 @@ export class NetworkInterfaceController {
     ];
   }
 
-  async reconcile(eniId: string, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
+  async reconcile(eniId: string, signal: AbortSignal): Promise<ReconcileResult> {
     const { informers } = this.#context;
     const mirror = informers.networkInterfaces.store.get(eniId);
     const [podEni] = informers.podEnis.store.byIndex('eni', eniId);
@@ -148,12 +149,13 @@ export class NetworkInterfaceController {
   }
 
   /** The PodENI is gone: releases the ENI, then the mirror. */
-  async #retire(mirror: NetworkInterface, signal: AbortSignal): Promise<{ requeueAfterMs?: number }> {
+  async #retire(mirror: NetworkInterface, signal: AbortSignal): Promise<ReconcileResult> {
     const { released } = this.#context;
     const eniId = mirror.metadata.name;
     if (!released.has(eniId)) {
       if (!(await this.#hasNoOwner(mirror, signal))) return { requeueAfterMs: RETRY_MS };
-      if (!(await this.#releaseEni(mirror))) return { requeueAfterMs: this.#braked ? RETRY_BRAKED_MS : RETRY_MS };
+      const next = await this.#releaseEni(mirror);
+      if (next !== 'gone') return next;
     }
     await this.#remove(mirror, signal);
     this.#forget(eniId);
@@ -180,27 +182,32 @@ export class NetworkInterfaceController {
     }
   }
 
-  /** One step towards releasing the ENI. @returns true when the cloud shows that it is gone. */
-  async #releaseEni(mirror: NetworkInterface): Promise<boolean> {
+  /**
+   * One step towards releasing the ENI.
+   *
+   * @returns `gone` when the cloud shows that it is. While a call or the cloud is awaited, news of it wakes the mirror.
+   */
+  async #releaseEni(mirror: NetworkInterface): Promise<'gone' | ReconcileResult> {
+    const { driver, clock } = this.#context;
     const eniId = mirror.metadata.name;
     const decision = this.#decide(eniId);
-    if (decision === undefined) return false;
+    if (decision === undefined) return { requeueAfterMs: this.#braked ? RETRY_BRAKED_MS : RETRY_MS };
     const id = eniOwner(eniId);
-    const isGone = { value: false };
-    const finish = (value: boolean) => {
-      isGone.value = value;
+    let next: 'gone' | ReconcileResult = {};
+    const become = (result: typeof next) => {
+      next = result;
       return {};
     };
-    await this.#context.driver.perform({ id, owner: id, eniId, decide: () => this.#decide(eniId) }, decision, {
+    await driver.perform({ id, owner: id, eniId, decide: () => this.#decide(eniId) }, decision, {
       record: async () => ({}),
       newAttempt: async () => ({}),
       inProgress: () => ({}),
-      pause: async () => ({}),
+      pause: async ({ untilMs }) => become({ requeueAfterMs: Math.max(1, untilMs - clock.now()) }),
       // Not ours to delete, and no reason to keep the mirror.
-      blocked: async ({ reason }) => finish(reason === 'EniNotOurs'),
-      done: () => finish(true),
+      blocked: async ({ reason }) => become(reason === 'EniNotOurs' ? 'gone' : { requeueAfterMs: RETRY_MS }),
+      done: () => become('gone'),
     });
-    return isGone.value;
+    return next;
   }
 
   /** Decides from the stores; undefined when a PodENI names the ENI, or nothing may be released now. */

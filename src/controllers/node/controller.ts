@@ -4,7 +4,7 @@ import { holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
 import { parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
-import type { Cloud } from '../../cloud/port.ts';
+import type { CloudReads } from '../../cloud/port.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -52,7 +52,7 @@ export type NodeContext = TrunkPlannerContext &
     catalog: NetworkCatalog;
     client: KubeClient;
     clock: Clock;
-    cloud: Cloud;
+    cloud: CloudReads;
     driver: EniDriver;
     eniConfigs: EniConfigs;
     events: ControllerEvents;

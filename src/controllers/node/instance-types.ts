@@ -1,5 +1,5 @@
 import { nodeCapOf } from '../../allocation/capacity.ts';
-import type { Cloud } from '../../cloud/port.ts';
+import type { CloudReads } from '../../cloud/port.ts';
 import type { NodeCap } from '../../crds/node.ts';
 import type { Clock } from '../../util/clock.ts';
 
@@ -8,11 +8,12 @@ const MAX_AGE_MS = 60 * 60_000;
 
 /** Capacity by instance type from DescribeInstanceTypes; one request in flight per type. */
 export class InstanceTypeCatalog {
-  readonly #cloud: Cloud;
+  readonly #cloud: CloudReads;
   readonly #clock: Clock;
+  /** Types that the cloud knows and a node had, some hundred at most; others are forgotten. */
   readonly #known = new Map<string, { atMs: number; cap: Promise<NodeCap | undefined> }>();
 
-  constructor(options: { cloud: Cloud; clock: Clock }) {
+  constructor(options: { cloud: CloudReads; clock: Clock }) {
     this.#cloud = options.cloud;
     this.#clock = options.clock;
   }

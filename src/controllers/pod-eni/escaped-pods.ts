@@ -22,7 +22,7 @@ export interface EscapedPodsContext {
 /** Holds or evicts pods that a PodNetworking selects and the webhook did not process. */
 export class EscapedPods {
   readonly #context: EscapedPodsContext;
-  /** When a pod of an owner was last evicted, by the owner's uid. */
+  /** When a pod of an owner was last evicted, by the owner's uid; REMEMBERED_OWNERS at most. */
   readonly #evictedAtMs = new Map<string, number>();
 
   constructor(context: EscapedPodsContext) {

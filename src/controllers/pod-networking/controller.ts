@@ -74,6 +74,11 @@ export class PodNetworkingController {
     this.#overlaps = new Overlaps(context);
   }
 
+  /** Entries held for PodNetworkings and their PodENIs. */
+  get size(): number {
+    return this.#context.news.size + this.#overlaps.size;
+  }
+
   /** PodNetworkings; PodENIs, which are counted first; and changes of the configuration file. */
   watches(): Watch[] {
     const { informers, onConfigVerdict } = this.#context;
@@ -111,6 +116,7 @@ export class PodNetworkingController {
     if (networking === undefined || networking.metadata.deletionTimestamp !== undefined) {
       this.#known.delete(name);
       this.#stats.forgetSecurityGroups(name);
+      this.#overlaps.forget(name);
       return {};
     }
     this.#stats.setSecurityGroups(name, networking.spec.securityGroupIDs ?? [], () =>

@@ -51,7 +51,7 @@ function cluster() {
     stableNameKinds: [],
   });
   looks.selectors = 0;
-  return { clock, overlaps, looks };
+  return { clock, overlaps, looks, networkings };
 }
 
 test('pods are not compared with PodNetworkings that cannot select them', async () => {
@@ -75,4 +75,19 @@ test('the pods of a large cluster are scanned in many turns of the event loop', 
   await remark;
   expect(most).toBeGreaterThan(0);
   expect(most).toBeLessThan(5 * 300);
+});
+
+test('a PodNetworking that is gone is forgotten, also when it goes while the pods are compared', async () => {
+  const { clock, overlaps, networkings } = cluster();
+  const { signal } = new AbortController();
+  const remove = (name: string) => {
+    const gone = networkings.get(name);
+    if (gone !== undefined) networkings.remove(gone.metadata, gone);
+  };
+  const remark = overlaps.remarkOn('n-1', signal);
+  await settled();
+  remove('n-1');
+  while (await clock.step());
+  await remark;
+  expect(overlaps.size).toBe(0);
 });

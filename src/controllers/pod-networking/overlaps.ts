@@ -36,6 +36,16 @@ export class Overlaps {
     this.#context = context;
   }
 
+  /** PodNetworkings whose pods others serve. */
+  get size(): number {
+    return this.#losses.size;
+  }
+
+  /** The PodNetworking is gone. */
+  forget(name: string): void {
+    this.#losses.delete(name);
+  }
+
   /**
    * Which other PodNetworkings serve pods that this one also selects, as text for its status; undefined when there are
    * none.
@@ -68,6 +78,8 @@ export class Overlaps {
       const toMatch = podToMatch(pod, labels, stableNameKinds);
       noteLosses(losses, toMatch, candidatesFor(toMatch, networkings));
     }
+    // Some may have gone meanwhile.
+    for (const name of losses.keys()) if (informers.podNetworkings.store.get(name) === undefined) losses.delete(name);
     return losses;
   }
 }

@@ -2,22 +2,22 @@ import { matchesSelector } from '../../allocation/labels.ts';
 import { hasStableName, matchNetworking, type NetworkingMatch, type PodToMatch } from '../../allocation/match.ts';
 import { LABEL_POD_ENI } from '../../crds/names.ts';
 import type { PodNetworking } from '../../crds/pod-networking.ts';
-import type { PodFacts } from './facts.ts';
+import type { ExplainView } from './view.ts';
 
 /** The PodNetworkings that serve the pod, by the rule that webhook and controller share; undefined without a pod. */
-export function choiceOf(facts: PodFacts): NetworkingMatch | undefined {
-  const pod = toMatch(facts);
-  return pod === undefined ? undefined : matchNetworking(pod, facts.networkings);
+export function choiceOf(view: ExplainView): NetworkingMatch | undefined {
+  const pod = toMatch(view);
+  return pod === undefined ? undefined : matchNetworking(pod, view.networkings);
 }
 
 /** One line per PodNetworking: why it does not pick the pod. */
-export function refusals(facts: PodFacts): string[] {
-  const pod = toMatch(facts);
+export function refusals(view: ExplainView): string[] {
+  const pod = toMatch(view);
   if (pod === undefined) return [];
   if (pod.namespaceLabels[LABEL_POD_ENI] === 'false') {
-    return [`namespace ${facts.namespace} has the label ${LABEL_POD_ENI}=false, so no selector picks its pods`];
+    return [`namespace ${view.namespace} has the label ${LABEL_POD_ENI}=false, so no selector picks its pods`];
   }
-  return facts.networkings.map((networking) => `${networking.metadata.name}: ${refusalOf(networking, pod)}`);
+  return view.networkings.map((networking) => `${networking.metadata.name}: ${refusalOf(networking, pod)}`);
 }
 
 function refusalOf({ spec }: PodNetworking, pod: PodToMatch): string {
@@ -31,7 +31,7 @@ function refusalOf({ spec }: PodNetworking, pod: PodToMatch): string {
   return 'its namespaceSelector does not match the labels of the namespace';
 }
 
-function toMatch({ pod, namespace, name, namespaceLabels = {}, stableNameKinds }: PodFacts): PodToMatch | undefined {
+function toMatch({ pod, namespace, name, namespaceLabels = {}, stableNameKinds }: ExplainView): PodToMatch | undefined {
   if (pod === undefined) return undefined;
   return {
     key: `${namespace}/${name}`,

@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { podEniSchema } from '../../crds/pod-eni.ts';
 import { podNetworkingSchema } from '../../crds/pod-networking.ts';
 import { type Event, eventResource, type Pod, podResource } from '../resources.ts';
-import type { PodFacts } from './facts.ts';
 import { timelineOf } from './timeline.ts';
 import { verdictOf } from './verdict.ts';
+import type { ExplainView } from './view.ts';
 
 const NOW_MS = Date.parse('2026-03-01T10:00:00Z');
 const at = (second: number) => new Date(NOW_MS - 60_000 + second * 1000).toISOString().replace('.000', '');
@@ -68,7 +68,7 @@ function podEniOf(status: object, spec: object = {}, metadata: object = {}) {
   });
 }
 
-function factsOf(facts: Partial<PodFacts>): PodFacts {
+function viewOf(view: Partial<ExplainView>): ExplainView {
   return {
     namespace: 'shop',
     name: 'web-0',
@@ -77,7 +77,7 @@ function factsOf(facts: Partial<PodFacts>): PodFacts {
     events: [],
     stableNameKinds: [],
     nowMs: NOW_MS,
-    ...facts,
+    ...view,
   };
 }
 
@@ -97,7 +97,7 @@ describe('the time line', () => {
       { intent: { attempt: 1, clientToken: 't', createdAt: at(1), networking: 'web' } },
     );
     const pod = podOf({}, { conditions: [{ type: 'PodScheduled', status: 'True', lastTransitionTime: at(1) }] });
-    expect(timelineOf(factsOf({ pod, podEni })).map(({ what }) => what)).toEqual([
+    expect(timelineOf(viewOf({ pod, podEni })).map(({ what }) => what)).toEqual([
       'created',
       'scheduled to node node-1',
       'record written',
@@ -114,7 +114,7 @@ describe('the time line', () => {
       }),
       eventOf('NodeNotReady', 'unknown', 3),
     ];
-    const entries = timelineOf(factsOf({ events }));
+    const entries = timelineOf(viewOf({ events }));
     expect(entries.map(({ what }) => what)).toEqual([
       'NoMemberSlot (5 times, last 09:59:20): all slots are in use; place 1 of 3 in line',
       'NodeNotReady: unknown',
@@ -126,7 +126,7 @@ describe('the time line', () => {
     const podEni = podEniOf({
       operations: [{ time: at(3), action: 'AttachNetworkInterface', code: 'Throttling', requestID: 'R-2' }],
     });
-    expect(timelineOf(factsOf({ podEni })).at(-1)).toEqual({
+    expect(timelineOf(viewOf({ podEni })).at(-1)).toEqual({
       time: at(3),
       source: 'Cloud',
       bad: true,
@@ -142,7 +142,7 @@ describe('the time line', () => {
           time: second === undefined ? 'never' : at(second),
           action: `A${n}`,
         }));
-        const entries = timelineOf(factsOf({ podEni: podEniOf({ operations }, {}, { creationTimestamp: undefined }) }));
+        const entries = timelineOf(viewOf({ podEni: podEniOf({ operations }, {}, { creationTimestamp: undefined }) }));
         const times = entries.map(({ time }) => Date.parse(time));
         expect(times).toEqual(times.toSorted((a, b) => a - b));
         expect(entries).toHaveLength(all.filter((second) => second !== undefined).length);
@@ -157,7 +157,7 @@ describe('the verdict', () => {
   const admitted = { annotations: { 'k8s.aliyun.com/pod-eni': 'true' } };
   const web = networkingOf('web', { selector: { podSelector: {} } });
 
-  test.each<[string, Partial<PodFacts>, boolean, RegExp, string?]>([
+  test.each<[string, Partial<ExplainView>, boolean, RegExp, string?]>([
     ['no such namespace', { namespaceLabels: undefined }, false, /no namespace shop/],
     ['no such pod', {}, false, /no pod shop\/web-0/],
     ['all well', { pod: podOf({}, running), podEni: podEniOf(bound) }, true, /^All is well.*10\.0\.0\.1/],
@@ -243,8 +243,8 @@ describe('the verdict', () => {
       },
       ...([false, /stuck: tags are missing/, 'EniNotOurs'] as const),
     ],
-  ])('%s', (_, facts, well, text, reason) => {
-    const verdict = verdictOf(factsOf(facts));
+  ])('%s', (_, view, well, text, reason) => {
+    const verdict = verdictOf(viewOf(view));
     expect(verdict.text).toMatch(text);
     expect(verdict.well).toBe(well);
     expect(verdict.reason).toBe(reason);

@@ -3,9 +3,9 @@ import { pad } from '../../util/terminal/text.ts';
 import type { CommandContext } from '../command.ts';
 import { paragraph, type Report, type Screen } from '../report.ts';
 import { choiceOf, refusals } from './choice.ts';
-import { gatherPodFacts, type PodFacts } from './facts.ts';
 import { clockTime, type TimelineEntry, timelineOf } from './timeline.ts';
 import { type Verdict, verdictOf } from './verdict.ts';
+import { type ExplainView, gatherExplainView } from './view.ts';
 
 const GAP = '  ';
 
@@ -14,10 +14,10 @@ export async function explainCommand(
   context: CommandContext,
   key: { namespace: string; name: string },
 ): Promise<Report> {
-  const facts = await gatherPodFacts(context, key);
-  const timeline = timelineOf(facts);
-  const verdict = verdictOf(facts);
-  const summary = summaryOf(facts);
+  const view = await gatherExplainView(context, key);
+  const timeline = timelineOf(view);
+  const verdict = verdictOf(view);
+  const summary = summaryOf(view);
   return {
     data: { pod: `${key.namespace}/${key.name}`, ...summary, timeline, verdict },
     lines: (screen) => [
@@ -37,8 +37,8 @@ interface Summary {
   notPickedBy?: string[];
 }
 
-function summaryOf(facts: PodFacts): Summary {
-  const { pod, podEni, namespace, name } = facts;
+function summaryOf(view: ExplainView): Summary {
+  const { pod, podEni, namespace, name } = view;
   const where = pod === undefined || pod.spec.nodeName === '' ? '' : ` on ${pod.spec.nodeName}`;
   const ip = pod === undefined || pod.status.podIP === '' ? '' : `, ${pod.status.podIP}`;
   const state = pod === undefined ? 'does not exist' : `${pod.status.phase || 'Unknown'}${where}${ip}`;
@@ -51,7 +51,7 @@ function summaryOf(facts: PodFacts): Summary {
     ];
     return `${device}: ${podEni?.status?.phase || 'Initial'}, ${parts.filter((part) => (part ?? '') !== '').join(', ')}`;
   });
-  const choice = choiceOf(facts);
+  const choice = choiceOf(view);
   const recorded = podEni?.spec.allocations?.flatMap(({ intent }) => intent?.networking ?? []).join(', ') ?? '';
   const networking = recorded === '' ? choiceText(choice) : recorded;
   const isRefused = podEni === undefined && choice?.kind === 'none' && pod?.spec.hostNetwork === false;
@@ -59,7 +59,7 @@ function summaryOf(facts: PodFacts): Summary {
     state: `${namespace}/${name} ${state}`,
     interfaces,
     podNetworking: networking,
-    ...(isRefused ? { notPickedBy: refusals(facts) } : {}),
+    ...(isRefused ? { notPickedBy: refusals(view) } : {}),
   };
 }
 

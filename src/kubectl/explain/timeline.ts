@@ -1,7 +1,7 @@
 import type { PodEni } from '../../crds/pod-eni.ts';
 import { formatDuration } from '../../util/terminal/text.ts';
 import type { Event } from '../resources.ts';
-import type { PodFacts } from './facts.ts';
+import type { ExplainView } from './view.ts';
 
 /** Something that happened to a pod or its interface. */
 export interface TimelineEntry {
@@ -18,10 +18,10 @@ export interface TimelineEntry {
  * What is known to have happened, oldest first; entries with the same second are in causal order. Events with the same
  * reason and note are one entry, at the time of the first with the time of the last. Pure.
  */
-export function timelineOf(facts: PodFacts): TimelineEntry[] {
-  const entries = [...podEntries(facts), ...nodeEntries(facts)];
-  if (facts.podEni !== undefined) entries.push(...podEniEntries(facts.podEni));
-  entries.push(...eventEntries(facts.events), ...agentEntries(facts));
+export function timelineOf(view: ExplainView): TimelineEntry[] {
+  const entries = [...podEntries(view), ...nodeEntries(view)];
+  if (view.podEni !== undefined) entries.push(...podEniEntries(view.podEni));
+  entries.push(...eventEntries(view.events), ...agentEntries(view));
   return entries
     .map((entry, place) => ({ entry, place, atMs: Date.parse(entry.time) }))
     .filter(({ atMs }) => !Number.isNaN(atMs))
@@ -29,7 +29,7 @@ export function timelineOf(facts: PodFacts): TimelineEntry[] {
     .map(({ entry }) => entry);
 }
 
-function podEntries({ pod }: PodFacts): TimelineEntry[] {
+function podEntries({ pod }: ExplainView): TimelineEntry[] {
   if (pod === undefined) return [];
   const { metadata, spec, status } = pod;
   const entries: TimelineEntry[] = [
@@ -109,7 +109,7 @@ function podEniEntries({ metadata, spec, status }: PodEni): TimelineEntry[] {
   return entries;
 }
 
-function nodeEntries({ node, pod, podEni }: PodFacts): TimelineEntry[] {
+function nodeEntries({ node, pod, podEni }: ExplainView): TimelineEntry[] {
   const condition = node?.status?.conditions?.find(({ type }) => type === 'TrunkReady');
   if (node === undefined || condition === undefined) return [];
   const { status, reason, message, lastTransitionTime } = condition;
@@ -120,7 +120,7 @@ function nodeEntries({ node, pod, podEni }: PodFacts): TimelineEntry[] {
   return [{ time: lastTransitionTime, source: 'Node', what, bad: status === 'False' && reason !== 'ExclusiveMode' }];
 }
 
-function agentEntries({ runtime }: PodFacts): TimelineEntry[] {
+function agentEntries({ runtime }: ExplainView): TimelineEntry[] {
   const words: Record<string, string> = { initial: 'sandbox has its network', deleted: 'sandbox is gone' };
   return Object.entries(runtime?.status ?? {}).map(([state, { lastUpdateTime = '' }]) => ({
     time: lastUpdateTime,

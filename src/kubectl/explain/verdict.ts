@@ -7,8 +7,8 @@ import { reasonEntry } from '../../crds/reasons/catalogue.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import type { Pod } from '../resources.ts';
 import { choiceOf } from './choice.ts';
-import type { PodFacts } from './facts.ts';
 import { timesOf } from './timeline.ts';
+import type { ExplainView } from './view.ts';
 
 /** The conclusion about a pod. */
 export interface Verdict {
@@ -23,9 +23,9 @@ export interface Verdict {
 }
 
 /** Why the pod waits, or that everything is fine. Pure. */
-export function verdictOf(facts: PodFacts): Verdict {
-  const { pod, podEni, namespace, name } = facts;
-  if (facts.namespaceLabels === undefined) return bad(`There is no namespace ${namespace}.`);
+export function verdictOf(view: ExplainView): Verdict {
+  const { pod, podEni, namespace, name } = view;
+  if (view.namespaceLabels === undefined) return bad(`There is no namespace ${namespace}.`);
   if (pod === undefined) {
     return podEni === undefined
       ? bad(`There is no pod ${namespace}/${name}, and no address is kept for one.`)
@@ -39,12 +39,12 @@ export function verdictOf(facts: PodFacts): Verdict {
     const kept = podEni === undefined ? 'it no longer has an interface' : 'its interface is being released';
     return well(`The pod has finished (${pod.status.phase}); ${kept}.`);
   }
-  if (podEni !== undefined) return withRecord(facts, pod, podEni);
+  if (podEni !== undefined) return withRecord(view, pod, podEni);
   if (pod.spec.nodeName === '') {
     const scheduled = pod.status.conditions.find(({ type }) => type === 'PodScheduled');
     return bad(`The pod waits for the scheduler${scheduled?.message ? `: ${scheduled.message}` : '.'}`);
   }
-  return withoutRecord(facts, pod);
+  return withoutRecord(view, pod);
 }
 
 function withoutPod(podEni: PodEni): Verdict {
@@ -68,7 +68,7 @@ function withoutPod(podEni: PodEni): Verdict {
   return well(`The pod is gone; its ENI with ${address} ${doing}.`);
 }
 
-function withRecord(facts: PodFacts, pod: Pod, podEni: PodEni): Verdict {
+function withRecord(view: ExplainView, pod: Pod, podEni: PodEni): Verdict {
   const { status, metadata } = podEni;
   const ready = status?.conditions?.find(({ type }) => type === 'Ready');
   const address = podEni.spec.allocations?.map(({ ipv4 }) => ipv4 ?? '').join(', ') ?? '';
@@ -94,28 +94,28 @@ function withRecord(facts: PodFacts, pod: Pod, podEni: PodEni): Verdict {
   if (pod.status.phase === 'Running' && pod.status.podIP !== '') {
     return working(pod, `The pod has its ENI, with the address ${address}.`);
   }
-  const failed = latestWarning(facts, (reason) => reason === 'AllocIPFailed' || reason === 'FailedCreatePodSandBox');
+  const failed = latestWarning(view, (reason) => reason === 'AllocIPFailed' || reason === 'FailedCreatePodSandBox');
   const waiting = pod.status.containerStatuses.find(({ state }) => state.waiting !== undefined)?.state.waiting;
   const then = failed
     ? ` ${sentence(failed.note)}`
     : waiting?.reason !== undefined && waiting.reason !== 'ContainerCreating'
       ? ` ${sentence(`Its container waits: ${waiting.reason}${waiting.message ? `, ${waiting.message}` : ''}`)}`
-      : facts.runtime === undefined
+      : view.runtime === undefined
         ? ' The node agent has not set up its sandbox yet: does the agent run on the node?'
         : '';
   return bad(`The ENI is attached (${address}), but the pod does not run yet.${then}`, failed?.reason);
 }
 
-function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
-  const choice = choiceOf(facts) ?? { kind: 'none' };
+function withoutRecord(view: ExplainView, pod: Pod): Verdict {
+  const choice = choiceOf(view) ?? { kind: 'none' };
   const { nodeName } = pod.spec;
   switch (choice.kind) {
     case 'none':
-      if (!isExclusive(facts.coreNode?.metadata.labels)) {
+      if (!isExclusive(view.coreNode?.metadata.labels)) {
         return working(pod, 'No PodNetworking picks the pod, so it gets the network of the node.');
       }
       return (
-        fromEvents(facts) ??
+        fromEvents(view) ??
         bad(`Node ${nodeName} gives every pod a whole ENI; the control plane has not served this one yet.`)
       );
     case 'invalidRequest':
@@ -131,7 +131,7 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
         'FixedNeedsStableName',
       );
     case 'notReady': {
-      const networking = facts.networkings.find(({ metadata }) => metadata.name === choice.name);
+      const networking = view.networkings.find(({ metadata }) => metadata.name === choice.name);
       const message =
         networking?.status?.conditions?.find(({ type }) => type === 'Ready')?.message ?? networking?.status?.message;
       return bad(`PodNetworking ${choice.name} is not Ready${message ? `: ${message}` : ''}.`, 'PodNetworkingNotReady');
@@ -145,7 +145,7 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
           createdAt: pod.metadata.creationTimestamp,
           hasNetwork: pod.status.podIP !== '' || pod.status.phase === 'Running',
           owners: pod.metadata.ownerReferences ?? [],
-          namespaceLabels: facts.namespaceLabels,
+          namespaceLabels: view.namespaceLabels,
         },
         createdAt,
       );
@@ -155,7 +155,7 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
           `PodNetworking ${names} picks the pod, but it had a network before and keeps it; the next pod gets an ENI.`,
         );
       }
-      const said = fromEvents(facts);
+      const said = fromEvents(view);
       if (said !== undefined) return said;
       if (passage === 'escaped') {
         return bad(`PodNetworking ${names} picks the pod, but the webhook has not seen it.`, 'EscapedWebhook');
@@ -168,15 +168,15 @@ function withoutRecord(facts: PodFacts, pod: Pod): Verdict {
 }
 
 /** The control plane's latest event about the pod. */
-function fromEvents(facts: PodFacts): Verdict | undefined {
-  const event = latestWarning(facts, (reason) => {
+function fromEvents(view: ExplainView): Verdict | undefined {
+  const event = latestWarning(view, (reason) => {
     const entry = reasonEntry(reason);
     return entry?.on.some((place) => place.kind === 'Pod' && 'event' in place) === true;
   });
   return event === undefined ? undefined : bad(sentence(event.note), event.reason);
 }
 
-function latestWarning({ events, pod }: PodFacts, wanted: (reason: string) => boolean) {
+function latestWarning({ events, pod }: ExplainView, wanted: (reason: string) => boolean) {
   return (
     events
       .filter(({ type, reason, regarding }) => type === 'Warning' && regarding.kind === 'Pod' && wanted(reason))

@@ -1,3 +1,4 @@
+import { onAbort } from '../abort.ts';
 import type { Clock, ScheduledCall } from '../clock.ts';
 import { EventQueue } from '../event-queue.ts';
 
@@ -44,19 +45,14 @@ export class VirtualClock implements Clock {
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        reject(signal.reason);
-        return;
-      }
-      const onAbort = () => {
-        call.cancel();
-        reject(signal?.reason);
-      };
       const call = this.schedule(ms, () => {
-        signal?.removeEventListener('abort', onAbort);
+        aborting.cancel();
         resolve();
       });
-      signal?.addEventListener('abort', onAbort, { once: true });
+      const aborting = onAbort(signal, () => {
+        call.cancel();
+        reject(signal?.reason);
+      });
     });
   }
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 import { pollUntil } from '../../../tools/machine/poll.ts';
-import type { CommandResult } from '../../cluster/access.ts';
+import type { CommandResult } from '../../cluster/command.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { ZONES } from '../../harness/lab.ts';
 import { NodeLab, type WiredNode } from '../../harness/node-lab.ts';

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 import * as z from 'zod';
 import { buildTools, TOOLS } from '../../../src/datapath/test-support/datapath-lab.ts';
-import type { CommandResult } from '../../cluster/access.ts';
+import type { CommandResult } from '../../cluster/command.ts';
 import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { podTemplate, readyNetworking } from '../../e2e/nodes/support.ts';
 import { ZONES } from '../../harness/lab.ts';

@@ -20,7 +20,7 @@ import {
 } from '../resources.ts';
 
 /** Everything in the cluster that concerns the network of one pod. */
-export interface PodFacts {
+export interface ExplainView {
   namespace: string;
   name: string;
   pod?: Pod | undefined;
@@ -43,7 +43,7 @@ const CONFIG_KEY = 'ctrl-config.yaml';
 const configMapDataSchema = z.record(z.string(), z.string()).catch({});
 
 /** @throws KubeApiError, TransportError */
-export async function gatherPodFacts(
+export async function gatherExplainView(
   {
     cluster,
     systemNamespace,
@@ -51,7 +51,7 @@ export async function gatherPodFacts(
     clock,
   }: Pick<CommandContext, 'cluster' | 'systemNamespace' | 'controlPlaneName' | 'clock'>,
   key: { namespace: string; name: string },
-): Promise<PodFacts> {
+): Promise<ExplainView> {
   const [pod, podEni, namespace, networkings, events, stableNameKinds] = await Promise.all([
     cluster.find(podResource, key),
     cluster.find(podEniResource, key),
