@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { addressesOf } from '../../src/allocation/pool/view.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../src/crds/names.ts';
-import { NODERUNTIMES, World } from './world.ts';
+import { NODERUNTIMES, NODES, World } from './world.ts';
 
 /* Ordinary pods share the ENIs of their node. */
 
@@ -85,4 +85,53 @@ test('a node that leaves while an ENI is being made leaves none behind', async (
   made.deleteNode('node-1');
   await made.until('the record is gone', () => made.state().nodes.length === 0, 5 * 60_000);
   expect(made.state().cloud.enis.filter(({ type }) => type !== 'Primary')).toEqual([]);
+});
+
+test('a record that somebody deletes comes back with its ENIs, and pods keep their addresses', async () => {
+  const made = await crowded();
+  const before = addresses(made);
+  const [eni] = ofPool(made);
+  made.kube.delete(
+    { resource: NODES, namespace: undefined, name: 'node-1', subresource: '' },
+    {},
+    { actor: 'user', nowMs: made.clock.now() },
+  );
+  await made.until(
+    'there is a new record',
+    () => made.state().nodes[0]?.metadata.deletionTimestamp === undefined,
+    60_000,
+  );
+  await made.until('it knows the ENI', () => recordOf(made, eni?.id ?? '')?.status === 'InUse', 60_000);
+  expect(ofPool(made).map(({ id }) => id)).toEqual([eni?.id]);
+  // The kubelet has told what they have.
+  await made.run(10_000);
+  expect(addresses(made)).toEqual(before);
+});
+
+const recordOf = (made: World, eniId: string) => made.state().nodes[0]?.status?.networkInterfaces?.[eniId];
+
+test('an ENI that somebody detaches is attached again, with the addresses of its pods', async () => {
+  const made = await crowded();
+  const before = addresses(made);
+  const [eni] = ofPool(made);
+  made.cloud.detachEniByHand(eni?.id ?? '', made.clock.now());
+  await made.until('it is known', () => recordOf(made, eni?.id ?? '')?.status === 'Attaching', 15 * 60_000);
+  await made.until('it is in use', () => recordOf(made, eni?.id ?? '')?.status === 'InUse', 60_000);
+  expect(addresses(made)).toEqual(before);
+});
+
+test('an ENI that somebody deletes gives nothing any more, and its record goes after its last pod', async () => {
+  const made = await crowded();
+  const [eni] = ofPool(made);
+  const id = eni?.id ?? '';
+  made.cloud.deleteEniByHand(id, made.clock.now());
+  await made.until('it is known', () => recordOf(made, id)?.status === 'Deleting', 15 * 60_000);
+  const lost = Object.values(recordOf(made, id)?.ipv4 ?? {});
+  expect(lost.length).toBeGreaterThan(0);
+  expect(lost.every(({ status }) => status === 'Invalid')).toBe(true);
+  for (const { podID = '', podUID = '' } of lost) {
+    made.deletePod(podID, 0);
+    saysGone(made, podUID, podID);
+  }
+  await made.until('it is gone', () => recordOf(made, id) === undefined, 60_000);
 });

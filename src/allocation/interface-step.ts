@@ -8,7 +8,7 @@ import { sameSecurityGroups } from './security-groups.ts';
 /** A destructive call needs an observation no older than this (I3). */
 export const FRESH_MS = 5000;
 /** How long a describe may still show the state before an accepted call. */
-const LAG_MS = 5000;
+export const LAG_MS = 5000;
 /** An ENI whose create response was lost may appear up to this long after its intent. */
 const LOST_CREATE_MS = 30_000;
 /**

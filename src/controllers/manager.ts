@@ -1,26 +1,15 @@
-import type { Capacity } from '../allocation/plan.ts';
-import { SlotLedger } from '../allocation/slots.ts';
-import { VSwitchPool } from '../allocation/vswitch-pool.ts';
-import { EniObserver } from '../cloud/observer.ts';
 import { networkingByName } from '../cluster/cluster-network.ts';
 import { Collector } from './collector/collector.ts';
-import { EniDriver } from './eni/driver.ts';
-import { EniSearch } from './eni/eni-search.ts';
-import { ControllerEvents } from './events.ts';
 import { leaderState } from './metrics-snapshot.ts';
-import { NetworkCatalog } from './network-catalog.ts';
 import { NetworkInterfaceController } from './network-interface/controller.ts';
 import { NodeController } from './node/controller.ts';
-import { PendingPods } from './pending-pods.ts';
 import { PodEniController } from './pod-eni/controller.ts';
 import { PodNetworkingController } from './pod-networking/controller.ts';
-import { NetworkingNews } from './pod-networking/news.ts';
-import { PodStarts } from './pod-starts.ts';
 import { PoolController } from './pool/controller.ts';
 import { Queues } from './queues.ts';
 import { connect, type Running, runCounted } from './run-controller.ts';
-import { slotNews } from './slot-news.ts';
 import type { TermOptions } from './term.ts';
+import { termParts } from './term-parts.ts';
 
 /**
  * Runs every controller for one term of leadership: builds what they share, connects stores and queues, and ends when
@@ -33,25 +22,8 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
   const queues = new Queues({ clock, random, metrics });
   const wakePod = (key: string) => queues.pods.add(key);
   const wakeNode = (name: string) => queues.nodes.add(name);
-  const wake = (owner: string) => queues.wake(owner);
-
-  const observer = new EniObserver({
-    cloud,
-    clock,
-    wake,
-    onError: (message) => log.warn({ err: message }, 'describe failed'),
-  });
-  const search = new EniSearch({ cloud, quota, clock, clusterId, vpcId: options.vpcId, signal });
-  const driver = new EniDriver({ cloud, quota, observer, search, clock, signal, wake });
-
-  const news = new NetworkingNews({ clock, queue: queues.networkings });
-  const pendingPods = new PendingPods(wakePod, (networking) => news.changed(networking));
-  const slots = new SlotLedger(slotNews({ nodes: informers.nodes.store, pendingPods, wakeNode }));
-  const vSwitches = new VSwitchPool();
-  const capacity: Omit<Capacity, 'nowMs'> = { slots, vSwitches, random, clusterId, withIpv6: options.withIpv6 };
-  const catalog = new NetworkCatalog({ cloud, clock, vpcId: options.vpcId, pool: vSwitches });
-  const events = new ControllerEvents({ recorder: options.recorder, pods: informers.pods.store, clock });
-  const starts = new PodStarts(clock);
+  const parts = termParts(options, { queues, wakePod, wakeNode }, signal);
+  const { observer, search, driver, news, pendingPods, slots, capacity, catalog, events, starts } = parts;
   const escaped = new Set<string>();
   const released = new Set<string>();
 
@@ -123,6 +95,7 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
     informers,
     log,
     observer,
+    search,
     signal,
     stableNameKinds: options.stableNameKinds,
     wakeNode,
@@ -149,7 +122,21 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
   });
   const orphanNews = queues.orphans;
   const collector = new Collector(
-    { client, clock, clusterId, driver, informers, log, metrics, observer, orphanNews, random, search, signal },
+    {
+      client,
+      clock,
+      clusterId,
+      driver,
+      eniConfigs,
+      informers,
+      log,
+      metrics,
+      observer,
+      orphanNews,
+      random,
+      search,
+      signal,
+    },
     options.collector,
   );
 

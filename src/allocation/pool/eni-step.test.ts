@@ -37,7 +37,11 @@ function record(changes: Partial<NodeEni> = {}): NodeEni {
 
 function step(view: Partial<PoolEniView>): PoolEniStep {
   const nothing = { eni: undefined, intent: undefined, observation: undefined, operation: undefined };
-  return nextPoolEniStep({ ...nothing, nodeName: 'node-1', instanceId: 'i-1', ...view }, CLUSTER, NOW_MS);
+  return nextPoolEniStep(
+    { ...nothing, nodeName: 'node-1', instanceId: 'i-1', quietSinceMs: NOW_MS, ...view },
+    CLUSTER,
+    NOW_MS,
+  );
 }
 
 const attached = cloudEni('InUse', { instanceId: 'i-1', ipv4: ['10.0.0.5', '10.0.0.6'] });

@@ -1,13 +1,16 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { NodeEni, PoolIntent } from '../../crds/node.ts';
 import type { Eni, EniObservation } from '../../ecs/eni.ts';
 import {
   FRESH_MS,
   type InterfaceStep,
+  LAG_MS,
   nextInterfaceStep,
   pausedAfterFailure,
   TOKEN_TRUSTED_MS,
 } from '../interface-step.ts';
 import type { Operation, OperationFailure } from '../operation.ts';
+import { asShown } from './audit.ts';
 import { addressesOf, FAMILIES, type Family, isBound } from './view.ts';
 
 /** A call for addresses of an ENI that is in use. */
@@ -22,6 +25,8 @@ export type PoolNews =
   | { do: 'arrived'; eniId: string; family: Family; ips: readonly string[] }
   /** These addresses were given back. */
   | { do: 'returned'; eniId: string; ips: readonly string[] }
+  /** The record, corrected by what the cloud shows. */
+  | { do: 'shown'; eniId: string; eni: NodeEni }
   /** The cloud does not give what the intent asks for. */
   | { do: 'refused'; eniId: string; failure: OperationFailure };
 
@@ -36,6 +41,8 @@ export interface PoolEniView {
   instanceId: string;
   observation: EniObservation | undefined;
   operation: Operation | undefined;
+  /** No call of this term or an earlier one can have changed the ENI since, epoch milliseconds. */
+  quietSinceMs: number;
   /** Since when the ENI is to be released because its node is gone, epoch milliseconds. */
   leavingSinceMs?: number | undefined;
 }
@@ -54,7 +61,14 @@ export function nextPoolEniStep(view: PoolEniView, clusterId: string, nowMs: num
   if (eni?.status !== 'InUse' || leavingSinceMs !== undefined) return onItsWay(view, clusterId, nowMs);
   if (operation?.state === 'running') return { do: 'waitForCall' };
   if (intent !== undefined) return nextAssignment(eni, intent, view, nowMs);
-  return nextReturn(eni, view, nowMs);
+  return correction(eni, view) ?? nextReturn(eni, view, nowMs);
+}
+
+/** What others have changed. A describe may lag, so it counts only a while after the last call. */
+function correction(eni: NodeEni, { observation, quietSinceMs, instanceId }: PoolEniView): PoolEniStep | undefined {
+  if (observation === undefined || observation.atMs < quietSinceMs + LAG_MS) return undefined;
+  const corrected = asShown(eni, observation.eni, instanceId);
+  return isDeepStrictEqual(corrected, eni) ? undefined : { do: 'shown', eniId: eni.id, eni: corrected };
 }
 
 /** An ENI on its way, in either direction. */

@@ -41,6 +41,9 @@ export function recordNews(status: PoolStatus, news: PoolNews, subnetsOf: (vSwit
       for (const family of FAMILIES) for (const ip of news.ips) delete eni?.[family]?.[ip];
       return;
     }
+    case 'shown':
+      enis[news.eniId] = news.eni;
+      return;
     case 'refused':
       endIntent(status, news.eniId);
   }

@@ -1,16 +1,19 @@
 import { suspicionOf } from '../../allocation/audit.ts';
 import { holdOf, isBraked, judgeOrphans, type OrphanHold } from '../../allocation/orphans.ts';
+import { isSuspect } from '../../allocation/pool/audit.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
+import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
+import type { TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Clock } from '../../util/clock.ts';
 import { errorMessage } from '../../util/errors.ts';
 import { jitter, type Random } from '../../util/random.ts';
-import { nodeOwner } from '../owners.ts';
+import { nodeOwner, poolOwner } from '../owners.ts';
 import { type InventoryContext, takeInventory } from './inventory.ts';
 import { type OrphanRelease, OrphanReleaser, type OrphanReleaserContext } from './orphan-releaser.ts';
 
@@ -42,6 +45,7 @@ export interface OrphanPlan {
 export type CollectorContext = InventoryContext &
   OrphanReleaserContext & {
     clock: Clock;
+    eniConfigs: Pick<EniConfigs, 'isCentral'>;
     log: Log;
     observer: EniObserver;
     random: Random;
@@ -190,6 +194,7 @@ export class Collector {
       }
     }
     for (const node of informers.nodes.store.values()) {
+      if (node.metadata.deletionTimestamp === undefined) suspected += this.#suspectPool(node, listed);
       const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
       if (intent === undefined || intent.eniID === '' || node.metadata.deletionTimestamp !== undefined) continue;
       if (listed.get(intent.eniID)?.status === 'InUse') continue;
@@ -197,6 +202,15 @@ export class Collector {
       suspected += 1;
     }
     return suspected;
+  }
+
+  /** @returns how many ENIs of the node's pool are looked at */
+  #suspectPool({ metadata: { name }, status }: TerwayNode, listed: Map<string, Eni>): number {
+    const { eniConfigs, observer } = this.#context;
+    if (!eniConfigs.isCentral) return 0;
+    const suspects = Object.values(status?.networkInterfaces ?? {}).filter((eni) => isSuspect(eni, listed.get(eni.id)));
+    for (const { id } of suspects) observer.expect(id, 'read', poolOwner(name), 'audit');
+    return suspects.length;
   }
 }
 

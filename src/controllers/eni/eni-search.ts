@@ -8,8 +8,8 @@ import type { Eni } from '../../ecs/eni.ts';
 import { onAbort } from '../../util/abort.ts';
 import type { Clock } from '../../util/clock.ts';
 
-/** Identifies an ENI without an id: the ClientToken of its create, or the instance whose trunk it is. */
-export type EniQuestion = { attempt: string } | { trunkOf: string };
+/** Identifies ENIs without an id: the ClientToken of its create, the instance whose trunk it is, or that of which they are secondary ones. */
+export type EniQuestion = { attempt: string } | { trunkOf: string } | { secondariesOf: string };
 
 /** A place in the next request. The request leaves once every seat has asked or was given back. */
 export interface Seat {
@@ -260,6 +260,7 @@ export class EniSearch {
 
   #filterOf(question: EniQuestion): EniFilter {
     if ('trunkOf' in question) return { instanceId: question.trunkOf, type: 'Trunk' };
+    if ('secondariesOf' in question) return { instanceId: question.secondariesOf, type: 'Secondary' };
     return { tags: attemptTags(this.#clusterId, question.attempt) };
   }
 
@@ -268,12 +269,14 @@ export class EniSearch {
     return [
       ...(attempt === undefined ? [] : [keyOf({ attempt })]),
       ...(type === 'Trunk' && instanceId !== undefined ? [keyOf({ trunkOf: instanceId })] : []),
+      ...(type === 'Secondary' && instanceId !== undefined ? [keyOf({ secondariesOf: instanceId })] : []),
     ];
   }
 }
 
 function keyOf(question: EniQuestion): string {
-  return 'trunkOf' in question ? `trunk/${question.trunkOf}` : `attempt/${question.attempt}`;
+  if ('trunkOf' in question) return `trunk/${question.trunkOf}`;
+  return 'attempt' in question ? `attempt/${question.attempt}` : `secondaries/${question.secondariesOf}`;
 }
 
 function isMoreUrgent(one: Asker, other: Asker): boolean {

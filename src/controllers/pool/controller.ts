@@ -1,7 +1,8 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import type { Capacity } from '../../allocation/plan.ts';
+import { adopted } from '../../allocation/pool/audit.ts';
 import { dropMoot, holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
-import { recordNews } from '../../allocation/pool/news.ts';
+import { recordNews, type Subnets } from '../../allocation/pool/news.ts';
 import { daemonSpec } from '../../allocation/pool/node-spec.ts';
 import { type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
 import { release } from '../../allocation/pool/release.ts';
@@ -21,11 +22,13 @@ import type { ReconcileResult } from '../../kube/controller.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { EniDriver } from '../eni/driver.ts';
+import type { EniSearch } from '../eni/eni-search.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import { type Watch, watch } from '../watch.ts';
 import { giveBack, type Intents, intentsFor, type PoolCreation } from './intents.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
 import { PoolSubjects } from './subjects.ts';
+import { PoolSurvey } from './survey.ts';
 import { PoolWriter } from './writer.ts';
 
 const STEPS_PER_VISIT = 10;
@@ -47,13 +50,23 @@ export type PoolContext = PoolPodsContext & {
   observer: EniObserver;
   /** Slots and addresses; each plan adds `nowMs`. */
   capacity: Omit<Capacity, 'nowMs'>;
+  /** Finds ENIs whose id is unknown. */
+  search: EniSearch;
   /** Ends with the term. */
   signal: AbortSignal;
   wakePool: (nodeName: string) => void;
   wakeNode: (name: string) => void;
   informers: Pick<
     Informers,
-    'pods' | 'namespaces' | 'podNetworkings' | 'podEnis' | 'nodes' | 'coreNodes' | 'nodeRuntimes' | 'configMaps'
+    | 'pods'
+    | 'namespaces'
+    | 'podNetworkings'
+    | 'podEnis'
+    | 'networkInterfaces'
+    | 'nodes'
+    | 'coreNodes'
+    | 'nodeRuntimes'
+    | 'configMaps'
   >;
 };
 
@@ -72,17 +85,19 @@ export class PoolController {
   readonly #context: PoolContext;
   readonly #writer: PoolWriter;
   readonly #subjects: PoolSubjects;
+  readonly #survey: PoolSurvey;
   readonly #memory = new Map<string, Memory>();
 
   constructor(context: PoolContext) {
     this.#context = context;
     this.#writer = new PoolWriter(context);
     this.#subjects = new PoolSubjects(context, this.#writer);
+    this.#survey = new PoolSurvey(context);
   }
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#memory.size;
+    return this.#memory.size + this.#survey.size;
   }
 
   /** Pods, Node CRs, what nodes report, and changes of `eni-config`, which concern all nodes. */
@@ -123,6 +138,7 @@ export class PoolController {
     const view = nodeView(core, node);
     if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !eniConfigs.isCentral) {
       this.#memory.delete(name);
+      this.#survey.forget(name);
       return { isGone: node === undefined };
     }
     if (await this.#describe(node, view.trunkEniId !== undefined, signal)) return 'again';
@@ -131,6 +147,7 @@ export class PoolController {
     if ('reason' in rules || 'message' in creation) return {};
     const memory = this.#memoryOf(name);
     const { status: known, consumed } = this.#withNews(node);
+    if (known.lastSyncOpenAPITime === undefined && !this.#adopt(node, view.instanceId, known)) return {};
     const nowMs = clock.now();
     const runtime = informers.nodeRuntimes.store.get(name);
     const plan = planPool({
@@ -146,6 +163,7 @@ export class PoolController {
     });
     const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, this.#context.catalog);
     const written = await this.#write(node, plan, asked, signal);
+    this.#survey.forget(name);
     this.#remember(memory, plan, nowMs);
     for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
     if (asked.unknown !== undefined) this.#lookUp(name, asked.unknown);
@@ -156,6 +174,7 @@ export class PoolController {
   async #leave(node: TerwayNode, end: PoolEnd, signal: AbortSignal): Promise<'again' | ReconcileResult> {
     const { name } = node.metadata;
     this.#memory.delete(name);
+    this.#survey.forget(name);
     const { status: known, consumed } = this.#withNews(node);
     if (end === 'release') {
       dropMoot(known);
@@ -203,6 +222,24 @@ export class PoolController {
     return written !== node;
   }
 
+  /** A record that was never compared with the cloud takes in what its instance has. @returns false while the answer is awaited */
+  #adopt(node: TerwayNode, instanceId: string, status: PoolStatus): boolean {
+    const { podEnis, networkInterfaces } = this.#context.informers;
+    const enis = this.#survey.of(node.metadata.name, instanceId);
+    if (enis === undefined) return false;
+    const isNamed = (id: string) =>
+      podEnis.store.byIndex('eni', id).length > 0 || networkInterfaces.store.get(id) !== undefined;
+    const found = adopted(enis, node.spec, isNamed, (id) => this.#subnetsOf(id));
+    status.networkInterfaces = { ...found, ...status.networkInterfaces };
+    status.lastSyncOpenAPITime = new Date(this.#context.clock.now()).toISOString();
+    return true;
+  }
+
+  #subnetsOf(vSwitchId: string): Subnets {
+    const facts = this.#context.capacity.vSwitches.get(vSwitchId);
+    return { ipv4: facts?.cidrBlock ?? '', ipv6: facts?.ipv6CidrBlock ?? '' };
+  }
+
   /** What calls have brought since the record was written. */
   #withNews(node: TerwayNode): { status: PoolStatus; consumed: { id: string; eniId: string }[] } {
     const status = structuredClone(node.status ?? {});
@@ -210,10 +247,7 @@ export class PoolController {
     for (const subject of this.#subjects.of(node)) {
       const news = this.#subjects.newsOf(subject);
       if (news === undefined) continue;
-      recordNews(status, news, (vSwitchId) => {
-        const facts = this.#context.capacity.vSwitches.get(vSwitchId);
-        return { ipv4: facts?.cidrBlock ?? '', ipv6: facts?.ipv6CidrBlock ?? '' };
-      });
+      recordNews(status, news, (vSwitchId) => this.#subnetsOf(vSwitchId));
       if (news.do === 'refused' && news.failure.kind === 'exhausted') {
         this.#context.capacity.vSwitches.block(subject.intent?.vSwitchID ?? '', this.#context.clock.now());
       }

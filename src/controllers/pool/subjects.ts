@@ -42,10 +42,12 @@ export interface PoolSubject {
 export class PoolSubjects {
   readonly #context: PoolSubjectsContext;
   readonly #writer: PoolWriter;
+  readonly #startedMs: number;
 
   constructor(context: PoolSubjectsContext, writer: PoolWriter) {
     this.#context = context;
     this.#writer = writer;
+    this.#startedMs = context.clock.now();
   }
 
   /**
@@ -152,11 +154,16 @@ export class PoolSubjects {
     const { informers, observer, driver, clusterId, clock } = this.#context;
     const instanceId = informers.nodes.store.get(nodeName)?.spec.nodeMetadata?.instanceID;
     if (instanceId === undefined) return undefined;
+    const operation = driver.operation(id);
     return nextPoolEniStep(
       {
         ...{ eni, intent, nodeName, instanceId, leavingSinceMs },
         observation: observer.latest(eniId),
-        operation: driver.operation(id),
+        operation,
+        quietSinceMs: Math.max(
+          this.#startedMs,
+          operation === undefined || operation.state === 'running' ? 0 : operation.atMs,
+        ),
       },
       clusterId,
       clock.now(),
@@ -197,8 +204,10 @@ function dropIntent(status: NonNullable<TerwayNode['status']>, intent: PoolInten
   status.poolIntents = (status.poolIntents ?? []).filter(({ clientToken }) => clientToken !== intent?.clientToken);
 }
 
+const NEWS: ReadonlySet<string> = new Set<PoolNews['do']>(['attached', 'arrived', 'returned', 'shown', 'refused']);
+
 function isNews(step: PoolEniStep): step is PoolNews {
-  return step.do === 'attached' || step.do === 'arrived' || step.do === 'returned' || step.do === 'refused';
+  return NEWS.has(step.do);
 }
 
 function creationOf(intent: PoolIntent, node: TerwayNode | undefined, clusterId: string) {

@@ -1,0 +1,73 @@
+import { TAG_OWNER } from '../../crds/names.ts';
+import type { NodeAddress, NodeEni, TerwayNode } from '../../crds/node.ts';
+import type { Eni } from '../../ecs/eni.ts';
+import { attachedRecord, type Subnets } from './news.ts';
+import { blockedTags } from './node-spec.ts';
+import { addressesOf, FAMILIES, type Family, isBound } from './view.ts';
+
+/** Owners of pool ENIs in their tags; others are of PodENIs. */
+const NODE_OWNER = 'node/';
+
+/**
+ * The record of an ENI in use, corrected by what the cloud shows of it: addresses that are gone, or that nobody recorded, and an
+ * attachment that somebody else has ended. Whoever has an address keeps it, `Invalid` when the cloud has it no more. Pure.
+ *
+ * @param shown undefined when the ENI is gone; then its addresses are given to nobody, and the record goes after its last pod
+ */
+export function asShown(eni: NodeEni, shown: Eni | undefined, instanceId: string): NodeEni {
+  if (shown !== undefined && (shown.status !== 'InUse' || shown.instanceId !== instanceId)) {
+    return { ...eni, status: 'Attaching' };
+  }
+  const record: NodeEni = shown === undefined ? { ...eni, status: 'Deleting' } : eni;
+  return FAMILIES.reduce((merged, family) => withShown(merged, family, shown), record);
+}
+
+function withShown(eni: NodeEni, family: Family, shown: Eni | undefined): NodeEni {
+  const known = eni[family];
+  const ips = shown?.[family] ?? [];
+  if (known === undefined && ips.length === 0) return eni;
+  const kept = addressesOf(eni, family).flatMap((address): NodeAddress[] => {
+    if (ips.includes(address.ip)) return [address.status === 'Invalid' ? { ...address, status: 'Valid' } : address];
+    return isBound(address) ? [{ ...address, status: 'Invalid' }] : [];
+  });
+  const unknown = ips
+    .filter((ip) => known?.[ip] === undefined)
+    .map((ip): NodeAddress => ({ ip, primary: ip === shown?.primaryIp, status: 'Valid' }));
+  return { ...eni, [family]: Object.fromEntries([...kept, ...unknown].map((address) => [address.ip, address])) };
+}
+
+/** Whether a listing shows the ENI otherwise than the record, so that it is worth a closer look. */
+export function isSuspect(eni: NodeEni, listed: Eni | undefined): boolean {
+  if (eni.status !== 'InUse') return false;
+  if (listed?.status !== 'InUse') return true;
+  return FAMILIES.some((family) => {
+    const known = addressesOf(eni, family);
+    return known.length !== listed[family].length || !known.every(({ ip }) => listed[family].includes(ip));
+  });
+}
+
+/**
+ * ENIs of an instance whose record knows none of them: those of an earlier control plane, of a record that somebody deleted, or of one
+ * that a backup lacks. ENIs of pods stay out; those that are to be left alone get nothing and give nothing, but have their place.
+ *
+ * @param isNamed whether a PodENI or a NetworkInterface names the ENI
+ */
+export function adopted(
+  enis: readonly Eni[],
+  spec: TerwayNode['spec'],
+  isNamed: (eniId: string) => boolean,
+  subnetsOf: (vSwitchId: string) => Subnets,
+): Record<string, NodeEni> {
+  const blocked = blockedTags(spec.eni ?? {});
+  const found = enis
+    .filter(({ id, type, status }) => type === 'Secondary' && status === 'InUse' && !isNamed(id))
+    .filter(({ tags }) => (tags[TAG_OWNER] ?? NODE_OWNER).startsWith(NODE_OWNER))
+    .map((eni): NodeEni => {
+      const isBlocked = blocked.some(({ key, value }) => eni.tags[key] === value);
+      return {
+        ...attachedRecord(undefined, eni, subnetsOf(eni.vSwitchId)),
+        ...(isBlocked ? { unschedulable: true } : {}),
+      };
+    });
+  return Object.fromEntries(found.map((eni) => [eni.id, eni]));
+}
