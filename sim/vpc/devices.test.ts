@@ -174,7 +174,7 @@ test('the program does not outlive its owner, however the owner ends', async () 
   await once(createInterface({ input: owner.stdout }), 'line');
   expect((await namespace.links()).map(({ name }) => name)).toEqual(['eth0']);
   owner.kill('SIGKILL');
-  await expect.poll(() => namespace.links(), { timeout: 5_000 }).toEqual([]);
+  await expect.poll(() => namespace.links()).toEqual([]);
 });
 
 test('the log file has device events and refusals', async () => {

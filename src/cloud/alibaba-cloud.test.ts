@@ -60,7 +60,7 @@ async function until(id: string, status: Eni['status'] | 'gone'): Promise<Eni | 
     [eni] = (await cloud.describeEnis({ ids: [id] }, leave)).enis;
     return eni?.status ?? 'gone';
   };
-  await expect.poll(look, { timeout: 5000, interval: 10 }).toBe(status);
+  await expect.poll(look, { interval: 10 }).toBe(status);
   return eni;
 }
 

@@ -53,8 +53,10 @@ async function machineState() {
     links: await runChecked('ip', ['-oneline', 'address']),
     routes: await runChecked('ip', ['route', 'show', 'table', 'all']),
     rules: await runChecked('nft', ['list', 'ruleset']),
-    // Other processes on this machine may create and remove named network namespaces meanwhile.
-    mounts: (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').filter((line) => !line.includes('/run/netns')),
+    // Other processes on this machine may create and remove named network namespaces and laboratories of the data path meanwhile.
+    mounts: (await readFile('/proc/self/mountinfo', 'utf8'))
+      .split('\n')
+      .filter((line) => !line.includes('/run/netns') && !line.includes('/terway-datapath-')),
     sysctls: await Promise.all(
       ['vm/overcommit_memory', 'kernel/panic', 'kernel/panic_on_oops', 'net/ipv4/ip_forward'].map(sysctl),
     ),
