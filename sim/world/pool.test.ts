@@ -31,13 +31,21 @@ function addresses(made: World): Map<string, string[]> {
   );
 }
 
-/** The node says that no sandbox of the pod is left. */
-function saysGone(made: World, uid: string, podID: string): void {
+/** What the node says of a pod's sandbox. */
+function says(made: World, uid: string, podID: string, state: 'initial' | 'deleted'): void {
   const status = {
-    pods: { [uid]: { podID, status: { deleted: { lastUpdateTime: new Date(made.clock.now()).toISOString() } } } },
+    pods: { [uid]: { podID, status: { [state]: { lastUpdateTime: new Date(made.clock.now()).toISOString() } } } },
   };
   const target = { resource: NODERUNTIMES, namespace: undefined, name: 'node-1', subresource: 'status' };
   made.kube.patch(target, 'application/merge-patch+json', { status }, { actor: 'node-1', nowMs: made.clock.now() });
+}
+
+/** The kubelet tells what a pod has. */
+function tellsAddress(made: World, uid: string, ips: readonly string[]): void {
+  const pod = made.kube.objects('pods').find(({ metadata }) => metadata.uid === uid);
+  const target = { resource: 'pods', namespace: 'default', name: pod?.metadata.name ?? '', subresource: 'status' };
+  const status = { podIP: ips[0], podIPs: ips.map((ip) => ({ ip })) };
+  made.kube.patch(target, 'application/merge-patch+json', { status }, { actor: 'kubelet', nowMs: made.clock.now() });
 }
 
 test('pods of a node get addresses of its ENIs, and give them back', async () => {
@@ -49,7 +57,7 @@ test('pods of a node get addresses of its ENIs, and give them back', async () =>
   for (const name of ['a', 'b', 'c']) made.deletePod(`default/${name}`, 0);
   await made.run(5000);
   expect(addresses(made).size).toBe(3);
-  for (const [at, uid] of uids.entries()) saysGone(made, uid, `default/${'abc'[at]}`);
+  for (const [at, uid] of uids.entries()) says(made, uid, `default/${'abc'[at]}`, 'deleted');
   await made.until('all are free', () => addresses(made).size === 0, 5000);
   await made.run(5 * 60_000);
   const held = made.state().cloud.enis.flatMap(({ type, ipv4 }) => (type === 'Primary' ? [] : ipv4));
@@ -91,6 +99,7 @@ test('a record that somebody deletes comes back with its ENIs, and pods keep the
   const made = await crowded();
   const before = addresses(made);
   const [eni] = ofPool(made);
+  for (const [at, uid] of [...before.keys()].entries()) says(made, uid, `default/p${at}`, 'initial');
   made.kube.delete(
     { resource: NODES, namespace: undefined, name: 'node-1', subresource: '' },
     {},
@@ -102,10 +111,14 @@ test('a record that somebody deletes comes back with its ENIs, and pods keep the
     60_000,
   );
   await made.until('it knows the ENI', () => recordOf(made, eni?.id ?? '')?.status === 'InUse', 60_000);
-  expect(ofPool(made).map(({ id }) => id)).toEqual([eni?.id]);
-  // The kubelet has told what they have.
+  made.createPod({ name: 'new', nodeName: 'node-1', networking: 'none' });
   await made.run(10_000);
-  expect(addresses(made)).toEqual(before);
+  // Nobody knows yet which addresses are free.
+  expect(addresses(made).size).toBe(0);
+  for (const [uid, ips] of before) tellsAddress(made, uid, ips);
+  await made.until('all have addresses', () => addresses(made).size === 36, 60_000);
+  for (const [uid, ips] of before) expect(addresses(made).get(uid)).toEqual(ips);
+  expect(ofPool(made).map(({ id }) => id)).toEqual([eni?.id]);
 });
 
 const recordOf = (made: World, eniId: string) => made.state().nodes[0]?.status?.networkInterfaces?.[eniId];
@@ -131,7 +144,7 @@ test('an ENI that somebody deletes gives nothing any more, and its record goes a
   expect(lost.every(({ status }) => status === 'Invalid')).toBe(true);
   for (const { podID = '', podUID = '' } of lost) {
     made.deletePod(podID, 0);
-    saysGone(made, podUID, podID);
+    says(made, podUID, podID, 'deleted');
   }
   await made.until('it is gone', () => recordOf(made, id) === undefined, 60_000);
 });

@@ -55,3 +55,8 @@ export function saysDeleted(entry: PodEntry | undefined): boolean {
   const newestMs = Math.max(...states.map(({ atMs }) => atMs));
   return states.some(({ state, atMs }) => state === 'deleted' && atMs === newestMs);
 }
+
+/** Whether the node has a sandbox of the pod, as far as it has said. */
+export function saysPresent(entry: PodEntry | undefined): boolean {
+  return entry?.status?.['initial'] !== undefined && !saysDeleted(entry);
+}

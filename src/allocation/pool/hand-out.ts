@@ -10,6 +10,10 @@ export interface HandOuts {
   succeeding: PoolPod[];
   /** Pods with an address that the pool cannot give them; more addresses would not help. */
   stale: PoolPod[];
+  /** Pods whose address is not known: the record was lost, and they have not told yet. Meanwhile nobody gets an idle one, which may be theirs. */
+  untold: PoolPod[];
+  /** Pods that wait for these to tell. */
+  held: PoolPod[];
 }
 
 /** Addresses that were freed a moment ago rest before others get them. */
@@ -27,6 +31,7 @@ const REST_MS = 30_000;
  * exactly these, whatever their state, and one that comes under the name of another gets what that had.
  *
  * @param pods in the order in which they are served
+ * @param hasSandbox whether the node has reported a sandbox of a pod's uid
  */
 export function handOut(
   draft: PoolDraft,
@@ -34,6 +39,7 @@ export function handOut(
   { freed, unconfirmed }: Releases,
   families: Families,
   rest: Rest,
+  hasSandbox: (uid: string) => boolean,
 ): HandOuts {
   const holders = new Set(
     Object.values(draft.enis).flatMap((eni) => addressesOf(eni).map(({ podUID = '' }) => podUID)),
@@ -41,7 +47,9 @@ export function handOut(
   const predecessors = new Set(unconfirmed.map(({ key }) => key));
   const inherited = Map.groupBy(freed, ({ key }) => key);
   const shelves = servingEnis(draft).map((eni) => new Shelf(eni, families, rest));
-  const outcome: HandOuts = { served: [], unserved: [], succeeding: [], stale: [] };
+  const outcome: HandOuts = { served: [], unserved: [], succeeding: [], stale: [], untold: [], held: [] };
+  const isUntold = (pod: PoolPod) => pod.reported.length === 0 && !holders.has(pod.uid) && hasSandbox(pod.uid);
+  const areHeld = pods.some(isUntold);
   for (const pod of pods) {
     if (pod.isLeaving || holders.has(pod.uid)) continue;
     outcome[serve(pod)].push(pod);
@@ -50,7 +58,9 @@ export function handOut(
 
   function serve(pod: PoolPod): keyof HandOuts {
     if (pod.reported.length > 0) return giveBack(draft, pod, pod.reported, shelves) ? 'served' : 'stale';
+    if (isUntold(pod)) return 'untold';
     if (predecessors.has(pod.key)) return 'succeeding';
+    if (areHeld) return 'held';
     const ips = inherited.get(pod.key)?.map(({ ip }) => ip) ?? [];
     if (ips.length === families.length && giveBack(draft, pod, ips, shelves)) return 'served';
     const shelf = fullest(shelves.filter((one) => one.hasRested())) ?? fullest(shelves.filter((one) => one.hasAny()));

@@ -16,6 +16,7 @@ class PoolNode {
   nowMs = START_MS;
   readonly pods = new Map<string, PoolPod>();
   readonly gone = new Set<string>();
+  readonly present = new Set<string>();
   readonly families: Families;
   readonly knobs: PoolKnobs;
   readonly limits: typeof LIMITS;
@@ -34,6 +35,7 @@ class PoolNode {
       status: this.status,
       pods: [...this.pods.values()],
       isGone: (uid) => this.gone.has(uid),
+      hasSandbox: (uid) => this.present.has(uid),
       families: this.families,
       knobs: this.knobs,
       limits: this.limits,

@@ -29,6 +29,8 @@ export interface PoolView {
   pods: readonly PoolPod[];
   /** Whether the node has reported `deleted` for a pod's uid. */
   isGone: (uid: string) => boolean;
+  /** Whether the node has reported a sandbox of a pod's uid that is not gone. */
+  hasSandbox: (uid: string) => boolean;
   families: Families;
   knobs: PoolKnobs;
   limits: PoolLimits;
@@ -68,7 +70,7 @@ export function planPool(view: PoolView): PoolPlan {
 
   const releases = release(draft, pods, view.isGone);
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
-  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs });
+  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, view.hasSandbox);
 
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
   const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families);

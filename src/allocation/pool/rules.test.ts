@@ -116,7 +116,13 @@ describe('the pool of a node', () => {
       fc.property(pool, (given) => {
         const nowMs = Date.parse('2026-01-01T12:00:00Z');
         const status = { lastModifiedTime: '2025-01-01T12:00:00Z', warmUpCompleted: true };
-        const world = { pods: [], isGone: () => false, mayGrow: () => true, freedMs: () => undefined };
+        const world = {
+          pods: [],
+          isGone: () => false,
+          hasSandbox: () => false,
+          mayGrow: () => true,
+          freedMs: () => undefined,
+        };
         const plan = planPool({ ...rulesOf(spec({ pool: given })), ...world, status, random: seededRandom(1), nowMs });
         expect(plan.againMs ?? nowMs + 1).toBeGreaterThan(nowMs);
       }),

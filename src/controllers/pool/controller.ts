@@ -16,7 +16,7 @@ import { hasLeft, nodeView } from '../../cluster/node-view.ts';
 import type { Pod } from '../../cluster/resources.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
-import { saysDeleted } from '../../crds/node-runtime.ts';
+import { saysDeleted, saysPresent } from '../../crds/node-runtime.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
 import type { Log } from '../../telemetry/log.ts';
@@ -36,6 +36,8 @@ const STEPS_PER_VISIT = 10;
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 /** Others may release addresses, too. */
 const RECHECK_MS = 15_000;
+/** Kubelets tell the addresses of running pods within seconds; those that have not by then are not waited for. */
+const TOLD_WITHIN_MS = 5 * 60_000;
 /** An address rests this long before others get it; what was freed before that need not be remembered. */
 const REMEMBERED_MS = 60_000;
 
@@ -155,6 +157,10 @@ export class PoolController {
       status: known,
       pods: poolPods(this.#context, name, holdersIn(known)),
       isGone: (uid) => saysDeleted(runtime?.status?.pods?.[uid]),
+      // A record that has just been made may lack what pods have, until the kubelet tells it.
+      hasSandbox: (uid) =>
+        nowMs < Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS &&
+        saysPresent(runtime?.status?.pods?.[uid]),
       mayGrow: ({ vSwitchID = '' }) => (capacity.vSwitches.free(vSwitchID) ?? 1) > 0,
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
