@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import * as z from 'zod';
 import { addressesOf } from '../../src/allocation/pool/view.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../src/crds/names.ts';
 import { NODERUNTIMES, NODES, World } from './world.ts';
@@ -147,4 +148,19 @@ test('an ENI that somebody deletes gives nothing any more, and its record goes a
     says(made, podUID, podID, 'deleted');
   }
   await made.until('it is gone', () => recordOf(made, id) === undefined, 60_000);
+});
+
+test('an edit of the security groups reaches the ENIs in use', async () => {
+  const made = await crowded();
+  const groups = [made.cloud.createSecurityGroup({ vpcId: made.vpcId, name: 'edited' }, made.clock.now())];
+  const target = { resource: 'configmaps', namespace: 'kube-system', name: 'eni-config', subresource: '' };
+  const [config] = made.kube.objects('configmaps');
+  const data = z.object({ eni_conf: z.string() }).parse(config?.['data']);
+  const eniConf = { ...z.looseObject({}).parse(JSON.parse(data.eni_conf)), security_group: groups[0] };
+  const edit = { data: { eni_conf: JSON.stringify(eniConf) } };
+  made.kube.patch(target, 'application/merge-patch+json', edit, { actor: 'user', nowMs: made.clock.now() });
+  const ofEnis = () => ofPool(made).map(({ securityGroupIds }) => securityGroupIds);
+  await made.until('the ENI has them', () => JSON.stringify(ofEnis()) === JSON.stringify([groups]), 60_000);
+  const [eni] = ofPool(made);
+  await made.until('it is recorded', () => recordOf(made, eni?.id ?? '')?.securityGroupIDs?.[0] === groups[0], 60_000);
 });

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NodeEni, PoolIntent } from '../../crds/node.ts';
 import type { Eni, EniObservation } from '../../ecs/eni.ts';
+import { isOurs } from '../identity.ts';
 import {
   FRESH_MS,
   type InterfaceStep,
@@ -10,6 +11,7 @@ import {
   TOKEN_TRUSTED_MS,
 } from '../interface-step.ts';
 import type { Operation, OperationFailure } from '../operation.ts';
+import { sameSecurityGroups } from '../security-groups.ts';
 import { asShown } from './audit.ts';
 import { addressesOf, FAMILIES, type Family, isBound } from './view.ts';
 
@@ -27,6 +29,8 @@ export type PoolNews =
   | { do: 'returned'; eniId: string; ips: readonly string[] }
   /** The record, corrected by what the cloud shows. */
   | { do: 'shown'; eniId: string; eni: NodeEni }
+  /** The ENI has these security groups now. */
+  | { do: 'regrouped'; eniId: string; securityGroupIds: string[] }
   /** The cloud does not give what the intent asks for. */
   | { do: 'refused'; eniId: string; failure: OperationFailure };
 
@@ -41,6 +45,8 @@ export interface PoolEniView {
   instanceId: string;
   observation: EniObservation | undefined;
   operation: Operation | undefined;
+  /** Of the pool's configuration; empty where it names none. */
+  securityGroupIds: readonly string[];
   /** No call of this term or an earlier one can have changed the ENI since, epoch milliseconds. */
   quietSinceMs: number;
   /** Since when the ENI is to be released because its node is gone, epoch milliseconds. */
@@ -61,7 +67,7 @@ export function nextPoolEniStep(view: PoolEniView, clusterId: string, nowMs: num
   if (eni?.status !== 'InUse' || leavingSinceMs !== undefined) return onItsWay(view, clusterId, nowMs);
   if (operation?.state === 'running') return { do: 'waitForCall' };
   if (intent !== undefined) return nextAssignment(eni, intent, view, nowMs);
-  return correction(eni, view) ?? nextReturn(eni, view, nowMs);
+  return correction(eni, view) ?? nextRegrouping(eni, view, clusterId, nowMs) ?? nextReturn(eni, view, nowMs);
 }
 
 /** What others have changed. A describe may lag, so it counts only a while after the last call. */
@@ -69,6 +75,28 @@ function correction(eni: NodeEni, { observation, quietSinceMs, instanceId }: Poo
   if (observation === undefined || observation.atMs < quietSinceMs + LAG_MS) return undefined;
   const corrected = asShown(eni, observation.eni, instanceId);
   return isDeepStrictEqual(corrected, eni) ? undefined : { do: 'shown', eniId: eni.id, eni: corrected };
+}
+
+/** An edit of the configuration reaches ENIs in use, as far as they carry the tags of this cluster. */
+function nextRegrouping(
+  eni: NodeEni,
+  { securityGroupIds: wanted, observation, operation }: PoolEniView,
+  clusterId: string,
+  nowMs: number,
+): PoolEniStep | undefined {
+  const { securityGroupIDs: known, unschedulable } = eni;
+  if (wanted.length === 0 || known === undefined || unschedulable === true || sameSecurityGroups(known, wanted))
+    return undefined;
+  if (!isFresh(observation, nowMs)) return { do: 'observe' };
+  const shown = observation.eni;
+  if (shown === undefined || !isOurs(shown.tags, clusterId)) return undefined;
+  if (sameSecurityGroups(shown.securityGroupIds, wanted)) {
+    return { do: 'regrouped', eniId: eni.id, securityGroupIds: [...wanted] };
+  }
+  // The response may still show the groups from before the change.
+  const isDone = operation?.kind === 'modify' && operation.state === 'succeeded';
+  if (isDone && nowMs - operation.atMs < LAG_MS) return { do: 'observe' };
+  return pausedAfterFailure(operation, 'modify', nowMs) ?? { do: 'modify', eni: shown };
 }
 
 /** An ENI on its way, in either direction. */

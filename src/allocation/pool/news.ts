@@ -44,6 +44,11 @@ export function recordNews(status: PoolStatus, news: PoolNews, subnetsOf: (vSwit
     case 'shown':
       enis[news.eniId] = news.eni;
       return;
+    case 'regrouped': {
+      const eni = enis[news.eniId];
+      if (eni !== undefined) enis[news.eniId] = { ...eni, securityGroupIDs: news.securityGroupIds };
+      return;
+    }
     case 'refused':
       endIntent(status, news.eniId);
   }

@@ -152,7 +152,8 @@ export class PoolSubjects {
 
   #stepOf({ eni, intent, nodeName, eniId, id, leavingSinceMs }: PoolSubject): PoolEniStep | undefined {
     const { informers, observer, driver, clusterId, clock } = this.#context;
-    const instanceId = informers.nodes.store.get(nodeName)?.spec.nodeMetadata?.instanceID;
+    const spec = informers.nodes.store.get(nodeName)?.spec;
+    const instanceId = spec?.nodeMetadata?.instanceID;
     if (instanceId === undefined) return undefined;
     const operation = driver.operation(id);
     return nextPoolEniStep(
@@ -160,6 +161,7 @@ export class PoolSubjects {
         ...{ eni, intent, nodeName, instanceId, leavingSinceMs },
         observation: observer.latest(eniId),
         operation,
+        securityGroupIds: spec?.eni?.securityGroupIDs ?? [],
         quietSinceMs: Math.max(
           this.#startedMs,
           operation === undefined || operation.state === 'running' ? 0 : operation.atMs,
@@ -177,10 +179,7 @@ export class PoolSubjects {
     if (step === undefined || isNews(step)) return undefined;
     const { intent, nodeName, eni } = subject;
     const node = informers.nodes.store.get(nodeName);
-    const isRelease =
-      subject.leavingSinceMs !== undefined ||
-      eni?.status === 'Deleting' ||
-      (intent === undefined && eni?.status === 'InUse');
+    const isRelease = subject.leavingSinceMs !== undefined || eni?.status === 'Deleting' || step.do === 'unassign';
     return {
       step,
       callClass: isRelease ? 'release' : isAwaited ? 'pod' : 'repair',
@@ -188,7 +187,7 @@ export class PoolSubjects {
       ...(intent === undefined
         ? {}
         : { creation: creationOf(intent, node, clusterId), plannedMs: Date.parse(intent.createdAt) }),
-      securityGroupIds: intent?.securityGroupIDs ?? eni?.securityGroupIDs ?? [],
+      securityGroupIds: intent?.securityGroupIDs ?? node?.spec.eni?.securityGroupIDs ?? [],
     };
   }
 
@@ -204,7 +203,14 @@ function dropIntent(status: NonNullable<TerwayNode['status']>, intent: PoolInten
   status.poolIntents = (status.poolIntents ?? []).filter(({ clientToken }) => clientToken !== intent?.clientToken);
 }
 
-const NEWS: ReadonlySet<string> = new Set<PoolNews['do']>(['attached', 'arrived', 'returned', 'shown', 'refused']);
+const NEWS: ReadonlySet<string> = new Set<PoolNews['do']>([
+  'attached',
+  'arrived',
+  'returned',
+  'shown',
+  'regrouped',
+  'refused',
+]);
 
 function isNews(step: PoolEniStep): step is PoolNews {
   return NEWS.has(step.do);
