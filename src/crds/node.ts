@@ -44,7 +44,7 @@ const specSchema = z.object({
   datapath: z
     .object({ type: z.enum(['veth', 'ipvlan', 'datapathv2']).optional() })
     .optional()
-    .describe("Data path of Terway's daemon; written by that daemon."),
+    .describe("Data path of Terway's daemon; written by that daemon, or by the control plane where our agent runs."),
   eni: z
     .object({
       tag: tagsSchema.optional(),
@@ -150,18 +150,14 @@ const time = () => z.string().optional().meta({ format: 'date-time' });
 
 const statusSchema = z.object({
   nextSyncOpenAPITime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
-  lastSyncOpenAPITime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
-  lastModifiedTime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
-  nextIdleIPReclaimTime: time().describe("Used by Terway's address pool; preserved, not set by this version."),
-  warmUpTarget: z.int().optional().describe("Used by Terway's address pool; preserved, not set by this version."),
-  warmUpAllocatedCount: z
-    .int()
-    .optional()
-    .describe("Used by Terway's address pool; preserved, not set by this version."),
-  warmUpCompleted: z
-    .boolean()
-    .optional()
-    .describe("Used by Terway's address pool; preserved, not set by this version."),
+  lastSyncOpenAPITime: time().describe(
+    'When the record was compared with what the cloud has for the instance; absent: never.',
+  ),
+  lastModifiedTime: time().describe('When addresses were last handed out or asked for.'),
+  nextIdleIPReclaimTime: time().describe('When idle addresses are next given back by age.'),
+  warmUpTarget: z.int().optional().describe('Addresses that the warm-up asks for.'),
+  warmUpAllocatedCount: z.int().optional().describe('Addresses that the cloud has given since the warm-up began.'),
+  warmUpCompleted: z.boolean().optional().describe('The warm-up has ended, or there was none.'),
   networkInterfaces: z
     .record(z.string(), networkInterfaceSchema)
     .optional()
