@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import * as z from 'zod';
 import { addressesOf } from '../../src/allocation/pool/view.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../src/crds/names.ts';
+import { FaultScript } from './script.ts';
 import { NODERUNTIMES, NODES, World } from './world.ts';
 
 /* Ordinary pods share the ENIs of their node. */
@@ -10,8 +11,12 @@ let world: World | undefined;
 
 afterEach(() => world?.end());
 
-async function cluster(pool: object): Promise<World> {
-  const made = new World({ config: { leaderElection: false }, eniConf: { ipam_type: 'crd', ...pool } });
+async function cluster(pool: object, script = new FaultScript()): Promise<World> {
+  const made = new World({
+    config: { leaderElection: false },
+    eniConf: { ipam_type: 'crd', ...pool },
+    onCloudCall: script.onCloudCall,
+  });
   world = made;
   const { name } = made.addNode();
   made.create(NODERUNTIMES, undefined, {
@@ -163,4 +168,33 @@ test('an edit of the security groups reaches the ENIs in use', async () => {
   await made.until('the ENI has them', () => JSON.stringify(ofEnis()) === JSON.stringify([groups]), 60_000);
   const [eni] = ofPool(made);
   await made.until('it is recorded', () => recordOf(made, eni?.id ?? '')?.securityGroupIDs?.[0] === groups[0], 60_000);
+});
+
+test('refused addresses are not asked for without end, and other ENIs are tried', async () => {
+  const script = new FaultScript();
+  script.cloud('AssignPrivateIpAddresses', { kind: 'refused', code: 'InvalidOperation.Ipv4CountExceeded', status: 400 }, 1e6);
+  const made = await cluster({ max_pool_size: 0 }, script);
+  const calls: string[] = [];
+  made.cloud.subscribe(({ action }) => calls.push(action));
+  const uids = ['a', 'b', 'c'].map(
+    (name) => made.createPod({ name, nodeName: 'node-1', networking: 'none' }).metadata.uid,
+  );
+  await made.until('all have addresses', () => uids.every((uid) => addresses(made).has(uid ?? '')), 60_000);
+  await made.run(5 * 60_000);
+  expect(calls.filter((action) => action === 'AssignPrivateIpAddresses').length).toBeLessThan(10);
+});
+
+test('an ENI that a restored record lacks is taken in, not released', async () => {
+  const made = await crowded();
+  const [eni] = ofPool(made);
+  const id = eni?.id ?? '';
+  const before = addresses(made);
+  const target = { resource: NODES, namespace: undefined, name: 'node-1', subresource: 'status' };
+  const lost = { status: { networkInterfaces: { [id]: null } } };
+  made.kube.patch(target, 'application/merge-patch+json', lost, { actor: 'user', nowMs: made.clock.now() });
+  for (const [uid, ips] of before) tellsAddress(made, uid, ips);
+  await made.until('it is recorded', () => recordOf(made, id)?.status === 'InUse', 30 * 60_000);
+  await made.until('all have their addresses', () => addresses(made).size === before.size, 60_000);
+  expect(addresses(made)).toEqual(before);
+  expect(ofPool(made).map((one) => one.id)).toContain(id);
 });

@@ -1,5 +1,13 @@
 import { createHash } from 'node:crypto';
-import { TAG_ATTEMPT, TAG_CLUSTER, TAG_CREATOR, TAG_CREATOR_VALUE, TAG_OWNER, TAG_OWNER_UID } from '../crds/names.ts';
+import {
+  TAG_ATTEMPT,
+  TAG_CLUSTER,
+  TAG_CREATOR,
+  TAG_CREATOR_POOL,
+  TAG_CREATOR_VALUE,
+  TAG_OWNER,
+  TAG_OWNER_UID,
+} from '../crds/names.ts';
 
 /** The parameters that identify one creation; the ClientToken is derived from them alone. */
 export interface CreationIdentity {
@@ -65,4 +73,10 @@ export function attemptTags(clusterId: string, clientToken: string): Record<stri
 /** Whether a control plane of this cluster, ours or upstream's, created the ENI (I3). */
 export function isOurs(tags: Record<string, string>, clusterId: string): boolean {
   return tags[TAG_CLUSTER] === clusterId && tags[TAG_CREATOR] === TAG_CREATOR_VALUE;
+}
+
+/** The same for an ENI that the record of a node's pool names: Terway's control plane may have made it, without our tags. */
+export function isOursInPool(tags: Record<string, string>, clusterId: string): boolean {
+  if (isOurs(tags, clusterId)) return true;
+  return tags[TAG_CREATOR] === TAG_CREATOR_POOL && (tags[TAG_CLUSTER] ?? clusterId) === clusterId;
 }

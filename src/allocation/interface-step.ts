@@ -1,7 +1,7 @@
 import type { Allocation, AttachTarget } from '../crds/pod-eni.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { Eni, EniObservation } from '../ecs/eni.ts';
-import { isOurs } from './identity.ts';
+import { isOurs, isOursInPool } from './identity.ts';
 import type { Operation, OperationFailure } from './operation.ts';
 import { sameSecurityGroups } from './security-groups.ts';
 
@@ -37,6 +37,8 @@ export interface InterfaceView {
   target?: AttachTarget;
   observation?: EniObservation;
   operation?: Operation;
+  /** The record of a node's pool names it. */
+  inPool?: true;
 }
 
 /** What to do next for one interface. */
@@ -92,7 +94,7 @@ export function nextInterfaceStep(goal: Goal, known: InterfaceView, clusterId: s
     observation.eni === undefined
       ? whenGone(goal, view, observation, nowMs)
       : whenShown(goal, view, observation, observation.eni, nowMs);
-  return guard(step, observation, clusterId, nowMs);
+  return guard(step, observation, view.inPool === true ? isOursInPool : isOurs, clusterId, nowMs);
 }
 
 /**
@@ -115,10 +117,16 @@ function transitionOf(kind: Operation['kind']): 'attach' | 'detach' | 'delete' |
 }
 
 /** Allows no destructive call on a stale observation or on an ENI that is not ours (I3). */
-function guard(step: InterfaceStep, observation: EniObservation, clusterId: string, nowMs: number): InterfaceStep {
+function guard(
+  step: InterfaceStep,
+  observation: EniObservation,
+  isOwn: typeof isOurs,
+  clusterId: string,
+  nowMs: number,
+): InterfaceStep {
   if (step.do !== 'detach' && step.do !== 'delete' && step.do !== 'modify') return step;
   if (nowMs - observation.atMs > FRESH_MS) return { do: 'observe' };
-  if (!isOurs(step.eni.tags, clusterId)) {
+  if (!isOwn(step.eni.tags, clusterId)) {
     return {
       do: 'blocked',
       reason: 'EniNotOurs',

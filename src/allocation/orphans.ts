@@ -51,9 +51,9 @@ export function holdOf(
  * @param isOwned whether any object in the cluster names the ENI.
  * @param orphansBefore the orphans of the previous round.
  */
-export function judgeOrphans(
-  listed: ListedEni[],
-  isOwned: (eni: ListedEni) => boolean,
+export function judgeOrphans<E extends ListedEni>(
+  listed: E[],
+  isOwned: (eni: E) => boolean,
   orphansBefore: ReadonlySet<string>,
   options: { minimumAgeMs: number; nowMs: number },
 ): OrphanVerdict {

@@ -74,17 +74,23 @@ export class VSwitchPool {
     return taken;
   }
 
-  /** Returns an address that was taken but not used. */
-  giveBack(id: string): void {
+  /** Whether it has no address as far as is known, or said so a moment ago. */
+  isFull(id: string, nowMs: number): boolean {
     const entry = this.#entries.get(id);
-    if (entry !== undefined) entry.free += 1;
+    return entry !== undefined && (entry.free <= 0 || entry.blockedUntilMs > nowMs);
   }
 
-  /** The cloud deleted one of our ENIs, so an address is free now, whatever the last description said. */
-  released(id: string): void {
+  /** Returns addresses that were taken but not used. */
+  giveBack(id: string, count = 1): void {
+    const entry = this.#entries.get(id);
+    if (entry !== undefined) entry.free += count;
+  }
+
+  /** The cloud took back addresses or an ENI of ours, so they are free now, whatever the last description said. */
+  released(id: string, count = 1): void {
     const entry = this.#entries.get(id);
     if (entry === undefined) return;
-    entry.free += 1;
+    entry.free += count;
     entry.blockedUntilMs = 0;
   }
 

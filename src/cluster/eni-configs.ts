@@ -47,6 +47,8 @@ export class EniConfigs {
   readonly #allowed: readonly string[];
   readonly #log: Pick<Log, 'warn'>;
   readonly #centralizedIpam: boolean;
+  /** As the last readable content said: a mistake in it does not take the addresses of running pods. */
+  #isCentral = false;
   #cluster: ParsedEniConfig = NO_CLUSTER_CONFIG;
   readonly #named = new Map<string, Named>();
   /** ConfigMaps with unknown keys that were already reported. */
@@ -78,7 +80,7 @@ export class EniConfigs {
 
   /** Whether ordinary pods get their addresses from the control plane. As Terway's daemon, which reads this from the cluster's ConfigMap alone. */
   get isCentral(): boolean {
-    return this.#centralizedIpam || ('config' in this.#cluster && this.#cluster.config.isCentral);
+    return this.#centralizedIpam || this.#isCentral;
   }
 
   /** The configuration of a node; for an unknown node, that of the cluster. */
@@ -106,6 +108,7 @@ export class EniConfigs {
     const cluster = this.#read(ENI_CONFIG.name);
     const data = this.#data(ENI_CONFIG.name);
     this.#cluster = data === undefined ? NO_CLUSTER_CONFIG : parseEniConfig(data);
+    if ('config' in this.#cluster) this.#isCentral = this.#cluster.config.isCentral;
     for (const name of this.#allowed) {
       const parsed = mergeEniConf([cluster, this.#read(name)], name);
       this.#named.set(

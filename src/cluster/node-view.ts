@@ -1,6 +1,6 @@
 import { attachedTrunk, eniLimitOf, isExclusive } from '../allocation/node-mode.ts';
 import type { NodeView } from '../allocation/plan.ts';
-import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON } from '../crds/names.ts';
+import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, LABEL_IGNORE, LABEL_LINGJUN } from '../crds/names.ts';
 import type { TerwayNode } from '../crds/node.ts';
 import type { CoreNode } from './resources.ts';
 
@@ -59,4 +59,11 @@ export function hasLeft(core: CoreNode | undefined, node: TerwayNode): boolean {
   if (core === undefined) return true;
   const found = nodeIdentity(core);
   return 'identity' in found && found.identity.instanceId !== node.spec.nodeMetadata?.instanceID;
+}
+
+/** Nodes that are not ours: without the wanted labels, ignored, virtual or Lingjun. */
+export function isForeign(core: CoreNode, wanted: Readonly<Record<string, string>>): boolean {
+  const labels = core.metadata.labels ?? {};
+  if (Object.entries(wanted).some(([name, value]) => labels[name] !== value)) return true;
+  return labels[LABEL_IGNORE] === 'true' || labels['type'] === 'virtual-kubelet' || labels[LABEL_LINGJUN] === 'true';
 }

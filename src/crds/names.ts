@@ -35,6 +35,8 @@ export const ANNOTATION_REPORTS_RELEASE = 'terway.alibabacloud.com/reports-relea
 export const TAG_CLUSTER = 'ack.aliyun.com';
 export const TAG_CREATOR = 'creator';
 export const TAG_CREATOR_VALUE = 'terway-controller';
+/** Of ENIs that Terway's control plane makes for the pool of a node; on ACK they also carry the tag of the cluster. */
+export const TAG_CREATOR_POOL = 'terway';
 export const TAG_OWNER = 'terway.alibabacloud.com/owner';
 export const TAG_OWNER_UID = 'terway.alibabacloud.com/owner-uid';
 export const TAG_ATTEMPT = 'terway.alibabacloud.com/attempt';

@@ -14,11 +14,11 @@ const NODE_OWNER = 'node/';
  *
  * @param shown undefined when the ENI is gone; then its addresses are given to nobody, and the record goes after its last pod
  */
-export function asShown(eni: NodeEni, shown: Eni | undefined, instanceId: string): NodeEni {
+export function asShown(eni: NodeEni, shown: Eni | undefined, instanceId: string, spec: TerwayNode['spec']): NodeEni {
   if (shown !== undefined && (shown.status !== 'InUse' || shown.instanceId !== instanceId)) {
     return { ...eni, status: 'Attaching' };
   }
-  const record: NodeEni = shown === undefined ? { ...eni, status: 'Deleting' } : eni;
+  const record = shown === undefined ? { ...eni, status: 'Deleting' } : withSchedulability(eni, shown, spec);
   return FAMILIES.reduce((merged, family) => withShown(merged, family, shown), record);
 }
 
@@ -58,16 +58,22 @@ export function adopted(
   isNamed: (eniId: string) => boolean,
   subnetsOf: (vSwitchId: string) => Subnets,
 ): Record<string, NodeEni> {
-  const blocked = blockedTags(spec.eni ?? {});
+  const wanted = Object.entries(spec.eni?.tagFilter ?? {});
   const found = enis
     .filter(({ id, type, status }) => type === 'Secondary' && status === 'InUse' && !isNamed(id))
-    .filter(({ tags }) => (tags[TAG_OWNER] ?? NODE_OWNER).startsWith(NODE_OWNER))
-    .map((eni): NodeEni => {
-      const isBlocked = blocked.some(({ key, value }) => eni.tags[key] === value);
-      return {
-        ...attachedRecord(undefined, eni, subnetsOf(eni.vSwitchId)),
-        ...(isBlocked ? { unschedulable: true } : {}),
-      };
-    });
+    .filter(({ tags }) => isOfNode(tags) && wanted.every(([key, value]) => tags[key] === value))
+    .map((eni) => withSchedulability(attachedRecord(undefined, eni, subnetsOf(eni.vSwitchId)), eni, spec));
   return Object.fromEntries(found.map((eni) => [eni.id, eni]));
+}
+
+/** Not of a pod, as far as its tags say. */
+export function isOfNode(tags: Record<string, string>): boolean {
+  return (tags[TAG_OWNER] ?? NODE_OWNER).startsWith(NODE_OWNER);
+}
+
+/** One with a tag of `tagBlockList` is left alone, as long as it has it. */
+function withSchedulability(eni: NodeEni, { tags }: Eni, spec: TerwayNode['spec']): NodeEni {
+  const { unschedulable: _before, ...rest } = eni;
+  const isBlocked = blockedTags(spec.eni ?? {}).some(({ key, value }) => tags[key] === value);
+  return isBlocked ? { ...rest, unschedulable: true } : rest;
 }

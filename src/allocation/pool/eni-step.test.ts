@@ -38,7 +38,7 @@ function record(changes: Partial<NodeEni> = {}): NodeEni {
 function step(view: Partial<PoolEniView>): PoolEniStep {
   const nothing = { eni: undefined, intent: undefined, observation: undefined, operation: undefined };
   return nextPoolEniStep(
-    { ...nothing, nodeName: 'node-1', instanceId: 'i-1', securityGroupIds: [], quietSinceMs: NOW_MS, ...view },
+    { ...nothing, nodeName: 'node-1', instanceId: 'i-1', spec: {}, quietSinceMs: NOW_MS, ...view },
     CLUSTER,
     NOW_MS,
   );

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { NodeEni, PoolIntent } from '../../crds/node.ts';
+import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Eni, EniObservation } from '../../ecs/eni.ts';
-import { isOurs } from '../identity.ts';
+import { isOursInPool } from '../identity.ts';
 import {
   FRESH_MS,
   type InterfaceStep,
@@ -45,8 +45,8 @@ export interface PoolEniView {
   instanceId: string;
   observation: EniObservation | undefined;
   operation: Operation | undefined;
-  /** Of the pool's configuration; empty where it names none. */
-  securityGroupIds: readonly string[];
+  /** What the node may have. */
+  spec: TerwayNode['spec'];
   /** No call of this term or an earlier one can have changed the ENI since, epoch milliseconds. */
   quietSinceMs: number;
   /** Since when the ENI is to be released because its node is gone, epoch milliseconds. */
@@ -71,25 +71,29 @@ export function nextPoolEniStep(view: PoolEniView, clusterId: string, nowMs: num
 }
 
 /** What others have changed. A describe may lag, so it counts only a while after the last call. */
-function correction(eni: NodeEni, { observation, quietSinceMs, instanceId }: PoolEniView): PoolEniStep | undefined {
+function correction(
+  eni: NodeEni,
+  { observation, quietSinceMs, instanceId, spec }: PoolEniView,
+): PoolEniStep | undefined {
   if (observation === undefined || observation.atMs < quietSinceMs + LAG_MS) return undefined;
-  const corrected = asShown(eni, observation.eni, instanceId);
+  const corrected = asShown(eni, observation.eni, instanceId, spec);
   return isDeepStrictEqual(corrected, eni) ? undefined : { do: 'shown', eniId: eni.id, eni: corrected };
 }
 
 /** An edit of the configuration reaches ENIs in use, as far as they carry the tags of this cluster. */
 function nextRegrouping(
   eni: NodeEni,
-  { securityGroupIds: wanted, observation, operation }: PoolEniView,
+  { spec, observation, operation }: PoolEniView,
   clusterId: string,
   nowMs: number,
 ): PoolEniStep | undefined {
   const { securityGroupIDs: known, unschedulable } = eni;
+  const wanted = spec.eni?.securityGroupIDs ?? [];
   if (wanted.length === 0 || known === undefined || unschedulable === true || sameSecurityGroups(known, wanted))
     return undefined;
   if (!isFresh(observation, nowMs)) return { do: 'observe' };
   const shown = observation.eni;
-  if (shown === undefined || !isOurs(shown.tags, clusterId)) return undefined;
+  if (shown === undefined || !isOursInPool(shown.tags, clusterId)) return undefined;
   if (sameSecurityGroups(shown.securityGroupIds, wanted)) {
     return { do: 'regrouped', eniId: eni.id, securityGroupIds: [...wanted] };
   }
@@ -113,6 +117,7 @@ function onItsWay(view: PoolEniView, clusterId: string, nowMs: number): PoolEniS
         },
         ...(intent === undefined ? {} : { intent }),
       },
+      inPool: true,
       fixed: false,
       bound: false,
       target: { nodeName, instanceID: instanceId },

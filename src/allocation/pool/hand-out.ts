@@ -50,7 +50,9 @@ export function handOut(
   const outcome: HandOuts = { served: [], unserved: [], succeeding: [], stale: [], untold: [], held: [] };
   const isUntold = (pod: PoolPod) => pod.reported.length === 0 && !holders.has(pod.uid) && hasSandbox(pod.uid);
   const areHeld = pods.some(isUntold);
-  for (const pod of pods) {
+  // Who has an address comes before those that look for one.
+  const known = pods.filter(({ reported }) => reported.length > 0);
+  for (const pod of [...known, ...pods.filter(({ reported }) => reported.length === 0)]) {
     if (pod.isLeaving || holders.has(pod.uid)) continue;
     outcome[serve(pod)].push(pod);
   }

@@ -26,8 +26,16 @@ export interface PoolDraft {
 }
 
 /** Pods get addresses only of an ENI that is in use, and whose MAC address and subnet the node knows. */
-export function isServing({ status, unschedulable, macAddress, ipv4CIDR }: NodeEni): boolean {
-  return status === 'InUse' && unschedulable !== true && (macAddress ?? '') !== '' && (ipv4CIDR ?? '') !== '';
+export function isServing({
+  status,
+  unschedulable,
+  networkInterfaceTrafficMode,
+  macAddress,
+  ipv4CIDR,
+}: NodeEni): boolean {
+  // One for RDMA belongs to another device.
+  if (status !== 'InUse' || unschedulable === true || networkInterfaceTrafficMode === 'HighPerformance') return false;
+  return (macAddress ?? '') !== '' && (ipv4CIDR ?? '') !== '';
 }
 
 export function servingEnis({ enis }: Pick<PoolDraft, 'enis'>): NodeEni[] {

@@ -1,6 +1,6 @@
 import { suspicionOf } from '../../allocation/audit.ts';
 import { holdOf, isBraked, judgeOrphans, type OrphanHold } from '../../allocation/orphans.ts';
-import { isSuspect } from '../../allocation/pool/audit.ts';
+import { isOfNode, isSuspect } from '../../allocation/pool/audit.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
@@ -46,6 +46,8 @@ export type CollectorContext = InventoryContext &
   OrphanReleaserContext & {
     clock: Clock;
     eniConfigs: Pick<EniConfigs, 'isCentral'>;
+    /** The record of a node lacks an ENI of its pool. */
+    onUnrecorded: (nodeName: string) => void;
     log: Log;
     observer: EniObserver;
     random: Random;
@@ -101,10 +103,15 @@ export class Collector {
     const { clock, log, metrics } = this.#context;
     const { enis, ownerOf } = await takeInventory(this.#context);
     const byId = new Map(enis.map((eni) => [eni.id, eni]));
-    const verdict = judgeOrphans(enis, ({ id }) => ownerOf(id) !== undefined, this.#orphansBefore, {
-      minimumAgeMs: this.#options.minimumAgeMs,
-      nowMs: clock.now(),
-    });
+    const verdict = judgeOrphans(
+      enis,
+      (eni) => ownerOf(eni.id) !== undefined || this.#isUnrecorded(eni),
+      this.#orphansBefore,
+      {
+        minimumAgeMs: this.#options.minimumAgeMs,
+        nowMs: clock.now(),
+      },
+    );
     this.#orphansBefore = new Set(verdict.orphans);
     if (verdict.braked) {
       log.error(
@@ -202,6 +209,16 @@ export class Collector {
       suspected += 1;
     }
     return suspected;
+  }
+
+  /** An ENI of a node's pool that its record lacks, as after a restored backup: pods may use it, so the pool takes it in. */
+  #isUnrecorded({ type, status, tags, instanceId = '' }: Eni): boolean {
+    const { eniConfigs, informers, onUnrecorded } = this.#context;
+    if (!eniConfigs.isCentral || type !== 'Secondary' || status !== 'InUse' || !isOfNode(tags)) return false;
+    const [node] = informers.nodes.store.byIndex('instance', instanceId);
+    if (node === undefined || node.metadata.deletionTimestamp !== undefined) return false;
+    onUnrecorded(node.metadata.name);
+    return true;
   }
 
   /** @returns how many ENIs of the node's pool are looked at */

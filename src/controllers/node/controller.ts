@@ -8,16 +8,9 @@ import type { CloudReads } from '../../cloud/port.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { hasLeft, type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
+import { hasLeft, isForeign, type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
 import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
-import {
-  ANNOTATION_TRUNK_INTENT,
-  FINALIZER_NODE,
-  LABEL_EXCLUSIVE_MODE,
-  LABEL_IGNORE,
-  LABEL_LINGJUN,
-  RESOURCE_ENI,
-} from '../../crds/names.ts';
+import { ANNOTATION_TRUNK_INTENT, FINALIZER_NODE, LABEL_EXCLUSIVE_MODE, RESOURCE_ENI } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { KubeClient } from '../../kube/client.ts';
@@ -362,11 +355,4 @@ export class NodeController {
 function watchedPart(node: CoreNode): string {
   const { resourceVersion: _version, ...metadata } = { resourceVersion: '', ...node.metadata };
   return JSON.stringify([metadata, node.spec, node.status]);
-}
-
-/** Nodes that are not ours: without the wanted labels, ignored, virtual or Lingjun. */
-function isForeign(core: CoreNode, wanted: Readonly<Record<string, string>>): boolean {
-  const labels = core.metadata.labels ?? {};
-  if (Object.entries(wanted).some(([name, value]) => labels[name] !== value)) return true;
-  return labels[LABEL_IGNORE] === 'true' || labels['type'] === 'virtual-kubelet' || labels[LABEL_LINGJUN] === 'true';
 }

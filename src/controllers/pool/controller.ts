@@ -1,6 +1,7 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { adopted } from '../../allocation/pool/audit.ts';
+import type { PoolNews } from '../../allocation/pool/eni-step.ts';
 import { dropMoot, holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
 import { recordNews, type Subnets } from '../../allocation/pool/news.ts';
 import { daemonSpec } from '../../allocation/pool/node-spec.ts';
@@ -12,13 +13,15 @@ import type { EniObserver } from '../../cloud/observer.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { hasLeft, nodeView } from '../../cluster/node-view.ts';
-import type { Pod } from '../../cluster/resources.ts';
+import { hasLeft, isForeign, nodeView } from '../../cluster/node-view.ts';
+import type { CoreNode, Pod } from '../../cluster/resources.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import { saysDeleted, saysPresent } from '../../crds/node-runtime.ts';
 import type { KubeClient } from '../../kube/client.ts';
+import { findCondition } from '../../kube/conditions.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
+import { jsonEqual } from '../../kube/patch.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { EniDriver } from '../eni/driver.ts';
@@ -27,7 +30,8 @@ import type { NetworkCatalog } from '../network-catalog.ts';
 import { type Watch, watch } from '../watch.ts';
 import { giveBack, type Intents, intentsFor, type PoolCreation } from './intents.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
-import { PoolSubjects } from './subjects.ts';
+import { Refusals } from './refusals.ts';
+import { type PoolSubject, PoolSubjects } from './subjects.ts';
 import { PoolSurvey } from './survey.ts';
 import { PoolWriter } from './writer.ts';
 
@@ -49,6 +53,8 @@ export type PoolContext = PoolPodsContext & {
   driver: EniDriver;
   eniConfigs: EniConfigs;
   log: Log;
+  /** Labels of the nodes to manage; empty: every node. */
+  nodeLabels: Readonly<Record<string, string>>;
   observer: EniObserver;
   /** Slots and addresses; each plan adds `nowMs`. */
   capacity: Omit<Capacity, 'nowMs'>;
@@ -76,7 +82,14 @@ export type PoolContext = PoolPodsContext & {
 interface Memory {
   /** When addresses were freed, epoch milliseconds, by address. */
   freedMs: Map<string, number>;
+  refusals: Refusals;
   surplusSinceMs: number | undefined;
+}
+
+/** What a call has brought, of which the record was written. */
+interface Consumed {
+  subject: PoolSubject;
+  news: PoolNews;
 }
 
 /**
@@ -89,6 +102,8 @@ export class PoolController {
   readonly #subjects: PoolSubjects;
   readonly #survey: PoolSurvey;
   readonly #memory = new Map<string, Memory>();
+  /** Nodes for which the cloud has an ENI that their record lacks. */
+  readonly #toCompare = new Set<string>();
 
   constructor(context: PoolContext) {
     this.#context = context;
@@ -102,9 +117,9 @@ export class PoolController {
     return this.#memory.size + this.#survey.size;
   }
 
-  /** Pods, Node CRs, what nodes report, and changes of `eni-config`, which concern all nodes. */
+  /** Pods, Node CRs, what nodes report, and what concerns all nodes: `eni-config`, and what decides which pods the pool serves. */
   watches(): Watch[] {
-    const { pods, nodes, nodeRuntimes, coreNodes, configMaps } = this.#context.informers;
+    const { pods, nodes, nodeRuntimes, coreNodes, podNetworkings, namespaces, configMaps } = this.#context.informers;
     const nodeOf = ({ spec: { nodeName } }: Pod) => (nodeName === '' ? [] : [nodeName]);
     const itself = ({ metadata: { name } }: { metadata: { name: string } }) => [name];
     const allNodes = () => nodes.store.keys();
@@ -112,12 +127,27 @@ export class PoolController {
       watch(pods, { added: nodeOf, changed: (_, pod) => nodeOf(pod), removed: nodeOf }),
       watch(nodes, {
         added: itself,
-        // Our own write comes from a reconcile that continues anyway.
-        changed: (_, node, origin) => (origin === 'write' ? [] : itself(node)),
+        // A write of the pool comes from a reconcile that continues anyway; one of the node controller may tell of the trunk.
+        changed: (before: TerwayNode, node: TerwayNode, origin) =>
+          origin === 'write' && trunkNews(before) === trunkNews(node) ? [] : itself(node),
         removed: itself,
       }),
       watch(nodeRuntimes, { added: itself, changed: (_, runtime) => itself(runtime), removed: itself }),
-      watch(coreNodes, { added: itself }),
+      watch(coreNodes, {
+        added: itself,
+        changed: (before: CoreNode, node: CoreNode) =>
+          jsonEqual(before.metadata.labels, node.metadata.labels) ? [] : itself(node),
+      }),
+      // Which pods they pick.
+      watch(podNetworkings, {
+        added: allNodes,
+        changed: (before, { spec }) => (jsonEqual(before.spec, spec) ? [] : allNodes()),
+        removed: allNodes,
+      }),
+      watch(namespaces, {
+        added: allNodes,
+        changed: (before, { metadata }) => (jsonEqual(before.metadata.labels, metadata.labels) ? [] : allNodes()),
+      }),
       watch(configMaps, { added: allNodes, changed: allNodes, removed: allNodes }),
     ];
   }
@@ -138,18 +168,22 @@ export class PoolController {
       return this.#leave(node, hasLeft(core, node) ? 'release' : 'keep', signal);
     }
     const view = nodeView(core, node);
-    if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !eniConfigs.isCentral) {
+    const isServed = core !== undefined && !isForeign(core, this.#context.nodeLabels) && eniConfigs.isCentral;
+    if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !isServed) {
       this.#memory.delete(name);
       this.#survey.forget(name);
       return { isGone: node === undefined };
     }
-    if (await this.#describe(node, view.trunkEniId !== undefined, signal)) return 'again';
+    if (await this.#describe(node, signal)) return 'again';
     const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}));
     const creation = this.#creation(node);
     if ('reason' in rules || 'message' in creation) return {};
     const memory = this.#memoryOf(name);
-    const { status: known, consumed } = this.#withNews(node);
-    if (known.lastSyncOpenAPITime === undefined && !this.#adopt(node, view.instanceId, known)) return {};
+    const { status: known, consumed, unknown } = this.#withNews(node);
+    if (known.lastSyncOpenAPITime === undefined || this.#toCompare.has(name)) {
+      const missing = this.#adopt(node, view.instanceId, known);
+      if (known.lastSyncOpenAPITime === undefined) return missing === undefined ? {} : this.#lookUp(name, missing);
+    }
     const nowMs = clock.now();
     const runtime = informers.nodeRuntimes.store.get(name);
     const plan = planPool({
@@ -161,7 +195,8 @@ export class PoolController {
       hasSandbox: (uid) =>
         nowMs < Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS &&
         saysPresent(runtime?.status?.pods?.[uid]),
-      mayGrow: ({ vSwitchID = '' }) => (capacity.vSwitches.free(vSwitchID) ?? 1) > 0,
+      mayGrow: ({ id, vSwitchID = '' }) =>
+        !capacity.vSwitches.isFull(vSwitchID, nowMs) && memory.refusals.mayTry(id, nowMs),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
       random: capacity.random,
@@ -169,11 +204,32 @@ export class PoolController {
     });
     const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, this.#context.catalog);
     const written = await this.#write(node, plan, asked, signal);
-    this.#survey.forget(name);
     this.#remember(memory, plan, nowMs);
-    for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
-    if (asked.unknown !== undefined) this.#lookUp(name, asked.unknown);
-    return this.#perform(written, plan, asked, signal);
+    for (const news of consumed) this.#account(memory, news, nowMs);
+    const outcome = await this.#perform(written, plan, signal);
+    if (outcome === 'again') return outcome;
+    const { vSwitchIds } = creation;
+    const missing = [...unknown, ...(asked.unknown ?? [])];
+    if (missing.length > 0) return soonerOf(outcome, this.#lookUp(name, missing));
+    // Others may have released addresses, too.
+    if (plan.beyond > 0 || asked.full !== undefined || asked.noneInZone !== undefined) {
+      return soonerOf(outcome, this.#lookUp(name, vSwitchIds, RECHECK_MS));
+    }
+    return outcome;
+  }
+
+  /** The record holds what the calls have brought. */
+  #account(memory: Memory, { subject, news }: Consumed, nowMs: number): void {
+    const { driver, capacity } = this.#context;
+    const { id, eniId, eni, intent } = subject;
+    driver.forget(id, eniId);
+    const vSwitchId = eni?.vSwitchID ?? intent?.vSwitchID ?? '';
+    if (news.do === 'returned') capacity.vSwitches.released(vSwitchId, news.ips.length);
+    if (news.do === 'arrived') memory.refusals.forget(eniId);
+    if (news.do !== 'refused') return;
+    if (intent !== undefined) giveBack([intent], capacity);
+    memory.refusals.note(eniId, nowMs);
+    if (news.failure.kind === 'exhausted') capacity.vSwitches.block(vSwitchId, nowMs);
   }
 
   /** The record goes. It stays until what was asked for is recorded or given up, and the ENIs of a node that is gone are released. */
@@ -181,7 +237,7 @@ export class PoolController {
     const { name } = node.metadata;
     this.#memory.delete(name);
     this.#survey.forget(name);
-    const { status: known, consumed } = this.#withNews(node);
+    const { status: known, consumed, unknown } = this.#withNews(node);
     if (end === 'release') {
       dropMoot(known);
       const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
@@ -189,19 +245,20 @@ export class PoolController {
       release(draft, poolPods(this.#context, name, holdersIn(known)), () => true);
     }
     const written = await this.#writer.status(node, known, signal);
-    for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
+    for (const { subject } of consumed) this.#context.driver.forget(subject.id, subject.eniId);
     if (!holdsRecord(written.status ?? {}, end)) {
       this.#context.wakeNode(name);
       return {};
     }
-    const delays: number[] = [];
+    let result: ReconcileResult = unknown.length === 0 ? {} : this.#lookUp(name, unknown);
     for (const subject of this.#subjects.of(written)) {
       if (end === 'keep' && subject.intent === undefined) continue;
+      if (this.#lacksSubnet(this.#subjects.newsOf(subject))) continue;
       const outcome = await this.#subjects.perform(subject, false, signal);
       if (outcome === 'again') return 'again';
-      if (outcome.requeueAfterMs !== undefined) delays.push(outcome.requeueAfterMs);
+      result = soonerOf(result, outcome);
     }
-    return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
+    return result;
   }
 
   /**
@@ -209,7 +266,7 @@ export class PoolController {
    *
    * @returns whether anything was written
    */
-  async #describe(node: TerwayNode, hasTrunk: boolean, signal: AbortSignal): Promise<boolean> {
+  async #describe(node: TerwayNode, signal: AbortSignal): Promise<boolean> {
     const { informers, eniConfigs } = this.#context;
     const { name } = node.metadata;
     const { nodeCap: cap, nodeMetadata } = node.spec;
@@ -220,7 +277,11 @@ export class PoolController {
     const { pool } = parsed.config;
     const network = clusterNetwork(eniConfigs, { nodeName: name, zone: nodeMetadata.zoneID });
     if ('error' in pool || 'message' in network) return false;
+    const trunk = findCondition(node.status?.conditions, 'TrunkReady');
+    // Whether it gets one is not decided yet.
+    if (trunk === undefined) return false;
     const { instanceType, zoneID: zone } = nodeMetadata;
+    const hasTrunk = trunk.reason !== 'TrunkNotSupported';
     const traits = { cap, instanceType, zone, isExclusive: false, hasTrunk };
     const described = daemonSpec({ ...network, ...pool.config }, traits);
     if ('error' in described) return false;
@@ -228,17 +289,33 @@ export class PoolController {
     return written !== node;
   }
 
-  /** A record that was never compared with the cloud takes in what its instance has. @returns false while the answer is awaited */
-  #adopt(node: TerwayNode, instanceId: string, status: PoolStatus): boolean {
-    const { podEnis, networkInterfaces } = this.#context.informers;
-    const enis = this.#survey.of(node.metadata.name, instanceId);
-    if (enis === undefined) return false;
+  /**
+   * A record that was never compared with the cloud, or that lacks an ENI of its instance, takes in what that has.
+   *
+   * @returns vSwitches that must be known first; undefined when it is done, or while the cloud is asked
+   */
+  #adopt(node: TerwayNode, instanceId: string, status: PoolStatus): string[] | undefined {
+    const { name } = node.metadata;
+    const { informers, capacity, clock } = this.#context;
+    const { podEnis, networkInterfaces } = informers;
+    const enis = this.#survey.of(name, instanceId);
+    if (enis === undefined) return undefined;
+    const missing = enis.map(({ vSwitchId }) => vSwitchId).filter((id) => capacity.vSwitches.get(id) === undefined);
+    if (missing.length > 0) return [...new Set(missing)];
     const isNamed = (id: string) =>
       podEnis.store.byIndex('eni', id).length > 0 || networkInterfaces.store.get(id) !== undefined;
     const found = adopted(enis, node.spec, isNamed, (id) => this.#subnetsOf(id));
     status.networkInterfaces = { ...found, ...status.networkInterfaces };
-    status.lastSyncOpenAPITime = new Date(this.#context.clock.now()).toISOString();
-    return true;
+    status.lastSyncOpenAPITime = new Date(clock.now()).toISOString();
+    this.#survey.forget(name);
+    this.#toCompare.delete(name);
+    return undefined;
+  }
+
+  /** The cloud has an ENI for the node that its record lacks. */
+  compare(name: string): void {
+    this.#toCompare.add(name);
+    this.#context.wakePool(name);
   }
 
   #subnetsOf(vSwitchId: string): Subnets {
@@ -246,20 +323,27 @@ export class PoolController {
     return { ipv4: facts?.cidrBlock ?? '', ipv6: facts?.ipv6CidrBlock ?? '' };
   }
 
-  /** What calls have brought since the record was written. */
-  #withNews(node: TerwayNode): { status: PoolStatus; consumed: { id: string; eniId: string }[] } {
+  /** Pods get nothing of an ENI whose subnet is not known. */
+  #lacksSubnet(news: PoolNews | undefined): news is Extract<PoolNews, { do: 'attached' }> {
+    return news?.do === 'attached' && this.#context.capacity.vSwitches.get(news.eni.vSwitchId) === undefined;
+  }
+
+  /** What calls have brought since the record was written, and vSwitches that must be known before some of it can be recorded. */
+  #withNews(node: TerwayNode): { status: PoolStatus; consumed: Consumed[]; unknown: string[] } {
     const status = structuredClone(node.status ?? {});
-    const consumed: { id: string; eniId: string }[] = [];
+    const consumed: Consumed[] = [];
+    const unknown: string[] = [];
     for (const subject of this.#subjects.of(node)) {
       const news = this.#subjects.newsOf(subject);
       if (news === undefined) continue;
-      recordNews(status, news, (vSwitchId) => this.#subnetsOf(vSwitchId));
-      if (news.do === 'refused' && news.failure.kind === 'exhausted') {
-        this.#context.capacity.vSwitches.block(subject.intent?.vSwitchID ?? '', this.#context.clock.now());
+      if (this.#lacksSubnet(news)) {
+        unknown.push(news.eni.vSwitchId);
+        continue;
       }
-      consumed.push(subject);
+      recordNews(status, news, (vSwitchId) => this.#subnetsOf(vSwitchId));
+      consumed.push({ subject, news });
     }
-    return { status, consumed };
+    return { status, consumed, unknown };
   }
 
   async #write(node: TerwayNode, plan: PoolPlan, asked: Intents, signal: AbortSignal): Promise<TerwayNode> {
@@ -277,23 +361,17 @@ export class PoolController {
     }
   }
 
-  async #perform(
-    node: TerwayNode,
-    plan: PoolPlan,
-    asked: Intents,
-    signal: AbortSignal,
-  ): Promise<'again' | ReconcileResult> {
+  async #perform(node: TerwayNode, plan: PoolPlan, signal: AbortSignal): Promise<'again' | ReconcileResult> {
     const isAwaited = plan.handOuts.unserved.length > 0;
-    const delays: number[] = [];
+    let result: ReconcileResult = {};
     for (const subject of this.#subjects.of(node)) {
+      if (this.#lacksSubnet(this.#subjects.newsOf(subject))) continue;
       const outcome = await this.#subjects.perform(subject, isAwaited, signal);
       if (outcome === 'again') return 'again';
-      if (outcome.requeueAfterMs !== undefined) delays.push(outcome.requeueAfterMs);
+      result = soonerOf(result, outcome);
     }
-    const nowMs = this.#context.clock.now();
-    if (plan.againMs !== undefined) delays.push(Math.max(1, plan.againMs - nowMs));
-    if (asked.full !== undefined || asked.noneInZone !== undefined) delays.push(RECHECK_MS);
-    return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
+    if (plan.againMs === undefined) return result;
+    return soonerOf(result, { requeueAfterMs: Math.max(1, plan.againMs - this.#context.clock.now()) });
   }
 
   /** A daemon's or our own choice in the Node CR takes precedence over the node's eni-config. */
@@ -309,18 +387,31 @@ export class PoolController {
     return 'message' in network ? network : { zone, ...network, resourceGroupId, vSwitchSelectPolicy };
   }
 
-  /** Outside the worker: what is idle is handed out meanwhile. */
-  #lookUp(name: string, vSwitchIds: string[]): void {
-    const { catalog, signal, wakePool } = this.#context;
-    void catalog.lookUp({ vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal).then(
-      () => wakePool(name),
-      // The catalog reports why; the pods of the node are looked at again with the next change.
+  /**
+   * Asks the cloud about vSwitches, outside the worker: what is idle is handed out meanwhile. The node is woken when one is known that was
+   * not.
+   *
+   * @returns when to look again in any case
+   */
+  #lookUp(name: string, vSwitchIds: string[], maxAgeMs = VSWITCHES_MAX_AGE_MS): ReconcileResult {
+    const { catalog, capacity, signal, wakePool } = this.#context;
+    const unknown = vSwitchIds.filter((id) => capacity.vSwitches.get(id) === undefined);
+    void catalog.lookUp({ vSwitchIds, securityGroupIds: [] }, maxAgeMs, signal).then(
+      () => {
+        if (unknown.some((id) => capacity.vSwitches.get(id) !== undefined)) wakePool(name);
+      },
+      // The catalog reports why.
       () => undefined,
     );
+    return { requeueAfterMs: RECHECK_MS };
   }
 
   #memoryOf(name: string): Memory {
-    const known = this.#memory.get(name) ?? { freedMs: new Map<string, number>(), surplusSinceMs: undefined };
+    const known = this.#memory.get(name) ?? {
+      freedMs: new Map<string, number>(),
+      refusals: new Refusals(),
+      surplusSinceMs: undefined,
+    };
     this.#memory.set(name, known);
     return known;
   }
@@ -336,4 +427,15 @@ export class PoolController {
 function holdersIn({ networkInterfaces = {} }: PoolStatus): Set<string> {
   const addresses = Object.values(networkInterfaces).flatMap((eni) => addressesOf(eni));
   return new Set(addresses.flatMap(({ podUID = '' }) => (podUID === '' ? [] : [podUID])));
+}
+
+function soonerOf(one: ReconcileResult, other: ReconcileResult): ReconcileResult {
+  const due = [one.requeueAfterMs, other.requeueAfterMs].filter((ms) => ms !== undefined);
+  return due.length === 0 ? one : { ...one, requeueAfterMs: Math.min(...due) };
+}
+
+/** What the node controller has decided about the trunk. */
+function trunkNews({ status }: TerwayNode): string {
+  const trunk = Object.values(status?.networkInterfaces ?? {}).find((eni) => eni.networkInterfaceType === 'Trunk');
+  return JSON.stringify([findCondition(status?.conditions, 'TrunkReady')?.reason, trunk?.id, trunk?.status]);
 }

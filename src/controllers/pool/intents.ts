@@ -92,5 +92,5 @@ export function intentsFor(
 
 /** The intents were not written, or the cloud refused. */
 export function giveBack(intents: readonly PoolIntent[], { vSwitches }: Pick<Capacity, 'vSwitches'>): void {
-  for (const { vSwitchID, ipv4 } of intents) for (let at = 0; at < ipv4; at += 1) vSwitches.giveBack(vSwitchID);
+  for (const { vSwitchID, ipv4 } of intents) vSwitches.giveBack(vSwitchID, ipv4);
 }

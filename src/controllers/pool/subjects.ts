@@ -11,6 +11,7 @@ import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { EniDecision, EniDriver, Outcome } from '../eni/driver.ts';
 import { poolOwner } from '../owners.ts';
+import { giveBack } from './intents.ts';
 import type { PoolWriter } from './writer.ts';
 
 /** While something stands in the way that only a person can change. */
@@ -111,6 +112,7 @@ export class PoolSubjects {
         }),
       newAttempt: ({ avoidVSwitch }) => {
         const vSwitchId = subject.intent?.vSwitchID ?? '';
+        if (subject.intent !== undefined) giveBack([subject.intent], this.#context.capacity);
         if (avoidVSwitch) this.#context.capacity.vSwitches.block(vSwitchId, clock.now());
         return this.#change(subject, signal, (status) => {
           dropIntent(status, subject.intent);
@@ -126,7 +128,8 @@ export class PoolSubjects {
       done: async () => {
         const { eni, intent, leavingSinceMs } = subject;
         if (eni?.status !== 'Deleting' && leavingSinceMs === undefined) return {};
-        this.#context.capacity.vSwitches.released(eni?.vSwitchID ?? intent?.vSwitchID ?? '');
+        const had = Object.keys(eni?.ipv4 ?? {}).length || (intent?.ipv4 ?? 1);
+        this.#context.capacity.vSwitches.released(eni?.vSwitchID ?? intent?.vSwitchID ?? '', had);
         driver.forget(id, eniId);
         return this.#change(subject, signal, (status) => {
           delete status.networkInterfaces?.[eniId];
@@ -154,14 +157,13 @@ export class PoolSubjects {
     const { informers, observer, driver, clusterId, clock } = this.#context;
     const spec = informers.nodes.store.get(nodeName)?.spec;
     const instanceId = spec?.nodeMetadata?.instanceID;
-    if (instanceId === undefined) return undefined;
+    if (spec === undefined || instanceId === undefined) return undefined;
     const operation = driver.operation(id);
     return nextPoolEniStep(
       {
-        ...{ eni, intent, nodeName, instanceId, leavingSinceMs },
+        ...{ eni, intent, nodeName, instanceId, leavingSinceMs, spec },
         observation: observer.latest(eniId),
         operation,
-        securityGroupIds: spec?.eni?.securityGroupIDs ?? [],
         quietSinceMs: Math.max(
           this.#startedMs,
           operation === undefined || operation.state === 'running' ? 0 : operation.atMs,
