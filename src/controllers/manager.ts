@@ -92,6 +92,7 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
     clusterId,
     driver,
     eniConfigs,
+    events,
     informers,
     log,
     observer,

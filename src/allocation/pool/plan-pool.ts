@@ -73,8 +73,7 @@ export function planPool(view: PoolView): PoolPlan {
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
   const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families);
   const { growth, beyond } = grow(draft, wanted, families, limits, view.mayGrow);
-  const isBusy = handOuts.served.length > 0 || growth.length > 0;
-  if (isBusy) status.lastModifiedTime = new Date(nowMs).toISOString();
+  if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const idle = idleCount(draft, families);
   const isShort = handOuts.unserved.length > 0 || wanted > 0;
@@ -96,6 +95,11 @@ export function planPool(view: PoolView): PoolPlan {
     surplusSinceMs: surplus > 0 ? undefined : surplusSinceMs,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };
+}
+
+/** Starts the time anew after which idle addresses go by age: something was handed out, or is asked for. */
+export function noteChange(status: PoolStatus, nowMs: number): void {
+  status.lastModifiedTime = new Date(nowMs).toISOString();
 }
 
 /** Once for each Node CR. */

@@ -1,32 +1,37 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { adopted } from '../../allocation/pool/audit.ts';
+import type { Statement } from '../../allocation/pool/conditions.ts';
 import { dropMoot, holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
 import { recordNews, type Subnets } from '../../allocation/pool/news.ts';
-import { daemonSpec } from '../../allocation/pool/node-spec.ts';
-import { type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
+import { noteChange, type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
 import { release } from '../../allocation/pool/release.ts';
 import { poolRules } from '../../allocation/pool/rules.ts';
 import { addressesOf } from '../../allocation/pool/view.ts';
+import { poolWaits } from '../../allocation/pool/waits.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { hasLeft, nodeView } from '../../cluster/node-view.ts';
-import type { Pod } from '../../cluster/resources.ts';
-import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
+import type { CoreNode, Pod } from '../../cluster/resources.ts';
+import { ANNOTATION_MAX_AVAILABLE_IP, CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import { saysDeleted } from '../../crds/node-runtime.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
+import type { HasMetadata } from '../../kube/types.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import type { EniSearch } from '../eni/eni-search.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import { type Watch, watch } from '../watch.ts';
+import { PoolDescriber, whyNoPool } from './describer.ts';
+import { findingsOf, hasAddresses, type Refusal } from './findings.ts';
 import { giveBack, type Intents, intentsFor, type PoolCreation } from './intents.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
+import { PoolReporter, type PoolReporterContext } from './reporter.ts';
 import { PoolSubjects } from './subjects.ts';
 import { PoolSurvey } from './survey.ts';
 import { PoolWriter } from './writer.ts';
@@ -36,45 +41,50 @@ const STEPS_PER_VISIT = 10;
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 /** Others may release addresses, too. */
 const RECHECK_MS = 15_000;
+/** So long an ENI is not asked for again that was refused more addresses. */
+const REFUSED_FOR_MS = 15_000;
 /** An address rests this long before others get it; what was freed before that need not be remembered. */
 const REMEMBERED_MS = 60_000;
 
-export type PoolContext = PoolPodsContext & {
-  catalog: NetworkCatalog;
-  client: KubeClient;
-  clock: Clock;
-  clusterId: string;
-  driver: EniDriver;
-  eniConfigs: EniConfigs;
-  log: Log;
-  observer: EniObserver;
-  /** Slots and addresses; each plan adds `nowMs`. */
-  capacity: Omit<Capacity, 'nowMs'>;
-  /** Finds ENIs whose id is unknown. */
-  search: EniSearch;
-  /** Ends with the term. */
-  signal: AbortSignal;
-  wakePool: (nodeName: string) => void;
-  wakeNode: (name: string) => void;
-  informers: Pick<
-    Informers,
-    | 'pods'
-    | 'namespaces'
-    | 'podNetworkings'
-    | 'podEnis'
-    | 'networkInterfaces'
-    | 'nodes'
-    | 'coreNodes'
-    | 'nodeRuntimes'
-    | 'configMaps'
-  >;
-};
+export type PoolContext = PoolPodsContext &
+  PoolReporterContext & {
+    catalog: NetworkCatalog;
+    client: KubeClient;
+    clock: Clock;
+    clusterId: string;
+    driver: EniDriver;
+    eniConfigs: EniConfigs;
+    log: Log;
+    observer: EniObserver;
+    /** Slots and addresses; each plan adds `nowMs`. */
+    capacity: Omit<Capacity, 'nowMs'>;
+    /** Finds ENIs whose id is unknown. */
+    search: EniSearch;
+    /** Ends with the term. */
+    signal: AbortSignal;
+    wakePool: (nodeName: string) => void;
+    wakeNode: (name: string) => void;
+    informers: Pick<
+      Informers,
+      | 'pods'
+      | 'namespaces'
+      | 'podNetworkings'
+      | 'podEnis'
+      | 'networkInterfaces'
+      | 'nodes'
+      | 'coreNodes'
+      | 'nodeRuntimes'
+      | 'configMaps'
+    >;
+  };
 
 /** What is remembered of a node between two looks; a new leader starts without it. */
 interface Memory {
   /** When addresses were freed, epoch milliseconds, by address. */
   freedMs: Map<string, number>;
   surplusSinceMs: number | undefined;
+  /** By ENI. */
+  refusals: Map<string, Refusal>;
 }
 
 /**
@@ -84,27 +94,31 @@ interface Memory {
 export class PoolController {
   readonly #context: PoolContext;
   readonly #writer: PoolWriter;
+  readonly #reporter: PoolReporter;
   readonly #subjects: PoolSubjects;
   readonly #survey: PoolSurvey;
+  readonly #describer: PoolDescriber;
   readonly #memory = new Map<string, Memory>();
 
   constructor(context: PoolContext) {
     this.#context = context;
     this.#writer = new PoolWriter(context);
-    this.#subjects = new PoolSubjects(context, this.#writer);
+    this.#reporter = new PoolReporter(context);
+    this.#subjects = new PoolSubjects(context, { writer: this.#writer, reporter: this.#reporter });
     this.#survey = new PoolSurvey(context);
+    this.#describer = new PoolDescriber(context, this.#writer);
   }
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#memory.size + this.#survey.size;
+    return this.#memory.size + this.#survey.size + this.#reporter.size;
   }
 
   /** Pods, Node CRs, what nodes report, and changes of `eni-config`, which concern all nodes. */
   watches(): Watch[] {
     const { pods, nodes, nodeRuntimes, coreNodes, configMaps } = this.#context.informers;
     const nodeOf = ({ spec: { nodeName } }: Pod) => (nodeName === '' ? [] : [nodeName]);
-    const itself = ({ metadata: { name } }: { metadata: { name: string } }) => [name];
+    const itself = ({ metadata: { name } }: HasMetadata) => [name];
     const allNodes = () => nodes.store.keys();
     return [
       watch(pods, { added: nodeOf, changed: (_, pod) => nodeOf(pod), removed: nodeOf }),
@@ -115,7 +129,11 @@ export class PoolController {
         removed: itself,
       }),
       watch(nodeRuntimes, { added: itself, changed: (_, runtime) => itself(runtime), removed: itself }),
-      watch(coreNodes, { added: itself }),
+      watch(coreNodes, {
+        added: itself,
+        // Somebody else has changed what we say there.
+        changed: (before, core, origin) => (origin === 'write' || saidOn(before) === saidOn(core) ? [] : itself(core)),
+      }),
       watch(configMaps, { added: allNodes, changed: allNodes, removed: allNodes }),
     ];
   }
@@ -137,16 +155,18 @@ export class PoolController {
     }
     const view = nodeView(core, node);
     if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !eniConfigs.isCentral) {
-      this.#memory.delete(name);
-      this.#survey.forget(name);
+      this.#forget(name);
       return { isGone: node === undefined };
     }
-    if (await this.#describe(node, view.trunkEniId !== undefined, signal)) return 'again';
+    const described = await this.#describer.describe(node, view.trunkEniId !== undefined, signal);
+    if (described.isWritten) return 'again';
     const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}));
     const creation = this.#creation(node);
-    if ('reason' in rules || 'message' in creation) return {};
+    if ('reason' in rules || 'message' in creation) {
+      return this.#withoutPool(node, whyNoPool(node, rules, creation, described), signal);
+    }
     const memory = this.#memoryOf(name);
-    const { status: known, consumed } = this.#withNews(node);
+    const { status: known, consumed } = this.#withNews(node, memory);
     if (known.lastSyncOpenAPITime === undefined && !this.#adopt(node, view.instanceId, known)) return {};
     const nowMs = clock.now();
     const runtime = informers.nodeRuntimes.store.get(name);
@@ -155,27 +175,55 @@ export class PoolController {
       status: known,
       pods: poolPods(this.#context, name, holdersIn(known)),
       isGone: (uid) => saysDeleted(runtime?.status?.pods?.[uid]),
-      mayGrow: ({ vSwitchID = '' }) => (capacity.vSwitches.free(vSwitchID) ?? 1) > 0,
+      mayGrow: (eni) => hasAddresses(capacity)(eni) && !memory.refusals.has(eni.id),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
       random: capacity.random,
       nowMs,
     });
     const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, this.#context.catalog);
+    const { refusals } = memory;
+    const failures = this.#subjects.failures(node, plan.status.poolIntents ?? []);
+    const look = { node, plan, asked, rules, creation, refusals, failures, config: described, nowMs };
+    const findings = findingsOf(this.#context, look);
+    const verdict = this.#reporter.judge(name, findings);
+    this.#reporter.addConditions(node, plan.status, findings, verdict);
     const written = await this.#write(node, plan, asked, signal);
     this.#survey.forget(name);
     this.#remember(memory, plan, nowMs);
     for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
     if (asked.unknown !== undefined) this.#lookUp(name, asked.unknown);
-    return this.#perform(written, plan, asked, signal);
+    const outcome = await this.#perform(written, plan, asked, signal);
+    if (outcome === 'again') return 'again';
+    const toldAgainMs = this.#reporter.waiting(name, poolWaits(plan.handOuts, verdict.shortage));
+    await this.#reporter.onNode(core, findings, verdict, signal);
+    const dues = [toldAgainMs, verdict.againMs, ...[...refusals.values()].map(({ untilMs }) => untilMs)];
+    return sooner(outcome, dues, clock.now());
+  }
+
+  /** Says why the node has no pool, also to the pods that wait for it. */
+  async #withoutPool(node: TerwayNode, why: Statement, signal: AbortSignal): Promise<ReconcileResult> {
+    const { name } = node.metadata;
+    const status = structuredClone(node.status ?? {});
+    const holders = holdersIn(status);
+    this.#reporter.addProblem(node, status, why);
+    await this.#writer.status(node, status, signal);
+    const unserved = poolPods(this.#context, name, holders).filter(({ uid }) => !holders.has(uid));
+    const waits = poolWaits({ served: [], unserved, succeeding: [], stale: [] }, why);
+    return sooner({}, [this.#reporter.waiting(name, waits)], this.#context.clock.now());
+  }
+
+  #forget(name: string): void {
+    this.#memory.delete(name);
+    this.#survey.forget(name);
+    this.#reporter.forget(name);
   }
 
   /** The record goes. It stays until what was asked for is recorded or given up, and the ENIs of a node that is gone are released. */
   async #leave(node: TerwayNode, end: PoolEnd, signal: AbortSignal): Promise<'again' | ReconcileResult> {
     const { name } = node.metadata;
-    this.#memory.delete(name);
-    this.#survey.forget(name);
-    const { status: known, consumed } = this.#withNews(node);
+    this.#forget(name);
+    const { status: known, consumed } = this.#withNews(node, newMemory());
     if (end === 'release') {
       dropMoot(known);
       const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
@@ -198,30 +246,6 @@ export class PoolController {
     return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
   }
 
-  /**
-   * Writes what the node may have, where our agent runs. Fields that somebody else owns, such as Terway's daemon, stay as they are.
-   *
-   * @returns whether anything was written
-   */
-  async #describe(node: TerwayNode, hasTrunk: boolean, signal: AbortSignal): Promise<boolean> {
-    const { informers, eniConfigs } = this.#context;
-    const { name } = node.metadata;
-    const { nodeCap: cap, nodeMetadata } = node.spec;
-    const { parsed } = eniConfigs.ofNode(name);
-    const hasOurAgent =
-      informers.nodeRuntimes.store.get(name)?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] === 'true';
-    if (!hasOurAgent || cap === undefined || nodeMetadata === undefined || 'error' in parsed) return false;
-    const { pool } = parsed.config;
-    const network = clusterNetwork(eniConfigs, { nodeName: name, zone: nodeMetadata.zoneID });
-    if ('error' in pool || 'message' in network) return false;
-    const { instanceType, zoneID: zone } = nodeMetadata;
-    const traits = { cap, instanceType, zone, isExclusive: false, hasTrunk };
-    const described = daemonSpec({ ...network, ...pool.config }, traits);
-    if ('error' in described) return false;
-    const written = await this.#writer.spec(node, described.spec, signal);
-    return written !== node;
-  }
-
   /** A record that was never compared with the cloud takes in what its instance has. @returns false while the answer is awaited */
   #adopt(node: TerwayNode, instanceId: string, status: PoolStatus): boolean {
     const { podEnis, networkInterfaces } = this.#context.informers;
@@ -241,15 +265,23 @@ export class PoolController {
   }
 
   /** What calls have brought since the record was written. */
-  #withNews(node: TerwayNode): { status: PoolStatus; consumed: { id: string; eniId: string }[] } {
+  #withNews(node: TerwayNode, { refusals }: Memory): { status: PoolStatus; consumed: { id: string; eniId: string }[] } {
     const status = structuredClone(node.status ?? {});
     const consumed: { id: string; eniId: string }[] = [];
+    const nowMs = this.#context.clock.now();
+    for (const [eniId, { untilMs }] of refusals) if (untilMs <= nowMs) refusals.delete(eniId);
     for (const subject of this.#subjects.of(node)) {
+      this.#subjects.noteOutcome(status, subject);
       const news = this.#subjects.newsOf(subject);
       if (news === undefined) continue;
       recordNews(status, news, (vSwitchId) => this.#subnetsOf(vSwitchId));
-      if (news.do === 'refused' && news.failure.kind === 'exhausted') {
-        this.#context.capacity.vSwitches.block(subject.intent?.vSwitchID ?? '', this.#context.clock.now());
+      if (news.do === 'attached') this.#reporter.attached(node, news.eni);
+      if (news.do === 'refused') {
+        // Otherwise it would be asked, and refused, again and again.
+        refusals.set(news.eniId, { failure: news.failure, untilMs: nowMs + REFUSED_FOR_MS });
+        if (news.failure.kind === 'exhausted') {
+          this.#context.capacity.vSwitches.block(subject.intent?.vSwitchID ?? '', nowMs);
+        }
       }
       consumed.push(subject);
     }
@@ -258,13 +290,13 @@ export class PoolController {
 
   async #write(node: TerwayNode, plan: PoolPlan, asked: Intents, signal: AbortSignal): Promise<TerwayNode> {
     const { status } = plan;
-    const poolIntents = [...(status.poolIntents ?? []), ...asked.intents];
+    if (asked.intents.length > 0) {
+      // Not before: a growth that no vSwitch has addresses for is planned again at each look.
+      noteChange(status, this.#context.clock.now());
+      status.poolIntents = [...(status.poolIntents ?? []), ...asked.intents];
+    }
     try {
-      return await this.#writer.status(
-        node,
-        { ...status, ...(poolIntents.length === 0 ? {} : { poolIntents }) },
-        signal,
-      );
+      return await this.#writer.status(node, status, signal);
     } catch (error) {
       giveBack(asked.intents, this.#context.capacity);
       throw error;
@@ -314,7 +346,7 @@ export class PoolController {
   }
 
   #memoryOf(name: string): Memory {
-    const known = this.#memory.get(name) ?? { freedMs: new Map<string, number>(), surplusSinceMs: undefined };
+    const known = this.#memory.get(name) ?? newMemory();
     this.#memory.set(name, known);
     return known;
   }
@@ -324,6 +356,23 @@ export class PoolController {
     for (const { ip } of plan.releases.freed) memory.freedMs.set(ip, nowMs);
     for (const [ip, ms] of memory.freedMs) if (ms < nowMs - REMEMBERED_MS) memory.freedMs.delete(ip);
   }
+}
+
+/** What the pool has written on a Kubernetes node. */
+function saidOn({ metadata: { annotations }, status: { conditions } }: CoreNode): string {
+  const ours = conditions.filter(({ type }) => type === CONDITION_SUFFICIENT_IP);
+  return JSON.stringify([annotations?.[ANNOTATION_MAX_AVAILABLE_IP], ours]);
+}
+
+function newMemory(): Memory {
+  return { freedMs: new Map(), surplusSinceMs: undefined, refusals: new Map() };
+}
+
+/** @param dues epoch milliseconds */
+function sooner({ requeueAfterMs }: ReconcileResult, dues: readonly (number | undefined)[], nowMs: number) {
+  const delays = dues.flatMap((ms) => (ms === undefined ? [] : [Math.max(1, ms - nowMs)]));
+  if (requeueAfterMs !== undefined) delays.push(requeueAfterMs);
+  return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
 }
 
 /** Uids of pods that have an address. */

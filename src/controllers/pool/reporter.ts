@@ -1,0 +1,175 @@
+import {
+  POOL_READY,
+  type PoolCondition,
+  poolAsConfigured,
+  poolReady,
+  type Statement,
+  sufficientIp,
+} from '../../allocation/pool/conditions.ts';
+import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import { type Judgement, judgeSupply, type Shortage } from '../../allocation/pool/supply.ts';
+import type { PoolWait } from '../../allocation/pool/waits.ts';
+import type { EniObserver } from '../../cloud/observer.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import type { CoreNode } from '../../cluster/resources.ts';
+import { ANNOTATION_MAX_AVAILABLE_IP } from '../../crds/names.ts';
+import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
+import type { Reason } from '../../crds/reasons/catalogue.ts';
+import type { Eni } from '../../ecs/eni.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { findCondition } from '../../kube/conditions.ts';
+import { apiVersionOf } from '../../kube/types.ts';
+import type { Clock } from '../../util/clock.ts';
+import { withoutNewRequestId } from '../../util/same-failure.ts';
+import { stateCondition } from '../conditions.ts';
+import { CoreNodeWriter } from '../core-node-writer.ts';
+import type { EndedCall } from '../eni/pending-calls.ts';
+import type { ControllerEvents } from '../events.ts';
+import type { PoolFindings } from './findings.ts';
+
+/** A pod is told why it waits when it has waited so long: most have their address before that. */
+const TOLD_AFTER_MS = 10_000;
+const CONTROLLER = 'pool';
+
+export interface PoolReporterContext {
+  client: KubeClient;
+  clock: Clock;
+  events: ControllerEvents;
+  observer: Pick<EniObserver, 'usualMs'>;
+  informers: Pick<Informers, 'pods' | 'coreNodes'>;
+}
+
+/** What is to be said about the supply of a node. */
+export interface Verdict extends Omit<Judgement, 'shortage'> {
+  shortage: Statement | undefined;
+}
+
+/** What a person sees of a pool: conditions, events, and what is written on the Kubernetes node. */
+export class PoolReporter {
+  readonly #context: PoolReporterContext;
+  readonly #coreNodes: CoreNodeWriter;
+  /** With why, in the words of the last look that found it. */
+  readonly #shortages = new Map<string, Shortage & { why: Statement }>();
+  /** Since when pods wait, by node and uid. */
+  readonly #waits = new Map<string, Map<string, number>>();
+
+  constructor(context: PoolReporterContext) {
+    this.#context = context;
+    this.#coreNodes = new CoreNodeWriter(context);
+  }
+
+  /** Shortages and waits that are remembered. */
+  get size(): number {
+    return this.#shortages.size + this.#waits.size;
+  }
+
+  forget(nodeName: string): void {
+    this.#shortages.delete(nodeName);
+    this.#waits.delete(nodeName);
+  }
+
+  /** Judges the supply of a node, and remembers what the next judgement needs. */
+  judge(name: string, { supply, shortage: found }: PoolFindings): Verdict {
+    const before = this.#shortages.get(name);
+    const { shortage, ...rest } = judgeSupply(supply, before, this.#context.clock.now());
+    const why = found ?? before?.why;
+    if (shortage === undefined || why === undefined) {
+      this.#shortages.delete(name);
+      return { ...rest, shortage: undefined };
+    }
+    this.#shortages.set(name, { ...shortage, why });
+    return { ...rest, shortage: why };
+  }
+
+  /** Adds the conditions of the Node CR to what is to be written. */
+  addConditions(node: TerwayNode, status: PoolStatus, { unmet }: PoolFindings, verdict: Verdict): void {
+    const before = findCondition(status.conditions, POOL_READY)?.reason;
+    const ready = poolReady(verdict.isSufficient, verdict.shortage, before);
+    if (ready !== undefined) this.#state(node, status, ready);
+    this.#state(node, status, poolAsConfigured(unmet));
+  }
+
+  /** The node has no pool. */
+  addProblem(node: TerwayNode, status: PoolStatus, { reason, message }: Statement): void {
+    this.#state(node, status, { type: POOL_READY, status: 'False', reason, message });
+  }
+
+  #state(node: TerwayNode, status: PoolStatus, { message, ...condition }: PoolCondition): void {
+    const before = findCondition(status.conditions, condition.type)?.message;
+    const stated = { ...condition, message: withoutNewRequestId(before, message) };
+    status.conditions = stateCondition(status.conditions, node, stated, this.#context.clock.now());
+  }
+
+  /** Writes what scheduler and people read on the Kubernetes node. */
+  async onNode(
+    core: CoreNode | undefined,
+    { pods }: PoolFindings,
+    { isSufficient, shortage }: Verdict,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (core === undefined) return;
+    const count = pods === 0 ? undefined : String(pods);
+    const annotated = await this.#coreNodes.annotate(core, ANNOTATION_MAX_AVAILABLE_IP, count, signal);
+    const condition = sufficientIp(isSufficient, shortage);
+    if (condition !== undefined) await this.#coreNodes.condition(annotated, condition, signal);
+  }
+
+  /** Tells pods that have waited for a while why. @returns when the next one is to be told, epoch milliseconds */
+  waiting(nodeName: string, waits: readonly PoolWait[]): number | undefined {
+    const nowMs = this.#context.clock.now();
+    const before = this.#waits.get(nodeName);
+    const since = new Map(waits.map(({ pod: { uid } }) => [uid, before?.get(uid) ?? nowMs]));
+    if (since.size === 0) this.#waits.delete(nodeName);
+    else this.#waits.set(nodeName, since);
+    const dues: number[] = [];
+    for (const wait of waits) {
+      const dueMs = (since.get(wait.pod.uid) ?? nowMs) + TOLD_AFTER_MS;
+      if (dueMs > nowMs) dues.push(dueMs);
+      else this.#tell(wait);
+    }
+    return dues.length === 0 ? undefined : Math.min(...dues);
+  }
+
+  #tell({ pod: { key, uid }, type, reason, message }: PoolWait): void {
+    const pod = this.#context.informers.pods.store.get(key);
+    if (pod?.metadata.uid !== uid) return;
+    const detail = () => {
+      if (reason !== 'AddressAwaited') return undefined;
+      return `a new ENI is usually attached within ${Math.ceil(this.#context.observer.usualMs('attach') / 1000)} s`;
+    };
+    const regarding = { apiVersion: 'v1', kind: 'Pod', object: pod };
+    this.#context.events.about(regarding, { type, reason, cause: message, detail }, CONTROLLER);
+  }
+
+  /** A call for an ENI of the node has ended. */
+  ended(node: TerwayNode | undefined, { kind, eniId, failure }: EndedCall): void {
+    const reasons = REASONS_OF_CALLS[kind];
+    if (node === undefined || reasons === undefined) return;
+    if (failure !== undefined) {
+      this.#aboutNode(node, 'Warning', reasons.failed, eniId === '' ? failure.message : `${eniId}: ${failure.message}`);
+    } else if (reasons.succeeded !== undefined) {
+      this.#aboutNode(node, 'Normal', reasons.succeeded, eniId);
+    }
+  }
+
+  attached(node: TerwayNode, { id, ipv4, ipv6 }: Eni): void {
+    const addresses = [`${ipv4.length} IPv4`, ...(ipv6.length === 0 ? [] : [`${ipv6.length} IPv6`])].join(' and ');
+    this.#aboutNode(node, 'Normal', 'AttachENISucceed', `${id} is attached, with ${addresses} addresses`);
+  }
+
+  #aboutNode(node: TerwayNode, type: 'Normal' | 'Warning', reason: Reason, cause: string): void {
+    const { kind } = terwayNodeResource;
+    const regarding = { apiVersion: apiVersionOf(terwayNodeResource), kind, object: node };
+    this.#context.events.about(regarding, { type, reason, cause }, CONTROLLER);
+  }
+}
+
+/** An attachment has succeeded only when the ENI is in use, and addresses that came show in the record. */
+const REASONS_OF_CALLS: Partial<Record<EndedCall['kind'], { succeeded?: Reason; failed: Reason }>> = {
+  create: { succeeded: 'CreateENISucceed', failed: 'CreateENIFailed' },
+  attach: { failed: 'AttachENIFailed' },
+  detach: { failed: 'DeleteENIFailed' },
+  delete: { succeeded: 'DeleteENISucceed', failed: 'DeleteENIFailed' },
+  assignIpv4: { failed: 'AllocIPFailed' },
+  assignIpv6: { failed: 'AllocIPFailed' },
+};
