@@ -89,6 +89,12 @@ test('a node that is full says so when that lasts, and tells the pod that waits'
   await made.run(20_000);
   expect(says(made, 'SufficientIP')).toBe('False InsufficientIP');
   expect(says(made, 'PoolReady')).toBe('False NodeFull');
+  const pools = made.replicas[0]?.leaderState?.pools;
+  expect(Object.values(Object.fromEntries(pools?.addresses ?? []))).toEqual([
+    { idle: 0, bound: 45, releasing: 0, invalid: 0 },
+  ]);
+  expect(pools).toMatchObject({ wanted: 1, waiting: { NodeFull: 1 } });
+  expect(pools?.oldestWaitMs).toBeGreaterThan(30_000);
   const waiting = Array.from({ length: 46 }, (_, at) => `p${at}`).find(
     (name) => !bound(made).includes(`default/${name}`),
   );

@@ -95,6 +95,7 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
     events,
     informers,
     log,
+    metrics,
     observer,
     search,
     signal,
@@ -170,7 +171,19 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
     'networkinterface-deletions': informers.networkInterfaces.store.unconfirmedDeletions,
     'node-deletions': informers.nodes.store.unconfirmedDeletions,
   };
-  const sources = { capacity, collector, escaped, holders, informers, news, observer, pendingPods, queues, starts };
+  const sources = {
+    capacity,
+    collector,
+    escaped,
+    holders,
+    informers,
+    news,
+    observer,
+    pendingPods,
+    pools,
+    queues,
+    starts,
+  };
   metrics.sources.leader = () => leaderState(sources);
   const inventory = { client, cloud, clusterId, informers, search, signal };
   options.onTerm?.({ observer, pendingPods, collector, inventory, queues: queues.byController(), wakePod, wakeNode });

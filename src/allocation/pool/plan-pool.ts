@@ -49,7 +49,9 @@ export interface PoolPlan {
   handOuts: HandOuts;
   /** To be asked for, each by an intent. */
   growth: Growth[];
-  /** Addresses that the node has no room for. */
+  /** Addresses that pods wait for, or that are to be idle, and that are not there. */
+  missing: number;
+  /** Those of them that the node has no room for. */
   beyond: number;
   shrinkage: Shrinkage;
   surplusSinceMs: number | undefined;
@@ -71,6 +73,7 @@ export function planPool(view: PoolView): PoolPlan {
   const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs });
 
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
+  const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));
   const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families);
   const { growth, beyond } = grow(draft, wanted, families, limits, view.mayGrow);
   if (handOuts.served.length > 0) noteChange(status, nowMs);
@@ -90,6 +93,7 @@ export function planPool(view: PoolView): PoolPlan {
     releases,
     handOuts,
     growth,
+    missing,
     beyond,
     shrinkage,
     surplusSinceMs: surplus > 0 ? undefined : surplusSinceMs,

@@ -22,12 +22,14 @@ import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
 import type { HasMetadata } from '../../kube/types.ts';
 import type { Log } from '../../telemetry/log.ts';
+import type { PoolState } from '../../telemetry/state.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import type { EniSearch } from '../eni/eni-search.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import { type Watch, watch } from '../watch.ts';
 import { PoolDescriber, whyNoPool } from './describer.ts';
+import { PoolFigures } from './figures.ts';
 import { findingsOf, hasAddresses, type Refusal } from './findings.ts';
 import { giveBack, type Intents, intentsFor, type PoolCreation } from './intents.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
@@ -98,6 +100,7 @@ export class PoolController {
   readonly #subjects: PoolSubjects;
   readonly #survey: PoolSurvey;
   readonly #describer: PoolDescriber;
+  readonly #figures = new PoolFigures();
   readonly #memory = new Map<string, Memory>();
 
   constructor(context: PoolContext) {
@@ -111,7 +114,13 @@ export class PoolController {
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#memory.size + this.#survey.size + this.#reporter.size;
+    return this.#memory.size + this.#survey.size + this.#reporter.size + this.#figures.size;
+  }
+
+  /** For metrics. */
+  figures(): PoolState {
+    const { byReason: waiting, oldestMs: oldestWaitMs } = this.#reporter.waits();
+    return { addresses: this.#figures.addresses(), wanted: this.#figures.wanted(), waiting, oldestWaitMs };
   }
 
   /** Pods, Node CRs, what nodes report, and changes of `eni-config`, which concern all nodes. */
@@ -191,6 +200,8 @@ export class PoolController {
     const written = await this.#write(node, plan, asked, signal);
     this.#survey.forget(name);
     this.#remember(memory, plan, nowMs);
+    this.#reporter.served(name, plan.handOuts.served, nowMs);
+    this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
     for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
     if (asked.unknown !== undefined) this.#lookUp(name, asked.unknown);
     const outcome = await this.#perform(written, plan, asked, signal);
@@ -209,6 +220,7 @@ export class PoolController {
     this.#reporter.addProblem(node, status, why);
     await this.#writer.status(node, status, signal);
     const unserved = poolPods(this.#context, name, holders).filter(({ uid }) => !holders.has(uid));
+    this.#figures.note(name, Object.values(status.networkInterfaces ?? {}), unserved.length);
     const waits = poolWaits({ served: [], unserved, succeeding: [], stale: [] }, why);
     return sooner({}, [this.#reporter.waiting(name, waits)], this.#context.clock.now());
   }
@@ -217,6 +229,7 @@ export class PoolController {
     this.#memory.delete(name);
     this.#survey.forget(name);
     this.#reporter.forget(name);
+    this.#figures.forget(name);
   }
 
   /** The record goes. It stays until what was asked for is recorded or given up, and the ENIs of a node that is gone are released. */

@@ -8,6 +8,7 @@ import {
 } from '../../allocation/pool/conditions.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import { type Judgement, judgeSupply, type Shortage } from '../../allocation/pool/supply.ts';
+import type { PoolPod } from '../../allocation/pool/view.ts';
 import type { PoolWait } from '../../allocation/pool/waits.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -19,6 +20,7 @@ import type { Eni } from '../../ecs/eni.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { findCondition } from '../../kube/conditions.ts';
 import { apiVersionOf } from '../../kube/types.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
 import type { Clock } from '../../util/clock.ts';
 import { withoutNewRequestId } from '../../util/same-failure.ts';
 import { stateCondition } from '../conditions.ts';
@@ -36,7 +38,13 @@ export interface PoolReporterContext {
   clock: Clock;
   events: ControllerEvents;
   observer: Pick<EniObserver, 'usualMs'>;
+  metrics: Pick<Metrics, 'poolOperations' | 'poolAddressSeconds'>;
   informers: Pick<Informers, 'pods' | 'coreNodes'>;
+}
+
+interface Waiting {
+  sinceMs: number;
+  reason: Reason;
 }
 
 /** What is to be said about the supply of a node. */
@@ -50,8 +58,8 @@ export class PoolReporter {
   readonly #coreNodes: CoreNodeWriter;
   /** With why, in the words of the last look that found it. */
   readonly #shortages = new Map<string, Shortage & { why: Statement }>();
-  /** Since when pods wait, by node and uid. */
-  readonly #waits = new Map<string, Map<string, number>>();
+  /** Pods that wait, by node and uid. */
+  readonly #waits = new Map<string, Map<string, Waiting>>();
 
   constructor(context: PoolReporterContext) {
     this.#context = context;
@@ -118,16 +126,39 @@ export class PoolReporter {
   waiting(nodeName: string, waits: readonly PoolWait[]): number | undefined {
     const nowMs = this.#context.clock.now();
     const before = this.#waits.get(nodeName);
-    const since = new Map(waits.map(({ pod: { uid } }) => [uid, before?.get(uid) ?? nowMs]));
-    if (since.size === 0) this.#waits.delete(nodeName);
-    else this.#waits.set(nodeName, since);
+    const now = new Map<string, Waiting>();
     const dues: number[] = [];
     for (const wait of waits) {
-      const dueMs = (since.get(wait.pod.uid) ?? nowMs) + TOLD_AFTER_MS;
+      const { pod, reason } = wait;
+      const { sinceMs = nowMs } = before?.get(pod.uid) ?? {};
+      now.set(pod.uid, { sinceMs, reason });
+      const dueMs = sinceMs + TOLD_AFTER_MS;
       if (dueMs > nowMs) dues.push(dueMs);
       else this.#tell(wait);
     }
+    if (now.size === 0) this.#waits.delete(nodeName);
+    else this.#waits.set(nodeName, now);
     return dues.length === 0 ? undefined : Math.min(...dues);
+  }
+
+  /** Pods have their addresses. @param lookedMs when the look began that gave them, epoch milliseconds */
+  served(nodeName: string, pods: readonly PoolPod[], lookedMs: number): void {
+    const waiting = this.#waits.get(nodeName);
+    const nowMs = this.#context.clock.now();
+    for (const { uid } of pods) {
+      const { sinceMs = lookedMs } = waiting?.get(uid) ?? {};
+      this.#context.metrics.poolAddressSeconds.observe(Math.max(0, nowMs - sinceMs) / 1000);
+    }
+  }
+
+  /** Pods that wait by reason, and for how long the first of them has waited. */
+  waits(): { byReason: Record<string, number>; oldestMs: number } {
+    const nowMs = this.#context.clock.now();
+    const all = [...this.#waits.values()].flatMap((pods) => [...pods.values()]);
+    const byReason = new Map<string, number>();
+    for (const { reason } of all) byReason.set(reason, (byReason.get(reason) ?? 0) + 1);
+    const oldestMs = all.reduce((oldest, { sinceMs }) => Math.max(oldest, nowMs - sinceMs), 0);
+    return { byReason: Object.fromEntries(byReason), oldestMs };
   }
 
   #tell({ pod: { key, uid }, type, reason, message }: PoolWait): void {
@@ -143,6 +174,7 @@ export class PoolReporter {
 
   /** A call for an ENI of the node has ended. */
   ended(node: TerwayNode | undefined, { kind, eniId, failure }: EndedCall): void {
+    this.#context.metrics.poolOperations.inc({ operation: OPERATIONS[kind], result: failure?.kind ?? 'succeeded' });
     const reasons = REASONS_OF_CALLS[kind];
     if (node === undefined || reasons === undefined) return;
     if (failure !== undefined) {
@@ -163,6 +195,19 @@ export class PoolReporter {
     this.#context.events.about(regarding, { type, reason, cause }, CONTROLLER);
   }
 }
+
+const OPERATIONS: Readonly<Record<EndedCall['kind'], string>> = {
+  create: 'create',
+  find: 'find',
+  attach: 'attach',
+  detach: 'detach',
+  delete: 'delete',
+  modify: 'modify',
+  assignIpv4: 'assign',
+  assignIpv6: 'assign',
+  unassignIpv4: 'unassign',
+  unassignIpv6: 'unassign',
+};
 
 /** An attachment has succeeded only when the ENI is in use, and addresses that came show in the record. */
 const REASONS_OF_CALLS: Partial<Record<EndedCall['kind'], { succeeded?: Reason; failed: Reason }>> = {
