@@ -171,19 +171,7 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
     'networkinterface-deletions': informers.networkInterfaces.store.unconfirmedDeletions,
     'node-deletions': informers.nodes.store.unconfirmedDeletions,
   };
-  const sources = {
-    capacity,
-    collector,
-    escaped,
-    holders,
-    informers,
-    news,
-    observer,
-    pendingPods,
-    pools,
-    queues,
-    starts,
-  };
+  const sources = { ...parts, collector, escaped, holders, informers, pools, queues };
   metrics.sources.leader = () => leaderState(sources);
   const inventory = { client, cloud, clusterId, informers, search, signal };
   options.onTerm?.({ observer, pendingPods, collector, inventory, queues: queues.byController(), wakePod, wakeNode });

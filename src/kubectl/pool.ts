@@ -1,0 +1,184 @@
+import { type PoolRules, poolRules } from '../allocation/pool/rules.ts';
+import { shrink } from '../allocation/pool/shrink.ts';
+import { addressesOf, idleCount, isBound, isIdle } from '../allocation/pool/view.ts';
+import type { NodeEni, TerwayNode } from '../crds/node.ts';
+import { terwayNodeResource } from '../crds/node.ts';
+import type { Column } from '../util/terminal/table.ts';
+import type { CommandContext } from './command.ts';
+import { UsageError } from './errors.ts';
+import { ageText, paragraph, type Report, type Screen, tableLines } from './report.ts';
+import { type Event, eventResource, type Pod, podResource } from './resources.ts';
+
+/** An address of a shared ENI. */
+export interface AddressRow {
+  eniID: string;
+  vSwitchID: string;
+  ip: string;
+  isPrimary: boolean;
+  /** `idle`, `bound`, `releasing`, `invalid`, or the state of an ENI that is not in use. */
+  state: string;
+  /** `namespace/name` */
+  pod?: string;
+}
+
+/** What the record of a node says about the ENIs that its pods share. */
+export interface PoolReport {
+  node: string;
+  instanceType: string;
+  /** Conditions of the pool: type, status, reason and message. */
+  conditions: { type: string; status: string; reason: string; message: string }[];
+  /** Absent when the node has no pool. */
+  size?: { idle: number; leastIdle: number; mostIdle: number; enis: number; mostEnis: number; perEni: number };
+  addresses: AddressRow[];
+  /** Calls that were asked for and whose result is not recorded. */
+  growing: { eniID: string; vSwitchID: string; ipv4: number; ipv6: number; askedAt: string }[];
+  /** What would go if the surplus lasted. */
+  shrink: { enis: string[]; addresses: string[] };
+  /** Why the last call for an ENI failed. */
+  failures: { eniID: string; type: string; message: string; at: string }[];
+  /** Pods that were told why they wait. */
+  waiting: { pod: string; reason: string; note: string; since: string }[];
+}
+
+/** Events of the pool on its pods come from this controller. */
+const REPORTER = 'terway-controlplane/pool';
+
+/** `pool NODE`. 1 when pods wait, or the pool does not serve. */
+export async function poolCommand(context: CommandContext, nodeName: string): Promise<Report> {
+  const { cluster, clock } = context;
+  const [node, pods, events] = await Promise.all([
+    cluster.find(terwayNodeResource, { name: nodeName }),
+    cluster.list(podResource, { fieldSelector: `spec.nodeName=${nodeName}` }),
+    cluster.list(eventResource, { fieldSelector: `reportingController=${REPORTER}` }),
+  ]);
+  if (node === undefined)
+    throw new UsageError(`pool: there is no Node CR ${nodeName}; kubectl terway nodes lists them`);
+  const found = poolReport(node, pods, events);
+  const isBad = found.waiting.length > 0 || found.conditions.some(({ status }) => status === 'False');
+  return { data: found, lines: (screen) => poolLines(found, screen, clock.now()), exitCode: isBad ? 1 : 0 };
+}
+
+/** Pure. */
+export function poolReport(node: TerwayNode, pods: readonly Pod[], events: readonly Event[]): PoolReport {
+  const { networkInterfaces = {}, poolIntents = [], conditions = [] } = node.status ?? {};
+  const enis = Object.values(networkInterfaces);
+  const rules = poolRules(node.spec, enis);
+  return {
+    node: node.metadata.name,
+    instanceType: node.spec.nodeMetadata?.instanceType ?? '',
+    conditions: conditions
+      .filter(({ type }) => type.startsWith('Pool'))
+      .map(({ type, status, reason, message }) => ({ type, status, reason, message })),
+    ...('reason' in rules ? {} : { size: sizeOf(rules, enis) }),
+    addresses: enis.flatMap(rowsOf),
+    growing: poolIntents.map(({ eniID, vSwitchID, ipv4, ipv6, createdAt: askedAt }) => ({
+      ...{ eniID, vSwitchID, ipv4, ipv6, askedAt },
+    })),
+    shrink: 'reason' in rules ? { enis: [], addresses: [] } : shrinkOf(node, rules),
+    failures: enis.flatMap(({ id: eniID, conditions: failed = {} }) =>
+      Object.entries(failed).map(([type, { message = '', observedTime: at = '' }]) => ({ eniID, type, message, at })),
+    ),
+    waiting: waitingOf(enis, pods, events),
+  };
+}
+
+function sizeOf({ families, knobs, limits }: PoolRules, enis: readonly NodeEni[]): NonNullable<PoolReport['size']> {
+  const idle = idleCount({ enis: Object.fromEntries(enis.map((eni) => [eni.id, eni])) }, families);
+  const perEni = Math.min(...families.map((family) => limits.perEni[family]));
+  const { leastIdle, mostIdle } = knobs;
+  return { idle, leastIdle, mostIdle, enis: enis.length, mostEnis: limits.enis, perEni };
+}
+
+function rowsOf(eni: NodeEni): AddressRow[] {
+  return addressesOf(eni).map((address) => {
+    const state =
+      address.status === 'Invalid' ? 'invalid' : isBound(address) ? 'bound' : isIdle(address) ? 'idle' : 'releasing';
+    return {
+      eniID: eni.id,
+      vSwitchID: eni.vSwitchID ?? '',
+      ip: address.ip,
+      isPrimary: address.primary,
+      state: eni.status === 'InUse' || state === 'bound' ? state : eni.status,
+      ...(isBound(address) ? { pod: address.podID ?? '' } : {}),
+    };
+  });
+}
+
+/** The same decision as the control plane's, which knows besides when an address was freed. */
+function shrinkOf(node: TerwayNode, { families, knobs }: PoolRules): PoolReport['shrink'] {
+  const { networkInterfaces: enis = {}, poolIntents: intents = [] } = structuredClone(node.status ?? {});
+  const surplus = idleCount({ enis }, families) - knobs.mostIdle;
+  if (surplus <= 0) return { enis: [], addresses: [] };
+  const { eniIds, ips } = shrink({ enis, intents }, surplus, families, () => undefined);
+  return { enis: eniIds, addresses: ips };
+}
+
+function waitingOf(enis: readonly NodeEni[], pods: readonly Pod[], events: readonly Event[]): PoolReport['waiting'] {
+  const holders = new Set(enis.flatMap((eni) => addressesOf(eni).map(({ podUID = '' }) => podUID)));
+  return pods
+    .filter(({ metadata: { uid = '' } }) => !holders.has(uid))
+    .flatMap(({ metadata: { uid, namespace = '', name } }) => {
+      const said = events
+        .filter(({ regarding }) => regarding.kind === 'Pod' && regarding.uid === uid)
+        .sort((a, b) => timeOf(a) - timeOf(b));
+      const last = said.at(-1);
+      if (last === undefined) return [];
+      const { reason, note } = last;
+      return [{ pod: `${namespace}/${name}`, reason, note, since: said[0]?.eventTime ?? '' }];
+    });
+}
+
+function timeOf({ eventTime, series }: Event): number {
+  return Date.parse(series?.lastObservedTime ?? eventTime ?? '') || 0;
+}
+
+/** For people. */
+export function poolLines(report: PoolReport, screen: Screen, nowMs: number): string[] {
+  const { conditions, size, growing, failures, waiting, addresses } = report;
+  const { style } = screen;
+  const line = (title: string, text: string) => {
+    const heading = title.padEnd(10);
+    return paragraph(text, screen, ' '.repeat(heading.length), style.bold(heading));
+  };
+  const ago = (time: string) => `${ageText(nowMs - Date.parse(time))} ago`;
+  const columns: Column<AddressRow>[] = [
+    { title: 'ENI', value: ({ eniID }) => eniID },
+    { title: 'VSWITCH', value: ({ vSwitchID }) => vSwitchID, dropOrder: 1 },
+    { title: 'ADDRESS', value: ({ ip, isPrimary }) => (isPrimary ? `${ip} (primary)` : ip) },
+    { title: 'STATE', value: ({ state }) => state },
+    { title: 'POD', value: ({ pod = '-' }) => pod, minWidth: 12 },
+  ];
+  return [
+    ...line('Node', `${report.node}, ${report.instanceType}`),
+    ...(size === undefined
+      ? []
+      : [
+          ...line('ENIs', `${size.enis} of ${size.mostEnis}, each with up to ${size.perEni} addresses`),
+          ...line('Idle', `${size.idle}; at least ${size.leastIdle} and at most ${size.mostIdle} are kept`),
+        ]),
+    ...conditions.flatMap(({ type, status, reason, message }) =>
+      line('Says', `${type}=${status} ${reason}: ${message}`).map(status === 'False' ? style.red : (text) => text),
+    ),
+    ...growing.flatMap(({ eniID, vSwitchID, ipv4, ipv6, askedAt }) => {
+      const where = eniID === '' ? `a new ENI in ${vSwitchID}` : eniID;
+      return line('Growing', `${where}: ${countText(ipv4, ipv6)}, asked for ${ago(askedAt)}`);
+    }),
+    ...line('Shrinks', shrinkText(report)),
+    ...failures.flatMap(({ eniID, type, message, at }) => line('Failed', `${eniID} ${type} ${ago(at)}: ${message}`)),
+    ...waiting.flatMap(({ pod, reason, note, since }) =>
+      line('Waiting', `${pod}, told ${ago(since)}: ${reason}: ${note}`).map(style.yellow),
+    ),
+    '',
+    ...(addresses.length === 0 ? ['The node has no shared ENI.'] : tableLines(columns, addresses, screen)),
+  ];
+}
+
+function countText(ipv4: number, ipv6: number): string {
+  const counts = [ipv4 === 0 ? '' : `${ipv4} IPv4`, ipv6 === 0 ? '' : `${ipv6} IPv6`].filter((text) => text !== '');
+  return `${counts.join(' and ')} addresses`;
+}
+
+function shrinkText({ shrink: { enis, addresses } }: PoolReport): string {
+  if (enis.length + addresses.length === 0) return 'nothing is idle beyond the maximum';
+  return `when the surplus has lasted, these go: ${[...enis, ...addresses].join(', ')}`;
+}
