@@ -99,6 +99,29 @@ test('a node that is full says so when that lasts, and tells the pod that waits'
     (name) => !bound(made).includes(`default/${name}`),
   );
   expect(events(made, 'Pod', waiting ?? '')).toEqual(['Warning NodeFull']);
+  const state = made.replicas[0]?.term?.pools.stateOf(NODE);
+  expect(state?.waiting).toMatchObject([{ pod: `default/${waiting}`, reason: 'NodeFull' }]);
+});
+
+test('the leader knows which addresses rest', async () => {
+  const made = await cluster({ max_pool_size: 20 });
+  pods(made, 2);
+  await made.until('both have addresses', () => bound(made).length === 2, 60_000);
+  const { uid } = made.kube.peek('pods', { namespace: 'default', name: 'p0' })?.metadata ?? {};
+  made.deletePod('default/p0', 0);
+  const deleted = { lastUpdateTime: new Date(made.clock.now()).toISOString() };
+  made.kube.patch(
+    { resource: NODERUNTIMES, namespace: undefined, name: NODE, subresource: 'status' },
+    'application/merge-patch+json',
+    { status: { pods: { [uid ?? '']: { podID: 'default/p0', status: { deleted } } } } },
+    { actor: NODE, nowMs: made.clock.now() },
+  );
+  await made.until('it is free', () => bound(made).length === 1, 5000);
+  await made.run(1000);
+  const resting = () => made.replicas[0]?.term?.pools.stateOf(NODE).resting.length;
+  expect(resting()).toBe(1);
+  await made.run(30_000);
+  expect(resting()).toBe(0);
 });
 
 test('an ENI that gets no more addresses says why until it gets some', async () => {

@@ -174,7 +174,8 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
   const sources = { ...parts, collector, escaped, holders, informers, pools, queues };
   metrics.sources.leader = () => leaderState(sources);
   const inventory = { client, cloud, clusterId, informers, search, signal };
-  options.onTerm?.({ observer, pendingPods, collector, inventory, queues: queues.byController(), wakePod, wakeNode });
+  const term = { observer, pendingPods, collector, inventory, pools, wakePod, wakeNode };
+  options.onTerm?.({ ...term, queues: queues.byController() });
   try {
     await Promise.all([
       observer.run(signal),

@@ -2,7 +2,6 @@ import { expect, test } from 'vitest';
 import { nodeSchema } from '../crds/node.ts';
 import { createStyle } from '../util/terminal/style.ts';
 import { poolLines, poolReport } from './pool.ts';
-import { eventResource, podResource } from './resources.ts';
 
 const NOW_MS = Date.parse('2026-03-01T10:00:00Z');
 const address = (ip: string, more: object = {}) => ({ [ip]: { ip, primary: false, status: 'Valid', ...more } });
@@ -47,35 +46,16 @@ const node = nodeSchema.parse({
   },
 });
 
-const pods = ['a', 'b', 'c'].map((name, at) =>
-  podResource.parse?.({
-    metadata: { name, namespace: 'shop', uid: `u${at + 1}` },
-    spec: { nodeName: 'node-1' },
-    status: { phase: 'Pending' },
-  }),
-);
-
-const said = (uid: string, reason: string, eventTime: string) =>
-  eventResource.parse?.({
-    metadata: { name: `${uid}.${reason}` },
-    ...{ type: 'Warning', reason, note: `because ${reason}`, eventTime, regarding: { kind: 'Pod', name: 'b', uid } },
-  });
-
-const events = [
-  said('u2', 'AddressAwaited', '2026-03-01T09:59:00Z'),
-  said('u2', 'CloudError', '2026-03-01T09:59:30Z'),
-  // It has its address now.
-  said('u1', 'NodeFull', '2026-03-01T09:59:00Z'),
-];
-
-const isThere = <T>(value: T | undefined) => value !== undefined;
-const report = poolReport(node, pods.filter(isThere), events.filter(isThere));
+const report = poolReport(node, {
+  resting: [{ ip: '10.0.0.2', freedAt: '2026-03-01T09:59:50Z' }],
+  waiting: [{ pod: 'shop/b', reason: 'CloudError', message: 'no', since: '2026-03-01T09:59:00Z' }],
+});
 
 test('the addresses of a node, what it asks for, and what a shrink would give up', () => {
   expect(report.size).toEqual({ idle: 2, leastIdle: 0, mostIdle: 1, enis: 2, mostEnis: 3, perEni: 15 });
   expect(report.addresses.map(({ ip, state, pod }) => [ip, state, pod])).toEqual([
     ['10.0.0.1', 'bound', 'shop/a'],
-    ['10.0.0.2', 'idle', undefined],
+    ['10.0.0.2', 'resting', undefined],
     ['10.0.0.3', 'releasing', undefined],
     ['10.0.0.9', 'idle', undefined],
   ]);
@@ -83,10 +63,10 @@ test('the addresses of a node, what it asks for, and what a shrink would give up
   expect(report.growing).toMatchObject([{ eniID: '', ipv4: 3 }]);
 });
 
-test('a pod that waits is shown with the last word about it', () => {
-  expect(report.waiting).toEqual([
-    { pod: 'shop/b', reason: 'CloudError', note: 'because CloudError', since: '2026-03-01T09:59:00Z' },
-  ]);
+test('without a leader it is not known who waits and what rests', () => {
+  const known = poolReport(node, undefined);
+  expect(known).not.toHaveProperty('waiting');
+  expect(known.addresses[1]?.state).toBe('idle');
 });
 
 test('what is printed', () => {
@@ -99,11 +79,11 @@ test('what is printed', () => {
     'Growing   a new ENI in vsw-1: 3 IPv4 addresses, asked for 3s ago',
     'Shrinks   when the surplus has lasted, these go: eni-2',
     'Failed    eni-1 OperationErr 2m ago: no',
-    'Waiting   shop/b, told 60s ago: CloudError: because CloudError',
+    'Waiting   shop/b, for 60s: CloudError: no',
     '',
     'ENI    VSWITCH  ADDRESS             STATE      POD',
     'eni-1  vsw-1    10.0.0.1 (primary)  bound      shop/a',
-    'eni-1  vsw-1    10.0.0.2            idle       -',
+    'eni-1  vsw-1    10.0.0.2            resting    -',
     'eni-1  vsw-1    10.0.0.3            releasing  -',
     'eni-2  vsw-1    10.0.0.9 (primary)  idle       -',
   ]);

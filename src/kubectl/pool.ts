@@ -1,13 +1,13 @@
+import type * as z from 'zod';
 import { type PoolRules, poolRules } from '../allocation/pool/rules.ts';
 import { shrink } from '../allocation/pool/shrink.ts';
 import { addressesOf, idleCount, isBound, isIdle } from '../allocation/pool/view.ts';
-import type { NodeEni, TerwayNode } from '../crds/node.ts';
-import { terwayNodeResource } from '../crds/node.ts';
+import { type NodeAddress, type NodeEni, type TerwayNode, terwayNodeResource } from '../crds/node.ts';
 import type { Column } from '../util/terminal/table.ts';
-import type { CommandContext } from './command.ts';
+import { poolResponse } from '../wire/admin-channel.ts';
+import { type CommandContext, orProblem } from './command.ts';
 import { UsageError } from './errors.ts';
 import { ageText, paragraph, type Report, type Screen, tableLines } from './report.ts';
-import { type Event, eventResource, type Pod, podResource } from './resources.ts';
 
 /** An address of a shared ENI. */
 export interface AddressRow {
@@ -15,7 +15,7 @@ export interface AddressRow {
   vSwitchID: string;
   ip: string;
   isPrimary: boolean;
-  /** `idle`, `bound`, `releasing`, `invalid`, or the state of an ENI that is not in use. */
+  /** `idle`, `resting`, `bound`, `releasing`, `invalid`, or the state of an ENI that is not in use. */
   state: string;
   /** `namespace/name` */
   pod?: string;
@@ -36,30 +36,36 @@ export interface PoolReport {
   shrink: { enis: string[]; addresses: string[] };
   /** Why the last call for an ENI failed. */
   failures: { eniID: string; type: string; message: string; at: string }[];
-  /** Pods that were told why they wait. */
-  waiting: { pod: string; reason: string; note: string; since: string }[];
+  /** Pods without an address; absent when the control plane could not be asked. */
+  waiting?: { pod: string; reason: string; message: string; since: string }[];
 }
 
-/** Events of the pool on its pods come from this controller. */
-const REPORTER = 'terway-controlplane/pool';
-
 /** `pool NODE`. 1 when pods wait, or the pool does not serve. */
-export async function poolCommand(context: CommandContext, nodeName: string): Promise<Report> {
-  const { cluster, clock } = context;
-  const [node, pods, events] = await Promise.all([
+export async function poolCommand({ cluster, controlPlane, clock }: CommandContext, nodeName: string): Promise<Report> {
+  const [node, state] = await Promise.all([
     cluster.find(terwayNodeResource, { name: nodeName }),
-    cluster.list(podResource, { fieldSelector: `spec.nodeName=${nodeName}` }),
-    cluster.list(eventResource, { fieldSelector: `reportingController=${REPORTER}` }),
+    orProblem(controlPlane.ask({ command: 'pool', node: nodeName }, poolResponse)),
   ]);
   if (node === undefined)
     throw new UsageError(`pool: there is no Node CR ${nodeName}; kubectl terway nodes lists them`);
-  const found = poolReport(node, pods, events);
-  const isBad = found.waiting.length > 0 || found.conditions.some(({ status }) => status === 'False');
-  return { data: found, lines: (screen) => poolLines(found, screen, clock.now()), exitCode: isBad ? 1 : 0 };
+  const found = poolReport(node, 'answer' in state ? state.answer : undefined);
+  const { problem } = 'problem' in state ? state : {};
+  const isBad = (found.waiting ?? []).length > 0 || found.conditions.some(({ status }) => status === 'False');
+  return {
+    data: { ...found, ...(problem === undefined ? {} : { problem }) },
+    lines: (screen) => [
+      ...poolLines(found, screen, clock.now()),
+      ...(problem === undefined
+        ? []
+        : ['', ...paragraph(`Which pods wait, and what rests, is unknown: ${problem}`, screen)]),
+    ],
+    exitCode: isBad ? 1 : 0,
+  };
 }
 
-/** Pure. */
-export function poolReport(node: TerwayNode, pods: readonly Pod[], events: readonly Event[]): PoolReport {
+/** Pure. @param state what the leader says; undefined when it could not be asked */
+export function poolReport(node: TerwayNode, state: z.output<typeof poolResponse> | undefined): PoolReport {
+  const resting = new Set(state?.resting.map(({ ip }) => ip));
   const { networkInterfaces = {}, poolIntents = [], conditions = [] } = node.status ?? {};
   const enis = Object.values(networkInterfaces);
   const rules = poolRules(node.spec, enis);
@@ -70,7 +76,7 @@ export function poolReport(node: TerwayNode, pods: readonly Pod[], events: reado
       .filter(({ type }) => type.startsWith('Pool'))
       .map(({ type, status, reason, message }) => ({ type, status, reason, message })),
     ...('reason' in rules ? {} : { size: sizeOf(rules, enis) }),
-    addresses: enis.flatMap(rowsOf),
+    addresses: enis.flatMap((eni) => rowsOf(eni, resting)),
     growing: poolIntents.map(({ eniID, vSwitchID, ipv4, ipv6, createdAt: askedAt }) => ({
       ...{ eniID, vSwitchID, ipv4, ipv6, askedAt },
     })),
@@ -78,7 +84,7 @@ export function poolReport(node: TerwayNode, pods: readonly Pod[], events: reado
     failures: enis.flatMap(({ id: eniID, conditions: failed = {} }) =>
       Object.entries(failed).map(([type, { message = '', observedTime: at = '' }]) => ({ eniID, type, message, at })),
     ),
-    waiting: waitingOf(enis, pods, events),
+    ...(state === undefined ? {} : { waiting: state.waiting }),
   };
 }
 
@@ -89,10 +95,9 @@ function sizeOf({ families, knobs, limits }: PoolRules, enis: readonly NodeEni[]
   return { idle, leastIdle, mostIdle, enis: enis.length, mostEnis: limits.enis, perEni };
 }
 
-function rowsOf(eni: NodeEni): AddressRow[] {
+function rowsOf(eni: NodeEni, resting: ReadonlySet<string>): AddressRow[] {
   return addressesOf(eni).map((address) => {
-    const state =
-      address.status === 'Invalid' ? 'invalid' : isBound(address) ? 'bound' : isIdle(address) ? 'idle' : 'releasing';
+    const state = stateOf(address, resting);
     return {
       eniID: eni.id,
       vSwitchID: eni.vSwitchID ?? '',
@@ -104,6 +109,13 @@ function rowsOf(eni: NodeEni): AddressRow[] {
   });
 }
 
+function stateOf(address: NodeAddress, resting: ReadonlySet<string>): string {
+  if (address.status === 'Invalid') return 'invalid';
+  if (isBound(address)) return 'bound';
+  if (!isIdle(address)) return 'releasing';
+  return resting.has(address.ip) ? 'resting' : 'idle';
+}
+
 /** The same decision as the control plane's, which knows besides when an address was freed. */
 function shrinkOf(node: TerwayNode, { families, knobs }: PoolRules): PoolReport['shrink'] {
   const { networkInterfaces: enis = {}, poolIntents: intents = [] } = structuredClone(node.status ?? {});
@@ -113,28 +125,9 @@ function shrinkOf(node: TerwayNode, { families, knobs }: PoolRules): PoolReport[
   return { enis: eniIds, addresses: ips };
 }
 
-function waitingOf(enis: readonly NodeEni[], pods: readonly Pod[], events: readonly Event[]): PoolReport['waiting'] {
-  const holders = new Set(enis.flatMap((eni) => addressesOf(eni).map(({ podUID = '' }) => podUID)));
-  return pods
-    .filter(({ metadata: { uid = '' } }) => !holders.has(uid))
-    .flatMap(({ metadata: { uid, namespace = '', name } }) => {
-      const said = events
-        .filter(({ regarding }) => regarding.kind === 'Pod' && regarding.uid === uid)
-        .sort((a, b) => timeOf(a) - timeOf(b));
-      const last = said.at(-1);
-      if (last === undefined) return [];
-      const { reason, note } = last;
-      return [{ pod: `${namespace}/${name}`, reason, note, since: said[0]?.eventTime ?? '' }];
-    });
-}
-
-function timeOf({ eventTime, series }: Event): number {
-  return Date.parse(series?.lastObservedTime ?? eventTime ?? '') || 0;
-}
-
 /** For people. */
 export function poolLines(report: PoolReport, screen: Screen, nowMs: number): string[] {
-  const { conditions, size, growing, failures, waiting, addresses } = report;
+  const { conditions, size, growing, failures, waiting = [], addresses } = report;
   const { style } = screen;
   const line = (title: string, text: string) => {
     const heading = title.padEnd(10);
@@ -165,8 +158,8 @@ export function poolLines(report: PoolReport, screen: Screen, nowMs: number): st
     }),
     ...line('Shrinks', shrinkText(report)),
     ...failures.flatMap(({ eniID, type, message, at }) => line('Failed', `${eniID} ${type} ${ago(at)}: ${message}`)),
-    ...waiting.flatMap(({ pod, reason, note, since }) =>
-      line('Waiting', `${pod}, told ${ago(since)}: ${reason}: ${note}`).map(style.yellow),
+    ...waiting.flatMap(({ pod, reason, message, since }) =>
+      line('Waiting', `${pod}, for ${ageText(nowMs - Date.parse(since))}: ${reason}: ${message}`).map(style.yellow),
     ),
     '',
     ...(addresses.length === 0 ? ['The node has no shared ENI.'] : tableLines(columns, addresses, screen)),

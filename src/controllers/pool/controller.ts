@@ -24,14 +24,16 @@ import type { HasMetadata } from '../../kube/types.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { PoolState } from '../../telemetry/state.ts';
 import type { Clock } from '../../util/clock.ts';
+import type { SentPool } from '../../wire/admin-channel.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import type { EniSearch } from '../eni/eni-search.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import { type Watch, watch } from '../watch.ts';
 import { PoolDescriber, whyNoPool } from './describer.ts';
 import { PoolFigures } from './figures.ts';
-import { findingsOf, hasAddresses, type Refusal } from './findings.ts';
+import { findingsOf, hasAddresses } from './findings.ts';
 import { giveBack, type Intents, intentsFor, type PoolCreation } from './intents.ts';
+import { PoolMemory } from './memory.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
 import { PoolReporter, type PoolReporterContext } from './reporter.ts';
 import { PoolSubjects } from './subjects.ts';
@@ -43,10 +45,6 @@ const STEPS_PER_VISIT = 10;
 const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 /** Others may release addresses, too. */
 const RECHECK_MS = 15_000;
-/** So long an ENI is not asked for again that was refused more addresses. */
-const REFUSED_FOR_MS = 15_000;
-/** An address rests this long before others get it; what was freed before that need not be remembered. */
-const REMEMBERED_MS = 60_000;
 
 export type PoolContext = PoolPodsContext &
   PoolReporterContext & {
@@ -80,15 +78,6 @@ export type PoolContext = PoolPodsContext &
     >;
   };
 
-/** What is remembered of a node between two looks; a new leader starts without it. */
-interface Memory {
-  /** When addresses were freed, epoch milliseconds, by address. */
-  freedMs: Map<string, number>;
-  surplusSinceMs: number | undefined;
-  /** By ENI. */
-  refusals: Map<string, Refusal>;
-}
-
 /**
  * Gives the pods of each node addresses of ENIs that they share. One key is the name of a node. Everything that can be decided without
  * the cloud is written first (allocation/pool/plan-pool.ts); calls go on beside it (docs/design/pool.md).
@@ -101,7 +90,7 @@ export class PoolController {
   readonly #survey: PoolSurvey;
   readonly #describer: PoolDescriber;
   readonly #figures = new PoolFigures();
-  readonly #memory = new Map<string, Memory>();
+  readonly #memory = new Map<string, PoolMemory>();
 
   constructor(context: PoolContext) {
     this.#context = context;
@@ -115,6 +104,12 @@ export class PoolController {
   /** Nodes that are remembered. */
   get size(): number {
     return this.#memory.size + this.#survey.size + this.#reporter.size + this.#figures.size;
+  }
+
+  /** What only the leader knows of a node. */
+  stateOf(name: string): SentPool {
+    const resting = this.#memory.get(name)?.resting(this.#context.clock.now()) ?? [];
+    return { resting, waiting: this.#reporter.waitsOf(name) };
   }
 
   /** For metrics. */
@@ -199,7 +194,7 @@ export class PoolController {
     this.#reporter.addConditions(node, plan.status, findings, verdict);
     const written = await this.#write(node, plan, asked, signal);
     this.#survey.forget(name);
-    this.#remember(memory, plan, nowMs);
+    memory.remember(plan, nowMs);
     this.#reporter.served(name, plan.handOuts.served, nowMs);
     this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
     for (const { id, eniId } of consumed) this.#context.driver.forget(id, eniId);
@@ -236,7 +231,7 @@ export class PoolController {
   async #leave(node: TerwayNode, end: PoolEnd, signal: AbortSignal): Promise<'again' | ReconcileResult> {
     const { name } = node.metadata;
     this.#forget(name);
-    const { status: known, consumed } = this.#withNews(node, newMemory());
+    const { status: known, consumed } = this.#withNews(node, new PoolMemory());
     if (end === 'release') {
       dropMoot(known);
       const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
@@ -278,11 +273,11 @@ export class PoolController {
   }
 
   /** What calls have brought since the record was written. */
-  #withNews(node: TerwayNode, { refusals }: Memory): { status: PoolStatus; consumed: { id: string; eniId: string }[] } {
+  #withNews(node: TerwayNode, memory: PoolMemory): { status: PoolStatus; consumed: { id: string; eniId: string }[] } {
     const status = structuredClone(node.status ?? {});
     const consumed: { id: string; eniId: string }[] = [];
     const nowMs = this.#context.clock.now();
-    for (const [eniId, { untilMs }] of refusals) if (untilMs <= nowMs) refusals.delete(eniId);
+    memory.dropPastRefusals(nowMs);
     for (const subject of this.#subjects.of(node)) {
       this.#subjects.noteOutcome(status, subject);
       const news = this.#subjects.newsOf(subject);
@@ -290,8 +285,7 @@ export class PoolController {
       recordNews(status, news, (vSwitchId) => this.#subnetsOf(vSwitchId));
       if (news.do === 'attached') this.#reporter.attached(node, news.eni);
       if (news.do === 'refused') {
-        // Otherwise it would be asked, and refused, again and again.
-        refusals.set(news.eniId, { failure: news.failure, untilMs: nowMs + REFUSED_FOR_MS });
+        memory.refuse(news.eniId, news.failure, nowMs);
         if (news.failure.kind === 'exhausted') {
           this.#context.capacity.vSwitches.block(subject.intent?.vSwitchID ?? '', nowMs);
         }
@@ -358,16 +352,10 @@ export class PoolController {
     );
   }
 
-  #memoryOf(name: string): Memory {
-    const known = this.#memory.get(name) ?? newMemory();
+  #memoryOf(name: string): PoolMemory {
+    const known = this.#memory.get(name) ?? new PoolMemory();
     this.#memory.set(name, known);
     return known;
-  }
-
-  #remember(memory: Memory, plan: PoolPlan, nowMs: number): void {
-    memory.surplusSinceMs = plan.surplusSinceMs;
-    for (const { ip } of plan.releases.freed) memory.freedMs.set(ip, nowMs);
-    for (const [ip, ms] of memory.freedMs) if (ms < nowMs - REMEMBERED_MS) memory.freedMs.delete(ip);
   }
 }
 
@@ -375,10 +363,6 @@ export class PoolController {
 function saidOn({ metadata: { annotations }, status: { conditions } }: CoreNode): string {
   const ours = conditions.filter(({ type }) => type === CONDITION_SUFFICIENT_IP);
   return JSON.stringify([annotations?.[ANNOTATION_MAX_AVAILABLE_IP], ours]);
-}
-
-function newMemory(): Memory {
-  return { freedMs: new Map(), surplusSinceMs: undefined, refusals: new Map() };
 }
 
 /** @param dues epoch milliseconds */

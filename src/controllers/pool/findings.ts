@@ -8,13 +8,7 @@ import type { PoolDraft } from '../../allocation/pool/view.ts';
 import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import type { Intents, PoolCreation } from './intents.ts';
-
-/** The cloud has refused to give an ENI more addresses, and would do so again. */
-export interface Refusal {
-  failure: OperationFailure;
-  /** Until when it is not asked again, epoch milliseconds. */
-  untilMs: number;
-}
+import type { Refusal } from './memory.ts';
 
 /** What a look at a node has found, for those who look at the cluster. */
 export interface PoolFindings {

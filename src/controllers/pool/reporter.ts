@@ -21,8 +21,9 @@ import type { KubeClient } from '../../kube/client.ts';
 import { findCondition } from '../../kube/conditions.ts';
 import { apiVersionOf } from '../../kube/types.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
-import type { Clock } from '../../util/clock.ts';
+import { type Clock, rfc3339 } from '../../util/clock.ts';
 import { withoutNewRequestId } from '../../util/same-failure.ts';
+import type { SentPool } from '../../wire/admin-channel.ts';
 import { stateCondition } from '../conditions.ts';
 import { CoreNodeWriter } from '../core-node-writer.ts';
 import type { EndedCall } from '../eni/pending-calls.ts';
@@ -42,9 +43,10 @@ export interface PoolReporterContext {
   informers: Pick<Informers, 'pods' | 'coreNodes'>;
 }
 
-interface Waiting {
+interface Waiting extends Statement {
+  /** `namespace/name` */
+  key: string;
   sinceMs: number;
-  reason: Reason;
 }
 
 /** What is to be said about the supply of a node. */
@@ -129,9 +131,9 @@ export class PoolReporter {
     const now = new Map<string, Waiting>();
     const dues: number[] = [];
     for (const wait of waits) {
-      const { pod, reason } = wait;
+      const { pod, reason, message } = wait;
       const { sinceMs = nowMs } = before?.get(pod.uid) ?? {};
-      now.set(pod.uid, { sinceMs, reason });
+      now.set(pod.uid, { key: pod.key, sinceMs, reason, message });
       const dueMs = sinceMs + TOLD_AFTER_MS;
       if (dueMs > nowMs) dues.push(dueMs);
       else this.#tell(wait);
@@ -149,6 +151,12 @@ export class PoolReporter {
       const { sinceMs = lookedMs } = waiting?.get(uid) ?? {};
       this.#context.metrics.poolAddressSeconds.observe(Math.max(0, nowMs - sinceMs) / 1000);
     }
+  }
+
+  /** Pods of a node that wait. */
+  waitsOf(nodeName: string): SentPool['waiting'] {
+    const waits = [...(this.#waits.get(nodeName)?.values() ?? [])];
+    return waits.map(({ key: pod, reason, message, sinceMs }) => ({ pod, reason, message, since: rfc3339(sinceMs) }));
   }
 
   /** Pods that wait by reason, and for how long the first of them has waited. */
