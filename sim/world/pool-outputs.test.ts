@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { coreNodeResource } from '../../src/cluster/resources.ts';
-import { ANNOTATION_REPORTS_RELEASE } from '../../src/crds/names.ts';
+import { ANNOTATION_REPORTS_RELEASE, LABEL_EXCLUSIVE_MODE } from '../../src/crds/names.ts';
 import type { NodeEni } from '../../src/crds/node.ts';
 import { eventResource } from '../../src/kubectl/resources.ts';
 import { FaultScript } from './script.ts';
@@ -170,4 +170,23 @@ test('a node of which nobody has said what it may have says so, also to the pod 
 test('what a node can never have is an error in a condition', async () => {
   const made = await cluster({ min_pool_size: 100, max_pool_size: 100 });
   await made.until('it is said', () => says(made, 'PoolAsConfigured') === 'False PoolSizeBeyondNode', 60_000);
+});
+
+test('a node whose pods get whole ENIs shows how many, and that they are few', async () => {
+  const made = new World({ config: { leaderElection: false }, eniConf: { ipam_type: 'crd' } });
+  world = made;
+  made.addNode(TYPE);
+  made.kube.patch(
+    { resource: 'nodes', namespace: undefined, name: NODE, subresource: '' },
+    'application/merge-patch+json',
+    { metadata: { labels: { [LABEL_EXCLUSIVE_MODE]: 'eniOnly' } } },
+    { actor: 'user', nowMs: made.clock.now() },
+  );
+  made.startReplica();
+  const allocatable = () => core(made)?.status.allocatable['aliyun/eni'];
+  await made.until('slots are there', () => allocatable() === '3', 60_000);
+  expect(core(made)?.metadata.annotations?.['k8s.aliyun.com/max-available-ip']).toBe('3');
+  const condition = made.state().nodes[0]?.status?.conditions?.find(({ type }) => type === 'Ready');
+  expect(condition).toMatchObject({ status: 'True', reason: 'ExclusiveMode' });
+  expect(condition?.message).toContain('has room for 3 pods with ENIs of their own');
 });

@@ -16,7 +16,7 @@ export function adminQuery({
   const parameters = new URLSearchParams();
   if (overrideBrake) parameters.set('overrideBrake', 'true');
   if (node !== undefined) parameters.set('node', node);
-  return parameters.size === 0 ? '' : `?${parameters}`;
+  return parameters.size === 0 ? '' : `?${parameters.toString()}`;
 }
 
 export const statusResponse = z.looseObject({
