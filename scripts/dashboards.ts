@@ -51,6 +51,21 @@ const CAPACITY: readonly Panel[] = [
     queries: { '{{for}}': 'max by (for) (terway_pods_waiting)' },
   },
   {
+    title: 'Addresses of shared ENIs by what they do',
+    unit: 'short',
+    queries: {
+      '{{state}}': 'sum by (state) (max by (vswitch, state) (terway_pool_addresses))',
+      wanted: 'max(terway_pool_addresses_wanted)',
+    },
+    empty: 'no node has shared ENIs.',
+  },
+  {
+    title: 'Pods without an address of a shared ENI, by reason',
+    unit: 'short',
+    queries: { '{{reason}}': 'max by (reason) (terway_pool_pods_waiting)' },
+    empty: 'no pod waits for an address of a shared ENI.',
+  },
+  {
     title: 'Conditions that are False',
     unit: 'none',
     queries: {
@@ -103,6 +118,24 @@ const CAPACITY: readonly Panel[] = [
 ];
 
 const PERFORMANCE: readonly Panel[] = [
+  {
+    title: 'Time to an address of a shared ENI',
+    unit: 's',
+    queries: {
+      p50: quantile(0.5, 'terway_pool_address_seconds'),
+      p99: quantile(0.99, 'terway_pool_address_seconds'),
+      'longest wait': 'max(terway_pool_pod_oldest_wait_seconds)',
+    },
+    empty: 'no pod has got an address of a shared ENI.',
+  },
+  {
+    title: 'Calls for shared ENIs, by result',
+    unit: 'cps',
+    queries: {
+      '{{operation}} {{result}}': 'sum by (operation, result) (rate(terway_pool_operations_total[$__rate_interval]))',
+    },
+    empty: 'no shared ENI has changed.',
+  },
   {
     title: 'Until a pod has its network',
     unit: 's',

@@ -22,8 +22,17 @@ const SECTIONS: readonly { title: string; has: (place: ReasonPlace) => boolean }
     has: (place: ReasonPlace) => place.kind === 'PodNetworking' && 'condition' in place && place.condition === type,
   })),
   { title: 'PodNetworking: events', has: (place) => place.kind === 'PodNetworking' && 'event' in place },
-  { title: 'Node CR: conditions `TrunkReady` and `Ready`', has: (place) => place.kind === 'Node CR' },
-  { title: 'Node: events', has: (place) => place.kind === 'Node' },
+  {
+    title: 'Node CR: conditions `TrunkReady` and `Ready`',
+    has: (place) => place.kind === 'Node CR' && 'condition' in place && !place.condition.startsWith('Pool'),
+  },
+  ...['PoolReady', 'PoolAsConfigured'].map((type) => ({
+    title: `Node CR: condition \`${type}\``,
+    has: (place: ReasonPlace) => place.kind === 'Node CR' && 'condition' in place && place.condition === type,
+  })),
+  { title: 'Node CR: events', has: (place) => place.kind === 'Node CR' && 'event' in place },
+  { title: 'Node: condition `SufficientIP`', has: (place) => place.kind === 'Node' && 'condition' in place },
+  { title: 'Node: events', has: (place) => place.kind === 'Node' && 'event' in place },
 ];
 
 /** The reference page of every reason, as Markdown. */

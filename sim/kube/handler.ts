@@ -12,7 +12,7 @@ import {
 } from './model/errors.ts';
 import type { Caller, KubeModel, ObjectTarget, Target } from './model/model.ts';
 import { recordAt, stringAt } from './model/objects.ts';
-import { PATCH_TYPES } from './model/patches.ts';
+import { PATCH_TYPES, STRATEGIC } from './model/patches.ts';
 import type { OpenWatch, WatchLine, WatchQuery } from './model/watches.ts';
 import { parsePath } from './route.ts';
 
@@ -138,7 +138,8 @@ function carryOut(model: KubeModel, request: ServerRequest, parsed: ParsedReques
       const target = objectTarget(model, parsed);
       const { contentType = '' } = request;
       // The patch type is checked before the patch itself.
-      if (!PATCH_TYPES.some((type) => contentType.startsWith(type))) throw unsupportedMediaType();
+      const types = model.resource(target.resource).isBuiltIn ? [...PATCH_TYPES, STRATEGIC] : PATCH_TYPES;
+      if (!types.some((type) => contentType.startsWith(type))) throw unsupportedMediaType();
       return ok(JSON.stringify(model.patch(target, contentType, bodyOf(request), caller)));
     }
     case 'delete':

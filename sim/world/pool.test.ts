@@ -172,7 +172,11 @@ test('an edit of the security groups reaches the ENIs in use', async () => {
 
 test('refused addresses are not asked for without end, and other ENIs are tried', async () => {
   const script = new FaultScript();
-  script.cloud('AssignPrivateIpAddresses', { kind: 'refused', code: 'InvalidOperation.Ipv4CountExceeded', status: 400 }, 1e6);
+  script.cloud(
+    'AssignPrivateIpAddresses',
+    { kind: 'refused', code: 'InvalidOperation.Ipv4CountExceeded', status: 400 },
+    1e6,
+  );
   const made = await cluster({ max_pool_size: 0 }, script);
   const calls: string[] = [];
   made.cloud.subscribe(({ action }) => calls.push(action));

@@ -13,13 +13,19 @@ export type VSwitchChoice =
 /** How long a vSwitch that reported no free address is skipped before it is tried again. */
 const BLOCK_MS = 15_000;
 
+interface Entry {
+  vSwitch: VSwitch;
+  free: number;
+  blockedUntilMs: number;
+}
+
 /**
  * Free addresses per vSwitch: the last count from DescribeVSwitches minus what was handed out since. Does no I/O; the
  * owner feeds it.
  */
 export class VSwitchPool {
   /** The vSwitches of the VPC: the owner removes those that the cloud no longer has. */
-  readonly #entries = new Map<string, { vSwitch: VSwitch; free: number; blockedUntilMs: number }>();
+  readonly #entries = new Map<string, Entry>();
 
   /** Takes over described counts; they supersede reservations made in the meantime. */
   update(described: VSwitch[]): void {
@@ -49,16 +55,25 @@ export class VSwitchPool {
    * @param candidates ids in the order of the PodNetworking.
    */
   take(zone: string, candidates: string[], policy: SelectionPolicy, random: Random, nowMs: number): VSwitchChoice {
-    const inZone = candidates.flatMap((id) => {
-      const entry = this.#entries.get(id);
-      return entry?.vSwitch.zoneId === zone ? [entry] : [];
-    });
+    const inZone = this.#inZone(zone, candidates);
     if (inZone.length === 0) return { kind: 'noneInZone' };
-    const usable = inZone.filter((entry) => entry.free > 0 && entry.blockedUntilMs <= nowMs);
+    const usable = inZone.filter((entry) => isUsable(entry, nowMs));
     const chosen = pick(usable, policy, random);
     if (chosen === undefined) return { kind: 'full', ids: inZone.map((entry) => entry.vSwitch.id) };
     chosen.free -= 1;
     return { kind: 'taken', vSwitch: chosen.vSwitch };
+  }
+
+  /** Whether {@link take} would find an address. */
+  canTake(zone: string, candidates: readonly string[], nowMs: number): boolean {
+    return this.#inZone(zone, candidates).some((entry) => isUsable(entry, nowMs));
+  }
+
+  #inZone(zone: string, candidates: readonly string[]): Entry[] {
+    return candidates.flatMap((id) => {
+      const entry = this.#entries.get(id);
+      return entry?.vSwitch.zoneId === zone ? [entry] : [];
+    });
   }
 
   /**
@@ -77,7 +92,7 @@ export class VSwitchPool {
   /** Whether it has no address as far as is known, or said so a moment ago. */
   isFull(id: string, nowMs: number): boolean {
     const entry = this.#entries.get(id);
-    return entry !== undefined && (entry.free <= 0 || entry.blockedUntilMs > nowMs);
+    return entry !== undefined && !isUsable(entry, nowMs);
   }
 
   /** Returns addresses that were taken but not used. */
@@ -99,6 +114,10 @@ export class VSwitchPool {
     const entry = this.#entries.get(id);
     if (entry !== undefined) entry.blockedUntilMs = nowMs + BLOCK_MS;
   }
+}
+
+function isUsable({ free, blockedUntilMs }: Entry, nowMs: number): boolean {
+  return free > 0 && blockedUntilMs <= nowMs;
 }
 
 function pick<E extends { free: number }>(entries: E[], policy: SelectionPolicy, random: Random): E | undefined {

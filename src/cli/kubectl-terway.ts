@@ -11,6 +11,7 @@ import { NoControlPlaneError, UsageError } from '../kubectl/errors.ts';
 import { explainCommand } from '../kubectl/explain/explain.ts';
 import { gcCommand } from '../kubectl/gc.ts';
 import { nodesCommand } from '../kubectl/nodes.ts';
+import { poolCommand } from '../kubectl/pool.ts';
 import { quotaCommand } from '../kubectl/quota.ts';
 import { formatReport, type OutputFormat, type Report, screenOf } from '../kubectl/report.ts';
 import { statusCommand } from '../kubectl/status.ts';
@@ -50,6 +51,7 @@ const COMMAND_FLAGS: Readonly<Record<string, readonly (keyof typeof COMMAND_OPTI
   status: [],
   explain: [],
   nodes: [],
+  pool: [],
   vswitches: [],
   gc: ['plan', 'apply', 'override-brake'],
   quota: [],
@@ -115,6 +117,7 @@ function formatOf(command: string, output: string | undefined): OutputFormat {
 /** The command to run, with its arguments checked. @throws UsageError */
 function workOf(command: string, words: string[], flags: Flags): (context: CommandContext) => Promise<Report> {
   if (command === 'explain') return explainOf(words, flags);
+  if (command === 'pool') return poolOf(words);
   if (words.length > 0) throw new UsageError(`${command} takes no arguments; unexpected argument "${words.join(' ')}"`);
   switch (command) {
     case 'status':
@@ -154,6 +157,11 @@ function explainOf([what, text = '', ...rest]: string[], flags: Flags): (context
     throw new UsageError(`explain: ${text} and -n ${flags.namespace} are different namespaces`);
   }
   return (context) => explainCommand(context, { namespace: namespace ?? context.namespace, name });
+}
+
+function poolOf([nodeName, ...rest]: string[]): (context: CommandContext) => Promise<Report> {
+  if (nodeName === undefined || rest.length > 0) throw new UsageError('pool needs the name of one node: pool NODE');
+  return (context) => poolCommand(context, nodeName);
 }
 
 async function withContext(flags: Flags, work: (context: CommandContext) => Promise<Report>): Promise<Report> {

@@ -8,6 +8,7 @@ import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { systemClock } from '../util/clock.ts';
 import { askSocket, SocketUnreachableError } from '../util/unix-socket.ts';
+import { adminQuery } from '../wire/admin-channel.ts';
 import { commandLineMistake } from './arguments.ts';
 import type { LiveConfig } from './live-config.ts';
 import { VERSION } from './version.ts';
@@ -19,11 +20,13 @@ const USAGE = `terway-controlplane admin: queries the control plane in this pod 
   terway-controlplane admin orphans         ENIs that nothing names, and what the collector would do now
   terway-controlplane admin adopt           what another control plane made, and whether this one looks after it
   terway-controlplane admin enis            every ENI with the tags of the cluster, and who names it
+  terway-controlplane admin pool            what of a node's shared ENIs only the leader knows: addresses that rest, pods that wait
   terway-controlplane admin configuration   the configuration in force
   terway-controlplane admin metrics         its metrics
 
   --apply            orphans: release now those that are to be released; adopt: look at the others again now
   --override-brake   with orphans --apply: although so many look orphaned that none would be released
+  --node NAME        with pool: of which node
   --socket PATH      socket of the control plane (default: adminSocket of the configuration)
   --config FILE      configuration (default /etc/config/ctrl-config.yaml)
   --help             this text
@@ -31,7 +34,7 @@ const USAGE = `terway-controlplane admin: queries the control plane in this pod 
 Only the leader answers; another replica exits 1 and names it. status, configuration and metrics are of any replica.
 `;
 
-const COMMANDS = ['status', 'quota', 'orphans', 'adopt', 'enis', 'configuration', 'metrics'];
+const COMMANDS = ['status', 'quota', 'orphans', 'adopt', 'enis', 'pool', 'configuration', 'metrics'];
 const WITH_APPLY = ['orphans', 'adopt'];
 
 /** The admin channel of this process. */
@@ -89,7 +92,10 @@ export async function runAdminCommand(args: string[]): Promise<number> {
   if (flags['override-brake'] && !(command === 'orphans' && flags.apply)) {
     throw new ConfigError('command line: --override-brake is only valid with orphans --apply');
   }
-  const query = flags['override-brake'] ? '?overrideBrake=true' : '';
+  if ((flags.node !== undefined) !== (command === 'pool')) {
+    throw new ConfigError('command line: pool needs --node NAME, and nothing else has that flag');
+  }
+  const query = adminQuery({ overrideBrake: flags['override-brake'], node: flags.node });
   const socketPath = flags.socket ?? (await socketOf(flags.config));
   const { status, body } = await askSocket(socketPath, flags.apply ? 'POST' : 'GET', `/${command}${query}`).catch(
     (error: unknown) => {
@@ -104,6 +110,7 @@ export async function runAdminCommand(args: string[]): Promise<number> {
 const OPTIONS = {
   apply: { type: 'boolean', default: false },
   'override-brake': { type: 'boolean', default: false },
+  node: { type: 'string' },
   socket: { type: 'string' },
   config: { type: 'string', default: '/etc/config/ctrl-config.yaml' },
   help: { type: 'boolean', default: false },

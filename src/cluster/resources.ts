@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { objectMetaSchema } from '../crds/common.ts';
+import { CONDITION_SUFFICIENT_IP } from '../crds/names.ts';
 import { CONFIG_MAP, NAMESPACE, NODE, POD, readAs } from '../kube/kinds.ts';
 
 /**
@@ -17,6 +18,14 @@ const podSchema = z.object({
 });
 export type Pod = z.infer<typeof podSchema>;
 
+const nodeConditionSchema = z.object({
+  type: z.string(),
+  status: z.string(),
+  reason: z.string().optional(),
+  message: z.string().optional(),
+});
+type NodeCondition = z.infer<typeof nodeConditionSchema>;
+
 const quantities = z.record(z.string(), z.string()).default({});
 
 const coreNodeSchema = z.object({
@@ -26,11 +35,16 @@ const coreNodeSchema = z.object({
     .object({
       capacity: quantities,
       allocatable: quantities,
-      /** Only `Ready`: the other conditions change with every heartbeat. */
+      /** `Ready`, and our own: the other conditions change with every heartbeat, as does the text of `Ready`. */
       conditions: z
-        .array(z.object({ type: z.string(), status: z.string() }))
+        .array(nodeConditionSchema)
         .default([])
-        .transform((all) => all.filter(({ type }) => type === 'Ready')),
+        .transform((all) =>
+          all.flatMap(({ type, status, ...words }): NodeCondition[] => {
+            if (type === CONDITION_SUFFICIENT_IP) return [{ type, status, ...words }];
+            return type === 'Ready' ? [{ type, status }] : [];
+          }),
+        ),
     })
     .prefault({}),
 });

@@ -4,7 +4,7 @@ import type { EventRecorder } from '../kube/events.ts';
 import type { Store } from '../kube/store.ts';
 import type { HasMetadata } from '../kube/types.ts';
 import type { Clock } from '../util/clock.ts';
-import { withoutRequestId } from './same-failure.ts';
+import { withoutRequestId } from '../util/same-failure.ts';
 
 /** An event with the same reason, cause and object is not repeated within this time. */
 const REPEAT_AFTER_MS = 600_000;
@@ -96,4 +96,10 @@ const ACTIONS: Partial<Record<Reason, string>> = {
   SecurityGroupsChanged: 'ModifyENI',
   SecurityGroupDrift: 'ModifyENI',
   ConfigError: 'Config',
+  CreateENISucceed: 'CreateENI',
+  CreateENIFailed: 'CreateENI',
+  AttachENIFailed: 'AttachENI',
+  DeleteENISucceed: 'DeleteENI',
+  DeleteENIFailed: 'DeleteENI',
+  AllocIPFailed: 'AllocIP',
 };

@@ -92,8 +92,10 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
     clusterId,
     driver,
     eniConfigs,
+    events,
     informers,
     log,
+    metrics,
     nodeLabels: options.nodeLabels,
     observer,
     search,
@@ -171,10 +173,11 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
     'networkinterface-deletions': informers.networkInterfaces.store.unconfirmedDeletions,
     'node-deletions': informers.nodes.store.unconfirmedDeletions,
   };
-  const sources = { capacity, collector, escaped, holders, informers, news, observer, pendingPods, queues, starts };
+  const sources = { ...parts, collector, escaped, holders, informers, pools, queues };
   metrics.sources.leader = () => leaderState(sources);
   const inventory = { client, cloud, clusterId, informers, search, signal };
-  options.onTerm?.({ observer, pendingPods, collector, inventory, queues: queues.byController(), wakePod, wakeNode });
+  const term = { observer, pendingPods, collector, inventory, pools, wakePod, wakeNode };
+  options.onTerm?.({ ...term, queues: queues.byController() });
   try {
     await Promise.all([
       observer.run(signal),

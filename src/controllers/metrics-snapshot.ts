@@ -6,7 +6,7 @@ import type { QuotaScheduler } from '../cloud/quota.ts';
 import type { Informers } from '../cluster/informers.ts';
 import { storeAges, unreadableObjects } from '../cluster/informers.ts';
 import { KubeApiError, TransportError } from '../kube/errors.ts';
-import type { LeaderState, ReplicaState } from '../telemetry/state.ts';
+import type { LeaderState, PoolState, ReplicaState } from '../telemetry/state.ts';
 import type { Collector } from './collector/collector.ts';
 import type { PendingPods } from './pending-pods.ts';
 import type { PodStarts } from './pod-starts.ts';
@@ -34,6 +34,7 @@ export interface LeaderSources {
   news: { readonly stats: Pick<PodNetworkingStats, 'of'> };
   collector: Pick<Collector, 'latest'>;
   queues: Pick<Queues, 'byController'>;
+  pools: { figures(): PoolState };
   /** Whoever keeps entries for objects and calls in progress. */
   holders: Readonly<Record<string, { readonly size: number }>>;
 }
@@ -57,7 +58,11 @@ export function leaderState(sources: LeaderSources): LeaderState {
       };
     })
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const vSwitchIds = new Set(networkings.flatMap((networking) => networking.vSwitchIds));
+  const pools = sources.pools.figures();
+  const vSwitchIds = new Set([
+    ...networkings.flatMap((networking) => networking.vSwitchIds),
+    ...pools.addresses.keys(),
+  ]);
   return {
     queues: queues.map(([controller, queue]) => ({
       controller,
@@ -78,6 +83,7 @@ export function leaderState(sources: LeaderSources): LeaderState {
       ['unreadable-objects', unreadableObjects(informers)],
     ]),
     networkings,
+    pools,
     vSwitches: [...vSwitchIds].flatMap((id) => {
       const free = capacity.vSwitches.free(id);
       const vSwitch = capacity.vSwitches.get(id);

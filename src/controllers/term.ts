@@ -12,6 +12,7 @@ import type { Random } from '../util/random.ts';
 import type { AdoptionContext } from './admin/adoption.ts';
 import type { Collector } from './collector/collector.ts';
 import type { PendingPods } from './pending-pods.ts';
+import type { PoolController } from './pool/controller.ts';
 import type { Queues } from './queues.ts';
 
 /** What a term of leadership is built from. All of it outlives the term. */
@@ -53,6 +54,7 @@ export interface Term {
   pendingPods: Pick<PendingPods, 'places'>;
   collector: Pick<Collector, 'latest' | 'plan' | 'release'>;
   inventory: AdoptionContext;
+  pools: Pick<PoolController, 'stateOf'>;
   /** By controller. */
   queues: ReturnType<Queues['byController']>;
   wakePod: (key: string) => void;

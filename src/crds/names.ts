@@ -23,6 +23,10 @@ export const FINALIZER_NETWORK_INTERFACE = 'network.alibabacloud.com/eni';
 export const FINALIZER_NODE = 'network.alibabacloud.com/node-controller';
 export const RESOURCE_MEMBER_ENI = 'aliyun/member-eni';
 export const RESOURCE_ENI = 'aliyun/eni';
+/** On a Kubernetes node: pods that its instance type has ENIs or addresses for. */
+export const ANNOTATION_MAX_AVAILABLE_IP = 'k8s.aliyun.com/max-available-ip';
+/** Of a Kubernetes node: it has an address for one more pod on shared ENIs, or can get one. */
+export const CONDITION_SUFFICIENT_IP = 'SufficientIP';
 
 // Our own names.
 export const ANNOTATION_TRUNK_INTENT = 'terway.alibabacloud.com/trunk-intent';

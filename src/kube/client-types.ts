@@ -65,6 +65,8 @@ export interface ObjectList<T> {
 export type Patch =
   | { type: 'merge'; body: Record<string, unknown> }
   | { type: 'json'; body: readonly Record<string, unknown>[] }
+  /** Only for built-in kinds: merges lists such as conditions by element. */
+  | { type: 'strategic'; body: Record<string, unknown> }
   /** Server-side apply; `fieldManager` is required by the server. */
   | { type: 'apply'; body: Record<string, unknown>; fieldManager: string; force?: boolean };
 

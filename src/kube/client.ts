@@ -24,6 +24,7 @@ import { decodeWatch, type WatchEvent } from './watch-decoder.ts';
 const PATCH_CONTENT_TYPES: Record<Patch['type'], string> = {
   merge: 'application/merge-patch+json',
   json: 'application/json-patch+json',
+  strategic: 'application/strategic-merge-patch+json',
   // JSON is YAML.
   apply: 'application/apply-patch+yaml',
 };

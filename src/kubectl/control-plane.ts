@@ -5,6 +5,7 @@ import { leaseResource } from '../kube/lease.ts';
 import { errorMessage } from '../util/errors.ts';
 import { firstIssue } from '../util/issues.ts';
 import { askSocket, SocketUnreachableError } from '../util/unix-socket.ts';
+import { adminQuery } from '../wire/admin-channel.ts';
 import type { ClusterReader } from './cluster.ts';
 import { NoControlPlaneError } from './errors.ts';
 import { podResource } from './resources.ts';
@@ -20,9 +21,11 @@ const CONTAINER = 'controlplane';
 
 /** One query, as arguments of `terway-controlplane admin`. */
 export interface Question {
-  command: 'status' | 'quota' | 'orphans' | 'adopt' | 'enis' | 'configuration' | 'metrics';
+  command: 'status' | 'quota' | 'orphans' | 'adopt' | 'enis' | 'pool' | 'configuration' | 'metrics';
   apply?: boolean;
   overrideBrake?: boolean;
+  /** Only for `pool`. */
+  node?: string;
 }
 
 /** Queries the control plane for what only it knows. */
@@ -62,8 +65,8 @@ export class SocketChannel implements ControlPlaneChannel {
     this.#socketPath = socketPath;
   }
 
-  async ask<T>({ command, apply, overrideBrake }: Question, schema: z.ZodType<T>): Promise<T> {
-    const path = `/${command}${overrideBrake ? '?overrideBrake=true' : ''}`;
+  async ask<T>({ command, apply, overrideBrake, node }: Question, schema: z.ZodType<T>): Promise<T> {
+    const path = `/${command}${adminQuery({ overrideBrake, node })}`;
     const { body } = await askSocket(this.#socketPath, apply ? 'POST' : 'GET', path).catch((error: unknown) => {
       throw error instanceof SocketUnreachableError ? new NoControlPlaneError(error.message, { cause: error }) : error;
     });
@@ -91,9 +94,13 @@ export class ExecChannel implements ControlPlaneChannel {
     this.#kubectl = options.kubectl;
   }
 
-  async ask<T>({ command, apply, overrideBrake }: Question, schema: z.ZodType<T>): Promise<T> {
+  async ask<T>({ command, apply, overrideBrake, node }: Question, schema: z.ZodType<T>): Promise<T> {
     const pod = await this.#leader();
-    const flags = [...(apply ? ['--apply'] : []), ...(overrideBrake ? ['--override-brake'] : [])];
+    const flags = [
+      ...(apply ? ['--apply'] : []),
+      ...(overrideBrake ? ['--override-brake'] : []),
+      ...(node === undefined ? [] : ['--node', node]),
+    ];
     const { stdout, stderr } = await this.#kubectl([
       ...['exec', '--namespace', this.#namespace, pod, '--container', CONTAINER, '--'],
       ...['terway-controlplane', 'admin', command, ...flags],

@@ -27,6 +27,11 @@ const COMMANDS: Readonly<Record<string, { form: string; about: string; more: str
     about: 'trunk, member ENIs and waiting pods of each node',
     more: 'Exit code 1 when a node that should have a trunk has none.',
   },
+  pool: {
+    form: 'pool NODE',
+    about: 'addresses of the ENIs that the pods of a node share',
+    more: 'Exit code 1 when pods wait for an address, or a condition of the pool is False.',
+  },
   vswitches: {
     form: 'vswitches',
     about: 'free and reserved addresses of the vSwitches in use',

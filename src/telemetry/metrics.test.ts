@@ -13,6 +13,12 @@ const LEADER: LeaderState = {
   held: { observer: 5 },
   networkings: [],
   vSwitches: [{ id: 'vsw-1', zone: 'z', free: 7, reserved: 1 }],
+  pools: {
+    addresses: new Map([['vsw-1', { idle: 3, bound: 20 }]]),
+    wanted: 2,
+    waiting: { NodeFull: 2 },
+    oldestWaitMs: 12_000,
+  },
 };
 
 async function linesOf(metrics: ReturnType<typeof createMetrics>, name: string): Promise<string[]> {
@@ -38,6 +44,11 @@ test('leader metrics exist only while the replica leads', async () => {
   expect(await linesOf(metrics, 'terway_queue_oldest_seconds')).toEqual([
     'terway_queue_oldest_seconds{controller="node"} 1.5',
   ]);
+  expect(await linesOf(metrics, 'terway_pool_addresses')).toEqual([
+    'terway_pool_addresses{vswitch="vsw-1",state="idle"} 3',
+    'terway_pool_addresses{vswitch="vsw-1",state="bound"} 20',
+  ]);
+  expect(await linesOf(metrics, 'terway_pool_pods_waiting')).toEqual(['terway_pool_pods_waiting{reason="NodeFull"} 2']);
   // The collector has not run yet, so there is no value.
   expect(await linesOf(metrics, 'terway_orphaned_enis')).toEqual([]);
   metrics.sources.leader = undefined;

@@ -18,6 +18,8 @@ export interface Metrics {
   reconcileSeconds: Histogram<'controller'>;
   queueSeconds: Histogram<'controller'>;
   podReadySeconds: Histogram<'path'>;
+  poolAddressSeconds: Histogram;
+  poolOperations: Counter<'operation' | 'result'>;
   leader: Gauge;
   collected: Counter<'kind'>;
   podsEvicted: Counter;
@@ -34,11 +36,12 @@ export interface Metrics {
 const CLOUD_BUCKETS_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20];
 const WAIT_BUCKETS_S = [0.01, 0.1, 1, 5, 15, 30, 60, 120];
 const READY_BUCKETS_S = [0.5, 1, 2, 3, 4, 5, 7.5, 10, 15, 30, 60, 120, 300];
+const ADDRESS_BUCKETS_S = [0.01, 0.05, 0.1, 0.15, 0.5, 1, 2, 5, 10, 30, 60, 300];
 const REVIEW_BUCKETS_S = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5];
 const LOCAL_BUCKETS_S = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5];
 
 const ACTION = 'API actions that are called, about ten';
-const CONTROLLER = 'pod-eni, node, networkinterface, podnetworking';
+const CONTROLLER = 'pod-eni, node, networkinterface, podnetworking, pool';
 const KIND = 'Pod, PodNetworking, unknown';
 
 /** Creates the registry with every metric at zero, and their definitions. */
@@ -57,6 +60,20 @@ export function createMetrics(): Metrics {
       labels: { path: 'cold (a new ENI), fixed (an address that was kept), adopted (begun before this leader)' },
       stability: 'STABLE',
       buckets: READY_BUCKETS_S,
+    }),
+    poolAddressSeconds: set.histogram({
+      name: 'terway_pool_address_seconds',
+      help: 'Time from the first look at a pod on its node to the record of its address of a shared ENI.',
+      stability: 'STABLE',
+      buckets: ADDRESS_BUCKETS_S,
+    }),
+    poolOperations: set.counter({
+      name: 'terway_pool_operations_total',
+      help: 'Calls that change shared ENIs and their addresses, by result.',
+      labels: {
+        operation: 'create, find, attach, assign, unassign, detach, delete',
+        result: 'succeeded, or the kind of failure, about ten',
+      },
     }),
     cloudCalls: set.counter({
       name: 'terway_cloud_calls_total',

@@ -5,7 +5,7 @@ import type { LeaderState, NetworkingState, ReplicaState } from './state.ts';
 const NAMED_NETWORKINGS = 200;
 const REST = '(others)';
 const ACTION = 'API actions that were called, about ten';
-const CONTROLLER = 'pod-eni, node, networkinterface, podnetworking';
+const CONTROLLER = 'pod-eni, node, networkinterface, podnetworking, pool';
 const NETWORKING = `the first ${NAMED_NETWORKINGS} PodNetworkings by name, ${REST} for the rest`;
 
 /** Gauges of every replica. */
@@ -98,6 +98,7 @@ export function defineLeaderGauges(set: MetricSet, sources: { leader?: (() => Le
   );
   defineOrphanGauges(define);
   defineNetworkingGauges(define);
+  definePoolGauges(define);
 }
 
 type Define = <L extends string = never>(
@@ -150,7 +151,11 @@ function defineNetworkingGauges(define: Define): void {
   );
   const vSwitchGauge = (field: 'free' | 'reserved', name: string, help: string) =>
     define(
-      { name, help, labels: { vswitch: 'vSwitches that PodNetworkings name', zone: 'zones of the region' } },
+      {
+        name,
+        help,
+        labels: { vswitch: 'vSwitches that PodNetworkings name or shared ENIs are in', zone: 'zones of the region' },
+      },
       ({ vSwitches }) =>
         vSwitches.map((vSwitch) => ({ labels: { vswitch: vSwitch.id, zone: vSwitch.zone }, value: vSwitch[field] })),
     );
@@ -160,6 +165,45 @@ function defineNetworkingGauges(define: Define): void {
     'Addresses that the cloud has left in a vSwitch, less what was promised since it said so.',
   );
   vSwitchGauge('reserved', 'terway_vswitch_reserved_addresses', 'Fixed addresses that are kept without a pod.');
+}
+
+function definePoolGauges(define: Define): void {
+  define(
+    {
+      name: 'terway_pool_addresses',
+      help: 'Addresses of shared ENIs by what they do.',
+      labels: { vswitch: 'vSwitches that shared ENIs are in', state: 'idle, bound, releasing, invalid' },
+      stability: 'STABLE',
+    },
+    ({ pools }) =>
+      [...pools.addresses].flatMap(([vswitch, counts]) =>
+        Object.entries(counts).map(([state, value]) => ({ labels: { vswitch, state }, value })),
+      ),
+  );
+  define(
+    {
+      name: 'terway_pool_addresses_wanted',
+      help: 'Addresses of shared ENIs that pods wait for, or that nodes are to keep idle, and that are not there.',
+    },
+    ({ pools }) => [{ labels: {}, value: pools.wanted }],
+  );
+  define(
+    {
+      name: 'terway_pool_pods_waiting',
+      help: 'Pods without an address of a shared ENI, by reason.',
+      labels: { reason: 'reasons of the catalogue, about ten' },
+      stability: 'STABLE',
+    },
+    ({ pools }) => Object.entries(pools.waiting).map(([reason, value]) => ({ labels: { reason }, value })),
+  );
+  define(
+    {
+      name: 'terway_pool_pod_oldest_wait_seconds',
+      help: 'How long the pod that waits longest for an address of a shared ENI has done so, as far as this leader knows; 0 when none waits.',
+      stability: 'STABLE',
+    },
+    ({ pools }) => [{ labels: {}, value: pools.oldestWaitMs / 1000 }],
+  );
 }
 
 function podsOf(networkings: readonly NetworkingState[]): Sample<'podnetworking' | 'progress'>[] {

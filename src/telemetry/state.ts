@@ -14,6 +14,18 @@ export interface LeaderState {
   held: Readonly<Record<string, number>>;
   networkings: readonly NetworkingState[];
   vSwitches: readonly { id: string; zone: string; free: number; reserved: number }[];
+  pools: PoolState;
+}
+
+/** State of the ENIs that pods share. */
+export interface PoolState {
+  /** By vSwitch, then by what the addresses do. */
+  addresses: ReadonlyMap<string, Readonly<Record<string, number>>>;
+  wanted: number;
+  /** Pods without an address, by reason. */
+  waiting: Readonly<Record<string, number>>;
+  /** Waiting time of the pod that has waited longest for an address; 0 when none waits. */
+  oldestWaitMs: number;
 }
 
 /** State of one PodNetworking. */

@@ -5,6 +5,20 @@ import * as z from 'zod';
  * control plane may have different versions; unknown fields are passed on.
  */
 
+/** The query of a request; empty without parameters. */
+export function adminQuery({
+  overrideBrake,
+  node,
+}: {
+  overrideBrake?: boolean | undefined;
+  node?: string | undefined;
+}): string {
+  const parameters = new URLSearchParams();
+  if (overrideBrake) parameters.set('overrideBrake', 'true');
+  if (node !== undefined) parameters.set('node', node);
+  return parameters.size === 0 ? '' : `?${parameters.toString()}`;
+}
+
 export const statusResponse = z.looseObject({
   identity: z.string(),
   version: z.string().optional(),
@@ -99,3 +113,12 @@ export const enisResponse = z.looseObject({
   enis: z.array(listedEni.extend({ namedBy: z.string().optional() })),
 });
 export type SentEnis = z.input<typeof enisResponse>;
+
+/** What only the leader knows of the ENIs that the pods of a node share. */
+export const poolResponse = z.looseObject({
+  /** Idle addresses that others get only when there is no other. */
+  resting: z.array(z.looseObject({ ip: z.string(), freedAt: z.string() })),
+  /** Pods without an address; `pod` is `namespace/name`. */
+  waiting: z.array(z.looseObject({ pod: z.string(), reason: z.string(), message: z.string(), since: z.string() })),
+});
+export type SentPool = z.input<typeof poolResponse>;

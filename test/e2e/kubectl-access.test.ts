@@ -244,6 +244,7 @@ exec "$(PATH="\${PATH#*:}"; command -v kubectl)" "$@"
       await withReplica(hostname(), 'terway-controlplane', async () => {
         for (const command of [
           ...[['status'], ['explain', 'pod', `${ns}/web-0`], ['nodes'], ['vswitches'], ['gc', '--plan'], ['quota']],
+          ['pool', node.name],
           ...[['adopt'], bundle(), ['uninstall', '--check']],
         ]) {
           // One finds the leader; the others need not, as exec does not reach a pod here anyway.

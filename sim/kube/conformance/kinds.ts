@@ -9,6 +9,8 @@ import {
   namesOf,
   paths,
   pod,
+  podEni,
+  STRATEGIC_MERGE,
   succeed,
   versionOf,
 } from './server.ts';
@@ -99,6 +101,28 @@ export const kindCases: Cases = {
     expect(status.body).toMatchObject({ status: { capacity: { cpu: '2' } }, spec: { providerID: 'p' } });
     const { body } = await succeed(server, 'DELETE', `/api/v1/nodes/${name}`);
     expect(body).toMatchObject({ status: 'Success', details: { name, kind: 'nodes' } });
+  },
+
+  'conditions of a node are merged one by one, those of a custom object are not': async (server) => {
+    const name = `node-${server.namespace}`;
+    const ready = { type: 'Ready', status: 'True', reason: 'KubeletReady' };
+    const sent = { apiVersion: 'v1', kind: 'Node', metadata: { name }, status: { conditions: [ready] } };
+    await succeed(server, 'POST', '/api/v1/nodes', sent);
+    const state = (condition: object) =>
+      call(server, 'PATCH', `/api/v1/nodes/${name}/status`, { status: { conditions: [condition] } }, STRATEGIC_MERGE);
+    const added = await state({ type: 'Ours', status: 'True', reason: 'A' });
+    expect(added.body).toMatchObject({
+      status: { conditions: [ready, { type: 'Ours', status: 'True', reason: 'A' }] },
+    });
+    const changed = await state({ type: 'Ours', status: 'False' });
+    expect(changed.body).toMatchObject({
+      status: { conditions: [ready, { type: 'Ours', status: 'False', reason: 'A' }] },
+    });
+    await succeed(server, 'DELETE', `/api/v1/nodes/${name}`);
+    const { podEnis } = paths(server);
+    await succeed(server, 'POST', podEnis, podEni('a'));
+    const custom = await call(server, 'PATCH', `${podEnis}/a`, {}, STRATEGIC_MERGE);
+    expectRefusal(custom, { code: 415, reason: 'UnsupportedMediaType' });
   },
 
   'a lease changes hands by version': async (server) => {

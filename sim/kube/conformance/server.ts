@@ -116,6 +116,7 @@ export async function succeed(
 
 export const MERGE = 'application/merge-patch+json';
 export const JSON_PATCH = 'application/json-patch+json';
+export const STRATEGIC_MERGE = 'application/strategic-merge-patch+json';
 
 export function merge(server: Server, path: string, body: object): Promise<Answer> {
   return call(server, 'PATCH', path, body, MERGE);

@@ -2,7 +2,13 @@ import { jsonEqual } from '../../../src/kube/patch.ts';
 import { applyMergePatch, isRecord } from '../../../src/util/json.ts';
 import { badRequest, StatusError, unsupportedMediaType } from './errors.ts';
 
+/** Kinds of patches that every resource takes. */
 export const PATCH_TYPES = ['application/json-patch+json', 'application/merge-patch+json'] as const;
+/** Built-in kinds take this one, too. */
+export const STRATEGIC = 'application/strategic-merge-patch+json';
+
+/** By which member the elements of a list are told apart in a strategic merge patch. Other lists are not modelled. */
+const MERGE_KEYS: Readonly<Record<string, string>> = { conditions: 'type' };
 
 /** @throws StatusError when the patch cannot be read (400), is of another kind (415), or does not fit the object (422) */
 export function applyPatch(target: unknown, contentType: string, body: unknown): unknown {
@@ -11,12 +17,40 @@ export function applyPatch(target: unknown, contentType: string, body: unknown):
     case 'application/merge-patch+json':
       if (!isRecord(body)) throw badRequest('error decoding patch: a merge patch is a JSON object');
       return applyMergePatch(target, body);
+    case STRATEGIC:
+      if (!isRecord(body)) throw badRequest('error decoding patch: a strategic merge patch is a JSON object');
+      return mergeStrategically(target, body);
     case 'application/json-patch+json':
       if (!Array.isArray(body)) throw badRequest('error decoding patch: a JSON patch is a list of operations');
       return body.reduce((document: unknown, operation: unknown) => operate(document, operation), target);
     default:
       throw unsupportedMediaType();
   }
+}
+
+/** As a merge patch, but elements of a list are merged one by one. */
+function mergeStrategically(target: unknown, patch: unknown, name = ''): unknown {
+  if (Array.isArray(patch)) return mergeLists(Array.isArray(target) ? target : [], patch, name);
+  if (!isRecord(patch)) return patch;
+  const members = new Map(Object.entries(isRecord(target) ? target : {}));
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) members.delete(key);
+    else members.set(key, mergeStrategically(members.get(key), value, key));
+  }
+  return Object.fromEntries(members);
+}
+
+function mergeLists(list: readonly unknown[], patch: readonly unknown[], name: string): unknown[] {
+  const mergeKey = MERGE_KEYS[name];
+  if (mergeKey === undefined) throw badRequest(`strategic merge patches of ${name} are not modelled`);
+  const keyOf = (element: unknown) => (isRecord(element) ? element[mergeKey] : undefined);
+  const merged = [...list];
+  for (const element of patch) {
+    const at = merged.findIndex((one) => keyOf(one) === keyOf(element));
+    if (at < 0) merged.push(element);
+    else merged[at] = mergeStrategically(merged[at], element);
+  }
+  return merged;
 }
 
 /** One operation of RFC 6902. Changes nothing; the result shares structure with `document`. */

@@ -13,26 +13,13 @@ import {
 import type { Operation, OperationFailure } from '../operation.ts';
 import { sameSecurityGroups } from '../security-groups.ts';
 import { asShown } from './audit.ts';
+import type { PoolNews } from './news.ts';
 import { addressesOf, FAMILIES, type Family, isBound } from './view.ts';
 
 /** A call for addresses of an ENI that is in use. */
 export type AddressCall =
   | { do: 'assign'; eniId: string; family: Family; count: number; clientToken: string }
   | { do: 'unassign'; eniId: string; family: Family; ips: string[] };
-
-/** What the record does not show yet: the result of a call, or what the cloud has. */
-export type PoolNews =
-  /** The ENI is in use now, with these addresses. */
-  | { do: 'attached'; eni: Eni }
-  | { do: 'arrived'; eniId: string; family: Family; ips: readonly string[] }
-  /** These addresses were given back. */
-  | { do: 'returned'; eniId: string; ips: readonly string[] }
-  /** The record, corrected by what the cloud shows. */
-  | { do: 'shown'; eniId: string; eni: NodeEni }
-  /** The ENI has these security groups now. */
-  | { do: 'regrouped'; eniId: string; securityGroupIds: string[] }
-  /** The cloud does not give what the intent asks for. */
-  | { do: 'refused'; eniId: string; failure: OperationFailure };
 
 export type PoolEniStep = InterfaceStep | AddressCall | PoolNews;
 

@@ -23,7 +23,8 @@ export interface Rest {
   nowMs: number;
 }
 
-const REST_MS = 30_000;
+/** So long an address rests. */
+export const REST_MS = 30_000;
 
 /**
  * Gives idle addresses to pods that have none: from the ENI with the most bound addresses, so that others can drain; of it

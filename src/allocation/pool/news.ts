@@ -1,14 +1,37 @@
 import type { NodeAddress, NodeEni } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
-import type { PoolNews } from './eni-step.ts';
+import type { OperationFailure } from '../operation.ts';
+import type { VSwitchPool } from '../vswitch-pool.ts';
 import { countWarmUp, type PoolStatus } from './plan-pool.ts';
 import { FAMILIES, type Family } from './view.ts';
+
+/** What the record does not show yet: the result of a call, or what the cloud has. */
+export type PoolNews =
+  /** The ENI is in use now, with these addresses. */
+  | { do: 'attached'; eni: Eni }
+  | { do: 'arrived'; eniId: string; family: Family; ips: readonly string[] }
+  /** These addresses were given back. */
+  | { do: 'returned'; eniId: string; ips: readonly string[] }
+  /** The record, corrected by what the cloud shows. */
+  | { do: 'shown'; eniId: string; eni: NodeEni }
+  /** The ENI has these security groups now. */
+  | { do: 'regrouped'; eniId: string; securityGroupIds: string[] }
+  /** The cloud does not give what the intent asks for. */
+  | { do: 'refused'; eniId: string; failure: OperationFailure };
 
 /** Subnets of the vSwitch that an ENI is in. */
 export interface Subnets {
   ipv4: string;
   /** Empty without IPv6. */
   ipv6: string;
+}
+
+/** The subnets of a vSwitch; empty while it is not known. */
+export function subnetsIn(vSwitches: Pick<VSwitchPool, 'get'>): (vSwitchId: string) => Subnets {
+  return (vSwitchId) => {
+    const facts = vSwitches.get(vSwitchId);
+    return { ipv4: facts?.cidrBlock ?? '', ipv6: facts?.ipv6CidrBlock ?? '' };
+  };
 }
 
 /**

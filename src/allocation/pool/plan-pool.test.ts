@@ -3,7 +3,15 @@ import { describe, expect, test } from 'vitest';
 import type { NodeEni } from '../../crds/node.ts';
 import { seededRandom } from '../../util/random.ts';
 import type { Growth } from './growth.ts';
-import { countWarmUp, type PoolKnobs, type PoolPlan, type PoolStatus, type PoolView, planPool } from './plan-pool.ts';
+import {
+  countWarmUp,
+  noteChange,
+  type PoolKnobs,
+  type PoolPlan,
+  type PoolStatus,
+  type PoolView,
+  planPool,
+} from './plan-pool.ts';
 import { addressesOf, FAMILIES, type Families, idleCount, isBound, type PoolPod } from './view.ts';
 
 const START_MS = Date.parse('2026-01-01T12:00:00Z');
@@ -55,6 +63,8 @@ class PoolNode {
     for (const { ip } of plan.releases.freed) this.#freedMs.set(ip, this.nowMs);
     this.#giveUp(plan);
     for (const growth of plan.growth) this.#grow(growth);
+    // As whoever writes the intents.
+    if (plan.growth.length > 0) noteChange(this.status, this.nowMs);
     return plan;
   }
 

@@ -51,7 +51,9 @@ export interface PoolPlan {
   handOuts: HandOuts;
   /** To be asked for, each by an intent. */
   growth: Growth[];
-  /** Addresses that the node has no room for. */
+  /** Addresses that pods wait for, or that are to be idle, and that are not there. */
+  missing: number;
+  /** Those of them that the node has no room for. */
   beyond: number;
   shrinkage: Shrinkage;
   surplusSinceMs: number | undefined;
@@ -73,10 +75,10 @@ export function planPool(view: PoolView): PoolPlan {
   const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, view.hasSandbox);
 
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
+  const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));
   const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families);
   const { growth, beyond } = grow(draft, wanted, families, limits, view.mayGrow);
-  const isBusy = handOuts.served.length > 0 || growth.length > 0;
-  if (isBusy) status.lastModifiedTime = new Date(nowMs).toISOString();
+  if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const idle = idleCount(draft, families);
   const isShort = handOuts.unserved.length > 0 || wanted > 0;
@@ -93,11 +95,17 @@ export function planPool(view: PoolView): PoolPlan {
     releases,
     handOuts,
     growth,
+    missing,
     beyond,
     shrinkage,
     surplusSinceMs: surplus > 0 ? undefined : surplusSinceMs,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };
+}
+
+/** Starts the time anew after which idle addresses go by age: something was handed out, or is asked for. */
+export function noteChange(status: PoolStatus, nowMs: number): void {
+  status.lastModifiedTime = new Date(nowMs).toISOString();
 }
 
 /** Once for each Node CR. */

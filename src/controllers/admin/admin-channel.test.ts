@@ -12,7 +12,7 @@ import { createMetrics } from '../../telemetry/metrics.ts';
 import { seededRandom } from '../../util/random.ts';
 import { VirtualClock } from '../../util/test-support/virtual-clock.ts';
 import { askSocket } from '../../util/unix-socket.ts';
-import { orphansResponse, quotaResponse, statusResponse } from '../../wire/admin-channel.ts';
+import { orphansResponse, poolResponse, quotaResponse, statusResponse } from '../../wire/admin-channel.ts';
 import { EniSearch } from '../eni/eni-search.ts';
 import type { Term } from '../term.ts';
 import { AdminChannel } from './admin-channel.ts';
@@ -75,6 +75,12 @@ function term(): Term {
       release: async () => ({ plan: { listed: 7, braked: false, orphans: [] }, released: [] }),
     },
     queues: {},
+    pools: {
+      stateOf: (name) => ({
+        resting: [{ ip: '10.0.0.1', freedAt: '2026-03-01T10:00:00Z' }],
+        waiting: [{ pod: `shop/on-${name}`, reason: 'NodeFull', message: 'full', since: '2026-03-01T10:00:00Z' }],
+      }),
+    },
     inventory: { ...wide, client, informers, search: new EniSearch(wide) },
     wakePod: unused,
     wakeNode: unused,
@@ -85,12 +91,19 @@ test.each([
   ['/status', statusResponse],
   ['/quota', quotaResponse],
   ['/orphans', orphansResponse],
+  ['/pool?node=node-1', poolResponse],
 ] as const)('the response to %s has exactly the fields that its reader knows', async (path, schema: z.ZodObject) => {
   channel.noteTerm(term());
   const { status, body } = await ask(path);
   expect(status).toBe(200);
   expect(schema.parse(body)).toEqual(body);
   expect(Object.keys(schema.shape)).toEqual(expect.arrayContaining(Object.keys(body)));
+});
+
+test('/pool is about the node that was asked for', async () => {
+  channel.noteTerm(term());
+  const { body } = await ask('/pool?node=node-2');
+  expect(poolResponse.parse(body).waiting).toMatchObject([{ pod: 'shop/on-node-2' }]);
 });
 
 test('/quota tells what the refusals of the cloud have taught', async () => {

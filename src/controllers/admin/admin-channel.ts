@@ -64,6 +64,7 @@ export class AdminChannel {
       'GET /adopt': () => reportAdoption(this.#leading().inventory),
       'POST /adopt': () => this.#adopt(),
       'GET /enis': () => this.#enis(),
+      'GET /pool': async (query) => this.#leading().pools.stateOf(query.get('node') ?? ''),
       'GET /configuration': async () => options.configuration(),
       'GET /metrics': async () => ({ text: await options.metrics.registry.metrics() }),
     });

@@ -1,6 +1,7 @@
 import { eniLimitOf, isExclusive } from '../../allocation/node-mode.ts';
 import { reasonOfFailure } from '../../allocation/operation.ts';
 import { holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
+import { maxAvailableIp, smallNodeHint } from '../../allocation/pool/rules.ts';
 import { parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import { CloudError } from '../../cloud/errors.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -10,13 +11,22 @@ import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { hasLeft, isForeign, type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
 import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
-import { ANNOTATION_TRUNK_INTENT, FINALIZER_NODE, LABEL_EXCLUSIVE_MODE, RESOURCE_ENI } from '../../crds/names.ts';
+import {
+  ANNOTATION_MAX_AVAILABLE_IP,
+  ANNOTATION_TRUNK_INTENT,
+  ANNOTATION_TRUNK_ON,
+  FINALIZER_NODE,
+  LABEL_EXCLUSIVE_MODE,
+  RESOURCE_ENI,
+  RESOURCE_MEMBER_ENI,
+} from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
+import { CoreNodeWriter } from '../core-node-writer.ts';
 import type { EniDriver, Outcome } from '../eni/driver.ts';
 import type { ControllerEvents } from '../events.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
@@ -64,6 +74,7 @@ export type NodeContext = TrunkPlannerContext &
 export class NodeController {
   readonly #context: NodeContext;
   readonly #writer: NodeWriter;
+  readonly #coreNodes: CoreNodeWriter;
   readonly #types: InstanceTypeCatalog;
   readonly #planner: TrunkPlanner;
   readonly #trunks: TrunkExecutor;
@@ -74,6 +85,7 @@ export class NodeController {
     this.#context = context;
     const { client, clock, informers, cloud } = context;
     this.#writer = new NodeWriter({ client, informers, clock });
+    this.#coreNodes = new CoreNodeWriter({ client, clock, informers });
     this.#types = new InstanceTypeCatalog({ cloud, clock });
     this.#planner = new TrunkPlanner(context);
     this.#trunks = new TrunkExecutor(context, {
@@ -222,14 +234,20 @@ export class NodeController {
   /** Pods of the node get whole ENIs: it has no trunk, and the scheduler counts ENIs. */
   async #exclusive(core: CoreNode, node: TerwayNode, identity: NodeIdentity, signal: AbortSignal): Promise<Outcome> {
     const { eniConfigs, catalog, pendingPods } = this.#context;
+    const pods = maxAvailableIp(node.spec, true);
+    const hint = eniConfigs.isCentral ? smallNodeHint(pods, true, identity.instanceType) : undefined;
     const label = `label ${LABEL_EXCLUSIVE_MODE}=eniOnly: pods of this node get whole ENIs`;
-    await this.#writer.condition(node, 'ExclusiveMode', label, signal);
+    await this.#writer.condition(node, 'ExclusiveMode', hint === undefined ? label : `${label}; ${hint}`, signal);
     // Pods that no PodNetworking selects use these.
     const network = clusterNetwork(eniConfigs, { nodeName: node.metadata.name, zone: identity.zoneId });
     if (!('message' in network)) {
       await catalog.lookUp({ vSwitchIds: network.vSwitchIds, securityGroupIds: [] }, VSWITCHES_MAX_AGE_MS, signal);
     }
-    await this.#writer.publishSlots(core, RESOURCE_ENI, eniLimitOf(node), signal);
+    // As Terway, only where nobody else gives ordinary pods their addresses.
+    const annotated = eniConfigs.isCentral
+      ? await this.#coreNodes.annotate(core, ANNOTATION_MAX_AVAILABLE_IP, pods === 0 ? undefined : String(pods), signal)
+      : core;
+    await this.#coreNodes.publishSlots(annotated, RESOURCE_ENI, eniLimitOf(node), signal);
     pendingPods.wake({ kind: 'node', nodeName: node.metadata.name });
     return {};
   }
@@ -248,7 +266,9 @@ export class NodeController {
       recorded !== undefined &&
       (intent === undefined || (intent.eniID === recorded.id && observation === undefined))
     ) {
-      await this.#writer.publishTrunk(core, node, recorded.id, signal);
+      const annotated = await this.#coreNodes.annotate(core, ANNOTATION_TRUNK_ON, recorded.id, signal);
+      const slots = node.spec.nodeCap?.memberAdapterLimit ?? 0;
+      await this.#coreNodes.publishSlots(annotated, RESOURCE_MEMBER_ENI, slots, signal);
       await this.#writer.ready(node, recorded.id, signal);
       this.#context.pendingPods.wake({ kind: 'node', nodeName: name });
       // Pods that waited for a slot were not woken while the trunk was missing.

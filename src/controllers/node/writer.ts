@@ -4,14 +4,8 @@ import type { TrunkIntent } from '../../allocation/trunk.ts';
 import type { NodeEniConfig } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import type { NodeIdentity } from '../../cluster/node-view.ts';
-import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
-import {
-  ANNOTATION_TRUNK_INTENT,
-  ANNOTATION_TRUNK_ON,
-  FINALIZER_NODE,
-  LABEL_EXCLUSIVE_MODE,
-  RESOURCE_MEMBER_ENI,
-} from '../../crds/names.ts';
+import type { CoreNode } from '../../cluster/resources.ts';
+import { ANNOTATION_TRUNK_INTENT, FINALIZER_NODE, LABEL_EXCLUSIVE_MODE } from '../../crds/names.ts';
 import { type NodeCap, type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { Eni } from '../../ecs/eni.ts';
@@ -20,16 +14,16 @@ import { findCondition } from '../../kube/conditions.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { patchObject } from '../../kube/patch.ts';
 import type { Clock } from '../../util/clock.ts';
+import { withoutNewRequestId } from '../../util/same-failure.ts';
 import { stateCondition } from '../conditions.ts';
-import { withoutNewRequestId } from '../same-failure.ts';
 
-/** Every write of a Node CR and of its effects on the Kubernetes node. */
+/** Writes of the node controller in a Node CR. */
 export class NodeWriter {
   readonly #client: KubeClient;
-  readonly #informers: Pick<Informers, 'nodes' | 'coreNodes'>;
+  readonly #informers: Pick<Informers, 'nodes'>;
   readonly #clock: Clock;
 
-  constructor(options: { client: KubeClient; informers: Pick<Informers, 'nodes' | 'coreNodes'>; clock: Clock }) {
+  constructor(options: { client: KubeClient; informers: Pick<Informers, 'nodes'>; clock: Clock }) {
     this.#client = options.client;
     this.#informers = options.informers;
     this.#clock = options.clock;
@@ -167,46 +161,6 @@ export class NodeWriter {
     await this.#patchStatus(node, signal, (status) => {
       this.#trunkReady(node, status, 'True', 'Attached', `trunk ${trunkEniId} is attached`);
     });
-  }
-
-  /** Publishes trunk and member slots on the Kubernetes node. */
-  async publishTrunk(core: CoreNode, node: TerwayNode, trunkEniId: string, signal: AbortSignal): Promise<void> {
-    const { store } = this.#informers.coreNodes;
-    let current = core;
-    if (core.metadata.annotations?.[ANNOTATION_TRUNK_ON] !== trunkEniId) {
-      current = await patchObject(
-        this.#client,
-        coreNodeResource,
-        core,
-        (draft) => {
-          draft.metadata.annotations = { ...draft.metadata.annotations, [ANNOTATION_TRUNK_ON]: trunkEniId };
-        },
-        // The kubelet writes this object all the time; nobody else writes our fields.
-        { signal, optimisticLock: false },
-      );
-      store.noteWritten(current);
-    }
-    await this.publishSlots(current, RESOURCE_MEMBER_ENI, node.spec.nodeCap?.memberAdapterLimit ?? 0, signal);
-  }
-
-  /**
-   * Publishes an extended resource to the scheduler; writes only changes, for example after a kubelet reset it to 0.
-   */
-  async publishSlots(core: CoreNode, resource: string, count: number, signal: AbortSignal): Promise<void> {
-    const slots = String(count);
-    const { capacity, allocatable } = core.status;
-    if (capacity[resource] === slots && allocatable[resource] === slots) return;
-    const written = await patchObject(
-      this.#client,
-      coreNodeResource,
-      core,
-      (draft) => {
-        draft.status.capacity = { ...capacity, [resource]: slots };
-        draft.status.allocatable = { ...allocatable, [resource]: slots };
-      },
-      { signal, subresource: 'status', optimisticLock: false },
-    );
-    this.#informers.coreNodes.store.noteWritten(written);
   }
 
   async deleteObject(node: TerwayNode, signal: AbortSignal): Promise<void> {

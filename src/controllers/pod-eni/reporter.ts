@@ -1,8 +1,8 @@
 import type { PodEni } from '../../crds/pod-eni.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { Clock } from '../../util/clock.ts';
+import { withoutRequestId } from '../../util/same-failure.ts';
 import type { ControllerEvents } from '../events.ts';
-import { withoutRequestId } from '../same-failure.ts';
 import { ProgressPacer } from './progress.ts';
 import type { PodEniWriter } from './writer.ts';
 

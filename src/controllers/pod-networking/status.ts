@@ -5,9 +5,9 @@ import { rolloutGate } from '../../allocation/security-groups.ts';
 import type { PodNetworking, PodNetworkingStatus } from '../../crds/pod-networking.ts';
 import { jsonEqual } from '../../kube/patch.ts';
 import { rfc3339 } from '../../util/clock.ts';
+import { withoutNewRequestId } from '../../util/same-failure.ts';
 import { stateCondition } from '../conditions.ts';
 import type { CatalogAnswer } from '../network-catalog.ts';
-import { withoutNewRequestId } from '../same-failure.ts';
 
 /** The cloud's response about the spec. Without conditions there was no response, and the last known state stays. */
 export interface Checked {

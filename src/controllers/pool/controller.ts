@@ -1,38 +1,39 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { adopted } from '../../allocation/pool/audit.ts';
-import type { PoolNews } from '../../allocation/pool/eni-step.ts';
+import type { Statement } from '../../allocation/pool/conditions.ts';
 import { dropMoot, holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
-import { recordNews, type Subnets } from '../../allocation/pool/news.ts';
-import { daemonSpec } from '../../allocation/pool/node-spec.ts';
-import { type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
+import { noteChange, type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
 import { release } from '../../allocation/pool/release.ts';
 import { poolRules } from '../../allocation/pool/rules.ts';
 import { addressesOf } from '../../allocation/pool/view.ts';
+import { poolWaits } from '../../allocation/pool/waits.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
-import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { hasLeft, isForeign, nodeView } from '../../cluster/node-view.ts';
-import type { CoreNode, Pod } from '../../cluster/resources.ts';
-import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import { saysDeleted, saysPresent } from '../../crds/node-runtime.ts';
 import type { KubeClient } from '../../kube/client.ts';
-import { findCondition } from '../../kube/conditions.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
-import { jsonEqual } from '../../kube/patch.ts';
 import type { Log } from '../../telemetry/log.ts';
+import type { PoolState } from '../../telemetry/state.ts';
 import type { Clock } from '../../util/clock.ts';
+import type { SentPool } from '../../wire/admin-channel.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import type { EniSearch } from '../eni/eni-search.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
-import { type Watch, watch } from '../watch.ts';
-import { giveBack, type Intents, intentsFor, type PoolCreation } from './intents.ts';
+import type { Watch } from '../watch.ts';
+import { PoolAdoption } from './adoption.ts';
+import { PoolDescriber, whyNoPool } from './describer.ts';
+import { PoolFigures } from './figures.ts';
+import { findingsOf, hasAddresses } from './findings.ts';
+import { giveBack, type Intents, intentsFor, poolCreation } from './intents.ts';
+import { PoolMemory } from './memory.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
-import { Refusals } from './refusals.ts';
+import { PoolRecorder } from './recorder.ts';
+import { PoolReporter, type PoolReporterContext } from './reporter.ts';
 import { type PoolSubject, PoolSubjects } from './subjects.ts';
-import { PoolSurvey } from './survey.ts';
+import { poolWatches } from './watches.ts';
 import { PoolWriter } from './writer.ts';
 
 const STEPS_PER_VISIT = 10;
@@ -42,55 +43,40 @@ const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 const RECHECK_MS = 15_000;
 /** Kubelets tell the addresses of running pods within seconds; those that have not by then are not waited for. */
 const TOLD_WITHIN_MS = 5 * 60_000;
-/** An address rests this long before others get it; what was freed before that need not be remembered. */
-const REMEMBERED_MS = 60_000;
 
-export type PoolContext = PoolPodsContext & {
-  catalog: NetworkCatalog;
-  client: KubeClient;
-  clock: Clock;
-  clusterId: string;
-  driver: EniDriver;
-  eniConfigs: EniConfigs;
-  log: Log;
-  /** Labels of the nodes to manage; empty: every node. */
-  nodeLabels: Readonly<Record<string, string>>;
-  observer: EniObserver;
-  /** Slots and addresses; each plan adds `nowMs`. */
-  capacity: Omit<Capacity, 'nowMs'>;
-  /** Finds ENIs whose id is unknown. */
-  search: EniSearch;
-  /** Ends with the term. */
-  signal: AbortSignal;
-  wakePool: (nodeName: string) => void;
-  wakeNode: (name: string) => void;
-  informers: Pick<
-    Informers,
-    | 'pods'
-    | 'namespaces'
-    | 'podNetworkings'
-    | 'podEnis'
-    | 'networkInterfaces'
-    | 'nodes'
-    | 'coreNodes'
-    | 'nodeRuntimes'
-    | 'configMaps'
-  >;
-};
-
-/** What is remembered of a node between two looks; a new leader starts without it. */
-interface Memory {
-  /** When addresses were freed, epoch milliseconds, by address. */
-  freedMs: Map<string, number>;
-  refusals: Refusals;
-  surplusSinceMs: number | undefined;
-}
-
-/** What a call has brought, of which the record was written. */
-interface Consumed {
-  subject: PoolSubject;
-  news: PoolNews;
-}
+export type PoolContext = PoolPodsContext &
+  PoolReporterContext & {
+    catalog: NetworkCatalog;
+    client: KubeClient;
+    clock: Clock;
+    clusterId: string;
+    driver: EniDriver;
+    eniConfigs: EniConfigs;
+    log: Log;
+    /** Labels of the nodes to manage; empty: every node. */
+    nodeLabels: Readonly<Record<string, string>>;
+    observer: EniObserver;
+    /** Slots and addresses; each plan adds `nowMs`. */
+    capacity: Omit<Capacity, 'nowMs'>;
+    /** Finds ENIs whose id is unknown. */
+    search: EniSearch;
+    /** Ends with the term. */
+    signal: AbortSignal;
+    wakePool: (nodeName: string) => void;
+    wakeNode: (name: string) => void;
+    informers: Pick<
+      Informers,
+      | 'pods'
+      | 'namespaces'
+      | 'podNetworkings'
+      | 'podEnis'
+      | 'networkInterfaces'
+      | 'nodes'
+      | 'coreNodes'
+      | 'nodeRuntimes'
+      | 'configMaps'
+    >;
+  };
 
 /**
  * Gives the pods of each node addresses of ENIs that they share. One key is the name of a node. Everything that can be decided without
@@ -99,57 +85,52 @@ interface Consumed {
 export class PoolController {
   readonly #context: PoolContext;
   readonly #writer: PoolWriter;
+  readonly #reporter: PoolReporter;
   readonly #subjects: PoolSubjects;
-  readonly #survey: PoolSurvey;
-  readonly #memory = new Map<string, Memory>();
-  /** Nodes for which the cloud has an ENI that their record lacks. */
-  readonly #toCompare = new Set<string>();
+  readonly #recorder: PoolRecorder;
+  readonly #adoption: PoolAdoption;
+  readonly #describer: PoolDescriber;
+  readonly #figures = new PoolFigures();
+  readonly #memory = new Map<string, PoolMemory>();
 
   constructor(context: PoolContext) {
     this.#context = context;
-    this.#writer = new PoolWriter(context);
-    this.#subjects = new PoolSubjects(context, this.#writer);
-    this.#survey = new PoolSurvey(context);
+    const { capacity, driver } = context;
+    const writer = new PoolWriter(context);
+    const reporter = new PoolReporter(context);
+    const subjects = new PoolSubjects(context, { writer, reporter });
+    this.#writer = writer;
+    this.#reporter = reporter;
+    this.#subjects = subjects;
+    this.#recorder = new PoolRecorder({ capacity, driver, reporter, subjects });
+    this.#adoption = new PoolAdoption(context);
+    this.#describer = new PoolDescriber(context, writer);
   }
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#memory.size + this.#survey.size;
+    return this.#memory.size + this.#adoption.size + this.#reporter.size + this.#figures.size;
   }
 
-  /** Pods, Node CRs, what nodes report, and what concerns all nodes: `eni-config`, and what decides which pods the pool serves. */
+  /** What only the leader knows of a node. */
+  stateOf(name: string): SentPool {
+    const resting = this.#memory.get(name)?.resting(this.#context.clock.now()) ?? [];
+    return { resting, waiting: this.#reporter.waitsOf(name) };
+  }
+
+  /** For metrics. */
+  figures(): PoolState {
+    const { byReason: waiting, oldestMs: oldestWaitMs } = this.#reporter.waits();
+    return { addresses: this.#figures.addresses(), wanted: this.#figures.wanted(), waiting, oldestWaitMs };
+  }
+
   watches(): Watch[] {
-    const { pods, nodes, nodeRuntimes, coreNodes, podNetworkings, namespaces, configMaps } = this.#context.informers;
-    const nodeOf = ({ spec: { nodeName } }: Pod) => (nodeName === '' ? [] : [nodeName]);
-    const itself = ({ metadata: { name } }: { metadata: { name: string } }) => [name];
-    const allNodes = () => nodes.store.keys();
-    return [
-      watch(pods, { added: nodeOf, changed: (_, pod) => nodeOf(pod), removed: nodeOf }),
-      watch(nodes, {
-        added: itself,
-        // A write of the pool comes from a reconcile that continues anyway; one of the node controller may tell of the trunk.
-        changed: (before: TerwayNode, node: TerwayNode, origin) =>
-          origin === 'write' && trunkNews(before) === trunkNews(node) ? [] : itself(node),
-        removed: itself,
-      }),
-      watch(nodeRuntimes, { added: itself, changed: (_, runtime) => itself(runtime), removed: itself }),
-      watch(coreNodes, {
-        added: itself,
-        changed: (before: CoreNode, node: CoreNode) =>
-          jsonEqual(before.metadata.labels, node.metadata.labels) ? [] : itself(node),
-      }),
-      // Which pods they pick.
-      watch(podNetworkings, {
-        added: allNodes,
-        changed: (before, { spec }) => (jsonEqual(before.spec, spec) ? [] : allNodes()),
-        removed: allNodes,
-      }),
-      watch(namespaces, {
-        added: allNodes,
-        changed: (before, { metadata }) => (jsonEqual(before.metadata.labels, metadata.labels) ? [] : allNodes()),
-      }),
-      watch(configMaps, { added: allNodes, changed: allNodes, removed: allNodes }),
-    ];
+    return poolWatches(this.#context.informers);
+  }
+
+  /** The cloud has an ENI for the node that its record lacks. */
+  compare(name: string): void {
+    this.#adoption.compare(name);
   }
 
   async reconcile(name: string, signal: AbortSignal): Promise<ReconcileResult> {
@@ -161,30 +142,33 @@ export class PoolController {
   }
 
   async #visit(name: string, signal: AbortSignal): Promise<'again' | ReconcileResult> {
-    const { informers, clock, capacity, eniConfigs } = this.#context;
+    const { informers, clock, capacity, catalog, eniConfigs, nodeLabels } = this.#context;
     const node = informers.nodes.store.get(name);
     const core = informers.coreNodes.store.get(name);
     if (node?.metadata.deletionTimestamp !== undefined && !isExclusive(node.metadata.labels) && eniConfigs.isCentral) {
       return this.#leave(node, hasLeft(core, node) ? 'release' : 'keep', signal);
     }
     const view = nodeView(core, node);
-    const isServed = core !== undefined && !isForeign(core, this.#context.nodeLabels) && eniConfigs.isCentral;
+    const isServed = core !== undefined && !isForeign(core, nodeLabels) && eniConfigs.isCentral;
     if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !isServed) {
-      this.#memory.delete(name);
-      this.#survey.forget(name);
+      this.#forget(name);
       return { isGone: node === undefined };
     }
-    if (await this.#describe(node, signal)) return 'again';
+    const described = await this.#describer.describe(node, signal);
+    if (described.isWritten) return 'again';
     const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}));
-    const creation = this.#creation(node);
-    if ('reason' in rules || 'message' in creation) return {};
-    const memory = this.#memoryOf(name);
-    const { status: known, consumed, unknown } = this.#withNews(node);
-    if (known.lastSyncOpenAPITime === undefined || this.#toCompare.has(name)) {
-      const missing = this.#adopt(node, view.instanceId, known);
-      if (known.lastSyncOpenAPITime === undefined) return missing === undefined ? {} : this.#lookUp(name, missing);
+    const creation = poolCreation(node, eniConfigs);
+    if ('reason' in rules || 'message' in creation) {
+      return this.#withoutPool(node, whyNoPool(node, rules, creation, described), signal);
     }
     const nowMs = clock.now();
+    const memory = this.#memoryOf(name);
+    const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
+    const compared = this.#adoption.into(known, node, view.instanceId);
+    if (known.lastSyncOpenAPITime === undefined) {
+      return compared.is === 'heldUp' ? sooner({}, [this.#lookUp(name, compared.vSwitchIds)], nowMs) : {};
+    }
+    const refusals = memory.refusalsAt(nowMs);
     const runtime = informers.nodeRuntimes.store.get(name);
     const plan = planPool({
       ...rules,
@@ -195,49 +179,69 @@ export class PoolController {
       hasSandbox: (uid) =>
         nowMs < Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS &&
         saysPresent(runtime?.status?.pods?.[uid]),
-      mayGrow: ({ id, vSwitchID = '' }) =>
-        !capacity.vSwitches.isFull(vSwitchID, nowMs) && memory.refusals.mayTry(id, nowMs),
+      mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
       random: capacity.random,
       nowMs,
     });
-    const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, this.#context.catalog);
+    const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, catalog);
+    const failures = this.#subjects.failures(node, plan.status.poolIntents ?? []);
+    const look = { node, plan, asked, rules, creation, refusals, failures, config: described, nowMs };
+    const findings = findingsOf(this.#context, look);
+    const verdict = this.#reporter.judge(name, findings);
+    this.#reporter.addConditions(node, plan.status, findings, verdict);
     const written = await this.#write(node, plan, asked, signal);
-    this.#remember(memory, plan, nowMs);
-    for (const news of consumed) this.#account(memory, news, nowMs);
-    const outcome = await this.#perform(written, plan, signal);
+    if (compared.is === 'done') this.#adoption.forget(name);
+    memory.remember(plan, nowMs);
+    this.#recorder.account(node, brought, memory);
+    this.#reporter.served(name, plan.handOuts.served, nowMs);
+    this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
+    const outcome = await this.#perform(this.#subjects.of(written), plan.handOuts.unserved.length > 0, signal);
     if (outcome === 'again') return outcome;
-    const { vSwitchIds } = creation;
-    const missing = [...unknown, ...(asked.unknown ?? [])];
-    if (missing.length > 0) return soonerOf(outcome, this.#lookUp(name, missing));
+    const toldAgainMs = this.#reporter.waiting(name, poolWaits(plan.handOuts, verdict.shortage));
+    await this.#reporter.onNode(core, findings, verdict, signal);
+    const missing = [...unknown, ...(asked.unknown ?? []), ...(compared.is === 'heldUp' ? compared.vSwitchIds : [])];
     // Others may have released addresses, too.
-    if (plan.beyond > 0 || asked.full !== undefined || asked.noneInZone !== undefined) {
-      return soonerOf(outcome, this.#lookUp(name, vSwitchIds, RECHECK_MS));
-    }
-    return outcome;
+    const isShort = plan.beyond > 0 || asked.full !== undefined || asked.noneInZone !== undefined;
+    const dues = [
+      plan.againMs,
+      toldAgainMs,
+      verdict.againMs,
+      ...[...refusals.values()].map(({ untilMs }) => untilMs),
+      missing.length > 0 ? this.#lookUp(name, missing) : undefined,
+      isShort ? this.#lookUp(name, creation.vSwitchIds, RECHECK_MS) : undefined,
+    ];
+    return sooner(outcome, dues, clock.now());
   }
 
-  /** The record holds what the calls have brought. */
-  #account(memory: Memory, { subject, news }: Consumed, nowMs: number): void {
-    const { driver, capacity } = this.#context;
-    const { id, eniId, eni, intent } = subject;
-    driver.forget(id, eniId);
-    const vSwitchId = eni?.vSwitchID ?? intent?.vSwitchID ?? '';
-    if (news.do === 'returned') capacity.vSwitches.released(vSwitchId, news.ips.length);
-    if (news.do === 'arrived') memory.refusals.forget(eniId);
-    if (news.do !== 'refused') return;
-    if (intent !== undefined) giveBack([intent], capacity);
-    memory.refusals.note(eniId, nowMs);
-    if (news.failure.kind === 'exhausted') capacity.vSwitches.block(vSwitchId, nowMs);
+  /** Says why the node has no pool, also to the pods that wait for it. */
+  async #withoutPool(node: TerwayNode, why: Statement, signal: AbortSignal): Promise<ReconcileResult> {
+    const { name } = node.metadata;
+    const status = structuredClone(node.status ?? {});
+    const holders = holdersIn(status);
+    this.#reporter.addProblem(node, status, why);
+    await this.#writer.status(node, status, signal);
+    const unserved = poolPods(this.#context, name, holders).filter(({ uid }) => !holders.has(uid));
+    this.#figures.note(name, Object.values(status.networkInterfaces ?? {}), unserved.length);
+    const waits = poolWaits({ unserved, succeeding: [], stale: [], untold: [], held: [] }, why);
+    return sooner({}, [this.#reporter.waiting(name, waits)], this.#context.clock.now());
+  }
+
+  #forget(name: string): void {
+    this.#memory.delete(name);
+    this.#adoption.forget(name);
+    this.#reporter.forget(name);
+    this.#figures.forget(name);
   }
 
   /** The record goes. It stays until what was asked for is recorded or given up, and the ENIs of a node that is gone are released. */
   async #leave(node: TerwayNode, end: PoolEnd, signal: AbortSignal): Promise<'again' | ReconcileResult> {
     const { name } = node.metadata;
-    this.#memory.delete(name);
-    this.#survey.forget(name);
-    const { status: known, consumed, unknown } = this.#withNews(node);
+    const nowMs = this.#context.clock.now();
+    this.#forget(name);
+    const memory = new PoolMemory();
+    const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
     if (end === 'release') {
       dropMoot(known);
       const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
@@ -245,156 +249,56 @@ export class PoolController {
       release(draft, poolPods(this.#context, name, holdersIn(known)), () => true);
     }
     const written = await this.#writer.status(node, known, signal);
-    for (const { subject } of consumed) this.#context.driver.forget(subject.id, subject.eniId);
+    this.#recorder.account(node, brought, memory);
     if (!holdsRecord(written.status ?? {}, end)) {
       this.#context.wakeNode(name);
       return {};
     }
-    let result: ReconcileResult = unknown.length === 0 ? {} : this.#lookUp(name, unknown);
-    for (const subject of this.#subjects.of(written)) {
-      if (end === 'keep' && subject.intent === undefined) continue;
-      if (this.#lacksSubnet(this.#subjects.newsOf(subject))) continue;
-      const outcome = await this.#subjects.perform(subject, false, signal);
-      if (outcome === 'again') return 'again';
-      result = soonerOf(result, outcome);
-    }
-    return result;
-  }
-
-  /**
-   * Writes what the node may have, where our agent runs. Fields that somebody else owns, such as Terway's daemon, stay as they are.
-   *
-   * @returns whether anything was written
-   */
-  async #describe(node: TerwayNode, signal: AbortSignal): Promise<boolean> {
-    const { informers, eniConfigs } = this.#context;
-    const { name } = node.metadata;
-    const { nodeCap: cap, nodeMetadata } = node.spec;
-    const { parsed } = eniConfigs.ofNode(name);
-    const hasOurAgent =
-      informers.nodeRuntimes.store.get(name)?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] === 'true';
-    if (!hasOurAgent || cap === undefined || nodeMetadata === undefined || 'error' in parsed) return false;
-    const { pool } = parsed.config;
-    const network = clusterNetwork(eniConfigs, { nodeName: name, zone: nodeMetadata.zoneID });
-    if ('error' in pool || 'message' in network) return false;
-    const trunk = findCondition(node.status?.conditions, 'TrunkReady');
-    // Whether it gets one is not decided yet.
-    if (trunk === undefined) return false;
-    const { instanceType, zoneID: zone } = nodeMetadata;
-    const hasTrunk = trunk.reason !== 'TrunkNotSupported';
-    const traits = { cap, instanceType, zone, isExclusive: false, hasTrunk };
-    const described = daemonSpec({ ...network, ...pool.config }, traits);
-    if ('error' in described) return false;
-    const written = await this.#writer.spec(node, described.spec, signal);
-    return written !== node;
-  }
-
-  /**
-   * A record that was never compared with the cloud, or that lacks an ENI of its instance, takes in what that has.
-   *
-   * @returns vSwitches that must be known first; undefined when it is done, or while the cloud is asked
-   */
-  #adopt(node: TerwayNode, instanceId: string, status: PoolStatus): string[] | undefined {
-    const { name } = node.metadata;
-    const { informers, capacity, clock } = this.#context;
-    const { podEnis, networkInterfaces } = informers;
-    const enis = this.#survey.of(name, instanceId);
-    if (enis === undefined) return undefined;
-    const missing = enis.map(({ vSwitchId }) => vSwitchId).filter((id) => capacity.vSwitches.get(id) === undefined);
-    if (missing.length > 0) return [...new Set(missing)];
-    const isNamed = (id: string) =>
-      podEnis.store.byIndex('eni', id).length > 0 || networkInterfaces.store.get(id) !== undefined;
-    const found = adopted(enis, node.spec, isNamed, (id) => this.#subnetsOf(id));
-    status.networkInterfaces = { ...found, ...status.networkInterfaces };
-    status.lastSyncOpenAPITime = new Date(clock.now()).toISOString();
-    this.#survey.forget(name);
-    this.#toCompare.delete(name);
-    return undefined;
-  }
-
-  /** The cloud has an ENI for the node that its record lacks. */
-  compare(name: string): void {
-    this.#toCompare.add(name);
-    this.#context.wakePool(name);
-  }
-
-  #subnetsOf(vSwitchId: string): Subnets {
-    const facts = this.#context.capacity.vSwitches.get(vSwitchId);
-    return { ipv4: facts?.cidrBlock ?? '', ipv6: facts?.ipv6CidrBlock ?? '' };
-  }
-
-  /** Pods get nothing of an ENI whose subnet is not known. */
-  #lacksSubnet(news: PoolNews | undefined): news is Extract<PoolNews, { do: 'attached' }> {
-    return news?.do === 'attached' && this.#context.capacity.vSwitches.get(news.eni.vSwitchId) === undefined;
-  }
-
-  /** What calls have brought since the record was written, and vSwitches that must be known before some of it can be recorded. */
-  #withNews(node: TerwayNode): { status: PoolStatus; consumed: Consumed[]; unknown: string[] } {
-    const status = structuredClone(node.status ?? {});
-    const consumed: Consumed[] = [];
-    const unknown: string[] = [];
-    for (const subject of this.#subjects.of(node)) {
-      const news = this.#subjects.newsOf(subject);
-      if (news === undefined) continue;
-      if (this.#lacksSubnet(news)) {
-        unknown.push(news.eni.vSwitchId);
-        continue;
-      }
-      recordNews(status, news, (vSwitchId) => this.#subnetsOf(vSwitchId));
-      consumed.push({ subject, news });
-    }
-    return { status, consumed, unknown };
+    const subjects = this.#subjects.of(written).filter(({ intent }) => end === 'release' || intent !== undefined);
+    const outcome = await this.#perform(subjects, false, signal);
+    if (outcome === 'again' || unknown.length === 0) return outcome;
+    return sooner(outcome, [this.#lookUp(name, unknown)], nowMs);
   }
 
   async #write(node: TerwayNode, plan: PoolPlan, asked: Intents, signal: AbortSignal): Promise<TerwayNode> {
     const { status } = plan;
-    const poolIntents = [...(status.poolIntents ?? []), ...asked.intents];
+    if (asked.intents.length > 0) {
+      // Not before: a growth that no vSwitch has addresses for is planned again at each look.
+      noteChange(status, this.#context.clock.now());
+      status.poolIntents = [...(status.poolIntents ?? []), ...asked.intents];
+    }
     try {
-      return await this.#writer.status(
-        node,
-        { ...status, ...(poolIntents.length === 0 ? {} : { poolIntents }) },
-        signal,
-      );
+      return await this.#writer.status(node, status, signal);
     } catch (error) {
       giveBack(asked.intents, this.#context.capacity);
       throw error;
     }
   }
 
-  async #perform(node: TerwayNode, plan: PoolPlan, signal: AbortSignal): Promise<'again' | ReconcileResult> {
-    const isAwaited = plan.handOuts.unserved.length > 0;
-    let result: ReconcileResult = {};
-    for (const subject of this.#subjects.of(node)) {
-      if (this.#lacksSubnet(this.#subjects.newsOf(subject))) continue;
+  /** One step for each ENI. @param isAwaited pods wait for addresses */
+  async #perform(
+    subjects: readonly PoolSubject[],
+    isAwaited: boolean,
+    signal: AbortSignal,
+  ): Promise<'again' | ReconcileResult> {
+    const delays: number[] = [];
+    for (const subject of subjects) {
+      if (this.#recorder.isHeldUp(subject)) continue;
       const outcome = await this.#subjects.perform(subject, isAwaited, signal);
-      if (outcome === 'again') return 'again';
-      result = soonerOf(result, outcome);
+      if (outcome === 'again') return outcome;
+      if (outcome.requeueAfterMs !== undefined) delays.push(outcome.requeueAfterMs);
     }
-    if (plan.againMs === undefined) return result;
-    return soonerOf(result, { requeueAfterMs: Math.max(1, plan.againMs - this.#context.clock.now()) });
-  }
-
-  /** A daemon's or our own choice in the Node CR takes precedence over the node's eni-config. */
-  #creation({ metadata: { name }, spec }: TerwayNode): PoolCreation | { message: string } {
-    const { eni } = spec;
-    const zone = spec.nodeMetadata?.zoneID ?? '';
-    const { resourceGroupID: resourceGroupId = '', vSwitchSelectPolicy = 'random' as const } = eni ?? {};
-    if (eni !== undefined && eni.vSwitchOptions.length > 0) {
-      const { vSwitchOptions: vSwitchIds, securityGroupIDs: securityGroupIds, tag: tags = {} } = eni;
-      return { zone, vSwitchIds, securityGroupIds, tags, resourceGroupId, vSwitchSelectPolicy };
-    }
-    const network = clusterNetwork(this.#context.eniConfigs, { nodeName: name, zone });
-    return 'message' in network ? network : { zone, ...network, resourceGroupId, vSwitchSelectPolicy };
+    return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
   }
 
   /**
    * Asks the cloud about vSwitches, outside the worker: what is idle is handed out meanwhile. The node is woken when one is known that was
    * not.
    *
-   * @returns when to look again in any case
+   * @returns when to look again in any case, epoch milliseconds
    */
-  #lookUp(name: string, vSwitchIds: string[], maxAgeMs = VSWITCHES_MAX_AGE_MS): ReconcileResult {
-    const { catalog, capacity, signal, wakePool } = this.#context;
+  #lookUp(name: string, vSwitchIds: string[], maxAgeMs = VSWITCHES_MAX_AGE_MS): number {
+    const { catalog, capacity, clock, signal, wakePool } = this.#context;
     const unknown = vSwitchIds.filter((id) => capacity.vSwitches.get(id) === undefined);
     void catalog.lookUp({ vSwitchIds, securityGroupIds: [] }, maxAgeMs, signal).then(
       () => {
@@ -403,39 +307,25 @@ export class PoolController {
       // The catalog reports why.
       () => undefined,
     );
-    return { requeueAfterMs: RECHECK_MS };
+    return clock.now() + RECHECK_MS;
   }
 
-  #memoryOf(name: string): Memory {
-    const known = this.#memory.get(name) ?? {
-      freedMs: new Map<string, number>(),
-      refusals: new Refusals(),
-      surplusSinceMs: undefined,
-    };
+  #memoryOf(name: string): PoolMemory {
+    const known = this.#memory.get(name) ?? new PoolMemory();
     this.#memory.set(name, known);
     return known;
   }
+}
 
-  #remember(memory: Memory, plan: PoolPlan, nowMs: number): void {
-    memory.surplusSinceMs = plan.surplusSinceMs;
-    for (const { ip } of plan.releases.freed) memory.freedMs.set(ip, nowMs);
-    for (const [ip, ms] of memory.freedMs) if (ms < nowMs - REMEMBERED_MS) memory.freedMs.delete(ip);
-  }
+/** @param dues epoch milliseconds */
+function sooner({ requeueAfterMs }: ReconcileResult, dues: readonly (number | undefined)[], nowMs: number) {
+  const delays = dues.flatMap((ms) => (ms === undefined ? [] : [Math.max(1, ms - nowMs)]));
+  if (requeueAfterMs !== undefined) delays.push(requeueAfterMs);
+  return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
 }
 
 /** Uids of pods that have an address. */
 function holdersIn({ networkInterfaces = {} }: PoolStatus): Set<string> {
   const addresses = Object.values(networkInterfaces).flatMap((eni) => addressesOf(eni));
   return new Set(addresses.flatMap(({ podUID = '' }) => (podUID === '' ? [] : [podUID])));
-}
-
-function soonerOf(one: ReconcileResult, other: ReconcileResult): ReconcileResult {
-  const due = [one.requeueAfterMs, other.requeueAfterMs].filter((ms) => ms !== undefined);
-  return due.length === 0 ? one : { ...one, requeueAfterMs: Math.min(...due) };
-}
-
-/** What the node controller has decided about the trunk. */
-function trunkNews({ status }: TerwayNode): string {
-  const trunk = Object.values(status?.networkInterfaces ?? {}).find((eni) => eni.networkInterfaceType === 'Trunk');
-  return JSON.stringify([findCondition(status?.conditions, 'TrunkReady')?.reason, trunk?.id, trunk?.status]);
 }

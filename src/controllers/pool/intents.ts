@@ -1,6 +1,8 @@
 import { clientTokenOf } from '../../allocation/identity.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import type { Growth } from '../../allocation/pool/growth.ts';
+import { clusterNetwork } from '../../cluster/cluster-network.ts';
+import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 
@@ -12,6 +14,22 @@ export interface PoolCreation {
   securityGroupIds: string[];
   resourceGroupId: string;
   tags: Record<string, string>;
+}
+
+/** A daemon's or our own choice in the Node CR takes precedence over the node's eni-config. */
+export function poolCreation(
+  { metadata: { name }, spec }: TerwayNode,
+  eniConfigs: EniConfigs,
+): PoolCreation | { message: string } {
+  const { eni } = spec;
+  const zone = spec.nodeMetadata?.zoneID ?? '';
+  const { resourceGroupID: resourceGroupId = '', vSwitchSelectPolicy = 'random' as const } = eni ?? {};
+  if (eni !== undefined && eni.vSwitchOptions.length > 0) {
+    const { vSwitchOptions: vSwitchIds, securityGroupIDs: securityGroupIds, tag: tags = {} } = eni;
+    return { zone, vSwitchIds, securityGroupIds, tags, resourceGroupId, vSwitchSelectPolicy };
+  }
+  const network = clusterNetwork(eniConfigs, { nodeName: name, zone });
+  return 'message' in network ? network : { zone, ...network, resourceGroupId, vSwitchSelectPolicy };
 }
 
 /** Intents for what is to be asked for, or what stands in the way of the rest. */

@@ -1,7 +1,11 @@
 import { ownershipTags } from '../../allocation/identity.ts';
+import type { OperationFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { nextPoolEniStep, type PoolEniStep, type PoolNews } from '../../allocation/pool/eni-step.ts';
+import { withOutcome } from '../../allocation/pool/eni-conditions.ts';
+import { nextPoolEniStep, type PoolEniStep } from '../../allocation/pool/eni-step.ts';
 import { isReleasable } from '../../allocation/pool/leaving.ts';
+import type { PoolNews } from '../../allocation/pool/news.ts';
+import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import { addressesOf, isBound } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -9,9 +13,10 @@ import { hasLeft } from '../../cluster/node-view.ts';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
-import type { EniDecision, EniDriver, Outcome } from '../eni/driver.ts';
+import type { EniDecision, EniDriver, EniSubject, Outcome } from '../eni/driver.ts';
 import { poolOwner } from '../owners.ts';
 import { giveBack } from './intents.ts';
+import type { PoolReporter } from './reporter.ts';
 import type { PoolWriter } from './writer.ts';
 
 /** While something stands in the way that only a person can change. */
@@ -43,11 +48,13 @@ export interface PoolSubject {
 export class PoolSubjects {
   readonly #context: PoolSubjectsContext;
   readonly #writer: PoolWriter;
+  readonly #reporter: PoolReporter;
   readonly #startedMs: number;
 
-  constructor(context: PoolSubjectsContext, writer: PoolWriter) {
+  constructor(context: PoolSubjectsContext, { writer, reporter }: { writer: PoolWriter; reporter: PoolReporter }) {
     this.#context = context;
     this.#writer = writer;
+    this.#reporter = reporter;
     this.#startedMs = context.clock.now();
   }
 
@@ -90,6 +97,27 @@ export class PoolSubjects {
     return step !== undefined && isNews(step) ? step : undefined;
   }
 
+  /** Of each of these intents, why its last call failed; undefined while none has. */
+  failures(node: TerwayNode, intents: readonly PoolIntent[]): (OperationFailure | undefined)[] {
+    const tokens = new Set(intents.map(({ clientToken }) => clientToken));
+    return this.of(node)
+      .filter(({ intent }) => intent !== undefined && tokens.has(intent.clientToken))
+      .map(({ id }) => {
+        const operation = this.#context.driver.operation(id);
+        return operation?.state === 'failed' ? operation.failure : undefined;
+      });
+  }
+
+  /** Records how the last call for the ENI has ended. Changes the status in place. */
+  noteOutcome(status: PoolStatus, { id, eniId }: PoolSubject): void {
+    const eni = status.networkInterfaces?.[eniId];
+    if (eni === undefined) return;
+    status.networkInterfaces = {
+      ...status.networkInterfaces,
+      [eniId]: withOutcome(eni, this.#context.driver.operation(id)),
+    };
+  }
+
   /** One step. @param isAwaited pods wait for addresses. @throws KubeApiError, TransportError */
   async perform(subject: PoolSubject, isAwaited: boolean, signal: AbortSignal): Promise<Outcome> {
     const { driver, clock } = this.#context;
@@ -101,7 +129,12 @@ export class PoolSubjects {
     if (decision === undefined) return 'again';
     const owner = poolOwner(subject.nodeName);
     const { id, eniId } = subject;
-    return driver.perform({ id, owner, eniId, decide: () => this.#decideAgain(subject, isAwaited) }, decision, {
+    const driven: EniSubject = {
+      ...{ id, owner, eniId },
+      decide: () => this.#decideAgain(subject, isAwaited),
+      ended: (call) => this.#reporter.ended(this.#context.informers.nodes.store.get(subject.nodeName), call),
+    };
+    return driver.perform(driven, decision, {
       record: ({ eni }) =>
         this.#change(subject, signal, (status) => {
           const intent = status.poolIntents?.find(({ clientToken }) => clientToken === subject.intent?.clientToken);

@@ -9,7 +9,7 @@ interface Question {
   enis?: readonly Eni[];
 }
 
-interface PoolSurveyOptions {
+export interface PoolSurveyOptions {
   search: Pick<EniSearch, 'ask'>;
   log: Log;
   /** Ends with the term. */

@@ -2,8 +2,8 @@
  * Where a reason appears: an event on an object, or a condition of it. `Node` is Kubernetes' own kind, `Node CR` ours.
  */
 export type ReasonPlace =
-  | { kind: 'Pod' | 'PodENI' | 'PodNetworking' | 'Node'; event: 'Normal' | 'Warning' }
-  | { kind: 'PodENI' | 'NetworkInterface' | 'PodNetworking' | 'Node CR'; condition: string };
+  | { kind: 'Pod' | 'PodENI' | 'PodNetworking' | 'Node' | 'Node CR'; event: 'Normal' | 'Warning' }
+  | { kind: 'PodENI' | 'NetworkInterface' | 'PodNetworking' | 'Node' | 'Node CR'; condition: string };
 
 /** One reason: its meaning and what the reader can do. */
 export interface ReasonEntry {
@@ -23,6 +23,11 @@ export const NODE_WARNING: ReasonPlace = { kind: 'Node', event: 'Warning' };
 export const NODE_CR_TRUNK: ReasonPlace = { kind: 'Node CR', condition: 'TrunkReady' };
 export const NODE_CR_READY: ReasonPlace = { kind: 'Node CR', condition: 'Ready' };
 export const NODE_CR_CONFIGURATION: ReasonPlace = { kind: 'Node CR', condition: 'ConfigurationValid' };
+export const NODE_CR_POOL: ReasonPlace = { kind: 'Node CR', condition: 'PoolReady' };
+export const NODE_CR_POOL_CONFIGURED: ReasonPlace = { kind: 'Node CR', condition: 'PoolAsConfigured' };
+export const NODE_CR_NORMAL: ReasonPlace = { kind: 'Node CR', event: 'Normal' };
+export const NODE_CR_WARNING: ReasonPlace = { kind: 'Node CR', event: 'Warning' };
+export const NODE_SUFFICIENT_IP: ReasonPlace = { kind: 'Node', condition: 'SufficientIP' };
 export const NETWORKING_READY: ReasonPlace = { kind: 'PodNetworking', condition: 'Ready' };
 export const NETWORKING_VSWITCHES: ReasonPlace = { kind: 'PodNetworking', condition: 'VSwitchesReady' };
 export const NETWORKING_GROUPS: ReasonPlace = { kind: 'PodNetworking', condition: 'SecurityGroupsReady' };

@@ -1,4 +1,6 @@
 import {
+  NODE_CR_NORMAL,
+  NODE_CR_POOL,
   NODE_CR_READY,
   NODE_CR_TRUNK,
   NODE_WARNING,
@@ -14,8 +16,8 @@ const NETWORK_INTERFACE_READY: ReasonPlace = { kind: 'NetworkInterface', conditi
 /** Reasons for the life cycle of an interface and for responses of the cloud. */
 export const INTERFACE_REASONS = {
   AttachENISucceed: {
-    on: [POD_NORMAL],
-    cause: 'The ENI is attached; the note shows its address, vSwitch and VLAN id.',
+    on: [POD_NORMAL, NODE_CR_NORMAL],
+    cause: 'The ENI is attached; the note shows its address, vSwitch and VLAN id. On a Node CR: an ENI of its pool.',
   },
   SecurityGroupsChanged: {
     on: [POD_NORMAL],
@@ -53,6 +55,7 @@ export const INTERFACE_REASONS = {
       POD_ENI_READY,
       NODE_CR_TRUNK,
       NODE_CR_READY,
+      NODE_CR_POOL,
       { kind: 'PodNetworking', condition: 'VSwitchesReady' },
       { kind: 'PodNetworking', condition: 'Ready' },
     ],
@@ -67,6 +70,7 @@ export const INTERFACE_REASONS = {
       POD_ENI_READY,
       NODE_CR_TRUNK,
       NODE_CR_READY,
+      NODE_CR_POOL,
       { kind: 'PodNetworking', condition: 'VSwitchesReady' },
       { kind: 'PodNetworking', condition: 'Ready' },
       { kind: 'PodNetworking', condition: 'AllocationHealthy' },

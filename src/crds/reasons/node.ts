@@ -1,7 +1,10 @@
 import {
   NODE_CR_CONFIGURATION,
+  NODE_CR_POOL,
+  NODE_CR_POOL_CONFIGURED,
   NODE_CR_READY,
   NODE_CR_TRUNK,
+  NODE_CR_WARNING,
   NODE_WARNING,
   POD_WARNING,
   type ReasonEntry,
@@ -29,15 +32,24 @@ export const NODE_REASONS = {
     cause: 'The name of the node now belongs to another instance.',
   },
   ConfigError: {
-    on: [NODE_CR_TRUNK, NODE_CR_READY, NODE_CR_CONFIGURATION, NODE_WARNING, POD_WARNING],
+    on: [
+      NODE_CR_TRUNK,
+      NODE_CR_READY,
+      NODE_CR_CONFIGURATION,
+      NODE_CR_POOL,
+      NODE_CR_POOL_CONFIGURED,
+      NODE_WARNING,
+      POD_WARNING,
+    ],
     cause:
       "`eni-config`, or the ConfigMap that the node's label names, is missing, malformed, or has no vSwitch for the zone; or the node lacks its identity (`spec.providerID`, topology labels).",
     remedy: 'The message names the key, label or field.',
   },
   AllocIPFailed: {
-    on: [POD_WARNING],
-    cause: 'The node agent could not attach the network; the note shows what it waited for.',
-    remedy: 'See the PodENI; the kubelet retries automatically.',
+    on: [POD_WARNING, NODE_CR_WARNING],
+    cause:
+      'The node agent could not attach the network; the note shows what it waited for. On a Node CR: an ENI of the pool got no more addresses; the note shows code and request id.',
+    remedy: 'See the PodENI, or the Node CR; kubelet and control plane retry automatically.',
   },
   NetworkChangedInPod: {
     on: [POD_WARNING],

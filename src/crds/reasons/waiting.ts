@@ -1,4 +1,4 @@
-import { NODE_CR_READY, NODE_CR_TRUNK, POD_ENI_READY, POD_WARNING, type ReasonEntry } from './entry.ts';
+import { NODE_CR_POOL, NODE_CR_READY, NODE_CR_TRUNK, POD_ENI_READY, POD_WARNING, type ReasonEntry } from './entry.ts';
 
 const POD_AND_RECORD = [POD_WARNING, POD_ENI_READY] as const;
 
@@ -73,7 +73,7 @@ export const WAITING_REASONS = {
   },
   VSwitchFull: {
     pod: 'waiting',
-    on: [...POD_AND_RECORD, NODE_CR_TRUNK, NODE_CR_READY],
+    on: [...POD_AND_RECORD, NODE_CR_TRUNK, NODE_CR_READY, NODE_CR_POOL],
     cause: 'There is no free address in the vSwitches of the zone.',
     remedy: 'Add a vSwitch, or free some addresses; the pod is retried within 15 s.',
   },

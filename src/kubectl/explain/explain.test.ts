@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { nodeSchema } from '../../crds/node.ts';
 import { podEniSchema } from '../../crds/pod-eni.ts';
 import { podNetworkingSchema } from '../../crds/pod-networking.ts';
 import { type Event, eventResource, type Pod, podResource } from '../resources.ts';
@@ -65,6 +66,20 @@ function podEniOf(status: object, spec: object = {}, metadata: object = {}) {
     },
     spec: { allocations: [{ eni: { id: 'eni-1', vSwitchID: 'vsw-1' }, ipv4: '10.0.0.1', ...spec }] },
     status,
+  });
+}
+
+/** A node that is full; the pod with this uid has its only address. */
+function nodeOf(podUID: string, status = 'Valid') {
+  const address = { ip: '10.0.0.1', primary: true, status, podID: 'shop/web-0', podUID };
+  return nodeSchema.parse({
+    metadata: { name: 'node-1' },
+    status: {
+      networkInterfaces: { 'eni-1': { id: 'eni-1', status: 'InUse', ipv4: { '10.0.0.1': address } } },
+      conditions: [
+        { type: 'PoolReady', status: 'False', reason: 'NodeFull', message: 'it is full', lastTransitionTime: at(0) },
+      ],
+    },
   });
 }
 
@@ -189,6 +204,22 @@ describe('the verdict', () => {
       { pod: podOf({}, running), networkings: [networkingOf('web')] },
       true,
       /No PodNetworking picks/,
+    ],
+    ['with an address of a shared ENI', { pod: podOf({}, running), node: nodeOf('u1') }, true, /10\.0\.0\.1 of eni-1/],
+    [
+      'whose address the cloud has no more',
+      { pod: podOf({}, running), node: nodeOf('u1', 'Invalid') },
+      ...([false, /10\.0\.0\.1 of the pod is gone from eni-1/, 'AddressUnavailable'] as const),
+    ],
+    [
+      'without an address on a node that is full',
+      { pod: podOf(), node: nodeOf('other') },
+      ...([false, /no address yet\. It is full\.$/, 'NodeFull'] as const),
+    ],
+    [
+      'told why it has no address',
+      { pod: podOf(), node: nodeOf('other'), events: [eventOf('FormerPodNotReleased', 'not yet', 9)] },
+      ...([false, /^Not yet\.$/, 'FormerPodNotReleased'] as const),
     ],
     [
       'a PodNetworking that is not Ready',

@@ -5,7 +5,7 @@ import { paragraph, type Report, type Screen } from '../report.ts';
 import { choiceOf, refusals } from './choice.ts';
 import { clockTime, type TimelineEntry, timelineOf } from './timeline.ts';
 import { type Verdict, verdictOf } from './verdict.ts';
-import { type ExplainView, gatherExplainView } from './view.ts';
+import { type ExplainView, gatherExplainView, sharedAddressesOf } from './view.ts';
 
 const GAP = '  ';
 
@@ -51,6 +51,8 @@ function summaryOf(view: ExplainView): Summary {
     ];
     return `${device}: ${podEni?.status?.phase || 'Initial'}, ${parts.filter((part) => (part ?? '') !== '').join(', ')}`;
   });
+  const { eniID, ips = [], vSwitchID } = sharedAddressesOf(view) ?? {};
+  if (eniID !== undefined) interfaces.push(`eth0: shared, ${[eniID, ...ips, vSwitchID].join(', ')}`);
   const choice = choiceOf(view);
   const recorded = podEni?.spec.allocations?.flatMap(({ intent }) => intent?.networking ?? []).join(', ') ?? '';
   const networking = recorded === '' ? choiceText(choice) : recorded;

@@ -8,7 +8,7 @@ import { rfc3339 } from '../../util/clock.ts';
 import type { Pod } from '../resources.ts';
 import { choiceOf } from './choice.ts';
 import { timesOf } from './timeline.ts';
-import type { ExplainView } from './view.ts';
+import { type ExplainView, sharedAddressesOf } from './view.ts';
 
 /** The conclusion about a pod. */
 export interface Verdict {
@@ -111,9 +111,7 @@ function withoutRecord(view: ExplainView, pod: Pod): Verdict {
   const { nodeName } = pod.spec;
   switch (choice.kind) {
     case 'none':
-      if (!isExclusive(view.coreNode?.metadata.labels)) {
-        return working(pod, 'No PodNetworking picks the pod, so it gets the network of the node.');
-      }
+      if (!isExclusive(view.coreNode?.metadata.labels)) return shared(view, pod);
       return (
         fromEvents(view) ??
         bad(`Node ${nodeName} gives every pod a whole ENI; the control plane has not served this one yet.`)
@@ -165,6 +163,31 @@ function withoutRecord(view: ExplainView, pod: Pod): Verdict {
       );
     }
   }
+}
+
+/** No PodNetworking picks the pod: it shares the ENIs of its node, where the control plane manages these. */
+function shared(view: ExplainView, pod: Pod): Verdict {
+  const addresses = sharedAddressesOf(view);
+  if (addresses?.isLost === true) {
+    return bad(
+      `The address ${addresses.ips.join(', ')} of the pod is gone from ${addresses.eniID}.`,
+      'AddressUnavailable',
+    );
+  }
+  if (addresses !== undefined) {
+    return working(
+      pod,
+      `The pod has ${addresses.ips.join(' and ')} of ${addresses.eniID}, which the pods of its node share.`,
+    );
+  }
+  const pool = view.node?.status?.conditions?.find(({ type }) => type === 'PoolReady');
+  if (pool === undefined) {
+    return working(pod, 'No PodNetworking picks the pod, so it gets the network of the node.');
+  }
+  const said = fromEvents(view);
+  if (said !== undefined) return said;
+  if (pool.status === 'False') return bad(`The pod has no address yet. ${sentence(pool.message)}`, pool.reason);
+  return bad('The pod has no address yet; its node gets one, which usually takes a few seconds.', 'AddressAwaited');
 }
 
 /** The control plane's latest event about the pod. */

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { addressesOf } from '../../allocation/pool/view.ts';
 import { parseControlPlaneConfig } from '../../config/config-file.ts';
 import { ConfigError } from '../../config/errors.ts';
 import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
@@ -99,4 +100,25 @@ async function stableNameKindsOf(
     if (isForbidden || error instanceof ConfigError) return [];
     throw error;
   }
+}
+
+/** Addresses of a shared ENI of its node that the pod has. */
+export interface SharedAddresses {
+  eniID: string;
+  vSwitchID: string;
+  ips: string[];
+  /** The cloud has one of them no more. */
+  isLost: boolean;
+}
+
+/** Undefined without any. */
+export function sharedAddressesOf({ pod, node }: ExplainView): SharedAddresses | undefined {
+  const uid = pod?.metadata.uid ?? '';
+  for (const eni of Object.values(node?.status?.networkInterfaces ?? {})) {
+    const own = addressesOf(eni).filter(({ podUID = '' }) => podUID !== '' && podUID === uid);
+    if (own.length === 0) continue;
+    const isLost = own.some(({ status }) => status === 'Invalid');
+    return { eniID: eni.id, vSwitchID: eni.vSwitchID ?? '', ips: own.map(({ ip }) => ip), isLost };
+  }
+  return undefined;
 }

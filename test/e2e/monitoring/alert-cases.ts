@@ -63,6 +63,33 @@ export const ALERT_CASES: Readonly<Record<string, AlertCase>> = {
       'terway_pod_network_ready_seconds_bucket{le="+Inf"}': counts(100),
     },
   },
+  TerwayPoolPodsWaitLong: {
+    fires: { terway_pool_pod_oldest_wait_seconds: always(75) },
+    quiet: { terway_pool_pod_oldest_wait_seconds: always(59) },
+  },
+  TerwayPoolHighLatency: {
+    fires: {
+      'terway_pool_address_seconds_bucket{le="30"}': counts(50),
+      'terway_pool_address_seconds_bucket{le="60"}': counts(100),
+      'terway_pool_address_seconds_bucket{le="+Inf"}': counts(100),
+    },
+    quiet: {
+      'terway_pool_address_seconds_bucket{le="10"}': counts(100),
+      'terway_pool_address_seconds_bucket{le="+Inf"}': counts(100),
+    },
+  },
+  TerwayPoolAddressesInvalid: {
+    fires: { 'terway_pool_addresses{vswitch="v",state="invalid"}': always(1) },
+    quiet: {
+      'terway_pool_addresses{vswitch="v",state="invalid"}': late(0, 1, 10),
+      'terway_pool_addresses{vswitch="v",state="bound"}': always(9),
+    },
+  },
+  TerwayPoolOperationsFail: shares(
+    'terway_pool_operations_total',
+    'operation="assign",result="forbidden"',
+    'operation="assign",result="succeeded"',
+  ),
   TerwayVSwitchFull: {
     fires: { 'terway_vswitch_free_addresses{vswitch="v",zone="z"}': always(0) },
     quiet: { 'terway_vswitch_free_addresses{vswitch="v",zone="z"}': always(1) },

@@ -1,0 +1,72 @@
+import type { Capacity } from '../../allocation/plan.ts';
+import { adopted } from '../../allocation/pool/audit.ts';
+import { subnetsIn } from '../../allocation/pool/news.ts';
+import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import type { Informers } from '../../cluster/informers.ts';
+import type { TerwayNode } from '../../crds/node.ts';
+import type { Clock } from '../../util/clock.ts';
+import { PoolSurvey, type PoolSurveyOptions } from './survey.ts';
+
+interface PoolAdoptionContext extends PoolSurveyOptions {
+  clock: Clock;
+  capacity: Pick<Capacity, 'vSwitches'>;
+  informers: Pick<Informers, 'podEnis' | 'networkInterfaces'>;
+}
+
+/** What has become of a comparison with the cloud. */
+type Comparison =
+  /** The record holds what the instance has. */
+  | { is: 'done' }
+  /** Nothing is to be compared. */
+  | { is: 'idle' }
+  /** The answer wakes the node. */
+  | { is: 'asked' }
+  /** These vSwitches must be known first. */
+  | { is: 'heldUp'; vSwitchIds: string[] };
+
+/** Takes into the record of a node what its instance has, when the record was never compared with it or lacks an ENI of it. */
+export class PoolAdoption {
+  readonly #context: PoolAdoptionContext;
+  readonly #survey: PoolSurvey;
+  /** Nodes for which the cloud has an ENI that their record lacks. */
+  readonly #toCompare = new Set<string>();
+
+  constructor(context: PoolAdoptionContext) {
+    this.#context = context;
+    this.#survey = new PoolSurvey(context);
+  }
+
+  /** Nodes that are remembered. */
+  get size(): number {
+    return this.#survey.size + this.#toCompare.size;
+  }
+
+  /** The cloud has an ENI for the node that its record lacks. */
+  compare(name: string): void {
+    this.#toCompare.add(name);
+    this.#context.wakePool(name);
+  }
+
+  /** Changes the status in place. */
+  into(status: PoolStatus, { metadata: { name }, spec }: TerwayNode, instanceId: string): Comparison {
+    const { informers, capacity, clock } = this.#context;
+    const { podEnis, networkInterfaces } = informers;
+    if (status.lastSyncOpenAPITime !== undefined && !this.#toCompare.has(name)) return { is: 'idle' };
+    const enis = this.#survey.of(name, instanceId);
+    if (enis === undefined) return { is: 'asked' };
+    const unknown = enis.map(({ vSwitchId }) => vSwitchId).filter((id) => capacity.vSwitches.get(id) === undefined);
+    if (unknown.length > 0) return { is: 'heldUp', vSwitchIds: [...new Set(unknown)] };
+    const isNamed = (id: string) =>
+      podEnis.store.byIndex('eni', id).length > 0 || networkInterfaces.store.get(id) !== undefined;
+    const found = adopted(enis, spec, isNamed, subnetsIn(capacity.vSwitches));
+    status.networkInterfaces = { ...found, ...status.networkInterfaces };
+    status.lastSyncOpenAPITime = new Date(clock.now()).toISOString();
+    return { is: 'done' };
+  }
+
+  /** The record is written, or the node is gone. */
+  forget(name: string): void {
+    this.#survey.forget(name);
+    this.#toCompare.delete(name);
+  }
+}

@@ -1,0 +1,61 @@
+import type { OperationFailure } from '../../allocation/operation.ts';
+import { REST_MS } from '../../allocation/pool/hand-out.ts';
+import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
+import { rfc3339 } from '../../util/clock.ts';
+import type { SentPool } from '../../wire/admin-channel.ts';
+
+/** The cloud has refused to give an ENI more addresses, and would do so again. */
+export interface Refusal {
+  failure: OperationFailure;
+  /** Until when it is not asked again, epoch milliseconds. */
+  untilMs: number;
+}
+
+/** For a while longer than they rest, shrinking keeps addresses that were in use. */
+const REMEMBERED_MS = 60_000;
+/** So long an ENI is not asked for again that was refused more addresses; each time twice as long. */
+const FIRST_REFUSAL_MS = 15_000;
+const LAST_REFUSAL_MS = 10 * 60_000;
+
+/** What is remembered of a node between two looks; a new leader starts without it. */
+export class PoolMemory {
+  /** When addresses were freed, epoch milliseconds, by address. */
+  readonly freedMs = new Map<string, number>();
+  /** By ENI. */
+  readonly #refusals = new Map<string, Refusal & { count: number }>();
+  surplusSinceMs: number | undefined;
+
+  /** A plan was written. */
+  remember({ surplusSinceMs, releases, status: { networkInterfaces = {} } }: PoolPlan, nowMs: number): void {
+    this.surplusSinceMs = surplusSinceMs;
+    for (const eniId of this.#refusals.keys()) if (networkInterfaces[eniId] === undefined) this.#refusals.delete(eniId);
+    for (const { ip } of releases.freed) this.freedMs.set(ip, nowMs);
+    for (const [ip, ms] of this.freedMs) if (ms < nowMs - REMEMBERED_MS) this.freedMs.delete(ip);
+  }
+
+  /** Otherwise the ENI would be asked for, and refused, again and again. */
+  refuse(eniId: string, failure: OperationFailure, nowMs: number): void {
+    const before = this.#refusals.get(eniId);
+    // Until the record is written, each look finds the same refusal.
+    if (before?.failure === failure) return;
+    const count = (before?.count ?? 0) + 1;
+    const untilMs = nowMs + Math.min(LAST_REFUSAL_MS, FIRST_REFUSAL_MS * 2 ** (count - 1));
+    this.#refusals.set(eniId, { failure, untilMs, count });
+  }
+
+  /** The ENI has got addresses. */
+  granted(eniId: string): void {
+    this.#refusals.delete(eniId);
+  }
+
+  /** By ENI, those that are not asked for now. */
+  refusalsAt(nowMs: number): ReadonlyMap<string, Refusal> {
+    return new Map([...this.#refusals].filter(([, { untilMs }]) => untilMs > nowMs));
+  }
+
+  /** Addresses that others get only when there is no other. */
+  resting(nowMs: number): SentPool['resting'] {
+    const freed = [...this.freedMs].filter(([, atMs]) => atMs > nowMs - REST_MS);
+    return freed.map(([ip, atMs]) => ({ ip, freedAt: rfc3339(atMs) }));
+  }
+}

@@ -1,0 +1,69 @@
+import type { Informers } from '../../cluster/informers.ts';
+import type { CoreNode, Pod } from '../../cluster/resources.ts';
+import { ANNOTATION_MAX_AVAILABLE_IP, CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
+import type { TerwayNode } from '../../crds/node.ts';
+import { findCondition } from '../../kube/conditions.ts';
+import { jsonEqual } from '../../kube/patch.ts';
+import type { HasMetadata } from '../../kube/types.ts';
+import { type Watch, watch } from '../watch.ts';
+
+/** Pods, Node CRs, what nodes report, and what concerns all nodes: `eni-config`, and what decides which pods the pool serves. */
+export function poolWatches({
+  pods,
+  nodes,
+  nodeRuntimes,
+  coreNodes,
+  podNetworkings,
+  namespaces,
+  configMaps,
+}: Pick<
+  Informers,
+  'pods' | 'nodes' | 'nodeRuntimes' | 'coreNodes' | 'podNetworkings' | 'namespaces' | 'configMaps'
+>): Watch[] {
+  const nodeOf = ({ spec: { nodeName } }: Pod) => (nodeName === '' ? [] : [nodeName]);
+  const itself = ({ metadata: { name } }: HasMetadata) => [name];
+  const allNodes = () => nodes.store.keys();
+  return [
+    watch(pods, { added: nodeOf, changed: (_, pod) => nodeOf(pod), removed: nodeOf }),
+    watch(nodes, {
+      added: itself,
+      // A write of the pool comes from a reconcile that continues anyway; one of the node controller may tell of the trunk.
+      changed: (before, node, origin) =>
+        origin === 'write' && trunkNews(before) === trunkNews(node) ? [] : itself(node),
+      removed: itself,
+    }),
+    watch(nodeRuntimes, { added: itself, changed: (_, runtime) => itself(runtime), removed: itself }),
+    watch(coreNodes, {
+      added: itself,
+      changed: (before, core, origin) => {
+        const isRelabelled = !jsonEqual(before.metadata.labels, core.metadata.labels);
+        // Somebody else has changed what we say there.
+        const isGainsaid = origin !== 'write' && saidOn(before) !== saidOn(core);
+        return isRelabelled || isGainsaid ? itself(core) : [];
+      },
+    }),
+    // Which pods they pick.
+    watch(podNetworkings, {
+      added: allNodes,
+      changed: (before, { spec }) => (jsonEqual(before.spec, spec) ? [] : allNodes()),
+      removed: allNodes,
+    }),
+    watch(namespaces, {
+      added: allNodes,
+      changed: (before, { metadata }) => (jsonEqual(before.metadata.labels, metadata.labels) ? [] : allNodes()),
+    }),
+    watch(configMaps, { added: allNodes, changed: allNodes, removed: allNodes }),
+  ];
+}
+
+/** What the node controller has decided about the trunk. */
+function trunkNews({ status }: TerwayNode): string {
+  const trunk = Object.values(status?.networkInterfaces ?? {}).find((eni) => eni.networkInterfaceType === 'Trunk');
+  return JSON.stringify([findCondition(status?.conditions, 'TrunkReady')?.reason, trunk?.id, trunk?.status]);
+}
+
+/** What the pool has written on a Kubernetes node. */
+function saidOn({ metadata: { annotations }, status: { conditions } }: CoreNode): string {
+  const ours = conditions.filter(({ type }) => type === CONDITION_SUFFICIENT_IP);
+  return JSON.stringify([annotations?.[ANNOTATION_MAX_AVAILABLE_IP], ours]);
+}

@@ -1,0 +1,87 @@
+import {
+  NODE_CR_NORMAL,
+  NODE_CR_POOL,
+  NODE_CR_POOL_CONFIGURED,
+  NODE_CR_WARNING,
+  NODE_SUFFICIENT_IP,
+  POD_NORMAL,
+  POD_WARNING,
+  type ReasonEntry,
+} from './entry.ts';
+
+/** Reasons for the ENIs that the pods of a node share. */
+export const POOL_REASONS = {
+  PoolServes: { on: [NODE_CR_POOL], cause: 'Pods get addresses of shared ENIs.' },
+  PoolNotDescribed: {
+    on: [NODE_CR_POOL, POD_WARNING],
+    cause:
+      "The Node CR does not say yet what the node may have: neither our node agent runs there, nor Terway's daemon.",
+    remedy: 'Check that the node agent runs on the node, and read its log.',
+  },
+  NodeFull: {
+    on: [NODE_CR_POOL, POD_WARNING],
+    cause: 'The node has as many ENIs and addresses as its instance type allows, and all of them are in use.',
+    remedy: 'Wait, add nodes, or use a larger type.',
+  },
+  AddressAwaited: {
+    on: [POD_NORMAL],
+    cause: 'No address is idle, and the node is getting more; the note shows how long that usually takes.',
+  },
+  AddressesUntold: {
+    on: [POD_NORMAL],
+    cause:
+      'The record of the node was lost, and pods with a sandbox have not reported their addresses yet. Until they do, for five minutes at most, nobody gets an idle address, which may be theirs.',
+  },
+  FormerPodNotReleased: {
+    on: [POD_WARNING],
+    cause:
+      'The former pod of this name had an address, and the node has not reported that its sandbox is gone. The address goes to the new pod then.',
+    remedy: 'Check that the node agent runs on the node, and that the former pod no longer runs there.',
+  },
+  AddressUnavailable: {
+    on: [POD_WARNING],
+    cause:
+      'The pod reports an address that no ENI of its node can give it: the ENI is gone, or another pod has the address.',
+    remedy: 'Delete the pod; its successor gets another address.',
+  },
+  SufficientIP: { on: [NODE_SUFFICIENT_IP], cause: 'The node has an address for another pod, or can get one.' },
+  InsufficientIP: {
+    on: [NODE_SUFFICIENT_IP],
+    cause: 'The node has had no address for another pod for half a minute, and cannot get one.',
+    remedy: 'The message says why; condition `PoolReady` of the Node CR carries the reason.',
+  },
+  AsConfigured: { on: [NODE_CR_POOL_CONFIGURED], cause: 'The node can have what `eni_conf` asks for.' },
+  DualStackNotSupported: {
+    on: [NODE_CR_POOL_CONFIGURED],
+    cause:
+      '`ip_stack` is `dual`, but the ENIs of the instance type have fewer IPv6 than IPv4 addresses; pods get IPv4 alone.',
+    remedy: 'Use an instance type whose ENIs have as many IPv6 as IPv4 addresses.',
+  },
+  PoolSizeBeyondNode: {
+    on: [NODE_CR_POOL_CONFIGURED],
+    cause: '`min_pool_size` or `ip_warm_up_size` is more than the node can hold.',
+    remedy: 'Make it smaller, for such nodes in a ConfigMap of their own, or use a larger instance type.',
+  },
+  NodeTooSmall: {
+    on: [NODE_CR_POOL_CONFIGURED],
+    cause: 'The instance type has room for few pods; ACK does not take such nodes.',
+    remedy: 'Use a larger instance type.',
+  },
+  CreateENISucceed: { on: [NODE_CR_NORMAL], cause: 'An ENI for the pool of the node was created; the note names it.' },
+  CreateENIFailed: {
+    on: [NODE_CR_WARNING],
+    cause: 'An ENI for the pool of the node could not be created; the note shows code and request id.',
+    remedy: 'Fix the cause; the call is retried with growing delays of at most a minute.',
+  },
+  AttachENIFailed: {
+    on: [NODE_CR_WARNING],
+    cause: 'An ENI of the pool could not be attached; the note shows code and request id.',
+    remedy: 'Fix the cause; the call is retried with growing delays of at most a minute.',
+  },
+  DeleteENISucceed: { on: [NODE_CR_NORMAL], cause: 'An ENI that the pool of the node no longer needs was deleted.' },
+  DeleteENIFailed: {
+    on: [NODE_CR_WARNING],
+    cause: 'An ENI that the pool no longer needs could not be detached or deleted; the note shows code and request id.',
+    remedy: 'Fix the cause; the call is retried with growing delays of at most a minute.',
+  },
+} as const satisfies Record<string, ReasonEntry>;
