@@ -188,6 +188,19 @@ test('refused addresses are not asked for without end, and other ENIs are tried'
   expect(calls.filter((action) => action === 'AssignPrivateIpAddresses').length).toBeLessThan(10);
 });
 
+test('an ENI is asked for addresses less and less often while it is refused them', async () => {
+  const script = new FaultScript();
+  const isFull = { kind: 'refused', code: 'InvalidOperation.Ipv4CountExceeded', status: 400 } as const;
+  script.cloud('AssignPrivateIpAddresses', isFull, 1e6);
+  const made = await cluster({ max_pool_size: 0 }, script);
+  script.cloud('CreateNetworkInterface', { kind: 'refused', code: 'InvalidVSwitchId.IpNotEnough', status: 403 }, 1e6);
+  const calls = script.cloudCalls('AssignPrivateIpAddresses');
+  for (const name of ['a', 'b']) made.createPod({ name, nodeName: 'node-1', networking: 'none' });
+  await made.run(5 * 60_000);
+  // At once, and after 15, 45, 105 and 225 s.
+  expect(calls).toHaveLength(5);
+});
+
 test('an ENI that a restored record lacks is taken in, not released', async () => {
   const made = await crowded();
   const [eni] = ofPool(made);

@@ -26,7 +26,9 @@ export class PoolMemory {
   surplusSinceMs: number | undefined;
 
   /** A plan was written. */
-  remember({ surplusSinceMs, releases, status: { networkInterfaces = {} } }: PoolPlan, nowMs: number): void {
+  remember(plan: Pick<PoolPlan, 'surplusSinceMs' | 'releases' | 'status'>, nowMs: number): void {
+    const { surplusSinceMs, releases, status } = plan;
+    const { networkInterfaces = {} } = status;
     this.surplusSinceMs = surplusSinceMs;
     for (const eniId of this.#refusals.keys()) if (networkInterfaces[eniId] === undefined) this.#refusals.delete(eniId);
     for (const { ip } of releases.freed) this.freedMs.set(ip, nowMs);

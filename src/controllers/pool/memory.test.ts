@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest';
+import type { OperationFailure } from '../../allocation/operation.ts';
+import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
+import { PoolMemory } from './memory.ts';
+
+const failure = (): OperationFailure => ({
+  kind: 'limit',
+  code: 'InvalidOperation.Ipv4CountExceeded',
+  message: 'full',
+});
+
+/** For how long the ENI is left alone, seconds. */
+function pause(memory: PoolMemory, nowMs: number): number | undefined {
+  const { untilMs } = memory.refusalsAt(nowMs).get('eni-1') ?? {};
+  return untilMs === undefined ? undefined : (untilMs - nowMs) / 1000;
+}
+
+test('an ENI is left alone for longer with each refusal, until it gets addresses', () => {
+  const memory = new PoolMemory();
+  const pauses: (number | undefined)[] = [];
+  let nowMs = 0;
+  for (let count = 0; count < 8; count += 1) {
+    memory.refuse('eni-1', failure(), nowMs);
+    const seconds = pause(memory, nowMs) ?? 0;
+    pauses.push(seconds);
+    nowMs += seconds * 1000;
+    expect(pause(memory, nowMs)).toBeUndefined();
+  }
+  expect(pauses).toEqual([15, 30, 60, 120, 240, 480, 600, 600]);
+  memory.granted('eni-1');
+  memory.refuse('eni-1', failure(), nowMs);
+  expect(pause(memory, nowMs)).toBe(15);
+});
+
+test('a refusal whose record could not be written counts once', () => {
+  const memory = new PoolMemory();
+  const once = failure();
+  for (const nowMs of [0, 1000, 20_000]) memory.refuse('eni-1', once, nowMs);
+  expect(pause(memory, 0)).toBe(15);
+});
+
+test('what was refused to an ENI goes with its record', () => {
+  const memory = new PoolMemory();
+  memory.refuse('eni-1', failure(), 0);
+  const plan: Pick<PoolPlan, 'surplusSinceMs' | 'releases' | 'status'> = {
+    status: { networkInterfaces: {} },
+    releases: { freed: [], unconfirmed: [] },
+    surplusSinceMs: undefined,
+  };
+  memory.remember(plan, 0);
+  expect(pause(memory, 0)).toBeUndefined();
+});
