@@ -15,8 +15,8 @@ export const POOL_REASONS = {
   PoolNotDescribed: {
     on: [NODE_CR_POOL, POD_WARNING],
     cause:
-      "The Node CR does not say yet what the node may have: neither our node agent runs there, nor Terway's daemon.",
-    remedy: 'Check that the node agent runs on the node, and read its log.',
+      "The Node CR does not say yet what the node may have: neither our node agent runs there, nor Terway's daemon, or it is not decided yet whether the node gets a trunk.",
+    remedy: 'Check that the node agent runs on the node, and read its log; condition `TrunkReady` must be there.',
   },
   NodeFull: {
     on: [NODE_CR_POOL, POD_WARNING],
