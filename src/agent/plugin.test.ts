@@ -148,7 +148,7 @@ test('DEL of a stale sandbox leaves the network of the next one alone', async ()
   expect([...datapath.pods.keys()]).toEqual(['second']);
 });
 
-test('a pod without a PodENI waits, then fails with the reason; others are not held up', async () => {
+test('a pod without PodENI and address waits, then fails with the reason; others are not held up', async () => {
   view.pods.upsert(aPod('slow'));
   const slow = run('ADD', aRequest('slow')).catch((error: unknown) => error);
   for (let at = 0; at < 100; at += 1) {
@@ -158,7 +158,10 @@ test('a pod without a PodENI waits, then fails with the reason; others are not h
   await bench.sync.run();
   expect(datapath.pods.size).toBe(100);
   await clock.advance(100_000);
-  expect(await slow).toMatchObject({ code: 11, message: expect.stringMatching(/pod shop\/slow has no PodENI/) });
+  expect(await slow).toMatchObject({
+    code: 11,
+    message: expect.stringMatching(/pod shop\/slow has neither a PodENI nor an address/),
+  });
 });
 
 test('ADD goes on as soon as the PodENI is bound', async () => {

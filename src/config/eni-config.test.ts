@@ -26,6 +26,7 @@ describe('eni-config', () => {
         securityGroupIds: ['sg-1'],
         tags: { 'ack.aliyun.com': 'c1' },
         trunking: undefined,
+        isCentral: false,
         pool: expect.objectContaining({
           config: expect.objectContaining({ pool: { maxPoolSize: 5, minPoolSize: 0 } }),
         }),
@@ -137,6 +138,7 @@ describe('the ConfigMap that a node names', () => {
         securityGroupIds: ['sg-3'],
         tags: { cost: '1', own: 'x' },
         trunking: undefined,
+        isCentral: false,
         pool: expect.objectContaining({
           config: expect.objectContaining({ pool: { maxPoolSize: 9, minPoolSize: 2 } }),
         }),

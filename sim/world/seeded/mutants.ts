@@ -44,8 +44,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'every creation has a new token',
     file: 'src/cloud/alibaba-cloud.ts',
-    from: 'clientToken: request.clientToken,',
-    to: 'clientToken: request.clientToken.slice(0, 50) + (globalThis.mutated = (globalThis.mutated ?? 0) + 1),',
+    from: 'sourceDestCheck: false,\n      clientToken: request.clientToken,',
+    to: 'sourceDestCheck: false,\n      clientToken: request.clientToken.slice(0, 50) + (globalThis.mutated = (globalThis.mutated ?? 0) + 1),',
   },
   {
     name: 'an ENI is detached while it is wanted',
