@@ -45,8 +45,8 @@ test('an ENI whose answer comes late is looked at before it is deleted', async (
   const deletions = script.cloudCalls('DeleteNetworkInterface');
   world.deletePod('default/a', 0);
   await world.until('it is deleted', () => deletions.length > 0, 5 * 60_000);
-  const id = String(deletions[0]?.params['NetworkInterfaceId']);
-  expect(JSON.stringify(looks.map(({ params }) => params))).toContain(id);
+  const id = deletions[0]?.params['NetworkInterfaceId'];
+  expect(looks.map(({ params }) => params['NetworkInterfaceId']).flat()).toContain(id);
 });
 
 test('after a crash during a creation, the next process finds the ENI', async () => {
