@@ -35,6 +35,20 @@ test('after an unanswered creation the ENI is searched for before another is pla
   expect(world.cloud.enis().filter(({ type }) => type === 'Member')).toHaveLength(1);
 });
 
+test('an ENI whose answer comes late is looked at before it is deleted', async () => {
+  const script = new FaultScript();
+  const world = await cluster(script);
+  script.cloud('CreateNetworkInterface', { kind: 'slow', answerMs: 12_000 });
+  world.createPod({ name: 'a', nodeName: 'node-1' });
+  await world.run(1000);
+  const looks = script.cloudCalls('DescribeNetworkInterfaces');
+  const deletions = script.cloudCalls('DeleteNetworkInterface');
+  world.deletePod('default/a', 0);
+  await world.until('it is deleted', () => deletions.length > 0, 5 * 60_000);
+  const id = deletions[0]?.params['NetworkInterfaceId'];
+  expect(looks.map(({ params }) => params['NetworkInterfaceId']).flat()).toContain(id);
+});
+
 test('after a crash during a creation, the next process finds the ENI', async () => {
   const script = new FaultScript();
   const world = await cluster(script);

@@ -29,6 +29,8 @@ export interface NodeSyncOptions {
  */
 export class NodeSync {
   readonly #options: NodeSyncOptions;
+  /** As of the first look. */
+  #netnsBefore: ReadonlySet<string> | undefined;
 
   constructor(options: NodeSyncOptions) {
     this.#options = options;
@@ -84,8 +86,11 @@ export class NodeSync {
   }
 
   async #rebuild(): Promise<void> {
+    if (this.#options.records.unreadable.size === 0) return;
     try {
-      for (const record of await rebuildRecords(this.#options)) this.#options.onRebuilt(record);
+      this.#netnsBefore ??= new Set(await this.#options.netns.paths());
+      const settled = await rebuildRecords({ ...this.#options, netnsBefore: this.#netnsBefore });
+      for (const record of settled) this.#options.onRebuilt(record);
     } catch (error) {
       this.#options.onProblem('a record that cannot be read could not be rebuilt; the next look tries again', error);
     }

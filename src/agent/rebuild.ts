@@ -11,6 +11,8 @@ export interface RebuildOptions {
   waiter: AssignmentWaiter;
   queue: KeyedQueue;
   netns: Pick<SandboxNetns, 'paths'>;
+  /** Namespaces that were there when the records were read: one that came later is of another sandbox. */
+  netnsBefore: ReadonlySet<string>;
   /** All of the node. */
   pods: () => readonly { namespace: string; name: string }[];
 }
@@ -30,11 +32,11 @@ export interface RebuiltRecord {
  * @throws Error when the kernel, the disk or the namespaces fail; what was not settled is tried again by the next call
  */
 export async function rebuildRecords(options: RebuildOptions): Promise<RebuiltRecord[]> {
-  const { records, queue, pods, netns } = options;
+  const { records, queue, pods, netns, netnsBefore } = options;
   const settled: RebuiltRecord[] = [];
   for (const key of [...records.unreadable].filter((each) => !records.ended.has(each))) {
     const taken = new Set(records.all().map(({ attachment }) => attachment.netnsPath));
-    const free = (await netns.paths()).filter((path) => !taken.has(path));
+    const free = (await netns.paths()).filter((path) => netnsBefore.has(path) && !taken.has(path));
     if (free.length === 0) {
       records.end(key);
       settled.push({ key, pod: undefined });

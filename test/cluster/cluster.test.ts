@@ -184,7 +184,8 @@ describe('a running cluster', () => {
     expect(cluster.pids['kube-apiserver']).not.toBe(before);
     await create('after');
     await sees('ADDED after');
-    expect(seen).toEqual(['LISTED 0', 'ADDED before', 'ADDED after']);
+    // The new API server may have forgotten where the watch was; then it lists what is there.
+    expect(seen.filter((what) => what !== 'LISTED 1')).toEqual(['LISTED 0', 'ADDED before', 'ADDED after']);
     stop.abort();
     await watching;
     client.close();

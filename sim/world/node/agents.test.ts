@@ -9,6 +9,8 @@ import { recordNameOf, type Sandbox, sandboxOf } from './runtime.ts';
 
 const POD = { name: 'a', nodeName: 'node-1' } as const;
 const KEY = 'default/a';
+/** Three member slots. */
+const SMALL = 'ecs.u1-c1m4.xlarge';
 
 let world: World | undefined;
 
@@ -16,10 +18,11 @@ afterEach(() => world?.end());
 
 async function cluster(
   onCall: (call: MachineCall) => MachineFault | undefined = () => undefined,
+  instanceType?: string,
 ): Promise<{ world: World; machine: Machine }> {
   const made = new World();
   world = made;
-  const machine = made.addMachine(made.addNode(), { onCall });
+  const machine = made.addMachine(made.addNode(instanceType), { onCall });
   made.startReplica();
   await made.until('trunk', () => made.trunkOf('node-1') !== undefined, 60_000);
   return { world: made, machine };
@@ -97,6 +100,24 @@ test('a damaged record of a sandbox that is gone keeps nothing', async () => {
   await made.run(40_000);
   expect(machine.kernel.wirings.size).toBe(0);
   expect(machine.disk.names()).toEqual([`corrupt/${recordNameOf(sandbox.id)}`]);
+});
+
+test('a damaged record of a sandbox that is gone is settled beside pods that wait for their network', async () => {
+  const { world: made, machine } = await cluster(undefined, SMALL);
+  const sandbox = await running(made, machine);
+  for (const name of ['b', 'c']) made.createPod({ ...POD, name });
+  await made.until('all slots are taken', () => made.countOf('Bind') === 3, 60_000);
+  // One after another, so that one of them has a sandbox at any time.
+  for (let at = 0; at < 8; at += 1) {
+    made.createPod({ ...POD, name: `waits-${at}` });
+    await made.run(7000);
+  }
+  machine.disk.damage(recordNameOf(sandbox.id));
+  made.deletePod(KEY, 0);
+  machine.killAgent(5000);
+  machine.kubelet.resetRuntime();
+  await made.run(3 * 60_000);
+  expect(machine.disk.names()).not.toContain(recordNameOf(sandbox.id));
 });
 
 /** Sandboxes of which the kernel has something at some time from now on, and the disk has no record. */

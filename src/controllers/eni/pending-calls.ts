@@ -220,8 +220,11 @@ export class PendingCalls {
       this.#wake(owner);
     };
     try {
+      const sentAtMs = this.#clock.now();
       const { eni, addresses, requestId = '', asOfMs } = await decided.send({ signal: this.#signal, turn });
-      const atMs = asOfMs ?? this.#clock.now();
+      // The answer to a creation shows the ENI as of its request, however late it is read; one that was repeated, as of the first.
+      const createdMs = this.#unanswered.has(id) ? (wanted.plannedMs ?? this.#startedMs) : sentAtMs;
+      const atMs = asOfMs ?? (kind === 'create' ? createdMs : this.#clock.now());
       const found = { ...(eni === undefined ? {} : { eni }), ...(addresses === undefined ? {} : { addresses }) };
       finish(
         { kind, state: 'succeeded', atMs, ...found, ...this.#unansweredOf(id) },
