@@ -1,7 +1,4 @@
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
@@ -14,6 +11,7 @@ import { gatewayOf } from '../util/ip.ts';
 import { HelperProcess } from './kernel/helper-process.ts';
 import { LinuxDatapath } from './linux-datapath.ts';
 import { buildTools, TOOLS } from './test-support/datapath-lab.ts';
+import { makeLabDirectory, removeLabDirectory } from './test-support/lab-directory.ts';
 import type { Attachment, EniDevice, PodAttachment, PodInterface } from './types.ts';
 
 /** Pods that share the ENIs of their nodes, beside pods on trunks, across the VPC switch: real connections, seen on the wire. */
@@ -214,12 +212,8 @@ async function startNode(lab: SwitchLab, cleanup: AsyncDisposableStack): Promise
   const poolId = lab.createEni({ SecondaryPrivateIpAddressCount: 3, Ipv6AddressCount: 3 });
   lab.call('AttachNetworkInterface', { NetworkInterfaceId: poolId, InstanceId: node.instanceId });
   await lab.vpcSwitch.settled();
-  const directory = mkdtempSync(join(tmpdir(), 'terway-shared-pods-'));
-  cleanup.defer(() => {
-    spawnSync('umount', ['--lazy', join(directory, 'bpf')]);
-    rmSync(directory, { recursive: true, force: true });
-  });
-  mkdirSync(join(directory, 'bpf'));
+  const directory = makeLabDirectory();
+  cleanup.defer(() => removeLabDirectory(directory));
   const [ipv4 = ''] = node.primary.ipv4;
   const datapath = cleanup.use(
     new LinuxDatapath(new HelperProcess(TOOLS.helper, node.namespace.path), {
