@@ -84,6 +84,20 @@ test('an address that goes over to another pod is reached there: of the same nod
   expect(await third.ask([...stays.addresses, ...witness.addresses])).toEqual(['stays', 'stays', 'witness', 'witness']);
 });
 
+test('pods read the metadata of the instance that they run on', async () => {
+  await using vpc = await TwoNodes.start();
+  for (const node of [vpc.a, vpc.b]) {
+    const pods = [
+      await vpc.shared(node, `${node.instanceId}-shared`),
+      await vpc.sharedOnTrunk(node, `${node.instanceId}-trunk`),
+      await vpc.member(node, `${node.instanceId}-member`),
+    ];
+    for (const pod of pods) {
+      expect(await pod.read('http://100.100.100.200/latest/meta-data/instance-id'), pod.name).toBe(node.instanceId);
+    }
+  }
+});
+
 /** A node with a trunk and an ENI for its shared pods, on which the node agent's data path works. */
 interface Node extends LabNode {
   poolId: string;
@@ -102,6 +116,8 @@ interface Pod {
   onWire: { eni: string; device: string; vlan: number };
   /** Connects to each address. Returns the names that answered, empty where none did. */
   ask(addresses: readonly string[]): Promise<string[]>;
+  /** What a URL answers. */
+  read(url: string): Promise<string>;
   remove(): Promise<void>;
 }
 
@@ -195,6 +211,7 @@ class TwoNodes implements AsyncDisposable {
         const client = namespace.spawn(process.execPath, ['-e', ASK, JSON.stringify(addresses)]);
         return z.array(z.string()).parse(JSON.parse(await text(client.stdout)));
       },
+      read: (url) => text(namespace.spawn(process.execPath, ['-e', READ, url]).stdout),
       remove: async () => {
         await stop();
         await node.datapath.remove(pod);
@@ -268,3 +285,6 @@ const ASK = `
     socket.on('error', () => {}).on('close', () => resolve(answer));
   });
   Promise.all(JSON.parse(process.argv[1]).map(ask)).then((answers) => console.log(JSON.stringify(answers)));`;
+
+const READ = `
+  require('node:http').get(process.argv[1], (response) => response.pipe(process.stdout));`;
