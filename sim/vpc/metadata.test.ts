@@ -1,4 +1,5 @@
 import type { OutgoingHttpHeaders } from 'node:http';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import * as z from 'zod';
@@ -36,6 +37,14 @@ test('each node reads its own metadata, in normal mode and with a token', async 
     expect(packet).toMatchObject({ src, dst, verdict: 'forwarded', eni: a.primary.id, vlan: 0 });
   }
   expect(lab.vpcSwitch.refusals.list()).toEqual([]);
+});
+
+test('the control plane finds its region and its VPC there', async () => {
+  await using lab = await SwitchLab.start();
+  const { namespace } = await lab.addNode({ configurePrimary: true });
+  const child = namespace.spawn(process.execPath, ['--input-type=module', '-e', OWN_READER]);
+  const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
+  expect([output, errors]).toEqual([`cn-hangzhou ${lab.vpcId}\n`, '']);
 });
 
 test('a secondary address asks for its node while the ENI has it', async () => {
@@ -92,6 +101,14 @@ const ASK = `
     response.on('end', () => console.log(JSON.stringify({ status: response.statusCode, body })));
   });
   sent.end();`;
+
+/** The control plane's own reader, as it starts on an instance. */
+const OWN_READER = `
+  const source = ${JSON.stringify(join(import.meta.dirname, '../../src'))};
+  const { METADATA_ENDPOINT, openMetadata } = await import(source + '/cloud/metadata.ts');
+  const { systemClock } = await import(source + '/util/clock.ts');
+  const read = await openMetadata(METADATA_ENDPOINT, systemClock, AbortSignal.timeout(10_000));
+  console.log(await read('region-id'), await read('vpc-id'));`;
 
 const answerSchema = z.object({ status: z.number(), body: z.string() });
 
