@@ -82,6 +82,7 @@ export const instanceSchema = z.strictObject({
   securityGroupIds: z.array(id).min(1),
   primaryIpAddress: z.string().optional(),
   ipv6AddressCount: z.number().int().min(0).max(10).optional(),
+  httpTokens: z.enum(['optional', 'required']).optional(),
   tags: z.record(z.string(), z.string()).optional(),
 });
 

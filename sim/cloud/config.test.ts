@@ -120,12 +120,13 @@ describe('the executable', () => {
   test('prints its addresses, serves, and ends on SIGTERM', async () => {
     const file = join(folder, 'sim.yaml');
     await writeFile(file, EXAMPLE);
-    const ended = await run(['--config', file], async (line, stop) => {
+    const ended = await run(['--config', file, '--metadata-listen', '127.0.0.1:0'], async (line, stop) => {
       const ready: unknown = JSON.parse(line);
       expect(ready).toMatchObject({
         ready: true,
         endpoint: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
         adminUrl: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/_sim$/),
+        metadataEndpoint: expect.stringMatching(/^127\.0\.0\.1:\d+$/),
         regionId: 'cn-beijing',
         accessKeyIds: ['LTAItest'],
       });
@@ -142,6 +143,7 @@ describe('the executable', () => {
   test.each([
     [['--listen', 'nowhere'], /--listen: expected HOST:PORT/],
     [['--admin-listen', '0.0.0.0:1'], /--admin-listen: must be a loopback address/],
+    [['--metadata-listen', '0.0.0.0:1'], /--metadata-listen: must be a loopback address/],
     [['--sing'], /--sing/],
     [['--config', 'does-not-exist.yaml'], /--config: ENOENT/],
   ])('%s exits with status 2 and one line', async (args, message) => {

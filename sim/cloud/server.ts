@@ -2,6 +2,8 @@ import { type Clock, type ScheduledCall, systemClock } from '../../src/util/cloc
 import { adminHandler } from './http/admin-handler.ts';
 import { Gateway } from './http/gateway.ts';
 import { hostPort, isLoopback, type ListenAddress, type Listener, listen } from './http/http-listener.ts';
+import { metadataHandler } from './http/metadata-handler.ts';
+import { listenProxied } from './http/proxied-listener.ts';
 import type { AccessKey } from './http/signature.ts';
 import { CloudModel, type CloudModelOptions } from './model/model.ts';
 
@@ -16,6 +18,11 @@ export interface CloudSimulatorOptions {
   listen?: ListenAddress | undefined;
   /** Address of the control channel, loopback only. `false` disables it. */
   adminListen?: ListenAddress | false | undefined;
+  /**
+   * Address of the instance metadata service for a program that stands in the VPC, such as the VPC switch (http/proxied-listener.ts).
+   * Loopback only. Default: none.
+   */
+  metadataListen?: ListenAddress | undefined;
   accessKeys?: AccessKey[] | undefined;
   clock?: Clock | undefined;
   /** An account to serve. Default: a new one from `account`. */
@@ -28,6 +35,8 @@ export interface CloudSimulator extends AsyncDisposable {
   endpoint: string;
   /** Base URL for the AdminClient. Empty without a control channel. */
   adminUrl: string;
+  /** `host:port` of the metadata service. Empty without one. */
+  metadataEndpoint: string;
   model: CloudModel;
   clock: Clock;
   accessKeys: readonly AccessKey[];
@@ -36,8 +45,8 @@ export interface CloudSimulator extends AsyncDisposable {
 }
 
 /**
- * Starts the simulator in this process. Rejects when an address cannot be used, and with RangeError when the control channel
- * would not be on loopback.
+ * Starts the simulator in this process. Rejects when an address cannot be used, and with RangeError when the control channel or the
+ * metadata service would not be on loopback.
  */
 export async function startCloudSimulator(options: CloudSimulatorOptions = {}): Promise<CloudSimulator> {
   const clock = options.clock ?? systemClock;
@@ -46,6 +55,10 @@ export async function startCloudSimulator(options: CloudSimulatorOptions = {}): 
   const adminAddress = options.adminListen ?? { host: '127.0.0.1', port: 0 };
   if (adminAddress !== false && !isLoopback(adminAddress.host)) {
     throw new RangeError(`the control channel listens on loopback only, not on ${adminAddress.host}`);
+  }
+  const { metadataListen } = options;
+  if (metadataListen !== undefined && !isLoopback(metadataListen.host)) {
+    throw new RangeError(`the metadata service believes who connects to it, so not on ${metadataListen.host}`);
   }
   const ticker = new Ticker(model, clock);
   const gateway = new Gateway({ model, clock, accessKeys });
@@ -59,6 +72,12 @@ export async function startCloudSimulator(options: CloudSimulatorOptions = {}): 
       listeners.push(admin);
       adminUrl = `http://${hostPort(admin)}/_sim`;
     }
+    let metadataEndpoint = '';
+    if (metadataListen !== undefined) {
+      const metadata = await listenProxied(metadataListen, metadataHandler({ model, clock }));
+      listeners.push(metadata);
+      metadataEndpoint = hostPort(metadata);
+    }
     ticker.start();
     const close = async (): Promise<void> => {
       ticker.stop();
@@ -67,6 +86,7 @@ export async function startCloudSimulator(options: CloudSimulatorOptions = {}): 
     return {
       endpoint: hostPort(api),
       adminUrl,
+      metadataEndpoint,
       model,
       clock,
       accessKeys,

@@ -16,6 +16,8 @@ interface Waiting {
 
 export interface SwitchProcessOptions {
   program: string;
+  /** Flags of its command `run`. */
+  flags: readonly string[];
   clock: Clock;
   onEvent: (event: SwitchEvent) => void;
   /** Called with each line of the program's diagnostics. */
@@ -58,7 +60,10 @@ export class SwitchProcess {
   /** @throws SwitchProgramError when the program cannot be run. */
   static async start(options: SwitchProcessOptions): Promise<SwitchProcess> {
     // A session of its own: Ctrl-C in a terminal must reach only the owner, which ends its children in order.
-    const child = spawn(options.program, ['run'], { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+    const child = spawn(options.program, ['run', ...options.flags], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      detached: true,
+    });
     try {
       await once(child, 'spawn');
     } catch (cause) {

@@ -1,4 +1,4 @@
-import { formatIpv4, formatIpv6, parseIpv4Block, parseIpv6Block } from '../cloud/model/cidr.ts';
+import { ipv4Gateway, ipv6Gateway } from '../cloud/model/cidr.ts';
 import type { EniType, SecurityGroupRule } from '../cloud/model/entities.ts';
 import type {
   EniSnapshot,
@@ -100,14 +100,9 @@ export function compileTable(snapshot: Snapshot, nodes: readonly SwitchNode[]): 
   };
 }
 
-/** The third-to-last address of each of the vSwitch's blocks. */
+/** One for each of the vSwitch's blocks. */
 export function gateways(vSwitch: Pick<VSwitchSnapshot, 'cidrBlock' | 'ipv6CidrBlock'>): string[] {
-  const ipv4 = parseIpv4Block(vSwitch.cidrBlock);
-  const ipv6 = parseIpv6Block(vSwitch.ipv6CidrBlock);
-  return [
-    ...(ipv4 === undefined ? [] : [formatIpv4(ipv4.base + ipv4.size - 3)]),
-    ...(ipv6 === undefined ? [] : [formatIpv6(ipv6.base + (1n << BigInt(128 - ipv6.prefixLength)) - 3n)]),
-  ];
+  return [ipv4Gateway(vSwitch.cidrBlock), ipv6Gateway(vSwitch.ipv6CidrBlock)].filter((found) => found !== undefined);
 }
 
 function compileEni(

@@ -56,10 +56,13 @@ export class SwitchLab implements AsyncDisposable {
     this.#cleanup = fields.cleanup;
   }
 
-  static async start(): Promise<SwitchLab> {
+  static async start({ metadataAddress }: { metadataAddress?: string } = {}): Promise<SwitchLab> {
     await using cleanup = new AsyncDisposableStack();
     const simulator = cleanup.use(
-      await startCloudSimulator({ account: { latencies: { createMs: 0, attachMs: 0, detachMs: 0, deleteMs: 0 } } }),
+      await startCloudSimulator({
+        account: { latencies: { createMs: 0, attachMs: 0, detachMs: 0, deleteMs: 0 } },
+        metadataListen: { host: '127.0.0.1', port: 0 },
+      }),
     );
     const { model, clock } = simulator;
     const vpcId = model.createVpc({ cidrBlock: '10.0.0.0/8', ipv6CidrBlock: '2408:4321:180:1700::/56' }, clock.now());
@@ -70,7 +73,13 @@ export class SwitchLab implements AsyncDisposable {
     const groupId = model.createSecurityGroup({ vpcId, name: 'pods' }, clock.now());
     const stateDir = await mkdtemp(join(tmpdir(), 'vpc-switch-test-'));
     cleanup.defer(() => rm(stateDir, { recursive: true, force: true }));
-    const vpcSwitch = cleanup.use(await startVpcSwitch({ cloud: simulator.adminUrl, stateDir }));
+    const vpcSwitch = cleanup.use(
+      await startVpcSwitch({
+        cloud: simulator.adminUrl,
+        stateDir,
+        metadata: { backend: simulator.metadataEndpoint, ...(metadataAddress && { address: metadataAddress }) },
+      }),
+    );
     const ids = { vpcId, vSwitchId, groupId };
     return new SwitchLab({ simulator, vpcSwitch, ids, stateDir, cleanup: cleanup.move() });
   }

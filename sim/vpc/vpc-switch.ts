@@ -15,9 +15,14 @@ import { compileTable, type SwitchNode } from './table.ts';
 /** Time between attempts to reach a simulator that does not respond. */
 const RETRY_MS = 200;
 
+/** Where instances read their metadata. */
+const METADATA_ADDRESS = '100.100.100.200:80';
+
 export interface VpcSwitchOptions {
   /** The simulator's control channel, or its URL. */
   cloud: AdminClient | string;
+  /** The metadata service of every VPC. Default: none. */
+  metadata?: MetadataOptions | undefined;
   /** Folder for `vpc-switch.log`, which gets every refusal and device event, one JSON object per line. */
   stateDir: string;
   /** Ends the start, and later the switch, when it aborts. */
@@ -25,6 +30,13 @@ export interface VpcSwitchOptions {
   /** Called with each line of progress. */
   log?: ((line: string) => void) | undefined;
   clock?: Clock | undefined;
+}
+
+export interface MetadataOptions {
+  /** The simulator's `metadataEndpoint`. */
+  backend: string;
+  /** IPv4 address and port for the instances. Default: 100.100.100.200:80, as in the cloud. */
+  address?: string | undefined;
 }
 
 export interface NodeOptions {
@@ -94,12 +106,17 @@ export async function startVpcSwitch(options: VpcSwitchOptions): Promise<VpcSwit
   const program = await ensureSwitchProgram({ signal, log });
   const started = new RunningSwitch({ cloud, clock, log, signal, stateDir: options.stateDir });
   try {
-    await started.start(program);
+    await started.start(program, metadataFlags(options.metadata));
     return started;
   } catch (error) {
     await started.close();
     throw error;
   }
+}
+
+function metadataFlags(metadata: MetadataOptions | undefined): string[] {
+  if (metadata === undefined) return [];
+  return ['--metadata-address', metadata.address ?? METADATA_ADDRESS, '--metadata-backend', metadata.backend];
 }
 
 interface Dependencies {
@@ -138,12 +155,13 @@ class RunningSwitch implements VpcSwitch {
     this.#record.on('error', (error) => deps.log(`vpc-switch.log: ${error.message}`));
   }
 
-  async start(program: string): Promise<void> {
+  async start(program: string, flags: readonly string[]): Promise<void> {
     const { signal, clock, cloud, log } = this.#deps;
     signal?.throwIfAborted();
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     this.#process = await SwitchProcess.start({
       program,
+      flags,
       clock,
       onEvent: (event) => this.#happened(event),
       onDiagnostic: log,

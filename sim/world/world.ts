@@ -186,7 +186,7 @@ export class World {
   /** Gives a node a node agent of ours, and a kubelet and a runtime for it. */
   addMachine(
     { name, instanceId }: { name: string; instanceId: string },
-    options: Pick<MachineOptions, 'onCall' | 'onFailure' | 'onError'> = {},
+    options: Pick<MachineOptions, 'onCall' | 'onFailure' | 'onError' | 'podIPsAnnotation'> = {},
   ): Machine {
     const { kube, clock, random, cloud } = this;
     const machine = new Machine({

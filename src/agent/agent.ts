@@ -1,7 +1,7 @@
 import type { AgentConfig } from '../config/agent.ts';
 import type { TerwayNode } from '../crds/node.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
-import type { Datapath, Deviation, SyncOptions, SyncReport } from '../datapath/types.ts';
+import type { Datapath, Deviation, PodAttachment, SyncOptions, SyncReport } from '../datapath/types.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { isNotFound } from '../kube/errors.ts';
 import type { EventSink } from '../kube/events.ts';
@@ -19,6 +19,7 @@ import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
 import { NodeSync } from './node-sync.ts';
 import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
 import { PodDeviations } from './pod-deviations.ts';
+import { annotatePodIps } from './pod-ips.ts';
 import { RecordStore } from './records.ts';
 import { answerAddresses, answerReleases, holders } from './release-answers.ts';
 import { podResource } from './resources.ts';
@@ -27,7 +28,7 @@ import { AssignmentWaiter } from './waiter.ts';
 
 export interface AgentOptions {
   nodeName: string;
-  config: Pick<AgentConfig, 'addTimeout' | 'mtu' | 'syncPeriod'>;
+  config: Pick<AgentConfig, 'addTimeout' | 'mtu' | 'podIPsAnnotation' | 'syncPeriod'>;
   client: KubeClient;
   datapath: Datapath;
   host: AgentHost;
@@ -338,6 +339,17 @@ export class Agent {
     );
   }
 
+  /** Nobody waits for it: without the annotation, its readers wait for the pod's status. */
+  async #annotate(attachment: PodAttachment): Promise<void> {
+    const { client, log } = this.#options;
+    await annotatePodIps(client, this.#view.pods.store, attachment).catch((error: unknown) =>
+      log.warn(
+        { pod: `${attachment.namespace}/${attachment.name}`, err: errorMessage(error) },
+        'the addresses of a pod could not be written on it',
+      ),
+    );
+  }
+
   #observer(): PluginObserver {
     const { log } = this.#options;
     return {
@@ -349,6 +361,7 @@ export class Agent {
         log.info({ pod: `${attachment.namespace}/${attachment.name}`, addresses }, 'network attached');
         for (const problem of problems) this.#event(attachment, 'Warning', 'ParseFailed', `${problem}; it is ignored`);
         this.#reporter.report(attachment, 'initial');
+        if (this.#options.config.podIPsAnnotation) void this.#annotate(attachment);
       },
       addFailed: (request, error) => {
         if (error instanceof CniError && error.message === 'the runtime gave up') return;

@@ -10,20 +10,23 @@ import { errorMessage } from '../util/errors.ts';
 
 /**
  * Runs the Alibaba Cloud simulator as a separate process. When ready, it prints one line of JSON:
- * `{"ready":true,"endpoint":"127.0.0.1:8100","adminUrl":"http://127.0.0.1:8101/_sim","regionId":"cn-hangzhou"}`.
+ * `{"ready":true,"endpoint":"127.0.0.1:8100","adminUrl":"http://127.0.0.1:8101/_sim","metadataEndpoint":"","regionId":"cn-hangzhou"}`.
  * Exit status: 0 after SIGTERM or SIGINT, 2 for a malformed flag or configuration, 1 for anything else.
  */
 
-const USAGE = `Usage: alicloud-sim [--listen HOST:PORT] [--admin-listen HOST:PORT|none] [--config FILE]
+const USAGE = `Usage: alicloud-sim [--listen HOST:PORT] [--admin-listen HOST:PORT|none]
+                    [--metadata-listen HOST:PORT|none] [--config FILE]
 
-  --listen        where the ECS and VPC API is served (default 127.0.0.1:0, any free port)
-  --admin-listen  where the control channel is served, loopback only, or none (default 127.0.0.1:0)
-  --config        YAML file with the account: region, zones, accessKeys, network, instances, latencies, behaviour
+  --listen           where the ECS and VPC API is served (default 127.0.0.1:0, any free port)
+  --admin-listen     where the control channel is served, loopback only, or none (default 127.0.0.1:0)
+  --metadata-listen  where instance metadata are served to the VPC switch, loopback only, or none (default none)
+  --config           YAML file with the account: region, zones, accessKeys, network, instances, latencies, behaviour
 `;
 
 interface Flags {
   listen: ListenAddress;
   adminListen: ListenAddress | false;
+  metadataListen: ListenAddress | undefined;
   configFile: string | undefined;
   help: boolean;
 }
@@ -50,6 +53,7 @@ async function run(flags: Flags): Promise<void> {
   await using simulator = await startCloudSimulator({
     listen: flags.listen,
     adminListen: flags.adminListen,
+    metadataListen: flags.metadataListen,
     accessKeys,
     model,
   });
@@ -58,6 +62,7 @@ async function run(flags: Flags): Promise<void> {
     ready: true,
     endpoint: simulator.endpoint,
     adminUrl: simulator.adminUrl,
+    metadataEndpoint: simulator.metadataEndpoint,
     regionId: config.region,
     accessKeyIds: simulator.accessKeys.map((key) => key.accessKeyId),
   };
@@ -67,14 +72,10 @@ async function run(flags: Flags): Promise<void> {
 
 function parseFlags(args: string[]): Flags {
   const values = flagValues(args);
-  const adminText = values['admin-listen'] ?? '127.0.0.1:0';
-  const adminListen = adminText === 'none' ? false : address('--admin-listen', adminText);
-  if (adminListen !== false && !isLoopback(adminListen.host)) {
-    throw new ConfigError(`--admin-listen: must be a loopback address, not ${adminListen.host}`);
-  }
   return {
     listen: address('--listen', values.listen ?? '127.0.0.1:0'),
-    adminListen,
+    adminListen: loopbackOrNone('--admin-listen', values['admin-listen'] ?? '127.0.0.1:0') ?? false,
+    metadataListen: loopbackOrNone('--metadata-listen', values['metadata-listen'] ?? 'none'),
     configFile: values.config,
     help: values.help === true,
   };
@@ -87,6 +88,7 @@ function flagValues(args: string[]) {
       options: {
         listen: { type: 'string' },
         'admin-listen': { type: 'string' },
+        'metadata-listen': { type: 'string' },
         config: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -94,6 +96,13 @@ function flagValues(args: string[]) {
   } catch (cause) {
     throw new ConfigError(errorMessage(cause), { cause });
   }
+}
+
+function loopbackOrNone(flag: string, text: string): ListenAddress | undefined {
+  if (text === 'none') return undefined;
+  const parsed = address(flag, text);
+  if (!isLoopback(parsed.host)) throw new ConfigError(`${flag}: must be a loopback address, not ${parsed.host}`);
+  return parsed;
 }
 
 function address(flag: string, text: string): ListenAddress {

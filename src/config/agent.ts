@@ -48,6 +48,8 @@ export const agentConfigSchema = z.strictObject({
   /** How often the whole node is compared with its desired state. */
   syncPeriod: duration('30s'),
   mtu: z.int().min(576).max(65_535).default(1500),
+  /** Writes the addresses of a pod on it, as Terway's daemon does. Needs a right on pods that the agent does not have otherwise. */
+  podIPsAnnotation: z.boolean().default(false),
   serviceCIDRs: z.array(cidr).default(['10.96.0.0/12']),
   /** Destinations that pods with an exclusive ENI reach through the node, such as a node-local DNS cache. */
   hostStackCIDRs: z.array(cidr).default(['169.254.20.10/32']),

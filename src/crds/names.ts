@@ -6,6 +6,8 @@ export const ANNOTATION_POD_ENI = 'k8s.aliyun.com/pod-eni';
 export const ANNOTATION_POD_NETWORKS = 'k8s.aliyun.com/pod-networks';
 export const ANNOTATION_POD_NETWORKS_REQUEST = 'k8s.aliyun.com/pod-networks-request';
 export const ANNOTATION_POD_UID = 'k8s.aliyun.com/pod-uid';
+/** Addresses of a pod's `eth0`, IPv4 first, separated by commas; Terway's Felix reads them before the pod's status has them. */
+export const ANNOTATION_POD_IPS = 'k8s.aliyun.com/pod-ips';
 export const ANNOTATION_INGRESS_BANDWIDTH = 'k8s.aliyun.com/ingress-bandwidth';
 export const ANNOTATION_EGRESS_BANDWIDTH = 'k8s.aliyun.com/egress-bandwidth';
 export const ANNOTATION_NETWORK_PRIORITY = 'k8s.aliyun.com/network-priority';

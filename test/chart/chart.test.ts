@@ -38,7 +38,7 @@ const EVERYTHING = {
   'controlPlane.networkPolicy.enabled': true,
   'webhook.certManager.enabled': true,
   'webhook.failurePolicy': 'Fail',
-  'agent.config': { logLevel: 'debug' },
+  'agent.config': { logLevel: 'debug', podIPsAnnotation: true },
   'eniConfig.create': true,
   'eniConfig.eni_conf': { vswitches: { 'cn-hangzhou-h': ['vsw-1'] }, security_group: 'sg-1' },
   'metrics.serviceMonitor.enabled': true,

@@ -71,7 +71,7 @@ export interface ControlPlane {
   adminSocket: string;
 }
 
-const readyLine = z.object({ endpoint: z.string(), adminUrl: z.string() });
+const readyLine = z.object({ endpoint: z.string(), adminUrl: z.string(), metadataEndpoint: z.string() });
 
 /**
  * A cluster, a simulated cloud and control planes, each in its own process. Only the cloud is simulated, and the processes run
@@ -86,6 +86,8 @@ export class ControlPlaneLab implements AsyncDisposable {
   readonly endpoint: string;
   /** Base URL of the simulator's control channel. */
   readonly adminUrl: string;
+  /** Host and port of the simulator's instance metadata, for the VPC switch. */
+  readonly metadataEndpoint: string;
   readonly #simulator: LabProcess;
   readonly #signal: AbortSignal | undefined;
   readonly #controlPlanes = new Set<LabProcess>();
@@ -100,6 +102,7 @@ export class ControlPlaneLab implements AsyncDisposable {
     stateDir: string;
     endpoint: string;
     adminUrl: string;
+    metadataEndpoint: string;
     simulator: LabProcess;
     signal: AbortSignal | undefined;
   }) {
@@ -109,6 +112,7 @@ export class ControlPlaneLab implements AsyncDisposable {
     this.stateDir = fields.stateDir;
     this.endpoint = fields.endpoint;
     this.adminUrl = fields.adminUrl;
+    this.metadataEndpoint = fields.metadataEndpoint;
     this.#simulator = fields.simulator;
     this.#signal = fields.signal;
   }
@@ -130,7 +134,7 @@ export class ControlPlaneLab implements AsyncDisposable {
     const simulator = LabProcess.start({
       name: 'alicloud-sim',
       script: join(stateDir, 'dist', 'alicloud-sim.mjs'),
-      args: ['--config', configPath],
+      args: ['--config', configPath, '--metadata-listen', '127.0.0.1:0'],
       logPath: join(stateDir, 'alicloud-sim.log'),
     });
     try {

@@ -129,7 +129,13 @@ export class NodeLab implements AsyncDisposable {
       );
       closers.push(() => lab.close());
       const vpc = await part('switch', (log) =>
-        startVpcSwitch({ cloud: lab.cloud, stateDir: join(stateDir, 'vpc'), signal, log }),
+        startVpcSwitch({
+          cloud: lab.cloud,
+          metadata: { backend: lab.metadataEndpoint },
+          stateDir: join(stateDir, 'vpc'),
+          signal,
+          log,
+        }),
       );
       closers.push(() => vpc.close());
       const nodeLab = new NodeLab({ cluster, lab, vpc, stateDir }, options);

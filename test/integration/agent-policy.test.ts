@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import * as z from 'zod';
 import { pollUntil } from '../../tools/machine/poll.ts';
+import { renderChart } from '../../tools/product/render-chart.ts';
 import type { ApiClient } from '../cluster/api.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { ApiStatusError } from '../cluster/errors.ts';
@@ -15,9 +16,10 @@ const RBAC = join(import.meta.dirname, '../../config/rbac/agent.yaml');
 const ACCOUNT = { namespace: 'kube-system', name: 'terway-agent' };
 const EVENTS = '/apis/events.k8s.io/v1/namespaces/default/events';
 
+const metadataSchema = z.looseObject({ name: z.string() });
 const objectSchema = z.looseObject({
   kind: z.string(),
-  metadata: z.looseObject({ name: z.string(), uid: z.string() }),
+  metadata: metadataSchema.extend({ uid: z.string() }),
 });
 const COLLECTIONS: Readonly<Record<string, string>> = {
   ServiceAccount: `/api/v1/namespaces/${ACCOUNT.namespace}/serviceaccounts`,
@@ -187,6 +189,79 @@ describe('the agent of a node', () => {
     await bound.patch(path, 'merge', { metadata: { annotations: { bound: 'node' } } });
     expect(await outcome(bound.patch(`${paths.nodeRuntimes}/node-a`, 'merge', { metadata: {} }))).toMatch(/^403/);
     bound.close();
+  });
+});
+
+describe('the agent of a node with podIPsAnnotation', () => {
+  const PODS = '/api/v1/namespaces/default/pods';
+  const own = `${PODS}/of-a/status`;
+  const annotated = (annotations: Record<string, string | null>) => ({ metadata: { annotations } });
+  const says = (address: string) => annotated({ 'k8s.aliyun.com/pod-ips': address });
+  const write = (path: string, body: object) => outcome(agent('node-a').patch(path, 'merge', body));
+
+  beforeAll(async () => {
+    for (const [name, nodeName] of [
+      ['of-a', 'node-a'],
+      ['of-b', 'node-b'],
+    ]) {
+      await admin.create(PODS, {
+        metadata: { name, labels: { app: 'web' }, annotations: { theirs: 'kept' } },
+        spec: { nodeName, containers: [{ name: 'main', image: 'none' }] },
+      });
+    }
+    // As it is installed by default, there is no such right.
+    expect(await write(own, says('10.1.0.5'))).toMatch(/^403 .* cannot patch resource "pods\/status"/);
+    const rendered = await renderChart({ 'agent.config': { podIPsAnnotation: true }, 'crds.install': false });
+    for (const document of parseAllDocuments(rendered)) {
+      const { data } = z
+        .looseObject({ kind: z.enum(['ClusterRole', 'ValidatingAdmissionPolicy']), metadata: metadataSchema })
+        .safeParse(document.toJS());
+      const collection = COLLECTIONS[data?.kind ?? ''];
+      if (data === undefined || collection === undefined || !data.metadata.name.startsWith(ACCOUNT.name)) continue;
+      await admin.patch(`${collection}/${data.metadata.name}`, 'merge', data);
+    }
+    await pollUntil(
+      async () => {
+        const label = { metadata: { labels: { probe: 'x' } } };
+        const refused = await outcome(agent('node-a').patch(own, 'merge', label, DRY_RUN));
+        return refused.includes('only the annotation') || undefined;
+      },
+      { what: 'the policy to be in force', timeoutMs: 30_000, intervalMs: 100 },
+    );
+  }, 60_000);
+
+  test('writes, changes and removes that annotation of the pods of its node', async () => {
+    expect(await write(own, says('10.1.0.5'))).toBe('done');
+    expect(await write(own, says('10.1.0.5,fd00::5'))).toBe('done');
+    expect(await admin.get(`${PODS}/of-a`)).toMatchObject({
+      metadata: { annotations: { theirs: 'kept', 'k8s.aliyun.com/pod-ips': '10.1.0.5,fd00::5' } },
+    });
+    expect(await write(own, annotated({ 'k8s.aliyun.com/pod-ips': null }))).toBe('done');
+  });
+
+  test('writes on no other pod, and none that has taken the name', async () => {
+    expect(await write(`${PODS}/of-b/status`, says('10.1.0.5'))).toMatch(/^403 .*only on pods of its node/);
+    const other = { metadata: { uid: 'of-the-one-before', ...says('10.1.0.5').metadata } };
+    expect(await write(own, other)).toMatch(/^(409|422) .*(UID|uid)/);
+  });
+
+  test.each([
+    ['another annotation', annotated({ 'k8s.aliyun.com/pod-ips': '10.1.0.5', mine: 'x' })],
+    ['an annotation of others', annotated({ theirs: 'changed' })],
+    ['an annotation of others away', annotated({ theirs: null })],
+    ['a label', { metadata: { labels: { app: 'other' } } }],
+    ['a finalizer', { metadata: { finalizers: ['example.com/stays'] } }],
+    ['a phase', { status: { phase: 'Running' } }],
+    ['an address', { status: { podIPs: [{ ip: '10.1.0.9' }], podIP: '10.1.0.9' } }],
+  ])('does not write %s', async (_, body) => {
+    expect(await write(own, body)).toMatch(/^403 .*only the annotation k8s.aliyun.com\/pod-ips of a pod/);
+  });
+
+  test('does not change what a pod runs', async () => {
+    const image = { spec: { containers: [{ name: 'main', image: 'other' }] } };
+    expect(await write(`${PODS}/of-a`, image)).toMatch(/^403 .* cannot patch resource "pods"/);
+    expect(await write(own, { ...image, ...says('10.1.0.6') })).toBe('done');
+    expect(await admin.get(`${PODS}/of-a`)).toMatchObject({ spec: { containers: [{ image: 'none' }] } });
   });
 });
 

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Server as TcpServer } from 'node:net';
 
 /** Enough for MAX_URL_LENGTH and the headers, so that clients get our own error instead of Node's. */
 const MAX_HEADER_SIZE = 96 * 1024;
@@ -16,6 +16,14 @@ export async function listen(
   address: ListenAddress,
   handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
 ): Promise<Listener> {
+  const server = createHttpServer(handle);
+  return bind(server, address, () => server.closeAllConnections());
+}
+
+/** An HTTP server that does not listen yet. */
+export function createHttpServer(
+  handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
+): Server {
   const server = createServer({ maxHeaderSize: MAX_HEADER_SIZE, keepAliveTimeout: 60_000 }, (request, response) => {
     // `handle` never rejects. Errors of the socket itself are events of the server.
     void handle(request, response);
@@ -27,6 +35,11 @@ export async function listen(
     if (socket.writable) socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
     else socket.destroy();
   });
+  return server;
+}
+
+/** Lets a server listen. `endConnections` ends those that are open when it is closed. */
+export async function bind(server: TcpServer, address: ListenAddress, endConnections: () => void): Promise<Listener> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(address.port, address.host, () => {
@@ -42,7 +55,7 @@ export async function listen(
     close: () => {
       closed ??= new Promise<void>((resolve) => {
         server.close(() => resolve());
-        server.closeAllConnections();
+        endConnections();
       });
       return closed;
     },
@@ -71,7 +84,7 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
 
-function boundAddress(server: Server): AddressInfo {
+function boundAddress(server: TcpServer): AddressInfo {
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('the server listens on no TCP address');
   return address;

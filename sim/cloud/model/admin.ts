@@ -48,6 +48,8 @@ export interface RunInstance {
   primaryIpAddress?: string | undefined;
   /** Number of IPv6 addresses of the primary ENI. Default: 0. */
   ipv6AddressCount?: number | undefined;
+  /** Default: `optional`. */
+  httpTokens?: Instance['httpTokens'] | undefined;
   tags?: Record<string, string> | undefined;
 }
 
@@ -182,6 +184,7 @@ export function runInstance(account: Account, request: RunInstance, nowMs: numbe
     vSwitchId: vSwitch.id,
     status: 'Running',
     primaryEniId: eni.id,
+    httpTokens: request.httpTokens ?? 'optional',
     tags,
     creationTimeMs: nowMs,
   };

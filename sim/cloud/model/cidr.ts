@@ -38,6 +38,23 @@ export function parseIpv4Block(text: string): Ipv4Block | undefined {
   return base % size === 0 ? { base, prefixLength: split.prefixLength, size } : undefined;
 }
 
+/** `255.255.255.0` for a /24. */
+export function ipv4Netmask(block: Ipv4Block): string {
+  return formatIpv4(2 ** 32 - block.size);
+}
+
+/** The third-to-last address of a vSwitch's IPv4 block. Undefined for malformed text. */
+export function ipv4Gateway(cidrBlock: string): string | undefined {
+  const block = parseIpv4Block(cidrBlock);
+  return block === undefined ? undefined : formatIpv4(block.base + block.size - 3);
+}
+
+/** The third-to-last address of a vSwitch's IPv6 block (assumed: as in IPv4). Undefined for malformed text. */
+export function ipv6Gateway(cidrBlock: string): string | undefined {
+  const block = parseIpv6Block(cidrBlock);
+  return block === undefined ? undefined : formatIpv6(block.base + (1n << BigInt(128 - block.prefixLength)) - 3n);
+}
+
 export function ipv4BlockContains(outer: Ipv4Block, inner: Ipv4Block): boolean {
   return inner.base >= outer.base && inner.base + inner.size <= outer.base + outer.size;
 }

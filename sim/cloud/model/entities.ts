@@ -74,6 +74,8 @@ export interface Instance {
   vSwitchId: string;
   status: InstanceStatus;
   primaryEniId: string;
+  /** `required`: its metadata are read with a token only. */
+  httpTokens: 'optional' | 'required';
   tags: Map<string, string>;
   creationTimeMs: number;
 }

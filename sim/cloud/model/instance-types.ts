@@ -36,6 +36,7 @@ type Row = readonly [
   ipv6: number,
   source: string,
   assumed: boolean,
+  eri?: number,
 ];
 
 const ROWS: readonly Row[] = [
@@ -45,7 +46,8 @@ const ROWS: readonly Row[] = [
   ['ecs.g7.8xlarge', 32, 128, 8, 60, true, 30, 30, 'like g7.4xlarge', true],
   ['ecs.g7.16xlarge', 64, 256, 8, 120, true, 30, 30, '112 member slots for load tests', true],
   ['ecs.c7.2xlarge', 8, 16, 4, 10, true, 15, 15, 'field report (3 ENIs x 15 addresses); total like g7.2xlarge', true],
-  ['ecs.g6.large', 2, 8, 2, 2, false, 6, 1, 'smallest of the family, without trunk', true],
+  ['ecs.g8a.xlarge', 4, 16, 4, 5, true, 15, 15, 'recorded API answer', false, 1],
+  ['ecs.g6.large', 2, 8, 2, 2, false, 6, 1, 'example of the API documentation', false],
   ['ecs.g6.8xlarge', 32, 128, 8, 8, false, 20, 1, 'example of the API documentation', false],
   ['ecs.g6.16xlarge', 64, 256, 8, 60, true, 20, 1, 'example of the API documentation', false],
   ['ecs.r6.2xlarge', 8, 64, 4, 20, true, 10, 1, 'field report (30 addresses); total like g7.xlarge', true],
@@ -55,7 +57,7 @@ const ROWS: readonly Row[] = [
 
 /** The built-in table. Bandwidth, packet rate and queues are those of ecs.g7.xlarge scaled by vCPU, and therefore assumed. */
 function builtInInstanceTypes(): InstanceType[] {
-  return ROWS.map(([id, cpu, memory, eni, total, trunk, ipv4, ipv6, source, assumed]) => ({
+  return ROWS.map(([id, cpu, memory, eni, total, trunk, ipv4, ipv6, source, assumed, eri = 0]) => ({
     instanceTypeId: id,
     cpuCoreCount: cpu,
     memorySizeGiB: memory,
@@ -64,7 +66,7 @@ function builtInInstanceTypes(): InstanceType[] {
     eniTrunkSupported: trunk,
     eniPrivateIpAddressQuantity: ipv4,
     eniIpv6AddressQuantity: ipv6,
-    eriQuantity: 0,
+    eriQuantity: eri,
     instanceBandwidthKbps: (3_072_000 * cpu) / 4,
     instancePps: (1_100_000 * cpu) / 4,
     queuesPerEni: Math.min(cpu, 32),

@@ -16,6 +16,7 @@ export interface Snapshot {
   /** Grows with every change of an object. Equal numbers mean equal objects. */
   generation: number;
   regionId: string;
+  ownerId: string;
   zoneIds: string[];
   latencies: Latencies;
   vpcs: VpcSnapshot[];
@@ -31,6 +32,7 @@ export function snapshot(account: Account, nowMs: number): Snapshot {
     nowMs,
     generation: account.journal.lastChange,
     regionId: account.regionId,
+    ownerId: account.ownerId,
     zoneIds: [...account.zoneIds],
     latencies: { ...account.latencies },
     vpcs: [...account.vpcs.values()].map(plain),

@@ -42,7 +42,8 @@ func openDevice(t *table, e *eni, node nodeEntry) (*device, error) {
 		if linkIndex(d.name) != 0 {
 			return errors.New("a device with this name already exists: rename the node's other link")
 		}
-		if err := d.create(); err != nil {
+		var err error
+		if d.file, err = openTun(d.name, syscall.IFF_TAP); err != nil {
 			return err
 		}
 		if err := configure(t, e, d.name, node.ConfigurePrimary); err != nil {
@@ -57,22 +58,22 @@ func openDevice(t *table, e *eni, node nodeEntry) (*device, error) {
 	return d, nil
 }
 
-func (d *device) create() error {
+// openTun creates a TUN or TAP device in the calling thread's namespace.
+func openTun(name string, kind uint16) (*os.File, error) {
 	descriptor, err := syscall.Open("/dev/net/tun", syscall.O_RDWR|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return fmt.Errorf("/dev/net/tun: %w", err)
+		return nil, fmt.Errorf("/dev/net/tun: %w", err)
 	}
 	var request [40]byte
-	copy(request[:longestName-1], d.name)
-	*(*uint16)(unsafe.Pointer(&request[longestName])) = syscall.IFF_TAP | syscall.IFF_NO_PI
+	copy(request[:longestName-1], name)
+	*(*uint16)(unsafe.Pointer(&request[longestName])) = kind | syscall.IFF_NO_PI
 	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(descriptor), tunSetIff, uintptr(unsafe.Pointer(&request)))
 	if errno != 0 {
 		syscall.Close(descriptor)
-		return fmt.Errorf("TUNSETIFF: %w", errno)
+		return nil, fmt.Errorf("TUNSETIFF: %w", errno)
 	}
 	// Not earlier: a descriptor without its device cannot be polled.
-	d.file = os.NewFile(uintptr(descriptor), "tap "+d.name)
-	return nil
+	return os.NewFile(uintptr(descriptor), "tun "+name), nil
 }
 
 func configure(t *table, e *eni, name string, withAddress bool) error {
@@ -114,9 +115,14 @@ func configure(t *table, e *eni, name string, withAddress bool) error {
 // read passes every frame to `handle` until the device is closed or its namespace is gone.
 func (d *device) read(handle func([]byte)) {
 	defer close(d.ended)
+	readFrames(d.file, handle)
+}
+
+// readFrames passes what is read from a TUN or TAP device to `handle` until the device is gone.
+func readFrames(device *os.File, handle func([]byte)) {
 	buffer := make([]byte, 65536)
 	for {
-		length, err := d.file.Read(buffer)
+		length, err := device.Read(buffer)
 		if errors.Is(err, syscall.EINTR) || errors.Is(err, syscall.EAGAIN) {
 			continue
 		}

@@ -53,6 +53,8 @@ type decision struct {
 	// to and out are set when the frame must be delivered.
 	to  *eni
 	out []byte
+	// toMetadata is true when the packet is for the metadata service.
+	toMetadata bool
 }
 
 func refused(from *eni, reason, detail string) decision {
@@ -66,6 +68,8 @@ type forwarder struct {
 	devices map[string]*device
 	flows   *flowTable
 	report  *reporter
+	// metadata is nil without a metadata service.
+	metadata *metadataService
 }
 
 // received handles one frame from the device of the ENI `deviceID`.
@@ -75,9 +79,16 @@ func (f *forwarder) received(deviceID string, frame []byte) {
 	var p packet
 	d := f.decide(deviceID, frame, &p)
 	f.report.fromNode(deviceID, &p, frame, &d)
-	if d.out == nil {
-		return
+	if d.toMetadata {
+		f.metadata.send(d.from, &p)
 	}
+	if d.out != nil {
+		f.deliver(deviceID, &p, d)
+	}
+}
+
+// deliver writes a frame to the receiver's device. The packet p came from the device of the ENI `deviceID`.
+func (f *forwarder) deliver(deviceID string, p *packet, d decision) {
 	var delivered packet
 	parse(d.out, &delivered)
 	target := f.devices[d.to.deviceID]
@@ -88,7 +99,7 @@ func (f *forwarder) received(deviceID string, frame []byte) {
 	}
 	if d.reason != "" {
 		d.peer = d.to
-		f.report.refusal(deviceID, &p, &d)
+		f.report.refusal(deviceID, p, &d)
 		return
 	}
 	f.report.toNode(&delivered, &d)
@@ -149,6 +160,9 @@ func (f *forwarder) decide(deviceID string, frame []byte, p *packet) decision {
 
 // route finds the ENI at the other end and checks the security groups.
 func (f *forwarder) route(from *eni, p *packet) decision {
+	if f.metadata != nil && p.dst == f.metadata.address {
+		return decision{verdict: verdictForwarded, from: from, toMetadata: true}
+	}
 	to := from.vpc.owner(p.dst)
 	if to == nil {
 		if from.vpc.contains(p.dst) {

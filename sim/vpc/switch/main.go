@@ -10,12 +10,12 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail("usage: vpc-switch run | vpc-switch frames --netns PATH --device NAME")
+		fail("usage: vpc-switch run [FLAGS] | vpc-switch frames --netns PATH --device NAME")
 	}
 	var err error
 	switch os.Args[1] {
 	case "run":
-		err = runSwitch(os.Stdin, os.Stdout)
+		err = runSwitch(os.Args[2:], os.Stdin, os.Stdout)
 	case "frames":
 		err = runFrames(os.Args[2:], os.Stdin, os.Stdout)
 	default:

@@ -41,6 +41,7 @@ func addAddress(index int, prefix netip.Prefix) error {
 	return netlink(syscall.RTM_NEWADDR, syscall.NLM_F_CREATE|syscall.NLM_F_REPLACE, body)
 }
 
+// addDefaultRoute adds a default route through a gateway; without one, an IPv4 route to the link itself.
 func addDefaultRoute(index int, gateway netip.Addr) error {
 	body := make([]byte, syscall.SizeofRtMsg)
 	body[0] = family(gateway)
@@ -48,7 +49,9 @@ func addDefaultRoute(index int, gateway netip.Addr) error {
 	body[5] = syscall.RTPROT_BOOT
 	body[6] = syscall.RT_SCOPE_UNIVERSE
 	body[7] = syscall.RTN_UNICAST
-	body = appendAttribute(body, syscall.RTA_GATEWAY, gateway.AsSlice())
+	if gateway.IsValid() {
+		body = appendAttribute(body, syscall.RTA_GATEWAY, gateway.AsSlice())
+	}
 	body = appendAttribute(body, syscall.RTA_OIF, binary.NativeEndian.AppendUint32(nil, uint32(index)))
 	return netlink(syscall.RTM_NEWROUTE, syscall.NLM_F_CREATE|syscall.NLM_F_REPLACE, body)
 }

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -59,13 +61,29 @@ type vpcSwitch struct {
 	failed map[string]string
 }
 
-func runSwitch(in io.Reader, out io.Writer) error {
+func runSwitch(args []string, in io.Reader, out io.Writer) error {
+	flags := flag.NewFlagSet("run", flag.ContinueOnError)
+	metadataAddress := flags.String("metadata-address", "", "ADDRESS:PORT of the metadata service in every VPC; empty for none")
+	metadataBackend := flags.String("metadata-backend", "", "HOST:PORT of this machine that answers, with the PROXY protocol")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
 	s := &vpcSwitch{
 		forwarder: forwarder{
 			table: emptyTable(), devices: map[string]*device{}, flows: newFlowTable(), report: newReporter(out),
 		},
 		lost:   make(chan *device, 64),
 		failed: map[string]string{},
+	}
+	if *metadataAddress != "" {
+		address, err := netip.ParseAddrPort(*metadataAddress)
+		if err != nil {
+			return err
+		}
+		if s.metadata, err = newMetadataService(address, *metadataBackend); err != nil {
+			return err
+		}
+		go s.metadata.run(s.metadataAnswered)
 	}
 	requests := make(chan request, 256)
 	ended := make(chan error, 1)

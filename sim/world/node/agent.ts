@@ -24,6 +24,7 @@ export interface WorldAgentOptions {
   clock: Clock;
   random: Random;
   kubeFaults?: FaultPlan | undefined;
+  podIPsAnnotation?: boolean | undefined;
   onCall: (call: MachineCall) => MachineFault | undefined;
   /** Kills the process, because a fault wants it. */
   onKilled: () => void;
@@ -32,8 +33,6 @@ export interface WorldAgentOptions {
   /** A line of its log, of an error. */
   onError: (line: string) => void;
 }
-
-const CONFIG = agentConfigSchema.parse({});
 
 /** One process of the shipped node agent; only the bottoms of its connections to API server, disk and kernel are models. */
 export class WorldAgent {
@@ -108,11 +107,11 @@ export class WorldAgent {
   }
 
   async #run(): Promise<void> {
-    const { nodeName, disk, kernel, clock, random, onServing, onError } = this.#options;
+    const { nodeName, disk, kernel, clock, random, onServing, onError, podIPsAnnotation } = this.#options;
     const life = this.#life;
     const agent = await Agent.create({
       nodeName,
-      config: CONFIG,
+      config: agentConfigSchema.parse({ podIPsAnnotation }),
       client: new KubeClient({ transport: this.transport, clock, random }),
       datapath: new SimulatedDatapath(kernel, life),
       host: {

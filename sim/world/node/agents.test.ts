@@ -1,5 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
+import * as z from 'zod';
 import { saysDeleted } from '../../../src/crds/node-runtime.ts';
+import type { ApiCall } from '../../kube/faults.ts';
 import { PODENIS, World } from '../world.ts';
 import type { Machine } from './machine.ts';
 import type { MachineCall, MachineFault } from './process.ts';
@@ -67,6 +69,33 @@ test('a pod gets its network, and its ENI is detached as soon as its sandbox is 
   expect(saysGone(made, sandbox)).toBe(true);
   expect([machine.kernel.wirings.size, machine.disk.names().length]).toEqual([0, 0]);
 });
+
+test.each([
+  ['says its addresses', true, false],
+  ['has its network all the same when it cannot be told to', true, true],
+  ['is told nothing without podIPsAnnotation', false, false],
+])('a pod %s', async (_, podIPsAnnotation, isRefused) => {
+  const isTold: unknown[] = [];
+  const onRequest = ({ resource, subresource, replica }: ApiCall) => {
+    if (resource !== 'pods' || subresource !== 'status' || !replica.startsWith('agent')) return undefined;
+    isTold.push(replica);
+    return isRefused ? ({ kind: 'refused', status: 403 } as const) : undefined;
+  };
+  const made = new World({ kubeFaults: { onRequest } });
+  world = made;
+  const machine = made.addMachine(made.addNode(), { podIPsAnnotation });
+  made.startReplica();
+  await made.until('trunk', () => made.trunkOf('node-1') !== undefined, 60_000);
+  const sandbox = await running(made, machine);
+  expect(isWired(machine, sandbox)).toBe(true);
+  expect(isTold).toHaveLength(podIPsAnnotation ? 1 : 0);
+  const address = made.podEni(KEY)?.spec.allocations?.[0]?.ipv4;
+  expect(address).toMatch(/^10\./);
+  const { metadata } = podSchema.parse(made.kube.peek('pods', { namespace: 'default', name: 'a' }));
+  expect(metadata.annotations['k8s.aliyun.com/pod-ips']).toBe(podIPsAnnotation && !isRefused ? address : undefined);
+});
+
+const podSchema = z.object({ metadata: z.object({ annotations: z.record(z.string(), z.string()).default({}) }) });
 
 test('while a record cannot be rebuilt, its sandbox keeps its network, however often the agent is restarted', async () => {
   const { world: made, machine } = await cluster();

@@ -18,6 +18,8 @@ export interface MachineOptions {
   /** Whether the trunk with this MAC address is attached to the instance. */
   hasTrunk: (mac: string) => boolean;
   kubeFaults?: FaultPlan | undefined;
+  /** As in the configuration of its agents. */
+  podIPsAnnotation?: boolean | undefined;
   onCall?: ((call: MachineCall) => MachineFault | undefined) | undefined;
   /** An agent ended by itself. */
   onFailure?: ((message: string) => void) | undefined;
@@ -73,7 +75,7 @@ export class Machine {
   /** Starts the agent, unless one runs or the machine is down. */
   startAgent(): void {
     if (this.#agent !== undefined || !this.#isUp || this.#isOver) return;
-    const { nodeName, kube, clock, random, kubeFaults, onCall, onError } = this.#options;
+    const { nodeName, kube, clock, random, kubeFaults, podIPsAnnotation, onCall, onError } = this.#options;
     const agent = new WorldAgent({
       name: `agent-${nodeName}${'abcdefghijklmnopqrstuvwxyz'.charAt(this.#agents.length % 26)}`,
       nodeName,
@@ -83,6 +85,7 @@ export class Machine {
       clock,
       random,
       kubeFaults,
+      podIPsAnnotation,
       onCall: (call) => onCall?.(call),
       onKilled: () => this.killAgent(RESTART_MS),
       onServing: () => this.runtime.noteServing(),

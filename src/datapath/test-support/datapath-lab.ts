@@ -1,7 +1,5 @@
 import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -12,15 +10,14 @@ import { abandoned } from '../../util/test-support/abandoned.ts';
 import { HelperProcess, type KernelPort } from '../kernel/helper-process.ts';
 import { LinuxDatapath } from '../linux-datapath.ts';
 import type { DatapathSettings, EniDevice, PodAttachment, PodInterface } from '../types.ts';
+import { makeLabDirectory, removeAbandonedLabDirectories, removeLabDirectory } from './lab-directory.ts';
 import { frameBytes, type Packet } from './packets.ts';
 
 const OUTPUT = join(import.meta.dirname, '../../../.state/native');
 
 const NSENTER = 'nsenter';
 const IP = 'ip';
-const UMOUNT = 'umount';
 const NETNS_PREFIX = 'tw';
-const DIRECTORY_PREFIX = 'terway-datapath-';
 
 /** What the tests run; built when it is out of date. */
 export const TOOLS = {
@@ -127,13 +124,7 @@ function removeAbandoned(): void {
     // Another run may be at it as well.
     spawnSync(IP, ['netns', 'del', name]);
   }
-  for (const name of abandoned(readdirSync(tmpdir()), DIRECTORY_PREFIX)) removeDirectory(join(tmpdir(), name));
-}
-
-function removeDirectory(directory: string): void {
-  // Lazily: whoever looks through the mounts of the machine just now would keep it busy.
-  spawnSync(UMOUNT, ['--lazy', join(directory, 'bpf')]);
-  rmSync(directory, { recursive: true, force: true });
+  removeAbandonedLabDirectories();
 }
 
 /** A node, its trunk and secondary ENI, and the switch behind them, as namespaces of this machine. */
@@ -155,10 +146,9 @@ export class DatapathLab implements Disposable {
 
   constructor() {
     removeAbandoned();
-    this.directory = mkdtempSync(join(tmpdir(), `${DIRECTORY_PREFIX}${process.pid}-`));
+    this.directory = makeLabDirectory();
     this.node = this.#name('node');
     this.switchNs = this.#name('switch');
-    mkdirSync(join(this.directory, 'bpf'));
     ipBatch([
       ...[this.node, this.switchNs].map((name) => `netns add ${name}`),
       this.#veth('eni1', 'sw1', this.trunk),
@@ -361,7 +351,7 @@ export class DatapathLab implements Disposable {
     spawnSync(IP, ['-force', '-batch', '-'], {
       input: this.#namespaces.map((name) => `netns del ${name}\n`).join(''),
     });
-    removeDirectory(this.directory);
+    removeLabDirectory(this.directory);
   }
 }
 

@@ -198,6 +198,7 @@ function instanceView(account: Account, instance: Instance): object {
     CreationTime: isoSeconds(instance.creationTimeMs),
     InstanceTypeFamily: instanceTypeFamily(instance.instanceType),
     IoOptimized: true,
+    MetadataOptions: { HttpEndpoint: 'enabled', HttpTokens: instance.httpTokens },
     NetworkInterfaces: { NetworkInterface: enis.map(networkInterfaceOfInstance) },
     OSType: 'linux',
     ResourceGroupId: account.resourceGroupId,
