@@ -21,7 +21,7 @@ import { CniPlugin, limitOf, type PluginObserver } from './plugin.ts';
 import { PodDeviations } from './pod-deviations.ts';
 import { RecordStore } from './records.ts';
 import { answerAddresses, answerReleases, holders } from './release-answers.ts';
-import { podResource } from './resources.ts';
+import { hasFinished, podResource } from './resources.ts';
 import { type ReportedPod, RuntimeReporter } from './runtime-reporter.ts';
 import { AssignmentWaiter } from './waiter.ts';
 
@@ -233,8 +233,7 @@ export class Agent {
   /** Whether the pod is neither leaving nor finished, as far as the watch shows, so that it may get a sandbox. */
   #isAlive({ namespace, name, uid }: ReportedPod): boolean {
     const pod = this.#view.pods.store.get(`${namespace}/${name}`);
-    const hasEnded = pod?.status.phase === 'Succeeded' || pod?.status.phase === 'Failed';
-    return pod?.metadata.uid === uid && pod.metadata.deletionTimestamp === undefined && !hasEnded;
+    return pod?.metadata.uid === uid && pod.metadata.deletionTimestamp === undefined && !hasFinished(pod);
   }
 
   /** Whether the pod has a sandbox, or may have or get one. What is not reported before everything is known is so after. */

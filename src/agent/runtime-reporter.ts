@@ -107,7 +107,12 @@ export class RuntimeReporter {
 
   /** Reports that the pod has no sandbox and will get none, unless that was reported already. */
   released(pod: ReportedPod): void {
-    if (!this.#deleted.has(pod.uid)) this.report(pod, 'deleted');
+    if (!this.isReleased(pod.uid)) this.report(pod, 'deleted');
+  }
+
+  /** Whether that is reported, or is about to be. */
+  isReleased(uid: string): boolean {
+    return this.#deleted.has(uid);
   }
 
   /** The pod is gone. Its last sandbox may have gone before it, when there was to be another one. */
