@@ -51,7 +51,9 @@ const MOST_RETURNED = 10;
  */
 export function nextPoolEniStep(view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
   const { eni, intent, operation, leavingSinceMs } = view;
-  if (eni?.status !== 'InUse' || leavingSinceMs !== undefined) return onItsWay(view, clusterId, nowMs);
+  if (eni?.status !== 'InUse' || leavingSinceMs !== undefined) {
+    return refusedCreation(view) ?? onItsWay(view, clusterId, nowMs);
+  }
   if (operation?.state === 'running') return { do: 'waitForCall' };
   if (intent !== undefined) return nextAssignment(eni, intent, view, nowMs);
   return correction(eni, view) ?? nextRegrouping(eni, view, clusterId, nowMs) ?? nextReturn(eni, view, nowMs);
@@ -65,6 +67,22 @@ function correction(
   if (observation === undefined || observation.atMs < quietSinceMs + LAG_MS) return undefined;
   const corrected = asShown(eni, observation.eni, instanceId, spec);
   return isDeepStrictEqual(corrected, eni) ? undefined : { do: 'shown', eniId: eni.id, eni: corrected };
+}
+
+/** The cloud does not make the ENI, and would refuse it again: the next plan asks for one by the configuration as it is then. */
+function refusedCreation({ eni, intent, operation, leavingSinceMs }: PoolEniView): PoolEniStep | undefined {
+  if (eni !== undefined || intent === undefined || intent.eniID !== '' || leavingSinceMs !== undefined) return undefined;
+  if (operation?.kind !== 'create' || operation.state !== 'failed' || !isRefusedForGood(operation.failure)) {
+    return undefined;
+  }
+  // An earlier request may have been carried out, and its answer lost.
+  if (operation.unansweredMs !== undefined) return { do: 'find' };
+  return { do: 'refused', eniId: '', clientToken: intent.clientToken, failure: operation.failure };
+}
+
+/** By what the intent asks for, not by what the control plane may or can do at the moment. */
+function isRefusedForGood({ kind }: OperationFailure): boolean {
+  return kind === 'limit' || kind === 'notFound' || kind === 'invalid';
 }
 
 /** An edit of the configuration reaches ENIs in use, as far as they carry the tags of this cluster. */
@@ -131,7 +149,7 @@ function nextAssignment(
     return { do: 'arrived', eniId: eni.id, family, ips: operation.addresses ?? [] };
   }
   if (operation?.kind === kind && operation.state === 'failed' && isFinal(operation.failure)) {
-    return { do: 'refused', eniId: eni.id, failure: operation.failure };
+    return { do: 'refused', eniId: eni.id, clientToken, failure: operation.failure };
   }
   if (nowMs - Date.parse(createdAt) > TOKEN_TRUSTED_MS) {
     // The cloud may have forgotten the token, and would give others. What the call gave, if it was sent, is on the ENI.
@@ -144,8 +162,8 @@ function nextAssignment(
 }
 
 /** The same call would be refused again. */
-function isFinal({ kind }: OperationFailure): boolean {
-  return kind === 'exhausted' || kind === 'limit' || kind === 'token' || kind === 'notFound' || kind === 'invalid';
+function isFinal(failure: OperationFailure): boolean {
+  return failure.kind === 'exhausted' || failure.kind === 'token' || isRefusedForGood(failure);
 }
 
 /** Only what the cloud showed a moment ago is given back (I3), in one call per family. */

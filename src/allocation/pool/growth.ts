@@ -47,20 +47,21 @@ const CREATIONS_AT_ONCE = 5;
  * empty ones, then new ones are made. An ENI with a call in progress is left out.
  *
  * @param wanted pods' worth of addresses, beyond those that are idle or on their way
- * @param mayGrow whether the vSwitch of an ENI has addresses
+ * @param may.grow whether the vSwitch of an ENI has addresses
+ * @param may.make whether ENIs may be made
  */
 export function grow(
   draft: PoolDraft,
   wanted: number,
   families: Families,
   limits: PoolLimits,
-  mayGrow: (eni: NodeEni) => boolean,
+  may: { grow: (eni: NodeEni) => boolean; make: boolean },
 ): GrowthPlan {
   let rest = wanted;
   const growth: Growth[] = [];
   for (const eni of Object.values(draft.enis).sort(byUse)) {
     if (rest <= 0) break;
-    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined || !mayGrow(eni)) continue;
+    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined || !may.grow(eni)) continue;
     const counts = fill(eni, rest, families, limits);
     const brings = Math.min(...families.map((family) => idle(eni, family) + counts[family])) - idleOf(eni, families);
     if (brings <= 0) continue;
@@ -71,7 +72,7 @@ export function grow(
   const known =
     Object.keys(draft.enis).length + creations.filter(({ eniID }) => draft.enis[eniID] === undefined).length;
   let room = Math.min(limits.enis - known, CREATIONS_AT_ONCE - creations.length);
-  for (; rest > 0 && room > 0; room -= 1) {
+  for (; may.make && rest > 0 && room > 0; room -= 1) {
     const count = (family: Family) =>
       families.includes(family) ? Math.min(rest, limits.perEni[family], PER_CREATION[family]) : 0;
     // Every ENI has a primary IPv4 address.

@@ -16,8 +16,8 @@ export type PoolNews =
   | { do: 'shown'; eniId: string; eni: NodeEni }
   /** The ENI has these security groups now. */
   | { do: 'regrouped'; eniId: string; securityGroupIds: string[] }
-  /** The cloud does not give what the intent asks for. */
-  | { do: 'refused'; eniId: string; failure: OperationFailure };
+  /** The cloud does not give what the intent asks for; without an ENI, it does not make one. */
+  | { do: 'refused'; eniId: string; clientToken: string; failure: OperationFailure };
 
 /** Subnets of the vSwitch that an ENI is in. */
 export interface Subnets {
@@ -73,8 +73,13 @@ export function recordNews(status: PoolStatus, news: PoolNews, subnetsOf: (vSwit
       return;
     }
     case 'refused':
-      endIntent(status, news.eniId);
+      dropIntent(status, news.clientToken);
   }
+}
+
+/** Changes the status in place. */
+export function dropIntent(status: PoolStatus, token: string | undefined): void {
+  status.poolIntents = (status.poolIntents ?? []).filter(({ clientToken }) => clientToken !== token);
 }
 
 function endIntent(status: PoolStatus, eniId: string): void {

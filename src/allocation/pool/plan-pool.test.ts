@@ -48,6 +48,7 @@ class PoolNode {
       knobs: this.knobs,
       limits: this.limits,
       mayGrow: () => true,
+      mayMake: true,
       freedMs: (ip) => this.#freedMs.get(ip),
       surplusSinceMs: this.#surplusSinceMs,
       random: seededRandom(1),

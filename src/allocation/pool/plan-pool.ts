@@ -36,6 +36,8 @@ export interface PoolView {
   limits: PoolLimits;
   /** Whether the vSwitch of an ENI has addresses. */
   mayGrow: (eni: NodeEni) => boolean;
+  /** Whether ENIs may be made: the cloud has not refused one a moment ago. */
+  mayMake: boolean;
   /** When an address was freed, epoch milliseconds; undefined: long ago, or by an earlier leader. */
   freedMs: (ip: string) => number | undefined;
   /** Since when there has been a surplus, as the last plan said. */
@@ -77,7 +79,7 @@ export function planPool(view: PoolView): PoolPlan {
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
   const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));
   const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families);
-  const { growth, beyond } = grow(draft, wanted, families, limits, view.mayGrow);
+  const { growth, beyond } = grow(draft, wanted, families, limits, { grow: view.mayGrow, make: view.mayMake });
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const idle = idleCount(draft, families);

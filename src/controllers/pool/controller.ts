@@ -27,7 +27,7 @@ import { PoolAdoption } from './adoption.ts';
 import { PoolDescriber, whyNoPool } from './describer.ts';
 import { PoolFigures } from './figures.ts';
 import { findingsOf, hasAddresses } from './findings.ts';
-import { giveBack, type Intents, intentsFor, poolCreation } from './intents.ts';
+import { asksFor, giveBack, type Intents, intentsFor, poolCreation } from './intents.ts';
 import { PoolMemory } from './memory.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
 import { PoolRecorder } from './recorder.ts';
@@ -169,6 +169,7 @@ export class PoolController {
       return compared.is === 'heldUp' ? sooner({}, [this.#lookUp(name, compared.vSwitchIds)], nowMs) : {};
     }
     const refusals = memory.refusalsAt(nowMs);
+    const creationRefusal = memory.creationRefusal((intent) => asksFor(creation, rules.families, intent), nowMs);
     const runtime = informers.nodeRuntimes.store.get(name);
     const plan = planPool({
       ...rules,
@@ -180,6 +181,7 @@ export class PoolController {
         nowMs < Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS &&
         saysPresent(runtime?.status?.pods?.[uid]),
       mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
+      mayMake: creationRefusal === undefined,
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
       random: capacity.random,
@@ -187,7 +189,7 @@ export class PoolController {
     });
     const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, catalog);
     const failures = this.#subjects.failures(node, plan.status.poolIntents ?? []);
-    const look = { node, plan, asked, rules, creation, refusals, failures, config: described, nowMs };
+    const look = { node, plan, asked, rules, creation, refusals, creationRefusal, failures, config: described, nowMs };
     const findings = findingsOf(this.#context, look);
     const verdict = this.#reporter.judge(name, findings);
     this.#reporter.addConditions(node, plan.status, findings, verdict);
@@ -203,12 +205,14 @@ export class PoolController {
     await this.#reporter.onNode(core, findings, verdict, signal);
     const missing = [...unknown, ...(asked.unknown ?? []), ...(compared.is === 'heldUp' ? compared.vSwitchIds : [])];
     // Others may have released addresses, too.
-    const isShort = plan.beyond > 0 || asked.full !== undefined || asked.noneInZone !== undefined;
+    const isShort =
+      findings.supply === 'vSwitchFull' || asked.full !== undefined || asked.noneInZone !== undefined;
     const dues = [
       plan.againMs,
       toldAgainMs,
       verdict.againMs,
       ...[...refusals.values()].map(({ untilMs }) => untilMs),
+      creationRefusal?.untilMs,
       missing.length > 0 ? this.#lookUp(name, missing) : undefined,
       isShort ? this.#lookUp(name, creation.vSwitchIds, RECHECK_MS) : undefined,
     ];
@@ -242,7 +246,8 @@ export class PoolController {
     this.#forget(name);
     const memory = new PoolMemory();
     const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
-    if (end === 'release') {
+    if (end === 'keep') this.#subjects.dropRefused(node, known);
+    else {
       dropMoot(known);
       const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
       // A node that is gone tells of no sandbox any more.

@@ -1,6 +1,8 @@
+import { isDeepStrictEqual } from 'node:util';
 import { clientTokenOf } from '../../allocation/identity.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import type { Growth } from '../../allocation/pool/growth.ts';
+import type { Families } from '../../allocation/pool/view.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
@@ -30,6 +32,20 @@ export function poolCreation(
   }
   const network = clusterNetwork(eniConfigs, { nodeName: name, zone });
   return 'message' in network ? network : { zone, ...network, resourceGroupId, vSwitchSelectPolicy };
+}
+
+/** Whether a new ENI would be asked for as in this intent of an earlier one. */
+export function asksFor(
+  { vSwitchIds, securityGroupIds, tags, resourceGroupId }: PoolCreation,
+  families: Families,
+  intent: PoolIntent,
+): boolean {
+  const { vSwitchID, securityGroupIDs, resourceGroupID = '', ipv6 } = intent;
+  return (
+    vSwitchIds.includes(vSwitchID) &&
+    families.includes('ipv6') === ipv6 > 0 &&
+    isDeepStrictEqual([securityGroupIds, tags, resourceGroupId], [securityGroupIDs, intent.tags, resourceGroupID])
+  );
 }
 
 /** Intents for what is to be asked for, or what stands in the way of the rest. */

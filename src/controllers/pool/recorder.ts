@@ -53,7 +53,8 @@ export class PoolRecorder {
       }
       recordNews(status, news, subnetsIn(capacity.vSwitches));
       if (news.do === 'refused') {
-        memory.refuse(news.eniId, news.failure, nowMs);
+        if (subject.eni !== undefined) memory.refuse(news.eniId, news.failure, nowMs);
+        else if (subject.intent !== undefined) memory.refuseCreation(subject.intent, news.failure, nowMs);
         if (news.failure.kind === 'exhausted') capacity.vSwitches.block(vSwitchOf(subject), nowMs);
       }
       brought.push({ subject, news });
@@ -66,7 +67,10 @@ export class PoolRecorder {
     const { driver, capacity, reporter } = this.#options;
     for (const { subject, news } of brought) {
       driver.forget(subject.id, subject.eniId);
-      if (news.do === 'attached') reporter.attached(node, news.eni);
+      if (news.do === 'attached') {
+        reporter.attached(node, news.eni);
+        memory.made();
+      }
       if (news.do === 'arrived') memory.granted(news.eniId);
       if (news.do === 'returned') capacity.vSwitches.released(vSwitchOf(subject), news.ips.length);
       if (news.do === 'refused' && subject.intent !== undefined) giveBack([subject.intent], capacity);

@@ -4,7 +4,7 @@ import type { Capacity } from '../../allocation/plan.ts';
 import { withOutcome } from '../../allocation/pool/eni-conditions.ts';
 import { nextPoolEniStep, type PoolEniStep } from '../../allocation/pool/eni-step.ts';
 import { isReleasable } from '../../allocation/pool/leaving.ts';
-import type { PoolNews } from '../../allocation/pool/news.ts';
+import { dropIntent, type PoolNews } from '../../allocation/pool/news.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import { addressesOf, isBound } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -64,10 +64,13 @@ export class PoolSubjects {
   of(node: TerwayNode): PoolSubject[] {
     const { networkInterfaces = {}, poolIntents = [] } = node.status ?? {};
     const leavingSinceMs = this.#leavingSinceMs(node);
+    // No ENI is made for a record that goes, whatever becomes of those that it has.
+    const unwantedSinceMs = leavingSinceMs ?? deletedMs(node);
     const subject = (eni: NodeEni | undefined, intent: PoolIntent | undefined): PoolSubject => {
       const eniId = eni?.id ?? '';
       const id = `pool/${eniId === '' ? intent?.clientToken : eniId}`;
-      return { id, nodeName: node.metadata.name, eniId, eni, intent, leavingSinceMs };
+      const sinceMs = eniId === '' ? unwantedSinceMs : leavingSinceMs;
+      return { id, nodeName: node.metadata.name, eniId, eni, intent, leavingSinceMs: sinceMs };
     };
     const known = Object.values(networkInterfaces)
       .filter((eni) =>
@@ -86,9 +89,16 @@ export class PoolSubjects {
   }
 
   #leavingSinceMs(node: TerwayNode): number | undefined {
-    const { name, deletionTimestamp } = node.metadata;
-    if (deletionTimestamp === undefined) return undefined;
-    return hasLeft(this.#context.informers.coreNodes.store.get(name), node) ? Date.parse(deletionTimestamp) : undefined;
+    return hasLeft(this.#context.informers.coreNodes.store.get(node.metadata.name), node) ? deletedMs(node) : undefined;
+  }
+
+  /** Ends intents of a record that goes, as far as the last call for them was refused. Changes the status in place. */
+  dropRefused(node: TerwayNode, status: PoolStatus): void {
+    for (const { id, eniId, intent } of this.of(node)) {
+      const operation = this.#context.driver.operation(id);
+      const isOver = operation?.state === 'failed' && operation.failure.kind !== 'unavailable';
+      if (eniId !== '' && intent !== undefined && isOver) dropIntent(status, intent.clientToken);
+    }
   }
 
   /** What the record of the ENI does not show yet. */
@@ -143,14 +153,18 @@ export class PoolSubjects {
           const made: NodeEni = { id: newId, status: 'Attaching', vSwitchID, networkInterfaceType };
           status.networkInterfaces = { ...status.networkInterfaces, [newId]: made };
         }),
-      newAttempt: ({ avoidVSwitch }) => {
-        const vSwitchId = subject.intent?.vSwitchID ?? '';
-        if (subject.intent !== undefined) giveBack([subject.intent], this.#context.capacity);
-        if (avoidVSwitch) this.#context.capacity.vSwitches.block(vSwitchId, clock.now());
-        return this.#change(subject, signal, (status) => {
-          dropIntent(status, subject.intent);
+      newAttempt: async ({ avoidVSwitch }) => {
+        const { intent } = subject;
+        const outcome = await this.#change(subject, signal, (status) => {
+          dropIntent(status, intent?.clientToken);
           if (eniId !== '') delete status.networkInterfaces?.[eniId];
         });
+        driver.forget(id, eniId);
+        if (intent === undefined) return outcome;
+        const { capacity } = this.#context;
+        giveBack([intent], capacity);
+        if (avoidVSwitch) capacity.vSwitches.block(intent.vSwitchID, clock.now());
+        return outcome;
       },
       inProgress: () => ({}),
       pause: ({ untilMs }) => Promise.resolve({ requeueAfterMs: Math.max(1, untilMs - clock.now()) }),
@@ -161,13 +175,14 @@ export class PoolSubjects {
       done: async () => {
         const { eni, intent, leavingSinceMs } = subject;
         if (eni?.status !== 'Deleting' && leavingSinceMs === undefined) return {};
+        const outcome = await this.#change(subject, signal, (status) => {
+          delete status.networkInterfaces?.[eniId];
+          dropIntent(status, intent?.clientToken);
+        });
+        driver.forget(id, eniId);
         const had = Object.keys(eni?.ipv4 ?? {}).length || (intent?.ipv4 ?? 1);
         this.#context.capacity.vSwitches.released(eni?.vSwitchID ?? intent?.vSwitchID ?? '', had);
-        driver.forget(id, eniId);
-        return this.#change(subject, signal, (status) => {
-          delete status.networkInterfaces?.[eniId];
-          dropIntent(status, intent);
-        });
+        return outcome;
       },
     });
   }
@@ -234,8 +249,8 @@ export class PoolSubjects {
   }
 }
 
-function dropIntent(status: NonNullable<TerwayNode['status']>, intent: PoolIntent | undefined): void {
-  status.poolIntents = (status.poolIntents ?? []).filter(({ clientToken }) => clientToken !== intent?.clientToken);
+function deletedMs({ metadata: { deletionTimestamp } }: TerwayNode): number | undefined {
+  return deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp);
 }
 
 const NEWS: ReadonlySet<string> = new Set<PoolNews['do']>([
