@@ -141,6 +141,7 @@ test('an ENI that somebody detaches is attached again, with the addresses of its
 
 test('an ENI that somebody deletes gives nothing any more, and its record goes after its last pod', async () => {
   const made = await crowded();
+  for (const [uid, ips] of addresses(made)) tellsAddress(made, uid, ips);
   const [eni] = ofPool(made);
   const id = eni?.id ?? '';
   made.cloud.deleteEniByHand(id, made.clock.now());

@@ -89,6 +89,7 @@ export class Agent {
       view: this.#view,
       isUsed: (pod) => this.#isUsed(pod),
       hasSandbox: (uid) => records.hasSandboxOf(uid),
+      withSandbox: () => records.all().map(({ attachment }) => attachment),
       hasAddress: (uid) => this.#view.node.store.list().some((node) => holders(node).some((pod) => pod.uid === uid)),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });

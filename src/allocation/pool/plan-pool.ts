@@ -31,6 +31,8 @@ export interface PoolView {
   isGone: (uid: string) => boolean;
   /** Whether the node has reported a sandbox of a pod's uid that is not gone. */
   hasSandbox: (uid: string) => boolean;
+  /** The record is so new that pods may not have told what they have. */
+  isNew: boolean;
   families: Families;
   knobs: PoolKnobs;
   limits: PoolLimits;
@@ -72,9 +74,9 @@ export function planPool(view: PoolView): PoolPlan {
   const draft: PoolDraft = { enis: status.networkInterfaces ?? {}, intents: status.poolIntents ?? [] };
   startWarmUp(status, knobs);
 
-  const releases = release(draft, pods, view.isGone);
+  const releases = release(draft, pods, view);
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
-  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, view.hasSandbox);
+  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, (uid) => view.isNew && view.hasSandbox(uid));
 
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
   const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));

@@ -122,6 +122,7 @@ describe('the pool of a node', () => {
           hasSandbox: () => false,
           mayGrow: () => true,
           mayMake: true,
+          isNew: false,
           freedMs: () => undefined,
         };
         const plan = planPool({ ...rulesOf(spec({ pool: given })), ...world, status, random: seededRandom(1), nowMs });

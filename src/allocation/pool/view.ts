@@ -1,14 +1,14 @@
 import type { NodeAddress, NodeEni, PoolIntent } from '../../crds/node.ts';
 
-/** A pod of the node in its own network that no PodNetworking picks. */
+/** A pod of the node in its own network. */
 export interface PoolPod {
   /** `namespace/name` */
   key: string;
   uid: string;
   /** Addresses that its status shows; it may only get these. */
   reported: readonly string[];
-  /** It is being deleted: it keeps what it has, and gets nothing. */
-  isLeaving: boolean;
+  /** It is to have an address of the pool. Others, such as one that is being deleted, only keep what they use. */
+  mayGet: boolean;
 }
 
 /** Address families that a pod gets, all from one ENI; at least one. */
@@ -50,6 +50,11 @@ export function addressesOf(eni: NodeEni, family?: Family): NodeAddress[] {
 
 export function isBound({ podID = '' }: NodeAddress): boolean {
   return podID !== '';
+}
+
+/** Whether a sandbox can get this address, now or once its ENI is attached again. */
+export function isUsable(eni: NodeEni, { status }: NodeAddress): boolean {
+  return status === 'Valid' && eni.status !== 'Deleting';
 }
 
 export function isIdle(address: NodeAddress): boolean {

@@ -176,10 +176,9 @@ export class PoolController {
       status: known,
       pods: poolPods(this.#context, name, holdersIn(known)),
       isGone: (uid) => saysDeleted(runtime?.status?.pods?.[uid]),
+      hasSandbox: (uid) => saysPresent(runtime?.status?.pods?.[uid]),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
-      hasSandbox: (uid) =>
-        nowMs < Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS &&
-        saysPresent(runtime?.status?.pods?.[uid]),
+      isNew: nowMs < Date.parse(known.lastSyncOpenAPITime) + TOLD_WITHIN_MS,
       mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
       mayMake: creationRefusal === undefined,
       freedMs: (ip) => memory.freedMs.get(ip),
@@ -226,7 +225,9 @@ export class PoolController {
     const holders = holdersIn(status);
     this.#reporter.addProblem(node, status, why);
     await this.#writer.status(node, status, signal);
-    const unserved = poolPods(this.#context, name, holders).filter(({ uid }) => !holders.has(uid));
+    const unserved = poolPods(this.#context, name, holders).filter(
+      ({ uid, mayGet }) => mayGet && !holders.has(uid),
+    );
     this.#figures.note(name, Object.values(status.networkInterfaces ?? {}), unserved.length);
     const waits = poolWaits({ unserved, succeeding: [], stale: [], untold: [], held: [] }, why);
     return sooner({}, [this.#reporter.waiting(name, waits)], this.#context.clock.now());
@@ -251,7 +252,8 @@ export class PoolController {
       dropMoot(known);
       const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
       // A node that is gone tells of no sandbox any more.
-      release(draft, poolPods(this.#context, name, holdersIn(known)), () => true);
+      const words = { isGone: () => true, hasSandbox: () => false };
+      release(draft, poolPods(this.#context, name, holdersIn(known)), words);
     }
     const written = await this.#writer.status(node, known, signal);
     this.#recorder.account(node, brought, memory);
