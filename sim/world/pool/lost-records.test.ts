@@ -18,7 +18,11 @@ async function cluster(): Promise<World> {
 /** A pod with a sandbox, and its address. */
 async function running(made: World, name: string): Promise<{ uid: string; ip: string }> {
   const uid = createShared(made, name);
-  const sandbox = () => made.machines.get(NODE)?.runtime.sandboxesOf(uid).find(({ state }) => state === 'running');
+  const sandbox = () =>
+    made.machines
+      .get(NODE)
+      ?.runtime.sandboxesOf(uid)
+      .find(({ state }) => state === 'running');
   await made.until(`${name} runs`, () => sandbox() !== undefined, 60_000);
   const [ip = ''] = addresses(made).get(uid) ?? [];
   await made.run(2000);
@@ -47,6 +51,8 @@ test('after a restored backup a node says again which pods have sandboxes', asyn
   await made.until('it is there', () => made.kube.objects('pods').length === 1, 1000);
   const backup = made.kube.backup();
   await made.until('it runs', () => made.nodeRuntime(NODE)?.status?.pods?.[uid] !== undefined, 60_000);
+  // So that the agent has seen more of the pods than the backup, and lists them again.
+  createShared(made, 'b');
   await made.run(10_000);
   made.restore(backup);
   expect(made.nodeRuntime(NODE)?.status?.pods?.[uid]).toBeUndefined();

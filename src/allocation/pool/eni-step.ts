@@ -56,22 +56,37 @@ export function nextPoolEniStep(view: PoolEniView, clusterId: string, nowMs: num
   }
   if (operation?.state === 'running') return { do: 'waitForCall' };
   if (intent !== undefined) return nextAssignment(eni, intent, view, nowMs);
-  return correction(eni, view) ?? nextRegrouping(eni, view, clusterId, nowMs) ?? nextReturn(eni, view, nowMs);
+  return (
+    correction(eni, view, clusterId) ??
+    nextRegrouping(eni, view, clusterId, nowMs) ??
+    nextReturn(eni, view, clusterId, nowMs)
+  );
 }
 
 /** What others have changed. A describe may lag, so it counts only a while after the last call. */
-function correction(
-  eni: NodeEni,
-  { observation, quietSinceMs, instanceId, spec }: PoolEniView,
-): PoolEniStep | undefined {
+function correction(eni: NodeEni, view: PoolEniView, clusterId: string): PoolEniStep | undefined {
+  const { observation, quietSinceMs } = view;
   if (observation === undefined || observation.atMs < quietSinceMs + LAG_MS) return undefined;
-  const corrected = asShown(eni, observation.eni, instanceId, spec);
-  return isDeepStrictEqual(corrected, eni) ? undefined : { do: 'shown', eniId: eni.id, eni: corrected };
+  return corrected(eni, observation.eni, view, clusterId);
+}
+
+function corrected(
+  eni: NodeEni,
+  shown: Eni | undefined,
+  { instanceId, spec }: PoolEniView,
+  clusterId: string,
+): PoolEniStep | undefined {
+  // Whether the trunk is attached is the node controller's to see and to change.
+  const isHere = shown?.status === 'InUse' && shown.instanceId === instanceId;
+  if (eni.networkInterfaceType === 'Trunk' && !isHere) return undefined;
+  const record = asShown(eni, shown, instanceId, { spec, clusterId });
+  return isDeepStrictEqual(record, eni) ? undefined : { do: 'shown', eniId: eni.id, eni: record };
 }
 
 /** The cloud does not make the ENI, and would refuse it again: the next plan asks for one by the configuration as it is then. */
 function refusedCreation({ eni, intent, operation, leavingSinceMs }: PoolEniView): PoolEniStep | undefined {
-  if (eni !== undefined || intent === undefined || intent.eniID !== '' || leavingSinceMs !== undefined) return undefined;
+  if (eni !== undefined || intent === undefined || intent.eniID !== '' || leavingSinceMs !== undefined)
+    return undefined;
   if (operation?.kind !== 'create' || operation.state !== 'failed' || !isRefusedForGood(operation.failure)) {
     return undefined;
   }
@@ -110,7 +125,7 @@ function nextRegrouping(
 
 /** An ENI on its way, in either direction. */
 function onItsWay(view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
-  const { eni, intent, nodeName, instanceId, observation, operation, leavingSinceMs } = view;
+  const { eni, intent, nodeName, instanceId, observation, operation, leavingSinceMs, quietSinceMs } = view;
   const goal = eni?.status === 'Deleting' || leavingSinceMs !== undefined ? 'release' : 'bind';
   const step = nextInterfaceStep(
     goal,
@@ -133,7 +148,24 @@ function onItsWay(view: PoolEniView, clusterId: string, nowMs: number): PoolEniS
     clusterId,
     nowMs,
   );
-  return goal === 'bind' && step.do === 'done' && step.eni !== undefined ? { do: 'attached', eni: step.eni } : step;
+  if (goal === 'bind' && step.do === 'done' && step.eni !== undefined) return { do: 'attached', eni: step.eni };
+  if (eni === undefined) return step;
+  if (goal === 'bind' && observation !== undefined && observation.eni === undefined && intent === undefined) {
+    // No creation can be looked for, and a describe may lag: it has to show twice that the ENI is gone.
+    const certainMs = quietSinceMs + LAG_MS;
+    if (observation.atMs < certainMs) {
+      return nowMs < certainMs ? { do: 'pause', untilMs: certainMs } : { do: 'observe' };
+    }
+    return corrected(eni, undefined, view, clusterId) ?? step;
+  }
+  // It is gone for certain. Whoever has an address of it keeps that until the pod is gone.
+  if (goal === 'bind' && step.do === 'newAttempt') return corrected(eni, undefined, view, clusterId) ?? step;
+  if (goal === 'release' && step.do === 'blocked' && step.reason === 'EniNotOurs') {
+    if (leavingSinceMs !== undefined) return { do: 'foreign', eniId: eni.id };
+    // It was marked before that was known.
+    return corrected(eni, observation?.eni, view, clusterId) ?? step;
+  }
+  return step;
 }
 
 /** Each family is a call of its own; a count of 0 says that its addresses are recorded. */
@@ -167,12 +199,16 @@ function isFinal(failure: OperationFailure): boolean {
 }
 
 /** Only what the cloud showed a moment ago is given back (I3), in one call per family. */
-function nextReturn(eni: NodeEni, { operation, observation }: PoolEniView, nowMs: number): PoolEniStep {
+function nextReturn(eni: NodeEni, view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
+  const { operation, observation } = view;
   const marked = addressesOf(eni).filter((address) => address.status === 'Deleting' && !isBound(address));
   if (marked.length === 0) return { do: 'done' };
   if (!isFresh(observation, nowMs)) return { do: 'observe' };
   const isOlder = operation !== undefined && operation.state !== 'running' && observation.atMs < operation.atMs;
   if (isOlder && operation.state === 'succeeded') return { do: 'observe' };
+  if (eni.unschedulable === true || (observation.eni !== undefined && !isOursInPool(observation.eni.tags, clusterId))) {
+    return corrected(eni, observation.eni, view, clusterId) ?? { do: 'done' };
+  }
   const shown = new Set([...(observation.eni?.ipv4 ?? []), ...(observation.eni?.ipv6 ?? [])]);
   const returned = marked.filter(({ ip }) => !shown.has(ip)).map(({ ip }) => ip);
   if (returned.length > 0) return { do: 'returned', eniId: eni.id, ips: returned };

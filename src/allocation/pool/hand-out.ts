@@ -1,14 +1,6 @@
 import type { NodeAddress, NodeEni } from '../../crds/node.ts';
 import type { Releases } from './release.ts';
-import {
-  addressesOf,
-  type Families,
-  isBound,
-  isIdle,
-  type PoolDraft,
-  type PoolPod,
-  servingEnis,
-} from './view.ts';
+import { addressesOf, type Families, isBound, isIdle, type PoolDraft, type PoolPod, servingEnis } from './view.ts';
 
 export interface HandOuts {
   served: PoolPod[];

@@ -4,7 +4,16 @@ import { type Growth, grow, type PoolLimits, wantedCount } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
 import { type Releases, release } from './release.ts';
 import { type Shrinkage, shrink } from './shrink.ts';
-import { type Families, idleCount, type PoolDraft, type PoolPod } from './view.ts';
+import {
+  addressesOf,
+  type Families,
+  type Family,
+  idleCount,
+  isBound,
+  type PoolDraft,
+  type PoolPod,
+  servingEnis,
+} from './view.ts';
 
 export type PoolStatus = NonNullable<TerwayNode['status']>;
 
@@ -40,6 +49,8 @@ export interface PoolView {
   mayGrow: (eni: NodeEni) => boolean;
   /** Whether ENIs may be made: the cloud has not refused one a moment ago. */
   mayMake: boolean;
+  /** Whether anything may be given up: otherwise what is marked would serve nobody, and stay. */
+  mayRelease: boolean;
   /** When an address was freed, epoch milliseconds; undefined: long ago, or by an earlier leader. */
   freedMs: (ip: string) => number | undefined;
   /** Since when there has been a surplus, as the last plan said. */
@@ -66,6 +77,8 @@ export interface PoolPlan {
 }
 
 const NOTHING: Shrinkage = { eniIds: [], ips: [] };
+/** While the degradation level forbids releases. */
+const RECHECK_MS = 60_000;
 
 /** What is to be written about the pool of a node, and what is to be asked of the cloud. Pure. */
 export function planPool(view: PoolView): PoolPlan {
@@ -73,11 +86,20 @@ export function planPool(view: PoolView): PoolPlan {
   const status = structuredClone(view.status);
   const draft: PoolDraft = { enis: status.networkInterfaces ?? {}, intents: status.poolIntents ?? [] };
   startWarmUp(status, knobs);
+  giveUpBeyond(status, draft, limits);
 
   const releases = release(draft, pods, view);
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
-  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, (uid) => view.isNew && view.hasSandbox(uid));
+  const handOuts = handOut(
+    draft,
+    pods,
+    releases,
+    families,
+    { freedMs, nowMs },
+    (uid) => view.isNew && view.hasSandbox(uid),
+  );
 
+  endWarmUp(status, draft, families);
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
   const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));
   const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families);
@@ -88,12 +110,17 @@ export function planPool(view: PoolView): PoolPlan {
   const isShort = handOuts.unserved.length > 0 || wanted > 0;
   const surplusSinceMs = !isShort && idle > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
   const surplusDueMs = surplusSinceMs === undefined ? undefined : surplusSinceMs + knobs.syncPeriodMs;
-  const surplus = surplusDueMs !== undefined && surplusDueMs <= nowMs ? idle - knobs.mostIdle : 0;
-  const reclaimed = isShort ? 0 : reclaim(status, view, idle - surplus);
+  const isDue = surplusDueMs !== undefined && surplusDueMs <= nowMs;
+  const surplus = isDue && view.mayRelease ? idle - knobs.mostIdle : 0;
+  const reclaimed = isShort || !view.mayRelease ? 0 : reclaim(status, view, idle - surplus);
   const shrinkage = surplus + reclaimed > 0 ? shrink(draft, surplus + reclaimed, families, freedMs) : NOTHING;
 
   const reclaimDueMs = Date.parse(status.nextIdleIPReclaimTime ?? '');
-  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs].filter((ms) => ms > nowMs);
+  const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
+  const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
+  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, reclaimStartMs(status, view, idle), heldDueMs].filter(
+    (ms) => ms > nowMs,
+  );
   return {
     status,
     releases,
@@ -119,6 +146,27 @@ function startWarmUp(status: PoolStatus, { warmUp }: PoolKnobs): void {
   else status.warmUpCompleted = true;
 }
 
+/** ENIs that were asked for before it was known that the instance has others in their places. */
+function giveUpBeyond(status: PoolStatus, draft: PoolDraft, limits: PoolLimits): void {
+  const enis = Object.values(draft.enis).filter((eni) => eni.status !== 'Deleting');
+  const isOnItsWay = (eni: NodeEni) =>
+    eni.status === 'Attaching' && eni.networkInterfaceType === 'Secondary' && !addressesOf(eni).some(isBound);
+  for (const eni of enis.filter(isOnItsWay).slice(0, Math.max(0, enis.length - limits.enis))) {
+    eni.status = 'Deleting';
+    draft.intents = draft.intents.filter(({ eniID }) => eniID !== eni.id);
+    status.poolIntents = draft.intents;
+  }
+}
+
+/** What the node had before it asked counts, too. */
+function endWarmUp(status: PoolStatus, draft: PoolDraft, families: Families): void {
+  if (status.warmUpCompleted === true) return;
+  const valid = (eni: NodeEni, family: Family) =>
+    addressesOf(eni, family).filter((address) => address.status === 'Valid').length;
+  const counts = servingEnis(draft).map((eni) => Math.min(...families.map((family) => valid(eni, family))));
+  if (counts.reduce((sum, count) => sum + count, 0) >= (status.warmUpTarget ?? 0)) status.warmUpCompleted = true;
+}
+
 function warmUpRest({ warmUpTarget = 0, warmUpAllocatedCount = 0, warmUpCompleted }: PoolStatus): number {
   return warmUpCompleted === true ? 0 : Math.max(0, warmUpTarget - warmUpAllocatedCount);
 }
@@ -128,6 +176,12 @@ export function countWarmUp(status: PoolStatus, addresses: number): void {
   if (status.warmUpCompleted === true) return;
   status.warmUpAllocatedCount = (status.warmUpAllocatedCount ?? 0) + addresses;
   if (status.warmUpAllocatedCount >= (status.warmUpTarget ?? 0)) status.warmUpCompleted = true;
+}
+
+/** When the time begins after which idle addresses go by age, as long as nothing is handed out until then. */
+function reclaimStartMs(status: PoolStatus, { knobs: { reclaim: policy, leastIdle } }: PoolView, idle: number): number {
+  if (policy === undefined || idle <= leastIdle || status.nextIdleIPReclaimTime !== undefined) return Number.NaN;
+  return (Date.parse(status.lastModifiedTime ?? '') || 0) + policy.afterMs;
 }
 
 /** How many idle addresses go now by age; sets the time of the next look. */

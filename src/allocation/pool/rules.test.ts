@@ -122,6 +122,7 @@ describe('the pool of a node', () => {
           hasSandbox: () => false,
           mayGrow: () => true,
           mayMake: true,
+          mayRelease: true,
           isNew: false,
           freedMs: () => undefined,
         };

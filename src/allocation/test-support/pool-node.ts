@@ -1,7 +1,15 @@
 import type { NodeEni } from '../../crds/node.ts';
 import { seededRandom } from '../../util/random.ts';
 import type { Growth } from '../pool/growth.ts';
-import { countWarmUp, noteChange, type PoolKnobs, type PoolPlan, type PoolStatus, type PoolView, planPool } from '../pool/plan-pool.ts';
+import {
+  countWarmUp,
+  noteChange,
+  type PoolKnobs,
+  type PoolPlan,
+  type PoolStatus,
+  type PoolView,
+  planPool,
+} from '../pool/plan-pool.ts';
 import { addressesOf, FAMILIES, type Families, idleCount, type PoolPod } from '../pool/view.ts';
 
 export const START_MS = Date.parse('2026-01-01T12:00:00Z');
@@ -12,6 +20,7 @@ const KNOBS: PoolKnobs = { mostIdle: 5, leastIdle: 0, warmUp: 0, syncPeriodMs: 1
 export class PoolNode {
   status: PoolStatus = {};
   nowMs = START_MS;
+  mayRelease = true;
   readonly pods = new Map<string, PoolPod>();
   readonly gone = new Set<string>();
   readonly present = new Set<string>();
@@ -40,6 +49,7 @@ export class PoolNode {
       limits: this.limits,
       mayGrow: () => true,
       mayMake: true,
+      mayRelease: this.mayRelease,
       freedMs: (ip) => this.#freedMs.get(ip),
       surplusSinceMs: this.#surplusSinceMs,
       random: seededRandom(1),
@@ -79,7 +89,6 @@ export class PoolNode {
       this.nowMs = Math.max(againMs, this.nowMs + 1);
     }
     this.nowMs = endMs;
-    this.settle();
   }
 
   add(name: string, changes: Partial<PoolPod> = {}): PoolPod {

@@ -101,7 +101,7 @@ export class Collector {
   /** One comparison. @throws CloudError, KubeApiError */
   async round(): Promise<void> {
     const { clock, log, metrics } = this.#context;
-    const { enis, ownerOf } = await takeInventory(this.#context);
+    const { enis, listed, ownerOf } = await takeInventory(this.#context);
     const byId = new Map(enis.map((eni) => [eni.id, eni]));
     const verdict = judgeOrphans(
       enis,
@@ -119,7 +119,7 @@ export class Collector {
         'implausibly many ENIs look orphaned (was etcd restored from a backup?); nothing is released',
       );
     }
-    const suspected = this.#suspectRecords(byId);
+    const suspected = this.#suspectRecords(listed);
     const { orphans, braked } = verdict;
     this.#latest = { orphans: orphans.length, released: 0, suspected, braked, endedAtMs: clock.now() };
     metrics.collected.inc({ kind: 'suspect' }, suspected);
@@ -187,7 +187,7 @@ export class Collector {
   /**
    * Triggers an observation of records with which the listing disagrees. Their own controllers decide.
    */
-  #suspectRecords(listed: Map<string, Eni>): number {
+  #suspectRecords(listed: ReadonlyMap<string, Eni>): number {
     const { informers, observer } = this.#context;
     let suspected = 0;
     let drifted = 0;
@@ -222,10 +222,12 @@ export class Collector {
   }
 
   /** @returns how many ENIs of the node's pool are looked at */
-  #suspectPool({ metadata: { name }, status }: TerwayNode, listed: Map<string, Eni>): number {
-    const { eniConfigs, observer } = this.#context;
+  #suspectPool({ metadata: { name }, spec, status }: TerwayNode, listed: ReadonlyMap<string, Eni>): number {
+    const { eniConfigs, observer, clusterId } = this.#context;
     if (!eniConfigs.isCentral) return 0;
-    const suspects = Object.values(status?.networkInterfaces ?? {}).filter((eni) => isSuspect(eni, listed.get(eni.id)));
+    const suspects = Object.values(status?.networkInterfaces ?? {}).filter((eni) =>
+      isSuspect(eni, listed.get(eni.id), { spec, clusterId }),
+    );
     for (const { id } of suspects) observer.expect(id, 'read', poolOwner(name), 'audit');
     return suspects.length;
   }

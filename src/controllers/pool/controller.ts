@@ -1,4 +1,5 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
+import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import type { Statement } from '../../allocation/pool/conditions.ts';
 import { dropMoot, holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
@@ -30,7 +31,7 @@ import { findingsOf, hasAddresses } from './findings.ts';
 import { asksFor, giveBack, type Intents, intentsFor, poolCreation } from './intents.ts';
 import { PoolMemory } from './memory.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
-import { PoolRecorder } from './recorder.ts';
+import { PoolRecorder, type Updated } from './recorder.ts';
 import { PoolReporter, type PoolReporterContext } from './reporter.ts';
 import { type PoolSubject, PoolSubjects } from './subjects.ts';
 import { poolWatches } from './watches.ts';
@@ -53,6 +54,8 @@ export type PoolContext = PoolPodsContext &
     driver: EniDriver;
     eniConfigs: EniConfigs;
     log: Log;
+    /** Whether the degradation level lets anything be released. */
+    mayRelease: () => boolean;
     /** Labels of the nodes to manage; empty: every node. */
     nodeLabels: Readonly<Record<string, string>>;
     observer: EniObserver;
@@ -109,7 +112,7 @@ export class PoolController {
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#memory.size + this.#adoption.size + this.#reporter.size + this.#figures.size;
+    return this.#memory.size + this.#adoption.size + this.#reporter.size + this.#figures.size + this.#subjects.size;
   }
 
   /** What only the leader knows of a node. */
@@ -165,6 +168,10 @@ export class PoolController {
     const memory = this.#memoryOf(name);
     const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
     const compared = this.#adoption.into(known, node, view.instanceId);
+    if (compared.is === 'failed' && known.lastSyncOpenAPITime === undefined) {
+      const { failure } = compared;
+      return this.#withoutPool(node, { reason: reasonOfFailure(failure), message: failure.message }, signal);
+    }
     if (known.lastSyncOpenAPITime === undefined) {
       return compared.is === 'heldUp' ? sooner({}, [this.#lookUp(name, compared.vSwitchIds)], nowMs) : {};
     }
@@ -181,6 +188,7 @@ export class PoolController {
       isNew: nowMs < Date.parse(known.lastSyncOpenAPITime) + TOLD_WITHIN_MS,
       mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
       mayMake: creationRefusal === undefined,
+      mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
       random: capacity.random,
@@ -194,6 +202,9 @@ export class PoolController {
     this.#reporter.addConditions(node, plan.status, findings, verdict);
     const written = await this.#write(node, plan, asked, signal);
     if (compared.is === 'done') this.#adoption.forget(name);
+    // Where there should be room, the record and the cloud disagree.
+    const limits = [...failures, ...refusedAddresses(brought)].filter((failure) => failure?.kind === 'limit');
+    if (limits.some((failure) => failure !== undefined && memory.isNews(failure))) this.#adoption.compare(name);
     memory.remember(plan, nowMs);
     this.#recorder.account(node, brought, memory);
     this.#reporter.served(name, plan.handOuts.served, nowMs);
@@ -204,8 +215,7 @@ export class PoolController {
     await this.#reporter.onNode(core, findings, verdict, signal);
     const missing = [...unknown, ...(asked.unknown ?? []), ...(compared.is === 'heldUp' ? compared.vSwitchIds : [])];
     // Others may have released addresses, too.
-    const isShort =
-      findings.supply === 'vSwitchFull' || asked.full !== undefined || asked.noneInZone !== undefined;
+    const isShort = findings.supply === 'vSwitchFull' || asked.full !== undefined || asked.noneInZone !== undefined;
     const dues = [
       plan.againMs,
       toldAgainMs,
@@ -225,9 +235,7 @@ export class PoolController {
     const holders = holdersIn(status);
     this.#reporter.addProblem(node, status, why);
     await this.#writer.status(node, status, signal);
-    const unserved = poolPods(this.#context, name, holders).filter(
-      ({ uid, mayGet }) => mayGet && !holders.has(uid),
-    );
+    const unserved = poolPods(this.#context, name, holders).filter(({ uid, mayGet }) => mayGet && !holders.has(uid));
     this.#figures.note(name, Object.values(status.networkInterfaces ?? {}), unserved.length);
     const waits = poolWaits({ unserved, succeeding: [], stale: [], untold: [], held: [] }, why);
     return sooner({}, [this.#reporter.waiting(name, waits)], this.#context.clock.now());
@@ -253,7 +261,9 @@ export class PoolController {
       const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
       // A node that is gone tells of no sandbox any more.
       const words = { isGone: () => true, hasSandbox: () => false };
-      release(draft, poolPods(this.#context, name, holdersIn(known)), words);
+      // Pods of the earlier instance go with it, also those that its successor starts anew.
+      const isReplaced = this.#context.informers.coreNodes.store.get(name) !== undefined;
+      release(draft, isReplaced ? [] : poolPods(this.#context, name, holdersIn(known)), words);
     }
     const written = await this.#writer.status(node, known, signal);
     this.#recorder.account(node, brought, memory);
@@ -329,6 +339,11 @@ function sooner({ requeueAfterMs }: ReconcileResult, dues: readonly (number | un
   const delays = dues.flatMap((ms) => (ms === undefined ? [] : [Math.max(1, ms - nowMs)]));
   if (requeueAfterMs !== undefined) delays.push(requeueAfterMs);
   return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
+}
+
+/** Why the cloud has given ENIs no more addresses. */
+function refusedAddresses(brought: Updated['brought']): OperationFailure[] {
+  return brought.flatMap(({ news }) => (news.do === 'refused' && news.eniId !== '' ? [news.failure] : []));
 }
 
 /** Uids of pods that have an address. */

@@ -1,8 +1,8 @@
 import type { OperationFailure } from '../../allocation/operation.ts';
 import { REST_MS } from '../../allocation/pool/hand-out.ts';
 import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
-import { rfc3339 } from '../../util/clock.ts';
 import type { PoolIntent } from '../../crds/node.ts';
+import { rfc3339 } from '../../util/clock.ts';
 import type { SentPool } from '../../wire/admin-channel.ts';
 
 /** The cloud has refused to give an ENI more addresses, or to make one, and would do so again. */
@@ -26,7 +26,15 @@ export class PoolMemory {
   readonly #refusals = new Map<string, Refusal & { count: number }>();
   /** Of the last ENI that the cloud did not make, with what it was asked for. */
   #creation: (Refusal & { count: number; intent: PoolIntent }) | undefined;
+  readonly #seen = new WeakSet<OperationFailure>();
   surplusSinceMs: number | undefined;
+
+  /** Whether the failure is seen for the first time. */
+  isNews(failure: OperationFailure): boolean {
+    const isNew = !this.#seen.has(failure);
+    this.#seen.add(failure);
+    return isNew;
+  }
 
   /** A plan was written. */
   remember(plan: Pick<PoolPlan, 'surplusSinceMs' | 'releases' | 'status'>, nowMs: number): void {

@@ -22,7 +22,7 @@ interface Brought {
 }
 
 /** A record with what calls have brought, to be written. */
-interface Updated {
+export interface Updated {
   status: PoolStatus;
   brought: Brought[];
   /** vSwitches that must be known before more can be recorded. */
@@ -54,7 +54,9 @@ export class PoolRecorder {
       recordNews(status, news, subnetsIn(capacity.vSwitches));
       if (news.do === 'refused') {
         if (subject.eni !== undefined) memory.refuse(news.eniId, news.failure, nowMs);
-        else if (subject.intent !== undefined) memory.refuseCreation(subject.intent, news.failure, nowMs);
+        if (subject.eni !== undefined && news.failure.kind === 'notFound') subjects.look(subject);
+        if (subject.eni === undefined && subject.intent !== undefined)
+          memory.refuseCreation(subject.intent, news.failure, nowMs);
         if (news.failure.kind === 'exhausted') capacity.vSwitches.block(vSwitchOf(subject), nowMs);
       }
       brought.push({ subject, news });
@@ -66,7 +68,8 @@ export class PoolRecorder {
   account(node: TerwayNode, brought: readonly Brought[], memory: PoolMemory): void {
     const { driver, capacity, reporter } = this.#options;
     for (const { subject, news } of brought) {
-      driver.forget(subject.id, subject.eniId);
+      // What is known of the trunk is the node controller's, too, which may wait for it.
+      driver.forget(subject.id, subject.eni?.networkInterfaceType === 'Trunk' ? '' : subject.eniId);
       if (news.do === 'attached') {
         reporter.attached(node, news.eni);
         memory.made();

@@ -1,4 +1,5 @@
 import { ownershipTags } from '../../allocation/identity.ts';
+import { LAG_MS } from '../../allocation/interface-step.ts';
 import type { OperationFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { withOutcome } from '../../allocation/pool/eni-conditions.ts';
@@ -50,12 +51,25 @@ export class PoolSubjects {
   readonly #writer: PoolWriter;
   readonly #reporter: PoolReporter;
   readonly #startedMs: number;
+  /** When the last call for an ENI ended, as long as a describe may lag behind it, by ENI id. */
+  readonly #calledMs = new Map<string, number>();
 
   constructor(context: PoolSubjectsContext, { writer, reporter }: { writer: PoolWriter; reporter: PoolReporter }) {
     this.#context = context;
     this.#writer = writer;
     this.#reporter = reporter;
     this.#startedMs = context.clock.now();
+  }
+
+  /** ENIs that are remembered. */
+  get size(): number {
+    this.#forgetOld();
+    return this.#calledMs.size;
+  }
+
+  #forgetOld(): void {
+    const nowMs = this.#context.clock.now();
+    for (const [id, ms] of this.#calledMs) if (ms < nowMs - LAG_MS || ms > nowMs) this.#calledMs.delete(id);
   }
 
   /**
@@ -101,6 +115,11 @@ export class PoolSubjects {
     }
   }
 
+  /** The ENI may be gone. */
+  look({ eniId, nodeName }: PoolSubject): void {
+    this.#context.observer.expect(eniId, 'read', poolOwner(nodeName), 'repair');
+  }
+
   /** What the record of the ENI does not show yet. */
   newsOf(subject: PoolSubject): PoolNews | undefined {
     const step = this.#stepOf(subject);
@@ -142,7 +161,12 @@ export class PoolSubjects {
     const driven: EniSubject = {
       ...{ id, owner, eniId },
       decide: () => this.#decideAgain(subject, isAwaited),
-      ended: (call) => this.#reporter.ended(this.#context.informers.nodes.store.get(subject.nodeName), call),
+      ended: (call) => {
+        // Its result is forgotten as soon as it is recorded.
+        this.#forgetOld();
+        this.#calledMs.set(call.eniId, call.endedMs);
+        this.#reporter.ended(this.#context.informers.nodes.store.get(subject.nodeName), call);
+      },
     };
     return driver.perform(driven, decision, {
       record: ({ eni }) =>
@@ -212,10 +236,7 @@ export class PoolSubjects {
         ...{ eni, intent, nodeName, instanceId, leavingSinceMs, spec },
         observation: observer.latest(eniId),
         operation,
-        quietSinceMs: Math.max(
-          this.#startedMs,
-          operation === undefined || operation.state === 'running' ? 0 : operation.atMs,
-        ),
+        quietSinceMs: Math.max(this.#startedMs, this.#calledMs.get(eniId) ?? 0),
       },
       clusterId,
       clock.now(),
@@ -258,6 +279,7 @@ const NEWS: ReadonlySet<string> = new Set<PoolNews['do']>([
   'arrived',
   'returned',
   'shown',
+  'foreign',
   'regrouped',
   'refused',
 ]);
