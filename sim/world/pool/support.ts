@@ -13,7 +13,7 @@ export const NODE = 'node-1';
 interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour' | 'config'> {
   script?: FaultScript;
   instanceType?: string;
-  /** The node has no agent of ours by default; a test speaks for it ({@link says}). */
+  /** The node has no agent of ours by default; a test speaks for it. */
   hasMachine?: boolean;
 }
 
@@ -94,12 +94,6 @@ function patch(made: World, resource: string, key: string, body: object, subreso
   const [namespace, name = ''] = key.includes('/') ? key.split('/') : [undefined, key];
   const target = { resource, namespace, name, subresource };
   made.kube.patch(target, 'application/merge-patch+json', body, { actor: 'user', nowMs: made.clock.now() });
-}
-
-/** What the node says of a pod's sandbox. */
-export function says(made: World, uid: string, podID: string, state: 'initial' | 'deleted'): void {
-  const status = { [state]: { lastUpdateTime: new Date(made.clock.now()).toISOString() } };
-  patch(made, NODERUNTIMES, NODE, { status: { pods: { [uid]: { podID, status } } } });
 }
 
 /** The kubelet tells what a pod has. */

@@ -48,7 +48,7 @@ export function handOut(
   );
   const predecessors = new Set(unconfirmed.map(({ key }) => key));
   const inherited = Map.groupBy(freed, ({ key }) => key);
-  const shelves = servingEnis(draft).map((eni) => new Shelf(eni, families, rest));
+  const shelves = servingEnis(draft, families).map((eni) => new Shelf(eni, families, rest));
   const outcome: HandOuts = { served: [], unserved: [], succeeding: [], stale: [], untold: [], held: [] };
   const isUntold = (pod: PoolPod) => pod.reported.length === 0 && !holders.has(pod.uid) && hasSandbox(pod.uid);
   const areHeld = pods.some(isUntold);
@@ -92,7 +92,7 @@ function claim(draft: PoolDraft, pod: PoolPod, shelves: readonly Shelf[]): boole
 
 /** Gives these addresses, if one ENI has them all and all are of use. */
 function inherit(draft: PoolDraft, pod: PoolPod, ips: readonly string[], shelves: readonly Shelf[]): boolean {
-  for (const eni of servingEnis(draft)) {
+  for (const eni of servingEnis(draft, ['ipv4'])) {
     const { id, ipv4 = {}, ipv6 = {} } = eni;
     const found = ips.map((ip) => ipv4[ip] ?? ipv6[ip]).filter((address) => address !== undefined);
     if (found.length < ips.length || !found.every(isIdle)) continue;

@@ -9,10 +9,13 @@ import {
   type Families,
   type Family,
   idleCount,
+  intentFor,
   isBound,
+  isServing,
   type PoolDraft,
   type PoolPod,
   servingEnis,
+  unpairedOf,
 } from './view.ts';
 
 export type PoolStatus = NonNullable<TerwayNode['status']>;
@@ -102,18 +105,23 @@ export function planPool(view: PoolView): PoolPlan {
   endWarmUp(status, draft, families);
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
   const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));
-  const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families);
+  const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families, limits);
   const { growth, beyond } = grow(draft, wanted, families, limits, { grow: view.mayGrow, make: view.mayMake });
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const idle = idleCount(draft, families);
+  const unpaired = Object.values(draft.enis)
+    .filter((eni) => isServing(eni) && intentFor(draft, eni.id) === undefined)
+    .reduce((sum, eni) => sum + unpairedOf(eni, families), 0);
   const isShort = handOuts.unserved.length > 0 || wanted > 0;
-  const surplusSinceMs = !isShort && idle > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
+  const surplusSinceMs = !isShort && idle + unpaired > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
   const surplusDueMs = surplusSinceMs === undefined ? undefined : surplusSinceMs + knobs.syncPeriodMs;
   const isDue = surplusDueMs !== undefined && surplusDueMs <= nowMs;
-  const surplus = isDue && view.mayRelease ? idle - knobs.mostIdle : 0;
+  const surplus = isDue && view.mayRelease ? Math.max(0, idle - knobs.mostIdle) : 0;
+  const surplusUnpaired = isDue && view.mayRelease ? Math.min(unpaired, idle + unpaired - knobs.mostIdle) : 0;
   const reclaimed = isShort || !view.mayRelease ? 0 : reclaim(status, view, idle - surplus);
-  const shrinkage = surplus + reclaimed > 0 ? shrink(draft, surplus + reclaimed, families, freedMs) : NOTHING;
+  const isGoing = surplus + reclaimed + surplusUnpaired > 0;
+  const shrinkage = isGoing ? shrink(draft, surplus + reclaimed, surplusUnpaired, families, freedMs) : NOTHING;
 
   const reclaimDueMs = Date.parse(status.nextIdleIPReclaimTime ?? '');
   const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
@@ -129,7 +137,7 @@ export function planPool(view: PoolView): PoolPlan {
     missing,
     beyond,
     shrinkage,
-    surplusSinceMs: surplus > 0 ? undefined : surplusSinceMs,
+    surplusSinceMs: surplus + surplusUnpaired > 0 ? undefined : surplusSinceMs,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };
 }
@@ -163,7 +171,7 @@ function endWarmUp(status: PoolStatus, draft: PoolDraft, families: Families): vo
   if (status.warmUpCompleted === true) return;
   const valid = (eni: NodeEni, family: Family) =>
     addressesOf(eni, family).filter((address) => address.status === 'Valid').length;
-  const counts = servingEnis(draft).map((eni) => Math.min(...families.map((family) => valid(eni, family))));
+  const counts = servingEnis(draft, families).map((eni) => Math.min(...families.map((family) => valid(eni, family))));
   if (counts.reduce((sum, count) => sum + count, 0) >= (status.warmUpTarget ?? 0)) status.warmUpCompleted = true;
 }
 

@@ -32,7 +32,7 @@ export function release(
   const isHeld = ({ podID = '', podUID = '' }: NodeAddress) => (podUID === '' ? keys.has(podID) : byUid.has(podUID));
   const isWithoutSandbox = (uid: string) => {
     const pod = byUid.get(uid);
-    return pod !== undefined && pod.mayGet && pod.reported.length === 0 && !hasSandbox(uid);
+    return pod?.mayGet === true && pod.reported.length === 0 && !hasSandbox(uid);
   };
   const releases: Releases = { freed: [], unconfirmed: [] };
   for (const eni of Object.values(draft.enis)) {

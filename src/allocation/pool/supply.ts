@@ -36,7 +36,7 @@ export function supplyOf(
   { hasAddresses, isRefused, hasVSwitch, isCreationRefused, areCallsFailing }: Obstacles,
 ): Supply {
   if (idleCount(draft, families) > 0) return 'idle';
-  if (onTheWay(draft, families) > 0) return areCallsFailing ? 'refused' : 'possible';
+  if (onTheWay(draft, families, limits) > 0) return areCallsFailing ? 'refused' : 'possible';
   const canGrow = (mayGrow: (eni: NodeEni) => boolean, make: boolean) =>
     grow(draft, 1, families, limits, { grow: mayGrow, make }).growth.length > 0;
   if (canGrow((eni) => hasAddresses(eni) && !isRefused(eni), hasVSwitch && !isCreationRefused)) return 'possible';

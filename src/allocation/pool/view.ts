@@ -38,8 +38,10 @@ export function isServing({
   return (macAddress ?? '') !== '' && (ipv4CIDR ?? '') !== '';
 }
 
-export function servingEnis({ enis }: Pick<PoolDraft, 'enis'>): NodeEni[] {
-  return Object.values(enis).filter(isServing);
+/** ENIs that can give pods addresses of these families. */
+export function servingEnis({ enis }: Pick<PoolDraft, 'enis'>, families: Families): NodeEni[] {
+  const hasSubnet = ({ ipv6CIDR = '' }: NodeEni) => !families.includes('ipv6') || ipv6CIDR !== '';
+  return Object.values(enis).filter((eni) => isServing(eni) && hasSubnet(eni));
 }
 
 export function addressesOf(eni: NodeEni, family?: Family): NodeAddress[] {
@@ -66,8 +68,18 @@ export function idleOf(eni: NodeEni, families: Families): number {
   return Math.min(...families.map((family) => addressesOf(eni, family).filter(isIdle).length));
 }
 
+/** Idle addresses of one family that no address of the other family pairs with; the primary one has to stay. */
+export function unpairedOf(eni: NodeEni, families: Families): number {
+  const pairs = idleOf(eni, families);
+  const spare = families.map((family) => {
+    const idle = addressesOf(eni, family).filter(isIdle);
+    return Math.min(idle.length - pairs, idle.filter(({ primary }) => !primary).length);
+  });
+  return Math.max(...spare);
+}
+
 export function idleCount(draft: Pick<PoolDraft, 'enis'>, families: Families): number {
-  return servingEnis(draft).reduce((sum, eni) => sum + idleOf(eni, families), 0);
+  return servingEnis(draft, families).reduce((sum, eni) => sum + idleOf(eni, families), 0);
 }
 
 /** The intent of a call for this ENI whose result is not recorded yet. */

@@ -138,6 +138,7 @@ export class PoolNode {
       status: 'InUse',
       macAddress: '00:16:3e:00:00:01',
       ipv4CIDR: '10.0.0.0/16',
+      ...(this.families.includes('ipv6') && { ipv6CIDR: 'fd00::/64' }),
       networkInterfaceType: 'Secondary',
       networkInterfaceTrafficMode: 'Standard',
     };

@@ -105,8 +105,10 @@ export function intentsFor(
       const eni: NodeEni | undefined = node.status?.networkInterfaces?.[eniId];
       const vSwitchId = eni?.vSwitchID ?? '';
       const ipv4 = counts.ipv4 === 0 ? 0 : vSwitches.more(vSwitchId, counts.ipv4);
-      if (ipv4 + counts.ipv6 > 0) {
-        found.intents.push(intentOf(at, eniId, vSwitchId, eni?.securityGroupIDs ?? [], ipv4, counts.ipv6));
+      // An IPv6 address without its IPv4 address is of no use.
+      const ipv6 = Math.max(0, counts.ipv6 - (counts.ipv4 - ipv4));
+      if (ipv4 + ipv6 > 0) {
+        found.intents.push(intentOf(at, eniId, vSwitchId, eni?.securityGroupIDs ?? [], ipv4, ipv6));
       }
       continue;
     }

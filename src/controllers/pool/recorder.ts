@@ -47,8 +47,9 @@ export class PoolRecorder {
       subjects.noteOutcome(status, subject);
       const news = subjects.newsOf(subject);
       if (news === undefined) continue;
-      if (this.#lacksSubnet(news)) {
-        unknown.push(news.eni.vSwitchId);
+      const lacking = this.#lackingSubnet(subject, news);
+      if (lacking !== undefined) {
+        unknown.push(lacking);
         continue;
       }
       recordNews(status, news, subnetsIn(capacity.vSwitches));
@@ -83,12 +84,21 @@ export class PoolRecorder {
   /** What a call has brought cannot be recorded yet. */
   isHeldUp(subject: PoolSubject): boolean {
     const news = this.#options.subjects.newsOf(subject);
-    return news !== undefined && this.#lacksSubnet(news);
+    return news !== undefined && this.#lackingSubnet(subject, news) !== undefined;
   }
 
-  /** Pods get nothing of an ENI whose subnet is not known. */
-  #lacksSubnet(news: PoolNews): news is Extract<PoolNews, { do: 'attached' }> {
-    return news.do === 'attached' && this.#options.capacity.vSwitches.get(news.eni.vSwitchId) === undefined;
+  /** Pods get nothing of an ENI whose subnets are not known. @returns the vSwitch to ask about */
+  #lackingSubnet({ eni }: PoolSubject, news: PoolNews): string | undefined {
+    const { vSwitches } = this.#options.capacity;
+    if (news.do === 'attached') {
+      const facts = vSwitches.get(news.eni.vSwitchId);
+      const isKnown = facts !== undefined && (news.eni.ipv6.length === 0 || facts.ipv6CidrBlock !== '');
+      return isKnown ? undefined : news.eni.vSwitchId;
+    }
+    if (news.do !== 'arrived' || news.family === 'ipv4' || news.ips.length === 0) return undefined;
+    const { vSwitchID = '', ipv6CIDR = '' } = eni ?? {};
+    // IPv6 was turned on after the ENI was attached.
+    return ipv6CIDR !== '' || (vSwitches.get(vSwitchID)?.ipv6CidrBlock ?? '') !== '' ? undefined : vSwitchID;
   }
 }
 
