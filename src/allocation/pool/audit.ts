@@ -54,7 +54,7 @@ export function isSuspect(eni: NodeEni, listed: Eni | undefined, rules: PoolTags
   if (eni.status !== 'InUse') return false;
   if (listed?.status !== 'InUse') return true;
   // Somebody has tagged it, or the configuration was edited.
-  if (withSchedulability(eni, listed, rules).unschedulable !== eni.unschedulable) return true;
+  if (withSchedulability(eni, listed, rules) !== eni) return true;
   return FAMILIES.some((family) => {
     const known = addressesOf(eni, family);
     return known.length !== listed[family].length || !known.every(({ ip }) => listed[family].includes(ip));
@@ -98,9 +98,11 @@ export interface PoolTags {
  * place on the instance, but gets and gives nothing. `tagFilter` chooses among those of Terway; ours need not match it.
  */
 function withSchedulability(eni: NodeEni, { tags }: Eni, { spec, clusterId }: PoolTags): NodeEni {
-  const { unschedulable: _before, ...rest } = eni;
   const has = ([key, value]: [string, string]) => tags[key] === value;
   const isBlocked = blockedTags(spec.eni ?? {}).some(({ key, value }) => has([key, value]));
   const isChosen = isOurs(tags, clusterId) || Object.entries(spec.eni?.tagFilter ?? {}).every(has);
-  return isBlocked || !isChosen || !isOursInPool(tags, clusterId) ? { ...rest, unschedulable: true } : rest;
+  const isLeftAlone = isBlocked || !isChosen || !isOursInPool(tags, clusterId);
+  if (isLeftAlone === (eni.unschedulable === true)) return eni;
+  const { unschedulable: _before, ...rest } = eni;
+  return isLeftAlone ? { ...rest, unschedulable: true } : rest;
 }

@@ -76,9 +76,12 @@ function corrected(
   { instanceId, spec }: PoolEniView,
   clusterId: string,
 ): PoolEniStep | undefined {
-  // Whether the trunk is attached is the node controller's to see and to change.
   const isHere = shown?.status === 'InUse' && shown.instanceId === instanceId;
+  // Whether the trunk is attached is the node controller's to see and to change.
   if (eni.networkInterfaceType === 'Trunk' && !isHere) return undefined;
+  const isForeign = shown !== undefined && !isOursInPool(shown.tags, clusterId);
+  // Somebody has taken away what is theirs.
+  if (isForeign && !isHere && !addressesOf(eni).some(isBound)) return { do: 'foreign', eniId: eni.id };
   const record = asShown(eni, shown, instanceId, { spec, clusterId });
   return isDeepStrictEqual(record, eni) ? undefined : { do: 'shown', eniId: eni.id, eni: record };
 }
@@ -125,7 +128,7 @@ function nextRegrouping(
 
 /** An ENI on its way, in either direction. */
 function onItsWay(view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
-  const { eni, intent, nodeName, instanceId, observation, operation, leavingSinceMs, quietSinceMs } = view;
+  const { eni, intent, nodeName, instanceId, observation, operation, leavingSinceMs } = view;
   const goal = eni?.status === 'Deleting' || leavingSinceMs !== undefined ? 'release' : 'bind';
   const step = nextInterfaceStep(
     goal,
@@ -150,22 +153,29 @@ function onItsWay(view: PoolEniView, clusterId: string, nowMs: number): PoolEniS
   );
   if (goal === 'bind' && step.do === 'done' && step.eni !== undefined) return { do: 'attached', eni: step.eni };
   if (eni === undefined) return step;
-  if (goal === 'bind' && observation !== undefined && observation.eni === undefined && intent === undefined) {
-    // No creation can be looked for, and a describe may lag: it has to show twice that the ENI is gone.
-    const certainMs = quietSinceMs + LAG_MS;
-    if (observation.atMs < certainMs) {
-      return nowMs < certainMs ? { do: 'pause', untilMs: certainMs } : { do: 'observe' };
-    }
-    return corrected(eni, undefined, view, clusterId) ?? step;
+  if (goal === 'bind') {
+    const gone = whenGone(eni, view, clusterId, nowMs);
+    if (gone !== undefined) return gone;
+    // It is gone for certain, too. Whoever has an address of it keeps that until the pod is gone.
+    if (step.do === 'newAttempt' && addressesOf(eni).some(isBound)) return corrected(eni, undefined, view, clusterId) ?? step;
   }
-  // It is gone for certain. Whoever has an address of it keeps that until the pod is gone.
-  if (goal === 'bind' && step.do === 'newAttempt') return corrected(eni, undefined, view, clusterId) ?? step;
   if (goal === 'release' && step.do === 'blocked' && step.reason === 'EniNotOurs') {
     if (leavingSinceMs !== undefined) return { do: 'foreign', eniId: eni.id };
     // It was marked before that was known.
     return corrected(eni, observation?.eni, view, clusterId) ?? step;
   }
   return step;
+}
+
+/** What becomes of an ENI that was in use once, and is gone. No creation can be looked for, as there is no intent. */
+function whenGone(eni: NodeEni, view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep | undefined {
+  const { intent, observation, operation, quietSinceMs } = view;
+  if (intent !== undefined || observation === undefined || observation.eni !== undefined) return undefined;
+  if (operation?.state === 'running') return undefined;
+  const certainMs = quietSinceMs + LAG_MS;
+  // A describe may lag.
+  if (observation.atMs < certainMs) return nowMs < certainMs ? { do: 'pause', untilMs: certainMs } : { do: 'observe' };
+  return corrected(eni, undefined, view, clusterId);
 }
 
 /** Each family is a call of its own; a count of 0 says that its addresses are recorded. */
@@ -206,8 +216,10 @@ function nextReturn(eni: NodeEni, view: PoolEniView, clusterId: string, nowMs: n
   if (!isFresh(observation, nowMs)) return { do: 'observe' };
   const isOlder = operation !== undefined && operation.state !== 'running' && observation.atMs < operation.atMs;
   if (isOlder && operation.state === 'succeeded') return { do: 'observe' };
-  if (eni.unschedulable === true || (observation.eni !== undefined && !isOursInPool(observation.eni.tags, clusterId))) {
-    return corrected(eni, observation.eni, view, clusterId) ?? { do: 'done' };
+  const found = observation.eni;
+  // What is not for pods any more is left alone. The pool makes no calls for such an ENI, so that no describe lags.
+  if (found !== undefined && (eni.unschedulable === true || !isOursInPool(found.tags, clusterId))) {
+    return corrected(eni, found, view, clusterId) ?? { do: 'done' };
   }
   const shown = new Set([...(observation.eni?.ipv4 ?? []), ...(observation.eni?.ipv6 ?? [])]);
   const returned = marked.filter(({ ip }) => !shown.has(ip)).map(({ ip }) => ip);

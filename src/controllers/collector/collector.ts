@@ -5,6 +5,7 @@ import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
+import { nodeIdentity } from '../../cluster/node-view.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
@@ -54,7 +55,7 @@ export type CollectorContext = InventoryContext &
     metrics: Pick<Metrics, 'collected'>;
     /** Ends with the term. */
     signal: AbortSignal;
-    informers: Pick<Informers, 'podEnis' | 'nodes'>;
+    informers: Pick<Informers, 'podEnis' | 'nodes' | 'coreNodes'>;
   };
 
 /**
@@ -103,9 +104,10 @@ export class Collector {
     const { clock, log, metrics } = this.#context;
     const { enis, listed, ownerOf } = await takeInventory(this.#context);
     const byId = new Map(enis.map((eni) => [eni.id, eni]));
+    const instances = this.#instances();
     const verdict = judgeOrphans(
       enis,
-      (eni) => ownerOf(eni.id) !== undefined || this.#isUnrecorded(eni),
+      (eni) => ownerOf(eni.id) !== undefined || this.#isUnrecorded(eni, instances),
       this.#orphansBefore,
       {
         minimumAgeMs: this.#options.minimumAgeMs,
@@ -211,12 +213,22 @@ export class Collector {
     return suspected;
   }
 
-  /** An ENI of a node's pool that its record lacks, as after a restored backup: pods may use it, so the pool takes it in. */
-  #isUnrecorded({ type, status, tags, instanceId = '' }: Eni): boolean {
+  /** Instances of Kubernetes nodes. */
+  #instances(): ReadonlySet<string> {
+    const identities = this.#context.informers.coreNodes.store.list().map(nodeIdentity);
+    return new Set(identities.flatMap((found) => ('identity' in found ? [found.identity.instanceId] : [])));
+  }
+
+  /**
+   * An ENI of a node's pool that its record lacks, as after a restored backup: pods may use it, so the pool takes it in. So it is while
+   * the node has no record, which somebody may have deleted.
+   */
+  #isUnrecorded({ type, status, tags, instanceId = '' }: Eni, instances: ReadonlySet<string>): boolean {
     const { eniConfigs, informers, onUnrecorded } = this.#context;
     if (!eniConfigs.isCentral || type !== 'Secondary' || status !== 'InUse' || !isOfNode(tags)) return false;
     const [node] = informers.nodes.store.byIndex('instance', instanceId);
-    if (node === undefined || node.metadata.deletionTimestamp !== undefined) return false;
+    if (node === undefined) return instances.has(instanceId);
+    if (node.metadata.deletionTimestamp !== undefined) return false;
     onUnrecorded(node.metadata.name);
     return true;
   }

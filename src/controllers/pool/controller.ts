@@ -268,6 +268,7 @@ export class PoolController {
     const written = await this.#writer.status(node, known, signal);
     this.#recorder.account(node, brought, memory);
     if (!holdsRecord(written.status ?? {}, end)) {
+      for (const { id } of this.#subjects.of(node)) this.#context.driver.forget(id);
       this.#context.wakeNode(name);
       return {};
     }

@@ -71,6 +71,8 @@ export function intentsFor(
   catalog: Pick<NetworkCatalog, 'knows'>,
 ): Intents {
   const found: Intents = { intents: [] };
+  // Two plans may be made in one millisecond.
+  const known = node.status?.poolIntents?.length ?? 0;
   const createdAt = new Date(nowMs).toISOString();
   const intentOf = (
     at: number,
@@ -84,7 +86,7 @@ export function intentsFor(
       clusterId,
       owner: `pool/${node.metadata.name}`,
       ownerUid: node.metadata.uid ?? '',
-      interfaceName: eniID === '' ? `new-${at}` : eniID,
+      interfaceName: eniID === '' ? `new-${known + at}` : eniID,
       attempt: 1,
       plannedAt: createdAt,
       vSwitchId: vSwitchID,

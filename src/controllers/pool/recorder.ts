@@ -44,6 +44,7 @@ export class PoolRecorder {
     const brought: Brought[] = [];
     const unknown: string[] = [];
     for (const subject of subjects.of(node)) {
+      subjects.dropRecorded(subject);
       subjects.noteOutcome(status, subject);
       const news = subjects.newsOf(subject);
       if (news === undefined) continue;

@@ -51,7 +51,7 @@ export class PoolSubjects {
   readonly #writer: PoolWriter;
   readonly #reporter: PoolReporter;
   readonly #startedMs: number;
-  /** When the last call for an ENI ended, as long as a describe may lag behind it, by ENI id. */
+  /** When the last call for an ENI ended, as long as an observation of it may be older or lag behind, by ENI id. */
   readonly #calledMs = new Map<string, number>();
 
   constructor(context: PoolSubjectsContext, { writer, reporter }: { writer: PoolWriter; reporter: PoolReporter }) {
@@ -68,8 +68,15 @@ export class PoolSubjects {
   }
 
   #forgetOld(): void {
-    const nowMs = this.#context.clock.now();
-    for (const [id, ms] of this.#calledMs) if (ms < nowMs - LAG_MS || ms > nowMs) this.#calledMs.delete(id);
+    const { clock, observer } = this.#context;
+    const nowMs = clock.now();
+    for (const [id, ms] of this.#calledMs) {
+      const seenMs = observer.latest(id)?.atMs ?? nowMs;
+      // An observation from before may still be there.
+      const mayLag = Math.min(seenMs, nowMs) < ms + LAG_MS;
+      // A clock that was set back tells nothing.
+      if (!mayLag || ms > nowMs) this.#calledMs.delete(id);
+    }
   }
 
   /**
@@ -113,6 +120,14 @@ export class PoolSubjects {
       const isOver = operation?.state === 'failed' && operation.failure.kind !== 'unavailable';
       if (eniId !== '' && intent !== undefined && isOver) dropIntent(status, intent.clientToken);
     }
+  }
+
+  /** Its intent has ended, although the write that said so seemed to fail: the result is not that of the next intent. */
+  dropRecorded({ id, eni, intent }: PoolSubject): void {
+    const { driver } = this.#context;
+    const operation = driver.operation(id);
+    const isAssignment = operation?.kind === 'assignIpv4' || operation?.kind === 'assignIpv6';
+    if (eni !== undefined && intent === undefined && isAssignment && operation.state !== 'running') driver.forget(id);
   }
 
   /** The ENI may be gone. */
@@ -236,7 +251,11 @@ export class PoolSubjects {
         ...{ eni, intent, nodeName, instanceId, leavingSinceMs, spec },
         observation: observer.latest(eniId),
         operation,
-        quietSinceMs: Math.max(this.#startedMs, this.#calledMs.get(eniId) ?? 0),
+        quietSinceMs: Math.max(
+          this.#startedMs,
+          this.#calledMs.get(eniId) ?? 0,
+          operation === undefined || operation.state === 'running' ? 0 : operation.atMs,
+        ),
       },
       clusterId,
       clock.now(),

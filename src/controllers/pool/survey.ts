@@ -73,9 +73,13 @@ export class PoolSurvey {
         question.failure = failureOf(error);
         question.failures += 1;
         const delayMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (question.failures - 1));
-        clock.schedule(delayMs, () => {
-          if (this.#questions.get(nodeName) === question && !signal.aborted) this.#ask(nodeName, question);
-        });
+        clock.sleep(delayMs, signal).then(
+          () => {
+            if (this.#questions.get(nodeName) === question) this.#ask(nodeName, question);
+          },
+          // The term has ended.
+          () => undefined,
+        );
         wakePool(nodeName);
       },
     );
