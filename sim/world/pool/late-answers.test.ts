@@ -31,7 +31,7 @@ test('addresses that a description does not show yet are not taken for lost', as
   expect(uids.map((uid) => addresses(made).get(uid))).toEqual(before);
 });
 
-test('an ENI that somebody detached and deleted goes from the record after the last of its pods', async () => {
+test('an ENI that somebody detached and then deleted is not looked for without end', async () => {
   const script = new FaultScript();
   const made = await poolWorld({ max_pool_size: 0, enable_eni_trunking: false }, { script });
   world = made;
