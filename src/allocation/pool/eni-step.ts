@@ -157,7 +157,9 @@ function onItsWay(view: PoolEniView, clusterId: string, nowMs: number): PoolEniS
     const gone = whenGone(eni, view, clusterId, nowMs);
     if (gone !== undefined) return gone;
     // It is gone for certain, too. Whoever has an address of it keeps that until the pod is gone.
-    if (step.do === 'newAttempt' && addressesOf(eni).some(isBound)) return corrected(eni, undefined, view, clusterId) ?? step;
+    if (step.do === 'newAttempt' && addressesOf(eni).some(isBound)) {
+      return corrected(eni, undefined, view, clusterId) ?? step;
+    }
   }
   if (goal === 'release' && step.do === 'blocked' && step.reason === 'EniNotOurs') {
     if (leavingSinceMs !== undefined) return { do: 'foreign', eniId: eni.id };
