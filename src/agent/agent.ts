@@ -22,7 +22,7 @@ import { PodDeviations } from './pod-deviations.ts';
 import { annotatePodIps } from './pod-ips.ts';
 import { RecordStore } from './records.ts';
 import { answerAddresses, answerReleases, holders } from './release-answers.ts';
-import { podResource } from './resources.ts';
+import { hasFinished, podResource } from './resources.ts';
 import { type ReportedPod, RuntimeReporter } from './runtime-reporter.ts';
 import { AssignmentWaiter } from './waiter.ts';
 
@@ -90,6 +90,7 @@ export class Agent {
       view: this.#view,
       isUsed: (pod) => this.#isUsed(pod),
       hasSandbox: (uid) => records.hasSandboxOf(uid),
+      withSandbox: () => records.all().map(({ attachment }) => attachment),
       hasAddress: (uid) => this.#view.node.store.list().some((node) => holders(node).some((pod) => pod.uid === uid)),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
@@ -234,8 +235,7 @@ export class Agent {
   /** Whether the pod is neither leaving nor finished, as far as the watch shows, so that it may get a sandbox. */
   #isAlive({ namespace, name, uid }: ReportedPod): boolean {
     const pod = this.#view.pods.store.get(`${namespace}/${name}`);
-    const hasEnded = pod?.status.phase === 'Succeeded' || pod?.status.phase === 'Failed';
-    return pod?.metadata.uid === uid && pod.metadata.deletionTimestamp === undefined && !hasEnded;
+    return pod?.metadata.uid === uid && pod.metadata.deletionTimestamp === undefined && !hasFinished(pod);
   }
 
   /** Whether the pod has a sandbox, or may have or get one. What is not reported before everything is known is so after. */

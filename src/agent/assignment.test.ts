@@ -188,16 +188,21 @@ describe('a pod that shares an ENI', () => {
       /ENI eni-shared, which is Attaching/,
     ],
     [
-      'a family is still missing',
-      (eni, node) => {
-        node.spec.eni = { vSwitchOptions: [], securityGroupIDs: [], vSwitchSelectPolicy: 'most', enableIPv6: true };
-        delete eni.ipv6;
-      },
-      /no IPv6 address of ENI eni-shared yet/,
+      'the cloud has taken one of its addresses',
+      (eni) => Object.assign(eni.ipv6?.['fd00::5'] ?? {}, { status: 'Invalid' }),
+      /fd00::5 of ENI eni-shared, which is Invalid/,
     ],
   ];
   test.each(cases)('waits while %s', (_, change, reason) => {
     expect(pooled(change)).toEqual({ state: 'waiting', reason: expect.stringMatching(reason) });
+  });
+
+  test('is what the record has, where IPv6 was turned on after it was given', () => {
+    const assigned = pooled((eni, node) => {
+      node.spec.eni = { vSwitchOptions: [], securityGroupIDs: [], vSwitchSelectPolicy: 'most', enableIPv6: true };
+      delete eni.ipv6;
+    });
+    expect(assigned.state).toBe('ready');
   });
 });
 

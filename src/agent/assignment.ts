@@ -114,9 +114,12 @@ function pooledInterface(
     if (status !== 'InUse' || mac === '') {
       return { waiting: `pod ${name} has an address of ENI ${eni.id}, which is ${status}` };
     }
-    const { enableIPv4 = true, enableIPv6 = false } = node.spec.eni ?? {};
-    const missing = enableIPv4 && ipv4 === undefined ? 'IPv4' : enableIPv6 && ipv6 === undefined ? 'IPv6' : undefined;
-    if (missing !== undefined) return { waiting: `pod ${name} has no ${missing} address of ENI ${eni.id} yet` };
+    // Both families are written at once. A pod of before IPv6 was turned on has IPv4 alone, and keeps to that.
+    const lost = [eni.ipv4, eni.ipv6].flatMap((addresses) =>
+      Object.values(addresses ?? {}).filter((one) => one.status !== 'Valid' && isHis(one)),
+    );
+    if (lost.length > 0)
+      return { waiting: `pod ${name} has ${lost[0]?.ip} of ENI ${eni.id}, which is ${lost[0]?.status}` };
     return {
       value: [
         {

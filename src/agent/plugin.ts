@@ -142,7 +142,9 @@ export class CniPlugin {
     const { attachment, problems } = current;
     await observer.adding(attachment);
     // There is no await between the check and the note, so of two pods that exclude each other one is refused.
-    datapath.assertCoexistence(attachment, [...this.#adding, ...records.all().map((other) => other.attachment)]);
+    const others = [...this.#adding, ...records.all().map((other) => other.attachment)];
+    assertUnused(attachment, others);
+    datapath.assertCoexistence(attachment, others);
     this.#adding.add(attachment);
     const attached = await this.#wire({ ifName: request.ifName, network, attachment }).finally(() =>
       this.#adding.delete(attachment),
@@ -241,6 +243,24 @@ export class CniPlugin {
     }
     if (failures.length > 0) throw new CniError(CNI_ERROR.tryAgain, `GC: ${failures.join('; ')}`);
   }
+}
+
+/** Whatever the control plane says, no address serves two pods at a time. @throws CniError */
+function assertUnused(pod: PodAttachment, others: readonly PodAttachment[]): void {
+  const wanted = new Set(addressesOf(pod));
+  for (const other of others) {
+    if (other.uid === pod.uid) continue;
+    const shared = addressesOf(other).find((address) => wanted.has(address));
+    if (shared === undefined) continue;
+    throw new CniError(
+      CNI_ERROR.tryAgain,
+      `a sandbox of pod ${other.namespace}/${other.name} with uid ${other.uid} still has ${shared}`,
+    );
+  }
+}
+
+function addressesOf({ interfaces }: PodAttachment): string[] {
+  return interfaces.flatMap(({ ipv4, ipv6 }) => [ipv4?.address ?? [], ipv6?.address ?? []].flat());
 }
 
 function keyOf({ containerId, ifName }: AttachmentRequest): string {

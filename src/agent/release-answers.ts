@@ -5,7 +5,7 @@ import type { Store } from '../kube/store.ts';
 import { keyOf } from '../kube/types.ts';
 import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { RecordStore } from './records.ts';
-import type { Pod } from './resources.ts';
+import { hasFinished, type Pod } from './resources.ts';
 import type { ReportedPod, RuntimeReporter } from './runtime-reporter.ts';
 
 /**
@@ -49,8 +49,9 @@ export function answerReleases(options: {
 }
 
 /**
- * The same for addresses that the Node CR gives to pods: of one that is gone it tells the control plane that no sandbox has its
- * address. The pod may never have had a sandbox here, or its report may have been lost.
+ * The same for addresses that the Node CR gives to pods: of one that is gone or has finished it tells the control plane that no sandbox
+ * has its address. The pod may never have had a sandbox here, its report may have been lost, or its DEL may have come before the watch
+ * showed that it had finished.
  *
  * @param options.isGone whether the API server has no pod with this uid any more; the store may not know a pod yet
  */
@@ -59,26 +60,37 @@ export function answerAddresses(options: {
   pods: Store<Pod>;
   records: RecordStore;
   queue: KeyedQueue;
-  reporter: Pick<RuntimeReporter, 'released'>;
+  reporter: Pick<RuntimeReporter, 'released' | 'isReleased'>;
   isGone: (pod: ReportedPod) => Promise<boolean>;
   onError: (error: unknown) => void;
 }): void {
   const { nodes, pods, records, queue, reporter, isGone, onError } = options;
+  const hasEnded = ({ namespace, name, uid }: ReportedPod) => {
+    const pod = pods.get(`${namespace}/${name}`);
+    return pod?.metadata.uid === uid && hasFinished(pod);
+  };
   const answer = async (pod: ReportedPod) => {
-    if (records.hasSandboxOf(pod.uid) || !(await isGone(pod))) return;
+    if (reporter.isReleased(pod.uid) || records.hasSandboxOf(pod.uid)) return;
+    if (!hasEnded(pod) && !(await isGone(pod))) return;
     if (!records.hasSandboxOf(pod.uid)) reporter.released(pod);
   };
   const lookAt = (node: TerwayNode) => {
     for (const pod of holders(node)) {
       const key = `${pod.namespace}/${pod.name}`;
-      if (pods.get(key)?.metadata.uid !== pod.uid) void queue.run(key, () => answer(pod)).catch(onError);
+      const isHere = pods.get(key)?.metadata.uid === pod.uid;
+      if (!isHere || hasEnded(pod)) void queue.run(key, () => answer(pod)).catch(onError);
     }
   };
   const lookAtAll = () => {
     for (const node of nodes.values()) lookAt(node);
   };
   nodes.addHandler({ onAdd: lookAt, onUpdate: (_, node) => lookAt(node) });
-  pods.addHandler({ onDelete: lookAtAll });
+  pods.addHandler({
+    onUpdate: (before, pod) => {
+      if (hasFinished(pod) && !hasFinished(before)) lookAtAll();
+    },
+    onDelete: lookAtAll,
+  });
 }
 
 /** Pods that have an address of the node, by uid. */

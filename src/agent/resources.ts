@@ -11,6 +11,11 @@ const podSchema = z.object({
 });
 export type Pod = z.infer<typeof podSchema>;
 
+/** Its containers have finished for good, so it gets no sandbox any more. */
+export function hasFinished({ status: { phase } }: Pod): boolean {
+  return phase === 'Succeeded' || phase === 'Failed';
+}
+
 const coreNodeSchema = z.object({
   metadata: objectMetaSchema,
   status: z

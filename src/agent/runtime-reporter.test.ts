@@ -28,6 +28,7 @@ test('after its end nothing is tried again, so that the process can end', async 
     view: { coreNode: new Informer<CoreNode>({ client, clock, random, resource: coreNodeResource }) },
     isUsed: () => false,
     hasSandbox: () => false,
+    withSandbox: () => [],
     hasAddress: () => false,
     onError: (error) => errors.push(error),
   });

@@ -33,6 +33,7 @@ export class RuntimeReporter {
   readonly #clock: Clock;
   readonly #isUsed: (pod: ReportedPod) => boolean;
   readonly #hasSandbox: (uid: string) => boolean;
+  readonly #withSandbox: () => readonly ReportedPod[];
   readonly #hasAddress: (uid: string) => boolean;
   readonly #onError: (error: unknown) => void;
   /** Not yet written, by pod uid. */
@@ -52,6 +53,7 @@ export class RuntimeReporter {
   /**
    * @param options.isUsed whether the pod has a sandbox, or may get one
    * @param options.hasSandbox whether the pod with this uid has one
+   * @param options.withSandbox pods that have one
    * @param options.hasAddress whether the Node CR gives it an address, so that `deleted` must still be there to be read
    */
   constructor(options: {
@@ -61,6 +63,7 @@ export class RuntimeReporter {
     clock: Clock;
     isUsed: (pod: ReportedPod) => boolean;
     hasSandbox: (uid: string) => boolean;
+    withSandbox: () => readonly ReportedPod[];
     hasAddress: (uid: string) => boolean;
     onError: (error: unknown) => void;
   }) {
@@ -70,6 +73,7 @@ export class RuntimeReporter {
     this.#clock = options.clock;
     this.#isUsed = options.isUsed;
     this.#hasSandbox = options.hasSandbox;
+    this.#withSandbox = options.withSandbox;
     this.#hasAddress = options.hasAddress;
     this.#onError = options.onError;
   }
@@ -107,7 +111,12 @@ export class RuntimeReporter {
 
   /** Reports that the pod has no sandbox and will get none, unless that was reported already. */
   released(pod: ReportedPod): void {
-    if (!this.#deleted.has(pod.uid)) this.report(pod, 'deleted');
+    if (!this.isReleased(pod.uid)) this.report(pod, 'deleted');
+  }
+
+  /** Whether that is reported, or is about to be. */
+  isReleased(uid: string): boolean {
+    return this.#deleted.has(uid);
   }
 
   /** The pod is gone. Its last sandbox may have gone before it, when there was to be another one. */
@@ -241,6 +250,10 @@ export class RuntimeReporter {
       if (!this.#isUsed(pod)) this.report(pod, 'deleted');
       else if (saysDeleted(entry)) this.report(pod, 'initial');
       else if (entry !== undefined) this.#initial.add(uid);
+    }
+    // A restored backup, or an object that somebody deleted, knows nothing of pods that came later.
+    for (const pod of this.#withSandbox()) {
+      if (said[pod.uid] === undefined && !this.#pending.has(pod.uid)) this.report(pod, 'initial');
     }
   }
 

@@ -20,6 +20,7 @@ const eniSchema = z.object({
   RequestId: text,
   NetworkInterfaceId: text,
   Type: z.string().default('Secondary'),
+  NetworkInterfaceTrafficMode: z.string().default(''),
   Status: text,
   MacAddress: text,
   VpcId: text,
@@ -158,6 +159,7 @@ export function toEni(answer: z.infer<typeof eniSchema>): Eni {
     ...(answer.Type === 'Member' && attachment.DeviceIndex !== undefined ? { vlanId: attachment.DeviceIndex } : {}),
     ...(attachment.NetworkCardIndex === undefined ? {} : { networkCardIndex: attachment.NetworkCardIndex }),
     ...(Number.isNaN(createdAtMs) ? {} : { createdAtMs }),
+    ...(answer.NetworkInterfaceTrafficMode === '' ? {} : { trafficMode: answer.NetworkInterfaceTrafficMode }),
   };
 }
 

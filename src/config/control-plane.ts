@@ -84,7 +84,7 @@ export const controlPlaneConfigSchema = z
     degradation: z.enum(['', 'l0', 'l1']).default(''),
     /** Upstream's legacy mode is not supported; the key is accepted so that a configuration that leaves it empty works. */
     ipamType: z
-      .literal('', 'only "" is supported: instead of crd, use a PodNetworking with podSelector {} or exclusive nodes')
+      .literal('', 'only "" is supported: where ordinary pods are to share ENIs, set ipam_type: crd in eni-config')
       .default(''),
     /** Only nodes with all of these labels are managed. */
     nodeLabelWhiteList: z.record(z.string(), z.string()).default({}),

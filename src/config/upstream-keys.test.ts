@@ -58,7 +58,7 @@ backoffOverride: { eni_create: { Duration: 10000000000 } }
 
   test.each([
     ['a key that neither knows', 'rateLimits: {}', 'unknown key rateLimits'],
-    ['the legacy mode', 'ipamType: crd', 'only "" is supported: instead of crd, use a PodNetworking'],
+    ['the legacy mode', 'ipamType: crd', 'only "" is supported: where ordinary pods are to share ENIs'],
     ['a level that does not exist', 'degradation: l2', 'degradation: '],
   ])('%s is refused', (_title, line, words) => {
     expect(() => parseControlPlaneConfig('f.yaml', line)).toThrow(words);

@@ -96,6 +96,7 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
     informers,
     log,
     metrics,
+    mayRelease: options.mayRelease,
     nodeLabels: options.nodeLabels,
     observer,
     search,

@@ -195,6 +195,7 @@ export class Replica {
         stableNameKinds: config.customStatefulWorkloadKinds,
         nodeLabels: config.nodeLabelWhiteList,
         configProblem: () => live.problem,
+        mayRelease: () => live.settings.degradation === '',
         onConfigVerdict: (listener) => live.onVerdict(listener),
         escapedPods: () => (config.webhook.enabled ? live.settings.escapedPods : 'serve'),
         workers: {

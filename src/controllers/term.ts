@@ -38,6 +38,8 @@ export interface TermOptions {
   stableNameKinds: readonly string[];
   nodeLabels: Readonly<Record<string, string>>;
   configProblem: () => string | undefined;
+  /** Whether the degradation level lets anything be released. */
+  mayRelease: () => boolean;
   /** Calls the listener when the configuration file was accepted or refused, until the returned function is called. */
   onConfigVerdict: (listener: () => void) => () => void;
   /** Read at each use, because it may change. */

@@ -38,6 +38,8 @@ export interface Eni {
   /** VLAN id of a Member (`Attachment.DeviceIndex`), chosen by the cloud. */
   vlanId?: number;
   networkCardIndex?: number;
+  /** `HighPerformance` for RDMA; absent when the response does not say. */
+  trafficMode?: string;
   deleteOnRelease: boolean;
   /** Epoch milliseconds; absent when the response has none. */
   createdAtMs?: number;

@@ -121,7 +121,7 @@ function shrinkOf(node: TerwayNode, { families, knobs }: PoolRules): PoolReport[
   const { networkInterfaces: enis = {}, poolIntents: intents = [] } = structuredClone(node.status ?? {});
   const surplus = idleCount({ enis }, families) - knobs.mostIdle;
   if (surplus <= 0) return { enis: [], addresses: [] };
-  const { eniIds, ips } = shrink({ enis, intents }, surplus, families, () => undefined);
+  const { eniIds, ips } = shrink({ enis, intents }, surplus, 0, families, () => undefined);
   return { enis: eniIds, addresses: ips };
 }
 

@@ -44,6 +44,7 @@ beforeAll(async () => {
       clock,
       isUsed: ({ uid }) => sandboxes.has(uid),
       hasSandbox: (uid) => sandboxes.has(uid),
+      withSandbox: () => [],
       hasAddress: () => false,
       onError: (error) => errors.push(error),
     });

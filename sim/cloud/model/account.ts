@@ -79,6 +79,8 @@ export class Account {
   readonly attachFaults = new AttachFaults();
   readonly callMeter = new CallMeter();
   #behaviour: Behaviour = QUIET;
+  /** Kept only where lists lag behind them. */
+  readonly #assignments: { eniId: string; ips: readonly string[]; atMs: number }[] = [];
   readonly #ghosts = new Ghosts();
   readonly ids: IdGenerator;
   readonly journal: Journal;
@@ -127,6 +129,18 @@ export class Account {
   /** Whether lists show the ENI yet. */
   isListed(eni: Eni): boolean {
     return eni.creationTimeMs + this.#behaviour.listLag.createdMs <= this.nowMs;
+  }
+
+  /** An ENI has got addresses. */
+  noteAssigned({ id }: Eni, ips: readonly string[]): void {
+    if ((this.#behaviour.listLag.assignedMs ?? 0) > 0) this.#assignments.push({ eniId: id, ips, atMs: this.nowMs });
+  }
+
+  /** Those of the addresses of an ENI that lists show already. */
+  listedAddresses({ id }: Eni, ips: readonly string[]): string[] {
+    const { assignedMs = 0 } = this.#behaviour.listLag;
+    const late = this.#assignments.filter(({ eniId, atMs }) => eniId === id && atMs + assignedMs > this.nowMs);
+    return ips.filter((ip) => !late.some((assignment) => assignment.ips.includes(ip)));
   }
 
   /** Deleted ENIs that lists still show. */

@@ -32,6 +32,8 @@ export interface ListLag {
   createdMs: number;
   /** A deleted ENI is shown in its last state for so long. */
   deletedMs: number;
+  /** Addresses that an ENI got after its creation are missing for so long. Default: 0. */
+  assignedMs?: number | undefined;
 }
 
 export interface AttachFault {

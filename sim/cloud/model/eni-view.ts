@@ -43,8 +43,10 @@ export function eniCommon(account: Account, eni: Eni): object {
 
 /** An item of DescribeNetworkInterfaces, without the list of members, which only the attribute call returns. */
 export function eniListItem(account: Account, eni: Eni): object {
+  const ipv4 = account.listedAddresses(eni, eni.ipv4);
+  const ipv6 = account.listedAddresses(eni, eni.ipv6);
   return {
-    ...eniCommon(account, eni),
+    ...eniCommon(account, { ...eni, ipv4, ipv6 }),
     Attachment: attachmentView(eni),
     CreationTime: isoSeconds(eni.creationTimeMs),
     DeleteOnRelease: eni.deleteOnRelease,

@@ -13,6 +13,7 @@ import { SimulatedTransport } from '../../kube/transport.ts';
 import type { DiskModel } from './disk.ts';
 import { type KernelModel, SimulatedDatapath } from './kernel.ts';
 import { type MachineCall, type MachineFault, ProcessLife } from './process.ts';
+import { withRights } from './rights.ts';
 
 export interface WorldAgentOptions {
   /** Of the process; names who writes in the API server's journal, and to the faults. */
@@ -51,7 +52,7 @@ export class WorldAgent {
     const { name, kube, clock, kubeFaults, onCall, onKilled } = options;
     this.#options = options;
     this.name = name;
-    this.transport = new SimulatedTransport({ model: kube, clock, replica: name, faults: kubeFaults });
+    this.transport = new SimulatedTransport({ model: kube, clock, replica: name, faults: withRights(kubeFaults) });
     this.#life = new ProcessLife({ name, clock, onCall, onKilled });
     this.ended = this.#run();
     this.ended.catch(() => undefined);

@@ -1,4 +1,5 @@
 import type { Clock } from '../../../src/util/clock.ts';
+import { isRecord } from '../../../src/util/json.ts';
 import type { WriteRecord } from '../../kube/model/journal.ts';
 import type { KubeModel } from '../../kube/model/model.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
@@ -134,7 +135,7 @@ export class NodeKubelet {
     for (;;) {
       await this.#pause?.promise;
       if (this.#isOver) return;
-      const next = this.#isWanted(this.#peek(pod), pod.uid) ? await this.#run(pod, worker) : await this.#terminate(pod);
+      const next = await this.#advance(pod, worker);
       if (next === 'gone') break;
       if (next === 'again') continue;
       // A change wakes it early.
@@ -145,6 +146,17 @@ export class NodeKubelet {
     }
     this.#workers.delete(pod.uid);
     this.#lingering.delete(pod.uid);
+  }
+
+  #advance(pod: PodIdentity, worker: Worker): Promise<'settled' | 'again' | 'failed' | 'gone'> {
+    const found = this.#peek(pod);
+    if (this.#isWanted(found, pod.uid)) return this.#run(pod, worker);
+    return this.#isHere(found, pod.uid) ? this.#rest(pod) : this.#terminate(pod);
+  }
+
+  /** The containers of the pod have finished: its sandbox goes, its object stays. */
+  async #rest(pod: PodIdentity): Promise<'settled' | 'failed'> {
+    return (await this.#stopAll(this.#options.runtime.sandboxesOf(pod.uid))) ? 'settled' : 'failed';
   }
 
   /** Towards one running sandbox. */
@@ -192,6 +204,11 @@ export class NodeKubelet {
   }
 
   #isWanted(pod: KubeObject | undefined, uid: string): boolean {
+    return this.#isHere(pod, uid) && !hasFinished(pod);
+  }
+
+  /** It is on this node, and nobody has deleted it. */
+  #isHere(pod: KubeObject | undefined, uid: string): boolean {
     if (pod?.metadata.uid !== uid || pod.metadata.deletionTimestamp !== undefined) return false;
     return nodeNameOf(pod) === this.#options.nodeName;
   }
@@ -199,6 +216,11 @@ export class NodeKubelet {
   #peek({ namespace, name }: PodIdentity): KubeObject | undefined {
     return this.#options.kube.peek('pods', { namespace, name });
   }
+}
+
+function hasFinished(pod: KubeObject | undefined): boolean {
+  const phase = isRecord(pod?.status) ? pod.status['phase'] : undefined;
+  return phase === 'Succeeded' || phase === 'Failed';
 }
 
 function wake({ changed }: Worker): void {

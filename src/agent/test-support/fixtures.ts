@@ -20,7 +20,16 @@ export function aPod(name = 'web-0', uid = `uid-${name}`, annotations: Record<st
 let versions = 0;
 
 /** Newer than every one before. */
-export function aPodEni(name = 'web-0', vid = 101, address = '10.10.0.7'): PodEni {
+const addresses = new Map([['web-0', '10.10.0.7']]);
+
+/** No two pods have one address. */
+function addressFor(name: string): string {
+  const address = addresses.get(name) ?? `10.10.${16 + (addresses.size >> 8)}.${addresses.size & 255}`;
+  addresses.set(name, address);
+  return address;
+}
+
+export function aPodEni(name = 'web-0', vid = 101, address = addressFor(name)): PodEni {
   versions += 1;
   return podEniSchema.parse({
     metadata: {

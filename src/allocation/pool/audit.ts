@@ -1,6 +1,7 @@
 import { TAG_OWNER } from '../../crds/names.ts';
 import type { NodeAddress, NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
+import { isOurs, isOursInPool } from '../identity.ts';
 import { attachedRecord, type Subnets } from './news.ts';
 import { blockedTags } from './node-spec.ts';
 import { addressesOf, FAMILIES, type Family, isBound } from './view.ts';
@@ -14,12 +15,24 @@ const NODE_OWNER = 'node/';
  *
  * @param shown undefined when the ENI is gone; then its addresses are given to nobody, and the record goes after its last pod
  */
-export function asShown(eni: NodeEni, shown: Eni | undefined, instanceId: string, spec: TerwayNode['spec']): NodeEni {
+export function asShown(eni: NodeEni, shown: Eni | undefined, instanceId: string, rules: PoolTags): NodeEni {
   if (shown !== undefined && (shown.status !== 'InUse' || shown.instanceId !== instanceId)) {
     return { ...eni, status: 'Attaching' };
   }
-  const record = shown === undefined ? { ...eni, status: 'Deleting' } : withSchedulability(eni, shown, spec);
-  return FAMILIES.reduce((merged, family) => withShown(merged, family, shown), record);
+  const record = shown === undefined ? { ...eni, status: 'Deleting' } : withSchedulability(eni, shown, rules);
+  const corrected = FAMILIES.reduce((merged, family) => withShown(merged, family, shown), record);
+  return record.unschedulable === true && shown !== undefined ? withoutMarks(corrected) : corrected;
+}
+
+/** Nothing of an ENI that is left alone is given up. */
+function withoutMarks(eni: NodeEni): NodeEni {
+  const kept = (address: NodeAddress): NodeAddress =>
+    address.status === 'Deleting' ? { ...address, status: 'Valid' } : address;
+  const families = FAMILIES.filter((family) => eni[family] !== undefined).map((family) => [
+    family,
+    Object.fromEntries(addressesOf(eni, family).map((address) => [address.ip, kept(address)])),
+  ]);
+  return { ...eni, status: 'InUse', ...Object.fromEntries(families) };
 }
 
 function withShown(eni: NodeEni, family: Family, shown: Eni | undefined): NodeEni {
@@ -37,9 +50,11 @@ function withShown(eni: NodeEni, family: Family, shown: Eni | undefined): NodeEn
 }
 
 /** Whether a listing shows the ENI otherwise than the record, so that it is worth a closer look. */
-export function isSuspect(eni: NodeEni, listed: Eni | undefined): boolean {
+export function isSuspect(eni: NodeEni, listed: Eni | undefined, rules: PoolTags): boolean {
   if (eni.status !== 'InUse') return false;
   if (listed?.status !== 'InUse') return true;
+  // Somebody has tagged it, or the configuration was edited.
+  if (withSchedulability(eni, listed, rules) !== eni) return true;
   return FAMILIES.some((family) => {
     const known = addressesOf(eni, family);
     return known.length !== listed[family].length || !known.every(({ ip }) => listed[family].includes(ip));
@@ -54,15 +69,15 @@ export function isSuspect(eni: NodeEni, listed: Eni | undefined): boolean {
  */
 export function adopted(
   enis: readonly Eni[],
-  spec: TerwayNode['spec'],
+  rules: PoolTags,
   isNamed: (eniId: string) => boolean,
   subnetsOf: (vSwitchId: string) => Subnets,
 ): Record<string, NodeEni> {
-  const wanted = Object.entries(spec.eni?.tagFilter ?? {});
   const found = enis
-    .filter(({ id, type, status }) => type === 'Secondary' && status === 'InUse' && !isNamed(id))
-    .filter(({ tags }) => isOfNode(tags) && wanted.every(([key, value]) => tags[key] === value))
-    .map((eni) => withSchedulability(attachedRecord(undefined, eni, subnetsOf(eni.vSwitchId)), eni, spec));
+    .filter(
+      ({ id, type, status, tags }) => type === 'Secondary' && status === 'InUse' && !isNamed(id) && isOfNode(tags),
+    )
+    .map((eni) => withSchedulability(attachedRecord(undefined, eni, subnetsOf(eni.vSwitchId)), eni, rules));
   return Object.fromEntries(found.map((eni) => [eni.id, eni]));
 }
 
@@ -71,9 +86,23 @@ export function isOfNode(tags: Record<string, string>): boolean {
   return (tags[TAG_OWNER] ?? NODE_OWNER).startsWith(NODE_OWNER);
 }
 
-/** One with a tag of `tagBlockList` is left alone, as long as it has it. */
-function withSchedulability(eni: NodeEni, { tags }: Eni, spec: TerwayNode['spec']): NodeEni {
+/** What decides whether an ENI is for pods. */
+export interface PoolTags {
+  /** `tagFilter` and `tagBlockList` of the node. */
+  spec: TerwayNode['spec'];
+  clusterId: string;
+}
+
+/**
+ * An ENI is left alone as long as it has a tag of `tagBlockList`, or is none that a control plane of this cluster has made: it has its
+ * place on the instance, but gets and gives nothing. `tagFilter` chooses among those of Terway; ours need not match it.
+ */
+function withSchedulability(eni: NodeEni, { tags }: Eni, { spec, clusterId }: PoolTags): NodeEni {
+  const has = ([key, value]: [string, string]) => tags[key] === value;
+  const isBlocked = blockedTags(spec.eni ?? {}).some(({ key, value }) => has([key, value]));
+  const isChosen = isOurs(tags, clusterId) || Object.entries(spec.eni?.tagFilter ?? {}).every(has);
+  const isLeftAlone = isBlocked || !isChosen || !isOursInPool(tags, clusterId);
+  if (isLeftAlone === (eni.unschedulable === true)) return eni;
   const { unschedulable: _before, ...rest } = eni;
-  const isBlocked = blockedTags(spec.eni ?? {}).some(({ key, value }) => tags[key] === value);
-  return isBlocked ? { ...rest, unschedulable: true } : rest;
+  return isLeftAlone ? { ...rest, unschedulable: true } : rest;
 }

@@ -66,7 +66,7 @@ test('each pod without an address is told why', () => {
     key: `default/${name}`,
     uid: name,
     reported,
-    isLeaving: false,
+    mayGet: true,
   });
   const handOuts = {
     ...{ unserved: [pod('a')], succeeding: [pod('b')], stale: [pod('c', ['10.0.0.9'])] },

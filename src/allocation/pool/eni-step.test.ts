@@ -64,9 +64,11 @@ describe('an ENI on its way', () => {
 
   test('is not given up when it is not ours', () => {
     const foreign = { ...attached, tags: {} };
-    expect(step({ eni: record({ status: 'Deleting' }), observation: seen(foreign) })).toMatchObject({
-      do: 'blocked',
-      reason: 'EniNotOurs',
+    const eni = record({ status: 'Deleting' });
+    const taken = step({ eni, observation: seen(foreign) });
+    expect(taken).toMatchObject({ do: 'shown', eni: { status: 'InUse', unschedulable: true } });
+    expect(step({ eni, observation: seen(foreign), leavingSinceMs: NOW_MS - HOUR_MS })).toMatchObject({
+      do: 'foreign',
     });
   });
 });

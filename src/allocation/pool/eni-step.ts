@@ -51,20 +51,56 @@ const MOST_RETURNED = 10;
  */
 export function nextPoolEniStep(view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
   const { eni, intent, operation, leavingSinceMs } = view;
-  if (eni?.status !== 'InUse' || leavingSinceMs !== undefined) return onItsWay(view, clusterId, nowMs);
+  if (eni?.status !== 'InUse' || leavingSinceMs !== undefined) {
+    return refusedCreation(view) ?? onItsWay(view, clusterId, nowMs);
+  }
   if (operation?.state === 'running') return { do: 'waitForCall' };
   if (intent !== undefined) return nextAssignment(eni, intent, view, nowMs);
-  return correction(eni, view) ?? nextRegrouping(eni, view, clusterId, nowMs) ?? nextReturn(eni, view, nowMs);
+  return (
+    correction(eni, view, clusterId) ??
+    nextRegrouping(eni, view, clusterId, nowMs) ??
+    nextReturn(eni, view, clusterId, nowMs)
+  );
 }
 
 /** What others have changed. A describe may lag, so it counts only a while after the last call. */
-function correction(
-  eni: NodeEni,
-  { observation, quietSinceMs, instanceId, spec }: PoolEniView,
-): PoolEniStep | undefined {
+function correction(eni: NodeEni, view: PoolEniView, clusterId: string): PoolEniStep | undefined {
+  const { observation, quietSinceMs } = view;
   if (observation === undefined || observation.atMs < quietSinceMs + LAG_MS) return undefined;
-  const corrected = asShown(eni, observation.eni, instanceId, spec);
-  return isDeepStrictEqual(corrected, eni) ? undefined : { do: 'shown', eniId: eni.id, eni: corrected };
+  return corrected(eni, observation.eni, view, clusterId);
+}
+
+function corrected(
+  eni: NodeEni,
+  shown: Eni | undefined,
+  { instanceId, spec }: PoolEniView,
+  clusterId: string,
+): PoolEniStep | undefined {
+  const isHere = shown?.status === 'InUse' && shown.instanceId === instanceId;
+  // Whether the trunk is attached is the node controller's to see and to change.
+  if (eni.networkInterfaceType === 'Trunk' && !isHere) return undefined;
+  const isForeign = shown !== undefined && !isOursInPool(shown.tags, clusterId);
+  // Somebody has taken away what is theirs.
+  if (isForeign && !isHere && !addressesOf(eni).some(isBound)) return { do: 'foreign', eniId: eni.id };
+  const record = asShown(eni, shown, instanceId, { spec, clusterId });
+  return isDeepStrictEqual(record, eni) ? undefined : { do: 'shown', eniId: eni.id, eni: record };
+}
+
+/** The cloud does not make the ENI, and would refuse it again: the next plan asks for one by the configuration as it is then. */
+function refusedCreation({ eni, intent, operation, leavingSinceMs }: PoolEniView): PoolEniStep | undefined {
+  if (eni !== undefined || intent === undefined || intent.eniID !== '' || leavingSinceMs !== undefined)
+    return undefined;
+  if (operation?.kind !== 'create' || operation.state !== 'failed' || !isRefusedForGood(operation.failure)) {
+    return undefined;
+  }
+  // An earlier request may have been carried out, and its answer lost.
+  if (operation.unansweredMs !== undefined) return { do: 'find' };
+  return { do: 'refused', eniId: '', clientToken: intent.clientToken, failure: operation.failure };
+}
+
+/** By what the intent asks for, not by what the control plane may or can do at the moment. */
+function isRefusedForGood({ kind }: OperationFailure): boolean {
+  return kind === 'limit' || kind === 'notFound' || kind === 'invalid';
 }
 
 /** An edit of the configuration reaches ENIs in use, as far as they carry the tags of this cluster. */
@@ -115,7 +151,33 @@ function onItsWay(view: PoolEniView, clusterId: string, nowMs: number): PoolEniS
     clusterId,
     nowMs,
   );
-  return goal === 'bind' && step.do === 'done' && step.eni !== undefined ? { do: 'attached', eni: step.eni } : step;
+  if (goal === 'bind' && step.do === 'done' && step.eni !== undefined) return { do: 'attached', eni: step.eni };
+  if (eni === undefined) return step;
+  if (goal === 'bind') {
+    const gone = whenGone(eni, view, clusterId, nowMs);
+    if (gone !== undefined) return gone;
+    // It is gone for certain, too. Whoever has an address of it keeps that until the pod is gone.
+    if (step.do === 'newAttempt' && addressesOf(eni).some(isBound)) {
+      return corrected(eni, undefined, view, clusterId) ?? step;
+    }
+  }
+  if (goal === 'release' && step.do === 'blocked' && step.reason === 'EniNotOurs') {
+    if (leavingSinceMs !== undefined) return { do: 'foreign', eniId: eni.id };
+    // It was marked before that was known.
+    return corrected(eni, observation?.eni, view, clusterId) ?? step;
+  }
+  return step;
+}
+
+/** What becomes of an ENI that was in use once, and is gone. No creation can be looked for, as there is no intent. */
+function whenGone(eni: NodeEni, view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep | undefined {
+  const { intent, observation, operation, quietSinceMs } = view;
+  if (intent !== undefined || observation === undefined || observation.eni !== undefined) return undefined;
+  if (operation?.state === 'running') return undefined;
+  const certainMs = quietSinceMs + LAG_MS;
+  // A describe may lag.
+  if (observation.atMs < certainMs) return nowMs < certainMs ? { do: 'pause', untilMs: certainMs } : { do: 'observe' };
+  return corrected(eni, undefined, view, clusterId);
 }
 
 /** Each family is a call of its own; a count of 0 says that its addresses are recorded. */
@@ -131,7 +193,7 @@ function nextAssignment(
     return { do: 'arrived', eniId: eni.id, family, ips: operation.addresses ?? [] };
   }
   if (operation?.kind === kind && operation.state === 'failed' && isFinal(operation.failure)) {
-    return { do: 'refused', eniId: eni.id, failure: operation.failure };
+    return { do: 'refused', eniId: eni.id, clientToken, failure: operation.failure };
   }
   if (nowMs - Date.parse(createdAt) > TOKEN_TRUSTED_MS) {
     // The cloud may have forgotten the token, and would give others. What the call gave, if it was sent, is on the ENI.
@@ -144,17 +206,23 @@ function nextAssignment(
 }
 
 /** The same call would be refused again. */
-function isFinal({ kind }: OperationFailure): boolean {
-  return kind === 'exhausted' || kind === 'limit' || kind === 'token' || kind === 'notFound' || kind === 'invalid';
+function isFinal(failure: OperationFailure): boolean {
+  return failure.kind === 'exhausted' || failure.kind === 'token' || isRefusedForGood(failure);
 }
 
 /** Only what the cloud showed a moment ago is given back (I3), in one call per family. */
-function nextReturn(eni: NodeEni, { operation, observation }: PoolEniView, nowMs: number): PoolEniStep {
+function nextReturn(eni: NodeEni, view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
+  const { operation, observation } = view;
   const marked = addressesOf(eni).filter((address) => address.status === 'Deleting' && !isBound(address));
   if (marked.length === 0) return { do: 'done' };
   if (!isFresh(observation, nowMs)) return { do: 'observe' };
   const isOlder = operation !== undefined && operation.state !== 'running' && observation.atMs < operation.atMs;
   if (isOlder && operation.state === 'succeeded') return { do: 'observe' };
+  const found = observation.eni;
+  // What is not for pods any more is left alone. The pool makes no calls for such an ENI, so that no describe lags.
+  if (found !== undefined && (eni.unschedulable === true || !isOursInPool(found.tags, clusterId))) {
+    return corrected(eni, found, view, clusterId) ?? { do: 'done' };
+  }
   const shown = new Set([...(observation.eni?.ipv4 ?? []), ...(observation.eni?.ipv6 ?? [])]);
   const returned = marked.filter(({ ip }) => !shown.has(ip)).map(({ ip }) => ip);
   if (returned.length > 0) return { do: 'returned', eniId: eni.id, ips: returned };

@@ -47,50 +47,60 @@ const CREATIONS_AT_ONCE = 5;
  * empty ones, then new ones are made. An ENI with a call in progress is left out.
  *
  * @param wanted pods' worth of addresses, beyond those that are idle or on their way
- * @param mayGrow whether the vSwitch of an ENI has addresses
+ * @param may.grow whether the vSwitch of an ENI has addresses
+ * @param may.make whether ENIs may be made
  */
 export function grow(
   draft: PoolDraft,
   wanted: number,
   families: Families,
   limits: PoolLimits,
-  mayGrow: (eni: NodeEni) => boolean,
+  may: { grow: (eni: NodeEni) => boolean; make: boolean },
 ): GrowthPlan {
   let rest = wanted;
   const growth: Growth[] = [];
   for (const eni of Object.values(draft.enis).sort(byUse)) {
     if (rest <= 0) break;
-    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined || !mayGrow(eni)) continue;
-    const counts = fill(eni, rest, families, limits);
-    const brings = Math.min(...families.map((family) => idle(eni, family) + counts[family])) - idleOf(eni, families);
+    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined || !may.grow(eni)) continue;
+    const lacking = fill(eni, rest, families, limits);
+    const brings = Math.min(...families.map((family) => idle(eni, family) + lacking[family])) - idleOf(eni, families);
     if (brings <= 0) continue;
-    growth.push({ eniId: eni.id, counts });
+    growth.push({ eniId: eni.id, counts: atMost(lacking, PER_ASSIGNMENT) });
     rest -= brings;
   }
   const creations = draft.intents.filter(({ eniID }) => draft.enis[eniID]?.status !== 'InUse');
   const known =
     Object.keys(draft.enis).length + creations.filter(({ eniID }) => draft.enis[eniID] === undefined).length;
   let room = Math.min(limits.enis - known, CREATIONS_AT_ONCE - creations.length);
-  for (; rest > 0 && room > 0; room -= 1) {
-    const count = (family: Family) =>
-      families.includes(family) ? Math.min(rest, limits.perEni[family], PER_CREATION[family]) : 0;
+  for (; may.make && rest > 0 && room > 0; room -= 1) {
+    const lacking = Math.min(rest, ...families.map((family) => limits.perEni[family]), PER_CREATION.ipv4);
+    if (lacking <= 0) break;
+    const count = (family: Family) => (families.includes(family) ? lacking : 0);
     // Every ENI has a primary IPv4 address.
-    const counts = { ipv4: Math.max(1, count('ipv4')), ipv6: count('ipv6') };
-    const brings = Math.min(...families.map((family) => counts[family]));
-    if (brings <= 0) break;
-    growth.push({ counts });
-    rest -= brings;
+    growth.push({ counts: atMost({ ipv4: Math.max(1, count('ipv4')), ipv6: count('ipv6') }, PER_CREATION) });
+    rest -= lacking;
   }
   return { growth, beyond: Math.max(0, rest) };
 }
 
-/** Pods' worth of addresses that intents will bring. */
-export function onTheWay({ intents, enis }: PoolDraft, families: Families): number {
+function atMost({ ipv4, ipv6 }: Counts, most: Counts): Counts {
+  return { ipv4: Math.min(ipv4, most.ipv4), ipv6: Math.min(ipv6, most.ipv6) };
+}
+
+/**
+ * Pods' worth of addresses that intents will bring. One that asks for all the IPv6 addresses of a call is followed by another, up to as
+ * many as there are IPv4 addresses.
+ */
+export function onTheWay({ intents, enis }: PoolDraft, families: Families, { perEni }: PoolLimits): number {
   const brings = intents.map((intent) => {
-    const eni = enis[intent.eniID];
-    const has = (family: Family) => (eni?.status === 'InUse' ? idle(eni, family) : 0);
-    const before = eni?.status === 'InUse' ? idleOf(eni, families) : 0;
-    return Math.min(...families.map((family) => has(family) + intent[family])) - before;
+    const known = enis[intent.eniID];
+    const eni = known?.status === 'InUse' ? known : undefined;
+    const will = (family: Family) => {
+      const isFollowed = family === 'ipv6' && families.length > 1 && intent.ipv6 >= PER_ASSIGNMENT.ipv6;
+      const room = perEni[family] - (eni === undefined ? 0 : addressesOf(eni, family).length);
+      return (eni === undefined ? 0 : idle(eni, family)) + (isFollowed ? Math.max(room, intent.ipv6) : intent[family]);
+    };
+    return Math.min(...families.map(will)) - (eni === undefined ? 0 : idleOf(eni, families));
   });
   return brings.reduce((sum, count) => sum + count, 0);
 }
@@ -101,18 +111,24 @@ export function onTheWay({ intents, enis }: PoolDraft, families: Families): numb
  * @param pods pods without an address
  * @param reserve what is to be idle besides
  */
-export function wantedCount(draft: PoolDraft, pods: number, reserve: number, families: Families): number {
-  return Math.max(0, pods + reserve - idleCount(draft, families) - onTheWay(draft, families));
+export function wantedCount(
+  draft: PoolDraft,
+  pods: number,
+  reserve: number,
+  families: Families,
+  limits: PoolLimits,
+): number {
+  return Math.max(0, pods + reserve - idleCount(draft, families) - onTheWay(draft, families, limits));
 }
 
-/** What to ask for so that the ENI serves `more` pods more, as far as it has room. */
+/** What the ENI lacks to serve `more` pods more, as far as it has room. */
 function fill(eni: NodeEni, more: number, families: Families, { perEni }: PoolLimits): Counts {
   const target = idleOf(eni, families) + more;
   const count = (family: Family) => {
     if (!families.includes(family)) return 0;
     const prefixes = (family === 'ipv4' ? eni.ipv4Prefix : eni.ipv6Prefix)?.length ?? 0;
     const room = perEni[family] - addressesOf(eni, family).length - prefixes;
-    return Math.max(0, Math.min(target - idle(eni, family), room, PER_ASSIGNMENT[family]));
+    return Math.max(0, Math.min(target - idle(eni, family), room));
   };
   return { ipv4: count('ipv4'), ipv6: count('ipv6') };
 }

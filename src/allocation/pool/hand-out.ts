@@ -29,7 +29,8 @@ export const REST_MS = 30_000;
 /**
  * Gives idle addresses to pods that have none: from the ENI with the most bound addresses, so that others can drain; of it
  * the one that has been idle longest. One that rests is given only when there is no other. A pod that reports addresses gets
- * exactly these, whatever their state, and one that comes under the name of another gets what that had.
+ * exactly these, whatever their state and whatever the record gives it besides, so that nobody else gets them before the node says that
+ * its sandbox is gone. One that comes under the name of another gets what that had, if it is of use.
  *
  * @param pods in the order in which they are served
  * @param hasSandbox whether the node has reported a sandbox of a pod's uid
@@ -47,25 +48,27 @@ export function handOut(
   );
   const predecessors = new Set(unconfirmed.map(({ key }) => key));
   const inherited = Map.groupBy(freed, ({ key }) => key);
-  const shelves = servingEnis(draft).map((eni) => new Shelf(eni, families, rest));
+  const shelves = servingEnis(draft, families).map((eni) => new Shelf(eni, families, rest));
   const outcome: HandOuts = { served: [], unserved: [], succeeding: [], stale: [], untold: [], held: [] };
   const isUntold = (pod: PoolPod) => pod.reported.length === 0 && !holders.has(pod.uid) && hasSandbox(pod.uid);
   const areHeld = pods.some(isUntold);
   // Who has an address comes before those that look for one.
-  const known = pods.filter(({ reported }) => reported.length > 0);
-  for (const pod of [...known, ...pods.filter(({ reported }) => reported.length === 0)]) {
-    if (pod.isLeaving || holders.has(pod.uid)) continue;
-    outcome[serve(pod)].push(pod);
+  for (const pod of pods.filter(({ reported }) => reported.length > 0)) {
+    const hasAll = claim(draft, pod, shelves);
+    if (pod.mayGet && !hasAll) outcome.stale.push(pod);
+    else if (pod.mayGet && !holders.has(pod.uid)) outcome.served.push(pod);
+  }
+  for (const pod of pods) {
+    if (pod.mayGet && pod.reported.length === 0 && !holders.has(pod.uid)) outcome[serve(pod)].push(pod);
   }
   return outcome;
 
   function serve(pod: PoolPod): keyof HandOuts {
-    if (pod.reported.length > 0) return giveBack(draft, pod, pod.reported, shelves) ? 'served' : 'stale';
     if (isUntold(pod)) return 'untold';
     if (predecessors.has(pod.key)) return 'succeeding';
     if (areHeld) return 'held';
     const ips = inherited.get(pod.key)?.map(({ ip }) => ip) ?? [];
-    if (ips.length === families.length && giveBack(draft, pod, ips, shelves)) return 'served';
+    if (ips.length === families.length && inherit(draft, pod, ips, shelves)) return 'served';
     const shelf = fullest(shelves.filter((one) => one.hasRested())) ?? fullest(shelves.filter((one) => one.hasAny()));
     if (shelf === undefined) return 'unserved';
     shelf.give(pod);
@@ -73,13 +76,26 @@ export function handOut(
   }
 }
 
-/** Gives these addresses, if one ENI has them all and nobody else holds one. */
-function giveBack(draft: PoolDraft, pod: PoolPod, ips: readonly string[], shelves: readonly Shelf[]): boolean {
+/** Gives a pod what it reports, as far as nobody else holds it. @returns whether it has all of it */
+function claim(draft: PoolDraft, pod: PoolPod, shelves: readonly Shelf[]): boolean {
+  let count = 0;
   for (const { id, ipv4 = {}, ipv6 = {} } of Object.values(draft.enis)) {
+    const found = pod.reported.map((ip) => ipv4[ip] ?? ipv6[ip]).filter((address) => address !== undefined);
+    const isFree = ({ podID = '', podUID = '' }: NodeAddress) => podID === '' || (podID === pod.key && podUID === '');
+    const free = found.filter(isFree);
+    for (const address of free) bind(address, pod);
+    if (free.length > 0) shelves.find(({ eniId }) => eniId === id)?.look();
+    count += found.filter(({ podUID }) => podUID === pod.uid).length;
+  }
+  return count === pod.reported.length;
+}
+
+/** Gives these addresses, if one ENI has them all and all are of use. */
+function inherit(draft: PoolDraft, pod: PoolPod, ips: readonly string[], shelves: readonly Shelf[]): boolean {
+  for (const eni of servingEnis(draft, ['ipv4'])) {
+    const { id, ipv4 = {}, ipv6 = {} } = eni;
     const found = ips.map((ip) => ipv4[ip] ?? ipv6[ip]).filter((address) => address !== undefined);
-    const isFree = (address: NodeAddress) =>
-      !isBound(address) || (address.podID === pod.key && (address.podUID ?? '') === '');
-    if (found.length < ips.length || !found.every(isFree)) continue;
+    if (found.length < ips.length || !found.every(isIdle)) continue;
     for (const address of found) bind(address, pod);
     shelves.find(({ eniId }) => eniId === id)?.look();
     return true;

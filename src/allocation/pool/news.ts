@@ -14,10 +14,12 @@ export type PoolNews =
   | { do: 'returned'; eniId: string; ips: readonly string[] }
   /** The record, corrected by what the cloud shows. */
   | { do: 'shown'; eniId: string; eni: NodeEni }
+  /** The ENI is not of this cluster: who made it keeps it when the node leaves. */
+  | { do: 'foreign'; eniId: string }
   /** The ENI has these security groups now. */
   | { do: 'regrouped'; eniId: string; securityGroupIds: string[] }
-  /** The cloud does not give what the intent asks for. */
-  | { do: 'refused'; eniId: string; failure: OperationFailure };
+  /** The cloud does not give what the intent asks for; without an ENI, it does not make one. */
+  | { do: 'refused'; eniId: string; clientToken: string; failure: OperationFailure };
 
 /** Subnets of the vSwitch that an ENI is in. */
 export interface Subnets {
@@ -47,16 +49,19 @@ export function recordNews(status: PoolStatus, news: PoolNews, subnetsOf: (vSwit
       const { eni } = news;
       enis[eni.id] = attachedRecord(enis[eni.id], eni, subnetsOf(eni.vSwitchId));
       endIntent(status, eni.id);
-      countWarmUp(status, Math.max(eni.ipv4.length, eni.ipv6.length));
+      countWarmUp(status, eni.ipv4.length);
       return;
     }
     case 'arrived': {
       const eni = enis[news.eniId];
-      if (eni !== undefined) enis[news.eniId] = withAddresses(eni, news.family, news.ips);
+      if (eni !== undefined) {
+        const subnets = subnetsOf(eni.vSwitchID ?? '');
+        enis[news.eniId] = withSubnets(withAddresses(eni, news.family, news.ips), subnets);
+      }
       const intent = status.poolIntents?.find(({ eniID }) => eniID === news.eniId);
       if (intent !== undefined) intent[news.family] = 0;
       if (intent?.ipv4 === 0 && intent.ipv6 === 0) endIntent(status, news.eniId);
-      countWarmUp(status, news.ips.length);
+      if (news.family === 'ipv4') countWarmUp(status, news.ips.length);
       return;
     }
     case 'returned': {
@@ -65,7 +70,13 @@ export function recordNews(status: PoolStatus, news: PoolNews, subnetsOf: (vSwit
       return;
     }
     case 'shown':
-      enis[news.eniId] = news.eni;
+      enis[news.eniId] = withSubnets(news.eni, subnetsOf(news.eni.vSwitchID ?? ''));
+      // Nothing comes any more of an ENI that is gone.
+      if (news.eni.status === 'Deleting') endIntent(status, news.eniId);
+      return;
+    case 'foreign':
+      delete enis[news.eniId];
+      endIntent(status, news.eniId);
       return;
     case 'regrouped': {
       const eni = enis[news.eniId];
@@ -73,8 +84,13 @@ export function recordNews(status: PoolStatus, news: PoolNews, subnetsOf: (vSwit
       return;
     }
     case 'refused':
-      endIntent(status, news.eniId);
+      dropIntent(status, news.clientToken);
   }
+}
+
+/** Changes the status in place. */
+export function dropIntent(status: PoolStatus, token: string | undefined): void {
+  status.poolIntents = (status.poolIntents ?? []).filter(({ clientToken }) => clientToken !== token);
 }
 
 function endIntent(status: PoolStatus, eniId: string): void {
@@ -92,11 +108,16 @@ export function attachedRecord(known: NodeEni | undefined, eni: Eni, subnets: Su
     securityGroupIDs: eni.securityGroupIds,
     primaryIPAddress: eni.primaryIp,
     networkInterfaceType: eni.type,
-    networkInterfaceTrafficMode: 'Standard',
+    networkInterfaceTrafficMode: eni.trafficMode ?? 'Standard',
     ipv4CIDR: subnets.ipv4,
-    ...(subnets.ipv6 === '' ? {} : { ipv6CIDR: subnets.ipv6 }),
   };
-  return FAMILIES.reduce((merged, family) => withAddresses(merged, family, eni[family], eni.primaryIp), record);
+  const attached = withSubnets(record, subnets);
+  return FAMILIES.reduce((merged, family) => withAddresses(merged, family, eni[family], eni.primaryIp), attached);
+}
+
+/** An ENI of before IPv6 was turned on has no subnet of it yet. */
+function withSubnets(eni: NodeEni, { ipv6 }: Subnets): NodeEni {
+  return ipv6 === '' || eni.ipv6CIDR === ipv6 ? eni : { ...eni, ipv6CIDR: ipv6 };
 }
 
 function withAddresses(eni: NodeEni, family: Family, ips: readonly string[], primaryIp = ''): NodeEni {

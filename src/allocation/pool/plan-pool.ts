@@ -4,7 +4,19 @@ import { type Growth, grow, type PoolLimits, wantedCount } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
 import { type Releases, release } from './release.ts';
 import { type Shrinkage, shrink } from './shrink.ts';
-import { type Families, idleCount, type PoolDraft, type PoolPod } from './view.ts';
+import {
+  addressesOf,
+  type Families,
+  type Family,
+  idleCount,
+  intentFor,
+  isBound,
+  isServing,
+  type PoolDraft,
+  type PoolPod,
+  servingEnis,
+  unpairedOf,
+} from './view.ts';
 
 export type PoolStatus = NonNullable<TerwayNode['status']>;
 
@@ -31,11 +43,17 @@ export interface PoolView {
   isGone: (uid: string) => boolean;
   /** Whether the node has reported a sandbox of a pod's uid that is not gone. */
   hasSandbox: (uid: string) => boolean;
+  /** The record is so new that pods may not have told what they have. */
+  isNew: boolean;
   families: Families;
   knobs: PoolKnobs;
   limits: PoolLimits;
   /** Whether the vSwitch of an ENI has addresses. */
   mayGrow: (eni: NodeEni) => boolean;
+  /** Whether ENIs may be made: the cloud has not refused one a moment ago. */
+  mayMake: boolean;
+  /** Whether anything may be given up: otherwise what is marked would serve nobody, and stay. */
+  mayRelease: boolean;
   /** When an address was freed, epoch milliseconds; undefined: long ago, or by an earlier leader. */
   freedMs: (ip: string) => number | undefined;
   /** Since when there has been a surplus, as the last plan said. */
@@ -62,6 +80,8 @@ export interface PoolPlan {
 }
 
 const NOTHING: Shrinkage = { eniIds: [], ips: [] };
+/** While the degradation level forbids releases. */
+const RECHECK_MS = 60_000;
 
 /** What is to be written about the pool of a node, and what is to be asked of the cloud. Pure. */
 export function planPool(view: PoolView): PoolPlan {
@@ -69,27 +89,46 @@ export function planPool(view: PoolView): PoolPlan {
   const status = structuredClone(view.status);
   const draft: PoolDraft = { enis: status.networkInterfaces ?? {}, intents: status.poolIntents ?? [] };
   startWarmUp(status, knobs);
+  giveUpBeyond(status, draft, limits);
 
-  const releases = release(draft, pods, view.isGone);
+  const releases = release(draft, pods, view);
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
-  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, view.hasSandbox);
+  const handOuts = handOut(
+    draft,
+    pods,
+    releases,
+    families,
+    { freedMs, nowMs },
+    (uid) => view.isNew && view.hasSandbox(uid),
+  );
 
+  endWarmUp(status, draft, families);
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
   const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));
-  const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families);
-  const { growth, beyond } = grow(draft, wanted, families, limits, view.mayGrow);
+  const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families, limits);
+  const { growth, beyond } = grow(draft, wanted, families, limits, { grow: view.mayGrow, make: view.mayMake });
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const idle = idleCount(draft, families);
+  const unpaired = Object.values(draft.enis)
+    .filter((eni) => isServing(eni) && intentFor(draft, eni.id) === undefined)
+    .reduce((sum, eni) => sum + unpairedOf(eni, families), 0);
   const isShort = handOuts.unserved.length > 0 || wanted > 0;
-  const surplusSinceMs = !isShort && idle > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
+  const surplusSinceMs = !isShort && idle + unpaired > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
   const surplusDueMs = surplusSinceMs === undefined ? undefined : surplusSinceMs + knobs.syncPeriodMs;
-  const surplus = surplusDueMs !== undefined && surplusDueMs <= nowMs ? idle - knobs.mostIdle : 0;
-  const reclaimed = isShort ? 0 : reclaim(status, view, idle - surplus);
-  const shrinkage = surplus + reclaimed > 0 ? shrink(draft, surplus + reclaimed, families, freedMs) : NOTHING;
+  const isDue = surplusDueMs !== undefined && surplusDueMs <= nowMs;
+  const surplus = isDue && view.mayRelease ? Math.max(0, idle - knobs.mostIdle) : 0;
+  const surplusUnpaired = isDue && view.mayRelease ? Math.min(unpaired, idle + unpaired - knobs.mostIdle) : 0;
+  const reclaimed = isShort || !view.mayRelease ? 0 : reclaim(status, view, idle - surplus);
+  const isGoing = surplus + reclaimed + surplusUnpaired > 0;
+  const shrinkage = isGoing ? shrink(draft, surplus + reclaimed, surplusUnpaired, families, freedMs) : NOTHING;
 
   const reclaimDueMs = Date.parse(status.nextIdleIPReclaimTime ?? '');
-  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs].filter((ms) => ms > nowMs);
+  const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
+  const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
+  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, reclaimStartMs(status, view, idle), heldDueMs].filter(
+    (ms) => ms > nowMs,
+  );
   return {
     status,
     releases,
@@ -98,7 +137,7 @@ export function planPool(view: PoolView): PoolPlan {
     missing,
     beyond,
     shrinkage,
-    surplusSinceMs: surplus > 0 ? undefined : surplusSinceMs,
+    surplusSinceMs: surplus + surplusUnpaired > 0 ? undefined : surplusSinceMs,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };
 }
@@ -115,6 +154,27 @@ function startWarmUp(status: PoolStatus, { warmUp }: PoolKnobs): void {
   else status.warmUpCompleted = true;
 }
 
+/** ENIs that were asked for before it was known that the instance has others in their places. */
+function giveUpBeyond(status: PoolStatus, draft: PoolDraft, limits: PoolLimits): void {
+  const enis = Object.values(draft.enis).filter((eni) => eni.status !== 'Deleting');
+  const isOnItsWay = (eni: NodeEni) =>
+    eni.status === 'Attaching' && eni.networkInterfaceType === 'Secondary' && !addressesOf(eni).some(isBound);
+  for (const eni of enis.filter(isOnItsWay).slice(0, Math.max(0, enis.length - limits.enis))) {
+    eni.status = 'Deleting';
+    draft.intents = draft.intents.filter(({ eniID }) => eniID !== eni.id);
+    status.poolIntents = draft.intents;
+  }
+}
+
+/** What the node had before it asked counts, too. */
+function endWarmUp(status: PoolStatus, draft: PoolDraft, families: Families): void {
+  if (status.warmUpCompleted === true) return;
+  const valid = (eni: NodeEni, family: Family) =>
+    addressesOf(eni, family).filter((address) => address.status === 'Valid').length;
+  const counts = servingEnis(draft, families).map((eni) => Math.min(...families.map((family) => valid(eni, family))));
+  if (counts.reduce((sum, count) => sum + count, 0) >= (status.warmUpTarget ?? 0)) status.warmUpCompleted = true;
+}
+
 function warmUpRest({ warmUpTarget = 0, warmUpAllocatedCount = 0, warmUpCompleted }: PoolStatus): number {
   return warmUpCompleted === true ? 0 : Math.max(0, warmUpTarget - warmUpAllocatedCount);
 }
@@ -124,6 +184,12 @@ export function countWarmUp(status: PoolStatus, addresses: number): void {
   if (status.warmUpCompleted === true) return;
   status.warmUpAllocatedCount = (status.warmUpAllocatedCount ?? 0) + addresses;
   if (status.warmUpAllocatedCount >= (status.warmUpTarget ?? 0)) status.warmUpCompleted = true;
+}
+
+/** When the time begins after which idle addresses go by age, as long as nothing is handed out until then. */
+function reclaimStartMs(status: PoolStatus, { knobs: { reclaim: policy, leastIdle } }: PoolView, idle: number): number {
+  if (policy === undefined || idle <= leastIdle || status.nextIdleIPReclaimTime !== undefined) return Number.NaN;
+  return (Date.parse(status.lastModifiedTime ?? '') || 0) + policy.afterMs;
 }
 
 /** How many idle addresses go now by age; sets the time of the next look. */

@@ -1,5 +1,5 @@
 import type { NodeAddress } from '../../crds/node.ts';
-import { addressesOf, isBound, type PoolDraft, type PoolPod } from './view.ts';
+import { addressesOf, isBound, isUsable, type PoolDraft, type PoolPod } from './view.ts';
 
 export interface Freed {
   eniId: string;
@@ -16,21 +16,34 @@ export interface Releases {
 
 /**
  * Frees the addresses of pods that are gone, once the node says that no sandbox of theirs is left. Without that an address
- * stays bound, also for a pod that comes under the same name: its predecessor may still run.
+ * stays bound, also for a pod that comes under the same name: its predecessor may still run. A pod that has no sandbox yet gives up what
+ * no sandbox can get, so that it gets another one.
  *
- * @param isGone whether the node has reported `deleted` for a pod's uid
+ * @param words.isGone whether the node has reported `deleted` for a pod's uid
+ * @param words.hasSandbox whether the node has reported a sandbox of it
  */
-export function release(draft: PoolDraft, pods: readonly PoolPod[], isGone: (uid: string) => boolean): Releases {
-  const uids = new Set(pods.map(({ uid }) => uid));
+export function release(
+  draft: PoolDraft,
+  pods: readonly PoolPod[],
+  { isGone, hasSandbox }: { isGone: (uid: string) => boolean; hasSandbox: (uid: string) => boolean },
+): Releases {
+  const byUid = new Map(pods.map((pod) => [pod.uid, pod]));
   const keys = new Set(pods.map(({ key }) => key));
-  const isHeld = ({ podID = '', podUID = '' }: NodeAddress) => (podUID === '' ? keys.has(podID) : uids.has(podUID));
+  const isHeld = ({ podID = '', podUID = '' }: NodeAddress) => (podUID === '' ? keys.has(podID) : byUid.has(podUID));
+  const isWithoutSandbox = (uid: string) => {
+    const pod = byUid.get(uid);
+    return pod?.mayGet === true && pod.reported.length === 0 && !hasSandbox(uid);
+  };
   const releases: Releases = { freed: [], unconfirmed: [] };
   for (const eni of Object.values(draft.enis)) {
+    const dead = addressesOf(eni).filter((address) => isBound(address) && !isUsable(eni, address));
+    const useless = new Set(dead.flatMap(({ podUID = '' }) => (isWithoutSandbox(podUID) ? [podUID] : [])));
     for (const address of addressesOf(eni)) {
-      if (!isBound(address) || isHeld(address)) continue;
-      const what = { eniId: eni.id, ip: address.ip, key: address.podID ?? '' };
       const { podUID = '' } = address;
-      if (podUID !== '' && !isGone(podUID)) {
+      const isGivenUp = useless.has(podUID);
+      if (!isBound(address) || (isHeld(address) && !isGivenUp)) continue;
+      const what = { eniId: eni.id, ip: address.ip, key: address.podID ?? '' };
+      if (podUID !== '' && !isGivenUp && !isGone(podUID)) {
         releases.unconfirmed.push(what);
         continue;
       }

@@ -121,6 +121,9 @@ describe('the pool of a node', () => {
           isGone: () => false,
           hasSandbox: () => false,
           mayGrow: () => true,
+          mayMake: true,
+          mayRelease: true,
+          isNew: false,
           freedMs: () => undefined,
         };
         const plan = planPool({ ...rulesOf(spec({ pool: given })), ...world, status, random: seededRandom(1), nowMs });

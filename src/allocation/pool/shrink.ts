@@ -1,6 +1,16 @@
 import type { NodeEni } from '../../crds/node.ts';
 import { byUse } from './growth.ts';
-import { addressesOf, type Families, idleOf, intentFor, isBound, isIdle, isServing, type PoolDraft } from './view.ts';
+import {
+  addressesOf,
+  type Families,
+  idleOf,
+  intentFor,
+  isBound,
+  isIdle,
+  isServing,
+  type PoolDraft,
+  unpairedOf,
+} from './view.ts';
 
 /** What was marked to be given up. */
 export interface Shrinkage {
@@ -12,16 +22,20 @@ export interface Shrinkage {
  * Marks what is to be given up so that the node can serve `surplus` pods less: whole ENIs where possible, otherwise idle
  * addresses, of ENIs with few addresses first. Never a primary address, a trunk, or what has a call in progress.
  *
+ * @param surplus pods that the node can serve less
+ * @param unpaired addresses of one family that serve no pod, and that go besides
  * @param freedMs when an address was freed, epoch milliseconds; undefined: long ago
  */
 export function shrink(
   draft: PoolDraft,
   surplus: number,
+  unpaired: number,
   families: Families,
   freedMs: (ip: string) => number | undefined,
 ): Shrinkage {
   let rest = surplus;
   const marked: Shrinkage = { eniIds: [], ips: [] };
+  if (unpaired > 0) trim(draft, unpaired, families, freedMs, marked);
   for (const eni of Object.values(draft.enis).sort(byUse).reverse()) {
     if (rest <= 0) break;
     if (!isServing(eni) || intentFor(draft, eni.id) !== undefined) continue;
@@ -37,6 +51,26 @@ export function shrink(
     rest -= idle - idleOf(eni, families);
   }
   return marked;
+}
+
+/** Marks what one family has more than the other. Changes `marked` in place. */
+function trim(
+  draft: PoolDraft,
+  count: number,
+  families: Families,
+  freedMs: (ip: string) => number | undefined,
+  marked: Shrinkage,
+): void {
+  let rest = count;
+  for (const eni of Object.values(draft.enis).sort(byUse).reverse()) {
+    if (rest <= 0) break;
+    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined) continue;
+    const going = Math.min(rest, unpairedOf(eni, families));
+    if (going <= 0) continue;
+    const most = Math.max(...families.map((family) => addressesOf(eni, family).filter(isIdle).length));
+    marked.ips.push(...markIdle(eni, most - going, families, freedMs));
+    rest -= going;
+  }
 }
 
 function mayGoWhole(eni: NodeEni): boolean {

@@ -7,6 +7,7 @@ const FREE: Obstacles = {
   hasAddresses: () => true,
   isRefused: () => false,
   hasVSwitch: true,
+  isCreationRefused: false,
   areCallsFailing: false,
 };
 
@@ -39,6 +40,7 @@ describe('the supply of a node', () => {
     ['no vSwitch has an address for another ENI', [eni('a', 2)], { hasVSwitch: false }, 'vSwitchFull'],
     ['the vSwitch of the last ENI is full', [eni('a', 2), eni('b', 1)], { hasAddresses: () => false }, 'vSwitchFull'],
     ['the cloud refuses the last ENI more', [eni('a', 2), eni('b', 1)], { isRefused: () => true }, 'refused'],
+    ['the cloud makes no other ENI', [eni('a', 2)], { isCreationRefused: true }, 'refused'],
     ['nothing has room', full, {}, 'nodeFull'],
   ])('%s', (_, enis, obstacles, supply) => {
     expect(found(enis, obstacles)).toBe(supply);

@@ -22,6 +22,8 @@ export interface Obstacles {
   isRefused: (eni: NodeEni) => boolean;
   /** Whether a vSwitch for a new ENI has an address. */
   hasVSwitch: boolean;
+  /** Whether the cloud has refused to make an ENI a moment ago. */
+  isCreationRefused: boolean;
   /** Whether the calls that are to bring addresses fail. */
   areCallsFailing: boolean;
 }
@@ -31,14 +33,14 @@ export function supplyOf(
   draft: PoolDraft,
   families: Families,
   limits: PoolLimits,
-  { hasAddresses, isRefused, hasVSwitch, areCallsFailing }: Obstacles,
+  { hasAddresses, isRefused, hasVSwitch, isCreationRefused, areCallsFailing }: Obstacles,
 ): Supply {
   if (idleCount(draft, families) > 0) return 'idle';
-  if (onTheWay(draft, families) > 0) return areCallsFailing ? 'refused' : 'possible';
-  const canGrow = (mayGrow: (eni: NodeEni) => boolean, mayMake: boolean) =>
-    grow(draft, 1, families, limits, mayGrow).growth.some(({ eniId }) => eniId !== undefined || mayMake);
-  if (canGrow((eni) => hasAddresses(eni) && !isRefused(eni), hasVSwitch)) return 'possible';
-  if (canGrow(hasAddresses, false)) return 'refused';
+  if (onTheWay(draft, families, limits) > 0) return areCallsFailing ? 'refused' : 'possible';
+  const canGrow = (mayGrow: (eni: NodeEni) => boolean, make: boolean) =>
+    grow(draft, 1, families, limits, { grow: mayGrow, make }).growth.length > 0;
+  if (canGrow((eni) => hasAddresses(eni) && !isRefused(eni), hasVSwitch && !isCreationRefused)) return 'possible';
+  if (canGrow(hasAddresses, hasVSwitch)) return 'refused';
   return canGrow(() => true, true) ? 'vSwitchFull' : 'nodeFull';
 }
 

@@ -1,14 +1,14 @@
 import type { NodeAddress, NodeEni, PoolIntent } from '../../crds/node.ts';
 
-/** A pod of the node in its own network that no PodNetworking picks. */
+/** A pod of the node in its own network. */
 export interface PoolPod {
   /** `namespace/name` */
   key: string;
   uid: string;
   /** Addresses that its status shows; it may only get these. */
   reported: readonly string[];
-  /** It is being deleted: it keeps what it has, and gets nothing. */
-  isLeaving: boolean;
+  /** It is to have an address of the pool. Others, such as one that is being deleted, only keep what they use. */
+  mayGet: boolean;
 }
 
 /** Address families that a pod gets, all from one ENI; at least one. */
@@ -38,8 +38,10 @@ export function isServing({
   return (macAddress ?? '') !== '' && (ipv4CIDR ?? '') !== '';
 }
 
-export function servingEnis({ enis }: Pick<PoolDraft, 'enis'>): NodeEni[] {
-  return Object.values(enis).filter(isServing);
+/** ENIs that can give pods addresses of these families. */
+export function servingEnis({ enis }: Pick<PoolDraft, 'enis'>, families: Families): NodeEni[] {
+  const hasSubnet = ({ ipv6CIDR = '' }: NodeEni) => !families.includes('ipv6') || ipv6CIDR !== '';
+  return Object.values(enis).filter((eni) => isServing(eni) && hasSubnet(eni));
 }
 
 export function addressesOf(eni: NodeEni, family?: Family): NodeAddress[] {
@@ -52,6 +54,11 @@ export function isBound({ podID = '' }: NodeAddress): boolean {
   return podID !== '';
 }
 
+/** Whether a sandbox can get this address, now or once its ENI is attached again. */
+export function isUsable(eni: NodeEni, { status }: NodeAddress): boolean {
+  return status === 'Valid' && eni.status !== 'Deleting';
+}
+
 export function isIdle(address: NodeAddress): boolean {
   return address.status === 'Valid' && !isBound(address);
 }
@@ -61,8 +68,18 @@ export function idleOf(eni: NodeEni, families: Families): number {
   return Math.min(...families.map((family) => addressesOf(eni, family).filter(isIdle).length));
 }
 
+/** Idle addresses of one family that no address of the other family pairs with; the primary one has to stay. */
+export function unpairedOf(eni: NodeEni, families: Families): number {
+  const pairs = idleOf(eni, families);
+  const spare = families.map((family) => {
+    const idle = addressesOf(eni, family).filter(isIdle);
+    return Math.min(idle.length - pairs, idle.filter(({ primary }) => !primary).length);
+  });
+  return Math.max(...spare);
+}
+
 export function idleCount(draft: Pick<PoolDraft, 'enis'>, families: Families): number {
-  return servingEnis(draft).reduce((sum, eni) => sum + idleOf(eni, families), 0);
+  return servingEnis(draft, families).reduce((sum, eni) => sum + idleOf(eni, families), 0);
 }
 
 /** The intent of a call for this ENI whose result is not recorded yet. */

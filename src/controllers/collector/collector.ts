@@ -5,6 +5,7 @@ import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
+import { nodeIdentity } from '../../cluster/node-view.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
@@ -54,7 +55,7 @@ export type CollectorContext = InventoryContext &
     metrics: Pick<Metrics, 'collected'>;
     /** Ends with the term. */
     signal: AbortSignal;
-    informers: Pick<Informers, 'podEnis' | 'nodes'>;
+    informers: Pick<Informers, 'podEnis' | 'nodes' | 'coreNodes'>;
   };
 
 /**
@@ -101,11 +102,12 @@ export class Collector {
   /** One comparison. @throws CloudError, KubeApiError */
   async round(): Promise<void> {
     const { clock, log, metrics } = this.#context;
-    const { enis, ownerOf } = await takeInventory(this.#context);
+    const { enis, listed, ownerOf } = await takeInventory(this.#context);
     const byId = new Map(enis.map((eni) => [eni.id, eni]));
+    const instances = this.#instances();
     const verdict = judgeOrphans(
       enis,
-      (eni) => ownerOf(eni.id) !== undefined || this.#isUnrecorded(eni),
+      (eni) => ownerOf(eni.id) !== undefined || this.#isUnrecorded(eni, instances),
       this.#orphansBefore,
       {
         minimumAgeMs: this.#options.minimumAgeMs,
@@ -119,7 +121,7 @@ export class Collector {
         'implausibly many ENIs look orphaned (was etcd restored from a backup?); nothing is released',
       );
     }
-    const suspected = this.#suspectRecords(byId);
+    const suspected = this.#suspectRecords(listed);
     const { orphans, braked } = verdict;
     this.#latest = { orphans: orphans.length, released: 0, suspected, braked, endedAtMs: clock.now() };
     metrics.collected.inc({ kind: 'suspect' }, suspected);
@@ -187,7 +189,7 @@ export class Collector {
   /**
    * Triggers an observation of records with which the listing disagrees. Their own controllers decide.
    */
-  #suspectRecords(listed: Map<string, Eni>): number {
+  #suspectRecords(listed: ReadonlyMap<string, Eni>): number {
     const { informers, observer } = this.#context;
     let suspected = 0;
     let drifted = 0;
@@ -211,21 +213,33 @@ export class Collector {
     return suspected;
   }
 
-  /** An ENI of a node's pool that its record lacks, as after a restored backup: pods may use it, so the pool takes it in. */
-  #isUnrecorded({ type, status, tags, instanceId = '' }: Eni): boolean {
+  /** Instances of Kubernetes nodes. */
+  #instances(): ReadonlySet<string> {
+    const identities = this.#context.informers.coreNodes.store.list().map(nodeIdentity);
+    return new Set(identities.flatMap((found) => ('identity' in found ? [found.identity.instanceId] : [])));
+  }
+
+  /**
+   * An ENI of a node's pool that its record lacks, as after a restored backup: pods may use it, so the pool takes it in. So it is while
+   * the node has no record, which somebody may have deleted.
+   */
+  #isUnrecorded({ type, status, tags, instanceId = '' }: Eni, instances: ReadonlySet<string>): boolean {
     const { eniConfigs, informers, onUnrecorded } = this.#context;
     if (!eniConfigs.isCentral || type !== 'Secondary' || status !== 'InUse' || !isOfNode(tags)) return false;
     const [node] = informers.nodes.store.byIndex('instance', instanceId);
-    if (node === undefined || node.metadata.deletionTimestamp !== undefined) return false;
+    if (node === undefined) return instances.has(instanceId);
+    if (node.metadata.deletionTimestamp !== undefined) return false;
     onUnrecorded(node.metadata.name);
     return true;
   }
 
   /** @returns how many ENIs of the node's pool are looked at */
-  #suspectPool({ metadata: { name }, status }: TerwayNode, listed: Map<string, Eni>): number {
-    const { eniConfigs, observer } = this.#context;
+  #suspectPool({ metadata: { name }, spec, status }: TerwayNode, listed: ReadonlyMap<string, Eni>): number {
+    const { eniConfigs, observer, clusterId } = this.#context;
     if (!eniConfigs.isCentral) return 0;
-    const suspects = Object.values(status?.networkInterfaces ?? {}).filter((eni) => isSuspect(eni, listed.get(eni.id)));
+    const suspects = Object.values(status?.networkInterfaces ?? {}).filter((eni) =>
+      isSuspect(eni, listed.get(eni.id), { spec, clusterId }),
+    );
     for (const { id } of suspects) observer.expect(id, 'read', poolOwner(name), 'audit');
     return suspects.length;
   }

@@ -15,6 +15,8 @@ const PAGE = 500;
 export interface Inventory {
   /** ENIs with the tags of this cluster. */
   enis: Eni[];
+  /** These, and those of Terway that the record of a node names, by id. */
+  listed: ReadonlyMap<string, Eni>;
   /** For example `PodENI default/web-0`, by ENI id; undefined when no object names the ENI. */
   ownerOf: (eniId: string) => string | undefined;
 }
@@ -38,12 +40,17 @@ export interface InventoryContext {
  */
 export async function takeInventory(context: InventoryContext): Promise<Inventory> {
   const { search, clusterId, signal } = context;
-  const { enis } = await search.list(({ tags }) => isOurs(tags, clusterId), { signal, callClass: 'audit' });
+  const { nodes } = context.informers;
+  const inPools = new Set(nodes.store.list().flatMap(({ status }) => Object.keys(status?.networkInterfaces ?? {})));
+  const isKept = ({ id, tags }: Eni) => isOurs(tags, clusterId) || inPools.has(id);
+  const { enis: kept } = await search.list(isKept, { signal, callClass: 'audit' });
+  const enis = kept.filter(({ tags }) => isOurs(tags, clusterId));
   const stored = ownersInStores(context);
   const owners = enis.every((eni) => stored.of(eni) !== undefined) ? stored : await ownersNow(context);
   const byId = new Map(enis.map((eni) => [eni.id, eni]));
   return {
     enis,
+    listed: new Map(kept.map((eni) => [eni.id, eni])),
     ownerOf: (eniId) => {
       const eni = byId.get(eniId);
       return eni === undefined ? owners.ofId(eniId) : owners.of(eni);

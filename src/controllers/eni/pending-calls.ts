@@ -276,7 +276,7 @@ export class PendingCalls {
   }
 }
 
-function failureOf(error: unknown): OperationFailure {
+export function failureOf(error: unknown): OperationFailure {
   if (error instanceof CloudError) {
     const { kind, code, message, requestId } = error;
     return { kind, code, message, ...(requestId === undefined ? {} : { requestId }) };

@@ -1,8 +1,9 @@
-import { ownershipTags } from '../../allocation/identity.ts';
+import { isOurs, ownershipTags } from '../../allocation/identity.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
+import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
@@ -34,6 +35,7 @@ export interface TrunkExecutorContext {
   clock: Clock;
   clusterId: string;
   driver: EniDriver;
+  eniConfigs: Pick<EniConfigs, 'isCentral'>;
   log: Log;
   observer: EniObserver;
   /** Slots and addresses; each plan adds `nowMs`. */
@@ -153,9 +155,10 @@ export class TrunkExecutor {
     const { observer, driver, clusterId, clock } = this.#context;
     const { name, uid, deletionTimestamp } = node.metadata;
     const { instanceId } = identity;
+    const groups = this.#groupsOf(node, intent);
     const step = nextTrunkStep({
       goal,
-      intent,
+      intent: { ...intent, securityGroupIDs: groups },
       instanceId,
       clusterId,
       nodeName: name,
@@ -185,8 +188,21 @@ export class TrunkExecutor {
       plannedMs: Date.parse(intent.createdAt),
       callClass: goal === 'bind' ? 'pod' : 'release',
       target: { instanceID: instanceId },
-      securityGroupIds: intent.securityGroupIDs,
+      securityGroupIds: groups,
     };
+  }
+
+  /**
+   * The security groups that a trunk is to have: where it serves a pool, those that the pool gives it when the configuration is edited.
+   * Those of a trunk that is not ours are left as they are.
+   */
+  #groupsOf({ spec }: TerwayNode, { eniID, securityGroupIDs: planned }: TrunkIntent): string[] {
+    const { observer, eniConfigs, clusterId } = this.#context;
+    const shown = observer.latest(eniID)?.eni;
+    if (eniID === '' || shown === undefined || !eniConfigs.isCentral) return planned;
+    const wanted = spec.eni?.securityGroupIDs ?? [];
+    if (!isOurs(shown.tags, clusterId)) return shown.securityGroupIds;
+    return wanted.length === 0 ? planned : [...wanted];
   }
 
   /** Decides again from the current stores; undefined when intent or goal have changed. */

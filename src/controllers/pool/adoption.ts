@@ -1,3 +1,4 @@
+import type { OperationFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { adopted } from '../../allocation/pool/audit.ts';
 import { subnetsIn } from '../../allocation/pool/news.ts';
@@ -5,11 +6,14 @@ import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Clock } from '../../util/clock.ts';
+import type { NetworkCatalog } from '../network-catalog.ts';
 import { PoolSurvey, type PoolSurveyOptions } from './survey.ts';
 
 interface PoolAdoptionContext extends PoolSurveyOptions {
   clock: Clock;
+  clusterId: string;
   capacity: Pick<Capacity, 'vSwitches'>;
+  catalog: Pick<NetworkCatalog, 'knows'>;
   informers: Pick<Informers, 'podEnis' | 'networkInterfaces'>;
 }
 
@@ -21,6 +25,8 @@ type Comparison =
   | { is: 'idle' }
   /** The answer wakes the node. */
   | { is: 'asked' }
+  /** It is asked again. */
+  | { is: 'failed'; failure: OperationFailure }
   /** These vSwitches must be known first. */
   | { is: 'heldUp'; vSwitchIds: string[] };
 
@@ -49,16 +55,19 @@ export class PoolAdoption {
 
   /** Changes the status in place. */
   into(status: PoolStatus, { metadata: { name }, spec }: TerwayNode, instanceId: string): Comparison {
-    const { informers, capacity, clock } = this.#context;
+    const { informers, capacity, catalog, clock, clusterId } = this.#context;
     const { podEnis, networkInterfaces } = informers;
     if (status.lastSyncOpenAPITime !== undefined && !this.#toCompare.has(name)) return { is: 'idle' };
-    const enis = this.#survey.of(name, instanceId);
-    if (enis === undefined) return { is: 'asked' };
-    const unknown = enis.map(({ vSwitchId }) => vSwitchId).filter((id) => capacity.vSwitches.get(id) === undefined);
+    const { enis, failure } = this.#survey.of(name, instanceId);
+    if (enis === undefined) return failure === undefined ? { is: 'asked' } : { is: 'failed', failure };
+    // Of a vSwitch that the VPC lacks nothing will be known; pods get nothing of its ENIs.
+    const unknown = enis
+      .map(({ vSwitchId }) => vSwitchId)
+      .filter((id) => capacity.vSwitches.get(id) === undefined && !catalog.knows([id]));
     if (unknown.length > 0) return { is: 'heldUp', vSwitchIds: [...new Set(unknown)] };
     const isNamed = (id: string) =>
       podEnis.store.byIndex('eni', id).length > 0 || networkInterfaces.store.get(id) !== undefined;
-    const found = adopted(enis, spec, isNamed, subnetsIn(capacity.vSwitches));
+    const found = adopted(enis, { spec, clusterId }, isNamed, subnetsIn(capacity.vSwitches));
     status.networkInterfaces = { ...found, ...status.networkInterfaces };
     status.lastSyncOpenAPITime = new Date(clock.now()).toISOString();
     return { is: 'done' };

@@ -1,4 +1,5 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
+import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import type { Statement } from '../../allocation/pool/conditions.ts';
 import { dropMoot, holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
@@ -27,10 +28,10 @@ import { PoolAdoption } from './adoption.ts';
 import { PoolDescriber, whyNoPool } from './describer.ts';
 import { PoolFigures } from './figures.ts';
 import { findingsOf, hasAddresses } from './findings.ts';
-import { giveBack, type Intents, intentsFor, poolCreation } from './intents.ts';
+import { asksFor, giveBack, type Intents, intentsFor, poolCreation } from './intents.ts';
 import { PoolMemory } from './memory.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
-import { PoolRecorder } from './recorder.ts';
+import { PoolRecorder, type Updated } from './recorder.ts';
 import { PoolReporter, type PoolReporterContext } from './reporter.ts';
 import { type PoolSubject, PoolSubjects } from './subjects.ts';
 import { poolWatches } from './watches.ts';
@@ -53,6 +54,8 @@ export type PoolContext = PoolPodsContext &
     driver: EniDriver;
     eniConfigs: EniConfigs;
     log: Log;
+    /** Whether the degradation level lets anything be released. */
+    mayRelease: () => boolean;
     /** Labels of the nodes to manage; empty: every node. */
     nodeLabels: Readonly<Record<string, string>>;
     observer: EniObserver;
@@ -109,7 +112,7 @@ export class PoolController {
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#memory.size + this.#adoption.size + this.#reporter.size + this.#figures.size;
+    return this.#memory.size + this.#adoption.size + this.#reporter.size + this.#figures.size + this.#subjects.size;
   }
 
   /** What only the leader knows of a node. */
@@ -165,21 +168,27 @@ export class PoolController {
     const memory = this.#memoryOf(name);
     const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
     const compared = this.#adoption.into(known, node, view.instanceId);
+    if (compared.is === 'failed' && known.lastSyncOpenAPITime === undefined) {
+      const { failure } = compared;
+      return this.#withoutPool(node, { reason: reasonOfFailure(failure), message: failure.message }, signal);
+    }
     if (known.lastSyncOpenAPITime === undefined) {
       return compared.is === 'heldUp' ? sooner({}, [this.#lookUp(name, compared.vSwitchIds)], nowMs) : {};
     }
     const refusals = memory.refusalsAt(nowMs);
+    const creationRefusal = memory.creationRefusal((intent) => asksFor(creation, rules.families, intent), nowMs);
     const runtime = informers.nodeRuntimes.store.get(name);
     const plan = planPool({
       ...rules,
       status: known,
       pods: poolPods(this.#context, name, holdersIn(known)),
       isGone: (uid) => saysDeleted(runtime?.status?.pods?.[uid]),
+      hasSandbox: (uid) => saysPresent(runtime?.status?.pods?.[uid]),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
-      hasSandbox: (uid) =>
-        nowMs < Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS &&
-        saysPresent(runtime?.status?.pods?.[uid]),
+      isNew: nowMs < Date.parse(known.lastSyncOpenAPITime) + TOLD_WITHIN_MS,
       mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
+      mayMake: creationRefusal === undefined,
+      mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
       random: capacity.random,
@@ -187,12 +196,15 @@ export class PoolController {
     });
     const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, catalog);
     const failures = this.#subjects.failures(node, plan.status.poolIntents ?? []);
-    const look = { node, plan, asked, rules, creation, refusals, failures, config: described, nowMs };
+    const look = { node, plan, asked, rules, creation, refusals, creationRefusal, failures, config: described, nowMs };
     const findings = findingsOf(this.#context, look);
     const verdict = this.#reporter.judge(name, findings);
     this.#reporter.addConditions(node, plan.status, findings, verdict);
     const written = await this.#write(node, plan, asked, signal);
     if (compared.is === 'done') this.#adoption.forget(name);
+    // Where there should be room, the record and the cloud disagree.
+    const limits = [...failures, ...refusedAddresses(brought)].filter((failure) => failure?.kind === 'limit');
+    if (limits.some((failure) => failure !== undefined && memory.isNews(failure))) this.#adoption.compare(name);
     memory.remember(plan, nowMs);
     this.#recorder.account(node, brought, memory);
     this.#reporter.served(name, plan.handOuts.served, nowMs);
@@ -203,12 +215,13 @@ export class PoolController {
     await this.#reporter.onNode(core, findings, verdict, signal);
     const missing = [...unknown, ...(asked.unknown ?? []), ...(compared.is === 'heldUp' ? compared.vSwitchIds : [])];
     // Others may have released addresses, too.
-    const isShort = plan.beyond > 0 || asked.full !== undefined || asked.noneInZone !== undefined;
+    const isShort = findings.supply === 'vSwitchFull' || asked.full !== undefined || asked.noneInZone !== undefined;
     const dues = [
       plan.againMs,
       toldAgainMs,
       verdict.againMs,
       ...[...refusals.values()].map(({ untilMs }) => untilMs),
+      creationRefusal?.untilMs,
       missing.length > 0 ? this.#lookUp(name, missing) : undefined,
       isShort ? this.#lookUp(name, creation.vSwitchIds, RECHECK_MS) : undefined,
     ];
@@ -222,7 +235,7 @@ export class PoolController {
     const holders = holdersIn(status);
     this.#reporter.addProblem(node, status, why);
     await this.#writer.status(node, status, signal);
-    const unserved = poolPods(this.#context, name, holders).filter(({ uid }) => !holders.has(uid));
+    const unserved = poolPods(this.#context, name, holders).filter(({ uid, mayGet }) => mayGet && !holders.has(uid));
     this.#figures.note(name, Object.values(status.networkInterfaces ?? {}), unserved.length);
     const waits = poolWaits({ unserved, succeeding: [], stale: [], untold: [], held: [] }, why);
     return sooner({}, [this.#reporter.waiting(name, waits)], this.#context.clock.now());
@@ -242,15 +255,20 @@ export class PoolController {
     this.#forget(name);
     const memory = new PoolMemory();
     const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
-    if (end === 'release') {
+    if (end === 'keep') this.#subjects.dropRefused(node, known);
+    else {
       dropMoot(known);
       const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
       // A node that is gone tells of no sandbox any more.
-      release(draft, poolPods(this.#context, name, holdersIn(known)), () => true);
+      const words = { isGone: () => true, hasSandbox: () => false };
+      // Pods of the earlier instance go with it, also those that its successor starts anew.
+      const isReplaced = this.#context.informers.coreNodes.store.get(name) !== undefined;
+      release(draft, isReplaced ? [] : poolPods(this.#context, name, holdersIn(known)), words);
     }
     const written = await this.#writer.status(node, known, signal);
     this.#recorder.account(node, brought, memory);
     if (!holdsRecord(written.status ?? {}, end)) {
+      for (const { id } of this.#subjects.of(node)) this.#context.driver.forget(id);
       this.#context.wakeNode(name);
       return {};
     }
@@ -322,6 +340,11 @@ function sooner({ requeueAfterMs }: ReconcileResult, dues: readonly (number | un
   const delays = dues.flatMap((ms) => (ms === undefined ? [] : [Math.max(1, ms - nowMs)]));
   if (requeueAfterMs !== undefined) delays.push(requeueAfterMs);
   return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
+}
+
+/** Why the cloud has given ENIs no more addresses. */
+function refusedAddresses(brought: Updated['brought']): OperationFailure[] {
+  return brought.flatMap(({ news }) => (news.do === 'refused' && news.eniId !== '' ? [news.failure] : []));
 }
 
 /** Uids of pods that have an address. */

@@ -4,7 +4,7 @@ import type { PoolRules } from '../../allocation/pool/rules.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
+import { ANNOTATION_REPORTS_RELEASE, ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import { findCondition } from '../../kube/conditions.ts';
 import type { PoolCreation } from './intents.ts';
@@ -47,9 +47,10 @@ export class PoolDescriber {
     const runtime = this.#nodeRuntimes.store.get(name);
     if (runtime?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] !== 'true') return NOTHING_TOLD;
     const trunk = findCondition(node.status?.conditions, 'TrunkReady');
+    const isPlanned = node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT] !== undefined;
     // Whether it gets one is not decided yet.
-    if (trunk === undefined) return NOTHING_TOLD;
-    const hasTrunk = trunk.reason !== 'TrunkNotSupported';
+    if (trunk === undefined && !isPlanned) return NOTHING_TOLD;
+    const hasTrunk = trunk?.reason !== 'TrunkNotSupported';
     const { instanceType, zoneID: zone } = nodeMetadata;
     const traits = { cap, instanceType, zone, isExclusive: false, hasTrunk };
     const described = daemonSpec({ ...network, ...pool.config }, traits);

@@ -28,6 +28,8 @@ interface Look {
   creation: PoolCreation;
   /** By ENI, those that count. */
   refusals: ReadonlyMap<string, Refusal>;
+  /** Why no ENI is made now. */
+  creationRefusal: Refusal | undefined;
   /** Of each intent, why its last call failed; undefined while none has. */
   failures: readonly (OperationFailure | undefined)[];
   config: Pick<Unmet, 'problem' | 'dualStack'>;
@@ -41,7 +43,7 @@ export function hasAddresses({ vSwitches }: Pick<Capacity, 'vSwitches'>, nowMs: 
 
 export function findingsOf(
   { capacity, catalog }: { capacity: Pick<Capacity, 'vSwitches'>; catalog: Pick<NetworkCatalog, 'knows'> },
-  { node, plan, asked, rules, creation, refusals, failures, config, nowMs }: Look,
+  { node, plan, asked, rules, creation, refusals, creationRefusal, failures, config, nowMs }: Look,
 ): PoolFindings {
   const { families, limits, knobs } = rules;
   const { zone, vSwitchIds } = creation;
@@ -53,10 +55,11 @@ export function findingsOf(
     hasAddresses: (eni) => hasAddresses(capacity, nowMs)(eni) && refusals.get(eni.id)?.failure.kind !== 'exhausted',
     isRefused: ({ id }) => refusals.has(id),
     hasVSwitch: !isKnown || capacity.vSwitches.canTake(zone, vSwitchIds, nowMs),
+    isCreationRefused: creationRefusal !== undefined,
     areCallsFailing:
       asked.intents.length === 0 && failures.length > 0 && failures.every((failure) => failure !== undefined),
   });
-  const failure = failures.find((one) => one !== undefined) ?? [...refusals.values()][0]?.failure;
+  const failure = failures.find((one) => one !== undefined) ?? (creationRefusal ?? [...refusals.values()][0])?.failure;
   const refusal = failure === undefined ? undefined : { reason: reasonOfFailure(failure), message: failure.message };
   const missedZone = isKnown && !isInZone ? zone : undefined;
   const about = { limits, vSwitchIds, missedZone, refusal };

@@ -1,6 +1,8 @@
+import { isDeepStrictEqual } from 'node:util';
 import { clientTokenOf } from '../../allocation/identity.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import type { Growth } from '../../allocation/pool/growth.ts';
+import type { Families } from '../../allocation/pool/view.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
@@ -32,6 +34,20 @@ export function poolCreation(
   return 'message' in network ? network : { zone, ...network, resourceGroupId, vSwitchSelectPolicy };
 }
 
+/** Whether a new ENI would be asked for as in this intent of an earlier one. */
+export function asksFor(
+  { vSwitchIds, securityGroupIds, tags, resourceGroupId }: PoolCreation,
+  families: Families,
+  intent: PoolIntent,
+): boolean {
+  const { vSwitchID, securityGroupIDs, resourceGroupID = '', ipv6 } = intent;
+  return (
+    vSwitchIds.includes(vSwitchID) &&
+    families.includes('ipv6') === ipv6 > 0 &&
+    isDeepStrictEqual([securityGroupIds, tags, resourceGroupId], [securityGroupIDs, intent.tags, resourceGroupID])
+  );
+}
+
 /** Intents for what is to be asked for, or what stands in the way of the rest. */
 export interface Intents {
   intents: PoolIntent[];
@@ -55,6 +71,8 @@ export function intentsFor(
   catalog: Pick<NetworkCatalog, 'knows'>,
 ): Intents {
   const found: Intents = { intents: [] };
+  // Two plans may be made in one millisecond.
+  const known = node.status?.poolIntents?.length ?? 0;
   const createdAt = new Date(nowMs).toISOString();
   const intentOf = (
     at: number,
@@ -68,7 +86,7 @@ export function intentsFor(
       clusterId,
       owner: `pool/${node.metadata.name}`,
       ownerUid: node.metadata.uid ?? '',
-      interfaceName: eniID === '' ? `new-${at}` : eniID,
+      interfaceName: eniID === '' ? `new-${known + at}` : eniID,
       attempt: 1,
       plannedAt: createdAt,
       vSwitchId: vSwitchID,
@@ -89,8 +107,10 @@ export function intentsFor(
       const eni: NodeEni | undefined = node.status?.networkInterfaces?.[eniId];
       const vSwitchId = eni?.vSwitchID ?? '';
       const ipv4 = counts.ipv4 === 0 ? 0 : vSwitches.more(vSwitchId, counts.ipv4);
-      if (ipv4 + counts.ipv6 > 0) {
-        found.intents.push(intentOf(at, eniId, vSwitchId, eni?.securityGroupIDs ?? [], ipv4, counts.ipv6));
+      // An IPv6 address without its IPv4 address is of no use.
+      const ipv6 = Math.max(0, counts.ipv6 - (counts.ipv4 - ipv4));
+      if (ipv4 + ipv6 > 0) {
+        found.intents.push(intentOf(at, eniId, vSwitchId, eni?.securityGroupIDs ?? [], ipv4, ipv6));
       }
       continue;
     }

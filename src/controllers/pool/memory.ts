@@ -1,10 +1,11 @@
 import type { OperationFailure } from '../../allocation/operation.ts';
 import { REST_MS } from '../../allocation/pool/hand-out.ts';
 import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
+import type { PoolIntent } from '../../crds/node.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import type { SentPool } from '../../wire/admin-channel.ts';
 
-/** The cloud has refused to give an ENI more addresses, and would do so again. */
+/** The cloud has refused to give an ENI more addresses, or to make one, and would do so again. */
 export interface Refusal {
   failure: OperationFailure;
   /** Until when it is not asked again, epoch milliseconds. */
@@ -23,7 +24,17 @@ export class PoolMemory {
   readonly freedMs = new Map<string, number>();
   /** By ENI. */
   readonly #refusals = new Map<string, Refusal & { count: number }>();
+  /** Of the last ENI that the cloud did not make, with what it was asked for. */
+  #creation: (Refusal & { count: number; intent: PoolIntent }) | undefined;
+  readonly #seen = new WeakSet<OperationFailure>();
   surplusSinceMs: number | undefined;
+
+  /** Whether the failure is seen for the first time. */
+  isNews(failure: OperationFailure): boolean {
+    const isNew = !this.#seen.has(failure);
+    this.#seen.add(failure);
+    return isNew;
+  }
 
   /** A plan was written. */
   remember(plan: Pick<PoolPlan, 'surplusSinceMs' | 'releases' | 'status'>, nowMs: number): void {
@@ -37,12 +48,25 @@ export class PoolMemory {
 
   /** Otherwise the ENI would be asked for, and refused, again and again. */
   refuse(eniId: string, failure: OperationFailure, nowMs: number): void {
-    const before = this.#refusals.get(eniId);
-    // Until the record is written, each look finds the same refusal.
-    if (before?.failure === failure) return;
-    const count = (before?.count ?? 0) + 1;
-    const untilMs = nowMs + Math.min(LAST_REFUSAL_MS, FIRST_REFUSAL_MS * 2 ** (count - 1));
-    this.#refusals.set(eniId, { failure, untilMs, count });
+    this.#refusals.set(eniId, nextRefusal(this.#refusals.get(eniId), failure, nowMs));
+  }
+
+  /** The same for ENIs that are to be made as this intent asks. Those of one plan are refused together, which counts once. */
+  refuseCreation(intent: PoolIntent, failure: OperationFailure, nowMs: number): void {
+    const before = this.#creation;
+    if (before !== undefined && before.untilMs > nowMs) return;
+    this.#creation = { ...nextRefusal(before, failure, nowMs), intent };
+  }
+
+  /** The cloud has made an ENI. */
+  made(): void {
+    this.#creation = undefined;
+  }
+
+  /** Why no ENI is made now as the configuration asks; a corrected one is tried at once. */
+  creationRefusal(asksFor: (intent: PoolIntent) => boolean, nowMs: number): Refusal | undefined {
+    if (this.#creation !== undefined && !asksFor(this.#creation.intent)) this.#creation = undefined;
+    return this.#creation !== undefined && this.#creation.untilMs > nowMs ? this.#creation : undefined;
   }
 
   /** The ENI has got addresses. */
@@ -60,4 +84,15 @@ export class PoolMemory {
     const freed = [...this.freedMs].filter(([, atMs]) => atMs > nowMs - REST_MS);
     return freed.map(([ip, atMs]) => ({ ip, freedAt: rfc3339(atMs) }));
   }
+}
+
+function nextRefusal<R extends Refusal & { count: number }>(
+  before: R | undefined,
+  failure: OperationFailure,
+  nowMs: number,
+): Refusal & { count: number } {
+  // Until the record is written, each look finds the same refusal.
+  if (before?.failure === failure) return before;
+  const count = (before?.count ?? 0) + 1;
+  return { failure, count, untilMs: nowMs + Math.min(LAST_REFUSAL_MS, FIRST_REFUSAL_MS * 2 ** (count - 1)) };
 }

@@ -15,8 +15,9 @@ export interface PoolPodsContext {
 }
 
 /**
- * The pods of a node that share its ENIs, oldest first: in a network of their own, without an ENI of their own, and picked by no
- * PodNetworking. What a pod has already it keeps, whatever picks it now.
+ * The pods of a node in networks of their own, oldest first. Those without an ENI of their own that no PodNetworking picks share its
+ * ENIs. Of the others, too, it counts which addresses they use: a record that was lost does not tell, and what a pod has already it
+ * keeps, whatever picks it now.
  *
  * @param holders uids of pods that have an address
  */
@@ -43,12 +44,11 @@ export function poolPods(
   return informers.pods.store
     .byIndex('node', nodeName)
     .filter((pod) => !pod.spec.hostNetwork && !isFinished(pod))
-    .filter((pod) => holders.has(pod.metadata.uid ?? '') || (isCandidate(pod) && !isPicked(pod)))
     .map((pod) => ({
       key: keyOf(pod.metadata),
       uid: pod.metadata.uid ?? '',
       reported: pod.status.podIPs,
-      isLeaving: pod.metadata.deletionTimestamp !== undefined,
+      mayGet: isCandidate(pod) && (holders.has(pod.metadata.uid ?? '') || !isPicked(pod)),
       createdAt: pod.metadata.creationTimestamp ?? '',
     }))
     .sort((a, b) => (a.createdAt === b.createdAt ? 0 : a.createdAt < b.createdAt ? -1 : 1))

@@ -22,7 +22,7 @@ interface Brought {
 }
 
 /** A record with what calls have brought, to be written. */
-interface Updated {
+export interface Updated {
   status: PoolStatus;
   brought: Brought[];
   /** vSwitches that must be known before more can be recorded. */
@@ -44,16 +44,21 @@ export class PoolRecorder {
     const brought: Brought[] = [];
     const unknown: string[] = [];
     for (const subject of subjects.of(node)) {
+      subjects.dropRecorded(subject);
       subjects.noteOutcome(status, subject);
       const news = subjects.newsOf(subject);
       if (news === undefined) continue;
-      if (this.#lacksSubnet(news)) {
-        unknown.push(news.eni.vSwitchId);
+      const lacking = this.#lackingSubnet(subject, news);
+      if (lacking !== undefined) {
+        unknown.push(lacking);
         continue;
       }
       recordNews(status, news, subnetsIn(capacity.vSwitches));
       if (news.do === 'refused') {
-        memory.refuse(news.eniId, news.failure, nowMs);
+        if (subject.eni !== undefined) memory.refuse(news.eniId, news.failure, nowMs);
+        if (subject.eni !== undefined && news.failure.kind === 'notFound') subjects.look(subject);
+        if (subject.eni === undefined && subject.intent !== undefined)
+          memory.refuseCreation(subject.intent, news.failure, nowMs);
         if (news.failure.kind === 'exhausted') capacity.vSwitches.block(vSwitchOf(subject), nowMs);
       }
       brought.push({ subject, news });
@@ -65,8 +70,12 @@ export class PoolRecorder {
   account(node: TerwayNode, brought: readonly Brought[], memory: PoolMemory): void {
     const { driver, capacity, reporter } = this.#options;
     for (const { subject, news } of brought) {
-      driver.forget(subject.id, subject.eniId);
-      if (news.do === 'attached') reporter.attached(node, news.eni);
+      // What is known of the trunk is the node controller's, too, which may wait for it.
+      driver.forget(subject.id, subject.eni?.networkInterfaceType === 'Trunk' ? '' : subject.eniId);
+      if (news.do === 'attached') {
+        reporter.attached(node, news.eni);
+        memory.made();
+      }
       if (news.do === 'arrived') memory.granted(news.eniId);
       if (news.do === 'returned') capacity.vSwitches.released(vSwitchOf(subject), news.ips.length);
       if (news.do === 'refused' && subject.intent !== undefined) giveBack([subject.intent], capacity);
@@ -76,12 +85,21 @@ export class PoolRecorder {
   /** What a call has brought cannot be recorded yet. */
   isHeldUp(subject: PoolSubject): boolean {
     const news = this.#options.subjects.newsOf(subject);
-    return news !== undefined && this.#lacksSubnet(news);
+    return news !== undefined && this.#lackingSubnet(subject, news) !== undefined;
   }
 
-  /** Pods get nothing of an ENI whose subnet is not known. */
-  #lacksSubnet(news: PoolNews): news is Extract<PoolNews, { do: 'attached' }> {
-    return news.do === 'attached' && this.#options.capacity.vSwitches.get(news.eni.vSwitchId) === undefined;
+  /** Pods get nothing of an ENI whose subnets are not known. @returns the vSwitch to ask about */
+  #lackingSubnet({ eni }: PoolSubject, news: PoolNews): string | undefined {
+    const { vSwitches } = this.#options.capacity;
+    if (news.do === 'attached') {
+      const facts = vSwitches.get(news.eni.vSwitchId);
+      const isKnown = facts !== undefined && (news.eni.ipv6.length === 0 || facts.ipv6CidrBlock !== '');
+      return isKnown ? undefined : news.eni.vSwitchId;
+    }
+    if (news.do !== 'arrived' || news.family === 'ipv4' || news.ips.length === 0) return undefined;
+    const { vSwitchID = '', ipv6CIDR = '' } = eni ?? {};
+    // IPv6 was turned on after the ENI was attached.
+    return ipv6CIDR !== '' || (vSwitches.get(vSwitchID)?.ipv6CidrBlock ?? '') !== '' ? undefined : vSwitchID;
   }
 }
 

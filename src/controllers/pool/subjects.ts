@@ -1,10 +1,11 @@
 import { ownershipTags } from '../../allocation/identity.ts';
+import { LAG_MS } from '../../allocation/interface-step.ts';
 import type { OperationFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { withOutcome } from '../../allocation/pool/eni-conditions.ts';
 import { nextPoolEniStep, type PoolEniStep } from '../../allocation/pool/eni-step.ts';
 import { isReleasable } from '../../allocation/pool/leaving.ts';
-import type { PoolNews } from '../../allocation/pool/news.ts';
+import { dropIntent, type PoolNews } from '../../allocation/pool/news.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import { addressesOf, isBound } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -50,6 +51,8 @@ export class PoolSubjects {
   readonly #writer: PoolWriter;
   readonly #reporter: PoolReporter;
   readonly #startedMs: number;
+  /** When the last call for an ENI ended, as long as an observation of it may be older or lag behind, by ENI id. */
+  readonly #calledMs = new Map<string, number>();
 
   constructor(context: PoolSubjectsContext, { writer, reporter }: { writer: PoolWriter; reporter: PoolReporter }) {
     this.#context = context;
@@ -58,16 +61,37 @@ export class PoolSubjects {
     this.#startedMs = context.clock.now();
   }
 
+  /** ENIs that are remembered. */
+  get size(): number {
+    this.#forgetOld();
+    return this.#calledMs.size;
+  }
+
+  #forgetOld(): void {
+    const { clock, observer } = this.#context;
+    const nowMs = clock.now();
+    for (const [id, ms] of this.#calledMs) {
+      const seenMs = observer.latest(id)?.atMs ?? nowMs;
+      // An observation from before may still be there.
+      const mayLag = Math.min(seenMs, nowMs) < ms + LAG_MS;
+      // A clock that was set back tells nothing.
+      if (!mayLag || ms > nowMs) this.#calledMs.delete(id);
+    }
+  }
+
   /**
    * ENIs of the pool, and those that are to be made. The trunk is the node controller's until it is attached, and while the node leaves.
    */
   of(node: TerwayNode): PoolSubject[] {
     const { networkInterfaces = {}, poolIntents = [] } = node.status ?? {};
     const leavingSinceMs = this.#leavingSinceMs(node);
+    // No ENI is made for a record that goes, whatever becomes of those that it has.
+    const unwantedSinceMs = leavingSinceMs ?? deletedMs(node);
     const subject = (eni: NodeEni | undefined, intent: PoolIntent | undefined): PoolSubject => {
       const eniId = eni?.id ?? '';
       const id = `pool/${eniId === '' ? intent?.clientToken : eniId}`;
-      return { id, nodeName: node.metadata.name, eniId, eni, intent, leavingSinceMs };
+      const sinceMs = eniId === '' ? unwantedSinceMs : leavingSinceMs;
+      return { id, nodeName: node.metadata.name, eniId, eni, intent, leavingSinceMs: sinceMs };
     };
     const known = Object.values(networkInterfaces)
       .filter((eni) =>
@@ -86,9 +110,29 @@ export class PoolSubjects {
   }
 
   #leavingSinceMs(node: TerwayNode): number | undefined {
-    const { name, deletionTimestamp } = node.metadata;
-    if (deletionTimestamp === undefined) return undefined;
-    return hasLeft(this.#context.informers.coreNodes.store.get(name), node) ? Date.parse(deletionTimestamp) : undefined;
+    return hasLeft(this.#context.informers.coreNodes.store.get(node.metadata.name), node) ? deletedMs(node) : undefined;
+  }
+
+  /** Ends intents of a record that goes, as far as the last call for them was refused. Changes the status in place. */
+  dropRefused(node: TerwayNode, status: PoolStatus): void {
+    for (const { id, eniId, intent } of this.of(node)) {
+      const operation = this.#context.driver.operation(id);
+      const isOver = operation?.state === 'failed' && operation.failure.kind !== 'unavailable';
+      if (eniId !== '' && intent !== undefined && isOver) dropIntent(status, intent.clientToken);
+    }
+  }
+
+  /** Its intent has ended, although the write that said so seemed to fail: the result is not that of the next intent. */
+  dropRecorded({ id, eni, intent }: PoolSubject): void {
+    const { driver } = this.#context;
+    const operation = driver.operation(id);
+    const isAssignment = operation?.kind === 'assignIpv4' || operation?.kind === 'assignIpv6';
+    if (eni !== undefined && intent === undefined && isAssignment && operation.state !== 'running') driver.forget(id);
+  }
+
+  /** The ENI may be gone. */
+  look({ eniId, nodeName }: PoolSubject): void {
+    this.#context.observer.expect(eniId, 'read', poolOwner(nodeName), 'repair');
   }
 
   /** What the record of the ENI does not show yet. */
@@ -132,7 +176,12 @@ export class PoolSubjects {
     const driven: EniSubject = {
       ...{ id, owner, eniId },
       decide: () => this.#decideAgain(subject, isAwaited),
-      ended: (call) => this.#reporter.ended(this.#context.informers.nodes.store.get(subject.nodeName), call),
+      ended: (call) => {
+        // Its result is forgotten as soon as it is recorded.
+        this.#forgetOld();
+        this.#calledMs.set(call.eniId, call.endedMs);
+        this.#reporter.ended(this.#context.informers.nodes.store.get(subject.nodeName), call);
+      },
     };
     return driver.perform(driven, decision, {
       record: ({ eni }) =>
@@ -143,14 +192,18 @@ export class PoolSubjects {
           const made: NodeEni = { id: newId, status: 'Attaching', vSwitchID, networkInterfaceType };
           status.networkInterfaces = { ...status.networkInterfaces, [newId]: made };
         }),
-      newAttempt: ({ avoidVSwitch }) => {
-        const vSwitchId = subject.intent?.vSwitchID ?? '';
-        if (subject.intent !== undefined) giveBack([subject.intent], this.#context.capacity);
-        if (avoidVSwitch) this.#context.capacity.vSwitches.block(vSwitchId, clock.now());
-        return this.#change(subject, signal, (status) => {
-          dropIntent(status, subject.intent);
+      newAttempt: async ({ avoidVSwitch }) => {
+        const { intent } = subject;
+        const outcome = await this.#change(subject, signal, (status) => {
+          dropIntent(status, intent?.clientToken);
           if (eniId !== '') delete status.networkInterfaces?.[eniId];
         });
+        driver.forget(id, eniId);
+        if (intent === undefined) return outcome;
+        const { capacity } = this.#context;
+        giveBack([intent], capacity);
+        if (avoidVSwitch) capacity.vSwitches.block(intent.vSwitchID, clock.now());
+        return outcome;
       },
       inProgress: () => ({}),
       pause: ({ untilMs }) => Promise.resolve({ requeueAfterMs: Math.max(1, untilMs - clock.now()) }),
@@ -161,13 +214,14 @@ export class PoolSubjects {
       done: async () => {
         const { eni, intent, leavingSinceMs } = subject;
         if (eni?.status !== 'Deleting' && leavingSinceMs === undefined) return {};
+        const outcome = await this.#change(subject, signal, (status) => {
+          delete status.networkInterfaces?.[eniId];
+          dropIntent(status, intent?.clientToken);
+        });
+        driver.forget(id, eniId);
         const had = Object.keys(eni?.ipv4 ?? {}).length || (intent?.ipv4 ?? 1);
         this.#context.capacity.vSwitches.released(eni?.vSwitchID ?? intent?.vSwitchID ?? '', had);
-        driver.forget(id, eniId);
-        return this.#change(subject, signal, (status) => {
-          delete status.networkInterfaces?.[eniId];
-          dropIntent(status, intent);
-        });
+        return outcome;
       },
     });
   }
@@ -199,6 +253,7 @@ export class PoolSubjects {
         operation,
         quietSinceMs: Math.max(
           this.#startedMs,
+          this.#calledMs.get(eniId) ?? 0,
           operation === undefined || operation.state === 'running' ? 0 : operation.atMs,
         ),
       },
@@ -234,8 +289,8 @@ export class PoolSubjects {
   }
 }
 
-function dropIntent(status: NonNullable<TerwayNode['status']>, intent: PoolIntent | undefined): void {
-  status.poolIntents = (status.poolIntents ?? []).filter(({ clientToken }) => clientToken !== intent?.clientToken);
+function deletedMs({ metadata: { deletionTimestamp } }: TerwayNode): number | undefined {
+  return deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp);
 }
 
 const NEWS: ReadonlySet<string> = new Set<PoolNews['do']>([
@@ -243,6 +298,7 @@ const NEWS: ReadonlySet<string> = new Set<PoolNews['do']>([
   'arrived',
   'returned',
   'shown',
+  'foreign',
   'regrouped',
   'refused',
 ]);

@@ -1,6 +1,6 @@
 import type { Informers } from '../../cluster/informers.ts';
 import type { CoreNode, Pod } from '../../cluster/resources.ts';
-import { ANNOTATION_MAX_AVAILABLE_IP, CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
+import { ANNOTATION_MAX_AVAILABLE_IP, ANNOTATION_TRUNK_INTENT, CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import { findCondition } from '../../kube/conditions.ts';
 import { jsonEqual } from '../../kube/patch.ts';
@@ -27,9 +27,8 @@ export function poolWatches({
     watch(pods, { added: nodeOf, changed: (_, pod) => nodeOf(pod), removed: nodeOf }),
     watch(nodes, {
       added: itself,
-      // A write of the pool comes from a reconcile that continues anyway; one of the node controller may tell of the trunk.
-      changed: (before, node, origin) =>
-        origin === 'write' && trunkNews(before) === trunkNews(node) ? [] : itself(node),
+      // A write of the pool comes from a reconcile that continues anyway; one of the node controller may tell of something else.
+      changed: (before, node, origin) => (origin === 'write' && newsOf(before) === newsOf(node) ? [] : itself(node)),
       removed: itself,
     }),
     watch(nodeRuntimes, { added: itself, changed: (_, runtime) => itself(runtime), removed: itself }),
@@ -56,10 +55,12 @@ export function poolWatches({
   ];
 }
 
-/** What the node controller has decided about the trunk. */
-function trunkNews({ status }: TerwayNode): string {
+/** What the node controller has decided about the trunk and the instance. */
+function newsOf({ metadata: { annotations, deletionTimestamp }, spec, status }: TerwayNode): string {
   const trunk = Object.values(status?.networkInterfaces ?? {}).find((eni) => eni.networkInterfaceType === 'Trunk');
-  return JSON.stringify([findCondition(status?.conditions, 'TrunkReady')?.reason, trunk?.id, trunk?.status]);
+  const isPlanned = annotations?.[ANNOTATION_TRUNK_INTENT] !== undefined;
+  const ofTrunk = [isPlanned, findCondition(status?.conditions, 'TrunkReady')?.reason, trunk?.id, trunk?.status];
+  return JSON.stringify([deletionTimestamp, spec.nodeCap, spec.nodeMetadata, ofTrunk]);
 }
 
 /** What the pool has written on a Kubernetes node. */

@@ -57,6 +57,7 @@ export const assignPrivateIpAddresses = defineAction({
       false,
     );
     eni.ipv4.push(...added.ipv4);
+    account.noteAssigned(eni, added.ipv4);
     eni.ipv4Prefixes.push(...added.ipv4Prefixes);
     touched.push(eni.id);
     return {
@@ -143,6 +144,7 @@ export const assignIpv6Addresses = defineAction({
       false,
     );
     eni.ipv6.push(...added.ipv6);
+    account.noteAssigned(eni, added.ipv6);
     eni.ipv6Prefixes.push(...added.ipv6Prefixes);
     touched.push(eni.id);
     return {

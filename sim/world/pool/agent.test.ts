@@ -1,0 +1,75 @@
+import { afterEach, expect, test } from 'vitest';
+import { saysDeleted } from '../../../src/crds/node-runtime.ts';
+import { FaultScript } from '../script.ts';
+import type { World } from '../world.ts';
+import { addresses, createShared, finishes, NODE, poolWorld, served } from './support.ts';
+
+/* Pods that share ENIs on a node with the shipped agent, which has the rights of its role. */
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+async function cluster(script = new FaultScript(), podsLateMs = 0): Promise<World> {
+  const made = await poolWorld(
+    { max_pool_size: 5 },
+    {
+      hasMachine: true,
+      kubeFaults: {
+        ...script.kubeFaults,
+        onEvent: ({ replica, resource }) =>
+          replica.startsWith('agent') && resource === 'pods' && podsLateMs > 0
+            ? { kind: 'late', ms: podsLateMs }
+            : undefined,
+      },
+    },
+  );
+  world = made;
+  return made;
+}
+
+const sandboxes = (made: World) =>
+  made.machines.get(NODE)?.runtime.sandboxes.filter(({ state }) => state === 'running');
+
+test('a pod that goes before it had a sandbox gives its address back', async () => {
+  const made = await cluster();
+  await made.run(5000);
+  made.machines.get(NODE)?.kubelet.pause();
+  const [uid = ''] = await served(made, ['a']);
+  made.deletePod('default/a', 0);
+  await made.until('the address is free', () => !addresses(made).has(uid), 30_000);
+  expect(saysDeleted(made.nodeRuntime(NODE)?.status?.pods?.[uid])).toBe(true);
+});
+
+test('a pod that has finished gives its address back, although its agent saw the end of its sandbox first', async () => {
+  const made = await cluster(new FaultScript(), 3000);
+  await made.run(5000);
+  const uid = createShared(made, 'job');
+  await made.until('it runs', () => sandboxes(made)?.length === 1, 60_000);
+  await made.run(10_000);
+  finishes(made, 'job');
+  await made.until('the address is free', () => !addresses(made).has(uid), 30_000);
+  expect(made.kube.objects('pods')).toHaveLength(1);
+});
+
+/** Long enough for all to be gone before the control plane hears of the first. */
+const late = { kind: 'slow', requestMs: 5000 } as const;
+
+test('many pods that are gone are asked for once each', async () => {
+  const script = new FaultScript();
+  const made = await cluster(script);
+  await made.run(5000);
+  made.machines.get(NODE)?.kubelet.pause();
+  const names = Array.from({ length: 10 }, (_, at) => `p${at}`);
+  await served(made, names);
+  script.kube(({ resource, verb }) => resource.startsWith('noderuntimes') && verb === 'patch', late, 10);
+  const reads = script.kubeCalls(
+    ({ replica, verb, resource }) => replica.startsWith('agent') && verb === 'get' && resource === 'pods',
+  );
+  for (const name of names) {
+    made.deletePod(`default/${name}`, 0);
+    await made.run(200);
+  }
+  await made.until('all are free', () => addresses(made).size === 0, 30_000);
+  expect(reads.length).toBeLessThanOrEqual(names.length);
+});

@@ -1,0 +1,80 @@
+import { afterEach, expect, test } from 'vitest';
+import type { World } from '../world.ts';
+import { addresses, createShared, deleteRecord, editRecord, enisOf, NODE, poolWorld, tells } from './support.ts';
+
+/* The record of a node is lost, or older than what its pods have. */
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+async function cluster(): Promise<World> {
+  const made = await poolWorld({ max_pool_size: 5 }, { hasMachine: true });
+  world = made;
+  await made.run(5000);
+  return made;
+}
+
+/** A pod with a sandbox, and its address. */
+async function running(made: World, name: string): Promise<{ uid: string; ip: string }> {
+  const uid = createShared(made, name);
+  const sandbox = () =>
+    made.machines
+      .get(NODE)
+      ?.runtime.sandboxesOf(uid)
+      .find(({ state }) => state === 'running');
+  await made.until(`${name} runs`, () => sandbox() !== undefined, 60_000);
+  const [ip = ''] = addresses(made).get(uid) ?? [];
+  await made.run(2000);
+  return { uid, ip };
+}
+
+test('a pod that is ending keeps its address to itself, although its record was deleted', async () => {
+  const made = await cluster();
+  const { uid, ip } = await running(made, 'ending');
+  tells(made, 'ending', [ip]);
+  made.machines.get(NODE)?.kubelet.linger(uid, made.clock.monotonicMs() + 20 * 60_000);
+  made.deletePod('default/ending', 1200);
+  const before = made.state().nodes[0]?.metadata.uid;
+  deleteRecord(made);
+  const isNew = () => ![undefined, before].includes(made.state().nodes[0]?.metadata.uid) && enisOf(made).length > 0;
+  await made.until('there is a new record', isNew, 60_000);
+  await made.run(6 * 60_000);
+  const others = await Promise.all(['a', 'b', 'c'].map((name) => running(made, name)));
+  expect(others.map((other) => other.ip)).not.toContain(ip);
+  expect(addresses(made).get(uid)).toEqual([ip]);
+});
+
+test('after a restored backup a node says again which pods have sandboxes', async () => {
+  const made = await cluster();
+  const uid = createShared(made, 'a');
+  await made.until('it is there', () => made.kube.objects('pods').length === 1, 1000);
+  const backup = made.kube.backup();
+  await made.until('it runs', () => made.nodeRuntime(NODE)?.status?.pods?.[uid] !== undefined, 60_000);
+  // So that the agent has seen more of the pods than the backup, and lists them again.
+  createShared(made, 'b');
+  await made.run(10_000);
+  made.restore(backup);
+  expect(made.nodeRuntime(NODE)?.status?.pods?.[uid]).toBeUndefined();
+  await made.until('it is said', () => made.nodeRuntime(NODE)?.status?.pods?.[uid] !== undefined, 60_000);
+});
+
+test('an agent gives no pod an address that the sandbox of another has, whatever the record says', async () => {
+  const made = await cluster();
+  const first = await running(made, 'first');
+  const machine = made.machines.get(NODE);
+  machine?.kubelet.pause();
+  const uid = createShared(made, 'second');
+  await made.until('it has an address', () => addresses(made).has(uid), 20_000);
+  const [own = ''] = addresses(made).get(uid) ?? [];
+  const eniId = enisOf(made)[0]?.id ?? '';
+  const ipv4 = { [first.ip]: { podID: 'default/second', podUID: uid }, [own]: { podID: null, podUID: null } };
+  editRecord(made, { networkInterfaces: { [eniId]: { ipv4 } } });
+  machine?.kubelet.resume();
+  const isRunning = () => machine?.runtime.sandboxesOf(uid).some(({ state }) => state === 'running') === true;
+  await made.run(60_000);
+  expect(addresses(made).get(uid)).toEqual([first.ip]);
+  expect(isRunning()).toBe(false);
+  made.deletePod('default/first', 0);
+  await made.until('the second runs', isRunning, 60_000);
+});

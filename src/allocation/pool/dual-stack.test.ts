@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest';
+import { PoolNode } from '../test-support/pool-node.ts';
+import { planPool } from './plan-pool.ts';
+import { addressesOf, FAMILIES } from './view.ts';
+
+/* Nodes whose pods get IPv4 and IPv6. */
+
+const LIMITS = { enis: 4, perEni: { ipv4: 30, ipv6: 30 } };
+
+test('one ENI serves as many pods as it has room for, although a call brings ten IPv6 addresses', () => {
+  const node = new PoolNode({}, FAMILIES, LIMITS);
+  for (let at = 0; at < 30; at += 1) node.add(`p-${at}`);
+  expect(node.step().growth).toEqual([{ counts: { ipv4: 30, ipv6: 10 } }]);
+  node.settle();
+  expect(node.enis()).toHaveLength(1);
+  expect(node.enis().map((eni) => [addressesOf(eni, 'ipv4').length, addressesOf(eni, 'ipv6').length])).toEqual([
+    [30, 30],
+  ]);
+});
+
+test('what will follow a call for IPv6 addresses is not asked for elsewhere', () => {
+  const node = new PoolNode({}, FAMILIES, LIMITS);
+  for (let at = 0; at < 30; at += 1) node.add(`p-${at}`);
+  const intent = {
+    clientToken: 't',
+    createdAt: '',
+    attempt: 1,
+    eniID: '',
+    vSwitchID: 'v',
+    securityGroupIDs: [],
+    tags: {},
+  };
+  node.status.poolIntents = [{ ...intent, ipv4: 30, ipv6: 10 }];
+  expect(planPool(node.view).growth).toEqual([]);
+});
+
+test('an ENI whose IPv6 subnet is not known gives no pairs', () => {
+  const node = new PoolNode({ leastIdle: 2 }, FAMILIES);
+  node.settle();
+  for (const eni of node.enis()) delete eni.ipv6CIDR;
+  const { uid } = node.add('a');
+  node.step();
+  expect(node.ipsOf(uid)).toEqual([]);
+});
+
+test('addresses of one family that pair with none go, as other idle ones do', () => {
+  const node = new PoolNode({ leastIdle: 6, mostIdle: 6 }, FAMILIES);
+  node.settle();
+  const [eni] = node.enis();
+  // The cloud gave fewer IPv6 addresses.
+  for (const { ip } of addressesOf(eni ?? { id: '', status: '' }, 'ipv6').slice(2)) delete eni?.ipv6?.[ip];
+  Object.assign(node.knobs, { leastIdle: 0, mostIdle: 3 });
+  node.settle();
+  node.wait(10 * 60_000);
+  expect(node.enis().map((one) => [addressesOf(one, 'ipv4').length, addressesOf(one, 'ipv6').length])).toEqual([
+    [3, 2],
+  ]);
+});
