@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { EniStatus } from '../ecs/eni.ts';
 import { attemptTags, clientTokenOf, isOurs, ownershipTags } from './identity.ts';
 import { CLUSTER, eni, NOW_MS, seen, succeeded } from './test-support/fixtures.ts';
-import { nextTrunkStep, parseTrunkIntent, planTrunk, type TrunkIntent } from './trunk.ts';
+import { nextTrunkStep, parseTrunkIntent, planTrunk, type TrunkIntent, trunkGroups } from './trunk.ts';
 
 const plan = {
   clusterId: CLUSTER,
@@ -65,6 +65,7 @@ describe('the next step of a trunk', () => {
       instanceId: 'i-1',
       nodeName: 'node-1',
       bound: false,
+      securityGroupIds: known.securityGroupIDs,
       clusterId: CLUSTER,
       nowMs: NOW_MS,
       ...view,
@@ -136,4 +137,10 @@ describe('tags and tokens', () => {
     });
     for (const value of Object.values(long)) expect(value.length).toBeLessThanOrEqual(128);
   });
+});
+
+test('where pods share the ENIs of a node, a trunk in use has their security groups', () => {
+  expect(trunkGroups(intent, ['sg-edited'], true)).toEqual(['sg-edited']);
+  expect(trunkGroups(intent, ['sg-edited'], false)).toEqual(intent.securityGroupIDs);
+  expect(trunkGroups(intent, [], true)).toEqual(intent.securityGroupIDs);
 });

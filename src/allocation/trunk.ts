@@ -65,6 +65,11 @@ export function planTrunk(plan: {
   };
 }
 
+/** Where pods share the ENIs of a node, an edit of its groups reaches a trunk in use, too, which the pool sees to. */
+export function trunkGroups(intent: TrunkIntent, shared: readonly string[], bound: boolean): readonly string[] {
+  return bound && shared.length > 0 ? shared : intent.securityGroupIDs;
+}
+
 /** The next step of a trunk. Pure. */
 export function nextTrunkStep(view: {
   goal: 'bind' | 'release';
@@ -73,6 +78,8 @@ export function nextTrunkStep(view: {
   nodeName: string;
   /** The Node CR records the trunk as attached. */
   bound: boolean;
+  /** The security groups that it should have. */
+  securityGroupIds: readonly string[];
   /** When the Node CR was deleted, which is what the trunk is released for. */
   goalSinceMs?: number | undefined;
   observation?: EniObservation | undefined;
@@ -82,7 +89,7 @@ export function nextTrunkStep(view: {
 }): InterfaceStep {
   const { intent, observation, operation, goalSinceMs } = view;
   const allocation: Allocation = {
-    eni: { id: intent.eniID, vSwitchID: intent.vSwitchID, securityGroupIDs: intent.securityGroupIDs },
+    eni: { id: intent.eniID, vSwitchID: intent.vSwitchID, securityGroupIDs: [...view.securityGroupIds] },
     intent: { attempt: intent.attempt, clientToken: intent.clientToken, createdAt: intent.createdAt },
   };
   return nextInterfaceStep(

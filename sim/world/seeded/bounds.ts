@@ -1,5 +1,6 @@
 import { nodeNameOf } from '../kubelets.ts';
 import { NETWORKINTERFACES, NODES, PODENIS, PODNETWORKINGS, type World } from '../world.ts';
+import { isShared } from './pods.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
 const PROBE = 'default/probe';
@@ -119,7 +120,7 @@ export class Bounds {
   /** L3: of two pods that wait for a slot of a full node, the first one gets it. @returns who was overtaken */
   async slots(): Promise<string[]> {
     const { kube, podVSwitchId } = this.#world;
-    const podsOf = (name: string) => kube.objects('pods').filter((pod) => nodeNameOf(pod) === name);
+    const podsOf = (name: string) => kube.objects('pods').filter((pod) => nodeNameOf(pod) === name && !isShared(pod));
     const small = this.#world.state().nodes.flatMap(({ metadata: { name }, spec }) => {
       const left = (spec.nodeCap?.memberAdapterLimit ?? 0) - podsOf(name).length;
       return this.#world.trunkOf(name) !== undefined && left >= 0 && left <= FEW_SLOTS
@@ -196,7 +197,7 @@ export class Bounds {
     const pods = this.#world.kube.objects('pods');
     return nodes.find(({ metadata, spec }) => {
       if (!isWanted(metadata.name)) return false;
-      const used = pods.filter((pod) => nodeNameOf(pod) === metadata.name).length;
+      const used = pods.filter((pod) => nodeNameOf(pod) === metadata.name && !isShared(pod)).length;
       return this.#world.trunkOf(metadata.name) !== undefined && used < (spec.nodeCap?.memberAdapterLimit ?? 0);
     })?.metadata.name;
   }

@@ -1,8 +1,9 @@
 import { ownershipTags } from '../../allocation/identity.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
+import { nextTrunkStep, parseTrunkIntent, type TrunkIntent, trunkGroups } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
+import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
@@ -32,6 +33,7 @@ interface TrunkWork {
 export interface TrunkExecutorContext {
   catalog: NetworkCatalog;
   clock: Clock;
+  eniConfigs: EniConfigs;
   clusterId: string;
   driver: EniDriver;
   log: Log;
@@ -150,8 +152,11 @@ export class TrunkExecutor {
 
   /** The next step for the trunk of an intent. */
   #decide({ goal, node, identity, intent }: Omit<TrunkWork, 'signal'>): EniDecision {
-    const { observer, driver, clusterId, clock } = this.#context;
+    const { observer, driver, clusterId, clock, eniConfigs } = this.#context;
     const { name, uid, deletionTimestamp } = node.metadata;
+    const isBound = goal === 'bind' && recordedTrunk(node) !== undefined;
+    const shared = eniConfigs.isCentral ? (node.spec.eni?.securityGroupIDs ?? []) : [];
+    const securityGroupIds = trunkGroups(intent, shared, isBound);
     const { instanceId } = identity;
     const step = nextTrunkStep({
       goal,
@@ -159,7 +164,8 @@ export class TrunkExecutor {
       instanceId,
       clusterId,
       nodeName: name,
-      bound: goal === 'bind' && recordedTrunk(node) !== undefined,
+      bound: isBound,
+      securityGroupIds,
       goalSinceMs: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),
       observation: observer.latest(intent.eniID),
       operation: driver.operation(nodeOwner(name)),
@@ -185,7 +191,7 @@ export class TrunkExecutor {
       plannedMs: Date.parse(intent.createdAt),
       callClass: goal === 'bind' ? 'pod' : 'release',
       target: { instanceID: instanceId },
-      securityGroupIds: intent.securityGroupIDs,
+      securityGroupIds,
     };
   }
 

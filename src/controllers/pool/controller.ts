@@ -109,7 +109,7 @@ export class PoolController {
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#memory.size + this.#adoption.size + this.#reporter.size + this.#figures.size;
+    return this.#memory.size + this.#adoption.size + this.#reporter.size + this.#figures.size + this.#subjects.size;
   }
 
   /** What only the leader knows of a node. */
@@ -152,6 +152,7 @@ export class PoolController {
     const isServed = core !== undefined && !isForeign(core, nodeLabels) && eniConfigs.isCentral;
     if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !isServed) {
       this.#forget(name);
+      this.#subjects.keep(name, []);
       return { isGone: node === undefined };
     }
     const described = await this.#describer.describe(node, signal);
@@ -197,7 +198,9 @@ export class PoolController {
     this.#recorder.account(node, brought, memory);
     this.#reporter.served(name, plan.handOuts.served, nowMs);
     this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
-    const outcome = await this.#perform(this.#subjects.of(written), plan.handOuts.unserved.length > 0, signal);
+    const subjects = this.#subjects.of(written);
+    this.#subjects.keep(name, subjects);
+    const outcome = await this.#perform(subjects, plan.handOuts.unserved.length > 0, signal);
     if (outcome === 'again') return outcome;
     const toldAgainMs = this.#reporter.waiting(name, poolWaits(plan.handOuts, verdict.shortage));
     await this.#reporter.onNode(core, findings, verdict, signal);
@@ -254,7 +257,9 @@ export class PoolController {
       this.#context.wakeNode(name);
       return {};
     }
-    const subjects = this.#subjects.of(written).filter(({ intent }) => end === 'release' || intent !== undefined);
+    const all = this.#subjects.of(written);
+    this.#subjects.keep(name, all);
+    const subjects = all.filter(({ intent }) => end === 'release' || intent !== undefined);
     const outcome = await this.#perform(subjects, false, signal);
     if (outcome === 'again' || unknown.length === 0) return outcome;
     return sooner(outcome, [this.#lookUp(name, unknown)], nowMs);

@@ -50,12 +50,19 @@ export class PoolSubjects {
   readonly #writer: PoolWriter;
   readonly #reporter: PoolReporter;
   readonly #startedMs: number;
+  /** Those that calls were wanted for, by node: ENI by id of the driver. */
+  readonly #driven = new Map<string, Map<string, string>>();
 
   constructor(context: PoolSubjectsContext, { writer, reporter }: { writer: PoolWriter; reporter: PoolReporter }) {
     this.#context = context;
     this.#writer = writer;
     this.#reporter = reporter;
     this.#startedMs = context.clock.now();
+  }
+
+  /** Nodes for whose ENIs calls were wanted. */
+  get size(): number {
+    return this.#driven.size;
   }
 
   /**
@@ -89,6 +96,19 @@ export class PoolSubjects {
     const { name, deletionTimestamp } = node.metadata;
     if (deletionTimestamp === undefined) return undefined;
     return hasLeft(this.#context.informers.coreNodes.store.get(name), node) ? Date.parse(deletionTimestamp) : undefined;
+  }
+
+  /** Drops the calls for ENIs of the node that are not among these any more, whoever has removed them from its record. */
+  keep(nodeName: string, subjects: readonly PoolSubject[]): void {
+    const driven = this.#driven.get(nodeName);
+    if (driven === undefined) return;
+    const kept = new Set(subjects.map(({ id }) => id));
+    for (const [id, eniId] of driven) {
+      if (kept.has(id)) continue;
+      this.#context.driver.forget(id, eniId);
+      driven.delete(id);
+    }
+    if (driven.size === 0) this.#driven.delete(nodeName);
   }
 
   /** What the record of the ENI does not show yet. */
@@ -129,6 +149,8 @@ export class PoolSubjects {
     if (decision === undefined) return 'again';
     const owner = poolOwner(subject.nodeName);
     const { id, eniId } = subject;
+    const known = this.#driven.get(subject.nodeName) ?? new Map<string, string>();
+    this.#driven.set(subject.nodeName, known.set(id, eniId));
     const driven: EniSubject = {
       ...{ id, owner, eniId },
       decide: () => this.#decideAgain(subject, isAwaited),
