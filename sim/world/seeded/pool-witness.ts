@@ -135,8 +135,12 @@ export class PoolWitness {
   }
 
   #onWrite({ resource, actor, before, after, timeMs }: WriteRecord): void {
-    if (resource !== NODES || after === undefined) return;
+    if (resource !== NODES) return;
     const { world, pool } = this.#seeded;
+    if (after === undefined) {
+      if (before !== undefined) pool.noteGone(world.readNode(before));
+      return;
+    }
     const [old, node] = [before === undefined ? undefined : world.readNode(before), world.readNode(after)];
     for (const { clientToken } of node.status?.poolIntents ?? []) this.#tokens.add(clientToken);
     pool.noteRecord(node);

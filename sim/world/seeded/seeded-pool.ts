@@ -3,6 +3,7 @@ import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import type { NodeEni, TerwayNode } from '../../../src/crds/node.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { nodeNameOf } from '../kubelets.ts';
+import { addressOf } from '../node/kernel.ts';
 import { NODES, type World } from '../world.ts';
 import type { PoolAct, PoolKnobs } from './acts.ts';
 import { isShared, NAMESPACE, SHARED_NUMBERS } from './pods.ts';
@@ -27,6 +28,8 @@ export class SeededPool {
   readonly #world: World;
   /** Addresses that somebody took from an ENI, by ENI. The cloud may give them to others. */
   readonly #taken = new Map<string, Set<string>>();
+  /** Nodes whose record somebody deleted, and is not gone yet. */
+  readonly #deletedRecords = new Set<string>();
   #knobs: PoolKnobs | undefined;
 
   constructor(options: SeededPoolOptions) {
@@ -58,11 +61,25 @@ export class SeededPool {
     for (const ip of this.#world.cloud.eni(eniId)?.ipv4 ?? []) this.#take(eniId, ip);
   }
 
-  /** A record was written: what it does not name any more nobody has. */
-  noteRecord({ status }: TerwayNode): void {
+  /** A record was written: what it does not name any more, and no sandbox has, nobody has. */
+  noteRecord({ metadata, status }: TerwayNode): void {
     for (const [id, eni] of Object.entries(status?.networkInterfaces ?? {})) {
-      for (const ip of this.#taken.get(id) ?? []) if (eni.ipv4?.[ip] === undefined) this.#taken.get(id)?.delete(ip);
+      for (const ip of this.#taken.get(id) ?? []) {
+        const isNamed = eni.ipv4?.[ip] !== undefined || this.#hasSandboxWith(metadata.name, ip);
+        if (!isNamed) this.#taken.get(id)?.delete(ip);
+      }
     }
+  }
+
+  #hasSandboxWith(node: string, ip: string): boolean {
+    const wirings = this.#world.machines.get(node)?.kernel.wirings.values() ?? [];
+    return [...wirings].some(({ attachment }) => addressOf(attachment) === ip);
+  }
+
+  /** A record is gone. Until the next one has taken in what the instance has, no object names its ENIs if somebody deleted it. */
+  noteGone({ metadata, status }: TerwayNode): void {
+    if (!this.#deletedRecords.delete(metadata.name)) return;
+    for (const id of Object.keys(status?.networkInterfaces ?? {})) this.#options.users.touched.add(id);
   }
 
   perform(act: PoolAct): void {
@@ -104,9 +121,12 @@ export class SeededPool {
     for (const pod of this.livePods()) {
       const { uid, name } = pod.metadata;
       const { podIP } = addressSchema.parse(pod['status'] ?? {});
-      const own = this.#enisOf(nodeNameOf(pod)).flatMap((eni) => addressesOf(eni).filter(({ podUID }) => podUID === uid));
+      const enis = this.#enisOf(nodeNameOf(pod));
+      const own = enis.flatMap((eni) => addressesOf(eni).filter(({ podUID }) => podUID === uid));
       const isLost = own.some(({ status }) => status === 'Invalid');
-      const isAstray = own.length === 0 && [...this.#taken.values()].some((ips) => ips.has(podIP));
+      // Its event says so.
+      const isThere = enis.some(({ id }) => this.#world.cloud.eni(id)?.ipv4.includes(podIP) === true);
+      const isAstray = own.length === 0 && podIP !== '' && enis.length > 0 && !isThere;
       if (isLost || isAstray) this.#world.deletePod(`${NAMESPACE}/${name}`, 0);
     }
   }
@@ -143,11 +163,10 @@ export class SeededPool {
     cloud.deleteEniByHand(eniId, clock.now());
   }
 
-  /** Until the next record has taken them in, no object names its ENIs. */
   #deleteRecord(name: string): void {
     const target = { resource: NODES, namespace: undefined, name, subresource: '' };
     if (this.#world.kube.peek(NODES, target) === undefined) return;
-    for (const { id } of this.#enisOf(name)) this.#options.users.touched.add(id);
+    this.#deletedRecords.add(name);
     this.#world.kube.delete(target, {}, this.#user());
   }
 

@@ -1,5 +1,5 @@
 import type { RpcParams } from '../../../src/cloud/rpc-sender.ts';
-import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
+import { ANNOTATION_POD_ENI, ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { NETWORKINTERFACES, PODENIS, PODNETWORKINGS, REGION, type World } from '../world.ts';
@@ -22,6 +22,8 @@ export interface UsersOptions {
   groups: readonly string[];
   /** Is called with the uid of a pod whose PodENI is deleted. */
   onRenounced: (uid: string) => void;
+  /** Whether pods that a PodNetworking picks say so, as the webhook makes them; otherwise they share the ENIs of their node while it is gone. */
+  areAdmitted: boolean;
   /** Lets the sandbox of a pod fail. */
   failSandbox: (pod: number) => void;
   /** Is called with each ENI that is taken from the cloud, before it is. */
@@ -161,6 +163,9 @@ export class SeededUsers {
       nodeName: nodeName(node),
       networking: known.networking,
       ...(known.networking === 'elastic' || known.networking === 'none' ? {} : { ownerKind: 'StatefulSet' }),
+      ...(this.#options.areAdmitted && known.networking !== 'none'
+        ? { annotations: { [ANNOTATION_POD_ENI]: 'true' } }
+        : {}),
     });
   }
 

@@ -102,6 +102,7 @@ export class SeededWorld {
       world,
       vSwitches,
       groups,
+      areAdmitted: plan.pool !== undefined,
       onRenounced: (uid) => this.nodes.renounced.add(uid),
       failSandbox: (pod) => this.nodes.perform({ kind: 'fail-sandbox', pod, isLate: false }),
       onTaken: (eniId) => this.pool.noteTaken(eniId),

@@ -12,7 +12,7 @@ export interface HandOuts {
   stale: PoolPod[];
   /** Pods whose address is not known: the record was lost, and they have not told yet. Meanwhile nobody gets an idle one, which may be theirs. */
   untold: PoolPod[];
-  /** Pods that wait for these to tell. */
+  /** Pods that wait for these to tell, or for pods to become known whose sandboxes the node has reported. */
   held: PoolPod[];
 }
 
@@ -32,7 +32,7 @@ export const REST_MS = 30_000;
  * exactly these, whatever their state, and one that comes under the name of another gets what that had.
  *
  * @param pods in the order in which they are served
- * @param hasSandbox whether the node has reported a sandbox of a pod's uid
+ * @param told whose sandboxes the node has reported: of a pod's uid, and of pods that are not known
  */
 export function handOut(
   draft: PoolDraft,
@@ -40,7 +40,7 @@ export function handOut(
   { freed, unconfirmed }: Releases,
   families: Families,
   rest: Rest,
-  hasSandbox: (uid: string) => boolean,
+  { hasSandbox, hasStrangers }: { hasSandbox: (uid: string) => boolean; hasStrangers: boolean },
 ): HandOuts {
   const holders = new Set(
     Object.values(draft.enis).flatMap((eni) => addressesOf(eni).map(({ podUID = '' }) => podUID)),
@@ -50,7 +50,7 @@ export function handOut(
   const shelves = servingEnis(draft).map((eni) => new Shelf(eni, families, rest));
   const outcome: HandOuts = { served: [], unserved: [], succeeding: [], stale: [], untold: [], held: [] };
   const isUntold = (pod: PoolPod) => pod.reported.length === 0 && !holders.has(pod.uid) && hasSandbox(pod.uid);
-  const areHeld = pods.some(isUntold);
+  const areHeld = hasStrangers || pods.some(isUntold);
   // Who has an address comes before those that look for one.
   const known = pods.filter(({ reported }) => reported.length > 0);
   for (const pod of [...known, ...pods.filter(({ reported }) => reported.length === 0)]) {

@@ -31,6 +31,8 @@ export interface PoolView {
   isGone: (uid: string) => boolean;
   /** Whether the node has reported a sandbox of a pod's uid that is not gone. */
   hasSandbox: (uid: string) => boolean;
+  /** Whether the node has reported sandboxes of pods that are not known, and whose addresses the record does not show. */
+  hasStrangers: boolean;
   families: Families;
   knobs: PoolKnobs;
   limits: PoolLimits;
@@ -72,7 +74,7 @@ export function planPool(view: PoolView): PoolPlan {
 
   const releases = release(draft, pods, view.isGone);
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
-  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, view.hasSandbox);
+  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, view);
 
   const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
   const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));
@@ -81,7 +83,9 @@ export function planPool(view: PoolView): PoolPlan {
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const idle = idleCount(draft, families);
-  const isShort = handOuts.unserved.length > 0 || wanted > 0;
+  // What looks idle may be what a pod has that has not told its address.
+  const isUncertain = handOuts.untold.length > 0 || view.hasStrangers;
+  const isShort = handOuts.unserved.length > 0 || wanted > 0 || isUncertain;
   const surplusSinceMs = !isShort && idle > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
   const surplusDueMs = surplusSinceMs === undefined ? undefined : surplusSinceMs + knobs.syncPeriodMs;
   const surplus = surplusDueMs !== undefined && surplusDueMs <= nowMs ? idle - knobs.mostIdle : 0;

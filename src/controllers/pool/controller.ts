@@ -11,8 +11,9 @@ import type { EniObserver } from '../../cloud/observer.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { hasLeft, isForeign, nodeView } from '../../cluster/node-view.ts';
+import type { Pod } from '../../cluster/resources.ts';
 import type { TerwayNode } from '../../crds/node.ts';
-import { saysDeleted, saysPresent } from '../../crds/node-runtime.ts';
+import { type NodeRuntime, saysDeleted, saysPresent } from '../../crds/node-runtime.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
 import type { Log } from '../../telemetry/log.ts';
@@ -171,15 +172,16 @@ export class PoolController {
     }
     const refusals = memory.refusalsAt(nowMs);
     const runtime = informers.nodeRuntimes.store.get(name);
+    const holders = holdersIn(known);
+    // A record that has just been made may lack what pods have, until the kubelet tells it.
+    const isRecent = nowMs < Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS;
     const plan = planPool({
       ...rules,
       status: known,
-      pods: poolPods(this.#context, name, holdersIn(known)),
+      pods: poolPods(this.#context, name, holders),
       isGone: (uid) => saysDeleted(runtime?.status?.pods?.[uid]),
-      // A record that has just been made may lack what pods have, until the kubelet tells it.
-      hasSandbox: (uid) =>
-        nowMs < Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS &&
-        saysPresent(runtime?.status?.pods?.[uid]),
+      hasSandbox: (uid) => isRecent && saysPresent(runtime?.status?.pods?.[uid]),
+      hasStrangers: isRecent && hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
       mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
@@ -327,6 +329,14 @@ function sooner({ requeueAfterMs }: ReconcileResult, dues: readonly (number | un
   const delays = dues.flatMap((ms) => (ms === undefined ? [] : [Math.max(1, ms - nowMs)]));
   if (requeueAfterMs !== undefined) delays.push(requeueAfterMs);
   return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
+}
+
+/** Whether a node has reported sandboxes of pods that are not known, or not yet, and that hold no address. */
+function hasStrangers(runtime: NodeRuntime | undefined, pods: readonly Pod[], holders: ReadonlySet<string>): boolean {
+  const known = new Set(pods.map(({ metadata }) => metadata.uid ?? ''));
+  return Object.entries(runtime?.status?.pods ?? {}).some(
+    ([uid, entry]) => saysPresent(entry) && !known.has(uid) && !holders.has(uid),
+  );
 }
 
 /** Uids of pods that have an address. */
