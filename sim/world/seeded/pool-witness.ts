@@ -19,6 +19,7 @@ import type { SeededWorld } from './seeded-world.ts';
 const REST_MS = 30_000;
 const WRITE_MS = 15_000;
 
+const leaseSchema = z.object({ holderIdentity: z.string().nullish(), acquireTime: z.string().nullish() });
 const ipsSchema = z.string().transform((text) => z.array(z.string()).parse(JSON.parse(text)));
 
 /** An address of an ENI that pods share. */
@@ -135,6 +136,8 @@ export class PoolWitness {
   }
 
   #onWrite({ resource, actor, before, after, timeMs }: WriteRecord): void {
+    // A new term does not know when addresses were freed.
+    if (resource.startsWith('leases.') && termOf(before) !== termOf(after)) this.#freed.clear();
     if (resource !== NODES) return;
     const { world, pool } = this.#seeded;
     if (after === undefined) {
@@ -181,6 +184,7 @@ export class PoolWitness {
 
   /** I3: an address is taken from a pod when none of its sandboxes has it any more. */
   #checkFreed(machine: Machine, key: string, uid: string, ip: string): void {
+    if (this.#seeded.pool.isTaken(key.split(' ')[0] ?? '', ip)) return;
     for (const [id, { attachment }] of machine.kernel.wirings) {
       if (attachment.uid !== uid || addressOf(attachment) !== ip || this.#seeded.nodes.isTouched(id)) continue;
       this.#problems.push(`I3: ${key} is taken from ${attachment.name}, and its sandbox ${id} has it`);
@@ -280,6 +284,11 @@ export class PoolWitness {
       .flatMap((object) => placesIn(world.readNode(object)))
       .filter((place) => place.eniId === eniId);
   }
+}
+
+function termOf(lease: KubeObject | undefined): string {
+  const { holderIdentity, acquireTime } = leaseSchema.parse(lease?.['spec'] ?? {});
+  return `${holderIdentity} ${acquireTime}`;
 }
 
 function placesIn(node: TerwayNode | undefined): Place[] {

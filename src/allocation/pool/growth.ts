@@ -5,7 +5,6 @@ import {
   FAMILIES,
   type Families,
   type Family,
-  idleCount,
   idleOf,
   intentFor,
   isIdle,
@@ -93,16 +92,6 @@ export function onTheWay({ intents, enis }: PoolDraft, families: Families): numb
     return Math.min(...families.map((family) => has(family) + intent[family])) - before;
   });
   return brings.reduce((sum, count) => sum + count, 0);
-}
-
-/**
- * How many pods' worth of addresses are missing.
- *
- * @param pods pods without an address
- * @param reserve what is to be idle besides
- */
-export function wantedCount(draft: PoolDraft, pods: number, reserve: number, families: Families): number {
-  return Math.max(0, pods + reserve - idleCount(draft, families) - onTheWay(draft, families));
 }
 
 /** What to ask for so that the ENI serves `more` pods more, as far as it has room. */

@@ -1,9 +1,9 @@
 import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Random } from '../../util/random.ts';
-import { type Growth, grow, type PoolLimits, wantedCount } from './growth.ts';
+import { type Growth, grow, onTheWay, type PoolLimits } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
 import { type Releases, release } from './release.ts';
-import { type Shrinkage, shrink } from './shrink.ts';
+import { givable, type Shrinkage, shrink } from './shrink.ts';
 import { type Families, idleCount, type PoolDraft, type PoolPod } from './view.ts';
 
 export type PoolStatus = NonNullable<TerwayNode['status']>;
@@ -76,23 +76,28 @@ export function planPool(view: PoolView): PoolPlan {
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
   const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, view);
 
-  const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
-  const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));
-  const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families);
+  const unserved = handOuts.unserved.length;
+  const rest = warmUpRest(status);
+  // What is idle, such as the trunk's address, is no part of the warm-up, or that would never be complete.
+  const forWarmUp = rest > 0 ? unserved + rest : 0;
+  const missing = Math.max(0, unserved + knobs.leastIdle - idleCount(draft, families), forWarmUp);
+  const wanted = Math.max(0, missing - onTheWay(draft, families));
   const { growth, beyond } = grow(draft, wanted, families, limits, view.mayGrow);
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const idle = idleCount(draft, families);
   // What looks idle may be what a pod has that has not told its address.
   const isUncertain = handOuts.untold.length > 0 || view.hasStrangers;
-  const isShort = handOuts.unserved.length > 0 || wanted > 0 || isUncertain;
+  const isShort = unserved > 0 || wanted > 0 || isUncertain;
   const surplusSinceMs = !isShort && idle > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
   const surplusDueMs = surplusSinceMs === undefined ? undefined : surplusSinceMs + knobs.syncPeriodMs;
   const surplus = surplusDueMs !== undefined && surplusDueMs <= nowMs ? idle - knobs.mostIdle : 0;
-  const reclaimed = isShort ? 0 : reclaim(status, view, idle - surplus);
+  // A timer for what cannot go would be written anew without end.
+  const removable = Math.min(idle - surplus - knobs.leastIdle, givable(draft, families) - surplus);
+  const reclaimed = isShort ? 0 : reclaim(status, view, removable);
   const shrinkage = surplus + reclaimed > 0 ? shrink(draft, surplus + reclaimed, families, freedMs) : NOTHING;
 
-  const reclaimDueMs = Date.parse(status.nextIdleIPReclaimTime ?? '');
+  const reclaimDueMs = Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(view) : Number.NaN);
   const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs].filter((ms) => ms > nowMs);
   return {
     status,
@@ -130,11 +135,15 @@ export function countWarmUp(status: PoolStatus, addresses: number): void {
   if (status.warmUpAllocatedCount >= (status.warmUpTarget ?? 0)) status.warmUpCompleted = true;
 }
 
-/** How many idle addresses go now by age; sets the time of the next look. */
-function reclaim(status: PoolStatus, { knobs, random, nowMs }: PoolView, idle: number): number {
-  const { reclaim: policy, leastIdle } = knobs;
-  const quietSinceMs = Date.parse(status.lastModifiedTime ?? '') || 0;
-  if (policy === undefined || policy.batchSize <= 0 || nowMs < quietSinceMs + policy.afterMs) {
+/**
+ * How many idle addresses go now by age; sets the time of the next look.
+ *
+ * @param removable so many may go at all
+ */
+function reclaim(status: PoolStatus, view: PoolView, removable: number): number {
+  const { knobs, random, nowMs } = view;
+  const { reclaim: policy } = knobs;
+  if (policy === undefined || policy.batchSize <= 0 || removable <= 0 || nowMs < quietUntilMs(view)) {
     // Deleted, so that the field leaves the record; the timer starts anew once nothing has been handed out for long enough.
     delete status.nextIdleIPReclaimTime;
     return 0;
@@ -143,5 +152,10 @@ function reclaim(status: PoolStatus, { knobs, random, nowMs }: PoolView, idle: n
   if (dueMs > nowMs) return 0;
   const nextMs = nowMs + policy.intervalMs * (1 + random.next() * policy.jitter);
   status.nextIdleIPReclaimTime = new Date(nextMs).toISOString();
-  return Number.isNaN(dueMs) ? 0 : Math.min(policy.batchSize, Math.max(0, idle - leastIdle));
+  return Number.isNaN(dueMs) ? 0 : Math.min(policy.batchSize, removable);
+}
+
+/** Until when nothing goes by age, because something was handed out or asked for; not a number where nothing ever does. */
+function quietUntilMs({ status: { lastModifiedTime = '' }, knobs: { reclaim: policy } }: PoolView): number {
+  return (Date.parse(lastModifiedTime) || 0) + (policy?.afterMs ?? Number.NaN);
 }

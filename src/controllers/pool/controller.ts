@@ -165,7 +165,8 @@ export class PoolController {
     }
     const nowMs = clock.now();
     const memory = this.#memoryOf(name);
-    const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
+    const updated = this.#recorder.update(node, memory, nowMs);
+    const { status: known, unknown } = updated;
     const compared = this.#adoption.into(known, node, view.instanceId);
     if (known.lastSyncOpenAPITime === undefined) {
       return compared.is === 'heldUp' ? sooner({}, [this.#lookUp(name, compared.vSwitchIds)], nowMs) : {};
@@ -194,10 +195,11 @@ export class PoolController {
     const findings = findingsOf(this.#context, look);
     const verdict = this.#reporter.judge(name, findings);
     this.#reporter.addConditions(node, plan.status, findings, verdict);
+    memory.noteFreed(plan.releases, nowMs);
     const written = await this.#write(node, plan, asked, signal);
     if (compared.is === 'done') this.#adoption.forget(name);
-    memory.remember(plan, nowMs);
-    this.#recorder.account(node, brought, memory);
+    memory.remember(plan);
+    this.#recorder.account(node, updated, memory);
     this.#reporter.served(name, plan.handOuts.served, nowMs);
     this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
     const subjects = this.#subjects.of(written);
@@ -246,7 +248,8 @@ export class PoolController {
     const nowMs = this.#context.clock.now();
     this.#forget(name);
     const memory = new PoolMemory();
-    const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
+    const updated = this.#recorder.update(node, memory, nowMs);
+    const { status: known, unknown } = updated;
     if (end === 'release') {
       dropMoot(known);
       const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
@@ -254,7 +257,7 @@ export class PoolController {
       release(draft, poolPods(this.#context, name, holdersIn(known)), () => true);
     }
     const written = await this.#writer.status(node, known, signal);
-    this.#recorder.account(node, brought, memory);
+    this.#recorder.account(node, updated, memory);
     if (!holdsRecord(written.status ?? {}, end)) {
       this.#context.wakeNode(name);
       return {};

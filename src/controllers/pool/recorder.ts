@@ -1,7 +1,7 @@
 import type { Capacity } from '../../allocation/plan.ts';
-import { type PoolNews, recordNews, subnetsIn } from '../../allocation/pool/news.ts';
+import { dropAstray, type PoolNews, recordNews, subnetsIn } from '../../allocation/pool/news.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
-import type { TerwayNode } from '../../crds/node.ts';
+import type { PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import { giveBack } from './intents.ts';
 import type { PoolMemory } from './memory.ts';
@@ -25,6 +25,8 @@ interface Brought {
 interface Updated {
   status: PoolStatus;
   brought: Brought[];
+  /** Intents that nothing comes of. */
+  astray: PoolIntent[];
   /** vSwitches that must be known before more can be recorded. */
   unknown: string[];
 }
@@ -41,6 +43,7 @@ export class PoolRecorder {
   update(node: TerwayNode, memory: PoolMemory, nowMs: number): Updated {
     const { subjects, capacity } = this.#options;
     const status = structuredClone(node.status ?? {});
+    const astray = dropAstray(status);
     const brought: Brought[] = [];
     const unknown: string[] = [];
     for (const subject of subjects.of(node)) {
@@ -58,12 +61,13 @@ export class PoolRecorder {
       }
       brought.push({ subject, news });
     }
-    return { status, brought, unknown };
+    return { status, brought, astray, unknown };
   }
 
   /** The record is written. */
-  account(node: TerwayNode, brought: readonly Brought[], memory: PoolMemory): void {
+  account(node: TerwayNode, { brought, astray }: Pick<Updated, 'brought' | 'astray'>, memory: PoolMemory): void {
     const { driver, capacity, reporter } = this.#options;
+    giveBack(astray, capacity);
     for (const { subject, news } of brought) {
       driver.forget(subject.id, subject.eniId);
       if (news.do === 'attached') reporter.attached(node, news.eni);
