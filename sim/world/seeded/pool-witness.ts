@@ -11,7 +11,7 @@ import { nodeNameOf } from '../kubelets.ts';
 import { addressOf } from '../node/kernel.ts';
 import type { Machine } from '../node/machine.ts';
 import { NODES } from '../world.ts';
-import { isShared } from './pods.ts';
+import { isShared, SHARED_PODS } from './pods.ts';
 import { USER } from './seeded-users.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
@@ -166,6 +166,14 @@ export class PoolWitness {
       this.#checkRest(node, key, address, { actor, nowMs: timeMs });
     }
     this.#checkOnce(node);
+    this.#checkDemand(node);
+  }
+
+  /** No more addresses are asked for than all pods and the knobs can need. */
+  #checkDemand({ metadata, status }: TerwayNode): void {
+    const asked = (status?.poolIntents ?? []).reduce((sum, { ipv4 }) => sum + ipv4, 0);
+    const most = SHARED_PODS.length + this.#seeded.pool.mostReserve;
+    if (asked > most) this.#problems.push(`demand: ${metadata.name} asks for ${asked} addresses, and ${most} are enough`);
   }
 
   /** I1: on one node a pod has one address, and an address one pod. */

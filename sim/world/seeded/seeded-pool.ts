@@ -31,11 +31,18 @@ export class SeededPool {
   /** Nodes whose record somebody deleted, and is not gone yet. */
   readonly #deletedRecords = new Set<string>();
   #knobs: PoolKnobs | undefined;
+  #mostReserve = 0;
 
   constructor(options: SeededPoolOptions) {
     this.#options = options;
     this.#world = options.world;
     this.#knobs = options.knobs;
+    this.#noteReserve(options.knobs);
+  }
+
+  /** The most addresses that `eni_conf` has asked for besides those of pods. */
+  get mostReserve(): number {
+    return this.#mostReserve;
   }
 
   /** What `eni_conf` says. */
@@ -137,6 +144,11 @@ export class SeededPool {
     const data = { eni_conf: JSON.stringify({ ...before, ...knobs, security_group: group }) };
     this.#world.kube.patch(target, MERGE_PATCH, { data }, this.#user());
     this.#knobs = knobs;
+    this.#noteReserve(knobs);
+  }
+
+  #noteReserve({ min_pool_size: least = 0, ip_warm_up_size: warmUp = 0 }: Partial<PoolKnobs> = {}): void {
+    this.#mostReserve = Math.max(this.#mostReserve, least, warmUp);
   }
 
   #unassign(node: string, address: number, isBound: boolean): void {

@@ -5,13 +5,15 @@ import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Clock } from '../../util/clock.ts';
+import { StoreCheck, type StoreCheckOptions } from './store-check.ts';
 import { PoolSurvey, type PoolSurveyOptions } from './survey.ts';
 
-interface PoolAdoptionContext extends PoolSurveyOptions {
-  clock: Clock;
-  capacity: Pick<Capacity, 'vSwitches'>;
-  informers: Pick<Informers, 'podEnis' | 'networkInterfaces'>;
-}
+type PoolAdoptionContext = PoolSurveyOptions &
+  StoreCheckOptions & {
+    clock: Clock;
+    capacity: Pick<Capacity, 'vSwitches'>;
+    informers: Pick<Informers, 'podEnis' | 'networkInterfaces'>;
+  };
 
 /** What has become of a comparison with the cloud. */
 type Comparison =
@@ -19,7 +21,7 @@ type Comparison =
   | { is: 'done' }
   /** Nothing is to be compared. */
   | { is: 'idle' }
-  /** The answer wakes the node. */
+  /** The answers wake the node. */
   | { is: 'asked' }
   /** These vSwitches must be known first. */
   | { is: 'heldUp'; vSwitchIds: string[] };
@@ -28,17 +30,19 @@ type Comparison =
 export class PoolAdoption {
   readonly #context: PoolAdoptionContext;
   readonly #survey: PoolSurvey;
+  readonly #stores: StoreCheck;
   /** Nodes for which the cloud has an ENI that their record lacks. */
   readonly #toCompare = new Set<string>();
 
   constructor(context: PoolAdoptionContext) {
     this.#context = context;
     this.#survey = new PoolSurvey(context);
+    this.#stores = new StoreCheck(context);
   }
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#survey.size + this.#toCompare.size;
+    return this.#survey.size + this.#stores.size + this.#toCompare.size;
   }
 
   /** The cloud has an ENI for the node that its record lacks. */
@@ -51,9 +55,12 @@ export class PoolAdoption {
   into(status: PoolStatus, { metadata: { name }, spec }: TerwayNode, instanceId: string): Comparison {
     const { informers, capacity, clock } = this.#context;
     const { podEnis, networkInterfaces } = informers;
-    if (status.lastSyncOpenAPITime !== undefined && !this.#toCompare.has(name)) return { is: 'idle' };
+    const isNew = status.lastSyncOpenAPITime === undefined;
+    if (!isNew && !this.#toCompare.has(name)) return { is: 'idle' };
     const enis = this.#survey.of(name, instanceId);
-    if (enis === undefined) return { is: 'asked' };
+    // From now on the record says who has an address, so nobody may be overlooked.
+    const isPassed = !isNew || this.#stores.isPassed(name);
+    if (enis === undefined || !isPassed) return { is: 'asked' };
     const unknown = enis.map(({ vSwitchId }) => vSwitchId).filter((id) => capacity.vSwitches.get(id) === undefined);
     if (unknown.length > 0) return { is: 'heldUp', vSwitchIds: [...new Set(unknown)] };
     const isNamed = (id: string) =>
@@ -67,6 +74,7 @@ export class PoolAdoption {
   /** The record is written, or the node is gone. */
   forget(name: string): void {
     this.#survey.forget(name);
+    this.#stores.forget(name);
     this.#toCompare.delete(name);
   }
 }
