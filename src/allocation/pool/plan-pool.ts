@@ -58,6 +58,8 @@ export interface PoolPlan {
   /** Those of them that the node has no room for. */
   beyond: number;
   shrinkage: Shrinkage;
+  /** What looks idle may be in use: nothing is given up until pods have told their addresses. */
+  isUncertain: boolean;
   surplusSinceMs: number | undefined;
   /** When time alone changes the plan; absent: never. */
   againMs?: number;
@@ -80,15 +82,21 @@ export function planPool(view: PoolView): PoolPlan {
   const rest = warmUpRest(status);
   // What is idle, such as the trunk's address, is no part of the warm-up, or that would never be complete.
   const forWarmUp = rest > 0 ? unserved + rest : 0;
-  const missing = Math.max(0, unserved + knobs.leastIdle - idleCount(draft, families), forWarmUp);
-  const wanted = Math.max(0, missing - onTheWay(draft, families));
-  const { growth, beyond } = grow(draft, wanted, families, limits, view.mayGrow);
+  const idle = idleCount(draft, families);
+  const most = Math.max(0, unserved + knobs.leastIdle - idle, forWarmUp);
+  const planned = grow(draft, Math.max(0, most - onTheWay(draft, families)), families, limits, view.mayGrow);
+  const { growth } = planned;
+  // Where no more can be had, what is idle does instead; waiting for more would keep a surplus.
+  const canHaveMore = unserved + growth.length + draft.intents.length > 0;
+  const isWarm = rest > 0 && idle >= Math.max(rest, knobs.leastIdle) && !canHaveMore;
+  if (isWarm) status.warmUpCompleted = true;
+  const missing = isWarm ? 0 : most;
+  const beyond = isWarm ? 0 : planned.beyond;
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
-  const idle = idleCount(draft, families);
   // What looks idle may be what a pod has that has not told its address.
   const isUncertain = handOuts.untold.length > 0 || view.hasStrangers;
-  const isShort = unserved > 0 || wanted > 0 || isUncertain;
+  const isShort = missing > onTheWay(draft, families) || unserved > 0 || isUncertain;
   const surplusSinceMs = !isShort && idle > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
   const surplusDueMs = surplusSinceMs === undefined ? undefined : surplusSinceMs + knobs.syncPeriodMs;
   const surplus = surplusDueMs !== undefined && surplusDueMs <= nowMs ? idle - knobs.mostIdle : 0;
@@ -107,6 +115,7 @@ export function planPool(view: PoolView): PoolPlan {
     missing,
     beyond,
     shrinkage,
+    isUncertain,
     surplusSinceMs: surplus > 0 ? undefined : surplusSinceMs,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };

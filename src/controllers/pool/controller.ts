@@ -175,7 +175,8 @@ export class PoolController {
     const runtime = informers.nodeRuntimes.store.get(name);
     const holders = holdersIn(known);
     // A record that has just been made may lack what pods have, until the kubelet tells it.
-    const isRecent = nowMs < Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS;
+    const recentUntilMs = Date.parse(known.lastSyncOpenAPITime ?? '') + TOLD_WITHIN_MS;
+    const isRecent = nowMs < recentUntilMs;
     const plan = planPool({
       ...rules,
       status: known,
@@ -213,6 +214,7 @@ export class PoolController {
     const isShort = plan.beyond > 0 || asked.full !== undefined || asked.noneInZone !== undefined;
     const dues = [
       plan.againMs,
+      plan.isUncertain ? recentUntilMs : undefined,
       toldAgainMs,
       verdict.againMs,
       ...[...refusals.values()].map(({ untilMs }) => untilMs),
