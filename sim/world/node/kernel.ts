@@ -104,7 +104,9 @@ export class KernelModel {
       ([id, { attachment }]) => id !== containerId && podKey(attachment) === podKey(pod),
     );
     if (others.length > 0) return `the link of ${podKey(pod)} exists and is that of sandbox ${others[0]?.[0]}`;
-    const macs = interfaces.map(({ attachment }) => ('trunk' in attachment ? attachment.trunk.mac : attachment.eni.mac));
+    const macs = interfaces.map(({ attachment }) =>
+      'trunk' in attachment ? attachment.trunk.mac : attachment.eni.mac,
+    );
     const missing = macs.find((mac) => !this.#hasEni(mac));
     return missing === undefined ? undefined : `ENI ${missing} is not on the node`;
   }

@@ -34,7 +34,9 @@ function recorded(made: World): Map<string, string> {
 /** Address of each pod that has one in its sandbox. */
 function wired(made: World): Map<string, string> {
   const wirings = [...(made.machines.get(NODE)?.kernel.wirings.values() ?? [])].filter(({ isComplete }) => isComplete);
-  return new Map(wirings.map(({ attachment }) => [`${attachment.namespace}/${attachment.name}`, addressOf(attachment)]));
+  return new Map(
+    wirings.map(({ attachment }) => [`${attachment.namespace}/${attachment.name}`, addressOf(attachment)]),
+  );
 }
 
 function loseRecord(made: World): void {

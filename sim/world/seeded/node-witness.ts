@@ -228,7 +228,8 @@ export class NodeWitness {
     for (const [uid, { podID, status: states }] of Object.entries(status?.pods ?? {})) {
       const atMs = Date.parse(states?.['deleted']?.lastUpdateTime ?? '');
       // It is kept until no address carries the uid.
-      if (atMs < oldestMs && !holders.has(uid)) this.#problems.push(`L5: the NodeRuntime of ${nodeName} still has ${podID}, which is gone`);
+      if (atMs < oldestMs && !holders.has(uid))
+        this.#problems.push(`L5: the NodeRuntime of ${nodeName} still has ${podID}, which is gone`);
     }
   }
 

@@ -3,7 +3,7 @@ import { type Act, NETWORKINGS, type PoolKnobs, type Step } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 import { nodePlanOf } from './node-plan.ts';
 import { PODS } from './pods.ts';
-import { poolPlanOf } from './pool-plan.ts';
+import { poolPlanOf, WITHOUT_POOL } from './pool-plan.ts';
 import { scenesOf } from './scenes.ts';
 import { LONGEST_LAG_MS, type Surroundings, surroundingsOf } from './surroundings.ts';
 
@@ -83,9 +83,14 @@ export function planOf(seed: number): Plan {
   const onNodes = nodePlanOf(seed, size);
   const { pace, steps: around, surroundings, ...limited } = surroundingsOf(seed, size, rateLimit);
   const { agents } = onNodes;
-  const shared = poolPlanOf(seed, { agents, workloadMs: WORKLOAD_MS });
+  // What a backup takes from pools is not judged yet.
+  const isRestored = steps.some(({ act }) => act.kind === 'restore-backup');
+  const shared = isRestored ? WITHOUT_POOL : poolPlanOf(seed, { agents, workloadMs: WORKLOAD_MS });
   const cast = { replicas, nodes, agents, networkings: PODS.map(({ networking }) => networking) };
-  const paced = [...steps, ...onNodes.steps, ...around, ...shared.steps].map(({ atMs, act }) => ({ atMs: atMs * pace, act }));
+  const paced = [...steps, ...onNodes.steps, ...around, ...shared.steps].map(({ atMs, act }) => ({
+    atMs: atMs * pace,
+    act,
+  }));
   const all = [...paced, ...scenesOf(seed, cast, WORKLOAD_MS * pace)].sort((a, b) => a.atMs - b.atMs);
   return { seed, replicas, nodes, rates, steps: all, agents, surroundings, pool: shared.pool, ...limited };
 }

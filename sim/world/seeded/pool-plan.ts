@@ -9,6 +9,8 @@ export interface PoolPlan {
   steps: readonly Step[];
 }
 
+export const WITHOUT_POOL: PoolPlan = { pool: undefined, steps: [] };
+
 /** Of the seeds that have agents. */
 const SEEDS_WITH_POOLS = 0.5;
 /** From few enough for one ENI to more than the smallest node has. */
@@ -56,7 +58,7 @@ const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
 export function poolPlanOf(seed: number, cast: { agents: readonly number[]; workloadMs: number }): PoolPlan {
   const random = seededRandom(seed ^ 0x9001);
   const { agents, workloadMs } = cast;
-  if (random.next() >= SEEDS_WITH_POOLS || agents.length === 0) return { pool: undefined, steps: [] };
+  if (random.next() >= SEEDS_WITH_POOLS || agents.length === 0) return WITHOUT_POOL;
   const pool = knobsOf(random);
   const steps = Array.from({ length: 8 + whole(random, 30) }, () => ({
     atMs: whole(random, workloadMs),

@@ -173,7 +173,8 @@ export class PoolWitness {
   #checkDemand({ metadata, status }: TerwayNode): void {
     const asked = (status?.poolIntents ?? []).reduce((sum, { ipv4 }) => sum + ipv4, 0);
     const most = SHARED_PODS.length + this.#seeded.pool.mostReserve;
-    if (asked > most) this.#problems.push(`demand: ${metadata.name} asks for ${asked} addresses, and ${most} are enough`);
+    if (asked > most)
+      this.#problems.push(`demand: ${metadata.name} asks for ${asked} addresses, and ${most} are enough`);
   }
 
   /** I1: on one node a pod has one address, and an address one pod. */
@@ -181,12 +182,13 @@ export class PoolWitness {
     const bound = placesIn(node).filter(({ address }) => isBound(address));
     for (const [uid, places] of Map.groupBy(bound, ({ address }) => address.podUID ?? '')) {
       if (places.length < 2) continue;
-      const [{ address: { podID } = {} } = {}] = places;
+      const podID = places[0]?.address.podID;
       this.#problems.push(`I1: ${podID} (${uid}) has ${places.map(({ address: { ip } }) => ip).join(' and ')}`);
     }
     for (const [ip, places] of Map.groupBy(bound, ({ address }) => address.ip)) {
       const open = places.filter(({ eniId }) => !this.#seeded.pool.isTaken(eniId, ip));
-      if (open.length > 1) this.#problems.push(`I1: ${ip} belongs to ${open.map(({ address: { podID } }) => podID).join(' and ')}`);
+      if (open.length > 1)
+        this.#problems.push(`I1: ${ip} belongs to ${open.map(({ address: { podID } }) => podID).join(' and ')}`);
     }
   }
 
@@ -208,7 +210,8 @@ export class PoolWitness {
     for (const [id, { attachment }] of machine?.kernel.wirings ?? []) {
       if (attachment.uid === podUID || addressOf(attachment) !== ip || this.#seeded.nodes.isTouched(id)) continue;
       const isTaken = this.#seeded.pool.isTaken(key.split(' ')[0] ?? '', ip);
-      if (!isTaken) this.#problems.push(`I1: ${key} is given to ${podID}, and sandbox ${id} of ${attachment.name} has it`);
+      if (!isTaken)
+        this.#problems.push(`I1: ${key} is given to ${podID}, and sandbox ${id} of ${attachment.name} has it`);
     }
   }
 
@@ -231,7 +234,9 @@ export class PoolWitness {
   /** Whether the status of a pod shows this address. */
   #tellsOf(podId: string, ip: string): boolean {
     const [namespace, name = ''] = podId.split('/');
-    return JSON.stringify(this.#seeded.world.kube.peek('pods', { namespace, name })?.['status'] ?? {}).includes(`"${ip}"`);
+    return JSON.stringify(this.#seeded.world.kube.peek('pods', { namespace, name })?.['status'] ?? {}).includes(
+      `"${ip}"`,
+    );
   }
 
   #onCall({ kind, action, outcome, params, clientToken, accessKeyId, replayed }: JournalEntry): void {
@@ -259,7 +264,9 @@ export class PoolWitness {
   #checkUnassigned(eniId: string, ip: string): void {
     const [found] = this.#placesOf(eniId).filter(({ address }) => address.ip === ip);
     if (found === undefined || found.address.status !== 'Deleting')
-      this.#problems.push(`I2: ${ip} of ${eniId} is unassigned, and the record says ${found?.address.status ?? 'nothing'}`);
+      this.#problems.push(
+        `I2: ${ip} of ${eniId} is unassigned, and the record says ${found?.address.status ?? 'nothing'}`,
+      );
     if (found !== undefined) this.#checkUnused(eniId, found.address, 'unassigned');
   }
 
@@ -273,7 +280,9 @@ export class PoolWitness {
     for (const { kernel, runtime } of world.machines.values()) {
       for (const [id, { attachment, isComplete }] of kernel.wirings) {
         const isUsed = isComplete && addressOf(attachment) === ip && runtime.sandbox(id)?.state === 'running';
-        const isIts = attachment.interfaces.some((one) => 'eni' in one.attachment && one.attachment.eni.mac === this.#macOf(eniId));
+        const isIts = attachment.interfaces.some(
+          (one) => 'eni' in one.attachment && one.attachment.eni.mac === this.#macOf(eniId),
+        );
         if (isUsed && isIts && !nodes.isTouched(id))
           this.#problems.push(`I3: ${how}: ${ip} of ${eniId}, which the sandbox ${id} of ${attachment.name} has`);
       }

@@ -105,7 +105,8 @@ export function planPool(view: PoolView): PoolPlan {
   const reclaimed = isShort ? 0 : reclaim(status, view, removable);
   const shrinkage = surplus + reclaimed > 0 ? shrink(draft, surplus + reclaimed, families, freedMs) : NOTHING;
 
-  const reclaimDueMs = Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(view) : Number.NaN);
+  const reclaimDueMs =
+    Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(view) : Number.NaN);
   const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs].filter((ms) => ms > nowMs);
   return {
     status,
