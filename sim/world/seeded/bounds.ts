@@ -1,3 +1,4 @@
+import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import { nodeNameOf } from '../kubelets.ts';
 import { NETWORKINTERFACES, NODES, PODENIS, PODNETWORKINGS, type World } from '../world.ts';
 import { isShared } from './pods.ts';
@@ -10,6 +11,8 @@ const BIND_MS = 10_000;
 const RELEASE_MS = 60_000;
 /** The same when no sandbox is in the way: the node answers at once, and `releaseConfirmation` (30 s) is not waited for. */
 const ANSWERED_MS = 25_000;
+/** Until an address is free whose pod is deleted: containers end, and the node says so. */
+const FREE_MS = 10_000;
 /** Until the last mirror and status are written. */
 const AFTERWARDS_MS = 15_000;
 /** Until everything of the last pods is gone, with quota for a few calls per minute. */
@@ -100,6 +103,26 @@ export class Bounds {
     problems.push(...work.take('release', WORK.release));
     work.end();
     return problems;
+  }
+
+  /** A pod comes and goes that shares the ENIs of its node. @returns what took too long */
+  async shared(): Promise<string[]> {
+    const { machines } = this.#world;
+    const nodeName = [...machines.keys()].find((name) => this.#world.nodeRecord(name)?.spec.pool !== undefined);
+    if (nodeName === undefined) return [];
+    const [namespace, name] = ['default', 'shared-probe'];
+    const hasAddress = () => {
+      const enis = Object.values(this.#world.nodeRecord(nodeName)?.status?.networkInterfaces ?? {});
+      return enis.some((eni) => addressesOf(eni).some(({ podID }) => podID === `${namespace}/${name}`));
+    };
+    this.#world.createPod({ name, nodeName, networking: 'none' });
+    if (!(await this.#until(hasAddress, EMPTY_MS)))
+      return [`bind: a pod that shares ENIs of ${nodeName} has no address`];
+    await this.#after(AFTERWARDS_MS);
+    this.#world.deletePod(`${namespace}/${name}`);
+    const isFree = await this.#until(() => !hasAddress(), FREE_MS);
+    await this.#after(AFTERWARDS_MS);
+    return isFree ? [] : [`release: the address of a pod outlives it by ${FREE_MS / 1000} s`];
   }
 
   /** A pod goes before its kubelet has started it. @returns what took too long */
