@@ -87,6 +87,7 @@ export function recordedIn(world: Pick<WorldState, 'podEnis' | 'nodes' | 'networ
     const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
     if (intent !== undefined) tokens.add(intent.clientToken);
     for (const id of Object.keys(node.status?.networkInterfaces ?? {})) ids.add(id);
+    for (const { clientToken } of node.status?.poolIntents ?? []) tokens.add(clientToken);
   }
   for (const mirror of world.networkInterfaces) ids.add(mirror.metadata.name);
   return { ids, tokens };

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
-import { nodeSchema } from '../../src/crds/node.ts';
+import { nodeSchema, type TerwayNode } from '../../src/crds/node.ts';
 import { type NodeRuntime, nodeRuntimeSchema } from '../../src/crds/node-runtime.ts';
 import { type PodEni, podEniSchema } from '../../src/crds/pod-eni.ts';
 import { splitKey } from '../../src/kube/types.ts';
@@ -22,6 +22,7 @@ import type { CloudCall, CloudFault } from './cloud-link.ts';
 import { unsettled, violations, type WorldState } from './invariants.ts';
 import { Kubelets, nodeNameOf } from './kubelets.ts';
 import { Machine, type MachineOptions } from './node/machine.ts';
+import { readOnce } from './read-once.ts';
 import { WorldReplica } from './replica.ts';
 
 export interface WorldOptions {
@@ -90,7 +91,8 @@ export class World {
   readonly #machines = new Map<string, Machine>();
   readonly #readPodEni = readOnce((object) => podEniSchema.parse(object));
   readonly #readNetworkInterface = readOnce((object) => networkInterfaceSchema.parse(object));
-  readonly #readNode = readOnce((object) => nodeSchema.parse(object));
+  /** The Node CR in an object. */
+  readonly readNode = readOnce((object) => nodeSchema.parse(object));
   readonly #readNodeRuntime = readOnce((object) => nodeRuntimeSchema.parse(object));
   #nodes = 0;
 
@@ -186,7 +188,7 @@ export class World {
   /** Gives a node a node agent of ours, and a kubelet and a runtime for it. */
   addMachine(
     { name, instanceId }: { name: string; instanceId: string },
-    options: Pick<MachineOptions, 'onCall' | 'onFailure' | 'onError' | 'podIPsAnnotation'> = {},
+    options: Pick<MachineOptions, 'onCall' | 'onFailure' | 'onError' | 'podIPsAnnotation' | 'tellsAddresses'> = {},
   ): Machine {
     const { kube, clock, random, cloud } = this;
     const machine = new Machine({
@@ -197,7 +199,7 @@ export class World {
       clock,
       random,
       kubeFaults: this.#options.kubeFaults,
-      hasTrunk: (mac) =>
+      hasEni: (mac) =>
         cloud
           .enis()
           .some((eni) => eni.macAddress === mac && eni.status === 'InUse' && eni.attachment?.instanceId === instanceId),
@@ -354,9 +356,15 @@ export class World {
 
   /** Trunk ENI id of a node, once it is recorded as attached. */
   trunkOf(nodeName: string): string | undefined {
+    return Object.values(this.nodeRecord(nodeName)?.status?.networkInterfaces ?? {}).find(
+      ({ networkInterfaceType, status }) => networkInterfaceType === 'Trunk' && status === 'InUse',
+    )?.id;
+  }
+
+  /** The Node CR of a node. */
+  nodeRecord(nodeName: string): TerwayNode | undefined {
     const found = this.kube.peek(NODES, { namespace: undefined, name: nodeName });
-    const node = found === undefined ? undefined : this.#readNode(found);
-    return Object.values(node?.status?.networkInterfaces ?? {}).find(({ status }) => status === 'InUse')?.id;
+    return found === undefined ? undefined : this.readNode(found);
   }
 
   state(): WorldState {
@@ -364,7 +372,7 @@ export class World {
       clusterId: CLUSTER_ID,
       podEnis: this.podEnis(),
       networkInterfaces: this.kube.objects(NETWORKINTERFACES).map(this.#readNetworkInterface),
-      nodes: this.kube.objects(NODES).map(this.#readNode),
+      nodes: this.kube.objects(NODES).map(this.readNode),
       cloud: this.#cloudState(),
       counters: this.cloud.counters(),
     };
@@ -387,14 +395,4 @@ export class World {
   unsettled(): string[] {
     return unsettled(this.state());
   }
-}
-
-/** Stored objects never change, so each is parsed once. */
-function readOnce<T>(parse: (object: KubeObject) => T): (object: KubeObject) => T {
-  const known = new WeakMap<KubeObject, { value: T }>();
-  return (object) => {
-    const found = known.get(object) ?? { value: parse(object) };
-    known.set(object, found);
-    return found.value;
-  };
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { EniStatus } from '../ecs/eni.ts';
 import { attemptTags, clientTokenOf, isOurs, ownershipTags } from './identity.ts';
 import { CLUSTER, eni, NOW_MS, seen, succeeded } from './test-support/fixtures.ts';
-import { nextTrunkStep, parseTrunkIntent, planTrunk, type TrunkIntent } from './trunk.ts';
+import { nextTrunkStep, parseTrunkIntent, planTrunk, type TrunkIntent, trunkGroups } from './trunk.ts';
 
 const plan = {
   clusterId: CLUSTER,
@@ -136,4 +136,12 @@ describe('tags and tokens', () => {
     });
     for (const value of Object.values(long)) expect(value.length).toBeLessThanOrEqual(128);
   });
+});
+
+test('where pods share the ENIs of a node, its trunk has their security groups, unless it is not ours', () => {
+  const shown = eni('InUse', { type: 'Trunk', instanceId: 'i-1' });
+  expect(trunkGroups(intent, shown, ['sg-edited'], CLUSTER)).toEqual(['sg-edited']);
+  expect(trunkGroups(intent, undefined, ['sg-edited'], CLUSTER)).toEqual(intent.securityGroupIDs);
+  expect(trunkGroups(intent, shown, [], CLUSTER)).toEqual(intent.securityGroupIDs);
+  expect(trunkGroups(intent, { ...shown, tags: {} }, ['sg-edited'], CLUSTER)).toEqual(shown.securityGroupIds);
 });

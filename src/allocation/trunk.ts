@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { Allocation } from '../crds/pod-eni.ts';
-import type { EniObservation } from '../ecs/eni.ts';
-import { clientTokenOf } from './identity.ts';
+import type { Eni, EniObservation } from '../ecs/eni.ts';
+import { clientTokenOf, isOurs } from './identity.ts';
 import { type InterfaceStep, nextInterfaceStep } from './interface-step.ts';
 import type { Operation } from './operation.ts';
 
@@ -63,6 +63,24 @@ export function planTrunk(plan: {
       securityGroupIds: plan.securityGroupIds,
     }),
   };
+}
+
+/**
+ * The security groups that a trunk is to have where it serves a pool: those that the pool gives it when the configuration is edited.
+ * Those of a trunk that is not ours are left as they are.
+ *
+ * @param shown what the cloud showed of the trunk last
+ * @param shared the groups of ENIs that the pods of the node share; empty while nothing says which
+ */
+export function trunkGroups(
+  intent: TrunkIntent,
+  shown: Eni | undefined,
+  shared: readonly string[],
+  clusterId: string,
+): string[] {
+  if (shown === undefined) return intent.securityGroupIDs;
+  if (!isOurs(shown.tags, clusterId)) return shown.securityGroupIds;
+  return shared.length === 0 ? intent.securityGroupIDs : [...shared];
 }
 
 /** The next step of a trunk. Pure. */

@@ -49,12 +49,12 @@ const PROCESSED_PACKETS = {
 export class KernelModel {
   readonly #wirings = new Map<string, Wiring>();
   readonly #netns = new Set<string>();
-  readonly #hasTrunk: (mac: string) => boolean;
+  readonly #hasEni: (mac: string) => boolean;
   readonly #listeners = new Set<(change: WiringChange) => void>();
 
-  /** @param hasTrunk whether the trunk with this MAC address is a device of the node */
-  constructor(hasTrunk: (mac: string) => boolean) {
-    this.#hasTrunk = hasTrunk;
+  /** @param hasEni whether the ENI with this MAC address is a device of the node */
+  constructor(hasEni: (mac: string) => boolean) {
+    this.#hasEni = hasEni;
   }
 
   /** By container id. */
@@ -104,8 +104,10 @@ export class KernelModel {
       ([id, { attachment }]) => id !== containerId && podKey(attachment) === podKey(pod),
     );
     if (others.length > 0) return `the link of ${podKey(pod)} exists and is that of sandbox ${others[0]?.[0]}`;
-    const trunks = interfaces.flatMap(({ attachment }) => ('trunk' in attachment ? [attachment.trunk.mac] : []));
-    const missing = trunks.find((mac) => !this.#hasTrunk(mac));
+    const macs = interfaces.map(({ attachment }) =>
+      'trunk' in attachment ? attachment.trunk.mac : attachment.eni.mac,
+    );
+    const missing = macs.find((mac) => !this.#hasEni(mac));
     return missing === undefined ? undefined : `ENI ${missing} is not on the node`;
   }
 }

@@ -11,8 +11,11 @@ export interface KubeletOptions {
   kube: KubeModel;
   clock: Clock;
   runtime: Runtime;
+  /** Whether it writes the addresses of pods into their status. */
+  tellsAddresses: boolean;
 }
 
+const MERGE_PATCH = 'application/merge-patch+json';
 /** Until it has seen a change of a pod. */
 const WATCH_MS = 50;
 /** How long containers take to end. */
@@ -164,7 +167,9 @@ export class NodeKubelet {
     const { clock, runtime } = this.#options;
     const sandboxes = runtime.sandboxesOf(pod.uid);
     const ended = sandboxes.filter(({ state }) => state === 'ended');
-    if (sandboxes.some(({ state }) => state === 'running')) {
+    const running = sandboxes.find(({ state }) => state === 'running');
+    if (running !== undefined) {
+      this.#tell(pod, running);
       if (ended.length === 0) return 'settled';
       await clock.sleep(LATE_MS);
       return (await this.#stopAll(ended)) ? 'again' : 'failed';
@@ -175,6 +180,17 @@ export class NodeKubelet {
     worker.starting = undefined;
     for (const sandbox of ended) this.#late.delete(sandbox);
     return isUp ? 'again' : 'failed';
+  }
+
+  /** Writes what the pod has, if its status does not say so. */
+  #tell(pod: PodIdentity, sandbox: Sandbox): void {
+    const { tellsAddresses, runtime, kube, clock } = this.#options;
+    const address = runtime.addressOf(sandbox);
+    const status = this.#peek(pod)?.['status'];
+    if (!tellsAddresses || address === undefined || (isRecord(status) && status['podIP'] === address)) return;
+    const target = { resource: 'pods', namespace: pod.namespace, name: pod.name, subresource: 'status' };
+    const told = { podIP: address, podIPs: [{ ip: address }] };
+    kube.patch(target, MERGE_PATCH, { status: told }, { actor: 'kubelet', nowMs: clock.now() });
   }
 
   /** Towards no sandbox and no object. */

@@ -15,8 +15,10 @@ export interface MachineOptions {
   kube: KubeModel;
   clock: Clock;
   random: Random;
-  /** Whether the trunk with this MAC address is attached to the instance. */
-  hasTrunk: (mac: string) => boolean;
+  /** Whether the ENI with this MAC address is attached to the instance. */
+  hasEni: (mac: string) => boolean;
+  /** Whether the kubelet writes the addresses of pods into their status. */
+  tellsAddresses?: boolean | undefined;
   kubeFaults?: FaultPlan | undefined;
   /** As in the configuration of its agents. */
   podIPsAnnotation?: boolean | undefined;
@@ -54,12 +56,12 @@ export class Machine {
   #unreadyUntilMs: number | undefined;
 
   constructor(options: MachineOptions) {
-    const { nodeName, instanceId, kube, clock, hasTrunk } = options;
+    const { nodeName, instanceId, kube, clock, hasEni, tellsAddresses = false } = options;
     this.#options = options;
     this.nodeName = nodeName;
-    this.kernel = new KernelModel(hasTrunk);
+    this.kernel = new KernelModel(hasEni);
     this.runtime = new Runtime({ prefix: instanceId, kernel: this.kernel, clock, agent: () => this.#agent });
-    this.kubelet = new NodeKubelet({ nodeName, kube, clock, runtime: this.runtime });
+    this.kubelet = new NodeKubelet({ nodeName, kube, clock, runtime: this.runtime, tellsAddresses });
     this.startAgent();
   }
 

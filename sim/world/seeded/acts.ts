@@ -107,9 +107,36 @@ export type NodeAct =
   /** For a while each listing of what the kernel has takes so long. */
   | { kind: 'slow-dumps'; node: number; byMs: number; forMs: number };
 
+/** What people do to the ENIs that the pods of a node share. Without a pool, and on nodes without one, it does nothing. */
+export type PoolAct =
+  /** Every pod of the pool that does not exist is created on this node. */
+  | { kind: 'crowd-pool'; node: number }
+  /** All pods of the pool on this node are deleted at once. */
+  | { kind: 'empty-pool'; node: number; isForced: boolean }
+  /** `eni_conf` is edited. */
+  | { kind: 'edit-pool'; knobs: PoolKnobs; group: number }
+  /** Somebody removes an address from a shared ENI. */
+  | { kind: 'unassign-address'; node: number; address: number; isBound: boolean }
+  /** Somebody adds one. */
+  | { kind: 'assign-address'; node: number; eni: number }
+  | { kind: 'detach-shared-eni'; node: number; eni: number }
+  | { kind: 'delete-shared-eni'; node: number; eni: number }
+  /** Somebody deletes the Node CR. */
+  | { kind: 'delete-node-record'; node: number };
+
+/** Keys of `eni_conf` that a history may change. */
+export interface PoolKnobs {
+  max_pool_size: number;
+  min_pool_size: number;
+  ip_warm_up_size: number;
+  ip_pool_sync_period: string;
+  idle_ip_reclaim_after: string;
+}
+
 /** What happens to the system. Pods, nodes and replicas are given by number. */
 export type Act =
   | UserAct
+  | PoolAct
   | ReplicaAct
   | CloudAct
   | { kind: 'remove-node'; node: number }

@@ -1,5 +1,7 @@
+import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import { nodeNameOf } from '../kubelets.ts';
 import { NETWORKINTERFACES, NODES, PODENIS, PODNETWORKINGS, type World } from '../world.ts';
+import { isShared } from './pods.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
 const PROBE = 'default/probe';
@@ -9,6 +11,8 @@ const BIND_MS = 10_000;
 const RELEASE_MS = 60_000;
 /** The same when no sandbox is in the way: the node answers at once, and `releaseConfirmation` (30 s) is not waited for. */
 const ANSWERED_MS = 25_000;
+/** Until an address is free whose pod is deleted: containers end, and the node says so. */
+const FREE_MS = 10_000;
 /** Until the last mirror and status are written. */
 const AFTERWARDS_MS = 15_000;
 /** Until everything of the last pods is gone, with quota for a few calls per minute. */
@@ -101,6 +105,26 @@ export class Bounds {
     return problems;
   }
 
+  /** A pod comes and goes that shares the ENIs of its node. @returns what took too long */
+  async shared(): Promise<string[]> {
+    const { machines } = this.#world;
+    const nodeName = [...machines.keys()].find((name) => this.#world.nodeRecord(name)?.spec.pool !== undefined);
+    if (nodeName === undefined) return [];
+    const [namespace, name] = ['default', 'shared-probe'];
+    const hasAddress = () => {
+      const enis = Object.values(this.#world.nodeRecord(nodeName)?.status?.networkInterfaces ?? {});
+      return enis.some((eni) => addressesOf(eni).some(({ podID }) => podID === `${namespace}/${name}`));
+    };
+    this.#world.createPod({ name, nodeName, networking: 'none' });
+    if (!(await this.#until(hasAddress, EMPTY_MS)))
+      return [`bind: a pod that shares ENIs of ${nodeName} has no address`];
+    await this.#after(AFTERWARDS_MS);
+    this.#world.deletePod(`${namespace}/${name}`);
+    const isFree = await this.#until(() => !hasAddress(), FREE_MS);
+    await this.#after(AFTERWARDS_MS);
+    return isFree ? [] : [`release: the address of a pod outlives it by ${FREE_MS / 1000} s`];
+  }
+
   /** A pod goes before its kubelet has started it. @returns what took too long */
   async unstarted(): Promise<string[]> {
     const nodeName = this.#nodeWithRoom((name) => this.#world.machines.has(name));
@@ -119,7 +143,7 @@ export class Bounds {
   /** L3: of two pods that wait for a slot of a full node, the first one gets it. @returns who was overtaken */
   async slots(): Promise<string[]> {
     const { kube, podVSwitchId } = this.#world;
-    const podsOf = (name: string) => kube.objects('pods').filter((pod) => nodeNameOf(pod) === name);
+    const podsOf = (name: string) => kube.objects('pods').filter((pod) => nodeNameOf(pod) === name && !isShared(pod));
     const small = this.#world.state().nodes.flatMap(({ metadata: { name }, spec }) => {
       const left = (spec.nodeCap?.memberAdapterLimit ?? 0) - podsOf(name).length;
       return this.#world.trunkOf(name) !== undefined && left >= 0 && left <= FEW_SLOTS
@@ -196,7 +220,7 @@ export class Bounds {
     const pods = this.#world.kube.objects('pods');
     return nodes.find(({ metadata, spec }) => {
       if (!isWanted(metadata.name)) return false;
-      const used = pods.filter((pod) => nodeNameOf(pod) === metadata.name).length;
+      const used = pods.filter((pod) => nodeNameOf(pod) === metadata.name && !isShared(pod)).length;
       return this.#world.trunkOf(metadata.name) !== undefined && used < (spec.nodeCap?.memberAdapterLimit ?? 0);
     })?.metadata.name;
   }
@@ -248,7 +272,8 @@ function countWork({ kube, cloud }: World) {
       if (actor.startsWith('replica') && (resource === PODENIS || resource === NETWORKINTERFACES)) writes += 1;
     }),
     cloud.subscribe(({ kind, action }) => {
-      if (kind === 'call' && !action.startsWith('Describe')) calls += 1;
+      // A pod with an ENI of its own needs no address of those that others share; a pool may be giving some up meanwhile.
+      if (kind === 'call' && !/^(Describe|Assign|Unassign)/.test(action)) calls += 1;
     }),
   ];
   return {

@@ -7,7 +7,8 @@
  */
 import { parseArgs } from 'node:util';
 import { KeptResults, placeOfResults } from './kept-results.ts';
-import { MUTANTS, type Mutant } from './mutants.ts';
+import type { Mutant } from './mutant.ts';
+import { MUTANTS } from './mutants.ts';
 import { type Plan, planOf } from './plan.ts';
 import { writeReport } from './report.ts';
 import { runPlan } from './run.ts';

@@ -19,7 +19,7 @@ export interface Life {
 }
 
 /** Nothing goes wrong but the crash. */
-const UNDISTURBED = { seed: 1, replicas: 1, rateLimit: undefined, surroundings: ORDINARY, rates: {} };
+const UNDISTURBED = { seed: 1, replicas: 1, rateLimit: undefined, surroundings: ORDINARY, pool: undefined, rates: {} };
 
 /**
  * Everything that the control plane changes: an elastic pod comes and goes, a fixed one moves to another node, is reserved and

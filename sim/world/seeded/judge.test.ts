@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { MUTANTS, type Mutant } from './mutants.ts';
+import type { Mutant } from './mutant.ts';
+import { MUTANTS } from './mutants.ts';
 import type { Task } from './tasks.ts';
 import { judge, runAll } from './workers.ts';
 

@@ -5,7 +5,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { cacheDirectory } from '../../../tools/programs/cache.ts';
-import type { Mutant } from './mutants.ts';
+import type { Mutant } from './mutant.ts';
 import { type Result, resultSchema, type Task } from './tasks.ts';
 import type { Verdict } from './workers.ts';
 

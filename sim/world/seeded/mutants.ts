@@ -1,10 +1,5 @@
-/** The product with one deliberate mistake. The text that is replaced occurs exactly once in its file. */
-export interface Mutant {
-  name: string;
-  file: string;
-  from: string;
-  to: string;
-}
+import type { Mutant } from './mutant.ts';
+import { POOL_MUTANTS } from './pool-mutants.ts';
 
 /**
  * Mistakes that random histories must find. One that survives shows a hole in the workload or in what is checked; its invariant
@@ -365,4 +360,5 @@ export const MUTANTS: readonly Mutant[] = [
     from: 'const groups = [...(securityGroupIds ?? [])];',
     to: 'const groups = [...new Set([...step.eni.securityGroupIds, ...(securityGroupIds ?? [])])];',
   },
+  ...POOL_MUTANTS,
 ];

@@ -1,4 +1,6 @@
+import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_REPORTS_RELEASE } from '../../../src/crds/names.ts';
+import type { TerwayNode } from '../../../src/crds/node.ts';
 import { type NodeRuntime, saysDeleted } from '../../../src/crds/node-runtime.ts';
 import type { PodEni } from '../../../src/crds/pod-eni.ts';
 import type { JournalEntry } from '../../cloud/model/journal.ts';
@@ -8,7 +10,7 @@ import { nodeNameOf } from '../kubelets.ts';
 import { addressOf, type WiringChange } from '../node/kernel.ts';
 import type { Machine } from '../node/machine.ts';
 import { type PodIdentity, recordNameOf, sandboxOf } from '../node/runtime.ts';
-import { NODERUNTIMES, PODENIS } from '../world.ts';
+import { NODERUNTIMES, NODES, PODENIS } from '../world.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
 /** `releaseConfirmation`, by default. */
@@ -164,13 +166,14 @@ export class NodeWitness {
   }
 
   #isExcepted(uid: string, address: string, containerId: string): boolean {
-    const { nodes, users } = this.#seeded;
+    const { nodes, users, pool } = this.#seeded;
     const eniId = this.#enis.get(`${uid} ${address}`) ?? '';
-    if (nodes.isTouched(containerId) || nodes.renounced.has(uid)) return true;
+    if (nodes.isTouched(containerId) || nodes.renounced.has(uid) || pool.isTaken(eniId, address)) return true;
     return users.touched.has(eniId) || this.#excepted.has(`${eniId} ${uid}`);
   }
 
   #onWrite({ resource, after, key }: WriteRecord): void {
+    if (resource === NODES && after !== undefined) this.#noteShared(this.#seeded.world.readNode(after));
     if (resource === PODENIS && after !== undefined) this.#notePodEni(this.#seeded.world.podEni(key));
     if (resource !== NODERUNTIMES || after === undefined) return;
     const machine = this.#seeded.world.machines.get(key);
@@ -190,6 +193,12 @@ export class NodeWitness {
     const uid = podEni?.metadata.annotations?.[ANNOTATION_POD_UID] ?? '';
     for (const { eni, ipv4 = '' } of podEni?.spec.allocations ?? []) {
       if (eni.id !== '' && ipv4 !== '') this.#enis.set(`${uid} ${ipv4}`, eni.id);
+    }
+  }
+
+  #noteShared({ status }: TerwayNode): void {
+    for (const eni of Object.values(status?.networkInterfaces ?? {})) {
+      for (const { ip, podUID = '' } of addressesOf(eni)) if (podUID !== '') this.#enis.set(`${podUID} ${ip}`, eni.id);
     }
   }
 
@@ -214,9 +223,13 @@ export class NodeWitness {
   /** L5: the NodeRuntime does not grow with the pods that have been on the node. */
   #checkGrowth(nodeName: string, { status }: NodeRuntime): void {
     const oldestMs = this.#seeded.world.clock.now() - KEPT_MS;
-    for (const { podID, status: states } of Object.values(status?.pods ?? {})) {
+    const shared = Object.values(this.#seeded.world.nodeRecord(nodeName)?.status?.networkInterfaces ?? {});
+    const holders = new Set(shared.flatMap((eni) => addressesOf(eni).map(({ podUID }) => podUID)));
+    for (const [uid, { podID, status: states }] of Object.entries(status?.pods ?? {})) {
       const atMs = Date.parse(states?.['deleted']?.lastUpdateTime ?? '');
-      if (atMs < oldestMs) this.#problems.push(`L5: the NodeRuntime of ${nodeName} still has ${podID}, which is gone`);
+      // It is kept until no address carries the uid.
+      if (atMs < oldestMs && !holders.has(uid))
+        this.#problems.push(`L5: the NodeRuntime of ${nodeName} still has ${podID}, which is gone`);
     }
   }
 

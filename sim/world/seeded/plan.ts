@@ -1,19 +1,14 @@
 import { type Random, seededRandom } from '../../../src/util/random.ts';
-import { type Act, NETWORKINGS, type Networking, type Step } from './acts.ts';
+import { type Act, NETWORKINGS, type PoolKnobs, type Step } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 import { nodePlanOf } from './node-plan.ts';
+import { PODS } from './pods.ts';
+import { poolPlanOf, WITHOUT_POOL } from './pool-plan.ts';
 import { scenesOf } from './scenes.ts';
 import { LONGEST_LAG_MS, type Surroundings, surroundingsOf } from './surroundings.ts';
 
 /** vSwitches that PodNetworkings may name. */
 const V_SWITCHES = 2;
-
-/** Few names, so that a new pod often has the name of one whose release has not ended. */
-export const PODS: readonly { name: string; networking: Networking }[] = [
-  ...Array.from({ length: 7 }, (_, at) => ({ name: `web-${at}`, networking: 'elastic' as const })),
-  ...Array.from({ length: 3 }, (_, at) => ({ name: `db-${at}`, networking: 'fixed' as const })),
-  ...Array.from({ length: 2 }, (_, at) => ({ name: `keep-${at}`, networking: 'never' as const })),
-];
 
 /** What the workload throttles. */
 const THROTTLED_APIS = [
@@ -64,6 +59,8 @@ export interface Plan {
   /** Of calls per minute and API; undefined: the defaults. */
   rateLimit: number | undefined;
   surroundings: Surroundings;
+  /** What `eni_conf` says at first of the ENIs that pods share; undefined: nothing, and there are no such pods. */
+  pool: PoolKnobs | undefined;
   rates: FaultRates;
   steps: readonly Step[];
 }
@@ -86,10 +83,16 @@ export function planOf(seed: number): Plan {
   const onNodes = nodePlanOf(seed, size);
   const { pace, steps: around, surroundings, ...limited } = surroundingsOf(seed, size, rateLimit);
   const { agents } = onNodes;
+  // What a backup takes from pools is not judged yet.
+  const isRestored = steps.some(({ act }) => act.kind === 'restore-backup');
+  const shared = isRestored ? WITHOUT_POOL : poolPlanOf(seed, { agents, workloadMs: WORKLOAD_MS });
   const cast = { replicas, nodes, agents, networkings: PODS.map(({ networking }) => networking) };
-  const paced = [...steps, ...onNodes.steps, ...around].map(({ atMs, act }) => ({ atMs: atMs * pace, act }));
+  const paced = [...steps, ...onNodes.steps, ...around, ...shared.steps].map(({ atMs, act }) => ({
+    atMs: atMs * pace,
+    act,
+  }));
   const all = [...paced, ...scenesOf(seed, cast, WORKLOAD_MS * pace)].sort((a, b) => a.atMs - b.atMs);
-  return { seed, replicas, nodes, rates, steps: all, agents, surroundings, ...limited };
+  return { seed, replicas, nodes, rates, steps: all, agents, surroundings, pool: shared.pool, ...limited };
 }
 
 /** Some seeds have no faults at all, most have a few kinds, some have all of them. */

@@ -97,6 +97,7 @@ class Run {
       () => this.#stayCalm(bounds.idle()),
       () => bounds.probe(),
       () => bounds.unstarted(),
+      () => bounds.shared(),
       () => turns.look(),
       () => bounds.slots(),
       () => bounds.emptied(),

@@ -41,7 +41,7 @@ export class SeededNodes {
 
   add(
     node: { name: string; instanceId: string },
-    options: Pick<MachineOptions, 'onCall' | 'onFailure' | 'onError'>,
+    options: Pick<MachineOptions, 'onCall' | 'onFailure' | 'onError' | 'tellsAddresses'>,
   ): void {
     const machine = this.#world.addMachine(node, options);
     for (const listener of this.#listeners) listener(machine);

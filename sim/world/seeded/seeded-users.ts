@@ -1,14 +1,13 @@
 import type { RpcParams } from '../../../src/cloud/rpc-sender.ts';
-import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
+import { ANNOTATION_POD_ENI, ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import { NETWORKINTERFACES, PODENIS, PODNETWORKINGS, REGION, type World } from '../world.ts';
 import type { Networking, UserAct } from './acts.ts';
-import { PODS } from './plan.ts';
+import { keyOfPod, NAMESPACE, PODS, podOfNumber } from './pods.ts';
 import { idsOf } from './restored.ts';
 import { Touched } from './touched.ts';
 
-export const NAMESPACE = 'default';
 /** Its place among the vSwitches; only plans that need it have one. */
 const SMALL_V_SWITCH = 2;
 /** Of an ENI that somebody made for something else. */
@@ -23,8 +22,12 @@ export interface UsersOptions {
   groups: readonly string[];
   /** Is called with the uid of a pod whose PodENI is deleted. */
   onRenounced: (uid: string) => void;
+  /** Whether pods that a PodNetworking picks say so, as the webhook makes them; otherwise they share the ENIs of their node while it is gone. */
+  areAdmitted: boolean;
   /** Lets the sandbox of a pod fail. */
   failSandbox: (pod: number) => void;
+  /** Is called with each ENI that is taken from the cloud, before it is. */
+  onTaken: (eniId: string) => void;
 }
 
 /** Carries out what users do to objects and ENIs in a plan, and notes what they did by hand. */
@@ -150,14 +153,19 @@ export class SeededUsers {
   }
 
   #createPod(pod: number, node: number): void {
-    const known = PODS[pod];
+    const known = podOfNumber(pod);
     if (known === undefined || this.#peek('nodes', nodeName(node)) === undefined) return;
     if (this.#peek('pods', keyOfPod(pod)) !== undefined) return;
+    // Nobody carries out there what the pool of a node says.
+    if (known.networking === 'none' && !this.#world.machines.has(nodeName(node))) return;
     this.#world.createPod({
       name: known.name,
       nodeName: nodeName(node),
       networking: known.networking,
-      ...(known.networking === 'elastic' ? {} : { ownerKind: 'StatefulSet' }),
+      ...(known.networking === 'elastic' || known.networking === 'none' ? {} : { ownerKind: 'StatefulSet' }),
+      ...(this.#options.areAdmitted && known.networking !== 'none'
+        ? { annotations: { [ANNOTATION_POD_ENI]: 'true' } }
+        : {}),
     });
   }
 
@@ -211,6 +219,7 @@ export class SeededUsers {
     if (trunk === undefined || cloud.eni(trunk) === undefined) return;
     for (const eni of cloud.enis()) if (eni.attachment?.trunk?.eniId === trunk) this.touched.add(eni.id);
     this.touched.add(trunk);
+    this.#options.onTaken(trunk);
     cloud.detachEniByHand(trunk, clock.now());
     cloud.deleteEniByHand(trunk, clock.now());
   }
@@ -225,7 +234,7 @@ export class SeededUsers {
     this.touched.add(eniId);
     cloud.detachEniByHand(eniId, clock.now());
     const params = { NetworkInterfaceId: eniId, InstanceId: instanceId, TrunkNetworkInstanceId: trunk };
-    this.#inConsole('AttachNetworkInterface', params);
+    this.inConsole('AttachNetworkInterface', params);
   }
 
   #changeGroups(pod: number, group: number): void {
@@ -233,7 +242,7 @@ export class SeededUsers {
     const eniId = this.#eniOf(pod);
     if (eniId === undefined || cloud.eni(eniId) === undefined) return;
     const groups = [this.#options.groups[group] ?? ''];
-    this.#inConsole('ModifyNetworkInterfaceAttribute', { NetworkInterfaceId: eniId, SecurityGroupId: groups });
+    this.inConsole('ModifyNetworkInterfaceAttribute', { NetworkInterfaceId: eniId, SecurityGroupId: groups });
   }
 
   /** An ENI is about to be created. Others take the addresses for ENIs without our tags. */
@@ -245,12 +254,12 @@ export class SeededUsers {
     const found = cloud.snapshot(clock.now()).vSwitches.find((vSwitch) => vSwitch.id === id);
     for (let left = found?.availableIpAddressCount ?? 0; left > 0; left -= 1) {
       const params = { VSwitchId: id, SecurityGroupId: this.#options.groups[0] ?? '', Description: FOREIGN };
-      this.#inConsole('CreateNetworkInterface', params);
+      this.inConsole('CreateNetworkInterface', params);
     }
   }
 
   /** In the console of the cloud. */
-  #inConsole(action: string, params: RpcParams): void {
+  inConsole(action: string, params: RpcParams): void {
     const { cloud, clock } = this.#world;
     cloud.apply({ action, params: { RegionId: REGION, ...params }, accessKeyId: USER }, clock.now());
   }
@@ -278,10 +287,6 @@ export class SeededUsers {
   #user(): { actor: string; nowMs: number } {
     return { actor: USER, nowMs: this.#world.clock.now() };
   }
-}
-
-export function keyOfPod(pod: number): string {
-  return `${NAMESPACE}/${PODS[pod]?.name ?? ''}`;
 }
 
 export function nodeName(node: number): string {

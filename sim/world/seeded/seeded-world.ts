@@ -14,11 +14,13 @@ import { type Act, NETWORKINGS } from './acts.ts';
 import { SeededFaults } from './faults.ts';
 import { Outside } from './outside.ts';
 import type { Plan } from './plan.ts';
+import { isShared, keyOfPod } from './pods.ts';
 import { type Instance, Restores } from './restores.ts';
 import { SeededCloud } from './seeded-cloud.ts';
 import { SeededNodes } from './seeded-nodes.ts';
+import { SeededPool } from './seeded-pool.ts';
 import { SeededReplicas } from './seeded-replicas.ts';
-import { keyOfPod, nodeName, SeededUsers } from './seeded-users.ts';
+import { nodeName, SeededUsers } from './seeded-users.ts';
 
 /** Three member slots, so that pods wait for one; the other nodes have plenty. */
 const SMALL_TYPE = 'ecs.u1-c1m4.xlarge';
@@ -33,6 +35,7 @@ export class SeededWorld {
   readonly faults: SeededFaults;
   readonly nodes: SeededNodes;
   readonly users: SeededUsers;
+  readonly pool: SeededPool;
   readonly restores: Restores;
   readonly #outside: Outside;
   /** Replicas and agents that ended by themselves, and other promises that were broken. */
@@ -73,6 +76,7 @@ export class SeededWorld {
         ...(plan.rateLimit === undefined ? {} : { rateLimit: limitsOf(plan.rateLimit) }),
         ...(collectorMs === undefined ? {} : { collector: { interval: `${collectorMs}ms` } }),
       },
+      eniConf: plan.pool === undefined ? {} : { ipam_type: 'crd', ...plan.pool },
       kubeFaults: { ...this.faults.kube, onRequest: (call) => this.#onRequest(call) },
       onCloudCall: (call) => this.#onCloudCall(call),
     });
@@ -93,13 +97,17 @@ export class SeededWorld {
     world.addNetworking('never', { type: 'Fixed', releaseStrategy: 'Never' });
     this.#agents = new Set(plan.agents);
     this.#cloud = new SeededCloud(world);
+    const groups = [world.securityGroupId, group];
     this.users = new SeededUsers({
       world,
       vSwitches,
-      groups: [world.securityGroupId, group],
+      groups,
+      areAdmitted: plan.pool !== undefined,
       onRenounced: (uid) => this.nodes.renounced.add(uid),
       failSandbox: (pod) => this.nodes.perform({ kind: 'fail-sandbox', pod, isLate: false }),
+      onTaken: (eniId) => this.pool.noteTaken(eniId),
     });
+    this.pool = new SeededPool({ world, users: this.users, groups, knobs: plan.pool });
     this.#replicas = new SeededReplicas({
       world,
       faults: this.faults,
@@ -156,6 +164,7 @@ export class SeededWorld {
         onCall: (call) => this.#onMachineCall(call),
         onFailure: (message) => this.failures.push(message),
         onError: (line) => this.#noteError(line),
+        tellsAddresses: this.pool.knobs !== undefined,
       },
     );
   }
@@ -168,12 +177,13 @@ export class SeededWorld {
   attend(): void {
     this.#operator.attend();
     this.restores.attend();
+    this.pool.attend();
   }
 
-  /** Pods that are to have a network: they exist, are not being deleted, and their node exists. */
+  /** Pods that are to have ENIs of their own: they exist, are not being deleted, and their node exists. */
   livePods(): KubeObject[] {
     return this.world.kube.objects('pods').filter((pod) => {
-      if (pod.metadata.deletionTimestamp !== undefined) return false;
+      if (pod.metadata.deletionTimestamp !== undefined || isShared(pod)) return false;
       return this.#node(nodeNameOf(pod)) !== undefined;
     });
   }
@@ -254,6 +264,16 @@ export class SeededWorld {
       case 'take-addresses':
       case 'edit-networking':
         this.users.perform(act);
+        return;
+      case 'crowd-pool':
+      case 'empty-pool':
+      case 'edit-pool':
+      case 'unassign-address':
+      case 'assign-address':
+      case 'detach-shared-eni':
+      case 'delete-shared-eni':
+      case 'delete-node-record':
+        this.pool.perform(act);
         return;
       default:
         this.nodes.perform(act);

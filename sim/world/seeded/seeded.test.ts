@@ -23,6 +23,7 @@ test('creations that the network holds back until the next minute are no breach 
     agents: [],
     rateLimit: 4,
     surroundings: ORDINARY,
+    pool: undefined,
     rates: {},
     steps: [{ atMs: 49_000, act: { kind: 'delay-creations', byMs: 15_000, forMs: 5000 } }, ...crowd],
   });

@@ -98,9 +98,11 @@ export class StaleWitness {
       this.#problems.push(`I2: ${action} of ${eni.id}, which PodENI ${metadata.name} keeps`);
   }
 
-  /** I2: an ENI gets the security groups that its record has. */
+  /** I2: an ENI gets the security groups that its record has; one that pods share those of its node. */
   #checkGroups(podEni: PodEni | undefined, { id }: EniSnapshot, given: unknown): void {
-    const recorded = podEni?.spec.allocations?.find(({ eni }) => eni.id === id)?.eni.securityGroupIDs ?? [];
+    const node = this.#seeded.world.state().nodes.find(({ status }) => status?.networkInterfaces?.[id] !== undefined);
+    const ofNode = podEni === undefined ? node?.spec.eni?.securityGroupIDs : undefined;
+    const recorded = podEni?.spec.allocations?.find(({ eni }) => eni.id === id)?.eni.securityGroupIDs ?? ofNode ?? [];
     const groups = z.array(z.string()).parse(given);
     if (!sameSecurityGroups(recorded, groups))
       this.#problems.push(`I2: ${id} gets the security groups ${groups.join()}, the record says ${recorded.join()}`);

@@ -1,6 +1,7 @@
 import { ANNOTATION_POD_UID } from '../../../src/crds/names.ts';
 import type { World } from '../world.ts';
-import { NAMESPACE, nodeName } from './seeded-users.ts';
+import { NAMESPACE } from './pods.ts';
+import { nodeName } from './seeded-users.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
 /** With more calls per minute it takes too many pods to have a line. */

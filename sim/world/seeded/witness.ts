@@ -11,6 +11,7 @@ import { nodeNameOf } from '../kubelets.ts';
 import { NODES, PODENIS, PODNETWORKINGS } from '../world.ts';
 import { LeaseWitness } from './lease-witness.ts';
 import { NodeWitness } from './node-witness.ts';
+import { PoolWitness } from './pool-witness.ts';
 import { idsOf } from './restored.ts';
 import { USER } from './seeded-users.ts';
 import type { SeededWorld } from './seeded-world.ts';
@@ -37,6 +38,7 @@ export class Witness {
   /** Those that each PodNetworking has named. */
   readonly #vSwitches = new Map<string, Set<string>>();
   readonly #nodes: NodeWitness;
+  readonly #pool: PoolWitness;
   readonly #stale: StaleWitness;
   readonly #lease: LeaseWitness;
   readonly #problems: string[] = [];
@@ -49,6 +51,7 @@ export class Witness {
     this.#seeded = seeded;
     this.#rateLimit = rateLimit;
     this.#nodes = new NodeWitness(seeded);
+    this.#pool = new PoolWitness(seeded);
     this.#stale = new StaleWitness(seeded);
     this.#lease = new LeaseWitness(seeded);
     const { kube, cloud } = seeded.world;
@@ -78,7 +81,7 @@ export class Witness {
       const state = excuses.forgive(this.#untouched(world.state()));
       this.#problems.push(...violations(state), ...attachedReservations(state));
     }
-    this.#problems.push(...this.#nodes.look(), ...this.#stale.look(), ...this.#lease.look());
+    this.#problems.push(...this.#nodes.look(), ...this.#stale.look(), ...this.#lease.look(), ...this.#pool.look());
     this.#problems.push(...this.#seeded.failures.splice(0));
     return this.#problems.splice(0);
   }
@@ -90,7 +93,7 @@ export class Witness {
     const version = this.#version();
     // While one waits for half an hour, objects change rarely.
     if (version !== this.#open?.version) this.#open = { version, problems: this.#openIn(state) };
-    return [...this.#open.problems, ...this.#nodes.unsettled()];
+    return [...this.#open.problems, ...this.#nodes.unsettled(), ...this.#pool.unsettled(state)];
   }
 
   #openIn(state: WorldState): string[] {
@@ -114,6 +117,7 @@ export class Witness {
     this.#nodes.end();
     this.#stale.end();
     this.#lease.end();
+    this.#pool.end();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
   }
 
@@ -292,7 +296,7 @@ export class Witness {
     if (!action.startsWith('Describe') && this.#seeded.restores.excuses.excusesCall(accessKeyId, eniId)) return;
     switch (action) {
       case 'CreateNetworkInterface':
-        if (!this.#tokens.has(clientToken))
+        if (!this.#tokens.has(clientToken) && !this.#pool.knows(clientToken))
           this.#problems.push(`I2: a creation with token ${clientToken} that no record ever had`);
         return;
       case 'AttachNetworkInterface': {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { Mutant } from './mutants.ts';
+import type { Mutant } from './mutant.ts';
 import { type Result, resultSchema, type Task } from './tasks.ts';
 
 /**

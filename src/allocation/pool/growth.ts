@@ -5,7 +5,6 @@ import {
   FAMILIES,
   type Families,
   type Family,
-  idleCount,
   idleOf,
   intentFor,
   isIdle,
@@ -103,22 +102,6 @@ export function onTheWay({ intents, enis }: PoolDraft, families: Families, { per
     return Math.min(...families.map(will)) - (eni === undefined ? 0 : idleOf(eni, families));
   });
   return brings.reduce((sum, count) => sum + count, 0);
-}
-
-/**
- * How many pods' worth of addresses are missing.
- *
- * @param pods pods without an address
- * @param reserve what is to be idle besides
- */
-export function wantedCount(
-  draft: PoolDraft,
-  pods: number,
-  reserve: number,
-  families: Families,
-  limits: PoolLimits,
-): number {
-  return Math.max(0, pods + reserve - idleCount(draft, families) - onTheWay(draft, families, limits));
 }
 
 /** What the ENI lacks to serve `more` pods more, as far as it has room. */

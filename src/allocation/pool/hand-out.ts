@@ -12,8 +12,10 @@ export interface HandOuts {
   stale: PoolPod[];
   /** Pods whose address is not known: the record was lost, and they have not told yet. Meanwhile nobody gets an idle one, which may be theirs. */
   untold: PoolPod[];
-  /** Pods that wait for these to tell. */
+  /** Pods that wait for these to tell, or for pods to become known whose sandboxes the node has reported. */
   held: PoolPod[];
+  /** What looks idle may be in use: it goes to nobody, and is not given up. */
+  isUncertain: boolean;
 }
 
 /** Addresses that were freed a moment ago rest before others get them. */
@@ -33,7 +35,8 @@ export const REST_MS = 30_000;
  * its sandbox is gone. One that comes under the name of another gets what that had, if it is of use.
  *
  * @param pods in the order in which they are served
- * @param hasSandbox whether the node has reported a sandbox of a pod's uid
+ * @param told.hasSandbox whether the node has reported a sandbox of a pod's uid, and the record may not show its address yet
+ * @param told.hasStrangers the same for sandboxes of pods that are not known
  */
 export function handOut(
   draft: PoolDraft,
@@ -41,7 +44,7 @@ export function handOut(
   { freed, unconfirmed }: Releases,
   families: Families,
   rest: Rest,
-  hasSandbox: (uid: string) => boolean,
+  told: { hasSandbox: (uid: string) => boolean; hasStrangers: boolean },
 ): HandOuts {
   const holders = new Set(
     Object.values(draft.enis).flatMap((eni) => addressesOf(eni).map(({ podUID = '' }) => podUID)),
@@ -49,9 +52,16 @@ export function handOut(
   const predecessors = new Set(unconfirmed.map(({ key }) => key));
   const inherited = Map.groupBy(freed, ({ key }) => key);
   const shelves = servingEnis(draft, families).map((eni) => new Shelf(eni, families, rest));
-  const outcome: HandOuts = { served: [], unserved: [], succeeding: [], stale: [], untold: [], held: [] };
-  const isUntold = (pod: PoolPod) => pod.reported.length === 0 && !holders.has(pod.uid) && hasSandbox(pod.uid);
-  const areHeld = pods.some(isUntold);
+  const isUntold = (pod: PoolPod) => pod.reported.length === 0 && !holders.has(pod.uid) && told.hasSandbox(pod.uid);
+  const outcome: HandOuts = {
+    served: [],
+    unserved: [],
+    succeeding: [],
+    stale: [],
+    untold: [],
+    held: [],
+    isUncertain: told.hasStrangers || pods.some(isUntold),
+  };
   // Who has an address comes before those that look for one.
   for (const pod of pods.filter(({ reported }) => reported.length > 0)) {
     const hasAll = claim(draft, pod, shelves);
@@ -63,10 +73,10 @@ export function handOut(
   }
   return outcome;
 
-  function serve(pod: PoolPod): keyof HandOuts {
+  function serve(pod: PoolPod): Exclude<keyof HandOuts, 'isUncertain'> {
     if (isUntold(pod)) return 'untold';
     if (predecessors.has(pod.key)) return 'succeeding';
-    if (areHeld) return 'held';
+    if (outcome.isUncertain) return 'held';
     const ips = inherited.get(pod.key)?.map(({ ip }) => ip) ?? [];
     if (ips.length === families.length && inherit(draft, pod, ips, shelves)) return 'served';
     const shelf = fullest(shelves.filter((one) => one.hasRested())) ?? fullest(shelves.filter((one) => one.hasAny()));

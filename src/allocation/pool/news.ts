@@ -1,4 +1,4 @@
-import type { NodeAddress, NodeEni } from '../../crds/node.ts';
+import type { NodeAddress, NodeEni, PoolIntent } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import type { OperationFailure } from '../operation.ts';
 import type { VSwitchPool } from '../vswitch-pool.ts';
@@ -91,6 +91,20 @@ export function recordNews(status: PoolStatus, news: PoolNews, subnetsOf: (vSwit
 /** Changes the status in place. */
 export function dropIntent(status: PoolStatus, token: string | undefined): void {
   status.poolIntents = (status.poolIntents ?? []).filter(({ clientToken }) => clientToken !== token);
+}
+
+/**
+ * Drops intents for addresses of ENIs that the record does not name any more, whoever took them out of it: nothing comes of them. Changes
+ * the status in place.
+ *
+ * @returns those that were dropped
+ */
+export function dropAstray(status: PoolStatus): PoolIntent[] {
+  const { networkInterfaces = {}, poolIntents = [] } = status;
+  const isAstray = ({ eniID }: PoolIntent) => eniID !== '' && networkInterfaces[eniID] === undefined;
+  const astray = poolIntents.filter(isAstray);
+  if (astray.length > 0) status.poolIntents = poolIntents.filter((intent) => !isAstray(intent));
+  return astray;
 }
 
 function endIntent(status: PoolStatus, eniId: string): void {

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PoolNode } from '../test-support/pool-node.ts';
 import { type PoolStatus, planPool } from './plan-pool.ts';
-import { addressesOf, FAMILIES, type Families, isBound } from './view.ts';
+import { addressesOf, FAMILIES, type Families, isBound, type PoolPod } from './view.ts';
 
 describe('a pod', () => {
   test('gets an idle address in the plan that first sees it', () => {
@@ -58,6 +58,37 @@ describe('a pod', () => {
     const others = ['b', 'c', 'd'].map((name) => node.add(name));
     node.step();
     expect(others.map(({ uid }) => node.ipsOf(uid)[0]).indexOf(had)).toBe(2);
+  });
+});
+
+describe('a record that was lost', () => {
+  function lost(): { node: PoolNode; running: PoolPod } {
+    const node = new PoolNode({ mostIdle: 0 });
+    for (const name of ['a', 'b']) node.add(name);
+    const running = node.add('c');
+    node.settle();
+    for (const eni of node.enis()) for (const address of addressesOf(eni)) address.podUID = address.podID = '';
+    for (const key of ['default/a', 'default/b']) node.remove(key);
+    return { node, running };
+  }
+
+  test('gives up nothing, and hands nothing out, until a running pod has told its address', () => {
+    const { node, running } = lost();
+    node.present.add(running.uid);
+    const { uid } = node.add('new');
+    node.wait(10 * 60_000);
+    expect(node.enis().flatMap((eni) => addressesOf(eni))).toHaveLength(3);
+    expect(node.ipsOf(uid)).toEqual([]);
+  });
+
+  test('nor while the node has sandboxes of pods that are not known', () => {
+    const { node, running } = lost();
+    node.remove(running.key, false);
+    node.hasStrangers = true;
+    const { uid } = node.add('new');
+    node.wait(10 * 60_000);
+    expect(node.enis().flatMap((eni) => addressesOf(eni))).toHaveLength(3);
+    expect(node.ipsOf(uid)).toEqual([]);
   });
 });
 

@@ -1,9 +1,9 @@
 import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Random } from '../../util/random.ts';
-import { type Growth, grow, type PoolLimits, wantedCount } from './growth.ts';
+import { type Growth, grow, onTheWay, type PoolLimits } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
 import { type Releases, release } from './release.ts';
-import { type Shrinkage, shrink } from './shrink.ts';
+import { givable, type Shrinkage, shrink } from './shrink.ts';
 import {
   addressesOf,
   type Families,
@@ -43,6 +43,8 @@ export interface PoolView {
   isGone: (uid: string) => boolean;
   /** Whether the node has reported a sandbox of a pod's uid that is not gone. */
   hasSandbox: (uid: string) => boolean;
+  /** Whether the node has reported sandboxes of pods that are not known, and whose addresses the record does not show. */
+  hasStrangers: boolean;
   /** The record is so new that pods may not have told what they have. */
   isNew: boolean;
   families: Families;
@@ -93,42 +95,43 @@ export function planPool(view: PoolView): PoolPlan {
 
   const releases = release(draft, pods, view);
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
-  const handOuts = handOut(
-    draft,
-    pods,
-    releases,
-    families,
-    { freedMs, nowMs },
-    (uid) => view.isNew && view.hasSandbox(uid),
-  );
+  const { isNew, hasSandbox, hasStrangers } = view;
+  const told = { hasSandbox: (uid: string) => isNew && hasSandbox(uid), hasStrangers: isNew && hasStrangers };
+  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, told);
 
-  endWarmUp(status, draft, families);
-  const reserve = Math.max(knobs.leastIdle, warmUpRest(status));
-  const missing = Math.max(0, handOuts.unserved.length + reserve - idleCount(draft, families));
-  const wanted = wantedCount(draft, handOuts.unserved.length, reserve, families, limits);
-  const { growth, beyond } = grow(draft, wanted, families, limits, { grow: view.mayGrow, make: view.mayMake });
+  countForWarmUp(status, draft, families, limits);
+  const unserved = handOuts.unserved.length;
+  const idle = idleCount(draft, families);
+  const needed = Math.max(0, unserved + knobs.leastIdle - idle);
+  const rest = warmUpRest(status);
+  // What is idle is in the count of the warm-up already.
+  const missing = Math.max(needed, rest > 0 ? unserved + rest : 0);
+  const coming = onTheWay(draft, families, limits);
+  const may = { grow: view.mayGrow, make: view.mayMake };
+  const { growth, beyond } = grow(draft, Math.max(0, missing - coming), families, limits, may);
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
-  const idle = idleCount(draft, families);
   const unpaired = Object.values(draft.enis)
     .filter((eni) => isServing(eni) && intentFor(draft, eni.id) === undefined)
     .reduce((sum, eni) => sum + unpairedOf(eni, families), 0);
-  const isShort = handOuts.unserved.length > 0 || wanted > 0;
+  // A warm-up that gets no more keeps no surplus.
+  const isShort = unserved > 0 || needed > coming || growth.length > 0 || handOuts.isUncertain;
   const surplusSinceMs = !isShort && idle + unpaired > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
   const surplusDueMs = surplusSinceMs === undefined ? undefined : surplusSinceMs + knobs.syncPeriodMs;
   const isDue = surplusDueMs !== undefined && surplusDueMs <= nowMs;
   const surplus = isDue && view.mayRelease ? Math.max(0, idle - knobs.mostIdle) : 0;
   const surplusUnpaired = isDue && view.mayRelease ? Math.min(unpaired, idle + unpaired - knobs.mostIdle) : 0;
-  const reclaimed = isShort || !view.mayRelease ? 0 : reclaim(status, view, idle - surplus);
+  // A timer for what cannot go would be written anew without end.
+  const removable = Math.min(idle - surplus - knobs.leastIdle, givable(draft, families) - surplus);
+  const reclaimed = isShort || !view.mayRelease ? 0 : reclaim(status, view, removable);
   const isGoing = surplus + reclaimed + surplusUnpaired > 0;
   const shrinkage = isGoing ? shrink(draft, surplus + reclaimed, surplusUnpaired, families, freedMs) : NOTHING;
 
-  const reclaimDueMs = Date.parse(status.nextIdleIPReclaimTime ?? '');
+  const reclaimDueMs =
+    Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(status, knobs) : Number.NaN);
   const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
-  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, reclaimStartMs(status, view, idle), heldDueMs].filter(
-    (ms) => ms > nowMs,
-  );
+  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs].filter((ms) => ms > nowMs);
   return {
     status,
     releases,
@@ -166,13 +169,17 @@ function giveUpBeyond(status: PoolStatus, draft: PoolDraft, limits: PoolLimits):
   }
 }
 
-/** What the node had before it asked counts, too. */
-function endWarmUp(status: PoolStatus, draft: PoolDraft, families: Families): void {
+/** What the node has counts for its warm-up, whoever asked for it. A node that is full can get no more. */
+function countForWarmUp(status: PoolStatus, draft: PoolDraft, families: Families, limits: PoolLimits): void {
   if (status.warmUpCompleted === true) return;
   const valid = (eni: NodeEni, family: Family) =>
     addressesOf(eni, family).filter((address) => address.status === 'Valid').length;
   const counts = servingEnis(draft, families).map((eni) => Math.min(...families.map((family) => valid(eni, family))));
-  if (counts.reduce((sum, count) => sum + count, 0) >= (status.warmUpTarget ?? 0)) status.warmUpCompleted = true;
+  const found = counts.reduce((sum, count) => sum + count, 0);
+  countWarmUp(status, Math.max(0, found - (status.warmUpAllocatedCount ?? 0)));
+  const anything = { grow: () => true, make: true };
+  const hasRoom = draft.intents.length > 0 || grow(draft, 1, families, limits, anything).growth.length > 0;
+  if (found > 0 && !hasRoom) status.warmUpCompleted = true;
 }
 
 function warmUpRest({ warmUpTarget = 0, warmUpAllocatedCount = 0, warmUpCompleted }: PoolStatus): number {
@@ -186,17 +193,14 @@ export function countWarmUp(status: PoolStatus, addresses: number): void {
   if (status.warmUpAllocatedCount >= (status.warmUpTarget ?? 0)) status.warmUpCompleted = true;
 }
 
-/** When the time begins after which idle addresses go by age, as long as nothing is handed out until then. */
-function reclaimStartMs(status: PoolStatus, { knobs: { reclaim: policy, leastIdle } }: PoolView, idle: number): number {
-  if (policy === undefined || idle <= leastIdle || status.nextIdleIPReclaimTime !== undefined) return Number.NaN;
-  return (Date.parse(status.lastModifiedTime ?? '') || 0) + policy.afterMs;
-}
-
-/** How many idle addresses go now by age; sets the time of the next look. */
-function reclaim(status: PoolStatus, { knobs, random, nowMs }: PoolView, idle: number): number {
-  const { reclaim: policy, leastIdle } = knobs;
-  const quietSinceMs = Date.parse(status.lastModifiedTime ?? '') || 0;
-  if (policy === undefined || policy.batchSize <= 0 || nowMs < quietSinceMs + policy.afterMs) {
+/**
+ * How many idle addresses go now by age; sets the time of the next look.
+ *
+ * @param removable so many may go at all
+ */
+function reclaim(status: PoolStatus, { knobs, random, nowMs }: PoolView, removable: number): number {
+  const { reclaim: policy } = knobs;
+  if (policy === undefined || policy.batchSize <= 0 || removable <= 0 || nowMs < quietUntilMs(status, knobs)) {
     // Deleted, so that the field leaves the record; the timer starts anew once nothing has been handed out for long enough.
     delete status.nextIdleIPReclaimTime;
     return 0;
@@ -205,5 +209,10 @@ function reclaim(status: PoolStatus, { knobs, random, nowMs }: PoolView, idle: n
   if (dueMs > nowMs) return 0;
   const nextMs = nowMs + policy.intervalMs * (1 + random.next() * policy.jitter);
   status.nextIdleIPReclaimTime = new Date(nextMs).toISOString();
-  return Number.isNaN(dueMs) ? 0 : Math.min(policy.batchSize, Math.max(0, idle - leastIdle));
+  return Number.isNaN(dueMs) ? 0 : Math.min(policy.batchSize, removable);
+}
+
+/** Until when nothing goes by age, because something was handed out or asked for; not a number where nothing ever does. */
+function quietUntilMs({ lastModifiedTime = '' }: PoolStatus, { reclaim: policy }: PoolKnobs): number {
+  return (Date.parse(lastModifiedTime) || 0) + (policy?.afterMs ?? Number.NaN);
 }

@@ -120,6 +120,7 @@ describe('the pool of a node', () => {
           pods: [],
           isGone: () => false,
           hasSandbox: () => false,
+          hasStrangers: false,
           mayGrow: () => true,
           mayMake: true,
           mayRelease: true,

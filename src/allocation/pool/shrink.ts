@@ -73,6 +73,18 @@ function trim(
   }
 }
 
+/** How many pods less the node can serve when everything idle is given up that may be. */
+export function givable(draft: PoolDraft, families: Families): number {
+  const counts = Object.values(draft.enis).map((eni) => {
+    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined) return 0;
+    const idle = idleOf(eni, families);
+    if (mayGoWhole(eni)) return idle;
+    const kept = families.map((family) => addressesOf(eni, family).filter((one) => isIdle(one) && one.primary).length);
+    return idle - Math.min(idle, ...kept);
+  });
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
 function mayGoWhole(eni: NodeEni): boolean {
   const { networkInterfaceType, networkInterfaceTrafficMode = 'Standard' } = eni;
   const isPlain = networkInterfaceType === 'Secondary' && networkInterfaceTrafficMode === 'Standard';

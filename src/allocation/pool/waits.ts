@@ -15,7 +15,7 @@ export interface PoolWait extends Statement {
  * @param shortage why the node can have no more addresses; undefined when it is getting some
  */
 export function poolWaits(
-  { unserved, succeeding, stale, untold, held }: Omit<HandOuts, 'served'>,
+  { unserved, succeeding, stale, untold, held }: Omit<HandOuts, 'served' | 'isUncertain'>,
   shortage: Statement | undefined,
 ): PoolWait[] {
   const awaited = {

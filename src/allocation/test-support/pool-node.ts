@@ -21,6 +21,7 @@ export class PoolNode {
   status: PoolStatus = {};
   nowMs = START_MS;
   mayRelease = true;
+  hasStrangers = false;
   readonly pods = new Map<string, PoolPod>();
   readonly gone = new Set<string>();
   readonly present = new Set<string>();
@@ -43,6 +44,7 @@ export class PoolNode {
       pods: [...this.pods.values()],
       isGone: (uid) => this.gone.has(uid),
       hasSandbox: (uid) => this.present.has(uid),
+      hasStrangers: this.hasStrangers,
       isNew: true,
       families: this.families,
       knobs: this.knobs,

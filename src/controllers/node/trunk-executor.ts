@@ -1,7 +1,7 @@
-import { isOurs, ownershipTags } from '../../allocation/identity.ts';
+import { ownershipTags } from '../../allocation/identity.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { nextTrunkStep, parseTrunkIntent, type TrunkIntent } from '../../allocation/trunk.ts';
+import { nextTrunkStep, parseTrunkIntent, type TrunkIntent, trunkGroups } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -152,10 +152,14 @@ export class TrunkExecutor {
 
   /** The next step for the trunk of an intent. */
   #decide({ goal, node, identity, intent }: Omit<TrunkWork, 'signal'>): EniDecision {
-    const { observer, driver, clusterId, clock } = this.#context;
+    const { observer, driver, clusterId, clock, eniConfigs } = this.#context;
     const { name, uid, deletionTimestamp } = node.metadata;
     const { instanceId } = identity;
-    const groups = this.#groupsOf(node, intent);
+    const observation = observer.latest(intent.eniID);
+    const shared = node.spec.eni?.securityGroupIDs ?? [];
+    const groups = eniConfigs.isCentral
+      ? trunkGroups(intent, observation?.eni, shared, clusterId)
+      : intent.securityGroupIDs;
     const step = nextTrunkStep({
       goal,
       intent: { ...intent, securityGroupIDs: groups },
@@ -164,7 +168,7 @@ export class TrunkExecutor {
       nodeName: name,
       bound: goal === 'bind' && recordedTrunk(node) !== undefined,
       goalSinceMs: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),
-      observation: observer.latest(intent.eniID),
+      observation,
       operation: driver.operation(nodeOwner(name)),
       nowMs: clock.now(),
     });
@@ -190,19 +194,6 @@ export class TrunkExecutor {
       target: { instanceID: instanceId },
       securityGroupIds: groups,
     };
-  }
-
-  /**
-   * The security groups that a trunk is to have: where it serves a pool, those that the pool gives it when the configuration is edited.
-   * Those of a trunk that is not ours are left as they are.
-   */
-  #groupsOf({ spec }: TerwayNode, { eniID, securityGroupIDs: planned }: TrunkIntent): string[] {
-    const { observer, eniConfigs, clusterId } = this.#context;
-    const shown = observer.latest(eniID)?.eni;
-    if (eniID === '' || shown === undefined || !eniConfigs.isCentral) return planned;
-    const wanted = spec.eni?.securityGroupIDs ?? [];
-    if (!isOurs(shown.tags, clusterId)) return shown.securityGroupIds;
-    return wanted.length === 0 ? planned : [...wanted];
   }
 
   /** Decides again from the current stores; undefined when intent or goal have changed. */

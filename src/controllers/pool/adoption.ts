@@ -5,17 +5,17 @@ import { subnetsIn } from '../../allocation/pool/news.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import type { TerwayNode } from '../../crds/node.ts';
-import type { Clock } from '../../util/clock.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
+import { StoreCheck, type StoreCheckOptions } from './store-check.ts';
 import { PoolSurvey, type PoolSurveyOptions } from './survey.ts';
 
-interface PoolAdoptionContext extends PoolSurveyOptions {
-  clock: Clock;
-  clusterId: string;
-  capacity: Pick<Capacity, 'vSwitches'>;
-  catalog: Pick<NetworkCatalog, 'knows'>;
-  informers: Pick<Informers, 'podEnis' | 'networkInterfaces'>;
-}
+type PoolAdoptionContext = PoolSurveyOptions &
+  StoreCheckOptions & {
+    clusterId: string;
+    capacity: Pick<Capacity, 'vSwitches'>;
+    catalog: Pick<NetworkCatalog, 'knows'>;
+    informers: Pick<Informers, 'podEnis' | 'networkInterfaces'>;
+  };
 
 /** What has become of a comparison with the cloud. */
 type Comparison =
@@ -23,7 +23,7 @@ type Comparison =
   | { is: 'done' }
   /** Nothing is to be compared. */
   | { is: 'idle' }
-  /** The answer wakes the node. */
+  /** The answers wake the node. */
   | { is: 'asked' }
   /** It is asked again. */
   | { is: 'failed'; failure: OperationFailure }
@@ -34,17 +34,19 @@ type Comparison =
 export class PoolAdoption {
   readonly #context: PoolAdoptionContext;
   readonly #survey: PoolSurvey;
+  readonly #stores: StoreCheck;
   /** Nodes for which the cloud has an ENI that their record lacks. */
   readonly #toCompare = new Set<string>();
 
   constructor(context: PoolAdoptionContext) {
     this.#context = context;
     this.#survey = new PoolSurvey(context);
+    this.#stores = new StoreCheck(context);
   }
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#survey.size + this.#toCompare.size;
+    return this.#survey.size + this.#stores.size + this.#toCompare.size;
   }
 
   /** The cloud has an ENI for the node that its record lacks. */
@@ -57,9 +59,12 @@ export class PoolAdoption {
   into(status: PoolStatus, { metadata: { name }, spec }: TerwayNode, instanceId: string): Comparison {
     const { informers, capacity, catalog, clock, clusterId } = this.#context;
     const { podEnis, networkInterfaces } = informers;
-    if (status.lastSyncOpenAPITime !== undefined && !this.#toCompare.has(name)) return { is: 'idle' };
+    const isNew = status.lastSyncOpenAPITime === undefined;
+    if (!isNew && !this.#toCompare.has(name)) return { is: 'idle' };
     const { enis, failure } = this.#survey.of(name, instanceId);
     if (enis === undefined) return failure === undefined ? { is: 'asked' } : { is: 'failed', failure };
+    // From now on the record says who has an address, so nobody may be overlooked.
+    if (isNew && !this.#stores.isPassed(name)) return { is: 'asked' };
     // Of a vSwitch that the VPC lacks nothing will be known; pods get nothing of its ENIs.
     const unknown = enis
       .map(({ vSwitchId }) => vSwitchId)
@@ -76,6 +81,7 @@ export class PoolAdoption {
   /** The record is written, or the node is gone. */
   forget(name: string): void {
     this.#survey.forget(name);
+    this.#stores.forget(name);
     this.#toCompare.delete(name);
   }
 }

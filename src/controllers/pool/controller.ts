@@ -12,8 +12,9 @@ import type { EniObserver } from '../../cloud/observer.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { hasLeft, isForeign, nodeView } from '../../cluster/node-view.ts';
+import type { Pod } from '../../cluster/resources.ts';
 import type { TerwayNode } from '../../crds/node.ts';
-import { saysDeleted, saysPresent } from '../../crds/node-runtime.ts';
+import { type NodeRuntime, saysDeleted, saysPresent } from '../../crds/node-runtime.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
 import type { Log } from '../../telemetry/log.ts';
@@ -155,6 +156,7 @@ export class PoolController {
     const isServed = core !== undefined && !isForeign(core, nodeLabels) && eniConfigs.isCentral;
     if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !isServed) {
       this.#forget(name);
+      this.#subjects.keep(name, []);
       return { isGone: node === undefined };
     }
     const described = await this.#describer.describe(node, signal);
@@ -166,7 +168,8 @@ export class PoolController {
     }
     const nowMs = clock.now();
     const memory = this.#memoryOf(name);
-    const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
+    const updated = this.#recorder.update(node, memory, nowMs);
+    const { status: known, unknown } = updated;
     const compared = this.#adoption.into(known, node, view.instanceId);
     if (compared.is === 'failed' && known.lastSyncOpenAPITime === undefined) {
       const { failure } = compared;
@@ -178,14 +181,17 @@ export class PoolController {
     const refusals = memory.refusalsAt(nowMs);
     const creationRefusal = memory.creationRefusal((intent) => asksFor(creation, rules.families, intent), nowMs);
     const runtime = informers.nodeRuntimes.store.get(name);
+    const holders = holdersIn(known);
+    const newUntilMs = Date.parse(known.lastSyncOpenAPITime) + TOLD_WITHIN_MS;
     const plan = planPool({
       ...rules,
       status: known,
-      pods: poolPods(this.#context, name, holdersIn(known)),
+      pods: poolPods(this.#context, name, holders),
       isGone: (uid) => saysDeleted(runtime?.status?.pods?.[uid]),
       hasSandbox: (uid) => saysPresent(runtime?.status?.pods?.[uid]),
+      hasStrangers: hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
-      isNew: nowMs < Date.parse(known.lastSyncOpenAPITime) + TOLD_WITHIN_MS,
+      isNew: nowMs < newUntilMs,
       mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
       mayMake: creationRefusal === undefined,
       mayRelease: this.#context.mayRelease(),
@@ -200,16 +206,19 @@ export class PoolController {
     const findings = findingsOf(this.#context, look);
     const verdict = this.#reporter.judge(name, findings);
     this.#reporter.addConditions(node, plan.status, findings, verdict);
+    memory.noteFreed(plan.releases, nowMs);
     const written = await this.#write(node, plan, asked, signal);
     if (compared.is === 'done') this.#adoption.forget(name);
     // Where there should be room, the record and the cloud disagree.
-    const limits = [...failures, ...refusedAddresses(brought)].filter((failure) => failure?.kind === 'limit');
+    const limits = [...failures, ...refusedAddresses(updated.brought)].filter((failure) => failure?.kind === 'limit');
     if (limits.some((failure) => failure !== undefined && memory.isNews(failure))) this.#adoption.compare(name);
-    memory.remember(plan, nowMs);
-    this.#recorder.account(node, brought, memory);
+    memory.remember(plan);
+    this.#recorder.account(node, updated, memory);
     this.#reporter.served(name, plan.handOuts.served, nowMs);
     this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
-    const outcome = await this.#perform(this.#subjects.of(written), plan.handOuts.unserved.length > 0, signal);
+    const subjects = this.#subjects.of(written);
+    this.#subjects.keep(name, subjects);
+    const outcome = await this.#perform(subjects, plan.handOuts.unserved.length > 0, signal);
     if (outcome === 'again') return outcome;
     const toldAgainMs = this.#reporter.waiting(name, poolWaits(plan.handOuts, verdict.shortage));
     await this.#reporter.onNode(core, findings, verdict, signal);
@@ -218,6 +227,7 @@ export class PoolController {
     const isShort = findings.supply === 'vSwitchFull' || asked.full !== undefined || asked.noneInZone !== undefined;
     const dues = [
       plan.againMs,
+      plan.handOuts.isUncertain ? newUntilMs : undefined,
       toldAgainMs,
       verdict.againMs,
       ...[...refusals.values()].map(({ untilMs }) => untilMs),
@@ -254,7 +264,8 @@ export class PoolController {
     const nowMs = this.#context.clock.now();
     this.#forget(name);
     const memory = new PoolMemory();
-    const { status: known, brought, unknown } = this.#recorder.update(node, memory, nowMs);
+    const updated = this.#recorder.update(node, memory, nowMs);
+    const { status: known, unknown } = updated;
     if (end === 'keep') this.#subjects.dropRefused(node, known);
     else {
       dropMoot(known);
@@ -266,13 +277,15 @@ export class PoolController {
       release(draft, isReplaced ? [] : poolPods(this.#context, name, holdersIn(known)), words);
     }
     const written = await this.#writer.status(node, known, signal);
-    this.#recorder.account(node, brought, memory);
+    this.#recorder.account(node, updated, memory);
     if (!holdsRecord(written.status ?? {}, end)) {
-      for (const { id } of this.#subjects.of(node)) this.#context.driver.forget(id);
+      this.#subjects.keep(name, []);
       this.#context.wakeNode(name);
       return {};
     }
-    const subjects = this.#subjects.of(written).filter(({ intent }) => end === 'release' || intent !== undefined);
+    const all = this.#subjects.of(written);
+    this.#subjects.keep(name, all);
+    const subjects = all.filter(({ intent }) => end === 'release' || intent !== undefined);
     const outcome = await this.#perform(subjects, false, signal);
     if (outcome === 'again' || unknown.length === 0) return outcome;
     return sooner(outcome, [this.#lookUp(name, unknown)], nowMs);
@@ -345,6 +358,14 @@ function sooner({ requeueAfterMs }: ReconcileResult, dues: readonly (number | un
 /** Why the cloud has given ENIs no more addresses. */
 function refusedAddresses(brought: Updated['brought']): OperationFailure[] {
   return brought.flatMap(({ news }) => (news.do === 'refused' && news.eniId !== '' ? [news.failure] : []));
+}
+
+/** Whether a node has reported sandboxes of pods that are not known, or not yet, and that hold no address. */
+function hasStrangers(runtime: NodeRuntime | undefined, pods: readonly Pod[], holders: ReadonlySet<string>): boolean {
+  const known = new Set(pods.map(({ metadata }) => metadata.uid ?? ''));
+  return Object.entries(runtime?.status?.pods ?? {}).some(
+    ([uid, entry]) => saysPresent(entry) && !known.has(uid) && !holders.has(uid),
+  );
 }
 
 /** Uids of pods that have an address. */

@@ -47,6 +47,6 @@ test('what was refused to an ENI goes with its record', () => {
     releases: { freed: [], unconfirmed: [] },
     surplusSinceMs: undefined,
   };
-  memory.remember(plan, 0);
+  memory.remember(plan);
   expect(pause(memory, 0)).toBeUndefined();
 });

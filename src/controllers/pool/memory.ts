@@ -36,14 +36,17 @@ export class PoolMemory {
     return isNew;
   }
 
+  /** A plan is about to be written: when the answer is lost, the addresses may be free all the same. */
+  noteFreed({ freed }: PoolPlan['releases'], nowMs: number): void {
+    for (const { ip } of freed) this.freedMs.set(ip, nowMs);
+    for (const [ip, ms] of this.freedMs) if (ms < nowMs - REMEMBERED_MS) this.freedMs.delete(ip);
+  }
+
   /** A plan was written. */
-  remember(plan: Pick<PoolPlan, 'surplusSinceMs' | 'releases' | 'status'>, nowMs: number): void {
-    const { surplusSinceMs, releases, status } = plan;
+  remember({ surplusSinceMs, status }: Pick<PoolPlan, 'surplusSinceMs' | 'status'>): void {
     const { networkInterfaces = {} } = status;
     this.surplusSinceMs = surplusSinceMs;
     for (const eniId of this.#refusals.keys()) if (networkInterfaces[eniId] === undefined) this.#refusals.delete(eniId);
-    for (const { ip } of releases.freed) this.freedMs.set(ip, nowMs);
-    for (const [ip, ms] of this.freedMs) if (ms < nowMs - REMEMBERED_MS) this.freedMs.delete(ip);
   }
 
   /** Otherwise the ENI would be asked for, and refused, again and again. */

@@ -1,12 +1,12 @@
 import type { Capacity } from '../../allocation/plan.ts';
-import { type PoolNews, recordNews, subnetsIn } from '../../allocation/pool/news.ts';
+import { dropAstray, type PoolNews, recordNews, subnetsIn } from '../../allocation/pool/news.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
-import type { TerwayNode } from '../../crds/node.ts';
+import type { PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import { giveBack } from './intents.ts';
 import type { PoolMemory } from './memory.ts';
 import type { PoolReporter } from './reporter.ts';
-import type { PoolSubject, PoolSubjects } from './subjects.ts';
+import { observedBy, type PoolSubject, type PoolSubjects } from './subjects.ts';
 
 interface PoolRecorderOptions {
   capacity: Pick<Capacity, 'vSwitches'>;
@@ -25,6 +25,8 @@ interface Brought {
 export interface Updated {
   status: PoolStatus;
   brought: Brought[];
+  /** Intents that nothing comes of. */
+  astray: PoolIntent[];
   /** vSwitches that must be known before more can be recorded. */
   unknown: string[];
 }
@@ -41,6 +43,7 @@ export class PoolRecorder {
   update(node: TerwayNode, memory: PoolMemory, nowMs: number): Updated {
     const { subjects, capacity } = this.#options;
     const status = structuredClone(node.status ?? {});
+    const astray = dropAstray(status);
     const brought: Brought[] = [];
     const unknown: string[] = [];
     for (const subject of subjects.of(node)) {
@@ -63,15 +66,15 @@ export class PoolRecorder {
       }
       brought.push({ subject, news });
     }
-    return { status, brought, unknown };
+    return { status, brought, astray, unknown };
   }
 
   /** The record is written. */
-  account(node: TerwayNode, brought: readonly Brought[], memory: PoolMemory): void {
+  account(node: TerwayNode, { brought, astray }: Pick<Updated, 'brought' | 'astray'>, memory: PoolMemory): void {
     const { driver, capacity, reporter } = this.#options;
+    giveBack(astray, capacity);
     for (const { subject, news } of brought) {
-      // What is known of the trunk is the node controller's, too, which may wait for it.
-      driver.forget(subject.id, subject.eni?.networkInterfaceType === 'Trunk' ? '' : subject.eniId);
+      driver.forget(subject.id, observedBy(subject));
       if (news.do === 'attached') {
         reporter.attached(node, news.eni);
         memory.made();

@@ -53,6 +53,8 @@ export class PoolSubjects {
   readonly #startedMs: number;
   /** When the last call for an ENI ended, as long as an observation of it may be older or lag behind, by ENI id. */
   readonly #calledMs = new Map<string, number>();
+  /** Those that calls were wanted for, by node: by id of the driver, the ENI whose observation goes with them. */
+  readonly #driven = new Map<string, Map<string, string>>();
 
   constructor(context: PoolSubjectsContext, { writer, reporter }: { writer: PoolWriter; reporter: PoolReporter }) {
     this.#context = context;
@@ -61,10 +63,10 @@ export class PoolSubjects {
     this.#startedMs = context.clock.now();
   }
 
-  /** ENIs that are remembered. */
+  /** ENIs that are remembered, and nodes for whose ENIs calls were wanted. */
   get size(): number {
     this.#forgetOld();
-    return this.#calledMs.size;
+    return this.#calledMs.size + this.#driven.size;
   }
 
   #forgetOld(): void {
@@ -135,6 +137,19 @@ export class PoolSubjects {
     this.#context.observer.expect(eniId, 'read', poolOwner(nodeName), 'repair');
   }
 
+  /** Drops the calls for ENIs of the node that are not among these any more, whoever has removed them from its record. */
+  keep(nodeName: string, subjects: readonly PoolSubject[]): void {
+    const driven = this.#driven.get(nodeName);
+    if (driven === undefined) return;
+    const kept = new Set(subjects.map(({ id }) => id));
+    for (const [id, eniId] of driven) {
+      if (kept.has(id)) continue;
+      this.#context.driver.forget(id, eniId);
+      driven.delete(id);
+    }
+    if (driven.size === 0) this.#driven.delete(nodeName);
+  }
+
   /** What the record of the ENI does not show yet. */
   newsOf(subject: PoolSubject): PoolNews | undefined {
     const step = this.#stepOf(subject);
@@ -173,6 +188,8 @@ export class PoolSubjects {
     if (decision === undefined) return 'again';
     const owner = poolOwner(subject.nodeName);
     const { id, eniId } = subject;
+    const known = this.#driven.get(subject.nodeName) ?? new Map<string, string>();
+    this.#driven.set(subject.nodeName, known.set(id, observedBy(subject)));
     const driven: EniSubject = {
       ...{ id, owner, eniId },
       decide: () => this.#decideAgain(subject, isAwaited),
@@ -287,6 +304,11 @@ export class PoolSubjects {
     const current = node === undefined ? undefined : this.of(node).find((subject) => subject.id === id);
     return current === undefined ? undefined : this.#decide(current, isAwaited);
   }
+}
+
+/** The ENI whose observation the pool may drop; that of the trunk is the node controller's, too, which may wait for it. */
+export function observedBy({ eni, eniId }: Pick<PoolSubject, 'eni' | 'eniId'>): string {
+  return eni?.networkInterfaceType === 'Trunk' ? '' : eniId;
 }
 
 function deletedMs({ metadata: { deletionTimestamp } }: TerwayNode): number | undefined {

@@ -1,0 +1,59 @@
+import type { Mutant } from './mutant.ts';
+
+/** Mistakes with the ENIs that the pods of a node share. */
+export const POOL_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'an address is free before the node has said that the sandbox of its pod is gone',
+    file: 'src/allocation/pool/release.ts',
+    from: "if (podUID !== '' && !isGivenUp && !isGone(podUID)) {",
+    to: "if (podUID === 'nobody') {",
+  },
+  {
+    name: 'an address that was freed does not rest',
+    file: 'src/allocation/pool/plan-pool.ts',
+    from: 'const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));',
+    to: 'const freedMs = () => undefined;',
+  },
+  {
+    name: 'addresses are given up whoever has them',
+    file: 'src/allocation/pool/shrink.ts',
+    from: '.filter(isIdle)\n      // A primary',
+    to: '// A primary',
+  },
+  {
+    name: 'the demand counts each pod twice',
+    file: 'src/allocation/pool/plan-pool.ts',
+    from: 'const unserved = handOuts.unserved.length;',
+    to: 'const unserved = 2 * handOuts.unserved.length;',
+  },
+  {
+    name: 'a pool is not looked at when its node says that sandboxes are gone',
+    file: 'src/controllers/pool/watches.ts',
+    from: 'watch(nodeRuntimes, { added: itself, changed: (_, runtime) => itself(runtime), removed: itself }),',
+    to: '',
+  },
+  {
+    name: 'an address leaves the record before the cloud has taken it back',
+    file: 'src/allocation/pool/eni-step.ts',
+    from: 'const returned = marked.filter(({ ip }) => !shown.has(ip)).map(({ ip }) => ip);',
+    to: 'const returned = marked.map(({ ip }) => ip);',
+  },
+  {
+    name: 'addresses are asked for with a token that no record has',
+    file: 'src/allocation/pool/eni-step.ts',
+    from: "{ do: 'assign', eniId: eni.id, family, count, clientToken };",
+    to: "{ do: 'assign', eniId: eni.id, family, count, clientToken: clientToken.slice(1) };",
+  },
+  {
+    name: 'after a record was lost, what looks idle is given up at once',
+    file: 'src/allocation/pool/plan-pool.ts',
+    from: ' || handOuts.isUncertain;',
+    to: ';',
+  },
+  {
+    name: 'a trunk in use gets the security groups of its creation back',
+    file: 'src/allocation/trunk.ts',
+    from: 'return shared.length === 0 ? intent.securityGroupIDs : [...shared];',
+    to: 'return intent.securityGroupIDs;',
+  },
+];

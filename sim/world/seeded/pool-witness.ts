@@ -1,0 +1,324 @@
+import * as z from 'zod';
+import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
+import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
+import type { NodeAddress, NodeEni, TerwayNode } from '../../../src/crds/node.ts';
+import type { JournalEntry } from '../../cloud/model/journal.ts';
+import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
+import type { WriteRecord } from '../../kube/model/journal.ts';
+import type { KubeObject } from '../../kube/model/objects.ts';
+import type { WorldState } from '../invariants.ts';
+import { nodeNameOf } from '../kubelets.ts';
+import { addressOf } from '../node/kernel.ts';
+import type { Machine } from '../node/machine.ts';
+import { NODES } from '../world.ts';
+import { isShared, SHARED_PODS } from './pods.ts';
+import { USER } from './seeded-users.ts';
+import type { SeededWorld } from './seeded-world.ts';
+
+/** `REST_MS` of src/allocation/pool/hand-out.ts, and what may lie between a plan and its write. */
+const REST_MS = 30_000;
+const WRITE_MS = 15_000;
+
+const leaseSchema = z.object({ holderIdentity: z.string().nullish(), acquireTime: z.string().nullish() });
+const ipsSchema = z.string().transform((text) => z.array(z.string()).parse(JSON.parse(text)));
+
+/** An address of an ENI that pods share. */
+interface Place {
+  eniId: string;
+  address: NodeAddress;
+}
+
+/** Watches the addresses that pods get of the ENIs of their node, and holds them against the invariants (docs/design/invariants.md). */
+export class PoolWitness {
+  readonly #seeded: SeededWorld;
+  /** Tokens of creations and assignments that a Node CR ever had. */
+  readonly #tokens = new Set<string>();
+  /** Who freed an address when, and from whom: by `eniId ip`. */
+  readonly #freed = new Map<string, { actor: string; podId: string; atMs: number }>();
+  readonly #problems: string[] = [];
+  readonly #unsubscribe: (() => void)[];
+
+  constructor(seeded: SeededWorld) {
+    this.#seeded = seeded;
+    const { kube, cloud } = seeded.world;
+    this.#unsubscribe = [
+      kube.subscribe((write) => this.#onWrite(write)),
+      cloud.subscribe((entry) => this.#onCall(entry)),
+    ];
+  }
+
+  /** Violations since the last call. */
+  look(): string[] {
+    return this.#problems.splice(0);
+  }
+
+  end(): void {
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+  }
+
+  /** Whether an intent with this token was ever recorded. */
+  knows(token: string): boolean {
+    return this.#tokens.has(token);
+  }
+
+  /** What keeps the pools from being settled (L1): pods, records and cloud must agree. */
+  unsettled(state: WorldState): string[] {
+    const { pool, world } = this.#seeded;
+    if (pool.knobs === undefined) return [];
+    const nodes = state.nodes.filter(({ metadata }) => world.machines.has(metadata.name));
+    return [
+      ...pool.livePods().flatMap((pod) => this.#unserved(pod)),
+      ...nodes.flatMap((node) => [...this.#unlike(node, state), ...this.#unfit(node)]),
+    ];
+  }
+
+  /** A pod whose sandbox does not run with exactly the address that the record gives it, and the cloud its ENI. */
+  #unserved(pod: KubeObject): string[] {
+    const { world } = this.#seeded;
+    const { name, uid } = pod.metadata;
+    const own = placesIn(world.nodeRecord(nodeNameOf(pod))).filter(({ address }) => address.podUID === uid);
+    const [first] = own;
+    if (first === undefined) return [`pod ${name} on ${nodeNameOf(pod)} has no address`];
+    if (own.length > 1) return [`pod ${name} has ${own.map(({ address: { ip } }) => ip).join(' and ')}`];
+    const machine = world.machines.get(nodeNameOf(pod));
+    const sandbox = machine?.runtime.sandboxesOf(uid).find(({ state }) => state === 'running');
+    const wiring = machine?.kernel.wirings.get(sandbox?.id ?? '');
+    if (wiring?.isComplete !== true) return [`pod ${name} has ${first.address.ip}, and no sandbox with a network`];
+    const { attachment } = wiring.attachment.interfaces[0] ?? {};
+    const mac = attachment !== undefined && 'eni' in attachment ? attachment.eni.mac : '';
+    const eni = world.cloud.eni(first.eniId);
+    const shown = eni?.ipv4.includes(first.address.ip) === true ? `${first.address.ip} ${eni.macAddress}` : 'nothing';
+    const found = `${addressOf(wiring.attachment)} ${mac}`;
+    return found === shown ? [] : [`the sandbox of pod ${name} has ${found}, the cloud says ${shown}`];
+  }
+
+  /** What record and cloud do not agree on, and addresses of pods that are gone. */
+  #unlike(node: TerwayNode, { cloud }: WorldState): string[] {
+    const { world } = this.#seeded;
+    const { name } = node.metadata;
+    const instanceId = node.spec.nodeMetadata?.instanceID;
+    const recorded = node.status?.networkInterfaces ?? {};
+    const shown = new Map(
+      cloud.enis
+        .filter(({ type, attachment }) => type !== 'Primary' && attachment?.instanceId === instanceId)
+        .filter(({ attachment }) => attachment?.trunk === undefined)
+        .map((eni) => [eni.id, eni]),
+    );
+    const uids = new Set(world.kube.objects('pods').map(({ metadata }) => metadata.uid));
+    const stray = placesIn(node).filter(({ address }) => isBound(address) && !uids.has(address.podUID ?? ''));
+    return [
+      ...(node.status?.poolIntents ?? []).map(({ eniID }) => `${name} has an open intent for ${eniID || 'a new ENI'}`),
+      ...[...shown.keys()].filter((id) => recorded[id] === undefined).map((id) => `${name} does not record ${id}`),
+      ...Object.values(recorded).flatMap((eni) => unlike(eni, shown.get(eni.id))),
+      ...stray.map(({ address }) => `${name} keeps ${address.ip} for ${address.podID}, which is gone`),
+    ];
+  }
+
+  /** What `eni_conf` does not allow. */
+  #unfit(node: TerwayNode): string[] {
+    const { knobs } = this.#seeded.pool;
+    const { name } = node.metadata;
+    const places = placesIn(node);
+    const idle = places.filter(({ address }) => address.status === 'Valid' && !isBound(address));
+    const least = knobs?.min_pool_size ?? 0;
+    const most = Math.max(knobs?.max_pool_size ?? 0, least);
+    const room = ((node.spec.nodeCap?.adapters ?? 0) - 1) * (node.spec.nodeCap?.ipv4PerAdapter ?? 0) - places.length;
+    const isSurplus = idle.length > most && idle.some(({ address }) => !address.primary);
+    const wanted = node.spec.eni?.securityGroupIDs ?? [];
+    const others = Object.values(node.status?.networkInterfaces ?? {}).filter(
+      ({ securityGroupIDs = [] }) => !sameSecurityGroups(securityGroupIDs, wanted),
+    );
+    return [
+      ...(idle.length < least && room > 0 ? [`${name} has ${idle.length} idle addresses, not ${least}`] : []),
+      ...(isSurplus ? [`${name} has ${idle.length} idle addresses, and not at most ${most}`] : []),
+      ...others.map(({ id }) => `${name}: ${id} has not the security groups of eni_conf`),
+    ];
+  }
+
+  #onWrite({ resource, actor, before, after, timeMs }: WriteRecord): void {
+    // A new term does not know when addresses were freed.
+    if (resource.startsWith('leases.') && termOf(before) !== termOf(after)) this.#freed.clear();
+    if (resource !== NODES) return;
+    const { world, pool } = this.#seeded;
+    if (after === undefined) {
+      if (before !== undefined) pool.noteGone(world.readNode(before));
+      return;
+    }
+    const [old, node] = [before === undefined ? undefined : world.readNode(before), world.readNode(after)];
+    for (const { clientToken } of node.status?.poolIntents ?? []) this.#tokens.add(clientToken);
+    pool.noteRecord(node);
+    if (actor === USER) return;
+    const machine = world.machines.get(node.metadata.name);
+    // Another instance has the name now.
+    const isSame = old?.spec.nodeMetadata?.instanceID === node.spec.nodeMetadata?.instanceID;
+    const had = new Map(placesIn(old).map(({ eniId, address }) => [`${eniId} ${address.ip}`, address]));
+    const has = new Map(placesIn(node).map((place) => [`${place.eniId} ${place.address.ip}`, place]));
+    for (const [key, { podUID = '', podID = '', ip }] of had) {
+      const now = has.get(key)?.address.podUID ?? '';
+      if (podUID === '' || now === podUID) continue;
+      this.#freed.set(key, { actor, podId: podID, atMs: timeMs });
+      if (machine !== undefined && isSame) this.#checkFreed(machine, key, podUID, ip);
+    }
+    for (const [key, { address }] of has) {
+      const { podUID = '' } = address;
+      if (podUID === '' || had.get(key)?.podUID === podUID) continue;
+      this.#checkHandOut(machine, key, address);
+      this.#checkRest(node, key, address, { actor, nowMs: timeMs });
+    }
+    this.#checkOnce(node);
+    this.#checkDemand(node);
+  }
+
+  /** No more addresses are asked for than all pods and the knobs can need. */
+  #checkDemand({ metadata, status }: TerwayNode): void {
+    const asked = (status?.poolIntents ?? []).reduce((sum, { ipv4 }) => sum + ipv4, 0);
+    const most = SHARED_PODS.length + this.#seeded.pool.mostReserve;
+    if (asked > most)
+      this.#problems.push(`demand: ${metadata.name} asks for ${asked} addresses, and ${most} are enough`);
+  }
+
+  /** I1: on one node a pod has one address, and an address one pod. */
+  #checkOnce(node: TerwayNode): void {
+    const bound = placesIn(node).filter(({ address }) => isBound(address));
+    for (const [uid, places] of Map.groupBy(bound, ({ address }) => address.podUID ?? '')) {
+      if (places.length < 2) continue;
+      const podID = places[0]?.address.podID;
+      this.#problems.push(`I1: ${podID} (${uid}) has ${places.map(({ address: { ip } }) => ip).join(' and ')}`);
+    }
+    for (const [ip, places] of Map.groupBy(bound, ({ address }) => address.ip)) {
+      const open = places.filter(({ eniId }) => !this.#seeded.pool.isTaken(eniId, ip));
+      if (open.length > 1)
+        this.#problems.push(`I1: ${ip} belongs to ${open.map(({ address: { podID } }) => podID).join(' and ')}`);
+    }
+  }
+
+  /** I3: an address is taken from a pod when none of its sandboxes has it any more. */
+  #checkFreed(machine: Machine, key: string, uid: string, ip: string): void {
+    if (this.#seeded.pool.isTaken(key.split(' ')[0] ?? '', ip)) return;
+    for (const [id, { attachment }] of machine.kernel.wirings) {
+      if (attachment.uid !== uid || addressOf(attachment) !== ip || this.#seeded.nodes.isTouched(id)) continue;
+      this.#problems.push(`I3: ${key} is taken from ${attachment.name}, and its sandbox ${id} has it`);
+    }
+  }
+
+  /** I1 and I8: an address is given to a pod that no PodNetworking picks, and that nobody else has in a sandbox. */
+  #checkHandOut(machine: Machine | undefined, key: string, { ip, podUID, podID = '' }: NodeAddress): void {
+    const [namespace, name = ''] = podID.split('/');
+    const pod = this.#seeded.world.kube.peek('pods', { namespace, name });
+    if (pod?.metadata.uid === podUID && pod !== undefined && !isShared(pod))
+      this.#problems.push(`I8: ${podID}, which a PodNetworking picks, gets ${key}`);
+    for (const [id, { attachment }] of machine?.kernel.wirings ?? []) {
+      if (attachment.uid === podUID || addressOf(attachment) !== ip || this.#seeded.nodes.isTouched(id)) continue;
+      const isTaken = this.#seeded.pool.isTaken(key.split(' ')[0] ?? '', ip);
+      if (!isTaken)
+        this.#problems.push(`I1: ${key} is given to ${podID}, and sandbox ${id} of ${attachment.name} has it`);
+    }
+  }
+
+  /** An address that others had a moment ago is given when there is no other. A new leader does not know when it was freed. */
+  #checkRest(node: TerwayNode, key: string, { ip, podID }: NodeAddress, by: { actor: string; nowMs: number }): void {
+    const found = this.#freed.get(key);
+    if (found === undefined || found.actor !== by.actor || found.podId === podID) return;
+    if (by.nowMs - found.atMs >= REST_MS - WRITE_MS || this.#tellsOf(podID ?? '', ip)) return;
+    const isRested = ({ eniId, address }: Place) => {
+      const freedMs = this.#freed.get(`${eniId} ${address.ip}`)?.atMs ?? 0;
+      return address.status === 'Valid' && !isBound(address) && by.nowMs - freedMs > REST_MS + WRITE_MS;
+    };
+    const better = placesIn(node).find(
+      (place) => node.status?.networkInterfaces?.[place.eniId]?.status === 'InUse' && isRested(place),
+    );
+    if (better !== undefined)
+      this.#problems.push(`rest: ${podID} gets ${ip} of ${found.podId}, and ${better.address.ip} has rested`);
+  }
+
+  /** Whether the status of a pod shows this address. */
+  #tellsOf(podId: string, ip: string): boolean {
+    const [namespace, name = ''] = podId.split('/');
+    return JSON.stringify(this.#seeded.world.kube.peek('pods', { namespace, name })?.['status'] ?? {}).includes(
+      `"${ip}"`,
+    );
+  }
+
+  #onCall({ kind, action, outcome, params, clientToken, accessKeyId, replayed }: JournalEntry): void {
+    if (kind !== 'call' || accessKeyId === USER || outcome !== 'OK' || replayed) return;
+    const eniId = params['NetworkInterfaceId'] ?? '';
+    switch (action) {
+      case 'AssignPrivateIpAddresses':
+      case 'AssignIpv6Addresses':
+        if (!this.#tokens.has(clientToken))
+          this.#problems.push(`I2: ${eniId} gets addresses with token ${clientToken} that no record ever had`);
+        return;
+      case 'UnassignPrivateIpAddresses':
+      case 'UnassignIpv6Addresses': {
+        for (const ip of ipsSchema.parse(params['PrivateIpAddress'] ?? params['Ipv6Address']))
+          this.#checkUnassigned(eniId, ip);
+        return;
+      }
+      case 'DetachNetworkInterface':
+      case 'DeleteNetworkInterface':
+        for (const { address } of this.#placesOf(eniId)) this.#checkUnused(eniId, address, action);
+    }
+  }
+
+  /** I2 and I3: what is given back was marked before, and nobody has it. */
+  #checkUnassigned(eniId: string, ip: string): void {
+    const [found] = this.#placesOf(eniId).filter(({ address }) => address.ip === ip);
+    if (found === undefined || found.address.status !== 'Deleting')
+      this.#problems.push(
+        `I2: ${ip} of ${eniId} is unassigned, and the record says ${found?.address.status ?? 'nothing'}`,
+      );
+    if (found !== undefined) this.#checkUnused(eniId, found.address, 'unassigned');
+  }
+
+  /** I3: nobody takes an address away that a pod has, in the record or in a sandbox. */
+  #checkUnused(eniId: string, { ip, podID = '', podUID = '' }: NodeAddress, how: string): void {
+    const { world, pool, nodes } = this.#seeded;
+    if (pool.isTaken(eniId, ip)) return;
+    const [namespace, name = ''] = podID.split('/');
+    if (podUID !== '' && world.kube.peek('pods', { namespace, name })?.metadata.uid === podUID)
+      this.#problems.push(`I3: ${how}: ${ip} of ${eniId}, which ${podID} has`);
+    for (const { kernel, runtime } of world.machines.values()) {
+      for (const [id, { attachment, isComplete }] of kernel.wirings) {
+        const isUsed = isComplete && addressOf(attachment) === ip && runtime.sandbox(id)?.state === 'running';
+        const isIts = attachment.interfaces.some(
+          (one) => 'eni' in one.attachment && one.attachment.eni.mac === this.#macOf(eniId),
+        );
+        if (isUsed && isIts && !nodes.isTouched(id))
+          this.#problems.push(`I3: ${how}: ${ip} of ${eniId}, which the sandbox ${id} of ${attachment.name} has`);
+      }
+    }
+  }
+
+  #macOf(eniId: string): string | undefined {
+    return this.#seeded.world.cloud.eni(eniId)?.macAddress;
+  }
+
+  /** Of an ENI, as records have them. */
+  #placesOf(eniId: string): Place[] {
+    const { world } = this.#seeded;
+    return world.kube
+      .objects(NODES)
+      .flatMap((object) => placesIn(world.readNode(object)))
+      .filter((place) => place.eniId === eniId);
+  }
+}
+
+function termOf(lease: KubeObject | undefined): string {
+  const { holderIdentity, acquireTime } = leaseSchema.parse(lease?.['spec'] ?? {});
+  return `${holderIdentity} ${acquireTime}`;
+}
+
+function placesIn(node: TerwayNode | undefined): Place[] {
+  return Object.values(node?.status?.networkInterfaces ?? {}).flatMap((eni) =>
+    addressesOf(eni).map((address) => ({ eniId: eni.id, address })),
+  );
+}
+
+/** How the record of an ENI differs from what the cloud shows of those of the instance. */
+function unlike(eni: NodeEni, shown: EniSnapshot | undefined): string[] {
+  if (shown === undefined) return [`the cloud does not have ${eni.id} on its node, the record says ${eni.status}`];
+  const recorded = addressesOf(eni, 'ipv4').map(({ ip, status }) => (status === 'Valid' ? ip : `${ip} (${status})`));
+  const [is, says] = [shown.ipv4.toSorted().join(), recorded.toSorted().join()];
+  if (is !== says) return [`${eni.id} has ${is}, the record says ${says}`];
+  return eni.status === 'InUse' ? [] : [`${eni.id} is ${eni.status}`];
+}
