@@ -1,16 +1,15 @@
 import { afterEach, expect, test } from 'vitest';
-import * as z from 'zod';
 import { addressesOf, isBound, isIdle } from '../../../src/allocation/pool/view.ts';
 import type { NodeAddress } from '../../../src/crds/node.ts';
 import type { WiringChange } from '../node/kernel.ts';
-import { World } from '../world.ts';
+import type { World } from '../world.ts';
+import { editConfig, enisOf, NODE, poolWorld } from './support.ts';
 
 /*
  * What Terway's own acceptance tests demand of shared ENIs, with their figures: control plane and agents of the product, on
  * virtual time. What is not here is in docs/design/pool.md.
  */
 
-const NODE = 'node-1';
 const MINUTE_MS = 60_000;
 
 let world: World | undefined;
@@ -19,24 +18,13 @@ afterEach(() => world?.end());
 
 /** A node with an agent, of a cluster with this `eni_conf`. */
 async function cluster(eniConf: object): Promise<World> {
-  const made = new World({ config: { leaderElection: false }, eniConf: { ipam_type: 'crd', ...eniConf } });
+  const made = await poolWorld(eniConf, { hasMachine: true, tellsAddresses: true });
   world = made;
-  made.addMachine(made.addNode(), { tellsAddresses: true });
-  made.startReplica();
-  await made.until('the trunk is attached', () => made.trunkOf(NODE) !== undefined, MINUTE_MS);
   return made;
 }
 
-function edit(made: World, changes: object): void {
-  const target = { resource: 'configmaps', namespace: 'kube-system', name: 'eni-config', subresource: '' };
-  const { eni_conf: before } = z.object({ eni_conf: z.string() }).parse(made.kube.peek('configmaps', target)?.['data']);
-  const eniConf = { ...z.looseObject({}).parse(JSON.parse(before)), ...changes };
-  const data = { eni_conf: JSON.stringify(eniConf) };
-  made.kube.patch(target, 'application/merge-patch+json', { data }, { actor: 'user', nowMs: made.clock.now() });
-}
-
 function addresses(made: World): NodeAddress[] {
-  return Object.values(made.nodeRecord(NODE)?.status?.networkInterfaces ?? {}).flatMap((eni) => addressesOf(eni));
+  return enisOf(made).flatMap((eni) => addressesOf(eni));
 }
 
 const idle = (made: World) => addresses(made).filter(isIdle);
@@ -72,7 +60,7 @@ async function counts(made: World, ms: number): Promise<number[]> {
 test('max_pool_size 0 and min_pool_size 0: every idle secondary address is gone within five minutes', async () => {
   const made = await cluster({ max_pool_size: 10, min_pool_size: 10 });
   await made.until('the pool is filled', () => idle(made).length >= 10, MINUTE_MS);
-  edit(made, { max_pool_size: 0, min_pool_size: 0, ip_pool_sync_period: '30s' });
+  editConfig(made, { max_pool_size: 0, min_pool_size: 0, ip_pool_sync_period: '30s' });
   await made.run(5 * MINUTE_MS);
   expect(idle(made).filter(({ primary }) => !primary)).toEqual([]);
   expect(secondary(made)).toEqual([]);
@@ -98,7 +86,7 @@ test('ip_pool_sync_period 5m: nothing is released in the first four minutes', as
 test('idle_ip_reclaim: a pool of ten falls to its minimum of three, and never below', async () => {
   const made = await cluster({ max_pool_size: 10, min_pool_size: 10, ip_pool_sync_period: '30s' });
   await made.until('the pool is filled', () => idle(made).length === 10, MINUTE_MS);
-  edit(made, {
+  editConfig(made, {
     ...{ min_pool_size: 3, idle_ip_reclaim_after: '2m' },
     ...{ idle_ip_reclaim_interval: '30s', idle_ip_reclaim_batch_size: 3 },
   });
@@ -111,7 +99,7 @@ test('idle_ip_reclaim: a pool of ten falls to its minimum of three, and never be
 test('idle_ip_reclaim_batch_size 2 and an interval of a minute: at most two go in each', async () => {
   const made = await cluster({ max_pool_size: 10, min_pool_size: 10, ip_pool_sync_period: '30s' });
   await made.until('the pool is filled', () => idle(made).length === 10, MINUTE_MS);
-  edit(made, {
+  editConfig(made, {
     ...{ min_pool_size: 0, idle_ip_reclaim_after: '1m' },
     ...{ idle_ip_reclaim_interval: '1m', idle_ip_reclaim_batch_size: 2 },
   });

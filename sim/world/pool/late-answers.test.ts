@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import { FaultScript } from '../script.ts';
 import type { World } from '../world.ts';
-import { addresses, createShared, editConfig, enisOf, NODE, ofPool, poolWorld, served } from './support.ts';
+import { addresses, createShared, editConfig, editRecord, enisOf, NODE, ofPool, poolWorld, served } from './support.ts';
 
 /* The cloud shows what was done only after a while, or never, and nodes are replaced. */
 
@@ -74,9 +74,24 @@ test('an edit of the security groups reaches the trunk, and stays', async () => 
   editConfig(made, { security_group: group });
   const trunk = () => made.state().cloud.enis.find(({ type }) => type === 'Trunk');
   await made.until('the trunk has it', () => trunk()?.securityGroupIds[0] === group, 60_000);
+  await made.run(5 * 60_000);
+  expect(trunk()?.securityGroupIds).toEqual([group]);
   for (let count = 0; count < 10; count += 1) {
     createShared(made, `p${count}`);
     await made.run(30_000);
     expect(trunk()?.securityGroupIds).toEqual([group]);
   }
+});
+
+test('an intent for addresses of a trunk that is gone does not keep the record of a node that leaves', async () => {
+  const made = await poolWorld({ max_pool_size: 0 }, { hasMachine: true });
+  world = made;
+  const intent = {
+    ...{ clientToken: 'lost', createdAt: new Date(made.clock.now()).toISOString(), attempt: 1, eniID: 'eni-lost' },
+    ...{ vSwitchID: made.podVSwitchId, securityGroupIDs: [made.securityGroupId], tags: {}, ipv4: 10, ipv6: 0 },
+  };
+  editRecord(made, { poolIntents: [intent] });
+  made.removeMachine(NODE);
+  made.deleteNode(NODE);
+  await made.until('the record is gone', () => made.nodeRecord(NODE) === undefined, 3 * 60_000);
 });

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import { addressOf } from '../node/kernel.ts';
 import type { World } from '../world.ts';
 import { addresses, createShared, deleteRecord, editRecord, enisOf, NODE, poolWorld, tells } from './support.ts';
 
@@ -77,4 +78,35 @@ test('an agent gives no pod an address that the sandbox of another has, whatever
   expect(isRunning()).toBe(false);
   made.deletePod('default/first', 0);
   await made.until('the second runs', isRunning, 60_000);
+});
+
+/** Address of each pod that has one in its sandbox, by uid. */
+function wired(made: World): Map<string, string[]> {
+  const wirings = [...(made.machines.get(NODE)?.kernel.wirings.values() ?? [])].filter(({ isComplete }) => isComplete);
+  return new Map(wirings.map(({ attachment }) => [attachment.uid, [addressOf(attachment)]]));
+}
+
+test('while the stores of pods and sandboxes are late, nobody gets an address, and none is given back', async () => {
+  const eniConf = { max_pool_size: 0, ip_pool_sync_period: '10s' };
+  const made = await poolWorld(eniConf, { hasMachine: true, tellsAddresses: true });
+  world = made;
+  for (const name of ['a', 'b']) createShared(made, name);
+  await made.until('both run', () => wired(made).size === 2, 60_000);
+  made.deletePod('default/a');
+  await made.until('its address is free', () => addresses(made).size === 1, 60_000);
+  // It gets another one than that, which rests.
+  const uid = createShared(made, 'c');
+  await made.until('it has an address', () => addresses(made).has(uid), 60_000);
+  for (const watch of made.replicas[0]?.transport.watches ?? [])
+    if (watch.call.resource === 'pods' || watch.call.resource.startsWith('noderuntimes.')) watch.freeze();
+  await made.until('it runs', () => wired(made).size === 2, 60_000);
+  await made.run(5000);
+  const before = wired(made);
+  deleteRecord(made);
+  // Silent watches are replaced by then.
+  for (let seconds = 0; seconds < 240; seconds += 1) {
+    await made.run(1000);
+    for (const [pod, ips] of addresses(made)) expect({ pod, ips }).toEqual({ pod, ips: wired(made).get(pod) });
+  }
+  expect(addresses(made)).toEqual(before);
 });

@@ -15,11 +15,13 @@ interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour'
   instanceType?: string;
   /** The node has no agent of ours by default; a test speaks for it. */
   hasMachine?: boolean;
+  /** Whether the kubelet of its machine writes the addresses of pods into their status. */
+  tellsAddresses?: boolean;
 }
 
 /** A control plane and one node whose trunk is attached. */
 export async function poolWorld(eniConf: object, options: PoolWorldOptions = {}): Promise<World> {
-  const { script = new FaultScript(), instanceType, hasMachine = false, config = {}, ...rest } = options;
+  const { script = new FaultScript(), instanceType, hasMachine = false, tellsAddresses, config = {}, ...rest } = options;
   const made = new World({
     ...rest,
     config: { leaderElection: false, ...config },
@@ -27,7 +29,7 @@ export async function poolWorld(eniConf: object, options: PoolWorldOptions = {})
     onCloudCall: script.onCloudCall,
   });
   const node = made.addNode(instanceType);
-  if (hasMachine) made.addMachine(node);
+  if (hasMachine) made.addMachine(node, { tellsAddresses });
   else {
     made.create(NODERUNTIMES, undefined, {
       metadata: { name: NODE, annotations: { [ANNOTATION_REPORTS_RELEASE]: 'true' } },

@@ -81,6 +81,16 @@ describe('a record that was lost', () => {
     expect(node.ipsOf(uid)).toEqual([]);
   });
 
+  test('nor until one that is being deleted has', () => {
+    const { node, running } = lost();
+    node.pods.set(running.key, { ...running, mayGet: false });
+    node.present.add(running.uid);
+    const { uid } = node.add('new');
+    node.wait(10 * 60_000);
+    expect(node.enis().flatMap((eni) => addressesOf(eni))).toHaveLength(3);
+    expect(node.ipsOf(uid)).toEqual([]);
+  });
+
   test('nor while the node has sandboxes of pods that are not known', () => {
     const { node, running } = lost();
     node.remove(running.key, false);

@@ -41,3 +41,12 @@ test('a warm-up counts what the node had before', () => {
   expect(node.status.warmUpCompleted).toBe(true);
   expect(node.idle()).toBe(5);
 });
+
+test('a warm-up that a full node cannot complete is over, and keeps no surplus', () => {
+  const node = new PoolNode({ warmUp: 50, mostIdle: 5 });
+  node.settle();
+  expect(node.idle()).toBe(40);
+  expect(node.status).toMatchObject({ warmUpTarget: 50, warmUpAllocatedCount: 40, warmUpCompleted: true });
+  node.wait(10 * MINUTE_MS);
+  expect(node.idle()).toBe(5);
+});
