@@ -21,7 +21,14 @@ interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour'
 
 /** A control plane and one node whose trunk is attached. */
 export async function poolWorld(eniConf: object, options: PoolWorldOptions = {}): Promise<World> {
-  const { script = new FaultScript(), instanceType, hasMachine = false, tellsAddresses, config = {}, ...rest } = options;
+  const {
+    script = new FaultScript(),
+    instanceType,
+    hasMachine = false,
+    tellsAddresses,
+    config = {},
+    ...rest
+  } = options;
   const made = new World({
     ...rest,
     config: { leaderElection: false, ...config },
