@@ -43,7 +43,8 @@ const CREATIONS_AT_ONCE = 5;
 
 /**
  * The calls that bring `wanted` more addresses: existing ENIs are filled first, the trunk before the others and full ones before
- * empty ones, then new ones are made. An ENI with a call in progress is left out.
+ * empty ones, then new ones are made. What an ENI with a call in progress has room for is asked for after that call: it comes
+ * sooner than a new ENI.
  *
  * @param wanted pods' worth of addresses, beyond those that are idle or on their way
  * @param may.grow whether the vSwitch of an ENI has addresses
@@ -60,7 +61,15 @@ export function grow(
   const growth: Growth[] = [];
   for (const eni of Object.values(draft.enis).sort(byUse)) {
     if (rest <= 0) break;
-    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined || !may.grow(eni)) continue;
+    if (!isServing(eni) || !may.grow(eni)) continue;
+    const intent = intentFor(draft, eni.id);
+    if (intent !== undefined) {
+      const room = families.map(
+        (family) => roomOf(eni, family, limits) - broughtBy(intent, family, families, eni, limits),
+      );
+      rest -= Math.max(0, Math.min(rest, ...room));
+      continue;
+    }
     const lacking = fill(eni, rest, families, limits);
     const brings = Math.min(...families.map((family) => idle(eni, family) + lacking[family])) - idleOf(eni, families);
     if (brings <= 0) continue;
@@ -90,29 +99,40 @@ function atMost({ ipv4, ipv6 }: Counts, most: Counts): Counts {
  * Pods' worth of addresses that intents will bring. One that asks for all the IPv6 addresses of a call is followed by another, up to as
  * many as there are IPv4 addresses.
  */
-export function onTheWay({ intents, enis }: PoolDraft, families: Families, { perEni }: PoolLimits): number {
+export function onTheWay({ intents, enis }: PoolDraft, families: Families, limits: PoolLimits): number {
   const brings = intents.map((intent) => {
     const known = enis[intent.eniID];
     const eni = known?.status === 'InUse' ? known : undefined;
-    const will = (family: Family) => {
-      const isFollowed = family === 'ipv6' && families.length > 1 && intent.ipv6 >= PER_ASSIGNMENT.ipv6;
-      const room = perEni[family] - (eni === undefined ? 0 : addressesOf(eni, family).length);
-      return (eni === undefined ? 0 : idle(eni, family)) + (isFollowed ? Math.max(room, intent.ipv6) : intent[family]);
-    };
+    const will = (family: Family) =>
+      (eni === undefined ? 0 : idle(eni, family)) + broughtBy(intent, family, families, eni, limits);
     return Math.min(...families.map(will)) - (eni === undefined ? 0 : idleOf(eni, families));
   });
   return brings.reduce((sum, count) => sum + count, 0);
 }
 
+/** Addresses that an intent and those that follow it bring to an ENI, which is undefined until it is in use. */
+function broughtBy(
+  intent: PoolDraft['intents'][number],
+  family: Family,
+  families: Families,
+  eni: NodeEni | undefined,
+  limits: PoolLimits,
+): number {
+  const isFollowed = family === 'ipv6' && families.length > 1 && intent.ipv6 >= PER_ASSIGNMENT.ipv6;
+  if (!isFollowed) return intent[family];
+  return Math.max(eni === undefined ? limits.perEni.ipv6 : roomOf(eni, 'ipv6', limits), intent.ipv6);
+}
+
+function roomOf(eni: NodeEni, family: Family, { perEni }: PoolLimits): number {
+  const prefixes = (family === 'ipv4' ? eni.ipv4Prefix : eni.ipv6Prefix)?.length ?? 0;
+  return perEni[family] - addressesOf(eni, family).length - prefixes;
+}
+
 /** What the ENI lacks to serve `more` pods more, as far as it has room. */
-function fill(eni: NodeEni, more: number, families: Families, { perEni }: PoolLimits): Counts {
+function fill(eni: NodeEni, more: number, families: Families, limits: PoolLimits): Counts {
   const target = idleOf(eni, families) + more;
-  const count = (family: Family) => {
-    if (!families.includes(family)) return 0;
-    const prefixes = (family === 'ipv4' ? eni.ipv4Prefix : eni.ipv6Prefix)?.length ?? 0;
-    const room = perEni[family] - addressesOf(eni, family).length - prefixes;
-    return Math.max(0, Math.min(target - idle(eni, family), room));
-  };
+  const count = (family: Family) =>
+    families.includes(family) ? Math.max(0, Math.min(target - idle(eni, family), roomOf(eni, family, limits))) : 0;
   return { ipv4: count('ipv4'), ipv6: count('ipv6') };
 }
 
