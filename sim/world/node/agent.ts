@@ -49,10 +49,11 @@ export class WorldAgent {
   #agent: Agent | undefined;
 
   constructor(options: WorldAgentOptions) {
-    const { name, kube, clock, kubeFaults, onCall, onKilled } = options;
+    const { name, kube, clock, kubeFaults, onCall, onKilled, podIPsAnnotation } = options;
     this.#options = options;
     this.name = name;
-    this.transport = new SimulatedTransport({ model: kube, clock, replica: name, faults: withRights(kubeFaults) });
+    const faults = withRights(kubeFaults, podIPsAnnotation);
+    this.transport = new SimulatedTransport({ model: kube, clock, replica: name, faults });
     this.#life = new ProcessLife({ name, clock, onCall, onKilled });
     this.ended = this.#run();
     this.ended.catch(() => undefined);

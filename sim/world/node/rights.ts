@@ -28,11 +28,14 @@ function inGroup(resource: string, group: string): string {
   return `${plural}${group === '' ? '' : `.${group}`}${subresource === '' ? '' : `/${subresource}`}`;
 }
 
+/** What the chart adds for `podIPsAnnotation`. */
+const POD_IPS_RIGHT = 'patch pods/status';
+
 /** The API server refuses a node agent what its role does not allow; other faults come on top. */
-export function withRights(faults: FaultPlan = {}): FaultPlan {
+export function withRights(faults: FaultPlan = {}, podIPsAnnotation = false): FaultPlan {
   const refusal = ({ verb, resource, subresource }: ApiCall) => {
     const right = `${verb} ${resource}${subresource === '' ? '' : `/${subresource}`}`;
-    return RIGHTS.has(right) ? undefined : ({ kind: 'refused', status: 403 } as const);
+    return RIGHTS.has(right) || (podIPsAnnotation && right === POD_IPS_RIGHT) ? undefined : ({ kind: 'refused', status: 403 } as const);
   };
   return {
     ...faults,
