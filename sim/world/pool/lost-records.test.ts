@@ -110,3 +110,33 @@ test('while the stores of pods and sandboxes are late, nobody gets an address, a
   }
   expect(addresses(made)).toEqual(before);
 });
+
+test('what a leader with late stores gives to a pod that is gone comes free, also beside what the pod had', async () => {
+  const made = await poolWorld({ max_pool_size: 5 }, { hasMachine: true, config: { leaderElection: true } });
+  world = made;
+  const [first] = made.replicas;
+  const second = made.startReplica();
+  await made.run(5000);
+  // So that the first idle address is not the one that the pod had.
+  const other = await running(made, 'other');
+  const { uid, ip } = await running(made, 'a');
+  made.deletePod('default/other');
+  await made.until('its address is free', () => addresses(made).get(other.uid) === undefined, 60_000);
+  // A record that is new gives nothing to a pod with a sandbox.
+  await made.run(5 * 60_000);
+  for (const watch of second.transport.watches) watch.freeze();
+  tells(made, 'a', [ip]);
+  await made.run(1000);
+  made.deletePod('default/a');
+  await made.until('both are free', () => addresses(made).size === 0, 60_000);
+  first?.kill();
+  const most: string[] = [];
+  made.kube.subscribe(() => {
+    const ips = addresses(made).get(uid) ?? [];
+    if (ips.length > most.length) most.splice(0, most.length, ...ips);
+  });
+  await made.run(5 * 60_000);
+  expect(most).toEqual(expect.arrayContaining([ip]));
+  expect(most).toHaveLength(2);
+  expect(addresses(made)).toEqual(new Map());
+});

@@ -97,7 +97,7 @@ export class PoolWitness {
     const { world } = this.#seeded;
     const { name } = node.metadata;
     const instanceId = node.spec.nodeMetadata?.instanceID;
-    const recorded = node.status?.networkInterfaces ?? {};
+    const { networkInterfaces: recorded = {}, nextIdleIPReclaimTime: dueTime } = node.status ?? {};
     const shown = new Map(
       cloud.enis
         .filter(({ type, attachment }) => type !== 'Primary' && attachment?.instanceId === instanceId)
@@ -108,6 +108,8 @@ export class PoolWitness {
     const stray = placesIn(node).filter(({ address }) => isBound(address) && !uids.has(address.podUID ?? ''));
     return [
       ...(node.status?.poolIntents ?? []).map(({ eniID }) => `${name} has an open intent for ${eniID || 'a new ENI'}`),
+      // The timer leaves the record with the last address that is to go by age.
+      ...(dueTime === undefined ? [] : [`${name} gives up idle addresses at ${dueTime}`]),
       ...[...shown.keys()].filter((id) => recorded[id] === undefined).map((id) => `${name} does not record ${id}`),
       ...Object.values(recorded).flatMap((eni) => unlike(eni, shown.get(eni.id))),
       ...stray.map(({ address }) => `${name} keeps ${address.ip} for ${address.podID}, which is gone`),
@@ -177,12 +179,15 @@ export class PoolWitness {
       this.#problems.push(`demand: ${metadata.name} asks for ${asked} addresses, and ${most} are enough`);
   }
 
-  /** I1: on one node a pod has one address, and an address one pod. */
+  /**
+   * I1: on one node a pod has one address, and an address one pod. What a pod had that is gone waits for the node's word (L1): a leader
+   * whose store of pods is late gives it an address, and keeps what it learns afterwards that the pod has reported.
+   */
   #checkOnce(node: TerwayNode): void {
     const bound = placesIn(node).filter(({ address }) => isBound(address));
     for (const [uid, places] of Map.groupBy(bound, ({ address }) => address.podUID ?? '')) {
-      if (places.length < 2) continue;
-      const podID = places[0]?.address.podID;
+      const podID = places[0]?.address.podID ?? '';
+      if (places.length < 2 || !this.#isThere(podID, uid)) continue;
       this.#problems.push(`I1: ${podID} (${uid}) has ${places.map(({ address: { ip } }) => ip).join(' and ')}`);
     }
     for (const [ip, places] of Map.groupBy(bound, ({ address }) => address.ip)) {
@@ -274,8 +279,7 @@ export class PoolWitness {
   #checkUnused(eniId: string, { ip, podID = '', podUID = '' }: NodeAddress, how: string): void {
     const { world, pool, nodes } = this.#seeded;
     if (pool.isTaken(eniId, ip)) return;
-    const [namespace, name = ''] = podID.split('/');
-    if (podUID !== '' && world.kube.peek('pods', { namespace, name })?.metadata.uid === podUID)
+    if (podUID !== '' && this.#isThere(podID, podUID))
       this.#problems.push(`I3: ${how}: ${ip} of ${eniId}, which ${podID} has`);
     for (const { kernel, runtime } of world.machines.values()) {
       for (const [id, { attachment, isComplete }] of kernel.wirings) {
@@ -287,6 +291,11 @@ export class PoolWitness {
           this.#problems.push(`I3: ${how}: ${ip} of ${eniId}, which the sandbox ${id} of ${attachment.name} has`);
       }
     }
+  }
+
+  #isThere(podId: string, uid: string): boolean {
+    const [namespace, name = ''] = podId.split('/');
+    return this.#seeded.world.kube.peek('pods', { namespace, name })?.metadata.uid === uid;
   }
 
   #macOf(eniId: string): string | undefined {
