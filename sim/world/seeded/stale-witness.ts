@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
-import { ANNOTATION_POD_UID, TAG_ATTEMPT } from '../../../src/crds/names.ts';
+import { parseTrunkIntent } from '../../../src/allocation/trunk.ts';
+import { ANNOTATION_POD_UID, ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { PodEni } from '../../../src/crds/pod-eni.ts';
 import { isRecord } from '../../../src/util/json.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
@@ -98,9 +99,15 @@ export class StaleWitness {
       this.#problems.push(`I2: ${action} of ${eni.id}, which PodENI ${metadata.name} keeps`);
   }
 
-  /** I2: an ENI gets the security groups that its record has; one that pods share those of its node. */
+  /** I2: an ENI gets the security groups that its record has; one that pods share, or that is to be a trunk, those of its node. */
   #checkGroups(podEni: PodEni | undefined, { id }: EniSnapshot, given: unknown): void {
-    const node = this.#seeded.world.state().nodes.find(({ status }) => status?.networkInterfaces?.[id] !== undefined);
+    const node = this.#seeded.world
+      .state()
+      .nodes.find(
+        ({ metadata, status }) =>
+          status?.networkInterfaces?.[id] !== undefined ||
+          parseTrunkIntent(metadata.annotations?.[ANNOTATION_TRUNK_INTENT])?.eniID === id,
+      );
     const ofNode = podEni === undefined ? node?.spec.eni?.securityGroupIDs : undefined;
     const recorded = podEni?.spec.allocations?.find(({ eni }) => eni.id === id)?.eni.securityGroupIDs ?? ofNode ?? [];
     const groups = z.array(z.string()).parse(given);
