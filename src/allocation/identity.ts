@@ -43,6 +43,14 @@ export function clientTokenOf(identity: CreationIdentity): string {
   return createHash('sha256').update(fields.join('\n')).digest('hex');
 }
 
+/**
+ * ClientToken for the IPv6 addresses of an intent, whose own is for IPv4: whether the cloud counts the tokens of each API apart is not
+ * documented, and one that counts as used is refused for good.
+ */
+export function ipv6TokenOf(clientToken: string): string {
+  return createHash('sha256').update(`${clientToken} ipv6`).digest('hex');
+}
+
 /** A tag value holds at most 128 characters; long names are cut at the front because their ends differ more. */
 const TAG_VALUE_MAX = 128;
 

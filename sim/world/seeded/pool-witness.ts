@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { ipv6TokenOf } from '../../../src/allocation/identity.ts';
 import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
 import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
 import type { NodeAddress, NodeEni, TerwayNode } from '../../../src/crds/node.ts';
@@ -147,7 +148,10 @@ export class PoolWitness {
       return;
     }
     const [old, node] = [before === undefined ? undefined : world.readNode(before), world.readNode(after)];
-    for (const { clientToken } of node.status?.poolIntents ?? []) this.#tokens.add(clientToken);
+    for (const { clientToken } of node.status?.poolIntents ?? []) {
+      this.#tokens.add(clientToken);
+      this.#tokens.add(ipv6TokenOf(clientToken));
+    }
     pool.noteRecord(node);
     if (actor === USER) return;
     const machine = world.machines.get(node.metadata.name);

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Eni, EniObservation } from '../../ecs/eni.ts';
-import { isOursInPool } from '../identity.ts';
+import { ipv6TokenOf, isOursInPool } from '../identity.ts';
 import {
   FRESH_MS,
   type InterfaceStep,
@@ -200,9 +200,10 @@ function nextAssignment(
     if (!isFresh(observation, nowMs)) return { do: 'observe' };
     return { do: 'arrived', eniId: eni.id, family, ips: unrecorded(eni, family, observation?.eni) };
   }
-  // A token is bound to its parameters, the API among them.
   const count = family === 'ipv4' ? ipv4 : ipv6;
-  return pausedAfterFailure(operation, kind, nowMs) ?? { do: 'assign', eniId: eni.id, family, count, clientToken };
+  const token = family === 'ipv4' ? clientToken : ipv6TokenOf(clientToken);
+  const paused = pausedAfterFailure(operation, kind, nowMs);
+  return paused ?? { do: 'assign', eniId: eni.id, family, count, clientToken: token };
 }
 
 /** The same call would be refused again. */
