@@ -46,3 +46,5 @@ export const TAG_CREATOR_POOL = 'terway';
 export const TAG_OWNER = 'terway.alibabacloud.com/owner';
 export const TAG_OWNER_UID = 'terway.alibabacloud.com/owner-uid';
 export const TAG_ATTEMPT = 'terway.alibabacloud.com/attempt';
+/** On ENIs of ours that the pods of a node share. Their owner does not tell them from those of pods: a namespace may be called `node`. */
+export const TAG_SHARED = 'terway.alibabacloud.com/shared';

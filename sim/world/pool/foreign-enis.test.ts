@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from 'vitest';
+import { ownershipTags } from '../../../src/allocation/identity.ts';
 import { TAG_CREATOR, TAG_CREATOR_POOL } from '../../../src/crds/names.ts';
 import { FaultScript } from '../script.ts';
 import { REGION, type World } from '../world.ts';
@@ -112,4 +113,16 @@ test('an edit of eni_tag_block_list reaches ENIs that the pool has', async () =>
   await made.until('it is left alone', () => recordOf(made, id)?.unschedulable === true, 3 * 60_000);
   editConfig(made, { eni_tag_block_list: [] });
   await made.until('it serves again', () => recordOf(made, id)?.unschedulable === undefined, 3 * 60_000);
+});
+
+test('an ENI of a pod in a namespace that is called `node` is not taken for one of the pool', async () => {
+  const made = await poolWorld({ max_pool_size: 5 });
+  world = made;
+  await crowd(made);
+  const own = ofPool(made).map(({ id }) => id);
+  const { clusterId } = made.state();
+  const id = await attach(made, ownershipTags({ clusterId, owner: 'node/web-0', ownerUid: 'u', clientToken: 't' }));
+  await newRecord(made);
+  await made.until('those of the pool are known', () => own.every((one) => recordOf(made, one) !== undefined), 60_000);
+  expect(recordOf(made, id)).toBeUndefined();
 });

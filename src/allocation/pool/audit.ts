@@ -1,13 +1,10 @@
-import { TAG_OWNER } from '../../crds/names.ts';
+import { TAG_OWNER, TAG_SHARED } from '../../crds/names.ts';
 import type { NodeAddress, NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import { isOurs, isOursInPool } from '../identity.ts';
 import { attachedRecord, type Subnets } from './news.ts';
 import { blockedTags } from './node-spec.ts';
 import { addressesOf, FAMILIES, type Family, isBound } from './view.ts';
-
-/** Owners of pool ENIs in their tags; others are of PodENIs. */
-const NODE_OWNER = 'node/';
 
 /**
  * The record of an ENI in use, corrected by what the cloud shows of it: addresses that are gone, or that nobody recorded, and an
@@ -81,9 +78,9 @@ export function adopted(
   return Object.fromEntries(found.map((eni) => [eni.id, eni]));
 }
 
-/** Not of a pod, as far as its tags say. */
+/** Not of a pod, as far as its tags say: Terway's have no owner. */
 export function isOfNode(tags: Record<string, string>): boolean {
-  return (tags[TAG_OWNER] ?? NODE_OWNER).startsWith(NODE_OWNER);
+  return tags[TAG_OWNER] === undefined || tags[TAG_SHARED] !== undefined;
 }
 
 /** What decides whether an ENI is for pods. */

@@ -11,6 +11,7 @@ import { addressesOf, isBound } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { hasLeft } from '../../cluster/node-view.ts';
+import { TAG_SHARED } from '../../crds/names.ts';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -344,6 +345,7 @@ function creationOf(intent: PoolIntent, node: TerwayNode | undefined, clusterId:
     ...(resourceGroupID === '' ? {} : { resourceGroupId: resourceGroupID }),
     tags: {
       ...intent.tags,
+      [TAG_SHARED]: 'true',
       // Our tags come last, so that they win: they identify the owner of the ENI.
       ...ownershipTags({
         clusterId,
