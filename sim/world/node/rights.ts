@@ -35,7 +35,9 @@ const POD_IPS_RIGHT = 'patch pods/status';
 export function withRights(faults: FaultPlan = {}, podIPsAnnotation = false): FaultPlan {
   const refusal = ({ verb, resource, subresource }: ApiCall) => {
     const right = `${verb} ${resource}${subresource === '' ? '' : `/${subresource}`}`;
-    return RIGHTS.has(right) || (podIPsAnnotation && right === POD_IPS_RIGHT) ? undefined : ({ kind: 'refused', status: 403 } as const);
+    return RIGHTS.has(right) || (podIPsAnnotation && right === POD_IPS_RIGHT)
+      ? undefined
+      : ({ kind: 'refused', status: 403 } as const);
   };
   return {
     ...faults,
