@@ -46,7 +46,7 @@ test('an ENI whose answer comes late is looked at before it is deleted', async (
   world.deletePod('default/a', 0);
   await world.until('it is deleted', () => deletions.length > 0, 5 * 60_000);
   const id = deletions[0]?.params['NetworkInterfaceId'];
-  expect(looks.map(({ params }) => params['NetworkInterfaceId']).flat()).toContain(id);
+  expect(looks.flatMap(({ params }) => params['NetworkInterfaceId'])).toContain(id);
 });
 
 test('after a crash during a creation, the next process finds the ENI', async () => {
