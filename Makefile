@@ -60,8 +60,8 @@ world: $(STAMP) ## Random histories of the shipped control plane on virtual time
 world-long: $(STAMP) ## SEEDS (20000) histories, every crash point and every mutant; writes docs/world.json and its page
 	@node sim/world/seeded/cli.ts --long $(if $(SEEDS),--seeds $(SEEDS)); code=$$?; node scripts/generate.ts; exit $$code
 
-world-scale: $(STAMP) ## Thousands of nodes and pods on virtual time: what each phase takes and costs, and what grows with their number
-	@exec node sim/world/scale/cli.ts
+world-scale: $(STAMP) ## Thousands of nodes and pods on virtual time: what each phase takes and costs, and what grows with their number; RECORD=1 writes docs/reference/world-scale.md
+	@exec node sim/world/scale/cli.ts $(if $(RECORD),--record)
 
 bench: $(STAMP) ## Measure everything that has a budget, three times; writes docs/performance.json (about 50 minutes)
 	@node bench/bench.ts --runs 3 --write; code=$$?; node scripts/generate.ts; exit $$code

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -23,7 +23,7 @@ import { type Cluster, startCluster } from './cluster.ts';
 import { ApiStatusError, StateDirInUseError } from './errors.ts';
 import { startNodeLoop } from './node-loop.ts';
 import { createNode } from './nodes.ts';
-import { createStateDir, removeStateDir, withNamespace } from './shared.ts';
+import { createFolderApart, createStateDir, removeStateDir, withNamespace } from './shared.ts';
 import { watch } from './watch.ts';
 
 // A first run may have to build the programs.
@@ -236,8 +236,9 @@ describe('the end of a cluster', () => {
   }, 60_000);
 
   test('happens when its parent is killed, and the next start cleans up', async () => {
-    const stateDir = await createStateDir();
-    const script = join(stateDir, '..', `parent-${process.pid}.ts`);
+    await using folder = await createFolderApart();
+    const stateDir = join(folder.path, 'state');
+    const script = join(folder.path, 'parent.ts');
     const clusterModule = fileURLToPath(new URL('cluster.ts', import.meta.url));
     await writeFile(
       script,
@@ -257,7 +258,6 @@ describe('the end of a cluster', () => {
       expect(existsSync(stateDir)).toBe(false);
     } finally {
       parent.kill('SIGKILL');
-      await rm(script);
     }
   }, 60_000);
 

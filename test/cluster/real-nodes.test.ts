@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -19,7 +19,7 @@ import { BRIDGE_ADDRESS } from './real-nodes/hub.ts';
 import { type RealNode, startRealNode } from './real-nodes/real-node.ts';
 import { realNodeSupport } from './real-nodes/support.ts';
 import { installTestCni } from './real-nodes/test-cni.ts';
-import { createStateDir, withNamespace } from './shared.ts';
+import { createFolderApart, createStateDir, withNamespace } from './shared.ts';
 
 // A first run may have to build the programs.
 const BUILD_TIMEOUT_MS = 900_000;
@@ -383,8 +383,9 @@ describe('two real nodes', () => {
 describe('a node whose owner is killed', () => {
   test('ends, and takes its cgroups with it', async () => {
     const before = await machineState();
-    const stateDir = await createStateDir();
-    const script = join(stateDir, '..', `node-owner-${process.pid}.ts`);
+    await using folder = await createFolderApart();
+    const stateDir = join(folder.path, 'state');
+    const script = join(folder.path, 'owner.ts');
     const module = (name: string) => JSON.stringify(fileURLToPath(new URL(name, import.meta.url)));
     await writeFile(
       script,
@@ -415,7 +416,6 @@ describe('a node whose owner is killed', () => {
       expect(await machineState()).toEqual(before);
     } finally {
       owner.kill('SIGKILL');
-      await rm(script);
     }
   }, 60_000);
 });

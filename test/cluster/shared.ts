@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { type DisposableTempDir, mkdir, mkdtemp, mkdtempDisposable, readdir, rm } from 'node:fs/promises';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { inject } from 'vitest';
@@ -61,6 +61,14 @@ export async function createStateDir(): Promise<string> {
     }
   }
   return mkdtemp(join(parent, 'cluster-'));
+}
+
+/**
+ * A folder for the state of a cluster whose owner a test kills. What is left there is not removed by the next
+ * {@link createStateDir} of another test, which may run at the same time.
+ */
+export function createFolderApart(): Promise<DisposableTempDir> {
+  return mkdtempDisposable(join(tmpdir(), 'terway-killed-owner-'));
 }
 
 /** Removes a directory from {@link createStateDir} in which no cluster started, or whose cluster kept its state. */

@@ -84,8 +84,9 @@ export class ScaleWorld {
     }
   }
 
-  deletePods(name: string, count: number): void {
-    for (let at = 0; at < count; at += 1) this.world.deletePod(`default/${name}-${at}`, 0);
+  /** Pods `NAME-FROM` and those that follow. */
+  deletePods(name: string, count: number, from = 0): void {
+    for (let at = from; at < from + count; at += 1) this.world.deletePod(`default/${name}-${at}`, 0);
   }
 
   start(): void {

@@ -21,6 +21,8 @@ const LEASE_S = 17;
 /** docs/design/allocation.md: an orphan is ten minutes old, and seen in two rounds. */
 const ORPHAN_AGE_S = 10 * MINUTE_S;
 const RELEASED_PER_ROUND = 50;
+/** Pods that were replaced since the backup. */
+const REPLACED = 500;
 
 /** How long the quota makes so many calls take; a term begins with half of a minute, and ends somewhere in one. */
 function quotaS(api: string, calls: number, limit = DEFAULT_LIMITS[api] ?? 0): number {
@@ -101,10 +103,12 @@ export async function restore(scale: ScaleWorld, replaced: number, onPhase: (fig
   onPhase(figures);
 }
 
-async function empty(scale: ScaleWorld, name: string, pods: number, onPhase: (figures: Figures) => void) {
+/** All pods go, of which a restore has left those from `web-FROM` on. */
+async function empty(scale: ScaleWorld, from: number, onPhase: (figures: Figures) => void) {
+  const pods = scale.records;
   const work = { items: pods, boundS: quotaS('DetachNetworkInterface', pods) };
   const figures = await scale.phase(`${count(pods)} pods are deleted`, work, async () => {
-    scale.deletePods(name, pods);
+    scale.deletePods('web', pods, from);
     await scale.until('all pods are released', () => scale.records === 0);
     await scale.untilIdle();
   });
@@ -144,7 +148,7 @@ export const SCENARIOS: readonly Scenario[] = [
       await fill(scale, { nodes: 1000, pods: 20_000 }, onPhase);
       await restart(scale, onPhase);
       await joinMore(scale, 500, onPhase);
-      await restore(scale, 500, onPhase);
+      await restore(scale, REPLACED, onPhase);
       scale.end();
     },
   },
@@ -154,7 +158,9 @@ export const SCENARIOS: readonly Scenario[] = [
       const scale = new ScaleWorld();
       await fill(scale, { nodes: 5000, pods: 20_000 }, onPhase);
       await restart(scale, onPhase);
-      await empty(scale, 'web', 20_000, onPhase);
+      await joinMore(scale, 500, onPhase);
+      await restore(scale, REPLACED, onPhase);
+      await empty(scale, REPLACED, onPhase);
       scale.end();
     },
   },
