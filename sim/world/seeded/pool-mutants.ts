@@ -41,8 +41,8 @@ export const POOL_MUTANTS: readonly Mutant[] = [
   {
     name: 'addresses are asked for with a token that no record has',
     file: 'src/allocation/pool/eni-step.ts',
-    from: "{ do: 'assign', eniId: eni.id, family, count, clientToken };",
-    to: "{ do: 'assign', eniId: eni.id, family, count, clientToken: clientToken.slice(1) };",
+    from: "{ do: 'assign', eniId: eni.id, family, count, clientToken: token };",
+    to: "{ do: 'assign', eniId: eni.id, family, count, clientToken: token.slice(1) };",
   },
   {
     name: 'after a record was lost, what looks idle is given up at once',
