@@ -1,11 +1,11 @@
 /**
  * Runs the benchmarks and prints every figure next to its budget and upstream's. Exits with 1 when a budget is missed.
- * `--only NAME[,NAME]` runs some of the sections; `node` selects all node sections. `--runs 3` runs them three times and takes the
+ * `--only NAME[,NAME]` runs some of the sections; `node` selects all node sections, `pool` those of shared ENIs. `--runs 3` runs them three times and takes the
  * median; `--write` writes the results to docs/performance.json, from which `make generate` fills the tables in the docs.
- * `--releases`, `--pods`, `--networkings` and `--churn-seconds` shrink the large sections for quick runs.
+ * `--releases`, `--pods`, `--networkings`, `--churn-seconds` and those that begin with `--pool` shrink the large sections for quick runs.
  */
 import { rm } from 'node:fs/promises';
-import { startCluster } from '../test/cluster/cluster.ts';
+import { type Cluster, startCluster } from '../test/cluster/cluster.ts';
 import { realNodeSupport } from '../test/cluster/real-nodes/support.ts';
 import { createStateDir } from '../test/cluster/shared.ts';
 import { readFlags } from '../tools/flags.ts';
@@ -17,6 +17,7 @@ import { measureDrain, measurePacketCost, measureStrayTags, measureSync } from '
 import { measureRepair } from './node-repair.ts';
 import { MINUTE_MS, SECONDS, settled, untilSecondOfMinute } from './pace.ts';
 import { medians, writePerformance } from './performance.ts';
+import { measureColdNode, measureIdleAddress, measurePoolRestart, measureReplacements } from './pools.ts';
 import { measureFixedMove, measureRelease, measureWaitBehindReleases } from './releases.ts';
 import { formatMeasure, formatTable, isMet, type Measure, median } from './report.ts';
 import { measureThrottled } from './throttled.ts';
@@ -34,6 +35,10 @@ const flags = readFlags({
   pods: { type: 'string', default: '20000' },
   networkings: { type: 'string', default: '500' },
   'churn-seconds': { type: 'string', default: '60' },
+  'pool-rounds': { type: 'string', default: '300' },
+  'pool-nodes': { type: 'string', default: '500' },
+  'pool-replacements': { type: 'string', default: '1000' },
+  'pool-records': { type: 'string', default: '5000' },
 });
 const only = flags.only?.split(',');
 
@@ -333,6 +338,19 @@ async function restart(bench: ControlPlaneBench, name: string, budget?: number):
   await bench.leading();
 }
 
+/** Sections of pods that share ENIs, each with its own cluster. */
+const poolSections: Record<string, (cluster: Cluster) => Promise<void>> = {
+  'pool-idle': (cluster) => measureIdleAddress(cluster, { record, say }, amount('pool-rounds')),
+  'pool-cold': (cluster) => measureColdNode(cluster, { record, say }),
+  'pool-replace': (cluster) =>
+    measureReplacements(
+      cluster,
+      { record, say },
+      { nodes: amount('pool-nodes'), pods: amount('pool-replacements'), perSecond: 100 },
+    ),
+  'pool-restart': (cluster) => measurePoolRestart(cluster, { record, say }, amount('pool-records')),
+};
+
 /** Node sections, each with its own namespaces or cluster. */
 const nodeSections: Record<string, () => Promise<void>> = {
   'node-sync': () => measureSync({ record, say }),
@@ -344,7 +362,10 @@ const nodeSections: Record<string, () => Promise<void>> = {
   'node-cni': () => withStateDir((stateDir) => measureCni({ record, say }, stateDir)),
 };
 
-const AMOUNTS = ['throttled-pods', 'releases', 'pods', 'networkings', 'churn-seconds'] as const;
+const AMOUNTS = [
+  ...(['throttled-pods', 'releases', 'pods', 'networkings', 'churn-seconds'] as const),
+  ...(['pool-rounds', 'pool-nodes', 'pool-replacements', 'pool-records'] as const),
+];
 
 /** Sizes of the large sections. */
 function amount(flag: (typeof AMOUNTS)[number]): number {
@@ -360,7 +381,8 @@ function wrongNumber(flag: (typeof AMOUNTS)[number] | 'runs', most: number): str
 }
 
 function isChosen(name: string): boolean {
-  return only === undefined || only.includes(name) || (name in nodeSections && only.includes('node'));
+  if (only === undefined || only.includes(name)) return true;
+  return (name in nodeSections && only.includes('node')) || (name in poolSections && only.includes('pool'));
 }
 
 async function withStateDir(work: (stateDir: string) => Promise<void>): Promise<void> {
@@ -372,13 +394,28 @@ async function withStateDir(work: (stateDir: string) => Promise<void>): Promise<
   }
 }
 
+function startBareCluster(stateDir: string): Promise<Cluster> {
+  return startCluster({ stateDir, features: { scheduler: false, controllerManager: false } });
+}
+
 async function measureControlPlane(stateDir: string): Promise<void> {
-  await using cluster = await startCluster({ stateDir, features: { scheduler: false, controllerManager: false } });
+  await using cluster = await startBareCluster(stateDir);
   await using bench = await ControlPlaneBench.start(cluster);
   for (const [name, section] of Object.entries(sections)) {
     if (!isChosen(name)) continue;
     say(name);
     await section(bench);
+  }
+}
+
+async function measurePools(): Promise<void> {
+  for (const [name, section] of Object.entries(poolSections)) {
+    if (!isChosen(name)) continue;
+    say(name);
+    await withStateDir(async (stateDir) => {
+      await using cluster = await startBareCluster(stateDir);
+      await section(cluster);
+    });
   }
 }
 
@@ -395,7 +432,8 @@ async function measureNode(): Promise<void> {
   }
 }
 
-const known = [...Object.keys(sections), ...Object.keys(nodeSections), 'node'];
+const groups = { node: nodeSections, pool: poolSections };
+const known = [sections, ...Object.values(groups), groups].flatMap((one) => Object.keys(one));
 const unknown = only?.find((name) => !known.includes(name));
 if (unknown !== undefined) {
   say(`unknown section ${unknown}; valid sections: ${known.join(', ')}`);
@@ -413,6 +451,7 @@ for (let run = 1; run <= runs; run += 1) {
   if (runs > 1) say(`run ${run} of ${runs}`);
   measures = [];
   if (Object.keys(sections).some(isChosen)) await withStateDir(measureControlPlane);
+  await measurePools();
   if (Object.keys(nodeSections).some(isChosen)) await measureNode();
   all.push(measures);
   // After each run, so that one that fails loses nothing of those before.

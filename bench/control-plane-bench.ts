@@ -2,7 +2,6 @@ import { stringify } from 'yaml';
 import * as z from 'zod';
 import type { ApiClient } from '../test/cluster/api.ts';
 import type { Cluster } from '../test/cluster/cluster.ts';
-
 import { isTransient, watch } from '../test/cluster/watch.ts';
 import {
   type ControlPlane,
@@ -12,7 +11,8 @@ import {
   POD_VSWITCH,
   ZONES,
 } from '../test/harness/lab.ts';
-import { pollUntil } from '../tools/machine/poll.ts';
+import { apiWrites, cloudCalls, isRead, isThrottled, leading } from './counts.ts';
+import { Waiting } from './waiting.ts';
 
 const NAMESPACE = 'default';
 const NODES = 10;
@@ -42,7 +42,7 @@ export class ControlPlaneBench implements AsyncDisposable {
   settledRecords = 0;
   #otherPods = { first: 0, next: 0 };
   readonly #present = new Set<string>();
-  readonly #waiters = new Set<() => void>();
+  readonly #waiting = new Waiting();
   readonly #stop = new AbortController();
   #watching: Promise<void> = Promise.resolve();
   #serial = 0;
@@ -100,13 +100,7 @@ export class ControlPlaneBench implements AsyncDisposable {
 
   /** Waits until the control plane leads. */
   async leading(): Promise<void> {
-    await pollUntil(
-      async () => {
-        const metrics = await (await fetch(`${this.controlPlane?.telemetryUrl}/metrics`)).text();
-        return /^terway_leader 1$/m.test(metrics) ? true : undefined;
-      },
-      { what: 'the control plane to lead', timeoutMs: 60_000 },
-    );
+    await leading(this.controlPlane);
   }
 
   /** Creates pods one after another; resolves with name and time of each POST's answer. */
@@ -158,7 +152,7 @@ export class ControlPlaneBench implements AsyncDisposable {
   async boundOn(name: string, node: string, timeoutMs: number): Promise<number> {
     const instanceId = this.#nodes.get(node)?.instanceId;
     const isThere = () => instanceId !== undefined && this.#places.get(name)?.instanceId === instanceId;
-    await this.#until(isThere, timeoutMs, () => `PodENI ${name} is not in Bind on ${node}`);
+    await this.#waiting.until(isThere, timeoutMs, () => `PodENI ${name} is not in Bind on ${node}`);
     return this.#places.get(name)?.sinceMs ?? Number.NaN;
   }
 
@@ -217,7 +211,7 @@ export class ControlPlaneBench implements AsyncDisposable {
   /** Waits until the PodENI of each is in Bind; resolves with the times at which the watch showed it. */
   async bound(names: Iterable<string>, timeoutMs: number): Promise<Map<string, number>> {
     const wanted = [...names];
-    await this.#until(
+    await this.#waiting.until(
       () => wanted.every((name) => this.#boundMs.has(name)),
       timeoutMs,
       () => {
@@ -231,7 +225,7 @@ export class ControlPlaneBench implements AsyncDisposable {
   /** Waits until the PodENIs are gone. */
   async released(names: Iterable<string>, timeoutMs: number): Promise<void> {
     const wanted = [...names];
-    await this.#until(
+    await this.#waiting.until(
       () => !wanted.some((name) => this.#present.has(name)),
       timeoutMs,
       () => {
@@ -249,27 +243,22 @@ export class ControlPlaneBench implements AsyncDisposable {
 
   /** Calls that the simulated cloud has received. */
   async cloudCalls(): Promise<number> {
-    const { calls } = await this.lab.cloud.counters();
-    return Object.values(calls)
-      .flatMap((outcomes) => Object.values(outcomes))
-      .reduce((sum, count) => sum + count, 0);
+    return cloudCalls(this.lab.cloud);
   }
 
   /** Calls of these APIs, and how many of them the cloud throttled. */
   async outcomes(actions: readonly string[]): Promise<{ all: number; throttled: number }> {
-    const { calls } = await this.lab.cloud.counters();
-    const counted = actions.flatMap((action) => Object.entries(calls[action] ?? {}));
-    const sum = (some: typeof counted) => some.reduce((total, [, count]) => total + count, 0);
-    return { all: sum(counted), throttled: sum(counted.filter(([code]) => code.startsWith('Throttling'))) };
+    const { cloud } = this.lab;
+    const isOne = (action: string) => actions.includes(action);
+    return {
+      all: await cloudCalls(cloud, isOne),
+      throttled: await cloudCalls(cloud, (action, outcome) => isOne(action) && isThrottled(outcome)),
+    };
   }
 
   /** Mutating calls among them. */
   async mutations(): Promise<number> {
-    const { calls } = await this.lab.cloud.counters();
-    return Object.entries(calls)
-      .filter(([action]) => !/^(Describe|List)/.test(action))
-      .flatMap(([, outcomes]) => Object.values(outcomes))
-      .reduce((sum, count) => sum + count, 0);
+    return cloudCalls(this.lab.cloud, (action) => !isRead(action));
   }
 
   /**
@@ -277,18 +266,7 @@ export class ControlPlaneBench implements AsyncDisposable {
    * pods themselves (the harness writes them), and the status of the PodNetworking, which does not grow with the pods.
    */
   async kubeWrites(): Promise<number> {
-    const text = await this.#api.requestText('GET', '/metrics');
-    let writes = 0;
-    for (const line of text.split('\n')) {
-      const match = /^apiserver_request_total\{(.*)\} (\S+)$/.exec(line);
-      if (match === null) continue;
-      const [, labels = '', value] = match;
-      const label = (name: string) => new RegExp(`${name}="([^"]*)"`).exec(labels)?.[1] ?? '';
-      if (!['POST', 'PUT', 'PATCH', 'APPLY', 'DELETE'].includes(label('verb'))) continue;
-      if (!['podenis', 'networkinterfaces', 'nodes'].includes(label('resource'))) continue;
-      writes += Number(value);
-    }
-    return writes;
+    return apiWrites(this.#api, (resource) => ['podenis', 'networkinterfaces', 'nodes'].includes(resource));
   }
 
   async close(): Promise<void> {
@@ -318,30 +296,13 @@ export class ControlPlaneBench implements AsyncDisposable {
         if (event.type === 'LISTED') for (const podEni of event.objects) see(podEni);
         else if (event.type === 'DELETED') this.#present.delete(event.object.metadata.name);
         else see(event.object);
-        for (const wake of this.#waiters) wake();
+        this.#waiting.wake();
       }
     } catch (error) {
       if (!this.#stop.signal.aborted) throw error;
     } finally {
       api.close();
     }
-  }
-
-  async #until(condition: () => boolean, timeoutMs: number, problem: () => string): Promise<void> {
-    if (condition()) return;
-    await new Promise<void>((resolve, reject) => {
-      const finish = (error?: Error) => {
-        clearTimeout(timer);
-        this.#waiters.delete(check);
-        if (error === undefined) resolve();
-        else reject(error);
-      };
-      const check = () => {
-        if (condition()) finish();
-      };
-      const timer = setTimeout(() => finish(new Error(`after ${timeoutMs} ms ${problem()}`)), timeoutMs);
-      this.#waiters.add(check);
-    });
   }
 
   /** Creates settled Fixed PodENIs, as in a cluster that has run for a long time. */

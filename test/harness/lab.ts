@@ -48,6 +48,8 @@ export interface LabOptions {
   stateDir?: string;
   /** Whether to apply the CRDs and RBAC of config/, which Helm would install itself. Default: true. */
   manifests?: boolean;
+  /** Merged over the `eni_conf` of the lab. */
+  eniConf?: Readonly<Record<string, unknown>>;
   latencies?: Partial<Record<'createMs' | 'attachMs' | 'detachMs' | 'deleteMs' | 'answerMs', number>>;
 }
 
@@ -145,7 +147,7 @@ export class ControlPlaneLab implements AsyncDisposable {
       const manifests = options.manifests !== false;
       log(`applying ${manifests ? 'CRDs, RBAC and ' : ''}eni-config`);
       if (manifests) await lab.#applyManifests();
-      await lab.#applyEniConfig();
+      await lab.applyEniConfig(options.eniConf);
       return lab;
     } catch (error) {
       await simulator.stop();
@@ -176,6 +178,25 @@ export class ControlPlaneLab implements AsyncDisposable {
   /** Applies a sample or any other manifest. */
   async apply(manifest: string): Promise<void> {
     await applyManifests(this.api, manifest, this.#signal);
+  }
+
+  /** Writes `eni-config`, with these keys over those that every lab has. */
+  async applyEniConfig(keys: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const eniConf = {
+      version: '1',
+      vswitches: Object.fromEntries(ZONES.map((zone) => [zone, [NODE_VSWITCH[zone]]])),
+      security_group: NODE_SECURITY_GROUP,
+      enable_eni_trunking: true,
+      ...keys,
+    };
+    await this.apply(
+      stringify({
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { name: 'eni-config', namespace: 'kube-system' },
+        data: { eni_conf: JSON.stringify(eniConf) },
+      }),
+    );
   }
 
   /** Waits until a PodNetworking is Ready. */
@@ -272,23 +293,6 @@ export class ControlPlaneLab implements AsyncDisposable {
         signal: this.#signal,
       });
     }
-  }
-
-  async #applyEniConfig(): Promise<void> {
-    const eniConf = {
-      version: '1',
-      vswitches: Object.fromEntries(ZONES.map((zone) => [zone, [NODE_VSWITCH[zone]]])),
-      security_group: NODE_SECURITY_GROUP,
-      enable_eni_trunking: true,
-    };
-    await this.apply(
-      stringify({
-        apiVersion: 'v1',
-        kind: 'ConfigMap',
-        metadata: { name: 'eni-config', namespace: 'kube-system' },
-        data: { eni_conf: JSON.stringify(eniConf) },
-      }),
-    );
   }
 }
 

@@ -116,7 +116,7 @@ export class NodeLab implements AsyncDisposable {
         }),
       );
       closers.push(() => cluster.stop());
-      const { latencies } = options;
+      const { latencies, eniConf } = options;
       const lab = await part('cloud', (log) =>
         ControlPlaneLab.start({
           cluster,
@@ -125,6 +125,7 @@ export class NodeLab implements AsyncDisposable {
           manifests: options.installer !== 'helm',
           ...common,
           ...(latencies === undefined ? {} : { latencies }),
+          ...(eniConf === undefined ? {} : { eniConf }),
         }),
       );
       closers.push(() => lab.close());

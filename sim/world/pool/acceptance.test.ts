@@ -3,7 +3,7 @@ import { addressesOf, isBound, isIdle } from '../../../src/allocation/pool/view.
 import type { NodeAddress } from '../../../src/crds/node.ts';
 import type { WiringChange } from '../node/kernel.ts';
 import type { World } from '../world.ts';
-import { editConfig, enisOf, NODE, poolWorld } from './support.ts';
+import { createShared, editConfig, enisOf, NODE, addresses as podAddresses, poolWorld } from './support.ts';
 
 /*
  * What Terway's own acceptance tests demand of shared ENIs, with their figures: control plane and agents of the product, on
@@ -148,6 +148,22 @@ test('pods beyond one ENI get the addresses of a second one', async () => {
   await start(made, 35);
   const used = made.state().cloud.enis.filter(({ type, ipv4 }) => type !== 'Primary' && ipv4.length > 1);
   expect(used.length).toBeGreaterThanOrEqual(2);
+});
+
+test('100 pods that come one after another to a node without ENIs: no more ENIs than they need, within create, attach and a second and a half', async () => {
+  // Of four ENIs with 30 addresses each.
+  const made = await poolWorld({ enable_eni_trunking: false, max_pool_size: 5 }, { instanceType: 'ecs.g7.4xlarge' });
+  world = made;
+  await made.run(10_000);
+  const uids: string[] = [];
+  for (const name of names(100)) {
+    uids.push(createShared(made, name));
+    await made.run(3);
+  }
+  const isServed = () => uids.every((uid) => podAddresses(made).has(uid));
+  const { createMs, attachMs } = made.state().cloud.latencies;
+  await made.until('all have addresses', isServed, createMs + attachMs + 1500 - 300);
+  expect(made.state().cloud.enis.filter(({ type }) => type === 'Secondary')).toHaveLength(4);
 });
 
 test('a rolling upgrade leaves the network of running pods alone', async () => {

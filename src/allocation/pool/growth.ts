@@ -43,8 +43,8 @@ const CREATIONS_AT_ONCE = 5;
 
 /**
  * The calls that bring `wanted` more addresses: existing ENIs are filled first, the trunk before the others and full ones before
- * empty ones, then new ones are made. What an ENI with a call in progress has room for is asked for after that call: it comes
- * sooner than a new ENI.
+ * empty ones, then new ones are made. What an ENI with a call in progress has room for is asked for after that call, also of one
+ * that is being made: it comes sooner than another ENI, and pods that come one after another do not get an ENI each.
  *
  * @param wanted pods' worth of addresses, beyond those that are idle or on their way
  * @param may.grow whether the vSwitch of an ENI has addresses
@@ -76,6 +76,7 @@ export function grow(
     growth.push({ eniId: eni.id, counts: atMost(lacking, PER_ASSIGNMENT) });
     rest -= brings;
   }
+  rest -= Math.max(0, Math.min(rest, roomToCome(draft, families, limits, may.grow)));
   const creations = draft.intents.filter(({ eniID }) => draft.enis[eniID]?.status !== 'InUse');
   const known =
     Object.keys(draft.enis).length + creations.filter(({ eniID }) => draft.enis[eniID] === undefined).length;
@@ -121,6 +122,26 @@ function broughtBy(
   const isFollowed = family === 'ipv6' && families.length > 1 && intent.ipv6 >= PER_ASSIGNMENT.ipv6;
   if (!isFollowed) return intent[family];
   return Math.max(eni === undefined ? limits.perEni.ipv6 : roomOf(eni, 'ipv6', limits), intent.ipv6);
+}
+
+/** Pods' worth of addresses that ENIs which are not in use yet have room for beyond what they were asked for with. */
+function roomToCome(
+  { intents, enis }: PoolDraft,
+  families: Families,
+  limits: PoolLimits,
+  mayGrow: (eni: NodeEni) => boolean,
+): number {
+  let sum = 0;
+  for (const intent of intents) {
+    const { eniID, vSwitchID } = intent;
+    const eni = enis[eniID] ?? { id: eniID, status: 'Attaching', vSwitchID };
+    if (eni.status !== 'Attaching' || !mayGrow(eni)) continue;
+    const rooms = families.map(
+      (family) => limits.perEni[family] - broughtBy(intent, family, families, undefined, limits),
+    );
+    sum += Math.max(0, Math.min(...rooms));
+  }
+  return sum;
 }
 
 function roomOf(eni: NodeEni, family: Family, { perEni }: PoolLimits): number {

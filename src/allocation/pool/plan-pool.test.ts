@@ -129,7 +129,16 @@ describe('growth', () => {
     const asked = { clientToken: 't', createdAt: '', attempt: 1, vSwitchID: 'vsw-1', securityGroupIDs: [], tags: {} };
     node.status = { poolIntents: [{ ...asked, eniID: '', ipv4: 1, ipv6: 0 }] };
     expect(planPool(node.view).growth).toEqual([]);
-    node.add('b');
+  });
+
+  test('makes no other ENI while one that is being made has room: it is asked for more once it is in use', () => {
+    const node = new PoolNode();
+    node.add('p-0');
+    const asked = { clientToken: 't', createdAt: '', attempt: 1, vSwitchID: 'vsw-1', securityGroupIDs: [], tags: {} };
+    node.status = { poolIntents: [{ ...asked, eniID: '', ipv4: 1, ipv6: 0 }] };
+    for (let at = 1; at < 10; at += 1) node.add(`p-${at}`);
+    expect(planPool(node.view)).toMatchObject({ growth: [], beyond: 0 });
+    node.add('p-10');
     expect(planPool(node.view).growth).toEqual([{ counts: { ipv4: 1, ipv6: 0 } }]);
   });
 
