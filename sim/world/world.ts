@@ -33,6 +33,8 @@ export interface WorldOptions {
   config?: Record<string, unknown>;
   /** Keys of `eni_conf` besides those that every world has. */
   eniConf?: Record<string, unknown>;
+  /** Whether VPC and vSwitches have IPv6, too. */
+  hasIpv6?: boolean;
   latencies?: LatencyChanges;
   behaviour?: BehaviourChanges;
   kubeFaults?: FaultPlan;
@@ -86,7 +88,7 @@ export class World {
   readonly securityGroupId: string;
   readonly #options: WorldOptions;
   readonly #kubelets: Kubelets;
-  readonly #nodeVSwitchId: string;
+  readonly nodeVSwitchId: string;
   readonly #replicas: WorldReplica[] = [];
   readonly #machines = new Map<string, Machine>();
   readonly #readPodEni = readOnce((object) => podEniSchema.parse(object));
@@ -104,13 +106,15 @@ export class World {
     const nowMs = this.clock.now();
     this.kube = new KubeModel({ resources: CRDS, seed, startMs: nowMs, journalCapacity });
     this.cloud = new CloudModel({ seed, regionId: REGION, latencies, behaviour, journalCapacity });
-    this.vpcId = this.cloud.createVpc({ cidrBlock: '10.0.0.0/8' }, nowMs);
-    this.#nodeVSwitchId = this.addVSwitch('10.0.0.0/16');
-    this.podVSwitchId = this.addVSwitch('10.1.0.0/16');
+    const { hasIpv6 = false } = options;
+    const vpc = { cidrBlock: '10.0.0.0/8', ...(hasIpv6 && { ipv6CidrBlock: 'fd00:10::/48' }) };
+    this.vpcId = this.cloud.createVpc(vpc, nowMs);
+    this.nodeVSwitchId = this.addVSwitch('10.0.0.0/16', hasIpv6 ? 'fd00:10::/64' : undefined);
+    this.podVSwitchId = this.addVSwitch('10.1.0.0/16', hasIpv6 ? 'fd00:10:0:1::/64' : undefined);
     this.securityGroupId = this.cloud.createSecurityGroup({ vpcId: this.vpcId, name: 'pods' }, nowMs);
     this.#kubelets = new Kubelets(this.kube, this.clock, (nodeName) => this.#machines.has(nodeName));
     const eniConf = {
-      vswitches: { [ZONE]: [this.#nodeVSwitchId] },
+      vswitches: { [ZONE]: [this.nodeVSwitchId] },
       security_group: this.securityGroupId,
       enable_eni_trunking: true,
       ...options.eniConf,
@@ -132,8 +136,9 @@ export class World {
   }
 
   /** @returns its id. */
-  addVSwitch(cidrBlock: string): string {
-    return this.cloud.createVSwitch({ vpcId: this.vpcId, zoneId: ZONE, cidrBlock }, this.clock.now());
+  addVSwitch(cidrBlock: string, ipv6CidrBlock?: string): string {
+    const vSwitch = { vpcId: this.vpcId, zoneId: ZONE, cidrBlock, ipv6CidrBlock };
+    return this.cloud.createVSwitch(vSwitch, this.clock.now());
   }
 
   /** A PodNetworking that selects pods with the label `networking` of its name. */
@@ -153,7 +158,7 @@ export class World {
   addNode(instanceType = INSTANCE_TYPE, name = `node-${this.#nodes + 1}`): { name: string; instanceId: string } {
     this.#nodes += 1;
     const { instanceId } = this.cloud.runInstance(
-      { instanceType, vSwitchId: this.#nodeVSwitchId, securityGroupIds: [this.securityGroupId] },
+      { instanceType, vSwitchId: this.nodeVSwitchId, securityGroupIds: [this.securityGroupId] },
       this.clock.now(),
     );
     this.registerNode({ name, instanceId, instanceType });
