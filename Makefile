@@ -51,6 +51,9 @@ faults: $(STAMP) $(SYSTEM_STAMP) ## Kill it and see that nothing is lost
 conformance: $(STAMP) $(SYSTEM_STAMP) ## Kubernetes' own network specs on our nodes; RECORD=1 writes docs/reference/conformance.md
 	@exec node test/conformance/run.ts $(if $(RECORD),--record)
 
+pool-acceptance: $(STAMP) $(SYSTEM_STAMP) ## Terway's acceptance scenarios of shared ENIs on real kubelets, with periods 20 times shorter; ONLY=TEXT runs those with TEXT in their name
+	@exec node test/acceptance/run.ts $(if $(ONLY),--only '$(ONLY)')
+
 soak: $(STAMP) ## Tests that depend on chance, with fresh seeds for MINUTES (10); PROJECT=faults kills processes, PROJECT=integration asks the API server
 	@exec node scripts/soak.ts --minutes $(or $(MINUTES),10) --project $(or $(PROJECT),unit)
 
@@ -93,4 +96,4 @@ cluster-stop: $(STAMP) ## End that cluster
 clean: ## Remove what was built
 	rm -rf dist node_modules
 
-.PHONY: help setup demo demo-once test check unit integration e2e faults conformance soak world world-long world-scale bench generate manifests format build image release cluster-start cluster-stop clean
+.PHONY: help setup demo demo-once test check unit integration e2e faults conformance pool-acceptance soak world world-long world-scale bench generate manifests format build image release cluster-start cluster-stop clean

@@ -53,6 +53,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   scripts: ['src/*', 'tools', 'package.json'],
   'test/cluster': ['sim', 'src/util', 'tools'],
   'test/harness': ['sim', 'sim/*', 'src/*', 'test/cluster', 'tools'],
+  'test/acceptance': LABORATORY,
   'test/conformance': LABORATORY,
   'test/e2e': LABORATORY,
   'test/faults': LABORATORY,

@@ -194,6 +194,18 @@ export class NodeLab implements AsyncDisposable {
     return booted;
   }
 
+  /** Switches a node off for good and releases its instance, as when a cluster shrinks. */
+  async removeNode(node: WiredNode): Promise<void> {
+    this.nodes.splice(this.nodes.indexOf(node), 1);
+    await node.real.stop();
+    await this.vpc.removeNode(node.instanceId);
+    await this.lab.cloud.releaseInstance(node.instanceId);
+    await this.api.delete(`/api/v1/nodes/${node.name}`);
+    const pods = { query: { fieldSelector: `spec.nodeName=${node.name}`, gracePeriodSeconds: 0 } };
+    for (const namespace of ['default', 'kube-system'])
+      await this.api.delete(`/api/v1/namespaces/${namespace}/pods`, pods);
+  }
+
   /**
    * Puts the API server into the VPC: the primary ENI of its instance is the hub's interface. The security groups let pods reach
    * the API server and their nodes, and let both of them reach the pods. Every cluster needs that.

@@ -1,182 +1,96 @@
 import { afterEach, expect, test } from 'vitest';
-import { addressesOf, isBound, isIdle } from '../../../src/allocation/pool/view.ts';
-import type { NodeAddress } from '../../../src/crds/node.ts';
 import type { WiringChange } from '../node/kernel.ts';
-import type { World } from '../world.ts';
-import { createShared, editConfig, enisOf, NODE, addresses as podAddresses, poolWorld } from './support.ts';
+import { NODES, type World } from '../world.ts';
+import { type PoolRig, SCENARIOS } from './acceptance.ts';
+import { addresses, createShared, editConfig, NODE, ofPool, poolWorld } from './support.ts';
 
-/*
- * What Terway's own acceptance tests demand of shared ENIs, with their figures: control plane and agents of the product, on
- * virtual time. What is not here is in docs/design/pool.md.
- */
+/* Terway's acceptance tests of shared ENIs: control plane and agents of the product, on virtual time. */
 
+const SECOND_MS = 1000;
 const MINUTE_MS = 60_000;
 
 let world: World | undefined;
 
 afterEach(() => world?.end());
 
-/** A node with an agent, of a cluster with this `eni_conf`. */
-async function cluster(eniConf: object): Promise<World> {
-  const made = await poolWorld(eniConf, { hasMachine: true, tellsAddresses: true });
-  world = made;
-  return made;
-}
-
-function addresses(made: World): NodeAddress[] {
-  return enisOf(made).flatMap((eni) => addressesOf(eni));
-}
-
-const idle = (made: World) => addresses(made).filter(isIdle);
-
-/** Secondary addresses that the cloud has on the shared ENIs of the node. */
-const secondary = (made: World) =>
-  made.state().cloud.enis.flatMap(({ type, ipv4 }) => (type === 'Primary' ? [] : ipv4.slice(1)));
-
 const names = (count: number) => Array.from({ length: count }, (_, at) => `p${at}`);
 
-/** Creates pods and waits until the sandbox of each has its network. @returns how long that took */
-async function start(made: World, count: number): Promise<number> {
-  for (const name of names(count)) made.createPod({ name, nodeName: NODE, networking: 'none' });
-  const running = () => made.machines.get(NODE)?.runtime.sandboxes.filter(({ state }) => state === 'running') ?? [];
-  return made.until('all run', () => running().length === count, 2 * MINUTE_MS);
+const duration = (seconds: number) => `${seconds}s`;
+
+async function rigOf(eniConf: object): Promise<PoolRig> {
+  const made = await poolWorld(eniConf, { hasMachine: true, tellsAddresses: true });
+  world = made;
+  const machine = made.machines.get(NODE);
+  const changes: WiringChange[] = [];
+  machine?.kernel.subscribe((change) => changes.push(change));
+  const shared = () => made.state().cloud.enis.filter(({ type }) => type !== 'Primary');
+  return {
+    duration,
+    async configure(keys) {
+      editConfig(made, keys);
+    },
+    wait: (seconds) => made.run(seconds * SECOND_MS),
+    nowSeconds: () => made.clock.monotonicMs() / SECOND_MS,
+    async record() {
+      return made.nodeRecord(NODE);
+    },
+    async follow(see) {
+      const end = made.kube.subscribe(({ resource, after }) => {
+        if (resource === NODES && after !== undefined) see(made.readNode(after));
+      });
+      return async () => end();
+    },
+    async secondary() {
+      return shared().flatMap(({ ipv4 }) => ipv4.slice(1));
+    },
+    async usedEnis() {
+      return shared().filter(({ ipv4 }) => ipv4.length > 1).length;
+    },
+    async start(count) {
+      for (const name of names(count)) made.createPod({ name, nodeName: NODE, networking: 'none' });
+      const running = () => machine?.runtime.sandboxes.filter(({ state }) => state === 'running') ?? [];
+      await made.until('all run', () => running().length === count, 2 * MINUTE_MS);
+    },
+    async stop(count) {
+      for (const name of names(count)) made.deletePod(`default/${name}`);
+    },
+    async calls(action) {
+      const seen: string[] = [];
+      made.cloud.subscribe((entry) => {
+        if (entry.kind === 'call' && entry.action === action) seen.push(entry.action);
+      });
+      return async () => seen.length;
+    },
+    async upgrade() {
+      machine?.replaceAgent();
+      made.replicas[0]?.kill();
+      made.startReplica();
+    },
+    async network() {
+      return changes.map((change) => JSON.stringify(change));
+    },
+    limits: { startSeconds: { idle: 1, asked: 2 }, assignments: 2, lateSeconds: 0 },
+  };
 }
 
-async function stop(made: World, count: number): Promise<void> {
-  for (const name of names(count)) made.deletePod(`default/${name}`);
-  await made.until('all are free', () => !addresses(made).some(isBound), MINUTE_MS);
-}
-
-/** The number of idle addresses, each second. */
-async function counts(made: World, ms: number): Promise<number[]> {
-  const found: number[] = [];
-  for (let at = 0; at < ms; at += 1000) {
-    await made.run(1000);
-    found.push(idle(made).length);
-  }
-  return found;
-}
-
-test('max_pool_size 0 and min_pool_size 0: every idle secondary address is gone within five minutes', async () => {
-  const made = await cluster({ max_pool_size: 10, min_pool_size: 10 });
-  await made.until('the pool is filled', () => idle(made).length >= 10, MINUTE_MS);
-  editConfig(made, { max_pool_size: 0, min_pool_size: 0, ip_pool_sync_period: '30s' });
-  await made.run(5 * MINUTE_MS);
-  expect(idle(made).filter(({ primary }) => !primary)).toEqual([]);
-  expect(secondary(made)).toEqual([]);
-});
-
-test('max_pool_size 5 and min_pool_size 5: five addresses are idle within five minutes', async () => {
-  const made = await cluster({ max_pool_size: 5, min_pool_size: 5 });
-  await made.run(5 * MINUTE_MS);
-  expect(idle(made)).toHaveLength(5);
-});
-
-test('ip_pool_sync_period 5m: nothing is released in the first four minutes', async () => {
-  const made = await cluster({ max_pool_size: 0, min_pool_size: 0, ip_pool_sync_period: '5m' });
-  await start(made, 5);
-  await stop(made, 5);
-  const before = secondary(made).length;
-  await made.run(4 * MINUTE_MS);
-  expect(secondary(made)).toHaveLength(before);
-  await made.run(2 * MINUTE_MS);
-  expect(secondary(made)).toEqual([]);
-});
-
-test('idle_ip_reclaim: a pool of ten falls to its minimum of three, and never below', async () => {
-  const made = await cluster({ max_pool_size: 10, min_pool_size: 10, ip_pool_sync_period: '30s' });
-  await made.until('the pool is filled', () => idle(made).length === 10, MINUTE_MS);
-  editConfig(made, {
-    ...{ min_pool_size: 3, idle_ip_reclaim_after: '2m' },
-    ...{ idle_ip_reclaim_interval: '30s', idle_ip_reclaim_batch_size: 3 },
-  });
-  const found = await counts(made, 10 * MINUTE_MS);
-  expect(found[0]).toBe(10);
-  expect(Math.min(...found)).toBe(3);
-  expect(found.at(-1)).toBe(3);
-  // The timer leaves the record with the last address that goes.
-  expect(made.nodeRecord(NODE)?.status?.nextIdleIPReclaimTime).toBeUndefined();
-});
-
-test('idle_ip_reclaim_batch_size 2 and an interval of a minute: at most two go in each', async () => {
-  const made = await cluster({ max_pool_size: 10, min_pool_size: 10, ip_pool_sync_period: '30s' });
-  await made.until('the pool is filled', () => idle(made).length === 10, MINUTE_MS);
-  editConfig(made, {
-    ...{ min_pool_size: 0, idle_ip_reclaim_after: '1m' },
-    ...{ idle_ip_reclaim_interval: '1m', idle_ip_reclaim_batch_size: 2 },
-  });
-  const found = await counts(made, 10 * MINUTE_MS);
-  const falls = found.slice(60).map((count, at) => (found[at] ?? 0) - count);
-  expect(Math.max(...falls)).toBe(2);
-  expect(found.at(-1)).toBeLessThanOrEqual(1);
-});
-
-test('ip_warm_up_size 10 with a pool of 1 to 20: ten addresses, once', async () => {
-  const made = await cluster({ ip_warm_up_size: 10, max_pool_size: 20, min_pool_size: 1 });
-  await made.run(MINUTE_MS);
-  expect(made.nodeRecord(NODE)?.status).toMatchObject({ warmUpTarget: 10, warmUpCompleted: true });
-  expect(addresses(made).length).toBeGreaterThanOrEqual(10);
-});
-
-test('ip_warm_up_size 10 with max_pool_size 5: ten are asked for all the same, and the surplus goes', async () => {
-  const made = await cluster({ ip_warm_up_size: 10, max_pool_size: 5, min_pool_size: 0, ip_pool_sync_period: '30s' });
-  await made.run(5 * MINUTE_MS);
-  const { status } = made.nodeRecord(NODE) ?? {};
-  expect(status?.warmUpAllocatedCount).toBeGreaterThanOrEqual(10);
-  expect(status).toMatchObject({ warmUpTarget: 10, warmUpCompleted: true });
-  expect(idle(made)).toHaveLength(5);
-});
-
-test('30 pods at once, with a pool of 0 to 5: two calls for addresses at most, no new ENI, and all run within two seconds', async () => {
-  const made = await cluster({ max_pool_size: 5, min_pool_size: 0 });
-  const calls: string[] = [];
-  made.cloud.subscribe(({ action }) => calls.push(action));
-  expect(await start(made, 30)).toBeLessThan(2000);
-  // Pods are seen one after another: the first call is for those that came first, the next one for all others.
-  expect(calls.filter((action) => action === 'AssignPrivateIpAddresses').length).toBeLessThanOrEqual(2);
-  expect(calls).not.toContain('CreateNetworkInterface');
-});
-
-test('30 pods at once, with a pool of 30: all run within a second', async () => {
-  const made = await cluster({ max_pool_size: 30, min_pool_size: 30 });
-  await made.until('the pool is filled', () => idle(made).length >= 30, MINUTE_MS);
-  expect(await start(made, 30)).toBeLessThan(1000);
-});
-
-test('pods beyond one ENI get the addresses of a second one', async () => {
-  const made = await cluster({ max_pool_size: 0, min_pool_size: 0 });
-  await start(made, 35);
-  const used = made.state().cloud.enis.filter(({ type, ipv4 }) => type !== 'Primary' && ipv4.length > 1);
-  expect(used.length).toBeGreaterThanOrEqual(2);
+test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))('%s', async (_name, { eniConf, run }) => {
+  await run(await rigOf(eniConf({ duration })));
 });
 
 test('100 pods that come one after another to a node without ENIs: no more ENIs than they need, within create, attach and a second and a half', async () => {
   // Of four ENIs with 30 addresses each.
   const made = await poolWorld({ enable_eni_trunking: false, max_pool_size: 5 }, { instanceType: 'ecs.g7.4xlarge' });
   world = made;
-  await made.run(10_000);
+  await made.run(10 * SECOND_MS);
+  const startMs = made.clock.monotonicMs();
   const uids: string[] = [];
   for (const name of names(100)) {
     uids.push(createShared(made, name));
     await made.run(3);
   }
-  const isServed = () => uids.every((uid) => podAddresses(made).has(uid));
+  const isServed = () => uids.every((uid) => addresses(made).has(uid));
+  await made.until('all have addresses', isServed, MINUTE_MS);
   const { createMs, attachMs } = made.state().cloud.latencies;
-  await made.until('all have addresses', isServed, createMs + attachMs + 1500 - 300);
-  expect(made.state().cloud.enis.filter(({ type }) => type === 'Secondary')).toHaveLength(4);
-});
-
-test('a rolling upgrade leaves the network of running pods alone', async () => {
-  const made = await cluster({ max_pool_size: 5, min_pool_size: 0 });
-  await start(made, 10);
-  const machine = made.machines.get(NODE);
-  const changes: WiringChange[] = [];
-  machine?.kernel.subscribe((change) => changes.push(change));
-  const before = addresses(made).filter(isBound);
-  machine?.replaceAgent();
-  made.replicas[0]?.kill();
-  made.startReplica();
-  await made.run(5 * MINUTE_MS);
-  expect(changes).toEqual([]);
-  expect(addresses(made).filter(isBound)).toEqual(before);
+  expect(made.clock.monotonicMs() - startMs).toBeLessThanOrEqual(createMs + attachMs + 1500);
+  expect(ofPool(made)).toHaveLength(4);
 });
