@@ -6,11 +6,11 @@ import { type TestNamespace, withNamespace } from '../../cluster/shared.ts';
 import { ZONES } from '../../harness/lab.ts';
 import { NodeLab, type WiredNode } from '../../harness/node-lab.ts';
 import type { VpcHost } from '../../harness/vpc-host.ts';
-import { createPod, PORT, type RunningPod, readyNetworking, running, type WirePod } from './support.ts';
+import { createPod, PORT, readyNetworking, type WirePod } from './support.ts';
 
 /*
  * Node ports and host ports, from everywhere: outside the cluster, another node, the pod's own node, a neighbour and the pod
- * itself; with member ENIs and whole ones, and with both ways in which kube-proxy makes Services work.
+ * itself; with shared ENIs, member ENIs and whole ones, and with both ways in which kube-proxy makes Services work.
  */
 
 const EXCLUSIVE = { 'k8s.aliyun.com/exclusive-mode-eni-type': 'eniOnly' };
@@ -21,7 +21,6 @@ let lab: NodeLab;
 let namespace: TestNamespace;
 let ns: string;
 let outside: VpcHost;
-const pods = new Map<string, RunningPod>();
 
 /** One pod of each kind; the second part says how kube-proxy works on its node. */
 const TARGETS = [
@@ -29,9 +28,13 @@ const TARGETS = [
   ['member iptables', 'node-2'],
   ['whole nftables', 'node-3'],
   ['whole iptables', 'node-4'],
+  ['shared nftables', 'node-1'],
+  ['shared iptables', 'node-2'],
 ] as const;
 
 const podName = (target: string) => target.replace(' ', '-');
+/** Pods with whole ENIs stand alone here. */
+const hasNeighbour = (target: string) => !target.startsWith('whole');
 
 beforeAll(async () => {
   lab = await NodeLab.start({
@@ -43,6 +46,7 @@ beforeAll(async () => {
     ],
     latencies: { attachMs: 300, detachMs: 300 },
     dualStack: true,
+    eniConf: { ipam_type: 'crd', ip_stack: 'dual', max_pool_size: 5 },
     controlPlaneConfig: { ipStack: 'dual' },
     agentConfig: { syncPeriod: '2s' },
   });
@@ -54,12 +58,14 @@ beforeAll(async () => {
   for (const [at, [target, nodeName]] of TARGETS.entries()) {
     const node = lab.node(nodeName);
     const resource: WirePod['resource'] = target.startsWith('whole') ? 'aliyun/eni' : 'aliyun/member-eni';
-    const hostPort = HOST_PORT + at;
-    await createPod(lab, ns, podName(target), { networking: 'ports', node, resource, hostPort });
-    if (resource === 'aliyun/member-eni')
-      await createPod(lab, ns, `${podName(target)}-neighbour`, { networking: 'ports', node });
+    const kind = target.startsWith('shared') ? {} : { networking: 'ports', resource };
+    await createPod(lab, ns, podName(target), { ...kind, node, hostPort: HOST_PORT + at });
+    if (hasNeighbour(target)) await createPod(lab, ns, `${podName(target)}-neighbour`, { ...kind, node });
   }
-  for (const [target] of TARGETS) pods.set(target, await running(lab, ns, podName(target)));
+  for (const [target] of TARGETS) {
+    await lab.podReady(ns, podName(target));
+    if (hasNeighbour(target)) await lab.podReady(ns, `${podName(target)}-neighbour`);
+  }
 }, 900_000);
 
 afterAll(async () => {
@@ -90,12 +96,14 @@ function clients(target: string, node: WiredNode): Record<string, Run> {
       lab.inPodNetwork(ns, name, command, ...args);
   const other = lab.nodes.find(({ name }) => name !== node.name) ?? node;
   const [otherTarget] = TARGETS.find(([, name]) => name === other.name) ?? [target];
+  const [otherKind] = TARGETS.find(([kind, name]) => kind !== target && name === node.name) ?? [];
   return {
     'outside the cluster': (command, args) => outside.exec(command, args),
     'another node': inNode(other),
     'its own node': inNode(node),
     'a pod of another node': inPod(podName(otherTarget)),
-    ...(target.startsWith('member') ? { 'a pod beside it': inPod(`${podName(target)}-neighbour`) } : {}),
+    ...(hasNeighbour(target) ? { 'a pod beside it': inPod(`${podName(target)}-neighbour`) } : {}),
+    ...(otherKind === undefined ? {} : { 'a pod of another kind beside it': inPod(podName(otherKind)) }),
     itself: inPod(podName(target)),
   };
 }

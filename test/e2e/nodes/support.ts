@@ -11,7 +11,8 @@ export const PORT = 8080;
 
 export interface WirePod {
   node?: WiredNode;
-  networking: string;
+  /** Absent for a pod that shares the ENIs of its node. */
+  networking?: string;
   annotations?: Record<string, string>;
   labels?: Record<string, string>;
   /** Extended resource that it asks for, as the webhook would. */
@@ -43,15 +44,10 @@ export async function readyNetworking(lab: NodeLab, name: string, spec: Record<s
 
 /** The spec of a pod that serves a page with its name, and has the tools to ask others. */
 export function podTemplate({ networking, annotations, labels, resource = 'aliyun/member-eni', hostPort }: WirePod) {
+  const own =
+    networking === undefined ? {} : { 'k8s.aliyun.com/pod-eni': 'true', 'k8s.aliyun.com/pod-networking': networking };
   return {
-    metadata: {
-      labels: { app: 'wire', ...labels },
-      annotations: {
-        'k8s.aliyun.com/pod-eni': 'true',
-        'k8s.aliyun.com/pod-networking': networking,
-        ...annotations,
-      },
-    },
+    metadata: { labels: { app: 'wire', ...labels }, annotations: { ...own, ...annotations } },
     spec: {
       terminationGracePeriodSeconds: 0,
       containers: [
@@ -60,7 +56,7 @@ export function podTemplate({ networking, annotations, labels, resource = 'aliyu
           image: BUSYBOX_IMAGE,
           imagePullPolicy: 'Never',
           command: ['sh', '-c', `mkdir /www; hostname > /www/index.html; exec httpd -f -p ${PORT} -h /www`],
-          resources: { limits: { [resource]: '1' } },
+          ...(networking === undefined ? {} : { resources: { limits: { [resource]: '1' } } }),
           ...(hostPort === undefined ? {} : { ports: [{ containerPort: PORT, hostPort }] }),
         },
       ],
