@@ -90,20 +90,16 @@ export async function tellRelease(
     },
   );
   const [snapshot, counters] = await Promise.all([stage.lab.cloud.state(), stage.lab.cloud.counters()]);
-  const { nodeCount, otherInstances, clusterMembers } = stage;
+  const { nodeCount, otherInstances } = stage;
   const problems = cloudProblems(snapshot, counters, {
     nodes: nodeCount,
     otherInstances,
-    memberIds: [...kept, ...clusterMembers],
-    membersCreated: membersCreated + clusterMembers.length,
+    memberIds: kept,
+    membersCreated,
   });
   if (problems.length > 0) throw new DemoError(problems.join('; '));
   const left = memberEniIds(snapshot).length;
-  const owners = [
-    ...(kept.length > 0 ? [`StatefulSet ${stage.samples.fixed.name}`] : []),
-    ...(clusterMembers.length > 0 ? ['CoreDNS'] : []),
-  ];
-  const rest = left === 0 ? 'no member ENI' : `${count(left, 'member ENI')} of ${owners.join(' and ')}`;
+  const rest = left === 0 ? 'no member ENI' : `${count(left, 'member ENI')} of StatefulSet ${stage.samples.fixed.name}`;
   narrator.done(
     `${count(going.size, 'member ENI')} detached and deleted in ${formatDuration(endMs - startMs)}; the cloud has ` +
       `${left === 0 ? '' : 'only '}${rest} left`,

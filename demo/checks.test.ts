@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { TestAccount } from '../sim/cloud/model/test-account.ts';
-import { cloudProblems, memberEniIds, returnProblems } from './checks.ts';
+import { changingCalls, cloudProblems, memberEniIds, returnProblems } from './checks.ts';
 import type { PodRow } from './pod-record.ts';
 
 /** One node with its trunk, and two member ENIs in use on it. */
@@ -66,4 +66,10 @@ test('a pod of fixed address has to keep it, with its ENI, and be elsewhere', ()
     'the ENI is eni-b, not eni-a any more',
     'the node is still node-1',
   ]);
+});
+
+test('calls that only read are not counted as changes', () => {
+  const calls = { CreateNetworkInterface: { OK: 2, Throttling: 1 }, DescribeNetworkInterfaces: { OK: 9 } };
+  const none = { eniCreated: 0, eniDeleted: 0, eniAttached: 0, eniDetached: 0, replayed: 0 };
+  expect(changingCalls({ calls, ...none })).toBe(3);
 });

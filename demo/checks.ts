@@ -18,6 +18,14 @@ export function memberEniIds(snapshot: Snapshot): string[] {
   return snapshot.enis.filter(({ type }) => type !== 'Primary' && type !== 'Trunk').map(({ id }) => id);
 }
 
+/** How many calls have asked the cloud to change something. */
+export function changingCalls({ calls }: Counters): number {
+  return Object.entries(calls)
+    .filter(([action]) => !action.startsWith('Describe'))
+    .flatMap(([, outcomes]) => Object.values(outcomes))
+    .reduce((sum, number) => sum + number, 0);
+}
+
 /** What is wrong in the cloud, judged by its own state; empty when all is as expected. */
 export function cloudProblems(snapshot: Snapshot, counters: Counters, expected: ExpectedCloud): string[] {
   const problems: string[] = [];

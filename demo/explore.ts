@@ -60,6 +60,7 @@ export function realExploration(stage: RealStage): Exploration {
       COMES_BACK,
       MORE_PODS,
       WHAT_THERE_IS,
+      ['kubectl get nodes.network.alibabacloud.com node-1 -o yaml', 'shared ENIs: which pod has which address'],
       ['kubectl exec -n kube-system ds/terway-agent -- terway-agent show', 'what an agent knows'],
       ['kubectl logs -n kube-system deploy/terway-controlplane', 'what the control plane did'],
       ['nsenter --net=$NETNS tcpdump -eni eth1', 'frames of a trunk, with tags'],

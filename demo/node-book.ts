@@ -47,6 +47,11 @@ export class NodeBook {
     return [...this.#nodes.values()].map((node) => this.#row(node)).sort((a, b) => a.name.localeCompare(b.name));
   }
 
+  /** Node CRs, as they are now. */
+  records(): TerwayNode[] {
+    return [...this.#terwayNodes.values()];
+  }
+
   /** Resolves with the nodes when `count` of them have a trunk and say how many member ENIs it carries. */
   untilTrunks(count: number, options: WaitOptions): Promise<NodeRow[]> {
     return this.changes.until(() => {

@@ -48,7 +48,8 @@ export function guestManifests(nodeName: string): string[] {
   return [networking, pod].map((object) => stringify(object));
 }
 
-function podSpec(containers: readonly Record<string, unknown>[]) {
+/** A page for each container, by an image that the nodes have. */
+export function podSpec(containers: readonly Record<string, unknown>[]) {
   const page = `echo "$(hostname) on $NODE_NAME" > /www/index.html`;
   return {
     // The server does not heed SIGTERM.

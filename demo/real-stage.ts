@@ -12,16 +12,16 @@ import { ensureSwitchProgram } from '../tools/programs/vpc-switch.ts';
 import type { Closers } from './closers.ts';
 import { DemoError } from './errors.ts';
 import type { Narrator } from './narrator.ts';
-import { podEniSchema } from './pod-record.ts';
 import { forRealNodes, GUEST, GUEST_SECURITY_GROUP, guestManifests } from './real-samples.ts';
 import { readSamples } from './samples.ts';
+import { ORDINARY, sharedPodSchema } from './shared-pods.ts';
 import { Stage, type StageParts } from './stage.ts';
 import { NEVER_MS } from './time.ts';
 
 /** Two in the zone of the StatefulSet, so that its pods can move. */
 const NODE_ZONES: readonly Zone[] = ['cn-hangzhou-h', 'cn-hangzhou-h', 'cn-hangzhou-i'];
 
-const DNS_POD_ENIS = '/apis/network.alibabacloud.com/v1beta1/namespaces/kube-system/podenis';
+const NAMESPACES = '/api/v1/namespaces';
 
 const PARTS: Record<LabPart, string> = {
   cluster: 'etcd, kube-apiserver, kube-controller-manager, kube-scheduler',
@@ -31,6 +31,9 @@ const PARTS: Record<LabPart, string> = {
   image: 'the image of the product, given to the nodes',
 };
 
+const anyPodSchema = sharedPodSchema.extend({
+  spec: sharedPodSchema.shape.spec.extend({ hostNetwork: z.boolean().default(false) }),
+});
 const agentStateSchema = z.object({ verdicts: z.record(z.string(), z.number()) });
 const featuresSchema = z.array(z.object({ feature: z.string(), available: z.boolean() }));
 
@@ -64,6 +67,7 @@ export class RealStage extends Stage {
     );
     const nodeLab = await NodeLab.start({
       nodes: NODE_ZONES.map((zone) => ({ zone })),
+      eniConf: { ipam_type: 'crd', max_pool_size: 5, min_pool_size: 0 },
       installer: 'helm',
       replicas: 2,
       signal,
@@ -129,20 +133,27 @@ export class RealStage extends Stage {
     });
   }
 
-  /** Installs CoreDNS; resolves when it answers. @returns its pods' names and addresses */
-  installDns(): Promise<{ name: string; address: string }[]> {
-    return this.#unlessStopped(async () => {
-      await this.#nodeLab.installDns();
-      const podEnis = z.array(podEniSchema).parse((await this.#nodeLab.api.list(DNS_POD_ENIS)).objects);
-      const allocations = podEnis.map(({ metadata, spec }) => ({ name: metadata.name, ...spec.allocations?.[0] }));
-      this.clusterMembers = allocations.map(({ eni }) => eni?.id ?? '');
-      return allocations.map(({ name, ipv4 }) => ({ name, address: ipv4 ?? '' }));
-    });
+  /** Installs CoreDNS, whose pods share ENIs; resolves when it answers. */
+  installDns(): Promise<void> {
+    return this.#unlessStopped(() => this.#nodeLab.installDns('shared'));
   }
 
-  /** Runs a command in a pod. A failure of the command is a `code`. */
+  /** The pods that share ENIs. */
+  async sharedPods() {
+    const paths = [`${NAMESPACES}/kube-system/pods`, `${NAMESPACES}/${ORDINARY.namespace}/pods`];
+    const lists = await Promise.all(paths.map((path) => this.#nodeLab.api.list(path)));
+    const pods = lists.flatMap(({ objects }) => objects.map((object) => anyPodSchema.parse(object)));
+    return pods.filter(({ spec }) => !spec.hostNetwork);
+  }
+
+  /** Runs a command in a pod of the samples. A failure of the command is a `code`. */
   inPod(name: string, ...command: string[]): Promise<CommandResult> {
-    return this.cluster.kubectl(['exec', name, '--', ...command], { signal: this.signal });
+    return this.exec('default', name, ...command);
+  }
+
+  /** The same in any pod. */
+  exec(namespace: string, name: string, ...command: string[]): Promise<CommandResult> {
+    return this.cluster.kubectl(['exec', '-n', namespace, name, '--', ...command], { signal: this.signal });
   }
 
   /** What the agent's tag programs have done with packets on the trunk of a node, by name, since they were loaded. */

@@ -4,6 +4,7 @@ import { AskingWitness } from './asking-witness.ts';
 import { tellFixedAddress } from './chapter-fixed-address.ts';
 import { tellPods } from './chapter-pods.ts';
 import { type Departure, tellRelease } from './chapter-release.ts';
+import { tellSharedEnis } from './chapter-shared-enis.ts';
 import { tellTraffic } from './chapter-traffic.ts';
 import { tellTrunks } from './chapter-trunks.ts';
 import { tellWrongTags } from './chapter-wrong-tags.ts';
@@ -27,8 +28,7 @@ export async function takeRealTour(narrator: Narrator, stage: RealStage): Promis
       narrator.step('helm install terway-controlplane: two replicas, webhook and node agents', () => stage.install()),
     plugged: (nodes) => plugged(narrator, stage, nodes),
   });
-  const resolvers = await narrator.step('CoreDNS, as two ordinary pods with member ENIs', () => stage.installDns());
-  narrator.lines(...resolvers.map(({ name, address }) => `${narrator.screen.style.dim(name)}  ${address}`));
+  await tellSharedEnis(narrator, stage);
   const served = await tellPods(
     narrator,
     stage,

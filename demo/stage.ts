@@ -33,8 +33,6 @@ export class Stage {
   readonly nodeCount: number;
   /** Instances of the account that are no nodes. */
   readonly otherInstances: number = 0;
-  /** Ids of the member ENIs that the cluster's own pods have; they stay to the end. */
-  clusterMembers: readonly string[] = [];
   /** Until when pods are followed. */
   readonly goal: Goal;
   readonly pods: PodBook;

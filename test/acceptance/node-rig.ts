@@ -29,12 +29,18 @@ const podSchema = z.object({
   status: z.object({ conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]) }),
 });
 
+/** A text for `eni_conf`, for so many seconds of a scenario. */
+export function duration(seconds: number): string {
+  return `${seconds * SECOND_MS}ms`;
+}
+
 /** The rig of a scenario on a node with a kubelet. */
 export class NodeRig implements PoolRig {
   readonly #lab: NodeLab;
   readonly #node: WiredNode;
   /** All keys that were set. */
   #keys: object;
+  readonly duration = duration;
   readonly limits = {
     // In seconds of the scenario; upstream has no figures for this, and prints what it finds.
     startSeconds: { idle: START_TIMEOUT_MS / SECOND_MS, asked: START_TIMEOUT_MS / SECOND_MS },
@@ -47,10 +53,6 @@ export class NodeRig implements PoolRig {
     this.#lab = lab;
     this.#node = node;
     this.#keys = keys;
-  }
-
-  static duration(seconds: number): string {
-    return `${seconds * SECOND_MS}ms`;
   }
 
   /** Sets `eni_conf`, boots a node and waits for its trunk. */
@@ -69,10 +71,6 @@ export class NodeRig implements PoolRig {
   /** Removes the node with its pods. */
   async end(): Promise<void> {
     await this.#lab.removeNode(this.#node);
-  }
-
-  duration(seconds: number): string {
-    return NodeRig.duration(seconds);
   }
 
   async configure(keys: object): Promise<void> {

@@ -10,7 +10,7 @@ import { ToolError } from '../../tools/errors.ts';
 import { readFlags } from '../../tools/flags.ts';
 import { ZONES } from '../harness/lab.ts';
 import { NodeLab } from '../harness/node-lab.ts';
-import { FACTOR, LATENCIES, NodeRig } from './node-rig.ts';
+import { duration, FACTOR, LATENCIES, NodeRig } from './node-rig.ts';
 
 class EndedBySignal extends Error {
   constructor(name: string) {
@@ -52,7 +52,7 @@ async function main(): Promise<void> {
 
 /** @returns what was wrong */
 async function outcome(lab: NodeLab, { eniConf, run }: Scenario): Promise<string | undefined> {
-  const rig = await NodeRig.start(lab, eniConf({ duration: NodeRig.duration }));
+  const rig = await NodeRig.start(lab, eniConf({ duration }));
   try {
     await run(rig);
     return undefined;

@@ -23,12 +23,11 @@ export async function writeDnsImage(path: string, options: BuildOptions = {}): P
   });
 }
 
-/**
- * CoreDNS as clusters run it: an ordinary Deployment behind the Service `kube-dns`. Its pods get ENIs from the product.
- *
- * @param explicit whether the pods name their PodNetworking themselves, for clusters without our webhook
- */
-export function dnsManifests({ explicit }: { explicit: boolean }): string {
+/** How CoreDNS gets its network: addresses of shared ENIs, or ENIs of a PodNetworking that selects its pods, or that these name themselves. */
+export type DnsNetwork = 'shared' | 'selected' | 'named';
+
+/** CoreDNS as clusters run it: an ordinary Deployment behind the Service `kube-dns`. */
+export function dnsManifests(network: DnsNetwork): string {
   const metadata = { name: 'coredns', namespace: NAMESPACE };
   const subject = { kind: 'ServiceAccount', ...metadata };
   const role = { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'system:coredns' };
@@ -37,20 +36,21 @@ export function dnsManifests({ explicit }: { explicit: boolean }): string {
     resources,
     verbs: ['list', 'watch'],
   });
-  const objects = [
-    {
-      apiVersion: 'network.alibabacloud.com/v1beta1',
-      kind: 'PodNetworking',
-      metadata: { name: DNS_NETWORKING },
-      spec: {
-        selector: {
-          podSelector: { matchLabels: LABELS },
-          namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': NAMESPACE } },
-        },
-        vSwitchOptions: ZONES.map((zone) => POD_VSWITCH[zone]),
-        securityGroupIDs: [POD_SECURITY_GROUP],
+  const networking = {
+    apiVersion: 'network.alibabacloud.com/v1beta1',
+    kind: 'PodNetworking',
+    metadata: { name: DNS_NETWORKING },
+    spec: {
+      selector: {
+        podSelector: { matchLabels: LABELS },
+        namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': NAMESPACE } },
       },
+      vSwitchOptions: ZONES.map((zone) => POD_VSWITCH[zone]),
+      securityGroupIDs: [POD_SECURITY_GROUP],
     },
+  };
+  const objects = [
+    ...(network === 'shared' ? [] : [networking]),
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
     {
       apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -93,7 +93,7 @@ export function dnsManifests({ explicit }: { explicit: boolean }): string {
         template: {
           metadata: {
             labels: LABELS,
-            ...(explicit
+            ...(network === 'named'
               ? { annotations: { 'k8s.aliyun.com/pod-eni': 'true', 'k8s.aliyun.com/pod-networking': DNS_NETWORKING } }
               : {}),
           },
@@ -118,7 +118,7 @@ export function dnsManifests({ explicit }: { explicit: boolean }): string {
                 volumeMounts: [{ name: 'config', mountPath: '/etc/coredns', readOnly: true }],
                 readinessProbe: { httpGet: { path: '/ready', port: 8181 }, periodSeconds: 1 },
                 livenessProbe: { httpGet: { path: '/health', port: 8080 }, initialDelaySeconds: 60 },
-                resources: explicit ? { limits: { 'aliyun/member-eni': '1' } } : {},
+                resources: network === 'named' ? { limits: { 'aliyun/member-eni': '1' } } : {},
               },
             ],
             volumes: [{ name: 'config', configMap: { name: metadata.name } }],

@@ -11,7 +11,7 @@ import { type Cluster, startCluster } from '../cluster/cluster.ts';
 import type { CommandResult } from '../cluster/command.ts';
 import type { KubeProxyMode } from '../cluster/real-nodes/machine-config.ts';
 import { type RealNode, startRealNode } from '../cluster/real-nodes/real-node.ts';
-import { dnsManifests, writeDnsImage } from './cluster-dns.ts';
+import { type DnsNetwork, dnsManifests, writeDnsImage } from './cluster-dns.ts';
 import {
   ACCESS_KEY,
   ControlPlaneLab,
@@ -243,13 +243,14 @@ export class NodeLab implements AsyncDisposable {
     await this.vpc.settled();
   }
 
-  /** Installs CoreDNS as ordinary pods and waits until it answers. The product must be installed. */
-  async installDns(): Promise<void> {
+  /** Installs CoreDNS and waits until it answers. The product must be installed. */
+  async installDns(network?: DnsNetwork): Promise<void> {
     const path = join(this.stateDir, 'coredns.tar');
     const { signal, log } = this.#options;
     await writeDnsImage(path, { signal, log });
     await allOf(this.nodes.map(({ real }) => real.importImage(path)));
-    await this.lab.apply(dnsManifests({ explicit: this.#options.installer !== 'helm' }));
+    // Without Helm there is no webhook, so pods have to name their PodNetworking.
+    await this.lab.apply(dnsManifests(network ?? (this.#options.installer === 'helm' ? 'selected' : 'named')));
     await this.product.rolledOut('deployment/coredns');
   }
 
