@@ -1,4 +1,4 @@
-import type { NodeEni } from '../../crds/node.ts';
+import type { NodeEni, PoolIntent } from '../../crds/node.ts';
 import {
   addressesOf,
   type Counts,
@@ -49,13 +49,14 @@ const CREATIONS_AT_ONCE = 5;
  * @param wanted pods' worth of addresses, beyond those that are idle or on their way
  * @param may.grow whether the vSwitch of an ENI has addresses
  * @param may.make whether ENIs may be made
+ * @param may.wait whether the ENI of this intent is still to be expected soon
  */
 export function grow(
   draft: PoolDraft,
   wanted: number,
   families: Families,
   limits: PoolLimits,
-  may: { grow: (eni: NodeEni) => boolean; make: boolean },
+  may: { grow: (eni: NodeEni) => boolean; make: boolean; wait: (intent: PoolIntent) => boolean },
 ): GrowthPlan {
   let rest = wanted;
   const growth: Growth[] = [];
@@ -76,7 +77,7 @@ export function grow(
     growth.push({ eniId: eni.id, counts: atMost(lacking, PER_ASSIGNMENT) });
     rest -= brings;
   }
-  rest -= Math.max(0, Math.min(rest, roomToCome(draft, families, limits, may.grow)));
+  rest -= Math.max(0, Math.min(rest, roomToCome(draft, families, limits, may)));
   const creations = draft.intents.filter(({ eniID }) => draft.enis[eniID]?.status !== 'InUse');
   const known =
     Object.keys(draft.enis).length + creations.filter(({ eniID }) => draft.enis[eniID] === undefined).length;
@@ -129,13 +130,13 @@ function roomToCome(
   { intents, enis }: PoolDraft,
   families: Families,
   limits: PoolLimits,
-  mayGrow: (eni: NodeEni) => boolean,
+  may: Pick<Parameters<typeof grow>[4], 'grow' | 'wait'>,
 ): number {
   let sum = 0;
   for (const intent of intents) {
     const { eniID, vSwitchID } = intent;
     const eni = enis[eniID] ?? { id: eniID, status: 'Attaching', vSwitchID };
-    if (eni.status !== 'Attaching' || !mayGrow(eni)) continue;
+    if (eni.status !== 'Attaching' || !may.grow(eni) || !may.wait(intent)) continue;
     const rooms = families.map(
       (family) => limits.perEni[family] - broughtBy(intent, family, families, undefined, limits),
     );

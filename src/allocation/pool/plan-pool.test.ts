@@ -131,15 +131,19 @@ describe('growth', () => {
     expect(planPool(node.view).growth).toEqual([]);
   });
 
-  test('makes no other ENI while one that is being made has room: it is asked for more once it is in use', () => {
+  test('makes no other ENI while one that is being made has room, unless that takes too long', () => {
     const node = new PoolNode();
     node.add('p-0');
-    const asked = { clientToken: 't', createdAt: '', attempt: 1, vSwitchID: 'vsw-1', securityGroupIDs: [], tags: {} };
+    const createdAt = new Date(node.nowMs).toISOString();
+    const asked = { clientToken: 't', createdAt, attempt: 1, vSwitchID: 'vsw-1', securityGroupIDs: [], tags: {} };
     node.status = { poolIntents: [{ ...asked, eniID: '', ipv4: 1, ipv6: 0 }] };
     for (let at = 1; at < 10; at += 1) node.add(`p-${at}`);
-    expect(planPool(node.view)).toMatchObject({ growth: [], beyond: 0 });
+    const plan = planPool(node.view);
+    expect(plan).toMatchObject({ growth: [], beyond: 0, againMs: node.nowMs + 15_000 });
     node.add('p-10');
     expect(planPool(node.view).growth).toEqual([{ counts: { ipv4: 1, ipv6: 0 } }]);
+    node.nowMs += 15_000;
+    expect(planPool(node.view).growth).toEqual([{ counts: { ipv4: 10, ipv6: 0 } }]);
   });
 
   test('warms a new node up once, whatever its pods need', () => {

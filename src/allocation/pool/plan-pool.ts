@@ -1,4 +1,4 @@
-import type { NodeEni, TerwayNode } from '../../crds/node.ts';
+import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Random } from '../../util/random.ts';
 import { type Growth, grow, onTheWay, type PoolLimits } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
@@ -82,6 +82,8 @@ export interface PoolPlan {
 }
 
 const NOTHING: Shrinkage = { eniIds: [], ips: [] };
+/** An ENI is there after a few seconds; for one that takes longer, pods do not wait that it was not made for. */
+const SOON_MS = 15_000;
 /** While the degradation level forbids releases. */
 const RECHECK_MS = 60_000;
 
@@ -107,8 +109,10 @@ export function planPool(view: PoolView): PoolPlan {
   // What is idle is in the count of the warm-up already.
   const missing = Math.max(needed, rest > 0 ? unserved + rest : 0);
   const coming = onTheWay(draft, families, limits);
-  const may = { grow: view.mayGrow, make: view.mayMake };
-  const { growth, beyond } = grow(draft, Math.max(0, missing - coming), families, limits, may);
+  const lateMs = ({ createdAt }: PoolIntent) => Date.parse(createdAt) + SOON_MS;
+  const may = { grow: view.mayGrow, make: view.mayMake, wait: (intent: PoolIntent) => nowMs < lateMs(intent) };
+  const wanted = Math.max(0, missing - coming);
+  const { growth, beyond } = grow(draft, wanted, families, limits, may);
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const unpaired = Object.values(draft.enis)
@@ -131,7 +135,8 @@ export function planPool(view: PoolView): PoolPlan {
     Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(status, knobs) : Number.NaN);
   const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
-  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs].filter((ms) => ms > nowMs);
+  const waitedMs = wanted > 0 ? draft.intents.map(lateMs) : [];
+  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs, ...waitedMs].filter((ms) => ms > nowMs);
   return {
     status,
     releases,
@@ -177,7 +182,7 @@ function countForWarmUp(status: PoolStatus, draft: PoolDraft, families: Families
   const counts = servingEnis(draft, families).map((eni) => Math.min(...families.map((family) => valid(eni, family))));
   const found = counts.reduce((sum, count) => sum + count, 0);
   countWarmUp(status, Math.max(0, found - (status.warmUpAllocatedCount ?? 0)));
-  const anything = { grow: () => true, make: true };
+  const anything = { grow: () => true, make: true, wait: () => false };
   const hasRoom = draft.intents.length > 0 || grow(draft, 1, families, limits, anything).growth.length > 0;
   if (found > 0 && !hasRoom) status.warmUpCompleted = true;
 }

@@ -38,7 +38,7 @@ export function supplyOf(
   if (idleCount(draft, families) > 0) return 'idle';
   if (onTheWay(draft, families, limits) > 0) return areCallsFailing ? 'refused' : 'possible';
   const canGrow = (mayGrow: (eni: NodeEni) => boolean, make: boolean) =>
-    grow(draft, 1, families, limits, { grow: mayGrow, make }).growth.length > 0;
+    grow(draft, 1, families, limits, { grow: mayGrow, make, wait: () => false }).growth.length > 0;
   if (canGrow((eni) => hasAddresses(eni) && !isRefused(eni), hasVSwitch && !isCreationRefused)) return 'possible';
   if (canGrow(hasAddresses, hasVSwitch)) return 'refused';
   return canGrow(() => true, true) ? 'vSwitchFull' : 'nodeFull';
