@@ -243,7 +243,7 @@ describe('docs/design/weak-spots.md', () => {
   /** Titles of tests by path, as they stand in the sources. */
   async function titles(): Promise<Map<string, string[]>> {
     const found = new Map<string, string[]>();
-    for (const folder of ['src', 'test', 'demo', 'tools']) {
+    for (const folder of ['src', 'sim', 'test', 'demo', 'tools']) {
       const names = await readdir(join(root, folder), { recursive: true });
       for (const name of names.filter((path) => path.endsWith('.test.ts'))) {
         const text = await readFile(join(root, folder, name), 'utf8');

@@ -83,7 +83,7 @@ async function crowded(): Promise<World> {
 
 const ofPool = (made: World) => made.state().cloud.enis.filter(({ type }) => type === 'Secondary');
 
-test('the ENIs of a node that leaves are released before its record goes', async () => {
+test('the ENIs of a node that leaves are released before its record goes (#20)', async () => {
   const made = await crowded();
   expect(ofPool(made)).not.toEqual([]);
   made.deleteNode('node-1');
@@ -91,7 +91,7 @@ test('the ENIs of a node that leaves are released before its record goes', async
   expect(made.state().cloud.enis.filter(({ type }) => type !== 'Primary')).toEqual([]);
 });
 
-test('a node that leaves while an ENI is being made leaves none behind', async () => {
+test('a node that leaves while an ENI is being made leaves none behind (#1)', async () => {
   const made = await cluster({ max_pool_size: 5, min_pool_size: 0 });
   const pods = Array.from({ length: 35 }, (_, at) => `p${at}`);
   for (const name of pods) made.createPod({ name, nodeName: 'node-1', networking: 'none' });

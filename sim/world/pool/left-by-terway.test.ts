@@ -72,7 +72,7 @@ test.each(['with-trunk', 'without-trunk', 'dual-stack', 'old-daemon'])(
   },
 );
 
-test('attaching: the ENI that was made is attached, no other is made, and its addresses serve', async () => {
+test('attaching: the ENI that was made is attached, no other is made, and its addresses serve (#2)', async () => {
   const { world: made, changes, eniId } = cluster('attaching');
   const before = addresses(made);
   const id = eniId('eni-bp1pool2');

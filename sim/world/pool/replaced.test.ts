@@ -10,7 +10,7 @@ let world: World | undefined;
 
 afterEach(() => world?.end());
 
-test('a pod that is replaced costs two writes of the Node CR, and no call that changes anything', async () => {
+test('a pod that is replaced costs two writes of the Node CR, and no call that changes anything (#48)', async () => {
   const made = await poolWorld({ max_pool_size: 5 }, { hasMachine: true, tellsAddresses: true });
   world = made;
   const running = () => made.machines.get(NODE)?.runtime.sandboxes.filter(({ state }) => state === 'running').length;

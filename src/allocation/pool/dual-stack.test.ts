@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { PoolNode } from '../test-support/pool-node.ts';
 import { planPool } from './plan-pool.ts';
+import { supplyOf } from './supply.ts';
 import { addressesOf, FAMILIES } from './view.ts';
 
 /* Nodes whose pods get IPv4 and IPv6. */
@@ -55,4 +56,21 @@ test('addresses of one family that pair with none go, as other idle ones do', ()
   expect(node.enis().map((one) => [addressesOf(one, 'ipv4').length, addressesOf(one, 'ipv6').length])).toEqual([
     [3, 2],
   ]);
+});
+
+test('a node whose idle addresses are of one family has no address for another pod (#67)', () => {
+  const node = new PoolNode({ leastIdle: 2, mostIdle: 6 }, FAMILIES, { ...LIMITS, enis: 1 });
+  node.settle();
+  const [eni] = node.enis();
+  const anything = {
+    ...{ hasAddresses: () => true, isRefused: () => false },
+    ...{ hasVSwitch: true, isCreationRefused: false, areCallsFailing: false },
+  };
+  const supply = () => {
+    const draft = { enis: node.status.networkInterfaces ?? {}, intents: [] };
+    return supplyOf(draft, FAMILIES, { enis: 1, perEni: { ipv4: 2, ipv6: 0 } }, anything);
+  };
+  expect(supply()).toBe('idle');
+  delete eni?.ipv6;
+  expect(supply()).toBe('nodeFull');
 });

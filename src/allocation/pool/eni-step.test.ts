@@ -97,7 +97,7 @@ describe('an intent for addresses', () => {
     });
   });
 
-  test('asks again with the same token when the answer was lost, and ends when the cloud refuses', () => {
+  test('asks again with the same token when the answer was lost, and ends when the cloud refuses (#3)', () => {
     const lost = (ageMs: number) => failed('assignIpv4', 'unavailable', { ageMs });
     expect(step({ eni, intent: intent(), operation: lost(100) })).toMatchObject({ do: 'pause' });
     const first = step({ eni, intent: intent() });

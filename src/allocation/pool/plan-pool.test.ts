@@ -103,7 +103,7 @@ describe('a record that was lost', () => {
 });
 
 describe('growth', () => {
-  test('fills ENIs and makes new ones side by side, each with as many addresses as it holds', () => {
+  test('fills ENIs and makes new ones side by side, each with as many addresses as it holds, for as many pods as wait (#37, #38)', () => {
     const node = new PoolNode();
     for (let at = 0; at < 25; at += 1) node.add(`p-${at}`);
     expect(node.step().growth).toEqual([

@@ -18,7 +18,7 @@ test('idle addresses go by age although nothing but time passes', () => {
   expect(node.idle()).toBe(1);
 });
 
-test('nothing is marked while the degradation level forbids releases', () => {
+test('nothing is marked while the degradation level forbids releases (#19)', () => {
   const node = new PoolNode({ leastIdle: 6, mostIdle: 6, reclaim: RECLAIM });
   node.settle();
   Object.assign(node.knobs, { leastIdle: 0, mostIdle: 3 });
@@ -42,7 +42,7 @@ test('a warm-up counts what the node had before', () => {
   expect(node.idle()).toBe(5);
 });
 
-test('a warm-up that a full node cannot complete is over, and keeps no surplus', () => {
+test('a warm-up that a full node cannot complete is over, and keeps no surplus (#66)', () => {
   const node = new PoolNode({ warmUp: 50, mostIdle: 5 });
   node.settle();
   expect(node.idle()).toBe(40);

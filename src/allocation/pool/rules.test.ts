@@ -84,9 +84,10 @@ describe('the pool of a node', () => {
     expect(knobs({ reclaim: { after: '1h', batchSize: 1, jitterFactor } }).reclaim?.jitter).toBe(jitter);
   });
 
-  test('gives up nothing by age without a batch', () => {
+  test('gives up nothing by age without a batch, or without an age (#21)', () => {
     expect(knobs({ reclaim: { after: '1h' } }).reclaim).toBeUndefined();
     expect(knobs({ reclaim: { after: '1h', batchSize: -1 } }).reclaim).toBeUndefined();
+    expect(knobs({ reclaim: { interval: '1h', batchSize: 1 } }).reclaim).toBeUndefined();
   });
 
   test('gives up addresses by age at most once per sync period, and once a second', () => {
