@@ -48,8 +48,8 @@ e2e: $(STAMP) $(SYSTEM_STAMP) ## The control plane on a real cluster with a simu
 faults: $(STAMP) $(SYSTEM_STAMP) ## Kill it and see that nothing is lost
 	@exec node scripts/test.ts --only faults
 
-conformance: $(STAMP) $(SYSTEM_STAMP) ## Kubernetes' own network specs on our nodes; RECORD=1 writes docs/reference/conformance.md
-	@exec node test/conformance/run.ts $(if $(RECORD),--record)
+conformance: $(STAMP) $(SYSTEM_STAMP) ## Kubernetes' own network specs on our nodes, with member ENIs and on shared ones (PODS=members, PODS=shared: one of them); RECORD=1 writes docs/reference/conformance.md
+	@exec node test/conformance/run.ts $(if $(RECORD),--record) $(if $(PODS),--pods $(PODS))
 
 pool-acceptance: $(STAMP) $(SYSTEM_STAMP) ## Terway's acceptance scenarios of shared ENIs on real kubelets, with periods 20 times shorter; ONLY=TEXT runs those with TEXT in their name
 	@exec node test/acceptance/run.ts $(if $(ONLY),--only '$(ONLY)')

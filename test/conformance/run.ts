@@ -1,7 +1,9 @@
 /**
- * Runs Kubernetes' own network specs on the nodes of a lab: `node test/conformance/run.ts`. Exits 1 when a spec fails.
+ * Runs Kubernetes' own network specs on the nodes of a lab, with a member ENI for every pod, and once more with all pods on shared
+ * ENIs: `node test/conformance/run.ts`. Exits 1 when a spec fails.
  *
  *   --record        writes docs/reference/conformance.md from this run
+ *   --pods KIND     runs them with `members` or `shared` only; records nothing
  *   --focus REGEX   runs only the specs that match; may be repeated; records nothing
  */
 import { execFile } from 'node:child_process';
@@ -13,11 +15,14 @@ import { ToolError } from '../../tools/errors.ts';
 import { readFlags } from '../../tools/flags.ts';
 import { KUBERNETES_VERSION } from '../../tools/programs/kubernetes.ts';
 import { ADDITIONAL, CONFORMANCE, NOT_RUN } from './selections.ts';
-import { ConformanceCluster, type SpecResult } from './suite.ts';
+import { ConformanceCluster, type PodNetwork, type SpecResult } from './suite.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const REPORT_DIR = join(root, 'dist', 'conformance');
 const PAGE = join(root, 'docs', 'reference', 'conformance.md');
+
+const KINDS = ['members', 'shared'] as const satisfies readonly PodNetwork[];
+const NAMES: Readonly<Record<PodNetwork, string>> = { members: 'pods with member ENIs', shared: 'pods on shared ENIs' };
 
 const MARKS = { passed: '✓', failed: '✗', skipped: '–' } as const;
 
@@ -33,31 +38,41 @@ interface Section {
 }
 
 async function main(): Promise<void> {
-  const flags = readFlags({ record: { type: 'boolean', default: false }, focus: { type: 'string', multiple: true } });
+  const flags = readFlags({
+    record: { type: 'boolean', default: false },
+    pods: { type: 'string' },
+    focus: { type: 'string', multiple: true },
+  });
+  const kinds = KINDS.filter((kind) => flags.pods === undefined || flags.pods === kind);
+  if (kinds.length === 0) throw new ToolError(`--pods: expected ${KINDS.join(' or ')}, got ${flags.pods}`);
   const stop = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort(new EndedBySignal(name)));
   const log = (line: string) => process.stdout.write(`${line}\n`);
   const started = performance.now();
-  await using cluster = await ConformanceCluster.start({ signal: stop.signal, log });
-  const run = async (title: string, selection: Parameters<typeof cluster.run>[0]): Promise<Section> => {
-    log(`\n${title}`);
-    return { title, results: await cluster.run(selection, REPORT_DIR) };
-  };
-  const sections =
-    flags.focus === undefined
-      ? [
-          await run('Conformance', CONFORMANCE),
-          await run('Host ports, node ports, session affinity, traffic policies, dual stack', ADDITIONAL),
-        ]
-      : [await run('Chosen specs', { focus: flags.focus })];
-  const notRun = flags.focus === undefined ? await cluster.list({ focus: CONFORMANCE.focus }, REPORT_DIR) : [];
-  const serial = notRun.filter((name) => NOT_RUN.test(name));
+  const sections: Section[] = [];
+  const notRun = new Set<string>();
+  for (const pods of kinds) {
+    await using cluster = await ConformanceCluster.start({ pods, signal: stop.signal, log });
+    const run = async (title: string, selection: Parameters<typeof cluster.run>[0]): Promise<void> => {
+      const named = `${title}; ${NAMES[pods]}`;
+      log(`\n${named}`);
+      sections.push({ title: named, results: await cluster.run(selection, join(REPORT_DIR, pods)) });
+    };
+    if (flags.focus !== undefined) {
+      await run('Chosen specs', { focus: flags.focus });
+      continue;
+    }
+    await run('Conformance', CONFORMANCE);
+    await run('Host ports, node ports, session affinity, traffic policies, dual stack', ADDITIONAL);
+    for (const name of await cluster.list({ focus: CONFORMANCE.focus }, join(REPORT_DIR, pods))) notRun.add(name);
+  }
+  const serial = [...notRun].filter((name) => NOT_RUN.test(name));
   log(summary(sections, serial));
   const all = sections.flatMap(({ results }) => results);
   if (all.length === 0) throw new ToolError(`no spec matches --focus ${flags.focus?.join(' --focus ')}`);
   const count = (state: SpecResult['state']) => all.filter((result) => result.state === state).length;
   log(`JUnit files and logs: dist/conformance; ${((performance.now() - started) / 60_000).toFixed(1)} minutes`);
-  if (flags.record && flags.focus === undefined) await record(sections, serial);
+  if (flags.record && flags.focus === undefined && flags.pods === undefined) await record(sections, serial);
   log(`${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`);
   // A run in which nothing passed is not a success either.
   process.exitCode = count('failed') === 0 && count('passed') > 0 ? 0 : 1;
@@ -91,8 +106,8 @@ async function record(sections: readonly Section[], notRun: readonly string[]): 
   const text = `# Kubernetes' own network specs
 
 Written by \`make conformance RECORD=1\` on ${new Date().toISOString().slice(0, 10)} at commit ${stdout.trim()}: the e2e suite of Kubernetes ${KUBERNETES_VERSION} on three
-nodes of the laboratory with kubelet, containerd and kube-proxy (nftables), dual stack. Every pod had a member ENI of the
-simulated cloud; the suite ran on a machine of the VPC beside the cluster.
+nodes of the laboratory with kubelet, containerd and kube-proxy (nftables), dual stack. In one cluster every pod had a member ENI of
+the simulated cloud, in another one all shared the ENIs of their nodes; the suite ran on a machine of the VPC beside the cluster.
 
 The suite was started with \`--provider=skeleton --allowed-not-ready-nodes=0 --num-nodes=3\` and
 

@@ -28,7 +28,12 @@ export interface SpecResult {
   message: string;
 }
 
+/** What every pod of the cluster has: a member ENI, or an address of an ENI that its node shares. */
+export type PodNetwork = 'members' | 'shared';
+
 export interface SuiteOptions {
+  /** Default: members. */
+  pods?: PodNetwork;
   signal?: AbortSignal | undefined;
   /** Called with each line of progress. */
   log?: (line: string) => void;
@@ -43,7 +48,7 @@ const PROCESSES = 3;
 const EVERY_POD = 'every-pod';
 
 /**
- * A lab in which Kubernetes' own e2e suite runs. All pods have member ENIs and addresses of both families. CoreDNS is installed,
+ * A lab in which Kubernetes' own e2e suite runs. All pods have member ENIs, or share ENIs, and have addresses of both families. CoreDNS is installed,
  * and the nodes have the images that the specs name. The suite runs on a VPC machine outside the cluster, from which it reaches
  * nodes and pods.
  */
@@ -68,7 +73,7 @@ export class ConformanceCluster implements AsyncDisposable {
 
   /** Builds the suite if it is not cached, and starts the cluster. */
   static async start(options: SuiteOptions = {}): Promise<ConformanceCluster> {
-    const { signal, log = () => undefined, nodeCount = NODE_COUNT } = options;
+    const { signal, log = () => undefined, nodeCount = NODE_COUNT, pods = 'members' } = options;
     const programs = await ensureConformancePrograms({ signal, log });
     log(`starting ${nodeCount} nodes`);
     const lab = await NodeLab.start({
@@ -80,6 +85,7 @@ export class ConformanceCluster implements AsyncDisposable {
       installer: 'helm',
       dualStack: true,
       controlPlaneConfig: { ipStack: 'dual' },
+      ...(pods === 'shared' ? { eniConf: { ipam_type: 'crd', ip_stack: 'dual', max_pool_size: 10 } } : {}),
       latencies: { createMs: 100, attachMs: 300, detachMs: 300, deleteMs: 100 },
       log,
       ...(signal === undefined ? {} : { signal }),
@@ -87,9 +93,11 @@ export class ConformanceCluster implements AsyncDisposable {
     try {
       log('installing the product and CoreDNS');
       await lab.install();
-      await lab.installDns();
-      await lab.lab.apply(everyPodNetworking());
-      await lab.lab.networkingReady(EVERY_POD);
+      await lab.installDns(pods === 'shared' ? 'shared' : 'selected');
+      if (pods === 'members') {
+        await lab.lab.apply(everyPodNetworking());
+        await lab.lab.networkingReady(EVERY_POD);
+      }
       log('importing the images of the specs on the nodes');
       const images = join(lab.stateDir, 'conformance-images.tar');
       await writeConformanceImages(images, programs);
