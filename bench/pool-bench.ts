@@ -105,6 +105,17 @@ export class PoolBench implements AsyncDisposable {
     );
   }
 
+  /** Waits until the control plane has said of each node that it has a pool. */
+  async told(nodes: readonly LabNode[], timeoutMs: number): Promise<void> {
+    const isTold = ({ name }: LabNode) =>
+      this.#records.get(name)?.status?.conditions?.some(({ type }) => type === 'PoolReady') === true;
+    await this.#waiting.until(
+      () => nodes.every(isTold),
+      timeoutMs,
+      () => `nothing is said of ${nodes.filter((node) => !isTold(node)).length} nodes`,
+    );
+  }
+
   /** Creates a pod on a node, as the scheduler would have placed it. */
   async createPod(node: string): Promise<SharedPod> {
     this.#serial += 1;
