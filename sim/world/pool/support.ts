@@ -15,6 +15,8 @@ interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour'
   instanceType?: string;
   /** The node has no agent of ours by default; a test speaks for it. */
   hasMachine?: boolean;
+  /** Whether the trunk is attached first; default true. */
+  isAwaited?: boolean;
   /** Whether the kubelet of its machine writes the addresses of pods into their status. */
   tellsAddresses?: boolean;
 }
@@ -25,6 +27,7 @@ export async function poolWorld(eniConf: object, options: PoolWorldOptions = {})
     script = new FaultScript(),
     instanceType,
     hasMachine = false,
+    isAwaited = true,
     tellsAddresses,
     config = {},
     ...rest
@@ -45,7 +48,8 @@ export async function poolWorld(eniConf: object, options: PoolWorldOptions = {})
   }
   made.startReplica();
   const trunk = () => enisOf(made).some(({ status }) => status === 'InUse');
-  if (z.object({ enable_eni_trunking: z.literal(false) }).safeParse(eniConf).success) return made;
+  const hasNone = z.object({ enable_eni_trunking: z.literal(false) }).safeParse(eniConf).success;
+  if (hasNone || !isAwaited) return made;
   await made.until('the trunk is attached', trunk, 60_000);
   return made;
 }

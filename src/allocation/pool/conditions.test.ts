@@ -13,7 +13,7 @@ import {
 import { withOutcome } from './eni-conditions.ts';
 import { poolWaits } from './waits.ts';
 
-const limits = { enis: 3, perEni: { ipv4: 10, ipv6: 10 } };
+const limits = { enis: 3, perEni: { ipv4: 10, ipv6: 10 }, attachments: 5 };
 const statementOf = (why: 'nodeFull' | 'vSwitchFull' | 'refused') =>
   shortfallStatement(why, { limits, vSwitchIds: ['vsw-1'], missedZone: undefined, refusal: undefined });
 const full = statementOf('nodeFull');

@@ -218,7 +218,8 @@ export class PoolController {
     this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
     const subjects = this.#subjects.of(written);
     this.#subjects.keep(name, subjects);
-    const outcome = await this.#perform(subjects, plan.handOuts.unserved.length > 0, signal);
+    const due = this.#subjects.inTurn(subjects, rules.limits.attachments);
+    const outcome = await this.#perform(due, plan.handOuts.unserved.length > 0, signal);
     if (outcome === 'again') return outcome;
     const toldAgainMs = this.#reporter.waiting(name, poolWaits(plan.handOuts, verdict.shortage));
     await this.#reporter.onNode(core, findings, verdict, signal);

@@ -151,6 +151,15 @@ export class PoolSubjects {
     if (driven.size === 0) this.#driven.delete(nodeName);
   }
 
+  /** All but those whose attachment has to wait, as the cloud makes only so many of an instance at a time. What failed comes last. */
+  inTurn(subjects: readonly PoolSubject[], attachments: number): readonly PoolSubject[] {
+    const attaching = subjects.filter(({ eni }) => eni?.status === 'Attaching');
+    const hasFailed = ({ id }: PoolSubject) => this.#context.driver.operation(id)?.state === 'failed';
+    const inOrder = [...attaching.filter((one) => !hasFailed(one)), ...attaching.filter(hasFailed)];
+    const late = new Set(inOrder.slice(attachments));
+    return subjects.filter((subject) => !late.has(subject));
+  }
+
   /** What the record of the ENI does not show yet. */
   newsOf(subject: PoolSubject): PoolNews | undefined {
     const step = this.#stepOf(subject);
