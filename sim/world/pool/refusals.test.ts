@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from '../script.ts';
-import type { World } from '../world.ts';
+import { PODNETWORKINGS, type World } from '../world.ts';
 import { addresses, createShared, deleteRecord, editConfig, ofPool, poolWorld } from './support.ts';
 
 /* The cloud refuses what the pool of a node asks for. */
@@ -66,4 +66,19 @@ test('nothing is kept of creations that a full vSwitch has refused', async () =>
   const before = replica?.leaderState?.held;
   await made.run(20 * 60_000);
   expect(replica?.leaderState?.held).toEqual(before);
+});
+
+test('a full node does not ask for free addresses again and again', async () => {
+  const script = new FaultScript();
+  const made = await poolWorld({}, { script, instanceType: 'ecs.g7.xlarge' });
+  world = made;
+  // They are checked each minute.
+  for (const name of ['elastic', 'fixed']) made.remove(PODNETWORKINGS, name);
+  for (let at = 0; at < 50; at += 1) createShared(made, `p${at}`);
+  await made.until('the node is full', () => addresses(made).size === 45, 60_000);
+  await made.run(60_000);
+  expect(conditionOf(made)).toMatchObject({ status: 'False', reason: 'NodeFull' });
+  const calls = script.cloudCalls('DescribeVSwitches');
+  await made.run(10 * 60_000);
+  expect(calls.length).toBeLessThanOrEqual(2);
 });
