@@ -109,6 +109,12 @@ function patch(made: World, resource: string, key: string, body: object, subreso
   made.kube.patch(target, 'application/merge-patch+json', body, { actor: 'user', nowMs: made.clock.now() });
 }
 
+/** What the node says of a pod's sandbox. */
+export function says(made: World, uid: string, podID: string, state: 'initial' | 'deleted'): void {
+  const status = { [state]: { lastUpdateTime: new Date(made.clock.now()).toISOString() } };
+  patch(made, NODERUNTIMES, NODE, { status: { pods: { [uid]: { podID, status } } } });
+}
+
 /** The kubelet tells what a pod has. */
 export function tells(made: World, name: string, ips: readonly string[]): void {
   patch(made, 'pods', `default/${name}`, { status: { podIP: ips[0], podIPs: ips.map((ip) => ({ ip })) } });

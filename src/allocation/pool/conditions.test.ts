@@ -44,7 +44,7 @@ test('vSwitches in other zones are an error of the configuration', () => {
 });
 
 test('everything that the node cannot have is said, the gravest first', () => {
-  const nothing = { problem: undefined, dualStack: undefined, small: undefined, size: undefined };
+  const nothing = { problem: undefined, dualStack: undefined, small: undefined, size: undefined, place: undefined };
   expect(poolAsConfigured(nothing)).toMatchObject({ status: 'True', reason: 'AsConfigured' });
   expect(poolAsConfigured({ ...nothing, small: 'too small', dualStack: 'no IPv6' })).toMatchObject({
     status: 'False',

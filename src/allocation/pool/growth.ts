@@ -8,7 +8,7 @@ import {
   idleOf,
   intentFor,
   isIdle,
-  isServing,
+  isOpen,
   type PoolDraft,
 } from './view.ts';
 
@@ -61,7 +61,7 @@ export function grow(
   const growth: Growth[] = [];
   for (const eni of Object.values(draft.enis).sort(byUse)) {
     if (rest <= 0) break;
-    if (!isServing(eni) || !may.grow(eni)) continue;
+    if (!isOpen(draft, eni) || !may.grow(eni)) continue;
     const intent = intentFor(draft, eni.id);
     if (intent !== undefined) {
       const room = families.map(

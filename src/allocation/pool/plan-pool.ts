@@ -2,6 +2,7 @@ import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Random } from '../../util/random.ts';
 import { type Growth, grow, onTheWay, type PoolLimits } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
+import { drainingOf, giveUpBeyond, giveUpDrained } from './places.ts';
 import { type Releases, release } from './release.ts';
 import { givable, type Shrinkage, shrink } from './shrink.ts';
 import {
@@ -11,7 +12,7 @@ import {
   idleCount,
   intentFor,
   isBound,
-  isServing,
+  isOpen,
   type PoolDraft,
   type PoolPod,
   servingEnis,
@@ -76,12 +77,16 @@ export interface PoolPlan {
   /** Those of them that the node has no room for. */
   beyond: number;
   shrinkage: Shrinkage;
+  /** Id of an ENI that gives nothing any more, because its place is needed. */
+  draining: string | undefined;
   surplusSinceMs: number | undefined;
   /** When time alone changes the plan; absent: never. */
   againMs?: number;
 }
 
 const NOTHING: Shrinkage = { eniIds: [], ips: [] };
+/** What was drained is given up a look after its last address came free. */
+const DRAINED_RECHECK_MS = 1000;
 /** While the degradation level forbids releases. */
 const RECHECK_MS = 60_000;
 
@@ -91,7 +96,9 @@ export function planPool(view: PoolView): PoolPlan {
   const status = structuredClone(view.status);
   const draft: PoolDraft = { enis: status.networkInterfaces ?? {}, intents: status.poolIntents ?? [] };
   startWarmUp(status, knobs);
-  giveUpBeyond(status, draft, limits);
+  giveUpBeyond(draft, limits);
+  if (draft.intents.length < (status.poolIntents ?? []).length) status.poolIntents = draft.intents;
+  draft.draining = view.mayRelease ? drainingOf(draft, limits) : undefined;
 
   const releases = release(draft, pods, view);
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
@@ -99,6 +106,7 @@ export function planPool(view: PoolView): PoolPlan {
   const told = { hasSandbox: (uid: string) => isNew && hasSandbox(uid), hasStrangers: isNew && hasStrangers };
   const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, told);
 
+  const isDrainedNext = giveUpDrained(draft, releases, handOuts);
   countForWarmUp(status, draft, families, limits);
   const unserved = handOuts.unserved.length;
   const idle = idleCount(draft, families);
@@ -112,7 +120,7 @@ export function planPool(view: PoolView): PoolPlan {
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const unpaired = Object.values(draft.enis)
-    .filter((eni) => isServing(eni) && intentFor(draft, eni.id) === undefined)
+    .filter((eni) => isOpen(draft, eni) && intentFor(draft, eni.id) === undefined)
     .reduce((sum, eni) => sum + unpairedOf(eni, families), 0);
   // A warm-up that gets no more keeps no surplus.
   const isShort = unserved > 0 || needed > coming || growth.length > 0 || handOuts.isUncertain;
@@ -131,7 +139,8 @@ export function planPool(view: PoolView): PoolPlan {
     Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(status, knobs) : Number.NaN);
   const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
-  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs].filter((ms) => ms > nowMs);
+  const drainedDueMs = isDrainedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
+  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs, drainedDueMs].filter((ms) => ms > nowMs);
   return {
     status,
     releases,
@@ -140,6 +149,7 @@ export function planPool(view: PoolView): PoolPlan {
     missing,
     beyond,
     shrinkage,
+    draining: draft.draining,
     surplusSinceMs: surplus + surplusUnpaired > 0 ? undefined : surplusSinceMs,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };
@@ -155,18 +165,6 @@ function startWarmUp(status: PoolStatus, { warmUp }: PoolKnobs): void {
   if (status.warmUpTarget !== undefined || status.warmUpCompleted !== undefined) return;
   if (warmUp > 0) Object.assign(status, { warmUpTarget: warmUp, warmUpAllocatedCount: 0 });
   else status.warmUpCompleted = true;
-}
-
-/** ENIs that were asked for before it was known that the instance has others in their places. */
-function giveUpBeyond(status: PoolStatus, draft: PoolDraft, limits: PoolLimits): void {
-  const enis = Object.values(draft.enis).filter((eni) => eni.status !== 'Deleting');
-  const isOnItsWay = (eni: NodeEni) =>
-    eni.status === 'Attaching' && eni.networkInterfaceType === 'Secondary' && !addressesOf(eni).some(isBound);
-  for (const eni of enis.filter(isOnItsWay).slice(0, Math.max(0, enis.length - limits.enis))) {
-    eni.status = 'Deleting';
-    draft.intents = draft.intents.filter(({ eniID }) => eniID !== eni.id);
-    status.poolIntents = draft.intents;
-  }
 }
 
 /** What the node has counts for its warm-up, whoever asked for it. A node that is full can get no more. */

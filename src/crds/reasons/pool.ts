@@ -62,6 +62,12 @@ export const POOL_REASONS = {
     cause: '`min_pool_size` or `ip_warm_up_size` is more than the node can hold.',
     remedy: 'Make it smaller, for such nodes in a ConfigMap of their own, or use a larger instance type.',
   },
+  EniGivesWay: {
+    on: [NODE_CR_POOL_CONFIGURED],
+    cause:
+      'The node is to have an ENI of another kind, such as the trunk, and the pool has all places. An ENI serves no further pod, and goes after its last one.',
+    remedy: 'Wait, or delete the pods that have an address of the ENI; `kubectl terway pool` lists them.',
+  },
   NodeTooSmall: {
     on: [NODE_CR_POOL_CONFIGURED],
     cause: 'The instance type has room for few pods; ACK does not take such nodes.',

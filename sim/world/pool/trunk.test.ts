@@ -1,0 +1,50 @@
+import { afterEach, expect, test } from 'vitest';
+import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
+import type { World } from '../world.ts';
+import { addresses, editConfig, enisOf, poolWorld, says, served } from './support.ts';
+
+/* The trunk and the pool of its node. */
+
+let world: World | undefined;
+
+afterEach(() => world?.end());
+
+/** Three ENIs with 15 addresses each besides the primary one. */
+const SMALL = 'ecs.g7.xlarge';
+
+const conditionOf = (made: World, type: string) =>
+  made.state().nodes[0]?.status?.conditions?.find((condition) => condition.type === type);
+
+test('one ENI makes room for a trunk where the pool has all places, and pods keep their addresses', async () => {
+  const made = await poolWorld(
+    { enable_eni_trunking: false, max_pool_size: 0, ip_pool_sync_period: '30s' },
+    { instanceType: SMALL },
+  );
+  world = made;
+  await served(
+    made,
+    Array.from({ length: 40 }, (_, at) => `p${at}`),
+  );
+  const before = addresses(made);
+  const smallest = enisOf(made).reduce((a, b) => (boundOf(b).length < boundOf(a).length ? b : a));
+  editConfig(made, { enable_eni_trunking: true });
+  await made.until('it is said', () => conditionOf(made, 'PoolAsConfigured')?.reason === 'EniGivesWay', 2 * 60_000);
+  expect(conditionOf(made, 'PoolAsConfigured')?.message).toContain(smallest.id);
+  await made.run(10 * 60_000);
+  expect(addresses(made)).toEqual(before);
+  expect(made.trunkOf('node-1')).toBeUndefined();
+  // What comes meanwhile gets nothing of it.
+  for (const { podID = '', podUID = '' } of boundOf(smallest)) {
+    made.deletePod(podID, 0);
+    says(made, podUID, podID, 'deleted');
+  }
+  await made.until('the trunk is attached', () => made.trunkOf('node-1') !== undefined, 5 * 60_000);
+  await made.until('all is as configured', () => conditionOf(made, 'PoolAsConfigured')?.status === 'True', 60_000);
+  const gone = new Set(boundOf(smallest).map(({ podUID = '' }) => podUID));
+  expect(addresses(made)).toEqual(new Map([...before].filter(([uid]) => !gone.has(uid))));
+  expect(made.violations()).toEqual([]);
+});
+
+function boundOf(eni: Parameters<typeof addressesOf>[0]) {
+  return addressesOf(eni).filter(isBound);
+}
