@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
-import { REGION, type World } from '../world.ts';
-import { enisOf, ofPool, poolWorld } from './support.ts';
+import type { World } from '../world.ts';
+import { enisOf, inConsole, ofPool, poolWorld } from './support.ts';
 
 /* The cloud makes five attachments of an instance at a time. */
 
@@ -38,9 +38,7 @@ test('ENIs that somebody has detached are attached again five at a time', async 
   await made.run(60_000);
   const [instance] = made.state().cloud.instances;
   for (const { id } of ofPool(made)) {
-    const params = { RegionId: REGION, NetworkInterfaceId: id, InstanceId: instance?.id ?? '' };
-    const call = { action: 'DetachNetworkInterface', params, accessKeyId: 'user' };
-    made.cloud.apply(call, made.clock.now());
+    inConsole(made, 'DetachNetworkInterface', { NetworkInterfaceId: id, InstanceId: instance?.id ?? '' });
   }
   await made.until('it is noticed', () => !isFull(made), 2 * 60_000);
   expect(await most(made)).toBe(5);

@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { ownershipTags } from '../../../src/allocation/identity.ts';
 import { TAG_CREATOR, TAG_CREATOR_POOL } from '../../../src/crds/names.ts';
 import { FaultScript } from '../script.ts';
-import { REGION, type World } from '../world.ts';
+import type { World } from '../world.ts';
 import {
   addresses,
   createShared,
@@ -10,6 +10,7 @@ import {
   deleteRecord,
   editConfig,
   enisOf,
+  inConsole,
   ofPool,
   poolWorld,
   recordOf,
@@ -25,11 +26,6 @@ afterEach(() => world?.end());
 
 /** Three ENIs with 15 addresses each, the trunk among them. */
 const SMALL = 'ecs.g7.xlarge';
-
-function inConsole(made: World, action: string, params: Record<string, string | object[]>): void {
-  const { cloud, clock } = made;
-  cloud.apply({ action, params: { RegionId: REGION, ...params }, accessKeyId: 'user' }, clock.now());
-}
 
 /** Somebody makes an ENI and attaches it to the node. @returns its id */
 async function attach(made: World, tags: Readonly<Record<string, string>> = {}): Promise<string> {

@@ -4,7 +4,7 @@ import { ANNOTATION_REPORTS_RELEASE } from '../../../src/crds/names.ts';
 import type { NodeEni } from '../../../src/crds/node.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import { FaultScript } from '../script.ts';
-import { NODERUNTIMES, NODES, World, type WorldOptions } from '../world.ts';
+import { NODERUNTIMES, NODES, REGION, World, type WorldOptions } from '../world.ts';
 
 /* Worlds in which ordinary pods share the ENIs of their node. */
 
@@ -123,6 +123,12 @@ export function tells(made: World, name: string, ips: readonly string[]): void {
 /** The containers of a pod have finished. */
 export function finishes(made: World, name: string): void {
   patch(made, 'pods', `default/${name}`, { status: { phase: 'Succeeded' } });
+}
+
+/** Somebody uses the console of the cloud. */
+export function inConsole(made: World, action: string, params: Record<string, string | (string | object)[]>): void {
+  const { cloud, clock } = made;
+  cloud.apply({ action, params: { RegionId: REGION, ...params }, accessKeyId: 'user' }, clock.now());
 }
 
 /** Somebody changes the status of the Node CR by hand. */

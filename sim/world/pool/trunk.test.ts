@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
 import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
-import type { World } from '../world.ts';
-import { addresses, editConfig, enisOf, poolWorld, says, served } from './support.ts';
+import { ANNOTATION_TRUNK_INTENT, TAG_CREATOR, TAG_CREATOR_POOL } from '../../../src/crds/names.ts';
+import { NODES, type World } from '../world.ts';
+import { addresses, editConfig, enisOf, inConsole, poolWorld, says, served } from './support.ts';
 
 /* The trunk and the pool of its node. */
 
@@ -47,4 +48,38 @@ test('one ENI makes room for a trunk where the pool has all places, and pods kee
 
 function boundOf(eni: Parameters<typeof addressesOf>[0]) {
   return addressesOf(eni).filter(isBound);
+}
+
+test.each([
+  ['detached is attached again', false],
+  ['deleted is replaced', true],
+])('a trunk of Terway that somebody has %s', async (_, isDeleted) => {
+  const made = await poolWorld({});
+  world = made;
+  const trunkId = made.trunkOf('node-1') ?? '';
+  asOfTerway(made, trunkId);
+  const [uid = ''] = await served(made, ['a']);
+  const before = addresses(made).get(uid);
+  await made.run(5 * 60_000);
+  const [instance] = made.state().cloud.instances;
+  inConsole(made, 'DetachNetworkInterface', { NetworkInterfaceId: trunkId, InstanceId: instance?.id ?? '' });
+  const statusOf = (id: string) => made.state().cloud.enis.find((eni) => eni.id === id)?.status;
+  await made.until('it is detached', () => statusOf(trunkId) === 'Available', 10_000);
+  if (isDeleted) inConsole(made, 'DeleteNetworkInterface', { NetworkInterfaceId: trunkId });
+  const trunks = () => made.state().cloud.enis.filter(({ type, status }) => type === 'Trunk' && status === 'InUse');
+  await made.until('there is a trunk', () => trunks().length === 1, 5 * 60_000);
+  await made.run(60_000);
+  expect(trunks().map(({ id }) => id === trunkId)).toEqual([!isDeleted]);
+  expect(made.trunkOf('node-1')).toBe(trunks()[0]?.id);
+  if (!isDeleted) expect(addresses(made).get(uid)).toEqual(before);
+});
+
+/** As Terway's control plane leaves a trunk: with a tag of its own, and without an intent. */
+function asOfTerway(made: World, trunkId: string): void {
+  const id = { ResourceId: [trunkId], ResourceType: 'eni' };
+  inConsole(made, 'UntagResources', { ...id, All: 'true' });
+  inConsole(made, 'TagResources', { ...id, Tag: [{ Key: TAG_CREATOR, Value: TAG_CREATOR_POOL }] });
+  const target = { resource: NODES, namespace: undefined, name: 'node-1', subresource: '' };
+  const body = { metadata: { annotations: { [ANNOTATION_TRUNK_INTENT]: null } } };
+  made.kube.patch(target, 'application/merge-patch+json', body, { actor: 'user', nowMs: made.clock.now() });
 }
