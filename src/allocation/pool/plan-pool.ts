@@ -11,7 +11,6 @@ import {
   type Family,
   idleCount,
   intentFor,
-  isBound,
   isOpen,
   type PoolDraft,
   type PoolPod,

@@ -119,13 +119,14 @@ export class PoolController {
   /** What only the leader knows of a node. */
   stateOf(name: string): SentPool {
     const resting = this.#memory.get(name)?.resting(this.#context.clock.now()) ?? [];
-    return { resting, waiting: this.#reporter.waitsOf(name) };
+    return { resting, waiting: this.#reporter.waitsOf(name), unconfirmed: this.#reporter.unconfirmedOf(name) };
   }
 
   /** For metrics. */
   figures(): PoolState {
     const { byReason: waiting, oldestMs: oldestWaitMs } = this.#reporter.waits();
-    return { addresses: this.#figures.addresses(), wanted: this.#figures.wanted(), waiting, oldestWaitMs };
+    const unconfirmed = this.#reporter.unconfirmed();
+    return { addresses: this.#figures.addresses(), wanted: this.#figures.wanted(), waiting, oldestWaitMs, unconfirmed };
   }
 
   watches(): Watch[] {
@@ -206,6 +207,8 @@ export class PoolController {
     const findings = findingsOf(this.#context, look);
     const verdict = this.#reporter.judge(name, findings);
     this.#reporter.addConditions(node, plan.status, findings, verdict);
+    const { unconfirmed } = plan.releases;
+    const lateMs = this.#reporter.addReleases(node, plan.status, unconfirmed, runtime !== undefined);
     memory.noteFreed(plan.releases, nowMs);
     const written = await this.#write(node, plan, asked, signal);
     if (compared.is === 'done') this.#adoption.forget(name);
@@ -230,6 +233,7 @@ export class PoolController {
       plan.againMs,
       plan.handOuts.isUncertain ? newUntilMs : undefined,
       toldAgainMs,
+      lateMs,
       verdict.againMs,
       ...[...refusals.values()].map(({ untilMs }) => untilMs),
       creationRefusal?.untilMs,

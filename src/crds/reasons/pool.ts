@@ -2,6 +2,7 @@ import {
   NODE_CR_NORMAL,
   NODE_CR_POOL,
   NODE_CR_POOL_CONFIGURED,
+  NODE_CR_POOL_RELEASES,
   NODE_CR_WARNING,
   NODE_SUFFICIENT_IP,
   POD_NORMAL,
@@ -72,6 +73,17 @@ export const POOL_REASONS = {
     on: [NODE_CR_POOL_CONFIGURED],
     cause: 'The instance type has room for few pods; ACK does not take such nodes.',
     remedy: 'Use a larger instance type.',
+  },
+  ReleasesConfirmed: {
+    on: [NODE_CR_POOL_RELEASES],
+    cause: 'The node has said of all pods that are gone that no sandbox of them is left.',
+  },
+  ReleasesUnconfirmed: {
+    on: [NODE_CR_POOL_RELEASES],
+    cause:
+      'Pods are gone, and for two minutes the node has not said that no sandbox of them is left. Nobody gets their addresses until it does.',
+    remedy:
+      "Check that the node is Ready and that the node agent, or Terway's daemon from v1.11.3 on, runs there; read its log. A node that is gone for good must be deleted.",
   },
   CreateENISucceed: { on: [NODE_CR_NORMAL], cause: 'An ENI for the pool of the node was created; the note names it.' },
   CreateENIFailed: {
