@@ -9,6 +9,8 @@ let world: World | undefined;
 
 afterEach(() => world?.end());
 
+const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
+
 /** A node whose pool asks for ENIs with a security group that there is not, and a pod that waits for it. */
 async function misconfigured(script = new FaultScript()): Promise<{ made: World; uid: string }> {
   const made = await poolWorld({ enable_eni_trunking: false, security_group: 'sg-typo' }, { script });
@@ -62,10 +64,18 @@ test('nothing is kept of creations that a full vSwitch has refused', async () =>
   const isFull = { kind: 'refused', code: 'InvalidVSwitchId.IpNotEnough', status: 403 } as const;
   script.cloud('CreateNetworkInterface', isFull, 1e6);
   createShared(made, 'a');
-  await made.run(60_000);
-  const before = replica?.leaderState?.held;
+  // What is under way at the moment changes with each try.
+  const mostHeld = async () => {
+    let most = 0;
+    for (let at = 0; at < 600; at += 1) {
+      await made.run(1000);
+      most = Math.max(most, sum(Object.values(replica?.leaderState?.held ?? {})));
+    }
+    return most;
+  };
+  const before = await mostHeld();
   await made.run(20 * 60_000);
-  expect(replica?.leaderState?.held).toEqual(before);
+  expect(await mostHeld()).toBeLessThanOrEqual(before);
 });
 
 test('a full node does not ask for free addresses again and again', async () => {

@@ -60,6 +60,8 @@ export interface PoolView {
   freedMs: (ip: string) => number | undefined;
   /** Since when there has been a surplus, as the last plan said. */
   surplusSinceMs?: number | undefined;
+  /** Since when addresses have been wanted that nobody has asked for, as the last plan said. */
+  wantedSinceMs?: number | undefined;
   random: Random;
   nowMs: number;
 }
@@ -79,11 +81,14 @@ export interface PoolPlan {
   /** Id of an ENI that gives nothing any more, because its place is needed. */
   draining: string | undefined;
   surplusSinceMs: number | undefined;
+  wantedSinceMs: number | undefined;
   /** When time alone changes the plan; absent: never. */
   againMs?: number;
 }
 
 const NOTHING: Shrinkage = { eniIds: [], ips: [] };
+/** Pods of a burst become known one after another: so long their addresses are put together, in as few calls as possible. */
+const GATHER_MS = 50;
 /** What was drained is given up a look after its last address came free. */
 const DRAINED_RECHECK_MS = 1000;
 /** While the degradation level forbids releases. */
@@ -116,6 +121,8 @@ export function planPool(view: PoolView): PoolPlan {
   const coming = onTheWay(draft, families, limits);
   const may = { grow: view.mayGrow, make: view.mayMake };
   const { growth, beyond } = grow(draft, Math.max(0, missing - coming), families, limits, may);
+  const gatheredMs = (view.wantedSinceMs ?? nowMs) + GATHER_MS;
+  const isGathering = growth.length > 0 && nowMs < gatheredMs;
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const unpaired = Object.values(draft.enis)
@@ -139,17 +146,21 @@ export function planPool(view: PoolView): PoolPlan {
   const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
   const drainedDueMs = isDrainedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
-  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs, drainedDueMs].filter((ms) => ms > nowMs);
+  const gatherDueMs = isGathering ? gatheredMs : Number.NaN;
+  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs, drainedDueMs, gatherDueMs].filter(
+    (ms) => ms > nowMs,
+  );
   return {
     status,
     releases,
     handOuts,
-    growth,
+    growth: isGathering ? [] : growth,
     missing,
     beyond,
     shrinkage,
     draining: draft.draining,
     surplusSinceMs: surplus + surplusUnpaired > 0 ? undefined : surplusSinceMs,
+    wantedSinceMs: isGathering ? (view.wantedSinceMs ?? nowMs) : undefined,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };
 }

@@ -54,6 +54,8 @@ export class PoolNode {
       mayRelease: this.mayRelease,
       freedMs: (ip) => this.#freedMs.get(ip),
       surplusSinceMs: this.#surplusSinceMs,
+      // No more become known in a while.
+      wantedSinceMs: 0,
       random: seededRandom(1),
       nowMs: this.nowMs,
     };

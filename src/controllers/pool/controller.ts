@@ -198,6 +198,7 @@ export class PoolController {
       mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
+      wantedSinceMs: memory.wantedSinceMs,
       random: capacity.random,
       nowMs,
     });
