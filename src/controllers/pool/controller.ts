@@ -180,6 +180,7 @@ export class PoolController {
       return compared.is === 'heldUp' ? sooner({}, [this.#lookUp(name, compared.vSwitchIds)], nowMs) : {};
     }
     const refusals = memory.refusalsAt(nowMs);
+    const returning = this.#subjects.returning(known);
     const creationRefusal = memory.creationRefusal((intent) => asksFor(creation, rules.families, intent), nowMs);
     const runtime = informers.nodeRuntimes.store.get(name);
     const holders = holdersIn(known);
@@ -193,7 +194,7 @@ export class PoolController {
       hasStrangers: hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
       isNew: nowMs < newUntilMs,
-      mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
+      mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id) && !returning.has(eni.id),
       mayMake: creationRefusal === undefined,
       mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
@@ -237,6 +238,7 @@ export class PoolController {
       lateMs,
       verdict.againMs,
       ...[...refusals.values()].map(({ untilMs }) => untilMs),
+      ...returning.values(),
       creationRefusal?.untilMs,
       missing.length > 0 ? this.#lookUp(name, missing) : undefined,
       isShort ? this.#lookUp(name, creation.vSwitchIds, RECHECK_MS) : undefined,
