@@ -3,6 +3,7 @@ import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../../src/crds/names.ts';
 import type { NodeEni } from '../../../src/crds/node.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
+import type { FaultPlan } from '../../kube/faults.ts';
 import { FaultScript } from '../script.ts';
 import { NODERUNTIMES, NODES, REGION, World, type WorldOptions } from '../world.ts';
 
@@ -10,7 +11,12 @@ import { NODERUNTIMES, NODES, REGION, World, type WorldOptions } from '../world.
 
 export const NODE = 'node-1';
 
-interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour' | 'config'> {
+/** What the control plane writes in Node CRs comes back to it only later, so that no watch wakes what a write should. */
+export const LATE_RECORDS: FaultPlan = {
+  onEvent: ({ resource }) => (resource === NODES ? { kind: 'late', ms: 1000 } : undefined),
+};
+
+interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour' | 'config' | 'latencies'> {
   script?: FaultScript;
   instanceType?: string;
   /** The node has no agent of ours by default; a test speaks for it. */

@@ -2,7 +2,17 @@ import { afterEach, expect, test } from 'vitest';
 import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
 import { ANNOTATION_TRUNK_INTENT, TAG_CREATOR, TAG_CREATOR_POOL } from '../../../src/crds/names.ts';
 import { NODES, type World } from '../world.ts';
-import { addresses, editConfig, enisOf, inConsole, poolWorld, says, served } from './support.ts';
+import {
+  addresses,
+  createShared,
+  editConfig,
+  enisOf,
+  inConsole,
+  LATE_RECORDS,
+  poolWorld,
+  says,
+  served,
+} from './support.ts';
 
 /* The trunk and the pool of its node. */
 
@@ -49,6 +59,37 @@ test('one ENI makes room for a trunk where the pool has all places, and pods kee
 function boundOf(eni: Parameters<typeof addressesOf>[0]) {
   return addressesOf(eni).filter(isBound);
 }
+
+test('pods that come while a detached trunk is being attached do not keep the node controller from seeing it', async () => {
+  const options = {
+    latencies: { attachMs: 10_000 },
+    kubeFaults: LATE_RECORDS,
+    config: { collector: { interval: '15s' } },
+  };
+  const made = await poolWorld({ max_pool_size: 0 }, options);
+  world = made;
+  await made.run(60_000);
+  const trunkId = made.trunkOf('node-1') ?? '';
+  const statusOf = () => made.state().cloud.enis.find(({ id }) => id === trunkId)?.status;
+  made.cloud.detachEniByHand(trunkId, made.clock.now());
+  const uids: string[] = [];
+  // Calls for addresses of the trunk, so that the pool does not count what it shows as detached.
+  while (statusOf() !== 'Attaching' && uids.length < 25) {
+    uids.push(createShared(made, `p${uids.length}`));
+    await made.run(1000);
+  }
+  expect(statusOf()).toBe('Attaching');
+  // Then what is seen of it during the attachment would count.
+  await made.run(8500);
+  uids.push(createShared(made, 'next'));
+  await made.until('it is in use', () => statusOf() === 'InUse', 60_000);
+  const isServed = () => uids.every((uid) => addresses(made).has(uid));
+  await made.until('the pods have addresses', isServed, 60_000);
+  expect(made.nodeRecord('node-1')?.status?.networkInterfaces?.[trunkId]?.status).toBe('InUse');
+  expect(conditionOf(made, 'TrunkReady')?.status).toBe('True');
+  made.createPod({ name: 'member', nodeName: 'node-1' });
+  await made.until('it has a member', () => made.isBound('default/member'), 2 * 60_000);
+});
 
 test.each([
   ['detached is attached again', false],
