@@ -56,6 +56,7 @@ const CAPACITY: readonly Panel[] = [
     queries: {
       '{{state}}': 'sum by (state) (max by (vswitch, state) (terway_pool_addresses))',
       wanted: 'max(terway_pool_addresses_wanted)',
+      unconfirmed: 'max(terway_pool_addresses_unconfirmed)',
     },
     empty: 'no node has shared ENIs.',
   },

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import * as z from 'zod';
 import { addressesOf } from '../../src/allocation/pool/view.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../src/crds/names.ts';
+import { says } from './pool/support.ts';
 import { FaultScript } from './script.ts';
 import { NODERUNTIMES, NODES, World } from './world.ts';
 
@@ -35,15 +36,6 @@ function addresses(made: World): Map<string, string[]> {
   return new Map(
     [...Map.groupBy(bound, ({ podUID = '' }) => podUID)].map(([uid, all]) => [uid, all.map(({ ip }) => ip)]),
   );
-}
-
-/** What the node says of a pod's sandbox. */
-function says(made: World, uid: string, podID: string, state: 'initial' | 'deleted'): void {
-  const status = {
-    pods: { [uid]: { podID, status: { [state]: { lastUpdateTime: new Date(made.clock.now()).toISOString() } } } },
-  };
-  const target = { resource: NODERUNTIMES, namespace: undefined, name: 'node-1', subresource: 'status' };
-  made.kube.patch(target, 'application/merge-patch+json', { status }, { actor: 'node-1', nowMs: made.clock.now() });
 }
 
 /** The kubelet tells what a pod has. */

@@ -9,8 +9,8 @@ import { sameSecurityGroups } from './security-groups.ts';
 export const FRESH_MS = 5000;
 /** How long a describe may still show the state before an accepted call. */
 export const LAG_MS = 5000;
-/** An ENI whose create response was lost may appear up to this long after its intent. */
-const LOST_CREATE_MS = 30_000;
+/** A call whose answer was lost may take effect up to this long afterwards: an ENI may appear, or addresses go. */
+export const LOST_CALL_MS = 30_000;
 /**
  * How long a ClientToken certainly protects against a second ENI: the cloud forgets tokens after a day. An older intent comes
  * from a restored backup, or from a control plane that was stopped.
@@ -177,7 +177,7 @@ function withoutIdToBind(operation: Operation | undefined, plannedMs: number, no
 /** The search came too early to prove that an unanswered create has no effect. */
 function untilLost(search: Extract<Operation, { state: 'succeeded' }>, nowMs: number): InterfaceStep | undefined {
   if (search.unansweredMs === undefined) return undefined;
-  const lostAtMs = search.unansweredMs + LOST_CREATE_MS;
+  const lostAtMs = search.unansweredMs + LOST_CALL_MS;
   if (search.atMs >= lostAtMs) return undefined;
   const untilMs = Math.min(lostAtMs, search.atMs + LAG_MS);
   return nowMs < untilMs ? { do: 'pause', untilMs } : { do: 'find' };
@@ -190,7 +190,7 @@ function untilLost(search: Extract<Operation, { state: 'succeeded' }>, nowMs: nu
 function findLost(view: InterfaceView, createdAtMs: number, nowMs: number): InterfaceStep {
   const { operation, goalSinceMs = 0 } = view;
   if (operation?.kind === 'find' && operation.state === 'succeeded') {
-    const lostAtMs = Math.max(createdAtMs + LOST_CREATE_MS, goalSinceMs + LAG_MS);
+    const lostAtMs = Math.max(createdAtMs + LOST_CALL_MS, goalSinceMs + LAG_MS);
     if (operation.atMs >= lostAtMs) return { do: 'done' };
     const untilMs = Math.min(lostAtMs, operation.atMs + LAG_MS);
     if (nowMs < untilMs) return { do: 'pause', untilMs };

@@ -176,6 +176,23 @@ describe.each(FAMILIES)('%s addresses', (family) => {
   });
 });
 
+test('IPv6 addresses have one text, whichever the cloud writes', async () => {
+  const text = '2001:0DB8:0:0::00FE';
+  await using server = await startHttpServer((_request, response) => {
+    const shown = { NetworkInterfaceId: 'eni-1', Ipv6Sets: { Ipv6Set: [{ Ipv6Address: text }] } };
+    const answer = {
+      Ipv6Sets: { Ipv6Address: [text] },
+      NetworkInterfaceSets: { NetworkInterfaceSet: [shown] },
+    };
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(answer));
+  });
+  cloud = connectCloud(server.address);
+  expect((await cloud.assignIpv6({ eniId: 'eni-1', count: 1, clientToken: newToken() }, leave)).addresses).toEqual([
+    '2001:db8::fe',
+  ]);
+  expect((await addressesOf('eni-1')).ipv6).toEqual(['2001:db8::fe']);
+});
+
 test('the primary address cannot be unassigned', async () => {
   const eniId = await create();
   const { primary } = await addressesOf(eniId);

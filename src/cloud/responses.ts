@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { ENI_STATUSES, ENI_TYPES, type Eni } from '../ecs/eni.ts';
 import type { Instance, InstanceTypeLimits } from '../ecs/instance.ts';
 import type { VSwitch } from '../ecs/vpc.ts';
+import { canonicalIp } from '../util/ip.ts';
 
 /**
  * Wire format of ECS and VPC responses. Only fields that are read are described. Absent fields get a neutral value,
@@ -11,6 +12,8 @@ import type { VSwitch } from '../ecs/vpc.ts';
 const text = z.string().default('');
 const count = z.number().default(0);
 const list = <T extends z.ZodType>(item: T) => z.array(item).default([]);
+/** Records, pods and answers are compared by text, and the documentation does not say which the cloud writes. */
+const ipv6 = z.string().transform(canonicalIp);
 
 export const plainAnswerSchema = z.object({ RequestId: text });
 
@@ -30,7 +33,7 @@ const eniSchema = z.object({
   PrivateIpSets: z
     .object({ PrivateIpSet: list(z.object({ PrivateIpAddress: text, Primary: z.boolean().default(false) })) })
     .prefault({}),
-  Ipv6Sets: z.object({ Ipv6Set: list(z.object({ Ipv6Address: text })) }).prefault({}),
+  Ipv6Sets: z.object({ Ipv6Set: list(z.object({ Ipv6Address: ipv6 })) }).prefault({}),
   SecurityGroupIds: z.object({ SecurityGroupId: list(z.string()) }).prefault({}),
   ResourceGroupId: text,
   Tags: tagsSchema,
@@ -59,7 +62,7 @@ export const assignIpv4AnswerSchema = z.object({
 
 export const assignIpv6AnswerSchema = z.object({
   RequestId: text,
-  Ipv6Sets: z.object({ Ipv6Address: list(z.string()) }).prefault({}),
+  Ipv6Sets: z.object({ Ipv6Address: list(ipv6) }).prefault({}),
 });
 
 export const eniPageSchema = z.object({

@@ -24,7 +24,7 @@ test('eni_conf as Terway installs it, through the Node CR', () => {
   expect(rules({ max_pool_size: 5, min_pool_size: 0, vswitch_selection_policy: 'ordered' })).toEqual({
     families: ['ipv4'],
     knobs: { mostIdle: 5, leastIdle: 0, warmUp: 0, syncPeriodMs: 120_000 },
-    limits: { enis: 2, perEni: { ipv4: 15, ipv6: 15 } },
+    limits: { enis: 2, perEni: { ipv4: 15, ipv6: 15 }, attachments: 4 },
   });
 });
 

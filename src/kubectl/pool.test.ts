@@ -49,6 +49,7 @@ const node = nodeSchema.parse({
 const report = poolReport(node, {
   resting: [{ ip: '10.0.0.2', freedAt: '2026-03-01T09:59:50Z' }],
   waiting: [{ pod: 'shop/b', reason: 'CloudError', message: 'no', since: '2026-03-01T09:59:00Z' }],
+  unconfirmed: [{ ip: '10.0.0.1', pod: 'shop/a', since: '2026-03-01T09:50:00Z' }],
 });
 
 test('the addresses of a node, what it asks for, and what a shrink would give up', () => {
@@ -80,6 +81,7 @@ test('what is printed', () => {
     'Shrinks   when the surplus has lasted, these go: eni-2',
     'Failed    eni-1 OperationErr 2m ago: no',
     'Waiting   shop/b, for 60s: CloudError: no',
+    'Held      10.0.0.1, as the node has not said for 10m that the sandbox of shop/a is gone',
     '',
     'ENI    VSWITCH  ADDRESS             STATE      POD',
     'eni-1  vsw-1    10.0.0.1 (primary)  bound      shop/a',

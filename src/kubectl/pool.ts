@@ -38,6 +38,8 @@ export interface PoolReport {
   failures: { eniID: string; type: string; message: string; at: string }[];
   /** Pods without an address; absent when the control plane could not be asked. */
   waiting?: { pod: string; reason: string; message: string; since: string }[];
+  /** Addresses of pods that are gone, for which the node has not given its word; absent as well. */
+  unconfirmed?: { ip: string; pod: string; since: string }[];
 }
 
 /** `pool NODE`. 1 when pods wait, or the pool does not serve. */
@@ -84,7 +86,7 @@ export function poolReport(node: TerwayNode, state: z.output<typeof poolResponse
     failures: enis.flatMap(({ id: eniID, conditions: failed = {} }) =>
       Object.entries(failed).map(([type, { message = '', observedTime: at = '' }]) => ({ eniID, type, message, at })),
     ),
-    ...(state === undefined ? {} : { waiting: state.waiting }),
+    ...(state === undefined ? {} : { waiting: state.waiting, unconfirmed: state.unconfirmed }),
   };
 }
 
@@ -127,7 +129,7 @@ function shrinkOf(node: TerwayNode, { families, knobs }: PoolRules): PoolReport[
 
 /** For people. */
 export function poolLines(report: PoolReport, screen: Screen, nowMs: number): string[] {
-  const { conditions, size, growing, failures, waiting = [], addresses } = report;
+  const { conditions, size, growing, failures, waiting = [], unconfirmed = [], addresses } = report;
   const { style } = screen;
   const line = (title: string, text: string) => {
     const heading = title.padEnd(10);
@@ -161,6 +163,12 @@ export function poolLines(report: PoolReport, screen: Screen, nowMs: number): st
     ...waiting.flatMap(({ pod, reason, message, since }) =>
       line('Waiting', `${pod}, for ${ageText(nowMs - Date.parse(since))}: ${reason}: ${message}`).map(style.yellow),
     ),
+    ...unconfirmed.flatMap(({ ip, pod, since }) => {
+      const age = ageText(nowMs - Date.parse(since));
+      return line('Held', `${ip}, as the node has not said for ${age} that the sandbox of ${pod} is gone`).map(
+        style.yellow,
+      );
+    }),
     '',
     ...(addresses.length === 0 ? ['The node has no shared ENI.'] : tableLines(columns, addresses, screen)),
   ];

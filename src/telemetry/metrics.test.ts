@@ -18,6 +18,7 @@ const LEADER: LeaderState = {
     wanted: 2,
     waiting: { NodeFull: 2 },
     oldestWaitMs: 12_000,
+    unconfirmed: { count: 1, oldestMs: 90_000 },
   },
 };
 
@@ -49,6 +50,9 @@ test('leader metrics exist only while the replica leads', async () => {
     'terway_pool_addresses{vswitch="vsw-1",state="bound"} 20',
   ]);
   expect(await linesOf(metrics, 'terway_pool_pods_waiting')).toEqual(['terway_pool_pods_waiting{reason="NodeFull"} 2']);
+  expect(await linesOf(metrics, 'terway_pool_unconfirmed_oldest_seconds')).toEqual([
+    'terway_pool_unconfirmed_oldest_seconds 90',
+  ]);
   // The collector has not run yet, so there is no value.
   expect(await linesOf(metrics, 'terway_orphaned_enis')).toEqual([]);
   metrics.sources.leader = undefined;

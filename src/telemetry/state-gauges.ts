@@ -204,6 +204,22 @@ function definePoolGauges(define: Define): void {
     },
     ({ pools }) => [{ labels: {}, value: pools.oldestWaitMs / 1000 }],
   );
+  define(
+    {
+      name: 'terway_pool_addresses_unconfirmed',
+      help: 'Addresses of shared ENIs whose pods are gone, and whose nodes have not said that no sandbox of them is left; nobody gets them.',
+      stability: 'STABLE',
+    },
+    ({ pools }) => [{ labels: {}, value: pools.unconfirmed.count }],
+  );
+  define(
+    {
+      name: 'terway_pool_unconfirmed_oldest_seconds',
+      help: 'How long the first of these addresses has waited for the word of its node, as far as this leader knows; 0 when none waits.',
+      stability: 'STABLE',
+    },
+    ({ pools }) => [{ labels: {}, value: pools.unconfirmed.oldestMs / 1000 }],
+  );
 }
 
 function podsOf(networkings: readonly NetworkingState[]): Sample<'podnetworking' | 'progress'>[] {

@@ -26,6 +26,8 @@ export interface PoolState {
   waiting: Readonly<Record<string, number>>;
   /** Waiting time of the pod that has waited longest for an address; 0 when none waits. */
   oldestWaitMs: number;
+  /** Addresses of pods that are gone, for which their nodes have not given their word; the first has waited `oldestMs`. */
+  unconfirmed: { count: number; oldestMs: number };
 }
 
 /** State of one PodNetworking. */

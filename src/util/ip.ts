@@ -28,6 +28,12 @@ export function formatIp(bytes: Uint8Array): string {
   return ipaddr.fromByteArray([...bytes]).toString();
 }
 
+/** The text by which addresses are compared; what is no address stays as it is. */
+export function canonicalIp(text: string): string {
+  const ip = parseIp(text);
+  return ip === undefined ? text : formatIp(ip.bytes);
+}
+
 /** Parses `address/length` and clears the bits after the prefix; undefined when invalid. */
 export function parseCidr(text: string): Cidr | undefined {
   const block = parseBlock(text);

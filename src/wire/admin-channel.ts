@@ -120,5 +120,7 @@ export const poolResponse = z.looseObject({
   resting: z.array(z.looseObject({ ip: z.string(), freedAt: z.string() })),
   /** Pods without an address; `pod` is `namespace/name`. */
   waiting: z.array(z.looseObject({ pod: z.string(), reason: z.string(), message: z.string(), since: z.string() })),
+  /** Addresses of pods that are gone, for which the node has not given its word. */
+  unconfirmed: z.array(z.looseObject({ ip: z.string(), pod: z.string(), since: z.string() })).default([]),
 });
 export type SentPool = z.input<typeof poolResponse>;

@@ -69,7 +69,7 @@ async function rigOf(eniConf: object): Promise<PoolRig> {
     async network() {
       return changes.map((change) => JSON.stringify(change));
     },
-    limits: { startSeconds: { idle: 1, asked: 2 }, assignments: 2, lateSeconds: 0 },
+    limits: { startSeconds: { idle: 1, asked: 2 }, assignments: 1, lateSeconds: 0 },
   };
 }
 

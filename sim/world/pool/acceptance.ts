@@ -202,7 +202,7 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
-    name: '30 pods at once, with a pool of 0 to 5: no new ENI, and few calls for addresses',
+    name: '30 pods at once, with a pool of 0 to 5: no new ENI, and as few calls for addresses as can be',
     eniConf: () => ({ max_pool_size: 5, min_pool_size: 0 }),
     async run(rig) {
       const assignments = await rig.calls('AssignPrivateIpAddresses');

@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { ownershipTags } from '../../../src/allocation/identity.ts';
 import { TAG_CREATOR, TAG_CREATOR_POOL } from '../../../src/crds/names.ts';
 import { FaultScript } from '../script.ts';
-import { REGION, type World } from '../world.ts';
+import type { World } from '../world.ts';
 import {
   addresses,
   createShared,
@@ -10,6 +10,7 @@ import {
   deleteRecord,
   editConfig,
   enisOf,
+  inConsole,
   ofPool,
   poolWorld,
   recordOf,
@@ -26,19 +27,19 @@ afterEach(() => world?.end());
 /** Three ENIs with 15 addresses each, the trunk among them. */
 const SMALL = 'ecs.g7.xlarge';
 
-function inConsole(made: World, action: string, params: Record<string, string | object[]>): void {
-  const { cloud, clock } = made;
-  cloud.apply({ action, params: { RegionId: REGION, ...params }, accessKeyId: 'user' }, clock.now());
-}
-
 /** Somebody makes an ENI and attaches it to the node. @returns its id */
-async function attach(made: World, tags: Readonly<Record<string, string>> = {}): Promise<string> {
+async function attach(
+  made: World,
+  tags: Readonly<Record<string, string>> = {},
+  params: Record<string, string> = {},
+): Promise<string> {
   const before = new Set(ofPool(made).map(({ id }) => id));
   inConsole(made, 'CreateNetworkInterface', {
     VSwitchId: made.podVSwitchId,
     SecurityGroupId: made.securityGroupId,
     SecondaryPrivateIpAddressCount: '4',
     Tag: Object.entries(tags).map(([Key, Value]) => ({ Key, Value })),
+    ...params,
   });
   await made.run(1000);
   const [eni] = ofPool(made).filter(({ id }) => !before.has(id));
@@ -125,4 +126,31 @@ test('an ENI of a pod in a namespace that is called `node` is not taken for one 
   await newRecord(made);
   await made.until('those of the pool are known', () => own.every((one) => recordOf(made, one) !== undefined), 60_000);
   expect(recordOf(made, id)).toBeUndefined();
+});
+
+test('an ENI for RDMA serves no pod and stays, also when somebody has detached it', async () => {
+  const made = await poolWorld({ max_pool_size: 0, ip_pool_sync_period: '1s' }, { instanceType: 'ecs.g8a.xlarge' });
+  world = made;
+  const tags = { [TAG_CREATOR]: TAG_CREATOR_POOL };
+  const id = await attach(made, tags, { NetworkInterfaceTrafficMode: 'HighPerformance' });
+  await newRecord(made);
+  const modeOf = () => recordOf(made, id)?.networkInterfaceTrafficMode;
+  await made.until('it is known', () => modeOf() === 'HighPerformance', 60_000);
+  const had = () => made.state().cloud.enis.find((eni) => eni.id === id)?.ipv4 ?? [];
+  expect(had()).toHaveLength(5);
+  // More than the trunk has addresses for.
+  await served(
+    made,
+    Array.from({ length: 20 }, (_, at) => `p${at}`),
+  );
+  const given = () => [...addresses(made).values()].flat();
+  expect(given().filter((ip) => had().includes(ip))).toEqual([]);
+  made.cloud.detachEniByHand(id, made.clock.now());
+  const stateOf = () => made.state().cloud.enis.find((eni) => eni.id === id)?.status;
+  await made.until('it is detached', () => stateOf() === 'Available', 60_000);
+  await made.until('it is attached again', () => stateOf() === 'InUse', 5 * 60_000);
+  await made.run(2 * 60_000);
+  expect(modeOf()).toBe('HighPerformance');
+  expect(had()).toHaveLength(5);
+  expect(given().filter((ip) => had().includes(ip))).toEqual([]);
 });

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { FaultScript } from '../script.ts';
-import type { World } from '../world.ts';
+import { PODNETWORKINGS, type World } from '../world.ts';
 import { addresses, createShared, deleteRecord, editConfig, ofPool, poolWorld } from './support.ts';
 
 /* The cloud refuses what the pool of a node asks for. */
@@ -8,6 +8,8 @@ import { addresses, createShared, deleteRecord, editConfig, ofPool, poolWorld } 
 let world: World | undefined;
 
 afterEach(() => world?.end());
+
+const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
 
 /** A node whose pool asks for ENIs with a security group that there is not, and a pod that waits for it. */
 async function misconfigured(script = new FaultScript()): Promise<{ made: World; uid: string }> {
@@ -62,8 +64,31 @@ test('nothing is kept of creations that a full vSwitch has refused', async () =>
   const isFull = { kind: 'refused', code: 'InvalidVSwitchId.IpNotEnough', status: 403 } as const;
   script.cloud('CreateNetworkInterface', isFull, 1e6);
   createShared(made, 'a');
-  await made.run(60_000);
-  const before = replica?.leaderState?.held;
+  // What is under way at the moment changes with each try.
+  const mostHeld = async () => {
+    let most = 0;
+    for (let at = 0; at < 600; at += 1) {
+      await made.run(1000);
+      most = Math.max(most, sum(Object.values(replica?.leaderState?.held ?? {})));
+    }
+    return most;
+  };
+  const before = await mostHeld();
   await made.run(20 * 60_000);
-  expect(replica?.leaderState?.held).toEqual(before);
+  expect(await mostHeld()).toBeLessThanOrEqual(before);
+});
+
+test('a full node does not ask for free addresses again and again', async () => {
+  const script = new FaultScript();
+  const made = await poolWorld({}, { script, instanceType: 'ecs.g7.xlarge' });
+  world = made;
+  // They are checked each minute.
+  for (const name of ['elastic', 'fixed']) made.remove(PODNETWORKINGS, name);
+  for (let at = 0; at < 50; at += 1) createShared(made, `p${at}`);
+  await made.until('the node is full', () => addresses(made).size === 45, 60_000);
+  await made.run(60_000);
+  expect(conditionOf(made)).toMatchObject({ status: 'False', reason: 'NodeFull' });
+  const calls = script.cloudCalls('DescribeVSwitches');
+  await made.run(10 * 60_000);
+  expect(calls.length).toBeLessThanOrEqual(2);
 });

@@ -3,18 +3,26 @@ import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../../src/crds/names.ts';
 import type { NodeEni } from '../../../src/crds/node.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
+import type { FaultPlan } from '../../kube/faults.ts';
 import { FaultScript } from '../script.ts';
-import { NODERUNTIMES, NODES, World, type WorldOptions } from '../world.ts';
+import { NODERUNTIMES, NODES, REGION, World, type WorldOptions } from '../world.ts';
 
 /* Worlds in which ordinary pods share the ENIs of their node. */
 
 export const NODE = 'node-1';
 
-interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour' | 'config'> {
+/** What the control plane writes in Node CRs comes back to it only later, so that no watch wakes what a write should. */
+export const LATE_RECORDS: FaultPlan = {
+  onEvent: ({ resource }) => (resource === NODES ? { kind: 'late', ms: 1000 } : undefined),
+};
+
+interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour' | 'config' | 'latencies'> {
   script?: FaultScript;
   instanceType?: string;
   /** The node has no agent of ours by default; a test speaks for it. */
   hasMachine?: boolean;
+  /** Whether the trunk is attached first; default true. */
+  isAwaited?: boolean;
   /** Whether the kubelet of its machine writes the addresses of pods into their status. */
   tellsAddresses?: boolean;
 }
@@ -25,6 +33,7 @@ export async function poolWorld(eniConf: object, options: PoolWorldOptions = {})
     script = new FaultScript(),
     instanceType,
     hasMachine = false,
+    isAwaited = true,
     tellsAddresses,
     config = {},
     ...rest
@@ -45,7 +54,8 @@ export async function poolWorld(eniConf: object, options: PoolWorldOptions = {})
   }
   made.startReplica();
   const trunk = () => enisOf(made).some(({ status }) => status === 'InUse');
-  if (z.object({ enable_eni_trunking: z.literal(false) }).safeParse(eniConf).success) return made;
+  const hasNone = z.object({ enable_eni_trunking: z.literal(false) }).safeParse(eniConf).success;
+  if (hasNone || !isAwaited) return made;
   await made.until('the trunk is attached', trunk, 60_000);
   return made;
 }
@@ -105,6 +115,12 @@ function patch(made: World, resource: string, key: string, body: object, subreso
   made.kube.patch(target, 'application/merge-patch+json', body, { actor: 'user', nowMs: made.clock.now() });
 }
 
+/** What the node says of a pod's sandbox. */
+export function says(made: World, uid: string, podID: string, state: 'initial' | 'deleted'): void {
+  const status = { [state]: { lastUpdateTime: new Date(made.clock.now()).toISOString() } };
+  patch(made, NODERUNTIMES, NODE, { status: { pods: { [uid]: { podID, status } } } });
+}
+
 /** The kubelet tells what a pod has. */
 export function tells(made: World, name: string, ips: readonly string[]): void {
   patch(made, 'pods', `default/${name}`, { status: { podIP: ips[0], podIPs: ips.map((ip) => ({ ip })) } });
@@ -113,6 +129,12 @@ export function tells(made: World, name: string, ips: readonly string[]): void {
 /** The containers of a pod have finished. */
 export function finishes(made: World, name: string): void {
   patch(made, 'pods', `default/${name}`, { status: { phase: 'Succeeded' } });
+}
+
+/** Somebody uses the console of the cloud. */
+export function inConsole(made: World, action: string, params: Record<string, string | (string | object)[]>): void {
+  const { cloud, clock } = made;
+  cloud.apply({ action, params: { RegionId: REGION, ...params }, accessKeyId: 'user' }, clock.now());
 }
 
 /** Somebody changes the status of the Node CR by hand. */

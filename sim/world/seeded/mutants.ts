@@ -57,7 +57,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a search right after the creation proves that there is no ENI',
     file: 'src/allocation/interface-step.ts',
-    from: 'const lostAtMs = Math.max(createdAtMs + LOST_CREATE_MS, goalSinceMs + LAG_MS);',
+    from: 'const lostAtMs = Math.max(createdAtMs + LOST_CALL_MS, goalSinceMs + LAG_MS);',
     to: 'const lostAtMs = 0;',
   },
   {
@@ -171,7 +171,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a trunk that was taken away is not noticed',
     file: 'src/controllers/collector/collector.ts',
-    from: "observer.expect(intent.eniID, 'read', nodeOwner(node.metadata.name), 'audit');",
+    from: "observer.expect(trunkId, 'read', nodeOwner(node.metadata.name), 'audit');",
     to: '',
   },
   {

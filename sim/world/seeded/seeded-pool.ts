@@ -131,9 +131,10 @@ export class SeededPool {
       const enis = this.#enisOf(nodeNameOf(pod));
       const own = enis.flatMap((eni) => addressesOf(eni).filter(({ podUID }) => podUID === uid));
       const isLost = own.some(({ status }) => status === 'Invalid');
-      // Its event says so.
+      // Its event says so, also where a leader whose store was late gave it another one besides.
       const isThere = enis.some(({ id }) => this.#world.cloud.eni(id)?.ipv4.includes(podIP) === true);
-      const isAstray = own.length === 0 && podIP !== '' && enis.length > 0 && !isThere;
+      const isRecorded = own.some(({ ip }) => ip === podIP);
+      const isAstray = podIP !== '' && !isRecorded && enis.length > 0 && !isThere;
       if (isLost || isAstray) this.#world.deletePod(`${NAMESPACE}/${name}`, 0);
     }
   }

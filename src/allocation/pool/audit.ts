@@ -1,6 +1,7 @@
 import { TAG_OWNER, TAG_SHARED } from '../../crds/names.ts';
 import type { NodeAddress, NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
+import { canonicalIp } from '../../util/ip.ts';
 import { isOurs, isOursInPool } from '../identity.ts';
 import { attachedRecord, type Subnets } from './news.ts';
 import { blockedTags } from './node-spec.ts';
@@ -33,15 +34,17 @@ function withoutMarks(eni: NodeEni): NodeEni {
 }
 
 function withShown(eni: NodeEni, family: Family, shown: Eni | undefined): NodeEni {
-  const known = eni[family];
   const ips = shown?.[family] ?? [];
-  if (known === undefined && ips.length === 0) return eni;
-  const kept = addressesOf(eni, family).flatMap((address): NodeAddress[] => {
+  if (eni[family] === undefined && ips.length === 0) return eni;
+  // Terway's control plane records the text of the cloud, whichever that is.
+  const recorded = addressesOf(eni, family).map((address) => ({ ...address, ip: canonicalIp(address.ip) }));
+  const known = new Set(recorded.map(({ ip }) => ip));
+  const kept = recorded.flatMap((address): NodeAddress[] => {
     if (ips.includes(address.ip)) return [address.status === 'Invalid' ? { ...address, status: 'Valid' } : address];
     return isBound(address) ? [{ ...address, status: 'Invalid' }] : [];
   });
   const unknown = ips
-    .filter((ip) => known?.[ip] === undefined)
+    .filter((ip) => !known.has(ip))
     .map((ip): NodeAddress => ({ ip, primary: ip === shown?.primaryIp, status: 'Valid' }));
   return { ...eni, [family]: Object.fromEntries([...kept, ...unknown].map((address) => [address.ip, address])) };
 }

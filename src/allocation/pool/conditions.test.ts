@@ -13,7 +13,7 @@ import {
 import { withOutcome } from './eni-conditions.ts';
 import { poolWaits } from './waits.ts';
 
-const limits = { enis: 3, perEni: { ipv4: 10, ipv6: 10 } };
+const limits = { enis: 3, perEni: { ipv4: 10, ipv6: 10 }, attachments: 5 };
 const statementOf = (why: 'nodeFull' | 'vSwitchFull' | 'refused') =>
   shortfallStatement(why, { limits, vSwitchIds: ['vsw-1'], missedZone: undefined, refusal: undefined });
 const full = statementOf('nodeFull');
@@ -44,7 +44,7 @@ test('vSwitches in other zones are an error of the configuration', () => {
 });
 
 test('everything that the node cannot have is said, the gravest first', () => {
-  const nothing = { problem: undefined, dualStack: undefined, small: undefined, size: undefined };
+  const nothing = { problem: undefined, dualStack: undefined, small: undefined, size: undefined, place: undefined };
   expect(poolAsConfigured(nothing)).toMatchObject({ status: 'True', reason: 'AsConfigured' });
   expect(poolAsConfigured({ ...nothing, small: 'too small', dualStack: 'no IPv6' })).toMatchObject({
     status: 'False',

@@ -92,6 +92,14 @@ export interface Unmet {
   small: string | undefined;
   /** {@link sizeBeyond} */
   size: string | undefined;
+  /** {@link placeNeeded} */
+  place: string | undefined;
+}
+
+/** An ENI makes room for one of another kind, in one line. @param eniId which */
+export function placeNeeded(eniId: string | undefined): string | undefined {
+  if (eniId === undefined) return undefined;
+  return `${eniId} gives way to another kind of ENI in spec.flavor of the Node CR, such as the trunk: it serves no further pod, and goes after its last one`;
 }
 
 /** `min_pool_size` or `ip_warm_up_size` is more than the node can hold, in one line. */
@@ -101,12 +109,13 @@ export function sizeBeyond({ leastIdle, warmUp }: PoolKnobs, pods: number): stri
 }
 
 /** Whether the node can have what `eni_conf` asks for: for the Node CR. Pure. */
-export function poolAsConfigured({ problem, dualStack, small, size }: Unmet): PoolCondition {
+export function poolAsConfigured({ problem, dualStack, small, size, place }: Unmet): PoolCondition {
   const type = POOL_AS_CONFIGURED;
   const lines = [
     ['ConfigError', problem],
     ['DualStackNotSupported', dualStack],
     ['PoolSizeBeyondNode', size],
+    ['EniGivesWay', place],
     ['NodeTooSmall', small],
   ] as const;
   const unmet = lines.flatMap(([reason, line]) => (line === undefined ? [] : [{ reason, line }]));

@@ -6,7 +6,7 @@ import { addressesOf, FAMILIES } from './view.ts';
 
 /* Nodes whose pods get IPv4 and IPv6. */
 
-const LIMITS = { enis: 4, perEni: { ipv4: 30, ipv6: 30 } };
+const LIMITS = { enis: 4, perEni: { ipv4: 30, ipv6: 30 }, attachments: 5 };
 
 test('one ENI serves as many pods as it has room for, although a call brings ten IPv6 addresses', () => {
   const node = new PoolNode({}, FAMILIES, LIMITS);

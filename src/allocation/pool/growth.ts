@@ -8,7 +8,7 @@ import {
   idleOf,
   intentFor,
   isIdle,
-  isServing,
+  isOpen,
   type PoolDraft,
 } from './view.ts';
 
@@ -18,6 +18,8 @@ export interface PoolLimits {
   enis: number;
   /** Addresses of one ENI; the primary one counts. */
   perEni: Counts;
+  /** ENIs of the pool that are attached at a time. */
+  attachments: number;
 }
 
 /** Addresses to ask for: for an ENI, or with a new one. */
@@ -38,8 +40,6 @@ export interface GrowthPlan {
  */
 const PER_CREATION: Counts = { ipv4: 50, ipv6: 10 };
 const PER_ASSIGNMENT: Counts = { ipv4: 49, ipv6: 10 };
-/** The cloud makes so many attachments of an instance at a time; more creations would only wait. */
-const CREATIONS_AT_ONCE = 5;
 
 /**
  * The calls that bring `wanted` more addresses: existing ENIs are filled first, the trunk before the others and full ones before
@@ -62,7 +62,7 @@ export function grow(
   const growth: Growth[] = [];
   for (const eni of Object.values(draft.enis).sort(byUse)) {
     if (rest <= 0) break;
-    if (!isServing(eni) || !may.grow(eni)) continue;
+    if (!isOpen(draft, eni) || !may.grow(eni)) continue;
     const intent = intentFor(draft, eni.id);
     if (intent !== undefined) {
       const room = families.map(
@@ -78,10 +78,11 @@ export function grow(
     rest -= brings;
   }
   rest -= Math.max(0, Math.min(rest, roomToCome(draft, families, limits, may)));
-  const creations = draft.intents.filter(({ eniID }) => draft.enis[eniID]?.status !== 'InUse');
-  const known =
-    Object.keys(draft.enis).length + creations.filter(({ eniID }) => draft.enis[eniID] === undefined).length;
-  let room = Math.min(limits.enis - known, CREATIONS_AT_ONCE - creations.length);
+  const unborn = draft.intents.filter(({ eniID }) => draft.enis[eniID] === undefined).length;
+  const attaching = Object.values(draft.enis).filter(({ status }) => status === 'Attaching').length;
+  const known = Object.keys(draft.enis).length + unborn;
+  // More would only wait for their attachment.
+  let room = Math.min(limits.enis - known, limits.attachments - attaching - unborn);
   for (; may.make && rest > 0 && room > 0; room -= 1) {
     const lacking = Math.min(rest, ...families.map((family) => limits.perEni[family]), PER_CREATION.ipv4);
     if (lacking <= 0) break;

@@ -1,15 +1,8 @@
-import type { NodeEni } from '../../crds/node.ts';
 import type { PoolStatus } from './plan-pool.ts';
+import { isReleasable } from './view.ts';
 
 /** What becomes of the ENIs when the record of a node goes: `release` of a node that is gone; `keep` where somebody deleted the record. */
 export type PoolEnd = 'release' | 'keep';
-
-/** ENIs of the pool that it has made or taken over. The trunk is the node controller's, and others are left alone. */
-export function isReleasable({ networkInterfaceType, networkInterfaceTrafficMode, unschedulable }: NodeEni): boolean {
-  return (
-    networkInterfaceType === 'Secondary' && networkInterfaceTrafficMode !== 'HighPerformance' && unschedulable !== true
-  );
-}
 
 /** Whether the record must stay until the pool has ended something: calls under way, and ENIs that are to be released. */
 export function holdsRecord({ networkInterfaces = {}, poolIntents = [] }: PoolStatus, end: PoolEnd): boolean {

@@ -2,6 +2,7 @@ import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Random } from '../../util/random.ts';
 import { type Growth, grow, onTheWay, type PoolLimits } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
+import { drainingOf, giveUpBeyond, giveUpDrained } from './places.ts';
 import { type Releases, release } from './release.ts';
 import { givable, type Shrinkage, shrink } from './shrink.ts';
 import {
@@ -10,8 +11,7 @@ import {
   type Family,
   idleCount,
   intentFor,
-  isBound,
-  isServing,
+  isOpen,
   type PoolDraft,
   type PoolPod,
   servingEnis,
@@ -60,6 +60,8 @@ export interface PoolView {
   freedMs: (ip: string) => number | undefined;
   /** Since when there has been a surplus, as the last plan said. */
   surplusSinceMs?: number | undefined;
+  /** Since when addresses have been wanted that nobody has asked for, as the last plan said. */
+  wantedSinceMs?: number | undefined;
   random: Random;
   nowMs: number;
 }
@@ -76,7 +78,10 @@ export interface PoolPlan {
   /** Those of them that the node has no room for. */
   beyond: number;
   shrinkage: Shrinkage;
+  /** Id of an ENI that gives nothing any more, because its place is needed. */
+  draining: string | undefined;
   surplusSinceMs: number | undefined;
+  wantedSinceMs: number | undefined;
   /** When time alone changes the plan; absent: never. */
   againMs?: number;
 }
@@ -84,6 +89,10 @@ export interface PoolPlan {
 const NOTHING: Shrinkage = { eniIds: [], ips: [] };
 /** An ENI is there after a few seconds; for one that takes longer, pods do not wait that it was not made for. */
 const SOON_MS = 15_000;
+/** Pods of a burst become known one after another: so long their addresses are put together, in as few calls as possible. */
+const GATHER_MS = 50;
+/** What was drained is given up a look after its last address came free. */
+const DRAINED_RECHECK_MS = 1000;
 /** While the degradation level forbids releases. */
 const RECHECK_MS = 60_000;
 
@@ -93,7 +102,9 @@ export function planPool(view: PoolView): PoolPlan {
   const status = structuredClone(view.status);
   const draft: PoolDraft = { enis: status.networkInterfaces ?? {}, intents: status.poolIntents ?? [] };
   startWarmUp(status, knobs);
-  giveUpBeyond(status, draft, limits);
+  giveUpBeyond(draft, limits);
+  if (draft.intents.length < (status.poolIntents ?? []).length) status.poolIntents = draft.intents;
+  draft.draining = view.mayRelease ? drainingOf(draft, limits) : undefined;
 
   const releases = release(draft, pods, view);
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
@@ -101,6 +112,7 @@ export function planPool(view: PoolView): PoolPlan {
   const told = { hasSandbox: (uid: string) => isNew && hasSandbox(uid), hasStrangers: isNew && hasStrangers };
   const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, told);
 
+  const isDrainedNext = giveUpDrained(draft, releases, handOuts);
   countForWarmUp(status, draft, families, limits);
   const unserved = handOuts.unserved.length;
   const idle = idleCount(draft, families);
@@ -113,10 +125,12 @@ export function planPool(view: PoolView): PoolPlan {
   const may = { grow: view.mayGrow, make: view.mayMake, wait: (intent: PoolIntent) => nowMs < lateMs(intent) };
   const wanted = Math.max(0, missing - coming);
   const { growth, beyond } = grow(draft, wanted, families, limits, may);
+  const gatheredMs = (view.wantedSinceMs ?? nowMs) + GATHER_MS;
+  const isGathering = growth.length > 0 && nowMs < gatheredMs;
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const unpaired = Object.values(draft.enis)
-    .filter((eni) => isServing(eni) && intentFor(draft, eni.id) === undefined)
+    .filter((eni) => isOpen(draft, eni) && intentFor(draft, eni.id) === undefined)
     .reduce((sum, eni) => sum + unpairedOf(eni, families), 0);
   // A warm-up that gets no more keeps no surplus.
   const isShort = unserved > 0 || needed > coming || growth.length > 0 || handOuts.isUncertain;
@@ -135,17 +149,23 @@ export function planPool(view: PoolView): PoolPlan {
     Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(status, knobs) : Number.NaN);
   const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
+  const drainedDueMs = isDrainedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
+  const gatherDueMs = isGathering ? gatheredMs : Number.NaN;
   const waitedMs = wanted > 0 ? draft.intents.map(lateMs) : [];
-  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs, ...waitedMs].filter((ms) => ms > nowMs);
+  const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs, drainedDueMs, gatherDueMs, ...waitedMs].filter(
+    (ms) => ms > nowMs,
+  );
   return {
     status,
     releases,
     handOuts,
-    growth,
+    growth: isGathering ? [] : growth,
     missing,
     beyond,
     shrinkage,
+    draining: draft.draining,
     surplusSinceMs: surplus + surplusUnpaired > 0 ? undefined : surplusSinceMs,
+    wantedSinceMs: isGathering ? (view.wantedSinceMs ?? nowMs) : undefined,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };
 }
@@ -160,18 +180,6 @@ function startWarmUp(status: PoolStatus, { warmUp }: PoolKnobs): void {
   if (status.warmUpTarget !== undefined || status.warmUpCompleted !== undefined) return;
   if (warmUp > 0) Object.assign(status, { warmUpTarget: warmUp, warmUpAllocatedCount: 0 });
   else status.warmUpCompleted = true;
-}
-
-/** ENIs that were asked for before it was known that the instance has others in their places. */
-function giveUpBeyond(status: PoolStatus, draft: PoolDraft, limits: PoolLimits): void {
-  const enis = Object.values(draft.enis).filter((eni) => eni.status !== 'Deleting');
-  const isOnItsWay = (eni: NodeEni) =>
-    eni.status === 'Attaching' && eni.networkInterfaceType === 'Secondary' && !addressesOf(eni).some(isBound);
-  for (const eni of enis.filter(isOnItsWay).slice(0, Math.max(0, enis.length - limits.enis))) {
-    eni.status = 'Deleting';
-    draft.intents = draft.intents.filter(({ eniID }) => eniID !== eni.id);
-    status.poolIntents = draft.intents;
-  }
 }
 
 /** What the node has counts for its warm-up, whoever asked for it. A node that is full can get no more. */

@@ -151,8 +151,17 @@ describe('the ENIs of a pool', () => {
     ['are no more than the instance supports', [{ ...SECONDARY, count: 9 }], [], 3],
     ['are none with an empty flavor', [], [], 0],
   ])('%s', (_, flavor, enis, count) => {
-    expect(rulesOf(spec({ flavor }), enis).limits).toEqual({ enis: count, perEni: { ipv4: 15, ipv6: 15 } });
+    expect(rulesOf(spec({ flavor }), enis).limits).toMatchObject({ enis: count, perEni: { ipv4: 15, ipv6: 15 } });
   });
+});
+
+test('five ENIs are attached at a time, the trunk among them', () => {
+  const trunk: NodeEni = { id: 'eni-t', status: 'InUse', networkInterfaceType: 'Trunk' };
+  const attachments = (flavor: NodeSpec['flavor'], enis: NodeEni[]) =>
+    rulesOf(spec({ flavor }), enis).limits.attachments;
+  expect(attachments([SECONDARY], [])).toBe(5);
+  expect(attachments([TRUNK, SECONDARY], [])).toBe(4);
+  expect(attachments([TRUNK, SECONDARY], [trunk])).toBe(5);
 });
 
 describe('pods that a node has room for', () => {

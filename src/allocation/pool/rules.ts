@@ -20,6 +20,8 @@ const RECLAIM_INTERVAL_MS = 600_000;
 const RECLAIM_JITTER = 0.1;
 /** A pool that gives up addresses at each look would be looked at without end. */
 const SHORTEST_INTERVAL_MS = 1000;
+/** The cloud makes so many attachments of an instance at a time. */
+const ATTACHMENTS_AT_ONCE = 5;
 /** Addresses of a prefix, /28. */
 const PER_PREFIX = 16;
 /** Addresses that Terway's daemon uses of an IPv6 prefix. */
@@ -43,6 +45,7 @@ export function poolRules(spec: NodeSpec, enis: readonly NodeEni[]): PoolRules |
     limits: {
       enis: eniLimit(spec, enis),
       perEni: { ipv4: perEni(spec, 'ipv4'), ipv6: perEni(spec, 'ipv6') },
+      attachments: ATTACHMENTS_AT_ONCE - (awaitsTrunk(spec, enis) ? 1 : 0),
     },
   };
 }
@@ -100,6 +103,14 @@ function eniLimit(spec: NodeSpec, enis: readonly NodeEni[]): number {
   const beside = Math.max(0, (spec.nodeCap?.adapters ?? 0) - 1);
   const { plain, all } = counts(spec);
   return Math.min(plain + others.length, all, beside);
+}
+
+/** Whether the node is to get a trunk, which may be on its way. */
+function awaitsTrunk({ flavor = [] }: NodeSpec, enis: readonly NodeEni[]): boolean {
+  const isTrunk = ({ networkInterfaceType }: { networkInterfaceType?: string | undefined }) =>
+    networkInterfaceType === 'Trunk';
+  const isWanted = flavor.some((kind) => isTrunk(kind) && (kind.count ?? 0) > 0);
+  return isWanted && !enis.some((eni) => isTrunk(eni) && eni.status === 'InUse');
 }
 
 /** By flavor; without one, everything besides the primary ENI is a plain one. */

@@ -7,7 +7,7 @@ import {
   intentFor,
   isBound,
   isIdle,
-  isServing,
+  isOpen,
   type PoolDraft,
   unpairedOf,
 } from './view.ts';
@@ -38,7 +38,7 @@ export function shrink(
   if (unpaired > 0) trim(draft, unpaired, families, freedMs, marked);
   for (const eni of Object.values(draft.enis).sort(byUse).reverse()) {
     if (rest <= 0) break;
-    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined) continue;
+    if (!isOpen(draft, eni) || intentFor(draft, eni.id) !== undefined) continue;
     const idle = idleOf(eni, families);
     if (mayGoWhole(eni) && idle <= rest) {
       eni.status = 'Deleting';
@@ -64,7 +64,7 @@ function trim(
   let rest = count;
   for (const eni of Object.values(draft.enis).sort(byUse).reverse()) {
     if (rest <= 0) break;
-    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined) continue;
+    if (!isOpen(draft, eni) || intentFor(draft, eni.id) !== undefined) continue;
     const going = Math.min(rest, unpairedOf(eni, families));
     if (going <= 0) continue;
     const most = Math.max(...families.map((family) => addressesOf(eni, family).filter(isIdle).length));
@@ -76,7 +76,7 @@ function trim(
 /** How many pods less the node can serve when everything idle is given up that may be. */
 export function givable(draft: PoolDraft, families: Families): number {
   const counts = Object.values(draft.enis).map((eni) => {
-    if (!isServing(eni) || intentFor(draft, eni.id) !== undefined) return 0;
+    if (!isOpen(draft, eni) || intentFor(draft, eni.id) !== undefined) return 0;
     const idle = idleOf(eni, families);
     if (mayGoWhole(eni)) return idle;
     const kept = families.map((family) => addressesOf(eni, family).filter((one) => isIdle(one) && one.primary).length);

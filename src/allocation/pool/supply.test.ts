@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { NodeAddress, NodeEni, PoolIntent } from '../../crds/node.ts';
 import { judgeSupply, type Obstacles, type Shortage, type Supply, supplyOf } from './supply.ts';
 
-const LIMITS = { enis: 2, perEni: { ipv4: 2, ipv6: 2 } };
+const LIMITS = { enis: 2, perEni: { ipv4: 2, ipv6: 2 }, attachments: 5 };
 const FREE: Obstacles = {
   hasAddresses: () => true,
   isRefused: () => false,

@@ -23,25 +23,33 @@ export type Counts = Readonly<Record<Family, number>>;
 export interface PoolDraft {
   enis: Record<string, NodeEni>;
   intents: PoolIntent[];
+  /** Id of an ENI whose place is needed: it gets and gives nothing any more. */
+  draining?: string | undefined;
 }
 
 /** Pods get addresses only of an ENI that is in use, and whose MAC address and subnet the node knows. */
-export function isServing({
-  status,
-  unschedulable,
-  networkInterfaceTrafficMode,
-  macAddress,
-  ipv4CIDR,
-}: NodeEni): boolean {
+function isServing({ status, unschedulable, networkInterfaceTrafficMode, macAddress, ipv4CIDR }: NodeEni): boolean {
   // One for RDMA belongs to another device.
   if (status !== 'InUse' || unschedulable === true || networkInterfaceTrafficMode === 'HighPerformance') return false;
   return (macAddress ?? '') !== '' && (ipv4CIDR ?? '') !== '';
 }
 
+/** ENIs of the pool that it has made or taken over. The trunk is the node controller's, and others are left alone. */
+export function isReleasable({ networkInterfaceType, networkInterfaceTrafficMode, unschedulable }: NodeEni): boolean {
+  return (
+    networkInterfaceType === 'Secondary' && networkInterfaceTrafficMode !== 'HighPerformance' && unschedulable !== true
+  );
+}
+
+/** Whether the ENI takes part in what is handed out, asked for and given up. */
+export function isOpen({ draining }: Pick<PoolDraft, 'draining'>, eni: NodeEni): boolean {
+  return isServing(eni) && eni.id !== draining;
+}
+
 /** ENIs that can give pods addresses of these families. */
-export function servingEnis({ enis }: Pick<PoolDraft, 'enis'>, families: Families): NodeEni[] {
+export function servingEnis(draft: Pick<PoolDraft, 'enis' | 'draining'>, families: Families): NodeEni[] {
   const hasSubnet = ({ ipv6CIDR = '' }: NodeEni) => !families.includes('ipv6') || ipv6CIDR !== '';
-  return Object.values(enis).filter((eni) => isServing(eni) && hasSubnet(eni));
+  return Object.values(draft.enis).filter((eni) => isOpen(draft, eni) && hasSubnet(eni));
 }
 
 export function addressesOf(eni: NodeEni, family?: Family): NodeAddress[] {
@@ -78,7 +86,7 @@ export function unpairedOf(eni: NodeEni, families: Families): number {
   return Math.max(...spare);
 }
 
-export function idleCount(draft: Pick<PoolDraft, 'enis'>, families: Families): number {
+export function idleCount(draft: Pick<PoolDraft, 'enis' | 'draining'>, families: Families): number {
   return servingEnis(draft, families).reduce((sum, eni) => sum + idleOf(eni, families), 0);
 }
 

@@ -13,7 +13,7 @@ import {
 import { addressesOf, FAMILIES, type Families, idleCount, type PoolPod } from '../pool/view.ts';
 
 export const START_MS = Date.parse('2026-01-01T12:00:00Z');
-const LIMITS = { enis: 4, perEni: { ipv4: 10, ipv6: 10 } };
+const LIMITS = { enis: 4, perEni: { ipv4: 10, ipv6: 10 }, attachments: 5 };
 const KNOBS: PoolKnobs = { mostIdle: 5, leastIdle: 0, warmUp: 0, syncPeriodMs: 120_000 };
 
 /** A node whose cloud does at once what a plan asks for. */
@@ -54,6 +54,8 @@ export class PoolNode {
       mayRelease: this.mayRelease,
       freedMs: (ip) => this.#freedMs.get(ip),
       surplusSinceMs: this.#surplusSinceMs,
+      // No more become known in a while.
+      wantedSinceMs: 0,
       random: seededRandom(1),
       nowMs: this.nowMs,
     };

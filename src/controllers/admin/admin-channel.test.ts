@@ -79,6 +79,7 @@ function term(): Term {
       stateOf: (name) => ({
         resting: [{ ip: '10.0.0.1', freedAt: '2026-03-01T10:00:00Z' }],
         waiting: [{ pod: `shop/on-${name}`, reason: 'NodeFull', message: 'full', since: '2026-03-01T10:00:00Z' }],
+        unconfirmed: [{ ip: '10.0.0.2', pod: 'shop/gone', since: '2026-03-01T10:00:00Z' }],
       }),
     },
     inventory: { ...wide, client, informers, search: new EniSearch(wide) },

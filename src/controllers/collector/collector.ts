@@ -1,4 +1,5 @@
 import { suspicionOf } from '../../allocation/audit.ts';
+import { attachedTrunk } from '../../allocation/node-mode.ts';
 import { holdOf, isBraked, judgeOrphans, type OrphanHold } from '../../allocation/orphans.ts';
 import { isOfNode, isSuspect } from '../../allocation/pool/audit.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
@@ -205,9 +206,11 @@ export class Collector {
     for (const node of informers.nodes.store.values()) {
       if (node.metadata.deletionTimestamp === undefined) suspected += this.#suspectPool(node, listed);
       const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-      if (intent === undefined || intent.eniID === '' || node.metadata.deletionTimestamp !== undefined) continue;
-      if (listed.get(intent.eniID)?.status === 'InUse') continue;
-      observer.expect(intent.eniID, 'read', nodeOwner(node.metadata.name), 'audit');
+      // One that Terway made, and that nobody has detached yet, has no intent.
+      const trunkId = intent === undefined ? (attachedTrunk(node) ?? '') : intent.eniID;
+      if (trunkId === '' || node.metadata.deletionTimestamp !== undefined) continue;
+      if (listed.get(trunkId)?.status === 'InUse') continue;
+      observer.expect(trunkId, 'read', nodeOwner(node.metadata.name), 'audit');
       suspected += 1;
     }
     return suspected;

@@ -261,6 +261,12 @@ export class NodeController {
   ): Promise<Outcome> {
     const name = node.metadata.name;
     const recorded = recordedTrunk(node);
+    const lost =
+      recorded === undefined || intent !== undefined ? undefined : this.#planner.forDetached(node, recorded, identity);
+    if (lost !== undefined) {
+      await this.#writer.intent(node, lost, signal);
+      return 'again';
+    }
     const observation = intent === undefined ? undefined : this.#context.observer.latest(intent.eniID);
     if (
       recorded !== undefined &&

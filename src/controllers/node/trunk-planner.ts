@@ -7,7 +7,7 @@ import type { EniObserver } from '../../cloud/observer.ts';
 import { type ClusterNetwork, clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { NodeIdentity } from '../../cluster/node-view.ts';
-import type { TerwayNode } from '../../crds/node.ts';
+import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import { jsonEqual } from '../../kube/patch.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -91,6 +91,18 @@ export class TrunkPlanner {
           message: `no free address in ${choice.ids.join(', ')}, the vSwitches for trunk ENIs in zone ${identity.zoneId}`,
         };
     }
+  }
+
+  /**
+   * The intent of a trunk that the record names without one, as Terway has made it, and that somebody has detached or deleted since.
+   * Undefined while it is attached, as far as is known.
+   */
+  forDetached(node: TerwayNode, recorded: NodeEni, { instanceId }: NodeIdentity): TrunkIntent | undefined {
+    const seen = this.#context.observer.latest(recorded.id);
+    if (seen === undefined || (seen.eni?.status === 'InUse' && seen.eni.instanceId === instanceId)) return undefined;
+    const { vSwitchID: vSwitchId = '', securityGroupIDs: securityGroupIds = [] } = recorded;
+    const known = seen.eni ?? { vSwitchId, securityGroupIds };
+    return known.vSwitchId === '' ? undefined : this.#intentFor(node, 1, { ...known, tags: {} }, recorded.id);
   }
 
   /** Why the node gets no trunk, or undefined. */

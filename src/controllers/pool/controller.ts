@@ -119,13 +119,14 @@ export class PoolController {
   /** What only the leader knows of a node. */
   stateOf(name: string): SentPool {
     const resting = this.#memory.get(name)?.resting(this.#context.clock.now()) ?? [];
-    return { resting, waiting: this.#reporter.waitsOf(name) };
+    return { resting, waiting: this.#reporter.waitsOf(name), unconfirmed: this.#reporter.unconfirmedOf(name) };
   }
 
   /** For metrics. */
   figures(): PoolState {
     const { byReason: waiting, oldestMs: oldestWaitMs } = this.#reporter.waits();
-    return { addresses: this.#figures.addresses(), wanted: this.#figures.wanted(), waiting, oldestWaitMs };
+    const unconfirmed = this.#reporter.unconfirmed();
+    return { addresses: this.#figures.addresses(), wanted: this.#figures.wanted(), waiting, oldestWaitMs, unconfirmed };
   }
 
   watches(): Watch[] {
@@ -179,6 +180,7 @@ export class PoolController {
       return compared.is === 'heldUp' ? sooner({}, [this.#lookUp(name, compared.vSwitchIds)], nowMs) : {};
     }
     const refusals = memory.refusalsAt(nowMs);
+    const returning = this.#subjects.returning(known);
     const creationRefusal = memory.creationRefusal((intent) => asksFor(creation, rules.families, intent), nowMs);
     const runtime = informers.nodeRuntimes.store.get(name);
     const holders = holdersIn(known);
@@ -192,11 +194,12 @@ export class PoolController {
       hasStrangers: hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
       isNew: nowMs < newUntilMs,
-      mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
+      mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id) && !returning.has(eni.id),
       mayMake: creationRefusal === undefined,
       mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
+      wantedSinceMs: memory.wantedSinceMs,
       random: capacity.random,
       nowMs,
     });
@@ -206,6 +209,8 @@ export class PoolController {
     const findings = findingsOf(this.#context, look);
     const verdict = this.#reporter.judge(name, findings);
     this.#reporter.addConditions(node, plan.status, findings, verdict);
+    const { unconfirmed } = plan.releases;
+    const lateMs = this.#reporter.addReleases(node, plan.status, unconfirmed, runtime !== undefined);
     memory.noteFreed(plan.releases, nowMs);
     const written = await this.#write(node, plan, asked, signal);
     if (compared.is === 'done') this.#adoption.forget(name);
@@ -218,7 +223,8 @@ export class PoolController {
     this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
     const subjects = this.#subjects.of(written);
     this.#subjects.keep(name, subjects);
-    const outcome = await this.#perform(subjects, plan.handOuts.unserved.length > 0, signal);
+    const due = this.#subjects.inTurn(subjects, rules.limits.attachments);
+    const outcome = await this.#perform(due, plan.handOuts.unserved.length > 0, signal);
     if (outcome === 'again') return outcome;
     const toldAgainMs = this.#reporter.waiting(name, poolWaits(plan.handOuts, verdict.shortage));
     await this.#reporter.onNode(core, findings, verdict, signal);
@@ -229,8 +235,10 @@ export class PoolController {
       plan.againMs,
       plan.handOuts.isUncertain ? newUntilMs : undefined,
       toldAgainMs,
+      lateMs,
       verdict.againMs,
       ...[...refusals.values()].map(({ untilMs }) => untilMs),
+      ...returning.values(),
       creationRefusal?.untilMs,
       missing.length > 0 ? this.#lookUp(name, missing) : undefined,
       isShort ? this.#lookUp(name, creation.vSwitchIds, RECHECK_MS) : undefined,

@@ -1,6 +1,12 @@
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { type Statement, shortfallStatement, sizeBeyond, type Unmet } from '../../allocation/pool/conditions.ts';
+import {
+  placeNeeded,
+  type Statement,
+  shortfallStatement,
+  sizeBeyond,
+  type Unmet,
+} from '../../allocation/pool/conditions.ts';
 import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
 import { maxAvailableIp, type PoolRules, smallNodeHint } from '../../allocation/pool/rules.ts';
 import { type Supply, supplyOf } from '../../allocation/pool/supply.ts';
@@ -48,7 +54,7 @@ export function findingsOf(
   const { families, limits, knobs } = rules;
   const { zone, vSwitchIds } = creation;
   const { networkInterfaces: enis = {}, poolIntents = [] } = plan.status;
-  const draft: PoolDraft = { enis, intents: [...poolIntents, ...asked.intents] };
+  const draft: PoolDraft = { enis, intents: [...poolIntents, ...asked.intents], draining: plan.draining };
   const isKnown = catalog.knows(vSwitchIds);
   const isInZone = vSwitchIds.some((id) => capacity.vSwitches.get(id)?.zoneId === zone);
   const supply = supplyOf(draft, families, limits, {
@@ -69,7 +75,7 @@ export function findingsOf(
   return {
     supply,
     shortage,
-    unmet: { ...config, small, size: sizeBeyond(knobs, pods) },
+    unmet: { ...config, small, size: sizeBeyond(knobs, pods), place: placeNeeded(plan.draining) },
     pods,
   };
 }

@@ -42,10 +42,10 @@ test('a refusal whose record could not be written counts once', () => {
 test('what was refused to an ENI goes with its record', () => {
   const memory = new PoolMemory();
   memory.refuse('eni-1', failure(), 0);
-  const plan: Pick<PoolPlan, 'surplusSinceMs' | 'releases' | 'status'> = {
+  const plan: Pick<PoolPlan, 'surplusSinceMs' | 'wantedSinceMs' | 'status'> = {
     status: { networkInterfaces: {} },
-    releases: { freed: [], unconfirmed: [] },
     surplusSinceMs: undefined,
+    wantedSinceMs: undefined,
   };
   memory.remember(plan);
   expect(pause(memory, 0)).toBeUndefined();

@@ -28,6 +28,7 @@ export class PoolMemory {
   #creation: (Refusal & { count: number; intent: PoolIntent }) | undefined;
   readonly #seen = new WeakSet<OperationFailure>();
   surplusSinceMs: number | undefined;
+  wantedSinceMs: number | undefined;
 
   /** Whether the failure is seen for the first time. */
   isNews(failure: OperationFailure): boolean {
@@ -43,9 +44,14 @@ export class PoolMemory {
   }
 
   /** A plan was written. */
-  remember({ surplusSinceMs, status }: Pick<PoolPlan, 'surplusSinceMs' | 'status'>): void {
+  remember({
+    surplusSinceMs,
+    wantedSinceMs,
+    status,
+  }: Pick<PoolPlan, 'surplusSinceMs' | 'wantedSinceMs' | 'status'>): void {
     const { networkInterfaces = {} } = status;
     this.surplusSinceMs = surplusSinceMs;
+    this.wantedSinceMs = wantedSinceMs;
     for (const eniId of this.#refusals.keys()) if (networkInterfaces[eniId] === undefined) this.#refusals.delete(eniId);
   }
 

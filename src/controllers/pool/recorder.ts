@@ -80,7 +80,11 @@ export class PoolRecorder {
         memory.made();
       }
       if (news.do === 'arrived') memory.granted(news.eniId);
-      if (news.do === 'returned') capacity.vSwitches.released(vSwitchOf(subject), news.ips.length);
+      if (news.do === 'returned') {
+        // An earlier leader may have sent a call, too.
+        this.#options.subjects.noteReturn(news.eniId);
+        capacity.vSwitches.released(vSwitchOf(subject), news.ips.length);
+      }
       if (news.do === 'refused' && subject.intent !== undefined) giveBack([subject.intent], capacity);
     }
   }

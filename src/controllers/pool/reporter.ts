@@ -7,7 +7,9 @@ import {
   sufficientIp,
 } from '../../allocation/pool/conditions.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import type { Freed } from '../../allocation/pool/release.ts';
 import { type Judgement, judgeSupply, type Shortage } from '../../allocation/pool/supply.ts';
+import { POOL_RELEASES, releasesConfirmed } from '../../allocation/pool/unconfirmed.ts';
 import type { PoolPod } from '../../allocation/pool/view.ts';
 import type { PoolWait } from '../../allocation/pool/waits.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -29,6 +31,7 @@ import { CoreNodeWriter } from '../core-node-writer.ts';
 import type { EndedCall } from '../eni/pending-calls.ts';
 import type { ControllerEvents } from '../events.ts';
 import type { PoolFindings } from './findings.ts';
+import { PendingReleases } from './pending-releases.ts';
 
 /** A pod is told why it waits when it has waited so long: most have their address before that. */
 const TOLD_AFTER_MS = 10_000;
@@ -62,20 +65,22 @@ export class PoolReporter {
   readonly #shortages = new Map<string, Shortage & { why: Statement }>();
   /** Pods that wait, by node and uid. */
   readonly #waits = new Map<string, Map<string, Waiting>>();
+  readonly #releases = new PendingReleases();
 
   constructor(context: PoolReporterContext) {
     this.#context = context;
     this.#coreNodes = new CoreNodeWriter(context);
   }
 
-  /** Shortages and waits that are remembered. */
+  /** Shortages, waits and releases that are remembered. */
   get size(): number {
-    return this.#shortages.size + this.#waits.size;
+    return this.#shortages.size + this.#waits.size + this.#releases.size;
   }
 
   forget(nodeName: string): void {
     this.#shortages.delete(nodeName);
     this.#waits.delete(nodeName);
+    this.#releases.forget(nodeName);
   }
 
   /** Judges the supply of a node, and remembers what the next judgement needs. */
@@ -97,6 +102,27 @@ export class PoolReporter {
     const ready = poolReady(verdict.isSufficient, verdict.shortage, before);
     if (ready !== undefined) this.#state(node, status, ready);
     this.#state(node, status, poolAsConfigured(unmet));
+  }
+
+  /**
+   * The same for addresses that wait for the word of the node.
+   *
+   * @param hasRuntime whether there is a NodeRuntime, where the node would say it
+   * @returns when to look again, epoch milliseconds
+   */
+  addReleases(
+    node: TerwayNode,
+    status: PoolStatus,
+    unconfirmed: readonly Freed[],
+    hasRuntime: boolean,
+  ): number | undefined {
+    const nowMs = this.#context.clock.now();
+    const stated = findCondition(status.conditions, POOL_RELEASES);
+    const pending = this.#releases.note(node.metadata.name, unconfirmed, stated, nowMs);
+    const about = { hasRuntime, isStated: stated !== undefined };
+    const { condition, againMs } = releasesConfirmed(pending, about, nowMs);
+    if (condition !== undefined) this.#state(node, status, condition);
+    return againMs;
   }
 
   /** The node has no pool. */
@@ -157,6 +183,16 @@ export class PoolReporter {
   waitsOf(nodeName: string): SentPool['waiting'] {
     const waits = [...(this.#waits.get(nodeName)?.values() ?? [])];
     return waits.map(({ key: pod, reason, message, sinceMs }) => ({ pod, reason, message, since: rfc3339(sinceMs) }));
+  }
+
+  /** Addresses of pods that are gone, for which the node has not given its word. */
+  unconfirmedOf(nodeName: string): NonNullable<SentPool['unconfirmed']> {
+    return this.#releases.of(nodeName).map(({ ip, key: pod, sinceMs }) => ({ ip, pod, since: rfc3339(sinceMs) }));
+  }
+
+  /** The same for all nodes: how many, and for how long the first of them has waited. */
+  unconfirmed(): { count: number; oldestMs: number } {
+    return this.#releases.figures(this.#context.clock.now());
   }
 
   /** Pods that wait by reason, and for how long the first of them has waited. */

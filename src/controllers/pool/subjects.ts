@@ -1,13 +1,12 @@
 import { ownershipTags } from '../../allocation/identity.ts';
-import { LAG_MS } from '../../allocation/interface-step.ts';
+import { LAG_MS, LOST_CALL_MS } from '../../allocation/interface-step.ts';
 import type { OperationFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { withOutcome } from '../../allocation/pool/eni-conditions.ts';
 import { nextPoolEniStep, type PoolEniStep } from '../../allocation/pool/eni-step.ts';
-import { isReleasable } from '../../allocation/pool/leaving.ts';
 import { dropIntent, type PoolNews } from '../../allocation/pool/news.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
-import { addressesOf, isBound } from '../../allocation/pool/view.ts';
+import { addressesOf, isBound, isReleasable } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { hasLeft } from '../../cluster/node-view.ts';
@@ -54,6 +53,8 @@ export class PoolSubjects {
   readonly #startedMs: number;
   /** When the last call for an ENI ended, as long as an observation of it may be older or lag behind, by ENI id. */
   readonly #calledMs = new Map<string, number>();
+  /** Until when addresses that are given back may be taken away once more, as an earlier call for that got no answer, by ENI id. */
+  readonly #returningMs = new Map<string, number>();
   /** Those that calls were wanted for, by node: by id of the driver, the ENI whose observation goes with them. */
   readonly #driven = new Map<string, Map<string, string>>();
 
@@ -67,12 +68,14 @@ export class PoolSubjects {
   /** ENIs that are remembered, and nodes for whose ENIs calls were wanted. */
   get size(): number {
     this.#forgetOld();
-    return this.#calledMs.size + this.#driven.size;
+    return this.#calledMs.size + this.#returningMs.size + this.#driven.size;
   }
 
   #forgetOld(): void {
     const { clock, observer } = this.#context;
     const nowMs = clock.now();
+    for (const [id, ms] of this.#returningMs)
+      if (ms <= nowMs || ms > nowMs + LOST_CALL_MS) this.#returningMs.delete(id);
     for (const [id, ms] of this.#calledMs) {
       const seenMs = observer.latest(id)?.atMs ?? nowMs;
       // An observation from before may still be there.
@@ -116,6 +119,22 @@ export class PoolSubjects {
     return hasLeft(this.#context.informers.coreNodes.store.get(node.metadata.name), node) ? deletedMs(node) : undefined;
   }
 
+  /**
+   * ENIs that are asked for no more addresses: a call that gives some back got no answer and may still come, and the cloud may have given
+   * the ENI the same ones again by then.
+   *
+   * @returns until when, epoch milliseconds, by id
+   */
+  returning({ networkInterfaces = {} }: PoolStatus): ReadonlyMap<string, number> {
+    this.#forgetOld();
+    return new Map([...this.#returningMs].filter(([id]) => networkInterfaces[id] !== undefined));
+  }
+
+  /** Addresses of the ENI are given back, or are about to be. @param sinceMs when a call for that may have been sent that got no answer */
+  noteReturn(eniId: string, sinceMs = this.#startedMs): void {
+    this.#returningMs.set(eniId, Math.max(sinceMs + LOST_CALL_MS, this.#returningMs.get(eniId) ?? 0));
+  }
+
   /** Ends intents of a record that goes, as far as the last call for them was refused. Changes the status in place. */
   dropRefused(node: TerwayNode, status: PoolStatus): void {
     for (const { id, eniId, intent } of this.of(node)) {
@@ -149,6 +168,15 @@ export class PoolSubjects {
       driven.delete(id);
     }
     if (driven.size === 0) this.#driven.delete(nodeName);
+  }
+
+  /** All but those whose attachment has to wait, as the cloud makes only so many of an instance at a time. What failed comes last. */
+  inTurn(subjects: readonly PoolSubject[], attachments: number): readonly PoolSubject[] {
+    const attaching = subjects.filter(({ eni }) => eni?.status === 'Attaching');
+    const hasFailed = ({ id }: PoolSubject) => this.#context.driver.operation(id)?.state === 'failed';
+    const inOrder = [...attaching.filter((one) => !hasFailed(one)), ...attaching.filter(hasFailed)];
+    const late = new Set(inOrder.slice(attachments));
+    return subjects.filter((subject) => !late.has(subject));
   }
 
   /** What the record of the ENI does not show yet. */
@@ -198,6 +226,8 @@ export class PoolSubjects {
         // Its result is forgotten as soon as it is recorded.
         this.#forgetOld();
         this.#calledMs.set(call.eniId, call.endedMs);
+        const isReturn = call.kind === 'unassignIpv4' || call.kind === 'unassignIpv6';
+        if (isReturn && call.failure?.kind === 'unavailable') this.noteReturn(call.eniId, call.endedMs);
         this.#reporter.ended(this.#context.informers.nodes.store.get(subject.nodeName), call);
       },
     };

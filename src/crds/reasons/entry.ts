@@ -25,6 +25,7 @@ export const NODE_CR_READY: ReasonPlace = { kind: 'Node CR', condition: 'Ready' 
 export const NODE_CR_CONFIGURATION: ReasonPlace = { kind: 'Node CR', condition: 'ConfigurationValid' };
 export const NODE_CR_POOL: ReasonPlace = { kind: 'Node CR', condition: 'PoolReady' };
 export const NODE_CR_POOL_CONFIGURED: ReasonPlace = { kind: 'Node CR', condition: 'PoolAsConfigured' };
+export const NODE_CR_POOL_RELEASES: ReasonPlace = { kind: 'Node CR', condition: 'PoolReleasesConfirmed' };
 export const NODE_CR_NORMAL: ReasonPlace = { kind: 'Node CR', event: 'Normal' };
 export const NODE_CR_WARNING: ReasonPlace = { kind: 'Node CR', event: 'Warning' };
 export const NODE_SUFFICIENT_IP: ReasonPlace = { kind: 'Node', condition: 'SufficientIP' };

@@ -2,6 +2,7 @@ import {
   NODE_CR_NORMAL,
   NODE_CR_POOL,
   NODE_CR_POOL_CONFIGURED,
+  NODE_CR_POOL_RELEASES,
   NODE_CR_WARNING,
   NODE_SUFFICIENT_IP,
   POD_NORMAL,
@@ -62,10 +63,27 @@ export const POOL_REASONS = {
     cause: '`min_pool_size` or `ip_warm_up_size` is more than the node can hold.',
     remedy: 'Make it smaller, for such nodes in a ConfigMap of their own, or use a larger instance type.',
   },
+  EniGivesWay: {
+    on: [NODE_CR_POOL_CONFIGURED],
+    cause:
+      'The node is to have an ENI of another kind, such as the trunk, and the pool has all places. An ENI serves no further pod, and goes after its last one.',
+    remedy: 'Wait, or delete the pods that have an address of the ENI; `kubectl terway pool` lists them.',
+  },
   NodeTooSmall: {
     on: [NODE_CR_POOL_CONFIGURED],
     cause: 'The instance type has room for few pods; ACK does not take such nodes.',
     remedy: 'Use a larger instance type.',
+  },
+  ReleasesConfirmed: {
+    on: [NODE_CR_POOL_RELEASES],
+    cause: 'The node has said of all pods that are gone that no sandbox of them is left.',
+  },
+  ReleasesUnconfirmed: {
+    on: [NODE_CR_POOL_RELEASES],
+    cause:
+      'Pods are gone, and for two minutes the node has not said that no sandbox of them is left. Nobody gets their addresses until it does.',
+    remedy:
+      "Check that the node is Ready and that the node agent, or Terway's daemon from v1.11.3 on, runs there; read its log. A node that is gone for good must be deleted.",
   },
   CreateENISucceed: { on: [NODE_CR_NORMAL], cause: 'An ENI for the pool of the node was created; the note names it.' },
   CreateENIFailed: {

@@ -78,6 +78,10 @@ export const ALERT_CASES: Readonly<Record<string, AlertCase>> = {
       'terway_pool_address_seconds_bucket{le="+Inf"}': counts(100),
     },
   },
+  TerwayPoolReleasesUnconfirmed: {
+    fires: { terway_pool_unconfirmed_oldest_seconds: always(700) },
+    quiet: { terway_pool_unconfirmed_oldest_seconds: always(590) },
+  },
   TerwayPoolAddressesInvalid: {
     fires: { 'terway_pool_addresses{vswitch="v",state="invalid"}': always(1) },
     quiet: {
