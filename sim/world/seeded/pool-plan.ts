@@ -67,7 +67,7 @@ export function poolPlanOf(seed: number, cast: { agents: readonly number[]; work
   return { pool, steps };
 }
 
-function knobsOf(random: Random): PoolKnobs {
+export function knobsOf(random: Random): PoolKnobs {
   const least = pick(random, LEAST_IDLE);
   return {
     min_pool_size: least,

@@ -1,15 +1,17 @@
 import * as z from 'zod';
 import { ipv6TokenOf } from '../../../src/allocation/identity.ts';
-import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
+import { addressesOf, FAMILIES, type Families, isBound, isIdle } from '../../../src/allocation/pool/view.ts';
 import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
+import { DAEMON_FIELDS } from '../../../src/crds/field-owners.ts';
 import type { NodeAddress, NodeEni, TerwayNode } from '../../../src/crds/node.ts';
+import { jsonEqual } from '../../../src/kube/patch.ts';
 import type { JournalEntry } from '../../cloud/model/journal.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { WriteRecord } from '../../kube/model/journal.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import type { WorldState } from '../invariants.ts';
 import { nodeNameOf } from '../kubelets.ts';
-import { addressOf } from '../node/kernel.ts';
+import { addressesIn } from '../node/kernel.ts';
 import type { Machine } from '../node/machine.ts';
 import { NODES } from '../world.ts';
 import { isShared, SHARED_PODS } from './pods.ts';
@@ -80,16 +82,21 @@ export class PoolWitness {
     const own = placesIn(world.nodeRecord(nodeNameOf(pod))).filter(({ address }) => address.podUID === uid);
     const [first] = own;
     if (first === undefined) return [`pod ${name} on ${nodeNameOf(pod)} has no address`];
-    if (own.length > 1) return [`pod ${name} has ${own.map(({ address: { ip } }) => ip).join(' and ')}`];
+    const ips = own.map(({ address: { ip } }) => ip).sort();
+    const isOne = own.every(({ eniId }) => eniId === first.eniId) && ips.filter(isIpv6).length * 2 === ips.length;
+    const record = world.nodeRecord(nodeNameOf(pod));
+    const isDual = record !== undefined && familiesOf(record).length > 1;
+    if (isDual ? !isOne || ips.length !== 2 : ips.length > 1) return [`pod ${name} has ${ips.join(' and ')}`];
     const machine = world.machines.get(nodeNameOf(pod));
     const sandbox = machine?.runtime.sandboxesOf(uid).find(({ state }) => state === 'running');
     const wiring = machine?.kernel.wirings.get(sandbox?.id ?? '');
-    if (wiring?.isComplete !== true) return [`pod ${name} has ${first.address.ip}, and no sandbox with a network`];
+    if (wiring?.isComplete !== true) return [`pod ${name} has ${ips.join(' and ')}, and no sandbox with a network`];
     const { attachment } = wiring.attachment.interfaces[0] ?? {};
     const mac = attachment !== undefined && 'eni' in attachment ? attachment.eni.mac : '';
     const eni = world.cloud.eni(first.eniId);
-    const shown = eni?.ipv4.includes(first.address.ip) === true ? `${first.address.ip} ${eni.macAddress}` : 'nothing';
-    const found = `${addressOf(wiring.attachment)} ${mac}`;
+    const isThere = ips.every((ip) => eni?.ipv4.includes(ip) === true || eni?.ipv6.includes(ip) === true);
+    const shown = eni !== undefined && isThere ? `${ips.join(' ')} ${eni.macAddress}` : 'nothing';
+    const found = `${addressesIn(wiring.attachment).sort().join(' ')} ${mac}`;
     return found === shown ? [] : [`the sandbox of pod ${name} has ${found}, the cloud says ${shown}`];
   }
 
@@ -119,21 +126,18 @@ export class PoolWitness {
 
   /** What `eni_conf` does not allow. */
   #unfit(node: TerwayNode): string[] {
-    const { knobs } = this.#seeded.pool;
     const { name } = node.metadata;
-    const places = placesIn(node);
-    const idle = places.filter(({ address }) => address.status === 'Valid' && !isBound(address));
-    const least = knobs?.min_pool_size ?? 0;
-    const most = Math.max(knobs?.max_pool_size ?? 0, least);
-    const room = ((node.spec.nodeCap?.adapters ?? 0) - 1) * (node.spec.nodeCap?.ipv4PerAdapter ?? 0) - places.length;
-    const isSurplus = idle.length > most && idle.some(({ address }) => !address.primary);
+    const { least, most } = this.#seeded.pool.idleFor(node);
+    const idle = idleIn(node);
+    const room = roomOn(node);
+    const isSurplus = (idle.whole > most && idle.isGivable) || (idle.halves > 0 && idle.whole + idle.halves > most);
     const wanted = node.spec.eni?.securityGroupIDs ?? [];
     const others = Object.values(node.status?.networkInterfaces ?? {}).filter(
       ({ securityGroupIDs = [] }) => !sameSecurityGroups(securityGroupIDs, wanted),
     );
     return [
-      ...(idle.length < least && room > 0 ? [`${name} has ${idle.length} idle addresses, not ${least}`] : []),
-      ...(isSurplus ? [`${name} has ${idle.length} idle addresses, and not at most ${most}`] : []),
+      ...(idle.whole < least && room > 0 ? [`${name} has ${idle.whole} idle addresses, not ${least}`] : []),
+      ...(isSurplus ? [`${name} has ${JSON.stringify(idle)} idle addresses, and not at most ${most}`] : []),
       ...others.map(({ id }) => `${name}: ${id} has not the security groups of eni_conf`),
     ];
   }
@@ -154,6 +158,7 @@ export class PoolWitness {
     }
     pool.noteRecord(node);
     if (actor === USER) return;
+    if (old !== undefined) this.#checkOwners(old, node);
     const machine = world.machines.get(node.metadata.name);
     // Another instance has the name now.
     const isSame = old?.spec.nodeMetadata?.instanceID === node.spec.nodeMetadata?.instanceID;
@@ -175,12 +180,25 @@ export class PoolWitness {
     this.#checkDemand(node);
   }
 
+  /** What somebody else has written of what the node may have stays as it is. */
+  #checkOwners({ metadata, spec }: TerwayNode, after: TerwayNode): void {
+    const foreign = metadata.managedFields ?? [];
+    for (const field of DAEMON_FIELDS) {
+      if (!foreign.includes(field) || jsonEqual(spec[field], after.spec[field])) continue;
+      this.#problems.push(`owner: spec.${field} of ${metadata.name}, which somebody else wrote, is changed`);
+    }
+  }
+
   /** No more addresses are asked for than all pods and the knobs can need. */
   #checkDemand({ metadata, status }: TerwayNode): void {
-    const asked = (status?.poolIntents ?? []).reduce((sum, { ipv4 }) => sum + ipv4, 0);
     const most = SHARED_PODS.length + this.#seeded.pool.mostReserve;
-    if (asked > most)
-      this.#problems.push(`demand: ${metadata.name} asks for ${asked} addresses, and ${most} are enough`);
+    for (const family of FAMILIES) {
+      const asked = (status?.poolIntents ?? []).reduce((sum, intent) => sum + intent[family], 0);
+      if (asked > most)
+        this.#problems.push(
+          `demand: ${metadata.name} asks for ${asked} addresses of ${family}, and ${most} are enough`,
+        );
+    }
   }
 
   /**
@@ -189,8 +207,9 @@ export class PoolWitness {
    */
   #checkOnce(node: TerwayNode): void {
     const bound = placesIn(node).filter(({ address }) => isBound(address));
-    for (const [uid, places] of Map.groupBy(bound, ({ address }) => address.podUID ?? '')) {
-      const podID = places[0]?.address.podID ?? '';
+    const ofPod = ({ address: { podUID, ip } }: Place) => `${podUID} ${isIpv6(ip)}`;
+    for (const places of Map.groupBy(bound, ofPod).values()) {
+      const { podID = '', podUID: uid = '' } = places[0]?.address ?? {};
       if (places.length < 2 || !this.#isThere(podID, uid)) continue;
       this.#problems.push(`I1: ${podID} (${uid}) has ${places.map(({ address: { ip } }) => ip).join(' and ')}`);
     }
@@ -205,7 +224,7 @@ export class PoolWitness {
   #checkFreed(machine: Machine, key: string, uid: string, ip: string): void {
     if (this.#seeded.pool.isTaken(key.split(' ')[0] ?? '', ip)) return;
     for (const [id, { attachment }] of machine.kernel.wirings) {
-      if (attachment.uid !== uid || addressOf(attachment) !== ip || this.#seeded.nodes.isTouched(id)) continue;
+      if (attachment.uid !== uid || !addressesIn(attachment).includes(ip) || this.#seeded.nodes.isTouched(id)) continue;
       this.#problems.push(`I3: ${key} is taken from ${attachment.name}, and its sandbox ${id} has it`);
     }
   }
@@ -217,27 +236,39 @@ export class PoolWitness {
     if (pod?.metadata.uid === podUID && pod !== undefined && !isShared(pod))
       this.#problems.push(`I8: ${podID}, which a PodNetworking picks, gets ${key}`);
     for (const [id, { attachment }] of machine?.kernel.wirings ?? []) {
-      if (attachment.uid === podUID || addressOf(attachment) !== ip || this.#seeded.nodes.isTouched(id)) continue;
+      if (attachment.uid === podUID || !addressesIn(attachment).includes(ip) || this.#seeded.nodes.isTouched(id))
+        continue;
       const isTaken = this.#seeded.pool.isTaken(key.split(' ')[0] ?? '', ip);
       if (!isTaken)
         this.#problems.push(`I1: ${key} is given to ${podID}, and sandbox ${id} of ${attachment.name} has it`);
     }
   }
 
-  /** An address that others had a moment ago is given when there is no other. A new leader does not know when it was freed. */
-  #checkRest(node: TerwayNode, key: string, { ip, podID }: NodeAddress, by: { actor: string; nowMs: number }): void {
+  /**
+   * An address that others had a moment ago is given when there is no other. A new leader does not know when it was freed, and one whose
+   * store of pods is late lets a pod that is gone keep what it has reported.
+   */
+  #checkRest(
+    node: TerwayNode,
+    key: string,
+    { ip, podID, podUID = '' }: NodeAddress,
+    by: { actor: string; nowMs: number },
+  ): void {
     const found = this.#freed.get(key);
     if (found === undefined || found.actor !== by.actor || found.podId === podID) return;
+    if (!this.#isThere(podID ?? '', podUID)) return;
     if (by.nowMs - found.atMs >= REST_MS - WRITE_MS || this.#tellsOf(podID ?? '', ip)) return;
-    const isRested = ({ eniId, address }: Place) => {
+    const isRested = (eniId: string, address: NodeAddress) => {
       const freedMs = this.#freed.get(`${eniId} ${address.ip}`)?.atMs ?? 0;
-      return address.status === 'Valid' && !isBound(address) && by.nowMs - freedMs > REST_MS + WRITE_MS;
+      return isIdle(address) && by.nowMs - freedMs > REST_MS + WRITE_MS;
     };
-    const better = placesIn(node).find(
-      (place) => node.status?.networkInterfaces?.[place.eniId]?.status === 'InUse' && isRested(place),
+    const better = Object.values(node.status?.networkInterfaces ?? {}).find(
+      (eni) =>
+        eni.status === 'InUse' &&
+        familiesOf(node).every((family) => addressesOf(eni, family).some((address) => isRested(eni.id, address))),
     );
     if (better !== undefined)
-      this.#problems.push(`rest: ${podID} gets ${ip} of ${found.podId}, and ${better.address.ip} has rested`);
+      this.#problems.push(`rest: ${podID} gets ${ip} of ${found.podId}, and others of ${better.id} have rested`);
   }
 
   /** Whether the status of a pod shows this address. */
@@ -287,7 +318,7 @@ export class PoolWitness {
       this.#problems.push(`I3: ${how}: ${ip} of ${eniId}, which ${podID} has`);
     for (const { kernel, runtime } of world.machines.values()) {
       for (const [id, { attachment, isComplete }] of kernel.wirings) {
-        const isUsed = isComplete && addressOf(attachment) === ip && runtime.sandbox(id)?.state === 'running';
+        const isUsed = isComplete && addressesIn(attachment).includes(ip) && runtime.sandbox(id)?.state === 'running';
         const isIts = attachment.interfaces.some(
           (one) => 'eni' in one.attachment && one.attachment.eni.mac === this.#macOf(eniId),
         );
@@ -330,8 +361,40 @@ function placesIn(node: TerwayNode | undefined): Place[] {
 /** How the record of an ENI differs from what the cloud shows of those of the instance. */
 function unlike(eni: NodeEni, shown: EniSnapshot | undefined): string[] {
   if (shown === undefined) return [`the cloud does not have ${eni.id} on its node, the record says ${eni.status}`];
-  const recorded = addressesOf(eni, 'ipv4').map(({ ip, status }) => (status === 'Valid' ? ip : `${ip} (${status})`));
-  const [is, says] = [shown.ipv4.toSorted().join(), recorded.toSorted().join()];
+  const recorded = addressesOf(eni).map(({ ip, status }) => (status === 'Valid' ? ip : `${ip} (${status})`));
+  const [is, says] = [[...shown.ipv4, ...shown.ipv6].sort().join(), recorded.sort().join()];
   if (is !== says) return [`${eni.id} has ${is}, the record says ${says}`];
   return eni.status === 'InUse' ? [] : [`${eni.id} is ${eni.status}`];
+}
+
+function isIpv6(ip: string): boolean {
+  return ip.includes(':');
+}
+
+/** Those that pods of the node get. */
+function familiesOf({ spec }: TerwayNode): Families {
+  return spec.eni?.enableIPv6 === true ? FAMILIES : ['ipv4'];
+}
+
+/** How many more pods the node can serve, and addresses of one family that pair with none and can be given up. */
+function idleIn(node: TerwayNode): { whole: number; halves: number; isGivable: boolean } {
+  const families = familiesOf(node);
+  // The IPv6 half of a pair can be given up in any case.
+  const sums = { whole: 0, halves: 0, isGivable: families.length > 1 };
+  for (const eni of Object.values(node.status?.networkInterfaces ?? {})) {
+    const idle = families.map((family) => addressesOf(eni, family).filter(isIdle));
+    const whole = Math.min(...idle.map(({ length }) => length));
+    const givable = idle.map((addresses) => addresses.filter(({ primary }) => !primary).length);
+    sums.whole += whole;
+    sums.halves += Math.max(...idle.map(({ length }, at) => Math.min(length - whole, givable[at] ?? 0)));
+    if (givable.some((count) => count > 0)) sums.isGivable = true;
+  }
+  return sums;
+}
+
+/** How many more addresses the instance has room for. */
+function roomOn(node: TerwayNode): number {
+  const { adapters = 0, ipv4PerAdapter = 0 } = node.spec.nodeCap ?? {};
+  const flavor = node.spec.flavor?.reduce((sum, { count = 0 }) => sum + count, 0) ?? adapters - 1;
+  return flavor * ipv4PerAdapter - placesIn(node).filter(({ address }) => !isIpv6(address.ip)).length;
 }

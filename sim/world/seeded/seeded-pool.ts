@@ -1,11 +1,14 @@
 import * as z from 'zod';
 import { addressesOf } from '../../../src/allocation/pool/view.ts';
+import type { DaemonField } from '../../../src/crds/field-owners.ts';
 import type { NodeEni, TerwayNode } from '../../../src/crds/node.ts';
-import type { KubeObject } from '../../kube/model/objects.ts';
+import { type KubeObject, recordAt } from '../../kube/model/objects.ts';
+import type { CloudCall } from '../cloud-link.ts';
 import { nodeNameOf } from '../kubelets.ts';
-import { addressOf } from '../node/kernel.ts';
+import { addressesIn } from '../node/kernel.ts';
 import { NODES, type World } from '../world.ts';
-import type { PoolAct, PoolKnobs } from './acts.ts';
+import type { PoolAct, PoolKnobs, SpecAuthor } from './acts.ts';
+import { EXHAUSTED, type SeededFaults } from './faults.ts';
 import { isShared, NAMESPACE, SHARED_NUMBERS } from './pods.ts';
 import { nodeName, type SeededUsers, USER } from './seeded-users.ts';
 
@@ -15,6 +18,7 @@ const addressSchema = z.object({ podIP: z.string().default('') });
 
 export interface SeededPoolOptions {
   world: World;
+  faults: SeededFaults;
   users: SeededUsers;
   /** Security groups, by the numbers of a plan. */
   groups: readonly string[];
@@ -43,6 +47,14 @@ export class SeededPool {
   /** The most addresses that `eni_conf` has asked for besides those of pods. */
   get mostReserve(): number {
     return this.#mostReserve;
+  }
+
+  /** How many idle addresses a node is to have, and may have: as the owner of `spec.pool` says, or `eni_conf`. */
+  idleFor({ metadata, spec }: TerwayNode): { least: number; most: number } {
+    const { minPoolSize = 0, maxPoolSize = 0 } = spec.pool ?? {};
+    const isOwned = metadata.managedFields?.includes('pool') === true;
+    const least = isOwned ? minPoolSize : (this.#knobs?.min_pool_size ?? 0);
+    return { least, most: Math.max(least, isOwned ? maxPoolSize : (this.#knobs?.max_pool_size ?? 0)) };
   }
 
   /** What `eni_conf` says. */
@@ -80,7 +92,7 @@ export class SeededPool {
 
   #hasSandboxWith(node: string, ip: string): boolean {
     const wirings = this.#world.machines.get(node)?.kernel.wirings.values() ?? [];
-    return [...wirings].some(({ attachment }) => addressOf(attachment) === ip);
+    return [...wirings].some(({ attachment }) => addressesIn(attachment).includes(ip));
   }
 
   /** A record is gone. Until the next one has taken in what the instance has, no object names its ENIs if somebody deleted it. */
@@ -120,6 +132,28 @@ export class SeededPool {
         return;
       case 'delete-node-record':
         this.#deleteRecord(nodeName(act.node));
+        return;
+      case 'own-pool':
+        this.#own(nodeName(act.node), 'pool', poolSpecOf(act.knobs), act.by);
+        this.#noteReserve(act.knobs);
+        return;
+      case 'own-eni': {
+        const { spec } = this.#world.nodeRecord(nodeName(act.node)) ?? {};
+        const eni = { ...spec?.eni, securityGroupIDs: [this.#options.groups[act.group] ?? ''] };
+        if (spec?.eni !== undefined) this.#own(nodeName(act.node), 'eni', eni, act.by);
+        return;
+      }
+      case 'own-flavor': {
+        const { flavor } = this.#world.nodeRecord(nodeName(act.node))?.spec ?? {};
+        const fewer = flavor?.map(({ count = 0, ...kind }) => ({
+          ...kind,
+          count: Math.max(Math.min(count, 2), count - 1),
+        }));
+        if (fewer !== undefined) this.#own(nodeName(act.node), 'flavor', fewer, act.by);
+        return;
+      }
+      case 'fill-shared-vswitch':
+        this.#fillVSwitch(act.what, act.forMs);
     }
   }
 
@@ -145,6 +179,39 @@ export class SeededPool {
     this.#world.kube.patch(target, MERGE_PATCH, { data }, this.#user());
     this.#knobs = knobs;
     this.#noteReserve(knobs);
+  }
+
+  /** Writes a field of `spec`, as the one who it is from then on. */
+  #own(name: string, field: DaemonField, value: unknown, by: SpecAuthor): void {
+    const { kube, clock } = this.#world;
+    const target = { resource: NODES, namespace: undefined, name, subresource: '' };
+    const found = kube.peek(NODES, target);
+    if (found === undefined) return;
+    const caller = (manager: string) => ({ actor: USER, manager, nowMs: clock.now() });
+    const spec = { [field]: value };
+    switch (by) {
+      case 'daemon':
+        kube.update(target, { ...found, spec: { ...recordAt(found, 'spec'), ...spec } }, caller('terwayd'));
+        return;
+      case 'edit':
+        kube.patch(target, MERGE_PATCH, { spec }, caller('kubectl-edit'));
+        return;
+      case 'apply': {
+        const { apiVersion, kind } = found;
+        kube.apply(target, { apiVersion, kind, metadata: { name }, spec }, true, caller('kubectl'));
+      }
+    }
+  }
+
+  /** The vSwitch of the ENIs that pods share has no addresses left, or none of IPv6. */
+  #fillVSwitch(what: 'all' | 'ipv6', forMs: number): void {
+    const { clock, nodeVSwitchId } = this.#world;
+    const takes = ({ action, params }: CloudCall) => {
+      if (action.startsWith('Assign')) return what === 'all' || action === 'AssignIpv6Addresses';
+      if (action !== 'CreateNetworkInterface' || params['VSwitchId'] !== nodeVSwitchId) return false;
+      return what === 'all' || params['Ipv6AddressCount'] !== undefined;
+    };
+    this.#options.faults.refuse({ ...EXHAUSTED, untilMs: clock.monotonicMs() + forMs, matches: takes });
   }
 
   #noteReserve({ min_pool_size: least = 0, ip_warm_up_size: warmUp = 0 }: Partial<PoolKnobs> = {}): void {
@@ -203,4 +270,18 @@ export class SeededPool {
   #user(): { actor: string; nowMs: number } {
     return { actor: USER, nowMs: this.#world.clock.now() };
   }
+}
+
+/** As Terway's daemon writes it. */
+function poolSpecOf(knobs: PoolKnobs): NonNullable<TerwayNode['spec']['pool']> {
+  const { min_pool_size, max_pool_size, ip_warm_up_size, ip_pool_sync_period, idle_ip_reclaim_after } = knobs;
+  return {
+    minPoolSize: min_pool_size,
+    maxPoolSize: max_pool_size,
+    warmUpSize: ip_warm_up_size,
+    ...(ip_pool_sync_period === '' ? {} : { poolSyncPeriod: ip_pool_sync_period }),
+    ...(idle_ip_reclaim_after === ''
+      ? {}
+      : { reclaim: { after: idle_ip_reclaim_after, interval: '10m', batchSize: 5 } }),
+  };
 }
