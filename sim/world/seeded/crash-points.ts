@@ -27,6 +27,7 @@ const UNDISTURBED = {
   surroundings: ORDINARY,
   pool: undefined,
   stack: 'ipv4',
+  deletesRecords: false,
   rates: {},
 } as const;
 

@@ -11,10 +11,12 @@ export type Stack = 'ipv4' | 'dual' | 'mixed';
 
 export interface PoolAxes {
   stack: Stack;
+  /** After a restored backup people delete Node CRs before they start the control plane (docs/operate.md). */
+  deletesRecords: boolean;
   steps: readonly Step[];
 }
 
-export const WITHOUT_AXES: PoolAxes = { stack: 'ipv4', steps: [] };
+export const WITHOUT_AXES: PoolAxes = { stack: 'ipv4', deletesRecords: false, steps: [] };
 
 /** So many seeds with pools have each of these. */
 const SEEDS_WITH_IPV6 = 0.4;
@@ -54,7 +56,8 @@ export function poolAxesOf(seed: number, cast: { agents: readonly number[]; work
     ...{ kind: 'fill-shared-vswitch', what: stack !== 'ipv4' && filling.next() < 0.5 ? 'ipv6' : 'all' },
     forMs: span(filling, LONGEST_FULL_MS),
   }));
-  return { stack, steps: [...owners, ...full] };
+  const deletesRecords = seededRandom(seed ^ 0xde1).next() < 0.5;
+  return { stack, deletesRecords, steps: [...owners, ...full] };
 }
 
 function stackOf(seed: number): Stack {

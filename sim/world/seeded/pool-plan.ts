@@ -9,7 +9,7 @@ export interface PoolPlan {
   steps: readonly Step[];
 }
 
-export const WITHOUT_POOL: PoolPlan = { pool: undefined, steps: [] };
+const WITHOUT_POOL: PoolPlan = { pool: undefined, steps: [] };
 
 /** Of the seeds that have agents. */
 const SEEDS_WITH_POOLS = 0.5;

@@ -14,6 +14,19 @@ import { nodeName, type SeededUsers, USER } from './seeded-users.ts';
 
 const MERGE_PATCH = 'application/merge-patch+json';
 const configSchema = z.object({ eni_conf: z.string().transform((text) => z.looseObject({}).parse(JSON.parse(text))) });
+const knobsSchema = z.object({
+  eni_conf: z.string().transform((text) =>
+    z
+      .object({
+        max_pool_size: z.number(),
+        min_pool_size: z.number(),
+        ip_warm_up_size: z.number(),
+        ip_pool_sync_period: z.string(),
+        idle_ip_reclaim_after: z.string(),
+      })
+      .parse(JSON.parse(text)),
+  ),
+});
 const addressSchema = z.object({ podIP: z.string().default('') });
 
 export interface SeededPoolOptions {
@@ -24,6 +37,8 @@ export interface SeededPoolOptions {
   groups: readonly string[];
   /** What `eni_conf` says at first; undefined: no pod shares ENIs. */
   knobs: PoolKnobs | undefined;
+  /** After a restored backup people delete Node CRs. */
+  deletesRecords: boolean;
 }
 
 /** Carries out what people do to the ENIs that the pods of a node share, and notes what they took from pods. */
@@ -101,6 +116,22 @@ export class SeededPool {
     for (const id of Object.keys(status?.networkInterfaces ?? {})) this.#options.users.touched.add(id);
   }
 
+  /** A backup was restored: records name addresses that the cloud has taken back, and may have given to others. */
+  noteRestored(): void {
+    if (this.#knobs === undefined) return;
+    this.#deletedRecords.clear();
+    const target = { resource: 'configmaps', namespace: 'kube-system', name: 'eni-config', subresource: '' };
+    this.#knobs = knobsSchema.parse(this.#world.kube.peek('configmaps', target)?.['data']).eni_conf;
+    for (const { metadata, status } of this.#world.state().nodes) {
+      for (const eni of Object.values(status?.networkInterfaces ?? {})) {
+        const shown = this.#world.cloud.eni(eni.id);
+        const has = new Set([...(shown?.ipv4 ?? []), ...(shown?.ipv6 ?? [])]);
+        for (const { ip } of addressesOf(eni)) if (!has.has(ip)) this.#take(eni.id, ip);
+      }
+      if (this.#options.deletesRecords && this.#world.machines.has(metadata.name)) this.#deleteRecord(metadata.name);
+    }
+  }
+
   perform(act: PoolAct): void {
     if (this.#knobs === undefined) return;
     const { users } = this.#options;
@@ -165,9 +196,9 @@ export class SeededPool {
       const enis = this.#enisOf(nodeNameOf(pod));
       const own = enis.flatMap((eni) => addressesOf(eni).filter(({ podUID }) => podUID === uid));
       const isLost = own.some(({ status }) => status === 'Invalid');
-      // Its event says so.
+      // Its event says so, also when a leader with late stores has given it another one.
       const isThere = enis.some(({ id }) => this.#world.cloud.eni(id)?.ipv4.includes(podIP) === true);
-      const isAstray = own.length === 0 && podIP !== '' && enis.length > 0 && !isThere;
+      const isAstray = podIP !== '' && enis.length > 0 && !isThere;
       if (isLost || isAstray) this.#world.deletePod(`${NAMESPACE}/${name}`, 0);
     }
   }

@@ -112,7 +112,8 @@ export class SeededWorld {
       failSandbox: (pod) => this.nodes.perform({ kind: 'fail-sandbox', pod, isLate: false }),
       onTaken: (eniId) => this.pool.noteTaken(eniId),
     });
-    this.pool = new SeededPool({ world, faults: this.faults, users: this.users, groups, knobs: plan.pool });
+    const { pool: knobs, deletesRecords } = plan;
+    this.pool = new SeededPool({ world, faults: this.faults, users: this.users, groups, knobs, deletesRecords });
     this.#replicas = new SeededReplicas({
       world,
       faults: this.faults,
