@@ -1,9 +1,11 @@
 import * as z from 'zod';
 import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import type { DaemonField } from '../../../src/crds/field-owners.ts';
+import { TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { NodeEni, TerwayNode } from '../../../src/crds/node.ts';
 import { type KubeObject, recordAt } from '../../kube/model/objects.ts';
 import type { CloudCall } from '../cloud-link.ts';
+import { recordedIn } from '../invariants.ts';
 import { nodeNameOf } from '../kubelets.ts';
 import { addressesIn } from '../node/kernel.ts';
 import { NODES, type World } from '../world.ts';
@@ -92,7 +94,8 @@ export class SeededPool {
 
   /** Somebody takes the ENI away, with its addresses. */
   noteTaken(eniId: string): void {
-    for (const ip of this.#world.cloud.eni(eniId)?.ipv4 ?? []) this.#take(eniId, ip);
+    const { ipv4 = [], ipv6 = [] } = this.#world.cloud.eni(eniId) ?? {};
+    for (const ip of [...ipv4, ...ipv6]) this.#take(eniId, ip);
   }
 
   /** A record was written: what it does not name any more, and no sandbox has, nobody has. */
@@ -111,9 +114,12 @@ export class SeededPool {
   }
 
   /** A record is gone. Until the next one has taken in what the instance has, no object names its ENIs if somebody deleted it. */
-  noteGone({ metadata, status }: TerwayNode): void {
-    if (!this.#deletedRecords.delete(metadata.name)) return;
-    for (const id of Object.keys(status?.networkInterfaces ?? {})) this.#options.users.touched.add(id);
+  noteGone(node: TerwayNode): void {
+    if (!this.#deletedRecords.delete(node.metadata.name)) return;
+    const { ids, tokens } = recordedIn({ podEnis: [], nodes: [node], networkInterfaces: [] });
+    // The intent of a trunk goes with the record that has it.
+    const named = this.#world.cloud.enis().filter(({ id, tags }) => ids.has(id) || tokens.has(tags[TAG_ATTEMPT] ?? ''));
+    for (const { id } of named) this.#options.users.touched.add(id);
   }
 
   /** A backup was restored: records name addresses that the cloud has taken back, and may have given to others. */
