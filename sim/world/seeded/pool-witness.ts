@@ -83,7 +83,11 @@ export class PoolWitness {
     if (resource !== NODES) return;
     const { world, pool } = this.#seeded;
     if (after === undefined) {
-      if (before !== undefined) pool.noteGone(world.readNode(before));
+      if (before === undefined) return;
+      const gone = world.readNode(before);
+      pool.noteGone(gone);
+      // The leader forgets when addresses were freed, too.
+      for (const { eniId, address } of placesIn(gone)) this.#freed.delete(`${eniId} ${address.ip}`);
       return;
     }
     const [old, node] = [before === undefined ? undefined : world.readNode(before), world.readNode(after)];
@@ -177,8 +181,8 @@ export class PoolWitness {
   }
 
   /**
-   * An address that others had a moment ago is given when there is no other. A new leader does not know when it was freed, and one whose
-   * store of pods is late lets a pod that is gone keep what it has reported.
+   * An address that others had a moment ago is given when there is no other. Neither a new leader nor one whose record was deleted knows
+   * when it was freed, and one whose store of pods is late lets a pod that is gone keep what it has reported.
    */
   #checkRest(
     node: TerwayNode,
