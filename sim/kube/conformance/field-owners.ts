@@ -33,8 +33,8 @@ function ownersIn({ metadata }: Answer): Record<string, unknown> {
     entries.filter(isRecord).map(({ manager, operation, apiVersion, subresource, fieldsType, fieldsV1, time }) => {
       expect({ apiVersion, fieldsType }).toEqual({ apiVersion: CUSTOM_VERSION, fieldsType: 'FieldsV1' });
       expect(Date.parse(String(time))).not.toBeNaN();
-      const where = subresource === undefined ? '' : ` ${String(subresource)}`;
-      return [`${String(manager)} ${String(operation)}${where}`, fieldsV1];
+      const who = [manager, operation, subresource].filter((part) => typeof part === 'string');
+      return [who.join(' '), fieldsV1];
     }),
   );
 }
