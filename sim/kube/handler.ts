@@ -1,4 +1,5 @@
 import { isRecord } from '../../src/util/json.ts';
+import { APPLY } from './model/apply.ts';
 import { type DeletionOptions, PROPAGATION_POLICIES, type PropagationPolicy } from './model/deletion.ts';
 import {
   badRequest,
@@ -76,7 +77,9 @@ function verbOf(method: string, name: string | undefined, query: URLSearchParams
 /** Carries out anything but a watch. Never throws for what the server refuses. */
 export function answer(model: KubeModel, request: ServerRequest, caller: Caller): ServerAnswer {
   try {
-    return carryOut(model, request, parseRequest(request), caller);
+    const parsed = parseRequest(request);
+    const manager = parsed.query.get('fieldManager') ?? caller.manager;
+    return carryOut(model, request, parsed, { ...caller, manager });
   } catch (error) {
     if (error instanceof StatusError) return refusal(error);
     throw error;
@@ -137,8 +140,15 @@ function carryOut(model: KubeModel, request: ServerRequest, parsed: ParsedReques
       if (parsed.name === undefined) throw methodNotAllowed();
       const target = objectTarget(model, parsed);
       const { contentType = '' } = request;
+      const { isBuiltIn } = model.resource(target.resource);
+      if (contentType.startsWith(APPLY) && !isBuiltIn) {
+        // Nobody applies by the name of a client.
+        const manager = query.get('fieldManager') ?? '';
+        const applied = model.apply(target, bodyOf(request), isTrue(query.get('force')), { ...caller, manager });
+        return { ...ok(JSON.stringify(applied.object)), status: applied.isCreated ? 201 : 200 };
+      }
       // The patch type is checked before the patch itself.
-      const types = model.resource(target.resource).isBuiltIn ? [...PATCH_TYPES, STRATEGIC] : PATCH_TYPES;
+      const types = isBuiltIn ? [...PATCH_TYPES, STRATEGIC] : PATCH_TYPES;
       if (!types.some((type) => contentType.startsWith(type))) throw unsupportedMediaType();
       return ok(JSON.stringify(model.patch(target, contentType, bodyOf(request), caller)));
     }

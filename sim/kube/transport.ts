@@ -4,7 +4,7 @@ import type { Clock } from '../../src/util/clock.ts';
 import { type ApiCall, FaultCounts, type FaultPlan, faultName, type RequestFault, type WatchFault } from './faults.ts';
 import { answer, openServerWatch, type ParsedRequest, parseRequest, refusal, type ServerRequest } from './handler.ts';
 import { expired, StatusError } from './model/errors.ts';
-import type { KubeModel } from './model/model.ts';
+import type { Caller, KubeModel } from './model/model.ts';
 import type { OpenWatch } from './model/watches.ts';
 import { Pending } from './pending.ts';
 import { WatchStream } from './watch-stream.ts';
@@ -14,6 +14,8 @@ export interface SimulatedTransportOptions {
   clock: Clock;
   /** Names who writes in the model's journal, and to the faults. */
   replica: string;
+  /** Whose fields `managedFields` says that it writes. Default: the replica. */
+  userAgent?: string | undefined;
   faults?: FaultPlan | undefined;
   latency?: Partial<Latency> | undefined;
   /** For a request, from the call to the complete answer. Default 30,000. */
@@ -231,8 +233,9 @@ export class SimulatedTransport implements ApiTransport {
     return fault;
   }
 
-  #caller(): { actor: string; nowMs: number } {
-    return { actor: this.#options.replica, nowMs: this.#options.clock.now() };
+  #caller(): Caller {
+    const { replica, userAgent, clock } = this.#options;
+    return { actor: replica, manager: userAgent, nowMs: clock.now() };
   }
 }
 

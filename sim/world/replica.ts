@@ -59,6 +59,7 @@ export class WorldReplica {
       model: kube,
       clock: options.clock,
       replica: name,
+      userAgent: 'terway-controlplane',
       faults: options.kubeFaults,
     });
     this.#link = new CloudLink({ model: cloud, clock: options.clock, replica: name, onCall: options.onCloudCall });

@@ -1,6 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { parse, stringify } from 'yaml';
+import { stringify } from 'yaml';
 import { networkInterfaceSchema } from '../../src/crds/network-interface.ts';
 import { nodeSchema, type TerwayNode } from '../../src/crds/node.ts';
 import { type NodeRuntime, nodeRuntimeSchema } from '../../src/crds/node-runtime.ts';
@@ -15,10 +13,10 @@ import { CloudModel } from '../cloud/model/model.ts';
 import type { Snapshot } from '../cloud/model/snapshot.ts';
 import type { FaultPlan } from '../kube/faults.ts';
 import type { Backup } from '../kube/model/cluster.ts';
-import { resourceOfCrd } from '../kube/model/crd.ts';
 import { KubeModel } from '../kube/model/model.ts';
 import type { KubeObject } from '../kube/model/objects.ts';
 import type { CloudCall, CloudFault } from './cloud-link.ts';
+import { CRDS } from './crds.ts';
 import { unsettled, violations, type WorldState } from './invariants.ts';
 import { Kubelets, nodeNameOf } from './kubelets.ts';
 import { Machine, type MachineOptions } from './node/machine.ts';
@@ -33,8 +31,8 @@ export interface WorldOptions {
   config?: Record<string, unknown>;
   /** Keys of `eni_conf` besides those that every world has. */
   eniConf?: Record<string, unknown>;
-  /** Whether VPC and vSwitches have IPv6, too. */
-  hasIpv6?: boolean;
+  /** The vSwitch of nodes, whose addresses pods share, has IPv6, and `eni_conf` asks for it. */
+  isDualStack?: boolean;
   latencies?: LatencyChanges;
   behaviour?: BehaviourChanges;
   kubeFaults?: FaultPlan;
@@ -55,7 +53,6 @@ export interface PodOptions {
   annotations?: Readonly<Record<string, string>>;
 }
 
-const CRD_DIRECTORY = join(import.meta.dirname, '..', '..', 'config', 'crd');
 const CLUSTER_ID = 'c-world';
 export const REGION = 'cn-hangzhou';
 export const ZONE = 'cn-hangzhou-i';
@@ -67,11 +64,6 @@ export const PODNETWORKINGS = `podnetworkings.${GROUP}`;
 export const NODES = `nodes.${GROUP}`;
 export const NETWORKINTERFACES = `networkinterfaces.${GROUP}`;
 export const NODERUNTIMES = `noderuntimes.${GROUP}`;
-
-/** Read once: the files do not change while a world runs. */
-const CRDS = readdirSync(CRD_DIRECTORY)
-  .sort()
-  .map((file) => resourceOfCrd(parse(readFileSync(join(CRD_DIRECTORY, file), 'utf8'))));
 
 /**
  * A cluster and its cloud on virtual time: models of the API server and of ECS, kubelets, replicas of the shipped control
@@ -88,6 +80,7 @@ export class World {
   readonly securityGroupId: string;
   readonly #options: WorldOptions;
   readonly #kubelets: Kubelets;
+  /** That of nodes and of the ENIs that pods share. */
   readonly nodeVSwitchId: string;
   readonly #replicas: WorldReplica[] = [];
   readonly #machines = new Map<string, Machine>();
@@ -99,24 +92,24 @@ export class World {
   #nodes = 0;
 
   constructor(options: WorldOptions = {}) {
-    const { seed = 1, latencies, behaviour, journalCapacity = 200_000 } = options;
+    const { seed = 1, latencies, behaviour, journalCapacity = 200_000, isDualStack = false } = options;
     this.#options = options;
     this.clock = options.clock ?? new VirtualClock();
     this.random = seededRandom(seed);
     const nowMs = this.clock.now();
     this.kube = new KubeModel({ resources: CRDS, seed, startMs: nowMs, journalCapacity });
     this.cloud = new CloudModel({ seed, regionId: REGION, latencies, behaviour, journalCapacity });
-    const { hasIpv6 = false } = options;
-    const vpc = { cidrBlock: '10.0.0.0/8', ...(hasIpv6 && { ipv6CidrBlock: 'fd00:10::/48' }) };
-    this.vpcId = this.cloud.createVpc(vpc, nowMs);
-    this.nodeVSwitchId = this.addVSwitch('10.0.0.0/16', hasIpv6 ? 'fd00:10::/64' : undefined);
-    this.podVSwitchId = this.addVSwitch('10.1.0.0/16', hasIpv6 ? 'fd00:10:0:1::/64' : undefined);
+    const [ofVpc, ofNodes] = isDualStack ? ['fd00:10::/48', 'fd00:10::/64'] : [];
+    this.vpcId = this.cloud.createVpc({ cidrBlock: '10.0.0.0/8', ipv6CidrBlock: ofVpc }, nowMs);
+    this.nodeVSwitchId = this.addVSwitch('10.0.0.0/16', ofNodes);
+    this.podVSwitchId = this.addVSwitch('10.1.0.0/16');
     this.securityGroupId = this.cloud.createSecurityGroup({ vpcId: this.vpcId, name: 'pods' }, nowMs);
     this.#kubelets = new Kubelets(this.kube, this.clock, (nodeName) => this.#machines.has(nodeName));
     const eniConf = {
       vswitches: { [ZONE]: [this.nodeVSwitchId] },
       security_group: this.securityGroupId,
       enable_eni_trunking: true,
+      ...(isDualStack ? { ip_stack: 'dual' } : {}),
       ...options.eniConf,
     };
     this.create('configmaps', 'kube-system', {
@@ -137,8 +130,8 @@ export class World {
 
   /** @returns its id. */
   addVSwitch(cidrBlock: string, ipv6CidrBlock?: string): string {
-    const vSwitch = { vpcId: this.vpcId, zoneId: ZONE, cidrBlock, ipv6CidrBlock };
-    return this.cloud.createVSwitch(vSwitch, this.clock.now());
+    const { vpcId } = this;
+    return this.cloud.createVSwitch({ vpcId, zoneId: ZONE, cidrBlock, ipv6CidrBlock }, this.clock.now());
   }
 
   /** A PodNetworking that selects pods with the label `networking` of its name. */

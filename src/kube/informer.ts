@@ -68,6 +68,11 @@ export class Informer<T extends HasMetadata> {
     return this.#reflector.staleForMs;
   }
 
+  /** Lists everything again, and does not wait for it. */
+  requestList(): void {
+    void this.#reflector.relist();
+  }
+
   /**
    * Lists everything again, because a watch may be late. Resolves when the store shows a state that is not older than this
    * call and the handlers have seen it.

@@ -1,5 +1,6 @@
 import { customCases } from './custom.ts';
 import { deletionCases } from './deletion.ts';
+import { ownerCases } from './field-owners.ts';
 import { kindCases } from './kinds.ts';
 import { listCases } from './lists.ts';
 import { objectCases } from './objects.ts';
@@ -13,6 +14,7 @@ export const conformance: Readonly<Record<string, Cases>> = {
   writes: writeCases,
   'custom kinds': customCases,
   deletion: deletionCases,
+  'field owners': ownerCases,
   'built-in kinds': kindCases,
   lists: listCases,
   watches: watchCases,

@@ -17,7 +17,7 @@ async function onModel(run: (server: Server) => Promise<void>): Promise<void> {
     namespaces: ['test'],
     startMs: clock.now(),
   });
-  const transport = new SimulatedTransport({ model, clock, replica: 'test' });
+  const transport = new SimulatedTransport({ model, clock, replica: 'test', userAgent: 'terway-controlplane' });
   const client = new KubeClient({ transport, clock, random: seededRandom(1) });
   let isOver = false;
   const over = () => {

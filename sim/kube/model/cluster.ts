@@ -17,6 +17,8 @@ export interface ClusterOptions {
 /** Who writes, when, and how; every write carries one. */
 export interface WriteContext {
   actor: string;
+  /** Whose fields `managedFields` says that these are. */
+  manager: string;
   verb: WriteVerb;
   subresource: string;
   /** Since the epoch. */
@@ -132,17 +134,17 @@ export class ClusterState {
     for (const [name, collection] of this.#collections) collection.reset(objects.get(name) ?? [], version);
   }
 
-  #commit(collection: Collection, change: Change, { nowMs, ...context }: WriteContext): void {
+  #commit(collection: Collection, change: Change, context: WriteContext): void {
     if (this.#isCommitting) throw new Error('a listener for writes must not write');
     this.#isCommitting = true;
     try {
-      this.#tell(collection, change, { nowMs, ...context });
+      this.#tell(collection, change, context);
     } finally {
       this.#isCommitting = false;
     }
   }
 
-  #tell(collection: Collection, change: Change, { nowMs, ...context }: WriteContext): void {
+  #tell(collection: Collection, change: Change, { nowMs, manager: _manager, ...context }: WriteContext): void {
     collection.commit(change);
     this.journal.record({
       ...context,

@@ -134,6 +134,6 @@ export function withoutStatus(object: SentObject): SentObject {
   return rest;
 }
 
-function apiVersionOf({ group, version }: ApiResource): string {
+export function apiVersionOf({ group, version }: ApiResource): string {
   return group === '' ? version : `${group}/${version}`;
 }

@@ -1,3 +1,4 @@
+import { application, requireManager } from './apply.ts';
 import { type Backup, ClusterState, type WriteContext } from './cluster.ts';
 import type { Collection } from './collection.ts';
 import { decodeBody } from './decode.ts';
@@ -31,6 +32,8 @@ export interface KubeModelOptions {
 export interface Caller {
   /** The replica, or who is played. */
   actor: string;
+  /** Whose fields `managedFields` says that these are; default: those of `actor`. */
+  manager?: string | undefined;
   /** Since the epoch. */
   nowMs: number;
 }
@@ -131,6 +134,31 @@ export class KubeModel {
     const before = existing(collection, target);
     const object = applyPatch(before.object, contentType, body);
     return updateObject(this.#cluster, collection, before, { object, isReplacement: false }, context);
+  }
+
+  /**
+   * Server-side apply, of custom kinds.
+   *
+   * @param isForced fields that others have set otherwise are taken from them
+   */
+  apply(
+    target: ObjectTarget,
+    body: unknown,
+    isForced: boolean,
+    caller: Caller & { manager: string },
+  ): { object: KubeObject; isCreated: boolean } {
+    const collection = this.#writable(target);
+    requireManager(caller.manager);
+    const context = contextOf(caller, 'patch', target.subresource);
+    const { namespace, name, subresource } = target;
+    const before = collection.get(keyOf(namespace, name));
+    if (before === undefined && subresource !== '') throw notFound(collection.resource, name);
+    const author = { ...context, isForced };
+    const { object, applied } = application(collection.resource, { before: before?.object, name, body }, author);
+    if (before === undefined)
+      return { object: createObject(this.#cluster, collection, namespace, object, context, applied), isCreated: true };
+    const update = { object, isReplacement: false, applied };
+    return { object: updateObject(this.#cluster, collection, before, update, context), isCreated: false };
   }
 
   delete(target: ObjectTarget, options: DeletionOptions, caller: Caller): Deletion {
@@ -270,6 +298,6 @@ export class KubeModel {
   }
 }
 
-function contextOf({ actor, nowMs }: Caller, verb: WriteVerb, subresource: string): WriteContext {
-  return { actor, nowMs, verb, subresource };
+function contextOf({ actor, manager = actor, nowMs }: Caller, verb: WriteVerb, subresource: string): WriteContext {
+  return { actor, manager, nowMs, verb, subresource };
 }

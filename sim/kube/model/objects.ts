@@ -1,4 +1,5 @@
 import { isRecord } from '../../../src/util/json.ts';
+import type { ManagedFields } from './field-sets.ts';
 
 /** `metav1.ObjectMeta` as plain JSON. What is stored is shared, so nobody may change it. */
 export interface Metadata {
@@ -13,6 +14,8 @@ export interface Metadata {
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly finalizers?: readonly string[];
+  /** Of custom kinds. */
+  readonly managedFields?: readonly ManagedFields[];
   readonly [field: string]: unknown;
 }
 

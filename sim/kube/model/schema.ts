@@ -23,6 +23,7 @@ export interface StructuralSchema {
   'x-kubernetes-int-or-string'?: boolean | undefined;
   'x-kubernetes-list-type'?: string | undefined;
   'x-kubernetes-list-map-keys'?: string[] | undefined;
+  'x-kubernetes-map-type'?: string | undefined;
 }
 
 export const structuralSchema: z.ZodType<StructuralSchema> = z.object({
@@ -52,6 +53,7 @@ export const structuralSchema: z.ZodType<StructuralSchema> = z.object({
   'x-kubernetes-int-or-string': z.boolean().optional(),
   'x-kubernetes-list-type': z.string().optional(),
   'x-kubernetes-list-map-keys': z.array(z.string()).optional(),
+  'x-kubernetes-map-type': z.string().optional(),
 });
 
 /**

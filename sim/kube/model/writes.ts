@@ -6,6 +6,7 @@ import { clientMetadata, decodeBody, normalized, type SentObject, withoutStatus 
 import type { StatusCause } from './errors.ts';
 import { alreadyExists, badRequest, conflict, invalid, modified, notFound, StatusError } from './errors.ts';
 import { completed, keepsStatusOnCreate, kindProblems } from './kinds.ts';
+import { type Applied, withOwners } from './managed-fields.ts';
 import { metadataChangeProblems, metadataProblems } from './metadata.ts';
 import { requireNamespace } from './namespaces.ts';
 import { type KubeObject, keyOf, type Metadata, recordAt, type StoredObject, stringAt } from './objects.ts';
@@ -36,6 +37,7 @@ export function createObject(
   namespace: string | undefined,
   body: unknown,
   context: WriteContext,
+  applied?: Applied,
 ): KubeObject {
   const { resource } = collection;
   const sent = normalized(resource, decodeBody(resource, namespace, body));
@@ -59,7 +61,8 @@ export function createObject(
   check(resource, object, undefined);
   const key = keyOf(namespace, name);
   if (collection.get(key) !== undefined) throw alreadyExists(resource, name);
-  return cluster.put(collection, key, object, context).object;
+  const owned = withOwners(resource, { before: undefined, next: object, applied }, context);
+  return cluster.put(collection, key, owned, context).object;
 }
 
 /** How an object is to be changed: `object` is what the client wants it to be. */
@@ -67,6 +70,8 @@ export interface ObjectUpdate {
   object: unknown;
   /** A PUT: the whole object comes from the client, and must say which version it replaces. */
   isReplacement: boolean;
+  /** By server-side apply. */
+  applied?: Applied | undefined;
 }
 
 /**
@@ -93,8 +98,9 @@ export function updateObject(
   }
   checkVersion(resource, current, sentMetadata, update);
   const isStatus = context.subresource === 'status';
-  const next = isStatus ? withStatus(resource, current, sent) : withContent(resource, current, sent);
-  check(resource, next, current);
+  const written = isStatus ? withStatus(resource, current, sent) : withContent(resource, current, sent);
+  check(resource, written, current);
+  const next = withOwners(resource, { before: current, next: written, applied: update.applied }, context);
   if (jsonEqual(next, current)) return current;
   if (isReleased(next.metadata, current.metadata)) {
     cluster.remove(collection, before, context);
@@ -144,7 +150,7 @@ function withContent(resource: ApiResource, current: KubeObject, sent: SentObjec
 /** The client's metadata with what only the server sets, in the order in which a new object has it. */
 function mergedMetadata(kept: Metadata, sent: SentObject): Metadata {
   const { uid, deletionTimestamp, deletionGracePeriodSeconds } = sent;
-  const { name, namespace, resourceVersion, generation, creationTimestamp } = kept;
+  const { name, namespace, resourceVersion, generation, creationTimestamp, managedFields } = kept;
   // These are compared afterwards: what is left out stays, and a change is refused.
   const deletedAt = typeof deletionTimestamp === 'string' ? deletionTimestamp : kept.deletionTimestamp;
   const graceSeconds =
@@ -159,6 +165,7 @@ function mergedMetadata(kept: Metadata, sent: SentObject): Metadata {
     ...(deletedAt === undefined ? {} : { deletionTimestamp: deletedAt }),
     ...(graceSeconds === undefined ? {} : { deletionGracePeriodSeconds: graceSeconds }),
     ...clientMetadata(sent),
+    ...(managedFields === undefined ? {} : { managedFields }),
   };
 }
 

@@ -53,7 +53,7 @@ export class WorldAgent {
     this.#options = options;
     this.name = name;
     const faults = withRights(kubeFaults, podIPsAnnotation);
-    this.transport = new SimulatedTransport({ model: kube, clock, replica: name, faults });
+    this.transport = new SimulatedTransport({ model: kube, clock, replica: name, userAgent: 'terway-agent', faults });
     this.#life = new ProcessLife({ name, clock, onCall, onKilled });
     this.ended = this.#run();
     this.ended.catch(() => undefined);

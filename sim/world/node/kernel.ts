@@ -249,6 +249,11 @@ export class SimulatedDatapath implements Datapath {
   }
 }
 
+/** Those of the pod's first interface, IPv4 before IPv6. */
+export function addressesIn({ interfaces: [first] }: PodAttachment): string[] {
+  return [first?.ipv4?.address, first?.ipv6?.address].filter((address) => address !== undefined);
+}
+
 /** The pod's first IPv4 address. */
 export function addressOf({ interfaces }: PodAttachment): string {
   return interfaces[0]?.ipv4?.address ?? '';

@@ -1,3 +1,4 @@
+import { jsonEqual } from '../../../src/kube/patch.ts';
 import type { Clock } from '../../../src/util/clock.ts';
 import { isRecord } from '../../../src/util/json.ts';
 import type { WriteRecord } from '../../kube/model/journal.ts';
@@ -185,11 +186,12 @@ export class NodeKubelet {
   /** Writes what the pod has, if its status does not say so. */
   #tell(pod: PodIdentity, sandbox: Sandbox): void {
     const { tellsAddresses, runtime, kube, clock } = this.#options;
-    const address = runtime.addressOf(sandbox);
+    const podIPs = runtime.addressesOf(sandbox).map((ip) => ({ ip }));
+    const [first] = podIPs;
     const status = this.#peek(pod)?.['status'];
-    if (!tellsAddresses || address === undefined || (isRecord(status) && status['podIP'] === address)) return;
+    if (!tellsAddresses || first === undefined || (isRecord(status) && jsonEqual(status['podIPs'], podIPs))) return;
     const target = { resource: 'pods', namespace: pod.namespace, name: pod.name, subresource: 'status' };
-    const told = { podIP: address, podIPs: [{ ip: address }] };
+    const told = { podIP: first.ip, podIPs };
     kube.patch(target, MERGE_PATCH, { status: told }, { actor: 'kubelet', nowMs: clock.now() });
   }
 

@@ -2,7 +2,7 @@ import type { AttachmentRequest, CniRequest } from '../../../src/agent/cni/reque
 import { recordKey } from '../../../src/agent/records.ts';
 import type { Clock } from '../../../src/util/clock.ts';
 import { unreachable, type WorldAgent } from './agent.ts';
-import { addressOf, type KernelModel } from './kernel.ts';
+import { addressesIn, type KernelModel } from './kernel.ts';
 
 /** The pod that a sandbox is for. */
 export interface PodIdentity {
@@ -62,10 +62,10 @@ export class Runtime {
     return this.#sandboxes.get(id);
   }
 
-  /** What it tells the kubelet of a sandbox; undefined while it has no network. */
-  addressOf({ id }: Sandbox): string | undefined {
+  /** What it tells the kubelet of a sandbox; empty while it has no network. */
+  addressesOf({ id }: Sandbox): string[] {
     const wiring = this.#options.kernel.wirings.get(id);
-    return wiring === undefined ? undefined : addressOf(wiring.attachment);
+    return wiring === undefined ? [] : addressesIn(wiring.attachment);
   }
 
   sandboxesOf(uid: string): Sandbox[] {

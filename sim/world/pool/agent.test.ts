@@ -73,3 +73,22 @@ test('many pods that are gone are asked for once each', async () => {
   await made.until('all are free', () => addresses(made).size === 0, 30_000);
   expect(reads.length).toBeLessThanOrEqual(names.length);
 });
+
+test('a pod that is back with a restored backup gets its network, although the watch of its agent has missed it', async () => {
+  const made = await cluster();
+  await made.run(5000);
+  const [uid = ''] = await served(made, ['back']);
+  await made.until('it runs', () => sandboxes(made)?.length === 1, 60_000);
+  const backup = made.kube.backup();
+  made.deletePod('default/back', 0);
+  await made.until('it is gone', () => sandboxes(made)?.length === 0, 60_000);
+  await made.run(10_000);
+  for (const watch of made.machines.get(NODE)?.agent?.transport.watches ?? []) watch.freeze();
+  made.restore(backup);
+  // The server passes the version that the agent has seen, so that its watch goes on.
+  for (let at = 0; at < 200; at += 1) {
+    createShared(made, 'other');
+    made.deletePod('default/other', 0);
+  }
+  await made.until('it runs again', () => sandboxes(made)?.some(({ pod }) => pod.uid === uid) === true, 60_000);
+});

@@ -72,7 +72,7 @@ export function leftByTerway(name: string): LeftByTerway {
   const world = new World({
     config: { leaderElection: false },
     eniConf,
-    hasIpv6: enis.some(({ ipv6 }) => ipv6.length > 0),
+    isDualStack: enis.some(({ ipv6 }) => ipv6.length > 0),
     onCloudCall: script.onCloudCall,
     kubeFaults: script.kubeFaults,
   });

@@ -122,7 +122,17 @@ export type PoolAct =
   | { kind: 'detach-shared-eni'; node: number; eni: number }
   | { kind: 'delete-shared-eni'; node: number; eni: number }
   /** Somebody deletes the Node CR. */
-  | { kind: 'delete-node-record'; node: number };
+  | { kind: 'delete-node-record'; node: number }
+  /** Somebody else writes a part of what the node may have, which is theirs from then on. */
+  | { kind: 'own-pool'; node: number; by: SpecAuthor; knobs: PoolKnobs }
+  | { kind: 'own-eni'; node: number; by: SpecAuthor; group: number }
+  | { kind: 'own-flavor'; node: number; by: SpecAuthor }
+  /** The vSwitch of the ENIs that pods share has no addresses left for a while; `ipv6`: none of that family. */
+  | { kind: 'fill-shared-vswitch'; what: 'all' | 'ipv6'; forMs: number };
+
+/** How somebody writes what a node may have into its Node CR: as Terway's daemon does, with `kubectl edit`, or with server-side apply. */
+export const SPEC_AUTHORS = ['daemon', 'edit', 'apply'] as const;
+export type SpecAuthor = (typeof SPEC_AUTHORS)[number];
 
 /** Keys of `eni_conf` that a history may change. */
 export interface PoolKnobs {

@@ -12,6 +12,8 @@ const TIMEOUT_MS = 600_000;
 test.each([
   ['control-plane', 1],
   ['node', 8],
+  ['pool', 4],
+  ['pool-node', 8],
 ] as const)(
   'a crash at a call of any kind of the %s loses, duplicates and forgets nothing',
   async (name, every) => {
@@ -31,6 +33,8 @@ test.each([
 test.each([
   ['control-plane', 4],
   ['node', 24],
+  ['pool', 12],
+  ['pool-node', 24],
 ] as const)(
   'a second crash of the %s during the recovery changes nothing about that',
   async (name, every) => {

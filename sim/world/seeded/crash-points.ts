@@ -1,4 +1,5 @@
 import type { Plan } from './plan.ts';
+import { SHARED_NUMBERS } from './pods.ts';
 import { type Outcome, runPlan } from './run.ts';
 import { ORDINARY } from './surroundings.ts';
 
@@ -19,7 +20,16 @@ export interface Life {
 }
 
 /** Nothing goes wrong but the crash. */
-const UNDISTURBED = { seed: 1, replicas: 1, rateLimit: undefined, surroundings: ORDINARY, pool: undefined, rates: {} };
+const UNDISTURBED = {
+  seed: 1,
+  replicas: 1,
+  rateLimit: undefined,
+  surroundings: ORDINARY,
+  pool: undefined,
+  stack: 'ipv4',
+  deletesRecords: false,
+  rates: {},
+} as const;
 
 /**
  * Everything that the control plane changes: an elastic pod comes and goes, a fixed one moves to another node, is reserved and
@@ -68,7 +78,60 @@ const NODE_LIFE: Life = {
   },
 };
 
-export const LIVES = { 'control-plane': CONTROL_PLANE_LIFE, node: NODE_LIFE } as const;
+const [FIRST_SHARED = 0, SECOND_SHARED = 0] = SHARED_NUMBERS;
+const KNOBS = { ip_warm_up_size: 0, ip_pool_sync_period: '10s', idle_ip_reclaim_after: '' };
+
+/**
+ * Everything that the control plane does for the ENIs that pods share: addresses are kept in reserve and asked for, an ENI is made,
+ * addresses are handed out, freed and given back, an ENI is given up, security groups change, the record is deleted and made
+ * anew, and the node goes.
+ */
+const POOL_LIFE: Life = {
+  process: 'replica',
+  plan: {
+    ...UNDISTURBED,
+    nodes: 1,
+    agents: [0],
+    pool: { ...KNOBS, min_pool_size: 2, max_pool_size: 4 },
+    steps: [
+      { atMs: 5000, act: { kind: 'create-pod', pod: FIRST_SHARED, node: 0 } },
+      { atMs: 10_000, act: { kind: 'crowd-pool', node: 0 } },
+      { atMs: 24_000, act: { kind: 'edit-pool', knobs: { ...KNOBS, min_pool_size: 0, max_pool_size: 0 }, group: 1 } },
+      { atMs: 28_000, act: { kind: 'empty-pool', node: 0, isForced: false } },
+      { atMs: 60_000, act: { kind: 'create-pod', pod: FIRST_SHARED, node: 0 } },
+      { atMs: 66_000, act: { kind: 'delete-node-record', node: 0 } },
+      { atMs: 66_000, act: { kind: 'create-pod', pod: SECOND_SHARED, node: 0 } },
+      { atMs: 80_000, act: { kind: 'remove-node', node: 0 } },
+    ],
+  },
+};
+
+/** What a node agent changes for pods that share ENIs: they come and go, one by force, a sandbox fails, and the agent is replaced. */
+const POOL_NODE_LIFE: Life = {
+  process: 'agent',
+  plan: {
+    ...UNDISTURBED,
+    nodes: 1,
+    agents: [0],
+    pool: { ...KNOBS, min_pool_size: 0, max_pool_size: 2 },
+    steps: [
+      { atMs: 5000, act: { kind: 'create-pod', pod: FIRST_SHARED, node: 0 } },
+      { atMs: 5000, act: { kind: 'create-pod', pod: SECOND_SHARED, node: 0 } },
+      { atMs: 14_000, act: { kind: 'fail-sandbox', pod: FIRST_SHARED, isLate: true } },
+      { atMs: 14_000, act: { kind: 'replace-pod', pod: SECOND_SHARED, node: 0 } },
+      { atMs: 26_000, act: { kind: 'replace-agent', node: 0 } },
+      { atMs: 30_000, act: { kind: 'delete-pod', pod: FIRST_SHARED, isForced: false } },
+      { atMs: 30_000, act: { kind: 'abandon-pod', pod: SECOND_SHARED, forMs: 3000 } },
+    ],
+  },
+};
+
+export const LIVES = {
+  'control-plane': CONTROL_PLANE_LIFE,
+  node: NODE_LIFE,
+  pool: POOL_LIFE,
+  'pool-node': POOL_NODE_LIFE,
+} as const;
 
 /** The calls that the life takes without a crash, in order; they are the crash points. */
 export async function callsOf({ plan, process }: Life): Promise<string[]> {

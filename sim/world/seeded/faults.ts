@@ -6,6 +6,8 @@ import type { MachineCall, MachineFault } from '../node/process.ts';
 import type { FaultKind, FaultRates } from './plan.ts';
 
 const THROTTLING = { code: 'Throttling.User', status: 400 };
+/** A vSwitch has no addresses left. */
+export const EXHAUSTED = { code: 'InvalidVSwitchId.IpNotEnough', status: 403 };
 const INTERNAL = { code: 'InternalError', status: 500 };
 /**
  * Nothing can fence a creation that the API server receives when the lease of its sender has ended, nor a detach that the cloud

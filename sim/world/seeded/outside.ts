@@ -3,11 +3,10 @@ import type { CloudCall } from '../cloud-link.ts';
 import type { WorldReplica } from '../replica.ts';
 import { PODENIS, PODNETWORKINGS, type World } from '../world.ts';
 import type { OutsideAct } from './acts.ts';
-import type { SeededFaults } from './faults.ts';
+import { EXHAUSTED, type SeededFaults } from './faults.ts';
 
 const UNAVAILABLE = { code: 'ServiceUnavailable', status: 503 };
 const EXPIRED = { code: 'InvalidSecurityToken.Expired', status: 400 };
-const EXHAUSTED = { code: 'InvalidVSwitchId.IpNotEnough', status: 403 };
 
 export interface OutsideOptions {
   world: World;

@@ -3,7 +3,8 @@ import { type Act, NETWORKINGS, type PoolKnobs, type Step } from './acts.ts';
 import { pick, pickWeighted, span, whole } from './draw.ts';
 import { nodePlanOf } from './node-plan.ts';
 import { PODS } from './pods.ts';
-import { poolPlanOf, WITHOUT_POOL } from './pool-plan.ts';
+import { poolAxesOf, type Stack, WITHOUT_AXES } from './pool-axes.ts';
+import { poolPlanOf } from './pool-plan.ts';
 import { scenesOf } from './scenes.ts';
 import { LONGEST_LAG_MS, type Surroundings, surroundingsOf } from './surroundings.ts';
 
@@ -61,6 +62,9 @@ export interface Plan {
   surroundings: Surroundings;
   /** What `eni_conf` says at first of the ENIs that pods share; undefined: nothing, and there are no such pods. */
   pool: PoolKnobs | undefined;
+  /** Of the addresses that pods share. */
+  stack: Stack;
+  deletesRecords: boolean;
   rates: FaultRates;
   steps: readonly Step[];
 }
@@ -83,16 +87,27 @@ export function planOf(seed: number): Plan {
   const onNodes = nodePlanOf(seed, size);
   const { pace, steps: around, surroundings, ...limited } = surroundingsOf(seed, size, rateLimit);
   const { agents } = onNodes;
-  // What a backup takes from pools is not judged yet.
-  const isRestored = steps.some(({ act }) => act.kind === 'restore-backup');
-  const shared = isRestored ? WITHOUT_POOL : poolPlanOf(seed, { agents, workloadMs: WORKLOAD_MS });
+  const shared = poolPlanOf(seed, { agents, workloadMs: WORKLOAD_MS });
+  const axes = shared.pool === undefined ? WITHOUT_AXES : poolAxesOf(seed, { agents, workloadMs: WORKLOAD_MS });
   const cast = { replicas, nodes, agents, networkings: PODS.map(({ networking }) => networking) };
-  const paced = [...steps, ...onNodes.steps, ...around, ...shared.steps].map(({ atMs, act }) => ({
+  const paced = [...steps, ...onNodes.steps, ...around, ...shared.steps, ...axes.steps].map(({ atMs, act }) => ({
     atMs: atMs * pace,
     act,
   }));
   const all = [...paced, ...scenesOf(seed, cast, WORKLOAD_MS * pace)].sort((a, b) => a.atMs - b.atMs);
-  return { seed, replicas, nodes, rates, steps: all, agents, surroundings, pool: shared.pool, ...limited };
+  const { stack, deletesRecords } = axes;
+  const { pool } = shared;
+  return { seed, replicas, nodes, rates, steps: all, agents, surroundings, pool, stack, deletesRecords, ...limited };
+}
+
+/** What holds for the whole of a plan and is worth counting, as acts are. */
+export function traitsOf({ pool, stack, deletesRecords, steps }: Plan): string[] {
+  if (pool === undefined) return [];
+  const isRestored = steps.some(({ act }) => act.kind === 'restore-backup');
+  return [
+    `(pool, ${stack})`,
+    ...(isRestored ? [`(pool, restored, records ${deletesRecords ? 'deleted' : 'kept'})`] : []),
+  ];
 }
 
 /** Some seeds have no faults at all, most have a few kinds, some have all of them. */

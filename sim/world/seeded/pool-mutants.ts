@@ -56,4 +56,46 @@ export const POOL_MUTANTS: readonly Mutant[] = [
     from: 'return shared.length === 0 ? intent.securityGroupIDs : [...shared];',
     to: 'return intent.securityGroupIDs;',
   },
+  {
+    name: 'what somebody else has written of the rules of a node is overwritten',
+    file: 'src/controllers/pool/writer.ts',
+    from: 'DAEMON_FIELDS.filter((field) => !foreign.includes(field));',
+    to: 'DAEMON_FIELDS;',
+  },
+  {
+    name: 'a pod gets the IPv4 half of a pair alone',
+    file: 'src/allocation/pool/hand-out.ts',
+    from: 'this.#idle.flatMap((addresses) => addresses.splice(0, 1))',
+    to: 'this.#idle.slice(0, 1).flatMap((addresses) => addresses.splice(0, 1))',
+  },
+  {
+    name: 'the IPv6 half of a pair is not freed',
+    file: 'src/allocation/pool/release.ts',
+    from: 'for (const address of addressesOf(eni)) {',
+    to: "for (const address of addressesOf(eni, 'ipv4')) {",
+  },
+  {
+    name: 'addresses of one family that pair with none are kept',
+    file: 'src/allocation/pool/shrink.ts',
+    from: 'if (unpaired > 0) trim(draft, unpaired, families, freedMs, marked);',
+    to: '',
+  },
+  {
+    name: 'after a record was lost, what looks idle is handed out at once',
+    file: 'src/allocation/pool/hand-out.ts',
+    from: "if (outcome.isUncertain) return 'held';",
+    to: '',
+  },
+  {
+    name: 'a new record trusts stores that may be late',
+    file: 'src/controllers/pool/adoption.ts',
+    from: "if (isNew && !this.#stores.isPassed(name)) return { is: 'asked' };",
+    to: '',
+  },
+  {
+    name: 'IPv6 addresses are asked for before their IPv4 addresses are recorded',
+    file: 'src/allocation/pool/eni-step.ts',
+    from: "const family = ipv4 > 0 ? 'ipv4' : 'ipv6';",
+    to: "const family = ipv6 > 0 ? 'ipv6' : 'ipv4';",
+  },
 ];

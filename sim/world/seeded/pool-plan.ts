@@ -9,7 +9,7 @@ export interface PoolPlan {
   steps: readonly Step[];
 }
 
-export const WITHOUT_POOL: PoolPlan = { pool: undefined, steps: [] };
+const WITHOUT_POOL: PoolPlan = { pool: undefined, steps: [] };
 
 /** Of the seeds that have agents. */
 const SEEDS_WITH_POOLS = 0.5;
@@ -67,7 +67,7 @@ export function poolPlanOf(seed: number, cast: { agents: readonly number[]; work
   return { pool, steps };
 }
 
-function knobsOf(random: Random): PoolKnobs {
+export function knobsOf(random: Random): PoolKnobs {
   const least = pick(random, LEAST_IDLE);
   return {
     min_pool_size: least,

@@ -1,18 +1,19 @@
 import * as z from 'zod';
 import { ipv6TokenOf } from '../../../src/allocation/identity.ts';
-import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
-import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
-import type { NodeAddress, NodeEni, TerwayNode } from '../../../src/crds/node.ts';
+import { addressesOf, FAMILIES, isBound, isIdle } from '../../../src/allocation/pool/view.ts';
+import { DAEMON_FIELDS } from '../../../src/crds/field-owners.ts';
+import type { NodeAddress, TerwayNode } from '../../../src/crds/node.ts';
+import { jsonEqual } from '../../../src/kube/patch.ts';
 import type { JournalEntry } from '../../cloud/model/journal.ts';
-import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
 import type { WriteRecord } from '../../kube/model/journal.ts';
 import type { KubeObject } from '../../kube/model/objects.ts';
 import type { WorldState } from '../invariants.ts';
-import { nodeNameOf } from '../kubelets.ts';
-import { addressOf } from '../node/kernel.ts';
+import { addressesIn } from '../node/kernel.ts';
 import type { Machine } from '../node/machine.ts';
 import { NODES } from '../world.ts';
 import { isShared, SHARED_PODS } from './pods.ts';
+import { familiesOf, isIpv6, type Place, placesIn } from './pool-places.ts';
+import { poolsUnsettled } from './pool-settled.ts';
 import { USER } from './seeded-users.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
@@ -22,12 +23,6 @@ const WRITE_MS = 15_000;
 
 const leaseSchema = z.object({ holderIdentity: z.string().nullish(), acquireTime: z.string().nullish() });
 const ipsSchema = z.string().transform((text) => z.array(z.string()).parse(JSON.parse(text)));
-
-/** An address of an ENI that pods share. */
-interface Place {
-  eniId: string;
-  address: NodeAddress;
-}
 
 /** Watches the addresses that pods get of the ENIs of their node, and holds them against the invariants (docs/design/invariants.md). */
 export class PoolWitness {
@@ -57,6 +52,21 @@ export class PoolWitness {
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
   }
 
+  /** A backup was restored: intents are those of the backup. */
+  forgetFuture(): void {
+    this.#tokens.clear();
+    this.#freed.clear();
+    const { world } = this.#seeded;
+    for (const object of world.kube.objects(NODES)) this.#noteTokens(world.readNode(object));
+  }
+
+  #noteTokens({ status }: TerwayNode): void {
+    for (const { clientToken } of status?.poolIntents ?? []) {
+      this.#tokens.add(clientToken);
+      this.#tokens.add(ipv6TokenOf(clientToken));
+    }
+  }
+
   /** Whether an intent with this token was ever recorded. */
   knows(token: string): boolean {
     return this.#tokens.has(token);
@@ -64,78 +74,7 @@ export class PoolWitness {
 
   /** What keeps the pools from being settled (L1): pods, records and cloud must agree. */
   unsettled(state: WorldState): string[] {
-    const { pool, world } = this.#seeded;
-    if (pool.knobs === undefined) return [];
-    const nodes = state.nodes.filter(({ metadata }) => world.machines.has(metadata.name));
-    return [
-      ...pool.livePods().flatMap((pod) => this.#unserved(pod)),
-      ...nodes.flatMap((node) => [...this.#unlike(node, state), ...this.#unfit(node)]),
-    ];
-  }
-
-  /** A pod whose sandbox does not run with exactly the address that the record gives it, and the cloud its ENI. */
-  #unserved(pod: KubeObject): string[] {
-    const { world } = this.#seeded;
-    const { name, uid } = pod.metadata;
-    const own = placesIn(world.nodeRecord(nodeNameOf(pod))).filter(({ address }) => address.podUID === uid);
-    const [first] = own;
-    if (first === undefined) return [`pod ${name} on ${nodeNameOf(pod)} has no address`];
-    if (own.length > 1) return [`pod ${name} has ${own.map(({ address: { ip } }) => ip).join(' and ')}`];
-    const machine = world.machines.get(nodeNameOf(pod));
-    const sandbox = machine?.runtime.sandboxesOf(uid).find(({ state }) => state === 'running');
-    const wiring = machine?.kernel.wirings.get(sandbox?.id ?? '');
-    if (wiring?.isComplete !== true) return [`pod ${name} has ${first.address.ip}, and no sandbox with a network`];
-    const { attachment } = wiring.attachment.interfaces[0] ?? {};
-    const mac = attachment !== undefined && 'eni' in attachment ? attachment.eni.mac : '';
-    const eni = world.cloud.eni(first.eniId);
-    const shown = eni?.ipv4.includes(first.address.ip) === true ? `${first.address.ip} ${eni.macAddress}` : 'nothing';
-    const found = `${addressOf(wiring.attachment)} ${mac}`;
-    return found === shown ? [] : [`the sandbox of pod ${name} has ${found}, the cloud says ${shown}`];
-  }
-
-  /** What record and cloud do not agree on, and addresses of pods that are gone. */
-  #unlike(node: TerwayNode, { cloud }: WorldState): string[] {
-    const { world } = this.#seeded;
-    const { name } = node.metadata;
-    const instanceId = node.spec.nodeMetadata?.instanceID;
-    const { networkInterfaces: recorded = {}, nextIdleIPReclaimTime: dueTime } = node.status ?? {};
-    const shown = new Map(
-      cloud.enis
-        .filter(({ type, attachment }) => type !== 'Primary' && attachment?.instanceId === instanceId)
-        .filter(({ attachment }) => attachment?.trunk === undefined)
-        .map((eni) => [eni.id, eni]),
-    );
-    const uids = new Set(world.kube.objects('pods').map(({ metadata }) => metadata.uid));
-    const stray = placesIn(node).filter(({ address }) => isBound(address) && !uids.has(address.podUID ?? ''));
-    return [
-      ...(node.status?.poolIntents ?? []).map(({ eniID }) => `${name} has an open intent for ${eniID || 'a new ENI'}`),
-      // The timer leaves the record with the last address that is to go by age.
-      ...(dueTime === undefined ? [] : [`${name} gives up idle addresses at ${dueTime}`]),
-      ...[...shown.keys()].filter((id) => recorded[id] === undefined).map((id) => `${name} does not record ${id}`),
-      ...Object.values(recorded).flatMap((eni) => unlike(eni, shown.get(eni.id))),
-      ...stray.map(({ address }) => `${name} keeps ${address.ip} for ${address.podID}, which is gone`),
-    ];
-  }
-
-  /** What `eni_conf` does not allow. */
-  #unfit(node: TerwayNode): string[] {
-    const { knobs } = this.#seeded.pool;
-    const { name } = node.metadata;
-    const places = placesIn(node);
-    const idle = places.filter(({ address }) => address.status === 'Valid' && !isBound(address));
-    const least = knobs?.min_pool_size ?? 0;
-    const most = Math.max(knobs?.max_pool_size ?? 0, least);
-    const room = ((node.spec.nodeCap?.adapters ?? 0) - 1) * (node.spec.nodeCap?.ipv4PerAdapter ?? 0) - places.length;
-    const isSurplus = idle.length > most && idle.some(({ address }) => !address.primary);
-    const wanted = node.spec.eni?.securityGroupIDs ?? [];
-    const others = Object.values(node.status?.networkInterfaces ?? {}).filter(
-      ({ securityGroupIDs = [] }) => !sameSecurityGroups(securityGroupIDs, wanted),
-    );
-    return [
-      ...(idle.length < least && room > 0 ? [`${name} has ${idle.length} idle addresses, not ${least}`] : []),
-      ...(isSurplus ? [`${name} has ${idle.length} idle addresses, and not at most ${most}`] : []),
-      ...others.map(({ id }) => `${name}: ${id} has not the security groups of eni_conf`),
-    ];
+    return poolsUnsettled(this.#seeded, state);
   }
 
   #onWrite({ resource, actor, before, after, timeMs }: WriteRecord): void {
@@ -144,16 +83,18 @@ export class PoolWitness {
     if (resource !== NODES) return;
     const { world, pool } = this.#seeded;
     if (after === undefined) {
-      if (before !== undefined) pool.noteGone(world.readNode(before));
+      if (before === undefined) return;
+      const gone = world.readNode(before);
+      pool.noteGone(gone);
+      // The leader forgets when addresses were freed, too.
+      for (const { eniId, address } of placesIn(gone)) this.#freed.delete(`${eniId} ${address.ip}`);
       return;
     }
     const [old, node] = [before === undefined ? undefined : world.readNode(before), world.readNode(after)];
-    for (const { clientToken } of node.status?.poolIntents ?? []) {
-      this.#tokens.add(clientToken);
-      this.#tokens.add(ipv6TokenOf(clientToken));
-    }
+    this.#noteTokens(node);
     pool.noteRecord(node);
     if (actor === USER) return;
+    if (old !== undefined) this.#checkOwners(old, node);
     const machine = world.machines.get(node.metadata.name);
     // Another instance has the name now.
     const isSame = old?.spec.nodeMetadata?.instanceID === node.spec.nodeMetadata?.instanceID;
@@ -175,12 +116,25 @@ export class PoolWitness {
     this.#checkDemand(node);
   }
 
+  /** What somebody else has written of what the node may have stays as it is. */
+  #checkOwners({ metadata, spec }: TerwayNode, after: TerwayNode): void {
+    const foreign = metadata.managedFields ?? [];
+    for (const field of DAEMON_FIELDS) {
+      if (!foreign.includes(field) || jsonEqual(spec[field], after.spec[field])) continue;
+      this.#problems.push(`owner: spec.${field} of ${metadata.name}, which somebody else wrote, is changed`);
+    }
+  }
+
   /** No more addresses are asked for than all pods and the knobs can need. */
   #checkDemand({ metadata, status }: TerwayNode): void {
-    const asked = (status?.poolIntents ?? []).reduce((sum, { ipv4 }) => sum + ipv4, 0);
     const most = SHARED_PODS.length + this.#seeded.pool.mostReserve;
-    if (asked > most)
-      this.#problems.push(`demand: ${metadata.name} asks for ${asked} addresses, and ${most} are enough`);
+    for (const family of FAMILIES) {
+      const asked = (status?.poolIntents ?? []).reduce((sum, intent) => sum + intent[family], 0);
+      if (asked > most)
+        this.#problems.push(
+          `demand: ${metadata.name} asks for ${asked} addresses of ${family}, and ${most} are enough`,
+        );
+    }
   }
 
   /**
@@ -189,8 +143,9 @@ export class PoolWitness {
    */
   #checkOnce(node: TerwayNode): void {
     const bound = placesIn(node).filter(({ address }) => isBound(address));
-    for (const [uid, places] of Map.groupBy(bound, ({ address }) => address.podUID ?? '')) {
-      const podID = places[0]?.address.podID ?? '';
+    const ofPod = ({ address: { podUID, ip } }: Place) => `${podUID} ${isIpv6(ip)}`;
+    for (const places of Map.groupBy(bound, ofPod).values()) {
+      const { podID = '', podUID: uid = '' } = places[0]?.address ?? {};
       if (places.length < 2 || !this.#isThere(podID, uid)) continue;
       this.#problems.push(`I1: ${podID} (${uid}) has ${places.map(({ address: { ip } }) => ip).join(' and ')}`);
     }
@@ -205,7 +160,7 @@ export class PoolWitness {
   #checkFreed(machine: Machine, key: string, uid: string, ip: string): void {
     if (this.#seeded.pool.isTaken(key.split(' ')[0] ?? '', ip)) return;
     for (const [id, { attachment }] of machine.kernel.wirings) {
-      if (attachment.uid !== uid || addressOf(attachment) !== ip || this.#seeded.nodes.isTouched(id)) continue;
+      if (attachment.uid !== uid || !addressesIn(attachment).includes(ip) || this.#seeded.nodes.isTouched(id)) continue;
       this.#problems.push(`I3: ${key} is taken from ${attachment.name}, and its sandbox ${id} has it`);
     }
   }
@@ -217,27 +172,39 @@ export class PoolWitness {
     if (pod?.metadata.uid === podUID && pod !== undefined && !isShared(pod))
       this.#problems.push(`I8: ${podID}, which a PodNetworking picks, gets ${key}`);
     for (const [id, { attachment }] of machine?.kernel.wirings ?? []) {
-      if (attachment.uid === podUID || addressOf(attachment) !== ip || this.#seeded.nodes.isTouched(id)) continue;
+      if (attachment.uid === podUID || !addressesIn(attachment).includes(ip) || this.#seeded.nodes.isTouched(id))
+        continue;
       const isTaken = this.#seeded.pool.isTaken(key.split(' ')[0] ?? '', ip);
       if (!isTaken)
         this.#problems.push(`I1: ${key} is given to ${podID}, and sandbox ${id} of ${attachment.name} has it`);
     }
   }
 
-  /** An address that others had a moment ago is given when there is no other. A new leader does not know when it was freed. */
-  #checkRest(node: TerwayNode, key: string, { ip, podID }: NodeAddress, by: { actor: string; nowMs: number }): void {
+  /**
+   * An address that others had a moment ago is given when there is no other. Neither a new leader nor one whose record was deleted knows
+   * when it was freed, and one whose store of pods is late lets a pod that is gone keep what it has reported.
+   */
+  #checkRest(
+    node: TerwayNode,
+    key: string,
+    { ip, podID, podUID = '' }: NodeAddress,
+    by: { actor: string; nowMs: number },
+  ): void {
     const found = this.#freed.get(key);
     if (found === undefined || found.actor !== by.actor || found.podId === podID) return;
+    if (!this.#isThere(podID ?? '', podUID)) return;
     if (by.nowMs - found.atMs >= REST_MS - WRITE_MS || this.#tellsOf(podID ?? '', ip)) return;
-    const isRested = ({ eniId, address }: Place) => {
+    const isRested = (eniId: string, address: NodeAddress) => {
       const freedMs = this.#freed.get(`${eniId} ${address.ip}`)?.atMs ?? 0;
-      return address.status === 'Valid' && !isBound(address) && by.nowMs - freedMs > REST_MS + WRITE_MS;
+      return isIdle(address) && by.nowMs - freedMs > REST_MS + WRITE_MS;
     };
-    const better = placesIn(node).find(
-      (place) => node.status?.networkInterfaces?.[place.eniId]?.status === 'InUse' && isRested(place),
+    const better = Object.values(node.status?.networkInterfaces ?? {}).find(
+      (eni) =>
+        eni.status === 'InUse' &&
+        familiesOf(node).every((family) => addressesOf(eni, family).some((address) => isRested(eni.id, address))),
     );
     if (better !== undefined)
-      this.#problems.push(`rest: ${podID} gets ${ip} of ${found.podId}, and ${better.address.ip} has rested`);
+      this.#problems.push(`rest: ${podID} gets ${ip} of ${found.podId}, and others of ${better.id} have rested`);
   }
 
   /** Whether the status of a pod shows this address. */
@@ -250,6 +217,8 @@ export class PoolWitness {
 
   #onCall({ kind, action, outcome, params, clientToken, accessKeyId, replayed }: JournalEntry): void {
     if (kind !== 'call' || accessKeyId === USER || outcome !== 'OK' || replayed) return;
+    // What it was decided by may be gone with what the backup lacks.
+    if (this.#seeded.restores.excuses.wasStopped(accessKeyId)) return;
     const eniId = params['NetworkInterfaceId'] ?? '';
     switch (action) {
       case 'AssignPrivateIpAddresses':
@@ -287,7 +256,7 @@ export class PoolWitness {
       this.#problems.push(`I3: ${how}: ${ip} of ${eniId}, which ${podID} has`);
     for (const { kernel, runtime } of world.machines.values()) {
       for (const [id, { attachment, isComplete }] of kernel.wirings) {
-        const isUsed = isComplete && addressOf(attachment) === ip && runtime.sandbox(id)?.state === 'running';
+        const isUsed = isComplete && addressesIn(attachment).includes(ip) && runtime.sandbox(id)?.state === 'running';
         const isIts = attachment.interfaces.some(
           (one) => 'eni' in one.attachment && one.attachment.eni.mac === this.#macOf(eniId),
         );
@@ -319,19 +288,4 @@ export class PoolWitness {
 function termOf(lease: KubeObject | undefined): string {
   const { holderIdentity, acquireTime } = leaseSchema.parse(lease?.['spec'] ?? {});
   return `${holderIdentity} ${acquireTime}`;
-}
-
-function placesIn(node: TerwayNode | undefined): Place[] {
-  return Object.values(node?.status?.networkInterfaces ?? {}).flatMap((eni) =>
-    addressesOf(eni).map((address) => ({ eniId: eni.id, address })),
-  );
-}
-
-/** How the record of an ENI differs from what the cloud shows of those of the instance. */
-function unlike(eni: NodeEni, shown: EniSnapshot | undefined): string[] {
-  if (shown === undefined) return [`the cloud does not have ${eni.id} on its node, the record says ${eni.status}`];
-  const recorded = addressesOf(eni, 'ipv4').map(({ ip, status }) => (status === 'Valid' ? ip : `${ip} (${status})`));
-  const [is, says] = [shown.ipv4.toSorted().join(), recorded.toSorted().join()];
-  if (is !== says) return [`${eni.id} has ${is}, the record says ${says}`];
-  return eni.status === 'InUse' ? [] : [`${eni.id} is ${eni.status}`];
 }

@@ -50,6 +50,11 @@ export class RestoreExcuses {
     return true;
   }
 
+  /** Whether this replica was stopped for a restore, so that what it does arrived late. */
+  wasStopped(replica: string): boolean {
+    return this.#stopped.has(replica);
+  }
+
   /** Whether the ENI of a record has been missing since the restore. */
   isLost(eniId: string): boolean {
     return this.#misplaced.has(eniId);

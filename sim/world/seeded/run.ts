@@ -1,6 +1,6 @@
 import type { Step } from './acts.ts';
 import { Bounds } from './bounds.ts';
-import type { FaultKind, Plan } from './plan.ts';
+import { type FaultKind, type Plan, traitsOf } from './plan.ts';
 import { SeededWorld } from './seeded-world.ts';
 import { Turns } from './turns.ts';
 import { Witness } from './witness.ts';
@@ -52,6 +52,7 @@ class Run {
   constructor(plan: Plan, seeded: SeededWorld) {
     this.#plan = plan;
     this.#seeded = seeded;
+    for (const trait of traitsOf(plan)) this.#acts.set(trait, 1);
     this.#witness = new Witness(seeded, plan.rateLimit);
   }
 

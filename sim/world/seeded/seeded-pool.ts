@@ -1,25 +1,46 @@
 import * as z from 'zod';
 import { addressesOf } from '../../../src/allocation/pool/view.ts';
+import type { DaemonField } from '../../../src/crds/field-owners.ts';
+import { TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { NodeEni, TerwayNode } from '../../../src/crds/node.ts';
-import type { KubeObject } from '../../kube/model/objects.ts';
+import { type KubeObject, recordAt } from '../../kube/model/objects.ts';
+import type { CloudCall } from '../cloud-link.ts';
+import { recordedIn } from '../invariants.ts';
 import { nodeNameOf } from '../kubelets.ts';
-import { addressOf } from '../node/kernel.ts';
+import { addressesIn } from '../node/kernel.ts';
 import { NODES, type World } from '../world.ts';
-import type { PoolAct, PoolKnobs } from './acts.ts';
+import type { PoolAct, PoolKnobs, SpecAuthor } from './acts.ts';
+import { EXHAUSTED, type SeededFaults } from './faults.ts';
 import { isShared, NAMESPACE, SHARED_NUMBERS } from './pods.ts';
 import { nodeName, type SeededUsers, USER } from './seeded-users.ts';
 
 const MERGE_PATCH = 'application/merge-patch+json';
 const configSchema = z.object({ eni_conf: z.string().transform((text) => z.looseObject({}).parse(JSON.parse(text))) });
+const knobsSchema = z.object({
+  eni_conf: z.string().transform((text) =>
+    z
+      .object({
+        max_pool_size: z.number(),
+        min_pool_size: z.number(),
+        ip_warm_up_size: z.number(),
+        ip_pool_sync_period: z.string(),
+        idle_ip_reclaim_after: z.string(),
+      })
+      .parse(JSON.parse(text)),
+  ),
+});
 const addressSchema = z.object({ podIP: z.string().default('') });
 
 export interface SeededPoolOptions {
   world: World;
+  faults: SeededFaults;
   users: SeededUsers;
   /** Security groups, by the numbers of a plan. */
   groups: readonly string[];
   /** What `eni_conf` says at first; undefined: no pod shares ENIs. */
   knobs: PoolKnobs | undefined;
+  /** After a restored backup people delete Node CRs. */
+  deletesRecords: boolean;
 }
 
 /** Carries out what people do to the ENIs that the pods of a node share, and notes what they took from pods. */
@@ -45,6 +66,14 @@ export class SeededPool {
     return this.#mostReserve;
   }
 
+  /** How many idle addresses a node is to have, and may have: as the owner of `spec.pool` says, or `eni_conf`. */
+  idleFor({ metadata, spec }: TerwayNode): { least: number; most: number } {
+    const { minPoolSize = 0, maxPoolSize = 0 } = spec.pool ?? {};
+    const isOwned = metadata.managedFields?.includes('pool') === true;
+    const least = isOwned ? minPoolSize : (this.#knobs?.min_pool_size ?? 0);
+    return { least, most: Math.max(least, isOwned ? maxPoolSize : (this.#knobs?.max_pool_size ?? 0)) };
+  }
+
   /** What `eni_conf` says. */
   get knobs(): PoolKnobs | undefined {
     return this.#knobs;
@@ -65,7 +94,8 @@ export class SeededPool {
 
   /** Somebody takes the ENI away, with its addresses. */
   noteTaken(eniId: string): void {
-    for (const ip of this.#world.cloud.eni(eniId)?.ipv4 ?? []) this.#take(eniId, ip);
+    const { ipv4 = [], ipv6 = [] } = this.#world.cloud.eni(eniId) ?? {};
+    for (const ip of [...ipv4, ...ipv6]) this.#take(eniId, ip);
   }
 
   /** A record was written: what it does not name any more, and no sandbox has, nobody has. */
@@ -80,13 +110,32 @@ export class SeededPool {
 
   #hasSandboxWith(node: string, ip: string): boolean {
     const wirings = this.#world.machines.get(node)?.kernel.wirings.values() ?? [];
-    return [...wirings].some(({ attachment }) => addressOf(attachment) === ip);
+    return [...wirings].some(({ attachment }) => addressesIn(attachment).includes(ip));
   }
 
   /** A record is gone. Until the next one has taken in what the instance has, no object names its ENIs if somebody deleted it. */
-  noteGone({ metadata, status }: TerwayNode): void {
-    if (!this.#deletedRecords.delete(metadata.name)) return;
-    for (const id of Object.keys(status?.networkInterfaces ?? {})) this.#options.users.touched.add(id);
+  noteGone(node: TerwayNode): void {
+    if (!this.#deletedRecords.delete(node.metadata.name)) return;
+    const { ids, tokens } = recordedIn({ podEnis: [], nodes: [node], networkInterfaces: [] });
+    // The intent of a trunk goes with the record that has it.
+    const named = this.#world.cloud.enis().filter(({ id, tags }) => ids.has(id) || tokens.has(tags[TAG_ATTEMPT] ?? ''));
+    for (const { id } of named) this.#options.users.touched.add(id);
+  }
+
+  /** A backup was restored: records name addresses that the cloud has taken back, and may have given to others. */
+  noteRestored(): void {
+    if (this.#knobs === undefined) return;
+    this.#deletedRecords.clear();
+    const target = { resource: 'configmaps', namespace: 'kube-system', name: 'eni-config', subresource: '' };
+    this.#knobs = knobsSchema.parse(this.#world.kube.peek('configmaps', target)?.['data']).eni_conf;
+    for (const { metadata, status } of this.#world.state().nodes) {
+      for (const eni of Object.values(status?.networkInterfaces ?? {})) {
+        const shown = this.#world.cloud.eni(eni.id);
+        const has = new Set([...(shown?.ipv4 ?? []), ...(shown?.ipv6 ?? [])]);
+        for (const { ip } of addressesOf(eni)) if (!has.has(ip)) this.#take(eni.id, ip);
+      }
+      if (this.#options.deletesRecords && this.#world.machines.has(metadata.name)) this.#deleteRecord(metadata.name);
+    }
   }
 
   perform(act: PoolAct): void {
@@ -120,6 +169,28 @@ export class SeededPool {
         return;
       case 'delete-node-record':
         this.#deleteRecord(nodeName(act.node));
+        return;
+      case 'own-pool':
+        this.#own(nodeName(act.node), 'pool', poolSpecOf(act.knobs), act.by);
+        this.#noteReserve(act.knobs);
+        return;
+      case 'own-eni': {
+        const { spec } = this.#world.nodeRecord(nodeName(act.node)) ?? {};
+        const eni = { ...spec?.eni, securityGroupIDs: [this.#options.groups[act.group] ?? ''] };
+        if (spec?.eni !== undefined) this.#own(nodeName(act.node), 'eni', eni, act.by);
+        return;
+      }
+      case 'own-flavor': {
+        const { flavor } = this.#world.nodeRecord(nodeName(act.node))?.spec ?? {};
+        const fewer = flavor?.map(({ count = 0, ...kind }) => ({
+          ...kind,
+          count: Math.max(Math.min(count, 2), count - 1),
+        }));
+        if (fewer !== undefined) this.#own(nodeName(act.node), 'flavor', fewer, act.by);
+        return;
+      }
+      case 'fill-shared-vswitch':
+        this.#fillVSwitch(act.what, act.forMs);
     }
   }
 
@@ -131,10 +202,9 @@ export class SeededPool {
       const enis = this.#enisOf(nodeNameOf(pod));
       const own = enis.flatMap((eni) => addressesOf(eni).filter(({ podUID }) => podUID === uid));
       const isLost = own.some(({ status }) => status === 'Invalid');
-      // Its event says so, also where a leader whose store was late gave it another one besides.
+      // Its event says so, also when a leader with late stores has given it another one.
       const isThere = enis.some(({ id }) => this.#world.cloud.eni(id)?.ipv4.includes(podIP) === true);
-      const isRecorded = own.some(({ ip }) => ip === podIP);
-      const isAstray = podIP !== '' && !isRecorded && enis.length > 0 && !isThere;
+      const isAstray = podIP !== '' && enis.length > 0 && !isThere;
       if (isLost || isAstray) this.#world.deletePod(`${NAMESPACE}/${name}`, 0);
     }
   }
@@ -146,6 +216,39 @@ export class SeededPool {
     this.#world.kube.patch(target, MERGE_PATCH, { data }, this.#user());
     this.#knobs = knobs;
     this.#noteReserve(knobs);
+  }
+
+  /** Writes a field of `spec`, as the one who it is from then on. */
+  #own(name: string, field: DaemonField, value: unknown, by: SpecAuthor): void {
+    const { kube, clock } = this.#world;
+    const target = { resource: NODES, namespace: undefined, name, subresource: '' };
+    const found = kube.peek(NODES, target);
+    if (found === undefined) return;
+    const caller = (manager: string) => ({ actor: USER, manager, nowMs: clock.now() });
+    const spec = { [field]: value };
+    switch (by) {
+      case 'daemon':
+        kube.update(target, { ...found, spec: { ...recordAt(found, 'spec'), ...spec } }, caller('terwayd'));
+        return;
+      case 'edit':
+        kube.patch(target, MERGE_PATCH, { spec }, caller('kubectl-edit'));
+        return;
+      case 'apply': {
+        const { apiVersion, kind } = found;
+        kube.apply(target, { apiVersion, kind, metadata: { name }, spec }, true, caller('kubectl'));
+      }
+    }
+  }
+
+  /** The vSwitch of the ENIs that pods share has no addresses left, or none of IPv6. */
+  #fillVSwitch(what: 'all' | 'ipv6', forMs: number): void {
+    const { clock, nodeVSwitchId } = this.#world;
+    const takes = ({ action, params }: CloudCall) => {
+      if (action.startsWith('Assign')) return what === 'all' || action === 'AssignIpv6Addresses';
+      if (action !== 'CreateNetworkInterface' || params['VSwitchId'] !== nodeVSwitchId) return false;
+      return what === 'all' || params['Ipv6AddressCount'] !== undefined;
+    };
+    this.#options.faults.refuse({ ...EXHAUSTED, untilMs: clock.monotonicMs() + forMs, matches: takes });
   }
 
   #noteReserve({ min_pool_size: least = 0, ip_warm_up_size: warmUp = 0 }: Partial<PoolKnobs> = {}): void {
@@ -204,4 +307,18 @@ export class SeededPool {
   #user(): { actor: string; nowMs: number } {
     return { actor: USER, nowMs: this.#world.clock.now() };
   }
+}
+
+/** As Terway's daemon writes it. */
+function poolSpecOf(knobs: PoolKnobs): NonNullable<TerwayNode['spec']['pool']> {
+  const { min_pool_size, max_pool_size, ip_warm_up_size, ip_pool_sync_period, idle_ip_reclaim_after } = knobs;
+  return {
+    minPoolSize: min_pool_size,
+    maxPoolSize: max_pool_size,
+    warmUpSize: ip_warm_up_size,
+    ...(ip_pool_sync_period === '' ? {} : { poolSyncPeriod: ip_pool_sync_period }),
+    ...(idle_ip_reclaim_after === ''
+      ? {}
+      : { reclaim: { after: idle_ip_reclaim_after, interval: '10m', batchSize: 5 } }),
+  };
 }

@@ -24,6 +24,8 @@ import { nodeName, SeededUsers } from './seeded-users.ts';
 
 /** Three member slots, so that pods wait for one; the other nodes have plenty. */
 const SMALL_TYPE = 'ecs.u1-c1m4.xlarge';
+/** The same with as many IPv6 as IPv4 addresses: six member slots. */
+const SMALL_DUAL_TYPE = 'ecs.c7.2xlarge';
 /** Until a killed replica is followed by the next. */
 const RESTART_MS = 1000;
 /** What an agent logs of a record that it cannot read. */
@@ -54,6 +56,7 @@ export class SeededWorld {
   readonly #replicas: SeededReplicas;
   readonly #cloud: SeededCloud;
   readonly #agents: ReadonlySet<number>;
+  readonly #smallType: string;
   /** Those that run, by the name of their node. */
   readonly #instances = new Map<string, Instance>();
   readonly #operator: Operator;
@@ -77,6 +80,7 @@ export class SeededWorld {
         ...(collectorMs === undefined ? {} : { collector: { interval: `${collectorMs}ms` } }),
       },
       eniConf: plan.pool === undefined ? {} : { ipam_type: 'crd', ...plan.pool },
+      isDualStack: plan.stack !== 'ipv4',
       kubeFaults: { ...this.faults.kube, onRequest: (call) => this.#onRequest(call) },
       onCloudCall: (call) => this.#onCloudCall(call),
     });
@@ -96,6 +100,7 @@ export class SeededWorld {
     const group = world.cloud.createSecurityGroup({ vpcId: world.vpcId, name: 'others' }, world.clock.now());
     world.addNetworking('never', { type: 'Fixed', releaseStrategy: 'Never' });
     this.#agents = new Set(plan.agents);
+    this.#smallType = plan.stack === 'dual' ? SMALL_DUAL_TYPE : SMALL_TYPE;
     this.#cloud = new SeededCloud(world);
     const groups = [world.securityGroupId, group];
     this.users = new SeededUsers({
@@ -107,7 +112,8 @@ export class SeededWorld {
       failSandbox: (pod) => this.nodes.perform({ kind: 'fail-sandbox', pod, isLate: false }),
       onTaken: (eniId) => this.pool.noteTaken(eniId),
     });
-    this.pool = new SeededPool({ world, users: this.users, groups, knobs: plan.pool });
+    const { pool: knobs, deletesRecords } = plan;
+    this.pool = new SeededPool({ world, faults: this.faults, users: this.users, groups, knobs, deletesRecords });
     this.#replicas = new SeededReplicas({
       world,
       faults: this.faults,
@@ -154,7 +160,7 @@ export class SeededWorld {
   /** The instance and the node of a number; there is none with this name. */
   addNode(node: number): void {
     const name = nodeName(node);
-    const instanceType = node === 0 ? SMALL_TYPE : INSTANCE_TYPE;
+    const instanceType = node === 0 ? this.#smallType : INSTANCE_TYPE;
     const { instanceId } = this.world.addNode(instanceType, name);
     this.#instances.set(name, { name, instanceId, instanceType });
     if (!this.#agents.has(node)) return;
@@ -273,6 +279,10 @@ export class SeededWorld {
       case 'detach-shared-eni':
       case 'delete-shared-eni':
       case 'delete-node-record':
+      case 'own-pool':
+      case 'own-eni':
+      case 'own-flavor':
+      case 'fill-shared-vswitch':
         this.pool.perform(act);
         return;
       default:

@@ -24,6 +24,8 @@ test('creations that the network holds back until the next minute are no breach 
     rateLimit: 4,
     surroundings: ORDINARY,
     pool: undefined,
+    stack: 'ipv4' as const,
+    deletesRecords: false,
     rates: {},
     steps: [{ atMs: 49_000, act: { kind: 'delay-creations', byMs: 15_000, forMs: 5000 } }, ...crowd],
   });

@@ -33,6 +33,7 @@ export async function shrink(
     while (smallest.replicas > 1 && (await tries({ ...smallest, replicas: smallest.replicas - 1 })));
     if (smallest.surroundings !== ORDINARY) await tries({ ...smallest, surroundings: ORDINARY });
     if (smallest.pool !== undefined) await tries({ ...smallest, pool: undefined });
+    if (smallest.stack !== 'ipv4') await tries({ ...smallest, stack: 'ipv4' });
     for (const agent of smallest.agents)
       await tries({ ...smallest, agents: smallest.agents.filter((other) => other !== agent) });
     await withoutFaults(() => smallest, tries);

@@ -60,7 +60,11 @@ export class Witness {
       kube.subscribe((write) => this.#onWrite(write)),
       cloud.subscribe((entry) => this.#onCall(entry)),
     ];
-    seeded.restores.onRestored = () => this.#forgetFuture();
+    seeded.restores.onRestored = () => {
+      this.#forgetFuture();
+      this.#pool.forgetFuture();
+      seeded.pool.noteRestored();
+    };
     seeded.onSend = (call) => {
       this.#stale.onSend(call);
       this.#lease.onSend(call);

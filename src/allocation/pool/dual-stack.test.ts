@@ -68,7 +68,7 @@ test('a node whose idle addresses are of one family has no address for another p
   };
   const supply = () => {
     const draft = { enis: node.status.networkInterfaces ?? {}, intents: [] };
-    return supplyOf(draft, FAMILIES, { enis: 1, perEni: { ipv4: 2, ipv6: 0 } }, anything);
+    return supplyOf(draft, FAMILIES, { ...LIMITS, enis: 1, perEni: { ipv4: 2, ipv6: 0 } }, anything);
   };
   expect(supply()).toBe('idle');
   delete eni?.ipv6;
