@@ -68,9 +68,9 @@ export class Informer<T extends HasMetadata> {
     return this.#reflector.staleForMs;
   }
 
-  /** Lists everything again, and does not wait for it. */
+  /** Lists everything again, and does not wait for it. A list that is under way goes on: many who ask must not keep it from its end. */
   requestList(): void {
-    void this.#reflector.relist();
+    if (this.#reflector.lastSyncedResourceVersion !== undefined) void this.#reflector.relist();
   }
 
   /**
