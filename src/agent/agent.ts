@@ -11,7 +11,7 @@ import type { Random } from '../util/random.ts';
 import type { AgentState } from '../wire/agent-socket.ts';
 import { CniError } from './cni/errors.ts';
 import type { AgentHandlers, AgentHost } from './host.ts';
-import { createNodeView, type NodeView, nodeViewSynced, runNodeView } from './informers.ts';
+import { createNodeView, type NodeView, nodeViewSynced, relistNodeView, runNodeView } from './informers.ts';
 import { LookLoop, type LookScope } from './look-loop.ts';
 import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
 import { NodeSync } from './node-sync.ts';
@@ -77,6 +77,7 @@ export class Agent {
       clock,
       nodeName,
       mtu: config.mtu,
+      onUnknown: () => relistNodeView(this.#view),
     });
     const queue = new KeyedQueue();
     this.#queue = queue;

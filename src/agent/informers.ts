@@ -55,6 +55,14 @@ export async function runNodeView(view: NodeView, signal: AbortSignal): Promise<
   await Promise.all([view.pods, view.podEnis, view.node, view.coreNode].map((informer) => informer.run(signal)));
 }
 
+/**
+ * Lists everything again, as a watch has missed something: it goes on after a restored backup as if nothing had happened, when the server has
+ * passed its version since and versions were not bumped.
+ */
+export function relistNodeView({ pods, podEnis, node }: NodeView): void {
+  for (const informer of [pods, podEnis, node]) informer.requestList();
+}
+
 /** Resolves when every store was filled once. */
 export async function nodeViewSynced(view: NodeView, signal: AbortSignal): Promise<void> {
   await Promise.all([view.pods, view.podEnis, view.node, view.coreNode].map((informer) => informer.synced(signal)));

@@ -43,7 +43,7 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 /** What one life of the agent's process has. */
 async function start() {
   const { store: records } = await RecordStore.open(recordFilesIn(directory));
-  const waiter = new AssignmentWaiter({ stores: view, clock, nodeName: NODE_NAME, mtu: 1500 });
+  const waiter = new AssignmentWaiter({ stores: view, clock, nodeName: NODE_NAME, mtu: 1500, onUnknown: () => {} });
   const queue = new KeyedQueue();
   const told: string[] = [];
   const plugin = new CniPlugin({

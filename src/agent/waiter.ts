@@ -14,20 +14,32 @@ export interface AssignmentStores {
   node: Store<TerwayNode>;
 }
 
+/** The kubelet has read a pod from the API server before it asks for its network, so the watch of pods is late or wrong after this. */
+const KNOWN_WITHIN_MS = 10_000;
+
 /** Waits for assignments; each waiting sandbox looks only when an object that it depends on has changed. */
 export class AssignmentWaiter {
   readonly #stores: AssignmentStores;
   readonly #clock: Clock;
   readonly #nodeName: string;
   readonly #mtu: number;
+  readonly #onUnknown: () => void;
   /** By pod `namespace/name`. */
   readonly #waiting = new Map<string, Set<() => void>>();
 
-  constructor(options: { stores: AssignmentStores; clock: Clock; nodeName: string; mtu: number }) {
+  /** @param options.onUnknown is called when a sandbox has waited for 10 s and its pod is still not known */
+  constructor(options: {
+    stores: AssignmentStores;
+    clock: Clock;
+    nodeName: string;
+    mtu: number;
+    onUnknown: () => void;
+  }) {
     this.#stores = options.stores;
     this.#clock = options.clock;
     this.#nodeName = options.nodeName;
     this.#mtu = options.mtu;
+    this.#onUnknown = options.onUnknown;
     const ofPod = ({ metadata }: { metadata: { namespace?: string | undefined; name: string } }) =>
       this.#wake(`${metadata.namespace}/${metadata.name}`);
     const handler = { onAdd: ofPod, onUpdate: (_: unknown, current: Parameters<typeof ofPod>[0]) => ofPod(current) };
@@ -65,13 +77,23 @@ export class AssignmentWaiter {
   async wait(request: AttachmentRequest, timeoutMs: number, signal: AbortSignal): Promise<Assignment> {
     const key = `${request.pod.namespace}/${request.pod.name}`;
     const deadlineMs = this.#clock.monotonicMs() + timeoutMs;
+    let unknownMs = this.#clock.monotonicMs() + KNOWN_WITHIN_MS;
     for (;;) {
       signal.throwIfAborted();
       const assignment = this.now(request);
       const leftMs = deadlineMs - this.#clock.monotonicMs();
       if (assignment.state !== 'waiting' || leftMs <= 0) return assignment;
-      await this.#changed(key, leftMs, signal);
+      const untilUnknownMs = unknownMs - this.#clock.monotonicMs();
+      await this.#changed(key, Math.min(leftMs, Math.max(1, untilUnknownMs)), signal);
+      if (this.#clock.monotonicMs() < unknownMs) continue;
+      unknownMs = Number.POSITIVE_INFINITY;
+      if (!this.#isKnown(request)) this.#onUnknown();
     }
+  }
+
+  #isKnown({ pod: { namespace, name, uid } }: AttachmentRequest): boolean {
+    const known = this.#stores.pods.get(`${namespace}/${name}`);
+    return known !== undefined && (uid === undefined || known.metadata.uid === uid);
   }
 
   async #changed(key: string, timeoutMs: number, signal: AbortSignal): Promise<void> {

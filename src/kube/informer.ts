@@ -68,6 +68,11 @@ export class Informer<T extends HasMetadata> {
     return this.#reflector.staleForMs;
   }
 
+  /** Lists everything again, and does not wait for it. A list that is under way goes on: many who ask must not keep it from its end. */
+  requestList(): void {
+    if (this.#reflector.lastSyncedResourceVersion !== undefined) void this.#reflector.relist();
+  }
+
   /**
    * Lists everything again, because a watch may be late. Resolves when the store shows a state that is not older than this
    * call and the handlers have seen it.

@@ -6,7 +6,7 @@ import { unrecorded, type WorldState } from '../invariants.ts';
 import { recreate, savedReservations } from '../operator.ts';
 import { PODENIS, type World } from '../world.ts';
 import type { Act } from './acts.ts';
-import { idsOf, RestoreExcuses } from './restored.ts';
+import { idsOf, RestoreExcuses, slotHolders } from './restored.ts';
 
 /** As the documentation of etcd recommends. */
 const BUMP_REVISION = 1_000_000_000;
@@ -19,6 +19,8 @@ export interface RestoresOptions {
   isTouched: (eniId: string) => boolean;
   /** Is called with the uid of a pod that the backup takes its address from: someone has to restart it (docs/operate.md). */
   onRenounced: (uid: string) => void;
+  /** Is called with the uid of a pod that was gone and that the backup has. */
+  onRevived: (uid: string) => void;
   /** Is called when a promise is broken. */
   onProblem: (problem: string) => void;
 }
@@ -49,6 +51,7 @@ export class Restores {
     const backup = this.#backups.newestBefore(world.clock.monotonicMs() - ageMs);
     if (backup === undefined) return;
     const before = world.state();
+    const existing = new Set(podUids(world));
     const copies = savedReservations(world);
     world.restore(backup, isBumped ? { bumpRevision: BUMP_REVISION } : {});
     compareNodes(world, instances);
@@ -61,6 +64,7 @@ export class Restores {
     const kept = new Set(unrecorded(after).map(({ id }) => id));
     this.excuses.note(before, after, replicas);
     for (const uid of lostPods(before, after)) this.#options.onRenounced(uid);
+    for (const uid of podUids(world)) if (!existing.has(uid)) this.#options.onRevived(uid);
     this.onRestored();
     const bringCopies = () => {
       if (this.#bringCopies !== bringCopies) return;
@@ -85,9 +89,7 @@ export class Restores {
     const { nodes, podEnis } = world.state();
     for (const { metadata, spec } of nodes) {
       if (!this.#copiedTo.has(metadata.name)) continue;
-      const records = podEnis.filter(
-        ({ spec: { target }, status }) => target?.nodeName === metadata.name && status?.phase !== 'Unbind',
-      );
+      const records = slotHolders(podEnis, metadata.name);
       if (records.length <= (spec.nodeCap?.memberAdapterLimit ?? 0)) continue;
       const refused = records.filter(isRefused).map(({ metadata: { namespace, name } }) => ({ namespace, name }));
       const pod = refused.find((place) => world.kube.peek('pods', place) !== undefined);
@@ -103,6 +105,10 @@ export class Restores {
       if (isGone) onProblem(`I3: ${id} was released before its record was restored from a copy`);
     }
   }
+}
+
+function podUids(world: World): string[] {
+  return world.kube.objects('pods').flatMap(({ metadata: { uid } }) => uid ?? []);
 }
 
 /** Uids of pods that had ENIs which the backup gives to nobody, or to others. */
