@@ -63,7 +63,7 @@ export class Restores {
     const after = world.state();
     const kept = new Set(unrecorded(after).map(({ id }) => id));
     this.excuses.note(before, after, replicas);
-    for (const uid of lostPods(before, after)) this.#options.onRenounced(uid);
+    for (const uid of lostPods(before, after, this.#options.isTouched)) this.#options.onRenounced(uid);
     for (const uid of podUids(world)) if (!existing.has(uid)) this.#options.onRevived(uid);
     this.onRestored();
     const bringCopies = () => {
@@ -111,11 +111,17 @@ function podUids(world: World): string[] {
   return world.kube.objects('pods').flatMap(({ metadata: { uid } }) => uid ?? []);
 }
 
-/** Uids of pods that had ENIs which the backup gives to nobody, or to others. */
-function lostPods(before: WorldState, after: WorldState): string[] {
-  const owners = new Map(after.podEnis.flatMap((podEni) => idsOf(podEni).map((id) => [id, ownerOf(podEni)] as const)));
-  const isLost = (podEni: PodEni) => idsOf(podEni).some((id) => owners.get(id) !== ownerOf(podEni));
-  return before.podEnis.filter(isLost).map(ownerOf);
+/**
+ * Uids of pods that had ENIs which the backup gives to nobody, or to others; or which somebody has deleted, and that the backup
+ * does not know to be bound.
+ */
+function lostPods(before: WorldState, after: WorldState, isTouched: (eniId: string) => boolean): string[] {
+  const owners = new Map(after.podEnis.flatMap((podEni) => idsOf(podEni).map((id) => [id, podEni] as const)));
+  const isLost = (id: string, uid: string) => {
+    const owner = owners.get(id);
+    return owner === undefined || ownerOf(owner) !== uid || (isTouched(id) && owner.status?.phase !== 'Bind');
+  };
+  return before.podEnis.filter((podEni) => idsOf(podEni).some((id) => isLost(id, ownerOf(podEni)))).map(ownerOf);
 }
 
 /** The cloud has no slot for it. */
