@@ -66,7 +66,7 @@ world-long: $(STAMP) ## SEEDS (20000) histories, every crash point and every mut
 world-scale: $(STAMP) ## Thousands of nodes and pods on virtual time: what each phase takes and costs, and what grows with their number; RECORD=1 writes docs/reference/world-scale.md
 	@exec node sim/world/scale/cli.ts $(if $(RECORD),--record)
 
-bench: $(STAMP) ## Measure everything that has a budget, three times; writes docs/performance.json (about 50 minutes)
+bench: $(STAMP) ## Measure everything that has a budget, three times; writes docs/performance.json (about 2.5 hours)
 	@node bench/bench.ts --runs 3 --write; code=$$?; node scripts/generate.ts; exit $$code
 
 generate: $(STAMP) ## Write config/crd from src/crds, and what else is derived from schemas

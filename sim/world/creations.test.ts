@@ -35,6 +35,21 @@ test('after an unanswered creation the ENI is searched for before another is pla
   expect(world.cloud.enis().filter(({ type }) => type === 'Member')).toHaveLength(1);
 });
 
+test('an ENI that lists do not show yet is not left behind by a pod that goes right after its creation', async () => {
+  const script = new FaultScript();
+  const world = await cluster(script);
+  // A time of Kubernetes has whole seconds, so that of the deletion is almost a second too early.
+  await world.run(1600 - (world.clock.now() % 1000));
+  world.cloud.setBehaviour({ listLag: { createdMs: 4990, deletedMs: 0 } }, world.clock.now());
+  world.createPod({ name: 'a', nodeName: 'node-1' });
+  await world.run(370);
+  const members = () => world.cloud.enis().filter(({ type }) => type !== 'Primary' && type !== 'Trunk');
+  expect(members()).toHaveLength(1);
+  world.deletePod('default/a', 0);
+  await world.until('its record is gone', () => world.podEni('default/a') === undefined, 5 * 60_000);
+  expect(members()).toEqual([]);
+});
+
 test('an ENI whose answer comes late is looked at before it is deleted', async () => {
   const script = new FaultScript();
   const world = await cluster(script);

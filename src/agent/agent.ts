@@ -80,6 +80,7 @@ export class Agent {
       clock,
       nodeName,
       mtu: config.mtu,
+      random,
       onUnknown: () => relistNodeView(this.#view),
     });
     const queue = new KeyedQueue();
@@ -113,6 +114,10 @@ export class Agent {
       plugin: this.#plugin,
       netns: host.netns,
       pods: () => this.#view.pods.store.list().map(({ metadata: { namespace = '', name } }) => ({ namespace, name })),
+      onAddressChanged: (pod, message) => {
+        log.warn({ pod: `${pod.namespace}/${pod.name}` }, message);
+        this.#event(pod, 'Warning', 'AddressChanged', message);
+      },
       onRebuilt: ({ key, pod }) =>
         log.info(
           { record: key, pod },

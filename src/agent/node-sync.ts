@@ -1,4 +1,4 @@
-import type { Datapath, SyncOptions, SyncReport } from '../datapath/types.ts';
+import type { Datapath, PodAttachment, PodInterface, SyncOptions, SyncReport } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
 import type { KeyedQueue } from '../util/keyed-queue.ts';
 import type { AttachmentRequest } from './cni/request.ts';
@@ -17,6 +17,8 @@ export interface NodeSyncOptions {
   netns: SandboxNetns;
   /** All of the node, as far as they are known. */
   pods: () => readonly { namespace: string; name: string }[];
+  /** Called once when the PodENI of a running pod has got other addresses than its sandbox was set up with. */
+  onAddressChanged: (pod: { namespace: string; name: string; uid: string }, message: string) => void;
   /** Called for records that could not be read. */
   onRebuilt: (record: RebuiltRecord) => void;
   /** Called for sandboxes that were removed without a DEL, and for failures. */
@@ -31,6 +33,8 @@ export class NodeSync {
   readonly #options: NodeSyncOptions;
   /** As of the first look. */
   #netnsBefore: ReadonlySet<string> | undefined;
+  /** What was told about changed addresses, by key of the record. */
+  #toldChanges: ReadonlyMap<string, string> = new Map();
 
   constructor(options: NodeSyncOptions) {
     this.#options = options;
@@ -123,6 +127,7 @@ export class NodeSync {
    */
   async #followAssignments(): Promise<void> {
     const { records, waiter, queue, onProblem } = this.#options;
+    const changes = new Map<string, string>();
     for (const { attachment, ifName, network, phase } of records.all()) {
       if (phase !== 'ready') continue;
       const key = recordKey(attachment.containerId, ifName);
@@ -130,11 +135,14 @@ export class NodeSync {
       if (now.state !== 'ready') continue;
       const interfaces = attachment.interfaces.map((known) => {
         const current = now.attachment.interfaces.find(({ name }) => name === known.name);
-        const same = current?.ipv4?.address === known.ipv4?.address && current?.ipv6?.address === known.ipv6?.address;
-        return current === undefined || !same || current.attachment.kind !== known.attachment.kind
-          ? known
-          : { ...known, attachment: current.attachment };
+        if (current === undefined) return known;
+        if (addressesOf(current) !== addressesOf(known)) {
+          changes.set(key, changeOf(attachment, known, current));
+          return known;
+        }
+        return current.attachment.kind === known.attachment.kind ? { ...known, attachment: current.attachment } : known;
       });
+      this.#tellChange(key, attachment, changes.get(key));
       if (JSON.stringify(interfaces) === JSON.stringify(attachment.interfaces)) continue;
       await queue
         .run(`${attachment.namespace}/${attachment.name}`, async () => {
@@ -148,6 +156,12 @@ export class NodeSync {
           onProblem(`the network of ${attachment.namespace}/${attachment.name} did not follow its PodENI`, error),
         );
     }
+    this.#toldChanges = changes;
+  }
+
+  #tellChange(key: string, { namespace, name, uid }: PodAttachment, change: string | undefined): void {
+    if (change === undefined || this.#toldChanges.get(key) === change) return;
+    this.#options.onAddressChanged({ namespace, name, uid }, change);
   }
 
   async #remove(record: SandboxRecord, why: string): Promise<void> {
@@ -162,7 +176,15 @@ export class NodeSync {
   }
 }
 
-function requestOf(attachment: SandboxRecord['attachment'], ifName: string, network: string): AttachmentRequest {
+function addressesOf({ ipv4, ipv6 }: PodInterface): string {
+  return [ipv4?.address, ipv6?.address].filter((address) => address !== undefined).join(', ');
+}
+
+function changeOf({ namespace, name }: PodAttachment, known: PodInterface, current: PodInterface): string {
+  return `PodENI ${namespace}/${name} gives ${known.name} the address ${addressesOf(current)}; the pod was set up with ${addressesOf(known)} and cannot be reached: delete the pod`;
+}
+
+function requestOf(attachment: PodAttachment, ifName: string, network: string): AttachmentRequest {
   const vlanDevice = attachment.interfaces.some((known) => known.attachment.kind === 'vlanDevice');
   return {
     containerId: attachment.containerId,

@@ -7,6 +7,7 @@ import type { TerwayNode } from '../crds/node.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import { Store } from '../kube/store.ts';
 import { KeyedQueue } from '../util/keyed-queue.ts';
+import { seededRandom } from '../util/random.ts';
 import { VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { CNI_ERROR } from './cni/errors.ts';
 import { NodeSync } from './node-sync.ts';
@@ -43,9 +44,11 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 /** What one life of the agent's process has. */
 async function start() {
   const { store: records } = await RecordStore.open(recordFilesIn(directory));
-  const waiter = new AssignmentWaiter({ stores: view, clock, nodeName: NODE_NAME, mtu: 1500, onUnknown: () => {} });
-  const queue = new KeyedQueue();
   const told: string[] = [];
+  const random = seededRandom(1);
+  const onUnknown = () => told.push('unknown');
+  const waiter = new AssignmentWaiter({ stores: view, clock, nodeName: NODE_NAME, mtu: 1500, random, onUnknown });
+  const queue = new KeyedQueue();
   const plugin = new CniPlugin({
     datapath,
     records,
@@ -71,6 +74,7 @@ async function start() {
     onProblem: (message) => told.push(message),
     netns: { exists: async (path) => !gone.has(path), paths: async () => [] },
     pods: () => [],
+    onAddressChanged: ({ name }, message) => told.push(`${name}: ${message}`),
     onRebuilt: () => undefined,
   });
   return { records, waiter, plugin, sync, told, gone, queue };
@@ -345,15 +349,36 @@ test('a sandbox whose namespace is gone is removed without a DEL (weak spot 1)',
   expect(bench.told.at(-1)).toBe('removed sandbox-web-0');
 });
 
+test('a pod that is not known after 20 s is told, for all sandboxes together once a minute', async () => {
+  const adds = ['web-0', 'web-1'].map((name) => run('ADD', aRequest(name)).catch(() => undefined));
+  await clock.advance(9000);
+  expect(bench.told).toEqual([]);
+  await clock.advance(50_000);
+  expect(bench.told).toEqual(['unknown']);
+  await clock.advance(60_000);
+  await Promise.all(adds);
+  const late = run('ADD', aRequest('web-2')).catch(() => undefined);
+  await clock.advance(21_000);
+  expect(bench.told.filter((line) => line === 'unknown')).toHaveLength(2);
+  bound('web-2');
+  await clock.advance(1000);
+  await late;
+});
+
 test('the tag follows the PodENI; the rest stays as the runtime was told', async () => {
   bound();
   await run('ADD');
   view.podEnis.upsert(aPodEni('web-0', 202));
   await bench.sync.run();
   expect(datapath.pods.get('sandbox-web-0')?.interfaces[0]?.attachment).toMatchObject({ vlanId: 202 });
-  // Another address is not followed: the pod was promised the first.
+  // Another address is not followed: the pod was promised the first. It is told once.
+  const before = bench.told.length;
   view.podEnis.upsert(aPodEni('web-0', 303, '10.10.0.99'));
   await bench.sync.run();
+  await bench.sync.run();
+  expect(bench.told.slice(before)).toEqual([
+    'web-0: PodENI shop/web-0 gives eth0 the address 10.10.0.99; the pod was set up with 10.10.0.7 and cannot be reached: delete the pod',
+  ]);
   expect(datapath.pods.get('sandbox-web-0')?.interfaces[0]).toMatchObject({
     ipv4: { address: '10.10.0.7' },
     attachment: { vlanId: 202 },

@@ -3,6 +3,7 @@ import type { PodEni } from '../crds/pod-eni.ts';
 import type { Store } from '../kube/store.ts';
 import { onAbort } from '../util/abort.ts';
 import type { Clock } from '../util/clock.ts';
+import type { Random } from '../util/random.ts';
 import { type Assignment, assignmentOf } from './assignment.ts';
 import type { AttachmentRequest } from './cni/request.ts';
 import type { Pod } from './resources.ts';
@@ -16,6 +17,10 @@ export interface AssignmentStores {
 
 /** The kubelet has read a pod from the API server before it asks for its network, so the watch of pods is late or wrong after this. */
 const KNOWN_WITHIN_MS = 10_000;
+/** Spreads the nodes of a cluster whose API server is late for all of them. */
+const KNOWN_SPREAD_MS = 10_000;
+/** Some pods are never known: static pods, and those that were deleted by force while their kubelet goes on. */
+const UNKNOWN_PERIOD_MS = 60_000;
 
 /** Waits for assignments; each waiting sandbox looks only when an object that it depends on has changed. */
 export class AssignmentWaiter {
@@ -23,22 +28,26 @@ export class AssignmentWaiter {
   readonly #clock: Clock;
   readonly #nodeName: string;
   readonly #mtu: number;
+  readonly #random: Random;
   readonly #onUnknown: () => void;
+  #unknownToldMs = Number.NEGATIVE_INFINITY;
   /** By pod `namespace/name`. */
   readonly #waiting = new Map<string, Set<() => void>>();
 
-  /** @param options.onUnknown is called when a sandbox has waited for 10 s and its pod is still not known */
+  /** @param options.onUnknown is called when a sandbox has waited for 10 to 20 s and its pod is still not known, at most once a minute */
   constructor(options: {
     stores: AssignmentStores;
     clock: Clock;
     nodeName: string;
     mtu: number;
+    random: Random;
     onUnknown: () => void;
   }) {
     this.#stores = options.stores;
     this.#clock = options.clock;
     this.#nodeName = options.nodeName;
     this.#mtu = options.mtu;
+    this.#random = options.random;
     this.#onUnknown = options.onUnknown;
     const ofPod = ({ metadata }: { metadata: { namespace?: string | undefined; name: string } }) =>
       this.#wake(`${metadata.namespace}/${metadata.name}`);
@@ -77,7 +86,7 @@ export class AssignmentWaiter {
   async wait(request: AttachmentRequest, timeoutMs: number, signal: AbortSignal): Promise<Assignment> {
     const key = `${request.pod.namespace}/${request.pod.name}`;
     const deadlineMs = this.#clock.monotonicMs() + timeoutMs;
-    let unknownMs = this.#clock.monotonicMs() + KNOWN_WITHIN_MS;
+    let unknownMs = this.#clock.monotonicMs() + KNOWN_WITHIN_MS + this.#random.next() * KNOWN_SPREAD_MS;
     for (;;) {
       signal.throwIfAborted();
       const assignment = this.now(request);
@@ -87,8 +96,15 @@ export class AssignmentWaiter {
       await this.#changed(key, Math.min(leftMs, Math.max(1, untilUnknownMs)), signal);
       if (this.#clock.monotonicMs() < unknownMs) continue;
       unknownMs = Number.POSITIVE_INFINITY;
-      if (!this.#isKnown(request)) this.#onUnknown();
+      if (!this.#isKnown(request)) this.#tellUnknown();
     }
+  }
+
+  #tellUnknown(): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#unknownToldMs < UNKNOWN_PERIOD_MS) return;
+    this.#unknownToldMs = nowMs;
+    this.#onUnknown();
   }
 
   #isKnown({ pod: { namespace, name, uid } }: AttachmentRequest): boolean {

@@ -26,7 +26,7 @@ export type Goal = 'bind' | 'hold' | 'release';
 export interface InterfaceView {
   allocation: Allocation;
   fixed: boolean;
-  /** The record says that the pod uses it now. */
+  /** The record or the node says that the pod uses it now. */
   bound: boolean;
   /** When `hold` or `release` was persisted; no create or attach was sent after it. */
   goalSinceMs?: number;

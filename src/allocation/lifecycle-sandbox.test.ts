@@ -3,7 +3,7 @@ import { nextStep, type PodView, type Snapshot } from './lifecycle.ts';
 import { ALLOCATION_TYPE, allocation, boundEni, CLUSTER, eni, NOW_MS, podEni, seen } from './test-support/fixtures.ts';
 
 const TIMEOUT_MS = 90_000;
-const unsaid = { deleted: false, timeoutMs: TIMEOUT_MS };
+const unsaid = { deleted: false, exists: false, timeoutMs: TIMEOUT_MS };
 const gone: PodView = { state: 'none' };
 // Deleted a minute ago by the fixture.
 const leaving = (phase: 'Bind' | 'Binding' | 'Detaching') => podEni({ deleted: true, status: { phase } });
@@ -23,7 +23,7 @@ function stepOf(record: Snapshot['podEni'], more: Partial<Snapshot> = {}) {
 
 test('an ENI that was bound stays attached until its node confirms that the sandbox is gone', () => {
   expect(stepOf(leaving('Bind'))).toEqual({ do: 'waitForNode', untilMs: NOW_MS - 60_000 + TIMEOUT_MS });
-  expect(stepOf(leaving('Bind'), { sandbox: { deleted: true, timeoutMs: TIMEOUT_MS } })).toEqual({
+  expect(stepOf(leaving('Bind'), { sandbox: { deleted: true, exists: false, timeoutMs: TIMEOUT_MS } })).toEqual({
     do: 'detach',
     eni: boundEni(),
   });
@@ -40,7 +40,7 @@ test('so does an ENI that is kept for the next pod', () => {
 });
 
 test('a node that never confirms delays the detach only up to the bound, and the step says so (L4)', () => {
-  expect(stepOf(leaving('Bind'), { sandbox: { deleted: false, timeoutMs: 60_000 } })).toEqual({
+  expect(stepOf(leaving('Bind'), { sandbox: { deleted: false, exists: false, timeoutMs: 60_000 } })).toEqual({
     do: 'detach',
     eni: boundEni(),
     unconfirmed: true,
@@ -68,6 +68,16 @@ test('deleting the PodENI of a running pod does not wait for its sandbox', () =>
   const pod: PodView = { state: 'live', uid: 'uid-1', nodeName: 'node-1' };
   expect(stepOf(leaving('Bind'), { pod })).toEqual({ do: 'detach', eni: boundEni() });
   expect(stepOf(leaving('Bind'), { pod: { ...pod, uid: 'uid-2' } })).toMatchObject({ do: 'waitForNode' });
+});
+
+test('an ENI that is gone is not replaced while a sandbox uses its address, although a restored record was never bound', () => {
+  const pod: PodView = { state: 'live', uid: 'uid-1', nodeName: 'node-1' };
+  const interfaces = [{ observation: seen(undefined) }];
+  expect(stepOf(podEni(), { pod, interfaces })).toMatchObject({ do: 'find' });
+  expect(stepOf(podEni(), { pod, interfaces, sandbox: { ...unsaid, exists: true } })).toMatchObject({
+    do: 'blocked',
+    reason: 'EniLost',
+  });
 });
 
 test('a clock that is behind makes the wait longer, not shorter', () => {

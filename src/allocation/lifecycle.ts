@@ -1,6 +1,7 @@
 import { ANNOTATION_POD_UID } from '../crds/names.ts';
 import type { AttachTarget, PodEni } from '../crds/pod-eni.ts';
 import type { Eni, EniObservation } from '../ecs/eni.ts';
+import { latestMs } from '../util/clock.ts';
 import { isAttachedAsRecorded } from './audit.ts';
 import { type Goal, type InterfaceStep, type InterfaceView, nextInterfaceStep } from './interface-step.ts';
 import type { Operation, SandboxReport } from './operation.ts';
@@ -134,15 +135,16 @@ function towards(goal: Goal, snapshot: Snapshot): Step {
   const target = targetOf(podEni);
   const fixed = isFixed(podEni);
   const bound = podEni.status?.phase === 'Bind';
-  const goalSinceMs = goalSince(goal, podEni);
-  const sandboxDueMs = sandboxDue(goal, snapshot, goalSinceMs);
+  const goalSince = goalTime(goal, podEni);
+  const sandboxDueMs = goalSince === undefined ? undefined : sandboxDue(goal, snapshot, Date.parse(goalSince));
   const steps = (podEni.spec.allocations ?? []).map((allocation, index) => {
     const view: InterfaceView = {
       allocation,
       fixed,
-      bound,
+      // After a restored backup a sandbox may run although its record is older than the binding.
+      bound: bound || snapshot.sandbox?.exists === true,
       ...(target === undefined ? {} : { target }),
-      ...(goalSinceMs === undefined ? {} : { goalSinceMs }),
+      ...(goalSince === undefined ? {} : { goalSinceMs: latestMs(goalSince) }),
       ...(sandboxDueMs === undefined ? {} : { sandboxDueMs }),
       ...snapshot.interfaces[index],
     };
@@ -158,10 +160,10 @@ function towards(goal: Goal, snapshot: Snapshot): Step {
   return isWritten ? { do: 'nothing' } : { do: 'bind', enis };
 }
 
-function goalSince(goal: Goal, podEni: PodEni): number | undefined {
+function goalTime(goal: Goal, podEni: PodEni): string | undefined {
   // The time at which the pod was last known is written together with phase Detaching.
   const text = goal === 'release' ? podEni.metadata.deletionTimestamp : podEni.status?.podLastSeen;
-  return goal === 'bind' || text === undefined ? undefined : Date.parse(text);
+  return goal === 'bind' ? undefined : text;
 }
 
 /**
@@ -176,9 +178,9 @@ export function awaitsSandbox(goal: Goal, podEni: PodEni, pod: PodView): boolean
   return goal === 'hold' || !isOwnerLive(podEni, pod);
 }
 
-function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number | undefined): number | undefined {
+function sandboxDue(goal: Goal, snapshot: Snapshot, goalSinceMs: number): number | undefined {
   const { podEni, pod, sandbox, nowMs } = snapshot;
-  if (goalSinceMs === undefined || sandbox === undefined || sandbox.deleted) return undefined;
+  if (sandbox === undefined || sandbox.deleted) return undefined;
   if (!awaitsSandbox(goal, podEni, pod)) return undefined;
   // A clock that is behind makes the wait longer. A time far in the future was written before the clock was set back.
   return goalSinceMs - nowMs > sandbox.timeoutMs + LONGEST_BEHIND_MS ? nowMs : goalSinceMs + sandbox.timeoutMs;

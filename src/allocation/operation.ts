@@ -41,6 +41,8 @@ interface Unanswered {
 /** What the node agent reports about the sandbox that an interface was bound for. */
 export interface SandboxReport {
   deleted: boolean;
+  /** The node says that there is one. */
+  exists: boolean;
   /** How long after the goal was persisted to wait for the report `deleted`. */
   timeoutMs: number;
 }

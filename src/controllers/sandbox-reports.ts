@@ -25,7 +25,9 @@ export function sandboxReport(
   const { conditions = [] } = coreNodes.store.get(nodeName)?.status ?? {};
   if (!conditions.some(({ type, status }) => type === 'Ready' && status === 'True')) return undefined;
   const uid = podEni.metadata.annotations?.[ANNOTATION_POD_UID] ?? '';
-  return { deleted: saysDeleted(runtime.status?.pods?.[uid]), timeoutMs };
+  const entry = runtime.status?.pods?.[uid];
+  const deleted = saysDeleted(entry);
+  return { deleted, exists: entry !== undefined && !deleted, timeoutMs };
 }
 
 /**

@@ -49,3 +49,8 @@ export const systemClock: Clock = {
 export function rfc3339(epochMs: number): string {
   return new Date(epochMs).toISOString().replace(/\.\d{3}Z$/, 'Z');
 }
+
+/** The latest moment that a time of Kubernetes may mean, which has whole seconds only, cut off; not a number where the text is no time. */
+export function latestMs(time: string): number {
+  return Date.parse(time) + 999;
+}

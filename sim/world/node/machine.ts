@@ -163,6 +163,7 @@ export class Machine {
   serverRestored(): void {
     for (const { transport } of this.#agents) transport.breakConnections();
     this.kubelet.restart();
+    this.#tellReady();
   }
 
   /** The machine is gone for good. */
@@ -198,12 +199,17 @@ export class Machine {
   }
 
   #setReady(isReady: boolean): void {
-    const { kube, clock } = this.#options;
     if (this.#isOver || this.#isReady === isReady) return;
     this.#isReady = isReady;
-    if (isReady) this.#unreadyUntilMs = clock.monotonicMs();
+    if (isReady) this.#unreadyUntilMs = this.#options.clock.monotonicMs();
+    this.#tellReady();
+  }
+
+  #tellReady(): void {
+    const { kube, clock } = this.#options;
+    if (this.#isOver || kube.peek('nodes', { namespace: undefined, name: this.nodeName }) === undefined) return;
     const target = { resource: 'nodes', namespace: undefined, name: this.nodeName, subresource: 'status' };
-    const conditions = [{ type: 'Ready', status: isReady ? 'True' : 'Unknown' }];
+    const conditions = [{ type: 'Ready', status: this.#isReady ? 'True' : 'Unknown' }];
     kube.patch(target, MERGE_PATCH, { status: { conditions } }, { actor: 'kubelet', nowMs: clock.now() });
   }
 }

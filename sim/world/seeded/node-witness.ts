@@ -132,6 +132,7 @@ export class NodeWitness {
     if (before?.isComplete === true && after?.isComplete !== true) this.#checkTaken(machine, containerId);
     if (after?.isComplete !== true) return;
     const { uid } = after.attachment;
+    this.#seeded.nodes.revived.delete(uid);
     this.#checkReport(machine, uid, this.#seeded.world.nodeRuntime(machine.nodeName));
     this.#checkShared(machine, containerId);
   }
@@ -214,8 +215,9 @@ export class NodeWitness {
   /** N4: nor of a pod that continues, and whose PodENI does. */
   #checkContinues(uid: string, podId: string): void {
     const [namespace = '', name = ''] = podId.split('/');
-    const podEni = this.#seeded.world.podEni(podId);
-    if (!this.#isLive({ namespace, name, uid }) || this.#seeded.nodes.renounced.has(uid)) return;
+    const { world, nodes } = this.#seeded;
+    const podEni = world.podEni(podId);
+    if (!this.#isLive({ namespace, name, uid }) || nodes.renounced.has(uid) || nodes.revived.has(uid)) return;
     if (podEni?.metadata.annotations?.[ANNOTATION_POD_UID] === uid && !isLeaving(podEni))
       this.#problems.push(`N4: the sandbox of ${podId} is reported as gone for good, and the pod continues`);
   }

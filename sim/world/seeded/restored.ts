@@ -14,7 +14,7 @@ export class RestoreExcuses {
   readonly #strays = new Set<string>();
   /** ENIs that are not where their record says. */
   readonly #misplaced = new Set<string>();
-  /** Records, by uid, that were created from copies, until each was bound or reserved. */
+  /** Records, by uid, that were created from copies, until each was reserved, or bound to a node that has not more of them than slots. */
   readonly #copies = new Set<string>();
   /** Replicas that were stopped for it; calls of theirs may have been under way. */
   readonly #stopped = new Set<string>();
@@ -86,8 +86,9 @@ export class RestoreExcuses {
   #endExcuses(state: WorldState): void {
     const { ids } = recordedIn(state);
     for (const id of this.#strays) if (ids.has(id)) this.#strays.delete(id);
-    for (const { metadata, status } of state.podEnis) {
-      if (status?.phase === 'Bind' || status?.phase === 'Unbind') this.#copies.delete(metadata.uid ?? '');
+    for (const { metadata, spec, status } of state.podEnis) {
+      const isBound = status?.phase === 'Bind' && !isOverfull(state, spec.target?.nodeName);
+      if (isBound || status?.phase === 'Unbind') this.#copies.delete(metadata.uid ?? '');
     }
     if (this.#misplaced.size === 0) return;
     const shown = byId(state);
@@ -106,6 +107,16 @@ export function agrees({ status }: PodEni, id: string, shown: EniSnapshot | unde
   if (status?.phase !== 'Bind') return undefined;
   const { trunk } = shown.attachment ?? {};
   return shown.status === 'InUse' && trunk?.eniId === status.trunkENIID && trunk?.vlanId === status.eniInfos?.[id]?.vid;
+}
+
+/** Records that have a slot of a node. */
+export function slotHolders(podEnis: readonly PodEni[], nodeName: string): PodEni[] {
+  return podEnis.filter(({ spec: { target }, status }) => target?.nodeName === nodeName && status?.phase !== 'Unbind');
+}
+
+function isOverfull({ nodes, podEnis }: WorldState, nodeName = ''): boolean {
+  const node = nodes.find(({ metadata: { name } }) => name === nodeName);
+  return slotHolders(podEnis, nodeName).length > (node?.spec.nodeCap?.memberAdapterLimit ?? 0);
 }
 
 /** The ENIs that the cloud shows, by id. */

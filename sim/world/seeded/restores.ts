@@ -6,7 +6,7 @@ import { unrecorded, type WorldState } from '../invariants.ts';
 import { recreate, savedReservations } from '../operator.ts';
 import { PODENIS, type World } from '../world.ts';
 import type { Act } from './acts.ts';
-import { idsOf, RestoreExcuses } from './restored.ts';
+import { idsOf, RestoreExcuses, slotHolders } from './restored.ts';
 
 /** As the documentation of etcd recommends. */
 const BUMP_REVISION = 1_000_000_000;
@@ -19,6 +19,8 @@ export interface RestoresOptions {
   isTouched: (eniId: string) => boolean;
   /** Is called with the uid of a pod that the backup takes its address from: someone has to restart it (docs/operate.md). */
   onRenounced: (uid: string) => void;
+  /** Is called with the uid of a pod that was gone and that the backup has. */
+  onRevived: (uid: string) => void;
   /** Is called when a promise is broken. */
   onProblem: (problem: string) => void;
 }
@@ -49,6 +51,7 @@ export class Restores {
     const backup = this.#backups.newestBefore(world.clock.monotonicMs() - ageMs);
     if (backup === undefined) return;
     const before = world.state();
+    const existing = new Set(podUids(world));
     const copies = savedReservations(world);
     world.restore(backup, isBumped ? { bumpRevision: BUMP_REVISION } : {});
     compareNodes(world, instances);
@@ -60,7 +63,8 @@ export class Restores {
     const after = world.state();
     const kept = new Set(unrecorded(after).map(({ id }) => id));
     this.excuses.note(before, after, replicas);
-    for (const uid of lostPods(before, after)) this.#options.onRenounced(uid);
+    for (const uid of lostPods(before, after, this.#options.isTouched)) this.#options.onRenounced(uid);
+    for (const uid of podUids(world)) if (!existing.has(uid)) this.#options.onRevived(uid);
     this.onRestored();
     const bringCopies = () => {
       if (this.#bringCopies !== bringCopies) return;
@@ -85,9 +89,7 @@ export class Restores {
     const { nodes, podEnis } = world.state();
     for (const { metadata, spec } of nodes) {
       if (!this.#copiedTo.has(metadata.name)) continue;
-      const records = podEnis.filter(
-        ({ spec: { target }, status }) => target?.nodeName === metadata.name && status?.phase !== 'Unbind',
-      );
+      const records = slotHolders(podEnis, metadata.name);
       if (records.length <= (spec.nodeCap?.memberAdapterLimit ?? 0)) continue;
       const refused = records.filter(isRefused).map(({ metadata: { namespace, name } }) => ({ namespace, name }));
       const pod = refused.find((place) => world.kube.peek('pods', place) !== undefined);
@@ -105,11 +107,21 @@ export class Restores {
   }
 }
 
-/** Uids of pods that had ENIs which the backup gives to nobody, or to others. */
-function lostPods(before: WorldState, after: WorldState): string[] {
-  const owners = new Map(after.podEnis.flatMap((podEni) => idsOf(podEni).map((id) => [id, ownerOf(podEni)] as const)));
-  const isLost = (podEni: PodEni) => idsOf(podEni).some((id) => owners.get(id) !== ownerOf(podEni));
-  return before.podEnis.filter(isLost).map(ownerOf);
+function podUids(world: World): string[] {
+  return world.kube.objects('pods').flatMap(({ metadata: { uid } }) => uid ?? []);
+}
+
+/**
+ * Uids of pods that had ENIs which the backup gives to nobody, or to others; or which somebody has deleted, and that the backup
+ * does not know to be bound.
+ */
+function lostPods(before: WorldState, after: WorldState, isTouched: (eniId: string) => boolean): string[] {
+  const owners = new Map(after.podEnis.flatMap((podEni) => idsOf(podEni).map((id) => [id, podEni] as const)));
+  const isLost = (id: string, uid: string) => {
+    const owner = owners.get(id);
+    return owner === undefined || ownerOf(owner) !== uid || (isTouched(id) && owner.status?.phase !== 'Bind');
+  };
+  return before.podEnis.filter((podEni) => idsOf(podEni).some((id) => isLost(id, ownerOf(podEni)))).map(ownerOf);
 }
 
 /** The cloud has no slot for it. */

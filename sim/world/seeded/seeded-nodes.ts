@@ -24,6 +24,8 @@ export class SeededNodes {
   readonly damagedRecords = new Set<string>();
   /** Pods, by uid, whose PodENI a user deleted, or a restored backup lacks. They get another one, and a running sandbox keeps the old address. */
   readonly renounced = new Set<string>();
+  /** Pods, by uid, that a restored backup brought back, until each has a sandbox again: their node knows them as gone. */
+  readonly revived = new Set<string>();
   readonly #world: World;
   readonly #faults: SeededFaults;
   readonly #numbering: Numbering;

@@ -93,6 +93,7 @@ export class SeededWorld {
       instances: this.#instances,
       isTouched: (eniId) => this.users.touched.has(eniId),
       onRenounced: (uid) => this.nodes.renounced.add(uid),
+      onRevived: (uid) => this.nodes.revived.add(uid),
       onProblem: (problem) => this.failures.push(problem),
     });
     const vSwitches = [world.podVSwitchId, world.addVSwitch(isShortOfAddresses ? '10.2.0.0/29' : '10.2.0.0/16')];

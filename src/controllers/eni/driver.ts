@@ -104,6 +104,11 @@ export class EniDriver {
     return this.#calls.waiting(id) ?? (operation?.state === 'running' ? operation.kind : undefined);
   }
 
+  /** A subject without an ENI stands still: drops its calls, but not that its intent may have made one. */
+  rest(id: string): void {
+    this.#calls.rest(id);
+  }
+
   /** A subject is settled, gone or starts over: drops its calls, and the observation of its ENI when given. */
   forget(id: string, eniId = ''): void {
     this.#calls.clear(id);

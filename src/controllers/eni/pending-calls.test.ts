@@ -57,3 +57,27 @@ test('a call that looks at its ENI first keeps its turn, but not for ever', asyn
   await clock.advance(5000);
   expect(sent).toEqual(['looks', 'urgent', 'urgent']);
 });
+
+test('a creation without an answer is remembered by a subject that rests, and not by one that has ended', async () => {
+  const clock = new VirtualClock();
+  const quota = new QuotaScheduler({ clock });
+  const calls = new PendingCalls({ clock, quota, signal: new AbortController().signal, wake: () => undefined });
+  const create = async (kind: 'unavailable' | 'exhausted') => {
+    const failure = new CloudError({ kind, action: 'CreateNetworkInterface', code: '', message: '' });
+    const turn = (request: TurnRequest, signal: AbortSignal) => quota.turn(request, signal);
+    const atTurn = (): AtTurn<Turn> => ({ eniId: '', send: () => Promise.reject(failure) });
+    calls.want({ id: 'a', owner: 'a', kind: 'create', callClass: 'pod', plannedMs: clock.now(), turn, atTurn });
+    await clock.advance(1);
+  };
+  await create('unavailable');
+  const unansweredMs = clock.now() - 1;
+  calls.rest('a');
+  expect(calls.get('a')).toBeUndefined();
+  await create('exhausted');
+  expect(calls.get('a')).toMatchObject({ failure: { kind: 'exhausted' }, unansweredMs });
+  calls.clear('a');
+  await create('exhausted');
+  expect(calls.get('a')).not.toHaveProperty('unansweredMs');
+  calls.clear('a');
+  expect(calls.size).toBe(0);
+});

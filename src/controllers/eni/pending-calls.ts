@@ -145,10 +145,17 @@ export class PendingCalls {
     this.#waiting.delete(id);
   }
 
+  /** Withdraws, and drops the result of the last call; a create that got no answer may still have had its effect. */
+  rest(id: string): void {
+    this.withdraw(id);
+    const operation = this.#operations.get(id);
+    if (operation?.kind === 'create' && operation.state === 'running') this.#unanswered.set(id, this.#clock.now());
+    this.#operations.delete(id);
+  }
+
   /** Withdraws, and drops the result of the last call after it was processed. */
   clear(id: string): void {
-    this.withdraw(id);
-    this.#operations.delete(id);
+    this.rest(id);
     this.#unanswered.delete(id);
   }
 

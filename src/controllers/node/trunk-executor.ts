@@ -10,7 +10,7 @@ import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import { keyOf } from '../../kube/types.ts';
 import type { Log } from '../../telemetry/log.ts';
-import type { Clock } from '../../util/clock.ts';
+import { type Clock, latestMs } from '../../util/clock.ts';
 import type { EniDecision, EniDriver, Outcome } from '../eni/driver.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import { nodeOwner } from '../owners.ts';
@@ -167,7 +167,7 @@ export class TrunkExecutor {
       clusterId,
       nodeName: name,
       bound: goal === 'bind' && recordedTrunk(node) !== undefined,
-      goalSinceMs: deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp),
+      goalSinceMs: deletionTimestamp === undefined ? undefined : latestMs(deletionTimestamp),
       observation,
       operation: driver.operation(nodeOwner(name)),
       nowMs: clock.now(),

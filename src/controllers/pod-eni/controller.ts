@@ -139,7 +139,8 @@ export class PodEniController {
     const key = keyOf(podEni.metadata);
     // A pod that appeared in the meantime starts over; an old wait must not count for it.
     this.#context.starts.end(key);
-    this.#forget(key, podEni);
+    this.#reporter.forget(key);
+    this.#interfaces.forget(key, podEni);
     this.#successors.delete(key);
     this.#context.capacity.slots.release(key);
   }
@@ -322,7 +323,7 @@ export class PodEniController {
   /** A reserved address waits without a slot. Observations will be stale when the wait ends. */
   #startWait(key: string, podEni: PodEni): void {
     if (podEni.status?.phase === 'Unbind') this.#context.capacity.slots.release(key);
-    this.#interfaces.forget(key, podEni);
+    this.#interfaces.rest(key, podEni);
   }
 
   async #park(key: string, podEni: PodEni, plan: Waiting, signal: AbortSignal): Promise<Outcome> {
@@ -345,15 +346,11 @@ export class PodEniController {
 
   /** Nothing left to do: drops what is remembered of the record. */
   #settled(key: string, podEni: PodEni, untilMs: number | undefined): Outcome {
-    this.#forget(key, podEni);
+    this.#reporter.forget(key);
+    this.#interfaces.rest(key, podEni);
     this.#context.pendingPods.leave(key);
     this.#context.starts.end(key);
     return untilMs === undefined ? {} : { requeueAfterMs: Math.max(1, untilMs - this.#context.clock.now()) };
-  }
-
-  #forget(key: string, podEni: PodEni): void {
-    this.#reporter.forget(key);
-    this.#interfaces.forget(key, podEni);
   }
 
   async #finish(key: string, podEni: PodEni, signal: AbortSignal): Promise<Outcome> {

@@ -98,7 +98,16 @@ export class InterfaceExecutor {
     return this.#context.driver.operation(subjectId(key, index));
   }
 
-  /** Drops what is remembered of a record that is settled or gone. */
+  /** Drops what is remembered of a record that is settled, or waits. Its intents may still have made an ENI. */
+  rest(key: string, podEni: PodEni): void {
+    this.#log.forget(key);
+    for (const [index, { eni }] of (podEni.spec.allocations ?? []).entries()) {
+      if (eni.id === '') this.#context.driver.rest(subjectId(key, index));
+      else this.#context.driver.forget(subjectId(key, index), eni.id);
+    }
+  }
+
+  /** Drops what is remembered of a record that is gone. */
   forget(key: string, podEni: PodEni): void {
     this.#log.forget(key);
     for (const [index, { eni }] of (podEni.spec.allocations ?? []).entries()) {

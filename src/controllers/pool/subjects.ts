@@ -13,7 +13,7 @@ import { hasLeft } from '../../cluster/node-view.ts';
 import { TAG_SHARED } from '../../crds/names.ts';
 import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Log } from '../../telemetry/log.ts';
-import type { Clock } from '../../util/clock.ts';
+import { type Clock, latestMs } from '../../util/clock.ts';
 import type { EniDecision, EniDriver, EniSubject, Outcome } from '../eni/driver.ts';
 import { poolOwner } from '../owners.ts';
 import { giveBack } from './intents.ts';
@@ -343,7 +343,7 @@ export function observedBy({ eni, eniId }: Pick<PoolSubject, 'eni' | 'eniId'>): 
 }
 
 function deletedMs({ metadata: { deletionTimestamp } }: TerwayNode): number | undefined {
-  return deletionTimestamp === undefined ? undefined : Date.parse(deletionTimestamp);
+  return deletionTimestamp === undefined ? undefined : latestMs(deletionTimestamp);
 }
 
 const NEWS: ReadonlySet<string> = new Set<PoolNews['do']>([

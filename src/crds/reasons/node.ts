@@ -58,6 +58,12 @@ export const NODE_REASONS = {
     remedy:
       'None if the change is intended. Otherwise find out which container has NET_ADMIN; a new sandbox gets a fresh network.',
   },
+  AddressChanged: {
+    on: [POD_WARNING],
+    cause:
+      'The PodENI of a running pod has got another address: somebody deleted the ENI or the PodENI, or restored an old backup. The sandbox keeps the address that the pod was started with.',
+    remedy: 'Delete the pod; it starts with the new address.',
+  },
   ParseFailed: {
     on: [POD_WARNING],
     cause: 'An annotation about bandwidth or priority is invalid and was ignored.',
