@@ -16,6 +16,15 @@ const NODE = 'node-1';
 /** Three ENIs with 15 addresses each, the trunk among them. */
 const TYPE = 'ecs.g7.xlarge';
 
+/** A node with our agent. */
+function addReportingNode(made: World, type: string): void {
+  made.addNode(type);
+  made.create(NODERUNTIMES, undefined, {
+    metadata: { name: NODE, annotations: { [ANNOTATION_REPORTS_RELEASE]: 'true' } },
+    spec: {},
+  });
+}
+
 async function cluster(eniConf: object = {}, script = new FaultScript()): Promise<World> {
   const made = new World({
     config: { leaderElection: false },
@@ -23,11 +32,7 @@ async function cluster(eniConf: object = {}, script = new FaultScript()): Promis
     onCloudCall: script.onCloudCall,
   });
   world = made;
-  made.addNode(TYPE);
-  made.create(NODERUNTIMES, undefined, {
-    metadata: { name: NODE, annotations: { [ANNOTATION_REPORTS_RELEASE]: 'true' } },
-    spec: {},
-  });
+  addReportingNode(made, TYPE);
   made.startReplica();
   await made.until('the trunk is attached', () => made.trunkOf(NODE) !== undefined, 60_000);
   return made;
@@ -172,10 +177,32 @@ test('what a node can never have is an error in a condition', async () => {
   await made.until('it is said', () => says(made, 'PoolAsConfigured') === 'False PoolSizeBeyondNode', 60_000);
 });
 
-test('a node whose pods get whole ENIs shows how many, and that they are few', async () => {
+const TOO_SMALL = ['Warning NodeTooSmall'];
+
+test.for([
+  ['ecs.g6.large', 'False NodeTooSmall', TOO_SMALL],
+  ['ecs.g7.large', 'True AsConfigured', []],
+] as const)(
+  'a node of type %s with shared ENIs says whether it has room for enough pods',
+  async ([type, said, told]) => {
+    const made = new World({ config: { leaderElection: false }, eniConf: { ipam_type: 'crd' } });
+    world = made;
+    addReportingNode(made, type);
+    made.startReplica();
+    await made.until('it is said', () => says(made, 'PoolAsConfigured') === said, 60_000);
+    await made.clock.advance(60_000);
+    expect(says(made, 'PoolAsConfigured')).toBe(said);
+    expect(events(made, 'Node', NODE)).toEqual(told);
+  },
+);
+
+test.for([
+  [TYPE, '3', TOO_SMALL],
+  ['ecs.g7.16xlarge', '7', []],
+] as const)('a node of type %s whose pods get whole ENIs shows that %s can come', async ([type, room, told]) => {
   const made = new World({ config: { leaderElection: false }, eniConf: { ipam_type: 'crd' } });
   world = made;
-  made.addNode(TYPE);
+  made.addNode(type);
   made.kube.patch(
     { resource: 'nodes', namespace: undefined, name: NODE, subresource: '' },
     'application/merge-patch+json',
@@ -184,9 +211,10 @@ test('a node whose pods get whole ENIs shows how many, and that they are few', a
   );
   made.startReplica();
   const allocatable = () => core(made)?.status.allocatable['aliyun/eni'];
-  await made.until('slots are there', () => allocatable() === '3', 60_000);
-  expect(core(made)?.metadata.annotations?.['k8s.aliyun.com/max-available-ip']).toBe('3');
-  const condition = made.state().nodes[0]?.status?.conditions?.find(({ type }) => type === 'Ready');
+  await made.until('slots are there', () => allocatable() === room, 60_000);
+  expect(core(made)?.metadata.annotations?.['k8s.aliyun.com/max-available-ip']).toBe(room);
+  const condition = made.state().nodes[0]?.status?.conditions?.find(({ type: of }) => of === 'Ready');
   expect(condition).toMatchObject({ status: 'True', reason: 'ExclusiveMode' });
-  expect(condition?.message).toContain('has room for 3 pods with ENIs of their own');
+  expect(condition?.message.includes(`has room for ${room} pods with ENIs of their own`)).toBe(told.length > 0);
+  expect(events(made, 'Node', NODE)).toEqual(told);
 });

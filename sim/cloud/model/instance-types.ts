@@ -40,6 +40,7 @@ type Row = readonly [
 ];
 
 const ROWS: readonly Row[] = [
+  ['ecs.g7.large', 2, 8, 3, 6, true, 6, 6, 'field report (2 ENIs x 6 addresses); total assumed', true],
   ['ecs.g7.xlarge', 4, 16, 4, 20, true, 15, 15, 'recorded API answer', false],
   ['ecs.g7.2xlarge', 8, 32, 4, 10, true, 15, 15, 'upstream Terway test data', false],
   ['ecs.g7.4xlarge', 16, 64, 8, 60, true, 30, 30, 'field report (8 ENIs x 30 addresses); total like g6.16xlarge', true],

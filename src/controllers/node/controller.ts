@@ -23,6 +23,7 @@ import {
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { KubeClient } from '../../kube/client.ts';
+import { findCondition } from '../../kube/conditions.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { Clock } from '../../util/clock.ts';
@@ -235,8 +236,10 @@ export class NodeController {
   async #exclusive(core: CoreNode, node: TerwayNode, identity: NodeIdentity, signal: AbortSignal): Promise<Outcome> {
     const { eniConfigs, catalog, pendingPods } = this.#context;
     const pods = maxAvailableIp(node.spec, true);
-    const hint = eniConfigs.isCentral ? smallNodeHint(pods, true, identity.instanceType) : undefined;
+    const hint = smallNodeHint(pods, true, identity.instanceType);
     const label = `label ${LABEL_EXCLUSIVE_MODE}=eniOnly: pods of this node get whole ENIs`;
+    const stated = findCondition(node.status?.conditions, 'TrunkReady')?.message ?? '';
+    if (hint !== undefined && !stated.includes(hint)) this.#warn(core, 'NodeTooSmall', hint);
     await this.#writer.condition(node, 'ExclusiveMode', hint === undefined ? label : `${label}; ${hint}`, signal);
     // Pods that no PodNetworking selects use these.
     const network = clusterNetwork(eniConfigs, { nodeName: node.metadata.name, zone: identity.zoneId });

@@ -1,4 +1,5 @@
 import {
+  POOL_AS_CONFIGURED,
   POOL_READY,
   type PoolCondition,
   poolAsConfigured,
@@ -101,7 +102,17 @@ export class PoolReporter {
     const before = findCondition(status.conditions, POOL_READY)?.reason;
     const ready = poolReady(verdict.isSufficient, verdict.shortage, before);
     if (ready !== undefined) this.#state(node, status, ready);
+    this.#tellIfSmall(node, status, unmet.small);
     this.#state(node, status, poolAsConfigured(unmet));
+  }
+
+  /** Where people look when they wonder about a node: at the Kubernetes node. Once, when the condition begins to say it. */
+  #tellIfSmall(node: TerwayNode, status: PoolStatus, small: string | undefined): void {
+    const core = this.#context.informers.coreNodes.store.get(node.metadata.name);
+    const stated = findCondition(status.conditions, POOL_AS_CONFIGURED)?.message ?? '';
+    if (core === undefined || small === undefined || stated.includes(small)) return;
+    const regarding = { apiVersion: 'v1', kind: 'Node', object: core };
+    this.#context.events.about(regarding, { type: 'Warning', reason: 'NodeTooSmall', cause: small }, CONTROLLER);
   }
 
   /**

@@ -5,6 +5,7 @@ import {
   NODE_CR_POOL_RELEASES,
   NODE_CR_WARNING,
   NODE_SUFFICIENT_IP,
+  NODE_WARNING,
   POD_NORMAL,
   POD_WARNING,
   type ReasonEntry,
@@ -70,7 +71,7 @@ export const POOL_REASONS = {
     remedy: 'Wait, or delete the pods that have an address of the ENI; `kubectl terway pool` lists them.',
   },
   NodeTooSmall: {
-    on: [NODE_CR_POOL_CONFIGURED],
+    on: [NODE_CR_POOL_CONFIGURED, NODE_WARNING],
     cause: 'The instance type has room for few pods; ACK does not take such nodes.',
     remedy: 'Use a larger instance type.',
   },
