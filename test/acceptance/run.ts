@@ -52,7 +52,7 @@ async function main(): Promise<void> {
 
 /** @returns what was wrong */
 async function outcome(lab: NodeLab, { eniConf, run }: Scenario): Promise<string | undefined> {
-  const rig = await NodeRig.start(lab, eniConf({ duration }));
+  const rig = await NodeRig.start(lab, eniConf({ duration }), log);
   try {
     await run(rig);
     return undefined;
