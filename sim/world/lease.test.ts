@@ -82,6 +82,44 @@ test('a lease that is lost while the new leader lists ends the term, not the pro
   expect(failure).toBeUndefined();
 });
 
+test('a process that gets its lease back waits for what it sent before', async () => {
+  let isDown = false;
+  let isSlow = false;
+  const made = new World({
+    kubeFaults: {
+      onRequest: ({ verb, resource }) => {
+        if (isDown && resource.startsWith('leases.')) return { kind: 'refused', status: 500 };
+        if (!isSlow || verb !== 'create' || resource !== PODENIS) return undefined;
+        isSlow = false;
+        return { kind: 'slow', requestMs: 4000 };
+      },
+    },
+  });
+  world = made;
+  // Three slots. One pod stands first in the stores, and gets its node last.
+  const { name } = made.addNode('ecs.u1-c1m4.xlarge');
+  made.createPod({ name: 'other', nodeName: '' });
+  for (const pod of ['a', 'b']) made.createPod({ name: pod, nodeName: name });
+  const replica = made.startReplica();
+  await made.until('two are bound', () => made.countOf('Bind') === 2, 60_000);
+  isDown = true;
+  await made.run(7600);
+  isSlow = true;
+  made.createPod({ name: 'late', nodeName: name });
+  // After the last renewal that failed.
+  await made.run(1500);
+  made.kube.bind({ namespace: 'default', name: 'other' }, name, { actor: 'scheduler', nowMs: made.clock.now() });
+  isDown = false;
+  const { term } = replica;
+  let records = 0;
+  made.kube.subscribe(() => {
+    records = Math.max(records, made.podEnis().length);
+  });
+  await made.until('all slots are taken', () => made.countOf('Bind') === 3, 60_000);
+  expect(replica.term).not.toBe(term);
+  expect(records).toBe(3);
+});
+
 /** Two replicas and a node. The one that does not lead hears nothing any more of any resource, or of one. */
 async function withDeafCandidate({ instanceType, resource }: { instanceType?: string; resource?: string } = {}) {
   const made = new World();

@@ -167,7 +167,10 @@ export class Replica {
           metrics.leader.set(0);
         },
       });
-      if (outcome === 'lost') log.warn('lost the lease; waiting to acquire it again');
+      if (outcome !== 'lost') continue;
+      log.warn('lost the lease; waiting to acquire it again');
+      // What this process has sent may still arrive, so it does not lead again before another one might.
+      await clock.sleep(config.leaseDuration - config.renewDeadline, signal).catch(() => {});
     }
   }
 

@@ -100,8 +100,9 @@ function start({ kernel, initramfs }: VmKernel, script: string): RunningVm {
     ...['-accel', 'tcg,thread=single', '-cpu', 'max,-pku', '-smp', '1', '-m', '1024'],
     ...['-nodefaults', '-display', 'none', '-nic', 'none', '-no-reboot', '-serial', 'stdio'],
     ...['-kernel', kernel, '-initrd', initramfs],
-    // edd=off: do not query the firmware for disks. nokaslr: addresses in kernel messages can be looked up.
-    ...['-append', 'console=ttyS0 panic=-1 quiet edd=off nokaslr'],
+    // edd=off: do not query the firmware for disks. nokaslr: addresses in kernel messages can be looked up. no_timer_check: the kernel
+    // counts ticks while it boots, and gives up when a busy machine lets too little of the emulation run.
+    ...['-append', 'console=ttyS0 panic=-1 quiet edd=off nokaslr no_timer_check'],
     ...['-fsdev', 'local,id=machine,path=/,security_model=none,readonly=on,multidevs=remap'],
     ...['-device', 'virtio-9p-pci,fsdev=machine,mount_tag=machine'],
     // In the value of a QEMU option, a comma is written twice.
