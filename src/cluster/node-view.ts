@@ -42,7 +42,7 @@ export function nodeView(core: CoreNode | undefined, node: TerwayNode | undefine
   if (hasLeft(core, node)) return undefined;
   // Where we manage the trunk, the annotation only repeats an older state of the record.
   const isOurs = node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT] !== undefined;
-  const trunkEniId = attachedTrunk(node) ?? (isOurs ? undefined : core.metadata.annotations?.[ANNOTATION_TRUNK_ON]);
+  const trunkEniId = attachedTrunk(node)?.id ?? (isOurs ? undefined : core.metadata.annotations?.[ANNOTATION_TRUNK_ON]);
   return {
     nodeName: core.metadata.name,
     instanceId: node.spec.nodeMetadata.instanceID,

@@ -6,6 +6,7 @@ import {
   addresses,
   createShared,
   editConfig,
+  editRecord,
   enisOf,
   inConsole,
   LATE_RECORDS,
@@ -113,6 +114,32 @@ test.each([
   expect(trunks().map(({ id }) => id === trunkId)).toEqual([!isDeleted]);
   expect(made.trunkOf('node-1')).toBe(trunks()[0]?.id);
   if (!isDeleted) expect(addresses(made).get(uid)).toEqual(before);
+});
+
+test.each([
+  ['is not made again where the configuration asks for none', { enable_eni_trunking: false }, 0],
+  ['is replaced, although its record lacks the vSwitch', {}, 1],
+])('a trunk of Terway that somebody has deleted %s', async (_, edit, count) => {
+  // It is not seen while it is detached and not deleted yet.
+  const made = await poolWorld({}, { config: { collector: { interval: '5m' } } });
+  world = made;
+  const trunkId = made.trunkOf('node-1') ?? '';
+  asOfTerway(made, trunkId);
+  editConfig(made, edit);
+  await made.run(60_000);
+  const [instance] = made.state().cloud.instances;
+  inConsole(made, 'DetachNetworkInterface', { NetworkInterfaceId: trunkId, InstanceId: instance?.id ?? '' });
+  const trunks = () => made.state().cloud.enis.filter(({ type }) => type === 'Trunk');
+  await made.run(10_000);
+  inConsole(made, 'DeleteNetworkInterface', { NetworkInterfaceId: trunkId });
+  if (count === 1) editRecord(made, { networkInterfaces: { [trunkId]: { vSwitchID: '' } } });
+  const isForgotten = () => enisOf(made).every(({ id }) => id !== trunkId);
+  await made.until('it is forgotten', isForgotten, 10 * 60_000);
+  await made.run(5 * 60_000);
+  expect(trunks()).toHaveLength(count);
+  expect(conditionOf(made, 'TrunkReady')).toMatchObject(
+    count === 1 ? { status: 'True' } : { status: 'False', reason: 'TrunkNotSupported' },
+  );
 });
 
 /** As Terway's control plane leaves a trunk: with a tag of its own, and without an intent. */

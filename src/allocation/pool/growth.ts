@@ -16,6 +16,8 @@ import {
 export interface PoolLimits {
   /** ENIs of the pool; the trunk counts. */
   enis: number;
+  /** ENIs that may stay where they are there, if these are more: a place is kept that nothing is to have. */
+  places?: number;
   /** Addresses of one ENI; the primary one counts. */
   perEni: Counts;
   /** ENIs of the pool that are attached at a time. */

@@ -43,7 +43,7 @@ export function giveUpDrained(draft: PoolDraft, { freed }: Releases, { isUncerta
 }
 
 function beyond(draft: PoolDraft, limits: PoolLimits): number {
-  return Math.max(0, staying(draft).length - limits.enis);
+  return Math.max(0, staying(draft).length - (limits.places ?? limits.enis));
 }
 
 function staying({ enis }: PoolDraft): NodeEni[] {

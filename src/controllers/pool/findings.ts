@@ -11,6 +11,7 @@ import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
 import { maxAvailableIp, type PoolRules, smallNodeHint } from '../../allocation/pool/rules.ts';
 import { type Supply, supplyOf } from '../../allocation/pool/supply.ts';
 import type { PoolDraft } from '../../allocation/pool/view.ts';
+import type { TrunkOutlook } from '../../allocation/trunk.ts';
 import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import type { Intents, PoolCreation } from './intents.ts';
@@ -28,6 +29,7 @@ export interface PoolFindings {
 
 interface Look {
   node: TerwayNode;
+  trunk: TrunkOutlook;
   plan: PoolPlan;
   asked: Intents;
   rules: PoolRules;
@@ -49,7 +51,7 @@ export function hasAddresses({ vSwitches }: Pick<Capacity, 'vSwitches'>, nowMs: 
 
 export function findingsOf(
   { capacity, catalog }: { capacity: Pick<Capacity, 'vSwitches'>; catalog: Pick<NetworkCatalog, 'knows'> },
-  { node, plan, asked, rules, creation, refusals, creationRefusal, failures, config, nowMs }: Look,
+  { node, trunk, plan, asked, rules, creation, refusals, creationRefusal, failures, config, nowMs }: Look,
 ): PoolFindings {
   const { families, limits, knobs } = rules;
   const { zone, vSwitchIds } = creation;
@@ -70,7 +72,7 @@ export function findingsOf(
   const missedZone = isKnown && !isInZone ? zone : undefined;
   const about = { limits, vSwitchIds, missedZone, refusal };
   const shortage = supply === 'idle' || supply === 'possible' ? undefined : shortfallStatement(supply, about);
-  const pods = maxAvailableIp(node.spec, false);
+  const pods = maxAvailableIp(node.spec, false, trunk !== 'none');
   const small = smallNodeHint(pods, false, node.spec.nodeMetadata?.instanceType ?? '');
   return {
     supply,
