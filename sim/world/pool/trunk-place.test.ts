@@ -3,7 +3,7 @@ import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../../../src/crds/names.ts';
 import { FaultScript } from '../script.ts';
 import { NODES, type World } from '../world.ts';
-import { addresses, createShared, editConfig, enisOf, poolWorld, says, served } from './support.ts';
+import { addresses, createShared, editConfig, enisOf, poolWorld, recordOf, says, served } from './support.ts';
 
 /* Trunks are turned on, and off again, where the pool has all places of the instance. */
 
@@ -22,8 +22,8 @@ const smallestOf = (made: World) => enisOf(made).reduce((a, b) => (boundOf(b).le
 const boundOf = (eni: Parameters<typeof addressesOf>[0]) => addressesOf(eni).filter(isBound);
 
 /** A node whose three ENIs all have pods, and which is to have no trunk. */
-async function crowded(script = new FaultScript()): Promise<World> {
-  const made = await poolWorld(NO_TRUNK, { instanceType: SMALL, script });
+async function crowded(script = new FaultScript(), edit: object = {}): Promise<World> {
+  const made = await poolWorld({ ...NO_TRUNK, ...edit }, { instanceType: SMALL, script });
   world = made;
   await served(
     made,
@@ -55,6 +55,58 @@ test('no trunk is made or attached in vain while the instance has no place for i
   expect([creations.length, attachments.length]).toEqual([1, 1]);
   await made.until('it is recorded', () => conditionOf(made, 'TrunkReady')?.status === 'True', 10_000);
   expect(made.violations()).toEqual([]);
+});
+
+test('what comes while an ENI makes room gets addresses of the others as long as these have any', async () => {
+  const made = await crowded(undefined, { ip_pool_sync_period: '10m' });
+  const smallest = smallestOf(made);
+  editConfig(made, { enable_eni_trunking: true });
+  await made.until('it is said', () => conditionOf(made, 'PoolAsConfigured')?.reason === 'EniGivesWay', 2 * 60_000);
+  const [other] = enisOf(made).filter(({ id }) => id !== smallest.id);
+  for (const address of [...boundOf(other ?? smallest).slice(0, 8), ...boundOf(smallest).slice(0, 1)])
+    end(made, address);
+  // Then none of them rests, and the one that makes room has more pods than the other.
+  await made.run(60_000);
+  const uids = await served(made, ['a', 'b', 'c']);
+  const holders = boundOf(recordOf(made, smallest.id) ?? smallest).map(({ podUID }) => podUID);
+  expect(uids.filter((uid) => holders.includes(uid))).toEqual([]);
+});
+
+test('no pod waits for an address that an ENI which makes room has, or can get', async () => {
+  const made = await crowded();
+  const smallest = smallestOf(made);
+  editConfig(made, { enable_eni_trunking: true });
+  await made.until('it is said', () => conditionOf(made, 'PoolAsConfigured')?.reason === 'EniGivesWay', 2 * 60_000);
+  await served(made, ['a', 'b', 'c', 'd', 'e']);
+  expect(boundOf(recordOf(made, smallest.id) ?? smallest)).toHaveLength(15);
+  const [core] = made.kube.objects('nodes');
+  expect(core?.metadata.annotations?.['k8s.aliyun.com/max-available-ip']).toBe('45');
+  // As a DaemonSet that is updated.
+  const [address] = boundOf(smallest);
+  end(made, address ?? {});
+  await served(made, ['next']);
+  await made.run(60_000);
+  expect(conditionOf(made, 'PoolReady')).toMatchObject({ status: 'False', reason: 'NodeFull' });
+  expect(conditionOf(made, 'PoolAsConfigured')?.message).toContain(smallest.id);
+  // It goes all the same when there is room for its pods on the others.
+  for (const bound of boundOf(recordOf(made, smallest.id) ?? smallest)) end(made, bound);
+  await made.until('the trunk is attached', () => made.trunkOf('node-1') !== undefined, 60_000);
+  expect(made.violations()).toEqual([]);
+});
+
+test('the ENI that is said to make room is the one that does, although another has fewer pods by now', async () => {
+  const made = await crowded();
+  const smallest = smallestOf(made);
+  editConfig(made, { enable_eni_trunking: true });
+  await made.until('it is said', () => conditionOf(made, 'PoolAsConfigured')?.reason === 'EniGivesWay', 2 * 60_000);
+  const [other] = enisOf(made).filter(({ id }) => id !== smallest.id);
+  for (const address of boundOf(other ?? smallest).slice(0, 10)) end(made, address);
+  await made.run(2 * 60_000);
+  expect(conditionOf(made, 'PoolAsConfigured')?.message).toContain(smallest.id);
+  made.replicas[0]?.stop();
+  made.startReplica();
+  await made.run(2 * 60_000);
+  expect(conditionOf(made, 'PoolAsConfigured')?.message).toContain(smallest.id);
 });
 
 test('trunks that are turned off again take the place of no ENI', async () => {

@@ -45,7 +45,6 @@ test('one ENI makes room for a trunk where the pool has all places, and pods kee
   await made.run(10 * 60_000);
   expect(addresses(made)).toEqual(before);
   expect(made.trunkOf('node-1')).toBeUndefined();
-  // What comes meanwhile gets nothing of it.
   for (const { podID = '', podUID = '' } of boundOf(smallest)) {
     made.deletePod(podID, 0);
     says(made, podUID, podID, 'deleted');

@@ -125,6 +125,7 @@ describe('the pool of a node', () => {
           hasStrangers: false,
           mayGrow: () => true,
           mayMake: true,
+          hasVSwitch: true,
           mayRelease: true,
           isNew: false,
           freedMs: () => undefined,

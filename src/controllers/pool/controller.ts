@@ -29,7 +29,7 @@ import type { Watch } from '../watch.ts';
 import { PoolAdoption } from './adoption.ts';
 import { PoolDescriber, whyNoPool } from './describer.ts';
 import { PoolFigures } from './figures.ts';
-import { findingsOf, hasAddresses } from './findings.ts';
+import { findingsOf, hasAddresses, hasVSwitch } from './findings.ts';
 import { asksFor, giveBack, type Intents, intentsFor, poolCreation } from './intents.ts';
 import { PoolMemory } from './memory.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
@@ -198,6 +198,7 @@ export class PoolController {
       isNew: nowMs < newUntilMs,
       mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id) && !returning.has(eni.id),
       mayMake: creationRefusal === undefined,
+      hasVSwitch: hasVSwitch(this.#context, creation, nowMs),
       mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
