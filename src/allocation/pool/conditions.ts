@@ -46,7 +46,12 @@ export function shortfallStatement(
       }
       return { reason: 'VSwitchFull', message: `there is no free address in ${vSwitchIds.join(', ')}` };
     case 'refused':
-      return refusal ?? { reason: 'CloudError', message: 'the cloud refuses to give more addresses' };
+      return (
+        refusal ?? {
+          reason: 'CloudError',
+          message: 'the cloud gives no more addresses; events of the Node CR say which calls fail',
+        }
+      );
   }
 }
 
