@@ -67,3 +67,9 @@ export function isForeign(core: CoreNode, wanted: Readonly<Record<string, string
   if (Object.entries(wanted).some(([name, value]) => labels[name] !== value)) return true;
   return labels[LABEL_IGNORE] === 'true' || labels['type'] === 'virtual-kubelet' || labels[LABEL_LINGJUN] === 'true';
 }
+
+/** Fields of a node that concern its network, as one text; heartbeats do not. */
+export function watchedPart(node: CoreNode): string {
+  const { resourceVersion: _version, ...metadata } = { resourceVersion: '', ...node.metadata };
+  return JSON.stringify([metadata, node.spec, node.status]);
+}

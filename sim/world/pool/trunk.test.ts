@@ -1,6 +1,12 @@
 import { afterEach, expect, test } from 'vitest';
 import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
-import { ANNOTATION_TRUNK_INTENT, TAG_CREATOR, TAG_CREATOR_POOL } from '../../../src/crds/names.ts';
+import {
+  ANNOTATION_TRUNK_INTENT,
+  ANNOTATION_TRUNK_ON,
+  RESOURCE_MEMBER_ENI,
+  TAG_CREATOR,
+  TAG_CREATOR_POOL,
+} from '../../../src/crds/names.ts';
 import { NODES, type World } from '../world.ts';
 import {
   addresses,
@@ -139,6 +145,9 @@ test.each([
   expect(conditionOf(made, 'TrunkReady')).toMatchObject(
     count === 1 ? { status: 'True' } : { status: 'False', reason: 'TrunkNotSupported' },
   );
+  const [core] = made.kube.objects('nodes');
+  expect(core?.metadata.annotations?.[ANNOTATION_TRUNK_ON]).toBe(trunks()[0]?.id);
+  expect(core?.['status']).toMatchObject({ allocatable: { [RESOURCE_MEMBER_ENI]: count === 1 ? '112' : '0' } });
 });
 
 /** As Terway's control plane leaves a trunk: with a tag of its own, and without an intent. */

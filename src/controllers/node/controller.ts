@@ -9,7 +9,7 @@ import type { CloudReads } from '../../cloud/port.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { hasLeft, isForeign, type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
+import { hasLeft, isForeign, type NodeIdentity, nodeIdentity, watchedPart } from '../../cluster/node-view.ts';
 import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
 import {
   ANNOTATION_MAX_AVAILABLE_IP,
@@ -177,6 +177,9 @@ export class NodeController {
     const unsuitable = this.#planner.whyNone(node, isKept);
     if (unsuitable !== undefined) {
       if (await this.#writer.condition(node, 'TrunkNotSupported', unsuitable, signal)) return 'again';
+      // The record shows all ENIs only where the control plane shares them among pods, and once it was compared with the cloud.
+      const isKnown = this.#context.eniConfigs.isCentral && node.status?.lastSyncOpenAPITime !== undefined;
+      if (isKnown && attachedTrunk(node) === undefined) await this.#coreNodes.withoutTrunk(core, signal);
       return isKept || intent === undefined ? {} : this.#trunks.withdraw({ node, identity, intent, signal });
     }
     return this.#trunk(core, node, identity, intent, signal);
@@ -266,6 +269,7 @@ export class NodeController {
     const lost =
       recorded === undefined || intent !== undefined ? undefined : this.#planner.forDetached(node, recorded, identity);
     if (lost === 'gone') {
+      await this.#coreNodes.withoutTrunk(core, signal);
       await this.#trunks.lost(node, recorded?.id ?? '', signal);
       return 'again';
     }
@@ -389,10 +393,4 @@ export class NodeController {
     else if (core !== undefined) this.#warn(core, reason, error.message);
     return { requeueAfterMs: Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures) };
   }
-}
-
-/** Node fields that trigger a reconcile; heartbeats do not. */
-function watchedPart(node: CoreNode): string {
-  const { resourceVersion: _version, ...metadata } = { resourceVersion: '', ...node.metadata };
-  return JSON.stringify([metadata, node.spec, node.status]);
 }
