@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { PoolNode } from '../test-support/pool-node.ts';
+import { placeNeeded } from './places.ts';
 import { planPool } from './plan-pool.ts';
 
 /** A node with two ENIs of ten addresses, full, and room for one of them alone. */
@@ -33,6 +34,22 @@ describe('an ENI whose place is needed', () => {
     expect(last.againMs).toBeGreaterThan(node.nowMs);
     node.step();
     expect(planPool(node.view).status.networkInterfaces?.[draining ?? '']?.status).toBe('Deleting');
+  });
+
+  test('stays the one that the condition names, until another has no pods', () => {
+    const node = crowded();
+    const { draining } = node.step();
+    const message = `something else; ${placeNeeded(draining)}`;
+    const condition = { type: 'PoolAsConfigured', status: 'False' as const, reason: 'EniGivesWay', message };
+    node.status.conditions = [{ ...condition, lastTransitionTime: '2026-01-01T12:00:00Z' }];
+    const [other] = node.enis().filter(({ id }) => id !== draining);
+    const [last, ...others] = podsOn(node, other?.id);
+    for (const { key } of others) node.remove(key);
+    expect(node.step().draining).toBe(draining);
+    expect(node.step().draining).toBe(draining);
+    node.remove(last?.key ?? '');
+    node.step();
+    expect(node.step().draining).toBe(other?.id);
   });
 
   test('serves pods that no other can serve', () => {

@@ -19,7 +19,7 @@ export function placeNeeded(eniId: string | undefined): string | undefined {
 
 /** Whether a condition names the ENI as the one that makes room. */
 function isNamed(conditions: Conditions, eniId: string): boolean {
-  return (conditions ?? []).some(({ message = '' }) =>
+  return (conditions ?? []).some(({ message }) =>
     message.split('; ').some((line) => line.startsWith(`${eniId} ${GIVES_WAY}`)),
   );
 }
@@ -28,7 +28,7 @@ function isNamed(conditions: Conditions, eniId: string): boolean {
 export function giveUpBeyond(draft: PoolDraft, limits: PoolLimits): void {
   const isOnItsWay = (eni: NodeEni) =>
     eni.status === 'Attaching' && eni.networkInterfaceType === 'Secondary' && boundOf(eni) === 0;
-  for (const eni of staying(draft).filter(isOnItsWay).slice(0, beyond(draft, limits))) {
+  for (const eni of staying(draft).filter(isOnItsWay).slice(0, excess(draft, limits))) {
     eni.status = 'Deleting';
     draft.intents = draft.intents.filter(({ eniID }) => eniID !== eni.id);
   }
@@ -36,16 +36,18 @@ export function giveUpBeyond(draft: PoolDraft, limits: PoolLimits): void {
 
 /**
  * The ENI that makes room where a place must be free and none is, as when trunks are turned on and the pool has all places: the one with
- * the fewest pods. One at a time, so that no more go than must; the one that was chosen stays so, as people may have deleted pods for it.
+ * the fewest pods. One at a time, so that no more go than must; the one that was chosen stays so as long as all have pods, as people may have
+ * deleted pods for it.
  *
  * @param conditions of the record, which name it
  * @returns its id
  */
 export function drainingOf(draft: PoolDraft, limits: PoolLimits, conditions: Conditions): string | undefined {
-  if (beyond(draft, limits) === 0) return undefined;
+  if (excess(draft, limits) === 0) return undefined;
   const candidates = staying(draft).filter((eni) => eni.status === 'InUse' && isReleasable(eni));
-  const named = candidates.find(({ id }) => isNamed(conditions, id));
-  if (named !== undefined) return named.id;
+  // One without pods can go at once.
+  const known = candidates.find((eni) => boundOf(eni) === 0) ?? candidates.find(({ id }) => isNamed(conditions, id));
+  if (known !== undefined) return known.id;
   const [first] = candidates.sort((a, b) => boundOf(a) - boundOf(b) || sizeOf(a) - sizeOf(b) || (a.id < b.id ? -1 : 1));
   return first?.id;
 }
@@ -63,7 +65,8 @@ export function giveUpDrained(draft: PoolDraft, { freed }: Releases, { isUncerta
   return false;
 }
 
-function beyond(draft: PoolDraft, limits: PoolLimits): number {
+/** How many ENIs more than may stay. */
+function excess(draft: PoolDraft, limits: PoolLimits): number {
   return Math.max(0, staying(draft).length - (limits.places ?? limits.enis));
 }
 
