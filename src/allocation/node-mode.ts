@@ -1,5 +1,5 @@
 import { LABEL_EXCLUSIVE_MODE } from '../crds/names.ts';
-import type { TerwayNode } from '../crds/node.ts';
+import type { NodeEni, TerwayNode } from '../crds/node.ts';
 
 /** Whether the label says that pods get whole ENIs; case does not matter, as in upstream. */
 export function isExclusive(labels: Record<string, string> | undefined): boolean {
@@ -12,8 +12,18 @@ export function eniLimitOf(node: TerwayNode): number {
 }
 
 /** The trunk that the Node CR records as attached. */
-export function attachedTrunk(node: TerwayNode): string | undefined {
-  return Object.values(node.status?.networkInterfaces ?? {}).find(
-    (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
-  )?.id;
+export function attachedTrunk({ status }: Pick<TerwayNode, 'status'>): NodeEni | undefined {
+  return Object.values(status?.networkInterfaces ?? {}).find((eni) => isTrunk(eni) && eni.status === 'InUse');
+}
+
+/** Whether the instance has a place for its trunk, as far as its record says; what is on its way in or out has one. */
+export function hasPlaceForTrunk(node: TerwayNode): boolean {
+  const { networkInterfaces = {}, poolIntents = [] } = node.status ?? {};
+  const others = Object.values(networkInterfaces).filter((eni) => !isTrunk(eni));
+  const unborn = poolIntents.filter(({ eniID }) => networkInterfaces[eniID] === undefined);
+  return others.length + unborn.length < eniLimitOf(node);
+}
+
+function isTrunk({ networkInterfaceType }: NodeEni): boolean {
+  return networkInterfaceType === 'Trunk';
 }

@@ -1,8 +1,11 @@
 import * as z from 'zod';
+import { ANNOTATION_TRUNK_INTENT } from '../crds/names.ts';
+import type { TerwayNode } from '../crds/node.ts';
 import type { Allocation } from '../crds/pod-eni.ts';
 import type { Eni, EniObservation } from '../ecs/eni.ts';
 import { clientTokenOf, isOurs } from './identity.ts';
 import { type InterfaceStep, nextInterfaceStep } from './interface-step.ts';
+import { attachedTrunk } from './node-mode.ts';
 import type { Operation } from './operation.ts';
 
 /**
@@ -19,6 +22,8 @@ const trunkIntentSchema = z.object({
   tags: z.record(z.string(), z.string()).default({}),
   /** ENI id, once the cloud has answered. */
   eniID: z.string().default(''),
+  /** When it was found that the configuration asks for no trunk any more; it is released then. */
+  withdrawnAt: z.string().optional(),
 });
 export type TrunkIntent = z.infer<typeof trunkIntentSchema>;
 
@@ -31,6 +36,32 @@ export function parseTrunkIntent(text: string | undefined): TrunkIntent | undefi
   } catch {
     return undefined;
   }
+}
+
+/** Whether a node gets a trunk; undefined while the node controller has not decided it. */
+export function getsTrunk({ metadata: { annotations }, status }: TerwayNode): boolean | undefined {
+  const condition = status?.conditions?.find(({ type }) => type === 'TrunkReady');
+  if (condition !== undefined) return condition.reason !== 'TrunkNotSupported';
+  return annotations?.[ANNOTATION_TRUNK_INTENT] === undefined ? undefined : true;
+}
+
+/** Whether the cloud has shown an ENI as attached to this instance. */
+export function isSeenAttached(observation: EniObservation | undefined, instanceId: string | undefined): boolean {
+  return observation?.eni?.status === 'InUse' && observation.eni.instanceId === instanceId;
+}
+
+/** What the pool of a node has to reckon with: a trunk that is there, one that is to be attached, or none; or what is not decided yet. */
+export type TrunkOutlook = 'attached' | 'coming' | 'none' | 'undecided';
+
+/** @param latest what the cloud showed last of an ENI: a trunk that somebody has detached is attached again */
+export function trunkOutlook(node: TerwayNode, latest: (eniId: string) => EniObservation | undefined): TrunkOutlook {
+  const recorded = attachedTrunk(node);
+  const seen = recorded === undefined ? undefined : latest(recorded.id);
+  if (seen !== undefined && !isSeenAttached(seen, node.spec.nodeMetadata?.instanceID)) return 'coming';
+  if (recorded !== undefined) return 'attached';
+  const isDecided = getsTrunk(node);
+  if (isDecided === undefined) return 'undecided';
+  return isDecided ? 'coming' : 'none';
 }
 
 /** Plans the creation of a trunk. */

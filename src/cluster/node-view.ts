@@ -42,7 +42,7 @@ export function nodeView(core: CoreNode | undefined, node: TerwayNode | undefine
   if (hasLeft(core, node)) return undefined;
   // Where we manage the trunk, the annotation only repeats an older state of the record.
   const isOurs = node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT] !== undefined;
-  const trunkEniId = attachedTrunk(node) ?? (isOurs ? undefined : core.metadata.annotations?.[ANNOTATION_TRUNK_ON]);
+  const trunkEniId = attachedTrunk(node)?.id ?? (isOurs ? undefined : core.metadata.annotations?.[ANNOTATION_TRUNK_ON]);
   return {
     nodeName: core.metadata.name,
     instanceId: node.spec.nodeMetadata.instanceID,
@@ -66,4 +66,10 @@ export function isForeign(core: CoreNode, wanted: Readonly<Record<string, string
   const labels = core.metadata.labels ?? {};
   if (Object.entries(wanted).some(([name, value]) => labels[name] !== value)) return true;
   return labels[LABEL_IGNORE] === 'true' || labels['type'] === 'virtual-kubelet' || labels[LABEL_LINGJUN] === 'true';
+}
+
+/** Fields of a node that concern its network, as one text; heartbeats do not. */
+export function watchedPart(node: CoreNode): string {
+  const { resourceVersion: _version, ...metadata } = { resourceVersion: '', ...node.metadata };
+  return JSON.stringify([metadata, node.spec, node.status]);
 }

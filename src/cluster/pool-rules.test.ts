@@ -17,7 +17,7 @@ function rules(conf: object, isExclusive = false) {
   const network = { vSwitchIds: vSwitchesByZone['h'] ?? [], securityGroupIds, tags };
   const written = daemonSpec({ ...network, ...pool.config }, node);
   if ('error' in written) throw new Error(written.error);
-  return poolRules({ nodeCap: cap, ...written.spec }, []);
+  return poolRules({ nodeCap: cap, ...written.spec }, [], 'coming');
 }
 
 test('eni_conf as Terway installs it, through the Node CR', () => {

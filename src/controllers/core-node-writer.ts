@@ -1,5 +1,6 @@
 import type { Informers } from '../cluster/informers.ts';
 import { type CoreNode, coreNodeResource } from '../cluster/resources.ts';
+import { ANNOTATION_TRUNK_ON, RESOURCE_MEMBER_ENI } from '../crds/names.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { patchObject } from '../kube/patch.ts';
 import { type Clock, rfc3339 } from '../util/clock.ts';
@@ -53,6 +54,14 @@ export class CoreNodeWriter {
       { signal, subresource: 'status', optimisticLock: false },
     );
     this.#nodes.store.noteWritten(written);
+  }
+
+  /** The node has a trunk no more: nothing is attached to it, and no pod that needs one is scheduled there. */
+  async withoutTrunk(core: CoreNode, signal: AbortSignal): Promise<void> {
+    if (core.metadata.annotations?.[ANNOTATION_TRUNK_ON] === undefined) return;
+    await this.publishSlots(core, RESOURCE_MEMBER_ENI, 0, signal);
+    const current = this.#nodes.store.get(core.metadata.name) ?? core;
+    await this.annotate(current, ANNOTATION_TRUNK_ON, undefined, signal);
   }
 
   /** Without heartbeat: its times say when it changed. */

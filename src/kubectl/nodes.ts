@@ -101,7 +101,7 @@ export async function nodeRows({
     const { instanceID = '', instanceType = '', zoneID = '' } = record?.spec.nodeMetadata ?? {};
     const exclusive = isExclusive(metadata.labels);
     const limit = exclusive ? record && eniLimitOf(record) : record?.spec.nodeCap?.memberAdapterLimit;
-    const trunk = record && (attachedTrunk(record) ?? metadata.annotations?.[ANNOTATION_TRUNK_ON]);
+    const trunk = record && (attachedTrunk(record)?.id ?? metadata.annotations?.[ANNOTATION_TRUNK_ON]);
     const condition = record?.status?.conditions?.find(({ type }) => type === 'TrunkReady');
     const noTrunk = condition?.reason === 'TrunkNotSupported';
     const problem = exclusive || noTrunk || (trunk ?? '') !== '' ? undefined : (condition?.reason ?? 'NoRecord');

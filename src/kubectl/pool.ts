@@ -2,6 +2,7 @@ import type * as z from 'zod';
 import { type PoolRules, poolRules } from '../allocation/pool/rules.ts';
 import { shrink } from '../allocation/pool/shrink.ts';
 import { addressesOf, idleCount, isBound, isIdle } from '../allocation/pool/view.ts';
+import { trunkOutlook } from '../allocation/trunk.ts';
 import { type NodeAddress, type NodeEni, type TerwayNode, terwayNodeResource } from '../crds/node.ts';
 import type { Column } from '../util/terminal/table.ts';
 import { poolResponse } from '../wire/admin-channel.ts';
@@ -70,7 +71,11 @@ export function poolReport(node: TerwayNode, state: z.output<typeof poolResponse
   const resting = new Set(state?.resting.map(({ ip }) => ip));
   const { networkInterfaces = {}, poolIntents = [], conditions = [] } = node.status ?? {};
   const enis = Object.values(networkInterfaces);
-  const rules = poolRules(node.spec, enis);
+  const rules = poolRules(
+    node.spec,
+    enis,
+    trunkOutlook(node, () => undefined),
+  );
   return {
     node: node.metadata.name,
     instanceType: node.spec.nodeMetadata?.instanceType ?? '',

@@ -1,11 +1,18 @@
 import { afterEach, expect, test } from 'vitest';
 import { addressesOf, isBound } from '../../../src/allocation/pool/view.ts';
-import { ANNOTATION_TRUNK_INTENT, TAG_CREATOR, TAG_CREATOR_POOL } from '../../../src/crds/names.ts';
+import {
+  ANNOTATION_TRUNK_INTENT,
+  ANNOTATION_TRUNK_ON,
+  RESOURCE_MEMBER_ENI,
+  TAG_CREATOR,
+  TAG_CREATOR_POOL,
+} from '../../../src/crds/names.ts';
 import { NODES, type World } from '../world.ts';
 import {
   addresses,
   createShared,
   editConfig,
+  editRecord,
   enisOf,
   inConsole,
   LATE_RECORDS,
@@ -44,7 +51,6 @@ test('one ENI makes room for a trunk where the pool has all places, and pods kee
   await made.run(10 * 60_000);
   expect(addresses(made)).toEqual(before);
   expect(made.trunkOf('node-1')).toBeUndefined();
-  // What comes meanwhile gets nothing of it.
   for (const { podID = '', podUID = '' } of boundOf(smallest)) {
     made.deletePod(podID, 0);
     says(made, podUID, podID, 'deleted');
@@ -113,6 +119,35 @@ test.each([
   expect(trunks().map(({ id }) => id === trunkId)).toEqual([!isDeleted]);
   expect(made.trunkOf('node-1')).toBe(trunks()[0]?.id);
   if (!isDeleted) expect(addresses(made).get(uid)).toEqual(before);
+});
+
+test.each([
+  ['is not made again where the configuration asks for none', { enable_eni_trunking: false }, 0],
+  ['is replaced, although its record lacks the vSwitch', {}, 1],
+])('a trunk of Terway that somebody has deleted %s', async (_, edit, count) => {
+  // It is not seen while it is detached and not deleted yet.
+  const made = await poolWorld({}, { config: { collector: { interval: '5m' } } });
+  world = made;
+  const trunkId = made.trunkOf('node-1') ?? '';
+  asOfTerway(made, trunkId);
+  editConfig(made, edit);
+  await made.run(60_000);
+  const [instance] = made.state().cloud.instances;
+  inConsole(made, 'DetachNetworkInterface', { NetworkInterfaceId: trunkId, InstanceId: instance?.id ?? '' });
+  const trunks = () => made.state().cloud.enis.filter(({ type }) => type === 'Trunk');
+  await made.run(10_000);
+  inConsole(made, 'DeleteNetworkInterface', { NetworkInterfaceId: trunkId });
+  if (count === 1) editRecord(made, { networkInterfaces: { [trunkId]: { vSwitchID: '' } } });
+  const isForgotten = () => enisOf(made).every(({ id }) => id !== trunkId);
+  await made.until('it is forgotten', isForgotten, 10 * 60_000);
+  await made.run(5 * 60_000);
+  expect(trunks()).toHaveLength(count);
+  expect(conditionOf(made, 'TrunkReady')).toMatchObject(
+    count === 1 ? { status: 'True' } : { status: 'False', reason: 'TrunkNotSupported' },
+  );
+  const [core] = made.kube.objects('nodes');
+  expect(core?.metadata.annotations?.[ANNOTATION_TRUNK_ON]).toBe(trunks()[0]?.id);
+  expect(core?.['status']).toMatchObject({ allocatable: { [RESOURCE_MEMBER_ENI]: count === 1 ? '112' : '0' } });
 });
 
 /** As Terway's control plane leaves a trunk: with a tag of its own, and without an intent. */

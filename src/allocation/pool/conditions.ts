@@ -46,7 +46,12 @@ export function shortfallStatement(
       }
       return { reason: 'VSwitchFull', message: `there is no free address in ${vSwitchIds.join(', ')}` };
     case 'refused':
-      return refusal ?? { reason: 'CloudError', message: 'the cloud refuses to give more addresses' };
+      return (
+        refusal ?? {
+          reason: 'CloudError',
+          message: 'the cloud gives no more addresses; events of the Node CR say which calls fail',
+        }
+      );
   }
 }
 
@@ -92,14 +97,8 @@ export interface Unmet {
   small: string | undefined;
   /** {@link sizeBeyond} */
   size: string | undefined;
-  /** {@link placeNeeded} */
+  /** An ENI makes room. */
   place: string | undefined;
-}
-
-/** An ENI makes room for one of another kind, in one line. @param eniId which */
-export function placeNeeded(eniId: string | undefined): string | undefined {
-  if (eniId === undefined) return undefined;
-  return `${eniId} gives way to another kind of ENI in spec.flavor of the Node CR, such as the trunk: it serves no further pod, and goes after its last one`;
 }
 
 /** `min_pool_size` or `ip_warm_up_size` is more than the node can hold, in one line. */

@@ -16,6 +16,8 @@ import {
 export interface PoolLimits {
   /** ENIs of the pool; the trunk counts. */
   enis: number;
+  /** ENIs that may stay where they are there, if these are more: a place is kept that nothing is to have. */
+  places?: number;
   /** Addresses of one ENI; the primary one counts. */
   perEni: Counts;
   /** ENIs of the pool that are attached at a time. */
@@ -79,7 +81,7 @@ export function grow(
   }
   rest -= Math.max(0, Math.min(rest, roomToCome(draft, families, limits, may)));
   const unborn = draft.intents.filter(({ eniID }) => draft.enis[eniID] === undefined).length;
-  const attaching = Object.values(draft.enis).filter(({ status }) => status === 'Attaching').length;
+  const attaching = Object.values(draft.enis).filter((eni) => eni.status === 'Attaching' && !hasFailed(eni)).length;
   const known = Object.keys(draft.enis).length + unborn;
   // More would only wait for their attachment.
   let room = Math.min(limits.enis - known, limits.attachments - attaching - unborn);
@@ -92,6 +94,11 @@ export function grow(
     rest -= lacking;
   }
   return { growth, beyond: Math.max(0, rest) };
+}
+
+/** The last call for it has failed, and may never succeed: it waits for its turn behind others. */
+function hasFailed({ conditions }: NodeEni): boolean {
+  return conditions?.['OperationErr'] !== undefined;
 }
 
 function atMost({ ipv4, ipv6 }: Counts, most: Counts): Counts {

@@ -1,6 +1,15 @@
 import type { NodeAddress, NodeEni } from '../../crds/node.ts';
 import type { Releases } from './release.ts';
-import { addressesOf, type Families, isBound, isIdle, type PoolDraft, type PoolPod, servingEnis } from './view.ts';
+import {
+  addressesOf,
+  type Families,
+  isBound,
+  isIdle,
+  type PoolDraft,
+  type PoolPod,
+  servingEnis,
+  withDraining,
+} from './view.ts';
 
 export interface HandOuts {
   served: PoolPod[];
@@ -35,6 +44,7 @@ export const REST_MS = 30_000;
  * its sandbox is gone. One that comes under the name of another gets what that had, if it is of use.
  *
  * @param pods in the order in which they are served
+ * @param canGetOthers whether pods for which no address is idle get others soon; otherwise an ENI whose place is needed serves them
  * @param told.hasSandbox whether the node has reported a sandbox of a pod's uid, and the record may not show its address yet
  * @param told.hasStrangers the same for sandboxes of pods that are not known
  */
@@ -45,13 +55,15 @@ export function handOut(
   families: Families,
   rest: Rest,
   told: { hasSandbox: (uid: string) => boolean; hasStrangers: boolean },
+  canGetOthers: boolean,
 ): HandOuts {
   const holders = new Set(
     Object.values(draft.enis).flatMap((eni) => addressesOf(eni).map(({ podUID = '' }) => podUID)),
   );
   const predecessors = new Set(unconfirmed.map(({ key }) => key));
   const inherited = Map.groupBy(freed, ({ key }) => key);
-  const shelves = servingEnis(draft, families).map((eni) => new Shelf(eni, families, rest));
+  const shelves = servingEnis(withDraining(draft), families).map((eni) => new Shelf(eni, families, rest));
+  const open = shelves.filter(({ eniId }) => eniId !== draft.draining);
   const isUntold = (pod: PoolPod) => pod.reported.length === 0 && !holders.has(pod.uid) && told.hasSandbox(pod.uid);
   const outcome: HandOuts = {
     served: [],
@@ -79,7 +91,7 @@ export function handOut(
     if (outcome.isUncertain) return 'held';
     const ips = inherited.get(pod.key)?.map(({ ip }) => ip) ?? [];
     if (ips.length === families.length && inherit(draft, pod, ips, shelves)) return 'served';
-    const shelf = fullest(shelves.filter((one) => one.hasRested())) ?? fullest(shelves.filter((one) => one.hasAny()));
+    const shelf = fullest(open) ?? (canGetOthers ? undefined : fullest(shelves));
     if (shelf === undefined) return 'unserved';
     shelf.give(pod);
     return 'served';
@@ -118,8 +130,11 @@ function bind(address: NodeAddress, pod: PoolPod): void {
   address.podUID = pod.uid;
 }
 
+/** Of the shelves with an address that has rested, or else with any, the one of the ENI that most pods use. */
 function fullest(shelves: readonly Shelf[]): Shelf | undefined {
-  return shelves.reduce<Shelf | undefined>(
+  const rested = shelves.filter((one) => one.hasRested());
+  const stocked = rested.length > 0 ? rested : shelves.filter((one) => one.hasAny());
+  return stocked.reduce<Shelf | undefined>(
     (best, one) => (best === undefined || one.bound > best.bound ? one : best),
     undefined,
   );

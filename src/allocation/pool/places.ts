@@ -1,4 +1,4 @@
-import type { NodeEni } from '../../crds/node.ts';
+import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { PoolLimits } from './growth.ts';
 import type { HandOuts } from './hand-out.ts';
 import type { Releases } from './release.ts';
@@ -6,11 +6,29 @@ import { addressesOf, intentFor, isBound, isReleasable, type PoolDraft } from '.
 
 /* What becomes of ENIs for which the instance has no place, or whose place another one needs. */
 
+type Conditions = NonNullable<TerwayNode['status']>['conditions'];
+
+const GIVES_WAY = 'gives way:';
+const WHY =
+  'the node is to have fewer shared ENIs than it has, as when trunks are turned on later. It serves only pods that no other ENI can serve, and goes after its last one';
+
+/** An ENI makes room, in one line of a condition. @param eniId which */
+export function placeNeeded(eniId: string | undefined): string | undefined {
+  return eniId === undefined ? undefined : `${eniId} ${GIVES_WAY} ${WHY}`;
+}
+
+/** Whether a condition names the ENI as the one that makes room. */
+function isNamed(conditions: Conditions, eniId: string): boolean {
+  return (conditions ?? []).some(({ message }) =>
+    message.split('; ').some((line) => line.startsWith(`${eniId} ${GIVES_WAY}`)),
+  );
+}
+
 /** Marks ENIs that were asked for before it was known that the instance has others in their places, and drops their intents. */
 export function giveUpBeyond(draft: PoolDraft, limits: PoolLimits): void {
   const isOnItsWay = (eni: NodeEni) =>
     eni.status === 'Attaching' && eni.networkInterfaceType === 'Secondary' && boundOf(eni) === 0;
-  for (const eni of staying(draft).filter(isOnItsWay).slice(0, beyond(draft, limits))) {
+  for (const eni of staying(draft).filter(isOnItsWay).slice(0, excess(draft, limits))) {
     eni.status = 'Deleting';
     draft.intents = draft.intents.filter(({ eniID }) => eniID !== eni.id);
   }
@@ -18,13 +36,18 @@ export function giveUpBeyond(draft: PoolDraft, limits: PoolLimits): void {
 
 /**
  * The ENI that makes room where a place must be free and none is, as when trunks are turned on and the pool has all places: the one with
- * the fewest pods. One at a time, so that no more go than must.
+ * the fewest pods. One at a time, so that no more go than must; the one that was chosen stays so as long as all have pods, as people may have
+ * deleted pods for it.
  *
+ * @param conditions of the record, which name it
  * @returns its id
  */
-export function drainingOf(draft: PoolDraft, limits: PoolLimits): string | undefined {
-  if (beyond(draft, limits) === 0) return undefined;
+export function drainingOf(draft: PoolDraft, limits: PoolLimits, conditions: Conditions): string | undefined {
+  if (excess(draft, limits) === 0) return undefined;
   const candidates = staying(draft).filter((eni) => eni.status === 'InUse' && isReleasable(eni));
+  // One without pods can go at once.
+  const known = candidates.find((eni) => boundOf(eni) === 0) ?? candidates.find(({ id }) => isNamed(conditions, id));
+  if (known !== undefined) return known.id;
   const [first] = candidates.sort((a, b) => boundOf(a) - boundOf(b) || sizeOf(a) - sizeOf(b) || (a.id < b.id ? -1 : 1));
   return first?.id;
 }
@@ -42,8 +65,9 @@ export function giveUpDrained(draft: PoolDraft, { freed }: Releases, { isUncerta
   return false;
 }
 
-function beyond(draft: PoolDraft, limits: PoolLimits): number {
-  return Math.max(0, staying(draft).length - limits.enis);
+/** How many ENIs more than may stay. */
+function excess(draft: PoolDraft, limits: PoolLimits): number {
+  return Math.max(0, staying(draft).length - (limits.places ?? limits.enis));
 }
 
 function staying({ enis }: PoolDraft): NodeEni[] {

@@ -119,7 +119,7 @@ describe('growth', () => {
     const node = new PoolNode();
     for (let at = 0; at < 43; at += 1) node.add(`p-${at}`);
     node.settle();
-    expect(planPool(node.view)).toMatchObject({ growth: [], beyond: 3 });
+    expect(planPool(node.view)).toMatchObject({ growth: [], missing: 3 });
     expect(node.enis()).toHaveLength(4);
   });
 
@@ -139,7 +139,7 @@ describe('growth', () => {
     node.status = { poolIntents: [{ ...asked, eniID: '', ipv4: 1, ipv6: 0 }] };
     for (let at = 1; at < 10; at += 1) node.add(`p-${at}`);
     const plan = planPool(node.view);
-    expect(plan).toMatchObject({ growth: [], beyond: 0, againMs: node.nowMs + 15_000 });
+    expect(plan).toMatchObject({ growth: [], againMs: node.nowMs + 15_000 });
     node.add('p-10');
     expect(planPool(node.view).growth).toEqual([{ counts: { ipv4: 1, ipv6: 0 } }]);
     node.nowMs += 15_000;

@@ -16,6 +16,7 @@ import {
   type PoolPod,
   servingEnis,
   unpairedOf,
+  withDraining,
 } from './view.ts';
 
 export type PoolStatus = NonNullable<TerwayNode['status']>;
@@ -54,6 +55,8 @@ export interface PoolView {
   mayGrow: (eni: NodeEni) => boolean;
   /** Whether ENIs may be made: the cloud has not refused one a moment ago. */
   mayMake: boolean;
+  /** Whether a vSwitch for a new ENI has an address, as far as is known. */
+  hasVSwitch: boolean;
   /** Whether anything may be given up: otherwise what is marked would serve nobody, and stay. */
   mayRelease: boolean;
   /** When an address was freed, epoch milliseconds; undefined: long ago, or by an earlier leader. */
@@ -75,10 +78,8 @@ export interface PoolPlan {
   growth: Growth[];
   /** Addresses that pods wait for, or that are to be idle, and that are not there. */
   missing: number;
-  /** Those of them that the node has no room for. */
-  beyond: number;
   shrinkage: Shrinkage;
-  /** Id of an ENI that gives nothing any more, because its place is needed. */
+  /** Id of an ENI whose place is needed, and which serves only pods that others cannot serve. */
   draining: string | undefined;
   surplusSinceMs: number | undefined;
   wantedSinceMs: number | undefined;
@@ -104,13 +105,17 @@ export function planPool(view: PoolView): PoolPlan {
   startWarmUp(status, knobs);
   giveUpBeyond(draft, limits);
   if (draft.intents.length < (status.poolIntents ?? []).length) status.poolIntents = draft.intents;
-  draft.draining = view.mayRelease ? drainingOf(draft, limits) : undefined;
+  draft.draining = view.mayRelease ? drainingOf(draft, limits, status.conditions) : undefined;
 
   const releases = release(draft, pods, view);
   const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
   const { isNew, hasSandbox, hasStrangers } = view;
   const told = { hasSandbox: (uid: string) => isNew && hasSandbox(uid), hasStrangers: isNew && hasStrangers };
-  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, told);
+  const lateMs = ({ createdAt }: PoolIntent) => Date.parse(createdAt) + SOON_MS;
+  const may = { grow: view.mayGrow, make: view.mayMake, wait: (intent: PoolIntent) => nowMs < lateMs(intent) };
+  const canGetOthers =
+    draft.draining === undefined || bringsMore(draft, families, limits, { ...may, make: may.make && view.hasVSwitch });
+  const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, told, canGetOthers);
 
   const isDrainedNext = giveUpDrained(draft, releases, handOuts);
   countForWarmUp(status, draft, families, limits);
@@ -121,10 +126,11 @@ export function planPool(view: PoolView): PoolPlan {
   // What is idle is in the count of the warm-up already.
   const missing = Math.max(needed, rest > 0 ? unserved + rest : 0);
   const coming = onTheWay(draft, families, limits);
-  const lateMs = ({ createdAt }: PoolIntent) => Date.parse(createdAt) + SOON_MS;
-  const may = { grow: view.mayGrow, make: view.mayMake, wait: (intent: PoolIntent) => nowMs < lateMs(intent) };
   const wanted = Math.max(0, missing - coming);
-  const { growth, beyond } = grow(draft, wanted, families, limits, may);
+  const { growth } =
+    canGetOthers || unserved === 0
+      ? grow(draft, wanted, families, limits, may)
+      : grow(withDraining(draft), Math.max(0, unserved - coming), families, limits, may);
   const gatheredMs = (view.wantedSinceMs ?? nowMs) + GATHER_MS;
   const isGathering = growth.length > 0 && nowMs < gatheredMs;
   if (handOuts.served.length > 0) noteChange(status, nowMs);
@@ -151,7 +157,8 @@ export function planPool(view: PoolView): PoolPlan {
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
   const drainedDueMs = isDrainedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
   const gatherDueMs = isGathering ? gatheredMs : Number.NaN;
-  const waitedMs = wanted > 0 ? draft.intents.map(lateMs) : [];
+  const isWaiting = wanted > 0 || (draft.draining !== undefined && unserved > 0);
+  const waitedMs = isWaiting ? draft.intents.map(lateMs) : [];
   const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs, drainedDueMs, gatherDueMs, ...waitedMs].filter(
     (ms) => ms > nowMs,
   );
@@ -161,13 +168,23 @@ export function planPool(view: PoolView): PoolPlan {
     handOuts,
     growth: isGathering ? [] : growth,
     missing,
-    beyond,
     shrinkage,
     draining: draft.draining,
     surplusSinceMs: surplus + surplusUnpaired > 0 ? undefined : surplusSinceMs,
     wantedSinceMs: isGathering ? (view.wantedSinceMs ?? nowMs) : undefined,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };
+}
+
+/** Whether calls under way, or calls that can be made, bring one more pod an address. */
+function bringsMore(
+  draft: PoolDraft,
+  families: Families,
+  limits: PoolLimits,
+  may: Parameters<typeof grow>[4],
+): boolean {
+  const soon = { ...draft, intents: draft.intents.filter(may.wait) };
+  return onTheWay(soon, families, limits) > 0 || grow(draft, 1, families, limits, may).beyond === 0;
 }
 
 /** Starts the time anew after which idle addresses go by age: something was handed out, or is asked for. */

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import { seededRandom } from '../../util/random.ts';
+import type { TrunkOutlook } from '../trunk.ts';
 import { planPool } from './plan-pool.ts';
 import { maxAvailableIp, type PoolRules, poolRules, smallNodeHint } from './rules.ts';
 
@@ -25,8 +26,8 @@ const spec = (changes: Partial<NodeSpec> = {}): NodeSpec => ({
 const eni = (families: { enableIPv4?: boolean; enableIPv6?: boolean; enableIPPrefix?: boolean }) =>
   spec({ eni: { ...ENI, vSwitchOptions: ['vsw-1'], securityGroupIDs: ['sg-1'], ...families } });
 
-function rulesOf(of: NodeSpec, enis: readonly NodeEni[] = []): PoolRules {
-  const rules = poolRules(of, enis);
+function rulesOf(of: NodeSpec, enis: readonly NodeEni[] = [], trunk: TrunkOutlook = 'coming'): PoolRules {
+  const rules = poolRules(of, enis, trunk);
   if ('reason' in rules) throw new Error(rules.reason);
   return rules;
 }
@@ -40,7 +41,7 @@ describe('the pool of a node', () => {
     [spec({ nodeCap: { adapters: 0 } }), /nodeCap .* not written/],
     [eni({ enableIPv4: true, enableIPPrefix: true }), /enableIPPrefix/],
   ])('does not exist before its rules do, nor with prefixes: %#', (without, reason) => {
-    expect(poolRules(without, [])).toEqual({ reason: expect.stringMatching(reason) });
+    expect(poolRules(without, [], 'none')).toEqual({ reason: expect.stringMatching(reason) });
   });
 
   test('as its daemon wrote it', () => {
@@ -124,6 +125,7 @@ describe('the pool of a node', () => {
           hasStrangers: false,
           mayGrow: () => true,
           mayMake: true,
+          hasVSwitch: true,
           mayRelease: true,
           isNew: false,
           freedMs: () => undefined,
@@ -156,31 +158,44 @@ describe('the ENIs of a pool', () => {
 });
 
 test('five ENIs are attached at a time, the trunk among them', () => {
-  const trunk: NodeEni = { id: 'eni-t', status: 'InUse', networkInterfaceType: 'Trunk' };
-  const attachments = (flavor: NodeSpec['flavor'], enis: NodeEni[]) =>
-    rulesOf(spec({ flavor }), enis).limits.attachments;
-  expect(attachments([SECONDARY], [])).toBe(5);
-  expect(attachments([TRUNK, SECONDARY], [])).toBe(4);
-  expect(attachments([TRUNK, SECONDARY], [trunk])).toBe(5);
+  const attachments = (flavor: NodeSpec['flavor'], trunk: TrunkOutlook) =>
+    rulesOf(spec({ flavor }), [], trunk).limits.attachments;
+  expect(attachments([SECONDARY], 'none')).toBe(5);
+  expect(attachments([TRUNK, SECONDARY], 'none')).toBe(5);
+  expect(attachments([TRUNK, SECONDARY], 'attached')).toBe(5);
+  expect(attachments([TRUNK, SECONDARY], 'undecided')).toBe(4);
+  expect(attachments([TRUNK, SECONDARY], 'coming')).toBe(4);
+});
+
+test('an ENI makes room for a trunk that is planned, and for no other', () => {
+  const places = (flavor: NodeSpec['flavor'], trunk: TrunkOutlook) => {
+    const { limits } = rulesOf(spec({ flavor }), [], trunk);
+    return [limits.enis, limits.places ?? limits.enis];
+  };
+  expect(places([TRUNK, SECONDARY], 'coming')).toEqual([2, 2]);
+  expect(places([TRUNK, SECONDARY], 'none')).toEqual([2, 3]);
+  expect(places([TRUNK, SECONDARY], 'undecided')).toEqual([2, 3]);
+  expect(places([SECONDARY], 'none')).toEqual([2, 2]);
 });
 
 describe('pods that a node has room for', () => {
   test('on shared ENIs: the addresses of all ENIs but the primary one', () => {
-    expect(maxAvailableIp(spec(), false)).toBe(45);
-    expect(maxAvailableIp(spec({ flavor: [RDMA, SECONDARY] }), false)).toBe(30);
-    expect(maxAvailableIp(spec({ nodeCap: undefined }), false)).toBe(0);
+    expect(maxAvailableIp(spec(), false, true)).toBe(45);
+    expect(maxAvailableIp(spec(), false, false)).toBe(30);
+    expect(maxAvailableIp(spec({ flavor: [RDMA, SECONDARY] }), false, true)).toBe(30);
+    expect(maxAvailableIp(spec({ nodeCap: undefined }), false, true)).toBe(0);
     // ecs.g7.4xlarge: (8 - 1) × 30
     const nodeCap = { adapters: 8, ipv4PerAdapter: 30, ipv6PerAdapter: 30 };
-    expect(maxAvailableIp(spec({ nodeCap, flavor: [{ ...SECONDARY, count: 7 }] }), false)).toBe(210);
+    expect(maxAvailableIp(spec({ nodeCap, flavor: [{ ...SECONDARY, count: 7 }] }), false, true)).toBe(210);
   });
 
   test('on ENIs of their own: the plain ENIs', () => {
-    expect(maxAvailableIp(spec({ flavor: [{ ...SECONDARY, count: 7 }] }), true)).toBe(7);
+    expect(maxAvailableIp(spec({ flavor: [{ ...SECONDARY, count: 7 }] }), true, true)).toBe(7);
   });
 
   test('with prefixes: 16 for each address besides the primary one', () => {
-    expect(maxAvailableIp(eni({ enableIPv4: true, enableIPPrefix: true }), false)).toBe(672);
-    expect(maxAvailableIp(eni({ enableIPv6: true, enableIPPrefix: true }), false)).toBe(65_536);
+    expect(maxAvailableIp(eni({ enableIPv4: true, enableIPPrefix: true }), false, true)).toBe(672);
+    expect(maxAvailableIp(eni({ enableIPv6: true, enableIPPrefix: true }), false, true)).toBe(65_536);
   });
 
   test.each([

@@ -1,5 +1,6 @@
 import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import { parseGoDurationMs } from '../../util/duration.ts';
+import type { TrunkOutlook } from '../trunk.ts';
 import type { PoolLimits } from './growth.ts';
 import type { PoolKnobs } from './plan-pool.ts';
 import { FAMILIES, type Families, type Family } from './view.ts';
@@ -31,21 +32,30 @@ const PER_IPV6_PREFIX = 65_536;
  * The rules of a node's pool, from what its daemon or the control plane wrote. As in Terway, what cannot be read means the default. Pure.
  *
  * @param enis ENIs that the Node CR records
+ * @param trunk whether the node has a trunk, or is to get one
  * @returns the rules, or why the node has no pool, in one line
  */
-export function poolRules(spec: NodeSpec, enis: readonly NodeEni[]): PoolRules | { reason: string } {
+export function poolRules(
+  spec: NodeSpec,
+  enis: readonly NodeEni[],
+  trunk: TrunkOutlook,
+): PoolRules | { reason: string } {
   const { eni, pool, nodeCap } = spec;
   if (eni === undefined || pool === undefined)
     return { reason: 'spec.eni and spec.pool of the Node CR are not written yet' };
   if ((nodeCap?.adapters ?? 0) === 0) return { reason: 'spec.nodeCap of the Node CR is not written yet' };
   if (eni.enableIPPrefix === true) return { reason: 'spec.eni.enableIPPrefix is true, and prefixes are not supported' };
+  const most = eniLimit(spec, enis);
+  // Of the kinds in a flavor, the trunk alone may never come.
+  const isKeptInVain = trunk === 'none' || trunk === 'undecided';
   return {
     families: familiesOf(eni),
     knobs: knobsOf(pool),
     limits: {
-      enis: eniLimit(spec, enis),
+      enis: most,
+      ...(isKeptInVain ? { places: Math.min(most + trunksOf(spec), besidePrimary(spec)) } : {}),
       perEni: { ipv4: perEni(spec, 'ipv4'), ipv6: perEni(spec, 'ipv6') },
-      attachments: ATTACHMENTS_AT_ONCE - (awaitsTrunk(spec, enis) ? 1 : 0),
+      attachments: ATTACHMENTS_AT_ONCE - (mayBeAttached(trunk) ? Math.min(1, trunksOf(spec)) : 0),
     },
   };
 }
@@ -100,22 +110,28 @@ function eniLimit(spec: NodeSpec, enis: readonly NodeEni[]): number {
     ({ networkInterfaceType, networkInterfaceTrafficMode }) =>
       networkInterfaceType === 'Trunk' || networkInterfaceTrafficMode === 'HighPerformance',
   );
-  const beside = Math.max(0, (spec.nodeCap?.adapters ?? 0) - 1);
   const { plain, all } = counts(spec);
-  return Math.min(plain + others.length, all, beside);
+  return Math.min(plain + others.length, all, besidePrimary(spec));
 }
 
-/** Whether the node is to get a trunk, which may be on its way. */
-function awaitsTrunk({ flavor = [] }: NodeSpec, enis: readonly NodeEni[]): boolean {
-  const isTrunk = ({ networkInterfaceType }: { networkInterfaceType?: string | undefined }) =>
-    networkInterfaceType === 'Trunk';
-  const isWanted = flavor.some((kind) => isTrunk(kind) && (kind.count ?? 0) > 0);
-  return isWanted && !enis.some((eni) => isTrunk(eni) && eni.status === 'InUse');
+/** Whether the trunk may be one of the attachments under way. */
+function mayBeAttached(trunk: TrunkOutlook): boolean {
+  return trunk === 'coming' || trunk === 'undecided';
+}
+
+function trunksOf(spec: NodeSpec): number {
+  const { plain, standard } = counts(spec);
+  return standard - plain;
+}
+
+function besidePrimary({ nodeCap }: NodeSpec): number {
+  return Math.max(0, (nodeCap?.adapters ?? 0) - 1);
 }
 
 /** By flavor; without one, everything besides the primary ENI is a plain one. */
-function counts({ flavor, nodeCap }: NodeSpec): { plain: number; standard: number; all: number } {
-  const beside = Math.max(0, (nodeCap?.adapters ?? 0) - 1);
+function counts(spec: NodeSpec): { plain: number; standard: number; all: number } {
+  const { flavor } = spec;
+  const beside = besidePrimary(spec);
   if (flavor === undefined) return { plain: beside, standard: beside, all: beside };
   const standard = flavor.filter(
     ({ networkInterfaceTrafficMode }) => networkInterfaceTrafficMode !== 'HighPerformance',
@@ -133,10 +149,12 @@ function perEni({ nodeCap }: NodeSpec, family: Family): number {
  * Pods that the node has ENIs or addresses for: the value of its annotation `max-available-ip`.
  *
  * @param isExclusive whether pods get whole ENIs
+ * @param hasTrunk whether the node has the trunk that is in its flavor, or is to get it
  */
-export function maxAvailableIp(spec: NodeSpec, isExclusive: boolean): number {
-  const { plain, standard } = counts(spec);
+export function maxAvailableIp(spec: NodeSpec, isExclusive: boolean, hasTrunk: boolean): number {
+  const { plain, standard: both } = counts(spec);
   if (isExclusive) return plain;
+  const standard = hasTrunk ? both : plain;
   const families = familiesOf(spec.eni ?? {});
   if (spec.eni?.enableIPPrefix === true) {
     if (!families.includes('ipv4')) return PER_IPV6_PREFIX;

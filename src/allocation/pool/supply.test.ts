@@ -41,6 +41,7 @@ describe('the supply of a node', () => {
     ['the vSwitch of the last ENI is full', [eni('a', 2), eni('b', 1)], { hasAddresses: () => false }, 'vSwitchFull'],
     ['the cloud refuses the last ENI more', [eni('a', 2), eni('b', 1)], { isRefused: () => true }, 'refused'],
     ['the cloud makes no other ENI', [eni('a', 2)], { isCreationRefused: true }, 'refused'],
+    ['an ENI is not attached', [eni('a', 2), { ...eni('b', 1), status: 'Attaching' }], {}, 'refused'],
     ['nothing has room', full, {}, 'nodeFull'],
   ])('%s', (_, enis, obstacles, supply) => {
     expect(found(enis, obstacles)).toBe(supply);

@@ -8,7 +8,7 @@ export type Shortfall =
   | 'nodeFull'
   /** No vSwitch that it may use has an address. */
   | 'vSwitchFull'
-  /** The cloud refuses the calls that would bring some. */
+  /** The cloud refuses the calls that would bring some, or has not attached ENIs that it has made. */
   | 'refused';
 
 /** Whether the node has an address for one more pod (`idle`), can get one (`possible`), or why not. */
@@ -41,7 +41,9 @@ export function supplyOf(
     grow(draft, 1, families, limits, { grow: mayGrow, make, wait: () => false }).growth.length > 0;
   if (canGrow((eni) => hasAddresses(eni) && !isRefused(eni), hasVSwitch && !isCreationRefused)) return 'possible';
   if (canGrow(hasAddresses, hasVSwitch)) return 'refused';
-  return canGrow(() => true, true) ? 'vSwitchFull' : 'nodeFull';
+  if (canGrow(() => true, true)) return 'vSwitchFull';
+  // ENIs that are not attached give nothing, and stand in the way of others.
+  return Object.values(draft.enis).some(({ status }) => status === 'Attaching') ? 'refused' : 'nodeFull';
 }
 
 /** A shortage counts when it has lasted so long: at the limit of a node, addresses come and go with its pods. */

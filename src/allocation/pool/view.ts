@@ -23,7 +23,7 @@ export type Counts = Readonly<Record<Family, number>>;
 export interface PoolDraft {
   enis: Record<string, NodeEni>;
   intents: PoolIntent[];
-  /** Id of an ENI whose place is needed: it gets and gives nothing any more. */
+  /** Id of an ENI whose place is needed: it gets and gives nothing as long as others can serve. */
   draining?: string | undefined;
 }
 
@@ -50,6 +50,11 @@ export function isOpen({ draining }: Pick<PoolDraft, 'draining'>, eni: NodeEni):
 export function servingEnis(draft: Pick<PoolDraft, 'enis' | 'draining'>, families: Families): NodeEni[] {
   const hasSubnet = ({ ipv6CIDR = '' }: NodeEni) => !families.includes('ipv6') || ipv6CIDR !== '';
   return Object.values(draft.enis).filter((eni) => isOpen(draft, eni) && hasSubnet(eni));
+}
+
+/** The same with an ENI whose place is needed, for pods that others cannot serve. */
+export function withDraining({ enis, intents }: PoolDraft): PoolDraft {
+  return { enis, intents };
 }
 
 export function addressesOf(eni: NodeEni, family?: Family): NodeAddress[] {

@@ -51,6 +51,7 @@ export class PoolNode {
       limits: this.limits,
       mayGrow: () => true,
       mayMake: true,
+      hasVSwitch: true,
       mayRelease: this.mayRelease,
       freedMs: (ip) => this.#freedMs.get(ip),
       surplusSinceMs: this.#surplusSinceMs,

@@ -207,7 +207,7 @@ export class Collector {
       if (node.metadata.deletionTimestamp === undefined) suspected += this.#suspectPool(node, listed);
       const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
       // One that Terway made, and that nobody has detached yet, has no intent.
-      const trunkId = intent === undefined ? (attachedTrunk(node) ?? '') : intent.eniID;
+      const trunkId = intent === undefined ? (attachedTrunk(node)?.id ?? '') : intent.eniID;
       if (trunkId === '' || node.metadata.deletionTimestamp !== undefined) continue;
       if (listed.get(trunkId)?.status === 'InUse') continue;
       observer.expect(trunkId, 'read', nodeOwner(node.metadata.name), 'audit');

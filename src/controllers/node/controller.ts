@@ -1,4 +1,4 @@
-import { eniLimitOf, isExclusive } from '../../allocation/node-mode.ts';
+import { attachedTrunk, eniLimitOf, hasPlaceForTrunk, isExclusive } from '../../allocation/node-mode.ts';
 import { reasonOfFailure } from '../../allocation/operation.ts';
 import { holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
 import { maxAvailableIp, smallNodeHint } from '../../allocation/pool/rules.ts';
@@ -9,7 +9,7 @@ import type { CloudReads } from '../../cloud/port.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { hasLeft, isForeign, type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
+import { hasLeft, isForeign, type NodeIdentity, nodeIdentity, watchedPart } from '../../cluster/node-view.ts';
 import { type CoreNode, coreNodeResource } from '../../cluster/resources.ts';
 import {
   ANNOTATION_MAX_AVAILABLE_IP,
@@ -35,7 +35,7 @@ import { nodeOwner } from '../owners.ts';
 import type { PendingPods } from '../pending-pods.ts';
 import { type Watch, watch } from '../watch.ts';
 import { InstanceTypeCatalog } from './instance-types.ts';
-import { recordedTrunk, releasedIdentity, TrunkExecutor, type TrunkExecutorContext } from './trunk-executor.ts';
+import { releasedIdentity, TrunkExecutor, type TrunkExecutorContext } from './trunk-executor.ts';
 import { TrunkPlanner, type TrunkPlannerContext } from './trunk-planner.ts';
 import { NodeWriter } from './writer.ts';
 
@@ -113,8 +113,9 @@ export class NodeController {
       }),
       watch(nodes, {
         added: ({ metadata }) => [metadata.name],
-        // Our own write comes from a reconcile that continues anyway.
-        changed: (_, { metadata }, origin) => (origin === 'write' ? [] : [metadata.name]),
+        // A write of ours comes from a reconcile that continues anyway; one of the pool may free a place.
+        changed: (before, node, origin) =>
+          origin === 'write' && hasPlaceForTrunk(before) === hasPlaceForTrunk(node) ? [] : [node.metadata.name],
         removed: ({ metadata }) => [metadata.name],
       }),
       watch(configMaps, { added: allNodes, changed: allNodes, removed: allNodes }),
@@ -173,10 +174,14 @@ export class NodeController {
     if (await this.#configured(core, node, signal)) return 'again';
     if (isExclusive(node.metadata.labels)) return this.#exclusive(core, node, identity, signal);
     const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-    const unsuitable = this.#planner.whyNone(node, intent);
+    const isKept = this.#trunks.isKept(node, identity);
+    const unsuitable = this.#planner.whyNone(node, isKept);
     if (unsuitable !== undefined) {
-      await this.#writer.condition(node, 'TrunkNotSupported', unsuitable, signal);
-      return {};
+      if (await this.#writer.condition(node, 'TrunkNotSupported', unsuitable, signal)) return 'again';
+      // The record shows all ENIs only where the control plane shares them among pods, and once it was compared with the cloud.
+      const isKnown = this.#context.eniConfigs.isCentral && node.status?.lastSyncOpenAPITime !== undefined;
+      if (isKnown && attachedTrunk(node) === undefined) await this.#coreNodes.withoutTrunk(core, signal);
+      return isKept || intent === undefined ? {} : this.#trunks.withdraw({ node, identity, intent, signal });
     }
     return this.#trunk(core, node, identity, intent, signal);
   }
@@ -235,7 +240,7 @@ export class NodeController {
   /** Pods of the node get whole ENIs: it has no trunk, and the scheduler counts ENIs. */
   async #exclusive(core: CoreNode, node: TerwayNode, identity: NodeIdentity, signal: AbortSignal): Promise<Outcome> {
     const { eniConfigs, catalog, pendingPods } = this.#context;
-    const pods = maxAvailableIp(node.spec, true);
+    const pods = maxAvailableIp(node.spec, true, false);
     const hint = smallNodeHint(pods, true, identity.instanceType);
     const label = `label ${LABEL_EXCLUSIVE_MODE}=eniOnly: pods of this node get whole ENIs`;
     const stated = findCondition(node.status?.conditions, 'TrunkReady')?.message ?? '';
@@ -263,9 +268,14 @@ export class NodeController {
     signal: AbortSignal,
   ): Promise<Outcome> {
     const name = node.metadata.name;
-    const recorded = recordedTrunk(node);
+    const recorded = attachedTrunk(node);
     const lost =
       recorded === undefined || intent !== undefined ? undefined : this.#planner.forDetached(node, recorded, identity);
+    if (lost === 'gone') {
+      await this.#coreNodes.withoutTrunk(core, signal);
+      await this.#trunks.lost(node, recorded?.id ?? '', signal);
+      return 'again';
+    }
     if (lost !== undefined) {
       await this.#writer.intent(node, lost, signal);
       return 'again';
@@ -325,9 +335,17 @@ export class NodeController {
     return isShared && holdsRecord(node.status ?? {}, end);
   }
 
+  /** The trunk is released, or stays as it is not ours. */
   async #released(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
-    await this.#dropRecord(node, signal);
-    return {};
+    if (node.metadata.deletionTimestamp !== undefined) {
+      await this.#dropRecord(node, signal);
+      return {};
+    }
+    // The node goes on without one.
+    const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    this.#context.driver.forget(nodeOwner(node.metadata.name), intent?.eniID);
+    await this.#writer.dropIntent(node, signal);
+    return 'again';
   }
 
   /** Removes the Node CR and forgets the node. */
@@ -378,10 +396,4 @@ export class NodeController {
     else if (core !== undefined) this.#warn(core, reason, error.message);
     return { requeueAfterMs: Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures) };
   }
-}
-
-/** Node fields that trigger a reconcile; heartbeats do not. */
-function watchedPart(node: CoreNode): string {
-  const { resourceVersion: _version, ...metadata } = { resourceVersion: '', ...node.metadata };
-  return JSON.stringify([metadata, node.spec, node.status]);
 }

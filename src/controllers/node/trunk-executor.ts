@@ -1,13 +1,21 @@
 import { ownershipTags } from '../../allocation/identity.ts';
+import { attachedTrunk, eniLimitOf, hasPlaceForTrunk } from '../../allocation/node-mode.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { nextTrunkStep, parseTrunkIntent, type TrunkIntent, trunkGroups } from '../../allocation/trunk.ts';
+import {
+  isSeenAttached,
+  nextTrunkStep,
+  parseTrunkIntent,
+  type TrunkIntent,
+  trunkGroups,
+} from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { type NodeIdentity, nodeIdentity } from '../../cluster/node-view.ts';
 import { ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
+import type { Reason } from '../../crds/reasons/catalogue.ts';
 import { keyOf } from '../../kube/types.ts';
 import type { Log } from '../../telemetry/log.ts';
 import { type Clock, latestMs } from '../../util/clock.ts';
@@ -54,7 +62,7 @@ export class TrunkExecutor {
   /** Failures for lack of an address that were already counted against their vSwitch. */
   readonly #charged = new WeakSet<OperationFailure>();
 
-  /** @param options.released removes the record once its trunk is gone. */
+  /** @param options.released goes on once the trunk is released. */
   constructor(
     context: TrunkExecutorContext,
     options: {
@@ -71,6 +79,7 @@ export class TrunkExecutor {
 
   /** Writes the intent of a trunk, or reports why none is possible now. */
   async plan(node: TerwayNode, identity: NodeIdentity, attempt: number, signal: AbortSignal): Promise<Outcome> {
+    if (!this.#hasPlace(node)) return this.#awaitPlace(node, signal);
     const plan = await this.#planner.plan(node, identity, attempt, signal);
     if ('asked' in plan) return {};
     if ('message' in plan) {
@@ -88,8 +97,15 @@ export class TrunkExecutor {
     const { observer, clock, driver } = this.#context;
     const { name } = node.metadata;
     const owner = nodeOwner(name);
+    if (goal === 'bind' && intent.withdrawnAt !== undefined) {
+      const { withdrawnAt: _again, ...wanted } = intent;
+      await this.#writer.intent(node, wanted, signal);
+      return 'again';
+    }
+    const decision = this.#decide(work);
+    if (this.#needsPlace(node, decision)) return this.#awaitPlace(node, signal);
     const subject = { id: owner, owner, eniId: intent.eniID, decide: () => this.#decideAgain(work) };
-    return driver.perform(subject, this.#decide(work), {
+    return driver.perform(subject, decision, {
       record: async ({ eni }) => {
         await this.#writer.intent(node, { ...intent, eniID: eni.id }, signal);
         return 'again';
@@ -101,7 +117,12 @@ export class TrunkExecutor {
           this.#charged.add(failure);
           this.#context.capacity.vSwitches.block(intent.vSwitchID, clock.now());
         }
-        const current = await this.#lost(node, intent, signal);
+        const current = await this.lost(node, intent.eniID, signal);
+        if (this.#planner.whyNone(current, this.isKept(current, identity)) !== undefined) {
+          driver.forget(owner, intent.eniID);
+          await this.#writer.dropIntent(current, signal);
+          return 'again';
+        }
         return this.plan(current, identity, intent.attempt + 1, signal);
       },
       inProgress: () => ({}),
@@ -110,7 +131,7 @@ export class TrunkExecutor {
           if (goal === 'bind' && this.#planner.isCorrected(node, identity, intent, failure)) {
             return this.plan(node, identity, intent.attempt + 1, signal);
           }
-          await this.#writer.condition(node, reasonOfFailure(failure), failure.message, signal);
+          await this.#problem(work, reasonOfFailure(failure), failure.message);
         }
         return { requeueAfterMs: Math.max(1, untilMs - clock.now()) };
       },
@@ -120,7 +141,7 @@ export class TrunkExecutor {
         if (clock.now() - (observer.latest(intent.eniID)?.atMs ?? 0) >= RETRY_MS) {
           observer.expect(intent.eniID, 'read', owner, 'audit');
         }
-        await this.#writer.condition(node, reason, message, signal);
+        await this.#problem(work, reason, message);
         return { requeueAfterMs: RETRY_MS };
       },
       done: async ({ eni }) => {
@@ -134,6 +155,25 @@ export class TrunkExecutor {
     });
   }
 
+  /** The configuration asks for no trunk any more, and that of the intent does not stay: releases it. */
+  async withdraw(work: Omit<TrunkWork, 'goal'>): Promise<Outcome> {
+    const { node, intent, signal } = work;
+    if (intent.withdrawnAt !== undefined) return this.execute({ ...work, goal: 'release' });
+    const withdrawnAt = new Date(this.#context.clock.now()).toISOString();
+    await this.#writer.intent(node, { ...intent, withdrawnAt }, signal);
+    return 'again';
+  }
+
+  /** Whether the node has a trunk that stays, whatever the configuration says by now: pods may use it. */
+  isKept(node: TerwayNode, { instanceId }: NodeIdentity): boolean {
+    if (attachedTrunk(node) !== undefined) return true;
+    const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
+    if (intent === undefined) return false;
+    return (
+      isSeenAttached(this.#context.observer.latest(intent.eniID), instanceId) || this.unattached(node) === undefined
+    );
+  }
+
   /** Whether pods still have interfaces on a trunk. */
   isInUse(node: TerwayNode, { eniID }: TrunkIntent): boolean {
     const { capacity, informers } = this.#context;
@@ -145,7 +185,7 @@ export class TrunkExecutor {
   /** The intent of a trunk that only its record names: it is not attached, so neither its instance nor a pod leads to it. */
   unattached(node: TerwayNode): TrunkIntent | undefined {
     const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-    if (intent === undefined || recordedTrunk(node) !== undefined) return undefined;
+    if (intent === undefined || attachedTrunk(node) !== undefined) return undefined;
     const members = this.#context.informers.podEnis.store.byIndex('trunk', intent.eniID);
     return members.length === 0 ? intent : undefined;
   }
@@ -166,8 +206,8 @@ export class TrunkExecutor {
       instanceId,
       clusterId,
       nodeName: name,
-      bound: goal === 'bind' && recordedTrunk(node) !== undefined,
-      goalSinceMs: deletionTimestamp === undefined ? undefined : latestMs(deletionTimestamp),
+      bound: goal === 'bind' && attachedTrunk(node) !== undefined,
+      goalSinceMs: deletionTimestamp === undefined ? withdrawnMs(intent) : latestMs(deletionTimestamp),
       observation,
       operation: driver.operation(nodeOwner(name)),
       nowMs: clock.now(),
@@ -205,25 +245,50 @@ export class TrunkExecutor {
     const now = parseTrunkIntent(current?.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
     if (current === undefined || now === undefined || now.clientToken !== intent.clientToken) return undefined;
     const isLeaving = core === undefined || current.metadata.deletionTimestamp !== undefined;
-    if ((goal === 'release') !== isLeaving) return undefined;
-    if (goal === 'release') {
+    if ((goal === 'release') !== (isLeaving || now.withdrawnAt !== undefined)) return undefined;
+    if (isLeaving) {
       const mayGo = core === undefined ? !this.isInUse(current, now) : this.unattached(current) !== undefined;
       if (!mayGo) return undefined;
       return this.#decide({ goal, node: current, identity: releasedIdentity(current), intent: now });
     }
     const found = core === undefined ? undefined : nodeIdentity(core);
     if (found === undefined || 'missing' in found) return undefined;
-    return this.#decide({ goal, node: current, identity: found.identity, intent: now });
+    const { identity } = found;
+    if (goal === 'release' && this.isKept(current, identity)) return undefined;
+    const decision = this.#decide({ goal, node: current, identity, intent: now });
+    return this.#needsPlace(current, decision) ? undefined : decision;
+  }
+
+  /** Says what stands in the way, but not of a trunk that goes without its node: that the node gets none is said already. */
+  async #problem({ goal, node, signal }: TrunkWork, reason: Reason, message: string): Promise<void> {
+    if (goal === 'release' && node.metadata.deletionTimestamp === undefined) return;
+    await this.#writer.condition(node, reason, message, signal);
+  }
+
+  /** Only where the control plane shares ENIs among pods does the record show all of them. */
+  #hasPlace(node: TerwayNode): boolean {
+    return !this.#context.eniConfigs.isCentral || hasPlaceForTrunk(node);
+  }
+
+  #needsPlace(node: TerwayNode, { step }: EniDecision): boolean {
+    return (step.do === 'create' || step.do === 'attach') && !this.#hasPlace(node);
+  }
+
+  /** The pool wakes the node when there is a place. */
+  async #awaitPlace(node: TerwayNode, signal: AbortSignal): Promise<Outcome> {
+    const message = `other ENIs have all ${eniLimitOf(node)} places of the instance; the trunk is attached when one of them is gone`;
+    await this.#writer.condition(node, 'PlaceAwaited', message, signal);
+    return {};
   }
 
   /** The recorded trunk is gone: reports it, and wakes the pods that were attached to it. */
-  async #lost(node: TerwayNode, intent: TrunkIntent, signal: AbortSignal): Promise<TerwayNode> {
-    if (node.status?.networkInterfaces?.[intent.eniID] === undefined) return node;
+  async lost(node: TerwayNode, eniId: string, signal: AbortSignal): Promise<TerwayNode> {
+    if (node.status?.networkInterfaces?.[eniId] === undefined) return node;
     const { informers, observer, log } = this.#context;
-    const message = `trunk ${intent.eniID} no longer exists in the cloud; a new one will be created`;
+    const message = `trunk ${eniId} no longer exists in the cloud`;
     const current = await this.#writer.forgetTrunk(node, 'TrunkLost', message, signal);
-    log.warn({ node: node.metadata.name, trunk: intent.eniID }, 'trunk lost');
-    for (const podEni of informers.podEnis.store.byIndex('trunk', intent.eniID)) {
+    log.warn({ node: node.metadata.name, trunk: eniId }, 'trunk lost');
+    for (const podEni of informers.podEnis.store.byIndex('trunk', eniId)) {
       for (const { eni } of podEni.spec.allocations ?? []) {
         if (eni.id !== '') observer.expect(eni.id, 'read', keyOf(podEni.metadata), 'repair');
       }
@@ -241,10 +306,8 @@ export class TrunkExecutor {
   }
 }
 
-export function recordedTrunk({ status }: TerwayNode) {
-  return Object.values(status?.networkInterfaces ?? {}).find(
-    (eni) => eni.networkInterfaceType === 'Trunk' && eni.status === 'InUse',
-  );
+function withdrawnMs({ withdrawnAt }: TrunkIntent): number | undefined {
+  return withdrawnAt === undefined ? undefined : Date.parse(withdrawnAt);
 }
 
 /** For a node that is gone only the instance is known. */

@@ -1,8 +1,7 @@
 import { FRESH_MS } from '../../allocation/interface-step.ts';
-import { attachedTrunk } from '../../allocation/node-mode.ts';
 import type { OperationFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
+import { isSeenAttached, planTrunk, type TrunkIntent } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import { type ClusterNetwork, clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
@@ -95,26 +94,24 @@ export class TrunkPlanner {
 
   /**
    * The intent of a trunk that the record names without one, as Terway has made it, and that somebody has detached or deleted since.
-   * Undefined while it is attached, as far as is known.
+   * Undefined while it is attached, as far as is known; `gone` when it is deleted, and no intent can be made from what the record has.
    */
-  forDetached(node: TerwayNode, recorded: NodeEni, { instanceId }: NodeIdentity): TrunkIntent | undefined {
+  forDetached(node: TerwayNode, recorded: NodeEni, { instanceId }: NodeIdentity): TrunkIntent | 'gone' | undefined {
     const seen = this.#context.observer.latest(recorded.id);
-    if (seen === undefined || (seen.eni?.status === 'InUse' && seen.eni.instanceId === instanceId)) return undefined;
+    if (seen === undefined || isSeenAttached(seen, instanceId)) return undefined;
     const { vSwitchID: vSwitchId = '', securityGroupIDs: securityGroupIds = [] } = recorded;
     const known = seen.eni ?? { vSwitchId, securityGroupIds };
-    return known.vSwitchId === '' ? undefined : this.#intentFor(node, 1, { ...known, tags: {} }, recorded.id);
+    return known.vSwitchId === '' ? 'gone' : this.#intentFor(node, 1, { ...known, tags: {} }, recorded.id);
   }
 
-  /** Why the node gets no trunk, or undefined. */
-  whyNone(node: TerwayNode, intent: TrunkIntent | undefined): string | undefined {
+  /** Why the node gets no trunk, or undefined. @param isKept it has one that stays ({@link TrunkExecutor.isKept}) */
+  whyNone(node: TerwayNode, isKept: boolean): string | undefined {
     const { enableTrunk } = this.#context;
     if (enableTrunk === false) return 'trunk mode is turned off in the configuration (enableTrunk: false)';
     if ((node.spec.nodeCap?.memberAdapterLimit ?? 0) === 0) {
       return `instance type ${node.spec.nodeMetadata?.instanceType ?? ''} does not support member ENIs`;
     }
-    // Pods may use an existing trunk.
-    if (intent !== undefined || attachedTrunk(node) !== undefined) return undefined;
-    if (enableTrunk === 'always') return undefined;
+    if (isKept || enableTrunk === 'always') return undefined;
     const { parsed, source } = this.#context.eniConfigs.ofNode(node.metadata.name);
     if ('error' in parsed || parsed.config.trunking === true) return undefined;
     if (parsed.config.trunking === false) return `enable_eni_trunking is false in ${source}`;

@@ -147,9 +147,9 @@ export class NodeWriter {
     });
   }
 
-  /** Reports why the node has no trunk. */
-  async condition(node: TerwayNode, reason: Reason, message: string, signal: AbortSignal): Promise<void> {
-    await this.#patchStatus(node, signal, (status) => {
+  /** Reports why the node has no trunk. @returns whether that was written */
+  async condition(node: TerwayNode, reason: Reason, message: string, signal: AbortSignal): Promise<boolean> {
+    return this.#patchStatus(node, signal, (status) => {
       const before = status.conditions?.find(({ type }) => type === 'TrunkReady');
       const words = withoutNewRequestId(before?.message, message);
       this.#trunkReady(node, status, 'False', reason, words);

@@ -8,6 +8,7 @@ import { release } from '../../allocation/pool/release.ts';
 import { poolRules } from '../../allocation/pool/rules.ts';
 import { addressesOf } from '../../allocation/pool/view.ts';
 import { poolWaits } from '../../allocation/pool/waits.ts';
+import { trunkOutlook } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
@@ -28,7 +29,7 @@ import type { Watch } from '../watch.ts';
 import { PoolAdoption } from './adoption.ts';
 import { PoolDescriber, whyNoPool } from './describer.ts';
 import { PoolFigures } from './figures.ts';
-import { findingsOf, hasAddresses } from './findings.ts';
+import { findingsOf, hasAddresses, hasVSwitch } from './findings.ts';
 import { asksFor, giveBack, type Intents, intentsFor, poolCreation } from './intents.ts';
 import { PoolMemory } from './memory.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
@@ -147,7 +148,7 @@ export class PoolController {
   }
 
   async #visit(name: string, signal: AbortSignal): Promise<'again' | ReconcileResult> {
-    const { informers, clock, capacity, catalog, eniConfigs, nodeLabels } = this.#context;
+    const { informers, clock, capacity, catalog, eniConfigs, nodeLabels, observer } = this.#context;
     const node = informers.nodes.store.get(name);
     const core = informers.coreNodes.store.get(name);
     if (node?.metadata.deletionTimestamp !== undefined && !isExclusive(node.metadata.labels) && eniConfigs.isCentral) {
@@ -162,7 +163,8 @@ export class PoolController {
     }
     const described = await this.#describer.describe(node, signal);
     if (described.isWritten) return 'again';
-    const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}));
+    const trunk = trunkOutlook(node, (eniId) => observer.latest(eniId));
+    const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}), trunk);
     const creation = poolCreation(node, eniConfigs);
     if ('reason' in rules || 'message' in creation) {
       return this.#withoutPool(node, whyNoPool(node, rules, creation, described), signal);
@@ -196,6 +198,7 @@ export class PoolController {
       isNew: nowMs < newUntilMs,
       mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id) && !returning.has(eni.id),
       mayMake: creationRefusal === undefined,
+      hasVSwitch: hasVSwitch(this.#context, creation, nowMs),
       mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
@@ -205,7 +208,19 @@ export class PoolController {
     });
     const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, catalog);
     const failures = this.#subjects.failures(node, plan.status.poolIntents ?? []);
-    const look = { node, plan, asked, rules, creation, refusals, creationRefusal, failures, config: described, nowMs };
+    const look = {
+      node,
+      trunk,
+      plan,
+      asked,
+      rules,
+      creation,
+      refusals,
+      creationRefusal,
+      failures,
+      config: described,
+      nowMs,
+    };
     const findings = findingsOf(this.#context, look);
     const verdict = this.#reporter.judge(name, findings);
     this.#reporter.addConditions(node, plan.status, findings, verdict);

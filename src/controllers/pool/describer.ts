@@ -1,12 +1,12 @@
 import type { Statement, Unmet } from '../../allocation/pool/conditions.ts';
 import { daemonSpec } from '../../allocation/pool/node-spec.ts';
 import type { PoolRules } from '../../allocation/pool/rules.ts';
+import { getsTrunk } from '../../allocation/trunk.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { ANNOTATION_REPORTS_RELEASE, ANNOTATION_TRUNK_INTENT } from '../../crds/names.ts';
+import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
-import { findCondition } from '../../kube/conditions.ts';
 import type { PoolCreation } from './intents.ts';
 import type { PoolWriter } from './writer.ts';
 
@@ -46,11 +46,8 @@ export class PoolDescriber {
     if ('message' in network) return { ...NOTHING_TOLD, problem: network.message };
     const runtime = this.#nodeRuntimes.store.get(name);
     if (runtime?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] !== 'true') return NOTHING_TOLD;
-    const trunk = findCondition(node.status?.conditions, 'TrunkReady');
-    const isPlanned = node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT] !== undefined;
-    // Whether it gets one is not decided yet.
-    if (trunk === undefined && !isPlanned) return NOTHING_TOLD;
-    const hasTrunk = trunk?.reason !== 'TrunkNotSupported';
+    const hasTrunk = getsTrunk(node);
+    if (hasTrunk === undefined) return NOTHING_TOLD;
     const { instanceType, zoneID: zone } = nodeMetadata;
     const traits = { cap, instanceType, zone, isExclusive: false, hasTrunk };
     const described = daemonSpec({ ...network, ...pool.config }, traits);

@@ -1,16 +1,12 @@
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import {
-  placeNeeded,
-  type Statement,
-  shortfallStatement,
-  sizeBeyond,
-  type Unmet,
-} from '../../allocation/pool/conditions.ts';
+import { type Statement, shortfallStatement, sizeBeyond, type Unmet } from '../../allocation/pool/conditions.ts';
+import { placeNeeded } from '../../allocation/pool/places.ts';
 import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
 import { maxAvailableIp, type PoolRules, smallNodeHint } from '../../allocation/pool/rules.ts';
 import { type Supply, supplyOf } from '../../allocation/pool/supply.ts';
 import type { PoolDraft } from '../../allocation/pool/view.ts';
+import type { TrunkOutlook } from '../../allocation/trunk.ts';
 import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import type { Intents, PoolCreation } from './intents.ts';
@@ -28,6 +24,7 @@ export interface PoolFindings {
 
 interface Look {
   node: TerwayNode;
+  trunk: TrunkOutlook;
   plan: PoolPlan;
   asked: Intents;
   rules: PoolRules;
@@ -42,25 +39,41 @@ interface Look {
   nowMs: number;
 }
 
+interface FindingsContext {
+  capacity: Pick<Capacity, 'vSwitches'>;
+  catalog: Pick<NetworkCatalog, 'knows'>;
+}
+
 /** Whether an ENI can get more addresses, as far as its vSwitch is concerned. */
 export function hasAddresses({ vSwitches }: Pick<Capacity, 'vSwitches'>, nowMs: number): (eni: NodeEni) => boolean {
   return ({ vSwitchID = '' }) => !vSwitches.isFull(vSwitchID, nowMs);
 }
 
+/** Whether a vSwitch for a new ENI has an address, as far as is known. */
+export function hasVSwitch(
+  { capacity, catalog }: FindingsContext,
+  { zone, vSwitchIds }: PoolCreation,
+  nowMs: number,
+): boolean {
+  return !catalog.knows(vSwitchIds) || capacity.vSwitches.canTake(zone, vSwitchIds, nowMs);
+}
+
 export function findingsOf(
-  { capacity, catalog }: { capacity: Pick<Capacity, 'vSwitches'>; catalog: Pick<NetworkCatalog, 'knows'> },
-  { node, plan, asked, rules, creation, refusals, creationRefusal, failures, config, nowMs }: Look,
+  context: FindingsContext,
+  { node, trunk, plan, asked, rules, creation, refusals, creationRefusal, failures, config, nowMs }: Look,
 ): PoolFindings {
+  const { capacity, catalog } = context;
   const { families, limits, knobs } = rules;
   const { zone, vSwitchIds } = creation;
   const { networkInterfaces: enis = {}, poolIntents = [] } = plan.status;
-  const draft: PoolDraft = { enis, intents: [...poolIntents, ...asked.intents], draining: plan.draining };
+  // An ENI that gives way serves whom no other can.
+  const draft: PoolDraft = { enis, intents: [...poolIntents, ...asked.intents] };
   const isKnown = catalog.knows(vSwitchIds);
   const isInZone = vSwitchIds.some((id) => capacity.vSwitches.get(id)?.zoneId === zone);
   const supply = supplyOf(draft, families, limits, {
     hasAddresses: (eni) => hasAddresses(capacity, nowMs)(eni) && refusals.get(eni.id)?.failure.kind !== 'exhausted',
     isRefused: ({ id }) => refusals.has(id),
-    hasVSwitch: !isKnown || capacity.vSwitches.canTake(zone, vSwitchIds, nowMs),
+    hasVSwitch: hasVSwitch(context, creation, nowMs),
     isCreationRefused: creationRefusal !== undefined,
     areCallsFailing:
       asked.intents.length === 0 && failures.length > 0 && failures.every((failure) => failure !== undefined),
@@ -70,7 +83,7 @@ export function findingsOf(
   const missedZone = isKnown && !isInZone ? zone : undefined;
   const about = { limits, vSwitchIds, missedZone, refusal };
   const shortage = supply === 'idle' || supply === 'possible' ? undefined : shortfallStatement(supply, about);
-  const pods = maxAvailableIp(node.spec, false);
+  const pods = maxAvailableIp(node.spec, false, trunk !== 'none');
   const small = smallNodeHint(pods, false, node.spec.nodeMetadata?.instanceType ?? '');
   return {
     supply,

@@ -170,11 +170,17 @@ export class PoolSubjects {
     if (driven.size === 0) this.#driven.delete(nodeName);
   }
 
-  /** All but those whose attachment has to wait, as the cloud makes only so many of an instance at a time. What failed comes last. */
+  /**
+   * All but those whose attachment has to wait, as the cloud makes only so many of an instance at a time. What failed comes last, and of that
+   * what was tried last.
+   */
   inTurn(subjects: readonly PoolSubject[], attachments: number): readonly PoolSubject[] {
     const attaching = subjects.filter(({ eni }) => eni?.status === 'Attaching');
-    const hasFailed = ({ id }: PoolSubject) => this.#context.driver.operation(id)?.state === 'failed';
-    const inOrder = [...attaching.filter((one) => !hasFailed(one)), ...attaching.filter(hasFailed)];
+    const failedMs = ({ id }: PoolSubject) => {
+      const operation = this.#context.driver.operation(id);
+      return operation?.state === 'failed' ? operation.atMs : 0;
+    };
+    const inOrder = attaching.sort((one, other) => failedMs(one) - failedMs(other));
     const late = new Set(inOrder.slice(attachments));
     return subjects.filter((subject) => !late.has(subject));
   }

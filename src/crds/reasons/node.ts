@@ -23,9 +23,16 @@ export const NODE_REASONS = {
       'The instance type does not support member ENIs, or trunk mode is turned off, for the cluster or for this node.',
     remedy: 'Use an instance type with member ENIs for nodes whose pods need them.',
   },
+  PlaceAwaited: {
+    on: [NODE_CR_TRUNK, NODE_CR_READY],
+    cause: 'Other ENIs have all places of the instance. The trunk is made and attached when one of them is gone.',
+    remedy:
+      'Wait. Where ENIs are shared, condition `PoolAsConfigured` names the one that gives way, and what holds it.',
+  },
   TrunkLost: {
     on: [NODE_CR_TRUNK, NODE_CR_READY],
-    cause: 'The trunk no longer exists in the cloud; a new one will be created.',
+    cause:
+      'The trunk no longer exists in the cloud; a new one is created where the configuration asks for one, or pods have interfaces on the former one.',
   },
   InstanceReplaced: {
     on: [NODE_CR_TRUNK, NODE_CR_READY],

@@ -67,8 +67,9 @@ export const POOL_REASONS = {
   EniGivesWay: {
     on: [NODE_CR_POOL_CONFIGURED],
     cause:
-      'The node is to have an ENI of another kind, such as the trunk, and the pool has all places. An ENI serves no further pod, and goes after its last one.',
-    remedy: 'Wait, or delete the pods that have an address of the ENI; `kubectl terway pool` lists them.',
+      'The node is to have fewer shared ENIs than it has: trunks were turned on, somebody made `spec.flavor` smaller, or the instance has fewer places by now. An ENI serves only pods that no other can serve, and goes after its last one; then the next, if need be.',
+    remedy:
+      'Wait, or delete the pods that have an address of the ENI, as `kubectl terway pool` lists them. Where new pods always take their places, cordon the node first.',
   },
   NodeTooSmall: {
     on: [NODE_CR_POOL_CONFIGURED, NODE_WARNING],
