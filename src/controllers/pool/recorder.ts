@@ -81,8 +81,6 @@ export class PoolRecorder {
       }
       if (news.do === 'arrived') memory.granted(news.eniId);
       if (news.do === 'returned') {
-        // An earlier leader may have sent a call, too.
-        this.#options.subjects.noteReturn(news.eniId);
         capacity.vSwitches.released(vSwitchOf(subject), news.ips.length);
       }
       if (news.do === 'refused' && subject.intent !== undefined) giveBack([subject.intent], capacity);
