@@ -1,7 +1,6 @@
 import { TAG_OWNER, TAG_SHARED } from '../../crds/names.ts';
 import type { NodeAddress, NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
-import { canonicalIp } from '../../util/ip.ts';
 import { isOurs, isOursInPool } from '../identity.ts';
 import { attachedRecord, type Subnets } from './news.ts';
 import { blockedTags } from './node-spec.ts';
@@ -26,8 +25,7 @@ export function asShown(eni: NodeEni, shown: Eni | undefined, instanceId: string
 function withShown(eni: NodeEni, family: Family, shown: Eni | undefined): NodeEni {
   const ips = shown?.[family] ?? [];
   if (eni[family] === undefined && ips.length === 0) return eni;
-  // Terway's control plane records the text of the cloud, whichever that is.
-  const recorded = addressesOf(eni, family).map((address) => ({ ...address, ip: canonicalIp(address.ip) }));
+  const recorded = addressesOf(eni, family);
   const known = new Set(recorded.map(({ ip }) => ip));
   const kept = recorded.flatMap((address): NodeAddress[] => {
     const isKept = address.status === 'Invalid' || isLeftAlone(eni);
