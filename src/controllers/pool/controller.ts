@@ -198,7 +198,7 @@ export class PoolController {
       mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
-      wantedSinceMs: memory.wantedSinceMs,
+      wanted: memory.wanted,
       random: capacity.random,
       nowMs,
     });
@@ -216,7 +216,7 @@ export class PoolController {
     // Where there should be room, the record and the cloud disagree.
     const limits = [...failures, ...refusedAddresses(updated.brought)].filter((failure) => failure?.kind === 'limit');
     if (limits.some((failure) => failure !== undefined && memory.isNews(failure))) this.#adoption.compare(name);
-    memory.remember(plan);
+    memory.remember(plan, asked.intents.length > 0);
     this.#recorder.account(node, updated, memory);
     this.#reporter.served(name, plan.handOuts.served, nowMs);
     this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
@@ -227,7 +227,9 @@ export class PoolController {
     if (outcome === 'again') return outcome;
     const toldAgainMs = this.#reporter.waiting(name, poolWaits(plan.handOuts, verdict.shortage));
     await this.#reporter.onNode(core, findings, verdict, signal);
-    const missing = [...unknown, ...(asked.unknown ?? [])];
+    // While it is put together, too, what is to be asked for.
+    const notKnown = plan.wanted === undefined || catalog.knows(creation.vSwitchIds) ? [] : creation.vSwitchIds;
+    const missing = [...unknown, ...notKnown];
     // Others may have released addresses, too.
     const isShort = findings.supply === 'vSwitchFull' || asked.full !== undefined || asked.noneInZone !== undefined;
     const dues = [
