@@ -142,6 +142,16 @@ export function editRecord(made: World, status: object): void {
   patch(made, NODES, NODE, { status });
 }
 
+/** Somebody changes what the node may have. */
+export function editRules(made: World, spec: object): void {
+  patch(made, NODES, NODE, { spec }, '');
+}
+
+/** The kubelet of the node is not heard of any more. */
+export function fallsSilent(made: World): void {
+  patch(made, 'nodes', NODE, { status: { conditions: [{ type: 'Ready', status: 'Unknown' }] } });
+}
+
 /** Somebody deletes the Node CR, as the documentation says. */
 export function deleteRecord(made: World): void {
   const target = { resource: NODES, namespace: undefined, name: NODE, subresource: '' };
