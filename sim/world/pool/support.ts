@@ -143,8 +143,10 @@ export function editRecord(made: World, status: object): void {
 }
 
 /** Somebody changes what the node may have. */
-export function editRules(made: World, spec: object): void {
-  patch(made, NODES, NODE, { spec }, '');
+export function editRules(made: World, spec: object, manager = 'kubectl-edit'): void {
+  const target = { resource: NODES, namespace: undefined, name: NODE, subresource: '' };
+  const caller = { actor: 'user', manager, nowMs: made.clock.now() };
+  made.kube.patch(target, 'application/merge-patch+json', { spec }, caller);
 }
 
 /** The kubelet of the node is not heard of any more. */
