@@ -229,7 +229,11 @@ export const ownerCases: Cases = {
 
   'who applies a status has nothing but the status': async (server) => {
     await createAs(server, 'maker', podEni('a', { spec: { zone: 'z' } }, { labels: { app: 'x' } }));
-    const sent = podEni('a', { spec: { zone: 'y' }, status: { phase: 'Bind' } }, { labels: { app: 'other', tier: 'y' } });
+    const sent = podEni(
+      'a',
+      { spec: { zone: 'y' }, status: { phase: 'Bind' } },
+      { labels: { app: 'other', tier: 'y' } },
+    );
     const path = `${paths(server).podEnis}/a/status?fieldManager=person`;
     const applied = await call(server, 'PATCH', path, sent, APPLY);
     expect(applied).toMatchObject({ status: 200, body: { spec: { zone: 'z' } } });
