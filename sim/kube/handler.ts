@@ -78,7 +78,8 @@ function verbOf(method: string, name: string | undefined, query: URLSearchParams
 export function answer(model: KubeModel, request: ServerRequest, caller: Caller): ServerAnswer {
   try {
     const parsed = parseRequest(request);
-    const manager = parsed.query.get('fieldManager') ?? caller.manager;
+    const named = parsed.query.get('fieldManager') ?? '';
+    const manager = named === '' ? caller.manager : named;
     return carryOut(model, request, parsed, { ...caller, manager });
   } catch (error) {
     if (error instanceof StatusError) return refusal(error);

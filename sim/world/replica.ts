@@ -3,8 +3,8 @@ import { AlibabaCloud } from '../../src/cloud/alibaba-cloud.ts';
 import { QuotaScheduler } from '../../src/cloud/quota.ts';
 import { RpcContext } from '../../src/cloud/rpc.ts';
 import { parseControlPlaneConfig } from '../../src/config/config-file.ts';
-import { settingsOf } from '../../src/config/settings.ts';
-import { Replica } from '../../src/controllers/replica.ts';
+import { type Settings, settingsOf } from '../../src/config/settings.ts';
+import { type LiveSettings, Replica } from '../../src/controllers/replica.ts';
 import type { Term } from '../../src/controllers/term.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -43,6 +43,7 @@ export class WorldReplica {
   readonly #metrics = createMetrics();
   readonly #client: KubeClient;
   #term: Term | undefined;
+  readonly #live: { settings: Settings } & Pick<LiveSettings, 'problem' | 'onVerdict'>;
   /** How far the wall clock of its machine is ahead. */
   #aheadMs = 0;
 
@@ -67,12 +68,13 @@ export class WorldReplica {
     const quota = new QuotaScheduler({ clock, limits: config.rateLimit, share: config.rateLimitShare });
     const senders = { ecs: this.#link.send, vpc: this.#link.send };
     this.#client = new KubeClient({ transport: this.transport, clock, random });
+    this.#live = { settings: settingsOf(config), problem: undefined, onVerdict: () => () => undefined };
     const replica = new Replica({
       client: this.#client,
       cloud: new AlibabaCloud(new RpcContext({ quota, clock, regionId }), senders),
       quota,
       config,
-      live: { settings: settingsOf(config), problem: undefined, onVerdict: () => () => undefined },
+      live: this.#live,
       cluster: { regionID: regionId, clusterID: options.clusterId, vpcID: options.vpcId },
       instance: name,
       clock,
@@ -86,6 +88,11 @@ export class WorldReplica {
       },
     });
     this.ended.catch(() => undefined);
+  }
+
+  /** Its configuration file says so from now on. */
+  degrade(degradation: Settings['degradation']): void {
+    this.#live.settings = { ...this.#live.settings, degradation };
   }
 
   /** How often a controller has reconciled one of its keys. */

@@ -31,6 +31,11 @@ export function nodeIdentity(node: CoreNode): { identity: NodeIdentity } | { mis
   return { identity: { regionId, zoneId, instanceId, instanceType } };
 }
 
+/** Whether the node can tell of its pods. */
+export function isReady(core: CoreNode | undefined): boolean {
+  return (core?.status.conditions ?? []).some(({ type, status }) => type === 'Ready' && status === 'True');
+}
+
 /**
  * The node state that plans depend on. The trunk recorded in the Node CR takes precedence; the annotation `trunk-on` is
  * what an upstream node daemon leaves behind where it manages the trunk itself.

@@ -1,5 +1,6 @@
 import type { SandboxReport } from '../allocation/operation.ts';
 import type { Informers } from '../cluster/informers.ts';
+import { isReady } from '../cluster/node-view.ts';
 import { coreNodeResource } from '../cluster/resources.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_REPORTS_RELEASE, LABEL_NODE } from '../crds/names.ts';
 import { type NodeRuntime, nodeRuntimeResource, saysDeleted } from '../crds/node-runtime.ts';
@@ -22,8 +23,7 @@ export function sandboxReport(
   const nodeName = nodeNameOf(podEni);
   const runtime = nodeRuntimes.store.get(nodeName);
   if (!reportsRelease(runtime)) return undefined;
-  const { conditions = [] } = coreNodes.store.get(nodeName)?.status ?? {};
-  if (!conditions.some(({ type, status }) => type === 'Ready' && status === 'True')) return undefined;
+  if (!isReady(coreNodes.store.get(nodeName))) return undefined;
   const uid = podEni.metadata.annotations?.[ANNOTATION_POD_UID] ?? '';
   const entry = runtime.status?.pods?.[uid];
   const deleted = saysDeleted(entry);

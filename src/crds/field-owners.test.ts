@@ -38,7 +38,13 @@ test.each<[string, unknown, string[]]>([
   ['nobody since a reset', [{}], []],
   ['entries of another shape', [7, null, { manager: 1 }, { manager: 'x', fieldsV1: 'y' }, entry('x', ENI)], ['eni']],
 ])('fields written by %s', (_, managedFields, fields) => {
-  expect(fieldsOfOthers(managedFields, OURS)).toEqual(fields);
+  expect(fieldsOfOthers(managedFields, OURS).all).toEqual(fields);
+});
+
+test('of what the API server has joined, nobody knows whose it was', () => {
+  const joined = entry('ancient-changes', { 'f:eni': {}, 'f:pool': {} });
+  const entries = [joined, entry('kubectl-edit', { 'f:eni': { 'f:tag': {} } }), entry(OURS, { 'f:flavor': {} })];
+  expect(fieldsOfOthers(entries, OURS)).toEqual({ all: ['eni', 'pool'], forgotten: ['pool'] });
 });
 
 test('anything at all can be asked for', () => {

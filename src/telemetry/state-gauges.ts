@@ -215,7 +215,7 @@ function definePoolGauges(define: Define): void {
   define(
     {
       name: 'terway_pool_unconfirmed_oldest_seconds',
-      help: 'How long the first of these addresses has waited for the word of its node, as far as this leader knows; 0 when none waits.',
+      help: 'How long the first of these addresses has waited for the word of a node that is Ready, as far as this leader knows; 0 when none waits.',
       stability: 'STABLE',
     },
     ({ pools }) => [{ labels: {}, value: pools.unconfirmed.oldestMs / 1000 }],

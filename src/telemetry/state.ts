@@ -26,7 +26,7 @@ export interface PoolState {
   waiting: Readonly<Record<string, number>>;
   /** Waiting time of the pod that has waited longest for an address; 0 when none waits. */
   oldestWaitMs: number;
-  /** Addresses of pods that are gone, for which their nodes have not given their word; the first has waited `oldestMs`. */
+  /** Addresses of pods that are gone, for which their nodes have not given their word; the first whose node is Ready has waited `oldestMs`. */
   unconfirmed: { count: number; oldestMs: number };
 }
 

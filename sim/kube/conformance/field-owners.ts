@@ -70,6 +70,11 @@ export const ownerCases: Cases = {
     expect(Object.keys(ownersIn(created))).toEqual(['terway-controlplane Update']);
   },
 
+  'an empty name is none': async (server) => {
+    const created = await createAs(server, '', podEni('a', { spec: { zone: 'z' } }));
+    expect(Object.keys(ownersIn(created))).toEqual(['terway-controlplane Update']);
+  },
+
   'who changes a field takes it from its owner': async (server) => {
     await createAs(server, 'maker', podEni('a', { spec: { zone: 'z', allocations: [{ ipv4: '10.0.0.1' }] } }));
     const changed = await mergeAs(server, 'editor', { spec: { zone: 'y' } });
@@ -220,6 +225,24 @@ export const ownerCases: Cases = {
     expect(ownersIn(applied)).toEqual({
       'editor Update': { 'f:metadata': { 'f:labels': { 'f:tier': ALONE } } },
     });
+  },
+
+  'who applies a status has nothing but the status': async (server) => {
+    await createAs(server, 'maker', podEni('a', { spec: { zone: 'z' } }, { labels: { app: 'x' } }));
+    const sent = podEni(
+      'a',
+      { spec: { zone: 'y' }, status: { phase: 'Bind' } },
+      { labels: { app: 'other', tier: 'y' } },
+    );
+    const path = `${paths(server).podEnis}/a/status?fieldManager=person`;
+    const applied = await call(server, 'PATCH', path, sent, APPLY);
+    expect(applied).toMatchObject({ status: 200, body: { spec: { zone: 'z' } } });
+    expect(applied.metadata['labels']).toEqual({ app: 'x' });
+    expect(ownersIn(applied)['person Apply status']).toEqual({ 'f:status': { 'f:phase': ALONE } });
+    // So nothing of it goes when they are not applied any more.
+    await mergeAs(server, 'editor', { metadata: { labels: { tier: 'y' } } });
+    const next = await call(server, 'PATCH', path, podEni('a', { status: { phase: 'Bind' } }), APPLY);
+    expect(next.metadata['labels']).toEqual({ app: 'x', tier: 'y' });
   },
 
   'nobody applies without a name': async (server) => {

@@ -33,8 +33,10 @@ export function application(
   const schema = ownedSchema(resource);
   const { apiVersion, kind, metadata, status } = sent;
   const named = isStatus ? { apiVersion, kind, metadata, status } : withoutStatus(sent);
-  // Of the metadata as a whole nobody is the owner.
-  const fields = difference(fieldsIn(ownedIn(named), schema), { 'f:metadata': {} });
+  const { metadata: ownedMetadata, ...content } = ownedIn(named);
+  // Of the metadata as a whole nobody is the owner. By way of the status nobody becomes the owner of any of it.
+  const owned = isStatus ? content : { ...content, metadata: ownedMetadata };
+  const fields = difference(fieldsIn(owned, schema), { 'f:metadata': {} });
   if (before === undefined) return { object: named, applied: { fields, isForced } };
   const { own, others } = entriesOf(ownersOf(before), author, 'Apply');
   const kept = others.reduce<FieldSet | undefined>((all, { fieldsV1 }) => union(all, fieldsV1), fields);

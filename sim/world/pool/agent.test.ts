@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
-import { saysDeleted } from '../../../src/crds/node-runtime.ts';
+import { nodeRuntimeSchema, saysDeleted } from '../../../src/crds/node-runtime.ts';
 import { FaultScript } from '../script.ts';
-import type { World } from '../world.ts';
+import { NODERUNTIMES, type World } from '../world.ts';
 import { addresses, createShared, finishes, NODE, poolWorld, served } from './support.ts';
 
 /* Pods that share ENIs on a node with the shipped agent, which has the rights of its role. */
@@ -91,4 +91,25 @@ test('a pod that is back with a restored backup gets its network, although the w
     made.deletePod('default/other', 0);
   }
   await made.until('it runs again', () => sandboxes(made)?.some(({ pod }) => pod.uid === uid) === true, 60_000);
+});
+
+test('a NodeRuntime that somebody deletes while pods run frees nothing, and the node goes on saying what is gone', async () => {
+  const made = await poolWorld({ max_pool_size: 5 }, { hasMachine: true, tellsAddresses: true });
+  world = made;
+  const uids = ['a', 'b', 'c'].map((name) => createShared(made, name));
+  const isRunning = () => made.machines.get(NODE)?.runtime.sandboxes.filter(({ state }) => state === 'running').length;
+  await made.until('all run', () => isRunning() === 3, 60_000);
+  const before = addresses(made);
+  made.remove(NODERUNTIMES, NODE);
+  const entries = () => {
+    const runtime = made.kube.objects(NODERUNTIMES)[0];
+    return runtime === undefined ? {} : (nodeRuntimeSchema.parse(runtime).status?.pods ?? {});
+  };
+  await made.until('it is made again', () => uids.every((uid) => entries()[uid] !== undefined), 2 * 60_000);
+  await made.run(2 * 60_000);
+  expect(addresses(made)).toEqual(before);
+  const [a = '', ...others] = uids;
+  made.deletePod('default/a');
+  await made.until('the address of the pod that went is free', () => !addresses(made).has(a), 60_000);
+  for (const uid of others) expect(addresses(made).get(uid)).toEqual(before.get(uid));
 });

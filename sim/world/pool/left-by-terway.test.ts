@@ -32,6 +32,9 @@ function cluster(name: string) {
   return { ...left, changes, looks, writes };
 }
 
+/** IPv6 addresses in the cloud. */
+const inCloud = (made: World) => made.state().cloud.enis.flatMap(({ ipv6 }) => ipv6);
+
 /** The Node CR without what only this control plane says. */
 function recordIn({ world: made }: Pick<LeftByTerway, 'world'>) {
   const { metadata, spec, status = {} } = structuredClone(made.nodeRecord(NODE)) ?? {};
@@ -80,6 +83,27 @@ test('attaching: the ENI that was made is attached, no other is made, and its ad
   expect(changes).toEqual(['AttachNetworkInterface']);
   expect(Object.keys(recordOf(made, id)?.ipv4 ?? {})).toEqual(['10.0.1.11', '10.0.1.12']);
   expect(addresses(made)).toEqual(before);
+});
+
+test('ipv6-texts: each address has one text from the first write on, and stays with its pod', async () => {
+  const { world: made, changes, uid, eniId } = cluster('ipv6-texts');
+  const expected = {
+    [uid('web-0')]: ['10.0.1.1', 'fd00:10::1:1'],
+    [uid('web-1')]: ['10.0.1.2', 'fd00:10::1:2'],
+    [uid('web-2')]: ['10.0.1.11', 'fd00:10::1:11'],
+  };
+  await made.run(2000);
+  expect(Object.fromEntries(addresses(made))).toEqual(expected);
+  const id = eniId('eni-bp1pool2');
+  await made.until('the other ENI is in use', () => recordOf(made, id)?.status === 'InUse', MINUTE_MS);
+  const next = createShared(made, 'next');
+  await made.until('the marked pair is gone', () => !inCloud(made).includes('fd00:10::1:3'), 2 * MINUTE_MS);
+  await made.run(2 * MINUTE_MS);
+  expect(Object.fromEntries(addresses(made))).toEqual({ ...expected, [next]: ['10.0.1.12', 'fd00:10::1:12'] });
+  expect(Object.keys(recordOf(made, id)?.ipv6 ?? {})).toEqual(['fd00:10::1:11', 'fd00:10::1:12']);
+  expect(changes.sort()).toEqual(['AttachNetworkInterface', 'UnassignIpv6Addresses', 'UnassignPrivateIpAddresses']);
+  const events = made.kube.objects('events.events.k8s.io').map((event) => event['reason']);
+  expect(events).not.toContain('AddressUnavailable');
 });
 
 test('deleting: what is marked goes, and nothing else', async () => {

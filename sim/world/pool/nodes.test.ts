@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { eventResource } from '../../../src/kubectl/resources.ts';
 import { FaultScript } from '../script.ts';
 import type { World } from '../world.ts';
-import { addresses, createShared, crowd, LATE_RECORDS, NODE, ofPool, poolWorld, says } from './support.ts';
+import { addresses, createShared, crowd, editRules, LATE_RECORDS, NODE, ofPool, poolWorld, says } from './support.ts';
 
 /* Nodes that join and leave. */
 
@@ -54,4 +54,20 @@ test('while the ENIs of an instance cannot be read, that is said, and asked for 
   expect(before).toBeLessThan(10);
   await made.run(10 * 60_000);
   expect(calls.filter(isOfInstance).length - before).toBeLessThan(15);
+});
+
+test('a field of the rules that the API server has forgotten the author of is left, which is said until somebody removes it', async () => {
+  const made = await poolWorld({ max_pool_size: 5 });
+  world = made;
+  const stated = () => made.nodeRecord(NODE)?.status?.conditions?.find(({ type }) => type === 'PoolAsConfigured');
+  await made.until('the rules are written', () => stated()?.status === 'True', 60_000);
+  editRules(made, { pool: { maxPoolSize: 9 } }, 'ancient-changes');
+  await made.run(5000);
+  expect(stated()).toMatchObject({ status: 'False', reason: 'ConfigError' });
+  expect(stated()?.message).toContain('spec.pool of the Node CR');
+  expect(made.nodeRecord(NODE)?.spec.pool?.maxPoolSize).toBe(9);
+  editRules(made, { pool: null }, 'kubectl-edit');
+  await made.run(5000);
+  expect(stated()).toMatchObject({ status: 'True' });
+  expect(made.nodeRecord(NODE)?.spec.pool?.maxPoolSize).toBe(5);
 });

@@ -3,7 +3,19 @@ import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import type { CloudFault } from '../cloud-link.ts';
 import { FaultScript } from '../script.ts';
 import { type World, ZONE } from '../world.ts';
-import { addresses, createShared, editConfig, enisOf, inConsole, poolWorld, says, served } from './support.ts';
+import {
+  addresses,
+  createShared,
+  editConfig,
+  editRecord,
+  enisOf,
+  inConsole,
+  ofPool,
+  poolWorld,
+  says,
+  served,
+  tells,
+} from './support.ts';
 
 /* Calls for addresses that take long, or whose answers do. */
 
@@ -57,9 +69,10 @@ test.each<[string, CloudFault, boolean]>([
 });
 
 test.each([
-  ['', false],
-  [', and the leader ends meanwhile', true],
-])('an address that two calls give back is not assigned before both have ended%s', async (_, isKilled) => {
+  ['', undefined],
+  [', and the leader ends meanwhile', { afterMs: 0, leaderlessMs: 0 }],
+  [', and the leader ends when it has seen them gone, 10 s before the next', { afterMs: 2000, leaderlessMs: 10_000 }],
+])('an address that two calls give back is not assigned before both have ended%s', async (_, change) => {
   const script = new FaultScript();
   // So small that addresses are given anew at once.
   const made = await cluster(script, '10.3.0.0/28');
@@ -76,9 +89,10 @@ test.each([
     says(made, uid, key, 'deleted');
   }
   await made.until('the addresses are given back', () => inCloud(made).length === 1, 60_000);
-  await made.run(isKilled ? 0 : 1000);
-  if (isKilled) {
+  await made.run(change?.afterMs ?? 1000);
+  if (change !== undefined) {
     made.replicas[0]?.kill();
+    await made.run(change.leaderlessMs);
     made.startReplica();
   }
   const next = ['d', 'e', 'f'].map((name) => createShared(made, name));
@@ -88,4 +102,31 @@ test.each([
     expect(missing).toEqual([]);
     await made.run(1000);
   }
+});
+
+test('an ENI that somebody takes out of the record while addresses are given back comes in again without these', async () => {
+  const script = new FaultScript();
+  const eniConf = { enable_eni_trunking: false, max_pool_size: 0, ip_pool_sync_period: '1s' };
+  const made = await poolWorld(eniConf, { script, config: { collector: { interval: '15s' } } });
+  world = made;
+  const [a = '', b = '', c = ''] = await served(made, ['a', 'b', 'c']);
+  tells(made, 'a', addresses(made).get(a) ?? []);
+  script.cloud('UnassignPrivateIpAddresses', { kind: 'slow', requestMs: 28_000 });
+  for (const [name, uid] of Object.entries({ b, c })) {
+    made.deletePod(`default/${name}`, 0);
+    says(made, uid, `default/${name}`, 'deleted');
+  }
+  await made.run(5000);
+  const [eni] = ofPool(made);
+  editConfig(made, { max_pool_size: 5 });
+  editRecord(made, { networkInterfaces: { [eni?.id ?? '']: null } });
+  const isLost = () => [...addresses(made).values()].flat().some((ip) => !inCloud(made).includes(ip));
+  for (let at = 0; at < 90; at += 1) {
+    // The collector has had a round.
+    if (at === 17) createShared(made, 'd');
+    expect(isLost()).toBe(false);
+    await made.run(1000);
+  }
+  expect(addresses(made).size).toBe(2);
+  expect(enisOf(made).map(({ id }) => id)).toContain(eni?.id);
 });

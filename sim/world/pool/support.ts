@@ -16,7 +16,8 @@ export const LATE_RECORDS: FaultPlan = {
   onEvent: ({ resource }) => (resource === NODES ? { kind: 'late', ms: 1000 } : undefined),
 };
 
-interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour' | 'config' | 'latencies'> {
+interface PoolWorldOptions
+  extends Pick<WorldOptions, 'kubeFaults' | 'behaviour' | 'config' | 'latencies' | 'isDualStack'> {
   script?: FaultScript;
   instanceType?: string;
   /** The node has no agent of ours by default; a test speaks for it. */
@@ -140,6 +141,18 @@ export function inConsole(made: World, action: string, params: Record<string, st
 /** Somebody changes the status of the Node CR by hand. */
 export function editRecord(made: World, status: object): void {
   patch(made, NODES, NODE, { status });
+}
+
+/** Somebody changes what the node may have. */
+export function editRules(made: World, spec: object, manager = 'kubectl-edit'): void {
+  const target = { resource: NODES, namespace: undefined, name: NODE, subresource: '' };
+  const caller = { actor: 'user', manager, nowMs: made.clock.now() };
+  made.kube.patch(target, 'application/merge-patch+json', { spec }, caller);
+}
+
+/** The kubelet of the node is not heard of any more. */
+export function fallsSilent(made: World): void {
+  patch(made, 'nodes', NODE, { status: { conditions: [{ type: 'Ready', status: 'Unknown' }] } });
 }
 
 /** Somebody deletes the Node CR, as the documentation says. */

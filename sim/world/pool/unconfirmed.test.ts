@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import { NODERUNTIMES, type World } from '../world.ts';
-import { addresses, NODE, poolWorld, says, served } from './support.ts';
+import { addresses, editRules, fallsSilent, NODE, poolWorld, says, served } from './support.ts';
 
 /* A node that does not say that the sandboxes of pods that are gone are gone, too. */
 
@@ -13,19 +13,18 @@ const MINUTE_MS = 60_000;
 const conditionOf = (made: World) =>
   made.nodeRecord(NODE)?.status?.conditions?.find(({ type }) => type === 'PoolReleasesConfirmed');
 
-/** Pods that are gone, without a word of the node. @returns their uids, and when they went */
-async function silent(count: number): Promise<{ made: World; uids: string[]; names: string[]; goneMs: number }> {
+/** Pods that are gone, without a word of the node. @returns their uids */
+async function silent(count: number): Promise<{ made: World; uids: string[]; names: string[] }> {
   const made = await poolWorld({});
   world = made;
   const names = Array.from({ length: count }, (_, at) => `p${at}`);
   const uids = await served(made, names);
-  const goneMs = made.clock.now();
   for (const name of names) made.deletePod(`default/${name}`, 0);
-  return { made, uids, names, goneMs };
+  return { made, uids, names };
 }
 
-test('its addresses are named after two minutes, with a time and no more than five', async () => {
-  const { made, uids, names, goneMs } = await silent(7);
+test('its addresses are named after two minutes, no more than five', async () => {
+  const { made, uids, names } = await silent(7);
   const [replica] = made.replicas;
   await made.run(MINUTE_MS);
   expect(conditionOf(made)).toBeUndefined();
@@ -34,9 +33,8 @@ test('its addresses are named after two minutes, with a time and no more than fi
   expect(replica?.leaderState?.pools.unconfirmed.oldestMs).toBeGreaterThan(2.9 * MINUTE_MS);
   const stated = conditionOf(made);
   expect(stated).toMatchObject({ status: 'False', reason: 'ReleasesUnconfirmed' });
-  expect(stated?.message).toContain(`the first since ${new Date(goneMs).toISOString().slice(0, 19)}Z`);
   expect(stated?.message.match(/ of default\/p/g)).toHaveLength(5);
-  expect(stated?.message).toMatch(/ and 2 more$/);
+  expect(stated?.message).toMatch(/ and more$/);
   expect(addresses(made).size).toBe(7);
   // A new leader knows how long it has been, and writes nothing.
   replica?.kill();
@@ -56,6 +54,23 @@ test('a node without a NodeRuntime has nowhere to say it, which is said', async 
   made.remove(NODERUNTIMES, NODE);
   await made.run(3 * MINUTE_MS);
   expect(conditionOf(made)?.message).toContain('there is no NodeRuntime of the node');
+});
+
+test('a node that is not Ready does not count for the alert, and its addresses are named all the same', async () => {
+  const { made } = await silent(1);
+  fallsSilent(made);
+  await made.run(3 * MINUTE_MS);
+  expect(made.replicas[0]?.leaderState?.pools.unconfirmed).toEqual({ count: 1, oldestMs: 0 });
+  expect(conditionOf(made)).toMatchObject({ status: 'False' });
+});
+
+test('a node whose pool ends says nothing of them any more', async () => {
+  const { made } = await silent(1);
+  await made.run(3 * MINUTE_MS);
+  expect(conditionOf(made)).toMatchObject({ status: 'False' });
+  editRules(made, { eni: { enableIPPrefix: true } });
+  await made.run(MINUTE_MS);
+  expect(conditionOf(made)).toBeUndefined();
 });
 
 test('a node that speaks gets no condition', async () => {

@@ -37,6 +37,8 @@ export type ReplicaAct =
   /** The watches of a replica freeze, and after a while it is the only one that is left. */
   | { kind: 'late-takeover'; replica: number; afterMs: number; forMs: number }
   | { kind: 'break-watches'; replica: number }
+  /** The configuration file restricts for a while what is done in the cloud: `l1` releases nothing, `l0` calls nothing. */
+  | { kind: 'degrade'; level: 'l0' | 'l1'; forMs: number }
   /**
    * As `late-takeover`, but by a replica that does not lead, and only the watch of PodENIs or of our nodes freezes: what it knows is of
    * different times.

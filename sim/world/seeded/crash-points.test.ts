@@ -13,6 +13,7 @@ test.each([
   ['control-plane', 1],
   ['node', 8],
   ['pool', 4],
+  ['pool-dual', 12],
   ['pool-node', 8],
 ] as const)(
   'a crash at a call of any kind of the %s loses, duplicates and forgets nothing',
@@ -34,6 +35,7 @@ test.each([
   ['control-plane', 4],
   ['node', 24],
   ['pool', 12],
+  ['pool-dual', 36],
   ['pool-node', 24],
 ] as const)(
   'a second crash of the %s during the recovery changes nothing about that',

@@ -106,6 +106,27 @@ const POOL_LIFE: Life = {
   },
 };
 
+/**
+ * The same for pairs of both families: more than one call for IPv6 addresses brings, so that another follows, for an ENI that is made and for
+ * one in use; pairs are handed out, freed and given back.
+ */
+const POOL_DUAL_LIFE: Life = {
+  process: 'replica',
+  plan: {
+    ...UNDISTURBED,
+    stack: 'dual',
+    nodes: 1,
+    agents: [0],
+    pool: { ...KNOBS, min_pool_size: 12, max_pool_size: 12 },
+    steps: [
+      { atMs: 10_000, act: { kind: 'create-pod', pod: FIRST_SHARED, node: 0 } },
+      { atMs: 16_000, act: { kind: 'edit-pool', knobs: { ...KNOBS, min_pool_size: 24, max_pool_size: 24 }, group: 0 } },
+      { atMs: 30_000, act: { kind: 'edit-pool', knobs: { ...KNOBS, min_pool_size: 0, max_pool_size: 0 }, group: 0 } },
+      { atMs: 34_000, act: { kind: 'empty-pool', node: 0, isForced: false } },
+    ],
+  },
+};
+
 /** What a node agent changes for pods that share ENIs: they come and go, one by force, a sandbox fails, and the agent is replaced. */
 const POOL_NODE_LIFE: Life = {
   process: 'agent',
@@ -130,6 +151,7 @@ export const LIVES = {
   'control-plane': CONTROL_PLANE_LIFE,
   node: NODE_LIFE,
   pool: POOL_LIFE,
+  'pool-dual': POOL_DUAL_LIFE,
   'pool-node': POOL_NODE_LIFE,
 } as const;
 

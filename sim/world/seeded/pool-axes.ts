@@ -23,6 +23,8 @@ const SEEDS_WITH_IPV6 = 0.4;
 const SEEDS_WITH_OWNERS = 0.3;
 const SEEDS_WITH_FULL_VSWITCHES = 0.4;
 const LONGEST_FULL_MS = 60_000;
+const SEEDS_WITH_DEGRADATION = 0.3;
+const LONGEST_DEGRADED_MS = 40_000;
 
 type Draft = (random: Random, agents: readonly number[]) => Act;
 
@@ -56,8 +58,13 @@ export function poolAxesOf(seed: number, cast: { agents: readonly number[]; work
     ...{ kind: 'fill-shared-vswitch', what: stack !== 'ipv4' && filling.next() < 0.5 ? 'ipv6' : 'all' },
     forMs: span(filling, LONGEST_FULL_MS),
   }));
+  const degrading = seededRandom(seed ^ 0xde94a);
+  const degraded = stepsOf(degrading, SEEDS_WITH_DEGRADATION, 3, workloadMs, () => ({
+    ...{ kind: 'degrade', level: degrading.next() < 0.5 ? 'l0' : 'l1' },
+    forMs: span(degrading, LONGEST_DEGRADED_MS),
+  }));
   const deletesRecords = seededRandom(seed ^ 0xde1).next() < 0.5;
-  return { stack, deletesRecords, steps: [...owners, ...full] };
+  return { stack, deletesRecords, steps: [...owners, ...full, ...degraded] };
 }
 
 function stackOf(seed: number): Stack {

@@ -35,8 +35,8 @@ export const POOL_MUTANTS: readonly Mutant[] = [
   {
     name: 'an address leaves the record before the cloud has taken it back',
     file: 'src/allocation/pool/eni-step.ts',
-    from: 'const returned = marked.filter(({ ip }) => !shown.has(ip)).map(({ ip }) => ip);',
-    to: 'const returned = marked.map(({ ip }) => ip);',
+    from: 'const gone = marked.filter(({ ip }) => !shown.has(ip));',
+    to: 'const gone = marked;',
   },
   {
     name: 'addresses are asked for with a token that no record has',

@@ -118,7 +118,7 @@ export class PoolWitness {
 
   /** What somebody else has written of what the node may have stays as it is. */
   #checkOwners({ metadata, spec }: TerwayNode, after: TerwayNode): void {
-    const foreign = metadata.managedFields ?? [];
+    const foreign = metadata.managedFields?.all ?? [];
     for (const field of DAEMON_FIELDS) {
       if (!foreign.includes(field) || jsonEqual(spec[field], after.spec[field])) continue;
       this.#problems.push(`owner: spec.${field} of ${metadata.name}, which somebody else wrote, is changed`);

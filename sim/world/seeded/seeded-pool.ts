@@ -69,7 +69,7 @@ export class SeededPool {
   /** How many idle addresses a node is to have, and may have: as the owner of `spec.pool` says, or `eni_conf`. */
   idleFor({ metadata, spec }: TerwayNode): { least: number; most: number } {
     const { minPoolSize = 0, maxPoolSize = 0 } = spec.pool ?? {};
-    const isOwned = metadata.managedFields?.includes('pool') === true;
+    const isOwned = metadata.managedFields?.all.includes('pool') === true;
     const least = isOwned ? minPoolSize : (this.#knobs?.min_pool_size ?? 0);
     return { least, most: Math.max(least, isOwned ? maxPoolSize : (this.#knobs?.max_pool_size ?? 0)) };
   }

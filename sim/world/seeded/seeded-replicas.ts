@@ -1,3 +1,4 @@
+import type { CloudCall } from '../cloud-link.ts';
 import type { WorldReplica } from '../replica.ts';
 import type { World } from '../world.ts';
 import type { ReplicaAct } from './acts.ts';
@@ -15,6 +16,9 @@ export class SeededReplicas {
   readonly #faults: SeededFaults;
   readonly #onFailure: (failure: string) => void;
   readonly #places: Place[];
+  /** What the configuration file says. */
+  #degradation: '' | 'l0' | 'l1' = '';
+  #degradedUntilMs = 0;
 
   /** @param options.onFailure is called when a replica has ended by itself. */
   constructor(options: { world: World; faults: SeededFaults; count: number; onFailure: (failure: string) => void }) {
@@ -32,6 +36,21 @@ export class SeededReplicas {
   /** The one that runs at a place. */
   at(place: number): WorldReplica | undefined {
     return this.#places[place]?.current;
+  }
+
+  /** Whether the configuration file forbids a call that is being sent. */
+  forbids({ action }: Pick<CloudCall, 'action'>): boolean {
+    return this.#degradation === 'l0' || (this.#degradation === 'l1' && /^(Unassign|Detach|Delete)/.test(action));
+  }
+
+  /** Nothing is forbidden from now on. */
+  quiet(): void {
+    this.#degrade('');
+  }
+
+  #degrade(degradation: '' | 'l0' | 'l1'): void {
+    this.#degradation = degradation;
+    for (const { current } of this.#places) current?.degrade(degradation);
   }
 
   /** The place of the replica with this name, as long as it runs. */
@@ -72,6 +91,13 @@ export class SeededReplicas {
       case 'break-watches':
         for (const watch of watches(act.replica)) watch.break();
         return;
+      case 'degrade':
+        this.#degrade(act.level);
+        this.#degradedUntilMs = Math.max(this.#degradedUntilMs, clock.monotonicMs() + act.forMs);
+        clock.schedule(act.forMs, () => {
+          if (clock.monotonicMs() >= this.#degradedUntilMs) this.#degrade('');
+        });
+        return;
       case 'late-takeover':
       case 'torn-takeover': {
         const isTorn = act.kind === 'torn-takeover';
@@ -96,6 +122,7 @@ export class SeededReplicas {
     const name = `replica-${at + 1}${'abcdefghijklmnopqrstuvwxyz'.charAt(place.starts - 1)}`;
     const replica = this.#world.startReplica(name);
     place.current = replica;
+    replica.degrade(this.#degradation);
     const failed = (why: string) => {
       if (place.current !== replica) return;
       place.current = undefined;

@@ -142,6 +142,7 @@ export class SeededWorld {
     this.#outside.quiet();
     this.users.quiet();
     this.#cloud.quiet();
+    this.#replicas.quiet();
     this.#replicas.start();
     this.nodes.quiet();
     this.#cloud.endHangingAttachments();
@@ -232,6 +233,7 @@ export class SeededWorld {
       case 'late-takeover':
       case 'torn-takeover':
       case 'break-watches':
+      case 'degrade':
         this.#replicas.perform(act);
         return;
       case 'throttle':
@@ -300,6 +302,8 @@ export class SeededWorld {
   }
 
   #onCloudCall(call: CloudCall): CloudFault | undefined {
+    if (this.#replicas.forbids(call))
+      this.failures.push(`${call.action} was sent although the configuration forbids it`);
     this.onSend(call);
     if (call.action === 'CreateNetworkInterface') this.users.onCreation(call.params['VSwitchId']);
     if (this.#crashesBefore(call.replica, call.action)) return { kind: 'lost-request' };

@@ -7,7 +7,7 @@ import { type Outcome, runPlan } from './run.ts';
 export const taskSchema = z.union([
   z.object({ seed: z.number() }),
   z.object({
-    life: z.enum(['control-plane', 'node', 'pool', 'pool-node']),
+    life: z.enum(['control-plane', 'node', 'pool', 'pool-dual', 'pool-node']),
     call: z.number(),
     side: z.enum(['before', 'after']),
     againAfter: z.number().optional(),
@@ -34,7 +34,7 @@ const RECOVERY_CALLS = 12;
 
 /** Every crash point, alone and with a second one during the recovery. */
 export async function everyCrash(): Promise<Task[]> {
-  const lives = ['control-plane', 'node', 'pool', 'pool-node'] as const;
+  const lives = ['control-plane', 'node', 'pool', 'pool-dual', 'pool-node'] as const;
   return (await Promise.all(lives.map((life) => crashesOf(life)))).flat();
 }
 

@@ -1,7 +1,6 @@
 import { TAG_OWNER, TAG_SHARED } from '../../crds/names.ts';
 import type { NodeAddress, NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
-import { canonicalIp } from '../../util/ip.ts';
 import { isOurs, isOursInPool } from '../identity.ts';
 import { attachedRecord, type Subnets } from './news.ts';
 import { blockedTags } from './node-spec.ts';
@@ -19,34 +18,30 @@ export function asShown(eni: NodeEni, shown: Eni | undefined, instanceId: string
   }
   const record = shown === undefined ? { ...eni, status: 'Deleting' } : withSchedulability(eni, shown, rules);
   const corrected = FAMILIES.reduce((merged, family) => withShown(merged, family, shown), record);
-  return record.unschedulable === true && shown !== undefined ? withoutMarks(corrected) : corrected;
-}
-
-/** Nothing of an ENI that is left alone is given up. */
-function withoutMarks(eni: NodeEni): NodeEni {
-  const kept = (address: NodeAddress): NodeAddress =>
-    address.status === 'Deleting' ? { ...address, status: 'Valid' } : address;
-  const families = FAMILIES.filter((family) => eni[family] !== undefined).map((family) => [
-    family,
-    Object.fromEntries(addressesOf(eni, family).map((address) => [address.ip, kept(address)])),
-  ]);
-  return { ...eni, status: 'InUse', ...Object.fromEntries(families) };
+  // Nothing of an ENI that is left alone is given up.
+  return isLeftAlone(record) && shown !== undefined ? { ...corrected, status: 'InUse' } : corrected;
 }
 
 function withShown(eni: NodeEni, family: Family, shown: Eni | undefined): NodeEni {
   const ips = shown?.[family] ?? [];
   if (eni[family] === undefined && ips.length === 0) return eni;
-  // Terway's control plane records the text of the cloud, whichever that is.
-  const recorded = addressesOf(eni, family).map((address) => ({ ...address, ip: canonicalIp(address.ip) }));
+  const recorded = addressesOf(eni, family);
   const known = new Set(recorded.map(({ ip }) => ip));
   const kept = recorded.flatMap((address): NodeAddress[] => {
-    if (ips.includes(address.ip)) return [address.status === 'Invalid' ? { ...address, status: 'Valid' } : address];
-    return isBound(address) ? [{ ...address, status: 'Invalid' }] : [];
+    const isKept = address.status === 'Invalid' || isLeftAlone(eni);
+    if (ips.includes(address.ip)) return [isKept ? { ...address, status: 'Valid' } : address];
+    if (isBound(address)) return [{ ...address, status: 'Invalid' }];
+    // It leaves the record when no call can take it away any more.
+    return address.status === 'Deleting' && shown !== undefined ? [address] : [];
   });
   const unknown = ips
     .filter((ip) => !known.has(ip))
     .map((ip): NodeAddress => ({ ip, primary: ip === shown?.primaryIp, status: 'Valid' }));
   return { ...eni, [family]: Object.fromEntries([...kept, ...unknown].map((address) => [address.ip, address])) };
+}
+
+function isLeftAlone({ unschedulable }: NodeEni): boolean {
+  return unschedulable === true;
 }
 
 /** Whether a listing shows the ENI otherwise than the record, so that it is worth a closer look. */
@@ -101,8 +96,8 @@ function withSchedulability(eni: NodeEni, { tags }: Eni, { spec, clusterId }: Po
   const has = ([key, value]: [string, string]) => tags[key] === value;
   const isBlocked = blockedTags(spec.eni ?? {}).some(({ key, value }) => has([key, value]));
   const isChosen = isOurs(tags, clusterId) || Object.entries(spec.eni?.tagFilter ?? {}).every(has);
-  const isLeftAlone = isBlocked || !isChosen || !isOursInPool(tags, clusterId);
-  if (isLeftAlone === (eni.unschedulable === true)) return eni;
+  const isToBe = isBlocked || !isChosen || !isOursInPool(tags, clusterId);
+  if (isToBe === isLeftAlone(eni)) return eni;
   const { unschedulable: _before, ...rest } = eni;
-  return isLeftAlone ? { ...rest, unschedulable: true } : rest;
+  return isToBe ? { ...rest, unschedulable: true } : rest;
 }

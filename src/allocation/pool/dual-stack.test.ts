@@ -7,6 +7,7 @@ import { addressesOf, FAMILIES } from './view.ts';
 /* Nodes whose pods get IPv4 and IPv6. */
 
 const LIMITS = { enis: 4, perEni: { ipv4: 30, ipv6: 30 }, attachments: 5 };
+const asked = { clientToken: 't', attempt: 1, vSwitchID: 'v', securityGroupIDs: [], tags: {} };
 
 test('one ENI serves as many pods as it has room for, although a call brings ten IPv6 addresses', () => {
   const node = new PoolNode({}, FAMILIES, LIMITS);
@@ -22,17 +23,35 @@ test('one ENI serves as many pods as it has room for, although a call brings ten
 test('what will follow a call for IPv6 addresses is not asked for elsewhere', () => {
   const node = new PoolNode({}, FAMILIES, LIMITS);
   for (let at = 0; at < 30; at += 1) node.add(`p-${at}`);
-  const intent = {
-    clientToken: 't',
-    createdAt: '',
-    attempt: 1,
-    eniID: '',
-    vSwitchID: 'v',
-    securityGroupIDs: [],
-    tags: {},
-  };
-  node.status.poolIntents = [{ ...intent, ipv4: 30, ipv6: 10 }];
+  node.status.poolIntents = [{ ...asked, createdAt: '', eniID: '', ipv4: 30, ipv6: 10 }];
   expect(planPool(node.view).growth).toEqual([]);
+});
+
+test('pods that come while an ENI is being made do not get an ENI each', () => {
+  const node = new PoolNode({}, FAMILIES, LIMITS);
+  const createdAt = new Date(node.nowMs).toISOString();
+  for (let at = 0; at < 12; at += 1) node.add(`p-${at}`);
+  // The IPv6 addresses that follow are for as many pods as there are IPv4 addresses.
+  node.status = { poolIntents: [{ ...asked, createdAt, eniID: '', ipv4: 12, ipv6: 10 }] };
+  for (let at = 12; at < 30; at += 1) {
+    node.add(`p-${at}`);
+    expect(planPool(node.view)).toMatchObject({ growth: [], beyond: 0, againMs: node.nowMs + 15_000 });
+  }
+  node.add('p-30');
+  expect(planPool(node.view).growth).toEqual([{ counts: { ipv4: 1, ipv6: 1 } }]);
+});
+
+test('nor those that come while an ENI in use is being filled', () => {
+  const node = new PoolNode({}, FAMILIES, LIMITS);
+  for (let at = 0; at < 5; at += 1) node.add(`p-${at}`);
+  node.settle();
+  const [eni] = node.enis();
+  const createdAt = new Date(node.nowMs).toISOString();
+  node.status.poolIntents = [{ ...asked, createdAt, eniID: eni?.id ?? '', ipv4: 11, ipv6: 10 }];
+  for (let at = 5; at < 30; at += 1) node.add(`p-${at}`);
+  expect(planPool(node.view)).toMatchObject({ growth: [], beyond: 0 });
+  node.add('p-30');
+  expect(planPool(node.view).growth).toEqual([{ counts: { ipv4: 1, ipv6: 1 } }]);
 });
 
 test('an ENI whose IPv6 subnet is not known gives no pairs', () => {

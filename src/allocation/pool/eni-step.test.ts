@@ -38,7 +38,7 @@ function record(changes: Partial<NodeEni> = {}): NodeEni {
 function step(view: Partial<PoolEniView>): PoolEniStep {
   const nothing = { eni: undefined, intent: undefined, observation: undefined, operation: undefined };
   return nextPoolEniStep(
-    { ...nothing, nodeName: 'node-1', instanceId: 'i-1', spec: {}, quietSinceMs: NOW_MS, ...view },
+    { ...nothing, nodeName: 'node-1', instanceId: 'i-1', spec: {}, quietSinceMs: NOW_MS, heldUntilMs: NOW_MS, ...view },
     CLUSTER,
     NOW_MS,
   );
@@ -140,6 +140,21 @@ describe('an address that is marked', () => {
       eniId: 'eni-1',
       ips: ['10.0.0.6'],
     });
+  });
+
+  test('stays in the record as long as a call without an answer may take it away once more', () => {
+    const before = { eni: record(), operation: succeeded('unassignIpv4', 20_000), quietSinceMs: NOW_MS - 20_000 };
+    const gone = { ...attached, ipv4: ['10.0.0.5'] };
+    const untilMs = NOW_MS + 1;
+    // However old the observation, and after the lag of a describe, too.
+    for (const ageMs of [50, 15_000]) {
+      const view = { ...before, observation: seen(gone, ageMs), heldUntilMs: untilMs };
+      expect(step(view)).toEqual({ do: 'held', untilMs });
+      expect(step({ ...view, eni: record({ unschedulable: true }) })).toMatchObject({ do: 'shown' });
+    }
+    // The cloud has given the ENI the same address again.
+    expect(step({ ...before, observation: seen(attached), heldUntilMs: untilMs }).do).toBe('unassign');
+    expect(step({ ...before, observation: seen(gone) })).toMatchObject({ do: 'returned', ips: ['10.0.0.6'] });
   });
 
   test('is looked at again when the cloud says that one of them is not assigned', () => {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
+import type { NodeAddress, NodeEni, PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Eni, EniObservation } from '../../ecs/eni.ts';
 import { ipv6TokenOf, isOursInPool } from '../identity.ts';
 import {
@@ -21,7 +21,12 @@ export type AddressCall =
   | { do: 'assign'; eniId: string; family: Family; count: number; clientToken: string }
   | { do: 'unassign'; eniId: string; family: Family; ips: string[] };
 
-export type PoolEniStep = InterfaceStep | AddressCall | PoolNews;
+export type PoolEniStep =
+  | InterfaceStep
+  | AddressCall
+  | PoolNews
+  /** What is marked is not on the ENI any more, and stays in the record until then. */
+  | { do: 'held'; untilMs: number };
 
 /** Everything that is known about one ENI of the pool. */
 export interface PoolEniView {
@@ -36,6 +41,11 @@ export interface PoolEniView {
   spec: TerwayNode['spec'];
   /** No call of this term or an earlier one can have changed the ENI since, epoch milliseconds. */
   quietSinceMs: number;
+  /**
+   * Until when a call that gives addresses back, of this term or an earlier one, may still take effect, as it got no answer; epoch
+   * milliseconds. The cloud may give the ENI the same addresses again before: what is marked stays marked, so that nobody gets them.
+   */
+  heldUntilMs: number;
   /** Since when the ENI is to be released because its node is gone, epoch milliseconds. */
   leavingSinceMs?: number | undefined;
 }
@@ -211,24 +221,30 @@ function isFinal(failure: OperationFailure): boolean {
   return failure.kind === 'exhausted' || failure.kind === 'token' || isRefusedForGood(failure);
 }
 
-/** Only what the cloud showed a moment ago is given back (I3), in one call per family. */
+/** Only what the cloud showed a moment ago is given back (I3), ten addresses of a family at a time. */
 function nextReturn(eni: NodeEni, view: PoolEniView, clusterId: string, nowMs: number): PoolEniStep {
-  const { operation, observation } = view;
+  const { operation, observation, heldUntilMs } = view;
   const marked = addressesOf(eni).filter((address) => address.status === 'Deleting' && !isBound(address));
   if (marked.length === 0) return { do: 'done' };
+  const found = observation?.eni;
+  const shown = new Set([...(found?.ipv4 ?? []), ...(found?.ipv6 ?? [])]);
+  const endedMs = operation !== undefined && operation.state !== 'running' ? operation.atMs : 0;
+  const isOlder = observation !== undefined && observation.atMs < endedMs;
+  const gone = marked.filter(({ ip }) => !shown.has(ip));
+  const isHeld = nowMs < heldUntilMs;
+  if (isHeld && observation !== undefined && !isOlder && gone.length === marked.length) {
+    return { do: 'held', untilMs: heldUntilMs };
+  }
   if (!isFresh(observation, nowMs)) return { do: 'observe' };
-  const isOlder = operation !== undefined && operation.state !== 'running' && observation.atMs < operation.atMs;
-  if (isOlder && operation.state === 'succeeded') return { do: 'observe' };
-  const found = observation.eni;
+  if (isOlder && operation?.state === 'succeeded') return { do: 'observe' };
+  if (gone.length > 0 && !isHeld) return { do: 'returned', eniId: eni.id, ips: gone.map(({ ip }) => ip) };
   // What is not for pods any more is left alone. The pool makes no calls for such an ENI, so that no describe lags.
   if (found !== undefined && (eni.unschedulable === true || !isOursInPool(found.tags, clusterId))) {
     return corrected(eni, found, view, clusterId) ?? { do: 'done' };
   }
-  const shown = new Set([...(observation.eni?.ipv4 ?? []), ...(observation.eni?.ipv6 ?? [])]);
-  const returned = marked.filter(({ ip }) => !shown.has(ip)).map(({ ip }) => ip);
-  if (returned.length > 0) return { do: 'returned', eniId: eni.id, ips: returned };
   for (const family of FAMILIES) {
-    const ips = addressesOf(eni, family).flatMap((address) => (marked.includes(address) ? [address.ip] : []));
+    const isGoing = (address: NodeAddress) => marked.includes(address) && shown.has(address.ip);
+    const ips = addressesOf(eni, family).flatMap((address) => (isGoing(address) ? [address.ip] : []));
     if (ips.length === 0) continue;
     const kind = family === 'ipv4' ? 'unassignIpv4' : 'unassignIpv6';
     // One of them was gone, which the cloud refuses as a whole.

@@ -67,10 +67,7 @@ export function grow(
     if (!isOpen(draft, eni) || !may.grow(eni)) continue;
     const intent = intentFor(draft, eni.id);
     if (intent !== undefined) {
-      const room = families.map(
-        (family) => roomOf(eni, family, limits) - broughtBy(intent, family, families, eni, limits),
-      );
-      rest -= Math.max(0, Math.min(rest, ...room));
+      rest -= Math.max(0, Math.min(rest, roomBeside(intent, eni, families, limits)));
       continue;
     }
     const lacking = fill(eni, rest, families, limits);
@@ -122,7 +119,7 @@ export function onTheWay({ intents, enis }: PoolDraft, families: Families, limit
 
 /** Addresses that an intent and those that follow it bring to an ENI, which is undefined until it is in use. */
 function broughtBy(
-  intent: PoolDraft['intents'][number],
+  intent: PoolIntent,
   family: Family,
   families: Families,
   eni: NodeEni | undefined,
@@ -145,12 +142,22 @@ function roomToCome(
     const { eniID, vSwitchID } = intent;
     const eni = enis[eniID] ?? { id: eniID, status: 'Attaching', vSwitchID };
     if (eni.status !== 'Attaching' || !may.grow(eni) || !may.wait(intent)) continue;
-    const rooms = families.map(
-      (family) => limits.perEni[family] - broughtBy(intent, family, families, undefined, limits),
-    );
-    sum += Math.max(0, Math.min(...rooms));
+    sum += Math.max(0, roomBeside(intent, undefined, families, limits));
   }
   return sum;
+}
+
+/**
+ * Pods' worth of addresses that an ENI has room for beyond those that it has and those that its intent brings. What the intent brings of one
+ * family alone takes no room, because the other family's is asked for with the next one.
+ *
+ * @param eni undefined until it is in use
+ */
+function roomBeside(intent: PoolIntent, eni: NodeEni | undefined, families: Families, limits: PoolLimits): number {
+  const has = (family: Family) => (eni === undefined ? 0 : idle(eni, family));
+  const room = (family: Family) => (eni === undefined ? limits.perEni[family] : roomOf(eni, family, limits));
+  const most = Math.min(...families.map((family) => has(family) + room(family)));
+  return most - Math.min(...families.map((family) => has(family) + broughtBy(intent, family, families, eni, limits)));
 }
 
 function roomOf(eni: NodeEni, family: Family, { perEni }: PoolLimits): number {

@@ -106,16 +106,3 @@ describe('an ENI whose place is needed', () => {
     expect(Object.values(status.networkInterfaces ?? {}).map((eni) => eni.status)).toEqual(['InUse', 'InUse']);
   });
 });
-
-test('what a burst of pods needs is asked for a moment later, and what is idle is given at once', () => {
-  const node = new PoolNode({ leastIdle: 1 });
-  node.settle();
-  for (const name of ['a', 'b', 'c']) node.add(name);
-  const first = planPool({ ...node.view, wantedSinceMs: undefined });
-  expect(first.handOuts.served).toHaveLength(1);
-  expect(first.growth).toEqual([]);
-  const { wantedSinceMs, againMs = 0 } = first;
-  const next = planPool({ ...node.view, wantedSinceMs, nowMs: againMs });
-  expect(next.growth).toHaveLength(1);
-  expect(next.wantedSinceMs).toBeUndefined();
-});

@@ -146,6 +146,48 @@ describe('growth', () => {
     expect(planPool(node.view).growth).toEqual([{ counts: { ipv4: 10, ipv6: 0 } }]);
   });
 
+  test('puts together what a burst of pods needs, and gives what is idle at once', () => {
+    const node = new PoolNode({ leastIdle: 1 });
+    node.settle();
+    for (const name of ['a', 'b', 'c']) node.add(name);
+    const first = planPool({ ...node.view, wanted: undefined });
+    expect(first).toMatchObject({ growth: [], againMs: node.nowMs + 50 });
+    expect(first.handOuts.served).toHaveLength(1);
+    const { wanted, againMs: nowMs = 0 } = first;
+    const next = planPool({ ...node.view, wanted, nowMs });
+    expect(next.growth).toHaveLength(1);
+    // For a vSwitch that has no address at the moment, it is not put together anew.
+    expect(planPool({ ...node.view, wanted: next.wanted, nowMs: nowMs + 1 }).growth).toEqual(next.growth);
+  });
+
+  test('waits longer for what only is to be idle, and no longer once a pod waits', () => {
+    const node = new PoolNode({ leastIdle: 3 });
+    const first = planPool({ ...node.view, wanted: undefined });
+    expect(first).toMatchObject({ growth: [], againMs: node.nowMs + 2000 });
+    expect(planPool({ ...node.view, wanted: first.wanted, nowMs: node.nowMs + 2000 }).growth).toHaveLength(1);
+    node.add('a');
+    node.nowMs += 1000;
+    const next = planPool({ ...node.view, wanted: first.wanted });
+    expect(next).toMatchObject({ growth: [], againMs: node.nowMs + 50 });
+    expect(planPool({ ...node.view, wanted: next.wanted, nowMs: node.nowMs + 50 }).growth).toEqual([
+      { counts: { ipv4: 4, ipv6: 0 } },
+    ]);
+  });
+
+  test('waits no longer when the clock was set back meanwhile', () => {
+    const node = new PoolNode();
+    node.add('a');
+    const { wanted } = planPool({ ...node.view, wanted: undefined });
+    node.nowMs -= 3_600_000;
+    expect(planPool({ ...node.view, wanted }).againMs).toBe(node.nowMs + 50);
+    // Nor for an ENI that was asked for by a clock that is ahead.
+    const asked = { clientToken: 't', attempt: 1, vSwitchID: 'vsw-1', securityGroupIDs: [], tags: {} };
+    const createdAt = new Date(node.nowMs + 3_600_000).toISOString();
+    node.status = { poolIntents: [{ ...asked, createdAt, eniID: '', ipv4: 1, ipv6: 0 }] };
+    node.add('b');
+    expect(planPool(node.view)).toMatchObject({ growth: [{ counts: { ipv4: 1, ipv6: 0 } }] });
+  });
+
   test('warms a new node up once, whatever its pods need', () => {
     const node = new PoolNode({ warmUp: 10, mostIdle: 20, leastIdle: 1 });
     node.settle();

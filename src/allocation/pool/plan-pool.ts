@@ -63,10 +63,18 @@ export interface PoolView {
   freedMs: (ip: string) => number | undefined;
   /** Since when there has been a surplus, as the last plan said. */
   surplusSinceMs?: number | undefined;
-  /** Since when addresses have been wanted that nobody has asked for, as the last plan said. */
-  wantedSinceMs?: number | undefined;
+  /** What has been wanted that nobody has asked for, as the last plan said. */
+  wanted?: Wanted | undefined;
   random: Random;
   nowMs: number;
+}
+
+/** Addresses that can be asked for. */
+export interface Wanted {
+  /** Epoch milliseconds. */
+  sinceMs: number;
+  /** Pods wait for them; others are to be idle. */
+  isAwaited: boolean;
 }
 
 export interface PoolPlan {
@@ -82,7 +90,8 @@ export interface PoolPlan {
   /** Id of an ENI whose place is needed, and which serves only pods that others cannot serve. */
   draining: string | undefined;
   surplusSinceMs: number | undefined;
-  wantedSinceMs: number | undefined;
+  /** Undefined when nothing can be asked for. Whoever writes the intents forgets it. */
+  wanted: Wanted | undefined;
   /** When time alone changes the plan; absent: never. */
   againMs?: number;
 }
@@ -92,6 +101,8 @@ const NOTHING: Shrinkage = { eniIds: [], ips: [] };
 const SOON_MS = 15_000;
 /** Pods of a burst become known one after another: so long their addresses are put together, in as few calls as possible. */
 const GATHER_MS = 50;
+/** The same where nobody waits. An address that comes free meanwhile, as when pods are replaced, is not asked for at all. */
+const GATHER_IDLE_MS = 2000;
 /** What was drained is given up a look after its last address came free. */
 const DRAINED_RECHECK_MS = 1000;
 /** While the degradation level forbids releases. */
@@ -112,7 +123,9 @@ export function planPool(view: PoolView): PoolPlan {
   const { isNew, hasSandbox, hasStrangers } = view;
   const told = { hasSandbox: (uid: string) => isNew && hasSandbox(uid), hasStrangers: isNew && hasStrangers };
   const lateMs = ({ createdAt }: PoolIntent) => Date.parse(createdAt) + SOON_MS;
-  const may = { grow: view.mayGrow, make: view.mayMake, wait: (intent: PoolIntent) => nowMs < lateMs(intent) };
+  // A time in the future is that of another clock, or of this one before it was set back.
+  const isSoon = (intent: PoolIntent) => nowMs < lateMs(intent) && Date.parse(intent.createdAt) <= nowMs;
+  const may = { grow: view.mayGrow, make: view.mayMake, wait: isSoon };
   const canGetOthers =
     draft.draining === undefined || bringsMore(draft, families, limits, { ...may, make: may.make && view.hasVSwitch });
   const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, told, canGetOthers);
@@ -126,13 +139,14 @@ export function planPool(view: PoolView): PoolPlan {
   // What is idle is in the count of the warm-up already.
   const missing = Math.max(needed, rest > 0 ? unserved + rest : 0);
   const coming = onTheWay(draft, families, limits);
-  const wanted = Math.max(0, missing - coming);
+  const lacking = Math.max(0, missing - coming);
   const { growth } =
     canGetOthers || unserved === 0
-      ? grow(draft, wanted, families, limits, may)
+      ? grow(draft, lacking, families, limits, may)
       : grow(withDraining(draft), Math.max(0, unserved - coming), families, limits, may);
-  const gatheredMs = (view.wantedSinceMs ?? nowMs) + GATHER_MS;
-  const isGathering = growth.length > 0 && nowMs < gatheredMs;
+  const wanted = growth.length === 0 ? undefined : wantedAt(view, unserved > 0);
+  const gatheredMs = wanted === undefined ? nowMs : wanted.sinceMs + (wanted.isAwaited ? GATHER_MS : GATHER_IDLE_MS);
+  const isGathering = nowMs < gatheredMs;
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
   const unpaired = Object.values(draft.enis)
@@ -140,7 +154,8 @@ export function planPool(view: PoolView): PoolPlan {
     .reduce((sum, eni) => sum + unpairedOf(eni, families), 0);
   // A warm-up that gets no more keeps no surplus.
   const isShort = unserved > 0 || needed > coming || growth.length > 0 || handOuts.isUncertain;
-  const surplusSinceMs = !isShort && idle + unpaired > knobs.mostIdle ? (view.surplusSinceMs ?? nowMs) : undefined;
+  const surplusSinceMs =
+    !isShort && idle + unpaired > knobs.mostIdle ? Math.min(view.surplusSinceMs ?? nowMs, nowMs) : undefined;
   const surplusDueMs = surplusSinceMs === undefined ? undefined : surplusSinceMs + knobs.syncPeriodMs;
   const isDue = surplusDueMs !== undefined && surplusDueMs <= nowMs;
   const surplus = isDue && view.mayRelease ? Math.max(0, idle - knobs.mostIdle) : 0;
@@ -157,8 +172,8 @@ export function planPool(view: PoolView): PoolPlan {
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
   const drainedDueMs = isDrainedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
   const gatherDueMs = isGathering ? gatheredMs : Number.NaN;
-  const isWaiting = wanted > 0 || (draft.draining !== undefined && unserved > 0);
-  const waitedMs = isWaiting ? draft.intents.map(lateMs) : [];
+  const isWaiting = lacking > 0 || (draft.draining !== undefined && unserved > 0);
+  const waitedMs = isWaiting ? draft.intents.filter(isSoon).map(lateMs) : [];
   const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs, drainedDueMs, gatherDueMs, ...waitedMs].filter(
     (ms) => ms > nowMs,
   );
@@ -171,7 +186,7 @@ export function planPool(view: PoolView): PoolPlan {
     shrinkage,
     draining: draft.draining,
     surplusSinceMs: surplus + surplusUnpaired > 0 ? undefined : surplusSinceMs,
-    wantedSinceMs: isGathering ? (view.wantedSinceMs ?? nowMs) : undefined,
+    wanted,
     ...(dues.length === 0 ? {} : { againMs: Math.min(...dues) }),
   };
 }
@@ -185,6 +200,12 @@ function bringsMore(
 ): boolean {
   const soon = { ...draft, intents: draft.intents.filter(may.wait) };
   return onTheWay(soon, families, limits) > 0 || grow(draft, 1, families, limits, may).beyond === 0;
+}
+
+/** Since when it is wanted: pods that come to wait start anew, so that those of a burst are put together. */
+function wantedAt({ wanted: before, nowMs }: PoolView, isAwaited: boolean): Wanted {
+  const isNew = before === undefined || before.sinceMs > nowMs || (isAwaited && !before.isAwaited);
+  return { sinceMs: isNew ? nowMs : before.sinceMs, isAwaited };
 }
 
 /** Starts the time anew after which idle addresses go by age: something was handed out, or is asked for. */

@@ -1,4 +1,3 @@
-import { rfc3339 } from '../../util/clock.ts';
 import type { PoolCondition } from './conditions.ts';
 
 /** An address whose pod is gone, and whose node has not said that no sandbox of it is left. */
@@ -13,7 +12,7 @@ export interface Unconfirmed {
 export const POOL_RELEASES = 'PoolReleasesConfirmed';
 /** A node says it within seconds, and after a restart within a minute. */
 export const COUNTS_AFTER_MS = 2 * 60_000;
-/** So many are named. */
+/** So many are named, the same whoever looks: a new leader does not know exactly since when each waits. */
 const NAMED = 5;
 
 /**
@@ -30,20 +29,19 @@ export function releasesConfirmed(
 ): { condition?: PoolCondition; againMs?: number } {
   const type = POOL_RELEASES;
   const isLate = ({ sinceMs }: Unconfirmed) => sinceMs + COUNTS_AFTER_MS <= nowMs;
-  const late = unconfirmed.filter(isLate).sort((a, b) => a.sinceMs - b.sinceMs || (a.ip < b.ip ? -1 : 1));
+  const late = unconfirmed.filter(isLate).sort((a, b) => (a.ip < b.ip ? -1 : 1));
   const dues = unconfirmed.filter((one) => !isLate(one)).map(({ sinceMs }) => sinceMs + COUNTS_AFTER_MS);
   const again = dues.length === 0 ? {} : { againMs: Math.min(...dues) };
-  const [first] = late;
-  if (first === undefined) {
+  if (late.length === 0) {
     if (!isStated) return again;
     const message = 'the node has told of all pods that are gone';
     return { ...again, condition: { type, status: 'True', reason: 'ReleasesConfirmed', message } };
   }
   const named = late.slice(0, NAMED).map(({ ip, key }) => `${ip} of ${key}`);
-  const others = late.length > NAMED ? ` and ${late.length - NAMED} more` : '';
+  const others = late.length > NAMED ? ' and more' : '';
   const why = hasRuntime
     ? 'the node has not said that no sandbox is left of pods that are gone'
     : 'there is no NodeRuntime of the node, which would say that no sandbox is left of pods that are gone';
-  const message = `${why}; nobody gets their addresses, the first since ${rfc3339(first.sinceMs)}: ${named.join(', ')}${others}`;
+  const message = `${why}; nobody gets their addresses: ${named.join(', ')}${others}`;
   return { ...again, condition: { type, status: 'False', reason: 'ReleasesUnconfirmed', message } };
 }

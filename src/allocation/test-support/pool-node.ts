@@ -56,7 +56,7 @@ export class PoolNode {
       freedMs: (ip) => this.#freedMs.get(ip),
       surplusSinceMs: this.#surplusSinceMs,
       // No more become known in a while.
-      wantedSinceMs: 0,
+      wanted: { sinceMs: 0, isAwaited: true },
       random: seededRandom(1),
       nowMs: this.nowMs,
     };

@@ -26,6 +26,8 @@ export interface EndedCall {
   eniId: string;
   requestId: string;
   failure?: OperationFailure;
+  /** Its subject was dropped meanwhile: nobody waits for the result. */
+  isForgotten?: true;
 }
 
 /** A permission to send a call, such as a turn of the quota. */
@@ -49,7 +51,7 @@ export interface WantedCall<T extends Leave> {
   atTurn: () => AtTurn<T>;
   /** Called with the ENI that a create or a search returned, unless the result is not needed any more. */
   onEni?: ((eni: Eni, atMs: number) => void) | undefined;
-  /** Called with the result before the owner is woken. */
+  /** Called with each call that has ended, before the owner is woken. */
   onEnd?: ((ended: EndedCall) => void) | undefined;
 }
 
@@ -218,12 +220,15 @@ export class PendingCalls {
     this.#operations.set(id, running);
     const startedMs = this.#clock.monotonicMs();
     const finish = (operation: Operation, ended: Pick<EndedCall, 'eniId' | 'requestId' | 'failure'>) => {
-      // Cleared in the meantime: the result is not needed.
-      if (this.#operations.get(id) !== running) return;
+      const durationMs = Math.round(this.#clock.monotonicMs() - startedMs);
+      const call = { kind, endedMs: this.#clock.now(), durationMs, ...ended };
+      if (this.#operations.get(id) !== running) {
+        onEnd?.({ ...call, isForgotten: true });
+        return;
+      }
       this.#operations.set(id, operation);
       if (operation.state === 'succeeded' && operation.eni !== undefined) onEni?.(operation.eni, operation.atMs);
-      const durationMs = Math.round(this.#clock.monotonicMs() - startedMs);
-      onEnd?.({ kind, endedMs: this.#clock.now(), durationMs, ...ended });
+      onEnd?.(call);
       this.#wake(owner);
     };
     try {

@@ -126,7 +126,9 @@ export class InterfaceExecutor {
         const now = this.#decide(key, index);
         return now === undefined ? undefined : this.#decisionOf(now);
       },
-      ended: (call: EndedCall) => this.#log.note(key, call),
+      ended: (call: EndedCall) => {
+        if (call.isForgotten !== true) this.#log.note(key, call);
+      },
     };
     return this.#context.driver.perform(subject, this.#decisionOf(work), {
       record: async ({ eni }) => {

@@ -15,10 +15,12 @@ type PoolAdoptionContext = PoolSurveyOptions &
     capacity: Pick<Capacity, 'vSwitches'>;
     catalog: Pick<NetworkCatalog, 'knows'>;
     informers: Pick<Informers, 'podEnis' | 'networkInterfaces'>;
+    /** Until when a call that got no answer may take addresses of an ENI away. */
+    heldUntilMs: (eniId: string) => number | undefined;
   };
 
 /** What has become of a comparison with the cloud. */
-type Comparison =
+export type Comparison =
   /** The record holds what the instance has. */
   | { is: 'done' }
   /** Nothing is to be compared. */
@@ -28,7 +30,9 @@ type Comparison =
   /** It is asked again. */
   | { is: 'failed'; failure: OperationFailure }
   /** These vSwitches must be known first. */
-  | { is: 'heldUp'; vSwitchIds: string[] };
+  | { is: 'heldUp'; vSwitchIds: string[] }
+  /** Until then, addresses of an ENI may be taken away by a call that was sent before the ENI left the record. */
+  | { is: 'waiting'; untilMs: number };
 
 /** Takes into the record of a node what its instance has, when the record was never compared with it or lacks an ENI of it. */
 export class PoolAdoption {
@@ -57,7 +61,7 @@ export class PoolAdoption {
 
   /** Changes the status in place. */
   into(status: PoolStatus, { metadata: { name }, spec }: TerwayNode, instanceId: string): Comparison {
-    const { informers, capacity, catalog, clock, clusterId } = this.#context;
+    const { informers, capacity, catalog, clock, clusterId, heldUntilMs } = this.#context;
     const { podEnis, networkInterfaces } = informers;
     const isNew = status.lastSyncOpenAPITime === undefined;
     if (!isNew && !this.#toCompare.has(name)) return { is: 'idle' };
@@ -70,6 +74,9 @@ export class PoolAdoption {
       .map(({ vSwitchId }) => vSwitchId)
       .filter((id) => capacity.vSwitches.get(id) === undefined && !catalog.knows([id]));
     if (unknown.length > 0) return { is: 'heldUp', vSwitchIds: [...new Set(unknown)] };
+    const held = enis.filter(({ id }) => status.networkInterfaces?.[id] === undefined).map(({ id }) => heldUntilMs(id));
+    const untilMs = Math.max(0, ...held.filter((ms) => ms !== undefined));
+    if (untilMs > clock.now()) return { is: 'waiting', untilMs };
     const isNamed = (id: string) =>
       podEnis.store.byIndex('eni', id).length > 0 || networkInterfaces.store.get(id) !== undefined;
     const found = adopted(enis, { spec, clusterId }, isNamed, subnetsIn(capacity.vSwitches));

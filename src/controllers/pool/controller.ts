@@ -26,7 +26,7 @@ import type { EniDriver } from '../eni/driver.ts';
 import type { EniSearch } from '../eni/eni-search.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
 import type { Watch } from '../watch.ts';
-import { PoolAdoption } from './adoption.ts';
+import { type Comparison, PoolAdoption } from './adoption.ts';
 import { PoolDescriber, whyNoPool } from './describer.ts';
 import { PoolFigures } from './figures.ts';
 import { findingsOf, hasAddresses, hasVSwitch } from './findings.ts';
@@ -108,7 +108,7 @@ export class PoolController {
     this.#reporter = reporter;
     this.#subjects = subjects;
     this.#recorder = new PoolRecorder({ capacity, driver, reporter, subjects });
-    this.#adoption = new PoolAdoption(context);
+    this.#adoption = new PoolAdoption({ ...context, heldUntilMs: (eniId) => subjects.heldUntilMs(eniId) });
     this.#describer = new PoolDescriber(context, writer);
   }
 
@@ -179,10 +179,9 @@ export class PoolController {
       return this.#withoutPool(node, { reason: reasonOfFailure(failure), message: failure.message }, signal);
     }
     if (known.lastSyncOpenAPITime === undefined) {
-      return compared.is === 'heldUp' ? sooner({}, [this.#lookUp(name, compared.vSwitchIds)], nowMs) : {};
+      return sooner({}, [this.#comparedAgainMs(name, compared)], nowMs);
     }
     const refusals = memory.refusalsAt(nowMs);
-    const returning = this.#subjects.returning(known);
     const creationRefusal = memory.creationRefusal((intent) => asksFor(creation, rules.families, intent), nowMs);
     const runtime = informers.nodeRuntimes.store.get(name);
     const holders = holdersIn(known);
@@ -196,13 +195,13 @@ export class PoolController {
       hasStrangers: hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
       isNew: nowMs < newUntilMs,
-      mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id) && !returning.has(eni.id),
+      mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
       mayMake: creationRefusal === undefined,
       hasVSwitch: hasVSwitch(this.#context, creation, nowMs),
       mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
       surplusSinceMs: memory.surplusSinceMs,
-      wantedSinceMs: memory.wantedSinceMs,
+      wanted: memory.wanted,
       random: capacity.random,
       nowMs,
     });
@@ -232,7 +231,7 @@ export class PoolController {
     // Where there should be room, the record and the cloud disagree.
     const limits = [...failures, ...refusedAddresses(updated.brought)].filter((failure) => failure?.kind === 'limit');
     if (limits.some((failure) => failure !== undefined && memory.isNews(failure))) this.#adoption.compare(name);
-    memory.remember(plan);
+    memory.remember(plan, asked.intents.length > 0);
     this.#recorder.account(node, updated, memory);
     this.#reporter.served(name, plan.handOuts.served, nowMs);
     this.#figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), plan.missing);
@@ -243,7 +242,9 @@ export class PoolController {
     if (outcome === 'again') return outcome;
     const toldAgainMs = this.#reporter.waiting(name, poolWaits(plan.handOuts, verdict.shortage));
     await this.#reporter.onNode(core, findings, verdict, signal);
-    const missing = [...unknown, ...(asked.unknown ?? []), ...(compared.is === 'heldUp' ? compared.vSwitchIds : [])];
+    // While it is put together, too, what is to be asked for.
+    const notKnown = plan.wanted === undefined || catalog.knows(creation.vSwitchIds) ? [] : creation.vSwitchIds;
+    const missing = [...unknown, ...notKnown];
     // Others may have released addresses, too.
     const isShort = findings.supply === 'vSwitchFull' || asked.full !== undefined || asked.noneInZone !== undefined;
     const dues = [
@@ -252,8 +253,8 @@ export class PoolController {
       toldAgainMs,
       lateMs,
       verdict.againMs,
+      this.#comparedAgainMs(name, compared),
       ...[...refusals.values()].map(({ untilMs }) => untilMs),
-      ...returning.values(),
       creationRefusal?.untilMs,
       missing.length > 0 ? this.#lookUp(name, missing) : undefined,
       isShort ? this.#lookUp(name, creation.vSwitchIds, RECHECK_MS) : undefined,
@@ -362,6 +363,12 @@ export class PoolController {
       () => undefined,
     );
     return clock.now() + RECHECK_MS;
+  }
+
+  /** When a comparison with the cloud is tried again, unless an answer wakes the node before. */
+  #comparedAgainMs(name: string, compared: Comparison): number | undefined {
+    if (compared.is === 'heldUp') return this.#lookUp(name, compared.vSwitchIds);
+    return compared.is === 'waiting' ? compared.untilMs : undefined;
   }
 
   #memoryOf(name: string): PoolMemory {

@@ -1,5 +1,5 @@
 import type { Statement, Unmet } from '../../allocation/pool/conditions.ts';
-import { daemonSpec } from '../../allocation/pool/node-spec.ts';
+import { type DaemonSpec, daemonSpec } from '../../allocation/pool/node-spec.ts';
 import type { PoolRules } from '../../allocation/pool/rules.ts';
 import { getsTrunk } from '../../allocation/trunk.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
@@ -7,6 +7,8 @@ import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
+import { findCondition } from '../../kube/conditions.ts';
+import { jsonEqual } from '../../kube/patch.ts';
 import type { PoolCreation } from './intents.ts';
 import type { PoolWriter } from './writer.ts';
 
@@ -53,8 +55,17 @@ export class PoolDescriber {
     const described = daemonSpec({ ...network, ...pool.config }, traits);
     if ('error' in described) return { ...NOTHING_TOLD, problem: `${source}: ${described.error}` };
     const written = await this.#writer.spec(node, described.spec, signal);
-    return { isWritten: written !== node, problem: undefined, dualStack: described.shortfall };
+    const problem = whyNotWritten(written, described.spec);
+    return { isWritten: written !== node, problem, dualStack: described.shortfall };
   }
+}
+
+/** What the configuration asks for is left to an author that nobody knows, in one line. */
+function whyNotWritten({ metadata, spec }: TerwayNode, described: DaemonSpec): string | undefined {
+  const { forgotten = [] } = metadata.managedFields ?? {};
+  const names = forgotten.filter((field) => !jsonEqual(spec[field], described[field])).map((field) => `spec.${field}`);
+  if (names.length === 0) return undefined;
+  return `${names.join(', ')} of the Node CR is not as eni_conf asks for, and so many clients have written the Node CR that the API server does not say any more who wrote it: remove it, and it is written anew`;
 }
 
 /** Why a node has no pool, when its rules or what new ENIs are made with cannot be told. */

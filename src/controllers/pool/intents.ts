@@ -51,8 +51,6 @@ export function asksFor(
 /** Intents for what is to be asked for, or what stands in the way of the rest. */
 export interface Intents {
   intents: PoolIntent[];
-  /** vSwitches that the cloud was not asked about yet. */
-  unknown?: string[];
   /** vSwitches without an address. */
   full?: string[];
   /** No vSwitch lies in the node's zone. */
@@ -114,10 +112,8 @@ export function intentsFor(
       }
       continue;
     }
-    if (!catalog.knows(creation.vSwitchIds)) {
-      found.unknown = creation.vSwitchIds;
-      continue;
-    }
+    // The caller asks about them.
+    if (!catalog.knows(creation.vSwitchIds)) continue;
     const choice = vSwitches.take(creation.zone, creation.vSwitchIds, creation.vSwitchSelectPolicy, random, nowMs);
     if (choice.kind === 'noneInZone') return { ...found, noneInZone: creation.vSwitchIds };
     if (choice.kind === 'full') return { ...found, full: choice.ids };

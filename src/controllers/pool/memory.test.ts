@@ -42,11 +42,26 @@ test('a refusal whose record could not be written counts once', () => {
 test('what was refused to an ENI goes with its record', () => {
   const memory = new PoolMemory();
   memory.refuse('eni-1', failure(), 0);
-  const plan: Pick<PoolPlan, 'surplusSinceMs' | 'wantedSinceMs' | 'status'> = {
+  const plan: Pick<PoolPlan, 'surplusSinceMs' | 'wanted' | 'status'> = {
     status: { networkInterfaces: {} },
     surplusSinceMs: undefined,
-    wantedSinceMs: undefined,
+    wanted: undefined,
   };
-  memory.remember(plan);
+  memory.remember(plan, false);
   expect(pause(memory, 0)).toBeUndefined();
+});
+
+test('a refusal does not last longer when the clock was set back', () => {
+  const memory = new PoolMemory();
+  memory.refuse('eni-1', failure(), 3_600_000);
+  expect(pause(memory, 0)).toBeUndefined();
+});
+
+test('what was wanted is gathered until it was asked for', () => {
+  const memory = new PoolMemory();
+  const wanted = { sinceMs: 5, isAwaited: true };
+  memory.remember({ status: {}, surplusSinceMs: undefined, wanted }, false);
+  expect(memory.wanted).toBe(wanted);
+  memory.remember({ status: {}, surplusSinceMs: undefined, wanted }, true);
+  expect(memory.wanted).toBeUndefined();
 });

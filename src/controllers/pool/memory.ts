@@ -1,6 +1,6 @@
 import type { OperationFailure } from '../../allocation/operation.ts';
 import { REST_MS } from '../../allocation/pool/hand-out.ts';
-import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
+import type { PoolPlan, Wanted } from '../../allocation/pool/plan-pool.ts';
 import type { PoolIntent } from '../../crds/node.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import type { SentPool } from '../../wire/admin-channel.ts';
@@ -28,7 +28,7 @@ export class PoolMemory {
   #creation: (Refusal & { count: number; intent: PoolIntent }) | undefined;
   readonly #seen = new WeakSet<OperationFailure>();
   surplusSinceMs: number | undefined;
-  wantedSinceMs: number | undefined;
+  wanted: Wanted | undefined;
 
   /** Whether the failure is seen for the first time. */
   isNews(failure: OperationFailure): boolean {
@@ -43,15 +43,14 @@ export class PoolMemory {
     for (const [ip, ms] of this.freedMs) if (ms < nowMs - REMEMBERED_MS) this.freedMs.delete(ip);
   }
 
-  /** A plan was written. */
-  remember({
-    surplusSinceMs,
-    wantedSinceMs,
-    status,
-  }: Pick<PoolPlan, 'surplusSinceMs' | 'wantedSinceMs' | 'status'>): void {
+  /** A plan was written. @param isAskedFor with intents */
+  remember(
+    { surplusSinceMs, wanted, status }: Pick<PoolPlan, 'surplusSinceMs' | 'wanted' | 'status'>,
+    isAskedFor: boolean,
+  ): void {
     const { networkInterfaces = {} } = status;
     this.surplusSinceMs = surplusSinceMs;
-    this.wantedSinceMs = wantedSinceMs;
+    this.wanted = isAskedFor ? undefined : wanted;
     for (const eniId of this.#refusals.keys()) if (networkInterfaces[eniId] === undefined) this.#refusals.delete(eniId);
   }
 
@@ -63,7 +62,7 @@ export class PoolMemory {
   /** The same for ENIs that are to be made as this intent asks. Those of one plan are refused together, which counts once. */
   refuseCreation(intent: PoolIntent, failure: OperationFailure, nowMs: number): void {
     const before = this.#creation;
-    if (before !== undefined && before.untilMs > nowMs) return;
+    if (before !== undefined && counts(before, nowMs)) return;
     this.#creation = { ...nextRefusal(before, failure, nowMs), intent };
   }
 
@@ -75,7 +74,7 @@ export class PoolMemory {
   /** Why no ENI is made now as the configuration asks; a corrected one is tried at once. */
   creationRefusal(asksFor: (intent: PoolIntent) => boolean, nowMs: number): Refusal | undefined {
     if (this.#creation !== undefined && !asksFor(this.#creation.intent)) this.#creation = undefined;
-    return this.#creation !== undefined && this.#creation.untilMs > nowMs ? this.#creation : undefined;
+    return this.#creation !== undefined && counts(this.#creation, nowMs) ? this.#creation : undefined;
   }
 
   /** The ENI has got addresses. */
@@ -85,7 +84,7 @@ export class PoolMemory {
 
   /** By ENI, those that are not asked for now. */
   refusalsAt(nowMs: number): ReadonlyMap<string, Refusal> {
-    return new Map([...this.#refusals].filter(([, { untilMs }]) => untilMs > nowMs));
+    return new Map([...this.#refusals].filter(([, refusal]) => counts(refusal, nowMs)));
   }
 
   /** Addresses that others get only when there is no other. */
@@ -93,6 +92,11 @@ export class PoolMemory {
     const freed = [...this.freedMs].filter(([, atMs]) => atMs > nowMs - REST_MS);
     return freed.map(([ip, atMs]) => ({ ip, freedAt: rfc3339(atMs) }));
   }
+}
+
+/** One whose time is further away than any is from before the clock was set back. */
+function counts({ untilMs }: Refusal, nowMs: number): boolean {
+  return untilMs > nowMs && untilMs <= nowMs + LAST_REFUSAL_MS;
 }
 
 function nextRefusal<R extends Refusal & { count: number }>(

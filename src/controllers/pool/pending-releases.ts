@@ -32,7 +32,8 @@ export class PendingReleases {
       const id = `${ip} ${key}`;
       now.set(id, before?.get(id) ?? { ip, key, sinceMs: firstMs });
     }
-    if (now.size === 0) this.#nodes.delete(nodeName);
+    // As long as the record says that some wait, the write that says otherwise may have been lost.
+    if (now.size === 0 && stated?.status !== 'False') this.#nodes.delete(nodeName);
     else this.#nodes.set(nodeName, now);
     return [...now.values()];
   }
@@ -41,9 +42,19 @@ export class PendingReleases {
     return [...(this.#nodes.get(nodeName)?.values() ?? [])];
   }
 
-  /** How many wait, and for how long the first of them has. */
-  figures(nowMs: number): { count: number; oldestMs: number } {
-    const all = [...this.#nodes.values()].flatMap((addresses) => [...addresses.values()]);
-    return { count: all.length, oldestMs: all.reduce((oldest, { sinceMs }) => Math.max(oldest, nowMs - sinceMs), 0) };
+  /**
+   * How many wait, and for how long the first of them has.
+   *
+   * @param isAsked whether the word of this node is to be expected; others are not for whoever is alerted by the time
+   */
+  figures(nowMs: number, isAsked: (nodeName: string) => boolean): { count: number; oldestMs: number } {
+    let count = 0;
+    let oldestMs = 0;
+    for (const [nodeName, addresses] of this.#nodes) {
+      count += addresses.size;
+      if (!isAsked(nodeName)) continue;
+      for (const { sinceMs } of addresses.values()) oldestMs = Math.max(oldestMs, nowMs - sinceMs);
+    }
+    return { count, oldestMs };
   }
 }

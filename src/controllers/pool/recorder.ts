@@ -1,4 +1,5 @@
 import type { Capacity } from '../../allocation/plan.ts';
+import { withCanonicalTexts } from '../../allocation/pool/address-texts.ts';
 import { dropAstray, type PoolNews, recordNews, subnetsIn } from '../../allocation/pool/news.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import type { PoolIntent, TerwayNode } from '../../crds/node.ts';
@@ -40,8 +41,9 @@ export class PoolRecorder {
   }
 
   /** What calls have brought since the record was written. Who was refused is remembered at once, so that the plan asks no more. */
-  update(node: TerwayNode, memory: PoolMemory, nowMs: number): Updated {
+  update(read: TerwayNode, memory: PoolMemory, nowMs: number): Updated {
     const { subjects, capacity } = this.#options;
+    const node = withCanonicalTexts(read);
     const status = structuredClone(node.status ?? {});
     const astray = dropAstray(status);
     const brought: Brought[] = [];
@@ -81,8 +83,6 @@ export class PoolRecorder {
       }
       if (news.do === 'arrived') memory.granted(news.eniId);
       if (news.do === 'returned') {
-        // An earlier leader may have sent a call, too.
-        this.#options.subjects.noteReturn(news.eniId);
         capacity.vSwitches.released(vSwitchOf(subject), news.ips.length);
       }
       if (news.do === 'refused' && subject.intent !== undefined) giveBack([subject.intent], capacity);

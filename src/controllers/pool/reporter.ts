@@ -15,6 +15,7 @@ import type { PoolPod } from '../../allocation/pool/view.ts';
 import type { PoolWait } from '../../allocation/pool/waits.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
+import { isReady } from '../../cluster/node-view.ts';
 import type { CoreNode } from '../../cluster/resources.ts';
 import { ANNOTATION_MAX_AVAILABLE_IP } from '../../crds/names.ts';
 import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
@@ -136,8 +137,12 @@ export class PoolReporter {
     return againMs;
   }
 
-  /** The node has no pool. */
+  /** The node has no pool, and nobody looks any more which addresses wait for its word. */
   addProblem(node: TerwayNode, status: PoolStatus, { reason, message }: Statement): void {
+    this.#releases.forget(node.metadata.name);
+    if (findCondition(status.conditions, POOL_RELEASES) !== undefined) {
+      status.conditions = (status.conditions ?? []).filter(({ type }) => type !== POOL_RELEASES);
+    }
     this.#state(node, status, { type: POOL_READY, status: 'False', reason, message });
   }
 
@@ -201,9 +206,10 @@ export class PoolReporter {
     return this.#releases.of(nodeName).map(({ ip, key: pod, sinceMs }) => ({ ip, pod, since: rfc3339(sinceMs) }));
   }
 
-  /** The same for all nodes: how many, and for how long the first of them has waited. */
+  /** The same for all nodes: how many, and for how long the first has waited of those whose node is Ready. */
   unconfirmed(): { count: number; oldestMs: number } {
-    return this.#releases.figures(this.#context.clock.now());
+    const { clock, informers } = this.#context;
+    return this.#releases.figures(clock.now(), (nodeName) => isReady(informers.coreNodes.store.get(nodeName)));
   }
 
   /** Pods that wait by reason, and for how long the first of them has waited. */

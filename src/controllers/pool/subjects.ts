@@ -1,5 +1,4 @@
 import { ownershipTags } from '../../allocation/identity.ts';
-import { LAG_MS, LOST_CALL_MS } from '../../allocation/interface-step.ts';
 import type { OperationFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { withOutcome } from '../../allocation/pool/eni-conditions.ts';
@@ -16,6 +15,7 @@ import type { Log } from '../../telemetry/log.ts';
 import { type Clock, latestMs } from '../../util/clock.ts';
 import type { EniDecision, EniDriver, EniSubject, Outcome } from '../eni/driver.ts';
 import { poolOwner } from '../owners.ts';
+import { CallTimes } from './call-times.ts';
 import { giveBack } from './intents.ts';
 import type { PoolReporter } from './reporter.ts';
 import type { PoolWriter } from './writer.ts';
@@ -50,11 +50,7 @@ export class PoolSubjects {
   readonly #context: PoolSubjectsContext;
   readonly #writer: PoolWriter;
   readonly #reporter: PoolReporter;
-  readonly #startedMs: number;
-  /** When the last call for an ENI ended, as long as an observation of it may be older or lag behind, by ENI id. */
-  readonly #calledMs = new Map<string, number>();
-  /** Until when addresses that are given back may be taken away once more, as an earlier call for that got no answer, by ENI id. */
-  readonly #returningMs = new Map<string, number>();
+  readonly #calls: CallTimes;
   /** Those that calls were wanted for, by node: by id of the driver, the ENI whose observation goes with them. */
   readonly #driven = new Map<string, Map<string, string>>();
 
@@ -62,27 +58,12 @@ export class PoolSubjects {
     this.#context = context;
     this.#writer = writer;
     this.#reporter = reporter;
-    this.#startedMs = context.clock.now();
+    this.#calls = new CallTimes(context);
   }
 
   /** ENIs that are remembered, and nodes for whose ENIs calls were wanted. */
   get size(): number {
-    this.#forgetOld();
-    return this.#calledMs.size + this.#returningMs.size + this.#driven.size;
-  }
-
-  #forgetOld(): void {
-    const { clock, observer } = this.#context;
-    const nowMs = clock.now();
-    for (const [id, ms] of this.#returningMs)
-      if (ms <= nowMs || ms > nowMs + LOST_CALL_MS) this.#returningMs.delete(id);
-    for (const [id, ms] of this.#calledMs) {
-      const seenMs = observer.latest(id)?.atMs ?? nowMs;
-      // An observation from before may still be there.
-      const mayLag = Math.min(seenMs, nowMs) < ms + LAG_MS;
-      // A clock that was set back tells nothing.
-      if (!mayLag || ms > nowMs) this.#calledMs.delete(id);
-    }
+    return this.#calls.size + this.#driven.size;
   }
 
   /**
@@ -119,20 +100,9 @@ export class PoolSubjects {
     return hasLeft(this.#context.informers.coreNodes.store.get(node.metadata.name), node) ? deletedMs(node) : undefined;
   }
 
-  /**
-   * ENIs that are asked for no more addresses: a call that gives some back got no answer and may still come, and the cloud may have given
-   * the ENI the same ones again by then.
-   *
-   * @returns until when, epoch milliseconds, by id
-   */
-  returning({ networkInterfaces = {} }: PoolStatus): ReadonlyMap<string, number> {
-    this.#forgetOld();
-    return new Map([...this.#returningMs].filter(([id]) => networkInterfaces[id] !== undefined));
-  }
-
-  /** Addresses of the ENI are given back, or are about to be. @param sinceMs when a call for that may have been sent that got no answer */
-  noteReturn(eniId: string, sinceMs = this.#startedMs): void {
-    this.#returningMs.set(eniId, Math.max(sinceMs + LOST_CALL_MS, this.#returningMs.get(eniId) ?? 0));
+  /** Until when addresses of an ENI that no record names may be taken away by a call that got no answer, epoch milliseconds. */
+  heldUntilMs(eniId: string): number | undefined {
+    return this.#calls.knownUntilMs(eniId);
   }
 
   /** Ends intents of a record that goes, as far as the last call for them was refused. Changes the status in place. */
@@ -164,6 +134,7 @@ export class PoolSubjects {
     const kept = new Set(subjects.map(({ id }) => id));
     for (const [id, eniId] of driven) {
       if (kept.has(id)) continue;
+      this.#calls.noteDropped(eniId, this.#context.driver.operation(id));
       this.#context.driver.forget(id, eniId);
       driven.delete(id);
     }
@@ -218,6 +189,8 @@ export class PoolSubjects {
     const isReleased = subject.eni?.status === 'Deleting' || subject.leavingSinceMs !== undefined;
     // The last of its pods to go wakes the node.
     if (isReleased && subject.eni !== undefined && addressesOf(subject.eni).some(isBound)) return {};
+    const step = this.#stepOf(subject);
+    if (step?.do === 'held') return { requeueAfterMs: Math.max(1, step.untilMs - clock.now()) };
     const decision = this.#decide(subject, isAwaited);
     // News is recorded by the next look, together with what follows from it.
     if (decision === undefined) return 'again';
@@ -230,11 +203,9 @@ export class PoolSubjects {
       decide: () => this.#decideAgain(subject, isAwaited),
       ended: (call) => {
         // Its result is forgotten as soon as it is recorded.
-        this.#forgetOld();
-        this.#calledMs.set(call.eniId, call.endedMs);
-        const isReturn = call.kind === 'unassignIpv4' || call.kind === 'unassignIpv6';
-        if (isReturn && call.failure?.kind === 'unavailable') this.noteReturn(call.eniId, call.endedMs);
-        this.#reporter.ended(this.#context.informers.nodes.store.get(subject.nodeName), call);
+        this.#calls.note(call);
+        if (call.isForgotten !== true)
+          this.#reporter.ended(this.#context.informers.nodes.store.get(subject.nodeName), call);
       },
     };
     return driver.perform(driven, decision, {
@@ -306,10 +277,10 @@ export class PoolSubjects {
         observation: observer.latest(eniId),
         operation,
         quietSinceMs: Math.max(
-          this.#startedMs,
-          this.#calledMs.get(eniId) ?? 0,
+          this.#calls.quietSinceMs(eniId),
           operation === undefined || operation.state === 'running' ? 0 : operation.atMs,
         ),
+        heldUntilMs: this.#calls.heldUntilMs(eniId),
       },
       clusterId,
       clock.now(),
@@ -320,7 +291,7 @@ export class PoolSubjects {
   #decide(subject: PoolSubject, isAwaited: boolean): EniDecision | undefined {
     const { clusterId, informers } = this.#context;
     const step = this.#stepOf(subject);
-    if (step === undefined || isNews(step)) return undefined;
+    if (step === undefined || step.do === 'held' || isNews(step)) return undefined;
     const { intent, nodeName, eni } = subject;
     const node = informers.nodes.store.get(nodeName);
     const isRelease = subject.leavingSinceMs !== undefined || eni?.status === 'Deleting' || step.do === 'unassign';

@@ -18,7 +18,7 @@ export class PoolWriter {
 
   /** Writes what the node may have, except where somebody else did. @returns the node as it is now */
   async spec(node: TerwayNode, spec: DaemonSpec, signal: AbortSignal): Promise<TerwayNode> {
-    const foreign = node.metadata.managedFields ?? [];
+    const foreign = node.metadata.managedFields?.all ?? [];
     const ours = DAEMON_FIELDS.filter((field) => !foreign.includes(field));
     const written = await patchObject(
       this.#client,
