@@ -3,7 +3,7 @@ import { AlibabaCloud } from '../../src/cloud/alibaba-cloud.ts';
 import { QuotaScheduler } from '../../src/cloud/quota.ts';
 import { RpcContext } from '../../src/cloud/rpc.ts';
 import { parseControlPlaneConfig } from '../../src/config/config-file.ts';
-import { settingsOf } from '../../src/config/settings.ts';
+import { type Settings, settingsOf } from '../../src/config/settings.ts';
 import { Replica } from '../../src/controllers/replica.ts';
 import type { Term } from '../../src/controllers/term.ts';
 import { KubeClient } from '../../src/kube/client.ts';
@@ -43,6 +43,7 @@ export class WorldReplica {
   readonly #metrics = createMetrics();
   readonly #client: KubeClient;
   #term: Term | undefined;
+  readonly #live: LiveSettings;
   /** How far the wall clock of its machine is ahead. */
   #aheadMs = 0;
 
@@ -64,6 +65,7 @@ export class WorldReplica {
     });
     this.#link = new CloudLink({ model: cloud, clock: options.clock, replica: name, onCall: options.onCloudCall });
     const { config } = parseControlPlaneConfig(`${name}.yaml`, options.config);
+    this.#live = new LiveSettings(settingsOf(config));
     const quota = new QuotaScheduler({ clock, limits: config.rateLimit, share: config.rateLimitShare });
     const senders = { ecs: this.#link.send, vpc: this.#link.send };
     this.#client = new KubeClient({ transport: this.transport, clock, random });
@@ -72,7 +74,7 @@ export class WorldReplica {
       cloud: new AlibabaCloud(new RpcContext({ quota, clock, regionId }), senders),
       quota,
       config,
-      live: { settings: settingsOf(config), problem: undefined, onVerdict: () => () => undefined },
+      live: this.#live,
       cluster: { regionID: regionId, clusterID: options.clusterId, vpcID: options.vpcId },
       instance: name,
       clock,
@@ -109,6 +111,11 @@ export class WorldReplica {
     return this.#term;
   }
 
+  /** Its configuration file is edited: keys that take effect while it runs. */
+  configure(edit: Partial<Settings>): void {
+    this.#live.edit(edit);
+  }
+
   /** The wall clock of its machine jumps by so much. */
   shiftClock(ms: number): void {
     this.#aheadMs += ms;
@@ -129,5 +136,26 @@ export class WorldReplica {
     this.#link.cut();
     this.transport.close();
     this.#stop.abort(new Error('killed'));
+  }
+}
+
+/** What a replica reads of its configuration file while it runs. */
+class LiveSettings {
+  settings: Settings;
+  readonly problem = undefined;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(settings: Settings) {
+    this.settings = settings;
+  }
+
+  onVerdict(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  edit(edit: Partial<Settings>): void {
+    this.settings = { ...this.settings, ...edit };
+    for (const listener of this.#listeners) listener();
   }
 }

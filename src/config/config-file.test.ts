@@ -45,6 +45,7 @@ describe('the configuration of the control plane', () => {
       ipStack: 'ipv4',
       adminSocket: '/run/terway-controlplane/admin.sock',
       degradation: '',
+      poolGrowth: true,
       ipamType: '',
       nodeLabelWhiteList: {},
       nodeConfigMaps: [],

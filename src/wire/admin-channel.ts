@@ -30,6 +30,8 @@ export const statusResponse = z.looseObject({
   leading: z.boolean(),
   leader: z.string(),
   degradation: z.string().default(''),
+  /** Whether pools of shared ENIs ask for addresses when they lack some. */
+  poolGrowth: z.boolean().default(true),
   configurationProblem: z.string().optional(),
   problem: z.string().optional(),
   certificateEndsAt: z.string().optional(),

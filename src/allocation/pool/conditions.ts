@@ -45,6 +45,11 @@ export function shortfallStatement(
         };
       }
       return { reason: 'VSwitchFull', message: `there is no free address in ${vSwitchIds.join(', ')}` };
+    case 'stopped':
+      return {
+        reason: 'PoolGrowthOff',
+        message: 'no address is idle, and poolGrowth is false in the configuration of the control plane',
+      };
     case 'refused':
       return refusal ?? { reason: 'CloudError', message: 'the cloud refuses to give more addresses' };
   }
@@ -64,7 +69,8 @@ export function poolReady(
   before: string | undefined,
 ): PoolCondition | undefined {
   if (isSufficient === false && shortage !== undefined) return { type: POOL_READY, status: 'False', ...shortage };
-  if (isSufficient === undefined && before !== undefined && before !== 'PoolNotDescribed') return undefined;
+  const wasWithoutPool = before === undefined || before === 'PoolNotDescribed' || before === 'PoolOff';
+  if (isSufficient === undefined && !wasWithoutPool) return undefined;
   return { type: POOL_READY, status: 'True', reason: 'PoolServes', message: 'pods get addresses of shared ENIs' };
 }
 

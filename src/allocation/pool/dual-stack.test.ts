@@ -64,7 +64,7 @@ test('a node whose idle addresses are of one family has no address for another p
   const [eni] = node.enis();
   const anything = {
     ...{ hasAddresses: () => true, isRefused: () => false },
-    ...{ hasVSwitch: true, isCreationRefused: false, areCallsFailing: false },
+    ...{ isStopped: false, hasVSwitch: true, isCreationRefused: false, areCallsFailing: false },
   };
   const supply = () => {
     const draft = { enis: node.status.networkInterfaces ?? {}, intents: [] };

@@ -25,6 +25,8 @@ export interface AdminChannelOptions {
   log: Log;
   /** Read on each request. */
   degradation: () => string;
+  /** Whether pools may ask for addresses; read on each request. */
+  poolGrowth: () => boolean;
   /** Why the configuration file is not in force; undefined when it is. */
   configurationProblem: () => string | undefined;
   /** The configuration in force, without secrets. */
@@ -122,6 +124,7 @@ export class AdminChannel {
       leading: term !== undefined,
       leader: term === undefined ? this.#leader : identity,
       degradation: this.#options.degradation(),
+      poolGrowth: this.#options.poolGrowth(),
       ...(configurationProblem === undefined ? {} : { configurationProblem }),
       ...(problem === undefined ? {} : { problem }),
       ...(certificateEndsAtS === 0 ? {} : { certificateEndsAt: rfc3339(certificateEndsAtS * 1000) }),

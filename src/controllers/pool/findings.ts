@@ -38,6 +38,8 @@ interface Look {
   creationRefusal: Refusal | undefined;
   /** Of each intent, why its last call failed; undefined while none has. */
   failures: readonly (OperationFailure | undefined)[];
+  /** Whether the configuration lets nothing be asked for. */
+  isStopped: boolean;
   config: Pick<Unmet, 'problem' | 'dualStack'>;
   nowMs: number;
 }
@@ -49,7 +51,7 @@ export function hasAddresses({ vSwitches }: Pick<Capacity, 'vSwitches'>, nowMs: 
 
 export function findingsOf(
   { capacity, catalog }: { capacity: Pick<Capacity, 'vSwitches'>; catalog: Pick<NetworkCatalog, 'knows'> },
-  { node, plan, asked, rules, creation, refusals, creationRefusal, failures, config, nowMs }: Look,
+  { node, plan, asked, rules, creation, refusals, creationRefusal, failures, isStopped, config, nowMs }: Look,
 ): PoolFindings {
   const { families, limits, knobs } = rules;
   const { zone, vSwitchIds } = creation;
@@ -58,6 +60,7 @@ export function findingsOf(
   const isKnown = catalog.knows(vSwitchIds);
   const isInZone = vSwitchIds.some((id) => capacity.vSwitches.get(id)?.zoneId === zone);
   const supply = supplyOf(draft, families, limits, {
+    isStopped,
     hasAddresses: (eni) => hasAddresses(capacity, nowMs)(eni) && refusals.get(eni.id)?.failure.kind !== 'exhausted',
     isRefused: ({ id }) => refusals.has(id),
     hasVSwitch: !isKnown || capacity.vSwitches.canTake(zone, vSwitchIds, nowMs),

@@ -1,4 +1,5 @@
 import {
+  POOL_AS_CONFIGURED,
   POOL_READY,
   type PoolCondition,
   poolAsConfigured,
@@ -15,7 +16,7 @@ import type { PoolWait } from '../../allocation/pool/waits.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import type { CoreNode } from '../../cluster/resources.ts';
-import { ANNOTATION_MAX_AVAILABLE_IP } from '../../crds/names.ts';
+import { ANNOTATION_MAX_AVAILABLE_IP, CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
 import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { Eni } from '../../ecs/eni.ts';
@@ -125,6 +126,17 @@ export class PoolReporter {
     return againMs;
   }
 
+  /** The reason that `PoolReady` has; undefined where the node has never had a pool. */
+  saidOf(status: PoolStatus): string | undefined {
+    return findCondition(status.conditions, POOL_READY)?.reason;
+  }
+
+  /** Takes away all conditions of the pool. Changes the status in place. */
+  dropConditions(status: PoolStatus): void {
+    const ours: readonly string[] = [POOL_READY, POOL_AS_CONFIGURED, POOL_RELEASES];
+    status.conditions = status.conditions?.filter(({ type }) => !ours.includes(type));
+  }
+
   /** The node has no pool. */
   addProblem(node: TerwayNode, status: PoolStatus, { reason, message }: Statement): void {
     this.#state(node, status, { type: POOL_READY, status: 'False', reason, message });
@@ -148,6 +160,12 @@ export class PoolReporter {
     const annotated = await this.#coreNodes.annotate(core, ANNOTATION_MAX_AVAILABLE_IP, count, signal);
     const condition = sufficientIp(isSufficient, shortage);
     if (condition !== undefined) await this.#coreNodes.condition(annotated, condition, signal);
+  }
+
+  /** Takes back what was written on the Kubernetes node. */
+  async takeBack(core: CoreNode, signal: AbortSignal): Promise<void> {
+    const annotated = await this.#coreNodes.annotate(core, ANNOTATION_MAX_AVAILABLE_IP, undefined, signal);
+    await this.#coreNodes.withoutCondition(annotated, CONDITION_SUFFICIENT_IP, signal);
   }
 
   /** Tells pods that have waited for a while why. @returns when the next one is to be told, epoch milliseconds */
