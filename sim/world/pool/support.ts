@@ -16,7 +16,8 @@ export const LATE_RECORDS: FaultPlan = {
   onEvent: ({ resource }) => (resource === NODES ? { kind: 'late', ms: 1000 } : undefined),
 };
 
-interface PoolWorldOptions extends Pick<WorldOptions, 'kubeFaults' | 'behaviour' | 'config' | 'latencies'> {
+interface PoolWorldOptions
+  extends Pick<WorldOptions, 'kubeFaults' | 'behaviour' | 'config' | 'latencies' | 'isDualStack'> {
   script?: FaultScript;
   instanceType?: string;
   /** The node has no agent of ours by default; a test speaks for it. */

@@ -4,7 +4,7 @@ import { type Growth, grow, onTheWay, type PoolLimits } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
 import { drainingOf, giveUpBeyond, giveUpDrained } from './places.ts';
 import { type Releases, release } from './release.ts';
-import { givable, type Shrinkage, shrink } from './shrink.ts';
+import { givable, giveUpUnwanted, type Shrinkage, shrink } from './shrink.ts';
 import {
   addressesOf,
   type Families,
@@ -16,6 +16,7 @@ import {
   type PoolPod,
   servingEnis,
   unpairedOf,
+  unwantedOf,
 } from './view.ts';
 
 export type PoolStatus = NonNullable<TerwayNode['status']>;
@@ -50,6 +51,8 @@ export interface PoolView {
   families: Families;
   knobs: PoolKnobs;
   limits: PoolLimits;
+  /** ENIs that give nothing until their tags are known. */
+  unread?: ReadonlySet<string>;
   /** Whether the vSwitch of an ENI has addresses. */
   mayGrow: (eni: NodeEni) => boolean;
   /** Whether ENIs may be made: the cloud has not refused one a moment ago. */
@@ -100,20 +103,27 @@ const RECHECK_MS = 60_000;
 export function planPool(view: PoolView): PoolPlan {
   const { pods, families, knobs, limits, nowMs } = view;
   const status = structuredClone(view.status);
-  const draft: PoolDraft = { enis: status.networkInterfaces ?? {}, intents: status.poolIntents ?? [] };
+  const draft: PoolDraft = {
+    enis: status.networkInterfaces ?? {},
+    intents: status.poolIntents ?? [],
+    unread: view.unread,
+  };
   startWarmUp(status, knobs);
   giveUpBeyond(draft, limits);
   if (draft.intents.length < (status.poolIntents ?? []).length) status.poolIntents = draft.intents;
   draft.draining = view.mayRelease ? drainingOf(draft, limits) : undefined;
 
   const releases = release(draft, pods, view);
-  const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
+  const isFreed = (ip: string) => releases.freed.some((freed) => freed.ip === ip);
+  const freedMs = (ip: string) => (isFreed(ip) ? nowMs : view.freedMs(ip));
   const { isNew, hasSandbox, hasStrangers } = view;
   const told = { hasSandbox: (uid: string) => isNew && hasSandbox(uid), hasStrangers: isNew && hasStrangers };
   const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, told);
 
   const isDrainedNext = giveUpDrained(draft, releases, handOuts);
-  countForWarmUp(status, draft, families, limits);
+  // What is not known of ENIs is known in a moment.
+  const mayAsk = (view.unread?.size ?? 0) === 0;
+  if (mayAsk) countForWarmUp(status, draft, families, limits);
   const unserved = handOuts.unserved.length;
   const idle = idleCount(draft, families);
   const needed = Math.max(0, unserved + knobs.leastIdle - idle);
@@ -122,7 +132,8 @@ export function planPool(view: PoolView): PoolPlan {
   const missing = Math.max(needed, rest > 0 ? unserved + rest : 0);
   const coming = onTheWay(draft, families, limits);
   const lateMs = ({ createdAt }: PoolIntent) => Date.parse(createdAt) + SOON_MS;
-  const may = { grow: view.mayGrow, make: view.mayMake, wait: (intent: PoolIntent) => nowMs < lateMs(intent) };
+  const mayGrow = (eni: NodeEni) => mayAsk && view.mayGrow(eni);
+  const may = { grow: mayGrow, make: mayAsk && view.mayMake, wait: (intent: PoolIntent) => nowMs < lateMs(intent) };
   const wanted = Math.max(0, missing - coming);
   const { growth, beyond } = grow(draft, wanted, families, limits, may);
   const gatheredMs = (view.wantedSinceMs ?? nowMs) + GATHER_MS;
@@ -143,13 +154,18 @@ export function planPool(view: PoolView): PoolPlan {
   const removable = Math.min(idle - surplus - knobs.leastIdle, givable(draft, families) - surplus);
   const reclaimed = isShort || !view.mayRelease ? 0 : reclaim(status, view, removable);
   const isGoing = surplus + reclaimed + surplusUnpaired > 0;
-  const shrinkage = isGoing ? shrink(draft, surplus + reclaimed, surplusUnpaired, families, freedMs) : NOTHING;
+  const shrunk = isGoing ? shrink(draft, surplus + reclaimed, surplusUnpaired, families, freedMs) : NOTHING;
+  const unwanted = view.mayRelease ? giveUpUnwanted(draft, families, isFreed) : [];
+  // What was bound until now goes with the next look.
+  const isUnwantedNext =
+    view.mayRelease && Object.values(draft.enis).some((eni) => unwantedOf(eni, families).some(({ ip }) => isFreed(ip)));
+  const shrinkage = unwanted.length === 0 ? shrunk : { ...shrunk, ips: [...shrunk.ips, ...unwanted] };
 
   const reclaimDueMs =
     Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(status, knobs) : Number.NaN);
   const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
-  const drainedDueMs = isDrainedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
+  const drainedDueMs = isDrainedNext || isUnwantedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
   const gatherDueMs = isGathering ? gatheredMs : Number.NaN;
   const waitedMs = wanted > 0 ? draft.intents.map(lateMs) : [];
   const dues = [surplusDueMs ?? Number.NaN, reclaimDueMs, heldDueMs, drainedDueMs, gatherDueMs, ...waitedMs].filter(

@@ -33,6 +33,7 @@ import { type PoolPodsContext, poolPods } from './pods.ts';
 import { PoolRecorder, type Updated } from './recorder.ts';
 import { PoolReporter, type PoolReporterContext } from './reporter.ts';
 import { PoolSubjects } from './subjects.ts';
+import { PoolTagCheck } from './tag-check.ts';
 import { sooner } from './times.ts';
 import { type PoolWatchesOptions, poolWatches } from './watches.ts';
 import { PoolWriter } from './writer.ts';
@@ -97,6 +98,7 @@ export class PoolController {
   readonly #adoption: PoolAdoption;
   readonly #describer: PoolDescriber;
   readonly #ending: PoolEnding;
+  readonly #tags: PoolTagCheck;
   readonly #figures = new PoolFigures();
   readonly #memory = new Map<string, PoolMemory>();
 
@@ -109,9 +111,10 @@ export class PoolController {
     this.#writer = writer;
     this.#reporter = reporter;
     this.#subjects = subjects;
-    this.#recorder = new PoolRecorder({ capacity, driver, reporter, subjects });
+    this.#recorder = new PoolRecorder({ clusterId: context.clusterId, capacity, driver, reporter, subjects });
     this.#adoption = new PoolAdoption(context);
     this.#describer = new PoolDescriber(context, writer);
+    this.#tags = new PoolTagCheck(context);
     this.#ending = new PoolEnding({
       ...context,
       ...{ writer, reporter, subjects, recorder: this.#recorder, figures: this.#figures },
@@ -122,7 +125,8 @@ export class PoolController {
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#memory.size + this.#adoption.size + this.#reporter.size + this.#figures.size + this.#subjects.size;
+    const parts = [this.#memory, this.#adoption, this.#reporter, this.#figures, this.#subjects, this.#tags];
+    return parts.reduce((sum, { size }) => sum + size, 0);
   }
 
   /** What only the leader knows of a node. */
@@ -207,6 +211,7 @@ export class PoolController {
       hasStrangers: hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
       isNew: nowMs < newUntilMs,
+      unread: this.#tags.into(known, node),
       mayGrow: (eni) =>
         mayGrow && hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id) && !returning.has(eni.id),
       mayMake: mayGrow && creationRefusal === undefined,
@@ -271,6 +276,7 @@ export class PoolController {
     this.#adoption.forget(name);
     this.#reporter.forget(name);
     this.#figures.forget(name);
+    this.#tags.forget(name);
   }
 
   async #write(node: TerwayNode, plan: PoolPlan, asked: Intents, signal: AbortSignal): Promise<TerwayNode> {
