@@ -122,6 +122,8 @@ export const poolResponse = z.looseObject({
   resting: z.array(z.looseObject({ ip: z.string(), freedAt: z.string() })),
   /** Pods without an address; `pod` is `namespace/name`. */
   waiting: z.array(z.looseObject({ pod: z.string(), reason: z.string(), message: z.string(), since: z.string() })),
+  /** Since when more than the maximum has been idle. */
+  surplusSince: z.string().optional(),
   /** Addresses of pods that are gone, for which the node has not given its word. */
   unconfirmed: z.array(z.looseObject({ ip: z.string(), pod: z.string(), since: z.string() })).default([]),
 });

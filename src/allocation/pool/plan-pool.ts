@@ -3,6 +3,7 @@ import type { Random } from '../../util/random.ts';
 import { type Growth, grow, onTheWay, type PoolLimits } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
 import { drainingOf, giveUpBeyond, giveUpDrained } from './places.ts';
+import { quietUntilMs } from './reclaim-time.ts';
 import { type Releases, release } from './release.ts';
 import { givable, giveUpUnwanted, type Shrinkage, shrink } from './shrink.ts';
 import {
@@ -239,9 +240,4 @@ function reclaim(status: PoolStatus, { knobs, random, nowMs }: PoolView, removab
   const nextMs = nowMs + policy.intervalMs * (1 + random.next() * policy.jitter);
   status.nextIdleIPReclaimTime = new Date(nextMs).toISOString();
   return Number.isNaN(dueMs) ? 0 : Math.min(policy.batchSize, removable);
-}
-
-/** Until when nothing goes by age, because something was handed out or asked for; not a number where nothing ever does. */
-function quietUntilMs({ lastModifiedTime = '' }: PoolStatus, { reclaim: policy }: PoolKnobs): number {
-  return (Date.parse(lastModifiedTime) || 0) + (policy?.afterMs ?? Number.NaN);
 }

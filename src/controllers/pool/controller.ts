@@ -15,7 +15,7 @@ import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { PoolState } from '../../telemetry/state.ts';
-import type { Clock } from '../../util/clock.ts';
+import { type Clock, rfc3339 } from '../../util/clock.ts';
 import type { SentPool } from '../../wire/admin-channel.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import type { EniSearch } from '../eni/eni-search.ts';
@@ -131,8 +131,16 @@ export class PoolController {
 
   /** What only the leader knows of a node. */
   stateOf(name: string): SentPool {
-    const resting = this.#memory.get(name)?.resting(this.#context.clock.now()) ?? [];
-    return { resting, waiting: this.#reporter.waitsOf(name), unconfirmed: this.#reporter.unconfirmedOf(name) };
+    const memory = this.#memory.get(name);
+    const resting = memory?.resting(this.#context.clock.now()) ?? [];
+    const since = memory?.surplusSinceMs;
+    const surplus = since === undefined ? {} : { surplusSince: rfc3339(since) };
+    return {
+      ...surplus,
+      resting,
+      waiting: this.#reporter.waitsOf(name),
+      unconfirmed: this.#reporter.unconfirmedOf(name),
+    };
   }
 
   /** For metrics. */
