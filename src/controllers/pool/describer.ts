@@ -37,7 +37,7 @@ export class PoolDescriber {
   async describe(node: TerwayNode, signal: AbortSignal): Promise<Described> {
     const { name } = node.metadata;
     const { nodeCap: cap, nodeMetadata } = node.spec;
-    const { parsed, source } = this.#eniConfigs.ofNode(name);
+    const { parsed } = this.#eniConfigs.ofNode(name);
     if (cap === undefined || nodeMetadata === undefined) return NOTHING_TOLD;
     if ('error' in parsed) return { ...NOTHING_TOLD, problem: parsed.error };
     const { pool } = parsed.config;
@@ -51,10 +51,8 @@ export class PoolDescriber {
     // Whether it gets one is not decided yet.
     if (trunk === undefined && !isPlanned) return NOTHING_TOLD;
     const hasTrunk = trunk?.reason !== 'TrunkNotSupported';
-    const { instanceType, zoneID: zone } = nodeMetadata;
-    const traits = { cap, instanceType, zone, isExclusive: false, hasTrunk };
+    const traits = { cap, instanceType: nodeMetadata.instanceType, isExclusive: false, hasTrunk };
     const described = daemonSpec({ ...network, ...pool.config }, traits);
-    if ('error' in described) return { ...NOTHING_TOLD, problem: `${source}: ${described.error}` };
     const written = await this.#writer.spec(node, described.spec, signal);
     return { isWritten: written !== node, problem: undefined, dualStack: described.shortfall };
   }
