@@ -46,6 +46,7 @@ describe('the configuration of the control plane', () => {
       adminSocket: '/run/terway-controlplane/admin.sock',
       degradation: '',
       poolGrowth: true,
+      multiIPGCPeriod: 120_000,
       ipamType: '',
       nodeLabelWhiteList: {},
       nodeConfigMaps: [],

@@ -97,6 +97,7 @@ export async function runControllers(options: TermOptions, signal: AbortSignal):
     log,
     metrics,
     mayGrow: options.mayGrowPools,
+    syncPeriodMs: options.poolSyncPeriodMs,
     mayRelease: options.mayRelease,
     nodeLabels: options.nodeLabels,
     observer,

@@ -78,7 +78,7 @@ export function poolReport(node: TerwayNode, state: z.output<typeof poolResponse
   const resting = new Set(state?.resting.map(({ ip }) => ip));
   const { networkInterfaces = {}, poolIntents = [], conditions = [] } = node.status ?? {};
   const enis = Object.values(networkInterfaces);
-  const rules = poolRules(node.spec, enis);
+  const rules = poolRules(node.spec, enis, state?.syncPeriodMs);
   return {
     node: node.metadata.name,
     instanceType: node.spec.nodeMetadata?.instanceType ?? '',

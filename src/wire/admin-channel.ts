@@ -122,6 +122,8 @@ export const poolResponse = z.looseObject({
   resting: z.array(z.looseObject({ ip: z.string(), freedAt: z.string() })),
   /** Pods without an address; `pod` is `namespace/name`. */
   waiting: z.array(z.looseObject({ pod: z.string(), reason: z.string(), message: z.string(), since: z.string() })),
+  /** `ip_pool_sync_period` where the Node CR has none. */
+  syncPeriodMs: z.number().optional(),
   /** Since when more than the maximum has been idle. */
   surplusSince: z.string().optional(),
   /** Addresses of pods that are gone, for which the node has not given its word. */

@@ -237,3 +237,18 @@ test('ip_stack from ipv4 to dual: pods from then on have both, those that run ke
   expect(addresses(made).get(fresh)).toHaveLength(2);
   for (const uid of uids) expect(addresses(made).get(uid)).toHaveLength(1);
 });
+
+test('multiIPGCPeriod of the configuration file counts where eni_conf has no ip_pool_sync_period', async () => {
+  const made = await poolWorld({ min_pool_size: 10, max_pool_size: 50 }, { config: { multiIPGCPeriod: '20s' } });
+  world = made;
+  const free = () =>
+    enisOf(made)
+      .flatMap((eni) => addressesOf(eni))
+      .filter(({ status }) => status === 'Valid').length;
+  await made.until('ten are idle', () => free() >= 10, 60_000);
+  await made.run(10_000);
+  editConfig(made, { min_pool_size: 0, max_pool_size: 3 });
+  await made.run(18_000);
+  expect(free()).toBeGreaterThanOrEqual(10);
+  await made.until('three are left', () => free() === 3, 5000);
+});

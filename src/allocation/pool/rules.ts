@@ -31,9 +31,14 @@ const PER_IPV6_PREFIX = 65_536;
  * The rules of a node's pool, from what its daemon or the control plane wrote. As in Terway, what cannot be read means the default. Pure.
  *
  * @param enis ENIs that the Node CR records
+ * @param periodMs `ip_pool_sync_period` where the Node CR has none
  * @returns the rules, or why the node has no pool, in one line
  */
-export function poolRules(spec: NodeSpec, enis: readonly NodeEni[]): PoolRules | { reason: string } {
+export function poolRules(
+  spec: NodeSpec,
+  enis: readonly NodeEni[],
+  periodMs = SYNC_PERIOD_MS,
+): PoolRules | { reason: string } {
   const { eni, pool, nodeCap } = spec;
   if (eni === undefined || pool === undefined)
     return { reason: 'spec.eni and spec.pool of the Node CR are not written yet' };
@@ -41,7 +46,7 @@ export function poolRules(spec: NodeSpec, enis: readonly NodeEni[]): PoolRules |
   if (eni.enableIPPrefix === true) return { reason: 'spec.eni.enableIPPrefix is true, and prefixes are not supported' };
   return {
     families: familiesOf(eni),
-    knobs: knobsOf(pool),
+    knobs: knobsOf(pool, periodMs),
     limits: {
       enis: eniLimit(spec, enis),
       perEni: { ipv4: perEni(spec, 'ipv4'), ipv6: perEni(spec, 'ipv6') },
@@ -55,14 +60,11 @@ function familiesOf({ enableIPv4, enableIPv6 }: Pick<EniSpec, 'enableIPv4' | 'en
   return enableIPv4 === true ? FAMILIES : ['ipv6'];
 }
 
-function knobsOf({
-  maxPoolSize = 0,
-  minPoolSize = 0,
-  warmUpSize = 0,
-  poolSyncPeriod = '',
-  reclaim,
-}: PoolSpec): PoolKnobs {
-  const syncPeriodMs = parseGoDurationMs(poolSyncPeriod) ?? SYNC_PERIOD_MS;
+function knobsOf(
+  { maxPoolSize = 0, minPoolSize = 0, warmUpSize = 0, poolSyncPeriod = '', reclaim }: PoolSpec,
+  periodMs: number,
+): PoolKnobs {
+  const syncPeriodMs = parseGoDurationMs(poolSyncPeriod) ?? periodMs;
   const policy = reclaim === undefined ? undefined : reclaimOf(reclaim, syncPeriodMs);
   return {
     // Otherwise the pool would give up what it asks for.

@@ -56,6 +56,8 @@ export type PoolContext = PoolPodsContext &
     driver: EniDriver;
     eniConfigs: EniConfigs;
     log: Log;
+    /** `ip_pool_sync_period` where the Node CR has none. */
+    syncPeriodMs: number;
     /** Whether the configuration lets pools ask for addresses. */
     mayGrow: () => boolean;
     /** Whether the degradation level lets anything be released. */
@@ -135,8 +137,10 @@ export class PoolController {
     const resting = memory?.resting(this.#context.clock.now()) ?? [];
     const since = memory?.surplusSinceMs;
     const surplus = since === undefined ? {} : { surplusSince: rfc3339(since) };
+    const { syncPeriodMs } = this.#context;
     return {
       ...surplus,
+      syncPeriodMs,
       resting,
       waiting: this.#reporter.waitsOf(name),
       unconfirmed: this.#reporter.unconfirmedOf(name),
@@ -185,7 +189,7 @@ export class PoolController {
     if (whyNotCentral !== undefined) return this.#ending.turnedOff(node, core, whyNotCentral, signal);
     const described = await this.#describer.describe(node, signal);
     if (described.isWritten) return 'again';
-    const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}));
+    const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}), this.#context.syncPeriodMs);
     const creation = poolCreation(node, eniConfigs);
     if ('reason' in rules || 'message' in creation) {
       return this.#ending.withoutPool(node, whyNoPool(node, rules, creation, described), signal);
