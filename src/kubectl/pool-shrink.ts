@@ -53,7 +53,9 @@ export function shrinkPlan(status: PoolStatus, rules: PoolRules, surplusSince: s
   if (policy === undefined || removable <= 0) return plan;
   const { eniIds, ips: addresses } = shrink(draft, Math.min(policy.batchSize, removable), 0, families, () => undefined);
   // The first batch goes an interval after the time has passed in which nothing was handed out.
-  const atMs = Date.parse(status.nextIdleIPReclaimTime ?? '') || quietUntilMs(status, knobs) + policy.intervalMs;
+  const atMs =
+    Date.parse(status.nextIdleIPReclaimTime ?? '') ||
+    quietUntilMs(status.lastModifiedTime, knobs.reclaim?.afterMs) + policy.intervalMs;
   if (eniIds.length + addresses.length > 0) plan.reclaim = { enis: eniIds, addresses, at: rfc3339(atMs) };
   return plan;
 }

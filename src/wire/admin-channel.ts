@@ -97,9 +97,9 @@ export const adoptResponse = z.looseObject({
   ownRecords: z.number(),
   adoptees: z.array(
     z.looseObject({
-      /** `PodENI`, `Trunk` or `ENI`. */
+      /** `PodENI`, `Trunk`, `Pool` or `ENI`. */
       kind: z.string(),
-      /** `namespace/name` of the PodENI, name of the node, or ENI id. */
+      /** `namespace/name` of the PodENI, name of the node of a trunk or a pool, or ENI id. */
       name: z.string(),
       eniIDs: z.array(z.string()),
       /** `adopted` or `hindered`. */

@@ -1,7 +1,9 @@
 import { CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
+import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { PoolLimits } from './growth.ts';
 import type { PoolKnobs } from './plan-pool.ts';
+import type { PoolRules } from './rules.ts';
 import type { Shortfall } from './supply.ts';
 
 /** What a condition says, or an event. */
@@ -96,6 +98,8 @@ export interface Unmet {
   dualStack: string | undefined;
   /** The instance type has room for few pods. */
   small: string | undefined;
+  /** {@link erdmaUnmet} */
+  erdma: string | undefined;
   /** {@link sizeBeyond} */
   size: string | undefined;
   /** {@link placeNeeded} */
@@ -108,6 +112,22 @@ export function placeNeeded(eniId: string | undefined): string | undefined {
   return `${eniId} gives way to another kind of ENI in spec.flavor of the Node CR, such as the trunk: it serves no further pod, and goes after its last one`;
 }
 
+/** Terway's daemon asks for ERDMA, in one line. */
+export function erdmaUnmet({ eni }: TerwayNode['spec']): string | undefined {
+  if (eni?.enableERDMA !== true) return undefined;
+  return 'spec.eni.enableERDMA is true, and ERDMA is not supported on shared ENIs: pods that ask for it get ordinary addresses';
+}
+
+/** Addresses in the places of ENIs that are left alone: whoever made them has these. */
+export function takenByOthers(
+  enis: Readonly<Record<string, NodeEni>>,
+  { families, limits }: Pick<PoolRules, 'families' | 'limits'>,
+): number {
+  const isAlone = ({ networkInterfaceType, networkInterfaceTrafficMode = 'Standard', unschedulable }: NodeEni) =>
+    networkInterfaceType === 'Secondary' && networkInterfaceTrafficMode === 'Standard' && unschedulable === true;
+  return Object.values(enis).filter(isAlone).length * Math.min(...families.map((family) => limits.perEni[family]));
+}
+
 /** `min_pool_size` or `ip_warm_up_size` is more than the node can hold, in one line. */
 export function sizeBeyond({ leastIdle, warmUp }: PoolKnobs, pods: number): string | undefined {
   const [name, size] = leastIdle >= warmUp ? ['min_pool_size', leastIdle] : ['ip_warm_up_size', warmUp];
@@ -115,11 +135,12 @@ export function sizeBeyond({ leastIdle, warmUp }: PoolKnobs, pods: number): stri
 }
 
 /** Whether the node can have what `eni_conf` asks for: for the Node CR. Pure. */
-export function poolAsConfigured({ problem, dualStack, small, size, place }: Unmet): PoolCondition {
+export function poolAsConfigured({ problem, dualStack, erdma, small, size, place }: Unmet): PoolCondition {
   const type = POOL_AS_CONFIGURED;
   const lines = [
     ['ConfigError', problem],
     ['DualStackNotSupported', dualStack],
+    ['ErdmaNotSupported', erdma],
     ['PoolSizeBeyondNode', size],
     ['EniGivesWay', place],
     ['NodeTooSmall', small],

@@ -163,7 +163,8 @@ export function planPool(view: PoolView): PoolPlan {
   const shrinkage = unwanted.length === 0 ? shrunk : { ...shrunk, ips: [...shrunk.ips, ...unwanted] };
 
   const reclaimDueMs =
-    Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(status, knobs) : Number.NaN);
+    Date.parse(status.nextIdleIPReclaimTime ?? '') ||
+    (removable > 0 ? quietUntilMs(status.lastModifiedTime, knobs.reclaim?.afterMs) : Number.NaN);
   const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
   const drainedDueMs = isDrainedNext || isUnwantedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
@@ -230,7 +231,12 @@ export function countWarmUp(status: PoolStatus, addresses: number): void {
  */
 function reclaim(status: PoolStatus, { knobs, random, nowMs }: PoolView, removable: number): number {
   const { reclaim: policy } = knobs;
-  if (policy === undefined || policy.batchSize <= 0 || removable <= 0 || nowMs < quietUntilMs(status, knobs)) {
+  if (
+    policy === undefined ||
+    policy.batchSize <= 0 ||
+    removable <= 0 ||
+    nowMs < quietUntilMs(status.lastModifiedTime, knobs.reclaim?.afterMs)
+  ) {
     // Deleted, so that the field leaves the record; the timer starts anew once nothing has been handed out for long enough.
     delete status.nextIdleIPReclaimTime;
     return 0;

@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import { isOursInPool } from '../../allocation/identity.ts';
 import type { QuotaScheduler } from '../../cloud/quota.ts';
 import { closeServer } from '../../telemetry/http-server.ts';
 import type { Log } from '../../telemetry/log.ts';
@@ -181,9 +182,12 @@ export class AdminChannel {
   }
 
   async #enis(): Promise<SentEnis> {
-    const { enis, ownerOf } = await takeInventory(this.#leading().inventory);
+    const { inventory } = this.#leading();
+    const { listed, ownerOf } = await takeInventory(inventory);
+    // Those that Terway made for its pools have its tag alone, but a record names them.
+    const ours = [...listed.values()].filter(({ tags }) => isOursInPool(tags, inventory.clusterId));
     return {
-      enis: enis.map((eni) => {
+      enis: ours.map((eni) => {
         const namedBy = ownerOf(eni.id);
         return { ...listedEni(eni), ...(namedBy === undefined ? {} : { namedBy }) };
       }),

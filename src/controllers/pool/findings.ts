@@ -1,10 +1,12 @@
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import {
+  erdmaUnmet,
   placeNeeded,
   type Statement,
   shortfallStatement,
   sizeBeyond,
+  takenByOthers,
   type Unmet,
 } from '../../allocation/pool/conditions.ts';
 import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
@@ -78,7 +80,13 @@ export function findingsOf(
   return {
     supply,
     shortage,
-    unmet: { ...config, small, size: sizeBeyond(knobs, pods), place: placeNeeded(plan.draining) },
+    unmet: {
+      ...config,
+      small,
+      size: sizeBeyond(knobs, pods - takenByOthers(enis, rules)),
+      erdma: erdmaUnmet(node.spec),
+      place: placeNeeded(plan.draining),
+    },
     pods,
   };
 }

@@ -70,6 +70,11 @@ export const POOL_REASONS = {
       '`ip_stack` is `dual`, but the ENIs of the instance type have fewer IPv6 than IPv4 addresses; pods get IPv4 alone.',
     remedy: 'Use an instance type whose ENIs have as many IPv6 as IPv4 addresses.',
   },
+  ErdmaNotSupported: {
+    on: [NODE_CR_POOL_CONFIGURED],
+    cause: "Terway's daemon asks for ERDMA (`enable_erdma`), and pods get ordinary addresses of shared ENIs.",
+    remedy: 'Take `enable_erdma` away, or keep Terway’s control plane where pods need ERDMA.',
+  },
   PoolSizeBeyondNode: {
     on: [NODE_CR_POOL_CONFIGURED],
     cause: '`min_pool_size` or `ip_warm_up_size` is more than the node can hold.',
