@@ -4,7 +4,7 @@ import { QuotaScheduler } from '../../src/cloud/quota.ts';
 import { RpcContext } from '../../src/cloud/rpc.ts';
 import { parseControlPlaneConfig } from '../../src/config/config-file.ts';
 import { type Settings, settingsOf } from '../../src/config/settings.ts';
-import { type LiveSettings, Replica } from '../../src/controllers/replica.ts';
+import { Replica } from '../../src/controllers/replica.ts';
 import type { Term } from '../../src/controllers/term.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -43,7 +43,7 @@ export class WorldReplica {
   readonly #metrics = createMetrics();
   readonly #client: KubeClient;
   #term: Term | undefined;
-  readonly #live: { settings: Settings } & Pick<LiveSettings, 'problem' | 'onVerdict'>;
+  readonly #live: LiveSettings;
   /** How far the wall clock of its machine is ahead. */
   #aheadMs = 0;
 
@@ -65,10 +65,10 @@ export class WorldReplica {
     });
     this.#link = new CloudLink({ model: cloud, clock: options.clock, replica: name, onCall: options.onCloudCall });
     const { config } = parseControlPlaneConfig(`${name}.yaml`, options.config);
+    this.#live = new LiveSettings(settingsOf(config));
     const quota = new QuotaScheduler({ clock, limits: config.rateLimit, share: config.rateLimitShare });
     const senders = { ecs: this.#link.send, vpc: this.#link.send };
     this.#client = new KubeClient({ transport: this.transport, clock, random });
-    this.#live = { settings: settingsOf(config), problem: undefined, onVerdict: () => () => undefined };
     const replica = new Replica({
       client: this.#client,
       cloud: new AlibabaCloud(new RpcContext({ quota, clock, regionId }), senders),
@@ -88,11 +88,6 @@ export class WorldReplica {
       },
     });
     this.ended.catch(() => undefined);
-  }
-
-  /** Its configuration file says so from now on. */
-  degrade(degradation: Settings['degradation']): void {
-    this.#live.settings = { ...this.#live.settings, degradation };
   }
 
   /** How often a controller has reconciled one of its keys. */
@@ -116,6 +111,11 @@ export class WorldReplica {
     return this.#term;
   }
 
+  /** Its configuration file is edited: keys that take effect while it runs. */
+  configure(edit: Partial<Settings>): void {
+    this.#live.edit(edit);
+  }
+
   /** The wall clock of its machine jumps by so much. */
   shiftClock(ms: number): void {
     this.#aheadMs += ms;
@@ -136,5 +136,26 @@ export class WorldReplica {
     this.#link.cut();
     this.transport.close();
     this.#stop.abort(new Error('killed'));
+  }
+}
+
+/** What a replica reads of its configuration file while it runs. */
+class LiveSettings {
+  settings: Settings;
+  readonly problem = undefined;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(settings: Settings) {
+    this.settings = settings;
+  }
+
+  onVerdict(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  edit(edit: Partial<Settings>): void {
+    this.settings = { ...this.settings, ...edit };
+    for (const listener of this.#listeners) listener();
   }
 }

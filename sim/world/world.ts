@@ -264,14 +264,18 @@ export class World {
 
   // The control plane.
 
-  startReplica(name = `replica-${this.#replicas.length + 1}`): WorldReplica {
+  /** @param config keys of its configuration file that differ */
+  startReplica(
+    name = `replica-${this.#replicas.length + 1}`,
+    config: Readonly<Record<string, unknown>> = {},
+  ): WorldReplica {
     const replica = new WorldReplica({
       name,
       kube: this.kube,
       cloud: this.cloud,
       clock: this.clock,
       random: this.random,
-      config: stringify({ webhook: { enabled: false }, ...this.#options.config }),
+      config: stringify({ webhook: { enabled: false }, ...this.#options.config, ...config }),
       clusterId: CLUSTER_ID,
       vpcId: this.vpcId,
       regionId: REGION,

@@ -10,6 +10,7 @@ import { ExecChannel, findControlPlaneName, kubectlRunner, SocketChannel } from 
 import { NoControlPlaneError, UsageError } from '../kubectl/errors.ts';
 import { explainCommand } from '../kubectl/explain/explain.ts';
 import { gcCommand } from '../kubectl/gc.ts';
+import { goBackCommand } from '../kubectl/go-back.ts';
 import { nodesCommand } from '../kubectl/nodes.ts';
 import { poolCommand } from '../kubectl/pool.ts';
 import { quotaCommand } from '../kubectl/quota.ts';
@@ -56,6 +57,7 @@ const COMMAND_FLAGS: Readonly<Record<string, readonly (keyof typeof COMMAND_OPTI
   gc: ['plan', 'apply', 'override-brake'],
   quota: [],
   adopt: ['apply'],
+  'go-back': ['check'],
   bundle: [],
   uninstall: ['check'],
 };
@@ -138,6 +140,9 @@ function workOf(command: string, words: string[], flags: Flags): (context: Comma
       if (overrideBrake && !flags.apply) throw new UsageError('gc: --override-brake is only valid with --apply');
       return (context) => gcCommand(context, { apply: flags.apply, overrideBrake });
     }
+    case 'go-back':
+      if (!flags.check) throw new UsageError('go-back needs --check; it only checks, and changes nothing');
+      return goBackCommand;
     default:
       if (!flags.check) throw new UsageError('uninstall needs --check; it only checks, and removes nothing');
       return uninstallCommand;

@@ -59,6 +59,7 @@ export function createAdminChannel(options: {
     cluster: identity,
     socketPath: config.config.adminSocket,
     degradation: () => config.settings.degradation,
+    poolGrowth: () => config.settings.poolGrowth,
     configurationProblem: () => config.problem,
     // It holds no secret; credentials are in a separate file.
     configuration: () => config.config,

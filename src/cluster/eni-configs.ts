@@ -1,3 +1,4 @@
+import type { Statement } from '../allocation/pool/conditions.ts';
 import { unknownEniConfKeys } from '../config/eni-conf-keys.ts';
 import {
   ENI_CONFIG,
@@ -48,7 +49,7 @@ export class EniConfigs {
   readonly #log: Pick<Log, 'warn'>;
   readonly #centralizedIpam: boolean;
   /** As the last readable content said: a mistake in it does not take the addresses of running pods. */
-  #isCentral = false;
+  #isCentral: boolean | undefined;
   #cluster: ParsedEniConfig = NO_CLUSTER_CONFIG;
   readonly #named = new Map<string, Named>();
   /** ConfigMaps with unknown keys that were already reported. */
@@ -80,7 +81,19 @@ export class EniConfigs {
 
   /** Whether ordinary pods get their addresses from the control plane. As Terway's daemon, which reads this from the cluster's ConfigMap alone. */
   get isCentral(): boolean {
-    return this.#centralizedIpam || this.#isCentral;
+    return this.#centralizedIpam || this.#isCentral === true;
+  }
+
+  /** Why it does not; undefined when it does. */
+  get whyNotCentral(): Statement | undefined {
+    if (this.isCentral) return undefined;
+    // Nothing readable since the start.
+    if (this.#isCentral === undefined && 'error' in this.#cluster)
+      return { reason: 'ConfigError', message: this.#cluster.error };
+    return {
+      reason: 'PoolOff',
+      message: `ipam_type in ${nameOfConfigMap(ENI_CONFIG.name)} is not crd, so pods get no addresses of shared ENIs`,
+    };
   }
 
   /** The configuration of a node; for an unknown node, that of the cluster. */

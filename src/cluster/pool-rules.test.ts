@@ -13,10 +13,9 @@ function rules(conf: object, isExclusive = false) {
   });
   if ('error' in parsed || 'error' in parsed.config.pool) throw new Error(JSON.stringify(parsed));
   const { vSwitchesByZone, securityGroupIds, tags, pool } = parsed.config;
-  const node = { cap, instanceType: 'ecs.g7.xlarge', zone: 'h', isExclusive, hasTrunk: true };
+  const node = { cap, instanceType: 'ecs.g7.xlarge', isExclusive, hasTrunk: true };
   const network = { vSwitchIds: vSwitchesByZone['h'] ?? [], securityGroupIds, tags };
   const written = daemonSpec({ ...network, ...pool.config }, node);
-  if ('error' in written) throw new Error(written.error);
   return poolRules({ nodeCap: cap, ...written.spec }, [], 'coming');
 }
 

@@ -45,6 +45,8 @@ describe('the configuration of the control plane', () => {
       ipStack: 'ipv4',
       adminSocket: '/run/terway-controlplane/admin.sock',
       degradation: '',
+      poolGrowth: true,
+      multiIPGCPeriod: 120_000,
       ipamType: '',
       nodeLabelWhiteList: {},
       nodeConfigMaps: [],

@@ -82,6 +82,10 @@ export const controlPlaneConfigSchema = z
     logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error']).default('info'),
     /** `l1`: nothing is released; `l0`: the cloud is not called. */
     degradation: z.enum(['', 'l0', 'l1']).default(''),
+    /** Upstream's key: `ip_pool_sync_period` where eni-config has none. */
+    multiIPGCPeriod: duration('2m'),
+    /** `false`: pools of shared ENIs ask for nothing more, and end what they have asked for. */
+    poolGrowth: z.boolean().default(true),
     /** Upstream's legacy mode is not supported; the key is accepted so that a configuration that leaves it empty works. */
     ipamType: z
       .literal('', 'only "" is supported: where ordinary pods are to share ENIs, set ipam_type: crd in eni-config')

@@ -1,7 +1,7 @@
 import type { ControlPlaneConfig } from './control-plane.ts';
 
 /** Keys that take effect while the process runs; the others need a restart. */
-const LIVE_KEYS = ['logLevel', 'rateLimit', 'rateLimitShare', 'degradation'] as const;
+const LIVE_KEYS = ['logLevel', 'rateLimit', 'rateLimitShare', 'degradation', 'poolGrowth'] as const;
 
 /** Settings that may change while the process runs, so they are read at each use. */
 export type Settings = Pick<ControlPlaneConfig, (typeof LIVE_KEYS)[number]> & {
@@ -9,8 +9,8 @@ export type Settings = Pick<ControlPlaneConfig, (typeof LIVE_KEYS)[number]> & {
 };
 
 export function settingsOf(config: ControlPlaneConfig): Settings {
-  const { logLevel, rateLimit, rateLimitShare, degradation, webhook } = config;
-  return { logLevel, rateLimit, rateLimitShare, degradation, escapedPods: webhook.escapedPods };
+  const { logLevel, rateLimit, rateLimitShare, degradation, poolGrowth, webhook } = config;
+  return { logLevel, rateLimit, rateLimitShare, degradation, poolGrowth, escapedPods: webhook.escapedPods };
 }
 
 /** The configuration in force after a change: keys that need a restart keep their old value. */

@@ -23,6 +23,11 @@ podENIMaxConcurrent: 10
 nodeMaxConcurrent: 10
 eniMaxConcurrent: 300
 multiIPPodMaxConcurrent: 500
+multiIPNodeMaxConcurrent: 500
+multiIPNodeSyncPeriod: 12h
+multiIPGCPeriod: 30s
+multiIPMinSyncPeriodOnFailure: 1s
+multiIPMaxSyncPeriodOnFailure: 300s
 controllers: [pod-eni, pod, pod-networking, node, multi-ip-node, multi-ip-pod]
 regionID: cn-hangzhou
 clusterID: c1
@@ -47,12 +52,20 @@ backoffOverride: { eni_create: { Duration: 10000000000 } }
       enableTrunk: false,
       degradation: 'l1',
       podENIMaxConcurrent: 10,
+      multiIPGCPeriod: 30_000,
       customStatefulWorkloadKinds: ['CloneSet'],
       nodeLabelWhiteList: { pool: 'trunk' },
     });
     const keys = notes.map((note) => note.split(' ')[0]);
     expect(keys).toEqual([...new Set(keys)]);
     expect(keys).toEqual(expect.arrayContaining(['leaseLockName', 'controllers', 'backoffOverride', 'kubeClientQPS']));
+    expect(keys.filter((key) => key?.startsWith('multiIP'))).toEqual([
+      'multiIPPodMaxConcurrent',
+      'multiIPNodeMaxConcurrent',
+      'multiIPNodeSyncPeriod',
+      'multiIPMinSyncPeriodOnFailure',
+      'multiIPMaxSyncPeriodOnFailure',
+    ]);
     expect(notes.every((note) => / has no effect: \S/.test(note))).toBe(true);
   });
 

@@ -19,7 +19,6 @@ const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   multiIPPodMaxConcurrent: 'the pools of shared ENIs have nodeMaxConcurrent workers',
   multiIPNodeMaxConcurrent: 'the pools of shared ENIs have nodeMaxConcurrent workers',
   multiIPNodeSyncPeriod: 'changes by others are looked for every collector.interval',
-  multiIPGCPeriod: 'ip_pool_sync_period of eni-config applies, 2m by default',
   multiIPMinSyncPeriodOnFailure: 'waits adapt to what the cloud shows',
   multiIPMaxSyncPeriodOnFailure: 'waits adapt to what the cloud shows',
   kubeClientQPS: 'API Priority and Fairness limits requests',

@@ -64,6 +64,19 @@ export class CoreNodeWriter {
     await this.annotate(current, ANNOTATION_TRUNK_ON, undefined, signal);
   }
 
+  /** Takes a condition away. */
+  async withoutCondition(core: CoreNode, type: string, signal: AbortSignal): Promise<void> {
+    if (!core.status.conditions.some((condition) => condition.type === type)) return;
+    const { uid } = core.metadata;
+    const written = await this.#client.patchStatus(
+      coreNodeResource,
+      core.metadata,
+      { type: 'strategic', body: { metadata: { uid }, status: { conditions: [{ type, $patch: 'delete' }] } } },
+      { signal },
+    );
+    this.#nodes.store.noteWritten(written);
+  }
+
   /** Without heartbeat: its times say when it changed. */
   async condition(core: CoreNode, stated: StatedCondition, signal: AbortSignal): Promise<void> {
     const { type, status, reason, message } = stated;

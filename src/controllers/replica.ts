@@ -199,6 +199,8 @@ export class Replica {
         nodeLabels: config.nodeLabelWhiteList,
         configProblem: () => live.problem,
         mayRelease: () => live.settings.degradation === '',
+        poolSyncPeriodMs: config.multiIPGCPeriod,
+        mayGrowPools: () => live.settings.poolGrowth,
         onConfigVerdict: (listener) => live.onVerdict(listener),
         escapedPods: () => (config.webhook.enabled ? live.settings.escapedPods : 'serve'),
         workers: {

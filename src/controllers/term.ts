@@ -40,6 +40,10 @@ export interface TermOptions {
   configProblem: () => string | undefined;
   /** Whether the degradation level lets anything be released. */
   mayRelease: () => boolean;
+  /** `ip_pool_sync_period` where eni-config has none. */
+  poolSyncPeriodMs: number;
+  /** Whether pools of shared ENIs may ask for addresses. */
+  mayGrowPools: () => boolean;
   /** Calls the listener when the configuration file was accepted or refused, until the returned function is called. */
   onConfigVerdict: (listener: () => void) => () => void;
   /** Read at each use, because it may change. */

@@ -199,6 +199,16 @@ function udpFrom(source: string): string {
 describe('bandwidth', () => {
   const qdiscs = (netns: string, name: string) => run('tc', '-n', netns, 'qdisc', 'show', 'dev', name);
 
+  test('a pod on a shared ENI has them, too', async () => {
+    using lab = new DatapathLab();
+    await using datapath = lab.datapath();
+    const pod = lab.pod([lab.shared(5, { ingressBytesPerSecond: 12_500_000, egressBytesPerSecond: 1_250_000 })]);
+    const [attached] = await datapath.add(pod);
+    expect(qdiscs(lab.node, attached?.host?.name ?? '')).toContain('rate 100Mbit');
+    expect(qdiscs(nameOf(pod), 'eth0')).toContain('rate 10Mbit');
+    expect(await datapath.check(pod)).toEqual([]);
+  });
+
   test('token buckets on both ends, changed in place, taken away', async () => {
     using lab = new DatapathLab();
     await using datapath = lab.datapath();

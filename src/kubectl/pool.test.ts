@@ -50,17 +50,28 @@ const report = poolReport(node, {
   resting: [{ ip: '10.0.0.2', freedAt: '2026-03-01T09:59:50Z' }],
   waiting: [{ pod: 'shop/b', reason: 'CloudError', message: 'no', since: '2026-03-01T09:59:00Z' }],
   unconfirmed: [{ ip: '10.0.0.1', pod: 'shop/a', since: '2026-03-01T09:50:00Z' }],
+  surplusSince: '2026-03-01T09:59:00Z',
 });
 
 test('the addresses of a node, what it asks for, and what a shrink would give up', () => {
-  expect(report.size).toEqual({ idle: 2, leastIdle: 0, mostIdle: 1, enis: 2, mostEnis: 3, perEni: 15 });
+  expect(report.size).toEqual({
+    idle: 2,
+    leastIdle: 0,
+    mostIdle: 1,
+    enis: 2,
+    mostEnis: 3,
+    perEni: 15,
+    syncPeriodMs: 120_000,
+  });
   expect(report.addresses.map(({ ip, state, pod }) => [ip, state, pod])).toEqual([
     ['10.0.0.1', 'bound', 'shop/a'],
     ['10.0.0.2', 'resting', undefined],
     ['10.0.0.3', 'releasing', undefined],
     ['10.0.0.9', 'idle', undefined],
   ]);
-  expect(report.shrink).toEqual({ enis: ['eni-2'], addresses: [] });
+  expect(report.shrink).toEqual({
+    surplus: { enis: ['eni-2'], addresses: [], at: '2026-03-01T10:01:00Z', unpaired: 0 },
+  });
   expect(report.growing).toMatchObject([{ eniID: '', ipv4: 3 }]);
 });
 
@@ -78,7 +89,7 @@ test('what is printed', () => {
     'Idle      2; at least 0 and at most 1 are kept',
     'Says      PoolReady=False CloudError: no',
     'Growing   a new ENI in vsw-1: 3 IPv4 addresses, asked for 3s ago',
-    'Shrinks   when the surplus has lasted, these go: eni-2',
+    'Shrinks   beyond the maximum, in 60s: eni-2',
     'Failed    eni-1 OperationErr 2m ago: no',
     'Waiting   shop/b, for 60s: CloudError: no',
     'Held      10.0.0.1, as the node has not said for 10m that the sandbox of shop/a is gone',

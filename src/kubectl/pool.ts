@@ -1,6 +1,5 @@
 import type * as z from 'zod';
 import { type PoolRules, poolRules } from '../allocation/pool/rules.ts';
-import { shrink } from '../allocation/pool/shrink.ts';
 import { addressesOf, idleCount, isBound, isIdle } from '../allocation/pool/view.ts';
 import { trunkOutlook } from '../allocation/trunk.ts';
 import { type NodeAddress, type NodeEni, type TerwayNode, terwayNodeResource } from '../crds/node.ts';
@@ -8,6 +7,7 @@ import type { Column } from '../util/terminal/table.ts';
 import { poolResponse } from '../wire/admin-channel.ts';
 import { type CommandContext, orProblem } from './command.ts';
 import { UsageError } from './errors.ts';
+import { type ShrinkPlan, shrinkPlan, shrinkTexts } from './pool-shrink.ts';
 import { ageText, paragraph, type Report, type Screen, tableLines } from './report.ts';
 
 /** An address of a shared ENI. */
@@ -29,12 +29,20 @@ export interface PoolReport {
   /** Conditions of the pool: type, status, reason and message. */
   conditions: { type: string; status: string; reason: string; message: string }[];
   /** Absent when the node has no pool. */
-  size?: { idle: number; leastIdle: number; mostIdle: number; enis: number; mostEnis: number; perEni: number };
+  size?: {
+    idle: number;
+    leastIdle: number;
+    mostIdle: number;
+    enis: number;
+    mostEnis: number;
+    perEni: number;
+    syncPeriodMs: number;
+  };
   addresses: AddressRow[];
   /** Calls that were asked for and whose result is not recorded. */
   growing: { eniID: string; vSwitchID: string; ipv4: number; ipv6: number; askedAt: string }[];
-  /** What would go if the surplus lasted. */
-  shrink: { enis: string[]; addresses: string[] };
+  /** What goes if the pods of the node stay as they are. */
+  shrink: ShrinkPlan;
   /** Why the last call for an ENI failed. */
   failures: { eniID: string; type: string; message: string; at: string }[];
   /** Pods without an address; absent when the control plane could not be asked. */
@@ -75,6 +83,7 @@ export function poolReport(node: TerwayNode, state: z.output<typeof poolResponse
     node.spec,
     enis,
     trunkOutlook(node, () => undefined),
+    state?.syncPeriodMs,
   );
   return {
     node: node.metadata.name,
@@ -87,7 +96,7 @@ export function poolReport(node: TerwayNode, state: z.output<typeof poolResponse
     growing: poolIntents.map(({ eniID, vSwitchID, ipv4, ipv6, createdAt: askedAt }) => ({
       ...{ eniID, vSwitchID, ipv4, ipv6, askedAt },
     })),
-    shrink: 'reason' in rules ? { enis: [], addresses: [] } : shrinkOf(node, rules),
+    shrink: 'reason' in rules ? {} : shrinkPlan(node.status ?? {}, rules, state?.surplusSince),
     failures: enis.flatMap(({ id: eniID, conditions: failed = {} }) =>
       Object.entries(failed).map(([type, { message = '', observedTime: at = '' }]) => ({ eniID, type, message, at })),
     ),
@@ -98,8 +107,8 @@ export function poolReport(node: TerwayNode, state: z.output<typeof poolResponse
 function sizeOf({ families, knobs, limits }: PoolRules, enis: readonly NodeEni[]): NonNullable<PoolReport['size']> {
   const idle = idleCount({ enis: Object.fromEntries(enis.map((eni) => [eni.id, eni])) }, families);
   const perEni = Math.min(...families.map((family) => limits.perEni[family]));
-  const { leastIdle, mostIdle } = knobs;
-  return { idle, leastIdle, mostIdle, enis: enis.length, mostEnis: limits.enis, perEni };
+  const { leastIdle, mostIdle, syncPeriodMs } = knobs;
+  return { idle, leastIdle, mostIdle, enis: enis.length, mostEnis: limits.enis, perEni, syncPeriodMs };
 }
 
 function rowsOf(eni: NodeEni, resting: ReadonlySet<string>): AddressRow[] {
@@ -121,15 +130,6 @@ function stateOf(address: NodeAddress, resting: ReadonlySet<string>): string {
   if (isBound(address)) return 'bound';
   if (!isIdle(address)) return 'releasing';
   return resting.has(address.ip) ? 'resting' : 'idle';
-}
-
-/** The same decision as the control plane's, which knows besides when an address was freed. */
-function shrinkOf(node: TerwayNode, { families, knobs }: PoolRules): PoolReport['shrink'] {
-  const { networkInterfaces: enis = {}, poolIntents: intents = [] } = structuredClone(node.status ?? {});
-  const surplus = idleCount({ enis }, families) - knobs.mostIdle;
-  if (surplus <= 0) return { enis: [], addresses: [] };
-  const { eniIds, ips } = shrink({ enis, intents }, surplus, 0, families, () => undefined);
-  return { enis: eniIds, addresses: ips };
 }
 
 /** For people. */
@@ -163,7 +163,7 @@ export function poolLines(report: PoolReport, screen: Screen, nowMs: number): st
       const where = eniID === '' ? `a new ENI in ${vSwitchID}` : eniID;
       return line('Growing', `${where}: ${countText(ipv4, ipv6)}, asked for ${ago(askedAt)}`);
     }),
-    ...line('Shrinks', shrinkText(report)),
+    ...shrinkTexts(report.shrink, size?.syncPeriodMs, nowMs).flatMap((text) => line('Shrinks', text)),
     ...failures.flatMap(({ eniID, type, message, at }) => line('Failed', `${eniID} ${type} ${ago(at)}: ${message}`)),
     ...waiting.flatMap(({ pod, reason, message, since }) =>
       line('Waiting', `${pod}, for ${ageText(nowMs - Date.parse(since))}: ${reason}: ${message}`).map(style.yellow),
@@ -182,9 +182,4 @@ export function poolLines(report: PoolReport, screen: Screen, nowMs: number): st
 function countText(ipv4: number, ipv6: number): string {
   const counts = [ipv4 === 0 ? '' : `${ipv4} IPv4`, ipv6 === 0 ? '' : `${ipv6} IPv6`].filter((text) => text !== '');
   return `${counts.join(' and ')} addresses`;
-}
-
-function shrinkText({ shrink: { enis, addresses } }: PoolReport): string {
-  if (enis.length + addresses.length === 0) return 'nothing is idle beyond the maximum';
-  return `when the surplus has lasted, these go: ${[...enis, ...addresses].join(', ')}`;
 }

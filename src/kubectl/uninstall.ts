@@ -8,7 +8,7 @@ import { type CommandContext, orProblem } from './command.ts';
 import { paragraph, type Report, tableLines } from './report.ts';
 import { networkInterfaceResource } from './resources.ts';
 
-/** `uninstall --check`: whether an ENI with the tags of this cluster is left. 1 unless it is proven that none is. */
+/** `uninstall --check`: whether an ENI of this cluster is left: with its tags, or made by Terway and named by a record. 1 unless it is proven that none is. */
 export async function uninstallCommand({ cluster, controlPlane }: CommandContext): Promise<Report> {
   const [asked, podNetworkings, podEnis, networkInterfaces, nodes] = await Promise.all([
     orProblem(controlPlane.ask({ command: 'enis' }, enisResponse)),
@@ -58,14 +58,14 @@ export async function uninstallCommand({ cluster, controlPlane }: CommandContext
       }
       const objectsText = left.length === 0 ? 'None of our objects is left.' : `Objects left: ${leftText}.`;
       if (enis.length === 0)
-        return [screen.style.green('No ENI with the tags of this cluster is left.'), ...paragraph(objectsText, screen)];
+        return [screen.style.green('No ENI of this cluster is left.'), ...paragraph(objectsText, screen)];
       const kinds = [...new Set(enis.map(({ namedBy }) => kindOf(namedBy)))];
       const remedies = kinds.flatMap((kind) => paragraph(`${kind}: ${remedyOf(kind)}`, screen, '    ', '  '));
       return [
         ...tableLines(columns, enis, screen),
         '',
         ...paragraph(
-          `${count(enis.length, 'ENI')} with the tags of this cluster. ${objectsText} Uninstalling now would leave them behind, and they keep their addresses.`,
+          `${count(enis.length, 'ENI')} of this cluster. ${objectsText} Uninstalling now would leave them behind, and they keep their addresses.`,
           screen,
         ),
         '',
@@ -87,7 +87,7 @@ function remedyOf(kind: string): string {
     case 'PodENI':
       return 'delete the pod; for a fixed address without a pod: kubectl delete podeni -n NAMESPACE NAME';
     case 'Node':
-      return 'remove the node from the cluster; its trunk is deleted once it has no members';
+      return 'remove the node from the cluster; its shared ENIs and its trunk are deleted once no pod uses them';
     case 'NetworkInterface':
       return 'kubectl delete networkinterfaces.network.alibabacloud.com NAME';
     default:

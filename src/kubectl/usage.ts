@@ -54,6 +54,12 @@ collector.minimumAge. While the brake is on because too many look orphaned, only
     more: `Records of Terway's control plane are adopted automatically; this lists which are, and what blocks the others. --apply has
     the control plane check those again now. Exit code 1 when something is not adopted.`,
   },
+  'go-back': {
+    form: 'go-back --check',
+    about: "whether Terway's control plane can take over",
+    more: `Exit code 0 when no ENI or address is on its way and no pool asks for more, as with poolGrowth: false in the configuration
+of the control plane. It changes nothing.`,
+  },
   bundle: {
     form: 'bundle [-o FILE.tar.gz]',
     about: 'objects, events, logs and answers in one file, without secrets',

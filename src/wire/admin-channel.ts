@@ -30,6 +30,8 @@ export const statusResponse = z.looseObject({
   leading: z.boolean(),
   leader: z.string(),
   degradation: z.string().default(''),
+  /** Whether pools of shared ENIs ask for addresses when they lack some. */
+  poolGrowth: z.boolean().default(true),
   configurationProblem: z.string().optional(),
   problem: z.string().optional(),
   certificateEndsAt: z.string().optional(),
@@ -95,9 +97,9 @@ export const adoptResponse = z.looseObject({
   ownRecords: z.number(),
   adoptees: z.array(
     z.looseObject({
-      /** `PodENI`, `Trunk` or `ENI`. */
+      /** `PodENI`, `Trunk`, `Pool` or `ENI`. */
       kind: z.string(),
-      /** `namespace/name` of the PodENI, name of the node, or ENI id. */
+      /** `namespace/name` of the PodENI, name of the node of a trunk or a pool, or ENI id. */
       name: z.string(),
       eniIDs: z.array(z.string()),
       /** `adopted` or `hindered`. */
@@ -120,6 +122,10 @@ export const poolResponse = z.looseObject({
   resting: z.array(z.looseObject({ ip: z.string(), freedAt: z.string() })),
   /** Pods without an address; `pod` is `namespace/name`. */
   waiting: z.array(z.looseObject({ pod: z.string(), reason: z.string(), message: z.string(), since: z.string() })),
+  /** `ip_pool_sync_period` where the Node CR has none. */
+  syncPeriodMs: z.number().optional(),
+  /** Since when more than the maximum has been idle. */
+  surplusSince: z.string().optional(),
   /** Addresses of pods that are gone, for which the node has not given its word. */
   unconfirmed: z.array(z.looseObject({ ip: z.string(), pod: z.string(), since: z.string() })).default([]),
 });

@@ -118,6 +118,10 @@ export const kindCases: Cases = {
     expect(changed.body).toMatchObject({
       status: { conditions: [ready, { type: 'Ours', status: 'False', reason: 'A' }] },
     });
+    const removed = await state({ type: 'Ours', $patch: 'delete' });
+    expect(removed.body).toMatchObject({ status: { conditions: [ready] } });
+    const removedAgain = await state({ type: 'Ours', $patch: 'delete' });
+    expect(removedAgain.body).toMatchObject({ status: { conditions: [ready] } });
     await succeed(server, 'DELETE', `/api/v1/nodes/${name}`);
     const { podEnis } = paths(server);
     await succeed(server, 'POST', podEnis, podEni('a'));

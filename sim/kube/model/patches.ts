@@ -47,7 +47,10 @@ function mergeLists(list: readonly unknown[], patch: readonly unknown[], name: s
   const merged = [...list];
   for (const element of patch) {
     const at = merged.findIndex((one) => keyOf(one) === keyOf(element));
-    if (at < 0) merged.push(element);
+    const isDeletion = isRecord(element) && element['$patch'] === 'delete';
+    if (isDeletion && at >= 0) merged.splice(at, 1);
+    else if (isDeletion) continue;
+    else if (at < 0) merged.push(element);
     else merged[at] = mergeStrategically(merged[at], element);
   }
   return merged;

@@ -47,7 +47,7 @@ test.each(['l0', 'l1'] as const)(
     for (let at = 6; at < 12; at += 1) goes(at);
     const more = Array.from({ length: 40 }, (_, at) => createShared(made, `q${at}`));
     await made.until('an ENI is being made', () => enisOf(made).some(({ status }) => status === 'Attaching'), 30_000);
-    for (const replica of made.replicas) replica.degrade(level);
+    for (const replica of made.replicas) replica.configure({ degradation: level });
     const before = { releases: count(releases), others: count(others) };
     await made.run(60_000);
     for (let at = 12; at < 18; at += 1) goes(at);
@@ -56,7 +56,7 @@ test.each(['l0', 'l1'] as const)(
     if (level === 'l0') expect(count(others)).toBe(before.others);
     else expect(more.every((uid) => addresses(made).has(uid))).toBe(true);
 
-    for (const replica of made.replicas) replica.degrade('');
+    for (const replica of made.replicas) replica.configure({ degradation: '' });
     const kept = [...uids.slice(18), ...more];
     const isSettled = () => kept.every((uid) => addresses(made).has(uid));
     await made.until('all have addresses', isSettled, 2 * 60_000);

@@ -50,7 +50,7 @@ export class SeededReplicas {
 
   #degrade(degradation: '' | 'l0' | 'l1'): void {
     this.#degradation = degradation;
-    for (const { current } of this.#places) current?.degrade(degradation);
+    for (const { current } of this.#places) current?.configure({ degradation });
   }
 
   /** The place of the replica with this name, as long as it runs. */
@@ -122,7 +122,7 @@ export class SeededReplicas {
     const name = `replica-${at + 1}${'abcdefghijklmnopqrstuvwxyz'.charAt(place.starts - 1)}`;
     const replica = this.#world.startReplica(name);
     place.current = replica;
-    replica.degrade(this.#degradation);
+    replica.configure({ degradation: this.#degradation });
     const failed = (why: string) => {
       if (place.current !== replica) return;
       place.current = undefined;

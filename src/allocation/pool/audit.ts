@@ -92,7 +92,7 @@ export interface PoolTags {
  * An ENI is left alone as long as it has a tag of `tagBlockList`, or is none that a control plane of this cluster has made: it has its
  * place on the instance, but gets and gives nothing. `tagFilter` chooses among those of Terway; ours need not match it.
  */
-function withSchedulability(eni: NodeEni, { tags }: Eni, { spec, clusterId }: PoolTags): NodeEni {
+export function withSchedulability(eni: NodeEni, { tags }: Eni, { spec, clusterId }: PoolTags): NodeEni {
   const has = ([key, value]: [string, string]) => tags[key] === value;
   const isBlocked = blockedTags(spec.eni ?? {}).some(({ key, value }) => has([key, value]));
   const isChosen = isOurs(tags, clusterId) || Object.entries(spec.eni?.tagFilter ?? {}).every(has);

@@ -3,12 +3,14 @@ import type { NodeEni } from '../../crds/node.ts';
 import type { FailureKind } from '../../ecs/failure.ts';
 import type { Operation } from '../operation.ts';
 import {
+  erdmaUnmet,
   poolAsConfigured,
   poolReady,
   type Statement,
   shortfallStatement,
   sizeBeyond,
   sufficientIp,
+  takenByOthers,
 } from './conditions.ts';
 import { withOutcome } from './eni-conditions.ts';
 import { poolWaits } from './waits.ts';
@@ -44,7 +46,14 @@ test('vSwitches in other zones are an error of the configuration', () => {
 });
 
 test('everything that the node cannot have is said, the gravest first', () => {
-  const nothing = { problem: undefined, dualStack: undefined, small: undefined, size: undefined, place: undefined };
+  const nothing = {
+    problem: undefined,
+    dualStack: undefined,
+    erdma: undefined,
+    small: undefined,
+    size: undefined,
+    place: undefined,
+  };
   expect(poolAsConfigured(nothing)).toMatchObject({ status: 'True', reason: 'AsConfigured' });
   expect(poolAsConfigured({ ...nothing, small: 'too small', dualStack: 'no IPv6' })).toMatchObject({
     status: 'False',
@@ -59,6 +68,27 @@ test.each([
   [{ leastIdle: 45, warmUp: 45 }, undefined],
 ])('sizes beyond the node: %j', (sizes, line) => {
   expect(sizeBeyond({ mostIdle: 0, syncPeriodMs: 0, ...sizes }, 45)).toBe(line);
+});
+
+test('the places of ENIs that are left alone are those of others', () => {
+  const rules = { families: ['ipv4' as const], limits: { enis: 3, perEni: { ipv4: 15, ipv6: 1 }, attachments: 5 } };
+  const eni = (id: string, more: Partial<NodeEni> = {}): NodeEni => ({
+    ...{ id, status: 'InUse', networkInterfaceType: 'Secondary', networkInterfaceTrafficMode: 'Standard' },
+    ...more,
+  });
+  const enis = { a: eni('a'), b: eni('b'), c: eni('c', { unschedulable: true }) };
+  expect(takenByOthers(enis, rules)).toBe(15);
+  const sizes = { mostIdle: 0, syncPeriodMs: 0, leastIdle: 40, warmUp: 0 };
+  expect(sizeBeyond(sizes, 45 - takenByOthers(enis, rules))).toContain('room for 30 addresses');
+  // Those for RDMA have places of their own.
+  const mode = { networkInterfaceTrafficMode: 'HighPerformance' as const, unschedulable: true };
+  expect(takenByOthers({ d: eni('d', mode) }, rules)).toBe(0);
+});
+
+test('a daemon that asks for ERDMA is told', () => {
+  const eni = { vSwitchOptions: [], securityGroupIDs: [], vSwitchSelectPolicy: 'most' as const };
+  expect(erdmaUnmet({ eni: { ...eni, enableERDMA: true } })).toContain('enableERDMA');
+  expect(erdmaUnmet({ eni })).toBeUndefined();
 });
 
 test('each pod without an address is told why', () => {

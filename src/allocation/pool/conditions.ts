@@ -1,7 +1,9 @@
 import { CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
+import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { PoolLimits } from './growth.ts';
 import type { PoolKnobs } from './plan-pool.ts';
+import type { PoolRules } from './rules.ts';
 import type { Shortfall } from './supply.ts';
 
 /** What a condition says, or an event. */
@@ -45,6 +47,11 @@ export function shortfallStatement(
         };
       }
       return { reason: 'VSwitchFull', message: `there is no free address in ${vSwitchIds.join(', ')}` };
+    case 'stopped':
+      return {
+        reason: 'PoolGrowthOff',
+        message: 'no address is idle, and poolGrowth is false in the configuration of the control plane',
+      };
     case 'refused':
       return (
         refusal ?? {
@@ -69,7 +76,8 @@ export function poolReady(
   before: string | undefined,
 ): PoolCondition | undefined {
   if (isSufficient === false && shortage !== undefined) return { type: POOL_READY, status: 'False', ...shortage };
-  if (isSufficient === undefined && before !== undefined && before !== 'PoolNotDescribed') return undefined;
+  const wasWithoutPool = before === undefined || before === 'PoolNotDescribed' || before === 'PoolOff';
+  if (isSufficient === undefined && !wasWithoutPool) return undefined;
   return { type: POOL_READY, status: 'True', reason: 'PoolServes', message: 'pods get addresses of shared ENIs' };
 }
 
@@ -95,10 +103,28 @@ export interface Unmet {
   dualStack: string | undefined;
   /** The instance type has room for few pods. */
   small: string | undefined;
+  /** {@link erdmaUnmet} */
+  erdma: string | undefined;
   /** {@link sizeBeyond} */
   size: string | undefined;
   /** An ENI makes room. */
   place: string | undefined;
+}
+
+/** Terway's daemon asks for ERDMA, in one line. */
+export function erdmaUnmet({ eni }: TerwayNode['spec']): string | undefined {
+  if (eni?.enableERDMA !== true) return undefined;
+  return 'spec.eni.enableERDMA is true, and ERDMA is not supported on shared ENIs: pods that ask for it get ordinary addresses';
+}
+
+/** Addresses in the places of ENIs that are left alone: whoever made them has these. */
+export function takenByOthers(
+  enis: Readonly<Record<string, NodeEni>>,
+  { families, limits }: Pick<PoolRules, 'families' | 'limits'>,
+): number {
+  const isAlone = ({ networkInterfaceType, networkInterfaceTrafficMode = 'Standard', unschedulable }: NodeEni) =>
+    networkInterfaceType === 'Secondary' && networkInterfaceTrafficMode === 'Standard' && unschedulable === true;
+  return Object.values(enis).filter(isAlone).length * Math.min(...families.map((family) => limits.perEni[family]));
 }
 
 /** `min_pool_size` or `ip_warm_up_size` is more than the node can hold, in one line. */
@@ -108,11 +134,12 @@ export function sizeBeyond({ leastIdle, warmUp }: PoolKnobs, pods: number): stri
 }
 
 /** Whether the node can have what `eni_conf` asks for: for the Node CR. Pure. */
-export function poolAsConfigured({ problem, dualStack, small, size, place }: Unmet): PoolCondition {
+export function poolAsConfigured({ problem, dualStack, erdma, small, size, place }: Unmet): PoolCondition {
   const type = POOL_AS_CONFIGURED;
   const lines = [
     ['ConfigError', problem],
     ['DualStackNotSupported', dualStack],
+    ['ErdmaNotSupported', erdma],
     ['PoolSizeBeyondNode', size],
     ['EniGivesWay', place],
     ['NodeTooSmall', small],

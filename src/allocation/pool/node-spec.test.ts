@@ -16,7 +16,6 @@ const CONFIG: SharedEniConfig = {
 const NODE: NodeTraits = {
   cap: { adapters: 4, totalAdapters: 20, ipv4PerAdapter: 15, ipv6PerAdapter: 15, memberAdapterLimit: 16 },
   instanceType: 'ecs.g7.xlarge',
-  zone: 'cn-hangzhou-i',
   isExclusive: false,
   hasTrunk: false,
 };
@@ -91,12 +90,6 @@ test('pods get both families where an ENI has as many addresses of each', () => 
     ...written({}, { cap }),
     shortfall: expect.stringMatching(/ecs\.g7\.xlarge has 15 IPv4 and 1 IPv6 .* IPv4 alone/),
   });
-});
-
-test('without a vSwitch for the zone ENIs lie in that of the instance, where it is known', () => {
-  const none = { vSwitchIds: [] };
-  expect(written(none, { ownVSwitchId: 'vsw-9' })).toMatchObject({ spec: { eni: { vSwitchOptions: ['vsw-9'] } } });
-  expect(written(none)).toEqual({ error: expect.stringContaining('cn-hangzhou-i') });
 });
 
 test('a node whose daemon wrote no block list has the built-in one', () => {

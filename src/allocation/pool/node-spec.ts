@@ -25,13 +25,10 @@ export interface SharedEniConfig {
 export interface NodeTraits {
   cap: NodeCap;
   instanceType: string;
-  zone: string;
   /** Pods get whole ENIs. */
   isExclusive: boolean;
   /** The node has a trunk, or is to get one. */
   hasTrunk: boolean;
-  /** vSwitch of the instance's primary ENI, where it is known. */
-  ownVSwitchId?: string | undefined;
 }
 
 interface EniTag {
@@ -48,21 +45,15 @@ const BLOCKED_TAGS: readonly EniTag[] = [
 /**
  * What the control plane writes for a node without Terway's daemon, by that daemon's rules. Pure.
  *
- * @returns the fields, and why the pods get less than was asked for; or why nothing can be written, in one line
+ * @returns the fields, and why the pods get less than was asked for, in one line
  */
-export function daemonSpec(
-  config: SharedEniConfig,
-  node: NodeTraits,
-): { spec: DaemonSpec; shortfall?: string } | { error: string } {
-  const { cap, instanceType, isExclusive, ownVSwitchId } = node;
-  const vSwitchOptions =
-    config.vSwitchIds.length > 0 ? config.vSwitchIds : [ownVSwitchId ?? ''].filter((id) => id !== '');
-  if (vSwitchOptions.length === 0) return { error: `vswitches of eni_conf has no entry for zone ${node.zone}` };
+export function daemonSpec(config: SharedEniConfig, node: NodeTraits): { spec: DaemonSpec; shortfall?: string } {
+  const { cap, instanceType, isExclusive } = node;
   const { ipv4PerAdapter = 0, ipv6PerAdapter = 0, memberAdapterLimit = 0, adapters = 0 } = cap;
   const hasPairs = ipv4PerAdapter === ipv6PerAdapter;
   const enableTrunk = node.hasTrunk && memberAdapterLimit > 0 && !isExclusive && adapters > 1;
   const eni: EniSpec = {
-    vSwitchOptions,
+    vSwitchOptions: config.vSwitchIds,
     securityGroupIDs: config.securityGroupIds,
     vSwitchSelectPolicy: config.vSwitchSelectPolicy,
     enableIPv4: true,

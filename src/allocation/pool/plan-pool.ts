@@ -3,8 +3,9 @@ import type { Random } from '../../util/random.ts';
 import { type Growth, grow, onTheWay, type PoolLimits } from './growth.ts';
 import { type HandOuts, handOut } from './hand-out.ts';
 import { drainingOf, giveUpBeyond, giveUpDrained } from './places.ts';
+import { quietUntilMs } from './reclaim-time.ts';
 import { type Releases, release } from './release.ts';
-import { givable, type Shrinkage, shrink } from './shrink.ts';
+import { givable, giveUpUnwanted, type Shrinkage, shrink } from './shrink.ts';
 import {
   addressesOf,
   type Families,
@@ -16,6 +17,7 @@ import {
   type PoolPod,
   servingEnis,
   unpairedOf,
+  unwantedOf,
   withDraining,
 } from './view.ts';
 
@@ -51,6 +53,8 @@ export interface PoolView {
   families: Families;
   knobs: PoolKnobs;
   limits: PoolLimits;
+  /** ENIs that give nothing until their tags are known. */
+  unread?: ReadonlySet<string>;
   /** Whether the vSwitch of an ENI has addresses. */
   mayGrow: (eni: NodeEni) => boolean;
   /** Whether ENIs may be made: the cloud has not refused one a moment ago. */
@@ -112,26 +116,34 @@ const RECHECK_MS = 60_000;
 export function planPool(view: PoolView): PoolPlan {
   const { pods, families, knobs, limits, nowMs } = view;
   const status = structuredClone(view.status);
-  const draft: PoolDraft = { enis: status.networkInterfaces ?? {}, intents: status.poolIntents ?? [] };
+  const draft: PoolDraft = {
+    enis: status.networkInterfaces ?? {},
+    intents: status.poolIntents ?? [],
+    unread: view.unread,
+  };
   startWarmUp(status, knobs);
   giveUpBeyond(draft, limits);
   if (draft.intents.length < (status.poolIntents ?? []).length) status.poolIntents = draft.intents;
   draft.draining = view.mayRelease ? drainingOf(draft, limits, status.conditions) : undefined;
 
   const releases = release(draft, pods, view);
-  const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));
+  const isFreed = (ip: string) => releases.freed.some((freed) => freed.ip === ip);
+  const freedMs = (ip: string) => (isFreed(ip) ? nowMs : view.freedMs(ip));
   const { isNew, hasSandbox, hasStrangers } = view;
   const told = { hasSandbox: (uid: string) => isNew && hasSandbox(uid), hasStrangers: isNew && hasStrangers };
   const lateMs = ({ createdAt }: PoolIntent) => Date.parse(createdAt) + SOON_MS;
   // A time in the future is that of another clock, or of this one before it was set back.
   const isSoon = (intent: PoolIntent) => nowMs < lateMs(intent) && Date.parse(intent.createdAt) <= nowMs;
-  const may = { grow: view.mayGrow, make: view.mayMake, wait: isSoon };
+  // What is not known of ENIs is known in a moment.
+  const mayAsk = (view.unread?.size ?? 0) === 0;
+  const mayGrow = (eni: NodeEni) => mayAsk && view.mayGrow(eni);
+  const may = { grow: mayGrow, make: mayAsk && view.mayMake, wait: isSoon };
   const canGetOthers =
     draft.draining === undefined || bringsMore(draft, families, limits, { ...may, make: may.make && view.hasVSwitch });
   const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, told, canGetOthers);
 
   const isDrainedNext = giveUpDrained(draft, releases, handOuts);
-  countForWarmUp(status, draft, families, limits);
+  if (mayAsk) countForWarmUp(status, draft, families, limits);
   const unserved = handOuts.unserved.length;
   const idle = idleCount(draft, families);
   const needed = Math.max(0, unserved + knobs.leastIdle - idle);
@@ -164,13 +176,19 @@ export function planPool(view: PoolView): PoolPlan {
   const removable = Math.min(idle - surplus - knobs.leastIdle, givable(draft, families) - surplus);
   const reclaimed = isShort || !view.mayRelease ? 0 : reclaim(status, view, removable);
   const isGoing = surplus + reclaimed + surplusUnpaired > 0;
-  const shrinkage = isGoing ? shrink(draft, surplus + reclaimed, surplusUnpaired, families, freedMs) : NOTHING;
+  const shrunk = isGoing ? shrink(draft, surplus + reclaimed, surplusUnpaired, families, freedMs) : NOTHING;
+  const unwanted = view.mayRelease ? giveUpUnwanted(draft, families, isFreed) : [];
+  // What was bound until now goes with the next look.
+  const isUnwantedNext =
+    view.mayRelease && Object.values(draft.enis).some((eni) => unwantedOf(eni, families).some(({ ip }) => isFreed(ip)));
+  const shrinkage = unwanted.length === 0 ? shrunk : { ...shrunk, ips: [...shrunk.ips, ...unwanted] };
 
   const reclaimDueMs =
-    Date.parse(status.nextIdleIPReclaimTime ?? '') || (removable > 0 ? quietUntilMs(status, knobs) : Number.NaN);
+    Date.parse(status.nextIdleIPReclaimTime ?? '') ||
+    (removable > 0 ? quietUntilMs(status.lastModifiedTime, knobs.reclaim?.afterMs) : Number.NaN);
   const isHeldBack = !view.mayRelease && (isDue || reclaimDueMs <= nowMs);
   const heldDueMs = isHeldBack ? nowMs + RECHECK_MS : Number.NaN;
-  const drainedDueMs = isDrainedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
+  const drainedDueMs = isDrainedNext || isUnwantedNext ? nowMs + DRAINED_RECHECK_MS : Number.NaN;
   const gatherDueMs = isGathering ? gatheredMs : Number.NaN;
   const isWaiting = lacking > 0 || (draft.draining !== undefined && unserved > 0);
   const waitedMs = isWaiting ? draft.intents.filter(isSoon).map(lateMs) : [];
@@ -251,7 +269,12 @@ export function countWarmUp(status: PoolStatus, addresses: number): void {
  */
 function reclaim(status: PoolStatus, { knobs, random, nowMs }: PoolView, removable: number): number {
   const { reclaim: policy } = knobs;
-  if (policy === undefined || policy.batchSize <= 0 || removable <= 0 || nowMs < quietUntilMs(status, knobs)) {
+  if (
+    policy === undefined ||
+    policy.batchSize <= 0 ||
+    removable <= 0 ||
+    nowMs < quietUntilMs(status.lastModifiedTime, knobs.reclaim?.afterMs)
+  ) {
     // Deleted, so that the field leaves the record; the timer starts anew once nothing has been handed out for long enough.
     delete status.nextIdleIPReclaimTime;
     return 0;
@@ -261,9 +284,4 @@ function reclaim(status: PoolStatus, { knobs, random, nowMs }: PoolView, removab
   const nextMs = nowMs + policy.intervalMs * (1 + random.next() * policy.jitter);
   status.nextIdleIPReclaimTime = new Date(nextMs).toISOString();
   return Number.isNaN(dueMs) ? 0 : Math.min(policy.batchSize, removable);
-}
-
-/** Until when nothing goes by age, because something was handed out or asked for; not a number where nothing ever does. */
-function quietUntilMs({ lastModifiedTime = '' }: PoolStatus, { reclaim: policy }: PoolKnobs): number {
-  return (Date.parse(lastModifiedTime) || 0) + (policy?.afterMs ?? Number.NaN);
 }

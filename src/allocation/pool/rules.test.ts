@@ -67,6 +67,8 @@ describe('the pool of a node', () => {
 
   test.each(['', 'soon', '-1m', '30', '9999999999h'])('a period %j that cannot be read means the default', (text) => {
     expect(knobs({ poolSyncPeriod: text }).syncPeriodMs).toBe(120_000);
+    const given = poolRules(spec({ pool: { poolSyncPeriod: text } }), [], 'none', 30_000);
+    expect(given).toMatchObject({ knobs: { syncPeriodMs: 30_000 } });
     expect(knobs({ reclaim: { after: '1h', interval: text, batchSize: 1 } }).reclaim?.intervalMs).toBe(600_000);
     expect(knobs({ reclaim: { after: text, batchSize: 1 } }).reclaim).toBeUndefined();
   });

@@ -33,12 +33,14 @@ const PER_IPV6_PREFIX = 65_536;
  *
  * @param enis ENIs that the Node CR records
  * @param trunk whether the node has a trunk, or is to get one
+ * @param periodMs `ip_pool_sync_period` where the Node CR has none
  * @returns the rules, or why the node has no pool, in one line
  */
 export function poolRules(
   spec: NodeSpec,
   enis: readonly NodeEni[],
   trunk: TrunkOutlook,
+  periodMs = SYNC_PERIOD_MS,
 ): PoolRules | { reason: string } {
   const { eni, pool, nodeCap } = spec;
   if (eni === undefined || pool === undefined)
@@ -50,7 +52,7 @@ export function poolRules(
   const isKeptInVain = trunk === 'none' || trunk === 'undecided';
   return {
     families: familiesOf(eni),
-    knobs: knobsOf(pool),
+    knobs: knobsOf(pool, periodMs),
     limits: {
       enis: most,
       ...(isKeptInVain ? { places: Math.min(most + trunksOf(spec), besidePrimary(spec)) } : {}),
@@ -65,14 +67,11 @@ function familiesOf({ enableIPv4, enableIPv6 }: Pick<EniSpec, 'enableIPv4' | 'en
   return enableIPv4 === true ? FAMILIES : ['ipv6'];
 }
 
-function knobsOf({
-  maxPoolSize = 0,
-  minPoolSize = 0,
-  warmUpSize = 0,
-  poolSyncPeriod = '',
-  reclaim,
-}: PoolSpec): PoolKnobs {
-  const syncPeriodMs = parseGoDurationMs(poolSyncPeriod) ?? SYNC_PERIOD_MS;
+function knobsOf(
+  { maxPoolSize = 0, minPoolSize = 0, warmUpSize = 0, poolSyncPeriod = '', reclaim }: PoolSpec,
+  periodMs: number,
+): PoolKnobs {
+  const syncPeriodMs = parseGoDurationMs(poolSyncPeriod) ?? periodMs;
   const policy = reclaim === undefined ? undefined : reclaimOf(reclaim, syncPeriodMs);
   return {
     // Otherwise the pool would give up what it asks for.

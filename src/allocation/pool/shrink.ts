@@ -10,6 +10,7 @@ import {
   isOpen,
   type PoolDraft,
   unpairedOf,
+  unwantedOf,
 } from './view.ts';
 
 /** What was marked to be given up. */
@@ -71,6 +72,18 @@ function trim(
     marked.ips.push(...markIdle(eni, most - going, families, freedMs));
     rest -= going;
   }
+}
+
+/**
+ * Marks idle addresses of a family that pods do not get any more.
+ *
+ * @param wasBound whether an address was bound until now; it goes with the next look
+ */
+export function giveUpUnwanted(draft: PoolDraft, families: Families, wasBound: (ip: string) => boolean): string[] {
+  const enis = Object.values(draft.enis).filter((eni) => isOpen(draft, eni) && intentFor(draft, eni.id) === undefined);
+  const going = enis.flatMap((eni) => unwantedOf(eni, families)).filter(({ ip }) => !wasBound(ip));
+  for (const address of going) address.status = 'Deleting';
+  return going.map(({ ip }) => ip);
 }
 
 /** How many pods less the node can serve when everything idle is given up that may be. */

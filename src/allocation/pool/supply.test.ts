@@ -7,6 +7,7 @@ const FREE: Obstacles = {
   hasAddresses: () => true,
   isRefused: () => false,
   hasVSwitch: true,
+  isStopped: false,
   isCreationRefused: false,
   areCallsFailing: false,
 };

@@ -8,6 +8,8 @@ export type Shortfall =
   | 'nodeFull'
   /** No vSwitch that it may use has an address. */
   | 'vSwitchFull'
+  /** The configuration lets nothing be asked for. */
+  | 'stopped'
   /** The cloud refuses the calls that would bring some, or has not attached ENIs that it has made. */
   | 'refused';
 
@@ -16,6 +18,8 @@ export type Supply = 'idle' | 'possible' | Shortfall;
 
 /** What stands in the way of growth. */
 export interface Obstacles {
+  /** Whether the configuration lets nothing be asked for. */
+  isStopped: boolean;
   /** Whether the vSwitch of an ENI has addresses. */
   hasAddresses: (eni: NodeEni) => boolean;
   /** Whether the cloud has refused to give this ENI more addresses a moment ago. */
@@ -33,10 +37,11 @@ export function supplyOf(
   draft: PoolDraft,
   families: Families,
   limits: PoolLimits,
-  { hasAddresses, isRefused, hasVSwitch, isCreationRefused, areCallsFailing }: Obstacles,
+  { isStopped, hasAddresses, isRefused, hasVSwitch, isCreationRefused, areCallsFailing }: Obstacles,
 ): Supply {
   if (idleCount(draft, families) > 0) return 'idle';
   if (onTheWay(draft, families, limits) > 0) return areCallsFailing ? 'refused' : 'possible';
+  if (isStopped) return 'stopped';
   const canGrow = (mayGrow: (eni: NodeEni) => boolean, make: boolean) =>
     grow(draft, 1, families, limits, { grow: mayGrow, make, wait: () => false }).growth.length > 0;
   if (canGrow((eni) => hasAddresses(eni) && !isRefused(eni), hasVSwitch && !isCreationRefused)) return 'possible';

@@ -25,6 +25,8 @@ export interface PoolDraft {
   intents: PoolIntent[];
   /** Id of an ENI whose place is needed: it gets and gives nothing as long as others can serve. */
   draining?: string | undefined;
+  /** ENIs that are perhaps to be left alone, as the configuration was edited: they give nothing until their tags are known. */
+  unread?: ReadonlySet<string> | undefined;
 }
 
 /** Pods get addresses only of an ENI that is in use, and whose MAC address and subnet the node knows. */
@@ -42,19 +44,19 @@ export function isReleasable({ networkInterfaceType, networkInterfaceTrafficMode
 }
 
 /** Whether the ENI takes part in what is handed out, asked for and given up. */
-export function isOpen({ draining }: Pick<PoolDraft, 'draining'>, eni: NodeEni): boolean {
-  return isServing(eni) && eni.id !== draining;
+export function isOpen({ draining, unread }: Pick<PoolDraft, 'draining' | 'unread'>, eni: NodeEni): boolean {
+  return isServing(eni) && eni.id !== draining && unread?.has(eni.id) !== true;
 }
 
 /** ENIs that can give pods addresses of these families. */
-export function servingEnis(draft: Pick<PoolDraft, 'enis' | 'draining'>, families: Families): NodeEni[] {
+export function servingEnis(draft: Pick<PoolDraft, 'enis' | 'draining' | 'unread'>, families: Families): NodeEni[] {
   const hasSubnet = ({ ipv6CIDR = '' }: NodeEni) => !families.includes('ipv6') || ipv6CIDR !== '';
   return Object.values(draft.enis).filter((eni) => isOpen(draft, eni) && hasSubnet(eni));
 }
 
 /** The same with an ENI whose place is needed, for pods that others cannot serve. */
-export function withDraining({ enis, intents }: PoolDraft): PoolDraft {
-  return { enis, intents };
+export function withDraining(draft: PoolDraft): PoolDraft {
+  return { ...draft, draining: undefined };
 }
 
 export function addressesOf(eni: NodeEni, family?: Family): NodeAddress[] {
@@ -91,7 +93,13 @@ export function unpairedOf(eni: NodeEni, families: Families): number {
   return Math.max(...spare);
 }
 
-export function idleCount(draft: Pick<PoolDraft, 'enis' | 'draining'>, families: Families): number {
+/** Idle addresses of a family that pods do not get any more. */
+export function unwantedOf(eni: NodeEni, families: Families): NodeAddress[] {
+  const others = FAMILIES.filter((family) => !families.includes(family));
+  return others.flatMap((family) => addressesOf(eni, family).filter((one) => isIdle(one) && !one.primary));
+}
+
+export function idleCount(draft: Pick<PoolDraft, 'enis' | 'draining' | 'unread'>, families: Families): number {
   return servingEnis(draft, families).reduce((sum, eni) => sum + idleOf(eni, families), 0);
 }
 

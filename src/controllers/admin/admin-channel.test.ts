@@ -36,6 +36,7 @@ beforeEach(async () => {
     metrics: createMetrics(),
     log: pino({ level: 'silent' }),
     degradation: () => '',
+    poolGrowth: () => true,
     configurationProblem: () => 'line 3 is wrong',
     configuration: () => ({}),
     problem: () => undefined,

@@ -1,4 +1,5 @@
 import type { Server } from 'node:http';
+import { isOursInPool } from '../../allocation/identity.ts';
 import type { QuotaScheduler } from '../../cloud/quota.ts';
 import { closeServer } from '../../telemetry/http-server.ts';
 import type { Log } from '../../telemetry/log.ts';
@@ -25,6 +26,8 @@ export interface AdminChannelOptions {
   log: Log;
   /** Read on each request. */
   degradation: () => string;
+  /** Whether pools may ask for addresses; read on each request. */
+  poolGrowth: () => boolean;
   /** Why the configuration file is not in force; undefined when it is. */
   configurationProblem: () => string | undefined;
   /** The configuration in force, without secrets. */
@@ -122,6 +125,7 @@ export class AdminChannel {
       leading: term !== undefined,
       leader: term === undefined ? this.#leader : identity,
       degradation: this.#options.degradation(),
+      poolGrowth: this.#options.poolGrowth(),
       ...(configurationProblem === undefined ? {} : { configurationProblem }),
       ...(problem === undefined ? {} : { problem }),
       ...(certificateEndsAtS === 0 ? {} : { certificateEndsAt: rfc3339(certificateEndsAtS * 1000) }),
@@ -178,9 +182,12 @@ export class AdminChannel {
   }
 
   async #enis(): Promise<SentEnis> {
-    const { enis, ownerOf } = await takeInventory(this.#leading().inventory);
+    const { inventory } = this.#leading();
+    const { listed, ownerOf } = await takeInventory(inventory);
+    // Those that Terway made for its pools have its tag alone, but a record names them.
+    const ours = [...listed.values()].filter(({ tags }) => isOursInPool(tags, inventory.clusterId));
     return {
-      enis: enis.map((eni) => {
+      enis: ours.map((eni) => {
         const namedBy = ownerOf(eni.id);
         return { ...listedEni(eni), ...(namedBy === undefined ? {} : { namedBy }) };
       }),

@@ -1,8 +1,9 @@
-import { isOurs } from '../../allocation/identity.ts';
+import { isOurs, isOursInPool } from '../../allocation/identity.ts';
 import { parseTrunkIntent } from '../../allocation/trunk.ts';
 import type { CloudReads } from '../../cloud/port.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_TRUNK_INTENT, ANNOTATION_TRUNK_ON, TAG_OWNER } from '../../crds/names.ts';
+import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { PodEni } from '../../crds/pod-eni.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import { keyOf } from '../../kube/types.ts';
@@ -23,7 +24,7 @@ export type AdoptionContext = InventoryContext & { cloud: CloudReads; informers:
  */
 export async function reportAdoption(context: AdoptionContext): Promise<SentAdoption> {
   const { cloud, clusterId, informers, signal } = context;
-  const { enis, ownerOf } = await takeInventory(context);
+  const { enis, listed, ownerOf } = await takeInventory(context);
   const podEnis = informers.podEnis.store.list();
   const theirs = podEnis.filter(isTheirs);
   const byId = new Map(enis.map((eni) => [eni.id, eni]));
@@ -49,6 +50,7 @@ export async function reportAdoption(context: AdoptionContext): Promise<SentAdop
         : `no Node CR records the trunk; condition TrunkReady of nodes.network.alibabacloud.com ${metadata.name} says why`;
     adoptees.push({ kind: 'Trunk', name: metadata.name, eniIDs: [trunkId], ...stateOf(hindrance) });
   }
+  adoptees.push(...poolAdoptees(informers.nodes.store.list(), listed, clusterId));
   for (const eni of enis) {
     if (ownerOf(eni.id) !== undefined) continue;
     const owner = eni.tags[TAG_OWNER];
@@ -59,6 +61,50 @@ export async function reportAdoption(context: AdoptionContext): Promise<SentAdop
     adoptees.push({ kind: 'ENI', name: eni.id, eniIDs: [eni.id], ...stateOf(hindrance) });
   }
   return { ownRecords: podEnis.length - theirs.length, adoptees };
+}
+
+/**
+ * ENIs that pods of a node share and that this control plane has not made: a row for each node and state of them. Pure.
+ *
+ * @param listed those that the cloud has, by id
+ */
+export function poolAdoptees(
+  nodes: readonly TerwayNode[],
+  listed: ReadonlyMap<string, Eni>,
+  clusterId: string,
+): Adoptee[] {
+  return nodes.flatMap(({ metadata: { name }, status }) => {
+    const theirs = Object.values(status?.networkInterfaces ?? {}).filter(
+      ({ id, networkInterfaceType }) =>
+        networkInterfaceType === 'Secondary' && listed.get(id)?.tags[TAG_OWNER] === undefined,
+    );
+    const byHindrance = Map.groupBy(theirs, (eni) => poolHindrance(eni, listed.get(eni.id), clusterId));
+    return [...byHindrance].map(([hindrance, enis]): Adoptee => {
+      const eniIDs = enis.map(({ id }) => id);
+      return {
+        kind: 'Pool',
+        name,
+        eniIDs,
+        ...stateOf(hindrance === undefined ? undefined : `${eniIDs.join(', ')}: ${hindrance}`),
+      };
+    });
+  });
+}
+
+function poolHindrance(
+  { status, unschedulable }: NodeEni,
+  shown: Eni | undefined,
+  clusterId: string,
+): string | undefined {
+  if (shown === undefined)
+    return 'no longer exists, or is not listed; the record is corrected in the next round of the collector';
+  if (unschedulable === true) {
+    return isOursInPool(shown.tags, clusterId)
+      ? 'left alone, as eni_tag_filter or eni_tag_block_list says'
+      : 'left alone, as its tags do not say that a control plane of this cluster has made it';
+  }
+  if (status !== 'InUse') return `is ${status} in the record; the events of the Node CR say what it waits for`;
+  return undefined;
 }
 
 function stateOf(hindrance: string | undefined): Pick<Adoptee, 'state' | 'hindrance'> {

@@ -1,12 +1,8 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import type { Statement } from '../../allocation/pool/conditions.ts';
-import { dropMoot, holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
-import { noteChange, type PoolPlan, type PoolStatus, planPool } from '../../allocation/pool/plan-pool.ts';
-import { release } from '../../allocation/pool/release.ts';
+import { noteChange, type PoolPlan, planPool } from '../../allocation/pool/plan-pool.ts';
 import { poolRules } from '../../allocation/pool/rules.ts';
-import { addressesOf } from '../../allocation/pool/view.ts';
 import { poolWaits } from '../../allocation/pool/waits.ts';
 import { trunkOutlook } from '../../allocation/trunk.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -20,7 +16,7 @@ import type { KubeClient } from '../../kube/client.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
 import type { Log } from '../../telemetry/log.ts';
 import type { PoolState } from '../../telemetry/state.ts';
-import type { Clock } from '../../util/clock.ts';
+import { type Clock, rfc3339 } from '../../util/clock.ts';
 import type { SentPool } from '../../wire/admin-channel.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import type { EniSearch } from '../eni/eni-search.ts';
@@ -28,15 +24,19 @@ import type { NetworkCatalog } from '../network-catalog.ts';
 import type { Watch } from '../watch.ts';
 import { type Comparison, PoolAdoption } from './adoption.ts';
 import { PoolDescriber, whyNoPool } from './describer.ts';
+import { holdersIn, PoolEnding } from './ending.ts';
 import { PoolFigures } from './figures.ts';
 import { findingsOf, hasAddresses, hasVSwitch } from './findings.ts';
 import { asksFor, giveBack, type Intents, intentsFor, poolCreation } from './intents.ts';
 import { PoolMemory } from './memory.ts';
+import { performEach } from './perform.ts';
 import { type PoolPodsContext, poolPods } from './pods.ts';
 import { PoolRecorder, type Updated } from './recorder.ts';
 import { PoolReporter, type PoolReporterContext } from './reporter.ts';
-import { type PoolSubject, PoolSubjects } from './subjects.ts';
-import { poolWatches } from './watches.ts';
+import { PoolSubjects } from './subjects.ts';
+import { PoolTagCheck } from './tag-check.ts';
+import { sooner } from './times.ts';
+import { type PoolWatchesOptions, poolWatches } from './watches.ts';
 import { PoolWriter } from './writer.ts';
 
 const STEPS_PER_VISIT = 10;
@@ -48,7 +48,8 @@ const RECHECK_MS = 15_000;
 const TOLD_WITHIN_MS = 5 * 60_000;
 
 export type PoolContext = PoolPodsContext &
-  PoolReporterContext & {
+  PoolReporterContext &
+  Pick<PoolWatchesOptions, 'onConfigVerdict'> & {
     catalog: NetworkCatalog;
     client: KubeClient;
     clock: Clock;
@@ -56,6 +57,10 @@ export type PoolContext = PoolPodsContext &
     driver: EniDriver;
     eniConfigs: EniConfigs;
     log: Log;
+    /** `ip_pool_sync_period` where the Node CR has none. */
+    syncPeriodMs: number;
+    /** Whether the configuration lets pools ask for addresses. */
+    mayGrow: () => boolean;
     /** Whether the degradation level lets anything be released. */
     mayRelease: () => boolean;
     /** Labels of the nodes to manage; empty: every node. */
@@ -95,6 +100,8 @@ export class PoolController {
   readonly #recorder: PoolRecorder;
   readonly #adoption: PoolAdoption;
   readonly #describer: PoolDescriber;
+  readonly #ending: PoolEnding;
+  readonly #tags: PoolTagCheck;
   readonly #figures = new PoolFigures();
   readonly #memory = new Map<string, PoolMemory>();
 
@@ -107,20 +114,38 @@ export class PoolController {
     this.#writer = writer;
     this.#reporter = reporter;
     this.#subjects = subjects;
-    this.#recorder = new PoolRecorder({ capacity, driver, reporter, subjects });
+    this.#recorder = new PoolRecorder({ clusterId: context.clusterId, capacity, driver, reporter, subjects });
     this.#adoption = new PoolAdoption({ ...context, heldUntilMs: (eniId) => subjects.heldUntilMs(eniId) });
     this.#describer = new PoolDescriber(context, writer);
+    this.#tags = new PoolTagCheck(context);
+    this.#ending = new PoolEnding({
+      ...context,
+      ...{ writer, reporter, subjects, recorder: this.#recorder, figures: this.#figures },
+      forget: (name) => this.#forget(name),
+      lookUp: (name, vSwitchIds) => this.#lookUp(name, vSwitchIds),
+    });
   }
 
   /** Nodes that are remembered. */
   get size(): number {
-    return this.#memory.size + this.#adoption.size + this.#reporter.size + this.#figures.size + this.#subjects.size;
+    const parts = [this.#memory, this.#adoption, this.#reporter, this.#figures, this.#subjects, this.#tags];
+    return parts.reduce((sum, { size }) => sum + size, 0);
   }
 
   /** What only the leader knows of a node. */
   stateOf(name: string): SentPool {
-    const resting = this.#memory.get(name)?.resting(this.#context.clock.now()) ?? [];
-    return { resting, waiting: this.#reporter.waitsOf(name), unconfirmed: this.#reporter.unconfirmedOf(name) };
+    const memory = this.#memory.get(name);
+    const resting = memory?.resting(this.#context.clock.now()) ?? [];
+    const since = memory?.surplusSinceMs;
+    const surplus = since === undefined ? {} : { surplusSince: rfc3339(since) };
+    const { syncPeriodMs } = this.#context;
+    return {
+      ...surplus,
+      syncPeriodMs,
+      resting,
+      waiting: this.#reporter.waitsOf(name),
+      unconfirmed: this.#reporter.unconfirmedOf(name),
+    };
   }
 
   /** For metrics. */
@@ -131,7 +156,7 @@ export class PoolController {
   }
 
   watches(): Watch[] {
-    return poolWatches(this.#context.informers);
+    return poolWatches(this.#context);
   }
 
   /** The cloud has an ENI for the node that its record lacks. */
@@ -152,22 +177,25 @@ export class PoolController {
     const node = informers.nodes.store.get(name);
     const core = informers.coreNodes.store.get(name);
     if (node?.metadata.deletionTimestamp !== undefined && !isExclusive(node.metadata.labels) && eniConfigs.isCentral) {
-      return this.#leave(node, hasLeft(core, node) ? 'release' : 'keep', signal);
+      return this.#ending.leave(node, hasLeft(core, node) ? 'release' : 'keep', signal);
     }
     const view = nodeView(core, node);
-    const isServed = core !== undefined && !isForeign(core, nodeLabels) && eniConfigs.isCentral;
+    const isServed = core !== undefined && !isForeign(core, nodeLabels);
     if (node === undefined || view === undefined || isExclusive(node.metadata.labels) || !isServed) {
       this.#forget(name);
       this.#subjects.keep(name, []);
       return { isGone: node === undefined };
     }
+    const { whyNotCentral } = eniConfigs;
+    if (whyNotCentral !== undefined) return this.#ending.turnedOff(node, core, whyNotCentral, signal);
     const described = await this.#describer.describe(node, signal);
     if (described.isWritten) return 'again';
     const trunk = trunkOutlook(node, (eniId) => observer.latest(eniId));
-    const rules = poolRules(node.spec, Object.values(node.status?.networkInterfaces ?? {}), trunk);
+    const enis = Object.values(node.status?.networkInterfaces ?? {});
+    const rules = poolRules(node.spec, enis, trunk, this.#context.syncPeriodMs);
     const creation = poolCreation(node, eniConfigs);
     if ('reason' in rules || 'message' in creation) {
-      return this.#withoutPool(node, whyNoPool(node, rules, creation, described), signal);
+      return this.#ending.withoutPool(node, whyNoPool(node, rules, creation, described), signal);
     }
     const nowMs = clock.now();
     const memory = this.#memoryOf(name);
@@ -176,11 +204,13 @@ export class PoolController {
     const compared = this.#adoption.into(known, node, view.instanceId);
     if (compared.is === 'failed' && known.lastSyncOpenAPITime === undefined) {
       const { failure } = compared;
-      return this.#withoutPool(node, { reason: reasonOfFailure(failure), message: failure.message }, signal);
+      return this.#ending.withoutPool(node, { reason: reasonOfFailure(failure), message: failure.message }, signal);
     }
     if (known.lastSyncOpenAPITime === undefined) {
       return sooner({}, [this.#comparedAgainMs(name, compared)], nowMs);
     }
+    const mayGrow = this.#context.mayGrow();
+    if (!mayGrow) updated.astray.push(...this.#subjects.dropRefused(node, known));
     const refusals = memory.refusalsAt(nowMs);
     const creationRefusal = memory.creationRefusal((intent) => asksFor(creation, rules.families, intent), nowMs);
     const runtime = informers.nodeRuntimes.store.get(name);
@@ -195,8 +225,9 @@ export class PoolController {
       hasStrangers: hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
       isNew: nowMs < newUntilMs,
-      mayGrow: (eni) => hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
-      mayMake: creationRefusal === undefined,
+      unread: this.#tags.into(known, node),
+      mayGrow: (eni) => mayGrow && hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
+      mayMake: mayGrow && creationRefusal === undefined,
       hasVSwitch: hasVSwitch(this.#context, creation, nowMs),
       mayRelease: this.#context.mayRelease(),
       freedMs: (ip) => memory.freedMs.get(ip),
@@ -207,20 +238,9 @@ export class PoolController {
     });
     const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, catalog);
     const failures = this.#subjects.failures(node, plan.status.poolIntents ?? []);
-    const look = {
-      node,
-      trunk,
-      plan,
-      asked,
-      rules,
-      creation,
-      refusals,
-      creationRefusal,
-      failures,
-      config: described,
-      nowMs,
-    };
-    const findings = findingsOf(this.#context, look);
+    const isStopped = !mayGrow;
+    const look = { node, trunk, plan, asked, rules, creation, refusals, creationRefusal, failures, isStopped, nowMs };
+    const findings = findingsOf(this.#context, { ...look, config: described });
     const verdict = this.#reporter.judge(name, findings);
     this.#reporter.addConditions(node, plan.status, findings, verdict);
     const { unconfirmed } = plan.releases;
@@ -238,7 +258,12 @@ export class PoolController {
     const subjects = this.#subjects.of(written);
     this.#subjects.keep(name, subjects);
     const due = this.#subjects.inTurn(subjects, rules.limits.attachments);
-    const outcome = await this.#perform(due, plan.handOuts.unserved.length > 0, signal);
+    const outcome = await performEach(
+      { recorder: this.#recorder, subjects: this.#subjects },
+      due,
+      plan.handOuts.unserved.length > 0,
+      signal,
+    );
     if (outcome === 'again') return outcome;
     const toldAgainMs = this.#reporter.waiting(name, poolWaits(plan.handOuts, verdict.shortage));
     await this.#reporter.onNode(core, findings, verdict, signal);
@@ -262,57 +287,12 @@ export class PoolController {
     return sooner(outcome, dues, clock.now());
   }
 
-  /** Says why the node has no pool, also to the pods that wait for it. */
-  async #withoutPool(node: TerwayNode, why: Statement, signal: AbortSignal): Promise<ReconcileResult> {
-    const { name } = node.metadata;
-    const status = structuredClone(node.status ?? {});
-    const holders = holdersIn(status);
-    this.#reporter.addProblem(node, status, why);
-    await this.#writer.status(node, status, signal);
-    const unserved = poolPods(this.#context, name, holders).filter(({ uid, mayGet }) => mayGet && !holders.has(uid));
-    this.#figures.note(name, Object.values(status.networkInterfaces ?? {}), unserved.length);
-    const waits = poolWaits({ unserved, succeeding: [], stale: [], untold: [], held: [] }, why);
-    return sooner({}, [this.#reporter.waiting(name, waits)], this.#context.clock.now());
-  }
-
   #forget(name: string): void {
     this.#memory.delete(name);
     this.#adoption.forget(name);
     this.#reporter.forget(name);
     this.#figures.forget(name);
-  }
-
-  /** The record goes. It stays until what was asked for is recorded or given up, and the ENIs of a node that is gone are released. */
-  async #leave(node: TerwayNode, end: PoolEnd, signal: AbortSignal): Promise<'again' | ReconcileResult> {
-    const { name } = node.metadata;
-    const nowMs = this.#context.clock.now();
-    this.#forget(name);
-    const memory = new PoolMemory();
-    const updated = this.#recorder.update(node, memory, nowMs);
-    const { status: known, unknown } = updated;
-    if (end === 'keep') this.#subjects.dropRefused(node, known);
-    else {
-      dropMoot(known);
-      const draft = { enis: known.networkInterfaces ?? {}, intents: known.poolIntents ?? [] };
-      // A node that is gone tells of no sandbox any more.
-      const words = { isGone: () => true, hasSandbox: () => false };
-      // Pods of the earlier instance go with it, also those that its successor starts anew.
-      const isReplaced = this.#context.informers.coreNodes.store.get(name) !== undefined;
-      release(draft, isReplaced ? [] : poolPods(this.#context, name, holdersIn(known)), words);
-    }
-    const written = await this.#writer.status(node, known, signal);
-    this.#recorder.account(node, updated, memory);
-    if (!holdsRecord(written.status ?? {}, end)) {
-      this.#subjects.keep(name, []);
-      this.#context.wakeNode(name);
-      return {};
-    }
-    const all = this.#subjects.of(written);
-    this.#subjects.keep(name, all);
-    const subjects = all.filter(({ intent }) => end === 'release' || intent !== undefined);
-    const outcome = await this.#perform(subjects, false, signal);
-    if (outcome === 'again' || unknown.length === 0) return outcome;
-    return sooner(outcome, [this.#lookUp(name, unknown)], nowMs);
+    this.#tags.forget(name);
   }
 
   async #write(node: TerwayNode, plan: PoolPlan, asked: Intents, signal: AbortSignal): Promise<TerwayNode> {
@@ -328,22 +308,6 @@ export class PoolController {
       giveBack(asked.intents, this.#context.capacity);
       throw error;
     }
-  }
-
-  /** One step for each ENI. @param isAwaited pods wait for addresses */
-  async #perform(
-    subjects: readonly PoolSubject[],
-    isAwaited: boolean,
-    signal: AbortSignal,
-  ): Promise<'again' | ReconcileResult> {
-    const delays: number[] = [];
-    for (const subject of subjects) {
-      if (this.#recorder.isHeldUp(subject)) continue;
-      const outcome = await this.#subjects.perform(subject, isAwaited, signal);
-      if (outcome === 'again') return outcome;
-      if (outcome.requeueAfterMs !== undefined) delays.push(outcome.requeueAfterMs);
-    }
-    return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
   }
 
   /**
@@ -378,13 +342,6 @@ export class PoolController {
   }
 }
 
-/** @param dues epoch milliseconds */
-function sooner({ requeueAfterMs }: ReconcileResult, dues: readonly (number | undefined)[], nowMs: number) {
-  const delays = dues.flatMap((ms) => (ms === undefined ? [] : [Math.max(1, ms - nowMs)]));
-  if (requeueAfterMs !== undefined) delays.push(requeueAfterMs);
-  return delays.length === 0 ? {} : { requeueAfterMs: Math.min(...delays) };
-}
-
 /** Why the cloud has given ENIs no more addresses. */
 function refusedAddresses(brought: Updated['brought']): OperationFailure[] {
   return brought.flatMap(({ news }) => (news.do === 'refused' && news.eniId !== '' ? [news.failure] : []));
@@ -396,10 +353,4 @@ function hasStrangers(runtime: NodeRuntime | undefined, pods: readonly Pod[], ho
   return Object.entries(runtime?.status?.pods ?? {}).some(
     ([uid, entry]) => saysPresent(entry) && !known.has(uid) && !holders.has(uid),
   );
-}
-
-/** Uids of pods that have an address. */
-function holdersIn({ networkInterfaces = {} }: PoolStatus): Set<string> {
-  const addresses = Object.values(networkInterfaces).flatMap((eni) => addressesOf(eni));
-  return new Set(addresses.flatMap(({ podUID = '' }) => (podUID === '' ? [] : [podUID])));
 }

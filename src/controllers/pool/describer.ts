@@ -7,7 +7,6 @@ import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
-import { findCondition } from '../../kube/conditions.ts';
 import { jsonEqual } from '../../kube/patch.ts';
 import type { PoolCreation } from './intents.ts';
 import type { PoolWriter } from './writer.ts';
@@ -39,7 +38,7 @@ export class PoolDescriber {
   async describe(node: TerwayNode, signal: AbortSignal): Promise<Described> {
     const { name } = node.metadata;
     const { nodeCap: cap, nodeMetadata } = node.spec;
-    const { parsed, source } = this.#eniConfigs.ofNode(name);
+    const { parsed } = this.#eniConfigs.ofNode(name);
     if (cap === undefined || nodeMetadata === undefined) return NOTHING_TOLD;
     if ('error' in parsed) return { ...NOTHING_TOLD, problem: parsed.error };
     const { pool } = parsed.config;
@@ -50,10 +49,9 @@ export class PoolDescriber {
     if (runtime?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] !== 'true') return NOTHING_TOLD;
     const hasTrunk = getsTrunk(node);
     if (hasTrunk === undefined) return NOTHING_TOLD;
-    const { instanceType, zoneID: zone } = nodeMetadata;
-    const traits = { cap, instanceType, zone, isExclusive: false, hasTrunk };
+    const { instanceType } = nodeMetadata;
+    const traits = { cap, instanceType, isExclusive: false, hasTrunk };
     const described = daemonSpec({ ...network, ...pool.config }, traits);
-    if ('error' in described) return { ...NOTHING_TOLD, problem: `${source}: ${described.error}` };
     const written = await this.#writer.spec(node, described.spec, signal);
     const problem = whyNotWritten(written, described.spec);
     return { isWritten: written !== node, problem, dualStack: described.shortfall };

@@ -1,6 +1,13 @@
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { type Statement, shortfallStatement, sizeBeyond, type Unmet } from '../../allocation/pool/conditions.ts';
+import {
+  erdmaUnmet,
+  type Statement,
+  shortfallStatement,
+  sizeBeyond,
+  takenByOthers,
+  type Unmet,
+} from '../../allocation/pool/conditions.ts';
 import { placeNeeded } from '../../allocation/pool/places.ts';
 import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
 import { maxAvailableIp, type PoolRules, smallNodeHint } from '../../allocation/pool/rules.ts';
@@ -35,6 +42,8 @@ interface Look {
   creationRefusal: Refusal | undefined;
   /** Of each intent, why its last call failed; undefined while none has. */
   failures: readonly (OperationFailure | undefined)[];
+  /** Whether the configuration lets nothing be asked for. */
+  isStopped: boolean;
   config: Pick<Unmet, 'problem' | 'dualStack'>;
   nowMs: number;
 }
@@ -60,7 +69,7 @@ export function hasVSwitch(
 
 export function findingsOf(
   context: FindingsContext,
-  { node, trunk, plan, asked, rules, creation, refusals, creationRefusal, failures, config, nowMs }: Look,
+  { node, trunk, plan, asked, rules, creation, refusals, creationRefusal, failures, isStopped, config, nowMs }: Look,
 ): PoolFindings {
   const { capacity, catalog } = context;
   const { families, limits, knobs } = rules;
@@ -71,6 +80,7 @@ export function findingsOf(
   const isKnown = catalog.knows(vSwitchIds);
   const isInZone = vSwitchIds.some((id) => capacity.vSwitches.get(id)?.zoneId === zone);
   const supply = supplyOf(draft, families, limits, {
+    isStopped,
     hasAddresses: (eni) => hasAddresses(capacity, nowMs)(eni) && refusals.get(eni.id)?.failure.kind !== 'exhausted',
     isRefused: ({ id }) => refusals.has(id),
     hasVSwitch: hasVSwitch(context, creation, nowMs),
@@ -88,7 +98,13 @@ export function findingsOf(
   return {
     supply,
     shortage,
-    unmet: { ...config, small, size: sizeBeyond(knobs, pods), place: placeNeeded(plan.draining) },
+    unmet: {
+      ...config,
+      small,
+      size: sizeBeyond(knobs, pods - takenByOthers(enis, rules)),
+      erdma: erdmaUnmet(node.spec),
+      place: placeNeeded(plan.draining),
+    },
     pods,
   };
 }

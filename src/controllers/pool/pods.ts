@@ -11,7 +11,7 @@ import { keyOf } from '../../kube/types.ts';
 export interface PoolPodsContext {
   /** Owner kinds besides StatefulSet whose pods keep their names. */
   stableNameKinds: readonly string[];
-  informers: Pick<Informers, 'pods' | 'namespaces' | 'podNetworkings' | 'podEnis'>;
+  informers: { [Name in 'pods' | 'namespaces' | 'podNetworkings' | 'podEnis']: Pick<Informers[Name], 'store'> };
 }
 
 /**

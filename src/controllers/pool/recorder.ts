@@ -1,8 +1,10 @@
 import type { Capacity } from '../../allocation/plan.ts';
 import { withCanonicalTexts } from '../../allocation/pool/address-texts.ts';
+import { withSchedulability } from '../../allocation/pool/audit.ts';
 import { dropAstray, type PoolNews, recordNews, subnetsIn } from '../../allocation/pool/news.ts';
 import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
 import type { PoolIntent, TerwayNode } from '../../crds/node.ts';
+import type { Eni } from '../../ecs/eni.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import { giveBack } from './intents.ts';
 import type { PoolMemory } from './memory.ts';
@@ -10,6 +12,7 @@ import type { PoolReporter } from './reporter.ts';
 import { observedBy, type PoolSubject, type PoolSubjects } from './subjects.ts';
 
 interface PoolRecorderOptions {
+  clusterId: string;
   capacity: Pick<Capacity, 'vSwitches'>;
   driver: EniDriver;
   reporter: PoolReporter;
@@ -59,6 +62,7 @@ export class PoolRecorder {
         continue;
       }
       recordNews(status, news, subnetsIn(capacity.vSwitches));
+      if (news.do === 'attached') this.#leaveAlone(status, node, news.eni);
       if (news.do === 'refused') {
         if (subject.eni !== undefined) memory.refuse(news.eniId, news.failure, nowMs);
         if (subject.eni !== undefined && news.failure.kind === 'notFound') subjects.look(subject);
@@ -69,6 +73,13 @@ export class PoolRecorder {
       brought.push({ subject, news });
     }
     return { status, brought, astray, unknown };
+  }
+
+  /** The tags that it was made with may be on the block list by now. */
+  #leaveAlone({ networkInterfaces = {} }: PoolStatus, { spec }: TerwayNode, shown: Eni): void {
+    const { clusterId } = this.#options;
+    const eni = networkInterfaces[shown.id];
+    if (eni !== undefined) networkInterfaces[shown.id] = withSchedulability(eni, shown, { spec, clusterId });
   }
 
   /** The record is written. */

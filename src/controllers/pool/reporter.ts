@@ -17,7 +17,7 @@ import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { isReady } from '../../cluster/node-view.ts';
 import type { CoreNode } from '../../cluster/resources.ts';
-import { ANNOTATION_MAX_AVAILABLE_IP } from '../../crds/names.ts';
+import { ANNOTATION_MAX_AVAILABLE_IP, CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
 import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { Eni } from '../../ecs/eni.ts';
@@ -137,6 +137,17 @@ export class PoolReporter {
     return againMs;
   }
 
+  /** The reason that `PoolReady` has; undefined where the node has never had a pool. */
+  saidOf(status: PoolStatus): string | undefined {
+    return findCondition(status.conditions, POOL_READY)?.reason;
+  }
+
+  /** Takes away all conditions of the pool. Changes the status in place. */
+  dropConditions(status: PoolStatus): void {
+    const ours: readonly string[] = [POOL_READY, POOL_AS_CONFIGURED, POOL_RELEASES];
+    status.conditions = status.conditions?.filter(({ type }) => !ours.includes(type));
+  }
+
   /** The node has no pool, and nobody looks any more which addresses wait for its word. */
   addProblem(node: TerwayNode, status: PoolStatus, { reason, message }: Statement): void {
     this.#releases.forget(node.metadata.name);
@@ -164,6 +175,12 @@ export class PoolReporter {
     const annotated = await this.#coreNodes.annotate(core, ANNOTATION_MAX_AVAILABLE_IP, count, signal);
     const condition = sufficientIp(isSufficient, shortage);
     if (condition !== undefined) await this.#coreNodes.condition(annotated, condition, signal);
+  }
+
+  /** Takes back what was written on the Kubernetes node. */
+  async takeBack(core: CoreNode, signal: AbortSignal): Promise<void> {
+    const annotated = await this.#coreNodes.annotate(core, ANNOTATION_MAX_AVAILABLE_IP, undefined, signal);
+    await this.#coreNodes.withoutCondition(annotated, CONDITION_SUFFICIENT_IP, signal);
   }
 
   /** Tells pods that have waited for a while why. @returns when the next one is to be told, epoch milliseconds */

@@ -105,13 +105,20 @@ export class PoolSubjects {
     return this.#calls.knownUntilMs(eniId);
   }
 
-  /** Ends intents of a record that goes, as far as the last call for them was refused. Changes the status in place. */
-  dropRefused(node: TerwayNode, status: PoolStatus): void {
-    for (const { id, eniId, intent } of this.of(node)) {
+  /**
+   * Ends intents where nothing is to be asked for, as far as the last call for them was refused. Changes the status in place.
+   *
+   * @returns those that were ended
+   */
+  dropRefused(node: TerwayNode, status: PoolStatus): PoolIntent[] {
+    return this.of(node).flatMap(({ id, eniId, intent }) => {
       const operation = this.#context.driver.operation(id);
-      const isOver = operation?.state === 'failed' && operation.failure.kind !== 'unavailable';
-      if (eniId !== '' && intent !== undefined && isOver) dropIntent(status, intent.clientToken);
-    }
+      if (intent === undefined || operation?.state !== 'failed' || operation.failure.kind === 'unavailable') return [];
+      // An earlier request without an answer may have made the ENI.
+      if (eniId === '' && (operation.kind !== 'create' || operation.unansweredMs !== undefined)) return [];
+      dropIntent(status, intent.clientToken);
+      return [intent];
+    });
   }
 
   /** Its intent has ended, although the write that said so seemed to fail: the result is not that of the next intent. */

@@ -7,19 +7,21 @@ import { jsonEqual } from '../../kube/patch.ts';
 import type { HasMetadata } from '../../kube/types.ts';
 import { type Watch, watch } from '../watch.ts';
 
-/** Pods, Node CRs, what nodes report, and what concerns all nodes: `eni-config`, and what decides which pods the pool serves. */
-export function poolWatches({
-  pods,
-  nodes,
-  nodeRuntimes,
-  coreNodes,
-  podNetworkings,
-  namespaces,
-  configMaps,
-}: Pick<
-  Informers,
-  'pods' | 'nodes' | 'nodeRuntimes' | 'coreNodes' | 'podNetworkings' | 'namespaces' | 'configMaps'
->): Watch[] {
+export interface PoolWatchesOptions {
+  informers: Pick<
+    Informers,
+    'pods' | 'nodes' | 'nodeRuntimes' | 'coreNodes' | 'podNetworkings' | 'namespaces' | 'configMaps'
+  >;
+  /** Calls the listener when the configuration file was accepted or refused, until the returned function is called. */
+  onConfigVerdict: (listener: () => void) => () => void;
+}
+
+/**
+ * Pods, Node CRs, what nodes report, and what concerns all nodes: `eni-config`, the configuration file, and what decides which pods the
+ * pool serves.
+ */
+export function poolWatches({ informers, onConfigVerdict }: PoolWatchesOptions): Watch[] {
+  const { pods, nodes, nodeRuntimes, coreNodes, podNetworkings, namespaces, configMaps } = informers;
   const nodeOf = ({ spec: { nodeName } }: Pod) => (nodeName === '' ? [] : [nodeName]);
   const itself = ({ metadata: { name } }: HasMetadata) => [name];
   const allNodes = () => nodes.store.keys();
@@ -52,6 +54,10 @@ export function poolWatches({
       changed: (before, { metadata }) => (jsonEqual(before.metadata.labels, metadata.labels) ? [] : allNodes()),
     }),
     watch(configMaps, { added: allNodes, changed: allNodes, removed: allNodes }),
+    (add) =>
+      onConfigVerdict(() => {
+        for (const name of allNodes()) add(name);
+      }),
   ];
 }
 

@@ -20,6 +20,18 @@ export const POOL_REASONS = {
       "The Node CR does not say yet what the node may have: neither our node agent runs there, nor Terway's daemon, or it is not decided yet whether the node gets a trunk.",
     remedy: 'Check that the node agent runs on the node, and read its log; condition `TrunkReady` must be there.',
   },
+  PoolOff: {
+    on: [NODE_CR_POOL, POD_WARNING],
+    cause:
+      '`ipam_type` in `eni-config` is not `crd` any more. The control plane records what it had asked for, and gives pods no addresses of shared ENIs.',
+    remedy: "Set `ipam_type: crd` again, or let Terway's daemon serve the node.",
+  },
+  PoolGrowthOff: {
+    on: [NODE_CR_POOL, POD_WARNING],
+    cause:
+      "No address is idle, and `poolGrowth` is `false` in the control plane's configuration, so that none is asked for.",
+    remedy: "Set `poolGrowth` to `true`, or let Terway's control plane take over.",
+  },
   NodeFull: {
     on: [NODE_CR_POOL, POD_WARNING],
     cause: 'The node has as many ENIs and addresses as its instance type allows, and all of them are in use.',
@@ -58,6 +70,11 @@ export const POOL_REASONS = {
     cause:
       '`ip_stack` is `dual`, but the ENIs of the instance type have fewer IPv6 than IPv4 addresses; pods get IPv4 alone.',
     remedy: 'Use an instance type whose ENIs have as many IPv6 as IPv4 addresses.',
+  },
+  ErdmaNotSupported: {
+    on: [NODE_CR_POOL_CONFIGURED],
+    cause: "Terway's daemon asks for ERDMA (`enable_erdma`), and pods get ordinary addresses of shared ENIs.",
+    remedy: 'Take `enable_erdma` away, or keep Terway’s control plane where pods need ERDMA.',
   },
   PoolSizeBeyondNode: {
     on: [NODE_CR_POOL_CONFIGURED],

@@ -186,6 +186,9 @@ function shared(view: ExplainView, pod: Pod): Verdict {
   }
   const said = fromEvents(view);
   if (said !== undefined) return said;
+  if (pool.reason === 'PoolOff') {
+    return working(pod, 'No PodNetworking picks the pod, and shared ENIs are off, so it gets the network of the node.');
+  }
   if (pool.status === 'False') return bad(`The pod has no address yet. ${sentence(pool.message)}`, pool.reason);
   return bad('The pod has no address yet; its node gets one, which usually takes a few seconds.', 'AddressAwaited');
 }
