@@ -17,6 +17,8 @@ export interface Sandbox {
   readonly netnsPath: string;
   readonly pod: PodIdentity;
   state: 'starting' | 'running' | 'ended';
+  /** Its network was there at some time, as far as the runtime knows. */
+  hasRun: boolean;
 }
 
 export interface RuntimeOptions {
@@ -88,13 +90,14 @@ export class Runtime {
     const { prefix, kernel } = this.#options;
     this.#started += 1;
     const id = `${prefix}-${this.#started}`;
-    const sandbox: Sandbox = { id, netnsPath: `/run/netns/${id}`, pod, state: 'starting' };
+    const sandbox: Sandbox = { id, netnsPath: `/run/netns/${id}`, pod, state: 'starting', hasRun: false };
     this.#sandboxes.set(id, sandbox);
     kernel.addNetns(sandbox.netnsPath);
     const isWired = await this.#add(sandbox, signal);
     // The machine may have been rebooted meanwhile.
     if (isWired && sandbox.state === 'starting') {
       sandbox.state = 'running';
+      sandbox.hasRun = true;
       return true;
     }
     await this.stop(sandbox);
