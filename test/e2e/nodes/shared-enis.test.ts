@@ -16,6 +16,8 @@ import { API, ask, createPod, deletePod, PORT, podTemplate, reached, readyNetwor
 
 const EXCLUSIVE = { 'k8s.aliyun.com/exclusive-mode-eni-type': 'eniOnly' };
 const TCP = 6;
+/** In the host network; on one of the nodes the control plane has 8080. */
+const HOST_PORT = 8181;
 
 type Kind = 'shared' | 'trunk' | 'whole';
 
@@ -161,7 +163,7 @@ test('every pod is reached from its own node and from each other one, as probes 
 });
 
 test('pods reach the host network of each node', async () => {
-  const { metadata, spec } = podTemplate({});
+  const { metadata, spec } = podTemplate({ port: HOST_PORT });
   for (const { name } of lab.nodes) {
     await lab.api.create(`/api/v1/namespaces/${ns}/pods`, {
       apiVersion: 'v1',
@@ -175,7 +177,7 @@ test('pods reach the host network of each node', async () => {
     const { status } = podSchema.parse(await lab.api.get(`/api/v1/namespaces/${ns}/pods/host-${name}`));
     for (const from of pods.filter(({ kind }) => kind === 'shared')) {
       for (const { ip } of status.podIPs)
-        expect(await reached(lab, ns, from.name, ip), `${from.name} to ${ip}`).toBe(name);
+        expect(await reached(lab, ns, from.name, ip, HOST_PORT), `${from.name} to ${ip}`).toBe(name);
     }
   }
 });

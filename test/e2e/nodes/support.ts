@@ -19,6 +19,8 @@ export interface WirePod {
   resource?: 'aliyun/member-eni' | 'aliyun/eni';
   /** Port of its node that leads to its page. */
   hostPort?: number;
+  /** Port that serves its page. Default {@link PORT}. */
+  port?: number;
 }
 
 /** A pod as the tests know it once it runs. */
@@ -43,7 +45,14 @@ export async function readyNetworking(lab: NodeLab, name: string, spec: Record<s
 }
 
 /** The spec of a pod that serves a page with its name, and has the tools to ask others. */
-export function podTemplate({ networking, annotations, labels, resource = 'aliyun/member-eni', hostPort }: WirePod) {
+export function podTemplate({
+  networking,
+  annotations,
+  labels,
+  resource = 'aliyun/member-eni',
+  hostPort,
+  port = PORT,
+}: WirePod) {
   const own =
     networking === undefined ? {} : { 'k8s.aliyun.com/pod-eni': 'true', 'k8s.aliyun.com/pod-networking': networking };
   return {
@@ -55,7 +64,7 @@ export function podTemplate({ networking, annotations, labels, resource = 'aliyu
           name: 'main',
           image: BUSYBOX_IMAGE,
           imagePullPolicy: 'Never',
-          command: ['sh', '-c', `mkdir /www; hostname > /www/index.html; exec httpd -f -p ${PORT} -h /www`],
+          command: ['sh', '-c', `mkdir /www; hostname > /www/index.html; exec httpd -f -p ${port} -h /www`],
           ...(networking === undefined ? {} : { resources: { limits: { [resource]: '1' } } }),
           ...(hostPort === undefined ? {} : { ports: [{ containerPort: PORT, hostPort }] }),
         },
@@ -112,8 +121,14 @@ export async function ask(
 }
 
 /** Waits until a pod answers another. */
-export async function reached(lab: NodeLab, namespace: string, from: string, address: string): Promise<string> {
-  return pollUntil(() => ask(lab, namespace, from, address), {
+export async function reached(
+  lab: NodeLab,
+  namespace: string,
+  from: string,
+  address: string,
+  port = PORT,
+): Promise<string> {
+  return pollUntil(() => ask(lab, namespace, from, address, { port }), {
     what: `${from} to reach ${address}`,
     timeoutMs: 20_000,
   });
