@@ -11,7 +11,7 @@ export const POOL_MUTANTS: readonly Mutant[] = [
   {
     name: 'an address that was freed does not rest',
     file: 'src/allocation/pool/plan-pool.ts',
-    from: 'const freedMs = (ip: string) => (releases.freed.some((freed) => freed.ip === ip) ? nowMs : view.freedMs(ip));',
+    from: 'const freedMs = (ip: string) => (isFreed(ip) ? nowMs : view.freedMs(ip));',
     to: 'const freedMs = () => undefined;',
   },
   {
