@@ -198,7 +198,7 @@ export class CniPlugin {
     const { records, datapath, observer } = this.#options;
     const record = records.get(key);
     if (record === undefined) {
-      records.end(key);
+      await records.end(key);
       return;
     }
     await datapath.remove(record.attachment, async (change) => {

@@ -38,7 +38,7 @@ export async function rebuildRecords(options: RebuildOptions): Promise<RebuiltRe
     const taken = new Set(records.all().map(({ attachment }) => attachment.netnsPath));
     const free = (await netns.paths()).filter((path) => netnsBefore.has(path) && !taken.has(path));
     if (free.length === 0) {
-      records.end(key);
+      await records.end(key);
       settled.push({ key, pod: undefined });
       continue;
     }

@@ -65,6 +65,56 @@ test('a record that was cut off, mixed up or of another shape is kept for people
   expect([...last.unreadable].sort()).toEqual(['mixed.eth0', 'shape.eth0']);
 });
 
+/** A folder with one file, which cannot be read as a record. */
+async function unreadable(files = recordFilesIn(directory)): Promise<RecordStore> {
+  await writeFile(join(directory, 'sandbox-web-0.eth0.json'), '{"version":1');
+  return (await RecordStore.open(files)).store;
+}
+
+test('that the sandbox of a record which could not be read has ended is known to the next process, until the record is removed', async () => {
+  const store = await unreadable();
+  await Promise.all([store.end('sandbox-web-0.eth0'), store.end('sandbox-web-0.eth0'), store.end('another.eth0')]);
+  expect([...store.ended]).toEqual(['sandbox-web-0.eth0']);
+  const next = await RecordStore.open(recordFilesIn(directory));
+  expect([next.unreadable, [...next.store.unreadable], [...next.store.ended]]).toEqual([
+    [],
+    ['sandbox-web-0.eth0'],
+    ['sandbox-web-0.eth0'],
+  ]);
+  await next.store.remove('sandbox-web-0.eth0');
+  expect([next.store.unreadable.size, next.store.ended.size, await readdir(directory)]).toEqual([0, 0, ['corrupt']]);
+});
+
+test('a sandbox that has ended and is added again has one file', async () => {
+  const store = await unreadable();
+  await store.end('sandbox-web-0.eth0');
+  await store.put(aRecord());
+  expect([store.unreadable.size, store.ended.size]).toEqual([0, 0]);
+  expect(await readdir(directory)).toEqual(['corrupt', 'sandbox-web-0.eth0.json']);
+  await store.end('sandbox-web-0.eth0');
+  expect((await RecordStore.open(recordFilesIn(directory))).store.all()).toHaveLength(1);
+});
+
+test('the end of a sandbox is not confirmed before it is on the disk, and can be asked for again', async () => {
+  const failing = { sync: true };
+  const files = recordFilesIn(directory);
+  const sync = () => (failing.sync ? Promise.reject(new Error('EIO: i/o error')) : files.sync());
+  const store = await unreadable({ ...files, sync });
+  await expect(store.end('sandbox-web-0.eth0')).rejects.toThrow('EIO');
+  failing.sync = false;
+  await store.end('sandbox-web-0.eth0');
+  expect(await readdir(directory)).toEqual(['corrupt', 'sandbox-web-0.eth0.ended']);
+});
+
+test('a sandbox whose record somebody has removed can end', async () => {
+  const store = await unreadable();
+  await rm(join(directory, 'sandbox-web-0.eth0.json'));
+  await store.end('sandbox-web-0.eth0');
+  expect([...store.ended]).toEqual(['sandbox-web-0.eth0']);
+  await store.remove('sandbox-web-0.eth0');
+  expect(store.unreadable.size).toBe(0);
+});
+
 test('a record that could not be written leaves no half-written file', async () => {
   const files = recordFilesIn(directory);
   const full = () => Promise.reject(new Error('ENOSPC: no space left on device'));

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { AttachedInterface, PodAttachment } from '../datapath/types.ts';
 import { errorMessage } from '../util/errors.ts';
+import { KeyedQueue } from '../util/keyed-queue.ts';
 import type { RecordFiles } from './record-files.ts';
 
 /**
@@ -69,6 +70,10 @@ const recordSchema = z.object({
     .optional(),
 });
 
+const RECORD = '.json';
+/** Ends the name of a file that could not be read as a record, once its sandbox has ended: then it is known to the next process, too. */
+const ENDED = '.ended';
+
 /** The key of a record; also its file's name. Container ids and interface names hold no slash (cni/request.ts). */
 export function recordKey(containerId: string, ifName: string): string {
   return `${containerId}.${ifName}`;
@@ -87,8 +92,10 @@ export class RecordStore {
   readonly #records = new Map<string, SandboxRecord>();
   /** Their files stay until they are replaced or removed, so that the next process knows of them too. */
   readonly #unreadable = new Set<string>();
-  /** Those of them whose sandbox has ended. */
+  /** Those of them whose sandbox has ended. Their files have another name, so that the next process knows that, too. */
   readonly #ended = new Set<string>();
+  /** One change of the files of a sandbox at a time: a look and DEL may both find that it has ended. */
+  readonly #turns = new KeyedQueue();
 
   private constructor(files: RecordFiles) {
     this.#files = files;
@@ -103,8 +110,13 @@ export class RecordStore {
         await files.remove(name);
         continue;
       }
-      if (!name.endsWith('.json')) continue;
-      const key = name.slice(0, -'.json'.length);
+      if (name.endsWith(ENDED)) {
+        const key = name.slice(0, -ENDED.length);
+        store.#unreadable.add(key);
+        store.#ended.add(key);
+      }
+      if (!name.endsWith(RECORD)) continue;
+      const key = name.slice(0, -RECORD.length);
       try {
         const record = parseRecord(key, await files.read(name));
         // The process of this ADD has ended, and the runtime never saw it succeed.
@@ -130,10 +142,18 @@ export class RecordStore {
 
   /**
    * The sandbox of a record that could not be read has ended, and nothing of it is to be kept. What that was, nobody knows, so the
-   * file stays until a look has removed from the kernel what has no record.
+   * file stays until a look has removed from the kernel what has no record. It is renamed on disk when this resolves.
    */
-  end(key: string): void {
-    if (this.#unreadable.has(key)) this.#ended.add(key);
+  end(key: string): Promise<void> {
+    return this.#turns.run(key, async () => {
+      if (!this.#unreadable.has(key)) return;
+      // Somebody may have removed it.
+      const isThere = !this.#ended.has(key) && (await this.#files.list()).includes(key + RECORD);
+      if (isThere) await this.#files.rename(key + RECORD, key + ENDED);
+      // The next process will find it, even if this one fails to make sure of that.
+      this.#ended.add(key);
+      await this.#files.sync();
+    });
   }
 
   /**
@@ -159,12 +179,19 @@ export class RecordStore {
   }
 
   /** On disk, not only in a cache of the kernel, when this resolves. */
-  async put(record: SandboxRecord): Promise<void> {
+  put(record: SandboxRecord): Promise<void> {
     const key = recordKey(record.attachment.containerId, record.ifName);
-    const name = `${key}.json`;
+    return this.#turns.run(key, () => this.#replace(key, record));
+  }
+
+  async #replace(key: string, record: SandboxRecord): Promise<void> {
+    const name = key + RECORD;
     const temporary = `${name}.tmp`;
     try {
       await this.#write(temporary, JSON.stringify({ version: 1, ...record }));
+      // A sandbox has one file at any time.
+      if (this.#ended.has(key)) await this.#files.rename(key + ENDED, name);
+      this.#ended.delete(key);
       await this.#files.rename(temporary, name);
     } catch (error) {
       // What cannot be removed now is removed by the next process.
@@ -178,11 +205,13 @@ export class RecordStore {
   }
 
   /** A missing record is no error. */
-  async remove(key: string): Promise<void> {
-    await this.#files.remove(`${key}.json`);
-    await this.#files.sync();
-    this.#records.delete(key);
-    this.#forget(key);
+  remove(key: string): Promise<void> {
+    return this.#turns.run(key, async () => {
+      await this.#files.remove(key + (this.#ended.has(key) ? ENDED : RECORD));
+      await this.#files.sync();
+      this.#records.delete(key);
+      this.#forget(key);
+    });
   }
 
   #forget(key: string): void {

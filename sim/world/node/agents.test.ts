@@ -5,7 +5,7 @@ import type { ApiCall } from '../../kube/faults.ts';
 import { PODENIS, World } from '../world.ts';
 import type { Machine } from './machine.ts';
 import type { MachineCall, MachineFault } from './process.ts';
-import { recordNameOf, type Sandbox, sandboxOf } from './runtime.ts';
+import { endedNameOf, recordNameOf, type Sandbox, sandboxOf } from './runtime.ts';
 
 /* A control plane and a node with the shipped agent. */
 
@@ -152,8 +152,9 @@ test('a damaged record of a sandbox that is gone is settled beside pods that wai
 /** Sandboxes of which the kernel has something at some time from now on, and the disk has no record. */
 function unrecorded({ kernel, disk }: Machine): ReadonlySet<string> {
   const found = new Set<string>();
+  const isRecorded = (id: string) => disk.isDurable(recordNameOf(id)) || disk.isDurable(endedNameOf(id));
   const look = () => {
-    for (const id of kernel.wirings.keys()) if (!disk.isDurable(recordNameOf(id))) found.add(id);
+    for (const id of kernel.wirings.keys()) if (!isRecorded(id)) found.add(id);
   };
   kernel.subscribe(look);
   disk.subscribe(look);
@@ -236,11 +237,13 @@ test('a damaged record of a sandbox that is gone stays until the kernel has noth
   machine.killAgent(5000);
   script.kills = 2;
   machine.kubelet.resetRuntime();
+  const names = [recordNameOf(sandbox.id), endedNameOf(sandbox.id)];
+  const isRecorded = () => machine.disk.names().some((name) => names.includes(name));
   const hasRecord: boolean[] = [];
   await made.until(
     'the end',
     () => {
-      if (machine.kernel.wirings.size > 0) hasRecord.push(machine.disk.names().includes(recordNameOf(sandbox.id)));
+      if (machine.kernel.wirings.size > 0) hasRecord.push(isRecorded());
       return machine.kernel.wirings.size === 0;
     },
     60_000,
@@ -249,6 +252,26 @@ test('a damaged record of a sandbox that is gone stays until the kernel has noth
   expect(hasRecord).not.toContain(false);
   await made.run(1000);
   expect(machine.disk.names()).toEqual([`corrupt/${recordNameOf(sandbox.id)}`]);
+});
+
+test('the next agent knows that a sandbox whose record could not be read has ended, although another waits for its network', async () => {
+  const { world: made, machine } = await cluster(undefined, SMALL);
+  const sandbox = await running(made, machine);
+  for (const name of ['b', 'c']) made.createPod({ ...POD, name });
+  await made.until('all slots are taken', () => made.countOf('Bind') === 3, 60_000);
+  made.createPod({ ...POD, name: 'waits' });
+  machine.disk.damage(recordNameOf(sandbox.id));
+  machine.kubelet.linger(sandbox.pod.uid, made.clock.monotonicMs() + 10_000);
+  machine.killAgent(5000);
+  made.deletePod(KEY, 0);
+  await made.until('DEL', () => machine.runtime.sandbox(sandbox.id) === undefined, 20_000);
+  expect([machine.kernel.wirings.has(sandbox.id), saysGone(made, sandbox)]).toEqual([true, false]);
+  machine.killAgent(5000);
+  await made.until('the next agent says that the sandbox is gone', () => saysGone(made, sandbox), 10_000);
+  expect(machine.kernel.wirings.has(sandbox.id)).toBe(false);
+  expect(machine.disk.names().filter((name) => sandboxOf(name) === sandbox.id)).toEqual([
+    `corrupt/${recordNameOf(sandbox.id)}`,
+  ]);
 });
 
 test('an agent that does not know its node yet reports no sandbox as gone for good', async () => {

@@ -39,9 +39,14 @@ export function recordNameOf(sandboxId: string): string {
   return `${recordKey(sandboxId, IF_NAME)}.json`;
 }
 
+/** The same of a sandbox that has ended, and whose record could not be read. */
+export function endedNameOf(sandboxId: string): string {
+  return `${recordKey(sandboxId, IF_NAME)}.ended`;
+}
+
 /** The sandbox of a record's file, wherever it was moved. */
 export function sandboxOf(recordName: string): string {
-  return recordName.slice(recordName.lastIndexOf('/') + 1).replace(/\.eth0\.json(\.tmp)?$/, '');
+  return recordName.slice(recordName.lastIndexOf('/') + 1).replace(/\.eth0\.(json(\.tmp)?|ended)$/, '');
 }
 
 /** The container runtime of a node as far as the network is concerned: sandboxes, their namespaces, and calls of the plugin. */

@@ -1,3 +1,5 @@
+import type { Family } from '../../../src/allocation/pool/view.ts';
+
 /** PodNetworkings of the workload. Pods of the two fixed ones belong to a StatefulSet. */
 export const NETWORKINGS = ['elastic', 'fixed', 'never'] as const;
 export type Networking = (typeof NETWORKINGS)[number];
@@ -118,7 +120,7 @@ export type PoolAct =
   /** `eni_conf` is edited. */
   | { kind: 'edit-pool'; knobs: PoolKnobs; group: number }
   /** Somebody removes an address from a shared ENI. */
-  | { kind: 'unassign-address'; node: number; address: number; isBound: boolean }
+  | { kind: 'unassign-address'; node: number; family: Family; address: number; isBound: boolean }
   /** Somebody adds one. */
   | { kind: 'assign-address'; node: number; eni: number }
   | { kind: 'detach-shared-eni'; node: number; eni: number }

@@ -9,7 +9,7 @@ import type { KubeObject } from '../../kube/model/objects.ts';
 import { nodeNameOf } from '../kubelets.ts';
 import { addressOf, type WiringChange } from '../node/kernel.ts';
 import type { Machine } from '../node/machine.ts';
-import { type PodIdentity, recordNameOf, sandboxOf } from '../node/runtime.ts';
+import { endedNameOf, type PodIdentity, recordNameOf, sandboxOf } from '../node/runtime.ts';
 import { NODERUNTIMES, NODES, PODENIS } from '../world.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
@@ -139,7 +139,8 @@ export class NodeWitness {
 
   /** N3: a record is durable for as long as the kernel has anything of its sandbox. */
   #checkRecord({ nodeName, disk }: Machine, containerId: string): void {
-    if (this.#seeded.nodes.isTouched(containerId) || disk.isDurable(recordNameOf(containerId))) return;
+    if (this.#seeded.nodes.isTouched(containerId)) return;
+    if (disk.isDurable(recordNameOf(containerId)) || disk.isDurable(endedNameOf(containerId))) return;
     this.#problems.push(`N3: the kernel of ${nodeName} has something of ${containerId}, which has no record`);
   }
 

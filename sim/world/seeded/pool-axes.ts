@@ -22,6 +22,8 @@ export const WITHOUT_AXES: PoolAxes = { stack: 'ipv4', deletesRecords: false, st
 const SEEDS_WITH_IPV6 = 0.4;
 const SEEDS_WITH_OWNERS = 0.3;
 const SEEDS_WITH_FULL_VSWITCHES = 0.4;
+/** Of those with both families. */
+const SEEDS_WITH_REMOVED_IPV6 = 0.5;
 const LONGEST_FULL_MS = 60_000;
 const SEEDS_WITH_DEGRADATION = 0.3;
 const LONGEST_DEGRADED_MS = 40_000;
@@ -64,7 +66,12 @@ export function poolAxesOf(seed: number, cast: { agents: readonly number[]; work
     forMs: span(degrading, LONGEST_DEGRADED_MS),
   }));
   const deletesRecords = seededRandom(seed ^ 0xde1).next() < 0.5;
-  return { stack, deletesRecords, steps: [...owners, ...full, ...degraded] };
+  const removing = seededRandom(seed ^ 0x16a7e);
+  const removals = stepsOf(removing, stack === 'ipv4' ? 0 : SEEDS_WITH_REMOVED_IPV6, 5, workloadMs, () => ({
+    ...{ kind: 'unassign-address', node: pick(removing, agents), family: 'ipv6' },
+    ...{ address: whole(removing, 100), isBound: removing.next() < 0.5 },
+  }));
+  return { stack, deletesRecords, steps: [...owners, ...full, ...degraded, ...removals] };
 }
 
 function stackOf(seed: number): Stack {

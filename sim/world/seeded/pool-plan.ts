@@ -44,7 +44,7 @@ const ACTS: readonly (readonly [weight: number, draft: Draft])[] = [
   [
     3,
     (random, agents) => ({
-      ...{ kind: 'unassign-address', node: pick(random, agents) },
+      ...{ kind: 'unassign-address', node: pick(random, agents), family: 'ipv4' },
       ...{ address: whole(random, 100), isBound: random.next() < 0.5 },
     }),
   ],

@@ -29,7 +29,7 @@ const knobsSchema = z.object({
       .parse(JSON.parse(text)),
   ),
 });
-const addressSchema = z.object({ podIP: z.string().default('') });
+const addressesSchema = z.object({ podIPs: z.array(z.object({ ip: z.string() })).default([]) });
 
 export interface SeededPoolOptions {
   world: World;
@@ -155,7 +155,7 @@ export class SeededPool {
         this.#edit(act.knobs, this.#options.groups[act.group] ?? '');
         return;
       case 'unassign-address':
-        this.#unassign(nodeName(act.node), act.address, act.isBound);
+        this.#unassign(act);
         return;
       case 'assign-address': {
         const eniId = this.#eniOf(nodeName(act.node), act.eni);
@@ -198,13 +198,15 @@ export class SeededPool {
   attend(): void {
     for (const pod of this.livePods()) {
       const { uid, name } = pod.metadata;
-      const { podIP } = addressSchema.parse(pod['status'] ?? {});
+      const { podIPs } = addressesSchema.parse(pod['status'] ?? {});
       const enis = this.#enisOf(nodeNameOf(pod));
       const own = enis.flatMap((eni) => addressesOf(eni).filter(({ podUID }) => podUID === uid));
       const isLost = own.some(({ status }) => status === 'Invalid');
       // Its event says so, also when a leader with late stores has given it another one.
-      const isThere = enis.some(({ id }) => this.#world.cloud.eni(id)?.ipv4.includes(podIP) === true);
-      const isAstray = podIP !== '' && enis.length > 0 && !isThere;
+      const shown = enis.flatMap(({ id }) => this.#world.cloud.eni(id) ?? []);
+      const isThere = ({ ip }: { ip: string }) =>
+        shown.some(({ ipv4, ipv6 }) => ipv4.includes(ip) || ipv6.includes(ip));
+      const isAstray = enis.length > 0 && !podIPs.every(isThere);
       if (isLost || isAstray) this.#world.deletePod(`${NAMESPACE}/${name}`, 0);
     }
   }
@@ -255,17 +257,19 @@ export class SeededPool {
     this.#mostReserve = Math.max(this.#mostReserve, least, warmUp);
   }
 
-  #unassign(node: string, address: number, isBound: boolean): void {
-    const found = this.#enisOf(node).flatMap((eni) =>
-      addressesOf(eni, 'ipv4')
+  #unassign({ node, family, address, isBound }: Extract<PoolAct, { kind: 'unassign-address' }>): void {
+    const found = this.#enisOf(nodeName(node)).flatMap((eni) =>
+      addressesOf(eni, family)
         .filter(({ primary, podUID = '' }) => !primary && (podUID !== '') === isBound)
         .map(({ ip }) => ({ eniId: eni.id, ip })),
     );
     const { eniId, ip } = found[address % found.length] ?? {};
     if (eniId === undefined || ip === undefined) return;
-    if (this.#world.cloud.eni(eniId)?.ipv4.includes(ip) !== true) return;
+    if (this.#world.cloud.eni(eniId)?.[family].includes(ip) !== true) return;
     this.#take(eniId, ip);
-    this.#options.users.inConsole('UnassignPrivateIpAddresses', { NetworkInterfaceId: eniId, PrivateIpAddress: [ip] });
+    const [action, parameter] =
+      family === 'ipv4' ? ['UnassignPrivateIpAddresses', 'PrivateIpAddress'] : ['UnassignIpv6Addresses', 'Ipv6Address'];
+    this.#options.users.inConsole(action, { NetworkInterfaceId: eniId, [parameter]: [ip] });
   }
 
   #takeAway(eniId: string | undefined, how: 'detach-shared-eni' | 'delete-shared-eni'): void {
