@@ -174,7 +174,7 @@ export function planPool(view: PoolView): PoolPlan {
   const surplusUnpaired = isDue && view.mayRelease ? Math.min(unpaired, idle + unpaired - knobs.mostIdle) : 0;
   // A timer for what cannot go would be written anew without end.
   const removable = Math.min(idle - surplus - knobs.leastIdle, givable(draft, families) - surplus);
-  const reclaimed = isShort || !view.mayRelease ? 0 : reclaim(status, view, removable);
+  const reclaimed = view.mayRelease ? reclaim(status, view, isShort ? 0 : removable) : 0;
   const isGoing = surplus + reclaimed + surplusUnpaired > 0;
   const shrunk = isGoing ? shrink(draft, surplus + reclaimed, surplusUnpaired, families, freedMs) : NOTHING;
   const unwanted = view.mayRelease ? giveUpUnwanted(draft, families, isFreed) : [];

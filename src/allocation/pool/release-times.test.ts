@@ -18,6 +18,19 @@ test('idle addresses go by age although nothing but time passes', () => {
   expect(node.idle()).toBe(1);
 });
 
+test('a node that is full and wants more keeps no time at which idle addresses go', () => {
+  const node = new PoolNode({ leastIdle: 6, mostIdle: 9, reclaim: RECLAIM });
+  node.settle();
+  node.knobs.leastIdle = 1;
+  node.settle();
+  node.wait(11 * MINUTE_MS);
+  expect(node.status.nextIdleIPReclaimTime).toBeDefined();
+  Object.assign(node.knobs, { leastIdle: 100, mostIdle: 100, reclaim: undefined });
+  node.settle();
+  expect(node.idle()).toBe(40);
+  expect(node.status.nextIdleIPReclaimTime).toBeUndefined();
+});
+
 test('nothing is marked while the degradation level forbids releases (#19)', () => {
   const node = new PoolNode({ leastIdle: 6, mostIdle: 6, reclaim: RECLAIM });
   node.settle();
