@@ -7,7 +7,7 @@ import {
   type Snapshot,
   type Step,
 } from '../../allocation/lifecycle.ts';
-import { type Capacity, planRebind, type Waiting } from '../../allocation/plan.ts';
+import { type Capacity, type NodeView, planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
 import { withSecurityGroups } from '../../allocation/security-groups.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -284,19 +284,31 @@ export class PodEniController {
     const identity = { namespace: pod.metadata.namespace ?? '', name: pod.metadata.name, uid: pod.metadata.uid ?? '' };
     this.#context.starts.begin(key, identity.uid);
     const node = this.#nodeView(nodeName);
-    if (this.#admitter.standsBehindOthers(key, node)) {
+    const isBehind = this.#admitter.standsBehindOthers(key, node);
+    const plan = isBehind
+      ? undefined
+      : planRebind(podEni, identity, node, nodeName, { ...capacity, nowMs: clock.now() });
+    if (plan === undefined || plan.kind === 'wait') {
+      if (node !== undefined && this.#isAttachedElsewhere(podEni, node)) {
+        // Another pod took the address after the backup was made from which the record comes. Nobody counts the slot that the ENI has.
+        pendingPods.leave(key);
+        await this.#writer.detaching(podEni, signal);
+        return 'again';
+      }
       this.#startWait(key, podEni);
-      return {};
-    }
-    const plan = planRebind(podEni, identity, node, nodeName, { ...capacity, nowMs: clock.now() });
-    if (plan.kind === 'wait') {
-      this.#startWait(key, podEni);
-      return this.#park(key, podEni, plan, signal);
+      return plan === undefined ? {} : this.#park(key, podEni, plan, signal);
     }
     await this.#writer.rebind(podEni, identity.uid, plan.target, this.#allocationsToBind(podEni), signal);
     // Only after the write: if it failed, later pods would take the place.
     pendingPods.leave(key);
     return 'again';
+  }
+
+  /** Whether the ENI of a reservation has a slot of another instance than its next pod's. */
+  #isAttachedElsewhere({ spec, status }: PodEni, { instanceId }: NodeView): boolean {
+    if (status?.phase !== 'Unbind') return false;
+    const shown = (spec.allocations ?? []).map(({ eni }) => this.#context.observer.latest(eni.id)?.eni);
+    return shown.some((eni) => eni?.status === 'InUse' && eni.instanceId !== instanceId);
   }
 
   /** A fixed address moves to its next pod with the current security groups. */
