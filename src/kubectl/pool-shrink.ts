@@ -1,4 +1,4 @@
-import { drainingOf } from '../allocation/pool/places.ts';
+import { drainingOf, placeNeeded } from '../allocation/pool/places.ts';
 import type { PoolStatus } from '../allocation/pool/plan-pool.ts';
 import { quietUntilMs } from '../allocation/pool/reclaim-time.ts';
 import type { PoolRules } from '../allocation/pool/rules.ts';
@@ -21,7 +21,7 @@ export interface ShrinkPlan {
   surplus?: Going & { unpaired: number };
   /** The next batch by age. */
   reclaim?: Going;
-  /** An ENI that gives way to one of another kind after its last pod. */
+  /** An ENI that goes after its last pod, as the node is to have fewer. */
   draining?: string;
 }
 
@@ -69,9 +69,8 @@ export function shrinkTexts(
   const names = ({ enis, addresses }: Going) => [...enis, ...addresses].join(', ');
   const inTime = (at: string) => `in ${ageText(Date.parse(at) - nowMs)}`;
   const texts: string[] = [];
-  if (draining !== undefined) {
-    texts.push(`${draining} serves no further pod and goes after its last one, as another kind of ENI needs its place`);
-  }
+  const place = placeNeeded(draining);
+  if (place !== undefined) texts.push(place);
   if (surplus !== undefined) {
     const period = syncPeriodMs === undefined ? '' : ` ${ageText(syncPeriodMs)}`;
     const when = surplus.at === undefined ? `when it has lasted${period}` : inTime(surplus.at);

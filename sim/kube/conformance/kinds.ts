@@ -112,11 +112,11 @@ export const kindCases: Cases = {
       call(server, 'PATCH', `/api/v1/nodes/${name}/status`, { status: { conditions: [condition] } }, STRATEGIC_MERGE);
     const added = await state({ type: 'Ours', status: 'True', reason: 'A' });
     expect(added.body).toMatchObject({
-      status: { conditions: [ready, { type: 'Ours', status: 'True', reason: 'A' }] },
+      status: { conditions: [{ type: 'Ours', status: 'True', reason: 'A' }, ready] },
     });
     const changed = await state({ type: 'Ours', status: 'False' });
     expect(changed.body).toMatchObject({
-      status: { conditions: [ready, { type: 'Ours', status: 'False', reason: 'A' }] },
+      status: { conditions: [{ type: 'Ours', status: 'False', reason: 'A' }, ready] },
     });
     const removed = await state({ type: 'Ours', $patch: 'delete' });
     expect(removed.body).toMatchObject({ status: { conditions: [ready] } });

@@ -119,7 +119,7 @@ function updated(
   if (taken === undefined && removed === undefined) return [...held];
   const { own, others } = entriesOf(held, author, 'Update');
   const fields = union(difference(own?.fieldsV1, removed), taken);
-  const time = taken === undefined && own !== undefined ? own.time : rfc3339(author.nowMs);
+  const { time = rfc3339(author.nowMs) } = taken === undefined && own !== undefined ? own : {};
   return [
     ...without(others, union(taken, removed)),
     ...(fields === undefined ? [] : [entryOf(resource, { author, operation: 'Update', time, fieldsV1: fields })]),
@@ -140,7 +140,7 @@ function afterApply(
   const { own, others } = entriesOf(held, author, 'Apply');
   if (!applied.isForced) refuseConflicts(others, taken);
   const isChanged = taken !== undefined || removed !== undefined;
-  const time = isChanged || own === undefined ? rfc3339(author.nowMs) : own.time;
+  const time = isChanged ? rfc3339(author.nowMs) : own?.time;
   const { fields } = applied;
   return [
     ...without(others, union(taken, removed)),
@@ -171,18 +171,23 @@ function without(entries: readonly ManagedFields[], fields: FieldSet | undefined
 
 function entryOf(
   resource: ApiResource,
-  entry: { author: Author; fieldsV1: FieldSet } & Pick<ManagedFields, 'operation' | 'time'>,
+  entry: { author: Author; fieldsV1: FieldSet; time: string | undefined } & Pick<ManagedFields, 'operation'>,
 ): ManagedFields {
   const { author, operation, time, fieldsV1 } = entry;
   const { manager, subresource } = author;
-  const named = { manager, operation, apiVersion: apiVersionOf(resource), time, fieldsType: 'FieldsV1' as const };
-  return { ...named, fieldsV1, ...(subresource === '' ? {} : { subresource }) };
+  const named = { manager, operation, apiVersion: apiVersionOf(resource), fieldsType: 'FieldsV1' as const };
+  return {
+    ...named,
+    ...(time === undefined ? {} : { time }),
+    fieldsV1,
+    ...(subresource === '' ? {} : { subresource }),
+  };
 }
 
 /** In the order of the real server. */
 function withEntries({ managedFields: _entries, ...metadata }: Metadata, entries: ManagedFields[]): Metadata {
   if (entries.length === 0) return metadata;
-  const rank = ({ operation, time, manager, subresource = '' }: ManagedFields) =>
+  const rank = ({ operation, time = '', manager, subresource = '' }: ManagedFields) =>
     [operation, time, manager, subresource].join(' ');
   const managedFields = entries.toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1));
   return { ...metadata, managedFields };

@@ -44,6 +44,7 @@ function mergeLists(list: readonly unknown[], patch: readonly unknown[], name: s
   const mergeKey = MERGE_KEYS[name];
   if (mergeKey === undefined) throw badRequest(`strategic merge patches of ${name} are not modelled`);
   const keyOf = (element: unknown) => (isRecord(element) ? element[mergeKey] : undefined);
+  const placeOf = (element: unknown) => list.findIndex((one) => keyOf(one) === keyOf(element));
   const merged = [...list];
   for (const element of patch) {
     const at = merged.findIndex((one) => keyOf(one) === keyOf(element));
@@ -53,7 +54,16 @@ function mergeLists(list: readonly unknown[], patch: readonly unknown[], name: s
     else if (at < 0) merged.push(element);
     else merged[at] = mergeStrategically(merged[at], element);
   }
-  return merged;
+  // In the order of the patch, before those that it does not name, unless the list has them the other way round.
+  const named = patch.flatMap((element) => merged.filter((one) => keyOf(one) === keyOf(element)));
+  const others = merged.filter((one) => !named.includes(one));
+  const ordered: unknown[] = [];
+  while (named.length > 0 || others.length > 0) {
+    const [next, other] = [placeOf(named[0]), placeOf(others[0])];
+    const isOthersTurn = named.length === 0 || (others.length > 0 && next >= 0 && other >= 0 && other < next);
+    ordered.push(isOthersTurn ? others.shift() : named.shift());
+  }
+  return ordered;
 }
 
 /** One operation of RFC 6902. Changes nothing; the result shares structure with `document`. */

@@ -120,7 +120,8 @@ test('an ENI that somebody takes out of the record while addresses are given bac
   const [eni] = ofPool(made);
   editConfig(made, { max_pool_size: 5 });
   editRecord(made, { networkInterfaces: { [eni?.id ?? '']: null } });
-  const isLost = () => [...addresses(made).values()].flat().some((ip) => !inCloud(made).includes(ip));
+  const valid = () => enisOf(made).flatMap((one) => addressesOf(one).filter(({ status }) => status === 'Valid'));
+  const isLost = () => valid().some(({ ip }) => !inCloud(made).includes(ip));
   for (let at = 0; at < 90; at += 1) {
     // The collector has had a round.
     if (at === 17) createShared(made, 'd');

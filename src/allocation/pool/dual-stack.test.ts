@@ -93,3 +93,16 @@ test('a node whose idle addresses are of one family has no address for another p
   delete eni?.ipv6;
   expect(supply()).toBe('nodeFull');
 });
+
+test('back at IPv4 alone, nothing is given back while a sandbox may have an address that nobody has told', () => {
+  const node = new PoolNode({ leastIdle: 3 }, FAMILIES);
+  node.settle();
+  const ipv6 = (view = node.view) => {
+    const { networkInterfaces = {} } = planPool({ ...view, families: ['ipv4'] }).status;
+    return Object.values(networkInterfaces).flatMap((eni) => addressesOf(eni, 'ipv6').map(({ status }) => status));
+  };
+  node.hasStrangers = true;
+  expect(new Set(ipv6())).toEqual(new Set(['Valid']));
+  node.hasStrangers = false;
+  expect(new Set(ipv6())).toEqual(new Set(['Deleting']));
+});

@@ -52,6 +52,17 @@ describe('an ENI whose place is needed', () => {
     expect(node.step().draining).toBe(other?.id);
   });
 
+  test('does not go while it is not known whether it is to be left alone', () => {
+    const node = crowded();
+    const { draining = '' } = node.step();
+    for (const { key } of podsOn(node, draining)) node.remove(key);
+    node.step();
+    const statusOf = (unread: ReadonlySet<string>) =>
+      planPool({ ...node.view, unread }).status.networkInterfaces?.[draining]?.status;
+    expect(statusOf(new Set([draining]))).toBe('InUse');
+    expect(statusOf(new Set())).toBe('Deleting');
+  });
+
   test('serves pods that no other can serve', () => {
     const node = crowded();
     const { draining } = node.step();

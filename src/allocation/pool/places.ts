@@ -60,6 +60,8 @@ export function drainingOf(draft: PoolDraft, limits: PoolLimits, conditions: Con
 export function giveUpDrained(draft: PoolDraft, { freed }: Releases, { isUncertain }: HandOuts): boolean {
   const eni = draft.enis[draft.draining ?? ''];
   if (eni === undefined || isUncertain || boundOf(eni) > 0 || intentFor(draft, eni.id) !== undefined) return false;
+  // It may be one that is to be left alone.
+  if (draft.unread?.has(eni.id) === true) return false;
   if (freed.some(({ eniId }) => eniId === eni.id)) return true;
   eni.status = 'Deleting';
   return false;

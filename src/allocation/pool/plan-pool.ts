@@ -139,7 +139,9 @@ export function planPool(view: PoolView): PoolPlan {
   const mayGrow = (eni: NodeEni) => mayAsk && view.mayGrow(eni);
   const may = { grow: mayGrow, make: mayAsk && view.mayMake, wait: isSoon };
   const canGetOthers =
-    draft.draining === undefined || bringsMore(draft, families, limits, { ...may, make: may.make && view.hasVSwitch });
+    draft.draining === undefined ||
+    !mayAsk ||
+    bringsMore(draft, families, limits, { ...may, make: may.make && view.hasVSwitch });
   const handOuts = handOut(draft, pods, releases, families, { freedMs, nowMs }, told, canGetOthers);
 
   const isDrainedNext = giveUpDrained(draft, releases, handOuts);
@@ -177,10 +179,11 @@ export function planPool(view: PoolView): PoolPlan {
   const reclaimed = view.mayRelease ? reclaim(status, view, isShort ? 0 : removable) : 0;
   const isGoing = surplus + reclaimed + surplusUnpaired > 0;
   const shrunk = isGoing ? shrink(draft, surplus + reclaimed, surplusUnpaired, families, freedMs) : NOTHING;
-  const unwanted = view.mayRelease ? giveUpUnwanted(draft, families, isFreed) : [];
+  const mayGiveUp = view.mayRelease && !handOuts.isUncertain;
+  const unwanted = mayGiveUp ? giveUpUnwanted(draft, families, isFreed) : [];
   // What was bound until now goes with the next look.
   const isUnwantedNext =
-    view.mayRelease && Object.values(draft.enis).some((eni) => unwantedOf(eni, families).some(({ ip }) => isFreed(ip)));
+    mayGiveUp && Object.values(draft.enis).some((eni) => unwantedOf(eni, families).some(({ ip }) => isFreed(ip)));
   const shrinkage = unwanted.length === 0 ? shrunk : { ...shrunk, ips: [...shrunk.ips, ...unwanted] };
 
   const reclaimDueMs =

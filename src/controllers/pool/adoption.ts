@@ -76,7 +76,11 @@ export class PoolAdoption {
     if (unknown.length > 0) return { is: 'heldUp', vSwitchIds: [...new Set(unknown)] };
     const held = enis.filter(({ id }) => status.networkInterfaces?.[id] === undefined).map(({ id }) => heldUntilMs(id));
     const untilMs = Math.max(0, ...held.filter((ms) => ms !== undefined));
-    if (untilMs > clock.now()) return { is: 'waiting', untilMs };
+    if (untilMs > clock.now()) {
+      // What the cloud shows now may be gone by then.
+      this.#survey.forget(name);
+      return { is: 'waiting', untilMs };
+    }
     const isNamed = (id: string) =>
       podEnis.store.byIndex('eni', id).length > 0 || networkInterfaces.store.get(id) !== undefined;
     const found = adopted(enis, { spec, clusterId }, isNamed, subnetsIn(capacity.vSwitches));

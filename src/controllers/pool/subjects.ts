@@ -116,6 +116,8 @@ export class PoolSubjects {
       if (intent === undefined || operation?.state !== 'failed' || operation.failure.kind === 'unavailable') return [];
       // An earlier request without an answer may have made the ENI.
       if (eniId === '' && (operation.kind !== 'create' || operation.unansweredMs !== undefined)) return [];
+      // News of it may have ended it in this look.
+      if (!status.poolIntents?.some(({ clientToken }) => clientToken === intent.clientToken)) return [];
       dropIntent(status, intent.clientToken);
       return [intent];
     });

@@ -39,7 +39,12 @@ export class PoolTagCheck {
     const rules = JSON.stringify([spec.eni?.tagBlockList, spec.eni?.tagFilter]);
     const before = this.#seen.get(name);
     const isEdited = before !== undefined && before.rules !== rules;
-    const changedMs = isEdited ? clock.now() : before?.changedMs;
+    // A clock that was set back must not make every answer older than the edit.
+    const changedMs = isEdited
+      ? clock.now()
+      : before?.changedMs === undefined
+        ? undefined
+        : Math.min(before.changedMs, clock.now());
     const unread = new Set<string>();
     if (changedMs !== undefined) {
       const enis = { ...status.networkInterfaces };
