@@ -162,6 +162,22 @@ test('eni_tag_block_list: from the edit on, no pod gets an address of an ENI tha
   await made.until('it serves again', () => recordOf(made, id)?.unschedulable === undefined, AT_ONCE_MS);
 });
 
+test('eni_tag_block_list: while the cloud does not tell tags, the node says so, and pods are served when it does', async () => {
+  const { made, script } = await running({ max_pool_size: 50, min_pool_size: 10 });
+  let isDown = true;
+  const refusal = { kind: 'refused', code: 'ServiceUnavailable', status: 503 } as const;
+  script.cloud('DescribeNetworkInterfaces', refusal, 1e6, () => isDown);
+  editConfig(made, { eni_tag_block_list: [{ key: 'team', value: 'other' }] });
+  await made.run(100);
+  const uid = createShared(made, 'later');
+  const ready = () => made.nodeRecord(NODE)?.status?.conditions?.find(({ type }) => type === 'PoolReady');
+  await made.until('it is said', () => ready()?.reason === 'TagsUnread', 2 * 60_000);
+  expect(ready()?.status).toBe('False');
+  isDown = false;
+  await made.until('the pod is served', () => addresses(made).has(uid), 60_000);
+  await made.until('and so is the node', () => ready()?.status === 'True', 2 * 60_000);
+});
+
 test('eni_tag_block_list: an ENI that was being made when its tag was blocked serves nobody', async () => {
   const made = await poolWorld({ eni_tags: { team: 'a' } }, { latencies: { createMs: 2000, attachMs: 2000 } });
   world = made;

@@ -47,6 +47,11 @@ export function shortfallStatement(
         };
       }
       return { reason: 'VSwitchFull', message: `there is no free address in ${vSwitchIds.join(', ')}` };
+    case 'unread':
+      return {
+        reason: 'TagsUnread',
+        message: 'eni_tag_filter or eni_tag_block_list was edited, and the cloud has not told the tags of ENIs since',
+      };
     case 'stopped':
       return {
         reason: 'PoolGrowthOff',

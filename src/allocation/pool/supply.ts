@@ -8,6 +8,8 @@ export type Shortfall =
   | 'nodeFull'
   /** No vSwitch that it may use has an address. */
   | 'vSwitchFull'
+  /** Tags of ENIs are being read, after an edit of what tags count. */
+  | 'unread'
   /** The configuration lets nothing be asked for. */
   | 'stopped'
   /** The cloud refuses the calls that would bring some, or has not attached ENIs that it has made. */
@@ -41,6 +43,7 @@ export function supplyOf(
 ): Supply {
   if (idleCount(draft, families) > 0) return 'idle';
   if (onTheWay(draft, families, limits) > 0) return areCallsFailing ? 'refused' : 'possible';
+  if ((draft.unread?.size ?? 0) > 0) return 'unread';
   if (isStopped) return 'stopped';
   const canGrow = (mayGrow: (eni: NodeEni) => boolean, make: boolean) =>
     grow(draft, 1, families, limits, { grow: mayGrow, make, wait: () => false }).growth.length > 0;

@@ -46,6 +46,8 @@ const VSWITCHES_MAX_AGE_MS = 5 * 60_000;
 const RECHECK_MS = 15_000;
 /** Kubelets tell the addresses of running pods within seconds; those that have not by then are not waited for. */
 const TOLD_WITHIN_MS = 5 * 60_000;
+/** Until tags are read again that nobody has told. */
+const TAGS_AGAIN_MS = 5000;
 
 export type PoolContext = PoolPodsContext &
   PoolReporterContext &
@@ -216,6 +218,7 @@ export class PoolController {
     const runtime = informers.nodeRuntimes.store.get(name);
     const holders = holdersIn(known);
     const newUntilMs = Date.parse(known.lastSyncOpenAPITime) + TOLD_WITHIN_MS;
+    const unread = this.#tags.into(known, node);
     const plan = planPool({
       ...rules,
       status: known,
@@ -225,7 +228,7 @@ export class PoolController {
       hasStrangers: hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
       isNew: nowMs < newUntilMs,
-      unread: this.#tags.into(known, node),
+      unread,
       mayGrow: (eni) => mayGrow && hasAddresses(capacity, nowMs)(eni) && !refusals.has(eni.id),
       mayMake: mayGrow && creationRefusal === undefined,
       hasVSwitch: hasVSwitch(this.#context, creation, nowMs),
@@ -239,7 +242,20 @@ export class PoolController {
     const asked = intentsFor(plan.growth, node, creation, { ...capacity, nowMs }, catalog);
     const failures = this.#subjects.failures(node, plan.status.poolIntents ?? []);
     const isStopped = !mayGrow;
-    const look = { node, trunk, plan, asked, rules, creation, refusals, creationRefusal, failures, isStopped, nowMs };
+    const look = {
+      node,
+      trunk,
+      plan,
+      asked,
+      rules,
+      creation,
+      refusals,
+      creationRefusal,
+      failures,
+      isStopped,
+      unread,
+      nowMs,
+    };
     const findings = findingsOf(this.#context, { ...look, config: described });
     const verdict = this.#reporter.judge(name, findings);
     this.#reporter.addConditions(node, plan.status, findings, verdict);
@@ -281,6 +297,8 @@ export class PoolController {
       this.#comparedAgainMs(name, compared),
       ...[...refusals.values()].map(({ untilMs }) => untilMs),
       creationRefusal?.untilMs,
+      // Somebody else who looks at an ENI may take the place of this read.
+      unread.size > 0 ? nowMs + TAGS_AGAIN_MS : undefined,
       missing.length > 0 ? this.#lookUp(name, missing) : undefined,
       isShort ? this.#lookUp(name, creation.vSwitchIds, RECHECK_MS) : undefined,
     ];

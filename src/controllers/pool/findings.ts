@@ -44,6 +44,8 @@ interface Look {
   failures: readonly (OperationFailure | undefined)[];
   /** Whether the configuration lets nothing be asked for. */
   isStopped: boolean;
+  /** ENIs whose tags are being read. */
+  unread: ReadonlySet<string>;
   config: Pick<Unmet, 'problem' | 'dualStack'>;
   nowMs: number;
 }
@@ -69,14 +71,28 @@ export function hasVSwitch(
 
 export function findingsOf(
   context: FindingsContext,
-  { node, trunk, plan, asked, rules, creation, refusals, creationRefusal, failures, isStopped, config, nowMs }: Look,
+  {
+    node,
+    trunk,
+    plan,
+    asked,
+    rules,
+    creation,
+    refusals,
+    creationRefusal,
+    failures,
+    isStopped,
+    unread,
+    config,
+    nowMs,
+  }: Look,
 ): PoolFindings {
   const { capacity, catalog } = context;
   const { families, limits, knobs } = rules;
   const { zone, vSwitchIds } = creation;
   const { networkInterfaces: enis = {}, poolIntents = [] } = plan.status;
   // An ENI that gives way serves whom no other can.
-  const draft: PoolDraft = { enis, intents: [...poolIntents, ...asked.intents] };
+  const draft: PoolDraft = { enis, intents: [...poolIntents, ...asked.intents], unread };
   const isKnown = catalog.knows(vSwitchIds);
   const isInZone = vSwitchIds.some((id) => capacity.vSwitches.get(id)?.zoneId === zone);
   const supply = supplyOf(draft, families, limits, {

@@ -32,6 +32,12 @@ export const POOL_REASONS = {
       "No address is idle, and `poolGrowth` is `false` in the control plane's configuration, so that none is asked for.",
     remedy: "Set `poolGrowth` to `true`, or let Terway's control plane take over.",
   },
+  TagsUnread: {
+    on: [NODE_CR_POOL, POD_WARNING],
+    cause:
+      '`eni_tag_filter` or `eni_tag_block_list` was edited, and the cloud has not told the tags of the ENIs of the node since. Nothing is handed out of them until then.',
+    remedy: 'None if it ends within a minute. Otherwise see the degradation switch, and `kubectl terway quota`.',
+  },
   NodeFull: {
     on: [NODE_CR_POOL, POD_WARNING],
     cause: 'The node has as many ENIs and addresses as its instance type allows, and all of them are in use.',
