@@ -75,6 +75,15 @@ test('the addresses of a node, what it asks for, and what a shrink would give up
   expect(report.growing).toMatchObject([{ eniID: '', ipv4: 3 }]);
 });
 
+test('where pools are off, nothing is said to be kept or to go', () => {
+  const since = { lastTransitionTime: '2026-03-01T09:59:00Z' };
+  const off = { type: 'PoolReady', status: 'False', reason: 'PoolOff', message: 'off', ...since } as const;
+  const shown = poolReport({ ...node, status: { ...node.status, conditions: [off] } }, undefined);
+  expect(shown.shrink).toEqual({});
+  expect(shown.size).toBeUndefined();
+  expect(shown.addresses).toHaveLength(4);
+});
+
 test('without a leader it is not known who waits and what rests', () => {
   const known = poolReport(node, undefined);
   expect(known).not.toHaveProperty('waiting');

@@ -1,4 +1,5 @@
 import type * as z from 'zod';
+import { POOL_READY } from '../allocation/pool/conditions.ts';
 import { type PoolRules, poolRules } from '../allocation/pool/rules.ts';
 import { addressesOf, idleCount, isBound, isIdle } from '../allocation/pool/view.ts';
 import { trunkOutlook } from '../allocation/trunk.ts';
@@ -79,6 +80,8 @@ export function poolReport(node: TerwayNode, state: z.output<typeof poolResponse
   const resting = new Set(state?.resting.map(({ ip }) => ip));
   const { networkInterfaces = {}, poolIntents = [], conditions = [] } = node.status ?? {};
   const enis = Object.values(networkInterfaces);
+  // Then nothing is kept idle, and nothing goes.
+  const isOff = conditions.some(({ type, reason }) => type === POOL_READY && reason === 'PoolOff');
   const rules = poolRules(
     node.spec,
     enis,
@@ -91,12 +94,12 @@ export function poolReport(node: TerwayNode, state: z.output<typeof poolResponse
     conditions: conditions
       .filter(({ type }) => type.startsWith('Pool'))
       .map(({ type, status, reason, message }) => ({ type, status, reason, message })),
-    ...('reason' in rules ? {} : { size: sizeOf(rules, enis) }),
+    ...('reason' in rules || isOff ? {} : { size: sizeOf(rules, enis) }),
     addresses: enis.flatMap((eni) => rowsOf(eni, resting)),
     growing: poolIntents.map(({ eniID, vSwitchID, ipv4, ipv6, createdAt: askedAt }) => ({
       ...{ eniID, vSwitchID, ipv4, ipv6, askedAt },
     })),
-    shrink: 'reason' in rules ? {} : shrinkPlan(node.status ?? {}, rules, state?.surplusSince),
+    shrink: 'reason' in rules || isOff ? {} : shrinkPlan(node.status ?? {}, rules, state?.surplusSince),
     failures: enis.flatMap(({ id: eniID, conditions: failed = {} }) =>
       Object.entries(failed).map(([type, { message = '', observedTime: at = '' }]) => ({ eniID, type, message, at })),
     ),

@@ -95,7 +95,7 @@ export class PoolEnding {
     why: Statement,
     signal: AbortSignal,
   ): Promise<'again' | ReconcileResult> {
-    const { forget, reporter, subjects, informers, clock } = this.#options;
+    const { figures, forget, reporter, subjects, informers, clock } = this.#options;
     const { name } = node.metadata;
     const before = reporter.saidOf(node.status ?? {});
     // It never had one.
@@ -118,6 +118,7 @@ export class PoolEnding {
     // Elsewhere Terway's daemon gives pods their addresses.
     const unserved = isOurs ? this.#unserved(name, written.status ?? {}) : [];
     if (unserved.length === 0) forget(name);
+    else figures.note(name, Object.values(written.status?.networkInterfaces ?? {}), unserved.length);
     const toldAgainMs = this.#tell(name, unserved, why);
     const outcome = await this.#perform(written, unknown, isAskedFor, signal);
     return outcome === 'again' ? outcome : sooner(outcome, [toldAgainMs], clock.now());
