@@ -141,7 +141,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a slot is free as soon as its pod is detached',
     file: 'src/controllers/pod-eni/controller.ts',
-    from: 'await this.#writer.detaching(podEni, signal);',
+    from: 'this.#context.pendingPods.leave(key);\n        await this.#writer.detaching(podEni, signal);',
     to: 'await this.#writer.detaching(podEni, signal);\n        this.#context.capacity.slots.release(key);',
   },
   {
