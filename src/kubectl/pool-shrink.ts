@@ -3,7 +3,7 @@ import type { PoolStatus } from '../allocation/pool/plan-pool.ts';
 import { quietUntilMs } from '../allocation/pool/reclaim-time.ts';
 import type { PoolRules } from '../allocation/pool/rules.ts';
 import { givable, shrink } from '../allocation/pool/shrink.ts';
-import { idleCount, intentFor, isOpen, type PoolDraft, unpairedOf } from '../allocation/pool/view.ts';
+import { idleCount, type PoolDraft, unpairedCount } from '../allocation/pool/view.ts';
 import { rfc3339 } from '../util/clock.ts';
 import { ageText } from './report.ts';
 
@@ -37,9 +37,7 @@ export function shrinkPlan(status: PoolStatus, rules: PoolRules, surplusSince: s
   draft.draining = drainingOf(draft, limits, status.conditions);
   const plan: ShrinkPlan = draft.draining === undefined ? {} : { draining: draft.draining };
   const idle = idleCount(draft, families);
-  const unpaired = Object.values(enis)
-    .filter((eni) => isOpen(draft, eni) && intentFor(draft, eni.id) === undefined)
-    .reduce((sum, eni) => sum + unpairedOf(eni, families), 0);
+  const unpaired = unpairedCount(draft, families);
   const beyond = idle + unpaired - knobs.mostIdle;
   const surplus = Math.max(0, idle - knobs.mostIdle);
   if (beyond > 0) {

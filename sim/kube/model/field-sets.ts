@@ -115,7 +115,7 @@ export function mergeApplied(value: unknown, applied: unknown, schema: Structura
   );
 }
 
-/** A value without fields that nobody has any more. */
+/** A value without the fields that have lost their last owner. */
 export function withoutFields(value: unknown, fields: Fields, schema: StructuralSchema | undefined): unknown {
   if (fields === undefined) return value;
   const parts = partsOf(value, schema);

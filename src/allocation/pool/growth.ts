@@ -16,7 +16,7 @@ import {
 export interface PoolLimits {
   /** ENIs of the pool; the trunk counts. */
   enis: number;
-  /** ENIs that may stay where they are there, if these are more: a place is kept that nothing is to have. */
+  /** ENIs that may stay although no more would be made: the place of a trunk that the node does not get. Absent: `enis`. */
   places?: number;
   /** Addresses of one ENI; the primary one counts. */
   perEni: Counts;

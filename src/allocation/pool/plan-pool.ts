@@ -11,12 +11,10 @@ import {
   type Families,
   type Family,
   idleCount,
-  intentFor,
-  isOpen,
   type PoolDraft,
   type PoolPod,
   servingEnis,
-  unpairedOf,
+  unpairedCount,
   unwantedOf,
   withDraining,
 } from './view.ts';
@@ -163,9 +161,7 @@ export function planPool(view: PoolView): PoolPlan {
   const isGathering = nowMs < gatheredMs;
   if (handOuts.served.length > 0) noteChange(status, nowMs);
 
-  const unpaired = Object.values(draft.enis)
-    .filter((eni) => isOpen(draft, eni) && intentFor(draft, eni.id) === undefined)
-    .reduce((sum, eni) => sum + unpairedOf(eni, families), 0);
+  const unpaired = unpairedCount(draft, families);
   // A warm-up that gets no more keeps no surplus.
   const isShort = unserved > 0 || needed > coming || growth.length > 0 || handOuts.isUncertain;
   const surplusSinceMs =

@@ -3,11 +3,10 @@ import { byUse } from './growth.ts';
 import {
   addressesOf,
   type Families,
+  givingEnis,
   idleOf,
-  intentFor,
   isBound,
   isIdle,
-  isOpen,
   type PoolDraft,
   unpairedOf,
   unwantedOf,
@@ -37,9 +36,8 @@ export function shrink(
   let rest = surplus;
   const marked: Shrinkage = { eniIds: [], ips: [] };
   if (unpaired > 0) trim(draft, unpaired, families, freedMs, marked);
-  for (const eni of Object.values(draft.enis).sort(byUse).reverse()) {
+  for (const eni of givingEnis(draft).sort(byUse).reverse()) {
     if (rest <= 0) break;
-    if (!isOpen(draft, eni) || intentFor(draft, eni.id) !== undefined) continue;
     const idle = idleOf(eni, families);
     if (mayGoWhole(eni) && idle <= rest) {
       eni.status = 'Deleting';
@@ -63,9 +61,8 @@ function trim(
   marked: Shrinkage,
 ): void {
   let rest = count;
-  for (const eni of Object.values(draft.enis).sort(byUse).reverse()) {
+  for (const eni of givingEnis(draft).sort(byUse).reverse()) {
     if (rest <= 0) break;
-    if (!isOpen(draft, eni) || intentFor(draft, eni.id) !== undefined) continue;
     const going = Math.min(rest, unpairedOf(eni, families));
     if (going <= 0) continue;
     const most = Math.max(...families.map((family) => addressesOf(eni, family).filter(isIdle).length));
@@ -80,16 +77,16 @@ function trim(
  * @param wasBound whether an address was bound until now; it goes with the next look
  */
 export function giveUpUnwanted(draft: PoolDraft, families: Families, wasBound: (ip: string) => boolean): string[] {
-  const enis = Object.values(draft.enis).filter((eni) => isOpen(draft, eni) && intentFor(draft, eni.id) === undefined);
-  const going = enis.flatMap((eni) => unwantedOf(eni, families)).filter(({ ip }) => !wasBound(ip));
+  const going = givingEnis(draft)
+    .flatMap((eni) => unwantedOf(eni, families))
+    .filter(({ ip }) => !wasBound(ip));
   for (const address of going) address.status = 'Deleting';
   return going.map(({ ip }) => ip);
 }
 
 /** How many pods less the node can serve when everything idle is given up that may be. */
 export function givable(draft: PoolDraft, families: Families): number {
-  const counts = Object.values(draft.enis).map((eni) => {
-    if (!isOpen(draft, eni) || intentFor(draft, eni.id) !== undefined) return 0;
+  const counts = givingEnis(draft).map((eni) => {
     const idle = idleOf(eni, families);
     if (mayGoWhole(eni)) return idle;
     const kept = families.map((family) => addressesOf(eni, family).filter((one) => isIdle(one) && one.primary).length);

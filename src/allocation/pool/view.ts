@@ -103,6 +103,16 @@ export function idleCount(draft: Pick<PoolDraft, 'enis' | 'draining' | 'unread'>
   return servingEnis(draft, families).reduce((sum, eni) => sum + idleOf(eni, families), 0);
 }
 
+/** ENIs that can give addresses up: nothing is being asked for them. */
+export function givingEnis(draft: PoolDraft): NodeEni[] {
+  return Object.values(draft.enis).filter((eni) => isOpen(draft, eni) && intentFor(draft, eni.id) === undefined);
+}
+
+/** Idle addresses of one family that pair with none, of all ENIs that can give them up. */
+export function unpairedCount(draft: PoolDraft, families: Families): number {
+  return givingEnis(draft).reduce((sum, eni) => sum + unpairedOf(eni, families), 0);
+}
+
 /** The intent of a call for this ENI whose result is not recorded yet. */
 export function intentFor({ intents }: Pick<PoolDraft, 'intents'>, eniId: string): PoolIntent | undefined {
   return intents.find(({ eniID }) => eniID === eniId);
