@@ -12,7 +12,7 @@ export interface PoolPlan {
 const WITHOUT_POOL: PoolPlan = { pool: undefined, steps: [] };
 
 /** Of the seeds that have agents. */
-const SEEDS_WITH_POOLS = 0.5;
+const SEEDS_WITH_POOLS = 0.75;
 /** From few enough for one ENI to more than the smallest node has. */
 const LEAST_IDLE = [0, 0, 2, 5, 12];
 const SPREADS = [0, 0, 1, 4];
