@@ -91,7 +91,7 @@ export class Agent {
       clock,
       view: this.#view,
       isUsed: (pod) => this.#isUsed(pod),
-      hasSandbox: (uid) => records.hasSandboxOf(uid),
+      hasSandbox: (uid) => this.#hasSandbox(uid),
       withSandbox: () => records.all().map(({ attachment }) => attachment),
       hasAddress: (uid) => this.#view.node.store.list().some((node) => holders(node).some((pod) => pod.uid === uid)),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
@@ -244,9 +244,13 @@ export class Agent {
     return pod?.metadata.uid === uid && pod.metadata.deletionTimestamp === undefined && !hasFinished(pod);
   }
 
+  #hasSandbox(uid: string): boolean {
+    return this.#records.hasSandboxOf(uid) || this.#plugin.isAdding(uid);
+  }
+
   /** Whether the pod has a sandbox, or may have or get one. What is not reported before everything is known is so after. */
   #isUsed(pod: ReportedPod): boolean {
-    return this.#answerRelease === undefined || this.#records.hasSandboxOf(pod.uid) || this.#isAlive(pod);
+    return this.#answerRelease === undefined || this.#hasSandbox(pod.uid) || this.#isAlive(pod);
   }
 
   async #lookRepeatedly(signal: AbortSignal): Promise<void> {

@@ -49,6 +49,11 @@ export class CniPlugin {
     return this.#waiting.size + this.#adding.size;
   }
 
+  /** Whether the pod with this uid is about to have a sandbox, which may have no record yet. */
+  isAdding(uid: string): boolean {
+    return [...this.#adding].some((attachment) => attachment.uid === uid);
+  }
+
   /**
    * @returns the JSON for standard output; undefined when there is none
    * @throws CniError

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
+import { resourceOfCrd } from '../../sim/kube/model/crd.ts';
 import { KubeModel } from '../../sim/kube/model/model.ts';
 import { SimulatedTransport } from '../../sim/kube/transport.ts';
+import { nodeRuntimeCrd, nodeRuntimeResource, saysDeleted } from '../crds/node-runtime.ts';
 import { KubeClient } from '../kube/client.ts';
 import { Informer } from '../kube/informer.ts';
 import { seededRandom } from '../util/random.ts';
@@ -44,4 +46,34 @@ test('after its end nothing is tried again, so that the process can end', async 
   await closed;
   expect(errors.length).toBe(before + 1);
   expect(clock.pendingCalls).toBe(0);
+});
+
+test('what was said of a pod that is gone is not taken back for an ADD that began before', async () => {
+  const clock = new VirtualClock();
+  const random = seededRandom(1);
+  const model = new KubeModel({ resources: [resourceOfCrd(nodeRuntimeCrd.manifest())], startMs: clock.now() });
+  const client = new KubeClient({
+    transport: new SimulatedTransport({ model, clock, replica: 'agent' }),
+    clock,
+    random,
+  });
+  let isUsed = true;
+  const options = {
+    ...{ client, nodeName: 'node-1', clock, isUsed: () => isUsed, hasSandbox: () => false, withSandbox: () => [] },
+    ...{ hasAddress: () => false, onError: () => undefined },
+    view: { coreNode: new Informer<CoreNode>({ client, clock, random, resource: coreNodeResource }) },
+  };
+  const pod = { namespace: 'default', name: 'web-0', uid: 'u1' };
+  const earlier = new RuntimeReporter(options);
+  earlier.report(pod, 'initial');
+  await clock.advance(5000);
+
+  // This one has read nothing yet. The pod goes while it reads.
+  const taken = new RuntimeReporter(options).takeBack(pod).catch((error: unknown) => error);
+  isUsed = false;
+  await clock.advance(5000);
+  expect(await taken).toMatchObject({ message: expect.stringContaining('is gone') });
+  const runtime = client.get(nodeRuntimeResource, { name: 'node-1' });
+  await clock.advance(1000);
+  expect(saysDeleted((await runtime).status?.pods?.['u1'])).toBe(true);
 });

@@ -128,11 +128,14 @@ export class RuntimeReporter {
    * Before a pod gets its network: what says that its sandbox is gone is taken back first, or its address could be given away
    * under the new one.
    *
-   * @throws Error when that could not be written
+   * @throws Error when that could not be written, or the pod is gone: readers may have given its address away since
    */
   async takeBack(pod: ReportedPod): Promise<void> {
     if (this.#isPrepared && !this.#deleted.has(pod.uid)) return;
-    if (this.#deleted.has(pod.uid)) this.report(pod, 'initial');
+    if (this.#deleted.has(pod.uid)) {
+      if (!this.#isUsed(pod)) throw new Error(`pod ${pod.namespace}/${pod.name} with uid ${pod.uid} is gone`);
+      this.report(pod, 'initial');
+    }
     await this.flush();
     if (this.#deleted.has(pod.uid)) return this.takeBack(pod);
     if (this.#isPrepared && !this.#pending.has(pod.uid)) return;

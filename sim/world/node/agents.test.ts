@@ -381,6 +381,28 @@ test('a restored backup that says that a sandbox is gone is corrected when the p
   await made.until('taken back again', () => !saysGone(made, first), 30_000);
 });
 
+test('a pod is not reported as gone while its next sandbox is being made, whatever a restored backup says', async () => {
+  let isSlow = false;
+  const { world: made, machine } = await cluster(({ operation }) =>
+    isSlow && operation.startsWith('disk') ? { kind: 'slow', ms: 20_000 } : undefined,
+  );
+  const first = await running(made, machine);
+  machine.kubelet.pause();
+  void machine.runtime.stop(first);
+  await made.run(2000);
+  isSlow = true;
+  machine.kubelet.resume();
+  await made.run(5000);
+  expect(machine.kernel.wirings.size).toBe(0);
+  const backup = made.kube.backup();
+  made.deletePod(KEY, 0);
+  await made.run(100);
+  made.restore(backup, { bumpRevision: 1_000_000 });
+  made.deletePod(KEY, 0);
+  await made.run(10_000);
+  expect(saysGone(made, first)).toBe(false);
+});
+
 test('a pod that goes after its last sandbox is reported as gone', async () => {
   const { world: made, machine } = await cluster();
   const sandbox = await running(made, machine);

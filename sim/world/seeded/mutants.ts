@@ -261,8 +261,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a new agent says of every pod that its sandbox is gone',
     file: 'src/agent/runtime-reporter.ts',
-    from: 'if (!this.#isUsed(pod))',
-    to: 'if (true)',
+    from: "if (!this.#isUsed(pod)) this.report(pod, 'deleted');",
+    to: "if (true) this.report(pod, 'deleted');",
   },
   {
     name: 'a sandbox that fails counts as the end of its pod',
