@@ -2,9 +2,11 @@ import type { NodeAddress, NodeEni } from '../../crds/node.ts';
 import type { Releases } from './release.ts';
 import {
   addressesOf,
+  FAMILIES,
   type Families,
   isBound,
   isIdle,
+  isUsable,
   type PoolDraft,
   type PoolPod,
   servingEnis,
@@ -40,8 +42,7 @@ export const REST_MS = 30_000;
 /**
  * Gives idle addresses to pods that have none: from the ENI with the most bound addresses, so that others can drain; of it
  * the one that has been idle longest. One that rests is given only when there is no other. A pod that reports addresses gets
- * exactly these, whatever their state and whatever the record gives it besides, so that nobody else gets them before the node says that
- * its sandbox is gone. One that comes under the name of another gets what that had, if it is of use.
+ * exactly these, whatever the record gives it besides, so that nobody else gets them before the node says that its sandbox is gone. One that comes under the name of another gets what that had, if it is of use.
  *
  * @param pods in the order in which they are served
  * @param canGetOthers whether pods for which no address is idle get others soon; otherwise an ENI whose place is needed serves them
@@ -98,16 +99,25 @@ export function handOut(
   }
 }
 
-/** Gives a pod what it reports, as far as nobody else holds it. @returns whether it has all of it */
+/**
+ * Gives a pod what it reports, as far as nobody else holds it. What no sandbox can get is of no use to one that has another already.
+ *
+ * @returns whether it has all of it
+ */
 function claim(draft: PoolDraft, pod: PoolPod, shelves: readonly Shelf[]): boolean {
+  const enis = Object.values(draft.enis);
+  const isHis = ({ podUID }: NodeAddress) => podUID === pod.uid;
+  const isFree = ({ podID = '', podUID = '' }: NodeAddress) => podID === '' || (podID === pod.key && podUID === '');
   let count = 0;
-  for (const { id, ipv4 = {}, ipv6 = {} } of Object.values(draft.enis)) {
-    const found = pod.reported.map((ip) => ipv4[ip] ?? ipv6[ip]).filter((address) => address !== undefined);
-    const isFree = ({ podID = '', podUID = '' }: NodeAddress) => podID === '' || (podID === pod.key && podUID === '');
-    const free = found.filter(isFree);
-    for (const address of free) bind(address, pod);
-    if (free.length > 0) shelves.find(({ eniId }) => eniId === id)?.look();
-    count += found.filter(({ podUID }) => podUID === pod.uid).length;
+  for (const family of FAMILIES) {
+    const isServed = enis.some((eni) => addressesOf(eni, family).some((one) => isHis(one) && isUsable(eni, one)));
+    for (const eni of enis) {
+      const found = pod.reported.map((ip) => eni[family]?.[ip]).filter((address) => address !== undefined);
+      const free = found.filter((address) => isFree(address) && (!isServed || isUsable(eni, address)));
+      for (const address of free) bind(address, pod);
+      if (free.length > 0) shelves.find(({ eniId }) => eniId === eni.id)?.look();
+      count += found.filter(isHis).length;
+    }
   }
   return count === pod.reported.length;
 }

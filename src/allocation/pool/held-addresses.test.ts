@@ -59,6 +59,22 @@ describe('what a pod reports', () => {
     for (const _ of [1, 2]) expect(node.step().handOuts.stale).toEqual([pod]);
     expect(ipsOf(node, next)).toEqual(ips.slice(1));
   });
+
+  test('is not kept for it when no sandbox can get it any more, and it has another', () => {
+    const { node } = withIdle(2);
+    const pod = node.add('a');
+    node.step();
+    const [former = ''] = ipsOf(node, pod);
+    addressOf(node, pod).status = 'Invalid';
+    // Its sandbox is not known yet.
+    node.step();
+    const others = ipsOf(node, pod);
+    expect(others).not.toContain(former);
+    const told = { ...pod, reported: [former] };
+    node.pods.set(pod.key, told);
+    expect(node.step().handOuts.stale).toEqual([told]);
+    expect(ipsOf(node, pod)).toEqual(others);
+  });
 });
 
 test('an address that only names its pod is kept while a pod of that name is there, also one that is being deleted', () => {
