@@ -12,6 +12,7 @@ import { NODES, type World } from '../world.ts';
 import type { PoolAct, PoolKnobs, SpecAuthor } from './acts.ts';
 import { EXHAUSTED, type SeededFaults } from './faults.ts';
 import { isShared, NAMESPACE, SHARED_NUMBERS } from './pods.ts';
+import { familiesOf } from './pool-places.ts';
 import { nodeName, type SeededUsers, USER } from './seeded-users.ts';
 
 const MERGE_PATCH = 'application/merge-patch+json';
@@ -49,6 +50,8 @@ export class SeededPool {
   readonly #world: World;
   /** Addresses that somebody took from an ENI, by ENI. The cloud may give them to others. */
   readonly #taken = new Map<string, Set<string>>();
+  /** Uids of pods from which somebody took an address. */
+  readonly #bereft = new Set<string>();
   /** Nodes whose record somebody deleted, and is not gone yet. */
   readonly #deletedRecords = new Set<string>();
   #knobs: PoolKnobs | undefined;
@@ -207,7 +210,9 @@ export class SeededPool {
       const isThere = ({ ip }: { ip: string }) =>
         shown.some(({ ipv4, ipv6 }) => ipv4.includes(ip) || ipv6.includes(ip));
       const isAstray = enis.length > 0 && !podIPs.every(isThere);
-      if (isLost || isAstray) this.#world.deletePod(`${NAMESPACE}/${name}`, 0);
+      // Its record was lost as well, and its node restarted: its event said so before that.
+      const isHalf = this.#bereft.has(uid) && podIPs.length === 1 && this.#isDual(nodeNameOf(pod));
+      if (isLost || isAstray || isHalf) this.#world.deletePod(`${NAMESPACE}/${name}`, 0);
     }
   }
 
@@ -261,12 +266,13 @@ export class SeededPool {
     const found = this.#enisOf(nodeName(node)).flatMap((eni) =>
       addressesOf(eni, family)
         .filter(({ primary, podUID = '' }) => !primary && (podUID !== '') === isBound)
-        .map(({ ip }) => ({ eniId: eni.id, ip })),
+        .map(({ ip, podUID = '' }) => ({ eniId: eni.id, ip, podUID })),
     );
-    const { eniId, ip } = found[address % found.length] ?? {};
+    const { eniId, ip, podUID = '' } = found[address % found.length] ?? {};
     if (eniId === undefined || ip === undefined) return;
     if (this.#world.cloud.eni(eniId)?.[family].includes(ip) !== true) return;
     this.#take(eniId, ip);
+    this.#bereft.add(podUID);
     const [action, parameter] =
       family === 'ipv4' ? ['UnassignPrivateIpAddresses', 'PrivateIpAddress'] : ['UnassignIpv6Addresses', 'Ipv6Address'];
     this.#options.users.inConsole(action, { NetworkInterfaceId: eniId, [parameter]: [ip] });
@@ -296,6 +302,11 @@ export class SeededPool {
       networkInterfaceType === 'Secondary' ? [id] : [],
     );
     return ids[at % ids.length];
+  }
+
+  #isDual(node: string): boolean {
+    const record = this.#world.nodeRecord(node);
+    return record !== undefined && familiesOf(record).length > 1;
   }
 
   #enisOf(node: string): NodeEni[] {
