@@ -48,32 +48,61 @@ test('after its end nothing is tried again, so that the process can end', async 
   expect(clock.pendingCalls).toBe(0);
 });
 
-test('what was said of a pod that is gone is not taken back for an ADD that began before', async () => {
+function modelled(onRequest: () => { kind: 'refused'; status: 403 } | undefined = () => undefined) {
   const clock = new VirtualClock();
   const random = seededRandom(1);
   const model = new KubeModel({ resources: [resourceOfCrd(nodeRuntimeCrd.manifest())], startMs: clock.now() });
-  const client = new KubeClient({
-    transport: new SimulatedTransport({ model, clock, replica: 'agent' }),
-    clock,
-    random,
-  });
-  let isUsed = true;
+  const transport = new SimulatedTransport({ model, clock, replica: 'agent', faults: { onRequest } });
+  const client = new KubeClient({ transport, clock, random });
   const options = {
-    ...{ client, nodeName: 'node-1', clock, isUsed: () => isUsed, hasSandbox: () => false, withSandbox: () => [] },
+    ...{ client, nodeName: 'node-1', clock, isUsed: () => true, hasSandbox: () => false, withSandbox: () => [] },
     ...{ hasAddress: () => false, onError: () => undefined },
     view: { coreNode: new Informer<CoreNode>({ client, clock, random, resource: coreNodeResource }) },
   };
-  const pod = { namespace: 'default', name: 'web-0', uid: 'u1' };
+  const isSaidToBeGone = async (uid: string) => {
+    const runtime = client.get(nodeRuntimeResource, { name: 'node-1' });
+    await clock.advance(1000);
+    return saysDeleted((await runtime).status?.pods?.[uid]);
+  };
+  return { clock, options, isSaidToBeGone };
+}
+
+const POD = { namespace: 'default', name: 'web-0', uid: 'u1' };
+
+test('what was said of a pod that is gone is not taken back for an ADD that began before', async () => {
+  const { clock, options, isSaidToBeGone } = modelled();
   const earlier = new RuntimeReporter(options);
-  earlier.report(pod, 'initial');
+  earlier.report(POD, 'initial');
   await clock.advance(5000);
 
   // This one has read nothing yet. The pod goes while it reads.
-  const taken = new RuntimeReporter(options).takeBack(pod).catch((error: unknown) => error);
+  let isUsed = true;
+  const taken = new RuntimeReporter({ ...options, isUsed: () => isUsed })
+    .takeBack(POD)
+    .catch((error: unknown) => error);
   isUsed = false;
   await clock.advance(5000);
   expect(await taken).toMatchObject({ message: expect.stringContaining('is gone') });
-  const runtime = client.get(nodeRuntimeResource, { name: 'node-1' });
+  expect(await isSaidToBeGone(POD.uid)).toBe(true);
+});
+
+test('as long as it is not written that a pod has a sandbox again, no attempt to make one goes on', async () => {
+  let isRefused = false;
+  const { clock, options, isSaidToBeGone } = modelled(() => (isRefused ? { kind: 'refused', status: 403 } : undefined));
+  const reporter = new RuntimeReporter(options);
+  reporter.report(POD, 'deleted');
+  await clock.advance(5000);
+  expect(await isSaidToBeGone(POD.uid)).toBe(true);
+
+  isRefused = true;
+  for (const _ of ['first', 'next']) {
+    const taken = reporter.takeBack(POD).catch((error: unknown) => error);
+    await clock.advance(1000);
+    expect(await taken).toMatchObject({ message: expect.stringContaining('could not be written') });
+  }
+  isRefused = false;
+  const taken = reporter.takeBack(POD);
   await clock.advance(1000);
-  expect(saysDeleted((await runtime).status?.pods?.['u1'])).toBe(true);
+  await taken;
+  expect(await isSaidToBeGone(POD.uid)).toBe(false);
 });

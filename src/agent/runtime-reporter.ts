@@ -131,7 +131,8 @@ export class RuntimeReporter {
    * @throws Error when that could not be written, or the pod is gone: readers may have given its address away since
    */
   async takeBack(pod: ReportedPod): Promise<void> {
-    if (this.#isPrepared && !this.#deleted.has(pod.uid)) return;
+    // An earlier attempt may not have been written.
+    if (this.#isPrepared && !this.#deleted.has(pod.uid) && !this.#pending.has(pod.uid)) return;
     if (this.#deleted.has(pod.uid)) {
       if (!this.#isUsed(pod)) throw new Error(`pod ${pod.namespace}/${pod.name} with uid ${pod.uid} is gone`);
       this.report(pod, 'initial');
