@@ -51,7 +51,8 @@ export function answerReleases(options: {
 /**
  * The same for addresses that the Node CR gives to pods: of one that is gone or has finished it tells the control plane that no sandbox
  * has its address. The pod may never have had a sandbox here, its report may have been lost, or its DEL may have come before the watch
- * showed that it had finished.
+ * showed that it had finished. It tells so of a pod that has lost an address before it had a sandbox, too: it gets others then, and no
+ * sandbox gets what is left, as ADD waits for what is lost.
  *
  * @param options.isGone whether the API server has no pod with this uid any more; the store may not know a pod yet
  */
@@ -69,16 +70,18 @@ export function answerAddresses(options: {
     const pod = pods.get(`${namespace}/${name}`);
     return pod?.metadata.uid === uid && hasFinished(pod);
   };
+  const hasLost = ({ uid }: ReportedPod) =>
+    [...nodes.values()].some((node) => addressesOf(node).some((one) => one.podUID === uid && !one.isUsable));
   const answer = async (pod: ReportedPod) => {
     if (reporter.isReleased(pod.uid) || records.hasSandboxOf(pod.uid)) return;
-    if (!hasEnded(pod) && !(await isGone(pod))) return;
+    if (!hasEnded(pod) && !hasLost(pod) && !(await isGone(pod))) return;
     if (!records.hasSandboxOf(pod.uid)) reporter.released(pod);
   };
   const lookAt = (node: TerwayNode) => {
     for (const pod of holders(node)) {
       const key = `${pod.namespace}/${pod.name}`;
       const isHere = pods.get(key)?.metadata.uid === pod.uid;
-      if (!isHere || hasEnded(pod)) void queue.run(key, () => answer(pod)).catch(onError);
+      if (!isHere || hasEnded(pod) || hasLost(pod)) void queue.run(key, () => answer(pod)).catch(onError);
     }
   };
   const lookAtAll = () => {
@@ -94,16 +97,23 @@ export function answerAddresses(options: {
 }
 
 /** Pods that have an address of the node, by uid. */
-export function holders({ status }: TerwayNode): ReportedPod[] {
-  const addresses = Object.values(status?.networkInterfaces ?? {}).flatMap(({ ipv4 = {}, ipv6 = {} }) => [
-    ...Object.values(ipv4),
-    ...Object.values(ipv6),
-  ]);
-  const found = addresses.flatMap(({ podID = '', podUID = '' }): [string, ReportedPod][] => {
+export function holders(node: TerwayNode): ReportedPod[] {
+  const found = addressesOf(node).flatMap(({ podID, podUID }): [string, ReportedPod][] => {
     const [namespace = '', name = ''] = podID.split('/');
     return podUID === '' ? [] : [[podUID, { namespace, name, uid: podUID }]];
   });
   return [...new Map(found).values()];
+}
+
+/** Addresses of the node, with their pods, and whether a sandbox can get them. */
+function addressesOf({ status }: TerwayNode): { podID: string; podUID: string; isUsable: boolean }[] {
+  return Object.values(status?.networkInterfaces ?? {}).flatMap((eni) =>
+    [...Object.values(eni.ipv4 ?? {}), ...Object.values(eni.ipv6 ?? {})].map(({ podID = '', podUID = '', status }) => ({
+      podID,
+      podUID,
+      isUsable: status === 'Valid' && eni.status !== 'Deleting',
+    })),
+  );
 }
 
 /** Sandboxes get nothing from such a PodENI any more. One that was never bound needs no report. */

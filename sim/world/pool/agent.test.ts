@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { nodeRuntimeSchema, saysDeleted } from '../../../src/crds/node-runtime.ts';
 import { FaultScript } from '../script.ts';
 import { NODERUNTIMES, type World } from '../world.ts';
-import { addresses, createShared, finishes, NODE, poolWorld, served } from './support.ts';
+import { addresses, createShared, enisOf, finishes, inConsole, NODE, poolWorld, served } from './support.ts';
 
 /* Pods that share ENIs on a node with the shipped agent, which has the rights of its role. */
 
@@ -10,10 +10,15 @@ let world: World | undefined;
 
 afterEach(() => world?.end());
 
-async function cluster(script = new FaultScript(), podsLateMs = 0): Promise<World> {
+async function cluster(
+  script = new FaultScript(),
+  podsLateMs = 0,
+  eniConf: { ip_stack?: 'dual' } = {},
+): Promise<World> {
   const made = await poolWorld(
-    { max_pool_size: 5 },
+    { max_pool_size: 5, ...eniConf },
     {
+      isDualStack: eniConf.ip_stack === 'dual',
       hasMachine: true,
       kubeFaults: {
         ...script.kubeFaults,
@@ -39,6 +44,24 @@ test('a pod that goes before it had a sandbox gives its address back', async () 
   made.deletePod('default/a', 0);
   await made.until('the address is free', () => !addresses(made).has(uid), 30_000);
   expect(saysDeleted(made.nodeRuntime(NODE)?.status?.pods?.[uid])).toBe(true);
+});
+
+test('a pod that loses one of its addresses before it has a sandbox gets a new pair', async () => {
+  const made = await cluster(new FaultScript(), 0, { ip_stack: 'dual' });
+  await made.run(5000);
+  made.machines.get(NODE)?.kubelet.pause();
+  const [uid = ''] = await served(made, ['a']);
+  const before = addresses(made).get(uid) ?? [];
+  const [eni] = enisOf(made).filter(({ ipv6 = {} }) => before.some((ip) => ipv6[ip] !== undefined));
+  const ipv6 = before.filter((ip) => ip.includes(':'));
+  inConsole(made, 'UnassignIpv6Addresses', { NetworkInterfaceId: eni?.id ?? '', Ipv6Address: ipv6 });
+  const now = () => addresses(made).get(uid) ?? [];
+  await made.until('it has a pair again', () => now().length === 2 && !now().includes(ipv6[0] ?? ''), 20 * 60_000);
+  made.machines.get(NODE)?.kubelet.resume();
+  await made.until('it runs', () => sandboxes(made)?.length === 1, 60_000);
+  await made.run(5000);
+  expect(saysDeleted(made.nodeRuntime(NODE)?.status?.pods?.[uid])).toBe(false);
+  expect(made.violations()).toEqual([]);
 });
 
 test('a pod that has finished gives its address back, although its agent saw the end of its sandbox first', async () => {

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import type { NodeAddress } from '../../crds/node.ts';
 import { PoolNode } from '../test-support/pool-node.ts';
-import { addressesOf, type PoolPod } from './view.ts';
+import { addressesOf, type Families, type PoolPod } from './view.ts';
 
 /* Addresses that somebody may still use go to nobody else; those that nobody can use go to nobody. */
 
 /** A node whose record does not know which of its idle addresses pods have. */
-function withIdle(count: number): { node: PoolNode; ips: string[] } {
-  const node = new PoolNode({ leastIdle: count, mostIdle: 9 });
+function withIdle(count: number, families?: Families): { node: PoolNode; ips: string[] } {
+  const node = new PoolNode({ leastIdle: count, mostIdle: 9 }, families);
   node.settle();
   node.knobs.leastIdle = 0;
   return { node, ips: node.enis().flatMap((eni) => addressesOf(eni).map(({ ip }) => ip)) };
@@ -128,5 +128,19 @@ describe('an address that the cloud took away', () => {
     expect(ipsOf(node, running)).toEqual([kept.ip]);
     expect(addressOf(node, waiting)).toMatchObject({ status: 'Valid' });
     expect(ipsOf(node, waiting)).not.toEqual([lost.ip]);
+  });
+
+  test('is replaced with what is left of its pair, once the node says that no sandbox has that', () => {
+    const { node } = withIdle(2, ['ipv4', 'ipv6']);
+    const pod = node.add('a');
+    node.step();
+    const before = ipsOf(node, pod);
+    addressOf(node, pod).status = 'Invalid';
+    node.settle();
+    expect(ipsOf(node, pod)).toEqual(before);
+    node.gone.add(pod.uid);
+    node.settle();
+    expect(ipsOf(node, pod)).toHaveLength(2);
+    expect(ipsOf(node, pod).filter((ip) => before.includes(ip))).toEqual([]);
   });
 });

@@ -17,7 +17,7 @@ export interface Releases {
 /**
  * Frees the addresses of pods that are gone, once the node says that no sandbox of theirs is left. Without that an address
  * stays bound, also for a pod that comes under the same name: its predecessor may still run. A pod that has no sandbox yet gives up what
- * no sandbox can get, so that it gets another one.
+ * no sandbox can get, so that it gets another one. What it had besides goes with it once the node says that no sandbox has that.
  *
  * @param words.isGone whether the node has reported `deleted` for a pod's uid
  * @param words.hasSandbox whether the node has reported a sandbox of it
@@ -36,8 +36,11 @@ export function release(
   };
   const releases: Releases = { freed: [], unconfirmed: [] };
   for (const eni of Object.values(draft.enis)) {
-    const dead = addressesOf(eni).filter((address) => isBound(address) && !isUsable(eni, address));
-    const useless = new Set(dead.flatMap(({ podUID = '' }) => (isWithoutSandbox(podUID) ? [podUID] : [])));
+    const bound = addressesOf(eni).filter(isBound);
+    const uses = new Set(bound.flatMap((address) => (isUsable(eni, address) ? [address.podUID] : [])));
+    const dead = bound.filter((address) => !isUsable(eni, address));
+    const mayGiveUp = (uid: string) => isWithoutSandbox(uid) && (!uses.has(uid) || isGone(uid));
+    const useless = new Set(dead.flatMap(({ podUID = '' }) => (mayGiveUp(podUID) ? [podUID] : [])));
     for (const address of addressesOf(eni)) {
       const { podUID = '' } = address;
       const isGivenUp = useless.has(podUID);
