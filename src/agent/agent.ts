@@ -1,5 +1,4 @@
 import type { AgentConfig } from '../config/agent.ts';
-import type { TerwayNode } from '../crds/node.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { Datapath, Deviation, PodAttachment, SyncOptions, SyncReport } from '../datapath/types.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -13,7 +12,15 @@ import type { Random } from '../util/random.ts';
 import type { AgentState } from '../wire/agent-socket.ts';
 import { CniError } from './cni/errors.ts';
 import type { AgentHandlers, AgentHost } from './host.ts';
-import { createNodeView, type NodeView, nodeViewSynced, relistNodeView, runNodeView } from './informers.ts';
+import {
+  createNodeView,
+  type NodeView,
+  nodeViewSynced,
+  onNewDevices,
+  onNewRecord,
+  relistNodeView,
+  runNodeView,
+} from './informers.ts';
 import { LookLoop, type LookScope } from './look-loop.ts';
 import { type AgentMetrics, createAgentMetrics } from './metrics.ts';
 import { NodeSync } from './node-sync.ts';
@@ -92,7 +99,9 @@ export class Agent {
       view: this.#view,
       isUsed: (pod) => this.#isUsed(pod),
       hasSandbox: (uid) => this.#hasSandbox(uid),
-      withSandbox: () => records.all().map(({ attachment }) => attachment),
+      withSandbox: () => this.#withSandbox(),
+      recordUid: () =>
+        this.#answerRelease === undefined ? undefined : this.#view.node.store.get(nodeName)?.metadata.uid,
       hasAddress: (uid) => this.#view.node.store.list().some((node) => holders(node).some((pod) => pod.uid === uid)),
       onError: (error) => log.warn({ err: errorMessage(error) }, 'report delayed'),
     });
@@ -192,6 +201,8 @@ export class Agent {
   #startReporting(): void {
     if (this.#answerRelease !== undefined || this.#records.unreadable.size > 0) return;
     this.#reporter.start();
+    // One that was made anew lacks addresses that sandboxes have; its pods wait for what this node reports.
+    onNewRecord(this.#view.node, () => this.#reporter.start());
     this.#answerRelease = answerReleases({
       podEnis: this.#view.podEnis.store,
       pods: this.#view.pods.store,
@@ -244,8 +255,12 @@ export class Agent {
     return pod?.metadata.uid === uid && pod.metadata.deletionTimestamp === undefined && !hasFinished(pod);
   }
 
+  #withSandbox(): readonly PodAttachment[] {
+    return [...this.#records.all().map(({ attachment }) => attachment), ...this.#plugin.adding];
+  }
+
   #hasSandbox(uid: string): boolean {
-    return this.#records.hasSandboxOf(uid) || this.#plugin.isAdding(uid);
+    return this.#withSandbox().some((pod) => pod.uid === uid) || this.#records.hasSandboxOf(uid);
   }
 
   /** Whether the pod has a sandbox, or may have or get one. What is not reported before everything is known is so after. */
@@ -258,13 +273,7 @@ export class Agent {
     const loop = new LookLoop({ clock, periodMs: config.syncPeriod, look: (scope) => this.#lookOnce(scope) });
     const wake = () => loop.wake('all');
     this.#view.podEnis.addHandler({ onUpdate: wake });
-    this.#view.node.addHandler({
-      onAdd: wake,
-      // Who has which address changes with every pod, and concerns only that pod.
-      onUpdate: (before, node) => {
-        if (devicesOf(before) !== devicesOf(node)) wake();
-      },
-    });
+    onNewDevices(this.#view.node, wake);
     await datapath
       .watch((kind) => {
         this.metrics.disturbances.inc({ kind });
@@ -387,10 +396,4 @@ export class Agent {
       },
     };
   }
-}
-
-/** What a Node CR says about the devices of its node. */
-function devicesOf({ spec, status }: TerwayNode): string {
-  const enis = Object.values(status?.networkInterfaces ?? {}).map(({ ipv4: _ipv4, ipv6: _ipv6, ...eni }) => eni);
-  return JSON.stringify([spec.nodeMetadata, enis]);
 }

@@ -67,3 +67,30 @@ export function relistNodeView({ pods, podEnis, node }: NodeView): void {
 export async function nodeViewSynced(view: NodeView, signal: AbortSignal): Promise<void> {
   await Promise.all([view.pods, view.podEnis, view.node, view.coreNode].map((informer) => informer.synced(signal)));
 }
+
+/** What a Node CR says about the devices of its node. */
+function devicesOf({ spec, status }: TerwayNode): string {
+  const enis = Object.values(status?.networkInterfaces ?? {}).map(({ ipv4: _ipv4, ipv6: _ipv6, ...eni }) => eni);
+  return JSON.stringify([spec.nodeMetadata, enis]);
+}
+
+/** Calls back when what its Node CR says about the devices of the node has changed. */
+export function onNewDevices(node: Informer<TerwayNode>, call: () => void): void {
+  node.addHandler({
+    onAdd: call,
+    // Who has which address changes with every pod, and concerns only that pod.
+    onUpdate: (before, record) => {
+      if (devicesOf(before) !== devicesOf(record)) call();
+    },
+  });
+}
+
+/** Calls back when the node gets a Node CR, or another one. */
+export function onNewRecord(node: Informer<TerwayNode>, call: () => void): void {
+  node.addHandler({
+    onAdd: call,
+    onUpdate: (before, record) => {
+      if (before.metadata.uid !== record.metadata.uid) call();
+    },
+  });
+}

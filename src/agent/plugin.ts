@@ -49,9 +49,9 @@ export class CniPlugin {
     return this.#waiting.size + this.#adding.size;
   }
 
-  /** Whether the pod with this uid is about to have a sandbox, which may have no record yet. */
-  isAdding(uid: string): boolean {
-    return [...this.#adding].some((attachment) => attachment.uid === uid);
+  /** Sandboxes that are being made, and may have no record yet. */
+  get adding(): readonly PodAttachment[] {
+    return [...this.#adding];
   }
 
   /**
@@ -141,11 +141,17 @@ export class CniPlugin {
     }
     if (known !== undefined) await this.#remove(keyOf(request));
     await this.#removeOthers(request);
-    // While the pod waited for its turn, its PodENI may have started to leave.
-    const current = known?.phase === 'ready' ? assignment : waiter.now(request);
-    if (current.state !== 'ready') throw new CniError(CNI_ERROR.tryAgain, current.reason);
-    const { attachment, problems } = current;
-    await observer.adding(attachment);
+    // While the pod waited for its turn, or for the report, its PodENI may have started to leave.
+    const now = () => {
+      const current = known?.phase === 'ready' ? assignment : waiter.now(request);
+      if (current.state !== 'ready') throw new CniError(CNI_ERROR.tryAgain, current.reason);
+      return current;
+    };
+    const before = now().attachment;
+    await observer.adding(before);
+    const { attachment, problems } = now();
+    if (attachment.uid !== before.uid)
+      throw new CniError(CNI_ERROR.tryAgain, `pod ${request.pod.name} is another one now`);
     // There is no await between the check and the note, so of two pods that exclude each other one is refused.
     const others = [...this.#adding, ...records.all().map((other) => other.attachment)];
     assertUnused(attachment, others);

@@ -32,6 +32,7 @@ test('after its end nothing is tried again, so that the process can end', async 
     hasSandbox: () => false,
     withSandbox: () => [],
     hasAddress: () => false,
+    recordUid: () => undefined,
     onError: (error) => errors.push(error),
   });
   reporter.start();
@@ -56,7 +57,7 @@ function modelled(onRequest: () => { kind: 'refused'; status: 403 } | undefined 
   const client = new KubeClient({ transport, clock, random });
   const options = {
     ...{ client, nodeName: 'node-1', clock, isUsed: () => true, hasSandbox: () => false, withSandbox: () => [] },
-    ...{ hasAddress: () => false, onError: () => undefined },
+    ...{ hasAddress: () => false, recordUid: () => undefined, onError: () => undefined },
     view: { coreNode: new Informer<CoreNode>({ client, clock, random, resource: coreNodeResource }) },
   };
   const isSaidToBeGone = async (uid: string) => {

@@ -1,4 +1,4 @@
-import { ANNOTATION_REPORTS_RELEASE } from '../crds/names.ts';
+import { ANNOTATION_REPORTED_FOR, ANNOTATION_REPORTS_RELEASE } from '../crds/names.ts';
 import { type NodeRuntime, nodeRuntimeResource, saysDeleted } from '../crds/node-runtime.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { isAlreadyExists, isNotFound } from '../kube/errors.ts';
@@ -35,6 +35,7 @@ export class RuntimeReporter {
   readonly #hasSandbox: (uid: string) => boolean;
   readonly #withSandbox: () => readonly ReportedPod[];
   readonly #hasAddress: (uid: string) => boolean;
+  readonly #recordUid: () => string | undefined;
   readonly #onError: (error: unknown) => void;
   /** Not yet written, by pod uid. */
   readonly #pending = new Map<string, { podId: string; state: SandboxState; atMs: number }>();
@@ -46,6 +47,8 @@ export class RuntimeReporter {
   /** Pods whose latest state is another, written or not, by uid. */
   readonly #initial = new Set<string>();
   #isPrepared = false;
+  /** What is still to be said by {@link ANNOTATION_REPORTED_FOR}. */
+  #reportedFor: string | undefined;
   #isClosed = false;
   #timer: { call: ScheduledCall; dueMs: number } | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -55,6 +58,7 @@ export class RuntimeReporter {
    * @param options.hasSandbox whether the pod with this uid has one
    * @param options.withSandbox pods that have one
    * @param options.hasAddress whether the Node CR gives it an address, so that `deleted` must still be there to be read
+   * @param options.recordUid of the Node CR, once every sandbox has its record here
    */
   constructor(options: {
     client: KubeClient;
@@ -65,6 +69,7 @@ export class RuntimeReporter {
     hasSandbox: (uid: string) => boolean;
     withSandbox: () => readonly ReportedPod[];
     hasAddress: (uid: string) => boolean;
+    recordUid: () => string | undefined;
     onError: (error: unknown) => void;
   }) {
     this.#client = options.client;
@@ -75,6 +80,7 @@ export class RuntimeReporter {
     this.#hasSandbox = options.hasSandbox;
     this.#withSandbox = options.withSandbox;
     this.#hasAddress = options.hasAddress;
+    this.#recordUid = options.recordUid;
     this.#onError = options.onError;
   }
 
@@ -177,16 +183,18 @@ export class RuntimeReporter {
   }
 
   async #write(): Promise<void> {
-    if (this.#isPrepared && this.#pending.size === 0) return;
+    if (this.#isPrepared && this.#pending.size === 0 && this.#reportedFor === undefined) return;
     let batch = new Map(this.#pending);
     try {
       if (!this.#isPrepared) await this.#prepare();
       batch = new Map(this.#pending);
-      if (batch.size === 0) return;
       this.#pending.clear();
       const forgotten = this.#forgettable();
-      await this.#patch(batch, forgotten);
-      for (const uid of forgotten) this.#deleted.delete(uid);
+      if (batch.size > 0) {
+        await this.#patch(batch, forgotten);
+        for (const uid of forgotten) this.#deleted.delete(uid);
+      }
+      await this.#sayReportedFor();
     } catch (error) {
       if (isNotFound(error)) this.#isPrepared = false;
       this.#onError(
@@ -215,6 +223,15 @@ export class RuntimeReporter {
     );
   }
 
+  /** When all that belongs to it is written. */
+  async #sayReportedFor(): Promise<void> {
+    const uid = this.#reportedFor;
+    if (uid === undefined) return;
+    const metadata = { annotations: { [ANNOTATION_REPORTED_FOR]: uid } };
+    await this.#client.patch(nodeRuntimeResource, { name: this.#nodeName }, { type: 'merge', body: { metadata } });
+    if (this.#reportedFor === uid) this.#reportedFor = undefined;
+  }
+
   #forgettable(): string[] {
     const oldestMs = this.#clock.now() - KEEP_DELETED_MS;
     return [...this.#deleted].flatMap(([uid, { atMs }]) => (atMs < oldestMs && !this.#hasAddress(uid) ? [uid] : []));
@@ -223,6 +240,7 @@ export class RuntimeReporter {
   /** Makes or marks the object, and learns what it says: words of an earlier process of this agent, or of a restored backup. */
   async #prepare(): Promise<void> {
     const key = { name: this.#nodeName };
+    const recordUid = this.#recordUid();
     const found = await this.#client.get(nodeRuntimeResource, key).catch((error: unknown) => {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -233,6 +251,8 @@ export class RuntimeReporter {
       await this.#client.patch(nodeRuntimeResource, key, { type: 'merge', body: { metadata } });
     }
     this.#correct(runtime);
+    const isSaid = runtime.metadata.annotations?.[ANNOTATION_REPORTED_FOR] === recordUid;
+    this.#reportedFor = isSaid ? undefined : recordUid;
     this.#isPrepared = true;
   }
 

@@ -2,7 +2,8 @@ import type { SandboxReport } from '../allocation/operation.ts';
 import type { Informers } from '../cluster/informers.ts';
 import { isReady } from '../cluster/node-view.ts';
 import { coreNodeResource } from '../cluster/resources.ts';
-import { ANNOTATION_POD_UID, ANNOTATION_REPORTS_RELEASE, LABEL_NODE } from '../crds/names.ts';
+import { ANNOTATION_POD_UID, ANNOTATION_REPORTED_FOR, ANNOTATION_REPORTS_RELEASE, LABEL_NODE } from '../crds/names.ts';
+import type { TerwayNode } from '../crds/node.ts';
 import { type NodeRuntime, nodeRuntimeResource, saysDeleted } from '../crds/node-runtime.ts';
 import type { PodEni } from '../crds/pod-eni.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -70,4 +71,10 @@ export function newlyDeleted(before: NodeRuntime, after: NodeRuntime): string[] 
     const isNews = saysDeleted(entry) && !saysDeleted(before.status?.pods?.[uid]);
     return isNews && entry.podID !== undefined ? [entry.podID] : [];
   });
+}
+
+/** Whether the agent has reported all sandboxes of the node since this record was made. One that never says so is not waited for. */
+export function hasReportedFor(runtime: NodeRuntime | undefined, { metadata }: TerwayNode): boolean {
+  const uid = reportsRelease(runtime) ? runtime.metadata.annotations?.[ANNOTATION_REPORTED_FOR] : undefined;
+  return uid === undefined || uid === metadata.uid;
 }

@@ -36,6 +36,11 @@ export const ANNOTATION_TRUNK_INTENT = 'terway.alibabacloud.com/trunk-intent';
  * On a NodeRuntime, `true`: the node's agent also reports sandboxes of PodENIs, so that their release can wait for it.
  */
 export const ANNOTATION_REPORTS_RELEASE = 'terway.alibabacloud.com/reports-release';
+/**
+ * On a NodeRuntime, the uid of the Node CR that the node's agent knew when it last reported all sandboxes of the node. No sandbox has got its
+ * address from an earlier record since.
+ */
+export const ANNOTATION_REPORTED_FOR = 'terway.alibabacloud.com/reported-for';
 
 /** Tags on every ENI that the control plane creates; the first two are upstream's. */
 export const TAG_CLUSTER = 'ack.aliyun.com';

@@ -46,6 +46,7 @@ beforeAll(async () => {
       hasSandbox: (uid) => sandboxes.has(uid),
       withSandbox: () => [],
       hasAddress: () => false,
+      recordUid: () => 'record-uid',
       onError: (error) => errors.push(error),
     });
   reporter = newReporter();

@@ -46,6 +46,29 @@ test('a pod that is ending keeps its address to itself, although its record was 
   expect(addresses(made).get(uid)).toEqual([ip]);
 });
 
+test('of a sandbox that its agent could not report, the address goes to nobody, although record and pod were deleted', async () => {
+  const made = await cluster();
+  const machine = made.machines.get(NODE);
+  const uid = createShared(made, 'unreported');
+  const wired = () => [...(machine?.kernel.wirings.values() ?? [])].some(({ isComplete }) => isComplete);
+  for (let at = 0; !wired() && at < 600; at += 1) await made.run(100);
+  machine?.killAgent(2 * 60_000);
+  machine?.kubelet.pause();
+  expect(made.nodeRuntime(NODE)?.status?.pods?.[uid]).toBeUndefined();
+  made.deletePod('default/unreported', 0);
+  deleteRecord(made);
+  const others = ['a', 'b', 'c'].map((name) => createShared(made, name));
+  await made.run(60_000);
+  expect(enisOf(made).length).toBeGreaterThan(0);
+  expect(addresses(made).size).toBe(0);
+  // The agent is back, and says that the sandbox is there.
+  await made.run(2 * 60_000);
+  expect(addresses(made).size).toBe(0);
+  machine?.kubelet.resume();
+  await made.until('the others have addresses', () => others.every((one) => addresses(made).has(one)), 60_000);
+  expect(made.violations()).toEqual([]);
+});
+
 test('after a restored backup a node says again which pods have sandboxes', async () => {
   const made = await cluster();
   const uid = createShared(made, 'a');

@@ -21,6 +21,7 @@ import type { SentPool } from '../../wire/admin-channel.ts';
 import type { EniDriver } from '../eni/driver.ts';
 import type { EniSearch } from '../eni/eni-search.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';
+import { hasReportedFor } from '../sandbox-reports.ts';
 import type { Watch } from '../watch.ts';
 import { type Comparison, PoolAdoption } from './adoption.ts';
 import { PoolDescriber, whyNoPool } from './describer.ts';
@@ -225,7 +226,8 @@ export class PoolController {
       pods: poolPods(this.#context, name, holders),
       isGone: (uid) => saysDeleted(runtime?.status?.pods?.[uid]),
       hasSandbox: (uid) => saysPresent(runtime?.status?.pods?.[uid]),
-      hasStrangers: hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
+      hasStrangers:
+        !hasReportedFor(runtime, node) || hasStrangers(runtime, informers.pods.store.byIndex('node', name), holders),
       // A record that has just been made may lack what pods have, until the kubelet tells it.
       isNew: nowMs < newUntilMs,
       unread,
