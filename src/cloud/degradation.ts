@@ -1,5 +1,6 @@
 import { CloudError } from './errors.ts';
 import type { Cloud } from './port.ts';
+import type { SendLimit } from './quota.ts';
 
 /**
  * How much of the cloud may be used. `''`: everything. `l1`: nothing is detached, deleted, unassigned or otherwise
@@ -29,7 +30,7 @@ const CALLS: Readonly<Record<keyof Cloud, { action: string; releases: boolean }>
  * The cloud with a switch: a call that the current level forbids fails with a CloudError of kind `degraded` and is not
  * sent. All access to the cloud goes through it.
  *
- * @param level read on each call
+ * @param level read when a call is made, and right before it is sent
  */
 export function withDegradation(cloud: Cloud, level: () => DegradationLevel): Cloud {
   const guard = (method: keyof Cloud): void => {
@@ -44,62 +45,33 @@ export function withDegradation(cloud: Cloud, level: () => DegradationLevel): Cl
       message: `${action} is not called: with degradation ${now} the control plane ${what}; set degradation to "" in its configuration when the cloud has recovered`,
     });
   };
+  // Asked again right before it is sent: it may have waited for quota or a connection, or be another page of a listing.
+  const guarded = <L extends SendLimit>(method: keyof Cloud, leave: L): L => {
+    guard(method);
+    const assertAllowed = () => {
+      leave.assertAllowed?.();
+      guard(method);
+    };
+    return { ...leave, assertAllowed };
+  };
   return {
-    createEni: async (request, leave) => {
-      guard('createEni');
-      return cloud.createEni(request, leave);
-    },
-    attachEni: async (request, leave) => {
-      guard('attachEni');
-      return cloud.attachEni(request, leave);
-    },
-    detachEni: async (request, leave) => {
-      guard('detachEni');
-      return cloud.detachEni(request, leave);
-    },
-    deleteEni: async (eniId, leave) => {
-      guard('deleteEni');
-      return cloud.deleteEni(eniId, leave);
-    },
-    modifyEniSecurityGroups: async (eniId, securityGroupIds, leave) => {
-      guard('modifyEniSecurityGroups');
-      return cloud.modifyEniSecurityGroups(eniId, securityGroupIds, leave);
-    },
-    assignIpv4: async (request, leave) => {
-      guard('assignIpv4');
-      return cloud.assignIpv4(request, leave);
-    },
-    assignIpv6: async (request, leave) => {
-      guard('assignIpv6');
-      return cloud.assignIpv6(request, leave);
-    },
-    unassignIpv4: async (request, leave) => {
-      guard('unassignIpv4');
-      return cloud.unassignIpv4(request, leave);
-    },
-    unassignIpv6: async (request, leave) => {
-      guard('unassignIpv6');
-      return cloud.unassignIpv6(request, leave);
-    },
-    describeEnis: async (filter, leave, keep) => {
-      guard('describeEnis');
-      return cloud.describeEnis(filter, leave, keep);
-    },
-    describeInstanceTypes: async (instanceTypes, leave) => {
-      guard('describeInstanceTypes');
-      return cloud.describeInstanceTypes(instanceTypes, leave);
-    },
-    describeInstances: async (instanceIds, leave) => {
-      guard('describeInstances');
-      return cloud.describeInstances(instanceIds, leave);
-    },
-    describeVSwitches: async (filter, leave) => {
-      guard('describeVSwitches');
-      return cloud.describeVSwitches(filter, leave);
-    },
-    describeSecurityGroups: async (ids, leave) => {
-      guard('describeSecurityGroups');
-      return cloud.describeSecurityGroups(ids, leave);
-    },
+    createEni: async (request, leave) => cloud.createEni(request, guarded('createEni', leave)),
+    attachEni: async (request, leave) => cloud.attachEni(request, guarded('attachEni', leave)),
+    detachEni: async (request, leave) => cloud.detachEni(request, guarded('detachEni', leave)),
+    deleteEni: async (eniId, leave) => cloud.deleteEni(eniId, guarded('deleteEni', leave)),
+    modifyEniSecurityGroups: async (eniId, securityGroupIds, leave) =>
+      cloud.modifyEniSecurityGroups(eniId, securityGroupIds, guarded('modifyEniSecurityGroups', leave)),
+    assignIpv4: async (request, leave) => cloud.assignIpv4(request, guarded('assignIpv4', leave)),
+    assignIpv6: async (request, leave) => cloud.assignIpv6(request, guarded('assignIpv6', leave)),
+    unassignIpv4: async (request, leave) => cloud.unassignIpv4(request, guarded('unassignIpv4', leave)),
+    unassignIpv6: async (request, leave) => cloud.unassignIpv6(request, guarded('unassignIpv6', leave)),
+    describeEnis: async (filter, leave, keep) => cloud.describeEnis(filter, guarded('describeEnis', leave), keep),
+    describeInstanceTypes: async (instanceTypes, leave) =>
+      cloud.describeInstanceTypes(instanceTypes, guarded('describeInstanceTypes', leave)),
+    describeInstances: async (instanceIds, leave) =>
+      cloud.describeInstances(instanceIds, guarded('describeInstances', leave)),
+    describeVSwitches: async (filter, leave) => cloud.describeVSwitches(filter, guarded('describeVSwitches', leave)),
+    describeSecurityGroups: async (ids, leave) =>
+      cloud.describeSecurityGroups(ids, guarded('describeSecurityGroups', leave)),
   };
 }

@@ -72,7 +72,7 @@ export interface SendLimit {
    * Called right before the call is written: throws when nothing may be sent any more, even if the signal has not
    * aborted yet.
    */
-  assertHeld?: () => void;
+  assertAllowed?: () => void;
   /** Called when the call is written. */
   onSent?: () => void;
 }

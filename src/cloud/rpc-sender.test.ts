@@ -3,6 +3,7 @@ import { TestAccount } from '../../sim/cloud/model/test-account.ts';
 import { settled, VirtualClock } from '../util/test-support/virtual-clock.ts';
 import { AlibabaCloud } from './alibaba-cloud.ts';
 import { type Credential, CredentialCache } from './credentials.ts';
+import { type DegradationLevel, withDegradation } from './degradation.ts';
 import { QuotaScheduler } from './quota.ts';
 import { type CallReport, RpcContext } from './rpc.ts';
 import { type RpcCall, type RpcSender, rpcSenders } from './rpc-sender.ts';
@@ -77,7 +78,7 @@ test('a call whose lease ran out while credentials were being fetched is not sen
     return fetched.promise;
   });
   const { over, assertHeld } = lease();
-  const call = connect(http.ecs).deleteEni('eni-1', { ...leave, assertHeld });
+  const call = connect(http.ecs).deleteEni('eni-1', { ...leave, assertAllowed: assertHeld });
   await asked.promise;
   clock.freeze(20_000);
   fetched.resolve(key);
@@ -89,7 +90,7 @@ test('a call whose lease ran out while the connection was being made is not sent
   await using http = await overHttp();
   const cloud = connect(http.ecs);
   const { over, assertHeld } = lease();
-  const call = cloud.deleteEni('eni-1', { ...leave, assertHeld });
+  const call = cloud.deleteEni('eni-1', { ...leave, assertAllowed: assertHeld });
   // Everything up to the connection happens before Node polls its sockets again.
   await settled();
   clock.freeze(20_000);
@@ -97,7 +98,7 @@ test('a call whose lease ran out while the connection was being made is not sent
   expect(http.arrived()).toBe(0);
   await cloud.deleteEni('eni-1', leave);
   expect(http.arrived()).toBe(1);
-  await expect(cloud.deleteEni('eni-1', { ...leave, assertHeld })).rejects.toBe(over);
+  await expect(cloud.deleteEni('eni-1', { ...leave, assertAllowed: assertHeld })).rejects.toBe(over);
   expect(http.arrived()).toBe(1);
 });
 
@@ -132,11 +133,22 @@ test('a call whose term ended while credentials were being fetched is not sent',
 test('a call that is stopped at the last moment gives its turn back', async () => {
   const quota = new QuotaScheduler({ clock, limits: { default: 1000 } });
   const { over, assertHeld } = lease();
-  const held = connect(toModel, quota).deleteEni('eni-1', { ...leave, assertHeld });
+  const held = connect(toModel, quota).deleteEni('eni-1', { ...leave, assertAllowed: assertHeld });
   clock.freeze(20_000);
   await expect(held).rejects.toBe(over);
   expect(calls).toEqual([]);
   expect(quota.status('DeleteNetworkInterface').usedThisMinute).toBe(0);
+});
+
+test('a call that waits when the degradation begins is not sent', async () => {
+  const quota = new QuotaScheduler({ clock, limits: { default: 1000 } });
+  let level: DegradationLevel = '';
+  const guarded = withDegradation(connect(toModel, quota), () => level);
+  const reading = guarded.describeEnis({ ids: ['eni-1'] }, { ...leave });
+  level = 'l0';
+  await expect(reading).rejects.toMatchObject({ kind: 'degraded', code: 'Degraded.l0' });
+  expect(calls).toEqual([]);
+  expect(quota.status('DescribeNetworkInterfaces').usedThisMinute).toBe(0);
 });
 
 test('a call is sent with its version and its parameters by wire name', async () => {

@@ -48,7 +48,7 @@ class Exit {
 
   leave(): void {
     try {
-      this.#limit.assertHeld?.();
+      this.#limit.assertAllowed?.();
       this.#limit.signal.throwIfAborted();
     } catch (error) {
       this.isClosed = true;
@@ -115,7 +115,7 @@ export class RpcService {
    *
    * @returns the parsed response and when the request was sent (epoch milliseconds).
    * @throws CloudError, also when the response does not fit `answer`; the signal's reason when it aborts; what
-   * `assertHeld` throws. A call that was not sent gives its turn back.
+   * `assertAllowed` throws. A call that was not sent gives its turn back.
    */
   async call<T>(
     action: string,

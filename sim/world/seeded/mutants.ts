@@ -345,7 +345,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a call is written although the lease may be lost',
     file: 'src/cloud/rpc.ts',
-    from: 'this.#limit.assertHeld?.();',
+    from: 'this.#limit.assertAllowed?.();',
     to: '',
   },
   {

@@ -3,6 +3,7 @@ import { addressesOf } from '../../../src/allocation/pool/view.ts';
 import type { DaemonField } from '../../../src/crds/field-owners.ts';
 import { TAG_ATTEMPT } from '../../../src/crds/names.ts';
 import type { NodeEni, TerwayNode } from '../../../src/crds/node.ts';
+import { StatusError } from '../../kube/model/errors.ts';
 import { type KubeObject, recordAt } from '../../kube/model/objects.ts';
 import type { CloudCall } from '../cloud-link.ts';
 import { recordedIn } from '../invariants.ts';
@@ -225,8 +226,16 @@ export class SeededPool {
     this.#noteReserve(knobs);
   }
 
-  /** Writes a field of `spec`, as the one who it is from then on. */
+  /** Writes a field of `spec`, as the one who it is from then on, unless the API server refuses what would be left of an earlier apply. */
   #own(name: string, field: DaemonField, value: unknown, by: SpecAuthor): void {
+    try {
+      this.#write(name, field, value, by);
+    } catch (error) {
+      if (!(error instanceof StatusError) || error.code !== 422) throw error;
+    }
+  }
+
+  #write(name: string, field: DaemonField, value: unknown, by: SpecAuthor): void {
     const { kube, clock } = this.#world;
     const target = { resource: NODES, namespace: undefined, name, subresource: '' };
     const found = kube.peek(NODES, target);
