@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { ipv6TokenOf } from '../../../src/allocation/identity.ts';
 import { addressesOf, FAMILIES, isBound, isIdle } from '../../../src/allocation/pool/view.ts';
+import type { Term } from '../../../src/controllers/term.ts';
 import { DAEMON_FIELDS } from '../../../src/crds/field-owners.ts';
 import type { NodeAddress, TerwayNode } from '../../../src/crds/node.ts';
 import { jsonEqual } from '../../../src/kube/patch.ts';
@@ -30,7 +31,7 @@ export class PoolWitness {
   /** Tokens of creations and assignments that a Node CR ever had. */
   readonly #tokens = new Set<string>();
   /** Who freed an address when, and from whom: by `eniId ip`. */
-  readonly #freed = new Map<string, { actor: string; podId: string; atMs: number }>();
+  readonly #freed = new Map<string, { term: Term | undefined; podId: string; atMs: number }>();
   readonly #problems: string[] = [];
   readonly #unsubscribe: (() => void)[];
 
@@ -103,7 +104,7 @@ export class PoolWitness {
     for (const [key, { podUID = '', podID = '', ip }] of had) {
       const now = has.get(key)?.address.podUID ?? '';
       if (podUID === '' || now === podUID) continue;
-      this.#freed.set(key, { actor, podId: podID, atMs: timeMs });
+      this.#freed.set(key, { term: this.#seeded.termOf(actor), podId: podID, atMs: timeMs });
       if (machine !== undefined && isSame) this.#checkFreed(machine, key, podUID, ip);
     }
     for (const [key, { address }] of has) {
@@ -193,7 +194,7 @@ export class PoolWitness {
     by: { actor: string; nowMs: number },
   ): void {
     const found = this.#freed.get(key);
-    if (found === undefined || found.actor !== by.actor || found.podId === podID) return;
+    if (found === undefined || found.term !== this.#seeded.termOf(by.actor) || found.podId === podID) return;
     if (!this.#isThere(podID ?? '', podUID)) return;
     if (by.nowMs - found.atMs >= REST_MS - WRITE_MS || this.#tellsOf(podID ?? '', ip)) return;
     const isRested = (eniId: string, address: NodeAddress) => {

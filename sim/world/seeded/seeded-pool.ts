@@ -138,7 +138,10 @@ export class SeededPool {
         const has = new Set([...(shown?.ipv4 ?? []), ...(shown?.ipv6 ?? [])]);
         for (const { ip } of addressesOf(eni)) if (!has.has(ip)) this.#take(eni.id, ip);
       }
-      if (this.#options.deletesRecords && this.#world.machines.has(metadata.name)) this.#deleteRecord(metadata.name);
+      if (!this.#world.machines.has(metadata.name)) continue;
+      // Somebody had deleted it before the backup.
+      if (metadata.deletionTimestamp !== undefined) this.#deletedRecords.add(metadata.name);
+      if (this.#options.deletesRecords) this.#deleteRecord(metadata.name);
     }
   }
 

@@ -1,3 +1,4 @@
+import type { Term } from '../../../src/controllers/term.ts';
 import type { CloudCall } from '../cloud-link.ts';
 import type { WorldReplica } from '../replica.ts';
 import type { World } from '../world.ts';
@@ -57,6 +58,11 @@ export class SeededReplicas {
   placeOf(name: string): number | undefined {
     const at = this.#places.findIndex(({ current }) => current?.name === name);
     return at < 0 ? undefined : at;
+  }
+
+  /** The term of the replica with this name, if it leads. One that leads again has another. */
+  termOf(name: string): Term | undefined {
+    return this.#places.find(({ current }) => current?.name === name)?.current?.term;
   }
 
   /** @param forMs until the next one starts in its place */

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { API_OF_CALL } from '../../../src/controllers/eni/pending-calls.ts';
+import type { Term } from '../../../src/controllers/term.ts';
 import { podNetworkingSchema } from '../../../src/crds/pod-networking.ts';
 import { VirtualClock } from '../../../src/util/test-support/virtual-clock.ts';
 import type { ApiCall, RequestFault } from '../../kube/faults.ts';
@@ -291,6 +292,11 @@ export class SeededWorld {
       default:
         this.nodes.perform(act);
     }
+  }
+
+  /** The term of the replica with this name, if it leads. */
+  termOf(replica: string): Term | undefined {
+    return this.#replicas.termOf(replica);
   }
 
   #onRequest(call: ApiCall): RequestFault | undefined {

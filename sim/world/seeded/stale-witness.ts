@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { sameSecurityGroups } from '../../../src/allocation/security-groups.ts';
-import { parseTrunkIntent } from '../../../src/allocation/trunk.ts';
+import { parseTrunkIntent, type TrunkIntent } from '../../../src/allocation/trunk.ts';
 import { ANNOTATION_POD_UID, ANNOTATION_TRUNK_INTENT, TAG_ATTEMPT } from '../../../src/crds/names.ts';
+import type { TerwayNode } from '../../../src/crds/node.ts';
 import type { PodEni } from '../../../src/crds/pod-eni.ts';
 import { isRecord } from '../../../src/util/json.ts';
 import type { EniSnapshot } from '../../cloud/model/snapshot.ts';
@@ -101,14 +102,12 @@ export class StaleWitness {
 
   /** I2: an ENI gets the security groups that its record has; one that pods share, or that is to be a trunk, those of its node. */
   #checkGroups(podEni: PodEni | undefined, { id }: EniSnapshot, given: unknown): void {
-    const node = this.#seeded.world
-      .state()
-      .nodes.find(
-        ({ metadata, status }) =>
-          status?.networkInterfaces?.[id] !== undefined ||
-          parseTrunkIntent(metadata.annotations?.[ANNOTATION_TRUNK_INTENT])?.eniID === id,
-      );
-    const ofNode = podEni === undefined ? node?.spec.eni?.securityGroupIDs : undefined;
+    const node = this.#seeded.world.state().nodes.find((each) => {
+      return each.status?.networkInterfaces?.[id] !== undefined || trunkIntentOf(each)?.eniID === id;
+    });
+    // A record without rules of its own has those of the intent.
+    const shared = node?.spec.eni?.securityGroupIDs ?? (node && trunkIntentOf(node)?.securityGroupIDs);
+    const ofNode = podEni === undefined ? shared : undefined;
     const recorded = podEni?.spec.allocations?.find(({ eni }) => eni.id === id)?.eni.securityGroupIDs ?? ofNode ?? [];
     const groups = z.array(z.string()).parse(given);
     if (!sameSecurityGroups(recorded, groups))
@@ -145,4 +144,8 @@ function isGivenUp(object: KubeObject): boolean {
 
 function idsOf({ spec }: PodEni): string[] {
   return (spec.allocations ?? []).map(({ eni }) => eni.id);
+}
+
+function trunkIntentOf({ metadata }: TerwayNode): TrunkIntent | undefined {
+  return parseTrunkIntent(metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
 }
