@@ -5,7 +5,7 @@ import { ANNOTATION_MAX_AVAILABLE_IP, TAG_CREATOR, TAG_CREATOR_POOL } from '../.
 import type { NodeAddress, TerwayNode } from '../../../src/crds/node.ts';
 import { eventResource } from '../../../src/kubectl/resources.ts';
 import { FaultScript } from '../script.ts';
-import type { World } from '../world.ts';
+import { NODERUNTIMES, type World } from '../world.ts';
 import {
   addresses,
   createShared,
@@ -115,6 +115,26 @@ test('pools that are turned off while an ENI is being made record it, hand out n
   await made.run(5000);
   expect(saidOnNode(made)).toEqual(['210', 'True']);
   expect(doubled(made)).toEqual([]);
+});
+
+test('where pools were never on, pods on a node with our agent are told, and others are left alone', async () => {
+  const ours = await poolWorld({ ipam_type: null }, { hasMachine: true });
+  world = ours;
+  createShared(ours, 'a');
+  await ours.until('the pod is told', () => toldTo(ours, 'a').includes('PoolOff'), 60_000);
+  expect(readiness(ours)).toBe('False PoolOff');
+  ours.end();
+  const theirs = await poolWorld({ ipam_type: null }, { isAwaited: false });
+  world = theirs;
+  theirs.kube.patch(
+    { resource: NODERUNTIMES, namespace: undefined, name: NODE, subresource: '' },
+    'application/merge-patch+json',
+    { metadata: { annotations: null } },
+    { actor: 'user', nowMs: theirs.clock.now() },
+  );
+  createShared(theirs, 'a');
+  await theirs.run(60_000);
+  expect([toldTo(theirs, 'a'), readiness(theirs)]).toEqual([[], 'undefined undefined']);
 });
 
 test.each(['before the answer', 'after it'])(

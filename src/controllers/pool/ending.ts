@@ -87,7 +87,7 @@ export class PoolEnding {
 
   /**
    * Pools are turned off, or it is not known any more whether they are on. What was said of the node is taken back, once: then it is others
-   * that say it.
+   * that say it. Where our agent runs nobody else gives pods addresses, and they are told.
    */
   async turnedOff(
     node: TerwayNode,
@@ -98,8 +98,10 @@ export class PoolEnding {
     const { figures, forget, reporter, subjects, informers, clock } = this.#options;
     const { name } = node.metadata;
     const before = reporter.saidOf(node.status ?? {});
-    // It never had one.
-    if (before === undefined && (node.status?.poolIntents ?? []).length === 0) {
+    const isOurs =
+      informers.nodeRuntimes.store.get(name)?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] === 'true';
+    // It never had one, and Terway's daemon serves its pods.
+    if (!isOurs && before === undefined && (node.status?.poolIntents ?? []).length === 0) {
       forget(name);
       subjects.keep(name, []);
       return {};
@@ -113,8 +115,6 @@ export class PoolEnding {
       return subjects.dropRefused(node, known);
     };
     const { written, unknown } = await this.#record(node, change, signal);
-    const isOurs =
-      informers.nodeRuntimes.store.get(name)?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] === 'true';
     // Elsewhere Terway's daemon gives pods their addresses.
     const unserved = isOurs ? this.#unserved(name, written.status ?? {}) : [];
     if (unserved.length === 0) forget(name);
