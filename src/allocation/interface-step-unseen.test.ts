@@ -63,6 +63,11 @@ describe('while no id is recorded', () => {
     expect(searched(100, 30_100)).toEqual({ do: 'newAttempt', avoidVSwitch: false });
   });
 
+  test.each(['limit', 'notFound', 'invalid'] as const)('the same for a create that is refused with %s', (kind) => {
+    const operation = failed('create', kind, { ageMs: 1, unansweredMsAgo: 1500 });
+    expect(step('bind', { ...missing, operation })).toEqual({ do: 'find' });
+  });
+
   test('a used token: the ENI it created is adopted; otherwise a new attempt is made', () => {
     expect(step('bind', { ...missing, operation: failed('create', 'token', { ageMs: 1 }) })).toEqual({ do: 'find' });
     expect(step('bind', { ...missing, operation: succeeded('find', 1, eni('Available')) })).toMatchObject({

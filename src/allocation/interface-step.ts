@@ -2,7 +2,7 @@ import type { Allocation, AttachTarget } from '../crds/pod-eni.ts';
 import type { Reason } from '../crds/reasons/catalogue.ts';
 import type { Eni, EniObservation } from '../ecs/eni.ts';
 import { isOurs, isOursInPool } from './identity.ts';
-import type { Operation, OperationFailure } from './operation.ts';
+import { isRefusedForGood, type Operation, type OperationFailure } from './operation.ts';
 import { sameSecurityGroups } from './security-groups.ts';
 
 /** A destructive call needs an observation no older than this (I3). */
@@ -168,6 +168,8 @@ function withoutIdToBind(operation: Operation | undefined, plannedMs: number, no
       if (operation.unansweredMs !== undefined) return { do: 'find' };
       return { do: 'newAttempt', avoidVSwitch: true, failure: operation.failure };
     }
+    // The next attempt may ask for something else, and would leave what an earlier request has created.
+    if (isRefusedForGood(operation.failure) && operation.unansweredMs !== undefined) return { do: 'find' };
     // The token was used before. Look for the ENI that it created before giving the token up.
     if (operation.failure.kind === 'token') return { do: 'find' };
   }

@@ -26,6 +26,11 @@ export function reasonOfFailure({ kind }: { kind: FailureKind }): Extract<Reason
   return kind === 'degraded' ? 'CloudDegraded' : 'CloudError';
 }
 
+/** By what the intent asks for, not by what the control plane may or can do at the moment. */
+export function isRefusedForGood({ kind }: { kind: FailureKind }): boolean {
+  return kind === 'limit' || kind === 'notFound' || kind === 'invalid';
+}
+
 /** The last cloud call for one interface in this process; lost on restart. */
 export type Operation =
   | { kind: OperationKind; state: 'running'; sinceMs: number }

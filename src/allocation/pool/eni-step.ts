@@ -10,7 +10,7 @@ import {
   pausedAfterFailure,
   TOKEN_TRUSTED_MS,
 } from '../interface-step.ts';
-import type { Operation, OperationFailure } from '../operation.ts';
+import { isRefusedForGood, type Operation, type OperationFailure } from '../operation.ts';
 import { sameSecurityGroups } from '../security-groups.ts';
 import { asShown } from './audit.ts';
 import type { PoolNews } from './news.ts';
@@ -106,11 +106,6 @@ function refusedCreation({ eni, intent, operation, leavingSinceMs }: PoolEniView
   // An earlier request may have been carried out, and its answer lost.
   if (operation.unansweredMs !== undefined) return { do: 'find' };
   return { do: 'refused', eniId: '', clientToken: intent.clientToken, failure: operation.failure };
-}
-
-/** By what the intent asks for, not by what the control plane may or can do at the moment. */
-function isRefusedForGood({ kind }: OperationFailure): boolean {
-  return kind === 'limit' || kind === 'notFound' || kind === 'invalid';
 }
 
 /** An edit of the configuration reaches ENIs in use, as far as they carry the tags of this cluster. */
