@@ -190,7 +190,7 @@ export class RuntimeReporter {
       batch = new Map(this.#pending);
       this.#pending.clear();
       const forgotten = this.#forgettable();
-      if (batch.size > 0) {
+      if (batch.size + forgotten.length > 0) {
         await this.#patch(batch, forgotten);
         for (const uid of forgotten) this.#deleted.delete(uid);
       }

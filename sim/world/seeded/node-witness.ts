@@ -27,6 +27,8 @@ export class NodeWitness {
   readonly #enis = new Map<string, string>();
   /** `eniId uid`: the ENI was taken from the pod in a way that the documentation excepts, so its address may be in use elsewhere. */
   readonly #excepted = new Set<string>();
+  /** When a backup was restored last, epoch milliseconds. */
+  #restoredMs = Number.NEGATIVE_INFINITY;
   /** As each was written last. */
   readonly #runtimes = new Map<string, NodeRuntime>();
   readonly #problems: string[] = [];
@@ -46,6 +48,11 @@ export class NodeWitness {
       kube.subscribe((write) => this.#onWrite(write)),
       cloud.subscribe((entry) => this.#onCall(entry)),
     ];
+  }
+
+  /** A backup was restored. */
+  noteRestored(): void {
+    this.#restoredMs = this.#seeded.world.clock.now();
   }
 
   /** Violations since the last call. */
@@ -230,6 +237,8 @@ export class NodeWitness {
     const holders = new Set(shared.flatMap((eni) => addressesOf(eni).map(({ podUID }) => podUID)));
     for (const [uid, { podID, status: states }] of Object.entries(status?.pods ?? {})) {
       const atMs = Date.parse(states?.['deleted']?.lastUpdateTime ?? '');
+      // What a backup has brought back stays until the agent reads the object again.
+      if (atMs < this.#restoredMs) continue;
       // It is kept until no address carries the uid.
       if (atMs < oldestMs && !holders.has(uid))
         this.#problems.push(`L5: the NodeRuntime of ${nodeName} still has ${podID}, which is gone`);

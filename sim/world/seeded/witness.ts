@@ -63,6 +63,7 @@ export class Witness {
     seeded.restores.onRestored = () => {
       this.#forgetFuture();
       this.#pool.forgetFuture();
+      this.#nodes.noteRestored();
       seeded.pool.noteRestored();
     };
     seeded.onSend = (call) => {
