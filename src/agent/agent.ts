@@ -260,7 +260,7 @@ export class Agent {
   }
 
   #hasSandbox(uid: string): boolean {
-    return this.#withSandbox().some((pod) => pod.uid === uid) || this.#records.hasSandboxOf(uid);
+    return this.#records.hasSandboxOf(uid) || this.#plugin.adding.some((pod) => pod.uid === uid);
   }
 
   /** Whether the pod has a sandbox, or may have or get one. What is not reported before everything is known is so after. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { PoolStatus } from '../allocation/pool/plan-pool.ts';
+import type { PoolStatus } from '../allocation/pool/pool-view.ts';
 import type { PoolRules } from '../allocation/pool/rules.ts';
 import type { NodeAddress, NodeEni } from '../crds/node.ts';
 import { shrinkPlan, shrinkTexts } from './pool-shrink.ts';

@@ -1,5 +1,5 @@
 import { drainingOf, placeNeeded } from '../allocation/pool/places.ts';
-import type { PoolStatus } from '../allocation/pool/plan-pool.ts';
+import type { PoolStatus } from '../allocation/pool/pool-view.ts';
 import { quietUntilMs } from '../allocation/pool/reclaim-time.ts';
 import type { PoolRules } from '../allocation/pool/rules.ts';
 import { givable, shrink } from '../allocation/pool/shrink.ts';

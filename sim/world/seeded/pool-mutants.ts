@@ -46,9 +46,9 @@ export const POOL_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'after a record was lost, what looks idle is given up at once',
-    file: 'src/allocation/pool/plan-pool.ts',
-    from: ' || handOuts.isUncertain;',
-    to: ';',
+    file: 'src/allocation/pool/giving-up.ts',
+    from: 'const mayGo = !isShort && !isUncertain;',
+    to: 'const mayGo = !isShort;',
   },
   {
     name: 'a trunk in use gets the security groups of its creation back',

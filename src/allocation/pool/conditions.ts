@@ -2,7 +2,7 @@ import { CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
 import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import type { Reason } from '../../crds/reasons/catalogue.ts';
 import type { PoolLimits } from './growth.ts';
-import type { PoolKnobs } from './plan-pool.ts';
+import type { PoolKnobs } from './pool-view.ts';
 import type { PoolRules } from './rules.ts';
 import type { Shortfall } from './supply.ts';
 

@@ -1,4 +1,4 @@
-import type { PoolStatus } from './plan-pool.ts';
+import type { PoolStatus } from './pool-view.ts';
 import { isReleasable } from './view.ts';
 
 /** What becomes of the ENIs when the record of a node goes: `release` of a node that is gone; `keep` where somebody deleted the record. */

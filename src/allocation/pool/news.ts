@@ -2,8 +2,9 @@ import type { NodeAddress, NodeEni, PoolIntent } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import type { OperationFailure } from '../operation.ts';
 import type { VSwitchPool } from '../vswitch-pool.ts';
-import { countWarmUp, type PoolStatus } from './plan-pool.ts';
+import type { PoolStatus } from './pool-view.ts';
 import { FAMILIES, type Family } from './view.ts';
+import { countWarmUp } from './warm-up.ts';
 
 /** What the record does not show yet: the result of a call, or what the cloud has. */
 export type PoolNews =

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { PoolNode } from '../test-support/pool-node.ts';
-import { type PoolStatus, planPool } from './plan-pool.ts';
+import { planPool } from './plan-pool.ts';
+import type { PoolStatus } from './pool-view.ts';
 import { addressesOf, FAMILIES, type Families, isBound, type PoolPod } from './view.ts';
 
 describe('a pod', () => {

@@ -1,3 +1,10 @@
+import type { PoolStatus } from './pool-view.ts';
+
+/** Starts the time anew after which idle addresses go by age: something was handed out, or is asked for. */
+export function noteChange(status: PoolStatus, nowMs: number): void {
+  status.lastModifiedTime = new Date(nowMs).toISOString();
+}
+
 /**
  * Until when nothing goes by age, because something was handed out or asked for; not a number where nothing ever does.
  *

@@ -2,7 +2,7 @@ import type { NodeEni, TerwayNode } from '../../crds/node.ts';
 import { parseGoDurationMs } from '../../util/duration.ts';
 import type { TrunkOutlook } from '../trunk.ts';
 import type { PoolLimits } from './growth.ts';
-import type { PoolKnobs } from './plan-pool.ts';
+import type { PoolKnobs } from './pool-view.ts';
 import { FAMILIES, type Families, type Family } from './view.ts';
 
 type NodeSpec = TerwayNode['spec'];

@@ -1,16 +1,11 @@
 import type { NodeEni } from '../../crds/node.ts';
 import { seededRandom } from '../../util/random.ts';
 import type { Growth } from '../pool/growth.ts';
-import {
-  countWarmUp,
-  noteChange,
-  type PoolKnobs,
-  type PoolPlan,
-  type PoolStatus,
-  type PoolView,
-  planPool,
-} from '../pool/plan-pool.ts';
+import { type PoolPlan, planPool } from '../pool/plan-pool.ts';
+import type { PoolKnobs, PoolStatus, PoolView } from '../pool/pool-view.ts';
+import { noteChange } from '../pool/reclaim-time.ts';
 import { addressesOf, FAMILIES, type Families, idleCount, type PoolPod } from '../pool/view.ts';
+import { countWarmUp } from '../pool/warm-up.ts';
 
 export const START_MS = Date.parse('2026-01-01T12:00:00Z');
 const LIMITS = { enis: 4, perEni: { ipv4: 10, ipv6: 10 }, attachments: 5 };

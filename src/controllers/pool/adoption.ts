@@ -2,7 +2,7 @@ import type { OperationFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
 import { adopted } from '../../allocation/pool/audit.ts';
 import { subnetsIn } from '../../allocation/pool/news.ts';
-import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import type { PoolStatus } from '../../allocation/pool/pool-view.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { NetworkCatalog } from '../network-catalog.ts';

@@ -1,7 +1,8 @@
 import { isExclusive } from '../../allocation/node-mode.ts';
 import { type OperationFailure, reasonOfFailure } from '../../allocation/operation.ts';
 import type { Capacity } from '../../allocation/plan.ts';
-import { noteChange, type PoolPlan, planPool } from '../../allocation/pool/plan-pool.ts';
+import { type PoolPlan, planPool } from '../../allocation/pool/plan-pool.ts';
+import { noteChange } from '../../allocation/pool/reclaim-time.ts';
 import { poolRules } from '../../allocation/pool/rules.ts';
 import { poolWaits } from '../../allocation/pool/waits.ts';
 import { trunkOutlook } from '../../allocation/trunk.ts';

@@ -1,6 +1,6 @@
 import type { Statement } from '../../allocation/pool/conditions.ts';
 import { dropMoot, holdsRecord, type PoolEnd } from '../../allocation/pool/leaving.ts';
-import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import type { PoolStatus } from '../../allocation/pool/pool-view.ts';
 import { release } from '../../allocation/pool/release.ts';
 import { addressesOf } from '../../allocation/pool/view.ts';
 import { poolWaits } from '../../allocation/pool/waits.ts';

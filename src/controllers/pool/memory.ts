@@ -1,6 +1,7 @@
 import type { OperationFailure } from '../../allocation/operation.ts';
 import { REST_MS } from '../../allocation/pool/hand-out.ts';
-import type { PoolPlan, Wanted } from '../../allocation/pool/plan-pool.ts';
+import type { PoolPlan } from '../../allocation/pool/plan-pool.ts';
+import type { Wanted } from '../../allocation/pool/pool-view.ts';
 import type { PoolIntent } from '../../crds/node.ts';
 import { rfc3339 } from '../../util/clock.ts';
 import type { SentPool } from '../../wire/admin-channel.ts';

@@ -2,7 +2,7 @@ import type { Capacity } from '../../allocation/plan.ts';
 import { withCanonicalTexts } from '../../allocation/pool/address-texts.ts';
 import { withSchedulability } from '../../allocation/pool/audit.ts';
 import { dropAstray, type PoolNews, recordNews, subnetsIn } from '../../allocation/pool/news.ts';
-import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import type { PoolStatus } from '../../allocation/pool/pool-view.ts';
 import type { PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import type { EniDriver } from '../eni/driver.ts';

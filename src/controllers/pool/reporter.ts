@@ -7,7 +7,7 @@ import {
   type Statement,
   sufficientIp,
 } from '../../allocation/pool/conditions.ts';
-import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import type { PoolStatus } from '../../allocation/pool/pool-view.ts';
 import type { Freed } from '../../allocation/pool/release.ts';
 import { type Judgement, judgeSupply, type Shortage } from '../../allocation/pool/supply.ts';
 import { POOL_RELEASES, releasesConfirmed } from '../../allocation/pool/unconfirmed.ts';

@@ -4,7 +4,7 @@ import type { Capacity } from '../../allocation/plan.ts';
 import { withOutcome } from '../../allocation/pool/eni-conditions.ts';
 import { nextPoolEniStep, type PoolEniStep } from '../../allocation/pool/eni-step.ts';
 import { dropIntent, type PoolNews } from '../../allocation/pool/news.ts';
-import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import type { PoolStatus } from '../../allocation/pool/pool-view.ts';
 import { addressesOf, isBound, isReleasable } from '../../allocation/pool/view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { Informers } from '../../cluster/informers.ts';

@@ -1,5 +1,5 @@
 import { withSchedulability } from '../../allocation/pool/audit.ts';
-import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import type { PoolStatus } from '../../allocation/pool/pool-view.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import type { Clock } from '../../util/clock.ts';

@@ -1,3 +1,4 @@
+import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import type { CoreNode, Pod } from '../../cluster/resources.ts';
 import { ANNOTATION_MAX_AVAILABLE_IP, ANNOTATION_TRUNK_INTENT, CONDITION_SUFFICIENT_IP } from '../../crds/names.ts';
@@ -12,6 +13,7 @@ export interface PoolWatchesOptions {
     Informers,
     'pods' | 'nodes' | 'nodeRuntimes' | 'coreNodes' | 'podNetworkings' | 'namespaces' | 'configMaps'
   >;
+  eniConfigs: Pick<EniConfigs, 'isCentral'>;
   /** Calls the listener when the configuration file was accepted or refused, until the returned function is called. */
   onConfigVerdict: (listener: () => void) => () => void;
 }
@@ -20,11 +22,13 @@ export interface PoolWatchesOptions {
  * Pods, Node CRs, what nodes report, and what concerns all nodes: `eni-config`, the configuration file, and what decides which pods the
  * pool serves.
  */
-export function poolWatches({ informers, onConfigVerdict }: PoolWatchesOptions): Watch[] {
+export function poolWatches({ informers, eniConfigs, onConfigVerdict }: PoolWatchesOptions): Watch[] {
   const { pods, nodes, nodeRuntimes, coreNodes, podNetworkings, namespaces, configMaps } = informers;
   const nodeOf = ({ spec: { nodeName } }: Pod) => (nodeName === '' ? [] : [nodeName]);
   const itself = ({ metadata: { name } }: HasMetadata) => [name];
   const allNodes = () => nodes.store.keys();
+  // Where there are no pools, it does not matter which pods they serve.
+  const nodesWithPools = () => (eniConfigs.isCentral ? allNodes() : []);
   return [
     watch(pods, { added: nodeOf, changed: (_, pod) => nodeOf(pod), removed: nodeOf }),
     watch(nodes, {
@@ -45,13 +49,13 @@ export function poolWatches({ informers, onConfigVerdict }: PoolWatchesOptions):
     }),
     // Which pods they pick.
     watch(podNetworkings, {
-      added: allNodes,
-      changed: (before, { spec }) => (jsonEqual(before.spec, spec) ? [] : allNodes()),
-      removed: allNodes,
+      added: nodesWithPools,
+      changed: (before, { spec }) => (jsonEqual(before.spec, spec) ? [] : nodesWithPools()),
+      removed: nodesWithPools,
     }),
     watch(namespaces, {
-      added: allNodes,
-      changed: (before, { metadata }) => (jsonEqual(before.metadata.labels, metadata.labels) ? [] : allNodes()),
+      added: nodesWithPools,
+      changed: (before, { metadata }) => (jsonEqual(before.metadata.labels, metadata.labels) ? [] : nodesWithPools()),
     }),
     watch(configMaps, { added: allNodes, changed: allNodes, removed: allNodes }),
     (add) =>

@@ -1,5 +1,5 @@
 import type { DaemonSpec } from '../../allocation/pool/node-spec.ts';
-import type { PoolStatus } from '../../allocation/pool/plan-pool.ts';
+import type { PoolStatus } from '../../allocation/pool/pool-view.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import { DAEMON_FIELDS } from '../../crds/field-owners.ts';
 import { type TerwayNode, terwayNodeResource } from '../../crds/node.ts';
