@@ -21,6 +21,9 @@ const RETRY_MS = 5000;
 /** A reader that waits for `deleted` sees it at once; a PodENI that leaves later is reported again. */
 const KEEP_DELETED_MS = 300_000;
 
+/** The promises of this agent; nothing is reported yet. */
+const NEW_ANNOTATIONS = { [ANNOTATION_REPORTS_RELEASE]: 'true', [ANNOTATION_REPORTED_FOR]: '' };
+
 /**
  * The only writer of the node's NodeRuntime: which pods saw ADD (`initial`) and DEL (`deleted`). Each pod has one
  * state at a time, so that readers need not compare times, which have a resolution of a second. An annotation says that this
@@ -246,13 +249,14 @@ export class RuntimeReporter {
       throw error;
     });
     const runtime = found ?? (await this.#create());
-    const metadata = { annotations: { [ANNOTATION_REPORTS_RELEASE]: 'true' } };
-    if (runtime.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] !== 'true') {
+    const { annotations = {} } = runtime.metadata;
+    const said = annotations[ANNOTATION_REPORTED_FOR];
+    if (annotations[ANNOTATION_REPORTS_RELEASE] !== 'true' || said === undefined) {
+      const metadata = { annotations: { ...NEW_ANNOTATIONS, [ANNOTATION_REPORTED_FOR]: said ?? '' } };
       await this.#client.patch(nodeRuntimeResource, key, { type: 'merge', body: { metadata } });
     }
     this.#correct(runtime);
-    const isSaid = runtime.metadata.annotations?.[ANNOTATION_REPORTED_FOR] === recordUid;
-    this.#reportedFor = isSaid ? undefined : recordUid;
+    this.#reportedFor = said === recordUid ? undefined : recordUid;
     this.#isPrepared = true;
   }
 
@@ -289,7 +293,7 @@ export class RuntimeReporter {
         metadata: {
           name: this.#nodeName,
           labels: { name: this.#nodeName },
-          annotations: { [ANNOTATION_REPORTS_RELEASE]: 'true' },
+          annotations: NEW_ANNOTATIONS,
           ...(uid === undefined ? {} : { ownerReferences: [owner] }),
         },
         spec: {},

@@ -38,7 +38,7 @@ export const ANNOTATION_TRUNK_INTENT = 'terway.alibabacloud.com/trunk-intent';
 export const ANNOTATION_REPORTS_RELEASE = 'terway.alibabacloud.com/reports-release';
 /**
  * On a NodeRuntime, the uid of the Node CR that the node's agent knew when it last reported all sandboxes of the node. No sandbox has got its
- * address from an earlier record since.
+ * address from an earlier record since. Empty before it has for the first time.
  */
 export const ANNOTATION_REPORTED_FOR = 'terway.alibabacloud.com/reported-for';
 
