@@ -316,12 +316,28 @@ describe('an answer', () => {
     expect(owners()).toEqual(['pod/a']);
   });
 
+  test('tells each owner of an ENI, whatever the other waits for or has forgotten', async () => {
+    cloud.plan('eni-1', 0, 'InUse');
+    observer.expect('eni-1', 'read', 'pool/node-1', 'repair');
+    observer.expect('eni-1', 'read', 'node/node-1', 'audit');
+    await clock.advance(1500);
+    expect(owners().sort()).toEqual(['node/node-1', 'pool/node-1']);
+    expect(cloud.asked.flat()).toEqual(['eni-1']);
+
+    observer.expect('eni-1', 'read', 'pool/node-1', 'repair');
+    observer.expect('eni-1', 'attach', 'node/node-1', 'pod');
+    observer.forget('eni-1', 'node/node-1');
+    await clock.advance(5000);
+    expect(owners().at(-1)).toBe('pool/node-1');
+    expect(inFlight()).toBe(0);
+  });
+
   test('does not restore an ENI that was forgotten in the meantime', async () => {
     cloud.answerMs = 1000;
     cloud.plan('eni-1', 0, 'InUse');
     observer.expect('eni-1', 'read', 'pod/a', 'pod');
     await clock.advance(500);
-    observer.forget('eni-1');
+    observer.forget('eni-1', 'pod/a');
     await clock.advance(5000);
     expect(observer.latest('eni-1')).toBeUndefined();
     expect(owners()).toEqual([]);

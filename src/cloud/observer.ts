@@ -85,7 +85,8 @@ export class EniObserver {
   readonly #clock: Clock;
   readonly #wake: (owner: string) => void;
   readonly #onError: (message: string) => void;
-  readonly #watched = new Map<string, Watched>();
+  /** By ENI, then by owner: a trunk is the node's and, where pods share its addresses, the pool's. */
+  readonly #watched = new Map<string, Map<string, Watched>>();
   readonly #latest = new Map<string, EniObservation>();
   /** Initial estimates are short, so that the first poll is early rather than late. */
   readonly #durations: Record<Lasting, Duration> = {
@@ -113,13 +114,13 @@ export class EniObserver {
 
   /** ENIs being polled, and states kept for their owners. */
   get size(): number {
-    return this.#watched.size + this.#latest.size;
+    return this.#entries().length + this.#latest.size;
   }
 
   /** Number of ENIs being polled, by expected transition. */
   inFlight(): Record<Expectation, number> {
     const counts = { read: 0, attach: 0, detach: 0, delete: 0 };
-    for (const { expectation } of this.#watched.values()) counts[expectation] += 1;
+    for (const { expectation } of this.#entries()) counts[expectation] += 1;
     return counts;
   }
 
@@ -137,10 +138,20 @@ export class EniObserver {
     this.#latest.set(eni.id, { atMs, eni });
   }
 
-  /** Drops the state of a settled ENI; memory holds only ENIs in transition. */
-  forget(eniId: string): void {
-    this.#watched.delete(eniId);
+  /** Drops the state of an ENI that is settled for this owner; memory holds only ENIs in transition. Others still hear what they wait for. */
+  forget(eniId: string, owner: string): void {
+    this.#unwatch(eniId, owner);
     this.#latest.delete(eniId);
+  }
+
+  #unwatch(eniId: string, owner: string): void {
+    const watched = this.#watched.get(eniId);
+    watched?.delete(owner);
+    if (watched?.size === 0) this.#watched.delete(eniId);
+  }
+
+  #entries(): Watched[] {
+    return [...this.#watched.values()].flatMap((watched) => [...watched.values()]);
   }
 
   /**
@@ -151,13 +162,15 @@ export class EniObserver {
    */
   expect(eniId: string, expectation: Expectation, owner: string, callClass: CallClass): void {
     const nowMs = this.#clock.monotonicMs();
-    const known = this.#watched.get(eniId);
-    if (known !== undefined && known.expectation === expectation && known.owner === owner) {
+    const watched = this.#watched.get(eniId) ?? new Map<string, Watched>();
+    const known = watched.get(owner);
+    if (known?.expectation === expectation) {
       known.callClass = moreUrgent(known.callClass, callClass);
       return;
     }
     const dueMs = expectation === 'read' ? nowMs + READ_GATHER_MS : nowMs + this.#durations[expectation].ms;
-    this.#watched.set(eniId, {
+    this.#watched.set(eniId, watched);
+    watched.set(owner, {
       id: eniId,
       expectation,
       owner,
@@ -229,7 +242,7 @@ export class EniObserver {
     const count = { attach: 0, other: 0 };
     /** When those are due that should have ended by then. */
     const ending: Record<Expectation, number[]> = { read: [], attach: [], detach: [], delete: [] };
-    for (const { expectation, dueMs, unfinishedPolls } of this.#watched.values()) {
+    for (const { expectation, dueMs, unfinishedPolls } of this.#entries()) {
       const kind = expectation === 'attach' ? 'attach' : 'other';
       due[kind] = Math.min(due[kind], dueMs);
       count[kind] += 1;
@@ -261,7 +274,7 @@ export class EniObserver {
   #batches(): Watched[][] {
     const nowMs = this.#clock.monotonicMs();
     const rankOf = ({ dueMs, callClass }: Watched) => (dueMs <= nowMs ? urgencyOf(callClass) : CALL_CLASSES.length);
-    const waiting = [...this.#watched.values()].sort((a, b) => rankOf(a) - rankOf(b) || a.dueMs - b.dueMs);
+    const waiting = this.#entries().sort((a, b) => rankOf(a) - rankOf(b) || a.dueMs - b.dueMs);
     const due = waiting.filter(({ dueMs }) => dueMs <= nowMs).length;
     const count = Math.min(BATCHES_AT_ONCE, Math.max(1, Math.ceil(due / BATCH_IDS)));
     return Array.from({ length: count }, (_, at) => waiting.slice(at * BATCH_IDS, (at + 1) * BATCH_IDS));
@@ -269,7 +282,7 @@ export class EniObserver {
 
   async #ask(batch: Watched[], limit: Pick<ReadLeave, 'signal' | 'onSent'>): Promise<void> {
     const callClass = batch.map((entry) => entry.callClass).reduce(moreUrgent, 'audit');
-    const ids = batch.map((entry) => entry.id);
+    const ids = [...new Set(batch.map((entry) => entry.id))];
     const askedMs = this.#clock.monotonicMs();
     const { enis, sentAtMs } = await this.#cloud.describeEnis({ ids }, { ...limit, callClass });
     const shown = new Map(enis.map((eni) => [eni.id, eni]));
@@ -277,7 +290,7 @@ export class EniObserver {
     const met: Watched[] = [];
     for (const entry of batch) {
       // Replaced or forgotten while the request was in progress: the response belongs to an older expectation.
-      if (this.#watched.get(entry.id) !== entry) continue;
+      if (this.#watched.get(entry.id)?.get(entry.owner) !== entry) continue;
       // It was overdue, and a later request was answered before it.
       if (entry.answeredMs > askedMs) continue;
       entry.answeredMs = askedMs;
@@ -301,7 +314,7 @@ export class EniObserver {
       }
       return verdict;
     }
-    this.#watched.delete(entry.id);
+    this.#unwatch(entry.id, entry.owner);
     this.#wake(entry.owner);
     return verdict;
   }

@@ -195,8 +195,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a lost answer of the cloud is never asked after',
     file: 'src/cloud/observer.ts',
-    from: 'this.#watched.delete(entry.id);\n    this.#wake(entry.owner);',
-    to: 'this.#watched.delete(entry.id);',
+    from: 'this.#unwatch(entry.id, entry.owner);\n    this.#wake(entry.owner);',
+    to: 'this.#unwatch(entry.id, entry.owner);',
   },
   {
     name: 'an ENI that is attached elsewhere than its record says is not noticed',

@@ -96,7 +96,7 @@ export class OrphanReleaser {
       if (signal.aborted) throw error;
       problem = errorMessage(error);
     } finally {
-      driver.forget(owner, eni.id);
+      driver.forget(owner, { id: eni.id, owner });
     }
     const error = problem ?? ended?.failure?.message;
     if (error === undefined) log.warn({ eni: eni.id, status: eni.status, tags: eni.tags }, 'orphan released');

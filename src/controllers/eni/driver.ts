@@ -110,9 +110,9 @@ export class EniDriver {
   }
 
   /** A subject is settled, gone or starts over: drops its calls, and the observation of its ENI when given. */
-  forget(id: string, eniId = ''): void {
+  forget(id: string, eni?: { id: string; owner: string }): void {
     this.#calls.clear(id);
-    if (eniId !== '') this.#observer.forget(eniId);
+    if (eni !== undefined && eni.id !== '') this.#observer.forget(eni.id, eni.owner);
   }
 
   /** Performs the decided step. @throws KubeApiError, TransportError of the handler */
@@ -179,7 +179,7 @@ export class EniDriver {
       case 'pause':
         this.#calls.withdraw(id);
         // The last observation is older than what the pause waits for; observe again when it ends.
-        if (step.failure === undefined && eniId !== '') this.#observer.forget(eniId);
+        if (step.failure === undefined && eniId !== '') this.#observer.forget(eniId, owner);
         return handler.pause(step);
       case 'blocked':
         this.#calls.withdraw(id);

@@ -166,7 +166,8 @@ export class NetworkInterfaceController {
   #forget(eniId: string): void {
     const { released, driver } = this.#context;
     released.delete(eniId);
-    driver.forget(eniOwner(eniId), eniId);
+    const owner = eniOwner(eniId);
+    driver.forget(owner, { id: eniId, owner });
   }
 
   /** A PodENI that is missing from the store may have been written in the meantime. */

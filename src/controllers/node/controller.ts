@@ -343,7 +343,8 @@ export class NodeController {
     }
     // The node goes on without one.
     const intent = parseTrunkIntent(node.metadata.annotations?.[ANNOTATION_TRUNK_INTENT]);
-    this.#context.driver.forget(nodeOwner(node.metadata.name), intent?.eniID);
+    const owner = nodeOwner(node.metadata.name);
+    this.#context.driver.forget(owner, { id: intent?.eniID ?? '', owner });
     await this.#writer.dropIntent(node, signal);
     return 'again';
   }
@@ -352,7 +353,8 @@ export class NodeController {
   async #dropRecord(node: TerwayNode, signal: AbortSignal): Promise<void> {
     const { name, annotations } = node.metadata;
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
-    this.#context.driver.forget(nodeOwner(name), intent?.eniID);
+    const owner = nodeOwner(name);
+    this.#context.driver.forget(owner, { id: intent?.eniID ?? '', owner });
     this.#failures.delete(name);
     this.#planner.forget(name);
     await this.#writer.removeFinalizer(node, signal);

@@ -111,7 +111,7 @@ export class TrunkExecutor {
         return 'again';
       },
       newAttempt: async ({ avoidVSwitch, failure }) => {
-        observer.forget(intent.eniID);
+        observer.forget(intent.eniID, owner);
         // Once per failure: the intent stays until an address is free elsewhere, and is examined repeatedly until then.
         if (avoidVSwitch && failure !== undefined && !this.#charged.has(failure)) {
           this.#charged.add(failure);
@@ -119,7 +119,7 @@ export class TrunkExecutor {
         }
         const current = await this.lost(node, intent.eniID, signal);
         if (this.#planner.whyNone(current, this.isKept(current, identity)) !== undefined) {
-          driver.forget(owner, intent.eniID);
+          driver.forget(owner, { id: intent.eniID, owner });
           await this.#writer.dropIntent(current, signal);
           return 'again';
         }
@@ -149,7 +149,7 @@ export class TrunkExecutor {
         if (eni === undefined) return {};
         await this.#writer.attached(node, eni, await this.#cidrsOf(eni.vSwitchId, signal), signal);
         this.#context.log.info({ node: name, trunk: eni.id }, 'trunk attached');
-        driver.forget(owner, eni.id);
+        driver.forget(owner, { id: eni.id, owner });
         return 'again';
       },
     });

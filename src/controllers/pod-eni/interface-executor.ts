@@ -103,7 +103,7 @@ export class InterfaceExecutor {
     this.#log.forget(key);
     for (const [index, { eni }] of (podEni.spec.allocations ?? []).entries()) {
       if (eni.id === '') this.#context.driver.rest(subjectId(key, index));
-      else this.#context.driver.forget(subjectId(key, index), eni.id);
+      else this.#context.driver.forget(subjectId(key, index), { id: eni.id, owner: key });
     }
   }
 
@@ -111,7 +111,7 @@ export class InterfaceExecutor {
   forget(key: string, podEni: PodEni): void {
     this.#log.forget(key);
     for (const [index, { eni }] of (podEni.spec.allocations ?? []).entries()) {
-      this.#context.driver.forget(subjectId(key, index), eni.id);
+      this.#context.driver.forget(subjectId(key, index), { id: eni.id, owner: key });
     }
   }
 
@@ -311,7 +311,7 @@ export class InterfaceExecutor {
     }
     await this.#writer.replaceAllocation(podEni, index, plan.allocation, signal);
     pendingPods.leave(key);
-    this.#context.driver.forget(subjectId(key, index), allocation.eni.id);
+    this.#context.driver.forget(subjectId(key, index), { id: allocation.eni.id, owner: key });
     return 'again';
   }
 

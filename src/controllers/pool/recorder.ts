@@ -6,6 +6,7 @@ import type { PoolStatus } from '../../allocation/pool/pool-view.ts';
 import type { PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { Eni } from '../../ecs/eni.ts';
 import type { EniDriver } from '../eni/driver.ts';
+import { poolOwner } from '../owners.ts';
 import { giveBack } from './intents.ts';
 import type { PoolMemory } from './memory.ts';
 import type { PoolReporter } from './reporter.ts';
@@ -87,7 +88,7 @@ export class PoolRecorder {
     const { driver, capacity, reporter } = this.#options;
     giveBack(astray, capacity);
     for (const { subject, news } of brought) {
-      driver.forget(subject.id, observedBy(subject));
+      driver.forget(subject.id, { id: observedBy(subject), owner: poolOwner(subject.nodeName) });
       if (news.do === 'attached') {
         reporter.attached(node, news.eni);
         memory.made();

@@ -144,7 +144,7 @@ export class PoolSubjects {
     for (const [id, eniId] of driven) {
       if (kept.has(id)) continue;
       this.#calls.noteDropped(eniId, this.#context.driver.operation(id));
-      this.#context.driver.forget(id, eniId);
+      this.#context.driver.forget(id, { id: eniId, owner: poolOwner(nodeName) });
       driven.delete(id);
     }
     if (driven.size === 0) this.#driven.delete(nodeName);
@@ -232,7 +232,7 @@ export class PoolSubjects {
           dropIntent(status, intent?.clientToken);
           if (eniId !== '') delete status.networkInterfaces?.[eniId];
         });
-        driver.forget(id, eniId);
+        driver.forget(id, { id: eniId, owner });
         if (intent === undefined) return outcome;
         const { capacity } = this.#context;
         giveBack([intent], capacity);
@@ -252,7 +252,7 @@ export class PoolSubjects {
           delete status.networkInterfaces?.[eniId];
           dropIntent(status, intent?.clientToken);
         });
-        driver.forget(id, eniId);
+        driver.forget(id, { id: eniId, owner });
         const had = Object.keys(eni?.ipv4 ?? {}).length || (intent?.ipv4 ?? 1);
         this.#context.capacity.vSwitches.released(eni?.vSwitchID ?? intent?.vSwitchID ?? '', had);
         return outcome;
