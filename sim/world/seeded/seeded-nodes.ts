@@ -195,7 +195,9 @@ export class SeededNodes {
     const wiring = machine.kernel.wirings.get(id);
     if (wiring === undefined) return this.lostRecords.has(id);
     const podEni = this.#world.podEni(`${pod.namespace}/${pod.name}`);
-    if (!this.renounced.has(pod.uid) || podEni?.metadata.annotations?.[ANNOTATION_POD_UID] !== pod.uid) return false;
+    if (!this.renounced.has(pod.uid)) return false;
+    // Its record cannot be rebuilt without one, and until it ends the node reports no sandbox as gone.
+    if (podEni?.metadata.annotations?.[ANNOTATION_POD_UID] !== pod.uid) return this.damagedRecords.has(id);
     const address = podEni.spec.allocations?.[0]?.ipv4 ?? '';
     return podEni.status?.phase === 'Bind' && address !== addressOf(wiring.attachment);
   }
