@@ -203,6 +203,7 @@ export class SeededPool {
 
   /** A pod whose address is gone is deleted (docs/troubleshooting.md). */
   attend(): void {
+    this.#takeBackAssigned();
     for (const pod of this.livePods()) {
       const { uid, name } = pod.metadata;
       const { podIPs } = addressesSchema.parse(pod['status'] ?? {});
@@ -217,6 +218,17 @@ export class SeededPool {
       // Its record was lost as well, and its node restarted: its event said so before that.
       const isHalf = this.#bereft.has(uid) && podIPs.length === 1 && this.#isDual(nodeNameOf(pod));
       if (isLost || isAstray || isHalf) this.#world.deletePod(`${NAMESPACE}/${name}`, 0);
+    }
+  }
+
+  /** Who has assigned more addresses to a detached ENI than its instance lets it have takes them back: its attach says so. */
+  #takeBackAssigned(): void {
+    for (const { metadata } of this.#world.state().nodes) {
+      for (const { id, status, ipv4: known } of this.#enisOf(metadata.name)) {
+        const ips = this.#world.cloud.eni(id)?.ipv4.filter((ip) => known?.[ip] === undefined) ?? [];
+        if (status !== 'Attaching' || known === undefined || ips.length === 0) continue;
+        this.#options.users.inConsole('UnassignPrivateIpAddresses', { NetworkInterfaceId: id, PrivateIpAddress: ips });
+      }
     }
   }
 
