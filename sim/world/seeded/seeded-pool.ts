@@ -51,7 +51,7 @@ export class SeededPool {
   readonly #world: World;
   /** Addresses that somebody took from an ENI, by ENI. The cloud may give them to others. */
   readonly #taken = new Map<string, Set<string>>();
-  /** Uids of pods from which somebody took an address. */
+  /** Uids of pods from which somebody took an address, or that were given one which somebody had taken. */
   readonly #bereft = new Set<string>();
   /** Nodes whose record somebody deleted, and is not gone yet. */
   readonly #deletedRecords = new Set<string>();
@@ -105,8 +105,10 @@ export class SeededPool {
   /** A record was written: what it does not name any more, and no sandbox has, nobody has. */
   noteRecord({ metadata, status }: TerwayNode): void {
     for (const [id, eni] of Object.entries(status?.networkInterfaces ?? {})) {
+      for (const { ip, podUID = '' } of addressesOf(eni)) if (this.isTaken(id, ip)) this.#bereft.add(podUID);
       for (const ip of this.#taken.get(id) ?? []) {
-        const isNamed = eni.ipv4?.[ip] !== undefined || this.#hasSandboxWith(metadata.name, ip);
+        const isRecorded = (eni.ipv4?.[ip] ?? eni.ipv6?.[ip]) !== undefined;
+        const isNamed = isRecorded || this.#hasSandboxWith(metadata.name, ip);
         if (!isNamed) this.#taken.get(id)?.delete(ip);
       }
     }
