@@ -353,8 +353,7 @@ export class NodeController {
   async #dropRecord(node: TerwayNode, signal: AbortSignal): Promise<void> {
     const { name, annotations } = node.metadata;
     const intent = parseTrunkIntent(annotations?.[ANNOTATION_TRUNK_INTENT]);
-    const owner = nodeOwner(name);
-    this.#context.driver.forget(owner, { id: intent?.eniID ?? '', owner });
+    this.#context.driver.forget(nodeOwner(name), { id: intent?.eniID ?? '', owner: nodeOwner(name) });
     this.#failures.delete(name);
     this.#planner.forget(name);
     await this.#writer.removeFinalizer(node, signal);
