@@ -145,6 +145,30 @@ test('a reservation that a pod took since the backup is detached, although its p
   world.end();
 });
 
+test('a reservation that its pod took since the backup is detached, as the backup gives the slot to another pod', async () => {
+  const world = new World({ config: { leaderElection: false } });
+  // Three slots.
+  world.addNode('ecs.u1-c1m4.xlarge');
+  world.startReplica();
+  await world.until('trunk', () => world.trunkOf('node-1') !== undefined, MINUTE_MS);
+  world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
+  await world.until('bound', () => world.isBound('default/db-0'), MINUTE_MS);
+  const eniId = world.podEni('default/db-0')?.spec.allocations?.[0]?.eni.id ?? '';
+  world.deletePod('default/db-0', 0);
+  await world.until('reserved', () => world.podEni('default/db-0')?.status?.phase === 'Unbind', MINUTE_MS);
+  await bound(world, names('web', 3), 1);
+  world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
+  await world.run(10_000);
+  const backup = world.kube.backup();
+  world.deletePod('default/web-2', 0);
+  await world.until('bound', () => world.isBound('default/db-0'), MINUTE_MS);
+  restore(world, backup);
+  await world.run(10 * MINUTE_MS);
+  expect(world.podEni('default/db-0')?.status?.phase).toBe('Unbind');
+  expect(world.cloud.eni(eniId)?.status).toBe('Available');
+  world.end();
+});
+
 test('a fixed address that the backup lacks is restored from a newer copy of its PodENI', async () => {
   const world = await cluster(2);
   const backup = world.kube.backup();

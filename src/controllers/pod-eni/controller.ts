@@ -7,7 +7,7 @@ import {
   type Snapshot,
   type Step,
 } from '../../allocation/lifecycle.ts';
-import { type Capacity, type NodeView, planRebind, type Waiting } from '../../allocation/plan.ts';
+import { type Capacity, planRebind, type Waiting } from '../../allocation/plan.ts';
 import { isFixed } from '../../allocation/retention.ts';
 import { withSecurityGroups } from '../../allocation/security-groups.ts';
 import type { EniObserver } from '../../cloud/observer.ts';
@@ -289,7 +289,7 @@ export class PodEniController {
       ? undefined
       : planRebind(podEni, identity, node, nodeName, { ...capacity, nowMs: clock.now() });
     if (plan === undefined || plan.kind === 'wait') {
-      if (node !== undefined && this.#isAttachedElsewhere(podEni, node)) {
+      if (this.#isAttached(podEni)) {
         // Another pod took the address after the backup was made from which the record comes. Nobody counts the slot that the ENI has.
         pendingPods.leave(key);
         await this.#writer.detaching(podEni, signal);
@@ -304,11 +304,11 @@ export class PodEniController {
     return 'again';
   }
 
-  /** Whether the ENI of a reservation has a slot of another instance than its next pod's. */
-  #isAttachedElsewhere({ spec, status }: PodEni, { instanceId }: NodeView): boolean {
+  /** Whether the ENI of a reservation has a slot, wherever that is. */
+  #isAttached({ spec, status }: PodEni): boolean {
     if (status?.phase !== 'Unbind') return false;
     const shown = (spec.allocations ?? []).map(({ eni }) => this.#context.observer.latest(eni.id)?.eni);
-    return shown.some((eni) => eni?.status === 'InUse' && eni.instanceId !== instanceId);
+    return shown.some((eni) => eni?.status === 'InUse');
   }
 
   /** A fixed address moves to its next pod with the current security groups. */
