@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
+import { ANNOTATION_POD_UID } from '../../src/crds/names.ts';
 import type { Backup } from '../kube/model/cluster.ts';
 import { Operator, recreate, savedReservations } from './operator.ts';
-import { World, type WorldOptions } from './world.ts';
+import { PODENIS, World, type WorldOptions } from './world.ts';
 
 /* etcd is restored from a backup, and the control plane started again (docs/operate.md). */
 
@@ -166,6 +167,37 @@ test('a reservation that its pod took since the backup is detached, as the backu
   await world.run(10 * MINUTE_MS);
   expect(world.podEni('default/db-0')?.status?.phase).toBe('Unbind');
   expect(world.cloud.eni(eniId)?.status).toBe('Available');
+  world.end();
+});
+
+test('a late write that gives a reservation to its next pod makes no member too many', async () => {
+  const world = new World({ config: { leaderElection: false } });
+  // Three slots.
+  world.addNode('ecs.u1-c1m4.xlarge');
+  world.startReplica();
+  await world.until('trunk', () => world.trunkOf('node-1') !== undefined, MINUTE_MS);
+  world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
+  await world.until('bound', () => world.isBound('default/db-0'), MINUTE_MS);
+  const target = world.podEni('default/db-0')?.spec.target;
+  world.deletePod('default/db-0', 0);
+  await world.until('reserved', () => world.podEni('default/db-0')?.status?.phase === 'Unbind', MINUTE_MS);
+  await bound(world, names('web', 3), 1);
+  const { metadata } = world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
+  await world.run(10_000);
+  // As an earlier leader has sent it before it gave the slot to another pod.
+  world.kube.patch(
+    { resource: PODENIS, namespace: 'default', name: 'db-0', subresource: '' },
+    'application/merge-patch+json',
+    { metadata: { annotations: { [ANNOTATION_POD_UID]: metadata.uid } }, spec: { target } },
+    { actor: 'replica-0', nowMs: world.clock.now() },
+  );
+  for (let at = 0; at < 60; at += 1) {
+    await world.run(1000);
+    expect(world.violations()).toEqual([]);
+  }
+  expect(world.podEni('default/db-0')?.status?.phase).toBe('Unbind');
+  world.deletePod('default/web-0', 0);
+  await world.until('bound', () => world.isBound('default/db-0'), 2 * MINUTE_MS);
   world.end();
 });
 

@@ -222,6 +222,8 @@ export class PodEniController {
       case 'startBinding':
         // A store that is late may still show the pod whose end the record has seen.
         if (!(await ownerRuns(this.#context.client, podEni, signal))) return { requeueAfterMs: LAG_RECHECK_MS };
+        // A new leader may have learned of it after it gave the slot to others.
+        if (!this.#claims.hasRoom(podEni)) return this.#rebind(key, podEni, signal);
         await this.#writer.binding(podEni, signal);
         return 'again';
       case 'bind':

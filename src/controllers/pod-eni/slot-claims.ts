@@ -47,6 +47,14 @@ export class SlotClaims {
     capacity.slots.reserve(key, next ?? target.instanceID, count);
   }
 
+  /** Whether the instance that the record names has slots for it beside what others hold there. */
+  hasRoom({ metadata, spec }: PodEni): boolean {
+    const node = this.#nodeView(spec.target?.nodeName ?? '');
+    if (node === undefined || node.instanceId !== spec.target?.instanceID) return true;
+    const used = this.#context.capacity.slots.usedByOthers(node.instanceId, keyOf(metadata));
+    return used + (spec.allocations?.length ?? 1) <= slotsOf(node);
+  }
+
   /** @returns keys of the records that may go to the present instance of the node */
   #move({ metadata: { name } }: TerwayNode): string[] {
     const node = this.#nodeView(name);
