@@ -20,6 +20,8 @@ let clock: VirtualClock;
 let reporter: RuntimeReporter;
 let newReporter: () => RuntimeReporter;
 const sandboxes = new Set<string>();
+/** Pods that may get one. */
+const alive = new Set<string>();
 const errors: unknown[] = [];
 
 beforeAll(async () => {
@@ -42,7 +44,7 @@ beforeAll(async () => {
       nodeName: NODE,
       view: { coreNode },
       clock,
-      isUsed: ({ uid }) => sandboxes.has(uid),
+      isUsed: ({ uid }) => sandboxes.has(uid) || alive.has(uid),
       hasSandbox: (uid) => sandboxes.has(uid),
       withSandbox: () => [],
       hasAddress: () => false,
@@ -126,6 +128,8 @@ test('that a sandbox is gone is said once, and taken back before the pod gets an
   reporter.released(pod('crowd-0'));
   expect(await states()).toMatchObject({ 'crowd-0': ['shop/web-0', 'deleted'] });
   expect(client.counts.patch - before).toBe(0);
+  await expect(reporter.takeBack(pod('crowd-0'))).rejects.toThrow('pod shop/web-0 with uid crowd-0 is gone');
+  alive.add('crowd-0');
   await reporter.takeBack(pod('crowd-0'));
   expect((await client.get(nodeRuntimeResource, { name: NODE })).status?.pods?.['crowd-0']?.status).toHaveProperty(
     'initial',
@@ -150,8 +154,12 @@ test('the next process of the agent marks the object, and says what the one befo
   expect(said['crowd-3']).toContain('initial');
   expect(said['crowd-4']).toContain('deleted');
   const { metadata } = await client.get(nodeRuntimeResource, { name: NODE });
-  expect(metadata.annotations).toEqual({ 'terway.alibabacloud.com/reports-release': 'true' });
+  expect(metadata.annotations).toEqual({
+    'terway.alibabacloud.com/reports-release': 'true',
+    'terway.alibabacloud.com/reported-for': 'record-uid',
+  });
   // It knows what was said before it.
+  alive.add('crowd-2');
   await reporter.takeBack(pod('crowd-2'));
   expect(await states()).toMatchObject({ 'crowd-2': ['shop/web-0', 'initial'] });
 });
