@@ -146,7 +146,8 @@ test('a reservation that a pod took since the backup is detached, although its p
   world.end();
 });
 
-test('a reservation that its pod took since the backup is detached, as the backup gives the slot to another pod', async () => {
+/** A node whose three slots other pods have since the pod went that had the fixed address. @returns its PodENI from before, too */
+async function reservedAndFull() {
   const world = new World({ config: { leaderElection: false } });
   // Three slots.
   world.addNode('ecs.u1-c1m4.xlarge');
@@ -154,10 +155,16 @@ test('a reservation that its pod took since the backup is detached, as the backu
   await world.until('trunk', () => world.trunkOf('node-1') !== undefined, MINUTE_MS);
   world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
   await world.until('bound', () => world.isBound('default/db-0'), MINUTE_MS);
-  const eniId = world.podEni('default/db-0')?.spec.allocations?.[0]?.eni.id ?? '';
+  const reserved = world.podEni('default/db-0');
   world.deletePod('default/db-0', 0);
   await world.until('reserved', () => world.podEni('default/db-0')?.status?.phase === 'Unbind', MINUTE_MS);
   await bound(world, names('web', 3), 1);
+  return { world, reserved };
+}
+
+test('a reservation that its pod took since the backup is detached, as the backup gives the slot to another pod', async () => {
+  const { world, reserved } = await reservedAndFull();
+  const eniId = reserved?.spec.allocations?.[0]?.eni.id ?? '';
   world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
   await world.run(10_000);
   const backup = world.kube.backup();
@@ -171,24 +178,14 @@ test('a reservation that its pod took since the backup is detached, as the backu
 });
 
 test('a late write that gives a reservation to its next pod makes no member too many', async () => {
-  const world = new World({ config: { leaderElection: false } });
-  // Three slots.
-  world.addNode('ecs.u1-c1m4.xlarge');
-  world.startReplica();
-  await world.until('trunk', () => world.trunkOf('node-1') !== undefined, MINUTE_MS);
-  world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
-  await world.until('bound', () => world.isBound('default/db-0'), MINUTE_MS);
-  const target = world.podEni('default/db-0')?.spec.target;
-  world.deletePod('default/db-0', 0);
-  await world.until('reserved', () => world.podEni('default/db-0')?.status?.phase === 'Unbind', MINUTE_MS);
-  await bound(world, names('web', 3), 1);
+  const { world, reserved } = await reservedAndFull();
   const { metadata } = world.createPod({ name: 'db-0', nodeName: 'node-1', ...FIXED });
   await world.run(10_000);
   // As an earlier leader has sent it before it gave the slot to another pod.
   world.kube.patch(
     { resource: PODENIS, namespace: 'default', name: 'db-0', subresource: '' },
     'application/merge-patch+json',
-    { metadata: { annotations: { [ANNOTATION_POD_UID]: metadata.uid } }, spec: { target } },
+    { metadata: { annotations: { [ANNOTATION_POD_UID]: metadata.uid } }, spec: { target: reserved?.spec.target } },
     { actor: 'replica-0', nowMs: world.clock.now() },
   );
   for (let at = 0; at < 60; at += 1) {
