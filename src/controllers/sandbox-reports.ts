@@ -61,7 +61,8 @@ function nodeNameOf({ metadata, spec }: PodEni): string {
   return spec.target?.nodeName || metadata.labels?.[LABEL_NODE] || '';
 }
 
-function reportsRelease(runtime: NodeRuntime | undefined): runtime is NodeRuntime {
+/** Whether our agent runs on the node, or one that keeps the same promise. */
+export function reportsRelease(runtime: NodeRuntime | undefined): runtime is NodeRuntime {
   return runtime?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] === 'true';
 }
 

@@ -18,6 +18,11 @@ export function isIpv6(ip: string): boolean {
   return ip.includes(':');
 }
 
+/** Whether pods of the node get addresses of both families. */
+export function isDualStack(record: TerwayNode | undefined): boolean {
+  return record !== undefined && familiesOf(record).length > 1;
+}
+
 /** Those that pods of the node get. */
 export function familiesOf({ spec }: TerwayNode): Families {
   return spec.eni?.enableIPv6 === true ? FAMILIES : ['ipv4'];

@@ -6,7 +6,7 @@ import type { KubeObject } from '../../kube/model/objects.ts';
 import type { WorldState } from '../invariants.ts';
 import { nodeNameOf } from '../kubelets.ts';
 import { addressesIn } from '../node/kernel.ts';
-import { familiesOf, isIpv6, placesIn } from './pool-places.ts';
+import { familiesOf, isDualStack, isIpv6, placesIn } from './pool-places.ts';
 import type { SeededWorld } from './seeded-world.ts';
 
 /** What keeps the pools from being settled (L1): pods, records and cloud must agree. */
@@ -28,8 +28,7 @@ function unserved({ world }: SeededWorld, pod: KubeObject): string[] {
   if (first === undefined) return [`pod ${name} on ${nodeNameOf(pod)} has no address`];
   const ips = own.map(({ address: { ip } }) => ip).sort();
   const isOne = own.every(({ eniId }) => eniId === first.eniId) && ips.filter(isIpv6).length * 2 === ips.length;
-  const record = world.nodeRecord(nodeNameOf(pod));
-  const isDual = record !== undefined && familiesOf(record).length > 1;
+  const isDual = isDualStack(world.nodeRecord(nodeNameOf(pod)));
   if (isDual ? !isOne || ips.length !== 2 : ips.length > 1) return [`pod ${name} has ${ips.join(' and ')}`];
   const machine = world.machines.get(nodeNameOf(pod));
   const sandbox = machine?.runtime.sandboxesOf(uid).find(({ state }) => state === 'running');

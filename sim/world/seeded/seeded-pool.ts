@@ -13,7 +13,7 @@ import { NODES, type World } from '../world.ts';
 import type { PoolAct, PoolKnobs, SpecAuthor } from './acts.ts';
 import { EXHAUSTED, type SeededFaults } from './faults.ts';
 import { isShared, NAMESPACE, SHARED_NUMBERS } from './pods.ts';
-import { familiesOf } from './pool-places.ts';
+import { isDualStack } from './pool-places.ts';
 import { nodeName, type SeededUsers, USER } from './seeded-users.ts';
 
 const MERGE_PATCH = 'application/merge-patch+json';
@@ -218,7 +218,8 @@ export class SeededPool {
         shown.some(({ ipv4, ipv6 }) => ipv4.includes(ip) || ipv6.includes(ip));
       const isAstray = enis.length > 0 && !podIPs.every(isThere);
       // Its record was lost as well, and its node restarted: its event said so before that.
-      const isHalf = this.#bereft.has(uid) && podIPs.length === 1 && this.#isDual(nodeNameOf(pod));
+      const isHalf =
+        this.#bereft.has(uid) && podIPs.length === 1 && isDualStack(this.#world.nodeRecord(nodeNameOf(pod)));
       if (isLost || isAstray || isHalf) this.#world.deletePod(`${NAMESPACE}/${name}`, 0);
     }
   }
@@ -328,11 +329,6 @@ export class SeededPool {
       networkInterfaceType === 'Secondary' ? [id] : [],
     );
     return ids[at % ids.length];
-  }
-
-  #isDual(node: string): boolean {
-    const record = this.#world.nodeRecord(node);
-    return record !== undefined && familiesOf(record).length > 1;
   }
 
   #enisOf(node: string): NodeEni[] {

@@ -5,9 +5,9 @@ import { getsTrunk } from '../../allocation/trunk.ts';
 import { clusterNetwork } from '../../cluster/cluster-network.ts';
 import type { EniConfigs } from '../../cluster/eni-configs.ts';
 import type { Informers } from '../../cluster/informers.ts';
-import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import type { TerwayNode } from '../../crds/node.ts';
 import { jsonEqual } from '../../kube/patch.ts';
+import { reportsRelease } from '../sandbox-reports.ts';
 import type { PoolCreation } from './intents.ts';
 import type { PoolWriter } from './writer.ts';
 
@@ -45,8 +45,7 @@ export class PoolDescriber {
     if ('error' in pool) return { ...NOTHING_TOLD, problem: pool.error };
     const network = clusterNetwork(this.#eniConfigs, { nodeName: name, zone: nodeMetadata.zoneID });
     if ('message' in network) return { ...NOTHING_TOLD, problem: network.message };
-    const runtime = this.#nodeRuntimes.store.get(name);
-    if (runtime?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] !== 'true') return NOTHING_TOLD;
+    if (!reportsRelease(this.#nodeRuntimes.store.get(name))) return NOTHING_TOLD;
     const hasTrunk = getsTrunk(node);
     if (hasTrunk === undefined) return NOTHING_TOLD;
     const { instanceType } = nodeMetadata;

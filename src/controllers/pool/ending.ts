@@ -6,10 +6,10 @@ import { addressesOf } from '../../allocation/pool/view.ts';
 import { poolWaits } from '../../allocation/pool/waits.ts';
 import type { Informers } from '../../cluster/informers.ts';
 import type { CoreNode } from '../../cluster/resources.ts';
-import { ANNOTATION_REPORTS_RELEASE } from '../../crds/names.ts';
 import type { PoolIntent, TerwayNode } from '../../crds/node.ts';
 import type { ReconcileResult } from '../../kube/controller.ts';
 import type { Clock } from '../../util/clock.ts';
+import { reportsRelease } from '../sandbox-reports.ts';
 import type { PoolFigures } from './figures.ts';
 import { PoolMemory } from './memory.ts';
 import { performEach } from './perform.ts';
@@ -98,8 +98,7 @@ export class PoolEnding {
     const { figures, forget, reporter, subjects, informers, clock } = this.#options;
     const { name } = node.metadata;
     const before = reporter.saidOf(node.status ?? {});
-    const isOurs =
-      informers.nodeRuntimes.store.get(name)?.metadata.annotations?.[ANNOTATION_REPORTS_RELEASE] === 'true';
+    const isOurs = reportsRelease(informers.nodeRuntimes.store.get(name));
     // It never had one, and Terway's daemon serves its pods.
     if (!isOurs && before === undefined && (node.status?.poolIntents ?? []).length === 0) {
       forget(name);
